@@ -24,15 +24,15 @@ async def status(request: TaskRequest, tasks: Annotated[TaskRequests, FromContex
     return await tasks.status(request.task_id)
 
 
-async def result(request: ResultRequest, tasks: Annotated[TaskRequests, FromContext()]) -> Result | str | NatsResponse:
+async def result(request: ResultRequest, tasks: Annotated[TaskRequests, FromContext()]) -> Result | NatsResponse:
     """Reply with the result of a task, in the requested format.
 
-    The header `content-type` of the reply says what the reply is: `text/plain` is the requested text, `text/html` the
-    requested page, `application/json` is the result, or `{error: ...}`, or, if text or page is too large for a message,
-    the result with `object`. The reply for a failed task is the error of the task.
+    The header `content-type` of the reply says what the reply is: `application/json` is the result, or `{error: ...}`,
+    or, if the result in the requested format is too large for a message, the result with `object`; any other type is
+    the result in the requested format. The reply for a failed task is the error of the task.
     """
     result = await tasks.result(request)
-    if isinstance(result, str):
+    if isinstance(result, bytes):
         return NatsResponse(result, headers={"content-type": request.format.content_type})
     return result
 

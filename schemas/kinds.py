@@ -1,5 +1,7 @@
 """The types of tasks and results."""
 
+from collections.abc import Mapping
+
 from pydantic import ConfigDict, TypeAdapter
 
 from .diarization import DiarizationResult, DiarizationTask
@@ -25,3 +27,21 @@ def read_task(lane: Lane, body: bytes | str) -> Task:
         ValueError: The task has a value that this version does not support.
     """
     return TASKS[lane].model_validate_json(body, extra="allow")
+
+
+def needs_speaker_search(task: TranscriptionTask | LiveTask, *, separate: bool) -> bool:
+    """Whether the speakers of a transcript have to be searched for; `separate`: each channel is transcribed alone.
+
+    A separate channel is a speaker already, so only `identify` needs a search.
+    """
+    return task.diarize and (task.identify or not separate)
+
+
+def with_current_names(result: Result, names: Mapping[str, str]) -> Result:
+    """Return a stored result with the names of its voices; `names` has the current name of each voice by its id.
+
+    A speaker whose voice has no name, because it was forgotten, is named UNKNOWN, as are speakers without a voice.
+    """
+    if not result.voices:
+        return result
+    return result.model_copy(update={"voices": {label: voice.called(names) for label, voice in result.voices.items()}})

@@ -7,7 +7,6 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import to_json
 from typing_extensions import Self
 
-from . import subjects
 from .dead_letters import DeadLetter
 from .diarization import DiarizationTask
 from .errors import ErrorCode, ErrorDetail
@@ -62,17 +61,34 @@ class UserRequest(Input):
 class ResultFormat(DescribedEnum):
     """The format of a result."""
 
-    JSON = "json", "The result as it was published: application/json."
-    TXT = "txt", "The text without times, with speakers if the task asked for them: text/plain."
-    SRT = "srt", "SubRip subtitles: text/plain."
-    VTT = "vtt", "WebVTT subtitles: text/plain."
-    RTTM = "rttm", "Who speaks when, as NIST tools read it: text/plain; only for results with speakers."
-    HTML = "html", "A page to look at, which needs nothing of other hosts: text/html."
+    # Each format is written by the module of `natscribe.formats` that has its name.
+    content_type: str  # the header of a reply in this format; the reply is bytes unless the type is text
+    needs_text: bool  # whether the format cannot hold a diarization
+
+    JSON = "json", "The result as it was published", "application/json"
+    TXT = "txt", "The text without times, with speakers if the task asked for them", "text/plain", True
+    SRT = "srt", "SubRip subtitles", "text/plain", True
+    VTT = "vtt", "WebVTT subtitles", "text/plain", True
+    RTTM = "rttm", "Who speaks when, as NIST tools read it, only for results with speakers", "text/plain"
+    HTML = "html", "A page to look at, which needs nothing of other hosts", "text/html"
+
+    def __new__(
+        cls,
+        word: str,
+        meaning: str = "",
+        content_type: str = "text/plain",
+        needs_text: bool = False,  # noqa: FBT001, FBT002 -- a member
+    ) -> Self:
+        """Make a member with the value `word`."""
+        member = str.__new__(cls, word)
+        member._value_, member.meaning = word, f"{meaning}: {content_type}."
+        member.content_type, member.needs_text = content_type, needs_text
+        return member
 
     @property
-    def content_type(self) -> str:
-        """The header `content-type` of a reply in this format."""
-        return {"json": "application/json", "html": "text/html"}.get(self.value, "text/plain")
+    def is_text(self) -> bool:
+        """Whether the format is text, and no binary format."""
+        return self.content_type.startswith("text/") or self is ResultFormat.JSON
 
 
 class SubtitleLimits(Input):
@@ -224,36 +240,3 @@ def status_of(
         finished_at=last.time if last.state.ended else None,
         result_available=last.state is State.COMPLETED and is_stored,
     )
-
-
-def unknown_task(task_id: str) -> ErrorDetail:
-    """Return the error of a request that names an unknown task."""
-    message = f"No task {task_id} is known: check the id, or publish the task first."
-    return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)
-
-
-def no_dead_letter(task_id: str) -> ErrorDetail:
-    """Return the error of a request for the replay of a task that has no dead letter."""
-    message = f"No dead letter of task {task_id} is stored: list the dead letters to see which are."
-    return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)
-
-
-def without_result(status: TaskStatus) -> ErrorDetail:
-    """Return the error of a request for the result of a task that is not completed."""
-    if status.error is not None and status.state.ended:
-        return status.error
-    if status.state.ended:
-        message = f"Task {status.task_id} was cancelled and has no result: publish it again under a new id."
-        return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)
-    where = subjects.progress(status.task_id)
-    message = f"Task {status.task_id} is {status.state} at {status.progress} %: wait for `completed` on {where}."
-    return ErrorDetail(code=ErrorCode.NOT_FINISHED, message=message)
-
-
-def similar_voice(speaker: str, voice: str) -> ErrorDetail:
-    """Return the error of an enrolment of a speaker who is similar to another voice of the user."""
-    message = (
-        f"{speaker} is similar to the voice {voice} of the same user: enrol with this `voice` to add a reference to "
-        "it, or with `another: true` if this is another person."
-    )
-    return ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message)

@@ -13,7 +13,7 @@ from natscribe.cli import decoding, follow, url_audio
 from natscribe.client import bucket, examination, exchange, workers
 from natscribe.client import connection as client_connection
 from natscribe.jetstream import leader_reads, stream_pages, streams
-from natscribe.mock import player
+from natscribe.mock import log as mock_log
 
 from app.dead_letters import replay, store
 from app.embedded import guarded_process, process
@@ -58,7 +58,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "MAX_REPLY_BYTES": (stream_pages,),
     "LARGEST_WRITTEN_BYTES": (result_writer,),
     "LAST_APPEND_TIMEOUT_S": (attempt,),
-    "MIN_EVENT_INTERVAL_S": (attempt, player),
+    "MIN_EVENT_INTERVAL_S": (attempt, mock_log),
     "MIN_IDLE_S": (frames,),
     "LOCK_TIMEOUT_S": (guarded_process,),
     "LOGS_AT_ONCE": (late_frames,),

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final, get_args, get_type_hints
 
+from faststream.nats import NatsResponse
 from natscribe.schemas.errors import ErrorReply
 from natscribe.schemas.examples import VOICE
 from natscribe.schemas.subjects import WINDOWS_CHANNEL
@@ -164,7 +165,8 @@ def _replies(address: str) -> list[MessageDescription]:
     """Return the messages that the handler of a request returns, with the error reply."""
     returned = get_type_hints(REPLIES[address])["return"]
     payloads = {*(get_args(returned) or (returned,)), ErrorReply}
-    return [message for message in MESSAGES if message.is_reply and message.payload in payloads]
+    replies = [message for message in MESSAGES if message.is_reply]
+    return [reply for reply in replies if (NatsResponse if reply.is_file else reply.payload) in payloads]
 
 
 def _messages(messages: list[MessageDescription]) -> Node:

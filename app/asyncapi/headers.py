@@ -20,7 +20,7 @@ from natscribe.schemas.headers import (
     Trace,
 )
 from natscribe.schemas.wire import TaskId, Time
-from pydantic import Field
+from pydantic import Field, create_model
 
 _LIVE: Final = "Over core NATS only:"
 
@@ -120,19 +120,19 @@ class ReplyHeaders(Headers):
     correlation_id: Correlation = None
 
 
-class TextReplyHeaders(Headers):
-    """Headers of a reply in plain text."""
+class FileReplyHeaders(Headers):
+    """Headers of a reply that is a file, and not JSON."""
 
-    content_type: Literal["text/plain"] = Field(
-        "text/plain", alias="content-type", description="Not JSON: the body is the file, in UTF-8."
-    )
     correlation_id: Correlation = None
 
 
-class PageReplyHeaders(Headers):
-    """Headers of a reply that is a page."""
-
-    content_type: Literal["text/html"] = Field(
-        "text/html", alias="content-type", description="Not JSON: the body is the page, in UTF-8."
+def file_reply_headers(name: str, content_type: str) -> type[FileReplyHeaders]:
+    """Make the headers of a reply that is a file of this content type."""
+    field = Field(
+        content_type,
+        alias="content-type",
+        description="Not JSON: the body is the file.",
+        json_schema_extra={"const": content_type},
     )
-    correlation_id: Correlation = None
+    description = f"Headers of a reply of the type {content_type}."
+    return create_model(name, __base__=FileReplyHeaders, __doc__=description, content_type=(str, field))

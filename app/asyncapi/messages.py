@@ -1,7 +1,7 @@
 """The messages of the AsyncAPI document: payload, headers and examples; docstrings are their summaries."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, get_args, get_type_hints
 
@@ -11,6 +11,7 @@ from natscribe.schemas.examples import EXAMPLES, Example
 from natscribe.schemas.headers import FrameHeaders, Headers, RequestHeaders, TaskHeaders
 from natscribe.schemas.kinds import TASKS
 from natscribe.schemas.live import LARGEST_FRAME_BYTES, Partial
+from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.voices import Forgotten
 from natscribe.schemas.windows import WindowReply, WindowRequest
 from pydantic import BaseModel
@@ -20,13 +21,13 @@ from app.asyncapi.generated_channels import paragraphs
 from app.asyncapi.headers import (
     AcceptedHeaders,
     CloudEventHeaders,
+    FileReplyHeaders,
     ForgottenHeaders,
     InsideHeaders,
-    PageReplyHeaders,
     PartialHeaders,
     ReplyHeaders,
     TaskEventHeaders,
-    TextReplyHeaders,
+    file_reply_headers,
 )
 from app.asyncapi.node import Node
 from handlers.channels import REQUESTS
@@ -69,7 +70,12 @@ class MessageDescription:
     @property
     def is_reply(self) -> bool:
         """Whether the message is a reply."""
-        return issubclass(self.headers, ReplyHeaders | TextReplyHeaders | PageReplyHeaders)
+        return issubclass(self.headers, ReplyHeaders | FileReplyHeaders)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the message is a reply that is a file in a format of results, and not JSON."""
+        return issubclass(self.headers, FileReplyHeaders)
 
     @property
     def is_inside(self) -> bool:
@@ -86,20 +92,28 @@ class MessageDescription:
             "contentType": self._content_type,
             "correlationId": {"$ref": f"#/components/correlationIds/{self._correlation}"},
             "headers": _reference(self.headers),
-            "payload": _reference(self.payload) if issubclass(self.payload, BaseModel) else _BODIES[self.payload],
+            "payload": self._payload,
             "examples": [_example(self, example) for example in _examples(self)],
         }
 
     @property
     def _content_type(self) -> str:
-        if self.payload is bytes:
-            return "application/octet-stream"
-        field = self.headers.model_fields.get("content_type")
-        return field.default if self.payload is str and field else "application/json"
+        if self.is_file:
+            return str(self.headers.model_fields["content_type"].default)
+        return "application/octet-stream" if self.headers is FrameHeaders else "application/json"
+
+    @property
+    def _payload(self) -> Node:
+        if issubclass(self.payload, BaseModel):
+            return _reference(self.payload)
+        if self.headers is FrameHeaders:
+            return _FRAME
+        binary, encoding = ({}, ", in UTF-8") if self.payload is str else ({"format": "binary"}, "")
+        return {"type": "string", **binary, "description": f"The whole body{encoding}: it is not JSON."}
 
     @property
     def _correlation(self) -> str:
-        if self.payload is bytes:
+        if self.headers is FrameHeaders:
             return "frameId"
         if self.headers is ForgottenHeaders:
             return "voiceId"
@@ -111,6 +125,21 @@ def _handled(part: str) -> list[type[BaseModel]]:
     hints = [get_type_hints(route.call)[part] for route in REQUESTS]
     payloads = dict.fromkeys(payload for hint in hints for payload in get_args(hint) or (hint,))
     return [payload for payload in payloads if issubclass(payload, BaseModel)]
+
+
+def _file_replies() -> Iterator[MessageDescription]:
+    """Yield a message for each content type of the formats of results, except JSON."""
+    formats = [result_format for result_format in ResultFormat if result_format is not ResultFormat.JSON]
+    for content_type in dict.fromkeys(result_format.content_type for result_format in formats):
+        first, *others = (result_format for result_format in formats if result_format.content_type == content_type)
+        name = {"text/plain": "Text", "text/html": "Page"}.get(content_type, first.value.title())
+        names = ", ".join(f"`{result_format}`" for result_format in (first, *others))
+        yield MessageDescription(
+            str if first.is_text else bytes,
+            file_reply_headers(f"{name}ReplyHeaders", content_type),
+            f"Result{name}",
+            f"The body is the result in the requested format: {names}.",
+        )
 
 
 _EVENTS: Final = dict.fromkeys(payload for channel in PUBLISHED for payload in channel.payloads)
@@ -128,21 +157,17 @@ MESSAGES: Final = (
         MessageDescription(reply, ReplyHeaders, f"{reply.__name__}Reply" if reply in _EVENTS else "")
         for reply in _handled("return")
     ),
-    MessageDescription(str, TextReplyHeaders, "ResultText", "Text, subtitles or RTTM: the body is the file."),
-    MessageDescription(str, PageReplyHeaders, "ResultPage", "The reply to a request for `html`: the body is the page."),
+    *_file_replies(),
     MessageDescription(ErrorReply, ReplyHeaders),
     *(MessageDescription(task, AcceptedHeaders, f"Accepted{task.__name__}") for task in TASKS.values()),
     MessageDescription(WindowRequest, InsideHeaders),
     MessageDescription(WindowReply, ReplyHeaders),
 )
-_BODIES: Final[dict[type, Node]] = {  # of messages that are no JSON
-    str: {"type": "string", "description": "The whole body, in UTF-8: it is not JSON."},
-    bytes: {
-        "type": "string",
-        "format": "binary",
-        "description": f"The audio, encoded as `audio` of the task says, at most {LARGEST_FRAME_BYTES // 1024} KiB. "
-        "A frame of `pcm_s16le` holds whole samples of all channels. A frame of `opus` is any piece of the file.",
-    },
+_FRAME: Final[Node] = {
+    "type": "string",
+    "format": "binary",
+    "description": f"The audio, encoded as `audio` of the task says, at most {LARGEST_FRAME_BYTES // 1024} KiB. "
+    "A frame of `pcm_s16le` holds whole samples of all channels. A frame of `opus` is any piece of the file.",
 }
 
 
@@ -162,6 +187,8 @@ def _reference(model: type[BaseModel]) -> Node:
 
 
 def _examples(message: MessageDescription) -> Iterable[Example]:
+    if message.is_file:
+        return EXAMPLES.get(message.name, ())  # a binary format has none
     return EXAMPLES[message.payload.__name__ if issubclass(message.payload, BaseModel) else message.name]
 
 

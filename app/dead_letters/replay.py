@@ -19,7 +19,8 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.kinds import read_task
 from natscribe.schemas.progress import State
-from natscribe.schemas.requests import ReplayRequest, no_dead_letter
+from natscribe.schemas.refusals import no_dead_letter
+from natscribe.schemas.requests import ReplayRequest
 from natscribe.schemas.stream_names import StreamNames
 
 from app.dead_letters.store import REPLY_WITHIN_S, DeadLetterStore

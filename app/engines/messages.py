@@ -223,10 +223,6 @@ class Embedded(_Line):
     model: Model
     speakers: list[SpeakerEmbedding] = Field(repr=False)
 
-    def of(self, speaker: str) -> SpeakerEmbedding | None:
-        """Return the embeddings of the speaker with this label; None if there is no such speaker."""
-        return next((embedding for embedding in self.speakers if embedding.speaker == speaker), None)
-
 
 class DiarizationDone(_Line):
     """Reply: the turns of the whole recording; `cached`: they come from the cache, and no engine has run."""

@@ -179,16 +179,9 @@ async def _invalid(delivery: Delivery, problem: ErrorDetail) -> DeliveryOutcome:
         raise UnreadableError(stored.subject)
     log.warning("task_rejected", task_id=task_id, kind=stored.kind, error=problem.code)
     if task_id is not None:
-        event = ProgressEvent(
-            task_id=task_id,
-            kind=stored.kind,
-            priority=stored.priority,
-            state=State.FAILED,
-            max_attempts=delivery.execution.settings.max_attempts,
-            sequence=1,
-            error=problem,
-            worker=task_log.worker,
-            time=datetime.now(UTC),
+        attempts = delivery.execution.settings.max_attempts
+        event = stored.first_event(
+            task_id, None, State.FAILED, max_attempts=attempts, error=problem, worker=task_log.worker
         )
         with suppress(FencedError):  # the id belongs to another task, whose log does not change
             await task_log.append(event, stored.metadata(None), after=0)

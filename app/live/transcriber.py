@@ -12,6 +12,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.kinds import needs_speaker_search
 from natscribe.schemas.live import LiveTask, Partial
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import Source, TranscriptionResult
@@ -75,12 +76,12 @@ class LiveTranscriber:
             live = _LiveTranscript(task, source, checkpoint, self._metrics.final, behind)
             await self._transcribe(live, source, task, checkpoint, append)
         self._metrics.refused(frames.refused)
-        has_speakers = task.diarize and (live.transcript.channels is None or task.identify)
-        if frames.size and (task.keep_audio or has_speakers):
+        has_search = needs_speaker_search(task, separate=live.transcript.channels is not None)
+        if frames.size and (task.keep_audio or has_search):
             async with recording_of(frames, task.audio) as recording:
                 if task.keep_audio:
                     live.transcript.audio_error = await store_audio(recording, task.task_id, self._settings, self._nats)
-                if has_speakers and checkpoint.diarization_error is None:
+                if has_search and checkpoint.diarization_error is None:
                     await self._find_speakers(live.transcript, task, recording, append)
         return await asyncio.to_thread(live.result, loaded.model)
 

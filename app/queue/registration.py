@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from nats.errors import Error as NatsError
-from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.progress import State
 
 from app.errors import FencedError, MessageGoneError, ObsoleteMessageError, RequestError, TransientError
 from app.jetstream.connection_monitor import ConnectionMonitor
@@ -147,18 +147,14 @@ class Registration:
             return last
         if not await self._may_own(message, task, last):
             raise ObsoleteMessageError(task.task_id)
-        event = ProgressEvent(
-            task_id=task.task_id,
-            kind=message.kind,
-            user_id=task.user_id,
-            audio_file_id=task.audio_file_id,
-            priority=message.priority,
-            state=State.QUEUED,
+        event = message.first_event(
+            task.task_id,
+            task,
+            State.QUEUED,
             max_attempts=self._max_attempts,
             sequence=last.event.sequence + 1 if last else 1,
             queue_position=position and position.number,
             expected_start=position and position.expected_start,
-            time=datetime.now(UTC),
         )
         queued = await self._log.append(event, message.metadata(task), after=last.stream_sequence if last else 0)
         if last is None and not await self._is_held(message):

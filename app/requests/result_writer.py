@@ -45,10 +45,10 @@ class ResultWriter:
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="result_writer")
 
-    async def write(self, last: Record, request: ResultRequest) -> Result | str:
-        """Return the result of a task in the requested text format; `last` is the last record of the task's log.
+    async def write(self, last: Record, request: ResultRequest) -> Result | bytes:
+        """Return the result of a task as a file in the requested format; `last` is the last record of the task's log.
 
-        If the text is too large for a message, return the result without segments, with a reference to the object that
+        If the file is too large for a message, return the result without segments, with a reference to the object that
         has the whole result; store that object first if necessary. Return the same for an object of more than
         LARGEST_WRITTEN_BYTES, and for any object when the time is over.
 
@@ -68,7 +68,7 @@ class ResultWriter:
                 result = await self._results.find(last)
                 if result is None:
                     raise NotFoundError
-                return await self._text(result, last, request)
+                return await self._file(result, last, request)
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -79,21 +79,21 @@ class ResultWriter:
             self._waiting -= 1
 
     def close(self) -> None:
-        """Start no more texts; the thread finishes its current one."""
+        """Stop: the thread finishes the file that it is writing, and starts no other."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _text(self, result: Result, last: Record, request: ResultRequest) -> Result | str:
+    async def _file(self, result: Result, last: Record, request: ResultRequest) -> Result | bytes:
         named = await with_voice_names(result, self._voices)
         if result.object and result.object.size > LARGEST_WRITTEN_BYTES:
             return named
         whole = (await self._results.load_segments(result)).model_copy(update={"voices": named.voices})
         try:
             write = partial(formats.write, whole, request.format, request)
-            text = await asyncio.get_running_loop().run_in_executor(self._thread, write)
+            content = await asyncio.get_running_loop().run_in_executor(self._thread, write)
         except formats.FormatUnavailableError as error:
             raise RequestError(ErrorCode.FORMAT_UNAVAILABLE, str(error)) from error
-        if len(text.encode()) <= self._largest:
-            return text
+        if len(file := formats.encoded(content)) <= self._largest:
+            return file
         if result.object:
             return named
         # The object has no names: it is stored for longer than names may be known.

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 
 from nats.errors import Error as NatsError
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.requests import READ_WITHIN_S, unknown_task
+from natscribe.schemas.refusals import unknown_task
+from natscribe.schemas.requests import READ_WITHIN_S
 
 from app.errors import RequestError, TransientError, refusal
 from app.queue.index import QueueIndex

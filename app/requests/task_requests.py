@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from nats.js.errors import NotFoundError
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
+from natscribe.schemas.refusals import without_result
 from natscribe.schemas.requests import (
     ResultFormat,
     ResultRequest,
     TaskStatus,
-    without_result,
 )
 
 from app.errors import FencedError, RequestError, TransientError, refusal
@@ -56,8 +56,8 @@ class TaskRequests:
                 return position.added_to(status)
         return status
 
-    async def result(self, request: ResultRequest) -> Result | str:
-        """Return the result of a completed task with the names of its voices, as JSON or in the requested text format.
+    async def result(self, request: ResultRequest) -> Result | bytes:
+        """Return the result of a completed task with the names of its voices, or as a file in another format than JSON.
 
         Raises:
             RequestError: The task is unknown or has no result, the result cannot be written in the requested format, or

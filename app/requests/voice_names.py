@@ -4,6 +4,7 @@ import asyncio
 
 from nats.errors import Error as NatsError
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.kinds import with_current_names
 
 from app.errors import RequestError
 from app.updates import Result
@@ -25,5 +26,4 @@ async def with_voice_names(result: Result, store: VoiceStore) -> Result:
         message = "NATS did not answer when the names were read: try again in a moment."
         raise RequestError(ErrorCode.INTERNAL, message) from error
     names = {versioned.voice.voice: versioned.voice.name for versioned in stored if versioned is not None}
-    voices = {label: speaker.called(names) for label, speaker in result.voices.items()}
-    return result.model_copy(update={"voices": voices})
+    return with_current_names(result, names)

@@ -13,7 +13,8 @@ from natscribe.jetstream.large_results import HEADROOM_BYTES
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.requests import READ_WITHIN_S, similar_voice, unknown_task, without_result
+from natscribe.schemas.refusals import no_embeddings, similar_voice, unknown_task, unknown_voice, without_result
+from natscribe.schemas.requests import READ_WITHIN_S
 from natscribe.schemas.voices import (
     EnrollRequest,
     ForgetRequest,
@@ -170,11 +171,7 @@ class VoiceRequests:
             raise refusal(without_result(status_of(record)))
         stored = await self.embeddings.find(request.task_id, of=record.metadata.owner)
         if stored is None:
-            message = (
-                f"No embeddings of task {request.task_id} are stored: publish a diarization of the recording, or a "
-                "transcription with diarize, with `identify: true`, and enrol from that within seven days."
-            )
-            raise RequestError(ErrorCode.NOT_FOUND, message)
+            raise refusal(no_embeddings(request.task_id))
         return parse_stored(Embedded, stored, f"embeddings.{request.task_id}")
 
     async def _refuse_known(self, request: EnrollRequest, model: Model, speaker: SpeakerEmbedding) -> None:
@@ -206,8 +203,7 @@ class VoiceRequests:
     async def _known(self, user_id: int | str, voice: str) -> VersionedVoice:
         versioned = await self.store.find(user_id, voice)
         if versioned is None:
-            message = f"The user has no voice {voice}: voices.list shows the voices of a user."
-            raise RequestError(ErrorCode.NOT_FOUND, message)
+            raise refusal(unknown_voice(voice))
         return versioned
 
     async def _shown(self, voice: StoredVoice) -> Voice:

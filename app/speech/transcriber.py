@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.kinds import needs_speaker_search
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
 
@@ -85,7 +86,7 @@ class Transcriber:
         cores = Cores()
 
         async def append_text(update: Update) -> None:
-            if transcription.separate and not task.identify:
+            if not needs_speaker_search(task, separate=transcription.separate):
                 await append(update)
                 return
             fraction = (1 - _DIARIZATION_SHARE) * update.fraction + _DIARIZATION_SHARE * diarization.fraction

@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import uuid4
 
-from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.problems import invalid_request
+from natscribe.schemas.refusals import no_speaker
 from natscribe.schemas.voices import LEAST_REFERENCE_S, MOST_REFERENCES, EnrollRequest
 from natscribe.schemas.wire import Model
 
 from app.engines.messages import Embedded, SpeakerEmbedding
-from app.errors import RequestError, refusal
+from app.errors import refusal
 from app.voices.store import StoredReference, StoredVoice
 
 # One person has 0.66 and more, also in noise; a mixture of two has less (docs/decisions/0031).
@@ -25,14 +25,10 @@ def chosen_speaker(embedded: Embedded, request: EnrollRequest) -> SpeakerEmbeddi
             without overlap, or sounds like two people.
     """
     speakers = [item.speaker for item in embedded.speakers]
-    if request.speaker is None and len(speakers) != 1:
-        problem = f"the recording has {len(speakers)} speakers: name one of them, or record one person"
-        raise refusal(invalid_request(problem))
+    if (error := no_speaker(request, speakers)) is not None:
+        raise refusal(error)
     label = request.speaker or speakers[0]
-    chosen = embedded.of(label)
-    if chosen is None:
-        message = f"Task {request.task_id} has no {label}: its speakers are {', '.join(speakers)}."
-        raise RequestError(ErrorCode.NOT_FOUND, message)
+    chosen = embedded.speakers[speakers.index(label)]
     if chosen.seconds < LEAST_REFERENCE_S:
         problem = (
             f"{label} says only {chosen.seconds:.1f} s alone, and a reference needs {LEAST_REFERENCE_S:.0f} s without "

@@ -55,7 +55,7 @@ HANDLERS: dict[str, Callable[..., object]] = {
     subjects.FORGET: voices.forget,
 }
 TASKS = (TranscriptionTask, DiarizationTask)
-FILES = (str, NatsResponse)  # the replies that are not JSON: text, and a page
+FILES = (NatsResponse,)  # replies that are not JSON
 IN_WORDS = {  # of patterns
     TASK_ID_PATTERN: "1 to 64 letters, digits, `-` and `_`",
     LANGUAGE_PATTERN: "2 or 3 small letters",

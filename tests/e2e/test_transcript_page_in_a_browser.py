@@ -113,7 +113,7 @@ def test_a_user_reads_and_plays_a_transcript(folder: Path, site: str) -> None:
     # And a page without its recording asks for it, and plays it then
     assert seen["unknown"] == {"asks": "Choose the recording to listen:", "lit": ["two"]}
     # And without scripts all text is there, and the recording plays
-    assert seen["withoutScripts"]["text"] == ["one two three", "Speech without text until 0:03", "four five", "six"]
+    assert seen["withoutScripts"]["text"] == ["one two three", "Not transcribed until 0:03", "four five", "six"]
     assert seen["withoutScripts"]["player"]
 
 
@@ -123,7 +123,7 @@ def _check_desktop(seen: dict[str, Any]) -> None:
         "0.2": ["one"],
         "0.7": ["two"],
         "1.1": ["three"],
-        "2.5": ["Speech without text until 0:03"],
+        "2.5": ["Not transcribed until 0:03"],
         "3.2": ["four"],
         "3.8": ["five", "six"],
         "4.2": ["five"],

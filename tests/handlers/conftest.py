@@ -112,9 +112,9 @@ class FakeRequests:
     async def delete(self, task_id: str) -> None:
         self.deleted.append(task_id)
 
-    async def result(self, request: ResultRequest) -> str:
+    async def result(self, request: ResultRequest) -> bytes:
         self.asked.append(request)
-        return {ResultFormat.TXT: "hello", ResultFormat.HTML: "<!doctype html>"}.get(request.format, "WEBVTT")
+        return {ResultFormat.TXT: b"hello", ResultFormat.HTML: b"<!doctype html>"}.get(request.format, b"WEBVTT")
 
 
 @dataclass

@@ -329,6 +329,16 @@ async def test_voices_are_named_until_they_are_forgotten(client: Client) -> None
             await client.forget_voice(voice.voice)
 
 
+async def test_nobody_is_enrolled_from_a_silent_task(client: Client) -> None:
+    # Given a live task without speech
+    async with client, client.live(diarize=True, identify=True) as live:
+        await live.end()
+        assert (await live.result()).segments == []
+        # When its only speaker is enrolled, then the error says that there is none
+        with pytest.raises(RequestFailedError, match="0 speakers"):
+            await client.enroll_voice(live.task_id, name="Anna", consent=Consent(by="Anna", at=datetime.now(UTC)))
+
+
 async def test_the_page_shows_a_test_that_passes(servers: Servers, wire: Wire) -> None:
     # Given the example of the page
     (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)

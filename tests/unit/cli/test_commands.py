@@ -124,7 +124,7 @@ def test_passwords_are_not_shown(run: Run, closed_port: str, monkeypatch: pytest
         (["delete", "t1", "--user", "anna"], "give either TASK_IDs or --user"),
         (["transcribe", "a.wav", "--keep-seconds", "59"], "59 is not in the range 60<=x<=604800"),
         (["diarize", "."], "there is no recording in .: name a folder"),
-        (["diarize", "a.wav", "--format", "srt"], "'srt' is not one of 'rttm', 'turns', 'html', 'json'"),
+        (["diarize", "a.wav", "--format", "srt"], "'srt' is not one of 'turns', 'json', 'rttm', 'html'"),
         (["result", "t1", "--audio", "a.wav"], "--audio is for pages: add --format html"),
         (["result", "t1", "--audio", "a.wav", "--format", "html"], "there is no file a.wav: check the name"),
         (["result", "t1", "t2", "--audio", "a.wav", "--format", "html"], "--audio is the recording of one task"),

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from natscribe.cli.jobs import Job, interruption_notice
-from natscribe.cli.output import Format, Output
+from natscribe.cli.output import Output
+from natscribe.schemas.requests import ResultFormat
 
 
 async def no_task(*_: object) -> str:
@@ -21,7 +22,7 @@ def test_the_notice_counts_all_jobs_and_says_how_to_fetch_missing_results() -> N
         *(job("d", "t-d"), job("e", "t-e"), job("f", None)),
     ]
     # When the command is interrupted
-    assert list(interruption_notice(jobs, Output((Format.TXT, Format.SRT), Path("my results")))) == [
+    assert list(interruption_notice(jobs, Output((ResultFormat.TXT, ResultFormat.SRT), Path("my results")))) == [
         "1 of 6 are done, and written to my results.",
         "1 not submitted: f",
         "2 are still running in the service:",

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import typer
 from natscribe.cli.console import WARNING, Terminal, out
-from natscribe.cli.output import Format, NotWrittenError, Output, make_output
+from natscribe.cli.output import NotWrittenError, Output, make_output
 from natscribe.cli.turns import SPEAKER_COLOURS, turns_table, turns_text
-from natscribe.schemas.requests import SubtitleLimits
+from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from natscribe.schemas.transcription import Segment, TranscriptionResult
 from natscribe.schemas.wire import Model
 from natscribe.transcript_page import page
@@ -70,14 +70,14 @@ def _luminance(colour: Color) -> float:
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a folder with an earlier result, and a disk that is full
-    output = Output((Format.TXT,), tmp_path)
+    output = Output((ResultFormat.TXT,), tmp_path)
     assert output.write("a", result_of(said(0, "Earlier."))) == str(tmp_path / "a.txt")
 
-    def half(file: Path, text: str, encoding: str) -> None:
-        file.write_bytes(text.encode(encoding)[:3])
+    def half(file: Path, content: bytes) -> None:
+        file.write_text(content.decode()[:3])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", half)
+    monkeypatch.setattr(Path, "write_bytes", half)
     # When another result is written
     with pytest.raises(NotWrittenError, match=r"a.txt could not be written: No space left on device"):
         output.write("a", result_of(said(0, "Later.")))
@@ -87,7 +87,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_page_has_a_relative_link_to_the_recording(tmp_path: Path) -> None:
     # Given a recording in another folder, with a name that an address cannot have as it is
-    output = Output((Format.HTML, Format.TXT), tmp_path / "texts")
+    output = Output((ResultFormat.HTML, ResultFormat.TXT), tmp_path / "texts")
     (tmp_path / "texts").mkdir()
     output.write("a", result_of(said(0, "One.")), tmp_path / "calls" / "a #1.flac")
     # Then the page has an encoded link, relative to its own folder
@@ -103,20 +103,20 @@ def test_a_printed_page_is_unchanged() -> None:
     screen, result = Terminal(stderr=False), result_of(said(0, "[b]One."))
     screen.file = StringIO()
     # When a page is printed there, then nothing of it is changed
-    Output((Format.HTML,)).show(screen, result, label="a", heading=False)
+    Output((ResultFormat.HTML,)).show(screen, result, label="a", heading=False)
     assert screen.file.getvalue() == page(result)
 
 
 def test_a_page_is_not_printed_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(out, "_force_terminal", True)
     with pytest.raises(typer.BadParameter, match=r"a page for a browser: add --output-dir FOLDER"):
-        make_output([Format.HTML], None, SubtitleLimits())
+        make_output([ResultFormat.HTML], None, SubtitleLimits())
 
 
 def test_a_result_without_speech_is_reported(tmp_path: Path) -> None:
     # Given a result without speech, and one with some
     silent, spoken = result_of(), result_of(said(0, "One."))
-    output = Output((Format.TXT, Format.JSON), tmp_path)
+    output = Output((ResultFormat.TXT, ResultFormat.JSON), tmp_path)
     assert output.write("a", silent) == f"{tmp_path / 'a'}.txt and .json: no speech detected"
     assert output.write("b", spoken) == f"{tmp_path / 'b'}.txt and .json"
     # And so is a replaced file

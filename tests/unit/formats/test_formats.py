@@ -1,10 +1,11 @@
-"""Results as text."""
+"""Each format holds what it should hold of a result."""
 
 from datetime import UTC, datetime
 
 import pytest
 from natscribe import formats
 from natscribe.schemas.diarization import DiarizationResult, Turn
+from natscribe.schemas.kinds import Result
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from natscribe.schemas.transcription import Segment, TranscriptionResult
 from natscribe.schemas.voices import SpeakerVoice
@@ -35,8 +36,14 @@ LIMITS = SubtitleLimits()
 TURNS = DiarizationResult(**METADATA, speakers=1, segments=[Turn(start=0.5, end=2, speaker="SPEAKER_00")])
 
 
+def write(result: Result, fmt: ResultFormat, limits: SubtitleLimits = LIMITS) -> str:
+    content = formats.write(result, fmt, limits)
+    assert isinstance(content, str)
+    return content
+
+
 def test_subtitles_have_numbers_times_and_speakers() -> None:
-    assert formats.write(TWO, ResultFormat.SRT, LIMITS) == (
+    assert write(TWO, ResultFormat.SRT) == (
         "1\n00:00:00,000 --> 00:00:01,500\nSPEAKER_00: Hello.\n\n"
         "2\n01:01:01,000 --> 01:01:02,250\nSPEAKER_01: {Hi} <b>\n\n"
     )
@@ -53,21 +60,21 @@ NAMED = TWO.model_copy(
 
 
 def test_names_stand_where_people_read_and_strangers_keep_their_labels() -> None:
-    assert formats.write(NAMED, ResultFormat.TXT, LIMITS) == "A & <B>: Hello.\nSPEAKER_01: {Hi} <b>\n"
-    assert "A & <B>: Hello." in formats.write(NAMED, ResultFormat.SRT, LIMITS)
-    assert "<v A &amp; &lt;B&gt;>Hello." in formats.write(NAMED, ResultFormat.VTT, LIMITS)
-    assert "A &amp; &lt;B&gt;" in formats.write(NAMED, ResultFormat.HTML, LIMITS)
-    assert formats.write(NAMED, ResultFormat.RTTM, LIMITS) == formats.write(TWO, ResultFormat.RTTM, LIMITS)
+    assert write(NAMED, ResultFormat.TXT) == "A & <B>: Hello.\nSPEAKER_01: {Hi} <b>\n"
+    assert "A & <B>: Hello." in write(NAMED, ResultFormat.SRT)
+    assert "<v A &amp; &lt;B&gt;>Hello." in write(NAMED, ResultFormat.VTT)
+    assert "A &amp; &lt;B&gt;" in write(NAMED, ResultFormat.HTML)
+    assert write(NAMED, ResultFormat.RTTM) == write(TWO, ResultFormat.RTTM)
 
 
 def test_web_subtitles_begin_with_their_name() -> None:
-    assert formats.write(transcript(said(0, 1, "Hello.")), ResultFormat.VTT, LIMITS) == (
+    assert write(transcript(said(0, 1, "Hello.")), ResultFormat.VTT) == (
         "WEBVTT\n\n1\n00:00:00.000 --> 00:00:01.000\nHello.\n\n"
     )
 
 
 def test_web_subtitles_name_speakers_and_escape_what_would_be_markup() -> None:
-    assert formats.write(TWO, ResultFormat.VTT, LIMITS) == (
+    assert write(TWO, ResultFormat.VTT) == (
         "WEBVTT\n\n1\n00:00:00.000 --> 00:00:01.500\n<v SPEAKER_00>Hello.\n\n"
         "2\n01:01:01.000 --> 01:01:02.250\n<v SPEAKER_01>{Hi} &lt;b&gt;\n\n"
     )
@@ -76,36 +83,34 @@ def test_web_subtitles_name_speakers_and_escape_what_would_be_markup() -> None:
 @pytest.mark.parametrize("fmt", [ResultFormat.SRT, ResultFormat.VTT])
 def test_subtitles_keep_backslashes(fmt: ResultFormat) -> None:
     # Given what the library takes for line breaks, when it is written, then it stays
-    assert r"C:\new\N" in formats.write(transcript(said(0, 2, r"C:\new\N")), fmt, LIMITS)
+    assert r"C:\new\N" in write(transcript(said(0, 2, r"C:\new\N")), fmt)
 
 
 @pytest.mark.parametrize("fmt", [ResultFormat.SRT, ResultFormat.VTT])
 def test_subtitles_keep_to_the_limits_that_were_asked_for(fmt: ResultFormat) -> None:
     # Given a sentence that fits in one cue by default
     result = transcript(said(0, 6, "Please leave a message after the tone."))
-    assert formats.write(result, fmt, LIMITS).count("-->") == 1
+    assert write(result, fmt).count("-->") == 1
     # When narrow lines are asked for, one at a time
-    narrow = formats.write(result, fmt, SubtitleLimits(max_line_chars=20, max_lines=1))
+    narrow = write(result, fmt, SubtitleLimits(max_line_chars=20, max_lines=1))
     # Then they are
     assert narrow.count("-->") == 3
     assert "\nPlease leave\n" in narrow
 
 
 def test_plain_text_has_a_line_a_segment() -> None:
-    assert formats.write(TWO, ResultFormat.TXT, LIMITS) == "SPEAKER_00: Hello.\nSPEAKER_01: {Hi} <b>\n"
-    assert formats.write(transcript(), ResultFormat.TXT, LIMITS) == ""
+    assert write(TWO, ResultFormat.TXT) == "SPEAKER_00: Hello.\nSPEAKER_01: {Hi} <b>\n"
+    assert write(transcript(), ResultFormat.TXT) == ""
 
 
 def test_turns_are_written_as_rttm() -> None:
-    assert (
-        formats.write(TURNS, ResultFormat.RTTM, LIMITS) == "SPEAKER t1 1 0.500 1.500 <NA> <NA> SPEAKER_00 <NA> <NA>\n"
-    )
-    assert formats.write(TWO, ResultFormat.RTTM, LIMITS).count("\n") == 2
+    assert write(TURNS, ResultFormat.RTTM) == "SPEAKER t1 1 0.500 1.500 <NA> <NA> SPEAKER_00 <NA> <NA>\n"
+    assert write(TWO, ResultFormat.RTTM).count("\n") == 2
 
 
 @pytest.mark.parametrize("result", [TWO, TURNS, transcript()], ids=["transcript", "diarization", "empty"])
 def test_each_result_is_a_page(result: TranscriptionResult) -> None:
-    assert formats.write(result, ResultFormat.HTML, LIMITS).startswith("<!doctype html>")
+    assert write(result, ResultFormat.HTML).startswith("<!doctype html>")
 
 
 @pytest.mark.parametrize(
@@ -119,4 +124,4 @@ def test_each_result_is_a_page(result: TranscriptionResult) -> None:
 )
 def test_a_format_that_cannot_hold_a_result_says_so(result: TranscriptionResult, fmt: ResultFormat) -> None:
     with pytest.raises(formats.FormatUnavailableError, match="ask for"):
-        formats.write(result, fmt, LIMITS)
+        write(result, fmt)

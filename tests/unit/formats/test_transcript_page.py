@@ -138,8 +138,8 @@ def test_speech_without_text_is_in_its_place() -> None:
     )
     # When it is a page, then it says so there, and at the top
     found = Page(page(result))
-    assert [text for _, text in found.paragraphs] == ["One. Two.", "Speech without text until 0:05", "Three."]
-    assert "Speech without text, to be listened to: 0:03" in found.texts("p")
+    assert [text for _, text in found.paragraphs] == ["One. Two.", "Not transcribed until 0:05", "Three."]
+    assert "Not transcribed: 0:03" in found.texts("p")
     # And the latter leads to the former
     assert [attributes["href"] for attributes, text in found.all("a") if text == "0:03"] == ["#gap1", "#p2"]
     assert found.texts("div", id="gap1")

@@ -11,11 +11,12 @@ from natscribe.cli.console import out, run_and_exit
 from natscribe.cli.folders import URL
 from natscribe.cli.live_session import AudioSource, LiveSession
 from natscribe.cli.notices import RequestedOptions
-from natscribe.cli.output import Format, make_output
+from natscribe.cli.output import make_output
 from natscribe.cli.vocabulary import read_vocabulary
 from natscribe.client import Client
 from natscribe.client.results import DEFAULT_LIMITS
 from natscribe.schemas.live import IDLE_S, MAX_LIVE_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, Codec
+from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.transcription import Channels
 from natscribe.schemas.wire import Priority
 
@@ -127,7 +128,7 @@ def live(  # noqa: PLR0913 -- the task's fields
         min_speakers=min_speakers,
         max_speakers=max_speakers,
         identify=identify,
-        word_timestamps=word_timestamps or Format.HTML in (result_format or ()),
+        word_timestamps=word_timestamps or ResultFormat.HTML in (result_format or ()),
         model=model,
         language=language,
         vocabulary=read_vocabulary(vocabulary),

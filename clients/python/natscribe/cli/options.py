@@ -1,20 +1,21 @@
 """Options that several commands share, and the checks of their values."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from typer.models import OptionInfo
 
-from natscribe.cli.output import Format
+from natscribe.cli.output import TURNS
 from natscribe.schemas.problems import problems_of
-from natscribe.schemas.requests import SubtitleLimits
+from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from natscribe.schemas.transcription import Channels
 from natscribe.schemas.wire import MAX_KEEP_S, MIN_KEEP_S
 
-SEVERAL_FORMATS_HELP = (
+_SEVERAL_FORMATS_HELP = (
     "html is a page for a browser, which plays the recording. With --output-dir the option can be repeated."
 )
 User = Annotated[str, typer.Option(help="Owner of the task: an integer or any name.", metavar="ID")]
@@ -49,14 +50,35 @@ Translate = Annotated[
     bool,
     typer.Option("--translate", help="Translate into English. The bundled model does it badly: choose a larger one."),
 ]
-Formats = Annotated[
-    list[Format] | None,
-    typer.Option(
+
+
+def format_option(formats: Iterable[ResultFormat], help_text: str) -> OptionInfo:
+    """Make the option `--format`, whose values are `turns` and these formats."""
+    choices = [TURNS, *(result_format.value for result_format in formats)]
+
+    def parse(value: str) -> str:
+        if value not in choices:
+            message = f"{value!r} is not one of {', '.join(map(repr, choices))}."
+            raise typer.BadParameter(message)
+        return value
+
+    option: OptionInfo = typer.Option(
         "--format",
-        help="Format of the result. By default the text as it is transcribed, each segment with its start; with "
-        "speakers the result alone: `turns` (who says what when) on a terminal, else txt, as in a folder; "
-        + SEVERAL_FORMATS_HELP,
+        parser=parse,
+        metavar=f"<{'|'.join(choices)}>",
+        help=f"Format of the result{help_text}; {_SEVERAL_FORMATS_HELP}",
         show_default=False,
+        autocompletion=lambda: choices,
+    )
+    return option
+
+
+Formats = Annotated[
+    list[str] | None,
+    format_option(
+        ResultFormat,
+        ". By default the text as it is transcribed, each segment with its start; with "
+        "speakers the result alone: `turns` (who says what when) on a terminal, else txt, as in a folder",
     ),
 ]
 OutputDir = Annotated[
@@ -85,7 +107,7 @@ def parse_user_id(value: str) -> int | str:
 def check_speakers(  # noqa: PLR0913 -- the options of several commands
     min_speakers: int | None,
     max_speakers: int | None,
-    formats: Sequence[Format] | None,
+    formats: Sequence[str] | None,
     channels: Channels,
     *,
     diarize: bool,
@@ -100,13 +122,13 @@ def check_speakers(  # noqa: PLR0913 -- the options of several commands
     if (min_speakers, max_speakers) != (None, None):
         message = "--min-speakers and --max-speakers have no effect alone: add --diarize"
         raise typer.BadParameter(message)
-    if Format.RTTM in (formats or ()) and channels is not Channels.SEPARATE:
+    if ResultFormat.RTTM in (formats or ()) and channels is not Channels.SEPARATE:
         message = "rttm needs speakers: add --diarize, or choose another --format"
         raise typer.BadParameter(message)
 
 
 def subtitle_limits(
-    formats: Sequence[Format] | None, chars: int | None, lines: int | None, seconds: float | None
+    formats: Sequence[str] | None, chars: int | None, lines: int | None, seconds: float | None
 ) -> SubtitleLimits:
     """Make the limits of subtitles from their options.
 
@@ -115,7 +137,7 @@ def subtitle_limits(
     """
     options = {"max_line_chars": chars, "max_lines": lines, "max_cue_seconds": seconds}
     limits = {name: value for name, value in options.items() if value is not None}
-    if limits and not {Format.SRT, Format.VTT} & set(formats or ()):
+    if limits and not {ResultFormat.SRT, ResultFormat.VTT} & set(formats or ()):
         name = next(iter(limits)).replace("_", "-")
         message = f"--{name} is for subtitles: add --format srt or --format vtt"
         raise typer.BadParameter(message)

@@ -4,8 +4,8 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 import typer
@@ -16,34 +16,14 @@ from natscribe.cli.turns import turns_table, turns_text
 from natscribe.cli.wording import has_speakers
 from natscribe.client import format_result
 from natscribe.client.results import DEFAULT_LIMITS
+from natscribe.formats import encoded
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 
-
-class Format(str, Enum):
-    """Formats of results: those of the service, and `turns`, which the command makes."""
-
-    TXT = ResultFormat.TXT.value
-    TURNS = "turns"
-    SRT = ResultFormat.SRT.value
-    VTT = ResultFormat.VTT.value
-    RTTM = ResultFormat.RTTM.value
-    HTML = ResultFormat.HTML.value
-    JSON = ResultFormat.JSON.value
-
-
-class TurnsFormat(str, Enum):
-    """Formats of diarization results, which have turns and no text."""
-
-    RTTM = Format.RTTM.value
-    TURNS = Format.TURNS.value
-    HTML = Format.HTML.value
-    JSON = Format.JSON.value
-
-
-_SELF_DESCRIBING = {Format.RTTM, Format.JSON, Format.HTML}  # they name the task or recording; programs read them
-_CONCATENABLE = {Format.RTTM, Format.JSON, Format.TXT, Format.TURNS}
+TURNS: Final = "turns"  # a format that only the command has
+_FOR_PEOPLE = {TURNS, ResultFormat.TXT, ResultFormat.SRT, ResultFormat.VTT}  # programs read the other formats
+_CONCATENABLE = {TURNS, ResultFormat.RTTM, ResultFormat.JSON, ResultFormat.TXT}
 
 
 class NotWrittenError(Exception):
@@ -54,7 +34,7 @@ class NotWrittenError(Exception):
 class Output:
     """Where results go, and their formats; (): speakers' turns on a terminal, else text, or rttm for a diarization."""
 
-    formats: tuple[Format, ...] = ()
+    formats: tuple[str, ...] = ()
     folder: Path | None = None
     limits: SubtitleLimits = DEFAULT_LIMITS
 
@@ -71,10 +51,10 @@ class Output:
         suffixes: list[str] = []
         is_empty, is_replaced = False, False
         for fmt in self.formats or (_default(result, for_people=False),):
-            suffixes.append(".turns.txt" if fmt is Format.TURNS else f".{fmt.value}")
-            text = self._text(result, fmt, recording)
-            is_empty = is_empty or not text.strip()
-            is_replaced |= _write_atomically(file.with_name(f"{name}{suffixes[-1]}"), text)
+            suffixes.append(".turns.txt" if fmt == TURNS else f".{fmt}")
+            content = self._content(result, fmt, recording)
+            is_empty = is_empty or not content.strip()
+            is_replaced |= _write_atomically(file.with_name(f"{name}{suffixes[-1]}"), encoded(content))
         files = f"{file}{' and '.join(suffixes)}{' (replaced)' if is_replaced else ''}"
         return f"{files}: no speech detected" if is_empty else files
 
@@ -87,15 +67,17 @@ class Output:
             RequestFailedError: This kind of result cannot be written in this format.
         """
         fmt = self.formats[0] if self.formats else _default(result, for_people=console.is_terminal)
-        text = self._text(result, fmt, recording)
+        content = self._content(result, fmt, recording)
         if heading:
-            (err if fmt in _SELF_DESCRIBING else console).print(f"== {label}")
-        if not text.strip():
+            (console if fmt in _FOR_PEOPLE else err).print(f"== {label}")
+        if not content.strip():
             err.print(f"{label}: no speech detected.")
-        elif fmt is Format.TURNS and console.is_terminal:
+        elif fmt == TURNS and console.is_terminal:
             console.print(turns_table(result), soft_wrap=False)
+        elif isinstance(content, bytes):
+            typer.echo(content, nl=False)
         else:
-            console.print(text.rstrip("\n"))
+            console.print(content.rstrip("\n"))
 
     def check_holds(self, results: int) -> None:
         """Check that this number of results can be concatenated on standard output.
@@ -104,23 +86,23 @@ class Output:
             typer.BadParameter: This format allows one result only.
         """
         if self.folder is None and results > 1 and self.formats and self.formats[0] not in _CONCATENABLE:
-            message = f"several results cannot be one {self.formats[0].value}: add --output-dir FOLDER for a file each"
+            message = f"several results cannot be one {self.formats[0]}: add --output-dir FOLDER for a file each"
             raise typer.BadParameter(message)
 
     def options(self) -> list[str]:
         """Return the command-line options that select this output, except the limits of subtitles."""
         folder = [] if self.folder is None else ["--output-dir", str(self.folder)]
-        return folder + [word for fmt in self.formats for word in ("--format", fmt.value)]
+        return folder + [word for fmt in self.formats for word in ("--format", fmt)]
 
-    def _text(self, result: Result, fmt: Format, recording: Path | None) -> str:
-        if fmt is Format.TURNS:
+    def _content(self, result: Result, fmt: str, recording: Path | None) -> str | bytes:
+        if fmt == TURNS:
             return turns_text(result)
         link = _link(recording, self.folder or Path()) if recording else None
-        return format_result(result, ResultFormat(fmt.value), self.limits, link)
+        return format_result(result, ResultFormat(fmt), self.limits, link)
 
 
 def make_output(
-    formats: Sequence[Format] | None,
+    formats: Sequence[str] | None,
     folder: Path | None,
     limits: SubtitleLimits,
     *,
@@ -140,25 +122,30 @@ def make_output(
         _check_standard_output(chosen, as_json=as_json)
     else:
         _create(folder)
-    return Output(chosen or ((Format.JSON,) if as_json else ()), folder, limits)
+    return Output(chosen or ((ResultFormat.JSON,) if as_json else ()), folder, limits)
 
 
-def _check_standard_output(formats: tuple[Format, ...], *, as_json: bool) -> None:
+def _check_standard_output(formats: tuple[str, ...], *, as_json: bool) -> None:
     if len(formats) > 1:
         message = "several --format go into files: add --output-dir FOLDER"
         raise typer.BadParameter(message)
-    if as_json and formats not in {(), (Format.JSON,)}:
-        message = f"--json prints results as JSON: leave --format {formats[0].value} out, or add --output-dir FOLDER"
+    if as_json and formats not in {(), (ResultFormat.JSON,)}:
+        message = f"--json prints results as JSON: leave --format {formats[0]} out, or add --output-dir FOLDER"
         raise typer.BadParameter(message)
-    if Format.HTML in formats and out.is_terminal:
-        message = "--format html is a page for a browser: add --output-dir FOLDER, or > FILE.html"
+    if formats and not _is_for_terminals(formats[0]) and out.is_terminal:
+        what = "a page for a browser" if formats[0] == ResultFormat.HTML else "not text"
+        message = f"--format {formats[0]} is {what}: add --output-dir FOLDER, or > FILE.{formats[0]}"
         raise typer.BadParameter(message)
 
 
-def _default(result: Result, *, for_people: bool) -> Format:
+def _is_for_terminals(fmt: str) -> bool:
+    return fmt == TURNS or (fmt != ResultFormat.HTML and ResultFormat(fmt).is_text)
+
+
+def _default(result: Result, *, for_people: bool) -> str:
     if for_people and has_speakers(result):
-        return Format.TURNS
-    return Format.RTTM if isinstance(result, DiarizationResult) else Format.TXT
+        return TURNS
+    return ResultFormat.RTTM if isinstance(result, DiarizationResult) else ResultFormat.TXT
 
 
 def _create(folder: Path) -> None:
@@ -177,11 +164,11 @@ def _link(recording: Path, folder: Path) -> str:
     return quote(os.fsencode(os.path.relpath(recording, folder)))
 
 
-def _write_atomically(file: Path, text: str) -> bool:
+def _write_atomically(file: Path, content: bytes) -> bool:
     """Write a file, and return whether it replaces an older file."""
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        part.write_text(text, encoding="utf-8")
+        part.write_bytes(content)
         is_replaced = file.exists()
         part.replace(file)
     except OSError as error:

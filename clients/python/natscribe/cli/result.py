@@ -10,20 +10,20 @@ from natscribe.cli import options
 from natscribe.cli.console import WARNING, err, open_client, out, run_and_exit
 from natscribe.cli.names import recording_name, result_file_names, unique_task_names
 from natscribe.cli.notices import notices
-from natscribe.cli.output import Format, Output, make_output
+from natscribe.cli.output import Output, make_output
 from natscribe.cli.status import next_step
 from natscribe.cli.task import SeveralTasks, for_each_task
 from natscribe.client import Client, RequestFailedError, command
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.kinds import Result
+from natscribe.schemas.requests import ResultFormat
 
 Formats = Annotated[
-    list[Format] | None,
-    typer.Option(
-        "--format",
-        help="Format of the result: by default txt, the text without times, but `turns` (who says what when) on a "
-        f"terminal if there are speakers, and rttm for a diarization; {options.SEVERAL_FORMATS_HELP}",
-        show_default=False,
+    list[str] | None,
+    options.format_option(
+        ResultFormat,
+        ": by default txt, the text without times, but `turns` (who says what when) on a "
+        "terminal if there are speakers, and rttm for a diarization",
     ),
 ]
 Audio = Annotated[
@@ -57,11 +57,11 @@ def result(  # noqa: PLR0913 -- the options of the command
     run_and_exit(_fetch_results(task_ids, output, audio))
 
 
-def _check_audio(audio: Path | None, task_ids: list[str], formats: list[Format] | None) -> None:
+def _check_audio(audio: Path | None, task_ids: list[str], formats: list[str] | None) -> None:
     """Check that --audio names an existing file, and that there is one page to play it."""
     if audio is None:
         return
-    if Format.HTML not in (formats or ()):
+    if ResultFormat.HTML not in (formats or ()):
         message = "--audio is for pages: add --format html"
         raise typer.BadParameter(message)
     if len(task_ids) > 1:

@@ -13,13 +13,14 @@ from natscribe.cli.console import err, read_settings, run_and_exit
 from natscribe.cli.folders import find_recordings
 from natscribe.cli.jobs import CreateTask
 from natscribe.cli.notices import RequestedOptions
-from natscribe.cli.output import Format, TurnsFormat, make_output
+from natscribe.cli.output import make_output
 from natscribe.cli.submission import Submission
 from natscribe.cli.vocabulary import read_vocabulary
 from natscribe.client import Client, OptionError
 from natscribe.client.languages import language_code
 from natscribe.client.results import DEFAULT_LIMITS
 from natscribe.schemas.problems import problems_of
+from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.transcription import Channels, TranscribeKeywords, TranscribeOptions
 from natscribe.schemas.wire import Priority
 
@@ -60,13 +61,12 @@ ChannelsOption = Annotated[
         "different speech, as the sides of a telephone call do, and --min-speakers is at most two."
     ),
 ]
-TurnsFormats = Annotated[
-    list[TurnsFormat] | None,
-    typer.Option(
-        "--format",
-        help="Format of the result: by default `turns` (who speaks when, one line each) on a terminal, and elsewhere "
-        f"rttm, its machine-readable form; {options.SEVERAL_FORMATS_HELP}",
-        show_default=False,
+DiarizationFormats = Annotated[
+    list[str] | None,
+    options.format_option(
+        (result_format for result_format in ResultFormat if not result_format.needs_text),
+        ": by default `turns` (who speaks when, one line each) on a terminal, and elsewhere rttm, its machine-readable "
+        "form",
     ),
 ]
 
@@ -105,7 +105,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     owner = options.parse_user_id(user_id)
     task = partial(Client.create_transcription_task, user_id=owner, task_id=task_id, priority=priority)
     speakers = partial(task, diarize=diarize, identify=identify, min_speakers=min_speakers, max_speakers=max_speakers)
-    with_words = word_timestamps or Format.HTML in (result_format or ())  # the page highlights the word being spoken
+    with_words = word_timestamps or ResultFormat.HTML in (result_format or ())  # the page highlights words
     create = partial(speakers, keep_seconds=keep_seconds, word_timestamps=with_words)
     creates = [partial(create, **task_options) for task_options in _with_languages(keywords, files, language or [])]
     limits = options.subtitle_limits(result_format, max_line_chars, max_lines, max_cue_seconds)
@@ -128,7 +128,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
     task_id: TaskIdOption = None,
     priority: PriorityOption = None,
     stored: Stored = False,
-    result_format: TurnsFormats = None,
+    result_format: DiarizationFormats = None,
     output_dir: options.OutputDir = None,
     as_json: Json = False,
     wait: Wait = True,
@@ -138,8 +138,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
     task = partial(Client.create_diarization_task, user_id=owner, task_id=task_id, priority=priority)
     speakers = partial(task, identify=identify, min_speakers=min_speakers, max_speakers=max_speakers)
     creates = [partial(speakers, keep_seconds=keep_seconds)] * len(files)
-    formats = [Format(fmt.value) for fmt in result_format or ()]
-    output = make_output(formats, output_dir, DEFAULT_LIMITS, as_json=as_json, wait=wait)
+    output = make_output(result_format, output_dir, DEFAULT_LIMITS, as_json=as_json, wait=wait)
     requested = RequestedOptions(min_speakers, max_speakers)
     submission = Submission(output, as_json=as_json, wait=wait, requested=requested)
     run_and_exit(submission.run(_tasks(files, creates, task_id, stored=stored)))

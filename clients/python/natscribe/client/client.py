@@ -9,7 +9,7 @@ from typing_extensions import Self, Unpack
 
 from natscribe.client.connection import OutageCallback, connect, read_settings
 from natscribe.client.errors import ClientError
-from natscribe.client.exchange import Reply, is_text, parse_reply, request, request_message
+from natscribe.client.exchange import Reply, is_json, parse_reply, request, request_message
 from natscribe.client.following import Follower, follow_all, has_events
 from natscribe.client.languages import language_code
 from natscribe.client.live import Live
@@ -238,16 +238,19 @@ class Client:
     @overload
     async def get_task_result(
         self, task_id: str, result_format: ResultFormat, *, limits: SubtitleLimits = ...
-    ) -> Result | str: ...
+    ) -> Result | str | bytes: ...
 
     async def get_task_result(
         self, task_id: str, result_format: ResultFormat = ResultFormat.JSON, *, limits: SubtitleLimits = DEFAULT_LIMITS
-    ) -> Result | str:
-        """Return the result of a task: a `Result` for `json`, else text. Large results come from the Object Store."""
+    ) -> Result | str | bytes:
+        """Return the result of a task: a `Result` for `json`, else text, or bytes for a binary format.
+
+        Results that are too large for a message come from the Object Store.
+        """
         fields = {"task_id": task_id, "format": result_format, **limits.model_dump()}
         reply = await request_message(self._connection, subjects.RESULT, build_message(ResultRequest, fields))
-        if is_text(reply):
-            return reply.data.decode()
+        if not is_json(reply):
+            return reply.data.decode() if result_format.is_text else reply.data
         result = parse_reply(RESULT, reply.data)
         if result.object is not None:
             stored = parse_reply(RESULT, await fetch_object(self._connection, result.object))
@@ -260,11 +263,11 @@ class Client:
     @overload
     async def wait_for_result(
         self, task_id: str, result_format: ResultFormat, *, limits: SubtitleLimits = ...
-    ) -> Result | str: ...
+    ) -> Result | str | bytes: ...
 
     async def wait_for_result(
         self, task_id: str, result_format: ResultFormat = ResultFormat.JSON, *, limits: SubtitleLimits = DEFAULT_LIMITS
-    ) -> Result | str:
+    ) -> Result | str | bytes:
         """Wait until a task ends, and return its result as `get_task_result` does.
 
         Like `follow`, this waits for a task that does not exist yet, without a limit: `asyncio.wait_for` sets one.

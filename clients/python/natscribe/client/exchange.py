@@ -20,6 +20,7 @@ from natscribe.client.errors import (
     UnreachableError,
 )
 from natscribe.client.tracing import publishing
+from natscribe.jetstream.cloud_events import JSON
 from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
@@ -185,9 +186,9 @@ def no_worker_error(observation: str) -> NoWorkerError:
     return NoWorkerError(f"{observation} no worker of the service runs there: {how}.")
 
 
-def is_text(reply: Msg) -> bool:
-    """Whether a reply is text or a page, and not JSON."""
-    return (reply.headers or {}).get("content-type", "").startswith("text/")
+def is_json(reply: Msg) -> bool:
+    """Whether a reply is JSON, and not a file."""
+    return ((reply.headers or {}).get("content-type") or JSON).startswith(JSON)
 
 
 def _refused(subject: str, error: APIError) -> ClientError:
@@ -201,7 +202,7 @@ def _refused(subject: str, error: APIError) -> ClientError:
 
 
 def _error_in(reply: Msg) -> ErrorDetail | None:
-    if is_text(reply):
+    if not is_json(reply):
         return None
     try:
         return _ErrorReply.model_validate_json(reply.data).error

@@ -1,4 +1,4 @@
-"""Fetches results that are too large for a message, and formats results as text."""
+"""Fetches results that are too large for a message, and writes results in formats."""
 
 import nats.errors
 from nats.aio.client import Client as Nats
@@ -29,7 +29,7 @@ async def fetch_object(connection: Nats, reference: Object) -> bytes:
 
 def format_result(
     result: Result, fmt: ResultFormat, limits: SubtitleLimits = DEFAULT_LIMITS, audio: str | None = None
-) -> str:
+) -> str | bytes:
     """Return a result in the given format, as the service formats it; an HTML page plays the address `audio`, if given.
 
     Raises:

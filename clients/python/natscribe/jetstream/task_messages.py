@@ -17,6 +17,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import REPLAY_OF, TRACE_PATTERN, TRACEPARENT
 from natscribe.schemas.kinds import TASKS, Task, read_task
 from natscribe.schemas.problems import problems_of
+from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Lane, Priority
 
 SEQUENCE_DIGITS = 19  # the largest stream sequence has this number of digits
@@ -99,6 +100,16 @@ class TaskMessage:
             problem = f"its content-type is not {JSON}"
         message = f"The message is no valid {self.kind} task ({problem}): correct it and publish it under a new id."
         return ErrorDetail(code=ErrorCode.INVALID_MESSAGE, message=message)
+
+    def first_event(self, task_id: str, task: Task | None, state: State, **fields: object) -> ProgressEvent:
+        """Make the event with which this message begins a task's log; `task` is None if the message is no valid task.
+
+        `fields` are its other values: at least `max_attempts`.
+        """
+        of_message = {"task_id": task_id, "kind": self.kind, "priority": self.priority, "state": state}
+        of_task = {} if task is None else {"user_id": task.user_id, "audio_file_id": task.audio_file_id}
+        begun = {"sequence": 1, "time": datetime.now(timezone.utc)}
+        return ProgressEvent.model_validate(begun | of_message | of_task | fields)
 
     @property
     def traceparent(self) -> str | None:

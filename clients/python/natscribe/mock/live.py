@@ -1,169 +1,164 @@
-"""Plays live tasks: each UTTERANCE_S of sound counts as the segment in the AsyncAPI document's examples."""
+"""Plays live tasks: every UTTERANCE_S of audio count as the segment in the AsyncAPI document's examples."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 
 from nats.js.api import RawStreamMsg
 
-from natscribe.mock.content import moved, transcript
+from natscribe.mock.content import moved, result_fields, transcript
 from natscribe.mock.log import Log
 from natscribe.mock.task import PlayedTask
-from natscribe.schemas import examples
+from natscribe.schemas import examples, subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import END
 from natscribe.schemas.kinds import Result
-from natscribe.schemas.live import Codec, LiveAudio, LiveTask, Partial
-from natscribe.schemas.progress import MIN_EVENT_INTERVAL_S, Stage, State
+from natscribe.schemas.live import LiveAudio, LiveTask, Partial
+from natscribe.schemas.progress import MIN_EVENT_INTERVAL_S, Stage
 from natscribe.schemas.transcription import Segment, Source, Word
 
-UTTERANCE_S = 4.0  # from the beginning of one utterance to the next
-_OVER_AFTER_S = examples.SEGMENT.end + 0.6  # a pause ends an utterance
-_OPUS_BYTES = 4000  # in a second: the mock does not decode
-_LOOK_EVERY_S = 0.02
+UTTERANCE_S = 4.0  # from the start of an utterance to the start of the next
+_UTTERANCE_ENDS_AT_S = examples.SEGMENT.end + 0.6  # after its start: a pause ends an utterance
+_OPUS_BYTES_A_SECOND = 4000  # the mock does not decode
+_POLL_S = 0.02
 _WORDS = tuple(examples.SEGMENT.words or ())
 
 Report = Callable[[str], None]
 
 
 @dataclass
-class Heard:
-    """The sound of a task up to now."""
+class ReceivedAudio:
+    """The audio of a task that the mock has received."""
 
     audio: LiveAudio
     seconds: float = 0.0
-    after: int = 0  # stream sequence of the last frame
+    sequence: int = 0  # stream sequence of the last frame
     numbers: set[int] = field(default_factory=set)
-    last: int | None = None  # number of the frame that ends the sound
+    last: int | None = None  # number of the frame that ends the audio
     error: str | None = None  # why the last frame is invalid
 
     @property
-    def is_whole(self) -> bool:
-        """Whether all frames up to the last one are there."""
+    def is_complete(self) -> bool:
+        """Whether all frames up to the one that ends the audio were received."""
         return self.last is not None and len(self.numbers) > self.last
 
     def add(self, frame: RawStreamMsg) -> None:
-        """Add a frame, unless it has no number, or one that was added before."""
-        headers, self.after = frame.headers or {}, frame.seq or 0
+        """Add a frame, unless it has no number, or the number of a frame that was added."""
+        headers, self.sequence = frame.headers or {}, frame.seq or 0
         number = headers.get("Nats-Msg-Id", "").rpartition("-")[2]
         if not number.isdecimal() or int(number) in self.numbers:
             return
-        self.error = None if END in headers else self.audio.frame_error(int(number), len(frame.data or b""))
+        size = len(frame.data or b"")
+        self.error = None if END in headers else self.audio.frame_error(int(number), size)
         self.numbers.add(int(number))
-        self.seconds += len(frame.data or b"") / _bytes_in_a_second(self.audio)
+        self.seconds += size / (self.audio.sample_rate * self.audio.sample_bytes or _OPUS_BYTES_A_SECOND)
         if END in headers:
             self.last = int(number)
 
 
-async def hear(
-    log: Log, task: PlayedTask, order: LiveTask, report: Report, *, only: int | None
-) -> Result | ErrorDetail:
-    """Play an attempt to the end of its sound, or until `only` utterances have segments.
+@dataclass
+class LiveAttempt:
+    """Plays one attempt of a live task."""
 
-    Return its result, or the error of a frame that does not hold whole samples.
+    log: Log
+    task: PlayedTask
+    sent: LiveTask
+    report: Report
+    partial_words: int = 0  # words of the current utterance that partial results have shown
 
-    Raises:
-        EndedError: A client has cancelled or deleted the task.
-    """
-    heard, said = Heard(order.audio), 0  # words that were told of the utterance that is not over
-    loop = asyncio.get_running_loop()
-    silent_at = loop.time() + order.idle_seconds
-    while not heard.is_whole and loop.time() < silent_at and task.batches != only:
-        await _progress(log, task, heard)
-        frame = await log.next_frame(task.task_id, heard.after)
-        if frame is None:
-            await task.sleep(_LOOK_EVERY_S)
-            continue
-        silent_at = loop.time() + order.idle_seconds
-        heard.add(frame)
-        if heard.error:
-            return ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message=heard.error)
-        while task.batches != only and heard.seconds >= (over := _begin(task.batches) + _OVER_AFTER_S):
-            await _say(log, task, _segment(order, task.batches, _words_in(over, task.batches)), over)
-            report(f"{task.task_id}: segments up to {over:.1f} s")
-            said = 0
-        words = _words_in(heard.seconds, task.batches)
-        if len(words) > said:
-            said = len(words)
-            await log.publish_partial(_partial(order, words, heard.seconds))
-    ready_at = loop.time() + (task.script.seconds or 0)
-    while loop.time() < ready_at:
-        await _progress(log, task, heard)
-        await task.sleep(MIN_EVENT_INTERVAL_S)
-    words = _words_in(heard.seconds, task.batches)
-    if words and only is None:
-        await _say(log, task, _segment(order, task.batches, words), heard.seconds)
-    return _result(order, task.batches, heard.seconds)
+    def __post_init__(self) -> None:
+        self.audio = ReceivedAudio(self.sent.audio)
+
+    async def play(self, *, utterances: int | None) -> Result | ErrorDetail:
+        """Transcribe until the end of the audio, or until `utterances` utterances have segments.
+
+        Return the result, or the error of a frame that does not hold whole samples.
+
+        Raises:
+            EndedError: A client has cancelled or deleted the task.
+        """
+        loop = asyncio.get_running_loop()
+        idle_at = loop.time() + self.sent.idle_seconds
+        while not self.audio.is_complete and loop.time() < idle_at and self.task.batches != utterances:
+            await self._append_progress()
+            frame = await self.log.next_frame(self.task.task_id, self.audio.sequence)
+            if frame is None:
+                await self.task.sleep(_POLL_S)
+                continue
+            idle_at = loop.time() + self.sent.idle_seconds
+            self.audio.add(frame)
+            if self.audio.error:
+                return ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message=self.audio.error)
+            await self._publish_text(utterances)
+        ready_at = loop.time() + (self.task.script.seconds or 0)
+        while loop.time() < ready_at:
+            await self._append_progress()
+            await self.task.sleep(MIN_EVENT_INTERVAL_S)
+        if utterances is None and self._words():
+            await self._append_segment(self.audio.seconds)
+        return self._result()
+
+    async def _publish_text(self, utterances: int | None) -> None:
+        """Append the segments of utterances that have ended, and publish a partial result of the current one."""
+        while self.task.batches != utterances and self.audio.seconds >= (end := self._start + _UTTERANCE_ENDS_AT_S):
+            await self._append_segment(end)
+            self.report(f"{self.task.task_id}: segments up to {end:.1f} s")
+            self.partial_words = 0
+        words = self._words()
+        if len(words) > self.partial_words:
+            self.partial_words = len(words)
+            await self.log.publish(subjects.partials(self.task.task_id), self._partial(words))
+
+    async def _append_segment(self, processed_seconds: float) -> None:
+        segment = self._segment(self.task.batches, processed_seconds)
+        if not (self.sent.word_timestamps or self.sent.diarize):
+            segment = segment.model_copy(update={"words": None})
+        async with self.task.appending():
+            await self.log.append_segments(self.task, [segment], processed_seconds)
+
+    async def _append_progress(self) -> None:
+        done = min(self._start, self.audio.seconds)
+        lag = self.audio.seconds - done
+        await self.log.append_progress(self.task, stage=Stage.TRANSCRIBING, processed_seconds=done, lag_seconds=lag)
+
+    @property
+    def _start(self) -> float:
+        """Start of the current utterance, in seconds."""
+        return self.task.batches * UTTERANCE_S
+
+    def _words(self) -> list[Word]:
+        return _words(self.task.batches, self.audio.seconds)
+
+    def _segment(self, number: int, seconds: float) -> Segment:
+        words = _words(number, seconds)
+        language = self.sent.language or examples.SEGMENT.language
+        fields = {"end": words[-1].end, "text": _text(words), "language": language, "words": words}
+        return moved(examples.SEGMENT, number * UTTERANCE_S).model_copy(update=fields)
+
+    def _partial(self, words: list[Word]) -> Partial:
+        return Partial(
+            task_id=self.sent.task_id,
+            start=words[0].start,
+            end=self.audio.seconds,
+            stable=_text(words[:-1]),
+            text=_text(words),
+            language=self.sent.language or examples.SEGMENT.language,
+        )
+
+    def _result(self) -> Result:
+        segments = [self._segment(number, self.audio.seconds) for number in range(self.task.batches)]
+        if not self.sent.word_timestamps:
+            segments = [segment.model_copy(update={"words": None}) for segment in segments]
+        duration = round(self.audio.seconds, 3)
+        fields = result_fields(self.sent, duration, None) | {"source": Source.LIVE} | transcript(self.sent, segments)
+        return examples.RESULT.model_copy(update=fields)
 
 
-async def _say(log: Log, task: PlayedTask, segment: Segment, processed_seconds: float) -> None:
-    async with task.turn():
-        await log.append_segments(task, [segment], processed_seconds)
-
-
-async def _progress(log: Log, task: PlayedTask, heard: Heard) -> None:
-    """Append `running`, unless the last event is less than a second old."""
-    last, done = task.last, min(_begin(task.batches), heard.seconds)
-    if last is None or (datetime.now(timezone.utc) - last.time).total_seconds() >= MIN_EVENT_INTERVAL_S:
-        async with task.turn():
-            await log.append(
-                task,
-                State.RUNNING,
-                stage=Stage.TRANSCRIBING,
-                processed_seconds=done,
-                lag_seconds=heard.seconds - done,
-            )
-
-
-def _bytes_in_a_second(audio: LiveAudio) -> int:
-    if audio.codec is Codec.OPUS:
-        return _OPUS_BYTES
-    return audio.sample_rate * audio.channels * (2 if audio.codec is Codec.PCM_S16LE else 1)
-
-
-def _begin(number: int) -> float:
-    return number * UTTERANCE_S
-
-
-def _words_in(seconds: float, number: int) -> list[Word]:
-    """Return the words of an utterance that are heard within the first seconds of the sound."""
-    return [moved(word, _begin(number)) for word in _WORDS if _begin(number) + word.end <= seconds]
-
-
-def _segment(order: LiveTask, number: int, words: list[Word]) -> Segment:
-    language = order.language or examples.SEGMENT.language
-    fields = {"end": words[-1].end, "text": _text(words), "language": language}
-    with_text = order.word_timestamps or order.diarize
-    return moved(examples.SEGMENT, _begin(number)).model_copy(update=fields | {"words": words if with_text else None})
-
-
-def _partial(order: LiveTask, words: list[Word], heard_seconds: float) -> Partial:
-    return Partial(
-        task_id=order.task_id,
-        start=words[0].start,
-        end=heard_seconds,
-        stable=_text(words[:-1]),
-        text=_text(words),
-        language=order.language or examples.SEGMENT.language,
-    )
+def _words(number: int, seconds: float) -> list[Word]:
+    """Return the words of an utterance that end within the first `seconds` of the audio."""
+    words = (moved(word, number * UTTERANCE_S) for word in _WORDS)
+    return [word for word in words if word.end <= seconds]
 
 
 def _text(words: list[Word]) -> str:
     return "".join(word.word for word in words).strip()
-
-
-def _result(order: LiveTask, utterances: int, seconds: float) -> Result:
-    found = [_segment(order, number, _words_in(seconds, number)) for number in range(utterances)]
-    if not order.word_timestamps:
-        found = [each.model_copy(update={"words": None}) for each in found]
-    fields: dict[str, object] = {
-        "task_id": order.task_id,
-        "audio_file_id": order.audio_file_id,
-        "user_id": order.user_id,
-        "duration": round(seconds, 3),
-        "source": Source.LIVE,
-        "audio_sha256": None,
-        "created_at": datetime.now(timezone.utc),
-    }
-    return examples.RESULT.model_copy(update=fields | transcript(order, found))

@@ -1,8 +1,9 @@
-"""What the mock writes to streams and buckets: it appends by compare-and-set, as the service does."""
+"""The streams and buckets as the mock writes them: it appends by compare-and-set, as the service does."""
 
 import base64
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime, timezone
 from uuid import uuid4
 
 from nats.aio.client import Client as Nats
@@ -11,23 +12,25 @@ from nats.js.errors import NotFoundError
 from pydantic import BaseModel
 
 from natscribe.jetstream import cloud_events
-from natscribe.jetstream.dead_letters import make_dead_letter
+from natscribe.jetstream.dead_letters import dead_letter_pages, make_dead_letter
 from natscribe.jetstream.large_results import HEADROOM_BYTES, result_reference
 from natscribe.jetstream.leader_reads import next_from
 from natscribe.jetstream.streams import BUCKET_SCHEME, RESULTS_BUCKET
 from natscribe.jetstream.task_messages import TaskMessage
 from natscribe.mock.task import MOCK_WORKER, PlayedTask
 from natscribe.schemas import subjects
+from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorDetail
+from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.kinds import Result
-from natscribe.schemas.live import Partial
-from natscribe.schemas.progress import State
+from natscribe.schemas.progress import MIN_EVENT_INTERVAL_S, State
+from natscribe.schemas.requests import DeadLetterChoice
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.transcription import Segment, SegmentsEvent
 
 
 class Log:
-    """Writes the logs, results and dead letters of tasks, and erases them."""
+    """Writes the logs, results and dead letters of tasks, and deletes them."""
 
     def __init__(self, nats: Nats, names: StreamNames, audio_store: str) -> None:
         self._max_payload = nats.max_payload
@@ -45,35 +48,43 @@ class Log:
             BadRequestError: The stream has events of the task that this mock has not written.
         """
         event = task.next_event(state, **fields)
-        where, stream = subjects.progress(task.task_id), self._names.progress
-        task.note(event, await self._append(stream, where, event, task, after=task.log_end))
+        subject, stream = subjects.progress(task.task_id), self._names.progress
+        task.note(event, await self._append(stream, subject, event, task, after=task.log_end))
 
-    async def append_segments(self, task: PlayedTask, found: Sequence[Segment], processed_seconds: float) -> None:
-        """Append the next segments event; `processed_seconds` is how far the recording is transcribed."""
+    async def append_progress(self, task: PlayedTask, **fields: object) -> bool:
+        """Append `running`, unless the last event is less than MIN_EVENT_INTERVAL_S old; return whether it did.
+
+        Raises:
+            EndedError: A client has cancelled or deleted the task.
+        """
+        last = task.last
+        if last and (datetime.now(timezone.utc) - last.time).total_seconds() < MIN_EVENT_INTERVAL_S:
+            return False
+        async with task.appending():
+            await self.append(task, State.RUNNING, **fields)
+        return True
+
+    async def append_segments(self, task: PlayedTask, segments: Sequence[Segment], processed_seconds: float) -> None:
+        """Append the next segments event; the recording is transcribed up to `processed_seconds`."""
         event = SegmentsEvent(
             task_id=task.task_id,
             attempt=task.last.attempt if task.last else 1,
             sequence=task.batches + 1,
-            language=found[-1].language,
+            language=segments[-1].language,
             processed_seconds=processed_seconds,
-            segments=list(found),
+            segments=list(segments),
         )
-        where, stream = subjects.segments(task.task_id), self._names.segments
-        task.segments_end = await self._append(stream, where, event, task, after=task.segments_end)
+        subject, stream = subjects.segments(task.task_id), self._names.segments
+        task.segments_end = await self._append(stream, subject, event, task, after=task.segments_end)
         task.batches += 1
 
-    async def publish_partial(self, partial: Partial) -> None:
-        """Publish a partial."""
-        await self.tell(subjects.partials(partial.task_id), partial)
-
-    async def tell(self, subject: str, message: BaseModel) -> None:
+    async def publish(self, subject: str, message: BaseModel) -> None:
         """Publish a message that no stream stores."""
-        await self._nats.publish(
-            subject, message.model_dump_json().encode(), headers={"content-type": cloud_events.JSON}
-        )
+        body = message.model_dump_json().encode()
+        await self._nats.publish(subject, body, headers={"content-type": cloud_events.JSON})
 
     async def next_frame(self, task_id: str, after: int) -> RawStreamMsg | None:
-        """Return the first frame after a stream sequence; None if there is none yet."""
+        """Return the first frame of a task after a stream sequence; None if there is none yet."""
         return await next_from(self._nats, self._names.live, subjects.live_audio(task_id), after + 1)
 
     async def store_result(self, task: PlayedTask, result: Result) -> None:
@@ -92,16 +103,6 @@ class Log:
         info = await (await self._js.object_store(RESULTS_BUCKET)).get_info(result.task_id)
         return result_reference(result, info)
 
-    async def store_letter(
-        self, message: TaskMessage, task_id: str | None, error: ErrorDetail, *, attempts: int
-    ) -> None:
-        """Store the dead letter of a task message."""
-        letter = make_dead_letter(message, task_id, error, attempts=attempts, max_payload=self._max_payload)
-        headers = cloud_events.headers("dead_letters", f"natscribe/{MOCK_WORKER}", uuid4().hex, task_id=task_id)
-        where = subjects.append_to(subjects.dead_letters(letter.kind))
-        written = letter.model_dump_json().encode()
-        await self._js.publish(where, written, stream=self._names.dead_letters, headers=headers)
-
     async def sha256_of(self, name: str) -> str | None:
         """Return the SHA-256 of a recording in the bucket; None if recordings are elsewhere.
 
@@ -114,21 +115,51 @@ class Log:
         digest = (info.digest or "").removeprefix("SHA-256=").rstrip("=")
         return base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4)).hex()
 
-    async def forget_segments(self, task: PlayedTask) -> None:
-        """Remove the segments of a task."""
-        await self._js.purge_stream(self._names.segments, subject=subjects.segments(task.task_id))
+    async def delete_segments(self, task: PlayedTask) -> None:
+        """Delete the segments of a task."""
+        await self._purge(self._names.segments, subjects.segments(task.task_id))
 
-    async def erase(self, task: PlayedTask) -> None:
-        """Remove everything of a task but its dead letter."""
+    async def delete(self, task: PlayedTask) -> None:
+        """Delete all data of a task, its dead letters included."""
+        for sequence, letter in await self.find_dead_letters(None):
+            if letter.task_id == task.task_id:
+                await self.delete_dead_letter(sequence)
         with suppress(NotFoundError):
             await (await self._js.object_store(RESULTS_BUCKET)).delete(task.task_id)
         if self._bucket is not None and task.sent is not None:
             with suppress(NotFoundError):
                 await (await self._js.object_store(self._bucket)).delete(task.sent.audio_file_id)
-        await self._js.purge_stream(self._names.results, subject=subjects.results(task.task_id))
-        await self.forget_segments(task)
-        await self._js.purge_stream(self._names.live, subject=subjects.live_audio(task.task_id))
-        await self._js.purge_stream(self._names.progress, subject=subjects.progress(task.task_id))
+        await self._purge(self._names.results, subjects.results(task.task_id))
+        await self.delete_segments(task)
+        await self._purge(self._names.live, subjects.live_audio(task.task_id))
+        await self._purge(self._names.progress, subjects.progress(task.task_id))
+
+    async def store_dead_letter(
+        self, message: TaskMessage, task_id: str | None, error: ErrorDetail, *, attempts: int
+    ) -> None:
+        """Store the dead letter of a task message."""
+        letter = make_dead_letter(message, task_id, error, attempts=attempts, max_payload=self._max_payload)
+        headers = cloud_events.headers("dead_letters", f"natscribe/{MOCK_WORKER}", uuid4().hex, task_id=task_id)
+        subject, body = subjects.append_to(subjects.dead_letters(letter.kind)), letter.model_dump_json().encode()
+        await self._js.publish(subject, body, stream=self._names.dead_letters, headers=headers)
+
+    async def find_dead_letters(self, choice: DeadLetterChoice | None) -> list[tuple[int, DeadLetter]]:
+        """Return the chosen dead letters, the oldest first, with their stream sequences; without a choice all."""
+        pages = dead_letter_pages(self._nats, self._names.dead_letters)
+        stored = [numbered async for page in pages for numbered in page]
+        return [(sequence, letter) for sequence, letter in stored if choice is None or choice.chooses(letter)]
+
+    async def delete_dead_letter(self, sequence: int) -> None:
+        """Delete a dead letter."""
+        await self._js.delete_msg(self._names.dead_letters, sequence)
+
+    async def replay(self, task: PlayedTask) -> None:
+        """Publish the message of a failed task again."""
+        headers = task.traceparent | {REPLAY_OF: str(task.log_end)}
+        await self._js.publish(task.message.subject, task.message.body, headers=headers)
+
+    async def _purge(self, stream: str, subject: str) -> None:
+        await self._js.purge_stream(stream, subject=subject)
 
     async def _append(self, stream: str, subject: str, event: BaseModel, task: PlayedTask, *, after: int) -> int:
         what = subject.partition(".")[0]

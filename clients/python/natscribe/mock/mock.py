@@ -1,4 +1,4 @@
-"""The mock: connects to NATS, makes what clients see there, plays tasks and answers requests."""
+"""The mock: connects to NATS, creates the streams that clients use, plays tasks and replies to requests."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -16,11 +16,10 @@ from natscribe.client.errors import ClientError, NoJetStreamError
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.jetstream.streams import bucket_configs, bucket_stream, public_streams, queue_consumers
 from natscribe.jetstream.task_messages import TaskMessage
-from natscribe.mock.letters import Letters
 from natscribe.mock.live import Report
 from natscribe.mock.log import Log
 from natscribe.mock.player import Player
-from natscribe.mock.requests import Answers
+from natscribe.mock.requests import RequestHandlers
 from natscribe.mock.task import PlayedTask
 from natscribe.mock.voices import Voices
 from natscribe.schemas import subjects
@@ -28,7 +27,7 @@ from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.progress import State
 from natscribe.settings import Settings
 
-_SOMEBODY_REPLIES_WITHIN_S = 1.0
+_REPLY_WITHIN_S = 1.0
 _FETCH_S = 5.0  # how long one request for a task waits
 _HEARTBEAT_S = 5.0  # less than the time after which JetStream delivers a task again
 
@@ -36,7 +35,7 @@ _HEARTBEAT_S = 5.0  # less than the time after which JetStream delivers a task a
 class Mock:
     """Plays the service on an empty NATS server: `async with Mock(settings):`.
 
-    Each attempt of a task takes `seconds`. `report` is called with a line about each thing that the mock does.
+    Each attempt of a task takes `seconds`. `report` is called with a line for each request and each change of a task.
 
     Raises:
         ClientError: From `async with`: NATS does not answer, or a service runs there already.
@@ -97,35 +96,34 @@ class Mock:
         await self._refuse_second()
         await self._provision()
         self._log = Log(self._nats, names, self._settings.audio_store)
-        voices = Voices()
+        voices = Voices(self._log)
         self._player = Player(self._log, self._report, voices, seconds=self._seconds)
         store = self._settings.audio_store
-        letters = Letters(self._nats, names)
-        self._answers = Answers(self._tasks, self._player, self._log, letters, voices, audio_store=store)
-        for subject in self._answers.subjects:
+        self._handlers = RequestHandlers(self._tasks, self._player, self._log, voices, audio_store=store)
+        for subject in self._handlers.subjects:
             await self._nats.subscribe(subject, cb=self._reply)
         queues = [str(consumer.durable_name) for consumer in queue_consumers(names)]
         work: list[Coroutine[None, None, None]] = [self._take(queue) for queue in queues]
-        self._loops = [asyncio.create_task(each) for each in (*work, self._player.play(), self._beat())]
+        self._loops = [asyncio.create_task(loop) for loop in (*work, self._player.play(), self._extend_deliveries())]
         await self._nats.flush()
 
     async def _refuse_second(self) -> None:
-        """Raise an error if a service or another mock answers here already."""
+        """Raise an error if a service or another mock replies here."""
         try:
             await self._nats.jetstream().stream_info(self._settings.stream_names.tasks)
-            await self._nats.request(subjects.TASK_QUEUES, b"{}", timeout=_SOMEBODY_REPLIES_WITHIN_S)
+            await self._nats.request(subjects.TASK_QUEUES, b"{}", timeout=_REPLY_WITHIN_S)
         except ServiceUnavailableError as error:
             raise NoJetStreamError from error
         except (NotFoundError, nats.errors.NoRespondersError, nats.errors.TimeoutError):
-            return  # a service makes its streams before it answers
-        place = self._settings.nats_addresses
+            return  # a service creates its streams before it replies
+        addresses = self._settings.nats_addresses
         message = (
-            f"A service or another mock runs at {place} already: stop it, or set NATS_URL to an empty NATS server."
+            f"A service or another mock runs at {addresses} already: stop it, or set NATS_URL to an empty NATS server."
         )
         raise ClientError(message)
 
     async def _provision(self) -> None:
-        """Make the streams, consumers and buckets that clients see."""
+        """Create the streams, consumers and buckets that clients use."""
         js, names = self._nats.jetstream(), self._settings.stream_names
         try:
             for stream in public_streams(names):
@@ -135,12 +133,14 @@ class Mock:
             for bucket in bucket_configs(self._settings.audio_store):
                 await js.add_stream(bucket_stream(bucket))
         except (APIError, nats.errors.Error) as error:
-            place = self._settings.nats_addresses
-            message = f"NATS at {place} refuses a stream ({error}): start an empty nats-server with -js for the mock."
+            addresses = self._settings.nats_addresses
+            message = (
+                f"NATS at {addresses} refuses a stream ({error}): start an empty nats-server with -js for the mock."
+            )
             raise ClientError(message) from error
 
     async def _take(self, queue: str) -> None:
-        """Receive the tasks of one task queue, for ever."""
+        """Receive the tasks of a task queue, for ever."""
         names = self._settings.stream_names
         subscription = await self._nats.jetstream().pull_subscribe_bind(queue, names.tasks)
         try:
@@ -150,9 +150,9 @@ class Mock:
                         await self._accept(message)
         finally:
             with suppress(nats.errors.Error):
-                await subscription.unsubscribe()  # the server must not deliver the next task to nobody
+                await subscription.unsubscribe()  # else the next task would be delivered to nobody
 
-    async def _beat(self) -> None:
+    async def _extend_deliveries(self) -> None:
         """Extend the deliveries of all unfinished tasks every _HEARTBEAT_S, for ever."""
         while True:
             await asyncio.sleep(_HEARTBEAT_S)
@@ -164,11 +164,11 @@ class Mock:
         """Reply to a request if its reply subject is an inbox."""
         if subjects.is_inbox(request.reply):
             self._report(f"{request.subject} {request.data.decode(errors='replace')}")
-            body, headers = await self._answers.reply(request)
+            body, headers = await self._handlers.reply(request)
             await self._nats.publish(request.reply, body, headers=headers)
 
     async def _accept(self, delivery: Msg) -> None:
-        """Queue the task of a message; a message whose task id is known changes nothing, unless it is a replay."""
+        """Queue the task of a message; a message with a known task id changes nothing, unless it is a replay."""
         message = TaskMessage.delivered(delivery)
         task_id, problem = message.task_id, message.problem
         known = self._tasks.get(task_id or "")
@@ -176,15 +176,15 @@ class Mock:
             await self._reject(delivery, task_id, problem)
         elif known is not None and known.is_replayed_by(message):
             known.restart(delivery)
-            await self._log.forget_segments(known)
+            await self._log.delete_segments(known)
             await self._player.enqueue(known)
         elif known is not None or task_id is None:
             self._report(f"{task_id}: known already, nothing changes")
             await delivery.ack()
         else:
-            await self._begin(PlayedTask(task_id, message.task, delivery))
+            await self._queue(PlayedTask(task_id, message.task, delivery))
 
-    async def _begin(self, task: PlayedTask) -> None:
+    async def _queue(self, task: PlayedTask) -> None:
         self._tasks[task.task_id] = task
         try:
             await self._player.enqueue(task)
@@ -195,7 +195,7 @@ class Mock:
 
     async def _reject(self, delivery: Msg, task_id: str | None, problem: ErrorDetail) -> None:
         """Store the dead letter of an invalid message; if it names a new task id, store that this task failed."""
-        await self._log.store_letter(TaskMessage.delivered(delivery), task_id, problem, attempts=0)
+        await self._log.store_dead_letter(TaskMessage.delivered(delivery), task_id, problem, attempts=0)
         if task_id is not None and task_id not in self._tasks:
             task = PlayedTask(task_id, None, delivery)
             with suppress(BadRequestError):  # the log has events of an earlier run of the mock

@@ -1,4 +1,4 @@
-"""Plays tasks as one worker runs them: one after the other, and live tasks beside them."""
+"""Plays tasks as one worker runs them: one after another, and live tasks at the same time."""
 
 import asyncio
 import math
@@ -8,18 +8,19 @@ from datetime import datetime, timedelta, timezone
 from nats.js.errors import BadRequestError, NotFoundError
 
 from natscribe.mock.content import BATCHES, Content
-from natscribe.mock.live import Report, hear
+from natscribe.mock.live import LiveAttempt, Report
 from natscribe.mock.log import Log
 from natscribe.mock.script import Ending
 from natscribe.mock.task import EndedError, PlayedTask
 from natscribe.mock.voices import Voices
+from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.kinds import Result, Task
+from natscribe.schemas.kinds import Result, Task, needs_speaker_search
 from natscribe.schemas.live import LiveTask
-from natscribe.schemas.progress import MAX_EVENT_INTERVAL_S, MIN_EVENT_INTERVAL_S, Stage, State
-from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.progress import MAX_EVENT_INTERVAL_S, Stage, State
+from natscribe.schemas.transcription import Channels, TranscriptionTask
 
-_BEAT_S = MAX_EVENT_INTERVAL_S / 2
+_STEP_S = MAX_EVENT_INTERVAL_S / 2
 
 
 class Player:
@@ -36,13 +37,13 @@ class Player:
         self.live: set[asyncio.Task[None]] = set()  # attempts of live tasks, which run beside the other tasks
 
     async def enqueue(self, task: PlayedTask) -> None:
-        """Append `queued` to the log of a task; then a live task starts at once, and any other waits in the queue.
+        """Append `queued` to the log of a task; then start a live task, and queue any other.
 
         Raises:
             BadRequestError: The log has events of an earlier run of the mock.
         """
         self._waiting.add(task)
-        position, start = self.place_of(task)
+        position, start = self.position_of(task)
         try:
             await self._append(
                 task, State.QUEUED, queue_position=position, expected_start=start, worker=None, attempt=1
@@ -53,18 +54,19 @@ class Player:
         self._enter(task)
 
     def _enter(self, task: PlayedTask) -> None:
-        """Start a live task at once; let any other wait in the queue."""
+        """Start a live task; queue any other."""
         if not isinstance(task.sent, LiveTask):
             self._queue.put_nowait((task.rank, task))
             return
         self._waiting.discard(task)
-        playing = asyncio.create_task(self._until_ended(task))
-        self.live.add(playing)
-        playing.add_done_callback(self._forget)
+        attempt = asyncio.create_task(self._attempt(task))
+        self.live.add(attempt)
+        attempt.add_done_callback(self._discard)
 
-    def _forget(self, playing: asyncio.Task[None]) -> None:
-        if playing.cancelled() or playing.exception() is None:  # the mock looks for errors among the others
-            self.live.discard(playing)
+    def _discard(self, attempt: asyncio.Task[None]) -> None:
+        """Discard an attempt that has ended, unless it has raised an error, which the mock reports."""
+        if attempt.cancelled() or attempt.exception() is None:
+            self.live.discard(attempt)
 
     @property
     def is_idle(self) -> bool:
@@ -72,14 +74,14 @@ class Player:
         return self._running is None
 
     def is_running(self, task: PlayedTask) -> bool:
-        """Whether the task runs, or waits for its next attempt."""
+        """Whether the task is running, or waits for its next attempt."""
         return not task.ended.is_set() and task not in self._waiting
 
     def waiting(self) -> list[PlayedTask]:
         """Return the tasks that wait, in the order in which they start."""
         return sorted((task for task in self._waiting if not task.ended.is_set()), key=lambda task: task.rank)
 
-    def place_of(self, task: PlayedTask) -> tuple[int | None, datetime | None]:
+    def position_of(self, task: PlayedTask) -> tuple[int | None, datetime | None]:
         """Return the position of a waiting task and its expected start; None for both if the task does not wait."""
         waiting = self.waiting()
         if task not in waiting:
@@ -89,22 +91,22 @@ class Player:
         return before + 1, datetime.now(timezone.utc) + timedelta(seconds=ahead * self._seconds)
 
     async def play(self) -> None:
-        """Play tasks for ever, the next one when the last one has ended."""
+        """Play tasks one after another, for ever."""
         while True:
             _, task = await self._queue.get()
             self._waiting.discard(task)
             self._running = task
             try:
-                await self._until_ended(task)
+                await self._attempt(task)
             finally:
                 self._running = None
 
-    async def _until_ended(self, task: PlayedTask) -> None:
+    async def _attempt(self, task: PlayedTask) -> None:
         """Play one attempt of a task, until its end or until a client ends the task."""
         with suppress(EndedError):
-            await self._attempt(task)
+            await self._play_attempt(task)
 
-    async def _attempt(self, task: PlayedTask) -> None:
+    async def _play_attempt(self, task: PlayedTask) -> None:
         sent, script = task.sent, task.script
         if sent is None or not script.runs:
             await self._fail(task, script.error)
@@ -113,41 +115,46 @@ class Player:
         stage = Stage.TRANSCRIBING if isinstance(sent, LiveTask) else Stage.FETCHING
         await self._append(task, State.RUNNING, stage=stage, progress=0, attempt=task.attempts)
         ending = script.ending(task.attempts)
+        parts = None if ending is Ending.COMPLETED else 1
         if isinstance(sent, LiveTask):
-            only = None if ending is Ending.COMPLETED else 1
-            heard = await hear(self._log, task, sent, self._report, only=only)
-            if isinstance(heard, ErrorDetail):
-                await self._fail(task, heard)
-            else:
-                await self._end(task, ending, self._voices.identified(sent, heard))
-            return
-        try:
-            sha256 = await self._log.sha256_of(sent.audio_file_id) if ending is Ending.COMPLETED else None
-        except NotFoundError:
-            await self._fail(task, _no_recording(sent))
-            return
-        content = Content(sent, larger_than=self._log.largest if script.large else 0)
-        await self._work(task, content, parts=None if ending is Ending.COMPLETED else 1)
-        await self._end(task, ending, self._voices.identified(sent, content.result(sha256)))
+            result = await LiveAttempt(self._log, task, sent, self._report).play(utterances=parts)
+        else:
+            result = await self._process_recording(task, sent, parts)
+        if isinstance(result, ErrorDetail):
+            await self._fail(task, result)
+        else:
+            await self._end(task, ending, self._voices.identified(sent, result))
 
-    async def _work(self, task: PlayedTask, content: Content, *, parts: int | None) -> None:
-        """Play `parts` more parts of a task: pass their time, append segments and progress; None: all that are left."""
+    async def _process_recording(
+        self, task: PlayedTask, sent: TranscriptionTask | DiarizationTask, parts: int | None
+    ) -> Result | ErrorDetail:
+        try:
+            sha256 = await self._log.sha256_of(sent.audio_file_id) if parts is None else None
+        except NotFoundError:
+            message = f"No recording is named {sent.audio_file_id!r}: upload it to the bucket, then publish a new task."
+            return ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message=message)
+        content = Content(sent, larger_than=self._log.largest if task.script.large else 0)
+        await self._play_parts(task, content, parts)
+        return content.result(sha256)
+
+    async def _play_parts(self, task: PlayedTask, content: Content, parts: int | None) -> None:
+        """Play the next `parts` of a task, or all: let their time pass, append segments and progress."""
         sent, duration = content.sent, content.duration
         whole = self._seconds if task.script.seconds is None else task.script.seconds
         stages = _stages(sent)
         last = len(stages) if parts is None else min(task.batches + parts, len(stages))
         for number in range(task.batches, last):
             stage, seconds = stages[number], whole / len(stages)
-            beats = math.ceil(seconds / _BEAT_S) or 1
-            for beat in range(1, beats + 1):
-                await task.sleep(seconds / beats)
-                done = number + beat / beats
-                if beat == beats and stage is Stage.TRANSCRIBING and isinstance(sent, TranscriptionTask):
-                    found = content.batch(sent, number)
-                    async with task.turn():
-                        await self._log.append_segments(task, found, duration * (number + 1) / BATCHES)
-                    self._report(f"{task.task_id}: segments up to {found[-1].end:.1f} s")
-                await self._progress(
+            steps = math.ceil(seconds / _STEP_S) or 1
+            for step in range(1, steps + 1):
+                await task.sleep(seconds / steps)
+                done = number + step / steps
+                if step == steps and stage is Stage.TRANSCRIBING and isinstance(sent, TranscriptionTask):
+                    segments = content.batch(sent, number)
+                    async with task.appending():
+                        await self._log.append_segments(task, segments, duration * (number + 1) / BATCHES)
+                    self._report(f"{task.task_id}: segments up to {segments[-1].end:.1f} s")
+                is_appended = await self._log.append_progress(
                     task,
                     stage=stage,
                     progress=min(int(100 * done / len(stages)), 99),
@@ -155,18 +162,14 @@ class Player:
                     duration_seconds=duration,
                     eta_seconds=whole * (1 - done / len(stages)),
                 )
-
-    async def _progress(self, task: PlayedTask, **fields: object) -> None:
-        """Append `running`, unless the last event is less than a second old."""
-        last = task.last
-        if last is None or (datetime.now(timezone.utc) - last.time).total_seconds() >= MIN_EVENT_INTERVAL_S:
-            await self._append(task, State.RUNNING, **fields)
+                if is_appended:
+                    self._report_state(task)
 
     async def _end(self, task: PlayedTask, ending: Ending, result: Result) -> None:
         """End an attempt, and the task with it unless another attempt follows."""
         loop, error = asyncio.get_running_loop(), task.script.error
         if ending is Ending.COMPLETED:
-            async with task.turn():
+            async with task.appending():
                 await self._log.store_result(task, result)
                 await self._log.append(task, State.COMPLETED, progress=100, duration_seconds=result.duration)
             await self._settle(task)
@@ -182,9 +185,9 @@ class Player:
             loop.call_later(self._seconds, self._enter, task)
 
     async def _fail(self, task: PlayedTask, error: ErrorDetail | None) -> None:
-        async with task.turn():
+        async with task.appending():
             if error is not None:
-                await self._log.store_letter(task.message, task.task_id, error, attempts=task.attempts)
+                await self._log.store_dead_letter(task.message, task.task_id, error, attempts=task.attempts)
             await self._log.append(task, State.FAILED, error=error)
         await self._settle(task)
 
@@ -193,18 +196,17 @@ class Player:
         await task.delivery.ack()
 
     async def _append(self, task: PlayedTask, state: State, **fields: object) -> None:
-        async with task.turn():
+        async with task.appending():
             await self._log.append(task, state, **fields)
-        self._report(f"{task.task_id}: {state}, {task.last.progress if task.last else 0} %")
+        self._report_state(task)
+
+    def _report_state(self, task: PlayedTask) -> None:
+        self._report(f"{task.task_id}: {task.state}, {task.last.progress if task.last else 0} %")
 
 
 def _stages(sent: Task) -> list[Stage]:
     """Return the stage of each part of an attempt, in order; all parts take the same time."""
     if not isinstance(sent, TranscriptionTask):
         return [Stage.DIARIZING] * BATCHES
-    return [Stage.TRANSCRIBING] * BATCHES + [Stage.DIARIZING] * sent.diarize
-
-
-def _no_recording(sent: Task) -> ErrorDetail:
-    message = f"No recording is named {sent.audio_file_id!r}: upload it to the bucket, then publish a new task."
-    return ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message=message)
+    has_search = needs_speaker_search(sent, separate=sent.channels is Channels.SEPARATE)
+    return [Stage.TRANSCRIBING] * BATCHES + [Stage.DIARIZING] * has_search

@@ -13,8 +13,8 @@ from nats.aio.msg import Msg
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from natscribe.client import ClientError, RequestFailedError, format_result
+from natscribe.formats import encoded
 from natscribe.jetstream import cloud_events
-from natscribe.mock.letters import Letters
 from natscribe.mock.log import Log
 from natscribe.mock.player import Player
 from natscribe.mock.script import refusal
@@ -25,6 +25,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from natscribe.schemas.examples import WORKER_INFO
 from natscribe.schemas.problems import NO_JSON_OBJECT, invalid_request, problems_of
 from natscribe.schemas.progress import State
+from natscribe.schemas.refusals import no_dead_letter, unknown_task, without_result
 from natscribe.schemas.requests import (
     Deleted,
     DeleteLettersRequest,
@@ -36,19 +37,14 @@ from natscribe.schemas.requests import (
     TaskRequest,
     TaskStatus,
     UserRequest,
-    no_dead_letter,
-    unknown_task,
-    without_result,
 )
 from natscribe.schemas.task_list import ListRequest, TaskPage, listed
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest, QueueStatus
 from natscribe.schemas.voices import (
     EnrollRequest,
     ForgetRequest,
-    Forgotten,
     RenameRequest,
     Voice,
-    VoicePage,
     VoicesRequest,
 )
 from natscribe.schemas.wire import Lane, Priority
@@ -61,31 +57,23 @@ _PAUSES_S: Final = (0, 0.01, 0.04, 0.1, 0.15)  # before each check: a task is kn
 class _File:
     """A result in a format other than JSON."""
 
-    text: str
+    content: bytes
     content_type: str
 
 
-Answer = BaseModel | _File
-Handler = Callable[[Any], Awaitable[Answer]]  # `Any`: the request, whose type the adapter beside the handler knows
+Reply = BaseModel | _File
+Handler = Callable[[Any], Awaitable[Reply]]  # `Any`: the request, whose type the adapter beside the handler knows
 
 
-class Answers:
-    """Answers each request of the contract."""
+class RequestHandlers:
+    """Replies to each request of the contract."""
 
-    def __init__(  # noqa: PLR0913 -- all that is asked about
-        self,
-        tasks: dict[str, PlayedTask],
-        player: Player,
-        log: Log,
-        letters: Letters,
-        voices: Voices,
-        *,
-        audio_store: str,
+    def __init__(
+        self, tasks: dict[str, PlayedTask], player: Player, log: Log, voices: Voices, *, audio_store: str
     ) -> None:
         self._tasks = tasks
         self._player = player
         self._log = log
-        self._letters = letters
         self._voices = voices
         self._audio_store = audio_store
         self._started_at = datetime.now(timezone.utc)
@@ -99,9 +87,9 @@ class Answers:
             subjects.DELETE: (TypeAdapter(TaskRequest | UserRequest), self._delete),
             subjects.REPLAY: (TypeAdapter(ReplayRequest), self._replay),
             subjects.ENROLL: (TypeAdapter(EnrollRequest), self._enroll),
-            subjects.VOICES: (TypeAdapter(VoicesRequest), self._list_voices),
-            subjects.RENAME: (TypeAdapter(RenameRequest), self._rename),
-            subjects.FORGET: (TypeAdapter(ForgetRequest), self._forget),
+            subjects.VOICES: (TypeAdapter(VoicesRequest), voices.page),
+            subjects.RENAME: (TypeAdapter(RenameRequest), voices.rename),
+            subjects.FORGET: (TypeAdapter(ForgetRequest), voices.forget),
             subjects.DELETE_LETTERS: (TypeAdapter(DeleteLettersRequest), self._delete_letters),
         }
 
@@ -112,15 +100,13 @@ class Answers:
 
     async def reply(self, message: Msg) -> tuple[bytes, dict[str, str]]:
         """Return the reply to a request, and its headers."""
-        found = await self._answer(message)
-        if isinstance(found, _File):
-            body, content_type = found.text, found.content_type
-        else:
-            body, content_type = found.model_dump_json(), cloud_events.JSON
+        reply = await self._reply(message)
+        if isinstance(reply, BaseModel):
+            reply = _File(reply.model_dump_json().encode(), cloud_events.JSON)
         correlation = (message.headers or {}).get("correlation_id") or uuid4().hex
-        return body.encode(), {"content-type": content_type, "correlation_id": correlation}
+        return reply.content, {"content-type": reply.content_type, "correlation_id": correlation}
 
-    async def _answer(self, message: Msg) -> Answer:
+    async def _reply(self, message: Msg) -> Reply:
         adapter, handle = self._handlers[message.subject]
         try:
             request = adapter.validate_json(message.data)
@@ -136,46 +122,51 @@ class Answers:
         except ClientError as error:  # the extra that writes subtitles is missing
             return ErrorReply(error=ErrorDetail(code=ErrorCode.INTERNAL, message=str(error)))
         except nats.errors.Error as error:
-            text = f"NATS does not do what the mock asks ({error}): ask again in a moment."
-            return ErrorReply(error=ErrorDetail(code=ErrorCode.INTERNAL, message=text))
+            advice = f"NATS does not do what the mock asks ({error}): ask again in a moment."
+            return ErrorReply(error=ErrorDetail(code=ErrorCode.INTERNAL, message=advice))
 
     async def _status(self, request: TaskRequest) -> TaskStatus:
         return self._status_of(await self._known(request.task_id))
 
-    async def _result(self, request: ResultRequest) -> Answer:
+    async def _result(self, request: ResultRequest) -> Reply:
         task = await self._known(request.task_id)
         if task.result is None:
             raise RequestFailedError(without_result(task.status()))
         if request.format is ResultFormat.JSON:
-            return self._voices.named(await self._log.message_of(task.result))
-        text = format_result(self._voices.named(task.result), request.format, request)
-        if len(text.encode()) > self._log.largest:
-            return self._voices.named(await self._log.message_of(task.result))
-        return _File(text, request.format.content_type)
+            return self._voices.with_names(await self._log.message_of(task.result))
+        content = encoded(format_result(self._voices.with_names(task.result), request.format, request))
+        if len(content) > self._log.largest:
+            return self._voices.with_names(await self._log.message_of(task.result))
+        return _File(content, request.format.content_type)
 
     async def _list(self, request: ListRequest) -> TaskPage:
-        found = sorted(self._tasks.values(), key=lambda task: task.place, reverse=True)
         chosen = [
             task
-            for task in found
+            for task in sorted(self._tasks.values(), key=lambda task: task.cursor, reverse=True)
             if (request.user_id is None or (task.sent is not None and task.sent.user_id == request.user_id))
             and request.state in (None, task.state)
-            and (request.before is None or task.place < request.before)
+            and (request.before is None or task.cursor < request.before)
         ]
         page = chosen[: request.limit]
-        more = page[-1].place if len(chosen) > len(page) else None
+        more = page[-1].cursor if len(chosen) > len(page) else None
         return TaskPage(tasks=[listed(task.status()) for task in page], more_before=more)
 
     async def _queue(self, _: QueueRequest) -> QueueOverview:
         return QueueOverview(
             queues=[self._queue_of(queue, priority) for priority in Priority for queue in Lane],
-            dead_letters=len(await self._letters.chosen(None)),
+            dead_letters=len(await self._log.find_dead_letters(None)),
         )
 
     async def _worker(self, _: WorkersRequest) -> WorkerInfo:
-        now = {"version": version("natscribe"), "started_at": self._started_at, "idle": self._player.is_idle}
-        fixed = {"worker": MOCK_WORKER, "engine": "plays examples", "audio_store": self._audio_store}
-        return WORKER_INFO.model_copy(update=now | fixed)
+        fields = {
+            "version": version("natscribe"),
+            "started_at": self._started_at,
+            "idle": self._player.is_idle,
+            "worker": MOCK_WORKER,
+            "engine": "plays examples",
+            "audio_store": self._audio_store,
+        }
+        return WORKER_INFO.model_copy(update=fields)
 
     async def _cancel(self, request: TaskRequest) -> TaskStatus:
         task = await self._known(request.task_id)
@@ -184,13 +175,13 @@ class Answers:
 
     async def _delete(self, request: TaskRequest | UserRequest) -> Deleted:
         if isinstance(request, TaskRequest):
-            await self._erase(await self._known(request.task_id))
+            await self._delete_task(await self._known(request.task_id))
             return Deleted()
-        of_user = [each for each in self._tasks.values() if each.sent and each.sent.user_id == request.user_id]
+        of_user = [task for task in self._tasks.values() if task.sent and task.sent.user_id == request.user_id]
         for task in of_user:
-            await self._erase(task)
+            await self._delete_task(task)
         for voice in self._voices.of_user(request.user_id):
-            await self._forget(ForgetRequest(user_id=request.user_id, voice=voice.voice))
+            await self._voices.forget(ForgetRequest(user_id=request.user_id, voice=voice.voice))
         return Deleted(tasks=len(of_user))
 
     async def _enroll(self, request: EnrollRequest) -> Voice:
@@ -201,24 +192,13 @@ class Answers:
             raise RequestFailedError(without_result(task.status()))
         return self._voices.enroll(request, task.result)
 
-    async def _list_voices(self, request: VoicesRequest) -> VoicePage:
-        return VoicePage(voices=[] if request.after else self._voices.of_user(request.user_id))
-
-    async def _rename(self, request: RenameRequest) -> Voice:
-        return self._voices.rename(request.user_id, request.voice, request.name)
-
-    async def _forget(self, request: ForgetRequest) -> Forgotten:
-        done = self._voices.forget(request.user_id, request.voice)
-        await self._log.tell(subjects.forgotten(done.voice), done)
-        return done
-
     async def _replay(self, request: ReplayRequest) -> Replayed:
-        count, letters = 0, await self._letters.chosen(request)
+        count, letters = 0, await self._log.find_dead_letters(request)
         for sequence, letter in letters:
             task = self._tasks.get(letter.task_id or "")
             if task is not None and task.state is State.FAILED and task.sent is not None:
-                await self._letters.delete(sequence)
-                await self._letters.publish_again(task)
+                await self._log.delete_dead_letter(sequence)
+                await self._log.replay(task)
                 await _queued_again(task)
                 count += 1
         if request.task_id and not letters:
@@ -226,9 +206,9 @@ class Answers:
         return Replayed(replayed=count)
 
     async def _delete_letters(self, request: DeleteLettersRequest) -> LettersDeleted:
-        letters = await self._letters.chosen(request)
+        letters = await self._log.find_dead_letters(request)
         for sequence, _ in letters:
-            await self._letters.delete(sequence)
+            await self._log.delete_dead_letter(sequence)
         return LettersDeleted(deleted=len(letters))
 
     async def _known(self, task_id: str) -> PlayedTask:
@@ -241,46 +221,46 @@ class Answers:
         raise RequestFailedError(unknown_task(task_id))
 
     def _status_of(self, task: PlayedTask) -> TaskStatus:
-        position, start = self._player.place_of(task)
+        position, start = self._player.position_of(task)
         status = task.status()
-        place = {} if position is None else {"queue_position": position, "expected_start": start}
-        return status.model_copy(update=place)
+        return (
+            status
+            if position is None
+            else status.model_copy(update={"queue_position": position, "expected_start": start})
+        )
 
     def _queue_of(self, queue: Lane, priority: Priority) -> QueueStatus:
         tasks = self._tasks.values()
-        mine = [task for task in tasks if (task.message.lane, task.message.priority) == (queue, priority)]
-        waiting = [task for task in self._player.waiting() if task in mine]
-        newest = max(mine, key=lambda task: task.message.sequence, default=None)
+        of_queue = [task for task in tasks if (task.message.lane, task.message.priority) == (queue, priority)]
+        waiting = [task for task in self._player.waiting() if task in of_queue]
+        newest = max(of_queue, key=lambda task: task.message.sequence, default=None)
         return QueueStatus(
             queue=queue,
             kind=queue.kind,
             priority=priority,
             waiting=len(waiting),
-            running=sum(self._player.is_running(task) for task in mine),
+            running=sum(self._player.is_running(task) for task in of_queue),
             oldest=waiting[0].created_at if waiting else None,
-            newest_start=self._player.place_of(newest)[1] if newest else None,
+            newest_start=self._player.position_of(newest)[1] if newest else None,
         )
 
     async def _end(self, task: PlayedTask) -> None:
         """Cancel a task unless it has ended."""
         try:
-            async with task.turn():
+            async with task.appending():
                 await self._log.append(task, State.CANCELLED)
         except EndedError:
             return
         await task.delivery.ack()
 
-    async def _erase(self, task: PlayedTask) -> None:
+    async def _delete_task(self, task: PlayedTask) -> None:
         await self._end(task)
         self._tasks.pop(task.task_id, None)
-        for sequence, letter in await self._letters.chosen(None):
-            if letter.task_id == task.task_id:
-                await self._letters.delete(sequence)
-        await self._log.erase(task)
+        await self._log.delete(task)
 
 
 async def _queued_again(task: PlayedTask) -> None:
-    """Wait a moment for the event `queued`: a client that reads earlier would see the old `failed`."""
+    """Wait a moment for the event `queued`: a client that reads earlier would read the old `failed`."""
     for pause in _PAUSES_S:
         if task.state is not State.FAILED:
             return

@@ -1,4 +1,4 @@
-"""What the mock does with a task, and with requests about it: the beginning of the task id decides."""
+"""What the mock does with a task, and with requests about it, depends on the prefix of the task id."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -7,7 +7,14 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 
 ATTEMPTS = 4  # of a task, as the service has by default
 SLOW_S = 600.0  # how long an attempt of a slow task takes
-FAIL, REFUSE, RETRY, LOSE, LARGE, SLOW = "error-", "reply-", "retry-", "lost-", "large-", "slow-"  # beginnings of ids
+FAIL, REFUSE, RETRY, LOSE, LARGE, SLOW = (
+    "error-",
+    "reply-",
+    "retry-",
+    "lost-",
+    "large-",
+    "slow-",
+)  # prefixes of task ids
 OF_REQUESTS = {ErrorCode.INVALID_REQUEST, ErrorCode.NOT_FOUND, ErrorCode.NOT_FINISHED, ErrorCode.FORMAT_UNAVAILABLE}
 OF_TASKS = [code for code in ErrorCode if code not in OF_REQUESTS]
 _RETRIED = {ErrorCode.TIMEOUT, ErrorCode.ENGINE_FAILED, ErrorCode.INTERNAL}
@@ -34,7 +41,7 @@ class Script:
 
     @classmethod
     def of(cls, task_id: str) -> "Script":
-        """Return the script that a task id asks for."""
+        """Return the script for the prefix of a task id."""
         if task_id.startswith(RETRY):
             return cls(_detail(ErrorCode.ENGINE_FAILED), failures=1)
         if task_id.startswith(LOSE):
@@ -45,7 +52,7 @@ class Script:
 
     @property
     def runs(self) -> bool:
-        """Whether a worker starts the task at all."""
+        """Whether the task has any attempt."""
         return self.error is None or self.error.code not in _NEVER_RUN
 
     def ending(self, attempt: int) -> Ending:
@@ -60,18 +67,17 @@ class Script:
 
 
 def refusal(task_id: str) -> ErrorDetail | None:
-    """Return the error that is the reply to all requests about a task; None: they are answered."""
+    """Return the error that is the reply to all requests about a task; None if they get proper replies."""
     return _named(task_id, REFUSE, list(ErrorCode)) if task_id.startswith(REFUSE) else None
 
 
-def _named(task_id: str, beginning: str, codes: list[ErrorCode]) -> ErrorDetail:
-    """Return the error whose code follows `beginning` in a task id; if it is not in `codes`, one that lists them."""
-    word = task_id.removeprefix(beginning).partition("-")[0]
+def _named(task_id: str, prefix: str, codes: list[ErrorCode]) -> ErrorDetail:
+    """Return the error whose code follows `prefix` in a task id; if it is not in `codes`, one that lists them."""
+    word = task_id.removeprefix(prefix).partition("-")[0]
     for code in codes:
         if code == word:
             return _detail(code)
-    known = ", ".join(codes)
-    message = f"The mock has no error {word!r} for {beginning}: write {beginning}CODE with one of {known}."
+    message = f"The mock has no error {word!r} for {prefix}: write {prefix}CODE with one of {', '.join(codes)}."
     return ErrorDetail(code=ErrorCode.INVALID_MESSAGE, message=message)
 
 

@@ -1,10 +1,10 @@
-"""A task that the mock plays: what its message says, and where its log ends."""
+"""A task that the mock plays: its message, and the end of its log."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 
 from nats.aio.msg import Msg
 
@@ -26,20 +26,20 @@ class EndedError(Exception):
 
 @dataclass(eq=False)
 class PlayedTask:
-    """A task, and the mock's notes about it."""
+    """A task, and what the mock has stored of it."""
 
     task_id: str
     sent: Task | None  # None: the message was no valid task
     delivery: Msg
     last: ProgressEvent | None = None  # the last event of the task's log
     log_end: int = 0  # stream sequence of that event
-    attempts: int = 0  # that have begun
-    batches: int = 0  # segments events that are stored: the next attempt continues after them
+    attempts: int = 0  # that have started
+    batches: int = 0  # stored segments events: the next attempt continues after them
     segments_end: int = 0  # stream sequence of the last of them
     started_at: datetime | None = None
     result: Result | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _append_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.message = TaskMessage.delivered(self.delivery)
@@ -54,61 +54,47 @@ class PlayedTask:
     @property
     def traceparent(self) -> dict[str, str]:
         """The header with the publisher's trace, if the publisher has sent one."""
-        found = self.message.traceparent
-        return {} if found is None else {TRACEPARENT: found}
+        traceparent = self.message.traceparent
+        return {} if traceparent is None else {TRACEPARENT: traceparent}
 
     @property
     def rank(self) -> tuple[int, int]:
-        """The order of this task: tasks with smaller ranks start first."""
+        """The position of the task in the queue: tasks with smaller ranks start first."""
         return list(Priority).index(self.message.priority), self.message.sequence
 
     @property
-    def place(self) -> str:
-        """The place of the task in the list of tasks; a newer task has a larger place."""
+    def cursor(self) -> str:
+        """The cursor of the task in the list of tasks; a newer task has a larger cursor."""
         return cursor_of(self.task_id, self.created_at, self.message.sequence)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Keep others from appending to the task's log until the block ends.
+    async def appending(self) -> AsyncIterator[None]:
+        """Hold the lock of the task's log for the block, which appends to the log.
 
         Raises:
             EndedError: The task has ended.
         """
-        async with self._turn:
+        async with self._append_lock:
             if self.ended.is_set():
                 raise EndedError
             yield
 
     async def appended(self) -> None:
-        """Wait until an append that has begun is noted here: subscribers may have seen its event already."""
-        async with self._turn:
+        """Wait until an append in progress is noted here: subscribers may have received its event already."""
+        async with self._append_lock:
             pass
 
     async def sleep(self, seconds: float) -> None:
         """Sleep until the time is over or the task has ended."""
-        waiting = asyncio.ensure_future(self.ended.wait())
-        try:
-            await asyncio.wait([waiting], timeout=seconds)
-        finally:
-            waiting.cancel()
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.ended.wait(), seconds)
 
     def next_event(self, state: State, **fields: object) -> ProgressEvent:
         """Make the next event of the task's log."""
-        if self.last is not None:
-            return next_event(self.last, state, **{"progress": self.last.progress, "worker": MOCK_WORKER} | fields)
-        known: dict[str, object] = {
-            "task_id": self.task_id,
-            "kind": self.message.kind,
-            "user_id": self.sent and self.sent.user_id,
-            "audio_file_id": self.sent and self.sent.audio_file_id,
-            "priority": self.message.priority,
-            "state": state,
-            "max_attempts": ATTEMPTS,
-            "sequence": 1,
-            "worker": MOCK_WORKER,
-            "time": datetime.now(timezone.utc),
-        }
-        return ProgressEvent.model_validate(known | fields)
+        fields = {"worker": MOCK_WORKER} | fields
+        if self.last is None:
+            return self.message.first_event(self.task_id, self.sent, state, max_attempts=ATTEMPTS, **fields)
+        return next_event(self.last, state, **{"progress": self.last.progress} | fields)
 
     def note(self, event: ProgressEvent, log_end: int) -> None:
         """Note that the log ends with this event."""
@@ -124,12 +110,12 @@ class PlayedTask:
         return failed and self.sent is not None and self.sent == message.task
 
     def restart(self, delivery: Msg) -> None:
-        """Begin the task anew with the message of a replay."""
+        """Start the task again with the message of a replay."""
         self.delivery, self.message, self.ended = delivery, TaskMessage.delivered(delivery), asyncio.Event()
         self.attempts = self.batches = self.segments_end = 0
 
     def status(self) -> TaskStatus:
-        """Return the status of the task, without its place in the queue."""
+        """Return the status of the task, without its position in the queue."""
         assert self.last is not None  # noqa: S101 -- a task is known from its first event on
         created_at, started_at = self.created_at, self.started_at
         return status_of(self.last, self.sent, self.message.priority, created_at=created_at, started_at=started_at)

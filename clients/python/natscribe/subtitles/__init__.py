@@ -1,4 +1,4 @@
-"""Subtitles by the rules of broadcasters: short lines that end between phrases, and cues with enough time to read.
+"""Makes subtitles by the rules of broadcasters: short lines that end between phrases, cues that can be read in time.
 
 A cue has one speaker. Cues never overlap, even if people speak at the same time: SubRip and the formats of
 broadcasters show one cue at a time.
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from natscribe.schemas.requests import SubtitleLimits
 from natscribe.schemas.transcription import Segment
-from natscribe.subtitles.breaking import Breaker
-from natscribe.subtitles.timing import Spoken, shown
-from natscribe.subtitles.turns import Turn, interrupted, turns
+from natscribe.subtitles.breaking import LineBreaker
+from natscribe.subtitles.timing import CueSpeech, display_times
+from natscribe.subtitles.turns import Turn, overlapped, turns
 from natscribe.subtitles.units import width
 
 __all__ = ["Cue", "cues"]
@@ -28,13 +28,13 @@ class Cue:
 
 
 @dataclass(frozen=True, slots=True)
-class _Draft:
-    """A cue before its times are chosen: the units `first` to `behind - 1` of a turn."""
+class _UntimedCue:
+    """A cue without display times: the units `first` to `stop - 1` of a turn."""
 
     turn: Turn
-    breaker: Breaker
+    breaker: LineBreaker
     first: int
-    behind: int
+    stop: int
 
     @property
     def start(self) -> float:
@@ -42,42 +42,43 @@ class _Draft:
 
     @property
     def end(self) -> float:
-        return self.turn.units[self.behind - 1].end
+        return self.turn.units[self.stop - 1].end
 
 
 def cues(segments: Iterable[Segment], limits: SubtitleLimits, *, with_names: bool) -> list[Cue]:
-    """Turn segments into cues, by time; `with_names` writes the speaker's name in a cue where the speaker changes."""
-    drafts = sorted(_drafts(segments, limits, with_names=with_names), key=lambda draft: draft.start)
-    texts = _texts(drafts, with_names=with_names)
-    spoken = [
-        Spoken(round(draft.start, 3), round(draft.end, 3), width(" ".join(lines)))
-        for draft, lines in zip(drafts, texts, strict=True)
+    """Return the cues of segments, by time; `with_names` puts names into cues where the speaker changes."""
+    untimed = sorted(_untimed_cues(segments, limits, with_names=with_names), key=lambda cue: cue.start)
+    texts = _texts(untimed, with_names=with_names)
+    speech = [
+        CueSpeech(round(cue.start, 3), round(cue.end, 3), width(" ".join(lines)))
+        for cue, lines in zip(untimed, texts, strict=True)
     ]
     return [
-        Cue(start, end, lines, draft.turn.speaker)
-        for (start, end), lines, draft in zip(shown(spoken, limits.max_cue_seconds), texts, drafts, strict=True)
+        Cue(start, end, lines, cue.turn.speaker)
+        for (start, end), lines, cue in zip(display_times(speech, limits.max_cue_seconds), texts, untimed, strict=True)
     ]
 
 
-def _drafts(segments: Iterable[Segment], limits: SubtitleLimits, *, with_names: bool) -> list[_Draft]:
-    found = turns(segments, limits.max_line_chars)
-    mixed = interrupted(found)
-    drafts = []
-    for place, turn in enumerate(found):
-        changes = place == 0 or mixed[place - 1] or found[place - 1].speaker != turn.speaker
-        name = _name(turn) if with_names and (changes or mixed[place]) else ""
-        breaker = Breaker(turn, limits, name, name_each=mixed[place])
-        drafts += [_Draft(turn, breaker, first, behind) for first, behind in breaker.cues()]
-    return drafts
+def _untimed_cues(segments: Iterable[Segment], limits: SubtitleLimits, *, with_names: bool) -> list[_UntimedCue]:
+    all_turns = turns(segments, limits.max_line_chars)
+    before: tuple[Turn | None, bool] = None, False
+    untimed = []
+    for turn, is_overlapped in zip(all_turns, overlapped(all_turns), strict=True):
+        previous, was_overlapped = before
+        needs_name = previous is None or was_overlapped or previous.speaker != turn.speaker or is_overlapped
+        breaker = LineBreaker(turn, limits, _name(turn) if with_names and needs_name else "", name_each=is_overlapped)
+        untimed += [_UntimedCue(turn, breaker, first, stop) for first, stop in breaker.cues()]
+        before = turn, is_overlapped
+    return untimed
 
 
-def _texts(drafts: Sequence[_Draft], *, with_names: bool) -> list[tuple[str, ...]]:
+def _texts(untimed: Sequence[_UntimedCue], *, with_names: bool) -> list[tuple[str, ...]]:
     texts = []
     speaker = None
-    for draft in drafts:
-        name = _name(draft.turn) if with_names and draft.turn.speaker != speaker else ""
-        texts.append(draft.breaker.lines(draft.first, draft.behind, name))
-        speaker = draft.turn.speaker
+    for cue in untimed:
+        name = _name(cue.turn) if with_names and cue.turn.speaker != speaker else ""
+        texts.append(cue.breaker.lines(cue.first, cue.stop, name))
+        speaker = cue.turn.speaker
     return texts
 
 

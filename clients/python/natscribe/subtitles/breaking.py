@@ -1,4 +1,4 @@
-"""Choose where cues and lines end: among all ways to break a turn, the one with the lowest cost."""
+"""Chooses where cues and lines end: the breaks of a turn that have the lowest total cost."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from itertools import accumulate, pairwise
 from math import inf
 
 from natscribe.schemas.requests import SubtitleLimits
-from natscribe.subtitles.marks import INSIDE_WORD, break_cost
+from natscribe.subtitles.break_costs import INSIDE_WORD, break_cost
 from natscribe.subtitles.timing import GAP_S, MIN_CUE_S
 from natscribe.subtitles.turns import Turn
 from natscribe.subtitles.units import Unit, width
@@ -19,13 +19,13 @@ _PAUSE = 2.0  # factor of the squared seconds of each pause inside a cue
 _SHORT = 4.0  # factor of the seconds by which a cue is shorter than MIN_CUE_S
 _NAME_ALONE = 2.0  # cost of a speaker's name on a line of its own
 
-# A place is the number of a unit: a line or cue begins at the place of its first unit, and ends before another place.
-_Lines = tuple[int, ...]  # the places at which the lines of a cue begin
-_Layouts = dict[int, tuple[float, _Lines]]  # for each place behind a cue: the cost of the cue's lines, and the lines
+# A line or cue is the interval of units from an index to before another index (`stop`).
+_Lines = tuple[int, ...]  # the indexes at which the lines of a cue start
+_Layouts = dict[int, tuple[float, _Lines]]  # for each stop of a cue: the cost of its lines, and the lines
 
 
-class Breaker:
-    """Breaks a turn into cues, with room for `name` in the first cue, or with `name_each` in each cue."""
+class LineBreaker:
+    """Breaks a turn into cues, with room for the speaker's `name` in the first cue, or in each (`name_each`)."""
 
     def __init__(self, turn: Turn, limits: SubtitleLimits, name: str, *, name_each: bool) -> None:
         self._units = turn.units
@@ -35,88 +35,88 @@ class Breaker:
         self._weight = _BALANCE / limits.max_line_chars**2
         self._starts = [unit.start for unit in self._units] + [turn.following]
         ends = list(accumulate(int(unit.spaced) + width(unit.text) for unit in self._units))
-        self._columns_before = [0, *ends]  # for each place: the columns of all text before the place
-        self._line_begins = [before + unit.spaced for before, unit in zip([0, *ends], self._units, strict=False)]
-        self._line_begins += ends[-1:]
+        self._columns_before = [0, *ends]  # for each index: the columns of all text before it
+        self._line_columns = [before + unit.spaced for before, unit in zip([0, *ends], self._units, strict=False)]
+        self._line_columns += ends[-1:]
         self._breaks = [0.0, *(_break_cost(*pair) for pair in pairwise(self._units)), 0.0]
         pauses = (max(after.start - before.end, 0.0) for before, after in pairwise(self._units))
         self._pauses = list(accumulate((_PAUSE * pause**2 for pause in pauses), initial=0.0))
 
     def cues(self) -> Iterator[tuple[int, int]]:
-        """Yield for each cue the number of its first unit, and of the first after it."""
+        """Yield the interval of units of each cue, as the indexes `first` and `stop`."""
         count = len(self._units)
-        costs, froms = [0.0, *[inf] * count], [0] * (count + 1)
+        costs, best_firsts = [0.0, *[inf] * count], [0] * (count + 1)
         for first in range(count):
             name = self._name if first == 0 or self._name_each else 0
             layouts = self._layouts(first, name) or self._layouts(first, 0)  # a short line may have no room for a name
-            for behind, (layout, _) in layouts.items():
-                cost = costs[first] + layout + self._cue_cost(first, behind)
-                if cost < costs[behind]:
-                    costs[behind], froms[behind] = cost, first
-        places = [count]
-        while places[-1]:
-            places.append(froms[places[-1]])
-        return pairwise(reversed(places))
+            for stop, (layout, _) in layouts.items():
+                cost = costs[first] + layout + self._cue_cost(first, stop)
+                if cost < costs[stop]:
+                    costs[stop], best_firsts[stop] = cost, first
+        stops = [count]
+        while stops[-1]:
+            stops.append(best_firsts[stops[-1]])
+        return pairwise(reversed(stops))
 
-    def lines(self, first: int, behind: int, name: str) -> tuple[str, ...]:
-        """Return the lines of a cue; the first line begins with the speaker's name if the name fits."""
-        named = self._layouts(first, width(name)).get(behind)
-        _, begins = named or self._layouts(first, 0)[behind]
-        lines = [_text(self._units[begin:end]) for begin, end in pairwise([*begins, behind])]
+    def lines(self, first: int, stop: int, name: str) -> tuple[str, ...]:
+        """Return the lines of a cue; the first line starts with the speaker's name if the name fits."""
+        named = self._layouts(first, width(name)).get(stop)
+        _, line_starts = named or self._layouts(first, 0)[stop]
+        lines = [_text(self._units[line_start:end]) for line_start, end in pairwise([*line_starts, stop])]
         if named:
             lines[0] = f"{name}{lines[0]}".rstrip()
         return tuple(lines)
 
-    def _cue_cost(self, first: int, behind: int) -> float:
-        """Return the cost of a cue of the units from `first` to before `behind`, without the cost of its lines."""
+    def _cue_cost(self, first: int, stop: int) -> float:
+        """Return the cost of a cue of the units from `first` to before `stop`, without that of its lines."""
         start, ceiling = self._starts[first], self._limits.max_cue_seconds
-        if behind > first + 1 and self._units[behind - 1].end - start > ceiling:
+        if stop > first + 1 and self._units[stop - 1].end - start > ceiling:
             return inf
-        shown = self._starts[behind] - GAP_S - start
-        pauses = self._pauses[behind - 1] - self._pauses[first]
-        return _CUE + self._breaks[behind] + pauses + _SHORT * max(MIN_CUE_S - shown, 0.0)
+        shown = self._starts[stop] - GAP_S - start
+        pauses = self._pauses[stop - 1] - self._pauses[first]
+        return _CUE + self._breaks[stop] + pauses + _SHORT * max(MIN_CUE_S - shown, 0.0)
 
     def _layouts(self, first: int, name: int) -> _Layouts:
-        """Lay out all cues that begin at a place, each in as few lines as possible."""
+        """Lay out all cues that start at an index, each in as few lines as possible."""
         lines = self._first_lines(first, name)
-        found: _Layouts = {}
+        cheapest: _Layouts = {}
         for count in range(1, self._limits.max_lines + 1):
             if count > 1:
                 is_last = count == self._limits.max_lines
-                lines = self._next_lines(lines, beyond=max(found, default=first) if is_last else first)
-            for behind, (cost, begins) in lines.items():
-                if behind > first and behind not in found:
-                    mean = (name + self._columns(first, behind)) ** 2 / count
-                    found[behind] = cost - self._weight * mean, begins
-        return found
+                lines = self._next_lines(lines, beyond=max(cheapest, default=first) if is_last else first)
+            for stop, (cost, line_starts) in lines.items():
+                if stop > first and stop not in cheapest:
+                    mean = (name + self._columns(first, stop)) ** 2 / count
+                    cheapest[stop] = cost - self._weight * mean, line_starts
+        return cheapest
 
     def _first_lines(self, first: int, name: int) -> _Layouts:
-        """Lay out the first line of a cue for each place where it may end; the name may fill the line alone."""
+        """Lay out the first line of a cue for each stop of the line; the name may fill a line alone."""
         lines: _Layouts = {}
         if name and self._limits.max_lines > 1:
             lines[first] = _NAME_ALONE + self._weight * name**2, (first,)
-        for behind in range(first + 1, self._reach(first, self._limits.max_line_chars - name) + 1):
-            lines[behind] = self._weight * (name + self._columns(first, behind)) ** 2, (first,)
+        for stop in range(first + 1, self._reach(first, self._limits.max_line_chars - name) + 1):
+            lines[stop] = self._weight * (name + self._columns(first, stop)) ** 2, (first,)
         return lines
 
     def _next_lines(self, lines: _Layouts, beyond: int) -> _Layouts:
-        """Add a line to each layout, so that it ends after the place `beyond`; keep the cheapest for each end."""
+        """Add a line to each layout, so that it stops after the index `beyond`; keep the cheapest for each stop."""
         longer: _Layouts = {}
-        for begin, (cost, begins) in lines.items():
-            base = cost + _LINE * self._breaks[begin]
-            for behind in range(max(begin, beyond) + 1, self._reach(begin, self._limits.max_line_chars) + 1):
-                found = base + self._weight * self._columns(begin, behind) ** 2
-                if behind not in longer or found < longer[behind][0]:
-                    longer[behind] = found, (*begins, begin)
+        for line_start, (cost, line_starts) in lines.items():
+            base = cost + _LINE * self._breaks[line_start]
+            for stop in range(max(line_start, beyond) + 1, self._reach(line_start, self._limits.max_line_chars) + 1):
+                total = base + self._weight * self._columns(line_start, stop) ** 2
+                if stop not in longer or total < longer[stop][0]:
+                    longer[stop] = total, (*line_starts, line_start)
         return longer
 
-    def _reach(self, begin: int, columns: int) -> int:
-        """Find the last place before which a line from `begin` can end if it has at most `columns` columns."""
-        return bisect_right(self._columns_before, self._line_begins[begin] + columns) - 1
+    def _reach(self, line_start: int, columns: int) -> int:
+        """Return the last index at which a line from `line_start` can stop if it has at most `columns` columns."""
+        return bisect_right(self._columns_before, self._line_columns[line_start] + columns) - 1
 
-    def _columns(self, begin: int, behind: int) -> int:
-        """Count the columns of the text between two places."""
-        return self._columns_before[behind] - self._line_begins[begin]
+    def _columns(self, line_start: int, stop: int) -> int:
+        """Return the columns of the text of a line."""
+        return self._columns_before[stop] - self._line_columns[line_start]
 
 
 def _break_cost(before: Unit, after: Unit) -> float:

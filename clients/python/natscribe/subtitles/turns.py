@@ -1,4 +1,4 @@
-"""Divide a transcript into turns; here a long pause ends a turn, too."""
+"""Divides a transcript into turns; for subtitles, a long pause ends a turn, too."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,37 +20,36 @@ class Turn:
 
     @property
     def start(self) -> float:
-        """When the turn begins, in seconds."""
+        """Start of the turn, in seconds."""
         return self.units[0].start
 
     @property
     def end(self) -> float:
-        """When the turn ends, in seconds."""
+        """End of the turn, in seconds."""
         return self.units[-1].end
 
 
 def turns(segments: Iterable[Segment], longest: int) -> list[Turn]:
-    """Join a speaker's segments to turns, and end a turn at a long pause; a unit fills at most `longest` columns."""
-    found = sorted(_turns(segments, longest), key=lambda turn: turn.start)
-    starts = [turn.start for turn in found]
-    following = [bisect_left(starts, turn.end, lo=place + 1) for place, turn in enumerate(found)]
+    """Join the segments of each speaker into turns without long pauses; a unit fills at most `longest` columns."""
+    by_start = sorted(_turns(segments, longest), key=lambda turn: turn.start)
+    starts = [*(turn.start for turn in by_start), inf]
     return [
-        replace(turn, following=starts[behind]) if behind < len(starts) else turn
-        for turn, behind in zip(found, following, strict=True)
+        replace(turn, following=starts[bisect_left(starts, turn.end, lo=index, hi=len(by_start))])
+        for index, turn in enumerate(by_start, start=1)
     ]
 
 
-def interrupted(found: Sequence[Turn]) -> list[bool]:
-    """Find for each turn whether another speaker speaks at the same time."""
-    answers = [False] * len(found)
-    open_: list[int] = []
-    for place, turn in enumerate(found):
-        open_ = [earlier for earlier in open_ if found[earlier].end > turn.start]
-        for earlier in open_:
-            if found[earlier].speaker != turn.speaker:
-                answers[earlier] = answers[place] = True
-        open_.append(place)
-    return answers
+def overlapped(by_start: Sequence[Turn]) -> list[bool]:
+    """Return for each turn whether another speaker speaks at the same time."""
+    result = [False] * len(by_start)
+    ongoing: list[int] = []
+    for index, turn in enumerate(by_start):
+        ongoing = [earlier for earlier in ongoing if by_start[earlier].end > turn.start]
+        for earlier in ongoing:
+            if by_start[earlier].speaker != turn.speaker:
+                result[earlier] = result[index] = True
+        ongoing.append(index)
+    return result
 
 
 def _turns(segments: Iterable[Segment], longest: int) -> Iterator[Turn]:
@@ -64,7 +63,7 @@ def _turns(segments: Iterable[Segment], longest: int) -> Iterator[Turn]:
                 yield Turn(speaker, spoken)
                 spoken = []
             speaker = segment.speaker
-            # The times of words may overlap a little.
+            # The intervals of words may overlap a little.
             start = max(unit.start, spoken[-1].start) if spoken else unit.start
             spoken.append(replace(unit, start=start, end=max(start, unit.end)))
     if spoken:

@@ -1,4 +1,4 @@
-"""Cut a transcript's text into units, mostly words, with times; a line never ends inside a unit."""
+"""Cuts the text of a transcript into units with times, mostly words; a line never ends inside a unit."""
 
 import unicodedata
 from bisect import bisect_right
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from natscribe.schemas.transcription import Segment
-from natscribe.subtitles.marks import OPENING
+from natscribe.schemas.transcription import Segment, Word
+from natscribe.subtitles.break_costs import OPENING
 
 _NEVER_FIRST = "ーっゃゅょぁぃぅぇぉッャュョァィゥェォ々ゝゞヽヾ"  # a Japanese line never begins with one of these
 _WIDE_BLOCKS = (("\u3040", "\u30ff"), ("\u3400", "\u9fff"), ("\uf900", "\ufaff"), ("\U00020000", "\U0003ffff"))
@@ -34,6 +34,13 @@ def width(text: str) -> int:
     return len(text) + sum(unicodedata.east_asian_width(character) in "WF" for character in text)
 
 
+def timed_words(segment: Segment) -> list[Word]:
+    """Return the words of a segment, without blank ones; none if they do not spell its text."""
+    words = [word for word in segment.words or () if word.word.strip()]
+    spelt = "".join("".join(word.word.split()) for word in words)
+    return words if spelt == "".join(segment.text.split()) else []
+
+
 def units(segment: Segment, longest: int) -> Iterator[Unit]:
     """Cut a segment's text into units of at most `longest` columns.
 
@@ -41,13 +48,13 @@ def units(segment: Segment, longest: int) -> Iterator[Unit]:
     over the segment's time.
     """
     clock = _Clock(segment)
-    place = 0
+    index = 0
     for token in _tokens(segment.text, longest):
         spaced = True
         for part in _parts(token):
             whole = True
             for text in _cut(part, longest):
-                first, place = place, place + _length(text)
+                first, index = index, index + _length(text)
                 start, end = clock.times(text, first)
                 yield Unit(text, start, end, spaced, whole)
                 spaced = whole = False
@@ -75,10 +82,10 @@ def _parts(token: str) -> Iterator[str]:
         yield token
         return
     first = 0
-    for place, (before, after) in enumerate(pairwise(token), start=1):
+    for index, (before, after) in enumerate(pairwise(token), start=1):
         if _divisible(before, after):
-            yield token[first:place]
-            first = place
+            yield token[first:index]
+            first = index
     yield token[first:]
 
 
@@ -100,7 +107,7 @@ def _cut(part: str, longest: int) -> Iterator[str]:
         most = longest
         while width(part[:most]) > longest:
             most -= 1
-        end = next((place for place in range(most, 0, -1) if not _belong_together(*part[place - 1 : place + 1])), most)
+        end = next((index for index in range(most, 0, -1) if not _belong_together(*part[index - 1 : index + 1])), most)
         yield part[:end]
         part = part[end:]
     yield part
@@ -115,12 +122,10 @@ def _length(text: str) -> int:
 
 
 class _Clock:
-    """Finds when the characters of a segment are spoken; blanks do not count as characters."""
+    """Returns the times of characters of a segment; blanks do not count as characters."""
 
     def __init__(self, segment: Segment) -> None:
-        words = [word for word in segment.words or () if word.word.strip()]
-        spelt = "".join("".join(word.word.split()) for word in words)
-        if words and spelt == "".join(segment.text.split()):
+        if words := timed_words(segment):
             self._times = [(word.start, word.end) for word in words]
             lengths = [_length(word.word) for word in words]
         else:
@@ -129,20 +134,20 @@ class _Clock:
         self._firsts = [0, *accumulate(lengths)]
 
     def times(self, text: str, first: int) -> tuple[float, float]:
-        """Return when `text` begins and ends, in seconds; `first` is the number of its first character.
+        """Return start and end of `text`, in seconds; `first` is the index of its first character.
 
         Words without letters or digits are ignored at both ends: a dash may be timed at the other end of a pause.
         """
-        sounds = [place for place, character in enumerate("".join(text.split()), first) if character.isalnum()]
-        behind = first + _length(text)
-        begin, end = (self._word_at(place) for place in (sounds[0], sounds[-1])) if sounds else (0, len(self._times))
-        begin, end = max(begin, self._word_at(first)), min(end, self._word_at(behind - 1))
-        return self._at(begin, max(first, self._firsts[begin])), self._at(end, min(behind, self._firsts[end + 1]))
+        audible = [index for index, character in enumerate("".join(text.split()), first) if character.isalnum()]
+        stop = first + _length(text)
+        begin, end = (self._word_at(index) for index in (audible[0], audible[-1])) if audible else (0, len(self._times))
+        begin, end = max(begin, self._word_at(first)), min(end, self._word_at(stop - 1))
+        return self._at(begin, max(first, self._firsts[begin])), self._at(end, min(stop, self._firsts[end + 1]))
 
-    def _word_at(self, place: int) -> int:
-        return bisect_right(self._firsts, place) - 1
+    def _word_at(self, index: int) -> int:
+        return bisect_right(self._firsts, index) - 1
 
-    def _at(self, word: int, place: int) -> float:
+    def _at(self, word: int, index: int) -> float:
         start, end = self._times[word]
-        first, behind = self._firsts[word : word + 2]
-        return start + (end - start) * (place - first) / (behind - first)
+        first, stop = self._firsts[word : word + 2]
+        return start + (end - start) * (index - first) / (stop - first)

@@ -1,7 +1,7 @@
-"""Write a result as a page to look at and to listen to: one HTML file that loads nothing from other hosts.
+"""Writes a result as an HTML page with a player: one file that loads nothing from other hosts.
 
-All text in a result comes from strangers. So each text is escaped, and the page's policy names the hash of its own
-script: no other script would run.
+All text of a result is untrusted. So each text is escaped, and the page's content security policy has the hash of its
+own script: no other script would run.
 """
 
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""The text of a transcript, or the turns of a diarization."""
+"""Writes the main part of the page: the text of a transcript, or the turns of a diarization."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,22 +18,22 @@ _TURNS = 40  # in a part of a diarization
 class _Writer:
     clock: Clock
     speakers: Speakers
-    has_languages: bool = False  # whether the recording has several
-    language: str | None = None  # of the paragraph before
+    has_languages: bool = False  # whether the recording has several languages
+    language: str | None = None  # of the previous paragraph
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
     gaps: Iterator[int] = field(default_factory=lambda: count(1))
 
     def part(self, part: list[Turn | Interval]) -> str:
-        return _part(self.turn(each) if isinstance(each, Turn) else self.gap(each) for each in part)
+        return _part(self.turn(item) if isinstance(item, Turn) else self.gap(item) for item in part)
 
     def turn(self, turn: Turn) -> str:
-        written = "\n".join(self.paragraph(each) for each in turn.paragraphs)
-        return self.block(turn.speaker, written, goes_on=turn.goes_on)
+        written = "\n".join(map(self.paragraph, turn.paragraphs))
+        return self.block(turn.speaker, written, is_continued=turn.is_continued)
 
-    def block(self, speaker: str | None, written: str, *, goes_on: bool = False) -> str:
-        """Write a turn, below its speaker's name if there are speakers and it does not go on from above."""
-        name = f"\n<h2>{escaped(speaker or 'Unknown speaker')}</h2>" if self.speakers.times and not goes_on else ""
-        kind = "turn on" if goes_on else "turn"
+    def block(self, speaker: str | None, written: str, *, is_continued: bool = False) -> str:
+        """Write a turn, below its speaker's name if there are speakers, unless an earlier part has its beginning."""
+        name = f"\n<h2>{escaped(speaker or 'Unknown speaker')}</h2>" if self.speakers.times and not is_continued else ""
+        kind = "turn on" if is_continued else "turn"
         return f'<div class="{kind} {self.speakers.colour(speaker)}">{name}\n{written}\n</div>'
 
     def paragraph(self, paragraph: Paragraph) -> str:
@@ -47,7 +47,7 @@ class _Writer:
         return self.line(text, f'dir="auto"{spoken}', paragraph.units, language)
 
     def gap(self, interval: Interval) -> str:
-        text = f"Speech without text until {self.clock.time(interval.end + 0.5)}"
+        text = f"Not transcribed until {self.clock.time(interval.end + 0.5)}"
         written = self.alone(Unit(text, interval.start, interval.end, None))
         return f'<div class="turn gap" id="gap{next(self.gaps)}">\n{written}\n</div>'
 
@@ -55,22 +55,22 @@ class _Writer:
         return self.line(_unit(unit).lstrip(), "", [unit])
 
     def line(self, text: str, attributes: str, units: list[Unit], beside: str = "") -> str:
-        place = f"p{next(self.numbers)}"
-        time = f'<a href="#{place}"><time>{self.clock.time(units[0].start)}</time></a>{beside}'
+        anchor = f"p{next(self.numbers)}"
+        time = f'<a href="#{anchor}"><time>{self.clock.time(units[0].start)}</time></a>{beside}'
         spoken = f'<p data-t="{_times(units)}"{attributes and " "}{attributes}>{text}</p>'
-        return f'<div class="line" id="{place}"><div>{time}</div>{spoken}</div>'
+        return f'<div class="line" id="{anchor}"><div>{time}</div>{spoken}</div>'
 
 
-def body(result: Result, found: Speakers) -> str:
+def body(result: Result, speakers: Speakers) -> str:
     """Write the main part of the page."""
-    writer = _Writer(Clock(result.duration), found)
+    writer = _Writer(Clock(result.duration), speakers)
     if isinstance(result, TranscriptionResult):
         writer.has_languages = len(result.languages) > 1
-        found_parts = [writer.part(part) for part in parts(result)]
+        written_parts = [writer.part(part) for part in parts(result)]
     else:
         blocks = [_diarized(writer, turn.speaker, turn.start, turn.end) for turn in result.segments]
-        found_parts = [_part(blocks[first : first + _TURNS], "part brief") for first in range(0, len(blocks), _TURNS)]
-    written = "\n".join(found_parts) or '<p class="nothing">No speech detected.</p>'
+        written_parts = [_part(blocks[first : first + _TURNS], "part brief") for first in range(0, len(blocks), _TURNS)]
+    written = "\n".join(written_parts) or '<p class="nothing">No speech detected.</p>'
     return f"<main>\n{written}\n</main>"
 
 
@@ -93,7 +93,7 @@ def _unit(unit: Unit) -> str:
 
 
 def _times(units: list[Unit]) -> str:
-    """Write when each unit begins, and the last ends: in hundredths of a second, each since the one before."""
+    """Write the starts of units and the end of the last: hundredths of a second, each since the one before."""
     written, before = [], 0
     for moment in [*(unit.start for unit in units), max(unit.end for unit in units)]:
         now = max(before, round(100 * moment))

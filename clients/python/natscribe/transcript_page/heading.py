@@ -1,19 +1,18 @@
-"""The head of the page: what the recording is, who speaks when, and what the marks in the text mean."""
+"""Writes the head and the foot of the page: facts about the recording, when each speaker speaks, and notes."""
 
 from collections.abc import Iterator
 
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.transcription import TranscriptionResult
-from natscribe.transcript_page import speakers
 from natscribe.transcript_page.body import HARDLY, UNSURE
 from natscribe.transcript_page.markup import Clock, escaped, name_of, share
-from natscribe.transcript_page.speakers import Speakers, Times
+from natscribe.transcript_page.speakers import Speakers, Times, total_seconds
 
-_GAPS = 12  # at most this number of gaps is named in the head
-_UNITS = 2000  # of a lane, over the whole recording
+_GAPS = 12  # the head has links to at most this number of gaps
+_UNITS = 2000  # width of a lane, for the whole recording
 
 
-def heading(result: Result, found: Speakers) -> str:
+def heading(result: Result, speakers: Speakers) -> str:
     """Return the HTML of the page's `<header>`: title, facts, a line for each speaker, and notes."""
     is_transcript = isinstance(result, TranscriptionResult)
     facts = "".join(f"<li>{fact}</li>" for fact in _facts(result))
@@ -21,17 +20,17 @@ def heading(result: Result, found: Speakers) -> str:
 <p>{"Transcript" if is_transcript else "Who speaks when"}</p>
 <h1><bdi>{escaped(name_of(result))}</bdi></h1>
 <ul class="facts">{facts}</ul>
-{_lanes(result, found)}
+{_lanes(result, speakers)}
 {"".join(_notes(result)) if isinstance(result, TranscriptionResult) else ""}
 </header>"""
 
 
 def about(result: Result) -> str:
-    """Return the HTML of the page's `<footer>`: how and of what the result was made."""
-    made = result.created_at
+    """Return the HTML of the page's `<footer>`: the model, the time, the recording and the task."""
+    created = result.created_at
     facts = {
         "Model": f"{escaped(result.model.name)}, revision {escaped(result.model.revision)}",
-        "Made": f'<time datetime="{made.isoformat()}">{made.day} {made:%B %Y, %H:%M} UTC</time>',
+        "Made": f'<time datetime="{created.isoformat()}">{created.day} {created:%B %Y, %H:%M} UTC</time>',
         "Recording": f"<bdi>{escaped(result.audio_file_id)}</bdi>",
         "SHA-256 of the recording": f"<code>{escaped(result.audio_sha256)}</code>" if result.audio_sha256 else None,
         "Task": escaped(result.task_id),
@@ -63,16 +62,15 @@ def _languages(result: TranscriptionResult) -> Iterator[str]:
         yield ", ".join(names)
 
 
-def _lanes(result: Result, found: Speakers) -> str:
+def _lanes(result: Result, speakers: Speakers) -> str:
     clock = Clock(result.duration)
-    whole = sum(speakers.seconds(times) for times in found.times.values()) or 1.0
+    whole = sum(total_seconds(times) for times in speakers.times.values()) or 1.0
     lanes = []
-    for speaker, times in found.times.items():
-        spoken = speakers.seconds(times)
+    for speaker, times in speakers.times.items():
+        spoken = total_seconds(times)
         length = f"<span>{clock.time(spoken)} · {escaped(share(spoken / whole))}</span>"
-        lanes.append(
-            f'<li class="{found.colour(speaker)}"><b>{escaped(speaker)}</b>{length}{_lane(times, result.duration)}</li>'
-        )
+        name, lane = f"<b>{escaped(speaker)}</b>", _lane(times, result.duration)
+        lanes.append(f'<li class="{speakers.colour(speaker)}">{name}{length}{lane}</li>')
     if not lanes:
         return ""
     drawn = "\n".join(lanes)
@@ -80,14 +78,14 @@ def _lanes(result: Result, found: Speakers) -> str:
 
 
 def _lane(times: Times, duration: float) -> str:
-    """Draw when one speaker speaks, as a line that is interrupted where the speaker is silent."""
+    """Draw the times of a speaker, as a line with gaps where the speaker is silent."""
     scale = _UNITS / (duration or 1.0)
     drawn, last = "", -1
     for start, end in sorted(times):
-        first, behind = max(round(start * scale), last), max(round(end * scale), round(start * scale) + 2)
-        if behind > last:
-            drawn += f"M{first} 5h{behind - first}"
-            last = behind
+        first, stop = max(round(start * scale), last), max(round(end * scale), round(start * scale) + 2)
+        if stop > last:
+            drawn += f"M{first} 5h{stop - first}"
+            last = stop
     return f'<svg viewBox="0 0 {_UNITS} 10" preserveAspectRatio="none" aria-hidden="true"><path d="{drawn}"/></svg>'
 
 
@@ -102,7 +100,7 @@ def _notes(transcript: TranscriptionResult) -> Iterator[str]:
     if transcript.diarization_error is not None:
         yield f'<p class="note">Without speakers: {escaped(transcript.diarization_error.message)}</p>'
     if transcript.untranscribed:
-        yield f'<p class="note">Speech without text, to be listened to: {_gaps(transcript)}</p>'
+        yield f'<p class="note">Not transcribed: {_gaps(transcript)}</p>'
     if transcript.segments:
         yield (
             f'<p class="note">The model is less than {UNSURE:.0%} sure of <span class="u">dotted</span> words, '

@@ -1,4 +1,4 @@
-"""The smallest parts of the page: escaped text, and times."""
+"""Formats text, times and shares for the page."""
 
 from dataclasses import dataclass
 from html import escape
@@ -7,7 +7,7 @@ from natscribe.schemas.kinds import Result
 
 
 def escaped(text: str) -> str:
-    """Return the text with all that HTML would take for markup escaped, also between quotation marks."""
+    """Return the text with all HTML markup escaped, quotation marks included."""
     return escape(text, quote=True)
 
 

@@ -1,4 +1,4 @@
-"""The bar that plays the recording."""
+"""Writes the player of the recording."""
 
 from natscribe.transcript_page.markup import escaped
 
@@ -8,7 +8,7 @@ _KEYS = (
 
 
 def player(recording: str | None) -> str:
-    """Write the bar; without a link to the recording it asks for the file, if scripts run."""
+    """Write the player; without the address of the recording, its script lets a person choose the file."""
     source, hidden = (f' src="{escaped(recording)}"', "") if recording else (" hidden", " hidden")
     return f"""<section aria-label="Recording" id="player"{hidden}>
 <audio controls preload="metadata"{source}></audio>

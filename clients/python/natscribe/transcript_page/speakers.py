@@ -16,18 +16,18 @@ class Speakers:
 
     @classmethod
     def of(cls, result: Result) -> "Speakers":
-        """Find the speakers of a result."""
-        found: dict[str, Times] = {}
-        for each in result.segments:
-            if each.speaker is not None:
-                found.setdefault(each.speaker, []).append((each.start, each.end))
-        return cls(found)
+        """Return the speakers of a result."""
+        times: dict[str, Times] = {}
+        for segment in result.segments:
+            if segment.speaker is not None:
+                times.setdefault(segment.speaker, []).append((segment.start, segment.end))
+        return cls(times)
 
     def colour(self, speaker: str | None) -> str:
         """Return the CSS class of a speaker's colour; `s0` for None and unknown speakers."""
         return f"s{list(self.times).index(speaker) % COLOUR_COUNT + 1}" if speaker in self.times else "s0"
 
 
-def seconds(times: Times) -> float:
+def total_seconds(times: Times) -> float:
     """Return how many seconds a speaker speaks at these times, in total."""
     return sum(end - start for start, end in times)

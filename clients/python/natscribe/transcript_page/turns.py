@@ -1,13 +1,14 @@
-"""Divide a transcript for reading: turns of one speaker, and paragraphs in them."""
+"""Divides a transcript for reading: into turns of one speaker, and these into paragraphs."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import exp
 
 from natscribe.schemas.transcription import Interval, Segment, TranscriptionResult
-from natscribe.subtitles.marks import SENTENCE_ENDS
+from natscribe.subtitles.break_costs import SENTENCE_ENDS
+from natscribe.subtitles.units import timed_words
 
-_PAUSE_S = 2.0  # a pause of this length begins a paragraph
+_PAUSE_S = 2.0  # a pause of this length starts a paragraph
 _LONG_CHARS = 420  # a paragraph of this length ends with its sentence
 _PART_CHARS = 3000
 _LONGEST_CHARS = 900  # a paragraph of this length ends with its segment
@@ -15,7 +16,7 @@ _LONGEST_CHARS = 900  # a paragraph of this length ends with its segment
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What is highlighted at once: a word, or a segment if the times of its words are unknown; times in seconds."""
+    """A word, or a segment without times of its words, which the page highlights as a whole; times in seconds."""
 
     text: str
     start: float
@@ -31,7 +32,7 @@ class Paragraph:
     language: str | None = None
     units: list[Unit] = field(default_factory=list)
     chars: int = 0
-    end: float = 0.0  # of its last segment, in seconds
+    end: float = 0.0  # latest end of its segments, in seconds
 
     def takes(self, segment: Segment) -> bool:
         """Whether the segment continues the paragraph."""
@@ -53,10 +54,15 @@ class Turn:
 
     speaker: str | None
     paragraphs: list[Paragraph] = field(default_factory=list)
-    goes_on: bool = False  # whether it is the rest of a turn that has begun before
+    is_continued: bool = False  # whether the turn is the rest of a turn that an earlier part has started
+
+    @property
+    def chars(self) -> int:
+        """The number of characters of the turn."""
+        return sum(paragraph.chars for paragraph in self.paragraphs)
 
     def add(self, segment: Segment) -> None:
-        """Add a segment to the last paragraph, or begin a new one with it."""
+        """Add a segment to the last paragraph, or to a new one."""
         if not self.paragraphs or not self.paragraphs[-1].takes(segment):
             self.paragraphs.append(Paragraph(segment.language))
         self.paragraphs[-1].add(segment)
@@ -64,29 +70,29 @@ class Turn:
 
 def turns(transcript: TranscriptionResult) -> list[Turn | Interval]:
     """Divide a transcript into turns, and put its gaps between them."""
-    found: list[Turn | Interval] = []
-    spoken: list[Segment | Interval] = [*transcript.segments, *transcript.untranscribed]
-    for each in sorted(spoken, key=lambda each: each.start):
-        if isinstance(each, Interval):
-            found.append(each)
-        elif each.text.strip():
-            last = found[-1] if found else None
-            if not isinstance(last, Turn) or last.speaker != each.speaker:
-                found.append(last := Turn(each.speaker))
-            last.add(each)
-    return found
+    result: list[Turn | Interval] = []
+    speech: list[Segment | Interval] = [*transcript.segments, *transcript.untranscribed]
+    for item in sorted(speech, key=lambda item: item.start):
+        if isinstance(item, Interval):
+            result.append(item)
+        elif item.text.strip():
+            last = result[-1] if result else None
+            if not isinstance(last, Turn) or last.speaker != item.speaker:
+                result.append(last := Turn(item.speaker))
+            last.add(item)
+    return result
 
 
 def parts(transcript: TranscriptionResult) -> Iterator[list[Turn | Interval]]:
     """Divide the page of a transcript into parts of about the same length, also within long turns.
 
-    A browser draws only the parts that are in sight.
+    A browser renders only the parts that are visible.
     """
     part: list[Turn | Interval] = []
     chars = 0
-    for each in _cut(turns(transcript)):
-        part.append(each)
-        chars += sum(paragraph.chars for paragraph in each.paragraphs) if isinstance(each, Turn) else 0
+    for item in _cut(turns(transcript)):
+        part.append(item)
+        chars += item.chars if isinstance(item, Turn) else 0
         if chars >= _PART_CHARS:
             yield part
             part, chars = [], 0
@@ -94,28 +100,27 @@ def parts(transcript: TranscriptionResult) -> Iterator[list[Turn | Interval]]:
         yield part
 
 
-def _cut(found: Iterable[Turn | Interval]) -> Iterator[Turn | Interval]:
-    """Cut each turn that is longer than a part of the page; `goes_on` marks all its parts but the first."""
-    for turn in found:
+def _cut(items: Iterable[Turn | Interval]) -> Iterator[Turn | Interval]:
+    """Cut each turn that is longer than a part of the page; `is_continued` marks all its parts but the first."""
+    for turn in items:
         if isinstance(turn, Interval):
             yield turn
             continue
         short = Turn(turn.speaker)
         for paragraph in turn.paragraphs:
-            if sum(each.chars for each in short.paragraphs) >= _PART_CHARS:
+            if short.chars >= _PART_CHARS:
                 yield short
-                short = Turn(turn.speaker, goes_on=True)
+                short = Turn(turn.speaker, is_continued=True)
             short.paragraphs.append(paragraph)
         yield short
 
 
 def _units(segment: Segment) -> Iterator[Unit]:
-    words = [word for word in segment.words or () if word.word.strip()]
-    if "".join("".join(word.word.split()) for word in words) != "".join(segment.text.split()):
+    words = timed_words(segment)
+    if not words:
         yield Unit(segment.text.strip(), segment.start, segment.end, _confidence(segment))
-        return
-    for place, word in enumerate(words):
-        is_spaced = place == 0 or word.word[0].isspace()
+    for index, word in enumerate(words):
+        is_spaced = index == 0 or word.word[0].isspace()
         yield Unit(word.word.strip(), word.start, word.end, word.probability, is_spaced)
 
 

@@ -1,0 +1,9 @@
+"""Writes a result as JSON, as the service publishes it."""
+
+from natscribe.formats import Options
+from natscribe.schemas.kinds import Result
+
+
+def write(result: Result, _: Options) -> str:
+    """Return the result as JSON."""
+    return result.model_dump_json()
