@@ -75,7 +75,7 @@ async def board_of(folder: Path, client: Client) -> Dashboard:
     board, deadline = Dashboard(), time.monotonic() + LONGEST_S
     while time.monotonic() < deadline:
         await read_once(client, board)
-        if board.ended and min((task.progress for task in board.running.values()), default=0) > SHOWN_PROGRESS:
+        if board.ended and min((task.latest.progress for task in board.running.values()), default=0) > SHOWN_PROGRESS:
             break
     return board
 

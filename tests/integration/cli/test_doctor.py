@@ -160,7 +160,7 @@ async def test_problems_of_workers_are_reported(
 ) -> None:
     # Given a worker without Redis and with another store of recordings, which is gone, and a client of another release
     theirs = settings.model_copy(update={"redis_url": valkey.url, "audio_store": "nats://elsewhere"})
-    monkeypatch.setattr(examination, "_CLIENT", "0.1.9")
+    monkeypatch.setattr(examination, "_CLIENT_VERSION", "0.1.9")
     async with working(theirs, FakeEngine()) as worker:
         await valkey.kill()
         await eventually(partial(is_replaced, js, "elsewhere"))

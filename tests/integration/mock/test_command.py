@@ -14,7 +14,7 @@ from tests.servers import Servers
 async def test_it_plays_until_it_is_interrupted(servers: Servers, publisher: Publisher) -> None:
     # Given the command
     async with started(servers.nats_url, BIN / "natscribe", "mock", "--seconds", "0") as process:
-        assert servers.nats_url in await line_with(process, "The mock plays the service")
+        assert servers.nats_url in await line_with(process, "The mock of the service runs")
         # When a client publishes a task whose recording is not there
         await publisher.publish("t1")
         assert (await publisher.until("t1", State.FAILED))[-1].error is not None
