@@ -6,15 +6,14 @@ from fast_depends.library import CustomField
 
 
 class FromContext(CustomField):
-    """Looks up a parameter in FastStream's context, under `name` or, without `name`, under the parameter's name.
+    """Looks up a parameter in FastStream's context, under the parameter's name.
 
     This class replaces FastStream's own `Context()`, which looks up each parameter in a separate thread. The threads
     add 2 ms to the start of each task (7.6 ms instead of 5.4 ms). A look-up in a coroutine needs no thread.
     """
 
-    def __init__(self, name: str | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__(cast=False)
-        self._name = name
 
     async def use(self, /, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # FastStream awaits it
         """Return the handler's arguments together with the value of this parameter.
@@ -22,9 +21,8 @@ class FromContext(CustomField):
         Raises:
             LookupError: The context holds nothing under this name.
         """
-        parameter = self.param_name or ""
-        name = self._name or parameter
+        name = self.param_name or ""
         value = kwargs["context__"].get(name)
         if value is None:
             raise LookupError(name)
-        return kwargs | {parameter: value}
+        return kwargs | {name: value}

@@ -41,7 +41,7 @@ FRAMES = Documented(  # pulled page by page from a stream, without a subscriber 
     subjects.LIVE_AUDIO_CHANNEL,
     bytes,
     "Publish live audio",
-    "Receive the audio of a live task, frame by frame.\n\n"
+    "Publish the audio of a live task, frame by frame.\n\n"
     "One message for each frame, 20 ms to 1 s of audio, before or after the task itself. Publish with JetStream, with "
     "at most 8 frames unacknowledged, and publish an unacknowledged frame again under the same number. A missing "
     "number is a gap: with `opus` the task fails; with the other codecs the gap is silence and listed in "

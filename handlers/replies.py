@@ -67,7 +67,7 @@ def reply_refused(error: RequestError) -> ErrorReply:
 
 @reply_with_errors.add_handler(ValidationError, publish=True)
 def reply_invalid(error: ValidationError) -> ErrorReply:
-    """Reply with the first problem in the request."""
+    """Reply with the problems in the request."""
     return ErrorReply(error=invalid_request(problems_of(error)))
 
 

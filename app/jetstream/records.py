@@ -27,15 +27,14 @@ def _log_unreadable(stored_as: str) -> None:
 class UnreadableError(RequestError):
     """Another version of the service has written a record that this worker cannot read: stop, and change nothing.
 
-    A worker that can read the record continues: background work is
-    repeated later, a message of a queue is returned, and a request gets this error as the reply. The log tells the
-    operator once what to do.
+    A worker that can read the record continues: background work is repeated later, a message of a queue is returned,
+    and a request gets this error as the reply. The log tells the operator once what to do.
     """
 
     def __init__(self, subject: str) -> None:
         _log_unreadable(subject.partition(".")[0])
         message = (
-            f"This worker cannot read {subject}, because another version of the service has written it: ask again in a "
+            f"This worker cannot read {subject}, because another version of the service has written it: try again in a "
             "moment, another worker may answer; the operator has to run the newest version on all workers."
         )
         super().__init__(ErrorCode.INTERNAL, message)

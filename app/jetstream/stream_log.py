@@ -34,7 +34,7 @@ class StreamLog(Generic[T]):
     """The logs of one stream: one log on each subject."""
 
     def __init__(self, nats: Client, stream: str, read: Callable[[RawStreamMsg], T]) -> None:
-        """`read` returns the record in a message, and raises ValueError if the message is no record."""
+        """`read` returns the record in a message, and raises ValueError or LookupError if it is unreadable."""
         self._nats = nats
         self._js = nats.jetstream(timeout=REQUEST_TIMEOUT_S)
         self._stream = stream

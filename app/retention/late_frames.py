@@ -12,6 +12,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import TASK_ID_PATTERN
 
+from app.jetstream.records import UnreadableError
 from app.jetstream.server_time import server_time
 from app.task_log.log import TaskLog
 
@@ -56,4 +57,7 @@ class LateFrames:
         return any((now - frame.time).total_seconds() >= WITHOUT_TASK_S for frame in oldest if frame.time)
 
     async def _has_task(self, task_id: str) -> bool:
-        return await self.task_log.last(task_id) is not None or bool(await self.find(task_id))
+        try:
+            return await self.task_log.last(task_id) is not None or bool(await self.find(task_id))
+        except UnreadableError:  # another version of the service has appended to its log
+            return True

@@ -8,6 +8,7 @@ from nats.js.errors import NotFoundError
 from natscribe.jetstream import leader_reads
 
 from app.jetstream.key_value import EMBEDDINGS_BUCKET, key_value_stream, key_value_subject, put
+from app.jetstream.records import UnreadableError
 from app.task_log.record import Metadata, Owner, Record
 
 _STREAM: Final = key_value_stream(EMBEDDINGS_BUCKET)
@@ -34,17 +35,23 @@ class EmbeddingStore:
 
         Raises:
             NatsError: NATS does not answer.
+            UnreadableError: Another version of the service has stored the embeddings.
         """
         message = await leader_reads.last_message(self._nats, _STREAM, _subject(task_id))
-        if message is None or not Metadata.read(message.headers or {}).owner.is_same_as(of):
+        if message is None:
             return None
-        return message.data
+        try:
+            owner = Metadata.read(message.headers or {}).owner
+        except (ValueError, LookupError) as error:
+            raise UnreadableError(_subject(task_id)) from error
+        return message.data if owner.is_same_as(of) else None
 
     async def delete(self, task_id: str, *, of: Owner | None = None) -> None:
         """Delete the embeddings of a task; with `of`, only if that task message owns them.
 
         Raises:
             NatsError: NATS does not answer.
+            UnreadableError: Another version of the service has stored the embeddings.
         """
         if of is None or await self.find(task_id, of=of) is not None:
             with suppress(NotFoundError):  # the bucket is missing, and will be recreated

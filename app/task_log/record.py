@@ -92,12 +92,19 @@ class Metadata:
             task=_parsed(lane, task) if task else None,
             task_sequence=int(headers[names.TASK_SEQUENCE]),
             subject=subject,
-            created_at=datetime.fromisoformat(headers[names.CREATED_AT]),
-            started_at=datetime.fromisoformat(started_at) if started_at else None,
+            created_at=_time(headers[names.CREATED_AT]),
+            started_at=_time(started_at) if started_at else None,
             traceparent=headers.get(names.TRACEPARENT),
             span=headers.get(names.SPAN),
             audio_offset=headers.get(names.AUDIO_OFFSET),
         )
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:  # it could be compared with no other time
+        raise ValueError(text)
+    return time
 
 
 @lru_cache(CACHED_TASKS)

@@ -71,8 +71,10 @@ class Identification:
             return Identified(error=NO_ROOM)
         try:
             return await self.compare(task.user_id, embedded, labels)
-        except (NatsError, UnreadableError):
+        except NatsError:
             return Identified(error=NOT_READ)
+        except UnreadableError as error:
+            return Identified(error=error.detail)
 
     async def compare(self, user_id: int | str, embedded: Embedded, labels: Sequence[str]) -> Identified:
         """Match each speaker in `labels` with the voices of the user; a speaker's `voice` is null if none matches.

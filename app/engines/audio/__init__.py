@@ -1,1 +1,1 @@
-"""Sound: decode a recording within limits, choose its channels, and find its windows."""
+"""Audio: decode a recording within limits, choose its channels, and find its windows."""

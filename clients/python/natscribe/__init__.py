@@ -102,7 +102,8 @@ _SCHEMAS = "natscribe.schemas."
 def __getattr__(name: str) -> object:
     if name in __all__:
         schemas = import_module("natscribe.schemas").__path__
-        modules = ("natscribe.client", "natscribe.settings", *(info.name for info in iter_modules(schemas, _SCHEMAS)))
+        contract = (info.name for info in iter_modules(schemas, _SCHEMAS) if info.name != f"{_SCHEMAS}examples")
+        modules = ("natscribe.client", "natscribe.settings", *contract)
         for module in map(import_module, modules):
             if hasattr(module, name):
                 return getattr(module, name)

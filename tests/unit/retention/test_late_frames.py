@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
+from natscribe.jetstream import cloud_events
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Lane
@@ -90,6 +91,19 @@ async def test_the_audio_of_a_task_with_a_log_stays(
     # When the service looks, then its sound stays
     await late_frames.erase()
     assert kept(nats) == {"known"}
+
+
+async def test_a_log_of_another_version_keeps_its_audio_and_delays_no_other_task(
+    late_frames: LateFrames, nats: InMemoryNats
+) -> None:
+    # Given old audio of a task whose log this version cannot read, and audio without a task
+    say(nats, "later", "gone")
+    headers = cloud_events.headers("progress", "natscribe/later", "event", task_id="later")
+    nats.streams[NAMES.progress].publish(subjects.progress("later"), b'{"later": true}', headers, nats.now)
+    nats.ahead = LONG_AFTER
+    # When late frames are erased, then only those without a task are
+    await late_frames.erase()
+    assert kept(nats) == {"later"}
 
 
 async def test_a_failed_check_erases_no_audio_and_is_repeated(

@@ -9,13 +9,16 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import PubAck, RawStreamMsg
 from nats.js.errors import NotFoundError
+from natscribe.schemas import headers as names
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Kind, Model
 
+from app.jetstream.records import UnreadableError
 from app.task_log.record import Metadata, Record
 from app.task_log.results import SEGMENTS_PER_STEP, ResultStore
 from tests.fakes.engine import segment
+from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts
 from tests.fakes.task_log import InMemoryTaskLog
 
@@ -105,6 +108,26 @@ async def test_embeddings_are_those_of_one_task_message(parts: Parts) -> None:
         # And they go with their own task, or with all of this id
         await store.delete("t1", of=removed_by)
         assert await store.find("t1", of=owner) is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {names.CREATED_AT: "2026-11-24T09:30:00"}, {names.TASK: '{"later": true}'}, {names.TASK_SEQUENCE: "x"}],
+)
+async def test_embeddings_of_another_version_are_neither_missing_nor_deleted(
+    parts: Parts, nats: InMemoryNats, headers: dict[str, str]
+) -> None:
+    # Given embeddings whose headers this version cannot read
+    record = await parts.reaching(State.RUNNING, "t1")
+    written = record.metadata.headers() | headers if headers else {}
+    nats.streams["KV_embeddings"].publish("$KV.embeddings.t1", b"{}", written, nats.now)
+    store = parts.results.embeddings
+    # Then looking for them and deleting them stop
+    with pytest.raises(UnreadableError):
+        await store.find("t1", of=record.metadata.owner)
+    with pytest.raises(UnreadableError):
+        await store.delete("t1", of=record.metadata.owner)
+    assert nats.streams["KV_embeddings"].messages != []
 
 
 @pytest.mark.parametrize("segments", [0, 1, SEGMENTS_PER_STEP, 5 * SEGMENTS_PER_STEP + 1])
