@@ -19,12 +19,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-peers/.ready
 NODE_READY := tools/node/node_modules/.package-lock.json
-unexport PYTHONDONTWRITEBYTECODE  # containers often set it: each process that a test starts would compile its imports anew
+unexport PYTHONDONTWRITEBYTECODE  # containers often set it: each process that a test starts would compile its imports again
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test test-unit test-long test-kernel test-cluster test-mock test-python fuzz fuzz-audio soak chaos chaos-cluster check format pictures spec lock top-picture containers test-containers bench mutants clean
 
-help: ## say what there is
+help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 setup: $(READY) $(NODE_READY) ## install everything into .venv and tools/node, from the hashed locks
@@ -61,7 +61,7 @@ test-unit: $(READY) ## run the tests that need no server and no Node: forty seco
 test-long: $(READY) $(NODE_READY) ## run the long tests: engines, monitoring, browser, lost workers, attacks, S3
 	@$(BIN)/pytest -n 3 --dist loadgroup $(LONG) tests/cluster/test_start.py
 
-test-kernel: $(READY) $(NODE_READY) ## run the tests that hear speech as another processor computes: KERNEL=oldest, avx or mkl
+test-kernel: $(READY) $(NODE_READY) ## run the tests with real speech as another processor computes: KERNEL=oldest, avx or mkl
 	@test -n "$(KERNEL_$(KERNEL))" || { echo "say which kernel: make test-kernel KERNEL=oldest (or avx, mkl)"; exit 2; }
 	@$(KERNEL_$(KERNEL)) $(BIN)/pytest -n 2 --dist loadgroup --timeout 900 $(HEARING)
 
@@ -100,7 +100,7 @@ check: $(READY) $(NODE_READY) ## formatter, linter, types, import rules, contrac
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/pytest -q -n 2 tests/contract benchmarks/tests/test_figures.py benchmarks/tests/test_charts.py
 
-pictures: $(READY) $(NODE_READY) ## take the pictures anew that the docs page is compared with
+pictures: $(READY) $(NODE_READY) ## retake the pictures that the docs page is compared with
 	@RENEW_PICTURES=1 $(BIN)/pytest -q tests/e2e/test_docs_page_in_a_browser.py
 
 format: $(READY) ## format and mend what can be mended
@@ -135,7 +135,7 @@ $(PEERS): requirements/peers.txt | $(READY)
 	@$(BIN)/uv pip sync --quiet --require-hashes --python $(@D)/bin/python $<
 	@touch $@
 
-lock: $(READY) ## resolve the requirement files anew
+lock: $(READY) ## resolve the requirement files again
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \
 	  requirements/bootstrap.in -o requirements/bootstrap.txt
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \

@@ -81,6 +81,10 @@ async def test_somebody_is_enrolled_named_renamed_and_forgotten(servers: Servers
 async def test_what_is_missing_is_said(servers: Servers, mock: Mock, recording: Path) -> None:
     code, _, said = await run(servers, "voices", "enroll", "--name", "Anna", "--consent-by", "Anna")
     assert (code, "either FILE or --task-id" in said) == (2, True)
+    code, _, said = await run(
+        servers, "voices", "enroll", "--consent-by", "Anna", str(recording)
+    )  # and uploads nothing
+    assert (code, "either --name" in said, "%" in said) == (2, True, False)
     code, _, said = await run(servers, "voices", "enroll", "--name", "Anna", "--task-id", "t1")
     assert (code, "--consent-by" in said) == (2, True)
     code, _, said = await run(servers, "voices", "forget", "0" * 32)

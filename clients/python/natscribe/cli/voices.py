@@ -40,7 +40,9 @@ def enroll(  # noqa: PLR0913 -- the request's fields
         str | None,
         typer.Option("--voice", metavar="VOICE", help="Instead of --name: an enrolled voice that gets a reference."),
     ] = None,
-    task_id: Annotated[str | None, typer.Option(help="Instead of FILE: a completed task in which they speak.")] = None,
+    task_id: Annotated[
+        str | None, typer.Option(help="Instead of FILE: a completed task with --diarize --identify.")
+    ] = None,
     speaker: Annotated[
         str | None, typer.Option(help="The speaker in the task, as SPEAKER_00.", show_default=False)
     ] = None,
@@ -59,6 +61,9 @@ def enroll(  # noqa: PLR0913 -- the request's fields
     """
     if (recording is None) == (task_id is None):
         message = "give either FILE or --task-id"
+        raise typer.BadParameter(message)
+    if (name is None) == (voice is None):
+        message = "give either --name for a new voice, or --voice for one that gets a reference"
         raise typer.BadParameter(message)
 
     async def work() -> int:
