@@ -52,10 +52,10 @@ class StopScope:
         since: Callable[[], float] | None = None,
         again_after: float = STOP_AGAIN_AFTER_S,
     ) -> None:
-        """Stop the body with `error` after `after` seconds; None: only `now` stops the body.
+        """Raise `error` in the body when `after` seconds have passed; None: only a call of `now()` stops the body.
 
-        `since` returns how many of these seconds have passed, for example since the last progress of the body; None:
-        they count from the start of the body.
+        `since` returns the seconds that have passed so far, for example since the last progress; None: the time since
+        the body began.
         """
         self._error = error
         self._after = after

@@ -196,7 +196,11 @@ class DescribedEnum(str, Enum):
 
 
 def of_any_version(kind: type[DescribedEnum]) -> BeforeValidator:
-    """Accept a value that only a later version knows, as a member that `kind` does not list."""
+    """Return a validator that accepts any string for the enum `kind`.
+
+    A value that this version does not know, because a later version added it, becomes an extra member, which iterating
+    over `kind` does not yield.
+    """
 
     def read(value: object) -> object:
         if not isinstance(value, str) or value in list(kind):

@@ -28,10 +28,11 @@ _REPLY_TO: Final = {"location": "$message.header#/reply-to", "description": "The
 
 
 def complete(document: Node, settings: Settings) -> Node:
-    """Make the whole AsyncAPI document from the one that FastStream generates.
+    """Complete the AsyncAPI document that FastStream generates.
 
     Raises:
-        LookupError: A channel of the code has no ids, a channel with ids is not in the code, or a message is unknown.
+        LookupError: The code uses a channel that `CHANNELS` does not list, `CHANNELS` lists a channel that the code
+            does not use, or `MESSAGES` has no message of a channel.
     """
     generated = {channel.address: _generated(document, channel.address) for channel in CHANNELS}
     _check_completeness(document, generated)

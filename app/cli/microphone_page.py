@@ -20,7 +20,7 @@ _PAGE = Path(__file__).parent / "browser"  # a link to examples/browser, so that
 
 
 class NoWebSocketError(ClientError):
-    """NATS_URL names a server, and only an embedded one opens a WebSocket here."""
+    """`--websocket` needs the embedded NATS server, but NATS_URL names an external one."""
 
     def __init__(self) -> None:
         super().__init__(

@@ -34,7 +34,10 @@ _CACHED: Final = {"cache-control": "max-age=3600"}
 
 
 def routes(factory: SpecificationFactory) -> list[tuple[str, HttpHandler]]:
-    """Return the paths of the page, of the front page and of the AsyncAPI document, each with its GET handler."""
+    """Return the HTTP routes, each as its path and its GET handler.
+
+    They serve the front page, the documentation page with its assets, and the AsyncAPI document as JSON and as YAML.
+    """
 
     def as_json() -> bytes:
         return factory.to_specification().to_json().encode()

@@ -75,7 +75,7 @@ class ModelFamily(Protocol):
         `compute_type`: the precision to choose if the folder has several.
 
         Raises:
-            IncompleteError: Some files of the model are missing.
+            IncompleteModelError: Some files of the model are missing.
             PermanentError: The operator has to change something; the message says what.
         """
 

@@ -205,7 +205,7 @@ class WindowsTranscribed(_Line):
 
 
 class SpeakerEmbedding(_Line):
-    """The two embeddings of one speaker of a recording: of the original speech, and of its telephone bandwidth.
+    """Two embeddings of one speaker: one of the speech as recorded, one of the same speech in telephone bandwidth.
 
     `seconds`: how much speech of this speaker alone was embedded; 0: the speaker has no embeddings.
     """

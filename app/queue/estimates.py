@@ -36,10 +36,10 @@ def served_before(waiting: Mapping[QueueKey, int], key: QueueKey, turn: int) -> 
 
 
 def seconds_until_free(busy: Iterable[float], work: float) -> float:
-    """Estimate the seconds until a worker is free that has nothing left to do of `work` seconds of work.
+    """Estimate in how many seconds the workers have finished `work` more seconds of work.
 
-    `busy` has the seconds until the running task of each worker ends. From then on the worker shares the work, which is
-    divided so that all workers that share it end at the same time.
+    `busy`: for each worker, the seconds until its running task ends. A worker joins in when its task ends; the work is
+    divided so that all workers that join in end together.
     """
     totals = accumulate(sorted(max(seconds, 0.0) for seconds in busy))
     return min(((work + total) / workers for workers, total in enumerate(totals, start=1)), default=work)

@@ -88,9 +88,9 @@ class ProjectedResult(NamedTuple):
 
 
 def _remaining(keep: int, age_s: float) -> int:
-    """Return how many of `keep` seconds remain at this age, at least 1.
+    """Return the expiry of a key in seconds: `keep` less the age of the event, at least 1.
 
-    So a key that is written again expires at the same time.
+    So a later rewrite of the key does not prolong it.
     """
     return max(keep - int(age_s), 1)
 

@@ -125,7 +125,10 @@ class Reminders:
         await self._js.publish(subjects.reminder(*names), body, stream=self._stream, headers=headers)
 
     async def remove(self, reminder: Reminder) -> None:
-        """Remove the reminder of a task, whether it is due or not."""
+        """Remove the scheduled message that would start the erasure of a task's data.
+
+        If the message is already due, its delivered copy is removed too.
+        """
         await self._js.purge_stream(self._stream, subject=subjects.all_reminders(*_subject_tokens(reminder)))
 
     async def remove_of_task(self, task_id: str) -> None:

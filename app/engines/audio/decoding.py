@@ -167,7 +167,10 @@ class _Link:
             raise unreadable(_DAMAGED)
 
     def frames(self, max_damaged: int | None = None) -> Iterator[av.AudioFrame]:
-        """Yield the frames; end after `max_damaged` damaged packets, or accept a tenth if it is None.
+        """Yield the decoded frames, skipping damaged packets.
+
+        `max_damaged`: end silently after so many damaged packets; None: read to the end, then fail if the damaged
+        packets and the errors of the demuxer are together more than two and more than a tenth of the packets.
 
         Raises:
             PermanentError: audio_unreadable, audio_too_large.

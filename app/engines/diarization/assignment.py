@@ -33,9 +33,10 @@ _EDGE_WEIGHT = 0.05  # weight of an embedding at its start and end; 1 in its mid
 
 
 def assign_speakers(chunks: Sequence[ChunkAnalysis], embeddings: Embeddings, centroids: Floats) -> Assignment:
-    """Return the speaker of each local speaker in each frame: from 0, or `UNASSIGNED` (windows, frames, 3).
+    """Match each window's local speakers to the speakers of the recording.
 
-    `centroids`: the centroid of each speaker (speakers, 192).
+    Return an array of shape (windows, frames, 3 local speakers): the index of the speaker, from 0, or `UNASSIGNED`.
+    `centroids`: one embedding of 192 values for each speaker.
     """
     windows = sum(len(chunk.activity) for chunk in chunks)
     assignment = np.full((windows, WINDOW_FRAMES, LOCAL_SPEAKERS), UNASSIGNED, np.int16)

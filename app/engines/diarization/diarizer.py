@@ -72,7 +72,10 @@ def _known_chunks(job: Diarize, revision: str) -> dict[int, ChunkAnalysis]:
 
 
 def _progress(duration: float, emit: Emit) -> Callable[[float], None]:
-    """Report the start; return a function that reports the seconds processed so far, at most once per second."""
+    """Report through `emit` that diarization starts, and return a function that reports its progress.
+
+    The function takes how many seconds of the recording are processed, and reports them at most once per second.
+    """
     reported_at = -inf
 
     def report(seconds: float) -> None:

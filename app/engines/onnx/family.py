@@ -46,7 +46,7 @@ def detect(folder: Path, name: str, compute_type: str | None) -> LocalModel | No
     prefer if the folder has several.
 
     Raises:
-        IncompleteError: Some files of the model are missing.
+        IncompleteModelError: Some files of the model are missing.
         PermanentError: unknown_model: the extra is not installed, or the precision is unknown.
     """
     files = published.detect(folder, name, compute_type)

@@ -107,7 +107,7 @@ def detect(folder: Path, name: str, compute_type: str | None) -> ModelFiles | No
     from the files. Of several precisions, prefer the one that `compute_type` names, then full, int8 and float16.
 
     Raises:
-        IncompleteError: The architecture is known, but some of its files are missing.
+        IncompleteModelError: The architecture is known, but some of its files are missing.
     """
     config = _config(folder)
     architecture = _architecture(folder, name, config)

@@ -59,7 +59,7 @@ def detect(folder: Path, name: str, _: str | None) -> LocalModel | None:
     """Detect a Whisper model, of any precision, in a folder; return None if the folder contains none.
 
     Raises:
-        IncompleteError: The weights are there, but other files of the model are missing.
+        IncompleteModelError: The weights are there, but other files of the model are missing.
     """
     if not (folder / _WEIGHTS).exists():
         return None

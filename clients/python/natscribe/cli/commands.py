@@ -51,7 +51,10 @@ def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
 
 
 def _chosen(arguments: Sequence[str]) -> Sequence[str]:
-    """Return the subcommand that the arguments name; none for `--version`, else all."""
+    """Return the names of the subcommands to import.
+
+    Only the subcommand that the first argument names; none for `--version`; otherwise all, for the help.
+    """
     first = arguments[0] if arguments else ""
     if first in _OF_CLIENT or first in _OF_SERVICE:
         return (first,)

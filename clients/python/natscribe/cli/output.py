@@ -39,9 +39,9 @@ class Output:
     limits: SubtitleLimits = DEFAULT_LIMITS
 
     def write(self, name: str, result: Result, recording: Path | None = None) -> str:
-        """Write a result into the folder, a file for each format, and return a description of these files.
+        """Write a result into the folder, one file per format, and return a text that names the files.
 
-        Each file is written atomically. A page plays `recording` if it is given.
+        Each file is written atomically. `recording`: the audio file that the `html` format plays; None: none.
 
         Raises:
             NotWrittenError: The folder cannot be written to.
@@ -61,7 +61,9 @@ class Output:
     def show(
         self, console: Console, result: Result, *, label: str, heading: bool, recording: Path | None = None
     ) -> None:
-        """Print a result in one format, below its label if `heading` is set. A page plays `recording` if it is given.
+        """Print a result in one format.
+
+        `heading`: print `label` above the result. `recording`: the audio file that the `html` format plays; None: none.
 
         Raises:
             RequestFailedError: This kind of result cannot be written in this format.

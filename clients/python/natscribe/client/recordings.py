@@ -69,7 +69,7 @@ async def audio_file_id(settings: Settings, recording: Path | str, task_id: str)
 
     Raises:
         RecordingError: The file cannot be read, is too large, is not in the folder, or AUDIO_STORE can only be read.
-        OptionError: A string is the path of a file here.
+        OptionError: `recording` is a string, but a local file has this path: pass a `Path` to upload it.
     """
     if isinstance(recording, str):
         if await asyncio.to_thread(_is_path, settings, recording):

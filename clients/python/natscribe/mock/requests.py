@@ -260,7 +260,11 @@ class RequestHandlers:
 
 
 async def _queued_again(task: PlayedTask) -> None:
-    """Wait a moment for the event `queued`: a client that reads earlier would read the old `failed`."""
+    """Wait briefly until the replayed task has the state `queued`.
+
+    Otherwise a client that asks for the status right after the reply would still get `failed`, the end of the previous
+    run.
+    """
     for pause in _PAUSES_S:
         if task.state is not State.FAILED:
             return
