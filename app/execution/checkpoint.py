@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from app.task_log.log import TaskLog
-from app.task_log.record import Owner
+from app.task_log.record import TaskMessageId
 from app.updates import Checkpoint
 
 
@@ -19,7 +19,7 @@ class StoredSegments(NamedTuple):
     stream_sequence: int  # of the last message, which may belong to an earlier task with the same id
 
 
-async def read_segments(log: TaskLog, task_id: str, owner: Owner) -> StoredSegments:
+async def read_segments(log: TaskLog, task_id: str, owner: TaskMessageId) -> StoredSegments:
     """Read the segments that earlier attempts have stored, except those of an earlier task with the same id.
 
     `owner` is the task message that owns the task's log.

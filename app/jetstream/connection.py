@@ -18,7 +18,7 @@ from nats.js.errors import ServiceUnavailableError
 from nats.protocol.parser import PERMISSIONS_ERR
 from natscribe.faststream import RECONNECT_WITHOUT_LIMIT, security
 from natscribe.jetstream.nats_py_compat import tolerate_lost_writes, tolerate_unreadable_messages
-from natscribe.jetstream.retries import OUTAGE_ERRORS
+from natscribe.jetstream.repeated_requests import OUTAGE_ERRORS
 from opentelemetry.trace import TracerProvider
 
 from app.cancellation import StopScope

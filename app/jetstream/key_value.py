@@ -8,7 +8,7 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError
 from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
-from natscribe.jetstream.retries import retry_until_reply
+from natscribe.jetstream.repeated_requests import retry_until_reply
 from natscribe.jetstream.streams import DUPLICATE_WINDOW_S
 
 from app.errors import BucketFullError

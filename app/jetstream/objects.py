@@ -18,7 +18,7 @@ from nats.js import JetStreamContext
 from nats.js.api import ObjectInfo, ObjectMetaOptions
 from nats.js.errors import BadRequestError, DigestMismatchError, NotFoundError
 from natscribe.jetstream import leader_reads, stream_pages
-from natscribe.jetstream.retries import RETRY_FOR_S, retry_until_reply
+from natscribe.jetstream.repeated_requests import RETRY_FOR_S, retry_until_reply
 
 from app.cancellation import discard_all
 from app.jetstream.stream_log import WRONG_LAST_SEQUENCE

@@ -15,7 +15,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
-from natscribe.jetstream.retries import REQUEST_TIMEOUT_S
+from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
 from natscribe.jetstream.stream_pages import NO_RESPONDERS, max_batch_bytes
 
 LINGER_S: Final = 5.0  # how long a request waits for a first message

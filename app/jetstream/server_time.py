@@ -4,7 +4,7 @@ from datetime import datetime
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from natscribe.jetstream.retries import REQUEST_TIMEOUT_S
+from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, BadRequestError
 from natscribe.jetstream import leader_reads, stream_pages
-from natscribe.jetstream.retries import OUTAGE_ERRORS, REQUEST_TIMEOUT_S, is_repeatable
+from natscribe.jetstream.repeated_requests import OUTAGE_ERRORS, REQUEST_TIMEOUT_S, is_repeatable
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
-from natscribe.jetstream.retries import retry_until_reply
+from natscribe.jetstream.repeated_requests import retry_until_reply
 from natscribe.jetstream.stream_pages import PENDING, page
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode

@@ -10,7 +10,7 @@ from faststream.asgi.handlers import HttpHandler
 from faststream.nats import NatsBroker
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
-from natscribe.jetstream.retries import REQUEST_TIMEOUT_S
+from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
 
 from app.settings import Settings
 from app.stream_guard import provisioning

@@ -9,7 +9,7 @@ from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.kinds import Task
 from natscribe.schemas.progress import State
 
-from app.task_log.record import Metadata, Owner, Record
+from app.task_log.record import Metadata, Record, TaskMessageId
 
 LONGEST_RECORDING_S = 24 * 3600.0
 
@@ -51,7 +51,7 @@ class StoredMessage(TaskMessage):
 
     def owns(self, record: Record) -> bool:
         """Return whether this message owns the log of the record."""
-        return record.metadata.owner.is_same_as(Owner(self.time, self.sequence))
+        return record.metadata.owner.is_same_as(TaskMessageId(self.time, self.sequence))
 
     def replays(self, record: Record, task: Task) -> bool:
         """Return whether the message replays the task that has failed with this record, the last of its log."""

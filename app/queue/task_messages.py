@@ -8,7 +8,7 @@ from nats.aio.client import Client
 from nats.js.errors import APIError
 from natscribe.jetstream import leader_reads
 from natscribe.jetstream.error_codes import DELETE_FAILED
-from natscribe.jetstream.retries import retry_until_reply
+from natscribe.jetstream.repeated_requests import retry_until_reply
 from natscribe.jetstream.stream_pages import page, pages
 from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames

@@ -10,7 +10,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.api import ObjectInfo
 from nats.js.errors import BucketNotFoundError, NotFoundError
-from natscribe.jetstream.retries import retry_until_reply
+from natscribe.jetstream.repeated_requests import retry_until_reply
 from natscribe.schemas.errors import ErrorCode
 
 from app.errors import TransientError

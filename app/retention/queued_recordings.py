@@ -8,7 +8,7 @@ from natscribe.schemas.stream_names import StreamNames
 from app.queue.index import QueueIndex
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
-from app.task_log.record import Owner
+from app.task_log.record import TaskMessageId
 
 
 class QueuedRecordings:
@@ -17,7 +17,7 @@ class QueuedRecordings:
     def __init__(self, nats: Client, names: StreamNames, messages: TaskMessages) -> None:
         self._index = QueueIndex(nats, names, messages, _recording)
 
-    async def filter_used(self, recordings: Collection[str], *, except_by: Collection[Owner]) -> set[str]:
+    async def filter_used(self, recordings: Collection[str], *, except_by: Collection[TaskMessageId]) -> set[str]:
         """Return which of the recordings a task in the queues names, except the tasks `except_by`.
 
         Raises:
@@ -26,9 +26,9 @@ class QueuedRecordings:
         await self._index.update()
         return {audio_file_id for audio_file_id in recordings if await self._is_used(audio_file_id, except_by)}
 
-    async def _is_used(self, audio_file_id: str, except_by: Collection[Owner]) -> bool:
+    async def _is_used(self, audio_file_id: str, except_by: Collection[TaskMessageId]) -> bool:
         async for message in self._index.indexed(audio_file_id):
-            owner = Owner(message.time, message.sequence)
+            owner = TaskMessageId(message.time, message.sequence)
             if not any(owner.is_same_as(exception) for exception in except_by):
                 return True
         return False

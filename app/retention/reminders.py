@@ -24,7 +24,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from app.errors import TransientError
 from app.jetstream.records import parse_stored
 from app.jetstream.tokens import token
-from app.task_log.record import Metadata, Owner
+from app.task_log.record import Metadata, TaskMessageId
 from app.updates import Task
 
 SET_WITHIN_S: Final = 2.0  # how long to wait for the reminders of tasks that have just ended
@@ -47,9 +47,9 @@ class Reminder(BaseModel):
     recording_until: AwareDatetime | None  # None: the recording stays, or is already erased
 
     @property
-    def owner(self) -> Owner:
+    def owner(self) -> TaskMessageId:
         """The task message that owns the log."""
-        return Owner(self.created_at, self.task_sequence)
+        return TaskMessageId(self.created_at, self.task_sequence)
 
     @property
     def due_at(self) -> datetime:

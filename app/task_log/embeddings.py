@@ -9,7 +9,7 @@ from natscribe.jetstream import leader_reads
 
 from app.jetstream.key_value import EMBEDDINGS_BUCKET, key_value_stream, key_value_subject, put
 from app.jetstream.records import UnreadableError
-from app.task_log.record import Metadata, Owner, Record
+from app.task_log.record import Metadata, Record, TaskMessageId
 
 _STREAM: Final = key_value_stream(EMBEDDINGS_BUCKET)
 
@@ -30,7 +30,7 @@ class EmbeddingStore:
         """
         await put(self._js, EMBEDDINGS_BUCKET, last.event.task_id, embeddings, last.metadata.headers())
 
-    async def find(self, task_id: str, *, of: Owner) -> bytes | None:
+    async def find(self, task_id: str, *, of: TaskMessageId) -> bytes | None:
         """Return the embeddings of a task as JSON; None unless the task message `of` owns stored embeddings.
 
         Raises:
@@ -46,7 +46,7 @@ class EmbeddingStore:
             raise UnreadableError(_subject(task_id)) from error
         return message.data if owner.is_same_as(of) else None
 
-    async def delete(self, task_id: str, *, of: Owner | None = None) -> None:
+    async def delete(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
         """Delete the embeddings of a task; with `of`, only if that task message owns them.
 
         Raises:

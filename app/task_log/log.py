@@ -14,7 +14,16 @@ from natscribe.schemas.transcription import SegmentsEvent
 
 from app.errors import FencedError
 from app.jetstream.stream_log import StreamLog
-from app.task_log.record import Metadata, NoResult, Outcome, Owner, Record, SegmentsMessage, StoredOutcome, end_of
+from app.task_log.record import (
+    Metadata,
+    NoResult,
+    Outcome,
+    Record,
+    SegmentsMessage,
+    StoredOutcome,
+    TaskMessageId,
+    end_of,
+)
 
 
 class TaskLog:
@@ -146,7 +155,7 @@ class TaskLog:
             return None
         return stored.outcome
 
-    async def purge_outcome(self, task_id: str, *, of: Owner | None = None) -> None:
+    async def purge_outcome(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
         """Delete the outcome of a task; with `of`, only if that task message owns the outcome."""
         all_of = subjects.outcomes(task_id)
         if of is None:

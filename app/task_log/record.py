@@ -23,7 +23,7 @@ TIMES_DIFFER_BY: Final = timedelta(milliseconds=1)  # of one message in a delive
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class TaskMessageId:
     """Identifies the task message that owns a log, an outcome or an object: a later message may have the same task id.
 
     A recreated task stream counts its messages from 1 again, so time and sequence together identify a message.
@@ -32,12 +32,12 @@ class Owner:
     created_at: datetime  # when the task stream stored the message
     task_sequence: int  # stream sequence of the task message
 
-    def is_same_as(self, other: "Owner") -> bool:
+    def is_same_as(self, other: "TaskMessageId") -> bool:
         """Return whether both are the same task message."""
         same_time = abs(self.created_at - other.created_at) < TIMES_DIFFER_BY
         return same_time and self.task_sequence == other.task_sequence
 
-    def is_older_than(self, other: "Owner") -> bool:
+    def is_older_than(self, other: "TaskMessageId") -> bool:
         """Return whether this is an earlier task message than `other`."""
         earlier = (self.created_at, self.task_sequence) < (other.created_at, other.task_sequence)
         return earlier and not self.is_same_as(other)
@@ -60,9 +60,9 @@ class Metadata:
     audio_offset: str | None = None  # of segments of a live task: the frame from which another worker resumes
 
     @property
-    def owner(self) -> Owner:
+    def owner(self) -> TaskMessageId:
         """The task message that owns the log."""
-        return Owner(self.created_at, self.task_sequence)
+        return TaskMessageId(self.created_at, self.task_sequence)
 
     def headers(self) -> dict[str, str]:
         """Return the metadata as message headers, in ASCII."""

@@ -18,13 +18,13 @@ from app.jetstream import objects
 from app.jetstream.records import parse_stored
 from app.task_log.embeddings import EmbeddingStore
 from app.task_log.log import TaskLog
-from app.task_log.record import NoResult, Owner, Record
+from app.task_log.record import NoResult, Record, TaskMessageId
 
 STALLED_S = 2.0  # without a chunk, after which reading an object fails: clients wait 5 s for a reply
 SEGMENTS_PER_STEP = 100  # serialized at once; serializing a day of speech would block the event loop for 0.15 s
 OWNER = "of the task message with the stream sequence {}, stored at {}"  # the description of an object
 OWNER_PATTERN = re.compile(OWNER.format(r"(\d+)", r"(\S+\+00:00)"), re.ASCII)
-NO_OWNER = Owner(datetime.min.replace(tzinfo=UTC), 0)  # older than every task message
+NO_OWNER = TaskMessageId(datetime.min.replace(tzinfo=UTC), 0)  # older than every task message
 NO_SEGMENTS = b'"segments":[]'  # does not occur in a text, where JSON escapes quotes
 
 
@@ -77,19 +77,19 @@ class ResultStore:
             raise NotFoundError
         return await self._read(info)
 
-    async def delete(self, task_id: str, *, of: Owner | None = None) -> None:
+    async def delete(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
         """Delete the message, object and embeddings of a result; with `of`, only what that task message owns."""
         await self._log.purge_outcome(task_id, of=of)
         await self.delete_object(task_id, of=of)
 
-    async def delete_object(self, task_id: str, *, of: Owner | None = None) -> None:
+    async def delete_object(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
         """Delete the object and embeddings of a result, not its message; with `of`, only those that it owns."""
         await self.embeddings.delete(task_id, of=of)
         info = await objects.get_info(self._js, RESULTS_BUCKET, task_id)
         if info is not None and (of is None or _owner(info).is_same_as(of)):
             await self._erase(task_id)
 
-    async def store_object(self, result: Result, body: bytes, *, of: Owner) -> Result:
+    async def store_object(self, result: Result, body: bytes, *, of: TaskMessageId) -> Result:
         """Store a result as an object; return a result that refers to the object instead of containing segments.
 
         `of` is the task message that owns the result. If an earlier attempt has stored an object, the returned result
@@ -121,11 +121,11 @@ class ResultStore:
         return await asyncio.to_thread(parse_stored, RESULT, bytes(body), RESULTS_BUCKET)
 
 
-def _owner(info: ObjectInfo) -> Owner:
+def _owner(info: ObjectInfo) -> TaskMessageId:
     """Return the task message that owns an object, as its description names it; NO_OWNER if it names none."""
     match = OWNER_PATTERN.fullmatch(info.description or "")
     with suppress(ValueError):
-        return Owner(datetime.fromisoformat(match[2]), int(match[1])) if match else NO_OWNER
+        return TaskMessageId(datetime.fromisoformat(match[2]), int(match[1])) if match else NO_OWNER
     return NO_OWNER
 
 

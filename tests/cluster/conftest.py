@@ -13,7 +13,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from natscribe.jetstream.retries import retry_until_reply
+from natscribe.jetstream.repeated_requests import retry_until_reply
 from natscribe.jetstream.stream_pages import pages
 from natscribe.schemas.progress import ProgressEvent, State
 

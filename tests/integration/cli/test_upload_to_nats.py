@@ -8,7 +8,7 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
-from natscribe.client.bucket import CHUNK_BYTES, Bucket, RetryingJetStream
+from natscribe.client.bucket import CHUNK_BYTES, Bucket, RetryingPublisher
 
 
 async def test_an_upload_goes_on_after_an_election(
@@ -32,7 +32,7 @@ async def test_an_upload_goes_on_after_an_election(
         return answer
 
     monkeypatch.setattr(nc, "request", disturbed)
-    assert await Bucket(RetryingJetStream(nc), "audio").upload(recording, "m.flac") is True
+    assert await Bucket(RetryingPublisher(nc), "audio").upload(recording, "m.flac") is True
     # Then the recording is there, each chunk once
     assert published == 3 + 1 + 2
     found = await (await js.object_store("audio")).get("m.flac")

@@ -22,7 +22,7 @@ from app.queue.positions import Position, Positions
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.task_log.log import TaskLog
-from app.task_log.record import Owner, Record
+from app.task_log.record import Record, TaskMessageId
 from app.task_log.results import ResultStore
 from app.updates import Result, Task
 from tests.constants import Constants
@@ -132,7 +132,7 @@ async def test_a_late_result_of_a_deleted_task_is_removed_from_redis_too(
     async def not_shown() -> bool:
         return not await shown()
 
-    async def once_shown(self: ResultStore, task_id: str, *, of: Owner) -> None:
+    async def once_shown(self: ResultStore, task_id: str, *, of: TaskMessageId) -> None:
         await eventually(shown)
         was_shown.set()
         await delete(self, task_id, of=of)

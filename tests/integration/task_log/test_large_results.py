@@ -19,7 +19,7 @@ from app.errors import FencedError
 from app.settings import Settings
 from app.stream_guard import provisioning
 from app.task_log.log import TaskLog
-from app.task_log.record import Metadata, Owner, Record
+from app.task_log.record import Metadata, Record, TaskMessageId
 from app.task_log.results import ResultStore
 
 NOW = datetime.now(UTC)
@@ -154,7 +154,7 @@ async def test_an_object_of_an_earlier_task_stream_is_replaced(
     log = TaskLog(nc, settings.stream_names, "w")
     store = ResultStore(nc, log)
     result = transcript("a" * nc.max_payload)
-    earlier = Owner(NOW - timedelta(days=1), left_by)
+    earlier = TaskMessageId(NOW - timedelta(days=1), left_by)
     await store.store_object(result, result.model_dump_json().encode(), of=earlier)
     # When the first message of the new stream, with the same id, has a result
     await store.publish(transcript("b" * nc.max_payload), LAST)

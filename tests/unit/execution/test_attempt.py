@@ -15,7 +15,7 @@ from natscribe.schemas.wire import Kind, Model
 
 from app.errors import FencedError
 from app.execution.attempt import SPEAKERS_LOST, TaskAttempt
-from app.task_log.record import Metadata, NoResult, Owner, Record
+from app.task_log.record import Metadata, NoResult, Record, TaskMessageId
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import OFF, StageSpans
 from app.updates import Checkpoint, Result, Update
@@ -42,11 +42,11 @@ class FakeResults:
         assert last.metadata.owner == METADATA.owner
         self.kept.append(embeddings)
 
-    async def delete(self, task_id: str, *, of: Owner) -> None:
+    async def delete(self, task_id: str, *, of: TaskMessageId) -> None:
         await self._log.purge_outcome(task_id, of=of)
         await self.delete_object(task_id, of=of)
 
-    async def delete_object(self, _: str, *, of: Owner) -> None:
+    async def delete_object(self, _: str, *, of: TaskMessageId) -> None:
         assert of == METADATA.owner
         self.deleted_objects += 1
 

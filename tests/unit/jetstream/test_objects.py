@@ -27,7 +27,7 @@ from app.recordings.recording import RecordingStore
 from app.recordings.stores import make_recording_store
 from app.requests.result_writer import ResultWriter
 from app.settings import Settings
-from app.task_log.record import Owner, Record
+from app.task_log.record import Record, TaskMessageId
 from app.task_log.results import ResultStore
 from tests.constants import Constants
 from tests.fakes.engine import segment
@@ -39,7 +39,7 @@ BUCKET = RESULTS_BUCKET
 STREAM = objects.stream_of(BUCKET)
 SIZES = [1, objects.CHUNK_BYTES, objects.CHUNK_BYTES + 1, 9 * objects.CHUNK_BYTES]
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
-FIRST, LATER = Owner(NOW, 1), Owner(NOW + timedelta(minutes=1), 2)
+FIRST, LATER = TaskMessageId(NOW, 1), TaskMessageId(NOW + timedelta(minutes=1), 2)
 
 
 async def keep(nats: InMemoryNats, name: str, body: bytes) -> ObjectInfo:
@@ -178,7 +178,7 @@ def transcript(characters: int, task_id: str = "t1") -> TranscriptionResult:
     )
 
 
-async def claim(parts: Parts, owner: Owner, characters: int = 5) -> TranscriptionResult:
+async def claim(parts: Parts, owner: TaskMessageId, characters: int = 5) -> TranscriptionResult:
     result = transcript(characters)
     found = await parts.results.store_object(result, result.model_dump_json().encode(), of=owner)
     assert isinstance(found, TranscriptionResult)

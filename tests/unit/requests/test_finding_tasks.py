@@ -17,7 +17,7 @@ from app.queue.index import QueueIndex
 from app.queue.stored_message import StoredMessage
 from app.requests.task_lookup import find_task
 from app.retention.queued_recordings import QueuedRecordings
-from app.task_log.record import Owner, Record
+from app.task_log.record import Record, TaskMessageId
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, NO_SOUND, Parts
@@ -148,8 +148,8 @@ async def test_recordings_of_waiting_tasks_are_needed(parts: Parts, nats: InMemo
     )
 
 
-def _owner(message: StoredMessage) -> Owner:
-    return Owner(message.time, message.sequence)
+def _owner(message: StoredMessage) -> TaskMessageId:
+    return TaskMessageId(message.time, message.sequence)
 
 
 @pytest.fixture

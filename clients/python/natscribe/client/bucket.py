@@ -23,13 +23,13 @@ from natscribe.client.errors import (
 )
 from natscribe.client.stores import RecordingReader, UploadCallback, sha256_of
 from natscribe.jetstream.error_codes import STORAGE_FULL, STORE_FAILED
-from natscribe.jetstream.retries import REQUEST_TIMEOUT_S, RETRY_FOR_S, retry_until_reply
+from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S, RETRY_FOR_S, retry_until_reply
 
 RETRY_UPLOAD_FOR_S = RETRY_FOR_S  # how long an upload publishes an unacknowledged message again
 CHUNK_BYTES = 512 * 1024  # bytes of an object in one message of the upload
 
 
-class RetryingJetStream(JetStreamContext):
+class RetryingPublisher(JetStreamContext):
     """Repeats a publish until JetStream acknowledges it: after the loss of a server, a bucket may have no leader."""
 
     async def publish(  # noqa: PLR0913, PLR0917 -- the parameters of nats-py

@@ -13,7 +13,7 @@ from natscribe.client.errors import ClientError, OtherSenderError, StorageFullEr
 from natscribe.client.permissions import Connection
 from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
 from natscribe.jetstream.leader_reads import last_message
-from natscribe.jetstream.retries import RETRY_FOR_S, is_repeatable
+from natscribe.jetstream.repeated_requests import RETRY_FOR_S, is_repeatable
 from natscribe.schemas import subjects
 from natscribe.schemas.headers import END
 from natscribe.schemas.live import LARGEST_FRAME_BYTES, LiveAudio

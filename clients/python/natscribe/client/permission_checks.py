@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from natscribe.client.errors import NotAllowedError
 from natscribe.client.permissions import Connection, permitted_users
-from natscribe.jetstream.retries import REQUEST_TIMEOUT_S
+from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
 from natscribe.schemas import subjects
 from natscribe.schemas.wire import Lane, Priority
 from natscribe.settings import Settings

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from nats.aio.client import Client
 
-from natscribe.client.bucket import Bucket, RetryingJetStream
+from natscribe.client.bucket import Bucket, RetryingPublisher
 from natscribe.client.errors import OptionError, RecordingError
 from natscribe.client.stores import Store, UploadCallback
 from natscribe.schemas.wire import Priority
@@ -28,7 +28,7 @@ def upload_store(settings: Settings, connection: Client, on_upload: UploadCallba
     where = urlsplit(settings.audio_store)
     match where.scheme:
         case "nats":
-            return Bucket(RetryingJetStream(connection), where.netloc, on_upload)
+            return Bucket(RetryingPublisher(connection), where.netloc, on_upload)
         case "s3":
             from natscribe.client.s3 import S3  # noqa: PLC0415 -- its library is an optional extra
 

@@ -9,7 +9,7 @@ from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
 from natscribe.jetstream.error_codes import NO_MESSAGE
-from natscribe.jetstream.retries import REQUEST_TIMEOUT_S
+from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
 
 
 async def message_at(nats: Client, stream: str, subject: str | None, sequence: int) -> RawStreamMsg | None:

@@ -18,10 +18,10 @@ from natscribe.jetstream.streams import bucket_configs, bucket_stream, public_st
 from natscribe.jetstream.task_messages import TaskMessage
 from natscribe.mock.live import Report
 from natscribe.mock.log import Log
-from natscribe.mock.player import Player
 from natscribe.mock.requests import RequestHandlers
 from natscribe.mock.task import PlayedTask
 from natscribe.mock.voices import Voices
+from natscribe.mock.worker_loop import Player
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.progress import State

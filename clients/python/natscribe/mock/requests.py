@@ -16,10 +16,10 @@ from natscribe.client import ClientError, RequestFailedError, format_result
 from natscribe.formats import encoded
 from natscribe.jetstream import cloud_events
 from natscribe.mock.log import Log
-from natscribe.mock.player import Player
 from natscribe.mock.script import refusal
 from natscribe.mock.task import MOCK_WORKER, EndedError, PlayedTask
 from natscribe.mock.voices import Voices
+from natscribe.mock.worker_loop import Player
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from natscribe.schemas.examples import WORKER_INFO
