@@ -38,10 +38,10 @@ log = structlog.get_logger()
 
 
 class TaskConsumer:
-    """Pulls messages from the task queues, and has up to `at_once` of them handled at the same time.
+    """Pulls messages from the task queues and passes them to the handlers of the queues.
 
-    An empty queue is polled when a task is announced for it, SECOND_POLL_AFTER_S and POLL_ALL_AFTER_S after that, and
-    otherwise every POLL_INTERVAL_S.
+    When a task is announced for an empty queue, the consumer polls the queue at once, and again SECOND_POLL_AFTER_S and
+    POLL_ALL_AFTER_S after the announcement. Otherwise it polls an empty queue every POLL_INTERVAL_S.
     """
 
     def __init__(  # noqa: PLR0913 -- the queues, two callbacks and two settings
@@ -54,11 +54,11 @@ class TaskConsumer:
         lookahead: int = 1,
         at_once: int = 1,
     ) -> None:
-        """Consume these task queues; each queue has a function that handles its messages.
+        """Consume the task queues `queues`: the value of each is the function that handles its messages.
 
         `broken` is called when the consumer ends with an error, `reached` when NATS answers again after an outage.
-        With a `lookahead` of N, the consumer pulls up to N messages of a queue, handles the one with the shortest
-        recording and releases the others.
+        `at_once`: how many messages are handled at the same time at most. `lookahead`: how many messages of a queue the
+        consumer pulls at once; it handles the message with the shortest recording, and releases the others.
         """
         self._queues = queues
         self._names = names
@@ -83,7 +83,7 @@ class TaskConsumer:
         self._loop: asyncio.Task[None] | None = None
 
     async def start(self, nats: Client) -> None:
-        """Start to consume; the broker must have started."""
+        """Start to pull messages; `nats` must be connected."""
         self._nats = nats
         for key in self._queues:
             self._inboxes[key] = PullInbox(nats, self._names.tasks, self._names.queue_consumer(*key))
@@ -93,7 +93,10 @@ class TaskConsumer:
         self._loop.add_done_callback(self._ended)
 
     async def stop(self, *, grace: float) -> None:
-        """Pull no more messages; after `grace` seconds cancel the running tasks, which releases them."""
+        """Stop pulling messages, and wait until the running tasks have ended.
+
+        `grace`: the seconds after which tasks that still run are cancelled; a cancelled task releases its message.
+        """
         self._stopping = True
         self._announced.set()
         if self._loop is None:
@@ -105,7 +108,7 @@ class TaskConsumer:
 
     @property
     def running(self) -> bool:
-        """Whether the consumer pulls messages or handles a message."""
+        """Whether the consumer has started and not ended yet."""
         return self._loop is not None and not self._loop.done()
 
     @property
@@ -115,7 +118,10 @@ class TaskConsumer:
 
     @property
     def delays_tasks(self) -> bool:
-        """Whether waiting tasks are delayed: a task runs for LONG_TASK_S, or no idle time for LONG_WITHOUT_IDLING_S."""
+        """Whether this worker keeps tasks waiting.
+
+        It does if its latest task has run for LONG_TASK_S, or if it has not been idle for LONG_WITHOUT_IDLING_S.
+        """
         now = asyncio.get_running_loop().time()
         task_s, busy_s = (now - (since or now) for since in (self._task_since, self._busy_since))
         return task_s >= LONG_TASK_S or busy_s >= LONG_WITHOUT_IDLING_S
@@ -183,15 +189,18 @@ class TaskConsumer:
             self._poll_all(poll_after=POLL_INTERVAL_S)
 
     def _poll_all(self, *, poll_after: float) -> None:
-        """Have all queues polled now and in `poll_after` seconds, or POLL_ALL_AFTER_S if one was just announced."""
+        """Have all queues polled now, and again in `poll_after` seconds.
+
+        If a task was announced less than POLL_ALL_AFTER_S ago, the second poll is in POLL_ALL_AFTER_S.
+        """
         now = asyncio.get_running_loop().time()
         self._to_poll = set(self._queues)
         self._poll_all_at = now + (POLL_ALL_AFTER_S if now - self._announced_at < POLL_ALL_AFTER_S else poll_after)
 
     async def _start_next(self, to_poll: set[QueueKey]) -> bool:
-        """Start to handle the next message of the queues in `to_poll`; return whether there was one.
+        """Start to handle the next message of the queues in `to_poll`; return whether a handler was started.
 
-        Empty queues are removed from `to_poll`.
+        Queues that turn out to be empty are removed from `to_poll`.
         """
         for priority, lanes in self._order.current():
             for key in [(lane, priority) for lane in lanes if (lane, priority) in to_poll]:
@@ -209,7 +218,10 @@ class TaskConsumer:
         return False
 
     async def _pull(self, key: QueueKey) -> Msg | None:
-        """Pull up to `lookahead` messages of a queue; return the first by `_rank`, and release the others."""
+        """Pull up to `lookahead` messages of a queue; return the first by `_rank`, and release the others.
+
+        None: the queue is empty.
+        """
         messages = await self._inboxes[key].pull(self._lookahead)
         if self._unreachable:
             self._unreachable = False

@@ -26,7 +26,7 @@ class QueueIndex:
     def __init__(
         self, nats: Client, names: StreamNames, messages: TaskMessages, key: Callable[[StoredMessage], str | None]
     ) -> None:
-        """`key` returns the key of a message; None if the message has none."""
+        """Make an empty index; `key` returns the key of a message, or None if the message is not to be indexed."""
         self._js = nats.jetstream()
         self._stream = names.tasks
         self._messages = messages
@@ -39,7 +39,7 @@ class QueueIndex:
         self._sequences = array("Q")  # for each hash, the sequence of its message, in ascending order
 
     async def indexed(self, key: str) -> AsyncIterator[StoredMessage]:
-        """Yield the indexed messages with this key that are still in their queue.
+        """Yield the indexed messages that have the key `key` and are still in their queue.
 
         Raises:
             NatsError: NATS does not answer.
@@ -53,9 +53,9 @@ class QueueIndex:
                 yield message
 
     async def find(self, key: str) -> list[StoredMessage]:
-        """Return the messages with this key that are still in their queue; update the index if there are none.
+        """Return the messages that have the key `key` and are still in their queue.
 
-        After a cancellation the next call resumes the update.
+        If the index has no such message, it is updated first. If the update is cancelled, the next call resumes it.
 
         Raises:
             NatsError: NATS does not answer.
@@ -70,7 +70,7 @@ class QueueIndex:
         """Index the messages that were stored since the last update.
 
         If the stream was recreated, or most of the indexed messages are settled, the index is rebuilt. Concurrent
-        callers share an update that starts after their calls.
+        calls share one update, which starts after the last of these calls.
 
         Raises:
             NatsError: NATS does not answer.
@@ -99,7 +99,7 @@ class QueueIndex:
 
 
 def _sequences_of(key_hash: int, hashes: "array[int]", sequences: "array[int]") -> Iterator[int]:
-    """Yield the sequences of the messages whose key has this hash."""
+    """Yield the stream sequences of the messages whose key has the hash `key_hash`."""
     at = -1
     with suppress(ValueError):  # there are no more
         while True:

@@ -38,7 +38,10 @@ class Position:
         return cls(1, datetime.now(UTC))
 
     def added_to(self, status: TaskStatus) -> TaskStatus:
-        """Return the status with this position; a task that waits for its retry gets no number."""
+        """Return `status` with the number and the expected start of this position.
+
+        A task that waits for its retry gets no number, and keeps the expected start of `status` if that is later.
+        """
         if status.state is State.RETRYING:
             times = [time for time in (status.expected_start, self.expected_start) if time is not None]
             return status.model_copy(update={"expected_start": max(times, default=None)})
@@ -51,7 +54,7 @@ class Positions:
     def __init__(
         self, nats: Client, names: StreamNames, messages: TaskMessages, queues: QueueReader, *, idle: Callable[[], bool]
     ) -> None:
-        """`idle` returns whether this worker would start a task immediately."""
+        """Make a reader of positions; `idle` returns whether this worker would start a task immediately."""
         self._nats = nats
         self._names = names
         self._messages = messages
@@ -62,9 +65,10 @@ class Positions:
         self._reading = asyncio.Lock()
 
     async def locate(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
-        """Read the messages with these stream sequences that the queue still holds, and their current positions.
+        """Read messages of the queue `subject`, and compute their current positions.
 
-        A position is None if the state of the queues cannot be read, or does not include the message yet.
+        `sequences`: the stream sequences of the messages; messages that the queue no longer holds are skipped. A
+        position is None if the state of the queues cannot be read, or does not include the message yet.
 
         Raises:
             NatsError: NATS does not answer.
@@ -119,9 +123,10 @@ class Positions:
         return Position(number, self._expected_start(before, queues))
 
     def _expected_start(self, before: Mapping[QueueKey, int], queues: TaskQueues) -> datetime | None:
-        """Estimate the start of a task from the work on the tasks `before` it, and from the ends of running tasks.
+        """Estimate when a task starts, from the work on earlier tasks and from the ends of running tasks.
 
-        None if the duration of one of the recordings, or the end of a running task, is unknown.
+        `before`: for each queue, how many of its tasks are served before this task. None: the duration of one of the
+        recordings, or the end of a running task, is unknown.
         """
         work, ends, now = queues.work_on(before, self._reader.speed), queues.ends, datetime.now(UTC)
         if work is None or ends is None:

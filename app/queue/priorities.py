@@ -47,7 +47,7 @@ class PriorityOrder:
             yield priority, tuple(self._lanes[priority])
 
     def note_served(self, key: QueueKey) -> None:
-        """Note that a task of this queue starts: all other priorities are passed over once more."""
+        """Note that a task of the queue `key` starts, so that all other priorities are passed over once more."""
         lane, served = key
         for priority in PATIENCE:
             self._passed_over[priority] += 1
@@ -56,7 +56,7 @@ class PriorityOrder:
         self._lanes[served].append(lane)  # the other lanes go first next time
 
     def note_empty(self, priority: Priority) -> None:
-        """Note that no task of this priority waits, and so it is not passed over."""
+        """Note that no task of a priority waits, so that the priority does not count as passed over."""
         self._passed_over[priority] = 0
 
 
@@ -74,7 +74,7 @@ class TaskQueue:
 
     @property
     def subject(self) -> str:
-        """The subject on which tasks of this queue are published."""
+        """The subject on which clients publish the tasks of this queue."""
         return subjects.tasks(self.lane, self.priority)
 
     @property
@@ -83,9 +83,10 @@ class TaskQueue:
         return self.undelivered + len(self.redelivered)
 
     def work_on(self, count: int, speed: Speed) -> float | None:
-        """Estimate the seconds of work on the first `count` waiting tasks; None if it is unknown.
+        """Estimate how many seconds one worker needs for the first `count` waiting tasks.
 
-        Tasks that are neither in `redelivered` nor in `sample` count as the average of these.
+        The tasks in `redelivered` and `sample` are estimated one by one, each further task by their average. None: the
+        speed of the worker or the duration of a recording is unknown.
         """
         first = (*self.redelivered, *self.sample)[:count]
         seconds = _if_all_known(speed.seconds_for(self.lane, message.audio_seconds) for message in first)
@@ -109,20 +110,23 @@ class TaskQueues:
 
     @property
     def ends(self) -> list[datetime] | None:
-        """When the running tasks with recordings are expected to end; None if the end of any is unknown."""
+        """When each running task with a recording is expected to end; None if the end of one of them is unknown."""
         return _if_all_known(end for queue in self.by_key.values() if queue.lane is not Lane.LIVE for end in queue.ends)
 
     def work_on(self, counts: Mapping[QueueKey, int], speed: Speed) -> float | None:
-        """Estimate the seconds of work on the first tasks of each queue; None if it is unknown for one of the queues.
+        """Estimate how many seconds one worker needs for the first tasks of each queue.
 
-        `counts` has the number of tasks for each queue.
+        `counts`: the number of tasks for each queue. None: the work on the tasks of one of the queues is unknown.
         """
         seconds = _if_all_known(self.by_key[key].work_on(count, speed) for key, count in counts.items())
         return None if seconds is None else sum(seconds)
 
 
 class QueueReader:
-    """Reads the state of the task queues from stream and consumers; the time does not depend on the number of tasks."""
+    """Reads the state of the task queues from the task stream and its consumers.
+
+    A read takes the same time for any number of waiting tasks.
+    """
 
     def __init__(self, nats: Client, names: StreamNames) -> None:
         self._nats = nats
@@ -131,7 +135,9 @@ class QueueReader:
         self.speed = Speed()
 
     async def read(self, *, sample: int) -> TaskQueues:
-        """Read the state of all queues, with the first `sample` undelivered messages of each queue.
+        """Read the state of all queues.
+
+        `sample`: how many undelivered messages of each queue to read.
 
         Raises:
             NatsError: NATS does not answer.
@@ -168,7 +174,10 @@ class QueueReader:
     def _ends(
         self, key: QueueKey, messages: Iterable[StoredMessage], last: Iterable[RawStreamMsg | None]
     ) -> Iterator[datetime | None]:
-        """Yield when each running task is expected to end, None if unknown."""
+        """Yield when each running task is expected to end; None: its end is unknown.
+
+        `messages`: the delivered messages of the queue. `last`: the last record in the log of each message's task.
+        """
         for message, record in zip(messages, map(_record, last), strict=True):
             if record is None or record.event.state is not State.RUNNING:
                 continue
@@ -183,7 +192,7 @@ class QueueReader:
         return [StoredMessage.fetched(message) for message in messages]
 
     async def _last_records(self, messages: list[StoredMessage]) -> list[RawStreamMsg | None]:
-        """Read the last record in the log of each message's task; None if the log is empty."""
+        """Return the last record in the log of each message's task, in the order of `messages`; None: no record."""
         logs = [subjects.progress(message.task_id) if message.task_id else "" for message in messages]
         last = await last_per_subject(self._nats, self._names.progress, list(filter(None, logs)))
         by_log = {record.subject: record for record in last}

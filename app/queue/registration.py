@@ -39,7 +39,10 @@ SEQUENCES: Final = 2**63  # stream sequences are below this number
 
 
 class Announcement(NamedTuple):
-    """Names a stored task message. It may be forged, so only messages that the task stream holds are registered."""
+    """Names a stored task message.
+
+    A client may forge an announcement, so only messages that the task stream holds are registered.
+    """
 
     task_id: str
     subject: str
@@ -60,7 +63,11 @@ class Registration:
         delays_tasks: Callable[[], bool],
         delete_keys: Callable[[Record], Awaitable[None]],
     ) -> None:
-        """`delays_tasks` returns whether this worker delays waiting tasks; `delete_keys` deletes a task from Redis."""
+        """Make a registration; `run` starts its work in the background.
+
+        `max_attempts`: the most attempts of a task, which the event `queued` reports. `delays_tasks` returns whether
+        this worker keeps tasks waiting. `delete_keys` deletes the keys of a task from Redis.
+        """
         self._log = task_log
         self._messages = messages
         self._positions = positions
@@ -73,12 +80,12 @@ class Registration:
         self._searched_up_to: dict[str, int] = {}  # last sequence of each queue that was searched since the last outage
 
     async def register(self, task: Task, message: StoredMessage, *, position: Position | None = None) -> Record:
-        """Register the task of a message, unless it is registered already; return the last record of its log.
+        """Register the task of a message, unless it is registered already; return the last record of the task's log.
 
-        `position` is written into the event `queued`; None: unknown.
+        `position`: the position of the task, for the event `queued`; None: unknown.
 
         Raises:
-            ObsoleteMessageError: The id belongs to another message.
+            ObsoleteMessageError: The task id belongs to another message.
             MessageGoneError: The task was deleted.
             NatsError: NATS does not answer.
             TransientError: JetStream does not answer.
@@ -94,7 +101,7 @@ class Registration:
                 is_new = False  # another worker was first: read its record
 
     async def announce(self, announcement: Announcement, *, replayed: bool) -> None:
-        """Have a stored task registered after HEAD_START_S; register a replayed task immediately.
+        """Register the task of an announced message after HEAD_START_S, or immediately if the task was replayed.
 
         Raises:
             ValueError: The announcement names no message of a task queue.
@@ -134,10 +141,12 @@ class Registration:
     async def _register(
         self, task: Task, message: StoredMessage, last: Record | None, position: Position | None
     ) -> Record:
-        """Append `queued` after the last record, unless the message is registered already.
+        """Append `queued` to the log of a task, unless the message is registered already.
+
+        Return the last record of the log. `last`: the last record before the append; None: the log is empty.
 
         Raises:
-            ObsoleteMessageError: The id belongs to another message.
+            ObsoleteMessageError: The task id belongs to another message.
             FencedError: Another worker has appended to the log.
             NatsError: NATS does not answer.
             MessageGoneError: The task was deleted.

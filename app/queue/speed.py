@@ -9,21 +9,25 @@ TASKS_MEASURED: Final = 30  # the speed is averaged over this number of the late
 
 
 class Speed:
-    """Measures the processing speed of a worker for each lane; unknown until a task of the lane has ended.
+    """Measures the processing speed of a worker for each lane.
 
-    Windows that other workers have transcribed count as well, so that the worker may appear faster than it is alone.
+    The speed of a lane is unknown until a task of the lane has ended. Windows that other workers have transcribed
+    count as well, so that the worker may appear faster than it is alone.
     """
 
     def __init__(self) -> None:
         self._done = {lane: deque[tuple[float, float]](maxlen=TASKS_MEASURED) for lane in Lane}
 
     def note(self, lane: Lane, *, audio_seconds: float, seconds: float) -> None:
-        """Note the seconds of audio of a task, and the seconds of work on them."""
+        """Note that a task with `audio_seconds` of audio has taken `seconds`."""
         if audio_seconds > 0:
             self._done[lane].append((audio_seconds, seconds))
 
     def seconds_for(self, lane: Lane, audio_seconds: float | None) -> float | None:
-        """Estimate the seconds of work on `audio_seconds` of audio; None if the speed or the duration is unknown."""
+        """Estimate how many seconds the worker needs for `audio_seconds` of audio.
+
+        None: the speed of the lane, or the duration, is unknown.
+        """
         done = self._done[lane]
         if not done or audio_seconds is None:
             return None

@@ -21,13 +21,16 @@ class StoredMessage(TaskMessage):
 
     @classmethod
     def fetched(cls, message: RawStreamMsg) -> "StoredMessage":
-        """Return a message that was read from the task stream as a task message."""
+        """Convert a message that was read from the task stream into a task message."""
         time = (message.time or datetime.now(UTC)).astimezone(UTC)
         return cls(message.subject or "", message.seq or 0, time, message.headers or {}, message.data or b"")
 
     @property
     def audio_seconds(self) -> float | None:
-        """The duration of the recording in seconds, from the publisher's header, at most a day; None if not above 0."""
+        """The duration of the recording in seconds, as the publisher's header says, reduced to at most a day.
+
+        None: the header is missing, or is no number above 0.
+        """
         try:
             seconds = float(self.headers.get(AUDIO_SECONDS, ""))
         except ValueError:
@@ -36,13 +39,13 @@ class StoredMessage(TaskMessage):
 
     @property
     def behind(self) -> int | None:
-        """How many messages follow this message in its queue; None unless the message was read in a page."""
+        """How many messages follow this message in its queue; None: unknown, unless the message was read in a page."""
         pending = self.headers.get(PENDING)
         return int(pending) if pending else None
 
     @property
     def trace_id(self) -> str | None:
-        """The id of the publisher's trace."""
+        """The id of the publisher's trace; None: the publisher has sent none."""
         return self.traceparent.split("-")[1] if self.traceparent else None
 
     def metadata(self, task: Task | None) -> Metadata:

@@ -29,12 +29,11 @@ class Erasure:
     erase_frames: Callable[[str], Awaitable[None]]  # erases the audio of a live task
 
     async def erase(self, last: Record, *, with_recording: bool = True) -> None:
-        """Erase a task that has ended; `last` is the last record of its log.
+        """Erase all data of a task that has ended.
 
-        With `with_recording`, the task's recording is erased, too.
-
-        The log is erased after all data that it helps to find, and the reminder after the log, so that each step can
-        be repeated.
+        `last`: the last record of the task's log. `with_recording`: whether to erase the recording, too. The log is
+        erased after all data that is found through the log, and the reminder after the log, so that an erasure that
+        fails halfway can be repeated.
 
         Raises:
             NatsError: NATS does not answer.
@@ -53,7 +52,9 @@ class Erasure:
         await self.reminders.remove_of_task(task_id)
 
     async def erase_without_log(self, task_id: str) -> bool:
-        """Erase dead letters and reminders of a task without a log, and what these name; return whether any existed.
+        """Erase what is left of a task without a log: dead letters, reminders, and the data that the reminders name.
+
+        Return whether the task had dead letters or reminders.
 
         Raises:
             NatsError: NATS does not answer.
@@ -66,7 +67,7 @@ class Erasure:
         return has_data
 
     async def erase_remains(self, reminder: Reminder) -> None:
-        """Erase what a reminder names of a task without a log: recording, frames, cached results, and the reminder.
+        """Erase a reminder of a task without a log, and the task's recording, audio frames and cached results.
 
         Raises:
             NatsError: NATS does not answer.
@@ -81,8 +82,8 @@ class Erasure:
     async def erase_recording(self, due: Reminder, *, in_use: Collection[str], kept_for_ever: bool) -> bool:
         """Erase the recording that a reminder names, unless another task needs it; return whether it was erased.
 
-        `in_use` has the recordings of the tasks that have not ended; with `kept_for_ever`, the recording of an ended
-        task without `keep_seconds` stays for ever.
+        `in_use`: the recordings of the tasks that have not ended. `kept_for_ever`: whether an ended task without
+        `keep_seconds` needs its recording for ever.
 
         Raises:
             NatsError: NATS does not answer.

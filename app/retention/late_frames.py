@@ -33,7 +33,7 @@ class LateFrames:
     erase_frames: Callable[[str], Awaitable[None]]  # erases the audio of a live task
 
     async def erase(self) -> None:
-        """Erase the audio whose task does not exist and whose first frame is at least WITHOUT_TASK_S old.
+        """Erase all live audio whose task does not exist and whose first frame is at least WITHOUT_TASK_S old.
 
         Raises:
             NatsError: NATS does not answer.

@@ -18,7 +18,9 @@ class QueuedRecordings:
         self._index = QueueIndex(nats, names, messages, _recording)
 
     async def filter_used(self, recordings: Collection[str], *, except_by: Collection[TaskMessageId]) -> set[str]:
-        """Return which of the recordings a task in the queues names, except the tasks `except_by`.
+        """Return those of `recordings` that a task in the queues names.
+
+        `except_by`: the task messages that do not count.
 
         Raises:
             NatsError: NATS does not answer.

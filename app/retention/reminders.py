@@ -48,7 +48,7 @@ class Reminder(BaseModel):
 
     @property
     def owner(self) -> TaskMessageId:
-        """The task message that owns the log."""
+        """The task message that owns the log of the task."""
         return TaskMessageId(self.created_at, self.task_sequence)
 
     @property
@@ -58,7 +58,10 @@ class Reminder(BaseModel):
 
     @property
     def is_of_recording_only(self) -> bool:
-        """Whether the recording is due before the other data, for which the reminder is then set again."""
+        """Whether the recording is due before the other data of the task.
+
+        If so, the reminder is set again, for the other data, when the recording is erased.
+        """
         return self.recording_until is not None and self.recording_until < self.task_until
 
     def not_before(self, time: datetime) -> "Reminder":
@@ -72,15 +75,15 @@ def _subject_tokens(reminder: Reminder) -> tuple[str, str, str]:
 
 
 def has_recording(task: Task) -> bool:
-    """Return whether a task has a recording: a live task without `keep_audio` has only the name of one."""
+    """Return whether a task has a recording: all tasks do, except live tasks without `keep_audio`."""
     return not isinstance(task, LiveTask) or task.keep_audio
 
 
 def make_reminder(task: Task, metadata: Metadata, *, ended_at: datetime, audio_ttl: float | None) -> Reminder:
-    """Create the reminder of a task that has just ended.
+    """Create the reminder of a task that ended at `ended_at`.
 
-    `audio_ttl`: how many seconds its recording stays; 0: for ever unless the task has `keep_seconds`; None: the service
-    cannot erase recordings.
+    `audio_ttl`: how many seconds the recording stays after the end of the task; 0: for ever, unless the task has
+    `keep_seconds`; None: the service cannot erase recordings.
     """
     keep = task.keep_seconds
     limits = (
@@ -132,24 +135,24 @@ class Reminders:
         await self._js.purge_stream(self._stream, subject=subjects.all_reminders(*_subject_tokens(reminder)))
 
     async def remove_of_task(self, task_id: str) -> None:
-        """Remove all reminders with this task id, whether they are due or not."""
+        """Remove all reminders of the tasks with the id `task_id`, whether the reminders are due or not."""
         await self._js.purge_stream(self._stream, subject=subjects.all_reminders(task_id=task_id))
 
     def of_task(self, task_id: str) -> AsyncIterator[Reminder]:
-        """Yield the reminders with this task id, whether they are due or not."""
+        """Yield the reminders of the tasks with the id `task_id`, whether the reminders are due or not."""
         return self._all(subjects.all_reminders(task_id=task_id))
 
     async def of_user(self, user_id: int | str) -> AsyncIterator[Reminder]:
-        """Yield the reminders of all tasks of a user, whether they are due or not."""
+        """Yield the reminders of all tasks of a user, whether the reminders are due or not."""
         async for reminder in self._all(subjects.all_reminders(user=token(user_id))):
             if reminder.user_id == user_id:  # another name may have the same token
                 yield reminder
 
     async def is_recording_needed(self, due: Reminder, *, kept_for_ever: bool) -> bool:
-        """Return whether the reminder of another ended task names the recording and is not due yet.
+        """Return whether another ended task still needs the recording that the reminder `due` names.
 
-        With `kept_for_ever`, the recording of a task without `keep_seconds` stays for ever. The task's own reminder
-        does not count, of which a lost worker may have left a second copy.
+        A task needs its recording until the recording is due; `kept_for_ever`: a task without `keep_seconds` needs it
+        for ever. A second copy of `due`, which a lost worker may have left, does not count as another task.
         """
         async for other in self._all(subjects.reminder("*", token(due.audio_file_id), "*")):
             is_other = other.audio_file_id == due.audio_file_id and not other.owner.is_same_as(due.owner)
@@ -158,7 +161,7 @@ class Reminders:
         return False
 
     async def wait_until_set(self) -> None:
-        """Wait up to SET_WITHIN_S until every ended task has its reminder.
+        """Wait up to SET_WITHIN_S until each task that has ended before this call has its reminder.
 
         Raises:
             NatsError: NATS does not answer.

@@ -44,9 +44,10 @@ class Schedule:
         audio_ttl: float | None,
         meter: Meter,
     ) -> None:
-        """`audio_ttl` is how many seconds a recording stays after the end of its task.
+        """Make a schedule, which does nothing before `run`.
 
-        0: for ever. None: the service only reads the store of recordings.
+        `audio_ttl`: how many seconds a recording stays after the end of its task; 0: for ever; None: the service cannot
+        erase recordings.
         """
         self._ended = PullInbox(nats, names.results, names.ended_tasks)
         self._due = PullInbox(nats, names.retention, names.due_reminders)
@@ -58,7 +59,7 @@ class Schedule:
         self._meter = meter
 
     async def run(self) -> None:
-        """Set reminders and erase data that is due, until cancelled."""
+        """Set the reminders of ended tasks and erase data that is due, until the caller cancels this."""
         await asyncio.gather(
             run_forever("reminders", self._set_next_reminders, every_s=GATHER_S, retry_after_s=OUTAGE_PAUSE_S),
             run_forever("erasure", self._erase_next, every_s=GATHER_S, retry_after_s=OUTAGE_PAUSE_S),
@@ -73,7 +74,7 @@ class Schedule:
             await message.ack()
 
     async def _set_reminder(self, task_id: str, message: Msg) -> None:
-        """Set the reminder of an ended task; undo that if the task was deleted in the meantime."""
+        """Set the reminder of an ended task, and remove the reminder if the task was deleted in the meantime."""
         metadata = read_record(lambda outcome: Metadata.read(outcome.headers or {}), message)
         if metadata is None or metadata.task is None or metadata.task.task_id != task_id:
             return  # the service did not write this outcome, or its message was invalid
@@ -107,10 +108,11 @@ class Schedule:
                 await message.ack()
 
     async def _erase(self, reminder: Reminder, in_use: Collection[str], *, since: datetime) -> None:
-        """Erase what a reminder names; `since` is when the reminder became due.
+        """Erase the data that a reminder names; `since`: when the reminder became due.
 
-        If the task has not ended, the reminder is postponed: a cancellation has stored an outcome, which set the
-        reminder, but could not end the log. The end of the task usually sets a new reminder.
+        If the task has not ended, the reminder is postponed. The reason is a cancellation that has stored an outcome,
+        for which the reminder was set, but could not append the end to the log. The end of the task usually sets a new
+        reminder.
         """
         last = await self._log.last(reminder.task_id)
         if last is not None and not last.metadata.owner.is_same_as(reminder.owner):

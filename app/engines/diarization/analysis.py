@@ -46,7 +46,10 @@ _MAX_SAMPLES = 64_000  # 4 s: more samples make an embedding slower, but no bett
 
 
 def analyse_chunk(networks: Networks, audio: ChunkAudio, progress: Callable[[float], None]) -> ChunkAnalysis:
-    """Analyse a chunk; call `progress` with the seconds of the recording processed so far."""
+    """Find when each local speaker of a chunk speaks, and compute the speaker embeddings of the chunk.
+
+    `progress` is called repeatedly with the seconds of the recording that are processed so far.
+    """
     activities = []
     for number in range(audio.windows):
         activities.append(_activity(networks, audio.window(number)))
@@ -69,7 +72,10 @@ def analyse_chunk(networks: Networks, audio: ChunkAudio, progress: Callable[[flo
 
 
 def _activity(networks: Networks, samples: Samples) -> Activity:
-    """Return the probability (0 to 255) that each local speaker speaks, for each frame of a window (frames, 3)."""
+    """Return the probability (0 to 255) that each local speaker of a window speaks in each frame (frames, 3).
+
+    `samples`: the samples of the window, fewer at the end of the recording.
+    """
     if np.abs(samples).max(initial=0) <= _SILENCE:
         return np.zeros((WINDOW_FRAMES, LOCAL_SPEAKERS), np.uint8)
     logprobs = networks.segment(np.pad(samples, (0, WINDOW_SAMPLES - len(samples))))
@@ -77,9 +83,11 @@ def _activity(networks: Networks, samples: Samples) -> Activity:
 
 
 def _overlapped_speakers(networks: Networks, window: int, samples: Samples, active: Mask) -> Iterator[LocalSpeaker]:
-    """Embed each local speaker of a window who hardly ever speaks alone, such as a word said during other speech.
+    """Yield an embedding of each local speaker of a window who hardly ever speaks alone.
 
-    Less than half a second of such a local speaker lies in regions: too little to tell who it is.
+    An example is somebody who says one word while another person speaks. Less than half a second of such a local
+    speaker lies in regions, which is too little to identify the person. `window`: the index of the window in the chunk.
+    `active`: whether each local speaker speaks (frames, 3).
     """
     alone = active.sum(axis=1) == 1
     for number in range(LOCAL_SPEAKERS):
@@ -104,9 +112,9 @@ def _embed(networks: Networks, samples: Samples) -> Quantized:
 
 
 def _joined(samples: Samples, frames: Mask) -> Samples:
-    """Concatenate the samples of the selected frames; return the middle four seconds if there are more.
+    """Concatenate the samples of the selected frames; return only the middle four seconds of a longer result.
 
-    Each run is one frame longer than selected, because the segmentation model looks a little ahead.
+    Each run of selected frames is extended by one frame, because the segmentation model looks a little ahead.
     """
     joined = np.concatenate([samples[start * FRAME_SAMPLES : (end + 1) * FRAME_SAMPLES] for start, end in runs(frames)])
     excess = max(len(joined) - _MAX_SAMPLES, 0)

@@ -56,10 +56,10 @@ def assign_speakers(chunks: Sequence[ChunkAnalysis], embeddings: Embeddings, cen
 
 
 def _similarity(embeddings: Embeddings, centroids: Floats, first: int) -> tuple[Floats, Mask]:
-    """Return the similarity of each frame of a window to each speaker (speakers, frames), and which frames have any.
+    """Return the similarity of each frame of a window to each speaker, and which frames lie in an embedding.
 
-    `first` is the first frame of the window. The similarity of a frame is the mean over the embeddings that contain
-    it; an embedding weighs most in its middle.
+    The shapes are (speakers, frames) and (frames). The similarity of a frame is the weighted mean over the embeddings
+    that contain the frame; an embedding weighs most in its middle. `first`: the first frame of the window.
     """
     scores, total = np.zeros((len(centroids), WINDOW_FRAMES), np.float32), np.zeros(WINDOW_FRAMES, np.float32)
     low, high = np.searchsorted(embeddings.starts, (first - MAX_EMBEDDING_FRAMES, first + WINDOW_FRAMES))
@@ -76,10 +76,11 @@ def _similarity(embeddings: Embeddings, centroids: Floats, first: int) -> tuple[
 def _assign_window(
     active: Mask, similarity: Floats, has_embedding: Mask, overlapped: dict[int, Floats], assignment: Assignment
 ) -> None:
-    """Fill in the `assignment` of a window (frames, 3), first for the local speaker who speaks alone most.
+    """Write the speakers of a window into its `assignment` (frames, 3), beginning with who speaks alone most.
 
-    `similarity` and `has_embedding` are what `_similarity` returns. `overlapped`: the similarity to each speaker for
-    local speakers who hardly ever speak alone. One who never speaks alone and is not in `overlapped` stays unassigned.
+    `active`: whether each local speaker speaks (frames, 3). `similarity`, `has_embedding`: what `_similarity` returns.
+    `overlapped`: for each local speaker who hardly ever speaks alone, the similarity to each speaker. A local speaker
+    who never speaks alone and is not in `overlapped` stays unassigned.
     """
     clean = (active & (active.sum(axis=1) == 1)[:, np.newaxis] & has_embedding[:, np.newaxis]).T
     for local in np.argsort(-clean.sum(axis=1), kind="stable"):
@@ -103,7 +104,11 @@ def _assign_window(
 
 
 def _steps(active: Mask) -> list[tuple[int, int]]:
-    """Cut the frames in which a local speaker speaks into steps of about a quarter of a second."""
+    """Cut the frames in which a local speaker speaks into steps of about a quarter of a second.
+
+    Return the first frame of each step, and the frame after its last. `active`: whether the local speaker speaks
+    (frames).
+    """
     steps: list[tuple[int, int]] = []
     for start, end in runs(active):
         count = max(1, round((end - start) / _STEP_FRAMES))
@@ -112,9 +117,10 @@ def _steps(active: Mask) -> list[tuple[int, int]]:
 
 
 def _best_path(evidence: Floats, costs: npt.NDArray[np.float64]) -> Indices:
-    """Return the speaker of each step that maximizes the evidence minus the costs of all changes (Viterbi 1967).
+    """Return a speaker for each step, so that the evidence minus the costs of all changes is greatest (Viterbi 1967).
 
-    `evidence`: (steps, speakers). `costs`: the cost of a change of speaker before each step.
+    `evidence`: how much speaks for each speaker in each step (steps, speakers). `costs`: the cost of a change of
+    speaker before each step (steps).
     """
     came_from: list[Indices] = []  # for each step but the first, the best previous speaker for each speaker
     best = evidence[0]

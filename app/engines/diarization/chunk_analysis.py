@@ -39,7 +39,10 @@ _INVALID = "not the analysis of a chunk"
 
 @dataclass(frozen=True)
 class Embedding:
-    """The embedding of a region or of a part of it; `start` and `end` in frames from the start of the chunk."""
+    """The embedding of a region, or of a part of a region.
+
+    `start`, `end`: where the region or part starts and ends, in frames from the start of the chunk.
+    """
 
     start: int
     end: int
@@ -48,9 +51,9 @@ class Embedding:
 
 @dataclass(frozen=True)
 class LocalSpeaker:
-    """A local speaker who hardly ever speaks alone, and the one embedding of this speaker.
+    """The only embedding of a local speaker who hardly ever speaks alone.
 
-    `window`: the index of the window in the chunk. `number`: which local speaker of the window, 0 to 2.
+    `window`: the index of the window in the chunk. `number`: the index of the local speaker in the window, 0 to 2.
     """
 
     window: int
@@ -62,8 +65,8 @@ class LocalSpeaker:
 class ChunkAnalysis:
     """The analysis of a chunk.
 
-    `activity`: the probability (0 to 255) that each local speaker speaks (windows, frames, 3). `embeddings`: those of
-    regions. `overlapped`: the local speakers who hardly ever speak alone.
+    `activity`: the probability (0 to 255) that each local speaker speaks (windows, frames, 3). `embeddings`: the
+    embeddings of the regions. `overlapped`: the embeddings of local speakers who hardly ever speak alone.
     """
 
     index: int
@@ -78,7 +81,7 @@ class ChunkAnalysis:
 
 
 def is_active(activity: Activity) -> Mask:
-    """Return whether each local speaker speaks, from the probabilities (0 to 255)."""
+    """Return whether each local speaker speaks, in the shape of `activity`, the probabilities (0 to 255)."""
     return activity >= _ACTIVE
 
 
@@ -90,7 +93,7 @@ def quantized(embedding: npt.NDArray[np.float32]) -> Quantized:
 
 
 def pack(chunk: ChunkAnalysis) -> str:
-    """Serialize the analysis of a chunk: base64 of compressed bytes."""
+    """Serialize the analysis of a chunk, without its index: compressed, and as base64."""
     header = np.array((len(chunk.activity), len(chunk.embeddings), len(chunk.overlapped)), _HEADER)
     embeddings = np.array([(item.start, item.end, item.values) for item in chunk.embeddings], _EMBEDDING)
     overlapped = np.array([(item.window, item.number, item.values) for item in chunk.overlapped], _LOCAL_SPEAKER)
@@ -99,10 +102,10 @@ def pack(chunk: ChunkAnalysis) -> str:
 
 
 def unpack(index: int, record: str) -> ChunkAnalysis:
-    """Parse a `record` that `pack` has written, the analysis of chunk `index`.
+    """Parse the analysis of a chunk; `index`: the index of the chunk. `record`: what `pack` has returned.
 
     Raises:
-        ValueError: `record` is not such a string.
+        ValueError: `record` is not a string that `pack` has returned.
     """
     content = _decompressed(b64decode(record, validate=True))
     header = np.frombuffer(content, _HEADER, 1)[0]

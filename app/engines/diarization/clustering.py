@@ -29,10 +29,10 @@ class Merge:
 
 
 def linkage(distances: Floats) -> list[Merge]:
-    """Merge n members into one cluster by average linkage; return all merges, nearest first.
+    """Merge n members into one cluster by average linkage; return all n - 1 merges, by ascending distance.
 
-    `distances`: the pairwise distances (n, n), which are overwritten. The nearest-neighbour chain algorithm (Murtagh
-    1983) takes n squared steps.
+    `distances`: the pairwise distances (n, n); the function overwrites them. The nearest-neighbour chain algorithm
+    (Murtagh 1983) takes n squared steps.
     """
     np.fill_diagonal(distances, np.inf)
     sizes = np.ones(len(distances), np.float32)
@@ -62,11 +62,11 @@ def _merge(distances: Floats, sizes: Floats, target: int, absorbed: int) -> Merg
 
 
 def merge_by_centroids(embeddings: Floats, weights: Floats, labels: Indices) -> list[Merge]:
-    """Merge clusters by the cosine distance of their centroids into one cluster; return the merges in order.
+    """Merge clusters into one, always the two with the nearest centroids; return the merges in their order.
 
-    `labels`: the cluster of each embedding, as `cluster_labels` returns it. `weights`: the frames of each embedding.
-    Only the 256 heaviest clusters are merged. Each distance is reduced to account for inexact centroids, most for
-    clusters of few frames.
+    `embeddings`: (n, 192). `weights`: the frames of each embedding (n). `labels`: the cluster of each embedding, as
+    `cluster_labels` returns it (n). Only the 256 heaviest clusters are merged. The distance of two centroids is the
+    cosine distance, less a correction for inexact centroids, which is largest for clusters of few frames.
     """
     roots = np.unique(labels)
     frames = np.array([weights[labels == root].sum() for root in roots])
@@ -94,7 +94,7 @@ class Clusters:
         self._weights = weights.copy()  # at the root of a cluster: the weight of the whole cluster
 
     def apply(self, merge: Merge) -> tuple[float, float]:
-        """Merge two clusters, and return their weights before the merge."""
+        """Merge the two clusters that `merge` names, and return the weight of each before the merge."""
         first, second = self.root(merge.first), self.root(merge.second)
         before = float(self._weights[first]), float(self._weights[second])
         self._parents[second] = first
@@ -110,7 +110,10 @@ class Clusters:
 
 
 def cluster_counts(weights: Floats, merges: Sequence[Merge], min_weight: float) -> list[int]:
-    """Count the clusters that weigh at least `min_weight`, before the first merge and after each merge."""
+    """Return how many clusters weigh at least `min_weight`: before the first merge, then after each merge.
+
+    `weights`: the weight of each member. The list has one more element than `merges`.
+    """
     clusters = Clusters(weights)
     counts = [int((weights >= min_weight).sum())]
     for merge in merges:
@@ -120,10 +123,11 @@ def cluster_counts(weights: Floats, merges: Sequence[Merge], min_weight: float) 
 
 
 def centroid_distances(embeddings: Floats, weights: Floats, merges: Sequence[Merge]) -> list[float]:
-    """Return for each merge the cosine distance between the centroids of its two clusters.
+    """Return the cosine distance between the centroids of the two clusters of each merge.
 
-    The clusters are those that the earlier merges have formed. `weights`: the frames of each embedding. Each distance
-    is reduced to account for inexact centroids, most for clusters of few frames.
+    The clusters of a merge are what the merges before it have formed. `embeddings`: (n, 192). `weights`: the frames of
+    each embedding (n). Each distance is reduced by a correction for inexact centroids, which is largest for clusters of
+    few frames.
     """
     clusters, sums = Clusters(weights), weights[:, np.newaxis] * embeddings
     distances = []
@@ -137,7 +141,10 @@ def centroid_distances(embeddings: Floats, weights: Floats, merges: Sequence[Mer
 
 
 def cluster_labels(weights: Floats, merges: Sequence[Merge]) -> Indices:
-    """Return the label of each member's cluster after all `merges`: the index of one of its members."""
+    """Return the cluster of each member after all `merges` (n): the index of one member of the cluster.
+
+    `weights`: the weight of each member (n).
+    """
     clusters = Clusters(weights)
     for merge in merges:
         clusters.apply(merge)

@@ -27,9 +27,11 @@ Emit = Callable[[StageAdvanced | ChunkAnalysed], None]
 
 
 def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> DiarizationDone:
-    """Find the turns of a recording; emit each newly analysed chunk, and progress at most once per second.
+    """Return the turns of a recording, and the embeddings of its speakers if `job` requests them.
 
-    Memory holds at most 70 s of audio, 13 MB per hour of the recording, and up to 70 MB to compare embeddings.
+    `emit` is called with the analysis of each chunk that `job` does not contain, and with the progress at most once per
+    second. `limit`: the limits of the recording's length and of the CPU time to read it. The process needs memory for
+    70 s of audio, 13 MB per hour of the recording, and up to 70 MB to compare embeddings.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
@@ -62,7 +64,7 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
 
 
 def _known_chunks(job: Diarize, revision: str) -> dict[int, ChunkAnalysis]:
-    """Return by index the chunks in `job.known` that are readable and were analysed by networks of this `revision`."""
+    """Return by index the readable chunks in `job.known` that networks of the revision `revision` have analysed."""
     known = {}
     for record in job.known:
         with suppress(ValueError):

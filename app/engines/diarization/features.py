@@ -21,7 +21,10 @@ _WINDOW = (np.hanning(_FRAME) ** 0.85).astype(np.float32)  # the Povey window, a
 
 
 def features(samples: Samples) -> Features:
-    """Return 80 log mel filter bank energies for each full frame of 25 ms (frames, 80), minus their mean over time."""
+    """Return 80 log mel filter bank energies, less their mean over time, for each frame of 25 ms (frames, 80).
+
+    A frame starts every 10 ms; samples at the end that fill no frame are ignored.
+    """
     frames = np.lib.stride_tricks.sliding_window_view(samples, _FRAME)[::_STEP]
     centred = frames - frames.mean(axis=1, keepdims=True)
     previous = np.concatenate([centred[:, :1], centred[:, :-1]], axis=1)
@@ -33,7 +36,10 @@ def features(samples: Samples) -> Features:
 
 @cache
 def _filters() -> Features:
-    """Return triangular filters that overlap by half, evenly spaced in mel: from corner n, peak n + 1, to n + 2."""
+    """Return 80 triangular filters, evenly spaced in mel (256 frequencies, 80).
+
+    Filter n rises from corner n to corner n + 1 and falls to corner n + 2, so consecutive filters overlap by half.
+    """
     corners = np.linspace(_mel(np.float64(_LOWEST_HZ)), _mel(np.float64(SAMPLE_RATE / 2)), _BINS + 2)
     mel = _mel(np.arange(_POINTS // 2) * SAMPLE_RATE / _POINTS)[:, np.newaxis]
     left, middle, right = corners[:-2], corners[1:-1], corners[2:]

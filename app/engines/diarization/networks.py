@@ -23,7 +23,10 @@ POWERSET_CLASSES = 7  # sets of local speakers that the segmentation model disti
 
 
 class Networks:
-    """Both networks of diarization, loaded; `identity`: the name and revision that results report."""
+    """The two networks of diarization, loaded into memory.
+
+    `identity`: the name and the revision of the networks, which results report.
+    """
 
     def __init__(self, threads: int) -> None:
         folder = weights_folder()
@@ -33,24 +36,25 @@ class Networks:
         self._telephone: Array = np.load(folder / TELEPHONE_FILE)
 
     def segment(self, window: Array) -> Array:
-        """Return the log probability of each powerset class: nobody, one or two of three local speakers (frames, 7).
+        """Return the log probability of each powerset class in each frame of a window (frames, 7).
 
-        `window`: the samples of a window.
+        The classes are: nobody speaks, one of three local speakers speaks, or two of them speak. `window`: the samples
+        of the window.
         """
         return self._segmentation(None, {"x": window[np.newaxis, np.newaxis]})[0].reshape(-1, POWERSET_CLASSES)
 
     def embed(self, features: Array) -> Array:
-        """Return the speaker embedding (192 values, norm 1) of features (frames, 80).
+        """Return the speaker embedding (192 values, norm 1) of `features` (frames, 80).
 
         Nuisance attribute projection (Solomonoff 2005) removes the four directions in which telephones change every
-        embedding: with these directions, all people on telephones would be similar.
+        embedding. Otherwise the embeddings of all people on telephones would be similar.
         """
         embedding = self.embed_unprojected(features)
         nuisance = (embedding @ self._telephone.T) @ self._telephone
         return _normalized(np.asarray(embedding - nuisance, np.float32))
 
     def embed_unprojected(self, features: Array) -> Array:
-        """Return the embedding (192 values, norm 1) as the network computes it, without the projection."""
+        """Return the speaker embedding (192 values, norm 1) of `features` (frames, 80), without the projection."""
         return _normalized(self._embedding(None, {"x": features[np.newaxis]})[0].reshape(-1))
 
 

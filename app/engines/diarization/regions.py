@@ -17,7 +17,7 @@ MIN_EMBEDDING_FRAMES = 15  # fewest frames of speech in an embedding, 0.25 s
 
 
 def embedding_spans(active: Mask, frames: int) -> Iterator[tuple[int, int]]:
-    """Yield where the speech of each embedding starts and ends, in frames from the start of a chunk.
+    """Yield the spans of a chunk to embed: the start and the end of each, in frames from the start of the chunk.
 
     `active`: whether each local speaker speaks (windows, frames, 3). `frames`: how many frames of the chunk to use. The
     spans of one region have equal length, and overlap.
@@ -30,10 +30,11 @@ def embedding_spans(active: Mask, frames: int) -> Iterator[tuple[int, int]]:
 
 
 def _regions(active: Mask, frames: int) -> Iterator[tuple[int, int]]:
-    """Yield the regions in which one local speaker speaks alone, decided in each frame by the most central window.
+    """Yield the start and end frame of each region in which one local speaker speaks alone.
 
-    A region continues across the border between two windows, even if the local speaker has another number in the next
-    window. Regions of less than MIN_EMBEDDING_FRAMES are skipped.
+    Of the windows that contain a frame, the window whose middle is nearest decides. A region continues across the
+    border between two windows, even if the local speaker has another number in the next window. Regions of less than
+    MIN_EMBEDDING_FRAMES are skipped.
     """
     frame = np.arange(frames)
     window = np.clip(np.rint((frame - WINDOW_FRAMES / 2) / STEP_FRAMES).astype(int), 0, len(active) - 1)

@@ -31,10 +31,10 @@ _MAX_TELEPHONE: Final = 12  # telephone embeddings per speaker: of the first 18 
 def speaker_embeddings(
     networks: Networks, embeddings: Embeddings, turns: Sequence[Turn], audio: Iterator[Samples]
 ) -> list[SpeakerEmbedding]:
-    """Return the two embeddings of each speaker, empty for a speaker who never speaks alone.
+    """Return the two embeddings of each speaker, sorted by label; they are empty if the speaker never speaks alone.
 
-    The first is the mean of the speaker's `embeddings`. The second is computed from the first 18 s of the speaker, so
-    `audio`, the recording from its start, is read until all speakers have that much.
+    The first embedding is the mean of the speaker's `embeddings`. The second is computed from the first 18 s of the
+    speaker's speech. `audio`: the recording from its start; it is read until the function has 18 s of each speaker.
     """
     labels = sorted({turn.speaker for turn in turns})
     alone = _alone(turns, labels, int(embeddings.ends.max(initial=0)))
@@ -44,7 +44,10 @@ def speaker_embeddings(
 
 
 def _alone(turns: Sequence[Turn], labels: Sequence[str], frames: int) -> Mask:
-    """Return whether each speaker speaks alone in each frame (speakers, frames)."""
+    """Return whether each speaker speaks alone in each frame (speakers, frames).
+
+    `labels`: the labels of the speakers, in the order of the result. `frames`: how many frames the result has.
+    """
     speaking = np.zeros((len(labels), frames), np.bool_)
     for turn in turns:
         start, end = (max(round((t * SAMPLE_RATE - FIRST_FRAME_AT) / FRAME_SAMPLES), 0) for t in (turn.start, turn.end))
@@ -54,9 +57,9 @@ def _alone(turns: Sequence[Turn], labels: Sequence[str], frames: int) -> Mask:
 
 
 def _own_embeddings(embeddings: Embeddings, alone: Mask) -> Indices:
-    """Return the indices of the embeddings of 0.75 s or more that contain hardly anybody but one speaker.
+    """Return the indices of the embeddings of at least 0.75 s that contain hardly anybody but one speaker.
 
-    `alone`: whether this speaker speaks alone in each frame.
+    `alone`: whether the speaker speaks alone in each frame.
     """
     sums = np.concatenate([[0], np.cumsum(alone)])
     share = (sums[embeddings.ends] - sums[embeddings.starts]) / embeddings.lengths
@@ -79,7 +82,7 @@ def _combined(embeddings: Embeddings, label: str, own: Indices, telephone: Seque
 
 
 def _covered(starts: Indices, ends: Indices) -> int:
-    """Count the frames that are in any embedding; `starts` and `ends` are in the order of the starts."""
+    """Count the frames that lie in at least one embedding; `starts` and `ends` are in the order of the starts."""
     reached = np.maximum.accumulate(np.concatenate([[0], ends[:-1]]))
     return int(np.maximum(ends - np.maximum(starts, reached), 0).sum())
 
@@ -91,7 +94,7 @@ def _encoded(vector: Floats) -> str:
 def _telephone_embeddings(
     networks: Networks, embeddings: Embeddings, own: dict[str, Indices], audio: Iterator[Samples]
 ) -> dict[str, list[Floats]]:
-    """Embed the first speech of each speaker as telephone audio, in parts of up to 1.5 s.
+    """Return for each speaker up to 12 embeddings of the first speech as telephone audio, each of at most 1.5 s.
 
     `own`: for each speaker, the indices of the embeddings that contain hardly anybody else.
     """
@@ -118,9 +121,9 @@ def _first_disjoint(embeddings: Embeddings, chosen: Indices) -> Iterator[int]:
 
 
 def _excerpts(audio: Iterator[Samples], spans: Sequence[tuple[int, int]]) -> Iterator[Samples]:
-    """Yield the samples of each span, fewer or none where the audio ends earlier.
+    """Yield the samples of each span; fewer samples, or none, if the audio ends before the span.
 
-    `spans`: the start and end frame of each, ordered by start.
+    `spans`: the start and end frame of each span, in the order of the starts.
     """
     buffered, offset = np.zeros(0, np.float32), 0
     for first, last in spans:

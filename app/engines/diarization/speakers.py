@@ -30,7 +30,7 @@ _MIN_SPEAKER_FRAMES, _ENOUGH_FRAMES = 41, 592  # 0.7 s, 10 s
 
 @dataclass(frozen=True)
 class SpeakerBounds:
-    """The smallest and the largest number of speakers that a task allows; null: no limit."""
+    """The smallest and the largest number of speakers that a task allows; None: no limit."""
 
     minimum: int | None
     maximum: int | None
@@ -43,9 +43,10 @@ class SpeakerBounds:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """All embeddings of a recording's regions by time, as parallel arrays.
+    """All embeddings of a recording's regions in the order of time, as parallel arrays.
 
-    `starts` and `ends` are in frames from the start of the recording; `vectors` have norm 1.
+    `starts`, `ends`: where the speech of each embedding starts and ends, in frames from the start of the recording
+    (n). `vectors`: the embeddings, of norm 1 (n, 192).
     """
 
     starts: Indices
@@ -54,7 +55,7 @@ class Embeddings:
 
     @property
     def lengths(self) -> Indices:
-        """How many frames of audio each embedding was computed from."""
+        """The number of frames of audio from which each embedding was computed (n)."""
         return self.ends - self.starts
 
 
@@ -69,7 +70,7 @@ def collect_embeddings(chunks: Sequence[ChunkAnalysis]) -> Embeddings:
 
 
 def speaker_centroids(embeddings: Embeddings, chunks: Sequence[ChunkAnalysis], bounds: SpeakerBounds) -> Floats:
-    """Return the centroid of each speaker, of norm 1 (speakers, 192); none if there is no speech.
+    """Return the centroid of each speaker, of norm 1 (speakers, 192); without speech, an array of shape (0, 192).
 
     If nobody speaks alone anywhere, the embeddings of overlapped local speakers are clustered.
     """
@@ -89,10 +90,11 @@ def speaker_centroids(embeddings: Embeddings, chunks: Sequence[ChunkAnalysis], b
 
 
 def _clustered_embeddings(lengths: Indices, minimum: int) -> Indices:
-    """Return the indices of the embeddings to cluster: those of 0.75 s or more, if they cover half of the speech.
+    """Return the indices of the embeddings to cluster.
 
-    If they cover less, all embeddings are chosen. If they are fewer than `minimum`, the longest others are added. At
-    most `_MAX_CLUSTERED` are chosen, evenly spread over the recording.
+    The embeddings of at least 0.75 s are chosen if they cover half of the speech; if they are fewer than `minimum`, the
+    longest of the others are added. If they cover less, all embeddings are chosen. More than `_MAX_CLUSTERED` are
+    reduced to this number, evenly spread over the recording. `lengths`: the frames of each embedding (n).
     """
     longest = np.argsort(-lengths, kind="stable")
     reliable = lengths >= _RELIABLE_FRAMES
@@ -108,7 +110,7 @@ def _evenly_spread(count: int) -> Indices:
 
 
 def _cluster(vectors: Floats, weights: Floats, bounds: SpeakerBounds) -> Indices:
-    """Return the cluster of each embedding; -1: the cluster is too small to be a speaker.
+    """Return the label of each embedding's cluster (n); -1: the cluster is too small to be a speaker.
 
     First, embeddings are merged by average linkage, which tolerates variation among the embeddings of one person. Then
     clusters are merged by the distance of their centroids, which separates people who sound alike. At last, `bounds`
@@ -126,9 +128,10 @@ def _cluster(vectors: Floats, weights: Floats, bounds: SpeakerBounds) -> Indices
 
 
 def _within(bounds: SpeakerBounds, weights: Floats, merges: Sequence[Merge], done: int) -> tuple[int, int]:
-    """Return how many merges to apply, and how many speakers to return: as many as detected, within `bounds`.
+    """Return how many merges to apply, and how many speakers the recording has within `bounds`.
 
-    `done`: how many of the `merges` are near enough. More are applied if they leave more speakers than `bounds` allow.
+    `done`: how many of the `merges` join clusters that are near enough. More merges are applied if those leave more
+    speakers than `bounds` allow.
     """
     heaviest = float(np.bincount(cluster_labels(weights, merges[:done]), weights).max())
     min_weight = min(max(_MIN_SPEAKER_SHARE * float(weights.sum()), _MIN_SPEAKER_FRAMES), _ENOUGH_FRAMES, heaviest)
@@ -139,9 +142,10 @@ def _within(bounds: SpeakerBounds, weights: Floats, merges: Sequence[Merge], don
 
 
 def _split(vectors: Floats, weights: Floats, merges: Sequence[Merge], missing: int) -> list[Merge]:
-    """Return the merges without up to `missing` that may join two people: those with the most distant centroids.
+    """Undo up to `missing` merges that may have joined two people, and return the other merges.
 
-    A merge whose centroids are near each other stays, because without it one person would become two speakers.
+    The merges of the clusters with the most distant centroids are undone. A merge whose centroids are near each other
+    stays, because without it one person would become two speakers.
     """
     distances = centroid_distances(vectors, weights, merges) if missing else []
     farthest = sorted(range(len(distances)), key=lambda number: -distances[number])[:missing]

@@ -14,7 +14,10 @@ _PEAK: Final = np.float32(0.5)
 
 
 def simulate_telephone(samples: Samples) -> Samples:
-    """Return samples as a telephone transmits them: 300 to 3400 Hz, normalized to one peak, quantized by mu-law."""
+    """Return the samples as a telephone would transmit them.
+
+    They are limited to 300 to 3400 Hz, normalized to the peak 0.5, and quantized by mu-law.
+    """
     spectrum = np.fft.rfft(samples)
     hertz = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
     spectrum[(hertz < _BAND_HZ[0]) | (hertz > _BAND_HZ[1])] = 0

@@ -41,7 +41,11 @@ class _Turn(NamedTuple):
 
 
 def turns(chunks: Sequence[ChunkAnalysis], assignment: Assignment, duration: float) -> list[Turn]:
-    """Return the turns by time, cut at `duration` seconds; speakers are numbered in the order of their first turns."""
+    """Return the turns of all speakers in the order of time, cut at `duration` seconds.
+
+    `assignment`: what `assign_speakers` returns. The speakers are labelled SPEAKER_00, SPEAKER_01 and so on, in the
+    order of their first turns.
+    """
     count = int(assignment.max(initial=UNASSIGNED)) + 1
     edges: list[list[Indices]] = [[] for _ in range(count)]
     for first, speaking in _decisions(chunks, assignment, count):
@@ -69,7 +73,10 @@ def _seconds(frame: int) -> float:
 
 
 def _decisions(chunks: Sequence[ChunkAnalysis], assignment: Assignment, speakers: int) -> Iterator[tuple[int, Mask]]:
-    """Yield the first frame of each chunk, and whether each speaker speaks in each of its frames (speakers, frames)."""
+    """Yield the first frame of each chunk, and whether each speaker speaks in each frame of the chunk.
+
+    The second array has the shape (speakers, frames). `speakers`: the number of speakers.
+    """
     frame = np.arange(WINDOW_FRAMES)
     weights = np.minimum(frame, frame[::-1]) / _FULL_WEIGHT_FRAMES
     weights = np.clip(weights, _EDGE_WEIGHT, 1).astype(np.float32)
@@ -99,7 +106,10 @@ def _by_speaker(activity: Floats, assignment: Assignment, speakers: int) -> Floa
 
 
 def _speaking(probability: Floats) -> Mask:
-    """Choose the n most probable speakers in each frame: n is the rounded sum of all probabilities, at most 3."""
+    """Return whether each speaker speaks in each frame (speakers, frames), from the probabilities of all speakers.
+
+    In a frame the n most probable speakers speak: n is the rounded sum of all probabilities, at most 3.
+    """
     expected = np.floor(probability.sum(axis=0) + 0.5)
     speaking = np.zeros(probability.shape, np.bool_)
     ranked = np.argsort(-probability, axis=0, kind="stable")
@@ -140,7 +150,7 @@ def _with_late_starts(turns: Sequence[_Turn]) -> list[_Turn]:
 
 
 def _merged(turns: Sequence[_Turn]) -> list[_Turn]:
-    """Merge overlapping turns of one speaker: a short turn before one of them may have extended it."""
+    """Merge turns of one speaker that overlap, because `_with_late_starts` may have extended a turn."""
     merged: list[_Turn] = []
     latest: dict[int, int] = {}
     for turn in turns:
@@ -154,7 +164,11 @@ def _merged(turns: Sequence[_Turn]) -> list[_Turn]:
 
 
 def _following(turn: _Turn, later: Sequence[_Turn]) -> Iterator[int]:
-    """Yield the indices of other speakers' turns that start before or soon after `turn` ends, and end after `turn`."""
+    """Yield the indices of the turns into which the short `turn` may be merged, earliest first.
+
+    They are turns of other speakers that start before or soon after `turn` ends, and that end after `turn`. `later`:
+    the later turns, the earliest of them last.
+    """
     for index in range(len(later) - 1, -1, -1):
         if later[index].start > turn.end + _NEAR_FRAMES:
             return

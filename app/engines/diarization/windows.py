@@ -30,9 +30,10 @@ _CHUNK_SAMPLES = (WINDOWS_PER_CHUNK - 1) * STEP_SAMPLES + WINDOW_SAMPLES
 
 @dataclass(frozen=True)
 class ChunkAudio:
-    """The audio of a chunk, and how many windows start in it.
+    """The audio of a chunk.
 
-    `frames`: how many of its frames precede the next chunk; all of them in the last chunk.
+    `windows`: how many windows start in the chunk. `frames`: how many frames of the chunk precede the next chunk; in
+    the last chunk, all frames.
     """
 
     index: int
@@ -51,7 +52,7 @@ class ChunkAudio:
 
 
 def chunks(audio: Iterable[Samples]) -> Iterator[ChunkAudio]:
-    """Cut a recording into chunks; buffer at most about 70 s of audio at a time."""
+    """Yield the chunks of a recording; the generator buffers at most about 70 s of audio at a time."""
     index = 0
     buffered: list[Samples] = []
     for samples in audio:
@@ -67,10 +68,10 @@ def chunks(audio: Iterable[Samples]) -> Iterator[ChunkAudio]:
 
 
 def sample_at(frame: int) -> int:
-    """Return the first sample of a frame."""
+    """Return the index of the first sample of a frame; both count from the start of a chunk or of a recording."""
     return frame * FRAME_SAMPLES + FIRST_FRAME_AT
 
 
 def runs(mask: Mask) -> Indices:
-    """Return the start and end of each run of consecutive True values (runs, 2)."""
+    """Return the start of each run of consecutive True values, and the index after its end (runs, 2)."""
     return np.flatnonzero(np.diff(mask, prepend=False, append=False)).reshape(-1, 2)
