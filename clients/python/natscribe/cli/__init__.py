@@ -28,7 +28,10 @@ def main() -> None:
 
 
 def _completed() -> list[str]:
-    """Return the words after `natscribe` in the line that a shell is completing; [] if no shell completes."""
+    """Return the words after `natscribe` in the command line that a shell is completing.
+
+    Return [] if no shell has started this process to complete a line.
+    """
     if "_NATSCRIBE_COMPLETE" not in os.environ:
         return []
     return os.environ.get("COMP_WORDS", os.environ.get("_TYPER_COMPLETE_ARGS", "")).split()[1:]

@@ -35,11 +35,11 @@ _EXTENSIBLE = 0xFFFE  # the format tag of WAV files whose codec is in a later fi
 
 
 class OtherFormatError(Exception):
-    """A file cannot be sent without decoding."""
+    """An audio file has a format that cannot be sent without decoding."""
 
 
 def check_input() -> None:
-    """Check that audio can come from standard input.
+    """Check that standard input is a pipe or a file, from which audio can be read.
 
     Raises:
         typer.BadParameter: Standard input is a terminal.
@@ -51,10 +51,13 @@ def check_input() -> None:
 
 
 async def from_input(codec: Codec) -> AsyncIterator[bytes]:
-    """Return an iterator over the audio of standard input; first check what arrives within _CHECK_WITHIN_S.
+    """Return an iterator over the audio of standard input, which is in the format `codec`.
+
+    The function waits up to _CHECK_WITHIN_S for the first chunk, to report an error before a task is submitted.
 
     Raises:
-        ClientError: The audio, unless Opus, starts as a file; if it arrives later, the iterator raises this.
+        ClientError: The audio should be samples, but starts with the header of a file. If the first chunk arrives
+            later, the iterator raises the error.
     """
     chunks = iter(lambda: os.read(sys.stdin.fileno(), _READ_BYTES), b"")
     audio = read_in_thread(chunks if codec is Codec.OPUS else samples(chunks))
@@ -66,7 +69,7 @@ async def from_input(codec: Codec) -> AsyncIterator[bytes]:
 
 
 async def with_first(first: "asyncio.Future[bytes]", audio: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the first chunk when it arrives, and then the rest of the audio; an empty first chunk is its end."""
+    """Yield the chunk `first` when it has arrived, then the chunks of `audio`; skip `first` if it is empty."""
     if chunk := await first:
         yield chunk
     async for chunk in audio:
@@ -88,7 +91,7 @@ def samples(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 async def read_in_thread(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """Yield the chunks that a thread reads; it reads up to _BUFFERED_CHUNKS ahead.
+    """Iterate over `chunks` in a thread, up to _BUFFERED_CHUNKS ahead, and yield them.
 
     Raises:
         ClientError: Reading the chunks has failed.
@@ -122,7 +125,7 @@ async def read_in_thread(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
 
 
 async def paced(chunks: AsyncIterator[bytes], speed: float) -> AsyncIterator[bytes]:
-    """Yield chunks of CHUNK_S at `speed` times real time."""
+    """Yield the chunks, one per CHUNK_S / `speed` seconds; each chunk has CHUNK_S of audio."""
     loop = asyncio.get_running_loop()
     started, sent = loop.time(), 0
     async for chunk in chunks:
@@ -132,7 +135,10 @@ async def paced(chunks: AsyncIterator[bytes], speed: float) -> AsyncIterator[byt
 
 
 class AudioFile:
-    """A file that can be sent without decoding: WAV with 16-bit samples, mu-law or A-law, or Opus in Ogg or WebM."""
+    """An audio file that can be sent without decoding.
+
+    WAV with 16-bit samples, mu-law or A-law, or Opus in Ogg or WebM.
+    """
 
     def __init__(self, path: Path) -> None:
         """Read the header of the file.
@@ -163,7 +169,7 @@ class AudioFile:
                 left -= len(chunk)
 
     def _read_wav(self, file: BinaryIO) -> LiveAudio:
-        """Read the headers of a WAV file, and note the position and size of its samples."""
+        """Return the audio format of a WAV file from its headers; store the offset and the size of its samples."""
         audio = None
         file.seek(len(b"RIFF....WAVE"))
         while True:
@@ -189,13 +195,17 @@ class AudioFile:
 
 
 def _opus(header: bytes) -> LiveAudio:
-    """Read the Opus header, which is near the start of Ogg and WebM files."""
+    """Return the audio format of an Opus file; `header`: the first bytes of the Ogg or WebM file.
+
+    Raises:
+        LookupError: The bytes contain no Opus header.
+    """
     if not header.startswith((b"OggS", b"\x1aE\xdf\xa3")) or (start := header.find(b"OpusHead")) < 0:
         raise LookupError
     return LiveAudio(codec=Codec.OPUS, sample_rate=_OPUS_RATE_HZ, channels=header[start + 9])
 
 
 def conversion_hint(url: str) -> str:
-    """Return a sentence: how to send the audio of a URL with ffmpeg."""
+    """Return a sentence that says how to send the audio of a URL with ffmpeg."""
     converted = f"ffmpeg -loglevel error -re -i {shlex.quote(url)} -f s16le -ac 1 -ar 16000 -"
     return f"`{converted} | {command()} live -` sends anything that ffmpeg reads"

@@ -22,9 +22,9 @@ MOST_ROWS = 8  # of more tasks only the active ones have a row
 
 
 class ProgressBars(TextDisplay):
-    """Shows a bar for each task on standard error, and prints text and errors above the bars.
+    """Shows a progress bar for each task on standard error, and prints text and errors above the bars.
 
-    With several tasks, it removes the bars of ended tasks, and counts these in a last row.
+    With several tasks, the bar of a task disappears when the task ends, and a last row counts the ended tasks.
     """
 
     def __init__(self, *, shown: ShownText, tasks: int = 1) -> None:
@@ -56,7 +56,10 @@ class ProgressBars(TextDisplay):
             self._update(label, 100 * sent / max(size, 1), lambda: description, is_active=True)
 
     def end(self, label: str, *, failed: bool) -> None:
-        """Count a recording as processed; remove its bar, unless it is the only recording."""
+        """Count a recording as processed, and remove its bar unless it is the only recording.
+
+        `failed`: whether the task has failed.
+        """
         self._ended.add(label)
         self._rows.last_segment = ""
         self._failed += failed
@@ -83,7 +86,7 @@ class ProgressBars(TextDisplay):
 
 
 class _Rows(Progress):
-    """A row for each task that is shown and, if there are several tasks, a last row for all."""
+    """The rows of `ProgressBars`: one for each task that is shown and, with several tasks, a last row for all tasks."""
 
     def __init__(self, tasks: int) -> None:
         self._total_tasks = tasks
@@ -101,13 +104,13 @@ class _Rows(Progress):
             self._all = self.add_task(f"all {tasks} files", total=tasks, text=lambda: "0 done", is_active=True)
 
     def count(self, ended: int, failed: int) -> None:
-        """Show how many tasks have ended, and how many of these have failed."""
+        """Show in the last row how many tasks have ended, and how many of the ended tasks have failed."""
         if self._all is not None:
             description = f"{ended - failed} done" + (f", {failed} failed" if failed else "")
             self.update(self._all, completed=ended, text=lambda: description)
 
     def get_renderables(self) -> Iterator[RenderableType]:
-        """Yield the table of all rows that are shown now."""
+        """Yield the table of the rows that fit on the screen, and the last segment below it."""
         rows = [task for task in self.tasks if task.id != self._all]
         if self._total_tasks > MOST_ROWS:
             rows = [task for task in rows if task.fields["is_active"]][:MOST_ROWS]
@@ -118,7 +121,7 @@ class _Rows(Progress):
 
 
 class _DescriptionColumn(ProgressColumn):
-    """Describes the state of a task; its age in the description is current at each drawing."""
+    """The column that describes the state of each task, with the age of the last event at the time of drawing."""
 
     def render(self, task: Task) -> Text:
         description: Callable[[], str] = task.fields["text"]

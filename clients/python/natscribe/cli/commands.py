@@ -77,7 +77,10 @@ def _options(
 
 
 def _of_service(name: str) -> Callable[..., None]:
-    """Return a command of the service's package, or else one that says how to install that package."""
+    """Return the command `name` of the service's package.
+
+    Without the package, return a command that says how to install it.
+    """
     for entry_point in entry_points(group="natscribe.commands", name=name):
         command: Callable[..., None] = entry_point.load()
         return command

@@ -58,14 +58,18 @@ def print_above(text: str, style: str) -> None:
 
 
 def read_settings() -> Settings:
-    """Read each setting from the environment, else from `.env`, else from the file that `natscribe up` writes."""
+    """Return the settings of the client.
+
+    Each setting comes from the environment, else from the file `.env`, else from the file that `natscribe up` writes.
+    """
     return Settings.read(Path(".env"), ENDPOINTS)
 
 
 def open_client(on_upload: UploadCallback | None = None) -> Client:
-    """Make a client that prints when NATS goes away and when NATS is back.
+    """Make a client that prints a line when it loses the connection to NATS, and when the connection is restored.
 
-    If this folder's service is stopped and no NATS URL is set, print which NATS server is used instead.
+    If the service of the current folder is stopped and no setting names a NATS server, print which server the client
+    uses instead. `on_upload`: see `Client`.
     """
     settings = read_settings()
     if DATA.is_dir() and not ENDPOINTS.exists() and "nats_url" not in settings.model_fields_set:
@@ -77,7 +81,10 @@ def open_client(on_upload: UploadCallback | None = None) -> Client:
 def run_and_exit(
     work: Coroutine[None, None, int], *, expected: tuple[type[Exception], ...] = (ClientError,)
 ) -> NoReturn:
-    """Run a command and exit with its code; print an expected error as one sentence, without a traceback."""
+    """Run a command, and exit with the exit code that `work` returns.
+
+    `expected`: errors that are printed as one sentence, without a traceback; the exit code is then 1.
+    """
     try:
         code = asyncio.run(_until_interrupted(work))
     except OptionError as error:
@@ -103,13 +110,16 @@ def run_and_exit(
 
 
 def print_hint(*errors: Exception) -> None:
-    """Print how to list the tasks, if one of these errors is about an unknown task."""
+    """Print how to list the tasks, if one of `errors` is about an unknown task."""
     if any(isinstance(error, RequestFailedError) and error.message.startswith("No task ") for error in errors):
         err.print(f"`{command()} list` shows the tasks that exist.")
 
 
 async def _until_interrupted(work: Coroutine[None, None, int]) -> int:
-    """Return the exit code of the work; after Ctrl-C cancel it repeatedly: nats-py swallows some cancellations."""
+    """Run `work` and return its exit code, or INTERRUPTED after Ctrl-C.
+
+    Ctrl-C cancels `work` repeatedly, because nats-py swallows some cancellations.
+    """
     loop, task = asyncio.get_running_loop(), asyncio.create_task(work)
 
     def cancel() -> None:

@@ -36,7 +36,9 @@ def has_pyav() -> bool:
 
 
 async def from_file(path: Path, speed: float) -> AsyncIterator[bytes]:
-    """Return an iterator over the audio of a file, at `speed` times real time, once its first chunk is decoded.
+    """Wait until the first chunk of a file is decoded, and return an iterator over the decoded audio.
+
+    `speed`: how many seconds of audio the iterator yields per second.
 
     Raises:
         typer.BadParameter: Neither PyAV nor ffmpeg is installed.
@@ -54,10 +56,12 @@ async def from_file(path: Path, speed: float) -> AsyncIterator[bytes]:
 
 
 async def after_first_chunk(chunks: Iterator[bytes], name: str, hint: str) -> AsyncIterator[bytes]:
-    """Wait for the first chunk; return an iterator over all chunks, which a thread reads.
+    """Wait for the first chunk, and return an iterator over all chunks.
+
+    A thread iterates over `chunks`. `name`: what an error message calls the audio. `hint`: what it advises.
 
     Raises:
-        ClientError: The audio cannot be read, or there is none; `hint` says what to do.
+        ClientError: The audio cannot be read, or is empty.
     """
     audio = read_in_thread(chunks)
     first = asyncio.ensure_future(anext(audio, b""))
@@ -68,10 +72,17 @@ async def after_first_chunk(chunks: Iterator[bytes], name: str, hint: str) -> As
 
 
 class PyAVReader:
-    """Decodes a file or URL with PyAV; from the first chunk on, `is_file` is whether the audio has a known length."""
+    """Decodes a file or URL with PyAV.
+
+    `is_file`: whether the audio has a known length; it is valid once the first chunk is decoded.
+    """
 
     def __init__(self, address: str, name: str, options: Mapping[str, str], hint: str) -> None:
-        """`address` and `options` are for ffmpeg's libraries, `name` and `hint` for people."""
+        """Open nothing yet.
+
+        `address`, `options`: what FFmpeg opens, and with which of its options. `name`, `hint`: what messages call the
+        audio, and what they advise if it cannot be read.
+        """
         self.is_file = False
         self._address = address
         self._name = name
@@ -80,7 +91,9 @@ class PyAVReader:
         self._has_audio = False
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield chunks of CHUNK_S; this waits for the network. If the audio breaks off, print a warning and end.
+        """Yield the decoded audio in chunks of CHUNK_S; each step may block while data arrives.
+
+        If the audio breaks off, the generator prints a warning and ends.
 
         Raises:
             ClientError: The audio cannot be read.
@@ -101,7 +114,7 @@ class PyAVReader:
             yield bytes(left)
 
     def _decoded(self) -> Iterator[bytes]:
-        """Yield the samples of each frame; skip damaged frames: a radio may begin with one."""
+        """Yield the samples of each frame, and skip damaged frames: the stream of a radio may begin with one."""
         import av  # noqa: PLC0415
 
         with av.open(self._address, timeout=NETWORK_TIMEOUT_S, options=dict(self._options)) as container:
@@ -146,7 +159,13 @@ def _samples(frame: "AudioFrame") -> bytes:
 
 
 def _by_ffmpeg(path: Path, hint: str) -> Iterator[bytes]:
-    """Yield chunks of CHUNK_S. If the audio breaks off, print a warning and end."""
+    """Decode a file with the program ffmpeg, and yield the audio in chunks of CHUNK_S.
+
+    If the audio breaks off, the generator prints a warning and ends. `hint`: what the error message advises.
+
+    Raises:
+        ClientError: The file cannot be read.
+    """
     samples = ["-map", "0:a:0", "-f", "s16le", "-ac", "1", "-ar", str(AUDIO.sample_rate)]
     restrictions = [word for option, value in _ONE_FILE.items() for word in (f"-{option}", value)]
     command = ["ffmpeg", "-nostdin", "-loglevel", "error", *restrictions, "-i", f"file:{path}", *samples, "-"]

@@ -25,7 +25,10 @@ class ShownText(Enum):
 
 
 class Display:
-    """Shows the events of tasks, each under its label; this base class shows only messages and warnings."""
+    """Shows the events of tasks, each event under the label of its task.
+
+    This base class shows only messages and warnings.
+    """
 
     def __init__(self) -> None:
         self.text = out  # prints text and results: on a terminal they must not cut through the bars
@@ -39,7 +42,7 @@ class Display:
         return
 
     def upload(self, label: str, sent: int, size: int) -> None:
-        """Show how many bytes of a recording are uploaded; may be called in any thread."""
+        """Show that `sent` of `size` bytes of a recording are uploaded; may be called in any thread."""
 
     def task_created(self, label: str, task_id: str) -> None:
         """Show the id of a new task."""
@@ -48,20 +51,20 @@ class Display:
         """Show an event."""
 
     def message(self, text: str) -> None:
-        """Show what the command does now."""
+        """Show `text`, which says what the command is doing."""
         err.print(text)
 
     def update_position(self, label: str, status: TaskStatus) -> None:
         """Show the current queue position of a waiting task."""
 
     def warn(self, label: str, warning: str) -> None:
-        """Print a warning, unless it was printed for another task before."""
+        """Print a warning about a task, unless the same warning was already printed, also for another task."""
         if warning not in self._warnings:
             self._warnings.add(warning)
             print_above(f"{label} {warning}", WARNING)
 
     def end(self, label: str, *, failed: bool) -> None:
-        """Count a recording as processed; `failed`: without success."""
+        """Note that a recording is processed; `failed`: whether its task has failed."""
 
 
 class JsonLines(Display):
@@ -95,19 +98,22 @@ class TextDisplay(Display, ABC):
             self._show_last_segment(segment_line(event.segments[-1]))
 
     def update_position(self, label: str, status: TaskStatus) -> None:
-        """Show the last event of the task with its new position."""
+        """Show the last event of the task again, with the new queue position."""
         if (last := self._last.get(label)) is not None:
             self.show(label, with_position(last, status))
 
     def _show_last_segment(self, line: str) -> None:
-        """Replace the previous segment by this one; do nothing where printed lines cannot be replaced."""
+        """Show `line` in place of the previous segment; do nothing if the display cannot replace printed lines."""
 
     @abstractmethod
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None: ...
 
 
 class PlainLines(TextDisplay):
-    """Prints a line for each change of state, stage, attempt or position, ten percent, or minute of live audio."""
+    """Prints a line when the state, stage, attempt or queue position of a task changes.
+
+    It also prints a line for every ten percent of progress, or for every minute of live audio.
+    """
 
     def task_created(self, label: str, task_id: str) -> None:
         """Print the id of a task."""
@@ -120,7 +126,7 @@ class PlainLines(TextDisplay):
 
 
 def with_position(event: ProgressEvent, status: TaskStatus) -> ProgressEvent:
-    """Return the event with the queue position and the expected start of a newer status."""
+    """Return a copy of the event that has the queue position and the expected start of `status`, which is newer."""
     position = {"queue_position": status.queue_position, "expected_start": status.expected_start}
     return event.model_copy(update=position)
 

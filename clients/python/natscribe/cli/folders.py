@@ -26,11 +26,11 @@ def find_recordings(argument: str, most_bytes: int, *, stored: bool = False) -> 
     """Return the recordings that an argument names, sorted by name.
 
     The argument is a file, a folder with recordings in it or in its subfolders, a pattern of files, or, if `stored` is
-    set, the name of a recording in AUDIO_STORE. In folders and patterns, hidden files are skipped, and so are
-    files without the suffix of a recording, which are listed on standard error.
+    set, the name of a recording in AUDIO_STORE. In folders and patterns, hidden files and files without the suffix of a
+    recording are skipped; the latter are listed on standard error. `most_bytes`: the largest size of a recording.
 
     Raises:
-        typer.BadParameter: The argument is a URL, names no recording, or names a file that cannot be one.
+        typer.BadParameter: The argument is a URL, names no recording, or names a file that cannot be a recording.
     """
     if (url := URL.match(argument)) is not None:
         raise typer.BadParameter(_url_advice(argument, url[1].lower(), stored=stored))
@@ -46,15 +46,18 @@ def find_recordings(argument: str, most_bytes: int, *, stored: bool = False) -> 
 
 
 def local_path(argument: str) -> Path:
-    """Return the path that an argument names; the shell leaves a quoted `~/` as it is, and `~call.wav` is a name."""
+    """Return the path that an argument names.
+
+    A leading `~/` is expanded, because the shell does not expand it in quotes; `~call.wav` stays a file name.
+    """
     return Path(argument).expanduser() if argument.startswith("~/") else Path(argument)
 
 
 def existing_file(argument: str, most_bytes: int) -> Path:
-    """Return the file that an argument names.
+    """Return the path of the file that an argument names.
 
     Raises:
-        typer.BadParameter: There is no such file, it is empty or too large.
+        typer.BadParameter: There is no such file, or the file is empty or larger than `most_bytes`.
     """
     path = local_path(argument)
     if (why := file_problem(path, most_bytes)) is not None:

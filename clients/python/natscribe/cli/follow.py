@@ -21,9 +21,10 @@ async def follow(  # noqa: PLR0913 -- what and where
     tasks: int = 1,
     events: AsyncGenerator[Event] | None = None,
 ) -> bool:
-    """Show a task until it ends; return whether it was completed.
+    """Show a task on the display until the task ends; return whether it was completed.
 
-    `tasks` is how many tasks are followed concurrently. `events` are those of the task; None: the client reads them.
+    `label`: what the display calls the task. `tasks`: how many tasks the command follows concurrently. `events`: the
+    events of the task; None: the function reads them with the client.
     """
     last: ProgressEvent | None = None
     poller = _PositionPoller(client, display, task_id, label, POSITION_EVERY_S * max(1.0, tasks / _FREQUENT_TASKS))

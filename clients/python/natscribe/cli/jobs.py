@@ -29,7 +29,11 @@ class Job:
 
 
 def interruption_notice(jobs: Sequence[Job], output: Output) -> Iterator[str]:
-    """Yield lines: how many recordings are done, which tasks are still running, and how to follow them again."""
+    """Yield lines for the person who has interrupted the command.
+
+    The lines say how many recordings are done, which tasks are still running, and how to follow or cancel these tasks
+    and fetch their results.
+    """
     if len(jobs) > 1:
         yield from _counts(jobs, output)
     running = [job.task_id for job in jobs if job.task_id and not job.is_done and not job.has_failed]

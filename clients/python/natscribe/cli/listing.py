@@ -48,7 +48,10 @@ def list_tasks(
 async def _newest(
     client: Client, owner: int | str | None, state: State | None, limit: int
 ) -> AsyncGenerator[ListedTask, None]:
-    """Yield at most `limit` tasks, the newest first."""
+    """Yield at most `limit` tasks, the newest first.
+
+    `owner`: only the tasks of this user. `state`: only the tasks in this state. None: all.
+    """
     before: str | None = None
     while limit > 0:
         page = await client.tasks(user_id=owner, state=state, limit=min(limit, MOST_LISTED), before=before)
@@ -72,7 +75,10 @@ _COLUMNS = (
 
 
 def _row(task: ListedTask, *, for_people: bool) -> Row:
-    """Make the row of a task; with `for_people` its error stands below, else only the code, in the state."""
+    """Make the row of a task.
+
+    `for_people`: whether the error stands in full below the row; otherwise the column of the state has its code.
+    """
     state, note = str(task.state), ""
     if task.state is State.RUNNING:
         state += f" {progress_text(task.progress, task.lag_seconds)}"

@@ -29,7 +29,10 @@ _END_TIMEOUT_S = 2.0  # an ended task refuses audio; its last event arrives with
 
 @dataclass(frozen=True)
 class AudioSource:
-    """The audio of a live task, and its name for people."""
+    """The source of the audio of a live task.
+
+    `name`: what messages call the source. `path`: the file; None: the source is no file.
+    """
 
     name: str
     format: LiveAudio
@@ -38,10 +41,13 @@ class AudioSource:
 
     @classmethod
     async def open(cls, source: str, stdin_format: dict[str, object], speed: float) -> "AudioSource":
-        """Open the file, URL or standard input that `source` names; `stdin_format` has the fields of `LiveAudio`.
+        """Open the file, URL or standard input that `source` names.
+
+        `stdin_format`: the format of standard input, as the fields of `LiveAudio`. `speed`: how many seconds of a file
+        are sent per second.
 
         Raises:
-            typer.BadParameter: There is no such file, or no library here decodes it.
+            typer.BadParameter: There is no such file, or neither PyAV nor ffmpeg is installed to decode it.
             ClientError: The source cannot be read, or has no audio.
         """
         if source == STANDARD_INPUT:
@@ -71,10 +77,10 @@ class LiveSession:
     sent_bytes: int = 0
 
     async def run(self) -> int:
-        """Send the audio, show its text, and write the result; return the exit code.
+        """Send the audio, show its text, and write the result; return the exit code: 0 if the task was completed.
 
         Raises:
-            ClientError: There was no audio, it could not be sent, or the task cannot continue.
+            ClientError: The source has no audio, the audio could not be sent, or the task cannot continue.
         """
         async with open_client() as client, self.start(client) as live:
             err.print(f"{self.source.name} is task {live.task_id}")
@@ -92,7 +98,7 @@ class LiveSession:
         return 0 if is_completed else 1
 
     async def _follow(self, client: Client, live: Live, display: Display) -> bool:
-        """Send the audio and show events until the task has ended; return whether it was completed."""
+        """Send the audio and show events until the task has ended; return whether the task was completed."""
         sending = asyncio.create_task(self._send(live))
         following = asyncio.create_task(follow(client, display, live.task_id, self.source.name, events=live.events()))
         _end_audio_first(sending)
@@ -129,7 +135,7 @@ class LiveSession:
             raise error
 
     def _write(self, result: TranscriptionResult, task_id: str, display: Display) -> None:
-        """Write the result, unless it would only repeat the text that was shown."""
+        """Write the result into a file, or print it unless the same text was already shown."""
         path, name = self.source.path, self.source.path.stem if self.source.path else task_id
         if self.output.folder is not None:
             err.print(f"wrote {self.output.write(name, result, path)}")
@@ -142,7 +148,7 @@ class LiveSession:
 
 
 async def _cancel(client: Client, task_id: str) -> None:
-    """Cancel the task, or say how to do it later if NATS does not reply soon."""
+    """Cancel the task; if NATS does not reply within _CANCEL_TIMEOUT_S, print how to cancel the task later."""
     cancelling = asyncio.ensure_future(client.cancel(task_id))
     try:
         await asyncio.wait([cancelling], timeout=_CANCEL_TIMEOUT_S)
@@ -156,7 +162,7 @@ async def _cancel(client: Client, task_id: str) -> None:
 
 
 def _end_audio_first(sending: "asyncio.Task[None]") -> None:
-    """Let the first Ctrl-C end the audio, and the next one cancel the command."""
+    """Have the first Ctrl-C cancel `sending`, which ends the audio, and the next Ctrl-C cancel the command."""
     loop, work = asyncio.get_running_loop(), asyncio.current_task()
 
     def interrupted() -> None:

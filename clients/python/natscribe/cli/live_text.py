@@ -53,7 +53,7 @@ class LiveLines(Display):
 
 
 class LiveScreen(LiveLines):
-    """Prints segments above a region that is redrawn: partial results, and what the task does."""
+    """Prints segments above a region that is redrawn, which shows the partial results and the state of the task."""
 
     def __init__(self, *, prints_text: bool) -> None:
         super().__init__(prints_text=prints_text)
@@ -71,7 +71,7 @@ class LiveScreen(LiveLines):
         self._region.stop()
 
     def message(self, text: str) -> None:
-        """Show what the command does now, in the last line."""
+        """Show `text`, which says what the command is doing, in the last line."""
         self._message = text
         self._region.refresh()
 
@@ -86,7 +86,10 @@ class LiveScreen(LiveLines):
         return Group(*map(_line, partials), last)
 
     def _state(self) -> str:
-        """Return the end of a sentence: the state or lag of the task; empty without an event and after its end."""
+        """Return the state or the lag of the task, as the end of a sentence.
+
+        It is empty before the first event and after the end of the task.
+        """
         event = self._last
         if event is None or event.state.ended:
             return ""
@@ -112,7 +115,7 @@ class LiveScreen(LiveLines):
 
 
 def _line(partial: Partial) -> Text:
-    """Write a partial result: its stable words in the colour of the terminal, the others in grey."""
+    """Format a partial result: its stable words in the colour of the terminal, the other words in grey."""
     stable, others = printable(partial.stable), printable(partial.text.removeprefix(partial.stable))
     text = Text.assemble(f"[{clock(partial.start)}] {stable}", (others, GREY), overflow="fold")
     text.no_wrap = False  # the console cuts lines otherwise, and the last words are the newest
@@ -120,7 +123,10 @@ def _line(partial: Partial) -> Text:
 
 
 def choose_live_display(*, as_json: bool, prints_text: bool) -> Display:
-    """Choose how a live task is shown."""
+    """Choose the display of a live task.
+
+    `as_json`: whether it prints events as JSON. `prints_text`: whether it prints segments as they are transcribed.
+    """
     if as_json:
         return JsonLines()
     is_screen = err.is_terminal and not err.is_dumb_terminal

@@ -14,7 +14,7 @@ _LONGEST_NAME_BYTES = 200  # an `audio_file_id` may be longer than the name of a
 
 
 def unique_labels(recordings: list[Path | str]) -> list[str]:
-    """Make a label for each recording: its file name if no other recording has the same, else its path."""
+    """Make a unique label for each recording: its file name if no other recording has the same name, else its path."""
     names = [Path(recording).name for recording in recordings]
     uses = Counter(map(_key, names))
     return _numbered(
@@ -23,17 +23,18 @@ def unique_labels(recordings: list[Path | str]) -> list[str]:
 
 
 def unique_file_names(labels: list[str]) -> list[str]:
-    """Make a unique file name for each label, without folders."""
+    """Make a unique file name from each label; the folders of a path become part of the name."""
     return _numbered(
         "-".join("up" if part == ".." else part for part in Path(label).parts).lstrip("/-.") for label in labels
     )
 
 
 def result_file_names(recordings: Sequence[str], folder: Path | None) -> list[str]:
-    """Make the names of the result files, without the suffix of their format, from unique names of recordings.
+    """Make the names of the result files, without the suffix of the result format, from unique names of recordings.
 
-    The name is that of the recording without its suffix, where players look for subtitles. The suffix stays if two
-    recordings would have the same file, or if a file in the folder has it.
+    A result has the name of its recording without the suffix, because players look for subtitles under this name. The
+    suffix stays if two recordings would otherwise have the same result file, or if `folder` has a file whose name
+    starts with the name and suffix of the recording.
     """
     with_suffix = set(recordings) & _prefixes(folder)
     while True:
@@ -46,14 +47,17 @@ def result_file_names(recordings: Sequence[str], folder: Path | None) -> list[st
 
 
 def recording_name(audio_file_id: str, task_id: str) -> str:
-    """Return the name of a recording if it can be the name of a file, else the task id."""
+    """Return the name of a recording from its `audio_file_id`; if it cannot be a file name, return the task id."""
     recording = Path(audio_file_id).name.removeprefix(f"{task_id}-")  # the id of an upload starts with its task's
     (name,) = unique_file_names([recording])
     return name if name and len(name.encode()) <= _LONGEST_NAME_BYTES else task_id
 
 
 def unique_task_names(recordings: Mapping[str, str]) -> list[str]:
-    """Make a unique name for each task: that of its recording, or the task id if an earlier task has that name."""
+    """Make a unique name for each task: the name of its recording, or the task id if an earlier task has that name.
+
+    `recordings`: the name of the recording by task id.
+    """
     names: list[str] = []
     for task_id, recording in recordings.items():
         is_taken = _key(recording) in map(_key, names)
@@ -68,7 +72,10 @@ def _prefixes(folder: Path | None) -> set[str]:
 
 
 def _numbered(names: Iterable[str]) -> list[str]:
-    """Add a number to each repeated name: the same file may be submitted twice."""
+    """Return the names, with a number added to each name that an earlier name equals.
+
+    Names repeat, for example, if the same file is submitted twice.
+    """
     unique: dict[str, str] = {}
     for name in names:
         candidates = chain([name], (f"{name} ({number})" for number in count(2)))
@@ -78,5 +85,5 @@ def _numbered(names: Iterable[str]) -> list[str]:
 
 
 def _key(name: str) -> str:
-    """Return a key that is equal for names that some file systems take for one file, such as `a.txt` and `A.txt`."""
+    """Return a key that is equal for two names if some file systems take them for one file, as `a.txt` and `A.txt`."""
     return unicodedata.normalize("NFC", name.casefold())

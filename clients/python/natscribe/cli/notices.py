@@ -13,7 +13,7 @@ MAX_LISTED_INTERVALS = 12  # two lines of a terminal
 
 @dataclass(frozen=True)
 class RequestedOptions:
-    """Options that a recording may not satisfy: a number of speakers, and separate channels."""
+    """The options of a task that its recording may not satisfy: bounds of the speakers, and separate channels."""
 
     min_speakers: int | None = None
     max_speakers: int | None = None
@@ -21,7 +21,11 @@ class RequestedOptions:
 
 
 def notices(label: str, result: Result, requested: RequestedOptions = RequestedOptions()) -> Iterator[str]:
-    """Yield a sentence for each warning: options that could not be satisfied, steps that failed, gaps in the text."""
+    """Yield a sentence for each warning about a result.
+
+    Warnings are about options that could not be satisfied, steps that failed, and gaps in the text. `label`: what the
+    sentences call the recording.
+    """
     count, least, most = result.speakers, requested.min_speakers, requested.max_speakers
     if count is not None and least is not None and count < least:
         yield f"{label}: {count} speakers detected, {least} or more requested: no more can be distinguished."
