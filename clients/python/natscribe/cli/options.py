@@ -53,7 +53,7 @@ Translate = Annotated[
 
 
 def format_option(formats: Iterable[ResultFormat], help_text: str) -> OptionInfo:
-    """Make the option `--format`, whose values are `turns` and these formats."""
+    """Make the option `--format`, whose values are `turns` and the values of `formats`."""
     choices = [TURNS, *(result_format.value for result_format in formats)]
 
     def parse(value: str) -> str:
@@ -113,7 +113,11 @@ def check_speakers(  # noqa: PLR0913 -- the options of several commands
     diarize: bool,
     identify: bool,
 ) -> None:
-    """Raise typer.BadParameter if --diarize is missing and another option needs it."""
+    """Check that --diarize is given if another option needs it.
+
+    Raises:
+        typer.BadParameter: --diarize is missing.
+    """
     if diarize:
         return
     if identify:
@@ -130,10 +134,10 @@ def check_speakers(  # noqa: PLR0913 -- the options of several commands
 def subtitle_limits(
     formats: Sequence[str] | None, chars: int | None, lines: int | None, seconds: float | None
 ) -> SubtitleLimits:
-    """Make the limits of subtitles from their options.
+    """Make the limits of subtitles from the options for characters per line, lines, and seconds per cue.
 
     Raises:
-        typer.BadParameter: A limit is out of range, or no format is one of subtitles.
+        typer.BadParameter: A limit is out of range, or a limit is given but `formats` has no format of subtitles.
     """
     options = {"max_line_chars": chars, "max_lines": lines, "max_cue_seconds": seconds}
     limits = {name: value for name, value in options.items() if value is not None}

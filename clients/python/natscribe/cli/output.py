@@ -32,7 +32,11 @@ class NotWrittenError(Exception):
 
 @dataclass(frozen=True)
 class Output:
-    """Where results go, and their formats; (): speakers' turns on a terminal, else text, or rttm for a diarization."""
+    """Where and in which formats the command writes results.
+
+    `formats`: (): one format that depends on the result and on the terminal: `turns`, `txt` or, for a diarization,
+    `rttm`. `folder`: where to write files; None: print to standard output.
+    """
 
     formats: tuple[str, ...] = ()
     folder: Path | None = None
@@ -82,10 +86,10 @@ class Output:
             console.print(content.rstrip("\n"))
 
     def check_holds(self, results: int) -> None:
-        """Check that this number of results can be concatenated on standard output.
+        """Check that `results`, the number of results, can be written to the output.
 
         Raises:
-            typer.BadParameter: This format allows one result only.
+            typer.BadParameter: Standard output can have only one result in this format.
         """
         if self.folder is None and results > 1 and self.formats and self.formats[0] not in _CONCATENABLE:
             message = f"several results cannot be one {self.formats[0]}: add --output-dir FOLDER for a file each"
@@ -111,10 +115,12 @@ def make_output(
     as_json: bool = False,
     wait: bool = True,
 ) -> Output:
-    """Make the output from the options, and create its folder; without `wait` there is no result to write.
+    """Make the output from the options of a command, and create `folder`.
+
+    `as_json`: whether --json is given. `wait`: whether the command waits for results; if not, it has none to write.
 
     Raises:
-        typer.BadParameter: The options do not go together, or the folder cannot be written to.
+        typer.BadParameter: The options contradict each other, or the folder cannot be written to.
     """
     chosen = tuple(dict.fromkeys(formats or ()))
     if not wait and (chosen or folder is not None):
@@ -162,12 +168,12 @@ def _create(folder: Path) -> None:
 
 
 def _link(recording: Path, folder: Path) -> str:
-    """Return the relative address of a recording, for a page in a folder."""
+    """Return the relative URL of a recording for a page that is stored in `folder`."""
     return quote(os.fsencode(os.path.relpath(recording, folder)))
 
 
 def _write_atomically(file: Path, content: bytes) -> bool:
-    """Write a file, and return whether it replaces an older file."""
+    """Write a file atomically, and return whether an older file was replaced."""
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         part.write_bytes(content)

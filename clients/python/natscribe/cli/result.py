@@ -58,7 +58,11 @@ def result(  # noqa: PLR0913 -- the options of the command
 
 
 def _check_audio(audio: Path | None, task_ids: list[str], formats: list[str] | None) -> None:
-    """Check that --audio names an existing file, and that there is one page to play it."""
+    """Check that --audio names an existing file, and that the command writes exactly one page, which plays the file.
+
+    Raises:
+        typer.BadParameter: The file does not exist, there are several tasks, or `html` is not among the formats.
+    """
     if audio is None:
         return
     if ResultFormat.HTML not in (formats or ()):
@@ -89,7 +93,11 @@ async def _fetch_results(task_ids: list[str], output: Output, audio: Path | None
 
 
 async def _result(client: Client, task_id: str) -> Result:
-    """Return the result of a task; the error for a task without a result says what to type next."""
+    """Return the result of a task.
+
+    Raises:
+        RequestFailedError: The task has no result; the message says which command comes next.
+    """
     try:
         return await client.get_task_result(task_id)
     except RequestFailedError as error:
@@ -104,7 +112,7 @@ async def _result(client: Client, task_id: str) -> Result:
 
 
 async def _file_names(client: Client, task_ids: list[str], output: Output) -> dict[str, str]:
-    """Return the name of the file of each task, without its suffix."""
+    """Return the name of the result file of each task, without the suffix, by task id."""
     recordings = {task_id: task_id for task_id in task_ids}
     for task_id in recordings:
         with suppress(RequestFailedError):  # fetching the result raises it again, and prints it

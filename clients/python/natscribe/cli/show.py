@@ -6,7 +6,10 @@ from natscribe.cli.display import Display, JsonLines, PlainLines, ShownText
 
 
 def choose_display(*, as_json: bool, shown: ShownText = ShownText.NONE, tasks: int = 1) -> Display:
-    """Choose the display for a number of tasks; `shown` is how much text it shows while a task runs."""
+    """Choose the display of a command that follows `tasks` tasks.
+
+    `as_json`: whether it prints events as JSON. `shown`: how much text it shows while a task runs.
+    """
     if as_json:
         return JsonLines()
     if err.is_terminal and not err.is_dumb_terminal:

@@ -21,7 +21,7 @@ _TASK_ERRORS = {ErrorCode.INVALID_MESSAGE, ErrorCode.AUDIO_UNREADABLE}  # a repl
 
 
 def summary(status: TaskStatus) -> str:
-    """Describe a status in one line."""
+    """Describe the status of a task in one line."""
     stage = f", {status.stage}" if status.stage else ""
     position = f", position {status.queue_position} in the queue" if status.queue_position else ""
     why = f": {status.error.message} ({status.error.code})" if status.error else ""
@@ -30,7 +30,10 @@ def summary(status: TaskStatus) -> str:
 
 
 def details(status: TaskStatus, result: Result | None) -> list[tuple[str, str]]:
-    """Describe a task as topics and texts; `result` is None if none can be read."""
+    """Describe a task as pairs of a topic and a text, such as `created` and its time.
+
+    `result`: the result of the task; None: it has none, or the result cannot be read.
+    """
     topics = (*_input(status, result), *_times(status), *_execution(status))
     return [(topic, text) for topic, text in topics if text]
 
@@ -83,7 +86,7 @@ def _languages(result: TranscriptionResult) -> str:
 
 
 def _options(task: Task) -> Iterator[str]:
-    """Yield the options that differ from their defaults."""
+    """Yield the name, and unless it is True the value, of each option that differs from its default."""
     for name, field in type(task).model_fields.items():
         value = getattr(task, name)
         if name not in _NO_OPTIONS and value != field.default:
@@ -91,7 +94,7 @@ def _options(task: Task) -> Iterator[str]:
 
 
 def next_step(status: TaskStatus) -> str:
-    """Return the commands that follow from the state of a task."""
+    """Return the commands that a person may want to run next, as the state of the task suggests."""
     here, task_id, task = command(), status.task_id, status.task
     if not status.state.ended:
         can_resume = isinstance(task, LiveTask) and task.audio.codec is not Codec.OPUS

@@ -33,7 +33,9 @@ class Submission:
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS))
 
     async def run(self, tasks: list[tuple[Path | str, CreateTask]]) -> int:
-        """Submit all recordings concurrently, each with the function that creates its task.
+        """Submit all recordings concurrently, and follow their tasks if `wait` is set.
+
+        `tasks`: each recording, with the function that creates its task.
 
         Returns:
             The exit code: 1 if a task failed, else 0.
@@ -58,7 +60,10 @@ class Submission:
         return int(bool(failed))
 
     def _shown_text(self, jobs: list[Job]) -> ShownText:
-        """Return how much text stays on the terminal while a task runs: none that the printed result will repeat."""
+        """Return how much text the display shows while a task runs.
+
+        Text that the printed result will repeat does not stay on the terminal.
+        """
         if len(jobs) > 1 or not out.is_terminal:
             return ShownText.NONE
         if self.output.folder:
@@ -98,8 +103,8 @@ class Submission:
     def _print_in_order(self, display: Display, jobs: list[Job], *, skip_missing: bool = False) -> None:
         """Print the results that have arrived, in the order of their recordings.
 
-        Unless `skip_missing` is set, no result is printed before those of all earlier recordings are printed or have
-        failed.
+        A result waits until the results of all earlier recordings are printed, except of recordings that have failed.
+        `skip_missing`: whether to print it without waiting.
         """
         for job in jobs:
             self._write(display, job, heading=len(jobs) > 1)
@@ -107,7 +112,10 @@ class Submission:
                 return
 
     def _write(self, display: Display, job: Job, *, heading: bool) -> None:
-        """Print or write the result of a job, if the result has arrived and is not written yet."""
+        """Print the result of a job or write it to a file, if the result has arrived and is not written yet.
+
+        `heading`: whether to print the label above the result.
+        """
         result, job.unwritten = job.unwritten, None
         if result is None:
             return

@@ -145,7 +145,11 @@ def diarize(  # noqa: PLR0913 -- the task's fields
 
 
 def _with_languages(keywords: TranscribeKeywords, files: list[str], languages: list[str]) -> list[TranscribeKeywords]:
-    """Return the options of each FILE, validated before anything is uploaded."""
+    """Return the transcription options of each FILE: `keywords` with the language of the FILE.
+
+    Raises:
+        typer.BadParameter: An option is invalid, or the number of languages does not fit the number of FILEs.
+    """
     try:
         codes = [language and language_code(language) for language in _language_of_each(files, languages)]
         task_options: list[TranscribeKeywords] = [{**keywords, "language": code} for code in codes]
@@ -159,7 +163,11 @@ def _with_languages(keywords: TranscribeKeywords, files: list[str], languages: l
 
 
 def _language_of_each(files: list[str], languages: list[str]) -> Sequence[str | None]:
-    """Return the language of each FILE, None where the service is to detect the language."""
+    """Return the language of each FILE; None: the service detects the language.
+
+    Raises:
+        typer.BadParameter: There are several languages, but not one for each FILE.
+    """
     if len(languages) == len(files):
         return languages
     if len(languages) > 1:
@@ -172,9 +180,12 @@ def _language_of_each(files: list[str], languages: list[str]) -> Sequence[str | 
 def _tasks(
     files: list[str], creates: Sequence[CreateTask], task_id: str | None, *, stored: bool
 ) -> list[tuple[Path | str, CreateTask]]:
-    """Return each recording once, with the function that creates its task; check all before anything is uploaded.
+    """Return each recording that `files` name, once, with the function that creates its task.
 
-    `creates` has the function for each of `files`.
+    `creates`: for each of `files`, the function that creates a task.
+
+    Raises:
+        typer.BadParameter: One of `files` names no recording, or `task_id` is given for several recordings.
     """
     tasks: dict[Path | str, tuple[Path | str, CreateTask]] = {}
     problems: list[str] = []

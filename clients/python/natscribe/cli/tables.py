@@ -27,14 +27,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table, and a sentence about it."""
+    """A row of a table, and a sentence that is printed below the row."""
 
     cells: Sequence[str]
     note: str = ""
 
 
 def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]) -> None:
-    """Print rows. The last column, which people copy, is never cut."""
+    """Print a table. The texts in the last column, which people copy, are never cut."""
     if not console.is_terminal:
         for row in rows:
             console.print(_line(columns, row))
@@ -70,7 +70,10 @@ def topic_table(topics: Iterable[tuple[str, str]]) -> Table:
 
 
 def _widths(columns: Sequence[Column], lines: Sequence[Sequence[str]], room: int) -> dict[int, int]:
-    """Return the width of each column that is shown, by index: without optional columns that do not fit."""
+    """Return the width of each column that is shown, by the index of the column.
+
+    Optional columns that do not fit into `room` characters are not shown.
+    """
     widths = dict(enumerate(max(map(cell_len, cells)) for cells in zip(*lines, strict=True)))
     for index, column in enumerate(columns):
         if column.optional and sum(widths.values()) + len(GAP) * (len(widths) - 1) > room:

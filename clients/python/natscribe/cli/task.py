@@ -114,7 +114,10 @@ async def _delete_tasks(task_ids: list[str]) -> int:
 
 
 async def for_each_task(task_ids: list[str], act: Callable[[str], Awaitable[None]]) -> int:
-    """Call `act` for each task, even after it failed for another task; return the exit code."""
+    """Call `act` with each task id; return the exit code: 1 if a call has failed, else 0.
+
+    If a call fails, the error is printed, and the calls for the other tasks follow.
+    """
     failed: list[Exception] = []
     for task_id in dict.fromkeys(task_ids):
         try:
@@ -127,7 +130,14 @@ async def for_each_task(task_ids: list[str], act: Callable[[str], Awaitable[None
 
 
 async def _check_exists(client: Client, task_id: str) -> None:
-    """Check that a task exists: `follow` would wait for an unknown task. Without a worker, check for its events."""
+    """Check that a task exists, because `follow` would wait for an unknown task.
+
+    Without a worker, a task exists if the progress stream has events of the task.
+
+    Raises:
+        RequestFailedError: There is no such task.
+        UnreachableError: No worker replies, and the progress stream has no events of the task.
+    """
     try:
         await client.get_task_progress(task_id)
     except UnreachableError:

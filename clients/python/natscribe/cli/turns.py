@@ -11,7 +11,7 @@ SPEAKER_COLOURS = ("color(27)", "color(162)", "color(28)", "color(130)")
 
 
 def turns_text(result: Result) -> str:
-    """Format a line for each turn, or for each segment if there are no speakers."""
+    """Format a line for each turn of the result, or for each segment if the result has no speakers."""
     lines = ["  ".join(filter(None, (f"{time:>7}", speaker, text))) for time, speaker, text in turns(result)]
     return "".join(f"{line}\n" for line in lines)
 

@@ -18,7 +18,9 @@ AUTHORITIES = (  # of Debian, Fedora and macOS, for a Python without default aut
 
 
 async def from_url(url: str, speed: float) -> AsyncIterator[bytes]:
-    """Return an iterator over the audio of a URL, once its first chunk has arrived; it paces files at `speed`.
+    """Wait until the first chunk of a URL has arrived, and return an iterator over the decoded audio.
+
+    `speed`: how many seconds of a file the iterator yields per second; it yields a stream as the stream arrives.
 
     Raises:
         typer.BadParameter: PyAV is not installed; the message says how to send the audio without it.
@@ -36,7 +38,7 @@ async def from_url(url: str, speed: float) -> AsyncIterator[bytes]:
 
 
 def _options() -> dict[str, str]:
-    """Return ffmpeg's options: verify certificates by the system's authorities, which it does not by default."""
+    """Return the options of FFmpeg: it verifies certificates by the system's authorities, as it does not by default."""
     authorities = ssl.get_default_verify_paths().cafile or next(filter(os.path.isfile, AUTHORITIES), None)
     return {
         "rtsp_transport": "tcp",  # with UDP a lost packet is lost audio

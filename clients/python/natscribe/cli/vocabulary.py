@@ -13,7 +13,9 @@ _MOST_CHARACTERS = 1_000_000  # a longer file is refused: it is no list of terms
 
 
 def read_vocabulary(file: Path | None) -> tuple[str, ...]:
-    """Read the terms of a file, () without a file; skip blank lines and lines that start with #.
+    """Return the terms in a file, one per line; `file` None: ().
+
+    Blank lines and lines that start with # are skipped.
 
     Raises:
         typer.BadParameter: The file cannot be read, or a line is no valid term of `TranscribeOptions`.

@@ -57,7 +57,7 @@ def enroll(  # noqa: PLR0913 -- the request's fields
 ) -> None:
     """Enrol a voice.
 
-    It is that of the only person in FILE, or of a speaker in a task, with at least 15 s of speech.
+    The voice is that of the only person in FILE, or of a speaker in a task, with at least 15 s of speech.
     """
     if (recording is None) == (task_id is None):
         message = "give either FILE or --task-id"
@@ -103,10 +103,10 @@ async def _diarize(client: Client, recording: Path, owner: int | str) -> str:
 
 
 async def _voice_id(client: Client, id_or_name: str, owner: int | str) -> str:
-    """Return the id of the only voice that has this id or name.
+    """Return the id of the only voice of a user that has the id or the name `id_or_name`.
 
     Raises:
-        ClientError: No voice is called so, or several are.
+        ClientError: The user has no such voice, or several voices with this name.
     """
     ids = [voice.voice async for voice in client.voices(owner) if id_or_name in {voice.voice, voice.name}]
     if len(ids) != 1:
@@ -117,7 +117,7 @@ async def _voice_id(client: Client, id_or_name: str, owner: int | str) -> str:
 
 
 async def _refuse_similar(client: Client, refusal: RequestFailedError, owner: int | str) -> None:
-    """Raise a ClientError that names options, if an enrolment failed because an enrolled voice sounds alike."""
+    """Raise an error that names the options, if an enrolment failed because an enrolled voice sounds alike."""
     async for voice in client.voices(owner):
         if voice.voice in refusal.message:
             message = (

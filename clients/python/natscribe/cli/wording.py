@@ -49,29 +49,35 @@ def seconds_until(moment: datetime | None) -> float:
 
 
 def countdown(start: datetime | None) -> str:
-    """Format the time until a moment: `in 2:00`; empty if it is unknown or past."""
+    """Format the time until a moment, as in `in 2:00`; empty if the moment is unknown or past."""
     seconds = seconds_until(start)
     return f"in {clock(seconds)}" if seconds >= 1 else ""
 
 
 def starts_in(expected_start: datetime | None) -> str:
-    """Return the end of a sentence: when a task is expected to start; empty if unknown or at once."""
+    """Return the end of a sentence that says when a task is expected to start; empty: unknown, or immediately."""
     seconds = seconds_until(expected_start)
     return f", starts in about {clock(seconds)}" if seconds >= 1 else ""
 
 
 def lag_text(lag_seconds: float) -> str:
-    """Return the end of a sentence: the lag of a live task; empty below TOLD_BEHIND_S."""
+    """Return the end of a sentence that says how far a live task lags; empty if the lag is small."""
     return f", {clock(lag_seconds)} behind" if lag_seconds >= LEAST_SHOWN_LAG_S else ""
 
 
 def progress_text(progress: int, lag_seconds: float | None) -> str:
-    """Format the progress of a task: in percent, or as live with its lag."""
+    """Format the progress of a task: in percent, or the lag of a live task.
+
+    `lag_seconds`: the lag of a live task; None: the task is not live.
+    """
     return f"{progress} %" if lag_seconds is None else f"live{lag_text(lag_seconds)}"
 
 
 def describe(event: ProgressEvent, *, age: float = 0.0, reason: bool = True) -> str:
-    """Describe an event that is `age` seconds old in a few words; without `reason`, omit its error."""
+    """Describe an event in a few words.
+
+    `age`: how many seconds ago the event arrived. `reason`: whether to include the error of the event.
+    """
     why = f": {event.error.message} ({event.error.code})" if event.error and reason else ""
     if event.state is State.RUNNING:
         return _running(event, age)

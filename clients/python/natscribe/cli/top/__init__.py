@@ -51,7 +51,10 @@ async def _run() -> int:
 
 
 async def _watch(client: Client, dashboard: Dashboard, address: str) -> None:
-    """Connect, and show the dashboard; end at the key q, also while connecting, and when the terminal is gone."""
+    """Connect to NATS, and show the dashboard until the key q is pressed or the terminal is closed.
+
+    The key q also ends the wait for a connection. `address`: the address of NATS, for the heading.
+    """
     quit_pressed = asyncio.Event()
 
     def pressed(text: str) -> None:
@@ -74,7 +77,10 @@ async def _watch(client: Client, dashboard: Dashboard, address: str) -> None:
 
 
 async def read_once(client: Client, dashboard: Dashboard) -> None:
-    """Fill the dashboard with the service's replies, and with the events of COLLECT_EVENTS_S seconds."""
+    """Fill the dashboard with the queues and tasks that the service reports, and with events.
+
+    The events are those that arrive within COLLECT_EVENTS_S.
+    """
     following = asyncio.create_task(_follow_events(client, dashboard))
     try:
         await asyncio.gather(
@@ -88,7 +94,7 @@ async def read_once(client: Client, dashboard: Dashboard) -> None:
 
 
 async def _until_first(*works: Awaitable[object]) -> None:
-    """Run all works concurrently; cancel the others when the first work ends or fails."""
+    """Run `works` concurrently until the first of them ends or fails, and cancel the others."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -102,7 +108,10 @@ async def _until_first(*works: Awaitable[object]) -> None:
 
 
 async def _follow_events(client: Client, dashboard: Dashboard) -> None:
-    """Apply the events of all tasks; if the user may not receive them, note the problem and wait."""
+    """Apply the events of all tasks to the dashboard.
+
+    If the user may not receive the events, store this as a problem of the dashboard, and wait until cancelled.
+    """
     try:
         async with aclosing(client.follow_all()) as events:
             async for event in events:
@@ -113,7 +122,10 @@ async def _follow_events(client: Client, dashboard: Dashboard) -> None:
 
 
 async def _every(seconds: float, dashboard: Dashboard, name: str, request: Callable[[], Awaitable[None]]) -> None:
-    """Send a request every `seconds`; wait for ever if the user may not send it."""
+    """Send a request every `seconds`; if the user may not send it, wait until cancelled.
+
+    `name`: under which name an error is stored as a problem of the dashboard.
+    """
     while True:
         if not await _update(dashboard, name, request):
             await asyncio.Event().wait()
@@ -121,9 +133,9 @@ async def _every(seconds: float, dashboard: Dashboard, name: str, request: Calla
 
 
 async def _update(dashboard: Dashboard, name: str, request: Callable[[], Awaitable[None]]) -> bool:
-    """Send a request, and note its error as a problem or remove an earlier one.
+    """Send a request; return False if the user may not send it.
 
-    Return False if the user may not send it.
+    If the request fails, its error becomes the problem `name` of the dashboard; otherwise this problem is removed.
     """
     try:
         await request()

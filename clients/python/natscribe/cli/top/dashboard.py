@@ -31,12 +31,12 @@ class Running:
 
     @property
     def worker(self) -> str:
-        """The name of its worker."""
+        """The name of the worker that runs the task; empty: unknown."""
         return printable(self.latest.worker or "")
 
     @property
     def duration_s(self) -> float | None:
-        """The duration of its recording, or of its live audio up to now."""
+        """The duration of the recording, or of the live audio so far, in seconds; None: unknown."""
         if isinstance(self.latest, ProgressEvent) and self.latest.lag_seconds is not None:
             return (self.latest.processed_seconds or 0) + self.latest.lag_seconds
         return self.latest.duration_seconds
@@ -44,7 +44,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Failure:
-    """A task whose attempt has failed; `final` if it was the last attempt."""
+    """A failed attempt of a task; `final`: whether it was the last attempt."""
 
     task_id: str
     time: datetime
@@ -54,7 +54,7 @@ class Failure:
 
 @dataclass
 class Dashboard:
-    """What `natscribe top` shows; `apply` and `reconcile` update it."""
+    """The state of the service that `natscribe top` shows; `apply` and `reconcile` update the state."""
 
     running: dict[str, Running] = field(default_factory=dict)
     failures: deque[Failure] = field(default_factory=lambda: deque(maxlen=MOST_FAILURES))
@@ -78,9 +78,11 @@ class Dashboard:
             self.failures.appendleft(Failure(event.task_id, event.time, _reason(event.error), final=final))
 
     def reconcile(self, page: TaskPage, requested_at: float, now: float) -> None:
-        """Compare with the service's list of running tasks: add tasks without an event so far, remove ended tasks.
+        """Compare the running tasks with `page`, the service's list of running tasks.
 
-        An event may be lost, so a task has ended if the list lacks it and its last event is old.
+        Listed tasks of which no event has arrived yet are added. A task that the list lacks and whose last event is old
+        is removed: it has ended, and its last event was lost. `requested_at`, `now`: when the list was requested and
+        received, in monotonic seconds.
         """
         self.changed = True
         listed = {task.task_id: task for task in page.tasks if task.state is State.RUNNING}
@@ -95,7 +97,7 @@ class Dashboard:
                 del self.running[task_id]
 
     def add_failed(self, page: TaskPage) -> None:
-        """Add tasks that had failed before the dashboard received its first event."""
+        """Add the failed tasks of `page`: they may have failed before the dashboard received its first event."""
         known = {failure.task_id for failure in self.failures}
         for task in page.tasks:
             if task.task_id not in known and task.error is not None and len(self.failures) < MOST_FAILURES:

@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def keys(pressed: Callable[[str], None]) -> Iterator[None]:
-    """Call `pressed` with each key until the block ends; do nothing if standard input is no terminal.
+    """Call `pressed` with each key that is pressed until the block ends; do nothing without a terminal as input.
 
-    Keys pressed before the block are read, too. If the terminal is gone, `pressed` is called once, with `""`.
+    Keys that were pressed before the block count, too. If the terminal is closed, `pressed` is called once, with `""`.
     """
     if not sys.stdin.isatty():
         yield

@@ -23,7 +23,10 @@ _FEWEST_ROWS = 3  # of the running tasks, and of the failures if there are as ma
 
 
 def render(dashboard: Dashboard, address: str, *, width: int, height: int, now: float) -> RenderableType:
-    """Render the dashboard in `height` lines; `address` is that of NATS, `now` is in monotonic seconds."""
+    """Render the dashboard in `width` columns and `height` lines.
+
+    `address`: the address of NATS, for the heading. `now`: the time in monotonic seconds.
+    """
     problems = [Text(printable(sentence), style=WARNING) for sentence in dict.fromkeys(dashboard.problems.values())]
     head = [_headline(dashboard, address), *map(_one_line, problems)]
     queues = used_queues(dashboard)
@@ -67,7 +70,7 @@ def _table(*columns: str, expand: bool = True) -> Table:
 
 
 def used_queues(dashboard: Dashboard) -> list[QueueStatus]:
-    """Return the task queues that have tasks, or else the first one."""
+    """Return the task queues that have tasks; if all are empty, return the first queue."""
     overview = dashboard.queue
     if overview is None:
         return []
@@ -82,14 +85,18 @@ def _queue_table(queues: list[QueueStatus]) -> Table:
 
 
 def queue_cells(queue: QueueStatus) -> list[str]:
-    """Return the priority and lane of a queue, its counts of tasks, the age of the oldest, the start of the last."""
+    """Return the texts of a queue's row in the table.
+
+    They are the priority and lane of the queue, its counts of tasks, the age of its oldest task, and the expected start
+    of its last task.
+    """
     oldest = clock(max(-seconds_until(queue.oldest), 0)) if queue.oldest else ""
     last = countdown(queue.newest_start)
     return [queue.priority, queue.queue, str(queue.waiting), str(queue.running), oldest, last]
 
 
 def _running_tasks(dashboard: Dashboard) -> int:
-    """Return the number of running tasks: by the dashboard or by the queues, whichever is more."""
+    """Return the number of running tasks: the larger of the numbers that the events and the queues report."""
     counted = sum(queue.running for queue in dashboard.queue.queues) if dashboard.queue is not None else 0
     return max(len(dashboard.running), counted)
 
@@ -121,13 +128,16 @@ def _running_table(dashboard: Dashboard, rows: int, *, width: int, now: float) -
 
 
 def stage_text(task: Running, *, wide: bool) -> str:
-    """Describe the stage of a task and, if there is room, its attempt."""
+    """Describe the stage of a task; `wide`: whether there is room for the number of its attempt."""
     attempt = f", attempt {task.latest.attempt}" if wide and task.latest.attempt > 1 else ""
     return f"{task.latest.stage or 'running'}{attempt}"
 
 
 def _shares(left: list[str], right: list[str], room: int) -> tuple[int, int]:
-    """Divide the room between two columns of names: none has more than it needs while the other lacks some."""
+    """Return the widths of two columns of names, which together have `room` characters.
+
+    No column gets more than it needs while the other column gets less than it needs.
+    """
     needs_left, needs_right = (max(map(len, names), default=0) for names in (left, right))
     needs_left, needs_right = max(needs_left, _SHORTEST_NAME), max(needs_right, _SHORTEST_NAME)
     if needs_left + needs_right <= room:
