@@ -27,7 +27,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table, and a sentence that is printed below the row."""
+    """A row of a table; `note`: a sentence below the row, or at its end if the output is no terminal."""
 
     cells: Sequence[str]
     note: str = ""

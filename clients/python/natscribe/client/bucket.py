@@ -78,7 +78,7 @@ class Bucket:
         return before is None
 
     async def check(self) -> None:
-        """Check that the bucket stores messages: store one of one byte, and purge it.
+        """Check that the bucket stores messages, by storing and purging a message of one byte.
 
         Raises:
             StorageFullError: NATS has no room, or has stored nothing since its disk was full.
@@ -95,7 +95,11 @@ class Bucket:
             await self._js.purge_stream(f"OBJ_{self._name}", subject=subject)
 
     async def _raise_if_full(self, error: Exception, what: str) -> None:
-        """Raise a StorageFullError about `what`, if `error` means that NATS has no room or stores nothing."""
+        """Raise an error about `what` if `error` means that NATS has no room or stores nothing.
+
+        Raises:
+            StorageFullError: NATS has no room, or has stored nothing since its disk was full.
+        """
         if isinstance(error, APIError) and error.err_code in STORAGE_FULL:
             message = f"NATS has no room for {what}"
             raise StorageFullError(message) from error
@@ -138,9 +142,10 @@ class Bucket:
         return UnreachableError(f"NATS does not answer about the bucket {self._name!r}: try again in a moment.")
 
     async def _is_reusable(self, bucket: ObjectStore, stored: ObjectInfo) -> bool:
-        """Whether an object has all its chunks, and its bucket has no TTL, which might end before the task starts.
+        """Whether a task can use the stored object: all its chunks exist, and they do not expire.
 
-        `put` of nats-py purges the chunks if the metadata was stored but not acknowledged.
+        Chunks may be missing because `put` of nats-py purges them if the metadata was stored but not acknowledged. In a
+        bucket with a TTL, the object might expire before the task starts.
         """
         if (await bucket.status()).ttl:
             return False

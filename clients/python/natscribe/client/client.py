@@ -65,8 +65,8 @@ class Client:
     """Calls the service over NATS; use it as `async with Client() as client`.
 
     During an outage of NATS the client waits and reconnects. `on_outage` is called with True when the connection is
-    lost, and with False when it is restored. `on_upload` is called in another thread while a recording is uploaded,
-    with the recording and the number of bytes read.
+    lost, and with False when the connection is restored. `on_upload` is called in another thread while a recording is
+    uploaded, with the path of the recording and the number of bytes that are read so far.
 
     Raises:
         UnreachableError: From any method: NATS or the service does not answer.
@@ -118,10 +118,10 @@ class Client:
     ) -> str:
         """Queue a transcription and return its task id.
 
-        A `Path` is uploaded; a string is the `audio_file_id` of a stored recording. `options` are the fields of
-        `TranscribeOptions`; `language` may also be a locale or a name, such as `en-US` or `English`. The default
-        priority is `high` for recordings below 2 min, `low` from 30 min on, and `normal` between or if the duration is
-        unknown. A second call with the same `task_id` and fields has no effect.
+        `recording`: a `Path`, which the client uploads, or the `audio_file_id` of a stored recording. `options`: the
+        fields of `TranscribeOptions`; `language` may also be a locale or a name, such as `en-US` or `English`.
+        `priority`: None: `high` for recordings below 2 min, `low` from 30 min on, and `normal` in between or if the
+        duration is unknown. A second call with the same `task_id` and fields has no effect.
 
         Raises:
             RecordingError: The recording cannot be read or uploaded.
@@ -169,9 +169,9 @@ class Client:
     ) -> Live:
         """Submit a live transcription task; use it as `async with client.live(...) as live`.
 
-        `audio` is the format of the audio: by default signed 16-bit samples, 16 kHz, one channel. `options` are the
-        other fields of `LiveTask`. With `resume` the audio of the task `task_id` continues after what is stored:
-        `audio` is None or equals that of the task, and the other arguments have no effect.
+        `audio`: the format of the audio; None: signed 16-bit samples, 16 kHz, one channel. `options`: the other fields
+        of `LiveTask`. `resume`: whether to continue the existing task `task_id` after its stored audio; `audio` is then
+        None or the format of the task, and the other arguments have no effect.
 
         Raises:
             OptionError: A field is wrong.
@@ -193,7 +193,7 @@ class Client:
         )
 
     async def upload(self, recording: Path) -> str:
-        """Upload a recording to AUDIO_STORE, for tasks that name it; return its `audio_file_id`.
+        """Upload a recording to AUDIO_STORE; return the `audio_file_id` by which tasks can name the recording.
 
         Raises:
             RecordingError: The recording cannot be read or uploaded.
@@ -204,7 +204,7 @@ class Client:
         return name
 
     async def submit(self, task: TranscriptionTask | DiarizationTask, *, priority: Priority = Priority.NORMAL) -> str:
-        """Queue a task whose recording is stored, and return its task id; a second call has no effect.
+        """Queue a task whose recording is stored, and return its task id; a second call with the task has no effect.
 
         Raises:
             QueueFullError: The task queue is full.
@@ -225,9 +225,10 @@ class Client:
         limit: int = 50,
         before: str | None = None,
     ) -> TaskPage:
-        """Return the newest tasks, at most `limit` (up to 200): all, or those of a user, in a state, or both.
+        """Return a page of tasks, the newest first.
 
-        To read the next page, pass `more_before` of the page as `before`, until it is None.
+        `user_id`: only the tasks of this user. `state`: only the tasks in this state. `limit`: the most tasks of a
+        page, up to 200. `before`: the field `more_before` of the previous page, which is None if no page follows.
         """
         fields = {"user_id": user_id, "state": state, "limit": limit, "before": before}
         return await self._request(subjects.LIST, ListRequest, TaskPage, **fields)
@@ -243,9 +244,9 @@ class Client:
     async def get_task_result(
         self, task_id: str, result_format: ResultFormat = ResultFormat.JSON, *, limits: SubtitleLimits = DEFAULT_LIMITS
     ) -> Result | str | bytes:
-        """Return the result of a task: a `Result` for `json`, else text, or bytes for a binary format.
+        """Return the result of a task: a `Result` for `json`, bytes for a binary format, a string for other formats.
 
-        Results that are too large for a message come from the Object Store.
+        A result that is too large for a message is fetched from the Object Store. `limits`: the limits of subtitles.
         """
         fields = {"task_id": task_id, "format": result_format, **limits.model_dump()}
         reply = await request_message(self._connection, subjects.RESULT, build_message(ResultRequest, fields))
@@ -270,7 +271,8 @@ class Client:
     ) -> Result | str | bytes:
         """Wait until a task ends, and return its result as `get_task_result` does.
 
-        Like `follow`, this waits for a task that does not exist yet, without a limit: `asyncio.wait_for` sets one.
+        Like `follow`, the call also waits for a task that does not exist yet, and has no timeout: use
+        `asyncio.wait_for` to set one.
 
         Raises:
             RequestFailedError: The task has failed or was cancelled.
@@ -281,19 +283,22 @@ class Client:
         return await self.get_task_result(task_id, result_format, limits=limits)
 
     def follow(self, task_id: str) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
-        """Yield all events of a task, past events first, until it ends; wait for a task that does not exist yet."""
+        """Yield all events of a task, past events first, until the task ends.
+
+        If the task does not exist yet, the generator waits for its first event.
+        """
         return Follower(self._connection, self._settings, task_id).events()
 
     def follow_all(self) -> AsyncGenerator[ProgressEvent]:
-        """Yield the progress events of all tasks from now on. During an outage events are lost.
+        """Yield the progress events of all tasks from now on; events that are published during an outage are lost.
 
         Raises:
-            NotAllowedError: The user may not receive these events.
+            NotAllowedError: The user may not receive the events of all tasks.
         """
         return follow_all(self._connection)
 
     async def has_events(self, task_id: str) -> bool:
-        """Whether the progress stream has events of a task; this needs no worker."""
+        """Whether the progress stream has events of a task; the client reads the stream without a worker."""
         return await has_events(self._connection, self._settings, task_id)
 
     async def cancel(self, task_id: str) -> TaskStatus:
@@ -324,10 +329,12 @@ class Client:
         another: bool = False,
         user_id: int | str = 0,
     ) -> Voice:
-        """Enrol a speaker of a completed task: as a new voice with a `name`, or as one more reference of a `voice`.
+        """Enrol a speaker of a completed task, and return the voice.
 
-        The task needs `identify`, and the speaker has to speak alone for 15 s; `speaker` None: the task's only speaker.
-        A speaker who resembles another voice of the user is an error, unless `another` states that the persons differ.
+        `name`: the name of a new voice. `voice`: the id of an enrolled voice, of which the speech becomes one more
+        reference. `speaker`: the label of the speaker, who has to speak alone for 15 s; None: the only speaker.
+        `another`: states that the speaker is another person than the enrolled voices; without it, the call fails if the
+        speaker resembles another voice of the user. The task needs the option `identify`.
         """
         fields = {"task_id": task_id, "speaker": speaker, "name": name, "voice": voice, "another": another}
         return await self._request(subjects.ENROLL, EnrollRequest, Voice, **fields, consent=consent, user_id=user_id)
@@ -353,14 +360,14 @@ class Client:
     async def replay(
         self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
     ) -> int:
-        """Queue the tasks of dead letters again, chosen by exactly one argument; return the number of queued tasks."""
+        """Queue the tasks of the dead letters that the only given argument chooses; return how many were queued."""
         fields = {"task_id": task_id, "kind": kind, "code": code}
         return (await self._request(subjects.REPLAY, ReplayRequest, Replayed, **fields)).replayed
 
     async def delete_dead_letters(
         self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
     ) -> int:
-        """Delete dead letters, chosen by exactly one argument; return the number of deleted dead letters.
+        """Delete the dead letters that the only given argument chooses; return how many were deleted.
 
         Raises:
             ClientError: A request failed; some dead letters may have been deleted before.
@@ -389,9 +396,9 @@ class Client:
     async def _delete_all(
         self, subject: str, message: UserRequest | DeleteLettersRequest, reply_type: type[Deletion]
     ) -> AsyncIterator[Deletion]:
-        """Send a deletion request until the service has deleted everything chosen, and yield the replies.
+        """Send a deletion request repeatedly until the service has deleted everything, and yield the replies.
 
-        A reply covers what the service could delete in time; the next request continues after that.
+        A reply is about what the service could delete before the request timed out; the next request deletes more.
         """
         while True:
             reply = await request(self._connection, subject, message, reply_type)
@@ -403,7 +410,7 @@ class Client:
     async def _fields(
         self, recording: Path | str, task_id: str | None, user_id: int | str, **others: int | None
     ) -> dict[str, object]:
-        """Return the fields of a new task; without a task id, generate one."""
+        """Return the fields of a new task; `task_id`: None: generate one. `others`: further fields."""
         new_id = task_id or new_task_id(recording)
         audio = await audio_file_id(self._settings, recording, new_id)
         return others | {"task_id": new_id, "audio_file_id": audio, "user_id": user_id}

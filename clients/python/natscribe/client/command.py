@@ -10,7 +10,7 @@ COMMAND = "natscribe"
 
 
 def command() -> str:
-    """Return the command as the user can type it: `natscribe` if the shell finds it by this name, else its path."""
+    """Return the command as the user can type it: `natscribe` if the shell finds that name, else the path."""
     called = Path(sys.argv[0])
     if called.name != COMMAND or _is_in_path(called):
         return COMMAND
@@ -19,12 +19,15 @@ def command() -> str:
 
 
 def resume_hint(task_id: str) -> str:
-    """Return the end of a sentence: how to resume a live transcription task, in the shell and in Python."""
+    """Return the end of a sentence that says how to resume a live transcription task, in the shell and in Python."""
     return f"resume the task with `{command()} live - --resume {task_id}`, in Python with `resume=True`"
 
 
 def command_in_another_terminal(*, in_this_folder: bool) -> str:
-    """Return the command as the user can type it in another terminal, where no environment of Python is activated."""
+    """Return the command as the user can type it in another terminal, where no environment of Python is activated.
+
+    `in_this_folder`: whether the other terminal has the same current folder, so that a relative path is valid.
+    """
     called = Path(sys.argv[0])
     activated = Path(os.environ.get("VIRTUAL_ENV") or os.devnull, "bin", COMMAND)
     if called.name != COMMAND or (_is_in_path(called) and not _is_same(called, activated)):
@@ -35,7 +38,7 @@ def command_in_another_terminal(*, in_this_folder: bool) -> str:
 
 
 def _is_in_path(called: Path) -> bool:
-    """Whether the shell finds this command by its name."""
+    """Whether the name `natscribe` makes the shell run the file `called`."""
     path = shutil.which(COMMAND)
     return path is not None and _is_same(called, Path(path))
 

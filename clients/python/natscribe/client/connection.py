@@ -35,9 +35,9 @@ def read_settings() -> Settings:
 
 
 async def connect(settings: Settings, on_outage: OutageCallback | None = None) -> Connection:
-    """Connect to NATS with these settings.
+    """Connect to NATS, and return the connection, which reconnects after later outages.
 
-    `on_outage` is called with True when the connection is lost later, and with False when it is restored.
+    `on_outage` is called with True when the connection is lost, and with False when it is restored.
 
     Raises:
         UnreachableError: No server answers, or the server refuses the login.
@@ -82,10 +82,10 @@ async def connect(settings: Settings, on_outage: OutageCallback | None = None) -
 
 @dataclass
 class _FirstConnection:
-    """Collects the failures while a client connects for the first time, and gives up after `max_failures`.
+    """Collects the failures while a client connects for the first time, and gives up after `max_failures` of them.
 
-    nats-py alone might never give up: it drops an address after some failures, but adds each address that a cluster's
-    server announces, even one that refuses the login.
+    nats-py alone might never give up. It drops an address after some failures, but adds each address that a server of a
+    cluster announces, even the address of a server that refuses the login.
     """
 
     connection: Connection
@@ -105,7 +105,7 @@ class _FirstConnection:
             self.connection.options["allow_reconnect"] = False  # nats-py gives up with this failure
 
     async def succeeds(self, connecting: "asyncio.Future[None]", within_s: float) -> bool:
-        """Wait until the connection is established or given up, and return whether it is established."""
+        """Wait up to `within_s` seconds for the connection; return whether it is established."""
         try:
             await asyncio.wait([connecting, self.given_up], timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
             if connecting.done():
@@ -131,7 +131,11 @@ def _tls_context(authority: Path | None) -> ssl.SSLContext | None:
 
 
 def _error_of(addresses: str, failures: Iterable[Exception]) -> ClientError:
-    """Return the error of a client that cannot connect: the first refused login or certificate, else no server."""
+    """Return the error of a client that cannot connect.
+
+    It is about the first of `failures` that is a refused login or an untrusted certificate. Otherwise it says that no
+    server answers at `addresses`.
+    """
     for failure in failures:
         if isinstance(failure, nats.errors.AuthorizationError) or "authorization" in str(failure).lower():
             return UnreachableError(

@@ -45,7 +45,7 @@ class Server(BaseModel):
 
 
 class Examination(BaseModel):
-    """The report; a part that could not be examined is null or empty."""
+    """The report of `examine`; a part that could not be examined is None or empty."""
 
     ok: bool = True
     nats_url: str
@@ -61,7 +61,7 @@ class Examination(BaseModel):
 
 
 async def examine(settings: Settings) -> Examination:
-    """Examine everything that a client depends on; this ends within about 20 seconds."""
+    """Examine everything that a client depends on, within about 20 seconds, and return the report."""
     report = Examination(
         nats_url=settings.nats_addresses,
         user=settings.nats_user or (str(settings.nats_creds_file) if settings.nats_creds_file else None),
@@ -84,7 +84,7 @@ async def examine(settings: Settings) -> Examination:
 
 @dataclass
 class _Examiner:
-    """Examines NATS and the service over one connection."""
+    """Examines NATS and the service over one connection, and writes into `report`."""
 
     settings: Settings
     connection: Connection
@@ -160,7 +160,7 @@ class _Examiner:
         self._check_versions(infos)
 
     def _check_versions(self, infos: Sequence[WorkerInfo]) -> None:
-        """Report versions of workers with another contract: only the last number may differ."""
+        """Report the workers whose version has another contract: another first or second number than this client."""
         client = _release(_CLIENT_VERSION)
         for other in sorted({info.version for info in infos if _release(info.version) != client}):
             is_newer = _release(other) > client
@@ -172,7 +172,10 @@ class _Examiner:
             )
 
     def _add_for(self, affected: Sequence[WorkerInfo], what: str, next_step: str) -> None:
-        """Add a problem of the affected workers, if any; their names follow the sentence `what`."""
+        """Add a problem, unless `affected` is empty.
+
+        `what`: the start of a sentence, which ends with the number and the names of the affected workers.
+        """
         if not affected:
             return
         names = ", ".join(info.worker for info in affected[:_MAX_NAMES])
@@ -201,7 +204,7 @@ def _release(number: str) -> tuple[str, ...]:
 
 
 def _problem(error: ClientError) -> Problem:
-    """Split the message of an error into the problem and, after a colon, the next step."""
+    """Make a problem from an error, whose message has the problem before its last colon and the next step after it."""
     what, _, next_step = str(error).rpartition(": ")
     return Problem(what=what, next_step=next_step.rstrip("."))
 
@@ -222,7 +225,11 @@ async def _server(connection: Connection, settings: Settings) -> Server:
 
 
 async def _in_time(work: Awaitable[T], within_s: float, who: str) -> T:
-    """Return the result of the work; if it takes longer than `within_s`, raise UnreachableError about `who`."""
+    """Return the result of `work`; `who`: what the error message says has not answered.
+
+    Raises:
+        UnreachableError: `work` has taken longer than `within_s` seconds.
+    """
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait([task], timeout=within_s)

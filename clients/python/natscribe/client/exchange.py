@@ -64,7 +64,7 @@ def parse_reply(reply_type: TypeAdapter[T], body: bytes) -> T:
     """Parse a reply of the service.
 
     Raises:
-        ClientError: The reply does not have this type.
+        ClientError: The reply does not have the type `reply_type`.
     """
     try:
         return reply_type.validate_json(body, extra="ignore")  # a later version may have added fields
@@ -73,7 +73,9 @@ def parse_reply(reply_type: TypeAdapter[T], body: bytes) -> T:
 
 
 async def request_message(connection: Nats, subject: str, message: Input) -> Msg:
-    """Send a request and return the reply as a message; without a reply, send a REPEATABLE request again.
+    """Send a request and return the reply as a message.
+
+    A request on a REPEATABLE subject is sent again if the service does not reply soon.
 
     Raises:
         UnreachableError: The service does not reply.
@@ -91,9 +93,13 @@ async def request_message(connection: Nats, subject: str, message: Input) -> Msg
 
 
 async def _first_reply(connection: Nats, subject: str, body: bytes, copies: int) -> Msg:
-    """Send up to `copies` copies of a request, RESEND_AFTER_S apart, and return the first conclusive reply.
+    """Send up to `copies` copies of a request, RESEND_AFTER_S apart, and return the first reply.
 
-    After a failure no further copy is sent; the first failure is raised if no copy gets a conclusive reply.
+    After a failure of one copy, no further copy is sent.
+
+    Raises:
+        RequestFailedError: The service refuses the request, or has failed to process it.
+        NatsError: No copy has got a reply within REPLY_TIMEOUT_S, or the first failure was another error of NATS.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + REPLY_TIMEOUT_S
@@ -124,15 +130,18 @@ async def _reply(connection: Nats, subject: str, body: bytes, timeout_s: float) 
 
 
 def _is_conclusive(error: BaseException | None) -> bool:
-    """Whether the outcome of one copy is final: a reply (None) or a refusal; otherwise another copy may succeed."""
+    """Whether no other copy of a request can have a better outcome: the service has replied or has refused it.
+
+    `error`: the error of the copy; None: the copy has got a reply.
+    """
     return error is None or (isinstance(error, RequestFailedError) and error.code is not ErrorCode.INTERNAL)
 
 
 async def publish_task(connection: Nats, subject: str, task: Task, *, seconds: float | None = None) -> bool:
     """Publish a task; return True if JetStream stored the task, False if JetStream dropped it as a duplicate.
 
-    `seconds` is the duration of the recording, if known. Without an acknowledgement the task is published again, and
-    still stored once. The span of the publish is the parent of all spans of the service.
+    If JetStream does not acknowledge the task, the task is published again, but stored only once. `seconds`: the
+    duration of the recording; None: unknown. The span of the publish is the parent of all spans of the service.
 
     Raises:
         UnreachableError: NATS does not acknowledge the task.
@@ -170,7 +179,7 @@ async def _publish(connection: Nats, subject: str, task: Task, headers: dict[str
 
 
 async def _has_stream(js: JetStreamContext, subject: str) -> bool:
-    """Whether a stream stores this subject; True if NATS does not answer."""
+    """Whether a stream stores the messages of a subject; True if NATS does not answer."""
     try:
         await js.find_stream_name_by_subject(subject)
     except NotFoundError:

@@ -39,7 +39,7 @@ class _EventReader(Generic[Event]):
     sequence: int = 0  # of the last message that was read
 
     async def peek(self) -> Event | None:
-        """Return the next event without taking it; None if there is none yet."""
+        """Return the next event, and keep it as the next one; None: the stream has no further event yet."""
         while self.next_event is None:
             message = await next_from(self.connection, self.stream, self.subject, self.sequence + 1)
             if message is None:
@@ -49,7 +49,7 @@ class _EventReader(Generic[Event]):
         return self.next_event
 
     def _parse(self, message: RawStreamMsg) -> Event | None:
-        """Parse an event of this task; return None for any other message."""
+        """Return the event of the followed task that a message contains; None: it contains something else."""
         with suppress(ValueError):
             event = self.type.model_validate_json(message.data or b"")
             if self.subject.endswith(f".{event.task_id}"):
@@ -57,7 +57,7 @@ class _EventReader(Generic[Event]):
         return None
 
     async def is_deleted(self) -> bool:
-        """Whether the events that were read have been deleted since."""
+        """Whether events were read, and the stream has no events of the subject any more."""
         return bool(self.sequence) and await last_message(self.connection, self.stream, self.subject) is None
 
     def take(self) -> None:
@@ -76,7 +76,7 @@ async def follow_all(connection: Connection) -> AsyncGenerator[ProgressEvent]:
     """Yield the progress events of all tasks as they are published.
 
     Raises:
-        NotAllowedError: The user may not receive them.
+        NotAllowedError: The user may not receive the events.
     """
     subscription = await connection.subscribe(subjects.ALL_PROGRESS)
     try:
@@ -90,25 +90,25 @@ async def follow_all(connection: Connection) -> AsyncGenerator[ProgressEvent]:
 
 
 class Partials:
-    """Stores the newest partial result of each channel until it is read; each replaces the previous one."""
+    """Stores the newest partial result of each channel, until it is read or a newer one replaces it."""
 
     def __init__(self) -> None:
         self.published = asyncio.Event()
         self._newest: dict[int | None, Partial] = {}
 
     async def receive(self, message: Msg) -> None:
-        """Store a partial result that was published."""
+        """Store the partial result that a message contains; ignore any other message."""
         with suppress(ValueError):
             partial = Partial.model_validate_json(message.data)
             self._newest[partial.channel] = partial
             self.published.set()
 
     def take(self) -> Partial | None:
-        """Return a partial result that was not read yet, or None."""
+        """Remove and return a stored partial result; None: none is stored."""
         return self._newest.pop(next(iter(self._newest)), None) if self._newest else None
 
     def drop_replaced(self, event: SegmentsEvent) -> None:
-        """Drop the partial result that these segments replace."""
+        """Drop the stored partial result that the segments of `event` replace."""
         partial = self._newest.get(event.channel)
         if partial is not None and partial.start < event.processed_seconds:
             del self._newest[event.channel]
@@ -135,7 +135,9 @@ class Follower:
                     yield event
 
     async def with_partials(self) -> AsyncGenerator[ProgressEvent | SegmentsEvent | Partial]:
-        """Yield past and new events in order until the task ends, and partial results that no segments replace yet.
+        """Yield past and new events in order until the task ends, and partial results between them.
+
+        A partial result that segments have already replaced is skipped.
 
         Raises:
             TaskDeletedError: The task was deleted.
@@ -167,7 +169,10 @@ class Follower:
         self._published.set()
 
     async def _next(self) -> ProgressEvent | SegmentsEvent | None:
-        """Take the older one of the next two events; return None if there is none, or NATS does not answer."""
+        """Take and return the older of the next progress event and the next segments event.
+
+        None: neither stream has a further event yet, or NATS does not answer.
+        """
         try:
             progress, segments = await self._peek()
         except nats.errors.ConnectionClosedError as error:
@@ -191,7 +196,7 @@ class Follower:
         return progress, segments
 
     async def _wait(self, pause: float) -> float:
-        """Wait for a published event, at most `pause` seconds; return the next pause."""
+        """Wait until an event is published, at most `pause` seconds; return the next value of `pause`."""
         published = asyncio.ensure_future(self._published.wait())
         try:
             await asyncio.wait([published], timeout=pause)  # wait_for sometimes swallows a cancellation (cpython#86296)

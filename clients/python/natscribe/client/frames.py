@@ -24,7 +24,10 @@ _ACKNOWLEDGED_WITHIN_S = 5.0
 
 
 class FrameSplitter:
-    """Splits audio into frames of FRAME_S, each of whole samples; Opus is split only above LARGEST_FRAME_BYTES."""
+    """Splits audio into frames of FRAME_S, each of whole samples.
+
+    Opus audio keeps the pieces in which the caller adds it; only pieces above LARGEST_FRAME_BYTES are split.
+    """
 
     def __init__(self, audio: LiveAudio) -> None:
         self._sample = audio.sample_bytes  # 0: unknown
@@ -52,10 +55,10 @@ class _Frame:
 
 
 class FramePublisher:
-    """Publishes frames one after the other, each when JetStream has acknowledged the previous one.
+    """Publishes frames one after the other, each when JetStream has acknowledged the previous frame.
 
-    So their order in the stream is that of their numbers, even if a cluster loses its leader. Frames that wait
-    meanwhile are joined into one frame of up to a second, so that a slow network keeps up with the audio.
+    So the stream has the frames in the order of their numbers, even if a cluster loses its leader. Frames that wait for
+    an acknowledgement are joined into one frame of up to a second, so that a slow network keeps up with the audio.
     """
 
     def __init__(  # noqa: PLR0913 -- what is sent where, and two times
@@ -68,10 +71,11 @@ class FramePublisher:
         pause_s: float = 0.5,
         retry_for_s: float = RETRY_FOR_S,
     ) -> None:
-        """Start publishing; `first` is the number of the next frame, `max_bytes` the size of the largest frame.
+        """Start to publish the frames that `put` queues.
 
-        A frame without an acknowledgement is published again after `pause_s` seconds, for up to `retry_for_s` seconds
-        while NATS is connected.
+        `first`: the number of the first frame. `max_bytes`: the size up to which waiting frames are joined. A frame
+        without an acknowledgement is published again every `pause_s` seconds, for up to `retry_for_s` seconds in which
+        NATS is connected.
         """
         self._connection = connection
         self._task_id = task_id
@@ -85,7 +89,9 @@ class FramePublisher:
         self._publishing = asyncio.create_task(self._publish_all())
 
     async def put(self, audio: bytes, *, is_last: bool = False) -> None:
-        """Queue a frame; wait while MAX_PENDING_FRAMES frames are not stored.
+        """Queue a frame; wait first while MAX_PENDING_FRAMES frames are not stored yet.
+
+        `is_last`: whether the audio ends with this frame.
 
         Raises:
             StorageFullError: NATS has no room for the audio.
@@ -126,7 +132,7 @@ class FramePublisher:
                 self._changed.notify_all()
 
     def _join(self) -> None:
-        """Join pending frames, as far as one frame may hold them."""
+        """Join the first pending frames into one frame of at most `max_bytes`."""
         first = self._pending.popleft()
         while self._pending and len(first.audio) + len(self._pending[0].audio) <= self._max_bytes:
             following = self._pending.popleft()
@@ -149,7 +155,13 @@ class FramePublisher:
             await asyncio.sleep(self._pause_s)
 
     async def _publish(self, frame: _Frame, *, is_repeated: bool) -> Exception | None:
-        """Publish a frame; return an error after which it has to be published again."""
+        """Publish a frame once; return the error after which the frame has to be published again; None: it is stored.
+
+        `is_repeated`: whether the frame was published before, so that JetStream may drop it as a duplicate.
+
+        Raises:
+            ClientError: NATS refuses the frame, or another program has published a frame with the same number.
+        """
         headers = {"Nats-Msg-Id": f"{self._task_id}-{self._next}"} | ({END: "true"} if frame.is_last else {})
         js, subject = self._connection.jetstream(), subjects.live_audio(self._task_id)
         try:
@@ -173,7 +185,7 @@ class FramePublisher:
 
 
 async def next_number(connection: Connection, stream: str, task_id: str) -> tuple[int, bool]:
-    """Return the number of the next frame of a task, and whether the audio has ended with the last frame.
+    """Return the number of the next frame of a task, and whether the last stored frame ends the audio.
 
     Raises:
         ClientError: The last frame has no number.
@@ -195,7 +207,10 @@ async def next_number(connection: Connection, stream: str, task_id: str) -> tupl
 
 
 def _is_full(error: Exception) -> bool:
-    """Whether an error means that NATS has no room; its code is 503, so nats-py takes it for an outage."""
+    """Whether an error means that NATS has no room.
+
+    `is_repeatable` does not distinguish such an error from an outage, because both have the code 503.
+    """
     return isinstance(error, APIError) and error.err_code in {QUEUE_FULL, *STORAGE_FULL}
 
 

@@ -16,12 +16,12 @@ _MAX_SUGGESTIONS = 3
 
 
 def language_code(written: object) -> str:
-    """Return the code of a language that is written as a code, as a locale or by its name, in any case.
+    """Return the code of a language from a code, a locale or a name, in upper or lower case.
 
-    A code may be one that is not listed here: models may know other languages than Whisper does.
+    Any code of two or three letters is valid, because models may know other languages than Whisper.
 
     Raises:
-        OptionError: No language has this name.
+        OptionError: `written` is no code or locale, and no language of Whisper has this name.
     """
     text = written if isinstance(written, str) else ""
     code = _codes().get(_plain(text)) or _code(text)
@@ -39,7 +39,7 @@ def _code(written: str) -> str | None:
 
 
 def _codes() -> dict[str, str]:
-    """Return the code of each name; the names are in lower case, without accents."""
+    """Return the code of each language of Whisper by its names, in lower case and without accents."""
     return {_plain(name): code for code, names in _names().items() for name in names}
 
 

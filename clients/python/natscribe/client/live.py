@@ -49,7 +49,12 @@ class Live:
         is_new: bool,
         wait: Callable[[str], Awaitable[Result]],
     ) -> None:
-        """`task` is a new task, or the id of a task to resume; `wait` returns the result of a task id when it ends."""
+        """Send nothing before `async with`.
+
+        `task`: a new task, or the id of a task to resume. `audio`: the format that the audio of a resumed task must
+        have; None: any. `is_new`: whether the task id was just generated, so that the service cannot have the task.
+        `wait`: waits until the task with an id has ended, and returns its result.
+        """
         self._wait = wait
         self._connection = connection
         self._settings = settings
@@ -96,9 +101,9 @@ class Live:
             ending.exception()  # the block's own error is raised instead
 
     async def send(self, audio: bytes) -> None:
-        """Send any amount of audio; wait while much of it is not stored yet.
+        """Send any amount of audio; wait while several frames are not stored yet.
 
-        After a lost connection this waits for NATS and continues without loss.
+        If the connection is lost, the call waits until NATS is back, and then continues without loss.
 
         Raises:
             RequestFailedError: The task has failed.
@@ -114,7 +119,7 @@ class Live:
             await self._frames.put(frame)
 
     async def end(self) -> None:
-        """End the audio, and wait until all of it is stored; a second call has no effect.
+        """End the audio, and wait until all audio is stored; a second call has no effect.
 
         Raises:
             StorageFullError: NATS has no room for the audio.
@@ -129,15 +134,15 @@ class Live:
             await self._frames.wait_until_stored()
 
     def __aiter__(self) -> AsyncGenerator[Event]:
-        """Yield what `events` yields."""
+        """Return the iterator that `events` returns."""
         return self.events()
 
     def events(self) -> AsyncGenerator[Event]:
-        """Yield all events of the task until it ends, and its partial results."""
+        """Return an iterator over all events and partial results of the task, until the task ends."""
         return Follower(self._connection, self._settings, self.task_id, self._partials).with_partials()
 
     async def result(self) -> TranscriptionResult:
-        """Wait until the task ends, and return its result; the audio has to end first.
+        """Wait until the task ends, and return its result; a task ends only after `end` has ended its audio.
 
         Raises:
             RequestFailedError: The task has failed or was cancelled.
@@ -160,7 +165,11 @@ class Live:
         return task.audio, 0
 
     async def _resume(self) -> tuple[LiveAudio, int]:
-        """Return the format of the audio of an existing task, and the number of its next frame."""
+        """Check that the task can be resumed; return the format of its audio and the number of its next frame.
+
+        Raises:
+            ClientError: The task is not live, has ended, or has audio of another format.
+        """
         message = build_message(TaskRequest, {"task_id": self.task_id})
         status = await request(self._connection, subjects.STATUS, message, TaskStatus)
         if not isinstance(status.task, LiveTask):

@@ -21,11 +21,14 @@ NO_DEAD_LETTERS = "NATS has no dead letters to show, because"
 
 
 async def queue_overview(connection: Nats, settings: Settings) -> QueueOverview:
-    """Return the state of the task queues; without a worker read it from NATS, and count all tasks as waiting.
+    """Return the state of the task queues as a worker reports it.
+
+    If no worker runs, the client reads the state from NATS, and counts all unsettled tasks as waiting.
 
     Raises:
         NoJetStreamError: NATS has no JetStream.
-        NoWorkerError: The task stream does not exist: no worker has ever run here.
+        NoWorkerError: No worker runs, and the client cannot read the state: no worker has ever run with this NATS, or
+            the user is no operator.
     """
     try:
         return await request(connection, subjects.TASK_QUEUES, QueueRequest(), QueueOverview)
@@ -47,7 +50,10 @@ async def _overview_of_nats(connection: Nats, names: StreamNames) -> QueueOvervi
 
 
 async def _queue_status(connection: Nats, names: StreamNames, lane: Lane, priority: Priority) -> QueueStatus:
-    """Count the tasks of a queue: messages that were never delivered, and delivered ones that are not settled."""
+    """Return the state of a queue from its consumer.
+
+    All unsettled messages count as waiting, whether they were delivered or not, because no worker runs.
+    """
     info = await connection.jetstream().consumer_info(names.tasks, names.queue_consumer(lane, priority))
     waiting = (info.num_pending or 0) + (info.num_ack_pending or 0)
     settled = info.ack_floor.stream_seq if info.ack_floor else 0
@@ -81,7 +87,7 @@ async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[De
 
     Raises:
         NoWorkerError: The stream cannot be read; usually no worker has created it yet.
-        NotAllowedError: The user may not read it.
+        NotAllowedError: The user may not read the stream.
     """
     if not await _count_dead_letters(connection, settings.stream_names):  # fails if this user may not read them
         return

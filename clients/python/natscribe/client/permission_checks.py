@@ -21,7 +21,7 @@ _FOR_NO_STREAM = {Header.EXPECTED_STREAM.value: UNUSED_NAME}  # with this header
 
 
 class Permission(BaseModel):
-    """Whether the user may send the requests of one command, and which users may."""
+    """Whether the user may send the requests of a command, and which users of the production stack may send them."""
 
     command: str
     subject: str
@@ -31,7 +31,7 @@ class Permission(BaseModel):
 
 @dataclass(frozen=True)
 class _Probe:
-    """A request that shows whether a user may send requests of this kind."""
+    """A request without effect that shows whether a user may send the requests of a command."""
 
     command: str
     subject: str
@@ -40,7 +40,7 @@ class _Probe:
 
 
 async def check_permissions(connection: Connection, settings: Settings) -> list[Permission]:
-    """Return which requests the user may send, command by command.
+    """Return for each command whether the user may send its requests.
 
     Raises:
         InboxRefusedError: The user may not receive replies under its inbox prefix.
@@ -85,7 +85,7 @@ def _probes(settings: Settings) -> list[_Probe]:
 
 
 async def _is_allowed(connection: Connection, probe: _Probe) -> bool:
-    """Whether the server forwards the request, whatever the reply is."""
+    """Whether nats-server lets the user send the request; the reply to the request does not matter."""
     headers = _FOR_NO_STREAM if probe.is_stored else None
     try:
         await connection.request(probe.subject, probe.body, REQUEST_TIMEOUT_S, headers=headers)

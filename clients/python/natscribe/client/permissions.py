@@ -56,14 +56,14 @@ class Connection(Nats):
         """Send a request and return the reply.
 
         Raises:
-            NotAllowedError: The user may not send this request.
-            InboxRefusedError: The user may not receive replies under this inbox prefix.
+            NotAllowedError: The user may not send requests to this subject.
+            InboxRefusedError: The user may not receive replies under the inbox prefix of the connection.
             NatsError: There is no reply.
         """
         return await self._unless_refused(subject, super().request(subject, payload, timeout, old_style, headers))
 
     async def request_all(self, subject: str, payload: bytes, *, within: float) -> list[Msg]:
-        """Send a request to all responders, and return the replies that arrive in `within` seconds.
+        """Send a request to all responders, and return the replies that arrive within `within` seconds.
 
         Raises:
             NotAllowedError, InboxRefusedError: As for `request`.
@@ -72,7 +72,7 @@ class Connection(Nats):
         return await self._unless_refused(subject, self._gather(subject, payload, within))
 
     async def confirm_subscription(self, subject: str) -> None:
-        """Wait until the server has accepted a subscription.
+        """Wait until the server has accepted or refused the subscription to a subject.
 
         Raises:
             NotAllowedError: The user may not subscribe to this subject.
@@ -106,7 +106,11 @@ class Connection(Nats):
         return replies
 
     async def _unless_refused(self, subject: str, work: Coroutine[None, None, Reply]) -> Reply:
-        """Return the result of `work`, which sends a request, unless the server refuses the request."""
+        """Return the result of `work`, which sends a request to `subject`.
+
+        Raises:
+            NotAllowedError, InboxRefusedError: The server refuses the request; see `request`.
+        """
         sending = asyncio.ensure_future(work)
         refused = asyncio.get_running_loop().create_future()
         self._requests[refused] = subject
@@ -123,7 +127,7 @@ class Connection(Nats):
         raise NotAllowedError(self._user, subject, permitted_users(subject))
 
     def handle_error(self, error: Exception) -> None:
-        """End the pending requests that the server refuses with this error."""
+        """End the pending requests that the server refuses, if `error` reports a missing permission."""
         refusal = _REFUSAL.search(str(error))
         if refusal is None:
             return
@@ -136,7 +140,7 @@ class Connection(Nats):
                 request.set_result(None)
 
     def handle_reconnect(self) -> None:
-        """Allow requests again after the inbox was refused: the permissions may have changed."""
+        """Let requests be sent again if the server had refused the inbox: the permissions may have changed since."""
         self._no_inbox = False
 
 
@@ -146,6 +150,9 @@ def permitted_users(subject: str) -> tuple[str, ...]:
 
 
 def _is_same(refused: str, subject: str) -> bool:
-    """Whether an error about the subject `refused` means `subject`, which an account may map and add tokens to."""
+    """Whether an error about the subject `refused` is about a request to `subject`.
+
+    The error may name another subject, because an account may map `subject` to another prefix and append tokens.
+    """
     refused, requested = _JETSTREAM.sub("", refused), _JETSTREAM.sub("", subject.lower())
     return refused == requested or refused.startswith(f"{requested}.")

@@ -24,7 +24,10 @@ _RUSSIAN = str.maketrans(_LETTERS | {letter.upper(): latin.capitalize() for lett
 
 
 def upload_store(settings: Settings, connection: Client, on_upload: UploadCallback | None = None) -> Store | None:
-    """Return the store that AUDIO_STORE names; None if the client does not upload there."""
+    """Return the store that AUDIO_STORE names; None: clients do not upload to a store of this kind.
+
+    `on_upload` is called in another thread while a recording is uploaded, with the recording and the bytes read so far.
+    """
     where = urlsplit(settings.audio_store)
     match where.scheme:
         case "nats":
@@ -53,7 +56,10 @@ async def recording_duration(recording: Path | str) -> float | None:
 
 
 def choose_priority(seconds: float | None) -> Priority:
-    """Choose `high` below 2 min, `low` from 30 min on, and `normal` between, or if the duration is unknown."""
+    """Choose the default priority of a recording by its duration.
+
+    `high` below 2 min, `low` from 30 min on, and `normal` in between or if `seconds` is None: unknown.
+    """
     if seconds is None:
         return Priority.NORMAL
     if seconds < HIGH_BELOW_S:
@@ -62,7 +68,7 @@ def choose_priority(seconds: float | None) -> Priority:
 
 
 async def audio_file_id(settings: Settings, recording: Path | str, task_id: str) -> str:
-    """Return the `audio_file_id` of a recording; a string is such an id already.
+    """Return the `audio_file_id` of a recording; if `recording` is a string, it is the id.
 
     If the client uploads to AUDIO_STORE, the id is different for each task, because deleting a task deletes its
     recording. If AUDIO_STORE is a folder, the file must be in this folder.
@@ -90,7 +96,10 @@ async def audio_file_id(settings: Settings, recording: Path | str, task_id: str)
 
 
 def _is_path(settings: Settings, name: str) -> bool:
-    """Whether a name is the path of a file here, not of a stored recording: it has a slash, and the file exists."""
+    """Whether a string is the path of a local file, not the id of a stored recording.
+
+    It is a path if it has a slash and the file exists, unless AUDIO_STORE allows ids with a slash.
+    """
     in_store = not os.path.isabs(name) and settings.audio_store.startswith(("file:", "https:"))  # noqa: PTH117
     return "/" in name and not in_store and os.path.isfile(name)  # noqa: PTH113 -- of any string, without an error
 
@@ -115,7 +124,10 @@ def _path_in(root: Path, recording: Path) -> str:
 
 
 def file_problem(recording: Path, max_bytes: int) -> str | None:
-    """Return a sentence about the problem of a file; None if the file is usable as a recording."""
+    """Return a sentence that says why a file cannot be a recording; None: it can be one.
+
+    `max_bytes`: the largest size of a recording.
+    """
     if recording.is_dir():
         return f"{recording} is a folder: name the recordings in it."
     if not recording.exists():

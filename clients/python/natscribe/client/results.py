@@ -14,7 +14,7 @@ DEFAULT_LIMITS = SubtitleLimits()
 
 
 async def fetch_object(connection: Nats, reference: Object) -> bytes:
-    """Return the object that holds a whole result, as JSON.
+    """Return the content of the object that `reference` names: a whole result, as JSON.
 
     Raises:
         ClientError: The object cannot be fetched.
@@ -30,7 +30,9 @@ async def fetch_object(connection: Nats, reference: Object) -> bytes:
 def format_result(
     result: Result, fmt: ResultFormat, limits: SubtitleLimits = DEFAULT_LIMITS, audio: str | None = None
 ) -> str | bytes:
-    """Return a result in the given format, as the service formats it; an HTML page plays the address `audio`, if given.
+    """Return a result in the format `fmt`, exactly as the service formats it.
+
+    `audio`: the address of the recording, which a page of the format `html` plays; None: none.
 
     Raises:
         RequestFailedError: This kind of result cannot be written in this format.

@@ -24,7 +24,7 @@ _SHA256 = "sha256"  # field of an object's metadata
 
 
 class S3:
-    """A bucket of S3 with a prefix; the metadata of each object has the SHA-256 of the recording."""
+    """The store of recordings in a bucket of S3; the metadata of each object has the SHA-256 of the recording."""
 
     def __init__(self, settings: Settings, on_upload: UploadCallback | None = None) -> None:
         self._on_upload = on_upload
@@ -54,7 +54,7 @@ class S3:
         return digest is not None and digest != await asyncio.to_thread(sha256_of, recording)
 
     async def _digest(self, name: str) -> str | None:
-        """Return the SHA-256 of an object, empty if its metadata has none; None if there is no such object."""
+        """Return the SHA-256 of an object in hex, empty if its metadata has none; None: there is no such object."""
         try:
             head = await self._store.get_async(name, options={"head": True})
         except FileNotFoundError:
@@ -66,7 +66,7 @@ class S3:
     async def _put(self, recording: Path, name: str, digest: str) -> None:
         """Upload a recording in parts; the object appears under its name when all parts are complete.
 
-        A cancelled upload reads no further part, and the library then removes the parts that it has sent.
+        If the upload is cancelled, it reads no further part, and the library removes the parts that it has sent.
         """
         with await asyncio.to_thread(_CancellableReader, recording, self._on_upload) as reader:
             uploading = asyncio.ensure_future(
@@ -89,7 +89,7 @@ class S3:
 
 
 class _CancellableReader(RecordingReader):
-    """A recording that is read until the upload is cancelled."""
+    """A recording that can be read until `cancelled` is set."""
 
     cancelled = False
 
@@ -106,7 +106,10 @@ class _CancellableReader(RecordingReader):
 
 
 async def _succeeded(uploading: "asyncio.Future[PutResult]") -> bool:
-    """Wait until a cancelled upload ends, even if this wait is cancelled, and return whether the upload is complete."""
+    """Wait until a cancelled upload has ended, at most _CLEAN_UP_S; return whether the upload is complete.
+
+    The function waits even if its caller is cancelled again.
+    """
     clock = asyncio.get_running_loop().time
     deadline = clock() + _CLEAN_UP_S
     while not uploading.done() and clock() < deadline:

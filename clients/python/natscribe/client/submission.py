@@ -36,7 +36,7 @@ def build_message(kind: type[AnyInput], fields: Mapping[str, object]) -> AnyInpu
 
 @dataclass(frozen=True)
 class Submission:
-    """Submits one task."""
+    """Uploads the recording of one task, and publishes the task."""
 
     connection: Nats
     store: Store | None  # None: the recording is not uploaded
@@ -65,13 +65,16 @@ class Submission:
             raise refusal
 
     async def _upload(self) -> bool:
-        """Upload the recording; return whether the store had no object of this name before."""
+        """Upload the recording; return True if the store had no object with its name before."""
         if self.store is None or isinstance(self.recording, str):
             return False
         return await self.store.upload(self.recording, self.task.audio_file_id)
 
     async def _publish(self, subject: str, *, is_new: bool) -> ClientError | None:
-        """Publish the task; return an error if the task is certainly not stored and needs no recording."""
+        """Publish the task; return the error if the task is certainly not stored; None: it is or may be stored.
+
+        After an error, the uploaded recording is not needed.
+        """
         try:
             stored = await publish_task(self.connection, subject, self.task, seconds=self.seconds)
         except UnreachableError:
@@ -88,7 +91,9 @@ class Submission:
         )
 
     async def _exists(self, *, requests: int = 1) -> bool | None:
-        """Whether the service has this task, after up to `requests` status requests; None: it does not answer.
+        """Whether the service has this task; None: the service does not answer.
+
+        `requests`: how many status requests to send before the task counts as missing.
 
         Raises:
             TaskIdTakenError: Another task has this id.
