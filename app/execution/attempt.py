@@ -40,10 +40,13 @@ SPEAKERS_LOST: Final = ErrorDetail(
 
 
 class TaskAttempt:
-    """One attempt at a task: appends its events and segments, and publishes its result, until it ends or is fenced."""
+    """One attempt at a task: appends the events and segments of the task, and publishes its result.
+
+    The attempt is over when the task has ended or is released, or when another writer has appended to the task's log.
+    """
 
     def __init__(self, log: TaskLog, results: ResultStore, record: Record, spans: StageSpans) -> None:
-        """`record` is the last record of the task's log."""
+        """Append nothing before `start`; `record`: the last record of the task's log."""
         self._log = log
         self._results = results
         self._spans = spans
@@ -64,9 +67,9 @@ class TaskAttempt:
 
     @property
     def may_complete_without_speakers(self) -> bool:
-        """Whether the text of a transcription is complete and only its speakers are missing.
+        """Whether the text of a transcription is complete, and only the speakers are missing.
 
-        If so, one attempt more than `max_attempts` may store the text without speakers.
+        One attempt more than `max_attempts` may then store the text without speakers.
         """
         return self.record.event.kind is Kind.TRANSCRIPTION and self._progress.latest.stage in SPEAKERS_MISSING
 
@@ -77,7 +80,7 @@ class TaskAttempt:
 
     @property
     def seconds_since_progress(self) -> float:
-        """Seconds since the last update that reported progress, or that waited for the client's audio."""
+        """The seconds since the last update that reported progress, or that waited for the client's audio."""
         return time.monotonic() - self._progress.changed_at
 
     @property
@@ -91,9 +94,9 @@ class TaskAttempt:
         return self.has_appended and self.record.event.state is State.RUNNING
 
     async def start(self, span: str | None = None) -> None:
-        """Append `running`, and read the checkpoint of earlier attempts.
+        """Append `running`, and read the segments of earlier attempts as the checkpoint.
 
-        `span` is the `traceparent` of the delivery's span.
+        `span`: the `traceparent` of the delivery's span; None: the delivery has no span.
 
         Raises:
             FencedError: Another writer has appended to the log.
@@ -119,7 +122,7 @@ class TaskAttempt:
     async def append(self, update: Update) -> None:
         """Append the text of an update as segments, store its embeddings, and append its progress as an event.
 
-        At most one progress event per second is appended: others wait for the next call, or for `tick`.
+        At most one progress event per second is appended; later progress waits for the next call of `append` or `tick`.
 
         Raises:
             BucketFullError: The bucket for embeddings has no room.
@@ -155,9 +158,9 @@ class TaskAttempt:
             await self._append(State.COMPLETED, progress=100)
 
     async def tick(self) -> None:
-        """Append the pending update; after REPEATED_AFTER_S without an append, append the last update again.
+        """Append the last update if it is pending, or if nothing was appended for REPEATED_AFTER_S.
 
-        Does nothing unless the attempt runs, nor while another append is in progress.
+        The call does nothing if the attempt does not run, or if another append is in progress.
 
         Raises:
             FencedError: Another writer has appended to the log.
@@ -173,7 +176,8 @@ class TaskAttempt:
     async def check(self, sequence: int | None = None) -> None:
         """Check that this attempt still owns the log.
 
-        `sequence` is the number of an event on the log: the log is read only if this attempt does not know the event.
+        `sequence`: the number of an event of the log; if the attempt already knows the event, the log is not read.
+        None: read the log.
 
         Raises:
             FencedError: Another writer has appended to the log.
@@ -230,7 +234,8 @@ class TaskAttempt:
     async def clean_up(self, last: Record | None) -> None:
         """Delete what this attempt has stored, if the task was deleted or has ended without a result.
 
-        `last` is the last record of the log: None, or of a later task with the same id, if the task was deleted.
+        `last`: the last record of the log. If the task was deleted, it is None or belongs to a later task with the same
+        id.
         """
         task_id, owner = self.record.event.task_id, self.record.metadata.owner
         if last is None or not last.metadata.owner.is_same_as(owner):  # the task was deleted
@@ -271,7 +276,14 @@ class TaskAttempt:
                 await self._results.delete_object(self.record.event.task_id, of=self.record.metadata.owner)
 
     async def _check(self) -> None:
-        """Check that this attempt still owns the log, which JetStream checks only for appends to the log itself."""
+        """Check that this attempt still owns the log, before it stores something outside the log.
+
+        JetStream checks the owner only when a record is appended to the log.
+
+        Raises:
+            FencedError: Another writer has appended to the log.
+            TransientError: JetStream does not answer.
+        """
         last = await self._log.last(self.record.event.task_id)
         if last is None or last.stream_sequence > self.record.stream_sequence:
             raise FencedError
@@ -293,7 +305,7 @@ class TaskAttempt:
         self._appended_at, self._pending = time.monotonic(), False
 
     async def _finish(self, append: asyncio.Task[Record]) -> None:
-        """Wait up to LAST_APPEND_TIMEOUT_S for the acknowledgement of an append; without it, set `is_unsure`."""
+        """Wait up to LAST_APPEND_TIMEOUT_S for the acknowledgement of an append; if none arrives, set `is_unsure`."""
         self.is_unsure = True
         with suppress(TransientError, TimeoutError):
             async with asyncio.timeout(LAST_APPEND_TIMEOUT_S):
@@ -302,9 +314,9 @@ class TaskAttempt:
 
 
 def diarization_is_given_up(last: ProgressEvent) -> bool:
-    """Return whether the last allowed attempt failed or was lost during the diarization of a complete text.
+    """Return whether the last allowed attempt failed or was lost during diarization, after the text was complete.
 
-    If so, one more attempt stores the text without speakers.
+    One more attempt then stores the text without speakers. `last`: the last event of the log.
     """
     ended = _failed_or_lost(last) and last.attempt >= last.max_attempts
     return ended and last.kind is Kind.TRANSCRIPTION and last.stage in SPEAKERS_MISSING

@@ -8,7 +8,7 @@ from app.updates import Checkpoint
 
 
 class StaleSegmentsError(Exception):
-    """A worker that does not own the task has appended segments: the next delivery reads them and continues."""
+    """A worker that does not own the task has appended segments; the next delivery of the task continues after them."""
 
 
 class StoredSegments(NamedTuple):
@@ -22,7 +22,7 @@ class StoredSegments(NamedTuple):
 async def read_segments(log: TaskLog, task_id: str, owner: TaskMessageId) -> StoredSegments:
     """Read the segments that earlier attempts have stored, except those of an earlier task with the same id.
 
-    `owner` is the task message that owns the task's log.
+    `owner`: the task message that owns the task's log.
 
     Raises:
         TransientError: JetStream does not answer.

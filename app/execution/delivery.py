@@ -64,7 +64,10 @@ class ExecutionContext:
 
 
 class Delivery:
-    """One delivery of a task: its message and, once started, the attempt at the task."""
+    """One delivery of a task message to this worker.
+
+    `attempt`: the attempt at the task; None: it has not begun.
+    """
 
     def __init__(self, execution: ExecutionContext, message: Msg) -> None:
         self.execution = execution
@@ -92,7 +95,7 @@ class Delivery:
 
     @property
     def seconds(self) -> float:
-        """Seconds since this worker received the message."""
+        """The seconds since this worker received the message."""
         return time.monotonic() - self._received_at
 
     @property
@@ -103,7 +106,7 @@ class Delivery:
         return self.seconds > self.heartbeat
 
     async def begin(self, task: Task) -> TaskAttempt:
-        """Start the next attempt at the task, or continue the current one; return the attempt.
+        """Start the next attempt at the task, or continue the attempt of another worker; return the attempt.
 
         Raises:
             ObsoleteMessageError: The task has ended, or its id belongs to another message.
@@ -133,7 +136,14 @@ class Delivery:
         return self.attempt.seconds_since_progress if self.attempt else math.inf
 
     async def _check_previous_attempt(self, attempt: TaskAttempt) -> None:
-        """Raise an error if the previous attempt still runs, has stored an outcome, or was lost and was the last."""
+        """Check that the previous attempt leaves the task to this delivery.
+
+        Raises:
+            FencedError: The previous attempt still runs.
+            ObsoleteMessageError: The previous attempt has stored an outcome.
+            PermanentError: The previous attempt was the last allowed one, and its worker was lost.
+            TransientError: JetStream does not answer.
+        """
         last = attempt.record.event
         if last.state is State.RUNNING:
             await self._wait_for_previous_worker(attempt)
@@ -145,10 +155,13 @@ class Delivery:
             raise PermanentError(ErrorCode.WORKER_LOST, message)
 
     async def _wait_for_previous_worker(self, attempt: TaskAttempt) -> None:
-        """Wait for an append of the previous worker, in case it was silent only because of an outage.
+        """Wait until the previous worker must have appended if it still runs the task.
 
-        JetStream redelivers a message whose delivery expired during an outage, even if its worker has recovered since.
-        If the previous worker appends, FencedError leaves the task to that worker.
+        JetStream redelivers a message whose delivery expired during an outage, even if the worker has recovered since.
+
+        Raises:
+            FencedError: The previous worker has appended to the log, so it keeps the task.
+            TransientError: JetStream does not answer.
         """
         connection = self.execution.connection
         silence = (datetime.now(UTC) - attempt.record.event.time).total_seconds()

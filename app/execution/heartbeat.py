@@ -25,11 +25,13 @@ log = structlog.get_logger()
 
 @asynccontextmanager
 async def heartbeat(delivery: Delivery) -> AsyncIterator[None]:
-    """Extend the delivery while the body runs; stop the body if it makes no progress, or the attempt is fenced.
+    """Extend the delivery while the body runs, so that JetStream does not deliver the message to another worker.
+
+    The body is stopped if it makes no progress, or if another writer appends to the task's log.
 
     Raises:
         FencedError: Another writer has appended to the task's log.
-        TransientError: There was no progress for TASK_TIMEOUT.
+        TransientError: The body has made no progress for TASK_TIMEOUT.
     """
     beats: list[asyncio.Task[None]] = []
 
@@ -46,7 +48,7 @@ async def heartbeat(delivery: Delivery) -> AsyncIterator[None]:
 
 
 async def _extend(delivery: Delivery) -> None:
-    """Extend the delivery periodically, independent of appends, which may have to wait for NATS."""
+    """Extend the delivery periodically, without waiting for appends to the log, which NATS may delay."""
     while True:
         # If too many extensions fail, another worker gets the task and fences this worker.
         with suppress(NatsError):
@@ -55,7 +57,7 @@ async def _extend(delivery: Delivery) -> None:
 
 
 async def _follow(delivery: Delivery) -> None:
-    """Once per second have the attempt append its pending update; watch its log for appends of other writers."""
+    """Have the attempt append its pending update once per second, and stop the delivery if another writer appends."""
     watch: Subscription | None = None
     meter = delivery.execution.meter
     try:
@@ -84,7 +86,7 @@ async def _follow(delivery: Delivery) -> None:
 
 
 async def _watch(delivery: Delivery, attempt: TaskAttempt) -> Subscription:
-    """Subscribe to the task's events, and stop the delivery when another writer has appended one."""
+    """Subscribe to the task's events, and stop the delivery when another writer has appended an event."""
 
     async def check(message: Msg) -> None:
         # ValueError: the service did not write this message. TransientError: JetStream does not answer.

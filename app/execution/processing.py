@@ -64,7 +64,7 @@ def _report(delivery: Delivery, outcome: DeliveryOutcome) -> None:
 
 
 def _report_completed(delivery: Delivery, attempt: TaskAttempt) -> None:
-    """Count a completed task, and its speed if this attempt has done all of the work."""
+    """Count a completed task in the metrics, and note its speed if this attempt has done all of the work."""
     result, audio_seconds, seconds = attempt.result, attempt.audio_seconds, delivery.seconds
     gaps = result.untranscribed if isinstance(result, TranscriptionResult) else []
     delivery.execution.meter.completed(delivery.lane, seconds, audio_seconds, sum(gap.end - gap.start for gap in gaps))

@@ -14,7 +14,7 @@ class ProgressTracker:
     """Computes the percentage and the estimated time to the end from the updates of an attempt."""
 
     def __init__(self, *, minimum: int) -> None:
-        """`minimum` is the percentage that an earlier delivery of the same attempt has reached."""
+        """Start to track an attempt; `minimum`: the percentage that an earlier delivery of the attempt has reached."""
         self.latest = Update(Stage.FETCHING, 0.0)
         self._last = self.latest  # the last update itself; `latest` also has values of earlier updates
         self._minimum = minimum
@@ -34,7 +34,10 @@ class ProgressTracker:
 
     @property
     def percent(self) -> int:
-        """How much of the task is done, 0 to 99; never decreases. Only the event `completed` has 100."""
+        """How much of the task is done, in percent from 0 to 99; the value never decreases.
+
+        Only the event `completed` has 100 percent.
+        """
         percent = int(100 * self.latest.fraction + ROUNDING)
         return min(max(percent, self._minimum), 99)
 
@@ -51,7 +54,10 @@ class ProgressTracker:
 
     @property
     def eta_seconds(self) -> float | None:
-        """Estimated seconds to the end of the task, None if unknown; decreases to 0 while there is no progress."""
+        """The estimated seconds to the end of the task; None: unknown.
+
+        While updates report no progress, the estimate decreases down to 0.
+        """
         if self._measured_from is None:
             return None
         since, first_fraction = self._measured_from

@@ -138,7 +138,10 @@ async def _obsolete(delivery: Delivery) -> DeliveryOutcome:
 
 
 async def _attempt_failed(delivery: Delivery, attempt: TaskAttempt, error: Exception) -> DeliveryOutcome:
-    """Retry the task if the retry policy allows it, otherwise end it as `failed`, or with its stored outcome."""
+    """Retry the task if the retry policy allows a retry; otherwise end the task as `failed`.
+
+    If an outcome of the task is already stored, end the task with this outcome.
+    """
     failure = _as_task_error(error)
     # Other messages may name a file, which the log of the service must not contain.
     reason = failure.detail.message if failure.detail.code is ErrorCode.INTERNAL else None
@@ -204,7 +207,7 @@ def _delay(delivery: Delivery, attempt: int) -> float:
 
 
 def _as_task_error(error: Exception) -> TaskError:
-    """Return a TaskError unchanged; log any other error, and return a TransientError that reveals nothing of it."""
+    """Return a TaskError unchanged; log any other error, and return a TransientError that reveals no details."""
     if isinstance(error, TaskError):
         return error
     log.error("task_broken", exc_info=error)

@@ -41,10 +41,12 @@ class UnreadableError(RequestError):
 
 
 def parse_stored(kind: type[T] | TypeAdapter[T], body: bytes, stored_as: str) -> T:
-    """Parse a value that only the service stores, with fields that only a later version knows.
+    """Parse a value that only the service stores; fields that only a later version knows stay in the value.
+
+    `stored_as`: the subject or the bucket of the value, for the error message.
 
     Raises:
-        UnreadableError: Another version of the service has written it.
+        UnreadableError: Another version of the service has written the value.
     """
     try:
         return (kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)).validate_json(body, extra="allow")
@@ -63,7 +65,7 @@ def is_record(message: RawStreamMsg | Msg) -> bool:
 
 
 def read_record(read: Callable[[Stored], T], message: Stored) -> T | None:
-    """Return the record in a message; None if the service did not write the message.
+    """Return the record in a message; None: the service did not write the message.
 
     Raises:
         UnreadableError: Another version of the service has written the record.

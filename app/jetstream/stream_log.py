@@ -51,7 +51,9 @@ class StreamLog(Generic[T]):
         return None if message is None else await self._last_record(message, subject)
 
     async def last_of(self, subjects: Iterable[str]) -> list[T]:
-        """Return the last records of many logs, without empty and unreadable logs, and as far as replies have room.
+        """Return the last records of many logs; empty and unreadable logs are skipped.
+
+        Records that do not fit into the replies of NATS are skipped, too.
 
         Raises:
             NatsError: NATS does not answer.
@@ -79,9 +81,8 @@ class StreamLog(Generic[T]):
     ) -> int:
         """Append a record, and return its stream sequence.
 
-        `after` is the stream sequence of the log's last record, 0 for an empty log.
-        With `among`, a wildcard that includes the subject, no subject of the wildcard may have a record after the
-        sequence `after`.
+        `after`: the stream sequence of the log's last record; 0: the log is empty. `among`: a wildcard that includes
+        `subject`; no subject of the wildcard may have a record after the sequence `after`. None: only `subject` counts.
 
         Raises:
             FencedError: Another writer has appended a record after the sequence `after`.
@@ -111,8 +112,8 @@ class StreamLog(Generic[T]):
     async def _confirm_first(self, subject: str, scope: str, sequence: int, event_id: str) -> int:
         """Return the sequence of the first record of a log once the record is stored under the subject of the log.
 
-        A stream that has lost its subject transform acknowledges a first append and stores it elsewhere, as a stray:
-        see `strays.py`. It refuses all other appends.
+        A stream that has lost its subject transform acknowledges the first append of a log, but stores the record under
+        another subject, as a stray: see `strays.py`. Such a stream refuses all other appends.
 
         Raises:
             FencedError: Another writer has started the log, or the record was removed.
@@ -132,7 +133,8 @@ class StreamLog(Generic[T]):
     async def _search(self, subject: str, scope: str, event_id: str, *, after: int = 0) -> tuple[bool, int]:
         """Search the messages of `scope` after a stream sequence for the record of an event.
 
-        Return whether the record is there, and its sequence or else that of the last message.
+        Return whether the record is stored, and its stream sequence. If it is not stored, return the stream sequence of
+        the last message of `scope` instead, or `after` if no message follows.
 
         Raises:
             FencedError: Another writer has appended a record.
@@ -148,10 +150,10 @@ class StreamLog(Generic[T]):
         return False, last
 
     async def _check_removed(self, subject: str, after: int) -> None:
-        """Check that the record with the sequence `after` is still the last one of the subject.
+        """Check that the record with the sequence `after` is still the last record of the subject, then pause.
 
-        The leader has refused an append after this record, but no later record was read: a former leader may have
-        replied to the read, without the later record that caused the refusal.
+        The leader has refused an append after this record, but no later record was read. A former leader, which lacks
+        the later record, may have replied to the read; after the pause, the caller tries again.
 
         Raises:
             FencedError: The record was removed.
@@ -163,7 +165,7 @@ class StreamLog(Generic[T]):
         await asyncio.sleep(DEPOSED_PAUSE_S)
 
     async def purge(self, subject: str, *, up_to: int | None = None) -> None:
-        """Purge the messages of a subject: all, or those up to a stream sequence."""
+        """Purge the messages of a subject; `up_to`: only up to this stream sequence; None: all."""
         await self._js.purge_stream(self._stream, subject=subject, seq=None if up_to is None else up_to + 1)
 
     async def _last_record(self, last: RawStreamMsg, subject: str) -> T | None:

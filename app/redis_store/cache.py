@@ -62,20 +62,23 @@ def connected(url: str) -> Redis:
 class Cache:
     """Stores results by the SHA-256 of the recording and by a key: the engine and its options as text.
 
-    Redis also notes the recordings of each task, because the erasure of a task removes their results.
+    Redis also notes the recordings of each task, because the erasure of a task removes the results for its recordings.
 
     While Redis is unavailable, the cache returns and stores nothing, and tasks compute everything.
     """
 
     def __init__(self, redis: Redis, *, ttl: float) -> None:
-        """`ttl` is how many seconds a result stays; with 0 the cache stores nothing."""
+        """Make a cache; `ttl`: how many seconds a result stays; 0: the cache stores nothing."""
         self._redis = redis
         self._seconds = int(ttl)
         self._put = redis.register_script(PUT)
         self._get = redis.register_script(GET)
 
     async def get(self, task_id: str, audio_sha256: str, key: str, kind: type[Result]) -> Result | None:
-        """Return what `put` has stored for this recording and key; None if nothing, or if it has several pieces."""
+        """Return the result that `put` has stored for the recording and the key; None: there is none.
+
+        A result that `put_pieces` has stored in several pieces does not count.
+        """
         pieces = await self.get_pieces(task_id, audio_sha256, key)
         return await asyncio.to_thread(read, pieces[0], kind) if len(pieces) == 1 else None
 
@@ -92,9 +95,10 @@ class Cache:
         return await asyncio.to_thread(_unpacked, packed) if isinstance(packed, bytes) else []
 
     async def put_pieces(self, task_id: str, audio_sha256: str, key: str, pieces: Iterable[BaseModel]) -> None:
-        """Store a large result in pieces, which are serialised one by one; Redis gets all pieces or none.
+        """Store a large result in pieces, which are serialized one by one; Redis gets all pieces or none.
 
-        Nothing is stored if the task was cancelled or deleted a moment ago, or if all together exceed LARGEST_BYTES.
+        Nothing is stored if the task was cancelled or deleted a moment ago, or if the compressed pieces together exceed
+        LARGEST_BYTES.
         """
         if not self._seconds:
             return
@@ -105,7 +109,7 @@ class Cache:
             await reply_or_none(self._put(keys=names, args=[audio_sha256, self._seconds, key, packed]))
 
     async def erase(self, task_id: str) -> None:
-        """Delete all results for the recordings of a task, also those of other tasks.
+        """Delete all results for the recordings of a task, also the results that other tasks have stored.
 
         Raises:
             TransientError: Redis is unavailable.

@@ -31,7 +31,10 @@ Now = Callable[[], Awaitable[datetime]]  # the server's time
 
 
 async def run(nats: Client, names: StreamNames, projection: RedisProjection) -> None:
-    """Project both streams until cancelled, through durable consumers that all workers share."""
+    """Project the streams of progress and of results to Redis until cancelled.
+
+    All workers share the durable consumers of the two streams, so each message is projected by one worker.
+    """
     events = PullInbox(nats, names.progress, names.progress_projection)
     results = PullInbox(nats, names.results, names.results_projection)
     now = partial(server_time, nats, names.progress)
@@ -47,7 +50,10 @@ async def run(nats: Client, names: StreamNames, projection: RedisProjection) -> 
 
 
 async def _project_next(inbox: PullInbox, at_once: int, project: Project, now: Now) -> None:
-    """Project up to `at_once` messages, then pause. JetStream delivers a message again that is not acknowledged."""
+    """Project up to `at_once` messages, then pause.
+
+    JetStream delivers a message again if it was not acknowledged.
+    """
     loop = asyncio.get_running_loop()
     messages = await inbox.pull(at_once) or await inbox.pull(1, within=LINGER_S)
     started_at = loop.time()
@@ -82,7 +88,7 @@ async def _settle(messages: list[Msg], project: Project, now: Now) -> None:
 
 
 async def _project_events(projection: RedisProjection, messages: Sequence[RawStreamMsg], now: datetime) -> None:
-    """Write the last event of each task, because Redis holds only that one."""
+    """Write the last event of each task into Redis, which stores no earlier events."""
     latest: dict[str | None, ProjectedEvent] = {}
     async for message in _in_turns(sorted(messages, key=lambda message: message.seq or 0, reverse=True)):
         if message.subject not in latest:
@@ -104,7 +110,7 @@ async def _project_results(projection: RedisProjection, messages: Sequence[RawSt
 
 
 async def _in_turns(messages: Iterable[T]) -> AsyncIterator[T]:
-    """Yield the same items; after each MESSAGES_A_TURN items, let the event loop run other work."""
+    """Yield `messages` in order; after every MESSAGES_A_TURN of them, let the event loop run other work."""
     for number, message in enumerate(messages, 1):
         yield message
         if number % MESSAGES_A_TURN == 0:

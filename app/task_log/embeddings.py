@@ -15,7 +15,7 @@ _STREAM: Final = key_value_stream(EMBEDDINGS_BUCKET)
 
 
 class EmbeddingStore:
-    """Stores the speaker embeddings of each task in one message, which names the task message that owns them."""
+    """Stores the speaker embeddings of each task in one message, which names the task message that owns it."""
 
     def __init__(self, nats: Client) -> None:
         self._nats = nats
@@ -31,7 +31,7 @@ class EmbeddingStore:
         await put(self._js, EMBEDDINGS_BUCKET, last.event.task_id, embeddings, last.metadata.headers())
 
     async def find(self, task_id: str, *, of: TaskMessageId) -> bytes | None:
-        """Return the embeddings of a task as JSON; None unless the task message `of` owns stored embeddings.
+        """Return the stored embeddings of a task as JSON; None: there are none that the task message `of` owns.
 
         Raises:
             NatsError: NATS does not answer.
@@ -47,7 +47,7 @@ class EmbeddingStore:
         return message.data if owner.is_same_as(of) else None
 
     async def delete(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
-        """Delete the embeddings of a task; with `of`, only if that task message owns them.
+        """Delete the embeddings of a task; `of`: only if this task message owns the embeddings; None: in any case.
 
         Raises:
             NatsError: NATS does not answer.

@@ -27,7 +27,7 @@ from app.task_log.record import (
 
 
 class TaskLog:
-    """Appends events, segments and outcomes of tasks for one worker, and reads those of all workers."""
+    """Appends events, segments and outcomes of tasks for one worker, and reads what all workers have appended."""
 
     def __init__(self, nats: Client, names: StreamNames, worker: str) -> None:
         self.worker = worker
@@ -58,7 +58,9 @@ class TaskLog:
         return {record.event.task_id: record for record in records}
 
     async def append(self, event: ProgressEvent, metadata: Metadata, *, after: int) -> Record:
-        """Append an event to a task's log; `after` is the stream sequence of the log's last record, 0 for an empty log.
+        """Append an event to a task's log, and return the record.
+
+        `after`: the stream sequence of the log's last record; 0: the log is empty.
 
         Raises:
             FencedError: Another writer has appended to the log.
@@ -72,8 +74,8 @@ class TaskLog:
     async def end(self, last: Record, error: ErrorDetail | None = None) -> Record:
         """End a task on request, even while a worker runs the task; return the last record of its log.
 
-        The task ends as `failed` with an error, as `cancelled` without one. If an outcome is already stored, the task
-        ends with that outcome instead, with a stored result as `completed`.
+        With an `error` the task ends as `failed`, without as `cancelled`. If an outcome of the task is already stored,
+        the task ends with this outcome instead: if it is a result, as `completed`. `last`: the last record of the log.
 
         Raises:
             FencedError: Another writer has appended to the log.
@@ -86,9 +88,9 @@ class TaskLog:
         return await self.append(event, last.metadata, after=last.stream_sequence)
 
     async def append_segments(self, event: SegmentsEvent, metadata: Metadata, audio_sha256: str, *, after: int) -> int:
-        """Append segments as one message of `segments.<task_id>`; return its stream sequence.
+        """Append segments as one message on the subject `segments.<task_id>`; return its stream sequence.
 
-        `after` is the stream sequence of the last message with this subject, 0 if there is none.
+        `after`: the stream sequence of the last message on the subject; 0: there is none.
 
         Raises:
             FencedError: Another writer has appended segments.
@@ -108,16 +110,16 @@ class TaskLog:
         await self._append_outcome(subjects.results(last.event.task_id), body, last)
 
     async def forbid_result(self, last: Record, error: ErrorDetail | None) -> Outcome:
-        """Store the outcome that a task ends without a result, after the record `last`; return the stored outcome.
+        """Store as the outcome of a task that it ends without a result; return the stored outcome.
 
-        An outcome that is already stored, such as a result, stays and is returned. `error` is the error of a failed
+        If another outcome is already stored, such as a result, it stays and is returned. `error`: the error of a failed
         task; None: the task was cancelled.
 
-        The caller appends the end of the task next. Until then the outcome forbids a result only while `last` is the
-        last record of the log: if another writer appends first, the outcome lapses.
+        The caller must append the end of the task next. Until then the outcome forbids a result only while `last` is
+        the last record of the log: if another writer appends first, the outcome lapses.
 
         Raises:
-            FencedError: A later task has this id, or a deletion has just removed the outcome.
+            FencedError: A later task has the same id, or a deletion has just removed the outcome.
             TransientError: JetStream does not answer.
         """
         task_id = last.event.task_id
@@ -156,7 +158,7 @@ class TaskLog:
         return stored.outcome
 
     async def purge_outcome(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
-        """Delete the outcome of a task; with `of`, only if that task message owns the outcome."""
+        """Delete the outcome of a task; `of`: only if this task message owns the outcome; None: in any case."""
         all_of = subjects.outcomes(task_id)
         if of is None:
             await self._outcomes.purge(all_of)
@@ -166,13 +168,13 @@ class TaskLog:
             await self._outcomes.purge(all_of, up_to=stored.stream_sequence)
 
     async def purge_segments(self, task_id: str, *, up_to: int | None = None) -> None:
-        """Delete the segments of a task: all, or those up to a stream sequence."""
+        """Delete the segments of a task; `up_to`: only up to this stream sequence; None: all."""
         await self._segments.purge(subjects.segments(task_id), up_to=up_to)
 
     async def purge_events(self, task_id: str) -> None:
-        """Delete the segments of a task, then its events.
+        """Delete the segments of a task, then the events.
 
-        In this order a client can repeat a deletion that has failed halfway, as the task still has events.
+        If the deletion fails halfway, the task still has events, so a client can repeat the deletion.
         """
         await self.purge_segments(task_id)
         await self._progress.purge(subjects.progress(task_id))

@@ -24,30 +24,32 @@ TIMES_DIFFER_BY: Final = timedelta(milliseconds=1)  # of one message in a delive
 
 @dataclass(frozen=True, slots=True)
 class TaskMessageId:
-    """Identifies the task message that owns a log, an outcome or an object: a later message may have the same task id.
+    """Identifies the task message that owns a log, an outcome or an object.
 
-    A recreated task stream counts its messages from 1 again, so time and sequence together identify a message.
+    A task id is not enough, because a later message may have the same task id. Nor is a stream sequence, because a
+    recreated task stream counts its messages from 1 again.
     """
 
     created_at: datetime  # when the task stream stored the message
     task_sequence: int  # stream sequence of the task message
 
     def is_same_as(self, other: "TaskMessageId") -> bool:
-        """Return whether both are the same task message."""
+        """Return whether this id and `other` are of the same task message."""
         same_time = abs(self.created_at - other.created_at) < TIMES_DIFFER_BY
         return same_time and self.task_sequence == other.task_sequence
 
     def is_older_than(self, other: "TaskMessageId") -> bool:
-        """Return whether this is an earlier task message than `other`."""
+        """Return whether the task message of this id was stored before the task message of `other`."""
         earlier = (self.created_at, self.task_sequence) < (other.created_at, other.task_sequence)
         return earlier and not self.is_same_as(other)
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The service's headers in every message about a task: so the last record alone contains the task's status.
+    """The headers that the service writes into every message about a task.
 
-    A later version may add fields to the task, but no headers: an older worker would not copy an unknown header.
+    So the last record of a log alone contains the status of the task. A later version may add fields to the task, but
+    no headers, because an older worker would not copy an unknown header.
     """
 
     task: Task | None  # None: the task message was invalid
@@ -195,8 +197,8 @@ class StoredOutcome:
     def has_lapsed(self, last: Record) -> bool:
         """Return whether another outcome may replace this one; `last` is the last record of the task's log.
 
-        An outcome of an earlier task with the same id has lapsed. So has a `NoResult` if another writer has appended to
-        the log before the writer of the `NoResult` could end the task.
+        An outcome of an earlier task with the same id has lapsed. A `NoResult` has also lapsed if another writer has
+        appended to the log before the writer of the `NoResult` could end the task.
         """
         if not self.metadata.owner.is_same_as(last.metadata.owner):
             return self.metadata.owner.is_older_than(last.metadata.owner)

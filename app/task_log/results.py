@@ -40,9 +40,10 @@ class ResultStore:
         self._finding = asyncio.Lock()  # many results parsed in a row would block the event loop for half a second
 
     async def publish(self, result: Result, last: Record) -> None:
-        """Publish a result; a large result is stored as an object, and its message refers to the object.
+        """Store a result in the stream of results.
 
-        `last` is the last record of the task's log.
+        If the result is too large for a message, it is stored as an object, and the message refers to the object.
+        `last`: the last record of the task's log.
 
         Raises:
             FencedError: Another outcome of the task is already stored.
@@ -54,16 +55,16 @@ class ResultStore:
         await self._log.append_result(body, last)
 
     async def find(self, last: Record) -> Result | None:
-        """Return the result of a task, whose log ends with the record `last`; None if there is no result.
+        """Return the result of the task whose log ends with the record `last`; None: the task has no result.
 
-        A large result refers to its object instead of containing segments.
+        A result that is stored as an object has no segments, but refers to the object.
         """
         async with self._finding:
             outcome = await self._log.outcome(last)
         return None if isinstance(outcome, NoResult) else outcome
 
     async def load_segments(self, result: Result) -> Result:
-        """Return a result with its segments, read from its object if it refers to one.
+        """Return a result with its segments; if the result refers to an object, read them from the object.
 
         Raises:
             NatsError: The object is damaged, or NATS does not answer.
@@ -78,12 +79,18 @@ class ResultStore:
         return await self._read(info)
 
     async def delete(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
-        """Delete the message, object and embeddings of a result; with `of`, only what that task message owns."""
+        """Delete the message, the object and the embeddings of a result.
+
+        `of`: delete only what this task message owns; None: delete all.
+        """
         await self._log.purge_outcome(task_id, of=of)
         await self.delete_object(task_id, of=of)
 
     async def delete_object(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
-        """Delete the object and embeddings of a result, not its message; with `of`, only those that it owns."""
+        """Delete the object and the embeddings of a result, but not its message.
+
+        `of`: delete only what this task message owns; None: delete both.
+        """
         await self.embeddings.delete(task_id, of=of)
         info = await objects.get_info(self._js, RESULTS_BUCKET, task_id)
         if info is not None and (of is None or _owner(info).is_same_as(of)):
@@ -92,11 +99,12 @@ class ResultStore:
     async def store_object(self, result: Result, body: bytes, *, of: TaskMessageId) -> Result:
         """Store a result as an object; return a result that refers to the object instead of containing segments.
 
-        `of` is the task message that owns the result. If an earlier attempt has stored an object, the returned result
-        refers to that object. The object of an earlier task with the same id is replaced.
+        `body`: the result as JSON. `of`: the task message that owns the result. If an earlier attempt at the task has
+        already stored an object, the returned result refers to that object. An object of an earlier task with the same
+        id is replaced.
 
         Raises:
-            FencedError: A later task has this id.
+            FencedError: A later task has the same id.
         """
         task_id = result.task_id
         description = OWNER.format(of.task_sequence, of.created_at.isoformat())
@@ -122,7 +130,7 @@ class ResultStore:
 
 
 def _owner(info: ObjectInfo) -> TaskMessageId:
-    """Return the task message that owns an object, as its description names it; NO_OWNER if it names none."""
+    """Return the task message that the description of an object names as the owner; NO_OWNER: it names none."""
     match = OWNER_PATTERN.fullmatch(info.description or "")
     with suppress(ValueError):
         return TaskMessageId(datetime.fromisoformat(match[2]), int(match[1])) if match else NO_OWNER

@@ -7,7 +7,7 @@ from app.task_log.record import Record
 
 
 def status_of(record: Record) -> TaskStatus:
-    """Return the status of the task whose log ends with this record."""
+    """Return the status of the task whose log ends with `record`."""
     metadata = record.metadata
     _, priority = subjects.queue_of(metadata.subject)
     return requests.status_of(
