@@ -138,9 +138,10 @@ class Replayer:
         return True
 
     async def _wait_until_registered(self, queued: dict[str, int]) -> None:
-        """Wait up to REGISTERED_WITHIN_S for the events `queued`: until then a client would see the old `failed`.
+        """Wait up to REGISTERED_WITHIN_S until each replayed task has the state `queued`.
 
-        `queued` has the stream sequence of each task's event `failed`.
+        Otherwise a client that asks for the status right after the reply would still get `failed`, the end of the
+        previous run. `queued`: the stream sequence of the event `failed` of each replayed task, by task id.
         """
         # One read takes PAGE_SIZE logs, so only the tasks that were queued last are watched: they are registered last.
         missing = dict(islice(reversed(queued.items()), PAGE_SIZE))

@@ -5,7 +5,10 @@ from itertools import takewhile
 
 
 class LocalAgreement:
-    """The stable words of one utterance: words on which two successive interim passes agree; later passes keep them."""
+    """The stable words of one utterance: the words on which two successive interim passes agree.
+
+    A stable word stays the same in all later passes.
+    """
 
     def __init__(self) -> None:
         self.stable: list[str] = []
@@ -21,5 +24,8 @@ class LocalAgreement:
 
 
 def _bare(word: str) -> str:
-    """Return a word without marks and capitals, which change while the sentence continues."""
+    """Return only the letters and digits of a word, in lower case.
+
+    Marks and capitals may change while the sentence continues.
+    """
     return "".join(character for character in word.casefold() if character.isalnum())

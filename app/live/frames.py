@@ -99,7 +99,7 @@ class FrameReader:
     async def _pages(self) -> AsyncGenerator[Sequence[RawStreamMsg], None]:
         """Yield pages of messages, and an empty page every few seconds while the client is silent.
 
-        Ends when the client was silent for the task's `idle_seconds`.
+        The generator ends when the client has been silent for the task's `idle_seconds`.
         """
         loop = asyncio.get_running_loop()
         reported_at = received_at = loop.time()
@@ -172,8 +172,8 @@ class FrameReader:
     async def _is_same_stream(self) -> bool:
         """Return whether the stream still holds the last message that was read; if not, read from the stream's start.
 
-        A stream that was recreated counts its sequences from 1, so frames may be at sequences that were read already.
-        The numbers of frames prevent that one is processed twice.
+        A recreated stream counts its sequences from 1 again, so frames may have sequences that were read already. The
+        numbers of the frames prevent that a frame is processed twice.
 
         Raises:
             TransientError: JetStream does not reply although the connection is open.
@@ -262,7 +262,7 @@ async def erase(nats: Client, stream: str, task_id: str) -> None:
 
 
 def _pending(messages: Sequence[RawStreamMsg]) -> int:
-    """Return how many messages are stored after the last of these."""
+    """Return how many messages are stored after the last of `messages`."""
     return int((messages[-1].headers or {}).get(PENDING, "0")) if messages else 0
 
 

@@ -35,7 +35,10 @@ class LiveSource:
     """
 
     def __init__(self, engine: Engine, frames: FrameReader, task: LiveTask, checkpoint: Checkpoint) -> None:
-        """`checkpoint` has the second up to which each channel (null: all mixed) is transcribed already."""
+        """Process nothing before `windows`.
+
+        `checkpoint`: has the second up to which each channel (None: all channels mixed) is already transcribed.
+        """
         self._engine = engine
         self._frames = frames
         self._task = task

@@ -38,14 +38,15 @@ class TaskList:
     """Reads pages of the task lists in Redis."""
 
     def __init__(self, redis: Redis, *, max_payload: int) -> None:
-        """`max_payload` is the maximum size of a reply in bytes."""
+        """Make a reader of task lists; `max_payload`: the maximum size of a reply in bytes."""
         self._max_bytes = max_payload - BESIDE_TASKS_BYTES
         self._read_page = redis.register_script(READ_PAGE)
 
     async def page(self, request: ListRequest) -> TaskPage:
-        """Return the newest `limit` tasks of the requested user and state; `before` is a cursor.
+        """Return a page of the tasks with the user and the state that `request` names, the newest first.
 
-        The page has fewer tasks if more do not fit into a reply.
+        The page has at most `request.limit` tasks, and fewer if more do not fit into a reply. It begins after the task
+        at the cursor `request.before`.
 
         Raises:
             RequestError: Redis is unavailable.

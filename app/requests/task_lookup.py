@@ -17,13 +17,13 @@ from app.task_log.record import Record
 
 
 async def find_task(log: TaskLog, index: QueueIndex, registration: Registration, task_id: str) -> Record | None:
-    """Return the last record of the task with this id; None if there is no such task.
+    """Return the last record in the log of a task; None: there is no task with the id `task_id`.
 
-    If no worker has registered the task yet, register it first.
+    If no worker has registered the task yet, it is registered first.
 
     Raises:
         NatsError: NATS does not answer.
-        RequestError: A message with this id is stored, and is invalid or cannot be registered now.
+        RequestError: A message with the id is stored, but is invalid or cannot be registered now.
         TransientError: JetStream does not answer.
     """
     last = await log.last(task_id)
@@ -41,7 +41,7 @@ async def find_task(log: TaskLog, index: QueueIndex, registration: Registration,
 
 
 async def last_record(find: Callable[[str], Awaitable[Record | None]], task_id: str) -> Record:
-    """Return the last record of the task with this id, which `find` has to return within READ_WITHIN_S.
+    """Return the last record in the log of a task, as `find` returns it within READ_WITHIN_S.
 
     Raises:
         RequestError: The task is unknown, or JetStream does not answer in time.

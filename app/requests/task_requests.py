@@ -57,7 +57,9 @@ class TaskRequests:
         return status
 
     async def result(self, request: ResultRequest) -> Result | bytes:
-        """Return the result of a completed task with the names of its voices, or as a file in another format than JSON.
+        """Return the result of a completed task, with the current names of its voices.
+
+        In another format than JSON, the result is a file.
 
         Raises:
             RequestError: The task is unknown or has no result, the result cannot be written in the requested format, or
@@ -77,7 +79,9 @@ class TaskRequests:
             raise _expired(request.task_id) from error
 
     async def cancel(self, task_id: str) -> TaskStatus:
-        """Cancel a task unless it has ended, and return its status; a running worker reads the end from the task's log.
+        """Cancel a task unless it has ended, and return the status of the task.
+
+        A worker that runs the task stops when it reads the end in the task's log.
 
         Raises:
             RequestError: The task is unknown, or JetStream does not answer.

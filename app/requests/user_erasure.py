@@ -125,7 +125,7 @@ class UserErasure:
                 yield after, 0
 
     async def _delete_dead_letter(self, sequence: int, dead_letter: DeadLetter) -> bool:
-        """Delete a dead letter, and its task if the log of that task still exists; return whether it did."""
+        """Delete a dead letter, and its task if the task still has a log; return whether the task had a log."""
         last = await self.task_log.last(dead_letter.task_id) if dead_letter.task_id else None
         if last is not None and last.metadata.task_sequence == dead_letter.stream_sequence:
             await self._delete_if_known(last.event.task_id)
@@ -135,7 +135,7 @@ class UserErasure:
 
 
 def _names(dead_letter: DeadLetter, user_id: int | str) -> bool:
-    """Return whether the message in a dead letter names this user; `1` and `"1"` are different users."""
+    """Return whether the message in a dead letter names the user `user_id`; `1` and `"1"` are different users."""
     try:
         owner = parse_json_leniently(dead_letter.sent)["user_id"]
     except (ValueError, LookupError, TypeError, RecursionError):

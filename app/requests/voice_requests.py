@@ -115,10 +115,10 @@ class VoiceRequests:
             return await self._forget(await self._known(request.user_id, request.voice))
 
     async def forget_all(self, user_id: int | str) -> AsyncGenerator[None]:
-        """Forget all voices of a user, and yield after each.
+        """Forget all voices of a user, and yield after each voice.
 
         Raises:
-            RequestError: Some of their data could not be erased.
+            RequestError: Some data of the voices could not be erased.
         """
         async with _replying():
             voices = [versioned async for page in self.store.pages(user_id) for versioned in page]
@@ -144,7 +144,7 @@ class VoiceRequests:
         return event
 
     async def _erase_analyses(self, references: Iterable[Reference]) -> None:
-        """Erase the embeddings and cached results of the tasks of these references."""
+        """Erase the embeddings and cached results of the tasks from which `references` were enrolled."""
         for task_id in {reference.task_id for reference in references}:
             await self.embeddings.delete(task_id)
             await self.cache.erase(task_id)

@@ -35,10 +35,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """The outcome of an identification: `voices` has the voice of each speaker.
+    """The outcome of an identification.
 
-    `voices` is null if the task does not request identification, or it failed. `error`: why no voice was compared, or
-    why some of the user's voices were not; None: all were.
+    `voices`: the voice of each speaker; None: the task does not request identification, or the identification failed.
+    `error`: why not all voices of the user were compared; None: all were compared.
     """
 
     voices: dict[str, SpeakerVoice] | None = None

@@ -18,9 +18,10 @@ _IS_TELEPHONE: Final = 0.8  # if the two embeddings are this similar, the origin
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The voice of a speaker, null if it is none of the user's voices.
+    """The outcome of matching one speaker.
 
-    `score`: the similarity of the speaker and the most similar voice of the user, at most 1.
+    `voice`: the voice of the speaker; None: the speaker has none of the user's voices. `score`: the similarity of the
+    speaker and the most similar voice of the user, at most 1.
     """
 
     voice: str | None
@@ -75,7 +76,7 @@ def match(
 def _similarities(speakers: _Embeddings, references: _Embeddings) -> Vectors:
     """Return the similarity of each speaker and each reference (speakers, references).
 
-    It is that of the more similar of their two pairs of embeddings.
+    Two pairs of embeddings are compared: as recorded, and in telephone bandwidth. The more similar pair counts.
     """
     both = speakers.is_telephone[:, np.newaxis] & references.is_telephone
     full = _all_products(speakers.full, references.full) - _TELEPHONE_BIAS * both

@@ -41,7 +41,7 @@ FrameMask = npt.NDArray[np.bool_]
 
 
 class ChannelSpeech:
-    """Counts how much speech each channel has in the chunks so far, and how much of it no other channel has."""
+    """Counts the speech of each channel in the chunks added so far, and the part of it that no other channel has."""
 
     def __init__(self, channels: int, detector: VoiceDetector | None = None) -> None:
         self._detector = detector or get_vad_model()
@@ -75,8 +75,8 @@ class ChannelSpeech:
 def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -> bool:
     """Return whether the channels of a recording of `seconds` seconds carry different speech.
 
-    Compares up to 24 chunks from all over the recording, until they have a minute of speech. The result depends on the
-    recording alone, so that each attempt of a task gets the same result.
+    Up to 24 chunks from all over the recording are compared, until the compared chunks have a minute of speech. The
+    result depends on the recording alone, so that each attempt of a task gets the same result.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.

@@ -40,7 +40,7 @@ class Limit:
         """Check the length of a recording.
 
         Raises:
-            PermanentError: audio_too_large: it is longer than the limit.
+            PermanentError: audio_too_large: the recording is longer than the limit.
         """
         if seconds > self.seconds:
             message = f"The recording is longer than {self.seconds:g} s ({self.setting}): cut it into parts."

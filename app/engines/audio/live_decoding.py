@@ -36,7 +36,7 @@ class LiveDecoder(Protocol):
         ...
 
     def decode(self, data: bytes) -> Iterator[av.AudioFrame]:
-        """Yield the frames that can be decoded after these bytes.
+        """Yield the frames that can be decoded with the next bytes `data`.
 
         Raises:
             PermanentError: audio_unreadable.

@@ -42,7 +42,7 @@ class Timeline:
         return min(max(bisect_right(self._starts, second) - 1, 0), len(self._regions) - 1)
 
     def _within(self, region: int, start: float, end: float) -> Times:
-        """Map the interval from `start` to `end` in the window to the recording, within the region of this number."""
+        """Map the interval from `start` to `end` in the window to the recording, within the region number `region`."""
         first, last = self._regions[region]
         shift = first - self._starts[region]
         mapped_start = min(max(start + shift, first), last)

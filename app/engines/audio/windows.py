@@ -112,7 +112,7 @@ class SpeechBuffer:
         self._samples = np.concatenate([self._samples, samples[skipped * FRAME :]])
 
     def drop(self, frames: int) -> None:
-        """Remove this many frames at the start."""
+        """Remove the first `frames` frames."""
         self.start += frames
         self._samples = self._samples[frames * FRAME :]
         self.speech = self.speech[frames:]
@@ -214,7 +214,7 @@ def _regions(speech: Probabilities, *, whole: bool) -> Iterator[Region]:
 
 
 def quietest_frame(speech: Probabilities) -> int:
-    """Return the middle of the longest silence in the second half of these frames.
+    """Return the frame in the middle of the longest silence in the second half of the frames of `speech`.
 
     Without silence there, return the frame of the second half that is least like speech.
     """

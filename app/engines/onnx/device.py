@@ -16,7 +16,7 @@ class NoGpuError(Exception):
 
 
 def load_on(device: str, load: Load) -> tuple[TextResultsAsrAdapter, bool]:
-    """Load a model; return it, and whether it runs on the GPU.
+    """Load a model; return the model, and whether it runs on the GPU.
 
     `load` loads the model with a list of ONNX Runtime's execution providers. Only a loaded model shows whether a GPU is
     usable: `get_available_providers` lists what ONNX Runtime was built with. So for the device `auto` the model is

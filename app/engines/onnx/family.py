@@ -22,7 +22,7 @@ NEEDED = "config.json with a model_type of onnx-asr and the files of that type"
 
 
 def publishes(name: str) -> bool:
-    """Whether onnx-asr knows a published model of this name."""
+    """Whether onnx-asr knows a published model with the name `name`."""
     return name in published.PUBLISHED
 
 

@@ -47,7 +47,8 @@ class OnnxModel:
         """Check that the model can follow the options.
 
         Raises:
-            PermanentError: invalid_message: it cannot; the message names the option and what the model supports.
+            PermanentError: invalid_message: the model cannot follow an option; the message names the option, and what
+                the model supports.
         """
         cannot = None
         if options.language is not None and self.languages and options.language not in self.languages:
