@@ -45,13 +45,13 @@ class ObsoleteMessageError(Exception):
 class MessageGoneError(Exception):
     """The task stream does not hold a message, because its task was deleted: the message is returned to JetStream.
 
-    JetStream redelivers the message only if the stream holds it after all: a former leader of the stream may have
-    answered, which does not know the message yet.
+    JetStream redelivers the message only if the stream holds the message after all. That is possible, because a former
+    leader of the stream, which does not know the message yet, may have answered.
     """
 
 
 class BucketFullError(Exception):
-    """A Key-Value bucket is full: a task continues without storing there, a request gets an error reply."""
+    """A Key-Value bucket is full: a task continues without storing the value, and a request gets an error reply."""
 
     def __init__(self, bucket: str) -> None:
         super().__init__(bucket)

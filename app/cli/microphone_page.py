@@ -96,11 +96,13 @@ class MicrophonePage:
 
 
 def choose_page(options: WebSocketOptions, *, names_nats: bool, http_port: int) -> MicrophonePage:
-    """Choose the ports of the page and of its NATS, other than `http_port`; `names_nats`: NATS_URL is set.
+    """Choose the ports of the page and of the WebSocket of NATS.
+
+    `names_nats`: whether NATS_URL names an external server. `http_port`: a port that is already taken.
 
     Raises:
-        NoWebSocketError: There is no embedded NATS.
-        PortInUseError: Another process uses the port of the option.
+        NoWebSocketError: NATS_URL names an external server.
+        PortInUseError: Another process uses the port that the option names.
     """
     if names_nats:
         raise NoWebSocketError

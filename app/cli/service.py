@@ -169,7 +169,7 @@ async def _check_nats(settings: Settings, *, has_redis: bool) -> None:
     """Check the connection to NATS now: the worker would report a failure only after half a minute.
 
     Raises:
-        RedisMismatchError: Workers run there, and an embedded Redis would not be theirs.
+        RedisMismatchError: Workers run at NATS_URL, and they do not use the embedded Redis.
         UnreachableError: NATS_URL names a server that does not reply.
     """
     try:

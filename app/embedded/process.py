@@ -82,7 +82,7 @@ class Server(ABC):
             await asyncio.sleep(_ALIVE_CHECK_EVERY_S)
 
     async def stop(self) -> None:
-        """Stop the server, with SIGKILL after 5 s; its data remain."""
+        """Stop the server, if necessary with SIGKILL after 5 s; the data of the server remain."""
         process, self._process = self._process, None
         if process is not None:
             await process.stop()
@@ -102,7 +102,7 @@ class Server(ABC):
 
     @property
     def pid(self) -> int:
-        """The process id of the server, 0 if it does not run."""
+        """The process id of the server; 0: the server does not run."""
         return self._process.pid if self._process is not None else 0
 
     def _signal(self, number: signal.Signals) -> None:
@@ -170,7 +170,7 @@ def free_port() -> int:
 
 
 def is_free(port: int, host: str = HOST) -> bool:
-    """Whether this TCP port is free now."""
+    """Whether the TCP port `port` is free now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

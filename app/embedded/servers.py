@@ -18,7 +18,10 @@ class NatsServer(Server):
     def __init__(
         self, folder: Path, port: int | None = None, *, sync_interval: str = "always", more_config: str = ""
     ) -> None:
-        """`more_config` is added to the configuration, for instance the section `cluster`."""
+        """Make a server, which does not run yet.
+
+        `more_config`: text that is added to the configuration of NATS, for instance the section `cluster`.
+        """
         super().__init__(folder, port)
         self._sync_interval = sync_interval
         self._more_config = more_config

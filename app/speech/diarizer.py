@@ -61,7 +61,7 @@ class Diarizer:
             )
 
     async def identify(self, task: Task, result: DiarizationDone, labels: Sequence[str], append: Append) -> Identified:
-        """Identify the voice of each speaker if the task requests it; `labels` are those of all speakers.
+        """Identify the voice of each speaker if the task requests identification; `labels`: the labels of all speakers.
 
         Raises:
             FencedError: Another worker runs the task.
@@ -134,7 +134,7 @@ def _suffix(channel: int | None) -> str:
 
 
 def speaker_label(number: int) -> str:
-    """Return the label of the speaker with this number, from 0."""
+    """Return the label of a speaker; `number`: the number of the speaker, from 0."""
     return f"SPEAKER_{number:02}"
 
 
@@ -167,7 +167,7 @@ class BackgroundDiarization:
     """
 
     def __init__(self, diarize: Callable[[Append], Awaitable[DiarizationDone]]) -> None:
-        """`diarize` returns the turns; it calls its argument with each update."""
+        """Start nothing before `start`; `diarize`: returns the turns, and calls its argument with each update."""
         self.result: DiarizationDone | None = None
         self.error: ErrorDetail | None = None
         self._diarize = diarize

@@ -56,8 +56,9 @@ class TaskTranscript:
     def add_speakers(self, diarization: BackgroundDiarization) -> DiarizationDone | None:
         """Attribute the words to the speakers of a completed diarization, or note its error.
 
-        Return its result, with the speakers numbered in the order of their first words; speakers without words come
-        last. With separate channels, each channel is a speaker already, and only embeddings were computed.
+        Return the result of the diarization, with the speakers numbered in the order of their first words; speakers
+        without words come last. None: the diarization has failed. With separate channels, each channel is already a
+        speaker, and the diarization has only computed embeddings.
         """
         if self.channels is not None:
             if diarization.error is not None:

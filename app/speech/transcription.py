@@ -53,7 +53,9 @@ class Transcription:
         return self.channel is not None
 
     async def transcribe(self, checkpoint: Checkpoint, append: Append) -> None:
-        """Transcribe from the checkpoint on, with texts from the cache if it has them; append updates.
+        """Transcribe the recording from the checkpoint on, and append updates.
+
+        If the cache has the texts of the recording, they are appended instead of being transcribed again.
 
         Raises:
             TaskError: The recording or the engine failed, or the task requests what is impossible.

@@ -166,9 +166,9 @@ class TranscriptionRun:
         self._send_duplicate()
 
     def _send_duplicate(self) -> None:
-        """Send a window that an idle worker has to the own engine, too.
+        """Send a window that an idle worker is transcribing to the own engine, too.
 
-        That is the first window if the idle worker is late with it, or the last one if the own engine has no window.
+        It is the first window, if the idle worker is late with it, or the last window, if the own engine has none.
         """
         waiting = list(self._open())
         if not waiting or self.own in waiting[0].requests:

@@ -59,7 +59,7 @@ class StreamGuard:
 
     @property
     def problems(self) -> list[Problem]:
-        """What is wrong and could not be restored, and which streams are nearly full."""
+        """The problems that the guard could not repair, and the streams that are nearly full."""
         return [*self._unrestored, *(self._last.filled if self._last is not None else [])]
 
     async def run(self) -> None:
@@ -68,7 +68,7 @@ class StreamGuard:
         await run_forever("stream_guard", self._check_and_wait, every_s=SHORTEST_PAUSE_S, retry_after_s=GUARD_EVERY_S)
 
     async def check(self) -> None:
-        """Create what is missing, restore what a client has changed, and note what cannot be restored.
+        """Create missing streams, consumers and buckets, restore changed ones, and note what cannot be restored.
 
         Nothing else would show that a consumer was deleted: a client that pulls gets no error (faststream#2632).
 
@@ -96,7 +96,10 @@ class StreamGuard:
         return not state.is_healthy if self._last is None else state != self._last
 
     async def _restore(self, before: Inspection, changed_by: Mapping[str, str]) -> Inspection:
-        """Provision everything, note the problems that remain, and return the state after that."""
+        """Provision all streams, consumers and buckets, note the remaining problems, and return the new state.
+
+        `before`: the state before the call. `changed_by`: see `provision`.
+        """
         if before.missing:
             clients = sorted({changed_by[name] for name in before.missing if name in changed_by})
             log.error("streams_found_missing", names=before.missing, by=clients or UNKNOWN)

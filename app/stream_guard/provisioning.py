@@ -147,9 +147,10 @@ async def recreate_projection_consumers(js: JetStreamContext, settings: Settings
 async def provision(
     js: JetStreamContext, settings: Settings, changed_by: Mapping[str, str] = MappingProxyType({})
 ) -> Provisioned:
-    """Create what is missing, restore the settings that the service needs, and log the other differences.
+    """Create missing streams and consumers, restore the settings that the service needs, and log other differences.
 
-    `changed_by` names the client that has last changed a stream or consumer, if an advisory has named it.
+    `changed_by`: the client that has last changed a stream or consumer, by the name of the stream or consumer, if an
+    advisory has reported the change.
 
     Raises:
         NatsError: NATS does not answer.
@@ -176,8 +177,8 @@ async def _create(resource: Resource, replicas: int) -> None:
     """Create a stream or consumer.
 
     Raises:
-        StreamError: NATS refuses to create it.
-        TooFewServersError: The cluster has too few servers for this number of replicas.
+        StreamError: NATS refuses to create the stream or consumer.
+        TooFewServersError: The cluster has too few servers for `replicas`.
     """
     try:
         await resource.create(resource.config)
@@ -226,6 +227,6 @@ def _log(difference: Difference) -> None:
 def is_refusal(error: APIError) -> bool:
     """Return whether NATS has refused a request for good; if False, the request can be repeated.
 
-    It is also False if a worker or an operator has created or deleted the stream at the same moment.
+    The result is also False if a worker or an operator has created or deleted the stream at the same moment.
     """
     return bool(error.err_code) and error.code not in {NOT_FOUND, UNAVAILABLE} and error.err_code != ALREADY_THERE

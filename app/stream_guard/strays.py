@@ -61,7 +61,7 @@ async def _append(js: JetStreamContext, stream: str, stray: RawStreamMsg) -> boo
 
 
 async def _remove(js: JetStreamContext, stream: StreamConfig, sequences: Sequence[int]) -> None:
-    """Remove these strays, but not those that the stream has stored since."""
+    """Remove the strays with these stream sequences, but no strays that the stream has stored since."""
     name = str(stream.name)
     if not stream.deny_purge:
         await js.purge_stream(name, subject=ALL_STRAYS, seq=sequences[-1] + 1)

@@ -101,7 +101,7 @@ def end_with_start_error(error: str) -> None:
 
 
 class RepeatFilter:
-    """Drops a warning that was already logged in the last REPEAT_AFTER_S, as each second of an outage."""
+    """Drops a warning that was already logged within the last REPEAT_AFTER_S, as during an outage."""
 
     def __init__(self, every: float = REPEAT_AFTER_S, clock: Callable[[], float] = time.monotonic) -> None:
         self._every = every

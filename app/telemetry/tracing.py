@@ -27,7 +27,7 @@ _STAGES = {
 
 
 def provider(endpoint: str | None) -> trace.TracerProvider:
-    """Create a provider that sends spans to this OTLP/HTTP endpoint; None: drop all spans."""
+    """Create a provider that sends spans to `endpoint`, an OTLP/HTTP address; None: the provider drops all spans."""
     if endpoint is None:
         return OFF
     traces = TracerProvider(resource=Resource.create({SERVICE_NAME: "natscribe"}))
@@ -98,7 +98,7 @@ class StageSpans:
         self._since = time.time_ns()
 
     def _windows(self, text: WindowText) -> None:
-        """Record a span of the windows of this text, since the end of the previous windows."""
+        """Record a span of the windows of `text`, which starts at the end of the previous windows."""
         inside = trace.set_span_in_context(self._stage[1]) if self._stage else None
         figures = {"audio.processed_seconds": text.end, "segments": len(text.segments)}
         self._tracer.start_span("windows", inside, start_time=self._since, attributes=figures).end()

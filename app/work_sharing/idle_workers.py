@@ -40,7 +40,11 @@ class IdleWorkers:
     def __init__(
         self, nats: Client, subject: str, model: Model, fingerprint: str, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Idle workers subscribe to `subject`, and have this `model` and `fingerprint`; `clock` returns seconds."""
+        """Send nothing before `transcribe`.
+
+        `subject`: the subject to which idle workers with the same `model` and `fingerprint` subscribe. `clock`: returns
+        the monotonic time in seconds.
+        """
         self._nats = nats
         self._subject = subject
         self._model = model
@@ -111,7 +115,7 @@ class IdleWorkers:
 
 
 def _is_plausible(text: WindowText, request: WindowRequest) -> bool:
-    """Return whether times, channel, length and language allow that a text is that of the window in `request`."""
+    """Return whether a text can be the text of the window in `request`, by its times, channel, length and language."""
     language, segments = request.options.language, text.segments
     words = [word for segment in segments for word in segment.words or ()]
     return (

@@ -64,7 +64,7 @@ PROGRESS, SEGMENTS, RESULTS, DEAD_LETTERS = streams(Settings().stream_names)
 def broker(settings: Settings | None = None) -> NatsBroker:
     """Return a broker with the address, the login and the inbox prefix of the settings, not connected yet.
 
-    Without `settings` they are read from the environment.
+    `settings`: None: the function reads the settings from the environment.
     """
     settings = settings or Settings.read()
     return NatsBroker(
@@ -76,7 +76,7 @@ def broker(settings: Settings | None = None) -> NatsBroker:
 
 
 def pull_inbox(settings: Settings | None = None) -> bytes:
-    """Return the `inbox_prefix` for pull subscribers, which do not inherit that of the broker."""
+    """Return the `inbox_prefix` for pull subscribers, which do not inherit the inbox prefix of the broker."""
     return f"{(settings or Settings.read()).nats_inbox_prefix}.".encode()
 
 

@@ -13,7 +13,9 @@ from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
 
 
 async def message_at(nats: Client, stream: str, subject: str | None, sequence: int) -> RawStreamMsg | None:
-    """Return the message with this stream sequence; None if there is none, or its subject is not `subject` (if given).
+    """Return the message with the stream sequence `sequence`; None: the stream has no such message.
+
+    `subject`: the subject that the message must have; None: any.
 
     Raises:
         NatsError: The leader does not answer.

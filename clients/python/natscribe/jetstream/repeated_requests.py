@@ -29,14 +29,17 @@ T = TypeVar("T")
 
 
 def is_repeatable(error: Exception) -> bool:
-    """Whether the request that ended with this error can be repeated."""
+    """Whether a request that has failed with `error` can be repeated, because of an outage or an unfinished append."""
     return isinstance(error, OUTAGE_ERRORS) or (isinstance(error, APIError) and error.err_code in UNFINISHED)
 
 
 async def retry_until_reply(
     request: Callable[[], Awaitable[T]], *, within_s: float = RETRY_FOR_S, final: Collection[int] = ()
 ) -> T:
-    """Repeat a request until NATS answers; errors with an `err_code` in `final` are raised at once.
+    """Repeat a request until NATS answers, and return the reply.
+
+    `within_s`: for how many seconds to repeat the request. `final`: values of `err_code` after which the error is
+    raised at once.
 
     Raises:
         NatsError: NATS has not answered within `within_s` seconds, or replies with an error.

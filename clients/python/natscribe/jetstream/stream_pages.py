@@ -47,8 +47,8 @@ async def page(nats: Client, stream: str, subject: str, *, start: int, count: in
 async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> AsyncIterator[Messages]:
     """Yield all messages of a subject after stream sequence `after`, up to PAGE_SIZE at a time.
 
-    If the replica that answers is behind the leader, the last messages are read from the leader. So none is missing,
-    but a message that was deleted a moment ago may be among them.
+    If the replica that answers is behind the leader, the last messages are read from the leader. So no message is
+    missing, but a message that was deleted a moment ago may be among them.
 
     Raises:
         NatsError: NATS does not answer.

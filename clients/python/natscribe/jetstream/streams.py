@@ -60,8 +60,8 @@ def public_streams(
 ) -> Iterator[StreamConfig]:
     """Yield the configurations of the streams that clients see.
 
-    `queue_length` is the limit of each task queue, in tasks; `live_ttl_s` the retention time of a frame, in seconds;
-    `live_max_bytes` the limit of all frames together, 0: no limit.
+    `queue_length`: the largest number of tasks in each task queue. `live_ttl_s`: the seconds for which a frame is
+    stored. `live_max_bytes`: the largest size of all frames together, in bytes; 0: no limit.
     """
     yield StreamConfig(
         name=names.tasks,

@@ -102,9 +102,9 @@ class TaskMessage:
         return ErrorDetail(code=ErrorCode.INVALID_MESSAGE, message=message)
 
     def first_event(self, task_id: str, task: Task | None, state: State, **fields: object) -> ProgressEvent:
-        """Make the event with which this message begins a task's log; `task` is None if the message is no valid task.
+        """Make the first event that the service appends to a task's log for this message.
 
-        `fields` are its other values: at least `max_attempts`.
+        `task`: None: the message is no valid task. `fields`: the other fields of the event, at least `max_attempts`.
         """
         of_message = {"task_id": task_id, "kind": self.kind, "priority": self.priority, "state": state}
         of_task = {} if task is None else {"user_id": task.user_id, "audio_file_id": task.audio_file_id}

@@ -97,7 +97,7 @@ def moved(example: Timed, by: float) -> Timed:
 
 
 def _with_speakers(spoken: Sequence[Timed], bounds: SpeakerBounds) -> list[Timed]:
-    """Have the speakers take turns: two speakers, unless the task bounds their number otherwise."""
+    """Assign speakers to the items of `spoken` in turn: two speakers, unless `bounds` require another number."""
     count = max(bounds.min_speakers or 1, min(_USUAL_SPEAKERS, bounds.max_speakers or _USUAL_SPEAKERS))
     return [each.model_copy(update={"speaker": f"SPEAKER_{n % count:02}"}) for n, each in enumerate(spoken)]
 
