@@ -17,7 +17,7 @@ from natscribe.mock import log as mock_log
 
 from app.dead_letters import replay, store
 from app.embedded import guarded_process, process
-from app.engines.audio import live_pipe, live_streams
+from app.engines.audio import limits, live_pipe, live_streams
 from app.execution import attempt, delivery
 from app.jetstream import connection, pull_inbox, stream_log, usage
 from app.live import audio_recording, frames
@@ -66,6 +66,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "LONG_WITHOUT_IDLING_S": (consumer,),
     "LONG_TASK_S": (consumer,),
     "CHECK_IDLE_EVERY_S": (sharing,),
+    "GRACE_S": (limits,),
     "GUARD_EVERY_S": (guard,),
     "MEASURE_EVERY_S": (maintenance,),
     "MOST_WAITING": (result_writer,),

@@ -23,7 +23,7 @@ _MIN_BYTES = 64 * 1024**2  # memory for reading a short recording
 _BYTES_PER_SECOND = 3 * 1024
 _NO_LIMIT_S = 10**9
 _NO_LIMIT_BYTES = 2**62  # means no limit; the system call may reject a larger number
-_GRACE_S = 3  # the kernel counts whole seconds of all threads: between two packets, `Budget.check` is exact
+GRACE_S = 3  # the kernel counts whole seconds of all threads: between two packets, `Budget.check` is exact
 _PRIVATE_MEMORY = re.compile(r"^VmData:\s+(\d+) kB$", re.MULTILINE)
 _TOO_HUNGRY = "needs more memory than reading a recording may take"
 
@@ -120,7 +120,7 @@ class Budget:
     def _run(self) -> None:
         self._since = thread_time()
         resource.setrlimit(resource.RLIMIT_DATA, self._strict)
-        end = int(process_time() + min(self.limit.decode_seconds - self._spent, _NO_LIMIT_S)) + _GRACE_S
+        end = int(process_time() + min(self.limit.decode_seconds - self._spent, _NO_LIMIT_S)) + GRACE_S
         _, hard = self._usual_time
         resource.setrlimit(resource.RLIMIT_CPU, (end if hard == resource.RLIM_INFINITY else min(end, hard), hard))
 
