@@ -17,7 +17,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.transcription import TranscriptionResult
 
 from app.cli.service import LocalService, run_service, stop_signals
-from app.embedded import EmbeddedError
+from app.embedded import EmbeddedError, free_port
 from app.settings import Settings
 
 _READY_WITHIN_S = 120.0  # the servers start and the worker loads its model within this time
@@ -48,7 +48,8 @@ async def _run(recording: Path, *, keep: bool) -> int:
         log = Path(folder) / "worker.log"
         err.print("starting NATS, Valkey and a worker ...")
         with log.open("wb") as output:
-            async with run_service(Path(folder), output=output, embed_all=True) as running:
+            # A port of its own, as several demos may start in the same second and then choose the same default port.
+            async with run_service(Path(folder), port=free_port(), output=output, embed_all=True) as running:
                 await _until_ready(running, log)
                 task_id = await _transcribe(running, recording)
                 if task_id is None:
@@ -70,8 +71,9 @@ async def _until_ready(running: LocalService, log: Path) -> None:
 
 
 def _last_lines(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
-    return "\n".join(["The worker did not start; its last lines say why:", *lines])
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    errors = [line for line in lines if '"level": "error"' in line or '"level": "critical"' in line]
+    return "\n".join(["The worker did not start; its last lines say why:", *(errors or lines)[-LAST_LINES:]])
 
 
 async def _transcribe(running: LocalService, recording: Path) -> str | None:

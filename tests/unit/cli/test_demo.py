@@ -1,6 +1,7 @@
 """The command `demo`: its exit codes and its output."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -13,10 +14,14 @@ from natscribe.client import ClientError
 
 from app.cli import demo
 from app.cli.recording import TWO_READERS
+from app.cli.service import HTTP_PORT
 from tests.unit.cli.test_output import result_of, said
 from tests.waiting import eventually
 
 Demo = Callable[..., asyncio.Task[int]]
+Ports = list[int]
+SHUTDOWN = b"".join(b"line %d\n" % number for number in range(1, 8))
+PORT_IN_USE = b'{"event": "Port 8000 is in use", "level": "error"}\n'
 
 
 @pytest.fixture
@@ -37,10 +42,14 @@ def demo_of(monkeypatch: pytest.MonkeyPatch, stop: asyncio.Event) -> Demo:
     client.__aenter__.return_value = client
     monkeypatch.setattr(demo, "Client", lambda _: client)
 
-    def start(*, ready: bool = True, succeeds: bool = True, keep: bool = False) -> asyncio.Task[int]:
-        def run_service(_: object, *, output: IO[bytes], embed_all: bool) -> nullcontext[SimpleNamespace]:
+    def start(
+        *, ready: bool = True, succeeds: bool = True, keep: bool = False, log: bytes = b"", ports: Ports | None = None
+    ) -> asyncio.Task[int]:
+        def run_service(_: object, *, port: int, output: IO[bytes], embed_all: bool) -> nullcontext[SimpleNamespace]:
             assert embed_all
-            output.writelines(b"line %d\n" % number for number in range(1, 8))
+            if ports is not None:
+                ports.append(port)
+            output.write(log)
             output.flush()
             servers = {"NATS_URL": "nats://127.0.0.1:4222", "REDIS_URL": "redis://127.0.0.1/0"}
             return nullcontext(
@@ -64,9 +73,22 @@ async def test_a_demo_ends_as_its_task_does(
     assert "Ctrl-C" not in output
 
 
-async def test_the_last_lines_of_a_worker_that_does_not_start_are_reported(demo_of: Demo) -> None:
-    with pytest.raises(ClientError, match=r"its last lines say why:\nline 3\nline 4\nline 5\nline 6\nline 7$"):
-        await demo_of(ready=False)
+@pytest.mark.parametrize(
+    ("log", "reported"),
+    [(SHUTDOWN, "line 3\nline 4\nline 5\nline 6\nline 7"), (PORT_IN_USE + SHUTDOWN, PORT_IN_USE.decode().strip())],
+)
+async def test_the_errors_or_last_lines_of_a_worker_that_does_not_start_are_reported(
+    demo_of: Demo, log: bytes, reported: str
+) -> None:
+    with pytest.raises(ClientError, match=f"its last lines say why:\n{re.escape(reported)}$"):
+        await demo_of(ready=False, log=log)
+
+
+async def test_demos_that_start_at_the_same_time_have_different_ports(demo_of: Demo) -> None:
+    ports: Ports = []
+    await asyncio.gather(*(demo_of(ports=ports) for _ in range(3)))
+    assert len(set(ports)) == 3
+    assert HTTP_PORT not in ports  # two demos in two processes would both find the default port free
 
 
 async def test_a_demo_that_keeps_its_servers_ends_when_interrupted(
