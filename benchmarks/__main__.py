@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 
-from benchmarks import cluster, latency, live, memory, sharing, speakers, speech
+from benchmarks import cluster, fleet, latency, live, memory, sharing, speakers, speech
 from benchmarks.machine import commit, machine, versions
 from benchmarks.record import Record
 from benchmarks.report import Findings
@@ -23,6 +23,7 @@ PARTS: dict[str, Callable[[Sizes], Awaitable[Findings]]] = {
     "latency": latency.measure,
     "cluster": cluster.measure,
     "memory": memory.measure,
+    "fleet": fleet.measure,
 }
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 from app.embedded import free_port
 from app.engines.whisper import bundled
 from benchmarks.peers.environment import PEERS_PYTHON, installed
-from benchmarks.stack import READY_WITHIN, MeasurementError, Stack, python
+from benchmarks.stack import GRACE, READY_WITHIN, MeasurementError, Stack, python
 
 LONGEST_LINE = 16 * 1024 * 1024  # bytes
 SHERPA = "sherpa-onnx as it comes"
@@ -29,17 +29,18 @@ class Output:
 class Program:
     """A running program."""
 
-    def __init__(self, stdin: StreamWriter, stdout: StreamReader) -> None:
+    def __init__(self, pid: int, stdin: StreamWriter, stdout: StreamReader) -> None:
+        self.pid = pid
         self._stdin = stdin
         self._stdout = stdout
 
-    async def process(self, recording: Path) -> Output:
-        """Process a file.
+    async def process(self, line: Path | str) -> Output:
+        """Process a line of input: a file, in most programs.
 
         Raises:
             MeasurementError: The program has ended.
         """
-        self._stdin.write(f"{recording}\n".encode())
+        self._stdin.write(f"{line}\n".encode())
         report = await self.report()
         return Output(float(str(report["seconds"])), str(report["text"]))
 
@@ -64,13 +65,15 @@ async def running(
     )
     if process.stdin is None or process.stdout is None:
         raise AssertionError
-    program = Program(process.stdin, process.stdout)
+    program = Program(process.pid, process.stdin, process.stdout)
     try:
         async with asyncio.timeout(READY_WITHIN):
             await program.report()
         yield program
     finally:
         process.stdin.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), GRACE)
         if process.returncode is None:
             process.kill()
         await process.wait()

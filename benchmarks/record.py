@@ -23,6 +23,7 @@ PARTS = {
     "latency": "Starts, and tasks without work",
     "cluster": "Three NATS servers",
     "memory": "Memory",
+    "fleet": "A fleet of workers",
 }
 
 

@@ -23,6 +23,8 @@ class Sizes:
     live_alone: int = 3  # recordings that are played one after the other
     live_kills: int = 3  # recordings whose worker is killed
     live_seconds: float | None = None  # of each recording; None: all
+    fleets: tuple[int, ...] = (1, 4, 16, 64)  # workers
+    fleet_idle_s: float = 30.0
     peers: bool = True
     log: Callable[[str], None] = lambda _: None
 
@@ -45,6 +47,8 @@ def smoke(log: Callable[[str], None]) -> Sizes:
         live_alone=1,
         live_kills=1,
         live_seconds=10.0,
+        fleets=(2,),
+        fleet_idle_s=2.0,
         peers=False,
         log=log,
     )
