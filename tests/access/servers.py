@@ -1,10 +1,17 @@
 """A NATS server and a Valkey server with the users and permissions of deploy/."""
 
+import asyncio
+import os
 import subprocess
+import sys
 from asyncio import StreamReader, StreamWriter
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+import nats
+from nats.aio.client import Client as Nats
 
 from app.embedded import NatsServer, ValkeyServer, free_port
 from app.embedded.process import HOST
@@ -31,6 +38,11 @@ def login(settings: Settings, user: str) -> Settings:
     """The settings of another user."""
     chosen = {"nats_user": user, "nats_password": password(user), "nats_inbox_prefix": inbox(user)}
     return Settings(_env_file=None, **(settings.model_dump(exclude_none=True) | chosen))
+
+
+def environment(user: str) -> dict[str, str]:
+    """The variables from which programs read the login of a user."""
+    return {"NATS_USER": user, "NATS_PASSWORD": password(user), "NATS_INBOX_PREFIX": inbox(user)}
 
 
 def write_secrets(folder: Path) -> Path:
@@ -101,6 +113,34 @@ class GuardedValkey(ValkeyServer):
 
     def url_of(self, user: str) -> str:
         return self.url.replace("://", f"://{user}:{user}-redis@")
+
+
+@asynccontextmanager
+async def connected(server: GuardedNats, user: str) -> AsyncIterator[Nats]:
+    """A connection of a user of nats-py; what NATS refuses is in the server's log."""
+
+    async def ignore(_: Exception) -> None:
+        """Do nothing."""
+
+    connection = await nats.connect(
+        server.url, user=user, password=password(user), inbox_prefix=inbox(user), error_cb=ignore
+    )
+    yield connection
+    await connection.close()
+
+
+async def natscribe(settings: Settings, user: str, *words: str, folder: Path) -> tuple[int | None, str]:
+    """The exit status and the output of a command of a user."""
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).parent / "natscribe",
+        *words,
+        cwd=folder,
+        env=os.environ | {"NATS_URL": settings.nats_url} | environment(user),
+        stdout=PIPE,
+        stderr=STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode, output.decode().strip()
 
 
 @asynccontextmanager

@@ -4,7 +4,6 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-import nats
 import pytest
 import pytest_asyncio
 from nats.aio.client import Client as Nats
@@ -12,7 +11,7 @@ from nats.js import JetStreamContext
 
 from app.settings import Settings
 from app.stream_guard import provisioning
-from tests.access.servers import CLIENTS, GuardedNats, guarded_in_memory, inbox, password
+from tests.access.servers import CLIENTS, GuardedNats, connected, guarded_in_memory
 from tests.waiting import eventually
 
 WITHIN = 5.0  # seconds
@@ -26,47 +25,30 @@ INFO = ("$JS.API.STREAM.INFO.transcription_progress", b"")  # JSON
 STORED = ("tasks.transcription.low", b"{}")  # the acknowledgement of a message: JSON
 
 
-async def connected(server: GuardedNats, user: str) -> Nats:
-    async def ignore(_: Exception) -> None:
-        """What is refused is seen in the server's log."""
-
-    return await nats.connect(server.url, user=user, password=password(user), inbox_prefix=inbox(user), error_cb=ignore)
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def guarded() -> AsyncIterator[GuardedNats]:
     """One server for all tests, which change nothing: the service's streams with at least one message each."""
     async with guarded_in_memory() as server:
-        connection = await connected(server, "service")
-        js = connection.jetstream()
-        await provisioning.provision(js, Settings(_env_file=None))
-        for subject in ("progress.t1", "segments.t1", "results.t1", "dead_letters.transcription"):
-            await js.publish(f"append.{subject}", b'{"task_id": "t1"}')
-        await connection.close()
+        async with connected(server, "service") as connection:
+            js = connection.jetstream()
+            await provisioning.provision(js, Settings(_env_file=None))
+            for subject in ("progress.t1", "segments.t1", "results.t1", "dead_letters.transcription"):
+                await js.publish(f"append.{subject}", b'{"task_id": "t1"}')
         yield server
 
 
 @pytest.fixture
 async def service(guarded: GuardedNats) -> AsyncIterator[JetStreamContext]:
-    connection = await connected(guarded, "service")
-    yield connection.jetstream()
-    await connection.close()
+    async with connected(guarded, "service") as connection:
+        yield connection.jetstream()
 
 
 @pytest.fixture(params=CLIENTS)
 async def client(
     guarded: GuardedNats, service: JetStreamContext, request: pytest.FixtureRequest
 ) -> AsyncIterator[Nats]:
-    connection = await connected(guarded, request.param)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def publisher(guarded: GuardedNats, service: JetStreamContext) -> AsyncIterator[Nats]:
-    connection = await connected(guarded, "publisher")
-    yield connection
-    await connection.close()
+    async with connected(guarded, request.param) as connection:
+        yield connection
 
 
 async def there(js: JetStreamContext) -> dict[str, object]:
@@ -104,6 +86,14 @@ async def answered(js: JetStreamContext, question: tuple[str, bytes]) -> None:
     await eventually(is_stored)
 
 
+async def check_unchanged(client: Nats, js: JetStreamContext, question: tuple[str, bytes], reply_to: str) -> None:
+    """Send a request with this reply subject, and check that nothing in the streams has changed."""
+    before = await there(js)
+    await request(client, question, reply_to)
+    await answered(js, question)
+    assert await there(js) == before
+
+
 @pytest.mark.parametrize(
     ("question", "place"),
     [
@@ -119,13 +109,8 @@ async def answered(js: JetStreamContext, question: tuple[str, bytes]) -> None:
 async def test_an_answer_changes_nothing(
     client: Nats, service: JetStreamContext, question: tuple[str, bytes], place: str
 ) -> None:
-    # Given streams with something in them
-    before = await there(service)
-    # When a client names a reply subject to which it may not publish
-    await request(client, question, place)
-    await answered(service, question)
-    # Then nothing has changed
-    assert await there(service) == before
+    # Given a client, when it names a reply subject to which it may not publish, then nothing is changed
+    await check_unchanged(client, service, question, place)
 
 
 @pytest.mark.parametrize("client", ["follower", "operator"], indirect=True)
@@ -133,24 +118,20 @@ async def test_an_answer_changes_nothing(
 async def test_an_answer_gets_into_no_queue(
     client: Nats, service: JetStreamContext, question: tuple[str, bytes]
 ) -> None:
-    # Given an empty queue
-    before = await there(service)
-    # When a user who may not publish tasks names a task queue as reply subject
-    await request(client, question, "tasks.transcription.high")
-    await answered(service, question)
-    # Then it is still empty
-    assert await there(service) == before
+    # Given a user who may not publish tasks, when a task queue is its reply subject, then the queue stays empty
+    await check_unchanged(client, service, question, "tasks.transcription.high")
 
 
 @pytest.mark.parametrize(
     "place", ["append.progress.t2", "append.results.t2", "append.no_results.t2", "append.dead_letters.transcription"]
 )
-async def test_an_acknowledgement_changes_nothing(publisher: Nats, service: JetStreamContext, place: str) -> None:
+@pytest.mark.parametrize("client", ["publisher"], indirect=True)
+async def test_an_acknowledgement_changes_nothing(client: Nats, service: JetStreamContext, place: str) -> None:
     # Given streams with something in them, and a task
-    await publisher.jetstream().publish(*STORED)
+    await client.jetstream().publish(*STORED)
     before = await there(service)
     # When a publisher wants it acknowledged where it may not publish
-    await request(publisher, STORED, place)
+    await request(client, STORED, place)
     await answered(service, STORED)
     # Then nothing has changed but the queue
     assert await there(service) | {"transcription_tasks": None} == before | {"transcription_tasks": None}
@@ -177,12 +158,13 @@ async def test_no_request_overwrites_the_services_consumer(client: Nats, service
         (f"CONSUMER.CREATE.transcription_progress.{PROJECTION.format('progress')}.progress.nothing", b""),
     ],
 )
-async def test_a_recording_is_no_order(publisher: Nats, service: JetStreamContext, place: str, order: bytes) -> None:
+@pytest.mark.parametrize("client", ["publisher"], indirect=True)
+async def test_a_recording_is_no_order(client: Nats, service: JetStreamContext, place: str, order: bytes) -> None:
     # Given a recording whose content is a JetStream request, and the name under which JetStream stores it
     before = await there(service)
-    await publisher.jetstream().publish("$O.audio.C.order", order or _theft("progress"))
+    await client.jetstream().publish("$O.audio.C.order", order or _theft("progress"))
     # When its publisher requests it with a reply subject of the JetStream API
-    await request(publisher, ("$JS.API.DIRECT.GET.OBJ_audio.$O.audio.C.order", b""), f"$JS.API.{place}")
+    await request(client, ("$JS.API.DIRECT.GET.OBJ_audio.$O.audio.C.order", b""), f"$JS.API.{place}")
     await answered(service, NOTHING)
     # Then nothing has changed
     assert await there(service) == before

@@ -12,8 +12,7 @@ from natscribe.client import Client
 
 from app.main import Worker
 from app.settings import Settings
-from tests.access.servers import RECORDING, GuardedNats, GuardedValkey, guarded_nats, inbox, login, password
-from tests.access.test_tls import make_certificates
+from tests.access.servers import RECORDING, GuardedNats, GuardedValkey, environment, guarded_nats, login
 from tests.fakes.engine import FakeEngine
 from tests.programs import BIN, WITHIN, line_with, output, started
 from tests.servers import Servers
@@ -22,37 +21,36 @@ from tests.workers import working
 
 
 @pytest.fixture
-async def encrypted(tmp_path: Path) -> AsyncIterator[GuardedNats]:
-    async with guarded_nats(tmp_path / "nats", tls=make_certificates(tmp_path / "certificates")) as server:
+async def encrypted(tmp_path: Path, certificates: Path) -> AsyncIterator[GuardedNats]:
+    async with guarded_nats(tmp_path / "nats", tls=certificates) as server:
         yield server
 
 
 @pytest.fixture
-async def worker(encrypted: GuardedNats, valkey: GuardedValkey, tmp_path: Path) -> AsyncIterator[Worker]:
+async def worker(encrypted: GuardedNats, valkey: GuardedValkey, certificates: Path) -> AsyncIterator[Worker]:
     settings = Settings(
         _env_file=None,
         nats_url=encrypted.url,
         redis_url=valkey.url_of("service"),
-        nats_tls_ca_file=tmp_path / "certificates/ca.crt",
+        nats_tls_ca_file=certificates / "ca.crt",
     )
     async with working(login(settings, "service"), FakeEngine()) as service:
         yield service
 
 
-def log_in(user: str, monkeypatch: pytest.MonkeyPatch, authority: Path) -> None:
+def log_in(user: str, monkeypatch: pytest.MonkeyPatch, certificates: Path) -> None:
     """Set the variables that an example reads."""
-    monkeypatch.setenv("NATS_USER", user)
-    monkeypatch.setenv("NATS_PASSWORD", password(user))
-    monkeypatch.setenv("NATS_INBOX_PREFIX", inbox(user))
-    monkeypatch.setenv("NATS_TLS_CA_FILE", str(authority))
+    for name, value in environment(user).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NATS_TLS_CA_FILE", str(certificates / "ca.crt"))
 
 
 async def test_each_example_works_with_the_login_of_its_user(
-    encrypted: GuardedNats, worker: Worker, servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    encrypted: GuardedNats, worker: Worker, servers: Servers, monkeypatch: pytest.MonkeyPatch, certificates: Path
 ) -> None:
     url, python = encrypted.url, BIN / "python"
     # Given a program that may publish
-    log_in("publisher", monkeypatch, tmp_path / "certificates/ca.crt")
+    log_in("publisher", monkeypatch, certificates)
     # Then the first client transcribes a recording
     assert "completed" in await output(url, python, "first_client.py", RECORDING)
     # And the FastStream service does it for a system with a NATS of its own
@@ -60,7 +58,7 @@ async def test_each_example_works_with_the_login_of_its_user(
         name = await client.upload(RECORDING)
     await transcribed_by_faststream(name, url, servers.nats_url, monkeypatch)
     # Given a program that may only read
-    log_in("follower", monkeypatch, tmp_path / "certificates/ca.crt")
+    log_in("follower", monkeypatch, certificates)
     # Then it gets the results
     async with started(url, python, "follower.py") as follower:
         assert "segments" in await line_with(follower, "transcription")

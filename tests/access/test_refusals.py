@@ -1,9 +1,7 @@
 """A refused request fails at once, with an error that names the subject and the permitted users."""
 
 import asyncio
-import os
 import re
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from natscribe.schemas.wire import Kind
 from app.main import Worker
 from app.settings import Settings
 from tests.access.rules import configured, mapped
-from tests.access.servers import CLIENTS, RECORDING, GuardedNats, inbox, login, password
+from tests.access.servers import CLIENTS, RECORDING, GuardedNats, inbox, login, natscribe
 
 AT_ONCE = 4.0  # seconds; a request without a reply waits for five
 Call = Callable[[Client], Awaitable[object]]
@@ -120,22 +118,11 @@ def test_every_client_may_what_is_said_of_it() -> None:
 
 
 async def test_the_command_says_it_in_one_sentence(settings: Settings, worker: Worker, tmp_path: Path) -> None:
-    # Given the command as an operator
-    environment = os.environ | {
-        "NATS_URL": settings.nats_url,
-        "NATS_USER": "operator",
-        "NATS_PASSWORD": password("operator"),
-        "NATS_INBOX_PREFIX": inbox("operator"),
-    }
-    command = Path(sys.executable).parent / "natscribe"
-    process = await asyncio.create_subprocess_exec(
-        command, "cancel", "t1", cwd=tmp_path, env=environment, stderr=asyncio.subprocess.PIPE
-    )
-    # When it cancels a task
-    _, said = await process.communicate()
-    # Then it names the permitted users
-    assert process.returncode == 1
-    assert said.decode().strip() == (
+    # When an operator cancels a task by the command
+    status, output = await natscribe(settings, "operator", "cancel", "t1", folder=tmp_path)
+    # Then the command names the permitted users
+    assert status == 1
+    assert output == (
         "NATS does not allow the user 'operator' to send requests to tasks.cancel: log in as publisher "
         "(NATS_USER, NATS_PASSWORD and NATS_INBOX_PREFIX)."
     )

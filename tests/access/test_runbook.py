@@ -1,14 +1,10 @@
 """The steps of the runbook: each command is run, or its requests are sent, as the user that the runbook names."""
 
-import asyncio
-import os
 import re
 import shlex
-import sys
 from datetime import timedelta
 from pathlib import Path
 
-import nats
 import pytest
 from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
@@ -19,7 +15,7 @@ from natscribe.schemas.progress import ProgressEvent
 from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
-from tests.access.servers import DEPLOY, RECORDING, GuardedNats, inbox, login, password
+from tests.access.servers import DEPLOY, RECORDING, GuardedNats, connected, inbox, login, natscribe
 from tests.containers.compose import ROOT
 from tests.fakes.engine import FakeEngine
 
@@ -28,7 +24,6 @@ BROKEN = PermanentError(ErrorCode.ENGINE_FAILED, "The engine cannot do this one.
 STEP = re.compile(r"^((?:natscribe|nats) .+?)(?: +# as (\w+))?$", re.MULTILINE)
 STEPS = {(command, user or "operator") for command, user in STEP.findall(RUNBOOK)}
 USERS = sorted({user for _, user in STEPS})
-NATSCRIBE = Path(sys.executable).parent / "natscribe"
 
 
 @pytest.fixture
@@ -44,22 +39,6 @@ async def failed_task(settings: Settings) -> str:
         task = await publisher.create_transcription_task(RECORDING)
         assert [event async for event in publisher.follow(task) if isinstance(event, ProgressEvent)]
     return task
-
-
-async def run(settings: Settings, user: str, words: list[str], folder: Path) -> None:
-    """Run a command of natscribe."""
-    environment = os.environ | {
-        "NATS_URL": settings.nats_url,
-        "NATS_USER": user,
-        "NATS_PASSWORD": password(user),
-        "NATS_INBOX_PREFIX": inbox(user),
-    }
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        NATSCRIBE, *words, cwd=folder, env=environment, stdout=pipe, stderr=asyncio.subprocess.STDOUT
-    )
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
 
 
 async def edit(js: JetStreamContext, stream: str, option: str, value: str) -> None:
@@ -92,25 +71,20 @@ async def ask_nats(connection: Nats, words: list[str]) -> None:
 async def test_the_named_user_may_take_each_step(
     guarded: GuardedNats, settings: Settings, worker: Worker, user: str, tmp_path: Path
 ) -> None:
-    async def ignore(_: Exception) -> None:
-        """What is refused is seen in the server's log."""
-
-    connection = await nats.connect(
-        guarded.url, user=user, password=password(user), inbox_prefix=inbox(user), error_cb=ignore
-    )
-    for command in sorted(command for command, named in STEPS if named == user):
-        # Given a task that has failed
-        task = await failed_task(settings)
-        program, *words = shlex.split(command.replace("TASK_ID TASK_ID", task).replace("TASK_ID", task))
-        # When the step is taken
-        if program == "natscribe":
-            await run(settings, user, words, tmp_path)
-        else:
-            assert "--inbox-prefix" not in words or words[-1] == inbox(user)
-            await ask_nats(connection, words)
-        # Then NATS refuses nothing
-        assert guarded.refused() == [], command
-    await connection.close()
+    async with connected(guarded, user) as connection:
+        for command in sorted(command for command, named in STEPS if named == user):
+            # Given a task that has failed
+            task = await failed_task(settings)
+            program, *words = shlex.split(command.replace("TASK_ID TASK_ID", task).replace("TASK_ID", task))
+            # When the step is taken
+            if program == "natscribe":
+                status, output = await natscribe(settings, user, *words, folder=tmp_path)
+                assert status == 0, output
+            else:
+                assert "--inbox-prefix" not in words or words[-1] == inbox(user)
+                await ask_nats(connection, words)
+            # Then NATS refuses nothing
+            assert guarded.refused() == [], command
 
 
 def test_every_step_names_a_program_that_is_known() -> None:

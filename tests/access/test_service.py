@@ -8,7 +8,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 
-import nats
 import pytest
 from nats.aio.client import Client as Nats
 from nats.errors import TimeoutError as NatsTimeoutError
@@ -31,7 +30,7 @@ from app.redis_store.keys import MARK
 from app.retention.reminders import Reminder
 from app.settings import Settings, Share
 from tests.access.rules import configured, covers
-from tests.access.servers import RECORDING, GuardedNats, inbox, login, password
+from tests.access.servers import RECORDING, GuardedNats, connected, login
 from tests.fakes.engine import FakeEngine
 from tests.waiting import eventually
 from tests.workers import working
@@ -63,19 +62,8 @@ async def operator(settings: Settings, worker: Worker) -> AsyncIterator[Client]:
 @pytest.fixture
 async def follower(guarded: GuardedNats, worker: Worker) -> AsyncIterator[Nats]:
     """Another program, with nothing but nats-py."""
-
-    async def ignore(_: Exception) -> None:
-        """What is refused is seen in the server's log."""
-
-    connection = await nats.connect(
-        guarded.url,
-        user="follower",
-        password=password("follower"),
-        inbox_prefix=inbox("follower"),
-        error_cb=ignore,
-    )
-    yield connection
-    await connection.close()
+    async with connected(guarded, "follower") as connection:
+        yield connection
 
 
 async def end_of(client: Client, task_id: str) -> State:
@@ -197,17 +185,16 @@ async def let_time_pass(worker: Worker, publisher: Client) -> None:
 
 async def streams_are_stripped(guarded: GuardedNats, settings: Settings) -> None:
     """Let an administrator make each stream useless, and wait until the service has restored all of them."""
-    admin = await nats.connect(guarded.url, user="admin", password=password("admin"), inbox_prefix=inbox("admin"))
-    js = admin.jetstream()
-    for config in all_stream_configs(settings):
-        await js.update_stream(config.evolve(republish=None, subject_transform=None, allow_direct=False))
+    async with connected(guarded, "admin") as admin:
+        js = admin.jetstream()
+        for config in all_stream_configs(settings):
+            await js.update_stream(config.evolve(republish=None, subject_transform=None, allow_direct=False))
 
-    async def are_back() -> bool:
-        found = [(await js.stream_info(str(wanted.name))).config for wanted in all_stream_configs(settings)]
-        return all(config.allow_direct for config in found)
+        async def are_back() -> bool:
+            infos = [await js.stream_info(str(config.name)) for config in all_stream_configs(settings)]
+            return all(info.config.allow_direct for info in infos)
 
-    await eventually(are_back)
-    await admin.close()
+        await eventually(are_back)
 
 
 async def test_all_that_the_service_promises(

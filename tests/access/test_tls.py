@@ -1,28 +1,17 @@
 """TLS: with the certificate that is made for development, for the service and its clients alike."""
 
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from natscribe.client import Client
 from natscribe.client.errors import UnreachableError
-from natscribe.schemas.progress import ProgressEvent, State
 
 from app.settings import Settings
-from tests.access.servers import DEPLOY, RECORDING, GuardedNats, GuardedValkey, guarded_nats, login
+from tests.access.servers import RECORDING, GuardedNats, GuardedValkey, guarded_nats, login
 from tests.fakes.engine import FakeEngine
+from tests.faults import make_certificates
 from tests.workers import working
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_certificates(tmp_path_factory.mktemp("tls") / "certificates")
-
-
-def make_certificates(folder: Path) -> Path:
-    subprocess.run(["sh", str(DEPLOY / "nats/certificates.sh"), str(folder), "nats"], check=True)  # noqa: S607
-    return folder
 
 
 @pytest.fixture
@@ -47,9 +36,8 @@ async def test_a_task_is_done_over_tls(settings: Settings, encrypted: GuardedNat
     async with working(settings, FakeEngine()), Client(login(settings, "publisher")) as client:
         # When a recording is uploaded and its task is followed
         task = await client.create_transcription_task(RECORDING)
-        events = [event async for event in client.follow(task) if isinstance(event, ProgressEvent)]
-    # Then it is done
-    assert events[-1].state is State.COMPLETED
+        # Then it is done
+        await client.wait_for_result(task)
     assert encrypted.refused() == []
 
 

@@ -7,7 +7,7 @@ from natscribe.client import Client
 from app.jetstream.usage import read_usage
 from app.main import Worker
 from app.settings import Settings
-from tests.access.servers import RECORDING, GuardedNats, inbox, login, password
+from tests.access.servers import RECORDING, GuardedNats, connected, login
 from tests.constants import Constants
 from tests.integration.telemetry.test_metrics import sample
 from tests.servers import Servers
@@ -16,8 +16,7 @@ from tests.servers import Servers
 async def test_metrics_say_how_full_jetstream_is_and_of_what(settings: Settings, worker: Worker) -> None:
     # Given a task that is done, and its recording in the bucket
     async with Client(login(settings, "publisher")) as client:
-        task = await client.create_transcription_task(RECORDING)
-        assert [event async for event in client.follow(task)]
+        await client.wait_for_result(await client.create_transcription_task(RECORDING))
     # When the worker measures
     await worker.container.maintenance.measure_storage()
     # Then there are the sizes of bucket and streams, and what is allowed
@@ -46,16 +45,9 @@ async def test_others_learn_nothing_of_it(
     guarded: GuardedNats, worker: Worker, user: str, constants: Constants
 ) -> None:
     constants(FIRST_REPLY_S=0.2)
-
-    async def ignore(_: Exception) -> None:
-        """What is refused is seen in the server's log."""
-
-    connection = await nats.connect(
-        guarded.url, user=user, password=password(user), inbox_prefix=inbox(user), error_cb=ignore
-    )
-    assert await read_usage(connection) == []
+    async with connected(guarded, user) as connection:
+        assert await read_usage(connection) == []
     assert len(guarded.refused()) == 1
-    await connection.close()
 
 
 async def test_a_server_without_accounts_says_nothing(servers: Servers) -> None:

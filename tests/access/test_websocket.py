@@ -9,8 +9,8 @@ import pytest
 from app.embedded import free_port
 from app.settings import Settings
 from tests.access.servers import DEPLOY, GuardedValkey, guarded_nats, login, password
-from tests.access.test_tls import make_certificates
 from tests.fakes.engine import FakeEngine
+from tests.faults import make_certificates
 from tests.programs import BIN, output
 from tests.workers import working
 

@@ -6,13 +6,17 @@ import signal
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 import pytest_asyncio
 from natscribe.client import Client
+from natscribe.schemas.progress import ProgressEvent
+from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 
 from app.embedded import free_port
 from app.settings import Settings
@@ -83,6 +87,38 @@ async def running(settings: Settings, log: Path, *options: str, has_model: bool 
             os.killpg(process.pid, signal.SIGTERM)
             os.killpg(process.pid, signal.SIGCONT)  # a frozen one would not end
         await asyncio.wait_for(process.wait(), 20)
+
+
+async def transcribe(client: Client, recording: Path, **options: Any) -> TranscriptionResult:
+    """The result of a task with these options."""
+    result = await client.wait_for_result(await client.create_transcription_task(recording, **options))
+    assert isinstance(result, TranscriptionResult)
+    return result
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those processes that have not ended."""
+    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+async def history(client: Client, task_id: str) -> list[ProgressEvent | SegmentsEvent]:
+    """All events of a task, once it has ended."""
+    return [event async for event in client.follow(task_id)]
+
+
+async def owner_of(client: Client, task_id: str, workers: Iterable[Running]) -> Running:
+    """The worker that has a task."""
+    async for event in client.follow(task_id):
+        if isinstance(event, ProgressEvent) and event.worker:
+            return next(worker for worker in workers if f"-{worker.process.pid}-" in event.worker)
+    raise AssertionError(task_id)
+
+
+def engines_of(worker: Running) -> list[psutil.Process]:
+    """The engine processes of a worker; that of live audio, which starts when it is needed, is the last one."""
+    children = psutil.Process(worker.process.pid).children()
+    engines = [child for child in children if "app.engines.process.child_main" in child.cmdline()]
+    return sorted(engines, key=lambda engine: engine.create_time())
 
 
 @asynccontextmanager

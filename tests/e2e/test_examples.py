@@ -37,15 +37,10 @@ def no_recording(tmp_path: Path) -> Path:
     return file
 
 
-async def test_the_first_client(service: Running) -> None:
-    printed = await output(service.settings.nats_url, BIN / "python", "first_client.py", CLIP)
-    assert "completed None 100 %" in printed
-    assert tells_the_text(printed)
-
-
-async def test_the_typed_client(service: Running) -> None:
-    printed = await output(service.settings.nats_url, BIN / "python", "typed_client.py", CLIP)
-    assert "completed 100 %" in printed
+@pytest.mark.parametrize(("client", "end"), [("first", "completed None 100 %"), ("typed", "completed 100 %")])
+async def test_a_first_client_transcribes(service: Running, client: str, end: str) -> None:
+    printed = await output(service.settings.nats_url, BIN / "python", f"{client}_client.py", CLIP)
+    assert end in printed
     assert tells_the_text(printed)
 
 

@@ -9,14 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.conftest import ROOT
+from tests.e2e.conftest import ROOT, alive
 from tests.waiting import eventually
 
 STARTS_WITHIN = 120.0  # seconds: a test run and a service
-
-
-def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.mark.timeout(2 * STARTS_WITHIN)

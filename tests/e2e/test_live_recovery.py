@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 import pytest_asyncio
 from natscribe.client import Client
@@ -17,7 +16,7 @@ from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 
 from app.embedded import NatsServer
 from app.settings import Settings
-from tests.e2e.conftest import LIBRIVOX, Running, running
+from tests.e2e.conftest import LIBRIVOX, Running, engines_of, history, owner_of, running
 from tests.playing import Seen, is_final, is_text, is_text_behind, joined, play
 from tests.servers import nats_server_in, valkey_in
 from tests.truth.words import longest_difference, word_error_rate
@@ -64,19 +63,12 @@ async def freeze(target: Target) -> None:
     target.owner.process.send_signal(signal.SIGSTOP)
 
 
-def engines(worker: Running) -> list[psutil.Process]:
-    """The child processes of a worker, the one that hears live sound last: it starts when it is needed."""
-    children = psutil.Process(worker.process.pid).children()
-    found = [child for child in children if "app.engines.process.child_main" in child.cmdline()]
-    return sorted(found, key=lambda child: child.create_time())
-
-
 async def kill_the_listener(target: Target) -> None:
-    engines(target.owner)[-1].kill()
+    engines_of(target.owner)[-1].kill()
 
 
 async def kill_the_engines(target: Target) -> None:
-    for engine in engines(target.owner):
+    for engine in engines_of(target.owner):
         engine.kill()
 
 
@@ -84,13 +76,6 @@ async def take_nats_away(target: Target) -> None:
     await target.nats.kill()
     await asyncio.sleep(AWAY_S)  # the outage itself
     await target.nats.start()
-
-
-async def owner_of(client: Client, task_id: str, workers: tuple[Running, ...]) -> Running:
-    async for event in client.follow(task_id):
-        if isinstance(event, ProgressEvent) and event.worker:
-            return next(worker for worker in workers if f"-{worker.process.pid}-" in event.worker)
-    raise AssertionError(task_id)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +129,7 @@ async def test_each_sentence_is_transcribed_once_despite_faults(
             assert isinstance(result, TranscriptionResult)
             if blow is not take_nats_away:  # which took the subscriber's messages, too
                 await eventually(subscriber.agrees)
-            events = [event async for event in client.follow(live.task_id)]
+            events = await history(client, live.task_id)
     # Then each sentence is there once, in words as those of an undisturbed run
     with capsys.disabled():
         print(f"\n{blow.__name__}: text again after {again - blown_at:.1f} s, machine {busy:.1f} times as slow")

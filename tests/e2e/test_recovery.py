@@ -2,18 +2,26 @@
 
 import asyncio
 import signal
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psutil
 import pytest
 import pytest_asyncio
 from natscribe.client import Client
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 
-from tests.e2e.conftest import LIBRIVOX, TWO_READERS, Running, running, servers
+from tests.e2e.conftest import (
+    LIBRIVOX,
+    TWO_READERS,
+    Running,
+    engines_of,
+    history,
+    owner_of,
+    running,
+    servers,
+    transcribe,
+)
 from tests.truth.recordings import read, write
 from tests.waiting import eventually
 from tests.witness import witness
@@ -39,13 +47,7 @@ def long_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def wanted(long_recording: Path, service: Running) -> TranscriptionResult:
     """What an uninterrupted run finds."""
     async with service.client() as client:
-        task_id = await client.create_transcription_task(long_recording)
-        await history(client, task_id)
-        return await result_of(client, task_id)
-
-
-async def history(client: Client, task_id: str) -> list[ProgressEvent | SegmentsEvent]:
-    return [event async for event in client.follow(task_id)]
+        return await transcribe(client, long_recording)
 
 
 async def result_of(client: Client, task_id: str) -> TranscriptionResult:
@@ -54,11 +56,10 @@ async def result_of(client: Client, task_id: str) -> TranscriptionResult:
     return result
 
 
-async def until_segments(client: Client, task_id: str, count: int) -> None:
-    seen = 0
+async def until_text(client: Client, task_id: str) -> None:
+    """Wait for the first words of a recording."""
     async for event in client.follow(task_id):
-        seen += isinstance(event, SegmentsEvent)
-        if seen == count:
+        if isinstance(event, SegmentsEvent):
             return
 
 
@@ -73,15 +74,6 @@ def is_same(found: TranscriptionResult, wanted: TranscriptionResult) -> bool:
             for a, b in zip(found.segments, wanted.segments, strict=True)
         )
     )
-
-
-async def owner_of(client: Client, task_id: str, workers: Iterable[Running]) -> Running:
-    """The worker that has found the first words of a recording."""
-    await until_segments(client, task_id, 1)
-    async for event in client.follow(task_id):
-        if isinstance(event, ProgressEvent) and event.worker:
-            return next(worker for worker in workers if f"-{worker.process.pid}-" in event.worker)
-    raise AssertionError(task_id)
 
 
 def progress_of(events: list[ProgressEvent | SegmentsEvent]) -> list[ProgressEvent]:
@@ -111,6 +103,7 @@ async def test_another_worker_resumes_from_the_checkpoint(
             async with a.client() as client:
                 # Given two workers, of which one is in the middle of a recording
                 task_id = await client.create_transcription_task(long_recording)
+                await until_text(client, task_id)
                 owner = await owner_of(client, task_id, (a, b))
                 # When that one is killed, frozen or stopped
                 owner.process.send_signal(blow)
@@ -140,7 +133,7 @@ async def test_a_running_task_is_cancelled_within_two_seconds(service: Running, 
     async with service.client() as client:
         # Given a worker in the middle of a recording
         task_id = await client.create_transcription_task(long_recording)
-        await until_segments(client, task_id, 1)
+        await until_text(client, task_id)
         # When its task is cancelled
         async with asyncio.timeout(2):
             assert (await client.cancel(task_id)).state is State.CANCELLED
@@ -162,8 +155,8 @@ async def test_an_attempt_that_times_out_is_resumed(
         async with running(settings, tmp_path / "log") as service, service.client() as client:
             # Given an engine that hangs in the middle of a recording
             task_id = await client.create_transcription_task(long_recording)
-            await until_segments(client, task_id, 1)
-            for process in engine_of(service):
+            await until_text(client, task_id)
+            for process in engines_of(service):
                 process.suspend()
             # When the time for the attempt is up
             events = await history(client, task_id)
@@ -175,8 +168,3 @@ async def test_an_attempt_that_times_out_is_resumed(
     assert retries
     assert all(event.error is not None and event.error.code == "timeout" for event in retries)
     assert len({batch.attempt for batch in batches_of(events)}) > 1
-
-
-def engine_of(service: Running) -> list[psutil.Process]:
-    children = psutil.Process(service.process.pid).children()
-    return [child for child in children if "app.engines.process.child_main" in child.cmdline()]

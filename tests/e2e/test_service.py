@@ -9,23 +9,15 @@ from pathlib import Path
 import psutil
 import pytest
 from natscribe.client import Client
-from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.progress import ProgressEvent
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.conftest import LIBRIVOX, ROOT, Running, running, servers
+from tests.e2e.conftest import LIBRIVOX, ROOT, Running, alive, running, servers
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("service")
 
 CLIP = LIBRIVOX / "sense_and_sensibility_01_austen_64kb-0930.flac"
-
-
-def alive(process: psutil.Process) -> bool:
-    """Whether it runs; one that has ended may wait for somebody to ask how."""
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 async def last_event(client: Client, task_id: str) -> ProgressEvent:
@@ -75,20 +67,6 @@ async def test_a_worker_is_healthy_if_it_can_do_tasks(service: Running, tmp_path
             assert not await container_is_healthy(broken)
 
 
-async def test_the_metrics_count_what_was_done(service: Running, client: Client) -> None:
-    task_id = await client.create_transcription_task(CLIP)
-    assert (await last_event(client, task_id)).state is State.COMPLETED
-
-    async def counted() -> bool:
-        text = (await service.get("/metrics"))[1].decode()
-        return 'task_success_total{task_name="process_transcription"}' in text
-
-    await eventually(counted)
-    text = (await service.get("/metrics"))[1].decode()
-    for name in ("task_processing_time_seconds", "task_failure_total", "task_queue_size", "task_in_progress"):
-        assert name in text
-
-
 async def counted(service: Running, name: str) -> float:
     text = (await service.get("/metrics"))[1].decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
@@ -128,7 +106,7 @@ async def test_no_engine_outlives_its_worker(tmp_path: Path) -> None:
         service.process.terminate()
         await asyncio.wait_for(service.process.wait(), 20)
         # Then the engine ends too
-        await eventually(lambda: not any(alive(child) for child in children), within=1)
+        await eventually(lambda: not alive(children), within=1)
 
 
 async def test_a_frozen_worker_does_not_say_that_it_lives(service: Running) -> None:

@@ -12,8 +12,8 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import TranscriptionResult
 
 from app.settings import Share
-from tests.e2e.conftest import LIBRIVOX, TWO_READERS, Running, running, servers
-from tests.e2e.test_recovery import batches_of, history, is_same, owner_of, progress_of, result_of
+from tests.e2e.conftest import LIBRIVOX, TWO_READERS, Running, history, owner_of, running, servers, transcribe
+from tests.e2e.test_recovery import batches_of, is_same, progress_of, result_of, until_text
 from tests.truth.recordings import read, write
 from tests.waiting import eventually
 
@@ -37,9 +37,7 @@ async def alone(folder: Path, recording: Path) -> TranscriptionResult:
     async with servers(folder) as defaults:
         settings = defaults.model_copy(update={"share_windows": Share.NEVER})
         async with running(settings, folder / "log") as worker, worker.client() as client:
-            task_id = await client.create_transcription_task(recording, word_timestamps=True)
-            await history(client, task_id)
-            return await result_of(client, task_id)
+            return await transcribe(client, recording, word_timestamps=True)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +59,7 @@ class Pair:
     async def begin(self, recording: Path) -> tuple[str, Running, Running]:
         """Publish a task, and wait until somebody helps with it: its id, its owner and the helper."""
         task_id = await self.client.create_transcription_task(recording, word_timestamps=True)
+        await until_text(self.client, task_id)
         owner = await owner_of(self.client, task_id, self._workers)
         helper = self._workers[1 - self._workers.index(owner)]
         await eventually(lambda: self.helps()[self._workers.index(helper)] > 0)

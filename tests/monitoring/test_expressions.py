@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import nats
 import pytest
 import yaml
 from natscribe.schemas import subjects
@@ -19,7 +18,7 @@ from natscribe.schemas.wire import Lane, Priority
 from app.engines.messages import Diarize, FindWindows, Job, Reply
 from app.errors import PermanentError, TransientError
 from app.settings import Settings
-from tests.access.servers import GuardedNats, GuardedValkey, inbox, login, password
+from tests.access.servers import GuardedNats, GuardedValkey, connected, login
 from tests.conftest import quick_settings
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
@@ -130,11 +129,8 @@ def settings(guarded: GuardedNats, valkey: GuardedValkey, recordings_folder: Pat
 
 @pytest.fixture
 async def publisher(guarded: GuardedNats) -> AsyncIterator[Publisher]:
-    connection = await nats.connect(
-        guarded.url, user="publisher", password=password("publisher"), inbox_prefix=inbox("publisher")
-    )
-    yield Publisher(connection)
-    await connection.close()
+    async with connected(guarded, "publisher") as connection:
+        yield Publisher(connection)
 
 
 def scaling() -> Iterator[str]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.engines.audio.channels import channels_differ
-from app.engines.audio.decoding import COMPARED_S, chunks_at, probe
+from app.engines.audio.decoding import probe
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.mixing import SAMPLE_RATE
 from tests.sounds import CLIPS, NO_LIMIT, Samples, load, silence, tone, write, write_channels
@@ -31,10 +31,6 @@ by_kind_of_codec = pytest.mark.parametrize(  # without loss, with loss, and with
 def differ(path: Path) -> bool:
     budget = Budget(NO_LIMIT)
     return channels_differ(path, budget, *probe(path, budget))
-
-
-def pitch(samples: Samples) -> float:
-    return float(np.abs(np.fft.rfft(samples)).argmax() * SAMPLE_RATE / len(samples))
 
 
 def in_turns() -> tuple[Samples, Samples]:
@@ -75,24 +71,6 @@ def test_a_channel_without_speech_is_no_side(tmp_path: Path, other: str) -> None
     noise = np.random.default_rng(1).normal(0, 0.01, len(one)).astype(np.float32)
     channel = {"silence": silence(seconds), "noise": noise, "tone": tone(seconds, 425)}[other][: len(one)]
     assert not differ(write_channels(tmp_path / "call.flac", [one, channel], "flac"))
-
-
-@by_codec
-def test_an_probe_is_of_its_place(tmp_path: Path, name: str, codec: str, rate: int) -> None:
-    # Given two minutes with another tone in each half minute, and other ones in the second channel
-    tones = [np.concatenate([tone(30, base + 200 * half) for half in range(4)]) for base in (300, 1500)]
-    path = write_channels(tmp_path / name, tones, codec, rate=rate)
-    # When chunks are taken in any order
-    places = [95.0, 5.0, 65.0, 35.0]
-    found = list(chunks_at(path, Budget(NO_LIMIT), 2, places))
-    # Then each has the audio of its offset and channel, and the wanted length
-    for place, channels in zip(places, found, strict=True):
-        half = place // 30
-        assert [pitch(channel) for channel in channels] == [
-            pytest.approx(300 + 200 * half, abs=3),
-            pytest.approx(1500 + 200 * half, abs=3),
-        ]
-        assert {len(channel) for channel in channels} == {COMPARED_S * SAMPLE_RATE}
 
 
 @pytest.mark.parametrize(

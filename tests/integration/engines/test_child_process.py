@@ -14,19 +14,15 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import TranscribeOptions
 
 from app.engines.messages import (
-    DiarizationDone,
     Diarize,
     FindWindows,
     Load,
-    Transcribe,
     WindowFound,
     WindowSearchAdvanced,
     WindowSearchDone,
-    WindowsTranscribed,
 )
 from app.engines.process.child_process import EngineProcess
 from app.errors import PermanentError, TransientError
-from app.settings import Settings
 from tests.sounds import CLIPS, load, silence, write
 from tests.waiting import eventually
 
@@ -48,26 +44,6 @@ def long_reading(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds of silence: a job that costs next to nothing, where only its end matters."""
     return write(tmp_path_factory.mktemp("quiet") / "quiet.wav", silence(2), "pcm_s16le")
-
-
-async def test_one_process_serves_many_jobs(engine: EngineProcess) -> None:
-    # Given an engine that has loaded its model
-    await replies(engine, Load())
-    assert engine.loaded is not None
-    child = the_child()
-
-    # When it does one job of each kind
-    found = await replies(engine, FindWindows(path=CLIPS[1]))
-    windows = [reply.window for reply in found if isinstance(reply, WindowFound)]
-    answers = await replies(engine, Transcribe(windows=windows, previous=[None] * len(windows)))
-    diarized = await replies(engine, Diarize(path=CLIPS[1]))
-
-    # Then all come to an end, in the same process
-    assert isinstance(found[-1], WindowSearchDone)
-    assert isinstance(answers[-1], WindowsTranscribed)
-    assert all(each.segments for each in answers[-1].texts)
-    assert isinstance(diarized[-1], DiarizationDone)
-    assert the_child() == child
 
 
 async def waits(child: psutil.Process) -> bool:
@@ -234,16 +210,3 @@ async def test_a_child_dies_with_its_worker(long_reading: Path, job: str, frozen
 
     # Then the engine process is gone, too
     await eventually(lambda: gone(child), within=WITHIN)
-
-
-async def test_decoding_may_take_so_long_and_no_longer(engine_settings: Settings, quiet: Path) -> None:
-    # Given next to no time for decoding
-    engine = EngineProcess(engine_settings.model_copy(update={"audio_max_decode_seconds": 1e-6}))
-    # When a recording is decoded, for either kind
-    for job in (FindWindows(path=quiet), Diarize(path=quiet)):
-        error = await failure(engine, job)
-        # Then the error names the limit, and trying again would not help
-        assert isinstance(error, PermanentError)
-        assert error.detail.code is ErrorCode.AUDIO_TOO_LARGE
-        assert "AUDIO_MAX_DECODE_SECONDS" in error.detail.message
-    await engine.close()

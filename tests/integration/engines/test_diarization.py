@@ -120,35 +120,6 @@ def test_a_telephone_makes_no_two_voices_one(networks: Networks) -> None:
     assert apart(networks.embed) == pytest.approx(apart(networks.embed_unprojected), abs=0.15)
 
 
-@pytest.mark.parametrize(
-    ("bounds", "speakers"),
-    [
-        ({"max_speakers": 1}, 1),
-        ({"min_speakers": 2, "max_speakers": 2}, 2),
-        ({"min_speakers": 3}, 2),
-        ({"min_speakers": 64, "max_speakers": 64}, 2),
-        ({"min_speakers": 1, "max_speakers": 5}, 2),
-    ],
-)
-def test_bounds_are_kept_but_nobody_is_taken_apart_and_no_window_is_analysed_twice(
-    networks: Networks,
-    demo: tuple[DiarizationDone, list[ChunkAnalysed]],
-    bounds: dict[str, int],
-    speakers: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # Given what the networks have found in each window of two readers
-    analysed: list[Array] = []
-    monkeypatch.setattr(Networks, "segment", lambda _, window: analysed.append(window))
-
-    # When they are diarized with bounds for the number of speakers
-    done, _ = run(networks, DEMO, bounds=bounds, known=demo[1])
-
-    # Then so many are found as can be told apart, and no window is looked at again
-    assert len({turn.speaker for turn in done.turns}) == speakers
-    assert analysed == []
-
-
 def test_one_reader_is_one_speaker(networks: Networks, tmp_path: Path) -> None:
     # Given all clips of one reader, when they are diarized, then there is one speaker
     reading = write(tmp_path / "reading.flac", np.concatenate([load(clip) for clip in CLIPS]), "flac")

@@ -1,6 +1,5 @@
 """Small networks by the library that runs the large ones (tests/networks/README.md)."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,16 +53,6 @@ def written(texts: list[Text]) -> str:
     return "".join(word.word for text in texts for word in text.words)
 
 
-def test_a_folder_says_what_it_holds() -> None:
-    # Given the network's folder among the service's models
-    found = loaded(ModelCatalog(None, NETWORKS), "reader")
-
-    # When it is looked for by name, then it is known how to read it, and what it knows
-    assert (found.architecture, found.languages) == ("nemo-conformer-ctc", ("en", "ru"))
-    assert found.identity.name == "reader"
-    assert len(found.identity.revision) == 12
-
-
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
 @pytest.mark.parametrize(("before", "after", "gain"), [(0.0, 0.0, 1.0), (0.4, 0.4, 0.5), (1.1, 0.37, 0.2)])
 def test_a_clip_is_read_wherever_it_lies(
@@ -114,56 +103,6 @@ def test_clips_do_not_change_each_other(reader: OnnxModel, at_once: int) -> None
 
     # When they are transcribed, then each has the same text, to the last figure
     assert [answer.texts for answer in together] == [transcribed(reader, sound) for sound in sounds]
-
-
-def test_a_whole_window_is_read(reader: OnnxModel) -> None:
-    # Given a window of nearly 30 s: all clips with pauses
-    window = np.concatenate([piece for path in RECORDINGS for piece in (load(path), silence(0.05))])[: 30 * SAMPLE_RATE]
-
-    # When it is transcribed, then all is there, in two languages
-    assert written(transcribed(reader, window)) == " " + " ".join(said(path) for path in RECORDINGS)
-
-
-def test_other_sound_is_not_read_as_the_clips(reader: OnnxModel) -> None:
-    # Given silence, noise, a tone, and a clip backwards
-    noise = np.random.default_rng(3).normal(0, 0.01, 5 * SAMPLE_RATE).astype(np.float32)
-    sounds = [silence(3), noise, tone(3), load(CLIPS[0])[::-1].copy()]
-
-    # When they are transcribed, then no longer word of the clips is found, and in silence none at all
-    texts = [written(transcribed(reader, sound)) for sound in sounds]
-    known = {word for path in RECORDINGS for word in said(path).split() if len(word) > 3}
-    assert not known & set(" ".join(texts).split())
-    assert texts[0] == ""
-
-
-def test_the_network_needs_its_vocabulary(tmp_path: Path) -> None:
-    # Given the network with the letters of its vocabulary in another order
-    for file in (NETWORKS / "reader").iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    tokens = [line.rpartition(" ")[0] for line in (tmp_path / "vocab.txt").read_text(encoding="utf-8").splitlines()]
-    shifted = [tokens[0], *tokens[2:-1], tokens[1], tokens[-1]]
-    lines = [f"{token} {number}\n" for number, token in enumerate(shifted)]
-    (tmp_path / "vocab.txt").write_text("".join(lines), encoding="utf-8")
-
-    # When it is loaded
-    changed = loaded(ModelCatalog(str(tmp_path), None))
-    found = transcribed(changed, load(CLIPS[1]))
-
-    # Then it writes something else, under another revision
-    assert written(found) != f" {said(CLIPS[1])}"
-    assert changed.identity.revision != ModelCatalog(None, NETWORKS).find("reader").identity.revision
-
-
-def test_a_network_of_one_language_tells_it(tmp_path: Path) -> None:
-    # Given the network, said to know Russian alone
-    for file in (NETWORKS / "reader").iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {"languages": ["ru"]}))
-
-    # When it transcribes, then the text has that language
-    (text,) = transcribed(loaded(ModelCatalog(str(tmp_path), None)), load(RUSSIAN))
-    assert text.language == "ru"
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ pytestmark = [pytest.mark.xdist_group("transcription"), pytest.mark.timeout(600)
 FOLDER = ROOT / "tests" / "recordings" / "speech"
 KINDS = ("prompts-en", "prompts-ru", "prompts-es", "prompts-fr", "prompts-it", "dictation-en", "dictation-ru")
 MISHEARD = ("prompts-it", "prompts-es", "prompts-ru", "dictation-ru", "languages")  # each processor mishears some words
+LONG = 40 * SAMPLE_RATE  # samples: several windows
 UNSAID = ("Brandeburgo", "Giovanni Malatesta", "JetStream", "Шереметьево", "Guadalajara")
 # What prompts-es says, but for its number.
 IN_ENGLISH = """The conference will begin when our glorious leader arrives. Press to hear the properties of this
@@ -187,6 +188,10 @@ def test_the_longest_prompt_and_vocabulary_leave_room_for_the_text(whisper: Whis
     assert len(guided) > 0.5 * len(plain)
 
 
-@pytest.mark.parametrize("sound", [silence, lambda seconds: np.sin(np.arange(seconds * SAMPLE_RATE) / 6) / 3])
-def test_nothing_is_found_where_nobody_speaks(whisper: Whisper, sound: Callable[[float], Samples]) -> None:
-    assert transcribed(whisper, sound(40).astype(np.float32)) == []
+@pytest.mark.parametrize(
+    "audio",
+    [silence(40), np.sin(np.arange(LONG) / 6) / 3, np.random.default_rng(1).standard_normal(LONG) * 0.05],
+    ids=["silence", "hum", "noise"],
+)
+def test_nothing_is_found_where_nobody_speaks(whisper: Whisper, audio: Samples) -> None:
+    assert transcribed(whisper, audio.astype(np.float32)) == []
