@@ -5,21 +5,13 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from app.cancellation import cancel_all
-from app.embedded.guarded_process import GuardedProcess
-from app.embedded.process import EmbeddedError, Server, free_port, is_free
-from app.embedded.servers import NatsServer, ValkeyServer
-
-__all__ = [
-    "EmbeddedError",
-    "GuardedProcess",
-    "NatsServer",
-    "Server",
-    "ValkeyServer",
-    "free_port",
-    "is_free",
-    "keep_running",
-    "running",
-]
+from app.embedded.guarded_process import GuardedProcess as GuardedProcess
+from app.embedded.process import EmbeddedError as EmbeddedError
+from app.embedded.process import Server as Server
+from app.embedded.process import free_port as free_port
+from app.embedded.process import is_free as is_free
+from app.embedded.servers import NatsServer as NatsServer
+from app.embedded.servers import ValkeyServer as ValkeyServer
 
 
 @asynccontextmanager

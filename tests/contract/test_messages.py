@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
+from natscribe.client.submission import DiarizationKeywords, TranscriptionKeywords
 from natscribe.schemas import subjects
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode
@@ -101,6 +102,8 @@ def test_the_options_of_a_task_are_read_from_json_and_from_python() -> None:
 
 def test_the_keywords_of_a_typed_call_are_the_options() -> None:
     assert set(TranscribeKeywords.__annotations__) == set(TranscribeOptions.model_fields)
+    for keywords, task in ((TranscriptionKeywords, TranscriptionTask), (DiarizationKeywords, DiarizationTask)):
+        assert set(keywords.__annotations__) == set(task.model_fields) - {"audio_file_id"}
     assert set(LiveKeywords.__annotations__) == set(LiveTask.model_fields) - {"task_id", "audio"}
 
 

@@ -3,29 +3,25 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import overload
 
-from typing_extensions import Self, Unpack
+from typing_extensions import Unpack
 
-from natscribe.client.connection import OutageCallback, connect, read_settings
-from natscribe.client.errors import ClientError
-from natscribe.client.exchange import Reply, is_json, parse_reply, request, request_message
+from natscribe.client.exchange import is_json, parse_reply, request_message
 from natscribe.client.following import Follower, follow_all, has_events
 from natscribe.client.languages import language_code
 from natscribe.client.live import Live
 from natscribe.client.operations import dead_letters, queue_overview
-from natscribe.client.permissions import Connection
 from natscribe.client.recordings import audio_file_id, choose_priority, new_task_id, recording_duration, upload_store
 from natscribe.client.results import DEFAULT_LIMITS, fetch_object, format_result
-from natscribe.client.stores import UploadCallback
-from natscribe.client.submission import AnyInput, Submission, build_message
+from natscribe.client.session import Session
+from natscribe.client.submission import DiarizationKeywords, Submission, TranscriptionKeywords, build_message
 from natscribe.client.workers import workers
-from natscribe.jetstream.nats_py_compat import close
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.kinds import RESULT, Result, Task
+from natscribe.schemas.kinds import RESULT, Result
 from natscribe.schemas.live import LiveAudio, LiveKeywords, LiveTask
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import (
@@ -43,7 +39,7 @@ from natscribe.schemas.requests import (
 )
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview
-from natscribe.schemas.transcription import SegmentsEvent, TranscribeKeywords, TranscriptionTask
+from natscribe.schemas.transcription import SegmentsEvent, TranscriptionTask
 from natscribe.schemas.voices import (
     Consent,
     EnrollRequest,
@@ -56,12 +52,11 @@ from natscribe.schemas.voices import (
 )
 from natscribe.schemas.wire import Kind, Lane, Priority
 from natscribe.schemas.workers import WorkerInfo
-from natscribe.settings import Settings
 
-Deletion = TypeVar("Deletion", Deleted, LettersDeleted)
+RecordingTask = TranscriptionTask | DiarizationTask
 
 
-class Client:
+class Client(Session):
     """Calls the service over NATS; use it as `async with Client() as client`.
 
     During an outage of NATS the client waits and reconnects. `on_outage` is called with True when the connection is
@@ -75,88 +70,31 @@ class Client:
         SettingsError: A setting in the environment is wrong.
     """
 
-    def __init__(
-        self,
-        settings: Settings | None = None,
-        *,
-        on_outage: OutageCallback | None = None,
-        on_upload: UploadCallback | None = None,
-    ) -> None:
-        self._settings = settings or read_settings()
-        self._on_outage = on_outage
-        self._on_upload = on_upload
-        self._connected: Connection | None = None
-
-    async def __aenter__(self) -> Self:
-        self._connected = await connect(self._settings, self._on_outage)
-        return self
-
-    @property
-    def _connection(self) -> Connection:
-        if self._connected is None:
-            message = "The client is not connected: use it as `async with Client() as client`."
-            raise ClientError(message)
-        return self._connected
-
-    async def __aexit__(self, *_: object) -> None:
-        await close(self._connection)
-
-    async def create_transcription_task(  # noqa: PLR0913 -- the task's fields
-        self,
-        recording: Path | str,
-        *,
-        user_id: int | str = 0,
-        task_id: str | None = None,
-        diarize: bool = False,
-        min_speakers: int | None = None,
-        max_speakers: int | None = None,
-        identify: bool = False,
-        word_timestamps: bool = False,
-        keep_seconds: int | None = None,
-        priority: Priority | None = None,
-        **options: Unpack[TranscribeKeywords],
+    async def create_transcription_task(
+        self, recording: Path | str, *, priority: Priority | None = None, **fields: Unpack[TranscriptionKeywords]
     ) -> str:
         """Queue a transcription and return its task id.
 
-        `recording`: a `Path`, which the client uploads, or the `audio_file_id` of a stored recording. `options`: the
-        fields of `TranscribeOptions`; `language` may also be a locale or a name, such as `en-US` or `English`.
-        `priority`: None: `high` for recordings below 2 min, `low` from 30 min on, and `normal` in between or if the
-        duration is unknown. A second call with the same `task_id` and fields has no effect.
+        `recording`: a `Path`, which the client uploads, or the `audio_file_id` of a stored recording. `priority`: None:
+        `high` for recordings below 2 min, `low` from 30 min on, and `normal` in between or if the duration is unknown.
+        `fields`: further fields of `TranscriptionTask`; by default `user_id` is 0, and the client generates `task_id`.
+        `language` may also be a locale or a name, such as `en-US` or `English`. A second call with the same `task_id`
+        and fields has no effect.
 
         Raises:
             RecordingError: The recording cannot be read or uploaded.
             QueueFullError: The task queue is full.
             TaskIdTakenError: The task id belongs to another task.
         """
-        if (language := options.get("language")) is not None:
-            options["language"] = language_code(language)
-        fields = await self._fields(
-            recording, task_id, user_id, min_speakers=min_speakers, max_speakers=max_speakers, keep_seconds=keep_seconds
-        )
-        task = build_message(
-            TranscriptionTask,
-            fields | options | {"diarize": diarize, "identify": identify, "word_timestamps": word_timestamps},
-        )
-        return await self._submit(task, Kind.TRANSCRIPTION, recording, priority, is_new=task_id is None)
+        if (language := fields.get("language")) is not None:
+            fields["language"] = language_code(language)
+        return await self._create(TranscriptionTask, recording, priority, fields)
 
-    async def create_diarization_task(  # noqa: PLR0913 -- the task's fields
-        self,
-        recording: Path | str,
-        *,
-        user_id: int | str = 0,
-        task_id: str | None = None,
-        min_speakers: int | None = None,
-        max_speakers: int | None = None,
-        identify: bool = False,
-        keep_seconds: int | None = None,
-        priority: Priority | None = None,
+    async def create_diarization_task(
+        self, recording: Path | str, *, priority: Priority | None = None, **fields: Unpack[DiarizationKeywords]
     ) -> str:
         """Queue a diarization and return its task id; see `create_transcription_task` for the arguments and errors."""
-        fields = await self._fields(
-            recording, task_id, user_id, min_speakers=min_speakers, max_speakers=max_speakers, keep_seconds=keep_seconds
-        )
-        task = build_message(DiarizationTask, fields | {"identify": identify})
-        return await self._submit(task, Kind.DIARIZATION, recording, priority, is_new=task_id is None)
+        return await self._create(DiarizationTask, recording, priority, fields)
 
     def live(
         self,
@@ -203,15 +141,14 @@ class Client:
             await store.upload(recording, name)
         return name
 
-    async def submit(self, task: TranscriptionTask | DiarizationTask, *, priority: Priority = Priority.NORMAL) -> str:
+    async def submit(self, task: RecordingTask, *, priority: Priority = Priority.NORMAL) -> str:
         """Queue a task whose recording is stored, and return its task id; a second call with the task has no effect.
 
         Raises:
             QueueFullError: The task queue is full.
             TaskIdTakenError: The task id belongs to another task.
         """
-        kind = Kind.TRANSCRIPTION if isinstance(task, TranscriptionTask) else Kind.DIARIZATION
-        return await self._submit(task, kind, task.audio_file_id, priority, is_new=False)
+        return await self._submit(task, task.audio_file_id, priority, is_new=False)
 
     async def get_task_progress(self, task_id: str) -> TaskStatus:
         """Return the status of a task."""
@@ -388,38 +325,25 @@ class Client:
         """Return what each worker reports: its version, its model, and which servers it reaches."""
         return await workers(self._connection)
 
-    async def _request(
-        self, subject: str, request_type: type[AnyInput], reply_type: type[Reply], **fields: object
-    ) -> Reply:
-        return await request(self._connection, subject, build_message(request_type, fields), reply_type)
-
-    async def _delete_all(
-        self, subject: str, message: UserRequest | DeleteLettersRequest, reply_type: type[Deletion]
-    ) -> AsyncIterator[Deletion]:
-        """Send a deletion request repeatedly until the service has deleted everything, and yield the replies.
-
-        A reply is about what the service could delete before the request timed out; the next request deletes more.
-        """
-        while True:
-            reply = await request(self._connection, subject, message, reply_type)
-            yield reply
-            if reply.more_after is None:
-                return
-            message = message.model_copy(update={"after": reply.more_after})
-
-    async def _fields(
-        self, recording: Path | str, task_id: str | None, user_id: int | str, **others: int | None
-    ) -> dict[str, object]:
-        """Return the fields of a new task; `task_id`: None: generate one. `others`: further fields."""
-        new_id = task_id or new_task_id(recording)
-        audio = await audio_file_id(self._settings, recording, new_id)
-        return others | {"task_id": new_id, "audio_file_id": audio, "user_id": user_id}
+    async def _create(
+        self,
+        task_type: type[RecordingTask],
+        recording: Path | str,
+        priority: Priority | None,
+        fields: DiarizationKeywords,
+    ) -> str:
+        is_new = fields.get("task_id") is None
+        task_id = fields.get("task_id") or new_task_id(recording)
+        audio = await audio_file_id(self._settings, recording, task_id)
+        task = build_message(task_type, {"user_id": 0, **fields, "task_id": task_id, "audio_file_id": audio})
+        return await self._submit(task, recording, priority, is_new=is_new)
 
     async def _submit(
-        self, task: Task, kind: Kind, recording: Path | str, priority: Priority | None, *, is_new: bool
+        self, task: RecordingTask, recording: Path | str, priority: Priority | None, *, is_new: bool
     ) -> str:
         seconds = await recording_duration(recording)
         store = upload_store(self._settings, self._connection, self._on_upload)
+        lane = Lane.TRANSCRIPTION if isinstance(task, TranscriptionTask) else Lane.DIARIZATION
         submission = Submission(self._connection, store, recording, task, seconds)
-        await submission.submit(subjects.tasks(Lane(kind), priority or choose_priority(seconds)), is_new=is_new)
+        await submission.submit(subjects.tasks(lane, priority or choose_priority(seconds)), is_new=is_new)
         return task.task_id

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from nats.aio.client import Client as Nats
 from pydantic import ValidationError
+from typing_extensions import TypedDict
 
 from natscribe.client.errors import ClientError, OptionError, RequestFailedError, TaskIdTakenError, UnreachableError
 from natscribe.client.exchange import publish_task, request
@@ -16,10 +17,29 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import Task
 from natscribe.schemas.problems import problems_of
 from natscribe.schemas.requests import TaskRequest, TaskStatus
+from natscribe.schemas.transcription import TranscribeKeywords
 from natscribe.schemas.wire import Input
 
 AnyInput = TypeVar("AnyInput", bound=Input)
 _STATUS_REQUESTS = 3  # for a task that was stored a moment ago and may not be registered yet
+
+
+class DiarizationKeywords(TypedDict, total=False):
+    """The fields of DiarizationTask except the recording, as keywords of a typed call; a test compares both."""
+
+    task_id: str | None
+    user_id: int | str
+    min_speakers: int | None
+    max_speakers: int | None
+    identify: bool
+    keep_seconds: int | None
+
+
+class TranscriptionKeywords(TranscribeKeywords, DiarizationKeywords, total=False):
+    """The fields of TranscriptionTask except the recording, as keywords of a typed call; a test compares both."""
+
+    diarize: bool
+    word_timestamps: bool
 
 
 def build_message(kind: type[AnyInput], fields: Mapping[str, object]) -> AnyInput:
