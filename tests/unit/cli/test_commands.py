@@ -3,27 +3,16 @@
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from natscribe.cli.commands import command_line
 from natscribe.client import Client
 from natscribe.schemas.transcription import Channels, TranscribeOptions
-from typer.testing import CliRunner, Result
 
-Run = Callable[..., Result]
+from tests.unit.cli.conftest import Run
+
 Requests = list[dict[str, object]]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command in an empty folder, without addresses of servers."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("NATS_URL", "REDIS_URL", "AUDIO_STORE"):
-        monkeypatch.delenv(name, raising=False)
-    return lambda *arguments: CliRunner().invoke(command_line(arguments), arguments)
 
 
 @pytest.fixture
@@ -345,7 +334,7 @@ main()
 )
 @pytest.mark.usefixtures("no_server")
 def test_deleting_a_user_requires_confirmation(
-    monkeypatch: pytest.MonkeyPatch, reply: str, arguments: tuple[str, ...], deleted: list[int | str]
+    run: Run, monkeypatch: pytest.MonkeyPatch, reply: str, arguments: tuple[str, ...], deleted: list[int | str]
 ) -> None:
     requests: list[int | str] = []
 
@@ -354,7 +343,7 @@ def test_deleting_a_user_requires_confirmation(
         return 3
 
     monkeypatch.setattr(Client, "delete_user", delete_user)
-    result = CliRunner().invoke(command_line(["delete"]), ["delete", "--user", "7", *arguments], input=reply)
+    result = run("delete", "--user", "7", *arguments, input=reply)
     assert requests == deleted
     assert ("deleted: 3" in result.stdout) is bool(deleted)
     assert (result.exit_code == 0) is bool(deleted)

@@ -5,15 +5,13 @@ from unittest.mock import AsyncMock
 
 import pytest
 from natscribe.cli import doctor
-from natscribe.cli.commands import command_line
-from natscribe.cli.console import Terminal
 from natscribe.client.examination import Examination, Server
 from natscribe.client.permission_checks import Permission
 from natscribe.schemas.wire import Model
 from natscribe.schemas.workers import Problem, WorkerInfo
-from typer.testing import CliRunner
 
-WIDTH = 80
+from tests.unit.cli.conftest import Run
+
 WORKER = WorkerInfo(
     worker="transcription-worker-7c9f8d6b54-x2x4q-1-9f3c",
     version="0.3.0",
@@ -45,34 +43,36 @@ EXAMINATION = Examination(
 )
 
 
-def shown(examination: Examination, monkeypatch: pytest.MonkeyPatch, *options: str) -> tuple[int, str]:
-    monkeypatch.setenv("COLUMNS", str(WIDTH))
-    monkeypatch.setattr(doctor, "out", Terminal(stderr=False))
-    monkeypatch.setattr(doctor, "examine", AsyncMock(return_value=examination))
-    result = CliRunner().invoke(command_line(["doctor"]), ["doctor", *options])
-    return result.exit_code, result.stdout
+@pytest.fixture
+def examine(monkeypatch: pytest.MonkeyPatch) -> AsyncMock:
+    """Let every examination find EXAMINATION."""
+    examine = AsyncMock(return_value=EXAMINATION)
+    monkeypatch.setattr(doctor, "examine", examine)
+    return examine
 
 
-def test_the_output_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    code, text = shown(EXAMINATION, monkeypatch)
-    assert code == 1
-    assert max(len(line) for line in text.splitlines()) <= WIDTH
-    words = " ".join(text.split())
+@pytest.mark.usefixtures("terminal", "examine")
+def test_the_output_fits_a_narrow_terminal(run: Run) -> None:
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert max(len(line) for line in result.stdout.splitlines()) <= 80
+    words = " ".join(result.stdout.split())
     assert "nats-1:4222, version 2.15.1, round trip 0.4 ms, in a cluster with nats-2:4222" in words
     assert (
         "may status may not dead-letters replay: that is for operator may not cancel, delete: that is for publis"
         in words
     )
     assert "Wrong: Redis does not answer 1 of 1 workers. Next: start Redis." in words
-    assert "All is well" not in text
+    assert "All is well" not in words
 
 
-def test_json_is_the_whole_examination(monkeypatch: pytest.MonkeyPatch) -> None:
-    code, text = shown(EXAMINATION, monkeypatch, "--json")
-    assert (code, Examination.model_validate_json(text)) == (1, EXAMINATION)
+@pytest.mark.usefixtures("examine")
+def test_json_is_the_whole_examination(run: Run) -> None:
+    result = run("doctor", "--json")
+    assert (result.exit_code, Examination.model_validate_json(result.stdout)) == (1, EXAMINATION)
 
 
-def test_the_exit_code_is_zero_without_problems(monkeypatch: pytest.MonkeyPatch) -> None:
-    code, text = shown(EXAMINATION.model_copy(update={"ok": True, "problems": []}), monkeypatch)
-    assert code == 0
-    assert text.splitlines()[-1] == "All is well."
+def test_the_exit_code_is_zero_without_problems(run: Run, examine: AsyncMock) -> None:
+    examine.return_value = EXAMINATION.model_copy(update={"ok": True, "problems": []})
+    result = run("doctor")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "All is well.")

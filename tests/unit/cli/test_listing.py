@@ -1,22 +1,18 @@
 """The command `list`."""
 
-import json
 from datetime import UTC, datetime
 from unittest.mock import AsyncMock
 
 import pytest
-from natscribe.cli import listing
-from natscribe.cli.commands import command_line
 from natscribe.cli.console import Terminal
 from natscribe.client import Client
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import ListedTask, TaskPage
 from natscribe.schemas.wire import Kind, Priority
-from rich.text import Text
-from typer.testing import CliRunner
 
-WIDTH = 80
+from tests.unit.cli.conftest import Lines, Run
+
 RUNNING = ListedTask(
     task_id="meeting-4619fe73",
     kind=Kind.TRANSCRIPTION,
@@ -48,26 +44,11 @@ def tasks(no_server: None, monkeypatch: pytest.MonkeyPatch) -> AsyncMock:
     return requests
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal of the usual width."""
-    monkeypatch.setenv("COLUMNS", str(WIDTH))
-    monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    monkeypatch.setattr(listing, "out", Terminal(stderr=False))
-
-
-def shown(*options: str) -> list[str]:
-    """The lines of the list, without colours."""
-    return Text.from_ansi(CliRunner().invoke(command_line(["list"]), ["list", *options]).stdout).plain.splitlines()
-
-
-@pytest.mark.usefixtures("terminal")
-def test_a_terminal_shows_columns_with_whole_ids(tasks: AsyncMock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_columns_with_whole_ids(tasks: AsyncMock, lines: Lines, terminal: Terminal) -> None:
     # Given a wide terminal, and a task with the longest id
-    monkeypatch.setenv("COLUMNS", "170")
-    monkeypatch.setattr(listing, "out", Terminal(stderr=False))
+    terminal.width = 170
     # When the tasks are listed
-    header, running, failed, why = shown("--user", "7", "--state", "running")
+    header, running, failed, why = lines("list", "--user", "7", "--state", "running")
     # Then each has a line with its length, its recording, and its whole id at the end
     assert header.split() == ["created", "state", "kind", "user", "length", "recording", "task"]
     assert "running 42 %" in running
@@ -84,33 +65,32 @@ def test_a_terminal_shows_columns_with_whole_ids(tasks: AsyncMock, monkeypatch: 
 
 
 @pytest.mark.usefixtures("terminal")
-def test_a_narrow_terminal_omits_the_optional_column(tasks: AsyncMock) -> None:
+def test_a_narrow_terminal_omits_the_optional_column(tasks: AsyncMock, lines: Lines) -> None:
     tasks.side_effect = [TaskPage(tasks=[RUNNING])]
-    header, running = shown()
+    header, running = lines("list")
     assert header.split() == ["created", "state", "user", "length", "recording", "task"]
-    assert len(running) <= WIDTH
+    assert len(running) <= 80
 
 
-def test_plain_output_has_one_task_per_line(tasks: AsyncMock) -> None:
-    assert tasks.side_effect is not None
-    lines = CliRunner().invoke(command_line(["list"]), ["list"]).stdout.splitlines()
-    assert [line.split("  ")[1:] for line in lines] == [
+@pytest.mark.usefixtures("tasks")
+def test_plain_output_has_one_task_per_line(lines: Lines) -> None:
+    assert [line.split("  ")[1:] for line in lines("list")] == [
         ["running 42 %", "transcription", "anna", "1:02:03", "meeting.m4a", "meeting-4619fe73"],
         ["failed (format_unavailable)", "transcription", "u" * 64, "1:02:03", "meeting-4619fe73-meeting.m4a", "x" * 64],
     ]
 
 
-def test_a_live_task_has_a_lag_in_place_of_a_percentage(tasks: AsyncMock) -> None:
+def test_a_live_task_has_a_lag_in_place_of_a_percentage(tasks: AsyncMock, run: Run) -> None:
     tasks.side_effect = [TaskPage(tasks=[RUNNING.model_copy(update={"lag_seconds": 12.5})])]
-    assert "  running live, 0:12 behind  " in CliRunner().invoke(command_line(["list"]), ["list"]).stdout
+    assert "  running live, 0:12 behind  " in run("list").stdout
 
 
-def test_the_limit_holds_across_pages(tasks: AsyncMock) -> None:
-    lines = CliRunner().invoke(command_line(["list"]), ["list", "--limit", "1", "--json"]).stdout.splitlines()
-    assert [ListedTask.model_validate(json.loads(line)) for line in lines] == [RUNNING]
+def test_the_limit_holds_across_pages(tasks: AsyncMock, lines: Lines) -> None:
+    messages = lines("list", "--limit", "1", "--json")
+    assert [ListedTask.model_validate_json(message) for message in messages] == [RUNNING]
     assert tasks.await_count == 1
 
 
-def test_an_empty_list_is_reported(tasks: AsyncMock) -> None:
+def test_an_empty_list_is_reported(tasks: AsyncMock, run: Run) -> None:
     tasks.side_effect = [TaskPage(tasks=[])]
-    assert CliRunner().invoke(command_line(["list"]), ["list", "--user", "anna"]).stderr == "There are no such tasks.\n"
+    assert run("list", "--user", "anna").stderr == "There are no such tasks.\n"

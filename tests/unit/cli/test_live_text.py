@@ -5,6 +5,7 @@ import io
 import pytest
 from natscribe.cli import live_text
 from natscribe.cli.console import Terminal
+from natscribe.cli.display import ShownText
 from natscribe.cli.live_text import LiveScreen
 from natscribe.schemas.live import Partial
 from rich.text import Text
@@ -23,7 +24,7 @@ def test_the_last_words_of_a_partial_result_are_never_cut(spoken: str, monkeypat
     console.file = io.StringIO()
     monkeypatch.setattr(live_text, "err", console)
     # When a partial result is longer than a line
-    with LiveScreen(prints_text=True) as screen:
+    with LiveScreen(shown=ShownText.ALL) as screen:
         screen.show("t1", Partial(task_id="t1", start=0, end=9, stable=spoken[:9], text=spoken))
         drawn = Text.from_ansi(console.file.getvalue()).plain
     # Then its whole text is shown, in lines that fit

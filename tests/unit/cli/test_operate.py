@@ -5,16 +5,14 @@ from datetime import UTC, datetime, timedelta
 from unittest.mock import AsyncMock
 
 import pytest
-from natscribe.cli import operate
-from natscribe.cli.commands import command_line
 from natscribe.cli.console import Terminal
 from natscribe.client import Client
 from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.task_queues import QueueOverview, QueueStatus
 from natscribe.schemas.wire import Kind, Lane, Priority
-from rich.text import Text
-from typer.testing import CliRunner
+
+from tests.unit.cli.conftest import Lines, Run
 
 WIDTH = 70
 DEAD_LETTER = DeadLetter(
@@ -32,19 +30,6 @@ DEAD_LETTER = DeadLetter(
 )
 LONG = DEAD_LETTER.model_copy(update={"task_id": "x" * 64})
 WITHOUT_ID = DEAD_LETTER.model_copy(update={"task_id": None})
-
-
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A narrow terminal."""
-    monkeypatch.setenv("COLUMNS", str(WIDTH))
-    monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    monkeypatch.setattr(operate, "out", Terminal(stderr=False))
-
-
-def shown(*arguments: str) -> list[str]:
-    """The lines of a command's output, without colours."""
-    return Text.from_ansi(CliRunner().invoke(command_line(arguments), arguments).stdout).plain.splitlines()
 
 
 @pytest.fixture
@@ -81,10 +66,10 @@ def dead_letters(no_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Client, "dead_letters", listed)
 
 
-@pytest.mark.usefixtures("terminal")
-def test_each_queue_is_one_row_of_a_narrow_terminal(queue: QueueOverview) -> None:
+def test_each_queue_is_one_row_of_a_narrow_terminal(queue: QueueOverview, lines: Lines, terminal: Terminal) -> None:
     # When long queues are shown on a narrow terminal
-    header, *rows, failed, why, delete = shown("queue")
+    terminal.width = WIDTH
+    header, *rows, failed, why, delete = lines("queue")
     # Then each is one row below its headers, and an expected start does not read like an age
     assert header.split() == ["priority", "kind", "waiting", "running", "oldest", "last", "starts"]
     assert len(rows) == len(queue.queues)
@@ -99,46 +84,49 @@ def test_each_queue_is_one_row_of_a_narrow_terminal(queue: QueueOverview) -> Non
     assert delete.startswith("  natscribe dead-letters delete --code CODE ")
 
 
-def test_empty_queues_are_omitted(queue: QueueOverview, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_queues_are_omitted(
+    queue: QueueOverview, lines: Lines, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Given one busy queue of nine, and nothing that has failed
     first, *others = queue.queues
     empty = [other.model_copy(update={"waiting": 0, "running": 0, "oldest": None}) for other in others]
     overview = QueueOverview(queues=[first, *empty], dead_letters=0)
     monkeypatch.setattr(Client, "queue", AsyncMock(return_value=overview))
     # Then it alone is shown
-    (line,) = shown("queue")
+    (line,) = lines("queue")
     assert line.startswith("high  transcription  waiting 9999999")
     # And if it is empty as well, then there is one sentence
     monkeypatch.setattr(Client, "queue", AsyncMock(return_value=QueueOverview(queues=empty, dead_letters=0)))
-    assert CliRunner().invoke(command_line(["queue"]), ["queue"]).stderr == "No tasks are waiting, running or failed.\n"
+    assert run("queue").stderr == "No tasks are waiting, running or failed.\n"
 
 
-def test_plain_output_has_one_queue_per_line(queue: QueueOverview) -> None:
-    first, *_, failed, _, _ = shown("queue")
+@pytest.mark.usefixtures("queue")
+def test_plain_output_has_one_queue_per_line(lines: Lines) -> None:
+    first, *_, failed, _, _ = lines("queue")
     assert first.startswith("high  transcription  waiting 9999999  running 9999999  oldest 99:00:0")
     assert "  last starts in 12:00:5" in first
     assert failed == "failed: 3"
 
 
 @pytest.mark.usefixtures("terminal", "dead_letters")
-def test_dead_letters_are_a_table_with_whole_ids_and_reasons() -> None:
-    lines = shown("dead-letters", "list")
-    assert lines[0].split() == ["failed", "kind", "task"]
-    assert [lines[number].split("  ")[-1] for number in (1, 3, 5)] == ["meeting-4619fe73", "x" * 64, "(no task id)"]
-    assert lines[0].index("task") == lines[1].index("meeting") == lines[3].index("x")
+def test_dead_letters_are_a_table_with_whole_ids_and_reasons(lines: Lines) -> None:
+    table = lines("dead-letters", "list")
+    assert table[0].split() == ["failed", "kind", "task"]
+    assert [table[number].split("  ")[-1] for number in (1, 3, 5)] == ["meeting-4619fe73", "x" * 64, "(no task id)"]
+    assert table[0].index("task") == table[1].index("meeting") == table[3].index("x")
     for number in (2, 4, 6):
-        assert lines[number].rstrip() == "  audio_not_found: No recording is there:  upload it, then publish."
+        assert table[number].rstrip() == "  audio_not_found: No recording is there:  upload it, then publish."
 
 
 @pytest.mark.usefixtures("dead_letters")
-def test_plain_output_has_one_dead_letter_per_line() -> None:
-    assert [line.split("  ", 1)[1] for line in shown("dead-letters", "list")] == [
+def test_plain_output_has_one_dead_letter_per_line(lines: Lines) -> None:
+    assert [line.split("  ", 1)[1] for line in lines("dead-letters", "list")] == [
         f"transcription  {task}  audio_not_found: No recording is there:  upload it, then publish."
         for task in ("meeting-4619fe73", "x" * 64, "(no task id)")
     ]
 
 
 @pytest.mark.usefixtures("dead_letters")
-def test_json_output_has_the_messages() -> None:
-    lines = shown("dead-letters", "list", "--json")
-    assert [DeadLetter.model_validate_json(line) for line in lines] == [DEAD_LETTER, LONG, WITHOUT_ID]
+def test_json_output_has_the_messages(lines: Lines) -> None:
+    messages = lines("dead-letters", "list", "--json")
+    assert [DeadLetter.model_validate_json(message) for message in messages] == [DEAD_LETTER, LONG, WITHOUT_ID]

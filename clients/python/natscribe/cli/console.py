@@ -5,7 +5,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -107,6 +107,16 @@ def run_and_exit(
         err.print("The output could not be written: there is no space left on its disk.", style=ERROR)
         code = 1
     raise typer.Exit(code)
+
+
+def run_with_client(work: Callable[[Client], Awaitable[int | None]]) -> NoReturn:
+    """Run a command with a connected client, and exit with the exit code that `work` returns; None: 0."""
+
+    async def run() -> int:
+        async with open_client() as client:
+            return await work(client) or 0
+
+    run_and_exit(run())
 
 
 def print_hint(*errors: Exception) -> None:

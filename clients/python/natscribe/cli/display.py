@@ -85,12 +85,16 @@ class TextDisplay(Display, ABC):
 
     def show(self, label: str, event: Event) -> None:
         """Print new text, or show the progress of the task."""
-        if isinstance(event, Partial):
-            return
         if isinstance(event, ProgressEvent):
             before, self._last[label] = self._last.get(label), event
             self._show_progress(label, event, before)
-        elif self._shown is ShownText.ALL or (self._shown is ShownText.MIXED_CHANNELS and event.channel is None):
+        elif isinstance(event, Partial):
+            self._show_partial(event)
+        else:
+            self._show_segments(event)
+
+    def _show_segments(self, event: SegmentsEvent) -> None:
+        if self._shown is ShownText.ALL or (self._shown is ShownText.MIXED_CHANNELS and event.channel is None):
             for segment in event.segments:
                 self.shown_segments.append(segment.text)
                 self.text.print(segment_line(segment), soft_wrap=not self.text.is_terminal)
@@ -101,6 +105,9 @@ class TextDisplay(Display, ABC):
         """Show the last event of the task again, with the new queue position."""
         if (last := self._last.get(label)) is not None:
             self.show(label, with_position(last, status))
+
+    def _show_partial(self, partial: Partial) -> None:
+        """Show a partial result; do nothing if the display cannot replace printed lines."""
 
     def _show_last_segment(self, line: str) -> None:
         """Show `line` in place of the previous segment; do nothing if the display cannot replace printed lines."""

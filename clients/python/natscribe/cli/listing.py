@@ -1,15 +1,14 @@
 """The command `list`: shows the newest tasks."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 import typer
 
-from natscribe.cli.console import err, open_client, out, run_and_exit
+from natscribe.cli.console import out, run_with_client
 from natscribe.cli.names import recording_name
 from natscribe.cli.options import parse_user_id
-from natscribe.cli.tables import Column, Row, print_table
+from natscribe.cli.tables import Column, Row, print_messages
 from natscribe.cli.wording import clock, progress_text, to_the_minute
 from natscribe.client import Client
 from natscribe.schemas.progress import State
@@ -30,24 +29,16 @@ def list_tasks(
     """List tasks, newest first."""
     owner = None if user is None else parse_user_id(user)
 
-    async def work() -> int:
-        async with open_client() as client, aclosing(_newest(client, owner, state, limit)) as newest:
-            tasks = [task async for task in newest]
-        if as_json:
-            for task in tasks:
-                out.print(task.model_dump_json())
-        elif tasks:
-            print_table(out, _COLUMNS, [_row(task, for_people=out.is_terminal) for task in tasks])
-        else:
-            err.print("There are no such tasks." if user or state else "There are no tasks.")
-        return 0
+    async def work(client: Client) -> None:
+        none = "There are no such tasks." if user or state else "There are no tasks."
+        await print_messages(_newest(client, owner, state, limit), _COLUMNS, _row, as_json=as_json, none=none)
 
-    run_and_exit(work())
+    run_with_client(work)
 
 
 async def _newest(
     client: Client, owner: int | str | None, state: State | None, limit: int
-) -> AsyncGenerator[ListedTask, None]:
+) -> AsyncIterator[ListedTask]:
     """Yield at most `limit` tasks, the newest first.
 
     `owner`: only the tasks of this user. `state`: only the tasks in this state. None: all.
@@ -74,15 +65,12 @@ _COLUMNS = (
 )
 
 
-def _row(task: ListedTask, *, for_people: bool) -> Row:
-    """Make the row of a task.
-
-    `for_people`: whether the error stands in full below the row; otherwise the column of the state has its code.
-    """
+def _row(task: ListedTask) -> Row:
+    """Make the row of a task: on a terminal the error stands in full below the row, elsewhere its code in the row."""
     state, note = str(task.state), ""
     if task.state is State.RUNNING:
         state += f" {progress_text(task.progress, task.lag_seconds)}"
-    if task.error is not None and for_people:
+    if task.error is not None and out.is_terminal:
         note = f"{task.error.code}: {task.error.message}"
     elif task.error is not None:
         state += f" ({task.error.code})"

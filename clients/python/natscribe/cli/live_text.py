@@ -2,61 +2,34 @@
 
 import sys
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live as Region
 from rich.text import Text
 from typing_extensions import Self
 
 from natscribe.cli.console import ERROR, err
-from natscribe.cli.display import Display, Event, JsonLines, with_position
-from natscribe.cli.wording import clock, describe, lag_text, printable, segment_line
+from natscribe.cli.display import Display, JsonLines, ShownText, TextDisplay
+from natscribe.cli.wording import clock, describe, lag_text, printable
 from natscribe.schemas.live import Partial
 from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.transcription import SegmentsEvent
 
 GREY = "color(245)"  # readable on black and on white
 
 
-class LiveLines(Display):
+class LiveLines(TextDisplay):
     """Prints the segments of a live task, one per line, and the changes of the task's state."""
 
-    def __init__(self, *, prints_text: bool) -> None:
-        super().__init__()
-        self._prints_text = prints_text
-        self._last: ProgressEvent | None = None
-
-    def show(self, label: str, event: Event) -> None:  # noqa: ARG002 -- there is one task
-        """Show an event."""
-        if isinstance(event, ProgressEvent):
-            before, self._last = self._last, event
-            self._show_progress(event, before)
-        elif isinstance(event, Partial):
-            self._show_partial(event)
-        else:
-            self._show_segments(event)
-
-    def _show_segments(self, event: SegmentsEvent) -> None:
-        for segment in event.segments if self._prints_text else ():
-            self.shown_segments.append(segment.text)
-            self._print(self.text, segment_line(segment))
-
-    def _show_progress(self, event: ProgressEvent, before: ProgressEvent | None) -> None:
+    def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:  # noqa: ARG002 -- there is one task
         if event.error is not None or before is None or event.state is not before.state:
-            self._print(err, describe(event), ERROR if event.error else "")
-
-    def _show_partial(self, partial: Partial) -> None:
-        """Do nothing: a partial result replaces the previous one, and printed lines cannot be replaced."""
-
-    def _print(self, console: Console, line: str, style: str = "") -> None:
-        console.print(Text(line, style), soft_wrap=not console.is_terminal)
+            _print_state(event)
 
 
 class LiveScreen(LiveLines):
     """Prints segments above a region that is redrawn, which shows the partial results and the state of the task."""
 
-    def __init__(self, *, prints_text: bool) -> None:
-        super().__init__(prints_text=prints_text)
+    def __init__(self, *, shown: ShownText) -> None:
+        super().__init__(shown=shown)
         if sys.stdout.isatty():
             self.text = err
         self._partials: dict[int | None, Partial] = {}
@@ -75,11 +48,6 @@ class LiveScreen(LiveLines):
         self._message = text
         self._region.refresh()
 
-    def update_position(self, label: str, status: TaskStatus) -> None:
-        """Show the current position of the task while it waits."""
-        if self._last is not None:
-            self.show(label, with_position(self._last, status))
-
     def _draw(self) -> RenderableType:
         partials = sorted(self._partials.values(), key=lambda partial: partial.start)
         last = Text(self._message + self._state(), GREY, no_wrap=True, overflow="ellipsis")
@@ -90,7 +58,7 @@ class LiveScreen(LiveLines):
 
         It is empty before the first event and after the end of the task.
         """
-        event = self._last
+        event = next(iter(self._last.values()), None)
         if event is None or event.state.ended:
             return ""
         if event.state is not State.RUNNING:
@@ -104,14 +72,19 @@ class LiveScreen(LiveLines):
             self._region.refresh()  # printing draws the region as it was
         super()._show_segments(event)
 
-    def _show_progress(self, event: ProgressEvent, before: ProgressEvent | None) -> None:
+    def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:  # noqa: ARG002 -- there is one task
         is_new = event.error is not None and (before is None or before.error != event.error)
         if is_new or event.state is State.CANCELLED:
-            self._print(err, describe(event), ERROR)
+            _print_state(event)
 
     def _show_partial(self, partial: Partial) -> None:
         self._partials[partial.channel] = partial
         self._region.refresh()
+
+
+def _print_state(event: ProgressEvent) -> None:
+    style = ERROR if event.error or event.state is State.CANCELLED else ""
+    err.print(Text(describe(event), style), soft_wrap=not err.is_terminal)
 
 
 def _line(partial: Partial) -> Text:
@@ -130,4 +103,4 @@ def choose_live_display(*, as_json: bool, prints_text: bool) -> Display:
     if as_json:
         return JsonLines()
     is_screen = err.is_terminal and not err.is_dumb_terminal
-    return (LiveScreen if is_screen else LiveLines)(prints_text=prints_text)
+    return (LiveScreen if is_screen else LiveLines)(shown=ShownText.ALL if prints_text else ShownText.NONE)

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from natscribe.cli.console import err, open_client, out, run_and_exit
-from natscribe.cli.tables import Column, Row, print_table
+from natscribe.cli.console import err, out, run_with_client
+from natscribe.cli.tables import QUEUE_COLUMNS, Column, Row, print_messages, print_table
 from natscribe.cli.wording import clock, countdown, seconds_until, to_the_minute
-from natscribe.client import command
+from natscribe.client import Client, command
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.task_queues import QueueOverview, QueueStatus
@@ -27,30 +27,20 @@ dead_letters = typer.Typer(no_args_is_help=True, help="List, replay or delete ta
 def queue(*, as_json: JsonQueue = False) -> None:
     """Count waiting, running and failed tasks. Also show the age of the oldest and the newest's expected start."""
 
-    async def work() -> int:
-        async with open_client() as client:
-            overview = await client.queue()
+    async def work(client: Client) -> None:
+        overview = await client.queue()
         out.print(overview.model_dump_json()) if as_json else _show_queues(overview)
-        return 0
 
-    run_and_exit(work())
+    run_with_client(work)
 
 
-_QUEUE_COLUMNS = (
-    Column("priority"),
-    Column("kind"),
-    Column("waiting", right=True, named=True),
-    Column("running", right=True, named=True),
-    Column("oldest", named=True),
-    Column("last starts", named=True),
-)
 _DEAD_LETTER_COLUMNS = Column("failed"), Column("kind"), Column("task")
 
 
 def _show_queues(overview: QueueOverview) -> None:
     rows = [_queue_row(status) for status in overview.queues if status.waiting or status.running]
     if rows:
-        print_table(out, _QUEUE_COLUMNS, rows)
+        print_table(out, QUEUE_COLUMNS, rows)
     if not rows and not overview.dead_letters:
         err.print("No tasks are waiting, running or failed.")
     if overview.dead_letters:
@@ -69,23 +59,11 @@ def _queue_row(queue: QueueStatus) -> Row:
 def show(*, as_json: JsonDeadLetters = False) -> None:
     """List dead letters, oldest first."""
 
-    async def work() -> int:
-        rows: list[Row] = []
-        count = 0
-        async with open_client() as client:
-            async for dead_letter in client.dead_letters():
-                count += 1
-                if as_json:
-                    out.print(dead_letter.model_dump_json())
-                else:
-                    rows.append(_dead_letter_row(dead_letter))
-        if rows:
-            print_table(out, _DEAD_LETTER_COLUMNS, rows)
-        if not count:
-            err.print("There are no dead letters.")
-        return 0
+    async def work(client: Client) -> None:
+        dead_letters, none = client.dead_letters(), "There are no dead letters."
+        await print_messages(dead_letters, _DEAD_LETTER_COLUMNS, _dead_letter_row, as_json=as_json, none=none)
 
-    run_and_exit(work())
+    run_with_client(work)
 
 
 @dead_letters.command()
@@ -93,15 +71,13 @@ def replay(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) 
     """Queue tasks again, chosen by exactly one option."""
     _check_one(task_id, kind, code)
 
-    async def work() -> int:
-        async with open_client() as client:
-            count = await client.replay(task_id=task_id, kind=kind, code=code)
+    async def work(client: Client) -> None:
+        count = await client.replay(task_id=task_id, kind=kind, code=code)
         out.print(f"queued again: {count}")
         if not count:
             err.print("Nothing to queue again: no dead letter matches a valid task that failed within 8 days.")
-        return 0
 
-    run_and_exit(work())
+    run_with_client(work)
 
 
 @dead_letters.command()
@@ -109,12 +85,10 @@ def delete(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) 
     """Delete dead letters, chosen by exactly one option. The rest of their tasks stays."""
     _check_one(task_id, kind, code)
 
-    async def work() -> int:
-        async with open_client() as client:
-            out.print(f"deleted: {await client.delete_dead_letters(task_id=task_id, kind=kind, code=code)}")
-        return 0
+    async def work(client: Client) -> None:
+        out.print(f"deleted: {await client.delete_dead_letters(task_id=task_id, kind=kind, code=code)}")
 
-    run_and_exit(work())
+    run_with_client(work)
 
 
 def _check_one(*options: object) -> None:

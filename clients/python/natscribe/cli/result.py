@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from natscribe.cli import options
-from natscribe.cli.console import WARNING, err, open_client, out, run_and_exit
+from natscribe.cli.console import WARNING, err, out, run_with_client
 from natscribe.cli.names import recording_name, result_file_names, unique_task_names
 from natscribe.cli.notices import notices
 from natscribe.cli.output import Output, make_output
@@ -54,7 +54,22 @@ def result(  # noqa: PLR0913 -- the options of the command
     limits = options.subtitle_limits(result_format, max_line_chars, max_lines, max_cue_seconds)
     output = make_output(result_format, output_dir, limits)
     output.check_holds(len(set(task_ids)))
-    run_and_exit(_fetch_results(task_ids, output, audio))
+
+    async def work(client: Client) -> int:
+        names = {} if output.folder is None else await _file_names(client, task_ids, output)
+
+        async def fetch(task_id: str) -> None:
+            task_result = await _result(client, task_id)
+            if output.folder is None:
+                output.show(out, task_result, label=task_id, heading=len(task_ids) > 1, recording=audio)
+            else:
+                err.print(f"wrote {output.write(names[task_id], task_result, audio)}")
+            for notice in notices(task_id, task_result):
+                err.print(notice, style=WARNING)
+
+        return await for_each_task(task_ids, fetch)
+
+    run_with_client(work)
 
 
 def _check_audio(audio: Path | None, task_ids: list[str], formats: list[str] | None) -> None:
@@ -74,22 +89,6 @@ def _check_audio(audio: Path | None, task_ids: list[str], formats: list[str] | N
     if not audio.is_file():
         message = f"there is no file {audio}: check the name"
         raise typer.BadParameter(message)
-
-
-async def _fetch_results(task_ids: list[str], output: Output, audio: Path | None) -> int:
-    async with open_client() as client:
-        names = {} if output.folder is None else await _file_names(client, task_ids, output)
-
-        async def fetch(task_id: str) -> None:
-            task_result = await _result(client, task_id)
-            if output.folder is None:
-                output.show(out, task_result, label=task_id, heading=len(task_ids) > 1, recording=audio)
-            else:
-                err.print(f"wrote {output.write(names[task_id], task_result, audio)}")
-            for notice in notices(task_id, task_result):
-                err.print(notice, style=WARNING)
-
-        return await for_each_task(task_ids, fetch)
 
 
 async def _result(client: Client, task_id: str) -> Result:

@@ -1,17 +1,21 @@
 """Prints tables: aligned columns with titles on a terminal, and one plain line per row for other programs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+from pydantic import BaseModel
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from natscribe.cli.console import err, out
 from natscribe.cli.wording import printable
 
 GAP = "  "  # between columns
+AnyMessage = TypeVar("AnyMessage", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,16 @@ class Row:
     note: str = ""
 
 
+QUEUE_COLUMNS = (
+    Column("priority"),
+    Column("kind"),
+    Column("waiting", right=True, named=True),
+    Column("running", right=True, named=True),
+    Column("oldest", named=True),
+    Column("last starts", named=True),
+)
+
+
 def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]) -> None:
     """Print a table. The texts in the last column, which people copy, are never cut."""
     if not console.is_terminal:
@@ -47,6 +61,32 @@ def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]
         console.print(Text(GAP.join(aligned).rstrip(), "" if number else "bold underline"))
         if number and (note := rows[number - 1].note):
             console.print(Padding(printable(note), (0, 0, 0, len(GAP))), soft_wrap=False)
+
+
+async def print_messages(
+    messages: AsyncIterable[AnyMessage],
+    columns: Sequence[Column],
+    make_row: Callable[[AnyMessage], Row],
+    *,
+    as_json: bool,
+    none: str,
+) -> None:
+    """Print messages as a table, or with `as_json` as JSON, one per line.
+
+    `none`: what to print on standard error if there are no messages.
+    """
+    rows: list[Row] = []
+    is_empty = True
+    async for message in messages:
+        is_empty = False
+        if as_json:
+            out.print(message.model_dump_json())
+        else:
+            rows.append(make_row(message))
+    if rows:
+        print_table(out, columns, rows)
+    if is_empty:
+        err.print(none)
 
 
 def print_topics(console: Console, topics: Sequence[tuple[str, str]]) -> None:

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from natscribe.cli.console import ERROR, err, open_client, out, print_hint, run_and_exit
+from natscribe.cli.console import ERROR, err, out, print_hint, run_with_client
 from natscribe.cli.display import ShownText
 from natscribe.cli.follow import follow
 from natscribe.cli.options import parse_user_id
@@ -37,52 +38,44 @@ JsonStatus = Annotated[bool, typer.Option("--json", help="The TaskStatus message
 def watch(task_id: Task, *, as_json: JsonEvents = False) -> None:
     """Show a task's progress and text until it ends."""
 
-    async def work() -> int:
-        async with open_client() as client:
-            await _check_exists(client, task_id)
-            try:
-                with choose_display(as_json=as_json, shown=ShownText.ALL) as display:
-                    return 0 if await follow(client, display, task_id, task_id) else 1
-            except asyncio.CancelledError:
-                here = command()
-                commands = f"`{here} watch {task_id}` shows it, `{here} cancel {task_id}` cancels it."
-                err.print(f"{task_id} is still running: {commands}")
-                raise
+    async def work(client: Client) -> int:
+        await _check_exists(client, task_id)
+        try:
+            with choose_display(as_json=as_json, shown=ShownText.ALL) as display:
+                return 0 if await follow(client, display, task_id, task_id) else 1
+        except asyncio.CancelledError:
+            here = command()
+            commands = f"`{here} watch {task_id}` shows it, `{here} cancel {task_id}` cancels it."
+            err.print(f"{task_id} is still running: {commands}")
+            raise
 
-    run_and_exit(work())
+    run_with_client(work)
 
 
 def status(task_id: Task, *, as_json: JsonStatus = False) -> None:
     """Show the state of a task and the next step."""
 
-    async def work() -> int:
-        async with open_client() as client:
-            task_status = await client.get_task_progress(task_id)
-            if as_json:
-                out.print(task_status.model_dump_json())
-            else:
-                out.print(summary(task_status), soft_wrap=not out.is_terminal)
-                print_topics(out, details(task_status, await _result(client, task_status)))
-        return 0
+    async def work(client: Client) -> None:
+        task_status = await client.get_task_progress(task_id)
+        if as_json:
+            out.print(task_status.model_dump_json())
+        else:
+            out.print(summary(task_status), soft_wrap=not out.is_terminal)
+            print_topics(out, details(task_status, await _result(client, task_status)))
 
-    run_and_exit(work())
+    run_with_client(work)
 
 
 def cancel(task_ids: SeveralTasks, *, as_json: JsonStatus = False) -> None:
     """Cancel waiting or running tasks."""
 
-    async def work() -> int:
-        async with open_client() as client:
+    async def cancel_one(client: Client, task_id: str) -> None:
+        task_status = await client.cancel(task_id)
+        out.print(task_status.model_dump_json() if as_json else summary(task_status))
+        if task_status.state is not State.CANCELLED:
+            err.print(f"{task_id} is already {task_status.state}: there is nothing to cancel.")
 
-            async def cancel_one(task_id: str) -> None:
-                task_status = await client.cancel(task_id)
-                out.print(task_status.model_dump_json() if as_json else summary(task_status))
-                if task_status.state is not State.CANCELLED:
-                    err.print(f"{task_id} is already {task_status.state}: there is nothing to cancel.")
-
-            return await for_each_task(task_ids, cancel_one)
-
-    run_and_exit(work())
+    run_with_client(lambda client: for_each_task(task_ids, partial(cancel_one, client)))
 
 
 def delete(task_ids: Tasks = None, *, user: User = None, yes: Yes = False) -> None:
@@ -91,26 +84,19 @@ def delete(task_ids: Tasks = None, *, user: User = None, yes: Yes = False) -> No
         message = "give either TASK_IDs or --user"
         raise typer.BadParameter(message)
     if user is None:
-        run_and_exit(_delete_tasks(task_ids or []))
+        run_with_client(lambda client: for_each_task(task_ids or [], partial(_delete_task, client)))
     if not yes:
         typer.confirm(f"Delete all tasks of user {user}, with their results and recordings?", abort=True)
-    run_and_exit(_delete_user(parse_user_id(user)))
+
+    async def delete_all(client: Client) -> None:
+        out.print(f"deleted: {await client.delete_user(parse_user_id(user))}")
+
+    run_with_client(delete_all)
 
 
-async def _delete_user(user: int | str) -> int:
-    async with open_client() as client:
-        out.print(f"deleted: {await client.delete_user(user)}")
-    return 0
-
-
-async def _delete_tasks(task_ids: list[str]) -> int:
-    async with open_client() as client:
-
-        async def delete_one(task_id: str) -> None:
-            await client.delete(task_id)
-            err.print(f"{task_id} is deleted.")
-
-        return await for_each_task(task_ids, delete_one)
+async def _delete_task(client: Client, task_id: str) -> None:
+    await client.delete(task_id)
+    err.print(f"{task_id} is deleted.")
 
 
 async def for_each_task(task_ids: list[str], act: Callable[[str], Awaitable[None]]) -> int:

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from natscribe.cli.console import err, open_client, out, run_and_exit
+from natscribe.cli.console import err, out, run_with_client
 from natscribe.cli.follow import follow
 from natscribe.cli.options import parse_user_id
 from natscribe.cli.show import choose_display
-from natscribe.cli.tables import Column, Row, print_table
+from natscribe.cli.tables import Column, Row, print_messages
 from natscribe.cli.wording import clock, to_the_minute
 from natscribe.client import Client, ClientError, RequestFailedError, command
 from natscribe.client.submission import build_message
@@ -66,26 +66,24 @@ def enroll(  # noqa: PLR0913 -- the request's fields
         message = "give either --name for a new voice, or --voice for one that gets a reference"
         raise typer.BadParameter(message)
 
-    async def work() -> int:
+    async def work(client: Client) -> None:
+        owner = parse_user_id(user)
         at = consent_at.astimezone() if consent_at else datetime.now(timezone.utc)
         consent = build_message(Consent, {"by": consent_by, "at": at})
-        async with open_client() as client:
-            owner = parse_user_id(user)
-            known_voice = voice and await _voice_id(client, voice, owner)
-            source = task_id or await _diarize(client, recording or Path(), owner)
-            try:
-                enrolled = await client.enroll_voice(
-                    source, speaker, name=name, voice=known_voice, consent=consent, another=another, user_id=owner
-                )
-            except RequestFailedError as error:
-                await _refuse_similar(client, error, owner)
-                raise
+        known_voice = voice and await _voice_id(client, voice, owner)
+        source = task_id or await _diarize(client, recording or Path(), owner)
+        try:
+            enrolled = await client.enroll_voice(
+                source, speaker, name=name, voice=known_voice, consent=consent, another=another, user_id=owner
+            )
+        except RequestFailedError as error:
+            await _refuse_similar(client, error, owner)
+            raise
         out.print(f"{enrolled.voice} {enrolled.name}")
         labels = "" if task_id is None else f"{task_id} keeps its labels. "
         err.print(f"{labels}`{command()} transcribe --diarize --identify FILE` names {enrolled.name} from now on.")
-        return 0
 
-    run_and_exit(work())
+    run_with_client(work)
 
 
 async def _diarize(client: Client, recording: Path, owner: int | str) -> str:
@@ -131,19 +129,11 @@ async def _refuse_similar(client: Client, refusal: RequestFailedError, owner: in
 def show(*, user: User = "0", as_json: Json = False) -> None:
     """List the voices of a user."""
 
-    async def work() -> int:
-        async with open_client() as client:
-            enrolled = [voice async for voice in client.voices(parse_user_id(user))]
-        if as_json:
-            for voice in enrolled:
-                out.print(voice.model_dump_json())
-        elif enrolled:
-            print_table(out, _COLUMNS, [_row(voice) for voice in enrolled])
-        else:
-            err.print("This user has no voices.")
-        return 0
+    async def work(client: Client) -> None:
+        enrolled = client.voices(parse_user_id(user))
+        await print_messages(enrolled, _COLUMNS, _row, as_json=as_json, none="This user has no voices.")
 
-    run_and_exit(work())
+    run_with_client(work)
 
 
 @voices.command()
@@ -155,29 +145,25 @@ def rename(
 ) -> None:
     """Rename a voice; transcripts show the new name from now on."""
 
-    async def work() -> int:
-        async with open_client() as client:
-            owner = parse_user_id(user)
-            renamed = await client.rename_voice(await _voice_id(client, voice, owner), name, user_id=owner)
+    async def work(client: Client) -> None:
+        owner = parse_user_id(user)
+        renamed = await client.rename_voice(await _voice_id(client, voice, owner), name, user_id=owner)
         out.print(f"{renamed.voice} {renamed.name}")
-        return 0
 
-    run_and_exit(work())
+    run_with_client(work)
 
 
 @voices.command()
 def forget(voice: VoiceArgument, *, user: User = "0") -> None:
     """Erase a voice: its name, its consent and its references."""
 
-    async def work() -> int:
-        async with open_client() as client:
-            owner = parse_user_id(user)
-            voice_id = await _voice_id(client, voice, owner)
-            await client.forget_voice(voice_id, user_id=owner)
+    async def work(client: Client) -> None:
+        owner = parse_user_id(user)
+        voice_id = await _voice_id(client, voice, owner)
+        await client.forget_voice(voice_id, user_id=owner)
         out.print(f"forgotten: {voice_id}")
-        return 0
 
-    run_and_exit(work())
+    run_with_client(work)
 
 
 _COLUMNS = (

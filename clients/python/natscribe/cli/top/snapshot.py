@@ -2,19 +2,12 @@
 
 from rich.console import Console
 
-from natscribe.cli.tables import Column, Row, print_table
+from natscribe.cli.tables import QUEUE_COLUMNS, Column, Row, print_table
 from natscribe.cli.top.dashboard import Dashboard, Running
 from natscribe.cli.top.layout import queue_cells, reason, stage_text, used_queues
 from natscribe.cli.wording import clock, progress_text, to_the_minute
 
-_QUEUES = (
-    Column("queue", named=True),
-    Column("kind"),
-    Column("waiting", right=True, named=True),
-    Column("running", right=True, named=True),
-    Column("oldest", named=True),
-    Column("last starts", named=True),
-)
+_QUEUES = Column("queue", named=True), *QUEUE_COLUMNS[1:]
 _RUNNING = (
     Column("running", named=True),
     Column("recording"),
