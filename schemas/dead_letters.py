@@ -4,8 +4,9 @@ from base64 import b64decode
 
 from pydantic import Field
 
+from .enums import DescribedEnum
 from .errors import ErrorDetail
-from .wire import DescribedEnum, Kind, Message, TaskId, Time
+from .wire import Kind, Message, TaskId, Time
 
 
 class BodyEncoding(DescribedEnum):

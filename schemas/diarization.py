@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from .errors import ErrorDetail
-from .tasks import AnyTask
+from .task_fields import AnyTask
 from .voices import SpeakerVoice
 from .wire import AudioFileId, Duration, End, Kind, Message, Model, Object, Sha256, Speaker, Start, TaskId, Time, UserId
 

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from .wire import DescribedEnum, Message, of_any_version
+from .enums import DescribedEnum, of_any_version
+from .wire import Message
 
 
 class ErrorCode(DescribedEnum):

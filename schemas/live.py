@@ -5,9 +5,10 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from .tasks import IDENTIFY_NEEDS_DIARIZE, Identify, SpeakerBounds
+from .enums import DescribedEnum
+from .task_fields import IDENTIFY_NEEDS_DIARIZE, Identify, SpeakerBounds
 from .transcription import Channel, Language, TranscribeKeywords, TranscribeOptions
-from .wire import DescribedEnum, End, Input, KeepSeconds, Message, Start, TaskId, UserId
+from .wire import End, Input, KeepSeconds, Message, Start, TaskId, UserId
 
 LONGEST_FRAME_S, SHORTEST_FRAME_S = 1.0, 0.02
 LARGEST_FRAME_BYTES = 256 * 1024  # more than a second of two channels of 48 kHz

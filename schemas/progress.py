@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from .enums import DescribedEnum, of_any_version
 from .errors import ErrorDetail
 from .wire import (
     EXPECTED_START,
@@ -12,7 +13,6 @@ from .wire import (
     Attempt,
     AudioFileId,
     AudioSeconds,
-    DescribedEnum,
     Kind,
     Lag,
     Message,
@@ -24,7 +24,6 @@ from .wire import (
     TaskId,
     Time,
     UserId,
-    of_any_version,
 )
 
 MAX_EVENT_INTERVAL_S = 10.0  # a running task has an event at least this often

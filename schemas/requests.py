@@ -9,6 +9,7 @@ from typing_extensions import Self
 
 from .dead_letters import DeadLetter
 from .diarization import DiarizationTask
+from .enums import DescribedEnum
 from .errors import ErrorCode, ErrorDetail
 from .kinds import Task, read_task
 from .live import LiveTask
@@ -20,7 +21,6 @@ from .wire import (
     QUEUE_POSITION,
     Attempt,
     AudioSeconds,
-    DescribedEnum,
     Input,
     Kind,
     Lag,

@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self, TypedDict
 
+from .enums import DescribedEnum
 from .errors import ErrorDetail
-from .tasks import IDENTIFY_NEEDS_DIARIZE, AnyTask, TaskNames
+from .task_fields import IDENTIFY_NEEDS_DIARIZE, AnyTask, TaskNames
 from .voices import SpeakerVoice
 from .wire import (
     EXAMPLE_SHA256,
     Attempt,
     AudioFileId,
-    DescribedEnum,
     Duration,
     End,
     Input,

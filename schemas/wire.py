@@ -2,14 +2,12 @@
 
 import unicodedata
 from datetime import datetime, timezone
-from enum import Enum
 from typing import Annotated
 
 from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
@@ -19,7 +17,8 @@ from pydantic.functional_serializers import model_serializer
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import SerializerFunctionWrapHandler
-from typing_extensions import Self
+
+from .enums import DescribedEnum
 
 _ANNOTATIONS = {"title", "description", "default", "examples"}  # in the schema of a field, all but constraints
 INVISIBLE = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols that are rendered as blanks
@@ -166,50 +165,6 @@ EXPECTED_START = (
     "ends. The status of a `retrying` task has an expected start, too: `retry_at` or later. Null in other states, "
     "and if the duration of a recording ahead is unknown."
 )
-
-
-class DescribedEnum(str, Enum):
-    """An enumeration whose members have meanings, which the AsyncAPI document lists."""
-
-    __str__ = str.__str__  # as enum.StrEnum, which Python 3.10 lacks
-    meaning: str
-
-    def __new__(cls, value: str, meaning: str = "") -> Self:
-        """Make a member; `meaning` is its description in the AsyncAPI document."""
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.meaning = meaning
-        return member
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Add the meanings to the schema: in its description for people, under `x-enum-*` for code generators."""
-        reference = handler(core_schema)
-        schema = handler.resolve_ref_schema(reference)
-        members = list(cls)
-        schema["description"] = "\n".join(
-            [f"{(cls.__doc__ or '').strip()}\n", *(f"* `{member.value}`: {member.meaning}" for member in members)]
-        )
-        schema["x-enum-varnames"] = [member.name for member in members]
-        schema["x-enum-descriptions"] = [member.meaning for member in members]
-        return reference
-
-
-def of_any_version(kind: type[DescribedEnum]) -> BeforeValidator:
-    """Return a validator that accepts any string for the enum `kind`.
-
-    A value that this version does not know, because a later version added it, becomes an extra member, which iterating
-    over `kind` does not yield.
-    """
-
-    def read(value: object) -> object:
-        if not isinstance(value, str) or value in list(kind):
-            return value
-        member = str.__new__(kind, value)
-        member._name_ = member._value_ = value
-        return member
-
-    return BeforeValidator(read)
 
 
 class Kind(DescribedEnum):

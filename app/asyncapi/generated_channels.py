@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
-from natscribe.schemas.wire import DescribedEnum, Kind, Priority
+from natscribe.schemas.enums import DescribedEnum
+from natscribe.schemas.wire import Kind, Priority
 
 from app.asyncapi.node import Node
 

@@ -1,6 +1,7 @@
 """Messages: which ones are accepted or refused, and their JSON."""
 
 import json
+import pickle
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -246,6 +247,17 @@ def test_the_enum_values_and_subjects_of_the_contract() -> None:
         "results.t1",
     )
     assert subjects.dead_letters(Kind.TRANSCRIPTION) == "dead_letters.transcription"
+
+
+def test_a_value_of_a_later_version_is_read_like_the_others_and_can_be_pickled() -> None:
+    # Given an event with a state and a stage that this version does not know
+    later = {"state": "paused", "stage": "waiting", "kind": "diarization", "max_attempts": 4, "sequence": 1}
+    event = ProgressEvent.model_validate(later | {"task_id": "t1", "time": "2026-01-01T12:00:00Z"})
+    # When it is pickled, as a process pool does, then it is the same event, and its values have no meaning
+    copy = pickle.loads(pickle.dumps(event))  # noqa: S301 -- its own pickle
+    assert copy == event
+    assert (copy.state, copy.state.meaning, str(copy.stage)) == ("paused", "", "waiting")
+    assert pickle.loads(pickle.dumps(State.QUEUED)) is State.QUEUED  # noqa: S301 -- as above
 
 
 @pytest.mark.parametrize("request_", [{}, {"task_id": "t", "kind": "diarization"}, {"kind": "x"}, {"code": "x"}])

@@ -18,7 +18,7 @@ import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
-from natscribe.schemas.tasks import FORMATS
+from natscribe.schemas.task_fields import FORMATS
 
 from app.engines.audio.limits import Budget, unreadable
 from app.engines.audio.mixing import SAMPLE_RATE, Mixer, merge_frames

@@ -3,45 +3,27 @@
 Each name is imported on first use, so that `import natscribe` imports nothing else.
 """
 
+# ruff: noqa: F403, F405 -- a type checker reads the same modules as `__getattr__`; `__all__` names what is public
+
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from natscribe.client import (
-        Client,
-        ClientError,
-        InboxRefusedError,
-        Live,
-        NoJetStreamError,
-        NoServerError,
-        NotAllowedError,
-        NoWorkerError,
-        OptionError,
-        OtherSenderError,
-        QueueFullError,
-        RecordingError,
-        RequestFailedError,
-        SettingsError,
-        StorageFullError,
-        StorageStoppedError,
-        TaskDeletedError,
-        TaskIdTakenError,
-        UnreachableError,
-    )
-    from natscribe.schemas.dead_letters import DeadLetter
-    from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
-    from natscribe.schemas.errors import ErrorCode, ErrorDetail
-    from natscribe.schemas.live import Codec, LiveAudio, LiveTask, Partial
-    from natscribe.schemas.progress import ProgressEvent, Stage, State
-    from natscribe.schemas.requests import ResultFormat, SubtitleLimits, TaskStatus
-    from natscribe.schemas.task_list import ListedTask, TaskPage
-    from natscribe.schemas.task_queues import QueueOverview, QueueStatus
-    from natscribe.schemas.transcription import Segment, SegmentsEvent, TranscriptionResult, TranscriptionTask
-    from natscribe.schemas.voices import Consent, SpeakerVoice, Voice
-    from natscribe.schemas.wire import Kind, Lane, Priority
-    from natscribe.schemas.workers import WorkerInfo
-    from natscribe.settings import Settings
+    from natscribe.client import *
+    from natscribe.schemas.dead_letters import *
+    from natscribe.schemas.diarization import *
+    from natscribe.schemas.errors import *
+    from natscribe.schemas.live import *
+    from natscribe.schemas.progress import *
+    from natscribe.schemas.requests import *
+    from natscribe.schemas.task_list import *
+    from natscribe.schemas.task_queues import *
+    from natscribe.schemas.transcription import *
+    from natscribe.schemas.voices import *
+    from natscribe.schemas.wire import *
+    from natscribe.schemas.workers import *
+    from natscribe.settings import *
 
 __all__ = [
     "Client",

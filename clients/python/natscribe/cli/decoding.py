@@ -17,7 +17,7 @@ from natscribe.cli.audio_input import ACCEPTED, CHUNK_S, conversion_hint, paced,
 from natscribe.cli.console import WARNING, print_above
 from natscribe.client import ClientError
 from natscribe.schemas.live import LiveAudio
-from natscribe.schemas.tasks import FORMATS
+from natscribe.schemas.task_fields import FORMATS
 
 if TYPE_CHECKING:
     from av import AudioFrame

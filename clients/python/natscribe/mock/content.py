@@ -9,7 +9,7 @@ from natscribe.schemas import examples
 from natscribe.schemas.diarization import DiarizationTask, Turn
 from natscribe.schemas.kinds import Result, Task
 from natscribe.schemas.live import LiveTask
-from natscribe.schemas.tasks import SpeakerBounds
+from natscribe.schemas.task_fields import SpeakerBounds
 from natscribe.schemas.transcription import Segment, TranscriptionTask, Word
 from natscribe.schemas.wire import EXAMPLE_SHA256
 
