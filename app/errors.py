@@ -1,6 +1,6 @@
 """The errors of the service, named for how the service handles them."""
 
-from typing import Final
+from typing import Final, Self
 
 from nats.errors import NoRespondersError, StaleConnectionError, UnexpectedEOF
 from nats.errors import TimeoutError as NatsTimeoutError
@@ -18,12 +18,21 @@ NATS_ERROR_TEXTS: Final[dict[type[Exception], str]] = {  # nats-py's own texts a
 }
 
 
-class TaskError(Exception):
-    """An attempt at a task has failed; the subclass says whether a retry can help."""
+class ReportedError(Exception):
+    """An error that a client reads, as the error of a task or as the reply to a request."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
         self.detail = ErrorDetail(code=code, message=message)
+
+    @classmethod
+    def of(cls, detail: ErrorDetail) -> Self:
+        """Return the error whose `detail` the client reads."""
+        return cls(detail.code, detail.message)
+
+
+class TaskError(ReportedError):
+    """An attempt at a task has failed; the subclass says whether a retry can help."""
 
 
 class TransientError(TaskError):
@@ -58,17 +67,8 @@ class BucketFullError(Exception):
         self.bucket = bucket
 
 
-class RequestError(Exception):
+class RequestError(ReportedError):
     """A request fails: the client gets this error as the reply."""
-
-    def __init__(self, code: ErrorCode, message: str) -> None:
-        super().__init__(message)
-        self.detail = ErrorDetail(code=code, message=message)
-
-
-def refusal(detail: ErrorDetail) -> RequestError:
-    """Return the RequestError with which a request fails; `detail` is sent to the client."""
-    return RequestError(detail.code, detail.message)
 
 
 def describe(error: Exception) -> str:

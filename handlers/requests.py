@@ -41,8 +41,9 @@ async def list_tasks(request: ListRequest, task_list: Annotated[TaskList, FromCo
     """Reply with a page of tasks, the newest first.
 
     The tasks are those in Redis: up to 1 s late, after the loss of a worker up to `TASK_ACK_WAIT`. `more_before` says
-    where to continue; tasks that are added in the meantime neither repeat nor hide others. Every client that may send
-    this request sees the tasks of all users: `user_id` is a filter and gives no right.
+    where to continue; tasks that are added in the meantime neither repeat nor hide others. A task that only a later
+    version of the service can read is left out. Every client that may send this request sees the tasks of all users:
+    `user_id` is a filter and gives no right.
     """
     return await task_list.page(request)
 

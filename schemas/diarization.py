@@ -4,9 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from .errors import ErrorDetail
 from .task_fields import AnyTask
-from .voices import SpeakerVoice
+from .voices import SpeakerVoices, VoicesError
 from .wire import AudioFileId, Duration, End, Kind, Message, Model, Object, Sha256, Speaker, Start, TaskId, Time, UserId
 
 
@@ -32,14 +31,8 @@ class DiarizationResult(Message):
     speakers: int = Field(ge=0, description="Number of speakers.", examples=[2])
     segments: list[Turn] = Field(description="The turns, sorted by time; turns of different speakers may overlap.")
     duration: Duration
-    voices: dict[str, SpeakerVoice] | None = Field(
-        None,
-        description="The voice of each speaker; no voice is assigned twice. Null without `identify`, or if the "
-        "speakers could not be compared.",
-    )
-    voices_error: ErrorDetail | None = Field(
-        None, description="Why names are missing despite `identify`; the rest of the result is complete."
-    )
+    voices: SpeakerVoices = None
+    voices_error: VoicesError = None
     model: Model = Field(description="The model that computed the result.")
     audio_sha256: Sha256
     cached: bool = Field(default=False, description="Whether the result comes from the cache.")

@@ -40,8 +40,9 @@ def needs_speaker_search(task: TranscriptionTask | LiveTask, *, separate: bool) 
 def with_current_names(result: Result, names: Mapping[str, str]) -> Result:
     """Return a stored result with the names of its voices; `names` has the current name of each voice by its id.
 
-    A speaker whose voice has no name, because it was forgotten, is named UNKNOWN, as are speakers without a voice.
+    A speaker without a voice, or whose voice was forgotten and has no name, is named UNKNOWN_SPEAKER.
     """
     if not result.voices:
         return result
-    return result.model_copy(update={"voices": {label: voice.called(names) for label, voice in result.voices.items()}})
+    voices = {label: voice.with_current_name(names) for label, voice in result.voices.items()}
+    return result.model_copy(update={"voices": voices})

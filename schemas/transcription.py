@@ -10,7 +10,7 @@ from typing_extensions import Self, TypedDict
 from .enums import DescribedEnum
 from .errors import ErrorDetail
 from .task_fields import IDENTIFY_NEEDS_DIARIZE, AnyTask, TaskNames
-from .voices import SpeakerVoice
+from .voices import SpeakerVoices, VoicesError
 from .wire import (
     EXAMPLE_SHA256,
     Attempt,
@@ -265,14 +265,8 @@ class TranscriptionResult(Message):
     diarization_error: ErrorDetail | None = Field(
         None, description="Why the segments have no speakers despite `diarize`; the transcript is complete."
     )
-    voices: dict[str, SpeakerVoice] | None = Field(
-        None,
-        description="The voice of each speaker; no voice is assigned twice. Null without `identify`, or if the "
-        "speakers could not be compared.",
-    )
-    voices_error: ErrorDetail | None = Field(
-        None, description="Why names are missing despite `identify`; the rest of the result is complete."
-    )
+    voices: SpeakerVoices = None
+    voices_error: VoicesError = None
     audio_error: ErrorDetail | None = Field(
         None,
         description="Why the audio of a live task is not stored despite `keep_audio`; the transcript is complete.",

@@ -7,9 +7,10 @@ from typing import Annotated
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 from typing_extensions import Self
 
+from .errors import ErrorDetail
 from .wire import Input, Message, Model, Seconds, Speaker, TaskId, Time, UserId, to_utc, visible
 
-UNKNOWN = "unknown"  # the name of a speaker without a voice
+UNKNOWN_SPEAKER = "unknown"  # the name of a speaker without a voice
 LEAST_REFERENCE_S = 15.0  # speech of one person alone that a reference needs, in seconds
 MOST_REFERENCES = 10  # of a voice; another one replaces the oldest
 VOICE_ID_PATTERN = r"^[0-9a-f]{32}$"
@@ -164,7 +165,20 @@ class SpeakerVoice(Message):
         examples=[0.71],
     )
 
-    def called(self, names: Mapping[str, str]) -> Self:
-        """Return a copy with the name of the voice from `names`, by id; without a voice if it has no name."""
+    def with_current_name(self, names: Mapping[str, str]) -> Self:
+        """Return a copy with the name that `names` has for the id of the voice, or as that of an unknown speaker."""
         name = names.get(self.voice or "")
-        return self.model_copy(update={"name": UNKNOWN, "voice": None} if name is None else {"name": name})
+        return self.model_copy(update={"name": UNKNOWN_SPEAKER, "voice": None} if name is None else {"name": name})
+
+
+SpeakerVoices = Annotated[
+    dict[str, SpeakerVoice] | None,
+    Field(
+        description="The voice of each speaker; no voice is assigned twice. Null without `identify`, or if the "
+        "speakers could not be compared."
+    ),
+]
+VoicesError = Annotated[
+    ErrorDetail | None,
+    Field(description="Why names are missing despite `identify`; the rest of the result is complete."),
+]

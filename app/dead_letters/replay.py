@@ -19,12 +19,12 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.kinds import read_task
 from natscribe.schemas.progress import State
-from natscribe.schemas.refusals import no_dead_letter
+from natscribe.schemas.request_errors import no_dead_letter
 from natscribe.schemas.requests import ReplayRequest
 from natscribe.schemas.stream_names import StreamNames
 
 from app.dead_letters.store import REPLY_WITHIN_S, DeadLetterStore
-from app.errors import RequestError, refusal
+from app.errors import RequestError
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
 
@@ -82,7 +82,7 @@ class Replayer:
             if progress.is_over or (page and page[-1][0] > progress.newest):
                 break
         if request.task_id and not progress.has_chosen:
-            raise refusal(no_dead_letter(request.task_id))
+            raise RequestError.of(no_dead_letter(request.task_id))
         if request.task_id and progress.without_log:
             message = f"The events of task {request.task_id} are kept no longer: publish it again under a new id."
             raise RequestError(ErrorCode.NOT_FOUND, message)

@@ -5,7 +5,7 @@ from natscribe.jetstream.cloud_events import JSON
 from natscribe.schemas.problems import NO_JSON_OBJECT, invalid_request
 from pydantic_core import from_json
 
-from app.errors import refusal
+from app.errors import RequestError
 
 
 async def decode(message: NatsMessage) -> object:
@@ -22,4 +22,4 @@ async def decode(message: NatsMessage) -> object:
     try:
         return from_json(message.body)
     except ValueError:
-        raise refusal(invalid_request(NO_JSON_OBJECT)) from None
+        raise RequestError.of(invalid_request(NO_JSON_OBJECT)) from None

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from natscribe.schemas.errors import ErrorCode
@@ -12,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.errors import RequestError
-from app.jetstream.records import parse_stored
+from app.jetstream.records import UnreadableError, parse_stored
 from app.redis_store import keys
 
 BESIDE_TASKS_BYTES: Final = 4096  # room in a reply for everything but the tasks
@@ -65,8 +66,7 @@ class TaskList:
     def _fitting(self, cursors: Sequence[str], statuses: Sequence[bytes | None], limit: int) -> TaskPage:
         """Make the page of the first `limit` tasks, or of as many as fit into a reply.
 
-        Raises:
-            UnreadableError: A later version of the service has written a status.
+        A task is left out if only a later version of the service can read its status.
         """
         tasks: list[ListedTask] = []
         last, room = None, self._max_bytes
@@ -75,6 +75,7 @@ class TaskList:
                 room -= len(status)  # the status has all fields of the listed task
                 if room < 0 and tasks:
                     return TaskPage(tasks=tasks, more_before=last)
-                tasks.append(listed(parse_stored(TaskStatus, status, "task:info")))
+                with suppress(UnreadableError):  # which has been logged
+                    tasks.append(listed(parse_stored(TaskStatus, status, "task:info")))
             last = cursor
         return TaskPage(tasks=tasks, more_before=last if len(cursors) > limit else None)

@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 
 from nats.errors import Error as NatsError
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.refusals import unknown_task
+from natscribe.schemas.request_errors import unknown_task
 from natscribe.schemas.requests import READ_WITHIN_S
 
-from app.errors import RequestError, TransientError, refusal
+from app.errors import RequestError, TransientError
 from app.queue.index import QueueIndex
 from app.queue.registration import Announcement, Registration
 from app.queue.stored_message import StoredMessage
@@ -53,14 +53,13 @@ async def last_record(find: Callable[[str], Awaitable[Record | None]], task_id: 
         text = f"The service could not find task {task_id} in time: try again in a moment."
         raise RequestError(ErrorCode.INTERNAL, text) from error
     if record is None:
-        raise refusal(unknown_task(task_id))
+        raise RequestError.of(unknown_task(task_id))
     return record
 
 
 def _refusal(message: StoredMessage) -> RequestError:
     """Return the error of a request about a stored message without a log."""
-    problem = message.problem
-    if problem is not None:
-        return RequestError(problem.code, problem.message)
+    if message.problem is not None:
+        return RequestError.of(message.problem)
     text = f"Task {message.task_id} waits, and the service could not register it now: try again in a moment."
     return RequestError(ErrorCode.INTERNAL, text)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from nats.js.errors import NotFoundError
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.refusals import without_result
+from natscribe.schemas.request_errors import without_result
 from natscribe.schemas.requests import (
     ResultFormat,
     ResultRequest,
     TaskStatus,
 )
 
-from app.errors import FencedError, RequestError, TransientError, refusal
+from app.errors import FencedError, RequestError, TransientError
 from app.queue.positions import Positions
 from app.queue.task_messages import TaskMessages
 from app.requests.result_writer import ResultWriter
@@ -67,7 +67,7 @@ class TaskRequests:
         """
         record = await self._record(request.task_id)
         if record.event.state is not State.COMPLETED:
-            raise refusal(without_result(status_of(record)))
+            raise RequestError.of(without_result(status_of(record)))
         if request.format is ResultFormat.JSON:
             result = await self.results.find(record)
             if result is None:

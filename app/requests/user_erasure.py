@@ -95,7 +95,7 @@ class UserErasure:
         try:
             await self.reminders.wait_until_set()
         except TransientError as error:
-            raise RequestError(error.detail.code, error.detail.message) from error
+            raise RequestError.of(error.detail) from error
         async for reminder in self.reminders.of_user(user_id):
             await self._delete_ended(reminder)
             yield 0, 1

@@ -12,7 +12,7 @@ from app.voices.store import VoiceStore
 
 
 async def with_voice_names(result: Result, store: VoiceStore) -> Result:
-    """Return a result with the current names of its voices; a speaker without a voice gets the name UNKNOWN.
+    """Return a result with the current names of its voices; a speaker without a voice gets the name UNKNOWN_SPEAKER.
 
     Raises:
         RequestError: NATS does not answer.

@@ -13,7 +13,7 @@ from natscribe.jetstream.large_results import HEADROOM_BYTES
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.refusals import no_embeddings, similar_voice, unknown_task, unknown_voice, without_result
+from natscribe.schemas.request_errors import no_embeddings, similar_voice, unknown_task, unknown_voice, without_result
 from natscribe.schemas.requests import READ_WITHIN_S
 from natscribe.schemas.voices import (
     EnrollRequest,
@@ -28,7 +28,7 @@ from natscribe.schemas.voices import (
 from natscribe.schemas.wire import Model
 
 from app.engines.messages import Embedded, SpeakerEmbedding
-from app.errors import BucketFullError, RequestError, TransientError, refusal
+from app.errors import BucketFullError, RequestError, TransientError
 from app.jetstream.records import parse_stored
 from app.redis_store.cache import Cache
 from app.requests.task_lookup import last_record
@@ -166,12 +166,12 @@ class VoiceRequests:
         record = await last_record(self.find, request.task_id)
         task = record.metadata.task
         if task is None or task.user_id != request.user_id:
-            raise refusal(unknown_task(request.task_id))
+            raise RequestError.of(unknown_task(request.task_id))
         if record.event.state is not State.COMPLETED:
-            raise refusal(without_result(status_of(record)))
+            raise RequestError.of(without_result(status_of(record)))
         stored = await self.embeddings.find(request.task_id, of=record.metadata.owner)
         if stored is None:
-            raise refusal(no_embeddings(request.task_id))
+            raise RequestError.of(no_embeddings(request.task_id))
         return parse_stored(Embedded, stored, f"embeddings.{request.task_id}")
 
     async def _refuse_known(self, request: EnrollRequest, model: Model, speaker: SpeakerEmbedding) -> None:
@@ -184,7 +184,7 @@ class VoiceRequests:
         voices = (await self.identification.compare(request.user_id, alone, [label])).voices or {}
         voice = voices[label].voice
         if voice is not None and voice != request.voice:
-            raise refusal(similar_voice(label, voice))
+            raise RequestError.of(similar_voice(label, voice))
 
     async def _change(self, user_id: int | str, voice: str, change: Callable[[StoredVoice], StoredVoice]) -> Voice:
         for _ in range(TRIES):
@@ -203,7 +203,7 @@ class VoiceRequests:
     async def _known(self, user_id: int | str, voice: str) -> VersionedVoice:
         versioned = await self.store.find(user_id, voice)
         if versioned is None:
-            raise refusal(unknown_voice(voice))
+            raise RequestError.of(unknown_voice(voice))
         return versioned
 
     async def _shown(self, voice: StoredVoice) -> Voice:

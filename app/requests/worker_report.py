@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 from typing import Final
 from uuid import uuid4
@@ -45,49 +46,39 @@ class _Check:
             await cancel_all([self._running])
 
 
+@dataclass
 class WorkerReport:
     """Describes one worker, and checks whether Redis and the store of recordings answer it."""
 
-    def __init__(  # noqa: PLR0913 -- the report is about all of these parts
-        self,
-        name: str,
-        audio_store: str,
-        *,
-        problems: Callable[[], list[Problem]],
-        engine: Engine,
-        recordings: RecordingStore,
-        projection: RedisProjection,
-        idle: Callable[[], bool],
-    ) -> None:
-        """`audio_store` is the address of `recordings`; `idle` returns whether a task would start at once.
+    name: str
+    audio_store: str  # the address of `recordings`
+    _: KW_ONLY
+    problems: Callable[[], list[Problem]]  # returns the problems of the streams of the service
+    engine: Engine
+    recordings: RecordingStore
+    projection: RedisProjection
+    idle: Callable[[], bool]  # returns whether a task would start at once
 
-        `problems` returns the problems of the streams of the service.
-        """
-        self._name = name
-        self._audio_store = audio_store
-        self._problems = problems
-        self._engine = engine
-        self._recordings = recordings
-        self._redis = _Check(projection.reachable)
+    def __post_init__(self) -> None:
+        self._redis = _Check(self.projection.reachable)
         self._store = _Check(self._store_answers)
-        self._idle = idle
         self._started_at = datetime.now(UTC)
 
     async def read(self) -> WorkerInfo:
         """Return the version, the model and the health of this worker."""
         redis, store = await asyncio.gather(self._redis.answers(), self._store.answers())
-        loaded = self._engine.loaded
+        loaded = self.engine.loaded
         return WorkerInfo(
-            worker=self._name,
+            worker=self.name,
             version=VERSION,
             started_at=self._started_at,
-            idle=self._idle(),
+            idle=self.idle(),
             model=loaded.model if loaded is not None else None,
             engine=loaded.fingerprint if loaded is not None else "",
-            audio_store=self._audio_store,
+            audio_store=self.audio_store,
             audio_store_answers=store,
             redis_answers=redis,
-            problems=self._problems(),
+            problems=self.problems(),
         )
 
     async def close(self) -> None:
@@ -97,7 +88,7 @@ class WorkerReport:
     async def _store_answers(self) -> bool:
         """Request a recording that does not exist: a store that works reports that it is missing."""
         try:
-            async with self._recordings.fetch(uuid4().hex):
+            async with self.recordings.fetch(uuid4().hex):
                 return True
         except PermanentError:
             return True

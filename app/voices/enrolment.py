@@ -5,12 +5,12 @@ from typing import Final
 from uuid import uuid4
 
 from natscribe.schemas.problems import invalid_request
-from natscribe.schemas.refusals import no_speaker
+from natscribe.schemas.request_errors import no_speaker
 from natscribe.schemas.voices import LEAST_REFERENCE_S, MOST_REFERENCES, EnrollRequest
 from natscribe.schemas.wire import Model
 
 from app.engines.messages import Embedded, SpeakerEmbedding
-from app.errors import refusal
+from app.errors import RequestError
 from app.voices.store import StoredReference, StoredVoice
 
 # One person has 0.66 and more, also in noise; a mixture of two has less (docs/decisions/0031).
@@ -26,7 +26,7 @@ def chosen_speaker(embedded: Embedded, request: EnrollRequest) -> SpeakerEmbeddi
     """
     speakers = [item.speaker for item in embedded.speakers]
     if (error := no_speaker(request, speakers)) is not None:
-        raise refusal(error)
+        raise RequestError.of(error)
     label = request.speaker or speakers[0]
     chosen = embedded.speakers[speakers.index(label)]
     if chosen.seconds < LEAST_REFERENCE_S:
@@ -34,10 +34,10 @@ def chosen_speaker(embedded: Embedded, request: EnrollRequest) -> SpeakerEmbeddi
             f"{label} says only {chosen.seconds:.1f} s alone, and a reference needs {LEAST_REFERENCE_S:.0f} s without "
             "another voice: enrol from a longer recording"
         )
-        raise refusal(invalid_request(problem))
+        raise RequestError.of(invalid_request(problem))
     if chosen.agreement < MIN_AGREEMENT:
         problem = f"{label} sounds like two people, or changes too much: enrol from a recording of one person"
-        raise refusal(invalid_request(problem))
+        raise RequestError.of(invalid_request(problem))
     return chosen
 
 

@@ -14,7 +14,7 @@ from natscribe.jetstream.streams import QUEUE_LENGTH
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.refusals import unknown_task
+from natscribe.schemas.request_errors import unknown_task
 from natscribe.schemas.wire import Priority
 
 from app.main import Worker

@@ -6,7 +6,7 @@ import pytest
 from nats.js.errors import BadRequestError
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
-from natscribe.schemas.voices import UNKNOWN, Consent, SpeakerVoice
+from natscribe.schemas.voices import UNKNOWN_SPEAKER, Consent, SpeakerVoice
 from natscribe.schemas.wire import Model
 
 from app.engines.diarization.identity import embedding_network
@@ -156,7 +156,11 @@ async def test_a_client_sees_the_names_that_voices_have_now(parts: Parts, nats: 
     # When a client reads it, then it has the name of the one who is known
     shown = (await with_voice_names(result, parts.voice_store)).voices
     assert shown is not None
-    assert [(each.voice, each.name) for each in shown.values()] == [(anna, "anna"), (None, UNKNOWN), (None, UNKNOWN)]
+    assert [(each.voice, each.name) for each in shown.values()] == [
+        (anna, "anna"),
+        (None, UNKNOWN_SPEAKER),
+        (None, UNKNOWN_SPEAKER),
+    ]
     # And without a request there are no voices
     assert (await with_voice_names(result.model_copy(update={"voices": None}), parts.voice_store)).voices is None
     # And an error is reported

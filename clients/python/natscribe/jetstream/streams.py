@@ -63,18 +63,15 @@ def public_streams(
     `queue_length`: the largest number of tasks in each task queue. `live_ttl_s`: the seconds for which a frame is
     stored. `live_max_bytes`: the largest size of all frames together, in bytes; 0: no limit.
     """
-    yield StreamConfig(
-        name=names.tasks,
-        subjects=task_subjects(),
+    yield _stream(
+        names.tasks,
+        task_subjects(),
+        TASK_TTL_S + DAY_S,
         retention=RetentionPolicy.WORK_QUEUE,
-        storage=StorageType.FILE,
         discard=DiscardPolicy.NEW,
         discard_new_per_subject=True,  # without this, a full queue would drop its oldest task silently
         max_msgs_per_subject=queue_length,
-        max_age=TASK_TTL_S + DAY_S,
-        duplicate_window=DUPLICATE_WINDOW_S,
         republish=RePublish(src=subjects.ALL_TASKS, dest=subjects.ALL_ACCEPTED),
-        allow_direct=True,
         deny_purge=True,
     )
     yield _log(names.progress, subjects.ALL_PROGRESS, 8 * DAY_S)
@@ -89,17 +86,13 @@ def public_streams(
     letters.duplicate_window = TASK_TTL_S + DAY_S  # a message that is delivered again stores no second dead letter
     letters.deny_delete, letters.deny_purge = False, True
     yield letters
-    yield StreamConfig(
-        name=names.live,
-        subjects=[subjects.ALL_LIVE_AUDIO],
-        retention=RetentionPolicy.LIMITS,
-        storage=StorageType.FILE,
+    yield _stream(
+        names.live,
+        [subjects.ALL_LIVE_AUDIO],
+        live_ttl_s,
         discard=DiscardPolicy.NEW,  # a full stream refuses new audio instead of dropping unprocessed frames
-        max_age=live_ttl_s,
         max_bytes=live_max_bytes or -1,
         max_msg_size=LARGEST_FRAME_BYTES + _FRAME_HEADER_BYTES,
-        duplicate_window=DUPLICATE_WINDOW_S,
-        allow_direct=True,
         deny_delete=True,
     )
 
@@ -110,19 +103,28 @@ def _log(name: str, subject: str, max_age: float) -> StreamConfig:
     Only the service may publish to the stream's append subjects.
     """
     stored = subject.replace("*", "{{wildcard(1)}}")
-    return StreamConfig(
-        name=name,
-        subjects=[subjects.append_to(subject)],
+    return _stream(
+        name,
+        [subjects.append_to(subject)],
+        max_age,
         subject_transform=SubjectTransform(src=subjects.append_to(subject), dest=stored),
         republish=RePublish(src=subject, dest=stored),
+        discard=DiscardPolicy.OLD,
+        deny_delete=True,
+    )
+
+
+def _stream(name: str, stream_subjects: list[str], max_age: float, **own: object) -> StreamConfig:
+    """Return the configuration of a stream: the settings that all streams share, and its `own`."""
+    return StreamConfig(
+        name=name,
+        subjects=stream_subjects,
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
-        discard=DiscardPolicy.OLD,
         max_age=max_age,
         duplicate_window=DUPLICATE_WINDOW_S,
         allow_direct=True,
-        deny_delete=True,
-    )
+    ).evolve(**own)
 
 
 def stored_subjects(config: StreamConfig) -> list[str]:
@@ -163,16 +165,12 @@ def bucket_configs(audio_store: str, *, audio_ttl_s: float = AUDIO_TTL_S) -> Ite
 
 def bucket_stream(bucket: ObjectStoreConfig) -> StreamConfig:
     """Return the configuration of the stream of a bucket: as NATS' clients create it, and with `deny_delete`."""
-    return StreamConfig(
-        name=f"OBJ_{bucket.bucket}",
-        subjects=[f"$O.{bucket.bucket}.C.>", f"$O.{bucket.bucket}.M.>"],
-        retention=RetentionPolicy.LIMITS,
-        storage=StorageType.FILE,
+    return _stream(
+        f"OBJ_{bucket.bucket}",
+        [f"$O.{bucket.bucket}.C.>", f"$O.{bucket.bucket}.M.>"],
+        bucket.ttl or 0,
         discard=DiscardPolicy.NEW,
-        max_age=bucket.ttl or 0,
-        duplicate_window=DUPLICATE_WINDOW_S,
         num_replicas=bucket.replicas,
         allow_rollup_hdrs=True,
-        allow_direct=True,
         deny_delete=True,
     )

@@ -16,7 +16,7 @@ from natscribe.client import ClientError, RequestFailedError, format_result
 from natscribe.formats import encoded
 from natscribe.jetstream import cloud_events
 from natscribe.mock.log import Log
-from natscribe.mock.script import refusal
+from natscribe.mock.script import scripted_reply
 from natscribe.mock.task import MOCK_WORKER, EndedError, PlayedTask
 from natscribe.mock.voices import Voices
 from natscribe.mock.worker_loop import Player
@@ -25,7 +25,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from natscribe.schemas.examples import WORKER_INFO
 from natscribe.schemas.problems import NO_JSON_OBJECT, invalid_request, problems_of
 from natscribe.schemas.progress import State
-from natscribe.schemas.refusals import no_dead_letter, unknown_task, without_result
+from natscribe.schemas.request_errors import no_dead_letter, unknown_task, without_result
 from natscribe.schemas.requests import (
     Deleted,
     DeleteLettersRequest,
@@ -111,8 +111,8 @@ class RequestHandlers:
         try:
             request = adapter.validate_json(message.data)
             task_id = getattr(request, "task_id", None)
-            if task_id is not None and (refused := refusal(task_id)) is not None:
-                return ErrorReply(error=refused)
+            if task_id is not None and (error := scripted_reply(task_id)) is not None:
+                return ErrorReply(error=error)
             return await handle(request)
         except ValidationError as error:
             no_json = error.errors(include_input=False)[0]["type"] == "json_invalid"

@@ -66,7 +66,7 @@ class Script:
         return Ending.FAILED
 
 
-def refusal(task_id: str) -> ErrorDetail | None:
+def scripted_reply(task_id: str) -> ErrorDetail | None:
     """Return the error that is the reply to all requests about a task; None if they get proper replies."""
     return _named(task_id, REFUSE, list(ErrorCode)) if task_id.startswith(REFUSE) else None
 

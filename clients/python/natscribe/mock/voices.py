@@ -10,7 +10,7 @@ from natscribe.mock.log import Log
 from natscribe.schemas import subjects
 from natscribe.schemas.examples import VOICE
 from natscribe.schemas.kinds import Result, Task, with_current_names
-from natscribe.schemas.refusals import no_embeddings, no_speaker, similar_voice, unknown_voice
+from natscribe.schemas.request_errors import no_embeddings, no_speaker, similar_voice, unknown_voice
 from natscribe.schemas.voices import (
     MOST_REFERENCES,
     EnrollRequest,
