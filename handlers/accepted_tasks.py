@@ -29,11 +29,7 @@ async def accept(
 
 ROUTES = tuple(
     NatsRoute(
-        accept,
-        subjects.accepted(lane),
-        queue=subjects.QUEUE_GROUP,
-        no_reply=True,
-        title=f"Accepted {lane.task} tasks",
+        accept, subjects.accepted(lane), queue=subjects.QUEUE_GROUP, no_reply=True, title=f"Accepted {lane.task} tasks"
     )
     for lane in Lane
 )

@@ -32,12 +32,7 @@ def request_route(subject: str, handler: Callable[..., Any], title: str, *, queu
     `title` and the docstring of `handler` describe the requests in the AsyncAPI document.
     """
     return NatsRoute(
-        handler,
-        subject,
-        queue=queue,
-        max_workers=REQUESTS_AT_ONCE,
-        pending_msgs_limit=REQUESTS_WAITING,
-        title=title,
+        handler, subject, queue=queue, max_workers=REQUESTS_AT_ONCE, pending_msgs_limit=REQUESTS_WAITING, title=title
     )
 
 

@@ -119,7 +119,7 @@ class TaskStatus(Message):
     task_id: TaskId
     kind: Kind = Field(description="Kind of the task.")
     task: DiarizationTask | TranscriptionTask | LiveTask | None = Field(
-        description="The task as it was sent, without unset fields; null if the message is not a valid task.",
+        description="The task as it was sent, without unset fields; null if the message is not a valid task."
     )
     priority: Priority = Field(description="Priority of the task.")
     state: StateOfTask = Field(description="State of the task.")

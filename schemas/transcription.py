@@ -100,9 +100,7 @@ class TranscribeOptions(Input):
         default=False, description="Translate the text into English. The task fails if the model cannot translate."
     )
     channels: Channels = Field(
-        Channels.AUTO,
-        strict=False,
-        description="Whether the channels are mixed or transcribed separately.",
+        Channels.AUTO, strict=False, description="Whether the channels are mixed or transcribed separately."
     )
 
     @property
@@ -199,16 +197,13 @@ class SegmentsEvent(Message):
     task_id: TaskId
     attempt: Attempt
     sequence: int = Field(
-        ge=1,
-        description="Number of the segments event, from 1, without gaps, across attempts.",
-        examples=[1],
+        ge=1, description="Number of the segments event, from 1, without gaps, across attempts.", examples=[1]
     )
     language: Language | None = Field(
         description="The most recent spoken language, ISO 639-1; null before the first speech."
     )
     channel: Channel | None = Field(
-        None,
-        description="The channel, from 0: channels are transcribed one after the other; null: they were mixed.",
+        None, description="The channel, from 0: channels are transcribed one after the other; null: they were mixed."
     )
     processed_seconds: Seconds = Field(
         description="Offset up to which the recording, or this channel, is transcribed; the next event continues "
@@ -268,8 +263,7 @@ class TranscriptionResult(Message):
     voices: SpeakerVoices = None
     voices_error: VoicesError = None
     audio_error: ErrorDetail | None = Field(
-        None,
-        description="Why the audio of a live task is not stored despite `keep_audio`; the transcript is complete.",
+        None, description="Why the audio of a live task is not stored despite `keep_audio`; the transcript is complete."
     )
     model: Model = Field(description="The model that computed the result.")
     source: Source = Field(Source.RECORDING, description="Source of the audio.")

@@ -4,15 +4,7 @@ import unicodedata
 from datetime import datetime, timezone
 from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    model_validator,
-)
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.functional_serializers import model_serializer
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
@@ -46,10 +38,7 @@ AudioFileId = Annotated[
 UserId = Annotated[
     Annotated[int, Field(ge=-(2**63), lt=2**63)]
     | Annotated[str, Field(min_length=1, max_length=64, pattern=NAME_PATTERN)],
-    Field(
-        description="Owner of the task, an integer or up to 64 characters; repeated in the result.",
-        examples=[42],
-    ),
+    Field(description="Owner of the task, an integer or up to 64 characters; repeated in the result.", examples=[42]),
 ]
 MIN_KEEP_S, MAX_KEEP_S = 60, 7 * 24 * 3600  # a result is stored for seven days
 KeepSeconds = Annotated[
@@ -109,8 +98,7 @@ AtMost = Annotated[
 ]
 EXAMPLE_SHA256 = "d681eeef56ee8e6757bcabf3634a4922c195009c4fb85abdd7c713684886e0d1"
 Sha256 = Annotated[
-    str,
-    Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the recording, in hex.", examples=[EXAMPLE_SHA256]),
+    str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the recording, in hex.", examples=[EXAMPLE_SHA256])
 ]
 Attempt = Annotated[
     int,

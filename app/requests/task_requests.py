@@ -7,11 +7,7 @@ from nats.js.errors import NotFoundError
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.request_errors import without_result
-from natscribe.schemas.requests import (
-    ResultFormat,
-    ResultRequest,
-    TaskStatus,
-)
+from natscribe.schemas.requests import ResultFormat, ResultRequest, TaskStatus
 
 from app.errors import FencedError, RequestError, TransientError
 from app.queue.positions import Positions

@@ -117,7 +117,7 @@ class Log:
 
     async def delete_segments(self, task: PlayedTask) -> None:
         """Delete the segments of a task."""
-        await self._purge(self._names.segments, subjects.segments(task.task_id))
+        await self._js.purge_stream(self._names.segments, subject=subjects.segments(task.task_id))
 
     async def delete(self, task: PlayedTask) -> None:
         """Delete all data of a task, its dead letters included."""
@@ -129,10 +129,10 @@ class Log:
         if self._bucket is not None and task.sent is not None:
             with suppress(NotFoundError):
                 await (await self._js.object_store(self._bucket)).delete(task.sent.audio_file_id)
-        await self._purge(self._names.results, subjects.results(task.task_id))
+        await self._js.purge_stream(self._names.results, subject=subjects.results(task.task_id))
         await self.delete_segments(task)
-        await self._purge(self._names.live, subjects.live_audio(task.task_id))
-        await self._purge(self._names.progress, subjects.progress(task.task_id))
+        await self._js.purge_stream(self._names.live, subject=subjects.live_audio(task.task_id))
+        await self._js.purge_stream(self._names.progress, subject=subjects.progress(task.task_id))
 
     async def store_dead_letter(
         self, message: TaskMessage, task_id: str | None, error: ErrorDetail, *, attempts: int
@@ -157,9 +157,6 @@ class Log:
         """Publish the message of a failed task again."""
         headers = task.traceparent | {REPLAY_OF: str(task.log_end)}
         await self._js.publish(task.message.subject, task.message.body, headers=headers)
-
-    async def _purge(self, stream: str, subject: str) -> None:
-        await self._js.purge_stream(stream, subject=subject)
 
     async def _append(self, stream: str, subject: str, event: BaseModel, task: PlayedTask, *, after: int) -> int:
         what = subject.partition(".")[0]

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any, Final
@@ -40,28 +39,15 @@ from natscribe.schemas.requests import (
 )
 from natscribe.schemas.task_list import ListRequest, TaskPage, listed
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest, QueueStatus
-from natscribe.schemas.voices import (
-    EnrollRequest,
-    ForgetRequest,
-    RenameRequest,
-    Voice,
-    VoicesRequest,
-)
+from natscribe.schemas.voices import EnrollRequest, ForgetRequest, RenameRequest, Voice, VoicesRequest
 from natscribe.schemas.wire import Lane, Priority
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
 _PAUSES_S: Final = (0, 0.01, 0.04, 0.1, 0.15)  # before each check: a task is known shortly after its publish
 
 
-@dataclass(frozen=True)
-class _File:
-    """A result in a format other than JSON."""
-
-    content: bytes
-    content_type: str
-
-
-Reply = BaseModel | _File
+File = tuple[bytes, str]  # a result in a format other than JSON, and its content type
+Reply = BaseModel | File
 Handler = Callable[[Any], Awaitable[Reply]]  # `Any`: the request, whose type the adapter beside the handler knows
 
 
@@ -102,9 +88,10 @@ class RequestHandlers:
         """Return the reply to a request, and its headers."""
         reply = await self._reply(message)
         if isinstance(reply, BaseModel):
-            reply = _File(reply.model_dump_json().encode(), cloud_events.JSON)
+            reply = reply.model_dump_json().encode(), cloud_events.JSON
+        content, content_type = reply
         correlation = (message.headers or {}).get("correlation_id") or uuid4().hex
-        return reply.content, {"content-type": reply.content_type, "correlation_id": correlation}
+        return content, {"content-type": content_type, "correlation_id": correlation}
 
     async def _reply(self, message: Msg) -> Reply:
         adapter, handle = self._handlers[message.subject]
@@ -132,12 +119,11 @@ class RequestHandlers:
         task = await self._known(request.task_id)
         if task.result is None:
             raise RequestFailedError(without_result(task.status()))
-        if request.format is ResultFormat.JSON:
-            return self._voices.with_names(await self._log.message_of(task.result))
-        content = encoded(format_result(self._voices.with_names(task.result), request.format, request))
-        if len(content) > self._log.largest:
-            return self._voices.with_names(await self._log.message_of(task.result))
-        return _File(content, request.format.content_type)
+        if request.format is not ResultFormat.JSON:
+            content = encoded(format_result(self._voices.with_names(task.result), request.format, request))
+            if len(content) <= self._log.largest:
+                return content, request.format.content_type
+        return self._voices.with_names(await self._log.message_of(task.result))
 
     async def _list(self, request: ListRequest) -> TaskPage:
         chosen = [
@@ -222,12 +208,8 @@ class RequestHandlers:
 
     def _status_of(self, task: PlayedTask) -> TaskStatus:
         position, start = self._player.position_of(task)
-        status = task.status()
-        return (
-            status
-            if position is None
-            else status.model_copy(update={"queue_position": position, "expected_start": start})
-        )
+        fields = {"queue_position": position, "expected_start": start} if position else {}
+        return task.status().model_copy(update=fields)
 
     def _queue_of(self, queue: Lane, priority: Priority) -> QueueStatus:
         tasks = self._tasks.values()

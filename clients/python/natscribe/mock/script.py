@@ -1,33 +1,18 @@
 """What the mock does with a task, and with requests about it, depends on the prefix of the task id."""
 
 from dataclasses import dataclass
-from enum import Enum
 
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.progress import State
 
 ATTEMPTS = 4  # of a task, as the service has by default
 SLOW_S = 600.0  # how long an attempt of a slow task takes
-FAIL, REFUSE, RETRY, LOSE, LARGE, SLOW = (
-    "error-",
-    "reply-",
-    "retry-",
-    "lost-",
-    "large-",
-    "slow-",
-)  # prefixes of task ids
+# Prefixes of task ids:
+FAIL, REFUSE, RETRY, LOSE, LARGE, SLOW = "error-", "reply-", "retry-", "lost-", "large-", "slow-"
 OF_REQUESTS = {ErrorCode.INVALID_REQUEST, ErrorCode.NOT_FOUND, ErrorCode.NOT_FINISHED, ErrorCode.FORMAT_UNAVAILABLE}
 OF_TASKS = [code for code in ErrorCode if code not in OF_REQUESTS]
 _RETRIED = {ErrorCode.TIMEOUT, ErrorCode.ENGINE_FAILED, ErrorCode.INTERNAL}
 _NEVER_RUN = {ErrorCode.EXPIRED, ErrorCode.INVALID_MESSAGE}
-
-
-class Ending(Enum):
-    """How an attempt ends."""
-
-    COMPLETED = "completed"
-    FAILED = "failed"
-    RETRYING = "retrying"
-    LOST = "lost"
 
 
 @dataclass(frozen=True)
@@ -55,15 +40,13 @@ class Script:
         """Whether the task has any attempt."""
         return self.error is None or self.error.code not in _NEVER_RUN
 
-    def ending(self, attempt: int) -> Ending:
-        """Return how the `attempt`-th attempt ends."""
+    def ending(self, attempt: int) -> State | None:
+        """Return the state in which the attempt with this number ends; None: its worker is lost."""
         if self.error is None or attempt > self.failures:
-            return Ending.COMPLETED
+            return State.COMPLETED
         if attempt < ATTEMPTS and self.error.code in _RETRIED:
-            return Ending.RETRYING
-        if attempt < ATTEMPTS and self.error.code is ErrorCode.WORKER_LOST:
-            return Ending.LOST
-        return Ending.FAILED
+            return State.RETRYING
+        return None if attempt < ATTEMPTS and self.error.code is ErrorCode.WORKER_LOST else State.FAILED
 
 
 def scripted_reply(task_id: str) -> ErrorDetail | None:

@@ -10,7 +10,6 @@ from nats.js.errors import BadRequestError, NotFoundError
 from natscribe.mock.content import BATCHES, Content
 from natscribe.mock.live import LiveAttempt, Report
 from natscribe.mock.log import Log
-from natscribe.mock.script import Ending
 from natscribe.mock.task import EndedError, PlayedTask
 from natscribe.mock.voices import Voices
 from natscribe.schemas.diarization import DiarizationTask
@@ -115,7 +114,7 @@ class Player:
         stage = Stage.TRANSCRIBING if isinstance(sent, LiveTask) else Stage.FETCHING
         await self._append(task, State.RUNNING, stage=stage, progress=0, attempt=task.attempts)
         ending = script.ending(task.attempts)
-        parts = None if ending is Ending.COMPLETED else 1
+        parts = None if ending is State.COMPLETED else 1
         if isinstance(sent, LiveTask):
             result = await LiveAttempt(self._log, task, sent, self._report).play(utterances=parts)
         else:
@@ -165,24 +164,25 @@ class Player:
                 if is_appended:
                     self._report_state(task)
 
-    async def _end(self, task: PlayedTask, ending: Ending, result: Result) -> None:
+    async def _end(self, task: PlayedTask, ending: State | None, result: Result) -> None:
         """End an attempt, and the task with it unless another attempt follows."""
-        loop, error = asyncio.get_running_loop(), task.script.error
-        if ending is Ending.COMPLETED:
+        error = task.script.error
+        if ending is State.COMPLETED:
             async with task.appending():
                 await self._log.store_result(task, result)
                 await self._log.append(task, State.COMPLETED, progress=100, duration_seconds=result.duration)
             await self._settle(task)
-        elif ending is Ending.FAILED:
+            return
+        if ending is State.FAILED:
             await self._fail(task, error)
+            return
+        if ending is None:
+            self._report(f"{task.task_id}: its worker is lost")
         else:
-            if ending is Ending.RETRYING:
-                retry_at = datetime.now(timezone.utc) + timedelta(seconds=self._seconds)
-                stage = task.last.stage if task.last else None
-                await self._append(task, State.RETRYING, stage=stage, error=error, retry_at=retry_at)
-            else:
-                self._report(f"{task.task_id}: its worker is lost")
-            loop.call_later(self._seconds, self._enter, task)
+            retry_at = datetime.now(timezone.utc) + timedelta(seconds=self._seconds)
+            stage = task.last.stage if task.last else None
+            await self._append(task, State.RETRYING, stage=stage, error=error, retry_at=retry_at)
+        asyncio.get_running_loop().call_later(self._seconds, self._enter, task)
 
     async def _fail(self, task: PlayedTask, error: ErrorDetail | None) -> None:
         async with task.appending():
