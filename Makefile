@@ -69,7 +69,7 @@ test-python: $(READY) $(NODE_READY) ## run unit and integration tests: make test
 	@$(BIN)/pytest -n 2 --dist loadgroup $(TESTS)
 
 test-cluster: $(READY) ## three NATS servers, killed, frozen and wiped while tasks run: about ten minutes
-	@CLUSTER_TASKS=1000 $(BIN)/pytest -q -s tests/cluster
+	@$(BIN)/pytest -q -s tests/cluster
 
 test-mock: $(READY) ## what clients see of the service, asked of the mock: a minute
 	@SERVICE=mock $(BIN)/pytest -q tests/integration/mock tests/integration/one_worker \

@@ -95,6 +95,12 @@ class Publisher:
         await eventually(stored, within=ENDED_WITHIN)
         self.acknowledged.append(task_id)
 
+    async def publish_all(self, count: int, *, every: float = 0.0) -> None:
+        """Publish `task-0`, `task-1` and so on, one each `every` seconds."""
+        for number in range(count):
+            await self.publish(f"task-{number}")
+            await asyncio.sleep(every)
+
     async def log_of(self, task_id: str) -> list[ProgressEvent]:
         """The log of a task as far as it is stored; empty while NATS does not answer."""
         return (await self._logs(f"progress.{task_id}")).get(task_id, [])

@@ -78,25 +78,3 @@ async def test_a_hurt_leader_costs_no_sound(
         await hurting
         # Then the text is whole
         await is_whole(publisher)
-
-
-async def test_two_processes_and_a_hurt_leader(
-    cluster: NatsCluster, settings: Settings, nc: Client, publisher: Publisher
-) -> None:
-    async with workers(settings, 2, EchoEngine):
-        # Given two processes that send the same sound
-        clients = [LiveClient(nc, "live-1", seconds(ALL), AUDIO) for _ in range(2)]
-        for client in clients:
-            await client.begin(idle_seconds=120)
-        await clients[0].send(0, BEFORE)
-        # When the leader of the sound is killed, and starts again
-        hurting = asyncio.create_task(restart_killed(await cluster.leader_of(LIVE)))
-        await asyncio.gather(clients[0].send(BEFORE), clients[1].send())
-        await hurting
-        # Then the text is whole
-        await is_whole(publisher)
-
-
-async def restart_killed(node: Node) -> None:
-    await node.kill()
-    await node.start()

@@ -12,10 +12,8 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 
 from tests.e2e.conftest import (
-    LIBRIVOX,
     TWO_READERS,
     Running,
-    engines_of,
     history,
     owner_of,
     running,
@@ -32,7 +30,6 @@ pytestmark = pytest.mark.xdist_group("recovery")
 FROZEN_FOR = timedelta(seconds=15)  # longer than anything waits for a worker
 RECOVERY_WITHIN = {signal.SIGKILL: 20, signal.SIGSTOP: 20, signal.SIGTERM: 2}
 IMPATIENT = {"task_ack_wait": 3.0, "task_heartbeat": 1.0, "task_grace": 0.0}
-CLIP = min(LIBRIVOX.glob("*.flac"))
 REPEATS = 3  # of the demo recording: about four windows, the first of which is a batch of its own
 
 
@@ -127,44 +124,3 @@ async def test_another_worker_resumes_from_the_checkpoint(
     # And the other worker has the task soon
     after = next(event for event in progress if event.worker and f"-{owner.process.pid}-" not in event.worker)
     assert (after.time - blown_at).total_seconds() <= RECOVERY_WITHIN[blow]
-
-
-async def test_a_running_task_is_cancelled_within_two_seconds(service: Running, long_recording: Path) -> None:
-    async with service.client() as client:
-        # Given a worker in the middle of a recording
-        task_id = await client.create_transcription_task(long_recording)
-        await until_text(client, task_id)
-        # When its task is cancelled
-        async with asyncio.timeout(2):
-            assert (await client.cancel(task_id)).state is State.CANCELLED
-            # Then its consumer is free for the next one
-            other = await client.create_transcription_task(CLIP)
-            async for event in client.follow(other):
-                if isinstance(event, ProgressEvent) and event.state is State.RUNNING:
-                    break
-        assert progress_of(await history(client, other))[-1].state is State.COMPLETED
-        assert progress_of(await history(client, task_id))[-1].state is State.CANCELLED
-
-
-@pytest.mark.timeout(300)  # a slow machine may need several attempts, each with a model to load
-async def test_an_attempt_that_times_out_is_resumed(
-    tmp_path: Path, long_recording: Path, wanted: TranscriptionResult
-) -> None:
-    async with servers(tmp_path) as defaults:
-        settings = defaults.model_copy(update={"task_timeout": 15.0, "task_retry_delay": 0.1, "task_max_retries": 20})
-        async with running(settings, tmp_path / "log") as service, service.client() as client:
-            # Given an engine that hangs in the middle of a recording
-            task_id = await client.create_transcription_task(long_recording)
-            await until_text(client, task_id)
-            for process in engines_of(service):
-                process.suspend()
-            # When the time for the attempt is up
-            events = await history(client, task_id)
-            # Then another one goes on where it ended
-            assert is_same(await result_of(client, task_id), wanted)
-    progress = progress_of(events)
-    assert progress[-1].state is State.COMPLETED, progress[-1]
-    retries = [event for event in progress if event.state is State.RETRYING]
-    assert retries
-    assert all(event.error is not None and event.error.code == "timeout" for event in retries)
-    assert len({batch.attempt for batch in batches_of(events)}) > 1

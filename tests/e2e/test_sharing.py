@@ -118,16 +118,3 @@ async def test_a_lost_idle_worker_costs_only_its_own_windows(
     assert is_same(found, wanted)
     assert progress[-1].attempt == 1
     assert [event.state for event in progress].count(State.RETRYING) == 0
-
-
-async def test_an_idle_worker_continues_the_task_of_a_lost_one(
-    pair: Pair, long_recording: Path, wanted: TranscriptionResult
-) -> None:
-    # Given two workers that transcribe a recording, when the one that has the task is killed
-    task_id, owner, _ = await pair.begin(long_recording)
-    owner.process.kill()
-    # Then the other one goes on from the checkpoint, and the result is the same
-    found, progress = await pair.end(task_id)
-    assert is_same(found, wanted)
-    assert progress[-1].attempt == 2
-    assert len({event.worker for event in progress if event.worker}) == 2

@@ -2,18 +2,14 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ctranslate2 import get_cuda_device_count, get_supported_compute_types
 
-from app.engines.family import ComputeOptions, LocalModel, ModelFamily
-from app.engines.messages import Load, Loaded, Reply, Setup
-from app.engines.models import FAMILIES
+from app.engines.messages import Load, Setup
 from app.engines.onnx.published import PRECISIONS
 from app.engines.process.job_runner import JobRunner
-from app.engines.speech_model import SpeechModel
 from app.errors import TransientError
 from tests.document import ROOT
 
@@ -29,38 +25,6 @@ setup = Setup.model_validate_json(sys.argv[1])
 JobRunner(setup).run(Load(), lambda _: None)
 print(*sys.modules)
 """
-
-
-class Watched:
-    """A family that records its loaded models."""
-
-    def __init__(self, family: ModelFamily) -> None:
-        self.EXAMPLE, self.NEEDED = family.EXAMPLE, family.NEEDED
-        self.publishes, self.fetch = family.publishes, family.fetch
-        self.family = family
-        self.models: list[SpeechModel] = []
-
-    def detect(self, folder: Path, name: str, compute_type: str | None) -> LocalModel | None:
-        weights = self.family.detect(folder, name, compute_type)
-
-        def load(computing: ComputeOptions) -> SpeechModel:
-            assert weights is not None
-            self.models.append(weights.load(computing))
-            return self.models[-1]
-
-        return weights and replace(weights, load=load)
-
-
-@pytest.mark.parametrize("model", [None, READER], ids=["whisper", "onnx"])
-def test_models_of_each_family_transcribe_as_many_windows_at_once_as_configured(model: str | None) -> None:
-    # Given an engine process that transcribes three windows at the same time
-    families, replies = [Watched(family) for family in FAMILIES], list[Reply]()
-    runner = JobRunner(SETUP.model_copy(update={"transcription_model": model, "engine_parallel": 3}), families)
-
-    # When it loads a model, then the model does so
-    runner.run(Load(), replies.append)
-    assert isinstance(replies[-1], Loaded)
-    assert [loaded.parallel.count for family in families for loaded in family.models] == [3]
 
 
 @pytest.mark.parametrize(

@@ -323,10 +323,16 @@ def test_a_limit_holds_whatever_the_header_said(tmp_path: Path) -> None:
     assert "AUDIO_MAX_SECONDS" in error.detail.message
 
 
-def test_a_chunk_is_of_its_place(tmp_path: Path) -> None:
-    # Given a recording with another tone in each twelve seconds, other ones in the second channel, and late time stamps
+@pytest.mark.parametrize(
+    ("name", "codec", "rate"),
+    [("call.mkv", "flac", 8_000), ("call.wav", "pcm_s16le", 8_000), ("call.mp3", "libmp3lame", 44_100)],
+)
+def test_a_chunk_is_of_its_offset(tmp_path: Path, name: str, codec: str, rate: int) -> None:
+    # Given a recording with another tone in each twelve seconds, other ones in the second channel, and in the container
+    # that has time stamps late ones
     tones = [np.concatenate([tone(12, base + 200 * number) for number in range(3)]) for base in (300, 1500)]
-    path = delayed(write_channels(tmp_path / "call.mkv", tones, "flac", rate=8_000), 100.0, since=0.0)
+    path = write_channels(tmp_path / name, tones, codec, rate=rate)
+    path = delayed(path, 100.0, since=0.0) if path.suffix == ".mkv" else path
 
     # When chunks are taken in any order
     starts = [25.0, 1.0, 13.0]

@@ -21,6 +21,7 @@ from tests.constants import Constants
 from .opus_files import recorded
 
 RATE = 16_000
+OPUS = LiveAudio(codec=Codec.OPUS, sample_rate=48_000)
 LIMIT = Limit(3600, "AUDIO_MAX_SECONDS")
 Samples = npt.NDArray[np.int16]
 
@@ -40,13 +41,15 @@ def signal(*intervals: tuple[float, float], rate: int = RATE) -> Samples:
     return np.asarray(levels * np.sin(np.arange(len(levels)) * 2000 / rate) * 16_000, np.int16)
 
 
+def send(streams: LiveStreams, data: bytes, audio: LiveAudio | None = None, **job: object) -> LiveAudioProcessed:
+    fields = {"stream": "a", "audio": audio or LiveAudio(), "data": b64encode(data).decode()}
+    return streams.run(ProcessLiveAudio.model_validate(fields | job))
+
+
 def process(
     streams: LiveStreams, samples: Samples, audio: LiveAudio | None = None, **job: object
 ) -> LiveAudioProcessed:
-    data = b64encode(samples.astype("<i2").tobytes()).decode()
-    return streams.run(
-        ProcessLiveAudio.model_validate({"stream": "a", "audio": audio or LiveAudio(), "data": data} | job)
-    )
+    return send(streams, samples.astype("<i2").tobytes(), audio, **job)
 
 
 def all_of(streams: LiveStreams, samples: Samples, audio: LiveAudio, **job: object) -> list[Window]:
@@ -106,8 +109,9 @@ def test_audio_of_any_rate_has_its_own_times(streams: LiveStreams, rate: int, ch
     # Given a sentence after a second
     samples = np.repeat(signal((0, 1), (1, 2), (0, 2), rate=rate), channels)
     # When it is processed
-    (window,) = all_of(streams, samples, LiveAudio(sample_rate=rate, channels=channels))
-    # Then its times are seconds of the recording
+    (window,) = all_of(streams, samples, LiveAudio(sample_rate=rate, channels=channels), separate=channels == 1)
+    # Then its times are seconds of the recording, and a mix, or the only channel, is no channel of its own
+    assert window.channel is None
     assert window.regions == [pytest.approx((0.7, 3.13), abs=0.05)]
 
 
@@ -146,12 +150,6 @@ def test_two_channels_are_processed_separately(streams: LiveStreams) -> None:
     ]
 
 
-def test_one_channel_is_the_mix_even_if_channels_are_separate(streams: LiveStreams) -> None:
-    # Given audio of one channel, when channels are to be processed separately, then its utterances name no channel
-    (window,) = all_of(streams, signal((1, 1)), LiveAudio(), separate=True)
-    assert window.channel is None
-
-
 def test_each_channel_continues_where_it_was(streams: LiveStreams) -> None:
     # Given two channels of which the first is transcribed up to second 3, the second up to second 5
     speech = signal((1, 2), (0, 2), (1, 2), (0, 2))
@@ -184,7 +182,7 @@ def test_a_job_that_fails_closes_its_own_stream_alone(streams: LiveStreams) -> N
         process(streams, signal((1, 1)), first=True, stream=name)
     # When a job of one fails
     with pytest.raises(ValueError, match="bytes"):
-        streams.run(ProcessLiveAudio(stream="a", audio=LiveAudio(), data="A" * (MAX_JOB_BYTES * 2)))
+        send(streams, bytes(2 * MAX_JOB_BYTES))
     # Then that one has to begin again, which is no fault of its task, and the other continues
     assert fails(streams, signal((1, 1)), stream="a").detail.code is ErrorCode.ENGINE_FAILED
     assert process(streams, signal((1, 1)), stream="b").seconds == 2
@@ -192,9 +190,8 @@ def test_a_job_that_fails_closes_its_own_stream_alone(streams: LiveStreams) -> N
 
 def test_what_cannot_be_decoded_ends_its_stream(streams: LiveStreams) -> None:
     # Given a task that promises Opus, when samples come, then its stream is refused and closed
-    audio = LiveAudio(codec=Codec.OPUS, sample_rate=48_000)
     with pytest.raises(PermanentError) as caught:
-        process(streams, signal((1, 1)), first=True, audio=audio)
+        process(streams, signal((1, 1)), OPUS, first=True)
     assert caught.value.detail.code is ErrorCode.AUDIO_UNREADABLE
     assert isinstance(fails(streams, signal((1, 1))), TransientError)
 
@@ -204,10 +201,9 @@ def test_opus_has_the_times_of_the_recording_and_ends_with_it(streams: LiveStrea
     speech = signal((0, 1), (1, 2), (0, 2), rate=48_000)
     file = recorded("webm", speech[:, np.newaxis])
     # When it comes in two jobs
-    half, audio = len(file) // 2, LiveAudio(codec=Codec.OPUS, sample_rate=48_000)
-    first, second = (b64encode(part).decode() for part in (file[:half], file[half:]))
-    windows = streams.run(ProcessLiveAudio(stream="a", audio=audio, first=True, data=first)).windows
-    reply = streams.run(ProcessLiveAudio(stream="a", audio=audio, data=second, end=True))
+    half = len(file) // 2
+    windows = send(streams, file[:half], OPUS, first=True).windows
+    reply = send(streams, file[half:], OPUS, end=True)
     # Then there is one utterance, at its time
     (window,) = [*windows, *reply.windows]
     assert window.regions == [pytest.approx((0.7, 3.13), abs=0.07)]
@@ -219,20 +215,16 @@ def test_far_too_much_audio_at_once_is_refused(streams: LiveStreams, constants: 
     # Given more silence than is allowed, which has few bytes, when it comes in one job, then the error says how to send
     constants(MAX_JOB_SECONDS=20)
     file = recorded("ogg", np.zeros((7 * 48_000, 1), np.int16), bit_rate=6000) * 3
-    job = ProcessLiveAudio(
-        stream="a", audio=LiveAudio(codec=Codec.OPUS, sample_rate=48_000), first=True, data=b64encode(file).decode()
-    )
     with pytest.raises(PermanentError, match="more than 20 s in one go: send frames of at most a second"):
-        streams.run(job)
+        send(streams, file, OPUS, first=True)
 
 
 def test_a_stream_continues_as_long_as_its_jobs_are_small(streams: LiveStreams) -> None:
     # Given a telephone that is silent, when it comes in jobs of as many bytes as one may have, then all is processed
-    audio, silence = LiveAudio(codec=Codec.MULAW, sample_rate=8000), b64encode(b"\xff" * MAX_JOB_BYTES).decode()
-    job = ProcessLiveAudio(stream="a", audio=audio, first=True, data=silence)
+    telephone = LiveAudio(codec=Codec.MULAW, sample_rate=8000)
     for number in range(1, 4):
-        assert streams.run(job).seconds == pytest.approx(number * MAX_JOB_BYTES / 8000, abs=0.01)
-        job = job.model_copy(update={"first": False})
+        reply = send(streams, b"\xff" * MAX_JOB_BYTES, telephone, first=number == 1)
+        assert reply.seconds == pytest.approx(number * MAX_JOB_BYTES / 8000, abs=0.01)
 
 
 def test_a_worker_that_continues_in_a_file_processes_again_what_the_detector_needs() -> None:
@@ -246,10 +238,7 @@ def test_a_worker_that_continues_in_a_file_processes_again_what_the_detector_nee
 
     # When a stream continues at second 40 of a file
     file = recorded("ogg", signal((1, 42), rate=48_000)[:, np.newaxis])
-    audio, whole = LiveAudio(codec=Codec.OPUS, sample_rate=48_000), b64encode(file).decode()
-    LiveStreams(LIMIT, lambda _first, _start: detector).run(
-        ProcessLiveAudio(stream="a", audio=audio, first=True, start_at=[40], data=whole, end=True)
-    )
+    send(LiveStreams(LIMIT, lambda _first, _start: detector), file, OPUS, first=True, start_at=[40], end=True)
     # Then it processes the section before and what warms the detector up, but not what comes long before
     needed = round(40 * FRAMES_PER_SECOND) - SECTION - WARM_UP
     assert all(reply[needed : 40 * 31])

@@ -1,5 +1,6 @@
 import os
 import sys
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from app.engines.whisper import family as whisper
 from app.errors import PermanentError
 
 ONNX_FILES = ("model.onnx", "vocab.txt", "config.json")
+ONNX_TEXT = '{"model_type": "nemo-conformer-ctc"}'
+HASHES = 3 * sha256(ONNX_TEXT.encode()).hexdigest().encode()
 FILES = ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt")
 
 
@@ -38,7 +41,28 @@ def make_model(folder: Path) -> None:
 def make_onnx_model(folder: Path) -> None:
     folder.mkdir(parents=True)
     for name in ONNX_FILES:
-        (folder / name).write_text('{"model_type": "nemo-conformer-ctc"}')
+        (folder / name).write_text(ONNX_TEXT)
+
+
+class Hub:
+    """The cache of the hub of models: a folder, and what to do when a download is requested."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path | None = None) -> None:
+        self.folder = folder  # none: nothing is cached
+        self.requests: list[tuple[str, bool]] = []  # the names, and whether the cache alone was asked
+        self.download: Callable[[], object] = self.unreachable
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", self.snapshot)
+
+    def unreachable(self) -> None:
+        raise ConnectionError
+
+    def snapshot(self, repo: str, *, local_files_only: bool, **_: object) -> str:
+        self.requests.append((repo, local_files_only))
+        if not local_files_only:
+            self.download()
+        if self.folder is None:
+            raise ConnectionError
+        return str(self.folder)
 
 
 def offering(name: str) -> ModelCatalog:
@@ -52,13 +76,15 @@ def refusal(known: ModelCatalog, name: str | None) -> PermanentError:
     return caught.value
 
 
-def test_a_folder_of_the_services_models_is_found_by_name(models_dir: Path) -> None:
-    # Given a folder with a model, when a task names it
-    found = ModelCatalog(None, models_dir).find("meetings")
+@pytest.mark.parametrize(("name", "hashed"), [("meetings", b"weights"), ("calls", HASHES)], ids=["whisper", "onnx"])
+def test_a_folder_of_the_services_models_is_found_by_name(models_dir: Path, name: str, hashed: bytes) -> None:
+    # Given a folder with a model of either library, when a task names it
+    make_onnx_model(models_dir / "calls")
+    found = ModelCatalog(None, models_dir).find(name)
 
-    # Then it is found, and known by the hash of its weights
-    assert found.folder == models_dir / "meetings"
-    assert (found.identity.name, found.identity.revision) == ("meetings", sha256(b"weights").hexdigest()[:12])
+    # Then it is found, and known by the hash of its weights, or of all files that onnx-asr reads
+    assert found.folder == models_dir / name
+    assert (found.identity.name, found.identity.revision) == (name, sha256(hashed).hexdigest()[:12])
 
 
 def test_the_operators_default_may_be_any_folder(tmp_path: Path) -> None:
@@ -95,13 +121,8 @@ def test_an_incomplete_model_says_what_is_missing(models_dir: Path, name: str, m
 
 
 def test_a_published_model_that_cannot_be_had_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a machine without a way to the hub
-    def nothing(repo: str, **_: object) -> str:
-        raise ConnectionError(repo)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", nothing)
-
-    # When a task names a published size, then the error says how to get on
+    # Given a machine without a way to the hub, when a task names a published size, then the error says how to get on
+    Hub(monkeypatch)
     assert "TRANSCRIPTION_MODELS_DIR" in str(refusal(offering("large-v3"), "large-v3"))
 
 
@@ -110,10 +131,7 @@ def test_a_model_that_is_not_offered_is_not_downloaded(
     models_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     # Given a service that offers one published model, beside its own and a folder
-    def asked(*_: object, **__: object) -> str:
-        pytest.fail("the model was looked for")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", asked)
+    hub = Hub(monkeypatch)
 
     # When a task names another one
     message = str(refusal(ModelCatalog("small", models_dir, None, ["t-tech/t-one"]), name))
@@ -121,6 +139,7 @@ def test_a_model_that_is_not_offered_is_not_downloaded(
     # Then the message names the models for the publisher, and the setting for the operator
     assert "name one of meetings, small, t-tech/t-one, whisper-base;" in message
     assert "TRANSCRIPTION_MODELS" in message
+    assert hub.requests == []
 
 
 @pytest.mark.parametrize("name", ["whisper-base", "base", "meetings", "small", "tiny"])
@@ -128,11 +147,7 @@ def test_a_task_may_name_what_the_service_has_or_offers(
     models_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     # Given a service with a model of its own, a folder, and a published model that it offers
-    def cached(_: str, *, local_files_only: bool, **__: object) -> str:
-        assert local_files_only
-        return str(models_dir / "meetings")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
+    Hub(monkeypatch, models_dir / "meetings")
 
     # When a task names any of them, then it is found
     found = ModelCatalog("small", models_dir, None, ["tiny"]).find(name)
@@ -144,52 +159,27 @@ def test_a_cached_published_model_needs_no_hub(monkeypatch: pytest.MonkeyPatch, 
     make_model(tmp_path / "snapshot")
     (tmp_path / "snapshot" / "model.bin").rename(tmp_path / ("ab" * 32))
     (tmp_path / "snapshot" / "model.bin").symlink_to(tmp_path / ("ab" * 32))
-    asked: list[bool] = []
-
-    def cached(repo: str, *, local_files_only: bool, **_: object) -> str:
-        assert "large-v3" in repo
-        asked.append(local_files_only)
-        return str(tmp_path / "snapshot")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
+    hub = Hub(monkeypatch, tmp_path / "snapshot")
 
     # When a task names it
     found = offering("large-v3").find("large-v3")
 
     # Then only the cache was called, and the hash was read from the name
-    assert asked == [True]
+    ((repo, local_files_only),) = hub.requests
+    assert "large-v3" in repo
+    assert local_files_only
     assert found.identity.revision == "abababababab"
 
 
 def test_a_download_that_was_interrupted_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # Given a published model that is half in the hub's cache
     make_model(tmp_path / "snapshot")
-    (tmp_path / "snapshot" / "model.bin").unlink()
-
-    def downloaded(_: str, *, local_files_only: bool, **__: object) -> str:
-        if not local_files_only:
-            (tmp_path / "snapshot" / "model.bin").write_bytes(b"weights")
-        return str(tmp_path / "snapshot")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", downloaded)
+    weights = tmp_path / "snapshot" / "model.bin"
+    weights.unlink()
+    Hub(monkeypatch, tmp_path / "snapshot").download = lambda: weights.write_bytes(b"weights")
 
     # When a task names it, then the rest is downloaded
     assert offering("large-v3").find("large-v3").identity.revision == sha256(b"weights").hexdigest()[:12]
-
-
-def test_a_folder_of_onnx_asr_is_found_by_name(models_dir: Path) -> None:
-    # Given a folder with the files of onnx-asr
-    make_onnx_model(models_dir / "calls")
-
-    # When a task names it
-    found = ModelCatalog(None, models_dir).find("calls")
-
-    # Then a hash of all files that onnx-asr reads is its revision
-    hashes = [sha256((models_dir / "calls" / name).read_bytes()).hexdigest() for name in ONNX_FILES]
-    assert (found.identity.name, found.identity.revision) == (
-        "calls",
-        sha256("".join(hashes).encode()).hexdigest()[:12],
-    )
 
 
 @pytest.mark.parametrize("changed", ONNX_FILES)
@@ -253,16 +243,14 @@ def test_an_unknown_precision_is_refused_before_anything_is_downloaded(
     models_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     # Given a service whose operator requests a precision that there is not
-    def asked(*_: object, **__: object) -> str:
-        pytest.fail("the model was looked for")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", asked)
+    hub = Hub(monkeypatch)
     make_onnx_model(models_dir / "calls")
 
     # When a task names a model of onnx-asr, then the message has the setting and what it may be
     message = str(refusal(ModelCatalog(None, models_dir, "int7", [name]), name))
     assert "ENGINE_COMPUTE_TYPE=int7" in message
     assert {"int8", "float16", "float32"} <= set(message.rstrip(".").partition("takes ")[2].split(", "))
+    assert hub.requests == []
 
 
 @pytest.mark.parametrize("precision", onnx.PRECISIONS)
@@ -290,14 +278,11 @@ def test_a_cached_published_onnx_model_needs_no_hub(
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text("{}")
 
-    def cached(repo: str, **options: object) -> str:
-        assert options["local_files_only"]
-        return str(tmp_path)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
+    hub = Hub(monkeypatch, tmp_path)
 
     # When a task names it, then only the cache is called
     assert offering(name).find(name).folder == tmp_path
+    assert all(local_files_only for _, local_files_only in hub.requests)
 
 
 @pytest.mark.parametrize("name", ["no-such-model", None])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from threading import Barrier
+from typing import Any
 
 import numpy as np
 import pytest
@@ -262,18 +263,11 @@ def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
     both = Barrier(2)
 
     class Model(ScriptedModel):
-        def transcribe(
-            self,
-            batch: Sequence[WindowAudio],
-            options: TranscribeOptions,
-            previous: Sequence[str | None],
-            *,
-            interim: bool = False,
-        ) -> list[ModelOutput]:
+        def transcribe(self, batch: Sequence[WindowAudio], *arguments: Any, **options: Any) -> list[ModelOutput]:
             if len(batch) == 1:
                 both.wait(10)
                 return [ModelOutput([spoken(0, 1, 2, text="found")])]
-            return super().transcribe(batch, options, previous, interim=interim)
+            return super().transcribe(batch, *arguments, **options)
 
     # When both are transcribed on two threads
     model = Model([[spoken(0, 1, 2, text="one")], [spoken(0, 1, 2, text="two")]], parallel=Parallel(2))

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from app.engines.audio.mixing import SAMPLE_RATE
-from app.engines.audio.samples import pack, unpack
 from app.engines.audio.window_audio import WindowAudio, cut_in_two, part_of
 
 
@@ -33,10 +32,6 @@ def test_speech_without_a_pause_is_cut_in_the_middle() -> None:
     parts = cut_in_two(clip(30, (0, 30)))
     assert [start for start, _ in parts] == [0, 15]
     assert sum(part.seconds for _, part in parts) == pytest.approx(30)
-
-
-def test_too_loud_samples_are_clipped() -> None:
-    assert unpack(pack(np.array([2, 1, 0, -1, -2], np.float32))) == pytest.approx([1, 1, 0, -1, -1], abs=1e-4)
 
 
 def test_a_part_has_the_speech_that_lies_in_it() -> None:
