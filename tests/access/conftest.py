@@ -1,13 +1,21 @@
 """Servers that are guarded as the production stack's, and the service on them."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from app.main import Worker
 from app.settings import Settings
-from tests.access.servers import GuardedNats, GuardedValkey, guarded_in_memory, guarded_valkey, login
+from tests.access.servers import (
+    GuardedNats,
+    GuardedValkey,
+    guarded_in_memory,
+    guarded_nats,
+    guarded_valkey,
+    service_settings,
+)
 from tests.fakes.engine import FakeEngine
 from tests.servers import in_memory
 from tests.workers import working
@@ -20,6 +28,13 @@ async def guarded() -> AsyncIterator[GuardedNats]:
 
 
 @pytest_asyncio.fixture
+async def encrypted(tmp_path: Path, certificates: Path) -> AsyncIterator[GuardedNats]:
+    """A server with TLS."""
+    async with guarded_nats(tmp_path / "nats", tls=certificates) as server:
+        yield server
+
+
+@pytest_asyncio.fixture
 async def valkey() -> AsyncIterator[GuardedValkey]:
     with in_memory() as folder:
         async with guarded_valkey(folder) as server:
@@ -28,8 +43,7 @@ async def valkey() -> AsyncIterator[GuardedValkey]:
 
 @pytest.fixture
 def settings(guarded: GuardedNats, valkey: GuardedValkey) -> Settings:
-    found = Settings(_env_file=None, nats_url=guarded.url, redis_url=valkey.url_of("service"))
-    return login(found, "service")
+    return service_settings(guarded.url, valkey)
 
 
 @pytest.fixture

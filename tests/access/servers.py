@@ -115,6 +115,12 @@ class GuardedValkey(ValkeyServer):
         return self.url.replace("://", f"://{user}:{user}-redis@")
 
 
+def service_settings(nats_url: str, valkey: GuardedValkey, **options: object) -> Settings:
+    """The settings of a worker on these servers, with the login of the service."""
+    settings = Settings(_env_file=None, nats_url=nats_url, redis_url=valkey.url_of("service"))
+    return login(settings.model_copy(update=options), "service")
+
+
 @asynccontextmanager
 async def connected(server: GuardedNats, user: str) -> AsyncIterator[Nats]:
     """A connection of a user of nats-py; what NATS refuses is in the server's log."""

@@ -12,7 +12,7 @@ from natscribe.client import Client, ClientError
 from app.embedded import free_port
 from app.embedded.process import HOST
 from app.settings import Settings
-from tests.access.servers import DEPLOY, RECORDING, GuardedNats, GuardedValkey, login
+from tests.access.servers import DEPLOY, RECORDING, GuardedNats, GuardedValkey, login, service_settings
 from tests.fakes.engine import FakeEngine
 from tests.faults import make_certificates
 from tests.waiting import eventually
@@ -48,14 +48,8 @@ async def nodes(tmp_path: Path, certificates: Path) -> AsyncIterator[list[Guarde
 
 @pytest.fixture
 def settings(nodes: list[GuardedNode], valkey: GuardedValkey, certificates: Path) -> Settings:
-    found = Settings(
-        _env_file=None,
-        nats_url=",".join(node.url for node in nodes),
-        nats_replicas=3,
-        redis_url=valkey.url_of("service"),
-        nats_tls_ca_file=certificates / "ca.crt",
-    )
-    return login(found, "service")
+    urls = ",".join(node.url for node in nodes)
+    return service_settings(urls, valkey, nats_replicas=3, nats_tls_ca_file=certificates / "ca.crt")
 
 
 async def test_tasks_are_done_with_and_without_one_of_the_nodes(nodes: list[GuardedNode], settings: Settings) -> None:

@@ -11,8 +11,7 @@ from nats.js.errors import NoStreamResponseError
 from natscribe.client import Client
 
 from app.main import Worker
-from app.settings import Settings
-from tests.access.servers import RECORDING, GuardedNats, GuardedValkey, environment, guarded_nats, login
+from tests.access.servers import RECORDING, GuardedNats, GuardedValkey, environment, login, service_settings
 from tests.fakes.engine import FakeEngine
 from tests.programs import BIN, WITHIN, line_with, output, started
 from tests.servers import Servers
@@ -21,20 +20,9 @@ from tests.workers import working
 
 
 @pytest.fixture
-async def encrypted(tmp_path: Path, certificates: Path) -> AsyncIterator[GuardedNats]:
-    async with guarded_nats(tmp_path / "nats", tls=certificates) as server:
-        yield server
-
-
-@pytest.fixture
 async def worker(encrypted: GuardedNats, valkey: GuardedValkey, certificates: Path) -> AsyncIterator[Worker]:
-    settings = Settings(
-        _env_file=None,
-        nats_url=encrypted.url,
-        redis_url=valkey.url_of("service"),
-        nats_tls_ca_file=certificates / "ca.crt",
-    )
-    async with working(login(settings, "service"), FakeEngine()) as service:
+    settings = service_settings(encrypted.url, valkey, nats_tls_ca_file=certificates / "ca.crt")
+    async with working(settings, FakeEngine()) as service:
         yield service
 
 

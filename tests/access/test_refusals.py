@@ -6,17 +6,21 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 from natscribe.client import Client, InboxRefusedError, NotAllowedError, RequestFailedError
 from natscribe.client.connection import connect
 from natscribe.client.permissions import permitted_users
+from natscribe.schemas import subjects
 from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.wire import Kind
 
 from app.main import Worker
 from app.settings import Settings
 from tests.access.rules import configured, mapped
-from tests.access.servers import CLIENTS, RECORDING, GuardedNats, inbox, login, natscribe
+from tests.access.servers import CLIENTS, RECORDING, GuardedNats, connected, inbox, login, natscribe
+from tests.waiting import DEADLINE, eventually
 
+WINDOWS = subjects.windows("3f9a0c17d2e4b586")
 AT_ONCE = 4.0  # seconds; a request without a reply waits for five
 Call = Callable[[Client], Awaitable[object]]
 
@@ -137,3 +141,31 @@ async def test_a_refused_subscription_is_told_however_the_answers_are_timed(guar
         with pytest.raises(NotAllowedError):
             await connection.confirm_subscription(f"progress.t{number}")
     await connection.close()
+
+
+@pytest.mark.parametrize("user", CLIENTS)
+async def test_a_client_can_neither_send_windows_nor_receive_them(guarded: GuardedNats, user: str) -> None:
+    # Given two workers, one of them idle, and a client that tries to receive windows
+    received: list[bytes] = []
+
+    async def receive(message: Msg) -> None:
+        received.append(message.data)
+        await message.respond(b"text")
+
+    async with (
+        connected(guarded, "service") as idle,
+        connected(guarded, "service") as owner,
+        connected(guarded, user) as client,
+    ):
+        await idle.subscribe(WINDOWS, queue="natscribe", cb=receive)
+        await idle.flush()
+        await client.subscribe(WINDOWS, queue="natscribe", cb=receive)
+        # When the client sends one, too
+        await client.publish(WINDOWS, b"of a client")
+        await client.flush()
+        # Then the server refuses both, and only workers exchange windows
+        await eventually(lambda: len(guarded.refused()) == 2)  # the server's log is read a moment later
+        async with asyncio.timeout(DEADLINE):
+            for _ in range(10):  # a queue group would give the client some of them
+                assert (await owner.request(WINDOWS, b"of a worker", timeout=5)).data == b"text"
+    assert received == [b"of a worker"] * 10

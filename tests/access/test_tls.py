@@ -1,6 +1,5 @@
 """TLS: with the certificate that is made for development, for the service and its clients alike."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -8,27 +7,15 @@ from natscribe.client import Client
 from natscribe.client.errors import UnreachableError
 
 from app.settings import Settings
-from tests.access.servers import RECORDING, GuardedNats, GuardedValkey, guarded_nats, login
+from tests.access.servers import RECORDING, GuardedNats, GuardedValkey, login, service_settings
 from tests.fakes.engine import FakeEngine
 from tests.faults import make_certificates
 from tests.workers import working
 
 
 @pytest.fixture
-async def encrypted(tmp_path: Path, certificates: Path) -> AsyncIterator[GuardedNats]:
-    async with guarded_nats(tmp_path / "nats", tls=certificates) as server:
-        yield server
-
-
-@pytest.fixture
 def settings(encrypted: GuardedNats, valkey: GuardedValkey, certificates: Path) -> Settings:
-    found = Settings(
-        _env_file=None,
-        nats_url=encrypted.url,
-        redis_url=valkey.url_of("service"),
-        nats_tls_ca_file=certificates / "ca.crt",
-    )
-    return login(found, "service")
+    return service_settings(encrypted.url, valkey, nats_tls_ca_file=certificates / "ca.crt")
 
 
 async def test_a_task_is_done_over_tls(settings: Settings, encrypted: GuardedNats) -> None:

@@ -2,13 +2,14 @@
 
 import re
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from app.embedded import free_port
-from app.settings import Settings
-from tests.access.servers import DEPLOY, GuardedValkey, guarded_nats, login, password
+from tests.access.servers import DEPLOY, GuardedNats, GuardedValkey, guarded_nats, password, service_settings
 from tests.fakes.engine import FakeEngine
 from tests.faults import make_certificates
 from tests.programs import BIN, output
@@ -49,22 +50,34 @@ await nc.close();
 """
 
 
+@asynccontextmanager
+async def server_for_pages(
+    folder: Path, valkey: GuardedValkey, monkeypatch: pytest.MonkeyPatch, **options: Path
+) -> AsyncIterator[tuple[GuardedNats, str]]:
+    """A server that pages in a browser reach at the address that comes with it, and a worker."""
+    certificates = make_certificates(folder / "nats/secrets")
+    monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(certificates / "ca.crt"))
+    port = free_port()
+    async with guarded_nats(folder / "nats", websocket=port, **options) as server:
+        async with working(service_settings(server.url, valkey), FakeEngine()):
+            yield server, f"wss://localhost:{port}"
+
+
+async def printed_by(page: str, server: GuardedNats, *arguments: str, folder: Path) -> list[str]:
+    """The lines that the script of a page prints."""
+    script = (str(BIN / "node"), "--input-type=module", "--eval", page, "--", *arguments)
+    return (await output(server.url, *script, cwd=folder)).splitlines()
+
+
 async def test_a_page_speaks_with_the_rights_of_its_user(
     tmp_path: Path, valkey: GuardedValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a server with a port for browsers, and a worker
-    certificates = make_certificates(tmp_path / "nats/secrets")
-    monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(certificates / "ca.crt"))
-    port = free_port()
-    async with guarded_nats(tmp_path / "nats", websocket=port) as server:
-        settings = Settings(_env_file=None, nats_url=server.url, redis_url=valkey.url_of("service"))
-        async with working(login(settings, "service"), FakeEngine()):
-            # When a page of a publisher publishes audio, and at the end messages that only the service may publish
-            page = [f"wss://localhost:{port}", password("publisher")]
-            said = await output(server.url, BIN / "node", "--input-type=module", "--eval", PAGE, "--", *page, cwd=NODE)
-        # Then it has received the partial results, and only the last two messages were refused
-        assert said.splitlines() == ["one two"]
-        refused = server.refused()
+    async with server_for_pages(tmp_path, valkey, monkeypatch) as (server, address):
+        # When a page of a publisher publishes audio, and at the end messages that only the service may publish
+        lines = await printed_by(PAGE, server, address, password("publisher"), folder=NODE)
+    # Then it has received the partial results, and only the last two messages were refused
+    assert lines == ["one two"]
+    refused = server.refused()
     assert len(refused) == 2, refused
     assert all(any(subject in line for line in refused) for subject in ("partials.live-1", "append.results.live-1"))
 
@@ -106,19 +119,16 @@ def with_page_user(folder: Path) -> Path:
 async def test_the_page_of_the_examples_needs_no_more_than_the_rights_of(
     user: str, tmp_path: Path, valkey: GuardedValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a server with a port for browsers, a user, and a worker
-    certificates = make_certificates(tmp_path / "nats/secrets")
-    monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(certificates / "ca.crt"))
+    # Given a user of a page
     monkeypatch.setenv("NATS_PAGE_PASSWORD", '"opens a page"')
-    password_ = password("publisher") if user == "publisher" else "opens a page"
-    inbox = {"publisher": "_INBOX_publisher", "page": "_INBOX_publisher.page"}[user]
-    port = free_port()
-    async with guarded_nats(tmp_path / "nats", websocket=port, deploy=with_page_user(tmp_path / "deploy")) as server:
-        settings = Settings(_env_file=None, nats_url=server.url, redis_url=valkey.url_of("service"))
-        async with working(login(settings, "service"), FakeEngine()):
-            # When what the page does is done with this user
-            page = ["--", f"wss://localhost:{port}", user, password_, inbox]
-            said = await output(server.url, BIN / "node", "--input-type=module", "--eval", SPOKEN, *page, cwd=BROWSER)
-        # Then the text has come, and nothing was refused
-        assert said.splitlines() == ["one two", "one two", "live"]
-        assert server.refused() == []
+    login = {
+        "publisher": ("publisher", password("publisher"), "_INBOX_publisher"),
+        "page": ("page", "opens a page", "_INBOX_publisher.page"),
+    }[user]
+    deploy = with_page_user(tmp_path / "deploy")
+    async with server_for_pages(tmp_path, valkey, monkeypatch, deploy=deploy) as (server, address):
+        # When what the page does is done with this user
+        lines = await printed_by(SPOKEN, server, address, *login, folder=BROWSER)
+    # Then the text has come, and nothing was refused
+    assert lines == ["one two", "one two", "live"]
+    assert server.refused() == []

@@ -3,10 +3,8 @@
 import asyncio
 import io
 import json
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +16,10 @@ from natscribe.schemas.headers import END
 from app.embedded import NatsServer, free_port
 from app.settings import Settings
 from tests.document import ROOT
-from tests.programs import BIN
+from tests.e2e.browser import driven_by
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PAGE = ROOT / "examples/browser"
 READABLE = 4.5  # the contrast that WCAG asks for
-WITHIN_S = 110
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name is the library's
-        pass
 
 
 class Pages:
@@ -43,20 +34,9 @@ class Pages:
     async def visit(self, visit: str, **options: object) -> dict[str, Any]:
         """What a visitor has seen; nothing was complained about, and nothing asked of another host."""
         given = json.dumps({"page": self.site, "server": self.websocket} | options)
-        command = [str(BIN / "node"), "speak.mjs", str(CHROMIUM), str(self.folder), given, visit]
-        process = await asyncio.create_subprocess_exec(
-            *command, cwd=ROOT / "tools/node", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
-        try:
-            out, err = await asyncio.wait_for(process.communicate(), WITHIN_S)
-        finally:
-            if process.returncode is None:
-                process.kill()
-        assert process.returncode == 0, err.decode()
-        seen: dict[str, Any] = json.loads(out)
-        assert [
-            each for each in seen["requested"] if not each.startswith((self.site, "data:", "blob:", "about:"))
-        ] == []
+        seen = await asyncio.to_thread(driven_by, "speak.mjs", self.folder, given, visit)
+        inside = (self.site, "data:", "blob:", "about:")
+        assert [address for address in seen["requested"] if not address.startswith(inside)] == []
         return seen
 
 

@@ -1,14 +1,10 @@
 """The page that shows the document, in a real browser."""
 
-import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import av
@@ -19,10 +15,10 @@ from numpy.typing import NDArray
 
 from app.embedded import free_port
 from tests.contract.test_docs_page import Site
-from tests.document import DOCUMENT, ROOT
+from tests.document import DOCUMENT
+from tests.e2e.browser import NEEDS_CHROMIUM, driven_by
 from tests.waiting import eventually
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PICTURES = Path(__file__).parent / "docs_page"  # `make pictures` takes them anew
 TALLEST_PX = 1_258  # for each operation, at a width of 1280: a third of what a viewer from outside needed
 USABLE_WITHIN_S = 2.0  # on a machine that does nothing else
@@ -43,10 +39,10 @@ async def url() -> AsyncIterator[str]:
     thread.join()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed; Debian has it as `chromium`")
+@NEEDS_CHROMIUM
 def test_a_person_reads_the_page_in_a_browser(url: str, tmp_path: Path) -> None:
     # Given the page in a real browser, wide and narrow, light and dark
-    seen = _browse(url, tmp_path)
+    seen = driven_by("browse.mjs", url, tmp_path)
     # Then nothing is complained about, and nothing is asked of another host
     assert seen["complaints"] == []
     assert {urlsplit(asked).netloc for asked in seen["requested"]} == {urlsplit(url).netloc}
@@ -80,16 +76,6 @@ def test_a_person_reads_the_page_in_a_browser(url: str, tmp_path: Path) -> None:
     # And it is there soon
     print(f"the page is usable after {min(seen['usableAfter']):.2f} s")
     assert min(seen["usableAfter"]) < USABLE_WITHIN_S
-
-
-def _browse(url: str, pictures: Path) -> dict[str, Any]:
-    assert CHROMIUM is not None
-    node, tool = Path(sys.executable).parent / "node", ROOT / "tools" / "node" / "browse.mjs"
-    command = [str(node), str(tool), CHROMIUM, url, str(pictures)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
-    assert done.returncode == 0, done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout)
-    return seen
 
 
 def _unlike(one: Path, other: Path) -> float:

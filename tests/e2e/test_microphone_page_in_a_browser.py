@@ -1,11 +1,9 @@
 """The page that records a microphone, in a real browser: spoken to, cut off, refused, and told hostile text."""
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from http.server import ThreadingHTTPServer
 from itertools import groupby
 from pathlib import Path
 
@@ -25,38 +23,23 @@ from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.wire import Kind
 from pydantic import BaseModel
 
+from tests.e2e.browser import NEEDS_CHROMIUM, WITHIN_S, serving
 from tests.e2e.conftest import running
-from tests.e2e.microphone import (
-    CHROMIUM,
-    PAGE,
-    WITHIN_S,
-    Pages,
-    Quiet,
-    check_colours,
-    nats_for_pages,
-    recorded,
-    seconds_of,
-    stored_in,
-)
+from tests.e2e.microphone import PAGE, Pages, check_colours, nats_for_pages, recorded, seconds_of, stored_in
 from tests.servers import valkey_in
 from tests.truth.recordings import CLIPS, RATE, read, words_of, write
 from tests.truth.words import word_error_rate
 from tests.unit.formats.test_transcript_page import HOSTILE
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed; Debian has it as `chromium`")
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture
 def site() -> Iterator[str]:
     """The page on a server of files."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(PAGE)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(PAGE) as address:
+        yield address
 
 
 @pytest.fixture

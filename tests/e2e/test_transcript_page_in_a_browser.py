@@ -2,15 +2,9 @@
 
 import json
 import math
-import shutil
 import struct
-import subprocess
-import sys
-import threading
 import wave
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +12,15 @@ import pytest
 from natscribe.schemas.transcription import Interval, Segment, Word
 from natscribe.transcript_page import page
 
-from tests.document import ROOT
+from tests.e2e.browser import NEEDS_CHROMIUM, driven_by, serving
 from tests.unit.formats.test_transcript_page import HOSTILE, said, talk, transcript
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 LONG_S = 3 * 3600
 USABLE_WITHIN_S = 3.0  # a page of 30,000 words, on a machine that does nothing else
 VISITS = ("desktop", "served", "phone", "unknown", "withoutScripts")
 RATE = 8000  # samples a second
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed; Debian has it as `chromium`")
+pytestmark = NEEDS_CHROMIUM
 
 
 def spoken(speaker: str, *words: tuple[float, float, str]) -> Segment:
@@ -83,18 +76,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def site(folder: Path) -> Iterator[str]:
     """The same pages on a web server."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name is the library's
-        pass
+    with serving(folder) as address:
+        yield address
 
 
 def test_a_user_reads_and_plays_a_transcript(folder: Path, site: str) -> None:
@@ -102,7 +85,7 @@ def test_a_user_reads_and_plays_a_transcript(folder: Path, site: str) -> None:
     seen = _listen(folder, site, *VISITS)
     # Then nothing is complained about, and nothing is asked of another host
     assert seen["complaints"] == []
-    inside = ("file:///", "blob:", "data:", "about:", f"{site}/")  # `data:` are pictures of the browser's own player
+    inside = ("file:///", "blob:", "data:", "about:", site)  # `data:` are pictures of the browser's own player
     assert [each for each in seen["requested"] if not each.startswith(inside)] == []
     _check_desktop(seen["desktop"])
     assert seen["served"]["at"] == pytest.approx(0.75, abs=0.25)
@@ -175,12 +158,6 @@ def test_a_page_of_three_hours_is_quick(folder: Path, site: str) -> None:
 
 
 def _listen(folder: Path, site: str, *parts: str) -> dict[str, Any]:
-    assert CHROMIUM is not None
-    node, tool = Path(sys.executable).parent / "node", ROOT / "tools" / "node" / "listen.mjs"
     addresses = {path.stem: path.as_uri() for path in folder.glob("*.html")}
-    addresses |= {"served": f"{site}/heard.html", "sound": str(folder / "a #1.wav")}
-    command = [str(node), str(tool), CHROMIUM, str(folder), json.dumps(addresses), *parts]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
-    assert done.returncode == 0, done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout)
-    return seen
+    addresses |= {"served": f"{site}heard.html", "sound": str(folder / "a #1.wav")}
+    return driven_by("listen.mjs", folder, json.dumps(addresses), *parts)

@@ -1,0 +1,222 @@
+"""What the service reports of itself to each user: the doctor, `natscribe top`, workers, and storage; no secret."""
+
+import asyncio
+
+import nats
+import psutil
+import pytest
+from natscribe.cli import top
+from natscribe.cli.top.dashboard import Dashboard
+from natscribe.client import Client, NotAllowedError
+from natscribe.client.examination import Examination, examine
+from natscribe.schemas.workers import WorkerInfo
+from pydantic import SecretStr
+
+from app.jetstream.usage import read_usage
+from app.main import Worker
+from app.settings import Settings
+from tests.access.rules import configured
+from tests.access.servers import (
+    CLIENTS,
+    RECORDING,
+    USERS,
+    GuardedNats,
+    GuardedValkey,
+    connected,
+    inbox,
+    login,
+    password,
+)
+from tests.constants import Constants
+from tests.fakes.engine import FakeEngine
+from tests.integration.telemetry.test_metrics import sample
+from tests.servers import Servers
+from tests.waiting import eventually
+from tests.workers import working
+
+
+@pytest.fixture
+async def worker(worker: Worker) -> Worker:
+    """A worker that has loaded its model."""
+    await eventually(lambda: worker.container.engine.ready)
+    return worker
+
+
+def problems(report: Examination) -> list[str]:
+    return [problem.what for problem in report.problems]
+
+
+async def test_each_user_learns_what_it_may_do(settings: Settings, worker: Worker) -> None:
+    # When each client examines with its own permissions
+    examined = await asyncio.gather(*(examine(login(settings, user)) for user in CLIENTS))
+    rules = configured()
+    for user, report in zip(CLIENTS, examined, strict=True):
+        # Then there is no problem, and each permission is that of the server's configuration
+        assert problems(report) == [], user
+        assert [each.worker for each in report.workers] == [worker.container.worker_name]
+        for right in report.rights:
+            subject = right.subject.replace("$JS.API.", "$JS.ACK.natscribe.")  # as the accounts map it
+            action = "subscribe" if right.command == "top" else "publish"
+            assert right.allowed is rules[user].may(action, subject), (user, right)
+            # And those are named who may
+            assert {other for other in CLIENTS if rules[other].may(action, subject)} == set(right.users), right
+
+
+async def test_a_user_who_may_ask_nothing_is_told_which_users_may(settings: Settings, worker: Worker) -> None:
+    users = ("monitoring", "admin")
+    examined = await asyncio.gather(*(examine(login(settings, user)) for user in users))
+    for user, report in zip(users, examined, strict=True):
+        assert problems(report) == [f"The user '{user}' may send no request of the service"]
+        assert report.problems[0].next_step.startswith("log in as publisher, follower or operator")
+
+
+async def test_a_wrong_password_and_a_wrong_inbox_prefix_are_named(settings: Settings) -> None:
+    # Given a user with another password, and one without its inbox prefix
+    guessed = login(settings, "publisher").model_copy(update={"nats_password": SecretStr("guessed")})
+    elsewhere = login(settings, "operator").model_copy(update={"nats_inbox_prefix": inbox("service")})
+    refused, unheard = await asyncio.gather(examine(guessed), examine(elsewhere))
+    # Then the report says what to correct
+    assert problems(refused) == [f"NATS at {settings.nats_url} refuses the login"]
+    assert "NATS_PASSWORD" in refused.problems[0].next_step
+    assert "guessed" not in refused.model_dump_json()
+    assert problems(unheard) == ["NATS does not allow the user 'operator' to receive replies under _INBOX"]
+    assert unheard.problems[0].next_step.startswith("set NATS_INBOX_PREFIX")
+
+
+async def test_a_publisher_with_another_store_is_told_the_services(settings: Settings, worker: Worker) -> None:
+    # Given a publisher who has no right to the bucket that it names by mistake
+    report = await examine(login(settings, "publisher").model_copy(update={"audio_store": "nats://sound"}))
+    assert problems(report) == ["The service looks for recordings in nats://audio, not in nats://sound"]
+    assert report.problems[0].next_step == "set AUDIO_STORE=nats://audio"
+
+
+async def seen(settings: Settings) -> Dashboard:
+    board = Dashboard()
+    async with Client(settings) as client:
+        await top.read_once(client, board)
+    return board
+
+
+async def test_each_client_sees_what_runs_waits_and_has_failed(
+    settings: Settings, worker: Worker, engine: FakeEngine
+) -> None:
+    # Given a task that has failed, one that runs, and one that waits
+    async with Client(login(settings, "publisher")) as client:
+        failed = await client.create_transcription_task("gone.flac", task_id="gone")
+        assert [event async for event in client.follow(failed)]
+        engine.may_go_on.clear()
+        await client.create_transcription_task(RECORDING, task_id="runs")
+        await client.create_transcription_task(RECORDING, task_id="waits")
+
+        async def listed() -> bool:
+            page = await client.tasks(limit=3)
+            return {(task.task_id, str(task.state)) for task in page.tasks} >= {("runs", "running"), ("gone", "failed")}
+
+        await eventually(listed)
+        # When each user looks
+        users = (*CLIENTS, "monitoring")
+        boards = dict(zip(users, await asyncio.gather(*(seen(login(settings, user)) for user in users)), strict=True))
+        engine.may_go_on.set()
+    # Then each kind of client sees all of it
+    for user in CLIENTS:
+        board = boards[user]
+        assert board.problems == {}, user
+        assert list(board.running) == ["runs"]
+        assert [failure.task_id for failure in board.failures] == ["gone"]
+        assert board.queue is not None
+        assert sum(queue.waiting for queue in board.queue.queues) == 1
+    # And another user is told what it lacks
+    troubles = boards["monitoring"].problems
+    assert set(troubles) == {"queue", "list", "progress"}
+    assert all("log in as publisher or follower or operator" in each for each in troubles.values())
+
+
+async def asked_by(settings: Settings) -> list[WorkerInfo]:
+    async with Client(settings) as client:
+        return await client.workers()
+
+
+async def test_each_worker_answers_each_kind_of_client(
+    guarded: GuardedNats, valkey: GuardedValkey, settings: Settings
+) -> None:
+    # Given two workers, whose Redis dies
+    async with working(settings, FakeEngine()) as one, working(settings, FakeEngine()) as other:
+        names = {service.container.worker_name for service in (one, other)}
+        await valkey.kill()
+        # When each kind of client sends the request
+        answers = await asyncio.gather(*(asked_by(login(settings, user)) for user in CLIENTS))
+        for user, found in zip(CLIENTS, answers, strict=True):
+            # Then both reply with their state
+            assert {worker.worker for worker in found} == names, user
+            assert {worker.redis_answers for worker in found} == {False}
+            assert {worker.audio_store_answers for worker in found} == {True}
+        # And no other user receives the replies
+        async with Client(login(settings, "monitoring")) as client:
+            with pytest.raises(NotAllowedError):
+                await client.workers()
+    assert [line for line in guarded.refused() if "workers.info" not in line] == []
+
+
+async def test_metrics_say_how_full_jetstream_is_and_of_what(settings: Settings, worker: Worker) -> None:
+    # Given a task that is done, and its recording in the bucket
+    async with Client(login(settings, "publisher")) as client:
+        await client.wait_for_result(await client.create_transcription_task(RECORDING))
+    # When the worker measures
+    await worker.container.maintenance.measure_storage()
+    # Then there are the sizes of bucket and streams, and what is allowed
+    size = sample(worker, "natscribe_stream_bytes", ("stream", "OBJ_audio"))
+    used = sample(worker, "natscribe_jetstream_used_bytes", ("storage", "disk"))
+    limit = sample(worker, "natscribe_jetstream_limit_bytes", ("storage", "disk"))
+    assert size is not None
+    assert used is not None
+    assert limit is not None
+    assert RECORDING.stat().st_size <= size <= used < limit
+    assert sample(worker, "natscribe_stream_bytes", ("stream", "transcription_progress"))
+    assert sample(worker, "natscribe_jetstream_used_bytes", ("storage", "memory")) == 0
+    assert sample(worker, "natscribe_jetstream_limit_bytes", ("storage", "memory"))
+
+
+async def test_metrics_say_how_full_redis_is(worker: Worker) -> None:
+    # Given Redis with the users of the production stack, when the worker measures
+    await worker.container.maintenance.measure_redis()
+    # Then there is what Redis occupies, and that it may occupy any amount
+    assert (sample(worker, "natscribe_redis_used_bytes") or 0) > 0
+    assert sample(worker, "natscribe_redis_limit_bytes") == 0
+
+
+@pytest.mark.parametrize("user", ["publisher", "admin"])
+async def test_others_learn_nothing_of_it(
+    guarded: GuardedNats, worker: Worker, user: str, constants: Constants
+) -> None:
+    constants(FIRST_REPLY_S=0.2)
+    async with connected(guarded, user) as connection:
+        assert await read_usage(connection) == []
+    assert len(guarded.refused()) == 1
+
+
+async def test_a_server_without_accounts_says_nothing(servers: Servers) -> None:
+    connection = await nats.connect(servers.nats_url)
+    assert await read_usage(connection) == []
+    await connection.close()
+
+
+async def test_no_password_is_in_a_log_line_a_metric_or_the_list_of_processes(
+    settings: Settings,
+    engine: FakeEngine,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Given a worker that has logged in to both of its servers
+    async with working(settings, engine) as worker:
+        # When its servers' passwords are looked for
+        logged = caplog.text + "".join(capfd.readouterr())
+        counted = worker.container.meter.exposition().decode()
+        processes = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
+    passwords = [f"{password(user)!r}" if user == "service" else password(user) for user in USERS]
+    # Then there is much to read, and none of them is in it
+    assert "worker_configured" in logged
+    assert any("nats-server" in process for process in processes)
+    assert any("valkey" in process for process in processes)
+    for place in (logged, counted, *processes):
+        assert [each for each in (*passwords, "service-redis", "reader-redis") if each in place] == []
+    assert [process for process in processes if password("service") in process.split()] == []
