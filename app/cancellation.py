@@ -30,8 +30,13 @@ async def discard_all(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel tasks whose results are no longer needed, and drop their errors."""
     await cancel_all(tasks)
     for task in tasks:
-        if not task.cancelled():
-            task.exception()  # otherwise asyncio logs that the error was never retrieved
+        drop_error(task)
+
+
+def drop_error(task: asyncio.Task[Any]) -> None:
+    """Drop the error of an ended task: asyncio logs an error that nobody retrieves."""
+    if not task.cancelled():
+        task.exception()
 
 
 class StopScope:

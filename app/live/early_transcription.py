@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.windows import Window, WindowText
 
-from app.cancellation import discard_all
+from app.cancellation import discard_all, drop_error
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TransientError
 
@@ -46,7 +46,7 @@ class EarlyTranscription:
         if started := self._started.pop(window.channel, None):
             started.text.cancel()
         text = asyncio.create_task(self._windows.transcribe(window, self._options, previous, Rank.LIVE))
-        text.add_done_callback(_retrieve_error)
+        text.add_done_callback(drop_error)  # `transcribe` raises it
         self._started[window.channel] = _Started(window.regions, previous, text)
 
     async def transcribe(
@@ -68,8 +68,3 @@ class EarlyTranscription:
     async def close(self) -> None:
         """Cancel the started transcriptions that `transcribe` has not returned."""
         await discard_all([started.text for started in self._started.values()])
-
-
-def _retrieve_error(text: asyncio.Task[WindowText]) -> None:
-    if not text.cancelled():
-        text.exception()  # otherwise asyncio logs an error that `transcribe` raises, too

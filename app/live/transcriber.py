@@ -19,7 +19,7 @@ from natscribe.schemas.transcription import Source, TranscriptionResult
 from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model
 
-from app.cancellation import StopScope, cancel_all
+from app.cancellation import StopScope, cancel_all, drop_error
 from app.engines.engine import Engine, run_job
 from app.engines.messages import Load, Loaded, StageAdvanced
 from app.engines.window_queue import Rank, WindowQueue
@@ -93,18 +93,14 @@ class LiveTranscriber:
         """
         load = asyncio.create_task(self._run_load(task))
         self._loads.add(load)
-        load.add_done_callback(self._drop)
+        load.add_done_callback(self._loads.discard)
+        load.add_done_callback(drop_error)  # the task raises it
         return await asyncio.shield(load)
 
     async def _run_load(self, task: LiveTask) -> Loaded:
         hangs = TransientError(ErrorCode.ENGINE_FAILED, "The model is not loaded within TASK_TIMEOUT: it loads again.")
         async with StopScope(hangs, after=self._settings.task_timeout):
             return await run_job(self._engine, Load(options=task.options), Loaded)
-
-    def _drop(self, load: asyncio.Task[Loaded]) -> None:
-        self._loads.discard(load)
-        if not load.cancelled():
-            load.exception()  # otherwise asyncio logs an error that the task raises, too
 
     async def _transcribe(
         self, live: "_LiveTranscript", source: LiveSource, task: LiveTask, checkpoint: Checkpoint, append: Append
@@ -131,19 +127,11 @@ class LiveTranscriber:
         self, transcript: TaskTranscript, task: LiveTask, recording: Recording, append: Append
     ) -> None:
         """Diarize the recording, and identify its speakers; separate channels are only identified."""
-        channels = transcript.channels
-        find = (
-            partial(self._diarizer.turns, task, recording)
-            if channels is None
-            else partial(self._diarizer.turns_of_channels, task, recording, channels)
-        )
+        find = partial(self._diarizer.turns, task, recording, transcript.channels)
         async with aclosing(BackgroundDiarization(find)) as search:
             async for update in search.progress():
                 await append(update)
-            diarization = await asyncio.to_thread(transcript.add_speakers, search)
-            if diarization is not None:
-                labels = transcript.labels(diarization)
-                transcript.identified = await self._diarizer.identify(task, diarization, labels, append)
+            await transcript.name_speakers(search, self._diarizer, append)
 
     async def _publish(self, partial: Partial) -> None:
         subject, body = subjects.partials(partial.task_id), partial.model_dump_json().encode()

@@ -8,9 +8,7 @@ from datetime import UTC, datetime
 
 from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
 from natscribe.schemas.errors import ErrorDetail
-from natscribe.schemas.live import LiveTask
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.transcription import TranscriptionTask
 
 from app.cancellation import cancel_all
 from app.engines.engine import Engine
@@ -42,7 +40,7 @@ class Diarizer:
             FencedError: Another worker runs the task.
         """
         async with self.recordings.fetch(task.audio_file_id) as recording:
-            diarization = await self.turns(task, recording, append)
+            diarization = await self.turns(task, recording, None, append)
             labels = sorted({turn.speaker for turn in diarization.turns})
             identified = await self.identify(task, diarization, labels, append)
             return DiarizationResult(
@@ -70,16 +68,19 @@ class Diarizer:
             return NOT_REQUESTED
         return await self.identification.run(task, result.embedded, labels, append)
 
-    async def turns_of_channels(
-        self, task: TranscriptionTask | LiveTask, recording: Recording, channels: int, append: Append
-    ) -> DiarizationDone:
-        """Find the turns of each channel, which is one speaker; append updates, and return the turns of all channels.
+    async def turns(self, task: Task, recording: Recording, channels: int | None, append: Append) -> DiarizationDone:
+        """Find the turns of a recording; append updates, and return the turns.
+
+        `channels`: the number of channels, each of which is one speaker; None: all channels are mixed. Chunks that an
+        earlier attempt of the task has analysed are not analysed again.
 
         Raises:
             TaskError: The recording or the engine failed.
             FencedError: Another worker runs the task.
         """
-        diarizations = [await self.turns(task, recording, append, channel, channels) for channel in range(channels)]
+        if channels is None:
+            return await self._turns(task, recording, append)
+        diarizations = [await self._turns(task, recording, append, channel, channels) for channel in range(channels)]
         return _combined(
             [
                 relabelled(diarization, {speaker_label(0): speaker_label(channel)})
@@ -87,17 +88,12 @@ class Diarizer:
             ]
         )
 
-    async def turns(
+    async def _turns(
         self, task: Task, recording: Recording, append: Append, channel: int | None = None, channels: int = 1
     ) -> DiarizationDone:
-        """Find the turns of a recording, or of one channel, which is one speaker; append updates, and return the turns.
+        """Return the turns of a recording, or of one channel, from the cache or the engine.
 
-        The progress counts over `channels` channels, of which those before `channel` are done. Chunks that an earlier
-        attempt of the task has analysed are not analysed again.
-
-        Raises:
-            TaskError: The recording or the engine failed.
-            FencedError: Another worker runs the task.
+        The progress counts over `channels` channels, of which those before `channel` are done.
         """
         least, most = (task.min_speakers, task.max_speakers) if channel is None else (None, 1)
         # VERSION, because another version of the code may compute other turns

@@ -94,29 +94,27 @@ class Transcriber:
             if beside and not transcription.separate and update.text is not None and cores.free(self.threads):
                 diarization.start()
 
-        async with aclosing(BackgroundDiarization(partial(self.diarizer.turns, task, recording))) as diarization:
+        async with aclosing(BackgroundDiarization(partial(self.diarizer.turns, task, recording, None))) as diarization:
             await transcription.transcribe(checkpoint, append_text)
             channels = transcription.transcript.channels
             if channels is None:
-                await self._add_speakers(transcription, task, diarization, append)
+                await self._add_speakers(transcription, diarization, append)
                 return
         if task.identify:
-            diarize = partial(self.diarizer.turns_of_channels, task, recording, channels)
+            diarize = partial(self.diarizer.turns, task, recording, channels)
             async with aclosing(BackgroundDiarization(diarize)) as diarization:
-                await self._add_speakers(transcription, task, diarization, append)
+                await self._add_speakers(transcription, diarization, append)
 
     async def _add_speakers(
-        self, transcription: Transcription, task: TranscriptionTask, diarization: BackgroundDiarization, append: Append
+        self, transcription: Transcription, diarization: BackgroundDiarization, append: Append
     ) -> None:
         """Wait for the end of diarization, and add its speakers and their voices to the transcript."""
         await append(_diarizing(diarization, 0.0, transcription.duration))
         async for update in diarization.progress():
             await append(_diarizing(diarization, update.processed_seconds, update.duration_seconds))
-        transcript = transcription.transcript
-        result = await asyncio.to_thread(transcript.add_speakers, diarization)
-        if result is not None:
+        if diarization.result is not None:
             await append(Update(Stage.MERGING, 1.0))
-            transcript.identified = await self.diarizer.identify(task, result, transcript.labels(result), append)
+        result = await transcription.transcript.name_speakers(diarization, self.diarizer, append)
         transcription.cached = transcription.cached and result is not None and result.cached
 
 

@@ -1,5 +1,6 @@
 """The transcript of a task: the segments so far, including those of the checkpoint, and the result built from them."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,9 +14,9 @@ from natscribe.schemas.wire import Model
 
 from app.engines.messages import DiarizationDone
 from app.speech.attribution import attribute
-from app.speech.diarizer import BackgroundDiarization, relabelled, speaker_label
+from app.speech.diarizer import BackgroundDiarization, Diarizer, relabelled, speaker_label
 from app.speech.speech_gaps import add_speech_gaps, merge_intervals
-from app.updates import Checkpoint
+from app.updates import Append, Checkpoint
 from app.voices.identification import NOT_REQUESTED, Identified
 
 
@@ -48,17 +49,29 @@ class TaskTranscript:
         self.untranscribed += text.untranscribed
         return text
 
-    def labels(self, diarization: DiarizationDone) -> list[str]:
-        """Return the labels of the speakers: those in `diarization.turns`, or of separate channels that have text."""
-        speech = self.segments if self.channels is not None else diarization.turns
-        return sorted({part.speaker for part in speech if part.speaker is not None})
+    async def name_speakers(
+        self, diarization: BackgroundDiarization, diarizer: Diarizer, append: Append
+    ) -> DiarizationDone | None:
+        """Attribute the words to the speakers of a completed diarization, and identify the speakers.
+
+        Return the result of the diarization; None: the diarization has failed.
+
+        Raises:
+            FencedError: Another worker runs the task.
+        """
+        result = await asyncio.to_thread(self.add_speakers, diarization)
+        if result is not None:
+            # With separate channels, only those that have text are speakers.
+            speech = self.segments if self.channels is not None else result.turns
+            labels = sorted({part.speaker for part in speech if part.speaker is not None})
+            self.identified = await diarizer.identify(self.task, result, labels, append)
+        return result
 
     def add_speakers(self, diarization: BackgroundDiarization) -> DiarizationDone | None:
         """Attribute the words to the speakers of a completed diarization, or note its error.
 
-        Return the result of the diarization, with the speakers numbered in the order of their first words; speakers
-        without words come last. None: the diarization has failed. With separate channels, each channel is already a
-        speaker, and the diarization has only computed embeddings.
+        The speakers are numbered in the order of their first words; speakers without words come last. With separate
+        channels, each channel is already a speaker, and the diarization has only computed embeddings.
         """
         if self.channels is not None:
             if diarization.error is not None:

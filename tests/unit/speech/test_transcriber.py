@@ -345,7 +345,7 @@ async def test_each_channel_has_one_speaker_and_is_diarized_alone() -> None:
         progress.append(update)
 
     search = diarizer(engine, MemoryCache())
-    found = await search.turns_of_channels(task, Recording(Path("call.flac"), SHA), 2, append)
+    found = await search.turns(task, Recording(Path("call.flac"), SHA), 2, append)
     # Then the engine has the channels one after the other, and progress counts over both
     asked = [(job.channel, job.min_speakers, job.max_speakers) for job in engine.jobs if isinstance(job, Diarize)]
     assert asked == [(0, None, 1), (1, None, 1)]
