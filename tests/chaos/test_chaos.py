@@ -1,6 +1,7 @@
 """Chaos: workers are killed and frozen, and servers killed, while recordings and live tasks run; each task ends once.
 
-CHAOS_CLUSTER=1 runs three NATS servers with three replicas, of which one at a time is killed or frozen.
+CHAOS_CLUSTER=1 runs three NATS servers with three replicas, of which one at a time is killed or frozen. Otherwise a
+second, shorter run cuts the power of the NATS server and its disk.
 """
 
 import asyncio
@@ -8,7 +9,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -18,6 +19,7 @@ import nats
 import pytest
 
 from app.settings import Settings
+from tests.chaos.disk import cut_power, nats_on_its_own_disk
 from tests.chaos.faults import Fault, FaultInjector, ServerFault, freeze, inject_faults, kill
 from tests.chaos.speakers import speak, wrongly_heard
 from tests.chaos.tasks import connected, publish
@@ -30,8 +32,8 @@ from tests.waiting import eventually
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "20"))
 SEED = int(os.environ.get("CHAOS_SEED", str(random.randrange(2**32))))  # noqa: S311 -- printed, to be repeated
 CLUSTER = os.environ.get("CHAOS_CLUSTER") == "1"
-TASKS = int(os.environ.get("CHAOS_TASKS", str(max(60, int(SECONDS * 0.6)))))  # fewer for a busy machine
-SPEAKERS = TASKS // 4  # additional live tasks
+MOST_TASKS = int(os.environ.get("CHAOS_TASKS", "10000"))  # fewer for a busy machine
+POWER_CUTS_S = max(20.0, SECONDS / 5)
 PUBLISHERS = ("ann", "bob", "eve") if CLUSTER else ("task",)  # one that waits for a new leader publishes little
 LAST_WITHIN = 300.0  # seconds after the last fault
 
@@ -73,6 +75,13 @@ async def three_nodes(folder: Path) -> AsyncIterator[Servers]:
         yield Servers(cluster.url, valkey.url, 3, lambda workers: [{workers.kill: 1, workers.freeze: 2}, nodes])
 
 
+@asynccontextmanager
+async def one_disk(folder: Path) -> AsyncIterator[Servers]:
+    """One NATS with a disk of its own, whose power is cut, and one Valkey."""
+    async with nats_on_its_own_disk(folder / "nats") as (nats_server, disk), valkey_in(folder / "valkey") as valkey:
+        yield Servers(nats_server.url, valkey.url, 1, lambda _: [{partial(cut_power, nats_server, disk): 1}])
+
+
 async def fail_node(cluster: NatsCluster, inject: ServerFault, chance: Random) -> Fault:
     """Inject a fault into one node, and wait until the cluster is complete again."""
     fault = await inject(cluster.nodes, chance)
@@ -80,11 +89,18 @@ async def fail_node(cluster: NatsCluster, inject: ServerFault, chance: Random) -
     return fault
 
 
-async def test_nothing_is_lost_and_nothing_is_done_twice(tmp_path: Path) -> None:
-    print(f"CHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g} CHAOS_CLUSTER={CLUSTER:d}, logs in {tmp_path}")
+@pytest.mark.parametrize(
+    ("servers_in", "seconds"),
+    [(three_nodes, SECONDS)] if CLUSTER else [(one_of_each, SECONDS), (one_disk, POWER_CUTS_S)],
+)
+async def test_nothing_is_lost_and_nothing_is_done_twice(
+    tmp_path: Path, servers_in: Callable[[Path], AbstractAsyncContextManager[Servers]], seconds: float
+) -> None:
+    tasks = min(max(60, int(seconds * 0.6)), MOST_TASKS)
+    print(f"CHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g} {servers_in.__name__}, logs in {tmp_path}")
     async with AsyncExitStack() as closing:
         # Given two workers, and servers that keep their data
-        servers = await closing.enter_async_context((three_nodes if CLUSTER else one_of_each)(tmp_path))
+        servers = await closing.enter_async_context(servers_in(tmp_path))
         settings = Settings(
             _env_file=None,
             nats_url=servers.nats_url,
@@ -100,16 +116,16 @@ async def test_nothing_is_lost_and_nothing_is_done_twice(tmp_path: Path) -> None
         async with asyncio.TaskGroup() as group:
             publishing = [
                 group.create_task(
-                    publish(client, name, chance(name), TASKS // len(PUBLISHERS), SECONDS, in_time=CLUSTER)
+                    publish(client, name, chance(name), tasks // len(PUBLISHERS), seconds, in_time=CLUSTER)
                 )
                 for name in PUBLISHERS
             ]
-            speaking = group.create_task(speak(settings, chance("speakers"), SPEAKERS, SECONDS))
+            speaking = group.create_task(speak(settings, chance("speakers"), tasks // 4, seconds))
             injecting = [
-                group.create_task(inject_faults(injectors, chance(f"blows {number}"), SECONDS))
+                group.create_task(inject_faults(injectors, chance(f"blows {number}"), seconds))
                 for number, injectors in enumerate(servers.faults(workers))
             ]
-        published = {task_id: audio for tasks in publishing for task_id, audio in tasks.result().items()}
+        published = {task_id: audio for publisher in publishing for task_id, audio in publisher.result().items()}
         said = speaking.result()
         published |= {task_id: speech.seconds for task_id, speech in said.items()}
         faults = [fault for task in injecting for fault in task.result()]
