@@ -19,6 +19,7 @@ from nats.protocol.parser import PERMISSIONS_ERR
 from natscribe.faststream import RECONNECT_WITHOUT_LIMIT, security
 from natscribe.jetstream.nats_py_compat import tolerate_lost_writes, tolerate_unreadable_messages
 from natscribe.jetstream.repeated_requests import OUTAGE_ERRORS
+from natscribe.jetstream.server_version import durability_problem
 from opentelemetry.trace import TracerProvider
 
 from app.cancellation import StopScope
@@ -43,6 +44,8 @@ RETRY_EVERY_S = 0.5
 PING_INTERVAL_S = 3  # three unanswered pings end a connection within TASK_ACK_WAIT; nats-py would wait six minutes
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 
 class StartError(ConnectionError):
@@ -92,6 +95,9 @@ async def connect(nats: NatsBroker, settings: Settings) -> Client:
         message = f"No NATS server answers at {settings.nats_addresses}: start it first, or correct NATS_URL."
         raise StartError(message) from None
     tolerate_unreadable_messages(connection)
+    problem = durability_problem(connection.connected_server_version)
+    if problem is not None:
+        log.warning("nats_server_outdated", problem=problem.what, next_step=problem.next_step)
     return connection
 
 

@@ -11,6 +11,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 from natscribe.client import connection, examination
 from natscribe.client.examination import Examination, examine
+from natscribe.jetstream import server_version
 from natscribe.schemas import subjects
 from natscribe.schemas.wire import Model
 
@@ -122,6 +123,14 @@ async def test_a_server_that_is_too_old(
     found = await examine(settings)
     assert "and the service needs 99.0" in problems(found)[0]
     assert found.problems[0].next_step == "update nats-server"
+
+
+async def test_a_server_that_may_lose_acknowledged_messages(
+    settings: Settings, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_version, "DURABLE_SINCE", (99, 0, 0))
+    found = await examine(settings)
+    assert "may lose acknowledged messages in a power failure" in problems(found)[0]
 
 
 async def test_workers_of_another_contract(settings: Settings, nc: Client) -> None:

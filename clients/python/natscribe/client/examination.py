@@ -19,6 +19,7 @@ from natscribe.client.permissions import Connection
 from natscribe.client.recordings import upload_store
 from natscribe.client.workers import workers
 from natscribe.jetstream.nats_py_compat import close
+from natscribe.jetstream.server_version import durability_problem
 from natscribe.schemas import subjects
 from natscribe.schemas.wire import Lane, Priority
 from natscribe.schemas.workers import Problem, WorkerInfo
@@ -101,6 +102,8 @@ class _Examiner:
         if tuple(map(int, report.server.version.split(".")[:2])) < OLDEST_SERVER:
             oldest = ".".join(map(str, OLDEST_SERVER))
             self._add(f"NATS has version {report.server.version}, and the service needs {oldest}", "update nats-server")
+        elif problem := durability_problem(self.connection.connected_server_version):
+            report.problems.append(problem)
         report.rights = await _in_time(check_permissions(self.connection, self.settings), CHECKED_WITHIN_S, "NATS")
         if not any(permission.allowed and permission.subject.islower() for permission in report.rights):
             name = f"user {report.user!r}" if report.user else "login"

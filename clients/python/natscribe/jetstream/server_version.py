@@ -1,0 +1,21 @@
+"""Which versions of nats-server keep every acknowledged message through a power failure."""
+
+from typing import Final
+
+from nats.aio.client import ServerVersion
+
+from natscribe.schemas.workers import Problem
+
+DURABLE_SINCE: Final = (2, 15, 1)  # earlier servers ignore `sync_interval: always` while they compact a file
+
+
+def durability_problem(server: ServerVersion) -> Problem | None:
+    """Return what an old server may lose, and the next step; None: the server syncs every write."""
+    number = (server.major, server.minor, server.patch)
+    if number >= DURABLE_SINCE:
+        return None
+    version, durable = (".".join(map(str, parts)) for parts in (number, DURABLE_SINCE))
+    return Problem(
+        what=f"NATS has version {version}, which may lose acknowledged messages in a power failure",
+        next_step=f"update nats-server to {durable} or later",
+    )
