@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.recording import TWO_READERS
+TWO_READERS = Path(__file__).parent / "demo" / "two_readers.flac"  # a sample recording
 
 
 def up(  # noqa: PLR0913 -- its options

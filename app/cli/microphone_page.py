@@ -19,23 +19,6 @@ PAGE_PORT, WEBSOCKET_PORT = 8001, 9222  # if they are free
 _PAGE = Path(__file__).parent / "browser"  # a link to examples/browser, so that this package has the page
 
 
-class NoWebSocketError(ClientError):
-    """`--websocket` needs the embedded NATS server, but NATS_URL names an external one."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "NATS_URL names a server, and --websocket is for the embedded one: unset NATS_URL, or open the WebSocket"
-            " of your server as docs/access.md says."
-        )
-
-
-class PageNotServedError(ClientError):
-    """Another process has taken the port of the page."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__(f"Another program has just taken port {port} of the page: start again.")
-
-
 @dataclass(frozen=True)
 class WebSocketOptions:
     """Options of the WebSocket: its port (None: any free one), and the origins that may use it."""
@@ -92,7 +75,8 @@ class MicrophonePage:
         try:
             return ThreadingHTTPServer((HOST, self.port), handler)
         except OSError as error:  # it was free when it was chosen
-            raise PageNotServedError(self.port) from error
+            message = f"Another program has just taken port {self.port} of the page: start again."
+            raise ClientError(message) from error
 
 
 def choose_page(options: WebSocketOptions, *, names_nats: bool, http_port: int) -> MicrophonePage:
@@ -101,11 +85,15 @@ def choose_page(options: WebSocketOptions, *, names_nats: bool, http_port: int) 
     `names_nats`: whether NATS_URL names an external server. `http_port`: a port that is already taken.
 
     Raises:
-        NoWebSocketError: NATS_URL names an external server.
+        ClientError: NATS_URL names an external server.
         PortInUseError: Another process uses the port that the option names.
     """
     if names_nats:
-        raise NoWebSocketError
+        message = (
+            "NATS_URL names a server, and --websocket is for the embedded one: unset NATS_URL, or open the WebSocket"
+            " of your server as docs/access.md says."
+        )
+        raise ClientError(message)
     port = choose_port(options.port, WEBSOCKET_PORT, "--websocket-port", besides=[http_port])
     return MicrophonePage(choose_port(None, PAGE_PORT, "", besides=[http_port, port]), port, options.origins)
 

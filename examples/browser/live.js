@@ -133,7 +133,7 @@ export class Live {
         const stored = this.js.publish(`live.audio.${this.task.task_id}`, bytes, options);
         const reply = await Promise.race([stored, lost]).catch((error) => error);
         if (reply?.stream) {
-          if (reply.duplicate && !isSent) throw new Error("Another program sends sound of this task, too, and this sound is lost");
+          if (reply.duplicate && !isSent) throw new Error("Another program sends audio of this task, too, and this audio is lost");
           this.next += 1;
           if (isRefused) this.on.problem(null);
           return;

@@ -75,7 +75,7 @@ class Recording {
   }
 
   async #finish() {
-    if (!this.#isStopping) show("No sound came to NATS for two minutes, so the text ends there. Press Start to go on.");
+    if (!this.#isStopping) show("No audio reached NATS for two minutes, so the text ends there. Press Start to go on.");
     try {
       transcript.finish(await this.live.result());
     } catch {
@@ -101,9 +101,9 @@ class Recording {
 
   get state() {
     const { state, stage, queue_position } = this.#last;
-    if (!this.#isConnected) return "NATS is away: your sound is kept";
+    if (!this.#isConnected) return "NATS is away: your audio is kept";
     if (stage === "diarizing" || stage === "merging") return "Finding the speakers …";
-    if (state === "queued" || state === "retrying" || this.#isLost) return `Waiting for a worker: your sound is kept${state === "queued" && queue_position ? ` (place ${queue_position})` : ""}`;
+    if (state === "queued" || state === "retrying" || this.#isLost) return `Waiting for a worker: your audio is kept${state === "queued" && queue_position ? ` (place ${queue_position})` : ""}`;
     if (this.#isStopping) return "Writing the rest …";
     if (performance.now() - this.#loudAt > SILENT_AFTER_MS) return "Listening, but it is silent: is the microphone muted?";
     return "Listening";

@@ -18,7 +18,7 @@ const BY_NAME = {
 export function problem(error, server) {
   if (!isSecureContext) return "Browsers give the microphone only to pages of https:// or localhost. Open this page there.";
   if (error instanceof NoOpusError) return "This browser cannot record Opus. Use a newer one: Chromium, Firefox, or Safari from 18.4 on.";
-  if (error.code === STORAGE_FULL) return "NATS has no room for the sound. It is kept here: leave this page open, and tell your operator.";
+  if (error.code === STORAGE_FULL) return "NATS has no room for the audio. It is kept here: leave this page open, and tell your operator.";
   const names = [error.name, error.cause?.name];
   const name = names.find((candidate) => candidate in BY_NAME);
   if (name) return BY_NAME[name];

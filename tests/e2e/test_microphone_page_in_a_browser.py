@@ -97,7 +97,7 @@ async def test_a_lost_connection_loses_no_audio(pages: Pages, mock: None, js: Je
     # Given somebody who speaks, when the WebSocket breaks for four seconds
     seen = await pages.visit("cut", seconds=11, cut={"at": 3, "seconds": 4})
     # Then the page has said so, and all sound is stored once, in its order
-    assert "NATS is away: your sound is kept" in seen["states"]
+    assert "NATS is away: your audio is kept" in seen["states"]
     assert seconds_of(await stored_in(js)) == pytest.approx(recorded(seen["lags"]), abs=1.2)
     # And the text that came meanwhile is there once
     assert seen["lines"][:2] == ["Good morning.", "Good morning."]
@@ -169,7 +169,7 @@ async def test_a_page_without_a_worker_says_how_far_its_text_is_behind(
     await (await results.next_msg(WITHIN_S)).respond(result.model_dump_json().encode())
     seen = await visiting
     # Then the page has said that it waits, and each second how far the text is behind
-    assert seen["states"][2:4] == ["Listening", "Waiting for a worker: your sound is kept"]
+    assert seen["states"][2:4] == ["Listening", "Waiting for a worker: your audio is kept"]
     behind = [int(lag.split()[-3]) for lag in seen["lags"] if lag.endswith("behind")]
     assert [each for each, _ in groupby(behind)] == list(range(behind[0], behind[-1] + 1))
     assert behind[0] <= 3

@@ -61,7 +61,7 @@ async def test_audio_that_is_lost_to_another_program_is_reported(tmp_path: Path)
     finally:
         await server.stop()
     # Then it says that its own is lost
-    assert told == "Another program sends sound of this task, too, and this sound is lost\n"
+    assert told == "Another program sends audio of this task, too, and this audio is lost\n"
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from natscribe.client import ClientError
 
 from app.cli import commands, up
-from app.cli.microphone_page import PAGE_PORT, MicrophonePage, PageNotServedError, WebSocketOptions, choose_page
+from app.cli.microphone_page import PAGE_PORT, MicrophonePage, WebSocketOptions, choose_page
 from app.cli.ports import PortInUseError, choose_port
 from app.embedded import free_port
 from app.embedded.process import HOST
@@ -36,7 +37,7 @@ def test_the_page_and_its_nats_have_other_ports_than_the_service() -> None:
 def test_a_port_that_was_taken_after_the_choice_is_reported(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as taken:
         page = MicrophonePage(taken.getsockname()[1], free_port())
-        with pytest.raises(PageNotServedError, match="start again"), page.served(tmp_path):
+        with pytest.raises(ClientError, match="start again"), page.served(tmp_path):
             pass
 
 

@@ -12,9 +12,10 @@ from typing import cast
 from unittest.mock import AsyncMock
 
 import pytest
+from natscribe.client import ClientError
 
 from app.cli import service as module
-from app.cli.microphone_page import NoWebSocketError, WebSocketOptions
+from app.cli.microphone_page import WebSocketOptions
 from app.cli.ports import PortInUseError
 from app.cli.service import LocalService, RedisMismatchError, run_service, share_of_cores
 from app.embedded import GuardedProcess, free_port
@@ -219,6 +220,6 @@ async def test_a_port_in_use_is_reported(tmp_path: Path, option: str) -> None:
 
 async def test_an_external_nats_is_not_opened_to_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:4222")
-    with pytest.raises(NoWebSocketError, match="unset NATS_URL, or open the WebSocket of your server"):
+    with pytest.raises(ClientError, match="unset NATS_URL, or open the WebSocket of your server"):
         async with run_service(tmp_path, websocket=WebSocketOptions()):
             pass

@@ -91,5 +91,5 @@ def _of_service(name: str) -> Callable[..., None]:
         err.print(f"`natscribe {name}` runs the service itself, install it in a checkout: {_SERVICE}", style=ERROR)
         raise typer.Exit(1)
 
-    missing.__doc__ = f"Needs the service: {_SERVICE}"
+    missing.__doc__ = f"Run the service; needs its package (`{_SERVICE}`)."
     return missing

@@ -15,10 +15,9 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import MOST_LISTED, ListedTask
 
 UserFilter = Annotated[
-    str | None,
-    typer.Option("--user", "--user-id", metavar="ID", help="Only the tasks of this user.", show_default=False),
+    str | None, typer.Option("--user", "--user-id", metavar="ID", help="Only the tasks of this user.")
 ]
-StateFilter = Annotated[State | None, typer.Option("--state", help="Only the tasks in this state.", show_default=False)]
+StateFilter = Annotated[State | None, typer.Option("--state", help="Only the tasks in this state.")]
 Limit = Annotated[int, typer.Option(min=1, help="Maximum number of tasks.")]
 JsonTasks = Annotated[bool, typer.Option("--json", help="One JSON object per line: the ListedTask messages.")]
 

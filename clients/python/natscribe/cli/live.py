@@ -37,7 +37,6 @@ Rate = Annotated[
         min=MIN_SAMPLE_RATE_HZ,
         max=MAX_SAMPLE_RATE_HZ,
         help="Sample rate of standard input in Hz: 16000 by default, 8000 for mulaw and alaw, 48000 for opus.",
-        show_default=False,
     ),
 ]
 _DEFAULT_RATE_HZ = {Codec.MULAW: 8000, Codec.ALAW: 8000, Codec.OPUS: 48_000}
@@ -47,10 +46,10 @@ Speed = Annotated[float, typer.Option("--speed", min=0.1, max=100, help="Play a 
 Idle = Annotated[int, typer.Option("--idle-seconds", help="The task ends after this many seconds without audio.")]
 KeepAudio = Annotated[bool, typer.Option("--keep-audio", help="Store the audio as a recording named as the task.")]
 Language = Annotated[
-    str | None,
-    typer.Option(help="The spoken language, as en, en-US or English. By default it is detected.", show_default=False),
+    str | None, typer.Option(help="The spoken language, as en, en-US or English. By default it is detected.")
 ]
-TaskIdOption = Annotated[str | None, typer.Option("--task-id", help="Your own task id.", show_default=False)]
+Diarize = Annotated[bool, typer.Option("--diarize", help="Detect the speakers when the audio has ended.")]
+TaskIdOption = Annotated[str | None, typer.Option("--task-id", help="Your own task id.")]
 Resume = Annotated[
     str | None,
     typer.Option(
@@ -59,7 +58,6 @@ Resume = Annotated[
         help="Continue the audio of a task after what is stored, for example after this command was killed. The audio "
         "must have the same --codec, --rate and --channels; the task keeps its other options, and all of its text is "
         "shown. The audio must arrive within --idle-seconds. Not for a FILE or opus.",
-        show_default=False,
     ),
 ]
 PriorityOption = Annotated[Priority, typer.Option("--priority", help="Which tasks are served first.")]
@@ -85,7 +83,7 @@ def live(  # noqa: PLR0913 -- the task's fields
     prompt: options.Prompt = None,
     translate: options.Translate = False,
     mix: Mix = False,
-    diarize: options.Diarize = False,
+    diarize: Diarize = False,
     min_speakers: options.MinSpeakers = None,
     max_speakers: options.MaxSpeakers = None,
     identify: options.Identify = False,

@@ -51,6 +51,11 @@ def _of_transcription(label: str, result: TranscriptionResult, requested: Reques
 
 
 def _listed(intervals: list[Interval]) -> str:
-    shown = [f"{clock(gap.start)}-{clock(math.ceil(gap.end))}" for gap in intervals[:MAX_LISTED_INTERVALS]]
-    more = len(intervals) - MAX_LISTED_INTERVALS
+    """Join the intervals, rounded outwards to whole seconds; intervals that then overlap are listed as one."""
+    ranges: list[tuple[float, int]] = []
+    for gap in intervals:
+        start = ranges.pop()[0] if ranges and int(gap.start) < ranges[-1][1] else gap.start
+        ranges.append((start, math.ceil(gap.end)))
+    shown = [f"{clock(start)}-{clock(end)}" for start, end in ranges[:MAX_LISTED_INTERVALS]]
+    more = len(ranges) - MAX_LISTED_INTERVALS
     return ", ".join(shown) + (f" and {more} more, all in `untranscribed` of --format json" if more > 0 else "")

@@ -26,10 +26,9 @@ Keep = Annotated[
         max=MAX_KEEP_S,
         metavar="SECONDS",
         help="Delete all data of the task, including its recording, this long after its end.",
-        show_default=False,
     ),
 ]
-Diarize = Annotated[bool, typer.Option("--diarize", help="Detect the speakers; a live task does so at its end.")]
+Diarize = Annotated[bool, typer.Option("--diarize", help="Detect the speakers.")]
 MinSpeakers = Annotated[int | None, typer.Option(help="Minimum number of speakers.")]
 MaxSpeakers = Annotated[int | None, typer.Option(help="Maximum number of speakers.")]
 Identify = Annotated[
@@ -83,19 +82,11 @@ Formats = Annotated[
 ]
 OutputDir = Annotated[
     Path | None,
-    typer.Option(
-        help="Write each result into this folder when it is complete, not to standard output.", show_default=False
-    ),
+    typer.Option(help="Write each result into this folder when it is complete, not to standard output."),
 ]
-MaxLineChars = Annotated[
-    int | None, typer.Option(help="Maximum characters in a line of subtitles; 42 by default.", show_default=False)
-]
-MaxLines = Annotated[
-    int | None, typer.Option(help="Maximum lines of subtitles shown at once; 2 by default.", show_default=False)
-]
-MaxCueSeconds = Annotated[
-    float | None, typer.Option(help="Maximum seconds that a subtitle is shown; 7 by default.", show_default=False)
-]
+MaxLineChars = Annotated[int | None, typer.Option(help="Maximum characters in a line of subtitles; 42 by default.")]
+MaxLines = Annotated[int | None, typer.Option(help="Maximum lines of subtitles shown at once; 2 by default.")]
+MaxCueSeconds = Annotated[float | None, typer.Option(help="Maximum seconds that a subtitle is shown; 7 by default.")]
 
 
 def parse_user_id(value: str) -> int | str:

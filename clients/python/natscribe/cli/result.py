@@ -28,11 +28,7 @@ Formats = Annotated[
 ]
 Audio = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="The recording that the page of --format html plays: the page has a link to it.",
-        show_default=False,
-    ),
+    typer.Option(metavar="FILE", help="The recording that the page of --format html plays: the page has a link to it."),
 ]
 
 

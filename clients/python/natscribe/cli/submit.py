@@ -34,9 +34,7 @@ Files = Annotated[
 ]
 Stored = Annotated[bool, typer.Option(help="FILE is the audio_file_id of a recording that is stored already.")]
 TaskIdOption = Annotated[str | None, typer.Option(help="Your own task id; for one FILE only.")]
-PriorityOption = Annotated[
-    Priority | None, typer.Option(help="Default: high for short recordings, low for long ones.", show_default=False)
-]
+PriorityOption = Annotated[Priority | None, typer.Option(help="Default: high for short recordings, low for long ones.")]
 Json = Annotated[
     bool,
     typer.Option(
@@ -50,8 +48,7 @@ Languages = Annotated[
     list[str] | None,
     typer.Option(
         help="The spoken language, as en, en-US or English: once for all, or once for each FILE, in their order. A "
-        "wrong one may yield an invented translation. By default the language of each part of the speech is detected.",
-        show_default=False,
+        "wrong one may yield an invented translation. By default the language of each part of the speech is detected."
     ),
 ]
 ChannelsOption = Annotated[

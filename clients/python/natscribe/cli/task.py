@@ -23,11 +23,8 @@ from natscribe.schemas.requests import TaskStatus
 
 Task = Annotated[str, typer.Argument(metavar="TASK_ID")]
 SeveralTasks = Annotated[list[str], typer.Argument(metavar="TASK_ID...")]
-Tasks = Annotated[list[str] | None, typer.Argument(metavar="TASK_ID...", show_default=False)]
-User = Annotated[
-    str | None,
-    typer.Option("--user", "--user-id", metavar="ID", help="Delete all tasks of this user.", show_default=False),
-]
+Tasks = Annotated[list[str] | None, typer.Argument(metavar="TASK_ID...")]
+User = Annotated[str | None, typer.Option("--user", "--user-id", metavar="ID", help="Delete all tasks of this user.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Delete the tasks of a user without confirmation.")]
 JsonEvents = Annotated[
     bool, typer.Option("--json", help="One JSON object per line: the task's ProgressEvent and SegmentsEvent messages.")

@@ -43,9 +43,7 @@ def enroll(  # noqa: PLR0913 -- the request's fields
     task_id: Annotated[
         str | None, typer.Option(help="Instead of FILE: a completed task with --diarize --identify.")
     ] = None,
-    speaker: Annotated[
-        str | None, typer.Option(help="The speaker in the task, as SPEAKER_00.", show_default=False)
-    ] = None,
+    speaker: Annotated[str | None, typer.Option(help="The speaker in the task, as SPEAKER_00.")] = None,
     consent_by: Annotated[str, typer.Option(help="Who has consented: the person, or who may do so for them.")],
     consent_at: Annotated[
         datetime | None, typer.Option(help="Time of the consent, in your time zone; now by default.")
@@ -77,8 +75,7 @@ def enroll(  # noqa: PLR0913 -- the request's fields
                 source, speaker, name=name, voice=known_voice, consent=consent, another=another, user_id=owner
             )
         except RequestFailedError as error:
-            await _refuse_similar(client, error, owner)
-            raise
+            raise await _explained(client, error, owner) from error
         out.print(f"{enrolled.voice} {enrolled.name}")
         labels = "" if task_id is None else f"{task_id} keeps its labels. "
         err.print(f"{labels}`{command()} transcribe --diarize --identify FILE` names {enrolled.name} from now on.")
@@ -114,15 +111,17 @@ async def _voice_id(client: Client, id_or_name: str, owner: int | str) -> str:
     return ids[0]
 
 
-async def _refuse_similar(client: Client, refusal: RequestFailedError, owner: int | str) -> None:
-    """Raise an error that names the options, if an enrolment failed because an enrolled voice sounds alike."""
+async def _explained(client: Client, refusal: RequestFailedError, owner: int | str) -> ClientError:
+    """Return the error of an enrolment: options of the command stand in place of fields of the request."""
+    if refusal.message.startswith("No embeddings "):
+        return ClientError("The task has no voices, or had them more than seven days ago: give FILE without --task-id.")
     async for voice in client.voices(owner):
         if voice.voice in refusal.message:
-            message = (
+            return ClientError(
                 f"This sounds like {voice.name}: --voice {voice.voice} in place of --name gives this voice one more "
                 "reference; --another enrols another person."
             )
-            raise ClientError(message) from refusal
+    return refusal
 
 
 @voices.command("list")

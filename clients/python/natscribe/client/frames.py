@@ -54,6 +54,7 @@ class _Frame:
     is_last: bool
 
 
+@dataclass
 class FramePublisher:
     """Publishes frames one after the other, each when JetStream has acknowledged the previous frame.
 
@@ -61,28 +62,15 @@ class FramePublisher:
     an acknowledgement are joined into one frame of up to a second, so that a slow network keeps up with the audio.
     """
 
-    def __init__(  # noqa: PLR0913 -- what is sent where, and two times
-        self,
-        connection: Connection,
-        task_id: str,
-        first: int,
-        *,
-        max_bytes: int,
-        pause_s: float = 0.5,
-        retry_for_s: float = RETRY_FOR_S,
-    ) -> None:
-        """Start to publish the frames that `put` queues.
+    connection: Connection
+    task_id: str
+    number: int  # of the next frame
+    max_bytes: int  # size up to which waiting frames are joined
+    pause_s: float = 0.5  # after which a frame without an acknowledgement is published again
+    retry_for_s: float = RETRY_FOR_S  # how long a frame is published again while NATS is connected
 
-        `first`: the number of the first frame. `max_bytes`: the size up to which waiting frames are joined. A frame
-        without an acknowledgement is published again every `pause_s` seconds, for up to `retry_for_s` seconds in which
-        NATS is connected.
-        """
-        self._connection = connection
-        self._task_id = task_id
-        self._next = first
-        self._max_bytes = max_bytes
-        self._pause_s = pause_s
-        self._retry_for_s = retry_for_s
+    def __post_init__(self) -> None:
+        """Start to publish the frames that `put` queues."""
         self._pending: deque[_Frame] = deque()  # the first one is published again and again until it is stored
         self._changed = asyncio.Condition()
         self._failure: ClientError | None = None
@@ -125,7 +113,7 @@ class FramePublisher:
             try:
                 await self._store(self._pending[0])
                 self._pending.popleft()
-                self._next += 1
+                self.number += 1
             except ClientError as error:
                 self._failure = error
             async with self._changed:
@@ -134,7 +122,7 @@ class FramePublisher:
     def _join(self) -> None:
         """Join the first pending frames into one frame of at most `max_bytes`."""
         first = self._pending.popleft()
-        while self._pending and len(first.audio) + len(self._pending[0].audio) <= self._max_bytes:
+        while self._pending and len(first.audio) + len(self._pending[0].audio) <= self.max_bytes:
             following = self._pending.popleft()
             first = _Frame(first.audio + following.audio, following.is_last)
         self._pending.appendleft(first)
@@ -148,11 +136,11 @@ class FramePublisher:
             error = await self._publish(frame, is_repeated=is_repeated)
             if error is None:
                 return
-            deadline = deadline or loop.time() + self._retry_for_s
+            deadline = deadline or loop.time() + self.retry_for_s
             if loop.time() > deadline:
-                raise _not_acknowledged(self._task_id) from error
+                raise _not_acknowledged(self.task_id) from error
             is_repeated = True
-            await asyncio.sleep(self._pause_s)
+            await asyncio.sleep(self.pause_s)
 
     async def _publish(self, frame: _Frame, *, is_repeated: bool) -> Exception | None:
         """Publish a frame once; return the error after which the frame has to be published again; None: it is stored.
@@ -162,25 +150,25 @@ class FramePublisher:
         Raises:
             ClientError: NATS refuses the frame, or another program has published a frame with the same number.
         """
-        headers = {"Nats-Msg-Id": f"{self._task_id}-{self._next}"} | ({END: "true"} if frame.is_last else {})
-        js, subject = self._connection.jetstream(), subjects.live_audio(self._task_id)
+        headers = {"Nats-Msg-Id": f"{self.task_id}-{self.number}"} | ({END: "true"} if frame.is_last else {})
+        js, subject = self.connection.jetstream(), subjects.live_audio(self.task_id)
         try:
             stored = await js.publish(subject, frame.audio, _ACKNOWLEDGED_WITHIN_S, headers=headers)
         except (ClientError, nats.errors.Error) as error:
             if _is_full(error) or not is_repeatable(error):
-                raise _refused(self._task_id, error) from error
+                raise _refused(self.task_id, error) from error
             return error
         if stored.duplicate and not is_repeated:
-            raise OtherSenderError(self._task_id)
+            raise OtherSenderError(self.task_id)
         return None
 
     async def _was_disconnected(self) -> bool:
         """Wait until NATS is connected; return whether it was disconnected."""
-        was_disconnected = not self._connection.is_connected
-        while not self._connection.is_connected:
-            if self._connection.is_closed:
-                raise _closed(self._task_id)
-            await asyncio.sleep(self._pause_s)
+        was_disconnected = not self.connection.is_connected
+        while not self.connection.is_connected:
+            if self.connection.is_closed:
+                raise _closed(self.task_id)
+            await asyncio.sleep(self.pause_s)
         return was_disconnected
 
 
