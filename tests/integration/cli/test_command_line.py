@@ -1,20 +1,14 @@
-"""The commands as people type them, as processes of their own, with a worker whose engine answers from a script."""
+"""Commands as processes of their own, with a worker whose engine is scripted."""
 
-import asyncio
 import json
 import os
-import re
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from datetime import datetime
 from pathlib import Path
 
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import TranscriptionResult
-from natscribe.schemas.wire import Kind, Lane, Priority
 from natscribe.transcript_page import page
 from redis.asyncio import Redis
 
@@ -24,40 +18,17 @@ from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 from tests.fakes.missing_words import MissingWordsEngine
 from tests.integration.conftest import Publisher
+from tests.terminal import Terminal
 from tests.waiting import eventually
 from tests.workers import working
 
+STATES = ("t1", "completed"), ("t2", "failed")
 pytestmark = pytest.mark.timeout(300)  # a test starts up to eight processes, and other tests run beside it
-
-ROOT = Path(__file__).parents[3]
-
-
-class Terminal:
-    """Starts commands in a folder of their own."""
-
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        self.folder = folder
-        self.settings = settings
-
-    async def start(self, *arguments: str, stdout: int = PIPE) -> Process:
-        found = {"NATS_URL": self.settings.nats_url, "AUDIO_STORE": self.settings.audio_store, "PYTHONPATH": str(ROOT)}
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", "from natscribe.cli import main; main()", *arguments),
-            cwd=self.folder,
-            env={**os.environ, **found},
-            stdout=stdout,
-            stderr=PIPE,
-        )
-
-    async def run(self, *arguments: str) -> tuple[int, str, str]:
-        process = await self.start(*arguments)
-        out, err = await process.communicate()
-        return process.returncode or 0, out.decode(), err.decode()
 
 
 @pytest.fixture
 def terminal(recordings_folder: Path, settings: Settings, worker: Worker) -> Terminal:
-    (recordings_folder / "second.flac").write_bytes(b"not looked at by a fake engine")
+    (recordings_folder / "second.flac").write_bytes(b"audio")
     return Terminal(recordings_folder, settings)
 
 
@@ -66,7 +37,7 @@ async def test_a_folder_names_the_recordings_in_it(terminal: Terminal, recording
     (recordings_folder / "notes.txt").touch()
     # When it is transcribed
     code, out, err = await terminal.run("transcribe", ".")
-    # Then both are, each below its name on standard output, in order, and what is left out is named
+    # Then both are, each below its name on standard output, in order, and skipped files are listed
     assert code == 0
     assert out.split("== ") == ["", *(f"{name}.flac\n" + "one two\n" * 3 for name in ("meeting", "second"))]
     assert "meeting.flac: 100 %, completed" in err
@@ -91,35 +62,22 @@ async def test_untranscribed_speech_is_reported_beside_the_result(terminal: Term
 
 
 async def test_missing_channels_are_reported(terminal: Terminal, engine: FakeEngine) -> None:
-    # Given recordings with one channel, when each channel is wanted
+    # Given recordings with one channel, when separate channels are requested
     code, out, err = await terminal.run("transcribe", "meeting.flac", "--channels", "separate")
-    # Then the text is there all the same, and that is said
+    # Then the text is printed, and a notice
     assert (code, out.splitlines()) == (0, ["one two"] * 3)
     assert err.splitlines()[-1] == "meeting.flac has one channel: transcribed as one."
-    # And given recordings with two, then they are speakers, also where the format is about those
+    # And two channels are speakers, also in a format of speakers
     engine.channels = 2
     _, out, err = await terminal.run("transcribe", "second.flac", "--channels", "separate", "--format", "rttm")
     assert [line.split()[7] for line in out.splitlines()] == ["SPEAKER_00", "SPEAKER_01"] * 3
     assert "one channel" not in err
 
 
-async def test_channels_that_differ_are_speakers_unless_they_are_mixed(terminal: Terminal, engine: FakeEngine) -> None:
-    # Given calls whose sides differ
-    engine.channels, engine.differ = 2, True
-    # When one is transcribed as it comes, and one mixed
-    _, sides, _ = await terminal.run("transcribe", "meeting.flac")
-    _, mixed, err = await terminal.run("transcribe", "second.flac", "--channels", "mix")
-    # Then the sides are speakers of the first one alone, and nothing more is said of channels
-    assert [line.split(": ")[0] for line in sides.splitlines()] == ["SPEAKER_00", "SPEAKER_01"] * 3
-    assert mixed.splitlines() == ["one two"] * 3
-    assert "channel" not in err
-
-
 async def test_results_are_files_where_a_folder_is_named(terminal: Terminal, recordings_folder: Path) -> None:
-    # Given a worker
     # When a file is diarized into a folder
-    wanted = ("--output-dir", "found", "--format", "rttm", "--format", "turns")
-    code, out, err = await terminal.run("diarize", "meeting.flac", "--task-id", "t1", *wanted)
+    output = ("--output-dir", "found", "--format", "rttm", "--format", "turns")
+    code, out, err = await terminal.run("diarize", "meeting.flac", "--task-id", "t1", *output)
     # Then the result is there in each format
     assert (code, out) == (0, "")
     assert err.splitlines()[-1] == "wrote found/meeting.rttm and .turns.txt"
@@ -127,38 +85,37 @@ async def test_results_are_files_where_a_folder_is_named(terminal: Terminal, rec
     turns = (recordings_folder / "found" / "meeting.turns.txt").read_text(encoding="utf-8")
     assert rttm.startswith("SPEAKER ")
     assert turns.splitlines()[0].split()[:2] == ["0:00.0-0:05.0", "SPEAKER_00"]
-    # And so it is fetched later, beside one that is not there
-    code, out, err = await terminal.run("result", "t1", "unknown", *wanted)
+    # And the result is fetched later, beside that of an unknown task
+    code, out, err = await terminal.run("result", "t1", "unknown", *output)
     assert (code, out) == (1, "")
     assert err.splitlines()[0] == "wrote found/meeting.rttm and .turns.txt (replaced)"
     assert err.splitlines()[1].startswith("unknown: No task unknown is known")
     # Or beside that of another task with the same recording, which has the name of its task
-    await terminal.run("diarize", "meeting.flac", "--task-id", "t2", *wanted)
+    await terminal.run("diarize", "meeting.flac", "--task-id", "t2", *output)
     _, _, err = await terminal.run("result", "t1", "t2", "--output-dir", "later")
     assert err == "wrote later/meeting.rttm\nwrote later/t2.rttm\n"
 
 
 async def test_a_page_plays_its_recording(terminal: Terminal, recordings_folder: Path) -> None:
-    # Given a worker
     # When a recording becomes a page
-    wanted = ("--output-dir", "pages", "--format", "html", "--format", "json")
-    code, _, err = await terminal.run("transcribe", "meeting.flac", "--task-id", "t1", *wanted)
-    # Then the page has a link to it, and lights each word
+    output = ("--output-dir", "pages", "--format", "html", "--format", "json")
+    code, _, err = await terminal.run("transcribe", "meeting.flac", "--task-id", "t1", *output)
+    # Then the page has a link to the recording, and an element for each word
     assert (code, err.splitlines()[-1]) == (0, "wrote pages/meeting.html and .json")
     written = (recordings_folder / "pages" / "meeting.html").read_text(encoding="utf-8")
     assert 'src="../meeting.flac"' in written
-    found = json.loads((recordings_folder / "pages" / "meeting.json").read_text(encoding="utf-8"))
-    assert written.count("<span>one</span> <span>two</span>") == len(found["segments"]) == 3
-    # And later the recording is named
+    result = json.loads((recordings_folder / "pages" / "meeting.json").read_text(encoding="utf-8"))
+    assert written.count("<span>one</span> <span>two</span>") == len(result["segments"]) == 3
+    # And a later page plays the recording that --audio names
     await terminal.run("result", "t1", "--format", "html", "--output-dir", "later", "--audio", "second.flac")
     assert 'src="../second.flac"' in (recordings_folder / "later" / "meeting.html").read_text(encoding="utf-8")
     # Or the page goes to standard output, as the service writes it
     code, printed, err = await terminal.run("result", "t1", "--format", "html")
     assert (code, err) == (0, "")
-    assert printed == page(TranscriptionResult.model_validate(found))
+    assert printed == page(TranscriptionResult.model_validate(result))
 
 
-async def test_results_come_in_the_order_asked(terminal: Terminal, engine: FakeEngine) -> None:
+async def test_results_come_in_the_order_of_the_arguments(terminal: Terminal, engine: FakeEngine) -> None:
     # Given two recordings, of which the first one fails its first attempt and waits for the next one
     engine.fail_with = [TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")]
     # When both are printed
@@ -171,7 +128,7 @@ async def test_results_come_in_the_order_asked(terminal: Terminal, engine: FakeE
 
 async def test_files_of_one_name_have_results_of_their_own(terminal: Terminal, recordings_folder: Path) -> None:
     # Given two recordings that differ only in their suffix
-    (recordings_folder / "Meeting.mp3").write_bytes(b"not looked at by a fake engine")
+    (recordings_folder / "Meeting.mp3").write_bytes(b"audio")
     # When both are transcribed, and fetched later
     code, out, _ = await terminal.run("transcribe", "meeting.flac", "Meeting.mp3", "--no-wait")
     first, second = out.split()
@@ -186,26 +143,10 @@ async def test_files_of_one_name_have_results_of_their_own(terminal: Terminal, r
     assert err.splitlines()[-1] == "wrote found/meeting.flac.txt (replaced)"
 
 
-@pytest.mark.parametrize("command", [("transcribe", "meeting.flac", "second.flac"), ("result", "t1", "t2")])
-async def test_several_subtitles_are_not_concatenated(terminal: Terminal, command: tuple[str, ...]) -> None:
-    # When several results are requested in a format that allows one result
-    code, out, err = await terminal.run(*command, "--format", "vtt")
-    # Then no task is created, and the error has the next step
-    assert (code, out) == (2, "")
-    assert "several results cannot be one vtt: add --output-dir FOLDER for a file each" in " ".join(err.split())
-    assert (await terminal.run("list"))[2] == "There are no tasks.\n"
-
-
-async def test_programs_that_do_not_wait_get_json_too(terminal: Terminal) -> None:
-    code, out, _ = await terminal.run("transcribe", "--json", "--no-wait", "--task-id", "t1", "meeting.flac")
-    assert (code, json.loads(out)) == (0, {"task_id": "t1"})
-
-
 async def test_programs_read_json_lines(terminal: Terminal) -> None:
-    # Given a worker
-    # When a program asks for JSON
+    # When a program requests JSON
     code, out, err = await terminal.run("transcribe", "meeting.flac", "--json")
-    # Then it gets the messages as on the wire, and the result last
+    # Then it gets the messages of the service, and the result last
     lines = [json.loads(line) for line in out.splitlines()]
     assert (code, err) == (0, "")
     assert lines[0]["state"] == "queued"
@@ -213,18 +154,17 @@ async def test_programs_read_json_lines(terminal: Terminal) -> None:
     assert lines[-1]["text"] == "one two one two one two"
 
 
-async def test_a_failed_task_ends_with_one(terminal: Terminal) -> None:
-    # Given a recording that is not there
-    # When it is transcribed, besides one that is
+async def test_a_failed_task_has_exit_code_one(terminal: Terminal) -> None:
+    # When a missing recording is transcribed beside an existing one
     code, out, err = await terminal.run("transcribe", "--stored", "gone.flac", "meeting.flac")
-    # Then the other one is done all the same
+    # Then the other one is transcribed
     assert code == 1
     assert "audio_not_found" in err
     assert "Traceback" not in err
     assert out.splitlines() == ["== meeting.flac", *["one two"] * 3]
 
 
-async def test_an_interrupted_command_says_how_to_go_on(terminal: Terminal, engine: FakeEngine) -> None:
+async def test_an_interrupted_command_reports_how_to_follow_its_task(terminal: Terminal, engine: FakeEngine) -> None:
     # Given a command that follows a task
     engine.may_go_on.clear()
     process = await terminal.start("transcribe", "meeting.flac", "--task-id", "t1")
@@ -234,7 +174,7 @@ async def test_an_interrupted_command_says_how_to_go_on(terminal: Terminal, engi
     # When it is interrupted
     process.send_signal(signal.SIGINT)
     _, err = await process.communicate()
-    # Then it says that the task goes on, and it does
+    # Then it reports that the task continues, and it does
     assert process.returncode == 130
     assert "natscribe watch t1" in err.decode()
     assert "Traceback" not in err.decode()
@@ -247,18 +187,18 @@ async def test_an_interrupted_command_says_how_to_go_on(terminal: Terminal, engi
 async def test_results_are_written_before_an_interruption(
     terminal: Terminal, engine: FakeEngine, recordings_folder: Path
 ) -> None:
-    # Given a command of which one recording is done, and the other one is at work
+    # Given a command that has written one result, and whose other task is running
     engine.hangs_after = [engine.windows, 1]
     process = await terminal.start("transcribe", "--stored", "meeting.flac", "second.flac", "--output-dir", "found")
     assert process.stderr is not None
-    told = ""
-    while "wrote found/" not in told or "transcribing" not in told.partition("wrote found/")[2]:
-        told += (line := (await process.stderr.readline()).decode())
+    shown = ""
+    while "wrote found/" not in shown or "transcribing" not in shown.partition("wrote found/")[2]:
+        shown += (line := (await process.stderr.readline()).decode())
         assert line
     # When it is interrupted
     process.send_signal(signal.SIGINT)
     _, err = await process.communicate()
-    # Then the first result is on the disk, and the command says how to come back to the other one
+    # Then the first result is on the disk, and the command reports how to follow and fetch the other one
     assert process.returncode == 130
     written = [path.name for path in (recordings_folder / "found").iterdir()]
     assert written in (["meeting.txt"], ["second.txt"])
@@ -296,19 +236,6 @@ async def test_a_closed_output_ends_the_command_quietly(terminal: Terminal) -> N
     assert (process.returncode, err) == (141, b"")
 
 
-async def test_an_ended_task_cannot_be_cancelled(terminal: Terminal) -> None:
-    # Given a task that is done
-    await terminal.run("transcribe", "meeting.flac", "--task-id", "t1")
-    # When it is cancelled
-    code, _, err = await terminal.run("cancel", "unknown", "t1")
-    # Then the command reports it, also after an unknown task
-    assert code == 1
-    refused, too_late, hint = err.splitlines()
-    assert refused.startswith("unknown: ")
-    assert too_late == "t1 is already completed: there is nothing to cancel."
-    assert hint == "`natscribe list` shows the tasks that exist."
-
-
 async def test_status_result_cancel_and_delete(terminal: Terminal, publisher: Publisher, engine: FakeEngine) -> None:
     # Given a running task
     engine.may_go_on.clear()
@@ -329,26 +256,28 @@ async def test_status_result_cancel_and_delete(terminal: Terminal, publisher: Pu
     assert (code, "No task t1 is known" in err, "list` shows the tasks" in err) == (1, True, True)
 
 
-async def test_many_tasks_are_deleted_at_once(terminal: Terminal) -> None:
+async def test_a_command_for_many_tasks_reports_the_outcome_of_each(terminal: Terminal) -> None:
     # Given two tasks that have ended
     await terminal.run("transcribe", "meeting.flac", "--task-id", "t1")
     await terminal.run("transcribe", "--stored", "gone.flac", "--task-id", "t2")
-    # When both are deleted, and one that nobody knows
-    code, _, err = await terminal.run("delete", "t1", "unknown", "t2")
-    # Then both are gone, and the command says which was not there
-    assert code == 1
-    first, refused, second, hint = err.splitlines()
-    assert (first, second) == ("t1 is deleted.", "t2 is deleted.")
-    assert refused.startswith("unknown: ")
-    assert hint == "`natscribe list` shows the tasks that exist."
+    for command, *outcomes in (
+        ("cancel", *(f"{task} is already {state}: there is nothing to cancel." for task, state in STATES)),
+        ("delete", *(f"{task} is deleted." for task, _ in STATES)),
+    ):
+        # When both are cancelled or deleted, and an unknown task
+        code, _, err = await terminal.run(command, "t1", "unknown", "t2")
+        # Then the command reports the outcome of each, and how to list the tasks
+        before, refused, after, hint = err.splitlines()
+        assert (code, [before, after]) == (1, outcomes)
+        assert refused.startswith("unknown: ")
+        assert hint == "`natscribe list` shows the tasks that exist."
     assert (await terminal.run("dead-letters", "list")) == (0, "", "There are no dead letters.\n")
 
 
 async def test_operators_see_queues_and_dead_letters(terminal: Terminal) -> None:
     # Given a task that failed
     await terminal.run("transcribe", "--stored", "gone.flac", "--task-id", "t1")
-    # When an operator looks
-    # Then queues and letters are shown, and the letter can be replayed
+    # Then queues and dead letters are shown, and the dead letter can be replayed
     assert (await terminal.run("queue"))[1].startswith("failed: 1\n")
     assert (
         "  failed (audio_not_found)  transcription  0    gone.flac  t1\n"
@@ -359,66 +288,27 @@ async def test_operators_see_queues_and_dead_letters(terminal: Terminal) -> None
 
 
 async def test_the_status_has_the_details_of_a_task(terminal: Terminal, worker: Worker) -> None:
-    # Given a task that is done
+    # Given a completed task
     options = ("--diarize", "--vocabulary", "names.txt", "--user-id", "anna")
     (terminal.folder / "names.txt").write_text("Anna Kim\nNatscribe\n", encoding="utf-8")
     await terminal.run("transcribe", "--stored", "meeting.flac", "--task-id", "t1", *options)
-    # When somebody looks at it
+    # When its status is requested
     summary, *lines = (await terminal.run("status", "t1"))[1].splitlines()
-    facts = dict(line.split(maxsplit=1) for line in lines)
-    # Then everything that is known is told, and what to do next
+    # Then it has what the service and the result report
     assert summary == "t1: transcription completed, 100 %"
-    now = f"{datetime.now():%Y-%m-%d %H:}"  # noqa: DTZ005 -- a person's clock
-    times = {name: facts.pop(name) for name in ("created", "started", "finished")}
-    assert all(re.fullmatch(rf"{now}[0-9:]+(, after 0:[0-9]+)?", time) for time in times.values())
-    assert facts == {
-        "recording": "meeting.flac",
-        "length": "0:30",
-        "language": "en",
-        "speakers": "2",
-        "user": "anna",
-        "worker": worker.container.worker_name,
-        "options": "vocabulary Anna Kim, Natscribe, diarize",
-        "priority": "normal",
-        "next": "natscribe result t1",
-    }
-    # And a program reads the same of the task
+    details = dict(line.split(maxsplit=1) for line in lines)
+    assert (details["length"], details["language"], details["speakers"]) == ("0:30", "en", "2")
+    assert (details["worker"], details["user"]) == (worker.container.worker_name, "anna")
+    assert details["options"] == "vocabulary Anna Kim, Natscribe, diarize"
+    # And a program reads the same status
     status = json.loads((await terminal.run("status", "t1", "--json"))[1])
-    assert (status["duration_seconds"], status["worker"]) == (30.0, facts["worker"])
-
-
-async def test_programs_read_the_queue(terminal: Terminal, engine: FakeEngine, publisher: Publisher) -> None:
-    # Given one task at work, and one that waits
-    engine.may_go_on.clear()
-    await publisher.publish("t1", priority=Priority.HIGH)
-    await eventually(lambda: _is_running(publisher))
-    await publisher.publish("t2", kind=Kind.DIARIZATION)
-    queued = (await publisher.until("t2", State.QUEUED))[0]
-    # When a program asks for the queue
-    code, out, err = await terminal.run("queue", "--json")
-    # Then it gets all queues, and the times as on the wire
-    assert (code, err) == (0, "")
-    found = json.loads(out)
-    assert found["dead_letters"] == 0
-    queues = {(queue["queue"], queue["priority"]): queue for queue in found["queues"]}
-    assert list(queues) == [(queue, priority) for priority in Priority for queue in Lane]
-    at_work, waits = queues["transcription", "high"], queues["diarization", "normal"]
-    assert (at_work["waiting"], at_work["running"], at_work["oldest"], at_work["newest_start"]) == (0, 1, None, None)
-    assert (waits["waiting"], waits["running"], waits["newest_start"]) == (1, 0, None)
-    assert waits["oldest"].endswith("Z")
-    assert datetime.fromisoformat(waits["oldest"]) <= queued.time
-    # And a person reads where the task stands
-    summary, *facts = (await terminal.run("status", "t2"))[1].splitlines()
-    assert summary == "t2: diarization queued, 0 %, position 1 in the queue"
-    assert [fact.split()[0] for fact in facts] == ["recording", "user", "created", "priority", "next"]
-    engine.may_go_on.set()
-    await publisher.until("t2", State.COMPLETED)
+    assert (status["duration_seconds"], status["worker"]) == (30.0, details["worker"])
 
 
 async def test_a_task_is_watched_while_no_worker_runs(
     recordings_folder: Path, settings: Settings, redis: Redis, engine: FakeEngine, publisher: Publisher
 ) -> None:
-    # Given a task that has ended, and nobody any more who hears requests: neither a worker nor a `wire`
+    # Given a task that has ended, and no worker any more
     async with working(settings, engine):
         await publisher.publish("t1")
         await publisher.until("t1", State.COMPLETED)

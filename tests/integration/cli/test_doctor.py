@@ -20,8 +20,8 @@ from app.main import Worker
 from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
-from tests.integration.cli.test_command_line import Terminal
 from tests.servers import in_memory
+from tests.terminal import Terminal
 from tests.waiting import eventually
 from tests.workers import working
 

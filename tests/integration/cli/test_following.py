@@ -1,10 +1,8 @@
 """Following on the screen: what is said while nothing happens to the task."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from functools import partial
-from pathlib import Path
 
 import pytest
 from nats.js import JetStreamContext
@@ -14,7 +12,7 @@ from natscribe.client import Client, TaskDeletedError
 from natscribe.schemas.requests import TaskStatus
 
 from app.cancellation import cancel_all
-from app.embedded import NatsServer, free_port
+from app.embedded import NatsServer
 from app.main import Worker
 from app.settings import Settings
 from app.stream_guard import provisioning
@@ -22,14 +20,6 @@ from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
 from tests.waiting import eventually
-
-
-@pytest.fixture
-async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path / "nats", free_port())
-    await server.start()
-    yield server
-    await server.stop()
 
 
 class Told(PlainLines):

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,19 +17,12 @@ from app.main import Worker
 from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
+from tests.integration.cli.test_doctor import NatsWithoutJetStream
 
 pytestmark = pytest.mark.timeout(300)
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 240.0  # two workers import a lot, and other tests run beside them
-
-
-@pytest.fixture
-async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path / "nats", free_port())
-    await server.start()
-    yield server
-    await server.stop()
 
 
 async def test_a_start_without_nats_ends_with_one_sentence(settings: Settings, constants: Constants) -> None:
@@ -51,7 +43,7 @@ async def test_a_start_without_jetstream_ends_with_one_sentence(
 ) -> None:
     # Given a NATS server that stores nothing
     constants(NATS_WITHIN_S=2.0)
-    server = _WithoutJetStream(tmp_path, free_port())
+    server = NatsWithoutJetStream(tmp_path, free_port())
     await server.start()
     there = settings.model_copy(update={"nats_url": server.url, "audio_store": "nats://audio"})
     try:
@@ -68,15 +60,6 @@ async def test_a_start_without_jetstream_ends_with_one_sentence(
                 await client.create_transcription_task(ROOT / "app/cli/demo/two_readers.flac")
     finally:
         await server.stop()
-
-
-class _WithoutJetStream(NatsServer):
-    def _command(self, port: int) -> list[str]:
-        command = super()._command(port)
-        config = self.folder / "nats.conf"
-        lines = config.read_text(encoding="utf-8").splitlines()
-        config.write_text("\n".join(line for line in lines if "jetstream" not in line), encoding="utf-8")
-        return command
 
 
 async def test_workers_end_quietly_when_nats_has_gone(nats_server: NatsServer, settings: Settings) -> None:

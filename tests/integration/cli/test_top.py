@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import socket
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,19 +11,16 @@ from app.main import Worker
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
+from tests.terminal import start_command
 from tests.waiting import eventually
 
-ROOT = Path(__file__).parents[3]
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 async def top_on(terminal: int, settings: Settings, folder: Path) -> asyncio.subprocess.Process:
-    """Run the command on a terminal, which is the command's alone from here on."""
-    found = {"NATS_URL": settings.nats_url, "COLUMNS": "80", "LINES": "24", "TERM": "xterm", "PYTHONPATH": str(ROOT)}
-    command = (sys.executable, "-c", "from natscribe.cli import main; main()", "top")
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=folder, env=os.environ | found, stdin=terminal, stdout=terminal, stderr=terminal
-    )
+    """Run the command on a terminal, and close this end of the terminal."""
+    env = os.environ | {"NATS_URL": settings.nats_url, "COLUMNS": "80", "LINES": "24", "TERM": "xterm"}
+    process = await start_command(folder, "top", env=env, stdin=terminal, stdout=terminal, stderr=terminal)
     os.close(terminal)
     return process
 

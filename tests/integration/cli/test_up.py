@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 import urllib.request
 from asyncio.subprocess import Process
@@ -17,10 +16,9 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from app.cli.service import run_service
 from app.embedded import free_port
 from tests.integration.cli.test_websocket import handshake
-from tests.servers import Servers
+from tests.terminal import ROOT, start_command
 from tests.waiting import eventually
 
 pytestmark = [
@@ -28,7 +26,6 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
-ROOT = Path(__file__).parents[3]
 PATIENCE_S = 120.0  # a worker imports a lot, and other tests run beside it
 
 
@@ -65,12 +62,8 @@ async def running_in(folder: Path, *options: str, until: str = "service_ready", 
     }
     port = free_port()
     with (folder / "up.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", "from natscribe.cli import main; main()", "up", "--port", str(port), *options),
-            cwd=folder,
-            env={**environment, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
-            stdout=log,
-            stderr=log,
+        process = await start_command(
+            folder, "up", "--port", str(port), *options, env=environment, stdout=log.fileno(), stderr=log.fileno()
         )
     found = Up(process, folder, port)
     await eventually(lambda: found.has_said(until), within=PATIENCE_S)
@@ -120,42 +113,12 @@ async def test_it_tells_where_it_is_and_stops_in_order(tmp_path: Path) -> None:
     assert not _left(up.folder)
 
 
-async def test_a_named_server_is_used_and_only_the_other_one_is_started(
-    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a server of NATS that is named, and none of Redis
-    monkeypatch.chdir(tmp_path)  # a folder without `.env`
-    monkeypatch.setenv("NATS_URL", servers.nats_url)
-    monkeypatch.delenv("REDIS_URL", raising=False)
-    # When the service is started
-    with (tmp_path / "log").open("wb") as output:
-        async with run_service(tmp_path / "data", output=output) as running:
-            # Then it uses the one and starts the other one
-            assert running.servers["NATS_URL"] == servers.nats_url
-            assert [server.binary for server in running.embedded] == ["valkey-server"]
-            assert running.servers["REDIS_URL"] == running.embedded[0].url
-
-
-@pytest.mark.parametrize(
-    ("setting", "error"),
-    [
-        ({"TRANSCRIPTION_MODEL": "large-v9"}, "The model 'large-v9' is not known"),
-        (
-            {"ENGINE_COMPUTE_TYPE": "int7"},
-            "The model 'whisper-base' cannot be loaded with ENGINE_COMPUTE_TYPE=int7: on",
-        ),
-    ],
-    ids=["model", "precision"],
-)
-async def test_the_next_steps_are_printed_after_the_model_is_loaded(
-    tmp_path: Path, setting: dict[str, str], error: str
-) -> None:
-    # Given a typing error in the name of the model, or in its precision
-    # When the service is started
-    async with running_in(tmp_path, until="model_load_failed", **setting) as up:
-        # Then it says what is wrong, and not that it is ready
+async def test_the_next_steps_are_printed_after_the_model_is_loaded(tmp_path: Path) -> None:
+    # When the service is started with a model that does not exist
+    async with running_in(tmp_path, until="model_load_failed", TRANSCRIPTION_MODEL="large-v9") as up:
+        # Then the log names the model, and the service is not ready
         lines = (tmp_path / "up.log").read_text(encoding="utf-8").splitlines()
-        assert any("model_load_failed" in line and error in line for line in lines)
+        assert any("model_load_failed" in line and "The model 'large-v9' is not known" in line for line in lines)
         assert not await up.has_said("service_ready")
 
 
@@ -167,12 +130,7 @@ async def test_a_second_one_in_the_folder_is_refused_and_leaves_the_first_alone(
     addresses = dict(line.split("=", 1) for line in found.splitlines())
     environment = {name: value for name, value in os.environ.items() if name not in addresses}
     # When another one is started in its folder
-    second = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "from natscribe.cli import main; main()", "up"),
-        cwd=lasting.folder,
-        env=environment | {"PYTHONPATH": str(ROOT)} | (addresses if named else {}),
-        stderr=asyncio.subprocess.PIPE,
-    )
+    second = await start_command(lasting.folder, "up", env=environment | (addresses if named else {}))
     _, err = await asyncio.wait_for(second.communicate(), PATIENCE_S)
     # Then it says what to do, and the commands of the folder still find the first one
     assert second.returncode == 1
@@ -216,26 +174,14 @@ async def test_a_server_that_dies_is_started_again(lasting: Up, server: str) -> 
     assert _server(lasting.folder, server) != before
 
 
-async def test_an_impossible_start_is_reported_at_once(tmp_path: Path) -> None:
-    # Given a port on which somebody listens, and NATS_URL with nobody there
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        for options, words in (
-            (["--port", str(port)], f"Port {port} is in use: choose another with --port"),
-            ([], "unset NATS_URL for an embedded server"),
-        ):
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-c", "from natscribe.cli import main; main()", "up", *options),
-                cwd=tmp_path,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "NATS_URL": f"nats://me:secret@127.0.0.1:{free_port()}"},
-                stderr=asyncio.subprocess.PIPE,
-            )
-            # When the service is started, then it ends with a sentence
-            _, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
-            assert process.returncode == 1
-            assert words in err.decode()
-            assert b"secret" not in err
-            assert b"Traceback" not in err
+async def test_an_unreachable_nats_is_reported_at_once(tmp_path: Path) -> None:
+    # When the service is started with an address without a server, then it ends with a sentence
+    env = os.environ | {"NATS_URL": f"nats://me:secret@127.0.0.1:{free_port()}"}
+    process = await start_command(tmp_path, "up", env=env)
+    _, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    assert (process.returncode, b"unset NATS_URL for an embedded server" in err) == (1, True)
+    assert b"secret" not in err
+    assert b"Traceback" not in err
 
 
 async def test_asked_twice_to_stop_it_stops_at_once(up: Up) -> None:

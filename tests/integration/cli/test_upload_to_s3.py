@@ -4,8 +4,6 @@ import asyncio
 import os
 import re
 import signal
-import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,9 +19,9 @@ from app.main import Worker
 from app.settings import Settings
 from tests.faults import Fault, Proxy, disturbed, status
 from tests.s3_server import S3Server, bucket_of, in_s3
+from tests.terminal import Terminal
 from tests.waiting import eventually
 
-ROOT = Path(__file__).parents[3]
 CONTENT = os.urandom(1024) * 17 * 1024  # 17 MiB, four parts
 
 pytestmark = pytest.mark.xdist_group("s3")
@@ -197,44 +195,21 @@ async def test_from_file_to_result_to_deletion(
             await bucket.head_async("calls/s3-task-team_meeting.flac")
 
 
-class Terminal:
-    """The command as people use it, with recordings in S3."""
-
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        assert settings.aws_secret_access_key is not None
-        self.folder = folder
-        self.environment = os.environ | {
-            "NATS_URL": settings.nats_url,
-            "AUDIO_STORE": settings.audio_store,
-            "AWS_ENDPOINT_URL": settings.aws_endpoint_url or "",
-            "AWS_ACCESS_KEY_ID": settings.aws_access_key_id or "",
-            "AWS_SECRET_ACCESS_KEY": settings.aws_secret_access_key.get_secret_value(),
-            "PYTHONPATH": str(ROOT),
-        }
-
-    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", "from natscribe.cli import main; main()", *arguments),
-            cwd=self.folder,
-            env=self.environment,
-            stdout=PIPE,
-            stderr=PIPE,
-        )
-
-
 @pytest.fixture
 def terminal(recording: Path, settings: Settings) -> Terminal:
-    return Terminal(recording.parent, settings)
+    assert settings.aws_secret_access_key is not None
+    return Terminal(
+        recording.parent,
+        settings,
+        AWS_ENDPOINT_URL=settings.aws_endpoint_url or "",
+        AWS_ACCESS_KEY_ID=settings.aws_access_key_id or "",
+        AWS_SECRET_ACCESS_KEY=settings.aws_secret_access_key.get_secret_value(),
+    )
 
 
 async def test_the_command_transcribes_by_s3(terminal: Terminal, worker: Worker) -> None:
-    # Given a worker whose recordings are in S3
-    process = await terminal.start("transcribe", "team meeting.flac")
-    # When a file is transcribed by the command
-    out, err = await process.communicate()
-    # Then its text is there
-    assert process.returncode == 0, err.decode()
-    assert out.decode().splitlines() == ["one two"] * 3
+    code, out, err = await terminal.run("transcribe", "team meeting.flac")
+    assert (code, out.splitlines()) == (0, ["one two"] * 3), err
 
 
 async def test_ctrl_c_during_an_upload_leaves_no_object(

@@ -109,6 +109,11 @@ def test_passwords_are_not_shown(run: Run, closed_port: str, monkeypatch: pytest
         (["transcribe", "a.wav", "--vocabulary", "none.txt"], "--vocabulary none.txt cannot be read: No such file"),
         (["transcribe", "a.wav", "--channels", "left"], "'left' is not one of 'auto', 'mix', 'separate'"),
         (["transcribe", "."], "there is no recording in .: name a folder"),
+        (
+            ["transcribe", "--stored", "a", "b", "--format", "vtt"],
+            "several results cannot be one vtt: add --output-dir",
+        ),
+        (["result", "t1", "t2", "--format", "vtt"], "several results cannot be one vtt: add --output-dir FOLDER"),
         (["delete"], "give either TASK_IDs or --user"),
         (["delete", "t1", "--user", "anna"], "give either TASK_IDs or --user"),
         (["transcribe", "a.wav", "--keep-seconds", "59"], "59 is not in the range 60<=x<=604800"),
@@ -347,6 +352,11 @@ def test_deleting_a_user_requires_confirmation(
     assert requests == deleted
     assert ("deleted: 3" in result.stdout) is bool(deleted)
     assert (result.exit_code == 0) is bool(deleted)
+
+
+@pytest.mark.usefixtures("requests")
+def test_programs_that_do_not_wait_get_the_task_id_as_json(run: Run) -> None:
+    assert run("transcribe", "--stored", "--no-wait", "--json", "a.wav").stdout == '{"task_id":"t1"}\n'
 
 
 @pytest.mark.parametrize("command", ["transcribe", "diarize"])

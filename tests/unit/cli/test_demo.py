@@ -15,7 +15,7 @@ from natscribe.client import ClientError
 from app.cli import demo
 from app.cli.commands import TWO_READERS
 from app.cli.service import HTTP_PORT
-from tests.unit.cli.test_output import result_of, said
+from tests.unit.messages import result_of, segment
 from tests.waiting import eventually
 
 Demo = Callable[..., asyncio.Task[int]]
@@ -35,7 +35,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
 def demo_of(monkeypatch: pytest.MonkeyPatch, stop: asyncio.Event) -> Demo:
     """Start a demo whose worker gets ready or not, and whose task succeeds or not."""
     del stop
-    result = result_of(said(0, "Good morning.", "SPEAKER_00"))
+    result = result_of(segment(0, "Good morning.", "SPEAKER_00"))
     client = AsyncMock(
         create_transcription_task=AsyncMock(return_value="t1"), get_task_result=AsyncMock(return_value=result)
     )

@@ -12,32 +12,14 @@ from natscribe.cli.show import choose_display
 from natscribe.cli.wording import shortened
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
-from natscribe.schemas.requests import TaskStatus
-from natscribe.schemas.transcription import Segment, SegmentsEvent
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.transcription import SegmentsEvent
 from rich.console import Console
 from rich.text import Text
 
-RUNNING = ProgressEvent(
-    task_id="t1",
-    kind=Kind.TRANSCRIPTION,
-    state=State.RUNNING,
-    stage=Stage.TRANSCRIBING,
-    progress=11,
-    max_attempts=4,
-    sequence=2,
-    time=datetime(2026, 11, 24, 12, tzinfo=UTC),
-)
-SEGMENTS = SegmentsEvent(
-    task_id="t1",
-    attempt=1,
-    sequence=1,
-    language="en",
-    processed_seconds=9,
-    segments=[Segment(start=0, end=9, text="[bold]Hello.", avg_logprob=0, no_speech_prob=0)],
-)
+from tests.unit.messages import progress_event, segment, segments_event, task_status
 
-LAST = Segment(start=9, end=10, text="And\x1b more.", avg_logprob=0, no_speech_prob=0)
+RUNNING = progress_event(stage=Stage.TRANSCRIBING, progress=11)
+SEGMENTS = segments_event(segment(0, "[bold]Hello.", end=9))
 
 
 def test_plain_lines_show_each_tenth_of_the_work_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,29 +90,14 @@ def test_a_new_queue_position_is_shown(capsys: pytest.CaptureFixture[str]) -> No
         display.show("a.wav", RUNNING.model_copy(update={"state": State.QUEUED, "queue_position": 3, "progress": 0}))
         # When its position changes once
         for seconds in (90.9, 30):
-            display.update_position("a.wav", waiting(2, seconds))
+            start = datetime.now(UTC) + timedelta(seconds=seconds)
+            status = task_status(state=State.QUEUED, queue_position=2, expected_start=start)
+            display.update_position("a.wav", status)
     # Then the new position is printed once, with the expected start
     assert capsys.readouterr().err.splitlines() == [
         "a.wav: 0 %, queued, position 3",
         "a.wav: 0 %, queued, position 2, starts in about 1:30",
     ]
-
-
-def waiting(position: int, seconds: float) -> TaskStatus:
-    """The status of a waiting task."""
-    now = datetime.now(UTC)
-    return TaskStatus(
-        task_id="t1",
-        kind=Kind.TRANSCRIPTION,
-        task=None,
-        priority=Priority.NORMAL,
-        state=State.QUEUED,
-        progress=0,
-        attempt=1,
-        queue_position=position,
-        expected_start=now + timedelta(seconds=seconds),
-        created_at=now,
-    )
 
 
 def test_errors_are_printed_whole_above_the_bars(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +165,7 @@ def test_text_that_the_result_will_repeat_is_shown_only_while_the_task_runs(
     # When two segments arrive, and the result will be printed later
     with ProgressBars(shown=ShownText.LAST_SEGMENT) as display:
         display.show("a.wav", RUNNING)
-        display.show("a.wav", SEGMENTS.model_copy(update={"segments": [*SEGMENTS.segments, LAST]}))
+        display.show("a.wav", segments_event(*SEGMENTS.segments, segment(9, "And\x1b more.")))
     # Then the last one is shown below the bar
     assert last_rows(screen) == ["a.wav 11% transcribing", "[0:09] And more."]
     # And when the task ends, then it disappears, and was not printed

@@ -1,27 +1,23 @@
 """What the doctor shows on a terminal."""
 
-from datetime import UTC, datetime
 from unittest.mock import AsyncMock
 
 import pytest
 from natscribe.cli import doctor
 from natscribe.client.examination import Examination, Server
 from natscribe.client.permission_checks import Permission
-from natscribe.schemas.wire import Model
-from natscribe.schemas.workers import Problem, WorkerInfo
+from natscribe.schemas.examples import WORKER_INFO
+from natscribe.schemas.workers import Problem
 
 from tests.unit.cli.conftest import Run
 
-WORKER = WorkerInfo(
-    worker="transcription-worker-7c9f8d6b54-x2x4q-1-9f3c",
-    version="0.3.0",
-    started_at=datetime.now(UTC),
-    idle=False,
-    model=Model(name="whisper-large-v3", revision="d01c3014881c"),
-    engine="cuda float16 beam 5",
-    audio_store="s3://a-long-bucket-name/and/its/prefix",
-    audio_store_answers=True,
-    redis_answers=False,
+WORKER = WORKER_INFO.model_copy(
+    update={
+        "worker": "transcription-worker-7c9f8d6b54-x2x4q-1-9f3c",
+        "engine": "cuda float16 beam 5",
+        "audio_store": "s3://a-long-bucket-name/and/its/prefix",
+        "redis_answers": False,
+    }
 )
 EXAMINATION = Examination(
     ok=False,

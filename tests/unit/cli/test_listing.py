@@ -1,6 +1,5 @@
 """The command `list`."""
 
-from datetime import UTC, datetime
 from unittest.mock import AsyncMock
 
 import pytest
@@ -9,30 +8,19 @@ from natscribe.client import Client
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import ListedTask, TaskPage
-from natscribe.schemas.wire import Kind, Priority
 
 from tests.unit.cli.conftest import Lines, Run
+from tests.unit.messages import listed_task
 
-RUNNING = ListedTask(
+RUNNING = listed_task(
     task_id="meeting-4619fe73",
-    kind=Kind.TRANSCRIPTION,
-    priority=Priority.NORMAL,
     user_id="anna",
     audio_file_id="meeting-4619fe73-meeting.m4a",
-    state=State.RUNNING,
     duration_seconds=3723,
     progress=42,
-    attempt=1,
-    created_at=datetime(2026, 11, 24, 12, tzinfo=UTC),
 )
-FAILED = RUNNING.model_copy(
-    update={
-        "task_id": "x" * 64,
-        "user_id": "u" * 64,
-        "state": State.FAILED,
-        "error": ErrorDetail(code=ErrorCode.FORMAT_UNAVAILABLE, message="No."),
-    }
-)
+ERROR = ErrorDetail(code=ErrorCode.FORMAT_UNAVAILABLE, message="No.")
+FAILED = RUNNING.model_copy(update={"task_id": "x" * 64, "user_id": "u" * 64, "state": State.FAILED, "error": ERROR})
 
 
 @pytest.fixture

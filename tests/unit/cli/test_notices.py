@@ -1,25 +1,13 @@
 """Warnings about a result."""
 
-from datetime import UTC, datetime
-
 import pytest
 from natscribe.cli.notices import MAX_LISTED_INTERVALS, RequestedOptions, notices
-from natscribe.schemas.diarization import DiarizationResult
-from natscribe.schemas.transcription import Interval, TranscriptionResult
-from natscribe.schemas.wire import Model
+from natscribe.schemas.examples import TURNS
+from natscribe.schemas.transcription import Interval
 
-RESULT = TranscriptionResult(
-    task_id="t1",
-    audio_file_id="meeting.m4a",
-    user_id="anna",
-    text="",
-    language=None,
-    duration=400,
-    segments=[],
-    model=Model(name="m", revision="1"),
-    audio_sha256="0" * 64,
-    created_at=datetime(2026, 11, 24, tzinfo=UTC),
-)
+from tests.unit.messages import result_of
+
+RESULT = result_of()
 
 
 @pytest.mark.parametrize(
@@ -79,15 +67,4 @@ def test_another_number_of_speakers_than_requested_is_reported(
 
 
 def test_a_diarization_has_no_notice() -> None:
-    result = DiarizationResult(
-        task_id="t1",
-        audio_file_id="a.wav",
-        user_id=1,
-        duration=1,
-        speakers=0,
-        segments=[],
-        model=Model(name="m", revision="1"),
-        audio_sha256="0" * 64,
-        created_at=datetime(2026, 11, 24, tzinfo=UTC),
-    )
-    assert list(notices("a.wav", result)) == []
+    assert list(notices("a.wav", TURNS)) == []

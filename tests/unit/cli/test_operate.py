@@ -9,10 +9,11 @@ from natscribe.cli.console import Terminal
 from natscribe.client import Client
 from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.task_queues import QueueOverview, QueueStatus
-from natscribe.schemas.wire import Kind, Lane, Priority
+from natscribe.schemas.task_queues import QueueOverview
+from natscribe.schemas.wire import Kind
 
 from tests.unit.cli.conftest import Lines, Run
+from tests.unit.messages import queue_overview
 
 WIDTH = 70
 DEAD_LETTER = DeadLetter(
@@ -37,20 +38,7 @@ def queue(no_server: None, monkeypatch: pytest.MonkeyPatch) -> QueueOverview:
     """Long queues, whose tasks wait for long."""
     now = datetime.now(UTC)
     old, start = now - timedelta(hours=99), now + timedelta(hours=12, minutes=1)
-    queues = [
-        QueueStatus(
-            queue=queue,
-            kind=queue.kind,
-            priority=priority,
-            waiting=9_999_999,
-            running=9_999_999,
-            oldest=old,
-            newest_start=start,
-        )
-        for priority in Priority
-        for queue in Lane
-    ]
-    overview = QueueOverview(queues=queues, dead_letters=3)
+    overview = queue_overview(3, waiting=9_999_999, running=9_999_999, oldest=old, newest_start=start)
     monkeypatch.setattr(Client, "queue", AsyncMock(return_value=overview))
     return overview
 
@@ -106,6 +94,10 @@ def test_plain_output_has_one_queue_per_line(lines: Lines) -> None:
     assert first.startswith("high  transcription  waiting 9999999  running 9999999  oldest 99:00:0")
     assert "  last starts in 12:00:5" in first
     assert failed == "failed: 3"
+
+
+def test_programs_read_the_whole_overview(queue: QueueOverview, lines: Lines) -> None:
+    assert [QueueOverview.model_validate_json(line) for line in lines("queue", "--json")] == [queue]
 
 
 @pytest.mark.usefixtures("terminal", "dead_letters")

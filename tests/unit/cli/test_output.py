@@ -1,6 +1,5 @@
 """Results: in files, and on a terminal."""
 
-from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 
@@ -10,42 +9,25 @@ from natscribe.cli.console import WARNING, Terminal, out
 from natscribe.cli.output import NotWrittenError, Output, make_output
 from natscribe.cli.turns import SPEAKER_COLOURS, turns_table, turns_text
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
-from natscribe.schemas.transcription import Segment, TranscriptionResult
-from natscribe.schemas.wire import Model
 from natscribe.transcript_page import page
 from rich.color import Color
 from rich.console import Console
 
-
-def said(start: float, text: str, speaker: str | None = None) -> Segment:
-    return Segment(start=start, end=start + 1, text=text, speaker=speaker, avg_logprob=-0.1, no_speech_prob=0)
-
-
-def result_of(*segments: Segment) -> TranscriptionResult:
-    return TranscriptionResult(
-        task_id="t1",
-        audio_file_id="a",
-        user_id=0,
-        text=" ".join(segment.text for segment in segments),
-        language="en",
-        duration=100,
-        segments=list(segments),
-        model=Model(name="m", revision="1"),
-        audio_sha256="0" * 64,
-        created_at=datetime(2026, 11, 24, tzinfo=UTC),
-    )
+from tests.unit.messages import result_of, segment
 
 
 def test_turns_have_their_start_and_speaker() -> None:
-    with_speakers = result_of(said(0, "One."), said(61, "Two.", "SPEAKER_00"), said(62, "Three.", "SPEAKER_00"))
+    with_speakers = result_of(
+        segment(0, "One."), segment(61, "Two.", "SPEAKER_00"), segment(62, "Three.", "SPEAKER_00")
+    )
     assert turns_text(with_speakers) == "   0:00  (unknown)  One.\n   1:01  SPEAKER_00  Two. Three.\n"
-    assert turns_text(result_of(said(0, "One."), said(61, "Two."))) == "   0:00  One.\n   1:01  Two.\n"
+    assert turns_text(result_of(segment(0, "One."), segment(61, "Two."))) == "   0:00  One.\n   1:01  Two.\n"
 
 
 def test_long_turns_are_wrapped_between_words() -> None:
     # Given a narrow terminal
     screen = Console(file=StringIO(), width=40)
-    screen.print(turns_table(result_of(said(0, "[b]first second third fourth", "SPEAKER_00"))))
+    screen.print(turns_table(result_of(segment(0, "[b]first second third fourth", "SPEAKER_00"))))
     # Then the text of a long turn stays in its column, without markup
     assert isinstance(screen.file, StringIO)
     assert [line.rstrip() for line in screen.file.getvalue().splitlines()] == [
@@ -71,7 +53,7 @@ def _luminance(colour: Color) -> float:
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a folder with an earlier result, and a disk that is full
     output = Output((ResultFormat.TXT,), tmp_path)
-    assert output.write("a", result_of(said(0, "Earlier."))) == str(tmp_path / "a.txt")
+    assert output.write("a", result_of(segment(0, "Earlier."))) == str(tmp_path / "a.txt")
 
     def half(file: Path, content: bytes) -> None:
         file.write_text(content.decode()[:3])
@@ -80,7 +62,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(Path, "write_bytes", half)
     # When another result is written
     with pytest.raises(NotWrittenError, match=r"a.txt could not be written: No space left on device"):
-        output.write("a", result_of(said(0, "Later.")))
+        output.write("a", result_of(segment(0, "Later.")))
     # Then the earlier one stays, and nothing else is left
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "Earlier.\n")]
 
@@ -89,18 +71,18 @@ def test_a_page_has_a_relative_link_to_the_recording(tmp_path: Path) -> None:
     # Given a recording in another folder, with a name that an address cannot have as it is
     output = Output((ResultFormat.HTML, ResultFormat.TXT), tmp_path / "texts")
     (tmp_path / "texts").mkdir()
-    output.write("a", result_of(said(0, "One.")), tmp_path / "calls" / "a #1.flac")
+    output.write("a", result_of(segment(0, "One.")), tmp_path / "calls" / "a #1.flac")
     # Then the page has an encoded link, relative to its own folder
     written = (tmp_path / "texts" / "a.html").read_text(encoding="utf-8")
     assert '<audio controls preload="metadata" src="../calls/a%20%231.flac">' in written
     # And without a recording it has none
-    output.write("b", result_of(said(0, "One.")))
+    output.write("b", result_of(segment(0, "One.")))
     assert "src=" not in (tmp_path / "texts" / "b.html").read_text(encoding="utf-8").partition("<script>")[0]
 
 
 def test_a_printed_page_is_unchanged() -> None:
     # Given a screen that is narrower than a page's lines
-    screen, result = Terminal(stderr=False), result_of(said(0, "[b]One."))
+    screen, result = Terminal(stderr=False), result_of(segment(0, "[b]One."))
     screen.file = StringIO()
     # When a page is printed there, then nothing of it is changed
     Output((ResultFormat.HTML,)).show(screen, result, label="a", heading=False)
@@ -115,7 +97,7 @@ def test_a_page_is_not_printed_on_a_terminal(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_result_without_speech_is_reported(tmp_path: Path) -> None:
     # Given a result without speech, and one with some
-    silent, spoken = result_of(), result_of(said(0, "One."))
+    silent, spoken = result_of(), result_of(segment(0, "One."))
     output = Output((ResultFormat.TXT, ResultFormat.JSON), tmp_path)
     assert output.write("a", silent) == f"{tmp_path / 'a'}.txt and .json: no speech detected"
     assert output.write("b", spoken) == f"{tmp_path / 'b'}.txt and .json"

@@ -1,6 +1,6 @@
 """The description of a task's status."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from natscribe.cli.status import details, summary
@@ -8,27 +8,17 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.examples import RESULT
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask
 from natscribe.schemas.progress import Stage, State
-from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.transcription import Channels, TranscriptionTask
 from natscribe.schemas.wire import Kind, Priority
 
-STORED = datetime(2026, 11, 24, 12, tzinfo=UTC)
+from tests.unit.messages import NOON, task_status
+
 TASK = TranscriptionTask(
     task_id="t1", audio_file_id="meeting.flac", user_id=7, language="ru", channels=Channels.SEPARATE, diarize=True
 )
-QUEUED = TaskStatus(
-    task_id="t1",
-    kind=Kind.TRANSCRIPTION,
-    task=TASK,
-    priority=Priority.HIGH,
-    state=State.QUEUED,
-    progress=0,
-    attempt=1,
-    queue_position=2,
-    created_at=STORED,
-)
+QUEUED = task_status(task=TASK, priority=Priority.HIGH, state=State.QUEUED, queue_position=2)
 LIVE = LiveTask(task_id="t1", user_id=7, audio=LiveAudio())
-ENDED = {"started_at": STORED + timedelta(seconds=5), "finished_at": STORED + timedelta(seconds=70), "worker": "w-1"}
+ENDED = {"started_at": NOON + timedelta(seconds=5), "finished_at": NOON + timedelta(seconds=70), "worker": "w-1"}
 
 
 def described(**changes: object) -> dict[str, str]:
@@ -40,7 +30,7 @@ def test_a_waiting_task_has_only_known_details() -> None:
     assert details(QUEUED, None) == [
         ("recording", "meeting.flac"),
         ("user", "7"),
-        ("created", f"{STORED.astimezone():%Y-%m-%d %H:%M:%S}"),
+        ("created", f"{NOON.astimezone():%Y-%m-%d %H:%M:%S}"),
         ("options", "language ru, channels separate, diarize"),
         ("priority", "high"),
         ("next", "natscribe watch t1, or natscribe cancel t1"),

@@ -12,33 +12,20 @@ from natscribe.cli.top.snapshot import print_snapshot
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.task_list import ListedTask, TaskPage
-from natscribe.schemas.task_queues import QueueOverview, QueueStatus
-from natscribe.schemas.wire import Kind, Lane, Priority
 from rich.console import Console
 from typer.testing import CliRunner
 
-NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+from tests.unit.messages import NOON, listed_task, progress_event, queue_overview
+
 GONE = ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message="No recording is named 'meeting.flac': upload it.")
 
 
 def event(task_id: str, state: State = State.RUNNING, **fields: object) -> ProgressEvent:
-    known = {"kind": Kind.TRANSCRIPTION, "max_attempts": 4, "sequence": 2, "time": NOW, "worker": "gpu-1-4711-9f3c"}
-    return ProgressEvent.model_validate(known | {"task_id": task_id, "state": state} | fields)
+    return progress_event(**{"task_id": task_id, "state": state, "worker": "gpu-1-4711-9f3c"} | fields)
 
 
-def listed(task_id: str, state: State = State.RUNNING, error: ErrorDetail | None = None) -> ListedTask:
-    return ListedTask(
-        task_id=task_id,
-        kind=Kind.TRANSCRIPTION,
-        priority=Priority.NORMAL,
-        user_id=7,
-        audio_file_id="meeting.flac",
-        state=state,
-        progress=40,
-        attempt=1,
-        error=error,
-        created_at=NOW,
-    )
+def listed(task_id: str, **fields: object) -> ListedTask:
+    return listed_task(task_id=task_id, progress=40, **fields)
 
 
 def drawn(dashboard: Dashboard, *, width: int, height: int, now: float = 0) -> list[str]:
@@ -67,15 +54,8 @@ def busy() -> Dashboard:
             0,
         )
         dashboard.apply(event(f"gone-{number}", State.FAILED, error=GONE), 0)
-    long = {"oldest": NOW - timedelta(hours=99), "newest_start": datetime.now(UTC) + timedelta(hours=12)}
-    dashboard.queue = QueueOverview(
-        queues=[
-            QueueStatus(queue=queue, kind=queue.kind, priority=priority, waiting=99_999, running=999, **long)
-            for priority in Priority
-            for queue in Lane
-        ],
-        dead_letters=9999,
-    )
+    long = {"oldest": NOON - timedelta(hours=99), "newest_start": datetime.now(UTC) + timedelta(hours=12)}
+    dashboard.queue = queue_overview(dead_letters=9999, waiting=99_999, running=999, **long)
     dashboard.problems["list"] = (
         "NATS does not allow the user 'other' to send requests to tasks.list: log in as another."
     )
@@ -115,12 +95,12 @@ def test_the_list_corrects_for_lost_events() -> None:
     dashboard.apply(event("runs"), 0)
     dashboard.apply(event("new"), 29)
     # When the list arrives, which is a moment old
-    dashboard.reconcile(TaskPage(tasks=[listed("runs"), listed("unheard")]), requested_at=30, now=30.1)
+    dashboard.reconcile(TaskPage(tasks=[listed("runs"), listed("unknown")]), requested_at=30, now=30.1)
     # Then the dashboard agrees with the list
-    assert list(dashboard.running) == ["runs", "new", "unheard"]
+    assert list(dashboard.running) == ["runs", "new", "unknown"]
     assert dashboard.running["runs"].recording == "meeting.flac"
     assert dashboard.running["runs"].worker == "gpu-1-4711-9f3c"
-    assert dashboard.running["unheard"].latest.progress == 40
+    assert dashboard.running["unknown"].latest.progress == 40
 
 
 def test_an_incomplete_list_removes_only_tasks_that_are_silent_for_long() -> None:
@@ -132,11 +112,11 @@ def test_an_incomplete_list_removes_only_tasks_that_are_silent_for_long() -> Non
     assert list(dashboard.running) == ["runs", "another"]
 
 
-def test_earlier_failures_stand_behind_those_that_were_heard() -> None:
+def test_earlier_failures_follow_those_of_events() -> None:
     dashboard = Dashboard()
-    dashboard.apply(event("heard", State.FAILED, error=GONE), 0)
-    dashboard.add_failed(TaskPage(tasks=[listed(name, State.FAILED, GONE) for name in ("heard", "before")]))
-    assert [failure.task_id for failure in dashboard.failures] == ["heard", "before"]
+    dashboard.apply(event("event", State.FAILED, error=GONE), 0)
+    dashboard.add_failed(TaskPage(tasks=[listed(name, state=State.FAILED, error=GONE) for name in ("event", "before")]))
+    assert [failure.task_id for failure in dashboard.failures] == ["event", "before"]
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 60), (66, 20)])
@@ -186,8 +166,8 @@ def test_a_snapshot_has_all_that_is_kept() -> None:
 def test_a_snapshot_has_the_details_of_the_list() -> None:
     # Given a task without an event so far
     dashboard = Dashboard()
-    known = {"worker": "gpu-1-4711-9f3c", "duration_seconds": 61.5, "eta_seconds": 9.2}
-    dashboard.reconcile(TaskPage(tasks=[listed("t1").model_copy(update=known)]), 1, 1)
+    task = listed("t1", worker="gpu-1-4711-9f3c", duration_seconds=61.5, eta_seconds=9.2)
+    dashboard.reconcile(TaskPage(tasks=[task]), 1, 1)
     # Then its worker, its duration and its remaining time are shown
     assert snapshot(dashboard) == [
         "running t1  meeting.flac  running  40 %  length 1:01  left 0:09  worker gpu-1-4711-9f3c"
@@ -198,7 +178,7 @@ def test_a_snapshot_has_the_details_of_the_list() -> None:
 def test_the_lag_of_a_live_task_is_shown_before_its_first_event() -> None:
     # Given a live task without an event so far
     dashboard = Dashboard()
-    dashboard.reconcile(TaskPage(tasks=[listed("t1").model_copy(update={"lag_seconds": 12.5})]), 1, 1)
+    dashboard.reconcile(TaskPage(tasks=[listed("t1", lag_seconds=12.5)]), 1, 1)
     # Then its lag is shown in place of a percentage
     assert "live, 0:12 behind" in snapshot(dashboard)[0]
     assert drawn(dashboard, width=80, height=24, now=1)[-1].split()[-3:] == ["live", "lag", "0:12"]
@@ -219,12 +199,12 @@ def test_a_name_is_shortened_only_if_there_is_no_room(width: int) -> None:
 
 
 def test_ended_tasks_are_counted_since_the_start() -> None:
-    dashboard = Dashboard(since=NOW)
+    dashboard = Dashboard(since=NOON)
     dashboard.apply(event("t1", State.COMPLETED), 0)
     dashboard.apply(event("t2", State.FAILED, error=GONE), 0)
-    counts = f"ended since {NOW.astimezone():%H:%M}: 1 completed, 1 failed"
+    counts = f"ended since {NOON.astimezone():%H:%M}: 1 completed, 1 failed"
     assert drawn(dashboard, width=70, height=24)[0].rstrip() == f"nats://localhost:4222  {counts}"
-    assert drawn(Dashboard(since=NOW), width=70, height=24)[0].rstrip().endswith(": none")
+    assert drawn(Dashboard(since=NOON), width=70, height=24)[0].rstrip().endswith(": none")
 
 
 def test_the_remaining_time_decreases_and_a_silent_worker_is_marked() -> None:

@@ -5,17 +5,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from natscribe.cli.wording import clock, describe, interval, segment_line, turns
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.progress import ProgressEvent, Stage, State
-from natscribe.schemas.transcription import Segment, TranscriptionResult
-from natscribe.schemas.wire import Kind, Model
+from natscribe.schemas.progress import Stage, State
 
-NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-QUEUED = ProgressEvent(task_id="t1", kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW)
+from tests.unit.messages import progress_event, result_of, segment
+
+QUEUED = progress_event(state=State.QUEUED)
 ERROR = ErrorDetail(code=ErrorCode.TIMEOUT, message="It took too long.")
-
-
-def segment(start: float, text: str, speaker: str | None) -> Segment:
-    return Segment(start=start, end=start + 1, text=text, speaker=speaker, avg_logprob=-0.1, no_speech_prob=0)
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0, "0:00"), (61.9, "1:01"), (3723, "1:02:03")])
@@ -69,28 +64,14 @@ def test_the_expected_start_is_shown_while_it_is_ahead(seconds: float, words: st
 
 
 def test_a_segment_line_has_its_speaker_if_known() -> None:
-    assert segment_line(segment(61, " Hello.", None)) == "[1:01] Hello."
+    assert segment_line(segment(61, " Hello.")) == "[1:01] Hello."
     assert segment_line(segment(61, " Hello.", "SPEAKER_01")) == "[1:01] SPEAKER_01: Hello."
 
 
 def test_consecutive_segments_of_a_speaker_are_one_turn() -> None:
     # Given three segments of two speakers
-    result = TranscriptionResult(
-        task_id="t1",
-        audio_file_id="a",
-        user_id=0,
-        text="One. Two. Three.",
-        language="en",
-        duration=3,
-        segments=[
-            segment(0, "One.", "SPEAKER_00"),
-            segment(1, "Two.", "SPEAKER_00"),
-            segment(2, "Three.", "SPEAKER_01"),
-        ],
-        model=Model(name="m", revision="1"),
-        audio_sha256="0" * 64,
-        created_at=NOW,
-    )
+    first, second = "SPEAKER_00", "SPEAKER_01"
+    result = result_of(segment(0, "One.", first), segment(1, "Two.", first), segment(2, "Three.", second))
     # Then there are two turns
     assert list(turns(result)) == [("0:00", "SPEAKER_00", "One. Two."), ("0:02", "SPEAKER_01", "Three.")]
 

@@ -5,7 +5,6 @@ import json
 import wave
 from asyncio import StreamReader, StreamWriter
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 from unittest.mock import AsyncMock
@@ -38,10 +37,9 @@ from natscribe.client.stores import Store
 from natscribe.client.submission import Submission
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.progress import State
 from natscribe.schemas.requests import Deleted, ResultFormat, ResultRequest, TaskRequest, TaskStatus
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Kind, Lane, Priority
+from natscribe.schemas.wire import Lane, Priority
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 from pydantic import SecretStr
 
@@ -49,6 +47,7 @@ from app.embedded import free_port
 from app.settings import Settings
 from tests.constants import Constants
 from tests.tcp import served
+from tests.unit.messages import task_status
 from tests.waiting import eventually
 
 QUEUE = subjects.tasks(Lane.TRANSCRIPTION, Priority.HIGH)
@@ -373,17 +372,7 @@ async def test_publishes_of_an_unacknowledged_task_are_limited() -> None:
 
 def running(task: TranscriptionTask) -> bytes:
     """The status of a running task."""
-    status = TaskStatus(
-        task_id=task.task_id,
-        kind=Kind.TRANSCRIPTION,
-        task=task,
-        priority=Priority.NORMAL,
-        state=State.RUNNING,
-        progress=1,
-        attempt=1,
-        created_at=datetime.now(UTC),
-    )
-    return status.model_dump_json().encode()
+    return task_status(task=task).model_dump_json().encode()
 
 
 def submission(nats: FakeNats, store: Store | None = None) -> Submission:

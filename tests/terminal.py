@@ -1,0 +1,52 @@
+"""The command `natscribe` as a process of its own."""
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping
+from pathlib import Path
+
+from app.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+COMMAND = (sys.executable, "-c", "from natscribe.cli import main; main()")
+
+
+async def start_command(
+    folder: Path,
+    *arguments: str,
+    env: Mapping[str, str],
+    stdin: int | None = None,
+    stdout: int = PIPE,
+    stderr: int = PIPE,
+) -> Process:
+    """Start the command with these arguments in a folder."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return await asyncio.create_subprocess_exec(
+        *(*COMMAND, *arguments),
+        cwd=folder,
+        env={**env, "PYTHONPATH": path},
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+    )
+
+
+class Terminal:
+    """Runs commands in a folder, with the servers of `settings` and further environment variables."""
+
+    def __init__(self, folder: Path, settings: Settings, **environment: str) -> None:
+        self.folder = folder
+        servers = {"NATS_URL": settings.nats_url, "AUDIO_STORE": settings.audio_store}
+        self._env = os.environ | servers | environment
+
+    async def start(self, *arguments: str, stdout: int = PIPE) -> Process:
+        """Start a command."""
+        return await start_command(self.folder, *arguments, env=self._env, stdout=stdout)
+
+    async def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Run a command; return its exit code, standard output and standard error."""
+        process = await self.start(*arguments)
+        out, err = await process.communicate()
+        return process.returncode or 0, out.decode(), err.decode()
