@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-TWO_READERS = Path(__file__).parent / "demo" / "two_readers.flac"  # a sample recording
+from app.cli.recording import TWO_READERS
 
 
 def up(  # noqa: PLR0913 -- its options

@@ -8,7 +8,7 @@ from pathlib import Path
 from natscribe.client.command import command_in_another_terminal
 from natscribe.settings import without_login
 
-from app.cli.commands import TWO_READERS
+from app.cli.recording import TWO_READERS
 from app.cli.service import LocalService
 from app.settings import Settings
 

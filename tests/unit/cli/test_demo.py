@@ -13,7 +13,7 @@ from natscribe.cli.exit_codes import INTERRUPTED
 from natscribe.client import ClientError
 
 from app.cli import demo
-from app.cli.commands import TWO_READERS
+from app.cli.recording import TWO_READERS
 from app.cli.service import HTTP_PORT
 from tests.unit.messages import result_of, segment
 from tests.waiting import eventually

@@ -7,8 +7,8 @@ from typing import cast
 
 import pytest
 
-from app.cli.commands import TWO_READERS
 from app.cli.next_steps import next_steps, settings_for_clients
+from app.cli.recording import TWO_READERS
 from app.cli.service import LocalService
 
 NextSteps = Callable[[str], list[str]]

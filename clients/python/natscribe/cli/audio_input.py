@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-import typer
 from pydantic import ValidationError
 
+from natscribe.cli.console import require
 from natscribe.client import ClientError, command
 from natscribe.client.recordings import recording_duration
 from natscribe.schemas.live import Codec, LiveAudio
@@ -44,10 +44,8 @@ def check_input() -> None:
     Raises:
         typer.BadParameter: Standard input is a terminal.
     """
-    if sys.stdin.isatty():
-        example = f"arecord -f S16_LE -r 16000 -c 1 -t raw | {command()} live -"
-        message = f"standard input is a terminal: send audio to it, as in `{example}`"
-        raise typer.BadParameter(message)
+    example = f"arecord -f S16_LE -r 16000 -c 1 -t raw | {command()} live -"
+    require(not sys.stdin.isatty(), f"standard input is a terminal: send audio to it, as in `{example}`")
 
 
 async def from_input(codec: Codec) -> AsyncIterator[bytes]:

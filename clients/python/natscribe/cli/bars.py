@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 
 from rich.console import RenderableType
 from rich.filesize import decimal
@@ -74,7 +73,11 @@ class ProgressBars(TextDisplay):
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
         if event.error is not None and (before is None or before.error != event.error):
             print_above(f"{label}: {describe(event)}", ERROR)
-        description = partial(_describe_with_age, event, time.monotonic())
+        received_at = time.monotonic()
+
+        def description() -> str:
+            return describe(event, age=time.monotonic() - received_at, reason=False)
+
         self._update(label, event.progress, description, is_active=event.state is not State.QUEUED)
 
     def _update(self, label: str, percent: float, description: Callable[[], str], *, is_active: bool) -> None:
@@ -126,10 +129,6 @@ class _DescriptionColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         description: Callable[[], str] = task.fields["text"]
         return Text(description())
-
-
-def _describe_with_age(event: ProgressEvent, received_at: float) -> str:
-    return describe(event, age=time.monotonic() - received_at, reason=False)
 
 
 def _one_line(max_width: int | None = None) -> Column:

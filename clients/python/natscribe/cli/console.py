@@ -78,6 +78,16 @@ def open_client(on_upload: UploadCallback | None = None) -> Client:
     return Client(settings, on_outage=_print_outage, on_upload=on_upload)
 
 
+def require(condition: object, message: str) -> None:
+    """Check a rule about the arguments of a command.
+
+    Raises:
+        typer.BadParameter: The condition is false; the error has the message.
+    """
+    if not condition:
+        raise typer.BadParameter(message)
+
+
 def run_and_exit(
     work: Coroutine[None, None, int], *, expected: tuple[type[Exception], ...] = (ClientError,)
 ) -> NoReturn:

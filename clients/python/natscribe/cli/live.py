@@ -7,7 +7,7 @@ import typer
 
 from natscribe.cli import options
 from natscribe.cli.audio_input import STANDARD_INPUT
-from natscribe.cli.console import out, run_and_exit
+from natscribe.cli.console import out, require, run_and_exit
 from natscribe.cli.folders import URL
 from natscribe.cli.live_session import AudioSource, LiveSession
 from natscribe.cli.notices import RequestedOptions
@@ -157,12 +157,7 @@ def _check_resume(resume: str | None, source: str, task_id: str | None, codec: C
     """Check that the other arguments allow --resume."""
     if resume is None:
         return
-    if source != STANDARD_INPUT and not URL.match(source):
-        message = "--resume continues with live audio: a file would start from its beginning"
-        raise typer.BadParameter(message)
-    if codec is Codec.OPUS:
-        message = "--resume cannot continue opus, which is a file: start another live task"
-        raise typer.BadParameter(message)
-    if task_id is not None:
-        message = "--resume has the id of the task already: leave out --task-id"
-        raise typer.BadParameter(message)
+    is_live = source == STANDARD_INPUT or URL.match(source)
+    require(is_live, "--resume continues with live audio: a file would start from its beginning")
+    require(codec is not Codec.OPUS, "--resume cannot continue opus, which is a file: start another live task")
+    require(task_id is None, "--resume has the id of the task already: leave out --task-id")

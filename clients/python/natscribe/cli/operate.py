@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from natscribe.cli.console import err, out, run_with_client
+from natscribe.cli.console import err, out, require, run_with_client
 from natscribe.cli.tables import QUEUE_COLUMNS, Column, Row, print_messages, print_table
 from natscribe.cli.wording import clock, countdown, seconds_until, to_the_minute
 from natscribe.client import Client, command
@@ -93,9 +93,8 @@ def delete(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) 
 
 def _check_one(*options: object) -> None:
     """Check that exactly one option chooses dead letters."""
-    if sum(option is not None for option in options) != 1:
-        message = "give exactly one of --task-id, --kind and --code"
-        raise typer.BadParameter(message)
+    is_one = sum(option is not None for option in options) == 1
+    require(is_one, "give exactly one of --task-id, --kind and --code")
 
 
 def _age(since: datetime | None) -> str:

@@ -9,6 +9,7 @@ import typer
 from pydantic import ValidationError
 from typer.models import OptionInfo
 
+from natscribe.cli.console import require
 from natscribe.cli.output import TURNS
 from natscribe.schemas.problems import problems_of
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
@@ -56,9 +57,7 @@ def format_option(formats: Iterable[ResultFormat], help_text: str) -> OptionInfo
     choices = [TURNS, *(result_format.value for result_format in formats)]
 
     def parse(value: str) -> str:
-        if value not in choices:
-            message = f"{value!r} is not one of {', '.join(map(repr, choices))}."
-            raise typer.BadParameter(message)
+        require(value in choices, f"{value!r} is not one of {', '.join(map(repr, choices))}.")
         return value
 
     option: OptionInfo = typer.Option(
@@ -111,15 +110,11 @@ def check_speakers(  # noqa: PLR0913 -- the options of several commands
     """
     if diarize:
         return
-    if identify:
-        message = "--identify names speakers: add --diarize"
-        raise typer.BadParameter(message)
-    if (min_speakers, max_speakers) != (None, None):
-        message = "--min-speakers and --max-speakers have no effect alone: add --diarize"
-        raise typer.BadParameter(message)
-    if ResultFormat.RTTM in (formats or ()) and channels is not Channels.SEPARATE:
-        message = "rttm needs speakers: add --diarize, or choose another --format"
-        raise typer.BadParameter(message)
+    require(not identify, "--identify names speakers: add --diarize")
+    bounds = "--min-speakers and --max-speakers have no effect alone: add --diarize"
+    require((min_speakers, max_speakers) == (None, None), bounds)
+    has_speakers = ResultFormat.RTTM not in (formats or ()) or channels is Channels.SEPARATE
+    require(has_speakers, "rttm needs speakers: add --diarize, or choose another --format")
 
 
 def subtitle_limits(
@@ -132,10 +127,9 @@ def subtitle_limits(
     """
     options = {"max_line_chars": chars, "max_lines": lines, "max_cue_seconds": seconds}
     limits = {name: value for name, value in options.items() if value is not None}
-    if limits and not {ResultFormat.SRT, ResultFormat.VTT} & set(formats or ()):
-        name = next(iter(limits)).replace("_", "-")
-        message = f"--{name} is for subtitles: add --format srt or --format vtt"
-        raise typer.BadParameter(message)
+    name = next(iter(limits), "").replace("_", "-")
+    has_subtitles = {ResultFormat.SRT, ResultFormat.VTT} & set(formats or ())
+    require(has_subtitles or not limits, f"--{name} is for subtitles: add --format srt or --format vtt")
     try:
         return SubtitleLimits.model_validate(limits)
     except ValidationError as error:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import typer
 from rich.console import Console
 
-from natscribe.cli.console import err, out
+from natscribe.cli.console import err, out, require
 from natscribe.cli.turns import turns_table, turns_text
 from natscribe.cli.wording import has_speakers
 from natscribe.client import format_result
@@ -123,9 +123,8 @@ def make_output(
         typer.BadParameter: The options contradict each other, or the folder cannot be written to.
     """
     chosen = tuple(dict.fromkeys(formats or ()))
-    if not wait and (chosen or folder is not None):
-        message = "--no-wait writes no result: leave --format and --output-dir out, and add them to `result TASK_ID`"
-        raise typer.BadParameter(message)
+    later = "--no-wait writes no result: leave --format and --output-dir out, and add them to `result TASK_ID`"
+    require(wait or not (chosen or folder), later)
     if folder is None:
         _check_standard_output(chosen, as_json=as_json)
     else:
@@ -134,20 +133,15 @@ def make_output(
 
 
 def _check_standard_output(formats: tuple[str, ...], *, as_json: bool) -> None:
-    if len(formats) > 1:
-        message = "several --format go into files: add --output-dir FOLDER"
-        raise typer.BadParameter(message)
-    if as_json and formats not in {(), (ResultFormat.JSON,)}:
-        message = f"--json prints results as JSON: leave --format {formats[0]} out, or add --output-dir FOLDER"
-        raise typer.BadParameter(message)
-    if formats and not _is_for_terminals(formats[0]) and out.is_terminal:
-        what = "a page for a browser" if formats[0] == ResultFormat.HTML else "not text"
-        message = f"--format {formats[0]} is {what}: add --output-dir FOLDER, or > FILE.{formats[0]}"
-        raise typer.BadParameter(message)
-
-
-def _is_for_terminals(fmt: str) -> bool:
-    return fmt == TURNS or (fmt != ResultFormat.HTML and ResultFormat(fmt).is_text)
+    require(len(formats) < 2, "several --format go into files: add --output-dir FOLDER")  # noqa: PLR2004
+    for fmt in formats:
+        is_json = fmt == ResultFormat.JSON
+        message = f"--json prints results as JSON: leave --format {fmt} out, or add --output-dir FOLDER"
+        require(is_json or not as_json, message)
+        what = "a page for a browser" if fmt == ResultFormat.HTML else "not text"
+        message = f"--format {fmt} is {what}: add --output-dir FOLDER, or > FILE.{fmt}"
+        is_for_terminals = fmt == TURNS or (fmt != ResultFormat.HTML and ResultFormat(fmt).is_text)
+        require(is_for_terminals or not out.is_terminal, message)
 
 
 def _default(result: Result, *, for_people: bool) -> str:
@@ -162,9 +156,8 @@ def _create(folder: Path) -> None:
     except OSError as error:
         message = f"--output-dir {folder} cannot be created: {error.strerror}"
         raise typer.BadParameter(message) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        message = f"--output-dir {folder} cannot be written to: choose another folder, or change its permissions"
-        raise typer.BadParameter(message)
+    message = f"--output-dir {folder} cannot be written to: choose another folder, or change its permissions"
+    require(os.access(folder, os.W_OK | os.X_OK), message)
 
 
 def _link(recording: Path, folder: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from natscribe.cli import options
-from natscribe.cli.console import WARNING, err, out, run_with_client
+from natscribe.cli.console import WARNING, err, out, require, run_with_client
 from natscribe.cli.names import recording_name, result_file_names, unique_task_names
 from natscribe.cli.notices import notices
 from natscribe.cli.output import Output, make_output
@@ -76,15 +76,9 @@ def _check_audio(audio: Path | None, task_ids: list[str], formats: list[str] | N
     """
     if audio is None:
         return
-    if ResultFormat.HTML not in (formats or ()):
-        message = "--audio is for pages: add --format html"
-        raise typer.BadParameter(message)
-    if len(task_ids) > 1:
-        message = "--audio is the recording of one task, but there are several TASK_IDs"
-        raise typer.BadParameter(message)
-    if not audio.is_file():
-        message = f"there is no file {audio}: check the name"
-        raise typer.BadParameter(message)
+    require(ResultFormat.HTML in (formats or ()), "--audio is for pages: add --format html")
+    require(len(task_ids) == 1, "--audio is the recording of one task, but there are several TASK_IDs")
+    require(audio.is_file(), f"there is no file {audio}: check the name")
 
 
 async def _result(client: Client, task_id: str) -> Result:

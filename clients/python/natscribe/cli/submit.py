@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 
 from natscribe.cli import options
-from natscribe.cli.console import err, read_settings, run_and_exit
+from natscribe.cli.console import err, read_settings, require, run_and_exit
 from natscribe.cli.folders import find_recordings
 from natscribe.cli.jobs import CreateTask
 from natscribe.cli.notices import RequestedOptions
@@ -167,10 +167,8 @@ def _language_of_each(files: list[str], languages: list[str]) -> Sequence[str | 
     """
     if len(languages) == len(files):
         return languages
-    if len(languages) > 1:
-        counts = f"--language is given {len(languages)} times, and FILE {len(files)} times"
-        message = f"{counts}: give the language once for all, or once for each FILE"
-        raise typer.BadParameter(message)
+    counts = f"--language is given {len(languages)} times, and FILE {len(files)} times"
+    require(len(languages) < 2, f"{counts}: give the language once for all, or once for each FILE")  # noqa: PLR2004
     return [languages[0] if languages else None] * len(files)
 
 
@@ -196,11 +194,9 @@ def _tasks(
                 tasks.setdefault(key, (recording, create))
         except typer.BadParameter as error:
             problems.append(error.message)
-    if task_id is not None and len(tasks) + len(problems) > 1:
-        message = "--task-id names one task, but there are several files"
-        raise typer.BadParameter(message)
-    if problems:
-        raise typer.BadParameter("\n".join(problems))
+    is_one = len(tasks) + len(problems) == 1
+    require(task_id is None or is_one, "--task-id names one task, but there are several files")
+    require(not problems, "\n".join(problems))
     if repeated:
         err.print(f"Named more than once: {repeated} of the recordings. Each is processed once.")
     return list(tasks.values())

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from natscribe.cli.console import ERROR, err, out, print_hint, run_with_client
+from natscribe.cli.console import ERROR, err, out, print_hint, require, run_with_client
 from natscribe.cli.display import ShownText
 from natscribe.cli.follow import follow
 from natscribe.cli.options import parse_user_id
@@ -77,9 +77,7 @@ def cancel(task_ids: SeveralTasks, *, as_json: JsonStatus = False) -> None:
 
 def delete(task_ids: Tasks = None, *, user: User = None, yes: Yes = False) -> None:
     """Delete tasks, their results and recordings. Other tasks with the same recording lose it, too."""
-    if (user is None) is (not task_ids):
-        message = "give either TASK_IDs or --user"
-        raise typer.BadParameter(message)
+    require((user is None) is not (not task_ids), "give either TASK_IDs or --user")
     if user is None:
         run_with_client(lambda client: for_each_task(task_ids or [], partial(_delete_task, client)))
     if not yes:

@@ -4,9 +4,8 @@ import os
 import ssl
 from collections.abc import AsyncIterator
 
-import typer
-
 from natscribe.cli.audio_input import conversion_hint, paced
+from natscribe.cli.console import require
 from natscribe.cli.decoding import PyAVReader, after_first_chunk, has_pyav
 from natscribe.settings import without_login
 
@@ -26,9 +25,7 @@ async def from_url(url: str, speed: float) -> AsyncIterator[bytes]:
         typer.BadParameter: PyAV is not installed; the message says how to send the audio without it.
         ClientError: The URL cannot be read, or has no audio.
     """
-    if not has_pyav():
-        message = f"to read a URL here, install PyAV (pip install av); without it, {conversion_hint(url)}"
-        raise typer.BadParameter(message)
+    require(has_pyav(), f"to read a URL here, install PyAV (pip install av); without it, {conversion_hint(url)}")
     name = without_login(url)
     certificate = ", its certificate (SSL_CERT_FILE may name its authority)" if "https:" in name else ""
     hint = f"check the address{certificate}, and whether a player plays it."

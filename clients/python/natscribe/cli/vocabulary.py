@@ -6,6 +6,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from natscribe.cli.console import require
 from natscribe.schemas.problems import problems_of
 from natscribe.schemas.transcription import TranscribeOptions
 
@@ -52,7 +53,6 @@ def _text(file: Path) -> str:
         line = error.object.count(b"\n", 0, error.start) + 1
         message = f"--vocabulary {file}, line {line}: this is not UTF-8, save the file as UTF-8 text"
         raise typer.BadParameter(message) from error
-    if len(text) > _MOST_CHARACTERS:
-        message = f"--vocabulary {file} has more than {_MOST_CHARACTERS} characters: name a list of terms, one per line"
-        raise typer.BadParameter(message)
+    rest = f"more than {_MOST_CHARACTERS} characters: name a list of terms, one per line"
+    require(len(text) <= _MOST_CHARACTERS, f"--vocabulary {file} has {rest}")
     return text

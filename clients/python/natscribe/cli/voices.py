@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from natscribe.cli.console import err, out, run_with_client
+from natscribe.cli.console import err, out, require, run_with_client
 from natscribe.cli.follow import follow
 from natscribe.cli.options import parse_user_id
 from natscribe.cli.show import choose_display
@@ -57,12 +57,9 @@ def enroll(  # noqa: PLR0913 -- the request's fields
 
     The voice is that of the only person in FILE, or of a speaker in a task, with at least 15 s of speech.
     """
-    if (recording is None) == (task_id is None):
-        message = "give either FILE or --task-id"
-        raise typer.BadParameter(message)
-    if (name is None) == (voice is None):
-        message = "give either --name for a new voice, or --voice for one that gets a reference"
-        raise typer.BadParameter(message)
+    require((recording is None) != (task_id is None), "give either FILE or --task-id")
+    has_one_name = (name is None) != (voice is None)
+    require(has_one_name, "give either --name for a new voice, or --voice for one that gets a reference")
 
     async def work(client: Client) -> None:
         owner = parse_user_id(user)
