@@ -80,15 +80,15 @@ async def frames(server: Server) -> AsyncIterator[FramePublisher]:
 @pytest.mark.parametrize(("audio", "frame"), [(PCM, 3200), (STEREO, 4 * 4410), (CALL, 2 * 800)])
 def test_audio_is_split_between_samples_without_loss(audio: LiveAudio, frame: int) -> None:
     # Given audio in pieces of any size
-    sound = bytes(number % 251 for number in range(5 * frame + frame // 2))
+    content = bytes(number % 251 for number in range(5 * frame + frame // 2))
     splitter = FrameSplitter(audio)
     split: list[bytes] = []
     # When it is split
-    for start in range(0, len(sound), 777):
-        split += splitter.split(sound[start : start + 777])
+    for start in range(0, len(content), 777):
+        split += splitter.split(content[start : start + 777])
     # Then each frame has 0.1 s, and the remainder has the rest
     assert [len(part) for part in split] == [frame] * 5
-    assert b"".join(split) + splitter.remainder() == sound
+    assert b"".join(split) + splitter.remainder() == content
     assert FRAME_S == 0.1
 
 
@@ -195,27 +195,22 @@ async def test_a_lost_acknowledgement_of_an_own_frame_is_no_error(server: Server
     await frames.wait_until_stored()
 
 
-@pytest.fixture
-async def without_patience(server: Server) -> AsyncIterator[FramePublisher]:
-    publishing = FramePublisher(server, "t1", 0, max_bytes=20, pause_s=0.001, retry_for_s=0)
-    yield publishing
-    await publishing.close()
-
-
 async def test_publishing_to_a_connected_server_that_stores_nothing_is_given_up(
-    server: Server, without_patience: FramePublisher
+    server: Server, frames: FramePublisher
 ) -> None:
+    frames.retry_for_s = 0
     server.errors = {"t1-0": [nats.errors.TimeoutError()] * 1000}
-    await without_patience.put(b"audio")
+    await frames.put(b"audio")
     with pytest.raises(UnreachableError, match=r"live - --resume .*resume=True"):
-        await without_patience.wait_until_stored()
+        await frames.wait_until_stored()
 
 
-async def test_an_outage_of_the_server_is_waited_out(server: Server, without_patience: FramePublisher) -> None:
+async def test_an_outage_of_the_server_is_waited_out(server: Server, frames: FramePublisher) -> None:
     # Given an outage that lasts longer than a connected server may take
+    frames.retry_for_s = 0
     server.is_disconnected = True
-    await without_patience.put(b"audio")
-    stored = asyncio.create_task(without_patience.wait_until_stored())
+    await frames.put(b"audio")
+    stored = asyncio.create_task(frames.wait_until_stored())
     await asyncio.wait([stored], timeout=0.05)
     assert not stored.done()
     # When the connection is restored
