@@ -3,7 +3,6 @@
 import inspect
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,7 +11,7 @@ from faststream.nats import NatsResponse
 from nats.js.api import RetentionPolicy
 from natscribe.jetstream import cloud_events
 from natscribe.jetstream.error_codes import QUEUE_FULL
-from natscribe.jetstream.streams import DAY_S, RESULTS_TTL_S, TASK_TTL_S, stored_subjects, task_subjects
+from natscribe.jetstream.streams import DAY_S, TASK_TTL_S, stored_subjects, task_subjects
 from natscribe.schemas import subjects
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode
@@ -28,32 +27,18 @@ from natscribe.schemas.live import (
 )
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import LANGUAGE_PATTERN, TranscriptionTask
-from natscribe.schemas.wire import MAX_KEEP_S, TASK_ID_PATTERN, Kind, Lane, Priority
+from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Lane, Priority
 from pydantic import BaseModel
 
 from app.jetstream import streams
 from app.redis_store import keys, projection
 from app.settings import Settings
-from handlers import dead_letters, requests, voices
+from handlers.channels import REQUESTS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/contract.md").read_text(encoding="utf-8")
 CODE = re.compile(r"`([^`]+)`")
-HANDLERS: dict[str, Callable[..., object]] = {
-    subjects.STATUS: requests.status,
-    subjects.RESULT: requests.result,
-    subjects.LIST: requests.list_tasks,
-    subjects.TASK_QUEUES: requests.queue,
-    subjects.WORKERS: requests.worker,
-    subjects.CANCEL: requests.cancel,
-    subjects.DELETE: requests.delete,
-    subjects.REPLAY: dead_letters.replay,
-    subjects.DELETE_LETTERS: dead_letters.delete,
-    subjects.ENROLL: voices.enroll,
-    subjects.VOICES: voices.list_voices,
-    subjects.RENAME: voices.rename,
-    subjects.FORGET: voices.forget,
-}
+HANDLERS = {route.kwargs["subject"]: route.call for route in REQUESTS}
 TASKS = (TranscriptionTask, DiarizationTask)
 FILES = (NatsResponse,)  # replies that are not JSON
 IN_WORDS = {  # of patterns
@@ -151,10 +136,6 @@ def test_the_buckets() -> None:
     assert said["results"] == days(kept["results"])
     assert said["audio"].startswith(f"{days(settings.audio_ttl)} from the end of their last task (`AUDIO_TTL`)")
     assert said["audio"].endswith(f"that no task has used: {days(kept['audio'])} from its upload")
-
-
-def test_keep_seconds_is_limited_to_the_retention_of_results() -> None:
-    assert MAX_KEEP_S == RESULTS_TTL_S
 
 
 def test_the_keys() -> None:

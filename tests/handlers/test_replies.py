@@ -56,20 +56,31 @@ async def request(broker: NatsBroker, subject: str, body: object, headers: dict[
     return json.loads((await broker.request(body, subject, headers=headers)).body)
 
 
-@pytest.mark.parametrize("subject", [subjects.STATUS, subjects.CANCEL])
-async def test_a_status_is_the_reply(broker: NatsBroker, subject: str) -> None:
-    assert await request(broker, subject, {"task_id": "t1"}) == STATUS.model_dump(mode="json")
+@pytest.mark.parametrize(
+    ("subject", "body", "reply"),
+    [
+        (subjects.STATUS, {"task_id": "t1"}, STATUS.model_dump(mode="json")),
+        (subjects.CANCEL, {"task_id": "t1"}, STATUS.model_dump(mode="json")),
+        (subjects.TASK_QUEUES, {}, {"queues": [], "dead_letters": 3}),
+        (subjects.WORKERS, {}, WORKER.model_dump(mode="json")),
+    ],
+)
+async def test_the_reply_is_what_the_service_returns(
+    broker: NatsBroker, subject: str, body: dict[str, str], reply: dict[str, object]
+) -> None:
+    assert await request(broker, subject, body) == reply
 
 
-async def test_a_result_as_text_is_the_body_of_the_reply(broker: NatsBroker, parts: Parts) -> None:
-    reply = await broker.request({"task_id": "t1", "format": "txt"}, subjects.RESULT)
-    assert (reply.body, reply.content_type) == (b"hello", "text/plain")
-    assert parts.tasks.asked[0].format is ResultFormat.TXT
-
-
-async def test_the_content_type_distinguishes_a_page_from_text(broker: NatsBroker) -> None:
-    reply = await broker.request({"task_id": "t1", "format": "html"}, subjects.RESULT)
-    assert (reply.body, reply.content_type) == (b"<!doctype html>", "text/html")
+@pytest.mark.parametrize(
+    ("fmt", "body", "content_type"),
+    [(ResultFormat.TXT, b"hello", "text/plain"), (ResultFormat.HTML, b"<!doctype html>", "text/html")],
+)
+async def test_a_result_as_a_file_is_the_body_of_the_reply(
+    broker: NatsBroker, parts: Parts, fmt: ResultFormat, body: bytes, content_type: str
+) -> None:
+    reply = await broker.request({"task_id": "t1", "format": fmt}, subjects.RESULT)
+    assert (reply.body, reply.content_type) == (body, content_type)
+    assert parts.tasks.asked[0].format is fmt
 
 
 async def test_the_deletion_of_a_task_is_confirmed(broker: NatsBroker, parts: Parts) -> None:
@@ -88,35 +99,6 @@ async def test_a_page_of_tasks_is_the_reply(broker: NatsBroker, parts: Parts, us
     assert await request(broker, subjects.LIST, conditions) == {"tasks": [], "more_before": cursor}
     assert parts.task_list.asked == [ListRequest(user_id=user_id, state=State.FAILED, limit=200, before=cursor)]
     assert type(parts.task_list.asked[0].user_id) is type(user_id)
-
-
-@pytest.mark.parametrize(
-    ("conditions", "problem"),
-    [
-        ({"limit": 0}, "limit: "),
-        ({"limit": 201}, "limit: "),
-        ({"before": "here"}, "before: use `more_before` of the last reply"),
-        ({"before": "+"}, "before: use `more_before` of the last reply"),
-        ({"state": "*"}, "state: "),
-        ({"user_id": True}, "user_id: use an integer of 64 bits, or 1 to 64 characters, no control characters"),
-    ],
-    ids=["none", "too many", "no place", "another mark of Redis", "another list", "no user"],
-)
-async def test_an_invalid_condition_of_a_list_is_named(
-    broker: NatsBroker, parts: Parts, conditions: dict[str, object], problem: str
-) -> None:
-    error = (await request(broker, subjects.LIST, conditions))["error"]
-    assert error["code"] == "invalid_request"
-    assert problem in error["message"]
-    assert parts.task_list.asked == []
-
-
-async def test_the_reply_has_the_state_of_the_task_queues(broker: NatsBroker) -> None:
-    assert await request(broker, subjects.TASK_QUEUES, {}) == {"queues": [], "dead_letters": 3}
-
-
-async def test_a_worker_replies_with_its_report(broker: NatsBroker) -> None:
-    assert await request(broker, subjects.WORKERS, {}) == WORKER.model_dump(mode="json")
 
 
 async def test_the_window_of_another_worker_is_transcribed(broker: NatsBroker, parts: Parts) -> None:
@@ -147,25 +129,33 @@ async def test_the_tasks_of_a_user_are_deleted(broker: NatsBroker, parts: Parts,
     assert parts.tasks.deleted == []
 
 
+NO_USER = "user_id: use an integer of 64 bits, or 1 to 64 characters, no control characters"
+
+
 @pytest.mark.parametrize(
-    ("names", "problem"),
+    ("subject", "fields", "problem"),
     [
-        ({}, "task_id: this field is missing, add it"),
-        ({"task_id": "t1", "user_id": 7}, "user_id: there is no such field, leave it out"),
-        ({"user_id": None}, "user_id: use an integer of 64 bits, or 1 to 64 characters, no control characters"),
-        ({"user_id": True}, "user_id: use an integer of 64 bits, or 1 to 64 characters, no control characters"),
-        ({"task_id": "a b"}, "task_id: use letters, digits, - and _, at most 64"),
-        ({"user_id": 7, "after": "here"}, "after: use `more_after` of the last reply"),
+        (subjects.LIST, {"limit": 0}, "limit: "),
+        (subjects.LIST, {"limit": 201}, "limit: "),
+        (subjects.LIST, {"before": "here"}, "before: use `more_before` of the last reply)"),
+        (subjects.LIST, {"before": "+"}, "before: use `more_before` of the last reply)"),  # a mark of Redis
+        (subjects.LIST, {"state": "*"}, "state: "),
+        (subjects.LIST, {"user_id": True}, f"{NO_USER})"),
+        (subjects.DELETE, {}, "task_id: this field is missing, add it)"),
+        (subjects.DELETE, {"task_id": "t1", "user_id": 7}, "user_id: there is no such field, leave it out)"),
+        (subjects.DELETE, {"user_id": None}, f"{NO_USER})"),
+        (subjects.DELETE, {"user_id": True}, f"{NO_USER})"),
+        (subjects.DELETE, {"task_id": "a b"}, "task_id: use letters, digits, - and _, at most 64)"),
+        (subjects.DELETE, {"user_id": 7, "after": "here"}, "after: use `more_after` of the last reply)"),
     ],
-    ids=["nobody", "both", "null", "no user", "no task", "no cursor"],
 )
-async def test_a_deletion_names_either_a_task_or_a_user(
-    broker: NatsBroker, parts: Parts, names: dict[str, object], problem: str
+async def test_an_invalid_field_is_named_and_nothing_is_done(
+    broker: NatsBroker, parts: Parts, subject: str, fields: dict[str, object], problem: str
 ) -> None:
-    answer = await request(broker, subjects.DELETE, names)
-    assert answer["error"]["code"] == "invalid_request"
-    assert f"{problem})" in answer["error"]["message"]
-    assert (parts.tasks.deleted, parts.users.asked) == ([], [])
+    error = (await request(broker, subject, fields))["error"]
+    assert error["code"] == "invalid_request"
+    assert problem in error["message"]
+    assert (parts.task_list.asked, parts.tasks.deleted, parts.users.asked) == ([], [], [])
 
 
 async def test_dead_letters_are_deleted_after_the_cursor_of_the_client(broker: NatsBroker, parts: Parts) -> None:
@@ -236,15 +226,19 @@ async def test_an_internal_error_reveals_no_details(broker: NatsBroker, parts: P
     assert [line["log_level"] for line in lines] == ["error"]
 
 
-@pytest.mark.parametrize("reply_to", ["tasks.transcription.high", "$JS.API.STREAM.DELETE.x", "progress.t1"])
-async def test_a_request_whose_reply_subject_is_no_inbox_is_ignored(
-    broker: NatsBroker, parts: Parts, reply_to: str
+@pytest.mark.parametrize(
+    ("reply_to", "deleted"),
+    [
+        ("tasks.transcription.high", []),
+        ("$JS.API.STREAM.DELETE.x", []),
+        ("progress.t1", []),
+        ("_INBOX.abc.1", ["t1"]),
+        ("_INBOX_reader.abc.1", ["t1"]),
+        ("_R_.abc.1", ["t1"]),
+    ],
+)
+async def test_a_request_is_handled_only_if_its_reply_subject_is_an_inbox(
+    broker: NatsBroker, parts: Parts, reply_to: str, deleted: list[str]
 ) -> None:
     await broker.publish({"task_id": "t1"}, subjects.DELETE, reply_to=reply_to)
-    assert parts.tasks.deleted == []
-
-
-@pytest.mark.parametrize("reply_to", ["_INBOX.abc.1", "_INBOX_reader.abc.1", "_R_.abc.1"])
-async def test_a_request_with_any_inbox_is_handled(broker: NatsBroker, parts: Parts, reply_to: str) -> None:
-    await broker.publish({"task_id": "t1"}, subjects.DELETE, reply_to=reply_to)
-    assert parts.tasks.deleted == ["t1"]
+    assert parts.tasks.deleted == deleted

@@ -8,7 +8,7 @@ from natscribe.schemas.live import LiveTask
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Lane, Priority
 
-from app.updates import Checkpoint
+from app.updates import Checkpoint, Task
 from tests.handlers.conftest import RESULT, UPDATES, Parts
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -18,38 +18,26 @@ LIVE_TASK = {"task_id": "t1", "user_id": 7, "audio": {"codec": "pcm_s16le"}}
 
 
 @pytest.mark.parametrize("priority", Priority)
-async def test_a_transcription_continues_from_its_checkpoint(
-    broker: NatsBroker, parts: Parts, priority: Priority
+@pytest.mark.parametrize(
+    ("lane", "task", "engine"),
+    [
+        (Lane.TRANSCRIPTION, TranscriptionTask.model_validate(TASK), "transcriber"),
+        (Lane.DIARIZATION, DiarizationTask.model_validate(TASK), "diarizer"),
+        (Lane.LIVE, LiveTask.model_validate(LIVE_TASK), "live_transcriber"),
+    ],
+)
+async def test_the_engine_of_the_lane_continues_from_the_checkpoint(
+    broker: NatsBroker, parts: Parts, lane: Lane, priority: Priority, task: Task, engine: str
 ) -> None:
     # Given a task with a checkpoint
     parts.delivery.checkpoint = Checkpoint(processed_seconds=30.0)
     # When its message is delivered, from any of the queues
-    await broker.publish(TASK, subjects.tasks(Lane.TRANSCRIPTION, priority))
-    # Then the engine continues from the checkpoint, and its updates are appended in order
-    task = TranscriptionTask.model_validate(TASK)
+    await broker.publish(task.model_dump(mode="json"), subjects.tasks(lane, priority))
+    # Then its engine alone continues from the checkpoint, and its updates are appended in order
+    checkpoint = None if lane is Lane.DIARIZATION else parts.delivery.checkpoint
+    for name in ("transcriber", "diarizer", "live_transcriber"):
+        assert getattr(parts, name).began == ([(task, checkpoint)] if name == engine else [])
     assert parts.delivery.begun == [task]
-    assert parts.transcriber.began == [(task, parts.delivery.checkpoint)]
-    assert parts.delivery.appended == [*UPDATES, RESULT]
-    assert parts.diarizer.began == []
-
-
-@pytest.mark.parametrize("priority", Priority)
-async def test_the_diarizer_runs_a_diarization(broker: NatsBroker, parts: Parts, priority: Priority) -> None:
-    await broker.publish(TASK, subjects.tasks(Lane.DIARIZATION, priority))
-    task = DiarizationTask.model_validate(TASK)
-    assert parts.delivery.begun == [task]
-    assert parts.diarizer.began == [(task, None)]
-    assert parts.delivery.appended == [*UPDATES, RESULT]
-    assert parts.transcriber.began == []
-
-
-@pytest.mark.parametrize("priority", Priority)
-async def test_a_live_task_continues_from_its_checkpoint(broker: NatsBroker, parts: Parts, priority: Priority) -> None:
-    parts.delivery.checkpoint = Checkpoint(processed_seconds=30.0)
-    await broker.publish(LIVE_TASK, subjects.tasks(Lane.LIVE, priority))
-    task = LiveTask.model_validate(LIVE_TASK)
-    assert parts.delivery.begun == [task]
-    assert parts.live_transcriber.began == [(task, parts.delivery.checkpoint)]
     assert parts.delivery.appended == [*UPDATES, RESULT]
 
 

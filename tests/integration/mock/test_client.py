@@ -3,17 +3,15 @@
 import asyncio
 import base64
 import hashlib
-from functools import partial
 from pathlib import Path
 
 import pytest
 from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
-from natscribe.client import Client, OptionError, RequestFailedError, TaskIdTakenError
+from natscribe.client import Client, OptionError, TaskIdTakenError
 from natscribe.mock import Mock
-from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority
 
 from app.settings import Settings
 from tests.integration.seen_by_clients import ended, is_in_state, recordings_in
@@ -44,33 +42,6 @@ async def test_each_task_has_a_recording_of_its_own(
     (stored,) = await (await js.object_store("audio")).list(ignore_deletes=True)
     digest = base64.urlsafe_b64encode(hashlib.sha256(CONTENT).digest()).decode()
     assert (stored.name, stored.digest) == (f"{second}-team_meeting.flac", f"SHA-256={digest}")
-
-
-async def test_a_running_task_is_cancelled(settings: Settings, mock: Mock, recording: Path) -> None:
-    # Given a task at work
-    async with Client(settings) as client:
-        task_id = await client.create_transcription_task(recording, task_id="slow-1")
-        await eventually(lambda: is_in_state(client, task_id, State.RUNNING))
-        # When it is cancelled
-        status = await client.cancel(task_id)
-        # Then it has ended, and has no result
-        assert status.state is State.CANCELLED
-        assert (await ended(client, task_id)).state is State.CANCELLED
-        with pytest.raises(RequestFailedError, match="cancelled"):
-            await client.get_task_result(task_id)
-
-
-async def test_deleting_leaves_nothing(settings: Settings, mock: Mock, recording: Path) -> None:
-    async with Client(settings) as client:
-        # Given an ended task
-        task_id = await client.create_transcription_task(recording)
-        await ended(client, task_id)
-        # When it is deleted
-        await client.delete(task_id)
-        # Then it is not known any more
-        with pytest.raises(RequestFailedError) as refused:
-            await client.get_task_progress(task_id)
-        assert refused.value.code is ErrorCode.NOT_FOUND
 
 
 async def test_a_known_id_takes_no_other_recording(
@@ -137,44 +108,12 @@ async def test_what_is_wrong_is_said_before_anything_is_uploaded(
             await client.create_transcription_task(recording, min_speakers=3, max_speakers=2)
         with pytest.raises(OptionError, match=r"^vocabulary\.0: String should have at most 60 characters$"):
             await client.create_transcription_task(recording, vocabulary=["x" * 61])
-        with pytest.raises(
-            OptionError, match=r"^user_id: use an integer of 64 bits, or 1 to 64 characters, no control characters$"
-        ):
+        with pytest.raises(OptionError, match=r"^user_id: use an integer of 64 bits, or 1 to 64 characters"):
             await client.create_diarization_task(recording, user_id="")
-    # Then nothing was uploaded
-    assert await recordings_in(js) == []
-
-
-async def test_the_queue_shows_what_waits(settings: Settings, mock: Mock, recording: Path) -> None:
-    # Given one task at work and two that wait
-    async with Client(settings) as client:
-        running = await client.create_transcription_task(recording, task_id="slow-1", priority=Priority.HIGH)
-        await eventually(lambda: is_in_state(client, running, State.RUNNING))
-        for _ in range(2):
-            waiting = await client.create_diarization_task(recording, priority=Priority.LOW)
-            await eventually(partial(is_in_state, client, waiting, State.QUEUED))
-        # When one looks
-        found = (await client.queue()).queues
-        queues = {(queue.queue, queue.priority): (queue.waiting, queue.running) for queue in found}
-        # Then they are in their queues
-        assert queues[Lane.TRANSCRIPTION, Priority.HIGH] == (0, 1)
-        assert queues[Lane.DIARIZATION, Priority.LOW] == (2, 0)
-
-
-async def test_a_user_lists_its_tasks_page_by_page(settings: Settings, mock: Mock, recording: Path) -> None:
-    async with Client(settings) as client:
-        # Given two tasks of a user, and one of another user with the same number as a text
-        ids = [await client.create_transcription_task(recording, user_id=user) for user in (7, 7, "7")]
-        assert (await ended(client, ids[-1])).state is State.COMPLETED
-        # When the user asks for one after the other
-        first = await client.tasks(user_id=7, limit=1)
-        second = await client.tasks(user_id=7, limit=1, before=first.more_before)
-        # Then the newest comes first, and nothing after the last
-        assert [task.task_id for task in first.tasks + second.tasks] == [ids[1], ids[0]]
-        assert second.more_before is None
-        # And more than a page may have is refused before it is asked for
         with pytest.raises(OptionError, match="limit"):
             await client.tasks(limit=201)
+    # Then nothing was uploaded
+    assert await recordings_in(js) == []
 
 
 async def test_a_task_is_followed_before_it_is_known(settings: Settings, mock: Mock, recording: Path) -> None:

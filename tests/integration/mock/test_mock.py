@@ -155,10 +155,13 @@ async def test_a_running_task_is_cancelled_and_the_next_one_waits(client: Client
         rest = await client.tasks(limit=1, before=page.more_before)
         assert [task.task_id for task in (*page.tasks, *rest.tasks)] == ["slow-2", "slow-1"]
         assert rest.more_before is None
-        found = await client.tasks(user_id=1, state=State.RUNNING)
-        assert [(task.task_id, task.audio_file_id) for task in found.tasks] == [("slow-1", "meeting.flac")]
-        # When the first is cancelled
+        running = await client.tasks(user_id=1, state=State.RUNNING)
+        assert [(task.task_id, task.audio_file_id) for task in running.tasks] == [("slow-1", "meeting.flac")]
+        assert (await client.tasks(user_id="1")).tasks == []
+        # When the first is cancelled, then it has no result
         assert (await client.cancel("slow-1")).state is State.CANCELLED
+        with pytest.raises(RequestFailedError, match="cancelled"):
+            await client.get_task_result("slow-1")
         # Then the second starts at once
         await eventually(lambda: _is(client, "slow-2", State.RUNNING))
         # And when its user is deleted, nothing is left of it

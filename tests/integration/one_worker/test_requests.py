@@ -83,11 +83,15 @@ async def test_a_result_in_every_format(publisher: Publisher, nc: Client, task_i
     await publisher.publish(task_id, diarize=True)
     await publisher.until(task_id, State.COMPLETED)
 
-    async def text(fmt: str) -> str:
-        reply = await nc.request(
-            "tasks.result", json.dumps({"task_id": task_id, "format": fmt}).encode(), timeout=DEADLINE
-        )
+    async def text(fmt: str, task_id: str = task_id) -> str:
+        request = json.dumps({"task_id": task_id, "format": fmt}).encode()
+        reply = await nc.request("tasks.result", request, timeout=DEADLINE)
+        is_json = fmt == "json" or task_id == "unknown"
+        assert (reply.headers or {})["content-type"] == ("application/json" if is_json else "text/plain")
         return reply.data.decode()
+
+    # An error is JSON, whatever the requested format
+    assert "error" in json.loads(await text("txt", "unknown"))
 
     result = json.loads(await text("json"))
     first, second = result["segments"][:2]

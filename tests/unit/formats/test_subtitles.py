@@ -113,11 +113,6 @@ def test_an_abbreviation_ends_no_sentence() -> None:
     assert not first.endswith("Mr.")
 
 
-def test_a_word_longer_than_a_line_is_cut() -> None:
-    (cue,) = shown(said("a" * 40, 0, 5), max_line_chars=20)
-    assert cue.lines == ("a" * 20, "a" * 20)
-
-
 def test_a_word_is_not_cut_between_a_letter_and_its_accent() -> None:
     # Given a letter of two characters, of which a line would hold one
     (cue,) = shown(said("a" * 19 + "e\u0301" + "a", 0, 5), max_line_chars=20)
@@ -162,11 +157,6 @@ def test_marks_that_stand_alone_stay_with_their_word(chars: int) -> None:
 # Speakers and pauses
 
 
-def test_no_cue_holds_two_speakers() -> None:
-    found = shown(said("Yes.", 0, 1, "SPEAKER_00"), said("No.", 1.1, 2.2, "SPEAKER_01"))
-    assert [(cue.speaker, cue.lines) for cue in found] == [("SPEAKER_00", ("Yes.",)), ("SPEAKER_01", ("No.",))]
-
-
 def test_names_stand_where_the_speaker_changes_and_count_as_text() -> None:
     # Given two people, of whom one says two sentences
     segments = (
@@ -194,37 +184,21 @@ def test_a_name_is_left_out_where_the_only_line_has_no_room_for_it() -> None:
     assert cue.lines == ("Internationalisation",)
 
 
-def test_lines_have_room_for_names() -> None:
-    # Given a sentence that fits in a cue without a name
-    assert len(shown(evenly(FULL, 0, 0.3, "SPEAKER_00"))) == 1
-    # When it is shown with one
-    found = shown(evenly(FULL, 0, 0.3, "SPEAKER_00"), with_names=True)
-    # Then the first cue has it, and the text goes on in a second one
-    assert found[0].lines[0].startswith("SPEAKER_00: We have")
-    assert len(found) == 2
-
-
-def test_a_pause_ends_a_cue_also_where_the_text_would_rather_not() -> None:
-    # Given an article that is followed by a pause of a second, when it is shown, then a cue ends there
-    assert texts(shown(spoken((" I", 0, 0.3), (" bought", 0.3, 1), (" the", 1, 1.2), (" house.", 2.2, 3)))) == [
-        ("I bought the",),
-        ("house.",),
-    ]
-
-
-def test_a_pause_ends_a_cue() -> None:
-    # Given two words with a pause of a second between them, and two with less
-    apart = spoken((" One,", 0.0, 0.5), (" two", 1.5, 2.0))
-    together = spoken((" One,", 0.0, 0.5), (" two", 0.9, 1.4))
-    assert texts(shown(apart)) == [("One,",), ("two",)]
-    assert texts(shown(together)) == [("One, two",)]
-
-
-def test_a_pause_of_a_second_is_one_whatever_its_times_are() -> None:
-    # Given a pause whose length no binary number has, and short texts that would rather stand together
-    segment = spoken((" aaaaa.", 0.0, 1.943), (" a", 2.943, 2.943))
-    # When it is shown, then a cue ends there
-    assert len(shown(segment, max_cue_seconds=3)) == 2
+@pytest.mark.parametrize(
+    ("segment", "lines"),
+    [
+        pytest.param(spoken((" One,", 0, 0.5), (" two", 1.5, 2)), [("One,",), ("two",)], id="a second"),
+        pytest.param(spoken((" One,", 0, 0.5), (" two", 0.9, 1.4)), [("One, two",)], id="less"),
+        pytest.param(
+            spoken((" I", 0, 0.3), (" bought", 0.3, 1), (" the", 1, 1.2), (" house.", 2.2, 3)),
+            [("I bought the",), ("house.",)],
+            id="where the text would not break",
+        ),
+        pytest.param(spoken((" a.", 0, 1.943), (" b", 2.943, 2.943)), [("a.",), ("b",)], id="not exact as binary"),
+    ],
+)
+def test_a_pause_of_a_second_ends_a_cue(segment: Segment, lines: list[tuple[str, ...]]) -> None:
+    assert texts(shown(segment, max_cue_seconds=3)) == lines
 
 
 def test_people_who_speak_at_once_take_turns() -> None:
@@ -267,14 +241,25 @@ def test_each_cue_has_room_for_its_name_where_people_speak_at_once(segments: lis
 # Times
 
 
-def test_a_short_cue_stays_on_in_the_silence_behind_it() -> None:
-    (cue,) = shown(said("Yes.", 2, 2.3))
-    assert (cue.start, cue.end) == (2, 3)
-
-
-def test_a_fast_cue_stays_on_until_it_can_be_read() -> None:
-    (cue,) = shown(said("x" * 42, 0, 1))
-    assert cue.end == 2.0
+@pytest.mark.parametrize(
+    ("segments", "times"),
+    [
+        pytest.param([said("Yes.", 2, 2.3)], [(2, 3)], id="a short cue stays on in the silence after it"),
+        pytest.param([said("x" * 42, 0, 1)], [(0, 2)], id="a fast cue stays on until it can be read"),
+        pytest.param(
+            [said("It is late.", 0, 2), said("We should go.", 2.8, 4.5)],
+            [(0, 2), (2.8, 4.5)],
+            id="a gap separates two sentences",
+        ),
+        pytest.param(
+            [said("It is late.", 0, 2, "SPEAKER_00"), said("We should go.", 2.4, 4.5, "SPEAKER_01")],
+            [(0, 2.32), (2.4, 4.5)],
+            id="a gap that would flicker is closed",
+        ),
+    ],
+)
+def test_the_display_times(segments: list[Segment], times: list[tuple[float, float]]) -> None:
+    assert [(round(cue.start, 3), round(cue.end, 3)) for cue in shown(*segments)] == times
 
 
 def test_a_short_cue_begins_in_the_silence_before_it_where_somebody_answers_at_once() -> None:
@@ -312,17 +297,6 @@ def test_a_short_word_is_joined_with_a_part_of_the_next_sentence() -> None:
     # When they are shown, then the word does not flash
     first, *_ = shown(evenly(text, 0, 0.3))
     assert first.lines[0].startswith("Yes. The quick")
-
-
-def test_two_sentences_with_a_pause_between_them_are_two_cues() -> None:
-    found = shown(said("It is late.", 0, 2), said("We should go.", 2.8, 4.5))
-    assert texts(found) == [("It is late.",), ("We should go.",)]
-
-
-def test_a_gap_that_would_flicker_is_closed() -> None:
-    first, second = shown(said("It is late.", 0, 2, "SPEAKER_00"), said("We should go.", 2.4, 4.5, "SPEAKER_01"))
-    assert first.end == pytest.approx(2.4 - GAP)
-    assert second.start == 2.4
 
 
 def test_no_text_goes_while_it_is_said_though_cues_are_short() -> None:
