@@ -122,10 +122,7 @@ def test_nats_keeps_its_streams_and_is_asked_how_it_is(compose: dict[str, Any]) 
 
 
 def test_workers_wait_for_healthy_servers(worker: dict[str, Any]) -> None:
-    assert worker["depends_on"] == {
-        "nats": {"condition": "service_healthy"},
-        "redis": {"condition": "service_healthy"},
-    }
+    assert worker["depends_on"] == {"nats": {"condition": "service_healthy"}, "redis": {"condition": "service_healthy"}}
 
 
 def test_two_workers_share_the_machine_and_env_changes_that(worker: dict[str, Any]) -> None:

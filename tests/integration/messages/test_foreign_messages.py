@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from nats.js import JetStreamContext
 from natscribe.client import Client
 from natscribe.schemas.progress import State
 
@@ -30,7 +29,7 @@ EVENT = {
 @pytest.mark.parametrize("of", ["progress", "segments", "results"])
 @pytest.mark.parametrize("garbage", GARBAGE)
 async def test_a_task_goes_on_behind_what_others_wrote_in_its_log(
-    publisher: Publisher, worker: Worker, js: JetStreamContext, engine: FakeEngine, of: str, garbage: bytes
+    publisher: Publisher, worker: Worker, engine: FakeEngine, of: str, garbage: bytes
 ) -> None:
     # Given a task that runs
     engine.may_go_on.clear()
@@ -38,47 +37,47 @@ async def test_a_task_goes_on_behind_what_others_wrote_in_its_log(
     await publisher.until("t1", State.RUNNING)
     # When somebody else writes into its log
     for _ in range(5):
-        await js.publish(f"append.{of}.t1", garbage)
+        await publisher.js.publish(f"append.{of}.t1", garbage)
     engine.may_go_on.set()
     # Then it ends all the same, behind that, and at the first attempt
     await eventually(lambda: publisher.is_completed("t1"))
     assert (await publisher.ask("tasks.status", task_id="t1"))["attempt"] == 1
 
 
-async def test_the_projection_goes_on_behind_garbage(
-    publisher: Publisher, worker: Worker, js: JetStreamContext, redis: object
-) -> None:
+async def test_the_projection_goes_on_behind_garbage(publisher: Publisher, worker: Worker, redis: object) -> None:
     # Given garbage on subjects of the service's own
     for subject in ("append.progress.x", "append.results.x", "append.segments.x"):
         for garbage in (*GARBAGE, json.dumps(EVENT).encode()):
-            await js.publish(subject, garbage)
+            await publisher.js.publish(subject, garbage)
     # And an event with the service's headers, of which one cannot be
     created = {"Natscribe-Created-At": "2026-01-01T00:00:00"}  # where?
     forged = {"Natscribe-Task-Sequence": "1", "Natscribe-Task-Subject": "tasks.transcription.low"} | created
-    await js.publish("append.progress.t1x", json.dumps(EVENT | {"task_id": "t1x"}).encode(), headers=forged)
+    await publisher.js.publish("append.progress.t1x", json.dumps(EVENT | {"task_id": "t1x"}).encode(), headers=forged)
     # Then no consumer holds on to it
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
 
     async def settled() -> bool:
-        found = await js.consumers_info("transcription_progress") + await js.consumers_info("transcription_results")
+        found = await publisher.js.consumers_info("transcription_progress") + await publisher.js.consumers_info(
+            "transcription_results"
+        )
         return all(info.num_pending == 0 and info.num_ack_pending == 0 for info in found)
 
     await eventually(settled)
 
 
 async def test_a_letter_of_somebody_else_is_passed_over(
-    publisher: Publisher, worker: Worker, js: JetStreamContext, settings: Settings
+    publisher: Publisher, worker: Worker, settings: Settings
 ) -> None:
     # Given junk among the dead letters, and a task that failed
-    await js.publish("append.dead_letters.transcription", b"junk")
+    await publisher.js.publish("append.dead_letters.transcription", b"junk")
     await publisher.publish("t1", audio_file_id="nowhere.flac")
     await publisher.until("t1", State.FAILED)
-    await eventually(lambda: queue_is_empty(js))
+    await eventually(lambda: queue_is_empty(publisher.js))
     # Then the letter of the task is found
     async with Client(settings) as client:
         assert [letter.task_id async for letter in client.dead_letters()] == ["t1"]
     # And it can be replayed, and be deleted
     assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 1}
-    await eventually(lambda: queue_is_empty(js))
+    await eventually(lambda: queue_is_empty(publisher.js))
     assert (await publisher.ask("tasks.delete", task_id="t1"))["deleted"]

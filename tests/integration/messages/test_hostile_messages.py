@@ -5,7 +5,6 @@ from functools import partial
 
 import pytest
 from nats.aio.client import Client
-from nats.js import JetStreamContext
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.wire import Kind
@@ -19,9 +18,7 @@ from tests.integration.hostile import MESSAGES, QUEUES, filled, invented
 from tests.waiting import eventually
 
 
-async def test_whatever_is_published_ends(
-    js: JetStreamContext, publisher: Publisher, worker: Worker, nc: Client
-) -> None:
+async def test_whatever_is_published_ends(publisher: Publisher, worker: Worker, nc: Client) -> None:
     # Given the worst that anybody may publish
     messages = invented(QUEUES, MESSAGES)
     heard: list[str] = []
@@ -32,9 +29,9 @@ async def test_whatever_is_published_ends(
     await nc.subscribe("stolen.>", cb=listen)
     # When it is published
     for subject, body, extra in messages:
-        await js.publish(subject, body, headers=extra or None)
+        await publisher.js.publish(subject, body, headers=extra or None)
     # Then the queue runs empty, and the worker lives
-    await eventually(lambda: queue_is_empty(js), within=60 + MESSAGES / 20)
+    await eventually(lambda: queue_is_empty(publisher.js), within=60 + MESSAGES / 20)
     assert worker.container.consumer.running
     # And each message has ended: with a letter, or in the log of its id
     stored = [StoredMessage(subject, 0, datetime.now(UTC), extra, body) for subject, body, extra in messages]
@@ -44,7 +41,7 @@ async def test_whatever_is_published_ends(
     for task_id in {message.task_id for message in stored if message.task_id and message not in dropped}:
         status = TaskStatus.model_validate(await publisher.ask("tasks.status", task_id=task_id))
         assert status.state.ended, status
-    letters = (await js.stream_info("transcription_dead_letters")).state.messages
+    letters = (await publisher.js.stream_info("transcription_dead_letters")).state.messages
     assert letters >= ids.count(None)
     assert not heard
 
@@ -61,13 +58,7 @@ OWN = [*LOGS, *(f"append.{log}" for log in LOGS), *(f"accepted.{queue}" for queu
 @pytest.mark.foreign
 @pytest.mark.parametrize("subject", OWN)
 async def test_garbage_on_the_services_own_subjects_harms_no_other_task(
-    js: JetStreamContext,
-    publisher: Publisher,
-    worker: Worker,
-    nc: Client,
-    redis: Redis,
-    engine: FakeEngine,
-    subject: str,
+    publisher: Publisher, worker: Worker, nc: Client, redis: Redis, engine: FakeEngine, subject: str
 ) -> None:
     # Given a task that runs
     engine.may_go_on.clear()

@@ -5,7 +5,6 @@ import random
 from collections.abc import AsyncIterator
 
 import pytest
-from nats.js import JetStreamContext
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 
@@ -26,14 +25,14 @@ async def subscriber(settings: Settings, start_worker: StartWorker) -> AsyncIter
 
 
 async def test_of_duplicates_it_sees_one_task(
-    subscriber: Witness, publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
+    subscriber: Witness, publisher: Publisher, start_worker: StartWorker
 ) -> None:
     # Given two workers
     async with start_worker(FakeEngine()), start_worker(FakeEngine()):
         # When a task is published 120 times at once
         await asyncio.gather(*(publisher.publish("t1") for _ in range(120)))
         await publisher.until("t1", State.COMPLETED)
-        await eventually(lambda: queue_is_empty(js))
+        await eventually(lambda: queue_is_empty(publisher.js))
         # Then a subscriber has seen what is stored: one task, with one end
         await eventually(subscriber.agrees)
         seen = await subscriber.seen()
@@ -42,7 +41,7 @@ async def test_of_duplicates_it_sees_one_task(
 
 
 async def test_of_a_cancel_and_a_completion_it_sees_one(
-    subscriber: Witness, publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
+    subscriber: Witness, publisher: Publisher, start_worker: StartWorker
 ) -> None:
     # Given a worker
     moments = random.Random(7)  # noqa: S311 -- to be repeated
@@ -53,7 +52,7 @@ async def test_of_a_cancel_and_a_completion_it_sees_one(
             await publisher.until(f"t{number}", State.RUNNING)
             await asyncio.sleep(moments.uniform(0, 0.05))  # where in the race the cancel falls
             await publisher.ask("tasks.cancel", task_id=f"t{number}")
-        await eventually(lambda: queue_is_empty(js))
+        await eventually(lambda: queue_is_empty(publisher.js))
         # Then a subscriber has seen one end of each
         progress = (await subscriber.seen())["transcription_progress"]
         ends = {subject: body for _, subject, body in progress if b'"completed"' in body or b'"cancelled"' in body}
@@ -67,9 +66,7 @@ async def test_of_a_cancel_and_a_completion_it_sees_one(
         assert {subject for _, subject, _ in (await subscriber.seen())["transcription_results"]} == completed
 
 
-async def test_it_sees_each_dead_letter(
-    subscriber: Witness, publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
-) -> None:
+async def test_it_sees_each_dead_letter(subscriber: Witness, publisher: Publisher, start_worker: StartWorker) -> None:
     # Given a worker with an engine that can do nothing with a recording
     engine = FakeEngine()
     engine.fail_with = [UNREADABLE]
@@ -77,7 +74,7 @@ async def test_it_sees_each_dead_letter(
         # When its task fails
         await publisher.publish("t1")
         await publisher.until("t1", State.FAILED)
-        await eventually(lambda: queue_is_empty(js))
+        await eventually(lambda: queue_is_empty(publisher.js))
         # Then a subscriber has seen the dead letter that is kept
         await eventually(subscriber.agrees)
         assert [subject for _, subject, _ in (await subscriber.seen())["transcription_dead_letters"]] == [

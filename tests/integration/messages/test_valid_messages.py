@@ -1,6 +1,5 @@
 """Messages that are tasks are done, sooner or later."""
 
-from nats.js import JetStreamContext
 from natscribe.schemas.progress import State
 from structlog.testing import capture_logs
 
@@ -9,9 +8,7 @@ from tests.integration.conftest import Publisher
 from tests.waiting import eventually
 
 
-async def test_a_valid_task_outlives_a_worker_that_cannot_take_it(
-    js: JetStreamContext, worker: Worker, publisher: Publisher
-) -> None:
+async def test_a_valid_task_outlives_a_worker_that_cannot_take_it(worker: Worker, publisher: Publisher) -> None:
     # Given a worker that lacks a part
     transcriber = worker.app.context.get("transcriber")
     worker.app.context.reset_global("transcriber")
@@ -22,4 +19,4 @@ async def test_a_valid_task_outlives_a_worker_that_cannot_take_it(
     # Then it is no dead letter, and is done when the part is there
     worker.app.context.set_global("transcriber", transcriber)
     await publisher.until("t1", State.COMPLETED)
-    assert (await js.stream_info("transcription_dead_letters")).state.messages == 0
+    assert (await publisher.js.stream_info("transcription_dead_letters")).state.messages == 0

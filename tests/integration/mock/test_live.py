@@ -65,11 +65,7 @@ async def test_from_the_first_sound_to_the_result(client: Client, js: JetStreamC
     assert all(partial.text.startswith(partial.stable) for partial in partials)
     # And as segments, each told once
     segments = [each for event in events if isinstance(event, SegmentsEvent) for each in event.segments]
-    assert [(each.start, each.text) for each in segments] == [
-        (0, "Good morning."),
-        (4, "Good morning."),
-        (8, "Good"),
-    ]
+    assert [(each.start, each.text) for each in segments] == [(0, "Good morning."), (4, "Good morning."), (8, "Good")]
     # And progress says how far the text is behind, from the first event to the last
     told = [event for event in events if isinstance(event, ProgressEvent)]
     assert [event.sequence for event in told] == list(range(1, len(told) + 1))

@@ -96,11 +96,7 @@ async def test_a_pipe_may_have_the_messages_or_the_result_instead(shell: Shell) 
     _, subtitles, _ = await shell.run("-", "--format", "srt")
     _, speakers, _ = await shell.run("-", "--diarize")
     assert subtitles.startswith("1\n00:00:00,000 --> 00:00:02,400\nGood morning.\n")
-    assert speakers.splitlines() == [
-        "SPEAKER_00: Good morning.",
-        "SPEAKER_01: Good morning.",
-        "SPEAKER_00: Good",
-    ]
+    assert speakers.splitlines() == ["SPEAKER_00: Good morning.", "SPEAKER_01: Good morning.", "SPEAKER_00: Good"]
 
 
 async def test_a_file_is_played_and_its_result_written(shell: Shell) -> None:

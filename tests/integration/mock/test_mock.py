@@ -124,7 +124,7 @@ async def test_an_id_asks_for_a_refusal(client: Client) -> None:
             assert refused.value.code is code
 
 
-async def test_a_large_result_is_in_the_bucket(client: Client, publisher: Publisher, js: JetStreamContext) -> None:
+async def test_a_large_result_is_in_the_bucket(client: Client, publisher: Publisher) -> None:
     async with client:
         # Given a task whose result is large
         await publisher.publish("large-1")
@@ -133,7 +133,7 @@ async def test_a_large_result_is_in_the_bucket(client: Client, publisher: Publis
         text = await client.get_task_result("large-1", ResultFormat.TXT)
         page = await client.get_task_result("large-1", ResultFormat.HTML)
     # Then its message names the object, and the client has the whole
-    message = json.loads((await js.get_last_msg("transcription_results", "results.large-1")).data or b"")
+    message = json.loads((await publisher.js.get_last_msg("transcription_results", "results.large-1")).data or b"")
     assert (message["object"]["bucket"], message["text"], message["segments"]) == ("results", "", [])
     assert isinstance(result, TranscriptionResult)
     assert message["object"]["size"] > 1024**2
@@ -186,19 +186,19 @@ async def test_a_dead_letter_is_replayed(client: Client, js: JetStreamContext) -
         assert [letter async for letter in client.dead_letters()] == []
 
 
-async def test_a_known_id_changes_nothing(client: Client, publisher: Publisher, js: JetStreamContext) -> None:
+async def test_a_known_id_changes_nothing(client: Client, publisher: Publisher) -> None:
     # Given a task that has ended
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
-    before = (await js.stream_info("transcription_progress")).state.messages
+    before = (await publisher.js.stream_info("transcription_progress")).state.messages
     # When its id is published again
     await publisher.publish("t1", user_id=8)
     await publisher.publish("t2")
     await publisher.until("t2", State.COMPLETED)
     # Then nothing happened to it
-    assert (await js.stream_info("transcription_progress")).state.messages == 2 * before
+    assert (await publisher.js.stream_info("transcription_progress")).state.messages == 2 * before
     assert (await publisher.ask(subjects.STATUS, task_id="t1"))["task"]["user_id"] == 7
-    assert (await js.stream_info("transcription_tasks")).state.messages == 0
+    assert (await publisher.js.stream_info("transcription_tasks")).state.messages == 0
 
 
 async def test_core_subscribers_see_what_is_stored(settings: Settings, client: Client, publisher: Publisher) -> None:

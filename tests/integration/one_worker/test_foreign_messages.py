@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from nats.js import JetStreamContext
 from natscribe.schemas.progress import State
 
 from tests.integration.conftest import Publisher, queue_is_empty
@@ -26,10 +25,10 @@ GARBAGE = {
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
 @pytest.mark.parametrize("of", ["progress", "segments", "results"])
 async def test_a_task_is_done_behind_what_others_wrote_before(
-    publisher: Publisher, js: JetStreamContext, task_id: str, of: str, garbage: bytes
+    publisher: Publisher, task_id: str, of: str, garbage: bytes
 ) -> None:
     # Given something on one of a task's subjects that the service did not write
-    await js.publish(f"append.{of}.{task_id}", garbage.replace(b"ID", task_id.encode()))
+    await publisher.js.publish(f"append.{of}.{task_id}", garbage.replace(b"ID", task_id.encode()))
     # And no task of that id
     assert (await publisher.ask("tasks.status", task_id=task_id))["error"]["code"] == "not_found"
     # When the task is published
@@ -37,27 +36,25 @@ async def test_a_task_is_done_behind_what_others_wrote_before(
     # Then it is done as if nothing were there
     await eventually(lambda: publisher.is_completed(task_id))
     assert (await publisher.ask("tasks.result", task_id=task_id))["text"] == RESULT
-    await eventually(lambda: queue_is_empty(js))
+    await eventually(lambda: queue_is_empty(publisher.js))
     # And deleting it takes all of that along
     assert (await publisher.ask("tasks.delete", task_id=task_id))["deleted"]
     for stream in ("progress", "segments", "results"):
-        held = await js.stream_info(f"transcription_{stream}", subjects_filter=f"{stream}.{task_id}")
+        held = await publisher.js.stream_info(f"transcription_{stream}", subjects_filter=f"{stream}.{task_id}")
         assert not held.state.subjects
 
 
-async def test_a_result_is_found_before_what_others_wrote_behind_it(
-    publisher: Publisher, js: JetStreamContext, task_id: str
-) -> None:
+async def test_a_result_is_found_before_what_others_wrote_behind_it(publisher: Publisher, task_id: str) -> None:
     await publisher.publish(task_id)
     await publisher.until(task_id, State.COMPLETED)
-    await js.publish(f"append.results.{task_id}", b"{}")
+    await publisher.js.publish(f"append.results.{task_id}", b"{}")
     assert (await publisher.ask("tasks.result", task_id=task_id))["text"] == RESULT
 
 
-async def test_a_forged_copy_opens_no_log(publisher: Publisher, js: JetStreamContext, task_id: str) -> None:
+async def test_a_forged_copy_opens_no_log(publisher: Publisher, task_id: str) -> None:
     # Given a message in the queue
     await publisher.publish(f"{task_id}-real")
-    sequence = (await js.stream_info("transcription_tasks")).state.last_seq
+    sequence = (await publisher.js.stream_info("transcription_tasks")).state.last_seq
     # When somebody says of another task that it is stored there
     ghost = {"task_id": task_id, "audio_file_id": "meeting.flac", "user_id": 7}
     headers = {"Nats-Sequence": str(sequence), "Nats-Subject": "tasks.transcription.high"}
@@ -68,15 +65,15 @@ async def test_a_forged_copy_opens_no_log(publisher: Publisher, js: JetStreamCon
     await publisher.until(task_id, State.COMPLETED)
 
 
-async def test_a_replay_of_another_task_opens_nothing(publisher: Publisher, js: JetStreamContext, task_id: str) -> None:
+async def test_a_replay_of_another_task_opens_nothing(publisher: Publisher, task_id: str) -> None:
     # Given a task that has failed
     await publisher.publish(task_id, audio_file_id="nowhere.flac")
     await publisher.until(task_id, State.FAILED)
-    failed = (await js.get_last_msg("transcription_progress", f"progress.{task_id}")).seq
+    failed = (await publisher.js.get_last_msg("transcription_progress", f"progress.{task_id}")).seq
     # When another task is published under its id, as if it were a replay
     other = {"task_id": task_id, "audio_file_id": "meeting.flac", "user_id": 7}
     headers = {"Natscribe-Replay-Of": str(failed)}
-    await js.publish("tasks.transcription.high", json.dumps(other).encode(), headers=headers)
-    await eventually(lambda: queue_is_empty(js))
+    await publisher.js.publish("tasks.transcription.high", json.dumps(other).encode(), headers=headers)
+    await eventually(lambda: queue_is_empty(publisher.js))
     # Then the failure stands
-    assert (await js.get_last_msg("transcription_progress", f"progress.{task_id}")).seq == failed
+    assert (await publisher.js.get_last_msg("transcription_progress", f"progress.{task_id}")).seq == failed

@@ -5,7 +5,6 @@ import json
 import pytest
 from nats.aio.client import Client
 from nats.errors import MaxPayloadError
-from nats.js import JetStreamContext
 from natscribe.schemas.progress import State
 
 from tests.integration.conftest import DEADLINE, Publisher, queue_is_empty
@@ -43,12 +42,7 @@ def sixty_kilobytes(request: pytest.FixtureRequest) -> dict[str, str]:
 
 @pytest.mark.parametrize("full", [False, True])
 async def test_the_largest_tasks_end(
-    js: JetStreamContext,
-    publisher: Publisher,
-    nc: Client,
-    task_id: str,
-    sixty_kilobytes: dict[str, str],
-    full: bool,
+    publisher: Publisher, nc: Client, task_id: str, sixty_kilobytes: dict[str, str], full: bool
 ) -> None:
     # Given messages with very long headers, as long as they may be altogether: a task, none, and one that is wrong
     good, wrong = f"{task_id}-good", f"{task_id}-wrong"
@@ -57,15 +51,17 @@ async def test_the_largest_tasks_end(
         b"\x00\xff",
         json.dumps({"task_id": wrong, "audio_file_id": "meeting.flac", "user_id": []}).encode(),
     )
-    letters = (await js.stream_info("transcription_dead_letters")).state.messages
+    letters = (await publisher.js.stream_info("transcription_dead_letters")).state.messages
     # When they are published
     for body in bodies:
-        await js.publish(QUEUES[0], filled(body, nc, sixty_kilobytes) if full else body, headers=dict(sixty_kilobytes))
+        await publisher.js.publish(
+            QUEUES[0], filled(body, nc, sixty_kilobytes) if full else body, headers=dict(sixty_kilobytes)
+        )
     # Then each ends as it would without them, and the queue runs empty
     await publisher.until(good, State.COMPLETED)
     await publisher.until(wrong, State.FAILED)
-    await eventually(lambda: queue_is_empty(js))
-    assert (await js.stream_info("transcription_dead_letters")).state.messages == letters + 2
+    await eventually(lambda: queue_is_empty(publisher.js))
+    assert (await publisher.js.stream_info("transcription_dead_letters")).state.messages == letters + 2
     # And the worker goes on
     await publisher.publish(f"{task_id}-next")
     await publisher.until(f"{task_id}-next", State.COMPLETED)

@@ -54,10 +54,10 @@ async def letter(js: JetStreamContext) -> Letter:
     ],
 )
 async def test_what_is_no_task_becomes_a_dead_letter(
-    js: JetStreamContext, publisher: Publisher, letter: Letter, task_id: str, body: bytes, problem: str
+    publisher: Publisher, letter: Letter, task_id: str, body: bytes, problem: str
 ) -> None:
     # When bytes are published that are no task
-    await js.publish(SUBJECT, body)
+    await publisher.js.publish(SUBJECT, body)
     # Then they are kept with the reason
     found = await letter()
     assert found.error.code is ErrorCode.INVALID_MESSAGE
@@ -69,7 +69,7 @@ async def test_what_is_no_task_becomes_a_dead_letter(
 
 
 async def test_an_invalid_task_with_an_id_is_said_to_have_failed(
-    js: JetStreamContext, publisher: Publisher, letter: Letter, task_id: str
+    publisher: Publisher, letter: Letter, task_id: str
 ) -> None:
     # When a task carries a misspelt option
     await publisher.publish(task_id, word_timestamp=True)
@@ -85,11 +85,9 @@ async def test_an_invalid_task_with_an_id_is_said_to_have_failed(
 
 
 @pytest.mark.parametrize("number", range(len(surprises(""))))
-async def test_a_task_that_surprises_a_parser_ends(
-    js: JetStreamContext, publisher: Publisher, task_id: str, number: int
-) -> None:
+async def test_a_task_that_surprises_a_parser_ends(publisher: Publisher, task_id: str, number: int) -> None:
     # When the value of a field is something at which parsers of JSON differ
-    await js.publish(SUBJECT, surprises(task_id)[number])
+    await publisher.js.publish(SUBJECT, surprises(task_id)[number])
     # Then its client is not left waiting
     events = [event async for event in publisher.events(task_id)]
     if events[-1].state is State.FAILED:
@@ -100,7 +98,7 @@ async def test_a_task_that_surprises_a_parser_ends(
 
 
 async def test_an_invalid_task_with_a_known_id_changes_nothing(
-    js: JetStreamContext, publisher: Publisher, letter: Letter, task_id: str
+    publisher: Publisher, letter: Letter, task_id: str
 ) -> None:
     await publisher.publish(task_id)
     events = await publisher.until(task_id, State.COMPLETED)
@@ -121,24 +119,24 @@ async def test_a_large_body_is_cut_in_its_letter(js: JetStreamContext, letter: L
     [b"\x00" * 900_000, b'"' * 900_000, "\u0416".encode() * 400_000],
     ids=["zeros", "quotes", "letters of two bytes"],
 )
-async def test_a_letter_always_fits_into_a_message(
-    js: JetStreamContext, publisher: Publisher, letter: Letter, body: bytes
-) -> None:
+async def test_a_letter_always_fits_into_a_message(publisher: Publisher, letter: Letter, body: bytes) -> None:
     # When a body grows in JSON, and its headers are many and long
     headers = {f"X-{number}": "y" * 1000 for number in range(40)} | {"traceparent": "a" * 15_000}
-    await js.publish(SUBJECT, body[: 1024 * 1024 - 140_000], headers=headers)
+    await publisher.js.publish(SUBJECT, body[: 1024 * 1024 - 140_000], headers=headers)
     # Then there is a letter all the same, and the queue runs empty
     found = await letter()
     assert found.body_truncated
     assert len(found.headers) <= 32
-    await eventually(lambda: queue_is_empty(js))
+    await eventually(lambda: queue_is_empty(publisher.js))
 
 
-async def test_a_trace_that_is_none_goes_no_further(js: JetStreamContext, publisher: Publisher, task_id: str) -> None:
+async def test_a_trace_that_is_none_goes_no_further(publisher: Publisher, task_id: str) -> None:
     body = json.dumps({"task_id": task_id, "audio_file_id": "meeting.flac", "user_id": 1}).encode()
-    await js.publish(SUBJECT, body, headers={"traceparent": "a" * 50_000})
+    await publisher.js.publish(SUBJECT, body, headers={"traceparent": "a" * 50_000})
     await publisher.until(task_id, State.COMPLETED)
-    assert "traceparent" not in ((await js.get_last_msg("transcription_progress", f"progress.{task_id}")).headers or {})
+    assert "traceparent" not in (
+        (await publisher.js.get_last_msg("transcription_progress", f"progress.{task_id}")).headers or {}
+    )
 
 
 async def test_another_content_type_is_named(js: JetStreamContext, letter: Letter, task_id: str) -> None:

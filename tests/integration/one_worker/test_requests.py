@@ -4,7 +4,6 @@ import json
 
 import pytest
 from nats.aio.client import Client
-from nats.js import JetStreamContext
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import TaskPage
 from natscribe.schemas.wire import Kind
@@ -40,7 +39,7 @@ async def test_a_request_that_claims_to_be_json_and_is_no_text_is_answered(nc: C
 
 @pytest.mark.parametrize("place", ["results.elsewhere", "$JS.API.STREAM.DELETE.transcription_progress"])
 async def test_an_answer_goes_into_an_inbox_or_nowhere(
-    publisher: Publisher, nc: Client, js: JetStreamContext, task_id: str, place: str
+    publisher: Publisher, nc: Client, task_id: str, place: str
 ) -> None:
     # Given a task
     await publisher.publish(task_id)
@@ -51,7 +50,7 @@ async def test_an_answer_goes_into_an_inbox_or_nowhere(
     # Then nothing is answered, nor done
     status = await publisher.ask("tasks.status", task_id=task_id)
     assert status["state"] == "completed"
-    held = await js.stream_info("transcription_results", subjects_filter="results.>")
+    held = await publisher.js.stream_info("transcription_results", subjects_filter="results.>")
     subjects = held.state.subjects or {}
     assert (subjects.get(f"results.{task_id}"), subjects.get("results.elsewhere")) == (1, None)
 

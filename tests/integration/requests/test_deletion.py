@@ -11,23 +11,20 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
-from app.cancellation import despite_cancellation
 from app.errors import PermanentError, TransientError
 from app.execution import settlement
-from app.execution.attempt import TaskAttempt
 from app.execution.delivery import Delivery
-from app.execution.settlement import DeliveryOutcome
 from app.main import Worker
 from app.queue.positions import Position, Positions
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.task_log.log import TaskLog
-from app.task_log.record import Record, TaskMessageId
+from app.task_log.record import TaskMessageId
 from app.task_log.results import ResultStore
-from app.updates import Result, Task
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.integration.requests.conftest import Held, Hold
 from tests.waiting import DEADLINE, eventually
 from tests.witness import witness
 
@@ -36,18 +33,9 @@ TASK_STREAMS = [f"transcription_{of}" for of in ("tasks", "progress", "segments"
 
 
 @pytest.fixture
-def held_result(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
-    """Hold a result just before it is published: the first event is set when it waits, the second one lets it go."""
-    waits, may_go = asyncio.Event(), asyncio.Event()
-    publish = ResultStore.publish
-
-    async def held(self: ResultStore, result: Result, last: Record) -> None:
-        waits.set()
-        await despite_cancellation(may_go.wait())  # as if the message was in flight
-        await publish(self, result, last)
-
-    monkeypatch.setattr(ResultStore, "publish", held)
-    return waits, may_go
+def result(hold: Hold) -> Held:
+    """The result of a task, held just before it is published."""
+    return hold(ResultStore, "publish")
 
 
 async def all_is_projected(js: JetStreamContext) -> bool:
@@ -57,20 +45,12 @@ async def all_is_projected(js: JetStreamContext) -> bool:
 
 @pytest.mark.parametrize("given_up", [False, True])
 async def test_a_result_in_flight_when_its_task_ends_is_never_published(
-    publisher: Publisher,
-    worker: Worker,
-    nc: Nats,
-    js: JetStreamContext,
-    redis: Redis,
-    settings: Settings,
-    held_result: tuple[asyncio.Event, asyncio.Event],
-    given_up: bool,
+    publisher: Publisher, worker: Worker, nc: Nats, redis: Redis, settings: Settings, result: Held, given_up: bool
 ) -> None:
-    waits, may_go = held_result
     # Given a worker that freezes when it is about to publish a result
     async with witness(settings.nats_url) as subscriber:
         await publisher.publish("t1")
-        await waits.wait()
+        await result.waits.wait()
         # When its task is cancelled, or ended as failed, just then
         if given_up:
             log = TaskLog(nc, settings.stream_names, "other")
@@ -79,51 +59,41 @@ async def test_a_result_in_flight_when_its_task_ends_is_never_published(
             await log.end(last, NO_AUDIO.detail)
         else:
             await publisher.ask("tasks.cancel", task_id="t1")
-        may_go.set()
+        result.may_go.set()
         events = await publisher.until("t1", State.FAILED if given_up else State.CANCELLED)
         await eventually(lambda: worker.container.consumer.idle)
         # Then nobody has seen a result, neither live nor in the stream nor in Redis
         await eventually(subscriber.agrees)
         assert (await subscriber.seen())["transcription_results"] == []
         assert State.COMPLETED not in {event.state for event in events}
-    await eventually(lambda: all_is_projected(js))
+    await eventually(lambda: all_is_projected(publisher.js))
     assert not await redis.exists("task:t1:result")
 
 
 async def test_a_result_in_flight_when_its_task_is_deleted_is_removed(
-    publisher: Publisher,
-    worker: Worker,
-    js: JetStreamContext,
-    redis: Redis,
-    held_result: tuple[asyncio.Event, asyncio.Event],
+    publisher: Publisher, worker: Worker, redis: Redis, result: Held
 ) -> None:
-    waits, may_go = held_result
     # Given a worker that is about to publish a result
     await publisher.publish("t1")
-    await waits.wait()
+    await result.waits.wait()
     # When its task is deleted just then
     await publisher.ask("tasks.delete", task_id="t1")
-    may_go.set()
+    result.may_go.set()
 
     # Then nothing is left, neither in the streams nor in Redis
     async def nothing_left() -> bool:
-        state = (await js.stream_info("transcription_results")).state
+        state = (await publisher.js.stream_info("transcription_results")).state
         return state.last_seq == 2 and state.messages == 0  # the marker that forbids the result, and the result
 
     await eventually(nothing_left)
-    await eventually(lambda: all_is_projected(js))
-    assert (await js.stream_info("transcription_progress")).state.messages == 0
+    await eventually(lambda: all_is_projected(publisher.js))
+    assert (await publisher.js.stream_info("transcription_progress")).state.messages == 0
     assert not await redis.keys("task:*")
 
 
 async def test_a_late_result_of_a_deleted_task_is_removed_from_redis_too(
-    publisher: Publisher,
-    worker: Worker,
-    redis: Redis,
-    held_result: tuple[asyncio.Event, asyncio.Event],
-    monkeypatch: pytest.MonkeyPatch,
+    publisher: Publisher, worker: Worker, redis: Redis, result: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits, may_go = held_result
     delete, was_shown = ResultStore.delete, asyncio.Event()
 
     async def shown() -> bool:
@@ -139,12 +109,12 @@ async def test_a_late_result_of_a_deleted_task_is_removed_from_redis_too(
 
     # Given a worker that freezes when it is about to publish a result
     await publisher.publish("t1")
-    await waits.wait()
+    await result.waits.wait()
     # When its task is deleted, and its result comes so late that Redis has forgotten the deletion
     await publisher.ask("tasks.delete", task_id="t1")
     await redis.flushdb()
     monkeypatch.setattr(ResultStore, "delete", once_shown)
-    may_go.set()
+    result.may_go.set()
     async with asyncio.timeout(DEADLINE):
         await was_shown.wait()
     # Then it is removed there, too
@@ -156,7 +126,6 @@ async def test_an_interrupted_end_of_a_task_is_completed(
     publisher: Publisher,
     start_worker: StartWorker,
     nc: Nats,
-    js: JetStreamContext,
     settings: Settings,
     constants: Constants,
     error: ErrorDetail | None,
@@ -176,10 +145,10 @@ async def test_an_interrupted_end_of_a_task_is_completed(
         engine.may_go_on.set()
         # Then nobody sees a result, and the next worker ends the task in that way
         events = await publisher.until("t1", State.FAILED if error else State.CANCELLED)
-        await eventually(lambda: queue_is_empty(js))
+        await eventually(lambda: queue_is_empty(publisher.js))
         assert (events[-1].attempt, events[-1].error) == (1, error)
         assert (await subscriber.seen())["transcription_results"] == []
-        assert (await js.stream_info("transcription_dead_letters")).state.messages == (1 if error else 0)
+        assert (await publisher.js.stream_info("transcription_dead_letters")).state.messages == (1 if error else 0)
         # And a failure is counted, once
         counted = [
             line for line in worker.container.meter.exposition().decode().splitlines() if "task_failure_t" in line
@@ -190,12 +159,7 @@ async def test_an_interrupted_end_of_a_task_is_completed(
 
 
 async def test_a_registration_that_is_late_does_not_bring_a_deleted_task_back(
-    publisher: Publisher,
-    worker: Worker,
-    js: JetStreamContext,
-    redis: Redis,
-    engine: FakeEngine,
-    monkeypatch: pytest.MonkeyPatch,
+    publisher: Publisher, worker: Worker, redis: Redis, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     holds, may_go = asyncio.Event(), asyncio.Event()
     locate = Positions.locate
@@ -219,30 +183,30 @@ async def test_a_registration_that_is_late_does_not_bring_a_deleted_task_back(
     # When the task is done and deleted before that
     engine.may_go_on.set()
     await publisher.until("t1", State.COMPLETED)
-    await eventually(lambda: queue_is_empty(js))
+    await eventually(lambda: queue_is_empty(publisher.js))
     await publisher.ask("tasks.delete", task_id="t1")
-    before = (await js.stream_info("transcription_progress")).state.last_seq
+    before = (await publisher.js.stream_info("transcription_progress")).state.last_seq
     may_go.set()
 
     # Then nothing of it comes back
     async def appended_and_removed() -> bool:
-        state = (await js.stream_info("transcription_progress", subjects_filter="progress.t1")).state
+        state = (await publisher.js.stream_info("transcription_progress", subjects_filter="progress.t1")).state
         return state.last_seq > before and not state.subjects
 
     await eventually(appended_and_removed)
-    await eventually(lambda: all_is_projected(js))
+    await eventually(lambda: all_is_projected(publisher.js))
     assert not await redis.keys("task:t1:info")
     assert not await redis.keys("task:t1:progress")
 
 
 async def test_a_stream_that_was_made_anew_keeps_its_messages(
-    publisher: Publisher, worker: Worker, js: JetStreamContext, engine: FakeEngine
+    publisher: Publisher, worker: Worker, engine: FakeEngine
 ) -> None:
     # Given a task of a stream that was deleted since and made anew, so that sequences begin again
     await publisher.publish("old")
     await publisher.until("old", State.COMPLETED)
-    await eventually(lambda: queue_is_empty(js))
-    await js.delete_stream("transcription_tasks")
+    await eventually(lambda: queue_is_empty(publisher.js))
+    await publisher.js.delete_stream("transcription_tasks")
     await worker.container.stream_guard.check()
     engine.may_go_on.clear()
     await publisher.publish("busy")
@@ -250,7 +214,7 @@ async def test_a_stream_that_was_made_anew_keeps_its_messages(
     # When the old one is deleted while another one runs under its number
     assert (await publisher.ask("tasks.delete", task_id="old"))["deleted"]
     # Then the other one is still there, and is done
-    assert (await js.stream_info("transcription_tasks")).state.messages == 1
+    assert (await publisher.js.stream_info("transcription_tasks")).state.messages == 1
     engine.may_go_on.set()
     await publisher.until("busy", State.COMPLETED)
 
@@ -263,45 +227,39 @@ async def chunks(js: JetStreamContext, bucket: str) -> int:
 
 @pytest.mark.parametrize("fails", [True, False])
 async def test_nothing_is_left(
-    settings: Settings,
-    publisher: Publisher,
-    start_worker: StartWorker,
-    engine: FakeEngine,
-    js: JetStreamContext,
-    redis: Redis,
-    fails: bool,
+    settings: Settings, publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, redis: Redis, fails: bool
 ) -> None:
     # Given a task with a recording in the bucket, and a result too large for a message, or a dead letter
     settings.audio_store = "nats://audio"
     engine.windows, engine.text = 30, "word " * 10_000
     engine.fail_with = [NO_AUDIO] if fails else []
     async with start_worker(engine):
-        await (await js.object_store("audio")).put("t1-meeting.flac", b"not read by a fake engine")
+        await (await publisher.js.object_store("audio")).put("t1-meeting.flac", b"not read by a fake engine")
         await publisher.publish("t1", audio_file_id="t1-meeting.flac")
         await publisher.until("t1", State.FAILED if fails else State.COMPLETED)
-        await eventually(lambda: queue_is_empty(js))
+        await eventually(lambda: queue_is_empty(publisher.js))
         await eventually(lambda: redis.exists("task:t1:info"))
-        assert bool(await chunks(js, "results")) is not fails
-        assert await chunks(js, "audio") == 1
-        assert (await js.stream_info("transcription_dead_letters")).state.messages == fails
+        assert bool(await chunks(publisher.js, "results")) is not fails
+        assert await chunks(publisher.js, "audio") == 1
+        assert (await publisher.js.stream_info("transcription_dead_letters")).state.messages == fails
         # When it is deleted
         async with Client(settings) as client:
             await client.delete("t1")
         # Then no data of it is left
-        left = {stream: (await js.stream_info(stream)).state.messages for stream in TASK_STREAMS}
+        left = {stream: (await publisher.js.stream_info(stream)).state.messages for stream in TASK_STREAMS}
         assert left == dict.fromkeys(TASK_STREAMS, 0)
         for bucket in ("OBJ_results", "OBJ_audio"):  # neither its chunks nor its name
-            assert (await js.stream_info(bucket)).state.messages == 0
+            assert (await publisher.js.stream_info(bucket)).state.messages == 0
         assert not await redis.keys("task:*")
 
 
 async def test_a_deletion_that_failed_can_be_repeated(
-    publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a task whose segments cannot be removed at first
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
-    await eventually(lambda: queue_is_empty(js))
+    await eventually(lambda: queue_is_empty(publisher.js))
     purge_segments = TaskLog.purge_segments
 
     async def unanswered(_: TaskLog, __: str) -> None:
@@ -313,33 +271,21 @@ async def test_a_deletion_that_failed_can_be_repeated(
     # When the deletion is repeated
     assert (await publisher.ask("tasks.delete", task_id="t1"))["deleted"]
     # Then no data of it is left
-    left = {stream: (await js.stream_info(stream)).state.messages for stream in TASK_STREAMS}
+    left = {stream: (await publisher.js.stream_info(stream)).state.messages for stream in TASK_STREAMS}
     assert left == dict.fromkeys(TASK_STREAMS, 0)
 
 
 async def test_a_task_that_is_deleted_before_its_start_does_not_run(
-    publisher: Publisher,
-    worker: Worker,
-    engine: FakeEngine,
-    js: JetStreamContext,
-    monkeypatch: pytest.MonkeyPatch,
+    publisher: Publisher, worker: Worker, engine: FakeEngine, hold: Hold
 ) -> None:
     # Given a worker that has a task's message, and has not read its log yet
-    holds, may_go = asyncio.Event(), asyncio.Event()
-    begin = Delivery.begin
-
-    async def held(self: Delivery, task: Task) -> TaskAttempt:
-        holds.set()
-        await may_go.wait()
-        return await begin(self, task)
-
-    monkeypatch.setattr(Delivery, "begin", held)
+    start = hold(Delivery, "begin")
     await publisher.publish("t1")
-    await holds.wait()
+    await start.waits.wait()
     await publisher.until("t1", State.QUEUED)
     # When the task is deleted just then
     assert (await publisher.ask("tasks.delete", task_id="t1"))["deleted"]
-    may_go.set()
+    start.may_go.set()
     # Then the worker runs the next task
     await publisher.publish("t2")
     await publisher.until("t2", State.COMPLETED)
@@ -349,30 +295,23 @@ async def test_a_task_that_is_deleted_before_its_start_does_not_run(
 
 
 async def test_the_unacknowledged_message_of_a_deleted_task_is_removed(
-    publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, hold: Hold
 ) -> None:
     # Given a task that has completed, and a worker that has yet to acknowledge its message
-    may_go = asyncio.Event()
-    completed = settlement.completed
-
-    async def held(delivery: Delivery) -> DeliveryOutcome:
-        await may_go.wait()
-        return await completed(delivery)
-
-    monkeypatch.setattr(settlement, "completed", held)
+    settlement_of_task = hold(settlement, "completed")
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
-    assert not await queue_is_empty(js)
+    assert not await queue_is_empty(publisher.js)
     # When it is deleted
     await publisher.ask("tasks.delete", task_id="t1")
     # Then its message is gone, and no other worker gets it if this one dies
-    assert await queue_is_empty(js)
-    may_go.set()
+    assert await queue_is_empty(publisher.js)
+    settlement_of_task.may_go.set()
 
 
 @pytest.mark.parametrize("request_", ["tasks.cancel", "tasks.delete"])
 async def test_the_result_of_an_id_that_is_used_again_is_shown(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, redis: Redis, request_: str
+    publisher: Publisher, worker: Worker, engine: FakeEngine, redis: Redis, request_: str
 ) -> None:
     # Given a task that was cancelled, or deleted, a moment ago
     engine.may_go_on.clear()

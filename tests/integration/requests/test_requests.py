@@ -5,14 +5,12 @@ import json
 
 import pytest
 from nats.aio.client import Client
-from nats.js import JetStreamContext
 from natscribe.schemas.progress import State
 
 from app.main import Worker
-from app.task_log.log import TaskLog
-from app.task_log.record import Record
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import DEADLINE, Publisher
+from tests.integration.requests.conftest import Hold
 
 
 async def test_the_status_of_a_running_task(publisher: Publisher, worker: Worker, engine: FakeEngine) -> None:
@@ -50,39 +48,28 @@ async def test_subtitles_respect_the_limits_of_the_request(
 
 @pytest.mark.parametrize("fmt", ["txt", "srt", "vtt"])
 async def test_the_text_of_a_result_without_its_object_is_not_found(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, fmt: str
+    publisher: Publisher, worker: Worker, engine: FakeEngine, fmt: str
 ) -> None:
     # Given a result that is too large for a message, and whose object expired before the message
     engine.windows, engine.text = 30, "word " * 10_000
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
-    await (await js.object_store("results")).delete("t1")
+    await (await publisher.js.object_store("results")).delete("t1")
     # When its text is requested
     answer = await publisher.ask("tasks.result", task_id="t1", format=fmt)
     # Then the result is not found
     assert answer["error"]["code"] == "not_found"
 
 
-async def test_a_slow_request_delays_no_other(
-    publisher: Publisher, worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_request_delays_no_other(publisher: Publisher, worker: Worker, hold: Hold) -> None:
     # Given a status that takes long to read
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
-    asked, may_go = asyncio.Event(), asyncio.Event()
-    last = TaskLog.last
-
-    async def slow(self: TaskLog, task_id: str) -> Record | None:
-        if task_id == "slow":
-            asked.set()
-            await may_go.wait()
-        return await last(self, task_id)
-
-    monkeypatch.setattr(TaskLog, "last", slow)
+    slow = hold(worker.container.log, "last", of="slow")
     # When a client requests it
     waiting = asyncio.create_task(publisher.ask("tasks.status", task_id="slow"))
-    await asked.wait()
+    await slow.waits.wait()
     # Then another request gets its reply in the meantime
     assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "completed"
-    may_go.set()
+    slow.may_go.set()
     assert (await waiting)["error"]["code"] == "not_found"

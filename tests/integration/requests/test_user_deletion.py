@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from unittest.mock import AsyncMock
 
 import pytest
-from nats.js import JetStreamContext
 from natscribe.client import Client
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
@@ -19,6 +18,7 @@ from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.integration.places import places_with, read_behind_the_leader
+from tests.integration.requests.conftest import Hold
 from tests.waiting import eventually
 
 NO_AUDIO = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording has no audio: upload an audio file.")
@@ -46,7 +46,7 @@ async def publish(publisher: Publisher, task_id: str, user_id: int | str) -> Non
 
 
 async def test_no_data_of_a_deleted_user_is_left(
-    publisher: Publisher, worker: Worker, client: Client, engine: FakeEngine, js: JetStreamContext, redis: Redis
+    publisher: Publisher, worker: Worker, client: Client, engine: FakeEngine, redis: Redis
 ) -> None:
     # Given a user with a task that has completed, one that has failed, one that was never valid, one whose log has
     # expired, one that runs and one that waits behind it; and tasks of another user
@@ -63,9 +63,9 @@ async def test_no_data_of_a_deleted_user_is_left(
     await publish(publisher, "her-failed", "anna")
     await publisher.until("her-failed", State.FAILED)
     invalid = {"task_id": "her-invalid", "user_id": "anna", "audio_file_id": "t.flac", "title": "unknown field"}
-    await js.publish("tasks.transcription.normal", json.dumps(invalid).encode())
+    await publisher.js.publish("tasks.transcription.normal", json.dumps(invalid).encode())
     await publisher.until("her-invalid", State.FAILED)
-    await eventually(lambda: queue_is_empty(js))
+    await eventually(lambda: queue_is_empty(publisher.js))
     engine.may_go_on.clear()
     await publish(publisher, "her-runs", "anna")
     await publisher.until("her-runs", State.RUNNING)
@@ -77,17 +77,17 @@ async def test_no_data_of_a_deleted_user_is_left(
 
     # Then nothing is left
     async def nowhere() -> bool:
-        return not await places_with(js, redis, "anna", *(f"her-{name}" for name in ANNAS_TASKS))
+        return not await places_with(publisher.js, redis, "anna", *(f"her-{name}" for name in ANNAS_TASKS))
 
     await eventually(nowhere)
     # And the data of the other user is complete
     await publisher.until("bert-waits", State.COMPLETED)
     assert (await publisher.ask("tasks.status", task_id="bert-done"))["result_available"] is True
-    assert (await js.stream_info("OBJ_audio")).state.messages == 2 * 2
+    assert (await publisher.js.stream_info("OBJ_audio")).state.messages == 2 * 2
 
 
 async def test_many_tasks_are_deleted_over_several_requests(
-    publisher: Publisher, client: Client, engine: FakeEngine, js: JetStreamContext, constants: Constants
+    publisher: Publisher, client: Client, engine: FakeEngine, constants: Constants
 ) -> None:
     # Given a service that has time for one step, and a user with tasks in all conditions
     constants(REPLY_WITHIN_S=0)
@@ -95,7 +95,7 @@ async def test_many_tasks_are_deleted_over_several_requests(
     for number in range(4):
         await publish(publisher, f"t{number}", "anna")
         await publisher.until(f"t{number}", State.COMPLETED if number > 1 else State.FAILED)
-    await eventually(lambda: queue_is_empty(js))
+    await eventually(lambda: queue_is_empty(publisher.js))
     engine.may_go_on.clear()
     for number in range(4, 7):
         await publish(publisher, f"t{number}", "anna")
@@ -105,28 +105,24 @@ async def test_many_tasks_are_deleted_over_several_requests(
     assert (first["tasks"], first["more_after"][:6]) == (1, "queue-")
     # And further requests delete the rest
     assert await client.delete_user("anna") == 6
-    assert (await js.stream_info("transcription_progress")).state.messages == 0
-    assert (await js.stream_info("OBJ_audio")).state.messages == 0
+    assert (await publisher.js.stream_info("transcription_progress")).state.messages == 0
+    assert (await publisher.js.stream_info("OBJ_audio")).state.messages == 0
     engine.may_go_on.set()
 
 
-async def test_a_user_may_be_deleted_twice_at_once(publisher: Publisher, client: Client, js: JetStreamContext) -> None:
+async def test_a_user_may_be_deleted_twice_at_once(publisher: Publisher, client: Client) -> None:
     # Given a user with some tasks
     for number in range(5):
         await publish(publisher, f"t{number}", "anna")
     await publisher.until("t4", State.COMPLETED)
-    await eventually(lambda: queue_is_empty(js))
+    await eventually(lambda: queue_is_empty(publisher.js))
     # When two clients delete the user at once, then both succeed
     await asyncio.gather(client.delete_user("anna"), client.delete_user("anna"))
-    assert (await js.stream_info("transcription_progress")).state.messages == 0
+    assert (await publisher.js.stream_info("transcription_progress")).state.messages == 0
 
 
 async def test_a_task_that_is_not_registered_yet_never_runs(
-    settings: Settings,
-    publisher: Publisher,
-    start_worker: StartWorker,
-    js: JetStreamContext,
-    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings, publisher: Publisher, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = FakeEngine()
     engine.may_go_on.clear()
@@ -140,56 +136,48 @@ async def test_a_task_that_is_not_registered_yet_never_runs(
         assert await client.delete_user("anna") == 1
         engine.may_go_on.set()
         await publisher.until("busy", State.COMPLETED)
-        await eventually(lambda: queue_is_empty(js))
+        await eventually(lambda: queue_is_empty(publisher.js))
     # Then it has not run
     assert len(engine.jobs) == 1
 
 
 async def test_a_reminder_that_is_set_after_a_deletion_is_removed(
-    publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, hold: Hold
 ) -> None:
     # Given a task that ends, and a worker that is about to set its reminder
-    reminders, waits, may_go = worker.container.reminders, asyncio.Event(), asyncio.Event()
-    put = reminders.put
-
-    async def held(reminder: object) -> None:
-        waits.set()
-        await may_go.wait()
-        await put(reminder)  # type: ignore[arg-type]  # whatever it is
-
-    monkeypatch.setattr(reminders, "put", held)
+    reminder = hold(worker.container.reminders, "put")
     await publish(publisher, "t1", "anna")
     await publisher.until("t1", State.COMPLETED)
-    await waits.wait()
+    await reminder.waits.wait()
     # When the task is deleted just then
     await publisher.ask("tasks.delete", task_id="t1")
-    may_go.set()
+    reminder.may_go.set()
 
     # Then no reminder is left
     async def set_and_removed() -> bool:
-        state = (await js.stream_info("transcription_retention")).state
+        state = (await publisher.js.stream_info("transcription_retention")).state
         return state.last_seq > 0 and state.messages == 0
 
     await eventually(set_and_removed)
 
 
 async def test_the_recording_of_a_task_whose_log_has_expired_is_deleted_by_its_id(
-    publisher: Publisher, worker: Worker, js: JetStreamContext
+    publisher: Publisher, worker: Worker
 ) -> None:
     # Given an ended task whose log has expired
     await publish(publisher, "t1", "anna")
     await publisher.until("t1", State.COMPLETED)
 
     async def is_noted() -> int:
-        return (await js.stream_info("transcription_retention")).state.messages
+        return (await publisher.js.stream_info("transcription_retention")).state.messages
 
     await eventually(is_noted)
     await worker.container.log.purge_events("t1")
     # When it is deleted
     assert (await publisher.ask("tasks.delete", task_id="t1"))["deleted"]
     # Then its recording and its reminder are deleted
-    assert (await js.stream_info("OBJ_audio")).state.messages == 0
-    assert (await js.stream_info("transcription_retention")).state.messages == 0
+    assert (await publisher.js.stream_info("OBJ_audio")).state.messages == 0
+    assert (await publisher.js.stream_info("transcription_retention")).state.messages == 0
     assert (await publisher.ask("tasks.delete", task_id="t1"))["error"]["code"] == "not_found"
 
 

@@ -69,18 +69,12 @@ def test_two_lines_are_broken_at_a_clause_and_balanced() -> None:
             "I would like to speak with the operator right now.",
             ("I would like to speak", "with the operator right now."),
         ),
-        (
-            "Please hold the line while we try to connect you.",
-            ("Please hold the line", "while we try to connect you."),
-        ),
+        ("Please hold the line while we try to connect you.", ("Please hold the line", "while we try to connect you.")),
         (
             "Нажмите один, чтобы позвонить абоненту, или решётку.",
             ("Нажмите один,", "чтобы позвонить абоненту, или решётку."),
         ),
-        (
-            "Marque el asterisco para regresar a las opciones.",
-            ("Marque el asterisco", "para regresar a las opciones."),
-        ),
+        ("Marque el asterisco para regresar a las opciones.", ("Marque el asterisco", "para regresar a las opciones.")),
     ],
 )
 def test_no_line_ends_with_a_word_that_belongs_to_the_next(text: str, lines: tuple[str, ...]) -> None:
@@ -370,10 +364,7 @@ turns = st.lists(
     st.tuples(st.sampled_from(SPEAKERS), st.lists(speech, min_size=1, max_size=25), st.floats(-3, 3)), max_size=6
 )
 all_limits = st.builds(
-    SubtitleLimits,
-    max_line_chars=st.integers(16, 100),
-    max_lines=st.integers(1, 4),
-    max_cue_seconds=st.floats(2, 60),
+    SubtitleLimits, max_line_chars=st.integers(16, 100), max_lines=st.integers(1, 4), max_cue_seconds=st.floats(2, 60)
 )
 
 
