@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from app.main import Worker
 
 COMMAND = (sys.executable, "-c", "from natscribe.cli import main; main()")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+Transcribed = Callable[..., Awaitable[str]]
 COLOUR = re.compile(r"\x1b\[(?!0m|1m)[0-9;]+m")
 
 
@@ -68,53 +70,51 @@ def terminal(worker: Worker, tmp_path: Path) -> Terminal:
     return Terminal(worker.settings.nats_url, tmp_path)
 
 
-async def test_a_text_with_speakers_is_printed_once(terminal: Terminal, task_id: str) -> None:
-    # Given a terminal that cannot move its cursor
-    # When one recording is transcribed with speakers
-    code, written = await terminal.run(
-        "transcribe", "--stored", "--diarize", "meeting.flac", "--task-id", task_id, TERM="dumb"
-    )
-    # Then the result says who says what, and no other line has the text
-    assert code == 0
-    assert [line for line in written.split("\r\n") if line.endswith(("one", "two"))] == [
-        f"   0:{start:02}  SPEAKER_{start // 5 % 2:02}  {'two' if start % 2 else 'one'}" for start in range(0, 30, 5)
-    ]
+@pytest.fixture
+def transcribed(terminal: Terminal, task_id: str) -> Transcribed:
+    """Transcribe a recording with these options and this environment; return what the terminal gets."""
+
+    async def transcribed(*options: str, **environment: str) -> str:
+        code, written = await terminal.run(
+            "transcribe", "--stored", "meeting.flac", "--task-id", task_id, *options, **environment
+        )
+        assert code == 0
+        return written
+
+    return transcribed
 
 
-async def test_a_terminal_without_colours_has_none(terminal: Terminal, task_id: str) -> None:
-    # When one recording is transcribed with speakers
-    code, written = await terminal.run(
-        "transcribe", "--stored", "--diarize", "meeting.flac", "--task-id", task_id, NO_COLOR="1"
-    )
-    # Then the turns are there, above the bar
-    lines = lines_of(written)
-    assert code == 0
-    assert lines.count("   0:25  SPEAKER_01  two") == 1
-    assert "completed" in lines[-2]
-    assert COLOUR.search(written) is None
+@pytest.mark.parametrize(
+    ("options", "lines"),
+    [
+        pytest.param([], [f"[0:{start:02}] one two" for start in (0, 10, 20)], id="as it is transcribed"),
+        pytest.param(
+            ["--diarize"],
+            [f"   0:{at:02}  SPEAKER_{at // 5 % 2:02}  {'two' if at % 2 else 'one'}" for at in range(0, 30, 5)],
+            id="of the result with speakers",
+        ),
+    ],
+)
+async def test_a_terminal_without_a_cursor_gets_plain_lines_once(
+    transcribed: Transcribed, options: list[str], lines: list[str]
+) -> None:
+    written = await transcribed(*options, TERM="dumb")
+    assert "\x1b" not in written
+    assert [line for line in written.split("\r\n") if line.endswith(("one", "two"))] == lines
 
 
 @pytest.mark.parametrize("options", [["--channels", "separate"], ["--format", "txt"], ["--format", "srt"]])
-async def test_a_text_in_another_form_is_printed_once(terminal: Terminal, task_id: str, options: list[str]) -> None:
-    # When a result has another form than the text that is found
-    code, written = await terminal.run(
-        "transcribe", "--stored", "meeting.flac", "--task-id", task_id, *options, TERM="dumb"
-    )
-    # Then only the result is printed
-    assert code == 0
-    assert len(re.findall(r"\btwo\b", written)) == 3
+async def test_a_result_in_another_form_is_printed_alone(transcribed: Transcribed, options: list[str]) -> None:
+    assert len(re.findall(r"\btwo\b", await transcribed(*options, TERM="dumb"))) == 3
 
 
-async def test_text_that_was_shown_is_not_shown_again(terminal: Terminal, task_id: str) -> None:
-    # Given a terminal that cannot move its cursor
-    # When one recording is transcribed
-    code, written = await terminal.run("transcribe", "--stored", "meeting.flac", "--task-id", task_id, TERM="dumb")
-    # Then its text is there once, in plain lines
-    assert code == 0
-    assert "\x1b" not in written
-    assert [line for line in written.split("\r\n") if "one two" in line] == [
-        f"[0:{start:02}] one two" for start in (0, 10, 20)
-    ]
+async def test_a_terminal_without_colours_has_none(transcribed: Transcribed) -> None:
+    written = await transcribed("--diarize", NO_COLOR="1")
+    # The turns are above the bar
+    lines = lines_of(written)
+    assert lines.count("   0:25  SPEAKER_01  two") == 1
+    assert "completed" in lines[-2]
+    assert COLOUR.search(written) is None
 
 
 async def test_many_recordings_leave_a_line_of_all(terminal: Terminal, worker: Worker, tmp_path: Path) -> None:
