@@ -26,6 +26,7 @@ from natscribe.schemas.live import (
     Partial,
 )
 from natscribe.schemas.progress import State
+from natscribe.schemas.requests import SubtitleLimits
 from natscribe.schemas.transcription import LANGUAGE_PATTERN, TranscriptionTask
 from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Lane, Priority
 from pydantic import BaseModel
@@ -208,6 +209,15 @@ def test_the_fields_of_a_partial() -> None:
 def test_the_limits_of_a_frame() -> None:
     assert f"at most {LARGEST_FRAME_BYTES // 1024} KiB" in TEXT
     assert f"{SHORTEST_FRAME_S * 1000:g} ms to {LONGEST_FRAME_S:g} s of audio" in TEXT
+
+
+def test_the_limits_of_subtitles() -> None:
+    fields = fields_of(SubtitleLimits)
+    ranges = {name: field["anyOf"][0] for name, field in fields.items()}
+    assert [[quoted(name)[0], default, limits] for name, default, limits, _ in table("field")] == [
+        [name, f"{field['default']:g}", f"{ranges[name]['minimum']}, {ranges[name]['maximum']}"]
+        for name, field in fields.items()
+    ]
 
 
 def test_the_states() -> None:

@@ -8,17 +8,15 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 from natscribe.client.submission import DiarizationKeywords, TranscriptionKeywords
-from natscribe.schemas import subjects
 from natscribe.schemas.diarization import DiarizationTask
-from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.examples import EXAMPLES
 from natscribe.schemas.live import LiveKeywords, LiveTask
 from natscribe.schemas.problems import problems_of
-from natscribe.schemas.progress import ProgressEvent, Stage, State
-from natscribe.schemas.requests import ReplayRequest, ResultRequest
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.requests import ReplayRequest
 from natscribe.schemas.transcription import TranscribeKeywords, TranscribeOptions, TranscriptionTask
 from natscribe.schemas.voices import EnrollRequest
-from natscribe.schemas.wire import Input, Kind, Lane, Priority
+from natscribe.schemas.wire import Input, Kind
 from pydantic import ValidationError
 
 LEAST = {"task_id": "t1", "audio_file_id": "a.wav", "user_id": 1}
@@ -52,23 +50,6 @@ LEAST = {"task_id": "t1", "audio_file_id": "a.wav", "user_id": 1}
 def test_an_invalid_task_is_refused(shape: type[TranscriptionTask], change: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         shape.model_validate(LEAST | change)
-
-
-def test_a_task_has_the_defaults_of_the_contract() -> None:
-    assert dict(TranscriptionTask.model_validate(LEAST)) == LEAST | {
-        "model": None,
-        "language": None,
-        "vocabulary": (),
-        "prompt": None,
-        "translate": False,
-        "channels": "auto",
-        "diarize": False,
-        "identify": False,
-        "min_speakers": None,
-        "max_speakers": None,
-        "word_timestamps": False,
-        "keep_seconds": None,
-    }
 
 
 @pytest.mark.parametrize("user_id", [-(2**63), 2**63 - 1, "1", "Юля", "a" * 64])
@@ -221,34 +202,6 @@ def test_times_are_utc_and_readers_ignore_unknown_fields() -> None:
     assert event.time.tzinfo is UTC
 
 
-def test_the_enum_values_and_subjects_of_the_contract() -> None:
-    assert [*State] == ["queued", "running", "retrying", "completed", "failed", "cancelled"]
-    assert [*Stage] == ["fetching", "decoding", "transcribing", "diarizing", "merging"]
-    assert {*ErrorCode} == {
-        "invalid_message",
-        "invalid_request",
-        "unknown_model",
-        "audio_not_found",
-        "audio_unreadable",
-        "audio_too_large",
-        "timeout",
-        "expired",
-        "worker_lost",
-        "engine_failed",
-        "not_found",
-        "not_finished",
-        "format_unavailable",
-        "internal",
-    }
-    assert subjects.tasks(Lane.DIARIZATION, Priority.LOW) == "tasks.diarization.low"
-    assert (subjects.progress("t1"), subjects.segments("t1"), subjects.results("t1")) == (
-        "progress.t1",
-        "segments.t1",
-        "results.t1",
-    )
-    assert subjects.dead_letters(Kind.TRANSCRIPTION) == "dead_letters.transcription"
-
-
 def test_a_value_of_a_later_version_is_read_like_the_others_and_can_be_pickled() -> None:
     # Given an event with a state and a stage that this version does not know
     later = {"state": "paused", "stage": "waiting", "kind": "diarization", "max_attempts": 4, "sequence": 1}
@@ -264,34 +217,6 @@ def test_a_value_of_a_later_version_is_read_like_the_others_and_can_be_pickled()
 def test_a_replay_has_exactly_one_condition(request_: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         ReplayRequest.model_validate(request_)
-
-
-def test_the_default_format_of_a_result_is_json() -> None:
-    assert ResultRequest.model_validate({"task_id": "t1"}).format == "json"
-    with pytest.raises(ValidationError):
-        ResultRequest.model_validate({"task_id": "t1", "format": "pdf"})
-
-
-def test_the_default_limits_of_subtitles_are_those_of_broadcasters() -> None:
-    request = ResultRequest.model_validate({"task_id": "t1"})
-    assert (request.max_line_chars, request.max_lines, request.max_cue_seconds) == (42, 2, 7)
-
-
-@pytest.mark.parametrize(
-    ("field", "least", "most"), [("max_line_chars", 16, 100), ("max_lines", 1, 4), ("max_cue_seconds", 2, 60)]
-)
-def test_a_subtitle_limit_outside_its_range_is_refused_with_the_range(field: str, least: int, most: int) -> None:
-    for allowed in (least, most):
-        ResultRequest.model_validate({"task_id": "t1", field: allowed})
-    for refused, words in (
-        (least - 1, f"greater than or equal to {least}"),
-        (most + 1, f"less than or equal to {most}"),
-    ):
-        with pytest.raises(ValidationError) as error:
-            ResultRequest.model_validate({"task_id": "t1", field: refused})
-        assert problems_of(error.value) == f"{field}: Input should be {words}"
-    with pytest.raises(ValidationError):
-        ResultRequest.model_validate_json(f'{{"task_id": "t1", "{field}": NaN}}')
 
 
 INVISIBLE = ["", " ", "\u00a0", "\u200b", "\u200f", "\ufeff", "\u3164", "\u0301", "\ufe0f", "\ue000", " \u200f\ufeff "]

@@ -67,12 +67,6 @@ def test_names_stand_where_people_read_and_strangers_keep_their_labels() -> None
     assert write(NAMED, ResultFormat.RTTM) == write(TWO, ResultFormat.RTTM)
 
 
-def test_web_subtitles_begin_with_their_name() -> None:
-    assert write(transcript(said(0, 1, "Hello.")), ResultFormat.VTT) == (
-        "WEBVTT\n\n1\n00:00:00.000 --> 00:00:01.000\nHello.\n\n"
-    )
-
-
 def test_web_subtitles_name_speakers_and_escape_what_would_be_markup() -> None:
     assert write(TWO, ResultFormat.VTT) == (
         "WEBVTT\n\n1\n00:00:00.000 --> 00:00:01.500\n<v SPEAKER_00>Hello.\n\n"
@@ -84,18 +78,6 @@ def test_web_subtitles_name_speakers_and_escape_what_would_be_markup() -> None:
 def test_subtitles_keep_backslashes(fmt: ResultFormat) -> None:
     # Given what the library takes for line breaks, when it is written, then it stays
     assert r"C:\new\N" in write(transcript(said(0, 2, r"C:\new\N")), fmt)
-
-
-@pytest.mark.parametrize("fmt", [ResultFormat.SRT, ResultFormat.VTT])
-def test_subtitles_keep_to_the_limits_that_were_asked_for(fmt: ResultFormat) -> None:
-    # Given a sentence that fits in one cue by default
-    result = transcript(said(0, 6, "Please leave a message after the tone."))
-    assert write(result, fmt).count("-->") == 1
-    # When narrow lines are asked for, one at a time
-    narrow = write(result, fmt, SubtitleLimits(max_line_chars=20, max_lines=1))
-    # Then they are
-    assert narrow.count("-->") == 3
-    assert "\nPlease leave\n" in narrow
 
 
 def test_plain_text_has_a_line_a_segment() -> None:
