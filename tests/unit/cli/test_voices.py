@@ -4,7 +4,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 from natscribe.client import Client, RequestFailedError
-from natscribe.schemas.refusals import no_embeddings
+from natscribe.schemas.request_errors import no_embeddings
 
 from tests.unit.cli.conftest import Run
 
