@@ -12,7 +12,7 @@ from natscribe.schemas.transcription import TranscriptionResult
 
 from tests.e2e.conftest import TWO_CHANNELS, TWO_READERS, Running, transcribe
 from tests.sounds import silence, write
-from tests.truth.accuracy import diarization_error_rate
+from tests.truth.attributed import diarization_error_rate
 from tests.truth.recordings import words_of
 from tests.truth.words import scored, word_error_rate
 from tools import check_subtitles
@@ -79,8 +79,7 @@ async def test_the_speakers_of_the_demo_are_distinguished(client: Client) -> Non
     # Then both are found, and most of the time is given to the right one
     assert isinstance(result, DiarizationResult)
     assert result.speakers == 2
-    turns = [turn.model_dump() for turn in result.segments]
-    assert diarization_error_rate(turns, result.duration) <= MAX_DIARIZATION_ERROR_RATE
+    assert diarization_error_rate(result.segments, result.duration) <= MAX_DIARIZATION_ERROR_RATE
 
 
 async def test_both_sides_of_a_call_are_transcribed(client: Client) -> None:

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,13 @@ from natscribe.settings import SECRETS
 from app.settings import Settings
 from app.telemetry.metrics import Meter
 from tests.access.servers import USERS
+from tests.typescript import compiler_errors
 
 ROOT = Path(__file__).parents[2]
 DEPLOYED = ROOT / "deploy/kubernetes"
 WORKERS = DEPLOYED / "workers"
 APPLIED = (WORKERS, DEPLOYED / "redis", DEPLOYED / "monitoring")
 PATCH = DEPLOYED / "gpu/worker.yaml"
-NODE = Path(sys.executable).parent / "node"
-MODULES = ROOT / "tools/node/node_modules"
-OPTIONS = ["--noEmit", "--strict", "--skipLibCheck", "--module", "esnext", "--moduleResolution", "bundler"]
 RELEASES_WITHIN = 10  # seconds that a worker needs to release its task after TASK_GRACE
 Json = dict[str, Any]
 
@@ -63,15 +60,10 @@ def container(pod: Json) -> Json:
 
 def refused(objects: list[Json], patches: list[Json], folder: Path) -> list[int]:
     """Which of these the compiler refuses, against the types of kubernetes-models: their places, patches last."""
-    assert MODULES.is_dir(), "run: make setup"
-    (folder / "node_modules").symlink_to(MODULES)
-    shutil.copy(Path(__file__).with_name("manifests.ts"), folder)
-    lines = [f"export const object{at}: Manifest = {json.dumps(each)};" for at, each in enumerate(objects)]
-    lines += [f"export const patch{at}: Patch = {json.dumps(each)};" for at, each in enumerate(patches)]
+    lines = [f"export const object{at}: Manifest = {json.dumps(manifest)};" for at, manifest in enumerate(objects)]
+    lines += [f"export const patch{at}: Patch = {json.dumps(patch)};" for at, patch in enumerate(patches)]
     lines += ['import type { Manifest, Patch } from "./manifests";']
-    (folder / "check.ts").write_text("\n".join(lines), encoding="utf-8")
-    command = [str(NODE), str(MODULES / ".bin/tsc"), *OPTIONS, "check.ts"]
-    said = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder).stdout
+    said = compiler_errors(folder, Path(__file__).with_name("manifests.ts"), "\n".join(lines))
     errors = [line for line in said.splitlines() if not line.startswith(" ")]  # what is indented explains one
     found = [re.match(r"check\.ts\((\d+),\d+\): error TS", line) for line in errors]
     assert all(found), said

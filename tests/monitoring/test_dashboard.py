@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 
 from tests.monitoring.stack import DEPLOYED, ROOT, read
+from tests.typescript import compiler_errors
 
 DASHBOARD = DEPLOYED / "grafana/dashboards/natscribe.json"
-NODE = Path(sys.executable).parent / "node"
-MODULES = ROOT / "tools/node/node_modules"
-OPTIONS = ["--noEmit", "--strict", "--skipLibCheck", "--module", "esnext", "--moduleResolution", "bundler"]
 Dashboard = dict[str, Any]
 
 
@@ -25,17 +23,10 @@ def dashboard() -> Dashboard:
 
 def complaints(dashboard: Dashboard, folder: Path) -> str:
     """What the compiler says of a dashboard, against the types of @grafana/schema."""
-    assert MODULES.is_dir(), "run: make setup"
-    (folder / "node_modules").symlink_to(MODULES)
-    types = Path(__file__).with_name("dashboard.ts").read_text(encoding="utf-8")
-    (folder / "dashboard.ts").write_text(types, encoding="utf-8")
-    text = (
-        f'import type {{ Checked }} from "./dashboard";\nexport const dashboard: Checked = {json.dumps(dashboard)};\n'
+    source = (
+        f'import type {{ Checked }} from "./dashboard";\nexport const dashboard: Checked = {json.dumps(dashboard)};'
     )
-    (folder / "check.ts").write_text(text, encoding="utf-8")
-    command = [str(NODE), str(MODULES / ".bin/tsc"), *OPTIONS, "check.ts"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
-    return found.stdout
+    return compiler_errors(folder, Path(__file__).with_name("dashboard.ts"), source)
 
 
 def test_it_is_what_its_description_says() -> None:

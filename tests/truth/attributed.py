@@ -3,17 +3,21 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from natscribe.schemas.diarization import Turn
 from rapidfuzz.distance import Levenshtein
 
-from tests.truth.conversations import Said
+from tests.truth.conversations import Said, said_in
+from tests.truth.recordings import DEMO
 from tests.truth.words import plain, scored
 
 if TYPE_CHECKING:
     from pyannote.core import Annotation
 
+DEMO_TRUTH = DEMO.with_suffix(".rttm")
 COLLAR = 0.25  # seconds on each side of a true boundary in which a wrong speaker does not count
 
 Turns = Iterable[tuple[float, float, str]]  # start and end in seconds, speaker
@@ -66,6 +70,13 @@ def time_errors(said: Sequence[Said], turns: Turns, seconds: float) -> TimeError
         scored=lenient["total"],
         under_another=lenient["confusion"],
     )
+
+
+def diarization_error_rate(turns: Iterable[Turn], seconds: float, truth: Path = DEMO_TRUTH) -> float:
+    """Share of the speech with a wrong, a missing or an extra speaker, without a collar; `truth` is in RTTM."""
+    found = [(turn.start, turn.end, turn.speaker) for turn in turns]
+    errors = time_errors(said_in(truth), found, seconds)
+    return errors.wrong / errors.speech
 
 
 def _annotation(turns: Turns) -> "Annotation":

@@ -53,9 +53,10 @@ def _truth(sound: Path) -> list[Said]:
     if written.exists():
         intervals = json.loads(written.read_text(encoding="utf-8"))
         return [Said(**each) for each in intervals if isinstance(each, dict)]  # others are times of languages
-    return _of_rttm(times.read_text(encoding="utf-8")) if times.exists() else []
+    return said_in(times) if times.exists() else []
 
 
-def _of_rttm(text: str) -> list[Said]:
-    fields = [line.split() for line in text.splitlines()]
+def said_in(rttm: Path) -> list[Said]:
+    """Read a truth in RTTM, which has no words."""
+    fields = [line.split() for line in rttm.read_text(encoding="utf-8").splitlines()]
     return [Said(row[7], float(row[3]), float(row[3]) + float(row[4])) for row in fields]

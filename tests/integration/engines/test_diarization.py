@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from natscribe.schemas.diarization import Turn
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.assignment import assign_speakers
@@ -17,8 +16,7 @@ from app.engines.diarization.speakers import SpeakerBounds, collect_embeddings, 
 from app.engines.diarization.turns import turns
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from tests.sounds import CLIPS, NO_LIMIT, Samples, load, silence, write
-from tests.truth.accuracy import diarization_error_rate
-from tests.truth.attributed import time_errors
+from tests.truth.attributed import diarization_error_rate, time_errors
 from tests.truth.conversations import conversations_in
 
 DEMO = Path(__file__).parents[3] / "app" / "cli" / "demo" / "two_readers.flac"
@@ -42,10 +40,6 @@ def run(
     job = Diarize.model_validate({"path": path, "known": known} | (bounds or {}))
     done = diarize(networks, job, NO_LIMIT, emitted.append)
     return done, [each for each in emitted if isinstance(each, ChunkAnalysed)]
-
-
-def error_rate(found: Sequence[Turn], truth: Path, seconds: float) -> float:
-    return diarization_error_rate([turn.model_dump() for turn in found], seconds, truth)
 
 
 def called(samples: Samples) -> Samples:
@@ -74,7 +68,7 @@ def test_two_readers_are_distinguished(demo: tuple[DiarizationDone, list[ChunkAn
     assert max(len(each.record) for each in chunks) < 40_000
 
     # And at most 6.2 % of its speech is wrong
-    assert error_rate(done.turns, DEMO.with_suffix(".rttm"), done.duration_seconds) <= 0.062
+    assert diarization_error_rate(done.turns, done.duration_seconds) <= 0.062
 
 
 @pytest.mark.parametrize("name", ["two-women", "phone"])
@@ -100,7 +94,7 @@ def test_a_telephone_call_has_the_turns_that_it_has() -> None:
         assign_speakers(analysed, embeddings, speaker_centroids(embeddings, analysed, SpeakerBounds(None, None))),
         30.0,
     )
-    assert error_rate(found, CALL / "truth.rttm", 30.0) <= 0.055
+    assert diarization_error_rate(found, 30.0, CALL / "truth.rttm") <= 0.055
 
 
 def test_a_telephone_makes_no_two_voices_one(networks: Networks) -> None:

@@ -1,9 +1,7 @@
 """What a worker says of itself and of its queues: metrics, health, and its report."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, MutableMapping
-from contextlib import asynccontextmanager
+from collections.abc import MutableMapping
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,21 +10,16 @@ from unittest.mock import AsyncMock
 import pytest
 from faststream.nats import NatsBroker
 from nats.errors import TimeoutError as NatsTimeoutError
-from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Lane, Priority
 from structlog.testing import capture_logs
 
 from app import container
-from app.errors import PermanentError, TransientError
 from app.main import Worker
 from app.operations import health, memory
 from app.queue.consumer import TaskConsumer
-from app.recordings.recording import Recording, RecordingStore
 from app.redis_store.projection import RedisProjection
-from app.requests.worker_report import WorkerReport
-from tests.constants import Constants
-from tests.fakes.engine import MODEL, FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, NO_SOUND, SETTINGS, Parts
 
@@ -140,82 +133,9 @@ async def test_a_route_reports_which_check_fails(holds: bool, status: int) -> No
     assert json.loads(sent[1]["body"]) == {"ok": holds, "first": True, "second": holds, "see": ["/health/live"]}
 
 
-class Store:
-    """A store of recordings that answers so, once it may."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.error = error
-        self.asked = 0
-        self.may_answer = asyncio.Event()
-        self.may_answer.set()
-
-    @asynccontextmanager
-    async def fetch(self, audio_file_id: str) -> AsyncIterator[Recording]:
-        self.asked += 1
-        await self.may_answer.wait()
-        if self.error is not None:
-            raise self.error
-        yield cast("Recording", audio_file_id)
-
-
-@pytest.fixture
-async def store() -> Store:
-    return Store(PermanentError(ErrorCode.AUDIO_NOT_FOUND, "There is no such recording."))
-
-
 @pytest.fixture
 def engine() -> FakeEngine:
     return FakeEngine()
-
-
-@pytest.fixture
-async def report(store: Store, engine: FakeEngine) -> AsyncIterator[WorkerReport]:
-    """The report of a worker whose Redis does not answer."""
-    made = WorkerReport(
-        "w",
-        "nats://audio",
-        problems=list,
-        engine=engine,
-        recordings=cast("RecordingStore", store),
-        projection=cast("RedisProjection", AsyncMock(reachable=AsyncMock(return_value=False))),
-        idle=lambda: True,
-    )
-    yield made
-    await made.close()
-
-
-@pytest.mark.parametrize(
-    ("error", "answers"),
-    [(None, True), (TransientError(ErrorCode.INTERNAL, "The bucket is missing."), False)],
-)
-async def test_a_report_has_the_state_of_the_store(
-    report: WorkerReport, store: Store, constants: Constants, error: Exception | None, answers: bool
-) -> None:
-    # Given a store that says that it has no such recording
-    found = await report.read()
-    assert (found.audio_store_answers, found.redis_answers, found.model) == (True, False, MODEL)
-    # When it answers otherwise, then the first answer counts for a while
-    store.error = error
-    assert (await report.read()).audio_store_answers
-    assert store.asked == 1
-    # And then that one
-    constants(SHARED_FOR_S=0)
-    assert (await report.read()).audio_store_answers is answers
-    assert store.asked == 2
-
-
-async def test_a_silent_store_gets_one_request(report: WorkerReport, store: Store, constants: Constants) -> None:
-    constants(HEALTH_WITHIN_S=0, SHARED_FOR_S=0)
-    store.may_answer.clear()
-    for _ in range(3):
-        assert not (await report.read()).audio_store_answers
-    assert store.asked == 1
-
-
-async def test_a_worker_reports_a_missing_model(report: WorkerReport, engine: FakeEngine) -> None:
-    engine.loaded = None
-    found = await report.read()
-    assert (found.model, found.engine) == (None, "")
 
 
 @pytest.mark.parametrize(

@@ -54,14 +54,19 @@ def recordings() -> FakeRecordings:
 
 
 @pytest.fixture
-async def report(recordings: RecordingStore, constants: Constants) -> AsyncIterator[WorkerReport]:
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+async def report(recordings: RecordingStore, engine: FakeEngine, constants: Constants) -> AsyncIterator[WorkerReport]:
     constants(HEALTH_WITHIN_S=0.05)
     projection = cast("RedisProjection", FakeProjection())
     report = WorkerReport(
         "w1",
         "file:///a",
         problems=list,
-        engine=FakeEngine(),
+        engine=engine,
         recordings=recordings,
         projection=projection,
         idle=lambda: True,
@@ -103,3 +108,9 @@ async def test_a_stopping_worker_cancels_the_check(report: WorkerReport, recordi
     await report.read()
     await report.close()
     assert (recordings.checks, recordings.cancelled) == (1, 1)
+
+
+async def test_a_worker_reports_a_missing_model(report: WorkerReport, engine: FakeEngine) -> None:
+    engine.loaded = None
+    info = await report.read()
+    assert (info.model, info.engine) == (None, "")

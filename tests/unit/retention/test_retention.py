@@ -131,38 +131,36 @@ async def test_a_task_deleted_in_the_meantime_has_no_reminder(parts: Parts, nats
 
 
 @pytest.mark.parametrize(
-    ("audio_ttl", "keep", "recording", "task", "left"),
+    ("ttl", "keep", "goes", "left"),
     [
-        (DAY, None, True, True, 1),  # the dead letter may stay for longer
-        (90 * DAY, None, True, True, 0),
-        (0, None, False, True, 0),
-        (None, None, False, True, 0),
-        (DAY, 60, True, False, 0),
-        (DAY, int(2 * DAY), True, True, 1),
-        (0, 60, True, False, 0),
-        (None, 60, False, False, 0),
+        (DAY, None, "recording", 1),  # the dead letter may stay for longer
+        (90 * DAY, None, "recording", 0),
+        (None, None, "", 0),
+        (DAY, 60, "recording and task", 0),
+        (DAY, int(2 * DAY), "recording", 1),
+        (0, 60, "recording and task", 0),
+        (None, 60, "task", 0),
     ],
 )
 async def test_due_data_is_erased(
     parts: Parts,
     nats: InMemoryNats,
     deleted: list[str],
-    audio_ttl: float | None,
+    ttl: float | None,
     keep: int | None,
-    recording: bool,
-    task: bool,
+    goes: str,
     left: int,
 ) -> None:
     # Given an ended task
     await ended(parts, keep_seconds=keep)
-    await run(parts, audio_ttl)
+    await run(parts, ttl)
     # When its reminder is due for the first time
     nats.come_due(NAMES.retention)
-    await run(parts, audio_ttl)
+    await run(parts, ttl)
     # Then what has to go is gone, and the reminder stays for the rest
-    assert deleted == ["a.flac"] * recording
-    assert await is_known(parts) is task
-    assert [each.recording_until for _, each in stored(parts)] == [None] * left
+    assert deleted == ["a.flac"] * ("recording" in goes)
+    assert await is_known(parts) is ("task" not in goes)
+    assert [reminder.recording_until for _, reminder in stored(parts)] == [None] * left
 
 
 async def test_the_other_data_of_a_task_is_erased_when_due(
@@ -405,13 +403,7 @@ async def test_a_task_with_the_id_of_another_is_only_removed_from_its_queue(part
     await parts.publish("t1", user_id=7)
     assert await erase_user(parts) == 1
     assert await is_known(parts)
-    assert [each.sequence for each in nats.streams[NAMES.tasks].messages] == [1]
-
-
-async def test_data_of_a_task_without_a_log_is_erased(parts: Parts, deleted: list[str]) -> None:
-    await parts.reminders.put(reminder())
-    assert await erase_user(parts) == 1
-    assert (deleted, stored(parts)) == (["a.flac"], [])
+    assert [message.sequence for message in nats.streams[NAMES.tasks].messages] == [1]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -96,14 +96,6 @@ async def test_other_replicas_are_logged_with_the_command_that_changes_them(nats
     assert nats.streams[NAMES.progress].config["num_replicas"] == 3
 
 
-async def test_a_refused_restoration_is_a_problem(nats: InMemoryNats) -> None:
-    nats.streams[NAMES.progress].config["allow_direct"] = False
-    nats.before(UPDATE, REFUSED)
-    problems = (await provision(nats.jetstream(), SETTINGS)).problems
-    assert list(problems) == [NAMES.progress]
-    assert "(allow_direct), and NATS refuses to change it: deny purge" in problems[NAMES.progress].what
-
-
 @pytest.mark.parametrize(
     ("code", "err_code", "refusal"),
     [(500, 10052, True), (400, 10052, True), (404, 10059, False), (503, 10008, False), (400, 10058, False)],
@@ -116,7 +108,9 @@ async def test_only_refusals_are_final(nats: InMemoryNats, code: int, err_code: 
     nats.streams[NAMES.progress].config["allow_direct"] = False
     nats.before(UPDATE, error)
     if refusal:
-        assert (await provision(nats.jetstream(), SETTINGS)).problems
+        ((stream, problem),) = (await provision(nats.jetstream(), SETTINGS)).problems.items()
+        assert stream == NAMES.progress
+        assert "(allow_direct), and NATS refuses to change it: reason" in problem.what
     else:
         with pytest.raises(APIError):
             await provision(nats.jetstream(), SETTINGS)
@@ -297,90 +291,87 @@ async def test_a_refused_change_is_logged_with_its_client(nats: InMemoryNats) ->
     assert refused == [(NAMES.progress, "reports")]
 
 
-async def check(parts: Parts) -> list[str]:
-    """Check everything once, and return the problems."""
-    await parts.stream_guard.check()
-    return [problem.what for problem in parts.stream_guard.problems]
+Check = Callable[[], Awaitable[list[str]]]
 
 
-async def test_a_change_that_another_worker_restores_is_left_to_it(
-    parts: Parts, nats: InMemoryNats, constants: Constants
-) -> None:
-    # Given a stream that is missing for a moment only, because another worker has received the advisory
+@pytest.fixture
+def check(parts: Parts, constants: Constants) -> Check:
+    """Checks everything once, and returns the problems; the worker leaves no change to others."""
     constants(ADVISORY_HEAD_START_S=0.0)
+
+    async def check() -> list[str]:
+        await parts.stream_guard.check()
+        return [problem.what for problem in parts.stream_guard.problems]
+
+    return check
+
+
+async def test_a_change_that_another_worker_restores_is_left_to_it(check: Check, nats: InMemoryNats) -> None:
+    # Given a stream that is missing for a moment only, because another worker has received the advisory
     nats.before(f"$JS.API.STREAM.INFO.{NAMES.progress}", NotFoundError(code=404, err_code=10059))
     with capture_logs() as lines:
-        assert await check(parts) == []
+        assert await check() == []
     assert lines == []
 
 
-async def test_a_problem_is_reported_until_it_is_solved(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
-    constants(ADVISORY_HEAD_START_S=0.0)
+async def test_a_problem_is_reported_until_it_is_solved(check: Check, nats: InMemoryNats) -> None:
     # Given a stream that NATS refuses to restore
-    assert await check(parts) == []
+    assert await check() == []
     nats.streams[NAMES.progress].config["allow_direct"] = False
     nats.before(UPDATE, REFUSED)
-    (problem,) = await check(parts)
+    (problem,) = await check()
     assert problem.startswith(f"The stream {NAMES.progress} is not as the service needs it")
     # When the worker checks again soon, then it does not repeat the request
     nats.asked.clear()
-    assert await check(parts) == [problem]
+    assert await check() == [problem]
     assert UPDATE not in nats.asked
     # And when an operator has restored the setting, then the problem is gone
     nats.streams[NAMES.progress].config["allow_direct"] = True
-    assert await check(parts) == []
+    assert await check() == []
 
 
-async def test_a_stream_that_will_soon_refuse_audio_is_reported(
-    parts: Parts, nats: InMemoryNats, constants: Constants
-) -> None:
-    constants(ADVISORY_HEAD_START_S=0.0)
+async def test_a_stream_that_will_soon_refuse_audio_is_reported(check: Check, parts: Parts, nats: InMemoryNats) -> None:
     # Given a stream of audio that may hold ten bytes, and has eight
     stream = nats.streams[NAMES.live]
     stream.config["max_bytes"] = 10
     await nats.jetstream().publish("live.audio.t1", b"12345678")
-    assert await check(parts) == []
+    assert await check() == []
     # When there is one byte more, then the stream is reported
     await nats.jetstream().publish("live.audio.t1", b"9")
     full = f"The stream {NAMES.live} is more than 80 % full, and refuses new messages when it is full"
-    assert await check(parts) == [full]
+    assert await check() == [full]
     # And the stream does not count as broken, which would raise an alert
     assert b"natscribe_streams_broken 0.0" in parts.meter.exposition()
     # And when the stream has more room, then the problem is gone
     stream.config["max_bytes"] = 20
-    assert await check(parts) == []
+    assert await check() == []
 
 
-async def test_a_refused_restoration_is_repeated(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
-    constants(ADVISORY_HEAD_START_S=0.0, RESTORE_EVERY_S=0.0)
+async def test_a_refused_restoration_is_repeated(check: Check, nats: InMemoryNats, constants: Constants) -> None:
+    constants(RESTORE_EVERY_S=0.0)
     nats.streams[NAMES.progress].config["allow_direct"] = False
     nats.before(UPDATE, REFUSED)
-    assert len(await check(parts)) == 1
-    assert await check(parts) == []
+    assert len(await check()) == 1
+    assert await check() == []
     assert nats.streams[NAMES.progress].config["allow_direct"] is True
 
 
-async def test_an_unanswered_change_is_a_problem(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
-    constants(ADVISORY_HEAD_START_S=0.0)
+async def test_an_unanswered_change_is_a_problem(check: Check, nats: InMemoryNats) -> None:
     nats.streams[NAMES.progress].config["allow_direct"] = False
     nats.before(UPDATE, NatsTimeoutError())
-    (problem,) = await check(parts)
+    (problem,) = await check()
     assert problem == f"{NAMES.progress} are not as the service needs them, and NATS does not answer the change"
 
 
-async def test_a_stream_in_the_way_is_a_problem(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
-    constants(ADVISORY_HEAD_START_S=0.0)
+async def test_a_stream_in_the_way_is_a_problem(check: Check, nats: InMemoryNats) -> None:
     del nats.streams[NAMES.progress]
     await nats.jetstream().add_stream(name="other", subjects=["append.progress.*"])
-    (problem,) = await check(parts)
+    (problem,) = await check()
     assert "refuses to create the stream" in problem
 
 
-async def test_a_stream_that_another_worker_creates_is_no_problem(
-    parts: Parts, nats: InMemoryNats, constants: Constants
-) -> None:
+async def test_a_stream_that_another_worker_creates_is_no_problem(check: Check, nats: InMemoryNats) -> None:
     # Given a stream that another worker creates while NATS refuses this creation
-    constants(ADVISORY_HEAD_START_S=0.0)
     stream = nats.streams.pop(NAMES.progress)
 
     def create() -> None:
@@ -388,23 +379,20 @@ async def test_a_stream_that_another_worker_creates_is_no_problem(
         raise REFUSED
 
     nats.before(f"$JS.API.STREAM.CREATE.{NAMES.progress}", create)
-    assert await check(parts) == []
+    assert await check() == []
 
 
-async def test_strays_are_appended_again_for_a_while_after_a_change(
-    parts: Parts, nats: InMemoryNats, constants: Constants
-) -> None:
-    constants(ADVISORY_HEAD_START_S=0.0)
+async def test_strays_are_appended_again_for_a_while_after_a_change(check: Check, nats: InMemoryNats) -> None:
     # Given a stream that no client has changed: the guard searches no strays
-    await check(parts)
+    await check()
     await store_strays(nats, "t1")
-    await check(parts)
+    await check()
     assert subjects_of(nats) == ["append.progress.t1"]
     # When the stream was restored, then later strays are appended, too
     nats.streams[NAMES.progress].config["allow_direct"] = False
-    await check(parts)
+    await check()
     await store_strays(nats, "t2")
-    await check(parts)
+    await check()
     assert subjects_of(nats) == ["progress.t1", "progress.t2"]
 
 
