@@ -29,6 +29,13 @@ def tone(seconds: float, frequency: float = 440) -> Samples:
     return (np.sin(2 * np.pi * frequency * time) * 0.3).astype(np.float32)
 
 
+def strength(samples: Samples, frequency: float, second: float = 0.5) -> float:
+    """How loud a frequency is in the second of audio that starts at an offset."""
+    start = round(second * SAMPLE_RATE)
+    spectrum = np.abs(np.fft.rfft(samples[start : start + SAMPLE_RATE]))
+    return float(spectrum[round(frequency)] * 2 / SAMPLE_RATE)
+
+
 def silence(seconds: float) -> Samples:
     return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
 

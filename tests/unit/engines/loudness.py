@@ -1,6 +1,6 @@
 """Audio that is loud or silent, and a voice detector that takes what is loud for speech."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -36,3 +36,13 @@ def conversation(seed: int, intervals: int, speech: float = 6.0, silence: float 
                 yield from ((0.0, 0.7), (1.0, 2 / RATE), (0.0, 0.7))
 
     return samples_of(*parts())
+
+
+def frames_missed(samples: Samples, regions: Sequence[tuple[float, float]]) -> int:
+    """The length of the longest run of loud frames outside of these regions, which are in seconds."""
+    inside = np.zeros(len(samples), bool)
+    for start, end in regions:
+        inside[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)] = True
+    missed = loudness(samples)[~inside[::FRAME]] > 0
+    runs = np.split(missed, np.flatnonzero(np.diff(missed)) + 1)
+    return max((len(run) for run in runs if run.any()), default=0)

@@ -48,60 +48,56 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize(("seconds", "idle"), [(10, 0.7), (0.2, 0.9)])
-def test_a_core_that_was_idle_is_free(machine: Machine, seconds: float, idle: float) -> None:
-    looking = Cores()
+@pytest.mark.parametrize(
+    ("seconds", "idle", "threads", "free"), [(10, 0.7, 1, True), (0.2, 0.9, 1, True), (10, 1, 2, False)]
+)
+def test_cores_that_were_idle_are_free(machine: Machine, seconds: float, idle: float, threads: int, free: bool) -> None:
+    cores_of_machine = Cores()
     machine.passes(seconds, idle=(0, idle))
-    assert looking.free(1)
+    assert cores_of_machine.free(threads) is free
 
 
 def test_what_the_machine_does_else_counts(machine: Machine) -> None:
     # Given a core that was idle until the last measurement, and busy since
-    looking = Cores()
+    cores_of_machine = Cores()
     machine.passes(10, idle=(0, 1))
-    assert looking.free(1)
+    assert cores_of_machine.free(1)
     machine.passes(10, idle=(0.2, 0.2))
     # Then it is not free any more, and the third core, which is not for us, does not matter
-    assert not looking.free(1)
+    assert not cores_of_machine.free(1)
 
 
 def test_a_moment_says_nothing(machine: Machine) -> None:
     # Given a core that is busy, and idle for a few milliseconds
-    looking = Cores()
+    cores_of_machine = Cores()
     machine.passes(9.9, idle=(0, 0.5))
-    assert not looking.free(1)
+    assert not cores_of_machine.free(1)
     machine.passes(0.05, idle=(0, 1))
     # When it is measured again at once, then it is not free
-    assert not looking.free(1)
+    assert not cores_of_machine.free(1)
     # And when it stays idle, the whole time since the last measurement counts
     machine.passes(0.16, idle=(0, 1))
-    assert looking.free(1)
-
-
-def test_more_threads_want_more_cores(machine: Machine) -> None:
-    looking = Cores()
-    machine.passes(10, idle=(0, 1))
-    assert not looking.free(2)
+    assert cores_of_machine.free(1)
 
 
 def test_no_more_than_the_control_group_may_use(machine: Machine) -> None:
     # Given two idle cores, and a control group that may use one and does
     machine.quota("100000 100000")
-    looking = Cores()
+    cores_of_machine = Cores()
     machine.passes(10, idle=(1, 1), used=0.9)
-    assert not looking.free(1)
+    assert not cores_of_machine.free(1)
     # When it does not
     machine.passes(10, idle=(1, 1), used=0.1)
     # Then there is room
-    assert looking.free(1)
+    assert cores_of_machine.free(1)
 
 
 def test_where_nothing_can_be_measured_nothing_is_free(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looking = Cores()
+    cores_of_machine = Cores()
     (tmp_path / "stat").unlink()
-    assert (looking.free(0), looking.free(0)) == (False, False)
+    assert (cores_of_machine.free(0), cores_of_machine.free(0)) == (False, False)
     # And a system that does not tell has one core
     monkeypatch.delattr(os, "sched_getaffinity")
     assert cores.usable_cores() == 1

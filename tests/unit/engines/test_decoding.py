@@ -13,6 +13,7 @@ from tests.sounds import (
     NO_LIMIT,
     add_frame,
     load,
+    strength,
     tone,
     wav,
     write,
@@ -122,12 +123,6 @@ def test_one_channel_is_that_channel_alone(tmp_path: Path, name: str, codec: str
     # And mixed both are there
     mixed = load(path)
     assert min(strength(mixed, 440), strength(mixed, 1500)) > 0.1
-
-
-def strength(samples: np.ndarray[tuple[int], np.dtype[np.float32]], frequency: float) -> float:
-    """How loud a frequency is within the second second."""
-    part = samples[SAMPLE_RATE // 2 : SAMPLE_RATE * 3 // 2]
-    return float(np.abs(np.fft.rfft(part))[round(frequency)] * 2 / len(part))
 
 
 def test_the_only_channel_is_all(tmp_path: Path) -> None:

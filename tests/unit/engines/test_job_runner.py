@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from pathlib import Path
+from typing import cast
 
 import pytest
 from natscribe.schemas.errors import ErrorCode
@@ -9,7 +10,7 @@ from natscribe.schemas.live import LiveAudio
 from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.wire import Model
 
-from app.engines.family import ComputeOptions, ModelFamily
+from app.engines.family import ComputeOptions, LocalModel, ModelFamily
 from app.engines.messages import (
     DiarizationDone,
     Diarize,
@@ -22,8 +23,11 @@ from app.engines.messages import (
 )
 from app.engines.models import ModelCatalog
 from app.engines.process.job_runner import JobRunner
+from app.engines.speech_model import SpeechModel
 from app.errors import PermanentError, TaskError, TransientError
 from tests.sounds import silence, write
+
+MODEL = Model(name="own", revision="1")
 
 
 class FakeModel:
@@ -32,7 +36,7 @@ class FakeModel:
     fingerprint = "as told"
 
     def __init__(self, name: str | None, computing: ComputeOptions) -> None:
-        self.identity = Model(name=name or "own", revision="1")
+        self.identity = MODEL.model_copy(update={"name": name or MODEL.name})
         self.computing = computing
 
     def check(self, options: TranscribeOptions) -> None:
@@ -40,25 +44,17 @@ class FakeModel:
             raise PermanentError(ErrorCode.UNKNOWN_MODEL, "It cannot translate.")
 
 
-class FakeWeights:
-    """Weights that can be loaded, or not."""
-
-    def __init__(self, name: str | None, loaded: list[FakeModel]) -> None:
-        self.name = name
-        self.loaded = loaded
-
-    def load(self, computing: ComputeOptions) -> FakeModel:
-        self.loaded.append(FakeModel(self.name, computing))
-        return self.loaded[-1]
-
-
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[FakeModel]:
     """The models that were loaded, in their order."""
     models: list[FakeModel] = []
 
-    def find(_: ModelCatalog, name: str | None) -> FakeWeights:
-        return FakeWeights(name, models)
+    def find(_: ModelCatalog, name: str | None) -> LocalModel:
+        def load(computing: ComputeOptions) -> SpeechModel:
+            models.append(FakeModel(name, computing))
+            return cast("SpeechModel", models[-1])
+
+        return LocalModel(Path(), MODEL, load)
 
     monkeypatch.setattr(ModelCatalog, "find", find)
     return models
@@ -109,7 +105,7 @@ def test_one_model_stays_in_memory(tmp_path: Path, loaded: list[FakeModel]) -> N
 def test_a_model_that_is_not_there_is_the_tasks_fault_unless_it_is_the_services_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str | None, kind: type[TaskError], message: str
 ) -> None:
-    def find(_: ModelCatalog, __: str | None) -> FakeWeights:
+    def find(_: ModelCatalog, __: str | None) -> LocalModel:
         raise PermanentError(ErrorCode.UNKNOWN_MODEL, "There is no such model.")
 
     monkeypatch.setattr(ModelCatalog, "find", find)

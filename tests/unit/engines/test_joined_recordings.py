@@ -10,7 +10,7 @@ from app.engines.audio.decoding import chunks_at, decode, probe
 from app.engines.audio.limits import Budget
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.errors import PermanentError
-from tests.sounds import NO_LIMIT, Samples, load, tone, write
+from tests.sounds import NO_LIMIT, load, strength, tone, write
 
 PART_S = 4
 Part = tuple[str, int]
@@ -42,12 +42,6 @@ def join(path: Path, codec: str, *parts: Part) -> Path:
     return path
 
 
-def loudness(samples: Samples, second: float, frequency: int) -> float:
-    start = round(second * SAMPLE_RATE)
-    spectrum = np.abs(np.fft.rfft(samples[start : start + SAMPLE_RATE]))
-    return float(spectrum[frequency]) * 2 / SAMPLE_RATE
-
-
 @pytest.mark.parametrize(("kind", "codec", "first", "second"), JOINED)
 def test_all_parts_are_decoded(tmp_path: Path, kind: str, codec: str, first: Part, second: Part) -> None:
     # Given two recordings that somebody has joined with `cat`
@@ -61,12 +55,12 @@ def test_all_parts_are_decoded(tmp_path: Path, kind: str, codec: str, first: Par
     assert channels == {"mono": 1, "stereo": 2, "5.1": 6}[first[0]]
     assert len(samples) / SAMPLE_RATE == pytest.approx(2 * PART_S, abs=0.3)
     assert kind == "aac" or seconds == pytest.approx(2 * PART_S, abs=0.3)
-    assert [round(loudness(samples, 1.5, frequency), 1) for frequency in (500, 1000)] == [0.3, 0.0]
-    assert [round(loudness(samples, PART_S + 1.5, frequency), 1) for frequency in (500, 1000)] == [0.0, 0.3]
+    assert [round(strength(samples, frequency, 1.5), 1) for frequency in (500, 1000)] == [0.3, 0.0]
+    assert [round(strength(samples, frequency, PART_S + 1.5), 1) for frequency in (500, 1000)] == [0.0, 0.3]
     # And its channels can be compared, wherever the format changes
     assert not channels_differ(path, Budget(NO_LIMIT), seconds, channels)
     (compared,) = chunks_at(path, Budget(NO_LIMIT), channels, [0.0])
-    assert max(loudness(channel, 1.5, 500) for channel in compared) > 0.2
+    assert max(strength(channel, 500, 1.5) for channel in compared) > 0.2
 
 
 @pytest.mark.parametrize(("kind", "codec"), [("mp3", "libmp3lame"), ("ogg", "libopus")])
@@ -76,7 +70,7 @@ def test_a_part_with_fewer_channels_belongs_to_the_first_channel(tmp_path: Path,
 
     # When each channel is decoded on its own, then the first one has that part, and no text would be found twice
     left, right = load(path, 0), load(path, 1)
-    assert min(loudness(left, 1.5, 500), loudness(right, 1.5, 500), loudness(left, PART_S + 1.5, 1000)) > 0.2
+    assert min(strength(left, 500, 1.5), strength(right, 500, 1.5), strength(left, 1000, PART_S + 1.5)) > 0.2
     assert np.abs(right[round((PART_S + 0.5) * SAMPLE_RATE) :]).max() == 0
 
 
@@ -88,7 +82,7 @@ def test_a_chain_has_any_number_of_links(tmp_path: Path) -> None:
     # When it is decoded, then all links are there
     samples = load(path)
     assert len(samples) / SAMPLE_RATE == pytest.approx(len(parts) * PART_S, abs=0.1)
-    assert loudness(samples, 9 * PART_S + 1.5, 5000) > 0.2
+    assert strength(samples, 5000, 9 * PART_S + 1.5) > 0.2
 
 
 def test_a_link_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
@@ -115,4 +109,4 @@ def test_damage_between_packets_costs_what_is_damaged_alone(tmp_path: Path) -> N
     # When it is decoded, then its end is at its time
     samples = load(path)
     assert len(samples) / SAMPLE_RATE == pytest.approx(30, abs=0.1)
-    assert loudness(samples, 28, 440) > 0.2
+    assert strength(samples, 440, 28) > 0.2

@@ -9,9 +9,9 @@ from natscribe.schemas.live import LONGEST_UTTERANCE_S
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.timeline import Times
 from app.engines.audio.utterances import UtteranceDetector
-from app.engines.audio.windows import FRAME, UnpackedWindow
+from app.engines.audio.windows import UnpackedWindow
 
-from .loudness import RATE, Samples, conversation, loudness, samples_of
+from .loudness import RATE, Samples, conversation, frames_missed, loudness, samples_of
 
 KINDS = [(6.0, 1.5), (0.7, 0.4), (1.0, 20.0), (25.0, 0.1), (0.1, 0.6)]
 
@@ -117,15 +117,17 @@ def test_utterances_are_short_and_in_order_and_miss_no_speech(seed: int, speech:
     # Then none is longer than 15 s, they do not overlap, and each has the audio of its time
     assert all(0 < end - start <= LONGEST_UTTERANCE_S for start, end in regions(windows))
     assert all(before[1] <= after[0] for before, after in pairwise(regions(windows)))
-    inside = np.zeros(len(samples), bool)
     for window in windows:
         start, end = (round(second * SAMPLE_RATE) for second in window.regions[0])
-        inside[start:end] = True
         assert np.array_equal(window.samples, samples[start:end])
     # And every loud frame lies in one of them, clicks aside
-    missed = loudness(samples)[~inside[::FRAME]] > 0
-    runs = np.split(missed, np.flatnonzero(np.diff(missed)) + 1)
-    assert all(len(run) <= 3 for run in runs if run.any())
+    assert frames_missed(samples, regions(windows)) <= 3
+
+
+def check_same(windows: list[UnpackedWindow], expected: list[UnpackedWindow]) -> None:
+    """Check that these windows have the same times and the same audio."""
+    assert regions(windows) == regions(expected)
+    assert all(np.array_equal(a.samples, b.samples) for a, b in zip(windows, expected, strict=True))
 
 
 @pytest.mark.parametrize("bit", [1, 511, 512, 4000, 100_000])
@@ -133,14 +135,8 @@ def test_utterances_do_not_depend_on_how_the_audio_comes(bit: int) -> None:
     # Given a recording that is no whole number of frames
     samples = conversation(1, 12, 1.0, 0.6)[:-200]
     samples = samples[: 2 * SAMPLE_RATE] if bit == 1 else samples
-    # When it comes in pieces of any size
-    windows = find(samples, bit=bit)
-    # Then the utterances are those of a recording that comes in one
-    at_once = find(samples, bit=len(samples))
-    assert regions(windows) == regions(at_once)
-    assert all(
-        np.array_equal(piecewise.samples, whole.samples) for piecewise, whole in zip(windows, at_once, strict=True)
-    )
+    # When it comes in pieces of any size, then the utterances are those of a recording that comes in one
+    check_same(find(samples, bit=bit), find(samples, bit=len(samples)))
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -155,11 +151,7 @@ def test_a_worker_that_continues_after_any_utterance_finds_the_same_later_ones(
     for done, window in enumerate(windows, start=1):
         again = find(samples, start_at=round(window.regions[-1][1], 3))
         # Then it detects exactly those that are left, and their audio
-        assert regions(again) == regions(windows[done:])
-        assert all(
-            np.array_equal(piecewise.samples, whole.samples)
-            for piecewise, whole in zip(again, windows[done:], strict=True)
-        )
+        check_same(again, windows[done:])
 
 
 @pytest.mark.parametrize(("speech", "silence"), KINDS)

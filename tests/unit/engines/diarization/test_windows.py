@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -85,8 +84,3 @@ def test_a_chunk_comes_as_soon_as_it_can_and_no_more_is_held() -> None:
 
 def test_of_nothing_there_is_one_empty_window() -> None:
     assert [(chunk.windows, len(chunk.samples)) for chunk in chunks([])] == [(1, 0)]
-
-
-def test_neighbours_overlap() -> None:
-    starts = starts_of(list(chunks([ramp(MINUTE)])))
-    assert all(after - before < WINDOW_SAMPLES for before, after in pairwise(starts))
