@@ -21,7 +21,7 @@ from tests.access.servers import CLIENTS, RECORDING, GuardedNats, connected, inb
 from tests.waiting import DEADLINE, eventually
 
 WINDOWS = subjects.windows("3f9a0c17d2e4b586")
-AT_ONCE = 4.0  # seconds; a request without a reply waits for five
+REFUSED_WITHIN_S = 4.0  # seconds; a request without a reply waits for five
 Call = Callable[[Client], Awaitable[object]]
 
 
@@ -62,7 +62,7 @@ REFUSED: dict[str, dict[str, Call]] = {
 async def refusal(client: Client, call: Call) -> str:
     """The error message of a request that the user may not send."""
     with pytest.raises(NotAllowedError) as refused:
-        async with asyncio.timeout(AT_ONCE):
+        async with asyncio.timeout(REFUSED_WITHIN_S):
             await call(client)
     return str(refused.value)
 
@@ -85,7 +85,7 @@ async def test_a_refused_request_names_its_subject_and_who_may(settings: Setting
 
 async def test_the_same_without_a_worker(settings: Settings) -> None:
     # Given no worker
-    async with Client(login(settings, "follower")) as client, asyncio.timeout(AT_ONCE):
+    async with Client(login(settings, "follower")) as client, asyncio.timeout(REFUSED_WITHIN_S):
         # When a user without permission sends a request, then the error does not advise starting a worker
         with pytest.raises(NotAllowedError, match="log in as publisher"):
             await client.cancel("t1")
@@ -107,7 +107,7 @@ async def test_a_wrong_inbox_is_named(settings: Settings, worker: Worker) -> Non
         for _ in range(2):
             # When it sends requests repeatedly
             with pytest.raises(InboxRefusedError, match=r"set NATS_INBOX_PREFIX .*_INBOX_operator"):
-                async with asyncio.timeout(AT_ONCE):
+                async with asyncio.timeout(REFUSED_WITHIN_S):
                     await client.queue()
 
 

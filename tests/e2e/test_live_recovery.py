@@ -29,9 +29,9 @@ TEXT_WITHIN_S = 8.0  # a promise of the design: text comes again so soon after a
 FIRST_TEXT_S = 3.0  # from the first sound to its text, where no other program takes the processor
 AWAY_S = 20.0
 ENDS_WITHIN_S = 120.0
-MOST_BUSY = 3.0  # times as slow; a worker on a slower machine may be late with a heartbeat, and count as dead
+MAX_BUSY = 3.0  # times as slow; a worker on a slower machine may be late with a heartbeat, and count as dead
 SOUND = joined(sorted(LIBRIVOX.glob("*.flac"))[:3])
-LEAST_SAME = 0.85  # of the words: the utterance after a blow is heard without what was said before
+MIN_SAME_WORDS = 0.85  # of the words: the utterance after a blow is heard without what was said before
 RARE = pytest.mark.skipif("ALL_BLOWS" not in os.environ, reason="`make chaos` has the blows that are rare")
 
 
@@ -134,7 +134,7 @@ async def test_each_sentence_is_transcribed_once_despite_faults(
     with capsys.disabled():
         print(f"\n{blow.__name__}: text again after {again - blown_at:.1f} s, machine {busy:.1f} times as slow")
     assert longest_difference(wanted.text, result.text) <= 2
-    assert word_error_rate(wanted.text, result.text) <= 1 - LEAST_SAME
+    assert word_error_rate(wanted.text, result.text) <= 1 - MIN_SAME_WORDS
     assert (result.duration, result.untranscribed) == (wanted.duration, wanted.untranscribed)
     # And what was stored has no hole and one end, and the result is what was told
     progress = [event for event in events if isinstance(event, ProgressEvent)]
@@ -142,7 +142,7 @@ async def test_each_sentence_is_transcribed_once_despite_faults(
     assert [event.sequence for event in progress] == list(range(1, len(progress) + 1))
     assert [event.state for event in progress if event.state.ended] == [State.COMPLETED]
     assert [segment for batch in batches for segment in batch.segments] == result.segments
-    if busy > MOST_BUSY:
+    if busy > MAX_BUSY:
         pytest.skip(f"the machine is {busy:.1f} times as slow: too slow to say who has to have the task, and how soon")
     # And whoever was hurt is replaced as it should be, and soon, on a busy machine later
     assert attempts in {None, progress[-1].attempt}

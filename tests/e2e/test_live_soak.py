@@ -21,9 +21,11 @@ from tests.waiting import eventually
 MINUTES = int(os.environ.get("SOAK_MINUTES", "20"))
 WARM_UP = min(10, MINUTES // 2)  # minutes of sound, after which the heap of the model has its size
 TALK_EVERY = 4  # minutes, one of speech: an hour of it would take too long
-MOST_GROWTH = 60 * 1024 * 1024  # bytes, of worker and engines together; in an hour (`make soak`) about 1 MiB a minute
-MOST_SLOWER = 2.0  # in processor time, which other programs on the machine change little
-MOST_WRONG = 0.2  # of the words
+MAX_GROWTH_BYTES = (
+    60 * 1024 * 1024
+)  # bytes, of worker and engines together; in an hour (`make soak`) about 1 MiB a minute
+MAX_SLOWDOWN = 2.0  # in processor time, which other programs on the machine change little
+MAX_WORD_ERROR_RATE = 0.2  # of the words
 MINUTE_WITHIN_S = 600.0
 
 pytestmark = [
@@ -98,10 +100,10 @@ async def test_memory_and_speed_stay_flat_through_a_long_stream(
         )
         print(f"lag at most {max(progress.lags):.0f} s, at last {progress.lags[-1]:.0f} s")
     assert len(memory[-1]) == len(memory[WARM_UP - 1])
-    assert sum(memory[-1]) - sum(memory[WARM_UP - 1]) < MOST_GROWTH
+    assert sum(memory[-1]) - sum(memory[WARM_UP - 1]) < MAX_GROWTH_BYTES
     # And the last minutes took no more work than the first
-    assert last < MOST_SLOWER * first
+    assert last < MAX_SLOWDOWN * first
     # And all of it is text
     assert result.duration == pytest.approx(MINUTES * seconds, abs=0.01)
     assert result.untranscribed == []
-    assert word_error_rate(" ".join([words] * -(-MINUTES // TALK_EVERY)), result.text) < MOST_WRONG
+    assert word_error_rate(" ".join([words] * -(-MINUTES // TALK_EVERY)), result.text) < MAX_WORD_ERROR_RATE

@@ -9,7 +9,7 @@ from random import Random
 
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.transcription import Segment, TranscribeOptions, Word
+from natscribe.schemas.transcription import Interval, Segment, TranscribeOptions, Word
 from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model
 
@@ -85,6 +85,7 @@ class FakeEngine:
         self.channels = 1  # of each recording
         self.differ = False  # whether the channels carry different speech
         self.text = "one two"  # of each window
+        self.untranscribed: list[Interval] = []  # of each window
         self.diarized = 0  # recordings
         self.people = ["anna", "boris"]  # who speaks in a recording
         self.silent = False  # as a window detector that takes long over its first reply
@@ -171,7 +172,13 @@ class FakeEngine:
 
     def _text(self, window: Window) -> WindowText:
         segments = [segment(number_of(window), self.text)]
-        return WindowText(segments=segments, language="en", end=window.end, channel=window.channel)
+        return WindowText(
+            segments=segments,
+            untranscribed=self.untranscribed,
+            language="en",
+            end=window.end,
+            channel=window.channel,
+        )
 
     async def _recording(self, job: FindWindows | Diarize) -> AsyncGenerator[Reply, None]:
         self.jobs.append(job)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.schemas.transcription import Interval, TranscriptionResult
 from natscribe.transcript_page import page
 from redis.asyncio import Redis
 
@@ -16,7 +16,6 @@ from app.errors import TransientError
 from app.main import Worker
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
-from tests.fakes.missing_words import MissingWordsEngine
 from tests.integration.conftest import Publisher
 from tests.terminal import Terminal
 from tests.waiting import eventually
@@ -44,9 +43,9 @@ async def test_a_folder_names_the_recordings_in_it(terminal: Terminal, recording
     assert err.splitlines()[0] == ".: skipped files without the suffix of a recording: notes.txt"
 
 
-@pytest.mark.parametrize("engine", [MissingWordsEngine()], ids=["misses words"])
 async def test_untranscribed_speech_is_reported_beside_the_result(terminal: Terminal, engine: FakeEngine) -> None:
     # Given an engine that three times finds no text in the same speech
+    engine.untranscribed = [Interval(start=2, end=4.5)]
     # When a recording is transcribed, for people and for programs
     code, out, err = await terminal.run("transcribe", "meeting.flac", "--task-id", "t1")
     read_code, read, read_err = await terminal.run("transcribe", "second.flac", "--json")

@@ -20,7 +20,7 @@ from .fuzzed_files import fuzzed, fuzzed_live
 
 FILES = int(os.environ.get("FUZZ_AUDIO", "100"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
-MOST_S = 30.0  # CPU time for one file
+MAX_CPU_SECONDS = 30.0  # CPU time for one file
 # The numbers of files, with seed 2, that once ended the process (158, 371), ended as `engine_failed` (287, 657, 667,
 # 1239), or kept a worker busy with three hours of silence (231).
 ONCE_WRONG = (158, 231, 287, 371, 657, 667, 1239)
@@ -31,14 +31,18 @@ async def outcome(engine: EngineProcess, path: Path) -> str:
     """What becomes of a recording: `text`, the code of a lasting error, or what should not happen."""
     before = _spent() if engine.running else 0.0
     try:
-        async with asyncio.timeout(20 * MOST_S):
+        async with asyncio.timeout(20 * MAX_CPU_SECONDS):
             last = (await replies(engine, FindWindows(path=path, choose=True)))[-1]
     except PermanentError as error:
         return error.detail.code
     except (TaskError, TimeoutError) as error:
         return repr(error)
     spent = _spent() - before
-    return "text" if isinstance(last, WindowSearchDone) and spent <= MOST_S else f"text after {spent:.0f} s of CPU time"
+    return (
+        "text"
+        if isinstance(last, WindowSearchDone) and spent <= MAX_CPU_SECONDS
+        else f"text after {spent:.0f} s of CPU time"
+    )
 
 
 def _spent() -> float:

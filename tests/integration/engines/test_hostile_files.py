@@ -24,7 +24,7 @@ from .children import failure, replies, the_child
 from .hostile_files import film_with_an_index, large_picture, many_atoms, many_packets, many_tags
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
-MOST_MB = 600  # of one engine process
+MAX_MB = 600  # of one engine process
 
 
 def peak_mb(child: psutil.Process) -> int:
@@ -48,7 +48,7 @@ async def test_a_file_that_promises_a_huge_index_fails_for_good(engine: EnginePr
 
     # And memory stayed within bounds, and the same process does the next jobs
     child = the_child()
-    assert peak_mb(child) < MOST_MB
+    assert peak_mb(child) < MAX_MB
     assert isinstance((await replies(engine, FindWindows(path=CLIPS[1])))[-1], WindowSearchDone)
     assert isinstance((await replies(engine, Diarize(path=CLIPS[1])))[-1], DiarizationDone)
     assert the_child() == child

@@ -17,7 +17,6 @@ from app.stream_guard import provisioning
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, NoResult, Record
 from tests.fakes.engine import segment
-from tests.fakes.nats import InMemoryNats
 from tests.fakes.task_log import InMemoryTaskLog
 
 NOW = datetime.now(UTC)
@@ -54,14 +53,10 @@ LAST = Record(event(1), METADATA, 1)
 LATER_LAST = Record(event(1), LATER_METADATA, 2)
 
 
-@pytest.fixture(params=["in memory", "in-memory nats", "jetstream"])
+@pytest.fixture(params=["in memory", "jetstream"])
 async def log(request: pytest.FixtureRequest, settings: Settings, nc: Client, js: JetStreamContext) -> TaskLog:
     if request.param == "in memory":
         return InMemoryTaskLog()
-    if request.param == "in-memory nats":
-        nats = InMemoryNats()
-        await provisioning.provision(nats.jetstream(), settings)
-        return TaskLog(nats.client, settings.stream_names, "w")
     await provisioning.provision(js, settings)
     return TaskLog(nc, settings.stream_names, "w")
 
