@@ -28,18 +28,3 @@ async def test_a_dead_letter_with_unusual_headers_is_replayed(
     # When they are replayed
     # Then both are, each once
     assert await publisher.ask("dead_letters.replay", code="audio_not_found") == {"replayed": 2}
-
-
-async def test_a_dead_letter_without_a_log_is_refused_with_a_reason(
-    publisher: Publisher, worker: Worker, js: JetStreamContext
-) -> None:
-    # Given the letter of a task whose events are kept no longer
-    await publisher.publish("t1", audio_file_id="nowhere.flac")
-    await publisher.until("t1", State.FAILED)
-    await eventually(lambda: queue_is_empty(js))
-    await js.purge_stream("transcription_progress", subject="progress.t1")
-    # When somebody has it tried again
-    answer = await publisher.ask("dead_letters.replay", task_id="t1")
-    # Then the answer says what to do
-    assert answer["error"]["code"] == "not_found"
-    assert "publish it again under a new id" in answer["error"]["message"]

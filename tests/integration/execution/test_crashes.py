@@ -1,7 +1,6 @@
 """A worker that dies in any gap: another one ends the task, once."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from functools import partial
 
 import pytest
 from nats.aio.client import Client
@@ -172,24 +171,6 @@ async def test_a_task_that_kills_its_workers_fails(
     assert events[-1].error is not None
     assert events[-1].error.code is ErrorCode.WORKER_LOST
     assert await the_only(js, "transcription_dead_letters") == 1
-
-
-async def test_four_graceful_stops_cost_no_attempt(
-    publisher: Publisher, start_worker: StartWorker, settings: Settings, js: JetStreamContext
-) -> None:
-    # Given a task on which four workers in a row are stopped
-    await provision(js, settings)
-    await publisher.publish("t1")
-    for _ in range(4):
-        engine = FakeEngine()
-        engine.may_go_on.clear()
-        async with start_worker(engine):
-            await eventually(partial(bool, engine.jobs))
-    # When a fifth one may work
-    async with start_worker(FakeEngine()):
-        events = await publisher.until("t1", State.COMPLETED)
-    # Then it is still the first attempt
-    assert {event.attempt for event in events} == {1}
 
 
 async def test_two_deaths_before_the_acknowledgement_leave_one_dead_letter(

@@ -3,29 +3,20 @@
 import asyncio
 import json
 from functools import partial
-from typing import Any
 
 import pytest
-from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import PubAck
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.requests import ReplayRequest
-from redis.asyncio import Redis
 
 from app.engines.messages import FindWindows
 from app.errors import PermanentError, TransientError
-from app.execution.attempt import TaskAttempt
 from app.main import Worker
-from app.settings import Settings
 from app.task_log.log import TaskLog
-from app.updates import Result
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
-from tests.workers import working
 
 TRANSIENT = TransientError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")
 PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
@@ -37,53 +28,20 @@ async def letters(js: JetStreamContext) -> list[DeadLetter]:
     return [DeadLetter.model_validate_json(message.data or b"") for message in found]
 
 
-async def test_a_transient_error_is_retried(publisher: Publisher, worker: Worker, engine: FakeEngine) -> None:
-    # Given an engine that fails once
-    engine.fail_with = [TRANSIENT]
-    # When a task is published
-    await publisher.publish("t1")
-    # Then it is retried, its events have the reason and the time, and it completes
-    events = await publisher.until("t1", State.COMPLETED)
-    retrying = next(event for event in events if event.state is State.RETRYING)
-    assert retrying.error == TRANSIENT.detail
-    assert retrying.retry_at is not None
-    assert retrying.retry_at > retrying.time
-    assert (retrying.attempt, events[-1].attempt) == (1, 2)
-
-
 async def test_a_task_without_attempts_left_fails(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     engine.fail_with = [TRANSIENT] * 9
     await publisher.publish("t1")
     events = await publisher.until("t1", State.FAILED)
-    assert [event.attempt for event in events if event.state is State.RETRYING] == [1, 2, 3]
+    retrying = [event for event in events if event.state is State.RETRYING]
+    assert [event.attempt for event in retrying] == [1, 2, 3]
+    assert all(event.error == TRANSIENT.detail and event.retry_at and event.retry_at > event.time for event in retrying)
     assert (events[-1].attempt, events[-1].max_attempts) == (4, 4)
     await eventually(lambda: queue_is_empty(js))
     (letter,) = await letters(js)
     assert (letter.task_id, letter.attempts, letter.error) == ("t1", 4, TRANSIENT.detail)
-
-
-async def test_a_permanent_error_fails_the_task_at_once(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
-) -> None:
-    engine.fail_with = [PERMANENT]
-    await publisher.publish("t1")
-    events = await publisher.until("t1", State.FAILED)
-    assert (events[-1].attempt, events[-1].error) == (1, PERMANENT.detail)
-    await eventually(lambda: queue_is_empty(js))
-    assert len(await letters(js)) == 1
-    # And the request for its result is answered with the same error
-    answer = await publisher.ask("tasks.result", task_id="t1")
-    assert answer["error"] == PERMANENT.detail.model_dump(mode="json")
-
-
-async def test_a_missing_recording_fails(publisher: Publisher, worker: Worker) -> None:
-    await publisher.publish("t1", audio_file_id="nowhere.flac")
-    error = (await publisher.until("t1", State.FAILED))[-1].error
-    assert error is not None
-    assert error.code is ErrorCode.AUDIO_NOT_FOUND
-    assert "nowhere.flac" in error.message
+    assert (await publisher.ask("tasks.result", task_id="t1"))["error"] == TRANSIENT.detail.model_dump(mode="json")
 
 
 @pytest.mark.parametrize("queued", [True, False])
@@ -112,48 +70,9 @@ async def test_a_cancelled_task_ends(
     await eventually(lambda: queue_is_empty(js))
 
 
-async def test_a_dead_letter_is_replayed_once(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
-) -> None:
-    # Given a task that failed for good
-    engine.fail_with = [PERMANENT]
-    await publisher.publish("t1")
-    await publisher.until("t1", State.FAILED)
-    await eventually(lambda: queue_is_empty(js))
-    # When an operator replays it, twice
-    assert await publisher.ask("dead_letters.replay", code="audio_unreadable") == {"replayed": 1}
-    assert await publisher.ask("dead_letters.replay", code="audio_unreadable") == {"replayed": 0}
-    # Then the task starts again in its log, and completes
-    status = await eventually(lambda: completed(publisher, "t1"))
-    assert status["attempt"] == 1
-    assert await messages(js, "transcription_dead_letters") == 0
-
-
 async def completed(publisher: Publisher, task_id: str) -> dict[str, object]:
     status = await publisher.ask("tasks.status", task_id=task_id)
     return status if status["state"] == "completed" else {}
-
-
-async def test_nothing_is_appended_behind_an_end_whatever_breaks_after_it(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a service that breaks when a result is published
-    publish = TaskAttempt.publish
-
-    async def breaks(attempt: TaskAttempt, result: Result) -> None:
-        await publish(attempt, result)
-        message = "broken after the end"
-        raise RuntimeError(message)
-
-    monkeypatch.setattr(TaskAttempt, "publish", breaks)
-    # When a task is done
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
-    await eventually(lambda: queue_is_empty(js))
-    # Then `completed` stays the last event
-    status = await publisher.ask("tasks.status", task_id="t1")
-    assert status["state"] == "completed"
-    assert not await letters(js)
 
 
 async def messages(js: JetStreamContext, stream: str = "transcription_tasks") -> int:
@@ -199,37 +118,13 @@ async def test_a_replayed_task_starts_over(
         await publisher.until("t1", State.FAILED)
         await eventually(lambda: queue_is_empty(js))
         assert await messages(js, "transcription_segments") == 1
-        # When it is replayed
-        await publisher.ask("dead_letters.replay", task_id="t1")
-        await eventually(lambda: completed(publisher, "t1"))
+        # When it is replayed, twice
+        assert await publisher.ask("dead_letters.replay", code="audio_unreadable") == {"replayed": 1}
+        assert await publisher.ask("dead_letters.replay", code="audio_unreadable") == {"replayed": 0}
+        assert (await eventually(lambda: completed(publisher, "t1")))["attempt"] == 1
     # Then nothing of before is kept: it may have been wrong
     assert [job.start_at for job in engine.jobs if isinstance(job, FindWindows)] == [0, 0]
     assert await messages(js, "transcription_segments") == 3
-
-
-async def test_two_operators_queue_a_task_once(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a task that failed for good
-    engine.fail_with = [PERMANENT]
-    await publisher.publish("t1")
-    await publisher.until("t1", State.FAILED)
-    await eventually(lambda: queue_is_empty(js))
-    # When two replay its dead letter at once, so that both find it before either has queued it
-    both = asyncio.Barrier(2)
-    publish = JetStreamContext.publish
-
-    async def at_once(self: JetStreamContext, subject: str, *arguments: Any, **options: Any) -> PubAck:
-        if subject.startswith("tasks."):
-            await both.wait()
-        return await publish(self, subject, *arguments, **options)
-
-    monkeypatch.setattr(JetStreamContext, "publish", at_once)
-    replayer = worker.container.replayer
-    await asyncio.gather(*(replayer.replay(ReplayRequest(task_id="t1")) for _ in range(2)))
-    # Then the queue takes it once
-    await eventually(lambda: completed(publisher, "t1"))
-    assert (await js.stream_info("transcription_tasks")).state.last_seq == 2
 
 
 async def test_a_late_replay_deletes_no_segments_of_the_next_run(
@@ -259,30 +154,6 @@ async def test_a_late_replay_deletes_no_segments_of_the_next_run(
     # Then the first replay queues nothing and deletes no segments
     assert await first == {"replayed": 0}
     assert await messages(js, "transcription_segments") == 3
-
-
-async def test_dead_letters_are_replayed_as_far_as_there_is_room(
-    publisher: Publisher, settings: Settings, nc: Client, redis: Redis, engine: FakeEngine, js: JetStreamContext
-) -> None:
-    # Given three tasks that failed, and a queue that holds two
-    async with working(settings.model_copy(update={"nats_max_msgs_per_subject": 2}), engine):
-        engine.fail_with = [PERMANENT] * 3
-        for task_id in ("t1", "t2", "t3"):
-            await publisher.publish(task_id)
-            await publisher.until(task_id, State.FAILED)
-        await eventually(lambda: queue_is_empty(js))
-        engine.may_go_on.clear()
-        # When an operator replays them all
-        # Then two are queued, and for the third the answer is that its queue is full
-        assert await publisher.ask("dead_letters.replay", kind="transcription") == {"replayed": 2}
-        refused = await publisher.ask("dead_letters.replay", kind="transcription")
-        assert "queue is full" in refused["error"]["message"]
-        # And once there is, it is queued, too
-        engine.may_go_on.set()
-        await eventually(lambda: queue_is_empty(js))
-        assert await publisher.ask("dead_letters.replay", kind="transcription") == {"replayed": 1}
-        await eventually(lambda: queue_is_empty(js))
-    assert await letters(js) == []
 
 
 async def test_tasks_are_replayed_though_a_new_stream_repeats_their_numbers(

@@ -23,7 +23,6 @@ from app.stream_guard import provisioning
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Record
 from app.task_log.results import ResultStore
-from app.updates import Result
 from tests.fakes.engine import FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
@@ -60,56 +59,6 @@ async def test_a_fenced_worker_leaves_the_message_to_others(
     events = await publisher.until("t1", State.COMPLETED)
     assert events[-1].attempt == 2
     await eventually(lambda: queue_is_empty(js))
-
-
-async def test_a_task_is_cancelled_while_its_engine_is_silent(
-    publisher: Publisher, worker: Worker, engine: FakeEngine
-) -> None:
-    # Given an engine that answers nothing for a long time
-    engine.silent = True
-    await publisher.publish("t1")
-    await publisher.until("t1", State.RUNNING)
-    await eventually(lambda: bool(engine.jobs))
-    # When its task is cancelled
-    async with asyncio.timeout(2):
-        await publisher.ask("tasks.cancel", task_id="t1")
-        # Then the engine is stopped, and the consumer is free for the next task
-        await eventually(lambda: engine.stopped > 0)
-        engine.silent = False
-        await publisher.publish("t2")
-        await publisher.until("t2", State.COMPLETED)
-
-
-async def test_a_result_published_before_a_stop_is_not_computed_again(
-    publisher: Publisher, start_worker: StartWorker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a worker that is stopped between the result and `completed`
-    published = asyncio.Event()
-    original = ResultStore.publish
-
-    async def stops(self: ResultStore, result: Result, last: Record) -> None:
-        await original(self, result, last)
-        published.set()
-        await asyncio.Event().wait()
-
-    with monkeypatch.context() as stopping:
-        stopping.setattr(ResultStore, "publish", stops)
-        async with start_worker(FakeEngine()):
-            await publisher.publish("t1")
-            await published.wait()
-    # When another one has the task
-    second = FakeEngine()
-    async with start_worker(second) as worker:
-        events = await publisher.until("t1", State.COMPLETED)
-        await eventually(lambda: queue_is_empty(js))
-        await eventually(
-            lambda: b'task_success_total{task_name="process_transcription"} 1.0' in worker.container.meter.exposition(),
-            within=5,
-        )
-    # Then it appends `completed`, and does no work again
-    assert [event.state for event in events][-2:] == [State.QUEUED, State.COMPLETED]
-    assert second.jobs == []
-    assert (await js.stream_info("transcription_results")).state.messages == 1
 
 
 async def test_an_attempt_continues_where_the_last_one_ran_out_of_time(

@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import pytest
 from nats.js import JetStreamContext
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import TranscribeOptions
@@ -96,21 +95,3 @@ async def test_a_task_is_transcribed_as_it_says(worker: Worker, engine: FakeEngi
     assert (result["channels"], result["speakers"], result["user_id"]) == (2, 2, "dispatch")
     assert result["languages"] == {"en": 54}
     assert not any(isinstance(job, Diarize) for job in engine.jobs)
-
-
-@pytest.mark.parametrize("differ", [True, False])
-async def test_a_call_is_transcribed_by_its_sides_by_default(
-    worker: Worker, engine: FakeEngine, publisher: Publisher, differ: bool
-) -> None:
-    # Given a recording with two channels, which carry different speech or the same
-    engine.channels, engine.differ = 2, differ
-    # When a task says nothing of channels
-    await publisher.publish("t1", diarize=True)
-    await publisher.until("t1", State.COMPLETED)
-    # Then the result says which it was, and each side is a speaker
-    result = await publisher.ask("tasks.result", task_id="t1", format="json")
-    assert result["channels"] == (2 if differ else None)
-    assert {each["channel"] for each in result["segments"]} == ({0, 1} if differ else {None})
-    assert result["speakers"] == 2
-    # And speakers are searched for only in the mix
-    assert any(isinstance(job, Diarize) for job in engine.jobs) != differ

@@ -8,13 +8,8 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.errors import APIError
 from nats.js.object_store import ObjectStore
-from natscribe import Client as Natscribe
-from natscribe import StorageFullError
-from natscribe.jetstream.error_codes import QUEUE_FULL
 from natscribe.schemas import subjects
-from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Partial
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import SegmentsEvent
@@ -27,7 +22,6 @@ from app.task_log.log import TaskLog
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty
-from tests.integration.execution.test_crashes import at_once, dies
 from tests.waiting import eventually
 
 RATE = 8000
@@ -67,33 +61,6 @@ async def bucket(settings: Settings, js: JetStreamContext) -> ObjectStore:
     settings.audio_store = "nats://audio"
     await provision(js, settings)
     return await js.object_store("audio")
-
-
-async def said_by(client: Natscribe, task_id: str) -> None:
-    """Publish a live task and a second of its audio."""
-    async with client.live(task_id=task_id) as live:
-        await live.send(2 * FRAME)
-
-
-async def test_a_full_stream_refuses_audio_alone(
-    settings: Settings, js: JetStreamContext, publisher: Publisher, speaker: Speaker
-) -> None:
-    # Given room for the audio of two seconds
-    await provision(js, settings.model_copy(update={"live_max_bytes": 40_000}))
-    await speaker.begin()
-    await speaker.say(2)
-    # When more is published, then NATS refuses it as the contract says
-    with pytest.raises(APIError) as refused:
-        await speaker.say(1)
-    assert refused.value.err_code == QUEUE_FULL
-    # And the client says so, while tasks are stored as ever
-    async with Natscribe(settings) as client:
-        with pytest.raises(StorageFullError, match=r"NATS has no room for the audio: .*LIVE_MAX_BYTES"):
-            await said_by(client, "live-2")
-    assert (await js.stream_info("transcription_tasks")).state.messages == 2
-    # And when some audio is erased, then the refused frame is stored
-    await js.purge_stream("transcription_live", keep=1)
-    await speaker.say(1)
 
 
 async def spoken(nc: Client, settings: Settings, task_id: str) -> list[SegmentsEvent]:
@@ -156,31 +123,6 @@ async def test_what_is_being_said_is_shown(publisher: Publisher, speaker: Speake
     await publisher.until("live-1", State.COMPLETED)
 
 
-async def test_another_worker_continues_behind_the_last_text(
-    publisher: Publisher,
-    speaker: Speaker,
-    start_worker: StartWorker,
-    nc: Client,
-    settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
-    no_exit: None,
-) -> None:
-    # Given a worker that dies after its first text
-    async with start_worker(FakeEngine()) as dying:
-        with monkeypatch.context() as deadly:
-            dies(TaskLog, "append_segments", deadly, at=at_once)
-            await speaker.begin()
-            await speaker.say(15)
-            await eventually(lambda: not dying.container.live_consumer.running)
-        # When another one comes, and the audio continues
-        async with start_worker(FakeEngine()):
-            await speaker.say(20, end=True)
-            await publisher.until("live-1", State.COMPLETED)
-            await eventually(lambda: queue_is_empty(publisher.js))
-    # Then no audio is lost, and none is transcribed twice
-    assert starts(await spoken(nc, settings, "live-1")) == [segment(number).start for number in range(4)]
-
-
 async def test_another_worker_processes_only_the_last_audio_again(
     publisher: Publisher, speaker: Speaker, start_worker: StartWorker, nc: Client, settings: Settings, no_exit: None
 ) -> None:
@@ -209,18 +151,6 @@ async def test_another_worker_processes_only_the_last_audio_again(
     assert result["speakers"] == 2
 
 
-async def test_a_client_that_falls_silent_ends_the_recording(
-    publisher: Publisher, speaker: Speaker, worker: Worker
-) -> None:
-    # When a client sends some audio and then nothing
-    await speaker.begin(idle_seconds=1)
-    await speaker.say(11)
-    await publisher.until("live-1", State.COMPLETED)
-    # Then the result has what was said
-    result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
-    assert (result["duration"], result["text"]) == (11.0, "one two one two")
-
-
 async def test_several_live_tasks_run_beside_a_recording(
     publisher: Publisher, worker: Worker, engine: FakeEngine
 ) -> None:
@@ -242,30 +172,6 @@ async def test_several_live_tasks_run_beside_a_recording(
     engine.may_go_on.set()
     await publisher.until("t1", State.COMPLETED)
     assert engine.live_streams == {}
-
-
-async def test_a_full_bucket_costs_no_text(
-    bucket: ObjectStore,
-    js: JetStreamContext,
-    publisher: Publisher,
-    speaker: Speaker,
-    worker: Worker,
-    constants: Constants,
-) -> None:
-    # Given a bucket that is full, and a live task whose audio is to be stored
-    constants(STORE_RETRY_S=0.05, RETRY_UPLOAD_FOR_S=0.2)
-    await bucket.put("other", b"of somebody else")
-    stream = await js.stream_info("OBJ_audio")
-    await js.update_stream(stream.config.evolve(max_bytes=stream.state.bytes))
-    await speaker.begin(keep_audio=True)
-    # When its audio ends
-    await speaker.say(11, end=True)
-    await publisher.until("live-1", State.COMPLETED)
-    # Then the result has the text, and says that the audio is not stored
-    result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
-    assert result["text"] == "one two one two"
-    assert result["audio_error"]["code"] == ErrorCode.INTERNAL
-    assert "AUDIO_STORE" in result["audio_error"]["message"]
 
 
 async def test_a_deleted_live_task_leaves_no_audio(

@@ -214,22 +214,6 @@ async def test_two_processes_that_send_the_same(nats_server: NatsServer, nc: Cli
     await other.close()
 
 
-async def test_audio_that_is_never_sent_is_reported_and_the_rest_has_its_offset(
-    nc: Client, worker: Worker, log: Log
-) -> None:
-    # When a client loses frames in two places
-    client = speaks(nc)
-    await client.begin()
-    for first, stop in ((0, 4), (7, 22), (23, 35)):
-        await client.send(first, stop)
-    # Then the result says where, and everything else is text at its time
-    found = await log.result()
-    lost = {4: 0, 5: 0, 6: 0, 22: 0}
-    assert said(found["text"]) == [lost.get(place, number) for place, number in enumerate(ALL)]
-    assert found["untranscribed"] == [{"start": 4.0, "end": 7.0}, {"start": 22.0, "end": 23.0}]
-    assert found["duration"] == len(ALL)
-
-
 async def test_a_gap_is_reported_though_another_worker_has_taken_over(
     nc: Client, start_worker: StartWorker, log: Log
 ) -> None:

@@ -49,21 +49,6 @@ async def test_a_recording_is_fetched_from_the_bucket_and_the_copy_removed(
     assert list(scratch.iterdir()) == []
 
 
-async def test_the_copy_is_removed_when_the_work_fails(
-    in_bucket: RecordingStore, bucket: ObjectStore, scratch: Path
-) -> None:
-    # Given a recording in the bucket
-    await bucket.put("meeting.flac", CONTENT)
-
-    # When what is done with it fails
-    with pytest.raises(ZeroDivisionError):
-        async with in_bucket.fetch("meeting.flac"):
-            raise ZeroDivisionError
-
-    # Then nothing is left
-    assert list(scratch.iterdir()) == []
-
-
 async def test_a_recording_that_was_changed_in_the_bucket_is_not_used(
     in_bucket: RecordingStore, bucket: ObjectStore, js: JetStreamContext, scratch: Path
 ) -> None:

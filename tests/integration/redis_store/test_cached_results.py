@@ -10,14 +10,13 @@ from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import SegmentsEvent
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 
 from app.engines.messages import ChunkAnalysed, Diarize, Job, Reply
 from app.errors import PermanentError
 from app.main import Worker
 from app.redis_store import keys
-from app.redis_store.chunks import ChunkStore
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import DEADLINE, Publisher, StartWorker
@@ -104,24 +103,6 @@ async def test_followers_of_segments_receive_what_was_found_before(worker: Worke
     assert await texts_of(publisher, "t2", 3) == await texts_of(publisher, "t1", 3)
 
 
-async def test_a_task_that_goes_on_after_a_loss_finds_the_rest(
-    start_worker: StartWorker, publisher: Publisher, engine: FakeEngine
-) -> None:
-    # Given a task that was given back after its first window
-    engine.hangs_after = [1]
-    async with start_worker(engine):
-        await publisher.publish("t1")
-        await texts_of(publisher, "t1", 1)
-    # And the same recording, transcribed for another task meanwhile
-    async with start_worker(FakeEngine()):
-        await publisher.publish("t2", priority=Priority.HIGH)
-        other = await result_of(publisher, "t2")
-        # When the first one goes on
-        first = await result_of(publisher, "t1")
-    # Then nothing is missing or there twice
-    assert said(first) == said(other)
-
-
 async def test_what_was_found_goes_with_the_task(worker: Worker, publisher: Publisher, redis: Redis) -> None:
     # Given a task that was done
     await publisher.publish("t1", diarize=True)
@@ -132,20 +113,6 @@ async def test_what_was_found_goes_with_the_task(worker: Worker, publisher: Publ
     await publisher.ask("tasks.delete", task_id="t1")
     # Then nothing of its recording is left
     assert not await redis.exists(key)
-
-
-async def test_speakers_that_were_not_found_are_looked_for_again(
-    worker: Worker, engine: FakeEngine, publisher: Publisher
-) -> None:
-    # Given a task whose diarization failed
-    engine.fail_with = [None, PermanentError(ErrorCode.AUDIO_TOO_LARGE, "too long")]
-    await publisher.publish("t1", diarize=True)
-    assert (await result_of(publisher, "t1"))["diarization_error"]
-    # When the same is asked again
-    await publisher.publish("t2", diarize=True)
-    # Then the text is known and the speakers are found
-    second = await result_of(publisher, "t2")
-    assert (second["diarization_error"], second["speakers"], second["cached"]) == (None, 2, False)
 
 
 async def test_a_lost_worker_costs_no_more_than_a_chunk_of_the_search_for_speakers(
@@ -200,13 +167,6 @@ async def test_voices_go_with_their_task(
         await publisher.ask(request_, task_id="t1")
         # Then nothing is kept of them
         await eventually(lambda: _is_gone(redis, keys.chunks("t1")))
-
-
-async def test_voices_of_another_recording_are_not_taken_for_those_of_this_one(binary_redis: Redis) -> None:
-    chunks = ChunkStore(binary_redis)
-    await chunks.save("t1", "a" * 64, ChunkAnalysed(index=0, revision="0", record=""))
-    assert await chunks.load("t1", "b" * 64) == []
-    assert len(await chunks.load("t1", "a" * 64)) == 1
 
 
 async def test_voices_of_another_channel_are_not_taken_for_those_of_this_one(

@@ -11,7 +11,6 @@ from redis.asyncio import Redis
 from app.engines.messages import Loaded
 from app.redis_store import keys
 from app.redis_store.cache import Cache
-from app.settings import VERSION
 from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.speech.transcription_run import MAX_SEGMENTS_PER_TEXT, append_or_merge
 from tests.fakes.engine import MODEL, segment
@@ -50,16 +49,6 @@ async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
     assert max(map(len, pieces)) <= 200
     # And together they are what was kept
     assert await transcripts.find(AUDIO, TASK, LOADED, None) == kept
-
-
-async def test_a_transcript_that_was_kept_as_a_whole_is_made_anew(
-    transcripts: TranscriptCache, binary_redis: Redis
-) -> None:
-    # Given a transcript in the form of before
-    whole = zlib.compress(transcript(3 * MAX_SEGMENTS_PER_TEXT).model_dump_json().encode())
-    await binary_redis.hset(keys.cached_results(AUDIO), f"transcription {VERSION} fake 0  None words", whole)
-    # Then it is no answer
-    assert await transcripts.find(AUDIO, TASK, LOADED, None) is None
 
 
 async def test_what_another_engine_has_found_is_no_answer(transcripts: TranscriptCache) -> None:

@@ -12,7 +12,6 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
-from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import Segment, TranscribeOptions
@@ -313,30 +312,3 @@ async def test_a_worker_that_ends_gives_back_what_it_was_sent(
     async with asyncio.timeout(5):
         reply = await asking
     assert WindowReply.model_validate_json(reply.data).text is None
-
-
-async def test_a_worker_with_a_task_is_not_asked(
-    publisher: Publisher, start_worker: StartWorker, nc: Client, settings: Settings
-) -> None:
-    # Given an idle worker that is asked
-    engine, subject = SlowEngine(), subjects.windows(engine_of(settings))
-    async with start_worker(engine):
-        await helper_is_asked(nc, settings, engine)
-        # When it gets a task of its own
-        engine.may_go_on.clear()
-        await publisher.publish("t1")
-        await publisher.until("t1", State.RUNNING)
-
-        # Then the server knows soon that nobody is idle
-        async def nobody() -> bool:
-            try:
-                await nc.request(subject, body_of(request(engine)), timeout=1)
-            except NoRespondersError:
-                return True
-            except NatsTimeoutError:  # the worker left while the request was on its way
-                return False
-            return False
-
-        await eventually(nobody)
-        engine.may_go_on.set()
-        await publisher.until("t1", State.COMPLETED)

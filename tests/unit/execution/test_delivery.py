@@ -12,7 +12,7 @@ from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Kind
 
-from app.errors import PermanentError, TransientError
+from app.errors import TransientError
 from app.execution.processing import process
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.task_log.record import Record
@@ -146,16 +146,6 @@ async def test_nothing_is_appended_or_settled_behind_an_append_that_may_be_store
     # Then that was the last append, and the message is left alone
     assert given.states == [State.QUEUED, State.RUNNING]
     assert given.message.done == []
-
-
-async def test_a_task_that_fails_has_run(log: InMemoryTaskLog) -> None:
-    # Given a task that waits
-    given = Given(log)
-    # When it fails
-    await given.fails_with(PermanentError(ErrorCode.AUDIO_NOT_FOUND, "There is none."))
-    # Then its log has both
-    assert given.states == [State.QUEUED, State.RUNNING, State.FAILED]
-    assert given.message.done == ["letter", "ack"]
 
 
 async def test_a_task_that_fails_before_its_start_has_run(
