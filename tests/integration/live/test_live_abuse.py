@@ -10,8 +10,7 @@ from natscribe.schemas import subjects
 
 from app.embedded import NatsServer, ValkeyServer
 from app.main import Worker
-from tests.fakes.echo import EchoEngine, second
-from tests.integration.conftest import StartWorker
+from tests.fakes.echo import second
 from tests.integration.live.test_live_faults import (
     ALL,
     Log,
@@ -90,21 +89,6 @@ async def test_a_thousand_frames_a_second_change_no_text(
     # Then the text is that of the speaker alone
     await log.is_whole()
     await hostile.close()
-
-
-async def test_audio_whose_worker_dies_after_the_last_frame_is_whole(
-    nc: Client, start_worker: StartWorker, log: Log
-) -> None:
-    # Given a worker that has text of some seconds, and is gone when the last frame is stored
-    client = speaks(nc)
-    async with start_worker(EchoEngine()):
-        await client.begin()
-        await client.send(0, 15)
-    await client.send(15)
-    # When another worker comes
-    async with start_worker(EchoEngine()):
-        # Then the text is whole
-        await log.is_whole()
 
 
 @pytest.mark.usefixtures("worker")

@@ -106,16 +106,6 @@ async def test_an_encoded_name_is_only_a_name(
     assert path.query == ""
 
 
-async def test_a_recording_above_the_limit_is_not_fetched(proxy: Proxy, scratch: Path) -> None:
-    # Given a limit below the size of the recording
-    settings = Settings(_env_file=None, audio_max_bytes=len(CONTENT) - 1)
-    # When it is fetched, then the limit is named
-    error = await refusal(S3(in_s3(settings, proxy.url)))
-    assert error.detail.code is ErrorCode.AUDIO_TOO_LARGE
-    assert "AUDIO_MAX_BYTES" in error.detail.message
-    assert list(scratch.iterdir()) == []
-
-
 async def test_an_empty_recording_is_unreadable(recordings: RecordingStore, bucket: S3Store) -> None:
     await bucket.put_async("calls/empty.flac", b"")
     assert (await refusal(recordings, "empty.flac")).detail.code is ErrorCode.AUDIO_UNREADABLE
@@ -130,15 +120,6 @@ async def test_deleting_removes_a_recording_once(recordings: RecordingStore, buc
     # Then it is gone, and the other one is not
     assert (await refusal(recordings)).detail.code is ErrorCode.AUDIO_NOT_FOUND
     assert (await bucket.head_async(NAME))["size"] == len(CONTENT)
-
-
-async def test_a_missing_bucket_is_no_deletion(s3_server: S3Server, bucket: S3Store) -> None:
-    # Given a bucket that does not exist
-    settings = in_s3(Settings(_env_file=None), s3_server.url).model_copy(update={"audio_store": "s3://nowhere/calls"})
-    # When a recording is deleted, then the operator is told what is wrong
-    with pytest.raises(TransientError) as caught:
-        await S3(settings).delete(NAME)
-    assert "AUDIO_STORE" in caught.value.detail.message
 
 
 DENIED = "<Error><Code>AccessDenied</Code></Error>"
@@ -257,28 +238,6 @@ async def test_a_missing_key_is_named(hasty: None, proxy: Proxy, monkeypatch: py
     assert "AWS_ACCESS_KEY_ID" in error.detail.message
 
 
-async def test_a_missing_bucket_is_named(hasty: None, s3_server: S3Server) -> None:
-    settings = in_s3(Settings(_env_file=None), s3_server.url).model_copy(update={"audio_store": "s3://nowhere"})
-    error = await refusal(S3(settings))
-    assert isinstance(error, TransientError)
-    assert "bucket in S3 is missing" in error.detail.message
-
-
-async def test_a_recording_that_is_replaced_while_it_is_read_is_noticed(
-    recordings: RecordingStore, bucket: S3Store, proxy: Proxy
-) -> None:
-    # Given a connection that is lost in the middle, after which the recording is another one of the same size
-    async def replace() -> None:
-        await bucket.put_async(f"calls/{NAME}", CONTENT[::-1])
-
-    proxy.faults = [Fault(after=HALF, then=replace)]
-    # When the recording is fetched
-    error = await refusal(recordings)
-    # Then no mixture of both is used
-    assert isinstance(error, PermanentError)
-    assert error.detail.message == REPLACED
-
-
 async def test_each_piece_of_a_recording_survives_faults(
     recordings: RecordingStore, proxy: Proxy, constants: Constants
 ) -> None:
@@ -322,19 +281,6 @@ async def test_a_recording_is_not_mixed_from_pieces_of_two(
     else:
         assert isinstance(error, TransientError)
     assert list(scratch.iterdir()) == []
-
-
-async def test_a_recording_that_is_deleted_while_it_is_read_is_looked_for_again(
-    recordings: RecordingStore, bucket: S3Store, proxy: Proxy
-) -> None:
-    # Given a connection that is lost in the middle, after which the recording is gone
-    async def delete() -> None:
-        await bucket.delete_async(f"calls/{NAME}")
-
-    proxy.faults = [Fault(after=HALF, then=delete)]
-    # When the recording is fetched, then it is tried again, and then it is not found
-    assert isinstance(await refusal(recordings), TransientError)
-    assert (await refusal(recordings)).detail.code is ErrorCode.AUDIO_NOT_FOUND
 
 
 async def test_a_recording_goes_when_the_time_of_its_task_is_over(

@@ -11,7 +11,6 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from natscribe.schemas import subjects
-from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Kind, Lane, Priority
 from opentelemetry.sdk.trace import TracerProvider
@@ -19,7 +18,6 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from redis.asyncio import Redis
 
-from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
 from tests.constants import Constants
@@ -115,11 +113,6 @@ async def test_the_voices_of_a_user_are_listed_without_what_they_are_compared_wi
     assert voice["comparable"] is True
     assert voice_of("anna") not in json.dumps(listed)
     assert (await publisher.ask(subjects.VOICES, user_id="7"))["voices"] == []
-
-
-async def test_voices_of_other_users_are_no_reason_to_refuse(publisher: Publisher, anna: str) -> None:
-    await done(publisher, "theirs", diarize=True, identify=True, user_id=8)
-    assert (await enroll(publisher, "theirs", speaker="SPEAKER_01", user_id=8))["name"] == "Anna"
 
 
 async def test_a_new_voice_is_stored_once_though_a_reply_was_lost(
@@ -243,21 +236,6 @@ async def test_a_full_bucket_enrols_nobody_and_is_named(publisher: Publisher, ca
     assert (await publisher.ask(subjects.VOICES, user_id=7))["voices"] == []
 
 
-async def test_a_full_bucket_costs_names_and_no_text(
-    publisher: Publisher, worker: Worker, js: JetStreamContext
-) -> None:
-    # Given a bucket in which an administrator leaves no room
-    config = (await js.stream_info("KV_embeddings")).config
-    await js.update_stream(config.evolve(max_bytes=1))
-    # When a task requests names
-    await done(publisher, "call", diarize=True, identify=True)
-    # Then it completes without names, and says so
-    result = await publisher.ask(subjects.RESULT, task_id="call")
-    assert (result["speakers"], result["voices"]) == (2, None)
-    assert "no room" in result["voices_error"]["message"]
-    assert (await refused(publisher, "call", speaker="SPEAKER_00"))[0] == "not_found"
-
-
 @pytest.mark.parametrize("channels", ["auto", "separate"])
 async def test_channels_that_are_speakers_have_names_too(
     publisher: Publisher, anna: str, engine: FakeEngine, channels: str
@@ -277,30 +255,6 @@ async def test_channels_that_are_speakers_have_names_too(
     assert await named(publisher, "later") == {"SPEAKER_00": "Anna", "SPEAKER_01": "Cecile"}
 
 
-async def test_progress_of_channels_goes_on_while_their_voices_are_compared(
-    publisher: Publisher, worker: Worker, engine: FakeEngine
-) -> None:
-    engine.channels, engine.differ = 2, True
-    await done(publisher, "sides", diarize=True, identify=True)
-    events = await publisher.until("sides", State.COMPLETED)
-    progress = [event.progress for event in events]
-    assert progress == sorted(progress)
-
-
-async def test_channels_whose_voices_cannot_be_compared_keep_their_text(
-    publisher: Publisher, worker: Worker, engine: FakeEngine
-) -> None:
-    # Given a channel in which the search for voices fails
-    engine.channels, engine.differ = 2, True
-    engine.fail_with = [None, None, PermanentError(ErrorCode.AUDIO_TOO_LARGE, "The recording is too long.")]
-    await done(publisher, "sides", diarize=True, identify=True)
-    # Then the task has its text and no names, and says why
-    result = await publisher.ask(subjects.RESULT, task_id="sides")
-    assert (result["channels"], result["voices"], result["diarization_error"]) == (2, None, None)
-    assert result["voices_error"]["code"] == "audio_too_large"
-    assert result["text"]
-
-
 async def live(publisher: Publisher, task_id: str, **options: Any) -> None:
     """A live task that has completed, with half a minute of audio."""
     audio = {"codec": "pcm_s16le", "sample_rate": 8000}
@@ -316,24 +270,6 @@ async def test_the_speakers_of_a_live_task_are_named_at_its_end(publisher: Publi
     await live(publisher, "live")
     assert await named(publisher, "live") == {"SPEAKER_00": "unknown", "SPEAKER_01": "Anna"}
     assert (await enroll(publisher, "live", speaker="SPEAKER_00", name="Cecile"))["name"] == "Cecile"
-
-
-async def test_the_channels_of_a_live_task_are_named_too(publisher: Publisher, anna: str, engine: FakeEngine) -> None:
-    # Given a live task with a channel for each side, of which the first one speaks
-    engine.people = ["anna", "cecile"]
-    audio = {"codec": "pcm_s16le", "sample_rate": 8000, "channels": 2}
-    await live(publisher, "live", audio=audio)
-    # Then who speaks is named, and who says nothing is no speaker
-    assert await named(publisher, "live") == {"SPEAKER_00": "Anna"}
-
-
-async def test_a_live_task_that_does_not_ask_keeps_no_voice(
-    publisher: Publisher, worker: Worker, js: JetStreamContext
-) -> None:
-    await live(publisher, "live", identify=False)
-    result = await publisher.ask(subjects.RESULT, task_id="live")
-    assert (result["speakers"], result["voices"]) == (2, None)
-    assert (await js.stream_info("KV_embeddings")).state.messages == 0
 
 
 @pytest.mark.foreign  # with traces, replies have a header of theirs
