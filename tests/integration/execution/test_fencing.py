@@ -9,9 +9,8 @@ import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from natscribe.schemas.headers import TASK_SEQUENCE
-from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
-from natscribe.schemas.wire import Kind, Model
 
 from app.cancellation import despite_cancellation
 from app.engines.messages import FindWindows
@@ -24,17 +23,11 @@ from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Record
 from app.task_log.results import ResultStore
 from tests.fakes.engine import FakeEngine, segment
+from tests.fakes.messages import event, transcript
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
 
-QUEUED = ProgressEvent(
-    task_id="t1",
-    kind=Kind.TRANSCRIPTION,
-    state=State.QUEUED,
-    max_attempts=4,
-    sequence=1,
-    time=datetime.now(UTC),
-)
+QUEUED = event()
 MEETING = sha256(b"not looked at by a fake engine").hexdigest()
 
 
@@ -206,21 +199,6 @@ async def test_late_segments_of_a_deleted_task_are_removed(
     await eventually(appended_and_removed)
 
 
-def found_for(user_id: int, text: str, *, audio_file_id: str = "meeting.flac") -> TranscriptionResult:
-    return TranscriptionResult(
-        task_id="t1",
-        audio_file_id=audio_file_id,
-        user_id=user_id,
-        text=text,
-        segments=[],
-        language=None,
-        duration=1.0,
-        model=Model(name="fake", revision="0"),
-        audio_sha256="0" * 64,
-        created_at=datetime.now(UTC),
-    )
-
-
 @pytest.mark.parametrize("text", ["short", "long " * 100_000], ids=["small", "as an object"])
 async def test_a_late_result_of_an_earlier_task_with_the_same_id_does_not_count(
     publisher: Publisher, worker: Worker, engine: FakeEngine, settings: Settings, nc: Client, text: str
@@ -234,7 +212,7 @@ async def test_a_late_result_of_an_earlier_task_with_the_same_id_does_not_count(
     log = TaskLog(nc, settings.stream_names, "late")
     last = await log.last("t1")
     assert last is not None
-    late = found_for(666, f"secret {3 * text}", audio_file_id="secret.flac")
+    late = transcript(f"secret {3 * text}", user_id=666, audio_file_id="secret.flac")
     metadata = replace(last.metadata, task_sequence=last.metadata.task_sequence - 1)
     await ResultStore(nc, log).publish(late, replace(last, metadata=metadata))
     # When the task is done
@@ -258,7 +236,7 @@ async def test_a_late_worker_deletes_nothing_of_a_later_task_with_the_same_id(
     log = TaskLog(nc, settings.stream_names, "w")
     results = ResultStore(nc, log)
     last = Record(QUEUED, Metadata(None, 9, "tasks.transcription.normal", datetime.now(UTC)), 1)
-    mine = found_for(7, text)
+    mine = transcript(text)
     await results.publish(mine, last)
     # When a worker comes back with the result of an earlier message with this id, and removes it
     late = replace(last, metadata=replace(last.metadata, task_sequence=8))

@@ -5,9 +5,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
-from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
@@ -18,6 +17,7 @@ from app.redis_store.keys import MARK
 from app.redis_store.projection import ProjectedEvent, ProjectedResult, RedisProjection
 from app.task_log.record import Metadata, Record
 from tests.fakes.engine import FakeEngine
+from tests.fakes.messages import event
 from tests.integration.conftest import Publisher, StartWorker
 from tests.servers import Servers
 from tests.waiting import eventually
@@ -32,16 +32,9 @@ def projection(redis: Redis) -> RedisProjection:
 
 
 def happened(sequence: int, state: State, progress: int, stream_sequence: int, *, age_s: float = 0) -> ProjectedEvent:
-    event = ProgressEvent(
-        task_id="t1",
-        kind=Kind.TRANSCRIPTION,
-        state=state,
-        progress=progress,
-        max_attempts=4,
-        sequence=sequence,
-        time=datetime.now(UTC) - timedelta(seconds=age_s),
-    )
-    return ProjectedEvent(Record(event, METADATA, stream_sequence), age_s)
+    time = datetime.now(UTC) - timedelta(seconds=age_s)
+    projected = event(state, sequence, progress=progress, time=time)
+    return ProjectedEvent(Record(projected, METADATA, stream_sequence), age_s)
 
 
 async def projected(redis: Redis) -> tuple[str, str]:

@@ -1,17 +1,15 @@
 """Garbage where only the service publishes: shown to nobody, no burden for other tasks, no stuck queue."""
 
-from datetime import UTC, datetime
-
 import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.wire import Kind
+from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
 from app.main import Worker
 from app.task_log.record import Metadata
 from tests.fakes.engine import FakeEngine
+from tests.fakes.messages import event
 from tests.integration.conftest import Publisher, queue_is_empty
 from tests.waiting import eventually
 
@@ -41,12 +39,10 @@ async def test_events_that_name_no_task_queue_do_not_stop_the_projection(
     publisher: Publisher, worker: Worker, js: JetStreamContext, redis: Redis
 ) -> None:
     # Given events that look as if the service had written them, but for the subject of their task
-    event = ProgressEvent(
-        task_id="other", kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=1, sequence=1, time=datetime.now(UTC)
-    )
+    queued = event(task_id="other")
     for subject in ("tasks.transcription", "tasks.transcription.urgent", "normal"):
-        headers = Metadata(None, 1, subject, event.time).headers()
-        await js.publish("append.progress.other", event.model_dump_json().encode(), headers=headers)
+        headers = Metadata(None, 1, subject, queued.time).headers()
+        await js.publish("append.progress.other", queued.model_dump_json().encode(), headers=headers)
     # When a task follows them, then it is projected, and nothing else
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)

@@ -8,8 +8,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
-from natscribe.schemas.wire import Kind, Model
+from natscribe.schemas.transcription import SegmentsEvent
 
 from app.errors import FencedError
 from app.settings import Settings
@@ -17,30 +16,19 @@ from app.stream_guard import provisioning
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, NoResult, Record
 from tests.fakes.engine import segment
+from tests.fakes.messages import event as event_of
+from tests.fakes.messages import transcript
 from tests.fakes.task_log import InMemoryTaskLog
 
 NOW = datetime.now(UTC)
 METADATA = Metadata(None, 3, "tasks.transcription.high", NOW)
 NO_SOUND = ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message="The recording is no sound.")
 LATER_METADATA = Metadata(None, 4, "tasks.transcription.high", NOW)
-RESULT = TranscriptionResult(
-    task_id="t1",
-    audio_file_id="meeting.flac",
-    user_id=7,
-    text="one",
-    language="en",
-    duration=10,
-    segments=[segment(0)],
-    model=Model(name="fake", revision="0"),
-    audio_sha256="0" * 64,
-    created_at=NOW,
-)
+RESULT = transcript()
 
 
-def event(sequence: int, task_id: str = "t1", state: State = State.RUNNING) -> ProgressEvent:
-    return ProgressEvent(
-        task_id=task_id, kind=Kind.TRANSCRIPTION, state=state, max_attempts=4, sequence=sequence, time=NOW
-    )
+def event(sequence: int, task_id: str = "t1") -> ProgressEvent:
+    return event_of(State.RUNNING, sequence, task_id=task_id)
 
 
 def batch(sequence: int) -> SegmentsEvent:

@@ -11,9 +11,7 @@ import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
-from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import TranscriptionResult
-from natscribe.schemas.wire import Kind, Model
 
 from app.errors import FencedError
 from app.settings import Settings
@@ -21,26 +19,11 @@ from app.stream_guard import provisioning
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Record, TaskMessageId
 from app.task_log.results import ResultStore
+from tests.fakes.messages import event, transcript
 
 NOW = datetime.now(UTC)
-QUEUED = ProgressEvent(task_id="t1", kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW)
-LAST = Record(QUEUED, Metadata(None, 1, "tasks.transcription.high", NOW), 1)
+LAST = Record(event(), Metadata(None, 1, "tasks.transcription.high", NOW), 1)
 NOTE = "$O.results.M."
-
-
-def transcript(text: str) -> TranscriptionResult:
-    return TranscriptionResult(
-        task_id="t1",
-        audio_file_id="meeting.flac",
-        user_id=7,
-        text=text,
-        language="en",
-        duration=1,
-        segments=[],
-        model=Model(name="fake", revision="0"),
-        audio_sha256="0" * 64,
-        created_at=datetime.now(UTC),
-    )
 
 
 Publish = Callable[[str, str], Coroutine[Any, Any, None]]

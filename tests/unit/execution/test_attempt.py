@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import pytest
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.progress import ProgressEvent, Stage, State
-from natscribe.schemas.transcription import Interval, Segment, TranscriptionResult
+from natscribe.schemas.progress import Stage, State
+from natscribe.schemas.transcription import Interval, Segment
 from natscribe.schemas.windows import WindowText
-from natscribe.schemas.wire import Kind, Model
+from natscribe.schemas.wire import Kind
 
 from app.errors import FencedError
 from app.execution.attempt import SPEAKERS_LOST, TaskAttempt
@@ -20,6 +20,7 @@ from app.task_log.results import ResultStore
 from app.telemetry.tracing import OFF, StageSpans
 from app.updates import Checkpoint, Result, Update
 from tests.fakes.engine import segment
+from tests.fakes.messages import event, transcript
 from tests.fakes.task_log import InMemoryTaskLog
 
 METADATA = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
@@ -51,18 +52,7 @@ class FakeResults:
         self.deleted_objects += 1
 
 
-RESULT = TranscriptionResult(
-    task_id="t1",
-    audio_file_id="meeting.flac",
-    user_id=7,
-    text="one two",
-    language="en",
-    duration=10,
-    segments=[segment(0)],
-    model=Model(name="fake", revision="0"),
-    audio_sha256="0" * 64,
-    created_at=datetime.now(UTC),
-)
+RESULT = transcript(segments=[segment(0)])
 
 
 def found(
@@ -92,16 +82,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 async def log() -> InMemoryTaskLog:
-    queued = ProgressEvent(
-        task_id="t1",
-        kind=Kind.TRANSCRIPTION,
-        state=State.QUEUED,
-        max_attempts=4,
-        sequence=1,
-        time=datetime.now(UTC),
-    )
     log = InMemoryTaskLog()
-    await log.push(queued, METADATA)
+    await log.push(event(), METADATA)
     return log
 
 

@@ -12,7 +12,7 @@ from natscribe.schemas.kinds import Task
 from natscribe.schemas.progress import Stage, State
 from natscribe.schemas.transcription import Interval, TranscriptionResult
 from natscribe.schemas.windows import WindowText
-from natscribe.schemas.wire import Lane, Model, Priority
+from natscribe.schemas.wire import Lane, Priority
 from structlog.testing import capture_logs
 
 from app.errors import PermanentError, TransientError
@@ -25,6 +25,7 @@ from app.redis_store.projection import RedisProjection
 from app.updates import Update
 from tests.constants import Constants
 from tests.fakes.engine import segment
+from tests.fakes.messages import transcript
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, SETTINGS, Parts
 from tests.waiting import eventually
@@ -62,19 +63,8 @@ async def completes(delivery: Delivery, task: Task) -> None:
 
 
 def result(task_id: str) -> TranscriptionResult:
-    return TranscriptionResult(
-        task_id=task_id,
-        audio_file_id="a.flac",
-        user_id=7,
-        text="one",
-        language="en",
-        duration=20,
-        segments=[segment(0)],
-        untranscribed=[Interval(start=5.0, end=7.0)],
-        model=Model(name="fake", revision="0"),
-        audio_sha256="0" * 64,
-        created_at=datetime.now(UTC),
-    )
+    missing = [Interval(start=5.0, end=7.0)]
+    return transcript(task_id=task_id, duration=20, segments=[segment(0)], untranscribed=missing)
 
 
 def fails(error: Exception) -> Handle:

@@ -8,9 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.progress import ProgressEvent, Stage, State
+from natscribe.schemas.progress import Stage, State
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Kind
 
 from app.errors import TransientError
 from app.execution.processing import process
@@ -18,20 +17,14 @@ from app.jetstream.connection_monitor import ConnectionMonitor
 from app.task_log.record import Record
 from tests.constants import Constants
 from tests.fakes.delivery import SETTINGS, FakeLetters, FakeMessage, delivery
+from tests.fakes.messages import event
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.task_log import InMemoryTaskLog
 from tests.unit.execution.test_attempt import METADATA, FakeResults
 from tests.waiting import eventually
 
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
-QUEUED = ProgressEvent(
-    task_id="t1",
-    kind=Kind.TRANSCRIPTION,
-    state=State.QUEUED,
-    max_attempts=4,
-    sequence=1,
-    time=METADATA.created_at - timedelta(minutes=1),
-)
+QUEUED = event(time=METADATA.created_at - timedelta(minutes=1))
 
 
 @dataclass

@@ -1,16 +1,14 @@
 """What becomes of a message, by how the work on its task ended."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import cast
 from unittest.mock import AsyncMock
 
 import pytest
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Kind
 
 from app.errors import FencedError, MessageGoneError, PermanentError, TransientError
 from app.execution import settlement
@@ -18,6 +16,7 @@ from app.execution.attempt import TaskAttempt
 from app.execution.delivery import Delivery
 from app.execution.retries import delay_after
 from tests.fakes.delivery import FakeLetters, FakeMessage, delivery
+from tests.fakes.messages import event as progress
 
 TRANSIENT = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
 PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "No sound.")
@@ -38,16 +37,7 @@ class FakeAttempt:
 
     @property
     def record(self) -> SimpleNamespace:
-        event = ProgressEvent(
-            task_id="t1",
-            kind=Kind.TRANSCRIPTION,
-            state=self.state,
-            max_attempts=4,
-            sequence=2,
-            error=PERMANENT.detail,
-            time=datetime.now(UTC),
-        )
-        return SimpleNamespace(event=event)
+        return SimpleNamespace(event=progress(self.state, 2, error=PERMANENT.detail))
 
     async def retry(self, *_: object) -> None:
         self._append(State.RETRYING)

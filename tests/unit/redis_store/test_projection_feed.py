@@ -13,8 +13,7 @@ from nats.aio.msg import Msg
 from natscribe.jetstream import cloud_events
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.wire import Kind, Model
+from natscribe.schemas.wire import Model
 from pydantic import BaseModel
 from structlog.testing import capture_logs
 
@@ -26,6 +25,7 @@ from app.redis_store.projection import ProjectedEvent, ProjectedResult, RedisPro
 from app.redis_store.projection_feed import EVENTS_AT_ONCE, RESULTS_AT_ONCE
 from app.settings import Settings
 from app.task_log.record import Metadata
+from tests.fakes import messages
 from tests.waiting import eventually
 
 NAMES = Settings(_env_file=None).stream_names
@@ -73,15 +73,7 @@ def stored(client: FakeClient, subject: str, number: int, body: BaseModel) -> Ms
 def event(client: FakeClient, number: int) -> Msg:
     """An event; the first one is of the same task as the last."""
     task_id = f"t{number if number > 1 else EVENTS_AT_ONCE}"
-    found = ProgressEvent(
-        task_id=task_id,
-        kind=Kind.TRANSCRIPTION,
-        state=State.QUEUED,
-        max_attempts=1,
-        sequence=1,
-        time=datetime.now(UTC),
-    )
-    return stored(client, f"progress.{task_id}", number, found)
+    return stored(client, f"progress.{task_id}", number, messages.event(task_id=task_id))
 
 
 def result(client: FakeClient, number: int) -> Msg:

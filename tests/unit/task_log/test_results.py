@@ -10,22 +10,21 @@ from nats.aio.client import Client
 from nats.js.api import PubAck, RawStreamMsg
 from nats.js.errors import NotFoundError
 from natscribe.schemas import headers as names
-from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import TranscriptionResult
-from natscribe.schemas.wire import Kind, Model
 
 from app.jetstream.records import UnreadableError
 from app.task_log.record import Metadata, Record
 from app.task_log.results import SEGMENTS_PER_STEP, ResultStore
 from tests.fakes.engine import segment
+from tests.fakes.messages import event, transcript
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts
 from tests.fakes.task_log import InMemoryTaskLog
 
 MAX_PAYLOAD = 100_000
 NOW = datetime.now(UTC)
-QUEUED = ProgressEvent(task_id="t1", kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW)
-LAST = Record(QUEUED, Metadata(None, 1, "tasks.transcription.high", NOW), 1)
+LAST = Record(event(), Metadata(None, 1, "tasks.transcription.high", NOW), 1)
 LONGEST_HEADERS = 13 * 1024  # bytes: a name of 1,024 characters of which JSON makes twelve bytes each, and the rest
 
 
@@ -53,27 +52,12 @@ class FakeBucket:
         return PubAck(stream="OBJ_results", seq=1)
 
 
-def transcript(characters: int) -> TranscriptionResult:
-    return TranscriptionResult(
-        task_id="t1",
-        audio_file_id="meeting.flac",
-        user_id=7,
-        text="x" * characters,
-        language="en",
-        duration=1,
-        segments=[],
-        model=Model(name="fake", revision="0"),
-        audio_sha256="0" * 64,
-        created_at=datetime.now(UTC),
-    )
-
-
 @pytest.mark.parametrize("room", [0, 1, LONGEST_HEADERS])
 async def test_a_result_that_leaves_no_room_for_headers_is_an_object(room: int) -> None:
     # Given a result that fits into a message by itself, but not with its headers
     log, bucket = InMemoryTaskLog(), FakeBucket(MAX_PAYLOAD)
     store = ResultStore(cast("Client", bucket), log)
-    result = transcript(MAX_PAYLOAD - room - len(transcript(0).model_dump_json()))
+    result = transcript("x" * (MAX_PAYLOAD - room - len(transcript("").model_dump_json())))
     # When it is published
     await store.publish(result, LAST)
     # Then the message names the object that holds it
@@ -87,7 +71,7 @@ async def test_a_result_that_leaves_no_room_for_headers_is_an_object(room: int) 
 async def test_a_result_that_fits_is_a_message() -> None:
     log, bucket = InMemoryTaskLog(), FakeBucket(MAX_PAYLOAD)
     store = ResultStore(cast("Client", bucket), log)
-    await store.publish(transcript(MAX_PAYLOAD // 2), LAST)
+    await store.publish(transcript("x" * (MAX_PAYLOAD // 2)), LAST)
     (published,) = log.outcomes("t1")
     assert isinstance(published, TranscriptionResult)
     assert published.object is None
@@ -136,7 +120,7 @@ async def test_a_result_is_serialized_as_its_json(segments: int) -> None:
     bucket = FakeBucket()
     store = ResultStore(cast("Client", bucket), InMemoryTaskLog())
     heard = [segment(number, '"segments":[]') for number in range(segments)]
-    result = transcript(0).model_copy(update={"text": '"segments":[]', "segments": heard})
+    result = transcript('"segments":[]', segments=heard)
     # When it is published as an object
     await store.publish(result, LAST)
     # Then the object is its JSON
@@ -147,7 +131,7 @@ async def test_while_a_long_result_is_written_others_get_their_turn() -> None:
     # Given a result with many segments, and something else that goes on
     bucket, turns = FakeBucket(), 0
     store = ResultStore(cast("Client", bucket), InMemoryTaskLog())
-    result = transcript(0).model_copy(update={"segments": [segment(0)] * (10 * SEGMENTS_PER_STEP)})
+    result = transcript(segments=[segment(0)] * (10 * SEGMENTS_PER_STEP))
     publishing = asyncio.create_task(store.publish(result, LAST))
     # When it is published
     while not publishing.done():

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from nats.js.errors import BadRequestError
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
+from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.voices import UNKNOWN_SPEAKER, Consent, SpeakerVoice
 from natscribe.schemas.wire import Model
 
@@ -18,6 +18,7 @@ from app.updates import Update
 from app.voices.identification import MIN_SPEECH_S, NO_ROOM, NOT_READ, Identification, Identified
 from app.voices.store import StoredReference, StoredVoice
 from tests.fakes.engine import voice_of
+from tests.fakes.messages import transcript
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts
 
@@ -140,18 +141,8 @@ async def test_a_client_sees_the_names_that_voices_have_now(parts: Parts, nats: 
     # Given a result with a person, one who was forgotten, and a stranger
     anna = await enrolled(parts, "anna")
     voices = {"SPEAKER_00": anna, "SPEAKER_01": "f" * 32, "SPEAKER_02": None}
-    result = TranscriptionResult(
-        task_id="t1",
-        audio_file_id="a.flac",
-        user_id=7,
-        text="",
-        language="en",
-        duration=1,
-        segments=[],
-        model=OTHER,
-        audio_sha256="0" * 64,
-        created_at=NOW,
-        voices={label: SpeakerVoice(voice=voice, name=None, score=0.9) for label, voice in voices.items()},
+    result = transcript(
+        voices={label: SpeakerVoice(voice=voice, name=None, score=0.9) for label, voice in voices.items()}
     )
     # When a client reads it, then it has the name of the one who is known
     shown = (await with_voice_names(result, parts.voice_store)).voices
