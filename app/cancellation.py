@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -39,43 +40,36 @@ def drop_error(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
+@dataclass(eq=False, slots=True)
 class StopScope:
     """Stops the body of an `async with` after a timeout, or when `now` is called.
 
     Unlike `asyncio.timeout`, a `StopScope` repeats the cancellation until the body has ended, because a single
     cancellation can be lost: see `cancel_all`.
 
+    `error` is raised in the body when `after` seconds have passed; None: only a call of `now()` stops the body. `since`
+    returns the seconds that have passed so far, for example since the last progress; None: the time since the body
+    began.
+
     Raises:
         Exception: The error of the `StopScope`, if it has stopped the body.
     """
 
-    def __init__(
-        self,
-        error: Exception,
-        *,
-        after: float | None = None,
-        since: Callable[[], float] | None = None,
-        again_after: float = STOP_AGAIN_AFTER_S,
-    ) -> None:
-        """Raise `error` in the body when `after` seconds have passed; None: only a call of `now()` stops the body.
-
-        `since` returns the seconds that have passed so far, for example since the last progress; None: the time since
-        the body began.
-        """
-        self._error = error
-        self._after = after
-        self._since = since
-        self._again_after = again_after
-        self._body: asyncio.Task[Any] | None = None
-        self._cancelled_by_others = 0  # before the body began
-        self._cancelled = 0
-        self._timer: asyncio.TimerHandle | None = None
+    error: Exception
+    _: KW_ONLY
+    after: float | None = None
+    since: Callable[[], float] | None = None
+    again_after: float = STOP_AGAIN_AFTER_S
+    _body: asyncio.Task[Any] | None = field(default=None, init=False)
+    _cancelled_by_others: int = field(default=0, init=False)  # before the body began
+    _cancelled: int = field(default=0, init=False)
+    _timer: asyncio.TimerHandle | None = field(default=None, init=False)
 
     async def __aenter__(self) -> Self:
         self._body = asyncio.current_task()
         self._cancelled_by_others = self._body.cancelling() if self._body else 0
-        if self._after is not None:
-            self._check_after(self._after)
+        if self.after is not None:
+            self._check_after(self.after)
         return self
 
     async def __aexit__(
@@ -89,13 +83,13 @@ class StopScope:
         for _ in range(self._cancelled):
             body.uncancel()
         if isinstance(error, asyncio.CancelledError) and body.cancelling() <= self._cancelled_by_others:
-            raise self._error from error
+            raise self.error from error
 
     def _check_after(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(max(seconds, SHORTEST_CHECK_S), self._check)
 
     def _check(self) -> None:
-        left = self._after - self._since() if self._after and self._since else 0.0
+        left = self.after - self.since() if self.after and self.since else 0.0
         if left > 0:
             self._check_after(left)
         else:
@@ -105,12 +99,12 @@ class StopScope:
         """Cancel the body until it has ended, and raise `error` in place of the cancellation; idle outside the body."""
         if self._body is None:
             return
-        self._error = error or self._error
+        self.error = error or self.error
         if self._timer is not None:
             self._timer.cancel()
         self._cancelled += 1
         self._body.cancel()
-        self._timer = asyncio.get_running_loop().call_later(self._again_after, self.now)
+        self._timer = asyncio.get_running_loop().call_later(self.again_after, self.now)
 
 
 async def despite_cancellation(work: Coroutine[Any, Any, T]) -> T:

@@ -37,7 +37,7 @@ from app.updates import Task
 from app.work_sharing.sharing import WorkSharing
 
 LIVE_HEARTBEATS = 4  # heartbeats of a live task within its acknowledgement timeout
-RECONNECTED_WITHIN_S = 5.0  # how long other workers may take to reconnect after this worker has connected
+RECONNECTED_WITHIN_S = 5.0  # other workers reconnect within this time after this worker has
 LOG_POLL_INTERVAL_S = 0.25  # between two reads of the log while a delivery waits for the previous worker
 
 log = structlog.get_logger()
@@ -155,9 +155,11 @@ class Delivery:
             raise PermanentError(ErrorCode.WORKER_LOST, message)
 
     async def _wait_for_previous_worker(self, attempt: TaskAttempt) -> None:
-        """Wait until the previous worker must have appended if it still runs the task.
+        """Wait until the previous worker must have appended to the log if it still runs the task.
 
-        JetStream redelivers a message whose delivery expired during an outage, even if the worker has recovered since.
+        JetStream redelivers a message whose delivery expired in an outage of NATS, although the previous worker may
+        still run the task. So that worker gets MAX_EVENT_INTERVAL_S to append an event after an outage that this worker
+        has seen, and RECONNECTED_WITHIN_S after this worker has connected, perhaps at the end of an outage.
 
         Raises:
             FencedError: The previous worker has appended to the log, so it keeps the task.

@@ -33,24 +33,17 @@ class _OpenUtterance:
     next_at: float = 0.0  # in the event loop's time
 
 
+@dataclass(eq=False, slots=True)
 class PartialPublisher:
     """Publishes partial results: transcribes the open utterances of a source repeatedly, in interim passes."""
 
-    def __init__(
-        self,
-        task: LiveTask,
-        source: LiveSource,
-        windows: WindowQueue,
-        publish: Callable[[Partial], Awaitable[None]],
-        metrics: LiveMetrics,
-    ) -> None:
-        self._task = task
-        self._source = source
-        self._windows = windows
-        self._publish = publish
-        self._metrics = metrics
-        self._utterances: dict[int | None, _OpenUtterance] = {}  # by channel
-        self.language: str | None = None  # spoken last, as far as known
+    task: LiveTask
+    source: LiveSource
+    windows: WindowQueue
+    publish: Callable[[Partial], Awaitable[None]]
+    metrics: LiveMetrics
+    language: str | None = field(default=None, init=False)  # spoken last, as far as known
+    _utterances: dict[int | None, _OpenUtterance] = field(default_factory=dict, init=False)  # by channel
 
     async def run(self) -> None:
         """Publish partial results until cancelled."""
@@ -62,7 +55,7 @@ class PartialPublisher:
     def _due(self) -> Iterator[Window]:
         """Yield the open utterances of 0.6 s or more that have new audio and whose next interim pass is due."""
         now = asyncio.get_running_loop().time()
-        for window in self._source.open:
+        for window in self.source.open:
             start, seconds = window.start, window.end - window.start
             utterance = self._utterances.get(window.channel)
             if utterance is None or utterance.start != start:
@@ -74,7 +67,7 @@ class PartialPublisher:
         """Whether the next reply of the engine should include the open utterances: an interim pass may be due."""
         now = asyncio.get_running_loop().time()
         return not self._utterances or any(
-            now >= utterance.next_at or self._source.is_over(channel, utterance.start)
+            now >= utterance.next_at or self.source.is_over(channel, utterance.start)
             for channel, utterance in self._utterances.items()
         )
 
@@ -82,21 +75,21 @@ class PartialPublisher:
         utterance, loop = self._utterances[window.channel], asyncio.get_running_loop()
         started = loop.time()
         try:
-            text = await self._windows.transcribe(window, self._task.options, self.language, Rank.INTERIM)
+            text = await self.windows.transcribe(window, self.task.options, self.language, Rank.INTERIM)
         except TaskError as error:  # the final text has its own attempts
             log.warning("partial_failed", error=error.detail.code)
         else:
-            if not self._source.is_over(window.channel, utterance.start):  # otherwise the final text follows
-                await self._publish(self._partial(window, utterance, text))
+            if not self.source.is_over(window.channel, utterance.start):  # otherwise the final text follows
+                await self.publish(self._partial(window, utterance, text))
                 if not utterance.seconds:
-                    self._metrics.first_partial(max(time.monotonic() - self._source.spoken_at(utterance.start), 0.0))
+                    self.metrics.first_partial(max(time.monotonic() - self.source.spoken_at(utterance.start), 0.0))
         utterance.seconds = window.end - utterance.start
         utterance.next_at = started + max(MIN_INTERVAL_S, REST_FACTOR * (loop.time() - started))
 
     def _partial(self, window: Window, utterance: _OpenUtterance, text: WindowText) -> Partial:
         words = utterance.words.update(_words(text))
         return Partial(
-            task_id=self._task.task_id,
+            task_id=self.task.task_id,
             channel=window.channel,
             start=utterance.start,
             end=window.end,

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from nats.aio.client import Client
@@ -40,26 +40,17 @@ from app.updates import Append, Checkpoint, Update, processed
 SILENT_S = 60.0  # silence of a channel after which the checkpoint moves on without a text
 
 
+@dataclass(frozen=True, slots=True)
 class LiveTranscriber:
     """Transcribes live tasks with the engine, several at the same time."""
 
-    def __init__(  # noqa: PLR0913 -- all parts that a live task needs
-        self,
-        nats: Client,
-        engine: Engine,
-        windows: WindowQueue,
-        diarizer: Diarizer,
-        *,
-        settings: Settings,
-        metrics: LiveMetrics,
-    ) -> None:
-        self._nats = nats
-        self._engine = engine
-        self._windows = windows
-        self._diarizer = diarizer
-        self._settings = settings
-        self._metrics = metrics
-        self._loads = set[asyncio.Task[Loaded]]()
+    nats: Client
+    engine: Engine
+    windows: WindowQueue
+    diarizer: Diarizer
+    settings: Settings
+    metrics: LiveMetrics
+    _loads: set[asyncio.Task[Loaded]] = field(default_factory=set, init=False)
 
     async def transcribe(self, task: LiveTask, checkpoint: Checkpoint, append: Append) -> TranscriptionResult:
         """Transcribe a live task from the checkpoint on until its audio ends; append updates, and return the result.
@@ -68,19 +59,19 @@ class LiveTranscriber:
             TaskError: The audio cannot be read, or the engine failed.
             FencedError: Another worker runs the task.
         """
-        check_store(task, self._settings)
+        check_store(task, self.settings)
         loaded = await self._load(task)
-        frames = FrameReader(self._nats, self._settings.stream_names.live, task)
-        source = LiveSource(self._engine, frames, task, checkpoint)
-        with self._metrics.following() as behind:
-            live = _LiveTranscript(task, source, checkpoint, self._metrics.final, behind)
+        frames = FrameReader(self.nats, self.settings.stream_names.live, task)
+        source = LiveSource(self.engine, frames, task, checkpoint)
+        with self.metrics.following() as behind:
+            live = _LiveTranscript(task, source, checkpoint, self.metrics.final, behind)
             await self._transcribe(live, source, task, checkpoint, append)
-        self._metrics.refused(frames.refused)
+        self.metrics.refused(frames.refused)
         has_search = needs_speaker_search(task, separate=live.transcript.channels is not None)
         if frames.size and (task.keep_audio or has_search):
             async with recording_of(frames, task.audio) as recording:
                 if task.keep_audio:
-                    live.transcript.audio_error = await store_audio(recording, task.task_id, self._settings, self._nats)
+                    live.transcript.audio_error = await store_audio(recording, task.task_id, self.settings, self.nats)
                 if has_search and checkpoint.diarization_error is None:
                     await self._find_speakers(live.transcript, task, recording, append)
         return await asyncio.to_thread(live.result, loaded.model)
@@ -99,17 +90,17 @@ class LiveTranscriber:
 
     async def _run_load(self, task: LiveTask) -> Loaded:
         hangs = TransientError(ErrorCode.ENGINE_FAILED, "The model is not loaded within TASK_TIMEOUT: it loads again.")
-        async with StopScope(hangs, after=self._settings.task_timeout):
-            return await run_job(self._engine, Load(options=task.options), Loaded)
+        async with StopScope(hangs, after=self.settings.task_timeout):
+            return await run_job(self.engine, Load(options=task.options), Loaded)
 
     async def _transcribe(
         self, live: "_LiveTranscript", source: LiveSource, task: LiveTask, checkpoint: Checkpoint, append: Append
     ) -> None:
         """Transcribe until the audio ends; append updates, and publish partial results."""
-        early = EarlyTranscription(self._windows, task.options)
+        early = EarlyTranscription(self.windows, task.options)
         run = TranscriptionRun(live.windows(), early, None, task.options, checkpoint.language, rank=Rank.LIVE)
         source.on_closing = lambda window: early.start(window, run.language)
-        partials = PartialPublisher(task, source, self._windows, self._publish, self._metrics)
+        partials = PartialPublisher(task, source, self.windows, self._publish, self.metrics)
         source.needs_open = partials.needs_open
         publishing = asyncio.create_task(partials.run())
         try:
@@ -127,16 +118,16 @@ class LiveTranscriber:
         self, transcript: TaskTranscript, task: LiveTask, recording: Recording, append: Append
     ) -> None:
         """Diarize the recording, and identify its speakers; separate channels are only identified."""
-        find = partial(self._diarizer.turns, task, recording, transcript.channels)
+        find = partial(self.diarizer.turns, task, recording, transcript.channels)
         async with aclosing(BackgroundDiarization(find)) as search:
             async for update in search.progress():
                 await append(update)
-            await transcript.name_speakers(search, self._diarizer, append)
+            await transcript.name_speakers(search, self.diarizer, append)
 
     async def _publish(self, partial: Partial) -> None:
         subject, body = subjects.partials(partial.task_id), partial.model_dump_json().encode()
         with suppress(NatsError):  # nobody receives partial results during an outage
-            await self._nats.publish(subject, body, headers={"content-type": "application/json"})
+            await self.nats.publish(subject, body, headers={"content-type": "application/json"})
 
 
 class _LiveTranscript:

@@ -48,12 +48,12 @@ class Identified:
 NOT_REQUESTED: Final = Identified()
 
 
+@dataclass(frozen=True, slots=True)
 class Identification:
     """Stores the embeddings of speakers, and compares them with the voices of a user."""
 
-    def __init__(self, store: VoiceStore, settings: Settings) -> None:
-        self._store = store
-        self._settings = settings
+    store: VoiceStore
+    settings: Settings
 
     async def run(self, task: Task, embedded: Embedded, labels: Sequence[str], append: Append) -> Identified:
         """Store the embeddings of a task for as long as its result, and identify each speaker.
@@ -84,7 +84,7 @@ class Identification:
         Raises:
             NatsError: NATS does not answer.
         """
-        voices = await self._store.comparable(user_id)
+        voices = await self.store.comparable(user_id)
         comparable = [voice for voice in voices if voice["model"].revision == embedded.model.revision]
         speakers = [speaker for speaker in embedded.speakers if speaker.speaker in labels]  # not channels without text
         matches = await asyncio.to_thread(self._matches, speakers, comparable)
@@ -97,7 +97,7 @@ class Identification:
     ) -> dict[str, SpeakerVoice]:
         from app.voices.matching import match  # noqa: PLC0415 -- numpy, which a worker needs for nothing else
 
-        limits = {"threshold": self._settings.voice_threshold, "margin": self._settings.voice_margin}
+        limits = {"threshold": self.settings.voice_threshold, "margin": self.settings.voice_margin}
         speakers = {item.speaker: (item.values, item.telephone) for item in embeddings if item.seconds >= MIN_SPEECH_S}
         references = {
             voice["voice"]: [(item["values"], item["telephone"]) for item in voice["references"]] for voice in voices

@@ -9,6 +9,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import structlog
 from nats.aio.client import Client
@@ -34,25 +35,22 @@ class IdleWorkerLostError(Exception):
     """No idle worker has transcribed the window, so this worker must transcribe it."""
 
 
+@dataclass(eq=False, slots=True)
 class IdleWorkers:
-    """The idle workers that help one run; NATS chooses which of them gets a window."""
+    """The idle workers that help one run; NATS chooses which of them gets a window.
 
-    def __init__(
-        self, nats: Client, subject: str, model: Model, fingerprint: str, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """Send nothing before `transcribe`.
+    `subject`: the subject to which idle workers with the same `model` and `fingerprint` subscribe. `clock`: returns the
+    monotonic time in seconds.
+    """
 
-        `subject`: the subject to which idle workers with the same `model` and `fingerprint` subscribe. `clock`: returns
-        the monotonic time in seconds.
-        """
-        self._nats = nats
-        self._subject = subject
-        self._model = model
-        self._fingerprint = fingerprint
-        self._workers: set[str] = set()  # the tokens of the workers that have replied since the last pause
-        self._pause_s = FIRST_PAUSE_S
-        self._clock = clock
-        self._paused_until = -math.inf  # on this clock
+    nats: Client
+    subject: str
+    model: Model
+    fingerprint: str
+    clock: Callable[[], float] = field(default=time.monotonic, kw_only=True)
+    _workers: set[str] = field(default_factory=set, init=False)  # tokens: they have replied since the last pause
+    _pause_s: float = field(default=FIRST_PAUSE_S, init=False)
+    _paused_until: float = field(default=-math.inf, init=False)  # on this clock
 
     @property
     def room(self) -> int:
@@ -60,7 +58,7 @@ class IdleWorkers:
 
         Later, four for each worker that has replied, and four more to find another worker; 32 at most.
         """
-        if self._clock() < self._paused_until:
+        if self.clock() < self._paused_until:
             return 0
         return min(len(self._workers) + 1, MOST_IDLE_WORKERS) * WINDOWS_PER_IDLE_WORKER if self._workers else 1
 
@@ -83,16 +81,14 @@ class IdleWorkers:
                 a pause of seconds, idle workers get no more windows.
         """
         request = WindowRequest(
-            window=window, options=options, previous=previous, model=self._model, fingerprint=self._fingerprint
+            window=window, options=options, previous=previous, model=self.model, fingerprint=self.fingerprint
         )
-        requested_at = self._clock()
+        requested_at = self.clock()
         try:
-            message = await self._nats.request(
-                self._subject, request.model_dump_json().encode(), timeout=LONGEST_WAIT_S
-            )
+            message = await self.nats.request(self.subject, request.model_dump_json().encode(), timeout=LONGEST_WAIT_S)
             reply = WindowReply.model_validate_json(message.data)
         except asyncio.CancelledError:  # the engine of this worker was faster
-            if self._clock() - requested_at > LATE_S:
+            if self.clock() - requested_at > LATE_S:
                 self._pause()
             raise
         except (NatsError, ValueError) as error:
@@ -108,8 +104,8 @@ class IdleWorkers:
         return reply.text
 
     def _pause(self) -> None:
-        if self._clock() >= self._paused_until:
-            self._paused_until = self._clock() + self._pause_s
+        if self.clock() >= self._paused_until:
+            self._paused_until = self.clock() + self._pause_s
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
         self._workers.clear()
 
