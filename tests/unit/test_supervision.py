@@ -64,45 +64,25 @@ async def test_work_is_done_again_after_a_pause() -> None:
     await cancel_all([running])
 
 
-async def test_an_outage_is_logged_once() -> None:
+async def test_an_outage_and_its_end_are_logged_once() -> None:
     # Given work that several outages interrupt, one after the other
     errors = [NatsTimeoutError(), NoRespondersError(), NatsTimeoutError()]
-    done = asyncio.Event()
-
-    async def work() -> None:
-        if errors:
-            raise errors.pop(0)
-        done.set()
-
-    # When it is repeated meanwhile
-    with capture_logs() as lines:
-        running = asyncio.create_task(run_forever("example", work, every_s=0))
-        async with asyncio.timeout(5):
-            await done.wait()
-    # Then one line tells of it
-    assert [line["error"] for line in lines if line["log_level"] == "warning"] == ["NATS did not answer in time"]
-    await cancel_all([running])
-
-
-async def test_the_end_of_an_outage_is_logged_once() -> None:
-    # Given work that an outage has interrupted
-    errors = [AWAY, AWAY]
     done = asyncio.Queue[None]()
 
     async def work() -> None:
         if errors:
-            raise errors.pop()
+            raise errors.pop(0)
         done.put_nowait(None)
 
-    # When it is done again, several times
+    # When it is repeated, and then succeeds several times
     with capture_logs() as lines:
         running = asyncio.create_task(run_forever("example", work, every_s=0))
         async with asyncio.timeout(5):
             for _ in range(3):
                 await done.get()
         await cancel_all([running])
-    # Then the log says that the outage is over
-    assert [(line["event"], line["log_level"]) for line in lines] == [
-        ("work_interrupted", "warning"),
-        ("work_resumed", "info"),
+    # Then one line reports the first outage, and another one the end
+    assert [(line["event"], line["log_level"], line.get("error")) for line in lines] == [
+        ("work_interrupted", "warning", "NATS did not answer in time"),
+        ("work_resumed", "info", None),
     ]

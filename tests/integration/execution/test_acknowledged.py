@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from natscribe.jetstream import stream_pages
 from natscribe.jetstream.streams import QUEUE_LENGTH
@@ -26,7 +25,6 @@ from tests.waiting import eventually
 
 QUEUE = "tasks.transcription.normal"
 MANY = QUEUE_LENGTH  # as many as a queue holds
-FEW = 500  # more than one page
 
 
 @pytest.fixture
@@ -111,40 +109,6 @@ async def test_the_last_of_a_burst_can_be_cancelled_and_deleted_at_once(
     await js.delete_stream("transcription_tasks")  # nobody waits for the others
 
 
-async def test_no_message_is_read_again_for_the_next_unknown_id(
-    unregistered: None, publisher: Publisher, busy: Worker, nc: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given tasks that wait, of which a worker has looked for an unknown id
-    del unregistered
-    await burst(nc, FEW)
-    reads: list[int] = []
-    read = stream_pages.page
-
-    async def page(*arguments: Any, **options: Any) -> stream_pages.Messages:  # passed on as they came
-        messages = await read(*arguments, **options)
-        reads.extend(message.seq or 0 for message in messages)
-        return messages
-
-    monkeypatch.setattr(stream_pages, "page", page)
-    assert refused(await publisher.ask(subjects.STATUS, task_id="unknown")) == ErrorCode.NOT_FOUND
-    # When many look for others at once, then each is answered, and each message was read once
-    answers = await asyncio.gather(*(publisher.ask(subjects.STATUS, task_id=f"unknown-{n}") for n in range(100)))
-    assert {refused(answer) for answer in answers} == {ErrorCode.NOT_FOUND}
-    assert reads == list(range(1, 1 + 1 + FEW))
-
-
-@pytest.mark.parametrize("request_subject", [subjects.CANCEL, subjects.DELETE, subjects.STATUS, subjects.RESULT])
-async def test_the_status_of_an_unregistered_task_is_available(
-    unregistered: None, publisher: Publisher, busy: Worker, request_subject: str
-) -> None:
-    # Given an acknowledged task whose announcement nobody has handled
-    del unregistered
-    await publisher.publish("t1")
-    # When somebody asks about it, then it exists
-    answer = await publisher.ask(request_subject, task_id="t1")
-    assert refused(answer) in {None, ErrorCode.NOT_FINISHED}
-
-
 async def test_a_cancelled_task_never_runs_whichever_worker_was_asked(
     unregistered: None, publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
 ) -> None:
@@ -172,19 +136,6 @@ async def test_a_cancelled_task_never_runs_whichever_worker_was_asked(
     assert sum(len(engine.jobs) for engine in engines) == 2
 
 
-async def test_a_message_with_an_id_that_is_no_task_is_not_denied(
-    unregistered: None, publisher: Publisher, busy: Worker, js: JetStreamContext
-) -> None:
-    # Given a stored message that names an id, and is no valid task
-    del unregistered
-    await js.publish(QUEUE, json.dumps({"task_id": "t1", "unknown": "field"}).encode())
-    # When somebody asks about it before a worker has taken it
-    error = (await publisher.ask(subjects.STATUS, task_id="t1"))["error"]
-    # Then it is not said to be missing, and what is wrong is told
-    assert error["code"] == ErrorCode.INVALID_MESSAGE
-    assert "audio_file_id: this field is missing, add it" in error["message"]
-
-
 async def test_a_queue_that_cannot_be_read_in_time_makes_no_task_unknown(
     unregistered: None, publisher: Publisher, busy: Worker, monkeypatch: pytest.MonkeyPatch, constants: Constants
 ) -> None:
@@ -206,19 +157,3 @@ async def test_a_queue_that_cannot_be_read_in_time_makes_no_task_unknown(
     frozen.set()
     constants(READ_WITHIN_S=4.0)
     assert (await publisher.ask(subjects.CANCEL, task_id="t1"))["state"] == State.CANCELLED
-
-
-async def test_a_stream_that_does_not_answer_makes_no_task_unknown(
-    unregistered: None, publisher: Publisher, busy: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given an acknowledged task, and a task stream that gives no answer
-    del unregistered
-    await publisher.publish("t1")
-
-    async def unanswered(*_: object, **__: object) -> object:
-        raise NatsTimeoutError
-
-    monkeypatch.setattr(stream_pages, "page", unanswered)
-    # When it is deleted, then the client is told to ask again
-    error = (await publisher.ask(subjects.DELETE, task_id="t1"))["error"]
-    assert error["code"] == ErrorCode.INTERNAL

@@ -39,26 +39,19 @@ class SlowEngine(FakeEngine):
             yield reply
 
 
+@pytest.mark.parametrize("diarize", [False, True])
 async def test_an_attempt_that_makes_progress_does_not_time_out(
-    publisher: Publisher, start_worker: StartWorker
+    publisher: Publisher, start_worker: StartWorker, diarize: bool
 ) -> None:
-    # Given a recording that takes longer than the time-out, while each window takes less
+    # Given a recording that takes longer than the timeout, while each window or part of a diarization takes less
     async with start_worker(SlowEngine(windows=WINDOWS)):
-        await publisher.publish("t1")
-        # When it is transcribed, then its only attempt completes it
+        await publisher.publish("t1", diarize=diarize)
+        # When it is processed, then its only attempt completes it
         events = await publisher.until("t1", State.COMPLETED)
+        assert (await publisher.ask("tasks.result", task_id="t1"))["diarization_error"] is None
     running = [event for event in events if event.state is State.RUNNING]
     assert (events[-1].time - running[0].time).total_seconds() > TIMEOUT_S
     assert events[-1].attempt == 1
-
-
-async def test_a_diarization_that_makes_progress_does_not_time_out(
-    publisher: Publisher, start_worker: StartWorker
-) -> None:
-    async with start_worker(SlowEngine(windows=WINDOWS)):
-        await publisher.publish("t1", diarize=True)
-        assert (await publisher.until("t1", State.COMPLETED))[-1].attempt == 1
-        assert (await publisher.ask("tasks.result", task_id="t1"))["diarization_error"] is None
 
 
 @pytest.mark.parametrize("silent", [False, True])

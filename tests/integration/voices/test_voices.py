@@ -97,12 +97,6 @@ async def test_formats_for_people_show_names_and_rttm_keeps_labels(publisher: Pu
     assert "SPEAKER_01" in rttm
 
 
-async def test_a_new_name_stands_in_results_that_were_there_before(publisher: Publisher, anna: str) -> None:
-    renamed = await publisher.ask(subjects.RENAME, user_id=7, voice=anna, name="Anna Berg")
-    assert renamed["name"] == "Anna Berg"
-    assert (await named(publisher, "next"))["SPEAKER_01"] == "Anna Berg"
-
-
 async def test_the_voices_of_a_user_are_listed_without_what_they_are_compared_with(
     publisher: Publisher, anna: str
 ) -> None:
@@ -167,20 +161,6 @@ async def test_nothing_of_a_forgotten_voice_is_found_anywhere(
     # And the result names nobody
     assert await named(publisher, "next") == {"SPEAKER_00": "unknown", "SPEAKER_01": "unknown"}
     assert (await publisher.ask(subjects.FORGET, user_id=7, voice=anna))["error"]["code"] == "not_found"
-
-
-async def test_the_voices_of_an_erased_user_are_forgotten(
-    publisher: Publisher, anna: str, js: JetStreamContext, redis: Redis, nc: Nats
-) -> None:
-    told: asyncio.Queue[Msg] = asyncio.Queue()
-    await nc.subscribe(subjects.forgotten("*"), cb=told.put)
-    await publisher.ask(subjects.DELETE, user_id=7)
-    assert (await asyncio.wait_for(told.get(), 5)).subject == f"voices.forgotten.{anna}"
-
-    async def nowhere() -> bool:
-        return not await places_with(js, redis, "Anna", voice_of("anna"))
-
-    await eventually(nowhere)
 
 
 async def test_embeddings_go_with_their_task(publisher: Publisher, worker: Worker, js: JetStreamContext) -> None:

@@ -150,17 +150,7 @@ async def test_progress_never_falls_and_is_100_only_at_the_end(
     assert [event.progress for event in log.events("t1")[2:]] == [50, 50, 99]
 
 
-async def test_the_remaining_time_is_estimated_from_the_progress(
-    attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
-) -> None:
-    clock[0] += 5
-    await attempt.append(Update(Stage.TRANSCRIBING, 0.0, 0, 100))
-    clock[0] += 10
-    await attempt.append(Update(Stage.TRANSCRIBING, 0.25, 25, 100))
-    assert log.events("t1")[-1].eta_seconds == 30
-
-
-async def test_the_remaining_time_decreases_without_progress(
+async def test_the_remaining_time_is_estimated_and_decreases_without_progress(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
     # Given an attempt that has done a quarter in ten seconds
@@ -168,14 +158,14 @@ async def test_the_remaining_time_decreases_without_progress(
     await attempt.append(Update(Stage.TRANSCRIBING, 0.0, 0, 100))
     clock[0] += 10
     await attempt.append(Update(Stage.TRANSCRIBING, 0.25, 25, 100))
+    rests = [log.events("t1")[-1].eta_seconds]
     # When there is no update for a while, then for very long
-    rests = []
     for silence in (8, 8, 100):
         clock[0] += silence
         await attempt.tick()
         rests.append(log.events("t1")[-1].eta_seconds)
     # Then the remaining time falls by that, and never below zero
-    assert rests == [22, 14, 0]
+    assert rests == [30, 22, 14, 0]
 
 
 async def test_the_next_attempt_continues_where_the_segments_end(log: InMemoryTaskLog, clock: list[float]) -> None:
@@ -264,39 +254,29 @@ async def test_a_refused_append_of_another_writer_does_not_fence(attempt: TaskAt
     await attempt.check(99)  # received on the subject, but not in the log
 
 
-async def test_progress_does_not_fall_when_another_worker_continues_the_attempt(
-    log: InMemoryTaskLog, clock: list[float]
+@pytest.mark.parametrize(
+    ("released", "number", "progress"),
+    [(True, 1, [57, 57, 57, 57]), (False, 2, [0, 57, 0, 10])],
+    ids=["another worker continues the attempt", "a new attempt counts its own progress"],
+)
+async def test_progress_falls_only_with_a_new_attempt(
+    log: InMemoryTaskLog, clock: list[float], released: bool, number: int, progress: list[int]
 ) -> None:
-    # Given an attempt that was released at 57 percent
+    # Given an attempt that was released or lost at 57 percent
     first = await attempt_on(log)
     await first.start()
     clock[0] += 1
     await first.append(Update(Stage.TRANSCRIBING, 0.57, 57, 100))
-    await first.release()
-    # When another worker continues it
-    following = await attempt_on(log)
-    await following.start()
-    clock[0] += 1
-    await following.append(Update(Stage.DECODING, 0.5, 50, 100))
-    # Then clients see no step back
-    assert following.number == 1
-    assert [event.progress for event in log.events("t1")[-4:]] == [57, 57, 57, 57]
-
-
-async def test_a_new_attempt_counts_its_own_progress(log: InMemoryTaskLog, clock: list[float]) -> None:
-    # Given an attempt that was lost at 57 percent
-    lost = await attempt_on(log)
-    await lost.start()
-    clock[0] += 1
-    await lost.append(Update(Stage.TRANSCRIBING, 0.57, 57, 100))
-    # When the next one is at ten
+    if released:
+        await first.release()
+    # When another worker is at ten
     following = await attempt_on(log)
     await following.start()
     clock[0] += 1
     await following.append(Update(Stage.DECODING, 0.1, 10, 100))
-    # Then its progress is ten percent
-    assert following.number == 2
-    assert [event.progress for event in log.events("t1")[-3:]] == [57, 0, 10]
+    # Then clients see no step back within an attempt
+    assert following.number == number
+    assert [event.progress for event in log.events("t1")[-4:]] == progress
 
 
 async def test_the_estimate_of_a_resumed_attempt_counts_only_what_it_has_done(
