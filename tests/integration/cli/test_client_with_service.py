@@ -1,4 +1,4 @@
-"""The client with a real server and a worker whose engine answers from a script."""
+"""The client with a real server and a worker whose engine is scripted."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ CONTENT = bytes(range(256)) * 8192
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """As for all tests, but recordings lie in a bucket."""
+    """As for all tests, but recordings are in a bucket."""
     return settings.model_copy(update={"audio_store": "nats://audio"})
 
 
@@ -38,7 +38,6 @@ def recording(tmp_path: Path) -> Path:
 
 
 async def test_from_file_to_result(settings: Settings, worker: Worker, recording: Path) -> None:
-    # Given a worker
     uploads: list[tuple[Path, int]] = []
     async with Client(settings, on_upload=lambda file, sent: uploads.append((file, sent))) as client:
         # When a file is transcribed
@@ -51,15 +50,15 @@ async def test_from_file_to_result(settings: Settings, worker: Worker, recording
     # Then the bytes of its upload are counted
     assert uploads[0] < uploads[-1] == (recording, len(CONTENT))
     assert uploads == sorted(uploads)
-    # And its whole story is heard, in order, with the text before the end
-    told = [event for event in events if isinstance(event, ProgressEvent)]
-    assert [event.sequence for event in told] == list(range(1, len(told) + 1))
-    assert events[-1] is told[-1]
-    assert told[-1].state is State.COMPLETED
-    found = [segment for event in events if isinstance(event, SegmentsEvent) for segment in event.segments]
-    # And the result is there in every form
+    # And all events are followed in order, with the text before the end
+    progress = [event for event in events if isinstance(event, ProgressEvent)]
+    assert [event.sequence for event in progress] == list(range(1, len(progress) + 1))
+    assert events[-1] is progress[-1]
+    assert progress[-1].state is State.COMPLETED
+    segments = [segment for event in events if isinstance(event, SegmentsEvent) for segment in event.segments]
+    # And the result can be read in each format
     assert isinstance(result, TranscriptionResult)
-    assert [(each.start, each.text) for each in result.segments] == [(each.start, each.text) for each in found]
+    assert [(item.start, item.text) for item in result.segments] == [(item.start, item.text) for item in segments]
     assert (result.user_id, result.task_id) == (7, task_id)
     assert isinstance(text, str)
     assert text.split() == result.text.split()
@@ -78,7 +77,7 @@ async def test_a_failed_task_is_a_dead_letter_until_it_is_replayed(
         assert [letter.task_id async for letter in client.dead_letters()] == [task_id]
         # When it is replayed
         assert await client.replay(task_id=task_id) == 1
-        # Then whoever follows it from the beginning does not stop at the first failure
+        # Then following it from the start does not end at the first failure
         await eventually(lambda: is_in_state(client, task_id, State.FAILED))
         states = [event.state async for event in client.follow(task_id) if isinstance(event, ProgressEvent)]
         assert states.count(State.QUEUED) == 2
@@ -95,12 +94,12 @@ async def test_all_options_reach_the_service(settings: Settings, worker: Worker,
         channels=Channels.SEPARATE,
     )
     async with Client(settings) as client:
-        # When a task is made with them
+        # When a task is created with them
         task_id = await client.create_transcription_task(recording, user_id="anna", **options)
         await ended(client, task_id)
         task = (await client.get_task_progress(task_id)).task
         result = await client.get_task_result(task_id)
-    # Then the service knows them, and the result is the user's
+    # Then the service receives them, and the result belongs to the user
     assert isinstance(task, TranscriptionTask)
     assert task.options == TranscribeOptions.model_validate(options | {"language": "ru"})
     assert result.user_id == "anna"

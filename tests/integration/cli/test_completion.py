@@ -26,7 +26,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 class Shell:
-    """A shell in a terminal, into which a person types."""
+    """A shell in a terminal that the test types into."""
 
     def __init__(self, words: list[str], environment: dict[str, str]) -> None:
         self._screen, inside = pty.openpty()
@@ -38,7 +38,7 @@ class Shell:
         self._shown = ""
 
     def types(self, keys: str, *, until: str) -> None:
-        """Type, and wait until the screen shows something more."""
+        """Type keys, and wait until the screen shows `until`."""
         self._shown = ""
         os.write(self._screen, keys.encode())
         deadline = time.monotonic() + WITHIN_S
@@ -73,11 +73,11 @@ def test_a_shell_completes_commands_options_and_values(
     shell = Shell(words, environment)
     try:
         shell.types(f'{setup}eval "$(natscribe --show-completion)"; echo re""ady\n', until="ready")
-        # When a person presses Tab behind the beginnings of words
+        # When Tab is pressed after the beginnings of words
         shell.types("natscribe transc\t", until="transcribe ")
         shell.types("--chan\t", until="--channels ")
         shell.types("sep\t", until="separate ")
-        # Then the whole words stand there
+        # Then the words are completed
         shell.types("\x01echo \n", until=f"\n{COMPLETED}")
     finally:
         shell.leave()
@@ -88,10 +88,10 @@ def test_fish_completes_commands_options_and_values(environment: dict[str, str])
         pytest.skip("fish is not installed")
     # Given a fish that has read the completion of the command
     typed = ("natscribe transc", "natscribe transcribe --chan", "natscribe transcribe --channels sep")
-    asked = ["natscribe --show-completion | source", *(f"complete -C '{words}'" for words in typed)]
-    # When it is asked what it would offer behind the beginnings of words
-    found = subprocess.run(
-        [fish, "--no-config", "-c", "; ".join(asked)], env=environment, capture_output=True, text=True, check=True
+    commands = ["natscribe --show-completion | source", *(f"complete -C '{words}'" for words in typed)]
+    # When it completes the beginnings of words
+    completed = subprocess.run(
+        [fish, "--no-config", "-c", "; ".join(commands)], env=environment, capture_output=True, text=True, check=True
     )
-    # Then it is the whole words
-    assert [line.split("\t")[0] for line in found.stdout.splitlines()] == ["transcribe", "--channels", "separate"]
+    # Then it offers the words
+    assert [line.split("\t")[0] for line in completed.stdout.splitlines()] == ["transcribe", "--channels", "separate"]

@@ -37,29 +37,29 @@ def settings(settings: Settings, constants: Constants) -> Settings:
     return settings.model_copy(update={"audio_store": "nats://audio"})
 
 
-def problems(found: Examination) -> list[str]:
-    return [problem.what for problem in found.problems]
+def problems(report: Examination) -> list[str]:
+    return [problem.what for problem in report.problems]
 
 
 async def test_all_is_well(settings: Settings, worker: Worker, js: JetStreamContext, tmp_path: Path) -> None:
     # Given a worker that has loaded its model
     await eventually(lambda: worker.container.engine.ready)
-    # When the command examines
+    # When `doctor` runs
     terminal = Terminal(tmp_path, settings)
     code, out, err = await terminal.run("doctor", "--json")
-    # Then it finds all that is there, and nothing wrong
+    # Then it reports the servers and the worker, and no problem
     assert (code, err) == (0, "")
-    found = Examination.model_validate_json(out)
-    assert found.problems == []
-    assert found.server is not None
-    assert found.server.address == settings.nats_url.removeprefix("nats://").replace("localhost", "127.0.0.1")
-    assert found.task_stream == "transcription_tasks"
-    (one,) = found.workers
-    assert one.worker == worker.container.worker_name
-    assert (one.version, one.idle, one.redis_answers, one.audio_store_answers) == ("0.3.0", True, True, True)
-    assert one.model == Model(name="fake", revision="0")
-    assert [right.command for right in found.rights if not right.allowed] == []
-    assert "voices" in [right.command for right in found.rights]
+    report = Examination.model_validate_json(out)
+    assert report.problems == []
+    assert report.server is not None
+    assert report.server.address == settings.nats_url.removeprefix("nats://").replace("localhost", "127.0.0.1")
+    assert report.task_stream == "transcription_tasks"
+    (info,) = report.workers
+    assert info.worker == worker.container.worker_name
+    assert (info.version, info.idle, info.redis_answers, info.audio_store_answers) == ("0.3.0", True, True, True)
+    assert info.model == Model(name="fake", revision="0")
+    assert [right.command for right in report.rights if not right.allowed] == []
+    assert "voices" in [right.command for right in report.rights]
     # And it has changed nothing: no task, no dead letter
     for stream in ("transcription_tasks", "transcription_dead_letters", "transcription_progress"):
         assert (await js.stream_info(stream)).state.last_seq == 0, stream
@@ -71,26 +71,25 @@ async def test_all_is_well(settings: Settings, worker: Worker, js: JetStreamCont
 async def test_no_server(settings: Settings) -> None:
     # Given an address where nothing answers
     away = settings.model_copy(update={"nats_url": f"nats://127.0.0.1:{free_port()}"})
-    found = await examine(away)
-    # Then that is found, with what to do
-    assert not found.ok
-    assert problems(found) == [f"No NATS server answers at {away.nats_url}"]
-    assert "set NATS_URL" in found.problems[0].next_step
+    report = await examine(away)
+    # Then the problem has a next step
+    assert not report.ok
+    assert problems(report) == [f"No NATS server answers at {away.nats_url}"]
+    assert "set NATS_URL" in report.problems[0].next_step
 
 
 async def test_a_server_without_jetstream(settings: Settings) -> None:
-    # Given such a server
     with in_memory() as folder:
         server = NatsWithoutJetStream(folder, free_port())
         await server.start()
         try:
-            found = await examine(settings.model_copy(update={"nats_url": server.url}))
+            report = await examine(settings.model_copy(update={"nats_url": server.url}))
         finally:
             await server.stop()
-    # Then that is found, besides that no worker can run there
-    assert not found.ok
-    assert "NATS answers, but has no JetStream" in problems(found)
-    assert found.server is not None
+    # Then both JetStream and the worker are reported as missing
+    assert not report.ok
+    assert "NATS answers, but has no JetStream" in problems(report)
+    assert report.server is not None
 
 
 async def test_a_server_that_hangs(settings: Settings, monkeypatch: pytest.MonkeyPatch, constants: Constants) -> None:
@@ -102,35 +101,35 @@ async def test_a_server_that_hangs(settings: Settings, monkeypatch: pytest.Monke
         try:
 
             async def then_hang(chosen: Settings) -> object:
-                made = await connection.connect(chosen)
+                connected = await connection.connect(chosen)
                 server.pause()
-                return made
+                return connected
 
             monkeypatch.setattr(examination, "connect", then_hang)
-            found = await examine(settings.model_copy(update={"nats_url": server.url}))
+            report = await examine(settings.model_copy(update={"nats_url": server.url}))
         finally:
             server.resume()
             await server.stop()
-    # Then the examination ends all the same
-    assert found.problems
-    assert [what for what in problems(found) if "answer" not in what and "replied" not in what] == []
+    # Then the examination ends, and reports only missing replies
+    assert report.problems
+    assert [what for what in problems(report) if "answer" not in what and "replied" not in what] == []
 
 
 async def test_a_server_that_is_too_old(
     settings: Settings, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(examination, "OLDEST_SERVER", (99, 0))
-    found = await examine(settings)
-    assert "and the service needs 99.0" in problems(found)[0]
-    assert found.problems[0].next_step == "update nats-server"
+    report = await examine(settings)
+    assert "and the service needs 99.0" in problems(report)[0]
+    assert report.problems[0].next_step == "update nats-server"
 
 
 async def test_a_server_that_may_lose_acknowledged_messages(
     settings: Settings, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_version, "DURABLE_SINCE", (99, 0, 0))
-    found = await examine(settings)
-    assert "may lose acknowledged messages in a power failure" in problems(found)[0]
+    report = await examine(settings)
+    assert "may lose acknowledged messages in a power failure" in problems(report)[0]
 
 
 async def test_workers_of_another_contract(settings: Settings, nc: Client) -> None:
@@ -140,22 +139,22 @@ async def test_workers_of_another_contract(settings: Settings, nc: Client) -> No
 
     subscription = await nc.subscribe(subjects.WORKERS, cb=reply)
     await nc.flush()
-    found = await examine(settings)
+    report = await examine(settings)
     await subscription.unsubscribe()
-    # Then that is told
-    assert "The service's reply does not fit this version of the contract" in problems(found)
+    # Then the problem is about the contract
+    assert "The service's reply does not fit this version of the contract" in problems(report)
 
 
 async def test_no_worker(settings: Settings, js: JetStreamContext) -> None:
     # Given NATS alone
-    found = await examine(settings)
-    # Then no worker is the only thing that is wrong
-    assert problems(found) == ["NATS answers, but no worker of the service runs there"]
-    assert "start one with" in found.problems[0].next_step
+    report = await examine(settings)
+    # Then the missing worker is the only problem
+    assert problems(report) == ["NATS answers, but no worker of the service runs there"]
+    assert "start one with" in report.problems[0].next_step
 
 
 async def is_replaced(js: JetStreamContext, bucket: str) -> bool:
-    """Put a stream in the place of a bucket, so that the service cannot make the bucket anew."""
+    """Replace a bucket by a stream, so that the service cannot create the bucket again."""
     with suppress(NotFoundError):
         await js.delete_object_store(bucket)
     with suppress(APIError):  # the service was quicker
@@ -173,14 +172,14 @@ async def test_problems_of_workers_are_reported(
     async with working(theirs, FakeEngine()) as worker:
         await valkey.kill()
         await eventually(partial(is_replaced, js, "elsewhere"))
-        found = await examine(settings)
-    # Then each is found, with the worker's name, and told apart from what depends on it
+        report = await examine(settings)
+    # Then each is reported with the name of the worker
     name = worker.container.worker_name
-    told = "\n".join(problems(found))
-    assert f"Redis does not answer 1 of 1 workers ({name})" in told
-    assert f"The store of recordings does not answer 1 of 1 workers ({name})" in told
-    assert "This client has version 0.1.9, and 0.3.0 is the version of 1 of 1 workers" in told
-    assert "The service looks for recordings in nats://elsewhere, not in nats://audio" in told
-    steps = [problem.next_step for problem in found.problems]
+    reported = "\n".join(problems(report))
+    assert f"Redis does not answer 1 of 1 workers ({name})" in reported
+    assert f"The store of recordings does not answer 1 of 1 workers ({name})" in reported
+    assert "This client has version 0.1.9, and 0.3.0 is the version of 1 of 1 workers" in reported
+    assert "The service looks for recordings in nats://elsewhere, not in nats://audio" in reported
+    steps = [problem.next_step for problem in report.problems]
     assert "update this client (pip install ./clients/python in a newer checkout)" in steps
     assert "set AUDIO_STORE=nats://elsewhere" in steps

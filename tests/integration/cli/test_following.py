@@ -1,4 +1,4 @@
-"""Following on the screen: what is said while nothing happens to the task."""
+"""Following a task: its queue position, missing workers, outages and deletion."""
 
 import asyncio
 from contextlib import aclosing
@@ -22,8 +22,8 @@ from tests.integration.conftest import Publisher
 from tests.waiting import eventually
 
 
-class Told(PlainLines):
-    """Remembers the positions it was told."""
+class Positions(PlainLines):
+    """Records the queue positions that it shows."""
 
     def __init__(self) -> None:
         super().__init__(shown=ShownText.NONE)
@@ -34,20 +34,20 @@ class Told(PlainLines):
         super().update_position(label, status)
 
 
-async def test_the_place_in_the_queue_is_kept_true(
+async def test_the_queue_position_is_updated_without_an_event(
     settings: Settings, worker: Worker, engine: FakeEngine, publisher: Publisher, constants: Constants
 ) -> None:
-    # Given a task at work, and two that wait
+    # Given a running task, and two that wait
     constants(POSITION_EVERY_S=0.05)
     engine.may_go_on.clear()
-    display = Told()
+    display = Positions()
     async with Client(settings) as client:
         for task_id in ("first", "second", "third"):
             await client.create_transcription_task("meeting.flac", task_id=task_id)
             await eventually(partial(_is, publisher, task_id))
         watching = asyncio.create_task(follow(client, display, "third", "third"))
         await eventually(lambda: 2 in display.positions)
-        # When the one ahead is cancelled
+        # When the task ahead is cancelled
         await client.cancel("second")
         # Then the last one's position changes without an event
         await eventually(lambda: 1 in display.positions)
@@ -65,68 +65,65 @@ async def test_a_task_without_a_worker_is_reported(
         task_id = await client.create_transcription_task("meeting.flac")
         # When a task in it is followed
         watching = asyncio.create_task(follow(client, JsonLines(), task_id, "meeting.flac"))
-        said = ""
+        printed = ""
 
-        async def told() -> bool:
-            nonlocal said
-            said += capsys.readouterr().err
-            return "meeting.flac waits: NATS answers, but no worker of the service runs there" in said
+        async def is_reported() -> bool:
+            nonlocal printed
+            printed += capsys.readouterr().err
+            return "meeting.flac waits: NATS answers, but no worker of the service runs there" in printed
 
-        # Then the person is told what to do, once
-        await eventually(told)
+        # Then the missing worker is reported, once
+        await eventually(is_reported)
         while not watching.done():
             watching.cancel()  # more than once: before Python 3.12 a request may swallow its cancellation
             await asyncio.wait([watching], timeout=0.1)
-    assert said.count("waits") == 1
+    assert printed.count("waits") == 1
 
 
 async def test_outages_are_reported_once(nats_server: NatsServer, settings: Settings) -> None:
     # Given a client
-    told: list[bool] = []
+    outages: list[bool] = []
     there = settings.model_copy(update={"nats_url": nats_server.url})
-    async with Client(there, on_outage=told.append):
-        # When NATS goes and comes back
+    async with Client(there, on_outage=outages.append):
+        # When NATS is killed and restarted
         await nats_server.kill()
-        await eventually(lambda: told == [True])
+        await eventually(lambda: outages == [True])
         await nats_server.start()
-        # Then each is told once
-        await eventually(lambda: told == [True, False])
+        # Then both are reported once
+        await eventually(lambda: outages == [True, False])
     # And closing is no outage
-    assert told == [True, False]
+    assert outages == [True, False]
 
 
-async def test_a_client_leaves_quietly_when_nats_has_gone_with_its_request(
-    nats_server: NatsServer, settings: Settings
-) -> None:
-    # Given a client that still has to send something when NATS goes
-    told: list[bool] = []
+async def test_a_client_closes_without_an_error_during_an_outage(nats_server: NatsServer, settings: Settings) -> None:
+    # Given a client that sends a request while NATS is away
+    outages: list[bool] = []
     there = settings.model_copy(update={"nats_url": nats_server.url})
-    # When it leaves
-    # Then nothing is raised, whichever Python it is
-    async with Client(there, on_outage=told.append) as client:
+    # When it closes, then no error is raised, in any version of Python
+    async with Client(there, on_outage=outages.append) as client:
         await nats_server.kill()
-        await eventually(lambda: told == [True])
-        asking = asyncio.create_task(client.get_task_progress("t1"))
-        await asyncio.wait([asking], timeout=0)
-        await cancel_all([asking])
+        await eventually(lambda: outages == [True])
+        requesting = asyncio.create_task(client.get_task_progress("t1"))
+        await asyncio.wait([requesting], timeout=0)
+        await cancel_all([requesting])
 
 
 async def _is(publisher: Publisher, task_id: str) -> bool:
-    found = await publisher.ask("tasks.status", task_id=task_id)
-    return found.get("state") == ("running" if task_id == "first" else "queued")
+    status = await publisher.ask("tasks.status", task_id=task_id)
+    return status.get("state") == ("running" if task_id == "first" else "queued")
 
 
-async def test_a_task_that_is_deleted_is_followed_no_longer(
+async def test_following_a_deleted_task_ends_with_an_error(
     settings: Settings, worker: Worker, engine: FakeEngine, publisher: Publisher
 ) -> None:
-    # Given somebody who follows a task, and is busy with its first event
+    # Given a client that has received the first event of a task
     engine.may_go_on.clear()
     await publisher.publish("t1")
     async with Client(settings) as client, aclosing(client.follow("t1")) as events:
         await anext(events)
         # When the task is deleted meanwhile
         await client.delete("t1")
-        # Then following it ends with a word
+        # Then following it ends with an error
         with pytest.raises(TaskDeletedError):
             async for _ in events:
                 pass

@@ -1,4 +1,4 @@
-"""The service as a process: what a person sees when it starts or ends while NATS is not there."""
+"""The service starts or ends while NATS is away: its exit codes and its log."""
 
 import asyncio
 import json
@@ -22,17 +22,18 @@ from tests.integration.cli.test_doctor import NatsWithoutJetStream
 pytestmark = pytest.mark.timeout(300)
 
 ROOT = Path(__file__).parents[3]
-PATIENCE_S = 240.0  # two workers import a lot, and other tests run beside them
+WITHIN_S = 240.0  # two workers import a lot, and other tests run beside them
 
 
 async def test_a_start_without_nats_ends_with_one_sentence(settings: Settings, constants: Constants) -> None:
-    # Given a server that is not there
+    # Given an address without a server
     constants(NATS_WITHIN_S=0.2)
-    place = f"127.0.0.1:{free_port()}"
-    service = Worker(settings.model_copy(update={"nats_url": f"nats://me:secret@{place}"}), FakeEngine())
-    # When the service starts
-    # Then it says where it looked and what to do, and nothing of how it got there
-    with pytest.raises(ConnectionError, match=f"No NATS server answers at nats://{place}: .*correct NATS_URL") as ended:
+    address = f"127.0.0.1:{free_port()}"
+    service = Worker(settings.model_copy(update={"nats_url": f"nats://me:secret@{address}"}), FakeEngine())
+    # When the service starts, then the error has the address without the login, and the next step
+    with pytest.raises(
+        ConnectionError, match=f"No NATS server answers at nats://{address}: .*correct NATS_URL"
+    ) as ended:
         async with service.app.start_lifespan_context():
             pass
     assert ended.value.__suppress_context__
@@ -47,12 +48,11 @@ async def test_a_start_without_jetstream_ends_with_one_sentence(
     await server.start()
     there = settings.model_copy(update={"nats_url": server.url, "audio_store": "nats://audio"})
     try:
-        # When the service starts
-        # Then it says so
+        # When the service starts, then the error names the option of nats-server
         with pytest.raises(ConnectionError, match="no JetStream: start nats-server with -js"):
             async with Worker(there, FakeEngine()).app.start_lifespan_context():
                 pass
-        # And so do the commands that need it
+        # And so do the errors of the client
         async with Client(there) as client:
             with pytest.raises(NoJetStreamError, match="start nats-server with -js"):
                 await client.queue()
@@ -62,7 +62,7 @@ async def test_a_start_without_jetstream_ends_with_one_sentence(
         await server.stop()
 
 
-async def test_workers_end_quietly_when_nats_has_gone(nats_server: NatsServer, settings: Settings) -> None:
+async def test_workers_end_in_order_while_nats_is_away(nats_server: NatsServer, settings: Settings) -> None:
     # Given two workers
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "faststream", "run", "app.main:app", "--workers", "2", "--port", str(free_port())),
@@ -71,43 +71,43 @@ async def test_workers_end_quietly_when_nats_has_gone(nats_server: NatsServer, s
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr is not None
-    said = b""
-    async with asyncio.timeout(PATIENCE_S):
-        while said.count(b"started successfully") < 2:
-            said += (line := await process.stderr.readline())
+    log = b""
+    async with asyncio.timeout(WITHIN_S):
+        while log.count(b"started successfully") < 2:
+            log += (line := await process.stderr.readline())
             assert line
-        # When NATS goes, and then they are stopped
+        # When NATS is killed, and then the workers are stopped
         await nats_server.kill()
-        while said.count(b"nats_disconnected") < 2:
-            said += await process.stderr.readline()
+        while log.count(b"nats_disconnected") < 2:
+            log += await process.stderr.readline()
         process.terminate()
-        said += await process.stderr.read()
+        log += await process.stderr.read()
         # Then they end in order
         assert await process.wait() == 0
-    assert b"Traceback" not in said
-    # And all lines are JSON, those of the workers' parent too
-    events = [json.loads(line)["event"] for line in said.splitlines()]
+    assert b"Traceback" not in log
+    # And all lines are JSON, also those of the parent process
+    events = [json.loads(line)["event"] for line in log.splitlines()]
     assert any(event.startswith("Started parent process") for event in events)
     assert events.count("worker_configured") == 2
 
 
 async def test_a_start_that_waits_for_nats_can_be_interrupted(settings: Settings) -> None:
-    # Given a worker that waits for a server that is not there
-    nobody = f"nats://127.0.0.1:{free_port()}"
+    # Given a worker that waits for NATS at an address without a server
+    nats_url = f"nats://127.0.0.1:{free_port()}"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "faststream", "run", "app.main:app", "--port", str(free_port())),
         cwd=ROOT,
-        env={**os.environ, "NATS_URL": nobody, "REDIS_URL": settings.redis_url},
+        env={**os.environ, "NATS_URL": nats_url, "REDIS_URL": settings.redis_url},
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr is not None
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(WITHIN_S):
         while b"nats_error_received" not in await process.stderr.readline():
             assert process.returncode is None
-    # When somebody has no more patience
+    # When it is interrupted
     process.send_signal(signal.SIGINT)
-    # Then it ends at once, and says why it did not start
+    # Then it ends at once, and reports why it did not start
     async with asyncio.timeout(NATS_WITHIN_S / 2):
-        said = await process.stderr.read()
+        log = await process.stderr.read()
         assert await process.wait() != 0
-    assert b"No NATS server answers" in said
+    assert b"No NATS server answers" in log

@@ -25,21 +25,21 @@ async def top_on(terminal: int, settings: Settings, folder: Path) -> asyncio.sub
     return process
 
 
-async def test_the_key_q_ends_it_before_it_reads_keys_and_before_nats_answers(tmp_path: Path) -> None:
-    # Given a server that says nothing, and a person who presses q at once
+async def test_the_key_q_ends_the_command_before_nats_replies(tmp_path: Path) -> None:
+    # Given a server that sends nothing, and the key q, which was pressed at once
     ours, theirs = os.openpty()
     os.write(ours, b"q")
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        # When the command begins
+        # When the command starts
         settings = Settings(_env_file=None, nats_url=f"nats://127.0.0.1:{silent.getsockname()[1]}")
         process = await top_on(theirs, settings, tmp_path)
-        # Then it ends as it does later, without an error
+        # Then it ends without an error
         async with asyncio.timeout(20):
             assert await process.wait() == 0
     os.close(ours)
 
 
-async def test_it_ends_when_its_terminal_is_gone(settings: Settings, worker: Worker, tmp_path: Path) -> None:
+async def test_the_command_ends_when_its_terminal_is_closed(settings: Settings, worker: Worker, tmp_path: Path) -> None:
     # Given the command on a terminal that sends no signal when it is closed
     ours, theirs = os.openpty()
     process = await top_on(theirs, settings, tmp_path)
@@ -48,7 +48,7 @@ async def test_it_ends_when_its_terminal_is_gone(settings: Settings, worker: Wor
         shown += await asyncio.to_thread(os.read, ours, 65536)
     # When the terminal is closed
     os.close(ours)
-    # Then the command does not go on for nobody
+    # Then the command ends
     async with asyncio.timeout(20):
         await process.wait()
 
@@ -79,9 +79,9 @@ async def test_the_screen_shows_a_task_as_it_runs_until_q(
     await publisher.publish("t1")
     await eventually_shows("t1 fetching")
     engine.may_go_on.set()
-    # Then both is seen
+    # Then the screen shows both
     await eventually_shows("1 completed")
-    # And the key q ends it, without a word
+    # And the key q ends the command
     os.write(ours, b"q")
     assert await process.wait() == 0
     asyncio.get_running_loop().remove_reader(ours)

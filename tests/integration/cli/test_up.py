@@ -1,4 +1,4 @@
-"""`natscribe up`: the whole service from one command, and nothing left of it afterwards."""
+"""`natscribe up`: runs the whole service, restarts what ends, and leaves no process behind."""
 
 import asyncio
 import json
@@ -22,41 +22,41 @@ from tests.terminal import ROOT, start_command
 from tests.waiting import eventually
 
 pytestmark = [
-    pytest.mark.xdist_group("usual ports"),  # where a killed server starts again nobody else may be
+    pytest.mark.xdist_group("usual ports"),  # a killed server starts again on its port
     pytest.mark.timeout(300),
 ]
 
-PATIENCE_S = 120.0  # a worker imports a lot, and other tests run beside it
+WITHIN_S = 120.0  # a worker imports a lot, and other tests run beside it
 
 
 @dataclass(frozen=True)
 class Up:
-    """The command at work in a folder."""
+    """The running command and its folder."""
 
     process: Process
     folder: Path
     port: int
 
-    async def has_said(self, words: str) -> bool:
-        return self.times_said(words) > 0
+    async def has_logged(self, words: str) -> bool:
+        return self.times_logged(words) > 0
 
-    def times_said(self, words: str) -> int:
+    def times_logged(self, words: str) -> int:
         return (self.folder / "up.log").read_text(encoding="utf-8").count(words)
 
     async def is_ready(self) -> bool:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             writer.write(b"GET /health/ready HTTP/1.0\r\n\r\n")
-            answer = await reader.readline()
+            status = await reader.readline()
             writer.close()
         except OSError:
-            return False  # nobody listens, or whoever did is about to die
-        return b" 200 " in answer
+            return False
+        return b" 200 " in status
 
 
 @asynccontextmanager
 async def running_in(folder: Path, *options: str, until: str = "service_ready", **settings: str) -> AsyncIterator[Up]:
-    """The command, with servers of its own, in an empty folder, once it has said so much."""
+    """Run the command with embedded servers in an empty folder, from the log line `until` on."""
     environment = settings | {
         name: value for name, value in os.environ.items() if name not in {"NATS_URL", "REDIS_URL"}
     }
@@ -65,9 +65,9 @@ async def running_in(folder: Path, *options: str, until: str = "service_ready", 
         process = await start_command(
             folder, "up", "--port", str(port), *options, env=environment, stdout=log.fileno(), stderr=log.fileno()
         )
-    found = Up(process, folder, port)
-    await eventually(lambda: found.has_said(until), within=PATIENCE_S)
-    yield found
+    up = Up(process, folder, port)
+    await eventually(lambda: up.has_logged(until), within=WITHIN_S)
+    yield up
     if process.returncode is None:
         process.terminate()
         await process.wait()
@@ -75,36 +75,36 @@ async def running_in(folder: Path, *options: str, until: str = "service_ready", 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def lasting(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Up]:
-    """One for all tests after which it still runs: none may end it, or two workers of it."""
-    async with running_in(tmp_path_factory.mktemp("up")) as found:
-        yield found
-        assert found.process.returncode is None
+    """A run that several tests share: none may end it, or two of its workers."""
+    async with running_in(tmp_path_factory.mktemp("up")) as up:
+        yield up
+        assert up.process.returncode is None
 
 
 @pytest.fixture
 async def up(tmp_path: Path) -> AsyncIterator[Up]:
-    """One of a test's own, which may end it."""
-    async with running_in(tmp_path) as found:
-        yield found
+    """A run that the test may end."""
+    async with running_in(tmp_path) as up:
+        yield up
 
 
-async def test_it_tells_where_it_is_and_stops_in_order(tmp_path: Path) -> None:
+async def test_a_run_publishes_its_addresses_and_stops_in_order(tmp_path: Path) -> None:
     # Given a running service that is open to pages
     async with running_in(tmp_path, "--websocket") as up:
         endpoints = up.folder / ".data" / "endpoints.env"
         assert "NATS_URL=nats://127.0.0.1:" in endpoints.read_text(encoding="utf-8")
         lines = [json.loads(line) for line in (up.folder / "up.log").read_text(encoding="utf-8").splitlines()]
         (page,) = [line["page"] for line in lines if line["event"] == "service_ready"]
-        # When its page is asked where NATS is
-        with urllib.request.urlopen(f"{page}settings.json") as answer:  # noqa: S310
-            server = json.load(answer)["server"]
-        # Then NATS answers it there
+        # When the page reads the address of NATS
+        with urllib.request.urlopen(f"{page}settings.json") as reply:  # noqa: S310
+            server = json.load(reply)["server"]
+        # Then NATS accepts a WebSocket there
         assert await handshake(server, page.rstrip("/")) == 101
-        # When the service is asked to stop
+        # When the service is stopped
         up.process.terminate()
-        # Then it ends well, and nothing is left
-        assert await asyncio.wait_for(up.process.wait(), PATIENCE_S) == 0
-    # And without a terminal all its lines are JSON, of which the first says what it uses
+        # Then it ends with exit code 0
+        assert await asyncio.wait_for(up.process.wait(), WITHIN_S) == 0
+    # And without a terminal all its lines are JSON, the first with its configuration; no process is left
     lines = [json.loads(line) for line in (up.folder / "up.log").read_text(encoding="utf-8").splitlines()]
     assert lines[0]["event"] == "service_configured"
     assert lines[0]["nats"].startswith("nats://127.0.0.1:")
@@ -119,58 +119,58 @@ async def test_the_next_steps_are_printed_after_the_model_is_loaded(tmp_path: Pa
         # Then the log names the model, and the service is not ready
         lines = (tmp_path / "up.log").read_text(encoding="utf-8").splitlines()
         assert any("model_load_failed" in line and "The model 'large-v9' is not known" in line for line in lines)
-        assert not await up.has_said("service_ready")
+        assert not await up.has_logged("service_ready")
 
 
-@pytest.mark.parametrize("named", [False, True], ids=["servers of its own", "named servers"])
-async def test_a_second_one_in_the_folder_is_refused_and_leaves_the_first_alone(lasting: Up, named: bool) -> None:
+@pytest.mark.parametrize("named", [False, True], ids=["embedded servers", "named servers"])
+async def test_a_second_run_in_the_folder_is_refused(lasting: Up, named: bool) -> None:
     # Given a running service
     endpoints = lasting.folder / ".data" / "endpoints.env"
-    found = endpoints.read_text(encoding="utf-8")
-    addresses = dict(line.split("=", 1) for line in found.splitlines())
+    content = endpoints.read_text(encoding="utf-8")
+    addresses = dict(line.split("=", 1) for line in content.splitlines())
     environment = {name: value for name, value in os.environ.items() if name not in addresses}
-    # When another one is started in its folder
+    # When another run is started in its folder
     second = await start_command(lasting.folder, "up", env=environment | (addresses if named else {}))
-    _, err = await asyncio.wait_for(second.communicate(), PATIENCE_S)
-    # Then it says what to do, and the commands of the folder still find the first one
+    _, err = await asyncio.wait_for(second.communicate(), WITHIN_S)
+    # Then the error has the next step, and the first run and its addresses are unchanged
     assert second.returncode == 1
     assert "use that run, or stop it in its terminal" in err.decode()
-    assert endpoints.read_text(encoding="utf-8") == found
+    assert endpoints.read_text(encoding="utf-8") == content
     assert await lasting.is_ready()
 
 
-async def test_nothing_survives_when_it_is_killed(up: Up) -> None:
+async def test_no_process_survives_a_killed_run(up: Up) -> None:
     # Given a running service: two servers, a worker, and the worker's engine
     assert len(_left(up.folder)) >= 3
     # When the command is killed
     up.process.send_signal(signal.SIGKILL)
     await up.process.wait()
-    # Then all of them end by themselves
-    await eventually(lambda: not _left(up.folder), within=PATIENCE_S)
+    # Then all of them end
+    await eventually(lambda: not _left(up.folder), within=WITHIN_S)
 
 
 @pytest.mark.parametrize("victim", ["the worker", "its guard"])
-async def test_a_worker_that_dies_is_followed_by_another(lasting: Up, victim: str) -> None:
+async def test_a_killed_worker_is_replaced(lasting: Up, victim: str) -> None:
     # Given a running service
-    worker, followed = _worker(lasting.folder), lasting.times_said("worker_restarted")
-    # When its worker dies, or the process that looks after it
+    worker, restarts = _worker(lasting.folder), lasting.times_logged("worker_restarted")
+    # When its worker or the guard of its worker is killed
     (worker if victim == "the worker" else psutil.Process(worker.ppid())).kill()
-    # Then the old worker is gone and another one takes tasks
-    await eventually(lambda: _is_gone(worker), within=PATIENCE_S)
-    await eventually(lasting.is_ready, within=PATIENCE_S)
+    # Then the old worker has ended, and another one is ready
+    await eventually(lambda: _is_gone(worker), within=WITHIN_S)
+    await eventually(lasting.is_ready, within=WITHIN_S)
     assert _worker(lasting.folder) != worker
-    assert lasting.times_said("worker_restarted") == followed + 1
+    assert lasting.times_logged("worker_restarted") == restarts + 1
 
 
 @pytest.mark.parametrize("server", ["nats-server", "valkey-server"])
-async def test_a_server_that_dies_is_started_again(lasting: Up, server: str) -> None:
+async def test_a_killed_server_is_restarted(lasting: Up, server: str) -> None:
     # Given a running service
     before = _server(lasting.folder, server)
-    # When one of its servers dies
+    # When one of its servers is killed
     before.kill()
-    # Then it is started again at its place, and the worker takes tasks as before
-    await eventually(lambda: lasting.has_said(f'"server": "{server}"'), within=PATIENCE_S)
-    await eventually(lasting.is_ready, within=PATIENCE_S)
+    # Then the server is restarted on its port, and the worker is ready again
+    await eventually(lambda: lasting.has_logged(f'"server": "{server}"'), within=WITHIN_S)
+    await eventually(lasting.is_ready, within=WITHIN_S)
     assert _server(lasting.folder, server) != before
 
 
@@ -178,29 +178,29 @@ async def test_an_unreachable_nats_is_reported_at_once(tmp_path: Path) -> None:
     # When the service is started with an address without a server, then it ends with a sentence
     env = os.environ | {"NATS_URL": f"nats://me:secret@127.0.0.1:{free_port()}"}
     process = await start_command(tmp_path, "up", env=env)
-    _, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    _, err = await asyncio.wait_for(process.communicate(), WITHIN_S)
     assert (process.returncode, b"unset NATS_URL for an embedded server" in err) == (1, True)
     assert b"secret" not in err
     assert b"Traceback" not in err
 
 
-async def test_asked_twice_to_stop_it_stops_at_once(up: Up) -> None:
-    # Given a running service whose worker does not end, nor an engine that it has started
+async def test_a_second_ctrl_c_stops_the_run_at_once(up: Up) -> None:
+    # Given a running service whose worker and engine processes are frozen
     worker = _worker(up.folder)
     for process in (worker, *worker.children(recursive=True)):
         process.suspend()
     up.process.send_signal(signal.SIGINT)
-    await eventually(lambda: up.has_said("service_stopped"), within=PATIENCE_S)
-    # When it is asked once more
+    await eventually(lambda: up.has_logged("service_stopped"), within=WITHIN_S)
+    # When it is interrupted again
     up.process.send_signal(signal.SIGINT)
-    # Then nothing is waited for, and nothing is left
+    # Then it ends without waiting, and no process is left
     assert await asyncio.wait_for(up.process.wait(), 10) == 0
-    await eventually(lambda: not _left(up.folder), within=PATIENCE_S)
+    await eventually(lambda: not _left(up.folder), within=WITHIN_S)
 
 
 @pytest.mark.parametrize("store", ["nats://audio", "store"])
-async def test_the_commands_that_it_names_work_as_they_are(tmp_path: Path, store: str) -> None:
-    # Given the command in a folder with a space, called by its path, and a store of recordings of one's own
+async def test_the_printed_commands_work_unchanged(tmp_path: Path, store: str) -> None:
+    # Given the command in a folder with a space in its name, called by its path, and a store of recordings
     folder, elsewhere = tmp_path / "my work", tmp_path / "elsewhere"
     elsewhere.mkdir()
     (tmp_path / "store").mkdir()
@@ -208,21 +208,20 @@ async def test_the_commands_that_it_names_work_as_they_are(tmp_path: Path, store
     audio_store = store if "://" in store else (tmp_path / store).as_uri()
     # When it is started on a terminal
     async with on_a_terminal(folder, AUDIO_STORE=audio_store) as (lines, _):
-        named = await lines.until("in any other folder:")
-        named.append(await lines.line())
-        # Then each command that it names works in another terminal, as it stands there
-        here, there = (line.strip() for line in named if line.startswith("         "))
+        printed = [*await lines.until("in any other folder:"), await lines.line()]
+        # Then each printed command works in another terminal
+        here, there = (line.strip() for line in printed if line.startswith("         "))
         code, out, err = await in_a_shell(here, folder)
         assert (code, "SPEAKER_00" in out or "All is well" in out) == (0, True), out + err
         code, out, err = await in_a_shell(there, elsewhere)
         assert (code, "completed" in out or "no tasks" in err) == (0, True), err
 
 
-async def test_nats_keeps_running_for_a_person_who_has_to_repair_it(tmp_path: Path) -> None:
+async def test_nats_keeps_running_if_its_streams_must_be_repaired(tmp_path: Path) -> None:
     # Given settings with which no worker starts on the embedded NATS
     command_in(tmp_path)
     async with on_a_terminal(tmp_path, NATS_REPLICAS="3") as (lines, process):
-        # When it is started on a terminal, then it says why it does not start
+        # When it is started on a terminal, then the error is printed
         await lines.until("The worker ended before it was ready")
         # And its NATS is available until Ctrl-C
         printed = await lines.until("Ctrl-C stops it")
@@ -231,7 +230,7 @@ async def test_nats_keeps_running_for_a_person_who_has_to_repair_it(tmp_path: Pa
         assert f"{url.removeprefix('nats://')}, version" in out
         assert process.returncode is None
         process.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(process.wait(), PATIENCE_S) != 0
+        assert await asyncio.wait_for(process.wait(), WITHIN_S) != 0
 
 
 class Lines:
@@ -241,7 +240,7 @@ class Lines:
         self._reader = reader
 
     async def line(self) -> str:
-        line = (await asyncio.wait_for(self._reader.readline(), PATIENCE_S)).decode()
+        line = (await asyncio.wait_for(self._reader.readline(), WITHIN_S)).decode()
         assert line
         return line.rstrip()
 
@@ -301,7 +300,7 @@ async def in_a_shell(line: str, folder: Path) -> tuple[int, str, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    out, err = await asyncio.wait_for(process.communicate(), WITHIN_S)
     return process.returncode or 0, out.decode(), err.decode()
 
 

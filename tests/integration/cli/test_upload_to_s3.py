@@ -30,19 +30,19 @@ pytestmark = pytest.mark.xdist_group("s3")
 @pytest.fixture
 async def proxy(s3_server: S3Server) -> AsyncIterator[Proxy]:
     assert s3_server.port is not None
-    async with disturbed(s3_server.port) as found:
-        yield found
+    async with disturbed(s3_server.port) as proxy:
+        yield proxy
 
 
 @pytest.fixture
 def settings(settings: Settings, proxy: Proxy) -> Settings:
-    """As for all tests, but recordings lie in S3."""
+    """As for all tests, but recordings are in S3."""
     return in_s3(settings, proxy.url)
 
 
 @pytest.fixture
 def bucket(s3_server: S3Server) -> S3Store:
-    """The bucket as its owner sees it."""
+    """The bucket, without the proxy."""
     return bucket_of(s3_server)
 
 
@@ -101,10 +101,10 @@ async def test_a_recording_is_deleted(settings: Settings, recording: Path) -> No
 async def test_a_part_that_fails_is_sent_again(
     settings: Settings, recording: Path, bucket: S3Store, proxy: Proxy, faults: list[Fault]
 ) -> None:
-    # Given S3 that answers a part with an error that passes
+    # Given S3 that fails once for a part
     passes = [None, None]  # the look-up, and the beginning of the upload
     proxy.faults = [*passes, *faults]
-    # When a recording is uploaded, then it is whole
+    # When a recording is uploaded, then it is complete
     await S3(settings).upload(recording, "t3-meeting.flac")
     assert await stored(bucket, "t3-meeting.flac") == CONTENT
 
@@ -117,15 +117,15 @@ async def test_a_part_that_fails_is_sent_again(
         (status(400), "does not answer"),
     ],
 )
-async def test_an_upload_that_fails_is_explained_and_leaves_no_object(
+async def test_a_failed_upload_is_explained_and_leaves_no_object(
     settings: Settings, recording: Path, bucket: S3Store, proxy: Proxy, fault: Fault, words: str
 ) -> None:
     # Given S3 that refuses a part
     proxy.faults = [None, None, fault]
-    # When a recording is uploaded, then the error says what to do
+    # When a recording is uploaded, then the error has the next step
     with pytest.raises(RecordingError, match=words):
         await S3(settings).upload(recording, "t4-meeting.flac")
-    # And no object is there, and its parts are removed
+    # And there is no object, and its parts are removed
     with pytest.raises(FileNotFoundError):
         await bucket.head_async("calls/t4-meeting.flac")
     assert removed(proxy)
@@ -140,7 +140,7 @@ async def test_s3_that_refuses_the_user_is_explained(settings: Settings, recordi
 async def test_a_cancelled_upload_leaves_no_object(
     settings: Settings, recording: Path, bucket: S3Store, proxy: Proxy
 ) -> None:
-    # Given an upload of many parts, of which some are there, and one takes for ever
+    # Given an upload of many parts, of which some are stored and one never ends
     proxy.faults = [*[None] * 4, Fault(ends="stalled")]
     recording.write_bytes(CONTENT * 4)
     uploading = asyncio.create_task(S3(settings).upload(recording, "t6-meeting.flac"))
@@ -149,7 +149,7 @@ async def test_a_cancelled_upload_leaves_no_object(
     uploading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await uploading
-    # Then no object is there, and its parts are removed
+    # Then there is no object, and its parts are removed
     with pytest.raises(FileNotFoundError):
         await bucket.head_async("calls/t6-meeting.flac")
     assert removed(proxy)
@@ -174,7 +174,7 @@ async def test_an_upload_that_is_cancelled_too_late_is_deleted(
     proxy.released.set()
     with pytest.raises(asyncio.CancelledError):
         await uploading
-    # Then no recording stays that no task needs
+    # Then the recording, which no task needs, is deleted
     with pytest.raises(FileNotFoundError):
         await bucket.head_async("calls/t8-meeting.flac")
 
@@ -182,7 +182,6 @@ async def test_an_upload_that_is_cancelled_too_late_is_deleted(
 async def test_from_file_to_result_to_deletion(
     settings: Settings, worker: Worker, recording: Path, bucket: S3Store
 ) -> None:
-    # Given a worker
     async with Client(settings) as client:
         # When a file is transcribed
         task_id = await client.create_transcription_task(recording, task_id="s3-task")
@@ -215,7 +214,7 @@ async def test_the_command_transcribes_by_s3(terminal: Terminal, worker: Worker)
 async def test_ctrl_c_during_an_upload_leaves_no_object(
     terminal: Terminal, recording: Path, bucket: S3Store, proxy: Proxy
 ) -> None:
-    # Given a command that uploads many parts, of which one takes for ever
+    # Given a command that uploads many parts, of which one never ends
     proxy.faults = [*[None] * 4, Fault(ends="stalled")]
     recording.write_bytes(CONTENT * 4)
     process = await terminal.start("transcribe", "team meeting.flac", "--task-id", "t7")
@@ -223,7 +222,7 @@ async def test_ctrl_c_during_an_upload_leaves_no_object(
     # When it is interrupted
     process.send_signal(signal.SIGINT)
     _, err = await process.communicate()
-    # Then it ends as interrupted, without a traceback, and no object is there, and its parts are removed
+    # Then it ends without a traceback; there is no object, and its parts are removed
     assert (process.returncode, b"Traceback" in err) == (INTERRUPTED, False), err.decode()
     with pytest.raises(FileNotFoundError):
         await bucket.head_async("calls/t7-team_meeting.flac")

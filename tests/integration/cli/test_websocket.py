@@ -1,4 +1,4 @@
-"""NATS for pages, and the page that records a microphone, as `natscribe up --websocket` has them."""
+"""The WebSocket of NATS and the microphone page of `natscribe up --websocket`."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from app.embedded import NatsServer, free_port
 
 
 async def handshake(server: str, origin: str | None) -> int:
-    """Ask for a WebSocket as a page of this origin does, or as a program without one; return the HTTP status."""
+    """Request a WebSocket as a page of this origin, or as a program (None); return the HTTP status."""
     reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(server).port)
     lines = [
         "GET / HTTP/1.1",
@@ -30,30 +30,30 @@ async def handshake(server: str, origin: str | None) -> int:
     return status
 
 
-async def test_only_known_pages_may_speak_to_nats(tmp_path: Path) -> None:
-    # Given NATS for a page, and for one of somebody's own
+async def test_only_allowed_origins_may_connect_to_nats(tmp_path: Path) -> None:
+    # Given NATS for the page and for another origin
     page = MicrophonePage(free_port(), free_port(), ["http://localhost:5173"])
     server = NatsServer(tmp_path, free_port(), more_config=page.nats_config)
     await server.start()
-    known = (f"http://127.0.0.1:{page.port}", f"http://localhost:{page.port}", "http://localhost:5173", None)
-    strange = ("https://example.org", f"http://127.0.0.1:{page.port + 1}", f"http://example.org:{page.port}", "null")
-    # When pages ask for a WebSocket, then those that it knows get one, and programs; no others do
+    allowed = (f"http://127.0.0.1:{page.port}", f"http://localhost:{page.port}", "http://localhost:5173", None)
+    refused = ("https://example.org", f"http://127.0.0.1:{page.port + 1}", f"http://example.org:{page.port}", "null")
+    # When pages request a WebSocket, then only allowed origins and programs get one
     try:
-        assert [await handshake(page.websocket, origin) for origin in known] == [101] * len(known)
-        assert [await handshake(page.websocket, origin) for origin in strange] == [403] * len(strange)
+        assert [await handshake(page.websocket, origin) for origin in allowed] == [101] * len(allowed)
+        assert [await handshake(page.websocket, origin) for origin in refused] == [403] * len(refused)
     finally:
         await server.stop()
 
 
-def test_the_page_is_served_with_where_its_nats_is(tmp_path: Path) -> None:
+def test_the_page_is_served_with_the_address_of_its_nats(tmp_path: Path) -> None:
     page = MicrophonePage(free_port(), 9333)
-    with page.served(tmp_path / "page"), urllib.request.urlopen(page.url) as answer:  # noqa: S310
-        # Then no other page may show it in a frame, and it may speak to its NATS alone
-        policy = answer.headers["Content-Security-Policy"]
+    with page.served(tmp_path / "page"), urllib.request.urlopen(page.url) as reply:  # noqa: S310
+        # Then it may connect only to its NATS, and no page may show it in a frame
+        policy = reply.headers["Content-Security-Policy"]
         assert policy == "connect-src 'self' ws://127.0.0.1:9333; frame-ancestors 'none'"
-        assert b'<script type="module" src="page.js">' in answer.read()
+        assert b'<script type="module" src="page.js">' in reply.read()
         with urllib.request.urlopen(f"{page.url}settings.json") as settings:  # noqa: S310
             assert json.load(settings)["server"] == "ws://127.0.0.1:9333"
-    # And it is gone afterwards
+    # And it is served only until the block ends
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(page.url)  # noqa: S310
