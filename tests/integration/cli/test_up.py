@@ -306,13 +306,13 @@ async def in_a_shell(line: str, folder: Path) -> tuple[int, str, str]:
 
 def _left(folder: Path) -> list[psutil.Process]:
     """All processes that work in the folder, without the guards and the command itself."""
-    found = []
+    processes = []
     for process in psutil.process_iter(["cwd", "cmdline"]):
         words = process.info["cmdline"] or []
         is_ours = "-IS" in words or "from natscribe.cli import main; main()" in words
         if str(process.info["cwd"]).startswith(str(folder)) and not is_ours:
-            found.append(process)
-    return found
+            processes.append(process)
+    return processes
 
 
 def _worker(folder: Path) -> psutil.Process:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
 
 import nats.errors
@@ -31,6 +32,7 @@ ENDED_WITHIN_S = 5.0  # limit for ending the audio when an exception leaves the 
 Event = ProgressEvent | SegmentsEvent | Partial
 
 
+@dataclass(eq=False, repr=False)
 class Live:
     """A live transcription task from `Client.live`: `async with` submits it, and the end of the block ends the audio.
 
@@ -38,30 +40,15 @@ class Live:
     may send while another one reads the events.
     """
 
-    def __init__(  # noqa: PLR0913 -- what the client knows
-        self,
-        connection: Connection,
-        settings: Settings,
-        task: LiveTask | str,
-        *,
-        audio: LiveAudio | None,
-        priority: Priority,
-        is_new: bool,
-        wait: Callable[[str], Awaitable[Result]],
-    ) -> None:
-        """Send nothing before `async with`.
+    _connection: Connection
+    _settings: Settings
+    _task: LiveTask | str  # a new task, or the id of a task to resume
+    _audio: LiveAudio | None  # the format that the audio of a resumed task must have; None: any
+    _priority: Priority
+    _is_new: bool  # whether the task id was just generated, so that the service cannot have the task
+    _wait: Callable[[str], Awaitable[Result]]  # waits until the task with an id has ended, and returns its result
 
-        `task`: a new task, or the id of a task to resume. `audio`: the format that the audio of a resumed task must
-        have; None: any. `is_new`: whether the task id was just generated, so that the service cannot have the task.
-        `wait`: waits until the task with an id has ended, and returns its result.
-        """
-        self._wait = wait
-        self._connection = connection
-        self._settings = settings
-        self._task = task
-        self._audio = audio
-        self._priority = priority
-        self._is_new = is_new
+    def __post_init__(self) -> None:
         self._partials = Partials()
         self._end: ProgressEvent | None = None
         self._subscriptions: list[Subscription] = []
