@@ -5,11 +5,11 @@ import tempfile
 from pathlib import Path
 from typing import NoReturn
 
+from natscribe.cli.bars import choose_display
 from natscribe.cli.console import err, out, run_and_exit
 from natscribe.cli.display import ShownText
 from natscribe.cli.exit_codes import INTERRUPTED
 from natscribe.cli.follow import follow
-from natscribe.cli.show import choose_display
 from natscribe.cli.turns import turns_table
 from natscribe.client import Client, ClientError, command
 from natscribe.client.command import command_in_another_terminal

@@ -6,9 +6,8 @@ from io import StringIO
 
 import pytest
 from natscribe.cli import bars
-from natscribe.cli.bars import ProgressBars
+from natscribe.cli.bars import ProgressBars, choose_display
 from natscribe.cli.display import JsonLines, PlainLines, ShownText
-from natscribe.cli.show import choose_display
 from natscribe.cli.wording import shortened
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State

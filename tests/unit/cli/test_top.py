@@ -7,8 +7,7 @@ import pytest
 from natscribe.cli.commands import command_line
 from natscribe.cli.console import Terminal
 from natscribe.cli.top.dashboard import MOST_FAILURES, MOST_RUNNING, Dashboard
-from natscribe.cli.top.layout import render
-from natscribe.cli.top.snapshot import print_snapshot
+from natscribe.cli.top.layout import print_snapshot, render
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.task_list import ListedTask, TaskPage

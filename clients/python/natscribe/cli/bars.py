@@ -12,7 +12,7 @@ from rich.text import Text
 from typing_extensions import Self
 
 from natscribe.cli.console import ERROR, err, print_above
-from natscribe.cli.display import ShownText, TextDisplay
+from natscribe.cli.display import Display, JsonLines, PlainLines, ShownText, TextDisplay
 from natscribe.cli.wording import describe, printable, shortened
 from natscribe.schemas.progress import ProgressEvent, State
 
@@ -133,3 +133,15 @@ class _DescriptionColumn(ProgressColumn):
 
 def _one_line(max_width: int | None = None) -> Column:
     return Column(no_wrap=True, overflow="ellipsis", max_width=max_width)
+
+
+def choose_display(*, as_json: bool, shown: ShownText = ShownText.NONE, tasks: int = 1) -> Display:
+    """Choose the display of a command that follows `tasks` tasks.
+
+    `as_json`: whether it prints events as JSON. `shown`: how much text it shows while a task runs.
+    """
+    if as_json:
+        return JsonLines()
+    if err.is_terminal and not err.is_dumb_terminal:
+        return ProgressBars(shown=shown, tasks=tasks)
+    return PlainLines(shown=shown)

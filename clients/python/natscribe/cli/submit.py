@@ -11,10 +11,9 @@ from pydantic import ValidationError
 from natscribe.cli import options
 from natscribe.cli.console import err, read_settings, require, run_and_exit
 from natscribe.cli.folders import find_recordings
-from natscribe.cli.jobs import CreateTask
 from natscribe.cli.notices import RequestedOptions
 from natscribe.cli.output import make_output
-from natscribe.cli.submission import Submission
+from natscribe.cli.submission import CreateTask, Submission
 from natscribe.cli.vocabulary import read_vocabulary
 from natscribe.client import Client, OptionError
 from natscribe.client.languages import language_code

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
+from natscribe.cli.bars import choose_display
 from natscribe.cli.console import ERROR, err, out, print_hint, require, run_with_client
 from natscribe.cli.display import ShownText
 from natscribe.cli.follow import follow
 from natscribe.cli.options import parse_user_id
 from natscribe.cli.output import NotWrittenError
-from natscribe.cli.show import choose_display
 from natscribe.cli.status import details, summary
 from natscribe.cli.tables import print_topics
 from natscribe.client import Client, ClientError, RequestFailedError, UnreachableError, command

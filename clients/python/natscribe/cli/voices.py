@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from natscribe.cli.bars import choose_display
 from natscribe.cli.console import err, out, require, run_with_client
 from natscribe.cli.follow import follow
 from natscribe.cli.options import parse_user_id
-from natscribe.cli.show import choose_display
 from natscribe.cli.tables import Column, Row, print_messages
 from natscribe.cli.wording import clock, to_the_minute
 from natscribe.client import Client, ClientError, RequestFailedError, command

@@ -11,12 +11,11 @@ from natscribe.client.exchange import is_json, parse_reply, request_message
 from natscribe.client.following import Follower, follow_all, has_events
 from natscribe.client.languages import language_code
 from natscribe.client.live import Live
-from natscribe.client.operations import dead_letters, queue_overview
+from natscribe.client.operations import dead_letters, queue_overview, workers
 from natscribe.client.recordings import audio_file_id, choose_priority, new_task_id, recording_duration, upload_store
 from natscribe.client.results import DEFAULT_LIMITS, fetch_object, format_result
 from natscribe.client.session import Session
 from natscribe.client.submission import DiarizationKeywords, Submission, TranscriptionKeywords, build_message
-from natscribe.client.workers import workers
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.diarization import DiarizationTask

@@ -14,10 +14,10 @@ from pydantic import BaseModel, Field
 from natscribe.client.bucket import Bucket
 from natscribe.client.connection import connect
 from natscribe.client.errors import ClientError, NoJetStreamError, NotAllowedError, StorageFullError, UnreachableError
+from natscribe.client.operations import workers
 from natscribe.client.permission_checks import UNUSED_NAME, Permission, check_permissions
 from natscribe.client.permissions import Connection
 from natscribe.client.recordings import upload_store
-from natscribe.client.workers import workers
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.jetstream.server_version import durability_problem
 from natscribe.schemas import subjects

@@ -1,13 +1,15 @@
-"""Reads the task queues and the dead letters, for operators."""
+"""Reads the task queues, the dead letters and the state of the workers, for operators."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import nats.errors
 from nats.aio.client import Client as Nats
 from nats.js.errors import ServiceUnavailableError
 
-from natscribe.client.errors import NoJetStreamError, NotAllowedError, NoWorkerError
-from natscribe.client.exchange import NO_QUEUE, no_worker_error, request
+from natscribe.client.errors import ClientError, NoJetStreamError, NotAllowedError, NoWorkerError, UnreachableError
+from natscribe.client.exchange import INCOMPATIBLE, NO_QUEUE, NO_REPLY, no_worker_error, request
+from natscribe.client.permissions import Connection
 from natscribe.jetstream.dead_letters import dead_letter_pages
 from natscribe.jetstream.leader_reads import next_from
 from natscribe.schemas import subjects
@@ -15,8 +17,10 @@ from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest, QueueStatus
 from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 from natscribe.settings import Settings
 
+REPLIES_WITHIN_S = 1.5  # a worker checks its servers for a second
 NO_DEAD_LETTERS = "NATS has no dead letters to show, because"
 
 
@@ -97,3 +101,32 @@ async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[De
                 yield letter
     except nats.errors.Error as error:
         raise no_worker_error(NO_DEAD_LETTERS) from error
+
+
+async def workers(connection: Connection) -> list[WorkerInfo]:
+    """Return what each worker reports, sorted by name.
+
+    Raises:
+        NoWorkerError: No worker runs.
+        UnreachableError: No worker replies in time.
+        ClientError: The workers are of another version.
+        NotAllowedError: The user may not send this request.
+    """
+    body = WorkersRequest().model_dump_json().encode()
+    try:
+        replies = await connection.request_all(subjects.WORKERS, body, within=REPLIES_WITHIN_S)
+    except nats.errors.NoRespondersError as error:
+        raise no_worker_error(NO_REPLY) from error
+    except nats.errors.Error as error:
+        message = "NATS does not answer: try again in a moment."
+        raise UnreachableError(message) from error
+    if not replies:
+        message = "No worker replied in time: try again in a moment."
+        raise UnreachableError(message)
+    infos: list[WorkerInfo] = []
+    for reply in replies:
+        with suppress(ValueError):  # a worker of another version
+            infos.append(WorkerInfo.model_validate_json(reply.data))
+    if not infos:
+        raise ClientError(INCOMPATIBLE)
+    return sorted(infos, key=lambda info: info.worker)

@@ -11,8 +11,7 @@ from rich.live import Live
 from natscribe.cli.console import WARNING, err, out, read_settings, run_and_exit
 from natscribe.cli.top.dashboard import MOST_FAILURES, Dashboard
 from natscribe.cli.top.keys import keys
-from natscribe.cli.top.layout import render
-from natscribe.cli.top.snapshot import print_snapshot
+from natscribe.cli.top.layout import print_snapshot, render
 from natscribe.client import Client, ClientError, NotAllowedError
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import MOST_LISTED

@@ -1,16 +1,26 @@
-"""Lays out the dashboard for a terminal of any height and at least 60 columns."""
+"""Lays out the dashboard for a terminal of at least 60 columns, or prints it once for programs and logs."""
 
 from datetime import datetime, timezone
 from itertools import islice
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from natscribe.cli.console import ERROR, WARNING
+from natscribe.cli.tables import QUEUE_COLUMNS, Column, Row, print_table
 from natscribe.cli.top.dashboard import Dashboard, Failure, Running
-from natscribe.cli.wording import SILENT_AFTER_S, clock, countdown, printable, seconds_until, shortened
+from natscribe.cli.wording import (
+    SILENT_AFTER_S,
+    clock,
+    countdown,
+    printable,
+    progress_text,
+    seconds_until,
+    shortened,
+    to_the_minute,
+)
 from natscribe.schemas.task_queues import QueueStatus
 
 WIDE = 130  # columns from which on the name of the recording is shown, too
@@ -20,6 +30,18 @@ _FIXED_COLUMNS = 12  # characters of a line for the percentage and the space bet
 _LEAST_RECORDING_COLUMNS = 14  # on a wide screen
 _REASON_COLUMNS = 44  # characters of a line for the time and part of the reason of a failure
 _FEWEST_ROWS = 3  # of the running tasks, and of the failures if there are as many
+
+_QUEUES = Column("queue", named=True), *QUEUE_COLUMNS[1:]
+_RUNNING = (
+    Column("running", named=True),
+    Column("recording"),
+    Column("stage"),
+    Column("", right=True),
+    Column("length", right=True, named=True),
+    Column("left", right=True, named=True),
+    Column("worker", named=True),
+)
+_FAILED = Column("failed", named=True), Column("task")
 
 
 def render(dashboard: Dashboard, address: str, *, width: int, height: int, now: float) -> RenderableType:
@@ -176,3 +198,22 @@ def reason(failure: Failure) -> str:
 
 def _is_today(time: datetime) -> bool:
     return time.astimezone().date() == datetime.now(timezone.utc).astimezone().date()
+
+
+def print_snapshot(console: Console, dashboard: Dashboard) -> None:
+    """Print the task queues, the running tasks and the failures of a dashboard, without shortening names."""
+    print_table(console, _QUEUES, [Row(queue_cells(queue)) for queue in used_queues(dashboard)])
+    if dashboard.running:
+        print_table(console, _RUNNING, [Row(_cells(task_id, task)) for task_id, task in dashboard.running.items()])
+    if dashboard.failures:
+        failures = [
+            Row([to_the_minute(failure.time), failure.task_id], reason(failure)) for failure in dashboard.failures
+        ]
+        print_table(console, _FAILED, failures)
+
+
+def _cells(task_id: str, running: Running) -> list[str]:
+    task, duration = running.latest, running.duration_s
+    length, left = (clock(seconds) if seconds is not None else "" for seconds in (duration, task.eta_seconds))
+    progress = progress_text(task.progress, task.lag_seconds)
+    return [task_id, running.recording, stage_text(running, wide=True), progress, length, left, running.worker]

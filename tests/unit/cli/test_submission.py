@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from natscribe.cli.jobs import Job, interruption_notice
 from natscribe.cli.output import Output
+from natscribe.cli.submission import Job, interruption_notice
 from natscribe.schemas.requests import ResultFormat
 
 
