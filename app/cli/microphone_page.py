@@ -85,8 +85,7 @@ def choose_page(options: WebSocketOptions, *, names_nats: bool, http_port: int) 
     `names_nats`: whether NATS_URL names an external server. `http_port`: a port that is already taken.
 
     Raises:
-        ClientError: NATS_URL names an external server.
-        PortInUseError: Another process uses the port that the option names.
+        ClientError: NATS_URL names an external server, or another process uses the port that the option names.
     """
     if names_nats:
         message = (

@@ -8,15 +8,6 @@ from app.embedded import free_port, is_free
 from app.embedded.process import HOST
 
 
-class PortInUseError(ClientError):
-    """The port that an option names is in use."""
-
-    def __init__(self, port: int, option: str) -> None:
-        super().__init__(
-            f"Port {port} is in use: choose another with {option}, or leave {option} out for any free port."
-        )
-
-
 def choose_port(
     port: int | None, default: int, option: str, host: str = HOST, *, besides: Collection[int | None] = ()
 ) -> int:
@@ -25,8 +16,9 @@ def choose_port(
     `besides`: other ports that this service uses.
 
     Raises:
-        PortInUseError: Another process uses the port that the option names, or it is one of `besides`.
+        ClientError: Another process uses the port that the option names, or it is one of `besides`.
     """
     if port is not None and (port in besides or not is_free(port, host)):
-        raise PortInUseError(port, option)
+        message = f"Port {port} is in use: choose another with {option}, or leave {option} out for any free port."
+        raise ClientError(message)
     return port or (default if default not in besides and is_free(default, host) else free_port())

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -23,41 +24,24 @@ _READY_CHECK_EVERY_S = 0.1
 _GRACE_S = 20.0  # after TASK_GRACE, a worker releases its task and ends within this time
 
 
-class RedisMismatchError(ClientError):
-    """Workers run at NATS_URL, and REDIS_URL does not name the Redis that they use."""
-
-    def __init__(self, address: str) -> None:
-        super().__init__(
-            f"Workers already use NATS at {address}: set REDIS_URL to the Redis that they use,"
-            " or unset NATS_URL for embedded servers."
-        )
-
-
+@dataclass
 class LocalService:
     """A running worker process, with the addresses of its page and of its servers."""
 
-    def __init__(  # noqa: PLR0913 -- what a run has
-        self,
-        worker: Callable[[], GuardedProcess],
-        servers: Mapping[str, str],
-        embedded: Sequence[Server],
-        *,
-        host: str,
-        port: int,
-        page: MicrophonePage | None = None,
-    ) -> None:
-        self.page = page
-        self.servers = servers
-        self.embedded = embedded
-        self.worker = worker()
-        self._start = worker
-        self._host = host
-        self._port = port
+    start: Callable[[], GuardedProcess]
+    servers: Mapping[str, str]
+    embedded: Sequence[Server]
+    host: str
+    port: int
+    page: MicrophonePage | None = None
+
+    def __post_init__(self) -> None:
+        self.worker = self.start()
 
     @property
     def docs(self) -> str:
         """The address of the documentation page."""
-        return f"http://{self._host}:{self._port}/docs"
+        return f"http://{self.host}:{self.port}/docs"
 
     async def wait_until_ready(self) -> bool:
         """Wait until the worker has loaded its model and is ready for tasks; return False if the worker ends before."""
@@ -69,12 +53,12 @@ class LocalService:
 
     def restart(self) -> None:
         """Start a new worker in place of the worker that has ended."""
-        self.worker = self._start()
+        self.worker = self.start()
 
     async def _is_healthy(self, check: str) -> bool:
         try:
-            reader, writer = await asyncio.open_connection(self._host, self._port)
-            writer.write(f"GET /health/{check} HTTP/1.0\r\nHost: {self._host}\r\n\r\n".encode())
+            reader, writer = await asyncio.open_connection(self.host, self.port)
+            writer.write(f"GET /health/{check} HTTP/1.0\r\nHost: {self.host}\r\n\r\n".encode())
             status_line = await reader.readline()
             writer.close()
         except OSError:
@@ -116,10 +100,8 @@ async def run_service(  # noqa: PLR0913 -- what the commands `up` and `demo` cho
 
     Raises:
         EmbeddedError: An embedded server does not start.
-        NoWebSocketError: `websocket` is given, and NATS_URL names a server.
-        RedisMismatchError: Workers run at NATS_URL, and REDIS_URL is not set.
-        PageNotServedError: Another process has just taken the port of the page.
-        PortInUseError: Another process uses the port.
+        ClientError: `websocket` is given, and NATS_URL names a server; workers run at NATS_URL, and REDIS_URL is not
+            set; or another process uses a port.
         UnreachableError: NATS_URL names a server that does not reply.
     """
     await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
@@ -169,13 +151,17 @@ async def _check_nats(settings: Settings, *, has_redis: bool) -> None:
     """Check the connection to NATS now: the worker would report a failure only after half a minute.
 
     Raises:
-        RedisMismatchError: Workers run at NATS_URL, and they do not use the embedded Redis.
+        ClientError: Workers run at NATS_URL, and they do not use the embedded Redis.
         UnreachableError: NATS_URL names a server that does not reply.
     """
     try:
         async with Client(settings) as client:
             if not has_redis and await _has_workers(client):
-                raise RedisMismatchError(settings.nats_addresses)
+                message = (
+                    f"Workers already use NATS at {settings.nats_addresses}: set REDIS_URL to the Redis that they use,"
+                    " or unset NATS_URL for embedded servers."
+                )
+                raise ClientError(message)
     except NoServerError as error:
         next_step = "start it, correct NATS_URL, or unset NATS_URL for an embedded server"
         raise NoServerError(error.addresses, next_step) from error
