@@ -1,5 +1,6 @@
 """Counts the JetStream API requests of all clients by kind, and the changes of streams."""
 
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,24 +9,34 @@ from dataclasses import dataclass, field
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 
-API, CHANGES = "$JS.API.", "$JS.EVENT.ADVISORY.STREAM."
+API, CHANGES, PULL = "$JS.API.", "$JS.EVENT.ADVISORY.STREAM.", "CONSUMER.MSG.NEXT"
 CHANGING = ("CREATED", "UPDATED", "DELETED")
 
 
-@dataclass(frozen=True)
+@dataclass
 class ApiRequests:
-    """Requests by kind, such as `STREAM.INFO`, and changes by stream, of an interval."""
+    """Requests by kind, such as `STREAM.INFO`, and changes by stream, within `seconds`."""
 
     by_kind: Counter[str] = field(default_factory=Counter)
     changes: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
 
-    async def add_request(self, request: Msg) -> None:
-        """Count a request."""
-        self.by_kind[kind_of(request.subject)] += 1
+    @property
+    def pulls(self) -> int:
+        """The number of requests for messages."""
+        return self.by_kind[PULL]
 
-    async def add_change(self, advisory: Msg) -> None:
-        """Count a change, which the server reports."""
-        action, stream = advisory.subject.removeprefix(CHANGES).split(".")[:2]
+    @property
+    def others(self) -> int:
+        """The number of all other requests."""
+        return self.by_kind.total() - self.pulls
+
+    async def add(self, message: Msg) -> None:
+        """Count a request, or a change that the server reports."""
+        if message.subject.startswith(API):
+            self.by_kind[kind_of(message.subject)] += 1
+            return
+        action, stream = message.subject.removeprefix(CHANGES).split(".")[:2]
         if action in CHANGING:
             self.changes[stream] += 1
 
@@ -39,15 +50,10 @@ def kind_of(subject: str) -> str:
 @asynccontextmanager
 async def api_requests(nats: Nats) -> AsyncIterator[ApiRequests]:
     """Count until the block ends."""
-    counted = ApiRequests()
-    subscriptions = [
-        await nats.subscribe(f"{API}>", cb=counted.add_request),
-        await nats.subscribe(f"{CHANGES}>", cb=counted.add_change),
-    ]
+    requests, began = ApiRequests(), time.perf_counter()
+    subscriptions = [await nats.subscribe(f"{prefix}>", cb=requests.add) for prefix in (API, CHANGES)]
     await nats.flush()
-    try:
-        yield counted
-    finally:
-        await nats.flush()
-        for subscription in subscriptions:
-            await subscription.unsubscribe()
+    yield requests
+    requests.seconds = time.perf_counter() - began
+    for subscription in subscriptions:
+        await subscription.unsubscribe()

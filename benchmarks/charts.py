@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from math import log10
 from typing import Any
 
-from benchmarks.report import Findings, Table
+from benchmarks.report import NOT_MEASURED, Findings, Table
 from benchmarks.svg import Bars, bar_chart, line_chart
 
 TITLES = {
@@ -13,6 +13,7 @@ TITLES = {
     "speakers": "Speaker diarization beside sherpa-onnx",
     "live": "Live latency by the number of streams",
     "latency": "Start latency by the number of waiting tasks",
+    "fleet": "Requests of idle workers to JetStream",
 }
 NUMBER = re.compile(r"[\d,]*\.?\d+")
 SUMMARIES = ("mean time", "one language", "worst")  # rows about all kinds
@@ -22,7 +23,7 @@ ENGINES = ("this service", "batched", "sequential")
 
 def charts(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Draw the chart of each part that was measured, as SVG."""
-    draw = {"speech": _by_kind, "speakers": _speakers, "live": _live, "latency": _starts}
+    draw = {"speech": _by_kind, "speakers": _speakers, "live": _live, "latency": _starts, "fleet": _fleet}
     tables = {name: Findings.of_json(parts[name]).tables[:1] for name in TITLES if name in parts}
     return {name: draw[name](TITLES[name], table) for name, first in tables.items() for table in first}
 
@@ -59,15 +60,19 @@ def _live(title: str, table: Table) -> str:
 
 def _starts(title: str, table: Table) -> str:
     names = {1: "idle worker p50", 2: "idle worker p99", 4: "busy worker p50", 5: "busy worker p99"}
-    series = {name: [_number_or_none(row[column]) for row in table.rows] for column, name in names.items()}
+    series = {
+        name: [None if row[column] == NOT_MEASURED else _number(row[column]) for row in table.rows]
+        for column, name in names.items()
+    }
     points = {row[0]: log10(max(_number(row[0]), 100)) for row in table.rows}
-    return line_chart(
-        title, ("waiting tasks", "milliseconds from publication to the first running event"), points, series
-    )
+    axes = ("waiting tasks", "milliseconds from publication to the first running event")
+    return line_chart(title, axes, points, series)
 
 
-def _number_or_none(cell: str) -> float | None:
-    return _number(cell) if NUMBER.search(cell) else None
+def _fleet(title: str, table: Table) -> str:
+    series = {name: [_number(row[column]) for row in table.rows] for column, name in enumerate(("API", "pulls"), 1)}
+    points = {row[0]: _number(row[0]) for row in table.rows}
+    return line_chart(title, ("idle workers", "requests per second"), points, series)
 
 
 def _number(cell: str) -> float:

@@ -17,7 +17,7 @@ from tests.nats_cluster import nats_cluster_in
 
 
 @dataclass(frozen=True)
-class FrameOffset:
+class Place:
     """Where the streams are, and what was measured there: seconds to each start, and tasks a second of each round."""
 
     name: str
@@ -39,9 +39,9 @@ class FrameOffset:
 async def measure(sizes: Sizes) -> Findings:
     """Measure the three places in turn, round by round, so that all of them meet the same machine."""
     places = [
-        FrameOffset("one server", 1, 1),
-        FrameOffset("three servers, one replica", 3, 1),
-        FrameOffset("three servers, three replicas", 3, 3),
+        Place("one server", 1, 1),
+        Place("three servers, one replica", 3, 1),
+        Place("three servers, three replicas", 3, 3),
     ]
     for number in range(sizes.starters):
         for place in places:
@@ -52,12 +52,11 @@ async def measure(sizes: Sizes) -> Findings:
         "replicas_start_p50_ms": 1000 * quantile(three.starts, 0.5),
         "replicas_start_p99_ms": 1000 * three.p99,
         "replicas_start_p99_over_one": three.p99 / one.p99,
-        "replicas_tasks_a_second": median(three.rates),
     }
     return Findings([_table(places, sizes)], figures)
 
 
-async def _round(place: FrameOffset, sizes: Sizes) -> None:
+async def _round(place: Place, sizes: Sizes) -> None:
     async with place.servers() as stack:
         async with serving(stack, NO_OP, nats_replicas=place.replicas):
             place.starts.extend(await starts(stack, sizes.starts))
@@ -75,7 +74,7 @@ def _tasks(sizes: Sizes) -> int:
     return sizes.no_op_tasks // 4
 
 
-def _table(places: list[FrameOffset], sizes: Sizes) -> Table:
+def _table(places: list[Place], sizes: Sizes) -> Table:
     one, rate = places[0], median(places[0].rates)
     return Table(
         "From publication to the first `running`, milliseconds, and tasks without work, one worker",

@@ -1,166 +1,163 @@
-"""What a fleet costs: the requests, messages and processor time of idle workers, their starts, and tasks a second."""
+"""What a fleet of workers costs NATS while it is idle, while it starts, and while it runs scripted tasks."""
 
 import asyncio
 import json
-import tempfile
+import os
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
 
-from app.embedded import NatsServer, free_port
-from app.embedded import running as running_servers
 from benchmarks.api_requests import ApiRequests, api_requests
-from benchmarks.memory import MIB, processor_time
+from benchmarks.client import TimedClient
+from benchmarks.fleet_workers import TASK_S
+from benchmarks.memory import processor_time
 from benchmarks.programs import Program, running
-from benchmarks.report import Findings, Table
+from benchmarks.report import Findings, Table, milliseconds, percent, quantile, seconds
 from benchmarks.sizes import Sizes
-from benchmarks.stack import Stack, python, stack_with
+from benchmarks.stack import Stack, fresh, python
 
-PROCESSES = 8  # at most; more workers than that share them
-SETTLE_S = 5.0
-
-
-@dataclass(frozen=True)
-class Start:
-    """The start of all workers at the same time."""
-
-    seconds: float  # until all consume tasks
-    requests: ApiRequests
-
-
-@dataclass(frozen=True)
-class Idle:
-    """What one worker costs per second while idle, and what the fleet costs."""
-
-    api: float  # requests of the fleet
-    sent: float  # messages of a worker
-    received: float
-    worker_cores: float
-    server_cores: float
-    worker_mib: float
-
-
-@dataclass(frozen=True)
-class Row:
-    """The results of a number of workers."""
-
-    workers: int
-    first: Start  # without streams
-    again: Start
-    idle: Idle
-    by_kind: dict[str, float]  # API requests per second of the fleet
+PROCESSES = 8  # at most; further workers share them
+SETTLE_S = 5.0  # between the start and the measurement of idle workers
+FEWEST_STARTS = 20
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """Running workers and the server they are connected to."""
+    """Workers in processes, and the servers they are connected to."""
 
     stack: Stack
-    server: NatsServer
-    monitoring: int  # port
     programs: Sequence[Program]
     workers: int
 
 
 @dataclass(frozen=True)
-class Counters:
-    """The counters of the server for the connections of workers, and processor time."""
+class Usage:
+    """What the workers and the server have used until a time, or between two times."""
 
-    at: float
-    sent: int
-    received: int
-    workers: float
-    server: float
+    seconds: float
+    sent: float  # messages from the workers to the server
+    received: float
+    worker_time: float  # seconds of processor time
+    server_time: float
 
     @classmethod
-    async def of(cls, fleet: Fleet) -> "Counters":
-        """Read them now."""
-        connections = (await asyncio.to_thread(_monitored, fleet.monitoring, "connz?limit=4096"))["connections"]
-        theirs = [row for row in connections if row["cid"] != fleet.stack.nats.client_id]
+    async def until_now(cls, fleet: Fleet) -> "Usage":
+        """Read the processor times, and the server's counters of all connections except our own."""
+        if fleet.stack.server is None:
+            raise AssertionError
+        page = await asyncio.to_thread(_monitored, fleet.stack.monitoring, "connz?limit=4096")
+        connections = [row for row in page["connections"] if row["cid"] != fleet.stack.nats.client_id]
         return cls(
             time.perf_counter(),
-            sum(row["in_msgs"] for row in theirs),  # into the server
-            sum(row["out_msgs"] for row in theirs),
+            sum(row["in_msgs"] for row in connections),
+            sum(row["out_msgs"] for row in connections),
             processor_time([psutil.Process(program.pid) for program in fleet.programs]),
-            processor_time([psutil.Process(fleet.server.pid)]),
+            processor_time([psutil.Process(fleet.stack.server.pid)]),
         )
+
+    def per_second_since(self, before: "Usage") -> "Usage":
+        """Return the use per second since an earlier time."""
+        used = {name: value - getattr(before, name) for name, value in vars(self).items()}
+        return Usage(**{name: value / used["seconds"] for name, value in used.items()})
+
+
+@dataclass(frozen=True)
+class Row:
+    """The results of a fleet; rates are per second, of all workers together."""
+
+    workers: int
+    first: ApiRequests  # until all consume tasks; no streams existed before
+    again: ApiRequests
+    idle: Usage
+    requests: ApiRequests  # while idle
+    tasks: float
+    busy: Usage
+    starts: Sequence[float]  # seconds from publication to `running` at half of the possible rate
 
 
 async def measure(sizes: Sizes) -> Findings:
     """Measure fleets of different sizes."""
     rows = [await _measured(count, sizes) for count in sizes.fleets]
-    return Findings([_idle_table(rows), _kinds_table(rows[-1]), _start_table(rows)])
+    fewest, most = rows[0], rows[-1]
+    figures = {
+        "fleet_most": float(most.workers),
+        "fleet_requests_of_one": fewest.requests.others / fewest.requests.seconds,
+        "fleet_requests_of_most": most.requests.others / most.requests.seconds,
+        "fleet_start_of_most": most.again.seconds,
+        "fleet_tasks_a_second": max(row.tasks for row in rows),
+    }
+    return Findings([_idle_table(rows), _kinds_table(rows), _start_table(rows), _task_table(rows)], figures)
 
 
-async def _measured(count: int, sizes: Sizes) -> Row:
-    async with _servers() as (stack, server, monitoring):
-        sizes.log(f"{count} workers start without streams")
-        async with _fleet(stack, server, monitoring, count) as fleet:
-            first = await _start(fleet)
-        async with _fleet(stack, server, monitoring, count) as fleet:
-            sizes.log(f"{count} workers start again")
+async def _measured(workers: int, sizes: Sizes) -> Row:
+    async with fresh() as stack:
+        sizes.log(f"{workers} workers start without streams")
+        async with _processes(stack, workers) as programs:
+            first = await _start(Fleet(stack, programs, workers))
+        async with _processes(stack, workers) as programs:
+            fleet = Fleet(stack, programs, workers)
+            sizes.log(f"{workers} workers start with streams")
             again = await _start(fleet)
             await asyncio.sleep(SETTLE_S)
-            sizes.log(f"{count} workers are idle")
-            idle, by_kind = await _idle(fleet, sizes.fleet_idle_s)
-        return Row(count, first, again, idle, by_kind)
+            sizes.log(f"{workers} workers are idle")
+            idle, requests = await _idle(fleet, sizes.fleet_idle_s)
+            sizes.log(f"{workers} workers at half load, then busy")
+            starts = await _starts(fleet)
+            tasks, busy = await _tasks(fleet, sizes.fleet_tasks)
+        return Row(workers, first, again, idle, requests, tasks, busy, starts)
 
 
 @asynccontextmanager
-async def _servers() -> AsyncIterator[tuple[Stack, NatsServer, int]]:
-    """Empty servers; NATS with its monitoring."""
-    monitoring = free_port()
-    with tempfile.TemporaryDirectory(prefix="natscribe-bench-") as name:
-        server = NatsServer(Path(name) / "nats", free_port(), more_config=f'http: "127.0.0.1:{monitoring}"\n')
-        async with running_servers(server), stack_with(Path(name), server.url) as stack:
-            yield stack, server, monitoring
-
-
-@asynccontextmanager
-async def _fleet(stack: Stack, server: NatsServer, monitoring: int, workers: int) -> AsyncIterator[Fleet]:
-    """Processes that have loaded the modules of the service, and wait for the number of workers to start."""
+async def _processes(stack: Stack, workers: int) -> AsyncIterator[Sequence[Program]]:
+    """Run processes that have loaded the modules of the service, and wait for the number of workers to start."""
     command = python("benchmarks.fleet_workers")
     async with AsyncExitStack() as programs:
-        opened = [await programs.enter_async_context(running(stack, command)) for _ in range(min(workers, PROCESSES))]
-        yield Fleet(stack, server, monitoring, opened, workers)
+        yield await asyncio.gather(
+            *(programs.enter_async_context(running(stack, command)) for _ in range(min(workers, PROCESSES)))
+        )
 
 
-async def _start(fleet: Fleet) -> Start:
+async def _start(fleet: Fleet) -> ApiRequests:
     """Start all workers at once, spread evenly over the processes."""
     each, more = divmod(fleet.workers, len(fleet.programs))
     async with api_requests(fleet.stack.nats) as requests:
-        began = time.perf_counter()
         await asyncio.gather(
             *(program.process(str(each + (number < more))) for number, program in enumerate(fleet.programs))
         )
-        return Start(time.perf_counter() - began, requests)
+    return requests
 
 
-async def _idle(fleet: Fleet, seconds: float) -> tuple[Idle, dict[str, float]]:
-    """Read the server's counters around an interval; then count the requests in another, as counting costs messages."""
-    before = await Counters.of(fleet)
-    await asyncio.sleep(seconds)
-    after = await Counters.of(fleet)
-    taken, workers = after.at - before.at, fleet.workers
-    began = time.perf_counter()
+async def _idle(fleet: Fleet, interval: float) -> tuple[Usage, ApiRequests]:
+    """Measure use and requests in an interval each: each request that is counted costs the server a message."""
+    before = await Usage.until_now(fleet)
+    await asyncio.sleep(interval)
+    used = (await Usage.until_now(fleet)).per_second_since(before)
     async with api_requests(fleet.stack.nats) as requests:
-        await asyncio.sleep(seconds)
-    counted = time.perf_counter() - began
-    idle = Idle(
-        requests.by_kind.total() / counted,
-        (after.sent - before.sent) / taken / workers,
-        (after.received - before.received) / taken / workers,
-        (after.workers - before.workers) / taken / workers,
-        (after.server - before.server) / taken,
-        sum(psutil.Process(program.pid).memory_info().rss for program in fleet.programs) / MIB / workers,
-    )
-    return idle, {kind: number / counted for kind, number in requests.by_kind.most_common()}
+        await asyncio.sleep(interval)
+    return used, requests
+
+
+async def _starts(fleet: Fleet) -> list[float]:
+    """Publish tasks at half the rate that the workers can keep up with; return the seconds to each `running`."""
+    client, tasks = TimedClient(fleet.stack.nats), []
+    for _ in range(max(FEWEST_STARTS, 5 * fleet.workers)):
+        tasks.append(asyncio.create_task(client.run("none")))
+        await asyncio.sleep(2 * TASK_S / fleet.workers)
+    return [outcome.running for outcome in await asyncio.gather(*tasks)]
+
+
+async def _tasks(fleet: Fleet, per_worker: int) -> tuple[float, Usage]:
+    """Publish tasks for all workers at once; return tasks and use per second until the last has ended."""
+    client, count = TimedClient(fleet.stack.nats), per_worker * fleet.workers
+    before = await Usage.until_now(fleet)
+    await asyncio.gather(*(client.run("none") for _ in range(count)))
+    after = await Usage.until_now(fleet)
+    return count / (after.seconds - before.seconds), after.per_second_since(before)
 
 
 def _monitored(port: int, page: str) -> dict[str, Any]:
@@ -173,44 +170,75 @@ def _monitored(port: int, page: str) -> dict[str, Any]:
 def _idle_table(rows: Sequence[Row]) -> Table:
     return Table(
         "Idle workers, per second",
-        ("workers", "API requests", "/ worker", "sent / worker", "received / worker", "worker cores", "server cores"),
+        ("workers", "API requests", "pulls", "sent / worker", "received / worker", "cores / worker", "cores of NATS"),
         [
             (
                 str(row.workers),
-                f"{row.idle.api:.1f}",
-                f"{row.idle.api / row.workers:.2f}",
-                f"{row.idle.sent:.1f}",
-                f"{row.idle.received:.1f}",
-                f"{row.idle.worker_cores:.4f}",
-                f"{row.idle.server_cores:.4f}",
+                f"{row.requests.others / row.requests.seconds:.1f}",
+                f"{row.requests.pulls / row.requests.seconds:.1f}",
+                f"{row.idle.sent / row.workers:.1f}",
+                f"{row.idle.received / row.workers:.1f}",
+                f"{row.idle.worker_time / row.workers:.4f}",
+                f"{row.idle.server_time:.4f}",
             )
             for row in rows
         ],
         [
-            f"Up to {PROCESSES} workers have a process each, more share these; each has a connection of its own.",
+            f"Up to {PROCESSES} workers have a process each, further ones share these; each has its own connection.",
+            "A scripted engine takes the place of the model. API requests: all of JetStream, except pulls.",
+            "Sent, received: messages of the connection of a worker, by the counters of nats-server.",
         ],
     )
 
 
-def _kinds_table(row: Row) -> Table:
+def _kinds_table(rows: Sequence[Row]) -> Table:
+    kinds = sorted({kind for row in rows for kind in row.requests.by_kind})
+    rates = {kind: [row.requests.by_kind[kind] / row.requests.seconds for row in rows] for kind in kinds}
     return Table(
-        f"API requests of {row.workers} idle workers, per second",
-        ("", "fleet", "/ worker"),
-        [(f"`{kind}`", f"{rate:.2f}", f"{rate / row.workers:.2f}") for kind, rate in row.by_kind.items()],
+        "Requests of idle workers by kind, per second",
+        ("", *(f"{row.workers} workers" for row in rows)),
+        [(f"`{kind}`", *(f"{rate:.1f}" for rate in of_kind)) for kind, of_kind in rates.items()],
     )
 
 
 def _start_table(rows: Sequence[Row]) -> Table:
     return Table(
         "Workers that start at the same time",
-        ("workers", "without streams, s", "API requests", "changes", "again, s", "API requests", "changes"),
+        ("workers", "no streams, s", "API requests", "streams changed", "again, s", "API requests", "streams changed"),
         [
             (str(row.workers), *(cell for start in (row.first, row.again) for cell in _start_cells(start)))
             for row in rows
         ],
+        [
+            "Seconds until all consume tasks, from a signal to processes that have loaded the modules of the service.",
+            "Streams changed: created or updated, as nats-server reports, and how often the most changed one was.",
+        ],
     )
 
 
-def _start_cells(start: Start) -> tuple[str, str, str]:
-    changes = start.requests.changes
-    return f"{start.seconds:.1f}", str(start.requests.by_kind.total()), f"{changes.total()} of {len(changes)} streams"
+def _start_cells(start: ApiRequests) -> tuple[str, ...]:
+    changed = start.changes.values()
+    return seconds(start.seconds), str(start.others), f"{len(changed)}, {max(changed, default=0)}x"
+
+
+def _task_table(rows: Sequence[Row]) -> Table:
+    return Table(
+        f"Tasks of {TASK_S:g} s, scripted",
+        ("workers", "tasks a second", "of the possible", "cores of workers", "of NATS", "start p50, ms", "p99"),
+        [
+            (
+                str(row.workers),
+                f"{row.tasks:.1f}",
+                percent(row.tasks * TASK_S / row.workers),
+                f"{row.busy.worker_time:.2f}",
+                f"{row.busy.server_time:.2f}",
+                milliseconds(quantile(row.starts, 0.5)),
+                milliseconds(quantile(row.starts, 0.99)),
+            )
+            for row in rows
+        ],
+        [
+            f"All servers, workers and the publisher share {len(os.sched_getaffinity(0))} cores.",
+            "Start: from publication to `running`, with tasks published at half of the possible rate.",
+        ],
+    )

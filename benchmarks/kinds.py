@@ -3,13 +3,12 @@
 import json
 import os
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 from benchmarks.calls import write_calls
 from benchmarks.sizes import Sizes
 from benchmarks.stack import ROOT
-from tests.truth.recordings import RATE, Spoken, channels_of, read, write
+from tests.truth.recordings import RATE, Spoken, channels_of, write
 
 REPOSITORY = ROOT / "tests/recordings/speech"
 BESIDE = ROOT.parent / "shared/speech"  # a larger set, where there is one
@@ -18,28 +17,17 @@ CHANNELS = 2  # of a call
 
 
 @dataclass(frozen=True)
-class Part:
-    """A span of a recording in one language, in seconds."""
-
-    language: str
-    start: float
-    end: float
-    words: str
-
-
-@dataclass(frozen=True)
 class Kind:
     """Recordings of one kind, as the bare engine is given them.
 
     Where the service is given recordings of several channels instead, these are `calls`; the bare engine is given their
-    channels, or their mix. `parts` are those of a recording in several languages. What does not count is left out of
-    mean times, or of the words of all kinds.
+    channels, or their mix. What does not count is left out of mean times, or of the words of all kinds.
     """
 
     name: str
     recordings: tuple[Spoken, ...]
     calls: tuple[Path, ...] = ()
-    parts: tuple[Part, ...] = ()
+    several_languages: bool = False  # in one recording
     time_counts: bool = True
     words_count: bool = True
 
@@ -56,7 +44,7 @@ class Kind:
     @property
     def bare_options(self) -> tuple[str, ...]:
         """The options of the bare engine for such recordings."""
-        return ("--multilingual",) if self.parts else ()
+        return ("--multilingual",) if self.several_languages else ()
 
 
 def folder() -> Path:
@@ -92,23 +80,14 @@ def kinds_in(recordings: Path, scratch: Path) -> list[Kind]:
     return [*kinds, *messages, *calls]
 
 
-def write_part(recording: Path, part: Part, path: Path) -> Path:
-    """Write a part of a recording into a file."""
-    write(path, [read(recording)[round(part.start * RATE) : round(part.end * RATE)]])
-    return path
-
-
 def _spoken(path: Path, words: str) -> Spoken:
     return Spoken(path, len(channels_of(path)[0]) / RATE, words)
 
 
 def _several_languages(path: Path, lines: list[str]) -> Kind:
-    """A line of the text begins with its language; the file beside says from when until when each one is spoken."""
-    spoken = [(language, text) for language, _, text in (line.partition(": ") for line in lines)]
-    texts = [" ".join(text for _, text in group) for _, group in groupby(spoken, key=lambda line: line[0])]
-    times = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    parts = [Part(str(time[0]), float(time[1]), float(time[2]), text) for time, text in zip(times, texts, strict=True)]
-    return Kind(path.stem, (_spoken(path, " ".join(texts)),), parts=tuple(parts))
+    """Each line of the text begins with its language."""
+    words = " ".join(line.partition(": ")[2] for line in lines)
+    return Kind(path.stem, (_spoken(path, words),), several_languages=True)
 
 
 def _two_channels(path: Path, lines: list[str], scratch: Path) -> list[Kind]:

@@ -17,8 +17,6 @@ from benchmarks.tasks_a_second import tasks_a_second
 
 WARM_UP = 10  # tasks
 IDLE_S = 0.02  # between tasks
-PLAIN = 3  # messages: a start stores the task, `queued` and `running` one after the other
-PLAIN_BYTES = 300
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,6 @@ async def measure(sizes: Sizes) -> Findings:
     sizes.log("nothing waits")
     async with fresh() as stack:
         rows = [Row(0, await _idle(stack, sizes))]
-        plain = await _plain(stack, sizes)
     for count in sizes.waiting:
         rows.append(await _behind(count, sizes))  # noqa: PERF401 -- one after the other, for the eye
     sizes.log("tasks without work, one after the other")
@@ -46,14 +43,11 @@ async def measure(sizes: Sizes) -> Findings:
     figures = {
         "start_p50_ms": 1000 * quantile(empty, 0.5),
         "start_p99_ms": 1000 * quantile(empty, 0.99),
-        "plain_p50_ms": 1000 * quantile(plain, 0.5),
-        "plain_p99_ms": 1000 * quantile(plain, 0.99),
         "start_behind_most_over_empty": quantile(fullest, 0.5) / quantile(empty, 0.5),
-        "start_behind_most_p99_over_empty": quantile(fullest, 0.99) / quantile(empty, 0.99),
         "waiting_most": float(rows[-1].waiting),
         "tasks_a_second": rate,
     }
-    return Findings([_starts_table(rows, plain, sizes), _rate_table(rate, sizes)], figures)
+    return Findings([_starts_table(rows, rate, sizes)], figures)
 
 
 async def _behind(count: int, sizes: Sizes) -> Row:
@@ -62,7 +56,7 @@ async def _behind(count: int, sizes: Sizes) -> Row:
         sizes.log(f"{count:,} wait: urgent tasks, idle worker")
         idle = await _idle(stack, sizes, queue_limit=2 * count, paused=True)
         async with serving(stack, NO_OP, paused=True, nats_max_msgs_per_subject=2 * count):
-            await waiting.open_queue(stack)
+            await waiting.pause_queue(stack, hours=0)
             before, began = await waiting.still_waiting(stack), time.perf_counter()
             sizes.log(f"{count:,} wait: the worker serves them")
             await asyncio.sleep(sizes.watched)
@@ -90,20 +84,7 @@ async def starts(stack: Stack, count: int) -> list[float]:
     return delays[WARM_UP:]
 
 
-async def _plain(stack: Stack, sizes: Sizes) -> list[float]:
-    """Seconds for PLAIN acknowledged messages, one after the other: no start can be quicker on this machine."""
-    js, delays = stack.nats.jetstream(), []
-    await js.add_stream(name="plain", subjects=["plain"])
-    for _ in range(sizes.starters * sizes.starts):
-        began = time.perf_counter()
-        for _ in range(PLAIN):
-            await js.publish("plain", bytes(PLAIN_BYTES))
-        delays.append(time.perf_counter() - began)
-        await asyncio.sleep(IDLE_S)
-    return delays
-
-
-def _starts_table(rows: list[Row], plain: list[float], sizes: Sizes) -> Table:
+def _starts_table(rows: list[Row], rate: float, sizes: Sizes) -> Table:
     empty = quantile(rows[0].idle, 0.5)
     return Table(
         "From publication to the first `running` by tasks that wait, milliseconds",
@@ -122,29 +103,12 @@ def _starts_table(rows: list[Row], plain: list[float], sizes: Sizes) -> Table:
         ],
         [
             f"{sizes.starters} workers in turn, {sizes.starts} tasks in the high queue each, one after the other.",
-            f"{PLAIN} plain messages on the same servers, each acknowledged before the next: {_both(plain)} ms.",
             "The others wait in the low queue.",
             "As many logs of other tasks have `queued`, and the projection counts them as written to Redis.",
             "Idle: the server delivers nothing from the low queue (its consumer is paused), so only the length counts.",
             f"Busy: the worker serves the low queue; {sizes.urgent_starts} urgent tasks wait for what runs.",
             "Busy figures are of one worker, for a few seconds.",
             "NATS_MAX_MSGS_PER_SUBJECT is raised; the queue is filled without waiting for the disk, measured with it.",
-        ],
-    )
-
-
-def _both(delays: list[float]) -> str:
-    return f"p50 {milliseconds(quantile(delays, 0.5))}, p99 {milliseconds(quantile(delays, 0.99))}"
-
-
-def _rate_table(rate: float, sizes: Sizes) -> Table:
-    return Table(
-        "Tasks without work, one worker",
-        ("", "tasks a second"),
-        [("one after the other", whole(rate))],
-        [
-            f"{sizes.no_op_tasks:,} tasks, published while a warm worker is held.",
-            "From its release to the last result in Redis.",
-            "The goal is 100: an engine works on a task for seconds.",
+            f"Without work, a warm worker does {whole(rate)} of {sizes.no_op_tasks:,} waiting tasks a second.",
         ],
     )

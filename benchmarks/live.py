@@ -50,7 +50,7 @@ class Together:
     at_once: int
     played: Sequence[Played]
     processor: float  # seconds of processor time of the worker and its processes
-    peak: int  # bytes of resident memory of the same
+    peak: float  # bytes of resident memory of the same
 
     def quantile(self, delays: str, share: float) -> float:
         """A quantile of delays in seconds."""
@@ -81,7 +81,6 @@ async def measure(sizes: Sizes) -> Findings:
     figures = {
         "live_final_p50": rows[0].quantile("finals", 0.5),
         "live_final_p95": rows[0].quantile("finals", 0.95),
-        "live_partial_p50": rows[0].quantile("partials", 0.5),
         "live_streams_that_kept_up": max(kept_up, default=0),
         "live_errors": live.rate,
         "live_errors_as_files": as_files.rate,
@@ -91,7 +90,8 @@ async def measure(sizes: Sizes) -> Findings:
 
 
 def _of_one_language(kind: Kind, sizes: Sizes) -> bool:
-    return not kind.calls and not kind.parts and len(kind.recordings) == 1 and (sizes.kinds is None or kind.words_count)
+    is_plain = len(kind.recordings) == 1 and not (kind.calls or kind.several_languages)
+    return is_plain and (sizes.kinds is None or kind.words_count)
 
 
 async def _together(stack: Stack, kinds: Sequence[Kind], count: int, sizes: Sizes) -> Together:

@@ -23,7 +23,7 @@ OWN = (
     "ctranslate2",
     "onnxruntime",
 )
-THEIRS = ("wyoming-faster-whisper", "sherpa-onnx")
+THEIRS = ("sherpa-onnx",)
 GIB = 1024**3
 
 

@@ -72,11 +72,11 @@ class Overall:
 
     def of_one_language(self) -> "Overall":
         """The kinds whose recordings have one language each."""
-        return Overall([row for row in self.measured if not row.kind.parts])
+        return Overall([row for row in self.measured if not row.kind.several_languages])
 
     def of_several_languages(self) -> "Overall":
         """The kinds whose recordings have several languages."""
-        return Overall([row for row in self.measured if row.kind.parts])
+        return Overall([row for row in self.measured if row.kind.several_languages])
 
     @property
     def better_bare_rate(self) -> float:

@@ -1,7 +1,8 @@
 """Memory for recordings of different lengths, and the time to the first text of a long one."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Self
 
 import psutil
@@ -71,7 +72,7 @@ class MemoryWatch:
 
     def __init__(self, processes: Callable[[], Sequence[psutil.Process]]) -> None:
         self._processes = processes
-        self.peak = 0  # bytes
+        self.peak = 0.0  # bytes
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._watch())
@@ -83,25 +84,18 @@ class MemoryWatch:
 
     async def _watch(self) -> None:
         while True:
-            self.peak = max(self.peak, sum(map(_resident, self._processes())))
+            resident = sum(_existing(self._processes(), lambda process: process.memory_info().rss))
+            self.peak = max(self.peak, resident)
             await asyncio.sleep(SAMPLE_EVERY)
-
-
-def _resident(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_info().rss)
-    except psutil.NoSuchProcess:
-        return 0
 
 
 def processor_time(processes: Sequence[psutil.Process]) -> float:
     """Return the seconds of processor time that processes have used so far."""
-    return sum(map(_used, processes))
+    return sum(_existing(processes, lambda process: sum(process.cpu_times()[:2])))
 
 
-def _used(process: psutil.Process) -> float:
-    try:
-        times = process.cpu_times()
-    except psutil.NoSuchProcess:
-        return 0.0
-    return float(times.user + times.system)
+def _existing(processes: Sequence[psutil.Process], read: Callable[[psutil.Process], float]) -> Iterator[float]:
+    """Read a number of each process that still exists."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            yield read(process)

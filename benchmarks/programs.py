@@ -1,4 +1,4 @@
-"""Programs that process audio file by file: the bare engine, sherpa-onnx and the client of a peer."""
+"""Programs that process audio file by file: the bare engine and sherpa-onnx."""
 
 import asyncio
 import json
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from app.embedded import free_port
 from app.engines.whisper import bundled
 from benchmarks.peers.environment import PEERS_PYTHON, installed
 from benchmarks.stack import GRACE, READY_WITHIN, MeasurementError, Stack, python
@@ -91,30 +90,6 @@ def sherpa(stack: Stack) -> AbstractAsyncContextManager[Program]:
     """Run sherpa-onnx with the networks of the service."""
     command = python("benchmarks.peers.sherpa_diarization", interpreter=PEERS_PYTHON)
     return running(stack, command, {"WEIGHTS": str(resources.files("app.engines") / "weights")})
-
-
-@asynccontextmanager
-async def wyoming(stack: Stack) -> AsyncIterator[Program]:
-    """Run a wyoming-faster-whisper server with the same model, and a client."""
-    port = free_port()
-    address = f"tcp://127.0.0.1:{port}"
-    options = ["--uri", address, "--data-dir", str(stack.folder), "--local-files-only"]
-    options += ["--stt-library", "faster-whisper", "--compute-type", "int8", "--cpu-threads", "1"]
-    command = python("wyoming_faster_whisper", "--model", str(bundled.folder()), *options, interpreter=PEERS_PYTHON)
-    async with stack.running(command) as server:
-
-        async def accepts_connections() -> bool:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                return False
-            writer.close()
-            return True
-
-        await server.until(accepts_connections, every=0.2, within=READY_WITHIN)
-        client = python("benchmarks.peers.wyoming_client", address, interpreter=PEERS_PYTHON)
-        async with running(stack, client) as program:
-            yield program
 
 
 async def attempt(peer: str, measurement: Callable[[], Awaitable[None]]) -> list[str]:

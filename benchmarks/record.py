@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class Record:
     def with_part(self, name: str, findings: Findings) -> "Record":
         """The record with new results of one part."""
         measured = {"on": datetime.now(UTC).date().isoformat(), "commit": commit(), "machine": machine()}
-        return Record({**self.parts, name: {**measured, "versions": versions(), **findings.as_json()}})
+        return Record({**self.parts, name: {**measured, "versions": versions(), **asdict(findings)}})
 
     @property
     def figures(self) -> dict[str, float]:

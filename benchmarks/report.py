@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 NOT_MEASURED = "-"
@@ -33,10 +33,6 @@ class Findings:
 
     tables: Sequence[Table]
     figures: Mapping[str, float] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        """The results for the file."""
-        return asdict(self)
 
     @classmethod
     def of_json(cls, kept: Mapping[str, Any]) -> "Findings":

@@ -46,7 +46,7 @@ async def measure(sizes: Sizes) -> Findings:
     async with fresh() as stack:
         recording = speech(stack.folder / "speech.wav", sizes.speech_minutes)
         measured = {way.name: await _measured(stack, recording, way, sizes) for way in WAYS}
-    core, alone, cores, never, _, always = measured.values()
+    core, _, cores, never, _, always = measured.values()
     alike = len({row.text for row in measured.values()}) == 1
     table = Table(
         f"One recording of {recording.seconds / 60:.1f} minutes, alone on the machine",
@@ -70,7 +70,6 @@ async def measure(sizes: Sizes) -> Findings:
     figures = {
         "shared_over_alone": always.seconds / never.seconds,
         "all_cores_over_one": cores.seconds / core.seconds,
-        "all_cores_over_one_window_at_a_time": cores.seconds / alone.seconds,
         "all_cores_memory_over_one": cores.memory / core.memory,
     }
     return Findings([table], figures)

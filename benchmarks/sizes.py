@@ -25,6 +25,7 @@ class Sizes:
     live_seconds: float | None = None  # of each recording; None: all
     fleets: tuple[int, ...] = (1, 4, 16, 64)  # workers
     fleet_idle_s: float = 30.0
+    fleet_tasks: int = 10  # of each worker
     peers: bool = True
     log: Callable[[str], None] = lambda _: None
 
@@ -49,6 +50,7 @@ def smoke(log: Callable[[str], None]) -> Sizes:
         live_seconds=10.0,
         fleets=(2,),
         fleet_idle_s=2.0,
+        fleet_tasks=2,
         peers=False,
         log=log,
     )

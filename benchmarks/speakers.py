@@ -1,7 +1,4 @@
-"""Who says what in conversations, beside sherpa-onnx and beside the bare engine with the turns of sherpa-onnx.
-
-Also how long text and speakers take in one task.
-"""
+"""Who says what in conversations, beside sherpa-onnx and beside the bare engine with the turns of sherpa-onnx."""
 
 import json
 from collections import defaultdict
@@ -14,7 +11,7 @@ from natscribe.schemas.wire import Kind
 from benchmarks import kinds
 from benchmarks.client import TimedClient
 from benchmarks.programs import SHERPA, attempt, bare_engines, sherpa
-from benchmarks.report import Findings, Table, ratio, seconds
+from benchmarks.report import Findings
 from benchmarks.service import serving
 from benchmarks.sizes import Sizes
 from benchmarks.spread import Scored, scored, spread, table
@@ -49,21 +46,11 @@ class Audio:
     seconds: float
 
 
-@dataclass
-class Times:
-    """Seconds for all conversations whose words are known: of tasks for text, for speakers, and for both."""
-
-    text: float = 0.0
-    speakers: float = 0.0
-    both: float = 0.0
-
-
 async def measure(sizes: Sizes) -> Findings:
     """Measure the service, then the peers, where they are installed."""
-    times = Times()
     async with fresh() as stack:
         audios = _audios(stack.folder, sizes)
-        rows = {OURS: await _ours(stack, audios, times, sizes)}
+        rows = {OURS: await _ours(stack, audios, sizes)}
         failures: list[str] = []
         if sizes.peers:
             peers: dict[str, list[Scored]] = defaultdict(list)
@@ -73,11 +60,7 @@ async def measure(sizes: Sizes) -> Findings:
     where = "The repository's own conversations." if own else "A larger set than the repository's."
     title = f"Who says what, {len(audios)} conversations, {sum(audio.seconds for audio in audios) / 60:.0f} minutes"
     notes = [note.format(where=where) for note in NOTES] + failures
-    figures = _figures(rows[OURS])
-    if not times.text:  # no words are known
-        return Findings([table(title, rows, notes)], figures)
-    figures["both_over_transcription"] = times.both / times.text
-    return Findings([table(title, rows, notes), _together(times)], figures)
+    return Findings([table(title, rows, notes)], _figures(rows[OURS]))
 
 
 def _folder() -> Path:
@@ -97,7 +80,7 @@ def _audio(conversation: Conversation, scratch: Path) -> Audio:
     return Audio(conversation, path, len(samples) / RATE)
 
 
-async def _ours(stack: Stack, audios: list[Audio], times: Times, sizes: Sizes) -> list[Scored]:
+async def _ours(stack: Stack, audios: list[Audio], sizes: Sizes) -> list[Scored]:
     client, scores = TimedClient(stack.nats), []
     async with serving(stack, cache_ttl=0):
         await client.process(DEMO, kind=Kind.DIARIZATION)  # loads the networks
@@ -106,10 +89,7 @@ async def _ours(stack: Stack, audios: list[Audio], times: Times, sizes: Sizes) -
             taken, result = await client.process(audio.path, kind=Kind.DIARIZATION)
             texts = None
             if audio.conversation.has_words:
-                both_taken, both = await client.process(audio.path, diarize=True)
-                times.text += (await client.process(audio.path))[0]
-                times.speakers += taken
-                times.both += both_taken
+                _, both = await client.process(audio.path, diarize=True)
                 texts = [(segment["speaker"], segment["text"]) for segment in _segments(both)]
             scores.append(scored(audio.conversation, audio.seconds, _turns(_segments(result)), texts, taken))
     return scores
@@ -139,30 +119,14 @@ async def _peers(stack: Stack, audios: list[Audio], rows: dict[str, list[Scored]
                 rows[BARE].append(scored(audio.conversation, audio.seconds, turns, by_the_turns(words, turns)))
 
 
-def _together(times: Times) -> Table:
-    return Table(
-        "Text and speakers in one task, the same conversations",
-        ("", "seconds", "/ text alone"),
-        [
-            (name, seconds(taken), ratio(taken / times.text))
-            for name, taken in (
-                ("text alone", times.text),
-                ("one after the other", times.text + times.speakers),
-                ("both in one task", times.both),
-            )
-        ],
-    )
-
-
 def _figures(scores: list[Scored]) -> dict[str, float]:
     figures = {
         "conversations": float(len(scores)),
-        "conversations_speakers_right": float(sum(score.speakers_detected == score.speakers for score in scores)),
         "conversations_time_over_length": sum(score.taken or 0.0 for score in scores)
         / sum(score.seconds for score in scores),
     }
-    names = {"under another speaker": "time_under_another", "cpWER": "cpwer", "cpWER - WER": "cpwer_beyond_wer"}
+    names = {"under another speaker": "time_under_another", "cpWER - WER": "cpwer_beyond_wer"}
     for figure, name in names.items():
         if shares := spread(scores, figure):
-            figures |= {name: shares.pooled, f"{name}_mean": shares.mean, f"{name}_worst": shares.worst}
+            figures |= {name: shares.pooled, f"{name}_worst": shares.worst}
     return figures

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -37,6 +37,8 @@ class Stack:
     redis_url: str
     nats: Nats
     redis: Redis
+    server: NatsServer | None = None  # None: a cluster
+    monitoring: int = 0  # port of the server's monitoring
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment of a child process: the servers, one thread for each engine, where our modules are."""
@@ -105,11 +107,11 @@ class Child:
         return []
 
 
-LoadVad = Callable[[Stack], Awaitable[None]]
+Prepare = Callable[[Stack], Awaitable[None]]
 
 
 @asynccontextmanager
-async def fresh(prepare: LoadVad | None = None) -> AsyncIterator[Stack]:
+async def fresh(prepare: Prepare | None = None) -> AsyncIterator[Stack]:
     """Servers without any data but what `prepare` puts there, which need not wait for the disk."""
     with tempfile.TemporaryDirectory(prefix="natscribe-bench-") as name:
         folder, port = Path(name), free_port()
@@ -123,11 +125,13 @@ async def fresh(prepare: LoadVad | None = None) -> AsyncIterator[Stack]:
 
 @asynccontextmanager
 async def _servers(folder: Path, port: int, *, sync_interval: str = "always") -> AsyncIterator[Stack]:
-    nats = NatsServer(folder / "nats", port, sync_interval=sync_interval)
+    monitoring = free_port()
+    more = f'http: "127.0.0.1:{monitoring}"\n'
+    nats = NatsServer(folder / "nats", port, sync_interval=sync_interval, more_config=more)
     try:
         await nats.start()
         async with stack_with(folder, nats.url) as stack:
-            yield stack
+            yield replace(stack, server=nats, monitoring=monitoring)
     finally:
         await nats.stop()
 

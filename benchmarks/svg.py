@@ -1,6 +1,6 @@
 """Bar and line charts as SVG, readable on light and on dark pages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from math import ceil, log10
@@ -10,6 +10,8 @@ Series = Mapping[str, Sequence[float | None]]  # values of each category or poin
 WIDTH, MARGIN, LABELS = 880, 20, 190  # pixels, the last for the names of categories
 BAR, GAP, HEAD = 10, 10, 76
 PLOT_HEIGHT = 220
+LEFT, RIGHT, BOTTOM = MARGIN + 34, WIDTH - 60, HEAD + PLOT_HEIGHT
+MIDDLE = 'class="quiet" text-anchor="middle"'
 STYLE = """\
   text { fill: #1f2328; font: 13px system-ui, sans-serif } .title { font-size: 16px; font-weight: 600 }
   .quiet, .value { fill: #59636e; font-size: 12px } .value { font-size: 10px }
@@ -65,35 +67,46 @@ def _panel(panel: Bars, left: float, width: float, step: int) -> list[str]:
 
 def line_chart(title: str, axes: tuple[str, str], points: Mapping[str, float], series: Series) -> str:
     """Draw a line for each series; points have labels and positions on the horizontal axis."""
-    left, right, bottom = MARGIN + 34, WIDTH - 60, HEAD + PLOT_HEIGHT
     first, last = min(points.values()), max(points.values())
-    across = [left + (right - left) * (at - first) / ((last - first) or 1) for at in points.values()]
+    across = [LEFT + (RIGHT - LEFT) * (at - first) / ((last - first) or 1) for at in points.values()]
     step, highest = _scale(max(value or 0 for values in series.values() for value in values) or 1)
-    marks = [_text(MARGIN, 46, axes[1], 'class="quiet"'), *_legend(series, MARGIN)]
-    for number in range(round(highest / step) + 1):
-        y = bottom - PLOT_HEIGHT * number * step / highest
-        marks.append(f'<path class="grid" d="M{left} {y:.1f}H{right}"/>')
-        marks.append(_text(left - 8, y + 4, f"{number * step:g}", 'class="quiet" text-anchor="end"'))
-    marks += [
-        _text(x, bottom + 20, label, 'class="quiet" text-anchor="middle"')
-        for x, label in zip(across, points, strict=True)
+    lines = [_points(across, values, highest) for values in series.values()]
+    marks = [
+        _text(MARGIN, 46, axes[1], 'class="quiet"'),
+        *_legend(series, MARGIN),
+        *_grid(step, highest),
+        *(_text(x, BOTTOM + 20, label, MIDDLE) for x, label in zip(across, points, strict=True)),
+        _text((LEFT + RIGHT) / 2, BOTTOM + 40, axes[0], MIDDLE),
+        *(mark for number, line in enumerate(lines) for mark in _line(number, line)),
+        *_ends((line[-1][1], f"{values[-1]:.1f}") for line, values in zip(lines, series.values(), strict=True)),
     ]
-    marks.append(_text((left + right) / 2, bottom + 40, axes[0], 'class="quiet" text-anchor="middle"'))
-    ends = []
-    for number, values in enumerate(series.values()):
-        drawn = [
-            (x, bottom - PLOT_HEIGHT * value / highest)
-            for x, value in zip(across, values, strict=True)
-            if value is not None
-        ]
-        marks.append(f'<path class="line line{number}" d="M{"L".join(f"{x:.1f} {y:.1f}" for x, y in drawn)}"/>')
-        marks += [f'<circle class="fill{number}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>' for x, y in drawn]
-        ends.append((drawn[-1][1], f"{values[-1]:.1f}"))
+    return _document(title, BOTTOM + 52, marks)
+
+
+def _grid(step: float, highest: float) -> Iterator[str]:
+    for number in range(round(highest / step) + 1):
+        y = BOTTOM - PLOT_HEIGHT * number * step / highest
+        yield f'<path class="grid" d="M{LEFT} {y:.1f}H{RIGHT}"/>'
+        yield _text(LEFT - 8, y + 4, f"{number * step:g}", 'class="quiet" text-anchor="end"')
+
+
+def _points(across: Sequence[float], values: Sequence[float | None], highest: float) -> list[tuple[float, float]]:
+    drawn = [(x, value) for x, value in zip(across, values, strict=True) if value is not None]
+    return [(x, BOTTOM - PLOT_HEIGHT * value / highest) for x, value in drawn]
+
+
+def _line(number: int, line: Sequence[tuple[float, float]]) -> Iterator[str]:
+    yield f'<path class="line line{number}" d="M{"L".join(f"{x:.1f} {y:.1f}" for x, y in line)}"/>'
+    for x, y in line:
+        yield f'<circle class="fill{number}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
+
+
+def _ends(values: Iterable[tuple[float, str]]) -> Iterator[str]:
+    """Write the last value of each line beside its end, without overlaps; of each value: the height, and the text."""
     y = 0.0
-    for at, value in sorted(ends):
-        y = max(at + 4, y + 13)  # two lines may end at one place
-        marks.append(_text(right + 10, y, value))
-    return _document(title, bottom + 52, marks)
+    for at, value in sorted(values):
+        y = max(at + 4, y + 13)
+        yield _text(RIGHT + 10, y, value)
 
 
 def _scale(highest: float) -> tuple[float, float]:

@@ -28,27 +28,20 @@ async def fill(stack: Stack, count: int) -> None:
     await _store(stack, NAMES.tasks, _tasks(count))
     await _store(stack, NAMES.progress, _logs(count))
     await _take_as_shown(stack)
-    await close_queue(stack)
+    await pause_queue(stack, hours=1)
 
 
-async def close_queue(stack: Stack) -> None:
-    """Pause the consumer of the low queue for an hour."""
-    await _pause(stack, {"pause_until": (datetime.now(UTC) + timedelta(hours=1)).isoformat().replace("+00:00", "Z")})
-
-
-async def open_queue(stack: Stack) -> None:
-    """Resume the consumer of the low queue."""
-    await _pause(stack, {})
+async def pause_queue(stack: Stack, *, hours: int) -> None:
+    """Pause the consumer of the low queue; 0 hours: resume it."""
+    until = (datetime.now(UTC) + timedelta(hours=hours)).isoformat().replace("+00:00", "Z")
+    request = json.dumps({"pause_until": until} if hours else {}).encode()
+    await stack.nats.request(f"$JS.API.CONSUMER.PAUSE.{NAMES.tasks}.{QUEUE}", request)
 
 
 async def still_waiting(stack: Stack) -> int:
     """The number of messages that were not delivered yet."""
     info = await stack.nats.jetstream().consumer_info(NAMES.tasks, QUEUE)
     return info.num_pending or 0
-
-
-async def _pause(stack: Stack, request: dict[str, str]) -> None:
-    await stack.nats.request(f"$JS.API.CONSUMER.PAUSE.{NAMES.tasks}.{QUEUE}", json.dumps(request).encode())
 
 
 async def _store(stack: Stack, stream: str, messages: Messages) -> None:

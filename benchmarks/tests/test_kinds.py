@@ -32,17 +32,9 @@ def test_every_recording_has_audio_and_words(repository: dict[str, Kind]) -> Non
         assert all(len(recording.words.split()) >= 3 for recording in kind.recordings)
 
 
-def test_the_parts_of_a_recording_are_all_of_it(repository: dict[str, Kind]) -> None:
-    # Given the recording in three languages
-    kind = repository["languages"]
-    (recording,) = kind.recordings
-    # Then each part has its language and begins where the last one ended, and their words are the recording's
-    assert [part.language for part in kind.parts] == ["en", "ru", "es"]
-    assert [part.start for part in kind.parts] == [0.0, *(part.end for part in kind.parts[:-1])]
-    assert kind.parts[-1].end == pytest.approx(recording.seconds, abs=0.01)
-    assert " ".join(part.words for part in kind.parts) == recording.words
-    # And the bare engine detects the language of each window
-    assert kind.bare_options == ("--multilingual",)
+def test_the_bare_engine_detects_the_language_of_each_window_of_several(repository: dict[str, Kind]) -> None:
+    assert [name for name, kind in repository.items() if kind.bare_options] == ["languages"]
+    assert repository["languages"].words[0].startswith("Please")
 
 
 def test_the_bare_engine_is_given_each_channel_as_a_file(repository: dict[str, Kind]) -> None:

@@ -1,33 +1,22 @@
 """The figures of all kinds of recordings together."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.by_kind import table
-from benchmarks.kinds import Kind, Part
-from benchmarks.languages import Compared, findings, labels
+from benchmarks.kinds import Kind
 from benchmarks.measured import BATCHED, OURS, SEQUENTIAL, Measured, Overall, Round
 from tests.truth.recordings import Spoken
-from tests.truth.words import Score
 
 SAID = "one two three four five six seven eight nine pound"
 
 
-def recording(words: str = SAID) -> Spoken:
-    return Spoken(Path("some.flac"), 60.0, words)
+KIND = Kind("some", (Spoken(Path("some.flac"), 60.0, SAID),))
 
 
-def measured(
-    ours: float,
-    texts: dict[str, str],
-    *,
-    words: str = SAID,
-    time_counts: bool = True,
-    words_count: bool = True,
-    parts: tuple[Part, ...] = (),
-) -> Measured:
-    kind = Kind("some", (recording(words),), parts=parts, time_counts=time_counts, words_count=words_count)
+def measured(ours: float, texts: dict[str, str], kind: Kind = KIND) -> Measured:
     row = Measured(kind)
     row.rounds[OURS].extend([Round(ours, [texts[OURS]]), Round(ours + 2, [texts[OURS]])])
     row.rounds[BATCHED].append(Round(10.0, [texts[BATCHED]]))
@@ -46,12 +35,10 @@ def test_the_median_of_the_rounds_is_compared() -> None:
 
 def test_mean_worst_and_words_are_those_of_all_that_counts() -> None:
     # Given a good kind, a slow and bad one, the reading whose words do not count, and a mix that counts nowhere
-    every = [
-        measured(9.0, GOOD),
-        measured(19.0, BAD),
-        measured(4.0, GOOD, words=f"{SAID} {SAID}", words_count=False),
-        measured(99.0, BAD, time_counts=False, words_count=False),
-    ]
+    repeated = replace(KIND.recordings[0], words=f"{SAID} {SAID}")
+    reading = replace(KIND, recordings=(repeated,), words_count=False)
+    mix = replace(KIND, time_counts=False, words_count=False)
+    every = [measured(9.0, GOOD), measured(19.0, BAD), measured(4.0, GOOD, reading), measured(99.0, BAD, mix)]
     # When all are taken together
     figures = Overall.of(every).figures
     # Then times are a mean of three kinds, and words those of two
@@ -67,7 +54,7 @@ def test_mean_worst_and_words_are_those_of_all_that_counts() -> None:
 
 def test_recordings_of_several_languages_are_counted_apart() -> None:
     # Given a good kind of one language, and a bad kind of several
-    every = [measured(9.0, GOOD), measured(9.0, BAD, parts=(Part("ru", 0.0, 10.0, SAID),))]
+    every = [measured(9.0, GOOD), measured(9.0, BAD, replace(KIND, several_languages=True))]
 
     # When all are taken together, then each has its own errors
     figures = Overall.of(every).figures
@@ -87,29 +74,3 @@ def test_each_kind_has_a_row_and_so_have_the_mean_and_the_worst() -> None:
     ]
     assert [row[3] for row in shown.rows] == ["1.000", "2.000", "1.500", "-", "2.000"]
     assert all(len(row) == len(shown.columns) for row in shown.rows)
-
-
-def test_a_segment_belongs_to_the_part_in_which_its_middle_lies() -> None:
-    # Given segments of which one begins before the Russian part, one has no label and one comes after it
-    part = Part("ru", 10.0, 20.0, "да")
-    segments: list[dict[str, object]] = [
-        {"start": 8.0, "end": 13.0, "language": "ru"},
-        {"start": 13.0, "end": 16.0, "language": "en"},
-        {"start": 16.0, "end": 18.0},
-        {"start": 19.0, "end": 24.0, "language": "ru"},
-    ]
-    # Then three are in it, and one of these is labelled right
-    assert labels(part, segments) == (3, 1)
-
-
-def test_parts_in_the_whole_are_compared_with_the_same_alone() -> None:
-    # Given two parts, of which the second has more errors in the whole than alone
-    parts = [
-        Compared(Part("en", 0.0, 10.0, SAID), errors=1, alone=Score(1, 10, 0), segments=3, labelled=3),
-        Compared(Part("ru", 10.0, 20.0, SAID), errors=4, alone=Score(2, 10, 0), segments=2, labelled=1),
-    ]
-    # Then the sum is ten points more, with four segments of five labelled right
-    compared = findings(parts)
-    assert compared.figures["languages_points_beyond_alone"] == pytest.approx(10)
-    assert compared.figures["languages_labelled"] == pytest.approx(0.8)
-    assert compared.tables[0].rows[-1] == ("all", "25.0 %", "15.0 %", "+10.0", "4 of 5")

@@ -79,29 +79,43 @@ class Verdict:
 
     def report(self) -> str:
         """Return the verdict as text."""
+        lines = {**self._ends(), **self._recovery(), **self._attempts()}
+        return "\n".join(f"{name:<19} {value}" for name, value in lines.items())
+
+    def _ends(self) -> dict[str, object]:
         kinds = Counter(events[0].kind for events in self.logs.values() if events)
-        events = [event for log in self.logs.values() for event in log]
         faults = Counter(fault.what for fault in self.faults)
-        recoveries = self.recoveries()
-        gaps, silences = [seconds for _, seconds in recoveries], self.silences()
-        further = list(self.further_attempts())
-        lines = {
+        failures = sum(event.state is State.FAILED for event in self._events())
+        return {
             "tasks published": f"{len(self.published)} ({kinds[Kind.TRANSCRIPTION]} transcriptions, {self.live} live)",
             "faults": ", ".join(f"{what} {count}" for what, count in sorted(faults.items())),
-            "results": f"{self.results.total()}, failures {sum(event.state is State.FAILED for event in events)}",
+            "results": f"{self.results.total()}, failures {failures}",
             "lost": len(self.published.keys() - self.results.keys()),
             "doubled": sum(count > 1 for count in self.results.values()),
             "wrong ends": len(self.wrong_ends()),
             "results unreadable": len(self.unreadable),
             "live tasks misheard": len(self.misheard),
+        }
+
+    def _recovery(self) -> dict[str, object]:
+        recoveries, silences = self.recoveries(), self.silences()
+        slowest = max((seconds for _, seconds in recoveries), default=0)
+        return {
             "audio done twice": f"{sum(self.published[task_id] for task_id, _ in recoveries):.0f} s at most",
-            "slowest recovery": f"{max(gaps, default=0):.1f} s of {len(gaps)}",
+            "slowest recovery": f"{slowest:.1f} s of {len(recoveries)}",
             "longest silence": f"{max(silences, default=0):.1f} s, of workers without faults",
+        }
+
+    def _attempts(self) -> dict[str, object]:
+        further = list(self.further_attempts())
+        return {
             "attempts above 1": f"{len(further)}, explained by {dict(Counter(reason for _, reason in further))}",
             "unexplained": " ".join(task_id for task_id, reason in further if reason == NOTHING) or "none",
-            "errors": dict(Counter(event.error.message for event in events if event.error is not None)),
+            "errors": dict(Counter(event.error.message for event in self._events() if event.error is not None)),
         }
-        return "\n".join(f"{name:<19} {value}" for name, value in lines.items())
+
+    def _events(self) -> Iterator[ProgressEvent]:
+        return (event for log in self.logs.values() for event in log)
 
     def _reason(self, before: ProgressEvent, after: ProgressEvent) -> str:
         if self._failed(before, after.time):
