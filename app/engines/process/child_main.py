@@ -6,7 +6,8 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import BinaryIO
 
@@ -17,6 +18,7 @@ from app.engines.process.job_runner import Emit, JobRunner
 from app.errors import PermanentError, TaskError, TransientError
 
 _PR_SET_PDEATHSIG = 1
+_IDLE_S = 30.0  # a process without a job for so long returns its free memory; the next job gets it back in 30 ms
 
 
 def main() -> None:
@@ -32,7 +34,18 @@ def main() -> None:
     Thread(target=_read, args=(sys.stdin.buffer, lines), daemon=True).start()
     runner = JobRunner(setup)
     while True:
-        serve(runner.run, lines.get(), output)
+        try:
+            line = lines.get(timeout=_IDLE_S)
+        except Empty:
+            _release_memory()
+            line = lines.get()
+        serve(runner.run, line, output)
+
+
+def _release_memory() -> None:
+    """Return the free memory of the allocator to the system: an idle process needs little but its models."""
+    with suppress(AttributeError):  # only glibc has this function
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _tie_to(parent: int) -> None:

@@ -26,6 +26,14 @@ _LONGEST_LINE_BYTES = 256 * 1024 * 1024  # the longest reply: the turns of a rec
 _LONGEST_LOG = 2000  # characters of one line of stderr that are logged
 _LEFT_OVER_BYTES = 1024 * 1024  # read at once from the output of a killed process
 _PROGRAM = (sys.executable, "-m", "app.engines.process.child_main")
+# glibc's malloc maps blocks of more than 32 MiB anew from the kernel each time, which clears every page of them. A
+# network needs such a block in each layer of its encoder. With one arena and these limits (bytes), glibc keeps and
+# reuses the memory: encoding takes a fifth less time. Other C libraries ignore the variables.
+_MALLOC = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(256 * 1024 * 1024),
+    "MALLOC_TRIM_THRESHOLD_": str(256 * 1024 * 1024),
+}
 
 _Stream = TypeVar("_Stream", StreamReader, StreamWriter)
 
@@ -115,7 +123,7 @@ class _Child:
     async def start(cls, program: Sequence[str], settings: Settings, longest_line: int) -> "_Child":
         root = str(Path(app.__file__).parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        environment = os.environ | {
+        environment = {**_MALLOC, **os.environ} | {
             "PYTHONPATH": path,
             "OMP_NUM_THREADS": str(settings.engine_threads),
             "ORT_DISABLE_TELEMETRY": "1",  # otherwise ONNX Runtime sends usage data to its maker

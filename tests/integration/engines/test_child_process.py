@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import platform
 import signal
 import sys
 from contextlib import aclosing, suppress
@@ -28,6 +29,7 @@ from tests.waiting import eventually
 
 from .children import failure, gone, replies, the_child
 
+RELEASED_KIB = 100 * 1024  # loading the bundled model takes 180 MiB more than the model
 WITHIN = 1.0  # seconds in which an engine process must be gone
 
 pytestmark = pytest.mark.xdist_group("child process")  # one long reading
@@ -152,6 +154,27 @@ async def test_a_long_recording_is_no_burden(engine: EngineProcess, tmp_path: Pa
     # Then progress was emitted on the way, and memory did not grow with the length
     assert sum(isinstance(reply, WindowSearchAdvanced) for reply in found) > 8
     assert the_child().memory_info().rss - before < 50 * 1024**2  # as samples it has 77 MB
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator is told to return memory")
+async def test_an_idle_child_returns_its_free_memory(engine_settings: Settings) -> None:
+    # Given a child that counts as idle after a moment
+    program = "from app.engines.process import child_main; child_main._IDLE_S = 0.1; child_main.main()"
+    engine = EngineProcess(engine_settings, program=(sys.executable, "-c", program))
+    try:
+        # When it has loaded a model, which takes far more memory than the loaded model
+        await replies(engine, Load())
+        (child,) = (child for child in psutil.Process().children() if program in child.cmdline())
+
+        # Then it soon has less memory than it had
+        async def released() -> bool:
+            status = Path(f"/proc/{child.pid}/status").read_text(encoding="ascii")
+            peak, resident = (int(status.partition(f"{name}:")[2].split()[0]) for name in ("VmHWM", "VmRSS"))
+            return peak - resident > RELEASED_KIB
+
+        await eventually(released)
+    finally:
+        await engine.close()
 
 
 async def test_the_child_waits_for_who_reads_it(engine: EngineProcess, long_reading: Path) -> None:

@@ -90,6 +90,20 @@ async def test_one_process_does_all_jobs_and_retains_its_model(engine: EnginePro
     assert (engine.running, engine.loaded) == (True, LOADED)
 
 
+async def test_a_process_reuses_its_memory_unless_the_operator_decides_otherwise(
+    engine: EngineProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an operator who has set one of the variables of glibc's allocator
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    # When a process starts, then it has the operator's value, and the service's values of the others
+    await replies(engine, Load())
+    (child,) = children()
+    environment = child.environ()
+    assert environment["MALLOC_ARENA_MAX"] == "4"
+    assert environment["MALLOC_MMAP_THRESHOLD_"] == environment["MALLOC_TRIM_THRESHOLD_"] == str(256 * 1024 * 1024)
+
+
 async def test_a_process_that_dies_is_replaced(engine: EngineProcess) -> None:
     await replies(engine, Load())
     # When a process dies in a job, then another attempt may succeed, and does
