@@ -23,8 +23,6 @@ from pydantic import BaseModel, Field
 class Newer(BaseModel):
     """Has a field of a later version."""
 {FIELD}'''
-CLASS = r'(class (?:Message|Input)\(BaseModel\):\n    """.*?"""\n)'
-IMPORT = "from natscribe.schemas.newer import Newer"
 RECORDS = (  # files with records that are neither a Message nor an Input
     "app/task_log/record.py",
     "app/retention/reminders.py",

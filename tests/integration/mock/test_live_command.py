@@ -59,10 +59,23 @@ class Shell:
             stderr=screen,
         )
 
-    async def run(self, *arguments: str, sound: bytes = NINE_SECONDS) -> tuple[int, str, str]:
+    async def run(self, *arguments: str, audio: bytes = NINE_SECONDS) -> tuple[int, str, str]:
         process = await self.start(*arguments)
-        out, err = await process.communicate(sound)
+        out, err = await process.communicate(audio)
         return process.returncode or 0, out.decode(), err.decode()
+
+    async def speak(self, js: JetStreamContext, audio: bytes, *arguments: str) -> Process:
+        """Start the command, and wait until NATS has stored all of this audio."""
+        process = await self.start("-", *arguments)
+        assert process.stdin is not None
+        process.stdin.write(audio)
+        await eventually(lambda: _are_stored(js, len(audio)))
+        return process
+
+    def write_wav(self, name: str, samples: bytes, rate: int = 16_000) -> None:
+        with wave.open(str(self.folder / name), "wb") as file:
+            file.setparams((1, 2, rate, 0, "NONE", ""))
+            file.writeframes(samples)
 
 
 @pytest.fixture
@@ -101,9 +114,7 @@ async def test_a_pipe_may_have_the_messages_or_the_result_instead(shell: Shell) 
 
 async def test_a_file_is_played_and_its_result_written(shell: Shell) -> None:
     # Given a recording
-    with wave.open(str(shell.folder / "call.wav"), "wb") as file:
-        file.setparams((1, 2, 16_000, 0, "NONE", ""))
-        file.writeframes(NINE_SECONDS)
+    shell.write_wav("call.wav", NINE_SECONDS)
     # When it is played nine times as fast, into a folder
     began = asyncio.get_running_loop().time()
     code, out, err = await shell.run("call.wav", "--speed", "9", "--output-dir", "texts", "--format", "txt")
@@ -122,7 +133,7 @@ async def test_a_file_is_played_and_its_result_written(shell: Shell) -> None:
 
 async def test_a_file_in_a_pipe_is_refused_before_there_is_a_task(shell: Shell) -> None:
     # When a pipe has a file with a header
-    code, out, err = await shell.run("-", sound=recorded("mp3", hum(1), codec="libmp3lame"))
+    code, out, err = await shell.run("-", audio=recorded("mp3", hum(1), codec="libmp3lame"))
     # Then people learn how to play it, and no task is left behind
     assert (code, out) == (1, "")
     assert err.startswith("Standard input is a file: `natscribe live FILE` plays files")
@@ -132,13 +143,12 @@ async def test_a_file_in_a_pipe_is_refused_before_there_is_a_task(shell: Shell) 
 
 async def test_sound_that_is_over_before_it_begins_is_an_error(shell: Shell) -> None:
     # When nothing comes from a pipe
-    code, out, err = await shell.run("-", sound=b"")
+    code, out, err = await shell.run("-", audio=b"")
     # Then people learn so, and where to look
     assert (code, out) == (1, "")
     assert "standard input has no audio, only 0 bytes: check whether the program before `|` says why" in err
     # When a file has a header and no sound, then they do, too, and no result is written
-    with wave.open(str(shell.folder / "call.wav"), "wb") as file:
-        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+    shell.write_wav("call.wav", b"")
     code, _, err = await shell.run("call.wav", "--output-dir", "texts")
     assert code == 1
     assert "call.wav has no audio, only 0 bytes: check whether a player plays it." in err
@@ -147,9 +157,7 @@ async def test_sound_that_is_over_before_it_begins_is_an_error(shell: Shell) -> 
 
 async def test_a_url_is_heard(shell: Shell) -> None:
     # Given a recording on a web server
-    with wave.open(str(shell.folder / "call.wav"), "wb") as file:
-        file.setparams((1, 2, 44_100, 0, "NONE", ""))
-        file.writeframes(bytes(9 * 88_200))
+    shell.write_wav("call.wav", bytes(9 * 88_200), 44_100)
     handler = partial(SimpleHTTPRequestHandler, directory=shell.folder)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         asyncio.get_running_loop().run_in_executor(None, server.serve_forever)
@@ -176,10 +184,7 @@ async def test_a_failure_is_told_once(shell: Shell) -> None:
 async def test_ctrl_c_ends_the_sound_and_then_the_task(shell: Shell, js: JetStreamContext) -> None:
     async with Client(shell.settings) as client:
         # Given somebody who speaks
-        process = await shell.start("-", "--task-id", "t1")
-        assert process.stdin is not None
-        process.stdin.write(NINE_SECONDS)
-        await eventually(lambda: _are_stored(js, len(NINE_SECONDS)))
+        process = await shell.speak(js, NINE_SECONDS, "--task-id", "t1")
         # When Ctrl-C is pressed
         process.send_signal(signal.SIGINT)
         # Then the rest of the text comes
@@ -234,17 +239,14 @@ async def _pipe(reader: StreamReader, writer: StreamWriter) -> None:
 
 async def test_a_killed_command_goes_on_with_its_task(shell: Shell, js: JetStreamContext) -> None:
     # Given a command that is killed in the middle of the sound
-    process = await shell.start("-", "--task-id", "t1")
-    assert process.stdin is not None
-    process.stdin.write(NINE_SECONDS[: 5 * 32_000])
-    await eventually(lambda: _are_stored(js, 5 * 32_000))
+    process = await shell.speak(js, NINE_SECONDS[: 5 * 32_000], "--task-id", "t1")
     process.kill()
     await process.wait()
     # When it is started again as it was, then people learn what to type
     code, _, err = await shell.run("-", "--task-id", "t1")
     assert (code, "resume the task with `natscribe live - --resume t1`" in err) == (1, True)
     # When another one goes on with the rest
-    code, out, _ = await shell.run("-", "--resume", "t1", sound=NINE_SECONDS[5 * 32_000 :])
+    code, out, _ = await shell.run("-", "--resume", "t1", audio=NINE_SECONDS[5 * 32_000 :])
     # Then it shows the text of all the sound
     assert (code, out.splitlines()) == (0, TEXT)
     # And a task whose sound has ended goes on no more
@@ -256,17 +258,14 @@ async def test_a_killed_command_goes_on_with_its_task(shell: Shell, js: JetStrea
 
 async def test_a_task_goes_on_with_its_own_kind_of_sound_alone(shell: Shell, js: JetStreamContext) -> None:
     # Given a task of another rate than the usual one, whose command was killed
-    process = await shell.start("-", "--task-id", "t1", "--rate", "8000")
-    assert process.stdin is not None
-    process.stdin.write(NINE_SECONDS[: 5 * 16_000])
-    await eventually(lambda: _are_stored(js, 5 * 16_000))
+    process = await shell.speak(js, NINE_SECONDS[: 5 * 16_000], "--task-id", "t1", "--rate", "8000")
     process.kill()
     await process.wait()
     # When sound of the usual rate would go on, then that is refused, and the sound of the task has not ended
     code, _, err = await shell.run("-", "--resume", "t1")
     assert (code, err) == (1, "The audio of t1 has codec pcm_s16le, rate 8000, channels 1: resume it with the same.\n")
     # When the same sound goes on, then it becomes text
-    code, out, _ = await shell.run("-", "--resume", "t1", "--rate", "8000", sound=NINE_SECONDS[: 4 * 16_000])
+    code, out, _ = await shell.run("-", "--resume", "t1", "--rate", "8000", audio=NINE_SECONDS[: 4 * 16_000])
     assert (code, out.splitlines()) == (0, TEXT)
 
 
