@@ -52,7 +52,7 @@ def shared_windows(router: NatsRouter, engine: str) -> LogicSubscriber[Msg]:
     subscriber = router.subscriber(
         subjects.windows(engine),
         queue=subjects.QUEUE_GROUP,
-        max_workers=replies.REQUESTS_AT_ONCE,
+        max_workers=replies.MAX_CONCURRENT_REQUESTS,
         title="Shared windows",
     )
     subscriber(transcribe_window)

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from app.errors import RequestError
 
-REQUESTS_AT_ONCE = 64  # of one subject: a slow reply delays no other reply
-REQUESTS_WAITING = 256  # further requests of one subject that wait; more are refused at once
+MAX_CONCURRENT_REQUESTS = 64  # of one subject: a slow reply delays no other reply
+MAX_WAITING_REQUESTS = 256  # further requests of one subject that wait; more are refused at once
 INTERNAL_ERROR = ErrorReply(
     error=ErrorDetail(
         code=ErrorCode.INTERNAL, message="The service could not handle the request: try again in a moment."
@@ -32,7 +32,12 @@ def request_route(subject: str, handler: Callable[..., Any], title: str, *, queu
     `title` and the docstring of `handler` describe the requests in the AsyncAPI document.
     """
     return NatsRoute(
-        handler, subject, queue=queue, max_workers=REQUESTS_AT_ONCE, pending_msgs_limit=REQUESTS_WAITING, title=title
+        handler,
+        subject,
+        queue=queue,
+        max_workers=MAX_CONCURRENT_REQUESTS,
+        pending_msgs_limit=MAX_WAITING_REQUESTS,
+        title=title,
     )
 
 

@@ -10,11 +10,11 @@ from .task_fields import IDENTIFY_NEEDS_DIARIZE, Identify, SpeakerBounds
 from .transcription import Channel, Language, TranscribeKeywords, TranscribeOptions
 from .wire import End, Input, KeepSeconds, Message, Start, TaskId, UserId
 
-LONGEST_FRAME_S, SHORTEST_FRAME_S = 1.0, 0.02
-LARGEST_FRAME_BYTES = 256 * 1024  # more than a second of two channels of 48 kHz
+MAX_FRAME_S, MIN_FRAME_S = 1.0, 0.02
+MAX_FRAME_BYTES = 256 * 1024  # more than a second of two channels of 48 kHz
 MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 8000, 48_000
 MAX_LIVE_CHANNELS = 2
-LONGEST_UTTERANCE_S = 15.0  # a longer utterance is split
+MAX_UTTERANCE_S = 15.0  # a longer utterance is split
 IDLE_S = 30
 
 

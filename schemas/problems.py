@@ -40,7 +40,7 @@ def invalid_request(problem: str) -> ErrorDetail:
 
 
 def problems_of(error: ValidationError) -> str:
-    """Describe up to MOST_PROBLEMS problems of a message, without quoting its values."""
+    """Describe up to MAX_PROBLEMS problems of a message, without quoting its values."""
     problems = _of_best_fit(error.errors(include_url=False, include_input=False))
     described = list(dict.fromkeys(_described(problem, error.title) for problem in problems))
     more = len(described) - MAX_PROBLEMS

@@ -24,7 +24,7 @@ from .wire import (
     WorkerOfTask,
 )
 
-MOST_LISTED = 200  # tasks in one reply
+MAX_LISTED_TASKS = 200  # tasks in one reply
 CURSOR_DIGITS = 22  # of the time in microseconds, and of the stream sequence
 LISTED_CURSOR_PATTERN = rf"^[0-9]{{{CURSOR_DIGITS}}}-[A-Za-z0-9_-]{{1,64}}$"
 _EPOCH = datetime.fromtimestamp(0, timezone.utc)
@@ -37,7 +37,7 @@ class ListRequest(Input):
 
     user_id: UserId | None = Field(None, description="Only tasks of this user; null: of all users.", examples=[42])
     state: State | None = Field(None, strict=False, description="Only tasks in this state; null: in any state.")
-    limit: int = Field(50, ge=1, le=MOST_LISTED, description="Maximum number of tasks in the reply.")
+    limit: int = Field(50, ge=1, le=MAX_LISTED_TASKS, description="Maximum number of tasks in the reply.")
     before: str | None = Field(
         None,
         pattern=LISTED_CURSOR_PATTERN,

@@ -57,7 +57,7 @@ class Channels(DescribedEnum):
     )
 
 
-MOST_CHANNELS = 8  # a recording with more channels cannot be transcribed with `separate`
+MAX_CHANNELS = 8  # a recording with more channels cannot be transcribed with `separate`
 TERM_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
 _Term = Annotated[str, Field(min_length=1, max_length=60, pattern=TERM_PATTERN)]
 

@@ -11,8 +11,8 @@ from .errors import ErrorDetail
 from .wire import Input, Message, Model, Seconds, Speaker, TaskId, Time, UserId, to_utc, visible
 
 UNKNOWN_SPEAKER = "unknown"  # the name of a speaker without a voice
-LEAST_REFERENCE_S = 15.0  # speech of one person alone that a reference needs, in seconds
-MOST_REFERENCES = 10  # of a voice; another one replaces the oldest
+MIN_REFERENCE_S = 15.0  # speech of one person alone that a reference needs, in seconds
+MAX_REFERENCES = 10  # of a voice; a further one replaces the oldest
 VOICE_ID_PATTERN = r"^[0-9a-f]{32}$"
 # No control characters, and none that reorder or break a line.
 VOICE_NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+$"

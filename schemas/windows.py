@@ -8,9 +8,9 @@ from typing_extensions import Self
 from .transcription import Channel, Interval, Language, Segment, TranscribeOptions
 from .wire import Input, Message, Model, Seconds
 
-LONGEST_WINDOW_S = 20.0  # seconds of audio in the longest window
-MOST_REGIONS = 100  # regions of speech in a window
-LONGEST_TEXT = 5000  # characters in the text of a window
+MAX_WINDOW_S = 20.0  # seconds of audio in the longest window
+MAX_REGIONS = 100  # regions of speech in a window
+MAX_TEXT_CHARS = 5000  # characters in the text of a window
 
 _BASE64_A_SECOND = 32_000 * 4 / 3  # characters for one second of audio: 16 bits at 16 kHz
 _ROUNDING = 8  # characters by which the length of base64 may differ: padding, and one sample
@@ -31,7 +31,7 @@ class Window(Input):
 
     regions: list[Times] = Field(
         min_length=1,
-        max_length=MOST_REGIONS,
+        max_length=MAX_REGIONS,
         description="Start and end of each region, in seconds from the start of the recording.",
         examples=[[[0.0, 4.2], [5.0, 9.9]]],
     )
@@ -42,7 +42,7 @@ class Window(Input):
     context: int = Field(
         0,
         ge=0,
-        lt=MOST_REGIONS,
+        lt=MAX_REGIONS,
         description="Number of leading regions that are transcribed already: they are context, with which the model "
         "transcribes short speech better.",
     )
@@ -75,8 +75,8 @@ class WindowRequest(Input):
     @model_validator(mode="after")
     def _check_length(self) -> Self:
         seconds = sum(end - start for start, end in self.window.regions)
-        if not 0 < seconds <= LONGEST_WINDOW_S + 1e-3:
-            message = f"a window has more than 0 and at most {LONGEST_WINDOW_S:g} s of audio"
+        if not 0 < seconds <= MAX_WINDOW_S + 1e-3:
+            message = f"a window has more than 0 and at most {MAX_WINDOW_S:g} s of audio"
             raise ValueError(message)
         if abs(len(self.window.samples) - seconds * _BASE64_A_SECOND) > _ROUNDING:
             message = "the samples are not as long as the regions"

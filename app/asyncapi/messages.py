@@ -10,7 +10,7 @@ from natscribe.schemas.errors import ErrorReply
 from natscribe.schemas.examples import EXAMPLES, Example
 from natscribe.schemas.headers import FrameHeaders, Headers, RequestHeaders, TaskHeaders
 from natscribe.schemas.kinds import TASKS
-from natscribe.schemas.live import LARGEST_FRAME_BYTES, Partial
+from natscribe.schemas.live import MAX_FRAME_BYTES, Partial
 from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.voices import Forgotten
 from natscribe.schemas.windows import WindowReply, WindowRequest
@@ -166,7 +166,7 @@ MESSAGES: Final = (
 _FRAME: Final[Node] = {
     "type": "string",
     "format": "binary",
-    "description": f"The audio, encoded as `audio` of the task says, at most {LARGEST_FRAME_BYTES // 1024} KiB. "
+    "description": f"The audio, encoded as `audio` of the task says, at most {MAX_FRAME_BYTES // 1024} KiB. "
     "A frame of `pcm_s16le` holds whole samples of all channels. A frame of `opus` is any piece of the file.",
 }
 

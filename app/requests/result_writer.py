@@ -22,9 +22,9 @@ from app.voices.store import VoiceStore
 
 # A larger object is not formatted, because that takes longer than clients wait: subtitles take 0.6 s per megabyte. The
 # result of five hours of speech with word times is smaller.
-LARGEST_WRITTEN_BYTES: Final = 4 * 1024**2
+MAX_FORMATTED_BYTES: Final = 4 * 1024**2
 WRITTEN_WITHIN_S: Final = 3.0  # with the time to find a task, less than the 5 s that clients wait
-MOST_WAITING: Final = 48  # requests that wait for their turn; any more get an error
+MAX_WAITING: Final = 48  # requests that wait for their turn; any more get an error
 
 log = structlog.get_logger()
 
@@ -50,7 +50,7 @@ class ResultWriter:
 
         If the file is too large for a message, return the result without segments, with a reference to the object that
         has the whole result; store that object first if necessary. Return the same for an object of more than
-        LARGEST_WRITTEN_BYTES, and for any object when the time is over.
+        MAX_FORMATTED_BYTES, and for any object when the time is over.
 
         Raises:
             NatsError: The object is damaged, or NATS does not answer.
@@ -58,7 +58,7 @@ class ResultWriter:
             RequestError: The result is not available in this format, too many requests wait, or the time is over.
             TimeoutError: NATS does not answer.
         """
-        if self._waiting >= MOST_WAITING:
+        if self._waiting >= MAX_WAITING:
             raise self._refusal()
         limit = asyncio.timeout(WRITTEN_WITHIN_S)
         result: Result | None = None
@@ -84,7 +84,7 @@ class ResultWriter:
 
     async def _file(self, result: Result, last: Record, request: ResultRequest) -> Result | bytes:
         named = await with_voice_names(result, self._voices)
-        if result.object and result.object.size > LARGEST_WRITTEN_BYTES:
+        if result.object and result.object.size > MAX_FORMATTED_BYTES:
             return named
         whole = (await self._results.load_segments(result)).model_copy(update={"voices": named.voices})
         try:

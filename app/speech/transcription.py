@@ -6,7 +6,13 @@ from dataclasses import dataclass, field, replace
 
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.transcription import MOST_CHANNELS, Channels, Source, TranscriptionResult, TranscriptionTask
+from natscribe.schemas.transcription import (
+    MAX_CHANNELS,
+    Channels,
+    Source,
+    TranscriptionResult,
+    TranscriptionTask,
+)
 from natscribe.schemas.windows import WindowText
 
 from app.engines.engine import Engine
@@ -145,9 +151,9 @@ class Transcription:
         self.duration = max(self.duration, source.duration) if source.channel else source.duration
         self._channels, self.channel = source.channels, source.channel
         self.transcript.channels = self._channels if self.separate else None
-        if self.task.channels is Channels.SEPARATE and self._channels > MOST_CHANNELS:
+        if self.task.channels is Channels.SEPARATE and self._channels > MAX_CHANNELS:
             message = (
-                f"channels: the recording has {self._channels} channels, and up to {MOST_CHANNELS} can be transcribed"
+                f"channels: the recording has {self._channels} channels, and up to {MAX_CHANNELS} can be transcribed"
                 " each on its own: leave `channels` out to have all channels mixed."
             )
             raise PermanentError(ErrorCode.INVALID_MESSAGE, message)

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from natscribe.schemas.problems import invalid_request
 from natscribe.schemas.request_errors import no_speaker
-from natscribe.schemas.voices import LEAST_REFERENCE_S, MOST_REFERENCES, EnrollRequest
+from natscribe.schemas.voices import MAX_REFERENCES, MIN_REFERENCE_S, EnrollRequest
 from natscribe.schemas.wire import Model
 
 from app.engines.messages import Embedded, SpeakerEmbedding
@@ -29,9 +29,9 @@ def chosen_speaker(embedded: Embedded, request: EnrollRequest) -> SpeakerEmbeddi
         raise RequestError.of(error)
     label = request.speaker or speakers[0]
     chosen = embedded.speakers[speakers.index(label)]
-    if chosen.seconds < LEAST_REFERENCE_S:
+    if chosen.seconds < MIN_REFERENCE_S:
         problem = (
-            f"{label} says only {chosen.seconds:.1f} s alone, and a reference needs {LEAST_REFERENCE_S:.0f} s without "
+            f"{label} says only {chosen.seconds:.1f} s alone, and a reference needs {MIN_REFERENCE_S:.0f} s without "
             "another voice: enrol from a longer recording"
         )
         raise RequestError.of(invalid_request(problem))
@@ -73,6 +73,6 @@ def with_reference(voice: StoredVoice, request: EnrollRequest, reference: Stored
     """
     source = reference.task_id, reference.speaker
     older = voice.references if voice.model.revision == model.revision else []
-    older = [item for item in older if (item.task_id, item.speaker) != source][-(MOST_REFERENCES - 1) :]
+    older = [item for item in older if (item.task_id, item.speaker) != source][-(MAX_REFERENCES - 1) :]
     changes = {"consent": request.consent, "model": model, "references": [*older, reference]}
     return voice.model_copy(update=changes)

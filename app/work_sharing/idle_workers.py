@@ -15,7 +15,7 @@ import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from natscribe.schemas.transcription import Segment, TranscribeOptions, Word
-from natscribe.schemas.windows import LONGEST_TEXT, Window, WindowReply, WindowRequest, WindowText
+from natscribe.schemas.windows import MAX_TEXT_CHARS, Window, WindowReply, WindowRequest, WindowText
 from natscribe.schemas.wire import Model
 
 from app.engines.window_queue import Rank
@@ -136,4 +136,4 @@ def _is_in(window: Window, text: WindowText, words: list[Word]) -> bool:
 
 
 def _is_short(texts: list[str]) -> bool:
-    return sum(map(len, texts)) <= LONGEST_TEXT
+    return sum(map(len, texts)) <= MAX_TEXT_CHARS

@@ -17,9 +17,9 @@ from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import FrameHeaders
 from natscribe.schemas.live import (
-    LARGEST_FRAME_BYTES,
-    LONGEST_FRAME_S,
-    SHORTEST_FRAME_S,
+    MAX_FRAME_BYTES,
+    MAX_FRAME_S,
+    MIN_FRAME_S,
     Codec,
     LiveAudio,
     LiveTask,
@@ -207,8 +207,8 @@ def test_the_fields_of_a_partial() -> None:
 
 
 def test_the_limits_of_a_frame() -> None:
-    assert f"at most {LARGEST_FRAME_BYTES // 1024} KiB" in TEXT
-    assert f"{SHORTEST_FRAME_S * 1000:g} ms to {LONGEST_FRAME_S:g} s of audio" in TEXT
+    assert f"at most {MAX_FRAME_BYTES // 1024} KiB" in TEXT
+    assert f"{MIN_FRAME_S * 1000:g} ms to {MAX_FRAME_S:g} s of audio" in TEXT
 
 
 def test_the_limits_of_subtitles() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from natscribe.jetstream.error_codes import QUEUE_FULL
 from natscribe.jetstream.streams import DUPLICATE_WINDOW_S
-from natscribe.schemas.live import IDLE_S, LONGEST_UTTERANCE_S, LiveAudio, LiveTask
+from natscribe.schemas.live import IDLE_S, MAX_UTTERANCE_S, LiveAudio, LiveTask
 
 DOCS = Path(__file__).parents[2] / "docs"
 GUIDE = (DOCS / "live.md").read_text(encoding="utf-8")
@@ -22,7 +22,7 @@ def test_the_numbers() -> None:
     assert DUPLICATE_WINDOW_S == 120
     assert "stored in the last two minutes" in RULES
     assert f"`idle_seconds` ({IDLE_S} by default)" in RULES
-    assert f"or after {LONGEST_UTTERANCE_S:g} s" in GUIDE
+    assert f"or after {MAX_UTTERANCE_S:g} s" in GUIDE
 
 
 def test_the_guide_counts_the_rules_that_it_does_not_repeat() -> None:

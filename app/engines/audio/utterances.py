@@ -10,7 +10,7 @@ from math import ceil
 from typing import NamedTuple
 
 import numpy as np
-from natscribe.schemas.live import LONGEST_UTTERANCE_S
+from natscribe.schemas.live import MAX_UTTERANCE_S
 
 from app.engines.audio.samples import Samples
 from app.engines.audio.windows import (
@@ -26,7 +26,7 @@ from app.engines.audio.windows import (
 )
 
 # Lengths in frames.
-_LONGEST = int(LONGEST_UTTERANCE_S * FRAMES_PER_SECOND)
+_LONGEST = int(MAX_UTTERANCE_S * FRAMES_PER_SECOND)
 _PAUSE = round(0.5 * FRAMES_PER_SECOND)  # silence that ends an utterance
 _PAUSED = round(0.1 * FRAMES_PER_SECOND)  # silence that hides an open utterance: it may be over
 _PADDING = int(0.3 * FRAMES_PER_SECOND)  # silence before the speech

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from faster_whisper.vad import get_vad_model
-from natscribe.schemas.transcription import MOST_CHANNELS
+from natscribe.schemas.transcription import MAX_CHANNELS
 from natscribe.schemas.windows import Window
 
 from app.engines.audio.channels import channels_differ
@@ -34,7 +34,7 @@ def find_windows(
     duration, channels = probe(job.path, budget)
     limit.check(duration)
     channel = job.channel if channels > 1 else None
-    if job.choose and 1 < channels <= MOST_CHANNELS and channels_differ(job.path, budget, duration, channels):
+    if job.choose and 1 < channels <= MAX_CHANNELS and channels_differ(job.path, budget, duration, channels):
         channel = 0
     yield RecordingOpened(duration_seconds=duration, channels=channels, channel=channel)
     for detected in detect_windows(decode(job.path, budget, channel), job.start_at):

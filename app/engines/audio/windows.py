@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from faster_whisper.vad import get_vad_model
-from natscribe.schemas.windows import LONGEST_WINDOW_S
+from natscribe.schemas.windows import MAX_WINDOW_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
@@ -32,7 +32,7 @@ LATER_CHUNK_S = 64
 
 FRAMES_PER_SECOND = SAMPLE_RATE / FRAME
 # Lengths in frames.
-_LONGEST = int(LONGEST_WINDOW_S * FRAMES_PER_SECOND)
+_LONGEST = int(MAX_WINDOW_S * FRAMES_PER_SECOND)
 _ENOUGH = round(10 * FRAMES_PER_SECOND)  # a window with this much speech may end before a region that does not fit
 _REACH = round(90 * FRAMES_PER_SECOND)  # longest time from a window's start to its end: limits the samples in memory
 _PADDING = round(0.4 * FRAMES_PER_SECOND)  # silence before and after the speech of a region

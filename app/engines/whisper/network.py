@@ -20,7 +20,7 @@ from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 from natscribe.schemas.transcription import Word
-from natscribe.schemas.windows import LONGEST_WINDOW_S
+from natscribe.schemas.windows import MAX_WINDOW_S
 
 from app.engines.audio.timeline import Times
 from app.engines.audio.window_audio import WindowAudio
@@ -34,7 +34,7 @@ _MAX_S = 30.0  # longest input of the encoder
 _MIN_S = 10.0  # shortest input (audio and silence): with less, languages and short words are misrecognized
 _SILENCE_S = 1.0  # silence after the audio: without silence the last word is often missed
 # The two lengths of encoded audio in a batch, in frames.
-_PADDED_TO = [ceil(seconds * FRAMES_PER_SECOND) for seconds in (_MIN_S, LONGEST_WINDOW_S + _SILENCE_S)]
+_PADDED_TO = [ceil(seconds * FRAMES_PER_SECOND) for seconds in (_MIN_S, MAX_WINDOW_S + _SILENCE_S)]
 _REPEATED_FRAMES = 40  # frames (0.8 s) of silence that padding repeats; a single repeated frame is decoded as speech
 # The longest text: 40 tokens plus 25 per second. Nobody speaks faster, but a loop would fill the model's context.
 _TOKENS_PER_SECOND, _MIN_TOKENS = 25, 40

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from natscribe.schemas.voices import LEAST_REFERENCE_S
+from natscribe.schemas.voices import MIN_REFERENCE_S
 
 from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.features import features
@@ -54,7 +54,7 @@ def enrolled(heard: Hears) -> dict[str, list[tuple[str, str]]]:
     found = {}
     for language, person in PEOPLE.items():
         (speaker,) = voices_of(heard(RECORDINGS / f"speech/prompts-{language}.flac")).speakers
-        assert speaker.seconds >= LEAST_REFERENCE_S
+        assert speaker.seconds >= MIN_REFERENCE_S
         assert speaker.agreement > MIN_AGREEMENT
         found[person] = [(speaker.values, speaker.telephone)]
     return found

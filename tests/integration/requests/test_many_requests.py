@@ -22,7 +22,7 @@ from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Kind, Model
 
 from app.embedded import NatsServer, ValkeyServer
-from app.requests.result_writer import LARGEST_WRITTEN_BYTES
+from app.requests.result_writer import MAX_FORMATTED_BYTES
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata
@@ -136,7 +136,7 @@ def kind_of(reply: Msg) -> str:
 
 LARGE = {  # the size of each result, and the possible kinds of replies
     "whole_day": (27 * MB, {"object", "internal"}),
-    "meeting": (LARGEST_WRITTEN_BYTES - MB, {"text", "object", "internal"}),
+    "meeting": (MAX_FORMATTED_BYTES - MB, {"text", "object", "internal"}),
     "call": (500_000, {"text", "internal"}),
 }
 

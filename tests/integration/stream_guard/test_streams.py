@@ -12,7 +12,7 @@ from nats.js.api import (
     SubjectTransform,
 )
 from nats.js.errors import APIError
-from natscribe.schemas.live import LARGEST_FRAME_BYTES
+from natscribe.schemas.live import MAX_FRAME_BYTES
 from structlog.testing import capture_logs
 
 from app.settings import Settings
@@ -98,7 +98,7 @@ async def test_the_sound_of_live_tasks_is_kept_for_a_day_and_none_of_it_is_dropp
     assert config.max_age == DAY
     # And a frame that is larger than the contract allows is refused
     with pytest.raises(APIError) as refused:
-        await made.publish("live.audio.live-1", bytes(LARGEST_FRAME_BYTES + 8192))
+        await made.publish("live.audio.live-1", bytes(MAX_FRAME_BYTES + 8192))
     assert refused.value.err_code == 10054
 
 

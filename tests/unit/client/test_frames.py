@@ -13,7 +13,7 @@ from natscribe.client.errors import NotAllowedError, OtherSenderError, StorageFu
 from natscribe.client.frames import FRAME_S, MAX_PENDING_FRAMES, FramePublisher, FrameSplitter
 from natscribe.client.permissions import Connection
 from natscribe.jetstream.error_codes import QUEUE_FULL
-from natscribe.schemas.live import LARGEST_FRAME_BYTES, Codec, LiveAudio
+from natscribe.schemas.live import MAX_FRAME_BYTES, Codec, LiveAudio
 
 PCM = LiveAudio()
 STEREO = LiveAudio(sample_rate=44_100, channels=2)
@@ -103,7 +103,7 @@ def test_an_incomplete_sample_at_the_end_is_dropped() -> None:
 def test_opus_is_split_only_above_the_largest_frame() -> None:
     splitter = FrameSplitter(OPUS)
     assert list(splitter.split(b"page")) == [b"page"]
-    assert [len(part) for part in splitter.split(bytes(LARGEST_FRAME_BYTES + 5))] == [LARGEST_FRAME_BYTES, 5]
+    assert [len(part) for part in splitter.split(bytes(MAX_FRAME_BYTES + 5))] == [MAX_FRAME_BYTES, 5]
     assert splitter.remainder() == b""
 
 

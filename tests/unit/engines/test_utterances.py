@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from natscribe.schemas.live import LONGEST_UTTERANCE_S
+from natscribe.schemas.live import MAX_UTTERANCE_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.timeline import Times
@@ -115,7 +115,7 @@ def test_utterances_are_short_and_in_order_and_miss_no_speech(seed: int, speech:
     # When utterances are detected
     windows = find(samples)
     # Then none is longer than 15 s, they do not overlap, and each has the audio of its time
-    assert all(0 < end - start <= LONGEST_UTTERANCE_S for start, end in regions(windows))
+    assert all(0 < end - start <= MAX_UTTERANCE_S for start, end in regions(windows))
     assert all(before[1] <= after[0] for before, after in pairwise(regions(windows)))
     for window in windows:
         start, end = (round(second * SAMPLE_RATE) for second in window.regions[0])

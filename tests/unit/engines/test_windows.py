@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import pytest
-from natscribe.schemas.windows import LONGEST_WINDOW_S
+from natscribe.schemas.windows import MAX_WINDOW_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.timeline import Times
@@ -222,7 +222,7 @@ def test_windows_are_short_and_in_order_and_miss_no_speech(seed: int, speech: fl
     pieces = [piece for window in windows for piece in window.regions]
 
     # Then none holds more than 20 s, none reaches over more than 90 s, and regions are in order and do not overlap
-    assert all(seconds_of(window) <= LONGEST_WINDOW_S == 20 for window in windows)
+    assert all(seconds_of(window) <= MAX_WINDOW_S == 20 for window in windows)
     assert all(window.regions[-1][1] - window.regions[0][0] <= 90 for window in windows)
     assert all(start < end for start, end in pieces)
     assert all(before[1] <= after[0] for before, after in pairwise(pieces))

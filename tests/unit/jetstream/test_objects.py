@@ -265,7 +265,7 @@ async def test_an_object_that_takes_too_long_to_write_is_a_reference(
     parts: Parts, constants: Constants, more: int, written: bool
 ) -> None:
     # Given a result that is an object, and has as many bytes as are written, or more
-    constants(LARGEST_WRITTEN_BYTES=await as_object(parts, transcript(5)) - more)
+    constants(MAX_FORMATTED_BYTES=await as_object(parts, transcript(5)) - more)
     # When it is asked for, then it is written unless that takes too long
     found = await writer(parts).write(LAST, asked())
     assert isinstance(found, bytes) is written
@@ -286,7 +286,7 @@ async def test_an_unwritable_result_is_an_error(parts: Parts) -> None:
 async def test_too_many_simultaneous_requests_are_refused(parts: Parts, constants: Constants) -> None:
     # Given a service that takes one request at once
     last, one = await completed(parts, transcript(0)), writer(parts)
-    constants(MOST_WAITING=1)
+    constants(MAX_WAITING=1)
     # When two ask, and then a third one
     first, second = await asyncio.gather(*(one.write(last, asked()) for _ in range(2)), return_exceptions=True)
     third = await one.write(last, asked())

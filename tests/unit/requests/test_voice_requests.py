@@ -12,8 +12,8 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import UserRequest
 from natscribe.schemas.voices import (
-    LEAST_REFERENCE_S,
-    MOST_REFERENCES,
+    MAX_REFERENCES,
+    MIN_REFERENCE_S,
     Consent,
     EnrollRequest,
     ForgetRequest,
@@ -125,8 +125,8 @@ async def test_an_invalid_enrolment_gets_the_reason(
 @pytest.mark.parametrize(
     ("chosen", "words"),
     [
-        (speaker(seconds=LEAST_REFERENCE_S), None),
-        (speaker(seconds=LEAST_REFERENCE_S - 0.1), "says only 14.9 s alone, and a reference needs 15 s"),
+        (speaker(seconds=MIN_REFERENCE_S), None),
+        (speaker(seconds=MIN_REFERENCE_S - 0.1), "says only 14.9 s alone, and a reference needs 15 s"),
         (speaker(agreement=MIN_AGREEMENT), None),
         (speaker(agreement=MIN_AGREEMENT - 0.01), "sounds like two people"),
     ],
@@ -153,7 +153,7 @@ async def test_only_a_completed_task_with_embeddings_can_be_enrolled_from(parts:
 
 async def test_a_voice_retains_its_newest_references(parts: Parts, nats: InMemoryNats) -> None:
     # Given a voice with the maximum number of references
-    await parts.voice_store.add(stored(references=MOST_REFERENCES))
+    await parts.voice_store.add(stored(references=MAX_REFERENCES))
     for task_id in ("0", "1", "call"):
         await completed(parts, task_id)
     later = Consent(by="Anna herself", at=CONSENT.at)
@@ -161,7 +161,7 @@ async def test_a_voice_retains_its_newest_references(parts: Parts, nats: InMemor
     for _ in range(2):
         voice = await parts.voices.enroll(enrolment(name=None, voice="a" * 32, consent=later))
     # Then it replaces the oldest one, and counts once
-    assert [each.task_id for each in voice.references] == [*map(str, range(1, MOST_REFERENCES)), "call"]
+    assert [each.task_id for each in voice.references] == [*map(str, range(1, MAX_REFERENCES)), "call"]
     assert (voice.consent, await listed(parts)) == (later, [voice])
     # And the embeddings of the replaced task are erased, because forgetting the voice would not find them
     stored_embeddings = nats.streams["KV_embeddings"].messages

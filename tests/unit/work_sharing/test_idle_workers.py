@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas.transcription import Interval, Segment, TranscribeOptions, Word
-from natscribe.schemas.windows import LONGEST_TEXT, Window, WindowReply, WindowRequest, WindowText
+from natscribe.schemas.windows import MAX_TEXT_CHARS, Window, WindowReply, WindowRequest, WindowText
 from natscribe.schemas.wire import Model
 from structlog.testing import capture_logs
 
@@ -210,9 +210,10 @@ async def reply_to_english(idle_workers: IdleWorkers, nats: FakeNats, text: Wind
         pytest.param(text_with(english(language="de")), id="a segment in another language"),
         pytest.param(text_with(english(), language="de"), id="another language"),
         pytest.param(text_with(english(), english(words=None)), id="no words"),
-        pytest.param(text_with(english(text="x" * 5), english(text="x" * (LONGEST_TEXT - 4))), id="too much text"),
+        pytest.param(text_with(english(text="x" * 5), english(text="x" * (MAX_TEXT_CHARS - 4))), id="too much text"),
         pytest.param(
-            text_with(english(words=word("x" * 5)), english(words=word("x" * (LONGEST_TEXT - 4)))), id="too long words"
+            text_with(english(words=word("x" * 5)), english(words=word("x" * (MAX_TEXT_CHARS - 4)))),
+            id="too long words",
         ),
     ],
 )
@@ -232,7 +233,7 @@ async def test_an_implausible_text_is_rejected(idle_workers: IdleWorkers, nats: 
         pytest.param(text_with(english(language=None)), id="a segment in any language"),
         pytest.param(text_with(english(start=12.0, end=12.0)), id="a moment"),
         pytest.param(
-            text_with(english(text="x" * LONGEST_TEXT, words=word("x" * LONGEST_TEXT))), id="the longest text"
+            text_with(english(text="x" * MAX_TEXT_CHARS, words=word("x" * MAX_TEXT_CHARS))), id="the longest text"
         ),
     ],
 )

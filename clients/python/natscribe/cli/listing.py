@@ -12,7 +12,7 @@ from natscribe.cli.tables import Column, Row, print_messages
 from natscribe.cli.wording import clock, progress_text, to_the_minute
 from natscribe.client import Client
 from natscribe.schemas.progress import State
-from natscribe.schemas.task_list import MOST_LISTED, ListedTask
+from natscribe.schemas.task_list import MAX_LISTED_TASKS, ListedTask
 
 UserFilter = Annotated[
     str | None, typer.Option("--user", "--user-id", metavar="ID", help="Only the tasks of this user.")
@@ -44,7 +44,7 @@ async def _newest(
     """
     before: str | None = None
     while limit > 0:
-        page = await client.tasks(user_id=owner, state=state, limit=min(limit, MOST_LISTED), before=before)
+        page = await client.tasks(user_id=owner, state=state, limit=min(limit, MAX_LISTED_TASKS), before=before)
         for task in page.tasks:
             yield task
         limit -= len(page.tasks)

@@ -16,7 +16,7 @@ from natscribe.jetstream.leader_reads import last_message
 from natscribe.jetstream.repeated_requests import RETRY_FOR_S, is_repeatable
 from natscribe.schemas import subjects
 from natscribe.schemas.headers import END
-from natscribe.schemas.live import LARGEST_FRAME_BYTES, LiveAudio
+from natscribe.schemas.live import MAX_FRAME_BYTES, LiveAudio
 
 FRAME_S = 0.1
 MAX_PENDING_FRAMES = 8  # frames that are not stored yet
@@ -26,18 +26,18 @@ _ACKNOWLEDGED_WITHIN_S = 5.0
 class FrameSplitter:
     """Splits audio into frames of FRAME_S, each of whole samples.
 
-    Opus audio keeps the pieces in which the caller adds it; only pieces above LARGEST_FRAME_BYTES are split.
+    Opus audio keeps the pieces in which the caller adds it; only pieces above MAX_FRAME_BYTES are split.
     """
 
     def __init__(self, audio: LiveAudio) -> None:
         self._sample = audio.sample_bytes  # 0: unknown
         self._frame = self._sample * round(audio.sample_rate * FRAME_S)
         self._buffer = bytearray()
-        self.max_bytes = min(round(self._frame / FRAME_S) or LARGEST_FRAME_BYTES, LARGEST_FRAME_BYTES)  # of a frame
+        self.max_bytes = min(round(self._frame / FRAME_S) or MAX_FRAME_BYTES, MAX_FRAME_BYTES)  # of a frame
 
     def split(self, audio: bytes) -> Iterator[bytes]:
         """Add audio, and yield the frames that are complete."""
-        size = self._frame or LARGEST_FRAME_BYTES
+        size = self._frame or MAX_FRAME_BYTES
         self._buffer += audio
         while len(self._buffer) >= size or (self._buffer and not self._frame):
             yield bytes(self._buffer[:size])

@@ -21,7 +21,7 @@ from nats.js.api import (
 )
 
 from natscribe.schemas import subjects
-from natscribe.schemas.live import LARGEST_FRAME_BYTES
+from natscribe.schemas.live import MAX_FRAME_BYTES
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import MAX_KEEP_S, Kind, Lane, Priority
 
@@ -92,7 +92,7 @@ def public_streams(
         live_ttl_s,
         discard=DiscardPolicy.NEW,  # a full stream refuses new audio instead of dropping unprocessed frames
         max_bytes=live_max_bytes or -1,
-        max_msg_size=LARGEST_FRAME_BYTES + _FRAME_HEADER_BYTES,
+        max_msg_size=MAX_FRAME_BYTES + _FRAME_HEADER_BYTES,
         deny_delete=True,
     )
 

@@ -99,8 +99,8 @@ def moved(example: Timed, by: float) -> Timed:
 def _with_speakers(spoken: Sequence[Timed], bounds: SpeakerBounds) -> list[Timed]:
     """Assign speakers to the items of `spoken` in turn: two speakers, unless `bounds` require another number."""
     count = max(bounds.min_speakers or 1, min(_USUAL_SPEAKERS, bounds.max_speakers or _USUAL_SPEAKERS))
-    return [each.model_copy(update={"speaker": f"SPEAKER_{n % count:02}"}) for n, each in enumerate(spoken)]
+    return [item.model_copy(update={"speaker": f"SPEAKER_{n % count:02}"}) for n, item in enumerate(spoken)]
 
 
 def _speaker_count(spoken: Sequence[Segment] | Sequence[Turn]) -> int:
-    return len({each.speaker for each in spoken})
+    return len({item.speaker for item in spoken})

@@ -12,7 +12,7 @@ from natscribe.schemas.examples import VOICE
 from natscribe.schemas.kinds import Result, Task, with_current_names
 from natscribe.schemas.request_errors import no_embeddings, no_speaker, similar_voice, unknown_voice
 from natscribe.schemas.voices import (
-    MOST_REFERENCES,
+    MAX_REFERENCES,
     EnrollRequest,
     ForgetRequest,
     Forgotten,
@@ -53,7 +53,7 @@ class Voices:
             voice = self._of(request.user_id, request.voice)
         now = datetime.now(timezone.utc)
         reference = Reference(task_id=request.task_id, speaker=speaker, seconds=SECONDS, at=now)
-        references = [*voice.references, reference][-MOST_REFERENCES:]
+        references = [*voice.references, reference][-MAX_REFERENCES:]
         return self._put(
             request.user_id, voice.model_copy(update={"references": references, "consent": request.consent})
         )
@@ -110,7 +110,7 @@ class Voices:
     def _refuse_enrolled(self, request: EnrollRequest, speaker: str) -> None:
         """Raise an error if this speaker of the task is enrolled as another voice than the request names."""
         for voice in self.of_user(request.user_id):
-            has_speaker = (request.task_id, speaker) in ((each.task_id, each.speaker) for each in voice.references)
+            has_speaker = (request.task_id, speaker) in ((known.task_id, known.speaker) for known in voice.references)
             if has_speaker and voice.voice != request.voice and not request.another:
                 raise RequestFailedError(similar_voice(speaker, voice.voice))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from natscribe.schemas.windows import LONGEST_WINDOW_S
+from natscribe.schemas.windows import MAX_WINDOW_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.window_audio import WindowAudio
@@ -154,7 +154,7 @@ def test_which_languages_it_knows(model: FakeModel, multilingual: bool, language
     assert loaded().detect(np.zeros((3, WIDTH), np.float32)) == {"en": 0.9, "ru": 0.1}
 
 
-LONGEST = round((LONGEST_WINDOW_S + 1) * FRAMES)
+LONGEST = round((MAX_WINDOW_S + 1) * FRAMES)
 
 
 def test_parts_of_one_padded_length_form_a_batch(model: FakeModel) -> None:

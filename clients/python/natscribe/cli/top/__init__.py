@@ -14,7 +14,7 @@ from natscribe.cli.top.keys import keys
 from natscribe.cli.top.layout import print_snapshot, render
 from natscribe.client import Client, ClientError, NotAllowedError
 from natscribe.schemas.progress import State
-from natscribe.schemas.task_list import MOST_LISTED
+from natscribe.schemas.task_list import MAX_LISTED_TASKS
 
 REDRAW_EVERY_S = 0.25
 REDRAW_UNCHANGED_EVERY_S = 1.0  # the times on the screen advance
@@ -152,7 +152,7 @@ async def _update_queue(client: Client, dashboard: Dashboard) -> None:
 
 async def _update_list(client: Client, dashboard: Dashboard) -> None:
     requested_at = time.monotonic()
-    running = await client.tasks(state=State.RUNNING, limit=MOST_LISTED)
+    running = await client.tasks(state=State.RUNNING, limit=MAX_LISTED_TASKS)
     dashboard.reconcile(running, requested_at, time.monotonic())
     if not dashboard.failures:
         dashboard.add_failed(await client.tasks(state=State.FAILED, limit=MOST_FAILURES))
