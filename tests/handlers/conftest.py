@@ -5,32 +5,22 @@ messages ignore them), the middleware that runs deliveries (its messages lack Je
 how the task consumer pulls.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 import pytest_asyncio
 from faststream.nats import NatsBroker, NatsRouter, TestNatsBroker
-from natscribe.schemas.requests import (
-    Deleted,
-    DeleteLettersRequest,
-    LettersDeleted,
-    ReplayRequest,
-    ResultFormat,
-    ResultRequest,
-    TaskStatus,
-    UserRequest,
-)
-from natscribe.schemas.task_list import ListRequest, TaskPage
+from natscribe.schemas.examples import EXAMPLES, WORKER_INFO
+from natscribe.schemas.requests import Deleted, LettersDeleted, ResultFormat, TaskStatus
+from natscribe.schemas.task_list import TaskPage
 from natscribe.schemas.task_queues import QueueOverview
-from natscribe.schemas.voices import VoicePage, VoicesRequest
-from natscribe.schemas.windows import WindowReply, WindowRequest
-from natscribe.schemas.workers import WorkerInfo
+from natscribe.schemas.voices import VoicePage
+from natscribe.schemas.windows import WindowReply
 
 from app.jetstream.decoding import decode
-from app.queue.registration import Announcement
 from app.settings import Settings
 from app.updates import Append, Checkpoint, Result, Task, Update
 from handlers import channels
@@ -81,135 +71,33 @@ class FakeDelivery:
         self.appended.append(result)
 
 
-@dataclass
-class FakeRegistration:
-    announced: list[tuple[Announcement, bool]] = field(default_factory=list)
-    fails_with: Exception | None = None
-
-    async def announce(self, announced: Announcement, *, replayed: bool) -> None:
-        if self.fails_with is not None:
-            raise self.fails_with
-        self.announced.append((announced, replayed))
+STATUS = TaskStatus.model_validate(EXAMPLES["TaskStatus"][0].payload)
+FILES = {ResultFormat.TXT: b"hello", ResultFormat.HTML: b"<!doctype html>"}
 
 
-@dataclass
-class FakeRequests:
-    """Statuses and results of tasks, in memory."""
-
-    known: dict[str, TaskStatus] = field(default_factory=dict)
-    deleted: list[str] = field(default_factory=list)
-    asked: list[ResultRequest] = field(default_factory=list)
-    fails_with: Exception | None = None
-
-    async def status(self, task_id: str) -> TaskStatus:
-        if self.fails_with is not None:
-            raise self.fails_with
-        return self.known[task_id]
-
-    async def cancel(self, task_id: str) -> TaskStatus:
-        return self.known[task_id]
-
-    async def delete(self, task_id: str) -> None:
-        self.deleted.append(task_id)
-
-    async def result(self, request: ResultRequest) -> bytes:
-        self.asked.append(request)
-        return {ResultFormat.TXT: b"hello", ResultFormat.HTML: b"<!doctype html>"}.get(request.format, b"WEBVTT")
+def part(**methods: Callable[[Any], object]) -> AsyncMock:
+    """A part that records its calls, and whose methods return what these functions return."""
+    return AsyncMock(**{f"{name}.side_effect": function for name, function in methods.items()})
 
 
-@dataclass
-class FakeTaskList:
-    asked: list[ListRequest] = field(default_factory=list)
-
-    async def page(self, request: ListRequest) -> TaskPage:
-        self.asked.append(request)
-        return TaskPage(tasks=[], more_before=request.before)
-
-
-@dataclass
-class FakeTaskQueues:
-    overview: QueueOverview = field(default_factory=lambda: QueueOverview(queues=[], dead_letters=3))
-
-    async def read(self) -> QueueOverview:
-        return self.overview
-
-
-WORKER = WorkerInfo(
-    worker="w1",
-    version="0.3.0",
-    started_at=datetime(2026, 11, 26, tzinfo=UTC),
-    idle=True,
-    model=None,
-    engine="",
-    audio_store="nats://audio",
-    audio_store_answers=True,
-    redis_answers=False,
-)
-
-
-class FakeWorkerReport:
-    async def read(self) -> WorkerInfo:
-        return WORKER
-
-
-@dataclass
-class FakeUsers:
-    asked: list[UserRequest] = field(default_factory=list)
-
-    async def delete(self, request: UserRequest) -> Deleted:
-        self.asked.append(request)
-        return Deleted(tasks=3, more_after="ended-0")
-
-
-@dataclass
-class FakeDeadLetters:
-    """Both the store of dead letters and their replay."""
-
-    chosen: list[ReplayRequest | DeleteLettersRequest] = field(default_factory=list)
-
-    async def replay(self, request: ReplayRequest) -> int:
-        self.chosen.append(request)
-        return 3
-
-    async def delete(self, request: DeleteLettersRequest) -> LettersDeleted:
-        self.chosen.append(request)
-        return LettersDeleted(deleted=2, more_after=request.after + 10)
-
-
-class FakeVoices:
-    """The voices of a user without voices."""
-
-    async def page(self, _: VoicesRequest) -> VoicePage:
-        return VoicePage(voices=[])
-
-
-@dataclass
-class FakeSharing:
-    asked: list[WindowRequest] = field(default_factory=list)
-
-    async def transcribe_window(self, request: WindowRequest) -> WindowReply:
-        self.asked.append(request)
-        return WindowReply(worker="0" * 32, text=None)
-
-
-@dataclass
 class Parts:
     """The fakes, under the names of the handlers' parameters."""
 
-    transcriber: FakeEngine = field(default_factory=FakeEngine)
-    live_transcriber: FakeEngine = field(default_factory=FakeEngine)
-    diarizer: FakeEngine = field(default_factory=FakeEngine)
-    delivery: FakeDelivery = field(default_factory=FakeDelivery)
-    registration: FakeRegistration = field(default_factory=FakeRegistration)
-    tasks: FakeRequests = field(default_factory=FakeRequests)
-    task_list: FakeTaskList = field(default_factory=FakeTaskList)
-    task_queues: FakeTaskQueues = field(default_factory=FakeTaskQueues)
-    worker_report: FakeWorkerReport = field(default_factory=FakeWorkerReport)
-    users: FakeUsers = field(default_factory=FakeUsers)
-    dead_letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)
-    replayer: FakeDeadLetters = field(default_factory=FakeDeadLetters)
-    sharing: FakeSharing = field(default_factory=FakeSharing)
-    voices: FakeVoices = field(default_factory=FakeVoices)
+    def __init__(self) -> None:
+        self.transcriber, self.live_transcriber, self.diarizer = FakeEngine(), FakeEngine(), FakeEngine()
+        self.delivery = FakeDelivery()
+        self.registration = part()
+        self.tasks = part(
+            status=lambda _: STATUS, cancel=lambda _: STATUS, result=lambda request: FILES[request.format]
+        )
+        self.task_list = part(page=lambda request: TaskPage(tasks=[], more_before=request.before))
+        self.task_queues = AsyncMock(**{"read.return_value": QueueOverview(queues=[], dead_letters=3)})
+        self.worker_report = AsyncMock(**{"read.return_value": WORKER_INFO})
+        self.users = part(delete=lambda _: Deleted(tasks=3, more_after="ended-0"))
+        self.dead_letters = part(delete=lambda request: LettersDeleted(deleted=2, more_after=request.after + 10))
+        self.replayer = part(replay=lambda _: 3)
+        self.voices = part(page=lambda _: VoicePage(voices=[]))
+        self.sharing = part(transcribe_window=lambda _: WindowReply(worker="0" * 32, text=None))
 
 
 @pytest.fixture

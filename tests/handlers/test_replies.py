@@ -1,37 +1,26 @@
 """Requests: each gets a reply, or an error with a next step."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from faststream.nats import NatsBroker
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.examples import EXAMPLES
+from natscribe.schemas.examples import EXAMPLES, WORKER_INFO
 from natscribe.schemas.progress import State
-from natscribe.schemas.requests import DeleteLettersRequest, ReplayRequest, ResultFormat, TaskStatus, UserRequest
+from natscribe.schemas.requests import DeleteLettersRequest, ReplayRequest, ResultFormat, ResultRequest, UserRequest
 from natscribe.schemas.task_list import ListRequest
 from natscribe.schemas.windows import WindowRequest
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Kind
 from structlog.testing import capture_logs
 
 from app.errors import RequestError
 from handlers.channels import REQUESTS
-from tests.handlers.conftest import ENGINE, WORKER, Parts
+from tests.handlers.conftest import ENGINE, STATUS, Parts
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-STATUS = TaskStatus(
-    task_id="t1",
-    kind=Kind.TRANSCRIPTION,
-    task=None,
-    priority=Priority.NORMAL,
-    state=State.QUEUED,
-    progress=0,
-    attempt=1,
-    created_at=datetime(2026, 11, 26, tzinfo=UTC),
-)
 AS_JSON = {"content-type": "application/json"}
 NO_JSON = {
     "no JSON": b"{",
@@ -42,13 +31,6 @@ NO_JSON = {
     "half a character": rb'{"task_id":"t1","user_id":"\ud800"}',
 }
 every_request = pytest.mark.parametrize("subject", [route.kwargs["subject"] for route in REQUESTS])
-
-
-@pytest.fixture
-def parts() -> Parts:
-    parts = Parts()
-    parts.tasks.known["t1"] = STATUS
-    return parts
 
 
 async def request(broker: NatsBroker, subject: str, body: object, headers: dict[str, str] | None = None) -> Any:
@@ -62,7 +44,7 @@ async def request(broker: NatsBroker, subject: str, body: object, headers: dict[
         (subjects.STATUS, {"task_id": "t1"}, STATUS.model_dump(mode="json")),
         (subjects.CANCEL, {"task_id": "t1"}, STATUS.model_dump(mode="json")),
         (subjects.TASK_QUEUES, {}, {"queues": [], "dead_letters": 3}),
-        (subjects.WORKERS, {}, WORKER.model_dump(mode="json")),
+        (subjects.WORKERS, {}, WORKER_INFO.model_dump(mode="json")),
     ],
 )
 async def test_the_reply_is_what_the_service_returns(
@@ -80,7 +62,7 @@ async def test_a_result_as_a_file_is_the_body_of_the_reply(
 ) -> None:
     reply = await broker.request({"task_id": "t1", "format": fmt}, subjects.RESULT)
     assert (reply.body, reply.content_type) == (body, content_type)
-    assert parts.tasks.asked[0].format is fmt
+    parts.tasks.result.assert_awaited_once_with(ResultRequest(task_id="t1", format=fmt))
 
 
 async def test_the_deletion_of_a_task_is_confirmed(broker: NatsBroker, parts: Parts) -> None:
@@ -89,7 +71,7 @@ async def test_the_deletion_of_a_task_is_confirmed(broker: NatsBroker, parts: Pa
         "tasks": 1,
         "more_after": None,
     }
-    assert parts.tasks.deleted == ["t1"]
+    parts.tasks.delete.assert_awaited_once_with("t1")
 
 
 @pytest.mark.parametrize("user_id", [7, "7"], ids=["number", "name"])
@@ -97,36 +79,35 @@ async def test_a_page_of_tasks_is_the_reply(broker: NatsBroker, parts: Parts, us
     cursor = "1795595445000000000112-t1"
     conditions = {"user_id": user_id, "state": "failed", "limit": 200, "before": cursor}
     assert await request(broker, subjects.LIST, conditions) == {"tasks": [], "more_before": cursor}
-    assert parts.task_list.asked == [ListRequest(user_id=user_id, state=State.FAILED, limit=200, before=cursor)]
-    assert type(parts.task_list.asked[0].user_id) is type(user_id)
+    expected = ListRequest(user_id=user_id, state=State.FAILED, limit=200, before=cursor)
+    parts.task_list.page.assert_awaited_once_with(expected)
 
 
 async def test_the_window_of_another_worker_is_transcribed(broker: NatsBroker, parts: Parts) -> None:
     asked = WindowRequest.model_validate(EXAMPLES["WindowRequest"][0].payload)
     answer = await request(broker, subjects.windows(ENGINE), asked.model_dump(mode="json"))
     assert answer == {"worker": "0" * 32, "text": None}
-    assert parts.sharing.asked == [asked]
+    parts.sharing.transcribe_window.assert_awaited_once_with(asked)
 
 
 @pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON)
 async def test_an_invalid_window_is_refused(broker: NatsBroker, parts: Parts, body: bytes) -> None:
     answer = await request(broker, subjects.windows(ENGINE), body, headers=AS_JSON)
     assert answer["error"]["code"] == "invalid_request"
-    assert parts.sharing.asked == []
+    parts.sharing.transcribe_window.assert_not_awaited()
 
 
 async def test_dead_letters_are_replayed(broker: NatsBroker, parts: Parts) -> None:
     assert await request(broker, subjects.REPLAY, {"kind": "diarization"}) == {"replayed": 3}
-    assert parts.replayer.chosen == [ReplayRequest(kind=Kind.DIARIZATION)]
-    assert parts.dead_letters.chosen == []
+    parts.replayer.replay.assert_awaited_once_with(ReplayRequest(kind=Kind.DIARIZATION))
 
 
 @pytest.mark.parametrize("user_id", [7, "7"], ids=["number", "name"])
 async def test_the_tasks_of_a_user_are_deleted(broker: NatsBroker, parts: Parts, user_id: int | str) -> None:
     answer = await request(broker, subjects.DELETE, {"user_id": user_id, "after": "queue-12"})
     assert answer == {"deleted": True, "tasks": 3, "more_after": "ended-0"}
-    assert parts.users.asked == [UserRequest(user_id=user_id, after="queue-12")]
-    assert parts.tasks.deleted == []
+    parts.users.delete.assert_awaited_once_with(UserRequest(user_id=user_id, after="queue-12"))
+    parts.tasks.delete.assert_not_awaited()
 
 
 NO_USER = "user_id: use an integer of 64 bits, or 1 to 64 characters, no control characters"
@@ -155,14 +136,14 @@ async def test_an_invalid_field_is_named_and_nothing_is_done(
     error = (await request(broker, subject, fields))["error"]
     assert error["code"] == "invalid_request"
     assert problem in error["message"]
-    assert (parts.task_list.asked, parts.tasks.deleted, parts.users.asked) == ([], [], [])
+    for part in (parts.task_list, parts.tasks, parts.users):
+        assert part.mock_calls == []
 
 
 async def test_dead_letters_are_deleted_after_the_cursor_of_the_client(broker: NatsBroker, parts: Parts) -> None:
     answer = await request(broker, subjects.DELETE_LETTERS, {"task_id": "t1", "after": 5})
     assert answer == {"deleted": 2, "more_after": 15}
-    assert parts.dead_letters.chosen == [DeleteLettersRequest(task_id="t1", after=5)]
-    assert parts.replayer.chosen == []
+    parts.dead_letters.delete.assert_awaited_once_with(DeleteLettersRequest(task_id="t1", after=5))
 
 
 @every_request
@@ -213,13 +194,13 @@ async def test_an_invalid_value_is_named_but_not_repeated(broker: NatsBroker, su
 
 
 async def test_a_refused_request_gets_the_reason(broker: NatsBroker, parts: Parts) -> None:
-    parts.tasks.fails_with = RequestError(ErrorCode.NOT_FOUND, "No task t1 is known: check the id.")
+    parts.tasks.status.side_effect = RequestError(ErrorCode.NOT_FOUND, "No task t1 is known: check the id.")
     error = (await request(broker, subjects.STATUS, {"task_id": "t1"}))["error"]
     assert error == {"code": "not_found", "message": "No task t1 is known: check the id."}
 
 
 async def test_an_internal_error_reveals_no_details(broker: NatsBroker, parts: Parts) -> None:
-    parts.tasks.fails_with = RuntimeError("password")
+    parts.tasks.status.side_effect = RuntimeError("password")
     with capture_logs() as lines:
         error = (await request(broker, subjects.STATUS, {"task_id": "t1"}))["error"]
     assert error == {"code": "internal", "message": "The service could not handle the request: try again in a moment."}
@@ -227,18 +208,18 @@ async def test_an_internal_error_reveals_no_details(broker: NatsBroker, parts: P
 
 
 @pytest.mark.parametrize(
-    ("reply_to", "deleted"),
+    ("reply_to", "is_handled"),
     [
-        ("tasks.transcription.high", []),
-        ("$JS.API.STREAM.DELETE.x", []),
-        ("progress.t1", []),
-        ("_INBOX.abc.1", ["t1"]),
-        ("_INBOX_reader.abc.1", ["t1"]),
-        ("_R_.abc.1", ["t1"]),
+        ("tasks.transcription.high", False),
+        ("$JS.API.STREAM.DELETE.x", False),
+        ("progress.t1", False),
+        ("_INBOX.abc.1", True),
+        ("_INBOX_reader.abc.1", True),
+        ("_R_.abc.1", True),
     ],
 )
 async def test_a_request_is_handled_only_if_its_reply_subject_is_an_inbox(
-    broker: NatsBroker, parts: Parts, reply_to: str, deleted: list[str]
+    broker: NatsBroker, parts: Parts, reply_to: str, is_handled: bool
 ) -> None:
     await broker.publish({"task_id": "t1"}, subjects.DELETE, reply_to=reply_to)
-    assert parts.tasks.deleted == deleted
+    assert parts.tasks.delete.await_count == is_handled
