@@ -90,11 +90,6 @@ def test_turns_are_written_as_rttm() -> None:
     assert write(TWO, ResultFormat.RTTM).count("\n") == 2
 
 
-@pytest.mark.parametrize("result", [TWO, TURNS, transcript()], ids=["transcript", "diarization", "empty"])
-def test_each_result_is_a_page(result: TranscriptionResult) -> None:
-    assert write(result, ResultFormat.HTML).startswith("<!doctype html>")
-
-
 @pytest.mark.parametrize(
     ("result", "fmt"),
     [
