@@ -4,25 +4,20 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from functools import partial
 from itertools import count
 from typing import Any
 
 import pytest
-from natscribe.schemas.progress import State
 from natscribe.schemas.requests import UserRequest
-from natscribe.schemas.voices import Consent, EnrollRequest, ForgetRequest, RenameRequest
+from natscribe.schemas.voices import EnrollRequest, ForgetRequest, RenameRequest
 
-from app.engines.diarization.identity import embedding_network
-from app.engines.messages import Embedded, SpeakerEmbedding
 from app.errors import RequestError
 from app.retention.reminders import make_reminder
-from tests.fakes.engine import voice_of
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts, provisioned
+from tests.unit.requests.test_voice_requests import CONSENT, completed
 
-CONSENT = Consent(by="Anna Berg", at=datetime(2026, 11, 24, tzinfo=UTC))
 Request = Callable[[], Awaitable[object]]
 is_slow = ContextVar("is_slow", default=False)
 
@@ -70,17 +65,13 @@ class Gate:
         return errors
 
 
-async def completed(parts: Parts, task_id: str) -> None:
-    """A task of user 7 with one speaker, whose embeddings are stored, and its reminder, too."""
-    record = await parts.reaching(State.COMPLETED, task_id)
+async def ended(parts: Parts, task_id: str) -> None:
+    """Store a task of user 7 with the embeddings of one speaker, and its reminder."""
+    record = await completed(parts, task_id)
     assert record.metadata.task is not None
     await parts.messages.remove(record)
-    ended = make_reminder(record.metadata.task, record.metadata, ended_at=record.event.time, audio_ttl=None)
-    await parts.reminders.put(ended)
-    embeddings = {"values": voice_of("anna"), "telephone": voice_of("anna on the telephone")}
-    speaker = SpeakerEmbedding(speaker="SPEAKER_00", seconds=30, agreement=0.9, **embeddings)
-    found = Embedded(model=embedding_network(), speakers=[speaker])
-    await parts.results.embeddings.put(found.model_dump_json().encode(), record)
+    reminder = make_reminder(record.metadata.task, record.metadata, ended_at=record.event.time, audio_ttl=None)
+    await parts.reminders.put(reminder)
 
 
 def requests(parts: Parts, voice: str) -> dict[str, Request]:
@@ -119,8 +110,8 @@ async def test_forgetting_is_complete_despite_a_concurrent_request(
         # Given two recordings of a person who is enrolled from the first one
         nats = await provisioned()
         own = Parts(nats)
-        await completed(own, "call")
-        await completed(own, "next")
+        await ended(own, "call")
+        await ended(own, "next")
         first = EnrollRequest(user_id=7, task_id="call", name="Anna", consent=CONSENT)
         voice = (await own.voices.enroll(first)).voice
         by_name = requests(own, voice)

@@ -30,6 +30,7 @@ from app.jetstream.records import UnreadableError
 from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
 from app.jetstream.tokens import token
 from app.requests.voice_requests import TRIES
+from app.task_log.record import Record
 from app.voices.enrolment import MIN_AGREEMENT
 from app.voices.store import StoredReference, StoredVoice
 from tests.fakes.engine import voice_of
@@ -47,11 +48,12 @@ def speaker(number: int = 0, *, seconds: float = 30.0, agreement: float = 0.9) -
     return SpeakerEmbedding(speaker=name, seconds=seconds, agreement=agreement, **embeddings)
 
 
-async def completed(parts: Parts, task_id: str, *speakers: SpeakerEmbedding, state: State = State.COMPLETED) -> None:
-    """A task of user 7 with stored speaker embeddings."""
+async def completed(parts: Parts, task_id: str, *speakers: SpeakerEmbedding, state: State = State.COMPLETED) -> Record:
+    """Store a task of user 7 with speaker embeddings, and return its last record."""
     record = await parts.reaching(state, task_id)
-    found = Embedded(model=embedding_network(), speakers=list(speakers) or [speaker()])
-    await parts.results.embeddings.put(found.model_dump_json().encode(), record)
+    embedded = Embedded(model=embedding_network(), speakers=list(speakers) or [speaker()])
+    await parts.results.embeddings.put(embedded.model_dump_json().encode(), record)
+    return record
 
 
 def enrolment(**changes: object) -> EnrollRequest:
