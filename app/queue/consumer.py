@@ -4,33 +4,24 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
 
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
-from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
 
 from app.cancellation import cancel_all
 from app.errors import describe
-from app.jetstream.pull_inbox import PullInbox
+from app.jetstream.pull_inbox import LINGER_S, RELEASE, PullInbox
 from app.queue.priorities import PriorityOrder, QueueKey
 from app.queue.stored_message import StoredMessage
 
-# All queues are polled at this interval: redeliveries are not announced, and an announcement may be lost.
-POLL_INTERVAL_S = 1.0
-# An announced queue is polled twice: in a cluster the message is often available only a moment later.
-SECOND_POLL_AFTER_S = 0.005
-# All queues are polled after an announcement, since the announced message may be available even later, and, with a
-# lookahead, after a task, since the release of a message is not announced.
-POLL_ALL_AFTER_S = 0.05
+RETRY_AFTER_S = 1.0  # pause after a poll that has failed
 LONG_TASK_S, LONG_WITHOUT_IDLING_S = 1.0, 30.0  # a worker that is busy for longer delays other tasks
 RELEASE_TIMEOUT_S = 6.0  # for a cancelled task to append to its log and to release its message
 CANCEL_AGAIN_AFTER_S = 0.5
-RELEASE: Final = b"-NAK"  # JetStream's negative acknowledgement: redeliver this message
 
 HandleMessage = Callable[[Msg], Awaitable[object]]  # handles a message, and settles it
 
@@ -40,8 +31,10 @@ log = structlog.get_logger()
 class TaskConsumer:
     """Pulls messages from the task queues and passes them to the handlers of the queues.
 
-    When a task is announced for an empty queue, the consumer polls the queue at once, and again SECOND_POLL_AFTER_S and
-    POLL_ALL_AFTER_S after the announcement. Otherwise it polls an empty queue every POLL_INTERVAL_S.
+    A consumer that can handle a message polls the queues in the order of their priorities. If all are empty, it leaves
+    one request open for each queue, which JetStream answers as soon as the queue has a message. A queue with an open
+    request is empty, and is not polled. Requests stay open while a message is handled: an answer that comes then is
+    released at once, so that another worker gets the message.
     """
 
     def __init__(  # noqa: PLR0913 -- the queues, two callbacks and two settings
@@ -67,15 +60,12 @@ class TaskConsumer:
         self._lookahead = lookahead
         self._at_once = at_once
         self._tasks: set[asyncio.Task[object]] = set()  # running handlers
-        self._keys = {subjects.accepted_in(*key): key for key in queues}
         self._inboxes: dict[QueueKey, PullInbox] = {}
+        self._requests: dict[QueueKey, asyncio.Task[None]] = {}  # open requests of empty queues
+        self._arrived: dict[QueueKey, Msg] = {}  # the answers to open requests that are not handled yet
+        self._woken = asyncio.Event()  # a message has arrived, or the consumer must stop
         self._order = PriorityOrder()
-        self._to_poll: set[QueueKey] = set()  # queues that may hold a message
-        self._second_polls: dict[QueueKey, float] = {}  # when to poll announced queues again, in the event loop's time
-        self._announced_at = -math.inf  # when a task was last announced, in the event loop's time
-        self._poll_all_at = 0.0  # when to poll all queues again, in the event loop's time
-        self._announced = asyncio.Event()
-        self._unreachable = False
+        self._unanswered: set[QueueKey] = set()  # queues whose last request was not answered
         self._stopping = False
         self._task_since: float | None = None  # when the running task started, in the event loop's time
         self._busy_since: float | None = None  # when this worker was last idle, in the event loop's time
@@ -87,8 +77,6 @@ class TaskConsumer:
         self._nats = nats
         for key in self._queues:
             self._inboxes[key] = PullInbox(nats, self._names.tasks, self._names.queue_consumer(*key))
-        await nats.subscribe(subjects.ALL_ACCEPTED, cb=self._on_announcement)
-        self._poll_all(poll_after=POLL_INTERVAL_S)
         self._loop = asyncio.create_task(self._run())
         self._loop.add_done_callback(self._ended)
 
@@ -98,13 +86,14 @@ class TaskConsumer:
         `grace`: the seconds after which tasks that still run are cancelled; a cancelled task releases its message.
         """
         self._stopping = True
-        self._announced.set()
+        self._woken.set()
         if self._loop is None:
             return
+        await self._release_arrived()
         await asyncio.wait([self._loop, *self._tasks], timeout=grace)
         with suppress(TimeoutError):
             async with asyncio.timeout(RELEASE_TIMEOUT_S):
-                await cancel_all([self._loop, *self._tasks], again_after=CANCEL_AGAIN_AFTER_S)
+                await cancel_all([self._loop, *self._requests.values(), *self._tasks], again_after=CANCEL_AGAIN_AFTER_S)
 
     @property
     def running(self) -> bool:
@@ -132,33 +121,15 @@ class TaskConsumer:
             log.critical("consumer_broken", exc_info=None if loop.cancelled() else loop.exception())
             self._broken()
 
-    async def _on_announcement(self, announcement: Msg) -> None:
-        key = self._keys.get(announcement.subject)
-        if key is not None:
-            self._announced_at = asyncio.get_running_loop().time()
-            self._to_poll.add(key)
-            self._second_polls[key] = self._announced_at + SECOND_POLL_AFTER_S
-            self._poll_all_at = min(self._poll_all_at, self._announced_at + POLL_ALL_AFTER_S)
-            self._announced.set()
-
     async def _run(self) -> None:
         while not self._stopping:
-            self._announced.clear()
+            self._woken.clear()
             self._collect()
-            polled, self._to_poll = self._to_poll, set()
-            try:
-                started = await self._start_next(polled)
-            except NatsError as error:
-                log.warning("task_poll_failed", error=describe(error))
-                self._to_poll, started, self._unreachable = set(self._queues), False, True
-            if started:
+            if await self._start_next():
                 await self._until_free()
-                self._to_poll |= polled
-                if asyncio.get_running_loop().time() >= self._poll_all_at:
-                    self._poll_all(poll_after=POLL_INTERVAL_S if self._lookahead == 1 else POLL_ALL_AFTER_S)
-            elif not self._stopping:
+            else:
                 self._busy_since = None
-                await self._idle()
+                await self._wait_for_message()
 
     async def _until_free(self) -> None:
         """Wait until the next message can be handled.
@@ -177,60 +148,93 @@ class TaskConsumer:
         for task in ended:
             task.result()
 
-    async def _idle(self) -> None:
-        """Wait for an announcement, or until a queue must be polled."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(min(self._poll_all_at, *self._second_polls.values(), math.inf)):
-                await self._announced.wait()
-        now = asyncio.get_running_loop().time()
-        self._to_poll |= self._second_polls.keys()
-        self._second_polls = {key: at for key, at in self._second_polls.items() if at > now}
-        if now >= self._poll_all_at:
-            self._poll_all(poll_after=POLL_INTERVAL_S)
-
-    def _poll_all(self, *, poll_after: float) -> None:
-        """Have all queues polled now, and again in `poll_after` seconds.
-
-        If a task was announced less than POLL_ALL_AFTER_S ago, the second poll is in POLL_ALL_AFTER_S.
-        """
-        now = asyncio.get_running_loop().time()
-        self._to_poll = set(self._queues)
-        self._poll_all_at = now + (POLL_ALL_AFTER_S if now - self._announced_at < POLL_ALL_AFTER_S else poll_after)
-
-    async def _start_next(self, to_poll: set[QueueKey]) -> bool:
-        """Start to handle the next message of the queues in `to_poll`; return whether a handler was started.
-
-        Queues that turn out to be empty are removed from `to_poll`.
-        """
+    async def _start_next(self) -> bool:
+        """Start to handle the next message of the queues; return whether a handler was started."""
         for priority, lanes in self._order.current():
-            for key in [(lane, priority) for lane in lanes if (lane, priority) in to_poll]:
-                if self._stopping:
-                    return False
-                message = await self._pull(key)
+            for key in [(lane, priority) for lane in lanes if (lane, priority) in self._queues]:
+                message = self._arrived.pop(key, None) or await self._poll(key)
                 if message is not None:
-                    self._order.note_served(key)
-                    self._task_since = asyncio.get_running_loop().time()
-                    self._busy_since = self._busy_since or self._task_since
-                    self._tasks.add(asyncio.ensure_future(self._queues[key](message)))
+                    await self._start_handler(key, message)
                     return True
-                to_poll.remove(key)
+                if self._stopping or (key in self._unanswered and not self._is_awaited(key)):
+                    return False  # no queue is polled before this one is known to be empty
             self._order.note_empty(priority)
         return False
 
-    async def _pull(self, key: QueueKey) -> Msg | None:
+    async def _start_handler(self, key: QueueKey, message: Msg) -> None:
+        self._order.note_served(key)
+        self._task_since = asyncio.get_running_loop().time()
+        self._busy_since = self._busy_since or self._task_since
+        self._tasks.add(asyncio.ensure_future(self._queues[key](message)))
+        if not self._has_room:
+            await self._release_arrived()
+
+    async def _wait_for_message(self) -> None:
+        """Open a request for each queue without one, and wait until a message arrives or the consumer must stop."""
+        for key in self._queues:
+            if not self._is_awaited(key):
+                self._requests[key] = asyncio.create_task(self._await_message(key))
+        if not self._arrived:
+            await self._woken.wait()
+
+    async def _await_message(self, key: QueueKey) -> None:
+        """Keep a request for a message of a queue open until a message arrives, and reopen it if it is lost.
+
+        While no handler is free, a message that arrives is released, and the request is not reopened.
+        """
+        messages: list[Msg] = []
+        within = 0.0 if self._unanswered else LINGER_S
+        while self._has_room and not messages:
+            pulled = await self._pull(key, 1, within=within)
+            within = 0.0 if pulled is None else LINGER_S  # the end of an outage is noticed at once
+            messages = pulled or []
+        if messages and self._has_room:
+            self._arrived[key] = messages[0]
+            self._woken.set()
+        else:
+            await self._release(messages)
+
+    async def _poll(self, key: QueueKey) -> Msg | None:
         """Pull up to `lookahead` messages of a queue; return the first by `_rank`, and release the others.
 
         None: the queue is empty.
         """
-        messages = await self._inboxes[key].pull(self._lookahead)
-        if self._unreachable:
-            self._unreachable = False
-            self._reached()
+        if self._is_awaited(key):
+            return None
+        messages = await self._pull(key, self._lookahead) or []
         if len(messages) <= 1:
             return next(iter(messages), None)
         first = min(messages, key=self._rank)
         await self._release([message for message in messages if message is not first])
         return first
+
+    async def _pull(self, key: QueueKey, batch: int, *, within: float = 0.0) -> list[Msg] | None:
+        """Pull messages of a queue; None: JetStream does not answer, or an open request was lost.
+
+        A request that must be answered at once shows whether there is an outage.
+        """
+        try:
+            messages = await self._inboxes[key].pull(batch, within=within)
+        except NatsError as error:
+            if not within:
+                if not self._unanswered:
+                    log.warning("task_poll_failed", error=describe(error))
+                if key in self._unanswered:
+                    await asyncio.sleep(RETRY_AFTER_S)
+                self._unanswered.add(key)
+            return None
+        if self._unanswered == {key}:
+            self._reached()
+        self._unanswered.discard(key)
+        return messages
+
+    def _is_awaited(self, key: QueueKey) -> bool:
+        """Return whether a request for a message of the queue `key` is open, or its answer is not handled yet."""
+        return key in self._arrived or (key in self._requests and not self._requests[key].done())
+
+    @property
+    def _has_room(self) -> bool:
+        return not self._stopping and len(self._tasks) < self._at_once
 
     def _rank(self, message: Msg) -> tuple[bool, float, int]:
         """Return the sort key of a message: the duration of its recording, with unknown durations last, then its age.
@@ -247,4 +251,9 @@ class TaskConsumer:
         with suppress(NatsError):  # unreleased messages are redelivered after TASK_ACK_WAIT
             for message in messages[:-1]:
                 await self._nats.publish(message.reply, RELEASE)
-            await self._nats.request(messages[-1].reply, RELEASE, timeout=REQUEST_TIMEOUT_S)
+            for message in messages[-1:]:
+                await self._nats.request(message.reply, RELEASE, timeout=REQUEST_TIMEOUT_S)
+
+    async def _release_arrived(self) -> None:
+        arrived, self._arrived = list(self._arrived.values()), {}
+        await self._release(arrived)

@@ -194,6 +194,13 @@ class Stream:
             "paused": consumer.config.get("paused", False),
         }
 
+    def holds_message_for(self, name: str) -> bool:
+        """Return whether a consumer has a message to deliver."""
+        consumer = self.consumers[name]
+        return bool(consumer.again) or any(
+            each.sequence > consumer.delivered for each in self.of(consumer.config["filter_subject"])
+        )
+
     def pull(self, name: str, most: int) -> Iterator[tuple[Stored, int]]:
         """Yield up to `most` messages for a consumer, those that were released first, with their deliveries."""
         consumer = self.consumers[name]

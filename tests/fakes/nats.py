@@ -6,6 +6,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -51,6 +52,8 @@ class InMemoryNats:
         self.connected_server_version = ServerVersion("2.12.0")
         self._before: dict[str, list[Hook]] = {}
         self._behind: dict[str, list[Hook]] = {}
+        self.stats = {"reconnects": 0}
+        self._pulls: list[asyncio.Task[None]] = []  # pulls that wait for a message
         self._inboxes = 0
         self._nuid = NUID()  # nats-py's Object Store takes names from it
 
@@ -99,7 +102,11 @@ class InMemoryNats:
             await self._read(subject.removeprefix(f"{API}DIRECT.GET."), json.loads(payload), reply)
         elif subject.startswith(f"{API}CONSUMER.MSG.NEXT."):
             *_, of, name = subject.split(".")
-            await self._deliver(of, name, json.loads(payload)["batch"], reply)
+            request = json.loads(payload)
+            if request.get("expires") and not self.streams[of].holds_message_for(name):
+                self._pulls.append(asyncio.create_task(self._deliver_later(of, name, request, reply)))
+            else:
+                await self._deliver(of, name, request["batch"], reply)
         else:
             await self._tell(subject, payload, headers or {})
             for stream in self.streams.values():
@@ -208,6 +215,14 @@ class InMemoryNats:
             await self._tell(reply, body, stored.headers, subject=stored.subject, settled_by=settled_by)
         if len(found) < most:
             await self._tell(reply, b"", {"Status": "404"})
+
+    async def _deliver_later(self, of: str, name: str, request: Answer, reply: str) -> None:
+        """Deliver messages to a pull consumer once there is one, unless the request expires before."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(request["expires"] / 1e9):
+                while not self.streams[of].holds_message_for(name):  # noqa: ASYNC110 -- the fake has no events
+                    await asyncio.sleep(0.002)
+        await self._deliver(of, name, request["batch"], reply)
 
     def _settle(self, subject: str, payload: bytes) -> None:
         """Take the acknowledgement of a message, or its release."""

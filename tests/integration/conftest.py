@@ -37,9 +37,9 @@ StartWorker = Callable[..., AbstractAsyncContextManager[Worker]]
 
 
 @pytest.fixture(autouse=True)
-def _redeliveries_are_soon_found(constants: Constants) -> None:
-    """Nothing announces them: workers find them when they ask all queues, and wait little for a lost worker."""
-    constants(POLL_INTERVAL_S=0.3, RECONNECTED_WITHIN_S=1.0)
+def _lost_workers_are_soon_replaced(constants: Constants) -> None:
+    """Workers poll often after an outage, and wait little for a lost worker."""
+    constants(RETRY_AFTER_S=0.3, RECONNECTED_WITHIN_S=1.0)
 
 
 @pytest.fixture(autouse=True)

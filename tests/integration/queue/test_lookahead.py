@@ -10,7 +10,6 @@ from redis.asyncio import Redis
 
 from app.settings import Settings
 from app.stream_guard.provisioning import provision
-from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty, results
 from tests.integration.telemetry.test_metrics import TRANSCRIPTION, sample
@@ -74,11 +73,8 @@ async def test_released_tasks_stay_where_they_were(
             await publisher.until(f"t{number}", State.COMPLETED)
 
 
-async def test_workers_that_take_the_same_tasks_share_them(
-    publisher: Publisher, start_worker: StartWorker, constants: Constants
-) -> None:
-    # Given two workers that ask when a task is announced, and otherwise once in a minute
-    constants(POLL_INTERVAL_S=60)
+async def test_workers_that_take_the_same_tasks_share_them(publisher: Publisher, start_worker: StartWorker) -> None:
+    # Given two idle workers
     first, second = FakeEngine(), FakeEngine()
     for engine in (first, second):
         engine.may_go_on.clear()

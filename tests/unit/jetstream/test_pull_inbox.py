@@ -1,5 +1,6 @@
 """What a pull from a consumer makes of NATS' answers."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -10,8 +11,11 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
 
 from app.jetstream.pull_inbox import PullInbox
+from tests.constants import Constants
+from tests.waiting import eventually
 
 NOBODY = cast("Client", None)
 
@@ -25,6 +29,8 @@ NOTHING = status("404", "No Messages")
 COMPLETED = status("408", "Batch Completed")
 FULL = status("409", "Message Size Exceeds MaxBytes")
 DELETED = status("409", "Consumer Deleted")
+LEADER_CHANGED = status("409", "Leadership Change")
+HEARTBEAT = status("100", "Idle Heartbeat")
 AWAY = status("503", "")
 
 
@@ -35,7 +41,9 @@ class FakeNats:
     script: list[list[Msg]]
     asked: list[dict[str, Any]] = field(default_factory=list)
     max_payload: int = 1024**2
+    stats: dict[str, int] = field(default_factory=lambda: {"reconnects": 0})
     receive: Callable[[Msg], Awaitable[None]] | None = None
+    released: list[str] = field(default_factory=list)
 
     def new_inbox(self) -> str:
         return "inbox"
@@ -45,7 +53,10 @@ class FakeNats:
         self.receive, self.subject = cb, subject
         return self
 
-    async def publish(self, subject: str, request: bytes, *, reply: str) -> None:
+    async def publish(self, subject: str, request: bytes, *, reply: str = "") -> None:
+        if request == b"-NAK":
+            self.released.append(subject)
+            return
         assert (subject, reply) == ("$JS.API.CONSUMER.MSG.NEXT.tasks.worker", self.subject)
         assert self.receive
         self.asked.append(json.loads(request))
@@ -66,6 +77,8 @@ def inbox_of(nats: FakeNats) -> PullInbox:
         ([FIRST, FULL], [FIRST]),
         ([DELETED], []),
         ([FIRST, DELETED], [FIRST]),
+        ([LEADER_CHANGED], []),
+        ([HEARTBEAT, HEARTBEAT, FIRST, NOTHING], [FIRST]),
         ([COMPLETED, FIRST, NOTHING], [FIRST]),  # the end of the request before
     ],
 )
@@ -101,5 +114,48 @@ async def test_only_a_request_for_several_messages_limits_their_size() -> None:
     await inbox.pull(2, within=3)
     # Then the first request is answered at once, and the second says how much may come at once
     assert nats.asked[0] == {"batch": 1, "no_wait": True}
-    assert nats.asked[1] == {"batch": 2, "expires": 3_000_000_000, "max_bytes": nats.asked[1]["max_bytes"]}
+    assert nats.asked[1] == {"batch": 2, "expires": 3_000_000_000, "idle_heartbeat": 750_000_000} | {
+        "max_bytes": nats.asked[1]["max_bytes"]
+    }
     assert nats.asked[1]["max_bytes"] > nats.max_payload
+
+
+async def test_a_message_of_an_earlier_request_is_released_or_used(constants: Constants) -> None:
+    # Given a request that the server does not answer in time
+    constants(REQUEST_TIMEOUT_S=0.05)
+    nats = FakeNats([[], [FIRST, SECOND]])
+    inbox = inbox_of(nats)
+    with pytest.raises(NatsTimeoutError):
+        await inbox.pull(1)
+    # When its message arrives before the next request, then the message is released
+    assert nats.receive
+    await nats.receive(FIRST)
+    assert nats.released == ["ack.1"]
+    # And when its message arrives during the next request, then one of the two messages is returned, the other released
+    assert await inbox.pull(1) == [FIRST]
+    assert nats.released == ["ack.1", "ack.2"]
+
+
+async def test_a_cancelled_pull_releases_its_messages() -> None:
+    nats = FakeNats([[FIRST]])
+    pull = asyncio.create_task(inbox_of(nats).pull(2, within=60))
+    await eventually(lambda: nats.asked != [])
+    pull.cancel()
+    await asyncio.wait([pull])
+    assert (pull.cancelled(), nats.released) == (True, ["ack.1"])
+
+
+@pytest.mark.parametrize("reconnects", [True, False])
+async def test_a_pull_ends_without_heartbeats_or_after_a_reconnection(
+    constants: Constants, *, reconnects: bool
+) -> None:
+    # Given an open request
+    constants(REQUEST_TIMEOUT_S=0.05, RECONNECTION_CHECK_S=0.02)
+    nats = FakeNats([[HEARTBEAT]])
+    pull = asyncio.create_task(inbox_of(nats).pull(1, within=60 if reconnects else 0.3))
+    await eventually(lambda: nats.asked != [])
+    # When the client has reconnected, or when the heartbeats stop
+    nats.stats["reconnects"] += reconnects
+    # Then the request counts as lost
+    with pytest.raises(NatsTimeoutError):
+        await pull
