@@ -188,11 +188,12 @@ class TaskConsumer:
             pulled = await self._pull(key, 1, within=within)
             within = 0.0 if pulled is None else LINGER_S  # the end of an outage is noticed at once
             messages = pulled or []
-        if messages and self._has_room:
-            self._arrived[key] = messages[0]
-            self._woken.set()
-        else:
-            await self._release(messages)
+        for message in messages:
+            if self._has_room:
+                self._arrived[key] = message
+                self._woken.set()
+            else:
+                await self._nats.publish(message.reply, RELEASE)
 
     async def _poll(self, key: QueueKey) -> Msg | None:
         """Pull up to `lookahead` messages of a queue; return the first by `_rank`, and release the others.

@@ -41,6 +41,7 @@ ACK_WAIT_S = 15.0
 LIVE_TTL_S = DAY_S
 # No limit, because NATS reserves the bytes of a limit, and refuses the stream if its disk is smaller.
 LIVE_MAX_BYTES = 0
+MAX_WAITING = 10_000  # open pulls of one consumer: each idle worker has one, and JetStream ignores those above
 _FRAME_HEADER_BYTES = 4096  # room for the headers of a frame, which JetStream counts
 
 LIVE_ACK_WAIT_S = 4.0  # people wait for the text, so a worker of a live task counts as dead sooner
@@ -150,6 +151,7 @@ def durable(
         deliver_policy=begin_with,
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=ack_wait_s,
+        max_waiting=MAX_WAITING,
         max_ack_pending=-1,  # no limit: tasks that wait for a retry must not block their queue
         max_deliver=-1,  # no limit: JetStream would never deliver a message again that has reached its limit
     )
