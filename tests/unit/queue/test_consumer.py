@@ -177,7 +177,7 @@ async def test_messages_are_handled_together_while_there_is_room(worker: Worker)
 @pytest.mark.parametrize("reconnects", [True, False])
 async def test_a_lost_request_is_sent_again(worker: Worker, constants: Constants, *, reconnects: bool) -> None:
     # Given open requests that NATS has lost
-    constants(LINGER_S=60 if reconnects else 0.3)
+    constants(LINGER_S=600 if reconnects else 0.3)
     server = await worker.start_idle()
     server.waiting.clear()
     # When the client reconnects, or no heartbeat arrives
