@@ -23,6 +23,8 @@ from app.engines.window_queue import WindowQueue
 from app.execution.delivery import ExecutionContext
 from app.jetstream import connection
 from app.jetstream.connection_monitor import ConnectionMonitor
+from app.jetstream.lease import Lease, Report
+from app.jetstream.streams import fleet_bucket
 from app.live.frames import erase as erase_frames
 from app.live.transcriber import LiveTranscriber
 from app.operations.expiry import expire_tasks
@@ -121,6 +123,21 @@ class Container:
         self._make_retention()
         self._make_requests()
         self._make_operations()
+
+    def join_fleet(self, nats: Client) -> None:
+        """Create the lease of fleet-wide duties and the stream guard, which have to run before the other parts."""
+        self.lease = Lease(
+            nats,
+            self.settings.stem,
+            self.worker_name,
+            bucket=fleet_bucket(self.settings),
+            on_report=self._adopt,
+        )
+        self.stream_guard = StreamGuard(nats, self.settings, self.meter, self.lease)
+
+    def _adopt(self, report: Report) -> None:
+        if report.progress_created_at is not None:
+            self.projection.stream_created_at = report.progress_created_at
 
     def _make_queue(self) -> None:
         consumer = self.consumer
@@ -251,7 +268,6 @@ class Container:
         )
 
     def _make_operations(self) -> None:
-        self.stream_guard = StreamGuard(self.nats, self.settings, self.meter, self.projection)
         self.worker_report = WorkerReport(
             self.worker_name,
             self.settings.audio_store,
@@ -263,11 +279,18 @@ class Container:
         )
         after = timedelta(seconds=streams.TASK_TTL_S)
         late_frames = LateFrames(
-            self.nats, self.names, self.log, find=self.task_index.find, erase_frames=self.erase_frames
+            self.nats,
+            self.names,
+            self.log,
+            find=self.task_index.find,
+            erase_frames=self.erase_frames,
+            confirm=self.lease.confirm,
         )
         self.maintenance = Maintenance(
             self.nats,
             self.settings,
+            self.lease,
+            self.stream_guard,
             queues=self.queues,
             projection=self.projection,
             engine=self.engine,

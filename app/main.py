@@ -13,7 +13,6 @@ from functools import partial
 import structlog
 from faststream.asgi import AsgiFastStream
 from nats.errors import Error as NatsError
-from nats.js import JetStreamContext
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.settings import describe_invalid_setting
 from opentelemetry.trace import TracerProvider
@@ -31,7 +30,6 @@ from app.jetstream import connection
 from app.operations import health
 from app.redis_store import projection_feed
 from app.settings import VERSION, Settings
-from app.stream_guard import provisioning
 from app.supervision import run_forever
 from app.telemetry import logs, tracing
 from app.telemetry.metrics import metrics_route
@@ -89,7 +87,7 @@ class Worker:
         """Return the checks that must all succeed before the worker counts as ready for tasks."""
         return {
             "nats": partial(health.nats_responds, self.broker, self.settings),
-            "consumers": partial(health.consumers_exist, self.broker, self.settings),
+            "consumers": lambda: self.container.stream_guard.are_streams_whole,
             "redis": self.container.projection.reachable,
             "task_consumer": lambda: self.container.consumer.running and self.container.live_consumer.running,
         }
@@ -119,7 +117,9 @@ class Worker:
                 nats = await connection.connect(self.broker, self.settings)
                 closing.push_async_callback(close, nats)
                 closing.callback(container.connection.expect_close)
-                ack_wait = await connection.retry_until_available(partial(self._provision, nats.jetstream()))
+                container.join_fleet(nats)
+                closing.push_async_callback(container.lease.release)
+                ack_wait = await connection.retry_until_available(self._start_guard)
             container.connection.connected(nats)
             container.connect(nats, ack_wait=ack_wait)
             closing.callback(container.result_writer.close)
@@ -130,7 +130,6 @@ class Worker:
             background = (
                 run_forever("model_loading", self._load_model, every_s=LOAD_MODEL_EVERY_S),
                 container.maintenance.run(),
-                container.stream_guard.run(),
                 projection_feed.run(nats, container.names, container.projection),
                 container.registration.run(),
                 container.retention.run(),
@@ -140,6 +139,7 @@ class Worker:
             )
             for work in background:
                 closing.push_async_callback(cancel_all, [asyncio.create_task(work)])
+            self._fleet_duties = asyncio.create_task(container.maintenance.run_for_fleet())
             try:
                 yield
             except NatsError as error:
@@ -147,15 +147,15 @@ class Worker:
                     raise
                 log.warning("nats_drain_failed", error=str(error))  # NATS stopped before the worker
 
-    async def _provision(self, js: JetStreamContext) -> float:
-        """Create what is missing in JetStream; return how many seconds the task consumers wait for a heartbeat."""
+    async def _start_guard(self) -> float:
+        """Wait until all streams exist; return how many seconds the task consumers wait for a heartbeat."""
         projection = self.container.projection
-        provisioned = await provisioning.provision(js, self.settings)
-        if self.container.names.progress_projection in provisioned.created:
+        state, new = await self.container.stream_guard.start()
+        if self.container.names.progress_projection in new:
             with suppress(TransientError):  # the new consumer projects everything anyway
                 await projection.mark()
-        projection.stream_created_at = str((await js.stream_info(self.container.names.progress)).created)
-        return provisioned.ack_wait
+        projection.stream_created_at = state.progress_created_at or ""
+        return state.ack_wait
 
     async def _start_consumers(self) -> None:
         nats = await self.broker.connect()
@@ -168,6 +168,7 @@ class Worker:
         self.container.connection.expect_close()
         self.container.sharing.stop_sharing()
         await asyncio.gather(
+            cancel_all([self._fleet_duties]),  # another worker continues at once
             self.container.consumer.stop(grace=self.settings.task_grace),
             self.container.live_consumer.stop(grace=0),  # another worker continues at once
         )

@@ -15,6 +15,7 @@ from app.errors import BucketFullError
 
 VOICES_BUCKET: Final = "voices"  # enrolled voices
 EMBEDDINGS_BUCKET: Final = "embeddings"  # of the speakers of each task with a result
+FLEET_BUCKET: Final = "fleet"  # the lease of fleet-wide duties
 _FULL: Final = {QUEUE_FULL, *STORAGE_FULL}
 
 

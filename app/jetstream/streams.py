@@ -6,6 +6,7 @@ from nats.js.api import (
     ConsumerConfig,
     DeliverPolicy,
     ObjectStoreConfig,
+    RePublish,
     RetentionPolicy,
     StorageType,
     StreamConfig,
@@ -72,11 +73,23 @@ def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:
 
 
 def key_value_configs(settings: Settings) -> Iterator[StreamConfig]:
-    """Yield the configurations of the Key-Value buckets: voices, and embeddings, which stay as long as results."""
-    for bucket, ttl_s in ((key_value.VOICES_BUCKET, 0.0), (key_value.EMBEDDINGS_BUCKET, streams.RESULTS_TTL_S)):
-        config = key_value.key_value_bucket(bucket, ttl_s=ttl_s)
+    """Yield the configurations of the Key-Value buckets; embeddings stay as long as results."""
+    for config in (
+        key_value.key_value_bucket(key_value.VOICES_BUCKET),
+        key_value.key_value_bucket(key_value.EMBEDDINGS_BUCKET, ttl_s=streams.RESULTS_TTL_S),
+    ):
         config.num_replicas = settings.nats_replicas
         yield config
+    yield fleet_bucket(settings)
+
+
+def fleet_bucket(settings: Settings) -> StreamConfig:
+    """Return the configuration of the bucket of leases, whose stored records JetStream republishes to all workers."""
+    bucket = key_value.key_value_bucket(key_value.FLEET_BUCKET)
+    republish = RePublish(
+        src=key_value.key_value_subject(key_value.FLEET_BUCKET, ">"), dest=f"{key_value.FLEET_BUCKET}.>"
+    )
+    return bucket.evolve(num_replicas=settings.nats_replicas, republish=republish)
 
 
 def all_stream_configs(settings: Settings) -> Iterator[StreamConfig]:

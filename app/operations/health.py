@@ -13,7 +13,6 @@ from nats.js.errors import APIError
 from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
 
 from app.settings import Settings
-from app.stream_guard import provisioning
 
 Check = Callable[[], bool | Awaitable[bool]]
 
@@ -31,18 +30,6 @@ async def nats_responds(broker: NatsBroker, settings: Settings) -> bool:
     except NatsError:
         return False
     return connection.is_connected
-
-
-async def consumers_exist(broker: NatsBroker, settings: Settings) -> bool:
-    """Return whether all streams, consumers and buckets exist, and are as the service needs them.
-
-    Paused consumers do not count: new workers have to become ready also while an operator pauses a task queue.
-    """
-    js = (await broker.connect()).jetstream(timeout=REQUEST_TIMEOUT_S)
-    try:
-        return not (await provisioning.inspect_streams(js, settings)).broken
-    except NatsError:
-        return False
 
 
 def route(paths: Sequence[str] = (), /, **checks: Check) -> HttpHandler:

@@ -1,4 +1,4 @@
-"""Maintenance: the periodic work of a worker, such as setting metrics, ending expired tasks and refilling Redis."""
+"""Maintenance: the periodic work of each worker, and that of the whole fleet, which the holder of the lease does."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,6 +10,7 @@ import structlog
 from nats.aio.client import Client
 
 from app.engines.engine import Engine
+from app.jetstream.lease import Lease
 from app.jetstream.server_time import server_time
 from app.jetstream.usage import read_usage
 from app.operations import memory
@@ -17,6 +18,7 @@ from app.queue.priorities import QueueReader, TaskQueue
 from app.redis_store.projection import RedisProjection
 from app.settings import Settings
 from app.stream_guard import provisioning
+from app.stream_guard.guard import StreamGuard
 from app.supervision import run_forever
 from app.telemetry.metrics import Meter
 from app.telemetry.storage_metrics import Stored
@@ -33,10 +35,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Maintenance:
-    """Does the periodic work of a worker, also while the worker runs a task."""
+    """Does the periodic work, also while the worker runs a task."""
 
     nats: Client
     settings: Settings
+    lease: Lease
+    stream_guard: StreamGuard
     queues: QueueReader
     projection: RedisProjection
     engine: Engine
@@ -47,23 +51,34 @@ class Maintenance:
     oldest_due: Callable[[], Awaitable[datetime | None]]  # returns when the oldest unsettled reminder became due
 
     async def run(self) -> None:
-        """Do all periodic work until cancelled."""
-        await asyncio.gather(
-            run_forever("projection_restart", self.restart_projection, every_s=CHECK_EVERY_S),
-            run_forever("queue_metrics", self.measure_queues, every_s=MEASURE_EVERY_S),
-            run_forever("storage_metrics", self.measure_storage, every_s=MEASURE_EVERY_S),
-            run_forever("redis_metrics", self.measure_redis, every_s=MEASURE_EVERY_S),
-            run_forever("worker_metrics", self._measure_worker, every_s=CHECK_EVERY_S),
-            run_forever("task_list_cleaning", self.clean_lists, every_s=CLEAN_LISTS_EVERY_S),
-            run_forever("expiry", self.expire, every_s=EXPIRE_EVERY_S),
-            run_forever("late_frames", self.erase_late_frames, every_s=ERASE_LATE_FRAMES_EVERY_S),
-        )
+        """Do the periodic work of this worker until cancelled."""
+        await run_forever("worker_metrics", self._measure_worker, every_s=CHECK_EVERY_S)
+
+    async def run_for_fleet(self) -> None:
+        """Do the periodic work of the fleet while this worker holds the lease, until cancelled."""
+        await self.lease.run(self._do_duties, check=self.stream_guard.check)
+
+    async def _do_duties(self) -> None:
+        try:
+            await asyncio.gather(
+                self.stream_guard.run(),
+                run_forever("projection_restart", self.restart_projection, every_s=CHECK_EVERY_S),
+                run_forever("queue_metrics", self.measure_queues, every_s=MEASURE_EVERY_S),
+                run_forever("storage_metrics", self.measure_storage, every_s=MEASURE_EVERY_S),
+                run_forever("redis_metrics", self.measure_redis, every_s=MEASURE_EVERY_S),
+                run_forever("task_list_cleaning", self.clean_lists, every_s=CLEAN_LISTS_EVERY_S),
+                run_forever("expiry", self.expire, every_s=EXPIRE_EVERY_S),
+                run_forever("late_frames", self.erase_late_frames, every_s=ERASE_LATE_FRAMES_EVERY_S),
+            )
+        finally:
+            self.meter.forget_fleet()
 
     async def restart_projection(self) -> None:
         """Restart the projection if Redis is new or has lost its data."""
         if await self.projection.is_empty():
             log.warning("projection_restarted")
-            await provisioning.recreate_projection_consumers(self.nats.jetstream(), self.settings)
+            js, confirm = self.nats.jetstream(), self.lease.confirm
+            await provisioning.recreate_projection_consumers(js, self.settings, confirm=confirm)
             await self.projection.mark()
 
     async def measure_queues(self) -> None:

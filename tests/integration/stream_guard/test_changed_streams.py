@@ -30,7 +30,6 @@ from structlog.testing import capture_logs
 
 from app.jetstream import streams
 from app.main import Worker
-from app.operations.health import consumers_exist
 from app.settings import Settings
 from app.stream_guard import guard, provisioning
 from tests.constants import Constants
@@ -471,7 +470,7 @@ async def test_a_task_stream_of_another_kind_is_told_with_the_way_out(
             assert problem.what.startswith("The stream transcription_tasks is not as the service needs it (")
             assert "retention" in problem.what
             assert "nats stream rm transcription_tasks" in problem.next_step
-            assert not await consumers_exist(worker.broker, settings)
+            assert not worker.container.stream_guard.are_streams_whole
             assert b"natscribe_streams_broken 1.0" in worker.container.meter.exposition()
             assert told(logs, "settings_not_restored")
             # When somebody takes that way
@@ -539,10 +538,10 @@ async def test_a_paused_queue_is_told_until_it_is_resumed(
     # Then it is told, and left alone
     (problem,) = await eventually(partial(told_by, nc))
     assert f"nats consumer resume {stream} {name}" in problem.next_step
-    assert await consumers_exist(worker.broker, settings)
+    assert worker.container.stream_guard.are_streams_whole
     await asyncio.sleep(1)  # two more looks, at least
     assert tries.await_count == 1
     # When it is resumed, then all is well
     await js.resume_consumer(stream, name)
     await eventually(lambda: _has_no_problem(nc))
-    assert await consumers_exist(worker.broker, settings)
+    assert worker.container.stream_guard.are_streams_whole

@@ -10,6 +10,7 @@ from unittest.mock import AsyncMock
 import pytest
 from faststream.nats import NatsBroker
 from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.errors import APIError
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Lane, Priority
 from structlog.testing import capture_logs
@@ -109,12 +110,20 @@ async def test_an_error_of_jetstream_shows_that_nats_responds(nats: InMemoryNats
     assert await health.nats_responds(broker(nats), SETTINGS)
 
 
-async def test_a_worker_is_not_ready_without_its_streams(nats: InMemoryNats) -> None:
-    assert await health.consumers_exist(broker(nats), SETTINGS)
-    nats.before("$JS.API.STREAM.INFO", *[NatsTimeoutError()] * 20)
-    assert not await health.consumers_exist(broker(nats), SETTINGS)
+async def test_a_worker_is_not_ready_without_its_streams(parts: Parts, nats: InMemoryNats) -> None:
+    def is_ready() -> bool:
+        return parts.stream_guard.are_streams_whole
+
+    # Given a worker whose streams nobody has checked yet
+    assert not is_ready()
+    # When all of them exist, then it is ready
+    await parts.stream_guard.check()
+    assert is_ready()
+    # And when NATS refuses to create one, then it is not
     del nats.streams[NAMES.tasks]
-    assert not await health.consumers_exist(broker(nats), SETTINGS)
+    nats.before(f"$JS.API.STREAM.CREATE.{NAMES.tasks}", APIError(code=500, err_code=10052))
+    await parts.stream_guard.check()
+    assert not is_ready()
 
 
 @pytest.mark.parametrize(("holds", "status"), [(True, 200), (False, 503)])

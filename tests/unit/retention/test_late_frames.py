@@ -25,7 +25,7 @@ LONG_AFTER = timedelta(minutes=6)
 def late_frames(parts: Parts, nats: InMemoryNats) -> LateFrames:
     by_id = QueueIndex(nats.client, NAMES, parts.messages, key=lambda message: message.task_id)
     erase = partial(erase_frames, nats.client, NAMES.live)
-    return LateFrames(nats.client, NAMES, parts.log, find=by_id.find, erase_frames=erase)
+    return LateFrames(nats.client, NAMES, parts.log, find=by_id.find, erase_frames=erase, confirm=parts.lease.confirm)
 
 
 def say(nats: InMemoryNats, *task_ids: str) -> None:

@@ -48,11 +48,11 @@ def event(task_id: str) -> ProgressEvent:
 async def test_missing_streams_and_consumers_are_created_once() -> None:
     # Given an empty server
     nats = InMemoryNats()
-    assert len((await inspect_streams(nats.jetstream(), SETTINGS)).missing) == 24
+    assert len((await inspect_streams(nats.jetstream(), SETTINGS)).missing) == 25
     # When everything is provisioned twice
     first, second = [await provision(nats.jetstream(), SETTINGS) for _ in range(2)]
     # Then the first provisioning creates everything, and the second nothing
-    assert (len(first.created), second.created) == (24, set())
+    assert (len(first.created), second.created) == (25, set())
     assert (await inspect_streams(nats.jetstream(), SETTINGS)).is_healthy
     assert first.problems == second.problems == {}
 
@@ -62,7 +62,7 @@ async def test_the_shortest_ack_wait_of_a_queue_counts(nats: InMemoryNats, exist
     # Given consumers of an earlier setting: one of a queue, and one of the projection
     nats.streams[NAMES.tasks].consumers[QUEUE].config["ack_wait"] = int(existing * 1e9)
     nats.streams[NAMES.progress].consumers[NAMES.progress_projection].config["ack_wait"] = int(1e9)
-    assert (await provision(nats.jetstream(), SETTINGS)).ack_wait == used
+    assert (await inspect_streams(nats.jetstream(), SETTINGS)).ack_wait == used
 
 
 async def test_a_needed_setting_is_restored_and_a_choice_stays(nats: InMemoryNats) -> None:
@@ -251,7 +251,7 @@ async def guarded(parts: Parts, nats: InMemoryNats) -> AsyncIterator[None]:
     running = asyncio.create_task(parts.stream_guard.run())
 
     async def is_started() -> bool:
-        return bool(nats.listeners) and parts.projection.stream_created_at != ""
+        return parts.lease.report is not None
 
     await eventually(is_started)
     yield

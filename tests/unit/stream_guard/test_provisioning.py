@@ -25,6 +25,6 @@ PAUSED = Problem(what="The consumer worker is paused", next_step="Resume the con
 def test_a_missing_stream_or_needed_setting_is_broken(
     missing: list[str], differences: list[Difference], paused: list[Problem], broken: set[str], is_healthy: bool
 ) -> None:
-    state = Inspection(missing, differences, paused, progress_created_at=None, filled=[])
+    state = Inspection(missing, differences, paused, progress_created_at=None, filled=[], ack_wait=15.0)
     assert state.broken == broken
     assert state.is_healthy is is_healthy

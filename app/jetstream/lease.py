@@ -1,0 +1,338 @@
+"""The lease: one worker at a time holds it, and does what the service needs once, however many workers there are.
+
+The lease is one message of a Key-Value bucket. Its holder replaces the message every RENEW_EVERY_S by compare-and-set,
+and JetStream republishes each stored message to all workers. A worker that has received none for LOST_AFTER_S, on its
+own monotonic clock, takes the lease, by compare-and-set as well. So no two clocks are compared, and a holder that was
+frozen is fenced: its next renewal is refused.
+"""
+
+import asyncio
+import math
+import random
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Final
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+from nats.js.api import StreamConfig
+from nats.js.errors import BadRequestError, NoStreamResponseError
+from natscribe.jetstream import leader_reads
+from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
+from natscribe.schemas.workers import Problem
+from pydantic import BaseModel
+
+from app.cancellation import cancel_all, despite_cancellation
+from app.errors import describe
+from app.jetstream.key_value import FLEET_BUCKET, key_value_stream, key_value_subject
+from app.jetstream.records import UnreadableError, parse_stored
+from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE
+from app.settings import VERSION
+from app.supervision import OUTAGE_PAUSE_S, run_forever
+
+RENEW_EVERY_S: Final = 2.0
+LOST_AFTER_S: Final = 6.0  # without a renewal
+LONGEST_JITTER_S: Final = 1.0  # before a free lease is taken, so that few of many workers try at the same time
+CONFIRMED_FOR_S: Final = 0.5  # a renewal younger than this confirms the lease
+FAILURES_IN_A_ROW: Final = 3  # of attempts to take the lease: then it counts as unavailable
+UNAVAILABLE_FOR_S: Final = 30.0  # how long a worker waits, on average, before it tries to take an unavailable lease
+UNAVAILABLE: Final = (
+    f"No worker can store the lease of fleet-wide duties in the bucket {FLEET_BUCKET} ({{reason}}), so each worker "
+    "checks the streams for itself, rarely, and tasks do not expire"
+)
+MAKE_AVAILABLE: Final = (
+    f"Give the service's user the right to publish to {key_value_subject(FLEET_BUCKET, '*')} (docs/access.md), and the "
+    f"stream {key_value_stream(FLEET_BUCKET)} room for a message"
+)
+
+Duties = Callable[[], Coroutine[object, None, object]]
+log = structlog.get_logger()
+
+
+class LeaseLostError(NatsError):
+    """This worker does not hold the lease any more: it changes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__("another worker has taken the lease")
+
+
+class Report(BaseModel):
+    """What the holder of the lease reports to all workers."""
+
+    problems: list[Problem]  # of the streams and consumers
+    is_whole: bool  # whether no stream or consumer is missing or lacks a setting that the service needs
+    progress_created_at: str | None  # when the stream of progress events was created; None: the stream is missing
+
+
+class LeaseRecord(BaseModel):
+    """The message that is the lease."""
+
+    holder: str | None  # name of the worker; None: released
+    version: str  # of the holder
+    token: int  # the sequence of the record that the holder replaced when it took the lease: grows with each holder
+    report: Report | None = None
+
+
+class Lease:
+    """This worker's view of the lease, and the lease itself while this worker holds it."""
+
+    def __init__(
+        self,
+        nats: Client,
+        key: str,
+        worker: str,
+        *,
+        bucket: StreamConfig,
+        on_report: Callable[[Report], None],
+    ) -> None:
+        """Make a lease that nothing is known of before `open`.
+
+        `key`: names the deployment; other deployments may use the same bucket. `bucket`: the configuration with which
+        to create the bucket if it is missing. `on_report` is called with each report of the holder.
+        """
+        self.report: Report | None = None  # what this worker reports while it holds the lease
+        self.unavailable: Problem | None = None  # why no worker can take the lease
+        self.record: LeaseRecord | None = None  # the last stored record
+        self._nats = nats
+        self._js = nats.jetstream(timeout=REQUEST_TIMEOUT_S)
+        self._key = key
+        self._worker = worker
+        self._bucket = bucket
+        self._on_report = on_report
+        self._sequence = 0  # of the last stored record
+        self._received_at = -math.inf  # when the record was received, in the event loop's time
+        self._renewed_at = -math.inf  # when the last successful renewal was sent
+        self._token: int | None = None  # None: this worker does not hold the lease
+        self._failures = 0  # of the last attempts to take the lease
+        self._is_open = False
+        self._changed = asyncio.Event()
+        self._storing = asyncio.Lock()
+
+    @property
+    def held(self) -> bool:
+        """Whether this worker holds the lease."""
+        return self._token is not None and _seconds_since(self._renewed_at) < LOST_AFTER_S
+
+    @property
+    def holder(self) -> LeaseRecord | None:
+        """The record of the worker that holds the lease; None: nobody holds it."""
+        is_lost = _seconds_since(self._received_at) >= LOST_AFTER_S
+        return None if is_lost or self.record is None or self.record.holder is None else self.record
+
+    async def open(self) -> None:
+        """Receive the records of the lease from now on, and read the last one.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        if not self._is_open:
+            await self._nats.subscribe(stored_subject(self._key), cb=self._receive)
+            self._is_open = True
+        await self._read()
+
+    async def run(self, duties: Duties, *, check: Duties) -> None:
+        """Take the lease when it is free, and run `duties` while this worker holds it, until cancelled.
+
+        `check` is called rarely while no worker can take the lease.
+        """
+
+        async def hold_next() -> None:
+            if self.held or await self._take_next(check):
+                await self._hold(duties)
+
+        await run_forever("lease", hold_next, every_s=0, retry_after_s=OUTAGE_PAUSE_S)
+
+    async def take(self) -> bool:
+        """Take the lease if it is free; return whether this worker holds it.
+
+        Raises:
+            NatsError: NATS does not answer, or refuses to store the record.
+        """
+        async with self._storing:
+            if self.held or self.holder is not None:
+                return self.held
+            return await self._store(self._worker, self._sequence)
+
+    async def renew(self) -> bool:
+        """Renew the lease with the current report; return whether this worker still holds it.
+
+        Raises:
+            NatsError: NATS does not answer, or refuses to store the record.
+        """
+        async with self._storing:
+            return self._token is not None and await self._store(self._worker, self._token)
+
+    async def confirm(self) -> None:
+        """Return if this worker surely holds the lease, or if nobody can: call this before each change.
+
+        Raises:
+            LeaseLostError: Another worker may hold the lease.
+            NatsError: NATS does not answer.
+        """
+        is_confirmed = self.held and _seconds_since(self._renewed_at) < CONFIRMED_FOR_S
+        if not is_confirmed and self.unavailable is None and not await self.renew():
+            raise LeaseLostError
+
+    async def release(self) -> None:
+        """Release the lease, so that another worker takes it at once; do nothing if this worker does not hold it."""
+        if self.held and self._nats.is_connected:
+            with suppress(NatsError):
+                async with self._storing:
+                    await self._store(None, self._token or 0)
+        self._token = None
+
+    async def wait_for_report(self) -> Report:
+        """Wait until somebody holds the lease and has reported, and return the report."""
+        while (holder := self.holder) is None or holder.report is None:
+            await self._wait_for_change(RENEW_EVERY_S)
+        return holder.report
+
+    async def _take_next(self, check: Duties) -> bool:
+        """Wait until the lease is free, and take it; return whether this worker was the first."""
+        while self.holder is not None:
+            await self._wait_for_change(LOST_AFTER_S - _seconds_since(self._received_at))
+        if self.record is not None:  # otherwise this is the first worker
+            await asyncio.sleep(random.uniform(0, LONGEST_JITTER_S))  # noqa: S311 -- no secret
+        try:
+            is_taken = await self.take()
+        except NatsError as error:
+            self._failures += 1
+            if self._failures < FAILURES_IN_A_ROW:
+                raise
+            await self._check_alone(error, check)
+            return False
+        self._failures = 0
+        return is_taken
+
+    async def _check_alone(self, error: Exception, check: Duties) -> None:
+        """Call `check`, report that no worker can take the lease, and wait for UNAVAILABLE_FOR_S or for a holder.
+
+        Raises:
+            NatsError: NATS does not answer, so the lease is not the problem.
+        """
+        before = self.unavailable
+        self.unavailable = Problem(what=UNAVAILABLE.format(reason=describe(error)), next_step=MAKE_AVAILABLE)
+        try:
+            await check()
+        except NatsError:
+            self.unavailable = before
+            raise
+        if before is None:
+            log.error("lease_unavailable", bucket=FLEET_BUCKET, error=describe(error))
+        await self._wait_for_change(UNAVAILABLE_FOR_S * random.uniform(0.5, 1.5))  # noqa: S311 -- no secret
+
+    async def _hold(self, duties: Duties) -> None:
+        """Run `duties` and renew the lease until it is lost or, if this is cancelled, released."""
+        log.info("lease_taken", token=self._token)
+        working = asyncio.create_task(duties())
+        try:
+            while self.held:
+                await self._wait_for_change(max(RENEW_EVERY_S - _seconds_since(self._renewed_at), CONFIRMED_FOR_S))
+                if _seconds_since(self._renewed_at) >= RENEW_EVERY_S:
+                    await self._renew_in_time()
+        finally:
+            await despite_cancellation(self._give_up(working))
+
+    async def _give_up(self, working: asyncio.Task[object]) -> None:
+        """End the duties, and release the lease if this worker still holds it."""
+        await cancel_all([working])
+        await self.release()
+        log.info("lease_given_up")
+
+    async def _renew_in_time(self) -> None:
+        """Renew the lease, before others may take it; an error is ignored, as the next renewal may succeed."""
+        with suppress(NatsError, TimeoutError):
+            async with asyncio.timeout(LOST_AFTER_S - _seconds_since(self._renewed_at)):
+                await self.renew()
+
+    async def _store(self, holder: str | None, token: int) -> bool:
+        """Replace the last record; return False if another worker has replaced it.
+
+        The record may also be one that this worker has stored without receiving the acknowledgement.
+        """
+        while True:
+            record, sent_at = LeaseRecord(holder=holder, version=VERSION, token=token, report=self.report), _now()
+            try:
+                sequence = await self._publish(record)
+            except BadRequestError as error:
+                if error.err_code != WRONG_LAST_SEQUENCE:
+                    raise
+                await self._read()
+                if self.record is None or (self.record.holder, self.record.token) != (holder, token):
+                    self._token = None
+                    return False
+                continue
+            if sequence < self._sequence:  # the acknowledgement is late: another record followed
+                self._token = None
+                return False
+            self._token, self._renewed_at = token, sent_at
+            self._note(record, sequence)
+            return True
+
+    async def _publish(self, record: LeaseRecord) -> int:
+        """Store a record after the one that this worker knows, and return its sequence."""
+        subject, body = key_value_subject(FLEET_BUCKET, self._key), record.model_dump_json().encode()
+        headers = {EXPECTED_SEQUENCE: str(self._sequence)}
+        try:
+            return (await self._js.publish(subject, body, headers=headers)).seq
+        except NoStreamResponseError:
+            await self._js.add_stream(self._bucket)
+            self._sequence = 0
+            return (await self._js.publish(subject, body, headers={EXPECTED_SEQUENCE: "0"})).seq
+
+    async def _read(self) -> None:
+        """Read the last record from the leader of the bucket."""
+        stream, subject = key_value_stream(FLEET_BUCKET), key_value_subject(FLEET_BUCKET, self._key)
+        try:
+            last = await leader_reads.last_message(self._nats, stream, subject)
+        except NoRespondersError:
+            await self._js.add_stream(self._bucket)
+            last = None
+        if last is None or (last.seq or 0) < self._sequence:  # the bucket is new
+            self.record, self._sequence = None, 0
+        if last is not None and last.seq != self._sequence:
+            self._note(_parse(last.data or b""), last.seq or 0)
+
+    async def _receive(self, message: Msg) -> None:
+        sequence = (message.headers or {}).get("Nats-Sequence", "")
+        if sequence.isdecimal() and int(sequence) > self._sequence:
+            self._note(_parse(message.data), int(sequence))
+
+    def _note(self, record: LeaseRecord, sequence: int) -> None:
+        self.record, self._sequence, self._received_at, self.unavailable = record, sequence, _now(), None
+        if record.holder != self._worker:
+            self._token = None
+        if record.report is not None:
+            self._on_report(record.report)
+        self._changed.set()
+
+    async def _wait_for_change(self, seconds: float) -> None:
+        """Wait until a record is stored, for `seconds` seconds at most."""
+        self._changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0.0)):
+                await self._changed.wait()
+
+
+def stored_subject(key: str) -> str:
+    """Return the subject on which JetStream republishes the stored records of a lease."""
+    return f"{FLEET_BUCKET}.{key}"
+
+
+def _parse(body: bytes) -> LeaseRecord:
+    """Parse a record; one that only another version can read counts as held by an unknown worker."""
+    try:
+        return parse_stored(LeaseRecord, body, FLEET_BUCKET)
+    except UnreadableError:
+        return LeaseRecord(holder="", version="", token=0)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _seconds_since(time: float) -> float:
+    return _now() - time
