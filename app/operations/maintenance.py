@@ -20,8 +20,8 @@ from app.settings import Settings
 from app.stream_guard import provisioning
 from app.stream_guard.guard import StreamGuard
 from app.supervision import run_forever
+from app.telemetry.fleet_metrics import Stored
 from app.telemetry.metrics import Meter
-from app.telemetry.storage_metrics import Stored
 
 CHECK_EVERY_S = 5.0
 MEASURE_EVERY_S = 15.0
@@ -71,7 +71,7 @@ class Maintenance:
                 run_forever("late_frames", self.erase_late_frames, every_s=ERASE_LATE_FRAMES_EVERY_S),
             )
         finally:
-            self.meter.forget_fleet()
+            self.meter.fleet.forget()
 
     async def restart_projection(self) -> None:
         """Restart the projection if Redis is new or has lost its data."""
@@ -100,14 +100,16 @@ class Maintenance:
 
     async def measure_storage(self) -> None:
         """Set the metrics of JetStream's disk and memory, and the sizes of streams and buckets."""
-        for server in await read_usage(self.nats):
-            used, limit = server.data, server.data.config
-            stored = Stored(
-                used={"disk": used.storage, "memory": used.memory},
-                limits={"disk": limit.max_storage, "memory": limit.max_memory},
-                streams=server.streams,
-            )
-            self.meter.storage.update(server.server.name, stored)
+        self.meter.fleet.set_storage(
+            {
+                server.server.name: Stored(
+                    used={"disk": server.data.storage, "memory": server.data.memory},
+                    limits={"disk": server.data.config.max_storage, "memory": server.data.config.max_memory},
+                    streams=server.streams,
+                )
+                for server in await read_usage(self.nats)
+            }
+        )
 
     async def measure_redis(self) -> None:
         """Set the metrics of Redis' memory."""

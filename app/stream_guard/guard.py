@@ -29,6 +29,7 @@ from app.supervision import run_forever
 from app.telemetry.metrics import Meter
 
 GUARD_EVERY_S: Final = 5.0  # advisories come first
+GUARD_AFTER_CHANGE_EVERY_S: Final = 1.5  # for STRAYS_FOR_S after a change
 SHORTEST_PAUSE_S: Final = 0.1  # between two checks, however many advisories come
 ADVISORY_HEAD_START_S: Final = 0.2  # for the advisory that tells who has made a change
 CREATED_WITHIN_S: Final = 5.0  # how long a starting worker waits for the holder of the lease to create the streams
@@ -188,8 +189,9 @@ class StreamGuard:
     async def _check_and_wait(self) -> None:
         self._changed.clear()
         await self.check()
+        is_quiet = asyncio.get_running_loop().time() >= self._strays_until
         with suppress(TimeoutError):
-            async with asyncio.timeout(GUARD_EVERY_S - SHORTEST_PAUSE_S):
+            async with asyncio.timeout((GUARD_EVERY_S if is_quiet else GUARD_AFTER_CHANGE_EVERY_S) - SHORTEST_PAUSE_S):
                 await self._changed.wait()
 
     async def _receive(self, advisory: Msg) -> None:

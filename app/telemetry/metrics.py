@@ -20,8 +20,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from app.settings import VERSION
+from app.telemetry.fleet_metrics import FleetMetrics, KnownSeries
 from app.telemetry.live_metrics import LiveMetrics
-from app.telemetry.storage_metrics import StorageMetrics
 
 # Upper limits of the histograms' buckets: in seconds, and as real-time factors.
 SECONDS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 14400)
@@ -42,10 +42,9 @@ class Meter:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.fleet = FleetMetrics(self.registry)
         self._tasks()
         self._queue()
-        self.storage = StorageMetrics()
-        self.registry.register(self.storage)
         self.live = LiveMetrics(self.registry)
         self._worker()
 
@@ -82,7 +81,7 @@ class Meter:
         )
 
     def _queue(self) -> None:
-        gauge, name = self._gauge, ["queue_name"]
+        gauge, name = self.fleet.gauge, ["queue_name"]
         self.waiting = gauge("task_queue_size", "Messages that wait for a worker.", name)
         self.oldest_waiting = gauge("natscribe_task_oldest_waiting_seconds", "Age of the oldest waiting message.", name)
         self.backlog = gauge("natscribe_task_backlog_audio_seconds", "Estimated seconds of waiting audio.", name)
@@ -109,14 +108,14 @@ class Meter:
         self.model_loaded = gauge("natscribe_model_loaded", "Whether a speech model is loaded.", mode="livemin")
         self.nats_up = gauge("natscribe_nats_up", "Whether the worker is connected to NATS.", mode="livemin")
         self.redis_up = gauge("natscribe_redis_up", "Whether Redis replies and accepts writes.", mode="livemin")
-        self.broken_streams = gauge(
-            "natscribe_streams_broken", "Streams and consumers that the service cannot restore.", mode="livemax"
+        self.broken_streams = self.fleet.gauge(
+            "natscribe_streams_broken", "Streams and consumers that the service cannot restore."
         )
         self.restored_streams = self._counter(
             "natscribe_streams_restored", "Streams and consumers that a worker has created or restored.", []
         )
-        self.redis_used = gauge("natscribe_redis_used_bytes", "Memory that Redis occupies.")
-        self.redis_limit = gauge("natscribe_redis_limit_bytes", "Memory that Redis may occupy; 0: no limit.")
+        self.redis_used = self.fleet.gauge("natscribe_redis_used_bytes", "Memory that Redis occupies.")
+        self.redis_limit = self.fleet.gauge("natscribe_redis_limit_bytes", "Memory that Redis may occupy; 0: no limit.")
         self.memory = gauge("natscribe_worker_memory_bytes", "Resident memory of a process.", ["part"], "livesum")
         self.memory_limit = gauge(
             "natscribe_worker_memory_limit_bytes", "Memory limit of the control group in bytes; 0: no limit."
@@ -169,19 +168,15 @@ class Meter:
         self._failure.labels(task_name(queue), code).inc()
         self._seconds.labels(task_name(queue)).observe(seconds)
 
-    def forget_fleet(self) -> None:
-        """Remove the figures of the whole fleet from the page, because another worker measures them from now on."""
-
     def exposition(self) -> bytes:
         """Return all metrics in the text format of Prometheus; with `--workers N`, those of all N processes."""
         folder = shared_folder()
         if folder is None:
-            return generate_latest(self.registry)
+            return generate_latest(KnownSeries(self.registry))
         remove_dead_processes(folder)
         registry = CollectorRegistry()
-        registry.register(self.storage)
         MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]  # the class has no types
-        return generate_latest(registry)
+        return generate_latest(KnownSeries(registry))
 
 
 def _with_series(metric: Metric, labels: list[str] | None) -> Metric:

@@ -7,10 +7,11 @@ import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Lane
+from prometheus_client import CollectorRegistry
 
 from app.telemetry import metrics
+from app.telemetry.fleet_metrics import KEPT_S, FleetMetrics, KnownSeries, Stored
 from app.telemetry.metrics import Meter
-from app.telemetry.storage_metrics import KEPT_S, StorageMetrics, Stored
 
 NAMED_BY_THE_BRIEF = {
     "task_processing_time_seconds",
@@ -71,22 +72,49 @@ def test_metrics_of_killed_workers_are_removed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [lives]
 
 
-def servers(storage: StorageMetrics) -> set[str]:
-    return {sample.labels["server"] for family in storage.collect() for sample in family.samples}
+def servers(registry: CollectorRegistry) -> set[str]:
+    return {sample.labels["server"] for family in KnownSeries(registry).collect() for sample in family.samples}
 
 
 def test_a_server_that_has_left_has_no_metrics() -> None:
-    # Given two servers that have answered
-    now = 0.0
-    storage = StorageMetrics(clock=lambda: now)
+    # Given two servers that have replied
+    now, registry = 0.0, CollectorRegistry()
+    fleet = FleetMetrics(registry, clock=lambda: now)
     stored = Stored(used={"disk": 1}, limits={"disk": 2}, streams={"OBJ_audio": 1})
-    storage.update("stays", stored)
-    storage.update("leaves", stored)
-    assert servers(storage) == {"stays", "leaves"}
-    # When one of them misses an answer, then its figures stay
+    fleet.set_storage({"stays": stored, "leaves": stored})
+    assert servers(registry) == {"stays", "leaves"}
+    # When one of them misses a reply, then its figures stay
     now = KEPT_S - 1
-    storage.update("stays", stored)
-    assert servers(storage) == {"stays", "leaves"}
+    fleet.set_storage({"stays": stored})
+    assert servers(registry) == {"stays", "leaves"}
     # And when it has left, they go
     now = KEPT_S
-    assert servers(storage) == {"stays"}
+    fleet.set_storage({"stays": stored})
+    assert servers(registry) == {"stays"}
+
+
+def test_a_deleted_stream_has_no_size() -> None:
+    registry = CollectorRegistry()
+    fleet = FleetMetrics(registry)
+    fleet.set_storage({"n1": Stored(used={}, limits={}, streams={"OBJ_audio": 1, "OBJ_results": 2})})
+    fleet.set_storage({"n1": Stored(used={}, limits={}, streams={"OBJ_results": 2})})
+    assert [sample.labels["stream"] for family in KnownSeries(registry).collect() for sample in family.samples] == [
+        "OBJ_results"
+    ]
+
+
+def test_a_page_has_figures_of_the_fleet_only_while_its_worker_measures_them() -> None:
+    # Given a worker that has measured nothing
+    meter = Meter()
+    assert b"\nnatscribe_reminders " not in meter.exposition()
+    assert b"\ntask_queue_size{" not in meter.exposition()
+    # When it measures, then its page has the figures
+    meter.reminders.set(3)
+    meter.waiting.labels("tasks.live.high").set(0)
+    assert b"\nnatscribe_reminders 3.0" in meter.exposition()
+    assert b'task_queue_size{queue_name="tasks.live.high"} 0.0' in meter.exposition()
+    # And when another worker measures, then they are gone, and the worker's own figures stay
+    meter.fleet.forget()
+    assert b"\nnatscribe_reminders " not in meter.exposition()
+    assert b"\ntask_queue_size{" not in meter.exposition()
+    assert b"task_in_progress{" in meter.exposition()

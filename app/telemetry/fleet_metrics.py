@@ -1,0 +1,90 @@
+"""Metrics of the whole fleet, which only the holder of the lease measures.
+
+A figure that this worker no longer measures must leave its page, so that an old figure hides no new one. But
+prometheus_client cannot remove a series that several processes may set. So the series gets the value NaN, and the page
+leaves such series out.
+"""
+
+import app.telemetry.multiprocess  # noqa: F401 -- must be imported before prometheus_client
+
+# isort: split
+import math
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Gauge, Metric
+from prometheus_client.registry import Collector
+
+KEPT_S: Final = 60.0  # a server without a reply for this time has left; a busy server may miss one reply
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The bytes that one server uses and may use of `disk` and of `memory`, and the bytes of each stream."""
+
+    used: Mapping[str, int]
+    limits: Mapping[str, int]
+    streams: Mapping[str, int]  # a bucket is the stream OBJ_<bucket>
+
+
+class FleetMetrics:
+    """Creates the gauges of the fleet, and sets those of JetStream's storage on each server that replies."""
+
+    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._gauges: list[Gauge] = []
+        self._replied_at: dict[str, float] = {}  # by the name of the server
+        gauge = self.gauge
+        self._storage = {
+            "used": gauge("natscribe_jetstream_used_bytes", "Bytes that JetStream occupies.", ["server", "storage"]),
+            "limits": gauge("natscribe_jetstream_limit_bytes", "Bytes JetStream may occupy.", ["server", "storage"]),
+            "streams": gauge("natscribe_stream_bytes", "Size of a stream or bucket.", ["server", "stream"]),
+        }
+
+    def gauge(self, name: str, help_text: str, labels: list[str] | None = None) -> Gauge:
+        """Create a gauge that has no value yet."""
+        gauge = Gauge(name, help_text, labels or [], registry=self._registry, multiprocess_mode="livemostrecent")
+        self._gauges.append(gauge)
+        _forget(gauge)
+        return gauge
+
+    def set_storage(self, servers: Mapping[str, Stored]) -> None:
+        """Set the figures of the servers that have replied, and remove those of servers that have left."""
+        now = self._clock()
+        self._replied_at |= dict.fromkeys(servers, now)
+        for server in [name for name, replied_at in self._replied_at.items() if now - replied_at >= KEPT_S]:
+            del self._replied_at[server]
+        for kind, gauge in self._storage.items():
+            _forget(gauge, kept=self._replied_at.keys() - servers)
+            for server, stored in servers.items():
+                for name, value in getattr(stored, kind).items():
+                    gauge.labels(server, name).set(value)
+
+    def forget(self) -> None:
+        """Remove all figures, because another worker measures them from now on."""
+        for gauge in self._gauges:
+            _forget(gauge)
+
+
+class KnownSeries(Collector):
+    """The metrics of another collector without the series that have the value NaN."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics; the library calls this method for each scrape."""
+        for metric in self._collector.collect():
+            metric.samples = [sample for sample in metric.samples if not math.isnan(sample.value)]
+            yield metric
+
+
+def _forget(gauge: Gauge, *, kept: Collection[str] = ()) -> None:
+    """Set all series of a gauge to NaN, except for those of the servers `kept`."""
+    for metric in list(gauge.collect()):
+        for sample in metric.samples:
+            if sample.labels.get("server") not in kept:
+                (gauge.labels(**sample.labels) if sample.labels else gauge).set(math.nan)
