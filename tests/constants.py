@@ -16,7 +16,7 @@ import app
 MODULES: Final = {
     "DUPLICATE_WINDOW_S": ("natscribe.jetstream.streams",),
     "MIN_EVENT_INTERVAL_S": ("app.execution.attempt", "natscribe.mock.log"),
-    "OUTAGE_PAUSE_S": ("app.queue.registration",),
+    "OUTAGE_PAUSE_S": ("app.queue.registration", "app.jetstream.lease"),
     "PAGE_SIZE": ("natscribe.jetstream.stream_pages",),
     "READ_WITHIN_S": ("app.requests.task_lookup",),
     "REPLY_TIMEOUT_S": ("natscribe.client.exchange",),

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from unittest.mock import AsyncMock
 
 import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
@@ -13,8 +14,10 @@ from natscribe.schemas.wire import Kind, Lane, Priority
 from structlog.testing import capture_logs
 
 from app.cancellation import cancel_all
+from app.jetstream import lease
 from app.jetstream.connection import StartError, TooFewServersError, retry_until_available
 from app.jetstream.streams import stream_configs
+from app.redis_store.projection import RedisProjection
 from app.settings import Settings
 from app.stream_guard.provisioning import (
     StreamError,
@@ -394,6 +397,28 @@ async def test_strays_are_appended_again_for_a_while_after_a_change(check: Check
     await store_strays(nats, "t2")
     await check()
     assert subjects_of(nats) == ["progress.t1", "progress.t2"]
+
+
+async def test_a_frozen_holder_of_the_lease_changes_nothing_when_it_wakes_up(
+    parts: Parts, nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given another worker that has taken the lease while its holder was frozen
+    other, loop = Parts(nats), asyncio.get_running_loop()
+    await other.lease.open()
+    assert not await other.lease.take()
+    monkeypatch.setattr(lease, "_now", lambda: loop.time() + lease.LOST_AFTER_S)
+    monkeypatch.setattr(RedisProjection, "is_empty", AsyncMock(return_value=True))
+    assert await other.lease.take()
+    # When the former holder finds a changed stream and a missing one
+    nats.streams[NAMES.progress].config["allow_direct"] = False
+    del nats.streams[NAMES.segments]
+    nats.asked.clear()
+    # Then it changes nothing
+    for change in (parts.stream_guard.check, parts.maintenance.restart_projection):
+        with pytest.raises(lease.LeaseLostError):
+            await change()
+    assert not parts.lease.held
+    assert {request.split(".")[3] for request in nats.asked if request.startswith("$JS.API.")} == {"INFO", "MSG"}
 
 
 @pytest.mark.parametrize(
