@@ -24,7 +24,6 @@ from app.execution.delivery import ExecutionContext
 from app.jetstream import connection
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.jetstream.lease import Lease, Report
-from app.jetstream.streams import fleet_bucket
 from app.live.frames import erase as erase_frames
 from app.live.transcriber import LiveTranscriber
 from app.operations.expiry import expire_tasks
@@ -126,13 +125,7 @@ class Container:
 
     def join_fleet(self, nats: Client) -> None:
         """Create the lease of fleet-wide duties and the stream guard, which have to run before the other parts."""
-        self.lease = Lease(
-            nats,
-            self.settings.stem,
-            self.worker_name,
-            bucket=fleet_bucket(self.settings),
-            on_report=self._adopt,
-        )
+        self.lease = Lease(nats, self.settings.stem, self.worker_name, on_report=self._adopt)
         self.stream_guard = StreamGuard(nats, self.settings, self.meter, self.lease)
 
     def _adopt(self, report: Report) -> None:

@@ -17,8 +17,6 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import NoRespondersError
-from nats.js.api import StreamConfig
 from nats.js.errors import BadRequestError, NoStreamResponseError
 from natscribe.jetstream import leader_reads
 from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
@@ -79,19 +77,11 @@ class LeaseRecord(BaseModel):
 class Lease:
     """This worker's view of the lease, and the lease itself while this worker holds it."""
 
-    def __init__(
-        self,
-        nats: Client,
-        key: str,
-        worker: str,
-        *,
-        bucket: StreamConfig,
-        on_report: Callable[[Report], None],
-    ) -> None:
+    def __init__(self, nats: Client, key: str, worker: str, *, on_report: Callable[[Report], None]) -> None:
         """Make a lease that nothing is known of before `open`.
 
-        `key`: names the deployment; other deployments may use the same bucket. `bucket`: the configuration with which
-        to create the bucket if it is missing. `on_report` is called with each report of the holder.
+        `key`: names the deployment; other deployments may use the same bucket. `on_report` is called with each report
+        of the holder.
         """
         self.report: Report | None = None  # what this worker reports while it holds the lease
         self.unavailable: Problem | None = None  # why no worker can take the lease
@@ -100,7 +90,6 @@ class Lease:
         self._js = nats.jetstream(timeout=REQUEST_TIMEOUT_S)
         self._key = key
         self._worker = worker
-        self._bucket = bucket
         self._on_report = on_report
         self._sequence = 0  # of the last stored record
         self._received_at = -math.inf  # when the record was received, in the event loop's time
@@ -126,17 +115,17 @@ class Lease:
         """Receive the records of the lease from now on, and read the last one.
 
         Raises:
-            NatsError: NATS does not answer.
+            NatsError: NATS does not answer, or the bucket is missing.
         """
         if not self._is_open:
-            await self._nats.subscribe(stored_subject(self._key), cb=self._receive)
+            await self._nats.subscribe(f"{FLEET_BUCKET}.{self._key}", cb=self._receive)
             self._is_open = True
         await self._read()
 
     async def run(self, duties: Duties, *, check: Duties) -> None:
         """Take the lease when it is free, and run `duties` while this worker holds it, until cancelled.
 
-        `check` is called rarely while no worker can take the lease.
+        `check` is called rarely while no worker can take the lease; it has to create a missing bucket.
         """
 
         async def hold_next() -> None:
@@ -152,9 +141,7 @@ class Lease:
             NatsError: NATS does not answer, or refuses to store the record.
         """
         async with self._storing:
-            if self.held or self.holder is not None:
-                return self.held
-            return await self._store(self._worker, self._sequence)
+            return self.held or (self.holder is None and await self._store(self._worker, self._sequence))
 
     async def renew(self) -> bool:
         """Renew the lease with the current report; return whether this worker still holds it.
@@ -166,29 +153,34 @@ class Lease:
             return self._token is not None and await self._store(self._worker, self._token)
 
     async def confirm(self) -> None:
-        """Return if this worker surely holds the lease, or if nobody can: call this before each change.
+        """Return if no other worker can hold the lease: call this before each change.
 
         Raises:
             LeaseLostError: Another worker may hold the lease.
             NatsError: NATS does not answer.
         """
         is_confirmed = self.held and _seconds_since(self._renewed_at) < CONFIRMED_FOR_S
-        if not is_confirmed and self.unavailable is None and not await self.renew():
+        if is_confirmed or self.unavailable is not None:
+            return
+        try:
+            is_held = await self.renew()
+        except NoStreamResponseError:  # the bucket is missing, and has to be created
+            is_held = self.held
+        if not is_held:
             raise LeaseLostError
 
     async def release(self) -> None:
         """Release the lease, so that another worker takes it at once; do nothing if this worker does not hold it."""
-        if self.held and self._nats.is_connected:
-            with suppress(NatsError):
-                async with self._storing:
+        async with self._storing:
+            if self.held and self._nats.is_connected:
+                with suppress(NatsError):
                     await self._store(None, self._token or 0)
-        self._token = None
+            self._token = None
 
-    async def wait_for_report(self) -> Report:
-        """Wait until somebody holds the lease and has reported, and return the report."""
-        while (holder := self.holder) is None or holder.report is None:
+    async def wait_for_report(self) -> None:
+        """Wait until somebody holds the lease and has reported."""
+        while self.holder is None or self.holder.report is None:
             await self._wait_for_change(RENEW_EVERY_S)
-        return holder.report
 
     async def _take_next(self, check: Duties) -> bool:
         """Wait until the lease is free, and take it; return whether this worker was the first."""
@@ -202,26 +194,26 @@ class Lease:
             self._failures += 1
             if self._failures < FAILURES_IN_A_ROW:
                 raise
-            await self._check_alone(error, check)
+            await self._check_alone(describe(error), check)
             return False
         self._failures = 0
         return is_taken
 
-    async def _check_alone(self, error: Exception, check: Duties) -> None:
+    async def _check_alone(self, reason: str, check: Duties) -> None:
         """Call `check`, report that no worker can take the lease, and wait for UNAVAILABLE_FOR_S or for a holder.
 
         Raises:
             NatsError: NATS does not answer, so the lease is not the problem.
         """
         before = self.unavailable
-        self.unavailable = Problem(what=UNAVAILABLE.format(reason=describe(error)), next_step=MAKE_AVAILABLE)
+        self.unavailable = Problem(what=UNAVAILABLE.format(reason=reason), next_step=MAKE_AVAILABLE)
         try:
             await check()
         except NatsError:
             self.unavailable = before
             raise
         if before is None:
-            log.error("lease_unavailable", bucket=FLEET_BUCKET, error=describe(error))
+            log.error("lease_unavailable", bucket=FLEET_BUCKET, reason=reason)
         await self._wait_for_change(UNAVAILABLE_FOR_S * random.uniform(0.5, 1.5))  # noqa: S311 -- no secret
 
     async def _hold(self, duties: Duties) -> None:
@@ -232,81 +224,62 @@ class Lease:
             while self.held:
                 await self._wait_for_change(max(RENEW_EVERY_S - _seconds_since(self._renewed_at), CONFIRMED_FOR_S))
                 if _seconds_since(self._renewed_at) >= RENEW_EVERY_S:
-                    await self._renew_in_time()
+                    with suppress(NatsError):  # the next renewal may succeed
+                        await self.renew()
         finally:
             await despite_cancellation(self._give_up(working))
 
     async def _give_up(self, working: asyncio.Task[object]) -> None:
-        """End the duties, and release the lease if this worker still holds it."""
         await cancel_all([working])
         await self.release()
         log.info("lease_given_up")
 
-    async def _renew_in_time(self) -> None:
-        """Renew the lease, before others may take it; an error is ignored, as the next renewal may succeed."""
-        with suppress(NatsError, TimeoutError):
-            async with asyncio.timeout(LOST_AFTER_S - _seconds_since(self._renewed_at)):
-                await self.renew()
-
     async def _store(self, holder: str | None, token: int) -> bool:
-        """Replace the last record; return False if another worker has replaced it.
-
-        The record may also be one that this worker has stored without receiving the acknowledgement.
-        """
-        while True:
-            record, sent_at = LeaseRecord(holder=holder, version=VERSION, token=token, report=self.report), _now()
-            try:
-                sequence = await self._publish(record)
-            except BadRequestError as error:
-                if error.err_code != WRONG_LAST_SEQUENCE:
-                    raise
-                await self._read()
-                if self.record is None or (self.record.holder, self.record.token) != (holder, token):
-                    self._token = None
-                    return False
-                continue
-            if sequence < self._sequence:  # the acknowledgement is late: another record followed
-                self._token = None
-                return False
-            self._token, self._renewed_at = token, sent_at
-            self._note(record, sequence)
-            return True
-
-    async def _publish(self, record: LeaseRecord) -> int:
-        """Store a record after the one that this worker knows, and return its sequence."""
-        subject, body = key_value_subject(FLEET_BUCKET, self._key), record.model_dump_json().encode()
-        headers = {EXPECTED_SEQUENCE: str(self._sequence)}
+        """Replace the last record; return False if another worker has replaced it."""
+        record = LeaseRecord(holder=holder, version=VERSION, token=token, report=self.report)
+        body, headers, sent_at = record.model_dump_json().encode(), {EXPECTED_SEQUENCE: str(self._sequence)}, _now()
         try:
-            return (await self._js.publish(subject, body, headers=headers)).seq
-        except NoStreamResponseError:
-            await self._js.add_stream(self._bucket)
-            self._sequence = 0
-            return (await self._js.publish(subject, body, headers={EXPECTED_SEQUENCE: "0"})).seq
+            subject = key_value_subject(FLEET_BUCKET, self._key)
+            sequence = (await self._js.publish(subject, body, headers=headers)).seq
+        except BadRequestError as error:
+            if error.err_code != WRONG_LAST_SEQUENCE:
+                raise
+            await self._read()
+            last = self.record
+            # An earlier record of this worker may be stored although its acknowledgement was lost.
+            is_own = last is not None and (last.holder, last.token) == (holder, token)
+            return is_own and await self._store(holder, token)
+        if sequence < self._sequence:  # the acknowledgement is late: another record has followed
+            return False
+        self._note(body, sequence)
+        self._token, self._renewed_at = token, sent_at
+        return True
 
     async def _read(self) -> None:
         """Read the last record from the leader of the bucket."""
-        stream, subject = key_value_stream(FLEET_BUCKET), key_value_subject(FLEET_BUCKET, self._key)
-        try:
-            last = await leader_reads.last_message(self._nats, stream, subject)
-        except NoRespondersError:
-            await self._js.add_stream(self._bucket)
-            last = None
-        if last is None or (last.seq or 0) < self._sequence:  # the bucket is new
-            self.record, self._sequence = None, 0
-        if last is not None and last.seq != self._sequence:
-            self._note(_parse(last.data or b""), last.seq or 0)
+        subject = key_value_subject(FLEET_BUCKET, self._key)
+        last = await leader_reads.last_message(self._nats, key_value_stream(FLEET_BUCKET), subject)
+        sequence = (last.seq or 0) if last is not None else 0
+        if sequence < self._sequence:  # the bucket was recreated
+            self.record, self._sequence, self._token = None, 0, None
+        if last is not None and sequence > self._sequence:
+            self._note(last.data or b"", sequence)
 
     async def _receive(self, message: Msg) -> None:
         sequence = (message.headers or {}).get("Nats-Sequence", "")
         if sequence.isdecimal() and int(sequence) > self._sequence:
-            self._note(_parse(message.data), int(sequence))
+            self._note(message.data, int(sequence))
 
-    def _note(self, record: LeaseRecord, sequence: int) -> None:
-        self.record, self._sequence, self._received_at, self.unavailable = record, sequence, _now(), None
-        if record.holder != self._worker:
+    def _note(self, body: bytes, sequence: int) -> None:
+        try:
+            self.record = parse_stored(LeaseRecord, body, FLEET_BUCKET)
+        except UnreadableError:  # a worker of another version holds the lease
+            self.record = LeaseRecord(holder="", version="", token=0)
+        self._sequence, self._received_at, self.unavailable = sequence, _now(), None
+        if self.record.holder != self._worker:
             self._token = None
-        if record.report is not None:
-            self._on_report(record.report)
+        if self.record.report is not None:
+            self._on_report(self.record.report)
         self._changed.set()
 
     async def _wait_for_change(self, seconds: float) -> None:
@@ -315,19 +288,6 @@ class Lease:
         with suppress(TimeoutError):
             async with asyncio.timeout(max(seconds, 0.0)):
                 await self._changed.wait()
-
-
-def stored_subject(key: str) -> str:
-    """Return the subject on which JetStream republishes the stored records of a lease."""
-    return f"{FLEET_BUCKET}.{key}"
-
-
-def _parse(body: bytes) -> LeaseRecord:
-    """Parse a record; one that only another version can read counts as held by an unknown worker."""
-    try:
-        return parse_stored(LeaseRecord, body, FLEET_BUCKET)
-    except UnreadableError:
-        return LeaseRecord(holder="", version="", token=0)
 
 
 def _now() -> float:

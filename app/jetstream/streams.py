@@ -74,22 +74,15 @@ def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:
 
 def key_value_configs(settings: Settings) -> Iterator[StreamConfig]:
     """Yield the configurations of the Key-Value buckets; embeddings stay as long as results."""
+    lease = key_value.key_value_bucket(key_value.FLEET_BUCKET)
+    lease.republish = RePublish(src=key_value.key_value_subject(key_value.FLEET_BUCKET, ">"), dest="fleet.>")
     for config in (
         key_value.key_value_bucket(key_value.VOICES_BUCKET),
         key_value.key_value_bucket(key_value.EMBEDDINGS_BUCKET, ttl_s=streams.RESULTS_TTL_S),
+        lease,
     ):
         config.num_replicas = settings.nats_replicas
         yield config
-    yield fleet_bucket(settings)
-
-
-def fleet_bucket(settings: Settings) -> StreamConfig:
-    """Return the configuration of the bucket of leases, whose stored records JetStream republishes to all workers."""
-    bucket = key_value.key_value_bucket(key_value.FLEET_BUCKET)
-    republish = RePublish(
-        src=key_value.key_value_subject(key_value.FLEET_BUCKET, ">"), dest=f"{key_value.FLEET_BUCKET}.>"
-    )
-    return bucket.evolve(num_replicas=settings.nats_replicas, republish=republish)
 
 
 def all_stream_configs(settings: Settings) -> Iterator[StreamConfig]:

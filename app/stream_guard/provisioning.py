@@ -185,8 +185,8 @@ async def provision(
         await _create(resource, settings.nats_replicas)
         result.created.add(resource.name)
     for resource, info in existing:
-        by = changed_by.get(resource.name, UNKNOWN)
-        problem = await _restore(resource, info.config, by=by, confirm=confirm)
+        await confirm()
+        problem = await _restore(resource, info.config, by=changed_by.get(resource.name, UNKNOWN))
         if problem is not None:
             result.problems[resource.name] = problem
         elif isinstance(resource.config, StreamConfig):
@@ -226,20 +226,17 @@ async def _create(resource: Resource, replicas: int) -> None:
         raise StreamError(resource.name, problem) from error
 
 
-async def _restore(
-    resource: Resource, actual: StreamConfig | ConsumerConfig, *, by: str, confirm: Confirm
-) -> Problem | None:
+async def _restore(resource: Resource, actual: StreamConfig | ConsumerConfig, *, by: str) -> Problem | None:
     """Restore the settings that the service needs; return None, or the problem if NATS refuses the change.
 
     `actual` is the configuration in NATS, which the client `by` has changed. All differences that remain are logged.
 
     Raises:
-        NatsError: NATS does not answer, or `confirm` has prevented the change.
+        NatsError: NATS does not answer.
     """
     differences, problem = list(resource.differences(actual)), None
     needed = {difference.setting: difference.expected for difference in differences if difference.is_needed}
     if needed:
-        await confirm()
         try:
             await resource.update(actual.evolve(**needed))
             log.warning("settings_restored", of=resource.name, settings=sorted(needed), by=by)

@@ -94,11 +94,11 @@ async def test_a_start_waits_for_a_nats_that_dies_meanwhile(
     # Given a NATS that dies as soon as a worker is connected, and comes back when that has waited for an answer in vain
     provision = provisioning.provision
 
-    async def dies(*arguments: Any) -> provisioning.Provisioned:
+    async def dies(*arguments: Any, **options: Any) -> provisioning.Provisioned:
         monkeypatch.setattr(provisioning, "provision", provision)  # once
         await nats_server.kill()
         try:
-            return await provision(*arguments)
+            return await provision(*arguments, **options)
         finally:
             await nats_server.start()
 
