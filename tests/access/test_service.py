@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 
@@ -354,38 +354,45 @@ async def test_a_follower_has_the_service_do_nothing_that_it_may_not_do_itself(
     assert await there() == before
 
 
+@asynccontextmanager
+async def running_task(publisher: Client, engine: FakeEngine) -> AsyncIterator[str]:
+    """A task that runs until the body ends, and is completed then."""
+    engine.may_go_on.clear()
+    task = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)
+    events = publisher.follow(task)
+    await anext(event async for event in events if isinstance(event, ProgressEvent) and event.state is State.RUNNING)
+    yield task
+    engine.may_go_on.set()
+    assert [event async for event in events if isinstance(event, ProgressEvent)][-1].state is State.COMPLETED
+
+
 @pytest.mark.parametrize("ack_policy", [AckPolicy.NONE, AckPolicy.EXPLICIT])
 @pytest.mark.parametrize("request_subject", ["tasks.delete", "tasks.cancel"])
 async def test_what_a_consumer_delivers_is_no_request(
     follower: Nats, publisher: Client, engine: FakeEngine, request_subject: str, ack_policy: AckPolicy
 ) -> None:
     # Given a task that runs, and its events, which name it as a request does
-    engine.may_go_on.clear()
-    task = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)
-    events = publisher.follow(task)
-    await anext(event async for event in events if isinstance(event, ProgressEvent) and event.state is State.RUNNING)
-    # When a follower has a consumer deliver them to the subjects of requests
-    js = follower.jetstream()
-    copies = ConsumerConfig(
-        filter_subject=f"progress.{task}",
-        deliver_subject=request_subject,
-        deliver_group=subjects.QUEUE_GROUP,
-        ack_policy=ack_policy,
-    )
-    consumer = await js.add_consumer("transcription_progress", copies)
+    async with running_task(publisher, engine) as task:
+        # When a follower has a consumer deliver them to the subjects of requests
+        js = follower.jetstream()
+        copies = ConsumerConfig(
+            filter_subject=f"progress.{task}",
+            deliver_subject=request_subject,
+            deliver_group=subjects.QUEUE_GROUP,
+            ack_policy=ack_policy,
+        )
+        consumer = await js.add_consumer("transcription_progress", copies)
 
-    async def delivered() -> bool:
-        found = await js.consumer_info("transcription_progress", consumer.name)
-        return found.delivered is not None and found.delivered.consumer_seq > 0
+        async def delivered() -> bool:
+            info = await js.consumer_info("transcription_progress", consumer.name)
+            return info.delivered is not None and info.delivered.consumer_seq > 0
 
-    await eventually(delivered)
-    # And the service has replied to later requests
-    other = await create(publisher, Kind.TRANSCRIPTION, Priority.LOW)
-    await publisher.cancel(other)
-    await publisher.delete(other)
+        await eventually(delivered)
+        # And the service has replied to later requests
+        other = await create(publisher, Kind.TRANSCRIPTION, Priority.LOW)
+        await publisher.cancel(other)
+        await publisher.delete(other)
     # Then the task ends as it would have
-    engine.may_go_on.set()
-    assert [event async for event in events if isinstance(event, ProgressEvent)][-1].state is State.COMPLETED
 
 
 async def worker_consumer(worker: Worker, name: str) -> dict[str, object]:
@@ -402,20 +409,15 @@ async def test_a_copy_from_another_log_is_nothing(
     # Given a task that is done, and one that runs
     done = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)
     assert await end_of(publisher, done) is State.COMPLETED
-    engine.may_go_on.clear()
     engine.text = "three"
-    task = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)
-    events = publisher.follow(task)
-    await anext(event async for event in events if isinstance(event, ProgressEvent) and event.state is State.RUNNING)
-    # When something of the first is appended to the other's log, as a copy that the stream does not know by its id
-    reader, js = follower.jetstream(), (await worker.broker.connect()).jetstream()
-    of_another = await reader.get_last_msg(f"transcription_{stream}", f"{stream}.{done}", direct=True)
-    headers = {name: value for name, value in (of_another.headers or {}).items() if not name.startswith("Nats-")}
-    await js.publish(f"append.{stream}.{task}", of_another.data or b"", headers=headers)
-    # Then the other is what it was, and ends as it would have
-    assert (await publisher.get_task_progress(task)).state is State.RUNNING
-    engine.may_go_on.set()
-    assert [event async for event in events if isinstance(event, ProgressEvent)][-1].state is State.COMPLETED
+    async with running_task(publisher, engine) as task:
+        # When something of the first is appended to the other's log, as a copy that the stream does not know by its id
+        reader, js = follower.jetstream(), (await worker.broker.connect()).jetstream()
+        of_another = await reader.get_last_msg(f"transcription_{stream}", f"{stream}.{done}", direct=True)
+        headers = {name: value for name, value in (of_another.headers or {}).items() if not name.startswith("Nats-")}
+        await js.publish(f"append.{stream}.{task}", of_another.data or b"", headers=headers)
+        # Then the other is what it was, and ends as it would have
+        assert (await publisher.get_task_progress(task)).state is State.RUNNING
     result = await publisher.get_task_result(task)
     assert isinstance(result, TranscriptionResult)
     assert (result.task_id, result.text.split()) == (task, ["three"] * engine.windows)

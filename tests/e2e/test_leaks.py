@@ -3,7 +3,6 @@
 import asyncio
 import os
 import time
-import wave
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -12,10 +11,10 @@ import nats
 import psutil
 import pytest
 from natscribe.client import Client
-from natscribe.schemas.progress import ProgressEvent, State
 
 from app.settings import Settings
-from tests.e2e.conftest import LIBRIVOX, running, servers
+from tests.e2e.conftest import LIBRIVOX, running, servers, transcribe
+from tests.sounds import silence, write
 
 TASKS = int(os.environ.get("SOAK_TASKS", "60"))
 WARM_UP = 40
@@ -53,11 +52,7 @@ async def do(client: Client, recording: str, count: int) -> list[float]:
     for first in range(0, count, 10):
         began = time.monotonic()
         tasks = [client.create_transcription_task(recording) for _ in range(min(10, count - first))]
-        for task_id in await asyncio.gather(*tasks):
-            async for event in client.follow(task_id):
-                last = event
-            assert isinstance(last, ProgressEvent)
-            assert last.state is State.COMPLETED, last
+        await asyncio.gather(*[client.wait_for_result(task_id) for task_id in await asyncio.gather(*tasks)])
         took.append(time.monotonic() - began)
     return took
 
@@ -66,20 +61,13 @@ async def test_open_files_children_and_memory_stay_where_they_were(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Given a second of silence, and a clip that was heard
-    silence = tmp_path / "silence.wav"
+    quiet = write(tmp_path / "silence.wav", silence(1), "pcm_s16le")
     clip = min(LIBRIVOX.glob("*.flac"))
-    with wave.open(str(silence), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes(bytes(32_000))
     async with servers(tmp_path) as settings, running(settings, tmp_path / "log") as service:
         async with service.client() as client:
-            for recording in (clip, silence):  # both ways through the engine once
-                await client.create_transcription_task(recording, task_id=recording.stem)
-                async for _ in client.follow(recording.stem):
-                    pass
-            stored = f"{silence.stem}-{silence.name}"
+            for recording in (clip, quiet):  # both ways through the engine once
+                await transcribe(client, recording, task_id=recording.stem)
+            stored = f"{quiet.stem}-{quiet.name}"
             worker = psutil.Process(service.process.pid)
             await do(client, stored, WARM_UP)
             before = await Footprint.of(worker, settings)

@@ -1,9 +1,6 @@
 """The page of a transcript, in a real browser: read, heard, clicked, and full of hostile text."""
 
 import json
-import math
-import struct
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +9,14 @@ import pytest
 from natscribe.schemas.transcription import Interval, Segment, Word
 from natscribe.transcript_page import page
 
+from app.engines.audio.mixing import SAMPLE_RATE
 from tests.e2e.browser import NEEDS_CHROMIUM, driven_by, serving
+from tests.sounds import silence, tone, wav
 from tests.unit.formats.test_transcript_page import HOSTILE, said, talk, transcript
 
 LONG_S = 3 * 3600
 USABLE_WITHIN_S = 3.0  # a page of 30,000 words, on a machine that does nothing else
 VISITS = ("desktop", "served", "phone", "unknown", "withoutScripts")
-RATE = 8000  # samples a second
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -42,18 +40,10 @@ HEARD = transcript(
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Pages, beside a recording of six seconds and one of three hours."""
-    with wave.open(str(tmp_path / "a #1.wav"), "wb") as sound:
-        sound.setparams((1, 2, RATE, 0, "NONE", ""))
-        tone = (round(8000 * math.sin(2 * math.pi * 440 * place / RATE)) for place in range(6 * RATE))
-        sound.writeframes(struct.pack(f"<{6 * RATE}h", *tone))
-    with (tmp_path / "long.wav").open("wb") as sound:  # of zeros, which take no place on the disk
-        samples = LONG_S * RATE
-        sound.write(
-            struct.pack(
-                "<4sI8sIHHIIHH4sI", b"RIFF", 36 + samples, b"WAVEfmt ", 16, 1, 1, RATE, RATE, 1, 8, b"data", samples
-            )
-        )
-        sound.truncate(44 + samples)
+    (tmp_path / "a #1.wav").write_bytes(wav(tone(6)))
+    with (tmp_path / "long.wav").open("wb") as file:  # of zeros, which take no place on the disk
+        file.write(wav(silence(0), promised=LONG_S * 2 * SAMPLE_RATE))
+        file.truncate(file.tell() + LONG_S * 2 * SAMPLE_RATE)
     strange = spoken("SPEAKER_00", (0, 1, "x")).model_copy(
         update={
             "speaker": HOSTILE,

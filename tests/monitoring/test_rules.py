@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from natscribe.cli.commands import command_line
 from natscribe.schemas.errors import ErrorCode
-from typer.testing import CliRunner
 
 from app.telemetry.metrics import Meter
 from tests.monitoring.stack import DEPLOYED, ROOT, program, read, rules, seconds
@@ -82,13 +80,6 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do(alert: str) -> None:
 
 def test_the_runbook_knows_no_other_alerts() -> None:
     assert set(re.findall(r"^## ([A-Z]\w+)$", RUNBOOK, re.MULTILINE)) == set(ALERTS)
-
-
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"^natscribe (.+?)(?: +# .+)?$", RUNBOOK, re.MULTILINE))))
-def test_the_runbooks_commands_are_those_of_the_command_line(command: str) -> None:
-    # An unknown command or option is refused before help is given
-    found = CliRunner().invoke(command_line(), [*command.split(), "--help"])
-    assert found.exit_code == 0, found.output
 
 
 def test_the_log_lines_that_the_runbook_looks_for_are_those_of_the_service() -> None:

@@ -48,6 +48,7 @@ class FakeNetwork:
         self.texts: list[str] = []
         self._lock = Lock()
         self.said = (-0.1, 0.0)  # avg_logprob, no_speech_prob
+        self.timed: Callable[[list[Word]], list[Word]] = lambda words: words  # what becomes of the words of a text
 
     def knows(self, language: str) -> bool:
         return language in {"en", "ru"}
@@ -76,11 +77,11 @@ class FakeNetwork:
     def words(self, part: EncodedPart, decoded: Decoded, *, translate: bool) -> list[Word]:  # noqa: ARG002 -- as the network's
         """Two words a second."""
         words = self.texts[decoded.tokens[0]].split()
-        starts = [part.start + number / 2 for number in range(len(words))]
-        return [
-            Word(start=start, end=start + 0.5, word=f" {word}", probability=0.9)
-            for start, word in zip(starts, words, strict=True)
-        ]
+        return self.timed([spoken(part.start + number / 2, word) for number, word in enumerate(words)])
+
+
+def spoken(start: float, word: str) -> Word:
+    return Word(start=start, end=start + 0.5, word=f" {word}", probability=0.9)
 
 
 def by_language(part: EncodedPart, _: DecodeOptions) -> str:
@@ -93,10 +94,14 @@ def whisper(network: FakeNetwork, at_once: int = 1) -> Whisper:
 
 
 def transcribed(
-    network: FakeNetwork, *clips: WindowAudio, previous: Sequence[str | None] = (), **options: object
+    network: FakeNetwork,
+    *clips: WindowAudio,
+    previous: Sequence[str | None] = (),
+    interim: bool = False,
+    **options: object,
 ) -> list[ModelOutput]:
-    asked = TranscribeOptions.model_validate(options)
-    return whisper(network).transcribe(clips, asked, previous or [None] * len(clips))
+    chosen = TranscribeOptions.model_validate(options)
+    return whisper(network).transcribe(clips, chosen, previous or [None] * len(clips), interim=interim)
 
 
 def texts_of(network: FakeNetwork, clip: WindowAudio, vocabulary: Sequence[str] = ()) -> Sequence[Text]:
@@ -227,14 +232,14 @@ def test_nothing_is_said_where_the_network_doubts_both_speech_and_words(
 ) -> None:
     network = FakeNetwork(by_language)
     network.said = (avg_logprob, no_speech)
-    (answer,) = whisper(network).transcribe([clip((8, EN))], TranscribeOptions(), [None], interim=interim)
+    (answer,) = transcribed(network, clip((8, EN)), interim=interim)
     assert len(answer.texts) == texts
 
 
 def test_a_text_whose_words_have_no_times_is_one_word() -> None:
     # Given a network that finds no times, when two languages are spoken, then each text takes the time of its part
     network = FakeNetwork(lambda part, _: part.language)
-    network.words = lambda *_, **__: []  # type: ignore[method-assign]
+    network.timed = lambda _: []
     texts = texts_of(network, clip((4, EN), (4, EN), (4, RU)))
     assert [(word.word, word.start, word.end) for text in texts for word in text.words] == [("en", 0, 8), ("ru", 8, 12)]
 
@@ -275,12 +280,9 @@ def test_prompt_and_translation_reach_the_network() -> None:
 @pytest.mark.parametrize(("last", "seconds"), [("done.", 1.0), ("29340.", 3.0)])
 def test_a_word_before_a_pause_is_as_long_as_it_takes_to_say_it(last: str, seconds: float) -> None:
     # Given a text whose last word takes in the pause behind it; a number is said digit by digit
-    class LastsLong(FakeNetwork):
-        def words(self, part: EncodedPart, decoded: Decoded, *, translate: bool) -> list[Word]:
-            *before, word = super().words(part, decoded, translate=translate)
-            return [*before, word.model_copy(update={"end": word.start + 3.0})]
-
-    (text,) = texts_of(LastsLong(lambda *_: f"it is well {last}"), clip((8, EN)))
+    network = FakeNetwork(lambda *_: f"it is well {last}")
+    network.timed = lambda words: [*words[:-1], words[-1].model_copy(update={"end": words[-1].start + 3.0})]
+    (text,) = texts_of(network, clip((8, EN)))
     assert text.words[-1].end - text.words[-1].start == seconds
 
 
@@ -303,9 +305,9 @@ def test_a_half_that_loops_too_is_decoded_without_repetitions() -> None:
 def test_an_interim_pass_is_decoded_once_without_terms_and_without_candidates() -> None:
     # Given a text in which a term may be said
     network = FakeNetwork(lambda *_: "the natskribe service")
-    options = TranscribeOptions(vocabulary=("Natscribe",), prompt="About logs.")
     # When an interim pass transcribes it
-    (answer,) = whisper(network).transcribe([clip((4, EN))], options, [None], interim=True)
+    options = {"vocabulary": ("Natscribe",), "prompt": "About logs."}
+    (answer,) = transcribed(network, clip((4, EN)), interim=True, **options)
     # Then the network decodes once, in greedy decoding, with the prompt alone
     assert [decoding for _, decoding in network.decoded] == [DecodeOptions(prompt="About logs.", interim=True)]
     assert [text_of(text.words) for text in answer.texts] == ["the natskribe service"]
@@ -314,7 +316,7 @@ def test_an_interim_pass_is_decoded_once_without_terms_and_without_candidates() 
 def test_an_interim_pass_that_loops_has_no_words() -> None:
     # Given a network that loops, in an interim pass, then it is called once, and nothing is shown
     network = FakeNetwork(lambda *_: "so so " * 8)
-    (answer,) = whisper(network).transcribe([clip((8, EN))], TranscribeOptions(), [None], interim=True)
+    (answer,) = transcribed(network, clip((8, EN)), interim=True)
     assert ([list(text.words) for text in answer.texts], len(network.decoded)) == ([[]], 1)
 
 
@@ -357,12 +359,10 @@ def test_a_sentence_does_not_begin_or_end_with_a_pause() -> None:
     times = {" One": (0, 5), " two": (5, 5.5), " three.": (5.5, 6), " Four": (6, 11), " five": (11, 11.5)}
     times |= {" six": (11.5, 16.5), " seven.": (16.5, 21.5)}
 
-    class Slow(FakeNetwork):
-        def words(self, part: EncodedPart, decoded: Decoded, *, translate: bool) -> list[Word]:  # noqa: ARG002
-            return [Word(start=start, end=end, word=word, probability=1) for word, (start, end) in times.items()]
-
     # When they are transcribed
-    (text,) = texts_of(Slow(lambda *_: "One"), clip((22, EN)))
+    network = FakeNetwork(lambda *_: "One")
+    network.timed = lambda _: [Word(start=a, end=b, word=word, probability=1) for word, (a, b) in times.items()]
+    (text,) = texts_of(network, clip((22, EN)))
     # Then no sentence begins long before its first word is said, nor ends long after its last one
     found = {word.word: (word.start, word.end) for word in text.words}
     changed = {
@@ -373,7 +373,7 @@ def test_a_sentence_does_not_begin_or_end_with_a_pause() -> None:
     assert found == times | changed
     # And where most words have no length, none is changed
     times = {" One": (0, 0), " two": (0, 0), " three.": (0, 1)}
-    (text,) = texts_of(Slow(lambda *_: "One"), clip((22, EN)))
+    (text,) = texts_of(network, clip((22, EN)))
     assert {word.word: (word.start, word.end) for word in text.words} == times
 
 
