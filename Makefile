@@ -8,7 +8,7 @@ LONG := tests/acceptance tests/versions tests/integration/engines tests/kubernet
 	tests/integration/project/test_package.py tests/integration/execution/test_attacks.py tests/integration/operations/test_full_disk.py \
 	tests/integration/cli/test_up.py \
 	$(filter-out $(QUICK_E2E),$(wildcard tests/e2e/test_*.py))
-HEARING := tests/integration/engines/test_speech.py tests/integration/engines/test_transcription.py \
+HEARING := tests/integration/engines/test_speech.py \
 	tests/integration/engines/test_diarization.py tests/integration/engines/test_onnx.py tests/e2e/test_speech.py \
 	tests/e2e/test_examples.py tests/e2e/test_onnx.py tests/acceptance
 # How other processors compute: CTranslate2 and its libraries, oneDNN or MKL, and OpenBLAS can be told to use older instructions.

@@ -65,7 +65,7 @@ class NatsCluster:
     """Three servers with JetStream; give `url` to the setting NATS_URL, and hurt its `nodes`."""
 
     def __init__(self, folder: Path, *, sync_interval: str = "always") -> None:
-        ports = _free_ports(3 * NODES)
+        ports = free_ports(3 * NODES)
         routes = [f"nats://127.0.0.1:{port}" for port in ports[NODES : 2 * NODES]]
         self.nodes = [
             Node(folder / f"node-{number}", (a, b, c), routes, sync_interval=sync_interval)
@@ -143,8 +143,9 @@ async def nats_cluster_in(folder: Path, *, sync_interval: str = "always") -> Asy
         await cluster.stop()
 
 
-def _free_ports(count: int) -> list[int]:
-    found: set[int] = set()
-    while len(found) < count:
-        found.add(free_port())
-    return list(found)
+def free_ports(count: int) -> list[int]:
+    """So many ports on which no program listens, each another one."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(free_port())
+    return list(ports)

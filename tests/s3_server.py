@@ -7,9 +7,9 @@ from datetime import timedelta
 from obstore.store import S3Store
 from pydantic import SecretStr
 
-from app.embedded import free_port
 from app.embedded.process import HOST, Server
 from app.settings import Settings
+from tests.nats_cluster import free_ports
 
 BUCKET = "recordings"
 _KEY, _SECRET = "natscribe", "known to everybody"
@@ -40,7 +40,7 @@ class S3Server(Server):
         user = {"name": _KEY, "credentials": [{"accessKey": _KEY, "secretKey": _SECRET}], "actions": ["Admin"]}
         users = self.folder / "users.json"
         users.write_text(json.dumps({"identities": [user]}), encoding="utf-8")
-        ports = dict(zip(_INNER_PORTS, _free_ports(len(_INNER_PORTS)), strict=True)) | {"s3.port": port}
+        ports = dict(zip(_INNER_PORTS, free_ports(len(_INNER_PORTS)), strict=True)) | {"s3.port": port}
         chosen = {"dir": self.folder, "ip": HOST, "ip.bind": HOST, "bucket": BUCKET, "s3.config": users, **ports}
         options = [f"{name}={value}" for name, value in chosen.items()]
         return [self._executable(), "mini", *(f"-{option}" for option in (*options, *_OFF))]
@@ -69,10 +69,3 @@ def bucket_of(server: S3Server) -> S3Store:
         config={"endpoint": server.url, "access_key_id": _KEY, "secret_access_key": _SECRET},
         client_options={"allow_http": True, "timeout": timedelta(minutes=10)},
     )
-
-
-def _free_ports(count: int) -> list[int]:
-    found: set[int] = set()
-    while len(found) < count:
-        found.add(free_port())
-    return list(found)

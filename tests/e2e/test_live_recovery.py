@@ -1,24 +1,21 @@
-"""Real workers, their engines and NATS, killed, frozen or stopped while somebody speaks."""
+"""Real workers and their engines, killed or stopped while somebody speaks."""
 
 import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import pytest_asyncio
 from natscribe.client import Client
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 
-from app.embedded import NatsServer
-from app.settings import Settings
-from tests.e2e.conftest import LIBRIVOX, Running, engines_of, history, owner_of, running
+from tests.e2e.conftest import LIBRIVOX, Running, engines_of, history, owner_of, running, servers
 from tests.playing import Seen, is_final, is_text, is_text_behind, joined, play
-from tests.servers import nats_server_in, valkey_in
 from tests.truth.words import longest_difference, word_error_rate
 from tests.waiting import eventually
 from tests.witness import witness
@@ -27,20 +24,11 @@ pytestmark = [pytest.mark.xdist_group("recovery"), pytest.mark.timeout(300)]
 
 TEXT_WITHIN_S = 8.0  # a promise of the design: text comes again so soon after a worker was lost
 FIRST_TEXT_S = 3.0  # from the first sound to its text, where no other program takes the processor
-AWAY_S = 20.0
 ENDS_WITHIN_S = 120.0
 MAX_BUSY = 3.0  # times as slow; a worker on a slower machine may be late with a heartbeat, and count as dead
 SOUND = joined(sorted(LIBRIVOX.glob("*.flac"))[:3])
 MIN_SAME_WORDS = 0.85  # of the words: the utterance after a blow is heard without what was said before
 RARE = pytest.mark.skipif("ALL_BLOWS" not in os.environ, reason="`make chaos` has the blows that are rare")
-
-
-@dataclass(frozen=True)
-class Target:
-    """Whom a blow may hurt: the worker that has the task, and NATS."""
-
-    owner: Running
-    nats: NatsServer
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -51,88 +39,64 @@ async def wanted(service: Running) -> TranscriptionResult:
         return await live.result()
 
 
-async def kill(target: Target) -> None:
-    target.owner.process.send_signal(signal.SIGKILL)
+def itself(worker: Running) -> list[psutil.Process]:
+    return [psutil.Process(worker.process.pid)]
 
 
-async def stop(target: Target) -> None:
-    target.owner.process.send_signal(signal.SIGTERM)
-
-
-async def freeze(target: Target) -> None:
-    target.owner.process.send_signal(signal.SIGSTOP)
-
-
-async def kill_the_listener(target: Target) -> None:
-    engines_of(target.owner)[-1].kill()
-
-
-async def kill_the_engines(target: Target) -> None:
-    for engine in engines_of(target.owner):
-        engine.kill()
-
-
-async def take_nats_away(target: Target) -> None:
-    await target.nats.kill()
-    await asyncio.sleep(AWAY_S)  # the outage itself
-    await target.nats.start()
+def its_live_engine(worker: Running) -> list[psutil.Process]:
+    return engines_of(worker)[-1:]
 
 
 @pytest.mark.parametrize(
-    ("blow", "attempts", "workers"),
+    ("victims", "blow", "attempts", "workers"),
     [
-        (kill, 2, 2),
-        pytest.param(stop, 1, 2, marks=RARE),  # a graceful stop is no attempt
-        pytest.param(freeze, 2, 2, marks=RARE),
-        pytest.param(kill_the_listener, 1, 1, marks=RARE),
-        pytest.param(kill_the_engines, 1, 1, marks=RARE),
-        # The delivery may expire before its worker is back: then either goes on.
-        pytest.param(take_nats_away, None, None, marks=RARE),
+        (itself, signal.SIGKILL, 2, 2),
+        pytest.param(itself, signal.SIGTERM, 1, 2, marks=RARE),  # a graceful stop is no attempt
+        pytest.param(its_live_engine, signal.SIGKILL, 1, 1, marks=RARE),
+        pytest.param(engines_of, signal.SIGKILL, 1, 1, marks=RARE),
     ],
 )
 async def test_each_sentence_is_transcribed_once_despite_faults(
     tmp_path: Path,
     wanted: TranscriptionResult,
     capsys: pytest.CaptureFixture[str],
-    blow: Callable[[Target], Awaitable[None]],
-    attempts: int | None,
-    workers: int | None,
+    victims: Callable[[Running], list[psutil.Process]],
+    blow: signal.Signals,
+    attempts: int,
+    workers: int,
 ) -> None:
-    async with nats_server_in(tmp_path / "nats") as nats, valkey_in(tmp_path / "valkey") as valkey:
-        settings = Settings(_env_file=None, nats_url=nats.url, redis_url=valkey.url, cache_ttl=0)
-        async with (
-            running(settings, tmp_path / "a.log") as a,
-            running(settings, tmp_path / "b.log") as b,
-            Client(settings) as client,
-            witness(nats.url) as subscriber,
-        ):
-            # Given somebody who is in the middle of a sentence, behind the first one
-            seen = Seen()
-            async with client.live() as live:
-                following = asyncio.create_task(seen.follow(live))
-                began = time.monotonic()
-                speaking = asyncio.create_task(play(live, SOUND))
-                busy = max((await seen.until(is_text) - began) / FIRST_TEXT_S, 1.0)
-                first = await seen.until(is_final)
-                await seen.until(is_text, after=first)
-                owner = await owner_of(client, live.task_id, (a, b))
-                # When somebody is hurt, and the sentence goes on
-                blown_at = time.monotonic()
-                await blow(Target(owner, nats))
-                again = await seen.until(is_text_behind(blown_at - began), after=blown_at, within=ENDS_WITHIN_S)
-                await speaking
-                await following
-            if blow is freeze:  # and comes back when all is over
-                owner.process.send_signal(signal.SIGCONT)
-                await eventually(owner.ready)
-            result = await client.get_task_result(live.task_id)
-            assert isinstance(result, TranscriptionResult)
-            if blow is not take_nats_away:  # which took the subscriber's messages, too
-                await eventually(subscriber.agrees)
-            events = await history(client, live.task_id)
+    async with (
+        servers(tmp_path) as settings,
+        running(settings, tmp_path / "a.log") as a,
+        running(settings, tmp_path / "b.log") as b,
+        Client(settings) as client,
+        witness(settings.nats_url) as subscriber,
+    ):
+        # Given somebody who is in the middle of a sentence, behind the first one
+        seen = Seen()
+        async with client.live() as live:
+            following = asyncio.create_task(seen.follow(live))
+            began = time.monotonic()
+            speaking = asyncio.create_task(play(live, SOUND))
+            busy = max((await seen.until(is_text) - began) / FIRST_TEXT_S, 1.0)
+            first = await seen.until(is_final)
+            await seen.until(is_text, after=first)
+            # When its worker is hurt, and the sentence goes on
+            owner = await owner_of(client, live.task_id, (a, b))
+            blown_at = time.monotonic()
+            for process in victims(owner):
+                process.send_signal(blow)
+            again = await seen.until(is_text_behind(blown_at - began), after=blown_at, within=ENDS_WITHIN_S)
+            await speaking
+            await following
+        result = await client.get_task_result(live.task_id)
+        assert isinstance(result, TranscriptionResult)
+        await eventually(subscriber.agrees)
+        events = await history(client, live.task_id)
     # Then each sentence is there once, in words as those of an undisturbed run
     with capsys.disabled():
-        print(f"\n{blow.__name__}: text again after {again - blown_at:.1f} s, machine {busy:.1f} times as slow")
+        blown = f"{victims.__name__}, {blow.name}"
+        print(f"\n{blown}: text again after {again - blown_at:.1f} s, machine {busy:.1f} times as slow")
     assert longest_difference(wanted.text, result.text) <= 2
     assert word_error_rate(wanted.text, result.text) <= 1 - MIN_SAME_WORDS
     assert (result.duration, result.untranscribed) == (wanted.duration, wanted.untranscribed)
@@ -145,6 +109,6 @@ async def test_each_sentence_is_transcribed_once_despite_faults(
     if busy > MAX_BUSY:
         pytest.skip(f"the machine is {busy:.1f} times as slow: too slow to say who has to have the task, and how soon")
     # And whoever was hurt is replaced as it should be, and soon, on a busy machine later
-    assert attempts in {None, progress[-1].attempt}
-    assert workers in {None, len({event.worker for event in progress if event.worker})}
-    assert again - blown_at <= TEXT_WITHIN_S * busy or blow is take_nats_away
+    assert progress[-1].attempt == attempts
+    assert len({event.worker for event in progress if event.worker}) == workers
+    assert again - blown_at <= TEXT_WITHIN_S * busy

@@ -44,6 +44,9 @@ async def test_a_recording_is_read_by_the_network(tmp_path: Path) -> None:
     assert all(a.start <= a.end <= b.start for a, b in pairwise(words))
     assert fmean(word.probability for word in words) > 0.8
     assert all((segment.avg_logprob or 0.0) > -0.3 for segment in result.segments)
+    assert result.untranscribed == []
+    # And no figures that this family does not have
+    assert {(segment.no_speech_prob, segment.language) for segment in result.segments} == {(None, None)}
 
     # And the announcement has a speaker of its own
     speakers = {segment.speaker for segment in result.segments if "оператора" in segment.text}

@@ -56,28 +56,6 @@ async def waits(child: psutil.Process) -> bool:
     return child.cpu_times().user == before
 
 
-@pytest.mark.parametrize("blocked", [False, True], ids=["at work", "blocked"])
-async def test_closing_a_run_kills_the_child_at_once(
-    engine: EngineProcess, long_reading: Path, quiet: Path, blocked: bool
-) -> None:
-    # Given an engine in the middle of a job, or one that has said more than anybody has read, and waits
-    await replies(engine, Load())
-    child = the_child()
-    run = engine.run(FindWindows(path=long_reading))
-    await anext(run)
-    if blocked:
-        await eventually(lambda: waits(child))
-
-    # When the run is closed: its replies are not wanted any more
-    async with asyncio.timeout(WITHIN):
-        await run.aclose()
-
-    # Then the child is gone, and the next job is done by a new one
-    assert not child.is_running()
-    assert engine.loaded is None
-    assert isinstance((await replies(engine, FindWindows(path=quiet)))[-1], WindowSearchDone)
-
-
 async def test_cancelling_a_task_kills_the_child_at_once(engine: EngineProcess, long_reading: Path) -> None:
     # Given a task that waits for the engine's next reply
     started = asyncio.Event()

@@ -171,19 +171,6 @@ async def test_a_live_stream_survives_a_job_that_is_given_up(engine: EngineProce
     assert (await heard(engine, CloseLiveStream(stream="given up"))).complete_until == []
 
 
-async def test_a_live_stream_begins_again_after_its_process_has_died(engine: EngineProcesses) -> None:
-    # Given a live stream, and its process, which is killed
-    await heard(engine, live(silence(1), "a", first=True))
-    (child,) = children()
-    child.kill()
-    child.wait()
-    # When more audio comes, then the stream is unknown, which another attempt repairs
-    with pytest.raises(TransientError) as caught:
-        await heard(engine, live(silence(1), "a"))
-    assert caught.value.detail.code is ErrorCode.ENGINE_FAILED
-    assert (await heard(engine, live(silence(1), "a", first=True))).seconds == 1
-
-
 async def test_a_live_process_that_hangs_is_replaced(engine: EngineProcesses, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a live stream whose process hangs
     await heard(engine, live(silence(1), "a", first=True))

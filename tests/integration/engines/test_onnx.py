@@ -10,14 +10,11 @@ from natscribe.schemas.transcription import TranscribeOptions
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.window_audio import WindowAudio
-from app.engines.audio.window_search import find_windows
 from app.engines.family import ComputeOptions
-from app.engines.messages import FindWindows, Transcribe, WindowFound
 from app.engines.models import ModelCatalog
 from app.engines.onnx.model import OnnxModel
 from app.engines.speech_model import Text
-from app.engines.transcription import transcribe
-from tests.sounds import CLIPS, NO_LIMIT, load, silence, tone, write
+from tests.sounds import CLIPS, load, silence, tone
 
 NETWORKS = Path(__file__).parents[2] / "networks"
 RUSSIAN = Path(__file__).parents[2] / "recordings" / "announcements" / "ru-agent-user.flac"
@@ -159,25 +156,3 @@ def test_clips_of_different_lengths_can_be_transcribed_together(tones: WindowAud
     # When a short clip is transcribed beside a long one, then each has its own words
     answers = model.transcribe([tones, short], TranscribeOptions(), [None, None])
     assert [written(answer.texts) for answer in answers] == [" tone tone tone", " tone"]
-
-
-def test_a_recording_is_read_window_by_window(reader: OnnxModel, tmp_path: Path) -> None:
-    # Given all clips three times, with pauses
-    pieces = [piece for path in RECORDINGS * 3 for piece in (load(path), silence(0.9))]
-    recording = write(tmp_path / "clips.flac", np.concatenate(pieces), "flac")
-
-    # When its windows are found and transcribed, as an engine process does
-    listened = find_windows(FindWindows(path=recording), NO_LIMIT)
-    windows = [reply.window for reply in listened if isinstance(reply, WindowFound)]
-    jobs = [Transcribe(windows=[window], previous=[None]) for window in windows]
-    texts = [text for job in jobs for text in transcribe(reader, job).texts]
-    segments = [segment for text in texts for segment in text.segments]
-
-    # Then all of it is there, in some windows, and no speech is left out
-    assert len(windows) > 3
-    assert " ".join(segment.text for segment in segments) == " ".join(said(path) for path in RECORDINGS * 3)
-    assert [text.untranscribed for text in texts] == [[]] * len(windows)
-
-    # And its segments have words and confidences, and no figures that this family does not have
-    assert all(segment.words and (segment.confidence or 0) > 0.6 for segment in segments)
-    assert all(segment.no_speech_prob is None and segment.language is None for segment in segments)
