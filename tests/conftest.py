@@ -1,4 +1,4 @@
-"""Real servers for all tests that ask for them: containers where an engine answers, bundled binaries elsewhere."""
+"""Real servers for tests: containers where a container engine runs, bundled binaries elsewhere."""
 
 import gc
 import logging
@@ -45,10 +45,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Look for no garbage while modules are imported, nor in them later: they stay, and each look takes .2 s.
+    """Collect no garbage while modules are imported, and exclude them from later collections, which take 0.2 s each.
 
-    Leave log lines to pytest: a `conftest.py` of a folder is imported uncaptured, and with it the service, which then
-    logs to the terminal.
+    Remove the log handlers that write to the terminal: a `conftest.py` of a folder, and with it the service, is
+    imported before pytest captures the output.
     """
     gc.disable()
     try:
@@ -62,7 +62,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _loggers_are_not_cached() -> None:
-    """Have every logger read the configuration when it logs: `capture_logs` misses one that remembers another."""
+    """Have every logger read its configuration when it logs: `capture_logs` misses loggers that cache theirs."""
     structlog.configure(cache_logger_on_first_use=False)
 
 
@@ -74,7 +74,7 @@ def constants(monkeypatch: pytest.MonkeyPatch) -> Constants:
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary files go, empty at first."""
+    """An empty folder that `tempfile` uses until the test ends."""
     folder = tmp_path / "scratch"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -90,13 +90,13 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def servers() -> AsyncIterator[Servers]:
     """One NATS and one Valkey for all tests of this process that remove what they leave behind."""
-    async with shared_servers() as found:
-        yield found
+    async with shared_servers() as addresses:
+        yield addresses
 
 
 @pytest.fixture
 async def nc(servers: Servers) -> AsyncIterator[Client]:
-    """A client of its own, as another service would have; what a test leaves behind is removed."""
+    """A NATS client for one test; all streams are deleted when the test ends."""
     client = await nats.connect(servers.nats_url)
     yield client
     js = client.jetstream()

@@ -13,9 +13,9 @@ async def eventually(look: Callable[[], Awaitable[T | None]], *, within: float =
 @overload
 async def eventually(look: Callable[[], bool], *, within: float = DEADLINE) -> bool: ...
 async def eventually(look: Callable[[], Awaitable[object] | bool], *, within: float = DEADLINE) -> object:
-    """What `look` returns or awaits once that is true; the last it had is in the error.
+    """Call `look` until its result is true, and return the result; after `within` seconds fail with the last result.
 
-    An error of `look` ends the wait, a `TimeoutError` of its own included.
+    An exception that `look` raises ends the wait, `TimeoutError` included.
     """
     found: object = None
     try:

@@ -27,7 +27,7 @@ async def working(settings: Settings, engine: Engine, traces: TracerProvider = O
         async with service.app.start_lifespan_context():
             await stop.wait()
 
-    life = asyncio.create_task(live())  # a task of its own: it must end where it began
+    life = asyncio.create_task(live())  # a task of its own: the context must be left in the task that entered it
     await eventually(lambda: started.is_set() or life.done())
     try:
         yield service

@@ -1,7 +1,8 @@
 """Three NATS servers at three replicas: each acknowledged task ends once, whatever happens to one of the servers."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -10,14 +11,14 @@ from natscribe.schemas.progress import ProgressEvent, State
 
 from app.settings import Settings
 from tests.cluster.conftest import Publisher, SteadyEngine, workers
-from tests.nats_cluster import NatsCluster, Node
+from tests.nats_cluster import NatsCluster
 from tests.waiting import eventually
 
 PROGRESS = "transcription_progress"
 MAX_SILENCE = timedelta(seconds=10)  # that a killed leader may cost a running task
 FROZEN_FOR = 20.0  # seconds
 WITHOUT_QUORUM = 30.0  # seconds
-LIMP = 0.3  # seconds stopped, and seconds continued
+LIMP, LIMPS = 0.3, 20  # seconds stopped, and seconds continued, so many times
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("recovery")]
 
@@ -69,6 +70,22 @@ async def test_a_task_that_starts_while_its_recording_has_no_leader(
     assert ended.tried_again == {}
 
 
+@asynccontextmanager
+async def tasks_published(
+    settings: Settings, publisher: Publisher, count: int, *, every: float, retries: bool = False
+) -> AsyncIterator[None]:
+    """Publish tasks while the body hurts the cluster, and check that each ends once, at its first attempt or not."""
+    async with workers(settings, 2, lambda: SteadyEngine(windows=4, pace=0.2)):
+        await publisher.upload()
+        publishing = asyncio.create_task(publisher.publish_all(count, every=every))
+        await eventually(lambda: publisher.started("task-3"))
+        yield
+        await publishing
+        ended = await publisher.ended()
+    ended.check(publisher.acknowledged)
+    assert retries or ended.tried_again == {}
+
+
 @pytest.mark.parametrize("connected", [True, False])
 async def test_a_frozen_node(cluster: NatsCluster, settings: Settings, publisher: Publisher, connected: bool) -> None:
     async with workers(settings, 1, SteadyEngine):
@@ -77,88 +94,46 @@ async def test_a_frozen_node(cluster: NatsCluster, settings: Settings, publisher
     follower, *_ = await cluster.followers_of(PROGRESS)
     # Given workers that are connected to the leader of the logs, or to another node, and are busy
     settings.nats_url = (leader if connected else follower).url
-    async with workers(settings, 2, lambda: SteadyEngine(windows=4, pace=0.2)):
-        publishing = asyncio.create_task(publisher.publish_all(40, every=0.5))
-        await eventually(lambda: publisher.started("task-3"))
-        # When the leader freezes for a while
+    async with tasks_published(settings, publisher, 40, every=0.5):
+        # When the leader freezes for a while, then no task is lost, and none needs a second attempt
         leader.pause()
-        frozen_at = datetime.now(UTC)
         await asyncio.sleep(FROZEN_FOR)
         leader.resume()
-        # Then no task is lost, and none needs a second attempt
-        await publishing
-        ended = await publisher.ended()
-    ended.check(publisher.acknowledged)
-    silence = longest_silence(ended.logs.values(), after=frozen_at)
-    print(f"connected {connected}: silent for {silence.total_seconds():.1f} s")
-    assert ended.tried_again == {}
-
-
-async def limp(node: Node) -> None:
-    """Stop and continue a node, until cancelled."""
-    try:
-        while True:
-            node.pause()
-            await asyncio.sleep(LIMP)
-            node.resume()
-            await asyncio.sleep(LIMP)
-    finally:
-        node.resume()
 
 
 async def test_a_follower_that_limps(cluster: NatsCluster, settings: Settings, publisher: Publisher) -> None:
-    async with workers(settings, 2, SteadyEngine):
-        await publisher.upload()
-        # Given a node that lags behind the leader of the logs
+    # Given 120 tasks, when a node lags behind the leader of the logs, then each task is done once
+    async with tasks_published(settings, publisher, 120, every=0.1):
         follower, *_ = await cluster.followers_of(PROGRESS)
-        limping = asyncio.create_task(limp(follower))
-        try:
-            # When 120 tasks are published
-            await publisher.publish_all(120, every=0.1)
-            ended = await publisher.ended()
-        finally:
-            limping.cancel()
-    # Then each is done once
-    ended.check(publisher.acknowledged)
-    assert ended.tried_again == {}
+        for _ in range(LIMPS):
+            follower.pause()
+            await asyncio.sleep(LIMP)
+            follower.resume()
+            await asyncio.sleep(LIMP)
 
 
 async def test_a_node_whose_disk_was_wiped(cluster: NatsCluster, settings: Settings, publisher: Publisher) -> None:
-    async with workers(settings, 2, lambda: SteadyEngine(windows=4, pace=0.2)):
-        await publisher.upload()
-        publishing = asyncio.create_task(publisher.publish_all(30, every=0.3))
-        await eventually(lambda: publisher.started("task-3"))
-        # Given a node that lost its disk while tasks run, and has a new one
+    # Given a node that lost its disk while tasks run, and has a new one
+    async with tasks_published(settings, publisher, 30, every=0.3, retries=True):
         wiped = await cluster.leader_of(PROGRESS)
         await wiped.wipe()
         await wiped.start()
-        await publishing
-        (await publisher.ended()).check(publisher.acknowledged)
-        await cluster.becomes_whole()
-        # When another node is lost, so that the new disk is needed
-        other = next(node for node in cluster.nodes if node is not wiped)
-        await other.kill()
+    await cluster.becomes_whole()
+    # When another node is lost, so that the new disk is needed
+    await next(node for node in cluster.nodes if node is not wiped).kill()
+    async with workers(settings, 1, SteadyEngine):
         await publisher.publish("afterwards")
-        ended = await publisher.ended()
-    # Then nothing is missing on it
-    ended.check(publisher.acknowledged)
+        # Then nothing is missing on it
+        (await publisher.ended()).check(publisher.acknowledged)
 
 
 async def test_a_rolling_restart(cluster: NatsCluster, settings: Settings, publisher: Publisher) -> None:
-    async with workers(settings, 2, lambda: SteadyEngine(windows=4, pace=0.2)):
-        await publisher.upload()
-        publishing = asyncio.create_task(publisher.publish_all(60, every=0.5))
-        await eventually(lambda: publisher.started("task-3"))
-        # When one node after the other is restarted while tasks run
+    # When one node after the other is restarted while tasks run, then each task is done once
+    async with tasks_published(settings, publisher, 60, every=0.5):
         for node in cluster.nodes:
             await node.stop()
             await node.start()
             await cluster.becomes_whole()
-        await publishing
-        ended = await publisher.ended()
-    # Then each task is done once
-    ended.check(publisher.acknowledged)
-    assert ended.tried_again == {}
 
 
 async def test_a_majority_that_is_lost_and_comes_back(

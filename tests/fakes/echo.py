@@ -1,4 +1,4 @@
-"""An engine whose text is the sound that it was given: each second of it says its number."""
+"""An engine whose text is its audio: each second of audio encodes a number, which is the word of that second."""
 
 import asyncio
 import struct
@@ -37,12 +37,12 @@ class EchoEngine(FakeEngine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.may_hear = asyncio.Event()
-        self.may_hear.set()
+        self.may_process = asyncio.Event()
+        self.may_process.set()
         self._sound = dict[str, bytes]()  # of each live stream
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
-        await self.may_hear.wait()
+        await self.may_process.wait()
         async with aclosing(super().run(job)) as replies:
             async for reply in replies:
                 yield reply

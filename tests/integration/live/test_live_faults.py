@@ -241,11 +241,11 @@ async def test_audio_that_comes_far_too_fast_is_caught_up_with(
     constants(MIN_EVENT_INTERVAL_S=0.0)
     numbers = list(range(1, 601))
     client = speaks(nc, numbers)
-    engine.may_hear.clear()
+    engine.may_process.clear()
     await client.begin()
     await client.send()
     # When it continues, then all of it is text
-    engine.may_hear.set()
+    engine.may_process.set()
     await log.is_whole(numbers)
     # And it said how much was left
     events = await log.publisher.until("live-1", State.COMPLETED)
