@@ -41,7 +41,7 @@ def text_of(worker: int) -> WindowReply:
 class FakeNats:
     """Replies with `reply`, or raises it."""
 
-    reply: WindowReply | Exception
+    reply: WindowReply | Exception | bytes
     requests: list[tuple[str, WindowRequest]] = field(default_factory=list)
 
     async def request(self, subject: str, body: bytes, timeout: float) -> Msg:  # noqa: ASYNC109 -- as nats-py has it
@@ -49,7 +49,8 @@ class FakeNats:
         self.requests.append((subject, WindowRequest.model_validate_json(body)))
         if isinstance(self.reply, Exception):
             raise self.reply
-        return Msg(cast("Client", self), "", data=self.reply.model_dump_json().encode())
+        body = self.reply if isinstance(self.reply, bytes) else self.reply.model_dump_json().encode()
+        return Msg(cast("Client", self), "", data=body)
 
 
 class Clock:
@@ -105,14 +106,22 @@ async def test_more_idle_workers_get_more_windows(
 
 
 @pytest.mark.parametrize(
-    "reply", [NoRespondersError(), NatsTimeoutError(), WindowReply(worker="0" * 32, text=None)], ids=str
+    "reply",
+    [
+        NoRespondersError(),
+        NatsTimeoutError(),
+        WindowReply(worker="0" * 32, text=None),
+        b"\xff{no json",
+        b'{"error": {"code": "internal", "message": "no"}}',
+    ],
+    ids=str,
 )
 async def test_a_request_without_a_text_starts_a_pause(
     idle_workers: IdleWorkers,
     nats: FakeNats,
     clock: Clock,
     transcribe: Callable[[], Awaitable[WindowText]],
-    reply: WindowReply | Exception,
+    reply: WindowReply | Exception | bytes,
 ) -> None:
     # Given an idle worker that has replied
     await transcribe()

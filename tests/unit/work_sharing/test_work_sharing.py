@@ -1,14 +1,17 @@
 """When an idle worker transcribes windows of other workers, and what it replies."""
 
 import asyncio
+from base64 import b64encode
 from typing import cast
 
 import pytest
 from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.msg import Msg
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.windows import Window, WindowRequest
 from natscribe.schemas.wire import Model
+from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from app.engines.cores import Cores
@@ -168,13 +171,37 @@ async def test_a_task_of_the_worker_ends_the_pause_before_a_check(
     assert not subscriber.running
 
 
-async def test_a_window_of_another_worker_is_transcribed(sharing: WorkSharing) -> None:
+async def test_a_window_of_another_worker_is_transcribed_with_its_options(
+    sharing: WorkSharing, engine: SlowEngine
+) -> None:
     assert sharing.idle_workers(LOADED) is not None
+    options = TranscribeOptions(vocabulary=("Natscribe",))
     with capture_logs() as lines:
-        reply = await sharing.transcribe_window(request(1))
+        reply = await sharing.transcribe_window(request(1).model_copy(update={"options": options}))
+    assert engine.options == [options]
     assert [line["event"] for line in lines] == ["shared_window_started"]
     assert reply.text is not None
     assert [segment.start for segment in reply.text.segments] == [10]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"window": {"regions": [[0.0, 10.0]], "samples": ""}}, id="no audio"),
+        pytest.param({"window": {"regions": [[0.0, 10.0]], "samples": b64encode(bytes(319_990)).decode()}}, id="short"),
+        pytest.param(
+            {"window": {"regions": [[0.0, 100.0]], "samples": b64encode(bytes(675_000)).decode()}}, id="a long window"
+        ),
+        pytest.param({"window": {"regions": [[0.0, 0.0]], "samples": ""}}, id="an empty window"),
+        pytest.param({"previous": "no language"}, id="no language"),
+        pytest.param({"extra": 1}, id="an unknown field"),
+    ],
+)
+def test_a_request_without_a_valid_window_is_refused(changes: dict[str, object]) -> None:
+    body = request().model_dump()
+    WindowRequest.model_validate(body)
+    with pytest.raises(ValidationError):
+        WindowRequest.model_validate(body | changes)
 
 
 @pytest.mark.parametrize(
