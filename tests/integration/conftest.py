@@ -167,6 +167,11 @@ class Publisher:
         message = f"{task_id} ended without {state}: {[event.state for event in seen]}"
         raise AssertionError(message)
 
+    async def reaching(self, state: State, task_id: str, **options: Any) -> list[ProgressEvent]:
+        """Publish a task; return its events up to the first in this state."""
+        await self.publish(task_id, **options)
+        return await self.until(task_id, state)
+
     async def is_completed(self, task_id: str) -> bool:
         """Whether a task has completed; what follows its log may stumble over what others wrote there."""
         return (await self.ask(subjects.STATUS, task_id=task_id)).get("state") == State.COMPLETED

@@ -22,8 +22,7 @@ async def test_a_dead_letter_with_unusual_headers_is_replayed(
     head = b"NATS/1.0\r\nx/y: 1\r\nX-Fine: 1\r\n\r\n"
     await publish_bytes(servers.nats_url, "tasks.transcription.normal", head, json.dumps(task).encode())
     await publisher.until("t1", State.FAILED)
-    await publisher.publish("t2", audio_file_id="nowhere.flac")
-    await publisher.until("t2", State.FAILED)
+    await publisher.reaching(State.FAILED, "t2", audio_file_id="nowhere.flac")
     await eventually(lambda: queue_is_empty(js))
     # When they are replayed
     # Then both are, each once

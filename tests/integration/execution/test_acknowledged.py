@@ -31,8 +31,7 @@ MANY = QUEUE_LENGTH  # as many as a queue holds
 async def busy(publisher: Publisher, worker: Worker, engine: FakeEngine) -> Worker:
     """A worker that has no time for any further task."""
     engine.may_go_on.clear()
-    await publisher.publish("busy", priority=Priority.HIGH)
-    await publisher.until("busy", State.RUNNING)
+    await publisher.reaching(State.RUNNING, "busy", priority=Priority.HIGH)
     return worker
 
 

@@ -152,8 +152,7 @@ async def test_nothing_is_left_of_tasks_that_are_deleted_while_they_run(
         return await queue_is_empty(js) and not await places_with(js, redis, "gone")
 
     await eventually(nothing, within=WITHIN_S)
-    await publisher.publish("after")
-    await publisher.until("after", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "after")
     await eventually(nothing, within=WITHIN_S)
 
 

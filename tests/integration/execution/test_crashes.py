@@ -98,8 +98,7 @@ async def test_a_task_completes_once_whatever_its_worker_died_of(
 ) -> None:
     # Given a worker that dies at this place, and never again
     with monkeypatch.context() as deadly:
-        await publisher.publish("warm-up")
-        await publisher.until("warm-up", State.COMPLETED)
+        await publisher.reaching(State.COMPLETED, "warm-up")
         dies(part, method, deadly, before=before, at=at)
         await publisher.publish("t1")
         await eventually(lambda: not dying.container.consumer.running)

@@ -43,8 +43,7 @@ async def test_an_attempt_times_out_during_diarization(publisher: Publisher, sta
     engine = EndlessDiarization()
     async with start_worker(engine):
         # Given a task whose last attempt runs out of time between text and speakers
-        await publisher.publish("t1", diarize=True)
-        events = await publisher.until("t1", State.COMPLETED)
+        events = await publisher.reaching(State.COMPLETED, "t1", diarize=True)
         # Then the text is published, with the reason why it has no speakers
         result = await publisher.ask("tasks.result", task_id="t1")
     assert result["text"] == "one two one two one two"

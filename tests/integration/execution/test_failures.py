@@ -32,8 +32,7 @@ async def test_a_task_without_attempts_left_fails(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     engine.fail_with = [TRANSIENT] * 9
-    await publisher.publish("t1")
-    events = await publisher.until("t1", State.FAILED)
+    events = await publisher.reaching(State.FAILED, "t1")
     retrying = [event for event in events if event.state is State.RETRYING]
     assert [event.attempt for event in retrying] == [1, 2, 3]
     assert all(event.error == TRANSIENT.detail and event.retry_at and event.retry_at > event.time for event in retrying)
@@ -50,10 +49,8 @@ async def test_a_cancelled_task_ends(
 ) -> None:
     # Given a task that runs, and one that waits behind it
     engine.may_go_on.clear()
-    await publisher.publish("running")
-    await publisher.until("running", State.RUNNING)
-    await publisher.publish("waiting")
-    await publisher.until("waiting", State.QUEUED)
+    await publisher.reaching(State.RUNNING, "running")
+    await publisher.reaching(State.QUEUED, "waiting")
     # When one is cancelled
     task_id = "waiting" if queued else "running"
     status = await publisher.ask("tasks.cancel", task_id=task_id)
@@ -114,8 +111,7 @@ async def test_a_replayed_task_starts_over(
     # Given a task that failed for good in the middle
     engine = BreaksOnce()
     async with start_worker(engine):
-        await publisher.publish("t1")
-        await publisher.until("t1", State.FAILED)
+        await publisher.reaching(State.FAILED, "t1")
         await eventually(lambda: queue_is_empty(js))
         assert await messages(js, "transcription_segments") == 1
         # When it is replayed, twice
@@ -132,8 +128,7 @@ async def test_a_late_replay_deletes_no_segments_of_the_next_run(
 ) -> None:
     # Given a failed task, and a replay that has read its log
     engine.fail_with = [PERMANENT]
-    await publisher.publish("t1")
-    await publisher.until("t1", State.FAILED)
+    await publisher.reaching(State.FAILED, "t1")
     await eventually(lambda: queue_is_empty(js))
     has_read, may_go = asyncio.Event(), asyncio.Event()
     purge = TaskLog.purge_segments

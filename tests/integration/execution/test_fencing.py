@@ -36,8 +36,7 @@ async def test_a_fenced_worker_leaves_the_message_to_others(
 ) -> None:
     # Given a worker in the middle of a task
     engine.may_go_on.clear()
-    await publisher.publish("t1")
-    await publisher.until("t1", State.RUNNING)
+    await publisher.reaching(State.RUNNING, "t1")
     await eventually(lambda: bool(engine.jobs))
     # When another one appends `running`
     other = TaskLog(nc, settings.stream_names, "other")
@@ -63,8 +62,7 @@ async def test_an_attempt_continues_where_the_last_one_ran_out_of_time(
     engine.hangs_after = [1, 1]
     async with start_worker(engine):
         # When a task is published
-        await publisher.publish("t1")
-        events = await publisher.until("t1", State.COMPLETED)
+        events = await publisher.reaching(State.COMPLETED, "t1")
     # Then each attempt continues behind the windows that are done
     errors = [event.error.code for event in events if event.state is State.RETRYING and event.error]
     assert errors == ["timeout", "timeout"]
@@ -85,12 +83,10 @@ async def test_a_cancel_right_after_the_first_append_is_noticed(
         await publisher.ask("tasks.cancel", task_id="t1")
 
     monkeypatch.setattr(TaskAttempt, "start", cancelled)
-    await publisher.publish("t1")
-    await publisher.until("t1", State.CANCELLED)
+    await publisher.reaching(State.CANCELLED, "t1")
     # Then the consumer is free for the next task long before the engine answers or the attempt appends
     async with asyncio.timeout(5):
-        await publisher.publish("t2")
-        await publisher.until("t2", State.RUNNING)
+        await publisher.reaching(State.RUNNING, "t2")
 
 
 async def test_a_task_that_takes_longer_than_the_ack_wait_is_delivered_once(
@@ -102,8 +98,7 @@ async def test_a_task_that_takes_longer_than_the_ack_wait_is_delivered_once(
         engine.may_go_on.clear()
     async with start_worker(first), start_worker(second):
         # When it does a task
-        await publisher.publish("t1")
-        await publisher.until("t1", State.RUNNING)
+        await publisher.reaching(State.RUNNING, "t1")
         await asyncio.sleep(2 * settings.task_ack_wait)  # what it takes
         first.may_go_on.set()
         second.may_go_on.set()
@@ -207,8 +202,7 @@ async def test_a_late_result_of_an_earlier_task_with_the_same_id_does_not_count(
     engine.may_go_on.clear()
     engine.text = text
     await publisher.js.publish("tasks.transcription.low", b"{")  # whatever was there before has a lower sequence
-    await publisher.publish("t1")
-    await publisher.until("t1", State.RUNNING)
+    await publisher.reaching(State.RUNNING, "t1")
     log = TaskLog(nc, settings.stream_names, "late")
     last = await log.last("t1")
     assert last is not None
@@ -254,11 +248,9 @@ async def test_a_copied_result_of_another_task_is_no_result(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a task that runs, and the result of another one, copied into the place of its own
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t1")
     engine.may_go_on.clear()
-    await publisher.publish("t2", user_id=8)
-    await publisher.until("t2", State.RUNNING)
+    await publisher.reaching(State.RUNNING, "t2", user_id=8)
     copied = await js.get_last_msg("transcription_results", "results.t1")
     owner = (await js.get_last_msg("transcription_progress", "progress.t2")).headers or {}
     own = {name: value for name, value in (copied.headers or {}).items() if not name.startswith("Nats-")}

@@ -32,8 +32,7 @@ async def test_a_published_task_becomes_a_result(publisher: Publisher, worker: W
 
 
 async def test_the_three_keys_show_what_happened(publisher: Publisher, worker: Worker, redis: Redis) -> None:
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t1")
     # When the projection has caught up
     await eventually(lambda: redis.get("task:t1:result"))
     await eventually(lambda: progress_is(redis, "100"))

@@ -156,8 +156,7 @@ async def test_several_live_tasks_run_beside_a_recording(
 ) -> None:
     # Given a recording that is being transcribed
     engine.may_go_on.clear()
-    await publisher.publish("t1")
-    await publisher.until("t1", State.RUNNING)
+    await publisher.reaching(State.RUNNING, "t1")
     # When three streams begin and end
     speakers = [Speaker(publisher, f"live-{number}") for number in range(3)]
     for speaker in speakers:

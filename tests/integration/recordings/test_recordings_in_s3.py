@@ -297,8 +297,7 @@ async def test_a_recording_goes_when_the_time_of_its_task_is_over(
     for name in ("audio_store", "aws_endpoint_url", "aws_access_key_id", "aws_secret_access_key"):
         setattr(settings, name, getattr(there, name))
     async with start_worker(FakeEngine()) as worker:
-        await publisher.publish("t1", audio_file_id=NAME, keep_seconds=60)
-        await publisher.until("t1", State.COMPLETED)
+        await publisher.reaching(State.COMPLETED, "t1", audio_file_id=NAME, keep_seconds=60)
         assert await exists(bucket, f"calls/{NAME}")
         # When the minute is over while S3 refuses the service
         proxy.faults = [status(403, DENIED)]

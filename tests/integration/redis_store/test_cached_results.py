@@ -78,8 +78,7 @@ async def test_the_same_is_not_computed_twice(
 
 
 async def test_other_bounds_for_speakers_are_another_question(worker: Worker, publisher: Publisher) -> None:
-    await publisher.publish("t1", kind=Kind.DIARIZATION, max_speakers=2)
-    await publisher.until("t1", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t1", kind=Kind.DIARIZATION, max_speakers=2)
     await publisher.publish("t2", kind=Kind.DIARIZATION, max_speakers=3)
     assert (await result_of(publisher, "t2"))["cached"] is False
 
@@ -87,8 +86,7 @@ async def test_other_bounds_for_speakers_are_another_question(worker: Worker, pu
 async def test_another_recording_under_the_same_name_is_computed(
     worker: Worker, publisher: Publisher, recordings_folder: Path
 ) -> None:
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t1")
     # When the recording is replaced
     (recordings_folder / "meeting.flac").write_bytes(b"another meeting")
     await publisher.publish("t2")
@@ -98,8 +96,7 @@ async def test_another_recording_under_the_same_name_is_computed(
 
 async def test_followers_of_segments_receive_what_was_found_before(worker: Worker, publisher: Publisher) -> None:
     for task_id in ("t1", "t2"):
-        await publisher.publish(task_id)
-        await publisher.until(task_id, State.COMPLETED)
+        await publisher.reaching(State.COMPLETED, task_id)
     assert await texts_of(publisher, "t2", 3) == await texts_of(publisher, "t1", 3)
 
 
@@ -139,8 +136,7 @@ async def test_voices_of_a_task_that_has_failed_are_kept_no_longer(
     start_worker: StartWorker, publisher: Publisher, redis: Redis
 ) -> None:
     async with start_worker(DiesOfVoices()):
-        await publisher.publish("t1", kind=Kind.DIARIZATION)
-        await publisher.until("t1", State.FAILED)
+        await publisher.reaching(State.FAILED, "t1", kind=Kind.DIARIZATION)
         await eventually(lambda: _is_gone(redis, keys.chunks("t1")))
 
 

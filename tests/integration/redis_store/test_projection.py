@@ -132,8 +132,7 @@ async def test_a_new_service_shows_its_first_task_at_once(
     await redis.delete(MARK)
     with capture_logs() as lines:
         async with start_worker(FakeEngine()) as worker:
-            await publisher.publish("t1")
-            await publisher.until("t1", State.COMPLETED)
+            await publisher.reaching(State.COMPLETED, "t1")
 
             async def projected() -> bool:
                 info = await redis.get("task:t1:info")
@@ -147,8 +146,7 @@ async def test_a_new_service_shows_its_first_task_at_once(
 
 
 async def test_a_redis_that_lost_its_data_is_caught_up(publisher: Publisher, worker: Worker, redis: Redis) -> None:
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t1")
     await eventually(lambda: redis.get("task:t1:result"))
     await redis.flushdb()
     await worker.container.maintenance.restart_projection()
@@ -167,8 +165,7 @@ async def test_what_redis_does_not_take_holds_up_nothing_else(
 ) -> None:
     # Given tasks that are done
     for task in ("t1", "t2", "t3"):
-        await publisher.publish(task)
-        await publisher.until(task, State.COMPLETED)
+        await publisher.reaching(State.COMPLETED, task)
         await eventually(partial(redis.exists, f"task:{task}:result"))
     # When they are projected again, all at once, and Redis does not take the first, for what somebody has left there
     await redis.flushdb()

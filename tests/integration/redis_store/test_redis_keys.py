@@ -56,22 +56,17 @@ async def test_every_key_expires(
     engine = FakeEngine()
     async with start_worker(engine):
         # When tasks end in each way, one is deleted, one message is no task, and a task runs while another waits
-        await publisher.publish("deleted")
-        await publisher.until("deleted", State.COMPLETED)
+        await publisher.reaching(State.COMPLETED, "deleted")
         await publisher.ask("tasks.delete", task_id="deleted")
-        await publisher.publish("completed", diarize=True)
-        await publisher.until("completed", State.COMPLETED)
+        await publisher.reaching(State.COMPLETED, "completed", diarize=True)
         engine.fail_with = [RuntimeError("broken")]
-        await publisher.publish("failed", user_id="somebody", vocabulary=["Ada"])
-        await publisher.until("failed", State.FAILED)
+        await publisher.reaching(State.FAILED, "failed", user_id="somebody", vocabulary=["Ada"])
         await publisher.js.publish("tasks.transcription.normal", b'{"task_id": "invalid"}')
         await publisher.until("invalid", State.FAILED)
         engine.may_go_on.clear()
-        await publisher.publish("running", kind=Kind.DIARIZATION, max_speakers=9)
-        await publisher.until("running", State.RUNNING)
+        await publisher.reaching(State.RUNNING, "running", kind=Kind.DIARIZATION, max_speakers=9)
         for task_id in ("waiting", "cancelled"):
-            await publisher.publish(task_id)
-            await publisher.until(task_id, State.QUEUED)
+            await publisher.reaching(State.QUEUED, task_id)
         await publisher.ask("tasks.cancel", task_id="cancelled")
         # Then each key of the service exists, and has a time to live
         ttls = await until_written(redis, set(NAMES))

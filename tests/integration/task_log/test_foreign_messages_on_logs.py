@@ -24,8 +24,7 @@ async def test_what_nests_too_deeply_does_not_stop_the_projection(
     # When a body that Python cannot read as JSON for its depth comes to the projection
     await js.publish(f"append.{of}.other", body)
     # Then it is let go, rather than delivered again and again before all else
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t1")
     await eventually(lambda: redis.exists("task:t1:result"), within=10)
 
     async def let_go() -> bool:
@@ -44,8 +43,7 @@ async def test_events_that_name_no_task_queue_do_not_stop_the_projection(
         headers = Metadata(None, 1, subject, queued.time).headers()
         await js.publish("append.progress.other", queued.model_dump_json().encode(), headers=headers)
     # When a task follows them, then it is projected, and nothing else
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t1")
     await eventually(lambda: redis.exists("task:t1:info"), within=10)
     assert not await redis.exists("task:other:info")
 
@@ -57,8 +55,7 @@ async def test_a_task_with_a_corrupt_log_does_not_stay_in_the_queue(
 ) -> None:
     # Given a task that runs
     engine.may_go_on.clear()
-    await publisher.publish("t1")
-    await publisher.until("t1", State.RUNNING)
+    await publisher.reaching(State.RUNNING, "t1")
     # When somebody writes into its log, or where its result belongs
     await js.publish(f"append.{of}.t1", body)
     engine.may_go_on.set()

@@ -84,8 +84,7 @@ async def test_each_waiting_task_is_known_soon(behind: None, publisher: Publishe
     del behind
     # Given a busy worker
     engine.may_go_on.clear()
-    await publisher.publish("running")
-    await publisher.until("running", State.RUNNING)
+    await publisher.reaching(State.RUNNING, "running")
     # When tasks are published behind its task
     ids = [f"t{number}" for number in range(TASKS)]
     for task_id in ids:
@@ -104,8 +103,7 @@ async def test_a_task_is_known_as_soon_as_it_is_acknowledged(
     del behind
     # Given a busy worker
     engine.may_go_on.clear()
-    await publisher.publish("running")
-    await publisher.until("running", State.RUNNING)
+    await publisher.reaching(State.RUNNING, "running")
     # When tasks are cancelled that were acknowledged just before
     for task_id in [f"t{number}" for number in range(TASKS)]:
         await publisher.publish(task_id)
@@ -123,8 +121,7 @@ async def test_a_deleted_task_leaves_no_dead_letter(
     ids = [f"t{number}" for number in range(10)]
     engine.fail_with = [PermanentError(ErrorCode.AUDIO_UNREADABLE, "No sound: upload the recording again.")] * len(ids)
     for task_id in ids:
-        await publisher.publish(task_id)
-        await publisher.until(task_id, State.FAILED)
+        await publisher.reaching(State.FAILED, task_id)
     await eventually(partial(queue_is_empty, js))
     # When they are deleted
     for task_id in ids:

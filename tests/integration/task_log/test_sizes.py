@@ -26,8 +26,7 @@ def transcribe(publisher: Publisher, worker: Worker, engine: FakeEngine, js: Jet
 
     async def done(task_id: str, characters: int) -> dict[str, object]:
         engine.windows, engine.text = 2, "x" * (characters // 2)
-        await publisher.publish(task_id)
-        await publisher.until(task_id, State.COMPLETED)
+        await publisher.reaching(State.COMPLETED, task_id)
         message = await js.get_last_msg("transcription_results", f"results.{task_id}")
         result: dict[str, object] = json.loads(message.data or b"")
         return result
@@ -84,8 +83,7 @@ async def test_a_message_of_the_largest_size_is_pulled_like_any_other(
     # Given a busy worker that asks for no more bytes at once than a message may have
     constants(MAX_REPLY_BYTES=0)
     engine.may_go_on.clear()
-    await publisher.publish("t1")
-    await publisher.until("t1", State.RUNNING)
+    await publisher.reaching(State.RUNNING, "t1")
     # When a task is published that has them all
     task = json.dumps({"task_id": "t2", "audio_file_id": "meeting.flac", "user_id": 7}).encode()
     await publisher.js.publish("tasks.transcription.normal", task.ljust(nc.max_payload - 64))

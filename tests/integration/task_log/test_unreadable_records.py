@@ -51,8 +51,7 @@ async def test_a_task_is_left_to_a_worker_that_can_read_its_records(
     before = {each: await last(js, each, "t1") for each in ("progress", "segments")}
     async with start_worker(FakeEngine()):
         # When a worker that cannot read the record gets the task, and another task
-        await publisher.publish("t2")
-        await publisher.until("t2", State.COMPLETED)
+        await publisher.reaching(State.COMPLETED, "t2")
         # Then it appends nothing to the first one, and its message stays
         await eventually(partial(is_returned, js))
         assert {each: await last(js, each, "t1") for each in before} == before
@@ -78,8 +77,7 @@ async def test_a_running_task_stops_before_a_record_of_a_later_version(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     engine.may_go_on.clear()
-    await publisher.publish("t1")
-    await publisher.until("t1", State.RUNNING)
+    await publisher.reaching(State.RUNNING, "t1")
     # When another worker appends to the log of a running task
     appended = await write(js, "progress", "t1")
     engine.may_go_on.set()
@@ -96,8 +94,7 @@ async def test_the_task_of_a_waiting_message_is_not_registered_again(
     appended = await write(js, "progress", "t1")
     # When a message with its task id comes
     await publisher.publish("t1")
-    await publisher.publish("t2")
-    await publisher.until("t2", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t2")
     # Then the log stays as it is, and requests fail
     await assert_refused(publisher, "t1", *REQUESTS)
     assert await last(js, "progress", "t1") == appended
@@ -112,8 +109,7 @@ async def test_other_tasks_are_projected_beside_a_record_of_a_later_version(
         await write(js, of, "t1")
     # When other tasks come, then they are in Redis all the same
     for task_id in ("t2", "t3"):
-        await publisher.publish(task_id)
-        await publisher.until(task_id, State.COMPLETED)
+        await publisher.reaching(State.COMPLETED, task_id)
         await eventually(partial(redis.exists, f"task:{task_id}:result"), within=15)
     # And the records wait for a worker that can read them
     for of in ("progress", "results"):
@@ -125,8 +121,7 @@ async def test_an_erasure_does_not_report_what_it_cannot_read_as_deleted(
     publisher: Publisher, worker: Worker, js: JetStreamContext
 ) -> None:
     # Given an ended task of a user, and a dead letter that only a later version can read
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t1")
     headers = cloud_events.headers("dead_letters", "natscribe/later", "letter", task_id="t9")
     await js.publish("append.dead_letters.transcription", LATER, headers=headers)
     error: dict[str, Any] = (await publisher.ask(subjects.DELETE, user_id=7))["error"]
@@ -137,8 +132,7 @@ async def test_an_unknown_stage_and_error_are_repeated_and_an_unknown_state_is_n
     publisher: Publisher, worker: Worker, js: JetStreamContext, engine: FakeEngine
 ) -> None:
     # Given a task that has failed
-    await publisher.publish("t1", audio_file_id="nowhere.flac")
-    await publisher.until("t1", State.FAILED)
+    await publisher.reaching(State.FAILED, "t1", audio_file_id="nowhere.flac")
     message = await js.get_last_msg("transcription_progress", "progress.t1")
     event = json.loads(message.data or b"")
     headers = {name: value for name, value in (message.headers or {}).items() if not name.startswith("Nats-")}

@@ -38,8 +38,7 @@ def _in_a_bucket(settings: Settings, constants: Constants) -> None:
 async def done(publisher: Publisher, task_id: str, **options: Any) -> None:
     """A task that has completed, with a recording of its own."""
     await (await publisher.js.object_store("audio")).put(f"{task_id}.flac", task_id.encode())
-    await publisher.publish(task_id, audio_file_id=f"{task_id}.flac", **options)
-    await publisher.until(task_id, State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, task_id, audio_file_id=f"{task_id}.flac", **options)
 
 
 async def enroll(publisher: Publisher, task_id: str, **request: Any) -> dict[str, Any]:
