@@ -13,7 +13,6 @@ from natscribe.schemas.progress import State
 from obstore.store import S3Store
 from structlog.testing import capture_logs
 
-from app.embedded import free_port
 from app.errors import PermanentError, TaskError, TransientError
 from app.recordings.recording import REPLACED, RecordingStore
 from app.recordings.s3 import S3
@@ -208,24 +207,6 @@ async def test_a_stall_that_stays_is_named(recordings: RecordingStore, proxy: Pr
     # When a recording is fetched, then it is tried again later
     assert isinstance(await refusal(recordings), TransientError)
     assert list(scratch.iterdir()) == []
-
-
-async def test_a_server_that_is_away_is_named(hasty: None) -> None:
-    # Given nobody at the address
-    recordings = S3(in_s3(Settings(_env_file=None), f"http://127.0.0.1:{free_port()}"))
-    # When a recording is fetched or deleted, then trying again can help
-    assert isinstance(await refusal(recordings), TransientError)
-    with pytest.raises(TransientError):
-        await recordings.delete(NAME)
-
-
-async def test_a_wrong_key_is_named(hasty: None, s3_server: S3Server, bucket: S3Store) -> None:
-    # Given a key that S3 does not know
-    settings = in_s3(Settings(_env_file=None), s3_server.url).model_copy(update={"aws_access_key_id": "somebody"})
-    # When a recording is fetched, then the operator is told where to look
-    error = await refusal(S3(settings))
-    assert isinstance(error, TransientError)
-    assert "docs/recordings.md" in error.detail.message
 
 
 async def test_a_missing_key_is_named(hasty: None, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:

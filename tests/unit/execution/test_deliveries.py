@@ -265,21 +265,6 @@ async def test_metrics_say_for_how_long_a_task_runs(nats: InMemoryNats) -> None:
     assert 0 < told[0] < 60
 
 
-async def test_a_fenced_worker_leaves_the_task_to_the_other(parts: Parts, nats: InMemoryNats) -> None:
-    # Given a task that somebody cancels while it runs
-    await parts.publish("t1")
-
-    async def cancelled(delivery: Delivery, task: Task) -> None:
-        attempt = await delivery.begin(task)
-        await parts.log.end(attempt.record)
-        await attempt.publish(result(task.task_id))
-
-    # When its worker goes on, then nothing more is appended, and nothing is counted
-    await work(parts, cancelled)
-    assert await state(parts) is State.CANCELLED
-    assert counted(parts, *ALL) == [0, 0, 0, 0]
-
-
 @pytest.mark.parametrize(("deleted", "put_off"), [(True, 0), (False, 1)])
 async def test_an_empty_log_is_a_deletion_or_a_changed_stream(
     parts: Parts, nats: InMemoryNats, deleted: bool, put_off: int
