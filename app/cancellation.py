@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 AGAIN_AFTER_S: Final = 0.05  # a cancelled task that still runs after this time is cancelled again
-SHORTEST_CHECK_S: Final = 0.01  # shortest time between two checks of a `StopScope` for progress of its body
+MIN_CHECK_S: Final = 0.01  # shortest time between two checks of a `StopScope` for progress of its body
 STOP_AGAIN_AFTER_S: Final = 0.5  # as AGAIN_AFTER_S, for the body of a `StopScope`, which may have to clean up
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ class StopScope:
             raise self.error from error
 
     def _check_after(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(max(seconds, SHORTEST_CHECK_S), self._check)
+        self._timer = asyncio.get_running_loop().call_later(max(seconds, MIN_CHECK_S), self._check)
 
     def _check(self) -> None:
         left = self.after - self.since() if self.after and self.since else 0.0

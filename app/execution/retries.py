@@ -3,7 +3,7 @@
 from app.errors import TaskError, TransientError
 from app.execution.attempt import TaskAttempt
 
-LONGEST_DELAY_S = 3600.0  # so that no message expires while its task waits for a retry
+MAX_DELAY_S = 3600.0  # so that no message expires while its task waits for a retry
 
 
 def may_retry(attempt: TaskAttempt, failure: TaskError) -> bool:
@@ -15,8 +15,8 @@ def may_retry(attempt: TaskAttempt, failure: TaskError) -> bool:
 def delay_after(attempt: int, first: float, random_part: float) -> float:
     """Return the delay of a retry in seconds: exponential backoff with jitter.
 
-    The delay is `first` after the first attempt and doubles with each attempt, up to LONGEST_DELAY_S. `random_part`, a
+    The delay is `first` after the first attempt and doubles with each attempt, up to MAX_DELAY_S. `random_part`, a
     random number 0..1, adds up to a quarter, so that tasks that fail together are not retried together.
     """
-    delay = min(first * 2 ** (attempt - 1), LONGEST_DELAY_S)
+    delay = min(first * 2 ** (attempt - 1), MAX_DELAY_S)
     return float(delay * (1 + random_part / 4))

@@ -28,14 +28,14 @@ from app.errors import PermanentError, TransientError
 from app.jetstream.server_time import server_time
 from app.live.frame_offsets import FrameOffset
 
-FRAMES_AT_ONCE = 50  # frames in a page: five seconds of audio in frames of the usual length
+MAX_FRAMES_PER_PAGE = 50  # frames in a page: five seconds of audio in frames of the usual length
 GATHER_S = 0.05  # after a page that was not full, so that a page holds more than one frame
 POLL_S = 1.0  # the longest pause between two reads: the subscription may miss a frame
 SILENCE_REPORT_EVERY_S = 5.0  # how often a reader yields empty audio while the client is silent
 MIN_IDLE_S = 30.0  # the least time that a new reader gives the client to resume: an outage may have stopped both
 _MAX_FRAMES = 10**9  # every number of a frame is below this
 
-_LONGEST_SILENCE_S = 60  # for one gap, as docs/contract.md says
+_MAX_SILENCE_S = 60  # for one gap, as docs/contract.md says
 _SILENCE = {Codec.PCM_S16LE: b"\0", Codec.MULAW: b"\xff", Codec.ALAW: b"\xd5"}
 
 GAP = (
@@ -108,7 +108,7 @@ class FrameReader:
             while True:
                 published.clear()
                 requested_at, count = loop.time(), self.count
-                messages = await self._page(self._after + 1, FRAMES_AT_ONCE)
+                messages = await self._page(self._after + 1, MAX_FRAMES_PER_PAGE)
                 now = loop.time()
                 received_at += now - requested_at  # an outage is no silence of the client
                 if messages:
@@ -237,7 +237,7 @@ class FrameReader:
         whole = audio.sample_bytes
         sizes = [len(message.data or b"") for message in messages]
         average = self.size / self.count if self.count else sum(sizes) / len(sizes)
-        size = min(round(frames * average), _LONGEST_SILENCE_S * audio.sample_rate * whole)
+        size = min(round(frames * average), _MAX_SILENCE_S * audio.sample_rate * whole)
         return _SILENCE[audio.codec] * (size // whole * whole)
 
     def _number(self, message: RawStreamMsg) -> int | None:

@@ -13,7 +13,7 @@ from natscribe.schemas.errors import ErrorCode
 
 from app.errors import PermanentError, TransientError
 
-_LONGEST_NAME_BYTES: Final = 900  # S3 allows 1024 for prefix and name
+_MAX_NAME_BYTES: Final = 900  # S3 allows 1024 for prefix and name
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f\\\ud800-\udfff]+")  # some servers take a backslash for a slash
 GONE = "The recording disappeared while the task ran: let the operator check the service's folder."
 REPLACED = "The recording was replaced while the task ran: publish it again under a new task id."
@@ -119,7 +119,7 @@ async def save(chunks: AsyncIterable[bytes | memoryview], file: BinaryIO, most: 
 
 def is_valid_name(audio_file_id: str) -> bool:
     """Return whether a name is short enough, has no forbidden characters, and cannot leave the prefix of a store."""
-    if _NAME.fullmatch(audio_file_id) is None or len(audio_file_id.encode()) > _LONGEST_NAME_BYTES:
+    if _NAME.fullmatch(audio_file_id) is None or len(audio_file_id.encode()) > _MAX_NAME_BYTES:
         return False
     return not {"", ".", ".."} & set(audio_file_id.split("/"))
 

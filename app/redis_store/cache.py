@@ -17,7 +17,7 @@ from app.errors import TransientError
 from app.redis_store import keys
 
 CACHE_TIMEOUT_S: Final = 1.0  # short, because a task can compute a result itself
-LARGEST_BYTES: Final = 32 * 1024 * 1024  # limit of a compressed result; a day of speech takes about 5 MB
+MAX_COMPRESSED_BYTES: Final = 32 * 1024 * 1024  # limit of a compressed result; a day of speech takes about 5 MB
 
 # Both scripts note the recording under the task's id, for as long as its results can stay: results that were stored
 # before CACHE_TTL was shortened stay longer than ARGV[2]. A cancelled or deleted task stores and notes nothing.
@@ -98,13 +98,13 @@ class Cache:
         """Store a large result in pieces, which are serialized one by one; Redis gets all pieces or none.
 
         Nothing is stored if the task was cancelled or deleted a moment ago, or if the compressed pieces together exceed
-        LARGEST_BYTES.
+        MAX_COMPRESSED_BYTES.
         """
         if not self._seconds:
             return
         lines = [(await asyncio.to_thread(piece.model_dump_json)).encode() for piece in pieces]
         packed = await asyncio.to_thread(_packed, lines)
-        if len(packed) <= LARGEST_BYTES:
+        if len(packed) <= MAX_COMPRESSED_BYTES:
             names = _names(task_id, audio_sha256)
             await reply_or_none(self._put(keys=names, args=[audio_sha256, self._seconds, key, packed]))
 

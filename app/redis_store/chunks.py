@@ -12,7 +12,7 @@ from app.engines.messages import ChunkAnalysed
 from app.redis_store import keys
 from app.redis_store.cache import reply_or_none
 
-CHUNKS_KEPT_S: Final = int(DAY_S)  # from the last chunk of a task; an attempt after that analyses the recording again
+CHUNKS_TTL_S: Final = int(DAY_S)  # from the last chunk of a task; an attempt after that analyses the recording again
 
 STORE_UNLESS_TOMBSTONE: Final = """
 if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
@@ -42,7 +42,7 @@ class ChunkStore:
         """Store a chunk for the next attempt, unless the task was cancelled or deleted a moment ago."""
         names = [keys.chunks(task_id), keys.tombstone(task_id)]
         name = f"{audio} {chunk.index}"
-        await reply_or_none(self._store(keys=names, args=[name, chunk.model_dump_json(), CHUNKS_KEPT_S]))
+        await reply_or_none(self._store(keys=names, args=[name, chunk.model_dump_json(), CHUNKS_TTL_S]))
 
 
 def _read(line: bytes) -> Iterator[ChunkAnalysed]:

@@ -198,7 +198,7 @@ class RedisProjection:
             )
 
     async def delete_result(self, last: Record) -> None:
-        """Delete result and chunks of a task from Redis, and let no worker write them there for FORGOTTEN_FOR_S.
+        """Delete result and chunks of a task from Redis, and let no worker write them there for TOMBSTONE_S.
 
         Raises:
             TransientError: Redis is unavailable.

@@ -20,9 +20,9 @@ from app.redis_store.projection import ProjectedEvent, ProjectedResult, RedisPro
 from app.supervision import OUTAGE_PAUSE_S, run_forever
 from app.task_log.record import Record, StoredOutcome
 
-EVENTS_AT_ONCE: Final = 300  # the most events that are projected at once
-RESULTS_AT_ONCE: Final = 20  # the most results: each may have the largest allowed size of a message
-LONGEST_REST_S: Final = 0.5  # limit of the pause after a full batch
+MAX_EVENTS_PER_BATCH: Final = 300  # the most events that are projected at once
+MAX_RESULTS_PER_BATCH: Final = 20  # the most results: each may have the largest allowed size of a message
+MAX_REST_S: Final = 0.5  # limit of the pause after a full batch
 MESSAGES_A_TURN: Final = 30  # messages that are handled, within milliseconds, before the event loop runs other work
 
 T = TypeVar("T")
@@ -42,8 +42,8 @@ async def run(nats: Client, names: StreamNames, projection: RedisProjection) -> 
         *(
             run_forever("projection", work, every_s=0, retry_after_s=OUTAGE_PAUSE_S)
             for work in (
-                partial(_project_next, events, EVENTS_AT_ONCE, partial(_project_events, projection), now),
-                partial(_project_next, results, RESULTS_AT_ONCE, partial(_project_results, projection), now),
+                partial(_project_next, events, MAX_EVENTS_PER_BATCH, partial(_project_events, projection), now),
+                partial(_project_next, results, MAX_RESULTS_PER_BATCH, partial(_project_results, projection), now),
             )
         )
     )
@@ -61,7 +61,7 @@ async def _project_next(inbox: PullInbox, at_once: int, project: Project, now: N
         await _settle(messages, project, now)
     more_wait = len(messages) == at_once
     # After a full batch, pause as long as it took, so that other work gets half of the time.
-    await asyncio.sleep(min(loop.time() - started_at, LONGEST_REST_S) if more_wait else GATHER_S)
+    await asyncio.sleep(min(loop.time() - started_at, MAX_REST_S) if more_wait else GATHER_S)
 
 
 async def _settle(messages: list[Msg], project: Project, now: Now) -> None:

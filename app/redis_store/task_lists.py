@@ -18,8 +18,8 @@ from app.errors import TransientError
 from app.redis_store import keys
 from app.task_log.record import Record
 
-LISTS_KEPT_S: Final = 14 * 24 * 3600  # since the last event of any task in the list, whose keys live seven days
-EXPIRED_AT_ONCE: Final = 500  # cursors that one script removes: Redis executes nothing else in the meantime
+LISTS_TTL_S: Final = 14 * 24 * 3600  # since the last event of any task in the list, whose keys live seven days
+MAX_EXPIRED_PER_CALL: Final = 500  # cursors that one script removes: Redis executes nothing else in the meantime
 
 # Lua functions for the scripts that change the lists. They compute the names of lists, because only Redis knows which
 # lists have a task.
@@ -37,7 +37,7 @@ local function enlist(cursor, user, state, expires_at)
 end
 local function keep_lists(user, state)
   for _, list in ipairs({{list_of('{keys.ANYBODY}', state), list_of(user, state), '{keys.LISTED}'}}) do
-    redis.call('EXPIRE', list, {LISTS_KEPT_S})
+    redis.call('EXPIRE', list, {LISTS_TTL_S})
   end
 end
 """
@@ -74,7 +74,7 @@ async def remove_expired(redis: Redis) -> None:
     """
     remove = redis.register_script(REMOVE_EXPIRED)
     try:
-        while await remove(args=[EXPIRED_AT_ONCE, *State]) == EXPIRED_AT_ONCE:
+        while await remove(args=[MAX_EXPIRED_PER_CALL, *State]) == MAX_EXPIRED_PER_CALL:
             pass  # more may have expired
     except (RedisError, OSError) as error:
         text = "Redis is unavailable: expired tasks are removed from its lists when Redis is available again."

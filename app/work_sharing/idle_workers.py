@@ -20,12 +20,12 @@ from natscribe.schemas.wire import Model
 
 from app.engines.window_queue import Rank
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # pause after a request without a text; doubles each time
-LONGEST_WAIT_S = 120.0  # the most time that an idle worker gets for a window
+FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 30.0  # pause after a request without a text; doubles each time
+MAX_WAIT_S = 120.0  # the most time that an idle worker gets for a window
 LATE_S = 10.0  # an idle worker that takes longer is late: all later texts may wait for its window
-WINDOWS_AT_ONCE = 2  # windows that an idle worker transcribes at once: its next task waits for no more than these
-WINDOWS_PER_IDLE_WORKER = 2 * WINDOWS_AT_ONCE  # pending windows of each idle worker
-MOST_IDLE_WORKERS = 8  # limits memory: the run holds each window until it is transcribed
+MAX_CONCURRENT_WINDOWS = 2  # of other workers on an idle worker, whose next task waits for no more than these
+WINDOWS_PER_IDLE_WORKER = 2 * MAX_CONCURRENT_WINDOWS  # pending windows of each idle worker
+MAX_IDLE_WORKERS = 8  # limits memory: the run holds each window until it is transcribed
 _ROUNDING_S = 0.002  # rounded times may lie outside of their window by this much
 
 log = structlog.get_logger()
@@ -60,7 +60,7 @@ class IdleWorkers:
         """
         if self.clock() < self._paused_until:
             return 0
-        return min(len(self._workers) + 1, MOST_IDLE_WORKERS) * WINDOWS_PER_IDLE_WORKER if self._workers else 1
+        return min(len(self._workers) + 1, MAX_IDLE_WORKERS) * WINDOWS_PER_IDLE_WORKER if self._workers else 1
 
     @property
     def workers(self) -> int:
@@ -85,7 +85,7 @@ class IdleWorkers:
         )
         requested_at = self.clock()
         try:
-            message = await self.nats.request(self.subject, request.model_dump_json().encode(), timeout=LONGEST_WAIT_S)
+            message = await self.nats.request(self.subject, request.model_dump_json().encode(), timeout=MAX_WAIT_S)
             reply = WindowReply.model_validate_json(message.data)
         except asyncio.CancelledError:  # the engine of this worker was faster
             if self.clock() - requested_at > LATE_S:
@@ -106,7 +106,7 @@ class IdleWorkers:
     def _pause(self) -> None:
         if self.clock() >= self._paused_until:
             self._paused_until = self.clock() + self._pause_s
-            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+            self._pause_s = min(2 * self._pause_s, MAX_PAUSE_S)
         self._workers.clear()
 
 

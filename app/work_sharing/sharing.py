@@ -25,9 +25,9 @@ from app.engines.messages import Loaded
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TaskError
 from app.settings import VERSION, Settings, Share
-from app.work_sharing.idle_workers import LONGEST_WAIT_S, WINDOWS_AT_ONCE, IdleWorkers
+from app.work_sharing.idle_workers import MAX_CONCURRENT_WINDOWS, MAX_WAIT_S, IdleWorkers
 
-LARGEST_MESSAGE_BYTES = 960_000  # a request with the longest window
+MIN_MAX_PAYLOAD_BYTES = 960_000  # of NATS, for a request with the longest window
 CHECK_IDLE_EVERY_S = 5 * MIN_INTERVAL_S  # how often this worker checks whether it may help
 
 log = structlog.get_logger()
@@ -54,12 +54,12 @@ class WorkSharing:
         self._own_tasks = 0  # how many tasks this worker runs
         self._busy = asyncio.Event()  # set while this worker runs a task
         self._shared_windows = 0  # how many windows of other workers this worker transcribes
-        self._at_once = asyncio.Semaphore(WINDOWS_AT_ONCE)
+        self._at_once = asyncio.Semaphore(MAX_CONCURRENT_WINDOWS)
         self._cores = None if settings.share_windows is Share.ALWAYS else settings.engine_threads
         self._measured = Cores()
         self._random = random.Random()  # noqa: S311 -- no secret; its own, because other code may seed the common one
         self._was_started = False  # whether FastStream has started the subscriber
-        self._on = settings.share_windows is not Share.NEVER and nats.max_payload >= LARGEST_MESSAGE_BYTES
+        self._on = settings.share_windows is not Share.NEVER and nats.max_payload >= MIN_MAX_PAYLOAD_BYTES
 
     @asynccontextmanager
     async def pause_sharing(self) -> AsyncIterator[None]:
@@ -140,7 +140,7 @@ class WorkSharing:
         """
         text, busy = asyncio.create_task(self._text(request)), asyncio.create_task(self._busy.wait())
         try:
-            await asyncio.wait([text, busy], timeout=LONGEST_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([text, busy], timeout=MAX_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
             return text.result() if text.done() else None
         finally:
             await discard_all([text, busy])

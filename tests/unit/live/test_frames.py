@@ -13,7 +13,7 @@ from natscribe.schemas.live import LiveAudio, LiveTask
 
 from app.errors import PermanentError
 from app.live.frame_offsets import FrameOffset
-from app.live.frames import FRAMES_AT_ONCE, FrameReader, JoinedFrames
+from app.live.frames import MAX_FRAMES_PER_PAGE, FrameReader, JoinedFrames
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, provisioned
@@ -146,10 +146,10 @@ async def test_a_client_gets_some_more_time_when_another_worker_reads(nats: InMe
 
 
 async def test_it_is_known_how_many_frames_wait(nats: InMemoryNats) -> None:
-    for number in range(FRAMES_AT_ONCE + 10):
-        store(nats, number, end=number == FRAMES_AT_ONCE + 9)
+    for number in range(MAX_FRAMES_PER_PAGE + 10):
+        store(nats, number, end=number == MAX_FRAMES_PER_PAGE + 9)
     read = reader_of(nats).read(FrameOffset())
-    assert [(frames.frames, frames.waiting) async for frames in read] == [(FRAMES_AT_ONCE, 10), (10, 0)]
+    assert [(frames.frames, frames.waiting) async for frames in read] == [(MAX_FRAMES_PER_PAGE, 10), (10, 0)]
 
 
 async def test_a_place_is_where_reading_begins(nats: InMemoryNats) -> None:

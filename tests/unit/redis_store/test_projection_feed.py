@@ -22,7 +22,7 @@ from app.errors import TransientError
 from app.jetstream.pull_inbox import PullInbox
 from app.redis_store import projection_feed
 from app.redis_store.projection import ProjectedEvent, ProjectedResult, RedisProjection
-from app.redis_store.projection_feed import EVENTS_AT_ONCE, RESULTS_AT_ONCE
+from app.redis_store.projection_feed import MAX_EVENTS_PER_BATCH, MAX_RESULTS_PER_BATCH
 from app.settings import Settings
 from app.task_log.record import Metadata
 from tests.fakes import messages
@@ -72,7 +72,7 @@ def stored(client: FakeClient, subject: str, number: int, body: BaseModel) -> Ms
 
 def event(client: FakeClient, number: int) -> Msg:
     """An event; the first one is of the same task as the last."""
-    task_id = f"t{number if number > 1 else EVENTS_AT_ONCE}"
+    task_id = f"t{number if number > 1 else MAX_EVENTS_PER_BATCH}"
     return stored(client, f"progress.{task_id}", number, messages.event(task_id=task_id))
 
 
@@ -101,15 +101,15 @@ def asked(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """As much as the feed takes at once waits the first time it asks; set when it asks for more events."""
     again = asyncio.Event()
     waiting = {
-        EVENTS_AT_ONCE: [event(client, number) for number in range(1, EVENTS_AT_ONCE + 1)],
-        RESULTS_AT_ONCE: [result(client, number) for number in range(1, RESULTS_AT_ONCE + 1)],
+        MAX_EVENTS_PER_BATCH: [event(client, number) for number in range(1, MAX_EVENTS_PER_BATCH + 1)],
+        MAX_RESULTS_PER_BATCH: [result(client, number) for number in range(1, MAX_RESULTS_PER_BATCH + 1)],
     }
 
     async def pull(_: PullInbox, batch: int, *, within: float = 0.0) -> list[Msg]:
         del within
         if batch in waiting:
             return waiting.pop(batch)
-        if batch == EVENTS_AT_ONCE:
+        if batch == MAX_EVENTS_PER_BATCH:
             again.set()
         await asyncio.Event().wait()
         return []
@@ -135,19 +135,19 @@ async def test_other_work_runs_during_a_large_projection(client: FakeClient) -> 
     projection, turns, turns_of_results = FakeProjection(), 0, 0
     # When they are projected
     async with projecting(client, projection):
-        while len(client.acknowledged) < EVENTS_AT_ONCE + RESULTS_AT_ONCE:
+        while len(client.acknowledged) < MAX_EVENTS_PER_BATCH + MAX_RESULTS_PER_BATCH:
             turns += 1
             turns_of_results += not projection.results
             await asyncio.sleep(0)
     # Then all are, of the events the newest of each task, as they are and with their age
-    assert [each.record.stream_sequence for each in projection.projected] == list(range(EVENTS_AT_ONCE, 1, -1))
-    assert len(projection.results) == RESULTS_AT_ONCE
+    assert [each.record.stream_sequence for each in projection.projected] == list(range(MAX_EVENTS_PER_BATCH, 1, -1))
+    assert len(projection.results) == MAX_RESULTS_PER_BATCH
     first = projection.results["t1"]
     assert DiarizationResult.model_validate_json(first.result).task_id == "t1"
     assert {each.age_s for each in projection.projected} | {first.age_s} == {(NOW - STORED).total_seconds()}
     # And other tasks ran between a few events, while these were read, written and acknowledged, and between two results
-    assert 25 <= turns <= 2 * EVENTS_AT_ONCE
-    assert turns_of_results >= RESULTS_AT_ONCE
+    assert 25 <= turns <= 2 * MAX_EVENTS_PER_BATCH
+    assert turns_of_results >= MAX_RESULTS_PER_BATCH
 
 
 async def test_the_projection_takes_at_most_half_of_the_time(client: FakeClient, asked: asyncio.Event) -> None:

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app.errors import RequestError, TransientError
-from app.redis_store.task_lists import EXPIRED_AT_ONCE, remove_expired
+from app.redis_store.task_lists import MAX_EXPIRED_PER_CALL, remove_expired
 from app.requests.task_list import BESIDE_TASKS_BYTES, TaskList
 from app.task_log.record import Metadata, Record
 from app.task_log.status import status_of
@@ -152,8 +152,8 @@ async def test_without_redis_the_request_fails(error: Exception) -> None:
 
 
 async def test_expired_tasks_are_removed_in_steps() -> None:
-    redis = FakeScripts(expired=[EXPIRED_AT_ONCE, EXPIRED_AT_ONCE, 3, 99])
+    redis = FakeScripts(expired=[MAX_EXPIRED_PER_CALL, MAX_EXPIRED_PER_CALL, 3, 99])
     await remove_expired(cast("Redis", redis))
-    assert redis.steps == [[EXPIRED_AT_ONCE, *State]] * 3
+    assert redis.steps == [[MAX_EXPIRED_PER_CALL, *State]] * 3
     with pytest.raises(TransientError):
         await remove_expired(cast("Redis", FakeScripts(expired=[RedisConnectionError()])))

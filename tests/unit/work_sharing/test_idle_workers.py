@@ -20,8 +20,8 @@ from app.engines.window_queue import Rank
 from app.work_sharing.idle_workers import (
     FIRST_PAUSE_S,
     LATE_S,
-    LONGEST_PAUSE_S,
-    MOST_IDLE_WORKERS,
+    MAX_IDLE_WORKERS,
+    MAX_PAUSE_S,
     WINDOWS_PER_IDLE_WORKER,
     IdleWorkerLostError,
     IdleWorkers,
@@ -97,12 +97,12 @@ async def test_more_idle_workers_get_more_windows(
     # Given a run without a reply yet, then one window may be sent
     assert idle_workers.room == 1
     # When different workers reply, then each of them may have windows, and one more worker may be found
-    for worker in range(1, MOST_IDLE_WORKERS + 3):
+    for worker in range(1, MAX_IDLE_WORKERS + 3):
         nats.reply = text_of(worker)
         await transcribe()
         await transcribe()
         assert idle_workers.room > 1
-        assert idle_workers.room == min(worker + 1, MOST_IDLE_WORKERS) * WINDOWS_PER_IDLE_WORKER
+        assert idle_workers.room == min(worker + 1, MAX_IDLE_WORKERS) * WINDOWS_PER_IDLE_WORKER
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ async def test_a_request_without_a_text_starts_a_pause(
             clock.now += FIRST_PAUSE_S / 10
         pauses.append(clock.now - began)
         assert idle_workers.room == 1
-    doubled = [min(FIRST_PAUSE_S * 2**number, LONGEST_PAUSE_S) for number in range(8)]
+    doubled = [min(FIRST_PAUSE_S * 2**number, MAX_PAUSE_S) for number in range(8)]
     assert pauses == pytest.approx(doubled, abs=FIRST_PAUSE_S / 5)
     # And when a worker replies, the next pause is short again
     nats.reply = text_of(2)

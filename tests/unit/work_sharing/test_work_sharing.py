@@ -19,7 +19,7 @@ from app.engines.messages import Loaded
 from app.engines.window_queue import WindowQueue
 from app.errors import TransientError
 from app.settings import Settings, Share
-from app.work_sharing.sharing import LARGEST_MESSAGE_BYTES, WorkSharing, engine_fingerprint, engine_of
+from app.work_sharing.sharing import MIN_MAX_PAYLOAD_BYTES, WorkSharing, engine_fingerprint, engine_of
 from tests.constants import Constants
 from tests.fakes.engine import MODEL, SOUND, FakeEngine
 from tests.fakes.nats import InMemoryNats
@@ -79,7 +79,7 @@ def subscriber() -> Subscriber:
 
 
 def sharing_of(
-    engine: FakeEngine, subscriber: Subscriber, share: Share = Share.AUTO, max_payload: int = LARGEST_MESSAGE_BYTES
+    engine: FakeEngine, subscriber: Subscriber, share: Share = Share.AUTO, max_payload: int = MIN_MAX_PAYLOAD_BYTES
 ) -> WorkSharing:
     nats = InMemoryNats()
     nats.max_payload = max_payload
@@ -144,7 +144,7 @@ async def test_share_windows_always_needs_no_free_core(
 
 
 @pytest.mark.parametrize(
-    ("share", "max_payload"), [(Share.NEVER, LARGEST_MESSAGE_BYTES), (Share.ALWAYS, LARGEST_MESSAGE_BYTES - 1)]
+    ("share", "max_payload"), [(Share.NEVER, MIN_MAX_PAYLOAD_BYTES), (Share.ALWAYS, MIN_MAX_PAYLOAD_BYTES - 1)]
 )
 async def test_work_sharing_is_off_by_setting_or_with_a_small_max_payload(
     engine: SlowEngine, subscriber: Subscriber, share: Share, max_payload: int
