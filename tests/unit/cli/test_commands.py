@@ -1,5 +1,6 @@
 """The command line: usage, and errors that say the next step."""
 
+import shlex
 import socket
 import subprocess
 import sys
@@ -74,9 +75,7 @@ def test_passwords_are_not_shown(run: Run, closed_port: str, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["transcribe"], "Missing argument"),
         (["transcribe", "a.wav", "b.wav", "--task-id", "t1"], "--task-id names one task"),
-        (["transcribe", "a.wav", "--priority", "urgent"], "'urgent' is not one of"),
         (["result", "t1", "--format", "pdf"], "'pdf' is not one of"),
         (["transcribe", "a.wav", "--max-speakers", "2"], "add --diarize"),
         (["transcribe", "a.wav", "--format", "rttm"], "add --diarize"),
@@ -84,22 +83,15 @@ def test_passwords_are_not_shown(run: Run, closed_port: str, monkeypatch: pytest
             ["transcribe", "gone.wav", "https://a.b/c.mp3"],
             "There is no file gone.wav: check the name. https://a.b/c.mp3 is a",
         ),
-        (["transcribe", "*.wav"], "no recording matches *.wav: check the pattern"),
         (["transcribe", "a.wav", "--format", "txt", "--format", "srt"], "several --format go into files: add"),
-        (["result", "t1", "--format", "txt", "--format", "srt"], "several --format go into files: add"),
         (["transcribe", "a.wav", "--json", "--format", "srt"], "--json prints results as JSON: leave --format srt out"),
         (["transcribe", "a.wav", "--output-dir", "/dev/null"], "--output-dir /dev/null cannot be created: File exists"),
         (
             ["transcribe", "a.wav", "--no-wait", "--format", "srt"],
             "--no-wait writes no result: leave --format",
         ),
-        (
-            ["diarize", "a.wav", "--no-wait", "--output-dir", "texts"],
-            "--output-dir out, and add them to `result TASK_ID`",
-        ),
         (["result", "t1", "--max-lines", "1"], "--max-lines is for subtitles: add --format srt or --format vtt"),
         (["result", "t1", "--format", "srt", "--max-line-chars", "5"], "max_line_chars: Input should be greater"),
-        (["transcribe", "a.wav", "--max-cue-seconds", "4"], "--max-cue-seconds is for subtitles"),
         (
             ["transcribe", "a.wav", "--language", "ru", "--language", "en"],
             "2 times, and FILE 1 times: give the language once",
@@ -107,8 +99,6 @@ def test_passwords_are_not_shown(run: Run, closed_port: str, monkeypatch: pytest
         (["transcribe", "a.wav", "b.wav", "--language", "ru", "--language", "Engelsh"], "language: use a code of ISO"),
         (["transcribe", "a.wav", "--prompt", "x" * 801], "prompt: String should have at most 800 characters"),
         (["transcribe", "a.wav", "--vocabulary", "none.txt"], "--vocabulary none.txt cannot be read: No such file"),
-        (["transcribe", "a.wav", "--channels", "left"], "'left' is not one of 'auto', 'mix', 'separate'"),
-        (["transcribe", "."], "there is no recording in .: name a folder"),
         (
             ["transcribe", "--stored", "a", "b", "--format", "vtt"],
             "several results cannot be one vtt: add --output-dir",
@@ -117,7 +107,6 @@ def test_passwords_are_not_shown(run: Run, closed_port: str, monkeypatch: pytest
         (["delete"], "give either TASK_IDs or --user"),
         (["delete", "t1", "--user", "anna"], "give either TASK_IDs or --user"),
         (["transcribe", "a.wav", "--keep-seconds", "59"], "59 is not in the range 60<=x<=604800"),
-        (["diarize", "."], "there is no recording in .: name a folder"),
         (["diarize", "a.wav", "--format", "srt"], "'srt' is not one of 'turns', 'json', 'rttm', 'html'"),
         (["result", "t1", "--audio", "a.wav"], "--audio is for pages: add --format html"),
         (["result", "t1", "--audio", "a.wav", "--format", "html"], "there is no file a.wav: check the name"),
@@ -199,17 +188,7 @@ def test_each_option_of_a_transcription_can_be_given(run: Run, requests: Request
         "channels": Channels.SEPARATE,
     }
     assert set(options) == set(TranscribeOptions.model_fields)
-    arguments = [
-        "--model",
-        "base",
-        "--language",
-        "ru",
-        "--vocabulary",
-        "names.txt",
-        "--translate",
-        "--channels",
-        "separate",
-    ]
+    arguments = shlex.split("--model base --language ru --vocabulary names.txt --translate --channels separate")
     assert run("transcribe", "--stored", "--no-wait", "a.wav", *arguments, "--prompt", "A call.").exit_code == 0
     # Then the client receives each
     assert options.items() <= requests[0].items()
@@ -334,8 +313,7 @@ main()
 
 @pytest.mark.parametrize(
     ("reply", "arguments", "deleted"),
-    [("y\n", (), [7]), ("n\n", (), []), ("\n", (), []), ("", (), []), ("", ("--yes",), [7])],
-    ids=["yes", "no", "enter", "no reply", "--yes"],
+    [("y\n", (), [7]), ("\n", (), []), ("", ("--yes",), [7])],
 )
 @pytest.mark.usefixtures("no_server")
 def test_deleting_a_user_requires_confirmation(

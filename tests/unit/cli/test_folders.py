@@ -43,12 +43,6 @@ def test_a_few_of_many_skipped_files_are_listed(tmp_path: Path, capsys: pytest.C
     assert capsys.readouterr().err.endswith(": 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 3 more\n")
 
 
-def test_a_folder_without_recordings_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(typer.BadParameter, match=f"no recording in {tmp_path}"):
-        find_recordings(str(tmp_path), MOST)
-
-
 def test_a_name_may_start_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("~call.wav").write_bytes(b"audio")
@@ -106,9 +100,17 @@ def test_a_pattern_names_the_recordings_that_match(
     assert [str(path) for path in find_recordings(pattern, MOST)] == expected
 
 
-def test_a_pattern_without_recordings_is_an_error(folder: Path) -> None:
-    with pytest.raises(typer.BadParameter, match=r"no recording matches .*\*.txt: check the pattern"):
-        find_recordings(str(folder / "*.txt"), MOST)
+@pytest.mark.parametrize(
+    ("argument", "why"),
+    [("*.txt", r"no recording matches \*.txt: check the pattern"), (".trash", "no recording in .trash")],
+)
+def test_an_argument_without_recordings_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, argument: str, why: str
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / ".trash/old.mp3").unlink()
+    with pytest.raises(typer.BadParameter, match=why):
+        find_recordings(argument, MOST)
 
 
 def test_a_link_to_its_own_folder_is_not_followed(folder: Path) -> None:
