@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock, PropertyMock
 
 import pytest
 from natscribe.client import ClientError
@@ -18,8 +19,10 @@ from app.cli import service as module
 from app.cli.microphone_page import WebSocketOptions
 from app.cli.service import LocalService, run_service, share_of_cores
 from app.embedded import GuardedProcess, free_port
+from app.embedded.process import HOST
 from app.engines import cores
 from app.settings import MOST_WINDOWS, Settings
+from tests.tcp import served
 
 Machine = Callable[[int], None]
 
@@ -53,30 +56,11 @@ def test_the_setting_overrides_the_share(machine: Machine) -> None:
     assert share_of_cores(Settings(_env_file=None, engine_parallel=3), workers=2) == 3
 
 
-class Page:
-    """The health page of a worker, which replies with these codes in turn."""
-
-    def __init__(self, *replies: int) -> None:
-        self.replies = list(replies)
-        self.requests: list[str] = []
-
-    async def reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.requests.append((await reader.readline()).decode().split()[1])
-        code = self.replies.pop(0) if self.replies else 200
-        writer.write(f"HTTP/1.1 {code} .\r\n\r\n".encode())
-        writer.close()
-
-
-class FakeWorker:
+def worker_that_ends(after: int) -> GuardedProcess:
     """A process that ends after a number of checks."""
-
-    def __init__(self, checks: int) -> None:
-        self.checks = checks
-
-    @property
-    def ended(self) -> bool:
-        self.checks -= 1
-        return self.checks < 0
+    worker = Mock()
+    type(worker).ended = PropertyMock(side_effect=[*[False] * after, True])
+    return cast("GuardedProcess", worker)
 
 
 @pytest.mark.parametrize(
@@ -84,37 +68,34 @@ class FakeWorker:
     [((), 9, True), ((503, 200, 503), 9, True), ((503, 503), 2, False), ((200, 503), 1, False)],
 )
 async def test_a_worker_is_ready_when_both_checks_succeed(replies: tuple[int, ...], checks: int, ready: bool) -> None:
-    page, port = Page(*replies), free_port()
-    server = await asyncio.start_server(page.reply, "127.0.0.1", port)
-    worker = FakeWorker(checks)
-    running = LocalService(lambda: cast("GuardedProcess", worker), {}, [], host="127.0.0.1", port=port)
-    # Then it becomes ready, or ends before
-    assert await running.wait_until_ready() is ready
-    assert page.requests[-1] == ("/health/ready" if ready or 503 not in replies[:1] else "/health/startup")
+    # Given a health page that replies with these codes in turn, then with 200
+    codes, paths = iter(replies), list[str]()
+
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        paths.append((await reader.readline()).decode().split()[1])
+        writer.write(f"HTTP/1.1 {next(codes, 200)} .\r\n\r\n".encode())
+        await writer.drain()
+
+    async with served(reply) as port:
+        running = LocalService(lambda: worker_that_ends(checks), {}, [], HOST, port)
+        # Then the worker becomes ready, or ends before
+        assert await running.wait_until_ready() is ready
+    assert paths[-1] == ("/health/ready" if ready or 503 not in replies[:1] else "/health/startup")
     assert running.docs == f"http://127.0.0.1:{port}/docs"
-    server.close()
 
 
 async def test_a_worker_without_a_page_is_not_ready() -> None:
-    running = LocalService(lambda: cast("GuardedProcess", FakeWorker(1)), {}, [], host="127.0.0.1", port=free_port())
+    running = LocalService(lambda: worker_that_ends(1), {}, [], HOST, free_port())
     assert await running.wait_until_ready() is False
     first = running.worker
     running.restart()
     assert running.worker is not first
 
 
-class FakeServer:
+def fake_server(folder: Path, *, more_config: str = "") -> SimpleNamespace:
     """An embedded server that starts immediately."""
-
-    def __init__(self, folder: Path, *, more_config: str = "") -> None:
-        self.url = f"embedded://{folder.name}"
-        self.more_config = more_config
-
-    async def start(self) -> None:
-        pass
-
-    async def stop(self) -> None:
-        pass
+    url = f"embedded://{folder.name}"
+    return SimpleNamespace(url=url, more_config=more_config, start=AsyncMock(), stop=AsyncMock())
 
 
 @dataclass
@@ -140,8 +121,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     worker = Started()
     client = AsyncMock(workers=AsyncMock(side_effect=lambda: worker.others))
     client.__aenter__.return_value = client
-    monkeypatch.setattr(module, "NatsServer", FakeServer)
-    monkeypatch.setattr(module, "ValkeyServer", FakeServer)
+    monkeypatch.setattr(module, "NatsServer", fake_server)
+    monkeypatch.setattr(module, "ValkeyServer", fake_server)
     monkeypatch.setattr(module, "GuardedProcess", worker)
     monkeypatch.setattr(module, "Client", lambda _: client)
     for name in ("NATS_URL", "REDIS_URL"):
