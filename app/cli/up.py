@@ -25,7 +25,7 @@ from app.embedded import EmbeddedError, Server, keep_running
 from app.settings import Settings
 from app.telemetry import logs
 
-MOST_ENDS, WITHIN_S = 3, 60.0  # after 3 ends of workers within 60 s, no further worker is started
+MAX_ENDS, WITHIN_S = 3, 60.0  # after 3 ends of workers within 60 s, no further worker is started
 
 log = structlog.get_logger()
 
@@ -163,7 +163,7 @@ async def _hold(stop: asyncio.Event, running: LocalService) -> None:
 
 
 async def _supervise_workers(stop: asyncio.Event, running: LocalService) -> int:
-    """Replace each worker that ends; return its exit code if the first does not start, or MOST_ENDS end in WITHIN_S."""
+    """Replace each worker that ends; return its exit code if the first does not start, or MAX_ENDS end in WITHIN_S."""
     if not await running.wait_until_ready():
         code = await running.worker.wait() or 1
         why = running.worker.refusal
@@ -172,11 +172,11 @@ async def _supervise_workers(stop: asyncio.Event, running: LocalService) -> int:
         await _hold(stop, running)
         return code
     _print_addresses(running)
-    ends = deque[float](maxlen=MOST_ENDS)
+    ends = deque[float](maxlen=MAX_ENDS)
     while True:
         code = await running.worker.wait()
         ends.append(time.monotonic())
-        if len(ends) == MOST_ENDS and ends[-1] - ends[0] < WITHIN_S:
+        if len(ends) == MAX_ENDS and ends[-1] - ends[0] < WITHIN_S:
             why = running.worker.refusal
             sentence = f"Workers end repeatedly (code {code}): {why or 'their last lines say why'}."
             _report("workers_given_up", sentence, failed=True, exit_code=code, error=why or None)

@@ -11,7 +11,7 @@ from typing import IO
 
 from app.embedded import guard
 
-_LONGEST_LINE_BYTES = 4096  # the guard writes a line of up to this length atomically
+_MAX_LINE_BYTES = 4096  # the guard writes a line of up to this length atomically
 LOCK_TIMEOUT_S = 8.0  # the processes of a killed earlier run stop and free the lock within this time
 
 
@@ -74,7 +74,7 @@ class GuardedProcess:
         """Read the line of the guard, if it has arrived: the id of the process, or why it was not started."""
         if self._output.closed:
             return
-        line = (self._output.read(_LONGEST_LINE_BYTES) or b"").decode(errors="replace").strip()
+        line = (self._output.read(_MAX_LINE_BYTES) or b"").decode(errors="replace").strip()
         if line.isdecimal():
             self.pid = int(line)
         elif line:

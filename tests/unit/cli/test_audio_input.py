@@ -104,11 +104,11 @@ def test_other_chunks_are_not_read_into_memory(tmp_path: Path) -> None:
     # When its headers are read
     tracemalloc.start()
     audio_file = AudioFile(tmp_path / "call.wav")
-    most_bytes = tracemalloc.get_traced_memory()[1]
+    max_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     # Then the chunk is skipped
     assert audio_file.audio == LiveAudio(sample_rate=8000)
-    assert most_bytes < 2**20
+    assert max_bytes < 2**20
 
 
 @pytest.mark.parametrize(("name", "why"), [("nothing.wav", "no file"), ("", "is a folder")])

@@ -6,7 +6,7 @@ from io import StringIO
 import pytest
 from natscribe.cli.commands import command_line
 from natscribe.cli.console import Terminal
-from natscribe.cli.top.dashboard import MOST_FAILURES, MOST_RUNNING, Dashboard
+from natscribe.cli.top.dashboard import MAX_FAILURES, MAX_RUNNING, Dashboard
 from natscribe.cli.top.layout import print_snapshot, render
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
@@ -73,8 +73,8 @@ def test_only_running_tasks_and_the_latest_failures_are_stored() -> None:
             end = [State.COMPLETED, State.FAILED, State.CANCELLED][number % 4 - 1]
             dashboard.apply(event(task_id, end, error=GONE if end is State.FAILED else None), 2)
     # Then no more is stored than can be shown, and the rest is counted
-    assert len(dashboard.running) == MOST_RUNNING
-    assert [failure.task_id for failure in dashboard.failures] == [f"t{9998 - 4 * n}" for n in range(MOST_FAILURES)]
+    assert len(dashboard.running) == MAX_RUNNING
+    assert [failure.task_id for failure in dashboard.failures] == [f"t{9998 - 4 * n}" for n in range(MAX_FAILURES)]
     assert dashboard.ended == {State.COMPLETED: 2500, State.FAILED: 2500, State.CANCELLED: 2500}
 
 
@@ -152,8 +152,8 @@ def test_a_snapshot_has_all_that_is_kept() -> None:
     lines = snapshot(busy())
     # Then all of it is there, a line each
     assert sum("transcribing" in line for line in lines) == 100
-    assert sum("gone-" in line for line in lines) == MOST_FAILURES
-    assert len(lines) == 9 + 100 + MOST_FAILURES
+    assert sum("gone-" in line for line in lines) == MAX_FAILURES
+    assert len(lines) == 9 + 100 + MAX_FAILURES
     # And each line says whole what it is about
     assert lines[0].startswith("queue high  transcription  waiting 99999  running 999  oldest ")
     assert lines[2].startswith("queue high  live ")

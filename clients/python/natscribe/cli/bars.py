@@ -16,8 +16,8 @@ from natscribe.cli.display import Display, JsonLines, PlainLines, ShownText, Tex
 from natscribe.cli.wording import describe, printable, shortened
 from natscribe.schemas.progress import ProgressEvent, State
 
-LONGEST_LABEL = 24  # columns on the screen; a longer label is shortened
-MOST_ROWS = 8  # of more tasks only the active ones have a row
+MAX_LABEL_COLUMNS = 24  # columns on the screen; a longer label is shortened
+MAX_ROWS = 8  # of more tasks only the active ones have a row
 
 
 class ProgressBars(TextDisplay):
@@ -83,7 +83,7 @@ class ProgressBars(TextDisplay):
     def _update(self, label: str, percent: float, description: Callable[[], str], *, is_active: bool) -> None:
         if label not in self._bars:
             self._bars[label] = self._rows.add_task(
-                shortened(label, LONGEST_LABEL), text=description, is_active=is_active, visible=False
+                shortened(label, MAX_LABEL_COLUMNS), text=description, is_active=is_active, visible=False
             )
         self._rows.update(self._bars[label], completed=percent, text=description, is_active=is_active, visible=True)
 
@@ -96,7 +96,7 @@ class _Rows(Progress):
         self.last_segment = ""  # shown in a line below
         self._all: TaskID | None = None
         super().__init__(
-            TextColumn("{task.description}", markup=False, table_column=_one_line(max_width=LONGEST_LABEL)),
+            TextColumn("{task.description}", markup=False, table_column=_one_line(max_width=MAX_LABEL_COLUMNS)),
             BarColumn(bar_width=20),
             TaskProgressColumn(),
             _DescriptionColumn(table_column=_one_line()),
@@ -115,8 +115,8 @@ class _Rows(Progress):
     def get_renderables(self) -> Iterator[RenderableType]:
         """Yield the table of the rows that fit on the screen, and the last segment below it."""
         rows = [task for task in self.tasks if task.id != self._all]
-        if self._total_tasks > MOST_ROWS:
-            rows = [task for task in rows if task.fields["is_active"]][:MOST_ROWS]
+        if self._total_tasks > MAX_ROWS:
+            rows = [task for task in rows if task.fields["is_active"]][:MAX_ROWS]
         room = max(0, err.height - 2)
         yield self.make_tasks_table(rows[:room] + [task for task in self.tasks if task.id == self._all])
         if self.last_segment:

@@ -22,12 +22,12 @@ RECORDING_SUFFIX = re.compile(  # suffixes of audio or video files that ffmpeg r
 URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 
-def find_recordings(argument: str, most_bytes: int, *, stored: bool = False) -> Sequence[Path | str]:
+def find_recordings(argument: str, max_bytes: int, *, stored: bool = False) -> Sequence[Path | str]:
     """Return the recordings that an argument names, sorted by name.
 
     The argument is a file, a folder with recordings in it or in its subfolders, a pattern of files, or, if `stored` is
     set, the name of a recording in AUDIO_STORE. In folders and patterns, hidden files and files without the suffix of a
-    recording are skipped; the latter are listed on standard error. `most_bytes`: the largest size of a recording.
+    recording are skipped; the latter are listed on standard error. `max_bytes`: the largest size of a recording.
 
     Raises:
         typer.BadParameter: The argument is a URL, names no recording, or names a file that cannot be a recording.
@@ -42,7 +42,7 @@ def find_recordings(argument: str, most_bytes: int, *, stored: bool = False) -> 
     if glob.has_magic(str(path)) and not path.exists():
         matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 -- unlike Path.glob, it skips hidden files
         return _recordings_among([file for file in map(Path, sorted(matches)) if file.is_file()], path)
-    return [existing_file(argument, most_bytes)]
+    return [existing_file(argument, max_bytes)]
 
 
 def local_path(argument: str) -> Path:
@@ -53,14 +53,14 @@ def local_path(argument: str) -> Path:
     return Path(argument).expanduser() if argument.startswith("~/") else Path(argument)
 
 
-def existing_file(argument: str, most_bytes: int) -> Path:
+def existing_file(argument: str, max_bytes: int) -> Path:
     """Return the path of the file that an argument names.
 
     Raises:
-        typer.BadParameter: There is no such file, or the file is empty or larger than `most_bytes`.
+        typer.BadParameter: There is no such file, or the file is empty or larger than `max_bytes`.
     """
     path = local_path(argument)
-    if (why := file_problem(path, most_bytes)) is not None:
+    if (why := file_problem(path, max_bytes)) is not None:
         raise typer.BadParameter(why)
     return path
 

@@ -57,9 +57,9 @@ _COLUMNS = (
     Column("created"),
     Column("state"),
     Column("kind", optional=True),
-    Column("user", most=12, optional=True),
+    Column("user", max_chars=12, optional=True),
     Column("length", right=True),
-    Column("recording", most=24),
+    Column("recording", max_chars=24),
     Column("task"),
 )
 

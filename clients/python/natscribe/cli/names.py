@@ -10,7 +10,7 @@ from pathlib import Path
 from natscribe.cli.folders import RECORDING_SUFFIX
 
 _SUFFIX = re.compile(rf"({RECORDING_SUFFIX.pattern})(?=( \(\d+\))?$)", re.IGNORECASE)  # "a.wav (2)" is a repeated name
-_LONGEST_NAME_BYTES = 200  # an `audio_file_id` may be longer than the name of a file
+_MAX_NAME_BYTES = 200  # an `audio_file_id` may be longer than the name of a file
 
 
 def unique_labels(recordings: list[Path | str]) -> list[str]:
@@ -50,7 +50,7 @@ def recording_name(audio_file_id: str, task_id: str) -> str:
     """Return the name of a recording from its `audio_file_id`; if it cannot be a file name, return the task id."""
     recording = Path(audio_file_id).name.removeprefix(f"{task_id}-")  # the id of an upload starts with its task's
     (name,) = unique_file_names([recording])
-    return name if name and len(name.encode()) <= _LONGEST_NAME_BYTES else task_id
+    return name if name and len(name.encode()) <= _MAX_NAME_BYTES else task_id
 
 
 def unique_task_names(recordings: Mapping[str, str]) -> list[str]:

@@ -26,12 +26,12 @@ def notices(label: str, result: Result, requested: RequestedOptions = RequestedO
     Warnings are about options that could not be satisfied, steps that failed, and gaps in the text. `label`: what the
     sentences call the recording.
     """
-    count, least, most = result.speakers, requested.min_speakers, requested.max_speakers
-    if count is not None and least is not None and count < least:
-        yield f"{label}: {count} speakers detected, {least} or more requested: no more can be distinguished."
-    if count is not None and most is not None and count > most:
+    count, minimum, maximum = result.speakers, requested.min_speakers, requested.max_speakers
+    if count is not None and minimum is not None and count < minimum:
+        yield f"{label}: {count} speakers detected, {minimum} or more requested: no more can be distinguished."
+    if count is not None and maximum is not None and count > maximum:
         yield (
-            f"{label}: {count} speakers detected, at most {most} requested: each channel is one; try --channels mix."
+            f"{label}: {count} speakers detected, at most {maximum} requested: each channel is one; try --channels mix."
         )
     if result.voices_error is not None:
         yield f"{label} lacks names: {result.voices_error.message}"

@@ -14,7 +14,7 @@ from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Kind
 
-_LEAST_SPOKEN_S, _LEAST_SHARE = 10.0, 0.1  # a language with less of both may be a wrong guess: it is not listed
+_MIN_SPOKEN_S, _MIN_SHARE = 10.0, 0.1  # a language with less of both may be a wrong guess: it is not listed
 _NO_OPTIONS = {"task_id", "audio_file_id", "user_id", "audio"}  # fields of a task that are no options
 _COMMANDS = {Kind.TRANSCRIPTION: "transcribe", Kind.DIARIZATION: "diarize"}
 _TASK_ERRORS = {ErrorCode.INVALID_MESSAGE, ErrorCode.AUDIO_UNREADABLE}  # a replay would fail again
@@ -78,8 +78,8 @@ def _moment(moment: datetime | None, *, since: datetime | None = None) -> str:
 
 
 def _languages(result: TranscriptionResult) -> str:
-    least = min(_LEAST_SPOKEN_S, _LEAST_SHARE * sum(result.languages.values()))
-    spoken = {code: seconds for code, seconds in result.languages.items() if seconds >= least}
+    minimum = min(_MIN_SPOKEN_S, _MIN_SHARE * sum(result.languages.values()))
+    spoken = {code: seconds for code, seconds in result.languages.items() if seconds >= minimum}
     if len(spoken) < 2:  # noqa: PLR2004 -- each of several has its time
         return result.language or ""
     return ", ".join(f"{code} {clock(seconds)}" for code, seconds in spoken.items())

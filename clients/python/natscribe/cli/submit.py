@@ -184,10 +184,10 @@ def _tasks(
     tasks: dict[Path | str, tuple[Path | str, CreateTask]] = {}
     problems: list[str] = []
     repeated = 0
-    most_bytes = read_settings().audio_max_bytes
+    max_bytes = read_settings().audio_max_bytes
     for file, create in zip(files, creates, strict=True):
         try:
-            for recording in find_recordings(file, most_bytes, stored=stored):
+            for recording in find_recordings(file, max_bytes, stored=stored):
                 key = recording.resolve() if isinstance(recording, Path) else recording
                 repeated += key in tasks
                 tasks.setdefault(key, (recording, create))

@@ -24,7 +24,7 @@ class Column:
 
     title: str
     right: bool = False  # aligned to the right, as numbers are
-    most: int = 0  # maximum number of characters on a terminal; 0: unlimited
+    max_chars: int = 0  # maximum number of characters on a terminal; 0: unlimited
     named: bool = False  # whether plain lines, which have no titles, repeat the title before the cell
     optional: bool = False  # whether it is omitted on a terminal that is too narrow for all columns
 
@@ -135,9 +135,9 @@ def _line(columns: Sequence[Column], row: Row) -> str:
 
 
 def _shortened(cell: str, column: Column) -> str:
-    if not column.most or cell_len(cell) <= column.most:
+    if not column.max_chars or cell_len(cell) <= column.max_chars:
         return cell
-    return set_cell_size(cell, column.most - 1).rstrip() + "…"
+    return set_cell_size(cell, column.max_chars - 1).rstrip() + "…"
 
 
 def _aligned(cell: str, column: Column, width: int) -> str:

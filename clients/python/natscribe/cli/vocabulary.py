@@ -10,7 +10,7 @@ from natscribe.cli.console import require
 from natscribe.schemas.problems import problems_of
 from natscribe.schemas.transcription import TranscribeOptions
 
-_MOST_CHARACTERS = 1_000_000  # a longer file is refused: it is no list of terms, or endless, like /dev/zero
+_MAX_CHARACTERS = 1_000_000  # a longer file is refused: it is no list of terms, or endless, like /dev/zero
 
 
 def read_vocabulary(file: Path | None) -> tuple[str, ...]:
@@ -45,7 +45,7 @@ def _rule(problem: ErrorDetails, error: ValidationError) -> str:
 def _text(file: Path) -> str:
     try:
         with file.open(encoding="utf-8-sig") as opened:
-            text = opened.read(_MOST_CHARACTERS + 1)
+            text = opened.read(_MAX_CHARACTERS + 1)
     except OSError as error:
         message = f"--vocabulary {file} cannot be read: {error.strerror}"
         raise typer.BadParameter(message) from error
@@ -53,6 +53,6 @@ def _text(file: Path) -> str:
         line = error.object.count(b"\n", 0, error.start) + 1
         message = f"--vocabulary {file}, line {line}: this is not UTF-8, save the file as UTF-8 text"
         raise typer.BadParameter(message) from error
-    rest = f"more than {_MOST_CHARACTERS} characters: name a list of terms, one per line"
-    require(len(text) <= _MOST_CHARACTERS, f"--vocabulary {file} has {rest}")
+    rest = f"more than {_MAX_CHARACTERS} characters: name a list of terms, one per line"
+    require(len(text) <= _MAX_CHARACTERS, f"--vocabulary {file} has {rest}")
     return text

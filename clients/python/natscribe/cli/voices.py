@@ -163,7 +163,7 @@ def forget(voice: VoiceArgument, *, user: User = "0") -> None:
 
 
 _COLUMNS = (
-    Column("name", most=24),
+    Column("name", max_chars=24),
     Column("speech", right=True, named=True),
     Column("consent", named=True),
     Column("voice"),

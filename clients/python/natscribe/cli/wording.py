@@ -12,7 +12,7 @@ from natscribe.schemas.transcription import Segment
 
 SILENT_AFTER_S = MAX_EVENT_INTERVAL_S + 2  # without an event for this time a worker may be lost
 
-LEAST_SHOWN_LAG_S = 5.0  # less may be an utterance in progress
+MIN_SHOWN_LAG_S = 5.0  # less may be an utterance in progress
 
 
 def clock(seconds: float) -> str:
@@ -37,10 +37,10 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def shortened(name: str, longest: int) -> str:
+def shortened(name: str, max_chars: int) -> str:
     """Elide the middle of a name that is too long: names often start alike."""
-    end = longest // 2
-    return name if len(name) <= longest else f"{name[: longest - end - 1]}…{name[-end:]}"
+    end = max_chars // 2
+    return name if len(name) <= max_chars else f"{name[: max_chars - end - 1]}…{name[-end:]}"
 
 
 def seconds_until(moment: datetime | None) -> float:
@@ -62,7 +62,7 @@ def starts_in(expected_start: datetime | None) -> str:
 
 def lag_text(lag_seconds: float) -> str:
     """Return the end of a sentence that says how far a live task lags; empty if the lag is small."""
-    return f", {clock(lag_seconds)} behind" if lag_seconds >= LEAST_SHOWN_LAG_S else ""
+    return f", {clock(lag_seconds)} behind" if lag_seconds >= MIN_SHOWN_LAG_S else ""
 
 
 def progress_text(progress: int, lag_seconds: float | None) -> str:

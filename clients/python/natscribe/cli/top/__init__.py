@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 
 from natscribe.cli.console import WARNING, err, out, read_settings, run_and_exit
-from natscribe.cli.top.dashboard import MOST_FAILURES, Dashboard
+from natscribe.cli.top.dashboard import MAX_FAILURES, Dashboard
 from natscribe.cli.top.keys import keys
 from natscribe.cli.top.layout import print_snapshot, render
 from natscribe.client import Client, ClientError, NotAllowedError
@@ -155,7 +155,7 @@ async def _update_list(client: Client, dashboard: Dashboard) -> None:
     running = await client.tasks(state=State.RUNNING, limit=MAX_LISTED_TASKS)
     dashboard.reconcile(running, requested_at, time.monotonic())
     if not dashboard.failures:
-        dashboard.add_failed(await client.tasks(state=State.FAILED, limit=MOST_FAILURES))
+        dashboard.add_failed(await client.tasks(state=State.FAILED, limit=MAX_FAILURES))
 
 
 async def _redraw(live: Live, dashboard: Dashboard, address: str) -> None:

@@ -13,8 +13,8 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.task_list import ListedTask, TaskPage
 from natscribe.schemas.task_queues import QueueOverview
 
-MOST_RUNNING = 2000  # further running tasks are counted, but not stored
-MOST_FAILURES = 20
+MAX_RUNNING = 2000  # further running tasks are counted, but not stored
+MAX_FAILURES = 20
 # A running task has an event every 10 s: after this silence it has ended, and its last event was lost.
 LOST_AFTER_S = 60.0
 
@@ -57,7 +57,7 @@ class Dashboard:
     """The state of the service that `natscribe top` shows; `apply` and `reconcile` update the state."""
 
     running: dict[str, Running] = field(default_factory=dict)
-    failures: deque[Failure] = field(default_factory=lambda: deque(maxlen=MOST_FAILURES))
+    failures: deque[Failure] = field(default_factory=lambda: deque(maxlen=MAX_FAILURES))
     ended: Counter[State] = field(default_factory=Counter)
     since: datetime = field(default_factory=lambda: datetime.now(timezone.utc))  # `ended` counts from then on
     queue: QueueOverview | None = None
@@ -89,7 +89,7 @@ class Dashboard:
         for task_id, task in listed.items():
             if task_id in self.running:
                 self.running[task_id].recording = printable(task.audio_file_id or "")
-            elif len(self.running) < MOST_RUNNING:
+            elif len(self.running) < MAX_RUNNING:
                 self.running[task_id] = Running(task, now, printable(task.audio_file_id or ""))
         lost_after_s = LOST_AFTER_S if page.more_before is not None else SILENT_AFTER_S
         for task_id in self.running.keys() - listed.keys():
@@ -100,14 +100,14 @@ class Dashboard:
         """Add the failed tasks of `page`: they may have failed before the dashboard received its first event."""
         known = {failure.task_id for failure in self.failures}
         for task in page.tasks:
-            if task.task_id not in known and task.error is not None and len(self.failures) < MOST_FAILURES:
+            if task.task_id not in known and task.error is not None and len(self.failures) < MAX_FAILURES:
                 time = task.finished_at or task.created_at
                 self.failures.append(Failure(task.task_id, time, _reason(task.error), final=True))
         self.changed = True
 
     def _set_running(self, event: ProgressEvent, now: float) -> None:
         earlier = self.running.get(event.task_id)
-        if earlier is not None or len(self.running) < MOST_RUNNING:
+        if earlier is not None or len(self.running) < MAX_RUNNING:
             self.running[event.task_id] = Running(event, now, earlier.recording if earlier is not None else "")
 
 

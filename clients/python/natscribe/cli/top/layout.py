@@ -25,11 +25,11 @@ from natscribe.schemas.task_queues import QueueStatus
 
 WIDE = 130  # columns from which on the name of the recording is shown, too
 _BAR_COLUMNS = 12  # on a wide screen
-_SHORTEST_NAME = 9  # columns
+_MIN_NAME_COLUMNS = 9  # columns
 _FIXED_COLUMNS = 12  # characters of a line for the percentage and the space between columns
-_LEAST_RECORDING_COLUMNS = 14  # on a wide screen
+_MIN_RECORDING_COLUMNS = 14  # on a wide screen
 _REASON_COLUMNS = 44  # characters of a line for the time and part of the reason of a failure
-_FEWEST_ROWS = 3  # of the running tasks, and of the failures if there are as many
+_MIN_ROWS = 3  # of the running tasks, and of the failures if there are as many
 
 _QUEUES = Column("queue", named=True), *QUEUE_COLUMNS[1:]
 _RUNNING = (
@@ -52,8 +52,8 @@ def render(dashboard: Dashboard, address: str, *, width: int, height: int, now: 
     problems = [Text(printable(sentence), style=WARNING) for sentence in dict.fromkeys(dashboard.problems.values())]
     head = [_headline(dashboard, address), *map(_one_line, problems)]
     queues = used_queues(dashboard)
-    left = max(height - len(head) - len(queues) - 3, 2 * _FEWEST_ROWS)  # three lines are titles
-    failed = min(len(dashboard.failures), max(_FEWEST_ROWS, left // 4, left - len(dashboard.running) - 1))
+    left = max(height - len(head) - len(queues) - 3, 2 * _MIN_ROWS)  # three lines are titles
+    failed = min(len(dashboard.failures), max(_MIN_ROWS, left // 4, left - len(dashboard.running) - 1))
     shown = min(len(dashboard.running), left - failed - 1)
     parts: list[RenderableType] = [*head]
     if queues:
@@ -129,8 +129,8 @@ def _running_table(dashboard: Dashboard, rows: int, *, width: int, now: float) -
     bar_columns = _BAR_COLUMNS if wide else _BAR_COLUMNS // 2
     cells = [(stage_text(task, wide=wide), clock(task.duration_s or 0), _left(task, now)) for task in tasks]
     used = sum(max(map(len, column)) for column in zip(("stage", "length", "left"), *cells, strict=True))
-    used += bar_columns + _FIXED_COLUMNS + (_LEAST_RECORDING_COLUMNS if wide else 0)
-    id_columns, worker_columns = _shares(ids, [task.worker for task in tasks], max(width - used, 2 * _SHORTEST_NAME))
+    used += bar_columns + _FIXED_COLUMNS + (_MIN_RECORDING_COLUMNS if wide else 0)
+    id_columns, worker_columns = _shares(ids, [task.worker for task in tasks], max(width - used, 2 * _MIN_NAME_COLUMNS))
     table = _table("running", *(("*recording",) if wide else ()), "stage", ">length", "", ">", ">left", "worker")
     table.columns[0].min_width, table.columns[-1].min_width = id_columns, worker_columns
     for task_id, task, (stage, length, left) in zip(ids, tasks, cells, strict=True):
@@ -161,7 +161,7 @@ def _shares(left: list[str], right: list[str], room: int) -> tuple[int, int]:
     No column gets more than it needs while the other column gets less than it needs.
     """
     needs_left, needs_right = (max(map(len, names), default=0) for names in (left, right))
-    needs_left, needs_right = max(needs_left, _SHORTEST_NAME), max(needs_right, _SHORTEST_NAME)
+    needs_left, needs_right = max(needs_left, _MIN_NAME_COLUMNS), max(needs_right, _MIN_NAME_COLUMNS)
     if needs_left + needs_right <= room:
         return needs_left, needs_right
     share = min(max(room // 2, room - needs_right), needs_left)
@@ -181,13 +181,13 @@ def _failure_table(dashboard: Dashboard, rows: int, *, width: int) -> Table:
     count = dashboard.queue.dead_letters if dashboard.queue is not None else 0
     table = _table("failed", "", f"*{count} dead letter{'s' * (count > 1)} stored" if count else "*")
     shown = list(islice(dashboard.failures, rows))
-    longest = max(width - _REASON_COLUMNS, _SHORTEST_NAME)
+    max_columns = max(width - _REASON_COLUMNS, _MIN_NAME_COLUMNS)
     for failure in shown:
         local = failure.time.astimezone()
         time = f"{local:%H:%M:%S}" if _is_today(failure.time) else f"{local:%d %b}"
         style = ERROR if failure.final else WARNING
-        table.add_row(Text(time, style=style), Text(shortened(failure.task_id, longest)), Text(reason(failure)))
-    table.columns[1].min_width = min(max((len(failure.task_id) for failure in shown), default=0), longest)
+        table.add_row(Text(time, style=style), Text(shortened(failure.task_id, max_columns)), Text(reason(failure)))
+    table.columns[1].min_width = min(max((len(failure.task_id) for failure in shown), default=0), max_columns)
     return table
 
 
