@@ -51,7 +51,7 @@ export class Microphone {
     if (this.context.state !== "closed") this.context.close();
   }
 
-  // From 0 to 1: 0 is 60 dB below the loudest sound.
+  // From 0 to 1: 0 is 60 dB below the loudest signal.
   get level() {
     this.analyser.getFloatTimeDomainData(this.samples);
     const power = this.samples.reduce((sum, sample) => sum + sample * sample, 0) / this.samples.length;

@@ -48,7 +48,7 @@ class Recording {
       this.#recorded += seconds;
       this.live.send(bytes, seconds);
     }, () => {
-      show("The microphone was taken away. What was said until then is kept; connect it, then press Start.");
+      show("The microphone was taken away. The audio until then is kept; connect it, then press Start.");
       this.stop();
     });
     const awake = await navigator.wakeLock?.request("screen").catch(() => null); // keeps a phone awake while it records
@@ -79,7 +79,7 @@ class Recording {
     try {
       transcript.finish(await this.live.result());
     } catch {
-      transcript.note("The result did not come: this is the text as it was found, without speakers.");
+      transcript.note("The result did not come: this is the text as it was transcribed, without speakers.");
     }
   }
 

@@ -9,7 +9,7 @@ const BY_NAME = {
   NotReadableError: "The microphone does not work, or another program uses it. Close that program, then press Start.",
   AuthorizationError: "NATS refuses this login. Correct user and password under Connection, then press Start.",
   PermissionViolationError: "This user may not transcribe. Take a user with the rights of publisher under Connection, then press Start.",
-  ClosedConnectionError: "NATS has ended the connection. Press Start to begin anew.",
+  ClosedConnectionError: "NATS has ended the connection. Press Start to try again.",
   StreamNotFoundError: NO_SERVICE,
   JetStreamNotEnabled: NO_SERVICE,
   NoResponders: NO_SERVICE,
@@ -23,5 +23,5 @@ export function problem(error, server) {
   const name = names.find((candidate) => candidate in BY_NAME);
   if (name) return BY_NAME[name];
   if (names.includes("ConnectionError") || names.includes("TimeoutError")) return `NATS does not answer at ${server}. Start it with “natscribe up --websocket”, or correct the address under Connection.`;
-  return `${error.message || error.name}. Press Start to begin anew.`;
+  return `${error.message || error.name}. Press Start to try again.`;
 }

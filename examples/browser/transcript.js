@@ -65,7 +65,7 @@ export class Transcript {
       }
     }
     for (const { start, end } of untranscribed) this.note(`Speech without text from ${clock(start)} to ${clock(end)}`);
-    if (diarization_error) this.note(`The speakers were not found: ${diarization_error.message}`);
+    if (diarization_error) this.note(`The speakers were not detected: ${diarization_error.message}`);
   }
 
   note(words) {

@@ -363,44 +363,29 @@ async def test_a_task_that_was_stored_a_moment_ago_is_waited_for() -> None:
     assert not nats.script
 
 
-class FakeStore:
-    """An empty store that records the names of deleted recordings."""
-
-    def __init__(self) -> None:
-        self.deleted: list[str] = []
-
-    async def upload(self, _: Path, __: str, /) -> bool:
-        return True
-
-    async def delete(self, name: str, /) -> None:
-        self.deleted.append(name)
-
-    async def differs(self, _: Path, __: str, /) -> bool:
-        return False
-
-
 @pytest.fixture
-def store() -> FakeStore:
-    return FakeStore()
+def store() -> AsyncMock:
+    """An empty store."""
+    return AsyncMock(spec=Bucket, **{"upload.return_value": True, "differs.return_value": False})
 
 
-async def test_the_recording_of_a_stored_task_is_not_deleted_if_its_status_fails(store: FakeStore) -> None:
+async def test_the_recording_of_a_stored_task_is_not_deleted_if_its_status_fails(store: AsyncMock) -> None:
     # Given a service that fails to report the status of a stored task
     nats = FakeNats(UNKNOWN, STORED, FAILING)
     # When it is submitted
     # Then that is no error
     await submission(nats, store).submit(QUEUE, is_new=False)
-    assert store.deleted == []
+    store.delete.assert_not_awaited()
 
 
-async def test_the_recording_of_another_client_with_the_same_id_is_not_deleted(store: FakeStore) -> None:
+async def test_the_recording_of_another_client_with_the_same_id_is_not_deleted(store: AsyncMock) -> None:
     # Given another client's task with this id and recording, stored between our status request and our publish
     nats = FakeNats(UNKNOWN, DUPLICATE, running(TASK.model_copy(update={"user_id": 8})))
     # When ours is refused
     with pytest.raises(TaskIdTakenError, match="differs in user_id"):
         await submission(nats, store).submit(QUEUE, is_new=False)
     # Then the recording of the other task is not deleted
-    assert store.deleted == []
+    store.delete.assert_not_awaited()
 
 
 @pytest.mark.parametrize(
@@ -411,22 +396,22 @@ async def test_the_recording_of_another_client_with_the_same_id_is_not_deleted(s
     ],
 )
 async def test_the_recording_of_a_refused_task_is_deleted(
-    store: FakeStore, script: list[Exception | bytes], error: type[Exception]
+    store: AsyncMock, script: list[Exception | bytes], error: type[Exception]
 ) -> None:
     nats = FakeNats(*script)
     with pytest.raises(error):
         await submission(nats, store).submit(QUEUE, is_new=False)
-    assert store.deleted == [TASK.audio_file_id]
+    store.delete.assert_awaited_once_with(TASK.audio_file_id)
 
 
 @pytest.mark.parametrize("is_new", [True, False])
-async def test_a_lost_acknowledgement_deletes_no_recording(store: FakeStore, is_new: bool) -> None:
+async def test_a_lost_acknowledgement_deletes_no_recording(store: AsyncMock, is_new: bool) -> None:
     # Given a task that was stored without an acknowledgement, and is not registered yet
     nats = FakeNats(*([] if is_new else [UNKNOWN]), NatsTimeoutError(), DUPLICATE, *([] if is_new else [UNKNOWN]))
     # When it is published again
     await submission(nats, store).submit(QUEUE, is_new=is_new)
     # Then it counts as submitted
-    assert store.deleted == []
+    store.delete.assert_not_awaited()
 
 
 async def test_the_same_task_is_not_published_twice() -> None:
