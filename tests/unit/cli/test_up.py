@@ -1,12 +1,12 @@
 """The command `up`: how it supervises its workers and ends."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import nullcontext
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
+from unittest.mock import Mock
 
 import pytest
 from natscribe.cli.console import ENDPOINTS
@@ -26,41 +26,26 @@ class FakeWorker:
     """A process that ends with a code, or runs until it is stopped."""
 
     def __init__(self, code: int | None, refusal: str) -> None:
-        self.code = code
         self.refusal = refusal
-        self.stopped = asyncio.Event()
-        self.stops = True
-        self.killed = False
+        self.may_stop = asyncio.Event()
+        self.may_stop.set()
+        self.kill = Mock(side_effect=self.may_stop.set)
+        self._code = code
 
     async def wait(self) -> int:
-        if self.code is None:
+        if self._code is None:
             await asyncio.Event().wait()
-        return self.code or 0
+        return self._code or 0
 
-    async def stop(self) -> int:
-        if not self.stops:
-            await self.stopped.wait()
-        return 0
-
-    def kill(self) -> None:
-        self.killed = True
-        self.stopped.set()
-
-
-class FakeServer:
-    """An embedded NATS that does not end."""
-
-    url = "nats://127.0.0.1:4222"
-
-    async def keep_running(self, _on_restart: Callable[[str], None]) -> None:
-        await asyncio.Event().wait()
+    async def stop(self) -> None:
+        await self.may_stop.wait()
 
 
 class FakeService:
     """A service whose workers end with these codes, one after the other; the last one keeps running."""
 
     docs = "http://127.0.0.1:8000/docs"
-    embedded: tuple[FakeServer, ...] = ()
+    embedded: tuple[Mock, ...] = ()
     page = None
 
     def __init__(self, *codes: int, ready: bool = True, refusal: str = "") -> None:
@@ -151,7 +136,7 @@ async def test_an_embedded_nats_whose_streams_must_be_repaired_keeps_running_at_
     screen = StringIO()
     monkeypatch.setattr(up, "err", Console(file=screen, force_terminal=watched, color_system="standard"))
     running, stop = FakeService(3, ready=False), asyncio.Event()
-    running.embedded = (FakeServer(),)
+    running.embedded = (Mock(url=running.servers["NATS_URL"], keep_running=lambda _: asyncio.Event().wait()),)
     serving = asyncio.create_task(serve(running, until=stop))
     # Then the run ends with the worker's code: at a terminal, which says why in red, only when it is stopped
     if watched:
@@ -183,7 +168,8 @@ async def test_workers_that_end_rarely_are_replaced(monkeypatch: pytest.MonkeyPa
 async def test_a_second_signal_kills_the_worker(stops: bool) -> None:
     # Given a worker that stops at once, or not at all
     running, stop = FakeService(), asyncio.Event()
-    running.worker.stops = stops
+    if not stops:
+        running.worker.may_stop.clear()
     stop.set()
     serving = asyncio.create_task(serve(running, until=stop))
     if not stops:
@@ -195,7 +181,7 @@ async def test_a_second_signal_kills_the_worker(stops: bool) -> None:
         stop.set()
     # Then it is killed only by the second signal
     assert await serving == 0
-    assert running.worker.killed is not stops
+    assert running.worker.kill.called is not stops
 
 
 @pytest.mark.parametrize("file", ["data", "data/nats"])

@@ -138,17 +138,12 @@ def live(  # noqa: PLR0913 -- the task's fields
     prints_text = output.folder is not None or out.is_terminal or not has_result
     stdin_format = {"codec": codec, "sample_rate": rate or _DEFAULT_RATE_HZ.get(codec, 16_000), "channels": channels}
 
+    requested = RequestedOptions(min_speakers, max_speakers)
+
     async def work() -> int:
         audio = await AudioSource.open(source, stdin_format, speed)
-        session = LiveSession(
-            audio,
-            partial(start, audio=audio.format),
-            output,
-            RequestedOptions(min_speakers, max_speakers),
-            as_json=as_json,
-            prints_text=prints_text,
-        )
-        return await session.run()
+        submit = partial(start, audio=audio.format)
+        return await LiveSession(audio, submit, output, requested, as_json, prints_text).run()
 
     run_and_exit(work())
 
