@@ -153,7 +153,7 @@ def test_nats_is_the_version_that_the_tests_run(compose: dict[str, Any]) -> None
 def test_a_worker_has_time_to_give_its_task_back(worker: dict[str, Any]) -> None:
     variable, usual = worker["stop_grace_period"].strip("${}").split(":-")
     assert float(usual.removesuffix("s")) >= Settings(_env_file=None).task_grace + 5
-    # And who raises TASK_GRACE is told what else to raise
+    # And .env.example names this setting beside TASK_GRACE
     assert variable in (ROOT / ".env.example").read_text(encoding="utf-8")
 
 

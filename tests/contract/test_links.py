@@ -45,7 +45,7 @@ def sections(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_contributors_are_told_of_files_that_exist() -> None:
+def test_the_guide_for_contributors_names_files_that_exist() -> None:
     names = IN_APP.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
     assert names
     assert [name for name in names if not any((ROOT / room / name).exists() for room in ("", "app", "tests"))] == []

@@ -1,4 +1,4 @@
-"""The runbook tells what each event of the log means."""
+"""The runbook explains each event of the log."""
 
 import ast
 import re

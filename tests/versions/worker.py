@@ -1,4 +1,4 @@
-"""A worker with a scripted engine: `faststream run tests.versions.worker:app`; the file GATE has it go on."""
+"""A worker with a scripted engine: `faststream run tests.versions.worker:app`; the file GATE has it continue."""
 
 import os
 from collections.abc import AsyncGenerator

@@ -1,4 +1,4 @@
-"""What docs/contract.md tells clients in words, where no other test does."""
+"""Promises of docs/contract.md that no other test checks."""
 
 import json
 

@@ -28,7 +28,7 @@ EVENT = {
 
 @pytest.mark.parametrize("of", ["progress", "segments", "results"])
 @pytest.mark.parametrize("garbage", GARBAGE)
-async def test_a_task_goes_on_behind_what_others_wrote_in_its_log(
+async def test_a_task_continues_after_foreign_messages_in_its_log(
     publisher: Publisher, worker: Worker, engine: FakeEngine, of: str, garbage: bytes
 ) -> None:
     # Given a task that runs
@@ -44,7 +44,9 @@ async def test_a_task_goes_on_behind_what_others_wrote_in_its_log(
     assert (await publisher.ask("tasks.status", task_id="t1"))["attempt"] == 1
 
 
-async def test_the_projection_goes_on_behind_garbage(publisher: Publisher, worker: Worker, redis: object) -> None:
+async def test_the_projection_continues_after_invalid_events(
+    publisher: Publisher, worker: Worker, redis: object
+) -> None:
     # Given garbage on subjects of the service's own
     for subject in ("append.progress.x", "append.results.x", "append.segments.x"):
         for garbage in (*GARBAGE, json.dumps(EVENT).encode()):
@@ -66,15 +68,13 @@ async def test_the_projection_goes_on_behind_garbage(publisher: Publisher, worke
     await eventually(settled)
 
 
-async def test_a_letter_of_somebody_else_is_passed_over(
-    publisher: Publisher, worker: Worker, settings: Settings
-) -> None:
+async def test_a_foreign_dead_letter_is_skipped(publisher: Publisher, worker: Worker, settings: Settings) -> None:
     # Given junk among the dead letters, and a task that failed
     await publisher.js.publish("append.dead_letters.transcription", b"junk")
     await publisher.publish("t1", audio_file_id="nowhere.flac")
     await publisher.until("t1", State.FAILED)
     await eventually(lambda: queue_is_empty(publisher.js))
-    # Then the letter of the task is found
+    # Then the dead letter of the task is found
     async with Client(settings) as client:
         assert [letter.task_id async for letter in client.dead_letters()] == ["t1"]
     # And it can be replayed, and be deleted

@@ -24,7 +24,7 @@ SEED, BLOCKS = random.randrange(2**32), 200  # noqa: S311 -- shown where a test 
 @pytest.mark.foreign
 @pytest.mark.parametrize("headers", [None, {"x": "y"}], ids=["without headers", "with headers"])
 @pytest.mark.parametrize("space", ["\v", "\f"], ids=["vertical tab", "form feed"])
-async def test_a_place_for_the_answer_with_a_white_space_in_it_ends_no_connection(
+async def test_a_reply_subject_with_white_space_ends_no_connection(
     servers: Servers, nc: Client, space: str, headers: dict[str, str] | None
 ) -> None:
     # Given a connection of the service's
@@ -57,7 +57,7 @@ async def test_a_place_for_the_answer_with_a_white_space_in_it_ends_no_connectio
 
 
 @pytest.mark.foreign
-async def test_whatever_a_publisher_calls_headers_the_next_message_is_received(servers: Servers, nc: Client) -> None:
+async def test_the_message_after_any_headers_is_received(servers: Servers, nc: Client) -> None:
     # Given a connection of the service's
     connection = await nats.connect(servers.nats_url)
     tolerate_unreadable_messages(connection)
@@ -78,7 +78,7 @@ async def test_whatever_a_publisher_calls_headers_the_next_message_is_received(s
     await connection.close()
 
 
-async def test_the_library_still_needs_to_be_guarded(servers: Servers, nc: Client) -> None:
+async def test_nats_py_still_stops_at_unreadable_headers(servers: Servers, nc: Client) -> None:
     # Given a connection as the library makes it
     connection = await nats.connect(servers.nats_url)
     inbox = await connection.subscribe("guarded")
@@ -93,7 +93,7 @@ async def test_the_library_still_needs_to_be_guarded(servers: Servers, nc: Clien
 
 
 @pytest.mark.foreign
-async def test_sound_under_a_name_that_is_no_text_goes_with_its_time(
+async def test_audio_under_a_name_that_is_not_utf_8_expires(
     servers: Servers,
     settings: Settings,
     constants: Constants,
@@ -101,7 +101,7 @@ async def test_sound_under_a_name_that_is_no_text_goes_with_its_time(
     engine: FakeEngine,
     js: JetStreamContext,
 ) -> None:
-    # Given sound under a name that no task has, and that no request to NATS can spell
+    # Given audio under a name that no task has, and that no request to NATS can spell
     settings.live_ttl = 3
     constants(DUPLICATE_WINDOW_S=2)
     async with start_worker(engine):

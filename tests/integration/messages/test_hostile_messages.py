@@ -21,19 +21,19 @@ from tests.waiting import eventually
 async def test_whatever_is_published_ends(publisher: Publisher, worker: Worker, nc: Client) -> None:
     # Given the worst that anybody may publish
     messages = invented(QUEUES, MESSAGES)
-    heard: list[str] = []
+    stolen: list[str] = []
 
-    async def listen(message: object) -> None:
-        heard.append(str(message))
+    async def note(message: object) -> None:
+        stolen.append(str(message))
 
-    await nc.subscribe("stolen.>", cb=listen)
+    await nc.subscribe("stolen.>", cb=note)
     # When it is published
     for subject, body, extra in messages:
         await publisher.js.publish(subject, body, headers=extra or None)
     # Then the queue runs empty, and the worker lives
     await eventually(lambda: queue_is_empty(publisher.js), within=60 + MESSAGES / 20)
     assert worker.container.consumer.running
-    # And each message has ended: with a letter, or in the log of its id
+    # And each message has ended: with a dead letter, or in the log of its id
     stored = [StoredMessage(subject, 0, datetime.now(UTC), extra, body) for subject, body, extra in messages]
     ids = [message.task_id for message in stored]
     # But a valid task that claims to replay one that never was is dropped, as one that replays a deleted task is
@@ -43,7 +43,7 @@ async def test_whatever_is_published_ends(publisher: Publisher, worker: Worker, 
         assert status.state.ended, status
     letters = (await publisher.js.stream_info("transcription_dead_letters")).state.messages
     assert letters >= ids.count(None)
-    assert not heard
+    assert not stolen
 
 
 def is_deep(body: bytes) -> bool:
@@ -76,7 +76,7 @@ async def test_garbage_on_the_services_own_subjects_harms_no_other_task(
         await publisher.publish(task_id, kind=Kind.DIARIZATION)
         await publisher.until(task_id, State.COMPLETED)
         await eventually(partial(redis.exists, f"task:{task_id}:result"))
-    # And whoever asks for the one that was hit is answered
+    # And whoever asks for the one that was hit gets a reply
     for question in ("tasks.status", "tasks.result", "tasks.delete"):
         assert isinstance(await publisher.ask(question, task_id="t1"), dict)
     assert worker.container.consumer.running

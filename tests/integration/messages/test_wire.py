@@ -39,7 +39,7 @@ async def test_the_example_of_a_task_is_done(
     # Given the example, published as the document says
     subject = address.format(priority=Priority.NORMAL)
     await publisher.js.publish(subject, json.dumps(example["payload"]).encode(), headers=example["headers"])
-    # And the sound of a live task ends, with headers as the document describes them
+    # And the audio of a live task ends, with headers as the document describes them
     if subject == subjects.tasks(Lane.LIVE, Priority.NORMAL):
         headers = {"Nats-Msg-Id": f"{example['payload']['task_id']}-0", "Natscribe-End": "true"}
         document.validator("Frame", "headers", closed=True).validate(headers)
@@ -74,7 +74,7 @@ async def say_all(publisher: Publisher, wire: Wire) -> None:
     await publisher.ask(subjects.DELETE, task_id="text")
 
 
-async def test_all_that_is_described_is_said(
+async def test_each_message_of_the_document_is_published(
     worker: Worker, publisher: Publisher, wire: Wire, engine: FakeEngine
 ) -> None:
     # Given a task of each kind, one that fails, and one that is none

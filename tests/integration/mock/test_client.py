@@ -98,7 +98,7 @@ async def test_a_deleted_id_is_not_taken_again_at_once(
     assert await recordings_in(js) == []
 
 
-async def test_what_is_wrong_is_said_before_anything_is_uploaded(
+async def test_wrong_options_are_refused_before_an_upload(
     settings: Settings, mock: Mock, recording: Path, js: JetStreamContext
 ) -> None:
     async with Client(settings) as client:

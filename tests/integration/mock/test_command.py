@@ -18,7 +18,7 @@ async def test_it_plays_until_it_is_interrupted(servers: Servers, publisher: Pub
         # When a client publishes a task whose recording is not there
         await publisher.publish("t1")
         assert (await publisher.until("t1", State.FAILED))[-1].error is not None
-        # Then the command tells what it does
+        # Then the command reports what it does
         await line_with(process, "t1: failed")
         # And ends with Ctrl-C
         process.send_signal(signal.SIGINT)

@@ -29,7 +29,7 @@ async def _recording(mock: Mock, publisher: Publisher) -> None:
     await (await publisher.js.object_store("audio")).put("meeting.flac", b"not looked at")
 
 
-async def test_the_follower_hears_what_it_missed(settings: Settings, publisher: Publisher) -> None:
+async def test_the_follower_reads_results_that_it_missed(settings: Settings, publisher: Publisher) -> None:
     # Given results that came before the follower
     for task_id in SEGMENTS:
         await publisher.publish(task_id)

@@ -1,4 +1,4 @@
-"""Live sound: from the client, through a real server, to the mock and back."""
+"""Live audio: from the client, through a real server, to the mock and back."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ from app.settings import Settings
 from tests.integration.seen_by_clients import ended, is_in_state
 from tests.waiting import eventually
 
-SECOND = bytes(32_000)  # of the sound that is the default
+SECOND = bytes(32_000)  # of the audio that is the default
 STREAM = "transcription_live"
 
 
@@ -34,7 +34,7 @@ async def client(settings: Settings, mock: Mock) -> AsyncIterator[Client]:
 
 
 async def stored_of(js: JetStreamContext, task_id: str) -> bytes:
-    """The sound that is stored of a task, in frames whose numbers have no gap, and of which the last one is marked."""
+    """The audio that is stored of a task, in frames whose numbers have no gap, and of which the last one is marked."""
     state = (await js.stream_info(STREAM)).state
     found = [await js.get_msg(STREAM, number) for number in range(state.first_seq, state.last_seq + 1)]
     frames = [frame for frame in found if frame.subject == subjects.live_audio(task_id)]
@@ -50,7 +50,7 @@ async def heard_by(live: Live) -> list[Event]:
         return [event async for event in live]
 
 
-async def test_from_the_first_sound_to_the_result(client: Client, js: JetStreamContext) -> None:
+async def test_a_live_task_from_its_first_audio_to_its_result(client: Client, js: JetStreamContext) -> None:
     # Given somebody who speaks for nine seconds
     async with client.live(user_id="anna", task_id="t1", language="en-GB", word_timestamps=True) as live:
         listening = asyncio.create_task(heard_by(live))
@@ -63,22 +63,22 @@ async def test_from_the_first_sound_to_the_result(client: Client, js: JetStreamC
     partials = [event for event in events if isinstance(event, Partial)]
     assert partials
     assert all(partial.text.startswith(partial.stable) for partial in partials)
-    # And as segments, each told once
+    # And as segments, each once
     segments = [each for event in events if isinstance(event, SegmentsEvent) for each in event.segments]
     assert [(each.start, each.text) for each in segments] == [(0, "Good morning."), (4, "Good morning."), (8, "Good")]
     # And progress says how far the text is behind, from the first event to the last
-    told = [event for event in events if isinstance(event, ProgressEvent)]
-    assert [event.sequence for event in told] == list(range(1, len(told) + 1))
-    assert (told[0].state, told[-1].state) == (State.QUEUED, State.COMPLETED)
+    progress = [event for event in events if isinstance(event, ProgressEvent)]
+    assert [event.sequence for event in progress] == list(range(1, len(progress) + 1))
+    assert (progress[0].state, progress[-1].state) == (State.QUEUED, State.COMPLETED)
     # And the result is that of a live task
     assert (result.source, result.audio_sha256, result.duration, result.user_id) == (Source.LIVE, None, 9, "anna")
     assert result.segments == segments
-    # And the sound is stored as it was sent
+    # And the audio is stored as it was sent
     assert await stored_of(js, "t1") == 9 * SECOND
 
 
-async def test_the_lag_is_told_while_people_speak(client: Client) -> None:
-    # Given a live task, when two seconds of sound are there
+async def test_progress_status_and_list_report_the_lag(client: Client) -> None:
+    # Given a live task, when two seconds of audio are there
     async with client.live() as live:
         await live.send(2 * SECOND)
         # Then an event says how much of it has no text yet
@@ -95,7 +95,7 @@ async def test_the_lag_is_told_while_people_speak(client: Client) -> None:
 async def test_a_lost_connection_loses_and_doubles_nothing(
     client: Client, settings: Settings, js: JetStreamContext
 ) -> None:
-    # Given sound on its way
+    # Given audio on its way
     async with client.live(task_id="t1") as live:
         lost: Nats = client._connection  # noqa: SLF001 -- nothing else can hurt it
         for number in range(30):
@@ -108,8 +108,8 @@ async def test_a_lost_connection_loses_and_doubles_nothing(
     assert (await live.result()).duration == 3
 
 
-async def test_sound_goes_on_after_an_outage(settings: Settings, nats_server: NatsServer) -> None:
-    # Given sound on its way, and streams without a service
+async def test_audio_is_complete_after_an_outage(settings: Settings, nats_server: NatsServer) -> None:
+    # Given audio on its way, and streams without a service
     own = settings.model_copy(update={"nats_url": nats_server.url})
     outages: list[bool] = []
     spoken = bytes(number % 251 for number in range(4 * len(SECOND)))
@@ -124,12 +124,12 @@ async def test_sound_goes_on_after_an_outage(settings: Settings, nats_server: Na
             speaking = asyncio.create_task(live.send(spoken[len(SECOND) :]))
             await eventually(lambda: True in outages)
             await nats_server.start()
-            # Then all of the sound is stored, once and in its order
+            # Then all of the audio is stored, once and in its order
             await speaking
         assert await stored_of(js, live.task_id) == spoken
 
 
-async def test_an_error_in_the_block_ends_the_sound(client: Client, js: JetStreamContext) -> None:
+async def test_an_error_in_the_block_ends_the_audio(client: Client, js: JetStreamContext) -> None:
     # Given a program that fails while somebody speaks
     async def speak() -> None:
         async with client.live(task_id="t1") as live:
@@ -145,7 +145,7 @@ async def test_an_error_in_the_block_ends_the_sound(client: Client, js: JetStrea
     assert await stored_of(js, "t1") == SECOND + b"12"
 
 
-async def test_another_client_goes_on_with_the_sound(client: Client, settings: Settings) -> None:
+async def test_another_client_resumes_the_audio(client: Client, settings: Settings) -> None:
     # Given a client that vanishes while somebody speaks
     audio = LiveAudio(codec=Codec.ALAW, sample_rate=8000, channels=2)
     async with Client(settings) as gone:
@@ -155,15 +155,15 @@ async def test_another_client_goes_on_with_the_sound(client: Client, settings: S
         await eventually(lambda: is_in_state(client, "t1", State.RUNNING))
     with pytest.raises(UnreachableError, match=r"live - --resume .*resume=True"):
         await live.__aexit__(None, None, None)
-    # When another one goes on, without a word about the sound
+    # When another one resumes, without the audio format
     async with client.live(task_id="t1", resume=True) as live:
         await live.send(bytes(32_000))
     # Then the recording is one
     assert (await live.result()).duration == 3
 
 
-async def test_sound_that_has_ended_does_not_go_on(client: Client) -> None:
-    # Given sound that has ended
+async def test_audio_that_has_ended_is_not_resumed(client: Client) -> None:
+    # Given audio that has ended
     async with client.live(task_id="t1") as live:
         await live.send(SECOND)
         await live.end()
@@ -181,11 +181,11 @@ async def test_sound_that_has_ended_does_not_go_on(client: Client) -> None:
             pass
 
 
-async def test_only_live_tasks_go_on(client: Client, js: JetStreamContext) -> None:
+async def test_only_live_tasks_are_resumed(client: Client, js: JetStreamContext) -> None:
     # Given the task of a recording
     await (await js.object_store("audio")).put("meeting.flac", b"not looked at")
     await client.create_transcription_task("meeting.flac", task_id="t1")
-    # When somebody wants to send sound to it, then that is refused
+    # When somebody wants to send audio to it, then that is refused
     with pytest.raises(ClientError, match="no live transcription task"):
         async with client.live(task_id="t1", resume=True):
             pass
@@ -195,13 +195,13 @@ async def test_only_live_tasks_go_on(client: Client, js: JetStreamContext) -> No
     assert refused.value.code is ErrorCode.NOT_FOUND
 
 
-async def test_a_task_without_sound_ends_by_itself(client: Client) -> None:
+async def test_a_task_without_audio_ends_by_itself(client: Client) -> None:
     # Given somebody who has stopped to speak without a word
     async with client.live(idle_seconds=1) as live:
         await live.send(SECOND)
         # When nothing comes for the time that the task allows
         events = await heard_by(live)
-        # Then it ends with what was said, and takes no more sound
+        # Then it ends with what was said, and takes no more audio
         assert isinstance(events[-1], ProgressEvent)
         assert events[-1].state is State.COMPLETED
         with pytest.raises(ClientError, match="has ended after its pause"):
@@ -209,24 +209,24 @@ async def test_a_task_without_sound_ends_by_itself(client: Client) -> None:
     assert (await live.result()).text == "Good"
 
 
-async def test_a_cancelled_task_takes_no_more_sound(client: Client) -> None:
+async def test_a_cancelled_task_accepts_no_more_audio(client: Client) -> None:
     async with client.live() as live:
         await live.send(SECOND)
         await eventually(lambda: is_in_state(client, live.task_id, State.RUNNING))
         # When the task is cancelled
         await client.cancel(live.task_id)
         assert (await ended(client, live.task_id)).state is State.CANCELLED
-        # Then whoever speaks is told
+        # Then the next audio that is sent raises an error
         with pytest.raises(ClientError, match="was cancelled"):
             await live.send(SECOND)
 
 
-async def test_a_failure_is_told_to_who_speaks(client: Client) -> None:
+async def test_a_failure_is_raised_by_the_next_send(client: Client) -> None:
     # Given a task that fails after its first words
     async with client.live(task_id="error-audio_too_large-1") as live:
         await live.send(4 * SECOND)
         assert (await ended(client, live.task_id)).state is State.FAILED
-        # Then whoever speaks is told why
+        # Then the next audio that is sent raises its error
         with pytest.raises(RequestFailedError) as failed:
             await live.send(SECOND)
     assert failed.value.code is ErrorCode.AUDIO_TOO_LARGE
@@ -243,7 +243,7 @@ async def test_a_frame_that_cuts_a_sample_is_an_error_as_in_the_service(client: 
 
 
 @pytest.mark.parametrize("task_id", ["retry-1", "lost-1"])
-async def test_another_attempt_goes_on_behind_the_last_segment(client: Client, task_id: str) -> None:
+async def test_another_attempt_continues_after_the_last_segment(client: Client, task_id: str) -> None:
     # Given a task whose first attempt ends after the first utterance
     async with client.live(task_id=task_id, diarize=True, keep_seconds=60) as live:
         listening = asyncio.create_task(heard_by(live))
@@ -256,7 +256,7 @@ async def test_another_attempt_goes_on_behind_the_last_segment(client: Client, t
     assert [segment.speaker for segment in result.segments] == ["SPEAKER_00", "SPEAKER_01"]
 
 
-async def test_sound_from_two_processes_counts_once(client: Client, js: JetStreamContext) -> None:
+async def test_frames_of_two_processes_count_once(client: Client, js: JetStreamContext) -> None:
     # Given a live task
     async with client.live(task_id="t1") as live:
         # When two processes send its frames, one of them in another order
@@ -281,5 +281,5 @@ async def test_live_tasks_are_tasks(client: Client, js: JetStreamContext) -> Non
         await live.send(SECOND)
         await live.end()
         await client.delete("t1")
-    # Then nothing of its sound is left
+    # Then nothing of its audio is left
     assert (await js.stream_info(STREAM)).state.messages == 0

@@ -84,7 +84,7 @@ def shell(tmp_path: Path, settings: Settings, mock: Mock) -> Shell:
 
 
 async def test_a_pipe_has_the_text_and_nothing_else(shell: Shell) -> None:
-    # When sound comes from a pipe, and the text goes to one
+    # When audio comes from a pipe, and the text goes to one
     code, out, err = await shell.run("-", "--task-id", "t1")
     # Then each segment is a line, and the rest is elsewhere
     assert (code, out.splitlines()) == (0, TEXT)
@@ -118,7 +118,7 @@ async def test_a_file_is_played_and_its_result_written(shell: Shell) -> None:
     # When it is played nine times as fast, into a folder
     began = asyncio.get_running_loop().time()
     code, out, err = await shell.run("call.wav", "--speed", "9", "--output-dir", "texts", "--format", "txt")
-    # Then that takes a second at least, the text is told as it is found, and written
+    # Then that takes a second at least, the text is printed as it is transcribed, and written
     assert asyncio.get_running_loop().time() - began >= 1
     assert (code, out.splitlines()) == (0, TEXT)
     assert "wrote texts/call.txt" in err
@@ -141,13 +141,13 @@ async def test_a_file_in_a_pipe_is_refused_before_there_is_a_task(shell: Shell) 
         assert (await client.tasks()).tasks == []
 
 
-async def test_sound_that_is_over_before_it_begins_is_an_error(shell: Shell) -> None:
+async def test_audio_without_a_sample_is_an_error(shell: Shell) -> None:
     # When nothing comes from a pipe
     code, out, err = await shell.run("-", audio=b"")
     # Then people learn so, and where to look
     assert (code, out) == (1, "")
     assert "standard input has no audio, only 0 bytes: check whether the program before `|` says why" in err
-    # When a file has a header and no sound, then they do, too, and no result is written
+    # When a file has a header and no audio, then they do, too, and no result is written
     shell.write_wav("call.wav", b"")
     code, _, err = await shell.run("call.wav", "--output-dir", "texts")
     assert code == 1
@@ -155,7 +155,7 @@ async def test_sound_that_is_over_before_it_begins_is_an_error(shell: Shell) -> 
     assert list((shell.folder / "texts").iterdir()) == []
 
 
-async def test_a_url_is_heard(shell: Shell) -> None:
+async def test_the_audio_of_a_url_is_transcribed(shell: Shell) -> None:
     # Given a recording on a web server
     shell.write_wav("call.wav", bytes(9 * 88_200), 44_100)
     handler = partial(SimpleHTTPRequestHandler, directory=shell.folder)
@@ -167,13 +167,13 @@ async def test_a_url_is_heard(shell: Shell) -> None:
         # Then its text comes as that of a file, and the login is not shown
         assert (code, out.splitlines()) == (0, TEXT)
         assert f"http://{place}/call.wav is task t1" in err
-        # And an address without sound is told before there is a task
+        # And an address without audio is reported before there is a task
         code, _, err = await shell.run(f"http://{place}/nothing.wav", "--task-id", "t2")
         assert (code, "cannot be read" in err, "is task" in err) == (1, True, False)
         server.shutdown()
 
 
-async def test_a_failure_is_told_once(shell: Shell) -> None:
+async def test_a_failure_is_reported_once(shell: Shell) -> None:
     # When the task fails
     code, out, err = await shell.run("-", "--task-id", "error-audio_too_large-1")
     # Then that is said, after the text that was found
@@ -181,7 +181,7 @@ async def test_a_failure_is_told_once(shell: Shell) -> None:
     assert err.count("audio_too_large)") == 1
 
 
-async def test_ctrl_c_ends_the_sound_and_then_the_task(shell: Shell, js: JetStreamContext) -> None:
+async def test_ctrl_c_ends_the_audio_and_then_the_task(shell: Shell, js: JetStreamContext) -> None:
     async with Client(shell.settings) as client:
         # Given somebody who speaks
         process = await shell.speak(js, NINE_SECONDS, "--task-id", "t1")
@@ -190,7 +190,7 @@ async def test_ctrl_c_ends_the_sound_and_then_the_task(shell: Shell, js: JetStre
         # Then the rest of the text comes
         out, _ = await process.communicate()
         assert (process.returncode, out.decode().splitlines()) == (0, TEXT)
-        # Given a task that ends only after more sound than there is
+        # Given a task that ends only after more audio than there is
         process = await shell.start("-", "--task-id", "slow-1")
         await _told(process, "transcribing, Ctrl-C")
         # When Ctrl-C is pressed twice
@@ -204,7 +204,9 @@ async def test_ctrl_c_ends_the_sound_and_then_the_task(shell: Shell, js: JetStre
         assert await is_in_state(client, "slow-1", State.CANCELLED)
 
 
-async def test_how_to_cancel_later_is_told_while_nats_is_away(tmp_path: Path, settings: Settings, mock: Mock) -> None:
+async def test_how_to_cancel_later_is_reported_during_an_outage_of_nats(
+    tmp_path: Path, settings: Settings, mock: Mock
+) -> None:
     # Given a command that waits for the rest of the text, and has a way to NATS of its own
     async with served(partial(_pass_on, int(settings.nats_url.rpartition(":")[2]))) as port:
         own = settings.model_copy(update={"nats_url": f"nats://127.0.0.1:{port}"})
@@ -237,34 +239,34 @@ async def _pipe(reader: StreamReader, writer: StreamWriter) -> None:
         await writer.drain()
 
 
-async def test_a_killed_command_goes_on_with_its_task(shell: Shell, js: JetStreamContext) -> None:
-    # Given a command that is killed in the middle of the sound
+async def test_a_task_is_resumed_after_its_command_was_killed(shell: Shell, js: JetStreamContext) -> None:
+    # Given a command that is killed in the middle of the audio
     process = await shell.speak(js, NINE_SECONDS[: 5 * 32_000], "--task-id", "t1")
     process.kill()
     await process.wait()
     # When it is started again as it was, then people learn what to type
     code, _, err = await shell.run("-", "--task-id", "t1")
     assert (code, "resume the task with `natscribe live - --resume t1`" in err) == (1, True)
-    # When another one goes on with the rest
+    # When another one continues with the rest
     code, out, _ = await shell.run("-", "--resume", "t1", audio=NINE_SECONDS[5 * 32_000 :])
-    # Then it shows the text of all the sound
+    # Then it shows the text of all the audio
     assert (code, out.splitlines()) == (0, TEXT)
-    # And a task whose sound has ended goes on no more
+    # And a task whose audio has ended cannot be resumed
     code, _, err = await shell.run("-", "--resume", "t1")
     assert (code, err) == (1, "The audio of t1 has ended: start another live transcription task.\n")
     code, _, err = await shell.run("-", "--task-id", "t1")
     assert (code, err) == (1, "t1 has audio already: choose another id.\n")
 
 
-async def test_a_task_goes_on_with_its_own_kind_of_sound_alone(shell: Shell, js: JetStreamContext) -> None:
+async def test_a_task_is_resumed_only_with_its_own_audio_format(shell: Shell, js: JetStreamContext) -> None:
     # Given a task of another rate than the usual one, whose command was killed
     process = await shell.speak(js, NINE_SECONDS[: 5 * 16_000], "--task-id", "t1", "--rate", "8000")
     process.kill()
     await process.wait()
-    # When sound of the usual rate would go on, then that is refused, and the sound of the task has not ended
+    # When audio of the usual rate would continue, then that is refused, and the audio of the task has not ended
     code, _, err = await shell.run("-", "--resume", "t1")
     assert (code, err) == (1, "The audio of t1 has codec pcm_s16le, rate 8000, channels 1: resume it with the same.\n")
-    # When the same sound goes on, then it becomes text
+    # When the same audio continues, then it becomes text
     code, out, _ = await shell.run("-", "--resume", "t1", "--rate", "8000", audio=NINE_SECONDS[: 4 * 16_000])
     assert (code, out.splitlines()) == (0, TEXT)
 
@@ -277,7 +279,7 @@ async def test_a_task_goes_on_with_its_own_kind_of_sound_alone(shell: Shell, js:
         ("-", "--resume", "t1", "--codec", "opus"),
     ],
 )
-async def test_what_cannot_go_on_is_refused(shell: Shell, arguments: tuple[str, ...]) -> None:
+async def test_invalid_options_of_resume_are_refused(shell: Shell, arguments: tuple[str, ...]) -> None:
     code, _, err = await shell.run(*arguments)
     assert code == 2
     assert "--resume" in err
@@ -299,7 +301,7 @@ async def _are_stored(js: JetStreamContext, count: int) -> bool:
     return sum(len(frame.data or b"") for frame in stored) >= count
 
 
-async def test_a_terminal_shows_what_is_still_said_in_grey(shell: Shell) -> None:
+async def test_a_terminal_shows_partial_results_in_grey(shell: Shell) -> None:
     # Given a terminal of 80 columns
     screen, inside = pty.openpty()
     fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))

@@ -70,8 +70,8 @@ async def test_from_a_file_to_the_result(client: Client, tmp_path: Path) -> None
         page = await client.get_task_result(task_id, ResultFormat.HTML)
         status = await client.get_task_progress(task_id)
     # Then its story is that of the service
-    told = [event for event in events if isinstance(event, ProgressEvent)]
-    assert [(event.sequence, event.state) for event in told] == [(1, "queued"), (2, "running"), (3, "completed")]
+    progress = [event for event in events if isinstance(event, ProgressEvent)]
+    assert [(event.sequence, event.state) for event in progress] == [(1, "queued"), (2, "running"), (3, "completed")]
     found = [segment for event in events if isinstance(event, SegmentsEvent) for segment in event.segments]
     # And its result is the task's
     assert isinstance(result, TranscriptionResult)
@@ -86,11 +86,11 @@ async def test_from_a_file_to_the_result(client: Client, tmp_path: Path) -> None
     assert isinstance(turns, str)
     assert turns.count(task_id) == 3
     # And times are true
-    assert status.finished_at == told[-1].time == max(event.time for event in told)
-    assert status.created_at <= told[0].time <= result.created_at <= told[-1].time
+    assert status.finished_at == progress[-1].time == max(event.time for event in progress)
+    assert status.created_at <= progress[0].time <= result.created_at <= progress[-1].time
 
 
-async def test_an_id_asks_for_what_happens(client: Client, publisher: Publisher) -> None:
+async def test_the_prefix_of_an_id_chooses_how_the_task_ends(client: Client, publisher: Publisher) -> None:
     async with client:
         # Given tasks whose ids ask for something
         for task_id in STATES:
@@ -100,21 +100,23 @@ async def test_an_id_asks_for_what_happens(client: Client, publisher: Publisher)
         events = {task_id: [event async for event in client.follow(task_id)] for task_id in STATES}
         letters = {letter.task_id: letter.error async for letter in client.dead_letters()}
     # Then that happens
-    told = {
+    progress = {
         task_id: [event for event in found if isinstance(event, ProgressEvent)] for task_id, found in events.items()
     }
-    assert {task_id: [event.state for event in found] for task_id, found in told.items()} == STATES
+    assert {task_id: [event.state for event in found] for task_id, found in progress.items()} == STATES
     # And no segment is lost or said twice
     for task_id in ("retry-1", "lost-1"):
         counted = [(e.sequence, len(e.segments)) for e in events[task_id] if isinstance(e, SegmentsEvent)]
         assert counted == [(1, 1), (2, 1), (3, 1)]
     # And the dead letters say the same
-    assert letters == {task_id: found[-1].error for task_id, found in told.items() if found[-1].state is State.FAILED}
+    assert letters == {
+        task_id: found[-1].error for task_id, found in progress.items() if found[-1].state is State.FAILED
+    }
     codes = {task_id: error.code for task_id, error in letters.items()}
     assert codes == {f"error-{code}-1": code for code in OF_TASKS} | {"error-no_such_code": "invalid_message"}
 
 
-async def test_an_id_asks_for_a_refusal(client: Client) -> None:
+async def test_the_prefix_of_an_id_chooses_the_error_of_requests(client: Client) -> None:
     # Given ids that ask for an error of requests
     async with client:
         for code in ErrorCode:
@@ -175,14 +177,14 @@ async def test_a_dead_letter_is_replayed(client: Client, js: JetStreamContext) -
         # Given a task whose recording was not there
         await client.create_transcription_task("gone.flac", task_id="t1")
         assert [event.state async for event in client.follow("t1") if isinstance(event, ProgressEvent)][-1] == "failed"
-        # When it is there, and the letter is replayed
+        # When it is there, and the dead letter is replayed
         await (await js.object_store("audio")).put("gone.flac", b"not looked at")
         assert await client.replay(task_id="t1") == 1
-        # Then the task completes, and its log goes on
+        # Then the task completes, and its log continues
         events = [event async for event in client.follow("t1")]
-        told = [event for event in events if isinstance(event, ProgressEvent)]
-        assert [event.state for event in told] == ["queued", "running", "failed", "queued", "running", "completed"]
-        assert [event.sequence for event in told] == [1, 2, 3, 4, 5, 6]
+        progress = [event for event in events if isinstance(event, ProgressEvent)]
+        assert [event.state for event in progress] == ["queued", "running", "failed", "queued", "running", "completed"]
+        assert [event.sequence for event in progress] == [1, 2, 3, 4, 5, 6]
         assert [letter async for letter in client.dead_letters()] == []
 
 
@@ -202,7 +204,7 @@ async def test_a_known_id_changes_nothing(client: Client, publisher: Publisher) 
 
 
 async def test_core_subscribers_see_what_is_stored(settings: Settings, client: Client, publisher: Publisher) -> None:
-    # Given somebody who listens
+    # Given a subscriber
     async with witness(settings.nats_url) as listening:
         # When tasks complete and fail
         for task_id in ("t1", "error-audio_unreadable", "retry-1"):
@@ -212,7 +214,7 @@ async def test_core_subscribers_see_what_is_stored(settings: Settings, client: C
         await eventually(listening.agrees)
 
 
-async def test_all_that_is_described_is_said(client: Client, publisher: Publisher, wire: Wire) -> None:
+async def test_each_message_of_the_document_is_published(client: Client, publisher: Publisher, wire: Wire) -> None:
     # Given a task of each kind, one that fails, and one that is none
     await publisher.publish("text", diarize=True, word_timestamps=True)
     await publisher.publish("turns", kind=Kind.DIARIZATION, identify=True)
@@ -332,7 +334,7 @@ async def test_voices_are_named_until_they_are_forgotten(client: Client) -> None
             await client.forget_voice(voice.voice)
 
 
-async def test_nobody_is_enrolled_from_a_silent_task(client: Client) -> None:
+async def test_no_voice_is_enrolled_from_a_silent_task(client: Client) -> None:
     # Given a live task without speech
     async with client, client.live(diarize=True, identify=True) as live:
         await live.end()

@@ -31,39 +31,41 @@ async def run(servers: Servers, *arguments: str) -> tuple[int, str, str]:
     return process.returncode or 0, out.decode(), err.decode()
 
 
-async def test_somebody_is_enrolled_named_renamed_and_forgotten(servers: Servers, mock: Mock, recording: Path) -> None:
+async def test_a_voice_is_enrolled_renamed_and_forgotten(servers: Servers, mock: Mock, recording: Path) -> None:
     # Given a call
-    code, call, said = await run(servers, "transcribe", "--diarize", "--identify", "--no-wait", str(recording))
-    assert code == 0, said
+    code, call, err = await run(servers, "transcribe", "--diarize", "--identify", "--no-wait", str(recording))
+    assert code == 0, err
     await run(servers, "watch", call.strip())
     # When one of its speakers is enrolled, and another recording is transcribed
     who = ("--task-id", call.strip(), "--speaker", "SPEAKER_00", "--name", "Anna", "--consent-by", "Anna Berg")
-    code, enrolled, said = await run(servers, "voices", "enroll", *who)
-    assert code == 0, said
+    code, enrolled, err = await run(servers, "voices", "enroll", *who)
+    assert code == 0, err
     voice, name = enrolled.split()
     assert name == "Anna"
     # Then the command says that the call keeps its labels, and what to do next
-    assert f"{call.strip()} keeps its labels. " in said
-    assert "transcribe --diarize --identify FILE` names Anna from now on." in said
+    assert f"{call.strip()} keeps its labels. " in err
+    assert "transcribe --diarize --identify FILE` names Anna from now on." in err
     _, text, _ = await run(servers, "transcribe", "--diarize", "--identify", "--format", "txt", str(recording))
     # Then the text names her
     assert text.startswith("Anna: Good morning.\nSPEAKER_01: ")
     # And she is not enrolled twice unnoticed
-    code, _, said = await run(servers, "voices", "enroll", *who)
-    assert (code, f"sounds like Anna: --voice {voice} in place of --name" in said, "--another" in said) == (
+    code, _, err = await run(servers, "voices", "enroll", *who)
+    assert (code, f"sounds like Anna: --voice {voice} in place of --name" in err, "--another" in err) == (
         1,
         True,
         True,
     )
     # And gets one more reference by her name
-    _, heard, said = await run(servers, "voices", "enroll", *who[:4], "--voice", "Anna", "--consent-by", "Anna Berg")
-    assert heard == enrolled, said
+    _, enrolled_again, err = await run(
+        servers, "voices", "enroll", *who[:4], "--voice", "Anna", "--consent-by", "Anna Berg"
+    )
+    assert enrolled_again == enrolled, err
     # But somebody of another recording is, although the mock calls the first speaker of each SPEAKER_00
     _, other, _ = await run(servers, "transcribe", "--diarize", "--identify", "--no-wait", str(recording))
     await run(servers, "watch", other.strip())
     whom = ("--task-id", other.strip(), "--speaker", "SPEAKER_00", "--name", "Boris", "--consent-by", "Boris Orlov")
-    code, boris, said = await run(servers, "voices", "enroll", *whom)
-    assert (code, boris.endswith(" Boris\n")) == (0, True), said
+    code, boris, err = await run(servers, "voices", "enroll", *whom)
+    assert (code, boris.endswith(" Boris\n")) == (0, True), err
     assert (await run(servers, "voices", "forget", boris.split()[0]))[0] == 0
     # Unless one insists
     code, twin, _ = await run(servers, "voices", "enroll", *who, "--another")
@@ -78,34 +80,32 @@ async def test_somebody_is_enrolled_named_renamed_and_forgotten(servers: Servers
     assert "no voices" in (await run(servers, "voices", "list"))[2]
 
 
-async def test_what_is_missing_is_said(servers: Servers, mock: Mock, recording: Path) -> None:
-    code, _, said = await run(servers, "voices", "enroll", "--name", "Anna", "--consent-by", "Anna")
-    assert (code, "either FILE or --task-id" in said) == (2, True)
-    code, _, said = await run(
-        servers, "voices", "enroll", "--consent-by", "Anna", str(recording)
-    )  # and uploads nothing
-    assert (code, "either --name" in said, "%" in said) == (2, True, False)
-    code, _, said = await run(servers, "voices", "enroll", "--name", "Anna", "--task-id", "t1")
-    assert (code, "--consent-by" in said) == (2, True)
-    code, _, said = await run(servers, "voices", "forget", "0" * 32)
-    assert (code, said) == (1, f"No voice is called {'0' * 32}: `natscribe voices list` shows the ids.\n")
+async def test_missing_options_are_reported(servers: Servers, mock: Mock, recording: Path) -> None:
+    code, _, err = await run(servers, "voices", "enroll", "--name", "Anna", "--consent-by", "Anna")
+    assert (code, "either FILE or --task-id" in err) == (2, True)
+    code, _, err = await run(servers, "voices", "enroll", "--consent-by", "Anna", str(recording))  # and uploads nothing
+    assert (code, "either --name" in err, "%" in err) == (2, True, False)
+    code, _, err = await run(servers, "voices", "enroll", "--name", "Anna", "--task-id", "t1")
+    assert (code, "--consent-by" in err) == (2, True)
+    code, _, err = await run(servers, "voices", "forget", "0" * 32)
+    assert (code, err) == (1, f"No voice is called {'0' * 32}: `natscribe voices list` shows the ids.\n")
     anna = ("--name", "Anna", "--consent-by", "Anna")
-    code, _, said = await run(servers, "voices", "enroll", "--task-id", "t1", "--speaker", "Anna", *anna)
-    assert (code, "label of the result, like SPEAKER_00" in " ".join(said.split())) == (2, True)
-    code, _, said = await run(servers, "voices", "enroll", "--task-id", "voices", *anna)
-    assert (code, "No task voices is known" in said, "list` shows the tasks" in said) == (1, True, True)
+    code, _, err = await run(servers, "voices", "enroll", "--task-id", "t1", "--speaker", "Anna", *anna)
+    assert (code, "label of the result, like SPEAKER_00" in " ".join(err.split())) == (2, True)
+    code, _, err = await run(servers, "voices", "enroll", "--task-id", "voices", *anna)
+    assert (code, "No task voices is known" in err, "list` shows the tasks" in err) == (1, True, True)
     for command in ("transcribe", "live"):
-        code, _, said = await run(servers, command, "--identify", str(recording))
-        assert (command, code, "add --diarize" in said) == (command, 2, True)
+        code, _, err = await run(servers, command, "--identify", str(recording))
+        assert (command, code, "add --diarize" in err) == (command, 2, True)
 
 
 async def test_a_recording_of_one_person_is_enough(servers: Servers, mock: Mock, recording: Path) -> None:
     # When somebody is enrolled from a file, then the command says what it does meanwhile
     anna = ("--name", "Anna", "--consent-by", "Anna")
-    code, _, said = await run(servers, "voices", "enroll", str(recording), *anna)
-    assert (code, "anna.flac is task anna-" in said, "100 %, completed" in said) == (1, True, True), said
-    # And a wrong speaker is told without a word about other tasks
+    code, _, err = await run(servers, "voices", "enroll", str(recording), *anna)
+    assert (code, "anna.flac is task anna-" in err, "100 %, completed" in err) == (1, True, True), err
+    # And a error of a wrong speaker does not mention other tasks
     _, call, _ = await run(servers, "diarize", "--identify", "--no-wait", str(recording))
     await run(servers, "watch", call.strip())
-    code, _, said = await run(servers, "voices", "enroll", "--task-id", call.strip(), "--speaker", "SPEAKER_07", *anna)
-    assert (code, "has no SPEAKER_07" in said, "list` shows the tasks" in said) == (1, True, False), said
+    code, _, err = await run(servers, "voices", "enroll", "--task-id", call.strip(), "--speaker", "SPEAKER_07", *anna)
+    assert (code, "has no SPEAKER_07" in err, "list` shows the tasks" in err) == (1, True, False), err

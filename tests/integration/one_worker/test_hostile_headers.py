@@ -1,4 +1,4 @@
-"""Headers that no library would write: a task ends all the same, and the next request is answered."""
+"""Headers that no library would write: a task ends all the same, and the next request gets a reply."""
 
 import json
 
@@ -16,7 +16,7 @@ hostile = pytest.mark.parametrize("head", HOSTILE_HEADERS.values(), ids=HOSTILE_
 
 
 @hostile
-async def test_a_task_with_headers_that_cannot_be_read_ends_like_any_other(
+async def test_a_task_with_unreadable_headers_ends_like_any_other(
     publisher: Publisher, servers: Servers, task_id: str, head: bytes
 ) -> None:
     # Given a task whose headers no library would write
@@ -31,7 +31,7 @@ async def test_a_task_with_headers_that_cannot_be_read_ends_like_any_other(
 
 
 @hostile
-async def test_a_request_with_headers_that_cannot_be_read_makes_no_worker_deaf(
+async def test_a_request_with_unreadable_headers_stops_no_worker(
     publisher: Publisher, servers: Servers, task_id: str, head: bytes
 ) -> None:
     # Given a worker that has done a task
@@ -43,7 +43,7 @@ async def test_a_request_with_headers_that_cannot_be_read_makes_no_worker_deaf(
     assert TaskStatus.model_validate(await publisher.ask("tasks.status", task_id=task_id)).state is State.COMPLETED
 
 
-async def test_a_request_whose_reply_subject_is_no_text_makes_no_worker_deaf(
+async def test_a_request_whose_reply_subject_is_not_utf_8_stops_no_worker(
     publisher: Publisher, servers: Servers
 ) -> None:
     # When a worker gets a request whose reply subject is no UTF-8

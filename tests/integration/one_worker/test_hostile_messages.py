@@ -13,7 +13,7 @@ from tests.waiting import eventually
 
 
 @pytest.mark.parametrize("subject", REQUESTS)
-async def test_whatever_is_asked_is_answered(nc: Client, subject: str) -> None:
+async def test_any_request_gets_a_reply(nc: Client, subject: str) -> None:
     # Given the worst that anybody may ask
     for _, body, extra in invented([subject], max(MESSAGES // 10, 50)):
         # When it is asked
@@ -62,13 +62,13 @@ async def test_the_largest_tasks_end(
     await publisher.until(wrong, State.FAILED)
     await eventually(lambda: queue_is_empty(publisher.js))
     assert (await publisher.js.stream_info("transcription_dead_letters")).state.messages == letters + 2
-    # And the worker goes on
+    # And the worker continues
     await publisher.publish(f"{task_id}-next")
     await publisher.until(f"{task_id}-next", State.COMPLETED)
 
 
 @pytest.mark.parametrize("subject", REQUESTS)
-async def test_the_largest_requests_are_answered(nc: Client, sixty_kilobytes: dict[str, str], subject: str) -> None:
+async def test_the_largest_requests_get_a_reply(nc: Client, sixty_kilobytes: dict[str, str], subject: str) -> None:
     for body in (b'{"task_id": "nobody"}', b"{", b"\xff"):
         for sent in (body, filled(body, nc, sixty_kilobytes)):
             reply = await nc.request(subject, sent, timeout=DEADLINE, headers=dict(sixty_kilobytes))

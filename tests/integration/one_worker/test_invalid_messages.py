@@ -1,4 +1,4 @@
-"""Messages that are no tasks: kept with the reason, said where there is an id, and the worker goes on."""
+"""Messages that are no tasks: kept with the reason, said where there is an id, and the worker continues."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -63,17 +63,15 @@ async def test_what_is_no_task_becomes_a_dead_letter(
     assert found.error.code is ErrorCode.INVALID_MESSAGE
     assert problem in found.error.message
     assert (found.task_id, found.subject, found.attempts) == (None, SUBJECT, 0)
-    # And the worker goes on
+    # And the worker continues
     await publisher.publish(task_id)
     await publisher.until(task_id, State.COMPLETED)
 
 
-async def test_an_invalid_task_with_an_id_is_said_to_have_failed(
-    publisher: Publisher, letter: Letter, task_id: str
-) -> None:
+async def test_an_invalid_task_with_an_id_has_failed(publisher: Publisher, letter: Letter, task_id: str) -> None:
     # When a task carries a misspelt option
     await publisher.publish(task_id, word_timestamp=True)
-    # Then its log says why it failed, and its letter too
+    # Then its log says why it failed, and its dead letter too
     events = await publisher.until(task_id, State.FAILED)
     assert [event.sequence for event in events] == [1]
     assert events[0].error is not None
@@ -107,7 +105,7 @@ async def test_an_invalid_task_with_a_known_id_changes_nothing(
     assert (await publisher.until(task_id, State.COMPLETED)) == events
 
 
-async def test_a_large_body_is_cut_in_its_letter(js: JetStreamContext, letter: Letter, task_id: str) -> None:
+async def test_a_large_body_is_truncated_in_its_dead_letter(js: JetStreamContext, letter: Letter, task_id: str) -> None:
     await js.publish(SUBJECT, json.dumps({"task_id": task_id, "x": "y" * 600_000}).encode())
     found = await letter(task_id)
     assert found.body_truncated
@@ -119,18 +117,18 @@ async def test_a_large_body_is_cut_in_its_letter(js: JetStreamContext, letter: L
     [b"\x00" * 900_000, b'"' * 900_000, "\u0416".encode() * 400_000],
     ids=["zeros", "quotes", "letters of two bytes"],
 )
-async def test_a_letter_always_fits_into_a_message(publisher: Publisher, letter: Letter, body: bytes) -> None:
+async def test_a_dead_letter_always_fits_into_a_message(publisher: Publisher, letter: Letter, body: bytes) -> None:
     # When a body grows in JSON, and its headers are many and long
     headers = {f"X-{number}": "y" * 1000 for number in range(40)} | {"traceparent": "a" * 15_000}
     await publisher.js.publish(SUBJECT, body[: 1024 * 1024 - 140_000], headers=headers)
-    # Then there is a letter all the same, and the queue runs empty
+    # Then there is a dead letter all the same, and the queue runs empty
     found = await letter()
     assert found.body_truncated
     assert len(found.headers) <= 32
     await eventually(lambda: queue_is_empty(publisher.js))
 
 
-async def test_a_trace_that_is_none_goes_no_further(publisher: Publisher, task_id: str) -> None:
+async def test_an_invalid_trace_is_not_repeated(publisher: Publisher, task_id: str) -> None:
     body = json.dumps({"task_id": task_id, "audio_file_id": "meeting.flac", "user_id": 1}).encode()
     await publisher.js.publish(SUBJECT, body, headers={"traceparent": "a" * 50_000})
     await publisher.until(task_id, State.COMPLETED)

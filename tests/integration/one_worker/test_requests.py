@@ -27,27 +27,25 @@ REQUESTS = ["tasks.status", "tasks.result", "tasks.cancel", "tasks.delete"]
         b'{"task_id": "a", "x": 1}',
     ],
 )
-async def test_an_invalid_request_is_answered(nc: Client, subject: str, body: bytes) -> None:
+async def test_an_invalid_request_gets_a_reply(nc: Client, subject: str, body: bytes) -> None:
     reply = await nc.request(subject, body, timeout=DEADLINE)
     assert json.loads(reply.data)["error"]["code"] == "invalid_request"
 
 
-async def test_a_request_that_claims_to_be_json_and_is_no_text_is_answered(nc: Client) -> None:
+async def test_a_request_that_claims_to_be_json_and_is_not_utf_8_gets_a_reply(nc: Client) -> None:
     reply = await nc.request("tasks.status", b"\xff", timeout=DEADLINE, headers={"content-type": "application/json"})
     assert json.loads(reply.data)["error"]["code"] == "invalid_request"
 
 
 @pytest.mark.parametrize("place", ["results.elsewhere", "$JS.API.STREAM.DELETE.transcription_progress"])
-async def test_an_answer_goes_into_an_inbox_or_nowhere(
-    publisher: Publisher, nc: Client, task_id: str, place: str
-) -> None:
+async def test_a_reply_is_sent_only_to_an_inbox(publisher: Publisher, nc: Client, task_id: str, place: str) -> None:
     # Given a task
     await publisher.publish(task_id)
     await publisher.until(task_id, State.COMPLETED)
     # When somebody wants the answer in a log, or has it tell JetStream something
     for subject in ("tasks.status", "tasks.delete"):
         await nc.publish(subject, json.dumps({"task_id": task_id}).encode(), reply=place)
-    # Then nothing is answered, nor done
+    # Then nothing gets a reply, nor done
     status = await publisher.ask("tasks.status", task_id=task_id)
     assert status["state"] == "completed"
     held = await publisher.js.stream_info("transcription_results", subjects_filter="results.>")
@@ -120,7 +118,7 @@ async def test_a_result_of_each_kind_is_a_page(publisher: Publisher, nc: Client,
     assert f"<dt>Task</dt><dd>{task_id}</dd>" in written
 
 
-async def test_a_diarization_cannot_be_had_as_text(publisher: Publisher, task_id: str) -> None:
+async def test_a_diarization_is_not_available_as_text(publisher: Publisher, task_id: str) -> None:
     await publisher.publish(task_id, kind=Kind.DIARIZATION)
     await publisher.until(task_id, State.COMPLETED)
     answer = await publisher.ask("tasks.result", task_id=task_id, format="srt")

@@ -126,7 +126,7 @@ async def test_many_recordings_leave_a_line_of_all(terminal: Terminal, worker: W
         )
     # When they are transcribed into a folder
     code, written = await terminal.run("transcribe", "--stored", *names, "--output-dir", "found")
-    # Then each result is told when it is written, and the last lines count them
+    # Then each result is reported when it is written, and the last lines count them
     lines = lines_of(written)
     assert code == 1
     assert len(list((tmp_path / "found").iterdir())) == 9

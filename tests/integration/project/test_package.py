@@ -160,19 +160,19 @@ def test_the_command_without_its_extra_and_without_the_service_says_what_to_inst
 ) -> None:
     # Given the library alone
     installed(wheel, tmp_path / "library", sys.executable)
-    told = subprocess.run([tmp_path / "library/bin/natscribe"], capture_output=True, text=True, check=False)
+    run = subprocess.run([tmp_path / "library/bin/natscribe"], capture_output=True, text=True, check=False)
     # When the command is called, then it names the extra
-    assert told.returncode == 1
+    assert run.returncode == 1
     assert (
-        told.stderr == "The command needs an extra, install it in a checkout: pip install './clients/python[command]'\n"
+        run.stderr == "The command needs an extra, install it in a checkout: pip install './clients/python[command]'\n"
     )
     # Given the command without the service
     installed(wheel, tmp_path / "command", sys.executable, "[command]")
     for name in ("up", "demo"):
-        told = subprocess.run([tmp_path / "command/bin/natscribe", name], capture_output=True, text=True, check=False)
+        run = subprocess.run([tmp_path / "command/bin/natscribe", name], capture_output=True, text=True, check=False)
         # When a service is to be started, then it names the service's package
-        assert told.returncode == 1
-        assert "pip install ./clients/python ." in told.stderr
+        assert run.returncode == 1
+        assert "pip install ./clients/python ." in run.stderr
     listed = subprocess.run([tmp_path / "command/bin/natscribe", "--help"], capture_output=True, text=True, check=True)
     assert "transcribe" in listed.stdout
 

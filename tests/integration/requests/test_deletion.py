@@ -199,10 +199,10 @@ async def test_a_registration_that_is_late_does_not_bring_a_deleted_task_back(
     assert not await redis.keys("task:t1:progress")
 
 
-async def test_a_stream_that_was_made_anew_keeps_its_messages(
+async def test_a_recreated_stream_retains_its_messages(
     publisher: Publisher, worker: Worker, engine: FakeEngine
 ) -> None:
-    # Given a task of a stream that was deleted since and made anew, so that sequences begin again
+    # Given a task of a stream that was deleted since and recreated, so that sequences begin again
     await publisher.publish("old")
     await publisher.until("old", State.COMPLETED)
     await eventually(lambda: queue_is_empty(publisher.js))
@@ -226,7 +226,7 @@ async def chunks(js: JetStreamContext, bucket: str) -> int:
 
 
 @pytest.mark.parametrize("fails", [True, False])
-async def test_nothing_is_left(
+async def test_a_deletion_leaves_no_data(
     settings: Settings, publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, redis: Redis, fails: bool
 ) -> None:
     # Given a task with a recording in the bucket, and a result too large for a message, or a dead letter

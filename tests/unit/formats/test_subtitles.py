@@ -108,14 +108,14 @@ def test_an_abbreviation_ends_no_sentence() -> None:
 
 
 def test_a_word_is_not_cut_between_a_letter_and_its_accent() -> None:
-    # Given a letter of two characters, of which a line would hold one
+    # Given a dead letter of two characters, of which a line would hold one
     (cue,) = shown(said("a" * 19 + "e\u0301" + "a", 0, 5), max_line_chars=20)
-    # When it is cut, then the letter stays whole
+    # When it is cut, then the dead letter stays whole
     assert cue.lines == ("a" * 19, "e\u0301a")
 
 
 def test_languages_without_blanks_are_broken_between_characters_but_not_before_their_marks() -> None:
-    # Given 23 characters, each twice as wide as a letter, with a comma behind the tenth
+    # Given 23 characters, each twice as wide as a dead letter, with a comma behind the tenth
     text = "今日はとても良い天気で、みんなで公園に行きました。"
     # When they are shown in lines of 30 columns
     (cue,) = shown(said(text, 0, 6), max_line_chars=30)
@@ -264,7 +264,7 @@ def test_a_short_cue_begins_in_the_silence_before_it_where_somebody_answers_at_o
 
 
 def test_a_cue_comes_late_where_the_one_before_could_not_be_read_else() -> None:
-    # Given a word of .6 s at the very beginning, when it is answered at once, then it is shown for a second
+    # Given a word of .6 s at the very beginning, when it gets a reply at once, then it is shown for a second
     first, second = shown(said("Yes.", 0, 0.6, "SPEAKER_00"), said("I thought so.", 0.6, 5, "SPEAKER_01"))
     assert (first.start, first.end, second.start) == (0, 1, 1.08)
 
@@ -311,7 +311,7 @@ def test_without_words_the_text_is_spread_over_the_time() -> None:
     assert second.start == pytest.approx(15.5, abs=0.5)
 
 
-def test_a_mark_that_stands_alone_makes_no_sound() -> None:
+def test_a_mark_that_stands_alone_is_no_speech() -> None:
     # Given a dash whose time the model puts behind a pause
     segment = spoken((" Moscow", 0.0, 0.6), (" —", 4.0, 4.2), (" capital.", 4.2, 5.0))
     # When it is shown, then the dash stays with its word and the pause ends the cue
@@ -329,7 +329,7 @@ def test_more_text_than_anybody_can_read_is_still_shown_in_order() -> None:
     assert found[-1].start < 6
 
 
-def test_nothing_said_gives_no_cues() -> None:
+def test_no_speech_gives_no_cues() -> None:
     assert shown() == []
     assert shown(said(" ", 0, 1)) == []
 

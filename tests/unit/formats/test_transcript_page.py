@@ -145,14 +145,14 @@ def test_speech_without_text_is_in_its_place() -> None:
     assert found.texts("div", id="gap1")
 
 
-def test_languages_are_told_to_readers_and_to_browsers() -> None:
+def test_languages_are_marked_for_readers_and_browsers() -> None:
     # Given a recording with two languages
     result = transcript(
         said(0, "One."), said(2, "Два.", language="ru"), said(4, "Три.", language="ru"), languages={"ru": 3, "en": 1.5}
     )
     # When it is a page
     found = Page(page(result))
-    # Then each paragraph has its language, which is told where it changes
+    # Then each paragraph has its language, which is reported where it changes
     assert [(attributes["lang"], text) for attributes, text in found.paragraphs] == [
         ("en", "One."),
         ("ru", "Два. Три."),
