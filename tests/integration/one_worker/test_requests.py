@@ -5,6 +5,7 @@ import json
 import pytest
 from nats.aio.client import Client
 from natscribe.schemas.progress import State
+from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.task_list import TaskPage
 from natscribe.schemas.wire import Kind
 
@@ -76,50 +77,39 @@ async def test_a_user_finds_its_own_tasks(publisher: Publisher, task_id: str) ->
     await eventually(listed)
 
 
-async def test_a_result_in_every_format(publisher: Publisher, nc: Client, task_id: str) -> None:
+async def test_a_result_in_every_format(publisher: Publisher, task_id: str) -> None:
     await publisher.publish(task_id, diarize=True)
     await publisher.until(task_id, State.COMPLETED)
-
-    async def text(fmt: str, task_id: str = task_id) -> str:
-        request = json.dumps({"task_id": task_id, "format": fmt}).encode()
-        reply = await nc.request("tasks.result", request, timeout=DEADLINE)
-        is_json = fmt == "json" or task_id == "unknown"
-        assert (reply.headers or {})["content-type"] == ("application/json" if is_json else "text/plain")
-        return reply.data.decode()
-
-    # An error is JSON, whatever the requested format
-    assert "error" in json.loads(await text("txt", "unknown"))
-
-    result = json.loads(await text("json"))
+    files = {fmt: await file(publisher, task_id, fmt) for fmt in ResultFormat}
+    assert {fmt: content_type for fmt, (_, content_type) in files.items()} == {
+        fmt: fmt.content_type for fmt in ResultFormat
+    }
+    texts = {fmt.value: text for fmt, (text, _) in files.items()}
+    result = json.loads(texts["json"])
     first, second = result["segments"][:2]
     assert (first["start"], result["speakers"]) == (0, 2)
-    said = [f"SPEAKER_00: {first['text']}", f"SPEAKER_01: {second['text']}"]
-    assert (await text("txt")).splitlines()[:2] == said
-    assert (await text("srt")).startswith("1\n00:00:00,000 --> ")
-    assert said[0] in (await text("srt")).splitlines()
-    assert (await text("vtt")).startswith("WEBVTT\n")
-    assert (await text("rttm")).startswith(
-        f"SPEAKER {task_id} 1 0.000 {first['end']:.3f} <NA> <NA> SPEAKER_00 <NA> <NA>\n"
-    )
+    lines = [f"SPEAKER_00: {first['text']}", f"SPEAKER_01: {second['text']}"]
+    assert texts["txt"].splitlines()[:2] == lines
+    assert texts["srt"].startswith("1\n00:00:00,000 --> ")
+    assert lines[0] in texts["srt"].splitlines()
+    assert texts["vtt"].startswith("WEBVTT\n")
+    assert texts["rttm"].startswith(f"SPEAKER {task_id} 1 0.000 {first['end']:.3f} <NA> <NA> SPEAKER_00 <NA> <NA>\n")
+    assert texts["html"].startswith("<!doctype html>")
+    # An error is JSON, whatever the requested format
+    assert (await file(publisher, "unknown", "txt"))[1] == "application/json"
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-async def test_a_result_of_each_kind_is_a_page(publisher: Publisher, nc: Client, task_id: str, kind: Kind) -> None:
-    # Given a result
-    await publisher.publish(task_id, kind=kind)
-    await publisher.until(task_id, State.COMPLETED)
-    # When it is wanted as a page
-    wanted = json.dumps({"task_id": task_id, "format": "html"}).encode()
-    reply = await nc.request("tasks.result", wanted, timeout=DEADLINE)
-    # Then it is one, and says that it is no JSON
-    assert (reply.headers or {})["content-type"] == "text/html"
-    written = reply.data.decode()
-    assert written.startswith("<!doctype html>")
-    assert f"<dt>Task</dt><dd>{task_id}</dd>" in written
-
-
-async def test_a_diarization_is_not_available_as_text(publisher: Publisher, task_id: str) -> None:
+async def test_a_diarization_is_a_page_and_not_available_as_text(publisher: Publisher, task_id: str) -> None:
     await publisher.publish(task_id, kind=Kind.DIARIZATION)
     await publisher.until(task_id, State.COMPLETED)
-    answer = await publisher.ask("tasks.result", task_id=task_id, format="srt")
-    assert answer["error"]["code"] == "format_unavailable"
+    page, content_type = await file(publisher, task_id, "html")
+    assert (content_type, f"<dt>Task</dt><dd>{task_id}</dd>" in page) == ("text/html", True)
+    refused, content_type = await file(publisher, task_id, "srt")
+    assert (content_type, json.loads(refused)["error"]["code"]) == ("application/json", "format_unavailable")
+
+
+async def file(publisher: Publisher, task_id: str, fmt: str) -> tuple[str, str]:
+    """The reply to a request for a result in a format, and its content type."""
+    request = json.dumps({"task_id": task_id, "format": fmt}).encode()
+    reply = await publisher.nc.request("tasks.result", request, timeout=DEADLINE)
+    return reply.data.decode(), (reply.headers or {})["content-type"]
