@@ -121,11 +121,13 @@ def test_nats_keeps_its_streams_and_is_asked_how_it_is(compose: dict[str, Any]) 
     assert "127.0.0.1:8222/healthz" in check["test"]
 
 
-def test_workers_wait_for_healthy_servers(worker: dict[str, Any]) -> None:
-    assert worker["depends_on"] == {"nats": {"condition": "service_healthy"}, "redis": {"condition": "service_healthy"}}
-
-
-def test_two_workers_share_the_machine_and_env_changes_that(worker: dict[str, Any]) -> None:
+def test_two_workers_start_with_their_servers_and_share_the_machine(worker: dict[str, Any]) -> None:
+    assert worker["depends_on"] == {name: {"condition": "service_healthy"} for name in ("nats", "redis")}
+    # No port of the host is named: each worker gets a free one
+    assert worker["ports"] == ["127.0.0.1::8000"]
+    # And a disk of its own for recordings: a named volume would be shared, and cleaned by the other worker
+    assert "/tmp" in worker["volumes"]  # noqa: S108 -- as above
+    assert "tmpfs" not in worker
     assert worker["deploy"] == {
         "replicas": "${WORKERS:-2}",
         "resources": {
@@ -135,11 +137,6 @@ def test_two_workers_share_the_machine_and_env_changes_that(worker: dict[str, An
     }
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     assert all(name in example for name in ("WORKERS", "WORKER_CPUS", "WORKER_MEMORY"))
-
-
-def test_any_number_of_workers_find_ports(worker: dict[str, Any]) -> None:
-    # No port of the host is named: each worker gets a free one
-    assert worker["ports"] == ["127.0.0.1::8000"]
 
 
 def test_nats_is_the_version_that_the_tests_run(compose: dict[str, Any]) -> None:
@@ -155,11 +152,6 @@ def test_a_worker_has_time_to_give_its_task_back(worker: dict[str, Any]) -> None
     assert float(usual.removesuffix("s")) >= Settings(_env_file=None).task_grace + 5
     # And .env.example names this setting beside TASK_GRACE
     assert variable in (ROOT / ".env.example").read_text(encoding="utf-8")
-
-
-def test_recordings_are_fetched_to_a_disk_of_the_workers_own(worker: dict[str, Any]) -> None:
-    assert "/tmp" in worker["volumes"]  # noqa: S108 -- a named volume would be shared, and swept by the other worker
-    assert "tmpfs" not in worker
 
 
 def test_a_worker_knows_every_setting_that_has_a_meaning_there(worker: dict[str, Any]) -> None:

@@ -1,43 +1,25 @@
 """Each format holds what it should hold of a result."""
 
-from datetime import UTC, datetime
-
 import pytest
 from natscribe import formats
 from natscribe.schemas.diarization import DiarizationResult, Turn
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
-from natscribe.schemas.transcription import Segment, TranscriptionResult
+from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.voices import SpeakerVoice
-from natscribe.schemas.wire import Model
 
-METADATA = {
-    "task_id": "t1",
-    "audio_file_id": "a.wav",
-    "user_id": 1,
-    "duration": 3.0,
-    "model": Model(name="m", revision="0"),
-    "audio_sha256": "0" * 64,
-    "created_at": datetime(2026, 1, 1, tzinfo=UTC),
-}
+from tests.unit.formats.test_transcript_page import KNOWN, said, transcript
+
+TWO = transcript(
+    said(0, "Hello.", "SPEAKER_00", end=1.5), said(3661, "{Hi} <b>", "SPEAKER_01", end=3662.25), speakers=2
+)
+TURNS = DiarizationResult.model_validate(
+    {**KNOWN, "speakers": 1, "segments": [Turn(start=0.5, end=2, speaker="SPEAKER_00")]}
+)
 
 
-def said(start: float, end: float, text: str, speaker: str | None = None) -> Segment:
-    return Segment(start=start, end=end, text=text, speaker=speaker, avg_logprob=-0.1, no_speech_prob=0)
-
-
-def transcript(*segments: Segment, speakers: int | None = None) -> TranscriptionResult:
-    text = " ".join(segment.text for segment in segments)
-    return TranscriptionResult(**METADATA, text=text, language="en", segments=list(segments), speakers=speakers)
-
-
-TWO = transcript(said(0, 1.5, "Hello.", "SPEAKER_00"), said(3661, 3662.25, "{Hi} <b>", "SPEAKER_01"), speakers=2)
-LIMITS = SubtitleLimits()
-TURNS = DiarizationResult(**METADATA, speakers=1, segments=[Turn(start=0.5, end=2, speaker="SPEAKER_00")])
-
-
-def write(result: Result, fmt: ResultFormat, limits: SubtitleLimits = LIMITS) -> str:
-    content = formats.write(result, fmt, limits)
+def write(result: Result, fmt: ResultFormat) -> str:
+    content = formats.write(result, fmt, SubtitleLimits())
     assert isinstance(content, str)
     return content
 
@@ -77,7 +59,7 @@ def test_web_subtitles_name_speakers_and_escape_what_would_be_markup() -> None:
 @pytest.mark.parametrize("fmt", [ResultFormat.SRT, ResultFormat.VTT])
 def test_subtitles_keep_backslashes(fmt: ResultFormat) -> None:
     # Given what the library takes for line breaks, when it is written, then it stays
-    assert r"C:\new\N" in write(transcript(said(0, 2, r"C:\new\N")), fmt)
+    assert r"C:\new\N" in write(transcript(said(0, r"C:\new\N", end=2)), fmt)
 
 
 def test_plain_text_has_a_line_a_segment() -> None:
@@ -96,7 +78,7 @@ def test_turns_are_written_as_rttm() -> None:
         (TURNS, ResultFormat.TXT),
         (TURNS, ResultFormat.SRT),
         (TURNS, ResultFormat.VTT),
-        (transcript(said(0, 1, "x")), ResultFormat.RTTM),
+        (transcript(said(0, "x", end=1)), ResultFormat.RTTM),
     ],
 )
 def test_a_format_that_cannot_hold_a_result_says_so(result: TranscriptionResult, fmt: ResultFormat) -> None:
