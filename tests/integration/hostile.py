@@ -130,14 +130,14 @@ def filled(body: bytes, nc: Client, extra: dict[str, str]) -> bytes:
 
 
 async def publish_bytes(url: str, subject: str | bytes, head: bytes, body: bytes) -> None:
-    """Publish without a library; `subject` may be followed by a reply subject."""
+    """Publish without a library; `subject` may be followed by a reply subject; an empty `head`: without headers."""
     subject = subject.encode() if isinstance(subject, str) else subject
     place = urlsplit(url)
     reader, writer = await asyncio.open_connection(place.hostname, place.port)
     await reader.readline()
     writer.write(b'CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\n')
-    sizes = f"{len(head)} {len(head) + len(body)}"
-    writer.write(b"HPUB " + subject + f" {sizes}\r\n".encode() + head + body + b"\r\nPING\r\n")
+    verb, sizes = (b"HPUB", f"{len(head)} {len(head) + len(body)}") if head else (b"PUB", f"{len(body)}")
+    writer.write(verb + b" " + subject + f" {sizes}\r\n".encode() + head + body + b"\r\nPING\r\n")
     assert await asyncio.wait_for(reader.readline(), 5) == b"PONG\r\n"
     writer.close()
     await writer.wait_closed()
