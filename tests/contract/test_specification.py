@@ -136,20 +136,6 @@ def test_x_nats_describes_the_streams_and_consumers_of_the_service() -> None:
     assert set(DOCUMENT["x-nats"]["objectStoreBuckets"]) == {"audio", "results"}
 
 
-def test_the_document_has_the_stream_names_of_the_deployment() -> None:
-    settings = Settings(_env_file=None, nats_stream_name="speech_tasks", audio_store="nats://sounds")
-    document = json.dumps(complete(_generated(), settings))
-    assert "speech_results" in document
-    assert "transcription_results" not in document
-    assert "bucket `sounds`" in document
-
-
-def test_a_folder_for_recordings_is_not_called_a_bucket() -> None:
-    document = complete(_generated(), Settings(_env_file=None, audio_store="file:///recordings"))
-    assert set(document["x-nats"]["objectStoreBuckets"]) == {"results"}
-    assert "into the folder of the service" in document["info"]["description"]
-
-
 def test_the_document_reveals_no_server_address() -> None:
     # Given a worker with several addresses and a password
     settings = Settings(_env_file=None, nats_url="nats://me:secret@a:4222,nats://b:4222")
@@ -161,13 +147,19 @@ def test_the_document_reveals_no_server_address() -> None:
 
 
 @pytest.mark.parametrize(
-    ("store", "words"),
-    [("s3://calls/2026", "to S3, below `s3://calls/2026`"), ("https://files.example.com/", "on a web server")],
+    ("store", "words", "buckets"),
+    [
+        ("nats://sounds", "bucket `sounds`", {"audio", "results"}),
+        ("file:///recordings", "into the folder of the service", {"results"}),
+        ("s3://calls/2026", "to S3, below `s3://calls/2026`", {"results"}),
+        ("https://files.example.com/", "on a web server", {"results"}),
+    ],
 )
-def test_a_store_outside_nats_is_described_as_such(store: str, words: str) -> None:
-    document = complete(_generated(), Settings(_env_file=None, audio_store=store))
-    assert set(document["x-nats"]["objectStoreBuckets"]) == {"results"}
+def test_the_document_has_the_names_and_the_store_of_the_deployment(store: str, words: str, buckets: set[str]) -> None:
+    document = complete(_generated(), Settings(_env_file=None, nats_stream_name="speech_tasks", audio_store=store))
+    assert set(document["x-nats"]["objectStoreBuckets"]) == buckets
     assert words in document["info"]["description"]
+    assert ("speech_results" in json.dumps(document), "transcription_results" in json.dumps(document)) == (True, False)
 
 
 def test_a_channel_without_ids_and_ids_without_a_channel_are_errors() -> None:

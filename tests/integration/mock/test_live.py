@@ -209,27 +209,27 @@ async def test_a_task_without_audio_ends_by_itself(client: Client) -> None:
     assert (await live.result()).text == "Good"
 
 
-async def test_a_cancelled_task_accepts_no_more_audio(client: Client) -> None:
-    async with client.live() as live:
-        await live.send(SECOND)
-        await eventually(lambda: is_in_state(client, live.task_id, State.RUNNING))
-        # When the task is cancelled
-        await client.cancel(live.task_id)
-        assert (await ended(client, live.task_id)).state is State.CANCELLED
-        # Then the next audio that is sent raises an error
-        with pytest.raises(ClientError, match="was cancelled"):
-            await live.send(SECOND)
-
-
-async def test_a_failure_is_raised_by_the_next_send(client: Client) -> None:
-    # Given a task that fails after its first words
-    async with client.live(task_id="error-audio_too_large-1") as live:
+@pytest.mark.parametrize(
+    ("task_id", "error", "words"),
+    [
+        ("slow-1", ClientError, "was cancelled"),
+        ("error-audio_too_large-1", RequestFailedError, "is larger or longer"),
+    ],
+    ids=["cancelled", "failed"],
+)
+async def test_the_end_of_a_task_is_an_error_of_the_next_send(
+    client: Client, task_id: str, error: type[ClientError], words: str
+) -> None:
+    async with client.live(task_id=task_id) as live:
         await live.send(4 * SECOND)
-        assert (await ended(client, live.task_id)).state is State.FAILED
-        # Then the next audio that is sent raises its error
-        with pytest.raises(RequestFailedError) as failed:
+        # When the task is cancelled, or has failed after its first words
+        if task_id == "slow-1":
+            await eventually(lambda: is_in_state(client, task_id, State.RUNNING))
+            await client.cancel(task_id)
+        assert (await ended(client, task_id)).state in {State.CANCELLED, State.FAILED}
+        # Then no more audio is accepted, and the error has the reason
+        with pytest.raises(error, match=words):
             await live.send(SECOND)
-    assert failed.value.code is ErrorCode.AUDIO_TOO_LARGE
 
 
 async def test_a_frame_that_cuts_a_sample_is_an_error_as_in_the_service(client: Client, js: JetStreamContext) -> None:
