@@ -26,7 +26,7 @@ _GRACE_S = 20.0  # after TASK_GRACE, a worker releases its task and ends within 
 
 @dataclass
 class LocalService:
-    """A running worker process, with the addresses of its page and of its servers."""
+    """A running worker process, with the addresses of its page and of its servers; `start` starts a worker."""
 
     start: Callable[[], GuardedProcess]
     servers: Mapping[str, str]
