@@ -86,6 +86,8 @@ async def tasks_published(
     assert retries or ended.tried_again == {}
 
 
+# What nats-py leaves of a connection to a server that does not answer any more.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("connected", [True, False])
 async def test_a_frozen_node(cluster: NatsCluster, settings: Settings, publisher: Publisher, connected: bool) -> None:
     async with workers(settings, 1, SteadyEngine):
