@@ -19,9 +19,9 @@ async def accept(
     message: Annotated[StreamMessage[Msg], FromContext()],  # `Header()` would read each header in a thread
     registration: Annotated[Registration, FromContext()],
 ) -> None:
-    """Wake the workers for a stored task, and append `queued` to its log soon, unless a worker begins it at once.
+    """Append `queued` to the log of a stored task soon, unless a worker begins it at once.
 
-    The task stream republishes each stored task for the workers (core NATS, not stored).
+    The task stream republishes each stored task for the workers (core NATS, not stored); one of them receives it.
     """
     subject, sequence = message.headers.get("Nats-Subject", ""), int(message.headers.get("Nats-Sequence", ""))
     await registration.announce(Announcement(task.task_id, subject, sequence), replayed=REPLAY_OF in message.headers)
