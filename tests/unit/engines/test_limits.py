@@ -56,9 +56,10 @@ def test_reading_gets_no_more_memory_than_its_length_needs() -> None:
     # Given a recording of up to a minute
     usual = resource.getrlimit(resource.RLIMIT_DATA)
     budget = Budget(Limit(60, "AUDIO_MAX_SECONDS"))
-    # When reading takes a little memory, then it gets it
+    # When reading takes a little memory, then it gets it, and the kernel limits its CPU time
     with budget.reading():
-        bytearray(MEGABYTE)
+        bytearray(16 * MEGABYTE)
+        assert resource.getrlimit(resource.RLIMIT_CPU)[0] != resource.RLIM_INFINITY
         # And work on what was read may take more
         with budget.paused():
             bytearray(400 * MEGABYTE)

@@ -359,6 +359,20 @@ async def test_removed_outcomes_are_not_waited_for(parts: Parts, constants: Cons
     await parts.reminders.wait_until_set()
 
 
+async def test_later_outcomes_are_not_waited_for(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
+    # Given an ended task with a reminder, when another one ends after somebody has begun to wait
+    constants(SET_WITHIN_S=0.05)
+    await ended(parts)
+    await run(parts)
+    results = nats.streams[NAMES.results]
+    nats.behind(
+        f"$JS.API.STREAM.INFO.{NAMES.results}", lambda: results.publish("append.results.t2", b"{}", {}, nats.now)
+    )
+    # Then nobody waits for the reminder of that one
+    await parts.reminders.wait_until_set()
+    assert results.consumers[NAMES.ended_tasks].settled < results.last_sequence
+
+
 async def erase_user(parts: Parts) -> int:
     """Erase a user as a client does while a worker sets reminders, and return how many tasks that were."""
     request, count = UserRequest(user_id=7), 0
