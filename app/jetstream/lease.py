@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -37,13 +38,9 @@ LONGEST_JITTER_S: Final = 1.0  # before a free lease is taken, so that few of ma
 CONFIRMED_FOR_S: Final = 0.5  # a renewal younger than this confirms the lease
 FAILURES_IN_A_ROW: Final = 3  # of attempts to take the lease: then it counts as unavailable
 UNAVAILABLE_FOR_S: Final = 30.0  # how long a worker waits, on average, before it tries to take an unavailable lease
-UNAVAILABLE: Final = (
-    f"No worker can store the lease of fleet-wide duties in the bucket {FLEET_BUCKET} ({{reason}}), so each worker "
-    "checks the streams for itself, rarely, and tasks do not expire"
-)
+UNAVAILABLE: Final = "No worker can store the lease ({reason}): each worker checks the streams itself, but rarely"
 MAKE_AVAILABLE: Final = (
-    f"Give the service's user the right to publish to {key_value_subject(FLEET_BUCKET, '*')} (docs/access.md), and the "
-    f"stream {key_value_stream(FLEET_BUCKET)} room for a message"
+    "Give the user of the service the right to publish to $KV.fleet.* (docs/access.md), and the stream KV_fleet room"
 )
 
 Duties = Callable[[], Coroutine[object, None, object]]
@@ -89,10 +86,11 @@ class Lease:
         self._nats = nats
         self._js = nats.jetstream(timeout=REQUEST_TIMEOUT_S)
         self._key = key
+        self._subject = key_value_subject(FLEET_BUCKET, key)
         self._worker = worker
         self._on_report = on_report
         self._sequence = 0  # of the last stored record
-        self._received_at = -math.inf  # when the record was received, in the event loop's time
+        self._received_at = -math.inf  # when the record was received
         self._renewed_at = -math.inf  # when the last successful renewal was sent
         self._token: int | None = None  # None: this worker does not hold the lease
         self._failures = 0  # of the last attempts to take the lease
@@ -103,12 +101,12 @@ class Lease:
     @property
     def held(self) -> bool:
         """Whether this worker holds the lease."""
-        return self._token is not None and _seconds_since(self._renewed_at) < LOST_AFTER_S
+        return self._token is not None and monotonic() - self._renewed_at < LOST_AFTER_S
 
     @property
     def holder(self) -> LeaseRecord | None:
         """The record of the worker that holds the lease; None: nobody holds it."""
-        is_lost = _seconds_since(self._received_at) >= LOST_AFTER_S
+        is_lost = monotonic() - self._received_at >= LOST_AFTER_S
         return None if is_lost or self.record is None or self.record.holder is None else self.record
 
     async def open(self) -> None:
@@ -159,7 +157,7 @@ class Lease:
             LeaseLostError: Another worker may hold the lease.
             NatsError: NATS does not answer.
         """
-        is_confirmed = self.held and _seconds_since(self._renewed_at) < CONFIRMED_FOR_S
+        is_confirmed = self.held and monotonic() - self._renewed_at < CONFIRMED_FOR_S
         if is_confirmed or self.unavailable is not None:
             return
         try:
@@ -177,15 +175,16 @@ class Lease:
                     await self._store(None, self._token or 0)
             self._token = None
 
-    async def wait_for_report(self) -> None:
-        """Wait until somebody holds the lease and has reported."""
-        while self.holder is None or self.holder.report is None:
-            await self._wait_for_change(RENEW_EVERY_S)
+    async def wait_for_report(self, seconds: float) -> None:
+        """Wait until a worker holds the lease and has reported, for `seconds` seconds at most."""
+        deadline = monotonic() + seconds
+        while (self.holder is None or self.holder.report is None) and monotonic() < deadline:
+            await self._wait_for_change(deadline - monotonic())
 
     async def _take_next(self, check: Duties) -> bool:
         """Wait until the lease is free, and take it; return whether this worker was the first."""
         while self.holder is not None:
-            await self._wait_for_change(LOST_AFTER_S - _seconds_since(self._received_at))
+            await self._wait_for_change(self._received_at + LOST_AFTER_S - monotonic())
         if self.record is not None:  # otherwise this is the first worker
             await asyncio.sleep(random.uniform(0, LONGEST_JITTER_S))  # noqa: S311 -- no secret
         try:
@@ -200,7 +199,7 @@ class Lease:
         return is_taken
 
     async def _check_alone(self, reason: str, check: Duties) -> None:
-        """Call `check`, report that no worker can take the lease, and wait for UNAVAILABLE_FOR_S or for a holder.
+        """Report that no worker can take the lease, call `check`, and wait for UNAVAILABLE_FOR_S or for a holder.
 
         Raises:
             NatsError: NATS does not answer, so the lease is not the problem.
@@ -222,8 +221,8 @@ class Lease:
         working = asyncio.create_task(duties())
         try:
             while self.held:
-                await self._wait_for_change(max(RENEW_EVERY_S - _seconds_since(self._renewed_at), CONFIRMED_FOR_S))
-                if _seconds_since(self._renewed_at) >= RENEW_EVERY_S:
+                await self._wait_for_change(max(self._renewed_at + RENEW_EVERY_S - monotonic(), CONFIRMED_FOR_S))
+                if monotonic() - self._renewed_at >= RENEW_EVERY_S:
                     with suppress(NatsError):  # the next renewal may succeed
                         await self.renew()
         finally:
@@ -236,11 +235,10 @@ class Lease:
 
     async def _store(self, holder: str | None, token: int) -> bool:
         """Replace the last record; return False if another worker has replaced it."""
-        record = LeaseRecord(holder=holder, version=VERSION, token=token, report=self.report)
-        body, headers, sent_at = record.model_dump_json().encode(), {EXPECTED_SEQUENCE: str(self._sequence)}, _now()
+        record, sent_at = LeaseRecord(holder=holder, version=VERSION, token=token, report=self.report), monotonic()
+        body, headers = record.model_dump_json().encode(), {EXPECTED_SEQUENCE: str(self._sequence)}
         try:
-            subject = key_value_subject(FLEET_BUCKET, self._key)
-            sequence = (await self._js.publish(subject, body, headers=headers)).seq
+            sequence = (await self._js.publish(self._subject, body, headers=headers)).seq
         except BadRequestError as error:
             if error.err_code != WRONG_LAST_SEQUENCE:
                 raise
@@ -257,8 +255,7 @@ class Lease:
 
     async def _read(self) -> None:
         """Read the last record from the leader of the bucket."""
-        subject = key_value_subject(FLEET_BUCKET, self._key)
-        last = await leader_reads.last_message(self._nats, key_value_stream(FLEET_BUCKET), subject)
+        last = await leader_reads.last_message(self._nats, key_value_stream(FLEET_BUCKET), self._subject)
         sequence = (last.seq or 0) if last is not None else 0
         if sequence < self._sequence:  # the bucket was recreated
             self.record, self._sequence, self._token = None, 0, None
@@ -275,7 +272,7 @@ class Lease:
             self.record = parse_stored(LeaseRecord, body, FLEET_BUCKET)
         except UnreadableError:  # a worker of another version holds the lease
             self.record = LeaseRecord(holder="", version="", token=0)
-        self._sequence, self._received_at, self.unavailable = sequence, _now(), None
+        self._sequence, self._received_at, self.unavailable = sequence, monotonic(), None
         if self.record.holder != self._worker:
             self._token = None
         if self.record.report is not None:
@@ -288,11 +285,3 @@ class Lease:
         with suppress(TimeoutError):
             async with asyncio.timeout(max(seconds, 0.0)):
                 await self._changed.wait()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def _seconds_since(time: float) -> float:
-    return _now() - time

@@ -20,7 +20,6 @@ from app.settings import Settings
 from app.stream_guard import provisioning
 from app.stream_guard.guard import StreamGuard
 from app.supervision import run_forever
-from app.telemetry.fleet_metrics import Stored
 from app.telemetry.metrics import Meter
 
 CHECK_EVERY_S = 5.0
@@ -100,16 +99,15 @@ class Maintenance:
 
     async def measure_storage(self) -> None:
         """Set the metrics of JetStream's disk and memory, and the sizes of streams and buckets."""
-        self.meter.fleet.set_storage(
-            {
-                server.server.name: Stored(
-                    used={"disk": server.data.storage, "memory": server.data.memory},
-                    limits={"disk": server.data.config.max_storage, "memory": server.data.config.max_memory},
-                    streams=server.streams,
-                )
-                for server in await read_usage(self.nats)
+        servers = {}
+        for server in await read_usage(self.nats):
+            used, limit = server.data, server.data.config
+            servers[server.server.name] = {
+                "used": {"disk": used.storage, "memory": used.memory},
+                "limit": {"disk": limit.max_storage, "memory": limit.max_memory},
+                "size": server.streams,
             }
-        )
+        self.meter.fleet.set_storage(servers)
 
     async def measure_redis(self) -> None:
         """Set the metrics of Redis' memory."""

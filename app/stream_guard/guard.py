@@ -31,7 +31,6 @@ from app.telemetry.metrics import Meter
 GUARD_EVERY_S: Final = 5.0  # advisories come first
 GUARD_AFTER_CHANGE_EVERY_S: Final = 1.5  # for STRAYS_FOR_S after a change
 SHORTEST_PAUSE_S: Final = 0.1  # between two checks, however many advisories come
-ADVISORY_HEAD_START_S: Final = 0.2  # for the advisory that tells who has made a change
 CREATED_WITHIN_S: Final = 5.0  # how long a starting worker waits for the holder of the lease to create the streams
 STRAYS_FOR_S: Final = 10.0  # how long appends may be on their way that were sent while a stream was changed
 RESTORE_EVERY_S: Final = 60.0  # how often the guard repeats a change that NATS has refused
@@ -65,11 +64,10 @@ class StreamGuard:
     @property
     def problems(self) -> list[Problem]:
         """The problems that nobody could repair, the streams that are nearly full, and a lease without a holder."""
-        if self._lease.unavailable is not None:
-            return [self._lease.unavailable, *(self._lease.report.problems if self._lease.report else [])]
-        if self._lease.holder is None:
-            return [Problem(what=NO_HOLDER, next_step=WAIT)]
-        return self._lease.holder.report.problems if self._lease.holder.report else []
+        known, unavailable = self._last_report, self._lease.unavailable
+        if unavailable is None and self._lease.holder is None:
+            unavailable = Problem(what=NO_HOLDER, next_step=WAIT)
+        return [*filter(None, [unavailable]), *(known.problems if known is not None else [])]
 
     @property
     def are_streams_whole(self) -> bool:
@@ -77,8 +75,12 @@ class StreamGuard:
 
         Paused consumers do not count: new workers have to become ready also while an operator pauses a task queue.
         """
+        return self._last_report is not None and self._last_report.is_whole
+
+    @property
+    def _last_report(self) -> Report | None:
         known = self._lease if self._lease.unavailable is not None else self._lease.holder
-        return known is not None and known.report is not None and known.report.is_whole
+        return known.report if known is not None else None
 
     async def start(self) -> tuple[Inspection, Collection[str]]:
         """Wait until all streams, consumers and buckets exist; return their state, and the names of those that are new.
@@ -98,12 +100,9 @@ class StreamGuard:
             await provisioning.provision(self._js, self._settings, confirm=self._lease.confirm)
             return await provisioning.inspect_streams(self._js, self._settings), new
         if new:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CREATED_WITHIN_S):
-                    await self._lease.wait_for_report()
-            missing = (await provisioning.inspect_streams(self._js, self._settings)).missing
-            await provisioning.create(self._js, self._settings, missing)
+            await self._lease.wait_for_report(CREATED_WITHIN_S)
             state = await provisioning.inspect_streams(self._js, self._settings)
+            await provisioning.create(self._js, self._settings, state.missing)
         for difference in state.differences:
             provisioning.log_difference(difference)
         return state, new
@@ -127,12 +126,8 @@ class StreamGuard:
         Raises:
             NatsError: NATS does not answer.
         """
-        changed_by, self._changed_by = self._changed_by, {}
         state, now = await provisioning.inspect_streams(self._js, self._settings), asyncio.get_running_loop().time()
-        if self._is_new(state) and not changed_by.keys() & state.broken:
-            await asyncio.sleep(ADVISORY_HEAD_START_S)
-            state = await provisioning.inspect_streams(self._js, self._settings)
-            changed_by |= self._changed_by
+        changed_by, self._changed_by = self._changed_by, {}
         if self._is_new(state) or (state.broken and now >= self._retry_at):
             self._strays_until = now + STRAYS_FOR_S
             state = await self._restore(state, changed_by)
@@ -145,8 +140,11 @@ class StreamGuard:
 
     async def _report(self, state: Inspection) -> None:
         """Report the state after a check to all workers, at once if it has changed."""
-        problems = [*self._unrestored, *state.filled]
-        report = Report(problems=problems, is_whole=not state.broken, progress_created_at=state.progress_created_at)
+        report = Report(
+            problems=[*self._unrestored, *state.filled],
+            is_whole=not state.broken,
+            progress_created_at=state.progress_created_at,
+        )
         is_new, self._lease.report = report != self._lease.report, report
         if is_new and self._lease.held:
             await self._lease.renew()
@@ -165,7 +163,7 @@ class StreamGuard:
         refused, is_answered = dict[str, Problem](), True
         try:
             confirm = self._lease.confirm
-            refused = (await provisioning.provision(self._js, self._settings, changed_by, confirm=confirm)).problems
+            refused = await provisioning.provision(self._js, self._settings, changed_by, confirm=confirm)
         except provisioning.StreamError as error:
             log.error("streams_not_created", reason=str(error))  # noqa: TRY400 -- the reason needs no traceback
             refused = {error.resource: error.problem}

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -77,14 +76,6 @@ class Inspection(NamedTuple):
     def is_healthy(self) -> bool:
         """Whether no stream or consumer is broken or paused."""
         return not self.broken and not self.paused
-
-
-@dataclass
-class Provisioned:
-    """What `provision` has created, and what NATS has refused to change."""
-
-    created: set[str] = field(default_factory=set)  # names of streams and consumers
-    problems: dict[str, Problem] = field(default_factory=dict)  # refused changes, by name of the stream or consumer
 
 
 async def inspect_streams(js: JetStreamContext, settings: Settings) -> Inspection:
@@ -168,8 +159,10 @@ async def provision(
     changed_by: Mapping[str, str] = MappingProxyType({}),
     *,
     confirm: Confirm = unfenced,
-) -> Provisioned:
+) -> dict[str, Problem]:
     """Create missing streams and consumers, restore the settings that the service needs, and log other differences.
+
+    Return the changes that NATS has refused, by the name of the stream or consumer.
 
     `changed_by`: the client that has last changed a stream or consumer, by the name of the stream or consumer, if an
     advisory has reported the change. `confirm` is called before each change, and raises an error to prevent it.
@@ -178,20 +171,19 @@ async def provision(
         NatsError: NATS does not answer, or `confirm` has prevented a change.
         StreamError: NATS refuses to create a stream or consumer.
     """
-    result = Provisioned()
+    problems: dict[str, Problem] = {}
     existing, missing = await _read_all(js, settings)
     for resource in missing:
         await confirm()
         await _create(resource, settings.nats_replicas)
-        result.created.add(resource.name)
     for resource, info in existing:
         await confirm()
         problem = await _restore(resource, info.config, by=changed_by.get(resource.name, UNKNOWN))
         if problem is not None:
-            result.problems[resource.name] = problem
+            problems[resource.name] = problem
         elif isinstance(resource.config, StreamConfig):
             await append_strays(js, resource.config)
-    return result
+    return problems
 
 
 async def create(js: JetStreamContext, settings: Settings, names: Collection[str]) -> None:

@@ -11,22 +11,17 @@ import app.telemetry.multiprocess  # noqa: F401 -- must be imported before prome
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge, Metric
 from prometheus_client.registry import Collector
 
+STORAGE: Final = {
+    "used": ("natscribe_jetstream_used_bytes", "Bytes that JetStream occupies on a server.", "storage"),
+    "limit": ("natscribe_jetstream_limit_bytes", "Bytes that JetStream may occupy on a server.", "storage"),
+    "size": ("natscribe_stream_bytes", "Size of a stream or bucket on a server.", "stream"),
+}
 KEPT_S: Final = 60.0  # a server without a reply for this time has left; a busy server may miss one reply
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """The bytes that one server uses and may use of `disk` and of `memory`, and the bytes of each stream."""
-
-    used: Mapping[str, int]
-    limits: Mapping[str, int]
-    streams: Mapping[str, int]  # a bucket is the stream OBJ_<bucket>
 
 
 class FleetMetrics:
@@ -37,11 +32,8 @@ class FleetMetrics:
         self._clock = clock
         self._gauges: list[Gauge] = []
         self._replied_at: dict[str, float] = {}  # by the name of the server
-        gauge = self.gauge
         self._storage = {
-            "used": gauge("natscribe_jetstream_used_bytes", "Bytes that JetStream occupies.", ["server", "storage"]),
-            "limits": gauge("natscribe_jetstream_limit_bytes", "Bytes JetStream may occupy.", ["server", "storage"]),
-            "streams": gauge("natscribe_stream_bytes", "Size of a stream or bucket.", ["server", "stream"]),
+            kind: self.gauge(name, text, ["server", label]) for kind, (name, text, label) in STORAGE.items()
         }
 
     def gauge(self, name: str, help_text: str, labels: list[str] | None = None) -> Gauge:
@@ -51,8 +43,11 @@ class FleetMetrics:
         _forget(gauge)
         return gauge
 
-    def set_storage(self, servers: Mapping[str, Stored]) -> None:
-        """Set the figures of the servers that have replied, and remove those of servers that have left."""
+    def set_storage(self, servers: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
+        """Set the figures of the servers that have replied, and remove those of servers that have left.
+
+        `servers`: for each server, the bytes of each kind in STORAGE by its label.
+        """
         now = self._clock()
         self._replied_at |= dict.fromkeys(servers, now)
         for server in [name for name, replied_at in self._replied_at.items() if now - replied_at >= KEPT_S]:
@@ -60,7 +55,7 @@ class FleetMetrics:
         for kind, gauge in self._storage.items():
             _forget(gauge, kept=self._replied_at.keys() - servers)
             for server, stored in servers.items():
-                for name, value in getattr(stored, kind).items():
+                for name, value in stored[kind].items():
                     gauge.labels(server, name).set(value)
 
     def forget(self) -> None:

@@ -16,6 +16,7 @@ from nats.js.errors import NotFoundError
 from natscribe.jetstream import leader_reads
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Kind
+from natscribe.schemas.workers import Problem
 from redis.asyncio import Redis
 
 from app.embedded import NatsServer, ValkeyServer
@@ -94,7 +95,7 @@ async def test_a_start_waits_for_a_nats_that_dies_meanwhile(
     # Given a NATS that dies as soon as a worker is connected, and comes back when that has waited for an answer in vain
     provision = provisioning.provision
 
-    async def dies(*arguments: Any, **options: Any) -> provisioning.Provisioned:
+    async def dies(*arguments: Any, **options: Any) -> dict[str, Problem]:
         monkeypatch.setattr(provisioning, "provision", provision)  # once
         await nats_server.kill()
         try:

@@ -447,7 +447,7 @@ async def test_a_setting_of_earlier_versions_is_no_such_stream(
         await stranger.update_stream(config.evolve(allow_atomic=True))
         await stripped(stranger, stream)
     # When the service starts, then it does not speak of an earlier version, and puts back what it needs
-    assert (await provisioning.provision(js, settings)).problems == {}
+    assert await provisioning.provision(js, settings) == {}
     assert await is_healthy(js, settings)
 
 

@@ -279,7 +279,7 @@ async def test_a_lease_that_nobody_can_take_is_reported_and_each_worker_checks_f
         async with start_worker(FakeEngine()) as worker:
             # Then the worker reports it, and is ready
             await eventually(lambda: worker.container.lease.unavailable is not None)
-            assert "bucket fleet" in (await problems(nc))[0].what
+            assert "store the lease" in (await problems(nc))[0].what
             await eventually(lambda: worker.container.stream_guard.are_streams_whole)
             assert [line["bucket"] for line in logs if line["event"] == "lease_unavailable"] == ["fleet"]
             # And when somebody changes a stream, then the worker restores it

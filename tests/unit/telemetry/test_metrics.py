@@ -10,7 +10,7 @@ from natscribe.schemas.wire import Lane
 from prometheus_client import CollectorRegistry
 
 from app.telemetry import metrics
-from app.telemetry.fleet_metrics import KEPT_S, FleetMetrics, KnownSeries, Stored
+from app.telemetry.fleet_metrics import KEPT_S, FleetMetrics, KnownSeries
 from app.telemetry.metrics import Meter
 
 NAMED_BY_THE_BRIEF = {
@@ -80,7 +80,7 @@ def test_a_server_that_has_left_has_no_metrics() -> None:
     # Given two servers that have replied
     now, registry = 0.0, CollectorRegistry()
     fleet = FleetMetrics(registry, clock=lambda: now)
-    stored = Stored(used={"disk": 1}, limits={"disk": 2}, streams={"OBJ_audio": 1})
+    stored = {"used": {"disk": 1}, "limit": {"disk": 2}, "size": {"OBJ_audio": 1}}
     fleet.set_storage({"stays": stored, "leaves": stored})
     assert servers(registry) == {"stays", "leaves"}
     # When one of them misses a reply, then its figures stay
@@ -96,8 +96,8 @@ def test_a_server_that_has_left_has_no_metrics() -> None:
 def test_a_deleted_stream_has_no_size() -> None:
     registry = CollectorRegistry()
     fleet = FleetMetrics(registry)
-    fleet.set_storage({"n1": Stored(used={}, limits={}, streams={"OBJ_audio": 1, "OBJ_results": 2})})
-    fleet.set_storage({"n1": Stored(used={}, limits={}, streams={"OBJ_results": 2})})
+    fleet.set_storage({"n1": {"used": {}, "limit": {}, "size": {"OBJ_audio": 1, "OBJ_results": 2}}})
+    fleet.set_storage({"n1": {"used": {}, "limit": {}, "size": {"OBJ_results": 2}}})
     assert [sample.labels["stream"] for family in KnownSeries(registry).collect() for sample in family.samples] == [
         "OBJ_results"
     ]
