@@ -245,7 +245,7 @@ class Lease:
             await self._read()
             last = self.record
             # An earlier record of this worker may be stored although its acknowledgement was lost.
-            is_own = last is not None and (last.holder, last.token) == (holder, token)
+            is_own = last is not None and (last.holder, last.token) == (self._worker, token)
             return is_own and await self._store(holder, token)
         if sequence < self._sequence:  # the acknowledgement is late: another record has followed
             return False
