@@ -33,11 +33,7 @@ _NO_RECORDING = "is empty, damaged or no audio file"
 _SILENT = "holds no audio"
 _UNDECODABLE = "holds no audio that can be decoded"
 _DAMAGED = "is damaged"
-_NO_HEADER_DURATION = {
-    "aac",
-    "mpegts",
-    "ogg",
-}  # FFmpeg derives the duration from the data
+_NO_HEADER_DURATION = {"aac", "mpegts", "ogg"}  # FFmpeg derives the duration from the data
 _MAX_HEADER_S = 7 * 24 * 3600.0  # a longer duration in a header is ignored: live streams write such headers
 _UNKNOWN_BYTES = 0x7FFF_0000  # a WAV header with this size or more is ignored: it was written to a pipe
 _MICROSECONDS_A_SECOND = 1_000_000

@@ -14,11 +14,6 @@ from app.engines.audio.windows import detect_windows
 from app.engines.messages import FindWindows, RecordingOpened, WindowFound, WindowSearchAdvanced, WindowSearchDone
 
 
-def load_vad() -> None:
-    """Load the voice activity detector; it stays in memory."""
-    get_vad_model()
-
-
 def find_windows(
     job: FindWindows, limit: Limit
 ) -> Iterator[RecordingOpened | WindowFound | WindowSearchAdvanced | WindowSearchDone]:
@@ -29,7 +24,7 @@ def find_windows(
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
     """
-    load_vad()  # before the budget, which counts the memory that the recording takes
+    get_vad_model()  # before the budget, which counts the memory that the recording takes
     budget = Budget(limit)
     duration, channels = probe(job.path, budget)
     limit.check(duration)

@@ -44,9 +44,8 @@ MIN_SPEECH = 4  # a region with less speech is only a click
 SPEECH = 0.5  # a frame with at least this probability of speech counts as speech
 
 Probabilities = npt.NDArray[np.float32]
-VoiceDetector = Callable[
-    [Samples], Probabilities
-]  # returns the probability of speech per frame; may change the samples
+# Returns the probability of speech in each frame of 512 samples; may change the samples.
+VoiceDetector = Callable[[Samples], Probabilities]
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,13 @@ class OnnxModel:
             recognize_options = {"language": options.language, "target_language": target}
         language = options.language or (self.languages[0] if len(self.languages) == 1 else None)
         results = self._recognize(batch, recognize_options)
-        return [ModelOutput([_text(*pair, language)], language) for pair in zip(batch, results, strict=True)]
+        # Even without words there is a text: a window without any text counts as one without speech, and these models
+        # cannot tell speech from music.
+        texts = [
+            Text(words_of(result, audio.seconds, audio.speech), language, mean_logprob(result))
+            for audio, result in zip(batch, results, strict=True)
+        ]
+        return [ModelOutput([text], language) for text in texts]
 
     @property
     def _takes_language(self) -> bool:
@@ -93,14 +99,6 @@ class OnnxModel:
 
 def _padded(samples: Samples) -> Samples:
     return np.pad(samples, (0, max(round(_MIN_S * SAMPLE_RATE) - len(samples), 0)))
-
-
-def _text(audio: WindowAudio, result: TimestampedResult, language: str | None) -> Text:
-    """Build the text of a window, even if it has no words.
-
-    A window without any text counts as one without speech, and these models cannot tell speech from music.
-    """
-    return Text(words_of(result, audio.seconds, audio.speech), language, mean_logprob(result))
 
 
 def load(folder: Path, identity: Model, files: ModelFiles, options: ComputeOptions) -> OnnxModel:

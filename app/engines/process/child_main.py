@@ -37,15 +37,10 @@ def main() -> None:
         try:
             line = lines.get(timeout=_IDLE_S)
         except Empty:
-            _release_memory()
+            with suppress(AttributeError):  # only glibc has this function
+                ctypes.CDLL(None).malloc_trim(0)
             line = lines.get()
         serve(runner.run, line, output)
-
-
-def _release_memory() -> None:
-    """Return the free memory of the allocator to the system: an idle process needs little but its models."""
-    with suppress(AttributeError):  # only glibc has this function
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _tie_to(parent: int) -> None:

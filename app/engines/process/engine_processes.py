@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 from natscribe.schemas.errors import ErrorCode
 
-from app.cancellation import StopScope, discard_all
+from app.cancellation import StopScope, discard_all, drop_error
 from app.engines.engine import run_job
 from app.engines.messages import (
     CloseLiveStream,
@@ -95,7 +95,8 @@ class EngineProcesses:
         try:
             yield await asyncio.shield(task)
         finally:
-            task.add_done_callback(self._drop)
+            task.add_done_callback(self._live_jobs.discard)
+            task.add_done_callback(drop_error)
 
     async def _run_live(self, job: ProcessLiveAudio | CloseLiveStream) -> Reply:
         message = "The engine process of live streams hangs, and starts again."
@@ -106,8 +107,3 @@ class EngineProcesses:
             aclosing(self._live_detector.run(job)) as replies,
         ):
             return await anext(replies)
-
-    def _drop(self, task: asyncio.Task[Reply]) -> None:
-        self._live_jobs.discard(task)
-        if not task.cancelled():
-            task.exception()  # otherwise asyncio logs that it was never retrieved

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from natscribe.schemas.errors import ErrorCode
@@ -44,8 +45,6 @@ class JobRunner:
         self._setup = setup
         self._families = families
         self._models: dict[str | None, SpeechModel] = {}  # one at most
-        self._networks: Networks | None = None
-        self._streams: LiveStreams | None = None
 
     def run(self, job: Job, emit: Emit) -> None:
         """Run a job, and call `emit` with each reply.
@@ -57,9 +56,9 @@ class JobRunner:
         """
         match job:
             case LoadVad():
-                from app.engines.audio.window_search import load_vad
+                from faster_whisper.vad import get_vad_model
 
-                load_vad()
+                get_vad_model()  # it stays in memory
                 emit(VadLoaded())
             case FindWindows():
                 from app.engines.audio.window_search import find_windows
@@ -67,7 +66,7 @@ class JobRunner:
                 for reply in find_windows(job, self._audio_limit()):
                     emit(reply)
             case ProcessLiveAudio() | CloseLiveStream():
-                emit(self._live().run(job))
+                emit(self._streams.run(job))
             case Load():
                 model = self._model(job.options.model)
                 model.check(job.options)
@@ -103,19 +102,21 @@ class JobRunner:
             ComputeOptions(setup.engine_device, setup.engine_compute_type, threads, at_once, setup.engine_beam)
         )
 
-    def _live(self) -> LiveStreams:
+    @cached_property
+    def _streams(self) -> LiveStreams:
         from app.engines.audio.live_streams import LiveStreams
 
-        if self._streams is None:
-            self._streams = LiveStreams(self._audio_limit())
-        return self._streams
+        return LiveStreams(self._audio_limit())
+
+    @cached_property
+    def _networks(self) -> Networks:
+        from app.engines.diarization.networks import Networks
+
+        return Networks(self._setup.engine_threads)
 
     def _diarize(self, job: Diarize, emit: Emit) -> DiarizationDone:
         from app.engines.diarization.diarizer import diarize
-        from app.engines.diarization.networks import Networks
 
-        if self._networks is None:
-            self._networks = Networks(self._setup.engine_threads)
         limit = self._limit(self._setup.diarization_max_seconds, "DIARIZATION_MAX_SECONDS")
         return diarize(self._networks, job, limit, emit)
 

@@ -44,7 +44,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
         ]
 
     monkeypatch.setattr(window_search, "probe", lambda _path, _budget: (99.0, 2))
-    monkeypatch.setattr(window_search, "load_vad", lambda: None)
+    monkeypatch.setattr(window_search, "get_vad_model", lambda: None)
     monkeypatch.setattr(window_search, "decode", decode)
     monkeypatch.setattr(window_search, "detect_windows", detect_windows)
     return channels
