@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from app.engines.whisper import bundled
 from benchmarks.peers.environment import PEERS_PYTHON, installed
-from benchmarks.stack import GRACE, READY_WITHIN, MeasurementError, Stack, python
+from benchmarks.stack import GRACE, LOG_TAIL, READY_WITHIN, MeasurementError, Stack, python
 
 LONGEST_LINE = 16 * 1024 * 1024  # bytes
 SHERPA = "sherpa-onnx as it comes"
@@ -28,8 +29,9 @@ class Output:
 class Program:
     """A running program."""
 
-    def __init__(self, pid: int, stdin: StreamWriter, stdout: StreamReader) -> None:
+    def __init__(self, pid: int, log: Path, stdin: StreamWriter, stdout: StreamReader) -> None:
         self.pid = pid
+        self._log = log
         self._stdin = stdin
         self._stdout = stdout
 
@@ -47,8 +49,7 @@ class Program:
         """Read its next line (MeasurementError)."""
         line = await self._stdout.readline()
         if not line:
-            message = "the program has ended"
-            raise MeasurementError(message)
+            raise MeasurementError(self._log.read_text(errors="replace")[-LOG_TAIL:])
         report: dict[str, object] = json.loads(line)
         return report
 
@@ -59,12 +60,14 @@ async def running(
 ) -> AsyncIterator[Program]:
     """Run a program until the body ends; the body starts when it is ready (MeasurementError, TimeoutError)."""
     pipe, environment = asyncio.subprocess.PIPE, stack.environment({"MODEL": str(bundled.folder()), **(extra or {})})
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL, limit=LONGEST_LINE, env=environment
-    )
+    log = stack.folder / f"{time.monotonic_ns()}.log"
+    with log.open("wb") as errors:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, stderr=errors, limit=LONGEST_LINE, env=environment
+        )
     if process.stdin is None or process.stdout is None:
         raise AssertionError
-    program = Program(process.pid, process.stdin, process.stdout)
+    program = Program(process.pid, log, process.stdin, process.stdout)
     try:
         async with asyncio.timeout(READY_WITHIN):
             await program.report()

@@ -37,7 +37,7 @@ class Stack:
     redis_url: str
     nats: Nats
     redis: Redis
-    server: NatsServer | None = None  # None: a cluster
+    nats_pid: int = 0  # 0: a cluster
     monitoring: int = 0  # port of the server's monitoring
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -125,13 +125,12 @@ async def fresh(prepare: Prepare | None = None) -> AsyncIterator[Stack]:
 
 @asynccontextmanager
 async def _servers(folder: Path, port: int, *, sync_interval: str = "always") -> AsyncIterator[Stack]:
-    monitoring = free_port()
-    more = f'http: "127.0.0.1:{monitoring}"\n'
+    more = f'http: "127.0.0.1:{(monitoring := free_port())}"\n'
     nats = NatsServer(folder / "nats", port, sync_interval=sync_interval, more_config=more)
     try:
         await nats.start()
         async with stack_with(folder, nats.url) as stack:
-            yield replace(stack, server=nats, monitoring=monitoring)
+            yield replace(stack, nats_pid=nats.pid, monitoring=monitoring)
     finally:
         await nats.stop()
 

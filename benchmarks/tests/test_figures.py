@@ -74,12 +74,6 @@ def test_figures_in_russian_are_written_as_russians_write_them() -> None:
     assert "2,7\N{NO-BREAK SPACE}%" in russian
 
 
-def test_a_part_measured_again_takes_the_place_of_what_it_had_found() -> None:
-    record = Record({}).with_part("memory", FINDINGS)
-    again = record.with_part("memory", Findings(FINDINGS.tables, {"memory_longest_over_shortest": 1.5}))
-    assert again.figures == {"memory_longest_over_shortest": 1.5}
-
-
 def test_where_it_was_measured_is_said_once_where_it_is_the_same() -> None:
     # Given two parts of one run
     record = Record({}).with_part("memory", FINDINGS).with_part("sharing", FINDINGS)
