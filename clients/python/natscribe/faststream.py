@@ -7,7 +7,7 @@
     @natscribe.subscriber("results.*", stream=RESULTS, durable="transcripts", pull_sub=True)
     async def read(result: Result) -> None: ...
 
-FastStream does not declare these streams, because the service creates them. From the mere name of a stream, FastStream
+FastStream does not declare these streams, because the service creates them. Given only the name of a stream, FastStream
 would declare it with a default configuration, which NATS refuses, and the application would not start.
 """
 
@@ -44,7 +44,7 @@ RECONNECT_WITHOUT_LIMIT = -1
 
 
 class Streams(NamedTuple):
-    """The streams that an application may subscribe to."""
+    """The service's streams to which an application may subscribe, for `stream=` of a FastStream subscriber."""
 
     progress: JStream  # `progress.*`: ProgressEvent
     segments: JStream  # `segments.*`: SegmentsEvent
@@ -53,7 +53,7 @@ class Streams(NamedTuple):
 
 
 def streams(names: StreamNames) -> Streams:
-    """Return the streams with these names, e.g. `streams(Settings.read().stream_names)`."""
+    """Return the streams for a deployment's stream names, e.g. `streams(Settings.read().stream_names)`."""
     stream_names = (names.progress, names.segments, names.results, names.dead_letters)
     return Streams(*(JStream(name, declare=False) for name in stream_names))
 
@@ -62,9 +62,9 @@ PROGRESS, SEGMENTS, RESULTS, DEAD_LETTERS = streams(Settings().stream_names)
 
 
 def broker(settings: Settings | None = None) -> NatsBroker:
-    """Return a broker with the address, the login and the inbox prefix of the settings, not connected yet.
+    """Return a FastStream broker for the NATS server of the settings, which is not connected yet.
 
-    `settings`: None: the function reads the settings from the environment.
+    `settings`: None: they are read from the environment.
     """
     settings = settings or Settings.read()
     return NatsBroker(
@@ -76,12 +76,15 @@ def broker(settings: Settings | None = None) -> NatsBroker:
 
 
 def pull_inbox(settings: Settings | None = None) -> bytes:
-    """Return the `inbox_prefix` for pull subscribers, which do not inherit the inbox prefix of the broker."""
+    """Return the `inbox_prefix` for FastStream's pull subscribers, which do not inherit the prefix of the broker.
+
+    `settings`: None: they are read from the environment.
+    """
     return f"{(settings or Settings.read()).nats_inbox_prefix}.".encode()
 
 
 def security(settings: Settings) -> NatsSecurity | None:
-    """Return the login and TLS of the settings; None if the settings have neither."""
+    """Return the credentials and TLS of the settings for FastStream; None if the settings have neither."""
     tls = ssl.create_default_context(cafile=settings.nats_tls_ca_file) if settings.nats_tls_ca_file else None
     if settings.nats_creds_file is not None:
         return NatsCredentials(str(settings.nats_creds_file), ssl_context=tls)

@@ -1,4 +1,4 @@
-"""Opens a bucket of S3, or of another server with the S3 API."""
+"""Opens an S3 bucket, on Amazon S3 or on another server with the S3 API."""
 
 import atexit
 import time
@@ -21,10 +21,10 @@ atexit.register(time.sleep, _LAST_RESPONSE_S)
 
 
 def connect(settings: Settings, *, within: timedelta, stalled: timedelta | None = None) -> S3Store:
-    """Return the bucket and prefix that AUDIO_STORE names (`s3://bucket/prefix`); no request is sent yet.
+    """Return the store for the bucket and prefix of AUDIO_STORE (`s3://bucket/prefix`); this sends no request yet.
 
-    A request fails after `within`, or `stalled` after the last byte that was received. Without credentials in the
-    settings, the library uses a web identity token, or the credentials of the container or of the machine.
+    A request fails after `within`, or when no byte has arrived for `stalled`. Without credentials in the settings, the
+    library uses a web identity token, or the credentials of the container or of the machine.
     """
     url, endpoint = urlsplit(settings.audio_store), settings.aws_endpoint_url
     options: ClientConfig = {"timeout": within}
@@ -49,5 +49,5 @@ def connect(settings: Settings, *, within: timedelta, stalled: timedelta | None 
 
 
 def lacks_credentials(error: Exception) -> bool:
-    """Whether a request failed because the library has no credentials."""
+    """Whether a request failed because there are no S3 credentials, neither in the settings nor on the machine."""
     return "//169.254." in str(error)  # the address from which machines and containers obtain them

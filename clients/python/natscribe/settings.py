@@ -68,10 +68,10 @@ class Settings(BaseModel):
 
     @classmethod
     def read(cls, *files: Path) -> Self:
-        """Read each setting from the environment, else from these files of `NAME=value` lines, else from /run/secrets.
+        """Read each setting from the environment, or else from `files` of `NAME=value` lines, or from /run/secrets.
 
         Raises:
-            ValidationError: A setting is wrong; `describe_invalid_setting` describes the error in a sentence.
+            ValidationError: A setting is invalid; `describe_invalid_setting` describes the error in a sentence.
         """
         sources = [_upper(os.environ), *_lines_of(files)]
         settings: dict[str, str] = {}
@@ -123,17 +123,17 @@ class Settings(BaseModel):
 
     @property
     def nats_servers(self) -> list[str]:
-        """The addresses in NATS_URL."""
+        """The URLs of the NATS servers, as listed in NATS_URL."""
         return self.nats_url.split(",")
 
     @property
     def nats_addresses(self) -> str:
-        """The addresses in NATS_URL without users and passwords, for messages."""
+        """The URLs of the NATS servers without users and passwords, separated by commas, for messages."""
         return ", ".join(map(without_login, self.nats_servers))
 
     @property
     def stem(self) -> str:
-        """The name of the task stream without `_tasks`: the prefix of the other streams' names."""
+        """The name of the task stream without `_tasks`: the prefix of the names of the other streams."""
         return self.nats_stream_name.removesuffix(STEM_SUFFIX)
 
     @property
@@ -152,16 +152,16 @@ class Settings(BaseModel):
 
 
 def without_login(url: str) -> str:
-    """Return an address without its user and password, and without a query, which may hold them too."""
+    """Return a URL without user, password and query, because a query may contain credentials, too."""
     scheme, _, rest = url.partition("?")[0].partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 def split_address(url: str) -> SplitResult:
-    """Split an address into its parts.
+    """Split a URL into its parts.
 
     Raises:
-        ValueError: The address is invalid.
+        ValueError: The URL is invalid, e.g. its port is not a number.
     """
     try:
         parts = urlsplit(url)
@@ -173,7 +173,7 @@ def split_address(url: str) -> SplitResult:
 
 
 def describe_invalid_setting(error: ValidationError) -> str:
-    """Return a sentence that names the first invalid setting, by its environment variable, and its problem."""
+    """Return a sentence that names the first invalid setting, by its environment variable, and the problem."""
     # The name is empty if the problem is a combination of settings.
     name = "".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
     setting = f"The setting {name.upper()}" if name else "A setting"

@@ -1,4 +1,4 @@
-"""Writes results in formats: each module of this package writes the format that it is named after.
+"""Converts results into file formats: each module of this package writes the format that it is named after.
 
 A new format is a module here and a member of `ResultFormat`. The module defines `write(result, options)`, which returns
 text, or bytes for a binary format; it is imported at its first use.
@@ -15,12 +15,12 @@ from natscribe.schemas.transcription import TranscriptionResult
 
 
 class FormatUnavailableError(Exception):
-    """The format cannot hold this result; the message names one that can."""
+    """The requested format cannot hold this result, e.g. a diarization has no text; the message names one that can."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Options of single formats: `limits` of subtitles, and the address of the recording that a page plays."""
+    """Options that only some formats use: `limits` for subtitles, and the URL of the `recording` for the HTML page."""
 
     limits: SubtitleLimits
     recording: str | None = None
@@ -29,11 +29,13 @@ class Options:
 def write(
     result: Result, result_format: ResultFormat, limits: SubtitleLimits, recording: str | None = None
 ) -> str | bytes:
-    """Write a result in a format. `limits` is used for subtitles only, and the address `recording` for a page.
+    """Return a result in the format `result_format`.
+
+    `limits`: of lines and cues; only subtitles use them. `recording`: the URL of the recording for the HTML page.
 
     Raises:
-        FormatUnavailableError: The format cannot hold this result.
-        ImportError: The extra `command` is not installed, which writes subtitles.
+        FormatUnavailableError: The format cannot represent this result.
+        ImportError: The extra `command`, which subtitles need, is not installed.
     """
     if result_format.needs_text and not isinstance(result, TranscriptionResult):
         *others, last = (other.value for other in ResultFormat if not other.needs_text)
@@ -44,7 +46,7 @@ def write(
 
 
 def encoded(content: str | bytes) -> bytes:
-    """Return the bytes of a result that `write` has written."""
+    """Return the output of `write` as bytes."""
     return content.encode() if isinstance(content, str) else content
 
 
@@ -57,7 +59,7 @@ def with_names(result: Result) -> Result: ...
 
 
 def with_names(result: Result) -> Result:
-    """Return a copy of a result for people to read: identified speakers have their names in place of their labels."""
+    """Return a copy of a result in which names replace the labels (`SPEAKER_00`) of identified speakers."""
     names = {label: voice.name for label, voice in (result.voices or {}).items() if voice.voice and voice.name}
     if not names:
         return result

@@ -5,5 +5,5 @@ from natscribe.schemas.kinds import Result
 
 
 def write(result: Result, _: Options) -> str:
-    """Return the result as JSON."""
+    """Return a result as JSON."""
     return result.model_dump_json()

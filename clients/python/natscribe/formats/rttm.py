@@ -1,4 +1,4 @@
-"""Writes the turns of speakers as RTTM, which the scoring tools of NIST read."""
+"""Converts the speaker turns of a result into RTTM, the format that NIST's scoring tools read."""
 
 from natscribe.formats import FormatUnavailableError, Options
 from natscribe.schemas.kinds import Result
@@ -6,10 +6,10 @@ from natscribe.schemas.transcription import TranscriptionResult
 
 
 def write(result: Result, _: Options) -> str:
-    """Return a line for each turn, or each segment with a speaker. Speakers have their labels, not their names.
+    """Return an RTTM line for each turn, or for each segment with a speaker; it has the speaker's label, not the name.
 
     Raises:
-        FormatUnavailableError: The transcript has no speakers.
+        FormatUnavailableError: The result is a transcript without speakers.
     """
     if isinstance(result, TranscriptionResult) and result.speakers is None:
         message = "The transcript has no speakers to write as rttm: transcribe with diarize, or ask for another format."

@@ -1,4 +1,4 @@
-"""Writes a transcript as SubRip subtitles."""
+"""Converts a transcript into SubRip subtitles."""
 
 from natscribe.formats import Options, with_names
 from natscribe.schemas.transcription import TranscriptionResult
@@ -7,7 +7,7 @@ from natscribe.subtitles.writing import to_string
 
 
 def write(result: TranscriptionResult, options: Options) -> str:
-    """Return the subtitles; names of speakers are part of the text."""
+    """Return a transcript as an SRT file; the names of speakers are part of the subtitles' text."""
     return to_string(cues(with_names(result).segments, options.limits, with_names=True), _text, "srt")
 
 

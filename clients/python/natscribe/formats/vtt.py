@@ -1,4 +1,4 @@
-"""Writes a transcript as WebVTT subtitles."""
+"""Converts a transcript into WebVTT subtitles."""
 
 from natscribe.formats import Options, with_names
 from natscribe.schemas.transcription import TranscriptionResult
@@ -9,7 +9,7 @@ _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 def write(result: TranscriptionResult, options: Options) -> str:
-    """Return the subtitles; speakers are marked by voice spans (`<v NAME>`)."""
+    """Return a transcript as a WebVTT file, in which voice spans (`<v NAME>`) mark the speakers."""
     return to_string(cues(with_names(result).segments, options.limits, with_names=False), _text, "vtt")
 
 

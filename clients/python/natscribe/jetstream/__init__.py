@@ -1,1 +1,1 @@
-"""JetStream for the client, the mock and the service: configurations of streams, reads and headers of events."""
+"""What client, mock and service share of JetStream: stream configurations, reads from streams and headers of events."""

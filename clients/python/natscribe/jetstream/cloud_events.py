@@ -7,12 +7,16 @@ JSON = "application/json"
 
 
 def is_from_service(message_headers: Mapping[str, str] | None) -> bool:
-    """Whether the service has published the message with these headers, which are the same in all its versions."""
+    """Whether the headers of a message show that a version of the service has published it."""
     return (message_headers or {}).get("ce-source", "").startswith("natscribe/")
 
 
 def headers(event_type: str, source: str, event_id: str, *, task_id: str | None) -> dict[str, str]:
-    """Return the headers of an event on the subjects `event_type.*`; JetStream drops duplicates of `event_id`."""
+    """Return the headers of an event of the type `event_type`, the first token of its subject, e.g. `progress`.
+
+    `source`: the publisher, e.g. `natscribe/WORKER`. `event_id`: also the Nats-Msg-Id, by which JetStream drops
+    duplicates.
+    """
     attributes = {
         "ce-specversion": "1.0",
         "ce-id": event_id,

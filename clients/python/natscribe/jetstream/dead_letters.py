@@ -1,4 +1,4 @@
-"""Builds dead letters that fit into a message, and reads them from their stream."""
+"""Creates and reads dead letters, i.e. task messages that failed permanently, stored with their error."""
 
 import base64
 import json
@@ -24,7 +24,11 @@ _MAX_HEADERS, _MAX_HEADER_LENGTH = 32, 1024  # headers of a dead letter; charact
 def make_dead_letter(
     message: TaskMessage, task_id: str | None, error: ErrorDetail, *, attempts: int, max_payload: int
 ) -> DeadLetter:
-    """Return the dead letter of a task message; its body is truncated to a quarter of `max_payload`, in bytes."""
+    """Return the dead letter of a task message that failed with `error` after `attempts` attempts.
+
+    The body of the message is truncated to a quarter of `max_payload` (bytes), so that the dead letter fits into a
+    message. `task_id`: None if the message contains no valid id.
+    """
     truncated = message.body[: max_payload // 4]
     body, encoding = _encode(truncated)
     return DeadLetter(
@@ -45,10 +49,12 @@ def make_dead_letter(
 async def dead_letter_pages(
     nats: Client, stream: str, *, after: int = 0, parse: Callable[[bytes], DeadLetter] = DeadLetter.model_validate_json
 ) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
-    """Yield pages of dead letters with their stream sequences, the oldest first, from sequence `after` + 1 on.
+    """Yield pages of dead letters, the oldest first, each with its stream sequence, which is larger than `after`.
+
+    `stream`: the name of the dead-letter stream. `parse`: parses a stored message.
 
     Raises:
-        NatsError: NATS does not answer.
+        NatsError: NATS does not reply.
     """
     async for messages in stream_pages.pages(nats, stream, subjects.ALL_DEAD_LETTERS, after=after):
         yield [
@@ -65,6 +71,6 @@ def _encode(body: bytes) -> tuple[str, BodyEncoding]:
 
 
 def _limited(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the first _MAX_HEADERS headers, without those that are longer than _MAX_HEADER_LENGTH."""
+    """Return the first _MAX_HEADERS of a message's headers, except those of more than _MAX_HEADER_LENGTH characters."""
     first = islice(headers.items(), _MAX_HEADERS)
     return {name: value for name, value in first if len(name + value) <= _MAX_HEADER_LENGTH}

@@ -1,4 +1,4 @@
-"""The `err_code`s of nats-server that decide what happens next."""
+"""The error codes (`err_code`) of nats-server's JetStream API to which the client and the service react."""
 
 NO_MESSAGE = 10037  # the stream has no such message
 # A message was not deleted: the stream does not have it, is just dropping it, or does not allow deletion.

@@ -1,4 +1,4 @@
-"""Results that are too large for a message: the message refers to an object that holds the whole result."""
+"""References to results that are too large for a message: the message then names an object with the whole result."""
 
 from nats.js.api import ObjectInfo
 
@@ -11,7 +11,7 @@ HEADROOM_BYTES = 16 * 1024  # part of max_payload that is left free for headers 
 
 
 def result_reference(result: Result, info: ObjectInfo) -> Result:
-    """Return a copy of a result without segments and text, with a reference to the object that holds all of it."""
+    """Return a copy of a result in which a reference to the stored object `info` replaces segments and text."""
     reference = Object(bucket=RESULTS_BUCKET, name=result.task_id, digest=info.digest or "", size=info.size or 0)
     changes: dict[str, object] = {"object": reference, "segments": []}
     if isinstance(result, TranscriptionResult):

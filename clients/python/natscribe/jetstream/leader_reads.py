@@ -1,6 +1,6 @@
-"""Read single messages from the leader of a stream: only these reads may decide what happens to a task.
+"""Reads single messages from the leader of a stream: only these reads may decide what happens to a task.
 
-The leader has every message that it has acknowledged; the replicas that `stream_pages` also reads may be behind.
+The leader has every message that it has acknowledged; the replicas from which `stream_pages` also reads may lag behind.
 """
 
 from nats.aio.client import Client
@@ -13,31 +13,31 @@ from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
 
 
 async def message_at(nats: Client, stream: str, subject: str | None, sequence: int) -> RawStreamMsg | None:
-    """Return the message with the stream sequence `sequence`; None: the stream has no such message.
+    """Return the message with the stream sequence `sequence`; None if the stream has no such message.
 
-    `subject`: the subject that the message must have; None: any.
+    `subject`: return the message only if it has this subject; None: any subject.
 
     Raises:
-        NatsError: The leader does not answer.
+        NatsError: The leader does not reply.
     """
     message = await _message(nats, stream, sequence)
     return message if message is not None and subject in {None, message.subject} else None
 
 
 async def next_from(nats: Client, stream: str, subject: str, start: int) -> RawStreamMsg | None:
-    """Return the first message of a subject from stream sequence `start` on; None if there is none.
+    """Return the first message on a subject with a stream sequence of at least `start`; None if there is none.
 
     Raises:
-        NatsError: The leader does not answer.
+        NatsError: The leader does not reply.
     """
     return await _message(nats, stream, start, subject)
 
 
 async def last_message(nats: Client, stream: str, subject: str) -> RawStreamMsg | None:
-    """Return the last message of a subject; None if the subject has no message.
+    """Return the last message on a subject; None if there is none.
 
     Raises:
-        NatsError: The leader does not answer.
+        NatsError: The leader does not reply.
     """
     return await _message(nats, stream, None, subject)
 

@@ -1,6 +1,6 @@
 """Workarounds for faults of nats-py and Python: the only module that uses private attributes of nats-py.
 
-Tests fail when one of these faults is fixed, and when an attribute that this module replaces is renamed.
+Tests fail when one of these faults is fixed upstream, or when an attribute that this module replaces is renamed.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ _WRITES_RAISE: Final = (3, 12) <= sys.version_info < (3, 13, 8)
 
 
 def tolerate_unreadable_messages(nats: Client) -> None:
-    """Make a connection treat malformed headers as no headers, and ignore messages whose subjects are not UTF-8.
+    """Make a connection read malformed headers as none, and ignore messages whose subjects are not UTF-8.
 
-    The server forwards such messages. The first one ends the reader of nats-py, so the connection receives nothing
-    more. Call this before the first subscription.
+    The server forwards such messages, and without this workaround the first one ends the reader task of nats-py, so
+    that the connection receives nothing more. Call this before the first subscription.
     """
     parser.MSG_RE, parser.HMSG_RE = _MESSAGE, _MESSAGE_WITH_HEADERS
     read = nats._process_headers  # noqa: SLF001 -- nats-py has no hook between the socket and its reader
@@ -49,16 +49,17 @@ def tolerate_unreadable_messages(nats: Client) -> None:
 
 
 def tolerate_lost_writes() -> None:
-    """Make all connections of this process ignore writes to a lost connection, like other versions of Python.
+    """Make all connections of this process ignore writes to a lost connection, as in Python versions without the fault.
 
-    nats-py and redis-py expect only OSError, so the TypeError of some Python versions would end the writing coroutine.
+    nats-py and redis-py expect only OSError, so the TypeError of some Python versions would end the coroutine that
+    writes.
     """
     if _WRITES_RAISE:
         asyncio.StreamWriter.writelines = _writelines  # type: ignore[assignment,method-assign]  # there is no hook
 
 
 async def close(nats: Client) -> None:
-    """Close a connection; messages that are not sent yet are lost if the server is unreachable."""
+    """Close a connection to NATS; messages that are not sent yet are lost if the server is unreachable."""
     with suppress(OSError, TypeError):  # TypeError: `tolerate_lost_writes` was not called
         await nats.close()
 

@@ -1,4 +1,4 @@
-"""Repeats requests that JetStream does not answer: after the loss of a server, a stream has no leader for seconds."""
+"""Repeats requests to which JetStream does not reply: after the loss of a server, streams lack a leader for seconds."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -29,20 +29,19 @@ T = TypeVar("T")
 
 
 def is_repeatable(error: Exception) -> bool:
-    """Whether a request that has failed with `error` can be repeated, because of an outage or an unfinished append."""
+    """Whether to repeat a request that raised `error`, because of an outage or an append that is not finished yet."""
     return isinstance(error, OUTAGE_ERRORS) or (isinstance(error, APIError) and error.err_code in UNFINISHED)
 
 
 async def retry_until_reply(
     request: Callable[[], Awaitable[T]], *, within_s: float = RETRY_FOR_S, final: Collection[int] = ()
 ) -> T:
-    """Repeat a request until NATS answers, and return the reply.
+    """Call `request` until it succeeds or fails with an error that a repetition cannot cure; return its result.
 
-    `within_s`: for how many seconds to repeat the request. `final`: values of `err_code` after which the error is
-    raised at once.
+    `within_s`: for how many seconds to repeat. `final`: the JetStream error codes (`err_code`) that are raised at once.
 
     Raises:
-        NatsError: NATS has not answered within `within_s` seconds, or replies with an error.
+        NatsError: NATS has not replied within `within_s` seconds, or has replied with an error.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within_s

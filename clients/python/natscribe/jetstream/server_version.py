@@ -1,4 +1,4 @@
-"""Which versions of nats-server keep every acknowledged message through a power failure."""
+"""Checks that nats-server has a version that keeps every acknowledged message through a power failure."""
 
 from typing import Final
 
@@ -10,7 +10,7 @@ DURABLE_SINCE: Final = (2, 15, 1)  # earlier servers ignore `sync_interval: alwa
 
 
 def durability_problem(server: ServerVersion) -> Problem | None:
-    """Return what an old server may lose, and the next step; None: the server syncs every write."""
+    """Return a problem if this nats-server version may lose acknowledged messages in a power failure, or None."""
     number = (server.major, server.minor, server.patch)
     if number >= DURABLE_SINCE:
         return None

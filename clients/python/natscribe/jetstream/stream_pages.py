@@ -1,6 +1,6 @@
-"""Read batches of messages from a stream by JetStream's Direct Get, which nats-py does not offer.
+"""Reads batches of messages from a stream by JetStream's Direct Get, which nats-py does not offer.
 
-Any replica of the stream may answer, even one that is behind the leader. So use this only to display messages, or
+Any replica of the stream may reply, even one that lags behind the leader. So use this only to display messages, or
 before an append that JetStream refuses if the read was out of date. For decisions, use `leader_reads`.
 """
 
@@ -35,23 +35,23 @@ Messages = list[RawStreamMsg]
 
 
 async def page(nats: Client, stream: str, subject: str, *, start: int, count: int) -> Messages:
-    """Return at most `count` messages of a subject, from stream sequence `start` on; [] if there is none.
+    """Return at most `count` messages on a subject, with stream sequences of at least `start`, in one batch.
 
     Raises:
-        NatsError: NATS does not answer.
+        NatsError: NATS does not reply.
     """
     query = {"seq": start, "next_by_subj": subject, "batch": count, "max_bytes": max_batch_bytes(nats)}
     return await _read(nats, stream, query)
 
 
 async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> AsyncIterator[Messages]:
-    """Yield all messages of a subject after stream sequence `after`, up to PAGE_SIZE at a time.
+    """Yield all messages on a subject after the stream sequence `after`, in lists of up to PAGE_SIZE.
 
-    If the replica that answers is behind the leader, the last messages are read from the leader. So no message is
-    missing, but a message that was deleted a moment ago may be among them.
+    If the replica that replies lags behind the leader, the last messages are read from the leader. So no message is
+    missing, but a message that was deleted a moment ago may be included.
 
     Raises:
-        NatsError: NATS does not answer.
+        NatsError: NATS does not reply.
     """
     while True:
         messages = await page(nats, stream, subject, start=after + 1, count=PAGE_SIZE)
@@ -65,15 +65,15 @@ async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> A
 
 
 def max_batch_bytes(nats: Client) -> int:
-    """Return the size limit of a batch: always enough for a message of the largest allowed size."""
+    """Return the `max_bytes` of a batch request: at least the largest message that the server allows."""
     return max(MAX_REPLY_BYTES, nats.max_payload + ENVELOPE_BYTES)
 
 
 async def last_per_subject(nats: Client, stream: str, subjects: Iterable[str]) -> Messages:
-    """Return the last message of each subject that has one.
+    """Return the last message on each of these subjects; subjects without messages are left out.
 
     Raises:
-        NatsError: NATS does not answer.
+        NatsError: NATS does not reply.
     """
     multi_last = list(subjects)
     if not multi_last:
@@ -102,7 +102,7 @@ async def _request(nats: Client, stream: str, query: dict[str, object]) -> Messa
 
 
 async def _next(replies: "asyncio.Queue[Msg]") -> Msg:
-    """Return the next reply; if one has arrived already, do not wait for the event loop, which may be busy.
+    """Return the next reply of a batch, without yielding to the event loop if the reply has already arrived.
 
     Raises:
         NatsTimeoutError: No reply has arrived for DIRECT_GET_TIMEOUT_S.
@@ -116,10 +116,10 @@ async def _next(replies: "asyncio.Queue[Msg]") -> Msg:
 
 
 def _is_end(reply: Msg) -> bool:
-    """Whether a reply ends the batch; a stored message does not, even if its publisher has set a header `Status`.
+    """Whether a reply is the end of the batch, and not a message, whose publisher may have set a header `Status`, too.
 
     Raises:
-        NatsError: The reply is neither a message nor a normal end. Treating it as an end would hide messages.
+        NatsError: The reply is neither a message nor a normal end. If it counted as an end, messages would be missing.
     """
     headers = reply.headers or {}
     if "Nats-Sequence" in headers:

@@ -1,8 +1,8 @@
-"""Configurations of the streams, consumers and buckets that clients see, which the service and the mock create.
+"""Configurations of the streams, consumers and buckets that clients use, which the service and the mock create.
 
 Each stream has a setting that cannot be revoked: `deny_delete` where the service purges by subject, `deny_purge` where
-it deletes single messages. nats-server refuses every update that leaves this setting out. So a client that declares one
-of the streams by its name, with a different configuration, cannot change it.
+it deletes single messages. nats-server refuses every update that omits this setting. So a client that declares one of
+the streams by its name, with a different configuration, cannot change it.
 """
 
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ LIVE_ACK_WAIT_S = 4.0  # people wait for the text, so a worker of a live task co
 
 
 def task_subjects() -> list[str]:
-    """Return the subjects of the nine task queues."""
+    """Return the subjects of all task queues, `tasks.<lane>.<priority>`."""
     return [subjects.tasks(lane, priority) for priority in Priority for lane in Lane]
 
 
@@ -59,10 +59,10 @@ def public_streams(
     live_ttl_s: float = LIVE_TTL_S,
     live_max_bytes: int = LIVE_MAX_BYTES,
 ) -> Iterator[StreamConfig]:
-    """Yield the configurations of the streams that clients see.
+    """Yield the configurations of the streams that clients use.
 
-    `queue_length`: the largest number of tasks in each task queue. `live_ttl_s`: the seconds for which a frame is
-    stored. `live_max_bytes`: the largest size of all frames together, in bytes; 0: no limit.
+    `queue_length`: the largest number of tasks in each task queue. `live_ttl_s`: for how many seconds an audio frame is
+    stored. `live_max_bytes`: the largest size of all audio frames together, in bytes; 0: no limit.
     """
     yield _stream(
         names.tasks,
@@ -99,9 +99,10 @@ def public_streams(
 
 
 def _log(name: str, subject: str, max_age: float) -> StreamConfig:
-    """Return the configuration of a stream whose stored messages JetStream republishes on `subject`.
+    """Return the configuration of a stream to which only the service can append, and which republishes on `subject`.
 
-    Only the service may publish to the stream's append subjects.
+    The service publishes to the append subject of `subject`, which other users are not allowed to; JetStream stores the
+    message under `subject` and republishes it there.
     """
     stored = subject.replace("*", "{{wildcard(1)}}")
     return _stream(
@@ -116,7 +117,7 @@ def _log(name: str, subject: str, max_age: float) -> StreamConfig:
 
 
 def _stream(name: str, stream_subjects: list[str], max_age: float, **own: object) -> StreamConfig:
-    """Return the configuration of a stream: the settings that all streams share, and its `own`."""
+    """Return the configuration of a stream: the settings that all streams share, overridden by `own`."""
     return StreamConfig(
         name=name,
         subjects=stream_subjects,
@@ -129,12 +130,15 @@ def _stream(name: str, stream_subjects: list[str], max_age: float, **own: object
 
 
 def stored_subjects(config: StreamConfig) -> list[str]:
-    """Return the subjects on which a stream stores its messages."""
+    """Return the subjects under which a stream stores its messages, after its subject transform."""
     return [subject.removeprefix(subjects.append_to("")) for subject in config.subjects or []]
 
 
 def queue_consumers(names: StreamNames, *, ack_wait_s: float = ACK_WAIT_S) -> Iterator[ConsumerConfig]:
-    """Yield the configurations of the durable consumers of the nine task queues, the highest priority first."""
+    """Yield the configurations of the durable consumers, one for each task queue, the highest priority first.
+
+    `ack_wait_s`: the time in seconds after which JetStream delivers an unacknowledged task again; less for live tasks.
+    """
     for priority in Priority:
         for lane in Lane:
             wait = min(LIVE_ACK_WAIT_S, ack_wait_s) if lane is Lane.LIVE else ack_wait_s
@@ -144,7 +148,7 @@ def queue_consumers(names: StreamNames, *, ack_wait_s: float = ACK_WAIT_S) -> It
 def durable(
     name: str, subject: str, *, ack_wait_s: float, begin_with: DeliverPolicy = DeliverPolicy.ALL
 ) -> ConsumerConfig:
-    """Return the configuration of a durable consumer, which delivers each message until it is acknowledged."""
+    """Return the configuration of a durable pull consumer, which delivers each message until it is acknowledged."""
     return ConsumerConfig(
         durable_name=name,
         filter_subject=subject,
@@ -158,7 +162,11 @@ def durable(
 
 
 def bucket_configs(audio_store: str, *, audio_ttl_s: float = AUDIO_TTL_S) -> Iterator[ObjectStoreConfig]:
-    """Yield the configurations of the Object Store buckets; `audio_store` is the setting AUDIO_STORE."""
+    """Yield the configurations of the Object Store buckets: for large results, and for recordings if stored in NATS.
+
+    `audio_store`: the setting AUDIO_STORE. `audio_ttl_s`: for how many seconds a used recording is retained; 0: no
+    limit.
+    """
     yield ObjectStoreConfig(bucket=RESULTS_BUCKET, ttl=RESULTS_TTL_S)
     if audio_store.startswith(BUCKET_SCHEME):
         ttl = audio_ttl_s + UNUSED_UPLOADS_TTL_S if audio_ttl_s else None
@@ -166,7 +174,7 @@ def bucket_configs(audio_store: str, *, audio_ttl_s: float = AUDIO_TTL_S) -> Ite
 
 
 def bucket_stream(bucket: ObjectStoreConfig) -> StreamConfig:
-    """Return the configuration of the stream of a bucket: as NATS' clients create it, and with `deny_delete`."""
+    """Return the configuration of an Object Store bucket's stream: that of NATS' clients, plus `deny_delete`."""
     return _stream(
         f"OBJ_{bucket.bucket}",
         [f"$O.{bucket.bucket}.C.>", f"$O.{bucket.bucket}.M.>"],

@@ -1,4 +1,4 @@
-"""Parses messages of the task stream, which may be invalid."""
+"""Parses task messages, i.e. the messages of the task stream, which anybody may have published and may be invalid."""
 
 import json
 import re
@@ -24,13 +24,14 @@ SEQUENCE_DIGITS = 19  # the largest stream sequence has this number of digits
 
 
 def parse_json_leniently(body: bytes) -> Any:
-    """Parse the body of a message that may be an invalid task, to read its task id or user id.
+    """Parse the JSON body of a message that may be an invalid task, to extract its task id or user id.
 
-    Python refuses integers of more than 4,300 digits: here they are truncated to 21 characters, too many for an id.
+    Python refuses integers of more than 4,300 digits; here they are truncated to 21 characters, too many for a valid
+    id.
 
     Raises:
-        ValueError: The body is no JSON.
-        RecursionError: The JSON nests too deeply.
+        ValueError: The body is not JSON.
+        RecursionError: The JSON is nested too deeply.
     """
     text = body.decode(json.detect_encoding(body), "replace")
     return json.loads(text, strict=False, parse_int=lambda digits: int(digits[:21]))
@@ -38,7 +39,7 @@ def parse_json_leniently(body: bytes) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class TaskMessage:
-    """A task message as the task stream holds it."""
+    """A message that requests a task, as stored in the task stream; its body may be invalid."""
 
     subject: str
     sequence: int
@@ -48,31 +49,31 @@ class TaskMessage:
 
     @classmethod
     def delivered(cls, message: Msg) -> Self:
-        """Read a message from a delivery of JetStream."""
+        """Create the object from a message that JetStream has delivered."""
         metadata = message.metadata
         time = metadata.timestamp.astimezone(timezone.utc)
         return cls(message.subject, metadata.sequence.stream, time, message.headers or {}, message.data)
 
     @property
     def lane(self) -> Lane:
-        """The lane of the task, read from the subject."""
+        """The lane (transcription, diarization or live) of the task, as in the subject."""
         lane, _ = subjects.queue_of(self.subject)
         return lane
 
     @property
     def kind(self) -> Kind:
-        """The kind of the task."""
+        """Whether the task is a transcription or a diarization, as its lane determines."""
         return self.lane.kind
 
     @property
     def priority(self) -> Priority:
-        """The priority of the task, read from the subject."""
+        """The priority of the task, as in the subject."""
         _, priority = subjects.queue_of(self.subject)
         return priority
 
     @property
     def task(self) -> Task | None:
-        """The task in the body, without fields that only a later version has; None if the body is not a task."""
+        """The task in the body, without fields that this version does not know; None if the body is no valid task."""
         try:
             return read_task(self.lane, self.body)
         except ValueError:
@@ -89,7 +90,7 @@ class TaskMessage:
 
     @property
     def problem(self) -> ErrorDetail | None:
-        """The problem of an invalid message, without quoting its content; None if the message is valid."""
+        """Why the message is invalid, as an error that does not quote its content; None if the message is valid."""
         try:
             TASKS[self.lane].model_validate_json(self.body)
         except ValidationError as error:
@@ -102,9 +103,10 @@ class TaskMessage:
         return ErrorDetail(code=ErrorCode.INVALID_MESSAGE, message=message)
 
     def first_event(self, task_id: str, task: Task | None, state: State, **fields: object) -> ProgressEvent:
-        """Make the first event that the service appends to a task's log for this message.
+        """Return the first progress event of the task's log, with the state `state`.
 
-        `task`: None: the message is no valid task. `fields`: the other fields of the event, at least `max_attempts`.
+        `task`: the task in the body; None if the body is not a valid task. `fields`: the other fields of the event, at
+        least `max_attempts`.
         """
         of_message = {"task_id": task_id, "kind": self.kind, "priority": self.priority, "state": state}
         of_task = {} if task is None else {"user_id": task.user_id, "audio_file_id": task.audio_file_id}
@@ -113,12 +115,12 @@ class TaskMessage:
 
     @property
     def traceparent(self) -> str | None:
-        """The publisher's trace context, which every record of the task repeats; None if missing or invalid."""
+        """The publisher's W3C trace context, which every event of the task repeats; None if missing or invalid."""
         value = self.headers.get(TRACEPARENT, "")
         return value if re.fullmatch(TRACE_PATTERN, value) else None
 
     @property
     def replay_of(self) -> int | None:
-        """The stream sequence of the `failed` record that a replay continues; None if the message is no replay."""
+        """The stream sequence of the `failed` event after which this replay restarts the task; None if no replay."""
         value = self.headers.get(REPLAY_OF, "")
         return int(value) if value.isascii() and value.isdecimal() and len(value) <= SEQUENCE_DIGITS else None

@@ -1,4 +1,4 @@
-"""What the mock finds in a recording: copies of the segment and the turn in the AsyncAPI document's examples."""
+"""Generates the simulated results of recordings: shifted copies of the AsyncAPI document's example segment and turn."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,28 +23,32 @@ Timed = TypeVar("Timed", Segment, Turn, Word)
 
 @dataclass(frozen=True)
 class Content:
-    """What the mock finds in the recording of a task."""
+    """The simulated content of the recording of the task `sent`, from which its segments and its result are made."""
 
     sent: TranscriptionTask | DiarizationTask
     larger_than: int = 0  # bytes that the result exceeds
 
     @property
     def count(self) -> int:
-        """The number of segments, or of turns."""
+        """The number of segments in a transcription's result, or of turns in a diarization's."""
         return _LARGE if self.larger_than else BATCHES
 
     @property
     def duration(self) -> float:
-        """Seconds of the recording."""
+        """The simulated duration of the recording, in seconds."""
         return self.count * _INTERVAL_S
 
     def batch(self, sent: TranscriptionTask, number: int) -> list[Segment]:
-        """Return the segments of the segments event `number`, from 0 to BATCHES - 1."""
+        """Return the segments of one segments event; `number` counts these events from 0 to BATCHES - 1."""
         numbers = range(self.count * number // BATCHES, self.count * (number + 1) // BATCHES)
         return self._segments(sent, numbers, with_words=sent.word_timestamps or sent.diarize)
 
     def result(self, sha256: str | None) -> Result:
-        """Return the result of the task; `sha256` is that of its recording, None if the mock cannot read it."""
+        """Return the result of the task.
+
+        `sha256`: the SHA-256 of its recording; None if the mock cannot read the recording, which takes an example
+        value.
+        """
         fields = result_fields(self.sent, self.duration, sha256 or EXAMPLE_SHA256)
         if isinstance(self.sent, TranscriptionTask):
             segments = self._segments(self.sent, range(self.count), with_words=self.sent.word_timestamps)
@@ -66,7 +70,7 @@ class Content:
 
 
 def result_fields(sent: Task, duration: float, sha256: str | None) -> dict[str, object]:
-    """Return the fields of a result that name its task and its recording."""
+    """Return the fields that every result has, by name: its ids, `duration` (seconds), SHA-256 and time of creation."""
     return {
         "task_id": sent.task_id,
         "audio_file_id": sent.audio_file_id,
@@ -78,7 +82,7 @@ def result_fields(sent: Task, duration: float, sha256: str | None) -> dict[str, 
 
 
 def transcript(sent: TranscriptionTask | LiveTask, segments: list[Segment]) -> dict[str, object]:
-    """Return the fields of a result that hold the text."""
+    """Return the fields of a transcription's result that depend on its segments, by name: text, languages, speakers."""
     if sent.diarize:
         segments = _with_speakers(segments, sent)
     language = sent.language or examples.SEGMENT.language
@@ -92,12 +96,12 @@ def transcript(sent: TranscriptionTask | LiveTask, segments: list[Segment]) -> d
 
 
 def moved(example: Timed, by: float) -> Timed:
-    """Return the example `by` seconds later."""
+    """Return a copy of a segment, turn or word that starts and ends `by` seconds later."""
     return example.model_copy(update={"start": round(example.start + by, 3), "end": round(example.end + by, 3)})
 
 
 def _with_speakers(spoken: Sequence[Timed], bounds: SpeakerBounds) -> list[Timed]:
-    """Assign speakers to the items of `spoken` in turn: two speakers, unless `bounds` require another number."""
+    """Return copies of segments or turns with speakers that alternate: two, or as many as `bounds` require."""
     count = max(bounds.min_speakers or 1, min(_USUAL_SPEAKERS, bounds.max_speakers or _USUAL_SPEAKERS))
     return [item.model_copy(update={"speaker": f"SPEAKER_{n % count:02}"}) for n, item in enumerate(spoken)]
 

@@ -1,4 +1,4 @@
-"""Plays live tasks: every UTTERANCE_S of audio count as the segment in the AsyncAPI document's examples."""
+"""Plays live tasks: each UTTERANCE_S seconds of audio yield a copy of the AsyncAPI document's example segment."""
 
 import asyncio
 from collections.abc import Callable
@@ -28,7 +28,7 @@ Report = Callable[[str], None]
 
 @dataclass
 class ReceivedAudio:
-    """The audio of a task that the mock has received."""
+    """Counts the audio frames of a live task that the mock has received, and notes whether they are complete."""
 
     audio: LiveAudio
     seconds: float = 0.0
@@ -43,7 +43,7 @@ class ReceivedAudio:
         return self.last is not None and len(self.numbers) > self.last
 
     def add(self, frame: RawStreamMsg) -> None:
-        """Add a frame, unless it has no number, or the number of a frame that was added."""
+        """Count a frame, and check its size; a duplicate, or a message without a frame number, is ignored."""
         headers, self.sequence = frame.headers or {}, frame.seq or 0
         number = headers.get("Nats-Msg-Id", "").rpartition("-")[2]
         if not number.isdecimal() or int(number) in self.numbers:
@@ -58,7 +58,7 @@ class ReceivedAudio:
 
 @dataclass
 class LiveAttempt:
-    """Plays one attempt of a live task."""
+    """Plays one attempt of a live task: receives its audio, and appends example segments and partial results."""
 
     log: Log
     task: PlayedTask
@@ -70,9 +70,9 @@ class LiveAttempt:
         self.audio = ReceivedAudio(self.sent.audio)
 
     async def play(self, *, utterances: int | None) -> Result | ErrorDetail:
-        """Transcribe until the end of the audio, or until `utterances` utterances have segments.
+        """Receive audio until it ends or stops arriving, or until segments of `utterances` utterances are appended.
 
-        Return the result, or the error of a frame that does not hold whole samples.
+        Return the result, or the error of a frame that does not contain whole samples.
 
         Raises:
             EndedError: A client has cancelled or deleted the task.
@@ -155,7 +155,7 @@ class LiveAttempt:
 
 
 def _words(number: int, seconds: float) -> list[Word]:
-    """Return the words of an utterance that end within the first `seconds` of the audio."""
+    """Return the words of utterance `number` (from 0) that end within the first `seconds` of the audio."""
     words = (moved(word, number * UTTERANCE_S) for word in _WORDS)
     return [word for word in words if word.end <= seconds]
 

@@ -1,4 +1,4 @@
-"""The streams and buckets as the mock writes them: it appends by compare-and-set, as the service does."""
+"""Reads and writes the streams and buckets for the mock: it appends by compare-and-set, as the service does."""
 
 import base64
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from natscribe.schemas.transcription import Segment, SegmentsEvent
 
 
 class Log:
-    """Writes the logs, results and dead letters of tasks, and deletes them."""
+    """Writes the progress logs, segments, results and dead letters of tasks to JetStream, and deletes them."""
 
     def __init__(self, nats: Nats, names: StreamNames, audio_store: str) -> None:
         self._max_payload = nats.max_payload
@@ -42,17 +42,19 @@ class Log:
         self._bucket = audio_store.removeprefix(BUCKET_SCHEME) if in_bucket else None
 
     async def append(self, task: PlayedTask, state: State, **fields: object) -> None:
-        """Append an event to the log of a task.
+        """Append a progress event to the log of a task; `fields` are the fields of the event other than `state`.
 
         Raises:
-            BadRequestError: The stream has events of the task that this mock has not written.
+            BadRequestError: The log has events that this mock has not written, e.g. of an earlier run of the mock.
         """
         event = task.next_event(state, **fields)
         subject, stream = subjects.progress(task.task_id), self._names.progress
         task.note(event, await self._append(stream, subject, event, task, after=task.log_end))
 
     async def append_progress(self, task: PlayedTask, **fields: object) -> bool:
-        """Append `running`, unless the last event is less than MIN_EVENT_INTERVAL_S old; return whether it did.
+        """Append a `running` event, unless the log's last event is less than MIN_EVENT_INTERVAL_S old.
+
+        Return whether the event was appended.
 
         Raises:
             EndedError: A client has cancelled or deleted the task.
@@ -65,7 +67,10 @@ class Log:
         return True
 
     async def append_segments(self, task: PlayedTask, segments: Sequence[Segment], processed_seconds: float) -> None:
-        """Append the next segments event; the recording is transcribed up to `processed_seconds`."""
+        """Append `segments` to the segments stream as the task's next segments event.
+
+        `processed_seconds`: the time in seconds up to which the recording has been transcribed.
+        """
         event = SegmentsEvent(
             task_id=task.task_id,
             attempt=task.last.attempt if task.last else 1,
@@ -79,16 +84,16 @@ class Log:
         task.batches += 1
 
     async def publish(self, subject: str, message: BaseModel) -> None:
-        """Publish a message that no stream stores."""
+        """Publish a message on a subject that belongs to no stream, e.g. a partial result."""
         body = message.model_dump_json().encode()
         await self._nats.publish(subject, body, headers={"content-type": cloud_events.JSON})
 
     async def next_frame(self, task_id: str, after: int) -> RawStreamMsg | None:
-        """Return the first frame of a task after a stream sequence; None if there is none yet."""
+        """Return the first audio frame of a live task after the stream sequence `after`; None if there is none yet."""
         return await next_from(self._nats, self._names.live, subjects.live_audio(task_id), after + 1)
 
     async def store_result(self, task: PlayedTask, result: Result) -> None:
-        """Store the result of a task: in a message, or in the bucket if it is too large for a message."""
+        """Store the result of a task: in a message, or in the results bucket if it is too large for a message."""
         task.result = result
         body = result.model_dump_json().encode()
         if len(body) > self.largest:
@@ -97,14 +102,18 @@ class Log:
         await self._append(self._names.results, subjects.results(task.task_id), message, task, after=0)
 
     async def message_of(self, result: Result) -> Result:
-        """Return a stored result as its message has it: without segments if it is too large for a message."""
+        """Return a stored result in the form in which its message contains it.
+
+        A result that is too large for a message has no segments there, but a reference to the object with the whole
+        result.
+        """
         if len(result.model_dump_json()) <= self.largest:
             return result
         info = await (await self._js.object_store(RESULTS_BUCKET)).get_info(result.task_id)
         return result_reference(result, info)
 
     async def sha256_of(self, name: str) -> str | None:
-        """Return the SHA-256 of a recording in the bucket; None if recordings are elsewhere.
+        """Return the SHA-256 of the recording `name` in hexadecimal; None if AUDIO_STORE is not a NATS bucket.
 
         Raises:
             NotFoundError: The bucket has no such recording.
@@ -116,11 +125,11 @@ class Log:
         return base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4)).hex()
 
     async def delete_segments(self, task: PlayedTask) -> None:
-        """Delete the segments of a task."""
+        """Delete the segments events of a task from the segments stream."""
         await self._js.purge_stream(self._names.segments, subject=subjects.segments(task.task_id))
 
     async def delete(self, task: PlayedTask) -> None:
-        """Delete all data of a task, its dead letters included."""
+        """Delete all data of a task from the streams and buckets, including its recording and its dead letters."""
         for sequence, letter in await self.find_dead_letters(None):
             if letter.task_id == task.task_id:
                 await self.delete_dead_letter(sequence)
@@ -137,24 +146,24 @@ class Log:
     async def store_dead_letter(
         self, message: TaskMessage, task_id: str | None, error: ErrorDetail, *, attempts: int
     ) -> None:
-        """Store the dead letter of a task message."""
+        """Store a task message that failed permanently, after `attempts` attempts, as a dead letter."""
         letter = make_dead_letter(message, task_id, error, attempts=attempts, max_payload=self._max_payload)
         headers = cloud_events.headers("dead_letters", f"natscribe/{MOCK_WORKER}", uuid4().hex, task_id=task_id)
         subject, body = subjects.append_to(subjects.dead_letters(letter.kind)), letter.model_dump_json().encode()
         await self._js.publish(subject, body, stream=self._names.dead_letters, headers=headers)
 
     async def find_dead_letters(self, choice: DeadLetterChoice | None) -> list[tuple[int, DeadLetter]]:
-        """Return the chosen dead letters, the oldest first, with their stream sequences; without a choice all."""
+        """Return the selected dead letters (None: all), the oldest first, each with its stream sequence."""
         pages = dead_letter_pages(self._nats, self._names.dead_letters)
         stored = [numbered async for page in pages for numbered in page]
         return [(sequence, letter) for sequence, letter in stored if choice is None or choice.chooses(letter)]
 
     async def delete_dead_letter(self, sequence: int) -> None:
-        """Delete a dead letter."""
+        """Delete the dead letter with this stream sequence."""
         await self._js.delete_msg(self._names.dead_letters, sequence)
 
     async def replay(self, task: PlayedTask) -> None:
-        """Publish the message of a failed task again."""
+        """Publish the task message of a failed task again, with the header that marks it as a replay."""
         headers = task.traceparent | {REPLAY_OF: str(task.log_end)}
         await self._js.publish(task.message.subject, task.message.body, headers=headers)
 

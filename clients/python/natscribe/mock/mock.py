@@ -1,4 +1,4 @@
-"""The mock: connects to NATS, creates the streams that clients use, plays tasks and replies to requests."""
+"""The mock of the service: connects to NATS, creates the streams, plays tasks and replies to requests."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -33,12 +33,13 @@ _HEARTBEAT_S = 5.0  # less than the time after which JetStream delivers a task a
 
 
 class Mock:
-    """Plays the service on an empty NATS server: `async with Mock(settings):`.
+    """Simulates the service on an empty NATS server, without models: `async with Mock(settings):`.
 
-    Each attempt of a task takes `seconds`. `report` is called with a line for each request and each change of a task.
+    Each attempt of a task takes `seconds`. `report` is called with a line of text for each request and each change of a
+    task.
 
     Raises:
-        ClientError: From `async with`: NATS does not answer, or a service runs there already.
+        ClientError: From `async with`: NATS is unreachable, or a service or another mock already runs there.
     """
 
     def __init__(
@@ -74,10 +75,10 @@ class Mock:
             self._raise_if_broken()
 
     async def serve(self) -> None:
-        """Play until the mock breaks.
+        """Run until the mock fails; without a failure, it never returns.
 
         Raises:
-            ClientError: NATS has gone, or its streams were changed.
+            ClientError: The connection to NATS is lost, or somebody has changed the streams.
         """
         await asyncio.wait(self._loops, return_when=asyncio.FIRST_COMPLETED)
         self._raise_if_broken()
@@ -108,7 +109,7 @@ class Mock:
         await self._nats.flush()
 
     async def _refuse_second(self) -> None:
-        """Raise an error if a service or another mock replies here."""
+        """Raise ClientError if the service or another mock already uses this NATS server, i.e. replies to a request."""
         try:
             await self._nats.jetstream().stream_info(self._settings.stream_names.tasks)
             await self._nats.request(subjects.TASK_QUEUES, b"{}", timeout=_REPLY_WITHIN_S)
@@ -123,7 +124,7 @@ class Mock:
         raise ClientError(message)
 
     async def _provision(self) -> None:
-        """Create the streams, consumers and buckets that clients use."""
+        """Create the streams, consumers and buckets that the service would create for its clients."""
         js, names = self._nats.jetstream(), self._settings.stream_names
         try:
             for stream in public_streams(names):
@@ -140,7 +141,7 @@ class Mock:
             raise ClientError(message) from error
 
     async def _take(self, queue: str) -> None:
-        """Receive the tasks of a task queue, for ever."""
+        """Fetch and accept messages of the task queue with the consumer `queue`, in an endless loop."""
         names = self._settings.stream_names
         subscription = await self._nats.jetstream().pull_subscribe_bind(queue, names.tasks)
         try:
@@ -153,7 +154,7 @@ class Mock:
                 await subscription.unsubscribe()  # else the next task would be delivered to nobody
 
     async def _extend_deliveries(self) -> None:
-        """Extend the deliveries of all unfinished tasks every _HEARTBEAT_S, for ever."""
+        """Extend the deliveries of all unfinished tasks every _HEARTBEAT_S: else JetStream would deliver them again."""
         while True:
             await asyncio.sleep(_HEARTBEAT_S)
             for task in list(self._tasks.values()):
@@ -161,14 +162,14 @@ class Mock:
                     await task.delivery.in_progress()
 
     async def _reply(self, request: Msg) -> None:
-        """Reply to a request if its reply subject is an inbox."""
+        """Reply to a request, unless its reply subject is not an inbox: a hostile one could write to a stream."""
         if subjects.is_inbox(request.reply):
             self._report(f"{request.subject} {request.data.decode(errors='replace')}")
             body, headers = await self._handlers.reply(request)
             await self._nats.publish(request.reply, body, headers=headers)
 
     async def _accept(self, delivery: Msg) -> None:
-        """Queue the task of a message; a message with a known task id changes nothing, unless it is a replay."""
+        """Queue the task of a message; a message with a known task id is ignored, unless it replays a failed task."""
         message = TaskMessage.delivered(delivery)
         task_id, problem = message.task_id, message.problem
         known = self._tasks.get(task_id or "")
@@ -194,7 +195,7 @@ class Mock:
             await task.delivery.ack()
 
     async def _reject(self, delivery: Msg, task_id: str | None, problem: ErrorDetail) -> None:
-        """Store the dead letter of an invalid message; if it names a new task id, store that this task failed."""
+        """Store an invalid task message as a dead letter; if its task id is new, record the task as failed."""
         await self._log.store_dead_letter(TaskMessage.delivered(delivery), task_id, problem, attempts=0)
         if task_id is not None and task_id not in self._tasks:
             task = PlayedTask(task_id, None, delivery)

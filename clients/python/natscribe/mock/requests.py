@@ -1,4 +1,4 @@
-"""Answers requests about the tasks that the mock plays."""
+"""Replies to requests about the tasks that the mock plays."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -52,7 +52,7 @@ Handler = Callable[[Any], Awaitable[Reply]]  # `Any`: the request, whose type th
 
 
 class RequestHandlers:
-    """Replies to each request of the contract."""
+    """Replies to every kind of request that the AsyncAPI document defines."""
 
     def __init__(
         self, tasks: dict[str, PlayedTask], player: Player, log: Log, voices: Voices, *, audio_store: str
@@ -81,11 +81,11 @@ class RequestHandlers:
 
     @property
     def subjects(self) -> list[str]:
-        """The subjects of all requests."""
+        """The subjects on which requests arrive."""
         return list(self._handlers)
 
     async def reply(self, message: Msg) -> tuple[bytes, dict[str, str]]:
-        """Return the reply to a request, and its headers."""
+        """Handle a request; return the body and the headers of the reply, which may contain an error."""
         reply = await self._reply(message)
         if isinstance(reply, BaseModel):
             reply = reply.model_dump_json().encode(), cloud_events.JSON
@@ -227,7 +227,7 @@ class RequestHandlers:
         )
 
     async def _end(self, task: PlayedTask) -> None:
-        """Cancel a task unless it has ended."""
+        """Cancel a task that has not ended."""
         try:
             async with task.appending():
                 await self._log.append(task, State.CANCELLED)
@@ -242,10 +242,10 @@ class RequestHandlers:
 
 
 async def _queued_again(task: PlayedTask) -> None:
-    """Wait briefly until the replayed task has the state `queued`.
+    """Wait for at most 0.3 s until a replayed task has left the state `failed`.
 
-    Otherwise a client that asks for the status right after the reply would still get `failed`, the end of the previous
-    run.
+    Otherwise a client that requests the status right after the reply to its replay request would still receive
+    `failed`, the end of the previous run.
     """
     for pause in _PAUSES_S:
         if task.state is not State.FAILED:

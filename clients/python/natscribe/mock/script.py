@@ -1,4 +1,4 @@
-"""What the mock does with a task, and with requests about it, depends on the prefix of the task id."""
+"""Derives from the prefix of a task id how the mock plays the task: tests of clients choose errors and delays by it."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ _NEVER_RUN = {ErrorCode.EXPIRED, ErrorCode.INVALID_MESSAGE}
 
 @dataclass(frozen=True)
 class Script:
-    """How the attempts of a task end, and whether the task is large or slow."""
+    """How the mock plays a task: how many attempts fail with which error, and whether the task is large or slow."""
 
     error: ErrorDetail | None = None  # None: the task completes
     failures: int = ATTEMPTS  # how many attempts end with `error`
@@ -26,7 +26,7 @@ class Script:
 
     @classmethod
     def of(cls, task_id: str) -> "Script":
-        """Return the script for the prefix of a task id."""
+        """Return the script that the prefix of a task id selects; without a known prefix, the task completes."""
         if task_id.startswith(RETRY):
             return cls(_detail(ErrorCode.ENGINE_FAILED), failures=1)
         if task_id.startswith(LOSE):
@@ -37,11 +37,11 @@ class Script:
 
     @property
     def runs(self) -> bool:
-        """Whether the task has any attempt."""
+        """Whether the task starts at all: False if it expires in the queue, or if its message counts as invalid."""
         return self.error is None or self.error.code not in _NEVER_RUN
 
     def ending(self, attempt: int) -> State | None:
-        """Return the state in which the attempt with this number ends; None: its worker is lost."""
+        """Return the state in which an attempt (counted from 1) ends; None if it simulates the loss of its worker."""
         if self.error is None or attempt > self.failures:
             return State.COMPLETED
         if attempt < ATTEMPTS and self.error.code in _RETRIED:
@@ -50,12 +50,15 @@ class Script:
 
 
 def scripted_reply(task_id: str) -> ErrorDetail | None:
-    """Return the error that is the reply to all requests about a task; None if they get proper replies."""
+    """Return the error with which the mock replies to all requests about a task; None: it handles them normally."""
     return _named(task_id, REFUSE, list(ErrorCode)) if task_id.startswith(REFUSE) else None
 
 
 def _named(task_id: str, prefix: str, codes: list[ErrorCode]) -> ErrorDetail:
-    """Return the error whose code follows `prefix` in a task id; if it is not in `codes`, one that lists them."""
+    """Return the error whose code follows `prefix` in a task id.
+
+    If that code is not one of `codes`, return an `invalid_message` error whose text lists them.
+    """
     word = task_id.removeprefix(prefix).partition("-")[0]
     for code in codes:
         if code == word:

@@ -1,4 +1,4 @@
-"""A task that the mock plays: its message, and the end of its log."""
+"""A task that the mock plays, i.e. whose execution it simulates: the task message, and the state of the task's log."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,12 +21,12 @@ MOCK_WORKER = "mock"  # the name of the worker in events: people should see that
 
 
 class EndedError(Exception):
-    """The task has ended, so its attempt must append nothing more."""
+    """Raised when the task has ended, e.g. was cancelled, so that its attempt appends nothing more."""
 
 
 @dataclass(eq=False)
 class PlayedTask:
-    """A task, and what the mock has stored of it."""
+    """A task, and how far its simulated execution has come: its last event, its attempts, segments and result."""
 
     task_id: str
     sent: Task | None  # None: the message was no valid task
@@ -48,28 +48,28 @@ class PlayedTask:
 
     @property
     def state(self) -> State | None:
-        """The state of the task; None before its first event."""
+        """The state of the task in its last event; None before its first event."""
         return self.last.state if self.last is not None else None
 
     @property
     def traceparent(self) -> dict[str, str]:
-        """The header with the publisher's trace, if the publisher has sent one."""
+        """The `traceparent` header with the trace context of the task's publisher; empty if it has sent none."""
         traceparent = self.message.traceparent
         return {} if traceparent is None else {TRACEPARENT: traceparent}
 
     @property
     def rank(self) -> tuple[int, int]:
-        """The position of the task in the queue: tasks with smaller ranks start first."""
+        """The sort key of the task in the queue: its priority, then its stream sequence; the smallest starts first."""
         return list(Priority).index(self.message.priority), self.message.sequence
 
     @property
     def cursor(self) -> str:
-        """The cursor of the task in the list of tasks; a newer task has a larger cursor."""
+        """The cursor that identifies the task in the paginated list of tasks; a newer task has a larger cursor."""
         return cursor_of(self.task_id, self.created_at, self.message.sequence)
 
     @asynccontextmanager
     async def appending(self) -> AsyncIterator[None]:
-        """Hold the lock of the task's log for the block, which appends to the log.
+        """Return a context manager that holds the lock of the task's log, so that its block can append to the log.
 
         Raises:
             EndedError: The task has ended.
@@ -80,24 +80,24 @@ class PlayedTask:
             yield
 
     async def appended(self) -> None:
-        """Wait until an append in progress is noted here: subscribers may have received its event already."""
+        """Wait until this object includes an append in progress, whose event subscribers may already have received."""
         async with self._append_lock:
             pass
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep until the time is over or the task has ended."""
+        """Sleep for `seconds`, or until the task has ended."""
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.ended.wait(), seconds)
 
     def next_event(self, state: State, **fields: object) -> ProgressEvent:
-        """Make the next event of the task's log."""
+        """Return the progress event that follows the last one; `fields` are its fields other than `state`."""
         fields = {"worker": MOCK_WORKER} | fields
         if self.last is None:
             return self.message.first_event(self.task_id, self.sent, state, max_attempts=ATTEMPTS, **fields)
         return next_event(self.last, state, **{"progress": self.last.progress} | fields)
 
     def note(self, event: ProgressEvent, log_end: int) -> None:
-        """Note that the log ends with this event."""
+        """Update this object after `event` was appended to the task's log with the stream sequence `log_end`."""
         self.last, self.log_end = event, log_end
         if event.state is State.RUNNING:
             self.started_at = self.started_at or event.time
@@ -105,17 +105,17 @@ class PlayedTask:
             self.ended.set()
 
     def is_replayed_by(self, message: TaskMessage) -> bool:
-        """Whether a message replays, with the same task, the failure that ends the log."""
+        """Whether this task has failed, and `message` is its replay: the same task, with a reference to the failure."""
         failed = self.state is State.FAILED and message.replay_of == self.log_end
         return failed and self.sent is not None and self.sent == message.task
 
     def restart(self, delivery: Msg) -> None:
-        """Start the task again with the message of a replay."""
+        """Reset the task to its state before the first attempt; `delivery` is the delivered message of its replay."""
         self.delivery, self.message, self.ended = delivery, TaskMessage.delivered(delivery), asyncio.Event()
         self.attempts = self.batches = self.segments_end = 0
 
     def status(self) -> TaskStatus:
-        """Return the status of the task, without its position in the queue."""
+        """Return the reply to a `tasks.status` request, but without the task's position in the queue."""
         assert self.last is not None  # noqa: S101 -- a task is known from its first event on
         created_at, started_at = self.created_at, self.started_at
         return status_of(self.last, self.sent, self.message.priority, created_at=created_at, started_at=started_at)

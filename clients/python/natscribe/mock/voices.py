@@ -1,4 +1,7 @@
-"""Enrolled voices: SPEAKER_00 of each recording is the person who was enrolled as SPEAKER_00, and so on."""
+"""Simulates enrolled voices, i.e. known persons, without comparing audio.
+
+SPEAKER_00 of each recording is the person who was enrolled as SPEAKER_00 of any other recording, and so on.
+"""
 
 from collections import defaultdict
 from datetime import datetime, timezone
@@ -29,21 +32,23 @@ SCORE: Final = 0.71
 
 
 class Voices:
-    """The voices of all users, in memory."""
+    """Stores the enrolled voices of all users in memory."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._voices: dict[tuple[type, int | str], dict[str, Voice]] = defaultdict(dict)  # 1 and "1" are two users
 
     def of_user(self, user_id: int | str) -> list[Voice]:
-        """Return the voices of a user."""
+        """Return all enrolled voices of a user."""
         return list(self._voices[type(user_id), user_id].values())
 
     def enroll(self, request: EnrollRequest, result: Result | None) -> Voice:
-        """Make a voice, or add a reference to one; `result` is that of the task.
+        """Enroll a speaker of a completed task: create a voice, or add a reference to the voice that the request names.
+
+        `result`: the result of that task.
 
         Raises:
-            RequestFailedError: There is no such speaker or voice, or the speaker is enrolled as another voice.
+            RequestFailedError: There is no such speaker or voice, or the speaker is already enrolled as another voice.
         """
         speaker = _speaker(request, result)
         self._refuse_enrolled(request, speaker)
@@ -63,7 +68,7 @@ class Voices:
         return voice
 
     async def page(self, request: VoicesRequest) -> VoicePage:
-        """Return the voices of a user."""
+        """Return the only page of the list of a user's voices; any later page is empty."""
         return VoicePage(voices=[] if request.after else self.of_user(request.user_id))
 
     async def rename(self, request: RenameRequest) -> Voice:
@@ -76,7 +81,7 @@ class Voices:
         return self._put(request.user_id, voice.model_copy(update={"name": request.name}))
 
     async def forget(self, request: ForgetRequest) -> Forgotten:
-        """Forget a voice, and publish that it was forgotten.
+        """Delete a voice, and publish the event `voices.forgotten` of it.
 
         Raises:
             RequestFailedError: There is no such voice.
@@ -88,7 +93,7 @@ class Voices:
         return forgotten
 
     def identified(self, sent: Task, result: Result) -> Result:
-        """Return a result with the voices of its speakers, without names, if the task has `identify`."""
+        """Return a result with the voices of its speakers, but not their names, if the task has `identify`."""
         if not sent.identify:
             return result
         enrolled = {
@@ -104,11 +109,11 @@ class Voices:
         return result.model_copy(update={"voices": voices})
 
     def with_names(self, result: Result) -> Result:
-        """Return a result with the current names of its voices."""
+        """Return a copy of a result in which each identified speaker has the current name of the voice."""
         return with_current_names(result, {voice.voice: voice.name for voice in self.of_user(result.user_id)})
 
     def _refuse_enrolled(self, request: EnrollRequest, speaker: str) -> None:
-        """Raise an error if this speaker of the task is enrolled as another voice than the request names."""
+        """Raise RequestFailedError if this speaker is already enrolled as a voice other than that of the request."""
         for voice in self.of_user(request.user_id):
             has_speaker = (request.task_id, speaker) in ((known.task_id, known.speaker) for known in voice.references)
             if has_speaker and voice.voice != request.voice and not request.another:
@@ -122,7 +127,11 @@ class Voices:
 
 
 def _speaker(request: EnrollRequest, result: Result | None) -> str:
-    """Return the speaker whom a request names, or the only speaker."""
+    """Return the label of the speaker to enroll: the one that the request names, or else the only one in the result.
+
+    Raises:
+        RequestFailedError: The result has no such speaker, several speakers, or none that can be enrolled.
+    """
     if result is None or result.voices is None:
         raise RequestFailedError(no_embeddings(request.task_id))
     speakers = sorted(result.voices)

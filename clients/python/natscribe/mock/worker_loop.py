@@ -1,4 +1,4 @@
-"""Plays tasks as one worker runs them: one after another, and live tasks at the same time."""
+"""Plays tasks like a single worker: recordings one after another, live tasks concurrently."""
 
 import asyncio
 import math
@@ -23,7 +23,7 @@ _STEP_S = MAX_EVENT_INTERVAL_S / 2
 
 
 class Player:
-    """Plays tasks; each attempt takes `seconds`, and so does the pause before the next attempt."""
+    """Plays tasks, i.e. simulates their execution: each attempt takes `seconds`, as does the delay before a retry."""
 
     def __init__(self, log: Log, report: Report, voices: Voices, *, seconds: float) -> None:
         self._log = log
@@ -36,10 +36,10 @@ class Player:
         self.live: set[asyncio.Task[None]] = set()  # attempts of live tasks, which run beside the other tasks
 
     async def enqueue(self, task: PlayedTask) -> None:
-        """Append `queued` to the log of a task; then start a live task, and queue any other.
+        """Append `queued` to the log of a task; then start it if it is a live task, or else put it into the queue.
 
         Raises:
-            BadRequestError: The log has events of an earlier run of the mock.
+            BadRequestError: The log already has events, of an earlier run of the mock.
         """
         self._waiting.add(task)
         position, start = self.position_of(task)
@@ -53,7 +53,7 @@ class Player:
         self._enter(task)
 
     def _enter(self, task: PlayedTask) -> None:
-        """Start a live task; queue any other."""
+        """Start a live task at once; put any other task into the queue."""
         if not isinstance(task.sent, LiveTask):
             self._queue.put_nowait((task.rank, task))
             return
@@ -63,25 +63,25 @@ class Player:
         attempt.add_done_callback(self._discard)
 
     def _discard(self, attempt: asyncio.Task[None]) -> None:
-        """Discard an attempt that has ended, unless it has raised an error, which the mock reports."""
+        """Discard a finished attempt of a live task, unless it failed: the mock re-raises its exception later."""
         if attempt.cancelled() or attempt.exception() is None:
             self.live.discard(attempt)
 
     @property
     def is_idle(self) -> bool:
-        """Whether no attempt runs."""
+        """Whether no recording is being processed; live tasks do not count."""
         return self._running is None
 
     def is_running(self, task: PlayedTask) -> bool:
-        """Whether the task is running, or waits for its next attempt."""
+        """Whether a task has started and not ended; this includes the delay before its next attempt."""
         return not task.ended.is_set() and task not in self._waiting
 
     def waiting(self) -> list[PlayedTask]:
-        """Return the tasks that wait, in the order in which they start."""
+        """Return the tasks that wait in the queue, in the order in which they will start."""
         return sorted((task for task in self._waiting if not task.ended.is_set()), key=lambda task: task.rank)
 
     def position_of(self, task: PlayedTask) -> tuple[int | None, datetime | None]:
-        """Return the position of a waiting task and its expected start; None for both if the task does not wait."""
+        """Return the position of a task in the queue (from 1) and its expected start; both None if it does not wait."""
         waiting = self.waiting()
         if task not in waiting:
             return None, None
@@ -90,7 +90,7 @@ class Player:
         return before + 1, datetime.now(timezone.utc) + timedelta(seconds=ahead * self._seconds)
 
     async def play(self) -> None:
-        """Play tasks one after another, for ever."""
+        """Play the queued tasks one after another, in an endless loop."""
         while True:
             _, task = await self._queue.get()
             self._waiting.discard(task)
@@ -101,7 +101,7 @@ class Player:
                 self._running = None
 
     async def _attempt(self, task: PlayedTask) -> None:
-        """Play one attempt of a task, until its end or until a client ends the task."""
+        """Play one attempt of a task, until it ends, or until a client cancels or deletes the task."""
         with suppress(EndedError):
             await self._play_attempt(task)
 
@@ -137,7 +137,7 @@ class Player:
         return content.result(sha256)
 
     async def _play_parts(self, task: PlayedTask, content: Content, parts: int | None) -> None:
-        """Play the next `parts` of a task, or all: let their time pass, append segments and progress."""
+        """Play the next `parts` parts of an attempt (None: all): wait, and append segments and progress events."""
         sent, duration = content.sent, content.duration
         whole = self._seconds if task.script.seconds is None else task.script.seconds
         stages = _stages(sent)
@@ -165,7 +165,7 @@ class Player:
                     self._report_state(task)
 
     async def _end(self, task: PlayedTask, ending: State | None, result: Result) -> None:
-        """End an attempt, and the task with it unless another attempt follows."""
+        """End an attempt in the state `ending`: complete or fail the task, or schedule its next attempt."""
         error = task.script.error
         if ending is State.COMPLETED:
             async with task.appending():
@@ -205,7 +205,7 @@ class Player:
 
 
 def _stages(sent: Task) -> list[Stage]:
-    """Return the stage of each part of an attempt, in order; all parts take the same time."""
+    """Return the stage to which each of the parts of an attempt belongs, in order; all parts take the same time."""
     if not isinstance(sent, TranscriptionTask):
         return [Stage.DIARIZING] * BATCHES
     has_search = needs_speaker_search(sent, separate=sent.channels is Channels.SEPARATE)

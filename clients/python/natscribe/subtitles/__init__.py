@@ -1,7 +1,7 @@
 """Makes subtitles by the rules of broadcasters: short lines that end between phrases, cues that can be read in time.
 
-A cue has one speaker. Cues never overlap, even if people speak at the same time: SubRip and the formats of
-broadcasters show one cue at a time.
+A cue is the text that is displayed at one time. It has one speaker. Cues never overlap, even if people speak at the
+same time: SubRip and the formats of broadcasters show one cue at a time.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ __all__ = ["Cue", "cues"]
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """The lines that are shown together, with their times in seconds."""
+    """The lines of text that are displayed together, their display times in seconds, and their speaker."""
 
     start: float
     end: float
@@ -29,7 +29,7 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class _UntimedCue:
-    """A cue without display times: the units `first` to `stop - 1` of a turn."""
+    """A cue whose display times are not chosen yet: the units of a turn from index `first` to `stop - 1`."""
 
     turn: Turn
     breaker: LineBreaker
@@ -46,7 +46,10 @@ class _UntimedCue:
 
 
 def cues(segments: Iterable[Segment], limits: SubtitleLimits, *, with_names: bool) -> list[Cue]:
-    """Return the cues of segments, by time; `with_names` puts names into cues where the speaker changes."""
+    """Return the cues for a transcript's segments, in order of time.
+
+    `with_names`: start a cue with the speaker's name where the speaker changes.
+    """
     untimed = sorted(_untimed_cues(segments, limits, with_names=with_names), key=lambda cue: cue.start)
     texts = _texts(untimed, with_names=with_names)
     speech = [

@@ -1,4 +1,4 @@
-"""Compute the cost of a break between two words, by sentence ends, clauses and small words of several languages."""
+"""Rates breaks between two words of subtitles, by punctuation, conjunctions, articles and prepositions."""
 
 # ruff: noqa: RUF001 -- marks and words of other scripts look like those of this one
 
@@ -32,9 +32,9 @@ _SMALL_WORDS = frozenset(_BELONG_TO_THE_NEXT.split())  # articles, prepositions,
 
 
 def break_cost(before: str, after: str) -> float:
-    """Return the cost of a break between two neighbouring words.
+    """Return the cost of a break between two neighbouring words: the lower, the better a line may end there.
 
-    A full stop ends no sentence if it belongs to an abbreviation or if a small letter follows.
+    A full stop does not end a sentence if it belongs to an abbreviation or if a lower-case letter follows.
     """
     word = before.rstrip(CLOSING)
     bare = word.strip(".,;:\"'" + OPENING).lower()

@@ -1,4 +1,4 @@
-"""Chooses where cues and lines end: the breaks of a turn that have the lowest total cost."""
+"""Chooses where cues and lines end, so that the breaks in a turn have the lowest total cost."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,10 @@ _Layouts = dict[int, tuple[float, _Lines]]  # for each stop of a cue: the cost o
 
 
 class LineBreaker:
-    """Breaks a turn into cues, with room for the speaker's `name` in the first cue, or in each (`name_each`)."""
+    """Breaks the text of a turn into cues and lines, by dynamic programming.
+
+    The first cue reserves columns for `name`, the speaker's name; with `name_each`, each cue does.
+    """
 
     def __init__(self, turn: Turn, limits: SubtitleLimits, name: str, *, name_each: bool) -> None:
         self._units = turn.units
@@ -43,7 +46,7 @@ class LineBreaker:
         self._pauses = list(accumulate((_PAUSE * pause**2 for pause in pauses), initial=0.0))
 
     def cues(self) -> Iterator[tuple[int, int]]:
-        """Yield the interval of units of each cue, as the indexes `first` and `stop`."""
+        """Yield the units of each cue, as the index of its first unit and the index after its last unit."""
         count = len(self._units)
         costs, best_firsts = [0.0, *[inf] * count], [0] * (count + 1)
         for first in range(count):
@@ -59,7 +62,7 @@ class LineBreaker:
         return pairwise(reversed(stops))
 
     def lines(self, first: int, stop: int, name: str) -> tuple[str, ...]:
-        """Return the lines of a cue; the first line starts with the speaker's name if the name fits."""
+        """Return the lines of the cue of the units `first` to `stop - 1`; `name` precedes the text if it fits."""
         named = self._layouts(first, width(name)).get(stop)
         _, line_starts = named or self._layouts(first, 0)[stop]
         lines = [_text(self._units[line_start:end]) for line_start, end in pairwise([*line_starts, stop])]
@@ -68,7 +71,7 @@ class LineBreaker:
         return tuple(lines)
 
     def _cue_cost(self, first: int, stop: int) -> float:
-        """Return the cost of a cue of the units from `first` to before `stop`, without that of its lines."""
+        """Return the cost of a cue of the units `first` to `stop - 1`, without its lines; infinity if too long."""
         start, ceiling = self._starts[first], self._limits.max_cue_seconds
         if stop > first + 1 and self._units[stop - 1].end - start > ceiling:
             return inf
@@ -77,7 +80,10 @@ class LineBreaker:
         return _CUE + self._breaks[stop] + pauses + _SHORT * max(MIN_CUE_S - shown, 0.0)
 
     def _layouts(self, first: int, name: int) -> _Layouts:
-        """Lay out all cues that start at an index, each in as few lines as possible."""
+        """Return the cheapest lines, as few as possible, of each cue that can start at the unit `first`, by its stop.
+
+        `name`: columns that the first line reserves for a speaker's name.
+        """
         lines = self._first_lines(first, name)
         cheapest: _Layouts = {}
         for count in range(1, self._limits.max_lines + 1):
@@ -91,7 +97,10 @@ class LineBreaker:
         return cheapest
 
     def _first_lines(self, first: int, name: int) -> _Layouts:
-        """Lay out the first line of a cue for each stop of the line; the name may fill a line alone."""
+        """Return all possible first lines of a cue that starts at the unit `first`, by the index at which each stops.
+
+        `name`: columns that the line reserves for a speaker's name. The name may also fill this line alone.
+        """
         lines: _Layouts = {}
         if name and self._limits.max_lines > 1:
             lines[first] = _NAME_ALONE + self._weight * name**2, (first,)
@@ -100,7 +109,7 @@ class LineBreaker:
         return lines
 
     def _next_lines(self, lines: _Layouts, beyond: int) -> _Layouts:
-        """Add a line to each layout, so that it stops after the index `beyond`; keep the cheapest for each stop."""
+        """Extend each layout by a line that stops after the index `beyond`; return the cheapest one for each stop."""
         longer: _Layouts = {}
         for line_start, (cost, line_starts) in lines.items():
             base = cost + _LINE * self._breaks[line_start]
@@ -111,11 +120,11 @@ class LineBreaker:
         return longer
 
     def _reach(self, line_start: int, columns: int) -> int:
-        """Return the last index at which a line from `line_start` can stop if it has at most `columns` columns."""
+        """Return the largest index at which a line of up to `columns` columns that starts at `line_start` can stop."""
         return bisect_right(self._columns_before, self._line_columns[line_start] + columns) - 1
 
     def _columns(self, line_start: int, stop: int) -> int:
-        """Return the columns of the text of a line."""
+        """Return how many columns the text of the units `line_start` to `stop - 1` fills."""
         return self._columns_before[stop] - self._line_columns[line_start]
 
 

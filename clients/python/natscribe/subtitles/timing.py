@@ -1,4 +1,4 @@
-"""Chooses when cues are displayed: with their speech, long enough to be read, one at a time."""
+"""Chooses the display times of cues: close to their speech, long enough to be read, and one at a time."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _FRAME_S = 0.04  # shortest time that a cue is displayed: one video frame
 
 @dataclass(frozen=True, slots=True)
 class CueSpeech:
-    """The speech of a cue: start and end in seconds, to the millisecond, and the columns of its text."""
+    """When the text of a cue is spoken, from `start` to `end` in seconds, and its width in columns."""
 
     start: float
     end: float
@@ -26,15 +26,15 @@ class CueSpeech:
 
     @property
     def display_seconds(self) -> float:
-        """How long the cue should be displayed, in seconds."""
+        """For how many seconds the cue should be displayed, so that it can be read."""
         return max(MIN_CUE_S, ceil(1000 * self.columns / READING_CPS) / 1000)
 
 
 def display_times(cues: Sequence[CueSpeech], max_cue_seconds: float) -> Iterator[tuple[float, float]]:
-    """Yield when each cue appears and disappears, in seconds; `cues` are sorted by start.
+    """Yield for each cue the times in seconds at which it appears and disappears; `cues` are sorted by start.
 
-    A cue that would be too short to read ends later, in the silence after its speech, or starts earlier, in the silence
-    before, or delays the next cue.
+    A cue that is spoken faster than it can be read stays longer, in the silence after its speech, or appears earlier,
+    in the silence before it, or delays the next cue.
     """
     free = 0.0  # the time from which no earlier cue is displayed
     for cue, following, spare in zip(cues, _next_starts(cues), _spare(cues), strict=True):
@@ -52,12 +52,12 @@ def display_times(cues: Sequence[CueSpeech], max_cue_seconds: float) -> Iterator
 
 
 def _next_starts(cues: Sequence[CueSpeech]) -> list[float]:
-    """Return the start of the next cue's speech for each cue, in seconds; infinity for the last cue."""
+    """Return for each cue the time in seconds at which the speech of the next cue starts; infinity for the last cue."""
     return [*(cue.start for cue in cues[1:]), inf][: len(cues)]
 
 
 def _spare(cues: Sequence[CueSpeech]) -> list[float]:
-    """Return for each cue by how many seconds the next cue may be delayed and still be read in time."""
+    """Return for each cue by how many seconds the next cue can be delayed and still remain long enough to be read."""
     room_after = [
         stop - GAP_S - cue.start - cue.display_seconds for cue, stop in zip(cues, _next_starts(cues), strict=True)
     ]

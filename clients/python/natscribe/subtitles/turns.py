@@ -1,4 +1,4 @@
-"""Divides a transcript into turns; for subtitles, a long pause ends a turn, too."""
+"""Divides a transcript into turns for subtitles: a change of the speaker or a long pause starts a new turn."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ from natscribe.subtitles.units import Unit, units
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Speech of one speaker without a long pause; a cue belongs to one turn."""
+    """Speech of one speaker without a long pause; each cue contains units of a single turn."""
 
     speaker: str | None
     units: Sequence[Unit]
@@ -30,7 +30,7 @@ class Turn:
 
 
 def turns(segments: Iterable[Segment], longest: int) -> list[Turn]:
-    """Join the segments of each speaker into turns without long pauses; a unit fills at most `longest` columns."""
+    """Join the words of segments into turns, sorted by start; a unit of text is at most `longest` columns wide."""
     by_start = sorted(_turns(segments, longest), key=lambda turn: turn.start)
     starts = [*(turn.start for turn in by_start), inf]
     return [
@@ -40,7 +40,7 @@ def turns(segments: Iterable[Segment], longest: int) -> list[Turn]:
 
 
 def overlapped(by_start: Sequence[Turn]) -> list[bool]:
-    """Return for each turn whether another speaker speaks at the same time."""
+    """Return for each turn whether it overlaps a turn of another speaker; the turns are sorted by start."""
     result = [False] * len(by_start)
     ongoing: list[int] = []
     for index, turn in enumerate(by_start):

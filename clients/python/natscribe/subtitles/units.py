@@ -1,4 +1,4 @@
-"""Cuts the text of a transcript into units with times, mostly words; a line never ends inside a unit."""
+"""Splits the text of a transcript into units with times, mostly words: subtitles break lines only between units."""
 
 import unicodedata
 from bisect import bisect_right
@@ -18,7 +18,10 @@ _KATAKANA = ("\u30a0", "\u30ff")  # first and last character
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A word, or a part of a word that is too long or whose script has no spaces; times in seconds."""
+    """A piece of text that no line break divides; times in seconds.
+
+    It is a word, or a part of one if the word is longer than a line, or if its script writes no spaces.
+    """
 
     text: str
     start: float
@@ -28,24 +31,24 @@ class Unit:
 
 
 def width(text: str) -> int:
-    """Count the columns of a text: a character of Chinese, Japanese or Korean fills two."""
+    """Return the number of columns that a text fills; each Chinese, Japanese or Korean character fills two."""
     if max(text, default="") < _FIRST_WIDE:
         return len(text)
     return len(text) + sum(unicodedata.east_asian_width(character) in "WF" for character in text)
 
 
 def timed_words(segment: Segment) -> list[Word]:
-    """Return the words of a segment, without blank ones; none if they do not spell its text."""
+    """Return the non-blank words of a segment; an empty list if the words, joined, differ from the segment's text."""
     words = [word for word in segment.words or () if word.word.strip()]
     spelt = "".join("".join(word.word.split()) for word in words)
     return words if spelt == "".join(segment.text.split()) else []
 
 
 def units(segment: Segment, longest: int) -> Iterator[Unit]:
-    """Cut a segment's text into units of at most `longest` columns.
+    """Split a segment's text into units of at most `longest` columns.
 
-    The times come from the segment's words; if these are missing or do not spell the text, the text is spread evenly
-    over the segment's time.
+    Their times are those of the segment's words; if these are missing or differ from the text, the characters are
+    spread evenly over the segment's interval.
     """
     clock = _Clock(segment)
     index = 0
@@ -61,7 +64,10 @@ def units(segment: Segment, longest: int) -> Iterator[Unit]:
 
 
 def _tokens(text: str, longest: int) -> Iterator[str]:
-    """Split text at blanks, but join a mark between blanks to a word: `«` to the next word, `—` to the word before."""
+    """Split text at blanks, but attach punctuation that stands between blanks to the word that it belongs to.
+
+    `«` belongs to the next word, `—` to the previous one.
+    """
     token, waits = "", False
     for word in text.split():
         is_mark = not any(character.isalnum() for character in word)
@@ -77,7 +83,7 @@ def _tokens(text: str, longest: int) -> Iterator[str]:
 
 
 def _parts(token: str) -> Iterator[str]:
-    """Split a token where a line may end: in Chinese and Japanese, before nearly every character."""
+    """Split a token where a line may end: between most Chinese and Japanese characters, nowhere in other scripts."""
     if max(token) < _FIRST_WIDE:
         yield token
         return
@@ -102,7 +108,7 @@ def _unspaced(character: str) -> bool:
 
 
 def _cut(part: str, longest: int) -> Iterator[str]:
-    """Cut a part that is longer than a line; if possible, keep marks and vowels with their letter."""
+    """Split a part into pieces of at most `longest` columns, if possible not between a letter and its marks."""
     while len(part) > longest or width(part) > longest:
         most = longest
         while width(part[:most]) > longest:
@@ -122,7 +128,7 @@ def _length(text: str) -> int:
 
 
 class _Clock:
-    """Returns the times of characters of a segment; blanks do not count as characters."""
+    """Looks up when characters of a segment's text are spoken; characters are counted without blanks."""
 
     def __init__(self, segment: Segment) -> None:
         if words := timed_words(segment):
@@ -134,9 +140,10 @@ class _Clock:
         self._firsts = [0, *accumulate(lengths)]
 
     def times(self, text: str, first: int) -> tuple[float, float]:
-        """Return start and end of `text`, in seconds; `first` is the index of its first character.
+        """Return the start and end of `text` in seconds; `first` is the index of its first character in the segment.
 
-        Words without letters or digits are ignored at both ends: a dash may be timed at the other end of a pause.
+        Words without letters or digits are ignored at both ends of `text`: a recognizer may time a dash at the other
+        end of a pause.
         """
         audible = [index for index, character in enumerate("".join(text.split()), first) if character.isalnum()]
         stop = first + _length(text)

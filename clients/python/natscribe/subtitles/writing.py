@@ -1,4 +1,4 @@
-"""Writes cues with pysubs2."""
+"""Converts cues into subtitle files with pysubs2."""
 
 from collections.abc import Callable, Iterable
 
@@ -10,7 +10,10 @@ _BACKSLASH = "\ue000"  # replaces backslashes while pysubs2 writes: it takes som
 
 
 def to_string(cues: Iterable[Cue], text_of: Callable[[Cue], str], subtitle_format: str) -> str:
-    """Return a subtitle file with these cues; `text_of` returns the text of a cue in this format."""
+    """Return a subtitle file with these cues.
+
+    `text_of`: returns the text of a cue in the syntax of the format. `subtitle_format`: "srt" or "vtt".
+    """
     subtitles = pysubs2.SSAFile()
     subtitles.events = [
         pysubs2.SSAEvent(

@@ -1,7 +1,7 @@
-"""Writes a result as an HTML page with a player: one file that loads nothing from other hosts.
+"""Renders a result as an HTML page with an audio player: a single file that loads nothing from other hosts.
 
-All text of a result is untrusted. So each text is escaped, and the page's content security policy has the hash of its
-own script: no other script would run.
+All text of a result is untrusted. So each text is escaped, and the page's content security policy contains the hash of
+the page's own script: a browser runs no other script.
 """
 
 from base64 import b64encode
@@ -21,7 +21,7 @@ __all__ = ["page"]
 
 
 def page(result: Result, recording: str | None = None) -> str:
-    """Write a result as an HTML page; `recording` is the link to the recording that the page plays."""
+    """Return a result as an HTML page; `recording` is the URL from which its player loads the recording, if known."""
     speakers = Speakers.of(result)
     what = "transcript" if isinstance(result, TranscriptionResult) else "speakers"
     style, script = _file("page.css"), _file("page.js")

@@ -1,4 +1,4 @@
-"""Writes the main part of the page: the text of a transcript, or the turns of a diarization."""
+"""Renders the main part of the page: the text of a transcript, or the speaker turns of a diarization."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -31,7 +31,11 @@ class _Writer:
         return self.block(turn.speaker, written, is_continued=turn.is_continued)
 
     def block(self, speaker: str | None, written: str, *, is_continued: bool = False) -> str:
-        """Write a turn, below its speaker's name if there are speakers, unless an earlier part has its beginning."""
+        """Return the HTML of a turn, headed by its speaker's name if the result has speakers.
+
+        `written`: the HTML of the turn's lines. `is_continued`: an earlier part of the page has the turn's beginning,
+        and the name.
+        """
         name = f"\n<h2>{escaped(speaker or 'Unknown speaker')}</h2>" if self.speakers.times and not is_continued else ""
         kind = "turn on" if is_continued else "turn"
         return f'<div class="{kind} {self.speakers.colour(speaker)}">{name}\n{written}\n</div>'
@@ -62,7 +66,7 @@ class _Writer:
 
 
 def body(result: Result, speakers: Speakers) -> str:
-    """Write the main part of the page."""
+    """Return the HTML of the page's `<main>`."""
     writer = _Writer(Clock(result.duration), speakers)
     if isinstance(result, TranscriptionResult):
         writer.has_languages = len(result.languages) > 1
@@ -93,7 +97,10 @@ def _unit(unit: Unit) -> str:
 
 
 def _times(units: list[Unit]) -> str:
-    """Write the starts of units and the end of the last: hundredths of a second, each since the one before."""
+    """Return the `data-t` attribute of a line: the start of each unit and the end of the last, delta-encoded.
+
+    Each number is the difference to the previous time, the first one to 0, in hundredths of a second.
+    """
     written, before = [], 0
     for moment in [*(unit.start for unit in units), max(unit.end for unit in units)]:
         now = max(before, round(100 * moment))

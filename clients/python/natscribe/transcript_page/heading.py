@@ -1,4 +1,4 @@
-"""Writes the head and the foot of the page: facts about the recording, when each speaker speaks, and notes."""
+"""Renders the page's header and footer: facts about the recording, a timeline of each speaker, and notes."""
 
 from collections.abc import Iterator
 
@@ -9,24 +9,24 @@ from natscribe.transcript_page.markup import Clock, escaped, name_of, share
 from natscribe.transcript_page.speakers import Speakers, Times, total_seconds
 
 _GAPS = 12  # the head has links to at most this number of gaps
-_UNITS = 2000  # width of a lane, for the whole recording
+_UNITS = 2000  # width of a timeline, for the whole recording
 
 
 def heading(result: Result, speakers: Speakers) -> str:
-    """Return the HTML of the page's `<header>`: title, facts, a line for each speaker, and notes."""
+    """Return the HTML of the page's `<header>`: title, facts, a timeline for each speaker, and notes."""
     is_transcript = isinstance(result, TranscriptionResult)
     facts = "".join(f"<li>{fact}</li>" for fact in _facts(result))
     return f"""<header>
 <p>{"Transcript" if is_transcript else "Who speaks when"}</p>
 <h1><bdi>{escaped(name_of(result))}</bdi></h1>
 <ul class="facts">{facts}</ul>
-{_lanes(result, speakers)}
+{_timelines(result, speakers)}
 {"".join(_notes(result)) if isinstance(result, TranscriptionResult) else ""}
 </header>"""
 
 
 def about(result: Result) -> str:
-    """Return the HTML of the page's `<footer>`: the model, the time, the recording and the task."""
+    """Return the HTML of the page's `<footer>`: the model, the time of creation, the recording and the task."""
     created = result.created_at
     facts = {
         "Model": f"{escaped(result.model.name)}, revision {escaped(result.model.revision)}",
@@ -62,23 +62,23 @@ def _languages(result: TranscriptionResult) -> Iterator[str]:
         yield ", ".join(names)
 
 
-def _lanes(result: Result, speakers: Speakers) -> str:
+def _timelines(result: Result, speakers: Speakers) -> str:
     clock = Clock(result.duration)
     whole = sum(total_seconds(times) for times in speakers.times.values()) or 1.0
-    lanes = []
+    timelines = []
     for speaker, times in speakers.times.items():
         spoken = total_seconds(times)
         length = f"<span>{clock.time(spoken)} · {escaped(share(spoken / whole))}</span>"
-        name, lane = f"<b>{escaped(speaker)}</b>", _lane(times, result.duration)
-        lanes.append(f'<li class="{speakers.colour(speaker)}">{name}{length}{lane}</li>')
-    if not lanes:
+        name, timeline = f"<b>{escaped(speaker)}</b>", _timeline(times, result.duration)
+        timelines.append(f'<li class="{speakers.colour(speaker)}">{name}{length}{timeline}</li>')
+    if not timelines:
         return ""
-    drawn = "\n".join(lanes)
+    drawn = "\n".join(timelines)
     return f'<ul id="speakers" aria-label="Speakers" data-seconds="{result.duration:g}">\n{drawn}\n</ul>'
 
 
-def _lane(times: Times, duration: float) -> str:
-    """Draw the times of a speaker, as a line with gaps where the speaker is silent."""
+def _timeline(times: Times, duration: float) -> str:
+    """Return the timeline of a speaker as SVG: a line that is interrupted where the speaker is silent."""
     scale = _UNITS / (duration or 1.0)
     drawn, last = "", -1
     for start, end in sorted(times):

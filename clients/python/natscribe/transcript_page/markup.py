@@ -13,12 +13,12 @@ def escaped(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Writes times: with hours on all of a page or on none, so that they align."""
+    """Formats times for a page: all of them with hours, or none, so that they align."""
 
     duration: float  # seconds of the recording
 
     def time(self, seconds: float) -> str:
-        """Write seconds as `0:07`, or as `0:00:07` if the recording lasts an hour."""
+        """Return a time as `0:07`, or as `0:00:07` if the recording lasts an hour or more."""
         minutes, rest = divmod(int(seconds), 60)
         if max(self.duration, seconds) < 3600:  # noqa: PLR2004 -- seconds of an hour
             return f"{minutes}:{rest:02}"
@@ -26,11 +26,11 @@ class Clock:
 
 
 def share(part: float) -> str:
-    """Write a number from 0 to 1 as percent; `<1%` if 0% would be wrong."""
+    """Return a fraction from 0 to 1 as a percentage; `<1%` for a small one that would be rounded to 0%."""
     return f"{part:.0%}" if part == 0 or part >= 0.005 else "<1%"  # noqa: PLR2004 -- what rounds to 1
 
 
 def name_of(result: Result) -> str:
-    """Return the name of the recording: without its folder, and without the task id that an upload puts before it."""
+    """Return the file name of a result's recording, without the task id with which an upload prefixes it."""
     name = result.audio_file_id.rstrip("/").rpartition("/")[2]
     return name.removeprefix(f"{result.task_id}-") or result.audio_file_id

@@ -1,4 +1,4 @@
-"""Writes the player of the recording."""
+"""Renders the audio player of the page."""
 
 from natscribe.transcript_page.markup import escaped
 
@@ -8,7 +8,10 @@ _KEYS = (
 
 
 def player(recording: str | None) -> str:
-    """Write the player; without the address of the recording, its script lets a person choose the file."""
+    """Return the HTML of the audio player for the recording with this URL.
+
+    `recording`: None: the player stays hidden until the page's script offers a person to choose the file.
+    """
     source, hidden = (f' src="{escaped(recording)}"', "") if recording else (" hidden", " hidden")
     return f"""<section aria-label="Recording" id="player"{hidden}>
 <audio controls preload="metadata"{source}></audio>

@@ -16,7 +16,7 @@ class Speakers:
 
     @classmethod
     def of(cls, result: Result) -> "Speakers":
-        """Return the speakers of a result."""
+        """Collect the speakers of a result, and when they speak."""
         times: dict[str, Times] = {}
         for segment in result.segments:
             if segment.speaker is not None:
@@ -24,10 +24,10 @@ class Speakers:
         return cls(times)
 
     def colour(self, speaker: str | None) -> str:
-        """Return the CSS class of a speaker's colour; `s0` for None and unknown speakers."""
+        """Return the CSS class that gives a speaker a colour; `s0` for None or an unknown speaker."""
         return f"s{list(self.times).index(speaker) % COLOUR_COUNT + 1}" if speaker in self.times else "s0"
 
 
 def total_seconds(times: Times) -> float:
-    """Return how many seconds a speaker speaks at these times, in total."""
+    """Return the total duration of these intervals, in seconds."""
     return sum(end - start for start, end in times)

@@ -1,4 +1,4 @@
-"""Divides a transcript for reading: into turns of one speaker, and these into paragraphs."""
+"""Divides a transcript for reading: into turns, i.e. uninterrupted speech of one speaker, and turns into paragraphs."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +16,10 @@ _LONGEST_CHARS = 900  # a paragraph of this length ends with its segment
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A word, or a segment without times of its words, which the page highlights as a whole; times in seconds."""
+    """The smallest piece of text that the page highlights during playback; times in seconds.
+
+    A unit is a word, or a whole segment if the times of its words are unknown.
+    """
 
     text: str
     start: float
@@ -35,14 +38,14 @@ class Paragraph:
     end: float = 0.0  # latest end of its segments, in seconds
 
     def takes(self, segment: Segment) -> bool:
-        """Whether the segment continues the paragraph."""
+        """Whether `segment` belongs to this paragraph, rather than to a new one."""
         if segment.language != self.language or segment.start - self.end >= _PAUSE_S:
             return False
         ends = self.units[-1].text.endswith(SENTENCE_ENDS)
         return self.chars < (_LONG_CHARS if ends else _LONGEST_CHARS)
 
     def add(self, segment: Segment) -> None:
-        """Add a segment."""
+        """Append a segment to the paragraph."""
         self.units += _units(segment)
         self.chars += len(segment.text)
         self.end = max(self.end, segment.end)
@@ -50,7 +53,7 @@ class Paragraph:
 
 @dataclass(slots=True)
 class Turn:
-    """Consecutive paragraphs of one speaker; `speaker` is None if no speaker was found."""
+    """Consecutive paragraphs of one speaker; `speaker` is None where diarization has assigned none."""
 
     speaker: str | None
     paragraphs: list[Paragraph] = field(default_factory=list)
@@ -58,18 +61,18 @@ class Turn:
 
     @property
     def chars(self) -> int:
-        """The number of characters of the turn."""
+        """The number of characters in the turn."""
         return sum(paragraph.chars for paragraph in self.paragraphs)
 
     def add(self, segment: Segment) -> None:
-        """Add a segment to the last paragraph, or to a new one."""
+        """Append a segment to the last paragraph, or to a new paragraph if it does not belong there."""
         if not self.paragraphs or not self.paragraphs[-1].takes(segment):
             self.paragraphs.append(Paragraph(segment.language))
         self.paragraphs[-1].add(segment)
 
 
 def turns(transcript: TranscriptionResult) -> list[Turn | Interval]:
-    """Divide a transcript into turns, and put its gaps between them."""
+    """Divide a transcript into turns, in order of time, with the intervals that were not transcribed between them."""
     result: list[Turn | Interval] = []
     speech: list[Segment | Interval] = [*transcript.segments, *transcript.untranscribed]
     for item in sorted(speech, key=lambda item: item.start):
@@ -84,7 +87,7 @@ def turns(transcript: TranscriptionResult) -> list[Turn | Interval]:
 
 
 def parts(transcript: TranscriptionResult) -> Iterator[list[Turn | Interval]]:
-    """Divide the page of a transcript into parts of about the same length, also within long turns.
+    """Divide a transcript into parts of about equal length, also within long turns, for the page.
 
     A browser renders only the parts that are visible.
     """
@@ -101,7 +104,7 @@ def parts(transcript: TranscriptionResult) -> Iterator[list[Turn | Interval]]:
 
 
 def _cut(items: Iterable[Turn | Interval]) -> Iterator[Turn | Interval]:
-    """Cut each turn that is longer than a part of the page; `is_continued` marks all its parts but the first."""
+    """Split turns that are longer than a part of the page; `is_continued` marks all pieces but the first."""
     for turn in items:
         if isinstance(turn, Interval):
             yield turn
