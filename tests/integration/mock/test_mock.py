@@ -287,7 +287,7 @@ async def test_its_streams_and_buckets_are_those_of_the_service(settings: Settin
     # Given a mock, when a service looks for what it needs, then only that is missing which no client sees
     named = settings.stream_names
     inside = {named.retention, named.progress_projection, named.results_projection, named.ended_tasks}
-    inside |= {"KV_voices", "KV_embeddings"}
+    inside |= {"KV_voices", "KV_embeddings", "KV_fleet"}
     assert set((await provisioning.inspect_streams(nc.jetstream(), settings)).missing) == inside | {named.due_reminders}
     # And the rest is as the service would make it
     with capture_logs() as said:
