@@ -140,6 +140,7 @@ class Worker:
             for work in background:
                 closing.push_async_callback(cancel_all, [asyncio.create_task(work)])
             self._fleet_duties = asyncio.create_task(container.maintenance.run_for_fleet())
+            closing.push_async_callback(cancel_all, [self._fleet_duties])
             try:
                 yield
             except NatsError as error:

@@ -220,17 +220,20 @@ class Lease:
         log.info("lease_taken", token=self._token)
         working = asyncio.create_task(duties())
         try:
-            while self.held:
+            while self.held and not working.done():
                 await self._wait_for_change(max(self._renewed_at + RENEW_EVERY_S - monotonic(), CONFIRMED_FOR_S))
                 if monotonic() - self._renewed_at >= RENEW_EVERY_S:
                     with suppress(NatsError):  # the next renewal may succeed
                         await self.renew()
+            if working.done():
+                working.result()  # raises the error that has ended the duties
         finally:
             await despite_cancellation(self._give_up(working))
 
     async def _give_up(self, working: asyncio.Task[object]) -> None:
         await cancel_all([working])
         await self.release()
+        self.report = None
         log.info("lease_given_up")
 
     async def _store(self, holder: str | None, token: int) -> bool:

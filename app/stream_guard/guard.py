@@ -140,6 +140,7 @@ class StreamGuard:
 
     async def _report(self, state: Inspection) -> None:
         """Report the state after a check to all workers, at once if it has changed."""
+        self._meter.broken_streams.set(len(self._unrestored))
         report = Report(
             problems=[*self._unrestored, *state.filled],
             is_whole=not state.broken,
@@ -180,7 +181,6 @@ class StreamGuard:
         self._unrestored = [*problems, *after.paused]
         # Without a refusal, a client has broken something again in the meantime: the next check restores it.
         self._retry_at = asyncio.get_running_loop().time() + (RESTORE_EVERY_S if refused else 0.0)
-        self._meter.broken_streams.set(len(self._unrestored))
         self._meter.restored_streams.inc(len(before.broken - after.broken))
         return after
 

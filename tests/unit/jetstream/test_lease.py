@@ -167,6 +167,23 @@ async def test_a_lease_that_cannot_be_stored_is_reported_and_the_worker_checks_f
     assert not first.held
 
 
+async def test_duties_that_end_with_an_error_are_started_again(nats: InMemoryNats, constants: Constants) -> None:
+    constants(OUTAGE_PAUSE_S=0.0)
+    first, starts = await joined(nats, "first"), list[None]()
+
+    async def work() -> None:
+        starts.append(None)
+        await asyncio.sleep(0)
+        if len(starts) == 1:
+            raise NatsTimeoutError
+        await asyncio.Event().wait()
+
+    running = asyncio.create_task(first.run(work, check=work))
+    await eventually(lambda: len(starts) == 2)
+    assert first.held
+    await cancel_all([running])
+
+
 async def test_an_outage_is_no_unavailable_lease(nats: InMemoryNats, constants: Constants) -> None:
     # Given a NATS that answers nothing
     constants(OUTAGE_PAUSE_S=0.0)
