@@ -74,11 +74,6 @@ def accepted_channel(lane: Lane) -> str:
     return f"accepted.tasks.{lane}.{{priority}}"
 
 
-def accepted_in(lane: Lane, priority: Priority) -> str:
-    """The subject on which the task stream republishes the tasks of one task queue."""
-    return f"accepted.{tasks(lane, priority)}"
-
-
 def append_to(subject: str) -> str:
     """The subject on which the service appends a message that a stream stores and republishes on `subject`."""
     return f"append.{subject}"

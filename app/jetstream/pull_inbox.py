@@ -25,9 +25,7 @@ RELEASE: Final = b"-NAK"  # JetStream's negative acknowledgement: redeliver this
 HEARTBEAT: Final = "100"  # status code: the request is still waiting
 NOTHING_WAITS: Final = {"404", "408"}  # status codes: the consumer has no message to deliver
 ALL_SENT: Final = "Batch Completed"  # the end of an earlier request: ignored
-# The request has ended without a message: a restart of the projection recreates its consumers, and a new leader reports
-# the requests that waited at the previous leader.
-DROPPED: Final = {"Consumer Deleted", "Leadership Change"}
+RECREATED: Final = "Consumer Deleted"  # a restart of the projection deletes and recreates its consumers
 BATCH_FULL: Final = "Message Size Exceeds MaxBytes"  # the next message has to wait for the next request
 
 
@@ -44,6 +42,7 @@ class PullInbox:
         self._inbox: Subscription | None = None
         self._replies: asyncio.Queue[Msg] = asyncio.Queue()
         self._pulling = False
+        self._reconnects = 0  # of the client, when the latest request was sent
 
     async def pull(self, batch: int, *, within: float = 0.0) -> list[Msg]:
         """Return at most `batch` messages; if none is waiting, wait up to `within` seconds for messages.
@@ -51,56 +50,43 @@ class PullInbox:
         Meanwhile, the server sends a heartbeat after each quarter of this time.
 
         Raises:
-            NatsError: NATS does not answer, or the client has reconnected, so that the request may be lost.
+            NatsError: NATS does not answer, or the request was lost because the client has reconnected, or because the
+                consumer has a new leader.
         """
-        request: dict[str, object] = {"batch": batch, "no_wait": True}
-        if within:
-            expires = int(within * 1e9)  # nanoseconds
-            request = {"batch": batch, "expires": expires, "idle_heartbeat": expires // 4}
-        if batch > 1:  # the server closes the connection of a client that reads more slowly than the server sends
-            request["max_bytes"] = max_batch_bytes(self._nats)
         messages: list[Msg] = []
         self._pulling = True
         try:
-            await self._gather(messages, request, silence_s=within / 3 + REQUEST_TIMEOUT_S)
+            await self._request(batch, within)
+            while len(messages) < batch:
+                reply = await self._reply(within / 3 + REQUEST_TIMEOUT_S)
+                if reply.reply:
+                    messages.append(reply)
+                elif _is_final(reply, is_first=not messages):
+                    break
         except TimeoutError as error:
             if not messages:
                 raise NatsTimeoutError from error
-        except asyncio.CancelledError:
-            for message in messages:
-                self._replies.put_nowait(message)
-            raise
         finally:
             self._pulling = False
             while not self._replies.empty():
                 await self._receive(self._replies.get_nowait())
         return messages
 
-    async def _gather(self, messages: list[Msg], request: dict[str, object], *, silence_s: float) -> None:
-        """Send a request, and add its messages to `messages`.
-
-        Raises:
-            TimeoutError: The server has sent nothing for `silence_s`, or the client has reconnected.
-            NatsError: NATS does not answer.
-        """
+    async def _request(self, batch: int, within: float) -> None:
+        nanoseconds = int(within * 1e9)
+        wait = {"expires": nanoseconds, "idle_heartbeat": nanoseconds // 4} if within else {"no_wait": True}
+        # The server closes the connection of a client that reads more slowly than the server sends.
+        limit = {"max_bytes": max_batch_bytes(self._nats)} if batch > 1 else {}
+        request = json.dumps({"batch": batch} | wait | limit).encode()
         inbox = self._inbox = self._inbox or await self._nats.subscribe(self._nats.new_inbox(), cb=self._receive)
-        reconnects = self._nats.stats["reconnects"]
-        await self._nats.publish(self._next, json.dumps(request).encode(), reply=inbox.subject)
-        while len(messages) < int(str(request["batch"])):
-            reply = await self._reply(silence_s, reconnects)
-            headers = reply.headers or {}
-            if reply.reply:
-                messages.append(reply)
-            elif headers.get("Status") != HEARTBEAT and headers.get("Description") != ALL_SENT:
-                _check(reply, is_first=not messages)
-                return
+        self._reconnects = self._nats.stats["reconnects"]
+        await self._nats.publish(self._next, request, reply=inbox.subject)
 
-    async def _reply(self, silence_s: float, reconnects: int) -> Msg:
+    async def _reply(self, silence_s: float) -> Msg:
         """Return the next reply of the server.
 
         Raises:
-            TimeoutError: The server has sent nothing for `silence_s`, or the client has reconnected more than
-                `reconnects` times.
+            TimeoutError: The server has sent nothing for `silence_s`, or the client has reconnected since the request.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + silence_s
@@ -109,7 +95,7 @@ class PullInbox:
                 async with asyncio.timeout_at(min(deadline, loop.time() + RECONNECTION_CHECK_S)):
                     return await self._replies.get()
             except TimeoutError:
-                if loop.time() >= deadline or self._nats.stats["reconnects"] > reconnects:
+                if loop.time() >= deadline or self._nats.stats["reconnects"] > self._reconnects:
                     raise
 
     async def _receive(self, reply: Msg) -> None:
@@ -119,13 +105,19 @@ class PullInbox:
             await self._nats.publish(reply.reply, RELEASE)
 
 
-def _check(status: Msg, *, is_first: bool) -> None:
+def _is_final(status: Msg, *, is_first: bool) -> bool:
+    """Return whether a status ends the request.
+
+    Raises:
+        NatsError: The request has failed.
+    """
     headers = status.headers or {}
     code, description = headers.get("Status"), headers.get("Description")
-    if (not is_first and description == BATCH_FULL) or description in DROPPED:
-        return
+    if code == HEARTBEAT or description == ALL_SENT:
+        return False
     if code == NO_RESPONDERS:
         raise NoRespondersError
-    if code not in NOTHING_WAITS:
-        message = f"the consumer replies with status {code} ({description})"
-        raise NatsError(message)
+    if code in NOTHING_WAITS or description == RECREATED or (description == BATCH_FULL and not is_first):
+        return True
+    message = f"the consumer replies with status {code} ({description})"
+    raise NatsError(message)

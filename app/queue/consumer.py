@@ -183,11 +183,10 @@ class TaskConsumer:
         While no handler is free, a message that arrives is released, and the request is not reopened.
         """
         messages: list[Msg] = []
-        within = 0.0 if self._unanswered else LINGER_S
+        within = 0.0 if self._unanswered else LINGER_S  # the end of an outage is noticed at once
         while self._has_room and not messages:
-            pulled = await self._pull(key, 1, within=within)
-            within = 0.0 if pulled is None else LINGER_S  # the end of an outage is noticed at once
-            messages = pulled or []
+            messages = await self._pull(key, 1, within=within)
+            within = 0.0 if key in self._unanswered else LINGER_S
         for message in messages:
             if self._has_room:
                 self._arrived[key] = message
@@ -202,28 +201,24 @@ class TaskConsumer:
         """
         if self._is_awaited(key):
             return None
-        messages = await self._pull(key, self._lookahead) or []
+        messages = await self._pull(key, self._lookahead)
         if len(messages) <= 1:
             return next(iter(messages), None)
         first = min(messages, key=self._rank)
         await self._release([message for message in messages if message is not first])
         return first
 
-    async def _pull(self, key: QueueKey, batch: int, *, within: float = 0.0) -> list[Msg] | None:
-        """Pull messages of a queue; None: JetStream does not answer, or an open request was lost.
-
-        A request that must be answered at once shows whether there is an outage.
-        """
+    async def _pull(self, key: QueueKey, batch: int, *, within: float = 0.0) -> list[Msg]:
+        """Pull messages of a queue; return none if JetStream does not answer, or the request was lost."""
         try:
             messages = await self._inboxes[key].pull(batch, within=within)
         except NatsError as error:
-            if not within:
-                if not self._unanswered:
-                    log.warning("task_poll_failed", error=describe(error))
-                if key in self._unanswered:
-                    await asyncio.sleep(RETRY_AFTER_S)
-                self._unanswered.add(key)
-            return None
+            if not self._unanswered:
+                log.warning("task_poll_failed", error=describe(error))
+            elif key in self._unanswered:
+                await asyncio.sleep(RETRY_AFTER_S)
+            self._unanswered.add(key)
+            return []
         if self._unanswered == {key}:
             self._reached()
         self._unanswered.discard(key)

@@ -31,7 +31,7 @@ async def test_a_stored_task_is_registered(
     broker: NatsBroker, parts: Parts, kind: Lane, priority: Priority, replay: dict[str, str]
 ) -> None:
     # When the task stream has stored a task, and publishes a copy with headers of the server
-    await broker.publish(TASK, subjects.accepted_in(kind, priority), headers=HEADERS | replay)
+    await broker.publish(TASK, f"accepted.{subjects.tasks(kind, priority)}", headers=HEADERS | replay)
     # Then the message is announced to the registration
     announced = Announcement("t1", HEADERS["Nats-Subject"], 12)
     parts.registration.announce.assert_awaited_once_with(announced, replayed=bool(replay))
@@ -43,7 +43,7 @@ async def test_an_invalid_task_is_left_to_the_worker_that_receives_it(
     broker: NatsBroker, parts: Parts, kind: Lane, body: bytes
 ) -> None:
     await broker.publish(
-        body, subjects.accepted_in(kind, Priority.HIGH), headers=HEADERS | {"content-type": "application/json"}
+        body, f"accepted.{subjects.tasks(kind, Priority.HIGH)}", headers=HEADERS | {"content-type": "application/json"}
     )
     parts.registration.announce.assert_not_awaited()
 
@@ -53,4 +53,4 @@ async def test_a_copy_with_invalid_headers_is_ignored(broker: NatsBroker, parts:
     parts.registration.announce.side_effect = ValueError("the headers name no message of a task queue")
     # When a copy with invalid or no headers arrives, then nothing is raised
     for headers in (HEADERS, HEADERS | {"Nats-Sequence": "twelve"}, {}):
-        await broker.publish(TASK, subjects.accepted_in(Lane.TRANSCRIPTION, Priority.HIGH), headers=headers)
+        await broker.publish(TASK, f"accepted.{subjects.tasks(Lane.TRANSCRIPTION, Priority.HIGH)}", headers=headers)
