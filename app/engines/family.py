@@ -105,7 +105,12 @@ def check_precision(name: str, compute_type: str | None, supported: Collection[s
             f"The model {name!r} cannot be loaded with ENGINE_COMPUTE_TYPE={compute_type}: on this device it takes"
             f" {', '.join(sorted(supported))}."
         )
-        raise PermanentError(ErrorCode.UNKNOWN_MODEL, message)
+        raise unknown_model(message)
+
+
+def unknown_model(message: str) -> PermanentError:
+    """Return the error unknown_model: the operator, or the author of the task, has to change something."""
+    return PermanentError(ErrorCode.UNKNOWN_MODEL, message)
 
 
 def _hash(file: Path) -> str:

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from natscribe.schemas.errors import ErrorCode
-
-from app.engines.family import IncompleteModelError, LocalModel, ModelFamily
+from app.engines.family import IncompleteModelError, LocalModel, ModelFamily, unknown_model
 from app.engines.onnx import family as onnx
 from app.engines.whisper import bundled
 from app.engines.whisper import family as whisper
@@ -56,7 +54,7 @@ class ModelCatalog:
             f"The model {name!r} is not offered here: leave `model` out or name one of {', '.join(sorted(offered))};"
             " the service's operator offers more in TRANSCRIPTION_MODELS."
         )
-        raise _unknown(message)
+        raise unknown_model(message)
 
     def _named(self, name: str) -> LocalModel:
         own = self._own_folder(name)
@@ -70,7 +68,7 @@ class ModelCatalog:
             f"The model {name!r} is not known: the operator must name a published one such as {examples}, or a folder"
             " (docs/models.md)."
         )
-        raise _unknown(message)
+        raise unknown_model(message)
 
     def _fetched(self, family: ModelFamily, name: str) -> Path:
         try:
@@ -82,7 +80,7 @@ class ModelCatalog:
                 f"The model {name!r} cannot be downloaded from the model hub: ask for the service's own model,"
                 " or let the operator put it into TRANSCRIPTION_MODELS_DIR."
             )
-            raise _unknown(message) from error
+            raise unknown_model(message) from error
 
     def _in_folder(self, folder: Path, name: str) -> LocalModel:
         try:
@@ -91,10 +89,10 @@ class ModelCatalog:
                     return weights
         except IncompleteModelError as error:
             message = f"The model {name!r} is not complete: the operator must add {error} to its folder."
-            raise _unknown(message) from error
+            raise unknown_model(message) from error
         needed = ", or ".join(family.NEEDED for family in self.families)
         message = f"The model {name!r} is of unknown kind: the operator must give its folder {needed} (docs/models.md)."
-        raise _unknown(message)
+        raise unknown_model(message)
 
     def _own_folder(self, name: str) -> Path | None:
         if self.folder is None or name in {".", ".."} or "\0" in name or Path(name).name != name:
@@ -102,7 +100,3 @@ class ModelCatalog:
         folder = self.folder / name
         inside = folder.resolve().parent == self.folder.resolve()
         return folder if inside and folder.is_dir() else None
-
-
-def _unknown(message: str) -> PermanentError:
-    return PermanentError(ErrorCode.UNKNOWN_MODEL, message)

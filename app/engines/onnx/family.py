@@ -7,12 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.wire import Model
 
-from app.engines.family import ComputeOptions, LocalModel, check_precision, identity_of
+from app.engines.family import ComputeOptions, LocalModel, check_precision, identity_of, unknown_model
 from app.engines.onnx import published
-from app.errors import PermanentError
 
 if TYPE_CHECKING:
     from app.engines.onnx.model import OnnxModel
@@ -63,7 +61,7 @@ def _check(name: str, compute_type: str | None) -> None:
             f"The model {name!r} needs an extra of this service: its operator runs"
             " pip install ./clients/python '.[onnx]'."
         )
-        raise PermanentError(ErrorCode.UNKNOWN_MODEL, message)
+        raise unknown_model(message)
     check_precision(name, compute_type, published.PRECISIONS)
 
 

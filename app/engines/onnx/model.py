@@ -15,7 +15,7 @@ from onnx_asr.asr import TimestampedResult
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.window_audio import WindowAudio
-from app.engines.family import ComputeOptions
+from app.engines.family import ComputeOptions, unknown_model
 from app.engines.onnx.device import load_on
 from app.engines.onnx.published import CANARY, ModelFiles
 from app.engines.onnx.session import session_options
@@ -91,14 +91,13 @@ class OnnxModel:
         return self.architecture == CANARY
 
     def _recognize(self, batch: Sequence[WindowAudio], options: RecognizeOptions) -> list[TimestampedResult]:
-        waves: list[str | Path | Samples] = [_padded(audio.samples) for audio in batch]
+        shortest = round(_MIN_S * SAMPLE_RATE)
+        waves: list[str | Path | Samples] = [
+            np.pad(audio.samples, (0, max(shortest - len(audio.samples), 0))) for audio in batch
+        ]
         if self.batched:
             return self.adapter.recognize(waves, **options)
         return list(self.parallel.map(lambda wave: self.adapter.recognize(wave, **options), waves))
-
-
-def _padded(samples: Samples) -> Samples:
-    return np.pad(samples, (0, max(round(_MIN_S * SAMPLE_RATE) - len(samples), 0)))
 
 
 def load(folder: Path, identity: Model, files: ModelFiles, options: ComputeOptions) -> OnnxModel:
@@ -121,7 +120,11 @@ def load(folder: Path, identity: Model, files: ModelFiles, options: ComputeOptio
     except MemoryError:
         raise
     except Exception as error:
-        raise _not_loaded(identity.name) from error
+        message = (
+            f"The model {identity.name!r} cannot be loaded: its files are damaged or of another kind, or ENGINE_DEVICE"
+            " does not suit this machine (a GPU needs onnxruntime-gpu: docs/models.md)."
+        )
+        raise unknown_model(message) from error
     return OnnxModel(
         identity=identity,
         fingerprint=f"{'cuda' if on_gpu else 'cpu'} {files.precision or 'float32'} greedy",
@@ -131,11 +134,3 @@ def load(folder: Path, identity: Model, files: ModelFiles, options: ComputeOptio
         parallel=Parallel(1 if on_gpu else options.at_once),
         batched=on_gpu,
     )
-
-
-def _not_loaded(name: str) -> PermanentError:
-    message = (
-        f"The model {name!r} cannot be loaded: its files are damaged or of another kind, or ENGINE_DEVICE does not suit"
-        " this machine (a GPU needs onnxruntime-gpu: docs/models.md)."
-    )
-    return PermanentError(ErrorCode.UNKNOWN_MODEL, message)

@@ -4,13 +4,13 @@ import asyncio
 import os
 import signal
 import sys
-from asyncio import StreamReader, StreamWriter
+from asyncio import StreamReader
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from contextvars import Context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 from natscribe.schemas.errors import ErrorCode
@@ -32,8 +32,6 @@ _PROGRAM = (sys.executable, "-m", "app.engines.process.child_main")
 # reuses the memory: encoding takes a fifth to a third less time. Other C libraries ignore the variables.
 _KEPT_BYTES = str(256 * 1024 * 1024)
 _MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": _KEPT_BYTES, "MALLOC_TRIM_THRESHOLD_": _KEPT_BYTES}
-
-_Stream = TypeVar("_Stream", StreamReader, StreamWriter)
 
 log = structlog.get_logger(__name__)
 
@@ -109,13 +107,15 @@ class _Child:
     """One child process with its pipes."""
 
     def __init__(self, process: Process, settings: Settings) -> None:
+        if process.stdin is None or process.stdout is None or process.stderr is None:
+            message = "the engine process was started without pipes"
+            raise RuntimeError(message)
         self._process = process
         self._settings = settings
-        self._stdin = _piped(process.stdin)
-        self._stdout = _piped(process.stdout)
+        self._stdin, self._stdout = process.stdin, process.stdout
         self.log_context: dict[str, Any] = {}  # structlog's own type
         # An empty context: the child and its log outlive the task that started the child.
-        self._logs = asyncio.create_task(self._forward(_piped(process.stderr)), context=Context())
+        self._logs = asyncio.create_task(self._forward(process.stderr), context=Context())
 
     @classmethod
     async def start(cls, program: Sequence[str], settings: Settings, longest_line: int) -> "_Child":
@@ -173,10 +173,3 @@ class _Child:
         await self._logs
         with suppress(ConnectionError):
             await self._stdin.wait_closed()
-
-
-def _piped(stream: _Stream | None) -> _Stream:
-    if stream is None:
-        message = "the engine process was started without pipes"
-        raise RuntimeError(message)
-    return stream

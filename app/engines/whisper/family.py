@@ -7,12 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.wire import Model
 
-from app.engines.family import ComputeOptions, IncompleteModelError, LocalModel, identity_of
+from app.engines.family import ComputeOptions, IncompleteModelError, LocalModel, identity_of, unknown_model
 from app.engines.whisper import bundled
-from app.errors import PermanentError
 
 if TYPE_CHECKING:
     from app.engines.whisper.model import Whisper
@@ -74,7 +72,7 @@ def _bundled() -> Path:
         return bundled.folder()
     except (OSError, RuntimeError, ValueError, ModuleNotFoundError) as error:
         message = "The bundled model cannot be unpacked: the service's operator finds the reason in its log."
-        raise PermanentError(ErrorCode.UNKNOWN_MODEL, message) from error
+        raise unknown_model(message) from error
 
 
 def _missing(folder: Path) -> list[str]:
