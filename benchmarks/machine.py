@@ -3,7 +3,6 @@
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import distributions, version
 from pathlib import Path
@@ -23,7 +22,7 @@ OWN = (
     "ctranslate2",
     "onnxruntime",
 )
-THEIRS = ("sherpa-onnx",)
+PEER = "sherpa-onnx"
 GIB = 1024**3
 
 
@@ -35,8 +34,9 @@ def machine() -> str:
 
 def versions() -> str:
     """The versions of everything that is measured, and of its libraries."""
-    own = [f"{name} {version(name)}" for name in OWN]
-    return ", ".join([*own, *_theirs()])
+    installed = distributions(path=[str(path) for path in PEERS.glob("lib/python*/site-packages")])
+    peers = [f"{package.name} {package.version}" for package in installed if package.name == PEER]
+    return ", ".join([*(f"{name} {version(name)}" for name in OWN), *peers])
 
 
 @cache
@@ -52,9 +52,3 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
-
-
-def _theirs() -> Iterable[str]:
-    packages = [str(path) for path in PEERS.glob("lib/python*/site-packages")]
-    installed = {package.name.lower(): package.version for package in distributions(path=packages)}
-    return [f"{name} {installed[name]}" for name in THEIRS if name in installed]
