@@ -1,1 +1,1 @@
-"""Handlers, one file for each channel: FastStream calls a handler, and the handler calls the service."""
+"""FastStream handlers, one file for each group of channels: they parse messages and call the code in `app`."""

@@ -1,4 +1,4 @@
-"""accepted.tasks.*: copies of the tasks that the task stream has stored."""
+"""Handles `accepted.tasks.*`, on which the task stream republishes each task that it has stored."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ async def accept(
     message: Annotated[StreamMessage[Msg], FromContext()],  # `Header()` would read each header in a thread
     registration: Annotated[Registration, FromContext()],
 ) -> None:
-    """Append `queued` to the log of a stored task soon, unless a worker begins it at once.
+    """Register a stored task: append `queued` to its log shortly, unless a worker starts it before.
 
     The task stream republishes each stored task for the workers (core NATS, not stored); one of them receives it.
     """

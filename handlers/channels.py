@@ -1,8 +1,8 @@
-"""All channels of a worker, declared on its broker: the source of the AsyncAPI document.
+"""Declares all channels of a worker on its broker; the AsyncAPI document is generated from them.
 
 A `NatsRouter` belongs to one broker, the last that includes it (docs/upstream.md), and several workers, each with a
-broker of its own, may run in one process. So modules list their handlers as `NatsRoute`s, and each worker makes its
-routers of these.
+broker of its own, may run in one process. So modules list their handlers as `NatsRoute`s, from which each worker
+creates routers of its own.
 """
 
 from faststream.nats import NatsBroker, NatsRoute, NatsRouter
@@ -26,7 +26,8 @@ REQUESTS = (*requests.ROUTES, *dead_letters.ROUTES, *voices.ROUTES)
 def subscribe(broker: NatsBroker, settings: Settings) -> tuple[dict[QueueKey, HandleMessage], LogicSubscriber[Msg]]:
     """Declare all channels of a worker on a broker that is not connected yet.
 
-    Return the functions that handle the messages of the task queues, and the subscriber to windows of other workers.
+    Return the functions that handle the messages of the task queues, and the subscriber to requests to transcribe
+    windows, i.e. parts of recordings, for other workers.
     """
     tasks, windows = NatsRouter(middlewares=[DeliveryMiddleware]), request_router()
     handlers = declare_queues(tasks, settings.stream_names)
@@ -38,17 +39,20 @@ def subscribe(broker: NatsBroker, settings: Settings) -> tuple[dict[QueueKey, Ha
 
 
 def accepted_router() -> NatsRouter:
-    """Make a router of the copies of tasks that the task stream has stored."""
+    """Create the router for the tasks that the task stream has stored and republishes."""
     return NatsRouter(handlers=accepted_tasks.ROUTES, middlewares=[replies.ignore_invalid])
 
 
 def request_router(*routes: NatsRoute) -> NatsRouter:
-    """Make a router of requests; a request whose reply subject is an inbox gets a reply or an error."""
+    """Create a router of request handlers, which reply only to inboxes, with an error if a request fails."""
     return NatsRouter(handlers=routes, middlewares=[replies.InboxesOnly, replies.reply_with_errors])
 
 
 def shared_windows(router: NatsRouter, engine: str) -> LogicSubscriber[Msg]:
-    """Make the subscriber to windows of other workers; `engine` is a hash of the settings that both workers share."""
+    """Declare the subscriber to requests to transcribe windows, i.e. parts of recordings, for other workers.
+
+    `engine`: a hash of the engine settings, which both workers have to share.
+    """
     subscriber = router.subscriber(
         subjects.windows(engine),
         queue=subjects.QUEUE_GROUP,

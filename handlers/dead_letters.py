@@ -1,4 +1,4 @@
-"""dead_letters.*: requests to replay or delete dead letters."""
+"""Handles requests to replay or delete dead letters, i.e. stored task messages that failed permanently."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from handlers.replies import request_route
 
 
 async def replay(request: ReplayRequest, replayer: Annotated[Replayer, FromContext()]) -> Replayed:
-    """Queue the tasks of dead letters again, chosen by task, kind or error code.
+    """Queue the tasks of dead letters again, selected by task, kind or error code.
 
     Tasks that ended as `failed` are queued again from their start, under their own id; dead letters of invalid or
     truncated tasks stay.
@@ -23,7 +23,7 @@ async def replay(request: ReplayRequest, replayer: Annotated[Replayer, FromConte
 async def delete(
     request: DeleteLettersRequest, dead_letters: Annotated[DeadLetterStore, FromContext()]
 ) -> LettersDeleted:
-    """Delete dead letters, chosen by task, kind or error code.
+    """Delete dead letters, selected by task, kind or error code.
 
     The service deletes dead letters, with or without a task id, and nothing else of their tasks. If there are many dead
     letters, the reply says where to continue.

@@ -1,4 +1,4 @@
-"""Channels without handlers, for the AsyncAPI document: what the service publishes, and frames of live audio."""
+"""Channels without handlers, for the AsyncAPI document: what the service publishes, and live audio from clients."""
 
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -14,8 +14,8 @@ from natscribe.schemas.wire import Kind
 
 
 @dataclass(frozen=True, slots=True)
-class Documented:
-    """A channel without a handler.
+class DocumentedChannel:
+    """A channel without a handler, which is declared only for the AsyncAPI document.
 
     The first paragraph of `description` is the summary of the operation; the docstring of the payload replaces an empty
     description.
@@ -28,16 +28,16 @@ class Documented:
 
     @property
     def payloads(self) -> tuple[type, ...]:
-        """The types of the payload."""
+        """The types of the channel's messages."""
         return get_args(self.payload) or (self.payload,)
 
     @property
     def text(self) -> str:
-        """The description or, without one, the docstring of the payload."""
+        """The description of the channel or, without one, the docstring of the payload's type."""
         return self.description or self.payload.__doc__ or ""
 
 
-FRAMES = Documented(  # pulled page by page from a stream, without a subscriber of FastStream
+FRAMES = DocumentedChannel(  # pulled page by page from a stream, without a subscriber of FastStream
     subjects.LIVE_AUDIO_CHANNEL,
     bytes,
     "Publish live audio",
@@ -49,9 +49,9 @@ FRAMES = Documented(  # pulled page by page from a stream, without a subscriber 
     "ends with the last frame, or after `idle_seconds` without a frame.",
 )
 PUBLISHED = (  # what the service publishes and no handler returns
-    Documented(subjects.PROGRESS_CHANNEL, ProgressEvent, "Task progress"),
-    Documented(subjects.SEGMENTS_CHANNEL, SegmentsEvent, "Live segments"),
-    Documented(
+    DocumentedChannel(subjects.PROGRESS_CHANNEL, ProgressEvent, "Task progress"),
+    DocumentedChannel(subjects.SEGMENTS_CHANNEL, SegmentsEvent, "Live segments"),
+    DocumentedChannel(
         subjects.RESULTS_CHANNEL,
         Result,
         "Results",
@@ -59,7 +59,7 @@ PUBLISHED = (  # what the service publishes and no handler returns
         "One message for each task, stored just before `completed`. If `object` is not null, the whole result is in "
         "the bucket for results under the task id: download it there.",
     ),
-    Documented(subjects.PARTIALS_CHANNEL, Partial, "Partial results"),
-    Documented(subjects.FORGOTTEN_CHANNEL, Forgotten, "Forgotten voices"),
-    *(Documented(subjects.dead_letters(kind), DeadLetter, f"Dead letters ({kind})") for kind in Kind),
+    DocumentedChannel(subjects.PARTIALS_CHANNEL, Partial, "Partial results"),
+    DocumentedChannel(subjects.FORGOTTEN_CHANNEL, Forgotten, "Forgotten voices"),
+    *(DocumentedChannel(subjects.dead_letters(kind), DeadLetter, f"Dead letters ({kind})") for kind in Kind),
 )

@@ -1,4 +1,4 @@
-"""Requests: their routes, and the replies to those that fail; other invalid messages are ignored."""
+"""Routes of requests, and middlewares that reply to failed requests with errors, and ignore other invalid messages."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -27,9 +27,9 @@ log = structlog.get_logger()
 
 
 def request_route(subject: str, handler: Callable[..., Any], title: str, *, queue: str = QUEUE_GROUP) -> NatsRoute:
-    """Make the route of the requests on a subject: one worker of the queue group gets each request.
+    """Return the route of a request: one worker of the queue group `queue` handles each request on the subject.
 
-    `title` and the docstring of `handler` describe the requests in the AsyncAPI document.
+    `title` and the docstring of `handler` describe the request in the AsyncAPI document.
     """
     return NatsRoute(
         handler,
@@ -42,12 +42,12 @@ def request_route(subject: str, handler: Callable[..., Any], title: str, *, queu
 
 
 class InboxesOnly(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type parameters
-    """Ignores requests whose reply subject is not an inbox."""
+    """Middleware that ignores requests whose reply subject is not an inbox: a reply could be stored in a stream."""
 
     async def consume_scope(
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
     ) -> object:
-        """Handle the request if its reply subject is an inbox."""
+        """Call the handler of the request, unless the request has a reply subject that is not an inbox."""
         if msg.reply_to and not is_inbox(msg.reply_to):
             log.warning("request_ignored", subject=msg.raw_message.subject)
             msg.reply_to = ""
@@ -61,19 +61,19 @@ ignore_invalid = ExceptionMiddleware()
 
 @reply_with_errors.add_handler(RequestError, publish=True)
 def reply_refused(error: RequestError) -> ErrorReply:
-    """Reply with the error that the handler has raised."""
+    """Return the error that the handler has raised, as the reply."""
     return ErrorReply(error=error.detail)
 
 
 @reply_with_errors.add_handler(ValidationError, publish=True)
 def reply_invalid(error: ValidationError) -> ErrorReply:
-    """Reply with the problems in the request."""
+    """Return a reply that describes the problems of an invalid request."""
     return ErrorReply(error=invalid_request(problems_of(error)))
 
 
 @reply_with_errors.add_handler(Exception, publish=True)
 def reply_internal(error: Exception) -> ErrorReply:
-    """Log an unexpected error, and reply with the error `internal`."""
+    """Log an unexpected exception of a handler, and return the error `internal` as the reply."""
     log.error("request_failed", exc_info=error)
     return INTERNAL_ERROR
 
@@ -81,8 +81,8 @@ def reply_internal(error: Exception) -> ErrorReply:
 @ignore_invalid.add_handler(RequestError, publish=True)
 @ignore_invalid.add_handler(ValueError, publish=True)
 def ignore(_: Exception) -> None:
-    """Ignore an invalid message; an invalid task is settled by the worker that receives it from its queue.
+    """Ignore an invalid message on `accepted.tasks.*`: the worker to which the queue delivers the task reports it.
 
-    `publish` has the error caught before it reaches the span of the message: its text quotes the task. There is nothing
-    to publish.
+    There is nothing to publish. But with `publish=True`, FastStream catches the error before the tracing of the message
+    records it, and the text of the error quotes the task.
     """

@@ -1,4 +1,4 @@
-"""Requests of clients about a task, the tasks of a user, the task queues or the workers."""
+"""Handles requests of clients about a task, all tasks of a user, the task queues or the workers."""
 
 from typing import Annotated
 

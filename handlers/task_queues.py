@@ -1,4 +1,4 @@
-"""The nine task queues: declared with FastStream, and pulled by the task consumers.
+"""Declares the task queues, one for each lane (type of task) and priority, with FastStream, without pulling from them.
 
 Each pull subscriber of FastStream fetches on its own: nine of them would hold nine messages for one worker, in no order
 of priorities. So they are declared for the AsyncAPI document, the middlewares and the dependency injection, and pull
@@ -26,15 +26,15 @@ PUBLISHING = (
 )
 
 
-class _PullsNothing:
-    """The placeholder for a pull subscription."""
+class _NoPullSubscription:
+    """A placeholder for the pull subscription of a subscriber, so that FastStream starts none."""
 
     async def unsubscribe(self) -> None:
-        """Do nothing: there is no subscription to end."""
+        """Do nothing when the broker stops: there is no subscription to end."""
 
 
 def declare_queues(router: NatsRouter, names: StreamNames) -> dict[QueueKey, HandleMessage]:
-    """Declare the task queues, from high to low priority; return for each the function that handles its messages."""
+    """Declare all task queues on a router; return for each of them the function that handles its messages."""
     return {
         (lane, priority): _subscriber(router, names, lane, priority).consume
         for priority in Priority
@@ -58,6 +58,6 @@ def _subscriber(router: NatsRouter, names: StreamNames, lane: Lane, priority: Pr
 
 
 def without_pulling(subscriber: PullStreamSubscriber) -> PullStreamSubscriber:
-    """Keep a subscriber from pulling by itself when its broker starts."""
-    subscriber.subscription = _PullsNothing()  # type: ignore[assignment]  # only unsubscribe() is called
+    """Prevent a subscriber from pulling messages when its broker starts; return the subscriber."""
+    subscriber.subscription = _NoPullSubscription()  # type: ignore[assignment]  # only unsubscribe() is called
     return subscriber

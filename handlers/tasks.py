@@ -1,4 +1,4 @@
-"""tasks.*: the handlers of tasks, one for each lane, and the middleware around them."""
+"""Handles the messages of the task queues: a handler for each lane (type of task), and the middleware around them."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -20,12 +20,12 @@ from handlers.dependencies import FromContext
 
 
 class DeliveryMiddleware(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type parameters
-    """Runs each delivery of a task; the handler finds the `Delivery` in FastStream's context."""
+    """Runs the handler of a delivered task message, which finds the `Delivery` object in FastStream's context."""
 
     async def consume_scope(
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
     ) -> None:
-        """Call the handler under a heartbeat, and settle the message."""
+        """Call the handler while a heartbeat extends the delivery; then acknowledge or return the message."""
         delivery = Delivery(self.context.get("execution"), msg.raw_message)
         with self.context.scope("delivery", delivery):
             await process(delivery, partial(call_next, msg))
@@ -46,7 +46,7 @@ async def diarize(
     delivery: Annotated[Delivery, FromContext()],
     diarizer: Annotated[Diarizer, FromContext()],
 ) -> None:
-    """Find who speaks when in a recording: report progress, then publish the result."""
+    """Detect who speaks when in a recording: report progress, then publish the result."""
     attempt = await delivery.begin(task)
     await attempt.publish(await diarizer.diarize(task, attempt.append))
 

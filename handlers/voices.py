@@ -1,4 +1,4 @@
-"""Requests of clients about voices: enrol, list, rename and forget them."""
+"""Handles requests of clients about voices, i.e. enrolled persons: enrol, list, rename and forget them."""
 
 from typing import Annotated
 
@@ -30,13 +30,13 @@ async def enroll(request: EnrollRequest, voices: Annotated[VoiceRequests, FromCo
 async def list_voices(request: VoicesRequest, voices: Annotated[VoiceRequests, FromContext()]) -> VoicePage:
     """Reply with the voices of a user, without their embeddings.
 
-    `user_id` gives no right.
+    Every client that may send this request can list the voices of all users: `user_id` gives no right.
     """
     return await voices.page(request)
 
 
 async def rename(request: RenameRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Voice:
-    """Give a voice another name.
+    """Rename a voice.
 
     Results that name the voice show the new name at once: names are looked up when a result is read.
     """
@@ -44,10 +44,10 @@ async def rename(request: RenameRequest, voices: Annotated[VoiceRequests, FromCo
 
 
 async def forget(request: ForgetRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Forgotten:
-    """Forget a voice.
+    """Erase a voice.
 
     The service erases name, consent and references, the embeddings of the tasks in which the voice was enrolled, and
-    the cached data of their recordings. Results keep the id, without a name: the speaker is `unknown`. To forget all
+    the cached data of their recordings. Results keep the id, without a name: the speaker is `unknown`. To erase all
     voices of a user, delete the user.
     """
     return await voices.forget(request)

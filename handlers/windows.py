@@ -1,4 +1,4 @@
-"""windows.transcribe.*: windows of long recordings that busy workers send to idle ones."""
+"""Handles `windows.transcribe.*`: idle workers transcribe parts (windows) of long recordings for busy workers."""
 
 from typing import Annotated
 
@@ -9,9 +9,10 @@ from handlers.dependencies import FromContext
 
 
 async def transcribe_window(request: WindowRequest, sharing: Annotated[WorkSharing, FromContext()]) -> WindowReply:
-    """Transcribe a window of another worker's long recording while this worker is idle.
+    """Transcribe a window, i.e. up to 20 s of speech, of another worker's long recording while this worker is idle.
 
-    The owner of a task requests the text of one window; one idle worker with the same engine replies. Workers that are
-    not idle do not subscribe. If no worker replies, the owner transcribes the window.
+    The owner, i.e. the worker that runs the task of the recording, requests the text of one window; one idle worker
+    with the same engine replies. Workers that are not idle do not subscribe. If no worker replies, the owner
+    transcribes the window.
     """
     return await sharing.transcribe_window(request)

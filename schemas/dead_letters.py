@@ -1,4 +1,4 @@
-"""Dead letters: task messages that failed for good, stored for the operator."""
+"""Dead letters: task messages that failed permanently, stored so that an operator can examine and replay them."""
 
 from base64 import b64decode
 
@@ -10,16 +10,17 @@ from .wire import Kind, Message, TaskId, Time
 
 
 class BodyEncoding(DescribedEnum):
-    """Encoding of the body of a dead letter."""
+    """How the field `body` of a dead letter encodes the body of the task message."""
 
     UTF_8 = "utf-8", "The text of the message."
     BASE64 = "base64", "Base64, for a body that is not text, or that is too long as text in JSON."
 
 
 class DeadLetter(Message):
-    """A task message that failed for good, with the reason.
+    """A task message that failed permanently, with the error.
 
-    It failed in all attempts or was never valid, and is stored as it was sent.
+    Either all attempts of the task failed, or the message was not a valid task. The dead letter contains the message as
+    it was sent.
     """
 
     task_id: TaskId | None = Field(description="Id of the task; null if the message has no valid task id.")
@@ -46,5 +47,5 @@ class DeadLetter(Message):
 
     @property
     def sent(self) -> bytes:
-        """The body of the message, or its first bytes if it was truncated."""
+        """The body of the task message in bytes; only its beginning if it was truncated."""
         return b64decode(self.body) if self.body_encoding is BodyEncoding.BASE64 else self.body.encode()

@@ -1,20 +1,20 @@
-"""Diarization: the task and the result."""
+"""The task and the result of a diarization."""
 
 from typing import Literal
 
 from pydantic import Field
 
-from .task_fields import AnyTask
+from .task_fields import RecordingTaskFields
 from .voices import SpeakerVoices, VoicesError
 from .wire import AudioFileId, Duration, End, Kind, Message, Model, Object, Sha256, Speaker, Start, TaskId, Time, UserId
 
 
-class DiarizationTask(AnyTask):
-    """A request to find who speaks when in a recording."""
+class DiarizationTask(RecordingTaskFields):
+    """A request to detect who speaks when in a recording."""
 
 
 class Turn(Message):
-    """An interval in which one speaker speaks."""
+    """An interval of a recording in which one speaker speaks."""
 
     start: Start
     end: End
@@ -22,7 +22,7 @@ class Turn(Message):
 
 
 class DiarizationResult(Message):
-    """The result of a diarization: the turns of all speakers."""
+    """The result of a diarization: when each speaker speaks."""
 
     kind: Literal[Kind.DIARIZATION] = Field(Kind.DIARIZATION, description="Distinguishes the two kinds of results.")
     task_id: TaskId

@@ -1,4 +1,4 @@
-"""Enumerations of the contract, whose values a later version of the service may extend."""
+"""Enumerations in messages, to which a later version of the service may add members."""
 
 from enum import Enum
 from typing import TypeVar
@@ -10,25 +10,25 @@ from typing_extensions import Self
 
 
 class DescribedEnum(str, Enum):
-    """An enumeration whose members have meanings, which the AsyncAPI document lists."""
+    """An enumeration whose members have descriptions, which the AsyncAPI document lists."""
 
     __str__ = str.__str__  # as enum.StrEnum, which Python 3.10 lacks
     meaning: str
 
     def __new__(cls, value: str, meaning: str = "") -> Self:
-        """Make a member; `meaning` is its description in the AsyncAPI document."""
+        """Create a member; `meaning` is its description in the AsyncAPI document."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.meaning = meaning
         return member
 
     def __reduce_ex__(self, _: object) -> tuple[object, ...]:
-        """Pickle the member by its value: a reader may not know the value, as after an update of the service."""
+        """Pickle the member by its value, because after an update the reading process may not know the member."""
         return _member, (type(self), self.value)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Add the meanings to the schema: in its description for people, under `x-enum-*` for code generators."""
+        """Add the members' descriptions to the JSON schema: for people as text, for code generators as `x-enum-*`."""
         reference = handler(core_schema)
         schema = handler.resolve_ref_schema(reference)
         members = list(cls)
@@ -44,10 +44,10 @@ _Described = TypeVar("_Described", bound=DescribedEnum)
 
 
 def of_any_version(kind: type[_Described]) -> BeforeValidator:
-    """Return a validator that accepts any string for the enum `kind`.
+    """Return a validator that accepts any string as a member of the enumeration `kind`.
 
-    A value that this version does not know, because a later version added it, becomes an extra member without a
-    meaning, which iterating over `kind` does not yield.
+    A string that this version does not know, because a later version added it, becomes a member with an empty
+    description; iterating over `kind` does not yield it.
     """
     return BeforeValidator(lambda value: _member(kind, value) if isinstance(value, str) else value)
 

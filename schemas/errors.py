@@ -9,7 +9,7 @@ from .wire import Message
 
 
 class ErrorCode(DescribedEnum):
-    """The code of an error: programs branch on the code, people read the message."""
+    """What has failed: programs branch on this code, people read the error's message."""
 
     INVALID_MESSAGE = (
         "invalid_message",
@@ -61,7 +61,7 @@ OpenCode = Annotated[ErrorCode, of_any_version(ErrorCode)]
 
 
 class ErrorDetail(Message):
-    """An error: its cause, and what to do."""
+    """An error: its code for programs, and its cause and remedy for people."""
 
     code: OpenCode = Field(description="Code of the error, for programs.", examples=["audio_not_found"])
     message: str = Field(

@@ -1,4 +1,4 @@
-"""The examples of the AsyncAPI document, read from `examples.json`: the messages of one meeting and one interview."""
+"""The examples in the AsyncAPI document, read from `examples.json`: messages about one meeting and one interview."""
 
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,7 @@ from .workers import WorkerInfo
 
 
 class Example(BaseModel):
-    """An example of a message: its payload as JSON or text, or the headers of a frame."""
+    """An example of a message: its payload, or the headers of a live audio frame."""
 
     name: str
     summary: str

@@ -1,4 +1,4 @@
-"""The names of NATS headers, and the headers that clients send."""
+"""The names of the NATS headers of the service, and models of the headers that clients send."""
 
 from typing import Annotated, Literal
 
@@ -42,7 +42,7 @@ Correlation = Annotated[
 
 
 def _never_null(schema: JsonDict) -> None:
-    """Remove null from the schema: a header without a value is absent."""
+    """Remove null from the JSON schema of each header: a header without a value is absent."""
     fields = schema["properties"]
     for field in fields.values() if isinstance(fields, dict) else ():
         if isinstance(field, dict) and isinstance(choice := field.pop("anyOf", None), list):
@@ -52,7 +52,7 @@ def _never_null(schema: JsonDict) -> None:
 
 
 class Headers(BaseModel):
-    """Headers of a NATS message: all values are strings, and a message may have more headers."""
+    """Headers of a NATS message: all values are strings, and other headers are ignored."""
 
     model_config = ConfigDict(frozen=True, json_schema_extra=_never_null, defer_build=True)
 
@@ -80,7 +80,7 @@ class TaskHeaders(Headers):
 
 
 class FrameHeaders(Headers):
-    """Headers of a frame of a live task."""
+    """Headers of a frame, i.e. of one message of a live task's audio."""
 
     message_id: str = Field(
         alias="Nats-Msg-Id",

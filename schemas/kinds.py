@@ -1,4 +1,4 @@
-"""The types of tasks and results."""
+"""The union types of all tasks and of all results."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,7 @@ RESULT: TypeAdapter[Result] = TypeAdapter(Result, config=ConfigDict(defer_build=
 
 
 def read_task(lane: Lane, body: bytes | str) -> Task:
-    """Read a task that any version of the service has accepted; fields of later versions are preserved.
+    """Parse a task that the service, in whatever version, has accepted; fields of later versions are preserved.
 
     Raises:
         ValueError: The task has a value that this version does not support.
@@ -30,17 +30,18 @@ def read_task(lane: Lane, body: bytes | str) -> Task:
 
 
 def needs_speaker_search(task: TranscriptionTask | LiveTask, *, separate: bool) -> bool:
-    """Whether the speakers of a transcript have to be searched for; `separate`: each channel is transcribed alone.
+    """Whether a transcription needs diarization; `separate` says whether each channel is transcribed separately.
 
-    A separate channel is a speaker already, so only `identify` needs a search.
+    A channel that is transcribed separately counts as one speaker, so only `identify` needs diarization then.
     """
     return task.diarize and (task.identify or not separate)
 
 
 def with_current_names(result: Result, names: Mapping[str, str]) -> Result:
-    """Return a stored result with the names of its voices; `names` has the current name of each voice by its id.
+    """Return a copy of a stored result, which has no names, with the names of its identified speakers.
 
-    A speaker without a voice, or whose voice was forgotten and has no name, is named UNKNOWN_SPEAKER.
+    `names`: the current name of each voice of the user, by the id of the voice. A speaker whose voice is unknown or was
+    deleted is named UNKNOWN_SPEAKER.
     """
     if not result.voices:
         return result

@@ -1,4 +1,4 @@
-"""Live audio: the task, the format of its frames, and partial results."""
+"""Live transcription: the task, the format of its audio frames, and partial results."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ IDLE_S = 30
 
 
 class Codec(DescribedEnum):
-    """The encoding of the audio in frames."""
+    """The encoding of live audio."""
 
     PCM_S16LE = "pcm_s16le", "Signed 16-bit samples, little-endian, 8 to 48 kHz, with interleaved channels."
     MULAW = "mulaw", "G.711 mu-law, 8 kHz."
@@ -37,7 +37,7 @@ _BYTES_A_SAMPLE = {Codec.PCM_S16LE: 2, Codec.MULAW: 1, Codec.ALAW: 1}
 
 
 class LiveAudio(Input):
-    """The format of the frames of a live task."""
+    """The audio format of the frames of a live task."""
 
     codec: Codec = Field(Codec.PCM_S16LE, strict=False, description="Encoding of the audio.")
     sample_rate: Annotated[int, Field(ge=MIN_SAMPLE_RATE_HZ, le=MAX_SAMPLE_RATE_HZ)] = Field(
@@ -56,18 +56,21 @@ class LiveAudio(Input):
 
     @property
     def sample_bytes(self) -> int:
-        """The bytes of one sample of all channels; 0 for Opus, whose samples have no fixed size."""
+        """The size in bytes of one sample of all channels; 0 for Opus, which has no fixed size."""
         return _BYTES_A_SAMPLE.get(self.codec, 0) * self.channels
 
     def frame_error(self, number: int, size: int) -> str | None:
-        """Return why a frame of `size` bytes is invalid; None if it holds whole samples of all channels."""
+        """Return an error message if a frame of `size` bytes does not contain whole samples of all channels, or None.
+
+        `number`: the number of the frame, for the message.
+        """
         if self.sample_bytes and size % self.sample_bytes:
             return f"The frame {number} has {size} bytes: publish frames of whole samples, under a new task id."
         return None
 
 
-class LiveNames(Input):
-    """The fields that name a live task and its user, and describe its frames."""
+class LiveTaskIdentity(Input):
+    """The fields that identify a live task and its user, and describe its audio frames."""
 
     task_id: TaskId
     user_id: UserId
@@ -77,8 +80,8 @@ class LiveNames(Input):
     )
 
 
-class LiveTask(SpeakerBounds, TranscribeOptions, LiveNames):  # the last base has the first fields
-    """A request to transcribe audio while it is published.
+class LiveTask(SpeakerBounds, TranscribeOptions, LiveTaskIdentity):  # the last base has the first fields
+    """A request to transcribe audio while it is being published.
 
     With `channels: auto` two channels are transcribed separately: publish one channel if there is one microphone.
     """
@@ -103,12 +106,12 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveNames):  # the last base ha
 
     @property
     def audio_file_id(self) -> str:
-        """The name of the recording: the task id, though the recording is stored only with `keep_audio`."""
+        """The task id, under which the audio is stored as a recording if the task has `keep_audio`."""
         return self.task_id
 
 
 class LiveKeywords(TranscribeKeywords, total=False):
-    """The fields of LiveTask except id and audio, as keywords of a typed call; a test compares both."""
+    """The fields of LiveTask except `task_id` and `audio`, as typed keyword arguments; a test keeps both equal."""
 
     user_id: int | str
     idle_seconds: int

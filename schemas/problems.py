@@ -1,4 +1,4 @@
-"""Describes a validation error of pydantic in one line."""
+"""Converts a pydantic validation error into one line of advice for the sender of the invalid message."""
 
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -34,13 +34,13 @@ NO_JSON_OBJECT = "it is no JSON object"
 
 
 def invalid_request(problem: str) -> ErrorDetail:
-    """Return the error of an invalid request."""
+    """Return the error with which the service replies to an invalid request."""
     message = f"The request is invalid ({problem}): correct it and send it again."
     return ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message)
 
 
 def problems_of(error: ValidationError) -> str:
-    """Describe up to MAX_PROBLEMS problems of a message, without quoting its values."""
+    """Return a line that describes up to MAX_PROBLEMS problems of an invalid message, without quoting its values."""
     problems = _of_best_fit(error.errors(include_url=False, include_input=False))
     described = list(dict.fromkeys(_described(problem, error.title) for problem in problems))
     more = len(described) - MAX_PROBLEMS
@@ -59,7 +59,7 @@ def _described(problem: ErrorDetails, title: str) -> str:
 
 
 def _advice(problem: ErrorDetails, field: str, classes: set[str]) -> str:
-    """Return what is wrong with a field of one of these classes; without a field, with the whole message."""
+    """Return what is wrong with a field (empty: with the whole message) that belongs to one of these classes."""
     context = problem.get("ctx", {})
     match problem["type"]:
         case "missing":
@@ -73,7 +73,7 @@ def _advice(problem: ErrorDetails, field: str, classes: set[str]) -> str:
 
 
 def _of_best_fit(problems: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Return the problems of the class that lacks the fewest fields, if the message may be of several classes."""
+    """Return the problems for the class that lacks the fewest fields, if the message may be one of several classes."""
     of_classes: dict[object, list[ErrorDetails]] = {}
     for problem in problems:
         class_name = next((part for part in problem["loc"] if part in ALTERNATIVES), None)
@@ -82,14 +82,14 @@ def _of_best_fit(problems: list[ErrorDetails]) -> list[ErrorDetails]:
 
 
 def _no_such_field(name: str, classes: set[str]) -> str:
-    """Return advice about an unknown field: the most similar field of the classes that the error names."""
+    """Return advice about an unknown field: which field of these classes has the most similar name, if any."""
     fields = {field for model in _inputs() if model.__name__ in classes for field in model.model_fields}
     similar = get_close_matches(name[:MAX_NAME_CHARS], fields, n=1)
     return f"there is no such field, did you mean {similar[0]}?" if similar else "there is no such field, leave it out"
 
 
 def _inputs(of: type[Input] = Input) -> Iterator[type[Input]]:
-    """Yield all classes of messages that the service receives."""
+    """Yield all classes of messages that the service receives, i.e. all direct and indirect subclasses of `of`."""
     for model in of.__subclasses__():
         yield model
         yield from _inputs(model)

@@ -1,4 +1,4 @@
-"""Progress events: the messages of a task's log."""
+"""Progress events: the messages of a task's log, from `queued` to the end of the task."""
 
 from datetime import datetime, timezone
 from typing import Annotated
@@ -42,12 +42,12 @@ class State(DescribedEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether the state is final; only a replay of its dead letter queues a failed task again."""
+        """Whether the state is final; only a replay of its dead letter can queue a failed task again."""
         return self in {State.COMPLETED, State.FAILED, State.CANCELLED}
 
 
 class Stage(DescribedEnum):
-    """The current stage of a running task."""
+    """The step that a running task has reached."""
 
     FETCHING = "fetching", "Fetches the recording."
     DECODING = "decoding", "Determines the format and the duration of the recording."
@@ -67,7 +67,7 @@ StageOfTask = Annotated[
 
 
 class ProgressEvent(Message):
-    """An event of a task: its state and its progress.
+    """A change of a task's state, or its progress while it runs.
 
     All events of one task come in order: `sequence` counts from 1 without gaps. Subscribe before or after you publish
     the task: an ordered consumer of the stream (deliver policy `all`) starts with the first event. `completed`,
@@ -115,7 +115,7 @@ _REPEATED = ("task_id", "kind", "user_id", "audio_file_id", "priority", "attempt
 
 
 def next_event(last: ProgressEvent, state: State, **fields: object) -> ProgressEvent:
-    """Make the event that follows `last` in a task's log; `fields` are its other values."""
+    """Return the event that follows `last` in a task's log, with the new state; `fields` are its other fields."""
     repeated = {name: getattr(last, name) for name in _REPEATED}
     added = {"state": state, "sequence": last.sequence + 1, "time": datetime.now(timezone.utc)}
     return ProgressEvent.model_validate(repeated | fields | added)

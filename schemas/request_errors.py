@@ -1,4 +1,4 @@
-"""Errors of requests, which the service and its mock reply with."""
+"""The errors with which the service and its mock reply to requests."""
 
 from collections.abc import Sequence
 
@@ -10,19 +10,19 @@ from .voices import EnrollRequest
 
 
 def unknown_task(task_id: str) -> ErrorDetail:
-    """Return the error of a request that names an unknown task."""
+    """Return the error for a request about a task that the service does not know."""
     message = f"No task {task_id} is known: check the id, or publish the task first."
     return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)
 
 
 def no_dead_letter(task_id: str) -> ErrorDetail:
-    """Return the error of a request for the replay of a task that has no dead letter."""
+    """Return the error for a request to replay a task that has no dead letter."""
     message = f"No dead letter of task {task_id} is stored: list the dead letters to see which are."
     return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)
 
 
 def without_result(status: TaskStatus) -> ErrorDetail:
-    """Return the error of a request for the result of a task that is not completed."""
+    """Return the error for a request for the result of a task that has none; its status says why."""
     if status.error is not None and status.state.ended:
         return status.error
     if status.state.ended:
@@ -34,7 +34,7 @@ def without_result(status: TaskStatus) -> ErrorDetail:
 
 
 def similar_voice(speaker: str, voice: str) -> ErrorDetail:
-    """Return the error of an enrolment of a speaker who is similar to another voice of the user."""
+    """Return the error for a request to enrol a speaker as a new person who is similar to an enrolled `voice`."""
     message = (
         f"{speaker} is similar to the voice {voice} of the same user: enrol with this `voice` to add a reference to "
         "it, or with `another: true` if this is another person."
@@ -43,7 +43,7 @@ def similar_voice(speaker: str, voice: str) -> ErrorDetail:
 
 
 def no_embeddings(task_id: str) -> ErrorDetail:
-    """Return the error of an enrolment from a task without embeddings of its speakers."""
+    """Return the error for a request to enrol a speaker of a task for which no speaker embeddings are stored."""
     message = (
         f"No embeddings of task {task_id} are stored: publish a diarization of the recording, or a transcription with "
         "diarize, with `identify: true`, and enrol from that within seven days."
@@ -52,9 +52,9 @@ def no_embeddings(task_id: str) -> ErrorDetail:
 
 
 def no_speaker(request: EnrollRequest, speakers: Sequence[str]) -> ErrorDetail | None:
-    """Return the error of an enrolment from a task with these speakers; None if the request means one of them.
+    """Return the error for a request to enrol a speaker that a task does not have, or None if the task has the speaker.
 
-    A request that names no speaker means the only one.
+    `speakers`: the labels of the task's speakers. A request that names no speaker means the only one.
     """
     if request.speaker is None and len(speakers) != 1:
         return invalid_request(f"the recording has {len(speakers)} speakers: name one of them, or record one person")
@@ -65,6 +65,6 @@ def no_speaker(request: EnrollRequest, speakers: Sequence[str]) -> ErrorDetail |
 
 
 def unknown_voice(voice: str) -> ErrorDetail:
-    """Return the error of a request that names a voice that the user does not have."""
+    """Return the error for a request about a voice that the user does not have."""
     message = f"The user has no voice {voice}: voices.list shows the voices of a user."
     return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)

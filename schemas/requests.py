@@ -1,4 +1,4 @@
-"""Requests about tasks and dead letters, with their replies."""
+"""Requests about tasks and dead letters, and the replies to them."""
 
 from datetime import datetime, timedelta, timezone
 from typing import Literal
@@ -42,13 +42,13 @@ CURSOR_PATTERN = r"^(queue|ended|dead_letters)-[0-9]{1,18}$"
 
 
 class TaskRequest(Input):
-    """A request about one task."""
+    """A request about one task: for its status, to cancel it or to delete it."""
 
     task_id: TaskId
 
 
 class UserRequest(Input):
-    """A request about all tasks of a user."""
+    """A request to delete all tasks and voices of a user."""
 
     user_id: UserId
     after: str | None = Field(
@@ -59,7 +59,7 @@ class UserRequest(Input):
 
 
 class ResultFormat(DescribedEnum):
-    """The format of a result."""
+    """The file format of a result."""
 
     # Each format is written by the module of `natscribe.formats` that has its name.
     content_type: str  # the header of a reply in this format; the reply is bytes unless the type is text
@@ -79,7 +79,7 @@ class ResultFormat(DescribedEnum):
         content_type: str = "text/plain",
         needs_text: bool = False,  # noqa: FBT001, FBT002 -- a member
     ) -> Self:
-        """Make a member with the value `word`."""
+        """Create a member with the value `word`; the other arguments are its attributes."""
         member = str.__new__(cls, word)
         member._value_, member.meaning = word, f"{meaning}: {content_type}."
         member.content_type, member.needs_text = content_type, needs_text
@@ -87,12 +87,12 @@ class ResultFormat(DescribedEnum):
 
     @property
     def is_text(self) -> bool:
-        """Whether the format is text, and no binary format."""
+        """Whether the format is text, as opposed to binary."""
         return self.content_type.startswith("text/") or self is ResultFormat.JSON
 
 
 class SubtitleLimits(Input):
-    """Limits of subtitles; formats other than `srt` and `vtt` ignore them."""
+    """Limits on the lines and cues of subtitles; formats other than `srt` and `vtt` ignore them."""
 
     max_line_chars: int = Field(
         42,
@@ -108,13 +108,13 @@ class SubtitleLimits(Input):
 
 
 class ResultRequest(SubtitleLimits, TaskRequest):
-    """A request for the result of a task in a format."""
+    """A request for the result of a task, in one of several formats."""
 
     format: ResultFormat = Field(ResultFormat.JSON, strict=False, description="Format of the result.")
 
 
 class TaskStatus(Message):
-    """The status of a task."""
+    """The reply to a request for the status of a task: its state, progress and times."""
 
     task_id: TaskId
     kind: Kind = Field(description="Kind of the task.")
@@ -141,7 +141,7 @@ class TaskStatus(Message):
     @field_validator("task", mode="before")
     @classmethod
     def _of_any_version(cls, task: object, info: ValidationInfo) -> object:
-        """Read the task of a JSON status, to which a later version may have added fields."""
+        """Parse the field `task` of a status in JSON, to which a later version may have added fields."""
         if not isinstance(task, dict):
             return task
         lane = Lane(info.data.get("kind", Kind.TRANSCRIPTION)) if "audio_file_id" in task else Lane.LIVE
@@ -149,7 +149,7 @@ class TaskStatus(Message):
 
 
 class Deleted(Message):
-    """The reply to a deletion: tasks are deleted, with their recordings in the bucket, even if others name these."""
+    """The reply to a deletion: tasks are deleted, with their recordings in the bucket, even if others use these."""
 
     deleted: Literal[True] = Field(default=True, description="Always true: a failed deletion replies with an error.")
     tasks: int = Field(1, ge=0, description="Number of deleted tasks.", examples=[1])
@@ -161,7 +161,7 @@ class Deleted(Message):
 
 
 class DeadLetterChoice(Input):
-    """The selection of dead letters, by exactly one of three fields."""
+    """A selection of dead letters: those of one task, of one kind of task, or with one error code."""
 
     task_id: TaskId | None = Field(None, description="The dead letter of this task.")
     kind: Kind | None = Field(None, strict=False, description="All dead letters of this kind.")
@@ -175,7 +175,7 @@ class DeadLetterChoice(Input):
         return self
 
     def chooses(self, letter: DeadLetter) -> bool:
-        """Return whether the selection includes a dead letter."""
+        """Return whether this selection includes the dead letter `letter`."""
         return (
             self.task_id in (None, letter.task_id)
             and self.kind in (None, letter.kind)
@@ -184,11 +184,11 @@ class DeadLetterChoice(Input):
 
 
 class ReplayRequest(DeadLetterChoice):
-    """A request to queue the tasks of dead letters again, selected by exactly one of three fields."""
+    """A request to queue the tasks of dead letters again; exactly one of the three fields selects the dead letters."""
 
 
 class DeleteLettersRequest(DeadLetterChoice):
-    """A request to delete dead letters, selected by exactly one of three fields; other data of their tasks stays."""
+    """A request to delete dead letters, which `task_id`, `kind` or `code` selects; other data of their tasks stays."""
 
     after: int = Field(
         0,
@@ -199,7 +199,7 @@ class DeleteLettersRequest(DeadLetterChoice):
 
 
 class Replayed(Message):
-    """The reply to a replay: the number of tasks that were queued again."""
+    """The reply to a request to replay dead letters."""
 
     replayed: int = Field(
         ge=0,
@@ -210,7 +210,7 @@ class Replayed(Message):
 
 
 class LettersDeleted(Message):
-    """The reply to a deletion of dead letters: the number of deleted ones."""
+    """The reply to a request to delete dead letters."""
 
     deleted: int = Field(ge=0, description="Number of deleted dead letters.", examples=[2])
     more_after: int | None = Field(
@@ -227,7 +227,11 @@ _REPEATED = TaskStatus.model_fields.keys() & ProgressEvent.model_fields.keys() -
 def status_of(
     last: ProgressEvent, task: Task | None, priority: Priority, *, created_at: datetime, started_at: datetime | None
 ) -> TaskStatus:
-    """Return the status of the task whose log ends with the event `last`."""
+    """Return the status of a task from its message and its log.
+
+    `last`: the last event of the log. `task`: None if the message is not a valid task. `created_at`: when the message
+    was stored. `started_at`: when the first attempt started; None until then.
+    """
     repeated = {name: getattr(last, name) for name in _REPEATED}
     is_stored = datetime.now(timezone.utc) - last.time < timedelta(seconds=MAX_KEEP_S)
     return TaskStatus(

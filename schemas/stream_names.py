@@ -1,4 +1,4 @@
-"""Names of the streams and durable consumers."""
+"""Names of the JetStream streams and durable consumers of a deployment."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from .wire import Lane, Priority
 
 @dataclass(frozen=True, slots=True)
 class StreamNames:
-    """Names of the streams, and the stem of the names of their durable consumers."""
+    """Names of the streams; `consumer_stem` is the prefix of the names of all durable consumers."""
 
     tasks: str
     progress: str
@@ -19,25 +19,25 @@ class StreamNames:
     consumer_stem: str
 
     def queue_consumer(self, lane: Lane, priority: Priority) -> str:
-        """The consumer of one of the nine task queues."""
+        """Return the name of the durable consumer of a task queue, i.e. of the tasks of one lane and one priority."""
         return f"{self.consumer_stem}_{lane}_{priority}"
 
     @property
     def progress_projection(self) -> str:
-        """The consumer of progress events for the Redis projection."""
+        """The name of the durable consumer that copies task states from the progress stream to Redis."""
         return f"{self.consumer_stem}_projection_progress"
 
     @property
     def results_projection(self) -> str:
-        """The consumer of results for the Redis projection."""
+        """The name of the durable consumer that copies results to Redis."""
         return f"{self.consumer_stem}_projection_results"
 
     @property
     def ended_tasks(self) -> str:
-        """The consumer of outcomes, from which the service learns that a task has ended."""
+        """The name of the durable consumer of the results stream that notices that a task has ended."""
         return f"{self.consumer_stem}_retention_of_ended_tasks"
 
     @property
     def due_reminders(self) -> str:
-        """The consumer of due retention reminders."""
+        """The name of the durable consumer of due reminders to erase the data of an ended task."""
         return f"{self.consumer_stem}_retention_of_due_reminders"

@@ -1,4 +1,4 @@
-"""The subjects of the contract: apart from examples, only this module has them as strings."""
+"""The NATS subjects of the service; other modules take them from here."""
 
 from .wire import Kind, Lane, Priority
 
@@ -45,12 +45,12 @@ FORGOTTEN_CHANNEL = "voices.forgotten.{voice}"
 
 
 def tasks(lane: Lane, priority: Priority) -> str:
-    """The subject of a task queue."""
+    """Return the subject of a task queue, i.e. of the tasks of one lane and one priority."""
     return f"tasks.{lane}.{priority}"
 
 
 def queue_of(subject: str) -> tuple[Lane, Priority]:
-    """The lane and the priority of the task queue with this subject.
+    """Return the lane and the priority of the task queue with this subject.
 
     Raises:
         ValueError: No task queue has this subject.
@@ -60,94 +60,103 @@ def queue_of(subject: str) -> tuple[Lane, Priority]:
 
 
 def tasks_channel(lane: Lane) -> str:
-    """The address of the AsyncAPI channel for the tasks of one lane."""
+    """Return the address of the AsyncAPI channel on which clients publish the tasks of one lane."""
     return f"tasks.{lane}.{{priority}}"
 
 
 def accepted(lane: Lane) -> str:
-    """The subjects on which the task stream republishes the tasks of one lane, of any priority."""
+    """Return the wildcard subject on which the task stream republishes the stored tasks of a lane."""
     return f"accepted.tasks.{lane}.*"
 
 
 def accepted_channel(lane: Lane) -> str:
-    """The address of the AsyncAPI channel on which the task stream republishes the tasks of one lane."""
+    """Return the address of the AsyncAPI channel on which the task stream republishes the tasks of one lane."""
     return f"accepted.tasks.{lane}.{{priority}}"
 
 
 def append_to(subject: str) -> str:
-    """The subject on which the service appends a message that a stream stores and republishes on `subject`."""
+    """Return the subject to publish on, so that a stream stores the message under `subject` and republishes it there.
+
+    Only the service may publish on these append subjects.
+    """
     return f"append.{subject}"
 
 
 def progress(task_id: str) -> str:
-    """The subject of the log of one task."""
+    """Return the subject of a task's log, i.e. of its progress events."""
     return f"progress.{task_id}"
 
 
 def segments(task_id: str) -> str:
-    """The subject of one task's segments, which are its checkpoint."""
+    """Return the subject of a task's segments; the next attempt of the task continues after those that are stored."""
     return f"segments.{task_id}"
 
 
 def results(task_id: str) -> str:
-    """The subject of the result of one task."""
+    """Return the subject of a task's result."""
     return f"results.{task_id}"
 
 
 def no_results(task_id: str) -> str:
-    """The subject of the marker that one task ends without a result."""
+    """Return the subject of the marker that is stored for a task that ends without a result."""
     return f"no_results.{task_id}"
 
 
 def outcomes(task_id: str) -> str:
-    """The wildcard for the outcome of a task: a message on `results` or on `no_results`, never on both."""
+    """Return the wildcard subject for the outcome of a task: its result, or the marker that it has none."""
     return f"*.{task_id}"
 
 
 def dead_letters(kind: Kind) -> str:
-    """The subject of the dead letters of one kind."""
+    """Return the subject of the dead letters of one kind of task."""
     return f"dead_letters.{kind}"
 
 
 def live_audio(task_id: str) -> str:
-    """The subject on which the frames of one live task are published."""
+    """Return the subject on which a client publishes the audio frames of a live task."""
     return f"live.audio.{task_id}"
 
 
 def partials(task_id: str) -> str:
-    """The subject of the partial results of one live task."""
+    """Return the subject of the partial results of a live task."""
     return f"partials.{task_id}"
 
 
 def forgotten(voice: str) -> str:
-    """The subject of the event that a voice was forgotten."""
+    """Return the subject of the event that a voice was deleted."""
     return f"voices.forgotten.{voice}"
 
 
 def windows(engine: str) -> str:
-    """The subject of requests to transcribe a window; `engine` is a hash of the engine settings."""
+    """Return the subject on which a worker requests that an idle worker transcribe a part of a recording.
+
+    `engine`: the hash of the engine settings, which both workers have to share.
+    """
     return f"windows.transcribe.{engine}"
 
 
 def reminder(user: str, recording: str, task_id: str) -> str:
-    """The subject of the reminder of an ended task; `user` and `recording` are tokens."""
+    """Return the subject of the reminder to erase the data of an ended task, a scheduled message.
+
+    `user`, `recording`: hashes or other NATS tokens that stand for the user and the recording.
+    """
     return f"retention.reminders.{user}.{recording}.{task_id}"
 
 
 def due(user: str, recording: str, task_id: str) -> str:
-    """The subject of a due reminder."""
+    """Return the subject on which JetStream stores a reminder when it is due; the tokens are those of `reminder`."""
     return f"retention.due.{user}.{recording}.{task_id}"
 
 
 def all_reminders(user: str = "*", recording: str = "*", task_id: str = "*") -> str:
-    """The subjects of reminders, whether they are due or not."""
+    """Return the wildcard subject for all reminders with these tokens, whether they are due or not."""
     return f"retention.*.{user}.{recording}.{task_id}"
 
 
 def is_inbox(subject: str) -> bool:
-    """Whether the service may reply on a subject.
+    """Whether a reply subject is an inbox, so that the service may reply there.
 
-    A client chooses the reply subject, and the service may publish on subjects that are closed to the client: a log, or
-    the API of JetStream, where an empty message can delete a stream.
+    A client chooses the reply subject of its request, and the service may publish on subjects that are closed to the
+    client: a task's log, or the API of JetStream, where an empty message can delete a stream.
     """
     return subject.startswith(_INBOXES)

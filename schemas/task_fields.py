@@ -1,4 +1,4 @@
-"""Fields that several kinds of tasks share."""
+"""Fields that several types of tasks share."""
 
 from typing import Annotated
 
@@ -22,8 +22,8 @@ FORMATS = (  # of recordings, by FFmpeg's names: none of them names other files 
 IDENTIFY_NEEDS_DIARIZE = "identify: only speakers can be named, add diarize"
 
 
-class TaskNames(Input):
-    """The fields that name a task, its recording and its user."""
+class TaskIdentity(Input):
+    """The fields that identify a task, its recording and its user."""
 
     task_id: TaskId
     audio_file_id: AudioFileId
@@ -31,7 +31,7 @@ class TaskNames(Input):
 
 
 class SpeakerBounds(Input):
-    """Bounds on the number of speakers."""
+    """The minimum and maximum number of speakers in a recording, if known."""
 
     min_speakers: AtLeast = None
     max_speakers: AtMost = None
@@ -44,8 +44,8 @@ class SpeakerBounds(Input):
         return self
 
 
-class AnyTask(SpeakerBounds, TaskNames):
-    """The common fields of tasks about recordings."""
+class RecordingTaskFields(SpeakerBounds, TaskIdentity):
+    """The fields of all tasks about recordings."""
 
     keep_seconds: KeepSeconds = None
     identify: Identify = False

@@ -1,4 +1,4 @@
-"""The list of tasks: the request and its reply."""
+"""The request to list tasks, and the reply to it."""
 
 from datetime import datetime, timedelta, timezone
 
@@ -33,7 +33,7 @@ _SEQUENCES = 10**6  # no two tasks of one microsecond have the same last digits 
 
 
 class ListRequest(Input):
-    """A request to list tasks, the newest first: all tasks, or those of a user, in a state, or both."""
+    """A request to list tasks, the newest first: all tasks, or only those of one user, in one state, or both."""
 
     user_id: UserId | None = Field(None, description="Only tasks of this user; null: of all users.", examples=[42])
     state: State | None = Field(None, strict=False, description="Only tasks in this state; null: in any state.")
@@ -46,7 +46,7 @@ class ListRequest(Input):
 
 
 class ListedTask(Message):
-    """A task in a list: the short form of its status."""
+    """One task in a list of tasks: its status in short form."""
 
     task_id: TaskId
     kind: Kind = Field(description="Kind of the task.")
@@ -71,7 +71,7 @@ class ListedTask(Message):
 
 
 class TaskPage(Message):
-    """The reply to a list request: tasks, the newest first."""
+    """The reply to a request to list tasks: one page of the list, the newest task first."""
 
     tasks: list[ListedTask] = Field(description="The tasks, the newest first.")
     more_before: str | None = Field(
@@ -82,13 +82,16 @@ class TaskPage(Message):
 
 
 def cursor_of(task_id: str, created_at: datetime, sequence: int) -> str:
-    """Return the cursor of a task that was stored as message `sequence`; later tasks have greater cursors."""
+    """Return the cursor of a task, which marks its place in lists of tasks; a newer task has a greater cursor.
+
+    `created_at`, `sequence`: time and stream sequence of the task message.
+    """
     stored_us = (created_at - _EPOCH) // _MICROSECOND
     return f"{stored_us:016d}{sequence % _SEQUENCES:06d}-{task_id}"
 
 
 def listed(status: TaskStatus) -> ListedTask:
-    """Return the short form of a status."""
+    """Return the short form of a task's status for a list."""
     task = status.task
     repeated = {name: getattr(status, name) for name in ListedTask.model_fields if name in TaskStatus.model_fields}
     return ListedTask(

@@ -1,4 +1,4 @@
-"""The state of the task queues: the request and its reply."""
+"""The request for the state of the task queues, and the reply to it."""
 
 from pydantic import Field
 
@@ -6,11 +6,11 @@ from .wire import Input, Kind, Lane, Message, Priority, Time
 
 
 class QueueRequest(Input):
-    """A request for the state of the task queues, without fields."""
+    """A request for the state of all task queues; it has no fields."""
 
 
 class QueueStatus(Message):
-    """The state of one of the nine task queues."""
+    """The state of one task queue, which holds the tasks of one lane and one priority."""
 
     queue: Lane = Field(description="Lane of the queue.")
     kind: Kind = Field(description="Kind of the tasks.")
@@ -24,7 +24,7 @@ class QueueStatus(Message):
 
 
 class QueueOverview(Message):
-    """The state of all task queues, and the number of dead letters."""
+    """The reply to a request for the state of the task queues."""
 
     queues: list[QueueStatus] = Field(description="The nine task queues, the highest priority first.")
     dead_letters: int = Field(ge=0, description="Number of stored dead letters.", examples=[1])

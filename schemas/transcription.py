@@ -1,4 +1,4 @@
-"""Transcription: the task, its segments events and its result."""
+"""The task, the segments events and the result of a transcription."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -9,7 +9,7 @@ from typing_extensions import Self, TypedDict
 
 from .enums import DescribedEnum
 from .errors import ErrorDetail
-from .task_fields import IDENTIFY_NEEDS_DIARIZE, AnyTask, TaskNames
+from .task_fields import IDENTIFY_NEEDS_DIARIZE, RecordingTaskFields, TaskIdentity
 from .voices import SpeakerVoices, VoicesError
 from .wire import (
     EXAMPLE_SHA256,
@@ -63,10 +63,10 @@ _Term = Annotated[str, Field(min_length=1, max_length=60, pattern=TERM_PATTERN)]
 
 
 class TranscribeOptions(Input):
-    """The options on which the text of a transcription depends, and no others.
+    """All options on which the text of a transcription depends.
 
-    Tasks, engines, idle workers and the cache key use this class. A new option is added here, in the engine and in the
-    command.
+    Tasks and engines use this class, as do requests to other workers and the key of the transcript cache. A new option
+    is added here, in the engine and in the command.
     """
 
     model: str | None = Field(
@@ -105,17 +105,17 @@ class TranscribeOptions(Input):
 
     @property
     def options(self) -> "TranscribeOptions":
-        """Only the options that were set, without other fields of a task."""
+        """A copy without the other fields of the task, in which only the options that were set explicitly are set."""
         names = TranscribeOptions.model_fields.keys() & self.model_fields_set
         return TranscribeOptions(**{name: getattr(self, name) for name in names})
 
     def digest(self) -> str:
-        """Return a hash of all options; equal options have equal hashes."""
+        """Return a hash of all options, for cache keys; equal options have equal hashes."""
         return sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()[:32]
 
 
 class TranscribeKeywords(TypedDict, total=False):
-    """The fields of TranscribeOptions as keywords of a typed call; a test compares both."""
+    """The fields of TranscribeOptions as typed keyword arguments; a test keeps both equal."""
 
     model: str | None
     language: str | None
@@ -125,7 +125,7 @@ class TranscribeKeywords(TypedDict, total=False):
     channels: Channels
 
 
-class TranscriptionTask(AnyTask, TranscribeOptions, TaskNames):  # the last base has the first fields
+class TranscriptionTask(RecordingTaskFields, TranscribeOptions, TaskIdentity):  # the last base has the first fields
     """A request to transcribe a recording."""
 
     diarize: bool = Field(
@@ -143,7 +143,7 @@ class TranscriptionTask(AnyTask, TranscribeOptions, TaskNames):  # the last base
 
 
 class Word(Message):
-    """A word of a segment, with its interval in the recording."""
+    """A word of a segment, with its start and end in the recording."""
 
     start: Start
     end: End
@@ -152,7 +152,7 @@ class Word(Message):
 
 
 class Segment(Message):
-    """A part of the text, with its interval in the recording."""
+    """A part of the transcript, such as a sentence, with its start and end in the recording."""
 
     start: Start
     end: End
@@ -179,14 +179,14 @@ class Segment(Message):
 
 
 class Interval(Message):
-    """An interval of a recording."""
+    """An interval of a recording, e.g. speech that was not transcribed."""
 
     start: Start
     end: End
 
 
 class SegmentsEvent(Message):
-    """The text of a task while it runs: the segments since the previous segments event.
+    """New text of a running transcription: the segments since the previous segments event.
 
     All segments events of a task are its checkpoint: after the loss of a worker, the next worker continues where the
     last event ends, and repeats no text. The segments have no speakers, unless each channel counts as one speaker
@@ -221,14 +221,14 @@ class SegmentsEvent(Message):
 
 
 class Source(DescribedEnum):
-    """The source of the audio."""
+    """Where the transcribed audio came from."""
 
     RECORDING = "recording", "A recording, complete when the task started."
     LIVE = "live", "Audio that was published while the task ran."
 
 
 class TranscriptionResult(Message):
-    """The result of a transcription: the text of a recording."""
+    """The result of a transcription: the text of a recording or of live audio, as segments with times."""
 
     kind: Literal[Kind.TRANSCRIPTION] = Field(Kind.TRANSCRIPTION, description="Distinguishes the two kinds of results.")
     task_id: TaskId

@@ -1,4 +1,4 @@
-"""Voices: people whom a user has enrolled under a name, so that later results name them."""
+"""Voices: people whom a user has enrolled under a name, so that the service recognizes them in later recordings."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -39,7 +39,7 @@ Score = Annotated[float, Field(ge=-1, le=1), AfterValidator(lambda value: round(
 
 
 class Consent(Input):
-    """The consent of a person to be recognized by their voice, which every enrolment needs."""
+    """The consent of a person to be recognized by voice, without which nobody can be enrolled."""
 
     by: Annotated[str, AfterValidator(visible)] = Field(
         min_length=1,
@@ -56,7 +56,7 @@ class Consent(Input):
 
 
 class EnrollRequest(Input):
-    """A request to enrol a speaker of a completed task: later tasks of the user can then name this person."""
+    """A request to enrol a speaker of a completed task as a person, whom later tasks of the user can then identify."""
 
     user_id: UserId
     task_id: TaskId
@@ -90,7 +90,7 @@ class VoicesRequest(Input):
 
 
 class RenameRequest(Input):
-    """A request to rename a voice: results that name this person then show the new name."""
+    """A request to rename a voice: all results in which it occurs then show the new name."""
 
     user_id: UserId
     voice: VoiceId
@@ -98,14 +98,14 @@ class RenameRequest(Input):
 
 
 class ForgetRequest(Input):
-    """A request to forget a voice: its name, consent and references."""
+    """A request to erase a voice with its name, consent and references."""
 
     user_id: UserId
     voice: VoiceId
 
 
 class Reference(Message):
-    """Speech of a person with which later speakers are compared."""
+    """Speech of an enrolled person in one recording, with which speakers of later recordings are compared."""
 
     task_id: TaskId
     speaker: Speaker
@@ -114,7 +114,7 @@ class Reference(Message):
 
 
 class Voice(Message):
-    """A person whom a user has enrolled under a name."""
+    """A person whom a user has enrolled, so that tasks with `identify` recognize this person's speech."""
 
     voice: VoiceId
     name: VoiceName
@@ -128,7 +128,7 @@ class Voice(Message):
 
 
 class VoicePage(Message):
-    """The reply to a list request: voices of a user."""
+    """The reply to a request to list voices: one page of a user's voices."""
 
     voices: list[Voice] = Field(description="The voices; the most recently changed one is last.")
     more_after: int | None = Field(
@@ -137,7 +137,7 @@ class VoicePage(Message):
 
 
 class Forgotten(Message):
-    """A voice was forgotten: all its data is erased.
+    """A voice was forgotten, i.e. all its data was erased.
 
     The reply to `voices.forget`, and the event `voices.forgotten.{voice}` (core NATS, not stored). A client that has
     stored the name of the voice has to delete it, too.
@@ -151,7 +151,7 @@ class Forgotten(Message):
 
 
 class SpeakerVoice(Message):
-    """The voice of a speaker of a result."""
+    """As whom a speaker of a result was identified: the most similar voice, if it is similar enough."""
 
     voice: VoiceId | None = Field(description="Id of the voice; null: no voice is similar enough, or it was forgotten.")
     name: str | None = Field(
@@ -166,7 +166,7 @@ class SpeakerVoice(Message):
     )
 
     def with_current_name(self, names: Mapping[str, str]) -> Self:
-        """Return a copy with the name that `names` has for the id of the voice, or as that of an unknown speaker."""
+        """Return a copy with the name that `names` has for the id of this voice; if it has none, as unknown speaker."""
         name = names.get(self.voice or "")
         return self.model_copy(update={"name": UNKNOWN_SPEAKER, "voice": None} if name is None else {"name": name})
 

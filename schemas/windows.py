@@ -1,4 +1,8 @@
-"""Windows of recordings and their texts, exchanged by workers that share a long recording: not for clients."""
+"""Window sharing: idle workers transcribe parts of a long recording for the worker that runs its task.
+
+A window is up to 20 s of speech that the model transcribes at once; it consists of regions, i.e. stretches of speech
+between pauses. These messages are internal to the workers.
+"""
 
 from typing import Annotated
 
@@ -27,7 +31,7 @@ Token = Annotated[
 
 
 class Window(Input):
-    """A window of a recording: its regions of speech, and their joined samples."""
+    """Up to 20 s of speech from a recording: the start and end of each region of speech, and their joined samples."""
 
     regions: list[Times] = Field(
         min_length=1,
@@ -49,17 +53,17 @@ class Window(Input):
 
     @property
     def start(self) -> float:
-        """Start of the first region without a text, in seconds from the start of the recording."""
+        """The time in seconds at which the first region starts that is not transcribed yet."""
         return self.regions[self.context][0]
 
     @property
     def end(self) -> float:
-        """Earliest start of the next window, in seconds from the start of the recording."""
+        """The time in seconds at which the last region ends; the next window starts here or later."""
         return self.regions[-1][1]
 
 
 class WindowRequest(Input):
-    """A request to transcribe a window, for any idle worker with the same model and fingerprint."""
+    """A request to transcribe a window, for an idle worker with the same model and engine settings (`fingerprint`)."""
 
     window: Window = Field(description="The window, with its samples.")
     options: TranscribeOptions = Field(TranscribeOptions(), description="The options of the task.")
@@ -85,7 +89,7 @@ class WindowRequest(Input):
 
 
 class WindowText(Message):
-    """The text of a window, and its gaps."""
+    """The transcript of a window, and the speech in it for which the model returned no text."""
 
     segments: list[Segment] = Field(description="Segments of the window, with times in the recording.")
     untranscribed: list[Interval] = Field(
@@ -100,7 +104,10 @@ class WindowText(Message):
 
 
 class WindowReply(Message):
-    """The text of a window; null if the worker is no longer idle, or has another model or fingerprint."""
+    """The reply to a request to transcribe a window; without a text if the worker could not transcribe it.
+
+    The worker may no longer be idle, or have another model or other engine settings.
+    """
 
     worker: Token
     text: WindowText | None = Field(description="The text; null: the owner has to transcribe the window.")

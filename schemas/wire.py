@@ -1,4 +1,4 @@
-"""Types that several messages share."""
+"""Field types and base classes that the messages share."""
 
 import unicodedata
 from datetime import datetime, timezone
@@ -122,10 +122,10 @@ Position = Annotated[int, Field(ge=1, examples=[3])]
 
 
 def visible(text: str) -> str:
-    """Return the text if it has a visible character.
+    """Return the text unchanged if it has a visible character.
 
     Raises:
-        ValueError: It has only blanks, marks and invisible characters.
+        ValueError: The text has only blanks, combining marks and invisible characters.
     """
     if not any(unicodedata.category(character)[0] in "LNPS" and character not in INVISIBLE for character in text):
         message = "write at least one visible letter, digit or sign"
@@ -134,7 +134,7 @@ def visible(text: str) -> str:
 
 
 def to_utc(value: datetime) -> datetime:
-    """Return the same time in UTC."""
+    """Convert a time to UTC."""
     return value.astimezone(timezone.utc)
 
 
@@ -156,14 +156,14 @@ EXPECTED_START = (
 
 
 class Kind(DescribedEnum):
-    """The kind of a task."""
+    """What a task produces."""
 
     TRANSCRIPTION = "transcription", "Speech-to-text, on request with speakers."
     DIARIZATION = "diarization", "Speaker diarization: who speaks when."
 
 
 class Lane(DescribedEnum):
-    """The lane of a task; each lane has a task queue for each priority."""
+    """The type of tasks that a task queue holds; there is a task queue for each lane and each priority."""
 
     TRANSCRIPTION = "transcription", "Recordings to transcribe."
     DIARIZATION = "diarization", "Recordings to diarize."
@@ -171,30 +171,30 @@ class Lane(DescribedEnum):
 
     @property
     def task(self) -> str:
-        """What the tasks of this lane are called, before the word "task"."""
+        """The adjective for tasks of this lane in messages: "live transcription" or the name of the lane."""
         return "live transcription" if self is Lane.LIVE else self.value
 
     @property
     def kind(self) -> Kind:
-        """The kind of the tasks in this lane."""
+        """The kind of the tasks in this lane: live tasks are transcriptions, too."""
         return Kind.DIARIZATION if self is Lane.DIARIZATION else Kind.TRANSCRIPTION
 
 
 class Priority(DescribedEnum):
-    """The priorities of tasks, in the order in which workers serve them; no priority waits forever."""
+    """The priority of a task; every priority gets its turn, so that no task waits forever."""
 
     HIGH = "high", "Served first."
     NORMAL = "normal", "Served if no `high` task waits, and at least as every fourth task of a worker."
     LOW = "low", "Served if no other task waits, and at least as every sixteenth task of a worker."
 
     def precedes(self, other: "Priority") -> bool:
-        """Whether tasks of this priority are served before those of the other."""
+        """Whether workers prefer tasks of this priority to those of `other`."""
         order = list(Priority)
         return order.index(self) < order.index(other)
 
 
 class Message(BaseModel):
-    """A message that the service sends: all fields are present, and readers ignore unknown fields."""
+    """Base class of messages that the service sends: all fields are present, and readers ignore unknown fields."""
 
     model_config = ConfigDict(
         extra="ignore", frozen=True, json_schema_serialization_defaults_required=True, defer_build=True
@@ -202,7 +202,7 @@ class Message(BaseModel):
 
 
 class Input(BaseModel):
-    """A message that the service receives: an unknown field is an error, because it may be a misspelt option.
+    """Base class of messages that the service receives: unknown fields, which may be misspelt options, are errors.
 
     Null means the default of a field that has one: many programs send null for an unset field.
     """
@@ -211,9 +211,9 @@ class Input(BaseModel):
 
     @model_serializer(mode="wrap")
     def _only_set_fields(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # else the schema changes
-        """Write only the fields that were set, so that a version without the other fields can read the message.
+        """Serialize only the fields that were set, so that a version without the other fields can read the message.
 
-        Fields of later versions are repeated.
+        Unknown fields, of later versions, are serialized again.
         """
         written = {name: value for name, value in write(self).items() if name in self.model_fields_set}
         return written | (self.model_extra or {})
@@ -228,7 +228,7 @@ class Input(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Add null to the schema of each field that accepts it."""
+        """Allow null in the JSON schema of each field with a default."""
         reference = handler(core_schema)
         schema = handler.resolve_ref_schema(reference)
         for name, field in schema["properties"].items():
@@ -239,7 +239,7 @@ class Input(BaseModel):
 
 
 class Object(Message):
-    """The object with a result that is larger than the server's `max_payload`."""
+    """A reference to the Object Store object that contains a result larger than the server's `max_payload`."""
 
     bucket: str = Field(description="Object Store bucket.", examples=["results"])
     name: str = Field(description="Name of the object: the task id.", examples=["meeting-2026-11-24"])
@@ -251,7 +251,7 @@ class Object(Message):
 
 
 class Model(Message):
-    """A model, as results name it."""
+    """The model that has computed a result or embeddings."""
 
     name: str = Field(description="Name of the model.", examples=["whisper-base"])
     revision: str = Field(description="Hash of the model's weights.", examples=["d01c3014881c"])

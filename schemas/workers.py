@@ -1,4 +1,4 @@
-"""The request to which each worker replies, and its reply."""
+"""The request for the state of all workers, and the reply of each worker."""
 
 from pydantic import Field
 
@@ -6,11 +6,11 @@ from .wire import Input, Message, Model, Time
 
 
 class WorkersRequest(Input):
-    """A request for the version and health of each worker, without fields."""
+    """A request for the version and health of each worker; it has no fields."""
 
 
 class Problem(Message):
-    """A problem of the service, and what the operator can do."""
+    """A problem of the service or its servers, and what the operator should do."""
 
     what: str = Field(
         description="The problem.", examples=["The consumer transcription_worker_transcription_high is paused"]
@@ -24,7 +24,7 @@ class Problem(Message):
 
 
 class WorkerInfo(Message):
-    """The reply of one worker: its version, model and health."""
+    """The reply of one worker to a request for all workers: its version, model and health."""
 
     worker: str = Field(
         description="Name of the worker, as `worker` in the events of the tasks that it runs.",

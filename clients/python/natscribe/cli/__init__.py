@@ -10,7 +10,7 @@ _LIBRARIES = {"typer", "rich", "dotenv", "tinytag", "pysubs2"}  # of the extra `
 
 
 def main() -> None:
-    """Run the command that the arguments name."""
+    """Run the subcommand that the command-line arguments name."""
     gc.disable()  # while modules are imported: they stay, and looking for garbage in them takes a tenth of the start
     try:
         from natscribe.cli.commands import command_line  # noqa: PLC0415 -- takes a moment: Ctrl-C must work in it
@@ -28,9 +28,9 @@ def main() -> None:
 
 
 def _completed() -> list[str]:
-    """Return the words after `natscribe` in the command line that a shell is completing.
+    """Return the words after `natscribe` in the command line that a shell asks this process to complete.
 
-    Return [] if no shell has started this process to complete a line.
+    Return [] if this process was not started for completion.
     """
     if "_NATSCRIBE_COMPLETE" not in os.environ:
         return []

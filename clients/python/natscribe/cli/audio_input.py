@@ -1,4 +1,4 @@
-"""Audio for live tasks: from standard input as it arrives, or from a file in real time."""
+"""Reads the audio of live tasks: standard input as it arrives, or a file in real time."""
 
 import asyncio
 import os
@@ -35,11 +35,11 @@ _EXTENSIBLE = 0xFFFE  # the format tag of WAV files whose codec is in a later fi
 
 
 class OtherFormatError(Exception):
-    """An audio file has a format that cannot be sent without decoding."""
+    """The format of an audio file is not accepted by live tasks, so the file has to be decoded first."""
 
 
 def check_input() -> None:
-    """Check that standard input is a pipe or a file, from which audio can be read.
+    """Check that standard input is a pipe or a file, not a terminal, so that audio can be read from it.
 
     Raises:
         typer.BadParameter: Standard input is a terminal.
@@ -49,13 +49,13 @@ def check_input() -> None:
 
 
 async def from_input(codec: Codec) -> AsyncIterator[bytes]:
-    """Return an iterator over the audio of standard input, which is in the format `codec`.
+    """Return an iterator over the audio on standard input, which is encoded as `codec`.
 
     The function waits up to _CHECK_WITHIN_S for the first chunk, to report an error before a task is submitted.
 
     Raises:
-        ClientError: The audio should be samples, but starts with the header of a file. If the first chunk arrives
-            later, the iterator raises the error.
+        ClientError: The audio should be raw samples, but starts with a file header. The iterator raises this error if
+            the first chunk arrives later.
     """
     chunks = iter(lambda: os.read(sys.stdin.fileno(), _READ_BYTES), b"")
     audio = read_in_thread(chunks if codec is Codec.OPUS else samples(chunks))
@@ -67,7 +67,7 @@ async def from_input(codec: Codec) -> AsyncIterator[bytes]:
 
 
 async def with_first(first: "asyncio.Future[bytes]", audio: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the chunk `first` when it has arrived, then the chunks of `audio`; skip `first` if it is empty."""
+    """Yield the chunk that `first` returns, unless it is empty, and then the chunks of `audio`."""
     if chunk := await first:
         yield chunk
     async for chunk in audio:
@@ -75,10 +75,10 @@ async def with_first(first: "asyncio.Future[bytes]", audio: AsyncIterator[bytes]
 
 
 def samples(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield chunks of samples unchanged.
+    """Yield the chunks unchanged, but check that the first one contains raw samples.
 
     Raises:
-        ClientError: The samples start with the header of a file.
+        ClientError: The audio starts with the header of a file.
     """
     for number, chunk in enumerate(chunks):
         if not number and (chunk.startswith(_FILE_SIGNATURES) or chunk[4:8] == b"ftyp"):
@@ -89,10 +89,10 @@ def samples(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 async def read_in_thread(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """Iterate over `chunks` in a thread, up to _BUFFERED_CHUNKS ahead, and yield them.
+    """Yield the chunks of an iterable that blocks: a thread iterates over it, up to _BUFFERED_CHUNKS ahead.
 
     Raises:
-        ClientError: Reading the chunks has failed.
+        ClientError: The iterable has raised an exception.
     """
     loop = asyncio.get_running_loop()
     buffer: asyncio.Queue[bytes | ClientError | None] = asyncio.Queue()
@@ -123,7 +123,7 @@ async def read_in_thread(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
 
 
 async def paced(chunks: AsyncIterator[bytes], speed: float) -> AsyncIterator[bytes]:
-    """Yield the chunks, one per CHUNK_S / `speed` seconds; each chunk has CHUNK_S of audio."""
+    """Yield chunks of CHUNK_S seconds of audio at `speed` times real time."""
     loop = asyncio.get_running_loop()
     started, sent = loop.time(), 0
     async for chunk in chunks:
@@ -133,16 +133,16 @@ async def paced(chunks: AsyncIterator[bytes], speed: float) -> AsyncIterator[byt
 
 
 class AudioFile:
-    """An audio file that can be sent without decoding.
+    """An audio file in a format that live tasks accept, so that it is sent without decoding.
 
-    WAV with 16-bit samples, mu-law or A-law, or Opus in Ogg or WebM.
+    The format is WAV with 16-bit samples, mu-law or A-law, or Opus in Ogg or WebM.
     """
 
     def __init__(self, path: Path) -> None:
         """Read the header of the file.
 
         Raises:
-            OtherFormatError: The file cannot be sent without decoding.
+            OtherFormatError: Live tasks do not accept the format of the file.
         """
         self._path = path
         self._start, self._size = 0, path.stat().st_size
@@ -155,7 +155,7 @@ class AudioFile:
                 raise OtherFormatError from error
 
     def chunks(self, speed: float) -> AsyncIterator[bytes]:
-        """Yield the audio at `speed` times real time."""
+        """Yield the encoded audio in chunks of CHUNK_S seconds, at `speed` times real time."""
         return paced(self._chunks(), speed)
 
     async def _chunks(self) -> AsyncIterator[bytes]:
@@ -167,7 +167,7 @@ class AudioFile:
                 left -= len(chunk)
 
     def _read_wav(self, file: BinaryIO) -> LiveAudio:
-        """Return the audio format of a WAV file from its headers; store the offset and the size of its samples."""
+        """Parse the headers of a WAV file; return its audio format, and store the offset and size of its samples."""
         audio = None
         file.seek(len(b"RIFF....WAVE"))
         while True:
@@ -193,7 +193,7 @@ class AudioFile:
 
 
 def _opus(header: bytes) -> LiveAudio:
-    """Return the audio format of an Opus file; `header`: the first bytes of the Ogg or WebM file.
+    """Return the audio format of an Opus file; `header` is the first bytes of the Ogg or WebM file.
 
     Raises:
         LookupError: The bytes contain no Opus header.
@@ -204,6 +204,6 @@ def _opus(header: bytes) -> LiveAudio:
 
 
 def conversion_hint(url: str) -> str:
-    """Return a sentence that says how to send the audio of a URL with ffmpeg."""
+    """Return a sentence that says how to send the audio of a URL with ffmpeg, for messages."""
     converted = f"ffmpeg -loglevel error -re -i {shlex.quote(url)} -f s16le -ac 1 -ar 16000 -"
     return f"`{converted} | {command()} live -` sends anything that ffmpeg reads"

@@ -1,4 +1,4 @@
-"""Shows the progress of tasks as bars on a terminal."""
+"""Displays the progress of tasks as bars on a terminal."""
 
 import sys
 import time
@@ -21,7 +21,7 @@ MAX_ROWS = 8  # of more tasks only the active ones have a row
 
 
 class ProgressBars(TextDisplay):
-    """Shows a progress bar for each task on standard error, and prints text and errors above the bars.
+    """Displays a progress bar for each task on standard error, and prints text and errors above the bars.
 
     With several tasks, the bar of a task disappears when the task ends, and a last row counts the ended tasks.
     """
@@ -44,18 +44,18 @@ class ProgressBars(TextDisplay):
         self._rows.stop()
 
     def task_created(self, label: str, task_id: str) -> None:
-        """Print the id of the task if it is the only one; the ids of many would hide everything else."""
+        """Print the id of the task if it is the only one; the ids of many tasks would hide everything else."""
         if self._tasks == 1:
             err.print(f"{label} is task {task_id}")
 
     def upload(self, label: str, sent: int, size: int) -> None:
-        """Show how many bytes of a recording are uploaded."""
+        """Show how many bytes of a recording have been uploaded."""
         if label not in self._ended:
             description = f"uploading, {decimal(sent)} of {decimal(size)}"
             self._update(label, 100 * sent / max(size, 1), lambda: description, is_active=True)
 
     def end(self, label: str, *, failed: bool) -> None:
-        """Count a recording as processed, and remove its bar unless it is the only recording.
+        """Count the task of a recording as ended, and with several tasks remove its bar.
 
         `failed`: whether the task has failed.
         """
@@ -89,7 +89,7 @@ class ProgressBars(TextDisplay):
 
 
 class _Rows(Progress):
-    """The rows of `ProgressBars`: one for each task that is shown and, with several tasks, a last row for all tasks."""
+    """The rows of `ProgressBars`: one for each visible task and, with several tasks, a last row that counts them."""
 
     def __init__(self, tasks: int) -> None:
         self._total_tasks = tasks
@@ -107,13 +107,13 @@ class _Rows(Progress):
             self._all = self.add_task(f"all {tasks} files", total=tasks, text=lambda: "0 done", is_active=True)
 
     def count(self, ended: int, failed: int) -> None:
-        """Show in the last row how many tasks have ended, and how many of the ended tasks have failed."""
+        """Update the last row: how many tasks have ended, and how many of these have failed."""
         if self._all is not None:
             description = f"{ended - failed} done" + (f", {failed} failed" if failed else "")
             self.update(self._all, completed=ended, text=lambda: description)
 
     def get_renderables(self) -> Iterator[RenderableType]:
-        """Yield the table of the rows that fit on the screen, and the last segment below it."""
+        """Yield the table of the rows that fit on the screen, and below it the last segment of text."""
         rows = [task for task in self.tasks if task.id != self._all]
         if self._total_tasks > MAX_ROWS:
             rows = [task for task in rows if task.fields["is_active"]][:MAX_ROWS]
@@ -124,7 +124,7 @@ class _Rows(Progress):
 
 
 class _DescriptionColumn(ProgressColumn):
-    """The column that describes the state of each task, with the age of the last event at the time of drawing."""
+    """The column with a description of each task, which changes with the age of the task's last event."""
 
     def render(self, task: Task) -> Text:
         description: Callable[[], str] = task.fields["text"]
@@ -136,9 +136,9 @@ def _one_line(max_width: int | None = None) -> Column:
 
 
 def choose_display(*, as_json: bool, shown: ShownText = ShownText.NONE, tasks: int = 1) -> Display:
-    """Choose the display of a command that follows `tasks` tasks.
+    """Return the display for a command that follows `tasks` tasks: JSON, progress bars or plain lines.
 
-    `as_json`: whether it prints events as JSON. `shown`: how much text it shows while a task runs.
+    `as_json`: whether to print events as JSON. `shown`: how much text to show while a task runs.
     """
     if as_json:
         return JsonLines()

@@ -1,4 +1,4 @@
-"""The subcommands of `natscribe`."""
+"""Assembles the subcommands of `natscribe`."""
 
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points, version
@@ -29,7 +29,7 @@ _SERVICE = "pip install ./clients/python ."  # how to install that package
 
 
 def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
-    """Make `natscribe` with the subcommand that the arguments name, or with all subcommands if they name none.
+    """Return the command `natscribe` with the subcommand that `arguments` name, or with all if they name none.
 
     The modules of the other subcommands are not imported: with them the start would take a fifth longer.
     """
@@ -53,7 +53,7 @@ def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
 def _chosen(arguments: Sequence[str]) -> Sequence[str]:
     """Return the names of the subcommands to import.
 
-    Only the subcommand that the first argument names; none for `--version`; otherwise all, for the help.
+    These are the subcommand that the first argument names; none for `--version`; all otherwise, for the help.
     """
     first = arguments[0] if arguments else ""
     if first in _OF_CLIENT or first in _OF_SERVICE:
@@ -73,13 +73,13 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Define the options of `natscribe` itself."""
+    """Define the options of `natscribe` itself, as opposed to those of its subcommands."""
 
 
 def _of_service(name: str) -> Callable[..., None]:
-    """Return the command `name` of the service's package.
+    """Return the subcommand `name` from the package of the service, which may not be installed.
 
-    Without the package, return a command that says how to install it.
+    Without that package, return a command that says how to install it.
     """
     for entry_point in entry_points(group="natscribe.commands", name=name):
         command: Callable[..., None] = entry_point.load()

@@ -1,4 +1,4 @@
-"""Runs a command: prints its output, sets its exit code, and reads its settings."""
+"""Runs subcommands: creates their client, prints their output and errors, and sets the exit code."""
 
 import asyncio
 import errno
@@ -26,17 +26,17 @@ _CANCEL_AGAIN_AFTER_S = 2.0  # a cancelled command closes its connections within
 
 
 class OutputClosedError(Exception):
-    """The process that reads the output has ended, as in `natscribe watch ID | head -1`."""
+    """The process that reads the standard output has ended, as in `natscribe watch ID | head -1`."""
 
 
 class Terminal(Console):
-    """A console that prints text unchanged: without markup, and without cutting lines."""
+    """A console that prints text unchanged: without interpreting markup, and without truncating lines."""
 
     def __init__(self, *, stderr: bool) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=stderr)
 
     def on_broken_pipe(self) -> None:
-        """Raise an error, so that the command closes its connections before it ends.
+        """Raise OutputClosedError instead of exiting, so that the command closes its connections first.
 
         Raises:
             OutputClosedError: Always.
@@ -53,23 +53,24 @@ err = Terminal(stderr=True)  # everything else
 
 
 def print_above(text: str, style: str) -> None:
-    """Print a line on standard error, above the bars."""
+    """Print a line on standard error, above progress bars if there are any."""
     err.print(Text(text, style))  # `print(text, style=style)` would style the bars, too
 
 
 def read_settings() -> Settings:
-    """Return the settings of the client.
+    """Read the settings of the client.
 
-    Each setting comes from the environment, else from the file `.env`, else from the file that `natscribe up` writes.
+    Each setting comes from the environment, or else from the file `.env`, or else from the file that `natscribe up`
+    writes.
     """
     return Settings.read(Path(".env"), ENDPOINTS)
 
 
 def open_client(on_upload: UploadCallback | None = None) -> Client:
-    """Make a client that prints a line when it loses the connection to NATS, and when the connection is restored.
+    """Create a client that prints a line whenever the connection to NATS is lost or restored.
 
-    If the service of the current folder is stopped and no setting names a NATS server, print which server the client
-    uses instead. `on_upload`: see `Client`.
+    If the service of the current folder is stopped and no setting names a NATS server, print which server is used
+    instead. `on_upload`: see `Client`.
     """
     settings = read_settings()
     if DATA.is_dir() and not ENDPOINTS.exists() and "nats_url" not in settings.model_fields_set:
@@ -79,10 +80,10 @@ def open_client(on_upload: UploadCallback | None = None) -> Client:
 
 
 def require(condition: object, message: str) -> None:
-    """Check a rule about the arguments of a command.
+    """Raise a usage error with this message if a condition on the arguments of a command is false.
 
     Raises:
-        typer.BadParameter: The condition is false; the error has the message.
+        typer.BadParameter: The condition is false.
     """
     if not condition:
         raise typer.BadParameter(message)
@@ -91,9 +92,9 @@ def require(condition: object, message: str) -> None:
 def run_and_exit(
     work: Coroutine[None, None, int], *, expected: tuple[type[Exception], ...] = (ClientError,)
 ) -> NoReturn:
-    """Run a command, and exit with the exit code that `work` returns.
+    """Run the coroutine of a command, and exit with the exit code that it returns.
 
-    `expected`: errors that are printed as one sentence, without a traceback; the exit code is then 1.
+    `expected`: exceptions that are printed as one sentence, without a traceback; the exit code is then 1.
     """
     try:
         code = asyncio.run(_until_interrupted(work))
@@ -120,7 +121,7 @@ def run_and_exit(
 
 
 def run_with_client(work: Callable[[Client], Awaitable[int | None]]) -> NoReturn:
-    """Run a command with a connected client, and exit with the exit code that `work` returns; None: 0."""
+    """Call `work` with a connected client, and exit with the exit code that it returns; None: 0."""
 
     async def run() -> int:
         async with open_client() as client:
@@ -130,13 +131,13 @@ def run_with_client(work: Callable[[Client], Awaitable[int | None]]) -> NoReturn
 
 
 def print_hint(*errors: Exception) -> None:
-    """Print how to list the tasks, if one of `errors` is about an unknown task."""
+    """If one of `errors` reports an unknown task, print how to list the tasks."""
     if any(isinstance(error, RequestFailedError) and error.message.startswith("No task ") for error in errors):
         err.print(f"`{command()} list` shows the tasks that exist.")
 
 
 async def _until_interrupted(work: Coroutine[None, None, int]) -> int:
-    """Run `work` and return its exit code, or INTERRUPTED after Ctrl-C.
+    """Run `work`, and return its exit code, or INTERRUPTED after Ctrl-C.
 
     Ctrl-C cancels `work` repeatedly, because nats-py swallows some cancellations.
     """

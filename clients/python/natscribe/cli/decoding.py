@@ -1,4 +1,4 @@
-"""Decodes audio for live tasks, with PyAV if it is installed; without it, ffmpeg decodes files."""
+"""Decodes files and URLs for live tasks: with PyAV if it is installed, or else files with ffmpeg."""
 
 import asyncio
 import subprocess
@@ -31,12 +31,12 @@ _PLAYLISTS = ("hls", "dash")  # ffmpeg fetches their parts without the options t
 
 
 def has_pyav() -> bool:
-    """Whether PyAV is installed."""
+    """Whether the library PyAV is installed."""
     return find_spec("av") is not None
 
 
 async def from_file(path: Path, speed: float) -> AsyncIterator[bytes]:
-    """Wait until the first chunk of a file is decoded, and return an iterator over the decoded audio.
+    """Start decoding a file, wait for the first chunk, and return an iterator over the decoded audio.
 
     `speed`: how many seconds of audio the iterator yields per second.
 
@@ -56,9 +56,9 @@ async def from_file(path: Path, speed: float) -> AsyncIterator[bytes]:
 
 
 async def after_first_chunk(chunks: Iterator[bytes], name: str, hint: str) -> AsyncIterator[bytes]:
-    """Wait for the first chunk, and return an iterator over all chunks.
+    """Iterate over `chunks` in a thread; wait for the first chunk, and return an iterator over all of them.
 
-    A thread iterates over `chunks`. `name`: what an error message calls the audio. `hint`: what it advises.
+    `name`: the name of the audio in the error message. `hint`: the advice in that message.
 
     Raises:
         ClientError: The audio cannot be read, or is empty.
@@ -72,16 +72,16 @@ async def after_first_chunk(chunks: Iterator[bytes], name: str, hint: str) -> As
 
 
 class PyAVReader:
-    """Decodes a file or URL with PyAV.
+    """Decodes the audio of a file or URL with PyAV.
 
-    `is_file`: whether the audio has a known length; it is valid once the first chunk is decoded.
+    `is_file`: whether the audio has a known length; the value is valid once the first chunk is decoded.
     """
 
     def __init__(self, address: str, name: str, options: Mapping[str, str], hint: str) -> None:
-        """Open nothing yet.
+        """Store the arguments; `chunks` opens the audio.
 
-        `address`, `options`: what FFmpeg opens, and with which of its options. `name`, `hint`: what messages call the
-        audio, and what they advise if it cannot be read.
+        `address`, `options`: what FFmpeg opens, and with which of its options. `name`, `hint`: the name of the audio in
+        messages, and their advice if the audio cannot be read.
         """
         self.is_file = False
         self._address = address
@@ -91,7 +91,7 @@ class PyAVReader:
         self._has_audio = False
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the decoded audio in chunks of CHUNK_S; each step may block while data arrives.
+        """Yield the decoded audio in chunks of CHUNK_S seconds; each step may block until data arrives.
 
         If the audio breaks off, the generator prints a warning and ends.
 
@@ -114,7 +114,7 @@ class PyAVReader:
             yield bytes(left)
 
     def _decoded(self) -> Iterator[bytes]:
-        """Yield the samples of each frame, and skip damaged frames: the stream of a radio may begin with one."""
+        """Yield the samples of each decoded frame; skip damaged frames, with which a radio stream may begin."""
         import av  # noqa: PLC0415
 
         with av.open(self._address, timeout=NETWORK_TIMEOUT_S, options=dict(self._options)) as container:
@@ -159,9 +159,9 @@ def _samples(frame: "AudioFrame") -> bytes:
 
 
 def _by_ffmpeg(path: Path, hint: str) -> Iterator[bytes]:
-    """Decode a file with the program ffmpeg, and yield the audio in chunks of CHUNK_S.
+    """Decode a file with the program ffmpeg, and yield the audio in chunks of CHUNK_S seconds.
 
-    If the audio breaks off, the generator prints a warning and ends. `hint`: what the error message advises.
+    If the audio breaks off, the generator prints a warning and ends. `hint`: the advice in the error message.
 
     Raises:
         ClientError: The file cannot be read.

@@ -1,4 +1,4 @@
-"""Displays of the progress of tasks: their base class, JSON messages, and plain lines where there is no terminal."""
+"""Displays for the progress of tasks: the base class, JSON lines for programs, and plain lines without a terminal."""
 
 from abc import ABC, abstractmethod
 from enum import Enum
@@ -16,7 +16,7 @@ Event = ProgressEvent | SegmentsEvent | Partial
 
 
 class ShownText(Enum):
-    """How much of a task's text is shown while the task runs."""
+    """How much of a task's text a display shows while the task runs."""
 
     NONE = "none"
     LAST_SEGMENT = "the last segment, beside the progress, because the result will have the text"
@@ -25,9 +25,9 @@ class ShownText(Enum):
 
 
 class Display:
-    """Shows the events of tasks, each event under the label of its task.
+    """Base class of the displays, which show the events of tasks under a label for each task.
 
-    This base class shows only messages and warnings.
+    This class itself shows only messages and warnings.
     """
 
     def __init__(self) -> None:
@@ -42,41 +42,41 @@ class Display:
         return
 
     def upload(self, label: str, sent: int, size: int) -> None:
-        """Show that `sent` of `size` bytes of a recording are uploaded; may be called in any thread."""
+        """Show that `sent` of `size` bytes of a recording have been uploaded; may be called in any thread."""
 
     def task_created(self, label: str, task_id: str) -> None:
-        """Show the id of a new task."""
+        """Show the id of a task that was just submitted."""
 
     def show(self, label: str, event: Event) -> None:
-        """Show an event."""
+        """Show an event, or a partial result, of the task with this label."""
 
     def message(self, text: str) -> None:
-        """Show `text`, which says what the command is doing."""
+        """Print a message that says what the command is doing."""
         err.print(text)
 
     def update_position(self, label: str, status: TaskStatus) -> None:
-        """Show the current queue position of a waiting task."""
+        """Show the current queue position of a waiting task, as in `status`."""
 
     def warn(self, label: str, warning: str) -> None:
-        """Print a warning about a task, unless the same warning was already printed, also for another task."""
+        """Print a warning about a task, unless the same warning was already printed for this or another task."""
         if warning not in self._warnings:
             self._warnings.add(warning)
             print_above(f"{label} {warning}", WARNING)
 
     def end(self, label: str, *, failed: bool) -> None:
-        """Note that a recording is processed; `failed`: whether its task has failed."""
+        """Called when the task of a recording has ended; `failed` says whether the task has failed."""
 
 
 class JsonLines(Display):
-    """Prints the events as JSON on standard output, one per line."""
+    """Prints each event as a line of JSON on standard output."""
 
     def show(self, label: str, event: Event) -> None:  # noqa: ARG002 -- the message names its task
-        """Print the event."""
+        """Print an event as JSON."""
         self.text.print(event.model_dump_json())
 
 
 class TextDisplay(Display, ABC):
-    """Prints text when it is transcribed, and describes the last progress event of each task in words."""
+    """Base class of displays for people: prints text as it is transcribed, and describes progress in words."""
 
     def __init__(self, *, shown: ShownText) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class TextDisplay(Display, ABC):
         self._last: dict[str, ProgressEvent] = {}
 
     def show(self, label: str, event: Event) -> None:
-        """Print new text, or show the progress of the task."""
+        """Print the new text of the task, or update the display of its progress."""
         if isinstance(event, ProgressEvent):
             before, self._last[label] = self._last.get(label), event
             self._show_progress(label, event, before)
@@ -102,15 +102,15 @@ class TextDisplay(Display, ABC):
             self._show_last_segment(segment_line(event.segments[-1]))
 
     def update_position(self, label: str, status: TaskStatus) -> None:
-        """Show the last event of the task again, with the new queue position."""
+        """Show the task's last progress event again, with the new queue position."""
         if (last := self._last.get(label)) is not None:
             self.show(label, with_position(last, status))
 
     def _show_partial(self, partial: Partial) -> None:
-        """Show a partial result; do nothing if the display cannot replace printed lines."""
+        """Show a partial result; this class cannot replace printed lines, and shows none."""
 
     def _show_last_segment(self, line: str) -> None:
-        """Show `line` in place of the previous segment; do nothing if the display cannot replace printed lines."""
+        """Show the line of the newest segment in place of the previous one; this class cannot, and shows none."""
 
     @abstractmethod
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None: ...
@@ -123,7 +123,7 @@ class PlainLines(TextDisplay):
     """
 
     def task_created(self, label: str, task_id: str) -> None:
-        """Print the id of a task."""
+        """Print the id of a task that was just submitted."""
         err.print(f"{label} is task {task_id}")
 
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
@@ -133,7 +133,7 @@ class PlainLines(TextDisplay):
 
 
 def with_position(event: ProgressEvent, status: TaskStatus) -> ProgressEvent:
-    """Return a copy of the event that has the queue position and the expected start of `status`, which is newer."""
+    """Return a copy of an event with the queue position and the expected start from a newer status of the task."""
     position = {"queue_position": status.queue_position, "expected_start": status.expected_start}
     return event.model_copy(update=position)
 

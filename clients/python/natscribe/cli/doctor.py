@@ -1,4 +1,4 @@
-"""The command `doctor`: shows the connection, the workers and the rights of a client, what is wrong, and what to do."""
+"""The subcommand `doctor`: shows the connection, the workers and permissions, and for each problem what to do."""
 
 from collections.abc import Iterator
 from itertools import groupby

@@ -1,4 +1,4 @@
-"""The exit codes of the command besides 0 and 1."""
+"""The exit codes of the command in addition to 0 (success) and 1 (failure)."""
 
 USAGE = 2  # wrong options or settings
 INTERRUPTED = 130  # what shells use for SIGINT

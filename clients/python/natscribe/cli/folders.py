@@ -1,4 +1,4 @@
-"""Finds the recordings that arguments name: files, folders or patterns."""
+"""Expands the arguments of commands, i.e. files, folders or patterns, into recordings."""
 
 import glob
 import os
@@ -23,14 +23,14 @@ URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 
 def find_recordings(argument: str, max_bytes: int, *, stored: bool = False) -> Sequence[Path | str]:
-    """Return the recordings that an argument names, sorted by name.
+    """Return the recordings to which an argument refers, sorted by name.
 
     The argument is a file, a folder with recordings in it or in its subfolders, a pattern of files, or, if `stored` is
     set, the name of a recording in AUDIO_STORE. In folders and patterns, hidden files and files without the suffix of a
     recording are skipped; the latter are listed on standard error. `max_bytes`: the largest size of a recording.
 
     Raises:
-        typer.BadParameter: The argument is a URL, names no recording, or names a file that cannot be a recording.
+        typer.BadParameter: The argument is a URL, refers to no recording, or to a file that cannot be a recording.
     """
     if (url := URL.match(argument)) is not None:
         raise typer.BadParameter(_url_advice(argument, url[1].lower(), stored=stored))
@@ -46,7 +46,7 @@ def find_recordings(argument: str, max_bytes: int, *, stored: bool = False) -> S
 
 
 def local_path(argument: str) -> Path:
-    """Return the path that an argument names.
+    """Convert an argument into a path.
 
     A leading `~/` is expanded, because the shell does not expand it in quotes; `~call.wav` stays a file name.
     """
@@ -54,7 +54,7 @@ def local_path(argument: str) -> Path:
 
 
 def existing_file(argument: str, max_bytes: int) -> Path:
-    """Return the path of the file that an argument names.
+    """Convert an argument into the path of a file, and check that the file can be a recording.
 
     Raises:
         typer.BadParameter: There is no such file, or the file is empty or larger than `max_bytes`.
@@ -66,7 +66,7 @@ def existing_file(argument: str, max_bytes: int) -> Path:
 
 
 def listed_names(names: Sequence[str]) -> str:
-    """Join the first names by commas, and say how many more there are."""
+    """Join up to _MAX_LISTED_NAMES names by commas, and append how many more there are."""
     more = len(names) - _MAX_LISTED_NAMES
     return ", ".join(names[:_MAX_LISTED_NAMES]) + (f" and {more} more" if more > 0 else "")
 

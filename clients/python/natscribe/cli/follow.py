@@ -1,4 +1,4 @@
-"""Shows tasks on the screen until they end."""
+"""Follows tasks on a display until they end."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -21,10 +21,10 @@ async def follow(  # noqa: PLR0913 -- what and where
     tasks: int = 1,
     events: AsyncGenerator[Event] | None = None,
 ) -> bool:
-    """Show a task on the display until the task ends; return whether it was completed.
+    """Show the events of a task on a display until the task ends; return whether it was completed.
 
-    `label`: what the display calls the task. `tasks`: how many tasks the command follows concurrently. `events`: the
-    events of the task; None: the function reads them with the client.
+    `label`: the name of the task on the display. `tasks`: how many tasks the command follows concurrently. `events`:
+    the events of the task; None: the function reads them with the client.
     """
     last: ProgressEvent | None = None
     poller = _PositionPoller(client, display, task_id, label, POSITION_EVERY_S * max(1.0, tasks / _FREQUENT_TASKS))
@@ -44,7 +44,7 @@ async def follow(  # noqa: PLR0913 -- what and where
 
 
 class _PositionPoller:
-    """Requests the position of a waiting task every few seconds, and shows it."""
+    """Requests the queue position of a waiting task every `every_s` seconds, and shows it on a display."""
 
     def __init__(self, client: Client, display: Display, task_id: str, label: str, every_s: float) -> None:
         self._client = client

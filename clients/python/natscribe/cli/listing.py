@@ -1,4 +1,4 @@
-"""The command `list`: shows the newest tasks."""
+"""The subcommand `list`: prints the newest tasks."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -40,7 +40,7 @@ async def _newest(
 ) -> AsyncIterator[ListedTask]:
     """Yield at most `limit` tasks, the newest first.
 
-    `owner`: only the tasks of this user. `state`: only the tasks in this state. None: all.
+    `owner`: only the tasks of this user; None: of all users. `state`: only the tasks in this state; None: in any state.
     """
     before: str | None = None
     while limit > 0:
@@ -65,7 +65,7 @@ _COLUMNS = (
 
 
 def _row(task: ListedTask) -> Row:
-    """Make the row of a task: on a terminal the error stands in full below the row, elsewhere its code in the row."""
+    """Return the table row of a task: with the error below it on a terminal, or only the error code in it elsewhere."""
     state, note = str(task.state), ""
     if task.state is State.RUNNING:
         state += f" {progress_text(task.progress, task.lag_seconds)}"

@@ -1,4 +1,4 @@
-"""The command `live`: transcribes live audio."""
+"""The subcommand `live`: transcribes live audio."""
 
 from functools import partial
 from typing import Annotated
@@ -149,7 +149,11 @@ def live(  # noqa: PLR0913 -- the task's fields
 
 
 def _check_resume(resume: str | None, source: str, task_id: str | None, codec: Codec) -> None:
-    """Check that the other arguments allow --resume."""
+    """Check that the other arguments allow the option --resume, if it is given.
+
+    Raises:
+        typer.BadParameter: Another argument contradicts --resume.
+    """
     if resume is None:
         return
     is_live = source == STANDARD_INPUT or URL.match(source)

@@ -1,4 +1,4 @@
-"""Runs the command `live`: sends audio and shows its text; the first Ctrl-C ends the audio."""
+"""Runs the subcommand `live`: sends audio and shows its text; the first Ctrl-C ends the audio."""
 
 import asyncio
 import signal
@@ -29,9 +29,9 @@ _END_TIMEOUT_S = 2.0  # an ended task refuses audio; its last event arrives with
 
 @dataclass(frozen=True)
 class AudioSource:
-    """The source of the audio of a live task.
+    """Where the audio of a live task comes from: its format, and an iterator over its chunks.
 
-    `name`: what messages call the source. `path`: the file; None: the source is no file.
+    `name`: the name of the source in messages. `path`: the file; None if the source is not a file.
     """
 
     name: str
@@ -41,7 +41,7 @@ class AudioSource:
 
     @classmethod
     async def open(cls, source: str, stdin_format: dict[str, object], speed: float) -> "AudioSource":
-        """Open the file, URL or standard input that `source` names.
+        """Open the source of audio that the argument `source` names: a file, a URL, or `-` for standard input.
 
         `stdin_format`: the format of standard input, as the fields of `LiveAudio`. `speed`: how many seconds of a file
         are sent per second.
@@ -66,7 +66,7 @@ class AudioSource:
 
 @dataclass
 class LiveSession:
-    """Sends the audio of one live task, shows its text, and writes its result."""
+    """Sends the audio of one live task, shows the text while it is transcribed, and writes the result."""
 
     source: AudioSource
     start: Callable[[Client], Live]
@@ -77,10 +77,10 @@ class LiveSession:
     sent_bytes: int = 0
 
     async def run(self) -> int:
-        """Send the audio, show its text, and write the result; return the exit code: 0 if the task was completed.
+        """Run the session, and return the exit code: 0 if the task was completed.
 
         Raises:
-            ClientError: The source has no audio, the audio could not be sent, or the task cannot continue.
+            ClientError: The source has no audio, the audio could not be sent, or the task cannot be resumed.
         """
         async with open_client() as client, self.start(client) as live:
             err.print(f"{self.source.name} is task {live.task_id}")
@@ -98,7 +98,7 @@ class LiveSession:
         return 0 if is_completed else 1
 
     async def _follow(self, client: Client, live: Live, display: Display) -> bool:
-        """Send the audio and show events until the task has ended; return whether the task was completed."""
+        """Send the audio and show the task's events until the task ends; return whether it was completed."""
         sending = asyncio.create_task(self._send(live))
         following = asyncio.create_task(follow(client, display, live.task_id, self.source.name, events=live.events()))
         _end_audio_first(sending)
@@ -120,7 +120,7 @@ class LiveSession:
             self.sent_bytes += len(chunk)
 
     def _no_audio(self) -> ClientError:
-        """Make the error for a live task that has ended without audio."""
+        """Return the error for a live task whose source has ended without any audio."""
         is_file = self.source.path is not None
         hint = "whether a player plays it" if is_file else "whether the program before `|` says why it has stopped"
         return ClientError(f"{self.source.name} has no audio, only {self.sent_bytes} bytes: check {hint}.")
@@ -135,7 +135,7 @@ class LiveSession:
             raise error
 
     def _write(self, result: TranscriptionResult, task_id: str, display: Display) -> None:
-        """Write the result into a file, or print it unless the same text was already shown."""
+        """Write the result to a file, or print it unless its text was already shown; then print notices about it."""
         path, name = self.source.path, self.source.path.stem if self.source.path else task_id
         if self.output.folder is not None:
             err.print(f"wrote {self.output.write(name, result, path)}")
@@ -148,7 +148,7 @@ class LiveSession:
 
 
 async def _cancel(client: Client, task_id: str) -> None:
-    """Cancel the task; if NATS does not reply within _CANCEL_TIMEOUT_S, print how to cancel the task later."""
+    """Cancel a live task; if NATS does not reply within _CANCEL_TIMEOUT_S, print how to cancel the task later."""
     cancelling = asyncio.ensure_future(client.cancel(task_id))
     try:
         await asyncio.wait([cancelling], timeout=_CANCEL_TIMEOUT_S)
@@ -162,7 +162,7 @@ async def _cancel(client: Client, task_id: str) -> None:
 
 
 def _end_audio_first(sending: "asyncio.Task[None]") -> None:
-    """Have the first Ctrl-C cancel `sending`, which ends the audio, and the next Ctrl-C cancel the command."""
+    """Install a handler of Ctrl-C: the first one cancels `sending`, which ends the audio, the next one the command."""
     loop, work = asyncio.get_running_loop(), asyncio.current_task()
 
     def interrupted() -> None:

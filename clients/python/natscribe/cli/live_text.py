@@ -1,4 +1,4 @@
-"""Shows the text of a live task: final segments with their start, and partial results in grey."""
+"""Displays the text of a live task: segments with their start, and partial results in grey."""
 
 import sys
 
@@ -18,7 +18,7 @@ GREY = "color(245)"  # readable on black and on white
 
 
 class LiveLines(TextDisplay):
-    """Prints the segments of a live task, one per line, and the changes of the task's state."""
+    """Prints each segment of a live task as a line, and each change of the task's state."""
 
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:  # noqa: ARG002 -- there is one task
         if event.error is not None or before is None or event.state is not before.state:
@@ -26,7 +26,7 @@ class LiveLines(TextDisplay):
 
 
 class LiveScreen(LiveLines):
-    """Prints segments above a region that is redrawn, which shows the partial results and the state of the task."""
+    """Prints the segments of a live task above an area of the screen that shows partial results and the state."""
 
     def __init__(self, *, shown: ShownText) -> None:
         super().__init__(shown=shown)
@@ -44,7 +44,7 @@ class LiveScreen(LiveLines):
         self._region.stop()
 
     def message(self, text: str) -> None:
-        """Show `text`, which says what the command is doing, in the last line."""
+        """Show a message, which says what the command is doing, in the last line of the screen."""
         self._message = text
         self._region.refresh()
 
@@ -56,7 +56,7 @@ class LiveScreen(LiveLines):
     def _state(self) -> str:
         """Return the state or the lag of the task, as the end of a sentence.
 
-        It is empty before the first event and after the end of the task.
+        The text is empty before the first event and after the end of the task.
         """
         event = next(iter(self._last.values()), None)
         if event is None or event.state.ended:
@@ -88,7 +88,7 @@ def _print_state(event: ProgressEvent) -> None:
 
 
 def _line(partial: Partial) -> Text:
-    """Format a partial result: its stable words in the colour of the terminal, the other words in grey."""
+    """Format a partial result: stable words, which no longer change, in the normal colour, the other words in grey."""
     stable, others = printable(partial.stable), printable(partial.text.removeprefix(partial.stable))
     text = Text.assemble(f"[{clock(partial.start)}] {stable}", (others, GREY), overflow="fold")
     text.no_wrap = False  # the console cuts lines otherwise, and the last words are the newest
@@ -96,9 +96,9 @@ def _line(partial: Partial) -> Text:
 
 
 def choose_live_display(*, as_json: bool, prints_text: bool) -> Display:
-    """Choose the display of a live task.
+    """Return the display for a live task: JSON lines, a screen with partial results, or plain lines.
 
-    `as_json`: whether it prints events as JSON. `prints_text`: whether it prints segments as they are transcribed.
+    `as_json`: whether to print events as JSON. `prints_text`: whether to print segments as they are transcribed.
     """
     if as_json:
         return JsonLines()

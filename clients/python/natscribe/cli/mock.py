@@ -1,4 +1,4 @@
-"""The command `mock`, for teams that test their clients."""
+"""The subcommand `mock`, which runs a mock of the service for teams that test their clients."""
 
 from typing import Annotated
 

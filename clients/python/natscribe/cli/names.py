@@ -1,4 +1,4 @@
-"""Makes unique names for recordings on the screen, and for the files of their results."""
+"""Generates unique names for recordings on the screen, and for the files of their results."""
 
 import re
 import unicodedata
@@ -14,7 +14,7 @@ _MAX_NAME_BYTES = 200  # an `audio_file_id` may be longer than the name of a fil
 
 
 def unique_labels(recordings: list[Path | str]) -> list[str]:
-    """Make a unique label for each recording: its file name if no other recording has the same name, else its path."""
+    """Return a unique label for each recording: its file name, or its path if another recording has the same name."""
     names = [Path(recording).name for recording in recordings]
     uses = Counter(map(_key, names))
     return _numbered(
@@ -23,14 +23,14 @@ def unique_labels(recordings: list[Path | str]) -> list[str]:
 
 
 def unique_file_names(labels: list[str]) -> list[str]:
-    """Make a unique file name from each label; the folders of a path become part of the name."""
+    """Convert each label into a unique file name, in which hyphens replace the slashes of a path."""
     return _numbered(
         "-".join("up" if part == ".." else part for part in Path(label).parts).lstrip("/-.") for label in labels
     )
 
 
 def result_file_names(recordings: Sequence[str], folder: Path | None) -> list[str]:
-    """Make the names of the result files, without the suffix of the result format, from unique names of recordings.
+    """Return the names of the result files, without the suffix of the result format, for uniquely named recordings.
 
     A result has the name of its recording without the suffix, because players look for subtitles under this name. The
     suffix stays if two recordings would otherwise have the same result file, or if `folder` has a file whose name
@@ -47,14 +47,14 @@ def result_file_names(recordings: Sequence[str], folder: Path | None) -> list[st
 
 
 def recording_name(audio_file_id: str, task_id: str) -> str:
-    """Return the name of a recording from its `audio_file_id`; if it cannot be a file name, return the task id."""
+    """Return the file name of a recording from its `audio_file_id`, or the task id if it cannot be a file name."""
     recording = Path(audio_file_id).name.removeprefix(f"{task_id}-")  # the id of an upload starts with its task's
     (name,) = unique_file_names([recording])
     return name if name and len(name.encode()) <= _MAX_NAME_BYTES else task_id
 
 
 def unique_task_names(recordings: Mapping[str, str]) -> list[str]:
-    """Make a unique name for each task: the name of its recording, or the task id if an earlier task has that name.
+    """Return a unique name for each task: that of its recording, or the task id if an earlier task has that name.
 
     `recordings`: the name of the recording by task id.
     """
@@ -66,15 +66,15 @@ def unique_task_names(recordings: Mapping[str, str]) -> list[str]:
 
 
 def _prefixes(folder: Path | None) -> set[str]:
-    """Return the prefixes before each dot in the names of a folder's files: `a` and `a.b` for `a.b.txt`."""
+    """Return all prefixes that end before a dot in the names of a folder's files: `a` and `a.b` for `a.b.txt`."""
     names = [file.name for file in folder.iterdir()] if folder is not None and folder.is_dir() else []
     return {name[: dot.start()] for name in names for dot in re.finditer(r"\.", name)}
 
 
 def _numbered(names: Iterable[str]) -> list[str]:
-    """Return the names, with a number added to each name that an earlier name equals.
+    """Make names unique: append a number in brackets to each name that equals an earlier one.
 
-    Names repeat, for example, if the same file is submitted twice.
+    Names are equal, for example, if the same file is submitted twice.
     """
     unique: dict[str, str] = {}
     for name in names:
@@ -85,5 +85,5 @@ def _numbered(names: Iterable[str]) -> list[str]:
 
 
 def _key(name: str) -> str:
-    """Return a key that is equal for two names if some file systems take them for one file, as `a.txt` and `A.txt`."""
+    """Return a key under which two names are equal if some file systems treat them as one, as `a.txt` and `A.txt`."""
     return unicodedata.normalize("NFC", name.casefold())

@@ -1,4 +1,4 @@
-"""Warnings about a result, for the person who reads the result."""
+"""Warnings about a result for the person who reads it."""
 
 import math
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ MAX_LISTED_INTERVALS = 12  # two lines of a terminal
 
 @dataclass(frozen=True)
 class RequestedOptions:
-    """The options of a task that its recording may not satisfy: bounds of the speakers, and separate channels."""
+    """The options of a task that its result may not fulfil: bounds on the number of speakers, and separate channels."""
 
     min_speakers: int | None = None
     max_speakers: int | None = None
@@ -23,8 +23,8 @@ class RequestedOptions:
 def notices(label: str, result: Result, requested: RequestedOptions = RequestedOptions()) -> Iterator[str]:
     """Yield a sentence for each warning about a result.
 
-    Warnings are about options that could not be satisfied, steps that failed, and gaps in the text. `label`: what the
-    sentences call the recording.
+    Warnings concern options that could not be fulfilled, steps that failed, and speech that was not transcribed.
+    `label`: the name of the recording in the sentences.
     """
     count, minimum, maximum = result.speakers, requested.min_speakers, requested.max_speakers
     if count is not None and minimum is not None and count < minimum:
@@ -51,7 +51,7 @@ def _of_transcription(label: str, result: TranscriptionResult, requested: Reques
 
 
 def _listed(intervals: list[Interval]) -> str:
-    """Join the intervals, rounded outwards to whole seconds; intervals that then overlap are listed as one."""
+    """Format intervals as a list, rounded outwards to whole seconds; intervals that then overlap are merged."""
     ranges: list[tuple[float, int]] = []
     for gap in intervals:
         start = ranges.pop()[0] if ranges and int(gap.start) < ranges[-1][1] else gap.start

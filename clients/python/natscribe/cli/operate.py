@@ -1,4 +1,4 @@
-"""The commands `queue` and `dead-letters`, for operators."""
+"""The subcommands `queue` and `dead-letters`, for operators."""
 
 from datetime import datetime
 from typing import Annotated
@@ -25,7 +25,7 @@ dead_letters = typer.Typer(no_args_is_help=True, help="List, replay or delete ta
 
 
 def queue(*, as_json: JsonQueue = False) -> None:
-    """Count waiting, running and failed tasks. Also show the age of the oldest and the newest's expected start."""
+    """Count waiting, running and failed tasks. Also show the age of the oldest and when the newest should start."""
 
     async def work(client: Client) -> None:
         overview = await client.queue()
@@ -68,7 +68,7 @@ def show(*, as_json: JsonDeadLetters = False) -> None:
 
 @dead_letters.command()
 def replay(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) -> None:
-    """Queue tasks again, chosen by exactly one option."""
+    """Queue the tasks of dead letters again, selected by exactly one option."""
     _check_one(task_id, kind, code)
 
     async def work(client: Client) -> None:
@@ -82,7 +82,7 @@ def replay(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) 
 
 @dead_letters.command()
 def delete(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) -> None:
-    """Delete dead letters, chosen by exactly one option. The rest of their tasks stays."""
+    """Delete dead letters, selected by exactly one option. Other data of their tasks stays."""
     _check_one(task_id, kind, code)
 
     async def work(client: Client) -> None:
@@ -92,7 +92,7 @@ def delete(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) 
 
 
 def _check_one(*options: object) -> None:
-    """Check that exactly one option chooses dead letters."""
+    """Check that exactly one of the options that select dead letters is given."""
     is_one = sum(option is not None for option in options) == 1
     require(is_one, "give exactly one of --task-id, --kind and --code")
 

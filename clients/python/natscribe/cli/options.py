@@ -1,4 +1,4 @@
-"""Options that several commands share, and the checks of their values."""
+"""Command-line options that several subcommands share, and functions that check and parse their values."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -53,7 +53,7 @@ Translate = Annotated[
 
 
 def format_option(formats: Iterable[ResultFormat], help_text: str) -> OptionInfo:
-    """Make the option `--format`, whose values are `turns` and the values of `formats`."""
+    """Return the option `--format`, whose values are `turns` (who says what when) and the values of `formats`."""
     choices = [TURNS, *(result_format.value for result_format in formats)]
 
     def parse(value: str) -> str:
@@ -89,7 +89,7 @@ MaxCueSeconds = Annotated[float | None, typer.Option(help="Maximum seconds that 
 
 
 def parse_user_id(value: str) -> int | str:
-    """Parse a user id: an integer of 64 bits, or else a name; `007` is a name."""
+    """Parse a user id: an integer if it fits into 64 bits and has no leading zeros, or else a string."""
     is_integer = re.fullmatch(r"0|-?[1-9][0-9]{0,18}", value) and -(2**63) <= int(value) < 2**63
     return int(value) if is_integer else value
 
@@ -103,7 +103,7 @@ def check_speakers(  # noqa: PLR0913 -- the options of several commands
     diarize: bool,
     identify: bool,
 ) -> None:
-    """Check that --diarize is given if another option needs it.
+    """Check that the option --diarize is given if another option needs it.
 
     Raises:
         typer.BadParameter: --diarize is missing.
@@ -120,10 +120,10 @@ def check_speakers(  # noqa: PLR0913 -- the options of several commands
 def subtitle_limits(
     formats: Sequence[str] | None, chars: int | None, lines: int | None, seconds: float | None
 ) -> SubtitleLimits:
-    """Make the limits of subtitles from the options for characters per line, lines, and seconds per cue.
+    """Return the limits of subtitles that the options set: characters per line, lines per cue, and seconds per cue.
 
     Raises:
-        typer.BadParameter: A limit is out of range, or a limit is given but `formats` has no format of subtitles.
+        typer.BadParameter: A limit is out of range, or is given although `formats` has no format of subtitles.
     """
     options = {"max_line_chars": chars, "max_lines": lines, "max_cue_seconds": seconds}
     limits = {name: value for name, value in options.items() if value is not None}

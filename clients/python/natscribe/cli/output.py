@@ -1,4 +1,4 @@
-"""Writes results: into files of a folder, or to the terminal."""
+"""Writes results: to files in a folder, or to standard output."""
 
 import os
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ _CONCATENABLE = {TURNS, ResultFormat.RTTM, ResultFormat.JSON, ResultFormat.TXT}
 
 
 class NotWrittenError(Exception):
-    """A result could not be written to a file."""
+    """A result could not be written to a file; the message says why."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """Where and in which formats the command writes results.
+    """Where and in which formats a command writes results.
 
-    `formats`: (): one format that depends on the result and on the terminal: `turns`, `txt` or, for a diarization,
+    `formats`: empty: one format that depends on the result and on the terminal: `turns`, `txt` or, for a diarization,
     `rttm`. `folder`: where to write files; None: print to standard output.
     """
 
@@ -43,9 +43,10 @@ class Output:
     limits: SubtitleLimits = DEFAULT_LIMITS
 
     def write(self, name: str, result: Result, recording: Path | None = None) -> str:
-        """Write a result into the folder, one file per format, and return a text that names the files.
+        """Write a result to files in the folder, one for each format, and return a text that names the files.
 
-        Each file is written atomically. `recording`: the audio file that the `html` format plays; None: none.
+        Each file is written atomically. `name`: the file name without suffix. `recording`: the audio file that an HTML
+        page plays; None: the page has no link.
 
         Raises:
             NotWrittenError: The folder cannot be written to.
@@ -67,7 +68,8 @@ class Output:
     ) -> None:
         """Print a result in one format.
 
-        `heading`: print `label` above the result. `recording`: the audio file that the `html` format plays; None: none.
+        `heading`: print `label` above the result. `recording`: the audio file that an HTML page plays; None: the page
+        has no link.
 
         Raises:
             RequestFailedError: This kind of result cannot be written in this format.
@@ -86,10 +88,10 @@ class Output:
             console.print(content.rstrip("\n"))
 
     def check_holds(self, results: int) -> None:
-        """Check that `results`, the number of results, can be written to the output.
+        """Check that the output can hold this number of results.
 
         Raises:
-            typer.BadParameter: Standard output can have only one result in this format.
+            typer.BadParameter: Standard output can hold only one result in this format.
         """
         if self.folder is None and results > 1 and self.formats and self.formats[0] not in _CONCATENABLE:
             message = f"several results cannot be one {self.formats[0]}: add --output-dir FOLDER for a file each"
@@ -115,7 +117,7 @@ def make_output(
     as_json: bool = False,
     wait: bool = True,
 ) -> Output:
-    """Make the output from the options of a command, and create `folder`.
+    """Return the output that the options of a command select, and create `folder`.
 
     `as_json`: whether --json is given. `wait`: whether the command waits for results; if not, it has none to write.
 
@@ -161,12 +163,16 @@ def _create(folder: Path) -> None:
 
 
 def _link(recording: Path, folder: Path) -> str:
-    """Return the relative URL of a recording for a page that is stored in `folder`."""
+    """Return the relative URL of a recording for an HTML page that is stored in `folder`."""
     return quote(os.fsencode(os.path.relpath(recording, folder)))
 
 
 def _write_atomically(file: Path, content: bytes) -> bool:
-    """Write a file atomically, and return whether an older file was replaced."""
+    """Write a file atomically; return whether it replaced an older file.
+
+    Raises:
+        NotWrittenError: The file cannot be written.
+    """
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         part.write_bytes(content)

@@ -1,4 +1,4 @@
-"""The command `result`: prints or writes the results of tasks."""
+"""The subcommand `result`: prints the results of tasks, or writes them to files."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -69,7 +69,7 @@ def result(  # noqa: PLR0913 -- the options of the command
 
 
 def _check_audio(audio: Path | None, task_ids: list[str], formats: list[str] | None) -> None:
-    """Check that --audio names an existing file, and that the command writes exactly one page, which plays the file.
+    """Check that the option --audio, if given, names an existing file for the only HTML page that the command writes.
 
     Raises:
         typer.BadParameter: The file does not exist, there are several tasks, or `html` is not among the formats.
@@ -85,7 +85,7 @@ async def _result(client: Client, task_id: str) -> Result:
     """Return the result of a task.
 
     Raises:
-        RequestFailedError: The task has no result; the message says which command comes next.
+        RequestFailedError: The task has no result; the message says which command to run next.
     """
     try:
         return await client.get_task_result(task_id)
@@ -101,7 +101,7 @@ async def _result(client: Client, task_id: str) -> Result:
 
 
 async def _file_names(client: Client, task_ids: list[str], output: Output) -> dict[str, str]:
-    """Return the name of the result file of each task, without the suffix, by task id."""
+    """Return for each task id the name of the task's result file, without the suffix of the format."""
     recordings = {task_id: task_id for task_id in task_ids}
     for task_id in recordings:
         with suppress(RequestFailedError):  # fetching the result raises it again, and prints it

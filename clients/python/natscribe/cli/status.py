@@ -1,4 +1,4 @@
-"""Describes the status of a task: state, recording, times, options, and the next step."""
+"""Describes the status of a task for people: state, recording, times, options, and the next step."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -21,7 +21,7 @@ _TASK_ERRORS = {ErrorCode.INVALID_MESSAGE, ErrorCode.AUDIO_UNREADABLE}  # a repl
 
 
 def summary(status: TaskStatus) -> str:
-    """Describe the status of a task in one line."""
+    """Return a line that describes the status of a task."""
     stage = f", {status.stage}" if status.stage else ""
     position = f", position {status.queue_position} in the queue" if status.queue_position else ""
     why = f": {status.error.message} ({status.error.code})" if status.error else ""
@@ -30,9 +30,9 @@ def summary(status: TaskStatus) -> str:
 
 
 def details(status: TaskStatus, result: Result | None) -> list[tuple[str, str]]:
-    """Describe a task as pairs of a topic and a text, such as `created` and its time.
+    """Return a detailed description of a task as pairs of a topic and a text, such as `created` and the time.
 
-    `result`: the result of the task; None: it has none, or the result cannot be read.
+    `result`: the result of the task; None if it has none, or the result cannot be read.
     """
     topics = (*_input(status, result), *_times(status), *_execution(status))
     return [(topic, text) for topic, text in topics if text]
@@ -86,7 +86,7 @@ def _languages(result: TranscriptionResult) -> str:
 
 
 def _options(task: Task) -> Iterator[str]:
-    """Yield the name, and unless it is True the value, of each option that differs from its default."""
+    """Yield the options of a task that differ from their defaults, each with its value unless that is True."""
     for name, field in type(task).model_fields.items():
         value = getattr(task, name)
         if name not in _NO_OPTIONS and value != field.default:
@@ -94,7 +94,7 @@ def _options(task: Task) -> Iterator[str]:
 
 
 def next_step(status: TaskStatus) -> str:
-    """Return the commands that a person may want to run next, as the state of the task suggests."""
+    """Return the commands that a person may want to run next, depending on the state of the task."""
     here, task_id, task = command(), status.task_id, status.task
     if not status.state.ended:
         can_resume = isinstance(task, LiveTask) and task.audio.codec is not Codec.OPUS

@@ -1,4 +1,4 @@
-"""Submits recordings, follows their tasks, and writes each result when its task has ended."""
+"""Submits recordings, follows their tasks, and writes each result when its task has completed."""
 
 import asyncio
 import shlex
@@ -27,7 +27,7 @@ CreateTask = Callable[[Client, Path | str], Awaitable[str]]
 
 @dataclass
 class Job:
-    """A recording, its task and the state of both."""
+    """A recording that the command submits, the id of its task, and how far both have come."""
 
     recording: Path | str
     create: CreateTask
@@ -42,7 +42,7 @@ class Job:
 
 @dataclass
 class Submission:
-    """Submits recordings; its fields say whether to follow the tasks and where to write their results."""
+    """Submits recordings; its fields say whether to follow the tasks, and where to write their results."""
 
     output: Output
     as_json: bool
@@ -52,12 +52,12 @@ class Submission:
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS))
 
     async def run(self, tasks: list[tuple[Path | str, CreateTask]]) -> int:
-        """Submit all recordings concurrently, and follow their tasks if `wait` is set.
+        """Submit all recordings concurrently, follow their tasks if `wait` is set, and return the exit code.
 
         `tasks`: each recording, with the function that creates its task.
 
         Returns:
-            The exit code: 1 if a task failed, else 0.
+            1 if a task has failed, or 0.
         """
         labels = unique_labels([recording for recording, _ in tasks])
         names = result_file_names(unique_file_names(labels), self.output.folder)
@@ -122,8 +122,8 @@ class Submission:
     def _print_in_order(self, display: Display, jobs: list[Job], *, skip_missing: bool = False) -> None:
         """Print the results that have arrived, in the order of their recordings.
 
-        A result waits until the results of all earlier recordings are printed, except of recordings that have failed.
-        `skip_missing`: whether to print it without waiting.
+        A result is printed only when the results of all earlier recordings are printed or have failed, unless
+        `skip_missing` is set.
         """
         for job in jobs:
             self._write(display, job, heading=len(jobs) > 1)
@@ -131,9 +131,9 @@ class Submission:
                 return
 
     def _write(self, display: Display, job: Job, *, heading: bool) -> None:
-        """Print the result of a job or write it to a file, if the result has arrived and is not written yet.
+        """Write the result of a recording to a file, or print it, if it has arrived and is not written yet.
 
-        `heading`: whether to print the label above the result.
+        `heading`: whether to print the label of the recording above the result.
         """
         result, job.unwritten = job.unwritten, None
         if result is None:
@@ -171,10 +171,10 @@ def _report_failure(job: Job, error: Exception) -> None:
 
 
 def interruption_notice(jobs: Sequence[Job], output: Output) -> Iterator[str]:
-    """Yield lines for the person who has interrupted the command.
+    """Yield the lines that the command prints when Ctrl-C interrupts it.
 
-    The lines say how many recordings are done, which tasks are still running, and how to follow or cancel these tasks
-    and fetch their results.
+    They say how many recordings are done, which tasks are still running, and how to follow or cancel these tasks and
+    fetch their results.
     """
     if len(jobs) > 1:
         yield from _counts(jobs, output)

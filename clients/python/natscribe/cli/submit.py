@@ -1,4 +1,4 @@
-"""`transcribe` and `diarize`: submit recordings, follow their tasks and write the results."""
+"""The subcommands `transcribe` and `diarize`: submit recordings, follow their tasks and write the results."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -141,7 +141,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
 
 
 def _with_languages(keywords: TranscribeKeywords, files: list[str], languages: list[str]) -> list[TranscribeKeywords]:
-    """Return the transcription options of each FILE: `keywords` with the language of the FILE.
+    """Return the transcription options of each FILE argument: `keywords`, and the language of this file.
 
     Raises:
         typer.BadParameter: An option is invalid, or the number of languages does not fit the number of FILEs.
@@ -159,7 +159,7 @@ def _with_languages(keywords: TranscribeKeywords, files: list[str], languages: l
 
 
 def _language_of_each(files: list[str], languages: list[str]) -> Sequence[str | None]:
-    """Return the language of each FILE; None: the service detects the language.
+    """Return the language of each FILE argument; None: the service detects the language.
 
     Raises:
         typer.BadParameter: There are several languages, but not one for each FILE.
@@ -174,12 +174,12 @@ def _language_of_each(files: list[str], languages: list[str]) -> Sequence[str | 
 def _tasks(
     files: list[str], creates: Sequence[CreateTask], task_id: str | None, *, stored: bool
 ) -> list[tuple[Path | str, CreateTask]]:
-    """Return each recording that `files` name, once, with the function that creates its task.
+    """Expand `files`, the FILE arguments, into recordings; return each once, with the function that creates its task.
 
-    `creates`: for each of `files`, the function that creates a task.
+    `creates`: the function that creates a task, for each of `files`.
 
     Raises:
-        typer.BadParameter: One of `files` names no recording, or `task_id` is given for several recordings.
+        typer.BadParameter: One of `files` refers to no recording, or `task_id` is given for several recordings.
     """
     tasks: dict[Path | str, tuple[Path | str, CreateTask]] = {}
     problems: list[str] = []

@@ -1,4 +1,4 @@
-"""Prints tables: aligned columns with titles on a terminal, and one plain line per row for other programs."""
+"""Prints tables: aligned columns with titles on a terminal, and one plain line per row for programs."""
 
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ AnyMessage = TypeVar("AnyMessage", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table."""
+    """The title of a table's column, and how its cells are laid out."""
 
     title: str
     right: bool = False  # aligned to the right, as numbers are
@@ -31,7 +31,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table; `note`: a sentence below the row, or at its end if the output is no terminal."""
+    """The cells of a table's row, and a `note`: a sentence below the row, or at its end without a terminal."""
 
     cells: Sequence[str]
     note: str = ""
@@ -48,7 +48,7 @@ QUEUE_COLUMNS = (
 
 
 def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]) -> None:
-    """Print a table. The texts in the last column, which people copy, are never cut."""
+    """Print a table; the last column, whose texts people copy, is never truncated."""
     if not console.is_terminal:
         for row in rows:
             console.print(_line(columns, row))
@@ -71,9 +71,9 @@ async def print_messages(
     as_json: bool,
     none: str,
 ) -> None:
-    """Print messages as a table, or with `as_json` as JSON, one per line.
+    """Print messages as a table, or with `as_json` each as a line of JSON.
 
-    `none`: what to print on standard error if there are no messages.
+    `make_row`: converts a message into a row. `none`: what to print on standard error if there are no messages.
     """
     rows: list[Row] = []
     is_empty = True
@@ -90,7 +90,7 @@ async def print_messages(
 
 
 def print_topics(console: Console, topics: Sequence[tuple[str, str]]) -> None:
-    """Print a line for each topic and its text."""
+    """Print a line for each pair of a topic and a text."""
     if not console.is_terminal:
         width = max(len(topic) for topic, _ in topics)
         for topic, text in topics:
@@ -100,7 +100,7 @@ def print_topics(console: Console, topics: Sequence[tuple[str, str]]) -> None:
 
 
 def topic_table(topics: Iterable[tuple[str, str]]) -> Table:
-    """Make a table of topics in bold and their texts."""
+    """Return a table with two columns: the topics in bold, and their texts."""
     table = Table.grid(padding=(0, len(GAP), 0, 0))
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
@@ -110,9 +110,9 @@ def topic_table(topics: Iterable[tuple[str, str]]) -> Table:
 
 
 def _widths(columns: Sequence[Column], lines: Sequence[Sequence[str]], room: int) -> dict[int, int]:
-    """Return the width of each column that is shown, by the index of the column.
+    """Return the width in characters of each visible column, by its index.
 
-    Optional columns that do not fit into `room` characters are not shown.
+    Optional columns that do not fit into `room` characters are hidden.
     """
     widths = dict(enumerate(max(map(cell_len, cells)) for cells in zip(*lines, strict=True)))
     for index, column in enumerate(columns):

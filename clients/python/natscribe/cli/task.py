@@ -1,4 +1,4 @@
-"""The commands for existing tasks: `watch`, `status`, `cancel`, `delete`."""
+"""The subcommands for existing tasks: `watch`, `status`, `cancel` and `delete`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -95,9 +95,9 @@ async def _delete_task(client: Client, task_id: str) -> None:
 
 
 async def for_each_task(task_ids: list[str], act: Callable[[str], Awaitable[None]]) -> int:
-    """Call `act` with each task id; return the exit code: 1 if a call has failed, else 0.
+    """Call `act` with each task id; return the exit code: 1 if a call has failed, or 0.
 
-    If a call fails, the error is printed, and the calls for the other tasks follow.
+    The error of a failed call is printed, and the remaining calls follow.
     """
     failed: list[Exception] = []
     for task_id in dict.fromkeys(task_ids):
@@ -111,9 +111,9 @@ async def for_each_task(task_ids: list[str], act: Callable[[str], Awaitable[None
 
 
 async def _check_exists(client: Client, task_id: str) -> None:
-    """Check that a task exists, because `follow` would wait for an unknown task.
+    """Check that a task exists, because `follow` would wait for a task that does not exist yet.
 
-    Without a worker, a task exists if the progress stream has events of the task.
+    If no worker replies, a task exists if the progress stream has events of it.
 
     Raises:
         RequestFailedError: There is no such task.

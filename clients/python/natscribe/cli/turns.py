@@ -1,4 +1,4 @@
-"""Formats results for people: who says what when."""
+"""Formats results for people as turns: who says what when."""
 
 from rich.table import Table
 from rich.text import Text
@@ -11,13 +11,13 @@ SPEAKER_COLOURS = ("color(27)", "color(162)", "color(28)", "color(130)")
 
 
 def turns_text(result: Result) -> str:
-    """Format a line for each turn of the result, or for each segment if the result has no speakers."""
+    """Return the turns of a result as text, one per line; without speakers, its segments."""
     lines = ["  ".join(filter(None, (f"{time:>7}", speaker, text))) for time, speaker, text in turns(result)]
     return "".join(f"{line}\n" for line in lines)
 
 
 def turns_table(result: Result) -> Table:
-    """Make a table of the turns, with the names of the speakers in colours."""
+    """Return a table of a result's turns for a terminal, with speakers in colours."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(justify="right", min_width=len("1:02:03"), no_wrap=True)
     table.add_column(no_wrap=True)

@@ -1,4 +1,4 @@
-"""Audio of a URL for live tasks: a radio, a camera, a file on a web server. PyAV decodes it, if it is installed."""
+"""Reads the audio of a URL for live tasks, e.g. a radio, a camera or a file on a web server, with PyAV."""
 
 import os
 import ssl
@@ -17,9 +17,9 @@ AUTHORITIES = (  # of Debian, Fedora and macOS, for a Python without default aut
 
 
 async def from_url(url: str, speed: float) -> AsyncIterator[bytes]:
-    """Wait until the first chunk of a URL has arrived, and return an iterator over the decoded audio.
+    """Open a URL, wait for the first chunk, and return an iterator over the decoded audio.
 
-    `speed`: how many seconds of a file the iterator yields per second; it yields a stream as the stream arrives.
+    `speed`: how many seconds of a file the iterator yields per second; a stream is yielded as it arrives.
 
     Raises:
         typer.BadParameter: PyAV is not installed; the message says how to send the audio without it.
@@ -35,7 +35,7 @@ async def from_url(url: str, speed: float) -> AsyncIterator[bytes]:
 
 
 def _options() -> dict[str, str]:
-    """Return the options of FFmpeg: it verifies certificates by the system's authorities, as it does not by default."""
+    """Return options that make FFmpeg verify certificates with the system's authorities: by default it does not."""
     authorities = ssl.get_default_verify_paths().cafile or next(filter(os.path.isfile, AUTHORITIES), None)
     return {
         "rtsp_transport": "tcp",  # with UDP a lost packet is lost audio

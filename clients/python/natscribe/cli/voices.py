@@ -1,4 +1,4 @@
-"""The commands `voices enroll`, `list`, `rename` and `forget`."""
+"""The subcommands `voices enroll`, `list`, `rename` and `forget`, for voices, i.e. enrolled persons."""
 
 from datetime import datetime, timezone
 from pathlib import Path
@@ -81,7 +81,7 @@ def enroll(  # noqa: PLR0913 -- the request's fields
 
 
 async def _diarize(client: Client, recording: Path, owner: int | str) -> str:
-    """Diarize a recording, and return the id of the task, which the service deletes an hour after its end.
+    """Diarize a recording, and return the id of the task, whose data the service erases an hour after its end.
 
     Raises:
         typer.Exit: The task was not completed; the display has shown why.
@@ -95,7 +95,7 @@ async def _diarize(client: Client, recording: Path, owner: int | str) -> str:
 
 
 async def _voice_id(client: Client, id_or_name: str, owner: int | str) -> str:
-    """Return the id of the only voice of a user that has the id or the name `id_or_name`.
+    """Return the id of a user's voice, given its id or its name.
 
     Raises:
         ClientError: The user has no such voice, or several voices with this name.
@@ -109,7 +109,7 @@ async def _voice_id(client: Client, id_or_name: str, owner: int | str) -> str:
 
 
 async def _explained(client: Client, refusal: RequestFailedError, owner: int | str) -> ClientError:
-    """Return the error of an enrolment: options of the command stand in place of fields of the request."""
+    """Convert the error of an enrolment request for the command line: it names options instead of fields."""
     if refusal.message.startswith("No embeddings "):
         return ClientError("The task has no voices, or had them more than seven days ago: give FILE without --task-id.")
     async for voice in client.voices(owner):

@@ -1,4 +1,4 @@
-"""Describes events and results in text."""
+"""Formats events, results, times and progress as text for people."""
 
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -16,35 +16,35 @@ MIN_SHOWN_LAG_S = 5.0  # less may be an utterance in progress
 
 
 def clock(seconds: float) -> str:
-    """Format seconds as a time of day is written: `1:02:03`."""
+    """Format a duration, or a position in a recording, in seconds as `2:03` or `1:02:03`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def interval(start: float, end: float) -> str:
-    """Format an interval of a recording to a tenth of a second: `0:06.2-0:07.9`."""
+    """Format an interval of a recording, in seconds, to a tenth of a second: `0:06.2-0:07.9`."""
     return "-".join(f"{clock(tenths / 10)}.{tenths % 10}" for tenths in (round(10 * start), round(10 * end)))
 
 
 def to_the_minute(moment: datetime) -> str:
-    """Format a moment to the minute, in local time."""
+    """Format a date and time in local time, to the minute."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M}"
 
 
 def printable(text: str) -> str:
-    """Replace control characters, which would move the cursor or colour the terminal: the text is not trusted."""
+    """Replace control characters in untrusted text by blanks: they could move the cursor or colour the terminal."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 def shortened(name: str, max_chars: int) -> str:
-    """Elide the middle of a name that is too long: names often start alike."""
+    """Elide the middle of a name with more than `max_chars` characters: names often differ only at their end."""
     end = max_chars // 2
     return name if len(name) <= max_chars else f"{name[: max_chars - end - 1]}…{name[-end:]}"
 
 
 def seconds_until(moment: datetime | None) -> float:
-    """Return the seconds from now until a moment; 0 if the moment is unknown, negative if it is past."""
+    """Return the seconds from now until a moment: 0 if the moment is unknown, negative if it is past."""
     return (moment - datetime.now(timezone.utc)).total_seconds() if moment else 0.0
 
 
@@ -55,26 +55,26 @@ def countdown(start: datetime | None) -> str:
 
 
 def starts_in(expected_start: datetime | None) -> str:
-    """Return the end of a sentence that says when a task is expected to start; empty: unknown, or immediately."""
+    """Return the end of a sentence that says when a task should start; empty if unknown or immediately."""
     seconds = seconds_until(expected_start)
     return f", starts in about {clock(seconds)}" if seconds >= 1 else ""
 
 
 def lag_text(lag_seconds: float) -> str:
-    """Return the end of a sentence that says how far a live task lags; empty if the lag is small."""
+    """Return the end of a sentence that says how far a live task lags behind its audio; empty for a small lag."""
     return f", {clock(lag_seconds)} behind" if lag_seconds >= MIN_SHOWN_LAG_S else ""
 
 
 def progress_text(progress: int, lag_seconds: float | None) -> str:
-    """Format the progress of a task: in percent, or the lag of a live task.
+    """Format the progress of a task: a percentage, or the lag of a live task.
 
-    `lag_seconds`: the lag of a live task; None: the task is not live.
+    `lag_seconds`: None if the task is not live.
     """
     return f"{progress} %" if lag_seconds is None else f"live{lag_text(lag_seconds)}"
 
 
 def describe(event: ProgressEvent, *, age: float = 0.0, reason: bool = True) -> str:
-    """Describe an event in a few words.
+    """Describe a progress event in a few words.
 
     `age`: how many seconds ago the event arrived. `reason`: whether to include the error of the event.
     """
@@ -91,20 +91,20 @@ def describe(event: ProgressEvent, *, age: float = 0.0, reason: bool = True) -> 
 
 
 def segment_line(segment: Segment) -> str:
-    """Format a segment as one line, with its start and speaker."""
+    """Format a segment as a line: its start, speaker and text."""
     speaker = f"{segment.speaker}: " if segment.speaker else ""
     return f"[{clock(segment.start)}] {speaker}{segment.text.strip()}"
 
 
 def has_speakers(result: Result) -> bool:
-    """Whether a result has speakers."""
+    """Whether speakers are assigned to any segments or turns of a result."""
     return any(segment.speaker for segment in result.segments)
 
 
 def turns(result: Result) -> Iterator[tuple[str, str, str]]:
     """Yield the time, the speaker and the text of each turn, or of each segment if there are no speakers.
 
-    The time is the start, or the interval of a turn without text.
+    The time is the start of the turn; for a diarization, whose turns have no text, it is the interval.
     """
     result = with_names(result)
     if isinstance(result, DiarizationResult):

@@ -1,4 +1,4 @@
-"""The typed client of the service, for the console command and for other Python programs."""
+"""The typed Python client of the service, which the console command uses, too."""
 
 from natscribe.client.client import Client as Client
 from natscribe.client.command import command as command

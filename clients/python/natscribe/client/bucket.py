@@ -1,4 +1,4 @@
-"""Uploads recordings to a bucket of NATS' Object Store."""
+"""Uploads recordings to a NATS Object Store bucket."""
 
 import asyncio
 import base64
@@ -30,7 +30,10 @@ CHUNK_BYTES = 512 * 1024  # bytes of an object in one message of the upload
 
 
 class RetryingPublisher(JetStreamContext):
-    """Repeats a publish until JetStream acknowledges it: after the loss of a server, a bucket may have no leader."""
+    """A JetStream context that repeats each publish until it is acknowledged.
+
+    After the loss of a server, the stream of the bucket may have no leader for seconds.
+    """
 
     async def publish(  # noqa: PLR0913, PLR0917 -- the parameters of nats-py
         self,
@@ -41,7 +44,7 @@ class RetryingPublisher(JetStreamContext):
         headers: dict[str, str] | None = None,
         msg_ttl: float | None = None,
     ) -> PubAck:
-        """Publish a message, which JetStream stores once even if an acknowledgement is lost.
+        """Publish a message; JetStream stores it once, even if it is published again after a lost acknowledgement.
 
         Raises:
             NatsError: JetStream has not acknowledged the message for 30 s, or refuses it.
@@ -52,7 +55,7 @@ class RetryingPublisher(JetStreamContext):
 
 
 class Bucket:
-    """A bucket of the Object Store."""
+    """The NATS Object Store bucket in which recordings are stored."""
 
     def __init__(self, js: JetStreamContext, name: str, on_upload: UploadCallback | None = None) -> None:
         self._js = js
@@ -60,7 +63,7 @@ class Bucket:
         self._on_upload = on_upload
 
     async def upload(self, recording: Path, name: str, /) -> bool:
-        """Upload a recording; see `Store.upload`."""
+        """Upload a recording under `name`, unless the bucket has it already; see `Store.upload`."""
         bucket = await self._open()
         try:
             before = await retry_until_reply(partial(_object_in, bucket, name))
@@ -78,11 +81,11 @@ class Bucket:
         return before is None
 
     async def check(self) -> None:
-        """Check that the bucket stores messages, by storing and purging a message of one byte.
+        """Check that JetStream stores messages of the bucket: store one of one byte, and purge it.
 
         Raises:
-            StorageFullError: NATS has no room, or has stored nothing since its disk was full.
-            UnreachableError: NATS does not answer about the bucket.
+            StorageFullError: JetStream has no room left, or stores nothing since its disk was full.
+            UnreachableError: NATS does not reply to requests about the bucket.
         """
         await self._open()
         subject = f"$O.{self._name}.C.{uuid4().hex}"
@@ -95,10 +98,10 @@ class Bucket:
             await self._js.purge_stream(f"OBJ_{self._name}", subject=subject)
 
     async def _raise_if_full(self, error: Exception, what: str) -> None:
-        """Raise an error about `what` if `error` means that NATS has no room or stores nothing.
+        """Raise an error if `error`, from storing `what`, means that JetStream has no room left or has stopped storing.
 
         Raises:
-            StorageFullError: NATS has no room, or has stored nothing since its disk was full.
+            StorageFullError: JetStream has no room left, or stores nothing since its disk was full.
         """
         if isinstance(error, APIError) and error.err_code in STORAGE_FULL:
             message = f"NATS has no room for {what}"
@@ -110,12 +113,12 @@ class Bucket:
                 raise StorageStoppedError(what, is_certain=is_certain) from error
 
     async def delete(self, name: str, /) -> None:
-        """Delete a recording; see `Store.delete`."""
+        """Delete the recording with this name; see `Store.delete`."""
         with suppress(nats.errors.Error):
             await (await self._js.object_store(self._name)).delete(name)
 
     async def differs(self, recording: Path, name: str, /) -> bool:
-        """Whether the bucket has a different recording with this name; see `Store.differs`."""
+        """Whether the bucket has another recording under this name; see `Store.differs`."""
         bucket = await self._open()
         try:
             stored = await _object_in(bucket, name)
@@ -142,9 +145,9 @@ class Bucket:
         return UnreachableError(f"NATS does not answer about the bucket {self._name!r}: try again in a moment.")
 
     async def _is_reusable(self, bucket: ObjectStore, stored: ObjectInfo) -> bool:
-        """Whether a task can use the stored object: all its chunks exist, and they do not expire.
+        """Whether a task can use the stored object: its chunks exist, and objects in the bucket do not expire.
 
-        Chunks may be missing because `put` of nats-py purges them if the metadata was stored but not acknowledged. In a
+        Chunks may be missing because nats-py's `put` purges them if the metadata was stored but not acknowledged. In a
         bucket with a TTL, the object might expire before the task starts.
         """
         if (await bucket.status()).ttl:

@@ -1,4 +1,4 @@
-"""The client: one method for each request to the service."""
+"""The client of the service: one method for each request."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -56,23 +56,23 @@ RecordingTask = TranscriptionTask | DiarizationTask
 
 
 class Client(Session):
-    """Calls the service over NATS; use it as `async with Client() as client`.
+    """Sends requests to the service over NATS; use it as `async with Client() as client`.
 
     During an outage of NATS the client waits and reconnects. `on_outage` is called with True when the connection is
     lost, and with False when the connection is restored. `on_upload` is called in another thread while a recording is
-    uploaded, with the path of the recording and the number of bytes that are read so far.
+    uploaded, with the path of the recording and the number of bytes that have been read so far.
 
     Raises:
-        UnreachableError: From any method: NATS or the service does not answer.
+        UnreachableError: From any method: NATS or the service does not reply.
         RequestFailedError: From any method: the service replies with an error.
-        OptionError: From any method: an argument is wrong.
-        SettingsError: A setting in the environment is wrong.
+        OptionError: From any method: an argument is invalid.
+        SettingsError: A setting in the environment is invalid.
     """
 
     async def create_transcription_task(
         self, recording: Path | str, *, priority: Priority | None = None, **fields: Unpack[TranscriptionKeywords]
     ) -> str:
-        """Queue a transcription and return its task id.
+        """Upload a recording if necessary, queue its transcription, and return the task id.
 
         `recording`: a `Path`, which the client uploads, or the `audio_file_id` of a stored recording. `priority`: None:
         `high` for recordings below 2 min, `low` from 30 min on, and `normal` in between or if the duration is unknown.
@@ -92,7 +92,7 @@ class Client(Session):
     async def create_diarization_task(
         self, recording: Path | str, *, priority: Priority | None = None, **fields: Unpack[DiarizationKeywords]
     ) -> str:
-        """Queue a diarization and return its task id; see `create_transcription_task` for the arguments and errors."""
+        """Queue the diarization of a recording, and return the task id; see `create_transcription_task`."""
         return await self._create(DiarizationTask, recording, priority, fields)
 
     def live(
@@ -104,14 +104,14 @@ class Client(Session):
         priority: Priority = Priority.NORMAL,
         **options: Unpack[LiveKeywords],
     ) -> Live:
-        """Submit a live transcription task; use it as `async with client.live(...) as live`.
+        """Return a live transcription, whose task is submitted by `async with client.live(...) as live`.
 
         `audio`: the format of the audio; None: signed 16-bit samples, 16 kHz, one channel. `options`: the other fields
         of `LiveTask`. `resume`: whether to continue the existing task `task_id` after its stored audio; `audio` is then
         None or the format of the task, and the other arguments have no effect.
 
         Raises:
-            OptionError: A field is wrong.
+            OptionError: An argument is invalid.
             QueueFullError: From `async with`: the task queue is full.
             TaskIdTakenError: From `async with`: the task id belongs to another task, or has audio already.
         """
@@ -124,7 +124,7 @@ class Client(Session):
         return Live(self._connection, self._settings, task_or_id, audio, priority, is_new, self.wait_for_result)
 
     async def upload(self, recording: Path) -> str:
-        """Upload a recording to AUDIO_STORE; return the `audio_file_id` by which tasks can name the recording.
+        """Upload a recording to AUDIO_STORE; return the `audio_file_id` by which tasks can refer to the recording.
 
         Raises:
             RecordingError: The recording cannot be read or uploaded.
@@ -135,7 +135,7 @@ class Client(Session):
         return name
 
     async def submit(self, task: RecordingTask, *, priority: Priority = Priority.NORMAL) -> str:
-        """Queue a task whose recording is stored, and return its task id; a second call with the task has no effect.
+        """Queue a task whose recording is already stored, and return the task id; repeating the call has no effect.
 
         Raises:
             QueueFullError: The task queue is full.
@@ -144,7 +144,7 @@ class Client(Session):
         return await self._submit(task, task.audio_file_id, priority, is_new=False)
 
     async def get_task_progress(self, task_id: str) -> TaskStatus:
-        """Return the status of a task."""
+        """Return the status of a task: its state, its progress and its times."""
         return await self._request(subjects.STATUS, TaskRequest, TaskStatus, task_id=task_id)
 
     async def tasks(
@@ -155,10 +155,11 @@ class Client(Session):
         limit: int = 50,
         before: str | None = None,
     ) -> TaskPage:
-        """Return a page of tasks, the newest first.
+        """Return one page of the list of tasks, the newest first.
 
-        `user_id`: only the tasks of this user. `state`: only the tasks in this state. `limit`: the most tasks of a
-        page, up to 200. `before`: the field `more_before` of the previous page, which is None if no page follows.
+        `user_id`: only the tasks of this user. `state`: only the tasks in this state. `limit`: the maximum number of
+        tasks in the page, up to 200. `before`: the field `more_before` of the previous page, which is None if no page
+        follows.
         """
         fields = {"user_id": user_id, "state": state, "limit": limit, "before": before}
         return await self._request(subjects.LIST, ListRequest, TaskPage, **fields)
@@ -176,7 +177,8 @@ class Client(Session):
     ) -> Result | str | bytes:
         """Return the result of a task: a `Result` for `json`, bytes for a binary format, a string for other formats.
 
-        A result that is too large for a message is fetched from the Object Store. `limits`: the limits of subtitles.
+        A result that is too large for a message is downloaded from the Object Store. `limits`: of lines and cues of
+        subtitles.
         """
         fields = {"task_id": task_id, "format": result_format, **limits.model_dump()}
         reply = await request_message(self._connection, subjects.RESULT, build_message(ResultRequest, fields))
@@ -213,7 +215,7 @@ class Client(Session):
         return await self.get_task_result(task_id, result_format, limits=limits)
 
     def follow(self, task_id: str) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
-        """Yield all events of a task, past events first, until the task ends.
+        """Yield all progress and segments events of a task, past events first, until the task ends.
 
         If the task does not exist yet, the generator waits for its first event.
         """
@@ -228,22 +230,22 @@ class Client(Session):
         return follow_all(self._connection)
 
     async def has_events(self, task_id: str) -> bool:
-        """Whether the progress stream has events of a task; the client reads the stream without a worker."""
+        """Whether the task has any progress events; the client reads the stream itself, so no worker has to run."""
         return await has_events(self._connection, self._settings, task_id)
 
     async def cancel(self, task_id: str) -> TaskStatus:
-        """Cancel a task and return the status of the task; a task that has ended stays unchanged."""
+        """Cancel a task, and return its status; a task that has already ended does not change."""
         return await self._request(subjects.CANCEL, TaskRequest, TaskStatus, task_id=task_id)
 
     async def delete(self, task_id: str) -> None:
-        """Delete everything of a task, including its recording."""
+        """Delete all data of a task, including its recording; cancel the task if it has not ended."""
         await self._request(subjects.DELETE, TaskRequest, Deleted, task_id=task_id)
 
     async def delete_user(self, user_id: int | str) -> int:
-        """Delete all tasks of a user, including their recordings, and return the number of deleted tasks.
+        """Delete all tasks and voices of a user, including recordings, and return the number of deleted tasks.
 
         Raises:
-            ClientError: A request failed; some tasks may have been deleted before.
+            ClientError: A request failed; some tasks may already have been deleted.
         """
         replies = self._delete_all(subjects.DELETE, build_message(UserRequest, {"user_id": user_id}), Deleted)
         return sum([reply.tasks async for reply in replies])
@@ -259,18 +261,18 @@ class Client(Session):
         another: bool = False,
         user_id: int | str = 0,
     ) -> Voice:
-        """Enrol a speaker of a completed task, and return the voice.
+        """Enrol a speaker of a completed task with the option `identify`, so that later tasks recognize the person.
 
-        `name`: the name of a new voice. `voice`: the id of an enrolled voice, of which the speech becomes one more
-        reference. `speaker`: the label of the speaker, who has to speak alone for 15 s; None: the only speaker.
-        `another`: states that the speaker is another person than the enrolled voices; without it, the call fails if the
-        speaker resembles another voice of the user. The task needs the option `identify`.
+        Return the voice, i.e. the enrolled person. `name`: the name of a new voice. `voice`: the id of an existing
+        voice, to which the speech is added as a reference. `speaker`: the label of the speaker, who has to speak alone
+        for 15 s; None: the only speaker. `another`: enrol the speaker although an enrolled voice is similar; by default
+        the call then fails.
         """
         fields = {"task_id": task_id, "speaker": speaker, "name": name, "voice": voice, "another": another}
         return await self._request(subjects.ENROLL, EnrollRequest, Voice, **fields, consent=consent, user_id=user_id)
 
     async def voices(self, user_id: int | str = 0) -> AsyncIterator[Voice]:
-        """Yield the voices of a user."""
+        """Yield all voices, i.e. enrolled persons, of a user."""
         after: int | None = 0
         while True:
             page = await self._request(subjects.VOICES, VoicesRequest, VoicePage, user_id=user_id, after=after)
@@ -280,42 +282,47 @@ class Client(Session):
                 return
 
     async def rename_voice(self, voice: str, name: str, *, user_id: int | str = 0) -> Voice:
-        """Give a voice another name."""
+        """Change the name of a voice, and return the voice."""
         return await self._request(subjects.RENAME, RenameRequest, Voice, user_id=user_id, voice=voice, name=name)
 
     async def forget_voice(self, voice: str, *, user_id: int | str = 0) -> None:
-        """Erase a voice: name, consent and references."""
+        """Erase a voice: its name, consent and references."""
         await self._request(subjects.FORGET, ForgetRequest, Forgotten, user_id=user_id, voice=voice)
 
     async def replay(
         self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
     ) -> int:
-        """Queue the tasks of the dead letters that the only given argument chooses; return how many were queued."""
+        """Queue the tasks of dead letters again, and return how many were queued.
+
+        Exactly one argument selects the dead letters: `task_id`, `kind` (of task) or `code` (of the error).
+        """
         fields = {"task_id": task_id, "kind": kind, "code": code}
         return (await self._request(subjects.REPLAY, ReplayRequest, Replayed, **fields)).replayed
 
     async def delete_dead_letters(
         self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
     ) -> int:
-        """Delete the dead letters that the only given argument chooses; return how many were deleted.
+        """Delete dead letters, and return how many were deleted.
+
+        Exactly one argument selects the dead letters: `task_id`, `kind` (of task) or `code` (of the error).
 
         Raises:
-            ClientError: A request failed; some dead letters may have been deleted before.
+            ClientError: A request failed; some dead letters may already have been deleted.
         """
         chosen = build_message(DeleteLettersRequest, {"task_id": task_id, "kind": kind, "code": code})
         replies = self._delete_all(subjects.DELETE_LETTERS, chosen, LettersDeleted)
         return sum([reply.deleted async for reply in replies])
 
     def dead_letters(self) -> AsyncIterator[DeadLetter]:
-        """Yield the dead letters, oldest first."""
+        """Yield all dead letters, i.e. task messages that failed permanently, the oldest first."""
         return dead_letters(self._connection, self._settings)
 
     async def queue(self) -> QueueOverview:
-        """Return the nine task queues, with the numbers of their waiting and running tasks, and of the dead letters."""
+        """Return how many tasks wait and run in each task queue, and the number of dead letters."""
         return await queue_overview(self._connection, self._settings)
 
     async def workers(self) -> list[WorkerInfo]:
-        """Return what each worker reports: its version, its model, and which servers it reaches."""
+        """Return the version, model and health of each running worker."""
         return await workers(self._connection)
 
     async def _create(

@@ -1,4 +1,4 @@
-"""Determines how the user can call the console command, for messages that say what to type next."""
+"""Determines how the user can call the console command, for messages that name the next command to run."""
 
 import os
 import shlex
@@ -10,7 +10,7 @@ COMMAND = "natscribe"
 
 
 def command() -> str:
-    """Return the command as the user can type it: `natscribe` if the shell finds that name, else the path."""
+    """Return how to call the console command: `natscribe` if it is in the PATH of the shell, else its path."""
     called = Path(sys.argv[0])
     if called.name != COMMAND or _is_in_path(called):
         return COMMAND
@@ -19,12 +19,12 @@ def command() -> str:
 
 
 def resume_hint(task_id: str) -> str:
-    """Return the end of a sentence that says how to resume a live transcription task, in the shell and in Python."""
+    """Return how to resume a live task, in the shell and in Python, as the end of a sentence in a message."""
     return f"resume the task with `{command()} live - --resume {task_id}`, in Python with `resume=True`"
 
 
 def command_in_another_terminal(*, in_this_folder: bool) -> str:
-    """Return the command as the user can type it in another terminal, where no environment of Python is activated.
+    """Return how to call the console command in another terminal, where no virtual environment is activated.
 
     `in_this_folder`: whether the other terminal has the same current folder, so that a relative path is valid.
     """
@@ -38,7 +38,7 @@ def command_in_another_terminal(*, in_this_folder: bool) -> str:
 
 
 def _is_in_path(called: Path) -> bool:
-    """Whether the name `natscribe` makes the shell run the file `called`."""
+    """Whether the shell finds the running program under the name `natscribe`; `called` is the program's path."""
     path = shutil.which(COMMAND)
     return path is not None and _is_same(called, Path(path))
 

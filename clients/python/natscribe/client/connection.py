@@ -1,4 +1,4 @@
-"""Connects to NATS: fails at once if no server answers at first, and waits during later outages."""
+"""Connects to NATS: fails soon if no server is reachable at the start, but waits during later outages."""
 
 import asyncio
 import ssl
@@ -26,7 +26,7 @@ def read_settings() -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        SettingsError: A setting is wrong.
+        SettingsError: A setting is invalid.
     """
     try:
         return Settings.read()
@@ -35,12 +35,12 @@ def read_settings() -> Settings:
 
 
 async def connect(settings: Settings, on_outage: OutageCallback | None = None) -> Connection:
-    """Connect to NATS, and return the connection, which reconnects after later outages.
+    """Connect to NATS, and return the connection, which reconnects by itself after later outages.
 
     `on_outage` is called with True when the connection is lost, and with False when it is restored.
 
     Raises:
-        UnreachableError: No server answers, or the server refuses the login.
+        UnreachableError: No server is reachable, or the server refuses the login.
     """
     tolerate_lost_writes()
     connection = Connection(settings.nats_user, settings.nats_inbox_prefix)
@@ -82,9 +82,9 @@ async def connect(settings: Settings, on_outage: OutageCallback | None = None) -
 
 @dataclass
 class _FirstConnection:
-    """Collects the failures while a client connects for the first time, and gives up after `max_failures` of them.
+    """Collects the failures of a client's first attempts to connect, and stops after `max_failures` of them.
 
-    nats-py alone might never give up. It drops an address after some failures, but adds each address that a server of a
+    nats-py alone might never stop. It drops an address after some failures, but adds each address that a server of a
     cluster announces, even the address of a server that refuses the login.
     """
 
@@ -105,7 +105,7 @@ class _FirstConnection:
             self.connection.options["allow_reconnect"] = False  # nats-py gives up with this failure
 
     async def succeeds(self, connecting: "asyncio.Future[None]", within_s: float) -> bool:
-        """Wait up to `within_s` seconds for the connection; return whether it is established."""
+        """Wait for at most `within_s` seconds until `connecting` has connected; return whether it has."""
         try:
             await asyncio.wait([connecting, self.given_up], timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
             if connecting.done():
@@ -131,10 +131,10 @@ def _tls_context(authority: Path | None) -> ssl.SSLContext | None:
 
 
 def _error_of(addresses: str, failures: Iterable[Exception]) -> ClientError:
-    """Return the error of a client that cannot connect.
+    """Return the error that best explains why a client could not connect.
 
-    It is about the first of `failures` that is a refused login or an untrusted certificate. Otherwise it says that no
-    server answers at `addresses`.
+    If one of `failures` is a refused login or an untrusted certificate, the error reports the first of these. Otherwise
+    it reports that no server is reachable at `addresses`.
     """
     for failure in failures:
         if isinstance(failure, nats.errors.AuthorizationError) or "authorization" in str(failure).lower():

@@ -1,23 +1,23 @@
-"""The errors of the client; each message says what to do next."""
+"""The exceptions of the client, whose messages say what to do next."""
 
 from natscribe.client.command import resume_hint
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 
 
 class ClientError(Exception):
-    """A call of the client failed."""
+    """Base class of the client's exceptions, also raised itself for rare failures."""
 
 
 class SettingsError(ClientError):
-    """A setting is wrong."""
+    """A setting in the environment is invalid; the message names it."""
 
 
 class UnreachableError(ClientError):
-    """NATS or the service does not answer at this address."""
+    """NATS or the service does not reply; a later call may succeed."""
 
 
 class NoServerError(UnreachableError):
-    """No NATS server answers at `addresses`."""
+    """No NATS server is reachable at `addresses`."""
 
     def __init__(self, addresses: str, next_step: str) -> None:
         super().__init__(f"No NATS server answers at {addresses}: {next_step}.")
@@ -25,18 +25,18 @@ class NoServerError(UnreachableError):
 
 
 class NoJetStreamError(UnreachableError):
-    """NATS answers, but has no JetStream."""
+    """NATS is reachable, but JetStream is not enabled."""
 
     def __init__(self) -> None:
         super().__init__("NATS answers, but has no JetStream: start nats-server with -js, then the service.")
 
 
 class NoWorkerError(UnreachableError):
-    """NATS answers, but no worker of the service runs."""
+    """NATS is reachable, but no worker of the service is running."""
 
 
 class NotAllowedError(ClientError):
-    """The user may not send this request."""
+    """NATS does not permit this user to publish or subscribe to the subject; the message names users that may."""
 
     def __init__(
         self, user: str | None, subject: str, allowed: tuple[str, ...], *, action: str = "send requests to"
@@ -48,7 +48,7 @@ class NotAllowedError(ClientError):
 
 
 class InboxRefusedError(ClientError):
-    """The user may not receive replies under its inbox prefix."""
+    """NATS does not permit this user to subscribe to inboxes with the prefix NATS_INBOX_PREFIX, so replies are lost."""
 
     def __init__(self, user: str | None, prefix: str) -> None:
         super().__init__(
@@ -62,11 +62,14 @@ def _login(user: str | None) -> str:
 
 
 class QueueFullError(ClientError):
-    """The task queue is full."""
+    """The task queue has reached its maximum length, so the task was not stored."""
 
 
 class StorageFullError(ClientError):
-    """JetStream stores nothing more: its limit is reached, or its disk was full."""
+    """JetStream cannot store the message: its storage limit is reached, or its disk is or was full.
+
+    `what`: the start of the message, which says what has no room. `next_step`: what to do, for the end of the message.
+    """
 
     def __init__(
         self, what: str, next_step: str = "the operator has to make some (runbook: StorageAlmostFull)"
@@ -77,10 +80,13 @@ class StorageFullError(ClientError):
 
 
 class StorageStoppedError(StorageFullError):
-    """JetStream answers but stores nothing, as after a full disk, until NATS is restarted."""
+    """JetStream replies but stores nothing: after its disk was full, it stores nothing until NATS is restarted."""
 
     def __init__(self, what: str, *, is_certain: bool = True) -> None:
-        """`is_certain`: whether NATS has reported that it cannot write; if not, only acknowledgements are missing."""
+        """Create the error about storing `what`.
+
+        `is_certain`: whether NATS has reported that it cannot write; if not, only acknowledgements are missing.
+        """
         perhaps, if_so = ("", "") if is_certain else ("perhaps ", ", if it is full,")
         super().__init__(
             f"NATS answers, but does not store {what}, {perhaps}because its disk is or was full",
@@ -90,11 +96,11 @@ class StorageStoppedError(StorageFullError):
 
 
 class RecordingError(ClientError):
-    """The recording cannot be read or uploaded."""
+    """The local recording cannot be read or uploaded."""
 
 
 class OptionError(ValueError):
-    """An option is wrong: the message names the field of the task and what the field allows."""
+    """An option of a task or request is invalid; the message names the field and the valid values."""
 
 
 class TaskIdTakenError(ClientError):
@@ -102,7 +108,7 @@ class TaskIdTakenError(ClientError):
 
 
 class OtherSenderError(ClientError):
-    """Another program sends audio of the same live task: NATS has stored its frame instead of this program's."""
+    """Another program sends audio of the same live task: NATS has stored its frame under the same number instead."""
 
     def __init__(self, task_id: str) -> None:
         super().__init__(
@@ -113,14 +119,14 @@ class OtherSenderError(ClientError):
 
 
 class TaskDeletedError(ClientError):
-    """The task was deleted."""
+    """The task was deleted while the client followed its events."""
 
     def __init__(self, task_id: str) -> None:
         super().__init__(f"Task {task_id} was deleted while it was followed: nothing of it is stored.")
 
 
 class RequestFailedError(ClientError):
-    """The service replied with an error."""
+    """The service has replied with an error; `code` and `message` are those of the reply."""
 
     def __init__(self, detail: ErrorDetail) -> None:
         super().__init__(detail.message)

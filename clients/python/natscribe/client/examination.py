@@ -1,4 +1,4 @@
-"""Examines NATS, the service, the user's permissions and the versions, and reports the problems."""
+"""Diagnoses NATS, the service, the user's permissions and the versions for `natscribe doctor`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class Server(BaseModel):
-    """The server that the client is connected to."""
+    """The NATS server to which the client is connected, and the other servers of its cluster."""
 
     address: str
     version: str
@@ -46,7 +46,7 @@ class Server(BaseModel):
 
 
 class Examination(BaseModel):
-    """The report of `examine`; a part that could not be examined is None or empty."""
+    """The report of `examine`: the findings and the problems; a part that could not be examined is None or empty."""
 
     ok: bool = True
     nats_url: str
@@ -62,7 +62,7 @@ class Examination(BaseModel):
 
 
 async def examine(settings: Settings) -> Examination:
-    """Examine everything that a client depends on, within about 20 seconds, and return the report."""
+    """Examine everything on which a client depends, for at most about 20 seconds, and return the report."""
     report = Examination(
         nats_url=settings.nats_addresses,
         user=settings.nats_user or (str(settings.nats_creds_file) if settings.nats_creds_file else None),
@@ -85,7 +85,7 @@ async def examine(settings: Settings) -> Examination:
 
 @dataclass
 class _Examiner:
-    """Examines NATS and the service over one connection, and writes into `report`."""
+    """Examines NATS and the service over one connection, and adds the findings to `report`."""
 
     settings: Settings
     connection: Connection
@@ -95,7 +95,7 @@ class _Examiner:
         """Run all checks.
 
         Raises:
-            ClientError: NATS does not answer, or refuses the inbox: no further check is possible.
+            ClientError: No further check is possible: NATS does not reply, or does not let the user receive replies.
         """
         report = self.report
         report.server = await _server(self.connection, self.settings)
@@ -163,7 +163,7 @@ class _Examiner:
         self._check_versions(infos)
 
     def _check_versions(self, infos: Sequence[WorkerInfo]) -> None:
-        """Report the workers whose version has another contract: another first or second number than this client."""
+        """Report the workers that are incompatible with this client: their major or minor version is different."""
         client = _release(_CLIENT_VERSION)
         for other in sorted({info.version for info in infos if _release(info.version) != client}):
             is_newer = _release(other) > client
@@ -175,9 +175,9 @@ class _Examiner:
             )
 
     def _add_for(self, affected: Sequence[WorkerInfo], what: str, next_step: str) -> None:
-        """Add a problem, unless `affected` is empty.
+        """Add a problem that concerns the workers `affected`, unless there are none.
 
-        `what`: the start of a sentence, which ends with the number and the names of the affected workers.
+        `what`: the start of a sentence, to which the number and the names of these workers are appended.
         """
         if not affected:
             return
@@ -207,7 +207,7 @@ def _release(number: str) -> tuple[str, ...]:
 
 
 def _problem(error: ClientError) -> Problem:
-    """Make a problem from an error, whose message has the problem before its last colon and the next step after it."""
+    """Convert an error into a problem: the last colon of its message separates the problem from the next step."""
     what, _, next_step = str(error).rpartition(": ")
     return Problem(what=what, next_step=next_step.rstrip("."))
 
@@ -228,7 +228,9 @@ async def _server(connection: Connection, settings: Settings) -> Server:
 
 
 async def _in_time(work: Awaitable[T], within_s: float, who: str) -> T:
-    """Return the result of `work`; `who`: what the error message says has not answered.
+    """Return the result of `work`.
+
+    `who`: the subject of the error message, e.g. "JetStream".
 
     Raises:
         UnreachableError: `work` has taken longer than `within_s` seconds.

@@ -1,4 +1,4 @@
-"""Sends requests to the service, and publishes tasks."""
+"""Sends requests to the service and parses the replies, and publishes tasks."""
 
 import asyncio
 from typing import TypeVar
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 class _ErrorReply(BaseModel):
-    """An error reply: `error` is its only field, whereas a task status has more fields beside its `error`."""
+    """A reply whose only field is `error`; other replies, e.g. a task's status, have `error` among other fields."""
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
     error: ErrorDetail
@@ -73,7 +73,7 @@ def parse_reply(reply_type: TypeAdapter[T], body: bytes) -> T:
 
 
 async def request_message(connection: Nats, subject: str, message: Input) -> Msg:
-    """Send a request and return the reply as a message.
+    """Send a request, and return the reply as a NATS message.
 
     A request on a REPEATABLE subject is sent again if the service does not reply soon.
 
@@ -93,13 +93,13 @@ async def request_message(connection: Nats, subject: str, message: Input) -> Msg
 
 
 async def _first_reply(connection: Nats, subject: str, body: bytes, copies: int) -> Msg:
-    """Send up to `copies` copies of a request, RESEND_AFTER_S apart, and return the first reply.
+    """Send up to `copies` copies of a request, one each RESEND_AFTER_S, and return the first reply.
 
     After a failure of one copy, no further copy is sent.
 
     Raises:
         RequestFailedError: The service refuses the request, or has failed to process it.
-        NatsError: No copy has got a reply within REPLY_TIMEOUT_S, or the first failure was another error of NATS.
+        NatsError: No copy has received a reply within REPLY_TIMEOUT_S, or the first failure was another error of NATS.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + REPLY_TIMEOUT_S
@@ -130,18 +130,18 @@ async def _reply(connection: Nats, subject: str, body: bytes, timeout_s: float) 
 
 
 def _is_conclusive(error: BaseException | None) -> bool:
-    """Whether no other copy of a request can have a better outcome: the service has replied or has refused it.
+    """Whether the outcome of one copy of a request is final: the service has replied or has refused the request.
 
-    `error`: the error of the copy; None: the copy has got a reply.
+    `error`: the error of this copy; None if it has received a reply.
     """
     return error is None or (isinstance(error, RequestFailedError) and error.code is not ErrorCode.INTERNAL)
 
 
 async def publish_task(connection: Nats, subject: str, task: Task, *, seconds: float | None = None) -> bool:
-    """Publish a task; return True if JetStream stored the task, False if JetStream dropped it as a duplicate.
+    """Publish a task; return True if JetStream stored it, False if JetStream dropped it as a duplicate.
 
     If JetStream does not acknowledge the task, the task is published again, but stored only once. `seconds`: the
-    duration of the recording; None: unknown. The span of the publish is the parent of all spans of the service.
+    duration of the recording; None if unknown. The trace span of the publish becomes the parent of the service's spans.
 
     Raises:
         UnreachableError: NATS does not acknowledge the task.
@@ -179,7 +179,7 @@ async def _publish(connection: Nats, subject: str, task: Task, headers: dict[str
 
 
 async def _has_stream(js: JetStreamContext, subject: str) -> bool:
-    """Whether a stream stores the messages of a subject; True if NATS does not answer."""
+    """Whether a stream stores messages on a subject; True if NATS does not reply."""
     try:
         await js.find_stream_name_by_subject(subject)
     except NotFoundError:
@@ -190,13 +190,13 @@ async def _has_stream(js: JetStreamContext, subject: str) -> bool:
 
 
 def no_worker_error(observation: str) -> NoWorkerError:
-    """Make the error for a missing worker, whose message begins with the observation and says how to start a worker."""
+    """Return the error for a missing worker: its message begins with `observation`, and says how to start a worker."""
     how = f"start one with `{command()} up` or `faststream run app.main:app`, or wait if one is just starting"
     return NoWorkerError(f"{observation} no worker of the service runs there: {how}.")
 
 
 def is_json(reply: Msg) -> bool:
-    """Whether a reply is JSON, and not a file."""
+    """Whether a reply contains JSON, as opposed to a result in another file format."""
     return ((reply.headers or {}).get("content-type") or JSON).startswith(JSON)
 
 

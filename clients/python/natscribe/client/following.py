@@ -1,4 +1,4 @@
-"""Follows a task: yields all progress and segments events of the task in order, also across outages."""
+"""Follows a task: yields its progress and segments events in order, without loss in outages."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -28,7 +28,7 @@ _EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
 @dataclass
 class _EventReader(Generic[Event]):
-    """Reads the events of one subject one by one, without a consumer, which could be lost in an outage."""
+    """Reads the events on one subject one at a time, without a JetStream consumer, which an outage could remove."""
 
     connection: Nats
     stream: str
@@ -39,7 +39,7 @@ class _EventReader(Generic[Event]):
     sequence: int = 0  # of the last message that was read
 
     async def peek(self) -> Event | None:
-        """Return the next event, and keep it as the next one; None: the stream has no further event yet."""
+        """Return the next event without consuming it, so that a repeated call returns it again; None: none yet."""
         while self.next_event is None:
             message = await next_from(self.connection, self.stream, self.subject, self.sequence + 1)
             if message is None:
@@ -49,7 +49,7 @@ class _EventReader(Generic[Event]):
         return self.next_event
 
     def _parse(self, message: RawStreamMsg) -> Event | None:
-        """Return the event of the followed task that a message contains; None: it contains something else."""
+        """Return the event in a message; None if the message is not an event of the followed task."""
         with suppress(ValueError):
             event = self.type.model_validate_json(message.data or b"")
             if self.subject.endswith(f".{event.task_id}"):
@@ -57,26 +57,26 @@ class _EventReader(Generic[Event]):
         return None
 
     async def is_deleted(self) -> bool:
-        """Whether events were read, and the stream has no events of the subject any more."""
+        """Whether the stream no longer has any event on the subject, although events were read before."""
         return bool(self.sequence) and await last_message(self.connection, self.stream, self.subject) is None
 
     def take(self) -> None:
-        """Take the event that `peek` returned, so that `peek` reads the next event."""
+        """Consume the event that `peek` has returned, so that `peek` reads the next one."""
         self.next_event = None
 
 
 async def has_events(connection: Nats, settings: Settings, task_id: str) -> bool:
-    """Whether the progress stream holds an event of a task; False if the stream cannot be read."""
+    """Whether the progress stream has an event of a task; False if the stream cannot be read."""
     with suppress(nats.errors.Error):
         return await last_message(connection, settings.stream_names.progress, subjects.progress(task_id)) is not None
     return False
 
 
 async def follow_all(connection: Connection) -> AsyncGenerator[ProgressEvent]:
-    """Yield the progress events of all tasks as they are published.
+    """Yield the progress events of all tasks as they are published; events during an outage are lost.
 
     Raises:
-        NotAllowedError: The user may not receive the events.
+        NotAllowedError: The user may not receive the events of all tasks.
     """
     subscription = await connection.subscribe(subjects.ALL_PROGRESS)
     try:
@@ -90,32 +90,32 @@ async def follow_all(connection: Connection) -> AsyncGenerator[ProgressEvent]:
 
 
 class Partials:
-    """Stores the newest partial result of each channel, until it is read or a newer one replaces it."""
+    """Buffers the newest partial result of each channel of a live task until it is taken or replaced."""
 
     def __init__(self) -> None:
         self.published = asyncio.Event()
         self._newest: dict[int | None, Partial] = {}
 
     async def receive(self, message: Msg) -> None:
-        """Store the partial result that a message contains; ignore any other message."""
+        """Store the partial result in a message; a message without one is ignored."""
         with suppress(ValueError):
             partial = Partial.model_validate_json(message.data)
             self._newest[partial.channel] = partial
             self.published.set()
 
     def take(self) -> Partial | None:
-        """Remove and return a stored partial result; None: none is stored."""
+        """Remove and return one of the stored partial results; None if there are none."""
         return self._newest.pop(next(iter(self._newest)), None) if self._newest else None
 
     def drop_replaced(self, event: SegmentsEvent) -> None:
-        """Drop the stored partial result that the segments of `event` replace."""
+        """Discard the stored partial result that is outdated, because a segments event has the final text."""
         partial = self._newest.get(event.channel)
         if partial is not None and partial.start < event.processed_seconds:
             del self._newest[event.channel]
 
 
 class Follower:
-    """Yields the events of one task."""
+    """Yields the events of one task in order, from the first one until the task ends."""
 
     def __init__(self, connection: Nats, settings: Settings, task_id: str, partials: Partials | None = None) -> None:
         streams = settings.stream_names
@@ -128,16 +128,16 @@ class Follower:
         self._ended = False
 
     async def events(self) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
-        """Yield past and new events in order until the task ends; for errors see `with_partials`."""
+        """Yield past and new events in order until the task ends; for exceptions see `with_partials`."""
         async with aclosing(self.with_partials()) as events:
             async for event in events:
                 if not isinstance(event, Partial):
                     yield event
 
     async def with_partials(self) -> AsyncGenerator[ProgressEvent | SegmentsEvent | Partial]:
-        """Yield past and new events in order until the task ends, and partial results between them.
+        """Yield past and new events in order until the task ends, with partial results of a live task in between.
 
-        A partial result that segments have already replaced is skipped.
+        A partial result is skipped if segments have already replaced it.
 
         Raises:
             TaskDeletedError: The task was deleted.
@@ -169,9 +169,9 @@ class Follower:
         self._published.set()
 
     async def _next(self) -> ProgressEvent | SegmentsEvent | None:
-        """Take and return the older of the next progress event and the next segments event.
+        """Return the next event, whichever of the progress and segments streams has the older one, and consume it.
 
-        None: neither stream has a further event yet, or NATS does not answer.
+        Return None if neither stream has a further event yet, or NATS does not reply.
         """
         try:
             progress, segments = await self._peek()
@@ -196,7 +196,7 @@ class Follower:
         return progress, segments
 
     async def _wait(self, pause: float) -> float:
-        """Wait until an event is published, at most `pause` seconds; return the next value of `pause`."""
+        """Wait for a published event, at most `pause` seconds; return for how many seconds to wait the next time."""
         published = asyncio.ensure_future(self._published.wait())
         try:
             await asyncio.wait([published], timeout=pause)  # wait_for sometimes swallows a cancellation (cpython#86296)

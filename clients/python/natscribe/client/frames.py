@@ -1,4 +1,4 @@
-"""Splits the audio of a live task into frames, and publishes them in order, without loss after an outage."""
+"""Splits the audio of a live task into frames, i.e. messages, and publishes them in order, without loss in outages."""
 
 import asyncio
 from collections import deque
@@ -24,9 +24,9 @@ _ACKNOWLEDGED_WITHIN_S = 5.0
 
 
 class FrameSplitter:
-    """Splits audio into frames of FRAME_S, each of whole samples.
+    """Splits audio into frames of FRAME_S seconds, each with whole samples.
 
-    Opus audio keeps the pieces in which the caller adds it; only pieces above MAX_FRAME_BYTES are split.
+    Opus audio has no such frames: each piece that the caller adds is a frame, unless it exceeds MAX_FRAME_BYTES.
     """
 
     def __init__(self, audio: LiveAudio) -> None:
@@ -36,7 +36,7 @@ class FrameSplitter:
         self.max_bytes = min(round(self._frame / FRAME_S) or MAX_FRAME_BYTES, MAX_FRAME_BYTES)  # of a frame
 
     def split(self, audio: bytes) -> Iterator[bytes]:
-        """Add audio, and yield the frames that are complete."""
+        """Add audio to the buffer, and yield the frames that are complete."""
         size = self._frame or MAX_FRAME_BYTES
         self._buffer += audio
         while len(self._buffer) >= size or (self._buffer and not self._frame):
@@ -44,7 +44,7 @@ class FrameSplitter:
             del self._buffer[:size]
 
     def remainder(self) -> bytes:
-        """Return the buffered audio, which fills no frame, without an incomplete sample at its end."""
+        """Return the buffered audio that does not fill a frame, without an incomplete sample at its end."""
         return bytes(self._buffer[: len(self._buffer) - len(self._buffer) % self._sample]) if self._sample else b""
 
 
@@ -56,10 +56,10 @@ class _Frame:
 
 @dataclass
 class FramePublisher:
-    """Publishes frames one after the other, each when JetStream has acknowledged the previous frame.
+    """Publishes frames one at a time: the next one when JetStream has acknowledged the previous one.
 
     So the stream has the frames in the order of their numbers, even if a cluster loses its leader. Frames that wait for
-    an acknowledgement are joined into one frame of up to a second, so that a slow network keeps up with the audio.
+    the acknowledgement of an earlier one are joined into one frame of up to a second, so that a slow network keeps up.
     """
 
     connection: Connection
@@ -70,14 +70,14 @@ class FramePublisher:
     retry_for_s: float = RETRY_FOR_S  # how long a frame is published again while NATS is connected
 
     def __post_init__(self) -> None:
-        """Start to publish the frames that `put` queues."""
+        """Start publishing the frames that `put` adds."""
         self._pending: deque[_Frame] = deque()  # the first one is published again and again until it is stored
         self._changed = asyncio.Condition()
         self._failure: ClientError | None = None
         self._publishing = asyncio.create_task(self._publish_all())
 
     async def put(self, audio: bytes, *, is_last: bool = False) -> None:
-        """Queue a frame; wait first while MAX_PENDING_FRAMES frames are not stored yet.
+        """Add a frame to be published; wait first while MAX_PENDING_FRAMES frames are not stored yet.
 
         `is_last`: whether the audio ends with this frame.
 
@@ -91,11 +91,11 @@ class FramePublisher:
             self._changed.notify_all()
 
     async def wait_until_stored(self) -> None:
-        """Wait until all frames are stored; for errors see `put`."""
+        """Wait until all added frames are stored; for exceptions see `put`."""
         await self._until_fewer_than(1)
 
     async def close(self) -> None:
-        """Stop publishing; frames that are not stored are dropped."""
+        """Stop publishing; frames that are not stored yet are dropped."""
         self._publishing.cancel()
         await asyncio.wait([self._publishing])
 
@@ -120,7 +120,7 @@ class FramePublisher:
                 self._changed.notify_all()
 
     def _join(self) -> None:
-        """Join the first pending frames into one frame of at most `max_bytes`."""
+        """Join the pending frames, as many as fit into `max_bytes`, into one frame."""
         first = self._pending.popleft()
         while self._pending and len(first.audio) + len(self._pending[0].audio) <= self.max_bytes:
             following = self._pending.popleft()
@@ -128,7 +128,11 @@ class FramePublisher:
         self._pending.appendleft(first)
 
     async def _store(self, frame: _Frame) -> None:
-        """Publish a frame repeatedly until it is stored."""
+        """Publish a frame, repeatedly if necessary, until JetStream has stored it.
+
+        Raises:
+            ClientError: NATS refuses the frame, or has not acknowledged it for `retry_for_s` seconds.
+        """
         loop, deadline, is_repeated = asyncio.get_running_loop(), None, False
         while True:
             if await self._was_disconnected():
@@ -143,7 +147,7 @@ class FramePublisher:
             await asyncio.sleep(self.pause_s)
 
     async def _publish(self, frame: _Frame, *, is_repeated: bool) -> Exception | None:
-        """Publish a frame once; return the error after which the frame has to be published again; None: it is stored.
+        """Publish a frame once; return None if it is stored, or the error after which to publish it again.
 
         `is_repeated`: whether the frame was published before, so that JetStream may drop it as a duplicate.
 
@@ -163,7 +167,7 @@ class FramePublisher:
         return None
 
     async def _was_disconnected(self) -> bool:
-        """Wait until NATS is connected; return whether it was disconnected."""
+        """Wait until NATS is connected; return whether it was disconnected at first."""
         was_disconnected = not self.connection.is_connected
         while not self.connection.is_connected:
             if self.connection.is_closed:
@@ -173,11 +177,13 @@ class FramePublisher:
 
 
 async def next_number(connection: Connection, stream: str, task_id: str) -> tuple[int, bool]:
-    """Return the number of the next frame of a task, and whether the last stored frame ends the audio.
+    """Return the number of the next frame of a live task, and whether the last stored frame ends the audio.
+
+    `stream`: the name of the stream of live audio.
 
     Raises:
         ClientError: The last frame has no number.
-        UnreachableError: NATS does not answer.
+        UnreachableError: NATS does not reply.
     """
     try:
         frame = await last_message(connection, stream, subjects.live_audio(task_id))
@@ -195,7 +201,7 @@ async def next_number(connection: Connection, stream: str, task_id: str) -> tupl
 
 
 def _is_full(error: Exception) -> bool:
-    """Whether an error means that NATS has no room.
+    """Whether an error means that NATS has no room left.
 
     `is_repeatable` does not distinguish such an error from an outage, because both have the code 503.
     """

@@ -1,4 +1,4 @@
-"""Converts what people write as a language, such as `EN`, `en-US`, `English` or `русский`, to its code."""
+"""Converts a language as people write it, such as `EN`, `en-US`, `English` or `русский`, into its code."""
 
 import re
 import unicodedata
@@ -16,12 +16,12 @@ _MAX_SUGGESTIONS = 3
 
 
 def language_code(written: object) -> str:
-    """Return the code of a language from a code, a locale or a name, in upper or lower case.
+    """Return the ISO 639 code for a code, a locale or the name of a language, in upper or lower case.
 
-    Any code of two or three letters is valid, because models may know other languages than Whisper.
+    Any code of two or three letters is accepted, because models may support languages that Whisper does not.
 
     Raises:
-        OptionError: `written` is no code or locale, and no language of Whisper has this name.
+        OptionError: `written` is neither a code nor a locale, and no language of Whisper has this name.
     """
     text = written if isinstance(written, str) else ""
     code = _codes().get(_plain(text)) or _code(text)
@@ -39,13 +39,13 @@ def _code(written: str) -> str | None:
 
 
 def _codes() -> dict[str, str]:
-    """Return the code of each language of Whisper by its names, in lower case and without accents."""
+    """Return a mapping from the names of Whisper's languages, in lower case and without accents, to their codes."""
     return {_plain(name): code for code, names in _names().items() for name in names}
 
 
 @cache
 def _names() -> dict[str, list[str]]:
-    """Return the names of each language of Whisper by its code: first the English name, then the language's own."""
+    """Return a mapping from the codes of Whisper's languages to their names: in English, then in the language."""
     lines = files("natscribe.client").joinpath("languages.txt").read_text(encoding="utf-8").splitlines()
     return {code: names.split(", ") for code, names in (line.split(" ", 1) for line in lines)}
 

@@ -1,4 +1,4 @@
-"""Live transcription: sends audio while people speak, and yields its text as it is transcribed."""
+"""Live transcription: sends audio while people speak, and yields the text while it is transcribed."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -34,7 +34,7 @@ Event = ProgressEvent | SegmentsEvent | Partial
 
 @dataclass(eq=False, repr=False)
 class Live:
-    """A live transcription task from `Client.live`: `async with` submits it, and the end of the block ends the audio.
+    """A live transcription from `Client.live`: `async with` submits its task, and the end of the block ends its audio.
 
     An exception that leaves the block ends the audio, too, so that the speech so far is transcribed. One asyncio task
     may send while another one reads the events.
@@ -56,7 +56,7 @@ class Live:
 
     @property
     def task_id(self) -> str:
-        """The id of the task."""
+        """The id of the live task, which another program can resume or follow."""
         return self._task if isinstance(self._task, str) else self._task.task_id
 
     async def __aenter__(self) -> Self:
@@ -88,7 +88,7 @@ class Live:
             ending.exception()  # the block's own error is raised instead
 
     async def send(self, audio: bytes) -> None:
-        """Send any amount of audio; wait while several frames are not stored yet.
+        """Send any amount of audio; wait while several frames (messages) of it are not stored yet.
 
         If the connection is lost, the call waits until NATS is back, and then continues without loss.
 
@@ -106,7 +106,7 @@ class Live:
             await self._frames.put(frame)
 
     async def end(self) -> None:
-        """End the audio, and wait until all audio is stored; a second call has no effect.
+        """End the audio, and wait until all of it is stored; a second call has no effect.
 
         Raises:
             StorageFullError: NATS has no room for the audio.
@@ -121,7 +121,7 @@ class Live:
             await self._frames.wait_until_stored()
 
     def __aiter__(self) -> AsyncGenerator[Event]:
-        """Return the iterator that `events` returns."""
+        """Return an iterator over all events and partial results, like `events`."""
         return self.events()
 
     def events(self) -> AsyncGenerator[Event]:
@@ -140,7 +140,11 @@ class Live:
         return result
 
     async def _submit(self, task: LiveTask) -> tuple[LiveAudio, int]:
-        """Submit a new task; return the format of its audio and the number of its first frame."""
+        """Publish the new task; return the format of its audio, and 0, the number of its first frame.
+
+        Raises:
+            TaskIdTakenError: The task id belongs to another task, or has audio already.
+        """
         if not self._is_new:
             number, has_ended = await next_number(self._connection, self._settings.stream_names.live, task.task_id)
             if number:

@@ -1,4 +1,4 @@
-"""Reads the task queues, the dead letters and the state of the workers, for operators."""
+"""Reads the state of the task queues and of the workers, and the dead letters, for operators."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -25,9 +25,9 @@ NO_DEAD_LETTERS = "NATS has no dead letters to show, because"
 
 
 async def queue_overview(connection: Nats, settings: Settings) -> QueueOverview:
-    """Return the state of the task queues as a worker reports it.
+    """Request the state of the task queues from a worker, and return it.
 
-    If no worker runs, the client reads the state from NATS, and counts all unsettled tasks as waiting.
+    If no worker runs, the client reads the state from NATS; all tasks that are not acknowledged then count as waiting.
 
     Raises:
         NoJetStreamError: NATS has no JetStream.
@@ -54,9 +54,9 @@ async def _overview_of_nats(connection: Nats, names: StreamNames) -> QueueOvervi
 
 
 async def _queue_status(connection: Nats, names: StreamNames, lane: Lane, priority: Priority) -> QueueStatus:
-    """Return the state of a queue from its consumer.
+    """Return the state of a task queue as its JetStream consumer shows it.
 
-    All unsettled messages count as waiting, whether they were delivered or not, because no worker runs.
+    All messages that are not acknowledged count as waiting, even if they were delivered, because no worker runs.
     """
     info = await connection.jetstream().consumer_info(names.tasks, names.queue_consumer(lane, priority))
     waiting = (info.num_pending or 0) + (info.num_ack_pending or 0)
@@ -87,7 +87,7 @@ async def _count_dead_letters(connection: Nats, names: StreamNames) -> int:
 
 
 async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[DeadLetter]:
-    """Yield the dead letters, oldest first.
+    """Yield all dead letters, i.e. task messages that failed permanently, the oldest first.
 
     Raises:
         NoWorkerError: The stream cannot be read; usually no worker has created it yet.
@@ -104,12 +104,12 @@ async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[De
 
 
 async def workers(connection: Connection) -> list[WorkerInfo]:
-    """Return what each worker reports, sorted by name.
+    """Return the version, model and health of each running worker, sorted by the name of the worker.
 
     Raises:
         NoWorkerError: No worker runs.
         UnreachableError: No worker replies in time.
-        ClientError: The workers are of another version.
+        ClientError: The workers have an incompatible version.
         NotAllowedError: The user may not send this request.
     """
     body = WorkersRequest().model_dump_json().encode()

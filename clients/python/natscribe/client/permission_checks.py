@@ -1,4 +1,4 @@
-"""Checks which requests of the command a user may send, with requests that change nothing."""
+"""Checks which commands a user is permitted to run, by sending requests that change nothing."""
 
 import asyncio
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _FOR_NO_STREAM = {Header.EXPECTED_STREAM.value: UNUSED_NAME}  # with this header
 
 
 class Permission(BaseModel):
-    """Whether the user may send the requests of a command, and which users of the production stack may send them."""
+    """Whether NATS permits the user to run a command, i.e. to publish or subscribe to its subject."""
 
     command: str
     subject: str
@@ -31,7 +31,7 @@ class Permission(BaseModel):
 
 @dataclass(frozen=True)
 class _Probe:
-    """A request without effect that shows whether a user may send the requests of a command."""
+    """A request without effect, by which the client finds out whether NATS permits the user to run a command."""
 
     command: str
     subject: str
@@ -40,7 +40,7 @@ class _Probe:
 
 
 async def check_permissions(connection: Connection, settings: Settings) -> list[Permission]:
-    """Return for each command whether the user may send its requests.
+    """Return for each command of the client whether NATS permits the user to run it.
 
     Raises:
         InboxRefusedError: The user may not receive replies under its inbox prefix.
@@ -85,7 +85,7 @@ def _probes(settings: Settings) -> list[_Probe]:
 
 
 async def _is_allowed(connection: Connection, probe: _Probe) -> bool:
-    """Whether nats-server lets the user send the request; the reply to the request does not matter."""
+    """Send a probe, and return whether nats-server permits it; the content of the reply does not matter."""
     headers = _FOR_NO_STREAM if probe.is_stored else None
     try:
         await connection.request(probe.subject, probe.body, REQUEST_TIMEOUT_S, headers=headers)

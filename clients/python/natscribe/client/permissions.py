@@ -32,7 +32,7 @@ Reply = TypeVar("Reply")
 
 
 class Connection(Nats):
-    """A connection to NATS whose requests fail at once if the server refuses them.
+    """A connection to NATS whose requests fail at once, instead of timing out, if the user lacks the permission.
 
     The server does not reply to a refused request: it sends an error that names only the subject.
     """
@@ -53,7 +53,7 @@ class Connection(Nats):
         old_style: bool = False,  # noqa: FBT001, FBT002 -- nats-py's signature
         headers: dict[str, str] | None = None,
     ) -> Msg:
-        """Send a request and return the reply.
+        """Send a request, and return the reply.
 
         Raises:
             NotAllowedError: The user may not send requests to this subject.
@@ -63,11 +63,11 @@ class Connection(Nats):
         return await self._unless_refused(subject, super().request(subject, payload, timeout, old_style, headers))
 
     async def request_all(self, subject: str, payload: bytes, *, within: float) -> list[Msg]:
-        """Send a request to all responders, and return the replies that arrive within `within` seconds.
+        """Send a request to which several workers may reply; return the replies that arrive within `within` seconds.
 
         Raises:
             NotAllowedError, InboxRefusedError: As for `request`.
-            NoRespondersError: There is no responder.
+            NoRespondersError: Nobody subscribes to the subject.
         """
         return await self._unless_refused(subject, self._gather(subject, payload, within))
 
@@ -106,7 +106,7 @@ class Connection(Nats):
         return replies
 
     async def _unless_refused(self, subject: str, work: Coroutine[None, None, Reply]) -> Reply:
-        """Return the result of `work`, which sends a request to `subject`.
+        """Return the result of `work`, which sends a request to `subject`, or raise if the server refuses the request.
 
         Raises:
             NotAllowedError, InboxRefusedError: The server refuses the request; see `request`.
@@ -127,7 +127,7 @@ class Connection(Nats):
         raise NotAllowedError(self._user, subject, permitted_users(subject))
 
     def handle_error(self, error: Exception) -> None:
-        """End the pending requests that the server refuses, if `error` reports a missing permission."""
+        """If `error`, from the server, reports a missing permission, make the pending requests that need it fail."""
         refusal = _REFUSAL.search(str(error))
         if refusal is None:
             return
@@ -140,17 +140,17 @@ class Connection(Nats):
                 request.set_result(None)
 
     def handle_reconnect(self) -> None:
-        """Let requests be sent again if the server had refused the inbox: the permissions may have changed since."""
+        """Permit requests again after the server had refused the inbox: the user's permissions may have changed."""
         self._no_inbox = False
 
 
 def permitted_users(subject: str) -> tuple[str, ...]:
-    """Return the users of the production stack who may send a request to a subject."""
+    """Return the users of the production stack (deploy/nats/accounts.conf) who may send requests to a subject."""
     return next(users for pattern, users in _USERS if pattern.match(subject))
 
 
 def _is_same(refused: str, subject: str) -> bool:
-    """Whether an error about the subject `refused` is about a request to `subject`.
+    """Whether an error that names the subject `refused` concerns a request that was sent to `subject`.
 
     The error may name another subject, because an account may map `subject` to another prefix and append tokens.
     """

@@ -1,4 +1,4 @@
-"""Recordings of the client: their durations, priorities, task ids, and names in AUDIO_STORE."""
+"""Determines the duration, priority, task id and name in AUDIO_STORE of a recording to be submitted."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ _RUSSIAN = str.maketrans(_LETTERS | {letter.upper(): latin.capitalize() for lett
 
 
 def upload_store(settings: Settings, connection: Client, on_upload: UploadCallback | None = None) -> Store | None:
-    """Return the store that AUDIO_STORE names; None: clients do not upload to a store of this kind.
+    """Return the store to which AUDIO_STORE makes clients upload; None if clients do not upload to a store of its kind.
 
     `on_upload` is called in another thread while a recording is uploaded, with the recording and the bytes read so far.
     """
@@ -51,14 +51,17 @@ def new_task_id(recording: Path | str) -> str:
 
 
 async def recording_duration(recording: Path | str) -> float | None:
-    """Return the duration of a recording in seconds; None if the recording is stored, or the client cannot read it."""
+    """Return the duration of a local recording in seconds; None if it cannot be determined.
+
+    A string is the `audio_file_id` of a stored recording, whose duration the client does not know.
+    """
     return await asyncio.to_thread(_duration, recording) if isinstance(recording, Path) else None
 
 
 def choose_priority(seconds: float | None) -> Priority:
-    """Choose the default priority of a recording by its duration.
+    """Return the default priority of a recording by its duration in seconds.
 
-    `high` below 2 min, `low` from 30 min on, and `normal` in between or if `seconds` is None: unknown.
+    `high` below 2 min, `low` from 30 min on, and `normal` in between or if the duration is unknown (None).
     """
     if seconds is None:
         return Priority.NORMAL
@@ -68,9 +71,9 @@ def choose_priority(seconds: float | None) -> Priority:
 
 
 async def audio_file_id(settings: Settings, recording: Path | str, task_id: str) -> str:
-    """Return the `audio_file_id` of a recording; if `recording` is a string, it is the id.
+    """Return the name of a recording in AUDIO_STORE, which is `recording` itself if that is a string.
 
-    If the client uploads to AUDIO_STORE, the id is different for each task, because deleting a task deletes its
+    A recording that the client uploads gets a name of its own for each task, because deleting a task deletes its
     recording. If AUDIO_STORE is a folder, the file must be in this folder.
 
     Raises:
@@ -96,9 +99,9 @@ async def audio_file_id(settings: Settings, recording: Path | str, task_id: str)
 
 
 def _is_path(settings: Settings, name: str) -> bool:
-    """Whether a string is the path of a local file, not the id of a stored recording.
+    """Whether a string is the path of a local file, and not the name of a stored recording.
 
-    It is a path if it has a slash and the file exists, unless AUDIO_STORE allows ids with a slash.
+    It is a path if it has a slash and the file exists, unless AUDIO_STORE allows names with a slash.
     """
     in_store = not os.path.isabs(name) and settings.audio_store.startswith(("file:", "https:"))  # noqa: PTH117
     return "/" in name and not in_store and os.path.isfile(name)  # noqa: PTH113 -- of any string, without an error
@@ -124,7 +127,7 @@ def _path_in(root: Path, recording: Path) -> str:
 
 
 def file_problem(recording: Path, max_bytes: int) -> str | None:
-    """Return a sentence that says why a file cannot be a recording; None: it can be one.
+    """Return a sentence that says why a file cannot be submitted as a recording; None if it can.
 
     `max_bytes`: the largest size of a recording.
     """

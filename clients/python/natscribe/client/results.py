@@ -1,4 +1,4 @@
-"""Fetches results that are too large for a message, and writes results in formats."""
+"""Downloads results that are too large for a message, and converts results into file formats."""
 
 import nats.errors
 from nats.aio.client import Client as Nats
@@ -14,10 +14,10 @@ DEFAULT_LIMITS = SubtitleLimits()
 
 
 async def fetch_object(connection: Nats, reference: Object) -> bytes:
-    """Return the content of the object that `reference` names: a whole result, as JSON.
+    """Download the object to which a result refers, and return its content: the whole result as JSON.
 
     Raises:
-        ClientError: The object cannot be fetched.
+        ClientError: The object cannot be downloaded.
     """
     try:
         bucket = await connection.jetstream().object_store(reference.bucket)
@@ -30,12 +30,13 @@ async def fetch_object(connection: Nats, reference: Object) -> bytes:
 def format_result(
     result: Result, fmt: ResultFormat, limits: SubtitleLimits = DEFAULT_LIMITS, audio: str | None = None
 ) -> str | bytes:
-    """Return a result in the format `fmt`, exactly as the service formats it.
+    """Convert a result into the format `fmt`, exactly as the service does.
 
-    `audio`: the address of the recording, which a page of the format `html` plays; None: none.
+    `audio`: the URL of the recording, which an HTML page plays; None: the page has no URL.
 
     Raises:
-        RequestFailedError: This kind of result cannot be written in this format.
+        RequestFailedError: The format cannot hold this kind of result.
+        ClientError: The extra `command`, which subtitles need, is not installed.
     """
     try:
         return formats.write(result, fmt, limits, audio)

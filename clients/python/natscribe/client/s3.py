@@ -1,4 +1,4 @@
-"""Uploads recordings to S3."""
+"""Uploads recordings to an S3 bucket."""
 
 import asyncio
 from contextlib import suppress
@@ -24,14 +24,14 @@ _SHA256 = "sha256"  # field of an object's metadata
 
 
 class S3:
-    """The store of recordings in a bucket of S3; the metadata of each object has the SHA-256 of the recording."""
+    """A store of recordings in an S3 bucket; the metadata of each object contains the recording's SHA-256."""
 
     def __init__(self, settings: Settings, on_upload: UploadCallback | None = None) -> None:
         self._on_upload = on_upload
         self._store = connect(settings, within=timedelta(seconds=_PART_TIMEOUT_S))
 
     async def upload(self, recording: Path, name: str, /) -> bool:
-        """Upload a recording; see `Store.upload`."""
+        """Upload a recording under `name`, unless the bucket has it already; see `Store.upload`."""
         digest = await asyncio.to_thread(sha256_of, recording)
         before = await self._digest(name)
         if before == digest:
@@ -44,17 +44,20 @@ class S3:
         return before is None
 
     async def delete(self, name: str, /) -> None:
-        """Delete a recording; see `Store.delete`."""
+        """Delete the recording with this name; see `Store.delete`."""
         with suppress(BaseError, OSError):
             await self._store.delete_async(name)
 
     async def differs(self, recording: Path, name: str, /) -> bool:
-        """Whether S3 has a different recording with this name; see `Store.differs`."""
+        """Whether the bucket has another recording under this name; see `Store.differs`."""
         digest = await self._digest(name)
         return digest is not None and digest != await asyncio.to_thread(sha256_of, recording)
 
     async def _digest(self, name: str) -> str | None:
-        """Return the SHA-256 of an object in hex, empty if its metadata has none; None: there is no such object."""
+        """Return the SHA-256 in an object's metadata, in hexadecimal.
+
+        None: there is no such object. An empty string: its metadata has no SHA-256.
+        """
         try:
             head = await self._store.get_async(name, options={"head": True})
         except FileNotFoundError:
@@ -89,12 +92,12 @@ class S3:
 
 
 class _CancellableReader(RecordingReader):
-    """A recording that can be read until `cancelled` is set."""
+    """A reader of a recording whose `read` fails once `cancelled` is set, so that a cancelled upload stops."""
 
     cancelled = False
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read the next bytes; the library calls this in a thread of its own.
+        """Read and return at most `size` bytes, in a thread of the S3 library.
 
         Raises:
             OSError: The upload was cancelled.
@@ -106,7 +109,7 @@ class _CancellableReader(RecordingReader):
 
 
 async def _succeeded(uploading: "asyncio.Future[PutResult]") -> bool:
-    """Wait until a cancelled upload has ended, at most _CLEAN_UP_S; return whether the upload is complete.
+    """Wait for a cancelled upload to end, at most _CLEAN_UP_S; return whether it was completed nevertheless.
 
     The function waits even if its caller is cancelled again.
     """

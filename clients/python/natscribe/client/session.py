@@ -1,4 +1,4 @@
-"""The connection of a client: opens and closes it, and sends requests over it."""
+"""The base of the client: opens and closes its connection to NATS, and sends requests over it."""
 
 from collections.abc import AsyncIterator
 from typing import TypeVar
@@ -19,7 +19,7 @@ Deletion = TypeVar("Deletion", Deleted, LettersDeleted)
 
 
 class Session:
-    """A connection to NATS that lasts as long as its `async with` block, for requests to the service."""
+    """A connection to NATS for requests to the service, which is open during an `async with` block."""
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class Session:
     async def _delete_all(
         self, subject: str, message: UserRequest | DeleteLettersRequest, reply_type: type[Deletion]
     ) -> AsyncIterator[Deletion]:
-        """Send a deletion request repeatedly until the service has deleted everything, and yield the replies.
+        """Send a deletion request repeatedly until the service has deleted everything, and yield each reply.
 
-        A reply is about what the service could delete before the request timed out; the next request deletes more.
+        The service replies when its time limit is reached, with the point from which the next request continues.
         """
         while True:
             reply = await request(self._connection, subject, message, reply_type)

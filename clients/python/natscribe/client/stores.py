@@ -1,4 +1,4 @@
-"""Stores, to which the client uploads recordings."""
+"""The interface of stores to which the client uploads recordings, and a reader that reports the progress."""
 
 import hashlib
 import io
@@ -13,32 +13,34 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 class Store(Protocol):
-    """A store to which the client uploads recordings."""
+    """A store to which the client uploads recordings: a NATS Object Store bucket or an S3 bucket."""
 
     async def upload(self, recording: Path, name: str, /) -> bool:
-        """Upload a recording, unless the store has it; return True if the store had no object with this name.
+        """Upload a recording under `name`, unless the store has the same content under this name already.
+
+        Return True if the store had no object with this name before.
 
         Raises:
             RecordingError: The upload failed.
-            UnreachableError: The store does not answer.
+            UnreachableError: The store does not reply.
         """
         ...
 
     async def delete(self, name: str, /) -> None:
-        """Delete an uploaded recording that no task needs; if that fails, the recording stays."""
+        """Delete an uploaded recording that no task needs; ignore failures, after which the recording stays stored."""
         ...
 
     async def differs(self, recording: Path, name: str, /) -> bool:
-        """Whether the store has a different recording with this name; False if the store has none.
+        """Whether the store has another recording under this name; False if it has none.
 
         Raises:
-            UnreachableError: The store does not answer.
+            UnreachableError: The store does not reply.
         """
         ...
 
 
 class RecordingReader(io.FileIO):
-    """An open recording that calls `on_upload` after each read, in the thread that reads."""
+    """A file reader for uploads that calls `on_upload` after each read, in the thread that reads."""
 
     def __init__(self, recording: Path, on_upload: UploadCallback | None) -> None:
         super().__init__(recording)
@@ -46,13 +48,13 @@ class RecordingReader(io.FileIO):
         self._on_upload = on_upload
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read at most `size` bytes."""
+        """Read and return at most `size` bytes; None or -1: all that remain."""
         content = super().read(-1 if size is None else size)
         self._report()
         return content
 
     def readinto(self, buffer: Buffer, /) -> int:
-        """Fill a buffer, and return the number of bytes."""
+        """Read bytes into a buffer; return how many were read."""
         count = super().readinto(buffer)
         self._report()
         return count
@@ -63,7 +65,7 @@ class RecordingReader(io.FileIO):
 
 
 def sha256_of(recording: Path) -> str:
-    """Return the SHA-256 of a file in hex."""
+    """Return the SHA-256 of a file in hexadecimal."""
     digest = hashlib.sha256()
     with recording.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):

@@ -1,4 +1,4 @@
-"""Submits a task: uploads its recording and publishes the task, unless another task has its id."""
+"""Submits a task: uploads its recording and publishes it, unless another task has the same id."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _STATUS_REQUESTS = 3  # for a task that was stored a moment ago and may not be r
 
 
 class DiarizationKeywords(TypedDict, total=False):
-    """The fields of DiarizationTask except the recording, as keywords of a typed call; a test compares both."""
+    """The fields of DiarizationTask except the recording, as typed keyword arguments; a test keeps both equal."""
 
     task_id: str | None
     user_id: int | str
@@ -36,17 +36,17 @@ class DiarizationKeywords(TypedDict, total=False):
 
 
 class TranscriptionKeywords(TranscribeKeywords, DiarizationKeywords, total=False):
-    """The fields of TranscriptionTask except the recording, as keywords of a typed call; a test compares both."""
+    """The fields of TranscriptionTask except the recording, as typed keyword arguments; a test keeps both equal."""
 
     diarize: bool
     word_timestamps: bool
 
 
 def build_message(kind: type[AnyInput], fields: Mapping[str, object]) -> AnyInput:
-    """Build a task or a request from its fields.
+    """Create a task or a request of the type `kind` from its fields, which are validated.
 
     Raises:
-        OptionError: A field is wrong.
+        OptionError: A field is invalid.
     """
     try:
         return kind.model_validate(fields)
@@ -56,7 +56,7 @@ def build_message(kind: type[AnyInput], fields: Mapping[str, object]) -> AnyInpu
 
 @dataclass(frozen=True)
 class Submission:
-    """Uploads the recording of one task, and publishes the task."""
+    """Submits one task: uploads its recording, and publishes the task."""
 
     connection: Nats
     store: Store | None  # None: the recording is not uploaded
@@ -65,7 +65,7 @@ class Submission:
     seconds: float | None = None  # duration of the recording, if known
 
     async def submit(self, subject: str, *, is_new: bool) -> None:
-        """Upload the recording and publish the task, unless the service already has this task.
+        """Upload the recording, and publish the task on `subject`, unless the service already has this task.
 
         `is_new`: the task id was just generated, so the service cannot have the task.
 
@@ -73,7 +73,7 @@ class Submission:
             TaskIdTakenError: The id belongs to another task.
             RecordingError: The recording cannot be uploaded.
             QueueFullError: The task queue is full.
-            UnreachableError: NATS does not answer.
+            UnreachableError: NATS does not reply.
         """
         if not is_new and await self._exists():
             return
@@ -85,15 +85,15 @@ class Submission:
             raise refusal
 
     async def _upload(self) -> bool:
-        """Upload the recording; return True if the store had no object with its name before."""
+        """Upload the recording if it is a local file; return True if the store had no object with its name before."""
         if self.store is None or isinstance(self.recording, str):
             return False
         return await self.store.upload(self.recording, self.task.audio_file_id)
 
     async def _publish(self, subject: str, *, is_new: bool) -> ClientError | None:
-        """Publish the task; return the error if the task is certainly not stored; None: it is or may be stored.
+        """Publish the task; return None if it is stored, or may be, and an error if it certainly is not.
 
-        After an error, the uploaded recording is not needed.
+        After an error, no task needs the uploaded recording.
         """
         try:
             stored = await publish_task(self.connection, subject, self.task, seconds=self.seconds)
@@ -111,7 +111,7 @@ class Submission:
         )
 
     async def _exists(self, *, requests: int = 1) -> bool | None:
-        """Whether the service has this task; None: the service does not answer.
+        """Whether the service already has this task; None if the service does not reply.
 
         `requests`: how many status requests to send before the task counts as missing.
 

@@ -1,4 +1,4 @@
-"""Creates a trace span for each published task, if OpenTelemetry is installed."""
+"""Creates an OpenTelemetry trace span for each published task, if OpenTelemetry is installed."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ else:
 
 @contextmanager
 def publishing(subject: str, headers: dict[str, str]) -> Generator[None, None, None]:
-    """Start a span and add its context to the headers; the span ends with the block, which publishes the task."""
+    """Start a trace span for the block, which publishes a task, and add the trace context to `headers`."""
     if not _HAS_TRACES:
         yield
         return

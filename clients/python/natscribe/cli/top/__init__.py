@@ -1,4 +1,4 @@
-"""The command `top`: shows the queues, the running tasks and the failures, as they change."""
+"""The subcommand `top`: a dashboard of the task queues, the running tasks and the failures, which is redrawn."""
 
 import asyncio
 import time
@@ -76,7 +76,7 @@ async def _watch(client: Client, dashboard: Dashboard, address: str) -> None:
 
 
 async def read_once(client: Client, dashboard: Dashboard) -> None:
-    """Fill the dashboard with the queues and tasks that the service reports, and with events.
+    """Fill the dashboard for a snapshot: with the queues and tasks that the service reports, and with events.
 
     The events are those that arrive within COLLECT_EVENTS_S.
     """
@@ -93,7 +93,7 @@ async def read_once(client: Client, dashboard: Dashboard) -> None:
 
 
 async def _until_first(*works: Awaitable[object]) -> None:
-    """Run `works` concurrently until the first of them ends or fails, and cancel the others."""
+    """Run awaitables concurrently until the first of them ends or fails, and cancel the others."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -107,9 +107,9 @@ async def _until_first(*works: Awaitable[object]) -> None:
 
 
 async def _follow_events(client: Client, dashboard: Dashboard) -> None:
-    """Apply the events of all tasks to the dashboard.
+    """Update the dashboard with the progress events of all tasks, until cancelled.
 
-    If the user may not receive the events, store this as a problem of the dashboard, and wait until cancelled.
+    If the user may not receive these events, this is shown as a problem on the dashboard.
     """
     try:
         async with aclosing(client.follow_all()) as events:
@@ -121,9 +121,9 @@ async def _follow_events(client: Client, dashboard: Dashboard) -> None:
 
 
 async def _every(seconds: float, dashboard: Dashboard, name: str, request: Callable[[], Awaitable[None]]) -> None:
-    """Send a request every `seconds`; if the user may not send it, wait until cancelled.
+    """Send a request every `seconds`, until cancelled, or until NATS does not permit the request.
 
-    `name`: under which name an error is stored as a problem of the dashboard.
+    `name`: the key under which an error is stored in the dashboard's problems.
     """
     while True:
         if not await _update(dashboard, name, request):
@@ -132,9 +132,10 @@ async def _every(seconds: float, dashboard: Dashboard, name: str, request: Calla
 
 
 async def _update(dashboard: Dashboard, name: str, request: Callable[[], Awaitable[None]]) -> bool:
-    """Send a request; return False if the user may not send it.
+    """Send a request; return False if NATS does not permit the user to send it.
 
-    If the request fails, its error becomes the problem `name` of the dashboard; otherwise this problem is removed.
+    If the request fails, its error is stored as the dashboard's problem `name`; if it succeeds, that problem is
+    removed.
     """
     try:
         await request()

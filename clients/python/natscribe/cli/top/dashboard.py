@@ -1,6 +1,6 @@
 """The state that `natscribe top` shows: the task queues, the running tasks, and the latest failures.
 
-It stores only what can be shown, however many tasks wait or have ended.
+Its size is limited by what can be shown, however many tasks wait or have ended.
 """
 
 from collections import Counter, deque
@@ -23,7 +23,7 @@ _ENDED = (State.COMPLETED, State.FAILED, State.CANCELLED)
 
 @dataclass
 class Running:
-    """A running task: its last event, or its entry in the list of tasks if no event has arrived."""
+    """A running task: its last event, or its entry in the list of tasks if no event has arrived yet."""
 
     latest: ProgressEvent | ListedTask
     received_at: float  # monotonic seconds
@@ -31,12 +31,12 @@ class Running:
 
     @property
     def worker(self) -> str:
-        """The name of the worker that runs the task; empty: unknown."""
+        """The name of the worker that runs the task; empty if unknown."""
         return printable(self.latest.worker or "")
 
     @property
     def duration_s(self) -> float | None:
-        """The duration of the recording, or of the live audio so far, in seconds; None: unknown."""
+        """The duration of the recording, or of the live audio so far, in seconds; None if unknown."""
         if isinstance(self.latest, ProgressEvent) and self.latest.lag_seconds is not None:
             return (self.latest.processed_seconds or 0) + self.latest.lag_seconds
         return self.latest.duration_seconds
@@ -44,7 +44,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed attempt of a task; `final`: whether it was the last attempt."""
+    """A failed attempt of a task; `final` says whether the task failed with it, or will be retried."""
 
     task_id: str
     time: datetime
@@ -54,7 +54,7 @@ class Failure:
 
 @dataclass
 class Dashboard:
-    """The state of the service that `natscribe top` shows; `apply` and `reconcile` update the state."""
+    """The state of the service that `natscribe top` shows, updated by `apply` and `reconcile`."""
 
     running: dict[str, Running] = field(default_factory=dict)
     failures: deque[Failure] = field(default_factory=lambda: deque(maxlen=MAX_FAILURES))
@@ -65,7 +65,7 @@ class Dashboard:
     changed: bool = True
 
     def apply(self, event: ProgressEvent, now: float) -> None:
-        """Update the dashboard with an event of one of the tasks; `now` is the monotonic time in seconds."""
+        """Update the dashboard with a progress event of any task; `now` is the monotonic time in seconds."""
         self.changed = True
         if event.state is State.RUNNING:
             self._set_running(event, now)
@@ -78,9 +78,9 @@ class Dashboard:
             self.failures.appendleft(Failure(event.task_id, event.time, _reason(event.error), final=final))
 
     def reconcile(self, page: TaskPage, requested_at: float, now: float) -> None:
-        """Compare the running tasks with `page`, the service's list of running tasks.
+        """Correct the running tasks according to the service's list of running tasks.
 
-        Listed tasks of which no event has arrived yet are added. A task that the list lacks and whose last event is old
+        Listed tasks of which no event has arrived yet are added. A task that is not listed and whose last event is old
         is removed: it has ended, and its last event was lost. `requested_at`, `now`: when the list was requested and
         received, in monotonic seconds.
         """
@@ -97,7 +97,7 @@ class Dashboard:
                 del self.running[task_id]
 
     def add_failed(self, page: TaskPage) -> None:
-        """Add the failed tasks of `page`: they may have failed before the dashboard received its first event."""
+        """Add failed tasks from the service's list, which may have failed before the first event arrived here."""
         known = {failure.task_id for failure in self.failures}
         for task in page.tasks:
             if task.task_id not in known and task.error is not None and len(self.failures) < MAX_FAILURES:

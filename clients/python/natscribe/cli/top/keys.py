@@ -1,4 +1,4 @@
-"""Reads single keys from the terminal."""
+"""Reads single key presses from the terminal."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def keys(pressed: Callable[[str], None]) -> Iterator[None]:
-    """Call `pressed` with each key that is pressed until the block ends; do nothing without a terminal as input.
+    """During the block, call `pressed` with each key that is pressed; do nothing if standard input is no terminal.
 
     Keys that were pressed before the block count, too. If the terminal is closed, `pressed` is called once, with `""`.
     """

@@ -1,4 +1,4 @@
-"""Lays out the dashboard for a terminal of at least 60 columns, or prints it once for programs and logs."""
+"""Renders the dashboard for a terminal of at least 60 columns, or prints it once for programs and logs."""
 
 from datetime import datetime, timezone
 from itertools import islice
@@ -78,7 +78,7 @@ def _one_line(text: Text) -> Text:
 
 
 def _table(*columns: str, expand: bool = True) -> Table:
-    """Make a table with a column for each title: `>` aligns to the right, `*` lets the column grow."""
+    """Return a table with a column for each title; a title with `>` aligns it to the right, `*` lets it grow."""
     table = Table(box=None, expand=expand, padding=(0, 1, 0, 0), header_style="bold underline")
     for title in columns:
         table.add_column(
@@ -92,7 +92,7 @@ def _table(*columns: str, expand: bool = True) -> Table:
 
 
 def used_queues(dashboard: Dashboard) -> list[QueueStatus]:
-    """Return the task queues that have tasks; if all are empty, return the first queue."""
+    """Return the task queues that have tasks; if all are empty, only the first queue."""
     overview = dashboard.queue
     if overview is None:
         return []
@@ -107,10 +107,10 @@ def _queue_table(queues: list[QueueStatus]) -> Table:
 
 
 def queue_cells(queue: QueueStatus) -> list[str]:
-    """Return the texts of a queue's row in the table.
+    """Return the cells of a task queue's row.
 
-    They are the priority and lane of the queue, its counts of tasks, the age of its oldest task, and the expected start
-    of its last task.
+    They are the priority and lane (type of tasks) of the queue, its numbers of waiting and running tasks, the age of
+    its oldest task, and the expected start of its newest task.
     """
     oldest = clock(max(-seconds_until(queue.oldest), 0)) if queue.oldest else ""
     last = countdown(queue.newest_start)
@@ -118,7 +118,7 @@ def queue_cells(queue: QueueStatus) -> list[str]:
 
 
 def _running_tasks(dashboard: Dashboard) -> int:
-    """Return the number of running tasks: the larger of the numbers that the events and the queues report."""
+    """Return the number of running tasks, as counted from events or reported for the queues, whichever is larger."""
     counted = sum(queue.running for queue in dashboard.queue.queues) if dashboard.queue is not None else 0
     return max(len(dashboard.running), counted)
 
@@ -150,15 +150,15 @@ def _running_table(dashboard: Dashboard, rows: int, *, width: int, now: float) -
 
 
 def stage_text(task: Running, *, wide: bool) -> str:
-    """Describe the stage of a task; `wide`: whether there is room for the number of its attempt."""
+    """Describe the stage of a running task; `wide`: whether there is room for the number of its attempt."""
     attempt = f", attempt {task.latest.attempt}" if wide and task.latest.attempt > 1 else ""
     return f"{task.latest.stage or 'running'}{attempt}"
 
 
 def _shares(left: list[str], right: list[str], room: int) -> tuple[int, int]:
-    """Return the widths of two columns of names, which together have `room` characters.
+    """Return the widths of two columns of names, which share `room` characters.
 
-    No column gets more than it needs while the other column gets less than it needs.
+    No column is wider than its longest name while the other one is too narrow.
     """
     needs_left, needs_right = (max(map(len, names), default=0) for names in (left, right))
     needs_left, needs_right = max(needs_left, _MIN_NAME_COLUMNS), max(needs_right, _MIN_NAME_COLUMNS)
@@ -192,7 +192,7 @@ def _failure_table(dashboard: Dashboard, rows: int, *, width: int) -> Table:
 
 
 def reason(failure: Failure) -> str:
-    """Describe why an attempt has failed, and whether it will be retried."""
+    """Return why an attempt of a task has failed, and whether the task will be retried."""
     return failure.reason if failure.final else f"will be retried: {failure.reason}"
 
 
@@ -201,7 +201,7 @@ def _is_today(time: datetime) -> bool:
 
 
 def print_snapshot(console: Console, dashboard: Dashboard) -> None:
-    """Print the task queues, the running tasks and the failures of a dashboard, without shortening names."""
+    """Print the task queues, the running tasks and the failures of a dashboard once, without shortening names."""
     print_table(console, _QUEUES, [Row(queue_cells(queue)) for queue in used_queues(dashboard)])
     if dashboard.running:
         print_table(console, _RUNNING, [Row(_cells(task_id, task)) for task_id, task in dashboard.running.items()])
