@@ -24,15 +24,15 @@ class _Measurement:
 
 
 class Cores:
-    """Measures whether CPU cores are free: idle since the last measurement, and within the control group's limit."""
+    """Measures whether CPU cores are free: idle since the last measurement, and within the limit of the cgroup."""
 
     def __init__(self) -> None:
         self._before = _measure()
 
     def free(self, needed: int) -> bool:
-        """Measure, and return whether about `needed` cores or more were free since the last measurement.
+        """Return whether about `needed` cores or more were free since the last call.
 
-        False if nothing can be measured, or if the last measurement is less than 0.2 s old.
+        False if that cannot be measured, or if the last measurement is less than 0.2 s old.
         """
         before, now = self._before, _measure()
         if before is not None and now is not None and now.at - before.at < MIN_INTERVAL_S:
@@ -49,7 +49,7 @@ class Cores:
 def windows_at_once(configured: int, threads: int) -> int:
     """Return how many windows to transcribe at the same time, each on `threads` threads.
 
-    That is `configured`, or if it is 0, as many windows as the usable cores allow.
+    That is `configured`, or, if `configured` is 0, as many windows as the usable cores allow.
     """
     return configured or max(int(usable_cores() / threads), 1)
 
@@ -82,7 +82,7 @@ def _measure() -> _Measurement | None:
 
 
 def _quota() -> float:
-    """Return how many cores the control group may use; infinity without a limit."""
+    """Return how many cores this process's cgroup may use; infinity without a limit."""
     try:
         quota, period = _QUOTA.read_text(encoding="ascii").split()
         return float(quota) / float(period)

@@ -1,4 +1,4 @@
-"""The interface of the engine, which runs speech recognition and diarization jobs."""
+"""The interface of the engine, which runs a worker's jobs: window detection, transcription and diarization."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -10,7 +10,7 @@ FinalReply = TypeVar("FinalReply", LiveAudioProcessed, Loaded, VadLoaded, Window
 
 
 class Engine(Protocol):
-    """Runs jobs: one at a time for each of window detection, live streams, transcription and diarization."""
+    """Runs jobs of four kinds, one at a time per kind: window detection, live streams, transcription, diarization."""
 
     @property
     def ready(self) -> bool:
@@ -31,9 +31,9 @@ class Engine(Protocol):
         ...
 
     def run(self, job: Job) -> AsyncGenerator[Reply, None]:
-        """Run a job and yield the replies to it; the last reply ends the job.
+        """Run a job and yield its replies; the last reply ends the job.
 
-        If the caller closes the generator earlier, the job stops at once; only jobs of live streams continue.
+        If the caller closes the generator before, the job stops at once, except for jobs of live streams.
 
         Raises:
             TaskError: The job failed.
@@ -41,12 +41,12 @@ class Engine(Protocol):
         ...
 
     async def close(self) -> None:
-        """Stop the engine, even in the middle of a job; the next job starts it again."""
+        """Stop the engine, even in the middle of a job; a later job would start it again."""
         ...
 
 
 async def run_job(engine: Engine, job: Job, kind: type[FinalReply]) -> FinalReply:
-    """Run a job until its first reply of the type `kind`, and return this reply.
+    """Run a job until it yields a reply of the type `kind`, and return this reply.
 
     Raises:
         TaskError: The job failed.

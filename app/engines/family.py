@@ -1,4 +1,4 @@
-"""The interface of a family of speech models; only `models.py` lists the families.
+"""The interface of a model family, i.e. of the speech models that one library runs; `models.py` lists the families.
 
 The module of a family imports its libraries only when it fetches or loads a model: importing them takes time and
 memory, and they may not be installed.
@@ -25,10 +25,11 @@ _HEX_DIGITS_OF_SHA256 = 64
 
 @dataclass(frozen=True, slots=True)
 class ComputeOptions:
-    """How a model computes: device (auto, cpu or cuda), precision, and threads per window.
+    """The options with which a model is loaded.
 
-    `compute_type`: the precision; null: the default of the device. `at_once`: how many windows a CPU transcribes at the
-    same time. `beam`: the beam size, for models with beam search.
+    `device`: auto, cpu or cuda. `compute_type`: the precision, such as int8; None: the default of the device.
+    `threads`: CPU threads per window. `at_once`: how many windows are transcribed at the same time on a CPU. `beam`:
+    the beam size, for models with beam search.
     """
 
     device: str = "cpu"
@@ -42,7 +43,7 @@ class ComputeOptions:
 class LocalModel:
     """A model on disk: its folder, its name and revision, and the function that loads it.
 
-    `load` raises PermanentError (unknown_model) if the files are damaged, or the device or precision is unsuitable.
+    `load` raises PermanentError (unknown_model) if the files are damaged, or do not suit the device or the precision.
     """
 
     folder: Path
@@ -51,7 +52,7 @@ class LocalModel:
 
 
 class ModelFamily(Protocol):
-    """The speech models that one library runs, implemented by the modules `whisper/family.py` and `onnx/family.py`."""
+    """The speech models that one library runs; the modules `whisper/family.py` and `onnx/family.py` implement it."""
 
     EXAMPLE: str  # the name of a published model
     NEEDED: str  # the files that a folder needs, in words for the operator
@@ -70,9 +71,9 @@ class ModelFamily(Protocol):
         """
 
     def detect(self, folder: Path, name: str, compute_type: str | None, /) -> LocalModel | None:
-        """Detect the model `name` in a folder; return None if the folder contains no model of this family.
+        """Return the model in a folder, under the name `name`; None if the folder contains no model of this family.
 
-        `compute_type`: the precision to choose if the folder has several.
+        `compute_type`: the precision to choose if the folder has files of several.
 
         Raises:
             IncompleteModelError: Some files of the model are missing.
@@ -81,7 +82,7 @@ class ModelFamily(Protocol):
 
 
 class IncompleteModelError(Exception):
-    """A model's folder lacks some of its files; the message lists them."""
+    """The folder of a model lacks some of the model's files, which the message lists."""
 
     def __init__(self, missing: Sequence[str]) -> None:
         super().__init__(", ".join(missing))
@@ -95,10 +96,12 @@ def identity_of(name: str, files: Sequence[Path]) -> Model:
 
 
 def check_precision(name: str, compute_type: str | None, supported: Collection[str]) -> None:
-    """Check that the model `name` supports the precision `compute_type` on this device; null: any precision.
+    """Check that `compute_type` is one of the `supported` precisions of the model `name` on this device.
+
+    None, which stands for the default precision, is always supported.
 
     Raises:
-        PermanentError: unknown_model: it does not; the message lists the precisions in `supported`.
+        PermanentError: unknown_model: the precision is not supported; the message lists those that are.
     """
     if compute_type is not None and compute_type not in supported:
         message = (

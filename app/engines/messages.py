@@ -1,8 +1,8 @@
 """The messages between a worker and its engine process, one JSON object a line.
 
-The worker sends one `Setup`, then jobs. The engine process sends any number of replies to each `Job`; the last
-reply is one of `LAST_REPLIES`. Samples travel in base64: as bytes after the line they would take 2 ms less CPU time per
-window, of 850 ms that decoding and transcribing a window take.
+The worker sends one `Setup`, then jobs. The engine process sends one or more replies to each `Job`, of which the last
+is one of `LAST_REPLIES`. Samples are sent in base64: sent as bytes after the line, they would save only 2 ms of the 850
+ms of CPU time that it takes to decode and transcribe a window.
 """
 
 import os
@@ -24,7 +24,7 @@ class _Line(BaseModel):
 
 
 class Setup(_Line):
-    """The first line that the worker sends: the settings for all jobs, named as in `Settings`."""
+    """The first message to an engine process: the settings for all its jobs, named as in `Settings`."""
 
     parent: int = Field(default_factory=os.getpid, description="The worker's process: the engine process ends with it.")
     transcription_model: str | None = None
@@ -41,10 +41,10 @@ class Setup(_Line):
 
 
 class FindWindows(_Line):
-    """Job: detect the windows of a recording from `start_at` seconds on.
+    """Job: detect the windows of a recording, i.e. up to 20 s of speech each, from `start_at` (seconds) on.
 
-    `channel`: only in this channel, counted from 0; null: in all channels mixed. `choose`: only in channel 0 if the
-    recording has up to eight channels and they carry different speech, else in all channels mixed.
+    `channel`: the channel in which to detect them, counted from 0; None: the mix of all channels. `choose`: ignore
+    `channel`; use channel 0 if the recording has 2 to 8 channels that carry different speech, else the mix.
     """
 
     type: Literal["find_windows"] = "find_windows"
@@ -55,10 +55,10 @@ class FindWindows(_Line):
 
 
 class ProcessLiveAudio(_Line):
-    """Job: detect the utterances in the next audio of a live stream.
+    """Job: detect the utterances in the next piece of audio of a live stream.
 
-    The engine process retains the state of the stream between jobs. A job of an unknown stream fails with a transient
-    error, and the stream has to begin again, with `first`.
+    The engine process retains the state of the stream between its jobs. If it does not know the stream (any longer),
+    the job fails with a transient error; then the stream has to begin again, with a job with `first`.
     """
 
     type: Literal["process_live_audio"] = "process_live_audio"
@@ -67,7 +67,7 @@ class ProcessLiveAudio(_Line):
     separate: bool = Field(False, description="Process each channel separately; else all are mixed.")
     start_at: list[float] = Field(
         default_factory=list,
-        description="For each channel (or the mix) the second up to which it is transcribed; only used with `first`.",
+        description="For each channel (or the mix): the time in seconds from which to detect; only used with `first`.",
     )
     first: bool = Field(False, description="Creates the stream, and closes an older one of this name.")
     skipped_bytes: int = Field(0, description="Bytes of the stream before its first job; only used with `first`.")
@@ -77,17 +77,17 @@ class ProcessLiveAudio(_Line):
 
 
 class CloseLiveStream(_Line):
-    """Job: close a live stream; do nothing if the engine process does not know the stream."""
+    """Job: close a live stream, and so release its memory; an unknown stream is no error."""
 
     type: Literal["close_live_stream"] = "close_live_stream"
     stream: str
 
 
 class Transcribe(_Line):
-    """Job: transcribe a batch of windows of any recordings.
+    """Job: transcribe a batch of windows, which may belong to several recordings.
 
-    `previous`: the language spoken before each window, null if unknown. `interim`: the utterances are in progress, so
-    transcribe them faster and less accurately.
+    `previous`: the language spoken before each window, None if unknown. `interim`: the windows are utterances in
+    progress, so transcribe them faster and less accurately.
     """
 
     type: Literal["transcribe"] = "transcribe"
@@ -98,10 +98,11 @@ class Transcribe(_Line):
 
 
 class ChunkAnalysed(_Line):
-    """Reply: the analysis of one chunk, about a minute of the recording, written as the text `record`.
+    """Reply to `Diarize`: one chunk, i.e. about a minute of the recording, is analysed.
 
-    A later `Diarize` job for the same recording passes the reply as `known`, so that the chunk is not analysed again.
-    `revision` names the networks and the code that made the analysis.
+    `index`: the number of the chunk, from 0. `record`: the analysis, encoded as text. `revision`: the version of the
+    networks and the code that made it. A later `Diarize` job for the same recording passes this reply in `known`, so
+    that the chunk is not analysed again.
     """
 
     type: Literal["chunk"] = "chunk"
@@ -111,10 +112,10 @@ class ChunkAnalysed(_Line):
 
 
 class Diarize(_Line):
-    """Job: diarize a recording.
+    """Job: diarize a recording, or one of its channels.
 
-    `channel`: only in this channel, counted from 0; null: in all channels mixed. Chunks in `known` are not analysed
-    again, unless they have another revision.
+    `channel`: counted from 0; None: all channels mixed. `known`: chunks that an earlier job has analysed, which are
+    analysed again only if they have another revision.
     """
 
     type: Literal["diarize"] = "diarize"
@@ -127,7 +128,7 @@ class Diarize(_Line):
 
 
 class Load(_Line):
-    """Job: load the model that `options` name, and check that it supports the options."""
+    """Job: load the transcription model that `options` name, and check that it supports the options."""
 
     type: Literal["load"] = "load"
     options: TranscribeOptions = TranscribeOptions()
@@ -140,7 +141,7 @@ class LoadVad(_Line):
 
 
 class StageAdvanced(_Line):
-    """Reply: how many seconds of the recording a stage has processed."""
+    """Reply: how much of the recording the stage `stage` has processed, in seconds; `duration_seconds`: of how much."""
 
     type: Literal["advanced"] = "advanced"
     stage: Stage
@@ -149,7 +150,10 @@ class StageAdvanced(_Line):
 
 
 class RecordingOpened(_Line):
-    """Reply: the duration of the recording, the number of its channels, and the processed channel; null: all mixed."""
+    """First reply to `FindWindows`: the recording's duration and number of channels.
+
+    `channel`: the channel in which windows are detected; None: the mix of all channels.
+    """
 
     type: Literal["opened"] = "opened"
     duration_seconds: float
@@ -158,14 +162,18 @@ class RecordingOpened(_Line):
 
 
 class WindowFound(_Line):
-    """Reply: the next window of the recording."""
+    """Reply to `FindWindows`: the next window of the recording, with its samples."""
 
     type: Literal["window"] = "window"
     window: Window
 
 
 class WindowSearchAdvanced(_Line):
-    """Reply: how many seconds are decoded so far; all windows before the second `complete_until` are detected."""
+    """Reply to `FindWindows`: how far the search is.
+
+    `seconds`: how much of the recording is decoded. `complete_until`: the time, in seconds, up to which all windows are
+    detected.
+    """
 
     type: Literal["window_search_advanced"] = "window_search_advanced"
     seconds: float
@@ -173,14 +181,17 @@ class WindowSearchAdvanced(_Line):
 
 
 class WindowSearchDone(_Line):
-    """Reply: all windows of the recording are detected."""
+    """Last reply to `FindWindows`: all windows of the recording are detected; `duration_seconds`: of all its audio."""
 
     type: Literal["window_search_done"] = "window_search_done"
     duration_seconds: float
 
 
 class LiveAudioProcessed(_Line):
-    """Reply to `ProcessLiveAudio`: which utterances are complete, open or closing; to `CloseLiveStream`: empty."""
+    """Reply to `ProcessLiveAudio`: the utterances that are complete, open (in progress) or closing (in a pause).
+
+    To `CloseLiveStream`: empty.
+    """
 
     type: Literal["live_audio_processed"] = "live_audio_processed"
     seconds: float = Field(description="Seconds of audio since the stream began.")
@@ -191,13 +202,13 @@ class LiveAudioProcessed(_Line):
         description="Utterances followed by a pause, each once: complete if nobody speaks before the pause ends.",
     )
     complete_until: list[float] = Field(
-        description="For each channel (or the mix) the second before which all utterances are detected."
+        description="For each channel (or the mix): the time in seconds up to which all utterances are detected."
     )
     lost: float = Field(0.0, description="Seconds of audio that the time stamps of a file have skipped so far.")
 
 
 class WindowsTranscribed(_Line):
-    """Reply: the text of each window of a batch, in the order of the job; `seconds`: how long the batch took."""
+    """Reply to `Transcribe`: the text of each window, in the order of the job; `seconds`: how long the batch took."""
 
     type: Literal["windows_transcribed"] = "windows_transcribed"
     texts: list[WindowText]
@@ -205,9 +216,10 @@ class WindowsTranscribed(_Line):
 
 
 class SpeakerEmbedding(_Line):
-    """Two embeddings of one speaker: one of the speech as recorded, one of the same speech in telephone bandwidth.
+    """The two embeddings of one speaker: of the speech as recorded, and of the same speech in telephone bandwidth.
 
-    `seconds`: how much speech of this speaker alone was embedded; 0: the speaker has no embeddings.
+    `speaker`: the label of the speaker in the turns. `seconds`: how much speech was embedded, in which nobody else
+    speaks; 0: the speaker has no embeddings.
     """
 
     speaker: str
@@ -218,14 +230,17 @@ class SpeakerEmbedding(_Line):
 
 
 class Embedded(_Line):
-    """The embeddings of all speakers of a recording, and the network that made them."""
+    """The embeddings of all speakers of a recording; `model`: the network that computed them."""
 
     model: Model
     speakers: list[SpeakerEmbedding] = Field(repr=False)
 
 
 class DiarizationDone(_Line):
-    """Reply: the turns of the whole recording; `cached`: they come from the cache, and no engine has run."""
+    """Last reply to `Diarize`: the turns of the whole recording.
+
+    `model`: the diarization model. `cached`: this reply was read from the cache of a worker; the engine did not run.
+    """
 
     type: Literal["diarization_done"] = "diarization_done"
     turns: list[Turn]
@@ -236,7 +251,7 @@ class DiarizationDone(_Line):
 
 
 class Loaded(_Line):
-    """Reply: the model is loaded; `fingerprint` is its device, precision and search, on which its texts depend."""
+    """Reply to `Load`: the model is loaded; `fingerprint`: its device, precision and search, on which texts depend."""
 
     type: Literal["loaded"] = "loaded"
     model: Model
@@ -244,13 +259,13 @@ class Loaded(_Line):
 
 
 class VadLoaded(_Line):
-    """Reply: the voice activity detector is loaded."""
+    """Reply to `LoadVad`: the voice activity detector is loaded."""
 
     type: Literal["vad_loaded"] = "vad_loaded"
 
 
 class Failed(_Line):
-    """Reply: the job failed; the engine process can run the next job."""
+    """Last reply to any job that failed; the engine process remains able to run the next job."""
 
     type: Literal["failed"] = "failed"
     error: ErrorDetail

@@ -1,4 +1,4 @@
-"""Find the speech model that a task names, among those that tasks may name, and the family that loads it."""
+"""Find the speech model that a task requests: check that tasks may request it, and choose the family that loads it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ FAMILIES: tuple[ModelFamily, ...] = (whisper, onnx)
 class ModelCatalog:
     """The speech models that this service may load.
 
-    `default`: name or folder of the configured model; null: the bundled one. Tasks may name the bundled model, the
-    models in `offered`, the folders inside `folder`, and the configured model if it has a name. `compute_type`: which
-    precision to choose if a model has files of several.
+    `default`: the name or the folder of the configured model; None: the model that is bundled with the service. Tasks
+    may name the bundled model, the models in `offered`, the models in folders inside `folder`, and the configured model
+    if it has a name. `compute_type`: which precision to choose if a model has files of several.
     """
 
     default: str | None
@@ -29,7 +29,7 @@ class ModelCatalog:
     families: Sequence[ModelFamily] = FAMILIES
 
     def find(self, name: str | None) -> LocalModel:
-        """Find the model `name`; null: the configured model.
+        """Find the model `name`, and download it if necessary; None: the configured model.
 
         Raises:
             PermanentError: unknown_model: no model has this name, tasks may not name it, or its files are incomplete or

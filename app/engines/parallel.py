@@ -1,4 +1,4 @@
-"""Process several windows at the same time, each on a thread of its own."""
+"""Process several windows at the same time, each on its own thread."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 class Parallel:
-    """A pool of `count` threads that compute in parallel: networks run without the global interpreter lock."""
+    """A pool of `count` threads that run networks in parallel, which release the global interpreter lock."""
 
     def __init__(self, count: int = 1) -> None:
         self.count = count
@@ -25,8 +25,8 @@ class Parallel:
         """Apply `work` to each item, and yield the results in the order of the items.
 
         With several threads, all items are queued when the first result is requested. With one thread, an item is
-        processed when its result is requested. If work fails, or the caller stops reading, no more items are started. A
-        nested call, from within `work`, processes its items one after the other, to avoid a deadlock.
+        processed when its result is requested. If `work` fails, or the caller closes the generator, no more items are
+        started. A nested call, from within `work`, processes its items one after the other, to avoid a deadlock.
         """
         if self.count == 1 or hasattr(self._thread, "in_pool"):
             yield from map(work, items)
@@ -45,9 +45,10 @@ class Parallel:
 
 
 def balanced_groups(seconds: Sequence[float], count: int) -> list[int]:
-    """Divide consecutive items into at most `count` groups of similar total length; return the size of each group.
+    """Divide consecutive items into at most `count` groups of similar duration; return the number of items in each.
 
-    `seconds`: the length of each item. An item belongs to the group that contains its middle.
+    `seconds`: the duration of each item. The total duration is cut into `count` equal parts; the items whose middle
+    lies in one part are a group.
     """
     whole = sum(seconds) or 1.0
     middles = [end - length / 2 for end, length in zip(accumulate(seconds), seconds, strict=True)]

@@ -13,10 +13,10 @@ from app.engines.parallel import Parallel
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text in one language: that of a whole `WindowAudio`, or of a part of it.
+    """The text of a `WindowAudio`, or of a part of it that is in one language.
 
-    Word timestamps are seconds from the start of the whole audio; a word starts with its own space. A text without
-    words means that the model detected speech and recognized no words. Values that the model does not provide are null.
+    Word timestamps are in seconds from the start of the `WindowAudio`; a word starts with its own space. A text without
+    words means that the model detected speech but recognized no words. Values that the model does not provide are None.
     """
 
     words: Sequence[Word]
@@ -27,10 +27,10 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
-    """What a model recognizes in one `WindowAudio`: its texts in order; no text at all if it has no speech.
+    """What a model recognizes in one `WindowAudio`: its texts in order; no text at all if there is no speech.
 
-    `language`: the language spoken at the end of the audio, null if the model does not know. `settled`: the output
-    would be the same after any other previous language.
+    `language`: the language spoken at the end of the audio, None if the model does not know it. `settled`: whether the
+    output would be the same whatever language was spoken before the audio.
     """
 
     texts: list[Text] = field(default_factory=list)
@@ -41,8 +41,8 @@ class ModelOutput:
 class SpeechModel(Protocol):
     """A loaded speech-to-text model.
 
-    Its output for a window depends on the window, the options, the language before the window, and whether the pass is
-    interim; it does not depend on the other windows of the batch.
+    Its output for a window depends only on the window, the options, the language before the window, and whether the
+    pass is interim; it does not depend on the other windows of the batch.
     """
 
     identity: Model  # the name of the model, and its revision: the start of the hash of its weights
@@ -50,10 +50,10 @@ class SpeechModel(Protocol):
     parallel: Parallel  # the threads of the model: one per window transcribed at the same time; on a GPU only one
 
     def check(self, options: TranscribeOptions) -> None:
-        """Check that the model can follow the options.
+        """Check that the model supports the options.
 
         Raises:
-            PermanentError: invalid_message: it cannot; the message names the option.
+            PermanentError: invalid_message: the model does not support an option, which the message names.
         """
 
     def transcribe(
@@ -64,8 +64,8 @@ class SpeechModel(Protocol):
         *,
         interim: bool = False,
     ) -> list[ModelOutput]:
-        """Transcribe a batch, and return the output for each window, in order.
+        """Transcribe a batch of windows, and return the output for each window, in order.
 
-        `previous`: the language spoken before each window, null if unknown. `interim`: as quickly as the model can,
-        because a better text follows.
+        `previous`: the language spoken before each window, None if unknown. `interim`: transcribe as quickly as the
+        model can, because a better text of the same speech will follow.
         """

@@ -1,4 +1,7 @@
-"""Transcribe windows to segments with a model of any family; retry gaps, and report the gaps that remain."""
+"""Transcribe windows to segments with a model of any family.
+
+A gap is speech for which the model recognized no words: it is transcribed again, and reported if it remains.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -22,10 +25,10 @@ _MIN_LOGPROB = -1.0  # lowest mean log probability of a text that fills a gap
 
 
 def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
-    """Transcribe a batch of windows, and, unless the pass is interim, transcribe the gaps in their texts again.
+    """Transcribe a batch of windows, then transcribe the gaps in their texts again, unless the pass is interim.
 
     Raises:
-        PermanentError: invalid_message: the model cannot follow the options.
+        PermanentError: invalid_message: the model does not support the options.
     """
     model.check(job.options)
     started = monotonic()
@@ -41,7 +44,10 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
 
 
 def _without_context(window: Window, audio: WindowAudio, output: ModelOutput) -> tuple[WindowAudio, ModelOutput]:
-    """Return the audio without the regions of the window's context, and the output without the words in them."""
+    """Remove the window's context, which was only transcribed to improve the text of the window.
+
+    Return the audio without the regions of the context, and the model's output without the words in them.
+    """
     if not window.context:
         return audio, output
     timeline = Timeline(window.regions)
@@ -53,9 +59,10 @@ def _without_context(window: Window, audio: WindowAudio, output: ModelOutput) ->
 
 
 def _window_text(window: Window, audio: WindowAudio, output: ModelOutput, texts: Sequence[Text]) -> WindowText:
-    """Map the texts of a window and the remaining gaps to the timeline of the recording.
+    """Build the result for a window: its segments and remaining gaps, with times in the recording.
 
-    `output`: the model's output for the whole window, before its gaps were transcribed again.
+    `texts`: the texts of the window, including those of its gaps. `output`: the model's output before the gaps were
+    transcribed again.
     """
     timeline = Timeline(window.regions)
     segments = [segment for text in texts for segment in _segments(text, timeline)]
@@ -72,10 +79,10 @@ def _window_text(window: Window, audio: WindowAudio, output: ModelOutput, texts:
 
 
 def _fill_gaps(model: SpeechModel, audio: WindowAudio, texts: Sequence[Text], options: TranscribeOptions) -> list[Text]:
-    """Transcribe up to six gaps in a window's texts again, each on its own; return all texts.
+    """Transcribe up to six gaps in a window's texts again, each on its own; return the texts, including the new ones.
 
-    If the whole window is one gap, it is cut in two first. Where the new text leaves a part of its gap without words,
-    this part is a new gap. Gaps beyond the sixth, and those whose new text is improbable, remain.
+    If the whole window is one gap, it is cut in two first. Where a new text leaves part of its gap without words, that
+    part is a new gap. Gaps beyond the sixth, and those whose new text is improbable, remain.
     """
     filled, tried = list(texts), set[Times]()
     while new := [gap for gap in _gaps(filled, audio) if gap not in tried][: _MAX_RETRIED_GAPS - len(tried)]:
@@ -95,7 +102,10 @@ def _gaps(texts: Sequence[Text], audio: WindowAudio) -> list[Times]:
 
 
 def _cut(texts: Sequence[Text], second: float) -> Iterator[Text]:
-    """Yield the texts, cut where a gap starts, at `second`; a word that seems to last into the gap ends there."""
+    """Yield the texts, cutting a text at the time `second` (in seconds), where a gap starts, so that the gap fits in.
+
+    A word whose time extends into the gap is shortened to end at its start.
+    """
     for text in texts:
         before = [word.model_copy(update={"end": min(word.end, second)}) for word in text.words if word.start < second]
         after = [word for word in text.words if word.start >= second]
@@ -107,11 +117,14 @@ def _cut(texts: Sequence[Text], second: float) -> Iterator[Text]:
 def _transcribe_gap(
     model: SpeechModel, parts: Sequence[tuple[float, WindowAudio]], options: TranscribeOptions, language: str | None
 ) -> list[Text]:
-    """Transcribe a gap; `parts`: its audio in parts, each with the second of the window at which it starts.
+    """Transcribe a gap, and return its texts; [] if none is probable enough.
 
-    `language`: the language spoken before the gap. If the task names no language, a gap of two seconds or more is first
-    transcribed in the language that is identified in it, because another person may speak there. If another language
-    yields no probable text, and for any other gap, `language` is used. The prompt is omitted: it may cause gaps.
+    `parts`: the audio of the gap in parts, each with its start in seconds from the start of the window. `language`: the
+    language spoken before the gap.
+
+    If the task names no language, the language of a gap of two seconds or more is identified, because another person
+    may speak there. A shorter gap, and one that has no probable text in another language, is transcribed in `language`.
+    The prompt is omitted, because it may have caused the gap.
     """
     plain = options.model_copy(update={"prompt": None})
     if options.language is None and sum(audio.seconds for _, audio in parts) >= _MIN_LANGUAGE_S:
@@ -124,7 +137,7 @@ def _transcribe_gap(
 
 
 def _probable(parts: Sequence[tuple[float, WindowAudio]], outputs: Sequence[ModelOutput]) -> Iterator[Text]:
-    """Yield the texts of a gap that are probable enough, with times in the window."""
+    """Yield the texts that are probable enough, with times in the window; `parts`: as in `_transcribe_gap`."""
     for (start, _), output in zip(parts, outputs, strict=True):
         for text in output.texts:
             if text.words and (text.avg_logprob is None or text.avg_logprob >= _MIN_LOGPROB):
@@ -132,7 +145,10 @@ def _probable(parts: Sequence[tuple[float, WindowAudio]], outputs: Sequence[Mode
 
 
 def _language_before(texts: Sequence[Text], second: float) -> str | None:
-    """Return the language of the last text that starts up to `second`; if there is none, that of the first text."""
+    """Return the language of the last text that starts at the time `second` (in seconds) or earlier.
+
+    If there is none, return the language of the first text.
+    """
     before = [text for text in texts if text.words and text.words[0].start <= second]
     return max(before, key=lambda text: text.words[0].start).language if before else texts[0].language
 

@@ -1,7 +1,8 @@
-"""The queue of windows in front of the transcription process, which forms batches of windows of all senders.
+"""The queue of windows that wait for a worker's engine, whose transcription process takes them in batches.
 
-A model transcribes several windows in less time than one by one, and no window's text depends on its batch. So the
-queue forms a batch of the windows that wait, up to a limit, and never waits for more.
+A model transcribes a batch of windows faster than the same windows one by one, and no window's text depends on the
+other windows. So a batch contains windows of all tasks that wait, up to a limit; the queue never waits for more
+windows.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ LIVE_S = 10.0  # after a live window, batches of recordings are short for so lon
 
 
 class Rank(IntEnum):
-    """The order in which windows are transcribed: the lowest number first."""
+    """The priority of a window in the queue: those of the lowest rank are transcribed first."""
 
     LIVE = 0  # final text of a live task
     INTERIM = 1  # interim pass of a live task; alternates with recordings
@@ -35,13 +36,13 @@ class Rank(IntEnum):
 
     @property
     def is_live(self) -> bool:
-        """Whether the window is of a live task."""
+        """Whether a window of this rank belongs to a live task."""
         return self in {Rank.LIVE, Rank.INTERIM}
 
 
 @dataclass(eq=False, slots=True)
 class _WaitingWindow:
-    """A window that waits for its text, or that is being transcribed."""
+    """A window that waits in the queue or is being transcribed; `text` will be its text."""
 
     window: Window
     options: TranscribeOptions
@@ -52,7 +53,7 @@ class _WaitingWindow:
 
     @property
     def batch_key(self) -> tuple[TranscribeOptions, bool, bool]:
-        """Windows with equal keys may be in one batch."""
+        """The key that all windows of a batch have in common: options, live or not, interim or not."""
         return self.options, self.rank.is_live, self.rank is Rank.INTERIM
 
 
@@ -80,16 +81,19 @@ class WindowQueue:
 
     @property
     def room(self) -> int:
-        """How many windows a run may have here at the same time: those of two batches."""
+        """How many windows a `TranscriptionRun` may have in this queue at the same time: those of two batches."""
         return 2 * (self._batch_size or self._at_once)
 
     async def transcribe(
         self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank = Rank.OWN
     ) -> WindowText:
-        """Return the text of a window; `previous` is the language spoken before the window, as far as known.
+        """Queue a window, wait for its turn, and return its text.
 
-        A batch is stopped when all callers that wait for its windows are cancelled. The engine must then load its model
-        again, so this happens at once only if all windows have the rank `OWN`, else when the batch takes two minutes.
+        `previous`: the language spoken before the window, None if unknown.
+
+        If all callers that wait for the windows of a batch are cancelled, the batch is stopped. As the engine must then
+        load its model again, this happens at once only if all windows have the rank `OWN`, else two minutes after the
+        start of the batch.
 
         Raises:
             TaskError: The engine failed, or it does not support the options.
@@ -110,7 +114,7 @@ class WindowQueue:
             self._abandon(waiting)
 
     async def close(self) -> None:
-        """Stop the running batch, and cancel all callers that wait for a text, and all later callers."""
+        """Stop the running batch, and cancel all calls of `transcribe`: those that wait, and all later ones."""
         self._closed = True
         for waiting in (*self._waiting, *self._batch):
             waiting.text.cancel()
@@ -139,9 +143,9 @@ class WindowQueue:
             self._batch = []
 
     def _next_batch(self) -> list[_WaitingWindow]:
-        """Return the windows of the next batch: the lowest rank first, and within a rank the oldest first.
+        """Choose the windows of the next batch: the lowest rank first, and within a rank the oldest first.
 
-        Interim batches alternate with batches of recordings: otherwise live speech would leave recordings no time.
+        Interim batches alternate with batches of recordings: otherwise live speech could take all the time.
         """
         in_order = sorted(self._waiting, key=lambda waiting: (self._must_wait(waiting.rank), waiting.rank))
         first = in_order[0]
@@ -154,7 +158,10 @@ class WindowQueue:
         return [waiting for waiting in in_order if waiting.batch_key == first.batch_key][:size]
 
     def _must_wait(self, rank: Rank) -> bool:
-        """Whether a window must wait for its turn: interim after an interim batch, a recording after a recording."""
+        """Return whether windows of this rank must let the others go first, because the last batch was of their kind.
+
+        So windows of interim passes and windows of recordings take turns; windows of the rank LIVE never wait.
+        """
         return rank is not Rank.LIVE and (rank is Rank.INTERIM) == self._interim_last
 
     async def _transcribe(self, batch: list[_WaitingWindow]) -> None:
@@ -195,7 +202,7 @@ class WindowQueue:
             self._choose_size(job.result())
 
     def _choose_size(self, reply: WindowsTranscribed) -> None:
-        """Choose the size of the next batches by the seconds per window of a batch that has text."""
+        """Choose the size of later batches by the seconds per window of this batch, unless it has no text at all."""
         if any(text.segments for text in reply.texts):
             seconds = max(reply.seconds / len(reply.texts), 1e-3)
             rounds = max(int(BATCH_S / seconds / self._at_once), 1)

@@ -1,9 +1,9 @@
 """Attribute the words of a transcript to the speakers of a diarization.
 
-Word timestamps are inexact, and so are the ends of turns: if each word got its speaker on its own, words near a speaker
-change would often get the wrong one. So speakers are chosen for all words together: each word has evidence from the
-turns around it, and a speaker change within a sentence costs a little more than the evidence of a word that lies wholly
-in one speaker's turn (docs/decisions/0029).
+Word timestamps are inexact, and so are the ends of turns: if a speaker were chosen for each word independently, words
+near a speaker change would often get the wrong one. So speakers are chosen for all words together. The turns around a
+word are the evidence for its speaker; a speaker change within a sentence costs a little more than the evidence of one
+word that lies wholly in one speaker's turn (docs/decisions/0029).
 """
 
 from bisect import bisect_right
@@ -28,7 +28,7 @@ Unit = Segment | Word  # what is attributed to one speaker
 
 
 def attribute(segments: Sequence[Segment], turns: Sequence[Turn]) -> list[Segment]:
-    """Assign a speaker to each word, and split segments where the speaker changes.
+    """Choose the speaker of each word; return the segments with speakers, split where the speaker changes.
 
     A segment without words gets one speaker as a whole. Without turns, no segment gets a speaker.
     """
@@ -44,7 +44,10 @@ def attribute(segments: Sequence[Segment], turns: Sequence[Turn]) -> list[Segmen
 
 
 def _split(segment: Segment, chosen: Iterator[str]) -> Iterator[Segment]:
-    """Split a segment where the speaker changes, and yield the parts; `chosen` yields the speaker of each word."""
+    """Split a segment where the speaker changes, and yield the parts.
+
+    `chosen` yields the speaker of each word of the segment, or of the whole segment if it has no words.
+    """
     if not segment.words:
         yield segment.model_copy(update={"speaker": next(chosen)})
         return
@@ -63,9 +66,9 @@ def _split(segment: Segment, chosen: Iterator[str]) -> Iterator[Segment]:
 
 
 def _best_path(units: Sequence[Unit], evidence_of: Callable[[Unit], Evidence]) -> list[int]:
-    """Return the number of the speaker of each unit that maximizes the evidence minus the costs of changes.
+    """Return the speaker number of each unit such that the total evidence minus the cost of all changes is largest.
 
-    This is the Viterbi algorithm (1967).
+    This is the Viterbi algorithm.
     """
     if not units:
         return []
@@ -89,10 +92,10 @@ def _change_cost(before: Unit, unit: Unit) -> float:
 
 
 def _evidence_function(turns: Sequence[Turn], speakers: Sequence[str]) -> Callable[[Unit], Evidence]:
-    """Return the function that computes, for a word or segment, the evidence for each speaker.
+    """Make a function that returns, for a word or segment, the evidence for each speaker.
 
-    The function finds turns by binary search, because a day of speech has tens of thousands of words and turns. The
-    turns of one speaker must not overlap.
+    It finds turns by binary search, because a day of speech has tens of thousands of words and turns. The turns of one
+    speaker must not overlap.
     """
     ordered = sorted(turns, key=lambda turn: turn.start)
     by_speaker = [[turn for turn in ordered if turn.speaker == speaker] for speaker in speakers]
@@ -101,7 +104,10 @@ def _evidence_function(turns: Sequence[Turn], speakers: Sequence[str]) -> Callab
 
 
 def _evidence(starts: Sequence[float], ends: Sequence[float], start: float, end: float) -> float:
-    """Return the evidence, -1 to 1, that a speaker with turns at these times spoke from `start` to `end`."""
+    """Return the evidence (-1 to 1) that a speaker spoke from `start` to `end` (seconds).
+
+    `starts`, `ends`: the times at which the speaker's turns start and end, in seconds.
+    """
     first, last = bisect_right(ends, start - _INEXACT_S), bisect_right(starts, end + _INEXACT_S)
     if first >= last:
         before, after = ends[max(first - 1, 0) : first], starts[last : last + 1]
@@ -113,6 +119,6 @@ def _evidence(starts: Sequence[float], ends: Sequence[float], start: float, end:
 
 
 def _share(turns: Sequence[Times], start: float, end: float) -> float:
-    """Return the share (0 to 1) of the time from `start` to `end` that lies in the turns."""
+    """Return which share (0 to 1) of the time from `start` to `end` the turns cover."""
     inside = sum(max(min(last, end) - max(first, start), 0.0) for first, last in turns)
     return inside / (end - start) if end > start else 0.0

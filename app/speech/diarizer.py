@@ -1,4 +1,4 @@
-"""The diarizer: runs speaker diarization for diarization tasks and transcription tasks."""
+"""The diarizer: runs speaker diarization for diarization tasks, and for transcription tasks that request it."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ from app.voices.identification import NOT_REQUESTED, Identification, Identified
 
 @dataclass(frozen=True, slots=True)
 class Diarizer:
-    """Diarizes recordings: returns turns from the cache if an earlier task has computed them, else from the engine."""
+    """Diarizes recordings: takes the turns from the cache if an earlier task has stored them, else from the engine."""
 
     recordings: RecordingStore
     engine: Engine
@@ -33,7 +33,7 @@ class Diarizer:
     identification: Identification
 
     async def diarize(self, task: DiarizationTask, append: Append) -> DiarizationResult:
-        """Diarize the recording of a task; append updates, and return the result.
+        """Diarize the recording of a diarization task; append its progress to the task's log, and return its result.
 
         Raises:
             TaskError: The recording or the engine failed.
@@ -59,7 +59,9 @@ class Diarizer:
             )
 
     async def identify(self, task: Task, result: DiarizationDone, labels: Sequence[str], append: Append) -> Identified:
-        """Identify the voice of each speaker if the task requests identification; `labels`: the labels of all speakers.
+        """Identify the speakers among the user's enrolled voices if the task requests it.
+
+        `result`: the diarization. `labels`: the labels of all its speakers.
 
         Raises:
             FencedError: Another worker runs the task.
@@ -69,10 +71,10 @@ class Diarizer:
         return await self.identification.run(task, result.embedded, labels, append)
 
     async def turns(self, task: Task, recording: Recording, channels: int | None, append: Append) -> DiarizationDone:
-        """Find the turns of a recording; append updates, and return the turns.
+        """Return the turns of a recording; append progress to the task's log meanwhile.
 
-        `channels`: the number of channels, each of which is one speaker; None: all channels are mixed. Chunks that an
-        earlier attempt of the task has analysed are not analysed again.
+        `channels`: the number of channels if each is one speaker; None: the channels are mixed. Chunks of the recording
+        that an earlier attempt of the task has analysed are not analysed again.
 
         Raises:
             TaskError: The recording or the engine failed.
@@ -93,7 +95,7 @@ class Diarizer:
     ) -> DiarizationDone:
         """Return the turns of a recording, or of one channel, from the cache or the engine.
 
-        The progress counts over `channels` channels, of which those before `channel` are done.
+        Progress is reported as a part of `channels` channels, of which those before `channel` are done.
         """
         least, most = (task.min_speakers, task.max_speakers) if channel is None else (None, 1)
         # VERSION, because another version of the code may compute other turns
@@ -108,7 +110,10 @@ class Diarizer:
         return diarization
 
     async def _run(self, task: Task, audio: str, job: Diarize, append: Append, channels: int) -> DiarizationDone:
-        """Run a job in the engine, except for the chunks that are stored under the key `audio`; append updates."""
+        """Run a job in the engine, and append its progress to the task's log.
+
+        Chunks that are stored under the key `audio` are not analysed again; newly analysed ones are stored there.
+        """
         job = job.model_copy(update={"known": await self.chunks.load(task.task_id, audio)})
         async with aclosing(self.engine.run(job)) as replies:
             async for reply in replies:
@@ -125,17 +130,17 @@ class Diarizer:
 
 
 def _suffix(channel: int | None) -> str:
-    """Return the suffix of a cache key that names the channel; empty if all channels are mixed."""
+    """Return a suffix for a cache key that names the channel; empty if all channels are mixed."""
     return "" if channel is None else f":{channel}"
 
 
 def speaker_label(number: int) -> str:
-    """Return the label of a speaker; `number`: the number of the speaker, from 0."""
+    """Return the label of the speaker with the number `number`, counted from 0."""
     return f"SPEAKER_{number:02}"
 
 
 def relabelled(diarization: DiarizationDone, labels: Mapping[str, str]) -> DiarizationDone:
-    """Return turns and embeddings with another label for each speaker."""
+    """Return a diarization with other speaker labels; `labels`: the new label for each old one."""
     turns = [turn.model_copy(update={"speaker": labels[turn.speaker]}) for turn in diarization.turns]
     embedded = diarization.embedded
     if embedded is not None:
@@ -145,7 +150,7 @@ def relabelled(diarization: DiarizationDone, labels: Mapping[str, str]) -> Diari
 
 
 def _combined(channels: Sequence[DiarizationDone]) -> DiarizationDone:
-    """Combine the turns and embeddings of all channels."""
+    """Combine the diarizations of all channels, each diarized on its own, into one."""
     embedded = [channel.embedded for channel in channels if channel.embedded is not None]
     speakers = [speaker for item in embedded for speaker in item.speakers]
     combined = {
@@ -157,13 +162,13 @@ def _combined(channels: Sequence[DiarizationDone]) -> DiarizationDone:
 
 
 class BackgroundDiarization:
-    """Diarization of a recording in an asyncio task, beside or after its transcription.
+    """Runs the diarization of a recording in an asyncio task, during or after the transcription of the recording.
 
-    It ends with a `result`, or with an `error`, after which the transcription task continues without speakers.
+    At its end, either `result` or `error` is set; after an error, the transcription task continues without speakers.
     """
 
     def __init__(self, diarize: Callable[[Append], Awaitable[DiarizationDone]]) -> None:
-        """Start nothing before `start`; `diarize`: returns the turns, and calls its argument with each update."""
+        """`diarize`: runs the diarization, and calls its argument with each update of the progress."""
         self.result: DiarizationDone | None = None
         self.error: ErrorDetail | None = None
         self._diarize = diarize
@@ -173,18 +178,18 @@ class BackgroundDiarization:
 
     @property
     def fraction(self) -> float:
-        """The completed fraction, from 0 to 1."""
+        """The completed fraction of the diarization, from 0 to 1."""
         return 1.0 if self._task is not None and self._task.done() else self._latest.fraction
 
     def start(self) -> asyncio.Task[None]:
-        """Start diarization unless it has started; return its asyncio task."""
+        """Start the diarization, unless it has started; return its asyncio task."""
         if self._task is None:
             self._task = asyncio.create_task(self._run())
             self._task.add_done_callback(lambda _: self._changed.set())
         return self._task
 
     async def progress(self) -> AsyncGenerator[Update, None]:
-        """Start diarization if necessary, and yield its progress until it ends."""
+        """Start the diarization if necessary, and yield its progress until it ends."""
         task = self.start()
         while not task.done():
             await self._changed.wait()
@@ -194,7 +199,7 @@ class BackgroundDiarization:
         await task
 
     async def aclose(self) -> None:
-        """Cancel diarization."""
+        """Cancel the diarization if it is running, and wait for its end."""
         if self._task is not None:
             await cancel_all([self._task])
 

@@ -1,4 +1,4 @@
-"""The windows of a recording, found by the engine one after the other: the source of a transcription run."""
+"""The windows of a recording, which the engine detects one after the other: the input of a `TranscriptionRun`."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -18,10 +18,10 @@ from app.engines.messages import (
 
 
 class RecordingWindows:
-    """Has the engine find the windows of a recording, or of one of its channels, from second `job.start_at` on.
+    """Runs a `FindWindows` job in the engine, which detects the windows of a recording or of one of its channels.
 
-    `duration` is the duration of the recording in seconds, as far as known; `channels` the number of its channels;
-    `channel` the one that contains the windows (null: all channels mixed, or the recording is not opened yet).
+    `duration`: the duration of the recording in seconds, as far as known. `channels`: the number of its channels.
+    `channel`: the channel in which windows are detected; None: the mix of all, or the recording is not opened yet.
     """
 
     def __init__(self, engine: Engine, job: FindWindows) -> None:
@@ -33,7 +33,7 @@ class RecordingWindows:
         self.channel: int | None = None
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
-        """Yield each window, and progress where the recording has no speech; the engine reads only a little ahead.
+        """Yield each window, and progress at the start and where there is no speech; the engine reads little ahead.
 
         Raises:
             TaskError: The recording cannot be read, or the engine failed.

@@ -1,4 +1,4 @@
-"""Find the gaps that diarization reveals: speech of a speaker for which there are no words."""
+"""Find the gaps that diarization reveals: turns of a speaker, or parts of turns, for which there are no words."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,9 +15,10 @@ _MARGIN_S = 0.3  # the times of words and the ends of turns may be wrong by this
 def add_speech_gaps(
     untranscribed: Sequence[Interval], segments: Sequence[Segment], turns: Sequence[Turn]
 ) -> list[Interval]:
-    """Add to `untranscribed` the gaps of a second or more in the turns; no gap is listed twice.
+    """Return the intervals `untranscribed` and those parts of turns, of 1 s or more, for which there are no words.
 
-    Voice activity detection during transcription may find silence where diarization finds quiet speech.
+    Overlapping intervals are merged. The transcription does not list these parts itself, because its voice activity
+    detection may miss quiet speech that diarization detects.
     """
     listed = [(interval.start, interval.end) for interval in untranscribed]
     covered = _merge([*_word_times(segments), *listed])
@@ -32,7 +33,7 @@ def add_speech_gaps(
 
 
 def merge_intervals(intervals: Iterable[Interval]) -> list[Interval]:
-    """Merge intervals that overlap or touch; return them by time."""
+    """Merge intervals that overlap or touch; return them in order of time."""
     merged = _merge((interval.start, interval.end) for interval in intervals)
     return [Interval(start=round(start, 3), end=round(end, 3)) for start, end in merged]
 
@@ -50,7 +51,7 @@ def _word_times(segments: Iterable[Segment]) -> Iterator[Times]:
 
 
 def _merge(times: Iterable[Times]) -> list[Times]:
-    """Merge times that overlap or touch; return them in order."""
+    """Merge intervals that overlap or touch; return them in order of time."""
     merged: list[Times] = []
     for start, end in sorted(times):
         if merged and start <= merged[-1][1]:
@@ -61,9 +62,9 @@ def _merge(times: Iterable[Times]) -> list[Times]:
 
 
 def _gaps(turn: Times, covered: Sequence[Times]) -> Iterator[Times]:
-    """Yield the parts of a turn outside of the `covered` times, which are in order and do not overlap.
+    """Yield the parts of a turn outside of the `covered` intervals, which are in order and do not overlap.
 
-    Some of these gaps are empty.
+    A part may be empty, i.e. end before it starts.
     """
     start, end = turn
     for first, last in covered[max(bisect_left(covered, (start, start)) - 1, 0) :]:

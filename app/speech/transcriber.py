@@ -38,7 +38,9 @@ class Transcriber:
     threads: int  # free cores that diarization needs to run beside the transcription
 
     async def transcribe(self, task: TranscriptionTask, checkpoint: Checkpoint, append: Append) -> TranscriptionResult:
-        """Transcribe the recording of a task from the checkpoint on; append updates, and return the result.
+        """Transcribe the recording of a task; append progress and text to the task's log, and return the result.
+
+        `checkpoint`: the segments that earlier attempts have stored; transcription continues after them.
 
         Raises:
             TaskError: The recording or the engine failed, or the task requests what is impossible.
@@ -76,11 +78,11 @@ class Transcriber:
         checkpoint: Checkpoint,
         append: Append,
     ) -> None:
-        """Transcribe, and diarize the recording; if diarization fails, the result has no speakers.
+        """Transcribe and diarize the recording; if diarization fails, the result has no speakers.
 
-        Diarization runs beside the transcription if cores are free, else after it. If an earlier attempt with some text
-        was lost or has failed, diarization runs last in any case, because it may have been the cause. With separate
-        channels each channel is a speaker, and only `identify` requires diarization.
+        Diarization runs during the transcription if cores are free, else after it. If an earlier attempt has stored
+        text and then was lost or failed, diarization always runs last, because it may have been the cause. With
+        separate channels each channel is a speaker, and diarization runs only to identify the speakers.
         """
         beside = not (checkpoint.processed_seconds and checkpoint.after_failure)
         cores = Cores()
@@ -108,7 +110,7 @@ class Transcriber:
     async def _add_speakers(
         self, transcription: Transcription, diarization: BackgroundDiarization, append: Append
     ) -> None:
-        """Wait for the end of diarization, and add its speakers and their voices to the transcript."""
+        """Wait for the diarization to end, and add its speakers, with the names of known voices, to the transcript."""
         await append(_diarizing(diarization, 0.0, transcription.duration))
         async for update in diarization.progress():
             await append(_diarizing(diarization, update.processed_seconds, update.duration_seconds))

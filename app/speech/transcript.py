@@ -1,4 +1,4 @@
-"""The transcript of a task: the segments so far, including those of the checkpoint, and the result built from them."""
+"""The transcript of a task: its segments so far, including those of earlier attempts, and the result made of them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ from app.voices.identification import NOT_REQUESTED, Identified
 
 @dataclass(eq=False, slots=True)
 class TaskTranscript:
-    """The segments and gaps of a task so far, and whatever else its result contains.
+    """Collects the segments of a task, its gaps (speech without words), and what else its result contains.
 
-    `channels`: the number of channels if each is transcribed on its own, null if they are mixed.
+    `channels`: the number of channels if each is transcribed on its own, None if they are mixed.
     """
 
     task: TranscriptionTask | LiveTask
@@ -37,12 +37,15 @@ class TaskTranscript:
     _diarization_error: ErrorDetail | None = None
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Start with the segments and gaps that the checkpoint has from earlier attempts."""
+        """Start with the segments and gaps that earlier attempts have stored in the checkpoint."""
         self.segments, self.untranscribed = list(checkpoint.segments), list(checkpoint.untranscribed)
         self._diarization_error = checkpoint.diarization_error if self.task.diarize else None
 
     def add(self, text: WindowText) -> WindowText:
-        """Add a text; return it for the task's log: without words if the task needs none, and with the channel."""
+        """Add the text of one or more windows; return it in the form that is appended to the task's log.
+
+        That form has no words if the task needs none, and names the channel if each channel is transcribed on its own.
+        """
         segments = [self._for_task(segment, text.channel) for segment in text.segments]
         text = text.model_copy(update={"segments": segments})
         self.segments += text.segments
@@ -52,9 +55,9 @@ class TaskTranscript:
     async def name_speakers(
         self, diarization: BackgroundDiarization, diarizer: Diarizer, append: Append
     ) -> DiarizationDone | None:
-        """Attribute the words to the speakers of a completed diarization, and identify the speakers.
+        """Attribute the words to the speakers of a completed diarization, and identify the speakers by their voices.
 
-        Return the result of the diarization; None: the diarization has failed.
+        Return the diarization, with the speaker labels of the transcript; None if it has failed.
 
         Raises:
             FencedError: Another worker runs the task.
@@ -68,10 +71,11 @@ class TaskTranscript:
         return result
 
     def add_speakers(self, diarization: BackgroundDiarization) -> DiarizationDone | None:
-        """Attribute the words to the speakers of a completed diarization, or note its error.
+        """Attribute the words to the speakers of a completed diarization, or store its error for the result.
 
-        The speakers are numbered in the order of their first words; speakers without words come last. With separate
-        channels, each channel is already a speaker, and the diarization has only computed embeddings.
+        Return the diarization, with the speaker labels of the transcript; None if it has failed. The speakers are
+        numbered in the order of their first words; speakers without words come last. With separate channels, each
+        channel is already a speaker, and the diarization was only needed for embeddings.
         """
         if self.channels is not None:
             if diarization.error is not None:
@@ -92,7 +96,7 @@ class TaskTranscript:
     def result(
         self, *, duration: float, model: Model, source: Source, audio_sha256: str | None, cached: bool = False
     ) -> TranscriptionResult:
-        """Build the task's result."""
+        """Build the task's result from the transcript; `duration`: of the audio, in seconds."""
         segments, speakers = self.segments, self._speakers
         if not self.task.word_timestamps:
             segments = [segment.model_copy(update={"words": None}) for segment in segments]
@@ -127,9 +131,9 @@ class TaskTranscript:
         )
 
     def _for_task(self, segment: Segment, channel: int | None) -> Segment:
-        """Return the segment as the task needs it: without words if the task requests neither them nor speakers.
+        """Return the segment as the task needs it: without words, unless the task requests words or diarization.
 
-        `channel`: a channel that is transcribed on its own, which the segment gets as its channel and speaker.
+        `channel`: becomes the channel and the speaker of the segment; None: the channels are mixed.
         """
         changes: dict[str, object] = {}
         if not (self.task.word_timestamps or self.task.diarize):
@@ -140,7 +144,7 @@ class TaskTranscript:
 
 
 def _languages(segments: Sequence[Segment]) -> dict[str, float]:
-    """Return the seconds of each language in the segments, the most spoken language first."""
+    """Return the total duration in seconds of the segments in each language, the most spoken language first."""
     seconds: dict[str, float] = {}
     for segment in segments:
         if segment.language is not None:

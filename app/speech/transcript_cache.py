@@ -13,7 +13,7 @@ from app.settings import VERSION
 
 
 class CachedTranscript(BaseModel):
-    """The texts of a whole recording: of one channel, or of all mixed (`channel` is null)."""
+    """The transcript of a whole recording: of one channel, or of the mix of all (`channel` is None)."""
 
     duration: float
     channels: int
@@ -22,15 +22,16 @@ class CachedTranscript(BaseModel):
     texts: list[WindowText] = Field(default_factory=list, exclude=True)  # each is stored as a piece of its own
 
     def matches(self, job: FindWindows) -> bool:
-        """Whether this is the transcript to which `job` would lead.
+        """Return whether this is the transcript that `job` would lead to, so that it can be reused.
 
-        A recording with one channel has one transcript, whatever the job says. If the job lets the engine choose, the
-        engine must have chosen the channel of this transcript, too: a channel that a task has named does not match.
+        A recording with one channel has one transcript, whatever the job requests. If the job lets the engine choose
+        the channel, the engine must also have chosen the channel of this transcript; else the channels must be the
+        same.
         """
         return self.channels == 1 or (self.chosen if job.choose else self.channel == job.channel)
 
     async def texts_from(self, start_at: float) -> AsyncGenerator[WindowText, None]:
-        """Yield the texts after `start_at` seconds, as a run that starts there does."""
+        """Yield the texts after `start_at` (seconds), as a transcription from there on would yield them."""
         for text in self.texts:
             if text.end > start_at:
                 segments = [segment for segment in text.segments if segment.start >= start_at]
@@ -39,7 +40,7 @@ class CachedTranscript(BaseModel):
 
 
 class TranscriptCache:
-    """The cache of transcripts, by the recording's SHA-256, the engine's model and fingerprint, and the options."""
+    """Caches transcripts under the recording's SHA-256, the engine's model and fingerprint, and the task's options."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
@@ -49,8 +50,8 @@ class TranscriptCache:
     ) -> CachedTranscript | None:
         """Return the transcript that an earlier task with the same options has stored; None if there is none.
 
-        `channel`: the channel of the transcript; null: all channels mixed, or not chosen yet. The transcript for null
-        or 0 may be that of all channels or that of channel 0: its own `channel` says which.
+        `channel`: the channel to transcribe; None: the mix of all channels, or the engine will choose. For None and 0,
+        the returned transcript may be that of the mix or that of channel 0: see its own `channel`.
         """
         key = _key(loaded, task, channel)
         first, *pieces = await self._cache.get_pieces(task.task_id, audio_sha256, key) or [b""]

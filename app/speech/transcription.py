@@ -1,4 +1,4 @@
-"""The transcription of one recording: its text from the cache or from a run, channel by channel, and the result."""
+"""The transcription of one recording, channel by channel, with texts from the cache or the engine; and its result."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -30,11 +30,13 @@ _SPEAKERS_OF_A_CALL = 2  # with more speakers, a channel may have several, which
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Transcription:
-    """Transcribes one recording: all channels mixed, or one channel after the other.
+    """Transcribes one recording: the mix of its channels, or one channel after the other.
 
-    With `channels: auto` the engine chooses; an attempt that resumes from a checkpoint keeps the earlier choice.
+    With `channels: auto` in the task the engine chooses which; an attempt that resumes from a checkpoint keeps the
+    earlier choice.
 
-    `engine` finds the windows; `own` transcribes them with the model `loaded`, and `idle_workers` help, if not null.
+    `engine` detects the windows. `own`, the queue of this worker, transcribes them with the model `loaded`.
+    `idle_workers`, other workers without tasks, help; None: work sharing is off.
     """
 
     engine: Engine
@@ -59,9 +61,9 @@ class Transcription:
         return self.channel is not None
 
     async def transcribe(self, checkpoint: Checkpoint, append: Append) -> None:
-        """Transcribe the recording from the checkpoint on, and append updates.
+        """Transcribe the recording from the checkpoint on, and append progress and text to the task's log.
 
-        If the cache has the texts of the recording, they are appended instead of being transcribed again.
+        If the cache contains the transcript of the recording, its texts are appended instead.
 
         Raises:
             TaskError: The recording or the engine failed, or the task requests what is impossible.
@@ -79,7 +81,7 @@ class Transcription:
             job, language = FindWindows(path=self.recording.path, channel=self.channel + 1), None
 
     def result(self) -> TranscriptionResult:
-        """Build the task's result."""
+        """Build the task's result, after `transcribe`."""
         return self.transcript.result(
             duration=self.duration,
             model=self.loaded.model,
@@ -89,9 +91,9 @@ class Transcription:
         )
 
     def _first_job(self, checkpoint: Checkpoint) -> FindWindows:
-        """Return the job that finds the windows after the checkpoint.
+        """Return the job that detects the windows after the checkpoint.
 
-        The engine does not choose channels if the task expects more speakers than a call has.
+        The engine may choose the channels, unless the task expects more speakers than the two of a call.
         """
         task, channel, start_at = self.task, checkpoint.channel, checkpoint.processed_seconds
         if channel is None and task.channels is Channels.SEPARATE:
@@ -103,7 +105,7 @@ class Transcription:
     async def _run(self, job: FindWindows, language: str | None, append: Append) -> None:
         """Transcribe the recording, or one of its channels, and cache the transcript.
 
-        A transcript that does not start at the beginning, or that contains text of idle workers, is not cached.
+        A transcript is not cached if it lacks the beginning of the recording or contains text of idle workers.
         """
         source = RecordingWindows(self.engine, job)
         run = TranscriptionRun(source.windows(), self.own, self.idle_workers, self.task.options, language)
@@ -123,7 +125,7 @@ class Transcription:
         items: AsyncGenerator[StageAdvanced | WindowText, None] | AsyncGenerator[WindowText, None],
         append: Append,
     ) -> list[WindowText]:
-        """Append an update for each progress and text, and return the texts."""
+        """Append each of `items`, progress or text, to the task's log; return the texts, merged to fewer ones."""
         texts: list[WindowText] = []
         async with aclosing(items):
             async for item in items:
@@ -142,7 +144,7 @@ class Transcription:
         return processed(stage, seconds, self.duration, channel=self.channel, channels=self._channels)
 
     def _copy_channels(self, source: RecordingWindows | CachedTranscript) -> None:
-        """Copy the duration and the channels from the source, and check the number of channels.
+        """Copy the duration and the channels from `source`, and check the number of channels.
 
         Raises:
             PermanentError: invalid_message: the recording has too many channels to transcribe each on its own.

@@ -1,4 +1,4 @@
-"""Transcribe the windows of a source ahead of time, and yield their texts in the order of the source."""
+"""Transcribe the windows of a source, several at the same time, and yield their texts in the order of the source."""
 
 import asyncio
 import math
@@ -30,26 +30,26 @@ class WindowTranscriber(Protocol):
 
     @property
     def room(self) -> int:
-        """How many windows of a run the transcriber accepts at the same time."""
+        """How many windows of one `TranscriptionRun` the transcriber accepts at the same time."""
 
     @property
     def workers(self) -> int:
-        """How many workers share the windows of this transcriber, as far as known."""
+        """How many workers transcribe the windows sent to this transcriber, as far as known."""
 
     async def transcribe(
         self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank
     ) -> WindowText:
-        """Return the text of a window; `previous` is the language spoken before the window, as far as known.
+        """Transcribe a window and return its text; `previous`: the language spoken before it, None if unknown.
 
         Raises:
-            IdleWorkerLostError: Another transcriber must transcribe the window.
-            TaskError: The engine failed, or it cannot follow the options.
+            IdleWorkerLostError: The window must be sent to another transcriber.
+            TaskError: The engine failed, or it does not support the options.
         """
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Request:
-    """A request to a transcriber for one window; `previous` is the language that was assumed before the window."""
+    """A request to a transcriber for the text of one window; `previous`: the language assumed before the window."""
 
     previous: str | None
     reply: asyncio.Task[WindowText]
@@ -58,9 +58,9 @@ class _Request:
 
 @dataclass(eq=False, slots=True)
 class _PendingWindow:
-    """A window from the time it is read from the source until its text is yielded.
+    """A window that was read from the source and whose text is not yielded yet.
 
-    `previous` is the language before the window that its `text` assumes.
+    `previous`: the language that was assumed before the window when its `text` was made.
     """
 
     window: Window
@@ -69,7 +69,7 @@ class _PendingWindow:
     requests: dict[WindowTranscriber, _Request] = field(default_factory=dict)  # those without a reply
 
     def assumes_other_than(self, language: str | None) -> bool:
-        """Whether the text assumes another language before the window than `language`, and depends on it."""
+        """Return whether the text depends on the language before the window and assumed another one than this."""
         return self.text is not None and not self.text.settled and self.previous != language
 
 
@@ -78,15 +78,16 @@ class TranscriptionRun:
     """Transcribes the windows of one source with this worker's engine and idle workers.
 
     The text of a window may depend on the language before the window, which may be unknown when the window is sent:
-    then the latest known language is assumed. If the language before the window turns out to be another one, and the
-    text of the window depends on it, the window is sent again.
+    then the latest known language is assumed. If another language turns out to precede the window, and its text depends
+    on this, the window is sent again.
 
-    A window goes to the own engine, or to an idle worker if the own engine has no room. The own engine also gets the
-    first window if an idle worker is late with it, and, while the own engine has no window, the last one that an idle
-    worker has; the first text counts. So a text waits for a lost or slow worker only for seconds.
+    A window is sent to this worker's own engine, or to an idle worker if the own engine has no room. In two cases a
+    window of an idle worker is also sent to the own engine, and the first text counts: the first window without text,
+    if the idle worker is late with it; and the last window, while the own engine has none. So no text waits long for a
+    lost or slow worker.
 
-    `own`: this worker's engine. `idle_workers`: null if work sharing is off. `language`: the language spoken before the
-    first window, and then that of the last text. `rank`: that of the windows in the own engine's queue.
+    `own`: this worker's engine. `idle_workers`: None if work sharing is off. `language`: the language spoken before the
+    first window, then that of the last yielded text. `rank`: the rank of windows in the queue of the own engine.
     """
 
     windows: Windows
@@ -102,7 +103,7 @@ class TranscriptionRun:
     _cancelled: list[asyncio.Task[WindowText]] = field(default_factory=list, init=False)  # another one was faster
 
     async def texts(self) -> AsyncGenerator[StageAdvanced | WindowText, None]:
-        """Yield progress and texts in the order of the source; merge texts that are ready at the same time.
+        """Yield progress and texts in the order of the source; texts that are ready at the same time are merged.
 
         Raises:
             TaskError: The recording cannot be read, or the engine failed.
@@ -122,7 +123,10 @@ class TranscriptionRun:
                 await despite_cancellation(discard_all([*self._tasks(), *self._cancelled]))
 
     def _take_ready(self) -> list[StageAdvanced | WindowText]:
-        """Remove and return the items before the first window that has no text yet, or must be sent again."""
+        """Remove and return the items that can be yielded: those before the first window without its final text.
+
+        A window whose text assumed a wrong language is sent again, and so has no final text yet.
+        """
         ready: list[StageAdvanced | WindowText] = []
         while self._items:
             first = self._items[0]
@@ -140,7 +144,10 @@ class TranscriptionRun:
         return ready
 
     def _resend(self) -> None:
-        """Send the first windows again: all those in a row whose text assumes a wrong language."""
+        """Send windows again to the own engine: the first one, and those right after it whose text is wrong, too.
+
+        A text is wrong if it depends on the language before its window and assumed another one.
+        """
         wrong = takewhile(lambda pending: pending.assumes_other_than(self.language), list(self._pending()))
         for pending in wrong:
             pending.text = None
@@ -153,7 +160,7 @@ class TranscriptionRun:
             self._reading = asyncio.ensure_future(anext(self.windows, None))
 
     def _send(self) -> None:
-        """Send windows in order to transcribers that have room: first to the own engine."""
+        """Send the windows that are not sent yet, in order, to transcribers with room: first to the own engine."""
         for pending in self._open():
             if pending.requests:
                 continue
@@ -166,9 +173,9 @@ class TranscriptionRun:
         self._send_duplicate()
 
     def _send_duplicate(self) -> None:
-        """Send a window that an idle worker is transcribing to the own engine, too.
+        """Send a window that an idle worker is transcribing to the own engine as well, if one of two cases applies.
 
-        It is the first window, if the idle worker is late with it, or the last window, if the own engine has none.
+        The idle worker is late with the first window without text; or the own engine has no window, and gets the last.
         """
         waiting = list(self._open())
         if not waiting or self.own in waiting[0].requests:
@@ -179,7 +186,10 @@ class TranscriptionRun:
             self._request(waiting[-1], self.own, Rank.DUPLICATE)
 
     def _own_share(self) -> int:
-        """Return how many windows the own engine may have: an equal share, so that all workers finish together."""
+        """Return how many windows the own engine may have: an equal share, so that all workers finish together.
+
+        Without idle workers, that is as many as it has room for.
+        """
         if self.idle_workers is None:
             return self.own.room
         workers = self.own.workers + self.idle_workers.workers
@@ -200,7 +210,7 @@ class TranscriptionRun:
         pending.requests[transcriber] = _Request(self.language, reply)
 
     async def _wait(self) -> None:
-        """Wait up to ten seconds for an item of the source or a reply; take all that have arrived.
+        """Wait up to LATE_S seconds for an item of the source or a reply; process all that have arrived.
 
         Raises:
             TaskError: The recording cannot be read, or the engine failed.
@@ -215,7 +225,7 @@ class TranscriptionRun:
                     self._take_reply(pending, transcriber, request)
 
     def _add(self, item: StageAdvanced | Window | None) -> None:
-        """Add an item of the source, None at its end; progress replaces unreported progress just before it."""
+        """Add an item of the source, or its end (None); progress replaces progress just before it, if not yielded."""
         if isinstance(item, StageAdvanced):
             if self._items and isinstance(self._items[-1], StageAdvanced):
                 self._items.pop()
@@ -228,7 +238,7 @@ class TranscriptionRun:
     def _take_reply(self, pending: _PendingWindow, transcriber: WindowTranscriber, request: _Request) -> None:
         """Take the text of a window from a completed request, and cancel the window's other requests.
 
-        If an idle worker is lost, the window waits for another transcriber.
+        If the idle worker that should have replied is lost, the window waits for another transcriber.
 
         Raises:
             TaskError: The engine failed.
@@ -247,17 +257,16 @@ class TranscriptionRun:
         pending.requests.clear()
 
     def _tasks(self) -> list[asyncio.Task[WindowText] | asyncio.Task[StageAdvanced | Window | None]]:
-        """Return the running asyncio tasks: requests, and the reading of the source."""
+        """Return the asyncio tasks to wait for: the requests, and the one that reads the next item of the source."""
         replies = [request.reply for pending in self._open() for request in pending.requests.values()]
         return [*replies, *([self._reading] if self._reading is not None else [])]
 
 
 def append_or_merge(items: list[Item | WindowText], text: WindowText) -> None:
-    """Append a text to `items`, or merge it into the last one if both are of one channel.
+    """Append a text to `items`, or merge it into their last text if both are of the same channel.
 
-    A text with MAX_SEGMENTS_PER_TEXT segments or more is not extended.
-
-    Each text becomes an append, so fewer texts are better; but the size of a message is limited.
+    A text with MAX_SEGMENTS_PER_TEXT segments or more is not extended. Each text becomes a message in the task's log,
+    so fewer texts are better; but the size of a message is limited.
     """
     last = items[-1] if items else None
     if isinstance(last, WindowText) and last.channel == text.channel and len(last.segments) < MAX_SEGMENTS_PER_TEXT:

@@ -1,6 +1,6 @@
 """Decide whether the channels of a recording carry different speech, as the two sides of a call do.
 
-A channel has speech of its own while the voice detector detects speech in it, and no other channel has the same voice.
+A channel has speech of its own while speech is detected in it and no other channel carries the same voice.
 A copy of a voice is the same speech, even if it is quieter, later or with more echo: two microphones in one room record
 the same people, and transcribed separately they would give every sentence twice. Figures: docs/decisions/0028.
 """
@@ -41,7 +41,10 @@ FrameMask = npt.NDArray[np.bool_]
 
 
 class ChannelSpeech:
-    """Counts the speech of each channel in the chunks added so far, and the part of it that no other channel has."""
+    """Measures how much speech each channel has, and how much of that speech is in no other channel.
+
+    It does so over the chunks added so far, which are excerpts of up to 10 s.
+    """
 
     def __init__(self, channels: int, detector: VoiceDetector | None = None) -> None:
         self._detector = detector or get_vad_model()
@@ -51,12 +54,12 @@ class ChannelSpeech:
 
     @property
     def differs(self) -> bool:
-        """Whether at least two channels have speech, and most of the speech of each of them is in no other channel."""
+        """Whether at least two channels have speech, and most of the speech in each such channel is in no other one."""
         speaking = self._voiced >= MIN_SPEECH_S
         return bool(speaking.sum() > 1 and (self._own >= MIN_OWN_SHARE * self._voiced)[speaking].all())
 
     def add(self, chunk: Sequence[Samples]) -> None:
-        """Add a chunk: the samples of each channel, of the same length."""
+        """Measure the speech in a chunk: one array of samples for each channel, all of the same length."""
         whole = len(chunk[0]) // FRAME * FRAME
         if not whole:
             return
@@ -73,10 +76,10 @@ class ChannelSpeech:
 
 
 def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -> bool:
-    """Return whether the channels of a recording of `seconds` seconds carry different speech.
+    """Return whether the channels of a recording, which lasts `seconds` seconds, carry different speech.
 
-    Up to 24 chunks from all over the recording are compared, until the compared chunks have a minute of speech. The
-    result depends on the recording alone, so that each attempt of a task gets the same result.
+    Up to 24 chunks from all over the recording are compared, until they contain a minute of speech. The result depends
+    on the recording alone, so that each attempt of a task gets the same result.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
@@ -90,7 +93,7 @@ def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -
 
 
 def _starts(seconds: float) -> list[float]:
-    """Return the starts of the chunks, in seconds, ordered so that the first few are from all over the recording."""
+    """Choose where the compared chunks start, in seconds; even the first few of them are spread over the recording."""
     number = min(ceil(seconds / COMPARED_S), MAX_CHUNKS)
     step = max(seconds / number, COMPARED_S)
     return [index * step for index in sorted(range(number), key=lambda index: index * _GOLDEN % 1)]
@@ -99,7 +102,8 @@ def _starts(seconds: float) -> list[float]:
 def _same(mask: FrameMask, a: Samples, b: Samples) -> FrameMask:
     """Return for each frame whether the channels `a` and `b` carry the same voice.
 
-    Blocks of 31 frames (about a second) are compared; a block without frames in `mask` is False.
+    The channels are compared block by block, in blocks of 31 frames (about 1 s), whose frames all get the same value.
+    Blocks without a frame that is set in `mask` are not compared: their value is False.
     """
     same = np.zeros(len(mask), np.bool_)
     spectrograms = _spectrogram(a), _spectrogram(b)
@@ -111,9 +115,9 @@ def _same(mask: FrameMask, a: Samples, b: Samples) -> FrameMask:
 
 
 def _likeness(a: Spectrogram, b: Spectrogram, first: int) -> float:
-    """Return the highest correlation of a second of `a`, from the column `first` on, with a second of `b`.
+    """Return the highest correlation between the block of `a` from the row `first` on and an equally long part of `b`.
 
-    The second of `b` may begin up to half a second earlier or later.
+    The part of `b` may begin up to 0.5 s before or after the block, because a voice may reach one microphone later.
     """
     second = _centred(a[first : first + 2 * _BLOCK])
     length = len(second)
@@ -132,7 +136,7 @@ def _correlation(a: Spectrogram, b: Spectrogram) -> float:
 
 
 def _spectrogram(samples: Samples) -> Spectrogram:
-    """Return the logarithmic power of each band, a column every 16 ms."""
+    """Compute the log power in each frequency band, shape (times, bands), with one row every 16 ms."""
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(samples, (0, _HOP)), FRAME)[::_HOP]
     power = np.abs(np.fft.rfft(frames * np.hanning(FRAME).astype(np.float32))) ** 2
     bands = [power[:, low:high].mean(axis=1) for low, high in pairwise(_BANDS)]

@@ -2,8 +2,9 @@
 
 Only the file itself is opened: a format that refers to other files or addresses, such as a playlist, is unreadable.
 
-In files that were joined end to end, the channel layout, the sample rate and the time stamps may change. A chained Ogg
-file is opened again at each link whose parameters differ, because FFmpeg's demuxer stops there.
+In files that were joined end to end, the channel layout, the sample rate and the time stamps may change. Joined Ogg
+files are one chained Ogg file, and each of them is a link of it. FFmpeg's demuxer stops at a link with other parameters
+than the link before; so the file is opened again there.
 """
 
 from collections.abc import Generator, Iterable, Iterator
@@ -56,20 +57,20 @@ av.logging.set_level(av.logging.PANIC)  # our own errors say what is wrong with 
 
 
 def probe(path: Path, budget: Budget) -> tuple[float, int]:
-    """Return how many seconds of audio the file really holds, and how many channels, without decoding it.
+    """Return how many seconds of audio a file really holds, and its number of channels, without decoding it.
 
     If the number of channels changes within the file, the number at its start counts.
 
     Raises:
         PermanentError: audio_unreadable: the file holds no audio, or less than its header promises, or needs too much
-            memory; audio_too_large as soon as reading passes its limit.
+            memory; audio_too_large as soon as reading exceeds its limit of CPU time.
     """
     seconds, channels, promised = 0.0, 0, None
     with _reading(budget):
-        for link in _links(path, budget):
-            channels = channels or link.stream.channels
-            seconds += _length(link)
-            promised = _promised_seconds(link, seconds)
+        for opened in _opened_at_links(path, budget):
+            channels = channels or opened.stream.channels
+            seconds += _length(opened)
+            promised = _promised_seconds(opened, seconds)
     if seconds <= 0:
         raise unreadable(_SILENT)
     if promised is not None and promised - seconds > max(1.0, 0.02 * promised):
@@ -79,20 +80,20 @@ def probe(path: Path, budget: Budget) -> tuple[float, int]:
 
 
 def decode(path: Path, budget: Budget, channel: int | None = None) -> Generator[Samples, None, None]:
-    """Yield the samples in order, as 16 kHz mono: all channels mixed, or only `channel`, counted from 0.
+    """Yield the samples of a recording in order, at 16 kHz: its channels mixed, or only `channel`, counted from 0.
 
-    A gap in the time stamps is filled with silence, so that a position in the samples is the time in the recording. A
-    part with another number of channels than the start is mixed: its mix belongs to channel 0, and the other channels
-    are silent there.
+    A gap in the time stamps is filled with silence, so that the index of a sample corresponds to its time in the
+    recording. Where the number of channels differs from that at the start, the channels are mixed; the mix counts as
+    channel 0, and the other channels are silent there.
 
     Raises:
-        PermanentError: audio_unreadable; audio_too_large as soon as the length or the decoding passes its limit.
+        PermanentError: audio_unreadable; audio_too_large as soon as the length or the CPU time exceeds its limit.
     """
     produced, mixer = 0, None
     with _reading(budget):
-        for link in _links(path, budget):
-            mixer = mixer or Mixer(channel, link.stream.channels)
-            for samples in _samples(link, mixer):
+        for opened in _opened_at_links(path, budget):
+            mixer = mixer or Mixer(channel, opened.stream.channels)
+            for samples in _samples(opened, mixer):
                 produced += len(samples)
                 budget.limit.check(produced / SAMPLE_RATE)
                 with budget.paused():
@@ -102,31 +103,31 @@ def decode(path: Path, budget: Budget, channel: int | None = None) -> Generator[
 
 
 def chunks_at(path: Path, budget: Budget, channels: int, starts: Iterable[float]) -> Iterator[list[Samples]]:
-    """Yield a chunk for each second in `starts`: up to 10 s of each channel from there, at 16 kHz.
+    """Yield a chunk for each of the times `starts` (in seconds): up to 10 s of every channel from there, at 16 kHz.
 
-    A chunk may begin a little later than its second. In a format that can only be read from its start, it begins where
-    the previous chunk ended. Of a chained Ogg file, only the first links with the same parameters have chunks.
+    A chunk may begin a little later than requested. In a format that can only be read sequentially, it begins where the
+    previous chunk ended. In a chained Ogg file, chunks come only from the part before the parameters first change.
 
     Raises:
-        PermanentError: audio_unreadable; audio_too_large as soon as reading passes its limit.
+        PermanentError: audio_unreadable; audio_too_large as soon as reading exceeds its limit of CPU time.
     """
-    with _reading(budget), _opened(path, budget) as link:
+    with _reading(budget), _opened(path, budget) as opened:
         for start in starts:
             try:
-                link.container.seek(round(start * _MICROSECONDS_A_SECOND) + (link.container.start_time or 0))
+                opened.container.seek(round(start * _MICROSECONDS_A_SECOND) + (opened.container.start_time or 0))
             except av.FFmpegError as error:
                 budget.check_error(error)
-            chunk = _chunk(link, channels)
+            chunk = _chunk(opened, channels)
             with budget.paused():
                 yield chunk
 
 
 @dataclass
-class _Link:
-    """An open file, or one link of a chained Ogg file.
+class _OpenedFile:
+    """A file opened with PyAV, from its first byte or from that of a later link of a chained Ogg file.
 
-    `offset`: the byte at which the last packet begins. `next`: the byte at which the next link begins; -1 if there is
-    none. `errors`: how often the demuxer has failed.
+    `offset`: the byte at which the last packet begins. `next`: the byte at which the next link begins, known at the end
+    of `packets`; -1 if there is none. `errors`: how often the demuxer has failed.
     """
 
     path: Path
@@ -138,7 +139,7 @@ class _Link:
     errors: int = 0
 
     def packets(self) -> Iterator["Packet[AudioStream]"]:
-        """Yield the packets to the end of the file or link; continue after an error as long as the demuxer does.
+        """Yield the packets up to the end of the file or link; read on after errors of the demuxer if it can continue.
 
         Raises:
             PermanentError: audio_unreadable: the rest of the file cannot be read; audio_too_large.
@@ -165,11 +166,11 @@ class _Link:
     def frames(self, max_damaged: int | None = None) -> Iterator[av.AudioFrame]:
         """Yield the decoded frames, skipping damaged packets.
 
-        `max_damaged`: end silently after so many damaged packets; None: read to the end, then fail if the damaged
-        packets and the errors of the demuxer are together more than two and more than a tenth of the packets.
+        `max_damaged`: end without an error after this many damaged packets; None: read to the end.
 
         Raises:
-            PermanentError: audio_unreadable, audio_too_large.
+            PermanentError: audio_too_large; audio_unreadable: with `max_damaged` None, the damaged packets and the
+                errors of the demuxer are together more than two and more than a tenth of the packets.
         """
         packets = damaged = 0
         for packet in self.packets():
@@ -191,18 +192,18 @@ class _Link:
         return distance if distance < 0 else self.offset + 1 + distance
 
 
-def _links(path: Path, budget: Budget) -> Iterator[_Link]:
-    """Yield the open file; of a chained Ogg file, yield its links one after the other."""
+def _opened_at_links(path: Path, budget: Budget) -> Iterator[_OpenedFile]:
+    """Open a file and yield it; open a chained Ogg file at each of its links, one after the other."""
     start = 0
     while start >= 0:
-        with _opened(path, budget, start) as link:
-            yield link
-            start = link.next
+        with _opened(path, budget, start) as opened:
+            yield opened
+            start = opened.next
 
 
 @contextmanager
 def _reading(budget: Budget) -> Iterator[None]:
-    """Count the CPU time of the block, limit its memory, and convert errors of PyAV into errors of the recording.
+    """Count the CPU time of the `with` block, limit its memory, and convert PyAV's errors into `PermanentError`.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
@@ -218,8 +219,11 @@ def _reading(budget: Budget) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path, budget: Budget, start: int = 0) -> Iterator[_Link]:
-    """Open a file, or its link that begins at the byte `start`."""
+def _opened(path: Path, budget: Budget, start: int = 0) -> Iterator[_OpenedFile]:
+    """Open a file with PyAV until the `with` block ends.
+
+    `start`: the byte from which to read: 0, or that at which a link of a chained Ogg file begins.
+    """
     budget.check()
     with av.open(
         str(path.absolute()),
@@ -229,14 +233,14 @@ def _opened(path: Path, budget: Budget, start: int = 0) -> Iterator[_Link]:
     ) as container:
         if not container.streams.audio:
             raise unreadable(_SILENT)
-        yield _Link(path, container, container.streams.audio[0], budget, start)
+        yield _OpenedFile(path, container, container.streams.audio[0], budget, start)
 
 
-def _chunk(link: _Link, channels: int) -> list[Samples]:
+def _chunk(opened: _OpenedFile, channels: int) -> list[Samples]:
     mixers = [Mixer(channel, channels) for channel in range(channels)]
     chunk = [np.zeros(0, np.float32) for _ in mixers]
     length = round(COMPARED_S * SAMPLE_RATE)
-    for frame in merge_frames(link.frames(_MAX_DAMAGED), _MERGED_S):
+    for frame in merge_frames(opened.frames(_MAX_DAMAGED), _MERGED_S):
         chunk = [np.concatenate([before, *mixer.mix(frame)]) for before, mixer in zip(chunk, mixers, strict=True)]
         if len(chunk[0]) >= length:
             break
@@ -245,19 +249,20 @@ def _chunk(link: _Link, channels: int) -> list[Samples]:
 
 @dataclass
 class _Positions:
-    """Converts time stamps to positions in the recording, even if the time stamps restart.
+    """Converts time stamps to positions, i.e. times from the start of the recording, even if the time stamps restart.
 
-    All times have one unit. `origin` is the time stamp of the position 0. Time stamps have restarted, with the time
-    stamp `restart`, if they are far behind `end` for longer than `certain`; for less, they are damaged.
+    All fields are in the unit of the time stamps. `origin`: the time stamp at position 0. `end`: the position at which
+    all packets or frames so far have ended. `restart`: the first of the time stamps that are more than `certain` behind
+    `end`. If they stay behind for longer than `certain`, the time stamps have restarted; otherwise they were damaged.
     """
 
     origin: float
     certain: float
-    end: float = 0  # of all packets or frames so far
+    end: float = 0
     restart: float | None = None
 
     def add(self, time: float, length: float) -> float:
-        """Return the position of the next packet or frame."""
+        """Add the next packet or frame, with its time stamp and its length; return its position."""
         if time - self.origin >= self.end - self.certain:
             self.restart = None
         elif self.restart is None:
@@ -268,10 +273,10 @@ class _Positions:
         return time - self.origin
 
 
-def _length(link: _Link) -> float:
-    total, tick = 0, link.stream.time_base or Fraction(0)
+def _length(opened: _OpenedFile) -> float:
+    total, tick = 0, opened.stream.time_base or Fraction(0)
     positions: _Positions | None = None
-    for packet in link.packets():
+    for packet in opened.packets():
         duration = packet.duration if packet.duration and packet.duration < _WRAPPED else 0
         total += duration
         if packet.size and packet.pts is not None:
@@ -280,12 +285,12 @@ def _length(link: _Link) -> float:
     return float((positions.end if positions else total) * tick)
 
 
-def _samples(link: _Link, mixer: Mixer) -> Iterator[Samples]:
+def _samples(opened: _OpenedFile, mixer: Mixer) -> Iterator[Samples]:
     produced = rate = 0
     positions: _Positions | None = None
-    for frame in link.frames():
+    for frame in opened.frames():
         rate = rate or frame.sample_rate
-        if frame.time is not None and (link.container.format.name != _UNTIMED or frame.sample_rate == rate):
+        if frame.time is not None and (opened.container.format.name != _UNTIMED or frame.sample_rate == rate):
             positions = positions or _Positions(frame.time, _CERTAIN_S)
             position = positions.add(frame.time, frame.samples / frame.sample_rate)
             for silence in _silence(position - produced / SAMPLE_RATE):
@@ -303,27 +308,27 @@ def _silence(gap_s: float) -> Iterator[Samples]:
         yield np.zeros(min(samples - start, _SILENCE_SAMPLES), np.float32)
 
 
-def _promised_seconds(link: _Link, actual: float) -> float | None:
-    """Return the duration that the header promises, in seconds; None if there is none, or it is not credible.
+def _promised_seconds(opened: _OpenedFile, actual: float) -> float | None:
+    """Return the duration that the header of a file states, in seconds; None if it states none, or an incredible one.
 
-    `actual`: the seconds of audio that the file really holds.
+    `actual`: how many seconds of audio the file really holds.
     """
-    kind = link.container.format.name
+    kind = opened.container.format.name
     if kind == "wav":
-        return _by_wav_header(link.path, actual)
-    promised = _by_header(link.container, link.stream)
+        return _by_wav_header(opened.path, actual)
+    promised = _by_header(opened.container, opened.stream)
     if promised is None or promised >= _MAX_HEADER_S or kind in _NO_HEADER_DURATION:
         return None
-    return None if kind == "mp3" and _is_guess(link, promised) else promised
+    return None if kind == "mp3" and _is_guess(opened, promised) else promised
 
 
-def _is_guess(link: _Link, seconds: float) -> bool:
-    """Whether FFmpeg has guessed the duration of an MP3 from the file size and the first bit rate.
+def _is_guess(opened: _OpenedFile, seconds: float) -> bool:
+    """Return whether `seconds`, an MP3 file's duration, is FFmpeg's guess from the file size and the first bit rate.
 
-    It does so if the header is missing. The header of the first of several joined files does not count, either.
+    FFmpeg guesses if the header with the duration is missing, or belongs only to the first of several joined files.
     """
-    guess = 8 * link.path.stat().st_size / (link.stream.codec_context.bit_rate or 1)
-    return not link.stream.start_time or abs(seconds - guess) < 0.02 * guess
+    guess = 8 * opened.path.stat().st_size / (opened.stream.codec_context.bit_rate or 1)
+    return not opened.stream.start_time or abs(seconds - guess) < 0.02 * guess
 
 
 def _by_header(container: InputContainer, stream: AudioStream) -> float | None:

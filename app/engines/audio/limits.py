@@ -1,8 +1,8 @@
 """The limits of a recording: how long it may be, and how much time and memory reading it may take.
 
 A hostile file can demand any amount of time or memory: 900 bytes can promise an index of three gigabytes, and 100,000
-tags keep the library busy for minutes before it returns. So the kernel enforces both limits. It ends a process that
-exceeds its CPU time with SIGXCPU, whatever the process does; the worker then raises `too_slow`.
+tags keep the decoding library busy for minutes before it returns. So the kernel enforces both limits. It ends an engine
+process that exceeds its CPU time with SIGXCPU, whatever the process does; the worker then raises the error `too_slow`.
 """
 
 import re
@@ -30,14 +30,14 @@ _TOO_HUNGRY = "needs more memory than reading a recording may take"
 
 @dataclass(frozen=True)
 class Limit:
-    """The limit of a recording's length in seconds, the setting that defines it, and the CPU time for reading."""
+    """How long a recording may be (in seconds), by which setting, and how much CPU time reading it may take."""
 
     seconds: float
     setting: str
     decode_seconds: float = 600.0  # the setting AUDIO_MAX_DECODE_SECONDS
 
     def check(self, seconds: float) -> None:
-        """Check the length of a recording.
+        """Check that a recording of `seconds` seconds is not too long.
 
         Raises:
             PermanentError: audio_too_large: the recording is longer than the limit.
@@ -48,15 +48,16 @@ class Limit:
 
     @property
     def memory(self) -> float:
-        """How many more bytes this process may allocate while it reads the recording."""
+        """How many bytes, beyond its memory before, this process may allocate while it reads the recording."""
         return _MIN_BYTES + _BYTES_PER_SECOND * self.seconds
 
 
 class Budget:
     """Limits the CPU time and the memory for reading one recording.
 
-    CPU time is that of this thread: on a busy machine a recording may take longer. If the library does not return in
-    time, the kernel ends this process. Memory counts from the creation of this object; it is limited on Linux only.
+    The CPU time is that of the calling thread, so a busy machine does not shorten it. If the decoding library does not
+    return in time, the kernel ends this process. Memory that was allocated before the creation of this object does not
+    count; memory is limited on Linux only.
     """
 
     def __init__(self, limit: Limit) -> None:
@@ -69,7 +70,7 @@ class Budget:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Count the time of the block, which reads the recording, and limit its memory.
+        """Count the CPU time of the `with` block, which reads the recording, and limit its memory.
 
         Raises:
             PermanentError: audio_unreadable: reading needs more memory than it may take.
@@ -84,7 +85,7 @@ class Budget:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Suspend `reading` until the block ends, in which the caller works on audio that was read already."""
+        """Suspend counting and limits during the `with` block, in which the caller processes audio already read."""
         self._pause()
         try:
             yield
@@ -98,7 +99,7 @@ class Budget:
         return self.limit.decode_seconds - self._spent - running
 
     def check(self) -> None:
-        """Check that CPU time is left.
+        """Check that CPU time for reading is left.
 
         Raises:
             PermanentError: audio_too_large: reading the recording takes too long.
@@ -107,7 +108,7 @@ class Budget:
             raise too_slow(self.limit.decode_seconds)
 
     def check_error(self, error: Exception) -> None:
-        """Raise an error if an error of the decoder comes from a lack of memory or time.
+        """Raise if `error`, an error of the decoder, comes from a lack of memory or CPU time; else return.
 
         Raises:
             MemoryError: The decoder got no more memory.
@@ -142,7 +143,7 @@ def too_slow(seconds: float) -> PermanentError:
 
 
 def unreadable(what: str) -> PermanentError:
-    """Return the error audio_unreadable with the message "The recording <what>: upload it again, [...]"."""
+    """Return the error audio_unreadable, whose message begins with "The recording <what>: upload it again"."""
     return PermanentError(
         ErrorCode.AUDIO_UNREADABLE,
         f"The recording {what}: upload it again, or in another format, and publish a new task.",
@@ -150,7 +151,10 @@ def unreadable(what: str) -> PermanentError:
 
 
 def _strict(usual: tuple[int, int], more: float) -> tuple[int, int]:
-    """Return limits that let this process allocate `more` bytes; outside Linux, return `usual`."""
+    """Return the soft and hard RLIMIT_DATA with which this process can allocate `more` bytes more.
+
+    Outside Linux, or if `more` is practically unlimited, return `usual`, the limits of the process so far.
+    """
     soft, hard = usual
     try:
         used = _PRIVATE_MEMORY.search(Path("/proc/self/status").read_text(encoding="ascii", errors="replace"))

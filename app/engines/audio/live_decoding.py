@@ -1,4 +1,4 @@
-"""Decode live audio that consists of samples alone, and arrives in pieces that are cut anywhere."""
+"""Decoders of live audio, which arrives in pieces cut at any byte, and the decoder of raw samples without a header."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -36,7 +36,7 @@ class LiveDecoder(Protocol):
         ...
 
     def decode(self, data: bytes) -> Iterator[av.AudioFrame]:
-        """Yield the frames that can be decoded with the next bytes `data`.
+        """Add `data`, the next bytes of the stream, and yield the frames that can be decoded now.
 
         Raises:
             PermanentError: audio_unreadable.
@@ -44,7 +44,7 @@ class LiveDecoder(Protocol):
         ...
 
     def end(self) -> Iterator[av.AudioFrame]:
-        """Yield the frames that are left, because no more bytes follow.
+        """End the stream, after which no bytes follow, and yield the remaining frames.
 
         Raises:
             PermanentError: audio_unreadable.
@@ -57,14 +57,14 @@ class LiveDecoder(Protocol):
 
 
 class SampleDecoder:
-    """Decodes samples without a header."""
+    """Decodes raw samples (16-bit PCM, mu-law or A-law), without a file header."""
 
     lost = 0.0  # samples have no time stamps
 
     def __init__(self, audio: LiveAudio, skip: int | None = None) -> None:
-        """`skip`: how many of the first bytes to skip, because the audio begins in the middle of a stream.
+        """`skip`: how many bytes to skip at first, if the audio begins in the middle of a live stream.
 
-        None: the audio begins at the start of a stream, where the header of a file is refused.
+        None: the audio begins at the start of the stream; so a file, recognized by its header, is refused.
         """
         name = _CODECS[audio.codec]
         codec = av.CodecContext.create(name, "r")
@@ -78,7 +78,7 @@ class SampleDecoder:
         self._begun = skip is not None  # whether the first bytes were checked
 
     def decode(self, data: bytes) -> Iterator[av.AudioFrame]:
-        """Yield the samples that are complete after these bytes.
+        """Add `data`, the next bytes of the stream, and yield the samples that are complete now.
 
         Raises:
             PermanentError: audio_unreadable: the stream begins as a file, such as a WAV.
@@ -94,7 +94,7 @@ class SampleDecoder:
             yield from self._codec.decode(av.Packet(pending[:whole]))
 
     def end(self) -> Iterator[av.AudioFrame]:
-        """Yield the samples of a stream of fewer than eight bytes, which were held back; of a longer stream, none."""
+        """Yield the samples of a stream of less than 8 bytes, in which a file header was still awaited; else none."""
         self._begun = True
         return self.decode(b"")
 
@@ -103,7 +103,10 @@ class SampleDecoder:
 
 
 def unreadable(second: float, what: str) -> PermanentError:
-    """Return the error audio_unreadable with the message "The live audio <what> (at second <second>)."."""
+    """Return the error audio_unreadable with the message "The live audio <what> (at second <second>).".
+
+    `second`: the time in the live audio, in seconds from its start.
+    """
     return PermanentError(ErrorCode.AUDIO_UNREADABLE, f"The live audio {what} (at second {second:.1f}).")
 
 

@@ -1,7 +1,7 @@
-"""Decode a file that is still being written: Opus in Ogg or WebM, which arrives in pieces that are cut anywhere.
+"""Decode a live file, i.e. one that is still being written: Opus in Ogg or WebM, in pieces that are cut at any byte.
 
-PyAV reads a file itself, and blocks until it gets more bytes: so it decodes each live file on a thread. A job writes
-bytes to the thread, and returns when the thread has decoded them and needs more.
+PyAV reads a file itself, and blocks until it gets more bytes. So each live file has a thread on which PyAV decodes it.
+A job of the engine sends bytes to this thread, and waits until the thread has decoded them and needs more.
 """
 
 from collections.abc import Iterator
@@ -34,10 +34,10 @@ _MERGED_S = 30.0  # the longest merged frame: mixing many short frames takes lon
 
 
 class FileDecoder:
-    """Decodes the file of one live stream on a thread, which `close` ends."""
+    """Decodes the file of one live stream, on a thread of its own that `close` ends."""
 
     def __init__(self, audio: LiveAudio, skip: float = 0.0) -> None:
-        """`skip`: silence replaces the audio before this second, which is not decoded: an hour of it takes long."""
+        """`skip`: replace the audio before this time (in seconds) by silence, because decoding it would take long."""
         self._pipe = Pipe()
         self._audio = audio
         self._skip = skip
@@ -52,11 +52,11 @@ class FileDecoder:
         return self._pipe.lost
 
     def decode(self, data: bytes) -> Iterator[av.AudioFrame]:
-        """Yield the frames that can be decoded after these bytes of the file.
+        """Add `data`, the next bytes of the file, and yield the frames that can be decoded now.
 
         Raises:
             PermanentError: audio_unreadable.
-            TransientError: engine_failed: the thread makes no progress.
+            TransientError: engine_failed: the decoding thread makes no progress.
         """
         if self._thread is None:
             self._head += data
@@ -72,7 +72,7 @@ class FileDecoder:
             raise unreadable(self._seconds, what)
 
     def end(self) -> Iterator[av.AudioFrame]:
-        """Yield the last frames of the file; raise the errors of `decode`."""
+        """End the file, after which no bytes follow, and yield its last frames; raise the same errors as `decode`."""
         if self._thread is None:
             if self._head:
                 raise unreadable(0, "is not Opus in Ogg or WebM")
@@ -81,7 +81,7 @@ class FileDecoder:
         yield from self._decoded()
 
     def close(self) -> None:
-        """Make the thread end, without waiting for its end."""
+        """Make the decoding thread end, without waiting for it."""
         self._pipe.close()
 
     @property
@@ -98,7 +98,7 @@ class FileDecoder:
         self._thread.start()
 
     def _decoded(self) -> Iterator[av.AudioFrame]:
-        """Yield frames until the thread needs more bytes, or reaches the end of the file."""
+        """Yield decoded frames until the decoding thread needs more bytes, or reaches the end of the file."""
         budget = Budget(_MEMORY)
         while frames := self._next(budget):
             self._empty = 0
@@ -107,7 +107,7 @@ class FileDecoder:
                 yield frame
 
     def _next(self, budget: Budget) -> list[av.AudioFrame]:
-        """Return the next frames; [] if there are none."""
+        """Wait for the next frames of the decoding thread and return them; [] if it needs more bytes or has ended."""
         try:
             with budget.reading():
                 return self._pipe.frames()
@@ -119,7 +119,7 @@ class FileDecoder:
 
 
 def _read(pipe: Pipe, kind: str, audio: LiveAudio, skip: float) -> None:
-    """Decode a file to its end, on the thread; send the frames, and at last any error, to the job through the pipe."""
+    """Run the decoding thread: decode a file to its end, and send its frames and any error through the pipe."""
     error = None
     try:
         with av.open(pipe, "r", format=kind, options=_OPTIONS, metadata_errors="replace") as container:
@@ -147,7 +147,7 @@ def _decode(container: InputContainer, stream: AudioStream, sender: "_FrameSende
 
 
 class _FrameSender:
-    """Sends frames from the thread to the job, with silence for lost audio and for audio before the second `skip`."""
+    """Sends decoded frames to the job, with silence in place of lost audio and of audio before `skip` (in seconds)."""
 
     def __init__(self, pipe: Pipe, skip: float, unit: float) -> None:
         """`unit`: seconds in one unit of the time stamps; a float, because fractions would take twice the time."""
@@ -159,7 +159,7 @@ class _FrameSender:
         self._last: av.AudioFrame | None = None
 
     def skips(self, packet: "av.Packet[AudioStream]") -> bool:
-        """Record when a packet starts and ends; return whether it is skipped, with silence in its place."""
+        """Return whether to skip a packet instead of decoding it, and add the silence in its place or before it."""
         if not packet.size or packet.pts is None:
             return False
         start, length = packet.pts * self._unit, (packet.duration or 0) * self._unit
@@ -175,14 +175,14 @@ class _FrameSender:
         return True
 
     def send(self, frame: av.AudioFrame) -> None:
-        """Send the silence before a frame, then the frame."""
+        """Send the silence that precedes a frame, if any, then the frame."""
         if self._silence:
             self._send_silence(frame)
         self._last = frame
         self._pipe.put(frame)
 
     def _send_silence(self, like: av.AudioFrame) -> None:
-        """Send silence in the format of the frame `like`, so that the times of later audio are right."""
+        """Send the silence that is due, in the format of the frame `like`, so that later audio keeps its times."""
         samples = round(self._silence * like.sample_rate)
         frame = av.AudioFrame(format=like.format.name, layout=like.layout.name, samples=samples)
         for plane in frame.planes:
@@ -193,10 +193,10 @@ class _FrameSender:
 
 
 def _checked(container: InputContainer, audio: LiveAudio) -> AudioStream:
-    """Return the audio stream of a file.
+    """Return the audio stream of a live file after checking it against `audio`, the format that its task states.
 
     Raises:
-        PermanentError: audio_unreadable: it has another codec, rate or number of channels than its task says.
+        PermanentError: audio_unreadable: the stream has another codec, sample rate or number of channels.
     """
     stream = next(iter(container.streams.audio), None)
     if stream is None or stream.codec_context.name not in {"opus", "libopus"}:

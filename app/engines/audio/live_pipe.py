@@ -1,4 +1,4 @@
-"""The pipe between the jobs that bring bytes of a live file and the thread that decodes the file."""
+"""The pipe between a live file's jobs, which bring its bytes, and the thread that decodes it."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ MAX_STALL_S = 30  # seconds without progress after which decoding fails
 
 
 class Pipe:
-    """A pipe in both directions: bytes of a file go to the thread that decodes it, and frames come back to the job."""
+    """A two-way pipe: the bytes of a file go to the thread that decodes it, and frames come back to the current job."""
 
     def __init__(self) -> None:
         self._condition = Condition()
@@ -29,16 +29,18 @@ class Pipe:
         self.lost = 0.0  # seconds
 
     def write(self, more: bytes) -> None:
-        """Send bytes from the job to the thread."""
+        """Send bytes from the job to the decoding thread."""
         with self._changed():
             self._bytes += more
 
     def frames(self) -> list[av.AudioFrame]:
-        """Wait in the job until the thread needs more bytes, has ended or has many frames; return its frames, if any.
+        """Receive, in the job, the frames that the decoding thread has sent; [] if there are none.
+
+        Wait for this until the thread needs more bytes, has ended, or has filled the pipe.
 
         Raises:
-            TransientError: engine_failed: nothing was decoded for MAX_STALL_S seconds.
-            Exception: The error that has ended the thread; ValueError if it ended before the file without an error.
+            TransientError: engine_failed: the thread was not ready within MAX_STALL_S seconds.
+            Exception: The error that ended the thread; ValueError if it ended before the file ended, without an error.
         """
         with self._changed():
             for _ in range(MAX_STALL_S):  # not one long wait, which would be over when a frozen process continues
@@ -54,17 +56,20 @@ class Pipe:
             return frames
 
     def end(self) -> None:
-        """Signal to the thread that no more bytes follow."""
+        """Signal to the decoding thread that no more bytes follow."""
         with self._changed():
             self._ended = True
 
     def close(self) -> None:
-        """Make the thread end, wherever it is in the file."""
+        """Make the decoding thread end, wherever it is in the file."""
         with self._changed():
             self._closed = True
 
     def read(self, size: int) -> bytes:
-        """Wait in the thread for bytes, and return up to `size`; b"" is the end of the file. PyAV calls this method."""
+        """Wait, in the decoding thread, for bytes of the file, and return up to `size` of them; b"" at its end.
+
+        PyAV calls this method, because it reads the pipe as a file.
+        """
         with self._condition:
             self._reading = True
             self._condition.notify_all()
@@ -75,19 +80,19 @@ class Pipe:
             return data
 
     def put(self, frame: av.AudioFrame) -> None:
-        """Send a frame from the thread to the job; wait while the pipe is full of frames."""
+        """Send a frame from the decoding thread to the job, after waiting while the pipe is full of frames."""
         with self._changed():
             self._condition.wait_for(lambda: self._closed or len(self._frames) < _MAX_FRAMES)
             self._frames.append(frame)
 
     def finish(self, error: Exception | None) -> None:
-        """Signal to the job that the thread ends, and with which error; None: at the end of the file."""
+        """Signal to the job that the decoding thread ends, with `error` or, if None, at the end of the file."""
         with self._changed():
             self._done, self._error = True, error
 
     @contextmanager
     def _changed(self) -> Iterator[None]:
-        """Hold the lock for a change, and wake the other side after it."""
+        """Hold the lock while the `with` block changes the pipe, then wake the other side."""
         with self._condition:
             try:
                 yield

@@ -1,4 +1,7 @@
-"""The live streams of an engine process, each of which keeps its state from one job to the next."""
+"""The live streams of an engine process: decodes their audio and detects their utterances, job by job.
+
+A job brings the next piece of a stream's audio; the state of the stream stays in the process from one job to the next.
+"""
 
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,7 +34,7 @@ _MAX_CONTEXT_GAP_S = 5.0
 _MAX_CONTEXT = 16  # utterances
 
 DetectorFactory = Callable[[int, int], VoiceDetector]  # arguments: those of `SpeechDetector`
-# Audio of this length before a second determines what is detected at that second.
+# What the detector detects at a time depends on the audio of this length before it.
 _LEAD_S = (SECTION + WARM_UP) / FRAMES_PER_SECOND + 1.0
 _FRAMES_OF_WHOLE_SAMPLES = 5  # this many frames, or a multiple, are whole samples at every usual rate
 
@@ -39,7 +42,7 @@ EMPTY_REPLY = LiveAudioProcessed(seconds=0, windows=[], open=[], complete_until=
 
 
 class LiveStreams:
-    """All live streams of an engine process, by name; a job that fails closes its own stream alone."""
+    """All live streams of an engine process, by name. A job that fails closes its own stream, and no other."""
 
     def __init__(self, limit: Limit, detector: DetectorFactory = SpeechDetector) -> None:
         self._limit = limit
@@ -47,10 +50,9 @@ class LiveStreams:
         self._streams: dict[str, _Stream] = {}
 
     def run(self, job: ProcessLiveAudio | CloseLiveStream) -> LiveAudioProcessed:
-        """Run a job of one stream.
+        """Process the audio of a `ProcessLiveAudio` job and return what was detected, or close a stream.
 
-        A `ProcessLiveAudio` job with `first` creates the stream. A job with `end`, an error, or a
-        `CloseLiveStream` job closes it.
+        A job with `first` creates its stream. A job with `end`, an error, or a `CloseLiveStream` job closes it.
 
         Raises:
             PermanentError: audio_unreadable, audio_too_large.
@@ -87,7 +89,10 @@ class LiveStreams:
 
 
 class _Channel:
-    """Detects the utterances of one channel of a live stream, or of all channels mixed (`number` is null)."""
+    """Detects the utterances in one channel of a live stream, or in its mix (`number` is None).
+
+    It adds their context: earlier utterances that are transcribed again with an utterance to improve its text.
+    """
 
     def __init__(self, number: int | None, mixer: Mixer, utterances: UtteranceDetector) -> None:
         self.utterances = utterances
@@ -118,10 +123,10 @@ class _Channel:
             self._before = [*self._before, window][-_MAX_CONTEXT:]
 
     def _context_of(self, window: UnpackedWindow) -> list[UnpackedWindow]:
-        """Return the utterances just before `window` that are its context.
+        """Return the utterances just before `window` that are transcribed again with it, as its context.
 
-        Together with `window` they are at most _CONTEXT_S long. Each ended at most _MAX_CONTEXT_GAP_S before `window`,
-        and with a pause: utterances that are cut without one are longer than _CONTEXT_S.
+        Together with `window` they are at most _CONTEXT_S seconds long. Each ended at most _MAX_CONTEXT_GAP_S seconds
+        before `window`, and in a pause: utterances that are cut without a pause are longer than _CONTEXT_S.
         """
         context = list[UnpackedWindow]()
         ((start, end),) = window.regions  # an utterance has one
@@ -160,7 +165,7 @@ class _Stream:
             self._channels.append(_Channel(number, Mixer(number, job.audio.channels), utterances))
 
     def process(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
-        """Process the audio of a job; return the utterances that are complete, open and closing after it."""
+        """Process the audio of a job; return the utterances that are complete, open or closing after it."""
         windows, before = list[Window](), self._seconds
         for frame in self._frames(job):
             for channel in self._channels:
@@ -190,7 +195,7 @@ class _Stream:
             yield from self.decoder.end()
 
     def _check(self, before: float) -> None:
-        """Check the lengths of the stream and of the job; `before`: seconds of the stream before the job.
+        """Check the lengths of the stream and of the current job's audio; `before`: the stream's length before the job.
 
         Raises:
             PermanentError: audio_too_large: the stream is too long; audio_unreadable: the job has too much audio.
@@ -202,9 +207,9 @@ class _Stream:
 
 
 def _decoder(job: ProcessLiveAudio) -> tuple[int, LiveDecoder]:
-    """Return the number of the voice detector's frame at which the audio of a job begins, and a new decoder.
+    """Return the number of the first frame that the voice detector gets from a new stream, and the stream's decoder.
 
-    If the audio begins in the middle of a stream, the decoder skips the bytes before the next whole frame.
+    If the audio of the job begins in the middle of a stream, the decoder skips the bytes before the next whole frame.
     """
     audio = job.audio
     if audio.codec is Codec.OPUS:

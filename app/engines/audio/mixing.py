@@ -15,7 +15,7 @@ _MAX_MIXED_CHANNELS = 8  # the most channels that the resampler can mix
 
 
 def merge_frames(frames: Iterable[av.AudioFrame], seconds: float) -> Iterator[av.AudioFrame]:
-    """Merge short frames into frames of `seconds`; a frame is shorter at the end and where the format changes."""
+    """Merge short frames into frames of `seconds` seconds; only the last frame in each format may be shorter."""
     # A queue for each format: AudioFifo does not check the layout, and reads planes that a frame does not have.
     for _, group in groupby(frames, _shape):
         queue = av.AudioFifo()
@@ -34,7 +34,7 @@ def _shape(frame: av.AudioFrame) -> tuple[str, str, int]:
 class Mixer:
     """Converts frames to float samples between -1 and 1: all channels mixed, or only `channel`, counted from 0.
 
-    A frame that does not have `channels` channels is mixed: its mix belongs to channel 0, and the others are silent.
+    A frame whose number of channels is not `channels` is mixed; the mix counts as channel 0, and the others are silent.
     """
 
     def __init__(self, channel: int | None = None, channels: int = 1) -> None:
@@ -44,7 +44,7 @@ class Mixer:
         self._resampler: av.AudioResampler | None = None
 
     def mix(self, frame: av.AudioFrame) -> Iterator[Samples]:
-        """Convert a frame; yield the samples that are ready after it."""
+        """Convert a frame, and yield the samples that the resampler returns so far."""
         frame = self._selected(frame)
         shape = _shape(frame)
         if shape != self._format:
@@ -55,7 +55,7 @@ class Mixer:
         yield from self._resampled(frame)
 
     def flush(self) -> Iterator[Samples]:
-        """Yield the samples that are left in the resampler."""
+        """Yield the samples that remain in the resampler, after the last frame of a format."""
         yield from self._resampled(None)
         self._resampler = None
 

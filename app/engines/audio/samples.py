@@ -1,4 +1,4 @@
-"""Samples of audio, sent as signed 16-bit integers, so that every worker transcribes exactly the same audio."""
+"""Audio samples in messages, as signed 16-bit integers, so that every worker transcribes exactly the same audio."""
 
 from base64 import b64decode, b64encode
 
@@ -11,12 +11,12 @@ _FULL = 32768  # the 16-bit integer that stands for 1.0
 
 
 def pack(samples: Samples) -> str:
-    """Write samples between -1 and 1 as base64 of little-endian 16-bit integers; louder samples are clipped."""
+    """Encode samples between -1 and 1 as base64 of little-endian 16-bit integers; louder samples are clipped."""
     return b64encode(np.clip(np.rint(samples * _FULL), -_FULL, _FULL - 1).astype("<i2").tobytes()).decode()
 
 
 def unpack(packed: str) -> Samples:
-    """Read the samples that `pack` wrote, rounded to 16 bits.
+    """Decode the samples that `pack` encoded, which rounded them to 16 bits.
 
     Raises:
         ValueError: The text is no base64 of 16-bit integers.

@@ -1,8 +1,8 @@
 """Voice activity detection for audio that arrives in pieces: keeps the network's state between the pieces.
 
-The detector resets its state at fixed times, and then processes the 2 s before. So its results do not depend on older
-audio, and a worker can resume in the middle of a recording. A second of audio takes 2 to 3 ms of CPU time; it would
-take 17 ms if the 2 s before were processed again every eighth of a second.
+The detector resets its state at fixed times, and then warms it up with the last 2 s before the reset. So its results do
+not depend on older audio, and a worker can resume in the middle of a recording. A second of audio takes 2 to 3 ms of
+CPU time; it would take 17 ms if the state were reset and warmed up for each piece of an eighth of a second.
 """
 
 import numpy as np
@@ -23,19 +23,23 @@ _State = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 class SpeechDetector:
     """Computes the probability of speech in each frame of a recording that arrives in pieces.
 
-    A recording is cut into sections of 33 s, at whose starts the state is reset. Sections that end before the frame
-    `start` are not processed: their frames get the probability 0.
+    A recording is cut into sections of 33 s, and the state is reset at the start of each. Frames have 512 samples and
+    are numbered from the start of the recording. Sections that end before the frame `start` are not processed: their
+    frames get the probability 0.
     """
 
     def __init__(self, start: int = 0, first: int = 0) -> None:
-        """`first`: the first frame that this object gets: 0, or a frame of a section before the section of `start`."""
+        """`first`: the number of the first frame that this object gets: 0, or in a section before that of `start`."""
         self._processed_from = start // SECTION * SECTION
         self._frame = first  # the next one
         self._before = np.zeros(0, np.float32)  # the last samples, to warm up the state after a reset
         self._state = _initial_state()
 
     def __call__(self, samples: Samples) -> Probabilities:
-        """Return the probability of each of the next frames; `samples` is a whole number of frames."""
+        """Return the probability of speech in each of the next frames, shape (frames,).
+
+        `samples`: the samples of these frames, a multiple of 512.
+        """
         speech = [np.zeros(0, np.float32)]
         while len(samples):
             count = min(SECTION - self._frame % SECTION, len(samples) // FRAME)
@@ -44,7 +48,7 @@ class SpeechDetector:
         return np.concatenate(speech)
 
     def _in_section(self, samples: Samples) -> Probabilities:
-        """Return the probabilities of frames that all are of one section."""
+        """Return the probabilities of speech in the next frames, which must all belong to one section."""
         is_processed = self._frame >= self._processed_from
         if self._frame % SECTION == 0 and is_processed:
             self._state = _initial_state()

@@ -1,4 +1,4 @@
-"""Map times in a window, whose samples are joined from regions of a recording, to times in the recording."""
+"""Map times in a window to times in its recording: a window joins regions of speech, without the pauses between."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -20,20 +20,21 @@ class Timeline:
 
     @property
     def speech(self) -> list[Times]:
-        """When each region starts and ends, in seconds from the start of the window."""
+        """The start and end of each region, in seconds from the start of the window."""
         return list(zip(self._starts, self._starts[1:], strict=False))
 
     def word(self, word: Word) -> Word:
-        """Return a word with its times in the recording, within the last region that the word reaches into.
+        """Return a copy of `word`, whose times are in the window, with its times in the recording.
 
-        Models often include the silence before a word in its times, and seldom the silence after the word.
+        Its times are limited to the region in which it ends, because models often include the silence before a word in
+        its times, and seldom the silence after it.
         """
         region = self._region_at(max(word.end - WORD_TOLERANCE_S, word.start))
         start, end = self._within(region, word.start, word.end)
         return word.model_copy(update={"start": round(start, 3), "end": round(end, 3)})
 
     def in_recording(self, start: float, end: float) -> list[Times]:
-        """Map the interval from `start` to `end` in the window to the recording: one interval for each region."""
+        """Map the interval from `start` to `end` in the window to the recording: to one interval per region in it."""
         regions = range(self._region_at(start), self._region_at(end) + 1)
         times = [self._within(region, start, end) for region in regions]
         return [(first, last) for first, last in times if last > first]
@@ -42,7 +43,7 @@ class Timeline:
         return min(max(bisect_right(self._starts, second) - 1, 0), len(self._regions) - 1)
 
     def _within(self, region: int, start: float, end: float) -> Times:
-        """Map the interval from `start` to `end` in the window to the recording, within the region number `region`."""
+        """Map the interval from `start` to `end` in the window to the recording, within one region (given by index)."""
         first, last = self._regions[region]
         shift = first - self._starts[region]
         mapped_start = min(max(start + shift, first), last)

@@ -1,8 +1,10 @@
 """Detect utterances in live audio, which is transcribed utterance by utterance.
 
-An utterance ends in a pause of 0.5 s; one that grows too long is cut at its quietest frame. The next utterance depends
-only on the speech after the end of the last one. So a job that begins at such an end, or at an earlier value of
-`complete_until`, detects the same utterances as a job that began at the start of the recording.
+An utterance ends in a pause of 0.5 s; an utterance longer than 15 s is cut at its quietest frame. While it may still
+continue, it is open; once silence follows that may become such a pause, it is closing.
+
+Each utterance depends only on the speech after the previous one. So a job that begins at the end of an utterance, or at
+an earlier value of `complete_until`, detects the same utterances as a job that began at the start of the recording.
 """
 
 from collections.abc import Iterator
@@ -34,7 +36,10 @@ _PADDING_AFTER = int(0.13 * FRAMES_PER_SECOND)  # and after it: shorter, because
 
 
 class Utterance(NamedTuple):
-    """An utterance: its start and end in frames of 32 ms; `open`: it may continue; `click`: too short for speech."""
+    """An utterance, from the frame `start` up to the frame `end` (of 32 ms, from the start of a buffer).
+
+    `open`: it may continue in audio that has not arrived yet. `click`: it is too short to be speech.
+    """
 
     start: int
     end: int
@@ -43,9 +48,9 @@ class Utterance(NamedTuple):
 
 
 def next_utterance(speech: Probabilities, *, whole: bool) -> Utterance | None:
-    """Return the first utterance or click, even if it is open; None if there is no speech.
+    """Return the first utterance or click in `speech`, even if it is still open; None if there is no speech.
 
-    `speech`: the probability of speech in each frame. `whole`: no more audio follows.
+    `speech`: the probability of speech in each frame, shape (frames,). `whole`: whether no more audio follows.
     """
     voiced = np.flatnonzero(speech >= SPEECH)
     if not voiced.size:
@@ -74,16 +79,16 @@ class UtteranceDetector:
 
     @property
     def seconds(self) -> float:
-        """The second of the recording up to which there was audio so far."""
+        """The time up to which audio has arrived, in seconds from the start of the recording."""
         return self._buffer.seconds
 
     @property
     def complete_until(self) -> float:
-        """The second before which all utterances are detected."""
+        """The time up to which all utterances are detected, in seconds from the start of the recording."""
         return self._buffer.complete_until
 
     def process(self, samples: Samples) -> list[UnpackedWindow]:
-        """Process the next samples; return the utterances that are complete now."""
+        """Process the next samples of the channel; return the utterances that are complete now."""
         self._buffer.received += len(samples)
         pending = np.concatenate([self._rest, samples])
         whole = len(pending) // FRAME * FRAME
@@ -92,13 +97,13 @@ class UtteranceDetector:
         return list(self._complete(whole=False))
 
     def flush(self) -> list[UnpackedWindow]:
-        """Return the utterances that are left, because no more audio follows."""
+        """End the audio, after which none follows; return the remaining utterances."""
         self._append(self._rest)
         self._rest = self._rest[:0]
         return list(self._complete(whole=True))
 
     def open(self) -> UnpackedWindow | None:
-        """Return the utterance so far if somebody speaks now; None in a pause, in which it may be over already."""
+        """Return the open utterance as far as it has arrived; None in a pause, in which it may be over already."""
         utterance = self._next()
         paused = not (self._buffer.speech[-_PAUSED:] >= SPEECH).any()
         return None if utterance is None or paused else self._window(utterance)
@@ -106,7 +111,7 @@ class UtteranceDetector:
     def closing(self) -> UnpackedWindow | None:
         """Return the utterance that is closing; None if there is none, or if an earlier call has returned it.
 
-        If nobody speaks in the rest of its pause, the complete utterance is equal to this one.
+        If the pause goes on, the complete utterance will equal this one: so it can already be transcribed.
         """
         utterance = self._next()
         if utterance is None or utterance.end >= len(self._buffer.speech):
@@ -140,8 +145,8 @@ class UtteranceDetector:
 
 
 def first_frame(start_at: float) -> int:
-    """Return the number of the first frame that begins at `start_at` seconds or later.
+    """Return the number of the first frame that begins at `start_at` (seconds) or later.
 
-    A frame that begins up to a third of a millisecond earlier counts, because `start_at` may be rounded up.
+    A frame that begins up to 0.3 ms earlier counts as well, because `start_at` may be rounded up.
     """
     return ceil(start_at * FRAMES_PER_SECOND - 1e-2)

@@ -11,9 +11,9 @@ from app.engines.audio.timeline import Times
 
 @dataclass(frozen=True, slots=True)
 class WindowAudio:
-    """The samples of a window, or of a part of one.
+    """The samples of a window, or of a part of one, at 16 kHz.
 
-    `speech`: when its regions start and end, in seconds from the first sample.
+    `speech`: the start and end of each region of speech in it, in seconds from the first sample.
     """
 
     samples: Samples
@@ -21,15 +21,15 @@ class WindowAudio:
 
     @property
     def seconds(self) -> float:
-        """The duration in seconds."""
+        """The duration of the samples in seconds."""
         return len(self.samples) / SAMPLE_RATE
 
 
 def cut_in_two(audio: WindowAudio) -> list[tuple[float, WindowAudio]]:
-    """Cut a window in its widest pause, or in the middle if it is one region; return both parts with their starts.
+    """Cut audio in its widest pause, or in the middle if it is one region; return both parts, each after its start.
 
-    A start is in seconds from the start of the window. The regions of a window touch, so it is cut between two
-    regions, as near to its middle as possible.
+    A start is in seconds from the start of `audio`. In a window no silence remains between regions: all pauses are
+    equally wide there, and the window is cut between the two regions that are nearest to its middle.
     """
     pauses = [(start - end, (start + end) / 2) for (_, end), (start, _) in pairwise(audio.speech)]
     middle = audio.seconds / 2
@@ -38,7 +38,7 @@ def cut_in_two(audio: WindowAudio) -> list[tuple[float, WindowAudio]]:
 
 
 def part_of(audio: WindowAudio, start: float, end: float) -> WindowAudio:
-    """Return the part from `start` to `end`, which are in seconds from the start of `audio`."""
+    """Return the part of `audio` from `start` to `end`, both in seconds from its start."""
     samples = audio.samples[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
     speech = [(max(a, start) - start, min(b, end) - start) for a, b in audio.speech if a < end and b > start]
     return WindowAudio(samples, speech)

@@ -17,9 +17,10 @@ from app.engines.messages import FindWindows, RecordingOpened, WindowFound, Wind
 def find_windows(
     job: FindWindows, limit: Limit
 ) -> Iterator[RecordingOpened | WindowFound | WindowSearchAdvanced | WindowSearchDone]:
-    """Yield the windows of a recording, or of one of its channels, from `job.start_at` seconds on.
+    """Detect the windows of a recording, or of one of its channels, from `job.start_at` (seconds) on.
 
-    The first reply, `RecordingOpened`, names the channel of the windows.
+    Yield the replies to the job: `RecordingOpened`, which names the channel of the windows, then each window and the
+    progress of the search, and at last `WindowSearchDone`.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.

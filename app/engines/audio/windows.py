@@ -1,13 +1,16 @@
-"""Detect the windows of a recording while it is decoded; each window joins speech regions, up to 20 s in total.
+"""Detect the windows of a recording while it is decoded.
 
-Silence between regions is cut to 0.8 s, because the time and memory that a model needs grow with the window's length. A
-window is shorter than Whisper's 30 s, because models transcribe a longer window more often only to its middle, and
-because it holds more languages (docs/decisions/0014). A window that would grow too long ends in the widest pause after
-its first 10 s, because models transcribe half a sentence worse.
+A region is a stretch of speech without a longer pause, with up to 0.4 s of silence on both sides. A window joins
+consecutive regions, up to 20 s in total, which the model transcribes at once.
 
-Times are counted in frames of 512 samples (32 ms). The voice detector processes one chunk at a time. Chunks begin at
-fixed times, and audio before the end of the last window does not change the next window. So a job that begins at the
-end of a window detects the same windows as a job that began at the start of the recording.
+So the silence between two regions is cut to 0.8 s: the time and memory that a model needs grow with the window's
+length. A window is shorter than Whisper's 30 s, because models more often transcribe a longer window only to its
+middle, and because it may contain more languages (docs/decisions/0014). A window that would grow too long ends in the
+widest pause after its first 10 s, because models transcribe half a sentence worse.
+
+Times are counted in frames of 512 samples (32 ms). The voice detector processes one chunk at a time: the first 35 s of
+the recording, then 64 s each. Chunks begin at fixed times, and audio before the end of a window does not influence the
+next window. So a job that begins at the end of a window detects the same windows as a job that began at the start.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -50,7 +53,11 @@ VoiceDetector = Callable[[Samples], Probabilities]
 
 @dataclass(frozen=True)
 class UnpackedWindow:
-    """The start and end of each region, in seconds from the start of the recording, and the joined samples of all."""
+    """A window before its samples are packed into a message.
+
+    `regions`: the start and end of each region, in seconds from the start of the recording. `samples`: the samples of
+    all regions, joined.
+    """
 
     regions: Sequence[Times]
     samples: Samples
@@ -58,9 +65,10 @@ class UnpackedWindow:
 
 @dataclass(frozen=True)
 class DetectedWindows:
-    """The windows that a chunk completes.
+    """The windows that are complete after one more chunk of a recording.
 
-    `seconds`: how much of the recording is decoded. `complete_until`: all windows before this second are detected.
+    `seconds`: how much of the recording is decoded. `complete_until`: the time up to which all windows are detected, in
+    seconds from the start of the recording.
     """
 
     windows: list[UnpackedWindow]
@@ -69,7 +77,10 @@ class DetectedWindows:
 
 
 class Region(NamedTuple):
-    """A region and the pause after it, in frames of 32 ms; `open`: it may continue in audio that is not decoded yet."""
+    """A region of speech and the length of the pause after it, all in frames of 32 ms.
+
+    `open`: it may continue in audio that is not decoded yet.
+    """
 
     start: int
     end: int
@@ -83,9 +94,10 @@ class Region(NamedTuple):
 
 
 class SpeechBuffer:
-    """The samples that are in no window yet, with the probability of speech in each of their frames.
+    """Buffers the samples that are in no window yet, with the probability of speech in each of their frames.
 
-    `start`: the number of the frame at which they begin. `received`: how many samples of the recording came so far.
+    `start`: the number of the first buffered frame. `received`: how many samples of the recording have arrived. Both
+    count from the start of the recording.
     """
 
     def __init__(self, start: int, received: int = 0) -> None:
@@ -96,28 +108,31 @@ class SpeechBuffer:
 
     @property
     def seconds(self) -> float:
-        """How many seconds of the recording came so far."""
+        """How many seconds of the recording have arrived."""
         return self.received / SAMPLE_RATE
 
     @property
     def complete_until(self) -> float:
-        """The second before which all windows are detected: earlier samples are no longer in memory."""
+        """The time up to which all windows are detected, in seconds: earlier samples are no longer in the buffer."""
         return min(self.start * FRAME, self.received) / SAMPLE_RATE
 
     def append(self, samples: Samples, speech: Probabilities, frame: int) -> None:
-        """Add samples that begin at the frame `frame`, without the frames before `start`."""
+        """Append samples that begin at the frame number `frame`, except for frames before `start`.
+
+        `speech`: the probability of speech in each frame of the samples.
+        """
         skipped = min(max(self.start - frame, 0), len(speech))
         self.speech = np.concatenate([self.speech, speech[skipped:]])
         self._samples = np.concatenate([self._samples, samples[skipped * FRAME :]])
 
     def drop(self, frames: int) -> None:
-        """Remove the first `frames` frames."""
+        """Remove the first `frames` frames from the buffer."""
         self.start += frames
         self._samples = self._samples[frames * FRAME :]
         self.speech = self.speech[frames:]
 
     def window(self, regions: Iterable[tuple[int, int]]) -> UnpackedWindow:
-        """Return the window of regions, each with its start and end in frames from the start of the buffer."""
+        """Join regions to a window; each is given as its start and end, in frames from the start of the buffer."""
         samples, times = list[Samples](), list[Times]()
         for start, end in regions:
             samples.append(self._samples[start * FRAME : end * FRAME])
@@ -127,7 +142,7 @@ class SpeechBuffer:
 
 
 def chunks(audio: Iterable[Samples]) -> Iterator[Samples]:
-    """Join samples to chunks that begin at fixed times; each chunk but the last is a whole number of frames."""
+    """Join the samples of a recording to chunks: the first 35.2 s, then 64 s each; only the last may be shorter."""
     chunk, filled = _empty_chunk(FIRST_CHUNK_S), 0
     for samples in audio:
         left = samples
@@ -149,7 +164,10 @@ def _empty_chunk(seconds: float) -> Samples:
 def detect_windows(
     audio: Iterable[Samples], start_at: float = 0.0, detector: VoiceDetector | None = None
 ) -> Iterator[DetectedWindows]:
-    """Detect the windows after `start_at` seconds, which is 0 or the end of a window."""
+    """Detect the windows of a recording after `start_at` (seconds), which is 0 or the end of a window.
+
+    `audio`: all samples of the recording, in order. Yield the windows that each chunk of it completes.
+    """
     window_detector = _WindowDetector(ceil(start_at * FRAMES_PER_SECOND - 1e-6), detector or get_vad_model())
     buffer = window_detector.buffer
     for chunk in chunks(audio):
@@ -158,9 +176,9 @@ def detect_windows(
 
 
 def next_window(speech: Probabilities, *, whole: bool) -> list[Region]:
-    """Return the regions of the first window; [] without speech, or while more audio may change the window.
+    """Return the regions of the first window in `speech`; [] without speech, or while more audio may change the window.
 
-    `speech`: the probability of speech in each frame. `whole`: no more audio follows.
+    `speech`: the probability of speech in each frame, shape (frames,). `whole`: whether no more audio follows.
     """
     regions: list[Region] = []
     length = 0
@@ -181,9 +199,9 @@ def next_window(speech: Probabilities, *, whole: bool) -> list[Region]:
 
 
 def _to_widest_pause(regions: Sequence[Region]) -> list[Region]:
-    """Drop the regions after the widest pause, of the pauses that come after the first 10 s of the window.
+    """Return the regions up to the widest of the pauses that follow the first 10 s of speech in a window.
 
-    All pauses of 0.8 s or more count as equally wide; the last of them is chosen.
+    All pauses of 0.8 s or more count as equally wide; of equally wide pauses, the last is chosen.
     """
     lengths = list(accumulate(region.length for region in regions))
     ends = [number for number, length in enumerate(lengths) if length >= _ENOUGH]
@@ -191,9 +209,10 @@ def _to_widest_pause(regions: Sequence[Region]) -> list[Region]:
 
 
 def _regions(speech: Probabilities, *, whole: bool) -> Iterator[Region]:
-    """Yield the regions in order, with 0.4 s of silence on both sides; regions touch in a pause of less than 0.8 s.
+    """Yield the regions in `speech` in order, each with up to 0.4 s of silence on both sides.
 
-    A region with too few frames of speech is not yielded, unless it is open.
+    Regions with a shorter pause than 0.8 s between them touch in its middle. A region with too few frames of speech is
+    skipped, unless it is open.
     """
     voiced = np.flatnonzero(speech >= SPEECH)
     breaks = np.flatnonzero(np.diff(voiced) > _PAUSE)
@@ -213,9 +232,9 @@ def _regions(speech: Probabilities, *, whole: bool) -> Iterator[Region]:
 
 
 def quietest_frame(speech: Probabilities) -> int:
-    """Return the frame in the middle of the longest silence in the second half of the frames of `speech`.
+    """Return the index of the frame of `speech` in the middle of the longest silence within its second half.
 
-    Without silence there, return the frame of the second half that is least like speech.
+    Without silence there, return the frame of the second half with the lowest probability of speech.
     """
     half = len(speech) // 2
     later = speech[half:]
@@ -229,7 +248,7 @@ def quietest_frame(speech: Probabilities) -> int:
 
 
 class _WindowDetector:
-    """Detects windows chunk by chunk."""
+    """Detects the windows of a recording chunk by chunk, from the frame number `start` on."""
 
     def __init__(self, start: int, detector: VoiceDetector) -> None:
         self._detector = detector
@@ -237,7 +256,7 @@ class _WindowDetector:
         self.buffer = SpeechBuffer(start)
 
     def process(self, chunk: Samples) -> list[UnpackedWindow]:
-        """Return the windows that are complete after the next chunk."""
+        """Process the next chunk; return the windows that are complete now."""
         frame = self.buffer.received // FRAME
         self.buffer.received += len(chunk)
         if self.buffer.received > self.buffer.start * FRAME:
@@ -246,7 +265,7 @@ class _WindowDetector:
         return list(self._complete(whole=False))
 
     def flush(self) -> list[UnpackedWindow]:
-        """Return the windows that are left, because no more audio follows."""
+        """End the recording, after which no audio follows; return the remaining windows."""
         return list(self._complete(whole=True))
 
     def _speech(self, chunk: Samples) -> Probabilities:

@@ -1,4 +1,4 @@
-"""Find gaps in a window: speech for which a model recognized no words."""
+"""Find the gaps in the text of a window: speech for which a model recognized no words."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,10 +14,10 @@ _EDGE_S = 0.2  # silence at both ends of a region, which does not count as speec
 
 
 def find_gaps(words: Iterable[Times], speech: Sequence[Times], seconds: float) -> list[Times]:
-    """Find the gaps in an audio of `seconds` seconds: intervals without words that have at least a second of speech.
+    """Find the gaps in audio of `seconds` seconds: intervals without words that contain at least 1 s of speech.
 
-    `words`: the interval of each word; `speech`: that of each region. People pause between words, so a gap between two
-    words is at least 1.6 s long. All times are seconds from the start of the audio.
+    `words`: the interval of each word. `speech`: the interval of each region. A gap between two words is at least 1.6 s
+    long, because people pause between words. All times are in seconds from the start of the audio.
     """
     gaps = []
     before = 0.0
@@ -31,10 +31,11 @@ def find_gaps(words: Iterable[Times], speech: Sequence[Times], seconds: float) -
 
 
 def word_times(words: Iterable[Word], speech: Sequence[Times], since: float = 0.0) -> list[Times]:
-    """Return the interval of each word, in seconds after `since`, as the times of `speech` are.
+    """Return the interval in which each word was probably spoken, in seconds from the time `since`.
 
-    A word that extends over a pause counts as spoken after the pause, as in `Timeline.word`. A word that lasts longer
-    than a person takes for it is cut: the rest may be untranscribed speech.
+    `speech`: the regions, whose times are also relative to `since`. A word that extends over a pause counts as spoken
+    after the pause, as in `Timeline.word`. A word that lasts longer than a person takes to say it is shortened: the
+    rest may be untranscribed speech.
     """
     times = []
     for word in words:
@@ -45,7 +46,7 @@ def word_times(words: Iterable[Word], speech: Sequence[Times], since: float = 0.
 
 
 def max_word_seconds(word: Word) -> float:
-    """Return how many seconds a word can last at most; a number may be spoken digit by digit."""
+    """Return the longest plausible duration of a word in seconds; a number may be spoken digit by digit."""
     return max(_MAX_WORD_S, digits(word) * _DIGIT_S)
 
 
@@ -55,5 +56,8 @@ def digits(word: Word) -> int:
 
 
 def speech_seconds(speech: Iterable[Times], since: float, until: float) -> float:
-    """Count the seconds of speech between `since` and `until`, without the 0.2 s of silence at each end of a region."""
+    """Return how many seconds of speech lie between `since` and `until`.
+
+    `speech`: the interval of each region, of which 0.2 s at each end do not count, because they are silence.
+    """
     return sum(max(0.0, min(end - _EDGE_S, until) - max(start + _EDGE_S, since)) for start, end in speech)

@@ -1,8 +1,8 @@
-"""Choose the language of each region of a window from the probabilities of the languages in each region.
+"""Choose the language of each region of a window, given the probability of each language in each region.
 
 The Viterbi algorithm finds the most probable sequence of languages. A change of language costs a factor of e^2 (about
-7) in probability, and a region of less than two seconds weighs less. So an uncertain or short region gets the language
-of its neighbours; a certain region keeps its own. The language before the window counts as a neighbour.
+7) in probability, and a region of less than 2 s weighs less. So an uncertain or short region gets the language of its
+neighbours; a certain region keeps its own. The language before the window counts as a neighbour.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,10 @@ Scores = dict[str, float]
 
 
 def choose_languages(regions: Sequence[RegionEvidence], previous: str | None) -> tuple[list[str], bool]:
-    """Return the language of each region, and whether all would be the same after any other `previous` language."""
+    """Return the language of each region, and whether the result is independent of `previous`.
+
+    `previous`: the language before the first region; None if unknown.
+    """
     scores = _scores(regions)
     best, *others = sorted(scores[0].values(), reverse=True)
     settled = not others or best - others[0] > _CHANGE_COST
@@ -30,7 +33,11 @@ def choose_languages(regions: Sequence[RegionEvidence], previous: str | None) ->
 
 
 def _scores(regions: Sequence[RegionEvidence]) -> list[Scores]:
-    """Score each language in each region: the log probability of the best sequence that starts with it there."""
+    """Return, for each region, the score of each language.
+
+    That is the log probability of the best sequence of languages that begins with it and lasts from this region to the
+    end of the window.
+    """
     likely = {language for _, evidence in regions for language, p in evidence.items() if p >= _MIN_PROBABILITY}
     possible = sorted(likely | {max(evidence, key=lambda language: evidence[language]) for _, evidence in regions})
     rest = dict.fromkeys(possible, 0.0)
@@ -48,7 +55,10 @@ def _scores(regions: Sequence[RegionEvidence]) -> list[Scores]:
 
 
 def _best(scores: Scores, before: str | None) -> str:
-    """Return the language `before`, unless another one scores higher by more than the cost of a change."""
+    """Return the best language of a region after the language `before`.
+
+    That is `before` itself, unless another one scores higher by more than the cost of a change.
+    """
     best = max(scores, key=lambda language: (scores[language], language))
     if before in scores and scores[best] - scores[before] <= _CHANGE_COST:
         return before

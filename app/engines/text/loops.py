@@ -1,4 +1,4 @@
-"""Detect hallucination loops: a model writes the same words repeatedly though they were spoken once."""
+"""Detect hallucination loops, in which a model writes words again and again that were spoken once."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,11 @@ _MIN_REPEATED_END_WORDS = 3  # people quickly repeat one word or two
 
 
 def is_loop(words: Sequence[str], seconds: float) -> bool:
-    """Whether the words that a model wrote for `seconds` of audio look like a hallucination loop.
+    """Return whether the words that a model wrote for `seconds` seconds of audio look like a hallucination loop.
 
-    They do if a phrase occurs four times in a row, if it is repeated for 16 words or more (a longer phrase: once in
-    full), or if nobody speaks that fast. A compression ratio, as in Whisper, cannot tell a loop from ordinary Russian.
+    They do if a phrase occurs four times in a row; if repetitions of a phrase contain 16 words or more, but at least
+    the whole phrase once; or if nobody speaks that fast. A compression ratio, which Whisper uses, cannot distinguish a
+    loop from ordinary Russian.
     """
     if too_fast(words, seconds):
         return True
@@ -24,14 +25,14 @@ def is_loop(words: Sequence[str], seconds: float) -> bool:
 
 
 def too_fast(words: Sequence[str], seconds: float) -> bool:
-    """Whether the words have more characters than a person can speak in `seconds`."""
+    """Return whether the words have more characters than a person can speak in `seconds` seconds."""
     return sum(map(len, words)) > _MAX_CHARACTERS_PER_S * seconds
 
 
 def without_repeated_end(words: Sequence[Word]) -> list[Word]:
-    """Return the words without the last ones if they repeat the words before them faster than a person speaks.
+    """Remove a repetition at the end of the words: a phrase of three words or more that occurs twice in a row.
 
-    In that case the model wrote a sentence twice that was spoken once. A repetition has three words or more.
+    It is removed if nobody could speak the second occurrence in its time, because then the phrase was spoken only once.
     """
     plain = [_plain(word.word) for word in words]
     for length in range(_MIN_REPEATED_END_WORDS, len(words) // 2 + 1):
@@ -43,7 +44,7 @@ def without_repeated_end(words: Sequence[Word]) -> list[Word]:
 
 
 def _repeats(plain: Sequence[str], length: int) -> bool:
-    """Whether a phrase of `length` words occurs so often in a row that it is a loop."""
+    """Return whether a phrase of `length` words occurs so often in a row that it is a loop; `plain`: see `_plain`."""
     enough = min(length * (_MIN_OCCURRENCES - 1), max(length, _MIN_REPEATED_WORDS))
     repeated = 0
     for before, word in zip(plain, plain[length:], strict=False):

@@ -1,4 +1,4 @@
-"""Cut the words of a transcript into segments: sentences, and the clauses of long sentences."""
+"""Group the words of a transcript into segments: sentences, or clauses of long sentences."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -14,14 +14,15 @@ _MAX_SEGMENT_S = 14.0  # a segment ends before a word that would make the segmen
 
 
 def text_of(words: Iterable[Word]) -> str:
-    """Join words to text; each word starts with its own space if the language has spaces."""
+    """Join words to a text; a word starts with its own space in a language with spaces between words."""
     return "".join(word.word for word in words).strip()
 
 
 def sentences(words: Sequence[Word]) -> Iterator[list[Word]]:
-    """Group words into segments, which end with a sentence, before a pause, or after a clause of a long sentence.
+    """Group words into segments, and yield the words of each segment.
 
-    A segment that would exceed 14 s ends before the next word.
+    A segment ends at the end of a sentence, before a pause of 0.8 s, after a clause if it is 8 s long, or before a word
+    with which it would exceed 14 s.
     """
     segment: list[Word] = []
     for word in words:
@@ -34,7 +35,7 @@ def sentences(words: Sequence[Word]) -> Iterator[list[Word]]:
 
 
 def ends_sentence(word: Word) -> bool:
-    """Whether a word ends with a mark that ends a sentence."""
+    """Return whether a word ends with a punctuation mark that ends a sentence."""
     return _mark(word).endswith(SENTENCE_ENDS)
 
 

@@ -1,8 +1,8 @@
-"""Select the vocabulary terms that a text may contain, and decide whether a text decoded with terms is better.
+"""Select the terms of a task's vocabulary that a window may contain, and judge the text decoded with them.
 
 A model that gets a hundred names inserts some of them everywhere, and makes more mistakes in other words. So a window
-is first transcribed without terms. Then the model gets only the terms that resemble words of that first text, and its
-second text is used only if it differs from the first one mainly by those terms.
+is first transcribed without terms. Then it is transcribed again with only the terms that resemble words of the first
+text; the second text is used only if it differs from the first one mainly by those terms.
 """
 
 import re
@@ -27,9 +27,9 @@ def likely_terms(vocabulary: Sequence[str], text: str) -> list[str]:
 
 
 def improves(before: str, after: str, terms: Sequence[str]) -> bool:
-    """Whether `after`, the text decoded with the terms, is better than `before`.
+    """Return whether `after`, the text decoded with the terms, is better than `before`, the text decoded without them.
 
-    It is better if it contains a term, if each term replaces similar words, and if most other words are unchanged.
+    It is if it contains a term, if each term in it replaces similar words, and if most other words are unchanged.
     """
     if not any(_occurs(term, after) for term in terms):
         return False
@@ -47,7 +47,7 @@ def improves(before: str, after: str, terms: Sequence[str]) -> bool:
 
 
 def _similarity(term: str, words: Sequence[str]) -> float:
-    """Return the similarity (0 to 1) between a term and the most similar words of the text."""
+    """Return the similarity (0 to 1) between a term and the sequence of words that is most similar to it."""
     term_words = _words(term)
     count = len(term_words)
     best = 0.0
@@ -61,11 +61,11 @@ def _similarity(term: str, words: Sequence[str]) -> float:
 
 
 def _occurs(term: str, text: str) -> bool:
-    """Whether a text contains the term, or an inflected form of the term: Russian names have endings."""
+    """Return whether a text contains a term, or the term with an inflectional ending, which Russian names have."""
     ending = r"\w{0,3}" if len(term.strip()) >= _MIN_INFLECTED_LETTERS else ""
     return re.search(rf"(?<!\w){re.escape(term.strip())}{ending}(?!\w)", text) is not None
 
 
 def _words(text: str) -> list[str]:
-    """Split text into words in lower-case Latin letters, so that Cyrillic and Latin spellings can be compared."""
+    """Split a text into words, transliterated to lower-case Latin so that they compare with Cyrillic spellings."""
     return re.findall(r"[^\W_]+", text.lower().translate(_TO_LATIN))
