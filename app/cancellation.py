@@ -1,4 +1,4 @@
-"""Cancellation of asyncio tasks: ends tasks reliably, or finishes some work despite a cancellation."""
+"""Cancellation of asyncio tasks: end tasks reliably, or finish some work despite a cancellation."""
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 async def cancel_all(tasks: Collection[asyncio.Task[Any]], *, again_after: float = AGAIN_AFTER_S) -> None:
-    """Cancel tasks every `again_after` seconds until all of them have ended.
+    """Cancel tasks, and repeat this every `again_after` seconds until all of them have ended.
 
     A single cancellation can be lost: nats-py swallows one while it flushes, and `asyncio.wait_for` of Python 3.11
     swallows one that arrives together with the result.
@@ -28,14 +28,14 @@ async def cancel_all(tasks: Collection[asyncio.Task[Any]], *, again_after: float
 
 
 async def discard_all(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel tasks whose results are no longer needed, and drop their errors."""
+    """Cancel tasks whose results are no longer needed, wait for their ends, and ignore their errors."""
     await cancel_all(tasks)
     for task in tasks:
         drop_error(task)
 
 
 def drop_error(task: asyncio.Task[Any]) -> None:
-    """Drop the error of an ended task: asyncio logs an error that nobody retrieves."""
+    """Retrieve and ignore the error of an ended task, because asyncio logs errors that nobody retrieves."""
     if not task.cancelled():
         task.exception()
 
@@ -47,9 +47,9 @@ class StopScope:
     Unlike `asyncio.timeout`, a `StopScope` repeats the cancellation until the body has ended, because a single
     cancellation can be lost: see `cancel_all`.
 
-    `error` is raised in the body when `after` seconds have passed; None: only a call of `now()` stops the body. `since`
-    returns the seconds that have passed so far, for example since the last progress; None: the time since the body
-    began.
+    `error`: what the scope raises when it has stopped the body. `after`: the timeout in seconds; None: only a call of
+    `now` stops the body. `since`: returns how many seconds of the timeout have passed, for example since the last
+    progress; None: it counts from the start of the body.
 
     Raises:
         Exception: The error of the `StopScope`, if it has stopped the body.
@@ -96,7 +96,10 @@ class StopScope:
             self.now()
 
     def now(self, error: Exception | None = None) -> None:
-        """Cancel the body until it has ended, and raise `error` in place of the cancellation; idle outside the body."""
+        """Stop the body: cancel it until it has ended; the scope then raises `error`, or its own error if None.
+
+        A call before or after the body does nothing.
+        """
         if self._body is None:
             return
         self.error = error or self.error
@@ -108,7 +111,7 @@ class StopScope:
 
 
 async def despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
-    """Finish some work and return its result; drop cancellations of the caller while the work runs."""
+    """Run `work` to its end and return its result; ignore cancellations of the caller meanwhile."""
     task = asyncio.create_task(work)
     while not task.done():
         with suppress(asyncio.CancelledError):

@@ -18,10 +18,10 @@ log = structlog.get_logger()
 async def run_forever(
     name: str, work: Callable[[], Awaitable[object]], *, every_s: float, retry_after_s: float | None = None
 ) -> None:
-    """Repeat some work until cancelled, with a pause of `every_s` seconds between two runs.
+    """Repeat `work` until cancelled, with a pause of `every_s` seconds between two runs.
 
-    After a run that fails, log the error under the name of the work, and pause for `retry_after_s` seconds (None:
-    `every_s`). Outages of NATS or Redis are logged once per LOG_INTERVAL_S, and so is the end of an outage.
+    After a run that fails, log the error with `name`, and pause for `retry_after_s` seconds (None: `every_s`). Outages
+    of NATS or Redis are logged at most once per LOG_INTERVAL_S; after an outage, the first successful run is logged.
     """
     loop, logged_at, is_logged = asyncio.get_running_loop(), -math.inf, False
     while True:

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def temporary_file(size: int) -> AsyncIterator[Path]:
-    """Create an empty file for `size` bytes that only this user may read, and remove it after the block.
+    """Create an empty file that only this user may read, for `size` bytes, and remove it after the `with` block.
 
     If the file cannot be removed, log a warning.
 
@@ -43,7 +43,7 @@ async def temporary_file(size: int) -> AsyncIterator[Path]:
 
 @contextmanager
 def report_full_disk(size: int) -> Iterator[None]:
-    """Log a warning and raise an error if the temporary folder is full while the block writes a file of `size` bytes.
+    """Report a full temporary folder while the `with` block writes a file of `size` bytes: log a warning, and raise.
 
     Raises:
         TransientError: internal: the temporary folder is full.
@@ -70,7 +70,7 @@ def is_disk_full(error: Exception) -> bool:
 
 
 def remove_stale_files() -> None:
-    """Remove the temporary files of processes that have ended."""
+    """Remove the temporary files of processes of this service that were killed."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         owner = path.name.removeprefix(PREFIX).partition("-")[0]
         if owner.isdecimal() and not _is_running(int(owner)):

@@ -1,4 +1,4 @@
-"""The checkpoint from which a transcriber or diarizer resumes, and the updates that it appends."""
+"""The checkpoint from which an attempt at a task resumes, and the updates that it appends to the task's log."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,10 @@ Result = kinds.Result
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The work of earlier attempts at a task: all audio up to `processed_seconds` is transcribed."""
+    """What earlier attempts at a task have stored, after which the next one continues.
+
+    All audio of `channel` up to `processed_seconds` is transcribed.
+    """
 
     language: str | None = None  # language of the last words
     channel: int | None = None  # the channel to resume with; channels with a lower number are done
@@ -31,7 +34,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """The progress of a task, and the text transcribed since the previous update."""
+    """News of a running task for its log: its progress, and the text transcribed since the previous update."""
 
     stage: Stage
     fraction: float  # of the whole task that is done, 0..1
@@ -51,9 +54,10 @@ Append = Callable[[Update], Awaitable[None]]  # appends to the task's log
 def processed(
     stage: Stage, seconds: float, duration: float | None, *, channel: int | None = None, channels: int = 1
 ) -> Update:
-    """Return the update that a stage has processed `seconds` of a recording of `duration` seconds.
+    """Return an update that reports the progress of a stage: `seconds` of the `duration` of a recording are processed.
 
-    If channels are processed one after the other, `seconds` belong to `channel`, and the update covers all channels.
+    If channels are processed one after the other, `channel` is the number of the current one, to which `seconds`
+    refers; the update then reports the progress over all `channels`.
     """
     if channel is not None:
         seconds = (channel * (duration or 0.0) + seconds) / channels

@@ -1,4 +1,4 @@
-"""An attempt at a task: appends the task's events and segments to its log, and publishes its result."""
+"""An attempt at a task, i.e. one run of it: appends events and segments to the task's log, and stores the result."""
 
 import asyncio
 import time
@@ -40,13 +40,14 @@ SPEAKERS_LOST: Final = ErrorDetail(
 
 
 class TaskAttempt:
-    """One attempt at a task: appends the events and segments of the task, and publishes its result.
+    """One attempt at a task: appends events and segments to the task's log, and stores the result.
 
     The attempt is over when the task has ended or is released, or when another writer has appended to the task's log.
+    In the last case this worker is fenced: JetStream refuses its appends, and it must not change the task any more.
     """
 
     def __init__(self, log: TaskLog, results: ResultStore, record: Record, spans: StageSpans) -> None:
-        """Append nothing before `start`; `record`: the last record of the task's log."""
+        """Create an attempt, which appends nothing before `start`; `record`: the last record of the task's log."""
         self._log = log
         self._results = results
         self._spans = spans
@@ -67,41 +68,41 @@ class TaskAttempt:
 
     @property
     def may_complete_without_speakers(self) -> bool:
-        """Whether the text of a transcription is complete, and only the speakers are missing.
+        """Whether the text of a transcription task is complete, and only its speakers are missing.
 
-        One attempt more than `max_attempts` may then store the text without speakers.
+        One more attempt than `max_attempts` is then allowed, which stores the text without speakers.
         """
         return self.record.event.kind is Kind.TRANSCRIPTION and self._progress.latest.stage in SPEAKERS_MISSING
 
     @property
     def audio_seconds(self) -> float | None:
-        """The duration of the recording in seconds; None if unknown."""
+        """The duration of the task's audio in seconds; None if unknown."""
         return self.result.duration if self.result else self._progress.latest.duration_seconds
 
     @property
     def seconds_since_progress(self) -> float:
-        """The seconds since the last update that reported progress, or that waited for the client's audio."""
+        """How many seconds ago an update last reported progress, or that the task only waits for the client's audio."""
         return time.monotonic() - self._progress.changed_at
 
     @property
     def has_appended(self) -> bool:
-        """Whether this attempt has appended the last record."""
+        """Whether this worker has appended a record in this attempt."""
         return self.record is not self._before
 
     @property
     def is_running(self) -> bool:
-        """Whether the last record is a `running` event of this attempt, not of a previous worker."""
+        """Whether the last record is a `running` event that this worker has appended."""
         return self.has_appended and self.record.event.state is State.RUNNING
 
     async def start(self, span: str | None = None) -> None:
-        """Append `running`, and read the segments of earlier attempts as the checkpoint.
+        """Append a `running` event, and read the segments of earlier attempts as the checkpoint.
 
-        `span`: the `traceparent` of the delivery's span; None: the delivery has no span.
+        `span`: the `traceparent` of the delivery's tracing span; None: the delivery has no span.
 
         Raises:
             FencedError: Another writer has appended to the log.
-            TransientError: JetStream does not answer.
-            UnreadableError: Another version of the service has written segments.
+            TransientError: JetStream does not reply.
+            UnreadableError: Another version of the service has written segments that this one cannot read.
         """
         last, metadata = self._before.event, self._before.metadata
         if last.sequence > 1:  # append nothing to a task whose segments cannot be read
@@ -120,15 +121,15 @@ class TaskAttempt:
         self._spans.begin()
 
     async def append(self, update: Update) -> None:
-        """Append the text of an update as segments, store its embeddings, and append its progress as an event.
+        """Append an update to the task's log: its text as segments, its progress as an event; store its embeddings.
 
-        At most one progress event per second is appended; later progress waits for the next call of `append` or `tick`.
+        At most one progress event per second is appended; progress in between waits for a later `append` or `tick`.
 
         Raises:
             BucketFullError: The bucket for embeddings has no room.
             FencedError: Another writer has appended to the log.
             StaleSegmentsError: A worker that does not own the task has appended segments.
-            TransientError: JetStream does not answer.
+            TransientError: JetStream does not reply.
         """
         self._spans.enter(update)
         async with self._lock:
@@ -144,11 +145,11 @@ class TaskAttempt:
                 await self._append(State.RUNNING)
 
     async def publish(self, result: Result) -> None:
-        """Store the result, and append `completed`.
+        """Store the result of the task, and append a `completed` event.
 
         Raises:
             FencedError: Another writer has appended to the log, or another outcome of the task is stored.
-            TransientError: JetStream does not answer.
+            TransientError: JetStream does not reply.
         """
         self._spans.store()
         async with self._lock:
@@ -158,13 +159,13 @@ class TaskAttempt:
             await self._append(State.COMPLETED, progress=100)
 
     async def tick(self) -> None:
-        """Append the last update if it is pending, or if nothing was appended for REPEATED_AFTER_S.
+        """Append the progress that waits, if it is due, or repeat the last progress after REPEATED_AFTER_S of silence.
 
-        The call does nothing if the attempt does not run, or if another append is in progress.
+        The call does nothing if the attempt is not running, or if another append is in progress.
 
         Raises:
             FencedError: Another writer has appended to the log.
-            TransientError: JetStream does not answer.
+            TransientError: JetStream does not reply.
         """
         silence = time.monotonic() - self._appended_at
         if not self.is_running or self._lock.locked():
@@ -174,25 +175,25 @@ class TaskAttempt:
                 await self._append(State.RUNNING)
 
     async def check(self, sequence: int | None = None) -> None:
-        """Check that this attempt still owns the log.
+        """Check that this attempt still owns the task's log, i.e. that no other writer has appended to it.
 
-        `sequence`: the number of an event of the log; if the attempt already knows the event, the log is not read.
-        None: read the log.
+        `sequence`: the number of a new event in the log, if the caller has received one; the log is not read if this
+        attempt has appended or read that event itself. None: read the log.
 
         Raises:
             FencedError: Another writer has appended to the log.
-            TransientError: JetStream does not answer.
+            TransientError: JetStream does not reply.
         """
         async with self._lock:  # the lock excludes an unfinished append of this attempt
             if sequence is None or sequence > self.record.event.sequence:
                 await self._check()
 
     async def end_with_stored_outcome(self) -> bool:
-        """End the log with the stored outcome of the task, if there is one; return whether there is one.
+        """End the task's log with the outcome of the task if one is already stored; return whether one is.
 
         Raises:
             FencedError: Another writer has appended to the log.
-            TransientError: JetStream does not answer.
+            TransientError: JetStream does not reply.
         """
         outcome = await self._log.outcome(self.record)
         if outcome is not None:
@@ -201,41 +202,41 @@ class TaskAttempt:
         return outcome is not None
 
     async def fail(self, error: ErrorDetail) -> None:
-        """End the log with `failed`, or with the outcome that is already stored.
+        """End the task's log with a `failed` event, or with the outcome of the task if one is already stored.
 
         Raises:
             FencedError: Another writer has appended to the log.
-            TransientError: JetStream does not answer.
+            TransientError: JetStream does not reply.
         """
         await self.check()
         await self._end(await self._log.forbid_result(self.record, error))
 
     async def retry(self, error: ErrorDetail, retry_at: datetime) -> None:
-        """Append `retrying` with the error and the time of the next attempt.
+        """Append a `retrying` event, with the error of this attempt and the time of the next one.
 
         Raises:
             FencedError: Another writer has appended to the log.
-            TransientError: JetStream does not answer.
+            TransientError: JetStream does not reply.
         """
         async with self._lock:
             stage = self._progress.latest.stage  # the stage in which the attempt failed
             await self._append(State.RETRYING, stage=stage, error=error, retry_at=retry_at)
 
     async def release(self) -> None:
-        """Append `queued`, so that another worker can continue this attempt.
+        """Append a `queued` event, so that another worker can continue this attempt.
 
         Raises:
             FencedError: Another writer has appended to the log.
-            TransientError: JetStream does not answer.
+            TransientError: JetStream does not reply.
         """
         async with self._lock:
             await self._append(State.QUEUED)
 
     async def clean_up(self, last: Record | None) -> None:
-        """Delete what this attempt has stored, if the task was deleted or has ended without a result.
+        """Delete what this attempt has stored outside the log, if the task was deleted or has ended without a result.
 
-        `last`: the last record of the log. If the task was deleted, it is None or belongs to a later task with the same
-        id.
+        `last`: the last record of the task's log. If the task was deleted, it is None, or belongs to a later task with
+        the same id.
         """
         task_id, owner = self.record.event.task_id, self.record.metadata.owner
         if last is None or not last.metadata.owner.is_same_as(owner):  # the task was deleted
@@ -276,13 +277,13 @@ class TaskAttempt:
                 await self._results.delete_object(self.record.event.task_id, of=self.record.metadata.owner)
 
     async def _check(self) -> None:
-        """Check that this attempt still owns the log, before it stores something outside the log.
+        """Check that this attempt still owns the task's log, before it stores something outside of the log.
 
-        JetStream checks the owner only when a record is appended to the log.
+        That is necessary because JetStream checks the owner only when a record is appended to the log.
 
         Raises:
             FencedError: Another writer has appended to the log.
-            TransientError: JetStream does not answer.
+            TransientError: JetStream does not reply.
         """
         last = await self._log.last(self.record.event.task_id)
         if last is None or last.stream_sequence > self.record.stream_sequence:
@@ -305,7 +306,7 @@ class TaskAttempt:
         self._appended_at, self._pending = time.monotonic(), False
 
     async def _finish(self, append: asyncio.Task[Record]) -> None:
-        """Wait up to LAST_APPEND_TIMEOUT_S for the acknowledgement of an append; if none arrives, set `is_unsure`."""
+        """Wait up to LAST_APPEND_TIMEOUT_S for an append to be acknowledged; set `is_unsure` if it is not."""
         self.is_unsure = True
         with suppress(TransientError, TimeoutError):
             async with asyncio.timeout(LAST_APPEND_TIMEOUT_S):
@@ -316,12 +317,12 @@ class TaskAttempt:
 def diarization_is_given_up(last: ProgressEvent) -> bool:
     """Return whether the last allowed attempt failed or was lost during diarization, after the text was complete.
 
-    One more attempt then stores the text without speakers. `last`: the last event of the log.
+    One more attempt then stores the text without speakers. `last`: the last event of the task's log.
     """
     ended = _failed_or_lost(last) and last.attempt >= last.max_attempts
     return ended and last.kind is Kind.TRANSCRIPTION and last.stage in SPEAKERS_MISSING
 
 
 def _failed_or_lost(last: ProgressEvent) -> bool:
-    """Return whether the last attempt has failed, or its worker was lost."""
+    """Return whether, when a task is delivered with this last event, its last attempt has failed or was lost."""
     return last.state in {State.RUNNING, State.RETRYING}

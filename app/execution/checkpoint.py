@@ -1,4 +1,4 @@
-"""The checkpoint of a task, read from the segments that earlier attempts have stored."""
+"""Read the checkpoint of a task: the segments that earlier attempts have stored, after which the next one continues."""
 
 from typing import NamedTuple
 
@@ -8,11 +8,11 @@ from app.updates import Checkpoint
 
 
 class StaleSegmentsError(Exception):
-    """A worker that does not own the task has appended segments; the next delivery of the task continues after them."""
+    """A worker that no longer owns a task has appended segments; the next delivery of the task continues after them."""
 
 
 class StoredSegments(NamedTuple):
-    """The stored segments of a task, as a checkpoint."""
+    """The checkpoint made of the stored segments of a task, and where in the stream they end."""
 
     checkpoint: Checkpoint
     messages: int  # number of messages with segments of this task
@@ -20,12 +20,12 @@ class StoredSegments(NamedTuple):
 
 
 async def read_segments(log: TaskLog, task_id: str, owner: TaskMessageId) -> StoredSegments:
-    """Read the segments that earlier attempts have stored, except those of an earlier task with the same id.
+    """Read the segments that earlier attempts at a task have stored, without those of an earlier task with the same id.
 
-    `owner`: the task message that owns the task's log.
+    `owner`: the id of the task message that owns the task's log.
 
     Raises:
-        TransientError: JetStream does not answer.
+        TransientError: JetStream does not reply.
     """
     stored = [message async for message in log.segments(task_id)]
     own = [message for message in stored if message.metadata.owner.is_same_as(owner)]

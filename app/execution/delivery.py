@@ -1,4 +1,4 @@
-"""A delivery: one message that JetStream has delivered to this worker, and the attempt at its task."""
+"""A delivery: one delivery of a task message by JetStream to this worker, and the attempt at the task."""
 
 import asyncio
 import math
@@ -45,7 +45,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ExecutionContext:
-    """The components and settings that all deliveries of a worker share."""
+    """The components and settings that all deliveries of this worker share."""
 
     nats: Client
     settings: Settings
@@ -100,20 +100,24 @@ class Delivery:
 
     @property
     def may_be_redelivered(self) -> bool:
-        """Whether another worker may already have the message, or whether the end of the task's log is unknown."""
+        """Whether this worker must not return the message, because JetStream may have redelivered it.
+
+        That is the case if heartbeats may have failed, or if it is unknown whether the last append to the log was
+        stored.
+        """
         if self.attempt is not None and (self.attempt.is_running or self.attempt.is_unsure):
             return self.attempt.is_unsure
         return self.seconds > self.heartbeat
 
     async def begin(self, task: Task) -> TaskAttempt:
-        """Start the next attempt at the task, or continue the attempt of another worker; return the attempt.
+        """Start the next attempt at the task, or continue an attempt that another worker has released; return it.
 
         Raises:
             ObsoleteMessageError: The task has ended, or its id belongs to another message.
             MessageGoneError: The task was deleted.
             FencedError: Another worker runs the task.
             PermanentError: The worker of the last allowed attempt was lost.
-            TransientError: JetStream does not answer.
+            TransientError: JetStream does not reply.
         """
         self.task, execution = task, self.execution
         bind_contextvars(task_id=task.task_id, user_id=task.user_id, trace_id=self.stored.trace_id)
@@ -132,17 +136,17 @@ class Delivery:
         return attempt
 
     def _seconds_without_progress(self) -> float:
-        """Return the seconds since the last progress; infinite before the attempt has started."""
+        """Return the seconds since the attempt's last progress; infinity before the attempt has started."""
         return self.attempt.seconds_since_progress if self.attempt else math.inf
 
     async def _check_previous_attempt(self, attempt: TaskAttempt) -> None:
-        """Check that the previous attempt leaves the task to this delivery.
+        """Check that the previous attempt at the task is over and allows this one.
 
         Raises:
             FencedError: The previous attempt still runs.
             ObsoleteMessageError: The previous attempt has stored an outcome.
             PermanentError: The previous attempt was the last allowed one, and its worker was lost.
-            TransientError: JetStream does not answer.
+            TransientError: JetStream does not reply.
         """
         last = attempt.record.event
         if last.state is State.RUNNING:
@@ -155,15 +159,15 @@ class Delivery:
             raise PermanentError(ErrorCode.WORKER_LOST, message)
 
     async def _wait_for_previous_worker(self, attempt: TaskAttempt) -> None:
-        """Wait until the previous worker must have appended to the log if it still runs the task.
+        """Wait so long that the previous worker would have appended to the log if it were still running the task.
 
         JetStream redelivers a message whose delivery expired in an outage of NATS, although the previous worker may
-        still run the task. So that worker gets MAX_EVENT_INTERVAL_S to append an event after an outage that this worker
-        has seen, and RECONNECTED_WITHIN_S after this worker has connected, perhaps at the end of an outage.
+        still run the task. So after an outage that this worker has seen, that worker gets MAX_EVENT_INTERVAL_S to
+        append an event. It gets RECONNECTED_WITHIN_S after this worker has connected, perhaps at the end of an outage.
 
         Raises:
             FencedError: The previous worker has appended to the log, so it keeps the task.
-            TransientError: JetStream does not answer.
+            TransientError: JetStream does not reply.
         """
         connection = self.execution.connection
         silence = (datetime.now(UTC) - attempt.record.event.time).total_seconds()

@@ -1,4 +1,4 @@
-"""The heartbeat of a delivery: extends its acknowledgement timeout, appends progress, and detects fencing."""
+"""The heartbeat of a delivery: extends its acknowledgement timeout, appends progress, and detects other writers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,13 +25,13 @@ log = structlog.get_logger()
 
 @asynccontextmanager
 async def heartbeat(delivery: Delivery) -> AsyncIterator[None]:
-    """Extend the delivery while the body runs, so that JetStream does not deliver the message to another worker.
+    """Extend the delivery while the `with` block runs, so that JetStream does not redeliver the message.
 
-    The body is stopped if it makes no progress, or if another writer appends to the task's log.
+    The block is stopped if it makes no progress, or if another writer appends to the task's log.
 
     Raises:
         FencedError: Another writer has appended to the task's log.
-        TransientError: The body has made no progress for TASK_TIMEOUT.
+        TransientError: The block has made no progress for TASK_TIMEOUT.
     """
     beats: list[asyncio.Task[None]] = []
 
@@ -48,7 +48,7 @@ async def heartbeat(delivery: Delivery) -> AsyncIterator[None]:
 
 
 async def _extend(delivery: Delivery) -> None:
-    """Extend the delivery periodically, without waiting for appends to the log, which NATS may delay."""
+    """Extend the delivery periodically, independently of appends to the task's log, which NATS may delay."""
     while True:
         # If too many extensions fail, another worker gets the task and fences this worker.
         with suppress(NatsError):
@@ -57,7 +57,7 @@ async def _extend(delivery: Delivery) -> None:
 
 
 async def _follow(delivery: Delivery) -> None:
-    """Have the attempt append its pending update once per second, and stop the delivery if another writer appends."""
+    """Append the attempt's waiting progress once per second, and stop the delivery if another writer appends."""
     watch: Subscription | None = None
     meter = delivery.execution.meter
     try:
@@ -86,10 +86,10 @@ async def _follow(delivery: Delivery) -> None:
 
 
 async def _watch(delivery: Delivery, attempt: TaskAttempt) -> Subscription:
-    """Subscribe to the task's events, and stop the delivery when another writer has appended an event."""
+    """Subscribe to the task's events, to stop the delivery as soon as another writer has appended one."""
 
     async def check(message: Msg) -> None:
-        # ValueError: the service did not write this message. TransientError: JetStream does not answer.
+        # ValueError: the service did not write this message. TransientError: JetStream does not reply.
         with suppress(ValueError, TransientError, RequestError):
             try:
                 await attempt.check(ProgressEvent.model_validate_json(message.data).sequence)

@@ -1,4 +1,4 @@
-"""Processes a delivery from its heartbeat to its settlement, and reports its outcome in metrics and log."""
+"""Processes a delivery of a task message up to its settlement, and reports the outcome in metrics and logs."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,9 +20,9 @@ log = structlog.get_logger()
 
 
 async def process(delivery: Delivery, handle: Callable[[], Awaitable[object]]) -> None:
-    """Call the handler under a heartbeat, settle the message, and report the outcome.
+    """Run the task's handler while heartbeats extend the delivery, settle the message, and report the outcome.
 
-    While a delivery is processed, this worker transcribes no windows of other workers.
+    Meanwhile this worker transcribes no windows of other workers.
     """
     execution, lane = delivery.execution, delivery.lane
     context = {"task_name": task_name(lane), "worker": execution.log.worker}
@@ -45,7 +45,7 @@ async def process(delivery: Delivery, handle: Callable[[], Awaitable[object]]) -
 
 
 def _report(delivery: Delivery, outcome: DeliveryOutcome) -> None:
-    """Count the outcome in the metrics, and log it."""
+    """Report the outcome of a delivery in the metrics and in the service's log."""
     attempt = delivery.attempt
     result = attempt.result if attempt else None
     code = outcome.error.code if outcome.error else None  # the message may name a file: only the task's log has it
@@ -64,7 +64,7 @@ def _report(delivery: Delivery, outcome: DeliveryOutcome) -> None:
 
 
 def _report_completed(delivery: Delivery, attempt: TaskAttempt) -> None:
-    """Count a completed task in the metrics, and note its speed if this attempt has done all of the work."""
+    """Count a completed task in the metrics, and note its speed if this attempt has processed all of its audio."""
     result, audio_seconds, seconds = attempt.result, attempt.audio_seconds, delivery.seconds
     gaps = result.untranscribed if isinstance(result, TranscriptionResult) else []
     delivery.execution.meter.completed(delivery.lane, seconds, audio_seconds, sum(gap.end - gap.start for gap in gaps))

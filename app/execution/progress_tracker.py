@@ -14,7 +14,7 @@ class ProgressTracker:
     """Computes the percentage and the estimated time to the end from the updates of an attempt."""
 
     def __init__(self, *, minimum: int) -> None:
-        """Start to track an attempt; `minimum`: the percentage that an earlier delivery of the attempt has reached."""
+        """Start to track an attempt; `minimum`: the percentage that it has reached in an earlier delivery."""
         self.latest = Update(Stage.FETCHING, 0.0)
         self._last = self.latest  # the last update itself; `latest` also has values of earlier updates
         self._minimum = minimum
@@ -34,9 +34,9 @@ class ProgressTracker:
 
     @property
     def percent(self) -> int:
-        """How much of the task is done, in percent from 0 to 99; the value never decreases.
+        """How much of the task is done, in percent from 0 to 99; never decreasing.
 
-        Only the event `completed` has 100 percent.
+        Only a `completed` event has 100 percent.
         """
         percent = int(100 * self.latest.fraction + ROUNDING)
         return min(max(percent, self._minimum), 99)
@@ -54,9 +54,9 @@ class ProgressTracker:
 
     @property
     def eta_seconds(self) -> float | None:
-        """The estimated seconds to the end of the task; None: unknown.
+        """The estimated time to the end of the task in seconds; None if unknown.
 
-        While updates report no progress, the estimate decreases down to 0.
+        It is extrapolated from the progress so far. Between updates that report progress it counts down to 0.
         """
         if self._measured_from is None:
             return None

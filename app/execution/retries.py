@@ -13,10 +13,11 @@ def may_retry(attempt: TaskAttempt, failure: TaskError) -> bool:
 
 
 def delay_after(attempt: int, first: float, random_part: float) -> float:
-    """Return the delay of a retry in seconds: exponential backoff with jitter.
+    """Return the delay before a retry in seconds: exponential backoff with jitter.
 
-    The delay is `first` after the first attempt and doubles with each attempt, up to MAX_DELAY_S. `random_part`, a
-    random number 0..1, adds up to a quarter, so that tasks that fail together are not retried together.
+    `attempt`: the number of the failed attempt, from 1. The delay is `first` seconds after the first attempt, and
+    doubles with each attempt, up to MAX_DELAY_S. `random_part`, a random number from 0 to 1, adds up to a quarter, so
+    that tasks that failed together are not retried together.
     """
     delay = min(first * 2 ** (attempt - 1), MAX_DELAY_S)
     return float(delay * (1 + random_part / 4))

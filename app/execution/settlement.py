@@ -1,6 +1,7 @@
-"""Settlement: ends, retries or releases a task and settles its message, depending on how its processing ended.
+"""Settlement, the end of a delivery: ends, retries or releases the task, and settles the task message.
 
-The order is always: append to the log, store the dead letter, settle the message.
+The order is always: append to the task's log, store a dead letter (the message of a finally failed task, with its
+error), settle the message, i.e. acknowledge it or return it to its queue.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ log = structlog.get_logger()
 
 
 class DeliveryOutcome(NamedTuple):
-    """How a delivery has ended: the new state of the task, and the error of the attempt."""
+    """How a delivery has ended: the new state of the task, and the error with which the attempt failed."""
 
     state: State | None = None  # None: this worker has not changed the task
     error: ErrorDetail | None = None  # None: the attempt has not failed
@@ -45,9 +46,9 @@ async def completed(delivery: Delivery) -> DeliveryOutcome:
 
 
 async def stopped(delivery: Delivery) -> DeliveryOutcome:
-    """Release the message because the worker stops, unless another worker may already have the message.
+    """Return the message to its queue because the worker stops, unless it may have been redelivered already.
 
-    JetStream redelivers an unreleased message after TASK_ACK_WAIT.
+    Otherwise JetStream would redeliver the message only after TASK_ACK_WAIT.
     """
     if not delivery.may_be_redelivered:
         with suppress(FencedError, TransientError, NatsError, TimeoutError):
@@ -57,7 +58,7 @@ async def stopped(delivery: Delivery) -> DeliveryOutcome:
 
 
 async def failed(delivery: Delivery, error: Exception) -> DeliveryOutcome:
-    """Settle a message according to the type of the error that ended its processing."""
+    """Settle the message of a delivery that ended with an error, according to the type of the error."""
     try:
         return await _by_type(delivery, error)
     except FencedError as fenced:
@@ -120,9 +121,9 @@ async def _fenced(delivery: Delivery, attempt: TaskAttempt) -> DeliveryOutcome:
 
 
 async def _obsolete(delivery: Delivery) -> DeliveryOutcome:
-    """Acknowledge the message of a task that has ended, or whose id belongs to another message.
+    """Acknowledge a message that needs no processing: its task has ended, or its task id belongs to another message.
 
-    If the task has failed, its dead letter is stored first, in case it is missing.
+    If the task has failed, its dead letter is stored first, because the worker that ended it may not have done so.
     """
     attempt, outcome = delivery.attempt, DeliveryOutcome()
     if attempt is None:
@@ -138,9 +139,9 @@ async def _obsolete(delivery: Delivery) -> DeliveryOutcome:
 
 
 async def _attempt_failed(delivery: Delivery, attempt: TaskAttempt, error: Exception) -> DeliveryOutcome:
-    """Retry the task if the retry policy allows a retry; otherwise end the task as `failed`.
+    """Schedule a retry of the task if the retry policy allows one; otherwise end the task as `failed`.
 
-    If an outcome of the task is already stored, end the task with this outcome.
+    If an outcome of the task is already stored, end the task with this outcome instead.
     """
     failure = _as_task_error(error)
     # Other messages may name a file, which the log of the service must not contain.
@@ -166,7 +167,10 @@ async def _retry(delivery: Delivery, attempt: TaskAttempt, error: ErrorDetail) -
 
 
 async def _store_dead_letter(delivery: Delivery, last: ProgressEvent) -> None:
-    """Store the dead letter of a failed task, unless the task is deleted at the same time."""
+    """Store the dead letter of a failed task, and delete it again if the task was deleted at the same time.
+
+    `last`: the last event of the task; if it has no error, the task has not failed, and nothing is stored.
+    """
     if last.error is None:
         return
     dead_letters = delivery.execution.dead_letters
@@ -176,7 +180,11 @@ async def _store_dead_letter(delivery: Delivery, last: ProgressEvent) -> None:
 
 
 async def _invalid(delivery: Delivery, problem: ErrorDetail) -> DeliveryOutcome:
-    """Store an invalid message as a dead letter and acknowledge it; append `failed` if its task id has no log."""
+    """Store an invalid task message as a dead letter and acknowledge it; append `failed` if its task id has no log yet.
+
+    Raises:
+        UnreadableError: A worker of a later version has registered the message, so it is valid there.
+    """
     stored, task_log, task_id = delivery.stored, delivery.execution.log, delivery.stored.task_id
     if task_id is not None and await _is_registered(delivery, task_id):
         raise UnreadableError(stored.subject)
@@ -194,7 +202,7 @@ async def _invalid(delivery: Delivery, problem: ErrorDetail) -> DeliveryOutcome:
 
 
 async def _is_registered(delivery: Delivery, task_id: str) -> bool:
-    """Return whether a worker of a later version, which knows more fields of a task, has registered this message."""
+    """Return whether a worker of a later version, in which the message is valid, has registered it as a task."""
     stored, last = delivery.stored, await delivery.execution.log.last(task_id)
     task = stored.task
     if task is None or last is None or last.metadata.task != task:
@@ -207,7 +215,7 @@ def _delay(delivery: Delivery, attempt: int) -> float:
 
 
 def _as_task_error(error: Exception) -> TaskError:
-    """Return a TaskError unchanged; log any other error, and return a TransientError that reveals no details."""
+    """Return a TaskError unchanged; log any other error, and return a TransientError in its place, without details."""
     if isinstance(error, TaskError):
         return error
     log.error("task_broken", exc_info=error)

@@ -1,5 +1,6 @@
 """Live transcription: transcribes audio while it is published.
 
-The frames of a task are stored in a stream, as its segments are. So a worker that takes over the task reads the last
-frames again, and continues after the last segment.
+Clients publish the audio of a live task as frames, messages of 20 ms to 1 s of audio. A stream stores them, as another
+one stores the segments of the task. So a worker that takes over the task reads the last frames again, and continues
+after the last segment.
 """

@@ -1,13 +1,14 @@
-"""Determines the stable words of an utterance by local agreement of two successive passes (Liu et al. 2020)."""
+"""Determine the stable words of an utterance in progress by local agreement (Liu et al. 2020)."""
 
 from collections.abc import Sequence
 from itertools import takewhile
 
 
 class LocalAgreement:
-    """The stable words of one utterance: the words on which two successive interim passes agree.
+    """Determines the stable words of one utterance: those on which two successive interim passes agree.
 
-    A stable word stays the same in all later passes.
+    An interim pass is a quick transcription of the utterance so far. A stable word is retained, whatever later passes
+    yield in its place.
     """
 
     def __init__(self) -> None:
@@ -15,7 +16,10 @@ class LocalAgreement:
         self._before: list[str] = []
 
     def update(self, words: Sequence[str]) -> list[str]:
-        """Compare the words of a pass with those of the pass before; return the words to show, stable ones first."""
+        """Compare the words of a pass with those of the pass before, and update `stable`.
+
+        Return the words to show: the stable ones, then the other words of this pass.
+        """
         count = len(self.stable)
         pairs = zip(words[count:], self._before[count:], strict=False)
         self.stable += [word for word, _ in takewhile(lambda pair: _bare(pair[0]) == _bare(pair[1]), pairs)]
@@ -24,8 +28,8 @@ class LocalAgreement:
 
 
 def _bare(word: str) -> str:
-    """Return only the letters and digits of a word, in lower case.
+    """Return only the letters and digits of a word, in lower case, to compare it with the word of another pass.
 
-    Marks and capitals may change while the sentence continues.
+    Punctuation and capitals may change while the sentence continues.
     """
     return "".join(character for character in word.casefold() if character.isalnum())

@@ -1,4 +1,4 @@
-"""Builds a recording from the audio of a live task that has ended, to diarize and to store it."""
+"""Build a recording from the audio of a live task that has ended, so that it can be diarized and stored."""
 
 import asyncio
 import struct
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 @asynccontextmanager
 async def recording_of(frames: FrameReader, audio: LiveAudio) -> AsyncIterator[Recording]:
-    """Write the frames that were read so far to a temporary file, which is deleted when the block ends.
+    """Write the audio that `frames` has read so far to a temporary file, which is deleted when the `with` block ends.
 
     Raises:
         TransientError: internal: the frames cannot be read, or the temporary folder is full.
@@ -56,7 +56,7 @@ async def recording_of(frames: FrameReader, audio: LiveAudio) -> AsyncIterator[R
 
 
 def _header(audio: LiveAudio) -> bytes:
-    """Return the header of a WAV file whose size is not known."""
+    """Return the header of a WAV file with audio of this format, whose size is not known yet."""
     tag, bits = _FORMATS[audio.codec]
     block = audio.channels * bits // 8
     layout = struct.pack("<HHIIHH", tag, audio.channels, audio.sample_rate, audio.sample_rate * block, block, bits)
@@ -68,7 +68,7 @@ def check_store(task: LiveTask, settings: Settings) -> None:
     """Check that the service can store the audio of a task that has `keep_audio`.
 
     Raises:
-        PermanentError: invalid_message: the service only reads recordings.
+        PermanentError: invalid_message: the task has `keep_audio`, but the service can only read recordings.
     """
     if task.keep_audio and not settings.recordings_are_erasable:
         message = (
@@ -79,9 +79,9 @@ def check_store(task: LiveTask, settings: Settings) -> None:
 
 
 async def store_audio(recording: Recording, task_id: str, settings: Settings, nats: Client) -> ErrorDetail | None:
-    """Store the audio as a recording named by the task id; return None, or an error if all attempts have failed.
+    """Store the audio of a live task as a recording whose id is the task id; return an error if all attempts fail.
 
-    Raises nothing: the text is complete, and a task does not fail because of its audio.
+    The error is returned and not raised, because the text is complete, and a task does not fail because of its audio.
     """
     store = upload_store(settings, nats)
     if store is None:

@@ -1,4 +1,4 @@
-"""Early transcription: transcribes a closing utterance before its pause is long enough to end it."""
+"""Early transcription: transcribes an utterance while it is closing, i.e. before its pause is long enough to end it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,7 +15,10 @@ from app.errors import TransientError
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Started:
-    """A started transcription; `previous` is the language that was assumed before the utterance."""
+    """A started transcription of a closing utterance.
+
+    `regions`: the start and end of the utterance, in seconds. `previous`: the language assumed before it.
+    """
 
     regions: Sequence[tuple[float, float]]
     previous: str | None
@@ -23,10 +26,10 @@ class _Started:
 
 
 class EarlyTranscription:
-    """The transcriber of one live task: this worker's engine, which starts early with closing utterances.
+    """Transcribes the utterances of one live task with this worker's engine, and starts while they are closing.
 
-    When the run requests the complete utterance, its text is in progress or ready. If somebody speaks in the pause
-    instead, the next closing utterance of the channel cancels the transcription.
+    So when the `TranscriptionRun` requests the text of the complete utterance, it is in progress or ready. If somebody
+    speaks in the pause, the utterance continues, and its next closing cancels the transcription.
     """
 
     workers = 1
@@ -38,11 +41,14 @@ class EarlyTranscription:
 
     @property
     def room(self) -> int:
-        """How many utterances the engine may have at the same time."""
+        """How many utterances of the task the engine accepts at the same time."""
         return self._windows.room
 
     def start(self, window: Window, previous: str | None) -> None:
-        """Start to transcribe a closing utterance, and cancel an earlier one of its channel."""
+        """Start to transcribe a closing utterance, in place of an earlier one of its channel that is still in progress.
+
+        `previous`: the language spoken before the utterance, None if unknown.
+        """
         if started := self._started.pop(window.channel, None):
             started.text.cancel()
         text = asyncio.create_task(self._windows.transcribe(window, self._options, previous, Rank.LIVE))
@@ -52,7 +58,7 @@ class EarlyTranscription:
     async def transcribe(
         self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank
     ) -> WindowText:
-        """Return the text of a complete utterance, which may have been started; retry once if the engine has died.
+        """Return the text of a complete utterance, whose transcription may have started; retry once if the engine died.
 
         Raises:
             TaskError: The engine failed.
@@ -66,5 +72,5 @@ class EarlyTranscription:
         return await self._windows.transcribe(window, options, previous, rank)
 
     async def close(self) -> None:
-        """Cancel the started transcriptions that `transcribe` has not returned."""
+        """Cancel the started transcriptions whose text no call of `transcribe` has requested."""
         await discard_all([started.text for started in self._started.values()])

@@ -1,4 +1,4 @@
-"""Offsets in the audio of a live task, from which a worker that takes over the task processes its audio."""
+"""Frame offsets: points between two frames of a live task from which another worker can continue the task."""
 
 import re
 from collections import deque
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from natscribe.schemas.live import LiveAudio
 
 # The voice detector resets its state every 33 s, and then processes the 2 s before (engines/audio/speech_detector.py):
-# audio of this length before a second determines what is detected from that second on.
+# what it detects from some time on depends on the audio of this length before that time.
 REPROCESSED_S = 36.0
 _BETWEEN_S = 1.0  # between two retained offsets
 
 
 @dataclass(frozen=True, slots=True)
 class FrameOffset:
-    """An offset between two frames; without arguments: the start of the audio."""
+    """A point between two frames of a live task; without arguments, the start of its audio."""
 
     sequence: int = 0  # of the last message before the offset, in the stream
     frame: int = 0  # number of the frame after the offset
@@ -25,17 +25,17 @@ class FrameOffset:
 
     @classmethod
     def parse(cls, text: str | None) -> "FrameOffset":
-        """Parse the text that `str` returns; any other text, or None, is the start of the audio."""
+        """Parse the text of an offset, as `str` returns it; any other text, or None, yields the start of the audio."""
         if text is None or not re.fullmatch(r"\d+ \d+ \d+", text, re.ASCII):
             return cls()
         return cls(*map(int, text.split(" ")))
 
 
 class FrameOffsets:
-    """The offsets that the reader of a task's frames has passed; another worker has to begin at the first of them.
+    """Retains the offsets that the reader of a live task's frames has passed, from the first that is still needed on.
 
-    A file with Opus has only the offset at its start: the number of its bytes does not determine their duration, and a
-    file is not decoded from its middle.
+    A worker that takes over the task begins at the first of them. Opus audio has only the offset at its start, because
+    its bytes do not determine its duration, and a file is not decoded from its middle.
     """
 
     def __init__(self, audio: LiveAudio, first: FrameOffset) -> None:
@@ -44,19 +44,22 @@ class FrameOffsets:
 
     @property
     def first(self) -> FrameOffset:
-        """The offset at which another worker has to begin to read frames."""
+        """The offset from which a worker that takes over the task has to read frames."""
         return self._passed[0]
 
     def seconds(self, offset: FrameOffset) -> float:
-        """Return an offset in seconds from the start of the audio; 0 if the audio is Opus."""
+        """Convert an offset to seconds from the start of the audio; 0 if the audio is Opus."""
         return offset.size / self._bytes_a_second if self._bytes_a_second else 0.0
 
     def add(self, offset: FrameOffset) -> None:
-        """Add an offset that the reader has passed, if it is a second or more after the last one."""
+        """Add an offset that the reader has passed, if it is at least 1 s after the last one."""
         if self.seconds(offset) >= self.seconds(self._passed[-1]) + _BETWEEN_S:
             self._passed.append(offset)
 
     def drop_before(self, second: float) -> None:
-        """Remove the offsets that a worker does not need if it continues the text at `second`."""
+        """Remove the offsets that are no longer needed when the text is complete up to `second` (in seconds).
+
+        A worker that continues there has to read the audio from REPROCESSED_S before.
+        """
         while len(self._passed) > 1 and self.seconds(self._passed[1]) <= second - REPROCESSED_S:
             self._passed.popleft()

@@ -1,7 +1,7 @@
-"""Reads the frames of one live task from JetStream, in order.
+"""Reads the frames of one live task, i.e. the messages with its audio, from JetStream, in order.
 
-Frames are read in pages, each from the end of the page before, so that no frame is lost in an outage of NATS or with a
-new leader. A subscription to the frames' subject signals when there is a next page.
+Frames are read in pages, each from the end of the page before, so that no frame is lost in an outage of NATS or when
+the stream gets a new leader. A subscription to the frames' subject signals when there are new frames.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ GAP = (
 
 @dataclass(frozen=True, slots=True)
 class JoinedFrames:
-    """The bytes of frames in a row; silence replaces frames that were never stored."""
+    """The audio of successive frames, joined; silence replaces frames that were never stored."""
 
     data: bytes
     frames: int = 0  # how many frames, stored or not
@@ -56,7 +56,7 @@ class JoinedFrames:
 
 
 class FrameReader:
-    """Reads the frames of one task, until the client ends the audio or is silent for too long."""
+    """Reads the frames of one live task until the client ends the audio, or sends no frames for too long."""
 
     def __init__(self, nats: Client, stream: str, task: LiveTask) -> None:
         self._nats = nats
@@ -71,14 +71,14 @@ class FrameReader:
 
     @property
     def offset(self) -> FrameOffset:
-        """The offset after all frames that `read` has read so far."""
+        """The frame offset after the last frame that `read` has read."""
         return FrameOffset(self._after, self.count, self.size)
 
     async def read(self, start: FrameOffset, until: int | None = None) -> AsyncGenerator[JoinedFrames, None]:
-        """Yield audio from `start` on, as soon as it is stored; the item that ends the audio has `last` set.
+        """Yield the audio from `start` on, as soon as it is stored; the last item of the audio has `last` set.
 
-        While the client is silent, yield empty audio every few seconds; after the task's `idle_seconds`, yield the
-        empty end of the audio. `until`: stop before the frame with this number.
+        While the client sends no frames, yield an empty item every few seconds, and after the task's `idle_seconds`, an
+        empty last item. `until`: the number of the frame before which to stop; None: read to the end of the audio.
 
         Raises:
             PermanentError: audio_unreadable: a frame does not hold whole samples, or frames are missing in audio that
@@ -97,9 +97,9 @@ class FrameReader:
         yield JoinedFrames(b"", last=True)
 
     async def _pages(self) -> AsyncGenerator[Sequence[RawStreamMsg], None]:
-        """Yield pages of messages, and an empty page every few seconds while the client is silent.
+        """Yield pages of messages, and an empty page every few seconds while the client sends no frames.
 
-        The generator ends when the client has been silent for the task's `idle_seconds`.
+        The generator ends when the client has sent no frames for the task's `idle_seconds`.
         """
         loop = asyncio.get_running_loop()
         reported_at = received_at = loop.time()
@@ -127,7 +127,7 @@ class FrameReader:
 
     @asynccontextmanager
     async def _published(self) -> AsyncGenerator[asyncio.Event]:
-        """Yield an event that is set when a frame is published; the subscription may miss a frame."""
+        """Yield an asyncio event that is set when a frame is published, though the subscription may miss a frame."""
         published = asyncio.Event()
 
         async def note(_: Msg) -> None:
@@ -141,9 +141,9 @@ class FrameReader:
                 await subscription.unsubscribe()
 
     async def _silent_for(self) -> float:
-        """Return for how many seconds the client has been silent, counted from its last stored frame.
+        """Return for how many seconds the client has sent no frames, counted from its last stored frame.
 
-        Return less if the client would have less than MIN_IDLE_S (or `idle_seconds`, if shorter) to resume.
+        The value is limited so that the client still gets MIN_IDLE_S to resume (or `idle_seconds`, if shorter).
         """
         if self._stored_at is None:
             return 0.0
@@ -154,7 +154,7 @@ class FrameReader:
         return min(max(silent, 0.0), max(self._task.idle_seconds - MIN_IDLE_S, 0.0))
 
     async def _page(self, start: int, count: int) -> list[RawStreamMsg]:
-        """Return up to `count` messages from a stream sequence on; wait during an outage of NATS.
+        """Read up to `count` messages with frames, from the stream sequence `start` on; wait during an outage of NATS.
 
         Raises:
             TransientError: JetStream does not reply although the connection is open.
@@ -170,10 +170,10 @@ class FrameReader:
             await asyncio.sleep(POLL_S)
 
     async def _is_same_stream(self) -> bool:
-        """Return whether the stream still holds the last message that was read; if not, read from the stream's start.
+        """Return whether the stream is still the one whose messages were read; if not, go back to the stream's start.
 
-        A recreated stream counts its sequences from 1 again, so frames may have sequences that were read already. The
-        numbers of the frames prevent that a frame is processed twice.
+        A recreated stream counts its sequences from 1 again, so new frames may have sequences that were read already.
+        Frames that the new stream has again are skipped by their numbers.
 
         Raises:
             TransientError: JetStream does not reply although the connection is open.
@@ -187,7 +187,7 @@ class FrameReader:
         return False
 
     def _joined(self, messages: Sequence[RawStreamMsg], until: int | None) -> JoinedFrames:
-        """Join new frames up to the next missing frame. If the first frames are missing, silence replaces them.
+        """Join the new frames in a page, up to the next missing frame; silence replaces those missing before the first.
 
         Raises:
             PermanentError: audio_unreadable: a frame does not hold whole samples, or frames are missing in audio that
@@ -213,7 +213,7 @@ class FrameReader:
         return JoinedFrames(b"".join(data), self.count - before, silence, last, _pending(messages))
 
     def _new_frames(self, messages: Sequence[RawStreamMsg], until: int | None) -> Iterator[tuple[int, RawStreamMsg]]:
-        """Yield each frame that was not read yet, with its number; skip messages that are no frames of the task."""
+        """Yield each frame that was not read before, with its number; skip messages that are no frames of the task."""
         for message in messages:
             number = self._number(message)
             if number is None or number < self.count:
@@ -226,10 +226,12 @@ class FrameReader:
                 yield number, message
 
     def _silence(self, frames: int, messages: Sequence[RawStreamMsg]) -> bytes:
-        """Return silence for missing frames, each of the average length of the frames before, or else of `messages`.
+        """Return silence that replaces `frames` missing frames, in the encoding of the audio; at most 60 s.
+
+        A missing frame counts as long as the frames before on average, or, at the start, as those in `messages`.
 
         Raises:
-            PermanentError: audio_unreadable: the audio cannot be decoded without the frames.
+            PermanentError: audio_unreadable: the audio cannot be decoded without the missing frames.
         """
         audio = self._task.audio
         if audio.codec not in _SILENCE:
@@ -241,7 +243,7 @@ class FrameReader:
         return _SILENCE[audio.codec] * (size // whole * whole)
 
     def _number(self, message: RawStreamMsg) -> int | None:
-        """Return the number of a frame, which its message id has; None if the message is no frame of this task."""
+        """Return the number of a frame, taken from its message id; None if the message is no frame of this task."""
         task_id, _, number = (message.headers or {}).get("Nats-Msg-Id", "").rpartition("-")
         if task_id != self._task.task_id or not number.isdecimal() or not number.isascii():
             return None
@@ -249,7 +251,7 @@ class FrameReader:
 
 
 async def erase(nats: Client, stream: str, task_id: str) -> None:
-    """Erase the frames of a task.
+    """Erase the frames of a live task from the stream.
 
     Raises:
         NatsError: NATS does not reply.
@@ -262,7 +264,7 @@ async def erase(nats: Client, stream: str, task_id: str) -> None:
 
 
 def _pending(messages: Sequence[RawStreamMsg]) -> int:
-    """Return how many messages are stored after the last of `messages`."""
+    """Return how many more messages with frames are stored after the last of `messages`, which are a page."""
     return int((messages[-1].headers or {}).get(PENDING, "0")) if messages else 0
 
 

@@ -1,4 +1,7 @@
-"""Publishes partial results: the text so far of utterances in progress, at most once per second and utterance."""
+"""Publishes partial results: the text so far of each utterance in progress, at most once per second.
+
+It comes from an interim pass, i.e. a quick transcription of the utterance so far.
+"""
 
 import asyncio
 import time
@@ -25,7 +28,10 @@ log = structlog.get_logger()
 
 @dataclass(eq=False, slots=True)
 class _OpenUtterance:
-    """An open utterance: how much of it was transcribed, and when its next interim pass is due."""
+    """What is known of an open utterance, i.e. one in progress: its words, and when its next interim pass is due.
+
+    `start`: in seconds from the start of the audio.
+    """
 
     start: float
     words: LocalAgreement = field(default_factory=LocalAgreement)
@@ -35,7 +41,7 @@ class _OpenUtterance:
 
 @dataclass(eq=False, slots=True)
 class PartialPublisher:
-    """Publishes partial results: transcribes the open utterances of a source repeatedly, in interim passes."""
+    """Transcribes the open utterances of a live task in interim passes, and publishes the partial results."""
 
     task: LiveTask
     source: LiveSource
@@ -53,7 +59,7 @@ class PartialPublisher:
             await asyncio.sleep(POLL_EVERY_S)
 
     def _due(self) -> Iterator[Window]:
-        """Yield the open utterances of 0.6 s or more that have new audio and whose next interim pass is due."""
+        """Yield the open utterances of at least 0.6 s that have new audio and whose next interim pass is due."""
         now = asyncio.get_running_loop().time()
         for window in self.source.open:
             start, seconds = window.start, window.end - window.start
@@ -64,7 +70,7 @@ class PartialPublisher:
                 yield window
 
     def needs_open(self) -> bool:
-        """Whether the next reply of the engine should include the open utterances: an interim pass may be due."""
+        """Return whether an interim pass may be due, so that the engine's next reply should include open utterances."""
         now = asyncio.get_running_loop().time()
         return not self._utterances or any(
             now >= utterance.next_at or self.source.is_over(channel, utterance.start)
@@ -102,7 +108,8 @@ class PartialPublisher:
 def _words(text: WindowText) -> list[str]:
     """Return the words of a text, each with the space before it.
 
-    A part that begins with a mark belongs to the word before: a stable "well" must not become "well-known".
+    A part of a word that begins with a punctuation mark, such as "-known", is joined to the word before: otherwise
+    "well" could be stable, and then become "well-known".
     """
     words = list[str]()
     for segment in text.segments:

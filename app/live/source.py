@@ -1,4 +1,4 @@
-"""The source of a live run: yields each utterance of a live task as soon as it is complete."""
+"""The utterances of a live task, each yielded as soon as it is complete: the input of a `TranscriptionRun`."""
 
 import asyncio
 import time
@@ -28,16 +28,16 @@ MAX_RESTARTS = 3  # of the engine process, without progress in between
 
 
 class LiveSource:
-    """The source of the utterances of a live task, after the last one that an earlier attempt has transcribed.
+    """Detects the utterances of a live task, except for those that earlier attempts have transcribed.
 
-    `seconds`: how much audio was processed so far. `open`: the open utterances, at most one for each channel.
-    `waiting_seconds`: how much stored audio is not processed yet, as far as known.
+    `seconds`: how much audio was processed so far. `open`: the utterances in progress, at most one for each channel.
+    `waiting_seconds`: the duration of the stored audio that is not processed yet, as far as known.
     """
 
     def __init__(self, engine: Engine, frames: FrameReader, task: LiveTask, checkpoint: Checkpoint) -> None:
-        """Process nothing before `windows`.
+        """Create a source that processes nothing before `windows`.
 
-        `checkpoint`: has the second up to which each channel (None: all channels mixed) is already transcribed.
+        `checkpoint`: says up to which time each channel (None: all channels mixed) is already transcribed.
         """
         self._engine = engine
         self._frames = frames
@@ -53,10 +53,10 @@ class LiveSource:
         self.needs_open: Callable[[], bool] = lambda: True  # whether to update `open`, which copies its audio
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
-        """Yield each utterance, and the progress.
+        """Yield each utterance when it is complete, and the progress.
 
-        If the engine process dies, the last audio is processed again in a new one, from the last utterance on. After
-        MAX_RESTARTS such restarts in a row without new audio, the next error is raised.
+        If the engine process dies, a new one processes the audio after the last utterance again. After MAX_RESTARTS
+        such restarts in a row without new audio, the next error is raised.
 
         Raises:
             TaskError: The audio cannot be read, or the engine failed.
@@ -78,17 +78,20 @@ class LiveSource:
                 return
 
     def is_over(self, channel: int | None, start: float) -> bool:
-        """Whether the utterance that begins at `start` seconds in a channel is complete."""
+        """Return whether the utterance of a channel that begins at `start` (seconds) is complete."""
         return start < self._reached[channel]
 
     def spoken_at(self, second: float) -> float:
-        """Return when a second was spoken, on the monotonic clock, as if all audio arrived in real time."""
+        """Return when the audio at `second` (seconds from its start) was spoken, as a time of the monotonic clock.
+
+        It is estimated from the audio that was processed last, as if this was spoken when it was processed.
+        """
         return self._processed_at - (self.seconds - second)
 
     def audio_offset(self, reached: Mapping[int | None, float]) -> str:
-        """Return, as text, the offset from which another worker would have to read; drop earlier offsets.
+        """Return, as text, the frame offset from which another worker would have to read; forget earlier offsets.
 
-        `reached`: the second up to which each channel has its text.
+        `reached`: the time in seconds up to which each channel has its text.
         """
         for channel, second in reached.items():
             self._reached[channel] = max(self._reached[channel], second)
@@ -96,7 +99,7 @@ class LiveSource:
         return str(self._offsets.first)
 
     async def _process(self) -> AsyncGenerator[StageAdvanced | Window, None]:
-        """Create a live stream in the engine, and process the frames from the first offset on."""
+        """Create a live stream in the engine, and process the frames from the first retained offset on."""
         stream, start = f"{self._task.task_id} {uuid4().hex}", self._offsets.first
         size = MAX_OPUS_JOB_BYTES if self._task.audio.codec is Codec.OPUS else MAX_JOB_BYTES
         self.seconds, self._lost, self.open, self.missing = self._offsets.seconds(start), 0.0, (), []
@@ -122,7 +125,10 @@ class LiveSource:
                 await run_job(self._engine, CloseLiveStream(stream=stream), LiveAudioProcessed)
 
     def _job(self, stream: str, part: JoinedFrames, start: FrameOffset | None) -> ProcessLiveAudio:
-        """Return the job for a part; `start`: the offset at which the stream begins, in its first job alone."""
+        """Return the job that processes a part of the audio.
+
+        `start`: the frame offset at which the stream begins, for its first job; None for later ones.
+        """
         return ProcessLiveAudio(
             stream=stream,
             audio=self._task.audio,
@@ -136,7 +142,7 @@ class LiveSource:
         )
 
     def _update(self, part: JoinedFrames, reply: LiveAudioProcessed) -> None:
-        """Update the state from the reply to a job, and report closing utterances."""
+        """Update the attributes after the reply to a job that processed `part`, and report closing utterances."""
         if part.frames:
             self.waiting_seconds = part.waiting * max(reply.seconds - self.seconds, 0.0) / part.frames
         if part.silence and part.data:
@@ -157,7 +163,7 @@ def _advanced(seconds: float) -> StageAdvanced:
 
 
 async def _in_jobs(frames: AsyncIterator[JoinedFrames], size: int) -> AsyncIterator[JoinedFrames]:
-    """Cut audio into parts of at most `size` bytes, the limit of one job."""
+    """Cut the audio of frames into parts of at most `size` bytes, the limit of one job; yield all parts."""
     async for joined in frames:
         for at in range(0, len(joined.data) or 1, size):
             data, silence = joined.data[at : at + size], min(max(joined.silence - at, 0), size)
@@ -167,7 +173,7 @@ async def _in_jobs(frames: AsyncIterator[JoinedFrames], size: int) -> AsyncItera
 
 
 def channels_of(task: LiveTask) -> list[int | None]:
-    """Return the channels of a task that are transcribed each on its own; null: all mixed."""
+    """Return the channels of a task that are each transcribed on its own; [None]: all channels are mixed."""
     if task.audio.channels == 1 or task.channels is Channels.MIX:
         return [None]
     return list(range(task.audio.channels))

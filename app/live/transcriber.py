@@ -1,4 +1,4 @@
-"""Transcribes live tasks utterance by utterance, and finds their speakers at the end."""
+"""Transcribes live tasks utterance by utterance, and diarizes their audio at its end."""
 
 import asyncio
 import time
@@ -53,7 +53,9 @@ class LiveTranscriber:
     _loads: set[asyncio.Task[Loaded]] = field(default_factory=set, init=False)
 
     async def transcribe(self, task: LiveTask, checkpoint: Checkpoint, append: Append) -> TranscriptionResult:
-        """Transcribe a live task from the checkpoint on until its audio ends; append updates, and return the result.
+        """Transcribe a live task until its audio ends; append progress and text to its log, and return its result.
+
+        `checkpoint`: the segments that earlier attempts have stored; transcription continues after them.
 
         Raises:
             TaskError: The audio cannot be read, or the engine failed.
@@ -77,7 +79,7 @@ class LiveTranscriber:
         return await asyncio.to_thread(live.result, loaded.model)
 
     async def _load(self, task: LiveTask) -> Loaded:
-        """Load the model; a cancelled task does not stop the load, because other tasks use the engine process, too.
+        """Load the model of a task; loading goes on if the task is cancelled, because other tasks share the engine.
 
         Raises:
             TaskError: The model cannot be loaded, or it does not support the options.
@@ -96,7 +98,7 @@ class LiveTranscriber:
     async def _transcribe(
         self, live: "_LiveTranscript", source: LiveSource, task: LiveTask, checkpoint: Checkpoint, append: Append
     ) -> None:
-        """Transcribe until the audio ends; append updates, and publish partial results."""
+        """Transcribe until the audio ends; append updates to the task's log, and publish partial results."""
         early = EarlyTranscription(self.windows, task.options)
         run = TranscriptionRun(live.windows(), early, None, task.options, checkpoint.language, rank=Rank.LIVE)
         source.on_closing = lambda window: early.start(window, run.language)
@@ -117,7 +119,7 @@ class LiveTranscriber:
     async def _find_speakers(
         self, transcript: TaskTranscript, task: LiveTask, recording: Recording, append: Append
     ) -> None:
-        """Diarize the recording, and identify its speakers; separate channels are only identified."""
+        """Diarize the audio of the task, and identify its speakers; separate channels are already speakers."""
         find = partial(self.diarizer.turns, task, recording, transcript.channels)
         async with aclosing(BackgroundDiarization(find)) as search:
             async for update in search.progress():
@@ -131,7 +133,7 @@ class LiveTranscriber:
 
 
 class _LiveTranscript:
-    """The transcript of a live task so far, and how many seconds it lags behind the stored audio."""
+    """The transcript of a live task so far, and its lag: how many seconds of stored audio have no text yet."""
 
     def __init__(
         self,
@@ -141,20 +143,24 @@ class _LiveTranscript:
         report_final: Callable[[float], None],
         report_lag: Callable[[float], None],
     ) -> None:
-        """`report_final` is called with the delay of each final text, and `report_lag` with the lag, in seconds."""
+        """Start with the segments in the checkpoint.
+
+        `report_final`: is called with the delay of each final text, in seconds from the end of its utterance.
+        `report_lag`: is called with the lag in seconds.
+        """
         self._source = source
         self._report_final = report_final
         self._report_lag = report_lag
         self._language = checkpoint.language
         self._reached = {channel: checkpoint.reached.get(channel, 0.0) for channel in source.channels}
-        self._missing_until = 0.0  # missing audio before this second is in an update already
+        self._missing_until = 0.0  # missing audio before this time (seconds) is in an update already
         self.transcript = TaskTranscript(task)
         self.transcript.resume(checkpoint)
         self.transcript.channels = len(source.channels) if source.channels != [None] else None
         self._waiting: deque[_Utterance] = deque()  # utterances without text
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
-        """Yield the utterances and the progress of the source; record which utterances wait for their text."""
+        """Yield the utterances and the progress of the source; remember which utterances wait for their text."""
         async with aclosing(self._source.windows()) as items:
             async for item in items:
                 if isinstance(item, Window):
@@ -163,9 +169,9 @@ class _LiveTranscript:
                 yield item
 
     def updates(self, item: StageAdvanced | WindowText) -> Iterator[Update]:
-        """Yield the updates to append for a text or a progress that the run has yielded.
+        """Yield the updates that are appended to the task's log for a text or a progress.
 
-        After a long silence, an update without words moves the checkpoint on.
+        After a long silence, that includes an update with an empty text, which moves the checkpoint on.
         """
         if isinstance(item, WindowText):
             self._complete(item)
@@ -180,7 +186,10 @@ class _LiveTranscript:
         self._report_lag(self._lag)
 
     def _with(self, text: WindowText) -> Update:
-        """Return the update of a text; its gaps include audio before its end that was never stored."""
+        """Add a text to the transcript, and return its update.
+
+        Audio before the end of the text that was never stored is added to its gaps.
+        """
         self._language, self._reached[text.channel] = text.language, text.end
         missing = [gap for gap in self._source.missing if self._missing_until <= gap.start and gap.end <= text.end]
         self._missing_until = max([self._missing_until, *(gap.end for gap in missing)])
@@ -189,12 +198,15 @@ class _LiveTranscript:
         return replace(update, text=added, lag_seconds=self._lag, audio_offset=self._source.audio_offset(self._reached))
 
     def result(self, model: Model) -> TranscriptionResult:
-        """Build the task's result."""
+        """Build the task's result when the audio has ended."""
         seconds = self._source.seconds
         return self.transcript.result(duration=seconds, model=model, source=Source.LIVE, audio_sha256=None)
 
     def _complete(self, text: WindowText) -> None:
-        """Remove the utterances up to the end of `text`, which may join the texts of several; report their delays."""
+        """Remove the utterances up to the end of `text`, which no longer wait, and report the delays of their texts.
+
+        There may be several, because a text may be merged from the texts of several utterances.
+        """
         while self._waiting:
             utterance = self._waiting.popleft()
             self._report_final(max(time.monotonic() - utterance.spoken_at, 0.0))
@@ -203,7 +215,7 @@ class _LiveTranscript:
 
     @property
     def _lag(self) -> float:
-        """Seconds of stored audio that have no text yet, without the open utterance."""
+        """How many seconds of stored audio have no text yet, apart from utterances in progress."""
         behind = self._source.seconds - self._waiting[0].end if self._waiting else 0.0
         return self._source.waiting_seconds + max(behind, 0.0)
 

@@ -1,4 +1,7 @@
-"""Enrolment: select the speaker of a request, and create or update the voice of this person."""
+"""Enrolment: create or extend a voice, i.e. a person known by name, from a speaker of a completed task.
+
+A voice has references: pairs of embeddings, each from one task, with which later speakers are compared.
+"""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -18,11 +21,11 @@ MIN_AGREEMENT: Final = 0.65
 
 
 def chosen_speaker(embedded: Embedded, request: EnrollRequest) -> SpeakerEmbedding:
-    """Return the embedding of the speaker named by a request, or of the only speaker.
+    """Return the embedding of the speaker that an enrolment request names, or of the only speaker of the task.
 
     Raises:
-        RequestError: There is no such speaker, the request names none of several, or the speaker has too little speech
-            without overlap, or sounds like two people.
+        RequestError: There is no such speaker, or the request names none of several speakers; or the speaker has too
+            little speech without overlap, or sounds like two people.
     """
     speakers = [item.speaker for item in embedded.speakers]
     if (error := no_speaker(request, speakers)) is not None:
@@ -42,7 +45,7 @@ def chosen_speaker(embedded: Embedded, request: EnrollRequest) -> SpeakerEmbeddi
 
 
 def reference_of(task_id: str, speaker: SpeakerEmbedding) -> StoredReference:
-    """Create a reference from the embeddings of a speaker of a task."""
+    """Create a reference for a voice from the embeddings of a speaker of a task."""
     return StoredReference(
         task_id=task_id,
         speaker=speaker.speaker,
@@ -54,7 +57,7 @@ def reference_of(task_id: str, speaker: SpeakerEmbedding) -> StoredReference:
 
 
 def new_voice(request: EnrollRequest, reference: StoredReference, model: Model) -> StoredVoice:
-    """Create a voice with one reference and a random id; `model` is the embedding model of the reference."""
+    """Create the voice of a newly enrolled person with one reference; `model`: the reference's embedding model."""
     return StoredVoice(
         voice=uuid4().hex,
         user_id=request.user_id,
@@ -66,10 +69,10 @@ def new_voice(request: EnrollRequest, reference: StoredReference, model: Model) 
 
 
 def with_reference(voice: StoredVoice, request: EnrollRequest, reference: StoredReference, model: Model) -> StoredVoice:
-    """Return a voice with an additional reference, and with the consent of the request.
+    """Return a copy of a voice with an additional reference, and with the consent given in the request.
 
-    Its older references remain, except those of other models than `model`, one of the same speaker of the same task,
-    and the oldest if there would be too many.
+    `model`: the embedding model of the new reference. Dropped are references of other models, an older one of the same
+    speaker in the same task, and the oldest ones if there would be more than MAX_REFERENCES.
     """
     source = reference.task_id, reference.speaker
     older = voice.references if voice.model.revision == model.revision else []

@@ -1,4 +1,7 @@
-"""Speaker identification: store the embeddings of a task's speakers, and match them with the user's voices."""
+"""Speaker identification: store the embeddings of a task's speakers, and match them with the voices of the user.
+
+A voice is a person whom the user has enrolled by name.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -35,9 +38,9 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """The outcome of an identification.
+    """The outcome of speaker identification.
 
-    `voices`: the voice of each speaker; None: the task does not request identification, or the identification failed.
+    `voices`: the voice of each speaker label; None: the task does not request identification, or identification failed.
     `error`: why not all voices of the user were compared; None: all were compared.
     """
 
@@ -50,16 +53,16 @@ NOT_REQUESTED: Final = Identified()
 
 @dataclass(frozen=True, slots=True)
 class Identification:
-    """Stores the embeddings of speakers, and compares them with the voices of a user."""
+    """Stores the embeddings of a task's speakers, and identifies the speakers among the voices of its user."""
 
     store: VoiceStore
     settings: Settings
 
     async def run(self, task: Task, embedded: Embedded, labels: Sequence[str], append: Append) -> Identified:
-        """Store the embeddings of a task for as long as its result, and identify each speaker.
+        """Store the embeddings of a task for as long as its result is stored, and identify each speaker.
 
-        `labels`: all speakers, including those with too little speech for an embedding. If NATS has no room for the
-        embeddings, or the voices cannot be read, nobody is identified, and the outcome has an `error`.
+        `labels`: the labels of all speakers, including those with too little speech for an embedding. If NATS has no
+        room for the embeddings, or the voices cannot be read, nobody is identified, and the outcome has an `error`.
 
         Raises:
             FencedError: Another worker runs the task.
@@ -77,12 +80,12 @@ class Identification:
             return Identified(error=error.detail)
 
     async def compare(self, user_id: int | str, embedded: Embedded, labels: Sequence[str]) -> Identified:
-        """Match each speaker in `labels` with the voices of the user; a speaker's `voice` is null if none matches.
+        """Match each speaker in `labels` with the voices of the user; the `voice` of a speaker is None if none matches.
 
-        Voices with references of another embedding model are not compared; an `error` reports how many.
+        Voices with references of another embedding model are not compared; then `error` says how many.
 
         Raises:
-            NatsError: NATS does not answer.
+            NatsError: NATS does not reply.
         """
         voices = await self.store.comparable(user_id)
         comparable = [voice for voice in voices if voice["model"].revision == embedded.model.revision]

@@ -1,4 +1,4 @@
-"""Match the speakers of a recording with the voices of a user."""
+"""Match the speakers of a recording with the voices of a user, i.e. enrolled people, by their embeddings."""
 
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
@@ -20,8 +20,8 @@ _IS_TELEPHONE: Final = 0.8  # if the two embeddings are this similar, the origin
 class Match:
     """The outcome of matching one speaker.
 
-    `voice`: the voice of the speaker; None: the speaker has none of the user's voices. `score`: the similarity of the
-    speaker and the most similar voice of the user, at most 1.
+    `voice`: the id of the voice that matches the speaker; None: no voice of the user does. `score`: the similarity (up
+    to 1) between the speaker and the most similar voice of the user.
     """
 
     voice: str | None
@@ -30,7 +30,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class _Embeddings:
-    """The two embeddings of several speakers or references: one row each, of norm 1."""
+    """The two embeddings of several speakers or references, as arrays of shape (number, dimensions), rows of norm 1."""
 
     full: Vectors
     telephone: Vectors
@@ -48,11 +48,12 @@ class _Embeddings:
 def match(
     speakers: Mapping[str, Pair], voices: Mapping[str, Sequence[Pair]], *, threshold: float, margin: float
 ) -> dict[str, Match]:
-    """Match each speaker with a voice by the most similar reference; return nothing if there are no voices.
+    """Match each speaker with the voice that has the most similar reference; return {} if there are no voices.
 
-    `voices`: the references of each voice, at least one. `threshold`: the least similarity of a speaker and a voice.
-    `margin`: the least difference to the similarity of any other voice. If one voice is the most similar for two
-    speakers, only the more similar speaker is matched with it.
+    `speakers`: the embeddings of each speaker, by label. `voices`: the embeddings of the references of each voice, by
+    id; at least one reference each. `threshold`: the least similarity for a match. `margin`: by how much every other
+    voice must be less similar. If a voice is the most similar one for two speakers, only the more similar speaker can
+    match.
     """
     if not speakers or not voices:
         return {}
@@ -74,9 +75,9 @@ def match(
 
 
 def _similarities(speakers: _Embeddings, references: _Embeddings) -> Vectors:
-    """Return the similarity of each speaker and each reference (speakers, references).
+    """Return the similarity of each speaker to each reference, shape (speakers, references).
 
-    Two pairs of embeddings are compared: as recorded, and in telephone bandwidth. The more similar pair counts.
+    It is the larger of two similarities: of the embeddings as recorded, and of those in telephone bandwidth.
     """
     both = speakers.is_telephone[:, np.newaxis] & references.is_telephone
     full = _all_products(speakers.full, references.full) - _TELEPHONE_BIAS * both
@@ -86,13 +87,19 @@ def _similarities(speakers: _Embeddings, references: _Embeddings) -> Vectors:
 
 
 def _all_products(first: Vectors, second: Vectors) -> Vectors:
-    """Return the dot product of each row of `first` with each row of `second`; the threads of `@` would take longer."""
+    """Return the dot product of each row of `first` with each row of `second`, shape (rows, rows).
+
+    `@` would use several threads, and take longer.
+    """
     result: Vectors = np.einsum("sj,rj->sr", first, second)
     return result
 
 
 def _normalized(embeddings: Sequence[str]) -> Vectors:
-    """Decode embeddings as vectors of norm 1, all at once: a user may have ten thousand."""
+    """Decode embeddings in base64 to vectors of norm 1, shape (embeddings, dimensions).
+
+    All are decoded at once, because a user may have ten thousand.
+    """
     values = np.frombuffer(b64decode("".join(embeddings)), np.int8)  # none of them ends with padding
     vectors = values.reshape(len(embeddings), -1).astype(np.float32)
     vectors /= np.sqrt(np.maximum(_row_products(vectors, vectors), 1.0))[:, np.newaxis]
@@ -100,6 +107,6 @@ def _normalized(embeddings: Sequence[str]) -> Vectors:
 
 
 def _row_products(first: Vectors, second: Vectors) -> Vectors:
-    """Return the dot product of each row of `first` with the corresponding row of `second`."""
+    """Return the dot product of each row of `first` with the corresponding row of `second`, shape (rows,)."""
     result: Vectors = np.einsum("ij,ij->i", first, second)
     return result

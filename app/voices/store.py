@@ -1,4 +1,4 @@
-"""The bucket `voices`: one message per voice, without older versions."""
+"""The key-value bucket `voices`: stores the people whom users have enrolled, one message per person."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -23,11 +23,14 @@ _STREAM: Final = key_value_stream(VOICES_BUCKET)
 
 
 class ChangedMeanwhileError(Exception):
-    """Another request has changed or erased the voice in the meantime: read the voice again."""
+    """Another request has changed or erased a voice since it was read: read the voice again."""
 
 
 class StoredReference(Reference):
-    """A reference with its two embeddings: 192 signed bytes each, in base64."""
+    """A reference of a voice, with its two embeddings: 192 signed bytes each, in base64.
+
+    `values`: of the speech as recorded. `telephone`: of the same speech in telephone bandwidth.
+    """
 
     model_config = ConfigDict(extra="allow")
     values: str = Field(repr=False)
@@ -46,9 +49,9 @@ class StoredVoice(BaseModel):
     references: list[StoredReference] = Field(repr=False)
 
     def shown(self, model: Model | None) -> Voice:
-        """Return the voice for clients, without embeddings.
+        """Return the voice in the form that clients get, without embeddings.
 
-        `model`: the current embedding model: a voice of another model is marked as not comparable. None: every voice is
+        `model`: the current embedding model; voices of other models are marked as not comparable. None: every voice is
         marked as comparable.
         """
         references = [Reference(**item.model_dump(include=set(Reference.model_fields))) for item in self.references]
@@ -68,9 +71,9 @@ class _Embeddings(TypedDict):
 
 
 class ComparableVoice(TypedDict):
-    """The fields of a voice that identification needs.
+    """The fields of a stored voice that identification needs.
 
-    A task may need a thousand voices, so their other fields are not parsed.
+    Only these are parsed, because a task may be compared with a thousand voices.
     """
 
     voice: str
@@ -83,14 +86,14 @@ _COMPARABLE: Final[TypeAdapter[ComparableVoice]] = TypeAdapter(ComparableVoice)
 
 
 class VersionedVoice(NamedTuple):
-    """A voice in the bucket, and the stream sequence of its message."""
+    """A voice, and the stream sequence of the message from which it was read."""
 
     voice: StoredVoice
     sequence: int
 
 
 class VoiceStore:
-    """Stores and reads the voices in the bucket, by user and id."""
+    """Stores and reads the voices of users in the bucket, each by the id of its user and its own id."""
 
     def __init__(self, nats: Client) -> None:
         self._nats = nats
@@ -102,7 +105,7 @@ class VoiceStore:
         `after`: the stream sequence after which to start.
 
         Raises:
-            NatsError: NATS does not answer.
+            NatsError: NATS does not reply.
         """
         async for page in stream_pages.pages(self._nats, _STREAM, _subject(user_id, "*"), after=after):
             yield [version for message in page if (version := _read(message)) and version.voice.user_id == user_id]
@@ -111,39 +114,39 @@ class VoiceStore:
         """Return all voices of a user, each with only those fields that identification needs.
 
         Raises:
-            NatsError: NATS does not answer.
+            NatsError: NATS does not reply.
         """
         pages = stream_pages.pages(self._nats, _STREAM, _subject(user_id, "*"))
         voices = [parse_stored(_COMPARABLE, item.data, _STREAM) async for page in pages for item in page if item.data]
         return [voice for voice in voices if voice["user_id"] == user_id]
 
     async def find(self, user_id: int | str, voice: str) -> VersionedVoice | None:
-        """Return a voice; None if the user has no such voice.
+        """Return the voice with the id `voice`; None if the user has no such voice.
 
         Raises:
-            NatsError: NATS does not answer.
+            NatsError: NATS does not reply.
         """
         message = await leader_reads.last_message(self._nats, _STREAM, _subject(user_id, voice))
         version = _read(message) if message is not None else None
         return version if version is not None and version.voice.user_id == user_id else None
 
     async def add(self, voice: StoredVoice) -> None:
-        """Store a new voice for UNCONFIRMED_S seconds: replacing this message with `put` confirms it.
+        """Store a new voice, which JetStream removes after UNCONFIRMED_S seconds unless `put` replaces its message.
 
         Raises:
             BucketFullError: The bucket has no room.
-            NatsError: NATS does not answer.
+            NatsError: NATS does not reply.
         """
         with suppress(ChangedMeanwhileError):  # the id is new, so an earlier try whose reply was lost has stored it
             await self.put(voice, after=0)
 
     async def put(self, voice: StoredVoice, *, after: int) -> None:
-        """Replace the message of a voice that has the stream sequence `after`; 0: the voice has no message yet.
+        """Store a voice in place of its last message, which must have the stream sequence `after`; 0: it has none yet.
 
         Raises:
             BucketFullError: The bucket has no room.
-            ChangedMeanwhileError: The voice has another message in the meantime, or none.
-            NatsError: NATS does not answer.
+            ChangedMeanwhileError: The voice now has another message, or none.
+            NatsError: NATS does not reply.
         """
         key, body = _key(voice.user_id, voice.voice), voice.model_dump_json().encode()
         headers = {EXPECTED_SEQUENCE: str(after)} | ({} if after else {"Nats-TTL": f"{UNCONFIRMED_S}s"})
@@ -155,10 +158,10 @@ class VoiceStore:
             raise
 
     async def erase(self, version: VersionedVoice) -> None:
-        """Purge the messages of a voice up to the version that was read; a later change of the voice remains.
+        """Purge a voice, up to the version that was read; a later version of the voice remains.
 
         Raises:
-            NatsError: NATS does not answer.
+            NatsError: NATS does not reply.
         """
         subject = _subject(version.voice.user_id, version.voice.voice)
         await self._js.purge_stream(_STREAM, subject=subject, seq=version.sequence + 1)
@@ -173,7 +176,7 @@ def _key(user_id: int | str, voice: str) -> str:
 
 
 def _read(message: RawStreamMsg) -> VersionedVoice | None:
-    """Parse a voice; None if the message has no content because it deletes the key.
+    """Parse the message of a voice; None if the message is empty, because it marks the voice as deleted.
 
     Raises:
         UnreadableError: Another version of the service has written the voice.

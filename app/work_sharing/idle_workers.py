@@ -1,8 +1,8 @@
-"""The idle workers that transcribe windows of one run, by NATS' request and reply.
+"""Send windows to idle workers, which transcribe them for one `TranscriptionRun`, by NATS request/reply.
 
 Each window is a request to the queue group of all idle workers with the same model, so NATS chooses the worker; if no
-worker is idle, NATS reports that at once. No list of idle workers exists: each reply names its worker, and the
-number of different workers that have replied limits the number of pending requests.
+worker is idle, NATS reports this at once. No list of idle workers exists: each reply names its worker, and the number
+of different workers that have replied limits the number of pending requests.
 """
 
 import asyncio
@@ -32,15 +32,15 @@ log = structlog.get_logger()
 
 
 class IdleWorkerLostError(Exception):
-    """No idle worker has transcribed the window, so this worker must transcribe it."""
+    """No idle worker has transcribed a window, so this worker must transcribe it itself."""
 
 
 @dataclass(eq=False, slots=True)
 class IdleWorkers:
-    """The idle workers that help one run; NATS chooses which of them gets a window.
+    """Transcribes windows of one `TranscriptionRun` with idle workers; NATS chooses which of them gets a window.
 
-    `subject`: the subject to which idle workers with the same `model` and `fingerprint` subscribe. `clock`: returns the
-    monotonic time in seconds.
+    `subject`: the subject to which idle workers with the same engine subscribe. `model`, `fingerprint`: those of this
+    worker's engine, which theirs must equal. `clock`: returns the monotonic time in seconds.
     """
 
     nats: Client
@@ -54,9 +54,10 @@ class IdleWorkers:
 
     @property
     def room(self) -> int:
-        """The most windows of all idle workers together: 0 in a pause, and 1 until a first worker has replied.
+        """How many windows may be pending at all idle workers together.
 
-        Later, four for each worker that has replied, and four more to find another worker; 32 at most.
+        0 in a pause after a failed request; 1 until a first worker has replied; then four for each worker that has
+        replied, and four more to discover another worker; at most 32.
         """
         if self.clock() < self._paused_until:
             return 0
@@ -64,7 +65,7 @@ class IdleWorkers:
 
     @property
     def workers(self) -> int:
-        """How many workers have replied since the last pause."""
+        """How many different workers have replied since the last pause."""
         return len(self._workers)
 
     async def transcribe(
@@ -74,11 +75,13 @@ class IdleWorkers:
         previous: str | None,
         rank: Rank,  # noqa: ARG002 -- an idle worker ranks all windows of others alike
     ) -> WindowText:
-        """Return the text of a window from an idle worker; `previous` is the language before the window, if known.
+        """Have an idle worker transcribe a window, and return its text.
+
+        `previous`: the language spoken before the window, None if unknown.
 
         Raises:
-            IdleWorkerLostError: No worker is idle, or the worker is lost, slow or busy, or its text is impossible. For
-                a pause of seconds, idle workers get no more windows.
+            IdleWorkerLostError: No worker is idle, or the worker was lost, slow or busy, or its text is implausible.
+                Then no windows are sent to idle workers for a pause of 1 to 30 s.
         """
         request = WindowRequest(
             window=window, options=options, previous=previous, model=self.model, fingerprint=self.fingerprint
@@ -111,7 +114,7 @@ class IdleWorkers:
 
 
 def _is_plausible(text: WindowText, request: WindowRequest) -> bool:
-    """Return whether a text can be the text of the window in `request`, by its times, channel, length and language."""
+    """Return whether a text, by its times, channel, length and language, can be that of the requested window."""
     language, segments = request.options.language, text.segments
     words = [word for segment in segments for word in segment.words or ()]
     return (
@@ -128,7 +131,7 @@ def _has_words_alone(segment: Segment) -> bool:
 
 
 def _is_in(window: Window, text: WindowText, words: list[Word]) -> bool:
-    """Return whether a text has the channel and end of the window, and no time outside of the window."""
+    """Return whether a text has the channel and the end of the window, and no times outside of the window."""
     first, last = window.regions[0][0] - _ROUNDING_S, window.end + _ROUNDING_S
     times = [(item.start, item.end) for items in (text.segments, words, text.untranscribed) for item in items]
     is_same = abs(text.end - window.end) <= _ROUNDING_S and text.channel == window.channel

@@ -1,7 +1,7 @@
-"""Work sharing: while this worker is idle and cores are free, it transcribes windows of other workers.
+"""Work sharing in this worker: while it has no task and cores are free, it transcribes windows of other workers.
 
-A worker that is not idle has no subscription. So NATS sends a window to another worker, or reports at once that no
-worker is idle.
+A worker that has a task does not subscribe to windows. So NATS sends a window to another worker, or reports at once
+that no worker is idle.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 class WorkSharing:
-    """This worker's part in work sharing: transcribes windows of other workers, and sends windows to idle workers."""
+    """This worker's part in work sharing: it helps other workers while it is idle, and is helped by idle workers."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class WorkSharing:
         subscriber: LogicSubscriber[Msg],
         settings: Settings,
     ) -> None:
-        """`subscriber` receives the windows of other workers while it is started."""
+        """`subscriber`: the FastStream subscriber that receives windows of other workers while it is started."""
         self._nats = nats
         self._engine = engine
         self._windows = windows
@@ -63,7 +63,7 @@ class WorkSharing:
 
     @asynccontextmanager
     async def pause_sharing(self) -> AsyncIterator[None]:
-        """Transcribe no windows of other workers until the block ends, which runs a task of this worker."""
+        """Transcribe no windows of other workers during the `with` block, which runs a task of this worker."""
         self._own_tasks += 1
         self._busy.set()
         try:
@@ -74,14 +74,15 @@ class WorkSharing:
                 self._busy.clear()
 
     def idle_workers(self, loaded: Loaded) -> IdleWorkers | None:
-        """Return the idle workers for one run with this model; None if work sharing is off."""
+        """Return the idle workers that can help a `TranscriptionRun` with this model; None if work sharing is off."""
         return IdleWorkers(self._nats, self._subject, loaded.model, engine_fingerprint(loaded)) if self._on else None
 
     async def update_subscription(self) -> None:
-        """Wait a second, check whether this worker may help, and start or stop the subscriber accordingly.
+        """Wait about a second, then start or stop the subscriber, depending on whether this worker may help others.
 
-        The subscriber stays while it has a window of another worker. FastStream starts the subscriber when the broker
-        starts; before that, it must not be started here, because one that is started twice loses messages.
+        The subscriber is not stopped while this worker transcribes a window of another worker. FastStream starts the
+        subscriber when the broker starts; it must not be started here before, because a subscriber that is started
+        twice loses messages.
         """
         await self._pause()
         may_help, is_running = self._may_help(), self._subscriber.running
@@ -96,7 +97,7 @@ class WorkSharing:
         return self._on and is_core_free and not self._own_tasks and self._engine.ready
 
     async def _pause(self) -> None:
-        """Wait about a second, or until this worker gets a task of its own."""
+        """Wait about a second; less if this worker, which was idle, gets a task of its own meanwhile."""
         seconds = CHECK_IDLE_EVERY_S * self._random.uniform(0.75, 1.25)
         if self._busy.is_set():
             await asyncio.sleep(seconds)
@@ -106,14 +107,18 @@ class WorkSharing:
                 await self._busy.wait()
 
     def stop_sharing(self) -> None:
-        """Stop work sharing for good, and return pending windows without text, before the NATS connection closes."""
+        """Stop helping other workers for good, and reply to their pending requests without text.
+
+        This is called before the connection to NATS closes.
+        """
         self._own_tasks += 1
         self._busy.set()
 
     async def transcribe_window(self, request: WindowRequest) -> WindowReply:
-        """Transcribe a window of another worker, and return the reply.
+        """Transcribe a window of another worker, and return the reply to its request.
 
-        The reply has no text if this worker has a task of its own, another model or fingerprint, or a failed engine.
+        The reply has no text if this worker has a task of its own or another model or fingerprint, or if its engine
+        fails.
         """
         if not self._on or self._busy.is_set() or not self._has_engine_for(request):
             return WindowReply(worker=self._worker, text=None)
@@ -133,7 +138,7 @@ class WorkSharing:
         return loaded is not None and (loaded.model, engine_fingerprint(loaded)) == (request.model, request.fingerprint)
 
     async def _text_unless_busy(self, request: WindowRequest) -> WindowText | None:
-        """Return the text of a window; None as soon as this worker gets a task of its own, or after two minutes.
+        """Transcribe a window and return its text; None if this worker gets a task of its own first, or after 2 min.
 
         Raises:
             TaskError: The engine failed.
@@ -151,15 +156,15 @@ class WorkSharing:
 
 
 def engine_fingerprint(loaded: Loaded) -> str:
-    """Return the engine fingerprint: engines with the same model and fingerprint return the same text for a window.
+    """Return the fingerprint of an engine: engines with the same model and fingerprint produce the same texts.
 
-    It includes the version of the service, because another version may return another text.
+    It includes the version of the service, because another version may produce other texts.
     """
     return f"{VERSION} {loaded.fingerprint}"
 
 
 def engine_of(settings: Settings) -> str:
-    """Return the name of the engine that these settings describe: workers with the same name may help each other."""
+    """Return a name for the engine that these settings configure: workers with equal names may help each other."""
     parts = (
         *(VERSION, settings.transcription_model or "", settings.engine_device.value),
         *(settings.engine_compute_type or "", str(settings.engine_beam)),

@@ -1,1 +1,1 @@
-"""Speaker diarization: segment windows, embed speech, cluster the embeddings to speakers, build turns."""
+"""Speaker diarization: segment windows of 10 s, embed their speech, cluster the embeddings to speakers, build turns."""

@@ -1,7 +1,7 @@
-"""Analyse a chunk: find when each local speaker speaks, and compute speaker embeddings.
+"""Analyse a chunk, i.e. 16 overlapping windows: detect when each local speaker speaks, and compute speaker embeddings.
 
-A local speaker is a person within one window, which has at most three. `speakers.py` later clusters the embeddings, and
-`assignment.py` maps local speakers to the speakers of the recording.
+A local speaker is one of the up to three people whom the segmentation model distinguishes within one window of 10 s.
+Later, `speakers.py` clusters the embeddings, and `assignment.py` maps local speakers to the speakers of the recording.
 """
 
 from collections.abc import Callable, Iterator
@@ -46,9 +46,9 @@ _MAX_SAMPLES = 64_000  # 4 s: more samples make an embedding slower, but no bett
 
 
 def analyse_chunk(networks: Networks, audio: ChunkAudio, progress: Callable[[float], None]) -> ChunkAnalysis:
-    """Find when each local speaker of a chunk speaks, and compute the speaker embeddings of the chunk.
+    """Detect when each local speaker of a chunk speaks, and compute the speaker embeddings of the chunk.
 
-    `progress` is called repeatedly with the seconds of the recording that are processed so far.
+    `progress` is called repeatedly with how much of the recording is processed so far, in seconds.
     """
     activities = []
     for number in range(audio.windows):
@@ -72,9 +72,9 @@ def analyse_chunk(networks: Networks, audio: ChunkAudio, progress: Callable[[flo
 
 
 def _activity(networks: Networks, samples: Samples) -> Activity:
-    """Return the probability (0 to 255) that each local speaker of a window speaks in each frame (frames, 3).
+    """Return the probability that each local speaker of a window speaks in each frame, shape (frames, 3).
 
-    `samples`: the samples of the window, fewer at the end of the recording.
+    Probabilities are integers from 0 to 255. `samples`: those of the window, fewer at the end of the recording.
     """
     if np.abs(samples).max(initial=0) <= _SILENCE:
         return np.zeros((WINDOW_FRAMES, LOCAL_SPEAKERS), np.uint8)
@@ -85,9 +85,9 @@ def _activity(networks: Networks, samples: Samples) -> Activity:
 def _overlapped_speakers(networks: Networks, window: int, samples: Samples, active: Mask) -> Iterator[LocalSpeaker]:
     """Yield an embedding of each local speaker of a window who hardly ever speaks alone.
 
-    An example is somebody who says one word while another person speaks. Less than half a second of such a local
-    speaker lies in regions, which is too little to identify the person. `window`: the index of the window in the chunk.
-    `active`: whether each local speaker speaks (frames, 3).
+    An example is somebody who says one word while another person speaks. Such local speakers have less than 0.5 s of
+    speech in the regions from which other embeddings are computed, which is too little to identify them. `window`: the
+    index of the window in the chunk. `active`: whether each local speaker speaks, shape (frames, 3).
     """
     alone = active.sum(axis=1) == 1
     for number in range(LOCAL_SPEAKERS):
@@ -101,7 +101,7 @@ def _overlapped_speakers(networks: Networks, window: int, samples: Samples, acti
 
 
 def _frames_in_regions(clean: Mask) -> int:
-    """Count the frames of the runs of clean speech that are long enough for an embedding."""
+    """Count the frames of those runs in `clean`, i.e. of one speaker alone, that are long enough for an embedding."""
     starts, ends = runs(clean).T
     lengths = ends - starts
     return int(lengths[lengths >= MIN_EMBEDDING_FRAMES].sum())
@@ -112,9 +112,9 @@ def _embed(networks: Networks, samples: Samples) -> Quantized:
 
 
 def _joined(samples: Samples, frames: Mask) -> Samples:
-    """Concatenate the samples of the selected frames; return only the middle four seconds of a longer result.
+    """Concatenate the samples of the selected frames; if they are longer than 4 s, return only their middle 4 s.
 
-    Each run of selected frames is extended by one frame, because the segmentation model looks a little ahead.
+    Each run of selected frames is extended by one frame, because frame 0 begins 360 samples after the window does.
     """
     joined = np.concatenate([samples[start * FRAME_SAMPLES : (end + 1) * FRAME_SAMPLES] for start, end in runs(frames)])
     excess = max(len(joined) - _MAX_SAMPLES, 0)

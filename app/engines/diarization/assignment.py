@@ -1,8 +1,8 @@
 """Assign the local speakers of each window to the speakers of the recording.
 
-The segmentation model separates the local speakers of a window, but may take people with short turns for one. So a
-local speaker is followed through its window: it is assigned to the speaker whom its embeddings resemble, and reassigned
-where its embeddings clearly resemble another speaker more, most easily after a pause.
+The segmentation model distinguishes up to three local speakers in a window of 10 s, but may take two people with short
+turns for one. So the assignment of a local speaker may change within a window: it is assigned to the speaker whom its
+embeddings resemble, and from where they clearly resemble another speaker more, to that one, most easily after a pause.
 """
 
 from collections.abc import Sequence
@@ -33,10 +33,10 @@ _EDGE_WEIGHT = 0.05  # weight of an embedding at its start and end; 1 in its mid
 
 
 def assign_speakers(chunks: Sequence[ChunkAnalysis], embeddings: Embeddings, centroids: Floats) -> Assignment:
-    """Match each window's local speakers to the speakers of the recording.
+    """Assign each window's local speakers to the speakers of the recording, frame by frame.
 
     Return an array of shape (windows, frames, 3 local speakers): the index of the speaker, from 0, or `UNASSIGNED`.
-    `centroids`: one embedding of 192 values for each speaker.
+    `centroids`: the mean embedding of each speaker, shape (speakers, 192).
     """
     windows = sum(len(chunk.activity) for chunk in chunks)
     assignment = np.full((windows, WINDOW_FRAMES, LOCAL_SPEAKERS), UNASSIGNED, np.int16)
@@ -56,10 +56,11 @@ def assign_speakers(chunks: Sequence[ChunkAnalysis], embeddings: Embeddings, cen
 
 
 def _similarity(embeddings: Embeddings, centroids: Floats, first: int) -> tuple[Floats, Mask]:
-    """Return the similarity of each frame of a window to each speaker, and which frames lie in an embedding.
+    """Return the similarity of each frame of a window to each speaker, and which frames an embedding covers.
 
-    The shapes are (speakers, frames) and (frames). The similarity of a frame is the weighted mean over the embeddings
-    that contain the frame; an embedding weighs most in its middle. `first`: the first frame of the window.
+    The shapes are (speakers, frames) and (frames,). The similarity of a frame is the weighted mean of those of the
+    embeddings that cover it; an embedding weighs most in its middle. `first`: the first frame of the window, counted
+    from the start of the recording.
     """
     scores, total = np.zeros((len(centroids), WINDOW_FRAMES), np.float32), np.zeros(WINDOW_FRAMES, np.float32)
     low, high = np.searchsorted(embeddings.starts, (first - MAX_EMBEDDING_FRAMES, first + WINDOW_FRAMES))
@@ -76,11 +77,12 @@ def _similarity(embeddings: Embeddings, centroids: Floats, first: int) -> tuple[
 def _assign_window(
     active: Mask, similarity: Floats, has_embedding: Mask, overlapped: dict[int, Floats], assignment: Assignment
 ) -> None:
-    """Write the speakers of a window into its `assignment` (frames, 3), beginning with who speaks alone most.
+    """Assign the local speakers of one window, beginning with the one who speaks alone most.
 
-    `active`: whether each local speaker speaks (frames, 3). `similarity`, `has_embedding`: what `_similarity` returns.
-    `overlapped`: for each local speaker who hardly ever speaks alone, the similarity to each speaker. A local speaker
-    who never speaks alone and is not in `overlapped` stays unassigned.
+    The result is written into `assignment`, shape (frames, 3). `active`: whether each local speaker speaks, shape
+    (frames, 3). `similarity`, `has_embedding`: what `_similarity` returns. `overlapped`: for each local speaker who
+    hardly ever speaks alone, the similarity to each speaker. A local speaker who never speaks alone and is not in
+    `overlapped` stays unassigned.
     """
     clean = (active & (active.sum(axis=1) == 1)[:, np.newaxis] & has_embedding[:, np.newaxis]).T
     for local in np.argsort(-clean.sum(axis=1), kind="stable"):
@@ -104,10 +106,10 @@ def _assign_window(
 
 
 def _steps(active: Mask) -> list[tuple[int, int]]:
-    """Cut the frames in which a local speaker speaks into steps of about a quarter of a second.
+    """Cut the frames in which a local speaker speaks into steps of about 0.25 s, within which the assignment is fixed.
 
-    Return the first frame of each step, and the frame after its last. `active`: whether the local speaker speaks
-    (frames).
+    Return the first frame of each step, and the frame after its last. `active`: whether the local speaker speaks, shape
+    (frames,).
     """
     steps: list[tuple[int, int]] = []
     for start, end in runs(active):
@@ -117,10 +119,10 @@ def _steps(active: Mask) -> list[tuple[int, int]]:
 
 
 def _best_path(evidence: Floats, costs: npt.NDArray[np.float64]) -> Indices:
-    """Return a speaker for each step, so that the evidence minus the costs of all changes is greatest (Viterbi 1967).
+    """Choose a speaker for each step such that the total evidence minus the cost of all changes is largest (Viterbi).
 
-    `evidence`: how much speaks for each speaker in each step (steps, speakers). `costs`: the cost of a change of
-    speaker before each step (steps).
+    Return the index of the speaker of each step, shape (steps,). `evidence`: the evidence for each speaker in each
+    step, shape (steps, speakers). `costs`: the cost of a change of speaker before each step, shape (steps,).
     """
     came_from: list[Indices] = []  # for each step but the first, the best previous speaker for each speaker
     best = evidence[0]

@@ -1,6 +1,7 @@
-"""The analysis of a chunk, as an object and as a string of about 30 KB, which is stored in place of the audio.
+"""The analysis of a chunk (about a minute of a recording), as an object and as a string of about 30 KB.
 
-From the analyses of all chunks, turns are computed without decoding the recording again.
+The string is stored, so that a later attempt does not analyse the chunk again. The analyses of all chunks are all that
+is needed to compute the turns of a recording.
 """
 
 from base64 import b64decode, b64encode
@@ -39,7 +40,7 @@ _INVALID = "not the analysis of a chunk"
 
 @dataclass(frozen=True)
 class Embedding:
-    """The embedding of a region, or of a part of a region.
+    """The speaker embedding of a region, i.e. of a stretch in which one local speaker speaks alone, or of a part of it.
 
     `start`, `end`: where the region or part starts and ends, in frames from the start of the chunk.
     """
@@ -51,7 +52,7 @@ class Embedding:
 
 @dataclass(frozen=True)
 class LocalSpeaker:
-    """The only embedding of a local speaker who hardly ever speaks alone.
+    """The embedding of a local speaker who hardly ever speaks alone, and so has too little speech in regions.
 
     `window`: the index of the window in the chunk. `number`: the index of the local speaker in the window, 0 to 2.
     """
@@ -63,10 +64,11 @@ class LocalSpeaker:
 
 @dataclass(frozen=True)
 class ChunkAnalysis:
-    """The analysis of a chunk.
+    """The analysis of a chunk: who speaks when, and what the speakers sound like.
 
-    `activity`: the probability (0 to 255) that each local speaker speaks (windows, frames, 3). `embeddings`: the
-    embeddings of the regions. `overlapped`: the embeddings of local speakers who hardly ever speak alone.
+    `index`: the number of the chunk in the recording, from 0. `activity`: the probability, from 0 to 255, that each
+    local speaker speaks in each frame, shape (windows, frames, 3). `embeddings`: the embeddings of the regions.
+    `overlapped`: the embeddings of local speakers who hardly ever speak alone.
     """
 
     index: int
@@ -81,19 +83,19 @@ class ChunkAnalysis:
 
 
 def is_active(activity: Activity) -> Mask:
-    """Return whether each local speaker speaks, in the shape of `activity`, the probabilities (0 to 255)."""
+    """Decide whether each local speaker speaks; `activity`: the probabilities (0 to 255), in the result's shape."""
     return activity >= _ACTIVE
 
 
 def quantized(embedding: npt.NDArray[np.float32]) -> Quantized:
-    """Return an embedding as integers from -127 to 127; the norm is lost, the direction changes by 0.01 %."""
+    """Quantize an embedding to integers from -127 to 127; its norm is lost, its direction changes by 0.01 %."""
     largest = max(float(np.abs(embedding).max()), float(np.finfo(np.float32).tiny))
     values: Quantized = np.rint(embedding / largest * _LARGEST).astype(np.int8)
     return values
 
 
 def pack(chunk: ChunkAnalysis) -> str:
-    """Serialize the analysis of a chunk, without its index: compressed, and as base64."""
+    """Serialize the analysis of a chunk, except for its index, as compressed binary data in base64."""
     header = np.array((len(chunk.activity), len(chunk.embeddings), len(chunk.overlapped)), _HEADER)
     embeddings = np.array([(item.start, item.end, item.values) for item in chunk.embeddings], _EMBEDDING)
     overlapped = np.array([(item.window, item.number, item.values) for item in chunk.overlapped], _LOCAL_SPEAKER)
@@ -102,7 +104,7 @@ def pack(chunk: ChunkAnalysis) -> str:
 
 
 def unpack(index: int, record: str) -> ChunkAnalysis:
-    """Parse the analysis of a chunk; `index`: the index of the chunk. `record`: what `pack` has returned.
+    """Parse the analysis of the chunk with the index `index`; `record`: what `pack` has returned for it.
 
     Raises:
         ValueError: `record` is not a string that `pack` has returned.

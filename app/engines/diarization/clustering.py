@@ -1,7 +1,7 @@
-"""Cluster embeddings: first by average linkage of their distances, then by the distances of the clusters' centroids.
+"""Cluster embeddings: first by average linkage, i.e. by their pairwise distances, then by the clusters' centroids.
 
-Average linkage in forty lines replaces scipy, a dependency of 35 MB, and needs half its memory: one matrix of 32-bit
-floats.
+The average linkage here replaces scipy, a dependency of 35 MB, in forty lines, and needs half of its memory: one matrix
+of 32-bit floats.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _SPLIT_UNCERTAIN_FRAMES = 36.0  # 0.6 s: the same, for the shorter of two cluste
 
 @dataclass(frozen=True)
 class Merge:
-    """A merge of two clusters, each named by the index of one of its members."""
+    """A merge of two clusters, each identified by the index of one of its members; `distance`: between them."""
 
     first: int
     second: int
@@ -29,10 +29,10 @@ class Merge:
 
 
 def linkage(distances: Floats) -> list[Merge]:
-    """Merge n members into one cluster by average linkage; return all n - 1 merges, by ascending distance.
+    """Merge n members into one cluster by average linkage; return all n - 1 merges, sorted by ascending distance.
 
-    `distances`: the pairwise distances (n, n); the function overwrites them. The nearest-neighbour chain algorithm
-    (Murtagh 1983) takes n squared steps.
+    `distances`: the pairwise distances, shape (n, n), which are overwritten. The nearest-neighbour chain algorithm
+    (Murtagh 1983) takes O(n squared) time.
     """
     np.fill_diagonal(distances, np.inf)
     sizes = np.ones(len(distances), np.float32)
@@ -62,11 +62,12 @@ def _merge(distances: Floats, sizes: Floats, target: int, absorbed: int) -> Merg
 
 
 def merge_by_centroids(embeddings: Floats, weights: Floats, labels: Indices) -> list[Merge]:
-    """Merge clusters into one, always the two with the nearest centroids; return the merges in their order.
+    """Merge clusters into one, always the two with the nearest centroids; return the merges in this order.
 
-    `embeddings`: (n, 192). `weights`: the frames of each embedding (n). `labels`: the cluster of each embedding, as
-    `cluster_labels` returns it (n). Only the 256 heaviest clusters are merged. The distance of two centroids is the
-    cosine distance, less a correction for inexact centroids, which is largest for clusters of few frames.
+    `embeddings`: shape (n, 192). `weights`: the number of frames of each embedding, shape (n,). `labels`: the cluster
+    of each embedding, as `cluster_labels` returns it, shape (n,). Only the 256 heaviest clusters are merged. The
+    distance of two centroids is the cosine distance, minus a correction for inexact centroids, which is largest for
+    clusters of few frames.
     """
     roots = np.unique(labels)
     frames = np.array([weights[labels == root].sum() for root in roots])
@@ -87,14 +88,17 @@ def merge_by_centroids(embeddings: Floats, weights: Floats, labels: Indices) -> 
 
 
 class Clusters:
-    """Clusters that merge one step at a time; the weight of a cluster is the sum of its members' weights."""
+    """A partition of members into clusters, which are merged step by step (a disjoint-set forest).
+
+    At first each member is a cluster. `weights`: the weight of each member, shape (n,); they add up in a cluster.
+    """
 
     def __init__(self, weights: Floats) -> None:
         self._parents = list(range(len(weights)))
         self._weights = weights.copy()  # at the root of a cluster: the weight of the whole cluster
 
     def apply(self, merge: Merge) -> tuple[float, float]:
-        """Merge the two clusters that `merge` names, and return the weight of each before the merge."""
+        """Merge the two clusters of `merge`, and return the weight that each had before."""
         first, second = self.root(merge.first), self.root(merge.second)
         before = float(self._weights[first]), float(self._weights[second])
         self._parents[second] = first
@@ -102,7 +106,7 @@ class Clusters:
         return before
 
     def root(self, member: int) -> int:
-        """Return the root of a member's cluster: the member whose index is the label of the cluster."""
+        """Return the root of the cluster of `member`, i.e. the one member whose index identifies the cluster."""
         while self._parents[member] != member:
             self._parents[member] = self._parents[self._parents[member]]
             member = self._parents[member]
@@ -110,9 +114,9 @@ class Clusters:
 
 
 def cluster_counts(weights: Floats, merges: Sequence[Merge], min_weight: float) -> list[int]:
-    """Return how many clusters weigh at least `min_weight`: before the first merge, then after each merge.
+    """Return how many clusters have at least the weight `min_weight`, before the first merge and after each merge.
 
-    `weights`: the weight of each member. The list has one more element than `merges`.
+    `weights`: the weight of each member. The returned list has one more element than `merges`.
     """
     clusters = Clusters(weights)
     counts = [int((weights >= min_weight).sum())]
@@ -123,11 +127,11 @@ def cluster_counts(weights: Floats, merges: Sequence[Merge], min_weight: float) 
 
 
 def centroid_distances(embeddings: Floats, weights: Floats, merges: Sequence[Merge]) -> list[float]:
-    """Return the cosine distance between the centroids of the two clusters of each merge.
+    """Return, for each merge, the cosine distance between the centroids of the two clusters that it merges.
 
-    The clusters of a merge are what the merges before it have formed. `embeddings`: (n, 192). `weights`: the frames of
-    each embedding (n). Each distance is reduced by a correction for inexact centroids, which is largest for clusters of
-    few frames.
+    `merges`: in their order, from clusters of one member on. `embeddings`: shape (n, 192). `weights`: the number of
+    frames of each embedding, shape (n,). Each distance is reduced by a correction for inexact centroids, which is
+    largest for clusters of few frames.
     """
     clusters, sums = Clusters(weights), weights[:, np.newaxis] * embeddings
     distances = []
@@ -141,9 +145,9 @@ def centroid_distances(embeddings: Floats, weights: Floats, merges: Sequence[Mer
 
 
 def cluster_labels(weights: Floats, merges: Sequence[Merge]) -> Indices:
-    """Return the cluster of each member after all `merges` (n): the index of one member of the cluster.
+    """Return the label of each member's cluster after all `merges`, shape (n,).
 
-    `weights`: the weight of each member (n).
+    The label is the index of one member of the cluster. `weights`: the weight of each member, shape (n,).
     """
     clusters = Clusters(weights)
     for merge in merges:

@@ -27,11 +27,11 @@ Emit = Callable[[StageAdvanced | ChunkAnalysed], None]
 
 
 def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> DiarizationDone:
-    """Return the turns of a recording, and the embeddings of its speakers if `job` requests them.
+    """Diarize a recording: return its turns, and the embeddings of its speakers if `job` requests them.
 
-    `emit` is called with the analysis of each chunk that `job` does not contain, and with the progress at most once per
-    second. `limit`: the limits of the recording's length and of the CPU time to read it. The process needs memory for
-    70 s of audio, 13 MB per hour of the recording, and up to 70 MB to compare embeddings.
+    `emit` is called with the analysis of each chunk that is not in `job.known`, and with the progress at most once per
+    second. `limit`: the limits of the recording's length and of the CPU time for reading it. The process needs memory
+    for 70 s of audio, 13 MB per hour of the recording, and up to 70 MB to compare embeddings.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
@@ -64,7 +64,10 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
 
 
 def _known_chunks(job: Diarize, revision: str) -> dict[int, ChunkAnalysis]:
-    """Return by index the readable chunks in `job.known` that networks of the revision `revision` have analysed."""
+    """Parse the chunks in `job.known` that were analysed with this `revision` of the networks; return them by index.
+
+    Chunks that cannot be parsed are left out, and so analysed again.
+    """
     known = {}
     for record in job.known:
         with suppress(ValueError):
@@ -76,7 +79,8 @@ def _known_chunks(job: Diarize, revision: str) -> dict[int, ChunkAnalysis]:
 def _progress(duration: float, emit: Emit) -> Callable[[float], None]:
     """Report through `emit` that diarization starts, and return a function that reports its progress.
 
-    The function takes how many seconds of the recording are processed, and reports them at most once per second.
+    The argument of that function is how much of the recording is processed, in seconds; it reports at most once per
+    second. `duration`: of the recording, in seconds.
     """
     reported_at = -inf
 

@@ -21,9 +21,9 @@ _WINDOW = (np.hanning(_FRAME) ** 0.85).astype(np.float32)  # the Povey window, a
 
 
 def features(samples: Samples) -> Features:
-    """Return 80 log mel filter bank energies, less their mean over time, for each frame of 25 ms (frames, 80).
+    """Return the log mel filter bank energies of each frame of 25 ms, minus their mean over time, shape (frames, 80).
 
-    A frame starts every 10 ms; samples at the end that fill no frame are ignored.
+    A frame starts every 10 ms; samples at the end that do not fill a frame are ignored.
     """
     frames = np.lib.stride_tricks.sliding_window_view(samples, _FRAME)[::_STEP]
     centred = frames - frames.mean(axis=1, keepdims=True)
@@ -36,7 +36,7 @@ def features(samples: Samples) -> Features:
 
 @cache
 def _filters() -> Features:
-    """Return 80 triangular filters, evenly spaced in mel (256 frequencies, 80).
+    """Return 80 triangular filters that are evenly spaced on the mel scale, shape (256 frequencies, 80).
 
     Filter n rises from corner n to corner n + 1 and falls to corner n + 2, so consecutive filters overlap by half.
     """

@@ -13,7 +13,7 @@ _FEATURES: Final = b"1"  # increment it when code changes the features, or how a
 
 
 def weights_folder() -> Path:
-    """Return the folder with the files of the networks."""
+    """Return the folder with the weights of the diarization networks."""
     return Path(str(resources.files("app.engines") / "weights"))
 
 

@@ -25,7 +25,7 @@ POWERSET_CLASSES = 7  # sets of local speakers that the segmentation model disti
 class Networks:
     """The two networks of diarization, loaded into memory.
 
-    `identity`: the name and the revision of the networks, which results report.
+    `identity`: the name and the revision of both networks together, which the results of tasks contain.
     """
 
     def __init__(self, threads: int) -> None:
@@ -36,15 +36,15 @@ class Networks:
         self._telephone: Array = np.load(folder / TELEPHONE_FILE)
 
     def segment(self, window: Array) -> Array:
-        """Return the log probability of each powerset class in each frame of a window (frames, 7).
+        """Run the segmentation model on a window: return the log probability of each class in each frame.
 
-        The classes are: nobody speaks, one of three local speakers speaks, or two of them speak. `window`: the samples
-        of the window.
+        The shape is (frames, 7). The powerset classes are: nobody speaks, one of three local speakers speaks, or two of
+        them speak. `window`: the samples of the window.
         """
         return self._segmentation(None, {"x": window[np.newaxis, np.newaxis]})[0].reshape(-1, POWERSET_CLASSES)
 
     def embed(self, features: Array) -> Array:
-        """Return the speaker embedding (192 values, norm 1) of `features` (frames, 80).
+        """Return the speaker embedding of `features`, shape (frames, 80): 192 values of norm 1.
 
         Nuisance attribute projection (Solomonoff 2005) removes the four directions in which telephones change every
         embedding. Otherwise the embeddings of all people on telephones would be similar.
@@ -54,7 +54,7 @@ class Networks:
         return _normalized(np.asarray(embedding - nuisance, np.float32))
 
     def embed_unprojected(self, features: Array) -> Array:
-        """Return the speaker embedding (192 values, norm 1) of `features` (frames, 80), without the projection."""
+        """Return the speaker embedding of `features` like `embed`, but without the nuisance attribute projection."""
         return _normalized(self._embedding(None, {"x": features[np.newaxis]})[0].reshape(-1))
 
 

@@ -1,7 +1,8 @@
-"""Find the regions of a chunk in which one local speaker speaks alone, and cut them into spans for embeddings.
+"""Find the regions of a chunk, i.e. where one local speaker speaks alone, and cut them into spans for embeddings.
 
-The segmentation model often takes two people with short turns for one local speaker, and one embedding of all their
-speech would mix both. So an embedding covers at most 1.5 s, mostly of one person (docs/decisions/0029).
+The segmentation model often takes two people with short turns for one local speaker, and a single embedding of all the
+speech of this local speaker would mix both. So an embedding covers at most 1.5 s, which is mostly the speech of one
+person (docs/decisions/0029).
 """
 
 from collections.abc import Iterator
@@ -17,10 +18,10 @@ MIN_EMBEDDING_FRAMES = 15  # fewest frames of speech in an embedding, 0.25 s
 
 
 def embedding_spans(active: Mask, frames: int) -> Iterator[tuple[int, int]]:
-    """Yield the spans of a chunk to embed: the start and the end of each, in frames from the start of the chunk.
+    """Yield the spans of a chunk from which embeddings are computed, as start and end frames in the chunk.
 
-    `active`: whether each local speaker speaks (windows, frames, 3). `frames`: how many frames of the chunk to use. The
-    spans of one region have equal length, and overlap.
+    The spans of one region have equal lengths, and overlap. `active`: whether each local speaker speaks, shape
+    (windows, frames, 3). `frames`: how many frames from the start of the chunk to use.
     """
     for region_start, region_end in _regions(active, frames):
         excess = max(region_end - region_start - MAX_EMBEDDING_FRAMES, 0)
@@ -32,8 +33,8 @@ def embedding_spans(active: Mask, frames: int) -> Iterator[tuple[int, int]]:
 def _regions(active: Mask, frames: int) -> Iterator[tuple[int, int]]:
     """Yield the start and end frame of each region in which one local speaker speaks alone.
 
-    Of the windows that contain a frame, the window whose middle is nearest decides. A region continues across the
-    border between two windows, even if the local speaker has another number in the next window. Regions of less than
+    For each frame, only that of the overlapping windows counts whose middle is nearest. A region continues where
+    another window takes over, even if its local speaker has another number there. Regions of less than
     MIN_EMBEDDING_FRAMES are skipped.
     """
     frame = np.arange(frames)

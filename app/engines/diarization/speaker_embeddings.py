@@ -1,7 +1,7 @@
-"""Compute two embeddings of each speaker from speech without overlap: of the audio as it is, and as telephone audio.
+"""Compute two embeddings of each speaker from speech without overlap: from the original, and from telephone audio.
 
-A telephone changes an embedding more than the embeddings of two people differ. An embedding of simulated telephone
-audio changes little on a telephone, so it identifies speakers where the other embedding does not.
+A telephone changes the embedding of a person more than the embeddings of two people differ. So the same speech is also
+embedded as simulated telephone audio: this embedding can be compared with that of speech from a telephone.
 """
 
 from base64 import b64encode
@@ -33,8 +33,9 @@ def speaker_embeddings(
 ) -> list[SpeakerEmbedding]:
     """Return the two embeddings of each speaker, sorted by label; they are empty if the speaker never speaks alone.
 
-    The first embedding is the mean of the speaker's `embeddings`. The second is computed from the first 18 s of the
-    speaker's speech. `audio`: the recording from its start; it is read until the function has 18 s of each speaker.
+    The original embedding is the mean of those in `embeddings` that belong to the speaker. The telephone embedding is
+    computed from the first 18 s of the speaker's speech in `audio`, the samples of the recording from its start, which
+    are read only as far as necessary.
     """
     labels = sorted({turn.speaker for turn in turns})
     alone = _alone(turns, labels, int(embeddings.ends.max(initial=0)))
@@ -44,9 +45,9 @@ def speaker_embeddings(
 
 
 def _alone(turns: Sequence[Turn], labels: Sequence[str], frames: int) -> Mask:
-    """Return whether each speaker speaks alone in each frame (speakers, frames).
+    """Return whether each speaker speaks alone in each frame, shape (speakers, frames).
 
-    `labels`: the labels of the speakers, in the order of the result. `frames`: how many frames the result has.
+    `labels`: the labels of the speakers, in the order of the rows. `frames`: the number of columns.
     """
     speaking = np.zeros((len(labels), frames), np.bool_)
     for turn in turns:
@@ -57,9 +58,9 @@ def _alone(turns: Sequence[Turn], labels: Sequence[str], frames: int) -> Mask:
 
 
 def _own_embeddings(embeddings: Embeddings, alone: Mask) -> Indices:
-    """Return the indices of the embeddings of at least 0.75 s that contain hardly anybody but one speaker.
+    """Return the indices of the embeddings that represent one speaker: of 0.75 s or more with hardly anybody else.
 
-    `alone`: whether the speaker speaks alone in each frame.
+    `alone`: whether this speaker speaks alone in each frame, shape (frames,).
     """
     sums = np.concatenate([[0], np.cumsum(alone)])
     share = (sums[embeddings.ends] - sums[embeddings.starts]) / embeddings.lengths
@@ -82,7 +83,7 @@ def _combined(embeddings: Embeddings, label: str, own: Indices, telephone: Seque
 
 
 def _covered(starts: Indices, ends: Indices) -> int:
-    """Count the frames that lie in at least one embedding; `starts` and `ends` are in the order of the starts."""
+    """Count the frames that at least one embedding covers, given their start and end frames, sorted by start."""
     reached = np.maximum.accumulate(np.concatenate([[0], ends[:-1]]))
     return int(np.maximum(ends - np.maximum(starts, reached), 0).sum())
 
@@ -94,9 +95,10 @@ def _encoded(vector: Floats) -> str:
 def _telephone_embeddings(
     networks: Networks, embeddings: Embeddings, own: dict[str, Indices], audio: Iterator[Samples]
 ) -> dict[str, list[Floats]]:
-    """Return for each speaker up to 12 embeddings of the first speech as telephone audio, each of at most 1.5 s.
+    """Compute up to 12 embeddings for each speaker from the speaker's first speech as simulated telephone audio.
 
-    `own`: for each speaker, the indices of the embeddings that contain hardly anybody else.
+    Each covers at most 1.5 s, that of an embedding in `own`: for each speaker, the indices of the embeddings that
+    contain hardly anybody else.
     """
     spans = sorted(
         (int(embeddings.starts[number]), int(embeddings.ends[number]), label)
@@ -112,7 +114,7 @@ def _telephone_embeddings(
 
 
 def _first_disjoint(embeddings: Embeddings, chosen: Indices) -> Iterator[int]:
-    """Yield the indices of the first 12 of the chosen embeddings that do not overlap."""
+    """Yield the indices of the first 12 of the embeddings `chosen` (indices) that do not overlap each other."""
     reached = count = 0
     for number in chosen:
         if embeddings.starts[number] >= reached and count < _MAX_TELEPHONE:
@@ -121,9 +123,9 @@ def _first_disjoint(embeddings: Embeddings, chosen: Indices) -> Iterator[int]:
 
 
 def _excerpts(audio: Iterator[Samples], spans: Sequence[tuple[int, int]]) -> Iterator[Samples]:
-    """Yield the samples of each span; fewer samples, or none, if the audio ends before the span.
+    """Yield the samples of each span of `audio`; fewer samples, or none, if the audio ends before the span does.
 
-    `spans`: the start and end frame of each span, in the order of the starts.
+    `spans`: the start and end frame of each span, sorted by start, so that `audio` is read only once.
     """
     buffered, offset = np.zeros(0, np.float32), 0
     for first, last in spans:

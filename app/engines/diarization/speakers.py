@@ -1,4 +1,4 @@
-"""Find the speakers of a recording: cluster its embeddings, so that each cluster is a speaker."""
+"""Find the speakers of a recording: cluster the embeddings of its speech, so that each large cluster is a speaker."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,23 +30,23 @@ _MIN_SPEAKER_FRAMES, _ENOUGH_FRAMES = 41, 592  # 0.7 s, 10 s
 
 @dataclass(frozen=True)
 class SpeakerBounds:
-    """The smallest and the largest number of speakers that a task allows; None: no limit."""
+    """The smallest and the largest number of speakers that a diarization job allows; None: no limit."""
 
     minimum: int | None
     maximum: int | None
 
     def nearest(self, count: int) -> int:
-        """Return the number within the bounds that is nearest to `count`."""
+        """Return the number of speakers within the bounds that is nearest to `count`."""
         enough = max(count, self.minimum or 0)
         return min(enough, self.maximum or enough)
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """All embeddings of a recording's regions in the order of time, as parallel arrays.
+    """All n embeddings of the regions of a recording, in the order of time, as parallel arrays.
 
-    `starts`, `ends`: where the speech of each embedding starts and ends, in frames from the start of the recording
-    (n). `vectors`: the embeddings, of norm 1 (n, 192).
+    `starts`, `ends`: where the speech of each embedding starts and ends, in frames from the start of the recording,
+    shape (n,). `vectors`: the embeddings, of norm 1, shape (n, 192).
     """
 
     starts: Indices
@@ -55,12 +55,12 @@ class Embeddings:
 
     @property
     def lengths(self) -> Indices:
-        """The number of frames of audio from which each embedding was computed (n)."""
+        """The number of frames of audio from which each embedding was computed, shape (n,)."""
         return self.ends - self.starts
 
 
 def collect_embeddings(chunks: Sequence[ChunkAnalysis]) -> Embeddings:
-    """Collect the embeddings of all chunks of a recording."""
+    """Collect the embeddings of all chunks of a recording, converted to norm 1 and to frames of the recording."""
     placed = [(chunk.first_frame, item) for chunk in chunks for item in chunk.embeddings]
     return Embeddings(
         np.array([offset + item.start for offset, item in placed], np.intp),
@@ -70,9 +70,10 @@ def collect_embeddings(chunks: Sequence[ChunkAnalysis]) -> Embeddings:
 
 
 def speaker_centroids(embeddings: Embeddings, chunks: Sequence[ChunkAnalysis], bounds: SpeakerBounds) -> Floats:
-    """Return the centroid of each speaker, of norm 1 (speakers, 192); without speech, an array of shape (0, 192).
+    """Cluster the embeddings to speakers; return the centroid of each speaker, of norm 1, shape (speakers, 192).
 
-    If nobody speaks alone anywhere, the embeddings of overlapped local speakers are clustered.
+    Without speech, the shape is (0, 192). If nobody ever speaks alone, so that there are no `embeddings`, those of the
+    overlapped local speakers in `chunks` are clustered.
     """
     chosen = _clustered_embeddings(embeddings.lengths, bounds.minimum or 0)
     vectors = embeddings.vectors[chosen]
@@ -90,11 +91,11 @@ def speaker_centroids(embeddings: Embeddings, chunks: Sequence[ChunkAnalysis], b
 
 
 def _clustered_embeddings(lengths: Indices, minimum: int) -> Indices:
-    """Return the indices of the embeddings to cluster.
+    """Choose which embeddings to cluster, and return their indices.
 
-    The embeddings of at least 0.75 s are chosen if they cover half of the speech; if they are fewer than `minimum`, the
-    longest of the others are added. If they cover less, all embeddings are chosen. More than `_MAX_CLUSTERED` are
-    reduced to this number, evenly spread over the recording. `lengths`: the frames of each embedding (n).
+    These are the embeddings of at least 0.75 s if they cover half of the speech, otherwise all. If those of 0.75 s are
+    fewer than `minimum`, the longest of the others are added. More than `_MAX_CLUSTERED` are reduced to this number,
+    evenly spread over the recording. `lengths`: the number of frames of each embedding, shape (n,).
     """
     longest = np.argsort(-lengths, kind="stable")
     reliable = lengths >= _RELIABLE_FRAMES
@@ -105,16 +106,16 @@ def _clustered_embeddings(lengths: Indices, minimum: int) -> Indices:
 
 
 def _evenly_spread(count: int) -> Indices:
-    """Return at most `_MAX_CLUSTERED` indices below `count`, evenly spread."""
+    """Return `_MAX_CLUSTERED` indices that are evenly spread from 0 to `count` - 1; all of them if they are fewer."""
     return np.linspace(0, max(count - 1, 0), min(count, _MAX_CLUSTERED)).astype(np.intp)
 
 
 def _cluster(vectors: Floats, weights: Floats, bounds: SpeakerBounds) -> Indices:
-    """Return the label of each embedding's cluster (n); -1: the cluster is too small to be a speaker.
+    """Cluster n embeddings; return the label of each one's cluster, shape (n,); -1: too small to be a speaker.
 
     First, embeddings are merged by average linkage, which tolerates variation among the embeddings of one person. Then
-    clusters are merged by the distance of their centroids, which separates people who sound alike. At last, `bounds`
-    may require more merges, or fewer.
+    clusters are merged by the distances of their centroids, which separate people who sound alike. Finally, `bounds`
+    may require more merges, or fewer. `weights`: the weight of each embedding, in frames.
     """
     by_linkage = [merge for merge in linkage(_distances(vectors)) if merge.distance <= _MAX_LINKAGE]
     by_centroids = merge_by_centroids(vectors, weights, cluster_labels(weights, by_linkage))
@@ -128,10 +129,10 @@ def _cluster(vectors: Floats, weights: Floats, bounds: SpeakerBounds) -> Indices
 
 
 def _within(bounds: SpeakerBounds, weights: Floats, merges: Sequence[Merge], done: int) -> tuple[int, int]:
-    """Return how many merges to apply, and how many speakers the recording has within `bounds`.
+    """Return how many of the `merges` to apply, and the number of speakers of the recording, which is within `bounds`.
 
-    `done`: how many of the `merges` join clusters that are near enough. More merges are applied if those leave more
-    speakers than `bounds` allow.
+    `done`: how many of the merges join clusters that are near enough. If these leave more speakers than `bounds` allow,
+    further ones are applied.
     """
     heaviest = float(np.bincount(cluster_labels(weights, merges[:done]), weights).max())
     min_weight = min(max(_MIN_SPEAKER_SHARE * float(weights.sum()), _MIN_SPEAKER_FRAMES), _ENOUGH_FRAMES, heaviest)
@@ -142,10 +143,10 @@ def _within(bounds: SpeakerBounds, weights: Floats, merges: Sequence[Merge], don
 
 
 def _split(vectors: Floats, weights: Floats, merges: Sequence[Merge], missing: int) -> list[Merge]:
-    """Undo up to `missing` merges that may have joined two people, and return the other merges.
+    """Undo up to `missing` merges, so that there are so many more speakers; return the other merges.
 
-    The merges of the clusters with the most distant centroids are undone. A merge whose centroids are near each other
-    stays, because without it one person would become two speakers.
+    Those merges are undone whose two clusters have the most distant centroids, as they may have joined two people. A
+    merge of near centroids stays, because without it one person would become two speakers.
     """
     distances = centroid_distances(vectors, weights, merges) if missing else []
     farthest = sorted(range(len(distances)), key=lambda number: -distances[number])[:missing]
@@ -160,7 +161,7 @@ def _distances(vectors: Floats) -> Floats:
 
 
 def normalized(vectors: Floats) -> Floats:
-    """Return the vectors (n, values) scaled to norm 1."""
+    """Return the vectors, shape (n, values), scaled to norm 1."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     result: Floats = np.divide(vectors, np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)
     return result

@@ -1,4 +1,4 @@
-"""Simulate telephone audio, so that speech can be compared with speech from a telephone."""
+"""Simulate telephone audio, so that the embedding of any speech can be compared with that of speech on a telephone."""
 
 from typing import Final
 

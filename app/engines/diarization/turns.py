@@ -1,4 +1,4 @@
-"""Build turns: overlapping windows vote on who speaks in each frame; consecutive frames of a speaker become a turn."""
+"""Build turns: overlapping windows vote on who speaks in each frame; successive frames of a speaker become a turn."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -41,7 +41,7 @@ class _Turn(NamedTuple):
 
 
 def turns(chunks: Sequence[ChunkAnalysis], assignment: Assignment, duration: float) -> list[Turn]:
-    """Return the turns of all speakers in the order of time, cut at `duration` seconds.
+    """Return the turns of all speakers in the order of time; none lasts beyond `duration` (seconds).
 
     `assignment`: what `assign_speakers` returns. The speakers are labelled SPEAKER_00, SPEAKER_01 and so on, in the
     order of their first turns.
@@ -73,9 +73,10 @@ def _seconds(frame: int) -> float:
 
 
 def _decisions(chunks: Sequence[ChunkAnalysis], assignment: Assignment, speakers: int) -> Iterator[tuple[int, Mask]]:
-    """Yield the first frame of each chunk, and whether each speaker speaks in each frame of the chunk.
+    """Decide who speaks in each frame: the overlapping windows vote, and votes near a window's edge count less.
 
-    The second array has the shape (speakers, frames). `speakers`: the number of speakers.
+    Yield for each chunk its first frame, and whether each speaker speaks in each of its frames, shape (speakers,
+    frames). `speakers`: the number of speakers.
     """
     frame = np.arange(WINDOW_FRAMES)
     weights = np.minimum(frame, frame[::-1]) / _FULL_WEIGHT_FRAMES
@@ -106,9 +107,9 @@ def _by_speaker(activity: Floats, assignment: Assignment, speakers: int) -> Floa
 
 
 def _speaking(probability: Floats) -> Mask:
-    """Return whether each speaker speaks in each frame (speakers, frames), from the probabilities of all speakers.
+    """Decide whether each speaker speaks in each frame; the argument and the result have the shape (speakers, frames).
 
-    In a frame the n most probable speakers speak: n is the rounded sum of all probabilities, at most 3.
+    In each frame the n most probable speakers speak, where n is the rounded sum of all probabilities, at most 3.
     """
     expected = np.floor(probability.sum(axis=0) + 0.5)
     speaking = np.zeros(probability.shape, np.bool_)
@@ -120,9 +121,9 @@ def _speaking(probability: Floats) -> Mask:
 
 
 def _without_short(edges: Indices) -> Indices:
-    """Fill the pauses of less than 0.2 s between the turns of a speaker, then drop turns of less than 0.2 s.
+    """Fill the pauses of less than 0.2 s between the turns of one speaker, then drop turns of less than 0.2 s.
 
-    `edges`: the start and end frame of each turn (turns, 2).
+    `edges`: the start and end frame of each turn, shape (turns, 2). The result has the same form.
     """
     if not len(edges):
         return edges
@@ -136,7 +137,7 @@ def _without_short(edges: Indices) -> Indices:
 def _with_late_starts(turns: Sequence[_Turn]) -> list[_Turn]:
     """Merge each turn of less than 0.5 s into the turn of another speaker that follows at once, if there is one.
 
-    The segmentation model often detects a new speaker a moment late.
+    Such a short turn usually is the start of that turn: the segmentation model often detects a new speaker late.
     """
     later: list[_Turn] = []  # the earliest turn is last
     for turn in reversed(turns):
@@ -150,7 +151,7 @@ def _with_late_starts(turns: Sequence[_Turn]) -> list[_Turn]:
 
 
 def _merged(turns: Sequence[_Turn]) -> list[_Turn]:
-    """Merge turns of one speaker that overlap, because `_with_late_starts` may have extended a turn."""
+    """Merge the overlapping turns of one speaker, which `_with_late_starts` may have caused by extending a turn."""
     merged: list[_Turn] = []
     latest: dict[int, int] = {}
     for turn in turns:
@@ -164,10 +165,10 @@ def _merged(turns: Sequence[_Turn]) -> list[_Turn]:
 
 
 def _following(turn: _Turn, later: Sequence[_Turn]) -> Iterator[int]:
-    """Yield the indices of the turns into which the short `turn` may be merged, earliest first.
+    """Yield the indices of the turns in `later` into which the short `turn` may be merged, the earliest turn first.
 
-    They are turns of other speakers that start before or soon after `turn` ends, and that end after `turn`. `later`:
-    the later turns, the earliest of them last.
+    They are turns of other speakers that start before or soon after `turn` ends, and end after it. `later`: all later
+    turns, the earliest of them last.
     """
     for index in range(len(later) - 1, -1, -1):
         if later[index].start > turn.end + _NEAR_FRAMES:

@@ -1,7 +1,7 @@
-"""Cut a recording into windows while it is decoded: ten seconds each, overlapping, for the segmentation model.
+"""Cut a recording into windows while it is decoded: 10 s of audio each, overlapping, for the segmentation model.
 
-Sixteen consecutive windows, about a minute, form a chunk, whose analysis is stored as a whole. Chunks and windows start
-at fixed offsets, so every attempt of a task has the same chunks.
+Sixteen consecutive windows, about a minute, are a chunk, whose analysis is stored as a whole. Chunks and windows start
+at fixed offsets, so every attempt at a task has the same chunks. (The windows of transcription are other ones.)
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,10 +30,10 @@ _CHUNK_SAMPLES = (WINDOWS_PER_CHUNK - 1) * STEP_SAMPLES + WINDOW_SAMPLES
 
 @dataclass(frozen=True)
 class ChunkAudio:
-    """The audio of a chunk.
+    """The samples of a chunk, up to the end of its last window.
 
-    `windows`: how many windows start in the chunk. `frames`: how many frames of the chunk precede the next chunk; in
-    the last chunk, all frames.
+    `index`: the number of the chunk, from 0. `windows`: how many windows start in the chunk. `frames`: how many frames
+    of the chunk precede the next chunk; in the last chunk, all frames.
     """
 
     index: int
@@ -47,12 +47,12 @@ class ChunkAudio:
         return self.index * WINDOWS_PER_CHUNK * STEP_SAMPLES
 
     def window(self, number: int) -> Samples:
-        """Return the samples of a window: `WINDOW_SAMPLES`, or fewer at the end of the recording."""
+        """Return the samples of the window with the index `number`: WINDOW_SAMPLES, or fewer at the recording's end."""
         return self.samples[number * STEP_SAMPLES :][:WINDOW_SAMPLES]
 
 
 def chunks(audio: Iterable[Samples]) -> Iterator[ChunkAudio]:
-    """Yield the chunks of a recording; the generator buffers at most about 70 s of audio at a time."""
+    """Yield the chunks of a recording, given its samples in order; at most about 70 s of audio are buffered."""
     index = 0
     buffered: list[Samples] = []
     for samples in audio:
@@ -68,10 +68,10 @@ def chunks(audio: Iterable[Samples]) -> Iterator[ChunkAudio]:
 
 
 def sample_at(frame: int) -> int:
-    """Return the index of the first sample of a frame; both count from the start of a chunk or of a recording."""
+    """Return the index of the first sample of a frame, both counted from the start of the same chunk or recording."""
     return frame * FRAME_SAMPLES + FIRST_FRAME_AT
 
 
 def runs(mask: Mask) -> Indices:
-    """Return the start of each run of consecutive True values, and the index after its end (runs, 2)."""
+    """Return the index at which each run of True values starts, and the index after its end, shape (runs, 2)."""
     return np.flatnonzero(np.diff(mask, prepend=False, append=False)).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""Load a model of onnx-asr on a usable GPU, or on the CPU."""
+"""Load a model of onnx-asr on a GPU if a usable one exists, or on the CPU."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -12,18 +12,18 @@ _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 class NoGpuError(Exception):
-    """ONNX Runtime could not use a GPU for the whole model."""
+    """A model was to be loaded on a GPU, but ONNX Runtime runs a part of it on the CPU."""
 
 
 def load_on(device: str, load: Load) -> tuple[TextResultsAsrAdapter, bool]:
-    """Load a model; return the model, and whether it runs on the GPU.
+    """Load a model on a device: `auto`, `cpu` or `cuda`; return the model, and whether it runs on a GPU.
 
-    `load` loads the model with a list of ONNX Runtime's execution providers. Only a loaded model shows whether a GPU is
-    usable: `get_available_providers` lists what ONNX Runtime was built with. So for the device `auto` the model is
+    `load`: loads the model with a list of ONNX Runtime's execution providers. Only a loaded model shows whether a GPU
+    is usable, because `get_available_providers` lists what ONNX Runtime was built with. So for `auto`, the model is
     loaded on the GPU, and again on the CPU if a part of it does not run on the GPU.
 
     Raises:
-        NoGpuError: The device is `cuda`, and a network runs on the CPU.
+        NoGpuError: The device is `cuda`, but a part of the model runs on the CPU.
         Exception: The model cannot be loaded; the libraries raise many types of error.
     """
     if device == "cuda":
@@ -43,6 +43,6 @@ def _on_gpu(load: Load) -> TextResultsAsrAdapter:
 
 
 def _all_on_gpu(asr: object) -> bool:
-    """Whether all networks run on the GPU: ONNX Runtime falls back to the CPU without an error."""
+    """Return whether all networks of a model run on the GPU; ONNX Runtime falls back to the CPU without an error."""
     sessions = [value for value in vars(asr).values() if isinstance(value, onnxruntime.InferenceSession)]
     return all(_CUDA in session.get_providers() for session in sessions)

@@ -20,7 +20,7 @@ NEEDED = "config.json with a model_type of onnx-asr and the files of that type"
 
 
 def publishes(name: str) -> bool:
-    """Whether onnx-asr knows a published model with the name `name`."""
+    """Return whether onnx-asr knows a published model with the name `name`."""
     return name in published.PUBLISHED
 
 
@@ -30,22 +30,22 @@ def fetch(name: str, compute_type: str | None) -> Path:
     `compute_type`: the precision to prefer; a model that is not published in this precision is fetched in another one.
 
     Raises:
-        PermanentError: unknown_model: the extra is not installed, or the precision is unknown.
-        Exception: The hub cannot be reached; its client raises many types of error.
+        PermanentError: unknown_model: the optional extra is not installed, or the precision is unknown.
+        Exception: The model hub cannot be reached; its client raises many types of error.
     """
     _check(name, compute_type)
     return published.fetch(name, compute_type)
 
 
 def detect(folder: Path, name: str, compute_type: str | None) -> LocalModel | None:
-    """Detect a model of onnx-asr in a folder; return None if the folder contains no such model.
+    """Return the model of onnx-asr in a folder; None if the folder contains no such model.
 
-    `name`: the name of a published model decides which files the folder must have. `compute_type`: the precision to
-    prefer if the folder has several.
+    `name`: if it is the name of a published model, the folder must have the files of that model. `compute_type`: the
+    precision to prefer if the folder has files of several.
 
     Raises:
         IncompleteModelError: Some files of the model are missing.
-        PermanentError: unknown_model: the extra is not installed, or the precision is unknown.
+        PermanentError: unknown_model: the optional extra is not installed, or the precision is unknown.
     """
     files = published.detect(folder, name, compute_type)
     if files is None:

@@ -29,10 +29,10 @@ _MIN_S = 0.5  # shorter audio is padded with silence: the features need more tha
 
 @dataclass
 class OnnxModel:
-    """A loaded model of onnx-asr.
+    """A loaded model of onnx-asr; implements `SpeechModel`.
 
-    `fingerprint`: its device, precision and search. `languages`: the languages it knows; empty: unknown. `batched`:
-    whether it runs on all windows of a call as one batch.
+    `fingerprint`: its device, precision and search. `languages`: the codes of the languages that it knows; empty:
+    unknown. `batched`: whether it transcribes all windows of a call as one batch.
     """
 
     identity: Model
@@ -44,11 +44,11 @@ class OnnxModel:
     batched: bool
 
     def check(self, options: TranscribeOptions) -> None:
-        """Check that the model can follow the options.
+        """Check that the model supports the options.
 
         Raises:
-            PermanentError: invalid_message: the model cannot follow an option; the message names the option, and what
-                the model supports.
+            PermanentError: invalid_message: the model does not support an option; the message names the option, and
+                says what to do.
         """
         cannot = None
         if options.language is not None and self.languages and options.language not in self.languages:
@@ -70,7 +70,7 @@ class OnnxModel:
         *,
         interim: bool = False,  # noqa: ARG002 -- greedy decoding has no quicker mode
     ) -> list[ModelOutput]:
-        """Transcribe windows: on a GPU as one batch, on a CPU one by one, so that none changes the text of another."""
+        """Transcribe windows: on a GPU as one batch; on a CPU one by one, so that none changes the text of another."""
         recognize_options: RecognizeOptions = {}
         if self._takes_language:
             target = "en" if options.translate else options.language
@@ -87,7 +87,7 @@ class OnnxModel:
 
     @property
     def _takes_language(self) -> bool:
-        """Whether a task must name the language spoken, and may request a translation."""
+        """Whether the model gets the language as input: a task must name it, and may request a translation."""
         return self.architecture == CANARY
 
     def _recognize(self, batch: Sequence[WindowAudio], options: RecognizeOptions) -> list[TimestampedResult]:
@@ -103,7 +103,8 @@ class OnnxModel:
 def load(folder: Path, identity: Model, files: ModelFiles, options: ComputeOptions) -> OnnxModel:
     """Load a model of onnx-asr from its folder.
 
-    On a CPU, `at_once` windows are transcribed at the same time: each has a thread, and all share `threads` - 1 more.
+    On a CPU, `options.at_once` windows are transcribed at the same time: each has a thread of its own, and all of them
+    share `options.threads` - 1 more.
 
     Raises:
         PermanentError: unknown_model: the files are damaged or of another kind, or the device cannot be used.

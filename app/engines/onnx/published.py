@@ -59,7 +59,7 @@ _DETECTED_BY_FILES = [architecture for architecture in NEEDED if architecture.st
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A model that the library knows by name: its architecture, and its languages (empty: any or unknown)."""
+    """A published model, which the library knows by name; `languages`: their codes, empty if many or unknown."""
 
     architecture: str
     languages: tuple[str, ...]
@@ -92,7 +92,7 @@ _BY_FOLDER_NAME = {alias: name for name in PUBLISHED for alias in (name, name.rp
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """The files of a model in a folder, and how the library loads them."""
+    """The files of a model in a folder, and what the library needs to load them."""
 
     architecture: str
     precision: str | None  # as the library names it; null: full precision
@@ -101,10 +101,11 @@ class ModelFiles:
 
 
 def detect(folder: Path, name: str, compute_type: str | None) -> ModelFiles | None:
-    """Detect the model in a folder; return None if the folder contains no model that the library can load.
+    """Return the files of the model in a folder; None if the folder contains no model that the library can load.
 
     The architecture follows from `name` if a published model has that name, else from `model_type` in config.json, else
-    from the files. Of several precisions, prefer the one that `compute_type` names, then full, int8 and float16.
+    from the files. Of several precisions, the one in `compute_type` is preferred, then full precision, int8 and
+    float16.
 
     Raises:
         IncompleteModelError: The architecture is known, but some of its files are missing.
@@ -127,10 +128,10 @@ def detect(folder: Path, name: str, compute_type: str | None) -> ModelFiles | No
 def fetch(name: str, compute_type: str | None) -> Path:
     """Return the folder of a published model in the cache of the model hub; download the model unless it is cached.
 
-    A cached model of another precision than `compute_type` is used, too: only a download prefers this precision.
+    A cached model is used even if it has another precision than `compute_type`; a download prefers this precision.
 
     Raises:
-        Exception: The hub cannot be reached; its client raises many types of error.
+        Exception: The model hub cannot be reached; its client raises many types of error.
     """
     suffixes = _preferred(compute_type)
     for suffix in suffixes:
@@ -178,7 +179,7 @@ def _missing(folder: Path, architecture: str, suffix: str) -> list[str]:
 
 
 def _files(folder: Path, architecture: str, suffix: str) -> Iterator[Path]:
-    """Yield the files that the architecture needs, and the external data files of weights too large for a graph."""
+    """Yield the files in a folder that a model of this architecture needs, including external data files of weights."""
     patterns = [pattern.format(suffix) for pattern in NEEDED[architecture]]
     beside = [f"{pattern}?data" for pattern in patterns if pattern.endswith(".onnx")]
     return chain.from_iterable(sorted(folder.glob(pattern)) for pattern in (*patterns, *beside))

@@ -6,7 +6,7 @@ _ERRORS_ONLY = 3
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
-    """Return the options of a session that runs on `threads` threads, and uses no spare memory or cores while idle."""
+    """Return the options of a session on `threads` threads that occupies no spare memory, and no cores while idle."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS_ONLY

@@ -1,4 +1,4 @@
-"""Join the tokens of a model to words with timestamps and probabilities."""
+"""Join the tokens that a model of onnx-asr returns to words with timestamps and probabilities."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ _LETTER_S = 0.07  # time to speak a letter: models return only the start of a to
 
 @dataclass(slots=True)
 class _WordBuilder:
-    """Builds a word token by token."""
+    """Builds a word from its tokens; `start`: the start of its first token, in seconds."""
 
     text: str = ""
     start: float = 0.0
@@ -41,10 +41,11 @@ class _WordBuilder:
 
 
 def words_of(result: TimestampedResult, seconds: float, speech: Sequence[Times]) -> list[Word]:
-    """Join the tokens of an audio of `seconds` seconds to words.
+    """Join the tokens that a model returned for audio of `seconds` seconds to words.
 
-    A word ends when its last token is spoken, at 0.07 s per letter, or earlier at the start of the next word. If the
-    model returns no timestamps (Canary), words are spread over the regions of `speech` in proportion to their letters.
+    As models return only the start of a token, a word is assumed to end 0.07 s per letter after the start of its last
+    token, or at the start of the next word if that is earlier. If the model returns no timestamps (Canary), words are
+    spread over the regions in `speech` in proportion to their letters.
     """
     words = list(_joined(_tokens(result)))
     if result.timestamps is None:
@@ -70,7 +71,7 @@ def _tokens(result: TimestampedResult) -> Iterator[_Token]:
 
 
 def _joined(tokens: Iterator[_Token]) -> Iterator[_WordBuilder]:
-    """Join tokens to words, split at spaces; append a word without letters, such as a mark, to the word before."""
+    """Join tokens to words, split at spaces; append a word without letters, such as a dash, to the one before."""
     finished: _WordBuilder | None = None
     for word in _split(tokens):
         if word.has_letters or finished is None:
@@ -113,9 +114,9 @@ def _spread(words: Sequence[_WordBuilder], speech: Sequence[Times]) -> list[Word
 
 
 def _in_audio(speech: Sequence[Times], since: float, until: float) -> Times:
-    """Map the interval from `since` to `until` in the joined regions of `speech` to the whole audio (seconds).
+    """Map the interval from `since` to `until`, in seconds of speech without pauses, to times in the whole audio.
 
-    If the interval extends over a pause, return only its longer part.
+    `speech`: the start and end of each region. If the interval extends over a pause, only its longest part is returned.
     """
     sides, before = [], 0.0
     for start, end in speech:

@@ -1,1 +1,1 @@
-"""The engine process: the program of the child, its jobs, and the worker's side of its pipes."""
+"""The engine processes, which are children of a worker: their program, their jobs, and the worker's side of the pipes."""

@@ -1,4 +1,4 @@
-"""The program of an engine process: reads jobs from stdin and writes replies to stdout, one a line."""
+"""The program of an engine process: reads jobs from stdin and writes replies to stdout, one JSON object a line."""
 
 import ctypes
 import os
@@ -44,9 +44,9 @@ def main() -> None:
 
 
 def _tie_to(parent: int) -> None:
-    """Have Linux kill this process when the process `parent` ends, even while a library holds the GIL.
+    """Make Linux kill this process when the worker, the process `parent`, ends, even while a library holds the GIL.
 
-    On other systems, only the end of stdin ends this process (`_read`).
+    On other systems, this process notices only the end of stdin (see `_read`).
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -61,7 +61,7 @@ def _leave_signals_to_parent() -> None:
 
 
 def _take_stdout() -> BinaryIO:
-    """Return stdout for the replies alone, and redirect what libraries print to stderr."""
+    """Return the original stdout, for replies alone; redirect what libraries print to stdout to stderr."""
     output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return output
@@ -74,7 +74,7 @@ def _read(source: BinaryIO, lines: SimpleQueue[bytes]) -> None:
 
 
 def serve(run: Callable[[Job, Emit], None], line: bytes, output: BinaryIO) -> None:
-    """Run the job of a line, and write its replies, or the error that ended it."""
+    """Run the job in `line`, and write its replies to `output`, or a `Failed` reply with the error that ended it."""
 
     def emit(reply: Reply) -> None:
         output.write(reply.model_dump_json().encode() + b"\n")
@@ -100,8 +100,8 @@ def _failed(message: str) -> Failed:
 def _log(error: BaseException) -> None:
     """Write the type and traceback of an error to stderr, but not its message, which may quote a recording.
 
-    An error of the operating system is written with its reason, such as a full disk. Of a `PermanentError`, only the
-    cause is written: the worker gets the error itself in the reply.
+    An error of the operating system is written with its reason, such as a full disk. For a `PermanentError`, its cause
+    is written instead, if it has one, because the worker gets the error itself in the reply.
     """
     cause = error.__cause__ if isinstance(error, PermanentError) else error
     if cause is None:

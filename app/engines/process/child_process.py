@@ -37,9 +37,9 @@ log = structlog.get_logger(__name__)
 
 
 class EngineProcess:
-    """A child process that runs one job at a time; it starts with the first job, and again if it has died.
+    """Runs jobs in a child process, one at a time; starts it for the first job, and again if it has died.
 
-    A reply has at most `longest_line` bytes. About twice as many bytes are read ahead; then the child has to wait.
+    A reply has at most `longest_line` bytes. The child has to wait once about twice as many bytes are not read yet.
     """
 
     def __init__(
@@ -59,16 +59,16 @@ class EngineProcess:
 
     @property
     def loaded(self) -> Loaded | None:
-        """The transcription model that is loaded; None if there is none."""
+        """The transcription model that is loaded in the child process; None if there is none."""
         return self._loaded if self.running else None
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         """Run a job and yield its replies; closing the generator before the last reply kills the child at once.
 
         Raises:
-            PermanentError: The job cannot be done; audio_too_large if the kernel has ended the child, because reading
+            PermanentError: The job cannot be done; audio_too_large if the kernel has ended the child because reading
                 the recording took too much CPU time.
-            TransientError: Another attempt may succeed; engine_failed if the child has died.
+            TransientError: The job failed, but another attempt may succeed; engine_failed if the child has died.
         """
         async with self._free:
             finished = False
@@ -97,14 +97,14 @@ class EngineProcess:
         return self._child
 
     async def close(self) -> None:
-        """Kill the child process, even in the middle of a job; the next job starts another one."""
+        """Kill the child process, even in the middle of a job; a later job would start another one."""
         child, self._child, self._loaded = self._child, None, None
         if child is not None:
             await child.kill()
 
 
 class _Child:
-    """One child process with its pipes."""
+    """A running child process with its pipes, from its start until it is killed."""
 
     def __init__(self, process: Process, settings: Settings) -> None:
         if process.stdin is None or process.stdout is None or process.stderr is None:
@@ -158,7 +158,7 @@ class _Child:
         await asyncio.shield(self._reaped())
 
     async def _forward(self, stderr: StreamReader) -> None:
-        """Log what the child writes to stderr, which never contains text of a recording."""
+        """Log what the child process writes to stderr, which never contains text of a recording."""
         async for line in stderr:
             text = line.decode(errors="replace").strip()[:_LONGEST_LOG]
             if text:

@@ -1,4 +1,4 @@
-"""The engine as four child processes, which run at the same time."""
+"""The engine of a worker as four child processes, which run at the same time."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -30,10 +30,10 @@ MAX_LIVE_JOB_S = 60.0  # a job of a live stream takes a few milliseconds, and lo
 
 
 class EngineProcesses:
-    """The engine: one process each detects windows, processes live streams, transcribes and diarizes.
+    """The engine of a worker: four processes, which detect windows, process live streams, transcribe, and diarize.
 
     A process starts with its first job. The window detector waits until its replies are read, so that a worker never
-    holds all windows of a recording.
+    has all windows of a recording in memory.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -68,7 +68,7 @@ class EngineProcesses:
     def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         """Run a job and yield its replies; closing the generator before the last reply kills the job's process at once.
 
-        Only jobs of live streams continue, because their process also holds the other live streams.
+        A job of a live stream continues instead, because its process also runs the other live streams.
 
         Raises:
             TaskError: The job failed.
@@ -84,7 +84,7 @@ class EngineProcesses:
                 return self._diarizer.run(job)
 
     async def close(self) -> None:
-        """Kill all processes, even in the middle of a job; the next job starts its process again."""
+        """Kill all processes, even in the middle of a job; a later job would start its process again."""
         await discard_all(list(self._live_jobs))
         processes = self._window_detector, self._live_detector, self._transcriber, self._diarizer
         await asyncio.gather(*(process.close() for process in processes))

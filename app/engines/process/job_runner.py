@@ -1,4 +1,4 @@
-"""Runs the jobs of an engine process, whose models stay in memory between jobs."""
+"""Runs the jobs of an engine process, and keeps models in memory from one job to the next."""
 
 # ruff: noqa: PLC0415 -- a process imports only what its jobs need, so it starts faster and needs less memory
 from __future__ import annotations
@@ -39,7 +39,10 @@ Emit = Callable[[Reply], None]
 
 
 class JobRunner:
-    """Runs jobs; one transcription model, the diarization networks and the live streams stay in memory."""
+    """Runs the jobs of an engine process.
+
+    From one job to the next it keeps one transcription model, the diarization networks, and the live streams in memory.
+    """
 
     def __init__(self, setup: Setup, families: Sequence[ModelFamily] = FAMILIES) -> None:
         self._setup = setup
@@ -51,8 +54,8 @@ class JobRunner:
 
         Raises:
             PermanentError: The job cannot be done.
-            TransientError: engine_failed: the configured model cannot be loaded until the operator repairs it, or a
-                live stream is unknown and has to begin again, or there are too many live streams.
+            TransientError: engine_failed: the configured model cannot be loaded until the operator repairs it; a live
+                stream is unknown and has to begin again; or there are too many live streams.
         """
         match job:
             case LoadVad():
@@ -130,6 +133,6 @@ class JobRunner:
 
 
 def _transient(error: PermanentError) -> TransientError:
-    """Return an error of the configured model as a transient one: tasks are retried until the operator repairs it."""
+    """Convert an error of the configured model to a transient one, so that tasks are retried until it is repaired."""
     message = f"The service's own model cannot be loaded, and the operator has to repair it: {error.detail.message}"
     return TransientError(ErrorCode.ENGINE_FAILED, message)

@@ -1,4 +1,4 @@
-"""The bundled model whisper-base: its weights come in two packages, and are joined once in the user's cache."""
+"""The bundled model whisper-base, whose weights are in two Python packages, and are joined once in the user's cache."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ _PIECE_BYTES = 1024 * 1024
 
 
 def folder() -> Path:
-    """Return the model's folder in the user's cache; if it is incomplete, join the weights first.
+    """Return the folder of the model in the user's cache; if it is incomplete, join the weights there first.
 
     Several processes may call this function at the same time.
 
@@ -38,7 +38,7 @@ def folder() -> Path:
 
 
 def home() -> Path:
-    """Return the path of the model's folder, which may not exist yet."""
+    """Return the path of the model's folder in the user's cache, which may not exist yet."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "natscribe" / f"{NAME}-{IDENTITY.revision}"
 

@@ -29,18 +29,18 @@ PUBLISHED = {
 
 
 def publishes(name: str) -> bool:
-    """Whether `name` is a name of the bundled model, or of a model that faster-whisper knows."""
+    """Return whether `name` is a name of the bundled model, or of a model that faster-whisper knows."""
     return name in {*bundled.NAMES, *PUBLISHED}
 
 
 def fetch(name: str, _: str | None) -> Path:
-    """Return the folder of a published model; download its missing files first.
+    """Return the folder of a published model, after downloading missing files.
 
-    There are weights of one precision only: CTranslate2 converts them on loading.
+    The weights are published in one precision only: CTranslate2 converts them when it loads them.
 
     Raises:
         PermanentError: unknown_model: the bundled model cannot be unpacked.
-        Exception: The hub cannot be reached; its client raises many types of error.
+        Exception: The model hub cannot be reached; its client raises many types of error.
     """
     if name in bundled.NAMES:
         return _bundled()
@@ -54,7 +54,7 @@ def fetch(name: str, _: str | None) -> Path:
 
 
 def detect(folder: Path, name: str, _: str | None) -> LocalModel | None:
-    """Detect a Whisper model, of any precision, in a folder; return None if the folder contains none.
+    """Return the Whisper model in a folder, under the name `name`; None if the folder contains none.
 
     Raises:
         IncompleteModelError: The weights are there, but other files of the model are missing.

@@ -1,4 +1,4 @@
-"""Whisper models: identify the languages of a window, decode its texts, and choose among alternative texts."""
+"""A loaded Whisper model: identifies the languages of a window, decodes its texts, and repairs or replaces bad ones."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,9 +40,10 @@ _MAX_USUAL_S = 0.7  # upper limit of the usual length of a word
 
 @dataclass(frozen=True, slots=True)
 class _Detected:
-    """A window's audio, its regions, and the probability of each language in each region.
+    """A window with the probability of each language in each of its regions.
 
-    `encoded`: the encoder's output for the whole audio, and for each region that was encoded on its own.
+    `regions`: the start and end of each region, in seconds from the start of `audio`. `encoded`: the encoder's output
+    for the whole audio, and for each region that was encoded on its own.
     """
 
     audio: WindowAudio
@@ -52,7 +53,7 @@ class _Detected:
 
 
 class Whisper:
-    """A loaded Whisper model."""
+    """A loaded Whisper model; implements `SpeechModel`."""
 
     def __init__(self, identity: Model, fingerprint: str, network: Network, parallel: Parallel) -> None:
         self.identity = identity
@@ -64,7 +65,7 @@ class Whisper:
         """Check that the model knows the language of the task, and can translate if the task requests it.
 
         Raises:
-            PermanentError: invalid_message: it does not or cannot; the message names the option.
+            PermanentError: invalid_message: the model does not support an option, which the message names.
         """
         name, language = self.identity.name, options.language
         if language is not None and not self._network.knows(language):
@@ -82,12 +83,13 @@ class Whisper:
         *,
         interim: bool = False,
     ) -> list[ModelOutput]:
-        """Transcribe a batch; `previous` is the language spoken before each window, null if unknown.
+        """Transcribe a batch of windows; `previous`: the language spoken before each window, None if unknown.
 
-        An interim pass decodes once, without beam search and without the vocabulary; a text that loops has no words.
+        An interim pass decodes once, without beam search and vocabulary; a text with a hallucination loop loses its
+        words.
 
-        With several threads, decoding starts while the last audio is still being encoded. On a GPU, audio is padded to
-        one length, so encoding works on batches, too.
+        With several threads, decoding starts while the last windows are still being encoded. On a GPU, windows are
+        padded to the same length, so they are also encoded in batches.
         """
         decoding = DecodeOptions(prompt=options.prompt, translate=options.translate, interim=interim)
         sizes = balanced_groups([audio.seconds for audio in batch], self.parallel.count)
@@ -104,10 +106,11 @@ class Whisper:
         return [_Detected(audio, [_whole(audio)], [{language: 1.0}], {_whole(audio): full}) for audio, full in encoded]
 
     def _identify_languages(self, audio: WindowAudio, whole: Encoded) -> _Detected:
-        """Identify the languages of each region of a window.
+        """Compute the probability of each language in each region of a window.
 
-        The first detection uses the region's part of the encoded audio, which takes little time. A region of uncertain
-        language next to a region of another language is then encoded on its own and detected again.
+        `whole`: the encoder's output for the window, of which the part that belongs to a region is used first, because
+        this takes little time. A region of uncertain language next to a region of another language is then encoded on
+        its own, and its language detected again.
         """
         encoded = {_whole(audio): whole}
         regions = list(audio.speech) or [_whole(audio)]
@@ -123,7 +126,7 @@ class Whisper:
     def _decode(
         self, terms: Sequence[str], decoding: DecodeOptions, group: Sequence[tuple[_Detected, str | None]]
     ) -> list[ModelOutput]:
-        """Decode the texts of a group of windows in one batch, given the language before each window."""
+        """Decode the texts of several windows in one batch; `group`: each window with the language before it."""
         windows = [self._parts(detected, previous) for detected, previous in group]
         decoded = iter(self._network.decode([part for parts, _ in windows for part in parts], decoding))
         return [
@@ -136,9 +139,10 @@ class Whisper:
         ]
 
     def _parts(self, detected: _Detected, previous: str | None) -> tuple[list[EncodedPart], bool]:
-        """Cut a window where its language changes, given the language before the window, and encode the parts.
+        """Cut a window into parts where its language changes, and encode the parts.
 
-        Return also whether the languages would be the same after any other `previous` language.
+        `previous`: the language before the window, None if unknown. Return also whether the languages would be the same
+        whatever `previous` is.
         """
         lengths = [end - start for start, end in detected.regions]
         languages, settled = choose_languages(list(zip(lengths, detected.evidence, strict=True)), previous)
@@ -154,7 +158,7 @@ class Whisper:
         return parts, settled
 
     def _texts(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions, terms: Sequence[str]) -> list[Text]:
-        """Return the texts of a part; if `terms` may occur in it, decode it again with them and choose the better."""
+        """Return the texts of a part; if it may contain `terms`, decode it again with these, and choose the better."""
         if decoding.interim:
             return self._interim_text(part, decoded, decoding)
         plain = self._without_loops(part, decoded, decoding)
@@ -172,10 +176,11 @@ class Whisper:
         return [replace(text, words=[]) if _is_loop([text], part) else text]
 
     def _without_loops(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions) -> list[Text]:
-        """Return the texts of a part, none if it has no speech; if the text loops, decode the part again in two halves.
+        """Return the texts of a part; if its text is a hallucination loop, decode the part again in two halves.
 
-        If both new texts together loop, too, their words are dropped. The first text is returned nevertheless if a
-        person can speak that fast and the new texts leave over a second more of speech without words.
+        If the two new texts together are a loop as well, their words are dropped. If a person can speak as fast as the
+        first text, and the new texts leave over 1 s more of speech without words, the first text is kept after all.
+        Without speech, return [].
         """
         if self._is_silent(part, decoded):
             return []
@@ -190,7 +195,7 @@ class Whisper:
         return [text] if is_possible and lost > MIN_GAP_S else retried
 
     def _halves(self, part: EncodedPart) -> list[EncodedPart]:
-        """Cut a part in two at its longest pause, and encode both halves: models loop less often on short audio."""
+        """Cut a part in two at its widest pause, and encode both halves, because short audio causes fewer loops."""
         return [
             EncodedPart(audio, part.start + start, part.language, self._network.encode([audio])[0])
             for start, audio in cut_in_two(part.audio)
@@ -223,7 +228,7 @@ def load(folder: Path, identity: Model, options: ComputeOptions) -> Whisper:
     """Load a Whisper model from its folder.
 
     Raises:
-        PermanentError: unknown_model: the files are damaged or of another kind, the device cannot be used, or does
+        PermanentError: unknown_model: the files are damaged or of another kind, or the device cannot be used or does
             not support this precision.
     """
     device, has_gpu = options.device, get_cuda_device_count() > 0
@@ -247,7 +252,7 @@ def load(folder: Path, identity: Model, options: ComputeOptions) -> Whisper:
 
 
 def _sliced(items: Iterable[Item], sizes: Iterable[int]) -> Iterator[list[Item]]:
-    """Yield consecutive items in lists of these sizes; no item is read before its list is consumed."""
+    """Yield successive items in lists of the given sizes; the items of a list are read only when it is requested."""
     remaining = iter(items)
     return (list(islice(remaining, size)) for size in sizes)
 
@@ -257,9 +262,9 @@ def _whole(audio: WindowAudio) -> Times:
 
 
 def _uncertain_regions(regions: Sequence[Times], evidence: Sequence[Evidence]) -> list[int]:
-    """Return the numbers of the regions whose language is uncertain and differs from that of a neighbour.
+    """Return the indices of the regions whose language is uncertain and differs from that of a neighbouring region.
 
-    Regions of less than a second are ignored, as neighbours, too.
+    Regions of less than 1 s are ignored, also as neighbours. `evidence`: the language probabilities of each region.
     """
     long = [number for number, (start, end) in enumerate(regions) if end - start >= _MIN_LANGUAGE_S]
     best = {number: max(evidence[number], key=lambda language: evidence[number][language]) for number in long}
@@ -268,7 +273,7 @@ def _uncertain_regions(regions: Sequence[Times], evidence: Sequence[Evidence]) -
 
 
 def _geometric_mean(first: Evidence, second: Evidence) -> Evidence:
-    """Return the geometric mean of two detections: a language of probability 0 in one of them gets 0."""
+    """Combine two language detections: return the geometric mean of the two probabilities of each language."""
     return {language: sqrt(first[language] * second.get(language, 0.0)) for language in first}
 
 
@@ -285,17 +290,17 @@ def _joined(texts: Sequence[Text]) -> str:
 
 
 def _seconds_without_words(texts: Sequence[Text], part: EncodedPart) -> float:
-    """Count the seconds of speech in a part for which the texts have no words."""
+    """Return how many seconds of speech in a part have no words in `texts`."""
     speech = part.audio.speech
     times = word_times((word for text in texts for word in text.words), speech, part.start)
     return sum(speech_seconds(speech, *gap) for gap in find_gaps(times, speech, part.audio.seconds))
 
 
 def _without_pauses(words: Sequence[Word]) -> list[Word]:
-    """Shorten the first and last words of sentences whose times include the pause before or after the sentence.
+    """Shorten the first and last words of sentences if their times include the pause before or after the sentence.
 
-    As in faster-whisper, the times of a word include a pause if the word lasts more than twice as long as the median
-    word of the text, which counts as 0.7 s at most. For a number this limit is multiplied by the count of its digits.
+    As in faster-whisper, that is assumed of a word that lasts more than twice as long as the median word of the text,
+    or than 0.7 s if the median is longer. For a number, this limit is multiplied by its number of digits.
     """
     usual = _SPREAD * min(median([word.end - word.start for word in words] or [0.0]), _MAX_USUAL_S)
     shortened: list[Word] = []

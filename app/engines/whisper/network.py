@@ -1,9 +1,9 @@
 """Whisper's network: the only module that handles the untyped objects of faster-whisper and CTranslate2.
 
-On a CPU each window is encoded alone, followed by one second of silence. Whisper was trained on 30 s, but the time to
-encode grows faster than the length, and encoding a batch is no faster than encoding its members one by one. Decoding
-does gain from batches. A batch needs one length, so the encoded silence at the end is repeated up to one of two fixed
-lengths, whatever the other members are: thus they do not change the text.
+On a CPU each window is encoded on its own, followed by 1 s of silence, and not padded to the 30 s that Whisper was
+trained on: the time to encode grows faster than the length, and batches are encoded no faster than single windows. But
+batches are decoded faster. All members of a batch need the same length, so the encoded silence at the end is repeated
+up to one of two fixed lengths. As these do not depend on the other members, the other members do not change the text.
 
 On a GPU each window is padded to 30 s, and both encoding and decoding work on batches.
 """
@@ -46,7 +46,10 @@ _APPENDED = "\"'.。,，!！?？:：”)]}、»"  # noqa: RUF001 -- other script
 
 @dataclass(frozen=True, slots=True)
 class EncodedPart:
-    """A part of a window in one language, which starts at second `start` of the window, and its encoder output."""
+    """A part of a window that is in one language, with the encoder's output for it.
+
+    `start`: where the part starts, in seconds from the start of the window.
+    """
 
     audio: WindowAudio
     start: float
@@ -56,7 +59,7 @@ class EncodedPart:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The tokens of a text as decoded, and their probabilities."""
+    """The decoder's output for a part: the tokens of its text, and how probable the text and silence are."""
 
     tokens: Sequence[int]
     avg_logprob: float
@@ -65,10 +68,10 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
-    """The decoder's input beside the audio: the prompt, terms that may occur in the text, and how to decode.
+    """How the decoder decodes, and its input beside the audio: the prompt, and `terms` that may occur in the text.
 
-    `translate`: into English. `break_loops`: no sequence of three tokens occurs twice. `interim`: greedy decoding
-    instead of beam search.
+    `translate`: translate into English. `break_loops`: let no sequence of three tokens occur twice. `interim`: decode
+    greedily instead of with beam search.
     """
 
     prompt: str | None = None
@@ -79,13 +82,14 @@ class DecodeOptions:
 
 
 class Network:
-    """A loaded network. Its output for a window does not depend on the rest of the batch, with one exception.
+    """A loaded Whisper network, whose output for a window does not depend on the rest of the batch.
 
-    The length of a text that loops does: the longest window of the batch limits how many tokens each text gets.
+    There is one exception: the length of a text with a hallucination loop, because the longest window of the batch
+    limits the number of tokens of each text.
     """
 
     def __init__(self, folder: str, options: ComputeOptions, *, padded: bool) -> None:
-        """Load the network from a folder; `padded`: pad each window to 30 s, and encode batches.
+        """Load the network from a folder; `padded`: pad each window to 30 s, and encode in batches.
 
         Raises:
             RuntimeError, ValueError, OSError: The files are damaged, or the device cannot be used.
@@ -108,25 +112,25 @@ class Network:
         return not self._model.model.is_multilingual
 
     def knows(self, language: str) -> bool:
-        """Whether the network was trained on this language."""
+        """Return whether the network was trained on this language."""
         if self.english_only:
             return language == "en"
         return self._model.hf_tokenizer.token_to_id(f"<|{language}|>") is not None
 
     def encode(self, batch: Sequence[WindowAudio]) -> list[Encoded]:
-        """Encode a batch; return for each window the array (frames, width) that the decoder reads."""
+        """Encode a batch of windows; return the encoder's output for each window, shape (frames, width)."""
         features = [self._features(audio) for audio in batch]
         if self.padded:
             return list(self._encoded(np.stack(features)))
         return [self._encoded(feature[np.newaxis])[0] for feature in features]
 
     def detect(self, encoded: Encoded) -> Evidence:
-        """Return the probability (0 to 1) of each language, by the language's code."""
+        """Detect the language: return the probability (0 to 1) of each language, by language code."""
         (probabilities,) = self._model.model.detect_language(_view(encoded[np.newaxis]))
         return {token[2:-2]: probability for token, probability in probabilities}
 
     def decode(self, parts: Sequence[EncodedPart], decoding: DecodeOptions) -> list[Decoded]:
-        """Decode the text of each part; parts of one padded length form a batch, which saves a third of the time."""
+        """Decode the text of each part; parts of the same padded length are a batch, which saves a third of the time."""
         padded = [_padded(part.encoded) for part in parts]
         decoded: dict[int, Decoded] = {}
         for length in sorted({len(array) for array in padded}):
@@ -137,13 +141,14 @@ class Network:
         return [decoded[number] for number in range(len(parts))]
 
     def text(self, part: EncodedPart, decoded: Decoded) -> str:
-        """Return the decoded tokens as text."""
+        """Convert the decoded tokens of a part to text."""
         return str(self._tokenizer(part.language, translate=False).decode(decoded.tokens))
 
     def words(self, part: EncodedPart, decoded: Decoded, *, translate: bool) -> list[Word]:
-        """Return the words with timestamps (seconds in the window), aligned by the decoder's attention.
+        """Return the words of a decoded text, with timestamps in seconds from the start of the window.
 
-        `translate`: the text is a translation. The alignment adds a twelfth to the time of decoding.
+        They are aligned by the decoder's attention, which adds a twelfth to the time of decoding. `translate`: whether
+        the text is a translation.
         """
         tokenizer = self._tokenizer(part.language, translate=translate)
         frames = 2 * min(ceil(part.audio.seconds * FRAMES_PER_SECOND), len(part.encoded))
@@ -189,10 +194,10 @@ class Network:
         return [_decoded(result.sequences_ids[0], result.scores[0], result.no_speech_prob, eot) for result in results]
 
     def _prompt(self, part: EncodedPart, decoding: DecodeOptions) -> list[int]:
-        """Return the tokens that precede the text: the end of the prompt, the first terms, and the language.
+        """Return the tokens that precede the text in the decoder: the prompt, the terms, and the language.
 
-        Terms beyond _TERM_TOKENS tokens are dropped. Prompt and terms share _PROMPT_TOKENS tokens: the start of a
-        longer prompt is dropped.
+        Terms beyond _TERM_TOKENS tokens are left out. If prompt and terms together have more than _PROMPT_TOKENS
+        tokens, the start of the prompt is left out.
         """
         tokenizer = self._tokenizer(part.language, translate=decoding.translate)
         terms, length = list[str](), 0
@@ -219,12 +224,12 @@ class Network:
 
 
 def _plain(text: str) -> str:
-    """Break up control tokens such as <|translate|>."""
+    """Return a text without control tokens such as <|translate|>, by breaking up their brackets."""
     return text.replace("<|", "<").replace("|>", ">")
 
 
 def _padded(encoded: Encoded) -> Encoded:
-    """Pad encoded audio to the next of the two fixed lengths: repeat the silence at its end."""
+    """Pad encoded audio to the next of the two fixed lengths by repeating the silence at its end."""
     length = next((length for length in _PADDED_TO if length >= len(encoded)), len(encoded))
     silence = encoded[-_REPEATED_FRAMES:]
     repeated = np.tile(silence, (ceil((length - len(encoded)) / len(silence)), 1))
@@ -232,7 +237,7 @@ def _padded(encoded: Encoded) -> Encoded:
 
 
 def encoded_part(encoded: Encoded, region: Times) -> Encoded:
-    """Return the part of the encoder's output that belongs to a region of the audio."""
+    """Return the part of the encoder's output that belongs to a region of the audio, given by its times in seconds."""
     return encoded[int(region[0] * FRAMES_PER_SECOND) : ceil(region[1] * FRAMES_PER_SECOND)]
 
 
