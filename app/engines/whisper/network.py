@@ -130,7 +130,7 @@ class Network:
         return {token[2:-2]: probability for token, probability in probabilities}
 
     def decode(self, parts: Sequence[EncodedPart], decoding: DecodeOptions) -> list[Decoded]:
-        """Decode the text of each part; parts of the same padded length are a batch, which saves a third of the time."""
+        """Decode the text of each part; parts of one padded length are a batch, which saves a third of the time."""
         padded = [_padded(part.encoded) for part in parts]
         decoded: dict[int, Decoded] = {}
         for length in sorted({len(array) for array in padded}):
