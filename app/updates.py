@@ -33,7 +33,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
+class TaskUpdate:
     """News of a running task for its log: its progress, and the text transcribed since the previous update."""
 
     stage: Stage
@@ -48,12 +48,12 @@ class Update:
     audio_offset: str | None = None  # of a live task: the frame from which another worker resumes
 
 
-Append = Callable[[Update], Awaitable[None]]  # appends to the task's log
+Append = Callable[[TaskUpdate], Awaitable[None]]  # appends to the task's log
 
 
 def processed(
     stage: Stage, seconds: float, duration: float | None, *, channel: int | None = None, channels: int = 1
-) -> Update:
+) -> TaskUpdate:
     """Return an update that reports the progress of a stage: `seconds` of the `duration` of a recording are processed.
 
     If channels are processed one after the other, `channel` is the number of the current one, to which `seconds`
@@ -61,4 +61,4 @@ def processed(
     """
     if channel is not None:
         seconds = (channel * (duration or 0.0) + seconds) / channels
-    return Update(stage, min(seconds / duration, 1.0) if duration else 0.0, seconds, duration)
+    return TaskUpdate(stage, min(seconds / duration, 1.0) if duration else 0.0, seconds, duration)

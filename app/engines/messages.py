@@ -229,7 +229,7 @@ class SpeakerEmbedding(_Line):
     telephone: str = Field(repr=False, description="The same, of the telephone bandwidth.")
 
 
-class Embedded(_Line):
+class RecordingEmbeddings(_Line):
     """The embeddings of all speakers of a recording; `model`: the network that computed them."""
 
     model: Model
@@ -246,7 +246,7 @@ class DiarizationDone(_Line):
     turns: list[Turn]
     duration_seconds: float
     model: Model
-    embedded: Embedded | None = Field(None, description="Null: the job did not request embeddings.")
+    embedded: RecordingEmbeddings | None = Field(None, description="Null: the job did not request embeddings.")
     cached: bool = False
 
 

@@ -29,7 +29,7 @@ from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, NoResult, Outcome, Record, end_of
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import StageSpans
-from app.updates import Checkpoint, Result, Update
+from app.updates import Checkpoint, Result, TaskUpdate
 
 REPEATED_AFTER_S = MAX_EVENT_INTERVAL_S - 2  # after this time the last update is appended again
 LAST_APPEND_TIMEOUT_S = 2.0  # how long a stopping worker waits for the acknowledgement of its last append
@@ -120,7 +120,7 @@ class TaskAttempt:
             )
         self._spans.begin()
 
-    async def append(self, update: Update) -> None:
+    async def append(self, update: TaskUpdate) -> None:
         """Append an update to the task's log: its text as segments, its progress as an event; store its embeddings.
 
         At most one progress event per second is appended; progress in between waits for a later `append` or `tick`.
@@ -246,7 +246,7 @@ class TaskAttempt:
         elif self._may_have_object and isinstance(await self._log.outcome(self.record), NoResult):
             await self._results.delete_object(task_id, of=owner)
 
-    async def _append_segments(self, text: WindowText, update: Update) -> None:
+    async def _append_segments(self, text: WindowText, update: TaskUpdate) -> None:
         await self._check()
         event = SegmentsEvent(
             task_id=self.record.event.task_id,

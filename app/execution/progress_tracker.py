@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from natscribe.schemas.progress import Stage
 
-from app.updates import Update
+from app.updates import TaskUpdate
 
 ROUNDING = 1e-9  # added before rounding down, because 100 * 0.57 is 56.99999999999999
 
@@ -15,14 +15,14 @@ class ProgressTracker:
 
     def __init__(self, *, minimum: int) -> None:
         """Start to track an attempt; `minimum`: the percentage that it has reached in an earlier delivery."""
-        self.latest = Update(Stage.FETCHING, 0.0)
+        self.latest = TaskUpdate(Stage.FETCHING, 0.0)
         self._last = self.latest  # the last update itself; `latest` also has values of earlier updates
         self._minimum = minimum
         self.changed_at = time.monotonic()  # when an update last reported progress
         # Monotonic time and fraction when the first processed audio was reported.
         self._measured_from: tuple[float, float] | None = None
 
-    def advance(self, update: Update) -> None:
+    def advance(self, update: TaskUpdate) -> None:
         """Take the next update of the attempt into account."""
         if update.waits_for_audio or update != self._last:
             self.changed_at, self._last = time.monotonic(), update

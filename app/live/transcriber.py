@@ -35,7 +35,7 @@ from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.transcript import TaskTranscript
 from app.speech.transcription_run import TranscriptionRun
 from app.telemetry.live_metrics import LiveMetrics
-from app.updates import Append, Checkpoint, Update, processed
+from app.updates import Append, Checkpoint, TaskUpdate, processed
 
 SILENT_S = 60.0  # silence of a channel after which the checkpoint moves on without a text
 
@@ -168,7 +168,7 @@ class _LiveTranscript:
                 self._report_lag(self._lag)
                 yield item
 
-    def updates(self, item: StageAdvanced | WindowText) -> Iterator[Update]:
+    def updates(self, item: StageAdvanced | WindowText) -> Iterator[TaskUpdate]:
         """Yield the updates that are appended to the task's log for a text or a progress.
 
         After a long silence, that includes an update with an empty text, which moves the checkpoint on.
@@ -185,7 +185,7 @@ class _LiveTranscript:
             yield replace(update, lag_seconds=self._lag, waits_for_audio=self._source.waits)
         self._report_lag(self._lag)
 
-    def _with(self, text: WindowText) -> Update:
+    def _with(self, text: WindowText) -> TaskUpdate:
         """Add a text to the transcript, and return its update.
 
         Audio before the end of the text that was never stored is added to its gaps.

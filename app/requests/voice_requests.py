@@ -27,7 +27,7 @@ from natscribe.schemas.voices import (
 )
 from natscribe.schemas.wire import Model
 
-from app.engines.messages import Embedded, SpeakerEmbedding
+from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
 from app.errors import BucketFullError, RequestError, TransientError
 from app.jetstream.records import parse_stored
 from app.redis_store.cache import Cache
@@ -162,7 +162,7 @@ class VoiceRequests:
         await self._embedded(request)
         return await self._change(voice.user_id, voice.voice, lambda stored: stored)
 
-    async def _embedded(self, request: EnrollRequest) -> Embedded:
+    async def _embedded(self, request: EnrollRequest) -> RecordingEmbeddings:
         record = await last_record(self.find, request.task_id)
         task = record.metadata.task
         if task is None or task.user_id != request.user_id:
@@ -172,7 +172,7 @@ class VoiceRequests:
         stored = await self.embeddings.find(request.task_id, of=record.metadata.owner)
         if stored is None:
             raise RequestError.of(no_embeddings(request.task_id))
-        return parse_stored(Embedded, stored, f"embeddings.{request.task_id}")
+        return parse_stored(RecordingEmbeddings, stored, f"embeddings.{request.task_id}")
 
     async def _refuse_known(self, request: EnrollRequest, model: Model, speaker: SpeakerEmbedding) -> None:
         """Raise an error if the speaker has a voice already: two voices of one person could not be distinguished.
@@ -180,7 +180,7 @@ class VoiceRequests:
         Raises:
             RequestError: The speaker has another voice than the one to which the request adds a reference.
         """
-        label, alone = speaker.speaker, Embedded(model=model, speakers=[speaker])
+        label, alone = speaker.speaker, RecordingEmbeddings(model=model, speakers=[speaker])
         voices = (await self.identification.compare(request.user_id, alone, [label])).voices or {}
         voice = voices[label].voice
         if voice is not None and voice != request.voice:

@@ -18,7 +18,7 @@ from app.recordings.recording import Recording, RecordingStore
 from app.redis_store.cache import Cache
 from app.redis_store.chunks import ChunkStore
 from app.settings import VERSION
-from app.updates import Append, Task, Update, processed
+from app.updates import Append, Task, TaskUpdate, processed
 from app.voices.identification import NOT_REQUESTED, Identification, Identified
 
 
@@ -188,7 +188,7 @@ class BackgroundDiarization:
             self._task.add_done_callback(lambda _: self._changed.set())
         return self._task
 
-    async def progress(self) -> AsyncGenerator[Update, None]:
+    async def progress(self) -> AsyncGenerator[TaskUpdate, None]:
         """Start the diarization if necessary, and yield its progress until it ends."""
         task = self.start()
         while not task.done():
@@ -209,6 +209,6 @@ class BackgroundDiarization:
         except TaskError as error:
             self.error = error.detail
 
-    async def _set_progress(self, update: Update) -> None:
+    async def _set_progress(self, update: TaskUpdate) -> None:
         self._latest = update
         self._changed.set()

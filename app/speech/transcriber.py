@@ -19,7 +19,7 @@ from app.recordings.recording import REPLACED, Recording, RecordingStore
 from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.transcript_cache import TranscriptCache
 from app.speech.transcription import Transcription
-from app.updates import Append, Checkpoint, Update
+from app.updates import Append, Checkpoint, TaskUpdate
 from app.work_sharing.sharing import WorkSharing
 
 _DIARIZATION_SHARE = 0.5  # of the progress of a task with diarization: both parts take about the same time
@@ -87,7 +87,7 @@ class Transcriber:
         beside = not (checkpoint.processed_seconds and checkpoint.after_failure)
         cores = Cores()
 
-        async def append_text(update: Update) -> None:
+        async def append_text(update: TaskUpdate) -> None:
             if not needs_speaker_search(task, separate=transcription.separate):
                 await append(update)
                 return
@@ -115,11 +115,11 @@ class Transcriber:
         async for update in diarization.progress():
             await append(_diarizing(diarization, update.processed_seconds, update.duration_seconds))
         if diarization.result is not None:
-            await append(Update(Stage.MERGING, 1.0))
+            await append(TaskUpdate(Stage.MERGING, 1.0))
         result = await transcription.transcript.name_speakers(diarization, self.diarizer, append)
         transcription.cached = transcription.cached and result is not None and result.cached
 
 
-def _diarizing(diarization: BackgroundDiarization, seconds: float | None, duration: float | None) -> Update:
+def _diarizing(diarization: BackgroundDiarization, seconds: float | None, duration: float | None) -> TaskUpdate:
     fraction = 1 - _DIARIZATION_SHARE + _DIARIZATION_SHARE * diarization.fraction
-    return Update(Stage.DIARIZING, fraction, seconds, duration)
+    return TaskUpdate(Stage.DIARIZING, fraction, seconds, duration)

@@ -23,7 +23,7 @@ from app.speech.recording_windows import RecordingWindows
 from app.speech.transcript import TaskTranscript
 from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.speech.transcription_run import TranscriptionRun, WindowTranscriber, append_or_merge
-from app.updates import Append, Checkpoint, Update, processed
+from app.updates import Append, Checkpoint, TaskUpdate, processed
 
 _SPEAKERS_OF_A_CALL = 2  # with more speakers, a channel may have several, which only diarization distinguishes
 
@@ -140,7 +140,7 @@ class Transcription:
         self._copy_channels(source)
         return texts
 
-    def _processed(self, stage: Stage, seconds: float) -> Update:
+    def _processed(self, stage: Stage, seconds: float) -> TaskUpdate:
         return processed(stage, seconds, self.duration, channel=self.channel, channels=self._channels)
 
     def _copy_channels(self, source: RecordingWindows | CachedTranscript) -> None:

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import NoOpTracerProvider, Span, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from app.updates import Update
+from app.updates import TaskUpdate
 
 OFF = NoOpTracerProvider()
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -74,7 +74,7 @@ class StageSpans:
         """Start the span of the first stage."""
         self._enter(_STAGES[Stage.FETCHING])
 
-    def enter(self, update: Update) -> None:
+    def enter(self, update: TaskUpdate) -> None:
         """Start the span of an update's stage, unless it is the current one; a text adds a span of its windows."""
         self._enter(_STAGES[update.stage])
         if update.text is not None:

@@ -12,7 +12,7 @@ from natscribe.schemas.request_errors import no_speaker
 from natscribe.schemas.voices import MAX_REFERENCES, MIN_REFERENCE_S, EnrollRequest
 from natscribe.schemas.wire import Model
 
-from app.engines.messages import Embedded, SpeakerEmbedding
+from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
 from app.errors import RequestError
 from app.voices.store import StoredReference, StoredVoice
 
@@ -20,7 +20,7 @@ from app.voices.store import StoredReference, StoredVoice
 MIN_AGREEMENT: Final = 0.65
 
 
-def chosen_speaker(embedded: Embedded, request: EnrollRequest) -> SpeakerEmbedding:
+def chosen_speaker(embedded: RecordingEmbeddings, request: EnrollRequest) -> SpeakerEmbedding:
     """Return the embedding of the speaker that an enrolment request names, or of the only speaker of the task.
 
     Raises:

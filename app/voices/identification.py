@@ -14,11 +14,11 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.voices import SpeakerVoice
 
-from app.engines.messages import Embedded, SpeakerEmbedding
+from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
 from app.errors import BucketFullError
 from app.jetstream.records import UnreadableError
 from app.settings import Settings
-from app.updates import Append, Task, Update
+from app.updates import Append, Task, TaskUpdate
 from app.voices.store import ComparableVoice, VoiceStore
 
 MIN_SPEECH_S: Final = 3.0  # a speaker with less speech without overlap is not identified
@@ -58,7 +58,7 @@ class Identification:
     store: VoiceStore
     settings: Settings
 
-    async def run(self, task: Task, embedded: Embedded, labels: Sequence[str], append: Append) -> Identified:
+    async def run(self, task: Task, embedded: RecordingEmbeddings, labels: Sequence[str], append: Append) -> Identified:
         """Store the embeddings of a task for as long as its result is stored, and identify each speaker.
 
         `labels`: the labels of all speakers, including those with too little speech for an embedding. If NATS has no
@@ -68,7 +68,7 @@ class Identification:
             FencedError: Another worker runs the task.
         """
         try:
-            await append(Update(Stage.MERGING, 1.0, embeddings=embedded.model_dump_json().encode()))
+            await append(TaskUpdate(Stage.MERGING, 1.0, embeddings=embedded.model_dump_json().encode()))
         except BucketFullError as error:
             log.warning("embeddings_not_stored", bucket=error.bucket)
             return Identified(error=NO_ROOM)
@@ -79,7 +79,7 @@ class Identification:
         except UnreadableError as error:
             return Identified(error=error.detail)
 
-    async def compare(self, user_id: int | str, embedded: Embedded, labels: Sequence[str]) -> Identified:
+    async def compare(self, user_id: int | str, embedded: RecordingEmbeddings, labels: Sequence[str]) -> Identified:
         """Match each speaker in `labels` with the voices of the user; the `voice` of a speaker is None if none matches.
 
         Voices with references of another embedding model are not compared; then `error` says how many.

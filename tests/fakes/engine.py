@@ -20,7 +20,6 @@ from app.engines.messages import (
     CloseLiveStream,
     DiarizationDone,
     Diarize,
-    Embedded,
     FindWindows,
     Job,
     LiveAudioProcessed,
@@ -28,6 +27,7 @@ from app.engines.messages import (
     Loaded,
     LoadVad,
     ProcessLiveAudio,
+    RecordingEmbeddings,
     RecordingOpened,
     Reply,
     SpeakerEmbedding,
@@ -200,7 +200,7 @@ class FakeEngine:
         finally:
             self.stopped += not done
 
-    def embedded(self, channel: int | None = None) -> Embedded:
+    def embedded(self, channel: int | None = None) -> RecordingEmbeddings:
         """Each of `people` speaks for half of the recording, or has a channel; equal names are the same person."""
         seconds = self.windows * WINDOW / 2
         people = self.people if channel is None else [self.people[channel]]
@@ -214,7 +214,7 @@ class FakeEngine:
             )
             for number, name in enumerate(people)
         ]
-        return Embedded(model=embedding_network(), speakers=speakers)
+        return RecordingEmbeddings(model=embedding_network(), speakers=speakers)
 
     def _steps(self, job: FindWindows | Diarize) -> Iterable[Sequence[Reply]]:
         duration = self.windows * WINDOW

@@ -22,12 +22,12 @@ from natscribe.schemas.windows import WindowReply
 
 from app.jetstream.decoding import decode
 from app.settings import Settings
-from app.updates import Append, Checkpoint, Result, Task, Update
+from app.updates import Append, Checkpoint, Result, Task, TaskUpdate
 from handlers import channels
 from handlers.task_queues import declare_queues
 
 ENGINE = "3f9a0c17d2e4b586"
-UPDATES = cast("tuple[Update, ...]", ("first", "second"))  # handlers pass them on unchanged
+UPDATES = cast("tuple[TaskUpdate, ...]", ("first", "second"))  # handlers pass them on unchanged
 RESULT = cast("Result", "result")
 
 
@@ -54,7 +54,7 @@ class FakeDelivery:
     """The delivery of a task message, and its attempt."""
 
     begun: list[Task] = field(default_factory=list)
-    appended: list[Update | Result] = field(default_factory=list)
+    appended: list[TaskUpdate | Result] = field(default_factory=list)
     fails_with: Exception | None = None  # after the first update
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
 
@@ -62,7 +62,7 @@ class FakeDelivery:
         self.begun.append(task)
         return self
 
-    async def append(self, update: Update) -> None:
+    async def append(self, update: TaskUpdate) -> None:
         self.appended.append(update)
         if self.fails_with is not None:
             raise self.fails_with

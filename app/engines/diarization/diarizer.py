@@ -19,7 +19,7 @@ from app.engines.diarization.speaker_embeddings import speaker_embeddings
 from app.engines.diarization.speakers import SpeakerBounds, collect_embeddings, speaker_centroids
 from app.engines.diarization.turns import turns
 from app.engines.diarization.windows import chunks
-from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, Embedded, StageAdvanced
+from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, RecordingEmbeddings, StageAdvanced
 
 _PROGRESS_EVERY_S = 1.0
 
@@ -59,7 +59,7 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
     if job.embed:
         with closing(decode(job.path, Budget(limit), job.channel)) as recording:
             of_speakers = speaker_embeddings(networks, embeddings, found_turns, recording)
-        embedded = Embedded(model=embedding_network(), speakers=of_speakers)
+        embedded = RecordingEmbeddings(model=embedding_network(), speakers=of_speakers)
     return DiarizationDone(turns=found_turns, duration_seconds=duration, model=networks.identity, embedded=embedded)
 
 

@@ -13,7 +13,7 @@ from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Networks
 from app.engines.diarization.telephone import simulate_telephone
-from app.engines.messages import DiarizationDone, Diarize, Embedded
+from app.engines.messages import DiarizationDone, Diarize, RecordingEmbeddings
 from app.settings import Settings
 from app.voices.enrolment import MIN_AGREEMENT
 from app.voices.matching import match
@@ -37,12 +37,12 @@ def clip() -> Samples:
 Hears = Callable[[Path], DiarizationDone]
 
 
-def voices_of(done: DiarizationDone) -> Embedded:
+def voices_of(done: DiarizationDone) -> RecordingEmbeddings:
     assert done.embedded is not None
     return done.embedded
 
 
-def alone(networks: Networks, path: Path, channel: int | None = None) -> Embedded:
+def alone(networks: Networks, path: Path, channel: int | None = None) -> RecordingEmbeddings:
     """What is heard in a recording, or in a channel, that is taken for one speaker."""
     job = Diarize(path=path, channel=channel, max_speakers=1, embed=True)
     return voices_of(diarize(networks, job, NO_LIMIT, lambda _: None))
@@ -60,7 +60,7 @@ def enrolled(heard: Hears) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def names(found: Embedded, enrolled: dict[str, list[tuple[str, str]]]) -> set[str | None]:
+def names(found: RecordingEmbeddings, enrolled: dict[str, list[tuple[str, str]]]) -> set[str | None]:
     """Whose voices the speakers of a recording have, with the service's own limits."""
     settings = Settings(_env_file=None)
     limits = {"threshold": settings.voice_threshold, "margin": settings.voice_margin}

@@ -18,7 +18,7 @@ from app.execution.attempt import SPEAKERS_LOST, TaskAttempt
 from app.task_log.record import Metadata, NoResult, Record, TaskMessageId
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import OFF, StageSpans
-from app.updates import Checkpoint, Result, Update
+from app.updates import Checkpoint, Result, TaskUpdate
 from tests.fakes.engine import segment
 from tests.fakes.messages import event, transcript
 from tests.fakes.task_log import InMemoryTaskLog
@@ -62,7 +62,7 @@ def found(
     sha256: str,
     channel: int | None = None,
     untranscribed: tuple[Interval, ...] = (),
-) -> Update:
+) -> TaskUpdate:
     text = WindowText(
         segments=list(segments),
         untranscribed=list(untranscribed),
@@ -70,7 +70,7 @@ def found(
         end=processed_seconds,
         channel=channel,
     )
-    return Update(Stage.TRANSCRIBING, 0.0, text=text, audio_sha256=sha256)
+    return TaskUpdate(Stage.TRANSCRIBING, 0.0, text=text, audio_sha256=sha256)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ async def test_progress_is_appended_at_most_once_per_second(
 ) -> None:
     for tenth in range(1, 31):
         clock[0] += 0.1
-        await attempt.append(Update(Stage.TRANSCRIBING, tenth / 30, tenth, 30))
+        await attempt.append(TaskUpdate(Stage.TRANSCRIBING, tenth / 30, tenth, 30))
     assert len([event for event in log.events("t1") if event.state is State.RUNNING]) in {3, 4}
 
 
@@ -118,7 +118,7 @@ async def test_a_delayed_update_is_appended_by_the_next_tick(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
     clock[0] += 0.5
-    await attempt.append(Update(Stage.DECODING, 0.0, 0, 30))
+    await attempt.append(TaskUpdate(Stage.DECODING, 0.0, 0, 30))
     said = log.events("t1")[-1]
     assert said.stage is Stage.FETCHING
     clock[0] += 0.5
@@ -146,7 +146,7 @@ async def test_progress_never_falls_and_is_100_only_at_the_end(
 ) -> None:
     for fraction in (0.5, 0.3, 1.0):
         clock[0] += 1
-        await attempt.append(Update(Stage.TRANSCRIBING, fraction, 15, 30))
+        await attempt.append(TaskUpdate(Stage.TRANSCRIBING, fraction, 15, 30))
     assert [event.progress for event in log.events("t1")[2:]] == [50, 50, 99]
 
 
@@ -155,9 +155,9 @@ async def test_the_remaining_time_is_estimated_and_decreases_without_progress(
 ) -> None:
     # Given an attempt that has done a quarter in ten seconds
     clock[0] += 5
-    await attempt.append(Update(Stage.TRANSCRIBING, 0.0, 0, 100))
+    await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.0, 0, 100))
     clock[0] += 10
-    await attempt.append(Update(Stage.TRANSCRIBING, 0.25, 25, 100))
+    await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.25, 25, 100))
     rests = [log.events("t1")[-1].eta_seconds]
     # When there is no update for a while, then for very long
     for silence in (8, 8, 100):
@@ -218,10 +218,10 @@ async def test_the_duration_of_the_recording_stays_known(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
     # Given an attempt that knows how long its recording is
-    await attempt.append(Update(Stage.DIARIZING, 0.5, 5, 60))
+    await attempt.append(TaskUpdate(Stage.DIARIZING, 0.5, 5, 60))
     # When a stage comes that has no seconds of audio
     clock[0] += 10
-    await attempt.append(Update(Stage.MERGING, 1.0))
+    await attempt.append(TaskUpdate(Stage.MERGING, 1.0))
     # Then clients and metrics still know the length
     assert (log.events("t1")[-1].stage, log.events("t1")[-1].duration_seconds) == (Stage.MERGING, 60)
     assert attempt.audio_seconds == 60
@@ -239,7 +239,7 @@ async def test_a_stale_read_does_not_fence(
 ) -> None:
     # Given a server that was just the leader, and has missed the attempt's last event
     before = attempt.record
-    await attempt.append(Update(Stage.DECODING, 0.1))
+    await attempt.append(TaskUpdate(Stage.DECODING, 0.1))
     await attempt.release()
 
     async def from_the_past(_: str) -> Record:
@@ -266,14 +266,14 @@ async def test_progress_falls_only_with_a_new_attempt(
     first = await attempt_on(log)
     await first.start()
     clock[0] += 1
-    await first.append(Update(Stage.TRANSCRIBING, 0.57, 57, 100))
+    await first.append(TaskUpdate(Stage.TRANSCRIBING, 0.57, 57, 100))
     if released:
         await first.release()
     # When another worker is at ten
     following = await attempt_on(log)
     await following.start()
     clock[0] += 1
-    await following.append(Update(Stage.DECODING, 0.1, 10, 100))
+    await following.append(TaskUpdate(Stage.DECODING, 0.1, 10, 100))
     # Then clients see no step back within an attempt
     assert following.number == number
     assert [event.progress for event in log.events("t1")[-4:]] == progress
@@ -284,10 +284,10 @@ async def test_the_estimate_of_a_resumed_attempt_counts_only_what_it_has_done(
 ) -> None:
     # Given an attempt that begins in the middle
     clock[0] += 5
-    await attempt.append(Update(Stage.DECODING, 0.5, 50, 100))
+    await attempt.append(TaskUpdate(Stage.DECODING, 0.5, 50, 100))
     # When it has done a quarter in ten seconds
     clock[0] += 10
-    await attempt.append(Update(Stage.TRANSCRIBING, 0.75, 75, 100))
+    await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.75, 75, 100))
     # Then the last quarter takes ten more
     assert log.events("t1")[-1].eta_seconds == 10
 
@@ -318,7 +318,7 @@ async def test_diarization_is_given_up_only_after_the_last_attempt(
     before = await attempt_on(log)
     await before.start()
     clock[0] += 1
-    await before.append(Update(stage, 0.5))
+    await before.append(TaskUpdate(stage, 0.5))
     # Then it may be followed by one that does without speakers if they are all that is missing
     assert before.may_complete_without_speakers is (kind is Kind.TRANSCRIPTION and stage is Stage.DIARIZING)
     # When it ends, then the next one looks for speakers unless it was the last allowed
@@ -338,13 +338,13 @@ async def somebody_appends(log: InMemoryTaskLog, state: State) -> None:
 
 @pytest.mark.parametrize("update", [found("en", 10.0, (segment(0),), "sha"), RESULT])
 async def test_a_fenced_attempt_publishes_nothing(
-    attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults, update: Update | Result
+    attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults, update: TaskUpdate | Result
 ) -> None:
     # Given an attempt that another worker has taken over, and that does not know of it
     await somebody_appends(log, State.RUNNING)
     # When it has segments or a result
     with pytest.raises(FencedError):
-        await (attempt.append(update) if isinstance(update, Update) else attempt.publish(update))
+        await (attempt.append(update) if isinstance(update, TaskUpdate) else attempt.publish(update))
     # Then nothing is stored
     assert (log.batches("t1"), log.outcomes("t1")) == ([], [])
 
@@ -376,7 +376,7 @@ async def test_a_result_is_refused_when_its_task_was_ended_meanwhile(
     assert results.deleted_objects == 1
 
 
-EMBEDDED = Update(Stage.MERGING, 1.0, embeddings=b"{}")
+EMBEDDED = TaskUpdate(Stage.MERGING, 1.0, embeddings=b"{}")
 
 
 @pytest.mark.parametrize("ending", ["failure", "cancel"])
@@ -431,7 +431,7 @@ async def test_the_next_attempt_ends_a_task_whose_outcome_is_stored(
 ) -> None:
     # Given a task whose result was forbidden by somebody who was lost before the log was ended
     clock[0] += 1
-    await attempt.append(Update(Stage.DECODING, 0.0, 0, 60))
+    await attempt.append(TaskUpdate(Stage.DECODING, 0.0, 0, 60))
     await log.forbid_result(attempt.record, error)
     # When its attempt publishes a result, then that is refused
     with pytest.raises(FencedError):
@@ -492,7 +492,7 @@ async def test_a_cancel_that_was_refused_is_repeated_behind_the_workers_append(
     before = attempt.record
     await log.of("other").forbid_result(before, None)
     clock[0] += 1
-    await attempt.append(Update(Stage.TRANSCRIBING, 0.5, 15, 30))
+    await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.5, 15, 30))
     with pytest.raises(FencedError):
         await log.of("other").end(before)
     # When the cancel looks again
@@ -510,7 +510,7 @@ async def test_a_cancel_that_was_refused_and_repeated_too_late_completes_the_tas
     # Given a cancel that has forbidden the result, and was refused its append since the worker has appended
     await log.of("other").forbid_result(attempt.record, None)
     clock[0] += 1
-    await attempt.append(Update(Stage.TRANSCRIBING, 0.5, 15, 30))
+    await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.5, 15, 30))
     # When the worker stores its result before the cancel looks again
     await results.publish(RESULT, attempt.record)
     ended = await log.of("other").end(attempt.record)
@@ -559,7 +559,7 @@ async def test_a_worker_that_stops_waits_for_its_last_acknowledgement(
     log.progress_stream.stored.clear()
     log.progress_stream.acknowledges.clear()
     clock[0] += 1
-    appending = asyncio.create_task(attempt.append(Update(Stage.DECODING, 0.0, 0, 30)))
+    appending = asyncio.create_task(attempt.append(TaskUpdate(Stage.DECODING, 0.0, 0, 30)))
     await log.progress_stream.stored.wait()
     # When it is cancelled, and the acknowledgement comes after that
     appending.cancel()
@@ -593,25 +593,25 @@ async def test_waiting_for_audio_counts_as_progress(attempt: TaskAttempt, clock:
     # Given a live task whose client is silent, when it says again that it waits
     for _ in range(2):
         clock[0] += 100
-        await attempt.append(Update(Stage.TRANSCRIBING, 0.0, processed_seconds=1.0, waits_for_audio=True))
+        await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.0, processed_seconds=1.0, waits_for_audio=True))
     # Then that counts as progress
     assert attempt.seconds_since_progress == 0
 
 
 async def test_a_repeated_update_is_no_progress(attempt: TaskAttempt, clock: list[float]) -> None:
     # Given an attempt that goes back to an earlier fraction, as when a window is transcribed again
-    await attempt.append(Update(Stage.TRANSCRIBING, 0.5, 15, 30))
-    await attempt.append(Update(Stage.TRANSCRIBING, 0.4, 12))
+    await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.5, 15, 30))
+    await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.4, 12))
     # When it says nothing new for a minute
     for _ in range(60):
         clock[0] += 1
-        await attempt.append(Update(Stage.TRANSCRIBING, 0.4, 12))
+        await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.4, 12))
     # Then it has made no progress since
     assert attempt.seconds_since_progress == pytest.approx(60)
     # And with the next second of sound, the stage or text it has
     for new in (
-        Update(Stage.TRANSCRIBING, 0.4, 13),
-        Update(Stage.MERGING, 0.4, 13),
+        TaskUpdate(Stage.TRANSCRIBING, 0.4, 13),
+        TaskUpdate(Stage.MERGING, 0.4, 13),
         found("en", 13, (), "0"),
     ):
         clock[0] += 1

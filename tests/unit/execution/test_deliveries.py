@@ -22,7 +22,7 @@ from app.jetstream.pull_inbox import PullInbox
 from app.queue.consumer import TaskConsumer
 from app.queue.stored_message import StoredMessage
 from app.redis_store.projection import RedisProjection
-from app.updates import Update
+from app.updates import TaskUpdate
 from tests.constants import Constants
 from tests.fakes.engine import segment
 from tests.fakes.messages import transcript
@@ -58,7 +58,7 @@ async def work(parts: Parts, handle: Handle, message: Msg | None = None) -> None
 
 async def completes(delivery: Delivery, task: Task) -> None:
     attempt = await delivery.begin(task)
-    await attempt.append(Update(Stage.TRANSCRIBING, 10.0, duration_seconds=20.0, text=TEXT, audio_sha256="0" * 64))
+    await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 10.0, duration_seconds=20.0, text=TEXT, audio_sha256="0" * 64))
     await attempt.publish(result(task.task_id))
 
 
@@ -150,7 +150,9 @@ async def test_an_attempt_that_resumes_is_counted_and_measures_no_speed(parts: P
     # Given a task whose first attempt has found ten seconds
     async def half(delivery: Delivery, task: Task) -> None:
         attempt = await delivery.begin(task)
-        await attempt.append(Update(Stage.TRANSCRIBING, 10.0, duration_seconds=20.0, text=TEXT, audio_sha256="0" * 64))
+        await attempt.append(
+            TaskUpdate(Stage.TRANSCRIBING, 10.0, duration_seconds=20.0, text=TEXT, audio_sha256="0" * 64)
+        )
         raise TransientError(ErrorCode.INTERNAL, "Away.")
 
     await parts.publish("t1")

@@ -14,7 +14,7 @@ from app.errors import PermanentError
 from app.live.audio_recording import STORE_ATTEMPTS, check_store
 from app.live.transcriber import SILENT_S
 from app.settings import Settings
-from app.updates import Checkpoint, Result, Update
+from app.updates import Checkpoint, Result, TaskUpdate
 from tests.constants import Constants
 from tests.fakes.echo import AUDIO, seconds
 from tests.fakes.engine import FakeEngine, segment
@@ -33,26 +33,26 @@ async def updates_of(
     audio: LiveAudio = AUDIO,
     first: int = 0,
     **options: object,
-) -> list[Update | Result]:
+) -> list[TaskUpdate | Result]:
     """What a worker appends for a live task whose audio is all there; a client sends it from a frame on."""
     await LiveClient(parts.server.client, "live-1", frames, audio).send(first)
     task = LiveTask.model_validate({"task_id": "live-1", "user_id": 7, "audio": audio} | options)
-    updates: list[Update | Result] = []
+    updates: list[TaskUpdate | Result] = []
 
-    async def append(update: Update) -> None:
+    async def append(update: TaskUpdate) -> None:
         updates.append(update)
 
     result = await parts.live_transcriber.transcribe(task, checkpoint, append)
     return [*updates, result]
 
 
-def result_in(updates: list[Update | Result]) -> TranscriptionResult:
+def result_in(updates: list[TaskUpdate | Result]) -> TranscriptionResult:
     assert isinstance(updates[-1], TranscriptionResult)
     return updates[-1]
 
 
-def texts_in(updates: list[Update | Result]) -> list[Update]:
-    return [each for each in updates if isinstance(each, Update) and each.text is not None]
+def texts_in(updates: list[TaskUpdate | Result]) -> list[TaskUpdate]:
+    return [each for each in updates if isinstance(each, TaskUpdate) and each.text is not None]
 
 
 async def test_each_utterance_has_its_text_and_how_much_of_the_audio_has_no_text_yet(parts: Parts) -> None:

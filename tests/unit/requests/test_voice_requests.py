@@ -24,7 +24,7 @@ from natscribe.schemas.voices import (
 from natscribe.schemas.wire import Model
 
 from app.engines.diarization.identity import embedding_network
-from app.engines.messages import Embedded, SpeakerEmbedding
+from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
 from app.errors import RequestError
 from app.jetstream.records import UnreadableError
 from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
@@ -51,7 +51,7 @@ def speaker(number: int = 0, *, seconds: float = 30.0, agreement: float = 0.9) -
 async def completed(parts: Parts, task_id: str, *speakers: SpeakerEmbedding, state: State = State.COMPLETED) -> Record:
     """Store a task of user 7 with speaker embeddings, and return its last record."""
     record = await parts.reaching(state, task_id)
-    embedded = Embedded(model=embedding_network(), speakers=list(speakers) or [speaker()])
+    embedded = RecordingEmbeddings(model=embedding_network(), speakers=list(speakers) or [speaker()])
     await parts.results.embeddings.put(embedded.model_dump_json().encode(), record)
     return record
 

@@ -40,7 +40,7 @@ from app.settings import Settings
 from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
-from app.updates import Append, Checkpoint, Result, Update, processed
+from app.updates import Append, Checkpoint, Result, TaskUpdate, processed
 from app.voices.identification import Identification
 from app.voices.store import ComparableVoice, VoiceStore
 from app.work_sharing.sharing import WorkSharing
@@ -145,10 +145,10 @@ async def updates_of(
     checkpoint: Checkpoint = Checkpoint(),  # noqa: B008 -- frozen
     task: TranscriptionTask = TASK,
     memory: MemoryCache | None = None,
-) -> list[Update | Result]:
-    updates: list[Update | Result] = []
+) -> list[TaskUpdate | Result]:
+    updates: list[TaskUpdate | Result] = []
 
-    async def append(update: Update) -> None:
+    async def append(update: TaskUpdate) -> None:
         updates.append(update)
 
     async with asyncio.timeout(5):
@@ -157,11 +157,11 @@ async def updates_of(
 
 
 @asynccontextmanager
-async def run_up_to(engine: FakeEngine, is_last: Callable[[Update], bool]) -> AsyncIterator[Update]:
+async def run_up_to(engine: FakeEngine, is_last: Callable[[TaskUpdate], bool]) -> AsyncIterator[TaskUpdate]:
     """A run that has come to an update, and is cancelled when the block ends."""
-    reached: asyncio.Future[Update] = asyncio.get_running_loop().create_future()
+    reached: asyncio.Future[TaskUpdate] = asyncio.get_running_loop().create_future()
 
-    async def append(update: Update) -> None:
+    async def append(update: TaskUpdate) -> None:
         if is_last(update) and not reached.done():
             reached.set_result(update)
 
@@ -173,7 +173,7 @@ async def run_up_to(engine: FakeEngine, is_last: Callable[[Update], bool]) -> As
         await cancel_all([run])
 
 
-def result_in(updates: list[Update | Result]) -> TranscriptionResult:
+def result_in(updates: list[TaskUpdate | Result]) -> TranscriptionResult:
     assert isinstance(updates[-1], TranscriptionResult)
     return updates[-1]
 
@@ -243,14 +243,14 @@ async def test_progress_counts_both_and_never_falls(cores: list[bool], free: boo
     cores[:] = [free]
     updates = await updates_of(WatchedEngine(waits=free))
     # Then progress never falls, and is whole only at the end
-    yielded = [each for each in updates if isinstance(each, Update)]
+    yielded = [each for each in updates if isinstance(each, TaskUpdate)]
     assert all(before.fraction <= after.fraction for before, after in pairwise(yielded))
     assert [each.stage for each in yielded if each.fraction == 1.0][-1] is Stage.MERGING
     # And speakers are the stage only when the text is complete, so that it can be saved without them
-    last_text = max(place for place, each in enumerate(updates) if isinstance(each, Update) and each.text)
-    stages = [each.stage for each in updates[:last_text] if isinstance(each, Update)]
+    last_text = max(place for place, each in enumerate(updates) if isinstance(each, TaskUpdate) and each.text)
+    stages = [each.stage for each in updates[:last_text] if isinstance(each, TaskUpdate)]
     assert Stage.DIARIZING not in stages
-    assert Stage.DIARIZING in [each.stage for each in updates[last_text:] if isinstance(each, Update)]
+    assert Stage.DIARIZING in [each.stage for each in updates[last_text:] if isinstance(each, TaskUpdate)]
 
 
 @pytest.mark.parametrize("free", [True, False])
@@ -320,7 +320,7 @@ async def test_progress_of_diarization_counts_while_text_is_transcribed(cores: l
 
 async def test_diarization_reports_its_progress_while_it_runs() -> None:
     # Given a diarization that is half done
-    half, may_end = Update(Stage.DIARIZING, 0.5), asyncio.Event()
+    half, may_end = TaskUpdate(Stage.DIARIZING, 0.5), asyncio.Event()
 
     async def find(append: Append) -> DiarizationDone:
         await append(half)
@@ -339,9 +339,9 @@ async def test_diarization_reports_its_progress_while_it_runs() -> None:
 async def test_each_channel_has_one_speaker_and_is_diarized_alone() -> None:
     # Given a call of half a minute with a person on each channel, when both are diarized
     engine, task = FakeEngine(), TASK.model_copy(update={"identify": True})
-    progress = list[Update]()
+    progress = list[TaskUpdate]()
 
-    async def append(update: Update) -> None:
+    async def append(update: TaskUpdate) -> None:
         progress.append(update)
 
     search = diarizer(engine, MemoryCache())
@@ -365,7 +365,9 @@ async def test_channels_are_speakers_which_are_diarized_last_for_their_voices(id
     task = TASK.model_copy(update={"channels": Channels.SEPARATE, "identify": identify})
     # When it is transcribed, then the text is half of the work for who requests voices, and all of it for others
     updates = await updates_of(engine, task=task)
-    assert [each.fraction for each in updates if isinstance(each, Update) and each.text][-1] == (0.5 if identify else 1)
+    assert [each.fraction for each in updates if isinstance(each, TaskUpdate) and each.text][-1] == (
+        0.5 if identify else 1
+    )
     assert engine.order.count("search") == (0 if not identify else 1 if fails else 2)
     # And both people have their text, and voices unless diarization has failed
     result = result_in(updates)
@@ -394,9 +396,9 @@ async def test_a_result_is_cached_if_all_of_it_is(cores: list[bool]) -> None:
 
 async def test_cached_turns_are_not_computed_again() -> None:
     # Given a diarization without voices that is done twice, and then with them
-    search, updates = diarizer(FakeEngine(), MemoryCache()), list[Update]()
+    search, updates = diarizer(FakeEngine(), MemoryCache()), list[TaskUpdate]()
 
-    async def append(update: Update) -> None:
+    async def append(update: TaskUpdate) -> None:
         updates.append(update)
 
     tasks = [

@@ -16,10 +16,10 @@ from natscribe.schemas.wire import Model
 from app.engines.engine import run_job
 from app.engines.messages import (
     DiarizationDone,
-    Embedded,
     FindWindows,
     Job,
     Loaded,
+    RecordingEmbeddings,
     Reply,
     SpeakerEmbedding,
     Transcribe,
@@ -35,7 +35,7 @@ from app.speech.transcript import TaskTranscript
 from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.speech.transcription import Transcription
 from app.speech.transcription_run import MAX_SEGMENTS_PER_TEXT, append_or_merge
-from app.updates import Append, Checkpoint, Update
+from app.updates import Append, Checkpoint, TaskUpdate
 from tests.fakes.cache import MemoryCache
 from tests.fakes.engine import MODEL, FakeEngine, number_of, segment
 
@@ -126,17 +126,17 @@ def transcription_of(
     )
 
 
-async def updates_of(transcription: Transcription, checkpoint: Checkpoint = Checkpoint()) -> list[Update]:  # noqa: B008
-    updates: list[Update] = []
+async def updates_of(transcription: Transcription, checkpoint: Checkpoint = Checkpoint()) -> list[TaskUpdate]:  # noqa: B008
+    updates: list[TaskUpdate] = []
 
-    async def append(update: Update) -> None:
+    async def append(update: TaskUpdate) -> None:
         updates.append(update)
 
     await transcription.transcribe(checkpoint, append)
     return updates
 
 
-def found_in(updates: Sequence[Update]) -> list[WindowText]:
+def found_in(updates: Sequence[TaskUpdate]) -> list[WindowText]:
     return [each.text for each in updates if each.text]
 
 
@@ -323,7 +323,7 @@ def test_the_first_speaker_with_words_is_the_first_in_all_parts_of_a_result() ->
         Turn(start=start, end=end, speaker=f"SPEAKER_{number:02}")
         for number, (start, end) in enumerate([(0, 0.3), (4, 6), (1, 3)])
     ]
-    embedded = Embedded(model=MODEL, speakers=[_embedding(turn.speaker) for turn in turns])
+    embedded = RecordingEmbeddings(model=MODEL, speakers=[_embedding(turn.speaker) for turn in turns])
     search = BackgroundDiarization(_never)
     search.result = DiarizationDone(turns=turns, duration_seconds=6, model=MODEL, embedded=embedded)
     # When its words get speakers
@@ -485,7 +485,7 @@ async def test_a_transcript_of_another_model_or_language_is_not_reused(
 
 async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_as_a_whole(memory: MemoryCache) -> None:
     # Given a call of which the first channel was transcribed, and the attempt was lost in the second one
-    async def append(update: Update) -> None:
+    async def append(update: TaskUpdate) -> None:
         if update.text and update.text.channel == 1:
             raise FencedError
 

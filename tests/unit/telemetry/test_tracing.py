@@ -13,7 +13,7 @@ from opentelemetry.trace import Tracer
 
 from app.telemetry import tracing
 from app.telemetry.tracing import OFF, StageSpans
-from app.updates import Update
+from app.updates import TaskUpdate
 
 TEXT = WindowText(segments=[], untranscribed=[], language="en", end=10.0)
 
@@ -39,9 +39,9 @@ def test_each_stage_is_one_span(tracer: Tracer, spans: InMemorySpanExporter) -> 
     stages = StageSpans(tracer)
     stages.begin()
     for stage in (Stage.FETCHING, Stage.DECODING, Stage.TRANSCRIBING):
-        stages.enter(Update(stage, 0.0))
+        stages.enter(TaskUpdate(stage, 0.0))
     for _ in range(2):
-        stages.enter(Update(Stage.TRANSCRIBING, 10.0, text=TEXT))
+        stages.enter(TaskUpdate(Stage.TRANSCRIBING, 10.0, text=TEXT))
     stages.store()
     stages.end()
     stages.end()

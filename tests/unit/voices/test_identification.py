@@ -10,11 +10,11 @@ from natscribe.schemas.voices import UNKNOWN_SPEAKER, Consent, SpeakerVoice
 from natscribe.schemas.wire import Model
 
 from app.engines.diarization.identity import embedding_network
-from app.engines.messages import Embedded, SpeakerEmbedding
+from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
 from app.errors import BucketFullError, RequestError
 from app.requests.voice_names import with_voice_names
 from app.settings import Settings
-from app.updates import Update
+from app.updates import TaskUpdate
 from app.voices.identification import MIN_SPEECH_S, NO_ROOM, NOT_READ, Identification, Identified
 from app.voices.store import StoredReference, StoredVoice
 from tests.fakes.engine import voice_of
@@ -47,7 +47,7 @@ async def enrolled(parts: Parts, name: str, user_id: int | str = 7, model: Model
     return voice
 
 
-def embedded(*people: str, seconds: float = MIN_SPEECH_S) -> Embedded:
+def embedded(*people: str, seconds: float = MIN_SPEECH_S) -> RecordingEmbeddings:
     """Speakers who are these people, on another day."""
     speakers = [
         SpeakerEmbedding(
@@ -59,14 +59,14 @@ def embedded(*people: str, seconds: float = MIN_SPEECH_S) -> Embedded:
         )
         for number, name in enumerate(people)
     ]
-    return Embedded(model=embedding_network(), speakers=speakers)
+    return RecordingEmbeddings(model=embedding_network(), speakers=speakers)
 
 
-async def identified(parts: Parts, speakers: Embedded, error: Exception | None = None) -> Identified:
+async def identified(parts: Parts, speakers: RecordingEmbeddings, error: Exception | None = None) -> Identified:
     """What is found for a task; its embeddings are appended, or that fails."""
-    appended: list[Update] = []
+    appended: list[TaskUpdate] = []
 
-    async def append(update: Update) -> None:
+    async def append(update: TaskUpdate) -> None:
         if error is not None:
             raise error
         appended.append(update)
@@ -75,7 +75,7 @@ async def identified(parts: Parts, speakers: Embedded, error: Exception | None =
     outcome = await Identification(parts.voice_store, Settings(_env_file=None)).run(TASK, speakers, labels, append)
     if error is None:
         (update,) = appended
-        assert isinstance(update, Update)
+        assert isinstance(update, TaskUpdate)
         assert (update.fraction, update.embeddings) == (1.0, speakers.model_dump_json().encode())
     return outcome
 
