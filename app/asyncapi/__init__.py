@@ -1,4 +1,4 @@
-"""The AsyncAPI document: that of FastStream, completed with ids, streams, replies and examples."""
+"""The AsyncAPI document: FastStream generates it, this package adds channel ids, streams, replies and examples."""
 
 import json
 
@@ -12,7 +12,7 @@ from app.settings import Settings
 
 
 def document(version: str, settings: Settings) -> AsyncAPI:
-    """Make the AsyncAPI document of this version of the service, with the names and limits of this deployment."""
+    """Create the AsyncAPI document of the service, with the stream names and limits of this deployment's `settings`."""
     specification = _Document(
         title="Natscribe",
         version=version,
@@ -24,7 +24,10 @@ def document(version: str, settings: Settings) -> AsyncAPI:
 
 
 class _Document(AsyncAPI):
-    """FastStream's AsyncAPI document, completed; the command `docs gen` and the documentation page use this class."""
+    """FastStream's AsyncAPI document, to which `complete` adds ids, streams, replies and examples.
+
+    Both `faststream docs gen` and the documentation page call `to_specification`.
+    """
 
     settings: Settings
 
@@ -33,7 +36,7 @@ class _Document(AsyncAPI):
 
 
 class _Completed:
-    """The completed AsyncAPI document, in the interface that FastStream expects of a specification."""
+    """The completed AsyncAPI document, with the methods that FastStream calls on a specification."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -44,21 +47,21 @@ class _Completed:
         return str(self._node["info"]["title"])
 
     def to_jsonable(self) -> Node:
-        """The AsyncAPI document as Python values."""
+        """Return the AsyncAPI document as dictionaries, lists and scalars."""
         return self._node
 
     def to_json(self) -> str:
-        """The AsyncAPI document as JSON."""
+        """Return the AsyncAPI document as JSON."""
         return json.dumps(self._node, ensure_ascii=False)
 
     def to_yaml(self) -> str:
-        """The AsyncAPI document as YAML."""
+        """Return the AsyncAPI document as YAML."""
         plain = json.loads(self.to_json())  # copies shared parts: PyYAML would write them as anchors and aliases
         return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
 
 
 class _Dumper(yaml.SafeDumper):
-    """A YAML dumper that writes a text of several lines as a block."""
+    """A YAML dumper that writes a string of several lines as a literal block (`|`)."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

@@ -21,9 +21,11 @@ TAGS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """The ids of a channel of the AsyncAPI document and of its one operation.
+    """A channel of the AsyncAPI document: `name` is its id, `operation` is the id of its only operation.
 
-    `only` is the payload on this channel if its handler accepts several payloads.
+    `address` is its subject, with parameters such as `{task_id}`; `tag` is the group in which the document lists it.
+    `only` is the payload of this channel if the handler accepts the payloads of several channels; None: all of the
+    handler's.
     """
 
     name: str

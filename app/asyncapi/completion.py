@@ -1,4 +1,4 @@
-"""Completes the AsyncAPI document that FastStream generates: adds ids, parameters, streams, replies and examples."""
+"""Adds to the AsyncAPI document that FastStream generates: ids, parameters, streams, replies and examples."""
 
 import re
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _REPLY_TO: Final = {"location": "$message.header#/reply-to", "description": "The
 
 
 def complete(document: Node, settings: Settings) -> Node:
-    """Complete the AsyncAPI document that FastStream generates.
+    """Return the AsyncAPI document that FastStream generates, with ids, parameters, streams, replies and examples.
 
     Raises:
         LookupError: The code uses a channel that `CHANNELS` does not list, `CHANNELS` lists a channel that the code
@@ -63,7 +63,7 @@ def _info(document: Node, settings: Settings) -> Node:
 
 
 def _generated(document: Node, address: str) -> GeneratedChannel:
-    """Return what the code does on the subjects of an address.
+    """Return FastStream's description of a channel; that of live audio is written by hand, as no handler receives it.
 
     Raises:
         LookupError: The code neither subscribes nor publishes to this address.
@@ -99,9 +99,10 @@ def _channel(channel: Channel, generated: GeneratedChannel, settings: Settings) 
 
 
 def _parameter(name: str, address: str) -> Node:
-    """Return a reference to a parameter of an address.
+    """Return the AsyncAPI node of the parameter `name` in an address: a reference to its shared definition.
 
-    If the payload there is not JSON, return the parameter itself, without the field of the payload that has its value.
+    Frames of live audio are not JSON, so no field of their payload has the parameter's value: for them, return the
+    definition itself without `location`, which would name that field.
     """
     if address == FRAMES.subject:
         return {key: value for key, value in _parameters()[name].items() if key != "location"}
@@ -146,7 +147,7 @@ def _messages_on(channel: Channel, generated: GeneratedChannel) -> list[MessageD
     """Return the messages that the code publishes or receives on a channel.
 
     Raises:
-        LookupError: None of the payloads is known.
+        LookupError: `MESSAGES` describes none of the payloads on this channel.
     """
     messages = [
         message
@@ -163,7 +164,7 @@ def _messages_on(channel: Channel, generated: GeneratedChannel) -> list[MessageD
 
 
 def _replies(address: str) -> list[MessageDescription]:
-    """Return the messages that the handler of a request returns, with the error reply."""
+    """Return the replies to a request on this subject: those that its handler returns, and the error reply."""
     returned = get_type_hints(REPLIES[address])["return"]
     payloads = {*(get_args(returned) or (returned,)), ErrorReply}
     replies = [message for message in MESSAGES if message.is_reply]

@@ -16,9 +16,11 @@ ENUMS: Final[Mapping[str, type[DescribedEnum]]] = {"priority": Priority, "kind":
 
 @dataclass(frozen=True, slots=True)
 class GeneratedChannel:
-    """What the code does on all subjects of one address: `action` is `receive` or `send`.
+    """What FastStream's AsyncAPI document says about one channel, after its subjects have been merged into one address.
 
-    `payloads` are the names of the payloads' classes; `description` is one line of Markdown and may be empty.
+    FastStream lists each subject of an address such as `tasks.transcription.{priority}` as a channel: `addresses` are
+    these subjects. `action` is what the service does there, `receive` or `send`; `queue` is its queue group, None if it
+    has none. `payloads` are the names of the payload classes; `description` is one line of Markdown and may be empty.
     """
 
     addresses: frozenset[str]
@@ -31,7 +33,7 @@ class GeneratedChannel:
 
 
 def find(document: Node, address: str) -> GeneratedChannel:
-    """Return what the code does on the subjects of an address, from the AsyncAPI document that FastStream generates.
+    """Collect what FastStream's AsyncAPI document says about all subjects of an address.
 
     Raises:
         LookupError: The code neither subscribes nor publishes to this address.
@@ -69,13 +71,13 @@ def _channels(document: Node, address: str) -> Node:
 
 
 def paragraphs(text: str) -> tuple[str, str]:
-    """Return the first paragraph of a docstring and the other ones, each as one line."""
+    """Split a docstring into its first paragraph and the rest; return both, each joined into one line."""
     first, _, rest = text.strip().partition("\n\n")
     return " ".join(first.split()), " ".join(rest.split())
 
 
 def pattern(address: str) -> re.Pattern[str]:
-    """Make a pattern that matches the subjects of an address, with values or wildcards for its parameters."""
+    """Return a regular expression for the subjects of an address: any value or `*` may replace each parameter."""
     words = {name: "|".join([*map(str, enum), r"\*"]) for name, enum in ENUMS.items()}
     parts = re.split(r"\{(\w+)\}", address)
     return re.compile(
@@ -84,7 +86,7 @@ def pattern(address: str) -> re.Pattern[str]:
 
 
 def _references(document: Node, node: object) -> Iterator[str]:
-    """Yield the name of each schema to which a part of the AsyncAPI document refers, also through others."""
+    """Yield the names of the payload schemas to which part of the AsyncAPI document refers, also through a message."""
     if isinstance(node, list):
         node = dict(enumerate(node))
     if not isinstance(node, dict):

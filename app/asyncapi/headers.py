@@ -26,7 +26,7 @@ _LIVE: Final = "Over core NATS only:"
 
 
 class CloudEventHeaders(Headers):
-    """The attributes of CloudEvents 1.0 in binary mode."""
+    """Headers of an event: the attributes of CloudEvents 1.0 in binary mode, and headers that NATS adds."""
 
     specversion: Literal["1.0"] = Field("1.0", alias="ce-specversion", description="Version of CloudEvents.")
     id: str = Field(alias="ce-id", description="Id of the event.", examples=["f705dd8a3d3d4df7b11041e5c6f5e2b7"])
@@ -85,7 +85,7 @@ class TaskEventHeaders(CloudEventHeaders):
 
 
 class AcceptedHeaders(TaskHeaders):
-    """Headers that JetStream adds when the task stream republishes a message."""
+    """Headers of a stored task message that JetStream republishes to the workers, with its stream and sequence."""
 
     stream: str = Field(alias="Nats-Stream", description="The task stream.", examples=["transcription_tasks"])
     subject: str = Field(
@@ -110,7 +110,7 @@ class ForgottenHeaders(PartialHeaders):
 
 
 class InsideHeaders(RequestHeaders):
-    """Headers that a worker may set in a request to other workers."""
+    """Headers of a request that a worker sends to other workers."""
 
 
 class ReplyHeaders(Headers):
@@ -121,13 +121,13 @@ class ReplyHeaders(Headers):
 
 
 class FileReplyHeaders(Headers):
-    """Headers of a reply that is a file, and not JSON."""
+    """Headers of a reply whose body is a file instead of JSON."""
 
     correlation_id: Correlation = None
 
 
 def file_reply_headers(name: str, content_type: str) -> type[FileReplyHeaders]:
-    """Make the headers of a reply that is a file of this content type."""
+    """Create the class of headers, called `name`, for a reply that is a file of this content type."""
     field = Field(
         content_type,
         alias="content-type",

@@ -13,7 +13,7 @@ _DAY: Final = 24 * 3600
 
 
 def description(settings: Settings) -> str:
-    """Fill the text of `info.md` with the values of these settings."""
+    """Return the text of `info.md`, with stream names, limits and retention times of this deployment filled in."""
     text = files(__package__).joinpath("info.md").read_text(encoding="utf-8")
     return Template(text).substitute(_facts(settings))
 
@@ -44,7 +44,7 @@ def _facts(settings: Settings) -> dict[str, str]:
 
 
 def _recordings(settings: Settings) -> tuple[str, str]:
-    """Describe where publishers upload recordings, and the retention of recordings."""
+    """Return two texts for `info.md`: where publishers upload recordings, and how long recordings are retained."""
     kind, _, name = settings.audio_store.partition("://")
     match kind:
         case "nats":

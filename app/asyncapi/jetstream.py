@@ -1,4 +1,4 @@
-"""Describes streams, consumers and buckets for `x-nats`, from the configurations that the service provisions."""
+"""Describes streams, consumers and buckets in the AsyncAPI document (`x-nats`), from the service's configurations."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,10 @@ from app.settings import Settings
 
 
 def stream_facts(settings: Settings, address: re.Pattern[str]) -> Node | None:
-    """Describe the stream that stores a channel's messages, and its durable consumers; None if no stream does."""
+    """Describe the stream that stores the messages of a channel, and its consumers; None if no stream stores them.
+
+    `address` matches the subjects of the channel.
+    """
     for config in streams.stream_configs(settings):
         stored = [subject for subject in stored_subjects(config) if address.fullmatch(subject)]
         if stored:
@@ -22,7 +25,10 @@ def stream_facts(settings: Settings, address: re.Pattern[str]) -> Node | None:
 
 
 def _where(config: StreamConfig, stored: list[str]) -> Node:
-    """Describe where to read new messages and where to read stored messages."""
+    """Describe where clients read new and stored messages of a stream that transforms or republishes subjects.
+
+    Return an empty node for any other stream: the channel's subject says it all.
+    """
     if config.subject_transform is None:
         return {"republishedTo": config.republish.dest} if config.republish else {}
     return {
@@ -69,7 +75,7 @@ def _consumer(config: ConsumerConfig) -> Node:
 
 
 def buckets(settings: Settings) -> Iterator[tuple[str, Node]]:
-    """Yield the purpose of each Object Store bucket, and how NATS stores the bucket's objects."""
+    """Yield for each Object Store bucket its purpose, `audio` or `results`, and how NATS stores its objects."""
     for config in streams.bucket_configs(settings):
         results = config.bucket == RESULTS_BUCKET
         yield "results" if results else "audio", _bucket(config) | (_of_results() if results else _of_audio(settings))

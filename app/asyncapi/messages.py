@@ -1,4 +1,4 @@
-"""The messages of the AsyncAPI document: payload, headers and examples; docstrings are their summaries."""
+"""The messages of the AsyncAPI document: payload, headers and examples; the payload's docstring is the summary."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -52,9 +52,10 @@ CORRELATIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class MessageDescription:
-    """A message: its payload and its headers; the class of the payload has its name and, as docstring, its summary.
+    """A message of the AsyncAPI document: its payload class and its headers class.
 
-    `alias` and `body_summary` replace the name and the summary.
+    Name and summary are the name and the docstring of the payload class, unless `alias` and `body_summary` replace
+    them.
     """
 
     payload: type[BaseModel] | type[str] | type[bytes]
@@ -74,7 +75,7 @@ class MessageDescription:
 
     @property
     def is_file(self) -> bool:
-        """Whether the message is a reply that is a file in a format of results, and not JSON."""
+        """Whether the message is a reply to `tasks.result` whose body is a file (such as subtitles) instead of JSON."""
         return issubclass(self.headers, FileReplyHeaders)
 
     @property
@@ -121,14 +122,14 @@ class MessageDescription:
 
 
 def _handled(part: str) -> list[type[BaseModel]]:
-    """Return the models of requests or of replies that the handlers of requests have as `part`, without duplicates."""
+    """Return the models that request handlers accept (`part` is `request`) or return (`return`), without duplicates."""
     hints = [get_type_hints(route.call)[part] for route in REQUESTS]
     payloads = dict.fromkeys(payload for hint in hints for payload in get_args(hint) or (hint,))
     return [payload for payload in payloads if issubclass(payload, BaseModel)]
 
 
 def _file_replies() -> Iterator[MessageDescription]:
-    """Yield a message for each content type of the formats of results, except JSON."""
+    """Yield a reply to `tasks.result` for each content type that a result can have, except JSON."""
     formats = [result_format for result_format in ResultFormat if result_format is not ResultFormat.JSON]
     for content_type in dict.fromkeys(result_format.content_type for result_format in formats):
         first, *others = (result_format for result_format in formats if result_format.content_type == content_type)
@@ -198,7 +199,7 @@ def _example(message: MessageDescription, example: Example) -> Node:
 
 
 def _without_titles(schema: Node) -> Node:
-    """Remove the titles of fields, which only repeat their names."""
+    """Remove the generated titles of fields from a schema: they only repeat the names of the fields."""
     for field in schema.get("properties", {}).values():
         field.pop("title", None)
     return schema

@@ -1,1 +1,1 @@
-"""The commands of `natscribe` that run the service itself."""
+"""The commands `natscribe up` and `natscribe demo`, which run the service itself."""

@@ -44,7 +44,7 @@ def up(  # noqa: PLR0913 -- its options
 ) -> None:
     """Run the service and its servers until Ctrl-C.
 
-    A server is embedded for each of NATS_URL and REDIS_URL that is not set.
+    An embedded NATS is started unless NATS_URL is set, and an embedded Valkey unless REDIS_URL is set.
     """
     from app.cli.microphone_page import WebSocketOptions  # noqa: PLC0415 -- see above
     from app.cli.up import run  # noqa: PLC0415 -- see above

@@ -21,7 +21,10 @@ _PAGE = Path(__file__).parent / "browser"  # a link to examples/browser, so that
 
 @dataclass(frozen=True)
 class WebSocketOptions:
-    """Options of the WebSocket: its port (None: any free one), and the origins that may use it."""
+    """Options of the embedded NATS' WebSocket: its port, and the origins of other web pages that may connect to it.
+
+    Without a port it uses WEBSOCKET_PORT if that is free, otherwise any free port.
+    """
 
     port: int | None = None
     origins: Sequence[str] = ()
@@ -29,7 +32,10 @@ class WebSocketOptions:
 
 @dataclass(frozen=True)
 class MicrophonePage:
-    """The ports of the page and of the WebSocket of NATS, which pages of `origins` may use, too."""
+    """The web page that transcribes a microphone: its HTTP port, and the WebSocket port at which it connects to NATS.
+
+    `origins`: the origins of other web pages that may connect to NATS.
+    """
 
     port: int
     websocket_port: int
@@ -42,12 +48,12 @@ class MicrophonePage:
 
     @property
     def websocket(self) -> str:
-        """The address of NATS for pages."""
+        """The WebSocket address at which web pages connect to NATS."""
         return f"ws://{HOST}:{self.websocket_port}"
 
     @property
     def nats_config(self) -> str:
-        """The section `websocket` of the configuration of NATS.
+        """The section `websocket` of the NATS server's configuration.
 
         It lists the allowed origins: without them, every page on the web could connect to this NATS.
         """
@@ -57,7 +63,7 @@ class MicrophonePage:
 
     @contextmanager
     def served(self, folder: Path) -> Generator[None]:
-        """Serve the page until the block ends, from a copy in the folder that has the address of NATS."""
+        """Serve the page until the block ends, from a copy in `folder` that has the WebSocket address of NATS."""
         shutil.copytree(_PAGE, folder, dirs_exist_ok=True)
         settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         (folder / "settings.json").write_text(json.dumps(settings | {"server": self.websocket}), encoding="utf-8")
@@ -98,7 +104,10 @@ def choose_page(options: WebSocketOptions, *, names_nats: bool, http_port: int) 
 
 
 def _handler(policy: str) -> type[SimpleHTTPRequestHandler]:
-    """Make a handler that serves files with this Content-Security-Policy; a page itself can set only part of it."""
+    """Create an HTTP handler that serves files with `policy` as the header Content-Security-Policy.
+
+    It is a header because a page itself can set only part of a policy.
+    """
 
     class Handler(SimpleHTTPRequestHandler):
         def end_headers(self) -> None:
@@ -108,6 +117,6 @@ def _handler(policy: str) -> type[SimpleHTTPRequestHandler]:
             super().end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name is the library's
-            """Log nothing."""
+            """Discard the log line that the library writes for each request."""
 
     return Handler

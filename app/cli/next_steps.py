@@ -1,4 +1,4 @@
-"""Settings for other commands in the folder of `natscribe up`, and the next commands that it prints."""
+"""The commands that `natscribe up` suggests once it runs, and the settings that these commands need."""
 
 import os
 import shlex
@@ -16,14 +16,14 @@ _NEEDED_BY_CLIENTS = ("audio_store", "audio_max_bytes", "nats_stream_name", "nat
 
 
 def settings_for_clients() -> dict[str, str]:
-    """Return the settings that clients need, too, by their names in the environment; none of them is a secret."""
+    """Return, by environment variable, the settings that clients need, too; none of them is a secret."""
     settings = Settings()
     values = {name: getattr(settings, name) for name in _NEEDED_BY_CLIENTS if name in settings.model_fields_set}
     return {name.upper(): str(value.absolute() if isinstance(value, Path) else value) for name, value in values.items()}
 
 
 def next_steps(service: LocalService) -> Iterator[str]:
-    """Yield lines with commands that work in another terminal while the servers run."""
+    """Yield the lines of a hint: commands that use the running service from another terminal."""
     here, anywhere = (command_in_another_terminal(in_this_folder=this) for this in (True, False))
     recording = os.path.relpath(TWO_READERS) if TWO_READERS.is_relative_to(Path.cwd()) else str(TWO_READERS)
     takes_uploads = Settings().audio_store.startswith("nats:")  # other stores may need the recording or a login first

@@ -26,7 +26,12 @@ _GRACE_S = 20.0  # after TASK_GRACE, a worker releases its task and ends within 
 
 @dataclass
 class LocalService:
-    """A running worker process, with the addresses of its page and of its servers; `start` starts a worker."""
+    """The service on this machine: a worker process that `start` starts, and the servers that it uses.
+
+    `servers`: the addresses NATS_URL and REDIS_URL; `embedded`: those servers that this process runs itself. `host` and
+    `port`: where the worker serves health checks and the documentation page. `page`: the page for a microphone, if
+    served.
+    """
 
     start: Callable[[], GuardedProcess]
     servers: Mapping[str, str]
@@ -52,7 +57,7 @@ class LocalService:
         return False
 
     def restart(self) -> None:
-        """Start a new worker in place of the worker that has ended."""
+        """Start another worker process after the previous one has ended."""
         self.worker = self.start()
 
     async def _is_healthy(self, check: str) -> bool:
@@ -93,15 +98,15 @@ async def run_service(  # noqa: PLR0913 -- what the commands `up` and `demo` cho
     embed_all: bool = False,
     websocket: WebSocketOptions | None = None,
 ) -> AsyncGenerator[LocalService]:
-    """Run the service until the block ends, then stop the worker, then its servers.
+    """Run a worker and the servers that it needs until the block ends; then stop the worker before the servers.
 
-    With `embed_all` both servers are embedded, whatever NATS_URL and REDIS_URL name. With `websocket` the embedded
-    NATS has one, and the page that transcribes a microphone is served.
+    `data`: the folder for the data of the embedded servers. `embed_all`: embed NATS and Valkey even if NATS_URL or
+    REDIS_URL is set. `websocket`: give the embedded NATS a WebSocket, and serve the page that transcribes a microphone.
 
     Raises:
         EmbeddedError: An embedded server does not start.
-        ClientError: `websocket` is given, and NATS_URL names a server; workers run at NATS_URL, and REDIS_URL is not
-            set; or another process uses a port.
+        ClientError: `websocket` is given, but NATS_URL names an external server; other workers already use NATS_URL,
+            but REDIS_URL is not set; or another process uses a port.
         UnreachableError: NATS_URL names a server that does not reply.
     """
     await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
@@ -126,7 +131,10 @@ async def run_service(  # noqa: PLR0913 -- what the commands `up` and `demo` cho
 
 
 def share_of_cores(settings: Settings, workers: int) -> int:
-    """Return the number of concurrent windows of each worker: the setting, or what an equal share of cores allows."""
+    """Return how many windows (parts of a recording) each worker transcribes at once.
+
+    That is the setting ENGINE_PARALLEL, or as many as fit into an equal share of the cores for each worker.
+    """
     return min(windows_at_once(settings.engine_parallel, settings.engine_threads * workers), MOST_WINDOWS)
 
 
@@ -134,7 +142,10 @@ def share_of_cores(settings: Settings, workers: int) -> int:
 async def _servers(
     data: Path, settings: Settings, named: set[str], more_config: str
 ) -> AsyncGenerator[tuple[dict[str, str], Sequence[Server]]]:
-    """Yield the addresses of all servers, and the embedded servers, which run where the settings name no address."""
+    """Run embedded servers until the block ends; yield the addresses of all servers, and the embedded servers.
+
+    `named`: `nats_url` and `redis_url`, if these settings name external servers, which are then not embedded.
+    """
     if "nats_url" in named:
         await _check_nats(settings, has_redis="redis_url" in named)
     embedded: dict[str, Server] = {}
@@ -148,10 +159,10 @@ async def _servers(
 
 
 async def _check_nats(settings: Settings, *, has_redis: bool) -> None:
-    """Check the connection to NATS now: the worker would report a failure only after half a minute.
+    """Check the connection to an external NATS before a worker starts, which would report a failure only after 30 s.
 
     Raises:
-        ClientError: Workers run at NATS_URL, and they do not use the embedded Redis.
+        ClientError: Other workers already use this NATS, and their Redis cannot be the embedded one.
         UnreachableError: NATS_URL names a server that does not reply.
     """
     try:

@@ -31,14 +31,14 @@ log = structlog.get_logger()
 
 
 def run(workers: int, host: str, port: int | None, websocket: WebSocketOptions | None) -> NoReturn:
-    """Run the service, with an embedded server for each of NATS_URL and REDIS_URL that is not set, until Ctrl-C."""
+    """Run the command `up` until Ctrl-C, and exit the process."""
     if not err.is_terminal:
         logs.configure()
     run_and_exit(log_errors(serve(workers, host, port, websocket)), expected=(ClientError, EmbeddedError))
 
 
 def _report(event: str, sentence: str, *, failed: bool = False, **fields: object) -> None:
-    """Print a sentence on a terminal; elsewhere log an event."""
+    """Print a sentence on a terminal; without a terminal, log an event with `fields` instead."""
     if err.is_terminal:
         err.print(sentence, style="red" if failed else None)
     else:
@@ -46,7 +46,7 @@ def _report(event: str, sentence: str, *, failed: bool = False, **fields: object
 
 
 async def log_errors(work: Coroutine[None, None, int]) -> int:
-    """Return the exit code of `work`; without a terminal, log an expected error instead of raising it."""
+    """Await `work` and return its exit code; without a terminal, log an expected error instead of raising it."""
     try:
         return await work
     except (ClientError, EmbeddedError, ValidationError) as error:
@@ -62,10 +62,12 @@ async def log_errors(work: Coroutine[None, None, int]) -> int:
 async def serve(
     workers: int, host: str, port: int | None, websocket: WebSocketOptions | None, stop: asyncio.Event | None = None
 ) -> int:
-    """Run the service until the stop event or a stop signal, unless another run uses the folder; return the exit code.
+    """Run the service until `stop` is set or a stop signal arrives; return the exit code.
+
+    `stop`: by default, an event that a stop signal sets.
 
     Raises:
-        EmbeddedError: The folder is in use or not writable, or an embedded server does not start.
+        EmbeddedError: Another run uses the folder, the folder is not writable, or an embedded server does not start.
     """
     stop = stop or stop_signals()
     with report_unwritable(), locked_folder(DATA):
@@ -105,7 +107,7 @@ def _settings_of(running: LocalService) -> Settings:
 
 
 async def run_until_stopped(stop: asyncio.Event, running: LocalService) -> int:
-    """Run until the stop event, or until workers end too often; return the exit code.
+    """Restart workers and servers that end until `stop` is set, or workers end too often; return the exit code.
 
     Raises:
         EmbeddedError: An embedded server does not start again.
@@ -125,7 +127,7 @@ async def run_until_stopped(stop: asyncio.Event, running: LocalService) -> int:
 
 
 async def _stop(stop: asyncio.Event, running: LocalService) -> None:
-    """Stop the worker; kill it at once if a second stop signal arrives."""
+    """Stop the worker gracefully; kill it if a second stop signal arrives in the meantime."""
     grace = Settings().task_grace
     sentence = f"stopping: running tasks have {grace:g} s to end, then they are released; Ctrl-C again stops at once"
     _report("service_stopped", sentence, grace_s=grace)
@@ -154,7 +156,7 @@ async def _supervise_servers(servers: Iterable[Server]) -> int:
 
 
 async def _hold(stop: asyncio.Event, running: LocalService) -> None:
-    """On a terminal, keep an embedded NATS running until Ctrl-C, so that a person can repair its streams."""
+    """On a terminal with an embedded NATS, wait for Ctrl-C, so that a person can repair streams before NATS stops."""
     embedded = any(server.url == running.servers["NATS_URL"] for server in running.embedded)
     if embedded and err.is_terminal:
         url = running.servers["NATS_URL"]
@@ -163,7 +165,10 @@ async def _hold(stop: asyncio.Event, running: LocalService) -> None:
 
 
 async def _supervise_workers(stop: asyncio.Event, running: LocalService) -> int:
-    """Replace each worker that ends; return its exit code if the first does not start, or MAX_ENDS end in WITHIN_S."""
+    """Restart the worker whenever it ends; return its exit code if it never got ready or ended too often.
+
+    Too often is MAX_ENDS times within WITHIN_S.
+    """
     if not await running.wait_until_ready():
         code = await running.worker.wait() or 1
         why = running.worker.refusal

@@ -1,4 +1,4 @@
-"""Arranges the parts of the AsyncAPI document in the order in which a client reads them."""
+"""Arranges the parts of the AsyncAPI document for the documentation page, in the order in which a client reads them."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ _SCHEMAS: Final = "#/components/schemas/"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message of an operation.
+    """A message of an operation, as the documentation page shows it.
 
-    `schema` is the name of the payload's schema; empty if the payload has none. `is_home`: links to the schema lead to
-    this message. `is_whole`: the page shows fields and examples here.
+    `schema` is the name of the payload's schema, empty if the payload has none. `is_home`: links to this schema lead to
+    this message. `is_whole`: the page shows fields and examples here, and not only a link to the message's home.
     """
 
     node: Node
@@ -31,7 +31,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a client can do on one channel: `role` says whether it publishes, receives or sends requests there."""
+    """What a client can do on one channel: `role` says whether it publishes, receives or sends requests there.
+
+    `name` is the operation's id in the AsyncAPI document; `channel` and `parameters` are parts of that document.
+    """
 
     name: str
     role: str
@@ -45,7 +48,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The operations with one tag."""
+    """A section of the documentation page: the operations that have one tag in the AsyncAPI document."""
 
     name: str
     title: str
@@ -54,11 +57,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """The AsyncAPI document as its page shows it.
+    """The AsyncAPI document, arranged as the documentation page shows it.
 
     `types` are the schemas that are not messages; `headers` has the names of the header schemas. `explained` has the
-    schemas that only one field uses: the page explains them at that field. `inside` and `inside_types` are for workers
-    only.
+    schemas that only one field uses: the page explains them at that field. `inside` and `inside_types` are the groups
+    and types that only workers use.
     """
 
     groups: list[Group]
@@ -70,7 +73,7 @@ class Contract:
 
 
 def read(document: Node) -> Contract:
-    """Arrange the parts of the AsyncAPI document as its page shows them."""
+    """Arrange the parts of an AsyncAPI document as the documentation page shows them."""
     schemas: dict[str, Node] = document["components"]["schemas"]
     shown: set[str] = set()
     groups = [_group(document, tag, shown) for tag in document["info"]["tags"]]
@@ -94,7 +97,7 @@ def _in_order(schemas: dict[str, Node], names: set[str]) -> dict[str, Node]:
 
 
 def resolve(document: Node, node: Node) -> Node:
-    """Resolve a reference; return a node that is not a reference as it is."""
+    """Follow the `$ref` of a node and return its target; return a node without `$ref` as it is."""
     while "$ref" in node:
         target: Any = document
         for part in node["$ref"].removeprefix("#/").split("/"):
@@ -150,7 +153,7 @@ def _tags(operation: Node) -> set[str]:
 
 
 def _role(operation: Node) -> str:
-    """Return the action of a client on a channel; the AsyncAPI document has the action of the service."""
+    """Return what a client does on a channel, such as `You publish`; AsyncAPI's `action` is that of the service."""
     if _INSIDE in _tags(operation):
         return "Workers only"
     if operation["action"] == "send":

@@ -13,7 +13,7 @@ _ADDRESSES: Final = {  # relative addresses: they also work behind a proxy that 
 
 
 def front_page(version: str) -> str:
-    """Return the page in HTML; `version` is that of the service."""
+    """Return the front page in HTML; `version` is the version of the service."""
     items = "\n".join(f'<li><a href="{path}">{path}</a>: {text}' for path, text in _ADDRESSES.items())
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'

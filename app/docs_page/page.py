@@ -19,19 +19,22 @@ _MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section of the description in the AsyncAPI document; the text before the first heading has no title."""
+    """A section of the AsyncAPI document's description: its heading, and its text as HTML.
+
+    The title is empty for the text before the first heading.
+    """
 
     title: str
     body: Markup
 
     @property
     def anchor(self) -> str:
-        """The section's name in the address of the page, after `#`."""
+        """The section's fragment in the page's URL: what follows `#`."""
         return "-".join(self.title.lower().split())
 
 
 def render(document: Node) -> str:
-    """Return the page of an AsyncAPI document, in HTML."""
+    """Return the documentation page of an AsyncAPI document as HTML."""
     contract = read(document)
     preface, *sections = _sections(document["info"]["description"])
     return (
@@ -69,12 +72,12 @@ def _environment(schemas: dict[str, Node], contract: Contract) -> Environment:
 
 
 def _inline(text: str) -> Markup:
-    """Render one line of Markdown."""
+    """Render one line of Markdown as HTML."""
     return Markup(_MARKDOWN.renderInline(text))  # noqa: S704 - the renderer escapes the HTML in the text
 
 
 def _json(payload: object) -> str:
-    """Write a payload as JSON; a payload that is text stays as it is."""
+    """Return a payload as indented JSON; a payload that is a string, which is not JSON, stays as it is."""
     return payload if isinstance(payload, str) else json.dumps(payload, indent=2, ensure_ascii=False)
 
 

@@ -1,4 +1,4 @@
-"""Describes the type and the limits of a schema in words."""
+"""Describes the type and the limits of a JSON schema in words, for the documentation page."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _NAMED_NUMBERS: Final = {2**63: "2⁶³", -(2**63): "-2⁶³"}  # numbers that a
 
 
 def type_of(schema: Node) -> Markup:
-    """Name the type of a value in HTML, with a link if the page explains it."""
+    """Describe the type of a schema's values in HTML; the name of a schema becomes a link to its explanation."""
     if name := name_of(schema):
         return Markup('<a href="#schema-{0}">{0}</a>').format(name)
     if "anyOf" in schema:
@@ -27,7 +27,7 @@ def type_of(schema: Node) -> Markup:
 
 
 def limits(schema: Node) -> Iterator[Markup]:
-    """Write the limits of a value and its default in HTML."""
+    """Yield the limits of a schema's values and their default, each as HTML such as `1 to 64 characters`."""
     if "minLength" in schema or "maxLength" in schema:
         yield _range(schema.get("minLength"), schema.get("maxLength"), " characters")
     if "maxItems" in schema:

@@ -1,4 +1,4 @@
-"""Embedded servers: runs NATS with JetStream and Valkey from Python packages on 127.0.0.1, with data in a folder."""
+"""Embedded servers: runs NATS with JetStream, and Valkey, on 127.0.0.1, from binaries in Python packages."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable

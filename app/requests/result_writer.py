@@ -1,4 +1,4 @@
-"""Formats results for `tasks.result`, one at a time, so that many requests do not slow down a running task."""
+"""Converts results to files for `tasks.result`, one at a time, so that requests do not slow down a running task."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -30,9 +30,9 @@ log = structlog.get_logger()
 
 
 class ResultWriter:
-    """Formats results, one at a time: a large result takes much memory while it is formatted.
+    """Converts results to files such as subtitles, one at a time, because converting a large result takes much memory.
 
-    A thread cannot be stopped, even if its request has timed out. So one thread formats all results, and the next
+    A thread cannot be stopped, even if its request has timed out. So one thread converts all results, and the next
     result waits until the thread is free.
     """
 
@@ -49,13 +49,14 @@ class ResultWriter:
         """Return the result of a task as a file in the requested format; `last` is the last record of the task's log.
 
         If the file is too large for a message, return the result without segments, with a reference to the object that
-        has the whole result; store that object first if necessary. Return the same for an object of more than
-        MAX_FORMATTED_BYTES, and for any object when the time is over.
+        has the whole result; store that object first if necessary. Return the reference also if the object is larger
+        than MAX_FORMATTED_BYTES, or if it is not converted within WRITTEN_WITHIN_S.
 
         Raises:
             NatsError: The object is damaged, or NATS does not answer.
             NotFoundError: The result has expired.
-            RequestError: The result is not available in this format, too many requests wait, or the time is over.
+            RequestError: The result is not available in this format, too many requests wait, or the result was not
+                converted within WRITTEN_WITHIN_S.
             TimeoutError: NATS does not answer.
         """
         if self._waiting >= MAX_WAITING:
@@ -79,7 +80,7 @@ class ResultWriter:
             self._waiting -= 1
 
     def close(self) -> None:
-        """Stop: the thread finishes the file that it is writing, and starts no other."""
+        """Shut down the thread: it finishes the file that it is writing, and starts no other."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _file(self, result: Result, last: Record, request: ResultRequest) -> Result | bytes:

@@ -1,4 +1,4 @@
-"""Handles `tasks.list`, from the task lists in Redis."""
+"""Handles `tasks.list`: reads a page of tasks from the task lists in Redis."""
 
 import asyncio
 from collections.abc import Sequence
@@ -36,10 +36,10 @@ return {{cursors, statuses}}
 
 
 class TaskList:
-    """Reads pages of the task lists in Redis."""
+    """Reads pages of the task lists in Redis, which has one list for each user and state."""
 
     def __init__(self, redis: Redis, *, max_payload: int) -> None:
-        """Make a reader of task lists; `max_payload`: the maximum size of a reply in bytes."""
+        """Create a reader of task lists; `max_payload`: the maximum size of a reply in bytes."""
         self._max_bytes = max_payload - BESIDE_TASKS_BYTES
         self._read_page = redis.register_script(READ_PAGE)
 
@@ -64,9 +64,9 @@ class TaskList:
         return self._fitting([cursor.decode() for cursor in cursors], statuses, request.limit)
 
     def _fitting(self, cursors: Sequence[str], statuses: Sequence[bytes | None], limit: int) -> TaskPage:
-        """Make the page of the first `limit` tasks, or of as many as fit into a reply.
+        """Create the page of the first `limit` tasks, or of as many as fit into a reply.
 
-        A task is left out if only a later version of the service can read its status.
+        A task is omitted if only a later version of the service can read its status.
         """
         tasks: list[ListedTask] = []
         last, room = None, self._max_bytes

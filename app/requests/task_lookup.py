@@ -1,4 +1,4 @@
-"""Finds a task by its id, even if no worker has registered it yet, as after a burst of tasks."""
+"""Finds a task by its id, even if it is stored in the task stream but no worker has registered it in its log yet."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,9 +17,9 @@ from app.task_log.record import Record
 
 
 async def find_task(log: TaskLog, index: QueueIndex, registration: Registration, task_id: str) -> Record | None:
-    """Return the last record in the log of a task; None: there is no task with the id `task_id`.
+    """Return the last record in the log of a task; None if there is no task with this id.
 
-    If no worker has registered the task yet, it is registered first.
+    A task that is stored in a queue, but whose log is still empty, is registered first: it gets the event `queued`.
 
     Raises:
         NatsError: NATS does not answer.
@@ -41,7 +41,7 @@ async def find_task(log: TaskLog, index: QueueIndex, registration: Registration,
 
 
 async def last_record(find: Callable[[str], Awaitable[Record | None]], task_id: str) -> Record:
-    """Return the last record in the log of a task, as `find` returns it within READ_WITHIN_S.
+    """Find the last record in the log of a task by calling `find`, within READ_WITHIN_S.
 
     Raises:
         RequestError: The task is unknown, or JetStream does not answer in time.
@@ -58,7 +58,7 @@ async def last_record(find: Callable[[str], Awaitable[Record | None]], task_id: 
 
 
 def _refusal(message: StoredMessage) -> RequestError:
-    """Return the error of a request about a stored message without a log."""
+    """Return the error reply about a task whose message is stored, but could not be registered in a log."""
     if message.problem is not None:
         return RequestError.of(message.problem)
     text = f"Task {message.task_id} waits, and the service could not register it now: try again in a moment."

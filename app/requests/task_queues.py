@@ -1,4 +1,4 @@
-"""Handles `tasks.queue`: reports the state of the task queues."""
+"""Handles `tasks.queue`: reports how many tasks wait and run in each task queue."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -56,7 +56,7 @@ class TaskQueues:
         )
 
     async def _newest(self, queue: TaskQueue) -> TaskStatus | None:
-        """Return the status of the newest task of a queue; None if there is none, or its message is invalid."""
+        """Return the status of the task that entered a queue last; None if there is none, or its message is invalid."""
         newest = await last_per_subject(self.nats, self.names.tasks, [queue.subject])
         task_id = StoredMessage.fetched(newest[0]).task_id if newest else None
         try:

@@ -53,9 +53,7 @@ class TaskRequests:
         return status
 
     async def result(self, request: ResultRequest) -> Result | bytes:
-        """Return the result of a completed task, with the current names of its voices.
-
-        In another format than JSON, the result is a file.
+        """Return the result of a completed task, with the current names of speakers; a file unless JSON is requested.
 
         Raises:
             RequestError: The task is unknown or has no result, the result cannot be written in the requested format, or
@@ -77,7 +75,7 @@ class TaskRequests:
     async def cancel(self, task_id: str) -> TaskStatus:
         """Cancel a task unless it has ended, and return the status of the task.
 
-        A worker that runs the task stops when it reads the end in the task's log.
+        A worker that runs the task stops when it reads the event `cancelled` in the task's log.
 
         Raises:
             RequestError: The task is unknown, or JetStream does not answer.

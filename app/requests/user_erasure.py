@@ -38,9 +38,9 @@ class UserErasure:
     delete_task: Callable[[str], Awaitable[None]]
 
     async def delete(self, request: UserRequest) -> Deleted:
-        """Delete the voices and the tasks of a user until all are deleted or REPLY_WITHIN_S is over.
+        """Delete the voices and the tasks of a user, until all are deleted or REPLY_WITHIN_S is over.
 
-        If some are left, `more_after` of the reply is the cursor of the next request.
+        If some are left, `more_after` in the reply is the cursor from which the client's next request continues.
 
         Raises:
             RequestError: Some data could not be deleted.
@@ -59,7 +59,11 @@ class UserErasure:
         return Deleted(tasks=count)
 
     async def _in_queues(self, user_id: int | str, after: int) -> Steps:
-        """Forget the voices of a user, then delete the user's tasks that wait or run."""
+        """Forget the voices of a user, then delete the user's tasks that wait or run.
+
+        Yield after each step the sequence of the message at which a later request continues, and how many tasks were
+        deleted.
+        """
         async for step in self._voices(user_id, after):
             yield step
         async for messages in self.messages.pages_after(after):
@@ -71,7 +75,7 @@ class UserErasure:
             yield after, 0
 
     async def _delete_unended(self, task: Task, message: StoredMessage) -> None:
-        """Register the task of a message, because only registered tasks can be cancelled, and delete it."""
+        """Delete the task of a message in a queue; register it first, as only registered tasks can be cancelled."""
         try:
             await self.registration.register(task, message)
         except (
@@ -91,7 +95,11 @@ class UserErasure:
                 raise
 
     async def _ended(self, user_id: int | str, _: int) -> Steps:
-        """Delete the ended tasks of a user: each has a reminder, which names the user."""
+        """Delete the ended tasks of a user, which are found by their reminders.
+
+        A reminder is a scheduled message that JetStream delivers when the data of an ended task must be erased; it has
+        the user's id.
+        """
         try:
             await self.reminders.wait_until_set()
         except TransientError as error:
@@ -108,9 +116,9 @@ class UserErasure:
             await self.erasure.erase_remains(reminder)
 
     async def _dead_letters_of(self, user_id: int | str, after: int) -> Steps:
-        """Delete the dead letters that name the user, and their tasks; a dead letter may outlive its task's log.
+        """Delete the dead letters of a user's tasks, and these tasks; a dead letter may outlive its task's log.
 
-        Finally, forget the voices that were enrolled from the user's tasks during their deletion.
+        Finally, forget the voices that were enrolled from the user's tasks while these were being deleted.
         """
         async for page in self.dead_letters.pages(after=after):
             for sequence, dead_letter in page:
@@ -125,7 +133,7 @@ class UserErasure:
                 yield after, 0
 
     async def _delete_dead_letter(self, sequence: int, dead_letter: DeadLetter) -> bool:
-        """Delete a dead letter, and its task if the task still has a log; return whether the task had a log."""
+        """Delete a dead letter, and its task if the task still has a log; return whether it had one."""
         last = await self.task_log.last(dead_letter.task_id) if dead_letter.task_id else None
         if last is not None and last.metadata.task_sequence == dead_letter.stream_sequence:
             await self._delete_if_known(last.event.task_id)
@@ -135,7 +143,7 @@ class UserErasure:
 
 
 def _names(dead_letter: DeadLetter, user_id: int | str) -> bool:
-    """Return whether the message in a dead letter names the user `user_id`; `1` and `"1"` are different users."""
+    """Return whether a dead letter's message has the user id `user_id`; `1` and `"1"` are different users."""
     try:
         owner = parse_json_leniently(dead_letter.sent)["user_id"]
     except (ValueError, LookupError, TypeError, RecursionError):

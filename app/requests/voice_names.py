@@ -1,4 +1,4 @@
-"""Names in results: a stored result has the ids of voices, a reply has the current names of these voices."""
+"""Names of speakers in results: a stored result has ids of voices, a reply has the current names of these voices."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from app.voices.store import VoiceStore
 
 
 async def with_voice_names(result: Result, store: VoiceStore) -> Result:
-    """Return a result with the current names of its voices; a speaker without a voice gets the name UNKNOWN_SPEAKER.
+    """Return a result with the current names of its speakers; a speaker who is no enrolled voice is UNKNOWN_SPEAKER.
 
     Raises:
         RequestError: NATS does not answer.

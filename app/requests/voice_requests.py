@@ -1,4 +1,4 @@
-"""Handles `voices.enroll`, `voices.list`, `voices.rename` and `voices.forget`."""
+"""Handles requests about voices: enroll, list, rename and forget people whom the service recognizes as speakers."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
@@ -44,7 +44,11 @@ TRIES: Final = 5  # concurrent requests about one voice: each try that fails let
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoiceRequests:
-    """Enrols, lists, renames and forgets the voices of users."""
+    """Enrols, lists, renames and forgets the voices of users.
+
+    A voice is a person whom a user has enrolled from a speaker of a completed task. Its references are the embeddings
+    of that speaker, with which the speakers of later tasks are compared.
+    """
 
     nats: Client
     store: VoiceStore
@@ -55,11 +59,11 @@ class VoiceRequests:
     find: Callable[[str], Awaitable[Record | None]]  # returns the last record of a task
 
     async def enroll(self, request: EnrollRequest) -> Voice:
-        """Create a voice from a speaker of a completed task, or add the speaker to a voice as a reference.
+        """Create a voice from a speaker of a completed task, or add this speaker to a voice as another reference.
 
         Raises:
-            RequestError: The task has no such speaker, or the speaker has too little speech alone or is similar to
-                two people or to another voice; there is no such voice; NATS does not answer or has no room.
+            RequestError: The task has no such speaker; the speaker rarely speaks alone, or resembles two people or
+                another voice; there is no such voice; NATS does not answer or has no room.
         """
         async with _replying():
             embedded = await self._embedded(request)
@@ -128,9 +132,10 @@ class VoiceRequests:
             yield
 
     async def _forget(self, versioned: VersionedVoice) -> Forgotten:
-        """Erase the analyses of a voice's tasks, then the voice: after an interruption this can be repeated.
+        """Erase the embeddings and cached results of a voice's tasks, then the voice; publish that it was forgotten.
 
-        If another request adds a reference in the meantime, that version of the voice is erased in the same way.
+        The voice is erased last, so that an interrupted erasure can be repeated. If another request adds a reference in
+        the meantime, that version of the voice is erased in the same way.
         """
         voice = versioned.voice
         await self._erase_analyses(voice.references)
@@ -152,8 +157,8 @@ class VoiceRequests:
     async def _add(self, request: EnrollRequest, voice: StoredVoice) -> Voice:
         """Store a new voice, and confirm it unless another request has just erased the embeddings of its task.
 
-        A request that erases a person or a user erases embeddings first and voices last: if the embeddings still exist
-        once the voice is stored, a later erasure finds the voice. A voice that is not confirmed expires.
+        A request that erases a voice or a user erases embeddings first and voices last. So if the embeddings still
+        exist once the voice is stored, any later erasure finds the voice. A voice that is not confirmed expires.
 
         Raises:
             RequestError: The embeddings are erased.
@@ -175,7 +180,7 @@ class VoiceRequests:
         return parse_stored(RecordingEmbeddings, stored, f"embeddings.{request.task_id}")
 
     async def _refuse_known(self, request: EnrollRequest, model: Model, speaker: SpeakerEmbedding) -> None:
-        """Raise an error if the speaker has a voice already: two voices of one person could not be distinguished.
+        """Check that the speaker to be enrolled has no other voice: two voices of one person cannot be distinguished.
 
         Raises:
             RequestError: The speaker has another voice than the one to which the request adds a reference.
@@ -212,7 +217,7 @@ class VoiceRequests:
 
 @asynccontextmanager
 async def _replying() -> AsyncIterator[None]:
-    """Limit the block to READ_WITHIN_S, and convert errors of NATS and Redis into errors for clients."""
+    """Limit the block to READ_WITHIN_S, and convert errors of NATS and Redis into error replies for clients."""
     try:
         async with asyncio.timeout(READ_WITHIN_S):
             yield

@@ -21,9 +21,10 @@ SHARED_FOR_S: Final = 5.0  # how long all requests share the outcome of a check
 
 
 class _Check:
-    """Checks whether a server answers, one check at a time; requests within SHARED_FOR_S share the outcome.
+    """Checks whether a server answers, at most once at a time; requests within SHARED_FOR_S share the outcome.
 
-    A thread that waits for a folder cannot be cancelled: one check per request could block all threads.
+    A thread that waits for an unreachable folder cannot be cancelled, so a check for each request could block all
+    threads.
     """
 
     def __init__(self, check: Callable[[], Coroutine[None, None, bool]]) -> None:
@@ -48,7 +49,7 @@ class _Check:
 
 @dataclass
 class WorkerReport:
-    """Describes one worker, and checks whether Redis and the store of recordings answer it."""
+    """Reports the version, model and health of this worker, and whether Redis and the store of recordings answer it."""
 
     name: str
     audio_store: str  # the address of `recordings`
@@ -86,7 +87,7 @@ class WorkerReport:
         await asyncio.gather(self._redis.close(), self._store.close())
 
     async def _store_answers(self) -> bool:
-        """Request a recording that does not exist: a store that works reports that it is missing."""
+        """Return whether the store of recordings answers a request for a recording that does not exist."""
         try:
             async with self.recordings.fetch(uuid4().hex):
                 return True

@@ -25,7 +25,7 @@ LAST_LINES = 5  # lines of the worker's log that are shown if the worker does no
 
 
 def run(recording: Path, *, keep: bool) -> NoReturn:
-    """Transcribe a recording with speakers; with `keep`, the servers run until Ctrl-C."""
+    """Run the command `demo` and exit the process; `keep`: leave the servers running until Ctrl-C."""
     run_and_exit(run_until_interrupted(recording, keep=keep), expected=(ClientError, EmbeddedError))
 
 
@@ -77,7 +77,7 @@ def _last_lines(log: Path) -> str:
 
 
 async def _transcribe(running: LocalService, recording: Path) -> str | None:
-    """Show the task until it ends and print the result; return the task id, or None if the task failed."""
+    """Submit a recording, show the progress, print the result; return the task id, or None if the task failed."""
     settings = Settings(nats_url=running.servers["NATS_URL"], redis_url=running.servers["REDIS_URL"])
     async with Client(settings) as client:
         task_id = await client.create_transcription_task(recording, diarize=True)
