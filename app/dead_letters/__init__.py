@@ -1,1 +1,1 @@
-"""Dead letters: the messages of finally failed tasks, stored for 30 days unless replayed or deleted."""
+"""Dead letters: the messages of tasks that failed permanently, stored for 30 days unless replayed or deleted."""

@@ -1,4 +1,4 @@
-"""Replay: queues the tasks of dead letters again on request of an operator."""
+"""Replay: when an operator requests it, queues the tasks of dead letters again."""
 
 import asyncio
 import re
@@ -35,7 +35,7 @@ EXPECTATIONS = "nats-expected"  # prefix of headers that were conditions of the 
 
 
 class QueueFullError(RequestError):
-    """The queue of a task is full."""
+    """The task queue to which a dead letter's task belongs is full."""
 
     def __init__(self) -> None:
         super().__init__(ErrorCode.INTERNAL, "The task's queue is full: ask again when tasks are done.")
@@ -43,7 +43,7 @@ class QueueFullError(RequestError):
 
 @dataclass(slots=True)
 class _Progress:
-    """The progress of a replay."""
+    """What a replay request has done so far."""
 
     deadline: float  # monotonic time after which the replay stops, if it has queued a task
     newest: int  # stream sequence of the last dead letter to replay: later ones belong to tasks that failed again
@@ -55,12 +55,12 @@ class _Progress:
 
     @property
     def is_over(self) -> bool:
-        """Whether the time for the replay is over; a replay that has queued no task yet continues."""
+        """Whether the replay has to stop because its time is over; until it has queued one task, it continues."""
         return bool(self.queued) and time.monotonic() > self.deadline
 
 
 class Replayer:
-    """Publishes the tasks of dead letters again, and deletes these dead letters."""
+    """Publishes the task messages of dead letters again, and deletes these dead letters."""
 
     def __init__(self, nats: Client, letters: DeadLetterStore, log: TaskLog, names: StreamNames) -> None:
         self._js = nats.jetstream()
@@ -69,7 +69,7 @@ class Replayer:
         self._names = names
 
     async def replay(self, request: ReplayRequest) -> int:
-        """Queue the chosen tasks, each once, until the time is over; return how many are queued.
+        """Queue the tasks that the request chooses, each once, until REPLY_WITHIN_S is over; return their number.
 
         A task whose queue is full is not queued, and its dead letter remains.
 
@@ -113,9 +113,10 @@ class Replayer:
                 progress.full.add(letter.subject)
 
     async def _replay(self, sequence: int, letter: DeadLetter, last: Record, segments_before: int) -> bool:
-        """Queue the task of a dead letter, if the task has failed and is not queued yet; return whether it is queued.
+        """Queue the task of a dead letter, unless it did not fail or is queued already; return whether it was queued.
 
-        Delete the segments of the task up to the sequence `segments_before`, so that the task starts over.
+        `sequence`: the stream sequence of the dead letter. `last`: the last record of the task's log.
+        `segments_before`: delete the task's segments up to this stream sequence, so that the task starts over.
         """
         task_id = last.event.task_id
         if last.event.state is not State.FAILED or not _is_of(letter, last):
@@ -138,10 +139,10 @@ class Replayer:
         return True
 
     async def _wait_until_registered(self, queued: dict[str, int]) -> None:
-        """Wait up to REGISTERED_WITHIN_S until each replayed task has the state `queued`.
+        """Wait up to REGISTERED_WITHIN_S until the log of each replayed task has a new event, `queued`.
 
-        Otherwise a client that asks for the status right after the reply would still get `failed`, the end of the
-        previous run. `queued`: the stream sequence of the event `failed` of each replayed task, by task id.
+        Otherwise a client that requests the status right after the reply would still get `failed`, the end of the
+        previous run. `queued`: by task id, the stream sequence of the event `failed` of each replayed task.
         """
         # One read takes PAGE_SIZE logs, so only the tasks that were queued last are watched: they are registered last.
         missing = dict(islice(reversed(queued.items()), PAGE_SIZE))
@@ -158,7 +159,10 @@ class Replayer:
 
 
 def _is_of(letter: DeadLetter, last: Record) -> bool:
-    """Return whether a dead letter holds the task that has failed: an invalid message may have the same task id."""
+    """Return whether a dead letter holds the message of the task whose log ends with `last`.
+
+    An invalid message may have the same task id.
+    """
     with suppress(ValueError):  # the body may be truncated
         return read_task(subjects.queue_of(letter.subject)[0], letter.sent) == last.metadata.task
     return False

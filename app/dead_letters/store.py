@@ -1,4 +1,4 @@
-"""The store of dead letters: the stream that holds the message of each finally failed task once."""
+"""The store of dead letters: a stream that holds the message of each permanently failed task once."""
 
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -25,7 +25,7 @@ REPLY_WITHIN_S = 3.5  # less than the 5 s that clients wait for a reply
 
 
 class DeadLetterStore:
-    """Stores, lists and deletes dead letters."""
+    """Stores, lists and deletes dead letters: messages of tasks that failed permanently, each with its error."""
 
     def __init__(self, nats: Client, log: TaskLog, names: StreamNames, meter: Meter, *, max_payload: int) -> None:
         self._nats = nats
@@ -36,7 +36,7 @@ class DeadLetterStore:
         self._max_payload = max_payload
 
     async def put(self, message: StoredMessage, task_id: str | None, error: ErrorDetail, *, attempts: int) -> None:
-        """Store the dead letter of a message, unless it is already stored."""
+        """Store a task message as a dead letter with its error and number of attempts, unless it is already stored."""
         letter = make_dead_letter(message, task_id, error, attempts=attempts, max_payload=self._max_payload)
         stored = await self._js.publish(
             subjects.append_to(subjects.dead_letters(message.kind)),
@@ -55,13 +55,16 @@ class DeadLetterStore:
         return cloud_events.headers("dead_letters", self._log.source, letter_id, task_id=task_id) | trace
 
     def pages(self, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
-        """Yield pages of dead letters after the stream sequence `after`, each with its sequence, the oldest first."""
+        """Yield pages of dead letters, each with its stream sequence, from the oldest after the sequence `after`."""
         return dead_letter_pages(
             self._nats, self._stream, after=after, parse=partial(parse_stored, DeadLetter, stored_as=self._stream)
         )
 
     async def delete(self, request: DeleteLettersRequest) -> LettersDeleted:
-        """Delete the chosen dead letters for up to REPLY_WITHIN_S; the next request continues at `more_after`."""
+        """Delete the dead letters that the request chooses, for up to REPLY_WITHIN_S.
+
+        If some may be left, `more_after` in the reply is the cursor from which the next request continues.
+        """
         deadline = time.monotonic() + REPLY_WITHIN_S
         count = 0
         async for page in self.pages(after=request.after):

@@ -1,1 +1,1 @@
-"""The work of a worker beside its tasks: health checks, metrics, a restarted projection, expired tasks."""
+"""The background work of a worker: health checks, metrics, restarts of the projection to Redis, expiry of tasks."""

@@ -56,9 +56,9 @@ async def expire_tasks(
 
 
 async def _end(message: StoredMessage, registration: Registration, task_log: TaskLog) -> Record | None:
-    """Fail the task of a message, and return the last record of its log.
+    """Fail the task of a message that has waited too long, and return the last record of its log.
 
-    Return None if the task is not waiting, or if the message is invalid, which the worker that receives it settles.
+    Return None if the task does not wait, or if the message is invalid: the worker that receives it settles it.
     """
     task = message.task
     if task is None or message.problem is not None:

@@ -18,9 +18,9 @@ Check = Callable[[], bool | Awaitable[bool]]
 
 
 async def nats_responds(broker: NatsBroker, settings: Settings) -> bool:
-    """Return whether NATS answers a request; an open connection alone does not show that.
+    """Return whether NATS replies to a request, which an open connection alone does not show.
 
-    A ping is no alternative: if its reply arrives too late, the reader of nats-py ends.
+    A ping is no alternative: if its reply arrives too late, the reading task of nats-py ends.
     """
     connection = await broker.connect()
     try:
@@ -33,9 +33,9 @@ async def nats_responds(broker: NatsBroker, settings: Settings) -> bool:
 
 
 def route(paths: Sequence[str] = (), /, **checks: Check) -> HttpHandler:
-    """Create a GET route that responds with status 200 if every check succeeds, else 503.
+    """Create an HTTP GET route that responds with status 200 if all `checks` succeed, otherwise 503.
 
-    The body has the outcome of each check, and the `paths` of other routes if any.
+    The JSON body has the outcome of each check by its name, and `paths`, the paths of more specific routes, if any.
     """
     further = {"see": paths} if paths else {}
 

@@ -1,4 +1,4 @@
-"""Maintenance: the periodic work of each worker, and that of the whole fleet, which the holder of the lease does."""
+"""Periodic work: that of each worker, and that of the whole fleet, which only the holder of the lease does."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Maintenance:
-    """Does the periodic work, also while the worker runs a task."""
+    """Does the periodic work of a worker, even while it runs a task, and that of the fleet while it holds the lease."""
 
     nats: Client
     settings: Settings
@@ -50,11 +50,11 @@ class Maintenance:
     oldest_due: Callable[[], Awaitable[datetime | None]]  # returns when the oldest unsettled reminder became due
 
     async def run(self) -> None:
-        """Do the periodic work of this worker until cancelled."""
+        """Do the periodic work that each worker does, until cancelled."""
         await run_forever("worker_metrics", self._measure_worker, every_s=CHECK_EVERY_S)
 
     async def run_for_fleet(self) -> None:
-        """Do the periodic work of the fleet while this worker holds the lease, until cancelled."""
+        """Wait for the lease, and do the periodic work of the fleet while this worker holds it, until cancelled."""
         await self.lease.run(self._do_duties, check=self.stream_guard.check)
 
     async def _do_duties(self) -> None:
@@ -73,7 +73,7 @@ class Maintenance:
             self.meter.fleet.forget()
 
     async def restart_projection(self) -> None:
-        """Restart the projection if Redis is new or has lost its data."""
+        """Copy all task states and results to Redis again if Redis is new or has lost its data."""
         if await self.projection.is_empty():
             log.warning("projection_restarted")
             js, confirm = self.nats.jetstream(), self.lease.confirm
@@ -98,7 +98,7 @@ class Maintenance:
         self.meter.overdue.set((now - due).total_seconds() if due else 0.0)
 
     async def measure_storage(self) -> None:
-        """Set the metrics of JetStream's disk and memory, and the sizes of streams and buckets."""
+        """Set the metrics of JetStream's disk and memory on each server, and of the sizes of streams and buckets."""
         servers = {}
         for server in await read_usage(self.nats):
             used, limit = server.data, server.data.config
@@ -110,7 +110,7 @@ class Maintenance:
         self.meter.fleet.set_storage(servers)
 
     async def measure_redis(self) -> None:
-        """Set the metrics of Redis' memory."""
+        """Set the metrics of the memory that Redis uses and may use."""
         used, limit = await self.projection.memory()
         self.meter.redis_used.set(used)
         self.meter.redis_limit.set(limit)
@@ -126,6 +126,6 @@ class Maintenance:
 
 
 def _audio_seconds(queue: TaskQueue) -> float:
-    """Estimate the seconds of audio of the waiting messages of a queue."""
+    """Estimate the total duration of the recordings that wait in a queue, in seconds."""
     durations = [message.audio_seconds or 0.0 for message in (*queue.redelivered, *queue.sample)]
     return sum(durations) * queue.waiting / max(len(durations), 1)

@@ -1,1 +1,1 @@
-"""The stores of recordings, where `audio_file_id` names a recording."""
+"""The stores of recordings: each provides the recording that a task names as `audio_file_id`."""

@@ -1,4 +1,4 @@
-"""Recordings in a bucket of NATS' Object Store."""
+"""Recordings in a bucket of the NATS Object Store."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ from app.temporary import is_disk_full, report_full_disk, temporary_file
 
 
 class Bucket:
-    """Recordings in a bucket of NATS' Object Store."""
+    """A store of recordings: a bucket of the NATS Object Store."""
 
     def __init__(self, bucket: str, max_bytes: int, nats: Client) -> None:
         self._bucket = bucket
@@ -30,7 +30,7 @@ class Bucket:
 
     @asynccontextmanager
     async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
-        """Copy a recording from the bucket; see `RecordingStore.fetch`."""
+        """Download a recording from the bucket to a temporary file; see `RecordingStore.fetch`."""
         info = await self._info(audio_file_id)
         size = info.size or 0
         check_size(size, self._max_bytes)
@@ -64,7 +64,7 @@ class Bucket:
         return info
 
     async def _download(self, info: ObjectInfo, file: BinaryIO) -> str:
-        """Write the object into the file, and return its SHA-256 in hex."""
+        """Write the recording that `info` describes to the file, and return its SHA-256 in hex."""
         try:
             digest = await objects.download(self._nats, self._bucket, info, file.write)
             await asyncio.to_thread(file.flush)

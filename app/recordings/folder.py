@@ -13,7 +13,7 @@ from app.recordings.recording import Recording, check_size, not_found, read_stam
 
 
 class Folder:
-    """Recordings in a folder that this service only reads."""
+    """A store of recordings: a folder that this service only reads."""
 
     def __init__(self, root: Path, max_bytes: int) -> None:
         self._root = root
@@ -21,7 +21,7 @@ class Folder:
 
     @asynccontextmanager
     async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
-        """Find a recording in the folder; see `RecordingStore.fetch`."""
+        """Provide the path of a recording in the folder, without a copy; see `RecordingStore.fetch`."""
         yield await asyncio.to_thread(self._find, audio_file_id)
 
     async def delete(self, audio_file_id: str, /) -> None:

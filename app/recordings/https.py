@@ -26,7 +26,7 @@ _REDIRECTED = "The server of recordings redirects to another address: let the op
 
 
 class Https:
-    """Recordings on a web server below one address, which the service only reads, without following redirects."""
+    """A store of recordings: a web server, which the service only reads, below one address and without redirects."""
 
     def __init__(self, base: str, max_bytes: int) -> None:
         self._base = base
@@ -34,7 +34,7 @@ class Https:
 
     @asynccontextmanager
     async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
-        """Copy a recording from the web server; see `RecordingStore.fetch`."""
+        """Download a recording from the web server to a temporary file; see `RecordingStore.fetch`."""
         if not is_valid_name(audio_file_id):
             not_found(audio_file_id, _ADVICE)
         async with temporary_file(0) as path:
@@ -44,7 +44,7 @@ class Https:
         """Do nothing: the service only reads from the web server."""
 
     async def _download(self, audio_file_id: str, path: Path) -> str:
-        """Write a recording into the file, and return its SHA-256 in hex."""
+        """Download a recording to the file at `path`, and return its SHA-256 in hex."""
         url = self._base + quote(audio_file_id)
         trust = ssl.create_default_context()
         try:
@@ -59,7 +59,12 @@ class Https:
             raise _error(_UNREACHABLE, cause=str(error) or type(error).__name__) from error
 
     def _size(self, audio_file_id: str, response: httpx2.Response) -> int:
-        """Return the size of a recording in bytes; 1 if the server does not report it."""
+        """Check the response to a download, and return the size of the recording in bytes; 1 if it is not reported.
+
+        Raises:
+            PermanentError: audio_not_found, audio_too_large, audio_unreadable.
+            TransientError: internal: the server refuses the request or redirects it.
+        """
         status = response.status_code
         if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
             not_found(audio_file_id, _ADVICE)

@@ -1,4 +1,4 @@
-"""A recording on this machine, the interface of its store, and the errors of unusable recordings."""
+"""A recording in a local file, the interface of the stores of recordings, and the errors of unusable recordings."""
 
 import asyncio
 import hashlib
@@ -21,14 +21,14 @@ REPLACED = "The recording was replaced while the task ran: publish it again unde
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording in a file on this machine, while a task works on the recording."""
+    """A recording in a local file, which exists while a task works on it."""
 
     path: Path
     sha256: str
     stamp: "Stamp | None" = None  # None: the file is a copy of this service, which nobody changes
 
     async def check(self) -> None:
-        """Check that the recording has not changed since its SHA-256 was computed.
+        """Check that the file has not changed since its SHA-256 was computed.
 
         Raises:
             PermanentError: audio_unreadable: the recording was replaced.
@@ -47,10 +47,10 @@ class Recording:
 
 
 class RecordingStore(Protocol):
-    """A store of recordings."""
+    """A store of recordings, such as a bucket or a folder, from which the service reads the audio of tasks."""
 
     def fetch(self, audio_file_id: str, /) -> AbstractAsyncContextManager[Recording]:
-        """Provide a recording as a file on this machine until the block ends, which deletes a downloaded copy.
+        """Provide a recording as a local file until the block ends, which deletes the file if it is a downloaded copy.
 
         Raises:
             PermanentError: audio_not_found, audio_too_large, audio_unreadable.
@@ -68,7 +68,7 @@ class RecordingStore(Protocol):
 
 
 class Stamp(NamedTuple):
-    """Properties of a file that are quick to read: if all of them are the same, the file has not changed."""
+    """Properties of a file that are quicker to read than its content: if none of them has changed, the file has not."""
 
     inode: int
     size: int  # bytes
@@ -76,7 +76,7 @@ class Stamp(NamedTuple):
 
 
 def read_stamp(path: Path) -> Stamp:
-    """Return the stamp of a file."""
+    """Read the inode, size and modification time of a file."""
     status = path.stat()
     return Stamp(status.st_ino, status.st_size, status.st_mtime_ns)
 
@@ -88,13 +88,13 @@ def sha256_of(path: Path) -> str:
 
 
 async def save(chunks: AsyncIterable[bytes | memoryview], file: BinaryIO, most: int) -> str:
-    """Write a recording of up to `most` bytes into the file, and return its SHA-256 in hex.
+    """Write a recording of up to `most` bytes to a file while it is received, and return its SHA-256 in hex.
 
-    A thread hashes and writes a chunk while the next one is received: memory holds two chunks, and the event loop is
-    not blocked.
+    A thread hashes and writes a chunk while the next one is received, so that memory holds two chunks and the event
+    loop is not blocked.
 
     Raises:
-        PermanentError: audio_unreadable, audio_too_large.
+        PermanentError: audio_unreadable: the recording is empty; audio_too_large.
     """
     digest, size = hashlib.sha256(), 0
 
@@ -118,7 +118,7 @@ async def save(chunks: AsyncIterable[bytes | memoryview], file: BinaryIO, most: 
 
 
 def is_valid_name(audio_file_id: str) -> bool:
-    """Return whether a name is short enough, has no forbidden characters, and cannot leave the prefix of a store."""
+    """Return whether `audio_file_id` is short, has no forbidden characters, and cannot leave the prefix of a store."""
     if _NAME.fullmatch(audio_file_id) is None or len(audio_file_id.encode()) > _MAX_NAME_BYTES:
         return False
     return not {"", ".", ".."} & set(audio_file_id.split("/"))
@@ -128,7 +128,7 @@ def check_size(size: int, most: int) -> None:
     """Raise an error if a recording of `size` bytes is empty or larger than `most` bytes.
 
     Raises:
-        PermanentError: audio_unreadable, audio_too_large.
+        PermanentError: audio_unreadable: the recording is empty; audio_too_large.
     """
     if size == 0:
         raise PermanentError(
@@ -140,7 +140,7 @@ def check_size(size: int, most: int) -> None:
 
 
 def not_found(audio_file_id: str, advice: str) -> NoReturn:
-    """Raise the error of a recording that the store does not have; `advice` says what the publisher can do.
+    """Raise the error for a recording that its store does not have; `advice` says what the publisher can do.
 
     Raises:
         PermanentError: audio_not_found.

@@ -36,7 +36,7 @@ _DELETED_WITHIN_S = 4.0  # less than the five seconds that clients wait for a re
 
 
 class S3:
-    """Recordings in a bucket of S3."""
+    """A store of recordings: a bucket of S3, or of a server with the S3 protocol."""
 
     def __init__(self, settings: Settings) -> None:
         stalled, whole = timedelta(seconds=STALLED_S), timedelta(seconds=settings.task_timeout)
@@ -45,7 +45,7 @@ class S3:
 
     @asynccontextmanager
     async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
-        """Copy a recording from S3; see `RecordingStore.fetch`."""
+        """Download a recording from S3 to a temporary file; see `RecordingStore.fetch`."""
         first = await self._find(audio_file_id)
         size = first.meta["size"]
         check_size(size, self._max_bytes)
@@ -67,7 +67,7 @@ class S3:
             raise _explain(error) from error
 
     async def _find(self, audio_file_id: str) -> "GetResult":
-        """Request the first piece of a recording; its content is transferred only when it is read."""
+        """Request the first piece of a recording; the piece is transferred only when it is read."""
         if not is_valid_name(audio_file_id):
             not_found(audio_file_id, _ADVICE)
         try:
@@ -81,7 +81,7 @@ class S3:
             raise _explain(error) from error
 
     async def _download(self, audio_file_id: str, first: "GetResult", file: BinaryIO) -> str:
-        """Write a recording into the file, and return its SHA-256 in hex."""
+        """Write a recording to the file, and return its SHA-256 in hex; `first` is its first piece."""
         try:
             async with aclosing(self._pieces(audio_file_id, first)) as pieces:
                 return await save(pieces, file, self._max_bytes)
@@ -91,9 +91,9 @@ class S3:
             raise _explain(error) from error
 
     async def _pieces(self, audio_file_id: str, first: "GetResult") -> AsyncGenerator[memoryview]:
-        """Yield the pieces of a recording in order, while the next _PIECES_AHEAD are requested.
+        """Yield the pieces of a recording in order, and request the next _PIECES_AHEAD pieces in the meantime.
 
-        After a lost connection the library continues after the last byte, unless the recording was replaced.
+        After a lost connection the library resumes after the last received byte, unless the recording was replaced.
         """
         size, e_tag = first.meta["size"], first.meta["e_tag"]
 
@@ -125,14 +125,14 @@ _ADVICE = "upload it to the service's bucket in S3, then publish a new task"
 
 
 def _check_bucket(error: FileNotFoundError) -> None:
-    """Raise a TransientError if the whole bucket is missing, not only a recording."""
+    """Raise a TransientError if S3 did not find the bucket; return if it did not find a recording in the bucket."""
     if "NoSuchBucket" in str(error):
         message = "The service's bucket in S3 is missing: let the operator create it, or correct AUDIO_STORE."
         raise TransientError(ErrorCode.INTERNAL, message) from error
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason in an error of the library, without the address, which has the name of the recording."""
+    """Return the reason in an error of the S3 library, without the URL, which contains the name of the recording."""
     return ", ".join(dict.fromkeys(_REASONS.findall(str(error)))) or type(error).__name__
 
 

@@ -13,7 +13,7 @@ from app.settings import Settings
 
 
 def make_recording_store(settings: Settings, nats: Client) -> RecordingStore:
-    """Return the store that the setting AUDIO_STORE names."""
+    """Create the store of recordings that the setting AUDIO_STORE names."""
     address, most = urlsplit(settings.audio_store), settings.audio_max_bytes
     match address.scheme:
         case "file":

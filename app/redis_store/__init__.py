@@ -1,1 +1,1 @@
-"""Redis: the projection of task states, the cache of engines' results, and analysed chunks of running diarizations."""
+"""What the service stores in Redis: copies of task states and results, cached results of engines, diarized chunks."""

@@ -1,4 +1,4 @@
-"""The cache: stores results of engines for later tasks with the same recording and options."""
+"""The cache: transcripts and speaker turns of recordings, for later tasks with the same recording and options."""
 
 import asyncio
 import zlib
@@ -53,41 +53,46 @@ log = structlog.get_logger()
 
 
 def connected(url: str) -> Redis:
-    """Create a Redis client that fails soon: a task can compute a result itself, and a client can repeat a request."""
+    """Create a Redis client that fails within CACHE_TIMEOUT_S and does not retry, as callers can do without Redis.
+
+    A task can compute a result itself, and a client can repeat a request.
+    """
     return Redis.from_url(
         url, socket_timeout=CACHE_TIMEOUT_S, socket_connect_timeout=CACHE_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
     )
 
 
 class Cache:
-    """Stores results by the SHA-256 of the recording and by a key: the engine and its options as text.
+    """Stores results of engines by the SHA-256 of the recording and by a key, which names the engine and its options.
 
-    Redis also notes the recordings of each task, because the erasure of a task removes the results for its recordings.
+    For each task, Redis also stores which recordings it has used, because the erasure of a task removes all cached
+    results of its recordings.
 
     While Redis is unavailable, the cache returns and stores nothing, and tasks compute everything.
     """
 
     def __init__(self, redis: Redis, *, ttl: float) -> None:
-        """Make a cache; `ttl`: how many seconds a result stays; 0: the cache stores nothing."""
+        """Create a cache; `ttl`: how many seconds a result is stored; 0: the cache stores nothing."""
         self._redis = redis
         self._seconds = int(ttl)
         self._put = redis.register_script(PUT)
         self._get = redis.register_script(GET)
 
     async def get(self, task_id: str, audio_sha256: str, key: str, kind: type[Result]) -> Result | None:
-        """Return the result that `put` has stored for the recording and the key; None: there is none.
+        """Return the result that `put` has stored for a recording and a key; None if there is none.
 
-        A result that `put_pieces` has stored in several pieces does not count.
+        A result that `put_pieces` has stored in several pieces counts as none. `task_id`: the task that uses the
+        result; its erasure also deletes the result.
         """
         pieces = await self.get_pieces(task_id, audio_sha256, key)
         return await asyncio.to_thread(read, pieces[0], kind) if len(pieces) == 1 else None
 
     async def put(self, task_id: str, audio_sha256: str, key: str, result: BaseModel) -> None:
-        """Store a result of a task, unless the task was cancelled or deleted a moment ago."""
+        """Store a result for a recording and a key, unless the task was cancelled or deleted a moment ago."""
         await self.put_pieces(task_id, audio_sha256, key, [result])
 
     async def get_pieces(self, task_id: str, audio_sha256: str, key: str) -> list[bytes]:
-        """Return the pieces of a result, each as JSON; an empty list if nothing is stored."""
+        """Return the pieces of a result that `put_pieces` has stored, each as JSON; an empty list if there is none."""
         if not self._seconds:
             return []
         names = _names(task_id, audio_sha256)
@@ -95,7 +100,7 @@ class Cache:
         return await asyncio.to_thread(_unpacked, packed) if isinstance(packed, bytes) else []
 
     async def put_pieces(self, task_id: str, audio_sha256: str, key: str, pieces: Iterable[BaseModel]) -> None:
-        """Store a large result in pieces, which are serialized one by one; Redis gets all pieces or none.
+        """Store a large result as pieces that are serialized one by one; Redis stores all pieces or none.
 
         Nothing is stored if the task was cancelled or deleted a moment ago, or if the compressed pieces together exceed
         MAX_COMPRESSED_BYTES.
@@ -109,7 +114,7 @@ class Cache:
             await reply_or_none(self._put(keys=names, args=[audio_sha256, self._seconds, key, packed]))
 
     async def erase(self, task_id: str) -> None:
-        """Delete all results for the recordings of a task, also the results that other tasks have stored.
+        """Delete all cached results for the recordings of a task, including results that other tasks have stored.
 
         Raises:
             TransientError: Redis is unavailable.
@@ -125,7 +130,7 @@ class Cache:
 
 
 async def reply_or_none(reply: "Awaitable[object] | object") -> object:
-    """Return the reply of Redis; None if Redis fails or takes longer than CACHE_TIMEOUT_S."""
+    """Wait for a reply of Redis and return it; None if Redis fails or takes longer than CACHE_TIMEOUT_S."""
     try:
         async with asyncio.timeout(CACHE_TIMEOUT_S):
             return await cast("Awaitable[object]", reply)  # redis-py's commands are typed for both of its clients
@@ -135,7 +140,7 @@ async def reply_or_none(reply: "Awaitable[object] | object") -> object:
 
 
 def read(piece: bytes, kind: type[Result]) -> Result | None:
-    """Parse a piece of a result; return None if another version of the service has written it in another form."""
+    """Parse a cached result, or a piece of one; return None if another version of the service wrote another form."""
     try:
         return kind.model_validate_json(piece)
     except ValidationError:
@@ -143,7 +148,7 @@ def read(piece: bytes, kind: type[Result]) -> Result | None:
 
 
 def _names(task_id: str, audio_sha256: str) -> list[str]:
-    """Return the keys in Redis that the scripts PUT and GET use."""
+    """Return the Redis keys that the scripts PUT and GET use: cached results, the task's recordings and tombstone."""
     return [keys.cached_results(audio_sha256), keys.cached_recordings(task_id), keys.tombstone(task_id)]
 
 

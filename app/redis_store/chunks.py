@@ -1,4 +1,4 @@
-"""The analysed chunks of a diarization, stored so that a lost worker costs the work on one chunk at most."""
+"""Stores the diarized chunks of a recording, about a minute each, so that a lost worker costs one chunk at most."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,14 +23,14 @@ return 1
 
 
 class ChunkStore:
-    """Stores the analysed chunks of a task until the task ends, but none while Redis is unavailable."""
+    """Stores the diarized chunks of a task in Redis until the task ends; while Redis is unavailable, it stores none."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._store = redis.register_script(STORE_UNLESS_TOMBSTONE)
 
     async def load(self, task_id: str, audio: str) -> list[ChunkAnalysed]:
-        """Return the chunks that earlier attempts stored under the key `audio`; [] while Redis is unavailable.
+        """Return the chunks that earlier attempts at a task stored under the key `audio`; [] if Redis is unavailable.
 
         `audio`: the SHA-256 of the recording, with the channel if one channel is analysed alone.
         """
@@ -39,7 +39,7 @@ class ChunkStore:
         return [chunk for name, line in lines if name.startswith(f"{audio} ".encode()) for chunk in _read(line)]
 
     async def save(self, task_id: str, audio: str, chunk: ChunkAnalysed) -> None:
-        """Store a chunk for the next attempt, unless the task was cancelled or deleted a moment ago."""
+        """Store a chunk for the next attempt at the task, unless the task was cancelled or deleted a moment ago."""
         names = [keys.chunks(task_id), keys.tombstone(task_id)]
         name = f"{audio} {chunk.index}"
         await reply_or_none(self._store(keys=names, args=[name, chunk.model_dump_json(), CHUNKS_TTL_S]))

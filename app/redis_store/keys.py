@@ -1,4 +1,4 @@
-"""The keys in Redis: three documented keys of each task, which any client may read, and keys for the service only."""
+"""The keys in Redis: three documented keys for each task, which any client may read, and keys for the service only."""
 
 import json
 from hashlib import sha256
@@ -30,42 +30,43 @@ def result(task_id: str) -> str:
 
 
 def projected(task_id: str) -> str:
-    """Return the key about the last projected event of a task.
+    """Return the key that stores which event of a task was written to Redis last.
 
-    Its value is the stream sequence of the event, the task's cursor, state and user in the task lists (`-` if the task
-    was deleted), and when the stream of the event was created.
+    Its value is the stream sequence of that event, the task's cursor, state and user in the task lists (`-` if the task
+    was deleted), and when the stream of events was created.
     """
     return f"natscribe:task:{task_id}:projected"
 
 
 def task_list(user: str, state: str) -> str:
-    """Return the key of a task list: the cursors of the tasks in a state, of one user or of ANYBODY."""
+    """Return the key of a task list: the cursors of the tasks in one state, of one user or (ANYBODY) of all users."""
     return f"natscribe:tasks:{user}:{state}"
 
 
 def user(user_id: int | str) -> str:
-    """Return the hash that stands for a user in the name of a task list; `1` and `"1"` are two users."""
+    """Return the hash that stands for a user in the key of a task list; `1` and `"1"` are two users."""
     return sha256(json.dumps(user_id).encode()).hexdigest()[:USER_DIGITS]
 
 
 def tombstone(task_id: str) -> str:
-    """Return the key that marks a cancelled or deleted task; its value is the sequence of the task message.
+    """Return the key that marks a task as cancelled or deleted; its value is the stream sequence of the task message.
 
-    While the key exists, the result of this task message is not written, and the cache stores no results of the task.
+    While the key exists, the result of this task message is not written to Redis, and the cache stores no results of
+    the task.
     """
     return f"natscribe:task:{task_id}:withdrawn"
 
 
 def chunks(task_id: str) -> str:
-    """Return the key of a hash: a task's analysed chunks of a diarization, by recording and chunk number."""
+    """Return the key of a hash with a task's diarized chunks, by recording and chunk number."""
     return f"natscribe:task:{task_id}:chunks"
 
 
 def cached_recordings(task_id: str) -> str:
-    """Return the key of a hash: the SHA-256 of each recording of the task for which the cache has results."""
+    """Return the key of a hash with the recordings (SHA-256) of a task for which the cache has results."""
     return f"natscribe:task:{task_id}:recordings"
 
 
 def cached_results(audio_sha256: str) -> str:
-    """Return the key of a hash: the results of engines for a recording, by engine and options."""
+    """Return the key of a hash with the cached results of engines for a recording, by engine and options."""
     return f"natscribe:heard:{audio_sha256}"

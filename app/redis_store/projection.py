@@ -1,4 +1,4 @@
-"""The projection: writes the status, progress and result of each task to Redis keys."""
+"""The projection: writes the status, progress and result of each task to Redis, as a copy of the streams."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,14 +73,14 @@ return 1
 
 
 class ProjectedEvent(NamedTuple):
-    """An event to be written to Redis, which JetStream stored `age_s` seconds ago."""
+    """A progress event to be written to Redis, which JetStream stored `age_s` seconds ago."""
 
     record: Record
     age_s: float
 
 
 class ProjectedResult(NamedTuple):
-    """The result of an ended task to be written to Redis, which JetStream stored `age_s` seconds ago."""
+    """The result of a task to be written to Redis, which JetStream stored `age_s` seconds ago."""
 
     task_sequence: int  # sequence of the task message; a later task may have the same id
     result: bytes  # JSON
@@ -88,9 +88,9 @@ class ProjectedResult(NamedTuple):
 
 
 def _remaining(keep: int, age_s: float) -> int:
-    """Return the expiry of a key in seconds: `keep` less the age of the event, at least 1.
+    """Return in how many seconds a key expires: `keep` minus the age of the event or result, at least 1.
 
-    So a later rewrite of the key does not prolong it.
+    So a key does not live longer because its event is projected again.
     """
     return max(keep - int(age_s), 1)
 
@@ -112,7 +112,7 @@ def _explained_errors() -> Iterator[None]:
 
 
 async def _execute(writing: Pipeline) -> None:
-    """Send all commands, and raise the first error without the text of the command, which redis-py would add."""
+    """Send the commands of a pipeline; raise the first error without the command, which redis-py would add to it."""
     with _explained_errors():
         for reply in await writing.execute(raise_on_error=False):
             if isinstance(reply, RedisError):
@@ -120,7 +120,7 @@ async def _execute(writing: Pipeline) -> None:
 
 
 class RedisProjection:
-    """Writes and deletes the three documented keys of each task, and maintains the task lists."""
+    """Writes and deletes the three documented Redis keys of each task, and maintains the task lists."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -130,8 +130,8 @@ class RedisProjection:
     async def write_events(self, events: Sequence[ProjectedEvent]) -> None:
         """Write the status and progress of tasks, and put the tasks into the lists of their states.
 
-        An event is not written if Redis has a newer event of its task. The end of a task also deletes its chunks, and a
-        cancellation its result.
+        An event is not written if Redis has a newer event of its task. An event that ends a task also deletes the
+        task's diarized chunks, and `cancelled` also its result.
 
         Raises:
             TransientError: Redis is unavailable; some of the events may have been written.
@@ -153,7 +153,7 @@ class RedisProjection:
         await _execute(writing)
 
     async def write_results(self, results: Mapping[str, ProjectedResult]) -> None:
-        """Write results by task id, except for tasks that were cancelled or deleted.
+        """Write the results of tasks, by task id, except for tasks that were cancelled or deleted.
 
         Raises:
             TransientError: Redis is unavailable.
@@ -166,7 +166,7 @@ class RedisProjection:
         await _execute(writing)
 
     async def is_empty(self) -> bool:
-        """Return whether Redis lacks the mark of the projection: it is new, has lost its data, or the mark has expired.
+        """Return whether Redis lacks the mark that `mark` sets: it is new, has lost its data, or the mark has expired.
 
         Raises:
             TransientError: Redis is unavailable.
@@ -175,7 +175,7 @@ class RedisProjection:
             return not await self._redis.exists(keys.MARK)
 
     async def mark(self) -> None:
-        """Mark in Redis that the projection has started; if Redis loses its data, it also loses this mark.
+        """Store a mark that the projection to this Redis has started; if Redis loses its data, it also loses the mark.
 
         Raises:
             TransientError: Redis is unavailable.
@@ -198,7 +198,7 @@ class RedisProjection:
             )
 
     async def delete_result(self, last: Record) -> None:
-        """Delete result and chunks of a task from Redis, and let no worker write them there for TOMBSTONE_S.
+        """Delete the result and the diarized chunks of a task from Redis, and prevent writes of them for TOMBSTONE_S.
 
         Raises:
             TransientError: Redis is unavailable.
@@ -209,7 +209,7 @@ class RedisProjection:
             await self._redis.delete(keys.result(task_id), keys.chunks(task_id))
 
     async def reachable(self) -> bool:
-        """Return whether Redis lets the service write, and replies within PROJECTION_TIMEOUT_S."""
+        """Return whether Redis replies within PROJECTION_TIMEOUT_S and lets the service write."""
         try:
             async with asyncio.timeout(PROJECTION_TIMEOUT_S):
                 await self._redis.set(keys.NEVER_WRITTEN, "", xx=True)  # refused by a full Redis, as other writes are
@@ -218,7 +218,7 @@ class RedisProjection:
             return False
 
     async def memory(self) -> tuple[int, int]:
-        """Return how many bytes Redis occupies, and how many it may occupy; 0: no limit.
+        """Return how many bytes of memory Redis occupies, and how many it may occupy (0: no limit).
 
         Raises:
             TransientError: Redis is unavailable, or refuses the request.

@@ -1,4 +1,4 @@
-"""The feed of the projection: pulls batches of progress events and results from their streams, and projects them."""
+"""Feeds the projection: pulls batches of progress events and of results from JetStream, and writes them to Redis."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -31,7 +31,7 @@ Now = Callable[[], Awaitable[datetime]]  # the server's time
 
 
 async def run(nats: Client, names: StreamNames, projection: RedisProjection) -> None:
-    """Project the streams of progress and of results to Redis until cancelled.
+    """Copy progress events and results from their streams to Redis, until cancelled.
 
     All workers share the durable consumers of the two streams, so each message is projected by one worker.
     """
@@ -50,7 +50,7 @@ async def run(nats: Client, names: StreamNames, projection: RedisProjection) -> 
 
 
 async def _project_next(inbox: PullInbox, at_once: int, project: Project, now: Now) -> None:
-    """Project up to `at_once` messages, then pause.
+    """Pull up to `at_once` messages, project and acknowledge them, then pause.
 
     JetStream delivers a message again if it was not acknowledged.
     """
@@ -67,7 +67,7 @@ async def _project_next(inbox: PullInbox, at_once: int, project: Project, now: N
 async def _settle(messages: list[Msg], project: Project, now: Now) -> None:
     """Project and acknowledge messages; return them to JetStream if NATS or Redis refuses or does not answer.
 
-    A message that only another version of the service can read is also returned to JetStream.
+    A message that only another version of the service can parse is also returned to JetStream.
 
     Raises:
         TransientError: Redis is unavailable, or refuses the service.
@@ -88,7 +88,7 @@ async def _settle(messages: list[Msg], project: Project, now: Now) -> None:
 
 
 async def _project_events(projection: RedisProjection, messages: Sequence[RawStreamMsg], now: datetime) -> None:
-    """Write the last event of each task into Redis, which stores no earlier events."""
+    """Write the latest event of each task to Redis; earlier events among `messages` are not needed."""
     latest: dict[str | None, ProjectedEvent] = {}
     async for message in _in_turns(sorted(messages, key=lambda message: message.seq or 0, reverse=True)):
         if message.subject not in latest:
@@ -110,7 +110,7 @@ async def _project_results(projection: RedisProjection, messages: Sequence[RawSt
 
 
 async def _in_turns(messages: Iterable[T]) -> AsyncIterator[T]:
-    """Yield `messages` in order; after every MESSAGES_A_TURN of them, let the event loop run other work."""
+    """Yield `messages` in order; after every MESSAGES_A_TURN messages, let the event loop run other work."""
     for number, message in enumerate(messages, 1):
         yield message
         if number % MESSAGES_A_TURN == 0:
@@ -118,7 +118,7 @@ async def _in_turns(messages: Iterable[T]) -> AsyncIterator[T]:
 
 
 def _stored(message: Msg) -> RawStreamMsg:
-    """Convert a delivered message to the form of a message read from the stream."""
+    """Convert a message that a consumer has delivered to the type of a message that is read from its stream."""
     metadata = message.metadata
     return RawStreamMsg(
         subject=message.subject,

@@ -1,9 +1,9 @@
-"""The task lists: sorted sets in Redis that the projection maintains, so that clients can request the newest tasks.
+"""The task lists: sorted sets in Redis, from which clients can request the newest tasks of a state or user.
 
-For each state there is a list of all tasks and a list of the tasks of each user. A list holds a task's cursor: when the
-task was stored, and its id. Cursors do not expire as the task's keys do, so `keys.LISTED` has all listed tasks by the
-time at which their keys may expire, and the service removes the expired ones. The lists themselves outlive the
-keys of their last task by a week, so that none is left if the service never runs again.
+For each state there is a list of all tasks and a list of the tasks of each user. An entry is a task's cursor: when the
+task was stored, and its id. Entries do not expire with the keys of their task, so the sorted set `keys.LISTED` has all
+listed tasks by the time at which their keys may expire, and the service removes the expired ones. The lists themselves
+outlive the keys of their last task by a week, so that none is left if the service never runs again.
 """
 
 from typing import Final
@@ -61,13 +61,13 @@ return #entries
 
 
 def user_of(record: Record) -> str:
-    """Return the hash of a task's user in the name of a task list."""
+    """Return the hash that stands for the user of a task in the key of a task list."""
     task = record.metadata.task
     return keys.NO_USER if task is None else keys.user(task.user_id)
 
 
 async def remove_expired(redis: Redis) -> None:
-    """Remove the tasks whose keys have expired from the task lists.
+    """Remove from the task lists all tasks whose keys have expired.
 
     Raises:
         TransientError: Redis is unavailable.

@@ -1,1 +1,1 @@
-"""Retention: erases the data of a task when its time is over, or on request."""
+"""Retention: erases the data of an ended task when its retention time is over, or when a client requests it."""

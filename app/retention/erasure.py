@@ -1,4 +1,4 @@
-"""Erasure: deletes everything that the service stores of a task."""
+"""Erasure: deletes everything that the service stores about a task."""
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from app.task_log.results import ResultStore
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """Erases tasks from all stores of the service; a failed erasure can be repeated."""
+    """Erases the data of tasks from all stores of the service; an erasure that fails halfway can be repeated."""
 
     log: TaskLog
     results: ResultStore
@@ -32,8 +32,8 @@ class Erasure:
         """Erase all data of a task that has ended.
 
         `last`: the last record of the task's log. `with_recording`: whether to erase the recording, too. The log is
-        erased after all data that is found through the log, and the reminder after the log, so that an erasure that
-        fails halfway can be repeated.
+        erased after the data that is found through it, and the reminder after the log, so that an erasure that fails
+        halfway can be repeated.
 
         Raises:
             NatsError: NATS does not answer.
@@ -52,7 +52,7 @@ class Erasure:
         await self.reminders.remove_of_task(task_id)
 
     async def erase_without_log(self, task_id: str) -> bool:
-        """Erase what is left of a task without a log: dead letters, reminders, and the data that the reminders name.
+        """Erase what is left of a task whose log has expired: dead letters, reminders, and data that reminders name.
 
         Return whether the task had dead letters or reminders.
 
@@ -67,7 +67,7 @@ class Erasure:
         return has_data
 
     async def erase_remains(self, reminder: Reminder) -> None:
-        """Erase a reminder of a task without a log, and the task's recording, audio frames and cached results.
+        """Erase a task whose log has expired: its reminder, recording, audio frames and cached results.
 
         Raises:
             NatsError: NATS does not answer.
@@ -80,10 +80,10 @@ class Erasure:
         await self.reminders.remove(reminder)
 
     async def erase_recording(self, due: Reminder, *, in_use: Collection[str], kept_for_ever: bool) -> bool:
-        """Erase the recording that a reminder names, unless another task needs it; return whether it was erased.
+        """Erase the recording that a due reminder names, unless another task needs it; return whether it was erased.
 
-        `in_use`: the recordings of the tasks that have not ended. `kept_for_ever`: whether an ended task without
-        `keep_seconds` needs its recording for ever.
+        `in_use`: the recordings of the tasks that have not ended. `kept_for_ever`: whether recordings of ended tasks
+        without `keep_seconds` are kept for ever.
 
         Raises:
             NatsError: NATS does not answer.

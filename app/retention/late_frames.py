@@ -1,4 +1,4 @@
-"""Erases live audio without a task: a client whose task was erased may continue to publish frames."""
+"""Erases live audio without a task: a client may continue to publish frames after its task was erased."""
 
 import re
 from collections.abc import Awaitable, Callable, Collection
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class LateFrames:
-    """Erases live audio that has had no task for WITHOUT_TASK_S since its first frame."""
+    """Finds and erases late frames: live audio that still has no task WITHOUT_TASK_S seconds after its first frame."""
 
     nats: Client
     names: StreamNames

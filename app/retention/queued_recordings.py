@@ -12,15 +12,15 @@ from app.task_log.record import TaskMessageId
 
 
 class QueuedRecordings:
-    """An index of the tasks in the queues by recording."""
+    """An index of the tasks in the queues (waiting or running), by the recording that they name."""
 
     def __init__(self, nats: Client, names: StreamNames, messages: TaskMessages) -> None:
         self._index = QueueIndex(nats, names, messages, _recording)
 
     async def filter_used(self, recordings: Collection[str], *, except_by: Collection[TaskMessageId]) -> set[str]:
-        """Return those of `recordings` that a task in the queues names.
+        """Return those of `recordings` that a waiting or running task needs.
 
-        `except_by`: the task messages that do not count.
+        `except_by`: ids of task messages that are ignored.
 
         Raises:
             NatsError: NATS does not answer.

@@ -1,8 +1,8 @@
-"""Reminders: one message for each ended task, which JetStream delivers when data of the task has to be erased.
+"""Reminders: a scheduled message for each ended task, which JetStream delivers when data of the task must be erased.
 
-A reminder is a scheduled message (`Nats-Schedule`): JetStream stores it under `retention.reminders.*`, and a copy under
-`retention.due.*` when its time comes. Its subject names the user, the recording and the task, so that a wildcard
-finds all reminders of one of them.
+JetStream stores a reminder (a message with `Nats-Schedule`) under `retention.reminders.*`, and a copy under
+`retention.due.*` when its time comes. Its subject names the user, the recording and the task, so that a wildcard finds
+all reminders of one of them.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ REMINDERS_READ_EVERY_S: Final = 0.05
 
 
 class Reminder(BaseModel):
-    """Which data of an ended task has to be erased, and when."""
+    """The content of a reminder: which data of an ended task must be erased, and when."""
 
     model_config = ConfigDict(frozen=True, extra="allow")  # retains fields of later versions
 
@@ -53,19 +53,19 @@ class Reminder(BaseModel):
 
     @property
     def due_at(self) -> datetime:
-        """When JetStream delivers the reminder."""
+        """When JetStream delivers the reminder: when the first data of the task must be erased."""
         return min(self.recording_until or self.task_until, self.task_until)
 
     @property
     def is_of_recording_only(self) -> bool:
-        """Whether the recording is due before the other data of the task.
+        """Whether only the recording must be erased when the reminder is due.
 
-        If so, the reminder is set again, for the other data, when the recording is erased.
+        If so, the reminder is stored again for the other data of the task, once the recording is erased.
         """
         return self.recording_until is not None and self.recording_until < self.task_until
 
     def not_before(self, time: datetime) -> "Reminder":
-        """Return the same reminder, due at `time` at the earliest."""
+        """Return a copy of this reminder that is due at `time` at the earliest."""
         recording_until = None if self.recording_until is None else max(self.recording_until, time)
         return self.model_copy(update={"task_until": max(self.task_until, time), "recording_until": recording_until})
 
@@ -105,7 +105,7 @@ def make_reminder(task: Task, metadata: Metadata, *, ended_at: datetime, audio_t
 
 
 class Reminders:
-    """Stores, finds and removes reminders in their stream."""
+    """Stores, finds and deletes reminders in their stream."""
 
     def __init__(self, nats: Client, names: StreamNames) -> None:
         self._nats = nats
@@ -128,22 +128,19 @@ class Reminders:
         await self._js.publish(subjects.reminder(*names), body, stream=self._stream, headers=headers)
 
     async def remove(self, reminder: Reminder) -> None:
-        """Remove the scheduled message that would start the erasure of a task's data.
-
-        If the message is already due, its delivered copy is removed too.
-        """
+        """Delete the reminder of a task, and the copy that JetStream has stored if the reminder is due."""
         await self._js.purge_stream(self._stream, subject=subjects.all_reminders(*_subject_tokens(reminder)))
 
     async def remove_of_task(self, task_id: str) -> None:
-        """Remove all reminders of the tasks with the id `task_id`, whether the reminders are due or not."""
+        """Delete all reminders of tasks with the id `task_id`, whether they are due or not."""
         await self._js.purge_stream(self._stream, subject=subjects.all_reminders(task_id=task_id))
 
     def of_task(self, task_id: str) -> AsyncIterator[Reminder]:
-        """Yield the reminders of the tasks with the id `task_id`, whether the reminders are due or not."""
+        """Yield all reminders of tasks with the id `task_id`, whether they are due or not."""
         return self._all(subjects.all_reminders(task_id=task_id))
 
     async def of_user(self, user_id: int | str) -> AsyncIterator[Reminder]:
-        """Yield the reminders of all tasks of a user, whether the reminders are due or not."""
+        """Yield all reminders of a user's tasks, whether they are due or not."""
         async for reminder in self._all(subjects.all_reminders(user=token(user_id))):
             if reminder.user_id == user_id:  # another name may have the same token
                 yield reminder
@@ -151,8 +148,9 @@ class Reminders:
     async def is_recording_needed(self, due: Reminder, *, kept_for_ever: bool) -> bool:
         """Return whether another ended task still needs the recording that the reminder `due` names.
 
-        A task needs its recording until the recording is due; `kept_for_ever`: a task without `keep_seconds` needs it
-        for ever. A second copy of `due`, which a lost worker may have left, does not count as another task.
+        A task needs its recording while its own reminder has a `recording_until`; `kept_for_ever`: a task without
+        `keep_seconds` needs it for ever. A second copy of `due`, which a lost worker may have left, is not another
+        task.
         """
         async for other in self._all(subjects.reminder("*", token(due.audio_file_id), "*")):
             is_other = other.audio_file_id == due.audio_file_id and not other.owner.is_same_as(due.owner)
@@ -161,7 +159,7 @@ class Reminders:
         return False
 
     async def wait_until_set(self) -> None:
-        """Wait up to SET_WITHIN_S until each task that has ended before this call has its reminder.
+        """Wait up to SET_WITHIN_S until each task that ended before this call has a reminder.
 
         Raises:
             NatsError: NATS does not answer.

@@ -1,4 +1,4 @@
-"""The schedule of retention: sets a reminder when a task ends, and erases its data when the reminder is due."""
+"""The schedule of retention: stores a reminder when a task ends, and erases data when the reminder is due."""
 
 import asyncio
 from collections.abc import Collection
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 
 class Schedule:
-    """Sets the reminders of ended tasks and erases data that is due, with durable consumers that all workers share."""
+    """Stores a reminder for each ended task, and erases data that is due; all workers share the durable consumers."""
 
     def __init__(  # noqa: PLR0913 -- what it reads, what it writes, and two settings
         self,
@@ -44,10 +44,10 @@ class Schedule:
         audio_ttl: float | None,
         meter: Meter,
     ) -> None:
-        """Make a schedule, which does nothing before `run`.
+        """Create a schedule, which does nothing before `run`.
 
-        `audio_ttl`: how many seconds a recording stays after the end of its task; 0: for ever; None: the service cannot
-        erase recordings.
+        `audio_ttl`: how many seconds a recording is kept after the end of its task; 0: for ever; None: the service
+        cannot erase recordings.
         """
         self._ended = PullInbox(nats, names.results, names.ended_tasks)
         self._due = PullInbox(nats, names.retention, names.due_reminders)
@@ -59,14 +59,14 @@ class Schedule:
         self._meter = meter
 
     async def run(self) -> None:
-        """Set the reminders of ended tasks and erase data that is due, until the caller cancels this."""
+        """Store the reminders of ended tasks and erase data that is due, until cancelled."""
         await asyncio.gather(
             run_forever("reminders", self._set_next_reminders, every_s=GATHER_S, retry_after_s=OUTAGE_PAUSE_S),
             run_forever("erasure", self._erase_next, every_s=GATHER_S, retry_after_s=OUTAGE_PAUSE_S),
         )
 
     async def _set_next_reminders(self) -> None:
-        """Set the reminders of tasks whose outcomes JetStream has just stored."""
+        """Store the reminders of the tasks whose outcomes JetStream has just stored."""
         messages = await self._ended.pull(ENDED_AT_ONCE) or await self._ended.pull(1, within=LINGER_S)
         ended = {message.subject.rpartition(".")[2]: message for message in messages}  # the last outcome of each task
         await asyncio.gather(*(self._set_reminder(task_id, message) for task_id, message in ended.items()))
@@ -74,7 +74,10 @@ class Schedule:
             await message.ack()
 
     async def _set_reminder(self, task_id: str, message: Msg) -> None:
-        """Set the reminder of an ended task, and remove the reminder if the task was deleted in the meantime."""
+        """Store the reminder of an ended task; delete it again if the task was deleted in the meantime.
+
+        `message`: the outcome of the task, whose headers describe the task.
+        """
         metadata = read_record(lambda outcome: Metadata.read(outcome.headers or {}), message)
         if metadata is None or metadata.task is None or metadata.task.task_id != task_id:
             return  # the service did not write this outcome, or its message was invalid
@@ -110,8 +113,8 @@ class Schedule:
     async def _erase(self, reminder: Reminder, in_use: Collection[str], *, since: datetime) -> None:
         """Erase the data that a reminder names; `since`: when the reminder became due.
 
-        If the task has not ended, the reminder is postponed. The reason is a cancellation that has stored an outcome,
-        for which the reminder was set, but could not append the end to the log. The end of the task usually sets a new
+        The reminder is postponed if the task has not ended: a cancellation has stored the outcome from which the
+        reminder was made, but could not append the end to the log. The real end of the task usually stores a new
         reminder.
         """
         last = await self._log.last(reminder.task_id)

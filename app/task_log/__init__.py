@@ -1,1 +1,1 @@
-"""The log of a task: reads and appends its records, and stores its results."""
+"""The log of a task: its events, segments and outcome in JetStream, and its large results and speaker embeddings."""

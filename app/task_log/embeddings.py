@@ -1,4 +1,4 @@
-"""Speaker embeddings of tasks, stored apart from the results, which every client that follows tasks may read."""
+"""Speaker embeddings of tasks, stored apart from results, because every client that follows tasks may read results."""
 
 from contextlib import suppress
 from typing import Final
@@ -15,14 +15,14 @@ _STREAM: Final = key_value_stream(EMBEDDINGS_BUCKET)
 
 
 class EmbeddingStore:
-    """Stores the speaker embeddings of each task in one message, which names the task message that owns it."""
+    """Stores the speaker embeddings of each task as one message, whose headers name the task message that owns it."""
 
     def __init__(self, nats: Client) -> None:
         self._nats = nats
         self._js = nats.jetstream()
 
     async def put(self, embeddings: bytes, last: Record) -> None:
-        """Store the embeddings of a task, replacing earlier ones; `last` is the last record of the task's log.
+        """Store the embeddings of a task in place of earlier ones; `last` is the last record of the task's log.
 
         Raises:
             BucketFullError: The bucket is full.
@@ -31,7 +31,7 @@ class EmbeddingStore:
         await put(self._js, EMBEDDINGS_BUCKET, last.event.task_id, embeddings, last.metadata.headers())
 
     async def find(self, task_id: str, *, of: TaskMessageId) -> bytes | None:
-        """Return the stored embeddings of a task as JSON; None: there are none that the task message `of` owns.
+        """Return the stored embeddings of a task as JSON; None if there are none that the task message `of` owns.
 
         Raises:
             NatsError: NATS does not answer.
@@ -47,7 +47,7 @@ class EmbeddingStore:
         return message.data if owner.is_same_as(of) else None
 
     async def delete(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
-        """Delete the embeddings of a task; `of`: only if this task message owns the embeddings; None: in any case.
+        """Delete the embeddings of a task; `of`: only if this task message owns them; None: whoever owns them.
 
         Raises:
             NatsError: NATS does not answer.

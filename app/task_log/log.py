@@ -41,7 +41,7 @@ class TaskLog:
         return f"natscribe/{self.worker}"
 
     async def last(self, task_id: str) -> Record | None:
-        """Return the last record of a task's log; None if the task is unknown.
+        """Return the last record of a task's log; None if the log is empty, so that the task is unknown.
 
         Raises:
             TransientError: JetStream does not answer.
@@ -49,7 +49,7 @@ class TaskLog:
         return await self._progress.last(subjects.progress(task_id))
 
     async def last_of(self, task_ids: Iterable[str]) -> dict[str, Record]:
-        """Return the last records of many logs by task id, without empty logs.
+        """Return the last record of each task's log, by task id; tasks with an empty log are omitted.
 
         Raises:
             NatsError: NATS does not answer.
@@ -58,7 +58,7 @@ class TaskLog:
         return {record.event.task_id: record for record in records}
 
     async def append(self, event: ProgressEvent, metadata: Metadata, *, after: int) -> Record:
-        """Append an event to a task's log, and return the record.
+        """Append an event to a task's log, and return its record.
 
         `after`: the stream sequence of the log's last record; 0: the log is empty.
 
@@ -72,10 +72,10 @@ class TaskLog:
         return Record(event, metadata, sequence)
 
     async def end(self, last: Record, error: ErrorDetail | None = None) -> Record:
-        """End a task on request, even while a worker runs the task; return the last record of its log.
+        """End a task before it is completed, even while a worker runs it; return the last record of its log.
 
-        With an `error` the task ends as `failed`, without as `cancelled`. If an outcome of the task is already stored,
-        the task ends with this outcome instead: if it is a result, as `completed`. `last`: the last record of the log.
+        With an `error` the task ends as `failed`, without one as `cancelled`. But if the task's outcome is already
+        stored, the task ends as this outcome says: after a result, as `completed`. `last`: the last record of the log.
 
         Raises:
             FencedError: Another writer has appended to the log.
@@ -88,9 +88,10 @@ class TaskLog:
         return await self.append(event, last.metadata, after=last.stream_sequence)
 
     async def append_segments(self, event: SegmentsEvent, metadata: Metadata, audio_sha256: str, *, after: int) -> int:
-        """Append segments as one message on the subject `segments.<task_id>`; return its stream sequence.
+        """Append segments of a task as one message on `segments.<task_id>`; return its stream sequence.
 
-        `after`: the stream sequence of the last message on the subject; 0: there is none.
+        `audio_sha256`: the hash of the recording. `after`: the stream sequence of the last message on the subject; 0:
+        none.
 
         Raises:
             FencedError: Another writer has appended segments.
@@ -101,7 +102,7 @@ class TaskLog:
         return await self._segments.append(subjects.segments(event.task_id), body, headers, after=after)
 
     async def append_result(self, body: bytes, last: Record) -> None:
-        """Store the result of a task as JSON; `last` is the last record of the task's log.
+        """Store the result of a task, as JSON in `body`; `last` is the last record of the task's log.
 
         Raises:
             FencedError: Another outcome of the task is already stored.
@@ -110,13 +111,13 @@ class TaskLog:
         await self._append_outcome(subjects.results(last.event.task_id), body, last)
 
     async def forbid_result(self, last: Record, error: ErrorDetail | None) -> Outcome:
-        """Store as the outcome of a task that it ends without a result; return the stored outcome.
+        """Store the outcome that a task ends without a result, unless it has an outcome; return the stored outcome.
 
-        If another outcome is already stored, such as a result, it stays and is returned. `error`: the error of a failed
-        task; None: the task was cancelled.
+        An outcome that is already stored, such as a result, stays and is returned. `error`: the error of a failed task;
+        None: the task was cancelled.
 
         The caller must append the end of the task next. Until then the outcome forbids a result only while `last` is
-        the last record of the log: if another writer appends first, the outcome lapses.
+        the last record of the log: if another writer appends first, the outcome lapses, i.e. it may be replaced.
 
         Raises:
             FencedError: A later task has the same id, or a deletion has just removed the outcome.
@@ -134,7 +135,7 @@ class TaskLog:
         return forbidden
 
     async def _append_outcome(self, subject: str, body: bytes, last: Record) -> None:
-        """Store the outcome of a task; replace a lapsed outcome."""
+        """Store the outcome of a task on `subject`; replace a stored outcome only if it has lapsed."""
         task_id = last.event.task_id
         headers, all_of = self._cloud_event("results", task_id) | last.metadata.headers(), subjects.outcomes(task_id)
         try:
@@ -151,14 +152,14 @@ class TaskLog:
         return self._segments.records(subjects.segments(task_id))
 
     async def outcome(self, last: Record) -> Outcome | None:
-        """Return the stored outcome of a task, unless it has lapsed; `last` is the last record of the task's log."""
+        """Return the outcome of the task whose log ends with `last`; None if none is stored, or it has lapsed."""
         stored = await self._outcomes.last(subjects.outcomes(last.event.task_id))
         if stored is None or stored.has_lapsed(last) or not stored.metadata.owner.is_same_as(last.metadata.owner):
             return None
         return stored.outcome
 
     async def purge_outcome(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
-        """Delete the outcome of a task; `of`: only if this task message owns the outcome; None: in any case."""
+        """Delete the outcome of a task; `of`: only if this task message owns it; None: whoever owns it."""
         all_of = subjects.outcomes(task_id)
         if of is None:
             await self._outcomes.purge(all_of)
@@ -168,19 +169,19 @@ class TaskLog:
             await self._outcomes.purge(all_of, up_to=stored.stream_sequence)
 
     async def purge_segments(self, task_id: str, *, up_to: int | None = None) -> None:
-        """Delete the segments of a task; `up_to`: only up to this stream sequence; None: all."""
+        """Delete the segments of a task; `up_to`: only up to this stream sequence; None: all segments."""
         await self._segments.purge(subjects.segments(task_id), up_to=up_to)
 
     async def purge_events(self, task_id: str) -> None:
-        """Delete the segments of a task, then the events.
+        """Delete the segments of a task, then its events.
 
-        If the deletion fails halfway, the task still has events, so a client can repeat the deletion.
+        If the deletion fails halfway, the task still has events, so that a client can repeat the deletion.
         """
         await self.purge_segments(task_id)
         await self._progress.purge(subjects.progress(task_id))
 
     async def undo(self, record: Record) -> None:
-        """Delete a record that was appended to an empty log; later records stay."""
+        """Delete the first record of a log, which was appended by mistake; later records stay."""
         await self._progress.purge(subjects.progress(record.event.task_id), up_to=record.stream_sequence)
 
     def _cloud_event(self, what: str, task_id: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The three kinds of messages that the streams store about a task: log records, segments and outcomes."""
+"""The three kinds of messages that JetStream stores about a task: records of its log, segments and outcomes."""
 
 import json
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ TIMES_DIFFER_BY: Final = timedelta(milliseconds=1)  # of one message in a delive
 
 @dataclass(frozen=True, slots=True)
 class TaskMessageId:
-    """Identifies the task message that owns a log, an outcome or an object.
+    """Identifies a task message in the task stream: the one that owns a log, an outcome or an object.
 
     A task id is not enough, because a later message may have the same task id. Nor is a stream sequence, because a
     recreated task stream counts its messages from 1 again.
@@ -34,22 +34,22 @@ class TaskMessageId:
     task_sequence: int  # stream sequence of the task message
 
     def is_same_as(self, other: "TaskMessageId") -> bool:
-        """Return whether this id and `other` are of the same task message."""
+        """Return whether this id and `other` identify the same task message."""
         same_time = abs(self.created_at - other.created_at) < TIMES_DIFFER_BY
         return same_time and self.task_sequence == other.task_sequence
 
     def is_older_than(self, other: "TaskMessageId") -> bool:
-        """Return whether the task message of this id was stored before the task message of `other`."""
+        """Return whether this id's task message was stored before that of `other`."""
         earlier = (self.created_at, self.task_sequence) < (other.created_at, other.task_sequence)
         return earlier and not self.is_same_as(other)
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The headers that the service writes into every message about a task.
+    """What the headers of every message about a task say about the task.
 
     So the last record of a log alone contains the status of the task. A later version may add fields to the task, but
-    no headers, because an older worker would not copy an unknown header.
+    no headers, because an older worker would not copy an unknown header to the next record.
     """
 
     task: Task | None  # None: the task message was invalid
@@ -63,11 +63,11 @@ class Metadata:
 
     @property
     def owner(self) -> TaskMessageId:
-        """The task message that owns the log."""
+        """The id of the task message that owns the log."""
         return TaskMessageId(self.created_at, self.task_sequence)
 
     def headers(self) -> dict[str, str]:
-        """Return the metadata as message headers, in ASCII."""
+        """Return the metadata as NATS headers, in ASCII."""
         values = {
             names.TASK: _serialized(self.task) if self.task else None,
             names.TASK_SEQUENCE: str(self.task_sequence),
@@ -82,7 +82,7 @@ class Metadata:
 
     @classmethod
     def read(cls, headers: Mapping[str, str]) -> "Metadata":
-        """Read the metadata from message headers.
+        """Parse the metadata from NATS headers.
 
         Raises:
             LookupError, ValueError: Another version of the service has written these headers.
@@ -129,7 +129,7 @@ class Record:
 
     @classmethod
     def read(cls, message: RawStreamMsg) -> "Record":
-        """Read a record from its message.
+        """Parse a message of a task log.
 
         Raises:
             LookupError, ValueError: Another version of the service has written this message.
@@ -140,7 +140,7 @@ class Record:
 
 
 class NoResult(BaseModel):
-    """The outcome of a task that ends without a result.
+    """The outcome of a task that ends without a result, because it failed or was cancelled.
 
     This outcome forbids a result, unless another writer has appended to the log after the record `after`.
     """
@@ -155,7 +155,7 @@ Outcome = Result | NoResult
 
 @dataclass(frozen=True, slots=True)
 class SegmentsMessage:
-    """One message of `segments.<task_id>`: some segments of a task, with the metadata of the task."""
+    """A message on `segments.<task_id>`: some of the segments of a task, with metadata about the task."""
 
     event: SegmentsEvent
     audio_sha256: str
@@ -164,7 +164,7 @@ class SegmentsMessage:
 
     @classmethod
     def read(cls, message: RawStreamMsg) -> "SegmentsMessage":
-        """Read segments from their message.
+        """Parse a message with segments.
 
         Raises:
             LookupError, ValueError: Another version of the service has written this message.
@@ -175,7 +175,7 @@ class SegmentsMessage:
 
 @dataclass(frozen=True, slots=True)
 class StoredOutcome:
-    """The outcome of a task in the stream of results."""
+    """The outcome of a task, i.e. its result or that it has none, as a message in the stream of results."""
 
     outcome: Outcome
     metadata: Metadata  # metadata of the task: a later task may have the same id
@@ -183,7 +183,7 @@ class StoredOutcome:
 
     @classmethod
     def read(cls, message: RawStreamMsg) -> "StoredOutcome":
-        """Read an outcome from its message.
+        """Parse a message of the stream of results.
 
         Raises:
             LookupError, ValueError: Another version of the service has written this message.
@@ -197,8 +197,8 @@ class StoredOutcome:
     def has_lapsed(self, last: Record) -> bool:
         """Return whether another outcome may replace this one; `last` is the last record of the task's log.
 
-        An outcome of an earlier task with the same id has lapsed. A `NoResult` has also lapsed if another writer has
-        appended to the log before the writer of the `NoResult` could end the task.
+        The outcome of an earlier task with the same id has lapsed. A `NoResult` has also lapsed if another writer has
+        appended to the log before the task could be ended.
         """
         if not self.metadata.owner.is_same_as(last.metadata.owner):
             return self.metadata.owner.is_older_than(last.metadata.owner)
@@ -206,7 +206,7 @@ class StoredOutcome:
 
 
 def end_of(outcome: Outcome) -> tuple[State, ErrorDetail | None]:
-    """Return the state in which a task with this outcome ends, and its error."""
+    """Return the state in which a task with this outcome ends, and its error, None if it has no error."""
     if not isinstance(outcome, NoResult):
         return State.COMPLETED, None
     return (State.CANCELLED if outcome.error is None else State.FAILED), outcome.error

@@ -29,7 +29,7 @@ NO_SEGMENTS = b'"segments":[]'  # does not occur in a text, where JSON escapes q
 
 
 class ResultStore:
-    """Publishes, finds and deletes the results of tasks, as messages or objects."""
+    """Stores, finds and deletes the results of tasks: as messages, or as objects if they are too large."""
 
     def __init__(self, nats: Client, log: TaskLog) -> None:
         self._nats = nats
@@ -40,10 +40,9 @@ class ResultStore:
         self._finding = asyncio.Lock()  # many results parsed in a row would block the event loop for half a second
 
     async def publish(self, result: Result, last: Record) -> None:
-        """Store a result in the stream of results.
+        """Store the result of the task whose log ends with the record `last`, which also publishes it to clients.
 
         If the result is too large for a message, it is stored as an object, and the message refers to the object.
-        `last`: the last record of the task's log.
 
         Raises:
             FencedError: Another outcome of the task is already stored.
@@ -55,7 +54,7 @@ class ResultStore:
         await self._log.append_result(body, last)
 
     async def find(self, last: Record) -> Result | None:
-        """Return the result of the task whose log ends with the record `last`; None: the task has no result.
+        """Return the result of the task whose log ends with the record `last`; None if the task has no result.
 
         A result that is stored as an object has no segments, but refers to the object.
         """
@@ -64,7 +63,7 @@ class ResultStore:
         return None if isinstance(outcome, NoResult) else outcome
 
     async def load_segments(self, result: Result) -> Result:
-        """Return a result with its segments; if the result refers to an object, read them from the object.
+        """Return a result with its segments: if the result refers to an object, read the whole result from there.
 
         Raises:
             NatsError: The object is damaged, or NATS does not answer.
@@ -79,7 +78,7 @@ class ResultStore:
         return await self._read(info)
 
     async def delete(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
-        """Delete the message, the object and the embeddings of a result.
+        """Delete the result of a task: its message, its object and its speaker embeddings.
 
         `of`: delete only what this task message owns; None: delete all.
         """
@@ -87,7 +86,7 @@ class ResultStore:
         await self.delete_object(task_id, of=of)
 
     async def delete_object(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
-        """Delete the object and the embeddings of a result, but not its message.
+        """Delete the object and the speaker embeddings of a task's result, but not its message.
 
         `of`: delete only what this task message owns; None: delete both.
         """
@@ -97,7 +96,7 @@ class ResultStore:
             await self._erase(task_id)
 
     async def store_object(self, result: Result, body: bytes, *, of: TaskMessageId) -> Result:
-        """Store a result as an object; return a result that refers to the object instead of containing segments.
+        """Store a result as an object; return a copy of the result that refers to the object in place of its segments.
 
         `body`: the result as JSON. `of`: the task message that owns the result. If an earlier attempt at the task has
         already stored an object, the returned result refers to that object. An object of an earlier task with the same
@@ -130,7 +129,7 @@ class ResultStore:
 
 
 def _owner(info: ObjectInfo) -> TaskMessageId:
-    """Return the task message that the description of an object names as the owner; NO_OWNER: it names none."""
+    """Return the task message that owns an object, as the object's description says; NO_OWNER if it names none."""
     match = OWNER_PATTERN.fullmatch(info.description or "")
     with suppress(ValueError):
         return TaskMessageId(datetime.fromisoformat(match[2]), int(match[1])) if match else NO_OWNER
@@ -138,7 +137,7 @@ def _owner(info: ObjectInfo) -> TaskMessageId:
 
 
 async def _serialized(result: Result) -> bytes:
-    """Serialize a result as JSON, SEGMENTS_PER_STEP segments at a time, so that the event loop is not blocked."""
+    """Return a result as JSON; after every SEGMENTS_PER_STEP segments, let the event loop run other work."""
     empty = result.model_copy(update={"segments": []}).model_dump_json().encode()
     before, after = empty.split(NO_SEGMENTS)
     parts: list[bytes] = []
