@@ -68,17 +68,20 @@ REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for
 
 
 def live_tasks_at_once(setting: int) -> int:
-    """Return how many live tasks a worker runs at once; setting 0: four per core, up to MOST_LIVE_STREAMS."""
+    """Return how many live tasks a worker runs at the same time, for a value of the setting LIVE_STREAMS.
+
+    The value 0 means four for each core, up to MOST_LIVE_STREAMS.
+    """
     return setting or min(max(int(4 * usable_cores()), 1), MOST_LIVE_STREAMS)
 
 
 class Container:
-    """The parts of one worker: `__init__` creates the parts that work without NATS, `connect` the rest."""
+    """Creates and holds the parts of one worker: `__init__` those that work without NATS, `connect` the rest."""
 
     def __init__(
         self, settings: Settings, engine: Engine, *, traces: TracerProvider, broken: Callable[[], None]
     ) -> None:
-        """`broken` is called when this worker can no longer receive tasks."""
+        """Create the parts that work without NATS; `broken` is called when this worker can no longer receive tasks."""
         self.settings = settings
         self.engine = engine
         self.names = settings.stream_names
@@ -109,7 +112,7 @@ class Container:
     def connect(self, nats: Client, *, ack_wait: float) -> None:
         """Create the parts that use NATS.
 
-        JetStream delivers a task again `ack_wait` seconds after the last heartbeat of its worker.
+        `ack_wait`: JetStream redelivers a task this many seconds after the last heartbeat of its worker.
         """
         self.nats = nats
         self.log = TaskLog(nats, self.names, self.worker_name)
@@ -124,7 +127,7 @@ class Container:
         self._make_operations()
 
     def join_fleet(self, nats: Client) -> None:
-        """Create the lease of fleet-wide duties and the stream guard, which have to run before the other parts."""
+        """Create the lease, whose holder does fleet-wide duties, and the stream guard, before all other parts."""
         self.lease = Lease(nats, self.settings.stem, self.worker_name, on_report=self._adopt)
         self.stream_guard = StreamGuard(nats, self.settings, self.meter, self.lease)
 

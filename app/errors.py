@@ -1,4 +1,4 @@
-"""The errors of the service, named for how the service handles them."""
+"""The errors of the service, named for what happens next: a retry, a failed task, an error reply and so on."""
 
 from typing import Final, Self
 
@@ -19,7 +19,7 @@ NATS_ERROR_TEXTS: Final[dict[type[Exception], str]] = {  # nats-py's own texts a
 
 
 class ReportedError(Exception):
-    """An error that a client reads, as the error of a task or as the reply to a request."""
+    """An error whose code and message a client reads, as the error of a task or as the reply to a request."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
@@ -27,7 +27,7 @@ class ReportedError(Exception):
 
     @classmethod
     def of(cls, detail: ErrorDetail) -> Self:
-        """Return the error whose `detail` the client reads."""
+        """Return an error of this type with the code and message of `detail`."""
         return cls(detail.code, detail.message)
 
 
@@ -36,26 +36,26 @@ class TaskError(ReportedError):
 
 
 class TransientError(TaskError):
-    """A retry can help: the task is retried after a delay."""
+    """An attempt at a task has failed, but a retry can help: the task is retried after a delay."""
 
 
 class PermanentError(TaskError):
-    """A retry cannot help: the task fails."""
+    """An attempt at a task has failed, and a retry cannot help: the task fails."""
 
 
 class FencedError(Exception):
-    """Another writer has appended to the task's log: this worker stops, and does not settle the message."""
+    """Another writer has appended to the task's log first: this worker stops, and does not settle the task message."""
 
 
 class ObsoleteMessageError(Exception):
-    """The task of a message has ended, or its id belongs to another message: the message is acknowledged."""
+    """A task message is not needed, as its task has ended or its id belongs to another message: it is acknowledged."""
 
 
 class MessageGoneError(Exception):
-    """The task stream does not hold a message, because its task was deleted: the message is returned to JetStream.
+    """A delivered task message has left the task stream, because its task was deleted: it is returned to JetStream.
 
-    JetStream redelivers the message only if the stream holds the message after all. That is possible, because a former
-    leader of the stream, which does not know the message yet, may have answered.
+    JetStream redelivers the message only if the stream holds it after all. That is possible, because a former leader of
+    the stream, which did not know the message yet, may have answered.
     """
 
 
@@ -68,10 +68,10 @@ class BucketFullError(Exception):
 
 
 class RequestError(ReportedError):
-    """A request fails: the client gets this error as the reply."""
+    """A request fails: its client gets this error as the reply."""
 
 
 def describe(error: Exception) -> str:
-    """Describe an error of NATS or Redis for the log."""
+    """Return a text for the log about an error of NATS or Redis."""
     text = next((text for kind, text in NATS_ERROR_TEXTS.items() if isinstance(error, kind)), None)
     return text or str(error) or type(error).__name__

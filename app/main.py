@@ -54,7 +54,7 @@ def end_process() -> None:
 
 
 class Worker:
-    """One worker: its start, its shutdown and its HTTP routes."""
+    """A worker of the service: its start, its shutdown and its HTTP routes."""
 
     def __init__(self, settings: Settings, engine: Engine, traces: TracerProvider = tracing.OFF) -> None:
         self.settings = settings
@@ -84,7 +84,7 @@ class Worker:
         )
 
     def _needs(self) -> dict[str, health.Check]:
-        """Return the checks that must all succeed before the worker counts as ready for tasks."""
+        """Return the checks, by name, that must all succeed before the worker counts as ready for tasks."""
         return {
             "nats": partial(health.nats_responds, self.broker, self.settings),
             "consumers": lambda: self.container.stream_guard.are_streams_whole,
@@ -149,7 +149,7 @@ class Worker:
                 log.warning("nats_drain_failed", error=str(error))  # NATS stopped before the worker
 
     async def _start_guard(self) -> float:
-        """Wait until all streams exist; return how many seconds the task consumers wait for a heartbeat."""
+        """Wait until all streams exist; return how many seconds without a heartbeat JetStream allows a running task."""
         projection = self.container.projection
         state, new = await self.container.stream_guard.start()
         if self.container.names.progress_projection in new:
@@ -175,7 +175,7 @@ class Worker:
         )
 
     async def _load_model(self) -> None:
-        """Load the model if none is loaded: at the start, and after a cancelled task whose engine was killed."""
+        """Load the model if none is loaded: at the start, or after a cancelled task for which the engine was killed."""
         consumer, engine = self.container.consumer, self.container.engine
         if engine.ready or (consumer.running and not consumer.idle):
             return
@@ -189,12 +189,12 @@ class Worker:
             log.error("model_load_failed", error=error.detail.message)  # noqa: TRY400 -- the message is for operators, and needs no traceback
 
     def _model_available(self) -> bool:
-        """Return whether a model is loaded, or will be loaded again, as after a cancelled task."""
+        """Return whether a model is loaded, or will be loaded again, as after a task whose engine was killed."""
         return self.container.engine.ready or self._model_loads
 
 
 def _read_settings() -> Settings:
-    """Read the settings and configure logging; an invalid setting ends the process with one line."""
+    """Read the settings and configure logging; if a setting is invalid, log one line and exit."""
     try:
         settings = Settings()
     except ValidationError as error:

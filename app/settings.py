@@ -1,4 +1,4 @@
-"""Settings: the only module that reads the operators' settings, from the environment and `.env`.
+"""Settings: the only module that reads what operators configure, from the environment, `.env` and secret files.
 
 Two variables of other programs are read elsewhere: `XDG_CACHE_HOME` in an engine process, which reads no
 settings (`engines/whisper/bundled.py`), and `PROMETHEUS_MULTIPROC_DIR`, which must be set before prometheus_client is
@@ -24,7 +24,7 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 class Share(StrEnum):
-    """When an idle worker helps another worker."""
+    """When an idle worker transcribes parts of a recording for another worker."""
 
     AUTO = "auto"  # if the machine of the idle worker has a free core
     ALWAYS = "always"
@@ -188,15 +188,15 @@ class Settings(Client, BaseSettings):
 
     @property
     def max_attempts(self) -> int:
-        """The number of attempts of a task: the first one and the retries."""
+        """The largest number of attempts at a task: the first one and its retries."""
         return 1 + self.task_max_retries
 
     @property
     def recordings_are_erasable(self) -> bool:
-        """Whether the service may delete recordings: it only reads folders and web servers."""
+        """Whether the service can delete recordings: it can in buckets, but it only reads folders and web servers."""
         return self.audio_store.startswith(("nats:", "s3:"))
 
     @property
     def audio_erased_after_s(self) -> float | None:
-        """Seconds from the end of a task until its recording is erased; 0: never; None: the service only reads it."""
+        """Seconds from the end of a task until its recording is erased; 0: never; None: the service cannot erase it."""
         return self.audio_ttl if self.recordings_are_erasable else None

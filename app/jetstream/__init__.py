@@ -1,1 +1,1 @@
-"""JetStream: streams and consumers, reading and appending messages, and the connection to NATS."""
+"""JetStream and the connection to it: streams, logs, objects, Key-Value buckets, the lease, pull requests."""

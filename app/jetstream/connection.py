@@ -1,4 +1,4 @@
-"""The connection to NATS: connects, explains refusals, and repeats the steps of the start until NATS answers."""
+"""The connection to NATS: connects a starting worker, waits for JetStream, and explains what NATS refuses."""
 
 import asyncio
 import logging
@@ -49,18 +49,18 @@ log = structlog.get_logger()
 
 
 class StartError(ConnectionError):
-    """The worker cannot start; the message tells the operator why, and what to do."""
+    """The worker cannot start; the message says why, and what the operator has to do."""
 
 
 class TooFewServersError(NatsError):
-    """The NATS cluster has too few servers for NATS_REPLICAS, perhaps because some servers are still starting."""
+    """The NATS cluster has fewer servers than NATS_REPLICAS, perhaps because some of them are still starting."""
 
     def __init__(self, replicas: int) -> None:
         super().__init__(TOO_FEW_SERVERS.format(replicas=replicas))
 
 
 def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProvider) -> NatsBroker:
-    """Create a broker, not yet connected, that reconnects without a limit and reports outages to `monitor`."""
+    """Create FastStream's broker: not connected yet, it reconnects without a limit and reports outages to `monitor`."""
     return NatsBroker(
         settings.nats_servers,
         security=security(settings),
@@ -81,7 +81,7 @@ def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProv
 
 
 async def connect(nats: NatsBroker, settings: Settings) -> Client:
-    """Connect to NATS; Ctrl-C and SIGTERM end the attempt.
+    """Connect to NATS, for up to NATS_WITHIN_S; Ctrl-C and SIGTERM end the attempt.
 
     Raises:
         StartError: No server has answered within NATS_WITHIN_S; the message is for the operator.
@@ -103,7 +103,9 @@ async def connect(nats: NatsBroker, settings: Settings) -> Client:
 
 @asynccontextmanager
 async def stop_on_refusal(monitor: ConnectionMonitor, settings: Settings) -> AsyncIterator[None]:
-    """End the block as soon as NATS refuses the login or a right, because NATS does not answer a refused request.
+    """End the block with an error as soon as NATS refuses the login or a right that the start of the worker needs.
+
+    NATS does not reply to a refused request, so the block would wait for its timeout without saying why.
 
     Raises:
         StartError: NATS has refused something.
@@ -119,7 +121,7 @@ async def stop_on_refusal(monitor: ConnectionMonitor, settings: Settings) -> Asy
 
 
 def _explain(refusal: Exception, settings: Settings) -> str:
-    """Explain which user NATS has refused, which right the user lacks, and what to do."""
+    """Return a message for the operator: which user NATS has refused, which right the user lacks, and what to do."""
     user = f"the user {settings.nats_user}" if settings.nats_user else "a client without NATS_USER"
     if settings.nats_creds_file is not None:
         user = f"the user of {settings.nats_creds_file}"
@@ -139,7 +141,7 @@ def _explain(refusal: Exception, settings: Settings) -> str:
 
 @contextmanager
 def _ended_by_signals(timeout: asyncio.Timeout) -> Iterator[None]:
-    """Expire the timeout on Ctrl-C and SIGTERM, which the HTTP server handles only after the start."""
+    """Expire the timeout on Ctrl-C and SIGTERM: the HTTP server handles them only once the worker has started."""
     loop = asyncio.get_running_loop()
     # Only the main thread may handle signals.
     numbers = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()
@@ -155,7 +157,7 @@ def _ended_by_signals(timeout: asyncio.Timeout) -> Iterator[None]:
 
 
 async def retry_until_available(step: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a step of the start until NATS answers, and return what the step returns.
+    """Repeat a step of the worker's start until NATS answers, and return the result of the step.
 
     Raises:
         StartError: NATS has not answered for NATS_WITHIN_S, has no JetStream, or is a cluster of too few servers.

@@ -1,4 +1,4 @@
-"""The connection monitor: records and logs outages of the connection to NATS, and what NATS refuses."""
+"""The connection monitor: records and logs when the connection to NATS is lost or restored, and what NATS refuses."""
 
 import asyncio
 import math
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 class ConnectionMonitor:
-    """Records outages of the connection, and ends the process if the connection is closed while the worker runs."""
+    """Records outages of the connection to NATS; ends the process if the connection is closed while the worker runs."""
 
     def __init__(self) -> None:
         self.ending = False  # whether the worker is shutting down
@@ -42,7 +42,7 @@ class ConnectionMonitor:
 
     @contextmanager
     def call_on_refusal(self, end_start: Callable[[], None]) -> Iterator[None]:
-        """Call `end_start` if NATS refuses the login or a right, until the block ends."""
+        """Until the block ends, call `end_start` if NATS refuses the login or a right."""
         self._end_start = end_start
         try:
             yield
@@ -50,15 +50,15 @@ class ConnectionMonitor:
             self._end_start = None
 
     def connected(self, nats: Client) -> None:
-        """Record that the worker is connected for the first time."""
+        """Record the first connection of the worker to NATS."""
         self._nats, self._connected_at = nats, time.monotonic()
 
     def expect_close(self) -> None:
-        """Treat the end of the connection as normal from now on, because the worker is shutting down."""
+        """Note that the worker is shutting down, so that the end of the connection is no error from now on."""
         self.ending = True
 
     def restored(self) -> None:
-        """Record that NATS answers again after a lost connection or a silent server."""
+        """Record the end of an outage: NATS answers again after a lost connection or a time without replies."""
         self._restored_at = time.monotonic()
         self._restored.set()
 
@@ -69,29 +69,30 @@ class ConnectionMonitor:
 
     @property
     def seconds_since_connected(self) -> float:
-        """Seconds since the worker first connected; the worker cannot know of an earlier outage."""
+        """Seconds since the worker connected first; infinite before. An outage before that is unknown to the worker."""
         return time.monotonic() - self._connected_at
 
     @property
     def seconds_since_restored(self) -> float:
-        """Seconds since the last outage ended; infinite if no outage has ended."""
+        """Seconds since the last outage ended; infinite if there was none."""
         return time.monotonic() - self._restored_at
 
     async def on_disconnected(self) -> None:
-        """Log that the connection is lost."""
+        """Log that the connection to NATS is lost."""
         if not self.ending:
             log.warning("nats_disconnected", error=self._loss)
 
     async def on_reconnected(self) -> None:
-        """Record and log that the connection is restored."""
+        """Record and log that the connection to NATS is restored."""
         self.restored()
         self._loss = None
         log.info("nats_reconnected")
 
     async def on_error(self, error: Exception) -> None:
-        """Log an error that NATS reports, unless another log line reports it.
+        """Handle an error that nats-py reports, and log it unless another log line explains it.
 
-        The error that ends the start explains a refusal, and `nats_disconnected` has the reason of a lost connection.
+        A refusal during the start is explained by the error that then ends the start, and the reason of a lost
+        connection by `nats_disconnected`.
         """
         if isinstance(error, SlowConsumerError):
             await self._refuse(error)
@@ -108,7 +109,7 @@ class ConnectionMonitor:
             log.warning("nats_error_received", error=describe(error))
 
     async def _refuse(self, dropped: SlowConsumerError) -> None:
-        """Reply with an error to a request that nats-py has dropped because too many requests wait."""
+        """Reply with an error to a request that nats-py has dropped because too many requests wait for this worker."""
         if self._nats is not None and is_inbox(dropped.reply):
             body = ErrorReply(error=BUSY).model_dump_json().encode()
             await self._nats.publish(dropped.reply, body, headers={"content-type": JSON})
@@ -117,7 +118,7 @@ class ConnectionMonitor:
             log.warning("messages_dropped", subject=dropped.subject)
 
     async def on_closed(self) -> None:
-        """End the process at once.
+        """End the process at once, unless the worker is shutting down.
 
         nats-py never reopens a closed connection, and the pull loops of FastStream would then block the event loop.
         """

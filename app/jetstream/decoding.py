@@ -1,4 +1,4 @@
-"""Decodes incoming messages with the JSON parser that also reads stored messages, so that both accept the same."""
+"""Decodes incoming messages with the same JSON parser that reads stored messages, so that both accept the same JSON."""
 
 from faststream.nats import NatsMessage
 from natscribe.jetstream.cloud_events import JSON
@@ -9,7 +9,7 @@ from app.errors import RequestError
 
 
 async def decode(message: NatsMessage) -> object:
-    """Parse a JSON body; return a body of another content type unchanged, which no handler accepts.
+    """Parse the JSON body of a message; return a body of another content type unchanged, so that no handler accepts it.
 
     FastStream's own decoder accepts UTF-16 and lone surrogates, which no reader of stored messages does, and fails on
     integers of more than 4,300 digits and on deep nesting.

@@ -1,4 +1,4 @@
-"""The Key-Value buckets, which only the service reads: their streams, their subjects, and writes to them."""
+"""The Key-Value buckets that only the service uses: their configuration, their streams, and writes with headers."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -20,19 +20,19 @@ _FULL: Final = {QUEUE_FULL, *STORAGE_FULL}
 
 
 def key_value_stream(bucket: str) -> str:
-    """Return the name of the stream that holds the values of a Key-Value bucket."""
+    """Return the name of the stream in which JetStream stores a Key-Value bucket."""
     return f"KV_{bucket}"
 
 
 def key_value_subject(bucket: str, key: str) -> str:
-    """Return the subject of a key of a Key-Value bucket."""
+    """Return the subject on which JetStream stores the value of a key in a Key-Value bucket."""
     return f"$KV.{bucket}.{key}"
 
 
 def key_value_bucket(bucket: str, *, ttl_s: float = 0.0) -> StreamConfig:
-    """Return the configuration of a Key-Value bucket without history, whose values stay `ttl_s` seconds (0: for ever).
+    """Return the configuration of a Key-Value bucket without history; values expire after `ttl_s` seconds (0: never).
 
-    A full bucket refuses new values; otherwise it would drop the oldest.
+    A full bucket refuses new values; by default, it would drop the oldest.
     """
     return StreamConfig(
         name=key_value_stream(bucket),
@@ -51,7 +51,7 @@ def key_value_bucket(bucket: str, *, ttl_s: float = 0.0) -> StreamConfig:
 
 
 async def put(js: JetStreamContext, bucket: str, key: str, value: bytes, headers: Mapping[str, str]) -> None:
-    """Store a value, with headers that `nats.js.kv` cannot send.
+    """Store a value of a Key-Value bucket with headers, which `nats.js.kv` cannot send.
 
     Raises:
         BucketFullError: The bucket has no room.

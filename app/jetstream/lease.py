@@ -48,7 +48,7 @@ log = structlog.get_logger()
 
 
 class LeaseLostError(NatsError):
-    """This worker does not hold the lease any more: it changes nothing."""
+    """This worker no longer holds the lease, so it must not change anything."""
 
     def __init__(self) -> None:
         super().__init__("another worker has taken the lease")
@@ -63,7 +63,7 @@ class Report(BaseModel):
 
 
 class LeaseRecord(BaseModel):
-    """The message that is the lease."""
+    """The content of the message that is the lease: who holds it, and what the holder reports."""
 
     holder: str | None  # name of the worker; None: released
     version: str  # of the holder
@@ -72,13 +72,13 @@ class LeaseRecord(BaseModel):
 
 
 class Lease:
-    """This worker's view of the lease, and the lease itself while this worker holds it."""
+    """What this worker knows about the lease, whose holder does the fleet-wide duties; takes and renews it."""
 
     def __init__(self, nats: Client, key: str, worker: str, *, on_report: Callable[[Report], None]) -> None:
-        """Make a lease that nothing is known of before `open`.
+        """Create a lease of which nothing is known before `open`.
 
-        `key`: names the deployment; other deployments may use the same bucket. `on_report` is called with each report
-        of the holder.
+        `key`: names the deployment, as several deployments may use the same bucket. `on_report` is called with each
+        report of the worker that holds the lease.
         """
         self.report: Report | None = None  # what this worker reports while it holds the lease
         self.unavailable: Problem | None = None  # why no worker can take the lease
@@ -105,12 +105,12 @@ class Lease:
 
     @property
     def holder(self) -> LeaseRecord | None:
-        """The record of the worker that holds the lease; None: nobody holds it."""
+        """The lease record of the worker that holds the lease; None if no worker holds it."""
         is_lost = monotonic() - self._received_at >= LOST_AFTER_S
         return None if is_lost or self.record is None or self.record.holder is None else self.record
 
     async def open(self) -> None:
-        """Receive the records of the lease from now on, and read the last one.
+        """Subscribe to changes of the lease, and read its current record.
 
         Raises:
             NatsError: NATS does not answer, or the bucket is missing.
@@ -121,9 +121,9 @@ class Lease:
         await self._read()
 
     async def run(self, duties: Duties, *, check: Duties) -> None:
-        """Take the lease when it is free, and run `duties` while this worker holds it, until cancelled.
+        """Take the lease whenever it is free, and run `duties` while this worker holds it, until cancelled.
 
-        `check` is called rarely while no worker can take the lease; it has to create a missing bucket.
+        `check` is called instead, but rarely, while no worker can take the lease; it has to create a missing bucket.
         """
 
         async def hold_next() -> None:
@@ -142,7 +142,7 @@ class Lease:
             return self.held or (self.holder is None and await self._store(self._worker, self._sequence))
 
     async def renew(self) -> bool:
-        """Renew the lease with the current report; return whether this worker still holds it.
+        """Renew the lease, with the current report; return whether this worker still holds it.
 
         Raises:
             NatsError: NATS does not answer, or refuses to store the record.
@@ -151,7 +151,7 @@ class Lease:
             return self._token is not None and await self._store(self._worker, self._token)
 
     async def confirm(self) -> None:
-        """Return if no other worker can hold the lease: call this before each change.
+        """Check that no other worker can hold the lease: call this before each change that only the holder may make.
 
         Raises:
             LeaseLostError: Another worker may hold the lease.
@@ -176,13 +176,13 @@ class Lease:
             self._token = None
 
     async def wait_for_report(self, seconds: float) -> None:
-        """Wait until a worker holds the lease and has reported, for `seconds` seconds at most."""
+        """Wait until a worker holds the lease and has reported, but at most `seconds` seconds."""
         deadline = monotonic() + seconds
         while (self.holder is None or self.holder.report is None) and monotonic() < deadline:
             await self._wait_for_change(deadline - monotonic())
 
     async def _take_next(self, check: Duties) -> bool:
-        """Wait until the lease is free, and take it; return whether this worker was the first."""
+        """Wait until the lease is free, and try to take it; return False if another worker was first."""
         while self.holder is not None:
             await self._wait_for_change(self._received_at + LOST_AFTER_S - monotonic())
         if self.record is not None:  # otherwise this is the first worker
@@ -199,7 +199,7 @@ class Lease:
         return is_taken
 
     async def _check_alone(self, reason: str, check: Duties) -> None:
-        """Report that no worker can take the lease, call `check`, and wait for UNAVAILABLE_FOR_S or for a holder.
+        """Report that no worker can take the lease, call `check`, and wait until one can, or about UNAVAILABLE_FOR_S.
 
         Raises:
             NatsError: NATS does not answer, so the lease is not the problem.
@@ -216,7 +216,7 @@ class Lease:
         await self._wait_for_change(UNAVAILABLE_FOR_S * random.uniform(0.5, 1.5))  # noqa: S311 -- no secret
 
     async def _hold(self, duties: Duties) -> None:
-        """Run `duties` and renew the lease until it is lost or, if this is cancelled, released."""
+        """Run `duties` and renew the lease until it is lost; if this call is cancelled, release the lease."""
         log.info("lease_taken", token=self._token)
         working = asyncio.create_task(duties())
         try:
@@ -237,7 +237,7 @@ class Lease:
         log.info("lease_given_up")
 
     async def _store(self, holder: str | None, token: int) -> bool:
-        """Replace the last record; return False if another worker has replaced it."""
+        """Replace the record of the lease; return False if another worker has replaced it in the meantime."""
         record, sent_at = LeaseRecord(holder=holder, version=VERSION, token=token, report=self.report), monotonic()
         body, headers = record.model_dump_json().encode(), {EXPECTED_SEQUENCE: str(self._sequence)}
         try:
@@ -257,7 +257,7 @@ class Lease:
         return True
 
     async def _read(self) -> None:
-        """Read the last record from the leader of the bucket."""
+        """Read the current record of the lease from the leader of the bucket's stream."""
         last = await leader_reads.last_message(self._nats, key_value_stream(FLEET_BUCKET), self._subject)
         sequence = (last.seq or 0) if last is not None else 0
         if sequence < self._sequence:  # the bucket was recreated
@@ -283,7 +283,7 @@ class Lease:
         self._changed.set()
 
     async def _wait_for_change(self, seconds: float) -> None:
-        """Wait until a record is stored, for `seconds` seconds at most."""
+        """Wait until some worker stores a new record of the lease, but at most `seconds` seconds."""
         self._changed.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(max(seconds, 0.0)):

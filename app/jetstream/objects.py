@@ -1,4 +1,4 @@
-"""Objects in the Object Store of NATS: stored at most once per name, and deleted together with their metadata."""
+"""Objects in the NATS Object Store: stored only if the name is free, and deleted together with their metadata."""
 
 import asyncio
 import base64
@@ -29,10 +29,10 @@ _LEADER_AFTER_S: Final = 2.0  # a server that has not answered a Direct Get with
 
 
 async def put_if_absent(js: JetStreamContext, bucket: str, name: str, body: bytes, *, description: str) -> ObjectInfo:
-    """Store an object unless the bucket already has an object of that name; return the object in the bucket.
+    """Store an object unless the bucket has one of that name; return the metadata of the object in the bucket.
 
-    The `put` of nats-py replaces an object: a worker that was frozen in `put` and goes on would replace the object that
-    another worker has stored since. The bucket's TTL removes chunks that no metadata refers to.
+    The `put` of nats-py replaces an object: a worker that was frozen in `put` and resumes would replace the object that
+    another worker has stored in the meantime. The bucket's TTL removes chunks to which no metadata refers.
     """
     mine: ObjectInfo | None = None
     while True:
@@ -52,17 +52,17 @@ async def put_if_absent(js: JetStreamContext, bucket: str, name: str, body: byte
 
 
 def stream_of(bucket: str) -> str:
-    """Return the name of the stream that holds a bucket's objects."""
+    """Return the name of the stream in which JetStream stores the objects of a bucket."""
     return f"OBJ_{bucket}"
 
 
 def chunks_of(bucket: str, nuid: str) -> str:
-    """Return the subject of an object's chunks."""
+    """Return the subject on which the chunks of an object are stored; `nuid` is the id that its metadata has."""
     return f"$O.{bucket}.C.{nuid}"
 
 
 def digest(sha256_hash: bytes) -> str:
-    """Return a SHA-256 hash in the form that the metadata of objects uses."""
+    """Return a SHA-256 hash as text, in the form that the metadata of objects has."""
     return f"SHA-256={base64.urlsafe_b64encode(sha256_hash).decode()}"
 
 
@@ -78,8 +78,8 @@ async def download(
 
     With the `get` of nats-py the server pushes the whole object at once, and disconnects a worker that reads several
     large objects in this way. This function requests CHUNKS_AT_ONCE chunks at a time, and needs no consumer, which
-    would be lost with its server. A thread hashes and writes chunks during the next request: memory holds few chunks,
-    and the event loop is not blocked.
+    would be lost with its server. A thread hashes and writes chunks during the next request, so that memory holds few
+    chunks and the event loop is not blocked.
 
     Raises:
         NatsError: The object is damaged, or NATS has not answered for `stalled_s` seconds.
@@ -100,7 +100,7 @@ async def download(
 
 
 async def _chunks(nats: Client, bucket: str, info: ObjectInfo, stalled_s: float) -> AsyncGenerator[list[bytes]]:
-    """Yield lists of chunks of an object, while the next list is requested.
+    """Yield the chunks of an object in lists, and request the next list in the meantime.
 
     Raises:
         NatsError: NATS has not answered for `stalled_s` seconds, or a chunk is missing.
@@ -124,10 +124,10 @@ async def _chunks(nats: Client, bucket: str, info: ObjectInfo, stalled_s: float)
 
 
 async def _next_chunks(nats: Client, bucket: str, nuid: str, start: int) -> stream_pages.Messages:
-    """Read the next chunks of an object from stream sequence `start`.
+    """Read the next chunks of an object, from the stream sequence `start` on.
 
-    Direct Get saves the leader work, but the server that replies may be frozen or behind: in that case, the leader
-    returns one chunk.
+    Direct Get spares the leader, but the server that replies may be frozen or behind: in that case, the leader returns
+    one chunk.
 
     Raises:
         NotFoundError: A chunk is missing.
@@ -150,7 +150,7 @@ async def get_info(js: JetStreamContext, bucket: str, name: str) -> ObjectInfo |
 
 
 async def delete(js: JetStreamContext, bucket: str, name: str) -> None:
-    """Delete an object and its metadata, which the deletion of nats-py leaves in the bucket.
+    """Delete the chunks of an object and its metadata, which nats-py's own deletion would leave in the bucket.
 
     The metadata, which names the chunks, is deleted last, so that an interrupted deletion can be repeated.
 
@@ -164,9 +164,9 @@ async def delete(js: JetStreamContext, bucket: str, name: str) -> None:
 
 
 async def _read_meta(js: JetStreamContext, bucket: str, name: str) -> tuple[ObjectInfo | None, int]:
-    """Return the metadata of an object and its stream sequence; None and 0 if the bucket has none.
+    """Return the metadata of an object, and the stream sequence of the metadata; None and 0 if there is none.
 
-    For an object that nats-py has deleted, return None and the stream sequence of its metadata.
+    If nats-py has deleted the object, its metadata is left: return None and the stream sequence.
     """
     try:
         meta = await js.get_last_msg(stream_of(bucket), _meta_subject(bucket, name))
@@ -177,7 +177,7 @@ async def _read_meta(js: JetStreamContext, bucket: str, name: str) -> tuple[Obje
 
 
 async def _store_chunks(js: JetStreamContext, bucket: str, name: str, body: bytes) -> ObjectInfo:
-    """Store the chunks of an object, which no reader finds before the metadata is stored."""
+    """Store the chunks of an object and return its metadata, without which no reader can find the chunks yet."""
     nuid = uuid4().hex
     chunks = [body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)]
     try:

@@ -1,7 +1,7 @@
-"""Pulls messages from a JetStream consumer through one permanent inbox.
+"""Pulls messages from a JetStream consumer, and receives all replies in one inbox that stays subscribed.
 
-The two methods of nats-py do not fit: `request` does not receive a delivered message, because the message retains its
-own subject, and `fetch` waits for all requested messages if the first message does not arrive at once.
+The two methods of nats-py do not fit: `request` does not receive a delivered message, because the message has its own
+subject, and `fetch` waits for all requested messages if the first message does not arrive at once.
 """
 
 import asyncio
@@ -30,10 +30,10 @@ BATCH_FULL: Final = "Message Size Exceeds MaxBytes"  # the next message has to w
 
 
 class PullInbox:
-    """Pulls messages from one consumer, with one request at a time.
+    """Pulls messages from one consumer, with one pull request at a time.
 
-    A message that arrives after its request was given up is used for the next request, or else released at once: an
-    inbox without a subscription would lose the message until the consumer's `ack_wait` has passed.
+    A message that arrives after its request was cancelled is used for the next request, or else released at once. If
+    each request had its own inbox, the message would be lost until the consumer's `ack_wait` has passed.
     """
 
     def __init__(self, nats: Client, stream: str, consumer: str) -> None:
@@ -45,7 +45,7 @@ class PullInbox:
         self._reconnects = 0  # of the client, when the latest request was sent
 
     async def pull(self, batch: int, *, within: float = 0.0) -> list[Msg]:
-        """Return at most `batch` messages; if none is waiting, wait up to `within` seconds for messages.
+        """Return at most `batch` messages; if the consumer has none, wait up to `within` seconds for some.
 
         Meanwhile, the server sends a heartbeat after each quarter of this time.
 

@@ -1,4 +1,4 @@
-"""Reads records that a worker of any version has stored; an unreadable record never counts as missing."""
+"""Parses stored records of any version of the service: a record that cannot be parsed never counts as missing."""
 
 from collections.abc import Callable
 from functools import cache
@@ -25,9 +25,9 @@ def _log_unreadable(stored_as: str) -> None:
 
 
 class UnreadableError(RequestError):
-    """Another version of the service has written a record that this worker cannot read: stop, and change nothing.
+    """This worker cannot parse a record that another version of the service has stored: it must not change anything.
 
-    A worker that can read the record continues: background work is repeated later, a message of a queue is returned,
+    A worker that can parse the record continues: background work is repeated later, a message of a queue is returned,
     and a request gets this error as the reply. The log tells the operator once what to do.
     """
 
@@ -55,17 +55,17 @@ def parse_stored(kind: type[T] | TypeAdapter[T], body: bytes, stored_as: str) ->
 
 
 def is_record(message: RawStreamMsg | Msg) -> bool:
-    """Return whether a version of the service has appended a message to the log in which it is stored.
+    """Return whether the service has appended a message to the log in which it is stored; clients may store others.
 
-    All versions write the same headers. A client that may read one log can make the server copy a record
-    to another log: the client names that log as the reply subject of its request. A copy names the task of its own log.
+    All versions write the same headers. A client that may read one log can make the server copy a record to another
+    log: the client names that log as the reply subject of its request. A copy names the task of its own log.
     """
     headers, subject = message.headers or {}, message.subject or ""
     return is_from_service(headers) and headers.get("ce-subject") == subject.rpartition(".")[2]
 
 
 def read_record(read: Callable[[Stored], T], message: Stored) -> T | None:
-    """Return the record in a message; None: the service did not write the message.
+    """Parse the record in a message; return None if the service did not write the message.
 
     Raises:
         UnreadableError: Another version of the service has written the record.

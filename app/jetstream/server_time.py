@@ -1,4 +1,4 @@
-"""The time of the NATS server, whose clock also stamps the stored messages: the clock of a worker may be wrong."""
+"""Reads the time of the NATS server, which also stamps stored messages: the clock of a worker may be wrong."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ class _StreamInfo(BaseModel):
 
 
 async def server_time(nats: Client, stream: str) -> datetime:
-    """Return the time of the server that stores the messages of a stream.
+    """Return the current time of the server that stamps the messages of a stream.
 
     Raises:
         NatsError: NATS does not answer, or the stream does not exist.

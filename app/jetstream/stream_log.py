@@ -31,17 +31,17 @@ Reply = TypeVar("Reply")
 
 
 class StreamLog(Generic[T]):
-    """The logs of one stream: one log on each subject."""
+    """The logs in one stream, each on a subject of its own: appends records and reads them."""
 
     def __init__(self, nats: Client, stream: str, read: Callable[[RawStreamMsg], T]) -> None:
-        """`read` returns the record in a message, and raises ValueError or LookupError if it is unreadable."""
+        """Create a reader and writer; `read` parses a message, and raises ValueError or LookupError if it cannot."""
         self._nats = nats
         self._js = nats.jetstream(timeout=REQUEST_TIMEOUT_S)
         self._stream = stream
         self._read = read
 
     async def last(self, subject: str) -> T | None:
-        """Return the last record of a log; None if the log is empty.
+        """Return the last record of the log on `subject`; None if the log is empty.
 
         Raises:
             UnreadableError: Another version of the service has written the record.
@@ -51,9 +51,9 @@ class StreamLog(Generic[T]):
         return None if message is None else await self._last_record(message, subject)
 
     async def last_of(self, subjects: Iterable[str]) -> list[T]:
-        """Return the last records of many logs; empty and unreadable logs are skipped.
+        """Return the last records of the logs on many subjects; empty and unreadable logs are omitted.
 
-        Records that do not fit into the replies of NATS are skipped, too.
+        So are records that do not fit into the replies of NATS.
 
         Raises:
             NatsError: NATS does not answer.
@@ -65,7 +65,7 @@ class StreamLog(Generic[T]):
         return records
 
     async def records(self, subject: str) -> AsyncIterator[T]:
-        """Yield all records of a log, in order.
+        """Yield all records of the log on `subject`, in order.
 
         Raises:
             UnreadableError: Another version of the service has written a record.
@@ -79,10 +79,11 @@ class StreamLog(Generic[T]):
     async def append(
         self, subject: str, payload: bytes, headers: dict[str, str], *, after: int, among: str | None = None
     ) -> int:
-        """Append a record, and return its stream sequence.
+        """Append a record to the log on `subject`, and return its stream sequence.
 
-        `after`: the stream sequence of the log's last record; 0: the log is empty. `among`: a wildcard that includes
-        `subject`; no subject of the wildcard may have a record after the sequence `after`. None: only `subject` counts.
+        `after`: the stream sequence of the log's last record; 0: the log is empty. `among`: a wildcard that matches
+        `subject` and other subjects, all of which must have no record after the sequence `after`; None: only `subject`
+        counts.
 
         Raises:
             FencedError: Another writer has appended a record after the sequence `after`.
@@ -110,9 +111,9 @@ class StreamLog(Generic[T]):
             after = last  # messages that are no records do not fence a writer
 
     async def _confirm_first(self, subject: str, scope: str, sequence: int, event_id: str) -> int:
-        """Return the sequence of the first record of a log once the record is stored under the subject of the log.
+        """Wait until the first record of a log is stored under the log's own subject, and return its stream sequence.
 
-        A stream that has lost its subject transform acknowledges the first append of a log, but stores the record under
+        A stream that has lost its subject transform acknowledges the first append to a log, but stores the record under
         another subject, as a stray: see `strays.py`. Such a stream refuses all other appends.
 
         Raises:
@@ -131,10 +132,10 @@ class StreamLog(Generic[T]):
         return sequence
 
     async def _search(self, subject: str, scope: str, event_id: str, *, after: int = 0) -> tuple[bool, int]:
-        """Search the messages of `scope` after a stream sequence for the record of an event.
+        """Search the messages of `scope`, after a stream sequence, for the record of an event.
 
-        Return whether the record is stored, and its stream sequence. If it is not stored, return the stream sequence of
-        the last message of `scope` instead, or `after` if no message follows.
+        Return True and the stream sequence of the record. If the record is not stored, return False and the stream
+        sequence of the last message of `scope`, or `after` if no message follows. `scope`: a subject or a wildcard.
 
         Raises:
             FencedError: Another writer has appended a record.
@@ -165,11 +166,14 @@ class StreamLog(Generic[T]):
         await asyncio.sleep(DEPOSED_PAUSE_S)
 
     async def purge(self, subject: str, *, up_to: int | None = None) -> None:
-        """Purge the messages of a subject; `up_to`: only up to this stream sequence; None: all."""
+        """Delete the messages of a subject; `up_to`: only up to this stream sequence; None: all."""
         await self._js.purge_stream(self._stream, subject=subject, seq=None if up_to is None else up_to + 1)
 
     async def _last_record(self, last: RawStreamMsg, subject: str) -> T | None:
-        """Return the last record of a subject: its last message, or an earlier one if the last message is no record."""
+        """Return the last record of a subject, given its last message; None if it has no record.
+
+        A client may have stored the last message: it is no record, so an earlier message may be the last record.
+        """
         record = read_record(self._read, last)
         if record is None:
             async for earlier in self.records(subject):

@@ -1,4 +1,4 @@
-"""The configurations that all streams, consumers and buckets of the service should have."""
+"""The configurations that the service gives its streams, consumers and buckets."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ from app.settings import Settings
 
 
 def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
-    """Yield the configurations that the streams should have."""
+    """Yield the configurations of the streams, without those of the buckets."""
     names = settings.stream_names
     reminders = StreamConfig(
         name=names.retention,
@@ -47,9 +47,9 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
 
 
 def consumer_configs(settings: Settings) -> Iterator[tuple[str, ConsumerConfig]]:
-    """Yield the configurations that the durable consumers should have, each with the name of its stream.
+    """Yield the configurations of the durable consumers, each with the name of its stream.
 
-    Without `num_replicas`, a consumer has as many replicas as its stream, also after the stream is edited.
+    Without `num_replicas`, a consumer has as many replicas as its stream, even after the stream is edited.
     """
     names, wait = settings.stream_names, settings.task_ack_wait
     for queue in queue_consumers(names, ack_wait_s=wait):
@@ -66,14 +66,14 @@ def consumer_configs(settings: Settings) -> Iterator[tuple[str, ConsumerConfig]]
 
 
 def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:
-    """Yield the configurations that the Object Store buckets should have."""
+    """Yield the configurations of the Object Store buckets."""
     for bucket in streams.bucket_configs(settings.audio_store, audio_ttl_s=settings.audio_ttl):
         bucket.replicas = settings.nats_replicas
         yield bucket
 
 
 def key_value_configs(settings: Settings) -> Iterator[StreamConfig]:
-    """Yield the configurations of the Key-Value buckets; embeddings stay as long as results."""
+    """Yield the configurations of the streams behind the Key-Value buckets: voices, embeddings and the lease."""
     lease = key_value.key_value_bucket(key_value.FLEET_BUCKET)
     lease.republish = RePublish(src=key_value.key_value_subject(key_value.FLEET_BUCKET, ">"), dest="fleet.>")
     for config in (
@@ -86,7 +86,7 @@ def key_value_configs(settings: Settings) -> Iterator[StreamConfig]:
 
 
 def all_stream_configs(settings: Settings) -> Iterator[StreamConfig]:
-    """Yield the configurations of all streams, those of the buckets last."""
+    """Yield the configurations of all streams, at the end those behind the buckets."""
     yield from stream_configs(settings)
     yield from key_value_configs(settings)
     for bucket in bucket_configs(settings):

@@ -1,4 +1,4 @@
-"""Tokens of subjects that stand for names of users and recordings."""
+"""Converts names of users and recordings to tokens of NATS subjects."""
 
 import json
 from hashlib import sha256
@@ -8,5 +8,8 @@ _CHARACTERS: Final = 16  # hexadecimal digits of a hash in a subject; the messag
 
 
 def token(name: int | str) -> str:
-    """Return a token for a subject: a name may have any characters, and the names `1` and `"1"` get two tokens."""
+    """Return a hash that stands for a name in a subject, as a name may have characters that no subject may have.
+
+    The names `1` and `"1"` get two tokens.
+    """
     return sha256(json.dumps(name).encode()).hexdigest()[:_CHARACTERS]

@@ -1,4 +1,4 @@
-"""Reads how much disk and memory JetStream uses and may use on each server, and the size of each stream."""
+"""Reads how much disk and memory JetStream uses and may use on each server, and how much each stream occupies."""
 
 from contextlib import suppress
 from typing import Final
@@ -42,21 +42,21 @@ class _Server(BaseModel):
 
 
 class Usage(BaseModel):
-    """What one server stores."""
+    """How much disk and memory JetStream uses on one server, and for which streams."""
 
     server: _Server
     data: _JetStream
 
     @property
     def streams(self) -> dict[str, int]:
-        """The bytes of each stream that this server stores; buckets are streams, too."""
+        """How many bytes each stream occupies on this server, by name; buckets are streams, too."""
         return {
             stream.name: stream.state.bytes for account in self.data.account_details for stream in account.stream_detail
         }
 
 
 async def read_usage(nats: Client) -> list[Usage]:
-    """Request the usage of all servers; return [] if this user lacks the right, or if NATS has no accounts.
+    """Request the JetStream usage of all servers; return [] if this user lacks the right, or NATS has no accounts.
 
     Raises:
         NatsError: NATS is unavailable.

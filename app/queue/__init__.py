@@ -1,1 +1,1 @@
-"""The task queues: registration and positions of waiting tasks, and the consumer that pulls task messages."""
+"""The task queues: pulls tasks in the order of their priorities, registers waiting tasks, estimates when they start."""

@@ -1,4 +1,4 @@
-"""The task consumer: pulls task messages one by one, in the order of priorities, and passes them to handlers."""
+"""Pulls task messages from the task queues, in the order of their priorities, and passes them to handlers."""
 
 import asyncio
 import math
@@ -29,12 +29,12 @@ log = structlog.get_logger()
 
 
 class TaskConsumer:
-    """Pulls messages from the task queues and passes them to the handlers of the queues.
+    """Pulls messages from the task queues, one queue for each lane and priority, and passes them to handlers.
 
     A consumer that can handle a message polls the queues in the order of their priorities. If all are empty, it leaves
-    one request open for each queue, which JetStream answers as soon as the queue has a message. A queue with an open
-    request is empty, and is not polled. Requests stay open while a message is handled: an answer that comes then is
-    released at once, so that another worker gets the message.
+    one pull request open for each queue, which JetStream answers as soon as the queue has a message. A queue with an
+    open request is empty, and is not polled. Requests stay open while a message is handled: a message that arrives then
+    is released at once, so that another worker gets it.
     """
 
     def __init__(  # noqa: PLR0913 -- the queues, two callbacks and two settings
@@ -47,7 +47,7 @@ class TaskConsumer:
         lookahead: int = 1,
         at_once: int = 1,
     ) -> None:
-        """Consume the task queues `queues`: the value of each is the function that handles its messages.
+        """Create a consumer of the task queues `queues`, each with the function that handles its messages.
 
         `broken` is called when the consumer ends with an error, `reached` when NATS answers again after an outage.
         `at_once`: how many messages are handled at the same time at most. `lookahead`: how many messages of a queue the
@@ -97,7 +97,7 @@ class TaskConsumer:
 
     @property
     def running(self) -> bool:
-        """Whether the consumer has started and not ended yet."""
+        """Whether the consumer has started and has not ended."""
         return self._loop is not None and not self._loop.done()
 
     @property
@@ -107,16 +107,16 @@ class TaskConsumer:
 
     @property
     def delays_tasks(self) -> bool:
-        """Whether this worker keeps tasks waiting.
+        """Whether this worker is so busy that waiting tasks may have to wait longer.
 
-        It does if its latest task has run for LONG_TASK_S, or if it has not been idle for LONG_WITHOUT_IDLING_S.
+        That is so if its latest task has run for LONG_TASK_S, or if it has not been idle for LONG_WITHOUT_IDLING_S.
         """
         now = asyncio.get_running_loop().time()
         task_s, busy_s = (now - (since or now) for since in (self._task_since, self._busy_since))
         return task_s >= LONG_TASK_S or busy_s >= LONG_WITHOUT_IDLING_S
 
     def _ended(self, loop: asyncio.Task[None]) -> None:
-        """Report that the consumer has ended unexpectedly: a worker without a consumer must end, too."""
+        """Report that the loop of the consumer has ended unexpectedly: a worker that pulls no tasks must end, too."""
         if not self._stopping:
             log.critical("consumer_broken", exc_info=None if loop.cancelled() else loop.exception())
             self._broken()
@@ -132,10 +132,10 @@ class TaskConsumer:
                 await self._wait_for_message()
 
     async def _until_free(self) -> None:
-        """Wait until the next message can be handled.
+        """Wait until fewer than `at_once` messages are being handled.
 
         Raises:
-            Exception: A handler has raised an error, which is a fault.
+            Exception: A handler has raised an error that it should have handled.
         """
         while len(self._tasks) >= self._at_once:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -149,7 +149,7 @@ class TaskConsumer:
             task.result()
 
     async def _start_next(self) -> bool:
-        """Start to handle the next message of the queues; return whether a handler was started."""
+        """Poll the queues in order, and start a handler for the first message; return whether a handler was started."""
         for priority, lanes in self._order.current():
             for key in [(lane, priority) for lane in lanes if (lane, priority) in self._queues]:
                 message = self._arrived.pop(key, None) or await self._poll(key)
@@ -170,7 +170,7 @@ class TaskConsumer:
             await self._release_arrived()
 
     async def _wait_for_message(self) -> None:
-        """Open a request for each queue without one, and wait until a message arrives or the consumer must stop."""
+        """Open a pull request for each queue that has none; wait until a message arrives or the consumer must stop."""
         for key in self._queues:
             if not self._is_awaited(key):
                 self._requests[key] = asyncio.create_task(self._await_message(key))
@@ -178,9 +178,9 @@ class TaskConsumer:
             await self._woken.wait()
 
     async def _await_message(self, key: QueueKey) -> None:
-        """Keep a request for a message of a queue open until a message arrives, and reopen it if it is lost.
+        """Keep a pull request for one queue open until a message arrives; send it again if it expires or is lost.
 
-        While no handler is free, a message that arrives is released, and the request is not reopened.
+        While no handler is free, a message that arrives is released, and the request is not sent again.
         """
         messages: list[Msg] = []
         within = 0.0 if self._unanswered else LINGER_S  # the end of an outage is noticed at once
@@ -195,9 +195,9 @@ class TaskConsumer:
                 await self._nats.publish(message.reply, RELEASE)
 
     async def _poll(self, key: QueueKey) -> Msg | None:
-        """Pull up to `lookahead` messages of a queue; return the first by `_rank`, and release the others.
+        """Pull up to `lookahead` messages of a queue; return the first in the order of `_rank`, and release the others.
 
-        None: the queue is empty.
+        Return None if the queue is empty.
         """
         if self._is_awaited(key):
             return None
@@ -225,7 +225,7 @@ class TaskConsumer:
         return messages
 
     def _is_awaited(self, key: QueueKey) -> bool:
-        """Return whether a request for a message of the queue `key` is open, or its answer is not handled yet."""
+        """Return whether a pull request for the queue `key` is open, or has a message that is not handled yet."""
         return key in self._arrived or (key in self._requests and not self._requests[key].done())
 
     @property
@@ -233,9 +233,10 @@ class TaskConsumer:
         return not self._stopping and len(self._tasks) < self._at_once
 
     def _rank(self, message: Msg) -> tuple[bool, float, int]:
-        """Return the sort key of a message: the duration of its recording, with unknown durations last, then its age.
+        """Return the sort key of a pulled message: the shorter its recording, the earlier; unknown durations come last.
 
-        Messages that were delivered more than `lookahead` times precede all others, the oldest first.
+        Messages with the same duration are sorted by age. A message that was delivered more than `lookahead` times
+        precedes all others, so that no long recording waits for ever.
         """
         stored = StoredMessage.delivered(message)
         if (message.metadata.num_delivered or 1) > self._lookahead:
@@ -243,7 +244,7 @@ class TaskConsumer:
         return True, stored.audio_seconds or math.inf, stored.sequence
 
     async def _release(self, messages: Sequence[Msg]) -> None:
-        """Release messages in their order; wait until nats-server confirms the last one."""
+        """Release messages, so that other workers get them in this order; wait until NATS confirms the last one."""
         with suppress(NatsError):  # unreleased messages are redelivered after TASK_ACK_WAIT
             for message in messages[:-1]:
                 await self._nats.publish(message.reply, RELEASE)

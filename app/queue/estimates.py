@@ -1,4 +1,4 @@
-"""Estimates how many tasks of each queue are served before a waiting task, and when a worker is free for it."""
+"""Estimates of a waiting task's start: how many tasks of each queue precede it, and when a worker is free for it."""
 
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
@@ -11,10 +11,11 @@ _RECORDINGS = (Lane.TRANSCRIPTION, Lane.DIARIZATION)  # a worker alternates betw
 
 
 def served_before(waiting: Mapping[QueueKey, int], key: QueueKey, turn: int) -> dict[QueueKey, int]:
-    """Estimate how many tasks of each queue are served before the `turn`-th task of the queue `key`.
+    """Estimate how many tasks of each queue workers start before the task at position `turn` (from 1) of a queue.
 
-    Each worker alternates between transcription and diarization. The estimate assumes that transcription is next on all
-    workers, so that no two tasks have equally many before them. Live tasks wait only for live tasks.
+    `waiting`: the number of waiting tasks of each queue. Each worker alternates between transcription and diarization.
+    The estimate assumes that transcription is next on all workers, so that no two tasks have the same number of tasks
+    before them. Live tasks wait only for live tasks.
     """
     lane, priority = key
     if lane is Lane.LIVE:
@@ -36,17 +37,20 @@ def served_before(waiting: Mapping[QueueKey, int], key: QueueKey, turn: int) -> 
 
 
 def seconds_until_free(busy: Iterable[float], work: float) -> float:
-    """Estimate in how many seconds the workers have finished `work` more seconds of work.
+    """Estimate in how many seconds the workers together have done `work` more seconds of work.
 
-    `busy`: for each worker, the seconds until its running task ends. A worker joins in when its task ends; the work is
-    divided so that all workers that join in end together.
+    `busy`: for each worker, the seconds until its running task ends; then it takes a share of the work. The work is
+    divided so that all workers that take a share end together.
     """
     totals = accumulate(sorted(max(seconds, 0.0) for seconds in busy))
     return min(((work + total) / workers for workers, total in enumerate(totals, start=1)), default=work)
 
 
 def _more_urgent(by_priority: Mapping[Priority, int], priority: Priority, *, at_most: int) -> dict[Priority, int]:
-    """Divide up to `at_most` tasks among the more urgent priorities; each leaves a share to the next higher one."""
+    """Estimate how many tasks of each more urgent priority start before a task, `at_most` in total.
+
+    Each priority leaves a share of them to the next higher priority, as `PriorityOrder` does.
+    """
     urgent = [other for other in Priority if other.precedes(priority)]
     left = min(sum(by_priority[other] for other in urgent), at_most)
     counts: dict[Priority, int] = {}
@@ -59,7 +63,7 @@ def _more_urgent(by_priority: Mapping[Priority, int], priority: Priority, *, at_
 
 
 def _divide(waiting: Mapping[QueueKey, int], priority: Priority, count: int) -> dict[QueueKey, int]:
-    """Divide the first `count` tasks of a priority between transcription and diarization, which alternate."""
+    """Divide `count` tasks of a priority between transcription and diarization, which workers start in turn."""
     transcription, diarization = (Lane.TRANSCRIPTION, priority), (Lane.DIARIZATION, priority)
     first = min(waiting[transcription], max(count - count // 2, count - waiting[diarization]))
     return {transcription: first, diarization: count - first}

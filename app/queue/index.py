@@ -1,4 +1,4 @@
-"""An index of the task queues: finds the task messages with a key, for example with a task id."""
+"""An index of the task queues: finds the task messages with a certain key, for example a task id."""
 
 import asyncio
 from array import array
@@ -18,7 +18,7 @@ SPARE: Final = 10_000  # how many settled messages the index may hold before it 
 
 
 class QueueIndex:
-    """Indexes the task messages by a key, so that each message is read once, not at each search.
+    """Finds messages in the task queues by a key, such as the task id, and reads each message only once.
 
     The index holds hashes of the keys: each message takes 16 bytes of memory.
     """
@@ -26,7 +26,7 @@ class QueueIndex:
     def __init__(
         self, nats: Client, names: StreamNames, messages: TaskMessages, key: Callable[[StoredMessage], str | None]
     ) -> None:
-        """Make an empty index; `key` returns the key of a message, or None if the message is not to be indexed."""
+        """Create an empty index; `key` returns the key of a message, or None if the message is not to be indexed."""
         self._js = nats.jetstream()
         self._stream = names.tasks
         self._messages = messages
@@ -39,7 +39,7 @@ class QueueIndex:
         self._sequences = array("Q")  # for each hash, the sequence of its message, in ascending order
 
     async def indexed(self, key: str) -> AsyncIterator[StoredMessage]:
-        """Yield the indexed messages that have the key `key` and are still in their queue.
+        """Yield the messages with the key `key` that are in the index and still in their queue.
 
         Raises:
             NatsError: NATS does not answer.
@@ -53,9 +53,9 @@ class QueueIndex:
                 yield message
 
     async def find(self, key: str) -> list[StoredMessage]:
-        """Return the messages that have the key `key` and are still in their queue.
+        """Return the messages with the key `key` that are in a queue; update the index if it has none.
 
-        If the index has no such message, it is updated first. If the update is cancelled, the next call resumes it.
+        If the update is cancelled, the next call resumes it.
 
         Raises:
             NatsError: NATS does not answer.
@@ -69,7 +69,7 @@ class QueueIndex:
     async def update(self) -> None:
         """Index the messages that were stored since the last update.
 
-        If the stream was recreated, or most of the indexed messages are settled, the index is rebuilt. Concurrent
+        If the task stream was recreated, or most of the indexed messages are settled, the index is rebuilt. Concurrent
         calls share one update, which starts after the last of these calls.
 
         Raises:
@@ -99,7 +99,7 @@ class QueueIndex:
 
 
 def _sequences_of(key_hash: int, hashes: "array[int]", sequences: "array[int]") -> Iterator[int]:
-    """Yield the stream sequences of the messages whose key has the hash `key_hash`."""
+    """Yield the stream sequences of the indexed messages whose key has the hash `key_hash`."""
     at = -1
     with suppress(ValueError):  # there are no more
         while True:

@@ -1,4 +1,4 @@
-"""Positions of waiting tasks: the number of each task in the order of service, and its expected start."""
+"""Positions of waiting tasks: how many tasks workers start before each, and when it is expected to start."""
 
 import asyncio
 import time
@@ -27,18 +27,18 @@ STATE_MAX_AGE_S = 1.0  # of the state of the queues from which positions are com
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The position of a waiting task in the order of service."""
+    """The position of a waiting task among all waiting tasks, in the order in which workers start them."""
 
     number: int  # 1: the task is served next
     expected_start: datetime | None  # None: unknown
 
     @classmethod
     def immediate(cls) -> "Position":
-        """The position of a task that a worker starts immediately."""
+        """Return the position of a task that a worker starts immediately."""
         return cls(1, datetime.now(UTC))
 
     def added_to(self, status: TaskStatus) -> TaskStatus:
-        """Return `status` with the number and the expected start of this position.
+        """Return a copy of `status` that has the number and the expected start of this position.
 
         A task that waits for its retry gets no number, and keeps the expected start of `status` if that is later.
         """
@@ -49,12 +49,12 @@ class Position:
 
 
 class Positions:
-    """Computes the positions of waiting tasks from the state of the queues."""
+    """Computes the positions of waiting tasks from the state of the task queues."""
 
     def __init__(
         self, nats: Client, names: StreamNames, messages: TaskMessages, queues: QueueReader, *, idle: Callable[[], bool]
     ) -> None:
-        """Make a reader of positions; `idle` returns whether this worker would start a task immediately."""
+        """Create a reader of positions; `idle` returns whether this worker would start a task immediately."""
         self._nats = nats
         self._names = names
         self._messages = messages
@@ -65,10 +65,10 @@ class Positions:
         self._reading = asyncio.Lock()
 
     async def locate(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
-        """Read messages of the queue `subject`, and compute their current positions.
+        """Read task messages of the queue `subject` by their stream sequences, and compute their current positions.
 
-        `sequences`: the stream sequences of the messages; messages that the queue no longer holds are skipped. A
-        position is None if the state of the queues cannot be read, or does not include the message yet.
+        Messages that the queue no longer holds are omitted. A position is None if the state of the queues cannot be
+        read, or does not include the message yet.
 
         Raises:
             NatsError: NATS does not answer.
@@ -89,7 +89,7 @@ class Positions:
         return located + [(message, None) for message in await self._read_from_leader(subject, missing)]
 
     async def _read_from_leader(self, subject: str, sequences: Collection[int]) -> list[StoredMessage]:
-        """Read messages that another server, which may be behind the leader of the stream, has not returned."""
+        """Read messages from the leader of the stream, because another server may lack the latest messages."""
         messages = [await self._messages.find(subject, sequence) for sequence in sequences]
         return [message for message in messages if message is not None]
 
@@ -123,10 +123,10 @@ class Positions:
         return Position(number, self._expected_start(before, queues))
 
     def _expected_start(self, before: Mapping[QueueKey, int], queues: TaskQueues) -> datetime | None:
-        """Estimate when a task starts, from the work on earlier tasks and from the ends of running tasks.
+        """Estimate when a task starts, from the work on the tasks before it and the expected ends of running tasks.
 
-        `before`: for each queue, how many of its tasks are served before this task. None: the duration of one of the
-        recordings, or the end of a running task, is unknown.
+        `before`: for each queue, how many of its tasks start before this task. Return None if the duration of one of
+        their recordings, or the end of a running task, is unknown.
         """
         work, ends, now = queues.work_on(before, self._reader.speed), queues.ends, datetime.now(UTC)
         if work is None or ends is None:
@@ -141,7 +141,10 @@ class Positions:
 
 
 def _turn(message: StoredMessage, consumer: ConsumerInfo, redelivered: Collection[StoredMessage]) -> int | None:
-    """Return the number of a message in its own queue, from 1; None if a worker has the message."""
+    """Return the position (from 1) of a waiting message in its own queue; None if a worker has received the message.
+
+    `redelivered`: the messages of the queue that were delivered and wait again.
+    """
     if message.sequence > (consumer.delivered.stream_seq if consumer.delivered else 0):
         return max((consumer.num_pending or 0) - (message.behind or 0), 1) + len(redelivered)
     waiting = sorted(other.sequence for other in redelivered)

@@ -1,4 +1,4 @@
-"""The order in which a worker polls the nine task queues, and the state of these queues."""
+"""The order in which a worker polls the nine task queues (one per lane and priority), and the state of the queues."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,11 +29,11 @@ UNSETTLED_READ: Final = 256  # this number of a queue's delivered messages is re
 
 
 class PriorityOrder:
-    """The order in which one worker polls the task queues: high, normal, low, without starvation.
+    """The order in which one worker polls the task queues: high, normal and low priority, without starvation.
 
     A priority that was passed over PATIENCE times goes first: while all queues are full, eleven of sixteen tasks are
-    high, four are normal and one is low. The lanes of a priority alternate. Each worker has an order of its own, so the
-    shares are the same for any number of workers.
+    high, four are normal and one is low. Transcription, diarization and live tasks (the lanes) of a priority take
+    turns. Each worker has an order of its own, so the shares are the same for any number of workers.
     """
 
     def __init__(self) -> None:
@@ -41,13 +41,13 @@ class PriorityOrder:
         self._lanes = {priority: list(Lane) for priority in Priority}
 
     def current(self) -> Iterator[tuple[Priority, tuple[Lane, ...]]]:
-        """Yield the priorities, each with its lanes, in the order in which to poll now."""
+        """Yield the priorities, each with its lanes, in the order in which the worker should poll now."""
         overdue = [priority for priority in reversed(PATIENCE) if self._passed_over[priority] >= PATIENCE[priority]]
         for priority in dict.fromkeys([*overdue, *Priority]):
             yield priority, tuple(self._lanes[priority])
 
     def note_served(self, key: QueueKey) -> None:
-        """Note that a task of the queue `key` starts, so that all other priorities are passed over once more."""
+        """Note that a task of the queue `key` starts: every other priority is passed over once more."""
         lane, served = key
         for priority in PATIENCE:
             self._passed_over[priority] += 1
@@ -62,7 +62,7 @@ class PriorityOrder:
 
 @dataclass(frozen=True, slots=True)
 class TaskQueue:
-    """The state of one of the nine task queues."""
+    """The state of one task queue, i.e. of the waiting and running tasks of one lane and priority."""
 
     lane: Lane
     priority: Priority
@@ -83,10 +83,10 @@ class TaskQueue:
         return self.undelivered + len(self.redelivered)
 
     def work_on(self, count: int, speed: Speed) -> float | None:
-        """Estimate how many seconds one worker needs for the first `count` waiting tasks.
+        """Estimate how many seconds one worker needs for the first `count` waiting tasks of this queue.
 
-        The tasks in `redelivered` and `sample` are estimated one by one, each further task by their average. None: the
-        speed of the worker or the duration of a recording is unknown.
+        The tasks in `redelivered` and `sample` are estimated one by one, each further task by their average. Return
+        None if the speed of the worker or the duration of a recording is unknown.
         """
         first = (*self.redelivered, *self.sample)[:count]
         seconds = _if_all_known(speed.seconds_for(self.lane, message.audio_seconds) for message in first)
@@ -102,7 +102,7 @@ class TaskQueue:
 
 @dataclass(frozen=True, slots=True)
 class TaskQueues:
-    """The state of all nine task queues, in the order of priorities."""
+    """The state of all nine task queues, the most urgent first."""
 
     by_key: Mapping[QueueKey, TaskQueue]
     messages: Mapping[str, int]  # number of stored messages per subject, waiting or running
@@ -110,20 +110,20 @@ class TaskQueues:
 
     @property
     def ends(self) -> list[datetime] | None:
-        """When each running task with a recording is expected to end; None if the end of one of them is unknown."""
+        """When each running task (except live tasks) is expected to end; None if the end of one of them is unknown."""
         return _if_all_known(end for queue in self.by_key.values() if queue.lane is not Lane.LIVE for end in queue.ends)
 
     def work_on(self, counts: Mapping[QueueKey, int], speed: Speed) -> float | None:
-        """Estimate how many seconds one worker needs for the first tasks of each queue.
+        """Estimate how many seconds one worker needs for the first waiting tasks of several queues.
 
-        `counts`: the number of tasks for each queue. None: the work on the tasks of one of the queues is unknown.
+        `counts`: how many tasks of each queue. Return None if the seconds for one of the queues are unknown.
         """
         seconds = _if_all_known(self.by_key[key].work_on(count, speed) for key, count in counts.items())
         return None if seconds is None else sum(seconds)
 
 
 class QueueReader:
-    """Reads the state of the task queues from the task stream and its consumers.
+    """Reads the state of the task queues from JetStream: from the task stream and its consumers.
 
     A read takes the same time for any number of waiting tasks.
     """
@@ -135,9 +135,9 @@ class QueueReader:
         self.speed = Speed()
 
     async def read(self, *, sample: int) -> TaskQueues:
-        """Read the state of all queues.
+        """Read the state of all task queues.
 
-        `sample`: how many undelivered messages of each queue to read.
+        `sample`: how many undelivered messages of each queue to read, for their durations.
 
         Raises:
             NatsError: NATS does not answer.
@@ -150,7 +150,7 @@ class QueueReader:
         return TaskQueues(dict(zip(QUEUE_KEYS.values(), queues, strict=True)), stream.state.subjects or {}, limit)
 
     async def consumer(self, key: QueueKey) -> ConsumerInfo:
-        """Read the state of one queue's JetStream consumer.
+        """Request the state of the JetStream consumer of one task queue.
 
         Raises:
             NatsError: NATS does not answer.
@@ -174,9 +174,10 @@ class QueueReader:
     def _ends(
         self, key: QueueKey, messages: Iterable[StoredMessage], last: Iterable[RawStreamMsg | None]
     ) -> Iterator[datetime | None]:
-        """Yield when each running task is expected to end; None: its end is unknown.
+        """Yield when each running task of a queue is expected to end; None for an unknown end.
 
-        `messages`: the delivered messages of the queue. `last`: the last record in the log of each message's task.
+        `messages`: the delivered messages of the queue. `last`: for each of them, the last record in the log of its
+        task.
         """
         for message, record in zip(messages, map(_record, last), strict=True):
             if record is None or record.event.state is not State.RUNNING:
@@ -192,7 +193,7 @@ class QueueReader:
         return [StoredMessage.fetched(message) for message in messages]
 
     async def _last_records(self, messages: list[StoredMessage]) -> list[RawStreamMsg | None]:
-        """Return the last record in the log of each message's task, in the order of `messages`; None: no record."""
+        """Return for each message the last record in the log of its task; None if the log is empty."""
         logs = [subjects.progress(message.task_id) if message.task_id else "" for message in messages]
         last = await last_per_subject(self._nats, self._names.progress, list(filter(None, logs)))
         by_log = {record.subject: record for record in last}
@@ -200,7 +201,7 @@ class QueueReader:
 
 
 def _waits(last: RawStreamMsg | None) -> bool:
-    """Return whether the task of a delivered message waits again; `last` is the last record of its log."""
+    """Return whether the task of a delivered message waits for a worker again; `last` is the last record of its log."""
     if last is None:
         return True  # a worker has returned the message before the task had a log
     record = _record(last)
@@ -212,7 +213,7 @@ def _waits(last: RawStreamMsg | None) -> bool:
 
 
 def _if_all_known(values: Iterable[T | None]) -> list[T] | None:
-    """Return the values; None if one of them is None."""
+    """Return the values as a list; None if one of them is None."""
     values = list(values)
     known = [value for value in values if value is not None]
     return known if len(known) == len(values) else None

@@ -1,9 +1,10 @@
-"""Registration of tasks: appends `queued` to the log of each task, for the one message that owns the task id.
+"""Registration of tasks: appends the first event, `queued`, to the log of each task whose message is stored.
 
-A worker that receives a message registers its task, unless the task is registered already. Waiting tasks are registered
-earlier: when the task stream announces their message or, if the announcement was missed, by a search of the queues. In
-all three cases `_register` decides whether the message owns the id. If several workers register the same task
-concurrently, the first append to its log wins. If the task was deleted just before this append, the append is undone.
+A task id belongs to one message, which owns the log. A worker that receives a message registers its task, unless it is
+registered already. Waiting tasks are registered earlier: when JetStream announces that the task stream has stored their
+message or, if the announcement was missed, by a search of the queues. In all three cases `_register` decides whether
+the message owns the id. If several workers register the same task concurrently, the first append to its log wins. If
+the task was deleted just before this append, the append is undone.
 """
 
 import asyncio
@@ -39,7 +40,7 @@ SEQUENCES: Final = 2**63  # stream sequences are below this number
 
 
 class Announcement(NamedTuple):
-    """Names a stored task message.
+    """The announcement that the task stream has stored a message, which JetStream republishes to the workers.
 
     A client may forge an announcement, so only messages that the task stream holds are registered.
     """
@@ -50,7 +51,7 @@ class Announcement(NamedTuple):
 
 
 class Registration:
-    """Registers tasks, each for the one message that owns the task id."""
+    """Registers tasks: appends `queued` to the empty log of each task, if the message owns the task id."""
 
     def __init__(  # noqa: PLR0913 -- four components, two callbacks and a setting
         self,
@@ -63,10 +64,10 @@ class Registration:
         delays_tasks: Callable[[], bool],
         delete_keys: Callable[[Record], Awaitable[None]],
     ) -> None:
-        """Make a registration; `run` starts its work in the background.
+        """Create a registration; `run` does its background work.
 
-        `max_attempts`: the most attempts of a task, which the event `queued` reports. `delays_tasks` returns whether
-        this worker keeps tasks waiting. `delete_keys` deletes the keys of a task from Redis.
+        `max_attempts`: the largest number of attempts at a task, which the event `queued` reports. `delays_tasks`
+        returns whether this worker is so busy that tasks wait. `delete_keys` deletes the Redis keys of a task.
         """
         self._log = task_log
         self._messages = messages
@@ -82,7 +83,7 @@ class Registration:
     async def register(self, task: Task, message: StoredMessage, *, position: Position | None = None) -> Record:
         """Register the task of a message, unless it is registered already; return the last record of the task's log.
 
-        `position`: the position of the task, for the event `queued`; None: unknown.
+        `position`: the task's position among the waiting tasks, for the event `queued`; None: unknown.
 
         Raises:
             ObsoleteMessageError: The task id belongs to another message.
@@ -103,6 +104,8 @@ class Registration:
     async def announce(self, announcement: Announcement, *, replayed: bool) -> None:
         """Register the task of an announced message after HEAD_START_S, or immediately if the task was replayed.
 
+        After HEAD_START_S, an idle worker has usually taken the task and registered it.
+
         Raises:
             ValueError: The announcement names no message of a task queue.
         """
@@ -115,7 +118,7 @@ class Registration:
             await self._announced.put(announcement)
 
     async def register_waiting(self, announced: Sequence[Announcement]) -> None:
-        """Register the announced tasks that the task stream holds and that are not registered yet.
+        """Register those of the announced tasks that the task stream holds and that are not registered yet.
 
         Raises:
             NatsError: NATS does not answer.
@@ -132,7 +135,7 @@ class Registration:
         await asyncio.gather(*(self._register_ahead(message, last, position) for message, position in located))
 
     async def run(self) -> None:
-        """Register announced tasks, and tasks whose announcement was missed, until cancelled."""
+        """Register announced tasks, and search for tasks whose announcement was missed, until cancelled."""
         await asyncio.gather(
             run_forever("registration", self._register_announced, every_s=0, retry_after_s=OUTAGE_PAUSE_S),
             run_forever("search_for_missed_tasks", self._register_missed, every_s=0, retry_after_s=OUTAGE_PAUSE_S),
@@ -141,9 +144,9 @@ class Registration:
     async def _register(
         self, task: Task, message: StoredMessage, last: Record | None, position: Position | None
     ) -> Record:
-        """Append `queued` to the log of a task, unless the message is registered already.
+        """Append `queued` to the log of a task, unless the message owns the log already; return the log's last record.
 
-        Return the last record of the log. `last`: the last record before the append; None: the log is empty.
+        `last`: the last record before the append; None: the log is empty.
 
         Raises:
             ObsoleteMessageError: The task id belongs to another message.
@@ -171,10 +174,10 @@ class Registration:
         return queued
 
     async def _may_own(self, message: StoredMessage, task: Task, last: Record | None) -> bool:
-        """Return whether a message may become the owner of a task id whose last record is `last`.
+        """Return whether the log that ends with `last` may belong to a message from now on.
 
-        A new id belongs to its first message, and a failed task to a replay. If a message was lost with the task
-        stream, its task belongs to the next message with the same task.
+        An empty log belongs to the first message with the task id, and the log of a failed task to the message that
+        replays it. If a message was lost with the task stream, its log belongs to the next message with the same task.
         """
         if last is None or message.replay_of is not None:
             return message.replay_of is None if last is None else message.replays(last, task)
@@ -186,10 +189,10 @@ class Registration:
         return owner is None or not owner.owns(last)
 
     async def _undo_if_deleted(self, queued: Record) -> None:
-        """Delete `queued`, the first record of a log, because its message is missing; do nothing if a record follows.
+        """Delete `queued`, the first record of a log whose message is missing; do nothing if another record follows it.
 
-        A worker appends to the log before it settles the message. So if no record follows, a deletion of the task has
-        deleted the message, and deleted the log before `queued` was appended.
+        A worker appends to the log before it settles the message. So if no record follows, a client has deleted the
+        task, and the deletion has cleared the log before `queued` was appended.
 
         Raises:
             MessageGoneError: The task was deleted.
@@ -208,14 +211,17 @@ class Registration:
     async def _register_ahead(
         self, message: StoredMessage, last: Mapping[str, Record], position: Position | None
     ) -> None:
-        """Register the task of a waiting message; skip messages that only the worker that receives them can settle."""
+        """Register the task of a waiting message; skip a message that only the worker that receives it can settle.
+
+        `last`: the last records of the logs, by task id.
+        """
         task = message.task
         if task is not None and message.problem is None:
             with suppress(ObsoleteMessageError, MessageGoneError, FencedError, RequestError):
                 await self._register(task, message, last.get(task.task_id), position)
 
     async def _register_announced(self) -> None:
-        """Register the next announced tasks, or the tasks whose registration has failed before."""
+        """Register the next announced tasks; after a failure, register the same tasks again."""
         announced, self._postponed = self._postponed or await self._next_announced(), []
         try:
             await self.register_waiting(announced)
@@ -231,9 +237,9 @@ class Registration:
         return announced
 
     async def _register_missed(self) -> None:
-        """Search the queues for unregistered tasks, then pause for MISSED_INTERVAL_S or until an outage has ended.
+        """Search the queues for unregistered tasks, then wait for MISSED_INTERVAL_S or until an outage has ended.
 
-        An announcement is missed during an outage, or if the worker that has received it dies.
+        An announcement is missed during an outage of NATS, or if the worker that has received it dies.
         """
         for subject in QUEUE_KEYS:
             await self._register_missed_in(subject)
@@ -243,7 +249,7 @@ class Registration:
                 self._searched_up_to.clear()
 
     async def _register_missed_in(self, subject: str) -> None:
-        """Register the unregistered tasks of one queue page by page, while this worker delays tasks.
+        """Register the unregistered tasks of one queue, page by page, while this worker is so busy that tasks wait.
 
         After each page the search pauses for three times as long as the page took.
         """

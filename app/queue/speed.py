@@ -1,4 +1,4 @@
-"""The processing speed of a worker: seconds of work per second of audio, measured from its latest tasks."""
+"""The processing speed of a worker: seconds of work per second of audio, measured over its latest tasks."""
 
 from collections import deque
 from typing import Final
@@ -9,24 +9,24 @@ TASKS_MEASURED: Final = 30  # the speed is averaged over this number of the late
 
 
 class Speed:
-    """Measures the processing speed of a worker for each lane.
+    """Measures the processing speed of a worker, for transcription, diarization and live tasks (lanes) separately.
 
-    The speed of a lane is unknown until a task of the lane has ended. Windows that other workers have transcribed
-    count as well, so that the worker may appear faster than it is alone.
+    The speed of a lane is unknown until a task of the lane has ended. Parts of a recording that other workers have
+    transcribed count as well, so that the worker may appear faster than it is alone.
     """
 
     def __init__(self) -> None:
         self._done = {lane: deque[tuple[float, float]](maxlen=TASKS_MEASURED) for lane in Lane}
 
     def note(self, lane: Lane, *, audio_seconds: float, seconds: float) -> None:
-        """Note that a task with `audio_seconds` of audio has taken `seconds`."""
+        """Include an ended task in the measurement: the duration of its audio, and of the work, both in seconds."""
         if audio_seconds > 0:
             self._done[lane].append((audio_seconds, seconds))
 
     def seconds_for(self, lane: Lane, audio_seconds: float | None) -> float | None:
-        """Estimate how many seconds the worker needs for `audio_seconds` of audio.
+        """Estimate how many seconds the worker needs for a task with `audio_seconds` of audio.
 
-        None: the speed of the lane, or the duration, is unknown.
+        Return None if the speed of the lane, or the duration, is unknown.
         """
         done = self._done[lane]
         if not done or audio_seconds is None:

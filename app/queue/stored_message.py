@@ -1,4 +1,4 @@
-"""Task messages in the service: relates a message to task logs, and reads the headers that only the service needs."""
+"""Task messages as workers handle them: their relation to task logs, and headers that only the service reads."""
 
 from datetime import UTC, datetime
 
@@ -15,21 +15,21 @@ LONGEST_RECORDING_S = 24 * 3600.0
 
 
 class StoredMessage(TaskMessage):
-    """A task message, and its relation to task logs."""
+    """A task message of the task stream, which knows whether it owns the log of its task."""
 
     __slots__ = ()
 
     @classmethod
     def fetched(cls, message: RawStreamMsg) -> "StoredMessage":
-        """Convert a message that was read from the task stream into a task message."""
+        """Convert a message that was read from the task stream, not delivered by a consumer."""
         time = (message.time or datetime.now(UTC)).astimezone(UTC)
         return cls(message.subject or "", message.seq or 0, time, message.headers or {}, message.data or b"")
 
     @property
     def audio_seconds(self) -> float | None:
-        """The duration of the recording in seconds, as the publisher's header says, reduced to at most a day.
+        """The duration of the recording in seconds, from a header that the publisher has set; at most a day.
 
-        None: the header is missing, or is no number above 0.
+        None if the header is missing, or is not a number above 0.
         """
         try:
             seconds = float(self.headers.get(AUDIO_SECONDS, ""))
@@ -39,13 +39,13 @@ class StoredMessage(TaskMessage):
 
     @property
     def behind(self) -> int | None:
-        """How many messages follow this message in its queue; None: unknown, unless the message was read in a page."""
+        """How many messages follow this one in its queue; None if unknown, as it is unless a page was read."""
         pending = self.headers.get(PENDING)
         return int(pending) if pending else None
 
     @property
     def trace_id(self) -> str | None:
-        """The id of the publisher's trace; None: the publisher has sent none."""
+        """The id of the trace in the publisher's `traceparent` header; None if there is no such header."""
         return self.traceparent.split("-")[1] if self.traceparent else None
 
     def metadata(self, task: Task | None) -> Metadata:
@@ -53,10 +53,10 @@ class StoredMessage(TaskMessage):
         return Metadata(task, self.sequence, self.subject, self.time, traceparent=self.traceparent)
 
     def owns(self, record: Record) -> bool:
-        """Return whether this message owns the log of the record."""
+        """Return whether this message owns the log that contains a record."""
         return record.metadata.owner.is_same_as(TaskMessageId(self.time, self.sequence))
 
     def replays(self, record: Record, task: Task) -> bool:
-        """Return whether the message replays the task that has failed with this record, the last of its log."""
+        """Return whether the message replays a failed task; `record`, the failure, is the last of the task's log."""
         failed = record.event.state is State.FAILED and record.stream_sequence == self.replay_of
         return failed and record.metadata.task == task

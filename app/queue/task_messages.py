@@ -1,4 +1,4 @@
-"""Reads and deletes the messages of the task queues, of waiting and of running tasks."""
+"""Reads and deletes the messages of the task stream: those of waiting and of running tasks."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -30,7 +30,7 @@ class TaskMessages:
         self._names = names
 
     async def find(self, subject: str | None, sequence: int) -> StoredMessage | None:
-        """Return the message with this stream sequence; None if it is settled, or not on `subject` (if given).
+        """Return the message with a stream sequence; None if it is settled, deleted, or not on `subject` (if given).
 
         Raises:
             NatsError: NATS does not answer.
@@ -40,7 +40,7 @@ class TaskMessages:
         return None if message is None else StoredMessage.fetched(message)
 
     async def page_after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
-        """Read the next messages of a queue after a stream sequence, whether delivered or waiting.
+        """Read up to `count` messages of the queue `subject` after a stream sequence, whether delivered or waiting.
 
         Raises:
             NatsError: NATS does not answer.
@@ -58,7 +58,7 @@ class TaskMessages:
             yield [StoredMessage.fetched(message) for message in messages]
 
     async def now(self) -> datetime:
-        """Return the time of nats-server, whose clock stamps the messages.
+        """Return the current time of the NATS server, which also stamps the messages; a worker's clock may be wrong.
 
         Raises:
             NatsError: NATS does not answer.
@@ -66,7 +66,7 @@ class TaskMessages:
         return await server_time(self._nats, self._names.tasks)
 
     async def remove(self, record: Record) -> None:
-        """Delete the message that owns a record's log, if the task stream still holds the message.
+        """Delete the task message that owns the log of a record, if the task stream still holds the message.
 
         Raises:
             NatsError: NATS does not answer.

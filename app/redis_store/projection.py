@@ -184,7 +184,7 @@ class RedisProjection:
             await self._redis.set(keys.MARK, "1", ex=KEEP_MARK_S)
 
     async def delete(self, last: Record) -> None:
-        """Delete the keys of a task; a later projection of records up to `last` does not restore them.
+        """Delete the keys of a task; ignore records up to `last`, the end of its log, if they are projected again.
 
         Raises:
             TransientError: Redis is unavailable.

@@ -1,1 +1,1 @@
-"""Creates the streams and consumers of the service, and restores what clients change."""
+"""Creates the streams and consumers of the service, and restores their settings when clients change them."""

@@ -1,4 +1,4 @@
-"""Advisories: JetStream's reports of requests that change a stream or consumer, with the client that has sent each."""
+"""Advisories: JetStream's reports about requests that change streams or consumers, with the client that sent each."""
 
 import re
 from typing import Final, NamedTuple
@@ -18,7 +18,7 @@ _CHANGE: Final = re.compile(
 
 
 class Change(NamedTuple):
-    """A request to create, change, pause or delete a stream or consumer."""
+    """A client's request to create, change, pause or delete a stream or consumer, as an advisory reports it."""
 
     resource: str  # name of the consumer or, without a consumer, of the stream
     client: str  # the client that has sent the request
@@ -46,7 +46,7 @@ class _Advisory(BaseModel):
 
 
 def read(advisory: bytes) -> Change | None:
-    """Read an advisory; return None for a request that changes nothing, and for a change by a worker."""
+    """Parse an advisory; return None if its request changes nothing, or if a worker has sent the request."""
     match = _CHANGE.search(advisory)
     if match is None:
         return None
@@ -62,11 +62,11 @@ def read(advisory: bytes) -> Change | None:
 
 
 def _describe(client: _Client) -> str:
-    """Describe a client by its name, user and host."""
+    """Describe a client by its name, user and host, for the log."""
     name, user, host = (_escaped(text, LONGEST_CLIENT_NAME) for text in (client.name, client.user, client.host))
     return " ".join(filter(None, [name or "a client without a name", user and f"as {user}", host and f"from {host}"]))
 
 
 def _escaped(text: str, longest: int) -> str:
-    """Return the start of a text of a client in printable ASCII characters."""
+    """Escape all but printable ASCII characters in a client's text, and return its first `longest` characters."""
     return text.encode("unicode_escape").decode()[:longest]

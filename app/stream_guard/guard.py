@@ -1,8 +1,8 @@
 """The stream guard: notices when a client changes a stream or consumer of the service, and restores it.
 
-The holder of the lease does this alone: it receives the advisories, and checks everything at once after a change. It
-also checks everything every GUARD_EVERY_S, because an advisory may be lost. Before each change it confirms the lease.
-The other workers receive its report.
+Only the worker that holds the lease does this: it receives JetStream's advisories, which report changes, and checks
+everything at once after a change. It also checks everything every GUARD_EVERY_S, because an advisory may be lost.
+Before each change it confirms that it holds the lease. The other workers receive its report.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ log = structlog.get_logger()
 
 
 class StreamGuard:
-    """Checks whether all streams, consumers and buckets are as the service needs them, and restores them."""
+    """Compares all streams, consumers and buckets with the settings that the service needs, and restores them."""
 
     def __init__(self, nats: Client, settings: Settings, meter: Meter, lease: Lease) -> None:
         self._nats = nats
@@ -71,9 +71,9 @@ class StreamGuard:
 
     @property
     def are_streams_whole(self) -> bool:
-        """Whether all streams, consumers and buckets exist and are as the service needs them, as far as anybody knows.
+        """Whether all streams, consumers and buckets have the settings that the service needs, by the last report.
 
-        Paused consumers do not count: new workers have to become ready also while an operator pauses a task queue.
+        A paused consumer counts as whole: new workers have to become ready even while an operator pauses a task queue.
         """
         return self._last_report is not None and self._last_report.is_whole
 
@@ -83,10 +83,11 @@ class StreamGuard:
         return known.report if known is not None else None
 
     async def start(self) -> tuple[Inspection, Collection[str]]:
-        """Wait until all streams, consumers and buckets exist; return their state, and the names of those that are new.
+        """Wait until all streams, consumers and buckets exist; return their state, and the names of the missing ones.
 
-        If nobody holds the lease, this worker takes it, and creates and restores them. Otherwise it changes nothing but
-        what the holder does not create, because it is of another version or has other settings.
+        If no worker holds the lease, this worker takes it, and creates and restores them. Otherwise it only creates
+        what the holder does not create, because the holder is of another version or has other settings. The state is
+        that at the end, the names are those that were missing at the beginning.
 
         Raises:
             NatsError: NATS does not answer.
@@ -108,7 +109,7 @@ class StreamGuard:
         return state, new
 
     async def run(self) -> None:
-        """Guard the streams, consumers and buckets until cancelled."""
+        """Check and restore the streams, consumers and buckets, after each change and regularly, until cancelled."""
         advisory_inbox = await self._nats.subscribe(advisories.ADVISORIES, cb=self._receive)
         try:
             await run_forever(
@@ -119,7 +120,7 @@ class StreamGuard:
                 await advisory_inbox.unsubscribe()
 
     async def check(self) -> None:
-        """Create missing streams, consumers and buckets, restore changed ones, and note what cannot be restored.
+        """Create missing streams, consumers and buckets, restore changed ones, and record what cannot be restored.
 
         Nothing else would show that a consumer was deleted: a client that pulls gets no error (faststream#2632).
 
@@ -154,7 +155,7 @@ class StreamGuard:
         return not state.is_healthy if self._last is None else state != self._last
 
     async def _restore(self, before: Inspection, changed_by: Mapping[str, str]) -> Inspection:
-        """Provision all streams, consumers and buckets, note the remaining problems, and return the new state.
+        """Create and restore streams, consumers and buckets, record the remaining problems, and return the new state.
 
         `before`: the state before the call. `changed_by`: see `provision`.
         """
@@ -193,7 +194,7 @@ class StreamGuard:
                 await self._changed.wait()
 
     async def _receive(self, advisory: Msg) -> None:
-        """Log a change that NATS has refused; after any other change, have `run` check everything at once."""
+        """Log a change that NATS has refused; after a successful change, let `run` check everything at once."""
         change = advisories.read(advisory.data)
         if change is None or change.resource not in self._names:
             return

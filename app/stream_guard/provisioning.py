@@ -1,4 +1,4 @@
-"""Provisioning: create missing streams and consumers, and restore the settings that the service needs."""
+"""Provisioning: creates missing streams and consumers, and restores the settings that the service needs."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -58,7 +58,7 @@ class StreamError(StartError):
 
 
 class Inspection(NamedTuple):
-    """Which streams and consumers are missing in NATS, and how the others differ from what the service needs."""
+    """The state of all streams and consumers: which are missing, and how others differ from their configurations."""
 
     missing: list[str]  # names of streams and consumers
     differences: list[Difference]
@@ -74,12 +74,12 @@ class Inspection(NamedTuple):
 
     @property
     def is_healthy(self) -> bool:
-        """Whether no stream or consumer is broken or paused."""
+        """Whether no stream or consumer is missing or paused, or lacks a setting that the service needs."""
         return not self.broken and not self.paused
 
 
 async def inspect_streams(js: JetStreamContext, settings: Settings) -> Inspection:
-    """Compare all streams and consumers with their configurations, and change nothing.
+    """Compare all streams and consumers with their configurations, without changing anything.
 
     Raises:
         NatsError: NATS does not answer.
@@ -106,7 +106,7 @@ def _shortest_ack_wait(existing: list[tuple[Resource, Info]], settings: Settings
 
 
 async def _read_all(js: JetStreamContext, settings: Settings) -> tuple[list[tuple[Resource, Info]], list[Resource]]:
-    """Return the existing streams and consumers with their state in NATS, and the missing ones."""
+    """Return the existing streams and consumers, each with its information from NATS, and the missing ones."""
 
     async def read(resource: Resource) -> Info | None:
         try:
@@ -137,13 +137,13 @@ def _is_filled(info: Info) -> bool:
 
 
 async def unfenced() -> None:
-    """Allow each change, for a caller that needs no lease."""
+    """Allow each change: the `confirm` of a caller that needs no lease."""
 
 
 async def recreate_projection_consumers(
     js: JetStreamContext, settings: Settings, *, confirm: Confirm = unfenced
 ) -> None:
-    """Restart the projection: its new consumers deliver the last message of each subject again."""
+    """Recreate the consumers that feed Redis, so that JetStream delivers the last message of each subject again."""
     projections = {settings.stream_names.progress_projection, settings.stream_names.results_projection}
     for stream, consumer in streams.consumer_configs(settings):
         if consumer.durable_name in projections:
@@ -187,7 +187,7 @@ async def provision(
 
 
 async def create(js: JetStreamContext, settings: Settings, names: Collection[str]) -> None:
-    """Create the streams and consumers `names`, unless another worker has created them in the meantime.
+    """Create those streams and consumers whose names are in `names`, unless another worker has just created them.
 
     Raises:
         NatsError: NATS does not answer.
@@ -199,7 +199,7 @@ async def create(js: JetStreamContext, settings: Settings, names: Collection[str
 
 
 async def _create(resource: Resource, replicas: int) -> None:
-    """Create a stream or consumer, unless another worker has created it in the meantime.
+    """Create a stream or consumer, unless another worker has just created it.
 
     Raises:
         StreamError: NATS refuses to create the stream or consumer.
@@ -219,7 +219,7 @@ async def _create(resource: Resource, replicas: int) -> None:
 
 
 async def _restore(resource: Resource, actual: StreamConfig | ConsumerConfig, *, by: str) -> Problem | None:
-    """Restore the settings that the service needs; return None, or the problem if NATS refuses the change.
+    """Restore the settings of a stream or consumer that the service needs; if NATS refuses that, return the problem.
 
     `actual` is the configuration in NATS, which the client `by` has changed. All differences that remain are logged.
 
@@ -246,15 +246,15 @@ async def _restore(resource: Resource, actual: StreamConfig | ConsumerConfig, *,
 
 
 def log_difference(difference: Difference) -> None:
-    """Log a setting of a stream or consumer that this worker does not change."""
+    """Log a setting of a stream or consumer that differs from the service's configuration and stays as it is."""
     name, setting, expected, actual, _ = difference
     hint = {"change": CHANGE_REPLICAS.format(stream=name, replicas=expected)} if setting == "num_replicas" else {}
     log.warning("configuration_difference_found", of=name, setting=setting, wanted=expected, found=actual, **hint)
 
 
 def is_refusal(error: APIError) -> bool:
-    """Return whether NATS has refused a request for good; if False, the request can be repeated.
+    """Return whether NATS has refused a request for good; if not, the request can be repeated.
 
-    The result is also False if a worker or an operator has created or deleted the stream at the same moment.
+    A failure is no refusal, either, if a worker or an operator has created or deleted the stream at the same moment.
     """
     return bool(error.err_code) and error.code not in {NOT_FOUND, UNAVAILABLE} and error.err_code != ALREADY_THERE

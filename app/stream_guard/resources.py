@@ -1,7 +1,7 @@
 """The streams and durable consumers of the service, and how each differs from the configuration that it should have.
 
-A bucket is a stream, too. Operators may choose all settings that are not listed as needed: replicas, limits of size and
-age, the length of a task queue, compression.
+A bucket is a stream, too. The service needs the settings in STREAM_NEEDS and CONSUMER_NEEDS. Operators may choose all
+others: replicas, limits of size and age, the length of a task queue, compression.
 """
 
 import math
@@ -75,7 +75,7 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A stream, or a durable consumer of a stream: the configuration that it should have, and requests about it."""
+    """A stream or durable consumer of the service: the configuration that it should have, and how to request it."""
 
     kind: str  # "stream" or "consumer"
     name: str
@@ -86,7 +86,7 @@ class Resource:
     update: Callable[..., Awaitable[object]]
 
     def differences(self, actual: Config) -> Iterator[Difference]:
-        """Yield the settings in which `actual` differs from the configuration that the resource should have."""
+        """Yield the settings in which `actual`, the configuration in NATS, differs from the one that it should have."""
         needs = STREAM_NEEDS if isinstance(self.config, StreamConfig) else CONSUMER_NEEDS
         choices = STREAM_LIMITS if isinstance(self.config, StreamConfig) else CONSUMER_CHOICES
         for setting in (*needs, *choices):
@@ -97,7 +97,7 @@ class Resource:
 
 
 def all_resources(js: JetStreamContext, settings: Settings) -> Iterator[Resource]:
-    """Yield all streams of the service, those of the buckets last, and then all durable consumers."""
+    """Yield all streams of the service, at the end those behind buckets, and then all durable consumers."""
     for config in streams.all_stream_configs(settings):
         name = str(config.name)
         yield Resource("stream", name, name, config, partial(js.stream_info, name), js.add_stream, js.update_stream)
@@ -107,7 +107,7 @@ def all_resources(js: JetStreamContext, settings: Settings) -> Iterator[Resource
 
 
 def _limit_is_needed(expected: Config, actual: Config, setting: str) -> bool:
-    """Return whether a stream breaks a promise of the contract by its limit `setting`.
+    """Return whether a stream must not keep its limit `setting`, because it breaks a promise of the service.
 
     Each task queue has a limit, and a task stays in its queue until the task expires, however many tasks follow. The
     messages of a log (a stream with a subject transform) stay at least as long as a task may wait, but not for ever.
@@ -126,7 +126,7 @@ def _limit_is_needed(expected: Config, actual: Config, setting: str) -> bool:
 
 
 def _normalized(value: object) -> object:
-    """Return a value in a form in which equal meanings are equal: NATS writes `none` and `no limit` in several ways."""
+    """Return a setting in a form that can be compared: NATS writes `none` and `no limit` in several ways."""
     if isinstance(value, list):
         return tuple(sorted(map(str, value))) or None
     return None if value in (0, -1, False, "") else value

@@ -1,9 +1,10 @@
-"""Strays: messages that a stream has stored on their append subjects while it had lost its subject transform.
+"""Strays: records of task logs that a stream has stored under the wrong subject, while it lacked its subject transform.
 
-JetStream has acknowledged strays, but readers of the logs do not find them. So the service appends strays again once
-the stream has its transform back. Every stray is the first record of its log, because the stream refuses all other
-appends without the transform. So a stray is appended on condition that its log is empty: if another writer has started
-the log in the meantime, the stream refuses the stray.
+Workers publish records on append subjects, which the transform of the stream maps to the subjects of the logs. Without
+the transform, JetStream acknowledges a record but stores it on its append subject, where readers of the log do not find
+it. So the service appends strays again once the stream has its transform back. Every stray is the first record of its
+log, because the stream refuses all other appends without the transform. So a stray is appended on condition that its
+log is empty: if another writer has started the log in the meantime, the stream refuses the stray.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Sequence
@@ -25,7 +26,7 @@ log = structlog.get_logger()
 
 
 async def append_strays(js: JetStreamContext, stream: StreamConfig) -> None:
-    """Append all strays of a stream again in their order, and remove them; do nothing for a stream that is not a log.
+    """Append all strays of a stream to their logs, in order, and delete them; ignore a stream that holds no logs.
 
     Several workers may do this at the same time. If the stream loses its transform again, the remaining strays stay.
 
@@ -46,7 +47,10 @@ async def append_strays(js: JetStreamContext, stream: StreamConfig) -> None:
 
 
 async def _append(js: JetStreamContext, stream: str, stray: RawStreamMsg) -> bool:
-    """Append a stray again; return whether its log now has this record, or another first record."""
+    """Append a stray to its log; return False if it became a stray again, because the stream lacks its transform.
+
+    Return True also if the log has another first record.
+    """
     subject, headers = stray.subject or "", dict(stray.headers or {})
     headers["Nats-Msg-Id"] = f"stray-{stray.seq}-{headers.get('ce-id')}"  # JetStream drops the appends of other workers
     try:
@@ -61,7 +65,7 @@ async def _append(js: JetStreamContext, stream: str, stray: RawStreamMsg) -> boo
 
 
 async def _remove(js: JetStreamContext, stream: StreamConfig, sequences: Sequence[int]) -> None:
-    """Remove the strays with these stream sequences, but no strays that the stream has stored since."""
+    """Delete the strays with these stream sequences, but no strays that the stream has stored since."""
     name = str(stream.name)
     if not stream.deny_purge:
         await js.purge_stream(name, subject=ALL_STRAYS, seq=sequences[-1] + 1)
@@ -86,7 +90,7 @@ async def _strays(js: JetStreamContext, stream: str) -> AsyncIterator[RawStreamM
 
 
 async def _read(request: Awaitable[RawStreamMsg]) -> RawStreamMsg | None:
-    """Return the requested message; None if the stream does not have it."""
+    """Return the requested message; None if the stream has no such message."""
     try:
         return await request
     except NotFoundError as error:

@@ -1,8 +1,8 @@
-"""Metrics of the whole fleet, which only the holder of the lease measures.
+"""Metrics of the whole fleet of workers, which only the worker that holds the lease measures.
 
-A figure that this worker no longer measures must leave its page, so that an old figure hides no new one. But
-prometheus_client cannot remove a series that several processes may set. So the series gets the value NaN, and the page
-leaves such series out.
+When a worker stops measuring a figure, the figure must leave its `/metrics` page, so that no old figure stands beside
+the new one of another worker. But prometheus_client cannot remove a series that several processes may set. So the
+series gets the value NaN, and the page omits such series.
 """
 
 import app.telemetry.multiprocess  # noqa: F401 -- must be imported before prometheus_client
@@ -25,7 +25,7 @@ KEPT_S: Final = 60.0  # a server without a reply for this time has left; a busy 
 
 
 class FleetMetrics:
-    """Creates the gauges of the fleet, and sets those of JetStream's storage on each server that replies."""
+    """Creates the gauges of the fleet, and sets those of JetStream's storage for each server that replies."""
 
     def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic) -> None:
         self._registry = registry
@@ -37,14 +37,14 @@ class FleetMetrics:
         }
 
     def gauge(self, name: str, help_text: str, labels: list[str] | None = None) -> Gauge:
-        """Create a gauge that has no value yet."""
+        """Create a gauge of the fleet, which the page omits until it has a value."""
         gauge = Gauge(name, help_text, labels or [], registry=self._registry, multiprocess_mode="livemostrecent")
         self._gauges.append(gauge)
         _forget(gauge)
         return gauge
 
     def set_storage(self, servers: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
-        """Set the figures of the servers that have replied, and remove those of servers that have left.
+        """Set the storage gauges of the servers that have replied, and remove those of servers that have left.
 
         `servers`: for each server, the bytes of each kind in STORAGE by its label.
         """
@@ -59,26 +59,26 @@ class FleetMetrics:
                     gauge.labels(server, name).set(value)
 
     def forget(self) -> None:
-        """Remove all figures, because another worker measures them from now on."""
+        """Remove the values of all gauges, because another worker measures them from now on."""
         for gauge in self._gauges:
             _forget(gauge)
 
 
 class KnownSeries(Collector):
-    """The metrics of another collector without the series that have the value NaN."""
+    """A collector that omits, from the metrics of another collector, the series that have the value NaN."""
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics; the library calls this method for each scrape."""
+        """Yield the metrics without NaN values; prometheus_client calls this method for each scrape."""
         for metric in self._collector.collect():
             metric.samples = [sample for sample in metric.samples if not math.isnan(sample.value)]
             yield metric
 
 
 def _forget(gauge: Gauge, *, kept: Collection[str] = ()) -> None:
-    """Set all series of a gauge to NaN, except for those of the servers `kept`."""
+    """Set all series of a gauge to NaN, except for those whose label `server` is in `kept`."""
     for metric in list(gauge.collect()):
         for sample in metric.samples:
             if sample.labels.get("server") not in kept:

@@ -1,4 +1,4 @@
-"""The metrics of live tasks: their lag, and the delays of final segments and partial results."""
+"""The metrics of live tasks: how far text lags behind audio, and the delays of final segments and partial results."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ DELAYS = (0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 5, 10, 30)
 
 
 class LiveMetrics:
-    """Lag and delays of the live tasks of one worker."""
+    """Measures the lag of one worker's live tasks, and the delays of their final segments and partial results."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lags: dict[object, float] = {}  # by delivery
@@ -40,7 +40,10 @@ class LiveMetrics:
 
     @contextmanager
     def following(self) -> Iterator[Callable[[float], None]]:
-        """Measure the lag of one delivery until the block ends, which calls the yielded function with each lag."""
+        """Measure the lag of one live task until the block ends; the block calls the yielded function with each lag.
+
+        The lag is the duration of stored audio without text, in seconds.
+        """
         delivery = object()  # not the task, whose next delivery may start before this one has ended
         self._lags[delivery] = 0.0
 
@@ -56,13 +59,13 @@ class LiveMetrics:
             self._lag.set(max(self._lags.values(), default=0.0))
 
     def final(self, delay_seconds: float) -> None:
-        """Record the seconds from the end of an utterance to its final text."""
+        """Record the delay of a final segment: the seconds from the end of an utterance to its final text."""
         self._final.observe(delay_seconds)
 
     def first_partial(self, delay_seconds: float) -> None:
-        """Record the seconds from the start of an utterance to its first partial result."""
+        """Record the delay of a partial result: the seconds from the start of an utterance to its first one."""
         self._partial.observe(delay_seconds)
 
     def refused(self, frames: int) -> None:
-        """Count messages that were published as frames of a task and are invalid."""
+        """Count messages that were published as audio frames of a live task but are invalid."""
         self._refused.inc(frames)

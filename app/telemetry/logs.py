@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 def configure(level: str = DEFAULT_LEVEL) -> None:
-    """Send all log lines, including those of libraries, through structlog to standard error."""
+    """Send all log lines, including those of libraries, to standard error, with structlog as their formatter."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -68,7 +68,7 @@ def configure(level: str = DEFAULT_LEVEL) -> None:
 
 
 def adopt_libraries() -> None:
-    """Send the log lines of libraries to the root logger, without lines for each request and message.
+    """Send the log lines of libraries to the root logger, except for a line for each request or message.
 
     Call this function again after the HTTP server has configured its loggers.
     """
@@ -95,13 +95,16 @@ def summary(settings: Settings) -> dict[str, str]:
 
 
 def end_with_start_error(error: str) -> None:
-    """Log why the worker cannot start, and silence the HTTP server, which would add a traceback."""
+    """Log why the worker cannot start, and disable the HTTP server's logger, which would add a traceback."""
     log.critical("worker_start_failed", error=error)
     logging.getLogger(SERVER).disabled = True
 
 
 class RepeatFilter:
-    """Drops a warning that was already logged within the last REPEAT_AFTER_S, as during an outage."""
+    """A structlog processor that drops repeated warnings, as during an outage.
+
+    A warning is dropped if the same task has logged an equal one within the last REPEAT_AFTER_S.
+    """
 
     def __init__(self, every: float = REPEAT_AFTER_S, clock: Callable[[], float] = time.monotonic) -> None:
         self._every = every
@@ -132,7 +135,7 @@ def _is_shown(record: logging.LogRecord) -> bool:
 
 
 def _name_port(record: logging.LogRecord) -> bool:
-    """Replace the HTTP server's error about a port in use by a message that names the option."""
+    """Replace the HTTP server's error about a port in use by a message that names the option `--port`."""
     if isinstance(record.msg, OSError) and record.msg.errno == errno.EADDRINUSE:
         port = next(iter(re.findall(r"--port[ =](\d+)", " ".join(sys.argv))), "8000")
         record.msg = f"Port {port} is in use: choose another with --port, or stop the process that listens there."
@@ -140,7 +143,7 @@ def _name_port(record: logging.LogRecord) -> bool:
 
 
 def _drop_broken_connection(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Drop a line of FastStream, with a traceback, about an outage that the connection monitor has logged."""
+    """Drop FastStream's traceback of a lost connection to NATS, which the connection monitor has logged in one line."""
     if str(event["event"]).startswith("Connection broken"):
         raise structlog.DropEvent
     return event

@@ -33,12 +33,12 @@ Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 
 
 def task_name(queue: Lane) -> str:
-    """Return the name of a lane's tasks in metrics and logs."""
+    """Return the value of the label `task_name` for the tasks of a lane (transcription, diarization or live)."""
     return f"process_{queue}"
 
 
 class Meter:
-    """The metrics of one worker; `task_name` returns the label of a lane."""
+    """Creates and updates the Prometheus metrics of one worker."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -138,20 +138,20 @@ class Meter:
 
     @contextmanager
     def in_progress(self, queue: Lane) -> Iterator[None]:
-        """Count a task as in progress until the block ends."""
+        """Count a task as running until the block ends."""
         with self._in_progress.labels(task_name(queue)).track_inprogress():
             yield
         self.report_running(queue, since_progress=0.0, running=0.0)
 
     def report_running(self, queue: Lane, *, since_progress: float, running: float) -> None:
-        """Set the seconds since the start and the last progress of the running task; both are 0 if no task runs."""
+        """Set for how many seconds a task has run, and has made no progress; both are 0 if no task runs."""
         self._since.labels(task_name(queue)).set(since_progress)
         self._running.labels(task_name(queue)).set(running)
 
     def completed(
         self, queue: Lane, seconds: float, audio_seconds: float | None, untranscribed_seconds: float = 0.0
     ) -> None:
-        """Count a completed task: its audio, its speech without text, and the seconds from delivery to settlement."""
+        """Count a completed task, its audio, and its speech without text; `seconds`: from delivery to settlement."""
         name = task_name(queue)
         self._success.labels(name).inc()
         self._seconds.labels(name).observe(seconds)
@@ -161,7 +161,7 @@ class Meter:
             self._factor.labels(name).observe(seconds / audio_seconds)
 
     def failed(self, queue: Lane, state: State, code: ErrorCode, seconds: float) -> None:
-        """Count a failed attempt as a retry, or as the failure of its task."""
+        """Count a failed attempt at a task: as a retry, or as a failed task if `state` says that no retry follows."""
         if state is State.RETRYING:
             self._retries.labels(task_name(queue), code).inc()
             return
@@ -180,7 +180,7 @@ class Meter:
 
 
 def _with_series(metric: Metric, labels: list[str] | None) -> Metric:
-    """Return the metric with a series at 0 for each lane.
+    """Return the metric after creating a series at 0 for each lane, if it has the label `task_name` alone.
 
     Prometheus detects an increase only between two values, so a series must exist before its first event.
     """
@@ -191,14 +191,14 @@ def _with_series(metric: Metric, labels: list[str] | None) -> Metric:
 
 
 def remove_dead_processes(folder: Path) -> None:
-    """Remove the gauge files of killed worker processes; a killed process cannot remove its own."""
+    """Remove the gauge files that killed worker processes have left in the shared folder."""
     for process in {path.stem.rpartition("_")[2] for path in folder.glob("gauge_live*.db")}:
         if not Path(f"/proc/{process}").exists():
             mark_process_dead(int(process), str(folder))  # type: ignore[no-untyped-call]  # the function has no types
 
 
 def metrics_route(meter: Meter) -> HttpHandler:
-    """Create the HTTP route that Prometheus scrapes."""
+    """Create the HTTP route `/metrics`, which Prometheus scrapes."""
 
     @get(include_in_schema=False)
     async def metrics(_: object) -> AsgiResponse:

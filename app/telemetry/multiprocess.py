@@ -1,4 +1,4 @@
-"""The folder that the processes of one `--workers N` share, so that each process can expose all metrics.
+"""The folder in which the processes of a worker with `--workers N` share metrics, so that each can expose all of them.
 
 Import this module before `prometheus_client`, which reads the folder's name when it is imported.
 """
@@ -21,6 +21,6 @@ if _parent is not None and FOLDER not in os.environ:
 
 
 def shared_folder() -> Path | None:
-    """Return the folder that the processes of `--workers N` share; None for a single process."""
+    """Return the folder in which the processes of `--workers N` share metrics; None for a single process."""
     name = os.environ.get(FOLDER)
     return Path(name) if name else None

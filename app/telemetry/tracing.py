@@ -1,4 +1,4 @@
-"""Traces: the stages of a task as spans; off unless OTEL_EXPORTER_OTLP_ENDPOINT is set."""
+"""Traces: each attempt at a task as OpenTelemetry spans; off unless OTEL_EXPORTER_OTLP_ENDPOINT is set."""
 
 import time
 from datetime import datetime
@@ -36,13 +36,13 @@ def provider(endpoint: str | None) -> trace.TracerProvider:
 
 
 def flush(traces: trace.TracerProvider) -> None:
-    """Send all pending spans; this call blocks."""
+    """Send all pending spans, and block until they are sent."""
     if isinstance(traces, TracerProvider):
         traces.force_flush()
 
 
 def current_traceparent() -> str | None:
-    """Return the current span as a `traceparent`; None if tracing is off."""
+    """Return the current span as the value of a `traceparent` header; None if tracing is off."""
     if not trace.get_current_span().is_recording():
         return None
     carrier: dict[str, str] = {}
@@ -51,19 +51,19 @@ def current_traceparent() -> str | None:
 
 
 def link_to(earlier: str | None) -> None:
-    """Link the current span to `earlier`, the `traceparent` of an earlier delivery of the task; None: do nothing."""
+    """Link the current span to `earlier`, the `traceparent` of an earlier delivery of the task; None: no link."""
     if earlier is not None:
         context = trace.get_current_span(_PROPAGATOR.extract({"traceparent": earlier})).get_span_context()
         trace.get_current_span().add_link(context)
 
 
 def record_queue_wait(tracer: Tracer, since: datetime) -> None:
-    """Record a span of the time since a datetime, in which a task has waited in its queue."""
+    """Record a span for the time that a task has waited in its queue: from `since` until now."""
     tracer.start_span("queue wait", start_time=int(since.timestamp() * 1e9)).end()
 
 
 class StageSpans:
-    """Records a span of each stage of an attempt, one after the other, below the current span."""
+    """Records each stage of an attempt (fetch, decode, transcribe and so on) as a span within the current span."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
@@ -81,7 +81,7 @@ class StageSpans:
             self._windows(update.text)
 
     def store(self) -> None:
-        """Start the span of storing the result."""
+        """Start the span of the last stage, which stores the result."""
         self._enter("store")
 
     def end(self) -> None:
@@ -98,7 +98,7 @@ class StageSpans:
         self._since = time.time_ns()
 
     def _windows(self, text: WindowText) -> None:
-        """Record a span of the windows of `text`, which starts at the end of the previous windows."""
+        """Record a span for the transcription of a text's windows, from the end of the previous windows until now."""
         inside = trace.set_span_in_context(self._stage[1]) if self._stage else None
         figures = {"audio.processed_seconds": text.end, "segments": len(text.segments)}
         self._tracer.start_span("windows", inside, start_time=self._since, attributes=figures).end()
