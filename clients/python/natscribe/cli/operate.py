@@ -68,7 +68,7 @@ def show(*, as_json: JsonDeadLetters = False) -> None:
 
 @dead_letters.command()
 def replay(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) -> None:
-    """Queue the tasks of dead letters again, selected by exactly one option."""
+    """Queue the tasks of dead letters again. Exactly one option selects them."""
     _check_one(task_id, kind, code)
 
     async def work(client: Client) -> None:
@@ -82,7 +82,7 @@ def replay(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) 
 
 @dead_letters.command()
 def delete(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) -> None:
-    """Delete dead letters, selected by exactly one option. Other data of their tasks stays."""
+    """Delete dead letters. Exactly one option selects them. Other data of their tasks stays."""
     _check_one(task_id, kind, code)
 
     async def work(client: Client) -> None:
