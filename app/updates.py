@@ -34,7 +34,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class TaskUpdate:
-    """News of a running task for its log: its progress, and the text transcribed since the previous update."""
+    """A report of a running task for its log: the progress, and the text transcribed since the previous update."""
 
     stage: Stage
     fraction: float  # of the whole task that is done, 0..1

@@ -52,13 +52,13 @@ class LocalModel:
 
 
 class ModelFamily(Protocol):
-    """The speech models that one library runs; the modules `whisper/family.py` and `onnx/family.py` implement it."""
+    """The interface to the models that one library runs; `whisper/family.py` and `onnx/family.py` implement it."""
 
     EXAMPLE: str  # the name of a published model
     NEEDED: str  # the files that a folder needs, in words for the operator
 
     def publishes(self, name: str, /) -> bool:
-        """Whether this family has a published model of this name."""
+        """Return whether this family has a published model of this name."""
 
     def fetch(self, name: str, compute_type: str | None, /) -> Path:
         """Return the folder of a published model; download the model first if necessary.

@@ -19,11 +19,11 @@ from natscribe.schemas.wire import Model, Speakers
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 
-class _Line(BaseModel):
+class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Setup(_Line):
+class Setup(_Message):
     """The first message to an engine process: the settings for all its jobs, named as in `Settings`."""
 
     parent: int = Field(default_factory=os.getpid, description="The worker's process: the engine process ends with it.")
@@ -40,7 +40,7 @@ class Setup(_Line):
     diarization_max_seconds: float
 
 
-class FindWindows(_Line):
+class FindWindows(_Message):
     """Job: detect the windows of a recording, i.e. up to 20 s of speech each, from `start_at` (seconds) on.
 
     `channel`: the channel in which to detect them, counted from 0; None: the mix of all channels. `choose`: ignore
@@ -54,7 +54,7 @@ class FindWindows(_Line):
     choose: bool = False
 
 
-class ProcessLiveAudio(_Line):
+class ProcessLiveAudio(_Message):
     """Job: detect the utterances in the next piece of audio of a live stream.
 
     The engine process retains the state of the stream between its jobs. If it does not know the stream (any longer),
@@ -76,14 +76,14 @@ class ProcessLiveAudio(_Line):
     end: bool = Field(False, description="No more audio follows: ends the open utterances, and closes the stream.")
 
 
-class CloseLiveStream(_Line):
+class CloseLiveStream(_Message):
     """Job: close a live stream, and so release its memory; an unknown stream is no error."""
 
     type: Literal["close_live_stream"] = "close_live_stream"
     stream: str
 
 
-class Transcribe(_Line):
+class Transcribe(_Message):
     """Job: transcribe a batch of windows, which may belong to several recordings.
 
     `previous`: the language spoken before each window, None if unknown. `interim`: the windows are utterances in
@@ -97,7 +97,7 @@ class Transcribe(_Line):
     interim: bool = False
 
 
-class ChunkAnalysed(_Line):
+class ChunkAnalysed(_Message):
     """Reply to `Diarize`: one chunk, i.e. about a minute of the recording, is analysed.
 
     `index`: the number of the chunk, from 0. `record`: the analysis, encoded as text. `revision`: the version of the
@@ -111,7 +111,7 @@ class ChunkAnalysed(_Line):
     record: str = Field(repr=False)
 
 
-class Diarize(_Line):
+class Diarize(_Message):
     """Job: diarize a recording, or one of its channels.
 
     `channel`: counted from 0; None: all channels mixed. `known`: chunks that an earlier job has analysed, which are
@@ -127,21 +127,21 @@ class Diarize(_Line):
     known: list[ChunkAnalysed] = Field(default_factory=list, repr=False)
 
 
-class Load(_Line):
+class Load(_Message):
     """Job: load the transcription model that `options` name, and check that it supports the options."""
 
     type: Literal["load"] = "load"
     options: TranscribeOptions = TranscribeOptions()
 
 
-class LoadVad(_Line):
+class LoadVad(_Message):
     """Job: load the voice activity detector before the first recording needs it."""
 
     type: Literal["load_vad"] = "load_vad"
 
 
-class StageAdvanced(_Line):
-    """Reply: how much of the recording the stage `stage` has processed, in seconds; `duration_seconds`: of how much."""
+class StageAdvanced(_Message):
+    """Reply: a stage of the job has progressed; `processed_seconds`: how much of the recording it has processed."""
 
     type: Literal["advanced"] = "advanced"
     stage: Stage
@@ -149,7 +149,7 @@ class StageAdvanced(_Line):
     duration_seconds: float | None
 
 
-class RecordingOpened(_Line):
+class RecordingOpened(_Message):
     """First reply to `FindWindows`: the recording's duration and number of channels.
 
     `channel`: the channel in which windows are detected; None: the mix of all channels.
@@ -161,14 +161,14 @@ class RecordingOpened(_Line):
     channel: int | None = None
 
 
-class WindowFound(_Line):
+class WindowFound(_Message):
     """Reply to `FindWindows`: the next window of the recording, with its samples."""
 
     type: Literal["window"] = "window"
     window: Window
 
 
-class WindowSearchAdvanced(_Line):
+class WindowSearchAdvanced(_Message):
     """Reply to `FindWindows`: how far the search is.
 
     `seconds`: how much of the recording is decoded. `complete_until`: the time, in seconds, up to which all windows are
@@ -180,14 +180,14 @@ class WindowSearchAdvanced(_Line):
     complete_until: float
 
 
-class WindowSearchDone(_Line):
-    """Last reply to `FindWindows`: all windows of the recording are detected; `duration_seconds`: of all its audio."""
+class WindowSearchDone(_Message):
+    """Last reply to `FindWindows`: all windows are detected; `duration_seconds`: how much audio the recording has."""
 
     type: Literal["window_search_done"] = "window_search_done"
     duration_seconds: float
 
 
-class LiveAudioProcessed(_Line):
+class LiveAudioProcessed(_Message):
     """Reply to `ProcessLiveAudio`: the utterances that are complete, open (in progress) or closing (in a pause).
 
     To `CloseLiveStream`: empty.
@@ -207,7 +207,7 @@ class LiveAudioProcessed(_Line):
     lost: float = Field(0.0, description="Seconds of audio that the time stamps of a file have skipped so far.")
 
 
-class WindowsTranscribed(_Line):
+class WindowsTranscribed(_Message):
     """Reply to `Transcribe`: the text of each window, in the order of the job; `seconds`: how long the batch took."""
 
     type: Literal["windows_transcribed"] = "windows_transcribed"
@@ -215,7 +215,7 @@ class WindowsTranscribed(_Line):
     seconds: float
 
 
-class SpeakerEmbedding(_Line):
+class SpeakerEmbedding(_Message):
     """The two embeddings of one speaker: of the speech as recorded, and of the same speech in telephone bandwidth.
 
     `speaker`: the label of the speaker in the turns. `seconds`: how much speech was embedded, in which nobody else
@@ -229,14 +229,14 @@ class SpeakerEmbedding(_Line):
     telephone: str = Field(repr=False, description="The same, of the telephone bandwidth.")
 
 
-class RecordingEmbeddings(_Line):
+class RecordingEmbeddings(_Message):
     """The embeddings of all speakers of a recording; `model`: the network that computed them."""
 
     model: Model
     speakers: list[SpeakerEmbedding] = Field(repr=False)
 
 
-class DiarizationDone(_Line):
+class DiarizationDone(_Message):
     """Last reply to `Diarize`: the turns of the whole recording.
 
     `model`: the diarization model. `cached`: this reply was read from the cache of a worker; the engine did not run.
@@ -250,7 +250,7 @@ class DiarizationDone(_Line):
     cached: bool = False
 
 
-class Loaded(_Line):
+class Loaded(_Message):
     """Reply to `Load`: the model is loaded; `fingerprint`: its device, precision and search, on which texts depend."""
 
     type: Literal["loaded"] = "loaded"
@@ -258,13 +258,13 @@ class Loaded(_Line):
     fingerprint: str = ""
 
 
-class VadLoaded(_Line):
+class VadLoaded(_Message):
     """Reply to `LoadVad`: the voice activity detector is loaded."""
 
     type: Literal["vad_loaded"] = "vad_loaded"
 
 
-class Failed(_Line):
+class Failed(_Message):
     """Last reply to any job that failed; the engine process remains able to run the next job."""
 
     type: Literal["failed"] = "failed"

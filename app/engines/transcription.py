@@ -102,9 +102,9 @@ def _gaps(texts: Sequence[Text], audio: WindowAudio) -> list[Times]:
 
 
 def _cut(texts: Sequence[Text], second: float) -> Iterator[Text]:
-    """Yield the texts, cutting a text at the time `second` (in seconds), where a gap starts, so that the gap fits in.
+    """Split the texts at `second` (in seconds), where a gap starts, so that the text of the gap can be inserted.
 
-    A word whose time extends into the gap is shortened to end at its start.
+    A word whose time extends into the gap is shortened so that it ends at the start of the gap.
     """
     for text in texts:
         before = [word.model_copy(update={"end": min(word.end, second)}) for word in text.words if word.start < second]

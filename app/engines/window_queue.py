@@ -81,7 +81,7 @@ class WindowQueue:
 
     @property
     def room(self) -> int:
-        """How many windows a `TranscriptionRun` may have in this queue at the same time: those of two batches."""
+        """How many windows a `TranscriptionRun` may have in this queue at the same time: enough for two batches."""
         return 2 * (self._batch_size or self._at_once)
 
     async def transcribe(

@@ -159,7 +159,7 @@ class TaskAttempt:
             await self._append(State.COMPLETED, progress=100)
 
     async def tick(self) -> None:
-        """Append the progress that waits, if it is due, or repeat the last progress after REPEATED_AFTER_S of silence.
+        """Append progress that waits, if it is due; after REPEATED_AFTER_S without an append, repeat the last progress.
 
         The call does nothing if the attempt is not running, or if another append is in progress.
 
@@ -306,7 +306,7 @@ class TaskAttempt:
         self._appended_at, self._pending = time.monotonic(), False
 
     async def _finish(self, append: asyncio.Task[Record]) -> None:
-        """Wait up to LAST_APPEND_TIMEOUT_S for an append to be acknowledged; set `is_unsure` if it is not."""
+        """Wait up to LAST_APPEND_TIMEOUT_S for an append to be acknowledged; if it is not, set `is_unsure`."""
         self.is_unsure = True
         with suppress(TransientError, TimeoutError):
             async with asyncio.timeout(LAST_APPEND_TIMEOUT_S):
@@ -324,5 +324,5 @@ def diarization_is_given_up(last: ProgressEvent) -> bool:
 
 
 def _failed_or_lost(last: ProgressEvent) -> bool:
-    """Return whether, when a task is delivered with this last event, its last attempt has failed or was lost."""
+    """Return whether the last attempt at a delivered task has failed or was lost, given the last event of its log."""
     return last.state in {State.RUNNING, State.RETRYING}

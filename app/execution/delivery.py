@@ -159,11 +159,11 @@ class Delivery:
             raise PermanentError(ErrorCode.WORKER_LOST, message)
 
     async def _wait_for_previous_worker(self, attempt: TaskAttempt) -> None:
-        """Wait so long that the previous worker would have appended to the log if it were still running the task.
+        """Give the previous worker time to append to the task's log, in case it is still running the task.
 
         JetStream redelivers a message whose delivery expired in an outage of NATS, although the previous worker may
-        still run the task. So after an outage that this worker has seen, that worker gets MAX_EVENT_INTERVAL_S to
-        append an event. It gets RECONNECTED_WITHIN_S after this worker has connected, perhaps at the end of an outage.
+        still run the task. So the previous worker gets MAX_EVENT_INTERVAL_S to append an event after an outage that
+        this worker has seen, and RECONNECTED_WITHIN_S after this worker has connected, perhaps at the end of an outage.
 
         Raises:
             FencedError: The previous worker has appended to the log, so it keeps the task.

@@ -14,7 +14,7 @@ from app.errors import TransientError
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Started:
+class _StartedTranscription:
     """A started transcription of a closing utterance.
 
     `regions`: the start and end of the utterance, in seconds. `previous`: the language assumed before it.
@@ -37,7 +37,7 @@ class EarlyTranscription:
     def __init__(self, windows: WindowQueue, options: TranscribeOptions) -> None:
         self._windows = windows
         self._options = options
-        self._started: dict[int | None, _Started] = {}  # by channel
+        self._started: dict[int | None, _StartedTranscription] = {}  # by channel
 
     @property
     def room(self) -> int:
@@ -53,7 +53,7 @@ class EarlyTranscription:
             started.text.cancel()
         text = asyncio.create_task(self._windows.transcribe(window, self._options, previous, Rank.LIVE))
         text.add_done_callback(drop_error)  # `transcribe` raises it
-        self._started[window.channel] = _Started(window.regions, previous, text)
+        self._started[window.channel] = _StartedTranscription(window.regions, previous, text)
 
     async def transcribe(
         self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank

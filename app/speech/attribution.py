@@ -66,9 +66,9 @@ def _split(segment: Segment, chosen: Iterator[str]) -> Iterator[Segment]:
 
 
 def _best_path(units: Sequence[Unit], evidence_of: Callable[[Unit], Evidence]) -> list[int]:
-    """Return the speaker number of each unit such that the total evidence minus the cost of all changes is largest.
+    """Choose a speaker for each unit, i.e. word or segment; return the number of each unit's speaker.
 
-    This is the Viterbi algorithm.
+    The Viterbi algorithm finds the sequence for which the total evidence minus the cost of all changes is largest.
     """
     if not units:
         return []

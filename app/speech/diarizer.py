@@ -19,7 +19,7 @@ from app.redis_store.cache import Cache
 from app.redis_store.chunks import ChunkStore
 from app.settings import VERSION
 from app.updates import Append, Task, TaskUpdate, processed
-from app.voices.identification import NOT_REQUESTED, Identification, Identified
+from app.voices.identification import NOT_REQUESTED, Identification, IdentificationOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,9 @@ class Diarizer:
                 created_at=datetime.now(UTC),
             )
 
-    async def identify(self, task: Task, result: DiarizationDone, labels: Sequence[str], append: Append) -> Identified:
+    async def identify(
+        self, task: Task, result: DiarizationDone, labels: Sequence[str], append: Append
+    ) -> IdentificationOutcome:
         """Identify the speakers among the user's enrolled voices if the task requests it.
 
         `result`: the diarization. `labels`: the labels of all its speakers.

@@ -17,7 +17,7 @@ from app.speech.attribution import attribute
 from app.speech.diarizer import BackgroundDiarization, Diarizer, relabelled, speaker_label
 from app.speech.speech_gaps import add_speech_gaps, merge_intervals
 from app.updates import Append, Checkpoint
-from app.voices.identification import NOT_REQUESTED, Identified
+from app.voices.identification import NOT_REQUESTED, IdentificationOutcome
 
 
 @dataclass(eq=False, slots=True)
@@ -31,7 +31,7 @@ class TaskTranscript:
     segments: list[Segment] = field(default_factory=list)
     untranscribed: list[Interval] = field(default_factory=list)
     channels: int | None = None
-    identified: Identified = NOT_REQUESTED
+    identified: IdentificationOutcome = NOT_REQUESTED
     audio_error: ErrorDetail | None = None  # why the audio of a live task is not stored
     _speakers: int | None = None
     _diarization_error: ErrorDetail | None = None
@@ -79,7 +79,7 @@ class TaskTranscript:
         """
         if self.channels is not None:
             if diarization.error is not None:
-                self.identified = Identified(error=diarization.error)
+                self.identified = IdentificationOutcome(error=diarization.error)
             return diarization.result
         self._diarization_error = diarization.error
         if diarization.result is None:
@@ -105,7 +105,7 @@ class TaskTranscript:
             segments = sorted(segments, key=lambda segment: segment.start)
             speakers = len({segment.channel for segment in segments})
             if diarization_error is not None:  # the speakers are known: only identification failed
-                identified, diarization_error = Identified(error=diarization_error), None
+                identified, diarization_error = IdentificationOutcome(error=diarization_error), None
         languages = _languages(segments)
         return TranscriptionResult(
             task_id=self.task.task_id,

@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Identified:
+class IdentificationOutcome:
     """The outcome of speaker identification.
 
     `voices`: the voice of each speaker label; None: the task does not request identification, or identification failed.
@@ -48,7 +48,7 @@ class Identified:
     error: ErrorDetail | None = None
 
 
-NOT_REQUESTED: Final = Identified()
+NOT_REQUESTED: Final = IdentificationOutcome()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,9 @@ class Identification:
     store: VoiceStore
     settings: Settings
 
-    async def run(self, task: Task, embedded: RecordingEmbeddings, labels: Sequence[str], append: Append) -> Identified:
+    async def run(
+        self, task: Task, embedded: RecordingEmbeddings, labels: Sequence[str], append: Append
+    ) -> IdentificationOutcome:
         """Store the embeddings of a task for as long as its result is stored, and identify each speaker.
 
         `labels`: the labels of all speakers, including those with too little speech for an embedding. If NATS has no
@@ -71,15 +73,17 @@ class Identification:
             await append(TaskUpdate(Stage.MERGING, 1.0, embeddings=embedded.model_dump_json().encode()))
         except BucketFullError as error:
             log.warning("embeddings_not_stored", bucket=error.bucket)
-            return Identified(error=NO_ROOM)
+            return IdentificationOutcome(error=NO_ROOM)
         try:
             return await self.compare(task.user_id, embedded, labels)
         except NatsError:
-            return Identified(error=NOT_READ)
+            return IdentificationOutcome(error=NOT_READ)
         except UnreadableError as error:
-            return Identified(error=error.detail)
+            return IdentificationOutcome(error=error.detail)
 
-    async def compare(self, user_id: int | str, embedded: RecordingEmbeddings, labels: Sequence[str]) -> Identified:
+    async def compare(
+        self, user_id: int | str, embedded: RecordingEmbeddings, labels: Sequence[str]
+    ) -> IdentificationOutcome:
         """Match each speaker in `labels` with the voices of the user; the `voice` of a speaker is None if none matches.
 
         Voices with references of another embedding model are not compared; then `error` says how many.
@@ -91,7 +95,7 @@ class Identification:
         comparable = [voice for voice in voices if voice["model"].revision == embedded.model.revision]
         speakers = [speaker for speaker in embedded.speakers if speaker.speaker in labels]  # not channels without text
         matches = await asyncio.to_thread(self._matches, speakers, comparable)
-        return Identified(
+        return IdentificationOutcome(
             {label: matches.get(label, NOBODY) for label in labels}, _not_compared(len(voices) - len(comparable))
         )
 

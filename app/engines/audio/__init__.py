@@ -1,1 +1,1 @@
-"""Audio: decode a recording within limits, choose its channels, and find its windows."""
+"""Audio: decode a recording or live audio within limits, choose its channels, and detect its windows of speech."""

@@ -115,7 +115,7 @@ def _same(mask: FrameMask, a: Samples, b: Samples) -> FrameMask:
 
 
 def _likeness(a: Spectrogram, b: Spectrogram, first: int) -> float:
-    """Return the highest correlation between the block of `a` from the row `first` on and an equally long part of `b`.
+    """Return the highest correlation of a block of spectrogram `a`, from row `first` on, with an equal length of `b`.
 
     The part of `b` may begin up to 0.5 s before or after the block, because a voice may reach one microphone later.
     """

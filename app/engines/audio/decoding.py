@@ -248,7 +248,7 @@ def _chunk(opened: _OpenedFile, channels: int) -> list[Samples]:
 
 
 @dataclass
-class _Positions:
+class _PositionTracker:
     """Converts time stamps to positions, i.e. times from the start of the recording, even if the time stamps restart.
 
     All fields are in the unit of the time stamps. `origin`: the time stamp at position 0. `end`: the position at which
@@ -275,23 +275,23 @@ class _Positions:
 
 def _length(opened: _OpenedFile) -> float:
     total, tick = 0, opened.stream.time_base or Fraction(0)
-    positions: _Positions | None = None
+    positions: _PositionTracker | None = None
     for packet in opened.packets():
         duration = packet.duration if packet.duration and packet.duration < _WRAPPED else 0
         total += duration
         if packet.size and packet.pts is not None:
-            positions = positions or _Positions(max(packet.pts, 0), int(_CERTAIN_S / tick))
+            positions = positions or _PositionTracker(max(packet.pts, 0), int(_CERTAIN_S / tick))
             positions.add(packet.pts, duration)
     return float((positions.end if positions else total) * tick)
 
 
 def _samples(opened: _OpenedFile, mixer: Mixer) -> Iterator[Samples]:
     produced = rate = 0
-    positions: _Positions | None = None
+    positions: _PositionTracker | None = None
     for frame in opened.frames():
         rate = rate or frame.sample_rate
         if frame.time is not None and (opened.container.format.name != _UNTIMED or frame.sample_rate == rate):
-            positions = positions or _Positions(frame.time, _CERTAIN_S)
+            positions = positions or _PositionTracker(frame.time, _CERTAIN_S)
             position = positions.add(frame.time, frame.samples / frame.sample_rate)
             for silence in _silence(position - produced / SAMPLE_RATE):
                 produced += len(silence)

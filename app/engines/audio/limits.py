@@ -30,7 +30,7 @@ _TOO_HUNGRY = "needs more memory than reading a recording may take"
 
 @dataclass(frozen=True)
 class Limit:
-    """How long a recording may be (in seconds), by which setting, and how much CPU time reading it may take."""
+    """The limits of a recording: its length in seconds, the setting that defines it, and the CPU time for reading."""
 
     seconds: float
     setting: str
@@ -151,7 +151,7 @@ def unreadable(what: str) -> PermanentError:
 
 
 def _strict(usual: tuple[int, int], more: float) -> tuple[int, int]:
-    """Return the soft and hard RLIMIT_DATA with which this process can allocate `more` bytes more.
+    """Return the soft and hard RLIMIT_DATA with which this process can allocate another `more` bytes.
 
     Outside Linux, or if `more` is practically unlimited, return `usual`, the limits of the process so far.
     """

@@ -32,7 +32,7 @@ def _shape(frame: av.AudioFrame) -> tuple[str, str, int]:
 
 
 class Mixer:
-    """Converts frames to float samples between -1 and 1: all channels mixed, or only `channel`, counted from 0.
+    """Converts frames to samples at 16 kHz, from -1 to 1: all channels mixed, or only `channel`, counted from 0.
 
     A frame whose number of channels is not `channels` is mixed; the mix counts as channel 0, and the others are silent.
     """

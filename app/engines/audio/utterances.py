@@ -67,7 +67,7 @@ def next_utterance(speech: Probabilities, *, whole: bool) -> Utterance | None:
 
 
 class UtteranceDetector:
-    """Detects the utterances of one channel after `start_at` seconds, while its audio arrives."""
+    """Detects the utterances of one channel of live audio from `start_at` (seconds) on, while the audio arrives."""
 
     def __init__(self, start_at: float, detector: VoiceDetector, first: int = 0) -> None:
         """`first`: the number of the first frame that `process` gets, 0 at the start of the recording."""
@@ -109,9 +109,10 @@ class UtteranceDetector:
         return None if utterance is None or paused else self._window(utterance)
 
     def closing(self) -> UnpackedWindow | None:
-        """Return the utterance that is closing; None if there is none, or if an earlier call has returned it.
+        """Return the closing utterance, i.e. one whose last words are followed by a pause that may end it.
 
-        If the pause goes on, the complete utterance will equal this one: so it can already be transcribed.
+        None if there is none, or if an earlier call has returned it. If the pause goes on, the complete utterance will
+        equal this one: so it can already be transcribed.
         """
         utterance = self._next()
         if utterance is None or utterance.end >= len(self._buffer.speech):

@@ -58,7 +58,7 @@ _DETECTED_BY_FILES = [architecture for architecture in NEEDED if architecture.st
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedModel:
     """A published model, which the library knows by name; `languages`: their codes, empty if many or unknown."""
 
     architecture: str
@@ -66,25 +66,25 @@ class Published:
 
 
 # The model names of onnx-asr 0.12, with the languages in its documentation and on the models' pages.
-PUBLISHED: Mapping[str, Published] = {
-    "gigaam-v2-ctc": Published("gigaam-v2-ctc", _RUSSIAN),
-    "gigaam-v2-rnnt": Published("gigaam-v2-rnnt", _RUSSIAN),
-    "gigaam-v3-ctc": Published("gigaam-v2-ctc", _RUSSIAN),
-    "gigaam-v3-rnnt": Published("gigaam-v2-rnnt", _RUSSIAN),
-    "gigaam-v3-e2e-ctc": Published("gigaam-v3-e2e-ctc", _RUSSIAN),
-    "gigaam-v3-e2e-rnnt": Published("gigaam-v3-e2e-rnnt", _RUSSIAN),
-    "gigaam-multilingual-ctc": Published("gigaam-multilingual-ctc", ()),
-    "gigaam-multilingual-large-ctc": Published("gigaam-multilingual-ctc", ()),
-    "nemo-fastconformer-ru-ctc": Published("nemo-conformer-ctc", _RUSSIAN),
-    "nemo-fastconformer-ru-rnnt": Published("nemo-conformer-rnnt", _RUSSIAN),
-    "nemo-parakeet-ctc-0.6b": Published("nemo-conformer-ctc", _ENGLISH),
-    "nemo-parakeet-rnnt-0.6b": Published("nemo-conformer-rnnt", _ENGLISH),
-    "nemo-parakeet-tdt-0.6b-v2": Published("nemo-conformer-tdt", _ENGLISH),
-    "nemo-parakeet-tdt-0.6b-v3": Published("nemo-conformer-tdt", _EUROPEAN),
-    "nemo-canary-1b-v2": Published(CANARY, _EUROPEAN),
-    "t-tech/t-one": Published("t-one-ctc", _RUSSIAN),
-    "alphacep/vosk-model-ru": Published("vosk", _RUSSIAN),
-    "alphacep/vosk-model-small-ru": Published("vosk", _RUSSIAN),
+PUBLISHED: Mapping[str, PublishedModel] = {
+    "gigaam-v2-ctc": PublishedModel("gigaam-v2-ctc", _RUSSIAN),
+    "gigaam-v2-rnnt": PublishedModel("gigaam-v2-rnnt", _RUSSIAN),
+    "gigaam-v3-ctc": PublishedModel("gigaam-v2-ctc", _RUSSIAN),
+    "gigaam-v3-rnnt": PublishedModel("gigaam-v2-rnnt", _RUSSIAN),
+    "gigaam-v3-e2e-ctc": PublishedModel("gigaam-v3-e2e-ctc", _RUSSIAN),
+    "gigaam-v3-e2e-rnnt": PublishedModel("gigaam-v3-e2e-rnnt", _RUSSIAN),
+    "gigaam-multilingual-ctc": PublishedModel("gigaam-multilingual-ctc", ()),
+    "gigaam-multilingual-large-ctc": PublishedModel("gigaam-multilingual-ctc", ()),
+    "nemo-fastconformer-ru-ctc": PublishedModel("nemo-conformer-ctc", _RUSSIAN),
+    "nemo-fastconformer-ru-rnnt": PublishedModel("nemo-conformer-rnnt", _RUSSIAN),
+    "nemo-parakeet-ctc-0.6b": PublishedModel("nemo-conformer-ctc", _ENGLISH),
+    "nemo-parakeet-rnnt-0.6b": PublishedModel("nemo-conformer-rnnt", _ENGLISH),
+    "nemo-parakeet-tdt-0.6b-v2": PublishedModel("nemo-conformer-tdt", _ENGLISH),
+    "nemo-parakeet-tdt-0.6b-v3": PublishedModel("nemo-conformer-tdt", _EUROPEAN),
+    "nemo-canary-1b-v2": PublishedModel(CANARY, _EUROPEAN),
+    "t-tech/t-one": PublishedModel("t-one-ctc", _RUSSIAN),
+    "alphacep/vosk-model-ru": PublishedModel("vosk", _RUSSIAN),
+    "alphacep/vosk-model-small-ru": PublishedModel("vosk", _RUSSIAN),
 }
 
 _BY_FOLDER_NAME = {alias: name for name in PUBLISHED for alias in (name, name.rpartition("/")[2])}

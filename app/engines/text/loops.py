@@ -44,7 +44,10 @@ def without_repeated_end(words: Sequence[Word]) -> list[Word]:
 
 
 def _repeats(plain: Sequence[str], length: int) -> bool:
-    """Return whether a phrase of `length` words occurs so often in a row that it is a loop; `plain`: see `_plain`."""
+    """Return whether a phrase of `length` words occurs so often in a row that it is a loop.
+
+    `plain`: the words in lower case, without punctuation.
+    """
     enough = min(length * (_MIN_OCCURRENCES - 1), max(length, _MIN_REPEATED_WORDS))
     repeated = 0
     for before, word in zip(plain, plain[length:], strict=False):

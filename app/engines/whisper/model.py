@@ -39,7 +39,7 @@ _MAX_USUAL_S = 0.7  # upper limit of the usual length of a word
 
 
 @dataclass(frozen=True, slots=True)
-class _Detected:
+class _WindowLanguages:
     """A window with the probability of each language in each of its regions.
 
     `regions`: the start and end of each region, in seconds from the start of `audio`. `encoded`: the encoder's output
@@ -98,14 +98,17 @@ class Whisper:
         groups = _sliced(zip(detected, previous, strict=True), sizes)
         return list(chain.from_iterable(self.parallel.map(partial(self._decode, options.vocabulary, decoding), groups)))
 
-    def _detect(self, options: TranscribeOptions, batch: Sequence[WindowAudio]) -> list[_Detected]:
+    def _detect(self, options: TranscribeOptions, batch: Sequence[WindowAudio]) -> list[_WindowLanguages]:
         encoded = zip(batch, self._network.encode(batch), strict=True)
         language = options.language or ("en" if self._network.english_only else None)
         if language is None:
             return [self._identify_languages(audio, whole) for audio, whole in encoded]
-        return [_Detected(audio, [_whole(audio)], [{language: 1.0}], {_whole(audio): full}) for audio, full in encoded]
+        return [
+            _WindowLanguages(audio, [_whole(audio)], [{language: 1.0}], {_whole(audio): full})
+            for audio, full in encoded
+        ]
 
-    def _identify_languages(self, audio: WindowAudio, whole: Encoded) -> _Detected:
+    def _identify_languages(self, audio: WindowAudio, whole: Encoded) -> _WindowLanguages:
         """Compute the probability of each language in each region of a window.
 
         `whole`: the encoder's output for the window, of which the part that belongs to a region is used first, because
@@ -115,16 +118,16 @@ class Whisper:
         encoded = {_whole(audio): whole}
         regions = list(audio.speech) or [_whole(audio)]
         if len(regions) == 1:
-            return _Detected(audio, regions, [self._network.detect(whole)], encoded)
+            return _WindowLanguages(audio, regions, [self._network.detect(whole)], encoded)
         evidence = [self._network.detect(encoded_part(whole, region)) for region in regions]
         for number in _uncertain_regions(regions, evidence):
             (alone,) = self._network.encode([part_of(audio, *regions[number])])
             encoded[regions[number]] = alone
             evidence[number] = _geometric_mean(evidence[number], self._network.detect(alone))
-        return _Detected(audio, regions, evidence, encoded)
+        return _WindowLanguages(audio, regions, evidence, encoded)
 
     def _decode(
-        self, terms: Sequence[str], decoding: DecodeOptions, group: Sequence[tuple[_Detected, str | None]]
+        self, terms: Sequence[str], decoding: DecodeOptions, group: Sequence[tuple[_WindowLanguages, str | None]]
     ) -> list[ModelOutput]:
         """Decode the texts of several windows in one batch; `group`: each window with the language before it."""
         windows = [self._parts(detected, previous) for detected, previous in group]
@@ -138,7 +141,7 @@ class Whisper:
             for parts, settled in windows
         ]
 
-    def _parts(self, detected: _Detected, previous: str | None) -> tuple[list[EncodedPart], bool]:
+    def _parts(self, detected: _WindowLanguages, previous: str | None) -> tuple[list[EncodedPart], bool]:
         """Cut a window into parts where its language changes, and encode the parts.
 
         `previous`: the language before the window, None if unknown. Return also whether the languages would be the same

@@ -15,7 +15,7 @@ from app.errors import BucketFullError, RequestError
 from app.requests.voice_names import with_voice_names
 from app.settings import Settings
 from app.updates import TaskUpdate
-from app.voices.identification import MIN_SPEECH_S, NO_ROOM, NOT_READ, Identification, Identified
+from app.voices.identification import MIN_SPEECH_S, NO_ROOM, NOT_READ, Identification, IdentificationOutcome
 from app.voices.store import StoredReference, StoredVoice
 from tests.fakes.engine import voice_of
 from tests.fakes.messages import transcript
@@ -62,7 +62,9 @@ def embedded(*people: str, seconds: float = MIN_SPEECH_S) -> RecordingEmbeddings
     return RecordingEmbeddings(model=embedding_network(), speakers=speakers)
 
 
-async def identified(parts: Parts, speakers: RecordingEmbeddings, error: Exception | None = None) -> Identified:
+async def identified(
+    parts: Parts, speakers: RecordingEmbeddings, error: Exception | None = None
+) -> IdentificationOutcome:
     """What is found for a task; its embeddings are appended, or that fails."""
     appended: list[TaskUpdate] = []
 
@@ -132,9 +134,11 @@ async def test_voices_of_another_network_are_counted_and_not_compared(parts: Par
 
 
 async def test_a_task_completes_without_names_when_they_cannot_be_found(parts: Parts, nats: InMemoryNats) -> None:
-    assert await identified(parts, embedded("anna"), BucketFullError("embeddings")) == Identified(error=NO_ROOM)
+    assert await identified(parts, embedded("anna"), BucketFullError("embeddings")) == IdentificationOutcome(
+        error=NO_ROOM
+    )
     del nats.streams["KV_voices"]
-    assert await identified(parts, embedded("anna")) == Identified(error=NOT_READ)
+    assert await identified(parts, embedded("anna")) == IdentificationOutcome(error=NOT_READ)
 
 
 async def test_a_client_sees_the_names_that_voices_have_now(parts: Parts, nats: InMemoryNats) -> None:
