@@ -20,16 +20,16 @@ from handlers.replies import request_route
 
 
 async def status(request: TaskRequest, tasks: Annotated[TaskRequests, FromContext()]) -> TaskStatus:
-    """Reply with the status of a task."""
+    """Reply with the status of a task: its state, progress and times."""
     return await tasks.status(request.task_id)
 
 
 async def result(request: ResultRequest, tasks: Annotated[TaskRequests, FromContext()]) -> Result | NatsResponse:
     """Reply with the result of a task, in the requested format.
 
-    The header `content-type` of the reply says what the reply is: `application/json` is the result, or `{error: ...}`,
-    or, if the result in the requested format is too large for a message, the result with `object`; any other type is
-    the result in the requested format. The reply for a failed task is the error of the task.
+    The header `content-type` tells what the reply contains. `application/json`: the result, or `{error: ...}`, or, if
+    the result in the requested format is too large for a message, the result with a reference to an object in `object`.
+    Any other type: the result in the requested format. The reply for a failed task is the error of the task.
     """
     result = await tasks.result(request)
     if isinstance(result, bytes):
@@ -40,10 +40,10 @@ async def result(request: ResultRequest, tasks: Annotated[TaskRequests, FromCont
 async def list_tasks(request: ListRequest, task_list: Annotated[TaskList, FromContext()]) -> TaskPage:
     """Reply with a page of tasks, the newest first.
 
-    The tasks are those in Redis: up to 1 s late, after the loss of a worker up to `TASK_ACK_WAIT`. `more_before` says
-    where to continue; tasks that are added in the meantime neither repeat nor hide others. A task that only a later
-    version of the service can read is left out. Every client that may send this request sees the tasks of all users:
-    `user_id` is a filter and gives no right.
+    The tasks are read from Redis, which may be up to 1 s behind, and up to `TASK_ACK_WAIT` after the loss of a worker.
+    `more_before` says where to continue; tasks that are added in the meantime neither repeat nor hide others. A task
+    that only a later version of the service can read is left out. Every client that may send this request sees the
+    tasks of all users: `user_id` is a filter and gives no right.
     """
     return await task_list.page(request)
 
@@ -71,7 +71,7 @@ async def worker(request: WorkersRequest, worker_report: Annotated[WorkerReport,
 async def cancel(request: TaskRequest, tasks: Annotated[TaskRequests, FromContext()]) -> TaskStatus:
     """Cancel a task that is queued or running.
 
-    The reply is the new status; a task that has ended stays unchanged.
+    The reply is the new status of the task; a task that has already ended does not change.
     """
     return await tasks.cancel(request.task_id)
 
@@ -84,8 +84,8 @@ async def delete(
     """Delete all data of a task, or of all tasks of a user.
 
     The service deletes events, result, dead letters and the recording in its bucket; it first cancels a task that has
-    not ended. If a user has many tasks, the reply says where to continue. JetStream remembers `Nats-Msg-Id` a little
-    longer: see the deduplication window of the task stream.
+    not ended. If a user has many tasks, the reply says where to continue. JetStream remembers `Nats-Msg-Id` for up to
+    two minutes longer, so a new task with the same id is dropped as a duplicate until then.
     """
     if isinstance(request, UserRequest):
         return await users.delete(request)

@@ -36,7 +36,7 @@ async def transcribe(
     delivery: Annotated[Delivery, FromContext()],
     transcriber: Annotated[Transcriber, FromContext()],
 ) -> None:
-    """Transcribe a recording: report progress, publish segments, then the result."""
+    """Transcribe a recording: report progress, publish segments as they are transcribed, then the result."""
     attempt = await delivery.begin(task)
     await attempt.publish(await transcriber.transcribe(task, attempt.checkpoint, attempt.append))
 
@@ -56,7 +56,7 @@ async def transcribe_live(
     delivery: Annotated[Delivery, FromContext()],
     live_transcriber: Annotated[LiveTranscriber, FromContext()],
 ) -> None:
-    """Transcribe audio while it is published: publish segments, and the result at the end."""
+    """Transcribe audio while it is being published: publish segments, and the result at the end."""
     attempt = await delivery.begin(task)
     await attempt.publish(await live_transcriber.transcribe(task, attempt.checkpoint, attempt.append))
 

@@ -21,8 +21,8 @@ from handlers.replies import request_route
 async def enroll(request: EnrollRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Voice:
     """Create a voice from a speaker of a completed task, or add a reference to a voice.
 
-    The task needs `identify: true`, and the speaker has to speak for 15 s alone. Speaker embeddings are stored as long
-    as the result. A voice is no proof of identity.
+    A voice is an enrolled person. The task needs `identify: true`, and the speaker has to speak for 15 s alone. Speaker
+    embeddings are stored as long as the result. A voice is no proof of identity.
     """
     return await voices.enroll(request)
 

@@ -1,4 +1,4 @@
-"""The errors that the service reports to clients."""
+"""The errors with which the service ends tasks and replies to requests."""
 
 from typing import Annotated
 
@@ -71,6 +71,6 @@ class ErrorDetail(Message):
 
 
 class ErrorReply(Message):
-    """The reply to a request that failed."""
+    """The reply to a request that failed, in place of the usual reply."""
 
     error: ErrorDetail = Field(description="Why the request failed.")

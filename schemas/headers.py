@@ -80,7 +80,7 @@ class TaskHeaders(Headers):
 
 
 class FrameHeaders(Headers):
-    """Headers of a frame, i.e. of one message of a live task's audio."""
+    """Headers of a frame, i.e. one message with audio of a live task."""
 
     message_id: str = Field(
         alias="Nats-Msg-Id",

@@ -19,7 +19,7 @@ IDLE_S = 30
 
 
 class Codec(DescribedEnum):
-    """The encoding of live audio."""
+    """How the audio of a live task is encoded."""
 
     PCM_S16LE = "pcm_s16le", "Signed 16-bit samples, little-endian, 8 to 48 kHz, with interleaved channels."
     MULAW = "mulaw", "G.711 mu-law, 8 kHz."

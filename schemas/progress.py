@@ -31,7 +31,7 @@ MIN_EVENT_INTERVAL_S = 1.0  # and at most one event in this time
 
 
 class State(DescribedEnum):
-    """The state of a task."""
+    """Whether a task waits, runs or has ended, and how it ended."""
 
     QUEUED = "queued", "The task is stored and waits for a worker."
     RUNNING = "running", f"A worker runs the task and appends an event at least every {MAX_EVENT_INTERVAL_S:g} s."

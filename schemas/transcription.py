@@ -38,7 +38,7 @@ Channel = Annotated[int, Field(ge=0, examples=[0])]
 
 
 class Channels(DescribedEnum):
-    """How the channels of a recording are transcribed."""
+    """Whether the channels of a recording are mixed or transcribed separately."""
 
     AUTO = (
         "auto",
@@ -221,7 +221,7 @@ class SegmentsEvent(Message):
 
 
 class Source(DescribedEnum):
-    """Where the transcribed audio came from."""
+    """Whether the audio was a stored recording or live."""
 
     RECORDING = "recording", "A recording, complete when the task started."
     LIVE = "live", "Audio that was published while the task ran."

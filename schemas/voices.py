@@ -81,7 +81,7 @@ class EnrollRequest(Input):
 
 
 class VoicesRequest(Input):
-    """A request to list the voices of a user."""
+    """A request to list the voices, i.e. enrolled persons, of a user."""
 
     user_id: UserId
     after: int = Field(
@@ -151,7 +151,7 @@ class Forgotten(Message):
 
 
 class SpeakerVoice(Message):
-    """As whom a speaker of a result was identified: the most similar voice, if it is similar enough."""
+    """The identification of a speaker in a result: the most similar voice, if it is similar enough."""
 
     voice: VoiceId | None = Field(description="Id of the voice; null: no voice is similar enough, or it was forgotten.")
     name: str | None = Field(

@@ -156,7 +156,7 @@ EXPECTED_START = (
 
 
 class Kind(DescribedEnum):
-    """What a task produces."""
+    """The kind of result that a task produces."""
 
     TRANSCRIPTION = "transcription", "Speech-to-text, on request with speakers."
     DIARIZATION = "diarization", "Speaker diarization: who speaks when."

@@ -64,7 +64,7 @@ PROGRESS, SEGMENTS, RESULTS, DEAD_LETTERS = streams(Settings().stream_names)
 def broker(settings: Settings | None = None) -> NatsBroker:
     """Return a FastStream broker for the NATS server of the settings, which is not connected yet.
 
-    `settings`: None: they are read from the environment.
+    `settings`: by default those of the environment.
     """
     settings = settings or Settings.read()
     return NatsBroker(
@@ -78,7 +78,7 @@ def broker(settings: Settings | None = None) -> NatsBroker:
 def pull_inbox(settings: Settings | None = None) -> bytes:
     """Return the `inbox_prefix` for FastStream's pull subscribers, which do not inherit the prefix of the broker.
 
-    `settings`: None: they are read from the environment.
+    `settings`: by default those of the environment.
     """
     return f"{(settings or Settings.read()).nats_inbox_prefix}.".encode()
 

@@ -138,7 +138,7 @@ class Settings(BaseModel):
 
     @property
     def stream_names(self) -> StreamNames:
-        """The names of the streams and consumers of this deployment."""
+        """The names of this deployment's streams and consumers, made from NATS_STREAM_NAME and NATS_CONSUMER_NAME."""
         return StreamNames(
             tasks=self.nats_stream_name,
             progress=f"{self.stem}_progress",

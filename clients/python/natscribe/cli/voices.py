@@ -53,7 +53,7 @@ def enroll(  # noqa: PLR0913 -- the request's fields
     ] = False,
     user: User = "0",
 ) -> None:
-    """Enrol a voice.
+    """Enrol a person's voice, so that results name this person.
 
     The voice is that of the only person in FILE, or of a speaker in a task, with at least 15 s of speech.
     """
@@ -123,7 +123,7 @@ async def _explained(client: Client, refusal: RequestFailedError, owner: int | s
 
 @voices.command("list")
 def show(*, user: User = "0", as_json: Json = False) -> None:
-    """List the voices of a user."""
+    """List the enrolled voices of a user."""
 
     async def work(client: Client) -> None:
         enrolled = client.voices(parse_user_id(user))

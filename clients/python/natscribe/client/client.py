@@ -74,11 +74,11 @@ class Client(Session):
     ) -> str:
         """Upload a recording if necessary, queue its transcription, and return the task id.
 
-        `recording`: a `Path`, which the client uploads, or the `audio_file_id` of a stored recording. `priority`: None:
-        `high` for recordings below 2 min, `low` from 30 min on, and `normal` in between or if the duration is unknown.
-        `fields`: further fields of `TranscriptionTask`; by default `user_id` is 0, and the client generates `task_id`.
-        `language` may also be a locale or a name, such as `en-US` or `English`. A second call with the same `task_id`
-        and fields has no effect.
+        `recording`: a `Path`, which the client uploads, or the `audio_file_id` of a stored recording. `priority`: by
+        default `high` for recordings below 2 min, `low` from 30 min on, and `normal` in between or if the duration is
+        unknown. `fields`: further fields of `TranscriptionTask`; by default `user_id` is 0, and the client generates
+        `task_id`. `language` may also be a locale or a name, such as `en-US` or `English`. A second call with the same
+        `task_id` and fields has no effect.
 
         Raises:
             RecordingError: The recording cannot be read or uploaded.
@@ -106,9 +106,9 @@ class Client(Session):
     ) -> Live:
         """Return a live transcription, whose task is submitted by `async with client.live(...) as live`.
 
-        `audio`: the format of the audio; None: signed 16-bit samples, 16 kHz, one channel. `options`: the other fields
-        of `LiveTask`. `resume`: whether to continue the existing task `task_id` after its stored audio; `audio` is then
-        None or the format of the task, and the other arguments have no effect.
+        `audio`: the format of the audio, by default signed 16-bit samples, 16 kHz, one channel. `options`: the other
+        fields of `LiveTask`. `resume`: whether to continue the existing task `task_id` after its stored audio; `audio`
+        is then None or the format of the task, and the other arguments have no effect.
 
         Raises:
             OptionError: An argument is invalid.

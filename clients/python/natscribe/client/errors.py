@@ -104,7 +104,7 @@ class OptionError(ValueError):
 
 
 class TaskIdTakenError(ClientError):
-    """The task id belongs to another task, or to a task that was deleted less than two minutes ago."""
+    """The task id is in use by another task, or was used by a task that was deleted less than two minutes ago."""
 
 
 class OtherSenderError(ClientError):

@@ -52,19 +52,20 @@ class _ErrorReply(BaseModel):
 
 
 async def request(connection: Nats, subject: str, message: Input, reply_type: type[Reply]) -> Reply:
-    """Send a request and return the parsed reply.
+    """Send a request, and return the reply as an object of the type `reply_type`.
 
     Raises:
         UnreachableError, RequestFailedError: As for `request_message`.
+        ClientError: The reply does not have this type.
     """
     return parse_reply(TypeAdapter(reply_type), (await request_message(connection, subject, message)).data)
 
 
 def parse_reply(reply_type: TypeAdapter[T], body: bytes) -> T:
-    """Parse a reply of the service.
+    """Parse the body of a reply as an object of the type `reply_type`.
 
     Raises:
-        ClientError: The reply does not have the type `reply_type`.
+        ClientError: The reply does not have this type, because the service has an incompatible version.
     """
     try:
         return reply_type.validate_json(body, extra="ignore")  # a later version may have added fields

@@ -69,7 +69,7 @@ class S3:
     async def _put(self, recording: Path, name: str, digest: str) -> None:
         """Upload a recording in parts; the object appears under its name when all parts are complete.
 
-        If the upload is cancelled, it reads no further part, and the library removes the parts that it has sent.
+        A cancelled upload reads no further part, and the library removes the parts that it has sent.
         """
         with await asyncio.to_thread(_CancellableReader, recording, self._on_upload) as reader:
             uploading = asyncio.ensure_future(

@@ -1,4 +1,4 @@
-"""The CloudEvents 1.0 attributes (binary mode) in the headers of every event that the service appends."""
+"""The CloudEvents 1.0 attributes (binary mode) in the headers of every event that the service publishes to a stream."""
 
 from collections.abc import Mapping
 from datetime import datetime, timezone

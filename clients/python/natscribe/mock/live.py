@@ -123,7 +123,7 @@ class LiveAttempt:
 
     @property
     def _start(self) -> float:
-        """Start of the current utterance, in seconds."""
+        """The time in seconds at which the current utterance starts, from the start of the audio."""
         return self.task.batches * UTTERANCE_S
 
     def _words(self) -> list[Word]:

@@ -72,7 +72,7 @@ class Voices:
         return VoicePage(voices=[] if request.after else self.of_user(request.user_id))
 
     async def rename(self, request: RenameRequest) -> Voice:
-        """Give a voice another name.
+        """Change the name of a voice, and return the voice.
 
         Raises:
             RequestFailedError: There is no such voice.

@@ -109,7 +109,10 @@ class LineBreaker:
         return lines
 
     def _next_lines(self, lines: _Layouts, beyond: int) -> _Layouts:
-        """Extend each layout by a line that stops after the index `beyond`; return the cheapest one for each stop."""
+        """Append a line that stops after the index `beyond` to each layout; return the cheapest for each stop.
+
+        A layout is a choice of the lines of a cue.
+        """
         longer: _Layouts = {}
         for line_start, (cost, line_starts) in lines.items():
             base = cost + _LINE * self._breaks[line_start]

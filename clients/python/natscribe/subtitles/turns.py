@@ -20,12 +20,12 @@ class Turn:
 
     @property
     def start(self) -> float:
-        """Start of the turn, in seconds."""
+        """The time in seconds at which the first unit of the turn starts."""
         return self.units[0].start
 
     @property
     def end(self) -> float:
-        """End of the turn, in seconds."""
+        """The time in seconds at which the last unit of the turn ends."""
         return self.units[-1].end
 
 

@@ -1,4 +1,4 @@
-"""Formats text, times and shares for the page."""
+"""Formats text, times and percentages for the HTML page of a result."""
 
 from dataclasses import dataclass
 from html import escape
@@ -7,7 +7,7 @@ from natscribe.schemas.kinds import Result
 
 
 def escaped(text: str) -> str:
-    """Return the text with all HTML markup escaped, quotation marks included."""
+    """Return text with all HTML special characters escaped, including quotation marks."""
     return escape(text, quote=True)
 
 

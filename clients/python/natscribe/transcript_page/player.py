@@ -8,9 +8,9 @@ _KEYS = (
 
 
 def player(recording: str | None) -> str:
-    """Return the HTML of the audio player for the recording with this URL.
+    """Return the HTML of the audio player, which plays the recording with this URL.
 
-    `recording`: None: the player stays hidden until the page's script offers a person to choose the file.
+    If the URL is None, the player stays hidden until the page's script offers a person to choose the file.
     """
     source, hidden = (f' src="{escaped(recording)}"', "") if recording else (" hidden", " hidden")
     return f"""<section aria-label="Recording" id="player"{hidden}>

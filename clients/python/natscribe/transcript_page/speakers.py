@@ -10,7 +10,7 @@ Times = list[tuple[float, float]]  # start and end of each segment or turn, in s
 
 @dataclass(frozen=True, slots=True)
 class Speakers:
-    """The speakers of a result, in the order in which they first speak, and when each of them speaks."""
+    """The intervals in which each speaker of a result speaks; speakers are in the order of their first speech."""
 
     times: dict[str, Times]
 
