@@ -36,7 +36,7 @@ async def list_voices(request: VoicesRequest, voices: Annotated[VoiceRequests, F
 
 
 async def rename(request: RenameRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Voice:
-    """Rename a voice.
+    """Rename an enrolled voice.
 
     Results that name the voice show the new name at once: names are looked up when a result is read.
     """
@@ -44,7 +44,7 @@ async def rename(request: RenameRequest, voices: Annotated[VoiceRequests, FromCo
 
 
 async def forget(request: ForgetRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Forgotten:
-    """Erase a voice.
+    """Erase an enrolled voice.
 
     The service erases name, consent and references, the embeddings of the tasks in which the voice was enrolled, and
     the cached data of their recordings. Results keep the id, without a name: the speaker is `unknown`. To erase all

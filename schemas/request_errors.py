@@ -65,6 +65,6 @@ def no_speaker(request: EnrollRequest, speakers: Sequence[str]) -> ErrorDetail |
 
 
 def unknown_voice(voice: str) -> ErrorDetail:
-    """Return the error for a request about a voice that the user does not have."""
+    """Return the error for a request about an enrolled voice that the user does not have."""
     message = f"The user has no voice {voice}: voices.list shows the voices of a user."
     return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)

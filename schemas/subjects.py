@@ -123,7 +123,7 @@ def partials(task_id: str) -> str:
 
 
 def forgotten(voice: str) -> str:
-    """Return the subject of the event that a voice was deleted."""
+    """Return the subject of the event that an enrolled voice was deleted."""
     return f"voices.forgotten.{voice}"
 
 

@@ -90,7 +90,7 @@ class VoicesRequest(Input):
 
 
 class RenameRequest(Input):
-    """A request to rename a voice: all results in which it occurs then show the new name."""
+    """A request to rename an enrolled voice: all results in which it occurs then show the new name."""
 
     user_id: UserId
     voice: VoiceId
@@ -98,7 +98,7 @@ class RenameRequest(Input):
 
 
 class ForgetRequest(Input):
-    """A request to erase a voice with its name, consent and references."""
+    """A request to erase an enrolled voice with its name, consent and references."""
 
     user_id: UserId
     voice: VoiceId

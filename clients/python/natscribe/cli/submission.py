@@ -81,7 +81,7 @@ class Submission:
     def _shown_text(self, jobs: list[Job]) -> ShownText:
         """Return how much text the display shows while a task runs.
 
-        Text that the printed result will repeat does not stay on the terminal.
+        If the result is printed at the end and repeats the text, the display leaves none of it on the terminal.
         """
         if len(jobs) > 1 or not out.is_terminal:
             return ShownText.NONE

@@ -282,11 +282,11 @@ class Client(Session):
                 return
 
     async def rename_voice(self, voice: str, name: str, *, user_id: int | str = 0) -> Voice:
-        """Change the name of a voice, and return the voice."""
+        """Change the name of an enrolled voice, and return the voice."""
         return await self._request(subjects.RENAME, RenameRequest, Voice, user_id=user_id, voice=voice, name=name)
 
     async def forget_voice(self, voice: str, *, user_id: int | str = 0) -> None:
-        """Erase a voice: its name, consent and references."""
+        """Erase an enrolled voice: its name, consent and references."""
         await self._request(subjects.FORGET, ForgetRequest, Forgotten, user_id=user_id, voice=voice)
 
     async def replay(

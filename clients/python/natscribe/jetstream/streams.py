@@ -99,10 +99,10 @@ def public_streams(
 
 
 def _log(name: str, subject: str, max_age: float) -> StreamConfig:
-    """Return the configuration of a stream to which only the service can append, and which republishes on `subject`.
+    """Return the configuration of a stream that stores messages under `subject` and republishes them there.
 
-    The service publishes to the append subject of `subject`, which other users are not allowed to; JetStream stores the
-    message under `subject` and republishes it there.
+    The messages are published to the append subject of `subject`, on which only the service may publish; the stream's
+    subject transform restores `subject`.
     """
     stored = subject.replace("*", "{{wildcard(1)}}")
     return _stream(

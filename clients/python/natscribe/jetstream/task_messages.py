@@ -62,7 +62,7 @@ class TaskMessage:
 
     @property
     def kind(self) -> Kind:
-        """Whether the task is a transcription or a diarization, as its lane determines."""
+        """Whether the task is a transcription or a diarization, as in the subject."""
         return self.lane.kind
 
     @property

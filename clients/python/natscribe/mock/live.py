@@ -1,4 +1,4 @@
-"""Plays live tasks: each UTTERANCE_S seconds of audio yield a copy of the AsyncAPI document's example segment."""
+"""Simulates live tasks: each UTTERANCE_S seconds of audio yield a copy of the AsyncAPI document's example segment."""
 
 import asyncio
 from collections.abc import Callable
@@ -58,7 +58,7 @@ class ReceivedAudio:
 
 @dataclass
 class LiveAttempt:
-    """Plays one attempt of a live task: receives its audio, and appends example segments and partial results."""
+    """Simulates one attempt of a live task: receives its audio, and appends example segments and partial results."""
 
     log: Log
     task: PlayedTask

@@ -1,4 +1,4 @@
-"""The mock of the service: connects to NATS, creates the streams, plays tasks and replies to requests."""
+"""The mock of the service: connects to NATS, creates the streams, simulates tasks and replies to requests."""
 
 import asyncio
 from collections.abc import Coroutine

@@ -1,4 +1,4 @@
-"""Replies to requests about the tasks that the mock plays."""
+"""Replies to requests about the tasks whose execution the mock simulates."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

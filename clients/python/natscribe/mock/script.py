@@ -1,4 +1,4 @@
-"""Derives from the prefix of a task id how the mock plays the task: tests of clients choose errors and delays by it."""
+"""Derives from the prefix of a task id how the mock simulates the task: client tests thus choose errors and delays."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ _NEVER_RUN = {ErrorCode.EXPIRED, ErrorCode.INVALID_MESSAGE}
 
 @dataclass(frozen=True)
 class Script:
-    """How the mock plays a task: how many attempts fail with which error, and whether the task is large or slow."""
+    """How the mock simulates a task: how many attempts fail with which error, and whether it is large or slow."""
 
     error: ErrorDetail | None = None  # None: the task completes
     failures: int = ATTEMPTS  # how many attempts end with `error`

@@ -72,7 +72,7 @@ class Voices:
         return VoicePage(voices=[] if request.after else self.of_user(request.user_id))
 
     async def rename(self, request: RenameRequest) -> Voice:
-        """Change the name of a voice, and return the voice.
+        """Change the name of an enrolled voice, and return the voice.
 
         Raises:
             RequestFailedError: There is no such voice.
@@ -81,7 +81,7 @@ class Voices:
         return self._put(request.user_id, voice.model_copy(update={"name": request.name}))
 
     async def forget(self, request: ForgetRequest) -> Forgotten:
-        """Delete a voice, and publish the event `voices.forgotten` of it.
+        """Delete an enrolled voice, and publish the event `voices.forgotten` of it.
 
         Raises:
             RequestFailedError: There is no such voice.
@@ -109,11 +109,15 @@ class Voices:
         return result.model_copy(update={"voices": voices})
 
     def with_names(self, result: Result) -> Result:
-        """Return a copy of a result in which each identified speaker has the current name of the voice."""
+        """Return a copy of a result in which each identified speaker has the current name of the enrolled voice."""
         return with_current_names(result, {voice.voice: voice.name for voice in self.of_user(result.user_id)})
 
     def _refuse_enrolled(self, request: EnrollRequest, speaker: str) -> None:
-        """Raise RequestFailedError if this speaker is already enrolled as a voice other than that of the request."""
+        """Raise an error if the speaker is already enrolled as another voice than the request names.
+
+        Raises:
+            RequestFailedError: The speaker is enrolled as such a voice, and the request does not have `another`.
+        """
         for voice in self.of_user(request.user_id):
             has_speaker = (request.task_id, speaker) in ((known.task_id, known.speaker) for known in voice.references)
             if has_speaker and voice.voice != request.voice and not request.another:

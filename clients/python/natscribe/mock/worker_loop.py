@@ -1,4 +1,4 @@
-"""Plays tasks like a single worker: recordings one after another, live tasks concurrently."""
+"""Plays tasks, i.e. simulates their execution, like a single worker: recordings one by one, live tasks concurrently."""
 
 import asyncio
 import math
@@ -23,7 +23,7 @@ _STEP_S = MAX_EVENT_INTERVAL_S / 2
 
 
 class Player:
-    """Plays tasks, i.e. simulates their execution: each attempt takes `seconds`, as does the delay before a retry."""
+    """Simulates the execution of tasks: each attempt takes `seconds`, as does the delay before a retry."""
 
     def __init__(self, log: Log, report: Report, voices: Voices, *, seconds: float) -> None:
         self._log = log
@@ -90,7 +90,7 @@ class Player:
         return before + 1, datetime.now(timezone.utc) + timedelta(seconds=ahead * self._seconds)
 
     async def play(self) -> None:
-        """Play the queued tasks one after another, in an endless loop."""
+        """Simulate the queued tasks one after another, in an endless loop."""
         while True:
             _, task = await self._queue.get()
             self._waiting.discard(task)
@@ -101,7 +101,7 @@ class Player:
                 self._running = None
 
     async def _attempt(self, task: PlayedTask) -> None:
-        """Play one attempt of a task, until it ends, or until a client cancels or deletes the task."""
+        """Simulate one attempt of a task, until it ends, or until a client cancels or deletes the task."""
         with suppress(EndedError):
             await self._play_attempt(task)
 
@@ -137,7 +137,7 @@ class Player:
         return content.result(sha256)
 
     async def _play_parts(self, task: PlayedTask, content: Content, parts: int | None) -> None:
-        """Play the next `parts` parts of an attempt (None: all): wait, and append segments and progress events."""
+        """Simulate the next `parts` parts of an attempt (None: all): wait, then append segments and progress events."""
         sent, duration = content.sent, content.duration
         whole = self._seconds if task.script.seconds is None else task.script.seconds
         stages = _stages(sent)
