@@ -27,7 +27,7 @@ def stream_facts(settings: Settings, address: re.Pattern[str]) -> Node | None:
 def _where(config: StreamConfig, stored: list[str]) -> Node:
     """Describe where clients read new and stored messages of a stream that transforms or republishes subjects.
 
-    Return an empty node for any other stream: the channel's subject says it all.
+    Return an empty node for any other stream: there, clients read the channel's own subject.
     """
     if config.subject_transform is None:
         return {"republishedTo": config.republish.dest} if config.republish else {}

@@ -186,7 +186,7 @@ async def _has_workers(client: Client) -> bool:
 
 
 def stop_signals() -> asyncio.Event:
-    """Return an event that is set by Ctrl-C, by SIGTERM and by the end of the terminal."""
+    """Return an event that is set by Ctrl-C, by SIGTERM, and when the terminal closes."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -107,7 +107,7 @@ def _settings_of(running: LocalService) -> Settings:
 
 
 async def run_until_stopped(stop: asyncio.Event, running: LocalService) -> int:
-    """Restart workers and servers that end until `stop` is set, or workers end too often; return the exit code.
+    """Supervise workers and servers until `stop` is set, or workers end too often; return the exit code.
 
     Raises:
         EmbeddedError: An embedded server does not start again.

@@ -55,7 +55,7 @@ class _Progress:
 
     @property
     def is_over(self) -> bool:
-        """Whether the replay has to stop because its time is over; until it has queued one task, it continues."""
+        """Whether the time for the replay is over; a replay that has not queued any task yet continues."""
         return bool(self.queued) and time.monotonic() > self.deadline
 
 
@@ -113,7 +113,7 @@ class Replayer:
                 progress.full.add(letter.subject)
 
     async def _replay(self, sequence: int, letter: DeadLetter, last: Record, segments_before: int) -> bool:
-        """Queue the task of a dead letter, unless it did not fail or is queued already; return whether it was queued.
+        """Queue the task of a dead letter if it has failed and is not queued yet; return whether it was queued.
 
         `sequence`: the stream sequence of the dead letter. `last`: the last record of the task's log.
         `segments_before`: delete the task's segments up to this stream sequence, so that the task starts over.

@@ -34,8 +34,8 @@ class EmbeddedError(Exception):
 class Server(ABC):
     """An embedded server: one process, which has the same port and the same data after a restart.
 
-    `distribution`: the Python package that contains the server's `binary`. `port`: None: `default_port` if it is free,
-    otherwise any free port.
+    `distribution`: the Python package that contains the server's `binary`. `port`: by default, `default_port` if it is
+    free, otherwise any free port.
     """
 
     default_port: int
@@ -153,7 +153,7 @@ class Server(ABC):
     @property
     @abstractmethod
     def url(self) -> str:
-        """The address for clients."""
+        """The address at which clients connect to the server."""
 
     @abstractmethod
     def _command(self, port: int) -> list[str]:

@@ -29,7 +29,7 @@ class NatsServer(Server):
 
     @property
     def url(self) -> str:
-        """The address for clients."""
+        """The address at which clients connect to NATS."""
         return f"nats://{HOST}:{self.port}"
 
     def _command(self, port: int) -> list[str]:
@@ -57,7 +57,7 @@ class ValkeyServer(Server):
 
     @property
     def url(self) -> str:
-        """The address for clients."""
+        """The address at which clients connect to Valkey."""
         return f"redis://{HOST}:{self.port}/0"
 
     def _command(self, port: int) -> list[str]:

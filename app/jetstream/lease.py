@@ -55,7 +55,7 @@ class LeaseLostError(NatsError):
 
 
 class Report(BaseModel):
-    """What the holder of the lease reports to all workers."""
+    """The state of streams and consumers, which the worker that holds the lease reports to all workers."""
 
     problems: list[Problem]  # of the streams and consumers
     is_whole: bool  # whether no stream or consumer is missing or lacks a setting that the service needs
@@ -72,7 +72,7 @@ class LeaseRecord(BaseModel):
 
 
 class Lease:
-    """What this worker knows about the lease, whose holder does the fleet-wide duties; takes and renews it."""
+    """Takes, renews and releases the lease, whose holder alone does the work that concerns all workers."""
 
     def __init__(self, nats: Client, key: str, worker: str, *, on_report: Callable[[Report], None]) -> None:
         """Create a lease of which nothing is known before `open`.

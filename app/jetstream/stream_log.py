@@ -151,7 +151,7 @@ class StreamLog(Generic[T]):
         return False, last
 
     async def _check_removed(self, subject: str, after: int) -> None:
-        """Check that the record with the sequence `after` is still the last record of the subject, then pause.
+        """Raise an error if the record with the sequence `after` was removed from the subject; otherwise pause.
 
         The leader has refused an append after this record, but no later record was read. A former leader, which lacks
         the later record, may have replied to the read; after the pause, the caller tries again.

@@ -11,7 +11,7 @@ _RECORDINGS = (Lane.TRANSCRIPTION, Lane.DIARIZATION)  # a worker alternates betw
 
 
 def served_before(waiting: Mapping[QueueKey, int], key: QueueKey, turn: int) -> dict[QueueKey, int]:
-    """Estimate how many tasks of each queue workers start before the task at position `turn` (from 1) of a queue.
+    """Estimate, for each queue, how many of its tasks start before the `turn`-th task (from 1) of the queue `key`.
 
     `waiting`: the number of waiting tasks of each queue. Each worker alternates between transcription and diarization.
     The estimate assumes that transcription is next on all workers, so that no two tasks have the same number of tasks

@@ -51,7 +51,7 @@ class Announcement(NamedTuple):
 
 
 class Registration:
-    """Registers tasks: appends `queued` to the empty log of each task, if the message owns the task id."""
+    """Registers tasks: appends `queued` to the log of a task, if the message of the task owns the task id."""
 
     def __init__(  # noqa: PLR0913 -- four components, two callbacks and a setting
         self,

@@ -39,7 +39,7 @@ class StoredMessage(TaskMessage):
 
     @property
     def behind(self) -> int | None:
-        """How many messages follow this one in its queue; None if unknown, as it is unless a page was read."""
+        """How many messages follow this one in its queue; None unless it was read as part of a page."""
         pending = self.headers.get(PENDING)
         return int(pending) if pending else None
 

@@ -32,14 +32,14 @@ def result(task_id: str) -> str:
 def projected(task_id: str) -> str:
     """Return the key that stores which event of a task was written to Redis last.
 
-    Its value is the stream sequence of that event, the task's cursor, state and user in the task lists (`-` if the task
-    was deleted), and when the stream of events was created.
+    Its value is the stream sequence of that event; the task's cursor (its sort key), user and state in the task lists,
+    or `-` if the task was deleted; and when the stream of events was created.
     """
     return f"natscribe:task:{task_id}:projected"
 
 
 def task_list(user: str, state: str) -> str:
-    """Return the key of a task list: the cursors of the tasks in one state, of one user or (ANYBODY) of all users."""
+    """Return the key of a sorted set: the tasks in one state, of one user or (for ANYBODY) of all users."""
     return f"natscribe:tasks:{user}:{state}"
 
 

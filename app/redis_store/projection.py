@@ -90,7 +90,7 @@ class ProjectedResult(NamedTuple):
 def _remaining(keep: int, age_s: float) -> int:
     """Return in how many seconds a key expires: `keep` minus the age of the event or result, at least 1.
 
-    So a key does not live longer because its event is projected again.
+    So a key does not live longer because its event is written again.
     """
     return max(keep - int(age_s), 1)
 
@@ -175,7 +175,7 @@ class RedisProjection:
             return not await self._redis.exists(keys.MARK)
 
     async def mark(self) -> None:
-        """Store a mark that the projection to this Redis has started; if Redis loses its data, it also loses the mark.
+        """Store a mark in Redis that the service has started to copy the streams to it; lost data include the mark.
 
         Raises:
             TransientError: Redis is unavailable.
@@ -184,7 +184,7 @@ class RedisProjection:
             await self._redis.set(keys.MARK, "1", ex=KEEP_MARK_S)
 
     async def delete(self, last: Record) -> None:
-        """Delete the keys of a task; ignore records up to `last`, the end of its log, if they are projected again.
+        """Delete the keys of a task; records up to `last`, the end of its log, are not written to Redis again.
 
         Raises:
             TransientError: Redis is unavailable.

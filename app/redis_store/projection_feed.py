@@ -50,7 +50,7 @@ async def run(nats: Client, names: StreamNames, projection: RedisProjection) -> 
 
 
 async def _project_next(inbox: PullInbox, at_once: int, project: Project, now: Now) -> None:
-    """Pull up to `at_once` messages, project and acknowledge them, then pause.
+    """Pull up to `at_once` messages, write them to Redis with `project` and acknowledge them, then pause.
 
     JetStream delivers a message again if it was not acknowledged.
     """
@@ -65,9 +65,10 @@ async def _project_next(inbox: PullInbox, at_once: int, project: Project, now: N
 
 
 async def _settle(messages: list[Msg], project: Project, now: Now) -> None:
-    """Project and acknowledge messages; return them to JetStream if NATS or Redis refuses or does not answer.
+    """Write messages to Redis with `project` and acknowledge them, or return them to JetStream after an error.
 
-    A message that only another version of the service can parse is also returned to JetStream.
+    They are returned if NATS or Redis refuses or does not answer, and if only another version of the service can parse
+    them.
 
     Raises:
         TransientError: Redis is unavailable, or refuses the service.
@@ -118,7 +119,7 @@ async def _in_turns(messages: Iterable[T]) -> AsyncIterator[T]:
 
 
 def _stored(message: Msg) -> RawStreamMsg:
-    """Convert a message that a consumer has delivered to the type of a message that is read from its stream."""
+    """Convert a message that a consumer has delivered to the type that a read from the stream returns."""
     metadata = message.metadata
     return RawStreamMsg(
         subject=message.subject,

@@ -78,7 +78,7 @@ class VoiceRequests:
             )
 
     async def page(self, request: VoicesRequest) -> VoicePage:
-        """Return the voices of a user after the cursor `after`, as many as fit into a reply.
+        """Return the next page of a user's voices, after the cursor `request.after`: as many as fit into a reply.
 
         Raises:
             RequestError: NATS does not answer.

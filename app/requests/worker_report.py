@@ -20,8 +20,8 @@ HEALTH_WITHIN_S: Final = 1.0  # a client collects replies for 2 s
 SHARED_FOR_S: Final = 5.0  # how long all requests share the outcome of a check
 
 
-class _Check:
-    """Checks whether a server answers, at most once at a time; requests within SHARED_FOR_S share the outcome.
+class _SharedCheck:
+    """Runs a check of a server, one at a time; requests within SHARED_FOR_S share the outcome.
 
     A thread that waits for an unreachable folder cannot be cancelled, so a check for each request could block all
     threads.
@@ -61,8 +61,8 @@ class WorkerReport:
     idle: Callable[[], bool]  # returns whether a task would start at once
 
     def __post_init__(self) -> None:
-        self._redis = _Check(self.projection.reachable)
-        self._store = _Check(self._store_answers)
+        self._redis = _SharedCheck(self.projection.reachable)
+        self._store = _SharedCheck(self._store_answers)
         self._started_at = datetime.now(UTC)
 
     async def read(self) -> WorkerInfo:

@@ -34,7 +34,7 @@ class LateFrames:
     confirm: Callable[[], Awaitable[None]]  # raises an error unless this worker holds the lease
 
     async def erase(self) -> None:
-        """Erase all live audio whose task does not exist and whose first frame is at least WITHOUT_TASK_S old.
+        """Erase all live audio that has no task and whose first frame is at least WITHOUT_TASK_S seconds old.
 
         Raises:
             NatsError: NATS does not answer.

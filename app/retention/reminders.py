@@ -48,7 +48,7 @@ class Reminder(BaseModel):
 
     @property
     def owner(self) -> TaskMessageId:
-        """The task message that owns the log of the task."""
+        """The id of the task message that owns the log of the task."""
         return TaskMessageId(self.created_at, self.task_sequence)
 
     @property
@@ -180,7 +180,7 @@ class Reminders:
         return settled >= sequence or not (consumer.num_pending or consumer.num_ack_pending)
 
     async def oldest_due(self) -> datetime | None:
-        """Return when the oldest unsettled reminder became due; None if there is none.
+        """Return when the oldest reminder became due whose data is not erased yet; None if there is none.
 
         Raises:
             NatsError: NATS does not answer.

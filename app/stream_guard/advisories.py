@@ -17,7 +17,7 @@ _CHANGE: Final = re.compile(
 )
 
 
-class Change(NamedTuple):
+class StreamChange(NamedTuple):
     """A client's request to create, change, pause or delete a stream or consumer, as an advisory reports it."""
 
     resource: str  # name of the consumer or, without a consumer, of the stream
@@ -45,7 +45,7 @@ class _Advisory(BaseModel):
     response: str
 
 
-def read(advisory: bytes) -> Change | None:
+def read(advisory: bytes) -> StreamChange | None:
     """Parse an advisory; return None if its request changes nothing, or if a worker has sent the request."""
     match = _CHANGE.search(advisory)
     if match is None:
@@ -58,7 +58,7 @@ def read(advisory: bytes) -> Change | None:
     if report.client.name == WORKERS_NAME or (error is not None and error.err_code == ALREADY_THERE):
         return None
     refusal = None if error is None else _escaped(error.description, LONGEST_REASON)
-    return Change((match[1] or match[2]).decode(), _describe(report.client), refusal)
+    return StreamChange((match[1] or match[2]).decode(), _describe(report.client), refusal)
 
 
 def _describe(client: _Client) -> str:

@@ -63,7 +63,7 @@ class StreamGuard:
 
     @property
     def problems(self) -> list[Problem]:
-        """The problems that nobody could repair, the streams that are nearly full, and a lease without a holder."""
+        """What operators must repair: streams that cannot be restored or are nearly full, a lease without a holder."""
         known, unavailable = self._last_report, self._lease.unavailable
         if unavailable is None and self._lease.holder is None:
             unavailable = Problem(what=NO_HOLDER, next_step=WAIT)

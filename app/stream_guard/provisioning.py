@@ -255,6 +255,6 @@ def log_difference(difference: Difference) -> None:
 def is_refusal(error: APIError) -> bool:
     """Return whether NATS has refused a request for good; if not, the request can be repeated.
 
-    A failure is no refusal, either, if a worker or an operator has created or deleted the stream at the same moment.
+    Return False also if a worker or an operator has created or deleted the stream at the same moment.
     """
     return bool(error.err_code) and error.code not in {NOT_FOUND, UNAVAILABLE} and error.err_code != ALREADY_THERE

@@ -75,7 +75,7 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A stream or durable consumer of the service: the configuration that it should have, and how to request it."""
+    """A stream or durable consumer: the configuration that it should have, and functions to read and change it."""
 
     kind: str  # "stream" or "consumer"
     name: str
@@ -107,7 +107,7 @@ def all_resources(js: JetStreamContext, settings: Settings) -> Iterator[Resource
 
 
 def _limit_is_needed(expected: Config, actual: Config, setting: str) -> bool:
-    """Return whether a stream must not keep its limit `setting`, because it breaks a promise of the service.
+    """Return whether the service has to restore the limit `setting` of a stream, because it breaks a promise.
 
     Each task queue has a limit, and a task stays in its queue until the task expires, however many tasks follow. The
     messages of a log (a stream with a subject transform) stay at least as long as a task may wait, but not for ever.

@@ -135,7 +135,7 @@ class TaskLog:
         return forbidden
 
     async def _append_outcome(self, subject: str, body: bytes, last: Record) -> None:
-        """Store the outcome of a task on `subject`; replace a stored outcome only if it has lapsed."""
+        """Store the outcome of a task on `subject`; replace a stored outcome only if it has lapsed (is outdated)."""
         task_id = last.event.task_id
         headers, all_of = self._cloud_event("results", task_id) | last.metadata.headers(), subjects.outcomes(task_id)
         try:
@@ -152,7 +152,7 @@ class TaskLog:
         return self._segments.records(subjects.segments(task_id))
 
     async def outcome(self, last: Record) -> Outcome | None:
-        """Return the outcome of the task whose log ends with `last`; None if none is stored, or it has lapsed."""
+        """Return the outcome of the task whose log ends with `last`; None if none is stored, or it is outdated."""
         stored = await self._outcomes.last(subjects.outcomes(last.event.task_id))
         if stored is None or stored.has_lapsed(last) or not stored.metadata.owner.is_same_as(last.metadata.owner):
             return None

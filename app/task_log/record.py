@@ -46,7 +46,7 @@ class TaskMessageId:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What the headers of every message about a task say about the task.
+    """The description of a task that the service writes into the headers of every message about the task.
 
     So the last record of a log alone contains the status of the task. A later version may add fields to the task, but
     no headers, because an older worker would not copy an unknown header to the next record.

@@ -40,7 +40,7 @@ class ResultStore:
         self._finding = asyncio.Lock()  # many results parsed in a row would block the event loop for half a second
 
     async def publish(self, result: Result, last: Record) -> None:
-        """Store the result of the task whose log ends with the record `last`, which also publishes it to clients.
+        """Store the result of the task whose log ends with the record `last`; clients receive it immediately.
 
         If the result is too large for a message, it is stored as an object, and the message refers to the object.
 

@@ -25,7 +25,7 @@ KEPT_S: Final = 60.0  # a server without a reply for this time has left; a busy 
 
 
 class FleetMetrics:
-    """Creates the gauges of the fleet, and sets those of JetStream's storage for each server that replies."""
+    """Creates the gauges that describe the whole fleet, and sets those of JetStream's storage on each server."""
 
     def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic) -> None:
         self._registry = registry
@@ -37,7 +37,7 @@ class FleetMetrics:
         }
 
     def gauge(self, name: str, help_text: str, labels: list[str] | None = None) -> Gauge:
-        """Create a gauge of the fleet, which the page omits until it has a value."""
+        """Create a gauge that `/metrics` omits until it has a value."""
         gauge = Gauge(name, help_text, labels or [], registry=self._registry, multiprocess_mode="livemostrecent")
         self._gauges.append(gauge)
         _forget(gauge)
@@ -64,7 +64,7 @@ class FleetMetrics:
             _forget(gauge)
 
 
-class KnownSeries(Collector):
+class NaNFilter(Collector):
     """A collector that omits, from the metrics of another collector, the series that have the value NaN."""
 
     def __init__(self, collector: Collector) -> None:

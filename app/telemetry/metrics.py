@@ -20,7 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from app.settings import VERSION
-from app.telemetry.fleet_metrics import FleetMetrics, KnownSeries
+from app.telemetry.fleet_metrics import FleetMetrics, NaNFilter
 from app.telemetry.live_metrics import LiveMetrics
 
 # Upper limits of the histograms' buckets: in seconds, and as real-time factors.
@@ -172,11 +172,11 @@ class Meter:
         """Return all metrics in the text format of Prometheus; with `--workers N`, those of all N processes."""
         folder = shared_folder()
         if folder is None:
-            return generate_latest(KnownSeries(self.registry))
+            return generate_latest(NaNFilter(self.registry))
         remove_dead_processes(folder)
         registry = CollectorRegistry()
         MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]  # the class has no types
-        return generate_latest(KnownSeries(registry))
+        return generate_latest(NaNFilter(registry))
 
 
 def _with_series(metric: Metric, labels: list[str] | None) -> Metric:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.stream_guard.advisories import Change, read
+from app.stream_guard.advisories import StreamChange, read
 
 CLIENT = {"name": "reports", "user": "admin", "host": "10.0.0.7", "lang": "python3"}
 DONE = '{"type": "io.nats.jetstream.api.v1.stream_update_response"}'
@@ -30,7 +30,7 @@ def advisory(subject: str, *, response: str = DONE, client: object = CLIENT) -> 
     ],
 )
 def test_a_change_names_its_resource_and_its_client(subject: str, resource: str) -> None:
-    assert read(advisory(subject)) == Change(resource, "reports as admin from 10.0.0.7", refusal=None)
+    assert read(advisory(subject)) == StreamChange(resource, "reports as admin from 10.0.0.7", refusal=None)
 
 
 def test_a_refused_change_has_the_reason() -> None:

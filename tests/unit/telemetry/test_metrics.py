@@ -10,7 +10,7 @@ from natscribe.schemas.wire import Lane
 from prometheus_client import CollectorRegistry
 
 from app.telemetry import metrics
-from app.telemetry.fleet_metrics import KEPT_S, FleetMetrics, KnownSeries
+from app.telemetry.fleet_metrics import KEPT_S, FleetMetrics, NaNFilter
 from app.telemetry.metrics import Meter
 
 NAMED_BY_THE_BRIEF = {
@@ -73,7 +73,7 @@ def test_metrics_of_killed_workers_are_removed(tmp_path: Path) -> None:
 
 
 def servers(registry: CollectorRegistry) -> set[str]:
-    return {sample.labels["server"] for family in KnownSeries(registry).collect() for sample in family.samples}
+    return {sample.labels["server"] for family in NaNFilter(registry).collect() for sample in family.samples}
 
 
 def test_a_server_that_has_left_has_no_metrics() -> None:
@@ -98,7 +98,7 @@ def test_a_deleted_stream_has_no_size() -> None:
     fleet = FleetMetrics(registry)
     fleet.set_storage({"n1": {"used": {}, "limit": {}, "size": {"OBJ_audio": 1, "OBJ_results": 2}}})
     fleet.set_storage({"n1": {"used": {}, "limit": {}, "size": {"OBJ_results": 2}}})
-    assert [sample.labels["stream"] for family in KnownSeries(registry).collect() for sample in family.samples] == [
+    assert [sample.labels["stream"] for family in NaNFilter(registry).collect() for sample in family.samples] == [
         "OBJ_results"
     ]
 
