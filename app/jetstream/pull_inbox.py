@@ -83,7 +83,7 @@ class PullInbox:
         await self._nats.publish(self._next, request, reply=inbox.subject)
 
     async def _reply(self, silence_s: float) -> Msg:
-        """Return the next reply of the server.
+        """Return the server's next reply to the pull request: a message, a heartbeat or the end of the request.
 
         Raises:
             TimeoutError: The server has sent nothing for `silence_s`, or the client has reconnected since the request.
@@ -106,7 +106,9 @@ class PullInbox:
 
 
 def _is_final(status: Msg, *, is_first: bool) -> bool:
-    """Return whether a status ends the request.
+    """Return whether a status message of the server ends the pull request; if not, more messages can follow.
+
+    `is_first`: whether no message has arrived for the request yet.
 
     Raises:
         NatsError: The request has failed.

@@ -209,7 +209,10 @@ class TaskConsumer:
         return first
 
     async def _pull(self, key: QueueKey, batch: int, *, within: float = 0.0) -> list[Msg]:
-        """Pull messages of a queue; return none if JetStream does not answer, or the request was lost."""
+        """Pull up to `batch` messages of a queue; return none if JetStream does not answer, or the request was lost.
+
+        `within`: how many seconds to wait for a message.
+        """
         try:
             messages = await self._inboxes[key].pull(batch, within=within)
         except NatsError as error:

@@ -140,7 +140,7 @@ class StreamGuard:
         await self._report(state)
 
     async def _report(self, state: Inspection) -> None:
-        """Report the state after a check to all workers, at once if it has changed."""
+        """Put the state after a check into the report that all workers receive; send it at once if it has changed."""
         self._meter.broken_streams.set(len(self._unrestored))
         report = Report(
             problems=[*self._unrestored, *state.filled],

@@ -75,7 +75,10 @@ class StageSpans:
         self._enter(_STAGES[Stage.FETCHING])
 
     def enter(self, update: TaskUpdate) -> None:
-        """Start the span of an update's stage, unless it is the current one; a text adds a span of its windows."""
+        """Start the span of the stage that an update reports, unless it is running.
+
+        An update with text also adds a span for the windows (parts of the recording) that were transcribed.
+        """
         self._enter(_STAGES[update.stage])
         if update.text is not None:
             self._windows(update.text)
