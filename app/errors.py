@@ -44,7 +44,7 @@ class PermanentError(TaskError):
 
 
 class FencedError(Exception):
-    """Another writer has appended to the task's log first: this worker stops, and does not settle the task message."""
+    """Another writer has appended to the task's log: this worker stops, and does not acknowledge the task message."""
 
 
 class ObsoleteMessageError(Exception):

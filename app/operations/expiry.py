@@ -58,7 +58,7 @@ async def expire_tasks(
 async def _end(message: StoredMessage, registration: Registration, task_log: TaskLog) -> Record | None:
     """Fail the task of a message that has waited too long, and return the last record of its log.
 
-    Return None if the task does not wait, or if the message is invalid: the worker that receives it settles it.
+    Return None if the task does not wait, or if the message is invalid: the worker that receives it rejects it.
     """
     task = message.task
     if task is None or message.problem is not None:

@@ -29,12 +29,12 @@ log = structlog.get_logger()
 
 
 class TaskConsumer:
-    """Pulls messages from the task queues, one queue for each lane and priority, and passes them to handlers.
+    """Pulls messages from the task queues, one for each lane and priority, and passes them to handlers.
 
-    A consumer that can handle a message polls the queues in the order of their priorities. If all are empty, it leaves
-    one pull request open for each queue, which JetStream answers as soon as the queue has a message. A queue with an
-    open request is empty, and is not polled. Requests stay open while a message is handled: a message that arrives then
-    is released at once, so that another worker gets it.
+    Lanes are transcription, diarization and live tasks. A consumer that can handle a message polls the queues in the
+    order of their priorities. If all are empty, it leaves one pull request open for each queue, which JetStream answers
+    as soon as the queue has a message. A queue with an open request is empty, and is not polled. Requests stay open
+    while a message is handled: a message that arrives then is released at once, so that another worker gets it.
     """
 
     def __init__(  # noqa: PLR0913 -- the queues, two callbacks and two settings

@@ -69,8 +69,8 @@ class QueueIndex:
     async def update(self) -> None:
         """Index the messages that were stored since the last update.
 
-        If the task stream was recreated, or most of the indexed messages are settled, the index is rebuilt. Concurrent
-        calls share one update, which starts after the last of these calls.
+        If the task stream was recreated, or most of the indexed messages have left their queues, the index is rebuilt.
+        Concurrent calls share one update, which starts after the last of these calls.
 
         Raises:
             NatsError: NATS does not answer.

@@ -1,4 +1,7 @@
-"""The order in which a worker polls the nine task queues (one per lane and priority), and the state of the queues."""
+"""The order in which a worker polls the nine task queues, and the state of these queues.
+
+There is one queue for each lane (transcription, diarization, live) and priority (high, normal, low).
+"""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
@@ -62,7 +65,7 @@ class PriorityOrder:
 
 @dataclass(frozen=True, slots=True)
 class TaskQueue:
-    """The state of one task queue, i.e. of the waiting and running tasks of one lane and priority."""
+    """The state of one task queue: the waiting and running tasks of one lane, such as transcription, and priority."""
 
     lane: Lane
     priority: Priority

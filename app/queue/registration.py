@@ -51,7 +51,7 @@ class Announcement(NamedTuple):
 
 
 class Registration:
-    """Registers tasks: appends `queued` to the log of a task, if the message of the task owns the task id."""
+    """Registers tasks: appends the event `queued` to a task's log, unless the task id belongs to another message."""
 
     def __init__(  # noqa: PLR0913 -- four components, two callbacks and a setting
         self,
@@ -144,7 +144,7 @@ class Registration:
     async def _register(
         self, task: Task, message: StoredMessage, last: Record | None, position: Position | None
     ) -> Record:
-        """Append `queued` to the log of a task, unless the message owns the log already; return the log's last record.
+        """Append `queued` to a task's log, unless the message was registered already; return the log's last record.
 
         `last`: the last record before the append; None: the log is empty.
 
@@ -191,8 +191,8 @@ class Registration:
     async def _undo_if_deleted(self, queued: Record) -> None:
         """Delete `queued`, the first record of a log whose message is missing; do nothing if another record follows it.
 
-        A worker appends to the log before it settles the message. So if no record follows, a client has deleted the
-        task, and the deletion has cleared the log before `queued` was appended.
+        A worker appends to the log before it acknowledges the message. So if no record follows, a client has deleted
+        the task, and the deletion has cleared the log before `queued` was appended.
 
         Raises:
             MessageGoneError: The task was deleted.
@@ -211,7 +211,7 @@ class Registration:
     async def _register_ahead(
         self, message: StoredMessage, last: Mapping[str, Record], position: Position | None
     ) -> None:
-        """Register the task of a waiting message; skip a message that only the worker that receives it can settle.
+        """Register the task of a waiting message; leave invalid and obsolete messages to the workers that receive them.
 
         `last`: the last records of the logs, by task id.
         """

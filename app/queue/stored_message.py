@@ -15,7 +15,7 @@ LONGEST_RECORDING_S = 24 * 3600.0
 
 
 class StoredMessage(TaskMessage):
-    """A task message of the task stream, which knows whether it owns the log of its task."""
+    """A message of the task stream, which knows its recording's duration and whether a task log belongs to it."""
 
     __slots__ = ()
 
@@ -53,7 +53,7 @@ class StoredMessage(TaskMessage):
         return Metadata(task, self.sequence, self.subject, self.time, traceparent=self.traceparent)
 
     def owns(self, record: Record) -> bool:
-        """Return whether this message owns the log that contains a record."""
+        """Return whether the log that has `record` belongs to this message; another may have the same task id."""
         return record.metadata.owner.is_same_as(TaskMessageId(self.time, self.sequence))
 
     def replays(self, record: Record, task: Task) -> bool:

@@ -30,7 +30,9 @@ class TaskMessages:
         self._names = names
 
     async def find(self, subject: str | None, sequence: int) -> StoredMessage | None:
-        """Return the message with a stream sequence; None if it is settled, deleted, or not on `subject` (if given).
+        """Return the message with a stream sequence; None if it was acknowledged or deleted.
+
+        `subject`: None is also returned if the message is on another subject; None: any subject.
 
         Raises:
             NatsError: NATS does not answer.
@@ -66,7 +68,7 @@ class TaskMessages:
         return await server_time(self._nats, self._names.tasks)
 
     async def remove(self, record: Record) -> None:
-        """Delete the task message that owns the log of a record, if the task stream still holds the message.
+        """Delete the task message to which a record's log belongs, if the task stream still holds the message.
 
         Raises:
             NatsError: NATS does not answer.
@@ -76,7 +78,7 @@ class TaskMessages:
             await self.delete(message.sequence)
 
     async def delete(self, sequence: int) -> None:
-        """Delete a message of the task stream, unless a worker has settled it in the meantime.
+        """Delete a message of the task stream, unless a worker has acknowledged it in the meantime.
 
         Raises:
             NatsError: NATS does not answer, or refuses to delete the message.

@@ -48,7 +48,7 @@ class Reminder(BaseModel):
 
     @property
     def owner(self) -> TaskMessageId:
-        """The id of the task message that owns the log of the task."""
+        """The id of the task message to which the log of the task belongs."""
         return TaskMessageId(self.created_at, self.task_sequence)
 
     @property

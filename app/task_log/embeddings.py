@@ -15,7 +15,7 @@ _STREAM: Final = key_value_stream(EMBEDDINGS_BUCKET)
 
 
 class EmbeddingStore:
-    """Stores the speaker embeddings of each task as one message, whose headers name the task message that owns it."""
+    """Stores the speaker embeddings of each task as one message, whose headers name the task message of the task."""
 
     def __init__(self, nats: Client) -> None:
         self._nats = nats
@@ -31,7 +31,9 @@ class EmbeddingStore:
         await put(self._js, EMBEDDINGS_BUCKET, last.event.task_id, embeddings, last.metadata.headers())
 
     async def find(self, task_id: str, *, of: TaskMessageId) -> bytes | None:
-        """Return the stored embeddings of a task as JSON; None if there are none that the task message `of` owns.
+        """Return the stored embeddings of a task as JSON; None if there are none, or they are of another task.
+
+        `of`: the task message to which they must belong, because another task may have the same id.
 
         Raises:
             NatsError: NATS does not answer.
@@ -47,7 +49,9 @@ class EmbeddingStore:
         return message.data if owner.is_same_as(of) else None
 
     async def delete(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
-        """Delete the embeddings of a task; `of`: only if this task message owns them; None: whoever owns them.
+        """Delete the embeddings of a task.
+
+        `of`: only if they belong to this task message, because another task may have the same id; None: in any case.
 
         Raises:
             NatsError: NATS does not answer.

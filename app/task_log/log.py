@@ -159,7 +159,10 @@ class TaskLog:
         return stored.outcome
 
     async def purge_outcome(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
-        """Delete the outcome of a task; `of`: only if this task message owns it; None: whoever owns it."""
+        """Delete the outcome of a task: its result, or that it has none.
+
+        `of`: only if it belongs to this task message, because another task may have the same id; None: in any case.
+        """
         all_of = subjects.outcomes(task_id)
         if of is None:
             await self._outcomes.purge(all_of)

@@ -24,7 +24,7 @@ TIMES_DIFFER_BY: Final = timedelta(milliseconds=1)  # of one message in a delive
 
 @dataclass(frozen=True, slots=True)
 class TaskMessageId:
-    """Identifies a task message in the task stream: the one that owns a log, an outcome or an object.
+    """Identifies a task message in the task stream, to which a log, an outcome or an object belongs.
 
     A task id is not enough, because a later message may have the same task id. Nor is a stream sequence, because a
     recreated task stream counts its messages from 1 again.
@@ -63,7 +63,7 @@ class Metadata:
 
     @property
     def owner(self) -> TaskMessageId:
-        """The id of the task message that owns the log."""
+        """The id of the task message to which the log belongs."""
         return TaskMessageId(self.created_at, self.task_sequence)
 
     def headers(self) -> dict[str, str]:

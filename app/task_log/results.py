@@ -80,7 +80,8 @@ class ResultStore:
     async def delete(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
         """Delete the result of a task: its message, its object and its speaker embeddings.
 
-        `of`: delete only what this task message owns; None: delete all.
+        `of`: delete only what belongs to this task message, because another task may have the same id; None: delete
+        all.
         """
         await self._log.purge_outcome(task_id, of=of)
         await self.delete_object(task_id, of=of)
@@ -88,7 +89,8 @@ class ResultStore:
     async def delete_object(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
         """Delete the object and the speaker embeddings of a task's result, but not its message.
 
-        `of`: delete only what this task message owns; None: delete both.
+        `of`: delete only what belongs to this task message, because another task may have the same id; None: delete
+        both.
         """
         await self.embeddings.delete(task_id, of=of)
         info = await objects.get_info(self._js, RESULTS_BUCKET, task_id)
@@ -98,9 +100,9 @@ class ResultStore:
     async def store_object(self, result: Result, body: bytes, *, of: TaskMessageId) -> Result:
         """Store a result as an object; return a copy of the result that refers to the object in place of its segments.
 
-        `body`: the result as JSON. `of`: the task message that owns the result. If an earlier attempt at the task has
-        already stored an object, the returned result refers to that object. An object of an earlier task with the same
-        id is replaced.
+        `body`: the result as JSON. `of`: the task message to which the result belongs. If an earlier attempt at the
+        task has already stored an object, the returned result refers to that object. An object of an earlier task with
+        the same id is replaced.
 
         Raises:
             FencedError: A later task has the same id.
@@ -129,7 +131,7 @@ class ResultStore:
 
 
 def _owner(info: ObjectInfo) -> TaskMessageId:
-    """Return the task message that owns an object, as the object's description says; NO_OWNER if it names none."""
+    """Return the task message to which an object belongs, from the object's description; NO_OWNER if it names none."""
     match = OWNER_PATTERN.fullmatch(info.description or "")
     with suppress(ValueError):
         return TaskMessageId(datetime.fromisoformat(match[2]), int(match[1])) if match else NO_OWNER

@@ -151,7 +151,7 @@ class Meter:
     def completed(
         self, queue: Lane, seconds: float, audio_seconds: float | None, untranscribed_seconds: float = 0.0
     ) -> None:
-        """Count a completed task, its audio, and its speech without text; `seconds`: from delivery to settlement."""
+        """Count a completed task, its audio and its speech without text; `seconds`: the duration of its delivery."""
         name = task_name(queue)
         self._success.labels(name).inc()
         self._seconds.labels(name).observe(seconds)
