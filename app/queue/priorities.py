@@ -204,7 +204,10 @@ class QueueReader:
 
 
 def _waits(last: RawStreamMsg | None) -> bool:
-    """Return whether the task of a delivered message waits for a worker again; `last` is the last record of its log."""
+    """Return whether a delivered message waits for a worker again: a worker has released it, or its retry is due.
+
+    `last`: the last record in the log of its task; None: the log is empty.
+    """
     if last is None:
         return True  # a worker has returned the message before the task had a log
     record = _record(last)

@@ -217,7 +217,7 @@ class VoiceRequests:
 
 @asynccontextmanager
 async def _replying() -> AsyncIterator[None]:
-    """Limit the block to READ_WITHIN_S, and convert errors of NATS and Redis into error replies for clients."""
+    """Limit the block to READ_WITHIN_S seconds, and convert errors of NATS and Redis into error replies for clients."""
     try:
         async with asyncio.timeout(READ_WITHIN_S):
             yield

@@ -21,7 +21,7 @@ SHARED_FOR_S: Final = 5.0  # how long all requests share the outcome of a check
 
 
 class _SharedCheck:
-    """Runs a check of a server, one at a time; requests within SHARED_FOR_S share the outcome.
+    """Checks whether a server answers, one check at a time; requests within SHARED_FOR_S share the outcome.
 
     A thread that waits for an unreachable folder cannot be cancelled, so a check for each request could block all
     threads.

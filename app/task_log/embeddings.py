@@ -15,7 +15,7 @@ _STREAM: Final = key_value_stream(EMBEDDINGS_BUCKET)
 
 
 class EmbeddingStore:
-    """Stores the speaker embeddings of each task as one message, whose headers name the task message of the task."""
+    """Stores the speaker embeddings of each task as one message, whose headers identify the task message."""
 
     def __init__(self, nats: Client) -> None:
         self._nats = nats

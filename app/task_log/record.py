@@ -142,7 +142,7 @@ class Record:
 class NoResult(BaseModel):
     """The outcome of a task that ends without a result, because it failed or was cancelled.
 
-    This outcome forbids a result, unless another writer has appended to the log after the record `after`.
+    It prevents a late result of a slow worker, unless another writer has appended to the log after the record `after`.
     """
 
     task_id: TaskId
