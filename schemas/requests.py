@@ -149,7 +149,7 @@ class TaskStatus(Message):
 
 
 class Deleted(Message):
-    """The reply to a deletion: tasks are deleted, with their recordings in the bucket, even if others use these."""
+    """Reply to a deletion: the tasks are gone, and their recordings in the bucket, even if other tasks need them."""
 
     deleted: Literal[True] = Field(default=True, description="Always true: a failed deletion replies with an error.")
     tasks: int = Field(1, ge=0, description="Number of deleted tasks.", examples=[1])

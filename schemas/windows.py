@@ -53,7 +53,7 @@ class Window(Input):
 
     @property
     def start(self) -> float:
-        """The time in seconds at which the first region starts that is not transcribed yet."""
+        """The start of the first region of this window that is to be transcribed, in seconds of the recording."""
         return self.regions[self.context][0]
 
     @property

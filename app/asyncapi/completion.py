@@ -63,7 +63,9 @@ def _info(document: Node, settings: Settings) -> Node:
 
 
 def _generated(document: Node, address: str) -> GeneratedChannel:
-    """Return FastStream's description of a channel; that of live audio is written by hand, as no handler receives it.
+    """Return the description that FastStream has generated of a channel.
+
+    Live audio has none, as no handler receives it: this function writes it.
 
     Raises:
         LookupError: The code neither subscribes nor publishes to this address.

@@ -42,7 +42,7 @@ class _SharedCheck:
         return bool(done) and running.result()
 
     async def close(self) -> None:
-        """Cancel the running check."""
+        """Cancel the check of this server if it is running."""
         if self._running is not None:
             await cancel_all([self._running])
 
@@ -83,7 +83,7 @@ class WorkerReport:
         )
 
     async def close(self) -> None:
-        """Cancel the running checks."""
+        """Cancel the checks of Redis and of the store of recordings that are running."""
         await asyncio.gather(self._redis.close(), self._store.close())
 
     async def _store_answers(self) -> bool:

@@ -26,7 +26,7 @@ Item = TypeVar("Item", bound=StageAdvanced | WindowText)
 
 
 class WindowTranscriber(Protocol):
-    """Transcribes single windows: this worker's engine, or idle workers."""
+    """Whatever transcribes single windows: this worker's engine, or the idle workers."""
 
     @property
     def room(self) -> int:

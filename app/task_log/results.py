@@ -66,7 +66,7 @@ class ResultStore:
         """Return a result with its segments: if the result refers to an object, read the whole result from there.
 
         Raises:
-            NatsError: The object is damaged, or NATS does not answer.
+            NatsError: The object is damaged, or NATS refuses the request.
             NotFoundError: The object has expired.
             TimeoutError: NATS does not answer.
         """

@@ -121,7 +121,7 @@ def run_and_exit(
 
 
 def run_with_client(work: Callable[[Client], Awaitable[int | None]]) -> NoReturn:
-    """Call `work` with a connected client, and exit with the exit code that it returns; None: 0."""
+    """Call `work` with a connected client, and exit with the exit code that it returns (None means 0)."""
 
     async def run() -> int:
         async with open_client() as client:

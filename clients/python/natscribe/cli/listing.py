@@ -65,7 +65,7 @@ _COLUMNS = (
 
 
 def _row(task: ListedTask) -> Row:
-    """Return the table row of a task: with the error below it on a terminal, or only the error code in it elsewhere."""
+    """Return the row of a task: on a terminal with the error below the row, otherwise with its code in the row."""
     state, note = str(task.state), ""
     if task.state is State.RUNNING:
         state += f" {progress_text(task.progress, task.lag_seconds)}"
