@@ -10,6 +10,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from natscribe.jetstream.nats_py_compat import send_pings_in_order
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Lane, Priority
 
@@ -34,6 +35,7 @@ class Fleet:
     async def start(self, url: str) -> None:
         """Add a consumer."""
         connection = await nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+        send_pings_in_order(connection)
         consumer = TaskConsumer(dict.fromkeys(KEYS, self._handle), self.names, broken=pytest.fail)
         await consumer.start(connection)
         self.consumers.append((consumer, connection))

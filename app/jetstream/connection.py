@@ -17,7 +17,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import ServiceUnavailableError
 from nats.protocol.parser import PERMISSIONS_ERR
 from natscribe.faststream import RECONNECT_WITHOUT_LIMIT, security
-from natscribe.jetstream.nats_py_compat import tolerate_lost_writes, tolerate_unreadable_messages
+from natscribe.jetstream.nats_py_compat import send_pings_in_order, tolerate_lost_writes, tolerate_unreadable_messages
 from natscribe.jetstream.repeated_requests import OUTAGE_ERRORS
 from natscribe.jetstream.server_version import durability_problem
 from opentelemetry.trace import TracerProvider
@@ -95,6 +95,7 @@ async def connect(nats: NatsBroker, settings: Settings) -> Client:
         message = f"No NATS server answers at {settings.nats_addresses}: start it first, or correct NATS_URL."
         raise StartError(message) from None
     tolerate_unreadable_messages(connection)
+    send_pings_in_order(connection)
     problem = durability_problem(connection.connected_server_version)
     if problem is not None:
         log.warning("nats_server_outdated", problem=problem.what, next_step=problem.next_step)

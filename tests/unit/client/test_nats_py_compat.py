@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from nats.aio.client import Client
-from natscribe.jetstream.nats_py_compat import close, tolerate_lost_writes
+from natscribe.jetstream.nats_py_compat import close, send_pings_in_order, tolerate_lost_writes
 
 from tests.waiting import eventually
 
@@ -60,3 +60,33 @@ async def test_close_ignores_a_lost_connection() -> None:
     nats = await orphaned_connection()
     await close(nats)
     assert nats.is_closed
+
+
+@pytest.mark.parametrize("in_order", [True, False], ids=["workaround", "fault"])
+async def test_a_ping_follows_what_was_published_before(*, in_order: bool) -> None:
+    # Given a connection to a server that notes the commands after the connection is established
+    commands: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"max_payload": 1000}\r\n')
+        while line := await reader.readline():
+            commands.append(line.partition(b" ")[0].strip())
+            if commands[-1] == b"PING":
+                writer.write(b"PONG\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    nats = Client()
+    await nats.connect("nats://{}:{}".format(*server.sockets[0].getsockname()))
+    if in_order:
+        send_pings_in_order(nats)
+    commands.clear()
+    # When a subscription is ended, and the client waits until the server has processed that
+    subscription = await nats.subscribe("a")
+    await subscription.unsubscribe()
+    await nats.flush()
+    # Then the server learns of the end of the subscription before the PING; once it always does, the workaround can go
+    await eventually(lambda: len(commands) == 3)
+    assert (commands.index(b"UNSUB") < commands.index(b"PING")) is in_order
+    await nats.close()
+    server.close()

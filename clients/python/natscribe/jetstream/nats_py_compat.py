@@ -48,6 +48,23 @@ def tolerate_unreadable_messages(nats: Client) -> None:
     nats._process_msg = process_or_ignore  # type: ignore[method-assign]  # noqa: SLF001 -- as above
 
 
+def send_pings_in_order(nats: Client) -> None:
+    """Make a connection send a PING after everything that was published or unsubscribed before.
+
+    nats-py sends the PING first. Then the PONG arrives too early for `flush` and `drain`: a message that the server
+    delivers between the PONG and the end of a subscription is lost.
+    """
+    send_ping = nats._send_ping  # noqa: SLF001 -- nats-py has no hook before a PING
+
+    async def send_after_pending(future: asyncio.Future[bool] | None = None) -> None:
+        if nats.is_connected and nats._transport is not None:  # noqa: SLF001 -- as above
+            pending, nats._pending, nats._pending_data_size = nats._pending, [], 0  # noqa: SLF001 -- as above
+            nats._transport.writelines(pending)  # noqa: SLF001 -- as above
+        await send_ping(future)
+
+    nats._send_ping = send_after_pending  # type: ignore[method-assign]  # noqa: SLF001 -- as above
+
+
 def tolerate_lost_writes() -> None:
     """Make all connections of this process ignore writes to a lost connection, as in Python versions without the fault.
 
