@@ -18,7 +18,7 @@ from app.engines.audio.decoding import COMPARED_S, chunks_at
 from app.engines.audio.limits import Budget
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
-from app.engines.audio.windows import FRAME, VoiceDetector
+from app.engines.audio.windows import FRAME, SPEECH, VoiceDetector
 
 MAX_CHUNKS = 24
 ENOUGH_SPEECH_S = 60.0  # no more chunks are compared after this much speech
@@ -27,7 +27,6 @@ MIN_OWN_SHARE = 0.6  # share of a channel's speech that has to be its own
 SAME_VOICE_CORRELATION = 0.5  # two channels with a spectrogram correlation above this carry the same voice
 
 _GOLDEN = 0.6180339887  # multiples of the golden ratio, without their integer parts, are spread evenly
-_SPEECH = 0.5  # probability from which a channel has speech
 _HINT = 0.15  # probability from which another channel may have the same speech, though more quietly
 _BLOCK = 31  # frames that are compared at once: about a second
 _HOP = FRAME // 2  # samples between two columns of a spectrogram
@@ -64,7 +63,7 @@ class ChannelSpeech:
         if not whole:
             return
         probabilities = np.stack([self._detector(channel[:whole].copy()) for channel in chunk])
-        voiced, hinted = probabilities >= _SPEECH, probabilities >= _HINT
+        voiced, hinted = probabilities >= SPEECH, probabilities >= _HINT
         own = voiced.copy()
         for a, b in combinations(range(len(chunk)), 2):
             shared = voiced[[a, b]] & hinted[[b, a]]

@@ -117,7 +117,9 @@ def _cluster(vectors: Floats, weights: Floats, bounds: SpeakerBounds) -> Indices
     clusters are merged by the distances of their centroids, which separate people who sound alike. Finally, `bounds`
     may require more merges, or fewer. `weights`: the weight of each embedding, in frames.
     """
-    by_linkage = [merge for merge in linkage(_distances(vectors)) if merge.distance <= _MAX_LINKAGE]
+    distances = vectors @ vectors.T
+    np.subtract(1, distances, out=distances)  # in place: the matrix of a long recording takes 67 MB
+    by_linkage = [merge for merge in linkage(distances) if merge.distance <= _MAX_LINKAGE]
     by_centroids = merge_by_centroids(vectors, weights, cluster_labels(weights, by_linkage))
     too_far = (number for number, merge in enumerate(by_centroids) if merge.distance > _MAX_CENTROID_DISTANCE)
     merges = [*by_linkage, *by_centroids]
@@ -152,12 +154,6 @@ def _split(vectors: Floats, weights: Floats, merges: Sequence[Merge], missing: i
     farthest = sorted(range(len(distances)), key=lambda number: -distances[number])[:missing]
     undone = {number for number in farthest if distances[number] > _MIN_SPLIT_DISTANCE}
     return [merge for number, merge in enumerate(merges) if number not in undone]
-
-
-def _distances(vectors: Floats) -> Floats:
-    distances: Floats = vectors @ vectors.T
-    np.subtract(1, distances, out=distances)  # in place: the matrix of a long recording takes 67 MB
-    return distances
 
 
 def normalized(vectors: Floats) -> Floats:
