@@ -70,7 +70,8 @@ def _starts(title: str, table: Table) -> str:
 
 
 def _fleet(title: str, table: Table) -> str:
-    series = {name: [_number(row[column]) for row in table.rows] for column, name in enumerate(("API", "pulls"), 1)}
+    names = {1: "API requests, pulls aside", 2: "pulls"}
+    series = {name: [_number(row[column]) for row in table.rows] for column, name in names.items()}
     points = {row[0]: _number(row[0]) for row in table.rows}
     return line_chart(title, ("idle workers", "requests per second"), points, series)
 

@@ -141,13 +141,10 @@ async def _start(fleet: Fleet) -> ApiRequests:
 
 
 async def _idle(fleet: Fleet, interval: float) -> tuple[Usage, ApiRequests]:
-    """Measure use and requests in an interval each: each request that is counted costs the server a message."""
-    before = await Usage.until_now(fleet)
-    await asyncio.sleep(interval)
-    used = (await Usage.until_now(fleet)).per_second_since(before)
     async with api_requests(fleet.stack.nats) as requests:
+        before = await Usage.until_now(fleet)
         await asyncio.sleep(interval)
-    return used, requests
+        return (await Usage.until_now(fleet)).per_second_since(before), requests
 
 
 async def _busy(fleet: Fleet, per_worker: int) -> Busy | None:
@@ -202,7 +199,7 @@ def _kinds_table(rows: Sequence[Row]) -> Table:
     rates = {kind: [row.requests.by_kind[kind] / row.requests.seconds for row in rows] for kind in kinds}
     return Table(
         "Requests of idle workers by kind, per second",
-        ("", *(f"{row.workers} workers" for row in rows)),
+        ("", *(f"workers: {row.workers}" for row in rows)),
         [(f"`{kind}`", *(f"{rate:.1f}" for rate in of_kind)) for kind, of_kind in rates.items()],
     )
 

@@ -24,7 +24,7 @@ class Sizes:
     live_kills: int = 3  # recordings whose worker is killed
     live_seconds: float | None = None  # of each recording; None: all
     fleets: tuple[int, ...] = (1, 4, 16, 64)  # workers
-    fleet_idle_s: float = 30.0
+    fleet_idle_s: float = 60.0  # a multiple of the time that a pull stays open
     fleet_tasks: int = 10  # of each worker
     peers: bool = True
     log: Callable[[str], None] = lambda _: None
