@@ -60,7 +60,7 @@ def usable_cores() -> float:
 
 
 def instruction_set() -> dict[str, str]:
-    """Return the environment variable that makes CTranslate2 use AVX-512; none if the CPU does not have it.
+    """Return the environment variable that makes CTranslate2 use AVX-512, as a dictionary; {} if the CPU lacks it.
 
     CTranslate2 uses AVX-512 only on request. A transcription then takes about 5 % less time.
     """

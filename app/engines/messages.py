@@ -169,7 +169,7 @@ class WindowFound(_Message):
 
 
 class WindowSearchAdvanced(_Message):
-    """Reply to `FindWindows`: how far the search is.
+    """Reply to `FindWindows`: how far the search for windows has progressed.
 
     `seconds`: how much of the recording is decoded. `complete_until`: the time, in seconds, up to which all windows are
     detected.
@@ -190,7 +190,7 @@ class WindowSearchDone(_Message):
 class LiveAudioProcessed(_Message):
     """Reply to `ProcessLiveAudio`: the utterances that are complete, open (in progress) or closing (in a pause).
 
-    To `CloseLiveStream`: empty.
+    It is also the reply to `CloseLiveStream`, and then contains no utterances.
     """
 
     type: Literal["live_audio_processed"] = "live_audio_processed"

@@ -251,9 +251,11 @@ def _chunk(opened: _OpenedFile, channels: int) -> list[Samples]:
 class _PositionTracker:
     """Converts time stamps to positions, i.e. times from the start of the recording, even if the time stamps restart.
 
+    A time stamp that is more than `certain` behind the end of the audio so far is either damaged or the first one after
+    a restart. It counts as a restart if the time stamps stay behind for longer than `certain`.
+
     All fields are in the unit of the time stamps. `origin`: the time stamp at position 0. `end`: the position at which
-    all packets or frames so far have ended. `restart`: the first of the time stamps that are more than `certain` behind
-    `end`. If they stay behind for longer than `certain`, the time stamps have restarted; otherwise they were damaged.
+    all packets or frames so far have ended. `restart`: the first time stamp that may be a restart; None: there is none.
     """
 
     origin: float

@@ -48,7 +48,7 @@ class Limit:
 
     @property
     def memory(self) -> float:
-        """How many bytes, beyond its memory before, this process may allocate while it reads the recording."""
+        """How many bytes this process may allocate to read the recording, in addition to those already allocated."""
         return _MIN_BYTES + _BYTES_PER_SECOND * self.seconds
 
 
@@ -151,9 +151,10 @@ def unreadable(what: str) -> PermanentError:
 
 
 def _strict(usual: tuple[int, int], more: float) -> tuple[int, int]:
-    """Return the soft and hard RLIMIT_DATA with which this process can allocate another `more` bytes.
+    """Return the soft and hard RLIMIT_DATA that let this process allocate at most `more` additional bytes.
 
-    Outside Linux, or if `more` is practically unlimited, return `usual`, the limits of the process so far.
+    `usual`: the current soft and hard limit. They are returned unchanged on other systems than Linux, and if `more` is
+    so large that no limit is needed.
     """
     soft, hard = usual
     try:

@@ -147,7 +147,10 @@ def _decode(container: InputContainer, stream: AudioStream, sender: "_FrameSende
 
 
 class _FrameSender:
-    """Sends decoded frames to the job, with silence in place of lost audio and of audio before `skip` (in seconds)."""
+    """Sends decoded frames from the decoding thread to the engine's job.
+
+    Silence replaces lost audio, and the audio before the time `skip` (in seconds), which is not decoded.
+    """
 
     def __init__(self, pipe: Pipe, skip: float, unit: float) -> None:
         """`unit`: seconds in one unit of the time stamps; a float, because fractions would take twice the time."""
@@ -159,7 +162,11 @@ class _FrameSender:
         self._last: av.AudioFrame | None = None
 
     def skips(self, packet: "av.Packet[AudioStream]") -> bool:
-        """Return whether to skip a packet instead of decoding it, and add the silence in its place or before it."""
+        """Return whether to skip a packet instead of decoding it, because it ends before the time `skip`.
+
+        Silence of the same length is then due instead of the packet. If audio was lost before the packet, silence is
+        due for the lost audio, too.
+        """
         if not packet.size or packet.pts is None:
             return False
         start, length = packet.pts * self._unit, (packet.duration or 0) * self._unit
@@ -182,7 +189,10 @@ class _FrameSender:
         self._pipe.put(frame)
 
     def _send_silence(self, like: av.AudioFrame) -> None:
-        """Send the silence that is due, in the format of the frame `like`, so that later audio keeps its times."""
+        """Send the silence that replaces lost and skipped audio, in the format of the frame `like`.
+
+        So later audio keeps its times.
+        """
         samples = round(self._silence * like.sample_rate)
         frame = av.AudioFrame(format=like.format.name, layout=like.layout.name, samples=samples)
         for plane in frame.planes:
@@ -193,7 +203,7 @@ class _FrameSender:
 
 
 def _checked(container: InputContainer, audio: LiveAudio) -> AudioStream:
-    """Return the audio stream of a live file after checking it against `audio`, the format that its task states.
+    """Return the audio stream of a live file, after checking that it has the format `audio`, which the client stated.
 
     Raises:
         PermanentError: audio_unreadable: the stream has another codec, sample rate or number of channels.

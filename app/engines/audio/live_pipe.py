@@ -1,4 +1,4 @@
-"""The pipe between a live file's jobs, which bring its bytes, and the thread that decodes it."""
+"""The pipe of a live file: engine jobs write the bytes of the file to it, and a thread reads and decodes them."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ MAX_STALL_S = 30  # seconds without progress after which decoding fails
 
 
 class Pipe:
-    """A two-way pipe: the bytes of a file go to the thread that decodes it, and frames come back to the current job."""
+    """A two-way pipe: engine jobs write the bytes of a file to the thread that decodes it, and get its frames back."""
 
     def __init__(self) -> None:
         self._condition = Condition()

@@ -91,7 +91,8 @@ class LiveStreams:
 class _Channel:
     """Detects the utterances in one channel of a live stream, or in its mix (`number` is None).
 
-    It adds their context: earlier utterances that are transcribed again with an utterance to improve its text.
+    With each utterance it returns the utterance's context, i.e. short utterances just before it. The model transcribes
+    the context once more together with the utterance, because that improves the text of the utterance.
     """
 
     def __init__(self, number: int | None, mixer: Mixer, utterances: UtteranceDetector) -> None:
@@ -125,8 +126,8 @@ class _Channel:
     def _context_of(self, window: UnpackedWindow) -> list[UnpackedWindow]:
         """Return the utterances just before `window` that are transcribed again with it, as its context.
 
-        Together with `window` they are at most _CONTEXT_S seconds long. Each ended at most _MAX_CONTEXT_GAP_S seconds
-        before `window`, and in a pause: utterances that are cut without a pause are longer than _CONTEXT_S.
+        Each ended at most _MAX_CONTEXT_GAP_S seconds before `window`. Together with `window` they are at most
+        _CONTEXT_S seconds long. That excludes utterances that were cut for their length instead of ending in a pause.
         """
         context = list[UnpackedWindow]()
         ((start, end),) = window.regions  # an utterance has one
@@ -165,7 +166,7 @@ class _Stream:
             self._channels.append(_Channel(number, Mixer(number, job.audio.channels), utterances))
 
     def process(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
-        """Process the audio of a job; return the utterances that are complete, open or closing after it."""
+        """Process the audio of a job; return the utterances that are now complete, in progress, or in a pause."""
         windows, before = list[Window](), self._seconds
         for frame in self._frames(job):
             for channel in self._channels:
@@ -207,9 +208,10 @@ class _Stream:
 
 
 def _decoder(job: ProcessLiveAudio) -> tuple[int, LiveDecoder]:
-    """Return the number of the first frame that the voice detector gets from a new stream, and the stream's decoder.
+    """Create the decoder of a new stream; return the number of the first frame of its output, and the decoder.
 
-    If the audio of the job begins in the middle of a stream, the decoder skips the bytes before the next whole frame.
+    Frames are those of the voice activity detector, counted from the start of the live audio. If the audio of the job
+    begins in the middle of the live audio, the decoder skips the bytes before the next whole frame.
     """
     audio = job.audio
     if audio.codec is Codec.OPUS:

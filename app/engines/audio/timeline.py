@@ -34,7 +34,10 @@ class Timeline:
         return word.model_copy(update={"start": round(start, 3), "end": round(end, 3)})
 
     def in_recording(self, start: float, end: float) -> list[Times]:
-        """Map the interval from `start` to `end` in the window to the recording: to one interval per region in it."""
+        """Map the interval from `start` to `end` in the window to intervals in the recording, one for each region.
+
+        An interval that extends over several regions is split, because the recording has pauses between them.
+        """
         regions = range(self._region_at(start), self._region_at(end) + 1)
         times = [self._within(region, start, end) for region in regions]
         return [(first, last) for first, last in times if last > first]

@@ -1,10 +1,11 @@
 """Detect utterances in live audio, which is transcribed utterance by utterance.
 
-An utterance ends in a pause of 0.5 s; an utterance longer than 15 s is cut at its quietest frame. While it may still
-continue, it is open; once silence follows that may become such a pause, it is closing.
+An utterance ends in a pause of 0.5 s; an utterance longer than 15 s is cut at its quietest frame. While an utterance
+may still continue, it is open; once its last words are followed by the start of a pause, it is closing.
 
-Each utterance depends only on the speech after the previous one. So a job that begins at the end of an utterance, or at
-an earlier value of `complete_until`, detects the same utterances as a job that began at the start of the recording.
+Each utterance depends only on the speech after the previous one. So a job that begins where an utterance ended, or at
+any other time up to which all utterances were detected, detects the same utterances as a job that begins at the start
+of the recording.
 """
 
 from collections.abc import Iterator
@@ -36,9 +37,10 @@ _PADDING_AFTER = int(0.13 * FRAMES_PER_SECOND)  # and after it: shorter, because
 
 
 class Utterance(NamedTuple):
-    """An utterance, from the frame `start` up to the frame `end` (of 32 ms, from the start of a buffer).
+    """An utterance, from the frame `start` up to, but without, the frame `end`.
 
-    `open`: it may continue in audio that has not arrived yet. `click`: it is too short to be speech.
+    Frames have 32 ms, and are counted from the start of the buffered audio. `open`: the utterance may continue in audio
+    that has not arrived yet. `click`: it is too short to be speech.
     """
 
     start: int
@@ -103,7 +105,10 @@ class UtteranceDetector:
         return list(self._complete(whole=True))
 
     def open(self) -> UnpackedWindow | None:
-        """Return the open utterance as far as it has arrived; None in a pause, in which it may be over already."""
+        """Return the open utterance as far as its audio has arrived.
+
+        None if there is none, or if the last 0.1 s are silent, because the utterance may then be over already.
+        """
         utterance = self._next()
         paused = not (self._buffer.speech[-_PAUSED:] >= SPEECH).any()
         return None if utterance is None or paused else self._window(utterance)

@@ -26,10 +26,10 @@ class WindowAudio:
 
 
 def cut_in_two(audio: WindowAudio) -> list[tuple[float, WindowAudio]]:
-    """Cut audio in its widest pause, or in the middle if it is one region; return both parts, each after its start.
+    """Cut audio in two at its widest pause, or in the middle if it is one region; return (start, part) for both parts.
 
-    A start is in seconds from the start of `audio`. In a window no silence remains between regions: all pauses are
-    equally wide there, and the window is cut between the two regions that are nearest to its middle.
+    Starts are in seconds from the start of `audio`. If several pauses are the widest, the one nearest to the middle is
+    chosen. In a whole window all pauses are equally wide, because the silence between its regions was removed.
     """
     pauses = [(start - end, (start + end) / 2) for (_, end), (start, _) in pairwise(audio.speech)]
     middle = audio.seconds / 2

@@ -56,11 +56,11 @@ def assign_speakers(chunks: Sequence[ChunkAnalysis], embeddings: Embeddings, cen
 
 
 def _similarity(embeddings: Embeddings, centroids: Floats, first: int) -> tuple[Floats, Mask]:
-    """Return the similarity of each frame of a window to each speaker, and which frames an embedding covers.
+    """Return how similar each frame of a window is to each speaker, and which frames any embedding covers.
 
-    The shapes are (speakers, frames) and (frames,). The similarity of a frame is the weighted mean of those of the
-    embeddings that cover it; an embedding weighs most in its middle. `first`: the first frame of the window, counted
-    from the start of the recording.
+    The shapes are (speakers, frames) and (frames,). Several embeddings may cover a frame: its similarity to a speaker
+    is the weighted mean of their similarities to this speaker. An embedding weighs most in its middle. `first`: the
+    first frame of the window, counted from the start of the recording.
     """
     scores, total = np.zeros((len(centroids), WINDOW_FRAMES), np.float32), np.zeros(WINDOW_FRAMES, np.float32)
     low, high = np.searchsorted(embeddings.starts, (first - MAX_EMBEDDING_FRAMES, first + WINDOW_FRAMES))

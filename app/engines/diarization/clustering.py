@@ -21,7 +21,10 @@ _SPLIT_UNCERTAIN_FRAMES = 36.0  # 0.6 s: the same, for the shorter of two cluste
 
 @dataclass(frozen=True)
 class Merge:
-    """A merge of two clusters, each identified by the index of one of its members; `distance`: between them."""
+    """A merge of two clusters, each identified by the index of any one of its members.
+
+    `distance`: the distance between the two clusters.
+    """
 
     first: int
     second: int
@@ -127,11 +130,11 @@ def cluster_counts(weights: Floats, merges: Sequence[Merge], min_weight: float) 
 
 
 def centroid_distances(embeddings: Floats, weights: Floats, merges: Sequence[Merge]) -> list[float]:
-    """Return, for each merge, the cosine distance between the centroids of the two clusters that it merges.
+    """Return a list with one distance for each merge: that between the centroids of the two clusters it merges.
 
-    `merges`: in their order, from clusters of one member on. `embeddings`: shape (n, 192). `weights`: the number of
-    frames of each embedding, shape (n,). Each distance is reduced by a correction for inexact centroids, which is
-    largest for clusters of few frames.
+    `embeddings`: shape (n, 192); at first each embedding is a cluster of its own. `weights`: the number of frames of
+    each embedding, shape (n,). `merges`: up to n - 1 merges, which are applied in this order. A distance is the cosine
+    distance, minus a correction for inexact centroids, which is largest for clusters of few frames.
     """
     clusters, sums = Clusters(weights), weights[:, np.newaxis] * embeddings
     distances = []

@@ -33,9 +33,9 @@ def embedding_spans(active: Mask, frames: int) -> Iterator[tuple[int, int]]:
 def _regions(active: Mask, frames: int) -> Iterator[tuple[int, int]]:
     """Yield the start and end frame of each region in which one local speaker speaks alone.
 
-    For each frame, only that of the overlapping windows counts whose middle is nearest. A region continues where
-    another window takes over, even if its local speaker has another number there. Regions of less than
-    MIN_EMBEDDING_FRAMES are skipped.
+    Windows overlap: who speaks in a frame is read from the window whose middle is nearest to the frame. Where the
+    nearest window changes, a region continues, even if the local speaker has another number in the next window.
+    Regions of less than MIN_EMBEDDING_FRAMES are skipped.
     """
     frame = np.arange(frames)
     window = np.clip(np.rint((frame - WINDOW_FRAMES / 2) / STEP_FRAMES).astype(int), 0, len(active) - 1)

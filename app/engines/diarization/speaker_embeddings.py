@@ -58,9 +58,10 @@ def _alone(turns: Sequence[Turn], labels: Sequence[str], frames: int) -> Mask:
 
 
 def _own_embeddings(embeddings: Embeddings, alone: Mask) -> Indices:
-    """Return the indices of the embeddings that represent one speaker: of 0.75 s or more with hardly anybody else.
+    """Return the indices of the embeddings that represent one speaker.
 
-    `alone`: whether this speaker speaks alone in each frame, shape (frames,).
+    They were computed from 0.75 s or more of speech in which hardly anybody but this speaker speaks. `alone`: whether
+    this speaker speaks alone in each frame, shape (frames,).
     """
     sums = np.concatenate([[0], np.cumsum(alone)])
     share = (sums[embeddings.ends] - sums[embeddings.starts]) / embeddings.lengths
@@ -95,10 +96,10 @@ def _encoded(vector: Floats) -> str:
 def _telephone_embeddings(
     networks: Networks, embeddings: Embeddings, own: dict[str, Indices], audio: Iterator[Samples]
 ) -> dict[str, list[Floats]]:
-    """Compute up to 12 embeddings for each speaker from the speaker's first speech as simulated telephone audio.
+    """Simulate telephone audio of the first speech of each speaker, and compute up to 12 embeddings from it.
 
-    Each covers at most 1.5 s, that of an embedding in `own`: for each speaker, the indices of the embeddings that
-    contain hardly anybody else.
+    `own`: the indices of the `embeddings` that represent each speaker. A telephone embedding is computed from the same
+    interval of up to 1.5 s as one of these. Return the telephone embeddings of each speaker, by label.
     """
     spans = sorted(
         (int(embeddings.starts[number]), int(embeddings.ends[number]), label)
@@ -114,7 +115,7 @@ def _telephone_embeddings(
 
 
 def _first_disjoint(embeddings: Embeddings, chosen: Indices) -> Iterator[int]:
-    """Yield the indices of the first 12 of the embeddings `chosen` (indices) that do not overlap each other."""
+    """Yield the first 12 of the indices `chosen`, skipping those whose embedding overlaps one yielded before."""
     reached = count = 0
     for number in chosen:
         if embeddings.starts[number] >= reached and count < _MAX_TELEPHONE:

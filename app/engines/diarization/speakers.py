@@ -93,9 +93,10 @@ def speaker_centroids(embeddings: Embeddings, chunks: Sequence[ChunkAnalysis], b
 def _clustered_embeddings(lengths: Indices, minimum: int) -> Indices:
     """Choose which embeddings to cluster, and return their indices.
 
-    These are the embeddings of at least 0.75 s if they cover half of the speech, otherwise all. If those of 0.75 s are
-    fewer than `minimum`, the longest of the others are added. More than `_MAX_CLUSTERED` are reduced to this number,
-    evenly spread over the recording. `lengths`: the number of frames of each embedding, shape (n,).
+    If the embeddings of 0.75 s or more cover half of the speech, these are chosen, and also the longest of the others
+    if there would be fewer than `minimum`. Otherwise all embeddings are chosen. If these are more than
+    `_MAX_CLUSTERED`, only this number is returned, evenly spread over the recording. `lengths`: the number of frames of
+    each embedding, shape (n,).
     """
     longest = np.argsort(-lengths, kind="stable")
     reliable = lengths >= _RELIABLE_FRAMES
@@ -111,11 +112,12 @@ def _evenly_spread(count: int) -> Indices:
 
 
 def _cluster(vectors: Floats, weights: Floats, bounds: SpeakerBounds) -> Indices:
-    """Cluster n embeddings; return the label of each one's cluster, shape (n,); -1: too small to be a speaker.
+    """Cluster n embeddings; return for each the label of its cluster, shape (n,).
 
-    First, embeddings are merged by average linkage, which tolerates variation among the embeddings of one person. Then
-    clusters are merged by the distances of their centroids, which separate people who sound alike. Finally, `bounds`
-    may require more merges, or fewer. `weights`: the weight of each embedding, in frames.
+    The label is -1 if the cluster is too small to be a speaker. First, embeddings are merged by average linkage, which
+    tolerates variation among the embeddings of one person. Then clusters are merged by the distances of their
+    centroids, which separate people who sound alike. Finally, merges are added or undone until the number of speakers
+    is within `bounds`. `weights`: the weight of each embedding, in frames.
     """
     distances = vectors @ vectors.T
     np.subtract(1, distances, out=distances)  # in place: the matrix of a long recording takes 67 MB
@@ -131,10 +133,10 @@ def _cluster(vectors: Floats, weights: Floats, bounds: SpeakerBounds) -> Indices
 
 
 def _within(bounds: SpeakerBounds, weights: Floats, merges: Sequence[Merge], done: int) -> tuple[int, int]:
-    """Return how many of the `merges` to apply, and the number of speakers of the recording, which is within `bounds`.
+    """Choose how many of the `merges` to apply; return this number, and the number of speakers, within `bounds`.
 
-    `done`: how many of the merges join clusters that are near enough. If these leave more speakers than `bounds` allow,
-    further ones are applied.
+    The first `done` merges join clusters that are near each other, and are all applied. If more speakers remain than
+    `bounds` allow, later merges are applied, too.
     """
     heaviest = float(np.bincount(cluster_labels(weights, merges[:done]), weights).max())
     min_weight = min(max(_MIN_SPEAKER_SHARE * float(weights.sum()), _MIN_SPEAKER_FRAMES), _ENOUGH_FRAMES, heaviest)
@@ -145,10 +147,10 @@ def _within(bounds: SpeakerBounds, weights: Floats, merges: Sequence[Merge], don
 
 
 def _split(vectors: Floats, weights: Floats, merges: Sequence[Merge], missing: int) -> list[Merge]:
-    """Undo up to `missing` merges, so that there are so many more speakers; return the other merges.
+    """Undo up to `missing` merges, each of which gives one more speaker; return the merges that remain.
 
-    Those merges are undone whose two clusters have the most distant centroids, as they may have joined two people. A
-    merge of near centroids stays, because without it one person would become two speakers.
+    The merges of the most distant centroids are undone, because these may have joined two people. A merge of near
+    centroids always remains, because without it one person would become two speakers.
     """
     distances = centroid_distances(vectors, weights, merges) if missing else []
     farthest = sorted(range(len(distances)), key=lambda number: -distances[number])[:missing]

@@ -167,8 +167,8 @@ def _merged(turns: Sequence[_Turn]) -> list[_Turn]:
 def _following(turn: _Turn, later: Sequence[_Turn]) -> Iterator[int]:
     """Yield the indices of the turns in `later` into which the short `turn` may be merged, the earliest turn first.
 
-    They are turns of other speakers that start before or soon after `turn` ends, and end after it. `later`: all later
-    turns, the earliest of them last.
+    They are turns of other speakers that start before or soon after `turn` ends, and end after it. `later`: all
+    later turns, sorted from the latest to the earliest.
     """
     for index in range(len(later) - 1, -1, -1):
         if later[index].start > turn.end + _NEAR_FRAMES:

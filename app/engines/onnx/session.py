@@ -6,7 +6,10 @@ _ERRORS_ONLY = 3
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
-    """Return the options of a session on `threads` threads that occupies no spare memory, and no cores while idle."""
+    """Return the options of an ONNX Runtime session with `threads` threads.
+
+    The session keeps no spare memory, and between two runs its threads sleep instead of spinning.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS_ONLY

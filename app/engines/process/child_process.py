@@ -39,7 +39,8 @@ log = structlog.get_logger(__name__)
 class EngineProcess:
     """Runs jobs in a child process, one at a time; starts it for the first job, and again if it has died.
 
-    A reply has at most `longest_line` bytes. The child has to wait once about twice as many bytes are not read yet.
+    `longest_line`: the limit of a reply in bytes. About twice as many bytes of replies are buffered; then the child has
+    to wait until the caller reads some of them.
     """
 
     def __init__(

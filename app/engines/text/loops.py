@@ -14,9 +14,9 @@ _MIN_REPEATED_END_WORDS = 3  # people quickly repeat one word or two
 def is_loop(words: Sequence[str], seconds: float) -> bool:
     """Return whether the words that a model wrote for `seconds` seconds of audio look like a hallucination loop.
 
-    They do if a phrase occurs four times in a row; if repetitions of a phrase contain 16 words or more, but at least
-    the whole phrase once; or if nobody speaks that fast. A compression ratio, which Whisper uses, cannot distinguish a
-    loop from ordinary Russian.
+    They do if a phrase occurs four times in a row, if a phrase is followed by 16 words or more that repeat it at least
+    once, or if nobody speaks that fast. The compression ratio, which Whisper uses, cannot distinguish a loop from
+    ordinary Russian.
     """
     if too_fast(words, seconds):
         return True
