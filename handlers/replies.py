@@ -81,8 +81,8 @@ def reply_internal(error: Exception) -> ErrorReply:
 @ignore_invalid.add_handler(RequestError, publish=True)
 @ignore_invalid.add_handler(ValueError, publish=True)
 def ignore(_: Exception) -> None:
-    """Ignore an invalid message on `accepted.tasks.*`: the worker to which the queue delivers the task reports it.
+    """Ignore an invalid message on `accepted.tasks.*`: the worker that pulls the task from its queue reports the error.
 
-    There is nothing to publish. But with `publish=True`, FastStream catches the error before the tracing of the message
-    records it, and the text of the error quotes the task.
+    There is no reply to publish. But only with `publish=True` does FastStream catch the error before the tracing of the
+    message records it, with the text of the error, which quotes the task.
     """

@@ -23,7 +23,7 @@ class DescribedEnum(str, Enum):
         return member
 
     def __reduce_ex__(self, _: object) -> tuple[object, ...]:
-        """Pickle the member by its value, because after an update the reading process may not know the member."""
+        """Pickle the member as its value, because a process of another version may not know the member."""
         return _member, (type(self), self.value)
 
     @classmethod

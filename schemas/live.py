@@ -106,7 +106,7 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveTaskIdentity):  # the last 
 
     @property
     def audio_file_id(self) -> str:
-        """The task id, under which the audio is stored as a recording if the task has `keep_audio`."""
+        """The id of the recording that the service stores if the task has `keep_audio`: the same as the task id."""
         return self.task_id
 
 

@@ -59,7 +59,10 @@ def _described(problem: ErrorDetails, title: str) -> str:
 
 
 def _advice(problem: ErrorDetails, field: str, classes: set[str]) -> str:
-    """Return what is wrong with a field (empty: with the whole message) that belongs to one of these classes."""
+    """Return what is wrong with the value of `field`, as advice to the sender of the message.
+
+    `field`: empty if the problem concerns the whole message. `classes`: the message classes that the message may have.
+    """
     context = problem.get("ctx", {})
     match problem["type"]:
         case "missing":
@@ -73,7 +76,10 @@ def _advice(problem: ErrorDetails, field: str, classes: set[str]) -> str:
 
 
 def _of_best_fit(problems: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Return the problems for the class that lacks the fewest fields, if the message may be one of several classes."""
+    """Return the problems of one message class; if the message may have several classes, of the one that fits best.
+
+    That is the class of which the message lacks the fewest fields.
+    """
     of_classes: dict[object, list[ErrorDetails]] = {}
     for problem in problems:
         class_name = next((part for part in problem["loc"] if part in ALTERNATIVES), None)
@@ -82,14 +88,14 @@ def _of_best_fit(problems: list[ErrorDetails]) -> list[ErrorDetails]:
 
 
 def _no_such_field(name: str, classes: set[str]) -> str:
-    """Return advice about an unknown field: which field of these classes has the most similar name, if any."""
+    """Return advice about the unknown field `name`: the most similar field of the message classes `classes`, if any."""
     fields = {field for model in _inputs() if model.__name__ in classes for field in model.model_fields}
     similar = get_close_matches(name[:MAX_NAME_CHARS], fields, n=1)
     return f"there is no such field, did you mean {similar[0]}?" if similar else "there is no such field, leave it out"
 
 
 def _inputs(of: type[Input] = Input) -> Iterator[type[Input]]:
-    """Yield all classes of messages that the service receives, i.e. all direct and indirect subclasses of `of`."""
+    """Yield all direct and indirect subclasses of `of`, by default all classes of messages that the service receives."""
     for model in of.__subclasses__():
         yield model
         yield from _inputs(model)

@@ -79,7 +79,7 @@ class ResultFormat(DescribedEnum):
         content_type: str = "text/plain",
         needs_text: bool = False,  # noqa: FBT001, FBT002 -- a member
     ) -> Self:
-        """Create a member with the value `word`; the other arguments are its attributes."""
+        """Create a format with the value `word`, a description and the properties of its files."""
         member = str.__new__(cls, word)
         member._value_, member.meaning = word, f"{meaning}: {content_type}."
         member.content_type, member.needs_text = content_type, needs_text
@@ -149,7 +149,7 @@ class TaskStatus(Message):
 
 
 class Deleted(Message):
-    """Reply to a deletion: the tasks are gone, and their recordings in the bucket, even if other tasks need them."""
+    """Reply to a deletion: the tasks and their recordings in the bucket are gone, even those that other tasks need."""
 
     deleted: Literal[True] = Field(default=True, description="Always true: a failed deletion replies with an error.")
     tasks: int = Field(1, ge=0, description="Number of deleted tasks.", examples=[1])
@@ -184,7 +184,10 @@ class DeadLetterChoice(Input):
 
 
 class ReplayRequest(DeadLetterChoice):
-    """A request to queue the tasks of dead letters again; exactly one of the three fields selects the dead letters."""
+    """A request to queue the tasks of dead letters again; exactly one field selects the dead letters.
+
+    It selects those of one task, of one kind of task, or with one error code.
+    """
 
 
 class DeleteLettersRequest(DeadLetterChoice):

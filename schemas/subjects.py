@@ -75,9 +75,9 @@ def accepted_channel(lane: Lane) -> str:
 
 
 def append_to(subject: str) -> str:
-    """Return the subject to publish on, so that a stream stores the message under `subject` and republishes it there.
+    """Return the append subject of `subject`: a stream stores a message published on it under `subject`.
 
-    Only the service may publish on these append subjects.
+    The stream then republishes the message on `subject`. Only the service may publish on append subjects.
     """
     return f"append.{subject}"
 
@@ -144,12 +144,12 @@ def reminder(user: str, recording: str, task_id: str) -> str:
 
 
 def due(user: str, recording: str, task_id: str) -> str:
-    """Return the subject on which JetStream stores a reminder when it is due; the tokens are those of `reminder`."""
+    """Return the subject on which JetStream stores a reminder when it is due; the arguments are those of `reminder`."""
     return f"retention.due.{user}.{recording}.{task_id}"
 
 
 def all_reminders(user: str = "*", recording: str = "*", task_id: str = "*") -> str:
-    """Return the wildcard subject for all reminders with these tokens, whether they are due or not."""
+    """Return the wildcard subject for all reminders of a user, recording or task, whether they are due or not."""
     return f"retention.*.{user}.{recording}.{task_id}"
 
 

@@ -65,7 +65,7 @@ _Term = Annotated[str, Field(min_length=1, max_length=60, pattern=TERM_PATTERN)]
 class TranscribeOptions(Input):
     """All options on which the text of a transcription depends.
 
-    Tasks and engines use this class, as do requests to other workers and the key of the transcript cache. A new option
+    Tasks, engines, requests to transcribe windows and the key of the transcript cache all use this class. A new option
     is added here, in the engine and in the command.
     """
 
@@ -105,7 +105,7 @@ class TranscribeOptions(Input):
 
     @property
     def options(self) -> "TranscribeOptions":
-        """A copy without the other fields of the task, in which only the options that were set explicitly are set."""
+        """A copy of the options that were set explicitly, without the other fields of a task."""
         names = TranscribeOptions.model_fields.keys() & self.model_fields_set
         return TranscribeOptions(**{name: getattr(self, name) for name in names})
 

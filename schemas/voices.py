@@ -166,7 +166,10 @@ class SpeakerVoice(Message):
     )
 
     def with_current_name(self, names: Mapping[str, str]) -> Self:
-        """Return a copy with the name that `names` has for the id of this voice; if it has none, as unknown speaker."""
+        """Return a copy with the current name of the voice; `names`: the names of the user's voices, by voice id.
+
+        If `names` lacks the voice, the copy has the name UNKNOWN_SPEAKER and no voice.
+        """
         name = names.get(self.voice or "")
         return self.model_copy(update={"name": UNKNOWN_SPEAKER, "voice": None} if name is None else {"name": name})
 

@@ -58,7 +58,7 @@ class Window(Input):
 
     @property
     def end(self) -> float:
-        """The time in seconds at which the last region ends; the next window starts here or later."""
+        """The end of the last region in seconds of the recording; the next window starts here or later."""
         return self.regions[-1][1]
 
 

@@ -171,7 +171,7 @@ class Lane(DescribedEnum):
 
     @property
     def task(self) -> str:
-        """The adjective for tasks of this lane in messages: "live transcription" or the name of the lane."""
+        """How texts for people name the tasks of this lane: "live transcription", or else the name of the lane."""
         return "live transcription" if self is Lane.LIVE else self.value
 
     @property
@@ -213,7 +213,7 @@ class Input(BaseModel):
     def _only_set_fields(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # else the schema changes
         """Serialize only the fields that were set, so that a version without the other fields can read the message.
 
-        Unknown fields, of later versions, are serialized again.
+        Unknown fields, which a later version may have added, are preserved.
         """
         written = {name: value for name, value in write(self).items() if name in self.model_fields_set}
         return written | (self.model_extra or {})

@@ -1,4 +1,4 @@
-"""The AsyncAPI document: FastStream generates it, this package adds channel ids, streams, replies and examples."""
+"""The AsyncAPI document: FastStream generates it, and this package adds channel ids, streams, replies and examples."""
 
 import json
 

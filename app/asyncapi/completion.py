@@ -63,9 +63,9 @@ def _info(document: Node, settings: Settings) -> Node:
 
 
 def _generated(document: Node, address: str) -> GeneratedChannel:
-    """Return the description that FastStream has generated of a channel.
+    """Return what FastStream's AsyncAPI document says about a channel.
 
-    Live audio has none, as no handler receives it: this function writes it.
+    FastStream does not know the channel of live audio, because no handler receives it: its description is created here.
 
     Raises:
         LookupError: The code neither subscribes nor publishes to this address.
@@ -103,8 +103,8 @@ def _channel(channel: Channel, generated: GeneratedChannel, settings: Settings) 
 def _parameter(name: str, address: str) -> Node:
     """Return the AsyncAPI node of the parameter `name` in an address: a reference to its shared definition.
 
-    Frames of live audio are not JSON, so no field of their payload has the parameter's value: for them, return the
-    definition itself without `location`, which would name that field.
+    The shared definition has a `location`: the field of the JSON payload that has the same value. Frames of live audio
+    are not JSON, so for their address return a copy of the definition without `location`.
     """
     if address == FRAMES.subject:
         return {key: value for key, value in _parameters()[name].items() if key != "location"}

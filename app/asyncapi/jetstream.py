@@ -15,7 +15,7 @@ from app.settings import Settings
 def stream_facts(settings: Settings, address: re.Pattern[str]) -> Node | None:
     """Describe the stream that stores the messages of a channel, and its consumers; None if no stream stores them.
 
-    `address` matches the subjects of the channel.
+    `address`: a regular expression for the subjects of the channel.
     """
     for config in streams.stream_configs(settings):
         stored = [subject for subject in stored_subjects(config) if address.fullmatch(subject)]
@@ -27,7 +27,8 @@ def stream_facts(settings: Settings, address: re.Pattern[str]) -> Node | None:
 def _where(config: StreamConfig, stored: list[str]) -> Node:
     """Describe where clients read new and stored messages of a stream that transforms or republishes subjects.
 
-    Return an empty node for any other stream: there, clients read the channel's own subject.
+    `stored`: the subjects of a channel that this stream stores. For any other stream, return an empty node: clients
+    read its messages on the channel's own subject.
     """
     if config.subject_transform is None:
         return {"republishedTo": config.republish.dest} if config.republish else {}
@@ -75,7 +76,7 @@ def _consumer(config: ConsumerConfig) -> Node:
 
 
 def buckets(settings: Settings) -> Iterator[tuple[str, Node]]:
-    """Yield for each Object Store bucket its purpose, `audio` or `results`, and how NATS stores its objects."""
+    """Yield for each Object Store bucket its purpose, `audio` or `results`, and a description of how NATS stores it."""
     for config in streams.bucket_configs(settings):
         results = config.bucket == RESULTS_BUCKET
         yield "results" if results else "audio", _bucket(config) | (_of_results() if results else _of_audio(settings))

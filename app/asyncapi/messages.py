@@ -122,7 +122,7 @@ class MessageDescription:
 
 
 def _handled(part: str) -> list[type[BaseModel]]:
-    """Return the models that request handlers accept (`part` is `request`) or return (`return`), without duplicates."""
+    """Return the payload classes of all requests (`part`: `request`) or of all replies (`return`), each once."""
     hints = [get_type_hints(route.call)[part] for route in REQUESTS]
     payloads = dict.fromkeys(payload for hint in hints for payload in get_args(hint) or (hint,))
     return [payload for payload in payloads if issubclass(payload, BaseModel)]

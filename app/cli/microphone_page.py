@@ -88,7 +88,8 @@ class MicrophonePage:
 def choose_page(options: WebSocketOptions, *, names_nats: bool, http_port: int) -> MicrophonePage:
     """Choose the ports of the page and of the WebSocket of NATS.
 
-    `names_nats`: whether NATS_URL names an external server. `http_port`: a port that is already taken.
+    `names_nats`: whether NATS_URL names an external server. `http_port`: the port of the worker's HTTP server, which
+    neither may use.
 
     Raises:
         ClientError: NATS_URL names an external server, or another process uses the port that the option names.
@@ -104,9 +105,9 @@ def choose_page(options: WebSocketOptions, *, names_nats: bool, http_port: int) 
 
 
 def _handler(policy: str) -> type[SimpleHTTPRequestHandler]:
-    """Create an HTTP handler that serves files with `policy` as the header Content-Security-Policy.
+    """Create a handler class that serves files with the header Content-Security-Policy, which has the value `policy`.
 
-    It is a header because a page itself can set only part of a policy.
+    A page itself can set only part of such a policy.
     """
 
     class Handler(SimpleHTTPRequestHandler):

@@ -28,9 +28,9 @@ _GRACE_S = 20.0  # after TASK_GRACE, a worker releases its task and ends within 
 class LocalService:
     """The service on this machine: a worker process that `start` starts, and the servers that it uses.
 
-    `servers`: the addresses NATS_URL and REDIS_URL; `embedded`: those servers that this process runs itself. `host` and
-    `port`: where the worker serves health checks and the documentation page. `page`: the page for a microphone, if
-    served.
+    `servers`: the addresses of all servers, as NATS_URL and REDIS_URL. `embedded`: the servers that this command has
+    started. `host`, `port`: where the worker serves health checks and the documentation page. `page`: the page that
+    transcribes a microphone, if it is served.
     """
 
     start: Callable[[], GuardedProcess]
@@ -73,7 +73,7 @@ class LocalService:
 
 @contextmanager
 def report_unwritable() -> Generator[None]:
-    """Convert an OSError about a file into an error that says what to do.
+    """Convert an OSError of the block about a file into an error that says where to start the command instead.
 
     Raises:
         EmbeddedError: A file or folder cannot be created or opened.
@@ -159,7 +159,7 @@ async def _servers(
 
 
 async def _check_nats(settings: Settings, *, has_redis: bool) -> None:
-    """Check the connection to an external NATS before a worker starts, which would report a failure only after 30 s.
+    """Check the connection to an external NATS before a worker starts, as the worker reports a failure only after 30 s.
 
     Raises:
         ClientError: Other workers already use this NATS, and their Redis cannot be the embedded one.

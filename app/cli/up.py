@@ -156,7 +156,10 @@ async def _supervise_servers(servers: Iterable[Server]) -> int:
 
 
 async def _hold(stop: asyncio.Event, running: LocalService) -> None:
-    """On a terminal with an embedded NATS, wait for Ctrl-C, so that a person can repair streams before NATS stops."""
+    """After a failure, let the embedded NATS run until Ctrl-C, so that a person at the terminal can repair its streams.
+
+    Do nothing without a terminal, or with an external NATS.
+    """
     embedded = any(server.url == running.servers["NATS_URL"] for server in running.embedded)
     if embedded and err.is_terminal:
         url = running.servers["NATS_URL"]
@@ -165,7 +168,7 @@ async def _hold(stop: asyncio.Event, running: LocalService) -> None:
 
 
 async def _supervise_workers(stop: asyncio.Event, running: LocalService) -> int:
-    """Restart the worker whenever it ends; return its exit code if it never got ready or ended too often.
+    """Restart the worker process whenever it ends; return its exit code if it never got ready or ended too often.
 
     Too often is MAX_ENDS times within WITHIN_S.
     """

@@ -17,8 +17,9 @@ _SCHEMAS: Final = "#/components/schemas/"
 class Message:
     """A message of an operation, as the documentation page shows it.
 
-    `schema` is the name of the payload's schema, empty if the payload has none. `is_home`: links to this schema lead to
-    this message. `is_whole`: the page shows fields and examples here, and not only a link to the message's home.
+    `schema` is the name of the payload's schema, empty if the payload has none. Several operations may have the same
+    message: links to its schema lead to the place where `is_home` is true. Fields and examples are shown where
+    `is_whole` is true; elsewhere, the page shows only a link.
     """
 
     node: Node
@@ -59,9 +60,9 @@ class Group:
 class Contract:
     """The AsyncAPI document, arranged as the documentation page shows it.
 
-    `types` are the schemas that are not messages; `headers` has the names of the header schemas. `explained` has the
-    schemas that only one field uses: the page explains them at that field. `inside` and `inside_types` are the groups
-    and types that only workers use.
+    `types`: the schemas that are not messages. `headers`: the names of the header schemas. `explained`: the schemas
+    that only one field uses, so that the page explains them at that field. `inside`, `inside_types`: the groups and
+    schemas that only workers use.
     """
 
     groups: list[Group]
@@ -179,7 +180,7 @@ def _message(document: Node, reference: Node, shown: set[str], *, is_reply: bool
 
 
 def _reachable(schemas: dict[str, Node], groups: list[Group]) -> set[str]:
-    """Return the names of the schemas that payloads and headers of these groups use, directly or through others."""
+    """Return the names of the schemas that the messages of `groups` use, directly or through other schemas."""
     operations = [operation for group in groups for operation in group.operations]
     messages = [message for operation in operations for message in (*operation.messages, *operation.replies)]
     waiting = [name for message in messages for name in references([message.node["payload"], message.headers])]

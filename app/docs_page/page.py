@@ -77,7 +77,7 @@ def _inline(text: str) -> Markup:
 
 
 def _json(payload: object) -> str:
-    """Return a payload as indented JSON; a payload that is a string, which is not JSON, stays as it is."""
+    """Return an example payload as indented JSON; return a string unchanged, because it is not JSON."""
     return payload if isinstance(payload, str) else json.dumps(payload, indent=2, ensure_ascii=False)
 
 

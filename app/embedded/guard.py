@@ -21,9 +21,9 @@ PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 
 
 def main() -> int:
-    """Run the command that the arguments name, and return its exit code.
+    """Run the command that the command-line arguments name, and return its exit code.
 
-    To standard output, write the command's process id, or why the command cannot start.
+    Write to standard output the process id of the command, or why the command cannot start.
     """
     path, timeout, grace, *command = sys.argv[1:]
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -64,7 +64,7 @@ def _locked(lock: int, timeout: float) -> bool:
 
 
 def _holders(lock: int) -> list[int]:
-    """Return the ids of the other processes that have the lock file open; `lock` is its file descriptor."""
+    """Return the ids of the other processes that have the lock file open; `lock` is a file descriptor of it."""
     lock_stat, pids = os.fstat(lock), set()
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
@@ -74,7 +74,7 @@ def _holders(lock: int) -> list[int]:
 
 
 def _terminate_with_guard() -> None:
-    """In the new process, ask the kernel to send it SIGTERM when the guard is killed."""
+    """Ask the kernel to send SIGTERM to this process when the guard, its parent, is killed; runs in the new process."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -81,8 +81,8 @@ class Cache:
     async def get(self, task_id: str, audio_sha256: str, key: str, kind: type[Result]) -> Result | None:
         """Return the result that `put` has stored for a recording and a key; None if there is none.
 
-        A result that `put_pieces` has stored in several pieces counts as none. `task_id`: the task that uses the
-        result; its erasure also deletes the result.
+        None is also returned for a result that `put_pieces` has stored in several pieces. `task_id`: the task that uses
+        the result; its erasure also deletes the result.
         """
         pieces = await self.get_pieces(task_id, audio_sha256, key)
         return await asyncio.to_thread(read, pieces[0], kind) if len(pieces) == 1 else None
@@ -140,7 +140,7 @@ async def reply_or_none(reply: "Awaitable[object] | object") -> object:
 
 
 def read(piece: bytes, kind: type[Result]) -> Result | None:
-    """Parse a cached result, or a piece of one; return None if another version of the service wrote another form."""
+    """Parse a cached result, or a piece of one; return None if another version of the service wrote another format."""
     try:
         return kind.model_validate_json(piece)
     except ValidationError:

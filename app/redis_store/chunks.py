@@ -30,7 +30,7 @@ class ChunkStore:
         self._store = redis.register_script(STORE_UNLESS_TOMBSTONE)
 
     async def load(self, task_id: str, audio: str) -> list[ChunkAnalysed]:
-        """Return the chunks that earlier attempts at a task stored under the key `audio`; [] if Redis is unavailable.
+        """Return the chunks of `audio` that earlier attempts at a task stored; [] if Redis is unavailable.
 
         `audio`: the SHA-256 of the recording, with the channel if one channel is analysed alone.
         """

@@ -32,8 +32,8 @@ def result(task_id: str) -> str:
 def projected(task_id: str) -> str:
     """Return the key that stores which event of a task was written to Redis last.
 
-    Its value is the stream sequence of that event; the task's cursor (its sort key), user and state in the task lists,
-    or `-` if the task was deleted; and when the stream of events was created.
+    Its value consists of the stream sequence of that event, of the task's entry in the task lists (cursor, user and
+    state, or `-` if the task was deleted), and of the time at which the progress stream was created.
     """
     return f"natscribe:task:{task_id}:projected"
 

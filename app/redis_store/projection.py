@@ -88,9 +88,9 @@ class ProjectedResult(NamedTuple):
 
 
 def _remaining(keep: int, age_s: float) -> int:
-    """Return in how many seconds a key expires: `keep` minus the age of the event or result, at least 1.
+    """Return in how many seconds a Redis key expires: `keep` minus the age of its event or result, at least 1.
 
-    So a key does not live longer because its event is written again.
+    So a key does not live longer if its event is delivered and written again.
     """
     return max(keep - int(age_s), 1)
 
@@ -112,7 +112,10 @@ def _explained_errors() -> Iterator[None]:
 
 
 async def _execute(writing: Pipeline) -> None:
-    """Send the commands of a pipeline; raise the first error without the command, which redis-py would add to it."""
+    """Send the commands of a pipeline to Redis, and raise the first error.
+
+    redis-py itself would add the command, with the data of a task, to the message of the error.
+    """
     with _explained_errors():
         for reply in await writing.execute(raise_on_error=False):
             if isinstance(reply, RedisError):
@@ -175,7 +178,7 @@ class RedisProjection:
             return not await self._redis.exists(keys.MARK)
 
     async def mark(self) -> None:
-        """Store a mark in Redis that the service has started to copy the streams to it; lost data include the mark.
+        """Store a mark in Redis, which is lost when Redis loses its data, once the service starts to copy the streams.
 
         Raises:
             TransientError: Redis is unavailable.
@@ -184,7 +187,7 @@ class RedisProjection:
             await self._redis.set(keys.MARK, "1", ex=KEEP_MARK_S)
 
     async def delete(self, last: Record) -> None:
-        """Delete the keys of a task; records up to `last`, the end of its log, are not written to Redis again.
+        """Delete the keys of a task from Redis; events up to `last`, the last record of its log, are not written again.
 
         Raises:
             TransientError: Redis is unavailable.

@@ -1,9 +1,9 @@
 """The task lists: sorted sets in Redis, from which clients can request the newest tasks of a state or user.
 
 For each state there is a list of all tasks and a list of the tasks of each user. An entry is a task's cursor: when the
-task was stored, and its id. Entries do not expire with the keys of their task, so the sorted set `keys.LISTED` has all
-listed tasks by the time at which their keys may expire, and the service removes the expired ones. The lists themselves
-outlive the keys of their last task by a week, so that none is left if the service never runs again.
+task was stored, and its id. Entries do not expire with the keys of their task. So the sorted set `keys.LISTED` has all
+listed tasks by the time at which their keys may expire, and the service removes the expired ones. Each list itself
+expires a week after the keys of its last task, so that Redis becomes empty even if the service never runs again.
 """
 
 from typing import Final

@@ -48,9 +48,9 @@ class ResultWriter:
     async def write(self, last: Record, request: ResultRequest) -> Result | bytes:
         """Return the result of a task as a file in the requested format; `last` is the last record of the task's log.
 
-        If the file is too large for a message, return the result without segments, with a reference to the object that
-        has the whole result; store that object first if necessary. Return the reference also if the object is larger
-        than MAX_FORMATTED_BYTES, or if it is not converted within WRITTEN_WITHIN_S.
+        Return a reference to the result in the Object Store instead, i.e. the result without segments, if the file does
+        not fit into a message; the result is stored there first if necessary. Return the reference also if a stored
+        result is larger than MAX_FORMATTED_BYTES, or is not converted within WRITTEN_WITHIN_S.
 
         Raises:
             NatsError: The object is damaged, or NATS does not answer.

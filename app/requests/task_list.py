@@ -64,7 +64,7 @@ class TaskList:
         return self._fitting([cursor.decode() for cursor in cursors], statuses, request.limit)
 
     def _fitting(self, cursors: Sequence[str], statuses: Sequence[bytes | None], limit: int) -> TaskPage:
-        """Create the page of the first `limit` tasks, or of as many as fit into a reply.
+        """Return a page with the first `limit` tasks, or with as many of them as fit into a reply.
 
         A task is omitted if only a later version of the service can read its status.
         """

@@ -41,7 +41,7 @@ async def find_task(log: TaskLog, index: QueueIndex, registration: Registration,
 
 
 async def last_record(find: Callable[[str], Awaitable[Record | None]], task_id: str) -> Record:
-    """Find the last record in the log of a task by calling `find`, within READ_WITHIN_S.
+    """Return the last record in the log of a task, as `find` reads it, within READ_WITHIN_S.
 
     Raises:
         RequestError: The task is unknown, or JetStream does not answer in time.
@@ -58,7 +58,7 @@ async def last_record(find: Callable[[str], Awaitable[Record | None]], task_id: 
 
 
 def _refusal(message: StoredMessage) -> RequestError:
-    """Return the error reply about a task whose message is stored, but could not be registered in a log."""
+    """Return the error reply about a task whose message is stored, but whose log could not be started with `queued`."""
     if message.problem is not None:
         return RequestError.of(message.problem)
     text = f"Task {message.task_id} waits, and the service could not register it now: try again in a moment."

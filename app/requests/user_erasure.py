@@ -61,8 +61,8 @@ class UserErasure:
     async def _in_queues(self, user_id: int | str, after: int) -> Steps:
         """Forget the voices of a user, then delete the user's tasks that wait or run.
 
-        Yield after each step the sequence of the message at which a later request continues, and how many tasks were
-        deleted.
+        Yield after each step: the stream sequence of the task message after which a later request continues, and how
+        many tasks the step has deleted.
         """
         async for step in self._voices(user_id, after):
             yield step
@@ -97,8 +97,8 @@ class UserErasure:
     async def _ended(self, user_id: int | str, _: int) -> Steps:
         """Delete the ended tasks of a user, which are found by their reminders.
 
-        A reminder is a scheduled message that JetStream delivers when the data of an ended task must be erased; it has
-        the user's id.
+        A reminder is a scheduled message that JetStream delivers when the data of an ended task must be erased; its
+        subject names the user.
         """
         try:
             await self.reminders.wait_until_set()
@@ -133,7 +133,7 @@ class UserErasure:
                 yield after, 0
 
     async def _delete_dead_letter(self, sequence: int, dead_letter: DeadLetter) -> bool:
-        """Delete a dead letter, and its task if the task still has a log; return whether it had one."""
+        """Delete a dead letter, and its task if the task still has a log; return whether a task was deleted."""
         last = await self.task_log.last(dead_letter.task_id) if dead_letter.task_id else None
         if last is not None and last.metadata.task_sequence == dead_letter.stream_sequence:
             await self._delete_if_known(last.event.task_id)
@@ -143,7 +143,7 @@ class UserErasure:
 
 
 def _names(dead_letter: DeadLetter, user_id: int | str) -> bool:
-    """Return whether a dead letter's message has the user id `user_id`; `1` and `"1"` are different users."""
+    """Return whether a dead letter's task message has the user id `user_id`; `1` and `"1"` are different users."""
     try:
         owner = parse_json_leniently(dead_letter.sent)["user_id"]
     except (ValueError, LookupError, TypeError, RecursionError):

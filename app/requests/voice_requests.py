@@ -78,7 +78,7 @@ class VoiceRequests:
             )
 
     async def page(self, request: VoicesRequest) -> VoicePage:
-        """Return the next page of a user's voices, after the cursor `request.after`: as many as fit into a reply.
+        """Return those of a user's voices that follow the cursor `request.after`, as many as fit into a reply.
 
         Raises:
             RequestError: NATS does not answer.
@@ -217,7 +217,7 @@ class VoiceRequests:
 
 @asynccontextmanager
 async def _replying() -> AsyncIterator[None]:
-    """Limit the block to READ_WITHIN_S seconds, and convert errors of NATS and Redis into error replies for clients."""
+    """Cancel the block after READ_WITHIN_S seconds; convert errors of NATS and Redis into error replies for clients."""
     try:
         async with asyncio.timeout(READ_WITHIN_S):
             yield
