@@ -9,8 +9,6 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")  # the unit of the times in _STAT
 _STAT = Path("/proc/stat")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _USAGE = Path("/sys/fs/cgroup/cpu.stat")
-_CPU = Path("/proc/cpuinfo")
-_AVX512 = {"avx512f", "avx512cd", "avx512vl", "avx512dq", "avx512bw"}  # all that CTranslate2 needs
 _IDLE_COLUMNS = slice(4, 6)  # columns of a CPU's line in _STAT with idle time: idle, and waiting for a disk
 _IDLE_SHARE = 0.7  # a core that was idle for this share of the time counts as free: no core is ever fully idle
 MIN_INTERVAL_S = 0.2  # shortest time between two measurements: in a shorter one, a single clock tick changes the result
@@ -57,18 +55,6 @@ def windows_at_once(configured: int, threads: int) -> int:
 def usable_cores() -> float:
     """Return how many cores this process may use; 1 if the system does not report this."""
     return min(float(len(os.sched_getaffinity(0))), _quota()) if hasattr(os, "sched_getaffinity") else 1.0
-
-
-def instruction_set() -> dict[str, str]:
-    """Return the environment variable that makes CTranslate2 use AVX-512, as a dictionary; {} if the CPU lacks it.
-
-    CTranslate2 uses AVX-512 only on request. A transcription then takes about 5 % less time.
-    """
-    try:
-        flags = _CPU.read_text(encoding="utf-8").partition("\nflags")[2].partition("\n")[0].split()
-    except OSError:
-        flags = []
-    return {"CT2_FORCE_CPU_ISA": "AVX512"} if _AVX512.issubset(flags) else {}
 
 
 def _measure() -> _Measurement | None:

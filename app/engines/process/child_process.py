@@ -18,7 +18,6 @@ from structlog.contextvars import get_contextvars
 
 import app
 from app.engines.audio.limits import too_slow
-from app.engines.cores import instruction_set
 from app.engines.messages import LAST_REPLIES, REPLY, Failed, Job, Loaded, Reply, Setup
 from app.errors import PermanentError, TransientError
 from app.settings import Settings
@@ -122,7 +121,7 @@ class _Child:
     async def start(cls, program: Sequence[str], settings: Settings, longest_line: int) -> "_Child":
         root = str(Path(app.__file__).parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        environment = {**_MALLOC, **instruction_set(), **os.environ} | {
+        environment = {**_MALLOC, **os.environ} | {
             "PYTHONPATH": path,
             "OMP_NUM_THREADS": str(settings.engine_threads),
             "ORT_DISABLE_TELEMETRY": "1",  # otherwise ONNX Runtime sends usage data to its maker

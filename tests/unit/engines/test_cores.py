@@ -101,14 +101,3 @@ def test_where_nothing_can_be_measured_nothing_is_free(
     # And a system that does not tell has one core
     monkeypatch.delattr(os, "sched_getaffinity")
     assert cores.usable_cores() == 1
-
-
-def test_avx_512_is_used_where_the_cpu_has_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu, needed = tmp_path / "cpuinfo", "avx512f avx512dq avx512cd avx512bw avx512vl"
-    monkeypatch.setattr(cores, "_CPU", cpu)
-    # Where a CPU has all that CTranslate2 needs, then it is told so; where one part or the file is missing, it is not
-    for flags, expected in ((f"fpu {needed} sha_ni", {"CT2_FORCE_CPU_ISA": "AVX512"}), (needed[:-9], {}), (None, {})):
-        cpu.unlink(missing_ok=True)
-        if flags is not None:
-            cpu.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: avx512vl\n")
-        assert cores.instruction_set() == expected
