@@ -68,7 +68,7 @@ class Settings(BaseModel):
 
     @classmethod
     def read(cls, *files: Path) -> Self:
-        """Read each setting from the environment, or else from `files` of `NAME=value` lines, or from /run/secrets.
+        """Read each setting from the environment, or else from `files` (`NAME=value` lines), or else from /run/secrets.
 
         Raises:
             ValidationError: A setting is invalid; `describe_invalid_setting` describes the error in a sentence.
@@ -128,7 +128,7 @@ class Settings(BaseModel):
 
     @property
     def nats_addresses(self) -> str:
-        """The URLs of the NATS servers without users and passwords, separated by commas, for messages."""
+        """The URLs of the NATS servers, separated by commas, without users and passwords, to show in error messages."""
         return ", ".join(map(without_login, self.nats_servers))
 
     @property
@@ -158,7 +158,7 @@ def without_login(url: str) -> str:
 
 
 def split_address(url: str) -> SplitResult:
-    """Split a URL into its parts.
+    """Split a URL into scheme, address, path and query, and check its port.
 
     Raises:
         ValueError: The URL is invalid, e.g. its port is not a number.

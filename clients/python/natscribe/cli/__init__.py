@@ -28,9 +28,9 @@ def main() -> None:
 
 
 def _completed() -> list[str]:
-    """Return the words after `natscribe` in the command line that a shell asks this process to complete.
+    """Return the words after `natscribe` in the command line for which a shell requests a tab completion.
 
-    Return [] if this process was not started for completion.
+    Return [] if this process was not started for a tab completion.
     """
     if "_NATSCRIBE_COMPLETE" not in os.environ:
         return []

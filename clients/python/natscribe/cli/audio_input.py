@@ -67,7 +67,7 @@ async def from_input(codec: Codec) -> AsyncIterator[bytes]:
 
 
 async def with_first(first: "asyncio.Future[bytes]", audio: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the chunk that `first` returns, unless it is empty, and then the chunks of `audio`."""
+    """Wait for the future `first`, and yield its chunk unless it is empty; then yield the chunks of `audio`."""
     if chunk := await first:
         yield chunk
     async for chunk in audio:
@@ -75,7 +75,7 @@ async def with_first(first: "asyncio.Future[bytes]", audio: AsyncIterator[bytes]
 
 
 def samples(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the chunks unchanged, but check that the first one contains raw samples.
+    """Yield `chunks` unchanged, but check that the first one contains raw samples and not the header of a file.
 
     Raises:
         ClientError: The audio starts with the header of a file.
@@ -89,7 +89,7 @@ def samples(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 async def read_in_thread(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """Yield the chunks of an iterable that blocks: a thread iterates over it, up to _BUFFERED_CHUNKS ahead.
+    """Yield the chunks of a blocking iterable, which a thread reads into a buffer of up to _BUFFERED_CHUNKS chunks.
 
     Raises:
         ClientError: The iterable has raised an exception.
@@ -123,7 +123,7 @@ async def read_in_thread(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
 
 
 async def paced(chunks: AsyncIterator[bytes], speed: float) -> AsyncIterator[bytes]:
-    """Yield chunks of CHUNK_S seconds of audio at `speed` times real time."""
+    """Yield `chunks`, each with CHUNK_S seconds of audio, at `speed` times real time."""
     loop = asyncio.get_running_loop()
     started, sent = loop.time(), 0
     async for chunk in chunks:
@@ -133,7 +133,7 @@ async def paced(chunks: AsyncIterator[bytes], speed: float) -> AsyncIterator[byt
 
 
 class AudioFile:
-    """An audio file in a format that live tasks accept, so that it is sent without decoding.
+    """An audio file in a format that live tasks accept, which the command sends without decoding it.
 
     The format is WAV with 16-bit samples, mu-law or A-law, or Opus in Ogg or WebM.
     """
@@ -204,6 +204,6 @@ def _opus(header: bytes) -> LiveAudio:
 
 
 def conversion_hint(url: str) -> str:
-    """Return a sentence that says how to send the audio of a URL with ffmpeg, for messages."""
+    """Return a sentence for error messages that says how to send the audio of a URL with ffmpeg."""
     converted = f"ffmpeg -loglevel error -re -i {shlex.quote(url)} -f s16le -ac 1 -ar 16000 -"
     return f"`{converted} | {command()} live -` sends anything that ffmpeg reads"

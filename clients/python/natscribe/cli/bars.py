@@ -113,7 +113,7 @@ class _Rows(Progress):
             self.update(self._all, completed=ended, text=lambda: description)
 
     def get_renderables(self) -> Iterator[RenderableType]:
-        """Yield the table of the rows that fit on the screen, and below it the last segment of text."""
+        """Yield the table of the rows that fit on the screen, and below it the newest segment of the transcript."""
         rows = [task for task in self.tasks if task.id != self._all]
         if self._total_tasks > MAX_ROWS:
             rows = [task for task in rows if task.fields["is_active"]][:MAX_ROWS]
@@ -124,7 +124,7 @@ class _Rows(Progress):
 
 
 class _DescriptionColumn(ProgressColumn):
-    """The column with a description of each task, which changes with the age of the task's last event."""
+    """The column that describes each task; each redraw computes it, because it depends on the age of the last event."""
 
     def render(self, task: Task) -> Text:
         description: Callable[[], str] = task.fields["text"]

@@ -53,7 +53,8 @@ def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
 def _chosen(arguments: Sequence[str]) -> Sequence[str]:
     """Return the names of the subcommands to import.
 
-    These are the subcommand that the first argument names; none for `--version`; all otherwise, for the help.
+    If the first argument names a subcommand, only this one is imported. `--version` needs none. Otherwise, all are
+    imported, because the help lists them.
     """
     first = arguments[0] if arguments else ""
     if first in _OF_CLIENT or first in _OF_SERVICE:

@@ -69,8 +69,8 @@ def read_settings() -> Settings:
 def open_client(on_upload: UploadCallback | None = None) -> Client:
     """Create a client that prints a line whenever the connection to NATS is lost or restored.
 
-    If the service of the current folder is stopped and no setting names a NATS server, print which server is used
-    instead. `on_upload`: see `Client`.
+    If `natscribe up` was run in the current folder but is stopped, and no setting names a NATS server, print which
+    server is used instead. `on_upload`: see `Client`.
     """
     settings = read_settings()
     if DATA.is_dir() and not ENDPOINTS.exists() and "nats_url" not in settings.model_fields_set:

@@ -74,14 +74,14 @@ async def after_first_chunk(chunks: Iterator[bytes], name: str, hint: str) -> As
 class PyAVReader:
     """Decodes the audio of a file or URL with PyAV.
 
-    `is_file`: whether the audio has a known length; the value is valid once the first chunk is decoded.
+    `is_file`: whether the audio has a known length, unlike a stream; the value is valid once a chunk is decoded.
     """
 
     def __init__(self, address: str, name: str, options: Mapping[str, str], hint: str) -> None:
         """Store the arguments; `chunks` opens the audio.
 
-        `address`, `options`: what FFmpeg opens, and with which of its options. `name`, `hint`: the name of the audio in
-        messages, and their advice if the audio cannot be read.
+        `address`: the file or URL that FFmpeg opens. `options`: FFmpeg's options for opening it. `name`: the name of
+        the audio in messages. `hint`: the advice in the error message if the audio cannot be read.
         """
         self.is_file = False
         self._address = address

@@ -55,7 +55,7 @@ class Display:
         err.print(text)
 
     def update_position(self, label: str, status: TaskStatus) -> None:
-        """Show the current queue position of a waiting task, as in `status`."""
+        """Show the queue position of a waiting task, which its newest `status` contains."""
 
     def warn(self, label: str, warning: str) -> None:
         """Print a warning about a task, unless the same warning was already printed for this or another task."""
@@ -107,10 +107,10 @@ class TextDisplay(Display, ABC):
             self.show(label, with_position(last, status))
 
     def _show_partial(self, partial: Partial) -> None:
-        """Show a partial result; this class cannot replace printed lines, and shows none."""
+        """Do nothing: only displays that can replace text on the screen show partial results, and override this."""
 
     def _show_last_segment(self, line: str) -> None:
-        """Show the line of the newest segment in place of the previous one; this class cannot, and shows none."""
+        """Do nothing: only displays that can replace text on the screen show the newest segment, and override this."""
 
     @abstractmethod
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None: ...

@@ -65,7 +65,10 @@ _COLUMNS = (
 
 
 def _row(task: ListedTask) -> Row:
-    """Return the row of a task: on a terminal with the error below the row, otherwise with its code in the row."""
+    """Return the table row of a task.
+
+    On a terminal, the error of the task is a note below the row; otherwise, the cell `state` contains the error code.
+    """
     state, note = str(task.state), ""
     if task.state is State.RUNNING:
         state += f" {progress_text(task.progress, task.lag_seconds)}"

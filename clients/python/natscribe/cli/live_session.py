@@ -162,7 +162,11 @@ async def _cancel(client: Client, task_id: str) -> None:
 
 
 def _end_audio_first(sending: "asyncio.Task[None]") -> None:
-    """Install a handler of Ctrl-C: the first one cancels `sending`, which ends the audio, the next one the command."""
+    """Install a handler of Ctrl-C in the event loop.
+
+    The first Ctrl-C cancels `sending`, the asyncio task that sends audio, so that the audio ends. The next Ctrl-C
+    cancels the command.
+    """
     loop, work = asyncio.get_running_loop(), asyncio.current_task()
 
     def interrupted() -> None:

@@ -54,9 +54,9 @@ class LiveScreen(LiveLines):
         return Group(*map(_line, partials), last)
 
     def _state(self) -> str:
-        """Return the state or the lag of the task, as the end of a sentence.
+        """Return the end of the screen's last line: the state of the live task, or its lag if it is running.
 
-        The text is empty before the first event and after the end of the task.
+        The returned text is empty if the lag is small, before the first event, and after the end of the task.
         """
         event = next(iter(self._last.values()), None)
         if event is None or event.state.ended:

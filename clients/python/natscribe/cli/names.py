@@ -32,9 +32,8 @@ def unique_file_names(labels: list[str]) -> list[str]:
 def result_file_names(recordings: Sequence[str], folder: Path | None) -> list[str]:
     """Return the names of the result files, without the suffix of the result format, for uniquely named recordings.
 
-    A result has the name of its recording without the suffix, because players look for subtitles under this name. The
-    suffix stays if two recordings would otherwise have the same result file, or if `folder` has a file whose name
-    starts with the name and suffix of the recording.
+    The result of `a.wav` is named `a`, because players look for subtitles under this name. It is named `a.wav` if two
+    recordings would otherwise have the same result file, or if `folder` already has a file such as `a.wav.srt`.
     """
     with_suffix = set(recordings) & _prefixes(folder)
     while True:
@@ -47,16 +46,16 @@ def result_file_names(recordings: Sequence[str], folder: Path | None) -> list[st
 
 
 def recording_name(audio_file_id: str, task_id: str) -> str:
-    """Return the file name of a recording from its `audio_file_id`, or the task id if it cannot be a file name."""
+    """Return the file name in a recording's `audio_file_id`, or `task_id` if that is empty or too long."""
     recording = Path(audio_file_id).name.removeprefix(f"{task_id}-")  # the id of an upload starts with its task's
     (name,) = unique_file_names([recording])
     return name if name and len(name.encode()) <= _MAX_NAME_BYTES else task_id
 
 
 def unique_task_names(recordings: Mapping[str, str]) -> list[str]:
-    """Return a unique name for each task: that of its recording, or the task id if an earlier task has that name.
+    """Return a unique name for each task: the name of its recording, or the task id if an earlier task has this name.
 
-    `recordings`: the name of the recording by task id.
+    `recordings`: the name of each task's recording, by task id.
     """
     names: list[str] = []
     for task_id, recording in recordings.items():
@@ -66,7 +65,7 @@ def unique_task_names(recordings: Mapping[str, str]) -> list[str]:
 
 
 def _prefixes(folder: Path | None) -> set[str]:
-    """Return all prefixes that end before a dot in the names of a folder's files: `a` and `a.b` for `a.b.txt`."""
+    """Return the part before each dot in the names of the files in a folder, e.g. `a` and `a.b` for `a.b.txt`."""
     names = [file.name for file in folder.iterdir()] if folder is not None and folder.is_dir() else []
     return {name[: dot.start()] for name in names for dot in re.finditer(r"\.", name)}
 
@@ -85,5 +84,5 @@ def _numbered(names: Iterable[str]) -> list[str]:
 
 
 def _key(name: str) -> str:
-    """Return a key under which two names are equal if some file systems treat them as one, as `a.txt` and `A.txt`."""
+    """Return a key that is equal for names which some file systems do not distinguish, such as `a.txt` and `A.txt`."""
     return unicodedata.normalize("NFC", name.casefold())

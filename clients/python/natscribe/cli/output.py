@@ -34,8 +34,8 @@ class NotWrittenError(Exception):
 class Output:
     """Where and in which formats a command writes results.
 
-    `formats`: empty: one format that depends on the result and on the terminal: `turns`, `txt` or, for a diarization,
-    `rttm`. `folder`: where to write files; None: print to standard output.
+    If `formats` is empty, each result is written in one format: on a terminal `turns` if it has speakers, otherwise
+    `rttm` for a diarization and `txt` for a transcript. If `folder` is None, results are printed to standard output.
     """
 
     formats: tuple[str, ...] = ()
@@ -88,7 +88,7 @@ class Output:
             console.print(content.rstrip("\n"))
 
     def check_holds(self, results: int) -> None:
-        """Check that the output can hold this number of results.
+        """Check that this number of results can be written: files hold any number, standard output often only one.
 
         Raises:
             typer.BadParameter: Standard output can hold only one result in this format.
@@ -98,7 +98,7 @@ class Output:
             raise typer.BadParameter(message)
 
     def options(self) -> list[str]:
-        """Return the command-line options that select this output, except the limits of subtitles."""
+        """Return the command-line options that select this output, except the limits of subtitles, to show in a hint."""
         folder = [] if self.folder is None else ["--output-dir", str(self.folder)]
         return folder + [word for fmt in self.formats for word in ("--format", fmt)]
 
@@ -117,9 +117,10 @@ def make_output(
     as_json: bool = False,
     wait: bool = True,
 ) -> Output:
-    """Return the output that the options of a command select, and create `folder`.
+    """Return the output that the options of a command select, and create `folder` unless it is None.
 
-    `as_json`: whether --json is given. `wait`: whether the command waits for results; if not, it has none to write.
+    `as_json`: whether --json is given. `wait`: whether the command waits for results; if not, it accepts neither
+    `formats` nor `folder`.
 
     Raises:
         typer.BadParameter: The options contradict each other, or the folder cannot be written to.

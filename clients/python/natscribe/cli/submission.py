@@ -27,7 +27,7 @@ CreateTask = Callable[[Client, Path | str], Awaitable[str]]
 
 @dataclass
 class Job:
-    """A recording that the command submits, the id of its task, and how far both have come."""
+    """A recording that the command submits, the state of its task, and the result until that is written."""
 
     recording: Path | str
     create: CreateTask
@@ -79,9 +79,9 @@ class Submission:
         return int(bool(failed))
 
     def _shown_text(self, jobs: list[Job]) -> ShownText:
-        """Return how much text the display shows while a task runs.
+        """Return how much of a task's text the display shows while the task runs.
 
-        If the result is printed at the end and repeats the text, the display leaves none of it on the terminal.
+        If the result is printed at the end and contains this text again, the display removes the text before.
         """
         if len(jobs) > 1 or not out.is_terminal:
             return ShownText.NONE

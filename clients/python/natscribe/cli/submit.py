@@ -141,7 +141,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
 
 
 def _with_languages(keywords: TranscribeKeywords, files: list[str], languages: list[str]) -> list[TranscribeKeywords]:
-    """Return the transcription options of each FILE argument: `keywords`, and the language of this file.
+    """Return the transcription options for each FILE argument: those in `keywords`, and the language of this FILE.
 
     Raises:
         typer.BadParameter: An option is invalid, or the number of languages does not fit the number of FILEs.
@@ -176,7 +176,7 @@ def _tasks(
 ) -> list[tuple[Path | str, CreateTask]]:
     """Expand `files`, the FILE arguments, into recordings; return each once, with the function that creates its task.
 
-    `creates`: the function that creates a task, for each of `files`.
+    `creates`: for each of `files`, the function that creates the tasks of its recordings.
 
     Raises:
         typer.BadParameter: One of `files` refers to no recording, or `task_id` is given for several recordings.

@@ -31,7 +31,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """The cells of a table's row, and a `note`: a sentence below the row, or at its end without a terminal."""
+    """The cells of a table's row, and a `note`, which is printed below the row on a terminal, or else at its end."""
 
     cells: Sequence[str]
     note: str = ""
@@ -71,9 +71,10 @@ async def print_messages(
     as_json: bool,
     none: str,
 ) -> None:
-    """Print messages as a table, or with `as_json` each as a line of JSON.
+    """Print the items of a list from the service, such as tasks, as a table, or with `as_json` each as a line of JSON.
 
-    `make_row`: converts a message into a row. `none`: what to print on standard error if there are no messages.
+    `messages`: the items. `make_row`: converts an item into a row. `none`: what to print on standard error if there are
+    no items.
     """
     rows: list[Row] = []
     is_empty = True
@@ -90,7 +91,7 @@ async def print_messages(
 
 
 def print_topics(console: Console, topics: Sequence[tuple[str, str]]) -> None:
-    """Print a line for each pair of a topic and a text."""
+    """Print pairs of a topic and a text, such as `state` and `running`, as a table of two columns."""
     if not console.is_terminal:
         width = max(len(topic) for topic, _ in topics)
         for topic, text in topics:
@@ -100,7 +101,7 @@ def print_topics(console: Console, topics: Sequence[tuple[str, str]]) -> None:
 
 
 def topic_table(topics: Iterable[tuple[str, str]]) -> Table:
-    """Return a table with two columns: the topics in bold, and their texts."""
+    """Return a table of pairs of a topic and a text, with the topics in bold in the first column."""
     table = Table.grid(padding=(0, len(GAP), 0, 0))
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")

@@ -14,7 +14,7 @@ _MAX_CHARACTERS = 1_000_000  # a longer file is refused: it is no list of terms,
 
 
 def read_vocabulary(file: Path | None) -> tuple[str, ...]:
-    """Return the terms in a vocabulary file, one per line; an empty tuple for None.
+    """Return the terms in a vocabulary file, one per line; an empty tuple if `file` is None.
 
     Blank lines and lines that start with # are skipped.
 

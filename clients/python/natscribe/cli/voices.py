@@ -109,7 +109,7 @@ async def _voice_id(client: Client, id_or_name: str, owner: int | str) -> str:
 
 
 async def _explained(client: Client, refusal: RequestFailedError, owner: int | str) -> ClientError:
-    """Convert the error of an enrolment request for the command line: it names options instead of fields."""
+    """Return the service's refusal of an enrolment as an error whose message names command-line options, not fields."""
     if refusal.message.startswith("No embeddings "):
         return ClientError("The task has no voices, or had them more than seven days ago: give FILE without --task-id.")
     async for voice in client.voices(owner):

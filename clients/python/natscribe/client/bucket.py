@@ -81,7 +81,7 @@ class Bucket:
         return before is None
 
     async def check(self) -> None:
-        """Check that JetStream stores messages of the bucket: store one of one byte, and purge it.
+        """Check that JetStream stores messages of the bucket: store a message of one byte, and purge it.
 
         Raises:
             StorageFullError: JetStream has no room left, or stores nothing since its disk was full.
@@ -98,7 +98,9 @@ class Bucket:
             await self._js.purge_stream(f"OBJ_{self._name}", subject=subject)
 
     async def _raise_if_full(self, error: Exception, what: str) -> None:
-        """Raise an error if `error`, from storing `what`, means that JetStream has no room left or has stopped storing.
+        """Raise a StorageFullError if `error` means that JetStream has no room left or has stopped storing.
+
+        `error`: the error of an attempt to store something. `what`: the name of that thing in the message.
 
         Raises:
             StorageFullError: JetStream has no room left, or stores nothing since its disk was full.
@@ -118,7 +120,7 @@ class Bucket:
             await (await self._js.object_store(self._name)).delete(name)
 
     async def differs(self, recording: Path, name: str, /) -> bool:
-        """Whether the bucket has another recording under this name; see `Store.differs`."""
+        """Whether the bucket has a recording with other content under this name; see `Store.differs`."""
         bucket = await self._open()
         try:
             stored = await _object_in(bucket, name)

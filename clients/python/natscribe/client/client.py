@@ -107,8 +107,8 @@ class Client(Session):
         """Return a live transcription, whose task is submitted by `async with client.live(...) as live`.
 
         `audio`: the format of the audio, by default signed 16-bit samples, 16 kHz, one channel. `options`: the other
-        fields of `LiveTask`. `resume`: whether to continue the existing task `task_id` after its stored audio; `audio`
-        is then None or the format of the task, and the other arguments have no effect.
+        fields of `LiveTask`. `resume`: whether to continue the existing task `task_id` where its stored audio ends.
+        Then `audio` must be None or the format of the existing task, and the other arguments have no effect.
 
         Raises:
             OptionError: An argument is invalid.
@@ -177,8 +177,8 @@ class Client(Session):
     ) -> Result | str | bytes:
         """Return the result of a task: a `Result` for `json`, bytes for a binary format, a string for other formats.
 
-        A result that is too large for a message is downloaded from the Object Store. `limits`: of lines and cues of
-        subtitles.
+        A result that is too large for a message is downloaded from the Object Store. `limits`: for
+        subtitles, the maximum characters per line, lines per cue and seconds per cue.
         """
         fields = {"task_id": task_id, "format": result_format, **limits.model_dump()}
         reply = await request_message(self._connection, subjects.RESULT, build_message(ResultRequest, fields))

@@ -105,7 +105,7 @@ class _FirstConnection:
             self.connection.options["allow_reconnect"] = False  # nats-py gives up with this failure
 
     async def succeeds(self, connecting: "asyncio.Future[None]", within_s: float) -> bool:
-        """Wait for at most `within_s` seconds until `connecting` has connected; return whether it has."""
+        """Wait at most `within_s` seconds for `connecting`, the call that connects; return whether it has succeeded."""
         try:
             await asyncio.wait([connecting, self.given_up], timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
             if connecting.done():

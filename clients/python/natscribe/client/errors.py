@@ -5,7 +5,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 
 
 class ClientError(Exception):
-    """Base class of the client's exceptions, also raised itself for rare failures."""
+    """Base class of the client's exceptions; for rare failures, the client raises this class itself."""
 
 
 class SettingsError(ClientError):
@@ -68,7 +68,7 @@ class QueueFullError(ClientError):
 class StorageFullError(ClientError):
     """JetStream cannot store the message: its storage limit is reached, or its disk is or was full.
 
-    `what`: the start of the message, which says what has no room. `next_step`: what to do, for the end of the message.
+    The exception's message consists of `what`, which says what has no room, and `next_step`, which says what to do.
     """
 
     def __init__(
@@ -83,9 +83,9 @@ class StorageStoppedError(StorageFullError):
     """JetStream replies but stores nothing: after its disk was full, it stores nothing until NATS is restarted."""
 
     def __init__(self, what: str, *, is_certain: bool = True) -> None:
-        """Create the error about storing `what`.
+        """Create the error; `what` names what JetStream does not store, e.g. "recordings".
 
-        `is_certain`: whether NATS has reported that it cannot write; if not, only acknowledgements are missing.
+        `is_certain`: whether NATS has reported that it cannot write. If not, it has only failed to acknowledge a message.
         """
         perhaps, if_so = ("", "") if is_certain else ("perhaps ", ", if it is full,")
         super().__init__(
@@ -108,7 +108,7 @@ class TaskIdTakenError(ClientError):
 
 
 class OtherSenderError(ClientError):
-    """Another program sends audio of the same live task: NATS has stored its frame under the same number instead."""
+    """Another program sends audio of the same live task, and NATS has stored its frame instead of the client's."""
 
     def __init__(self, task_id: str) -> None:
         super().__init__(

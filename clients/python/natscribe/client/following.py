@@ -39,7 +39,7 @@ class _EventReader(Generic[Event]):
     sequence: int = 0  # of the last message that was read
 
     async def peek(self) -> Event | None:
-        """Return the next event without consuming it, so that a repeated call returns it again; None: none yet."""
+        """Return the next event, or None if there is none yet; a repeated call returns the same event until `take`."""
         while self.next_event is None:
             message = await next_from(self.connection, self.stream, self.subject, self.sequence + 1)
             if message is None:
@@ -108,7 +108,7 @@ class Partials:
         return self._newest.pop(next(iter(self._newest)), None) if self._newest else None
 
     def drop_replaced(self, event: SegmentsEvent) -> None:
-        """Discard the stored partial result that is outdated, because a segments event has the final text."""
+        """Discard the stored partial result of the audio whose final text `event` contains."""
         partial = self._newest.get(event.channel)
         if partial is not None and partial.start < event.processed_seconds:
             del self._newest[event.channel]

@@ -45,7 +45,7 @@ def _codes() -> dict[str, str]:
 
 @cache
 def _names() -> dict[str, list[str]]:
-    """Return a mapping from the codes of Whisper's languages to their names: in English, then in the language."""
+    """Return the names of Whisper's languages by code: each name in English, then in the language itself."""
     lines = files("natscribe.client").joinpath("languages.txt").read_text(encoding="utf-8").splitlines()
     return {code: names.split(", ") for code, names in (line.split(" ", 1) for line in lines)}
 

@@ -88,7 +88,7 @@ class Live:
             ending.exception()  # the block's own error is raised instead
 
     async def send(self, audio: bytes) -> None:
-        """Send any amount of audio; wait while several frames (messages) of it are not stored yet.
+        """Send audio of any length as frames (messages); wait while JetStream has not stored several of them yet.
 
         If the connection is lost, the call waits until NATS is back, and then continues without loss.
 
@@ -140,7 +140,7 @@ class Live:
         return result
 
     async def _submit(self, task: LiveTask) -> tuple[LiveAudio, int]:
-        """Publish the new task; return the format of its audio, and 0, the number of its first frame.
+        """Publish the new task; return the format of its audio, and the number of its first frame, which is 0.
 
         Raises:
             TaskIdTakenError: The task id belongs to another task, or has audio already.

@@ -140,7 +140,7 @@ class Connection(Nats):
                 request.set_result(None)
 
     def handle_reconnect(self) -> None:
-        """Permit requests again after the server had refused the inbox: the user's permissions may have changed."""
+        """Allow requests again after a reconnect, even if the server had refused the inbox: permissions may have changed."""
         self._no_inbox = False
 
 
@@ -150,9 +150,9 @@ def permitted_users(subject: str) -> tuple[str, ...]:
 
 
 def _is_same(refused: str, subject: str) -> bool:
-    """Whether an error that names the subject `refused` concerns a request that was sent to `subject`.
+    """Whether a permission error that names the subject `refused` concerns a request that was sent to `subject`.
 
-    The error may name another subject, because an account may map `subject` to another prefix and append tokens.
+    Both may differ, because a NATS account may map `subject` to a subject with another prefix and further tokens.
     """
     refused, requested = _JETSTREAM.sub("", refused), _JETSTREAM.sub("", subject.lower())
     return refused == requested or refused.startswith(f"{requested}.")

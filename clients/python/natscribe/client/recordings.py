@@ -24,7 +24,7 @@ _RUSSIAN = str.maketrans(_LETTERS | {letter.upper(): latin.capitalize() for lett
 
 
 def upload_store(settings: Settings, connection: Client, on_upload: UploadCallback | None = None) -> Store | None:
-    """Return the store to which AUDIO_STORE makes clients upload; None if clients do not upload to a store of its kind.
+    """Return the store to which clients upload recordings; None if AUDIO_STORE is a folder or a web server.
 
     `on_upload` is called in another thread while a recording is uploaded, with the recording and the bytes read so far.
     """
@@ -53,7 +53,7 @@ def new_task_id(recording: Path | str) -> str:
 async def recording_duration(recording: Path | str) -> float | None:
     """Return the duration of a local recording in seconds; None if it cannot be determined.
 
-    A string is the `audio_file_id` of a stored recording, whose duration the client does not know.
+    If `recording` is a string, it is the `audio_file_id` of a stored recording, whose duration the client cannot read.
     """
     return await asyncio.to_thread(_duration, recording) if isinstance(recording, Path) else None
 

@@ -49,7 +49,7 @@ class S3:
             await self._store.delete_async(name)
 
     async def differs(self, recording: Path, name: str, /) -> bool:
-        """Whether the bucket has another recording under this name; see `Store.differs`."""
+        """Whether the bucket has a recording with other content under this name; see `Store.differs`."""
         digest = await self._digest(name)
         return digest is not None and digest != await asyncio.to_thread(sha256_of, recording)
 

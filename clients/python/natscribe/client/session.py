@@ -1,4 +1,4 @@
-"""The base of the client: opens and closes its connection to NATS, and sends requests over it."""
+"""The base class of `Client`: opens and closes its connection to NATS, and sends requests over it."""
 
 from collections.abc import AsyncIterator
 from typing import TypeVar

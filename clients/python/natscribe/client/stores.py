@@ -13,7 +13,7 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 class Store(Protocol):
-    """A store to which the client uploads recordings: a NATS Object Store bucket or an S3 bucket."""
+    """Interface of a store to which the client uploads recordings; `Bucket` (NATS) and `S3` implement it."""
 
     async def upload(self, recording: Path, name: str, /) -> bool:
         """Upload a recording under `name`, unless the store has the same content under this name already.
@@ -27,11 +27,11 @@ class Store(Protocol):
         ...
 
     async def delete(self, name: str, /) -> None:
-        """Delete an uploaded recording that no task needs; ignore failures, after which the recording stays stored."""
+        """Delete an uploaded recording that no task needs; ignore errors, after which the recording is still stored."""
         ...
 
     async def differs(self, recording: Path, name: str, /) -> bool:
-        """Whether the store has another recording under this name; False if it has none.
+        """Whether the store has a recording with other content under this name; False if it has none under this name.
 
         Raises:
             UnreachableError: The store does not reply.

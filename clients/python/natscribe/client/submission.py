@@ -25,7 +25,7 @@ _STATUS_REQUESTS = 3  # for a task that was stored a moment ago and may not be r
 
 
 class DiarizationKeywords(TypedDict, total=False):
-    """The fields of DiarizationTask except the recording, as typed keyword arguments; a test keeps both equal."""
+    """The fields of DiarizationTask, except the recording, as typed keyword arguments; a test compares the fields."""
 
     task_id: str | None
     user_id: int | str
@@ -36,14 +36,14 @@ class DiarizationKeywords(TypedDict, total=False):
 
 
 class TranscriptionKeywords(TranscribeKeywords, DiarizationKeywords, total=False):
-    """The fields of TranscriptionTask except the recording, as typed keyword arguments; a test keeps both equal."""
+    """The fields of TranscriptionTask, except the recording, as typed keyword arguments; a test compares the fields."""
 
     diarize: bool
     word_timestamps: bool
 
 
 def build_message(kind: type[AnyInput], fields: Mapping[str, object]) -> AnyInput:
-    """Create a task or a request of the type `kind` from its fields, which are validated.
+    """Validate the fields of a task or a request, and return it as an object of the type `kind`.
 
     Raises:
         OptionError: A field is invalid.
@@ -91,9 +91,13 @@ class Submission:
         return await self.store.upload(self.recording, self.task.audio_file_id)
 
     async def _publish(self, subject: str, *, is_new: bool) -> ClientError | None:
-        """Publish the task; return None if it is stored, or may be, and an error if it certainly is not.
+        """Publish the task; return an error if the task is certainly not stored, or None if it is or may be stored.
 
-        After an error, no task needs the uploaded recording.
+        If an error is returned, no task needs the recording that was uploaded before.
+
+        Raises:
+            TaskIdTakenError: Another task has this id.
+            UnreachableError: NATS does not acknowledge the task.
         """
         try:
             stored = await publish_task(self.connection, subject, self.task, seconds=self.seconds)

@@ -1,6 +1,6 @@
 """The state that `natscribe top` shows: the task queues, the running tasks, and the latest failures.
 
-Its size is limited by what can be shown, however many tasks wait or have ended.
+It stores a limited number of running tasks and failures, however many tasks the service has.
 """
 
 from collections import Counter, deque
@@ -97,7 +97,7 @@ class Dashboard:
                 del self.running[task_id]
 
     def add_failed(self, page: TaskPage) -> None:
-        """Add failed tasks from the service's list, which may have failed before the first event arrived here."""
+        """Add the failed tasks that the service lists: they may have failed before `natscribe top` was started."""
         known = {failure.task_id for failure in self.failures}
         for task in page.tasks:
             if task.task_id not in known and task.error is not None and len(self.failures) < MAX_FAILURES:

@@ -78,7 +78,10 @@ def _one_line(text: Text) -> Text:
 
 
 def _table(*columns: str, expand: bool = True) -> Table:
-    """Return a table with a column for each title; a title with `>` aligns it to the right, `*` lets it grow."""
+    """Return a table with a column for each of these titles.
+
+    A `>` before a title aligns the column to the right. A `*` makes the column as wide as the rest of the line.
+    """
     table = Table(box=None, expand=expand, padding=(0, 1, 0, 0), header_style="bold underline")
     for title in columns:
         table.add_column(
@@ -156,9 +159,9 @@ def stage_text(task: Running, *, wide: bool) -> str:
 
 
 def _shares(left: list[str], right: list[str], room: int) -> tuple[int, int]:
-    """Return the widths of two columns of names, which share `room` characters.
+    """Return the widths of two columns of names, which together have at most `room` characters.
 
-    No column is wider than its longest name while the other one is too narrow.
+    If the names need more, each column gets a half, or less if its longest name is shorter; the other gets the rest.
     """
     needs_left, needs_right = (max(map(len, names), default=0) for names in (left, right))
     needs_left, needs_right = max(needs_left, _MIN_NAME_COLUMNS), max(needs_right, _MIN_NAME_COLUMNS)
