@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 async def cancel_all(tasks: Collection[asyncio.Task[Any]], *, again_after: float = AGAIN_AFTER_S) -> None:
-    """Cancel tasks, and repeat this every `again_after` seconds until all of them have ended.
+    """Cancel asyncio tasks, and repeat this every `again_after` seconds until all of them have ended.
 
     A single cancellation can be lost: nats-py swallows one while it flushes, and `asyncio.wait_for` of Python 3.11
     swallows one that arrives together with the result.
@@ -28,14 +28,14 @@ async def cancel_all(tasks: Collection[asyncio.Task[Any]], *, again_after: float
 
 
 async def discard_all(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel tasks whose results are no longer needed, wait for their ends, and ignore their errors."""
+    """Cancel asyncio tasks whose results are no longer needed, wait until they have ended, and ignore their errors."""
     await cancel_all(tasks)
     for task in tasks:
         drop_error(task)
 
 
 def drop_error(task: asyncio.Task[Any]) -> None:
-    """Retrieve and ignore the error of an ended task, because asyncio logs errors that nobody retrieves."""
+    """Retrieve and ignore the error of an ended asyncio task, because asyncio logs errors that nobody retrieves."""
     if not task.cancelled():
         task.exception()
 

@@ -54,8 +54,8 @@ class ObsoleteMessageError(Exception):
 class MessageGoneError(Exception):
     """A delivered task message has left the task stream, because its task was deleted: it is returned to JetStream.
 
-    JetStream redelivers the message only if the stream holds it after all. That is possible, because a former leader of
-    the stream, which did not know the message yet, may have answered.
+    JetStream then redelivers it only if the stream still contains it. That is possible: the server that reported it as
+    missing may have been a former leader of the stream, which had not received the message yet.
     """
 
 

@@ -24,7 +24,7 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 class Share(StrEnum):
-    """When an idle worker transcribes parts of a recording for another worker."""
+    """The values of the setting that says when an idle worker transcribes parts of another worker's recording."""
 
     AUTO = "auto"  # if the machine of the idle worker has a free core
     ALWAYS = "always"

@@ -25,7 +25,7 @@ LIVE_S = 10.0  # after a live window, batches of recordings are short for so lon
 
 
 class Rank(IntEnum):
-    """The priority of a window in the queue: those of the lowest rank are transcribed first."""
+    """The priority of a window in the queue: windows of the lowest rank are transcribed first."""
 
     LIVE = 0  # final text of a live task
     INTERIM = 1  # interim pass of a live task; alternates with recordings
@@ -42,7 +42,7 @@ class Rank(IntEnum):
 
 @dataclass(eq=False, slots=True)
 class _WaitingWindow:
-    """A window that waits in the queue or is being transcribed; `text` will be its text."""
+    """A window that waits in the queue or is being transcribed; `text`: a future that will yield its text."""
 
     window: Window
     options: TranscribeOptions
@@ -91,9 +91,9 @@ class WindowQueue:
 
         `previous`: the language spoken before the window, None if unknown.
 
-        If all callers that wait for the windows of a batch are cancelled, the batch is stopped. As the engine must then
-        load its model again, this happens at once only if all windows have the rank `OWN`, else two minutes after the
-        start of the batch.
+        If all callers that wait for the windows of a batch are cancelled, the batch is stopped, after which the engine
+        must load its model again. So a batch is stopped at once only if all its windows have the rank `OWN`, else two
+        minutes after its start.
 
         Raises:
             TaskError: The engine failed, or it does not support the options.
@@ -158,9 +158,10 @@ class WindowQueue:
         return [waiting for waiting in in_order if waiting.batch_key == first.batch_key][:size]
 
     def _must_wait(self, rank: Rank) -> bool:
-        """Return whether windows of this rank must let the others go first, because the last batch was of their kind.
+        """Return whether windows of this rank must wait while windows of the other kind are queued.
 
-        So windows of interim passes and windows of recordings take turns; windows of the rank LIVE never wait.
+        The two kinds are windows of interim passes and windows of recordings, which take turns: the kind of the last
+        batch waits. Windows of the rank LIVE never wait.
         """
         return rank is not Rank.LIVE and (rank is Rank.INTERIM) == self._interim_last
 
@@ -202,7 +203,10 @@ class WindowQueue:
             self._choose_size(job.result())
 
     def _choose_size(self, reply: WindowsTranscribed) -> None:
-        """Choose the size of later batches by the seconds per window of this batch, unless it has no text at all."""
+        """Choose the size of later batches by how many seconds this batch took per window.
+
+        A batch without any text is ignored, because windows without text take less time than others.
+        """
         if any(text.segments for text in reply.texts):
             seconds = max(reply.seconds / len(reply.texts), 1e-3)
             rounds = max(int(BATCH_S / seconds / self._at_once), 1)

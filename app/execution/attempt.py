@@ -306,7 +306,10 @@ class TaskAttempt:
         self._appended_at, self._pending = time.monotonic(), False
 
     async def _finish(self, append: asyncio.Task[Record]) -> None:
-        """Wait up to LAST_APPEND_TIMEOUT_S for an append to be acknowledged; if it is not, set `is_unsure`."""
+        """Wait up to LAST_APPEND_TIMEOUT_S until JetStream acknowledges an append to the task's log.
+
+        If it does not, set `is_unsure`: nobody knows whether the log contains the event.
+        """
         self.is_unsure = True
         with suppress(TransientError, TimeoutError):
             async with asyncio.timeout(LAST_APPEND_TIMEOUT_S):

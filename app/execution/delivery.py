@@ -1,4 +1,4 @@
-"""A delivery: one delivery of a task message by JetStream to this worker, and the attempt at the task."""
+"""A delivery of a task message by JetStream to this worker, with the attempt at the task that it starts."""
 
 import asyncio
 import math
@@ -161,9 +161,10 @@ class Delivery:
     async def _wait_for_previous_worker(self, attempt: TaskAttempt) -> None:
         """Give the previous worker time to append to the task's log, in case it is still running the task.
 
-        JetStream redelivers a message whose delivery expired in an outage of NATS, although the previous worker may
-        still run the task. So the previous worker gets MAX_EVENT_INTERVAL_S to append an event after an outage that
-        this worker has seen, and RECONNECTED_WITHIN_S after this worker has connected, perhaps at the end of an outage.
+        In an outage of NATS the delivery of a message may expire while its worker still runs the task. JetStream then
+        redelivers the message. So the previous worker gets MAX_EVENT_INTERVAL_S after the end of an outage to append an
+        event. It also gets RECONNECTED_WITHIN_S after this worker has connected for the first time, because there may
+        have been an outage before.
 
         Raises:
             FencedError: The previous worker has appended to the log, so it keeps the task.

@@ -57,7 +57,10 @@ async def _extend(delivery: Delivery) -> None:
 
 
 async def _follow(delivery: Delivery) -> None:
-    """Append the attempt's waiting progress once per second, and stop the delivery if another writer appends."""
+    """Append the attempt's latest progress to the task's log periodically, about once per second.
+
+    Stop the delivery if another writer appends to the log.
+    """
     watch: Subscription | None = None
     meter = delivery.execution.meter
     try:
@@ -86,7 +89,10 @@ async def _follow(delivery: Delivery) -> None:
 
 
 async def _watch(delivery: Delivery, attempt: TaskAttempt) -> Subscription:
-    """Subscribe to the task's events, to stop the delivery as soon as another writer has appended one."""
+    """Subscribe to the events of the task's log, and stop the delivery as soon as another writer has appended one.
+
+    Return the subscription.
+    """
 
     async def check(message: Msg) -> None:
         # ValueError: the service did not write this message. TransientError: JetStream does not reply.

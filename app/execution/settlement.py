@@ -1,7 +1,8 @@
 """Settlement, the end of a delivery: ends, retries or releases the task, and settles the task message.
 
-The order is always: append to the task's log, store a dead letter (the message of a finally failed task, with its
-error), settle the message, i.e. acknowledge it or return it to its queue.
+Three steps always have this order. First an event is appended to the task's log. If the task has failed for good, its
+message is then stored with the error, as a dead letter. At last the message is settled, i.e. acknowledged or returned
+to its queue.
 """
 
 import asyncio

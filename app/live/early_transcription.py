@@ -28,8 +28,9 @@ class _StartedTranscription:
 class EarlyTranscription:
     """Transcribes the utterances of one live task with this worker's engine, and starts while they are closing.
 
-    So when the `TranscriptionRun` requests the text of the complete utterance, it is in progress or ready. If somebody
-    speaks in the pause, the utterance continues, and its next closing cancels the transcription.
+    An utterance is closing when a pause has begun that may end it. If the pause goes on, the utterance is complete, and
+    when the `TranscriptionRun` requests its text, the transcription is in progress or finished. If somebody speaks
+    again, the utterance continues; when it is closing the next time, the earlier transcription is cancelled.
     """
 
     workers = 1

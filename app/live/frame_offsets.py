@@ -32,10 +32,10 @@ class FrameOffset:
 
 
 class FrameOffsets:
-    """Retains the offsets that the reader of a live task's frames has passed, from the first that is still needed on.
+    """Retains offsets that the reader of a live task's frames has passed, except for those no longer needed.
 
-    A worker that takes over the task begins at the first of them. Opus audio has only the offset at its start, because
-    its bytes do not determine its duration, and a file is not decoded from its middle.
+    A worker that takes over the task starts to read at the first retained offset. Opus audio has only the offset at its
+    start, because its bytes do not determine its duration, and a file is not decoded from its middle.
     """
 
     def __init__(self, audio: LiveAudio, first: FrameOffset) -> None:
@@ -59,7 +59,7 @@ class FrameOffsets:
     def drop_before(self, second: float) -> None:
         """Remove the offsets that are no longer needed when the text is complete up to `second` (in seconds).
 
-        A worker that continues there has to read the audio from REPROCESSED_S before.
+        A worker that continues after this text starts to read REPROCESSED_S seconds earlier.
         """
         while len(self._passed) > 1 and self.seconds(self._passed[1]) <= second - REPROCESSED_S:
             self._passed.popleft()

@@ -75,10 +75,11 @@ class FrameReader:
         return FrameOffset(self._after, self.count, self.size)
 
     async def read(self, start: FrameOffset, until: int | None = None) -> AsyncGenerator[JoinedFrames, None]:
-        """Yield the audio from `start` on, as soon as it is stored; the last item of the audio has `last` set.
+        """Yield the audio from the offset `start` on, as soon as the stream stores it.
 
-        While the client sends no frames, yield an empty item every few seconds, and after the task's `idle_seconds`, an
-        empty last item. `until`: the number of the frame before which to stop; None: read to the end of the audio.
+        At the end of the audio, the yielded `JoinedFrames` have `last` set. While the client sends no frames, yield
+        `JoinedFrames` without audio every few seconds; after the task's `idle_seconds` this ends the audio, too.
+        `until`: the number of the frame before which to stop; None: read to the end of the audio.
 
         Raises:
             PermanentError: audio_unreadable: a frame does not hold whole samples, or frames are missing in audio that
@@ -127,7 +128,10 @@ class FrameReader:
 
     @asynccontextmanager
     async def _published(self) -> AsyncGenerator[asyncio.Event]:
-        """Yield an asyncio event that is set when a frame is published, though the subscription may miss a frame."""
+        """Yield an asyncio event that is set when a frame of the task is published.
+
+        It is not reliable, because a NATS subscription may miss a message.
+        """
         published = asyncio.Event()
 
         async def note(_: Msg) -> None:
@@ -143,7 +147,8 @@ class FrameReader:
     async def _silent_for(self) -> float:
         """Return for how many seconds the client has sent no frames, counted from its last stored frame.
 
-        The value is limited so that the client still gets MIN_IDLE_S to resume (or `idle_seconds`, if shorter).
+        The returned value is at most `idle_seconds` - MIN_IDLE_S, so that the client has time to resume: after
+        `idle_seconds` of silence the task ends.
         """
         if self._stored_at is None:
             return 0.0
@@ -187,7 +192,9 @@ class FrameReader:
         return False
 
     def _joined(self, messages: Sequence[RawStreamMsg], until: int | None) -> JoinedFrames:
-        """Join the new frames in a page, up to the next missing frame; silence replaces those missing before the first.
+        """Join the new frames in a page, up to the next missing frame.
+
+        If frames are missing before the first new frame, silence replaces them.
 
         Raises:
             PermanentError: audio_unreadable: a frame does not hold whole samples, or frames are missing in audio that
@@ -228,7 +235,8 @@ class FrameReader:
     def _silence(self, frames: int, messages: Sequence[RawStreamMsg]) -> bytes:
         """Return silence that replaces `frames` missing frames, in the encoding of the audio; at most 60 s.
 
-        A missing frame counts as long as the frames before on average, or, at the start, as those in `messages`.
+        A missing frame is assumed to have the average length of the frames before it; at the start of the audio, that
+        of the frames in `messages`.
 
         Raises:
             PermanentError: audio_unreadable: the audio cannot be decoded without the missing frames.

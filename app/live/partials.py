@@ -1,6 +1,6 @@
 """Publishes partial results: the text so far of each utterance in progress, at most once per second.
 
-It comes from an interim pass, i.e. a quick transcription of the utterance so far.
+This text comes from an interim pass, i.e. a quick transcription of the utterance as far as it has arrived.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ log = structlog.get_logger()
 
 @dataclass(eq=False, slots=True)
 class _OpenUtterance:
-    """What is known of an open utterance, i.e. one in progress: its words, and when its next interim pass is due.
+    """An open utterance, i.e. one in progress, with its words so far and the time of its next interim pass.
 
-    `start`: in seconds from the start of the audio.
+    `start`: the start of the utterance, in seconds from the start of the audio.
     """
 
     start: float

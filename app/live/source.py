@@ -35,9 +35,10 @@ class LiveSource:
     """
 
     def __init__(self, engine: Engine, frames: FrameReader, task: LiveTask, checkpoint: Checkpoint) -> None:
-        """Create a source that processes nothing before `windows`.
+        """Create a source; it processes no audio until `windows` is called.
 
-        `checkpoint`: says up to which time each channel (None: all channels mixed) is already transcribed.
+        `checkpoint.reached`: the time in seconds up to which each channel is already transcribed; the channel None is
+        the mix of all channels.
         """
         self._engine = engine
         self._frames = frames
@@ -53,10 +54,10 @@ class LiveSource:
         self.needs_open: Callable[[], bool] = lambda: True  # whether to update `open`, which copies its audio
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
-        """Yield each utterance when it is complete, and the progress.
+        """Detect the utterances; yield each of them when it is complete, and the progress from time to time.
 
-        If the engine process dies, a new one processes the audio after the last utterance again. After MAX_RESTARTS
-        such restarts in a row without new audio, the next error is raised.
+        If the engine process dies, a new one processes the audio after the last utterance again. If it dies more than
+        MAX_RESTARTS times in a row without having processed new audio, its error is raised.
 
         Raises:
             TaskError: The audio cannot be read, or the engine failed.
@@ -84,7 +85,7 @@ class LiveSource:
     def spoken_at(self, second: float) -> float:
         """Return when the audio at `second` (seconds from its start) was spoken, as a time of the monotonic clock.
 
-        It is estimated from the audio that was processed last, as if this was spoken when it was processed.
+        This is an estimate, which assumes that the audio processed last was spoken at the time of its processing.
         """
         return self._processed_at - (self.seconds - second)
 
@@ -127,7 +128,7 @@ class LiveSource:
     def _job(self, stream: str, part: JoinedFrames, start: FrameOffset | None) -> ProcessLiveAudio:
         """Return the job that processes a part of the audio.
 
-        `start`: the frame offset at which the stream begins, for its first job; None for later ones.
+        `start`: in the first job of a live stream, the frame offset at which the stream begins; None in later jobs.
         """
         return ProcessLiveAudio(
             stream=stream,

@@ -160,7 +160,7 @@ class _LiveTranscript:
         self._waiting: deque[_Utterance] = deque()  # utterances without text
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
-        """Yield the utterances and the progress of the source; remember which utterances wait for their text."""
+        """Yield the utterances and the progress of the `LiveSource`; remember which utterances wait for their text."""
         async with aclosing(self._source.windows()) as items:
             async for item in items:
                 if isinstance(item, Window):
@@ -169,9 +169,9 @@ class _LiveTranscript:
                 yield item
 
     def updates(self, item: StageAdvanced | WindowText) -> Iterator[TaskUpdate]:
-        """Yield the updates that are appended to the task's log for a text or a progress.
+        """Convert an item of the `TranscriptionRun`, i.e. a text or a progress report, to updates of the task's log.
 
-        After a long silence, that includes an update with an empty text, which moves the checkpoint on.
+        After a long silence, yield also an update with an empty text, so that the checkpoint advances.
         """
         if isinstance(item, WindowText):
             self._complete(item)
@@ -186,9 +186,9 @@ class _LiveTranscript:
         self._report_lag(self._lag)
 
     def _with(self, text: WindowText) -> TaskUpdate:
-        """Add a text to the transcript, and return its update.
+        """Add a text to the transcript, and return the update that appends it to the task's log.
 
-        Audio before the end of the text that was never stored is added to its gaps.
+        If audio before the end of this text was never stored, it is added to the gaps of the text.
         """
         self._language, self._reached[text.channel] = text.language, text.end
         missing = [gap for gap in self._source.missing if self._missing_until <= gap.start and gap.end <= text.end]
@@ -203,9 +203,9 @@ class _LiveTranscript:
         return self.transcript.result(duration=seconds, model=model, source=Source.LIVE, audio_sha256=None)
 
     def _complete(self, text: WindowText) -> None:
-        """Remove the utterances up to the end of `text`, which no longer wait, and report the delays of their texts.
+        """Report the delay of each utterance whose text is in `text`, and remove it from the waiting utterances.
 
-        There may be several, because a text may be merged from the texts of several utterances.
+        There may be several such utterances, because their texts may have been merged.
         """
         while self._waiting:
             utterance = self._waiting.popleft()

@@ -26,7 +26,10 @@ _REDIRECTED = "The server of recordings redirects to another address: let the op
 
 
 class Https:
-    """A store of recordings: a web server, which the service only reads, below one address and without redirects."""
+    """A store of recordings: a web server, from which the service only reads.
+
+    The URL of each recording begins with the configured address; redirects are not followed.
+    """
 
     def __init__(self, base: str, max_bytes: int) -> None:
         self._base = base
@@ -59,7 +62,7 @@ class Https:
             raise _error(_UNREACHABLE, cause=str(error) or type(error).__name__) from error
 
     def _size(self, audio_file_id: str, response: httpx2.Response) -> int:
-        """Check the response to a download, and return the size of the recording in bytes; 1 if it is not reported.
+        """Check the response to a download; return the size of the recording in bytes, or 1 if it is unknown.
 
         Raises:
             PermanentError: audio_not_found, audio_too_large, audio_unreadable.

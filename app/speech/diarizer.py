@@ -97,7 +97,8 @@ class Diarizer:
     ) -> DiarizationDone:
         """Return the turns of a recording, or of one channel, from the cache or the engine.
 
-        Progress is reported as a part of `channels` channels, of which those before `channel` are done.
+        `channels`: how many channels are diarized one after the other. Progress is reported over all of them, where
+        those before `channel` count as done.
         """
         least, most = (task.min_speakers, task.max_speakers) if channel is None else (None, 1)
         # VERSION, because another version of the code may compute other turns

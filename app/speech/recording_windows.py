@@ -33,7 +33,10 @@ class RecordingWindows:
         self.channel: int | None = None
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
-        """Yield each window, and progress at the start and where there is no speech; the engine reads little ahead.
+        """Run the job; yield the windows that the engine detects, and reports of its progress.
+
+        Progress is reported at the start, and where the recording contains no speech. The engine detects only few
+        windows before the caller requests them.
 
         Raises:
             TaskError: The recording cannot be read, or the engine failed.

@@ -15,10 +15,10 @@ _MARGIN_S = 0.3  # the times of words and the ends of turns may be wrong by this
 def add_speech_gaps(
     untranscribed: Sequence[Interval], segments: Sequence[Segment], turns: Sequence[Turn]
 ) -> list[Interval]:
-    """Add to `untranscribed` the parts of turns, of 1 s or more, for which there are no words; return all, merged.
+    """Return `untranscribed` together with the parts of turns, of 1 s or more, that have no words, merged.
 
-    The transcription does not list these parts itself, because its voice activity detection may miss quiet speech that
-    diarization detects.
+    The transcription does not report these parts itself, because its voice activity detection may miss quiet speech
+    that diarization detects.
     """
     listed = [(interval.start, interval.end) for interval in untranscribed]
     covered = _merge([*_word_times(segments), *listed])

@@ -80,9 +80,9 @@ class Transcriber:
     ) -> None:
         """Transcribe and diarize the recording; if diarization fails, the result has no speakers.
 
-        Diarization runs during the transcription if cores are free, else after it. If an earlier attempt has stored
-        text and then was lost or failed, diarization always runs last, because it may have been the cause. With
-        separate channels each channel is a speaker, and diarization runs only to identify the speakers.
+        Diarization runs during the transcription if CPU cores are free, else after it. If an earlier attempt has stored
+        text and then was lost or failed, it always runs after the transcription: diarization may have caused the
+        failure. With separate channels each channel is a speaker; diarization then runs only to identify the speakers.
         """
         beside = not (checkpoint.processed_seconds and checkpoint.after_failure)
         cores = Cores()

@@ -24,9 +24,8 @@ class CachedTranscript(BaseModel):
     def matches(self, job: FindWindows) -> bool:
         """Return whether this is the transcript that `job` would lead to, so that it can be reused.
 
-        A recording with one channel has one transcript, whatever the job requests. If the job lets the engine choose
-        the channel, the engine must also have chosen the channel of this transcript; else the channels must be the
-        same.
+        For a recording with one channel it always is. If `job` lets the engine choose the channel, the engine must have
+        chosen the channel of this transcript, too. Otherwise `job` must name the channel of this transcript.
         """
         return self.channels == 1 or (self.chosen if job.choose else self.channel == job.channel)
 
@@ -50,8 +49,9 @@ class TranscriptCache:
     ) -> CachedTranscript | None:
         """Return the transcript that an earlier task with the same options has stored; None if there is none.
 
-        `channel`: the channel to transcribe; None: the mix of all channels, or the engine will choose. For None and 0,
-        the returned transcript may be that of the mix or that of channel 0: see its own `channel`.
+        `channel`: the channel to transcribe; None: the mix of all channels, or a choice that is left to the engine. As
+        the engine chooses between the mix and channel 0, both have the same key: for None and 0, the returned
+        transcript may belong to either, as its field `channel` says.
         """
         key = _key(loaded, task, channel)
         first, *pieces = await self._cache.get_pieces(task.task_id, audio_sha256, key) or [b""]

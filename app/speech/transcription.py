@@ -32,11 +32,11 @@ _SPEAKERS_OF_A_CALL = 2  # with more speakers, a channel may have several, which
 class Transcription:
     """Transcribes one recording: the mix of its channels, or one channel after the other.
 
-    With `channels: auto` in the task the engine chooses which; an attempt that resumes from a checkpoint keeps the
-    earlier choice.
+    If the task has `channels: auto`, the engine chooses between the two; an attempt that resumes from a checkpoint
+    keeps the earlier choice.
 
-    `engine` detects the windows. `own`, the queue of this worker, transcribes them with the model `loaded`.
-    `idle_workers`, other workers without tasks, help; None: work sharing is off.
+    `engine`: detects the windows. `own`: the window queue of this worker, whose engine has loaded the model `loaded`.
+    `idle_workers`: workers without tasks of their own, which transcribe some of the windows; None: work sharing is off.
     """
 
     engine: Engine
@@ -125,7 +125,7 @@ class Transcription:
         items: AsyncGenerator[StageAdvanced | WindowText, None] | AsyncGenerator[WindowText, None],
         append: Append,
     ) -> list[WindowText]:
-        """Append each of `items`, progress or text, to the task's log; return the texts, merged to fewer ones."""
+        """Append all `items` to the task's log, i.e. texts and reports of progress; return the texts, partly merged."""
         texts: list[WindowText] = []
         async with aclosing(items):
             async for item in items:

@@ -26,7 +26,10 @@ Item = TypeVar("Item", bound=StageAdvanced | WindowText)
 
 
 class WindowTranscriber(Protocol):
-    """Whatever transcribes single windows: this worker's engine, or the idle workers."""
+    """The interface of what transcribes the windows of a `TranscriptionRun`: this worker's engine, or idle workers.
+
+    Idle workers are other workers without tasks of their own.
+    """
 
     @property
     def room(self) -> int:
@@ -69,25 +72,29 @@ class _PendingWindow:
     requests: dict[WindowTranscriber, _Request] = field(default_factory=dict)  # those without a reply
 
     def assumes_other_than(self, language: str | None) -> bool:
-        """Return whether the text depends on the language before the window and assumed another one than this."""
+        """Return whether the window has a text that might differ with `language` as the language before the window.
+
+        That is the case if another language was assumed, and the text depends on it.
+        """
         return self.text is not None and not self.text.settled and self.previous != language
 
 
 @dataclass(eq=False, slots=True)
 class TranscriptionRun:
-    """Transcribes the windows of one source with this worker's engine and idle workers.
+    """Transcribes the windows of a recording or live stream with this worker's engine, and with idle workers.
 
-    The text of a window may depend on the language before the window, which may be unknown when the window is sent:
-    then the latest known language is assumed. If another language turns out to precede the window, and its text depends
-    on this, the window is sent again.
+    The text of a window may depend on the language before the window. If this language is not known yet when the window
+    is sent, the latest known language is assumed. If the assumption turns out to be wrong, and the text depends on it,
+    the window is sent again.
 
-    A window is sent to this worker's own engine, or to an idle worker if the own engine has no room. In two cases a
-    window of an idle worker is also sent to the own engine, and the first text counts: the first window without text,
-    if the idle worker is late with it; and the last window, while the own engine has none. So no text waits long for a
-    lost or slow worker.
+    A window is sent to this worker's engine, or, if that has no room, to an idle worker. In two cases a window that was
+    sent to an idle worker is also sent to this worker's engine, and the first text counts. One is the first window
+    without text, if the idle worker is late. The other is the last window, if this worker's engine has nothing to do.
+    So no text waits long for a lost or slow worker.
 
-    `own`: this worker's engine. `idle_workers`: None if work sharing is off. `language`: the language spoken before the
-    first window, then that of the last yielded text. `rank`: the rank of windows in the queue of the own engine.
+    `windows`: the source of the windows. `own`: this worker's engine. `idle_workers`: None if work sharing is off.
+    `language`: the language spoken before the first window, later that of the last yielded text. `rank`: the rank of
+    the windows in the queue of this worker's engine.
     """
 
     windows: Windows
@@ -144,9 +151,9 @@ class TranscriptionRun:
         return ready
 
     def _resend(self) -> None:
-        """Send windows again to the own engine: the first one, and those right after it whose text is wrong, too.
+        """Send windows to this worker's engine again: the first one, and those right after it whose text is wrong, too.
 
-        A text is wrong if it depends on the language before its window and assumed another one.
+        A text is wrong if a wrong language before its window was assumed, and the text depends on this.
         """
         wrong = takewhile(lambda pending: pending.assumes_other_than(self.language), list(self._pending()))
         for pending in wrong:
@@ -160,7 +167,7 @@ class TranscriptionRun:
             self._reading = asyncio.ensure_future(anext(self.windows, None))
 
     def _send(self) -> None:
-        """Send the windows that are not sent yet, in order, to transcribers with room: first to the own engine."""
+        """Send the windows that are not sent yet, in order, to this worker's engine first, then to idle workers."""
         for pending in self._open():
             if pending.requests:
                 continue
@@ -173,9 +180,10 @@ class TranscriptionRun:
         self._send_duplicate()
 
     def _send_duplicate(self) -> None:
-        """Send a window that an idle worker is transcribing to the own engine as well, if one of two cases applies.
+        """Send a window that was sent to an idle worker to this worker's engine, too, in one of two cases.
 
-        The idle worker is late with the first window without text; or the own engine has no window, and gets the last.
+        If an idle worker is late with the first window that has no text yet, this window is sent. Otherwise, if this
+        worker's engine has no window to transcribe, the last window without text is sent.
         """
         waiting = list(self._open())
         if not waiting or self.own in waiting[0].requests:
@@ -186,9 +194,9 @@ class TranscriptionRun:
             self._request(waiting[-1], self.own, Rank.DUPLICATE)
 
     def _own_share(self) -> int:
-        """Return how many windows the own engine may have: an equal share, so that all workers finish together.
+        """Return how many windows to send to this worker's engine: an equal share, so that all workers finish together.
 
-        Without idle workers, that is as many as it has room for.
+        If work sharing is off, that is as many as the engine's queue has room for.
         """
         if self.idle_workers is None:
             return self.own.room
@@ -225,7 +233,10 @@ class TranscriptionRun:
                     self._take_reply(pending, transcriber, request)
 
     def _add(self, item: StageAdvanced | Window | None) -> None:
-        """Add an item of the source, or its end (None); progress replaces progress just before it, if not yielded."""
+        """Append an item of the source to the items to yield; None: the source has ended.
+
+        A report of progress replaces another one just before it that is not yielded yet.
+        """
         if isinstance(item, StageAdvanced):
             if self._items and isinstance(self._items[-1], StageAdvanced):
                 self._items.pop()

@@ -71,8 +71,8 @@ def new_voice(request: EnrollRequest, reference: StoredReference, model: Model) 
 def with_reference(voice: StoredVoice, request: EnrollRequest, reference: StoredReference, model: Model) -> StoredVoice:
     """Return a copy of a voice with an additional reference, and with the consent given in the request.
 
-    `model`: the embedding model of the new reference. Dropped are references of other models, an older one of the same
-    speaker in the same task, and the oldest ones if there would be more than MAX_REFERENCES.
+    `model`: the embedding model of the new reference. The copy has no references of other models, and no older one of
+    the same speaker in the same task. If it would have more than MAX_REFERENCES, the oldest ones are left out.
     """
     source = reference.task_id, reference.speaker
     older = voice.references if voice.model.revision == model.revision else []

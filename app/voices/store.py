@@ -141,7 +141,9 @@ class VoiceStore:
             await self.put(voice, after=0)
 
     async def put(self, voice: StoredVoice, *, after: int) -> None:
-        """Store a voice in place of its last message, which must have the stream sequence `after`; 0: it has none yet.
+        """Store a voice in place of its last message in the bucket.
+
+        `after`: the stream sequence that this last message must have; 0: the voice must have no message yet.
 
         Raises:
             BucketFullError: The bucket has no room.

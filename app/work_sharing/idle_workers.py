@@ -56,8 +56,8 @@ class IdleWorkers:
     def room(self) -> int:
         """How many windows may be pending at all idle workers together.
 
-        0 in a pause after a failed request; 1 until a first worker has replied; then four for each worker that has
-        replied, and four more to discover another worker; at most 32.
+        In a pause after a failed request, none. Until the first worker has replied, one. Then four for each worker that
+        has replied, and four more, which may find another idle worker; at most 32.
         """
         if self.clock() < self._paused_until:
             return 0

@@ -97,7 +97,7 @@ class WorkSharing:
         return self._on and is_core_free and not self._own_tasks and self._engine.ready
 
     async def _pause(self) -> None:
-        """Wait about a second; less if this worker, which was idle, gets a task of its own meanwhile."""
+        """Wait about a second; if this worker is idle, only until it gets a task of its own."""
         seconds = CHECK_IDLE_EVERY_S * self._random.uniform(0.75, 1.25)
         if self._busy.is_set():
             await asyncio.sleep(seconds)
@@ -164,7 +164,10 @@ def engine_fingerprint(loaded: Loaded) -> str:
 
 
 def engine_of(settings: Settings) -> str:
-    """Return a name for the engine that these settings configure: workers with equal names may help each other."""
+    """Return a name for the engine that these settings configure.
+
+    Workers whose engines have the same name may transcribe windows for each other.
+    """
     parts = (
         *(VERSION, settings.transcription_model or "", settings.engine_device.value),
         *(settings.engine_compute_type or "", str(settings.engine_beam)),

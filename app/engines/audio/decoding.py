@@ -124,7 +124,7 @@ def chunks_at(path: Path, budget: Budget, channels: int, starts: Iterable[float]
 
 @dataclass
 class _OpenedFile:
-    """A file opened with PyAV, from its first byte or from that of a later link of a chained Ogg file.
+    """A file opened with PyAV: all of it, or a chained Ogg file from the first byte of one of its links on.
 
     `offset`: the byte at which the last packet begins. `next`: the byte at which the next link begins, known at the end
     of `packets`; -1 if there is none. `errors`: how often the demuxer has failed.
