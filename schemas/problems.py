@@ -95,7 +95,7 @@ def _no_such_field(name: str, classes: set[str]) -> str:
 
 
 def _inputs(of: type[Input] = Input) -> Iterator[type[Input]]:
-    """Yield all direct and indirect subclasses of `of`, by default all classes of messages that the service receives."""
+    """Yield all direct and indirect subclasses of `of`, by default all messages that the service receives."""
     for model in of.__subclasses__():
         yield model
         yield from _inputs(model)
