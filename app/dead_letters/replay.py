@@ -43,7 +43,7 @@ class QueueFullError(RequestError):
 
 @dataclass(slots=True)
 class _Progress:
-    """What a replay request has done so far."""
+    """What the handling of a replay request has done so far."""
 
     deadline: float  # monotonic time after which the replay stops, if it has queued a task
     newest: int  # stream sequence of the last dead letter to replay: later ones belong to tasks that failed again
@@ -55,7 +55,7 @@ class _Progress:
 
     @property
     def is_over(self) -> bool:
-        """Whether the time for the replay is over; a replay that has not queued any task yet continues."""
+        """Whether the deadline of the replay has passed; never before the replay has queued a task."""
         return bool(self.queued) and time.monotonic() > self.deadline
 
 
@@ -139,10 +139,10 @@ class Replayer:
         return True
 
     async def _wait_until_registered(self, queued: dict[str, int]) -> None:
-        """Wait up to REGISTERED_WITHIN_S until the log of each replayed task has a new event, `queued`.
+        """Wait up to REGISTERED_WITHIN_S until the log of each replayed task has the new event `queued`.
 
         Otherwise a client that requests the status right after the reply would still get `failed`, the end of the
-        previous run. `queued`: by task id, the stream sequence of the event `failed` of each replayed task.
+        previous run. `queued`: for each replayed task, by task id, the stream sequence of that event `failed`.
         """
         # One read takes PAGE_SIZE logs, so only the tasks that were queued last are watched: they are registered last.
         missing = dict(islice(reversed(queued.items()), PAGE_SIZE))

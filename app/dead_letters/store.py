@@ -55,7 +55,7 @@ class DeadLetterStore:
         return cloud_events.headers("dead_letters", self._log.source, letter_id, task_id=task_id) | trace
 
     def pages(self, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
-        """Yield dead letters page by page, the oldest first, each with its stream sequence, which is above `after`."""
+        """Yield dead letters with their stream sequences, page by page, the oldest first; only those after `after`."""
         return dead_letter_pages(
             self._nats, self._stream, after=after, parse=partial(parse_stored, DeadLetter, stored_as=self._stream)
         )

@@ -1,1 +1,1 @@
-"""The background work of a worker: health checks, metrics, restarts of the projection to Redis, expiry of tasks."""
+"""The background work of a worker: health checks, metrics, copying the streams to Redis again, expiry of tasks."""

@@ -33,7 +33,7 @@ async def expire_tasks(
     *,
     after: timedelta,
 ) -> None:
-    """Fail waiting tasks whose messages were stored more than `after` ago; running tasks continue.
+    """Fail waiting tasks whose messages were stored more than the duration `after` ago; running tasks continue.
 
     Raises:
         NatsError: NATS does not answer.
@@ -56,9 +56,10 @@ async def expire_tasks(
 
 
 async def _end(message: StoredMessage, registration: Registration, task_log: TaskLog) -> Record | None:
-    """Fail the task of a message that has waited too long, and return the last record of its log.
+    """Fail the task of a message that has waited too long, and return the last record of the task's log.
 
-    Return None if the task does not wait, or if the message is invalid: the worker that receives it rejects it.
+    Return None if the task does not wait. Return None also if the message is invalid, because the worker that receives
+    it rejects it.
     """
     task = message.task
     if task is None or message.problem is not None:

@@ -20,7 +20,7 @@ Check = Callable[[], bool | Awaitable[bool]]
 async def nats_responds(broker: NatsBroker, settings: Settings) -> bool:
     """Return whether NATS replies to a request, which an open connection alone does not show.
 
-    A ping is no alternative: if its reply arrives too late, the reading task of nats-py ends.
+    A ping would not do: if its reply arrives too late, nats-py stops reading from the connection.
     """
     connection = await broker.connect()
     try:
@@ -35,7 +35,8 @@ async def nats_responds(broker: NatsBroker, settings: Settings) -> bool:
 def route(paths: Sequence[str] = (), /, **checks: Check) -> HttpHandler:
     """Create an HTTP GET route that responds with status 200 if all `checks` succeed, otherwise 503.
 
-    The JSON body has the outcome of each check by its name, and `paths`, the paths of more specific routes, if any.
+    The JSON body has the outcome of each check by its name. `paths`: the paths of more detailed health checks, which
+    the body lists under `see`.
     """
     further = {"see": paths} if paths else {}
 

@@ -1,4 +1,4 @@
-"""Periodic work: that of each worker, and that of the whole fleet, which only the holder of the lease does."""
+"""Periodic work: what each worker does, and what only the worker that holds the lease does for the whole fleet."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

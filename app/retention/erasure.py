@@ -32,8 +32,8 @@ class Erasure:
         """Erase all data of a task that has ended.
 
         `last`: the last record of the task's log. `with_recording`: whether to erase the recording, too. The log is
-        erased after the data that is found through it, and the reminder after the log, so that an erasure that fails
-        halfway can be repeated.
+        erased after all data that can only be found with the log, and the reminder after the log, so that an erasure
+        that fails halfway can be repeated.
 
         Raises:
             NatsError: NATS does not answer.
@@ -82,8 +82,8 @@ class Erasure:
     async def erase_recording(self, due: Reminder, *, in_use: Collection[str], kept_for_ever: bool) -> bool:
         """Erase the recording that a due reminder names, unless another task needs it; return whether it was erased.
 
-        `in_use`: the recordings of the tasks that have not ended. `kept_for_ever`: whether recordings of ended tasks
-        without `keep_seconds` are kept for ever.
+        `in_use`: the ids of the recordings of tasks that have not ended. `kept_for_ever`: whether the recording of an
+        ended task is kept for ever unless the task has `keep_seconds`.
 
         Raises:
             NatsError: NATS does not answer.

@@ -65,7 +65,7 @@ class Reminder(BaseModel):
         return self.recording_until is not None and self.recording_until < self.task_until
 
     def not_before(self, time: datetime) -> "Reminder":
-        """Return a copy of this reminder that is due at `time` at the earliest."""
+        """Return a copy of this reminder after which no data is erased before `time`."""
         recording_until = None if self.recording_until is None else max(self.recording_until, time)
         return self.model_copy(update={"task_until": max(self.task_until, time), "recording_until": recording_until})
 
@@ -148,9 +148,9 @@ class Reminders:
     async def is_recording_needed(self, due: Reminder, *, kept_for_ever: bool) -> bool:
         """Return whether another ended task still needs the recording that the reminder `due` names.
 
-        A task needs its recording while its own reminder has a `recording_until`; `kept_for_ever`: a task without
-        `keep_seconds` needs it for ever. A second copy of `due`, which a lost worker may have left, is not another
-        task.
+        A task needs its recording until its own reminder for the recording has been handled (`recording_until` is then
+        None). `kept_for_ever`: a task without `keep_seconds` needs it for ever. A second copy of `due`, which a lost
+        worker may have left, does not count as another task.
         """
         async for other in self._all(subjects.reminder("*", token(due.audio_file_id), "*")):
             is_other = other.audio_file_id == due.audio_file_id and not other.owner.is_same_as(due.owner)
@@ -159,7 +159,7 @@ class Reminders:
         return False
 
     async def wait_until_set(self) -> None:
-        """Wait up to SET_WITHIN_S until each task that ended before this call has a reminder.
+        """Wait up to SET_WITHIN_S until the reminders of all tasks that ended before this call are stored.
 
         Raises:
             NatsError: NATS does not answer.

@@ -113,9 +113,9 @@ class Schedule:
     async def _erase(self, reminder: Reminder, in_use: Collection[str], *, since: datetime) -> None:
         """Erase the data that a reminder names; `since`: when the reminder became due.
 
-        The reminder is postponed if the task has not ended: a cancellation has stored the outcome from which the
-        reminder was made, but could not append the end to the log. The real end of the task usually stores a new
-        reminder.
+        If the task has not ended, the reminder is postponed instead. That happens if a cancellation has stored the
+        outcome of the task, from which the reminder was made, but could not append the end of the task to its log. When
+        the task really ends, it usually gets a new reminder.
         """
         last = await self._log.last(reminder.task_id)
         if last is not None and not last.metadata.owner.is_same_as(reminder.owner):

@@ -31,9 +31,9 @@ class EmbeddingStore:
         await put(self._js, EMBEDDINGS_BUCKET, last.event.task_id, embeddings, last.metadata.headers())
 
     async def find(self, task_id: str, *, of: TaskMessageId) -> bytes | None:
-        """Return the stored embeddings of a task as JSON; None if there are none, or they are of another task.
+        """Return the stored embeddings of a task as JSON; None if there are none of this task message.
 
-        `of`: the task message to which they must belong, because another task may have the same id.
+        `of`: the task message to which they must belong, because another message may have the same task id.
 
         Raises:
             NatsError: NATS does not answer.
@@ -51,7 +51,8 @@ class EmbeddingStore:
     async def delete(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
         """Delete the embeddings of a task.
 
-        `of`: only if they belong to this task message, because another task may have the same id; None: in any case.
+        `of`: delete them only if they belong to this task message, because another message may have the same task id;
+        None: in any case.
 
         Raises:
             NatsError: NATS does not answer.

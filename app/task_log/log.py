@@ -58,7 +58,7 @@ class TaskLog:
         return {record.event.task_id: record for record in records}
 
     async def append(self, event: ProgressEvent, metadata: Metadata, *, after: int) -> Record:
-        """Append an event to a task's log, and return its record.
+        """Append an event to a task's log, and return the record that was appended.
 
         `after`: the stream sequence of the log's last record; 0: the log is empty.
 
@@ -114,10 +114,10 @@ class TaskLog:
         """Store the outcome that a task ends without a result, unless it has an outcome; return the stored outcome.
 
         An outcome that is already stored, such as a result, stays and is returned. `error`: the error of a failed task;
-        None: the task was cancelled.
+        None: the task was cancelled. `last`: the last record of the task's log.
 
-        The caller must append the end of the task next. Until then the outcome forbids a result only while `last` is
-        the last record of the log: if another writer appends first, the outcome lapses, i.e. it may be replaced.
+        The caller must append the end of the task to the log next. If another writer appends a record first, the
+        outcome lapses: it no longer forbids a result, and another outcome may replace it.
 
         Raises:
             FencedError: A later task has the same id, or a deletion has just removed the outcome.
@@ -135,7 +135,7 @@ class TaskLog:
         return forbidden
 
     async def _append_outcome(self, subject: str, body: bytes, last: Record) -> None:
-        """Store the outcome of a task on `subject`; replace a stored outcome only if it has lapsed (is outdated)."""
+        """Store the outcome of a task on `subject`, in place of a stored outcome that has lapsed (may be replaced)."""
         task_id = last.event.task_id
         headers, all_of = self._cloud_event("results", task_id) | last.metadata.headers(), subjects.outcomes(task_id)
         try:
@@ -159,9 +159,10 @@ class TaskLog:
         return stored.outcome
 
     async def purge_outcome(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
-        """Delete the outcome of a task: its result, or that it has none.
+        """Delete the outcome of a task, i.e. its result, or the message that it ends without a result.
 
-        `of`: only if it belongs to this task message, because another task may have the same id; None: in any case.
+        `of`: delete it only if it belongs to this task message, because another message may have the same task id;
+        None: in any case.
         """
         all_of = subjects.outcomes(task_id)
         if of is None:

@@ -24,7 +24,7 @@ TIMES_DIFFER_BY: Final = timedelta(milliseconds=1)  # of one message in a delive
 
 @dataclass(frozen=True, slots=True)
 class TaskMessageId:
-    """Identifies a task message in the task stream, to which a log, an outcome or an object belongs.
+    """Identifies a task message in the task stream; logs, outcomes and objects belong to one task message.
 
     A task id is not enough, because a later message may have the same task id. Nor is a stream sequence, because a
     recreated task stream counts its messages from 1 again.
@@ -48,8 +48,8 @@ class TaskMessageId:
 class Metadata:
     """The description of a task that the service writes into the headers of every message about the task.
 
-    So the last record of a log alone contains the status of the task. A later version may add fields to the task, but
-    no headers, because an older worker would not copy an unknown header to the next record.
+    So the status of a task can be read from the last record of its log alone. A later version may add fields to the
+    task, which is one header, but no headers: an older worker would not copy an unknown header to the next record.
     """
 
     task: Task | None  # None: the task message was invalid
@@ -142,7 +142,8 @@ class Record:
 class NoResult(BaseModel):
     """The outcome of a task that ends without a result, because it failed or was cancelled.
 
-    It prevents a late result of a slow worker, unless another writer has appended to the log after the record `after`.
+    It prevents a late result of a slow worker. Only a writer that knows a record of the task's log after the record
+    `after` may replace it.
     """
 
     task_id: TaskId
@@ -195,10 +196,10 @@ class StoredOutcome:
         return cls(outcome, Metadata.read(message.headers or {}), message.seq or 0)
 
     def has_lapsed(self, last: Record) -> bool:
-        """Return whether another outcome may replace this one; `last` is the last record of the task's log.
+        """Return whether a writer may replace this outcome; `last`: the last record of the log that the writer knows.
 
-        The outcome of an earlier task with the same id has lapsed. A `NoResult` has also lapsed if another writer has
-        appended to the log before the task could be ended.
+        It may if this outcome belongs to an earlier task with the same id. It may also replace a `NoResult` if `last`
+        follows the record `after`: the writer that stored the `NoResult` was then too late to end the task.
         """
         if not self.metadata.owner.is_same_as(last.metadata.owner):
             return self.metadata.owner.is_older_than(last.metadata.owner)

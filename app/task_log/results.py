@@ -101,8 +101,8 @@ class ResultStore:
         """Store a result as an object; return a copy of the result that refers to the object in place of its segments.
 
         `body`: the result as JSON. `of`: the task message to which the result belongs. If an earlier attempt at the
-        task has already stored an object, the returned result refers to that object. An object of an earlier task with
-        the same id is replaced.
+        task has already stored an object, that object stays, and the result in it is returned in the same form. An
+        object of an earlier task with the same id is replaced.
 
         Raises:
             FencedError: A later task has the same id.
@@ -131,7 +131,7 @@ class ResultStore:
 
 
 def _owner(info: ObjectInfo) -> TaskMessageId:
-    """Return the task message to which an object belongs, from the object's description; NO_OWNER if it names none."""
+    """Return the id of the task message to which an object belongs; NO_OWNER if the object's description has none."""
     match = OWNER_PATTERN.fullmatch(info.description or "")
     with suppress(ValueError):
         return TaskMessageId(datetime.fromisoformat(match[2]), int(match[1])) if match else NO_OWNER

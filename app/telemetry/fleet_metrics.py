@@ -1,7 +1,7 @@
 """Metrics of the whole fleet of workers, which only the worker that holds the lease measures.
 
-When a worker stops measuring a figure, the figure must leave its `/metrics` page, so that no old figure stands beside
-the new one of another worker. But prometheus_client cannot remove a series that several processes may set. So the
+When a worker loses the lease, its values must leave its `/metrics` page: otherwise Prometheus would get its old value
+and the new value of another worker. But prometheus_client cannot remove a series that several processes may set. So the
 series gets the value NaN, and the page omits such series.
 """
 
@@ -44,9 +44,10 @@ class FleetMetrics:
         return gauge
 
     def set_storage(self, servers: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
-        """Set the storage gauges of the servers that have replied, and remove those of servers that have left.
+        """Set the storage gauges of the NATS servers that have replied; remove those of servers that are gone.
 
-        `servers`: for each server, the bytes of each kind in STORAGE by its label.
+        A server that has not replied for KEPT_S seconds is gone. `servers`: by the name of the server and the kind of
+        storage (see STORAGE), the number of bytes for each label.
         """
         now = self._clock()
         self._replied_at |= dict.fromkeys(servers, now)
@@ -78,7 +79,7 @@ class NaNFilter(Collector):
 
 
 def _forget(gauge: Gauge, *, kept: Collection[str] = ()) -> None:
-    """Set all series of a gauge to NaN, except for those whose label `server` is in `kept`."""
+    """Set all series of a gauge to NaN, except for those of the NATS servers `kept` (label `server`)."""
     for metric in list(gauge.collect()):
         for sample in metric.samples:
             if sample.labels.get("server") not in kept:

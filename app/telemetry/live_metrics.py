@@ -40,7 +40,7 @@ class LiveMetrics:
 
     @contextmanager
     def following(self) -> Iterator[Callable[[float], None]]:
-        """Measure the lag of one live task until the block ends; the block calls the yielded function with each lag.
+        """Measure the lag of one live task until the block ends; yield a function to be called with each new lag.
 
         The lag is the duration of stored audio without text, in seconds.
         """

@@ -51,7 +51,7 @@ def current_traceparent() -> str | None:
 
 
 def link_to(earlier: str | None) -> None:
-    """Link the current span to `earlier`, the `traceparent` of an earlier delivery of the task; None: no link."""
+    """Link the current span to an earlier delivery of the task; `earlier`: its `traceparent`; None: add no link."""
     if earlier is not None:
         context = trace.get_current_span(_PROPAGATOR.extract({"traceparent": earlier})).get_span_context()
         trace.get_current_span().add_link(context)
@@ -75,16 +75,16 @@ class StageSpans:
         self._enter(_STAGES[Stage.FETCHING])
 
     def enter(self, update: TaskUpdate) -> None:
-        """Start the span of the stage that an update reports, unless it is running.
+        """Start the span of the stage that an update reports, unless this span is open already.
 
-        An update with text also adds a span for the windows (parts of the recording) that were transcribed.
+        An update with text also adds a span for the windows (parts of the recording) whose text it has.
         """
         self._enter(_STAGES[update.stage])
         if update.text is not None:
             self._windows(update.text)
 
     def store(self) -> None:
-        """Start the span of the last stage, which stores the result."""
+        """Start the span of the last stage, in which the caller stores the result."""
         self._enter("store")
 
     def end(self) -> None:
@@ -101,7 +101,10 @@ class StageSpans:
         self._since = time.time_ns()
 
     def _windows(self, text: WindowText) -> None:
-        """Record a span for the transcription of a text's windows, from the end of the previous windows until now."""
+        """Record a span for the transcription of the windows whose text is `text`.
+
+        It starts at the end of the previous windows, or at the start of the stage, and ends now.
+        """
         inside = trace.set_span_in_context(self._stage[1]) if self._stage else None
         figures = {"audio.processed_seconds": text.end, "segments": len(text.segments)}
         self._tracer.start_span("windows", inside, start_time=self._since, attributes=figures).end()
