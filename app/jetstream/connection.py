@@ -142,7 +142,7 @@ def _explain(refusal: Exception, settings: Settings) -> str:
 
 @contextmanager
 def _ended_by_signals(timeout: asyncio.Timeout) -> Iterator[None]:
-    """Expire the timeout on Ctrl-C and SIGTERM: the HTTP server handles them only once the worker has started."""
+    """Let Ctrl-C and SIGTERM expire `timeout`, as the HTTP server handles them only once the worker has started."""
     loop = asyncio.get_running_loop()
     # Only the main thread may handle signals.
     numbers = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()

@@ -54,7 +54,7 @@ class ConnectionMonitor:
         self._nats, self._connected_at = nats, time.monotonic()
 
     def expect_close(self) -> None:
-        """Note that the worker is shutting down, so that the end of the connection is no error from now on."""
+        """Note that the worker is shutting down: from now on, a closed connection is no error."""
         self.ending = True
 
     def restored(self) -> None:
@@ -91,8 +91,8 @@ class ConnectionMonitor:
     async def on_error(self, error: Exception) -> None:
         """Handle an error that nats-py reports, and log it unless another log line explains it.
 
-        A refusal during the start is explained by the error that then ends the start, and the reason of a lost
-        connection by `nats_disconnected`.
+        If NATS refuses something during the start, the error that then ends the start explains it. An error that ends
+        the connection is part of the log line `nats_disconnected`.
         """
         if isinstance(error, SlowConsumerError):
             await self._refuse(error)

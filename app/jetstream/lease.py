@@ -75,9 +75,9 @@ class Lease:
     """Takes, renews and releases the lease, whose holder alone does the work that concerns all workers."""
 
     def __init__(self, nats: Client, key: str, worker: str, *, on_report: Callable[[Report], None]) -> None:
-        """Create a lease of which nothing is known before `open`.
+        """Create a lease; whether a worker holds it is unknown until `open` is called.
 
-        `key`: names the deployment, as several deployments may use the same bucket. `on_report` is called with each
+        `key`: names the deployment, as several deployments may use the same bucket. `on_report`: called with each
         report of the worker that holds the lease.
         """
         self.report: Report | None = None  # what this worker reports while it holds the lease
@@ -123,7 +123,8 @@ class Lease:
     async def run(self, duties: Duties, *, check: Duties) -> None:
         """Take the lease whenever it is free, and run `duties` while this worker holds it, until cancelled.
 
-        `check` is called instead, but rarely, while no worker can take the lease; it has to create a missing bucket.
+        `check`: called now and then while no worker can take the lease, for example because its bucket is missing; it
+        has to create a missing bucket.
         """
 
         async def hold_next() -> None:
@@ -199,7 +200,10 @@ class Lease:
         return is_taken
 
     async def _check_alone(self, reason: str, check: Duties) -> None:
-        """Report that no worker can take the lease, call `check`, and wait until one can, or about UNAVAILABLE_FOR_S.
+        """Report that no worker can take the lease, call `check`, and wait.
+
+        The wait ends when the lease changes, or after about UNAVAILABLE_FOR_S seconds. `reason`: why no worker can take
+        it.
 
         Raises:
             NatsError: NATS does not answer, so the lease is not the problem.

@@ -126,8 +126,8 @@ async def _chunks(nats: Client, bucket: str, info: ObjectInfo, stalled_s: float)
 async def _next_chunks(nats: Client, bucket: str, nuid: str, start: int) -> stream_pages.Messages:
     """Read the next chunks of an object, from the stream sequence `start` on.
 
-    Direct Get spares the leader, but the server that replies may be frozen or behind: in that case, the leader returns
-    one chunk.
+    Any server may reply to this read (Direct Get), which spares the leader of the stream. If that server is frozen or
+    lacks the chunks, the leader is asked for one chunk.
 
     Raises:
         NotFoundError: A chunk is missing.
@@ -166,7 +166,7 @@ async def delete(js: JetStreamContext, bucket: str, name: str) -> None:
 async def _read_meta(js: JetStreamContext, bucket: str, name: str) -> tuple[ObjectInfo | None, int]:
     """Return the metadata of an object, and the stream sequence of the metadata; None and 0 if there is none.
 
-    If nats-py has deleted the object, its metadata is left: return None and the stream sequence.
+    nats-py's own deletion leaves metadata that say `deleted`: for these, return None and their stream sequence.
     """
     try:
         meta = await js.get_last_msg(stream_of(bucket), _meta_subject(bucket, name))

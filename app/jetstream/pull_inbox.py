@@ -47,7 +47,7 @@ class PullInbox:
     async def pull(self, batch: int, *, within: float = 0.0) -> list[Msg]:
         """Return at most `batch` messages; if the consumer has none, wait up to `within` seconds for some.
 
-        Meanwhile, the server sends a heartbeat after each quarter of this time.
+        While this method waits, the server sends a heartbeat after each quarter of `within`.
 
         Raises:
             NatsError: NATS does not answer, or the request was lost because the client has reconnected, or because the
@@ -108,7 +108,7 @@ class PullInbox:
 def _is_final(status: Msg, *, is_first: bool) -> bool:
     """Return whether a status message of the server ends the pull request; if not, more messages can follow.
 
-    `is_first`: whether no message has arrived for the request yet.
+    `is_first`: whether the server has not sent any message for this request before.
 
     Raises:
         NatsError: The request has failed.

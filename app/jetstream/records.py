@@ -57,8 +57,9 @@ def parse_stored(kind: type[T] | TypeAdapter[T], body: bytes, stored_as: str) ->
 def is_record(message: RawStreamMsg | Msg) -> bool:
     """Return whether the service has appended a message to the log in which it is stored; clients may store others.
 
-    All versions write the same headers. A client that may read one log can make the server copy a record to another
-    log: the client names that log as the reply subject of its request. A copy names the task of its own log.
+    It has if the message has the headers of the service, and they name the task of the log. The second condition
+    excludes copies: a client that may read one log can make the server copy a record to another log, by naming that log
+    as the reply subject of its read.
     """
     headers, subject = message.headers or {}, message.subject or ""
     return is_from_service(headers) and headers.get("ce-subject") == subject.rpartition(".")[2]

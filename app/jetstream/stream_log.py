@@ -53,7 +53,7 @@ class StreamLog(Generic[T]):
     async def last_of(self, subjects: Iterable[str]) -> list[T]:
         """Return the last records of the logs on many subjects; empty and unreadable logs are omitted.
 
-        So are records that do not fit into the replies of NATS.
+        Records that do not fit into the replies of NATS are omitted, too.
 
         Raises:
             NatsError: NATS does not answer.
@@ -81,9 +81,8 @@ class StreamLog(Generic[T]):
     ) -> int:
         """Append a record to the log on `subject`, and return its stream sequence.
 
-        `after`: the stream sequence of the log's last record; 0: the log is empty. `among`: a wildcard that matches
-        `subject` and other subjects, all of which must have no record after the sequence `after`; None: only `subject`
-        counts.
+        `after`: the stream sequence of the log's last record; 0: the log is empty. `among`: a wildcard; on none of the
+        subjects that match it may there be a record after the sequence `after`; None: only `subject` counts.
 
         Raises:
             FencedError: Another writer has appended a record after the sequence `after`.
@@ -132,10 +131,10 @@ class StreamLog(Generic[T]):
         return sequence
 
     async def _search(self, subject: str, scope: str, event_id: str, *, after: int = 0) -> tuple[bool, int]:
-        """Search the messages of `scope`, after a stream sequence, for the record of an event.
+        """Search the messages of `scope` after the sequence `after` for a record with the CloudEvents id `event_id`.
 
-        Return True and the stream sequence of the record. If the record is not stored, return False and the stream
-        sequence of the last message of `scope`, or `after` if no message follows. `scope`: a subject or a wildcard.
+        `scope`: a subject or a wildcard. Return True and the stream sequence of the record. If the record is not
+        stored, return False and the stream sequence of the last message of `scope`, or `after` if no message follows.
 
         Raises:
             FencedError: Another writer has appended a record.
@@ -153,8 +152,9 @@ class StreamLog(Generic[T]):
     async def _check_removed(self, subject: str, after: int) -> None:
         """Raise an error if the record with the sequence `after` was removed from the subject; otherwise pause.
 
-        The leader has refused an append after this record, but no later record was read. A former leader, which lacks
-        the later record, may have replied to the read; after the pause, the caller tries again.
+        The caller has found no later record, although the leader has refused an append after this record. A former
+        leader, which lacks the later record, may have replied to the caller's read: so the caller reads again after the
+        pause.
 
         Raises:
             FencedError: The record was removed.
@@ -170,9 +170,9 @@ class StreamLog(Generic[T]):
         await self._js.purge_stream(self._stream, subject=subject, seq=None if up_to is None else up_to + 1)
 
     async def _last_record(self, last: RawStreamMsg, subject: str) -> T | None:
-        """Return the last record of a subject, given its last message; None if it has no record.
+        """Return the last record of the log on `subject`, whose last message is `last`; None if the log has no record.
 
-        A client may have stored the last message: it is no record, so an earlier message may be the last record.
+        A client may have stored `last`: then an earlier message is the last record.
         """
         record = read_record(self._read, last)
         if record is None:

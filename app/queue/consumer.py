@@ -49,9 +49,9 @@ class TaskConsumer:
     ) -> None:
         """Create a consumer of the task queues `queues`, each with the function that handles its messages.
 
-        `broken` is called when the consumer ends with an error, `reached` when NATS answers again after an outage.
-        `at_once`: how many messages are handled at the same time at most. `lookahead`: how many messages of a queue the
-        consumer pulls at once; it handles the message with the shortest recording, and releases the others.
+        The consumer calls `broken` when it ends with an error, and `reached` when NATS answers again after an outage.
+        `at_once`: the maximum number of messages that are handled at the same time. `lookahead`: how many messages of a
+        queue the consumer pulls at once; it handles the message with the shortest recording, and releases the others.
         """
         self._queues = queues
         self._names = names
@@ -109,14 +109,15 @@ class TaskConsumer:
     def delays_tasks(self) -> bool:
         """Whether this worker is so busy that waiting tasks may have to wait longer.
 
-        That is so if its latest task has run for LONG_TASK_S, or if it has not been idle for LONG_WITHOUT_IDLING_S.
+        That is so if its latest task has been running for LONG_TASK_S, or if it has been busy for
+        LONG_WITHOUT_IDLING_S.
         """
         now = asyncio.get_running_loop().time()
         task_s, busy_s = (now - (since or now) for since in (self._task_since, self._busy_since))
         return task_s >= LONG_TASK_S or busy_s >= LONG_WITHOUT_IDLING_S
 
     def _ended(self, loop: asyncio.Task[None]) -> None:
-        """Report that the loop of the consumer has ended unexpectedly: a worker that pulls no tasks must end, too."""
+        """Call `broken` if the loop of the consumer has ended unexpectedly: a worker that pulls no tasks must end."""
         if not self._stopping:
             log.critical("consumer_broken", exc_info=None if loop.cancelled() else loop.exception())
             self._broken()
@@ -228,7 +229,7 @@ class TaskConsumer:
         return messages
 
     def _is_awaited(self, key: QueueKey) -> bool:
-        """Return whether a pull request for the queue `key` is open, or has a message that is not handled yet."""
+        """Return whether the queue `key` has an open pull request, or one whose message is not handled yet."""
         return key in self._arrived or (key in self._requests and not self._requests[key].done())
 
     @property
@@ -236,7 +237,7 @@ class TaskConsumer:
         return not self._stopping and len(self._tasks) < self._at_once
 
     def _rank(self, message: Msg) -> tuple[bool, float, int]:
-        """Return the sort key of a pulled message: the shorter its recording, the earlier; unknown durations come last.
+        """Return the sort key of a pulled message: the shortest recording is first, unknown durations are last.
 
         Messages with the same duration are sorted by age. A message that was delivered more than `lookahead` times
         precedes all others, so that no long recording waits for ever.

@@ -11,11 +11,11 @@ _RECORDINGS = (Lane.TRANSCRIPTION, Lane.DIARIZATION)  # a worker alternates betw
 
 
 def served_before(waiting: Mapping[QueueKey, int], key: QueueKey, turn: int) -> dict[QueueKey, int]:
-    """Estimate, for each queue, how many of its tasks start before the `turn`-th task (from 1) of the queue `key`.
+    """Estimate, for each queue, how many of its tasks start before a certain waiting task.
 
-    `waiting`: the number of waiting tasks of each queue. Each worker alternates between transcription and diarization.
-    The estimate assumes that transcription is next on all workers, so that no two tasks have the same number of tasks
-    before them. Live tasks wait only for live tasks.
+    That task is the `turn`-th task (from 1) of the queue `key`. `waiting`: the number of waiting tasks of each queue.
+    Each worker alternates between transcription and diarization. The estimate assumes that transcription is next on all
+    workers, so that no two tasks have the same number of tasks before them. Live tasks wait only for live tasks.
     """
     lane, priority = key
     if lane is Lane.LIVE:
@@ -37,19 +37,21 @@ def served_before(waiting: Mapping[QueueKey, int], key: QueueKey, turn: int) -> 
 
 
 def seconds_until_free(busy: Iterable[float], work: float) -> float:
-    """Estimate in how many seconds the workers together have done `work` more seconds of work.
+    """Estimate after how many seconds the workers have completed the work that precedes a task, so that one is free.
 
-    `busy`: for each worker, the seconds until its running task ends; then it takes a share of the work. The work is
-    divided so that all workers that take a share end together.
+    `work`: how many seconds one worker would need for the preceding tasks. `busy`: for each worker, the seconds until
+    its running task ends; then it does a share of `work`. The shares are such that all workers that get one end
+    together.
     """
     totals = accumulate(sorted(max(seconds, 0.0) for seconds in busy))
     return min(((work + total) / workers for workers, total in enumerate(totals, start=1)), default=work)
 
 
 def _more_urgent(by_priority: Mapping[Priority, int], priority: Priority, *, at_most: int) -> dict[Priority, int]:
-    """Estimate how many tasks of each more urgent priority start before a task, `at_most` in total.
+    """Estimate how many tasks of each priority above `priority` start before a task of `priority`.
 
-    Each priority leaves a share of them to the next higher priority, as `PriorityOrder` does.
+    `by_priority`: the number of waiting tasks of each priority. `at_most`: the maximum of the total. Of these tasks,
+    each priority gets the share that it has in `PriorityOrder`, and higher priorities get the rest.
     """
     urgent = [other for other in Priority if other.precedes(priority)]
     left = min(sum(by_priority[other] for other in urgent), at_most)
@@ -63,7 +65,10 @@ def _more_urgent(by_priority: Mapping[Priority, int], priority: Priority, *, at_
 
 
 def _divide(waiting: Mapping[QueueKey, int], priority: Priority, count: int) -> dict[QueueKey, int]:
-    """Divide `count` tasks of a priority between transcription and diarization, which workers start in turn."""
+    """Divide the first `count` tasks of a priority between transcription and diarization.
+
+    Workers start these alternately. `waiting`: the number of waiting tasks of each queue.
+    """
     transcription, diarization = (Lane.TRANSCRIPTION, priority), (Lane.DIARIZATION, priority)
     first = min(waiting[transcription], max(count - count // 2, count - waiting[diarization]))
     return {transcription: first, diarization: count - first}

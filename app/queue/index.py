@@ -53,9 +53,9 @@ class QueueIndex:
                 yield message
 
     async def find(self, key: str) -> list[StoredMessage]:
-        """Return the messages with the key `key` that are in a queue; update the index if it has none.
+        """Return the messages with the key `key` that are in a queue.
 
-        If the update is cancelled, the next call resumes it.
+        If the index has none, it is updated first. If the update is cancelled, the next call resumes it.
 
         Raises:
             NatsError: NATS does not answer.

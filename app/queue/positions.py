@@ -38,9 +38,10 @@ class Position:
         return cls(1, datetime.now(UTC))
 
     def added_to(self, status: TaskStatus) -> TaskStatus:
-        """Return a copy of `status` that has the number and the expected start of this position.
+        """Return a copy of a task's status with the number and the expected start of this position.
 
-        A task that waits for its retry gets no number, and keeps the expected start of `status` if that is later.
+        A task that waits for its retry gets no number. Its expected start is the later of this position's and the
+        status's.
         """
         if status.state is State.RETRYING:
             times = [time for time in (status.expected_start, self.expected_start) if time is not None]
@@ -67,8 +68,8 @@ class Positions:
     async def locate(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
         """Read task messages of the queue `subject` by their stream sequences, and compute their current positions.
 
-        Messages that the queue no longer holds are omitted. A position is None if the state of the queues cannot be
-        read, or does not include the message yet.
+        Return pairs of a message and its position. Messages that the queue no longer holds are omitted. A position is
+        None if the state of the queues cannot be read, or does not include the message yet.
 
         Raises:
             NatsError: NATS does not answer.
@@ -125,8 +126,8 @@ class Positions:
     def _expected_start(self, before: Mapping[QueueKey, int], queues: TaskQueues) -> datetime | None:
         """Estimate when a task starts, from the work on the tasks before it and the expected ends of running tasks.
 
-        `before`: for each queue, how many of its tasks start before this task. Return None if the duration of one of
-        their recordings, or the end of a running task, is unknown.
+        `before`: for each queue, how many of its tasks start before this task. Return None if the duration of a
+        recording of these tasks is unknown, or the end of a running task.
         """
         work, ends, now = queues.work_on(before, self._reader.speed), queues.ends, datetime.now(UTC)
         if work is None or ends is None:
@@ -141,9 +142,9 @@ class Positions:
 
 
 def _turn(message: StoredMessage, consumer: ConsumerInfo, redelivered: Collection[StoredMessage]) -> int | None:
-    """Return the position (from 1) of a waiting message in its own queue; None if a worker has received the message.
+    """Return the position (from 1) of a waiting message in its own queue; None if a worker is handling the message.
 
-    `redelivered`: the messages of the queue that were delivered and wait again.
+    `redelivered`: the messages of the queue that were delivered before and wait again.
     """
     if message.sequence > (consumer.delivered.stream_seq if consumer.delivered else 0):
         return max((consumer.num_pending or 0) - (message.behind or 0), 1) + len(redelivered)

@@ -50,7 +50,7 @@ class PriorityOrder:
             yield priority, tuple(self._lanes[priority])
 
     def note_served(self, key: QueueKey) -> None:
-        """Note that a task of the queue `key` starts: every other priority is passed over once more."""
+        """Note that a task of the queue `key` starts, so that every other priority was passed over once more."""
         lane, served = key
         for priority in PATIENCE:
             self._passed_over[priority] += 1
@@ -59,7 +59,7 @@ class PriorityOrder:
         self._lanes[served].append(lane)  # the other lanes go first next time
 
     def note_empty(self, priority: Priority) -> None:
-        """Note that no task of a priority waits, so that the priority does not count as passed over."""
+        """Note that no task of a priority waits, so that starting a task of another priority does not pass it over."""
         self._passed_over[priority] = 0
 
 
@@ -88,7 +88,7 @@ class TaskQueue:
     def work_on(self, count: int, speed: Speed) -> float | None:
         """Estimate how many seconds one worker needs for the first `count` waiting tasks of this queue.
 
-        The tasks in `redelivered` and `sample` are estimated one by one, each further task by their average. Return
+        The tasks in `redelivered` and `sample` are estimated one by one, and all others by the average of these. Return
         None if the speed of the worker or the duration of a recording is unknown.
         """
         first = (*self.redelivered, *self.sample)[:count]
@@ -177,10 +177,10 @@ class QueueReader:
     def _ends(
         self, key: QueueKey, messages: Iterable[StoredMessage], last: Iterable[RawStreamMsg | None]
     ) -> Iterator[datetime | None]:
-        """Yield when each running task of a queue is expected to end; None for an unknown end.
+        """Yield when each running task of a queue is expected to end; None if that is unknown.
 
-        `messages`: the delivered messages of the queue. `last`: for each of them, the last record in the log of its
-        task.
+        `messages`: the delivered messages of the queue. `last`: for each of these messages, the last record in the log
+        of its task.
         """
         for message, record in zip(messages, map(_record, last), strict=True):
             if record is None or record.event.state is not State.RUNNING:
@@ -204,9 +204,10 @@ class QueueReader:
 
 
 def _waits(last: RawStreamMsg | None) -> bool:
-    """Return whether a delivered message waits for a worker again: a worker has released it, or its retry is due.
+    """Return whether a message that was delivered before waits for a worker again.
 
-    `last`: the last record in the log of its task; None: the log is empty.
+    That is so if a worker has released the message, or if the time of its task's retry has come. `last`: the last
+    record in the log of the task; None: the log is empty.
     """
     if last is None:
         return True  # a worker has returned the message before the task had a log

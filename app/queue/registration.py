@@ -40,7 +40,7 @@ SEQUENCES: Final = 2**63  # stream sequences are below this number
 
 
 class Announcement(NamedTuple):
-    """The announcement that the task stream has stored a message, which JetStream republishes to the workers.
+    """An announcement that the task stream has stored a task message: its copy, which JetStream republishes to workers.
 
     A client may forge an announcement, so only messages that the task stream holds are registered.
     """
@@ -66,8 +66,9 @@ class Registration:
     ) -> None:
         """Create a registration; `run` does its background work.
 
-        `max_attempts`: the largest number of attempts at a task, which the event `queued` reports. `delays_tasks`
-        returns whether this worker is so busy that tasks wait. `delete_keys` deletes the Redis keys of a task.
+        `max_attempts`: the largest number of attempts at a task, which the event `queued` reports. `delays_tasks`:
+        returns whether this worker is so busy that tasks have to wait longer. `delete_keys`: deletes the Redis keys of
+        a task.
         """
         self._log = task_log
         self._messages = messages
@@ -102,9 +103,9 @@ class Registration:
                 is_new = False  # another worker was first: read its record
 
     async def announce(self, announcement: Announcement, *, replayed: bool) -> None:
-        """Register the task of an announced message after HEAD_START_S, or immediately if the task was replayed.
+        """Register the task of an announced message after HEAD_START_S; a replayed task is registered immediately.
 
-        After HEAD_START_S, an idle worker has usually taken the task and registered it.
+        Within HEAD_START_S, an idle worker usually takes the task and registers it.
 
         Raises:
             ValueError: The announcement names no message of a task queue.
@@ -174,10 +175,11 @@ class Registration:
         return queued
 
     async def _may_own(self, message: StoredMessage, task: Task, last: Record | None) -> bool:
-        """Return whether the log that ends with `last` may belong to a message from now on.
+        """Return whether a message may take over the log that ends with the record `last`, so that it owns the task id.
 
         An empty log belongs to the first message with the task id, and the log of a failed task to the message that
-        replays it. If a message was lost with the task stream, its log belongs to the next message with the same task.
+        replays it. If the owner of the log was lost with the task stream, the log belongs to the next message with an
+        equal task.
         """
         if last is None or message.replay_of is not None:
             return message.replay_of is None if last is None else message.replays(last, task)
@@ -211,9 +213,9 @@ class Registration:
     async def _register_ahead(
         self, message: StoredMessage, last: Mapping[str, Record], position: Position | None
     ) -> None:
-        """Register the task of a waiting message; leave invalid and obsolete messages to the workers that receive them.
+        """Register the task of a waiting message before a worker receives it; ignore invalid and obsolete messages.
 
-        `last`: the last records of the logs, by task id.
+        The workers that receive those handle them. `last`: the last records of the task logs, by task id.
         """
         task = message.task
         if task is not None and message.problem is None:
@@ -249,9 +251,10 @@ class Registration:
                 self._searched_up_to.clear()
 
     async def _register_missed_in(self, subject: str) -> None:
-        """Register the unregistered tasks of one queue, page by page, while this worker is so busy that tasks wait.
+        """Search one queue to its end, page by page, for tasks that are not registered, and register them.
 
-        After each page the search pauses for three times as long as the page took.
+        The search continues only while this worker is so busy that tasks have to wait longer, and up to MISSED_LIMIT
+        messages. After each page it pauses for three times as long as the page took.
         """
         loop, searched = asyncio.get_running_loop(), 0
         while searched < MISSED_LIMIT:

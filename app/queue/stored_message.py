@@ -15,7 +15,7 @@ LONGEST_RECORDING_S = 24 * 3600.0
 
 
 class StoredMessage(TaskMessage):
-    """A message of the task stream, which knows its recording's duration and whether a task log belongs to it."""
+    """A message of the task stream; it knows the duration of its recording, and whether a task log belongs to it."""
 
     __slots__ = ()
 
@@ -39,7 +39,7 @@ class StoredMessage(TaskMessage):
 
     @property
     def behind(self) -> int | None:
-        """How many messages follow this one in its queue; None unless it was read as part of a page."""
+        """How many messages of the same queue were stored after this one; None unless it was read as part of a page."""
         pending = self.headers.get(PENDING)
         return int(pending) if pending else None
 
@@ -53,10 +53,10 @@ class StoredMessage(TaskMessage):
         return Metadata(task, self.sequence, self.subject, self.time, traceparent=self.traceparent)
 
     def owns(self, record: Record) -> bool:
-        """Return whether the log that has `record` belongs to this message; another may have the same task id."""
+        """Return whether the log that contains `record` belongs to this message: others may have the same task id."""
         return record.metadata.owner.is_same_as(TaskMessageId(self.time, self.sequence))
 
     def replays(self, record: Record, task: Task) -> bool:
-        """Return whether the message replays a failed task; `record`, the failure, is the last of the task's log."""
+        """Return whether this message, with the task `task`, replays the failed task whose log ends with `record`."""
         failed = record.event.state is State.FAILED and record.stream_sequence == self.replay_of
         return failed and record.metadata.task == task

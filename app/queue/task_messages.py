@@ -30,9 +30,9 @@ class TaskMessages:
         self._names = names
 
     async def find(self, subject: str | None, sequence: int) -> StoredMessage | None:
-        """Return the message with a stream sequence; None if it was acknowledged or deleted.
+        """Return the message with a stream sequence; None if it was acknowledged or deleted, or is on another subject.
 
-        `subject`: None is also returned if the message is on another subject; None: any subject.
+        `subject`: the subject that the message must have; None: any subject.
 
         Raises:
             NatsError: NATS does not answer.

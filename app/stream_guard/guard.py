@@ -83,11 +83,11 @@ class StreamGuard:
         return known.report if known is not None else None
 
     async def start(self) -> tuple[Inspection, Collection[str]]:
-        """Wait until all streams, consumers and buckets exist; return their state, and the names of the missing ones.
+        """Wait until all streams, consumers and buckets exist; return their state, and which were missing at first.
 
-        If no worker holds the lease, this worker takes it, and creates and restores them. Otherwise it only creates
-        what the holder does not create, because the holder is of another version or has other settings. The state is
-        that at the end, the names are those that were missing at the beginning.
+        If no worker holds the lease, this worker takes it, and creates and restores them. Otherwise the holder does
+        that; but if it is of another version or has other settings, some may still be missing afterwards, and this
+        worker creates them.
 
         Raises:
             NatsError: NATS does not answer.
@@ -140,7 +140,7 @@ class StreamGuard:
         await self._report(state)
 
     async def _report(self, state: Inspection) -> None:
-        """Put the state after a check into the report that all workers receive; send it at once if it has changed."""
+        """Put the state that a check has found into the lease holder's report; send the report if it has changed."""
         self._meter.broken_streams.set(len(self._unrestored))
         report = Report(
             problems=[*self._unrestored, *state.filled],
@@ -157,7 +157,8 @@ class StreamGuard:
     async def _restore(self, before: Inspection, changed_by: Mapping[str, str]) -> Inspection:
         """Create and restore streams, consumers and buckets, record the remaining problems, and return the new state.
 
-        `before`: the state before the call. `changed_by`: see `provision`.
+        `before`: the state before the call. `changed_by`: by the name of a stream or consumer, the client that has
+        changed it last, if known.
         """
         if before.missing:
             clients = sorted({changed_by[name] for name in before.missing if name in changed_by})

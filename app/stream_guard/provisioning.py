@@ -137,7 +137,7 @@ def _is_filled(info: Info) -> bool:
 
 
 async def unfenced() -> None:
-    """Allow each change: the `confirm` of a caller that needs no lease."""
+    """Do nothing: the argument `confirm` of callers that may change streams and consumers without holding the lease."""
 
 
 async def recreate_projection_consumers(
@@ -253,8 +253,8 @@ def log_difference(difference: Difference) -> None:
 
 
 def is_refusal(error: APIError) -> bool:
-    """Return whether NATS has refused a request for good; if not, the request can be repeated.
+    """Return whether NATS would refuse the request again if it were repeated.
 
-    Return False also if a worker or an operator has created or deleted the stream at the same moment.
+    Return False, for example, if a worker or an operator has created or deleted the same stream at the same moment.
     """
     return bool(error.err_code) and error.code not in {NOT_FOUND, UNAVAILABLE} and error.err_code != ALREADY_THERE

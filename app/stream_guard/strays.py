@@ -47,9 +47,9 @@ async def append_strays(js: JetStreamContext, stream: StreamConfig) -> None:
 
 
 async def _append(js: JetStreamContext, stream: str, stray: RawStreamMsg) -> bool:
-    """Append a stray to its log; return False if it became a stray again, because the stream lacks its transform.
+    """Append a stray to its log; return False if the stream still lacks its transform and stores it as a stray.
 
-    Return True also if the log has another first record.
+    Return True also if the log has another first record, so that the stream refuses the stray.
     """
     subject, headers = stray.subject or "", dict(stray.headers or {})
     headers["Nats-Msg-Id"] = f"stray-{stray.seq}-{headers.get('ce-id')}"  # JetStream drops the appends of other workers
@@ -65,7 +65,7 @@ async def _append(js: JetStreamContext, stream: str, stray: RawStreamMsg) -> boo
 
 
 async def _remove(js: JetStreamContext, stream: StreamConfig, sequences: Sequence[int]) -> None:
-    """Delete the strays with these stream sequences, but no strays that the stream has stored since."""
+    """Delete the strays with these stream sequences, but none that the stream has stored in the meantime."""
     name = str(stream.name)
     if not stream.deny_purge:
         await js.purge_stream(name, subject=ALL_STRAYS, seq=sequences[-1] + 1)
@@ -90,7 +90,7 @@ async def _strays(js: JetStreamContext, stream: str) -> AsyncIterator[RawStreamM
 
 
 async def _read(request: Awaitable[RawStreamMsg]) -> RawStreamMsg | None:
-    """Return the requested message; None if the stream has no such message."""
+    """Return the message that `request` reads from a stream; None if the stream has no such message."""
     try:
         return await request
     except NotFoundError as error:
