@@ -33,7 +33,7 @@ class Engine(Protocol):
     def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         """Run a job and yield its replies; the last reply ends the job.
 
-        If the caller closes the generator before, the job stops at once, except for jobs of live streams.
+        If the caller closes the generator before the last reply, the job stops at once; jobs of live streams go on.
 
         Raises:
             TaskError: The job failed.

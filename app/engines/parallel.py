@@ -13,7 +13,10 @@ Result = TypeVar("Result")
 
 
 class Parallel:
-    """A pool of `count` threads that run networks in parallel, which release the global interpreter lock."""
+    """A pool of `count` threads that run neural networks in parallel.
+
+    Threads suffice, because the libraries that run networks release the global interpreter lock.
+    """
 
     def __init__(self, count: int = 1) -> None:
         self.count = count

@@ -123,7 +123,8 @@ class TaskAttempt:
     async def append(self, update: TaskUpdate) -> None:
         """Append an update to the task's log: its text as segments, its progress as an event; store its embeddings.
 
-        At most one progress event per second is appended; progress in between waits for a later `append` or `tick`.
+        At most one progress event per second is appended; progress in between is postponed to a later call of `append`
+        or `tick`.
 
         Raises:
             BucketFullError: The bucket for embeddings has no room.
@@ -159,9 +160,10 @@ class TaskAttempt:
             await self._append(State.COMPLETED, progress=100)
 
     async def tick(self) -> None:
-        """Append progress that waits, if it is due; after REPEATED_AFTER_S without an append, repeat the last progress.
+        """Append the progress that `append` has postponed, if a second has passed since the last event.
 
-        The call does nothing if the attempt is not running, or if another append is in progress.
+        After REPEATED_AFTER_S without an event, append the last progress again. Do nothing if the attempt is not
+        running, or if another append is in progress.
 
         Raises:
             FencedError: Another writer has appended to the log.

@@ -147,8 +147,8 @@ class FrameReader:
     async def _silent_for(self) -> float:
         """Return for how many seconds the client has sent no frames, counted from its last stored frame.
 
-        The returned value is at most `idle_seconds` - MIN_IDLE_S, so that the client has time to resume: after
-        `idle_seconds` of silence the task ends.
+        The returned value is at most `idle_seconds` - MIN_IDLE_S: the audio ends after `idle_seconds` of silence, and
+        the client shall have time to resume.
         """
         if self._stored_at is None:
             return 0.0

@@ -90,7 +90,7 @@ class LiveSource:
         return self._processed_at - (self.seconds - second)
 
     def audio_offset(self, reached: Mapping[int | None, float]) -> str:
-        """Return, as text, the frame offset from which another worker would have to read; forget earlier offsets.
+        """Return, as text, the frame offset from which a worker that takes over would read; drop earlier offsets.
 
         `reached`: the time in seconds up to which each channel has its text.
         """
@@ -126,7 +126,7 @@ class LiveSource:
                 await run_job(self._engine, CloseLiveStream(stream=stream), LiveAudioProcessed)
 
     def _job(self, stream: str, part: JoinedFrames, start: FrameOffset | None) -> ProcessLiveAudio:
-        """Return the job that processes a part of the audio.
+        """Return the engine job that processes a part of the audio.
 
         `start`: in the first job of a live stream, the frame offset at which the stream begins; None in later jobs.
         """

@@ -50,7 +50,7 @@ class RecordingStore(Protocol):
     """A store of recordings, such as a bucket or a folder, from which the service reads the audio of tasks."""
 
     def fetch(self, audio_file_id: str, /) -> AbstractAsyncContextManager[Recording]:
-        """Provide a recording as a local file until the block ends, which deletes the file if it is a downloaded copy.
+        """Provide a recording as a local file during the `with` block; then delete the file if it is a downloaded copy.
 
         Raises:
             PermanentError: audio_not_found, audio_too_large, audio_unreadable.

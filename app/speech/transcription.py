@@ -91,9 +91,10 @@ class Transcription:
         )
 
     def _first_job(self, checkpoint: Checkpoint) -> FindWindows:
-        """Return the job that detects the windows after the checkpoint.
+        """Return the engine job that detects the windows after the checkpoint.
 
-        The engine may choose the channels, unless the task expects more speakers than the two of a call.
+        With `channels: auto` it lets the engine choose the channel, unless the checkpoint contains text, or the task
+        expects more than two speakers.
         """
         task, channel, start_at = self.task, checkpoint.channel, checkpoint.processed_seconds
         if channel is None and task.channels is Channels.SEPARATE:

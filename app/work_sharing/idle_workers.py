@@ -75,7 +75,7 @@ class IdleWorkers:
         previous: str | None,
         rank: Rank,  # noqa: ARG002 -- an idle worker ranks all windows of others alike
     ) -> WindowText:
-        """Have an idle worker transcribe a window, and return its text.
+        """Send a window to an idle worker, and return the text in its reply.
 
         `previous`: the language spoken before the window, None if unknown.
 

@@ -94,7 +94,10 @@ class SampleDecoder:
             yield from self._codec.decode(av.Packet(pending[:whole]))
 
     def end(self) -> Iterator[av.AudioFrame]:
-        """Yield the samples of a stream of less than 8 bytes, in which a file header was still awaited; else none."""
+        """Yield the samples of a stream of less than 8 bytes; a longer stream has no samples left.
+
+        Until the end of such a short stream, its bytes might have been the start of a file header.
+        """
         self._begun = True
         return self.decode(b"")
 

@@ -1,7 +1,7 @@
 """Decode a live file, i.e. one that is still being written: Opus in Ogg or WebM, in pieces that are cut at any byte.
 
 PyAV reads a file itself, and blocks until it gets more bytes. So each live file has a thread on which PyAV decodes it.
-A job of the engine sends bytes to this thread, and waits until the thread has decoded them and needs more.
+An engine job sends bytes of the file to this thread, and waits until the thread has decoded them and needs more.
 """
 
 from collections.abc import Iterator

@@ -29,14 +29,14 @@ class Pipe:
         self.lost = 0.0  # seconds
 
     def write(self, more: bytes) -> None:
-        """Send bytes from the job to the decoding thread."""
+        """Send bytes of the file from an engine job to the decoding thread."""
         with self._changed():
             self._bytes += more
 
     def frames(self) -> list[av.AudioFrame]:
-        """Receive, in the job, the frames that the decoding thread has sent; [] if there are none.
+        """Receive, in an engine job, the frames that the decoding thread has decoded; [] if there are none.
 
-        Wait for this until the thread needs more bytes, has ended, or has filled the pipe.
+        Wait first until the thread needs more bytes, has ended, or has filled the pipe.
 
         Raises:
             TransientError: engine_failed: the thread was not ready within MAX_STALL_S seconds.
@@ -80,13 +80,13 @@ class Pipe:
             return data
 
     def put(self, frame: av.AudioFrame) -> None:
-        """Send a frame from the decoding thread to the job, after waiting while the pipe is full of frames."""
+        """Send a frame from the decoding thread to the engine job; if the pipe is full of frames, wait before."""
         with self._changed():
             self._condition.wait_for(lambda: self._closed or len(self._frames) < _MAX_FRAMES)
             self._frames.append(frame)
 
     def finish(self, error: Exception | None) -> None:
-        """Signal to the job that the decoding thread ends, with `error` or, if None, at the end of the file."""
+        """Signal to the engine job that the decoding thread ends: with `error`, or, if None, at the end of the file."""
         with self._changed():
             self._done, self._error = True, error
 

@@ -4,9 +4,9 @@ A region is a stretch of speech without a longer pause, with up to 0.4 s of sile
 consecutive regions, up to 20 s in total, which the model transcribes at once.
 
 So the silence between two regions is cut to 0.8 s: the time and memory that a model needs grow with the window's
-length. A window is shorter than Whisper's 30 s, because models more often transcribe a longer window only to its
-middle, and because it may contain more languages (docs/decisions/0014). A window that would grow too long ends in the
-widest pause after its first 10 s, because models transcribe half a sentence worse.
+length. A window is shorter than Whisper's 30 s for two reasons: of a longer window, models more often leave out the
+second half, and it may contain more languages (docs/decisions/0014). A window that would grow too long ends in the
+widest pause after its first 10 s, because models make more mistakes in half a sentence.
 
 Times are counted in frames of 512 samples (32 ms). The voice detector processes one chunk at a time: the first 35 s of
 the recording, then 64 s each. Chunks begin at fixed times, and audio before the end of a window does not influence the

@@ -35,8 +35,8 @@ def choose_languages(regions: Sequence[RegionEvidence], previous: str | None) ->
 def _scores(regions: Sequence[RegionEvidence]) -> list[Scores]:
     """Return, for each region, the score of each language.
 
-    That is the log probability of the best sequence of languages that begins with it and lasts from this region to the
-    end of the window.
+    The score is a log probability: that of the best sequence of languages, one for each region from this one to the
+    last of the window, that begins with this language.
     """
     likely = {language for _, evidence in regions for language, p in evidence.items() if p >= _MIN_PROBABILITY}
     possible = sorted(likely | {max(evidence, key=lambda language: evidence[language]) for _, evidence in regions})

@@ -181,9 +181,9 @@ class Whisper:
     def _without_loops(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions) -> list[Text]:
         """Return the texts of a part; if its text is a hallucination loop, decode the part again in two halves.
 
-        If the two new texts together are a loop as well, their words are dropped. If a person can speak as fast as the
-        first text, and the new texts leave over 1 s more of speech without words, the first text is kept after all.
-        Without speech, return [].
+        If the two new texts together are a loop as well, their words are dropped. The first text is returned after all
+        if a person could have spoken it in the given time, and the new texts leave over 1 s more of speech without
+        words. If the part contains no speech, return [].
         """
         if self._is_silent(part, decoded):
             return []
