@@ -25,7 +25,7 @@ dead_letters = typer.Typer(no_args_is_help=True, help="List, replay or delete ta
 
 
 def queue(*, as_json: JsonQueue = False) -> None:
-    """Count waiting, running and failed tasks. Also show the age of the oldest one and when the newest should start."""
+    """Count waiting, running and failed tasks. Show the age of the oldest waiting one and when the newest starts."""
 
     async def work(client: Client) -> None:
         overview = await client.queue()

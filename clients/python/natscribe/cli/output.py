@@ -98,7 +98,7 @@ class Output:
             raise typer.BadParameter(message)
 
     def options(self) -> list[str]:
-        """Return the command-line options that select this output, except the limits of subtitles, to show in a hint."""
+        """Return the command-line options that select this output, without the limits of subtitles, for a hint."""
         folder = [] if self.folder is None else ["--output-dir", str(self.folder)]
         return folder + [word for fmt in self.formats for word in ("--format", fmt)]
 

@@ -86,7 +86,7 @@ def _languages(result: TranscriptionResult) -> str:
 
 
 def _options(task: Task) -> Iterator[str]:
-    """Yield the options of a task that differ from their defaults, as `NAME VALUE`, or as `NAME` for a value of True."""
+    """Yield the options of a task that differ from their defaults, as `NAME VALUE`, or as `NAME` if it is True."""
     for name, field in type(task).model_fields.items():
         value = getattr(task, name)
         if name not in _NO_OPTIONS and value != field.default:

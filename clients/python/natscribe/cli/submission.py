@@ -81,7 +81,7 @@ class Submission:
     def _shown_text(self, jobs: list[Job]) -> ShownText:
         """Return how much of a task's text the display shows while the task runs.
 
-        If the result is printed at the end and contains this text again, the display removes the text before.
+        If the result is printed at the end and contains this text again, the text is shown only temporarily.
         """
         if len(jobs) > 1 or not out.is_terminal:
             return ShownText.NONE

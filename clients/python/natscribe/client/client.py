@@ -177,8 +177,8 @@ class Client(Session):
     ) -> Result | str | bytes:
         """Return the result of a task: a `Result` for `json`, bytes for a binary format, a string for other formats.
 
-        A result that is too large for a message is downloaded from the Object Store. `limits`: for
-        subtitles, the maximum characters per line, lines per cue and seconds per cue.
+        A result that is too large for a message is downloaded from the Object Store. `limits`: for subtitles,
+        the maximum characters per line, lines per cue and seconds per cue.
         """
         fields = {"task_id": task_id, "format": result_format, **limits.model_dump()}
         reply = await request_message(self._connection, subjects.RESULT, build_message(ResultRequest, fields))

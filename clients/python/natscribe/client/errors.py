@@ -85,7 +85,7 @@ class StorageStoppedError(StorageFullError):
     def __init__(self, what: str, *, is_certain: bool = True) -> None:
         """Create the error; `what` names what JetStream does not store, e.g. "recordings".
 
-        `is_certain`: whether NATS has reported that it cannot write. If not, it has only failed to acknowledge a message.
+        `is_certain`: whether NATS has reported that it cannot write. If not, only an acknowledgement is missing.
         """
         perhaps, if_so = ("", "") if is_certain else ("perhaps ", ", if it is full,")
         super().__init__(

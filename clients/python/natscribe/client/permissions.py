@@ -140,7 +140,7 @@ class Connection(Nats):
                 request.set_result(None)
 
     def handle_reconnect(self) -> None:
-        """Allow requests again after a reconnect, even if the server had refused the inbox: permissions may have changed."""
+        """Allow requests again after a reconnect, even if the server had refused the inbox: it may accept it now."""
         self._no_inbox = False
 
 

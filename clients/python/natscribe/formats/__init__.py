@@ -31,7 +31,8 @@ def write(
 ) -> str | bytes:
     """Return a result in the format `result_format`.
 
-    `limits`: of lines and cues; only subtitles use them. `recording`: the URL of the recording for the HTML page.
+    `limits`: for subtitles, the maximum characters per line, lines per cue and seconds per cue. `recording`: for the
+    HTML page, the URL of the recording.
 
     Raises:
         FormatUnavailableError: The format cannot represent this result.

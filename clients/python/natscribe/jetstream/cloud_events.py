@@ -7,7 +7,7 @@ JSON = "application/json"
 
 
 def is_from_service(message_headers: Mapping[str, str] | None) -> bool:
-    """Whether the headers of a message show that a version of the service has published it."""
+    """Whether the header `ce-source` of a message says that Natscribe, in any version, has published the message."""
     return (message_headers or {}).get("ce-source", "").startswith("natscribe/")
 
 

@@ -24,7 +24,7 @@ _WRITES_RAISE: Final = (3, 12) <= sys.version_info < (3, 13, 8)
 
 
 def tolerate_unreadable_messages(nats: Client) -> None:
-    """Make a connection read malformed headers as none, and ignore messages whose subjects are not UTF-8.
+    """Make a connection treat malformed headers as missing, and ignore messages whose subjects are not UTF-8.
 
     The server forwards such messages, and without this workaround the first one ends the reader task of nats-py, so
     that the connection receives nothing more. Call this before the first subscription.

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def is_repeatable(error: Exception) -> bool:
-    """Whether to repeat a request that raised `error`, because of an outage or an append that is not finished yet."""
+    """Whether `error` comes from an outage or an unfinished append, so that a repeated request may succeed."""
     return isinstance(error, OUTAGE_ERRORS) or (isinstance(error, APIError) and error.err_code in UNFINISHED)
 
 

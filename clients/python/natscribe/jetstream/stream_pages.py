@@ -35,7 +35,7 @@ Messages = list[RawStreamMsg]
 
 
 async def page(nats: Client, stream: str, subject: str, *, start: int, count: int) -> Messages:
-    """Return at most `count` messages on a subject, with stream sequences of at least `start`, in one batch.
+    """Read one batch: return up to `count` messages on a subject, from the stream sequence `start` on.
 
     Raises:
         NatsError: NATS does not reply.
@@ -65,7 +65,7 @@ async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> A
 
 
 def max_batch_bytes(nats: Client) -> int:
-    """Return the `max_bytes` of a batch request: at least the largest message that the server allows."""
+    """Return the `max_bytes` of a batch request, which must not be smaller than the largest message."""
     return max(MAX_REPLY_BYTES, nats.max_payload + ENVELOPE_BYTES)
 
 
@@ -116,7 +116,7 @@ async def _next(replies: "asyncio.Queue[Msg]") -> Msg:
 
 
 def _is_end(reply: Msg) -> bool:
-    """Whether a reply is the end of the batch, and not a message, whose publisher may have set a header `Status`, too.
+    """Whether a reply marks the end of the batch; otherwise, it is a message, even if it has a header `Status`.
 
     Raises:
         NatsError: The reply is neither a message nor a normal end. If it counted as an end, messages would be missing.

@@ -117,7 +117,7 @@ def _log(name: str, subject: str, max_age: float) -> StreamConfig:
 
 
 def _stream(name: str, stream_subjects: list[str], max_age: float, **own: object) -> StreamConfig:
-    """Return the configuration of a stream: the settings that all streams share, overridden by `own`."""
+    """Return the configuration of a stream: the defaults of all streams, with the options `own` of this stream."""
     return StreamConfig(
         name=name,
         subjects=stream_subjects,
@@ -164,8 +164,8 @@ def durable(
 def bucket_configs(audio_store: str, *, audio_ttl_s: float = AUDIO_TTL_S) -> Iterator[ObjectStoreConfig]:
     """Yield the configurations of the Object Store buckets: for large results, and for recordings if stored in NATS.
 
-    `audio_store`: the setting AUDIO_STORE. `audio_ttl_s`: for how many seconds a used recording is retained; 0: no
-    limit.
+    `audio_store`: the setting AUDIO_STORE. `audio_ttl_s`: for how many seconds a recording is retained after the
+    end of its task; 0: without limit.
     """
     yield ObjectStoreConfig(bucket=RESULTS_BUCKET, ttl=RESULTS_TTL_S)
     if audio_store.startswith(BUCKET_SCHEME):
@@ -174,7 +174,7 @@ def bucket_configs(audio_store: str, *, audio_ttl_s: float = AUDIO_TTL_S) -> Ite
 
 
 def bucket_stream(bucket: ObjectStoreConfig) -> StreamConfig:
-    """Return the configuration of an Object Store bucket's stream: that of NATS' clients, plus `deny_delete`."""
+    """Return the configuration of an Object Store bucket's stream: as NATS clients create it, plus `deny_delete`."""
     return _stream(
         f"OBJ_{bucket.bucket}",
         [f"$O.{bucket.bucket}.C.>", f"$O.{bucket.bucket}.M.>"],

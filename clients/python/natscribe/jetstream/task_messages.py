@@ -121,6 +121,6 @@ class TaskMessage:
 
     @property
     def replay_of(self) -> int | None:
-        """The stream sequence of the `failed` event after which this replay restarts the task; None if no replay."""
+        """The stream sequence of the `failed` event to which this replay refers; None if the message is no replay."""
         value = self.headers.get(REPLAY_OF, "")
         return int(value) if value.isascii() and value.isdecimal() and len(value) <= SEQUENCE_DIGITS else None

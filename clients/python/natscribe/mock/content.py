@@ -23,7 +23,7 @@ Timed = TypeVar("Timed", Segment, Turn, Word)
 
 @dataclass(frozen=True)
 class Content:
-    """The simulated content of the recording of the task `sent`, from which its segments and its result are made."""
+    """The simulated content of a recording, which yields the segments and the result of the recording's task `sent`."""
 
     sent: TranscriptionTask | DiarizationTask
     larger_than: int = 0  # bytes that the result exceeds
@@ -39,15 +39,15 @@ class Content:
         return self.count * _INTERVAL_S
 
     def batch(self, sent: TranscriptionTask, number: int) -> list[Segment]:
-        """Return the segments of one segments event; `number` counts these events from 0 to BATCHES - 1."""
+        """Return the segments in one segments event; `number` is the number of the event, from 0 to BATCHES - 1."""
         numbers = range(self.count * number // BATCHES, self.count * (number + 1) // BATCHES)
         return self._segments(sent, numbers, with_words=sent.word_timestamps or sent.diarize)
 
     def result(self, sha256: str | None) -> Result:
-        """Return the result of the task.
+        """Return the simulated result of the task.
 
-        `sha256`: the SHA-256 of its recording; None if the mock cannot read the recording, which takes an example
-        value.
+        `sha256`: the SHA-256 of the task's recording; None: the mock cannot read the recording, and the result contains
+        an example value.
         """
         fields = result_fields(self.sent, self.duration, sha256 or EXAMPLE_SHA256)
         if isinstance(self.sent, TranscriptionTask):
@@ -101,7 +101,7 @@ def moved(example: Timed, by: float) -> Timed:
 
 
 def _with_speakers(spoken: Sequence[Timed], bounds: SpeakerBounds) -> list[Timed]:
-    """Return copies of segments or turns with speakers that alternate: two, or as many as `bounds` require."""
+    """Return copies of segments or turns with alternating speakers: two, unless `bounds` require more or fewer."""
     count = max(bounds.min_speakers or 1, min(_USUAL_SPEAKERS, bounds.max_speakers or _USUAL_SPEAKERS))
     return [item.model_copy(update={"speaker": f"SPEAKER_{n % count:02}"}) for n, item in enumerate(spoken)]
 

@@ -70,9 +70,10 @@ class LiveAttempt:
         self.audio = ReceivedAudio(self.sent.audio)
 
     async def play(self, *, utterances: int | None) -> Result | ErrorDetail:
-        """Receive audio until it ends or stops arriving, or until segments of `utterances` utterances are appended.
+        """Receive the task's audio until it ends or stops arriving; return the result of the task.
 
-        Return the result, or the error of a frame that does not contain whole samples.
+        If a frame does not contain whole samples, return an error. `utterances`: stop after this number of utterances;
+        None: no limit.
 
         Raises:
             EndedError: A client has cancelled or deleted the task.
@@ -99,7 +100,7 @@ class LiveAttempt:
         return self._result()
 
     async def _publish_text(self, utterances: int | None) -> None:
-        """Append the segments of utterances that have ended, and publish a partial result of the current one."""
+        """Append the segments of ended utterances, and publish a partial result of the current utterance."""
         while self.task.batches != utterances and self.audio.seconds >= (end := self._start + _UTTERANCE_ENDS_AT_S):
             await self._append_segment(end)
             self.report(f"{self.task.task_id}: segments up to {end:.1f} s")

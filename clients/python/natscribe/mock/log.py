@@ -93,7 +93,7 @@ class Log:
         return await next_from(self._nats, self._names.live, subjects.live_audio(task_id), after + 1)
 
     async def store_result(self, task: PlayedTask, result: Result) -> None:
-        """Store the result of a task: in a message, or in the results bucket if it is too large for a message."""
+        """Store the result of a task as a message, which refers to the results bucket if the result is too large."""
         task.result = result
         body = result.model_dump_json().encode()
         if len(body) > self.largest:
@@ -102,10 +102,10 @@ class Log:
         await self._append(self._names.results, subjects.results(task.task_id), message, task, after=0)
 
     async def message_of(self, result: Result) -> Result:
-        """Return a stored result in the form in which its message contains it.
+        """Return the content of the NATS message for a result that is already stored.
 
-        A result that is too large for a message has no segments there, but a reference to the object with the whole
-        result.
+        For a result that is too large for a message, the message has no segments, but a reference to the object in the
+        results bucket that contains the whole result.
         """
         if len(result.model_dump_json()) <= self.largest:
             return result

@@ -141,7 +141,7 @@ class Mock:
             raise ClientError(message) from error
 
     async def _take(self, queue: str) -> None:
-        """Fetch and accept messages of the task queue with the consumer `queue`, in an endless loop."""
+        """In an endless loop, fetch and accept the messages of a task queue with the JetStream consumer `queue`."""
         names = self._settings.stream_names
         subscription = await self._nats.jetstream().pull_subscribe_bind(queue, names.tasks)
         try:
@@ -154,7 +154,7 @@ class Mock:
                 await subscription.unsubscribe()  # else the next task would be delivered to nobody
 
     async def _extend_deliveries(self) -> None:
-        """Extend the deliveries of all unfinished tasks every _HEARTBEAT_S: else JetStream would deliver them again."""
+        """Every _HEARTBEAT_S, report each unfinished task to JetStream, so that its message is not delivered again."""
         while True:
             await asyncio.sleep(_HEARTBEAT_S)
             for task in list(self._tasks.values()):
@@ -169,7 +169,7 @@ class Mock:
             await self._nats.publish(request.reply, body, headers=headers)
 
     async def _accept(self, delivery: Msg) -> None:
-        """Queue the task of a message; a message with a known task id is ignored, unless it replays a failed task."""
+        """Queue the task that a message requests; ignore a known task id, unless the message replays a failed task."""
         message = TaskMessage.delivered(delivery)
         task_id, problem = message.task_id, message.problem
         known = self._tasks.get(task_id or "")

@@ -227,7 +227,7 @@ class RequestHandlers:
         )
 
     async def _end(self, task: PlayedTask) -> None:
-        """Cancel a task that has not ended."""
+        """Cancel a task, unless it has already ended."""
         try:
             async with task.appending():
                 await self._log.append(task, State.CANCELLED)

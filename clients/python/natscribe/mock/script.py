@@ -41,7 +41,7 @@ class Script:
         return self.error is None or self.error.code not in _NEVER_RUN
 
     def ending(self, attempt: int) -> State | None:
-        """Return the state in which an attempt (counted from 1) ends; None if it simulates the loss of its worker."""
+        """Return the state in which an attempt (counted from 1) ends; None if the attempt simulates a lost worker."""
         if self.error is None or attempt > self.failures:
             return State.COMPLETED
         if attempt < ATTEMPTS and self.error.code in _RETRIED:

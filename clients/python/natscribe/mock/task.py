@@ -80,7 +80,7 @@ class PlayedTask:
             yield
 
     async def appended(self) -> None:
-        """Wait until this object includes an append in progress, whose event subscribers may already have received."""
+        """Wait until an append in progress has updated this object: its event may already have reached subscribers."""
         async with self._append_lock:
             pass
 
@@ -105,12 +105,12 @@ class PlayedTask:
             self.ended.set()
 
     def is_replayed_by(self, message: TaskMessage) -> bool:
-        """Whether this task has failed, and `message` is its replay: the same task, with a reference to the failure."""
+        """Whether this task has failed, and `message` replays it, i.e. has the same task and refers to the failure."""
         failed = self.state is State.FAILED and message.replay_of == self.log_end
         return failed and self.sent is not None and self.sent == message.task
 
     def restart(self, delivery: Msg) -> None:
-        """Reset the task to its state before the first attempt; `delivery` is the delivered message of its replay."""
+        """Reset the task to its state before the first attempt; `delivery` is the message that replays the task."""
         self.delivery, self.message, self.ended = delivery, TaskMessage.delivered(delivery), asyncio.Event()
         self.attempts = self.batches = self.segments_end = 0
 

@@ -81,7 +81,7 @@ class Voices:
         return self._put(request.user_id, voice.model_copy(update={"name": request.name}))
 
     async def forget(self, request: ForgetRequest) -> Forgotten:
-        """Delete an enrolled voice, and publish the event `voices.forgotten` of it.
+        """Delete an enrolled voice, and publish a `voices.forgotten` event with its id.
 
         Raises:
             RequestFailedError: There is no such voice.
@@ -113,10 +113,10 @@ class Voices:
         return with_current_names(result, {voice.voice: voice.name for voice in self.of_user(result.user_id)})
 
     def _refuse_enrolled(self, request: EnrollRequest, speaker: str) -> None:
-        """Raise an error if the speaker is already enrolled as another voice than the request names.
+        """Check that the speaker is not yet enrolled, except as the voice that the request names.
 
         Raises:
-            RequestFailedError: The speaker is enrolled as such a voice, and the request does not have `another`.
+            RequestFailedError: The speaker is enrolled as a different voice, and the request does not have `another`.
         """
         for voice in self.of_user(request.user_id):
             has_speaker = (request.task_id, speaker) in ((known.task_id, known.speaker) for known in voice.references)

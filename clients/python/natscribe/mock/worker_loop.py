@@ -63,7 +63,7 @@ class Player:
         attempt.add_done_callback(self._discard)
 
     def _discard(self, attempt: asyncio.Task[None]) -> None:
-        """Discard a finished attempt of a live task, unless it failed: the mock re-raises its exception later."""
+        """Discard the asyncio task of an ended live attempt; keep a failed one: the mock raises its exception later."""
         if attempt.cancelled() or attempt.exception() is None:
             self.live.discard(attempt)
 
@@ -137,7 +137,7 @@ class Player:
         return content.result(sha256)
 
     async def _play_parts(self, task: PlayedTask, content: Content, parts: int | None) -> None:
-        """Simulate the next `parts` parts of an attempt (None: all): wait, then append segments and progress events."""
+        """Simulate up to `parts` parts of an attempt (None: all): for each, wait, then append segments and progress."""
         sent, duration = content.sent, content.duration
         whole = self._seconds if task.script.seconds is None else task.script.seconds
         stages = _stages(sent)

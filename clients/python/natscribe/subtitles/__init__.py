@@ -29,7 +29,7 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class _UntimedCue:
-    """A cue whose display times are not chosen yet: the units of a turn from index `first` to `stop - 1`."""
+    """A cue whose display times are not chosen yet; its text consists of the units `first` to `stop - 1` of a turn."""
 
     turn: Turn
     breaker: LineBreaker
@@ -48,7 +48,7 @@ class _UntimedCue:
 def cues(segments: Iterable[Segment], limits: SubtitleLimits, *, with_names: bool) -> list[Cue]:
     """Return the cues for a transcript's segments, in order of time.
 
-    `with_names`: start a cue with the speaker's name where the speaker changes.
+    `with_names`: whether a cue starts with the name of its speaker if the previous cue has another speaker.
     """
     untimed = sorted(_untimed_cues(segments, limits, with_names=with_names), key=lambda cue: cue.start)
     texts = _texts(untimed, with_names=with_names)

@@ -62,7 +62,7 @@ class LineBreaker:
         return pairwise(reversed(stops))
 
     def lines(self, first: int, stop: int, name: str) -> tuple[str, ...]:
-        """Return the lines of the cue of the units `first` to `stop - 1`; `name` precedes the text if it fits."""
+        """Return the lines of the cue with the units `first` to `stop - 1`, preceded by `name` if that fits."""
         named = self._layouts(first, width(name)).get(stop)
         _, line_starts = named or self._layouts(first, 0)[stop]
         lines = [_text(self._units[line_start:end]) for line_start, end in pairwise([*line_starts, stop])]
@@ -71,7 +71,7 @@ class LineBreaker:
         return tuple(lines)
 
     def _cue_cost(self, first: int, stop: int) -> float:
-        """Return the cost of a cue of the units `first` to `stop - 1`, without its lines; infinity if too long."""
+        """Return the cost of a cue with the units `first` to `stop - 1`, without its lines; infinity if too long."""
         start, ceiling = self._starts[first], self._limits.max_cue_seconds
         if stop > first + 1 and self._units[stop - 1].end - start > ceiling:
             return inf
@@ -80,9 +80,10 @@ class LineBreaker:
         return _CUE + self._breaks[stop] + pauses + _SHORT * max(MIN_CUE_S - shown, 0.0)
 
     def _layouts(self, first: int, name: int) -> _Layouts:
-        """Return the cheapest lines, as few as possible, of each cue that can start at the unit `first`, by its stop.
+        """Return the best lines for each possible cue that starts at the unit `first`, by the cue's `stop` index.
 
-        `name`: columns that the first line reserves for a speaker's name.
+        The best lines are the cheapest ones among the layouts with the fewest lines. `name`: the number of columns that
+        the first line reserves for a speaker's name.
         """
         lines = self._first_lines(first, name)
         cheapest: _Layouts = {}
@@ -97,9 +98,9 @@ class LineBreaker:
         return cheapest
 
     def _first_lines(self, first: int, name: int) -> _Layouts:
-        """Return all possible first lines of a cue that starts at the unit `first`, by the index at which each stops.
+        """Return all possible first lines of a cue that starts at the unit `first`, by the `stop` index of the line.
 
-        `name`: columns that the line reserves for a speaker's name. The name may also fill this line alone.
+        `name`: the number of columns that the line reserves for a speaker's name. One possible line is the name alone.
         """
         lines: _Layouts = {}
         if name and self._limits.max_lines > 1:
@@ -109,9 +110,9 @@ class LineBreaker:
         return lines
 
     def _next_lines(self, lines: _Layouts, beyond: int) -> _Layouts:
-        """Append a line that stops after the index `beyond` to each layout; return the cheapest for each stop.
+        """Extend each layout in `lines` by all possible next lines; return the cheapest layout for each `stop`.
 
-        A layout is a choice of the lines of a cue.
+        A layout is one way to break the start of a cue into lines. `beyond`: the new line must stop after this index.
         """
         longer: _Layouts = {}
         for line_start, (cost, line_starts) in lines.items():

@@ -108,7 +108,7 @@ def _unspaced(character: str) -> bool:
 
 
 def _cut(part: str, longest: int) -> Iterator[str]:
-    """Split a part into pieces of at most `longest` columns, if possible not between a letter and its marks."""
+    """Split text into pieces of at most `longest` columns, if possible not between a letter and its combining marks."""
     while len(part) > longest or width(part) > longest:
         most = longest
         while width(part[:most]) > longest:

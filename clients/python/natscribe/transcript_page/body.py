@@ -33,8 +33,8 @@ class _Writer:
     def block(self, speaker: str | None, written: str, *, is_continued: bool = False) -> str:
         """Return the HTML of a turn, headed by its speaker's name if the result has speakers.
 
-        `written`: the HTML of the turn's lines. `is_continued`: an earlier part of the page has the turn's beginning,
-        and the name.
+        `written`: the HTML of the turn's lines. `is_continued`: whether the turn starts in an earlier part of the page,
+        which contains the name.
         """
         name = f"\n<h2>{escaped(speaker or 'Unknown speaker')}</h2>" if self.speakers.times and not is_continued else ""
         kind = "turn on" if is_continued else "turn"

@@ -13,7 +13,7 @@ def escaped(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Formats times for a page: all of them with hours, or none, so that they align."""
+    """Formats the times on a page: with hours if the recording lasts an hour or more, so that all times align."""
 
     duration: float  # seconds of the recording
 

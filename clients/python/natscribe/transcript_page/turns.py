@@ -72,7 +72,7 @@ class Turn:
 
 
 def turns(transcript: TranscriptionResult) -> list[Turn | Interval]:
-    """Divide a transcript into turns, in order of time, with the intervals that were not transcribed between them."""
+    """Return the turns of a transcript and the intervals that were not transcribed, all in order of time."""
     result: list[Turn | Interval] = []
     speech: list[Segment | Interval] = [*transcript.segments, *transcript.untranscribed]
     for item in sorted(speech, key=lambda item: item.start):
@@ -87,9 +87,9 @@ def turns(transcript: TranscriptionResult) -> list[Turn | Interval]:
 
 
 def parts(transcript: TranscriptionResult) -> Iterator[list[Turn | Interval]]:
-    """Divide a transcript into parts of about equal length, also within long turns, for the page.
+    """Divide a transcript into parts of about equal length for the page; a long turn is divided, too.
 
-    A browser renders only the parts that are visible.
+    So a browser can render only the parts that are visible.
     """
     part: list[Turn | Interval] = []
     chars = 0

@@ -113,7 +113,7 @@ def queue_cells(queue: QueueStatus) -> list[str]:
     """Return the cells of a task queue's row.
 
     They are the priority and lane (type of tasks) of the queue, its numbers of waiting and running tasks, the age of
-    its oldest task, and the expected start of its newest task.
+    its oldest waiting task, and the expected start of its newest task.
     """
     oldest = clock(max(-seconds_until(queue.oldest), 0)) if queue.oldest else ""
     last = countdown(queue.newest_start)
