@@ -6,7 +6,9 @@ from natscribe.schemas.transcription import TranscriptionResult
 
 
 def write(result: Result, _: Options) -> str:
-    """Return an RTTM line for each turn, or for each segment with a speaker; it has the speaker's label, not the name.
+    """Return an RTTM line for each speaker turn, or for each segment of a transcript that has a speaker.
+
+    The line has the label of the speaker (`SPEAKER_00`), not the name.
 
     Raises:
         FormatUnavailableError: The result is a transcript without speakers.

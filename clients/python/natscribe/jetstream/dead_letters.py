@@ -49,9 +49,10 @@ def make_dead_letter(
 async def dead_letter_pages(
     nats: Client, stream: str, *, after: int = 0, parse: Callable[[bytes], DeadLetter] = DeadLetter.model_validate_json
 ) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
-    """Yield pages of dead letters, the oldest first, each with its stream sequence, which is larger than `after`.
+    """Yield the dead letters after the stream sequence `after`, page by page, the oldest first.
 
-    `stream`: the name of the dead-letter stream. `parse`: parses a stored message.
+    Each dead letter is paired with its stream sequence. `stream`: the name of the dead-letter stream. `parse`: parses a
+    stored message.
 
     Raises:
         NatsError: NATS does not reply.
@@ -71,6 +72,6 @@ def _encode(body: bytes) -> tuple[str, BodyEncoding]:
 
 
 def _limited(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the first _MAX_HEADERS of a message's headers, except those of more than _MAX_HEADER_LENGTH characters."""
+    """Return the first _MAX_HEADERS headers of a message, without those longer than _MAX_HEADER_LENGTH characters."""
     first = islice(headers.items(), _MAX_HEADERS)
     return {name: value for name, value in first if len(name + value) <= _MAX_HEADER_LENGTH}

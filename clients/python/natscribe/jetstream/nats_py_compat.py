@@ -66,10 +66,10 @@ def send_pings_in_order(nats: Client) -> None:
 
 
 def tolerate_lost_writes() -> None:
-    """Make all connections of this process ignore writes to a lost connection, as in Python versions without the fault.
+    """Make all connections of this process ignore writes to a lost connection where Python raises TypeError.
 
-    nats-py and redis-py expect only OSError, so the TypeError of some Python versions would end the coroutine that
-    writes.
+    Only some Python versions do that. nats-py and redis-py expect nothing but OSError, so the TypeError would end the
+    coroutine that writes.
     """
     if _WRITES_RAISE:
         asyncio.StreamWriter.writelines = _writelines  # type: ignore[assignment,method-assign]  # there is no hook

@@ -137,7 +137,8 @@ def stored_subjects(config: StreamConfig) -> list[str]:
 def queue_consumers(names: StreamNames, *, ack_wait_s: float = ACK_WAIT_S) -> Iterator[ConsumerConfig]:
     """Yield the configurations of the durable consumers, one for each task queue, the highest priority first.
 
-    `ack_wait_s`: the time in seconds after which JetStream delivers an unacknowledged task again; less for live tasks.
+    `ack_wait_s`: the time in seconds after which JetStream delivers an unacknowledged task message again. For live
+    tasks, the time is at most LIVE_ACK_WAIT_S.
     """
     for priority in Priority:
         for lane in Lane:
@@ -148,7 +149,7 @@ def queue_consumers(names: StreamNames, *, ack_wait_s: float = ACK_WAIT_S) -> It
 def durable(
     name: str, subject: str, *, ack_wait_s: float, begin_with: DeliverPolicy = DeliverPolicy.ALL
 ) -> ConsumerConfig:
-    """Return the configuration of a durable pull consumer, which delivers each message until it is acknowledged."""
+    """Return the configuration of a durable pull consumer, which redelivers each message until it is acknowledged."""
     return ConsumerConfig(
         durable_name=name,
         filter_subject=subject,

@@ -26,8 +26,8 @@ SEQUENCE_DIGITS = 19  # the largest stream sequence has this number of digits
 def parse_json_leniently(body: bytes) -> Any:
     """Parse the JSON body of a message that may be an invalid task, to extract its task id or user id.
 
-    Python refuses integers of more than 4,300 digits; here they are truncated to 21 characters, too many for a valid
-    id.
+    Python refuses integers of more than 4,300 digits. Here integers are truncated to 21 characters, which are still
+    more than a valid id may have.
 
     Raises:
         ValueError: The body is not JSON.
@@ -103,7 +103,7 @@ class TaskMessage:
         return ErrorDetail(code=ErrorCode.INVALID_MESSAGE, message=message)
 
     def first_event(self, task_id: str, task: Task | None, state: State, **fields: object) -> ProgressEvent:
-        """Return the first progress event of the task's log, with the state `state`.
+        """Return the first progress event for the log of this message's task, with the state `state`.
 
         `task`: the task in the body; None if the body is not a valid task. `fields`: the other fields of the event, at
         least `max_attempts`.

@@ -162,7 +162,7 @@ class Mock:
                     await task.delivery.in_progress()
 
     async def _reply(self, request: Msg) -> None:
-        """Reply to a request, unless its reply subject is not an inbox: a hostile one could write to a stream."""
+        """Reply to a request, but only to an inbox: another reply subject could store the reply in a stream."""
         if subjects.is_inbox(request.reply):
             self._report(f"{request.subject} {request.data.decode(errors='replace')}")
             body, headers = await self._handlers.reply(request)

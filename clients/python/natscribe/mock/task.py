@@ -69,7 +69,7 @@ class PlayedTask:
 
     @asynccontextmanager
     async def appending(self) -> AsyncIterator[None]:
-        """Return a context manager that holds the lock of the task's log, so that its block can append to the log.
+        """Lock the task's log until the block ends; the block appends an event or segments to it.
 
         Raises:
             EndedError: The task has ended.

@@ -93,7 +93,7 @@ class Voices:
         return forgotten
 
     def identified(self, sent: Task, result: Result) -> Result:
-        """Return a result with the voices of its speakers, but not their names, if the task has `identify`."""
+        """Return a task's result with the voices of its speakers, still without names; unchanged without `identify`."""
         if not sent.identify:
             return result
         enrolled = {

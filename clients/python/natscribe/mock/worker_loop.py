@@ -205,7 +205,7 @@ class Player:
 
 
 def _stages(sent: Task) -> list[Stage]:
-    """Return the stage to which each of the parts of an attempt belongs, in order; all parts take the same time."""
+    """Return for each part of an attempt its stage, in order; the attempt is divided into parts of equal duration."""
     if not isinstance(sent, TranscriptionTask):
         return [Stage.DIARIZING] * BATCHES
     has_search = needs_speaker_search(sent, separate=sent.channels is Channels.SEPARATE)

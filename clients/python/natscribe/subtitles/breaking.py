@@ -27,7 +27,7 @@ _Layouts = dict[int, tuple[float, _Lines]]  # for each stop of a cue: the cost o
 class LineBreaker:
     """Breaks the text of a turn into cues and lines, by dynamic programming.
 
-    The first cue reserves columns for `name`, the speaker's name; with `name_each`, each cue does.
+    The first cue of the turn has room for `name`, the speaker's name; if `name_each` is true, all cues have.
     """
 
     def __init__(self, turn: Turn, limits: SubtitleLimits, name: str, *, name_each: bool) -> None:
@@ -46,7 +46,7 @@ class LineBreaker:
         self._pauses = list(accumulate((_PAUSE * pause**2 for pause in pauses), initial=0.0))
 
     def cues(self) -> Iterator[tuple[int, int]]:
-        """Yield the units of each cue, as the index of its first unit and the index after its last unit."""
+        """Divide the turn into cues; yield for each the index of its first unit, and the index after its last unit."""
         count = len(self._units)
         costs, best_firsts = [0.0, *[inf] * count], [0] * (count + 1)
         for first in range(count):

@@ -33,8 +33,8 @@ class CueSpeech:
 def display_times(cues: Sequence[CueSpeech], max_cue_seconds: float) -> Iterator[tuple[float, float]]:
     """Yield for each cue the times in seconds at which it appears and disappears; `cues` are sorted by start.
 
-    A cue that is spoken faster than it can be read stays longer, in the silence after its speech, or appears earlier,
-    in the silence before it, or delays the next cue.
+    If a cue is spoken faster than it can be read, it stays longer, in the silence after its speech. If this silence is
+    too short, the cue also appears earlier, in the silence before its speech, or delays the next cue.
     """
     free = 0.0  # the time from which no earlier cue is displayed
     for cue, following, spare in zip(cues, _next_starts(cues), _spare(cues), strict=True):

@@ -30,7 +30,10 @@ class Turn:
 
 
 def turns(segments: Iterable[Segment], longest: int) -> list[Turn]:
-    """Join the words of segments into turns, sorted by start; a unit of text is at most `longest` columns wide."""
+    """Join the words of segments into turns; return the turns sorted by start.
+
+    A word wider than `longest` columns is divided into several units of text.
+    """
     by_start = sorted(_turns(segments, longest), key=lambda turn: turn.start)
     starts = [*(turn.start for turn in by_start), inf]
     return [

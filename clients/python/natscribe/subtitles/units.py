@@ -64,7 +64,7 @@ def units(segment: Segment, longest: int) -> Iterator[Unit]:
 
 
 def _tokens(text: str, longest: int) -> Iterator[str]:
-    """Split text at blanks, but attach punctuation that stands between blanks to the word that it belongs to.
+    """Split text at blanks; a punctuation mark between two blanks is attached to the word that it belongs to.
 
     `«` belongs to the next word, `—` to the previous one.
     """
@@ -83,7 +83,7 @@ def _tokens(text: str, longest: int) -> Iterator[str]:
 
 
 def _parts(token: str) -> Iterator[str]:
-    """Split a token where a line may end: between most Chinese and Japanese characters, nowhere in other scripts."""
+    """Split a token where a line may end inside it: between most Chinese and Japanese characters, else nowhere."""
     if max(token) < _FIRST_WIDE:
         yield token
         return
@@ -128,7 +128,7 @@ def _length(text: str) -> int:
 
 
 class _Clock:
-    """Looks up when characters of a segment's text are spoken; characters are counted without blanks."""
+    """Computes when parts of a segment's text are spoken; positions in the text are counted without blanks."""
 
     def __init__(self, segment: Segment) -> None:
         if words := timed_words(segment):
@@ -140,10 +140,10 @@ class _Clock:
         self._firsts = [0, *accumulate(lengths)]
 
     def times(self, text: str, first: int) -> tuple[float, float]:
-        """Return the start and end of `text` in seconds; `first` is the index of its first character in the segment.
+        """Return when `text` starts and ends, in seconds; `first`: the position of its first character in the segment.
 
-        Words without letters or digits are ignored at both ends of `text`: a recognizer may time a dash at the other
-        end of a pause.
+        Words without letters or digits, such as dashes, are ignored at both ends of `text`: the times of a dash may be
+        those of the other end of a pause.
         """
         audible = [index for index, character in enumerate("".join(text.split()), first) if character.isalnum()]
         stop = first + _length(text)

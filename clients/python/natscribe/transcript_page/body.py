@@ -97,9 +97,10 @@ def _unit(unit: Unit) -> str:
 
 
 def _times(units: list[Unit]) -> str:
-    """Return the `data-t` attribute of a line: the start of each unit and the end of the last, delta-encoded.
+    """Return the `data-t` attribute of a line: the start of each of its units, and the end of the last, delta-encoded.
 
-    Each number is the difference to the previous time, the first one to 0, in hundredths of a second.
+    A unit is a word or a segment. Each number is the difference from the previous time in hundredths of a second; the
+    first number is the first time itself.
     """
     written, before = [], 0
     for moment in [*(unit.start for unit in units), max(unit.end for unit in units)]:
