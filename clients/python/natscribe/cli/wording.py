@@ -55,7 +55,7 @@ def countdown(start: datetime | None) -> str:
 
 
 def starts_in(expected_start: datetime | None) -> str:
-    """Return the end of a sentence that says when a task should start; empty if unknown or immediately."""
+    """Return the end of a sentence that says when a task should start; empty if that is unknown or now."""
     seconds = seconds_until(expected_start)
     return f", starts in about {clock(seconds)}" if seconds >= 1 else ""
 

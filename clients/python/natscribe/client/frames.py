@@ -26,7 +26,7 @@ _ACKNOWLEDGED_WITHIN_S = 5.0
 class FrameSplitter:
     """Splits audio into frames of FRAME_S seconds, each with whole samples.
 
-    Opus audio has no such frames: each piece that the caller adds is a frame, unless it exceeds MAX_FRAME_BYTES.
+    Opus audio is not split by time: each piece that the caller adds is a frame, unless it exceeds MAX_FRAME_BYTES.
     """
 
     def __init__(self, audio: LiveAudio) -> None:

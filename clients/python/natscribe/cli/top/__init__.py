@@ -76,9 +76,10 @@ async def _watch(client: Client, dashboard: Dashboard, address: str) -> None:
 
 
 async def read_once(client: Client, dashboard: Dashboard) -> None:
-    """Fill the dashboard for a snapshot: with the queues and tasks that the service reports, and with events.
+    """Fill the dashboard once, for a snapshot.
 
-    The events are those that arrive within COLLECT_EVENTS_S.
+    The function requests the queues and tasks from the service, and collects the progress events that arrive within
+    COLLECT_EVENTS_S.
     """
     following = asyncio.create_task(_follow_events(client, dashboard))
     try:
