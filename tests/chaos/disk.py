@@ -16,7 +16,7 @@ from tests.chaos.faults import Fault
 
 TOOLS = ("mkfs.ext4", "xfs_io", "mount", "umount")  # of e2fsprogs, xfsprogs and mount
 SIZE = 2 * 1024**3  # bytes; the image is sparse
-LONGEST_OFF_S = 2.0
+MAX_OFF_S = 2.0
 
 
 class Disk:
@@ -75,7 +75,7 @@ async def cut_power(server: NatsServer, disk: Disk, chance: Random) -> Fault:
     await disk.shut_down()
     await server.kill()
     await disk.unmount()
-    await asyncio.sleep(chance.uniform(0, LONGEST_OFF_S))
+    await asyncio.sleep(chance.uniform(0, MAX_OFF_S))
     await disk.mount()
     await server.start()
     return Fault("server without power", server.folder.name, start, datetime.now(UTC))

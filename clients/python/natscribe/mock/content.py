@@ -82,7 +82,7 @@ def result_fields(sent: Task, duration: float, sha256: str | None) -> dict[str, 
 
 
 def transcript(sent: TranscriptionTask | LiveTask, segments: list[Segment]) -> dict[str, object]:
-    """Return a transcription's segments, and the fields of its result that depend on them: text, languages, speakers."""
+    """Return a transcription's segments, and the result's fields that depend on them: text, languages, speakers."""
     if sent.diarize:
         segments = _with_speakers(segments, sent)
     language = sent.language or examples.SEGMENT.language
