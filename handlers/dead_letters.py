@@ -25,8 +25,8 @@ async def delete(
 ) -> LettersDeleted:
     """Delete dead letters, selected by task, kind or error code.
 
-    The service deletes dead letters, with or without a task id, and nothing else of their tasks. If there are many dead
-    letters, the reply says where to continue.
+    Dead letters of messages without a task id are deleted, too. All other data of the tasks stays. If there are many
+    dead letters, the reply says where to continue.
     """
     return await dead_letters.delete(request)
 

@@ -40,10 +40,10 @@ async def result(request: ResultRequest, tasks: Annotated[TaskRequests, FromCont
 async def list_tasks(request: ListRequest, task_list: Annotated[TaskList, FromContext()]) -> TaskPage:
     """Reply with a page of tasks, the newest first.
 
-    The tasks are read from Redis, which may be up to 1 s behind, and up to `TASK_ACK_WAIT` after the loss of a worker.
-    `more_before` says where to continue; tasks that are added in the meantime neither repeat nor hide others. A task
-    that only a later version of the service can read is left out. Every client that may send this request sees the
-    tasks of all users: `user_id` is a filter and gives no right.
+    The tasks are read from Redis, which may be up to 1 s behind JetStream, and up to `TASK_ACK_WAIT` after the loss of
+    a worker. `more_before` says where to continue; if tasks are added between two pages, no task is repeated or
+    missing. A task that only a later version of the service can read is left out. Every client that may send this
+    request sees the tasks of all users: `user_id` is only a filter, and gives no right.
     """
     return await task_list.page(request)
 

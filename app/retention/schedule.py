@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 
 class Schedule:
-    """Stores a reminder for each ended task, and erases data that is due; all workers share the durable consumers."""
+    """Stores a reminder for each ended task, and erases data that is due; the workers share this work."""
 
     def __init__(  # noqa: PLR0913 -- what it reads, what it writes, and two settings
         self,
