@@ -138,14 +138,14 @@ class Replayer:
         await self._dead_letters.delete_one(sequence)
         return True
 
-    async def _wait_until_registered(self, queued: dict[str, int]) -> None:
+    async def _wait_until_registered(self, failed_at: dict[str, int]) -> None:
         """Wait up to REGISTERED_WITHIN_S until the log of each replayed task has the new event `queued`.
 
         Otherwise a client that requests the status right after the reply would still get `failed`, the end of the
-        previous run. `queued`: for each replayed task, by task id, the stream sequence of that event `failed`.
+        previous run. `failed_at`: by task id, the stream sequence of that event `failed`.
         """
         # One read takes PAGE_SIZE logs, so only the tasks that were queued last are watched: they are registered last.
-        missing = dict(islice(reversed(queued.items()), PAGE_SIZE))
+        missing = dict(islice(reversed(failed_at.items()), PAGE_SIZE))
         with suppress(TimeoutError, NatsError):
             async with asyncio.timeout(REGISTERED_WITHIN_S):
                 while missing:

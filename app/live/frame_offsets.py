@@ -32,10 +32,10 @@ class FrameOffset:
 
 
 class FrameOffsets:
-    """Retains offsets that the reader of a live task's frames has passed, except for those no longer needed.
+    """Retains the frame offsets at which a worker that takes over a live task can start to read.
 
-    A worker that takes over the task starts to read at the first retained offset. Opus audio has only the offset at its
-    start, because its bytes do not determine its duration, and a file is not decoded from its middle.
+    An offset is retained until the text is complete up to a later one. Opus audio has only the offset at its start: its
+    duration cannot be computed from its size, and its container has to be decoded from the beginning.
     """
 
     def __init__(self, audio: LiveAudio, first: FrameOffset) -> None:

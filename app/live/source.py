@@ -90,9 +90,9 @@ class LiveSource:
         return self._processed_at - (self.seconds - second)
 
     def audio_offset(self, reached: Mapping[int | None, float]) -> str:
-        """Return, as text, the frame offset from which a worker that takes over would read; drop earlier offsets.
+        """Return the frame offset, as checkpoints store it, at which a worker that takes over has to start to read.
 
-        `reached`: the time in seconds up to which each channel has its text.
+        Earlier offsets are dropped. `reached`: for each channel, the time in seconds up to which its text is complete.
         """
         for channel, second in reached.items():
             self._reached[channel] = max(self._reached[channel], second)

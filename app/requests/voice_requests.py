@@ -62,8 +62,8 @@ class VoiceRequests:
         """Create a voice from a speaker of a completed task, or add this speaker to a voice as another reference.
 
         Raises:
-            RequestError: The task has no such speaker; the speaker rarely speaks alone, or resembles two people or
-                another voice; there is no such voice; NATS does not answer or has no room.
+            RequestError: The task has no such speaker; the speaker rarely speaks alone, sounds like two people, or
+                resembles a voice other than the one named; there is no such voice; NATS does not answer or has no room.
         """
         async with _replying():
             embedded = await self._embedded(request)
