@@ -16,7 +16,7 @@ from app.errors import BucketFullError
 VOICES_BUCKET: Final = "voices"  # enrolled voices
 EMBEDDINGS_BUCKET: Final = "embeddings"  # of the speakers of each task with a result
 FLEET_BUCKET: Final = "fleet"  # the lease of fleet-wide duties
-_FULL: Final = {QUEUE_FULL, *STORAGE_FULL}
+FULL_CODES: Final = {QUEUE_FULL, *STORAGE_FULL}  # err_codes of nats-server
 
 
 def key_value_stream(bucket: str) -> str:
@@ -59,8 +59,8 @@ async def put(js: JetStreamContext, bucket: str, key: str, value: bytes, headers
     """
     publish = partial(js.publish, key_value_subject(bucket, key), value, headers=dict(headers))
     try:
-        await retry_until_reply(publish, final=_FULL)
+        await retry_until_reply(publish, final=FULL_CODES)
     except APIError as error:
-        if error.err_code in _FULL:
+        if error.err_code in FULL_CODES:
             raise BucketFullError(bucket) from error
         raise

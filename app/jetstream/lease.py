@@ -9,7 +9,7 @@ frozen is fenced: its next renewal is refused.
 import asyncio
 import math
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from time import monotonic
 from typing import Final
@@ -18,7 +18,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.js.errors import BadRequestError, NoStreamResponseError
+from nats.js.errors import APIError, BadRequestError, NoStreamResponseError
 from natscribe.jetstream import leader_reads
 from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
 from natscribe.schemas.workers import Problem
@@ -26,7 +26,7 @@ from pydantic import BaseModel
 
 from app.cancellation import cancel_all, despite_cancellation
 from app.errors import describe
-from app.jetstream.key_value import FLEET_BUCKET, key_value_stream, key_value_subject
+from app.jetstream.key_value import FLEET_BUCKET, FULL_CODES, key_value_stream, key_value_subject
 from app.jetstream.records import UnreadableError, parse_stored
 from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE
 from app.settings import VERSION
@@ -34,7 +34,7 @@ from app.supervision import OUTAGE_PAUSE_S, run_forever
 
 RENEW_EVERY_S: Final = 2.0
 LOST_AFTER_S: Final = 6.0  # without a renewal
-LONGEST_JITTER_S: Final = 1.0  # before a free lease is taken, so that few of many workers try at the same time
+MAX_JITTER_S: Final = 1.0  # before a free lease is taken, so that few of many workers try at the same time
 CONFIRMED_FOR_S: Final = 0.5  # a renewal younger than this confirms the lease
 FAILURES_IN_A_ROW: Final = 3  # of attempts to take the lease: then it counts as unavailable
 UNAVAILABLE_FOR_S: Final = 30.0  # how long a worker waits, on average, before it tries to take an unavailable lease
@@ -44,7 +44,12 @@ MAKE_AVAILABLE: Final = (
 )
 
 Duties = Callable[[], Coroutine[object, None, object]]
+Confirm = Callable[[], Awaitable[None]]  # raises an error to prevent a change
 log = structlog.get_logger()
+
+
+async def unfenced() -> None:
+    """Do nothing: the argument `confirm` of callers that may change streams and consumers without holding the lease."""
 
 
 class LeaseLostError(NatsError):
@@ -80,7 +85,7 @@ class Lease:
         `key`: names the deployment, as several deployments may use the same bucket. `on_report`: called with each
         report of the worker that holds the lease.
         """
-        self.report: Report | None = None  # what this worker reports while it holds the lease
+        self.report: Report | None = None  # the last known one: of the holder or, after a check, of this worker
         self.unavailable: Problem | None = None  # why no worker can take the lease
         self.record: LeaseRecord | None = None  # the last stored record
         self._nats = nats
@@ -108,6 +113,11 @@ class Lease:
         """The lease record of the worker that holds the lease; None if no worker holds it."""
         is_lost = monotonic() - self._received_at >= LOST_AFTER_S
         return None if is_lost or self.record is None or self.record.holder is None else self.record
+
+    @property
+    def _is_free(self) -> bool:
+        # A record of this worker may be stored although its acknowledgement was lost.
+        return self.holder is None or self.holder.holder == self._worker
 
     async def open(self) -> None:
         """Subscribe to changes of the lease, and read its current record.
@@ -140,7 +150,7 @@ class Lease:
             NatsError: NATS does not answer, or refuses to store the record.
         """
         async with self._storing:
-            return self.held or (self.holder is None and await self._store(self._worker, self._sequence))
+            return self.held or (self._is_free and await self._store(self._worker, self._sequence))
 
     async def renew(self) -> bool:
         """Renew the lease, with the current report; return whether this worker still holds it.
@@ -176,28 +186,28 @@ class Lease:
                     await self._store(None, self._token or 0)
             self._token = None
 
-    async def wait_for_report(self, seconds: float) -> None:
-        """Wait until a worker holds the lease and has reported, but at most `seconds` seconds."""
-        deadline = monotonic() + seconds
-        while (self.holder is None or self.holder.report is None) and monotonic() < deadline:
-            await self._wait_for_change(deadline - monotonic())
+    async def wait_for_change(self, seconds: float) -> None:
+        """Wait until some worker stores a new record of the lease, but at most `seconds` seconds."""
+        self._changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0.0)):
+                await self._changed.wait()
 
     async def _take_next(self, check: Duties) -> bool:
         """Wait until the lease is free, and try to take it; return False if another worker was first."""
-        while self.holder is not None:
-            await self._wait_for_change(self._received_at + LOST_AFTER_S - monotonic())
+        while not self._is_free:
+            await self.wait_for_change(self._received_at + LOST_AFTER_S - monotonic())
         if self.record is not None:  # otherwise this is the first worker
-            await asyncio.sleep(random.uniform(0, LONGEST_JITTER_S))  # noqa: S311 -- no secret
+            await asyncio.sleep(random.uniform(0, MAX_JITTER_S))  # noqa: S311 -- no secret
         try:
-            is_taken = await self.take()
+            return await self.take()
         except NatsError as error:
             self._failures += 1
             if self._failures < FAILURES_IN_A_ROW:
                 raise
-            await self._check_alone(describe(error), check)
+            is_full = isinstance(error, APIError) and error.err_code in FULL_CODES
+            await self._check_alone("the stream KV_fleet is full" if is_full else describe(error), check)
             return False
-        self._failures = 0
-        return is_taken
 
     async def _check_alone(self, reason: str, check: Duties) -> None:
         """Report that no worker can take the lease, call `check`, and wait.
@@ -217,7 +227,7 @@ class Lease:
             raise
         if before is None:
             log.error("lease_unavailable", bucket=FLEET_BUCKET, reason=reason)
-        await self._wait_for_change(UNAVAILABLE_FOR_S * random.uniform(0.5, 1.5))  # noqa: S311 -- no secret
+        await self.wait_for_change(UNAVAILABLE_FOR_S * random.uniform(0.5, 1.5))  # noqa: S311 -- no secret
 
     async def _hold(self, duties: Duties) -> None:
         """Run `duties` and renew the lease until it is lost; if this call is cancelled, release the lease."""
@@ -225,7 +235,7 @@ class Lease:
         working = asyncio.create_task(duties())
         try:
             while self.held and not working.done():
-                await self._wait_for_change(max(self._renewed_at + RENEW_EVERY_S - monotonic(), CONFIRMED_FOR_S))
+                await self.wait_for_change(max(self._renewed_at + RENEW_EVERY_S - monotonic(), CONFIRMED_FOR_S))
                 if monotonic() - self._renewed_at >= RENEW_EVERY_S:
                     with suppress(NatsError):  # the next renewal may succeed
                         await self.renew()
@@ -237,7 +247,6 @@ class Lease:
     async def _give_up(self, working: asyncio.Task[object]) -> None:
         await cancel_all([working])
         await self.release()
-        self.report = None
         log.info("lease_given_up")
 
     async def _store(self, holder: str | None, token: int) -> bool:
@@ -270,25 +279,21 @@ class Lease:
             self._note(last.data or b"", sequence)
 
     async def _receive(self, message: Msg) -> None:
-        sequence = (message.headers or {}).get("Nats-Sequence", "")
-        if sequence.isdecimal() and int(sequence) > self._sequence:
-            self._note(message.data, int(sequence))
+        sequence = int((message.headers or {}).get("Nats-Sequence", self._sequence))
+        if sequence > self._sequence:
+            self._note(message.data, sequence)
+        elif sequence < self._sequence:  # the bucket was recreated
+            async with self._storing:
+                await self._read()
 
     def _note(self, body: bytes, sequence: int) -> None:
         try:
             self.record = parse_stored(LeaseRecord, body, FLEET_BUCKET)
         except UnreadableError:  # a worker of another version holds the lease
             self.record = LeaseRecord(holder="", version="", token=0)
-        self._sequence, self._received_at, self.unavailable = sequence, monotonic(), None
+        self._sequence, self._received_at, self.unavailable, self._failures = sequence, monotonic(), None, 0
         if self.record.holder != self._worker:
-            self._token = None
+            self._token, self.report = None, self.record.report or self.report
         if self.record.report is not None:
             self._on_report(self.record.report)
         self._changed.set()
-
-    async def _wait_for_change(self, seconds: float) -> None:
-        """Wait until some worker stores a new record of the lease, but at most `seconds` seconds."""
-        self._changed.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(seconds, 0.0)):
-                await self._changed.wait()

@@ -34,6 +34,7 @@ SHORTEST_PAUSE_S: Final = 0.1  # between two checks, however many advisories com
 CREATED_WITHIN_S: Final = 5.0  # how long a starting worker waits for the holder of the lease to create the streams
 STRAYS_FOR_S: Final = 10.0  # how long appends may be on their way that were sent while a stream was changed
 RESTORE_EVERY_S: Final = 60.0  # how often the guard repeats a change that NATS has refused
+UNFENCED: Final = "{names} are not as the service needs them, and no worker changes them without the lease"
 CHANGE_UNANSWERED: Final = "{names} are not as the service needs them, and NATS does not answer the change"
 NO_HOLDER: Final = "No worker has the lease of fleet-wide duties at the moment, so nobody checks the streams"
 WAIT: Final = "Wait ten seconds: another worker takes the lease. If this problem stays, read the log of the workers"
@@ -64,10 +65,10 @@ class StreamGuard:
     @property
     def problems(self) -> list[Problem]:
         """What operators must repair: streams that cannot be restored or are nearly full, a lease without a holder."""
-        known, unavailable = self._last_report, self._lease.unavailable
+        report, unavailable = self._lease.report, self._lease.unavailable
         if unavailable is None and self._lease.holder is None:
             unavailable = Problem(what=NO_HOLDER, next_step=WAIT)
-        return [*filter(None, [unavailable]), *(known.problems if known is not None else [])]
+        return [*filter(None, [unavailable]), *(report.problems if report is not None else [])]
 
     @property
     def are_streams_whole(self) -> bool:
@@ -75,19 +76,14 @@ class StreamGuard:
 
         A paused consumer counts as whole: new workers have to become ready even while an operator pauses a task queue.
         """
-        return self._last_report is not None and self._last_report.is_whole
-
-    @property
-    def _last_report(self) -> Report | None:
-        known = self._lease if self._lease.unavailable is not None else self._lease.holder
-        return known.report if known is not None else None
+        return self._lease.report is not None and self._lease.report.is_whole
 
     async def start(self) -> tuple[Inspection, Collection[str]]:
         """Wait until all streams, consumers and buckets exist; return their state, and which were missing at first.
 
         If no worker holds the lease, this worker takes it, and creates and restores them. Otherwise the holder does
         that; but if it is of another version or has other settings, some may still be missing afterwards, and this
-        worker creates them.
+        worker creates them. It does so at once if no worker can take the lease.
 
         Raises:
             NatsError: NATS does not answer.
@@ -97,13 +93,19 @@ class StreamGuard:
         new = set(state.missing)
         await provisioning.create(self._js, self._settings, {key_value_stream(FLEET_BUCKET)} & new)
         await self._lease.open()
-        if state.broken and await self._lease.take():
+        if state.broken:
+            with suppress(NatsError):  # `Lease.run` reports an unavailable lease
+                await self._lease.take()
+        if self._lease.held:
             await provisioning.provision(self._js, self._settings, confirm=self._lease.confirm)
             return await provisioning.inspect_streams(self._js, self._settings), new
-        if new:
-            await self._lease.wait_for_report(CREATED_WITHIN_S)
+        deadline = asyncio.get_running_loop().time() + CREATED_WITHIN_S
+        while state.missing and self._lease.holder and (left := deadline - asyncio.get_running_loop().time()) > 0:
+            await self._lease.wait_for_change(left)
             state = await provisioning.inspect_streams(self._js, self._settings)
+        if state.missing:
             await provisioning.create(self._js, self._settings, state.missing)
+            state = await provisioning.inspect_streams(self._js, self._settings)
         for difference in state.differences:
             provisioning.log_difference(difference)
         return state, new
@@ -132,24 +134,25 @@ class StreamGuard:
         if self._is_new(state) or (state.broken and now >= self._retry_at):
             self._strays_until = now + STRAYS_FOR_S
             state = await self._restore(state, changed_by)
-        elif now < self._strays_until:
+        elif now < self._strays_until and self._lease.held:
             for stream in stream_configs(self._settings):
                 if stream.name not in state.broken:
-                    await append_strays(self._js, stream)
+                    await append_strays(self._js, stream, confirm=self._lease.confirm)
         self._last = state
         await self._report(state)
 
     async def _report(self, state: Inspection) -> None:
         """Put the state that a check has found into the lease holder's report; send the report if it has changed."""
-        self._meter.broken_streams.set(len(self._unrestored))
         report = Report(
             problems=[*self._unrestored, *state.filled],
             is_whole=not state.broken,
             progress_created_at=state.progress_created_at,
         )
         is_new, self._lease.report = report != self._lease.report, report
-        if is_new and self._lease.held:
-            await self._lease.renew()
+        if self._lease.held:
+            self._meter.broken_streams.set(len(self._unrestored))  # only the holder: see the alert NoLeaseHolder
+            if is_new:
+                await self._lease.renew()
 
     def _is_new(self, state: Inspection) -> bool:
         return not state.is_healthy if self._last is None else state != self._last
@@ -164,9 +167,11 @@ class StreamGuard:
             clients = sorted({changed_by[name] for name in before.missing if name in changed_by})
             log.error("streams_found_missing", names=before.missing, by=clients or UNKNOWN)
         refused, is_answered = dict[str, Problem](), True
+        confirm, unavailable = self._lease.confirm, self._lease.unavailable
+        # Without a lease, workers of two versions would undo each other's changes, except for those of its bucket.
+        names = None if unavailable is None else {*before.missing, key_value_stream(FLEET_BUCKET)}
         try:
-            confirm = self._lease.confirm
-            refused = await provisioning.provision(self._js, self._settings, changed_by, confirm=confirm)
+            refused = await provisioning.provision(self._js, self._settings, changed_by, confirm=confirm, names=names)
         except provisioning.StreamError as error:
             log.error("streams_not_created", reason=str(error))  # noqa: TRY400 -- the reason needs no traceback
             refused = {error.resource: error.problem}
@@ -177,9 +182,9 @@ class StreamGuard:
             is_answered = False
         after = await provisioning.inspect_streams(self._js, self._settings)
         problems = [problem for name, problem in refused.items() if name in after.broken]
-        if after.broken and not is_answered:
-            what = CHANGE_UNANSWERED.format(names=", ".join(sorted(after.broken)))
-            problems.append(Problem(what=what, next_step=CHECK_RIGHTS))
+        if after.broken and (unavailable is not None or not is_answered):
+            what = CHANGE_UNANSWERED if unavailable is None else UNFENCED
+            problems.append(Problem(what=what.format(names=", ".join(sorted(after.broken))), next_step=CHECK_RIGHTS))
         self._unrestored = [*problems, *after.paused]
         # Without a refusal, a client has broken something again in the meantime: the next check restores it.
         self._retry_at = asyncio.get_running_loop().time() + (RESTORE_EVERY_S if refused else 0.0)

@@ -1,23 +1,24 @@
 """Provisioning: creates missing streams and consumers, and restores the settings that the service needs."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import structlog
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo
+from nats.js.api import ConsumerInfo, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 from natscribe.schemas.wire import Lane, Priority
 from natscribe.schemas.workers import Problem
 
 from app.jetstream import streams
 from app.jetstream.connection import StartError, TooFewServersError
+from app.jetstream.lease import Confirm, unfenced
 from app.settings import Settings
 from app.stream_guard.advisories import ALREADY_THERE
-from app.stream_guard.resources import Difference, Resource, all_resources
+from app.stream_guard.resources import Config, Difference, Resource, all_resources
 from app.stream_guard.strays import append_strays
 
 CREATION_REFUSED: Final = "NATS refuses to create the {kind} {name} ({reason})"
@@ -44,7 +45,6 @@ TOO_FEW_CODES: Final = {10005, 10074}  # err_codes of nats-server: no suitable p
 NOT_FOUND, UNAVAILABLE = 404, 503  # codes of errors that pass
 
 Info = StreamInfo | ConsumerInfo
-Confirm = Callable[[], Awaitable[None]]  # raises an error to prevent a change
 log = structlog.get_logger()
 
 
@@ -84,7 +84,7 @@ async def inspect_streams(js: JetStreamContext, settings: Settings) -> Inspectio
     Raises:
         NatsError: NATS does not answer.
     """
-    existing, missing = await _read_all(js, settings)
+    existing, missing = await _read_all(list(all_resources(js, settings)))
     progress = settings.stream_names.progress
     return Inspection(
         missing=[resource.name for resource in missing],
@@ -105,7 +105,7 @@ def _shortest_ack_wait(existing: list[tuple[Resource, Info]], settings: Settings
     return min(filter(None, [settings.task_ack_wait, *waits]))
 
 
-async def _read_all(js: JetStreamContext, settings: Settings) -> tuple[list[tuple[Resource, Info]], list[Resource]]:
+async def _read_all(resources: Sequence[Resource]) -> tuple[list[tuple[Resource, Info]], list[Resource]]:
     """Return the existing streams and consumers, each with its information from NATS, and the missing ones."""
 
     async def read(resource: Resource) -> Info | None:
@@ -114,7 +114,6 @@ async def _read_all(js: JetStreamContext, settings: Settings) -> tuple[list[tupl
         except NotFoundError:
             return None
 
-    resources = list(all_resources(js, settings))
     infos = list(zip(resources, await asyncio.gather(*map(read, resources)), strict=True))
     existing = [(resource, info) for resource, info in infos if info is not None]
     return existing, [resource for resource, info in infos if info is None]
@@ -136,10 +135,6 @@ def _is_filled(info: Info) -> bool:
     return 100 * info.state.bytes > FILLED * (info.config.max_bytes or 0)
 
 
-async def unfenced() -> None:
-    """Do nothing: the argument `confirm` of callers that may change streams and consumers without holding the lease."""
-
-
 async def recreate_projection_consumers(
     js: JetStreamContext, settings: Settings, *, confirm: Confirm = unfenced
 ) -> None:
@@ -150,6 +145,7 @@ async def recreate_projection_consumers(
             await confirm()
             with suppress(NotFoundError):
                 await js.delete_consumer(stream, str(consumer.durable_name))
+            await confirm()
             await js.add_consumer(stream, consumer)
 
 
@@ -159,6 +155,7 @@ async def provision(
     changed_by: Mapping[str, str] = MappingProxyType({}),
     *,
     confirm: Confirm = unfenced,
+    names: Collection[str] | None = None,
 ) -> dict[str, Problem]:
     """Create missing streams and consumers, restore the settings that the service needs, and log other differences.
 
@@ -166,23 +163,24 @@ async def provision(
 
     `changed_by`: the client that has last changed a stream or consumer, by the name of the stream or consumer, if an
     advisory has reported the change. `confirm` is called before each change, and raises an error to prevent it.
+    `names`: the only streams and consumers to create or restore; None: all.
 
     Raises:
         NatsError: NATS does not answer, or `confirm` has prevented a change.
         StreamError: NATS refuses to create a stream or consumer.
     """
     problems: dict[str, Problem] = {}
-    existing, missing = await _read_all(js, settings)
+    resources = [resource for resource in all_resources(js, settings) if names is None or resource.name in names]
+    existing, missing = await _read_all(resources)
     for resource in missing:
         await confirm()
         await _create(resource, settings.nats_replicas)
     for resource, info in existing:
-        await confirm()
-        problem = await _restore(resource, info.config, by=changed_by.get(resource.name, UNKNOWN))
+        problem = await _restore(resource, info.config, by=changed_by.get(resource.name, UNKNOWN), confirm=confirm)
         if problem is not None:
             problems[resource.name] = problem
         elif isinstance(resource.config, StreamConfig):
-            await append_strays(js, resource.config)
+            await append_strays(js, resource.config, confirm=confirm)
     return problems
 
 
@@ -218,17 +216,18 @@ async def _create(resource: Resource, replicas: int) -> None:
         raise StreamError(resource.name, problem) from error
 
 
-async def _restore(resource: Resource, actual: StreamConfig | ConsumerConfig, *, by: str) -> Problem | None:
+async def _restore(resource: Resource, actual: Config, *, by: str, confirm: Confirm) -> Problem | None:
     """Restore the settings of a stream or consumer that the service needs; if NATS refuses that, return the problem.
 
     `actual` is the configuration in NATS, which the client `by` has changed. All differences that remain are logged.
 
     Raises:
-        NatsError: NATS does not answer.
+        NatsError: NATS does not answer, or `confirm` has prevented the change.
     """
     differences, problem = list(resource.differences(actual)), None
     needed = {difference.setting: difference.expected for difference in differences if difference.is_needed}
     if needed:
+        await confirm()
         try:
             await resource.update(actual.evolve(**needed))
             log.warning("settings_restored", of=resource.name, settings=sorted(needed), by=by)

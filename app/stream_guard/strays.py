@@ -17,6 +17,7 @@ from nats.js.errors import APIError, BadRequestError, NotFoundError
 from natscribe.jetstream.error_codes import DELETE_FAILED, NO_MESSAGE
 from natscribe.schemas import subjects
 
+from app.jetstream.lease import Confirm, unfenced
 from app.jetstream.stream_log import EXPECTED_SUBJECT, WRONG_LAST_SEQUENCE
 
 ALL_STRAYS: Final = subjects.append_to(">")
@@ -25,21 +26,24 @@ STRAYS_AT_ONCE: Final = 100
 log = structlog.get_logger()
 
 
-async def append_strays(js: JetStreamContext, stream: StreamConfig) -> None:
+async def append_strays(js: JetStreamContext, stream: StreamConfig, *, confirm: Confirm = unfenced) -> None:
     """Append all strays of a stream to their logs, in order, and delete them; ignore a stream that holds no logs.
 
     Several workers may do this at the same time. If the stream loses its transform again, the remaining strays stay.
+    `confirm` is called before each stray is appended, and raises an error to prevent that.
 
     Raises:
-        NatsError: NATS does not answer; call this function again.
+        NatsError: NATS does not answer, or `confirm` has prevented a change; call this function again.
     """
     if stream.subject_transform is None:
         return
     name, count = str(stream.name), 0
     while strays := [stray async for stray in _strays(js, name)]:
         for stray in strays:
+            await confirm()
             if not await _append(js, name, stray):
                 return
+        await confirm()
         await _remove(js, stream, [stray.seq or 0 for stray in strays])
         count += len(strays)
     if count:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -31,7 +32,7 @@ from structlog.testing import capture_logs
 from app.jetstream import streams
 from app.main import Worker
 from app.settings import Settings
-from app.stream_guard import provisioning
+from app.stream_guard import guard, provisioning
 from tests.constants import Constants
 from tests.declarers import CONSUMERS, LOGS, SUBJECTS, faststream_consumer, node_program, stripped
 from tests.fakes.engine import FakeEngine
@@ -172,8 +173,11 @@ async def test_a_stream_that_somebody_strips_is_put_back_in_time(
 async def test_a_change_is_noticed_without_an_advisory(
     worker: Worker, settings: Settings, js: JetStreamContext, constants: Constants
 ) -> None:
+    # Given an interval that the contract promises, here a shorter one
+    contract = (Path(__file__).parents[3] / "docs/contract.md").read_text(encoding="utf-8")
+    assert f"noticed within {guard.GUARD_EVERY_S:.0f} s if NATS loses the advisory" in contract
     constants(GUARD_EVERY_S=0.5)
-    # Given a client whose changes are not told, since it has the name of the workers
+    # And a client whose changes are not told, since it has the name of the workers
     connection = await nats.connect(settings.nats_url, name="natscribe")
     # When somebody strips a stream
     await stripped(connection.jetstream(), "transcription_results")

@@ -1,12 +1,13 @@
 """The lease: taken, renewed and released by compare-and-set, whatever replies are lost."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
 
 import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js.errors import NoStreamResponseError
+from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 from natscribe.schemas.workers import Problem
 
 from app.cancellation import cancel_all
@@ -28,12 +29,14 @@ class Reports(list[Report]):
 
 async def joined(nats: InMemoryNats, worker: str, reports: Reports | None = None) -> Lease:
     """The lease of a worker that has read the last record."""
-    made = Lease(nats.client, "transcription", worker, on_report=(Reports() if reports is None else reports).append)
-    await made.open()
-    return made
+    lease_of_worker = Lease(
+        nats.client, "transcription", worker, on_report=(Reports() if reports is None else reports).append
+    )
+    await lease_of_worker.open()
+    return lease_of_worker
 
 
-def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+def advance_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(lease, "monotonic", lambda: monotonic() + seconds)
 
 
@@ -48,7 +51,7 @@ async def test_one_of_two_workers_takes_the_lease(nats: InMemoryNats) -> None:
     assert [await first.take(), await second.take()] == [True, False]
     assert [first.held, second.held] == [True, False]
     # And both know the holder
-    assert [known.holder is not None and known.holder.holder for known in (first, second)] == ["first", "first"]
+    assert [worker.holder and worker.holder.holder for worker in (first, second)] == ["first", "first"]
 
 
 async def test_a_lease_without_renewal_is_taken_and_its_holder_is_fenced(
@@ -59,7 +62,7 @@ async def test_a_lease_without_renewal_is_taken_and_its_holder_is_fenced(
     assert await first.take()
     assert not await second.take()
     # When the time is over, then another worker takes it, with a larger token
-    later(monkeypatch, lease.LOST_AFTER_S)
+    advance_clock(monkeypatch, lease.LOST_AFTER_S)
     assert not first.held
     assert second.holder is None
     assert await second.take()
@@ -93,13 +96,63 @@ async def test_a_lost_acknowledgement_costs_no_lease(nats: InMemoryNats) -> None
     assert await (await joined(nats, "second")).take()
 
 
+async def deliver_record(nats: InMemoryNats) -> None:
+    """Deliver the stored record to the workers, as JetStream does when it has stored it."""
+    last = nats.streams[BUCKET].messages[-1]
+    await nats.publish("fleet.transcription", last.body, headers={"Nats-Sequence": str(last.sequence)})
+
+
+async def test_a_worker_whose_acknowledgement_was_lost_takes_the_lease_at_once(nats: InMemoryNats) -> None:
+    # Given a worker that receives its own record, and not the acknowledgement
+    first, second = [await joined(nats, name) for name in ("first", "second")]
+    lose_reply(nats)
+    with pytest.raises(NatsTimeoutError):
+        await first.take()
+    await deliver_record(nats)
+    # Then it can take the lease, and others cannot
+    assert not await second.take()
+    assert await first.take()
+
+
+async def test_followers_adopt_the_lease_of_a_recreated_bucket(nats: InMemoryNats) -> None:
+    # Given a follower that has received several records
+    first, second = [await joined(nats, name) for name in ("first", "second")]
+    assert await first.take()
+    assert await first.renew()
+    await deliver_record(nats)
+    # When the bucket is recreated, and another worker takes the lease
+    bucket = nats.streams[BUCKET]
+    bucket.messages.clear()
+    bucket.last_sequence = 0
+    third = await joined(nats, "third")
+    assert await third.take()
+    await deliver_record(nats)
+    # Then the others know the new holder, and the former one is fenced
+    assert [worker.holder and worker.holder.holder for worker in (first, second)] == ["third", "third"]
+    assert not first.held
+
+
+async def test_a_new_holder_keeps_the_report_of_the_former_one(
+    nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a holder that has reported, and dies
+    first, second = [await joined(nats, name) for name in ("first", "second")]
+    first.report = REPORT
+    assert await first.take()
+    assert not await second.take()
+    advance_clock(monkeypatch, lease.LOST_AFTER_S)
+    # When another worker takes the lease and has checked nothing yet, then its record has the report
+    assert await second.take()
+    assert [second.report, (await joined(nats, "third")).report] == [REPORT, REPORT]
+
+
 async def test_a_young_renewal_confirms_the_lease(nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch) -> None:
     first = await joined(nats, "first")
     assert await first.take()
     nats.asked.clear()
     await first.confirm()
     assert nats.asked == []
-    later(monkeypatch, lease.CONFIRMED_FOR_S)
+    advance_clock(monkeypatch, lease.CONFIRMED_FOR_S)
     await first.confirm()
     assert nats.asked == [KEY]
 
@@ -109,7 +162,7 @@ async def test_a_holder_may_create_the_bucket_again(nats: InMemoryNats, monkeypa
     first = await joined(nats, "first")
     assert await first.take()
     stream = nats.streams.pop(BUCKET)
-    later(monkeypatch, lease.CONFIRMED_FOR_S)
+    advance_clock(monkeypatch, lease.CONFIRMED_FOR_S)
     # Then it may change streams, which creates the bucket
     await first.confirm()
     with pytest.raises(NoStreamResponseError):
@@ -136,7 +189,7 @@ async def test_a_record_of_another_version_counts_as_held(nats: InMemoryNats, mo
     first = await joined(nats, "first")
     # Then its holder is respected as long as it renews the lease
     assert not await first.take()
-    later(monkeypatch, lease.LOST_AFTER_S)
+    advance_clock(monkeypatch, lease.LOST_AFTER_S)
     assert await first.take()
 
 
@@ -150,7 +203,6 @@ async def test_a_lease_that_cannot_be_stored_is_reported_and_the_worker_checks_f
 
     async def check() -> None:
         checks.append(first.unavailable)
-        await first.confirm()
 
     async def work() -> None:
         duties.append(None)
@@ -165,6 +217,43 @@ async def test_a_lease_that_cannot_be_stored_is_reported_and_the_worker_checks_f
     assert first.unavailable is None
     await cancel_all([running])
     assert not first.held
+
+
+async def once(_: str, work: Callable[[], Awaitable[None]], **_pauses: float) -> None:
+    """Run work once, where the service repeats it."""
+    await work()
+
+
+async def test_a_full_bucket_is_the_reason_and_failures_before_another_holder_do_not_count(
+    nats: InMemoryNats, constants: Constants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    constants(UNAVAILABLE_FOR_S=0.01, MAX_JITTER_S=0.0)
+    monkeypatch.setattr(lease, "run_forever", once)
+    first, second = [await joined(nats, name) for name in ("first", "second")]
+    full = [ServiceUnavailableError(code=503, err_code=10077, description="maximum bytes exceeded") for _ in range(5)]
+
+    async def check() -> None:
+        reasons.append(first.unavailable)
+
+    # Given a worker that has failed twice before another one has the lease and releases it
+    reasons = list[Problem | None]()
+    nats.before(KEY, *full[:2])
+    for _ in full[:2]:
+        with pytest.raises(ServiceUnavailableError):
+            await first.run(check, check=check)
+    assert await second.take()
+    await second.release()
+    await deliver_record(nats)
+    # When it fails again, then it counts from the start
+    nats.before(KEY, *full[2:])
+    for _ in range(2):
+        with pytest.raises(ServiceUnavailableError):
+            await first.run(check, check=check)
+    assert reasons == []
+    # And after three failures it reports the reason
+    await first.run(check, check=check)
+    assert reasons[0] is not None
+    assert "(the stream KV_fleet is full)" in reasons[0].what
 
 
 async def test_duties_that_end_with_an_error_are_started_again(nats: InMemoryNats, constants: Constants) -> None:

@@ -12,6 +12,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, BadRequestError, NotFoundError, ServiceUnavailableError
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.wire import Kind, Lane, Priority
+from natscribe.schemas.workers import Problem
 from structlog.testing import capture_logs
 
 from app.cancellation import cancel_all
@@ -409,6 +410,56 @@ async def test_a_frozen_holder_of_the_lease_changes_nothing_when_it_wakes_up(
             await change()
     assert not parts.lease.held
     assert {request.split(".")[3] for request in nats.asked if request.startswith("$JS.API.")} == {"INFO", "MSG"}
+
+
+async def test_a_holder_that_loses_the_lease_between_two_changes_stops(nats: InMemoryNats) -> None:
+    # Given a changed stream, strays and a consumer, and a worker that loses the lease after one confirmation
+    nats.streams[NAMES.progress].config["allow_direct"] = False
+    await store_strays(nats, "t1")
+    confirmations = [None]
+
+    async def confirm() -> None:
+        if not confirmations:
+            raise lease.LeaseLostError
+        confirmations.pop()
+
+    # When it restores the stream, then it appends no stray afterwards
+    with pytest.raises(lease.LeaseLostError):
+        await provision(nats.jetstream(), SETTINGS, confirm=confirm)
+    assert nats.streams[NAMES.progress].config["allow_direct"] is True
+    assert subjects_of(nats) == ["append.progress.t1"]
+    # And when it has appended a stray, then it does not remove it, and when it has deleted a consumer, it adds none
+    confirmations.append(None)
+    with pytest.raises(lease.LeaseLostError):
+        await append_strays(nats.jetstream(), STREAMS[NAMES.progress], confirm=confirm)
+    assert sorted(subjects_of(nats)) == ["append.progress.t1", "progress.t1"]
+    confirmations.append(None)
+    with pytest.raises(lease.LeaseLostError):
+        await recreate_projection_consumers(nats.jetstream(), SETTINGS, confirm=confirm)
+    assert NAMES.progress_projection not in nats.streams[NAMES.progress].consumers
+
+
+async def test_without_a_lease_missing_streams_are_created_and_others_reported(
+    check: Check, parts: Parts, nats: InMemoryNats
+) -> None:
+    # Given a lease that no worker can take, a missing stream, a changed one and a changed bucket of the lease
+    await parts.lease.release()
+    parts.lease.unavailable = Problem(what="unavailable", next_step="")
+    del nats.streams[NAMES.segments]
+    nats.streams[NAMES.progress].config["allow_direct"] = False
+    nats.streams["KV_fleet"].config["allow_direct"] = False
+    # When the worker checks, then it creates the one, restores the bucket, and only reports the other
+    unavailable, problem = await check()
+    assert unavailable == "unavailable"
+    assert (
+        problem == f"{NAMES.progress} are not as the service needs them, and no worker changes them without the lease"
+    )
+    assert NAMES.segments in nats.streams
+    assert nats.streams["KV_fleet"].config["allow_direct"] is True
+    assert nats.streams[NAMES.progress].config["allow_direct"] is False
+    assert not parts.stream_guard.are_streams_whole
+    # And it has no metric, on whose absence an alert depends
+    assert b"natscribe_streams_broken 0.0" not in parts.meter.exposition()
 
 
 @pytest.mark.parametrize(
