@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 from nats.aio.client import Client
 
+from app.cancellation import cancel_all, despite_cancellation
 from app.engines.engine import Engine
 from app.jetstream.lease import Lease
 from app.jetstream.server_time import server_time
@@ -58,18 +59,21 @@ class Maintenance:
         await self.lease.run(self._do_duties, check=self.stream_guard.check)
 
     async def _do_duties(self) -> None:
+        duties = (
+            self.stream_guard.run(),
+            run_forever("projection_restart", self.restart_projection, every_s=CHECK_EVERY_S),
+            run_forever("queue_metrics", self.measure_queues, every_s=MEASURE_EVERY_S),
+            run_forever("storage_metrics", self.measure_storage, every_s=MEASURE_EVERY_S),
+            run_forever("redis_metrics", self.measure_redis, every_s=MEASURE_EVERY_S),
+            run_forever("task_list_cleaning", self.clean_lists, every_s=CLEAN_LISTS_EVERY_S),
+            run_forever("expiry", self.expire, every_s=EXPIRE_EVERY_S),
+            run_forever("late_frames", self.erase_late_frames, every_s=ERASE_LATE_FRAMES_EVERY_S),
+        )
+        working = [asyncio.create_task(duty) for duty in duties]
         try:
-            await asyncio.gather(
-                self.stream_guard.run(),
-                run_forever("projection_restart", self.restart_projection, every_s=CHECK_EVERY_S),
-                run_forever("queue_metrics", self.measure_queues, every_s=MEASURE_EVERY_S),
-                run_forever("storage_metrics", self.measure_storage, every_s=MEASURE_EVERY_S),
-                run_forever("redis_metrics", self.measure_redis, every_s=MEASURE_EVERY_S),
-                run_forever("task_list_cleaning", self.clean_lists, every_s=CLEAN_LISTS_EVERY_S),
-                run_forever("expiry", self.expire, every_s=EXPIRE_EVERY_S),
-                run_forever("late_frames", self.erase_late_frames, every_s=ERASE_LATE_FRAMES_EVERY_S),
-            )
-        finally:
+            await asyncio.gather(*working)
+        finally:  # an `asyncio.TaskGroup` would cancel each task only once: see `cancel_all`
+            await despite_cancellation(cancel_all(working))
             self.meter.fleet.forget()
 
     async def restart_projection(self) -> None:

@@ -1,5 +1,6 @@
 """What a worker says of itself and of its queues: metrics, health, and its report."""
 
+import asyncio
 import json
 from collections.abc import MutableMapping
 from datetime import timedelta
@@ -16,10 +17,12 @@ from natscribe.schemas.wire import Lane, Priority
 from structlog.testing import capture_logs
 
 from app import container
+from app.jetstream.lease import Duties, Lease
 from app.main import Worker
 from app.operations import health, memory
 from app.queue.consumer import TaskConsumer
 from app.redis_store.projection import RedisProjection
+from app.stream_guard.guard import StreamGuard
 from tests.fakes.engine import FakeEngine
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, NO_SOUND, SETTINGS, Parts
@@ -90,6 +93,21 @@ async def test_a_new_redis_restarts_the_projection(
     await parts.maintenance.restart_projection()
     assert mark.called is empty
     assert any(subject.startswith("$JS.API.CONSUMER.DELETE") for subject in nats.asked) is empty
+
+
+async def test_a_duty_that_fails_ends_the_others(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given duties one of which ends with an error
+    async def run(_: Lease, duties: Duties, *, check: Duties) -> None:
+        del check
+        await duties()
+
+    monkeypatch.setattr(Lease, "run", run)
+    monkeypatch.setattr(StreamGuard, "run", AsyncMock(side_effect=NatsTimeoutError))
+    before = asyncio.all_tasks()
+    # Then the same error is raised, and no duty continues
+    with pytest.raises(NatsTimeoutError):
+        await parts.maintenance.run_for_fleet()
+    assert asyncio.all_tasks() == before
 
 
 def broker(nats: InMemoryNats) -> NatsBroker:
