@@ -83,14 +83,18 @@ def report(mutants: Sequence[Mutant], tiers: Sequence[Tier]) -> Iterator[str]:
             ran = ", ".join(f"{count} of {file}" for file, count in files.most_common())
             yield f"    {name}: {ran or 'no test runs it'}"
     for last in range(1, len(tiers) + 1):
-        names = [tier.name for tier in tiers[:last]]
-        # After Ctrl-C some have not been tried.
-        tried = [mutant for mutant in mutants if mutant.noticed_by in names or names[-1] in mutant.tests]
-        alive = [mutant for mutant in tried if mutant.noticed_by not in names]
-        not_run = sum(not any(mutant.tests.get(name) for name in names) for mutant in alive)
-        share = len(alive) / max(len(tried), 1)
-        yield (
-            f"{' and '.join(names)}: {len(alive)} of {len(tried)} changes survive, {share:.0%}; "
-            f"{not_run} of them in lines that no test runs"
-        )
+        yield _share(mutants, [tier.name for tier in tiers[:last]])
     yield "A line that only a child process runs counts as one that no test runs: see the unit tests of app/engines."
+
+
+def _share(mutants: Sequence[Mutant], names: Sequence[str]) -> str:
+    """Return the line of the report about the mutants that survive the tiers with these names."""
+    # After Ctrl-C some have not been tried.
+    tried = [mutant for mutant in mutants if mutant.noticed_by in names or names[-1] in mutant.tests]
+    alive = [mutant for mutant in tried if mutant.noticed_by not in names]
+    not_run = sum(not any(mutant.tests.get(name) for name in names) for mutant in alive)
+    share = len(alive) / max(len(tried), 1)
+    return (
+        f"{' and '.join(names)}: {len(alive)} of {len(tried)} changes survive, {share:.0%}; "
+        f"{not_run} of them in lines that no test runs"
+    )
