@@ -57,7 +57,9 @@ def no_speaker(request: EnrollRequest, speakers: Sequence[str]) -> ErrorDetail |
     `speakers`: the labels of the task's speakers. A request that names no speaker means the only one.
     """
     if request.speaker is None and len(speakers) != 1:
-        return invalid_request(f"the recording has {len(speakers)} speakers: name one of them, or record one person")
+        return invalid_request(
+            f"the recording has {len(speakers)} speakers: select one as `speaker`, or record one person"
+        )
     if request.speaker is None or request.speaker in speakers:
         return None
     message = f"Task {request.task_id} has no {request.speaker}: its speakers are {', '.join(speakers)}."

@@ -83,5 +83,5 @@ async def test_the_node_client_compiles_strictly_and_transcribes(
 @pytest.mark.parametrize("client", ["first_client.py", "typed_client.py"])
 async def test_a_failed_task_ends_a_first_client_with_one(service: Running, client: str, no_recording: Path) -> None:
     async with started(service.settings.nats_url, BIN / "python", client, no_recording) as program:
-        await line_with(program, "damaged or no audio file" if client.startswith("typed") else '"error"')
+        await line_with(program, "damaged or not an audio file" if client.startswith("typed") else '"error"')
         assert await program.wait() == 1

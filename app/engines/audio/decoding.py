@@ -30,7 +30,7 @@ _OPTIONS = {
     "format_whitelist": FORMATS,
     "max_size": str(32 * 1024),  # bytes in a packet of a WAV: an hour has 56,000 packets of the usual size
 }
-_NO_RECORDING = "is empty, damaged or no audio file"
+_NO_RECORDING = "is empty, damaged or not an audio file"
 _SILENT = "holds no audio"
 _UNDECODABLE = "holds no audio that can be decoded"
 _DAMAGED = "is damaged"

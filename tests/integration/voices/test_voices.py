@@ -180,7 +180,7 @@ async def call(publisher: Publisher, worker: Worker) -> str:
 
 async def test_an_enrolment_that_cannot_be_says_what_is_missing(publisher: Publisher, call: str) -> None:
     code, message = await refused(publisher, call)
-    assert (code, "2 speakers: name one of them" in message) == ("invalid_request", True)
+    assert (code, "2 speakers: select one" in message) == ("invalid_request", True)
     assert (await refused(publisher, call, speaker="SPEAKER_07"))[0] == "not_found"
     assert (await refused(publisher, call, speaker="SPEAKER_00", user_id=8))[0] == "not_found"
     assert (await refused(publisher, call, speaker="SPEAKER_00", name=None))[0] == "invalid_request"

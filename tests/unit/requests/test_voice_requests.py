@@ -107,7 +107,7 @@ async def test_a_voice_is_enrolled_from_the_only_or_the_named_speaker(parts: Par
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [
-        ({}, ErrorCode.INVALID_REQUEST, "2 speakers: name one of them"),
+        ({}, ErrorCode.INVALID_REQUEST, "2 speakers: select one"),
         ({"speaker": "SPEAKER_07"}, ErrorCode.NOT_FOUND, "SPEAKER_00, SPEAKER_01"),
         ({"speaker": "SPEAKER_00", "user_id": 8}, ErrorCode.NOT_FOUND, "No task call"),
         ({"speaker": "SPEAKER_00", "user_id": "7"}, ErrorCode.NOT_FOUND, "No task call"),

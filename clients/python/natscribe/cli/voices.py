@@ -31,7 +31,7 @@ def enroll(  # noqa: PLR0913 -- the request's fields
         Path | None,
         typer.Argument(
             metavar="[FILE]",
-            help="At least 15 s of this person alone. A diarization task processes it, and is deleted in an hour.",
+            help="At least 15 s of this person alone; of several, transcribe FILE with --diarize --identify first.",
         ),
     ] = None,
     *,
@@ -43,13 +43,13 @@ def enroll(  # noqa: PLR0913 -- the request's fields
     task_id: Annotated[
         str | None, typer.Option(help="Instead of FILE: a completed task with --diarize --identify.")
     ] = None,
-    speaker: Annotated[str | None, typer.Option(help="The speaker in the task, as SPEAKER_00.")] = None,
+    speaker: Annotated[str | None, typer.Option(help="With --task-id: the speaker in the task, as SPEAKER_00.")] = None,
     consent_by: Annotated[str, typer.Option(help="Who has consented: the person, or who may do so for them.")],
     consent_at: Annotated[
         datetime | None, typer.Option(help="Time of the consent, in your time zone; now by default.")
     ] = None,
     another: Annotated[
-        bool, typer.Option("--another", help="This is another person than the enrolled voice that sounds alike.")
+        bool, typer.Option("--another", help="This is a different person, whose voice is similar to an enrolled one.")
     ] = False,
     user: User = "0",
 ) -> None:
