@@ -109,6 +109,6 @@ def _starts_table(rows: list[Row], rate: float, sizes: Sizes) -> Table:
             f"Busy: the worker serves the low queue; {sizes.urgent_starts} urgent tasks wait for what runs.",
             "Busy figures are of one worker, for a few seconds.",
             "NATS_MAX_MSGS_PER_SUBJECT is raised; the queue is filled without waiting for the disk, measured with it.",
-            f"Without work, a warm worker does {whole(rate)} of {sizes.no_op_tasks:,} waiting tasks a second.",
+            f"Without work, a warm worker does {whole(rate)} tasks a second (of {sizes.no_op_tasks:,} waiting).",
         ],
     )
