@@ -38,9 +38,11 @@ MAX_JITTER_S: Final = 1.0  # before a free lease is taken, so that few of many w
 CONFIRMED_FOR_S: Final = 0.5  # a renewal younger than this confirms the lease
 FAILURES_IN_A_ROW: Final = 3  # of attempts to take the lease: then it counts as unavailable
 UNAVAILABLE_FOR_S: Final = 30.0  # how long a worker waits, on average, before it tries to take an unavailable lease
+FLEET_STREAM: Final = key_value_stream(FLEET_BUCKET)
 UNAVAILABLE: Final = "No worker can store the lease ({reason}): each worker checks the streams itself, but rarely"
 MAKE_AVAILABLE: Final = (
-    "Give the user of the service the right to publish to $KV.fleet.* (docs/access.md), and the stream KV_fleet room"
+    f"Give the user of the service the right to publish to {key_value_subject(FLEET_BUCKET, '*')} (docs/access.md), "
+    f"and the stream {FLEET_STREAM} room"
 )
 
 Duties = Callable[[], Coroutine[object, None, object]]
@@ -206,7 +208,7 @@ class Lease:
             if self._failures < FAILURES_IN_A_ROW:
                 raise
             is_full = isinstance(error, APIError) and error.err_code in FULL_CODES
-            await self._check_alone("the stream KV_fleet is full" if is_full else describe(error), check)
+            await self._check_alone(f"the stream {FLEET_STREAM} is full" if is_full else describe(error), check)
             return False
 
     async def _check_alone(self, reason: str, check: Duties) -> None:
@@ -271,7 +273,7 @@ class Lease:
 
     async def _read(self) -> None:
         """Read the current record of the lease from the leader of the bucket's stream."""
-        last = await leader_reads.last_message(self._nats, key_value_stream(FLEET_BUCKET), self._subject)
+        last = await leader_reads.last_message(self._nats, FLEET_STREAM, self._subject)
         sequence = (last.seq or 0) if last is not None else 0
         if sequence < self._sequence:  # the bucket was recreated
             self.record, self._sequence, self._token = None, 0, None

@@ -33,8 +33,8 @@ class TaskConsumer:
 
     Lanes are transcription, diarization and live tasks. A consumer that can handle a message polls the queues in the
     order of their priorities. If all are empty, it leaves one pull request open for each queue, which JetStream answers
-    as soon as the queue has a message. A queue with an open request is empty, and is not polled. Requests stay open
-    while a message is handled: a message that arrives then is released at once, so that another worker gets it.
+    as soon as the queue has a message. A queue with an open request counts as empty, and is not polled. Requests stay
+    open while a message is handled: a message that arrives then is released at once, so that another worker gets it.
     """
 
     def __init__(  # noqa: PLR0913 -- the queues, two callbacks and two settings
@@ -62,7 +62,7 @@ class TaskConsumer:
         self._tasks: set[asyncio.Task[object]] = set()  # running handlers
         self._inboxes: dict[QueueKey, PullInbox] = {}
         self._requests: dict[QueueKey, asyncio.Task[None]] = {}  # open requests of empty queues
-        self._arrived: dict[QueueKey, Msg] = {}  # the answers to open requests that are not handled yet
+        self._arrived: dict[QueueKey, Msg] = {}  # messages that open requests have brought, not handled yet
         self._woken = asyncio.Event()  # a message has arrived, or the consumer must stop
         self._order = PriorityOrder()
         self._unanswered: set[QueueKey] = set()  # queues whose last request was not answered

@@ -17,8 +17,7 @@ from nats.errors import Error as NatsError
 from natscribe.schemas.workers import Problem
 
 from app.errors import describe
-from app.jetstream.key_value import FLEET_BUCKET, key_value_stream
-from app.jetstream.lease import Lease, LeaseLostError, Report
+from app.jetstream.lease import FLEET_STREAM, Lease, LeaseLostError, Report
 from app.jetstream.streams import stream_configs
 from app.settings import Settings
 from app.stream_guard import advisories, provisioning
@@ -91,7 +90,7 @@ class StreamGuard:
         """
         state = await provisioning.inspect_streams(self._js, self._settings)
         new = set(state.missing)
-        await provisioning.create(self._js, self._settings, {key_value_stream(FLEET_BUCKET)} & new)
+        await provisioning.create(self._js, self._settings, {FLEET_STREAM} & new)
         await self._lease.open()
         if state.broken:
             with suppress(NatsError):  # `Lease.run` reports an unavailable lease
@@ -169,7 +168,7 @@ class StreamGuard:
         refused, is_answered = dict[str, Problem](), True
         confirm, unavailable = self._lease.confirm, self._lease.unavailable
         # Without a lease, workers of two versions would undo each other's changes, except for those of its bucket.
-        names = None if unavailable is None else {*before.missing, key_value_stream(FLEET_BUCKET)}
+        names = None if unavailable is None else {*before.missing, FLEET_STREAM}
         try:
             refused = await provisioning.provision(self._js, self._settings, changed_by, confirm=confirm, names=names)
         except provisioning.StreamError as error:
