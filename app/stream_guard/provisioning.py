@@ -248,7 +248,7 @@ def log_difference(difference: Difference) -> None:
     """Log a setting of a stream or consumer that differs from the service's configuration and stays as it is."""
     name, setting, expected, actual, _ = difference
     hint = {"change": CHANGE_REPLICAS.format(stream=name, replicas=expected)} if setting == "num_replicas" else {}
-    log.warning("configuration_difference_found", of=name, setting=setting, wanted=expected, found=actual, **hint)
+    log.warning("configuration_difference_found", of=name, setting=setting, expected=expected, actual=actual, **hint)
 
 
 def is_refusal(error: APIError) -> bool:
