@@ -30,7 +30,9 @@ class Wire:
             await nc.subscribe(subject, cb=self._hear)
         for subject in ASKED:
             await nc.subscribe(subject, cb=self._note)
-        await nc.subscribe("_INBOX.>", cb=self._answer)
+        # Replies only, not `_INBOX.>`: a listener at the inbox of a pull request would keep the request open after its
+        # worker has stopped, and the next message would be delivered to nobody.
+        await nc.subscribe("_INBOX.*.*", cb=self._answer)
         await nc.flush()
 
     async def _hear(self, message: Msg) -> None:
