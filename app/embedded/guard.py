@@ -28,7 +28,7 @@ def main() -> int:
     path, timeout, grace, *command = sys.argv[1:]
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     if not _locked(lock, float(timeout)):
-        pids = " ".join(map(str, _holders(lock)))
+        pids = " ".join(map(str, holders(lock)))
         _report(
             f"another run uses {path}: use that run, or stop it in its terminal;"
             f" if that run has crashed, end its remaining processes with `kill {pids}`"
@@ -63,14 +63,20 @@ def _locked(lock: int, timeout: float) -> bool:
     return False
 
 
-def _holders(lock: int) -> list[int]:
+def holders(lock: int) -> list[int]:
     """Return the ids of the other processes that have the lock file open; `lock` is a file descriptor of it."""
     lock_stat, pids = os.fstat(lock), set()
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):
-            if os.path.samestat(link.stat(), lock_stat):
-                pids.add(int(link.parts[2]))
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # the process has just ended, or is another user's
+            if any(_is_open(link, lock_stat) for link in (process / "fd").iterdir()):
+                pids.add(int(process.name))
     return sorted(pids - {os.getpid()})
+
+
+def _is_open(link: Path, lock_stat: os.stat_result) -> bool:
+    with contextlib.suppress(OSError):  # the file has just been closed
+        return os.path.samestat(link.stat(), lock_stat)
+    return False
 
 
 def _terminate_with_guard() -> None:

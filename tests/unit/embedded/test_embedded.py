@@ -4,15 +4,17 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from app.cancellation import cancel_all
-from app.embedded import EmbeddedError, GuardedProcess, Server, free_port, is_free, keep_running
+from app.embedded import EmbeddedError, GuardedProcess, Server, free_port, guard, is_free, keep_running
 from app.embedded.process import PORTS
 from tests.constants import Constants
 from tests.waiting import eventually
@@ -144,6 +146,27 @@ async def test_a_folder_has_one_server(tmp_path: Path, constants: Constants) -> 
     assert f"{first.pid}" in second.refusal
     assert log.read_bytes() == b""
     await first.stop()
+
+
+def test_the_holder_of_a_lock_is_named_while_other_processes_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a lock that a process holds, and another process that ends while all processes are listed
+    ended, system = "/proc/1/fd", {name: getattr(os, name) for name in ("listdir", "scandir")}
+
+    def of_ended(name: str, path: Path) -> object:
+        if str(path) == ended:
+            raise FileNotFoundError(ended)
+        return system[name](path)
+
+    for name in system:
+        monkeypatch.setattr(os, name, partial(of_ended, name))
+    lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    with subprocess.Popen(["/bin/sleep", "60"], pass_fds=[lock]) as holder:
+        # Then its holder is found
+        assert guard.holders(lock) == [holder.pid]
+        holder.kill()
+    os.close(lock)
 
 
 async def test_a_server_that_ends_is_restarted(tmp_path: Path) -> None:
