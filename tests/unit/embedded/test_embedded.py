@@ -163,9 +163,12 @@ def test_the_holder_of_a_lock_is_named_while_other_processes_end(
         monkeypatch.setattr(os, name, partial(of_ended, name))
     lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
     with subprocess.Popen(["/bin/sleep", "60"], pass_fds=[lock]) as holder:
-        # Then its holder is found
-        assert guard.holders(lock) == [holder.pid]
-        holder.kill()
+        try:
+            holders = guard.holders(lock)
+        finally:
+            holder.kill()
+    # Then the holder is named
+    assert holders == [holder.pid]
     os.close(lock)
 
 
