@@ -66,7 +66,7 @@ class ErrorDetail(Message):
     code: OpenCode = Field(description="Code of the error, for programs.", examples=["audio_not_found"])
     message: str = Field(
         description="The cause and what to do, in one sentence for people.",
-        examples=["No recording is named 'meeting.flac': upload it to the bucket 'audio', then publish a new task."],
+        examples=["No recording is named 'meeting.flac': upload it to the bucket 'audio', then submit a new task."],
     )
 
 

@@ -11,7 +11,7 @@ from .voices import EnrollRequest
 
 def unknown_task(task_id: str) -> ErrorDetail:
     """Return the error for a request about a task that the service does not know."""
-    message = f"No task {task_id} is known: check the id, or publish the task first."
+    message = f"No task {task_id} is known: check the id, or submit the task first."
     return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)
 
 
@@ -26,7 +26,7 @@ def without_result(status: TaskStatus) -> ErrorDetail:
     if status.error is not None and status.state.ended:
         return status.error
     if status.state.ended:
-        message = f"Task {status.task_id} was cancelled and has no result: publish it again under a new id."
+        message = f"Task {status.task_id} was cancelled and has no result: submit it again under a new id."
         return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)
     where = subjects.progress(status.task_id)
     message = f"Task {status.task_id} is {status.state} at {status.progress} %: wait for `completed` on {where}."

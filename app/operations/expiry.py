@@ -19,7 +19,7 @@ from app.task_log.record import Record
 WAITING_AT_ONCE: Final = 20  # messages that are read in one batch
 EXPIRED: Final = ErrorDetail(
     code=ErrorCode.EXPIRED,
-    message="The task waited too long for a worker: start more workers and publish it under a new id.",
+    message="The task waited too long for a worker: start more workers and submit it under a new id.",
 )
 
 log = structlog.get_logger()

@@ -56,7 +56,7 @@ class Bucket:
             message = f"The bucket {self._bucket!r} is missing: restart the service, which creates the bucket."
             raise TransientError(ErrorCode.INTERNAL, message) from error
         except NotFoundError:
-            not_found(audio_file_id, f"upload it to the bucket {self._bucket!r}, then publish a new task")
+            not_found(audio_file_id, f"upload it to the bucket {self._bucket!r}, then submit a new task")
         except (nats.errors.Error, OSError) as error:
             raise _unreachable() from error
         if info.is_link():

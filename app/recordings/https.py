@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 _CHUNK_BYTES = 1024 * 1024  # hashed and written at once
 STALLED_S = 10.0  # a download fails after this time without a byte
-_ADVICE = "let the operator put it on the server of recordings, then publish a new task"
+_ADVICE = "let the operator put it on the server of recordings, then submit a new task"
 _UNREACHABLE = "The recording could not be reached by https: the service tries again."
 _REFUSED = "The server of recordings refuses the service: let the operator check its access rules."
 _REDIRECTED = "The server of recordings redirects to another address: let the operator correct AUDIO_STORE."

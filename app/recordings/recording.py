@@ -16,7 +16,7 @@ from app.errors import PermanentError, TransientError
 _MAX_NAME_BYTES: Final = 900  # S3 allows 1024 for prefix and name
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f\\\ud800-\udfff]+")  # some servers take a backslash for a slash
 GONE = "The recording disappeared while the task ran: let the operator check the service's folder."
-REPLACED = "The recording was replaced while the task ran: publish it again under a new task id."
+REPLACED = "The recording was replaced while the task ran: submit it again under a new task id."
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def check_size(size: int, most: int) -> None:
     """
     if size == 0:
         raise PermanentError(
-            ErrorCode.AUDIO_UNREADABLE, "The recording is empty: upload it again, and publish a new task."
+            ErrorCode.AUDIO_UNREADABLE, "The recording is empty: upload it again, and submit a new task."
         )
     if size > most:
         message = f"The recording has more than {most} bytes (AUDIO_MAX_BYTES): compress it or cut it into parts."

@@ -121,7 +121,7 @@ class S3:
         return current["e_tag"] != first.meta["e_tag"]
 
 
-_ADVICE = "upload it to the service's bucket in S3, then publish a new task"
+_ADVICE = "upload it to the service's bucket in S3, then submit a new task"
 
 
 def _check_bucket(error: FileNotFoundError) -> None:

@@ -50,7 +50,8 @@ async def last_record(find: Callable[[str], Awaitable[Record | None]], task_id: 
         async with asyncio.timeout(READ_WITHIN_S):
             record = await find(task_id)
     except (TimeoutError, NatsError, TransientError) as error:
-        text = f"The service could not find task {task_id} in time: try again in a moment."
+        why = "was found in time, because the service or NATS is busy"
+        text = f"No task {task_id} {why}: check the id, or try again in a moment."
         raise RequestError(ErrorCode.INTERNAL, text) from error
     if record is None:
         raise RequestError.of(unknown_task(task_id))

@@ -122,5 +122,5 @@ class TaskRequests:
 
 
 def _expired(task_id: str) -> RequestError:
-    message = f"The result of task {task_id} has expired: publish the task again under a new id."
+    message = f"The result of task {task_id} has expired: submit the task again under a new id."
     return RequestError(ErrorCode.NOT_FOUND, message)

@@ -24,12 +24,12 @@ from app.voices.store import ComparableVoice, VoiceStore
 MIN_SPEECH_S: Final = 3.0  # a speaker with less speech without overlap is not identified
 NO_ROOM: Final = ErrorDetail(
     code=ErrorCode.INTERNAL,
-    message="NATS has no room for the embeddings of the speakers: make room in the bucket embeddings, and publish the "
+    message="NATS has no room for the embeddings of the speakers: make room in the bucket embeddings, and submit the "
     "task again under a new id.",
 )
 NOT_READ: Final = ErrorDetail(
     code=ErrorCode.INTERNAL,
-    message="NATS did not answer when the voices were read: publish the task again under a new id.",
+    message="NATS did not answer when the voices were read: submit the task again under a new id.",
 )
 NOBODY: Final = SpeakerVoice(voice=None, name=None, score=None)
 

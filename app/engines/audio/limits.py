@@ -146,7 +146,7 @@ def unreadable(what: str) -> PermanentError:
     """Return the error audio_unreadable, whose message begins with "The recording <what>: upload it again"."""
     return PermanentError(
         ErrorCode.AUDIO_UNREADABLE,
-        f"The recording {what}: upload it again, or in another format, and publish a new task.",
+        f"The recording {what}: upload it again, or in another format, and submit a new task.",
     )
 
 

@@ -215,7 +215,7 @@ def _checked(container: InputContainer, audio: LiveAudio) -> AudioStream:
     if stream.channels != audio.channels or audio.sample_rate not in {_OPUS_HZ, recorded or audio.sample_rate}:
         what = (
             f"has {stream.channels} channels and {recorded or _OPUS_HZ} Hz, and its task says {audio.channels} and "
-            f"{audio.sample_rate} Hz: publish a new task that agrees with the file"
+            f"{audio.sample_rate} Hz: submit a new task that agrees with the file"
         )
         raise unreadable(0, what)
     return stream

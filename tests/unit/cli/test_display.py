@@ -32,6 +32,17 @@ def test_plain_lines_show_each_tenth_of_the_work_once(capsys: pytest.CaptureFixt
     assert printed.out == ""
 
 
+def test_a_task_without_progress_has_no_percentage(capsys: pytest.CaptureFixture[str]) -> None:
+    # When a task fails before or after some of its recording is processed
+    error = ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message="There is no recording.")
+    with choose_display(as_json=False) as display:
+        for progress in (0, 40):
+            display.show("a.wav", progress_event(state=State.FAILED, stage=None, progress=progress, error=error))
+    # Then a percentage is printed only for the latter
+    failed = "failed: There is no recording. (audio_not_found)"
+    assert capsys.readouterr().err.splitlines() == [f"a.wav: {failed}", f"a.wav: 40 %, {failed}"]
+
+
 def test_live_audio_has_no_percentage(capsys: pytest.CaptureFixture[str]) -> None:
     # When a live task is watched without a terminal
     with choose_display(as_json=False, shown=ShownText.ALL) as display:
@@ -94,8 +105,8 @@ def test_a_new_queue_position_is_shown(capsys: pytest.CaptureFixture[str]) -> No
             display.update_position("a.wav", status)
     # Then the new position is printed once, with the expected start
     assert capsys.readouterr().err.splitlines() == [
-        "a.wav: 0 %, queued, position 3",
-        "a.wav: 0 %, queued, position 2, starts in about 1:30",
+        "a.wav: queued, position 3",
+        "a.wav: queued, position 2, starts in about 1:30",
     ]
 
 

@@ -26,7 +26,7 @@ def described(**changes: object) -> dict[str, str]:
 
 
 def test_a_waiting_task_has_only_known_details() -> None:
-    assert summary(QUEUED) == "t1: transcription queued, 0 %, position 2 in the queue"
+    assert summary(QUEUED) == "t1: transcription queued, position 2 in the queue"
     assert details(QUEUED, None) == [
         ("recording", "meeting.flac"),
         ("user", "7"),
@@ -115,5 +115,5 @@ def test_live_audio_that_has_stopped_can_be_resumed() -> None:
 def test_an_invalid_message_has_a_status() -> None:
     error = ErrorDetail(code=ErrorCode.INVALID_MESSAGE, message="The message is no valid task.")
     status = QUEUED.model_copy(update={"task": None, "state": State.FAILED, "queue_position": None, "error": error})
-    assert summary(status) == "t1: transcription failed, 0 %: The message is no valid task. (invalid_message)"
+    assert summary(status) == "t1: transcription failed: The message is no valid task. (invalid_message)"
     assert [topic for topic, _ in details(status, None)] == ["created", "priority", "next"]

@@ -276,7 +276,7 @@ async def test_a_task_carries_the_duration_and_the_trace_context_in_its_headers(
         ),
         (APIError(code=503, err_code=10023, description="insufficient resources"), StorageFullError, "no room"),
         (APIError(code=400, err_code=10054, description="message size exceeds maximum"), ClientError, "message size"),
-        (NatsTimeoutError(), UnreachableError, "task t1: publish it again with this id"),
+        (NatsTimeoutError(), UnreachableError, "task t1: submit it again with this id"),
     ],
 )
 async def test_a_refused_publish_is_explained(happens: Exception, error: type[Exception], words: str) -> None:

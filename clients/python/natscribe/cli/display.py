@@ -128,8 +128,8 @@ class PlainLines(TextDisplay):
 
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
         if before is None or _milestone(event) != _milestone(before):
-            percent = "" if event.lag_seconds is not None else f"{event.progress} %, "  # unknown for live audio
-            err.print(f"{label}: {percent}{describe(event)}")
+            has_percentage = event.progress and event.lag_seconds is None  # live audio has none
+            err.print(f"{label}: {f'{event.progress} %, ' if has_percentage else ''}{describe(event)}")
 
 
 def with_position(event: ProgressEvent, status: TaskStatus) -> ProgressEvent:

@@ -25,8 +25,9 @@ def summary(status: TaskStatus) -> str:
     stage = f", {status.stage}" if status.stage else ""
     position = f", position {status.queue_position} in the queue" if status.queue_position else ""
     why = f": {status.error.message} ({status.error.code})" if status.error else ""
-    progress, start = progress_text(status.progress, status.lag_seconds), starts_in(status.expected_start)
-    return f"{status.task_id}: {status.kind} {status.state}{stage}, {progress}{position}{start}{why}"
+    has_progress, start = status.progress or status.lag_seconds is not None, starts_in(status.expected_start)
+    progress = f", {progress_text(status.progress, status.lag_seconds)}" if has_progress else ""
+    return f"{status.task_id}: {status.kind} {status.state}{stage}{progress}{position}{start}{why}"
 
 
 def details(status: TaskStatus, result: Result | None) -> list[tuple[str, str]]:

@@ -89,7 +89,8 @@ async def request_message(connection: Nats, subject: str, message: Input) -> Msg
     except nats.errors.NoRespondersError as error:
         raise no_worker_error(NO_REPLY) from error
     except nats.errors.Error as error:
-        text = f"The service did not reply within {REPLY_TIMEOUT_S:.0f} s: try again in a moment."
+        late = f"The service did not reply within {REPLY_TIMEOUT_S:.0f} s"
+        text = f"{late}: try again in a moment, or see what `{command()} doctor` reports."
         raise UnreachableError(text) from error
 
 
@@ -172,7 +173,7 @@ async def _publish(connection: Nats, subject: str, task: Task, headers: dict[str
             # If a repeated publish is a duplicate, the first one has stored the task; its acknowledgement was lost.
             return not stored.duplicate or attempt > 0
     message = (
-        f"NATS did not acknowledge task {task.task_id}: publish it again with this id, which is safe. If this goes on, "
+        f"NATS did not acknowledge task {task.task_id}: submit it again with this id, which is safe. If this goes on, "
         "the disk of NATS may be or have been full; the operator then has to make room and restart NATS "
         "(runbook: StorageAlmostFull)."
     )

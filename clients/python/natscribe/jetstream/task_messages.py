@@ -99,7 +99,7 @@ class TaskMessage:
             if self.headers.get("content-type", "") in {"", JSON}:
                 return None
             problem = f"its content-type is not {JSON}"
-        message = f"The message is no valid {self.kind} task ({problem}): correct it and publish it under a new id."
+        message = f"The message is no valid {self.kind} task ({problem}): correct it and submit it under a new id."
         return ErrorDetail(code=ErrorCode.INVALID_MESSAGE, message=message)
 
     def first_event(self, task_id: str, task: Task | None, state: State, **fields: object) -> ProgressEvent:

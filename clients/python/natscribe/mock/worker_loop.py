@@ -130,7 +130,7 @@ class Player:
         try:
             sha256 = await self._log.sha256_of(sent.audio_file_id) if parts is None else None
         except NotFoundError:
-            message = f"No recording is named {sent.audio_file_id!r}: upload it to the bucket, then publish a new task."
+            message = f"No recording is named {sent.audio_file_id!r}: upload it to the bucket, then submit a new task."
             return ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message=message)
         content = Content(sent, larger_than=self._log.largest if task.script.large else 0)
         await self._play_parts(task, content, parts)
