@@ -89,6 +89,7 @@ async def test_a_pipe_has_the_text_and_nothing_else(shell: Shell) -> None:
     # Then each segment is a line, and the rest is elsewhere
     assert (code, out.splitlines()) == (0, TEXT)
     assert "standard input is task t1" in err
+    assert err.index("sending the audio") < err.index("queued") < err.index("transcribing")
     assert err.splitlines()[-1] == "completed"
 
 
@@ -192,7 +193,7 @@ async def test_ctrl_c_ends_the_audio_and_then_the_task(shell: Shell, js: JetStre
         assert (process.returncode, out.decode().splitlines()) == (0, TEXT)
         # Given a task that ends only after more audio than there is
         process = await shell.start("-", "--task-id", "slow-1")
-        await _told(process, "transcribing, Ctrl-C")
+        await _told(process, "sending the audio, Ctrl-C ends it")
         # When Ctrl-C is pressed twice
         process.send_signal(signal.SIGINT)
         await _told(process, "waiting for the rest")
@@ -211,7 +212,7 @@ async def test_how_to_cancel_later_is_reported_during_an_outage_of_nats(
     async with served(partial(_pass_on, int(settings.nats_url.rpartition(":")[2]))) as port:
         own = settings.model_copy(update={"nats_url": f"nats://127.0.0.1:{port}"})
         process = await Shell(tmp_path, own, mock).start("-", "--task-id", "slow-1")
-        await _told(process, "transcribing, Ctrl-C")
+        await _told(process, "sending the audio, Ctrl-C ends it")
         process.send_signal(signal.SIGINT)
         await _told(process, "waiting for the rest")
     # When NATS is away, and Ctrl-C is pressed again

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -40,8 +41,8 @@ async def test_a_voice_is_enrolled_renamed_and_forgotten(servers: Servers, mock:
     who = ("--task-id", call.strip(), "--speaker", "SPEAKER_00", "--name", "Anna", "--consent-by", "Anna Berg")
     code, enrolled, err = await run(servers, "voices", "enroll", *who)
     assert code == 0, err
-    voice, name = enrolled.split()
-    assert name == "Anna"
+    verb, voice, name = enrolled.split()
+    assert (verb, name) == ("enrolled:", "Anna")
     # Then the command says that the call keeps its labels, and what to do next
     assert f"{call.strip()} keeps its labels. " in err
     assert "transcribe --diarize --identify FILE` names Anna from now on." in err
@@ -66,15 +67,15 @@ async def test_a_voice_is_enrolled_renamed_and_forgotten(servers: Servers, mock:
     whom = ("--task-id", other.strip(), "--speaker", "SPEAKER_00", "--name", "Boris", "--consent-by", "Boris Orlov")
     code, boris, err = await run(servers, "voices", "enroll", *whom)
     assert (code, boris.endswith(" Boris\n")) == (0, True), err
-    assert (await run(servers, "voices", "forget", boris.split()[0]))[0] == 0
+    assert (await run(servers, "voices", "forget", boris.split()[1]))[0] == 0
     # Unless one insists
     code, twin, _ = await run(servers, "voices", "enroll", *who, "--another")
-    assert (code, (await run(servers, "voices", "forget", twin.split()[0]))[0]) == (0, 0)
+    assert (code, (await run(servers, "voices", "forget", twin.split()[1]))[0]) == (0, 0)
     # And she is listed, renamed and forgotten
     _, listed, _ = await run(servers, "voices", "list", "--json")
     assert json.loads(listed)["consent"]["by"] == "Anna Berg"
-    assert (await run(servers, "voices", "rename", voice, "Anna"))[1] == f"{voice} Anna\n"
-    assert (await run(servers, "voices", "rename", "Anna", "Anna Berg"))[1] == f"{voice} Anna Berg\n"
+    assert (await run(servers, "voices", "rename", voice, "Anna"))[1] == f"renamed: {voice} Anna\n"
+    assert (await run(servers, "voices", "rename", "Anna", "Anna Berg"))[1] == f"renamed: {voice} Anna Berg\n"
     assert "Anna Berg" in (await run(servers, "voices", "list"))[1]
     assert (await run(servers, "voices", "forget", "Anna Berg"))[1] == f"forgotten: {voice}\n"
     assert "no voices" in (await run(servers, "voices", "list"))[2]
@@ -104,6 +105,10 @@ async def test_a_recording_of_one_person_is_enough(servers: Servers, mock: Mock,
     anna = ("--name", "Anna", "--consent-by", "Anna")
     code, _, err = await run(servers, "voices", "enroll", str(recording), *anna)
     assert (code, "anna.flac is task anna-" in err, "100 %, completed" in err) == (1, True, True), err
+    # And how to select a speaker, because the mock has two in this file
+    assert re.search(
+        r"^The recording has .* --task-id anna-\S+ --speaker SPEAKER_00, or record one person", err, re.MULTILINE
+    ), err
     # And a error of a wrong speaker does not mention other tasks
     _, call, _ = await run(servers, "diarize", "--identify", "--no-wait", str(recording))
     await run(servers, "watch", call.strip())

@@ -1,16 +1,20 @@
 """The command line: usage, and errors that say the next step."""
 
+import asyncio
 import shlex
 import socket
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
-from natscribe.client import Client
+from natscribe.client import Client, RequestFailedError
 from natscribe.schemas.transcription import Channels, TranscribeOptions
 
+from app.errors import RequestError
+from app.requests.task_lookup import last_record
 from tests.unit.cli.conftest import Run
 
 Requests = list[dict[str, object]]
@@ -341,3 +345,33 @@ def test_programs_that_do_not_wait_get_the_task_id_as_json(run: Run) -> None:
 def test_a_task_may_have_a_shorter_retention(run: Run, requests: Requests, command: str) -> None:
     assert run(command, "--stored", "--no-wait", "a.wav", "--keep-seconds", "60").exit_code == 0
     assert [request["keep_seconds"] for request in requests] == [60]
+
+
+@pytest.mark.usefixtures("no_server")
+def test_an_interrupted_upload_reports_how_to_submit_the_rest(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given three recordings in a folder, and one beside it, of which the second upload is interrupted
+    Path("calls").mkdir()
+    for name in ("calls/a.wav", "calls/b c.wav", "calls/d.wav", "e.wav"):
+        Path(name).write_bytes(b"audio")
+    create = AsyncMock(side_effect=["t1", asyncio.CancelledError, "t3", "t4"])
+    monkeypatch.setattr(Client, "create_diarization_task", create)
+    arguments = ["diarize", "calls", "--identify", "e.wav", "--no-wait"]
+    monkeypatch.setattr(sys, "argv", ["natscribe", *arguments])
+    # When the command ends, then it prints the command that continues, with the same options
+    lines = run(*arguments).stderr.splitlines()
+    unsent = lines.index("1 not submitted: b c.wav. Submit the rest:")
+    assert lines[unsent + 1] == "  natscribe diarize --identify --no-wait 'calls/b c.wav'"
+
+
+@pytest.mark.usefixtures("no_server")
+def test_an_unknown_task_is_reported_as_such_by_a_busy_service(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a service that cannot search all waiting tasks in time
+    with pytest.raises(RequestError) as late:
+        asyncio.run(last_record(AsyncMock(side_effect=TimeoutError), "t9"))
+    error = RequestFailedError(late.value.detail)
+    monkeypatch.setattr(Client, "get_task_result", AsyncMock(side_effect=error))
+    # When the result of an unknown task is requested, then the id is questioned, and the next step is printed
+    why, hint = run("result", "t9").stderr.splitlines()
+    assert why.startswith("No task t9 was found in time")
+    assert "check the id" in why
+    assert hint == "`natscribe list` shows the tasks that exist."

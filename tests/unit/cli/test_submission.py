@@ -21,10 +21,12 @@ def test_the_notice_counts_all_jobs_and_says_how_to_fetch_missing_results() -> N
         *(job("a", "t-a", done=True), job("b", "t-b", failed=True), job("c", None, failed=True)),
         *(job("d", "t-d"), job("e", "t-e"), job("f", None)),
     ]
+    output = Output((ResultFormat.TXT, ResultFormat.SRT), Path("my results"))
     # When the command is interrupted
-    assert list(interruption_notice(jobs, Output((ResultFormat.TXT, ResultFormat.SRT), Path("my results")))) == [
+    assert list(interruption_notice(jobs, output, ["transcribe", "--language", "en"])) == [
         "1 of 6 are done, and written to my results.",
-        "1 not submitted: f",
+        "1 not submitted: f. Submit the rest:",
+        "  natscribe transcribe --language en f",
         "2 are still running in the service:",
         "  natscribe list --limit 6    shows the state of each",
         "  natscribe watch TASK_ID    shows the text of one as it is transcribed",

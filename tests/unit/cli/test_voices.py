@@ -1,10 +1,13 @@
 """The command `voices`."""
 
+from datetime import datetime
 from unittest.mock import AsyncMock
 
 import pytest
 from natscribe.client import Client, RequestFailedError
 from natscribe.schemas.request_errors import no_embeddings
+from natscribe.schemas.voices import Consent, Voice
+from natscribe.schemas.wire import Model
 
 from tests.unit.cli.conftest import Run
 
@@ -15,3 +18,24 @@ def test_a_task_without_voices_is_reported_in_terms_of_the_command(run: Run, mon
     result = run("voices", "enroll", "--task-id", "t1", "--name", "Anna", "--consent-by", "Anna")
     assert (result.exit_code, "give FILE without --task-id" in result.stderr) == (1, True)
     assert "identify: true" not in result.stderr
+
+
+@pytest.mark.usefixtures("no_server")
+@pytest.mark.parametrize("moment", ["2026-11-05", "2026-11-05T14:30:00"])
+def test_the_time_of_a_consent_is_local(run: Run, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    # When somebody is enrolled who has consented at a certain time
+    enroll = AsyncMock(side_effect=_enrolled)
+    monkeypatch.setattr(Client, "enroll_voice", enroll)
+    who = ("--task-id", "t1", "--name", "Anna", "--consent-by", "Anna")
+    result = run("voices", "enroll", *who, "--consent-at", moment)
+    # Then the request has this time, and the command reports what it has done
+    assert enroll.await_args is not None
+    assert enroll.await_args.kwargs["consent"].at == datetime.fromisoformat(moment).astimezone()
+    assert result.stdout == f"enrolled: {'0' * 32} Anna\n"
+    # And the help has an example of such a time
+    assert "as 2026-11-05T14:30:00" in " ".join(run("voices", "enroll", "--help").stdout.split())
+
+
+async def _enrolled(*_: object, name: str, consent: Consent, **__: object) -> Voice:
+    model = Model(name="net", revision="1")
+    return Voice(voice="0" * 32, name=name, consent=consent, references=[], model=model, comparable=True)

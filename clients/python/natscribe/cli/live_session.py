@@ -102,7 +102,7 @@ class LiveSession:
         sending = asyncio.create_task(self._send(live))
         following = asyncio.create_task(follow(client, display, live.task_id, self.source.name, events=live.events()))
         _end_audio_first(sending)
-        display.message("transcribing, Ctrl-C ends the audio")
+        display.message("sending the audio, Ctrl-C ends it")
         try:
             await asyncio.wait([sending, following], return_when=asyncio.FIRST_COMPLETED)
             if not following.done():

@@ -46,7 +46,12 @@ def enroll(  # noqa: PLR0913 -- the request's fields
     speaker: Annotated[str | None, typer.Option(help="With --task-id: the speaker in the task, as SPEAKER_00.")] = None,
     consent_by: Annotated[str, typer.Option(help="Who has consented: the person, or who may do so for them.")],
     consent_at: Annotated[
-        datetime | None, typer.Option(help="Time of the consent, in your time zone; now by default.")
+        datetime | None,
+        typer.Option(
+            help="When the consent was given, in your time zone: a date, or date and time, as 2026-11-05T14:30:00; now "
+            "by default.",
+            metavar="TIME",
+        ),
     ] = None,
     another: Annotated[
         bool, typer.Option("--another", help="This is a different person, whose voice is similar to an enrolled one.")
@@ -72,8 +77,8 @@ def enroll(  # noqa: PLR0913 -- the request's fields
                 source, speaker, name=name, voice=known_voice, consent=consent, another=another, user_id=owner
             )
         except RequestFailedError as error:
-            raise await _explained(client, error, owner) from error
-        out.print(f"{enrolled.voice} {enrolled.name}")
+            raise await _explained(client, error, owner, source) from error
+        out.print(f"enrolled: {enrolled.voice} {enrolled.name}")
         labels = "" if task_id is None else f"{task_id} keeps its labels. "
         err.print(f"{labels}`{command()} transcribe --diarize --identify FILE` names {enrolled.name} from now on.")
 
@@ -108,8 +113,11 @@ async def _voice_id(client: Client, id_or_name: str, owner: int | str) -> str:
     return ids[0]
 
 
-async def _explained(client: Client, refusal: RequestFailedError, owner: int | str) -> ClientError:
+async def _explained(client: Client, refusal: RequestFailedError, owner: int | str, task_id: str) -> ClientError:
     """Return the service's refusal of an enrolment as an error whose message names command-line options, not fields."""
+    if "select one as `speaker`" in refusal.message:
+        message = f"The recording has no speaker, or several: `{command()} result {task_id}` shows them. Select one "
+        return ClientError(f"{message}with --task-id {task_id} --speaker SPEAKER_00, or record one person.")
     if refusal.message.startswith("No embeddings "):
         return ClientError("The task has no voices, or had them more than seven days ago: give FILE without --task-id.")
     async for voice in client.voices(owner):
@@ -144,7 +152,7 @@ def rename(
     async def work(client: Client) -> None:
         owner = parse_user_id(user)
         renamed = await client.rename_voice(await _voice_id(client, voice, owner), name, user_id=owner)
-        out.print(f"{renamed.voice} {renamed.name}")
+        out.print(f"renamed: {renamed.voice} {renamed.name}")
 
     run_with_client(work)
 
