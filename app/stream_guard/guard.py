@@ -162,13 +162,31 @@ class StreamGuard:
         `before`: the state before the call. `changed_by`: by the name of a stream or consumer, the client that has
         changed it last, if known.
         """
-        if before.missing:
-            clients = sorted({changed_by[name] for name in before.missing if name in changed_by})
-            log.error("streams_found_missing", names=before.missing, by=clients or UNKNOWN)
-        refused, is_answered = dict[str, Problem](), True
-        confirm, unavailable = self._lease.confirm, self._lease.unavailable
-        # Without a lease, workers of two versions would undo each other's changes, except for those of its bucket.
-        names = None if unavailable is None else {*before.missing, FLEET_STREAM}
+        _log_missing(before.missing, changed_by)
+        refused, obstacle = await self._provision(before.missing, changed_by)
+        after = await provisioning.inspect_streams(self._js, self._settings)
+        problems = [problem for name, problem in refused.items() if name in after.broken]
+        if after.broken and obstacle is not None:
+            what = obstacle.format(names=", ".join(sorted(after.broken)))
+            problems.append(Problem(what=what, next_step=CHECK_RIGHTS))
+        self._unrestored = [*problems, *after.paused]
+        # Without a refusal, a client has broken something again in the meantime: the next check restores it.
+        self._retry_at = asyncio.get_running_loop().time() + (RESTORE_EVERY_S if refused else 0.0)
+        self._meter.restored_streams.inc(len(before.broken - after.broken))
+        return after
+
+    async def _provision(
+        self, missing: Collection[str], changed_by: Mapping[str, str]
+    ) -> tuple[Mapping[str, Problem], str | None]:
+        """Create and restore streams, consumers and buckets: all if the lease is available, else only those missing.
+
+        Return the changes that NATS has refused, by name, and what else has prevented changes, if anything.
+        """
+        names, obstacle = None, None
+        if self._lease.unavailable is not None:
+            # Workers of two versions would undo each other's changes, except for those of the bucket of the lease.
+            names, obstacle = {*missing, FLEET_STREAM}, UNFENCED
+        confirm = self._lease.confirm
         try:
             refused = await provisioning.provision(self._js, self._settings, changed_by, confirm=confirm, names=names)
         except provisioning.StreamError as error:
@@ -178,17 +196,8 @@ class StreamGuard:
             raise
         except NatsError as error:
             log.warning("work_interrupted", work="stream_guard", error=describe(error))
-            is_answered = False
-        after = await provisioning.inspect_streams(self._js, self._settings)
-        problems = [problem for name, problem in refused.items() if name in after.broken]
-        if after.broken and (unavailable is not None or not is_answered):
-            what = CHANGE_UNANSWERED if unavailable is None else UNFENCED
-            problems.append(Problem(what=what.format(names=", ".join(sorted(after.broken))), next_step=CHECK_RIGHTS))
-        self._unrestored = [*problems, *after.paused]
-        # Without a refusal, a client has broken something again in the meantime: the next check restores it.
-        self._retry_at = asyncio.get_running_loop().time() + (RESTORE_EVERY_S if refused else 0.0)
-        self._meter.restored_streams.inc(len(before.broken - after.broken))
-        return after
+            return {}, obstacle or CHANGE_UNANSWERED
+        return refused, obstacle
 
     async def _check_and_wait(self) -> None:
         self._changed.clear()
@@ -214,3 +223,10 @@ class StreamGuard:
                 reason=change.refusal,
                 see="docs/faststream.md",
             )
+
+
+def _log_missing(names: Collection[str], changed_by: Mapping[str, str]) -> None:
+    """Log the names of missing streams, consumers and buckets, and the clients that have deleted them, if known."""
+    if names:
+        clients = sorted({changed_by[name] for name in names if name in changed_by})
+        log.error("streams_found_missing", names=names, by=clients or UNKNOWN)
