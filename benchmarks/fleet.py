@@ -132,10 +132,10 @@ async def _processes(stack: Stack, workers: int) -> AsyncIterator[Sequence[Progr
 
 async def _start(fleet: Fleet) -> ApiRequests:
     """Start all workers at once, spread evenly over the processes."""
-    each, more = divmod(fleet.workers, len(fleet.programs))
+    per_program, more = divmod(fleet.workers, len(fleet.programs))
     async with api_requests(fleet.stack.nats) as requests:
         await asyncio.gather(
-            *(program.process(str(each + (number < more))) for number, program in enumerate(fleet.programs))
+            *(program.process(str(per_program + (number < more))) for number, program in enumerate(fleet.programs))
         )
     return requests
 

@@ -95,11 +95,11 @@ class Record:
     @staticmethod
     def _summary(name: str, figures: Mapping[str, float]) -> str:
         """The lines of a template whose figures were all measured."""
-        said = []
+        lines = []
         for line in (ROOT / "benchmarks" / name).read_text(encoding="utf-8").splitlines():
             with suppress(KeyError):
-                said.append(wrapped(line.format_map(figures)))
-        return "\n".join(said)
+                lines.append(wrapped(line.format_map(figures)))
+        return "\n".join(lines)
 
 
 def _where(part: Mapping[str, Any]) -> str:

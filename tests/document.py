@@ -32,7 +32,7 @@ def _is_time(value: object) -> bool:
 
 
 def operations(action: str) -> dict[str, dict[str, Any]]:
-    return {name: found for name, found in DOCUMENT["operations"].items() if found["action"] == action}
+    return {name: operation for name, operation in DOCUMENT["operations"].items() if operation["action"] == action}
 
 
 def examples(operation: dict[str, Any]) -> list[dict[str, Any]]:
@@ -43,16 +43,19 @@ def examples(operation: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def channel_of(operation: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = DOCUMENT["channels"][operation["channel"]["$ref"].removeprefix("#/channels/")]
-    return found
+    channel: dict[str, Any] = DOCUMENT["channels"][operation["channel"]["$ref"].removeprefix("#/channels/")]
+    return channel
 
 
 def operation_at(subject: str) -> dict[str, Any]:
     """The operation whose address a subject belongs to; a literal address goes first."""
-    found: dict[str, dict[str, Any]] = {channel_of(each)["address"]: each for each in DOCUMENT["operations"].values()}
-    return found.get(subject) or next(
+    by_address: dict[str, dict[str, Any]] = {
+        channel_of(operation_object)["address"]: operation_object
+        for operation_object in DOCUMENT["operations"].values()
+    }
+    return by_address.get(subject) or next(
         operation
-        for address, operation in found.items()
+        for address, operation in by_address.items()
         if re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^.]+", re.escape(address)), subject)
     )
 
@@ -84,8 +87,8 @@ def _closed() -> dict[str, Any]:
 
 def faults(candidates: list[str], headers: Mapping[str, str], body: bytes) -> dict[str, str]:
     """Why a message is none of the candidates, for each; empty where it is one of them."""
-    found = {name: _fault(name, headers, body) for name in candidates}
-    return {} if "" in found.values() else found
+    problems = {name: _fault(name, headers, body) for name in candidates}
+    return {} if "" in problems.values() else problems
 
 
 def matching(candidates: list[str], headers: Mapping[str, str], body: bytes) -> list[str]:

@@ -29,8 +29,8 @@ class Fault:
 
 def status(code: int, body: str = "", headers: str = "") -> Fault:
     """An answer of the proxy's own."""
-    told = f"HTTP/1.1 {code} Fault\r\nContent-Length: {len(body)}\r\nConnection: close\r\n{headers}\r\n{body}"
-    return Fault(answer=told.encode())
+    response = f"HTTP/1.1 {code} Fault\r\nContent-Length: {len(body)}\r\nConnection: close\r\n{headers}\r\n{body}"
+    return Fault(answer=response.encode())
 
 
 @dataclass

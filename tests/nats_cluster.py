@@ -42,8 +42,8 @@ class Node(NatsServer):
 
     async def meta_group(self) -> dict[str, Any]:
         """What this server knows of the group that places streams: `leader`, and from the leader itself `replicas`."""
-        found: dict[str, Any] = (await self._asked("jsz")).get("meta_cluster", {})
-        return found
+        group: dict[str, Any] = (await self._asked("jsz")).get("meta_cluster", {})
+        return group
 
     async def _asked(self, about: str) -> dict[str, Any]:
         """An answer of the server's monitoring; empty if the server does not answer, or answers that it is unwell."""
@@ -52,8 +52,8 @@ class Node(NatsServer):
     def _ask(self, url: str) -> dict[str, Any]:
         try:
             with urllib.request.urlopen(url, timeout=ASK_TIMEOUT) as answer:  # noqa: S310
-                found: dict[str, Any] = json.load(answer)
-                return found
+                reply: dict[str, Any] = json.load(answer)
+                return reply
         except urllib.error.HTTPError as error:
             error.close()
         except OSError:

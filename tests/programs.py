@@ -37,11 +37,11 @@ async def output(nats_url: str, *command: Path | str, cwd: Path = EXAMPLES) -> s
 async def line_with(process: Process, text: str) -> str:
     """The first line of a program's output that has this in it."""
     assert process.stdout is not None
-    said = []
+    lines = []
     async with asyncio.timeout(WITHIN):
         async for line in process.stdout:
-            said.append(line.decode())
-            if text in said[-1]:
-                return said[-1]
-    message = f"ended without {text!r}: {''.join(said)}"
+            lines.append(line.decode())
+            if text in lines[-1]:
+                return lines[-1]
+    message = f"ended without {text!r}: {''.join(lines)}"
     raise AssertionError(message)

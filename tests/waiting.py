@@ -17,19 +17,19 @@ async def eventually(look: Callable[[], Awaitable[object] | bool], *, within: fl
 
     An exception that `look` raises ends the wait, `TimeoutError` included.
     """
-    found: object = None
+    value: object = None
     try:
         async with asyncio.timeout(within) as deadline:
-            found = await _found(look)
-            while not found:
+            value = await _found(look)
+            while not value:
                 await asyncio.sleep(0.02)
-                found = await _found(look)
+                value = await _found(look)
     except TimeoutError as error:
         if not deadline.expired():
             raise
-        message = f"still {found!r} after {within} s"
+        message = f"still {value!r} after {within} s"
         raise AssertionError(message) from error
-    return found
+    return value
 
 
 async def _found(look: Callable[[], Awaitable[object] | bool]) -> object:

@@ -44,21 +44,21 @@ class Witness:
 
     async def stored(self) -> dict[str, Seen]:
         """All messages that the streams hold, in their order."""
-        found: dict[str, Seen] = {}
+        messages: dict[str, Seen] = {}
         for pattern, stream in STREAMS.items():
-            found[stream] = [
+            messages[stream] = [
                 (message.seq or 0, message.subject or "", message.data or b"")
                 async for page in pages(self._connection, stream, pattern)
                 for message in page
             ]
-        return found
+        return messages
 
 
 @asynccontextmanager
 async def witness(nats_url: str) -> AsyncIterator[Witness]:
     """A witness from now on."""
     connection = await nats.connect(nats_url)
-    found = Witness(connection)
-    await found.subscribe()
-    yield found
+    listening = Witness(connection)
+    await listening.subscribe()
+    yield listening
     await connection.close()

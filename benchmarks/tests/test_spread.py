@@ -9,8 +9,8 @@ from tests.truth.conversations import Conversation, Said
 
 
 def conversation(name: str, turns: list[tuple[float, float, str]], seconds: float = 20) -> Scored:
-    said = [Said("anna", 0, seconds / 2), Said("boris", seconds / 2, seconds)]
-    return scored(Conversation(Path(f"{name}.wav"), said), seconds, turns)
+    utterances = [Said("anna", 0, seconds / 2), Said("boris", seconds / 2, seconds)]
+    return scored(Conversation(Path(f"{name}.wav"), utterances), seconds, turns)
 
 
 @pytest.fixture

@@ -25,9 +25,9 @@ KERNEL = ("CT2_", "MKL_", "ONEDNN_", "OPENBLAS_")  # begin the variables of `mak
 
 def blocks() -> list[tuple[str, str]]:
     """Commands, and what they should print."""
-    found = re.findall(r"```(sh|text)\n(.*?)```", DOCUMENT, re.DOTALL)
+    code_blocks = re.findall(r"```(sh|text)\n(.*?)```", DOCUMENT, re.DOTALL)
     steps: list[tuple[str, str]] = []
-    for language, text in found:
+    for language, text in code_blocks:
         steps = [*steps, (text, "")] if language == "sh" else [*steps[:-1], (steps[-1][0], text)]
     return steps
 
@@ -104,14 +104,14 @@ def test_what_the_checklist_names_is_there(path: str) -> None:
 def _is_in(expected: str, output: str) -> bool:
     if SPOKEN in expected:
         words = re.findall(r"\w+", SPOKEN.lower())
-        heard = set(re.findall(r"\w+", output.lower()))
-        return sum(word in heard for word in words) >= MOST_WORDS * len(words)
+        printed = set(re.findall(r"\w+", output.lower()))
+        return sum(word in printed for word in words) >= MOST_WORDS * len(words)
     pattern = ".*".join(map(re.escape, expected.split(ANYTHING)))
     return re.search(f"^{pattern}$", output, re.MULTILINE) is not None
 
 
 def _with_ports(commands: str, ports: dict[str, str]) -> str:
-    return re.sub(r"\b800[01]\b", lambda found: ports[found.group()], commands)
+    return re.sub(r"\b800[01]\b", lambda match: ports[match.group()], commands)
 
 
 async def _drain(process: asyncio.subprocess.Process) -> None:

@@ -43,27 +43,27 @@ def documented() -> dict[str, Rules]:
 
 def configured() -> dict[str, Rules]:
     """In the words of each account, into which it maps those of its clients."""
-    found = {}
+    rules = {}
     for user in (user for account in accounts().values() for user in account["users"]):
         publish, subscribe = user["permissions"]["publish"], user["permissions"]["subscribe"]
         assert set(subscribe) == {"allow"}
         assert set(publish) <= {"allow", "deny"}
-        found[user["user"]] = Rules(set(publish["allow"]), set(subscribe["allow"]), set(publish.get("deny", ())))
-    return found
+        rules[user["user"]] = Rules(set(publish["allow"]), set(subscribe["allow"]), set(publish.get("deny", ())))
+    return rules
 
 
 def accounts() -> dict[str, Any]:
     """The accounts by their names, as the server reads them."""
     text = (DEPLOY / "nats/accounts.conf").read_text(encoding="utf-8")
-    found: dict[str, Any] = yaml.safe_load(text)["accounts"]
-    return found
+    result: dict[str, Any] = yaml.safe_load(text)["accounts"]
+    return result
 
 
 def account_of(user: str) -> dict[str, Any]:
     """The account that a user is in."""
-    found: dict[str, Any]
-    (found,) = (account for account in accounts().values() if user in {known["user"] for known in account["users"]})
-    return found
+    matching: dict[str, Any]
+    (matching,) = (account for account in accounts().values() if user in {known["user"] for known in account["users"]})
+    return matching
 
 
 def mapped(user: str, patterns: set[str]) -> set[str]:

@@ -53,14 +53,14 @@ async def client(
 
 async def there(js: JetStreamContext) -> dict[str, object]:
     """All that is in the streams, and the service's consumers."""
-    found: dict[str, object] = {}
+    state: dict[str, object] = {}
     for stream in STREAMS:
         info = await js.stream_info(stream, subjects_filter=">")
-        found[stream] = (info.created, info.state.subjects or {})
+        state[stream] = (info.created, info.state.subjects or {})
     for log in ("progress", "results"):
         consumer = await js.consumer_info(f"transcription_{log}", PROJECTION.format(log))
-        found[PROJECTION.format(log)] = (consumer.created, consumer.config.as_dict())
-    return found
+        state[PROJECTION.format(log)] = (consumer.created, consumer.config.as_dict())
+    return state
 
 
 async def request(client: Nats, question: tuple[str, bytes], reply_to: str) -> None:
@@ -208,12 +208,12 @@ async def test_what_a_consumer_delivers_is_no_order_and_no_task(
     before = await there(service)
     public = await client.subscribe("results.t2")
     # When a client has a consumer deliver there, and after it one to itself
-    heard = await client.subscribe(client.new_inbox())
-    for subject in (place, heard.subject):
+    inbox = await client.subscribe(client.new_inbox())
+    for subject in (place, inbox.subject):
         config = {"deliver_subject": subject, "ack_policy": "none", "headers_only": True}
         body = json.dumps({"stream_name": "transcription_progress", "config": config}).encode()
         await client.request("$JS.API.CONSUMER.CREATE.transcription_progress", body, timeout=WITHIN)
-    await heard.next_msg(timeout=WITHIN)
+    await inbox.next_msg(timeout=WITHIN)
     # Then nothing is done, and at most a copy lies there under the subject that it had: in no queue, letter or log
     assert _without_copies(await there(service)) == _without_copies(before)
     # And a copy on a public subject is told from what the stream has published there
@@ -221,8 +221,8 @@ async def test_what_a_consumer_delivers_is_no_order_and_no_task(
         assert "Nats-Sequence" not in ((await public.next_msg(timeout=WITHIN)).headers or {})
 
 
-def _without_copies(found: dict[str, Any]) -> dict[str, object]:
-    kept = dict(found)
+def _without_copies(streams: dict[str, Any]) -> dict[str, object]:
+    kept = dict(streams)
     for stream in ("transcription_tasks", "transcription_dead_letters", "transcription_results"):
         created, subjects = kept[stream]
         kept[stream] = (created, {name: count for name, count in subjects.items() if name != "progress.t1"})

@@ -38,12 +38,12 @@ class GuardedNode(GuardedNats):
 @pytest.fixture
 async def nodes(tmp_path: Path, certificates: Path) -> AsyncIterator[list[GuardedNode]]:
     routes = [free_port() for _ in range(3)]
-    found = [GuardedNode(tmp_path / f"node-{place}", certificates, place, routes) for place in range(3)]
+    cluster = [GuardedNode(tmp_path / f"node-{place}", certificates, place, routes) for place in range(3)]
     async with AsyncExitStack() as closing:
-        for node in found:
+        for node in cluster:
             closing.push_async_callback(node.stop)
-        await asyncio.gather(*(node.start() for node in found))
-        yield found
+        await asyncio.gather(*(node.start() for node in cluster))
+        yield cluster
 
 
 @pytest.fixture

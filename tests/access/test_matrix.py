@@ -38,10 +38,10 @@ class Probe:
         line = f"PUB {subject} 0\r\n" if action == "publish" else f"SUB {subject} {self._number}"
         self._writer.write(f"{line}\r\nPING\r\n".encode())
         refused = False
-        while (said := await self._reader.readline()) != b"PONG\r\n":
-            assert said, f"the server hung up on {line}"
-            if said.startswith(b"-ERR"):
-                assert b"Permissions Violation" in said, said
+        while (line_back := await self._reader.readline()) != b"PONG\r\n":
+            assert line_back, f"the server hung up on {line}"
+            if line_back.startswith(b"-ERR"):
+                assert b"Permissions Violation" in line_back, line_back
                 refused = True
         if action == "subscribe":
             self._writer.write(f"UNSUB {self._number}\r\n".encode())
@@ -128,16 +128,16 @@ async def test_each_subject_is_allowed_or_refused_as_documented(guarded: Guarded
     subjects = universe()
     # When it tries to publish and to subscribe to everything there is
     async with connection(guarded, {"user": user, "pass": password(user)}) as streams:
-        asked = Probe(*streams)
-        found = {
-            (action, subject): await asked.may(action, subject)
+        probe = Probe(*streams)
+        allowed = {
+            (action, subject): await probe.may(action, subject)
             for subject in subjects
             for action in ("publish", "subscribe")
             if action == "subscribe" or not {"*", ">"} & set(subject.split("."))  # nobody can publish to a wildcard
         }
     # Then it may what is allowed and no more
-    assert {key for key, may in found.items() if may != rules.may(*key)} == set()
-    assert len(found) > 300
+    assert {key for key, may in allowed.items() if may != rules.may(*key)} == set()
+    assert len(allowed) > 300
 
 
 @pytest.mark.parametrize("login", [{}, {"user": "service", "pass": "guessed"}, {"user": "root", "pass": "root"}])

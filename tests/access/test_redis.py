@@ -42,9 +42,9 @@ async def test_the_service_has_its_keys_and_no_other(service: Redis) -> None:
 
 
 async def test_the_service_keeps_and_forgets_what_engines_found(service: Redis) -> None:
-    cache, found = Cache(service, ttl=10), Model(name="whisper-base", revision="1")
-    await cache.put("t1", "0" * 64, "question", found)
-    assert await cache.get("t1", "0" * 64, "question", Model) == found
+    cache, cached = Cache(service, ttl=10), Model(name="whisper-base", revision="1")
+    await cache.put("t1", "0" * 64, "question", cached)
+    assert await cache.get("t1", "0" * 64, "question", Model) == cached
     await cache.erase("t1")
     assert await cache.get("t1", "0" * 64, "question", Model) is None
 

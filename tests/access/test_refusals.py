@@ -74,12 +74,12 @@ async def test_a_refused_request_names_its_subject_and_who_may(settings: Setting
         messages = {command: await refusal(client, call) for command, call in REFUSED[user].items()}
     for command, sentence in messages.items():
         # Then the error names the refused request and the users who may send it
-        said = re.fullmatch(r"NATS does not allow the user '(\w+)' to .* (\S+): log in as ([\w ]+) \(.+\)\.", sentence)
-        assert said is not None, (command, sentence)
-        assert said[1] == user
-        for other in said[3].split(" or "):
+        match = re.fullmatch(r"NATS does not allow the user '(\w+)' to .* (\S+): log in as ([\w ]+) \(.+\)\.", sentence)
+        assert match is not None, (command, sentence)
+        assert match[1] == user
+        for other in match[3].split(" or "):
             # And that is so
-            (subject,) = mapped(other, {said[2]})
+            (subject,) = mapped(other, {match[2]})
             assert configured()[other].may("publish", subject), (command, other, subject)
 
 
@@ -115,10 +115,10 @@ def test_every_client_may_what_is_said_of_it() -> None:
     # Given all that clients may publish in their accounts, in the service's words
     for user in CLIENTS:
         for subject in configured()[user].publish:
-            asked = subject.replace("$JS.ACK.natscribe.", "$JS.API.")
+            permitted_subject = subject.replace("$JS.ACK.natscribe.", "$JS.API.")
             # Then no error names other users for a request that the user may send
             if not subject.startswith(("$JS.FC.", "$JS.ACK.transcription")):
-                assert user in permitted_users(asked), (user, asked)
+                assert user in permitted_users(permitted_subject), (user, permitted_subject)
 
 
 async def test_the_command_says_it_in_one_sentence(settings: Settings, worker: Worker, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ async def test_each_user_learns_what_it_may_do(settings: Settings, worker: Worke
     for user, report in zip(CLIENTS, examined, strict=True):
         # Then there is no problem, and each permission is that of the server's configuration
         assert problems(report) == [], user
-        assert [each.worker for each in report.workers] == [worker.container.worker_name]
+        assert [info.worker for info in report.workers] == [worker.container.worker_name]
         for right in report.rights:
             subject = right.subject.replace("$JS.API.", "$JS.ACK.natscribe.")  # as the accounts map it
             action = "subscribe" if right.command == "top" else "publish"
@@ -128,7 +128,7 @@ async def test_each_client_sees_what_runs_waits_and_has_failed(
     # And another user is told what it lacks
     troubles = boards["monitoring"].problems
     assert set(troubles) == {"queue", "list", "progress"}
-    assert all("log in as publisher or follower or operator" in each for each in troubles.values())
+    assert all("log in as publisher or follower or operator" in trouble for trouble in troubles.values())
 
 
 async def asked_by(settings: Settings) -> list[WorkerInfo]:
@@ -145,11 +145,11 @@ async def test_each_worker_answers_each_kind_of_client(
         await valkey.kill()
         # When each kind of client sends the request
         answers = await asyncio.gather(*(asked_by(login(settings, user)) for user in CLIENTS))
-        for user, found in zip(CLIENTS, answers, strict=True):
+        for user, replies in zip(CLIENTS, answers, strict=True):
             # Then both reply with their state
-            assert {worker.worker for worker in found} == names, user
-            assert {worker.redis_answers for worker in found} == {False}
-            assert {worker.audio_store_answers for worker in found} == {True}
+            assert {worker.worker for worker in replies} == names, user
+            assert {worker.redis_answers for worker in replies} == {False}
+            assert {worker.audio_store_answers for worker in replies} == {True}
         # And no other user receives the replies
         async with Client(login(settings, "monitoring")) as client:
             with pytest.raises(NotAllowedError):
@@ -218,5 +218,5 @@ async def test_no_password_is_in_a_log_line_a_metric_or_the_list_of_processes(
     assert any("nats-server" in process for process in processes)
     assert any("valkey" in process for process in processes)
     for place in (logged, counted, *processes):
-        assert [each for each in (*passwords, "service-redis", "reader-redis") if each in place] == []
+        assert [secret for secret in (*passwords, "service-redis", "reader-redis") if secret in place] == []
     assert [process for process in processes if password("service") in process.split()] == []

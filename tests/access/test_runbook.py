@@ -28,9 +28,9 @@ USERS = sorted({user for _, user in STEPS})
 
 @pytest.fixture
 def engine() -> FakeEngine:
-    found = FakeEngine()
-    found.fail_with = [BROKEN] * 100
-    return found
+    fake = FakeEngine()
+    fake.fail_with = [BROKEN] * 100
+    return fake
 
 
 async def failed_task(settings: Settings) -> str:

@@ -25,15 +25,15 @@ def test_only_missing_secrets_are_generated(tmp_path: Path) -> None:
 
 
 def test_each_reader_finds_what_it_needs(tmp_path: Path) -> None:
-    found = make(tmp_path)
-    passwords = {user: found[f"nats/nats_{user}"].strip() for user in USERS}
+    files = make(tmp_path)
+    passwords = {user: files[f"nats/nats_{user}"].strip() for user in USERS}
     assert len(set(passwords.values())) == len(USERS)
     assert all(len(password) == 48 for password in passwords.values())
     # The worker gets only its own secrets
-    of_the_worker = {name: text for name, text in found.items() if name.startswith("worker/")}
+    of_the_worker = {name: text for name, text in files.items() if name.startswith("worker/")}
     assert set(of_the_worker) == {"worker/nats_password", "worker/redis_url", "worker/ca.crt"}
     assert of_the_worker["worker/nats_password"].strip() == passwords["service"]
-    assert found["redis/redis_service"].strip() in of_the_worker["worker/redis_url"]
+    assert files["redis/redis_service"].strip() in of_the_worker["worker/redis_url"]
     # And a client's are settings as they are
     publisher = Settings(_env_file=tmp_path / "clients/publisher.env")
     assert publisher.nats_user == "publisher"
@@ -45,8 +45,8 @@ def test_the_key_of_s3_is_given_to_the_worker_alone(tmp_path: Path, monkeypatch:
     # Given a key in the environment
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret of S3")
     # When secrets are made, then only the worker finds it
-    found = make(tmp_path)
-    assert [name for name, text in found.items() if "secret of S3" in text] == ["worker/aws_secret_access_key"]
+    files = make(tmp_path)
+    assert [name for name, text in files.items() if "secret of S3" in text] == ["worker/aws_secret_access_key"]
 
 
 def test_settings_are_read_from_files_and_the_environment_goes_first(
@@ -57,12 +57,12 @@ def test_settings_are_read_from_files_and_the_environment_goes_first(
     (tmp_path / "aws_secret_access_key").write_text("key from a file\n")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
     monkeypatch.setenv("REDIS_URL", "redis://environment:6379/0")
-    found = Settings(_env_file=None, _secrets_dir=tmp_path)
-    assert found.nats_password is not None
-    assert found.nats_password.get_secret_value() == "from a file"
-    assert found.redis_url == "redis://environment:6379/0"
-    assert found.aws_secret_access_key is not None
-    assert found.aws_secret_access_key.get_secret_value() == "key from a file"
+    settings = Settings(_env_file=None, _secrets_dir=tmp_path)
+    assert settings.nats_password is not None
+    assert settings.nats_password.get_secret_value() == "from a file"
+    assert settings.redis_url == "redis://environment:6379/0"
+    assert settings.aws_secret_access_key is not None
+    assert settings.aws_secret_access_key.get_secret_value() == "key from a file"
     assert str(module.SECRETS) == "/run/secrets"
 
 

@@ -171,7 +171,7 @@ async def let_time_pass(worker: Worker, publisher: Client) -> None:
     assert await end_of(publisher, task) is State.COMPLETED
 
     async def found() -> list[Reminder]:
-        return [each async for each in reminders.of_task(task)]
+        return [reminder async for reminder in reminders.of_task(task)]
 
     (reminder,) = await eventually(found)
     now = datetime.now(UTC)
@@ -214,8 +214,8 @@ async def test_all_that_the_service_promises(
     large = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)
     assert await end_of(publisher, large) is State.COMPLETED
     for result_format in (ResultFormat.JSON, ResultFormat.TXT):
-        found = await publisher.get_task_result(large, result_format)
-        text = found.text if isinstance(found, TranscriptionResult) else found
+        result = await publisher.get_task_result(large, result_format)
+        text = result.text if isinstance(result, TranscriptionResult) else result
         assert isinstance(text, str)
         assert len(text) > 1_000_000
     # And another worker helps with a long recording
@@ -253,20 +253,20 @@ async def test_all_that_the_service_promises(
 def unused(server: GuardedNats, user: str) -> set[str]:
     """The unused permissions of a user, by the log of the server."""
     connections: set[str] = set()
-    said: dict[str, set[str]] = {"PUB": set(), "SUB": set()}
+    subjects: dict[str, set[str]] = {"PUB": set(), "SUB": set()}
     for line in server.log:
-        heard = re.search(r"cid:(\d+) .*<<- \[(?:H?(PUB)|(SUB)|CONNECT) (\S+)(.*)", line)
-        if heard is None:
+        match = re.search(r"cid:(\d+) .*<<- \[(?:H?(PUB)|(SUB)|CONNECT) (\S+)(.*)", line)
+        if match is None:
             continue
-        connection, published, subscribed, subject, rest = heard.groups()
+        connection, published, subscribed, subject, rest = match.groups()
         if published or subscribed:
             if connection in connections:
-                said[published or subscribed].add(subject)
+                subjects[published or subscribed].add(subject)
         elif f'"user": "{user}"' in rest:
             connections.add(connection)
     rules = configured()[user]
-    used = {pattern for pattern in rules.publish if any(covers(pattern, subject) for subject in said["PUB"])}
-    received = {pattern for pattern in rules.subscribe if any(covers(pattern, subject) for subject in said["SUB"])}
+    used = {pattern for pattern in rules.publish if any(covers(pattern, subject) for subject in subjects["PUB"])}
+    received = {pattern for pattern in rules.subscribe if any(covers(pattern, subject) for subject in subjects["SUB"])}
     return (rules.publish - used) | (rules.subscribe - received)
 
 
@@ -286,9 +286,9 @@ async def test_a_follower_reads_as_other_programs_do(
     results = await js.pull_subscribe("results.*", durable="follower", stream="transcription_results")
     (result,) = await results.fetch(1, timeout=10)
     await result.ack_sync(timeout=10)
-    found = TranscriptionResult.model_validate_json(result.data)
-    assert found.object is not None
-    whole = await (await js.object_store(found.object.bucket)).get(found.object.name)
+    parsed_result = TranscriptionResult.model_validate_json(result.data)
+    assert parsed_result.object is not None
+    whole = await (await js.object_store(parsed_result.object.bucket)).get(parsed_result.object.name)
     assert len(json.loads(whole.data or b"")["text"]) > 1_000_000
     # And requests are sent to the service
     reply = await follower.request("tasks.status", json.dumps({"task_id": task}).encode(), timeout=10)
@@ -316,10 +316,10 @@ async def test_a_follower_changes_nothing(guarded: GuardedNats, follower: Nats, 
         js.publish("tasks.transcription.high", b"{}", timeout=0.5),
         follower.request("tasks.delete", b'{"task_id": "t1"}', timeout=0.5),
     )
-    found = await asyncio.gather(*tried, return_exceptions=True)
+    outcomes = await asyncio.gather(*tried, return_exceptions=True)
     # Then each is refused
-    assert all(isinstance(each, NatsTimeoutError | TimeoutError) for each in found)
-    assert len(guarded.refused()) == len(found) == 9
+    assert all(isinstance(outcome, NatsTimeoutError | TimeoutError) for outcome in outcomes)
+    assert len(guarded.refused()) == len(outcomes) == 9
     # And by the request that names no consumer in its subject nothing is gained either
     await follower.request("$JS.API.CONSUMER.CREATE.transcription_progress", json.dumps(unnamed).encode(), timeout=5)
     assert await worker_consumer(worker, consumer) == before

@@ -46,7 +46,7 @@ class Speech:
         lost = [Interval(start=self.missing[0] * FRAME_S, end=self.missing.stop * FRAME_S)] if self.missing else []
         if result.duration != self.seconds:
             return f"{result.duration:g} s of {self.seconds:g}"
-        if any(each not in result.untranscribed for each in lost):
+        if any(interval not in result.untranscribed for interval in lost):
             return f"{lost} is not told: {result.untranscribed}"
         if longest_difference(self.words, result.text) > MOST_WRONG:
             return f"{result.text!r} in place of {self.words!r}"
@@ -154,25 +154,25 @@ SORTS: Sequence[Callable[[Speaker], Coroutine[Any, Any, None]]] = [
 
 async def speak(settings: Settings, chance: Random, count: int, seconds: float) -> dict[str, Speech]:
     """Have so many begin to speak over the time; what each has said, once all have."""
-    said = {f"live-{number}": speech(chance) for number in range(count)}
+    speeches = {f"live-{number}": speech(chance) for number in range(count)}
     async with asyncio.TaskGroup() as group:
-        for number, (task_id, each) in enumerate(said.items()):
+        for number, (task_id, speech_of_task) in enumerate(speeches.items()):
             sort, own = SORTS[number % len(SORTS)], Random(chance.random())  # noqa: S311
-            group.create_task(sort(Speaker(settings, task_id, each, own)))
+            group.create_task(sort(Speaker(settings, task_id, speech_of_task, own)))
             await asyncio.sleep(seconds / count * chance.uniform(0.5, 1.5))
-    return said
+    return speeches
 
 
-async def wrongly_heard(client: Natscribe, said: dict[str, Speech]) -> dict[str, str]:
+async def wrongly_heard(client: Natscribe, speeches: dict[str, Speech]) -> dict[str, str]:
     """Return what is lost or repeated in each live task."""
-    found = dict[str, str]()
-    for task_id, each in said.items():
+    problems = dict[str, str]()
+    for task_id, speech_of_task in speeches.items():
         try:
             result = await client.get_task_result(task_id)
         except ClientError as error:
-            found[task_id] = str(error)
+            problems[task_id] = str(error)
             continue
-        wrong = each.wrong(result) if isinstance(result, TranscriptionResult) else "another kind of result"
+        wrong = speech_of_task.wrong(result) if isinstance(result, TranscriptionResult) else "another kind of result"
         if wrong is not None:
-            found[task_id] = wrong
-    return found
+            problems[task_id] = wrong
+    return problems

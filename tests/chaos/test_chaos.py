@@ -126,14 +126,14 @@ async def test_nothing_is_lost_and_nothing_is_done_twice(
                 for number, injectors in enumerate(servers.faults(workers))
             ]
         published = {task_id: audio for publisher in publishing for task_id, audio in publisher.result().items()}
-        said = speaking.result()
-        published |= {task_id: speech.seconds for task_id, speech in said.items()}
+        speeches = speaking.result()
+        published |= {task_id: speech.seconds for task_id, speech in speeches.items()}
         faults = [fault for task in injecting for fault in task.result()]
         logs = await logs_of(client, published, within=LAST_WITHIN)
         await eventually(workers.is_complete)
         unreadable = await unreadable_results(client, published)
-        misheard = await wrongly_heard(client, said)
-        verdict = Verdict(published, faults, logs, await count_results(settings), unreadable, len(said), misheard)
+        misheard = await wrongly_heard(client, speeches)
+        verdict = Verdict(published, faults, logs, await count_results(settings), unreadable, len(speeches), misheard)
     # Then each task has ended once with one readable result, and each spoken word is transcribed once
     verdict.write(tmp_path / "verdict.jsonl")
     print(verdict.report())

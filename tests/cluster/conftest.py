@@ -55,7 +55,7 @@ class Ended:
         """Each task has one end, which is `completed`, one result, and a log without holes."""
         wanted = set(published)
         ends = {task: [event.state for event in log if event.state.ended] for task, log in self.logs.items()}
-        assert {task: found for task, found in ends.items() if found != [State.COMPLETED]} == {}
+        assert {task: states for task, states in ends.items() if states != [State.COMPLETED]} == {}
         assert self.logs.keys() == wanted
         assert self.results == Counter(dict.fromkeys(wanted, 1))
         for log in self.logs.values():
@@ -163,8 +163,8 @@ async def workers(settings: Settings, count: int, make: Callable[[], FakeEngine]
 
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[NatsCluster]:
-    async with nats_cluster_in(tmp_path / "nats") as found:
-        yield found
+    async with nats_cluster_in(tmp_path / "nats") as nodes:
+        yield nodes
 
 
 @pytest.fixture

@@ -35,9 +35,9 @@ async def test_a_task_runs_with_three_replicas(cluster: NatsCluster, settings: S
             info = await publisher.js.stream_info(str(config.name))
             assert info.config.num_replicas == 3
         for stream, consumer in streams.consumer_configs(settings):
-            found = await publisher.js.consumer_info(stream, str(consumer.durable_name))
-            assert found.cluster is not None
-            assert len(found.cluster.replicas or []) == 2
+            consumer_info = await publisher.js.consumer_info(stream, str(consumer.durable_name))
+            assert consumer_info.cluster is not None
+            assert len(consumer_info.cluster.replicas or []) == 2
         for bucket in streams.bucket_configs(settings):
             assert (await (await publisher.js.object_store(str(bucket.bucket))).status()).replicas == 3
         # And of two appends behind the same record one is refused
@@ -67,8 +67,8 @@ async def test_recordings_are_read_through_any_server(
     recordings = make_recording_store(settings, connection)
 
     async def read() -> bytes:
-        async with recordings.fetch(RECORDING) as found:
-            return found.path.read_bytes()
+        async with recordings.fetch(RECORDING) as recording:
+            return recording.path.read_bytes()
 
     # When a recording is read many times
     # Then it is there each time

@@ -52,8 +52,8 @@ class Stack:
 
     def containers(self) -> dict[str, dict[str, Any]]:
         """All that is known of each running container, by its name."""
-        found = json.loads(self.run("docker", "inspect", *self.compose("ps", "--quiet").split()))
-        return {container["Name"].strip("/"): container for container in found}
+        details = json.loads(self.run("docker", "inspect", *self.compose("ps", "--quiet").split()))
+        return {container["Name"].strip("/"): container for container in details}
 
     def secret(self, name: str) -> str:
         return self.compose("run", "--rm", "--no-deps", "-T", "prepare", "cat", f"/secrets/{name}")

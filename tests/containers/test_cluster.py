@@ -26,9 +26,9 @@ pytestmark = [
 def stack() -> Iterator[Stack]:
     if not engine_answers():
         pytest.skip("no container engine answers")
-    with production_stack(("compose.yaml", "compose.cluster.yaml")) as found:
-        found.compose("up", "--detach", "--build", "--wait", *NODES, "redis", "worker")
-        yield found
+    with production_stack(("compose.yaml", "compose.cluster.yaml")) as cluster_stack:
+        cluster_stack.compose("up", "--detach", "--build", "--wait", *NODES, "redis", "worker")
+        yield cluster_stack
 
 
 @pytest.fixture

@@ -35,14 +35,14 @@ pytestmark = [
 def stack() -> Iterator[Stack]:
     if not engine_answers():
         pytest.skip("no container engine answers")
-    with production_stack() as found:
-        found.compose("build")
+    with production_stack() as compose_stack:
+        compose_stack.compose("build")
         began = time.monotonic()
-        found.compose("up", "--detach", "--wait", *found.services())
+        compose_stack.compose("up", "--detach", "--wait", *compose_stack.services())
         seconds = time.monotonic() - began
-        print(f"\nhealthy after {seconds:.0f} s: {', '.join(found.services())}")
+        print(f"\nhealthy after {seconds:.0f} s: {', '.join(compose_stack.services())}")
         assert seconds < HEALTHY_WITHIN
-        yield found
+        yield compose_stack
 
 
 @pytest.fixture
@@ -137,8 +137,8 @@ async def test_prometheus_sees_the_workers_and_reaches_the_alertmanager(stack: S
             return json.load(answer)
 
     async def both_are_up() -> bool:
-        found = asked("PROMETHEUS_PORT", "/api/v1/query?query=sum(up%7Bjob%3D%22natscribe%22%7D)")["data"]["result"]
-        return bool(found) and found[0]["value"][1] == "2"
+        samples = asked("PROMETHEUS_PORT", "/api/v1/query?query=sum(up%7Bjob%3D%22natscribe%22%7D)")["data"]["result"]
+        return bool(samples) and samples[0]["value"][1] == "2"
 
     await eventually(both_are_up, within=90)
     await eventually(

@@ -26,9 +26,9 @@ class Fit:
     def faults(self, narrow: Node, wide: Node, path: str) -> Iterator[str]:
         choices = list(_choices(self.wide, wide))
         for one in _choices(self.narrow, narrow):
-            found = [list(self._one(one, other, path)) for other in choices]
-            if [] not in found:
-                yield from min(found, key=len)
+            faults_of_choices = [list(self._one(one, other, path)) for other in choices]
+            if [] not in faults_of_choices:
+                yield from min(faults_of_choices, key=len)
 
     def _one(self, narrow: Node, wide: Node, path: str) -> Iterator[str]:
         kinds = narrow.get("type"), wide.get("type")
@@ -66,13 +66,13 @@ class Fit:
 
 def breaks(old: Node, new: Node) -> list[str]:
     """What a client of the old document can no longer do or understand, a sentence each."""
-    found = []
+    problems = []
     for name, operation in old["operations"].items():
         if name not in new["operations"]:
-            found.append(f"{name} is gone")
+            problems.append(f"{name} is gone")
         else:
-            found += _operation(old, new, name, operation, new["operations"][name])
-    return found + list(_places(old["x-nats"]["objectStoreBuckets"], new["x-nats"]["objectStoreBuckets"]))
+            problems += _operation(old, new, name, operation, new["operations"][name])
+    return problems + list(_places(old["x-nats"]["objectStoreBuckets"], new["x-nats"]["objectStoreBuckets"]))
 
 
 def _places(old: Node, new: Node) -> Iterator[str]:
@@ -131,10 +131,10 @@ def _message(document: Node, reference: Node) -> Node:
 
 
 def _follow(document: Node, reference: Node) -> Node:
-    found = document
+    node = document
     for part in reference["$ref"].removeprefix("#/").split("/"):
-        found = found[part]
-    return found
+        node = node[part]
+    return node
 
 
 def _choices(document: Node, schema: Node) -> Iterator[Node]:

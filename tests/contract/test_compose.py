@@ -24,14 +24,14 @@ IN_FILES = {"nats_password", "redis_url", "aws_secret_access_key"}
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
-    return found
+    document: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    return document
 
 
 @pytest.fixture(scope="module")
 def worker(compose: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = compose["services"]["worker"]
-    return found
+    service: dict[str, Any] = compose["services"]["worker"]
+    return service
 
 
 @pytest.fixture(scope="module")
@@ -198,8 +198,8 @@ def test_the_image_says_what_it_is(containerfile: str) -> None:
 
 def test_the_linter_accepts_the_containerfile() -> None:
     command = [Path(sys.executable).parent / "hadolint", ROOT / "Containerfile"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (found.returncode, found.stdout) == (0, "")
+    linted = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (linted.returncode, linted.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("more", [(), ("compose.tls.yaml",), ("compose.cluster.yaml",)])
@@ -209,8 +209,8 @@ def test_compose_itself_accepts_the_file(more: tuple[str, ...]) -> None:
         pytest.skip("docker compose is not installed")
     chosen = [word for file in ("compose.yaml", *more) for word in ("--file", str(ROOT / file))]
     command = [docker, "compose", *chosen, "config", "--quiet"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (found.returncode, found.stderr) == (0, "")
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("name", ["onnx", "s3"])

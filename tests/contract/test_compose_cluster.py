@@ -25,15 +25,15 @@ Loader.add_constructor("!override", Loader.replaced)
 
 @pytest.fixture(scope="module")
 def single() -> Service:
-    found: Service = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
-    return found
+    document: Service = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    return document
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Service:
     text = (ROOT / "compose.cluster.yaml").read_text(encoding="utf-8")
-    found: Service = yaml.load(text, Loader)  # noqa: S506 -- a safe loader with one more tag
-    return found
+    document: Service = yaml.load(text, Loader)  # noqa: S506 -- a safe loader with one more tag
+    return document
 
 
 @pytest.fixture(scope="module")

@@ -57,8 +57,8 @@ def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def table(first_heading: str) -> list[list[str]]:
     """The rows of the table whose first column has this heading."""
-    _, found, after = TEXT.partition(f"\n| {first_heading} |")
-    assert found, first_heading
+    _, heading, after = TEXT.partition(f"\n| {first_heading} |")
+    assert heading, first_heading
     rows = after.partition("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
 
@@ -125,25 +125,27 @@ def test_the_streams() -> None:
         for config in streams.stream_configs(settings)
         if config.name != settings.stream_names.retention  # internal
     ]
-    assert [[quoted(name)[0], quoted(heard), keeps, age] for name, heard, keeps, age in table("stream")] == expected
+    assert [
+        [quoted(name)[0], quoted(subjects_cell), keeps, age] for name, subjects_cell, keeps, age in table("stream")
+    ] == expected
     assert task_subjects() == [f"tasks.{queue}.{priority}" for priority in Priority for queue in Lane]
 
 
 def test_the_buckets() -> None:
     settings = Settings(_env_file=None)
     kept = {config.bucket: config.ttl for config in streams.bucket_configs(settings)}
-    said = {quoted(name)[0]: age for name, _, age in table("bucket")}
-    assert said.keys() == kept.keys()
-    assert said["results"] == days(kept["results"])
-    assert said["audio"].startswith(f"{days(settings.audio_ttl)} from the end of their last task (`AUDIO_TTL`)")
-    assert said["audio"].endswith(f"that no task has used: {days(kept['audio'])} from its upload")
+    ages = {quoted(name)[0]: age for name, _, age in table("bucket")}
+    assert ages.keys() == kept.keys()
+    assert ages["results"] == days(kept["results"])
+    assert ages["audio"].startswith(f"{days(settings.audio_ttl)} from the end of their last task (`AUDIO_TTL`)")
+    assert ages["audio"].endswith(f"that no task has used: {days(kept['audio'])} from its upload")
 
 
 def test_the_keys() -> None:
-    said = {quoted(key)[0]: age for key, _, age in table("Redis key")}
+    ages = {quoted(key)[0]: age for key, _, age in table("Redis key")}
     documented = (keys.info, keys.progress, keys.result)
-    assert list(said) == [key("{id}") for key in documented]
-    assert all(age.startswith(days(projection.KEEP_S)) for age in said.values())
+    assert list(ages) == [key("{id}") for key in documented]
+    assert all(age.startswith(days(projection.KEEP_S)) for age in ages.values())
     assert projection.KEEP_PROGRESS_S == DAY_S
 
 
@@ -202,8 +204,8 @@ def test_the_headers_of_a_frame() -> None:
 
 
 def test_the_fields_of_a_partial() -> None:
-    said = [(quoted(name)[0], meaning) for name, meaning in table("partial field")]
-    assert said == [(name, field["description"]) for name, field in fields_of(Partial).items()]
+    documented_fields = [(quoted(name)[0], meaning) for name, meaning in table("partial field")]
+    assert documented_fields == [(name, field["description"]) for name, field in fields_of(Partial).items()]
 
 
 def test_the_limits_of_a_frame() -> None:
@@ -221,8 +223,8 @@ def test_the_limits_of_subtitles() -> None:
 
 
 def test_the_states() -> None:
-    said = [(quoted(state)[0], ends, meaning) for state, ends, meaning in table("state")]
-    assert said == [(state, "yes" if state.ended else "no", state.meaning) for state in State]
+    documented_states = [(quoted(state)[0], ends, meaning) for state, ends, meaning in table("state")]
+    assert documented_states == [(state, "yes" if state.ended else "no", state.meaning) for state in State]
 
 
 def test_the_requests_and_their_replies() -> None:
@@ -236,9 +238,9 @@ def test_the_requests_and_their_replies() -> None:
 
 
 def test_the_headers_of_events() -> None:
-    said = {header for cell, _ in table("header") for header in quoted(cell)}
+    documented_headers = {header for cell, _ in table("header") for header in quoted(cell)}
     sent = cloud_events.headers("progress", "natscribe/worker", "id", task_id="t1")
-    assert said == sent.keys() | {"traceparent"}
+    assert documented_headers == sent.keys() | {"traceparent"}
 
 
 def test_every_named_subject_exists() -> None:

@@ -21,7 +21,7 @@ from tests.fakes.engine import FakeEngine
 
 pytestmark = pytest.mark.xdist_group("docs page")  # the page is rendered once
 
-INSIDE = {name for name, found in DOCUMENT["operations"].items() if {"name": "inside"} in found["tags"]}
+INSIDE = {name for name, operation in DOCUMENT["operations"].items() if {"name": "inside"} in operation["tags"]}
 
 
 class Site:
@@ -180,16 +180,16 @@ def test_operations_between_workers_are_hidden_at_first(page: Page) -> None:
 
 
 def test_types_for_workers_only_are_separate() -> None:
-    found = contract.read(DOCUMENT)
-    assert {"Segment", "ErrorCode", "RequestHeaders"} <= set(found.types)
-    assert set(found.inside_types) == {"AcceptedHeaders", "InsideHeaders"}
+    view = contract.read(DOCUMENT)
+    assert {"Segment", "ErrorCode", "RequestHeaders"} <= set(view.types)
+    assert set(view.inside_types) == {"AcceptedHeaders", "InsideHeaders"}
 
 
 def test_a_message_is_shown_once_and_a_small_request_wherever_it_is_used() -> None:
-    found = contract.read(DOCUMENT)
+    view = contract.read(DOCUMENT)
     shown = Counter(
         message.schema
-        for group in (*found.groups, *found.inside)
+        for group in (*view.groups, *view.inside)
         for operation in group.operations
         for message in (*operation.messages, *operation.replies)
         if message.schema and message.is_whole

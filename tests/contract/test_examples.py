@@ -101,5 +101,5 @@ def test_the_page_loads_nothing_from_others_and_inserts_text_alone() -> None:
 
 def test_the_node_client_asks_for_the_versions_that_are_tested() -> None:
     example, tested = json.loads(read(EXAMPLES / "node/package.json")), json.loads(read(NODE / "package.json"))
-    asked = example["dependencies"] | example["devDependencies"]
-    assert asked == {name: tested["devDependencies"].get(name) for name in asked}
+    dependencies = example["dependencies"] | example["devDependencies"]
+    assert dependencies == {name: tested["devDependencies"].get(name) for name in dependencies}

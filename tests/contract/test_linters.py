@@ -22,9 +22,9 @@ INFORMATION = 2  # severities: 0 error, 1 warning, 2 information, 3 hint
 
 def run(*command: str | Path) -> list[dict[str, Any]]:
     assert (TOOLS / "node_modules").is_dir(), "run: make setup"
-    found = subprocess.run([NODE, *command], capture_output=True, text=True, check=False, cwd=TOOLS)
-    assert found.stdout.startswith("["), found.stderr
-    findings: list[dict[str, Any]] = json.JSONDecoder().raw_decode(found.stdout)[0]
+    process = subprocess.run([NODE, *command], capture_output=True, text=True, check=False, cwd=TOOLS)
+    assert process.stdout.startswith("["), process.stderr
+    findings: list[dict[str, Any]] = json.JSONDecoder().raw_decode(process.stdout)[0]
     return findings
 
 
@@ -34,12 +34,12 @@ def parse(document: Path) -> list[dict[str, Any]]:
 
 def lint(document: Path) -> set[str]:
     spectral = TOOLS / "node_modules" / "@stoplight" / "spectral-cli" / "dist" / "index.js"
-    found = run(spectral, "lint", "--quiet", "--format", "json", "--ruleset", TOOLS / "ruleset.yaml", document)
-    return {finding["code"] for finding in found}
+    findings = run(spectral, "lint", "--quiet", "--format", "json", "--ruleset", TOOLS / "ruleset.yaml", document)
+    return {finding["code"] for finding in findings}
 
 
 def test_the_parser_finds_neither_errors_nor_warnings() -> None:
-    assert [found for found in parse(ROOT / "asyncapi.yaml") if found["severity"] < INFORMATION] == []
+    assert [finding for finding in parse(ROOT / "asyncapi.yaml") if finding["severity"] < INFORMATION] == []
 
 
 def test_the_ruleset_of_the_project_finds_nothing() -> None:
@@ -85,7 +85,7 @@ def test_the_ruleset_misses_what_is_missing(damaged: Callable[..., Path]) -> Non
         _without("components", "schemas", "Turn", "description"),
         _without("components", "schemas", "ErrorCode", "x-enum-descriptions"),
         _without("operations", "askResult", "reply", "messages", 0),
-        lambda found: found["operations"].update({"tasks.status": found["operations"].pop("askStatus")}),
+        lambda document: document["operations"].update({"tasks.status": document["operations"].pop("askStatus")}),
     )
     # Then each rule says so
     assert lint(document) == {
@@ -104,4 +104,4 @@ def test_the_ruleset_misses_what_is_missing(damaged: Callable[..., Path]) -> Non
 
 def test_the_parser_finds_what_is_not_valid(damaged: Callable[..., Path]) -> None:
     document = damaged(_without("operations", "askStatus", "action"))
-    assert [found for found in parse(document) if found["severity"] < INFORMATION]
+    assert [finding for finding in parse(document) if finding["severity"] < INFORMATION]

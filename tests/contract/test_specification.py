@@ -77,11 +77,11 @@ def test_a_payload_has_the_schema_of_its_class(message: MessageDescription) -> N
             "binary" if message.payload is bytes else None,
         )
         return
-    found = TypeAdapter(message.payload).json_schema(mode="serialization")
+    schema = TypeAdapter(message.payload).json_schema(mode="serialization")
     # Then the document has the same fields, types, limits and required fields
-    assert _bare(COMPONENTS["schemas"][described["$ref"].rpartition("/")[2]]) == _bare(found)
+    assert _bare(COMPONENTS["schemas"][described["$ref"].rpartition("/")[2]]) == _bare(schema)
     # And unknown fields are refused in inputs only
-    assert (found.get("additionalProperties") is False) is issubclass(message.payload, Input)
+    assert (schema.get("additionalProperties") is False) is issubclass(message.payload, Input)
 
 
 def _bare(node: object) -> object:
@@ -140,10 +140,10 @@ def test_the_document_reveals_no_server_address() -> None:
     # Given a worker with several addresses and a password
     settings = Settings(_env_file=None, nats_url="nats://me:secret@a:4222,nats://b:4222")
     # When its document is made
-    found = _generated(settings)
+    document = _generated(settings)
     # Then it has the servers of the contract, and nothing of the password
-    assert complete(found, settings)["servers"] == DOCUMENT["servers"]
-    assert "secret" not in json.dumps(found)
+    assert complete(document, settings)["servers"] == DOCUMENT["servers"]
+    assert "secret" not in json.dumps(document)
 
 
 @pytest.mark.parametrize(
@@ -164,23 +164,23 @@ def test_the_document_has_the_names_and_the_store_of_the_deployment(store: str, 
 
 def test_a_channel_without_ids_and_ids_without_a_channel_are_errors() -> None:
     # Given code with a further subject
-    found = _generated()
-    name = next(name for name, channel in found["channels"].items() if channel["address"] == subjects.STATUS)
-    found["channels"]["more"] = found["channels"][name] | {"address": "tasks.more"}
+    document = _generated()
+    name = next(name for name, channel in document["channels"].items() if channel["address"] == subjects.STATUS)
+    document["channels"]["more"] = document["channels"][name] | {"address": "tasks.more"}
     # Then there is no document until it has ids
     with pytest.raises(LookupError, match=r"tasks\.more"):
-        complete(found, Settings(_env_file=None))
+        complete(document, Settings(_env_file=None))
     # And none if the code lacks a subject
-    found = _generated()
-    del found["channels"][name]
+    document = _generated()
+    del document["channels"][name]
     with pytest.raises(LookupError, match=r"tasks\.status"):
-        complete(found, Settings(_env_file=None))
+        complete(document, Settings(_env_file=None))
 
 
 def _generated(settings: Settings | None = None) -> dict[str, Any]:
     """The document that FastStream generates."""
-    found: dict[str, Any] = json.loads(_generated_by_default() if settings is None else _generated_with(settings))
-    return found
+    document: dict[str, Any] = json.loads(_generated_by_default() if settings is None else _generated_with(settings))
+    return document
 
 
 @cache
@@ -201,8 +201,8 @@ def test_every_reference_points_at_something() -> None:
     def references(node: object) -> list[str]:
         if isinstance(node, dict):
             own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
-            return own + [found for value in node.values() for found in references(value)]
-        return [found for value in node for found in references(value)] if isinstance(node, list) else []
+            return own + [reference for value in node.values() for reference in references(value)]
+        return [reference for value in node for reference in references(value)] if isinstance(node, list) else []
 
     for reference in references(DOCUMENT):
         at: dict[str, Any] = DOCUMENT

@@ -46,9 +46,9 @@ class Running:
         return await asyncio.to_thread(self._get, path, method, within)
 
     def _get(self, path: str, method: str, within: float) -> tuple[int, bytes]:
-        asked = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
+        http_request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
         try:
-            with urllib.request.urlopen(asked, timeout=within) as answer:  # noqa: S310
+            with urllib.request.urlopen(http_request, timeout=within) as answer:  # noqa: S310
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -132,8 +132,8 @@ async def servers(folder: Path) -> AsyncIterator[Settings]:
 async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
     """One worker for all tests that only use it."""
     folder = tmp_path_factory.mktemp("service")
-    async with servers(folder) as settings, running(settings, folder / "service.log") as found:
-        yield found
+    async with servers(folder) as settings, running(settings, folder / "service.log") as running_service:
+        yield running_service
 
 
 @pytest.fixture

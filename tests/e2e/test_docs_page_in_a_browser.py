@@ -45,18 +45,18 @@ def test_a_person_reads_the_page_in_a_browser(url: str, tmp_path: Path) -> None:
     seen = driven_by("browse.mjs", url, tmp_path)
     # Then nothing is complained about, and nothing is asked of another host
     assert seen["complaints"] == []
-    assert {urlsplit(asked).netloc for asked in seen["requested"]} == {urlsplit(url).netloc}
+    assert {urlsplit(requested_url).netloc for requested_url in seen["requested"]} == {urlsplit(url).netloc}
     # And each link of the contents leads to what it names, also to what is behind a click
     assert seen["dead"] == []
     # And nobody scrolls far, and nobody scrolls sideways
     assert seen["wide"]["height"] <= TALLEST_PX * len(DOCUMENT["operations"])
     assert (seen["wide"]["width"], seen["narrow"]["width"]) == (1280, 400)
     # And a search leaves what has all its words, with the words in sight
-    found = seen["searches"]["keep_seconds"]
-    assert {"submitTranscription", "submitDiarization"} <= set(found["parts"])
-    assert "followProgress" not in found["parts"]
-    assert found["links"] == [f"#{part}" for part in found["parts"]]
-    assert found["marksInSight"]
+    search = seen["searches"]["keep_seconds"]
+    assert {"submitTranscription", "submitDiarization"} <= set(search["parts"])
+    assert "followProgress" not in search["parts"]
+    assert search["links"] == [f"#{part}" for part in search["parts"]]
+    assert search["marksInSight"]
     assert "transcribeWindow" in seen["searches"]["IDLE workers"]["parts"]
     assert seen["searches"]["xyzzy"] == {"parts": [], "links": [], "marksInSight": False, "nothing": True}
     # And on a phone the contents open over whatever part of the page is in sight, and lead on

@@ -16,8 +16,8 @@ CLIP = LIBRIVOX / "sense_and_sensibility_01_austen_64kb-0930.flac"
 
 def tells_the_text(printed: str) -> bool:
     """Whether nearly all words of the clip are there: one of them may be another on another processor."""
-    said = CLIP.with_suffix(".txt").read_text(encoding="utf-8").split()
-    return len(set(said) & set(re.findall(r"\w+", printed.lower()))) >= len(said) - 2
+    reference_words = CLIP.with_suffix(".txt").read_text(encoding="utf-8").split()
+    return len(set(reference_words) & set(re.findall(r"\w+", printed.lower()))) >= len(reference_words) - 2
 
 
 @pytest.fixture
@@ -58,7 +58,9 @@ async def test_somebody_who_is_enrolled_is_named_in_another_recording(service: R
 async def test_the_client_of_the_readme_prints_who_says_what(service: Running, tmp_path: Path) -> None:
     # Given the client with speakers in the package's README
     readme = (ROOT / "clients/python/README.md").read_text(encoding="utf-8")
-    (client,) = (each for each in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "diarize=True" in each)
+    (client,) = (
+        snippet for snippet in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "diarize=True" in snippet
+    )
     (tmp_path / "who.py").write_text(client, encoding="utf-8")
     # When two readers are heard, then each line has its time and its speaker, and both speak
     printed = await output(service.settings.nats_url, BIN / "python", tmp_path / "who.py", TWO_READERS)

@@ -60,30 +60,30 @@ async def until_text(client: Client, task_id: str) -> None:
             return
 
 
-def is_same(found: TranscriptionResult, wanted: TranscriptionResult) -> bool:
+def is_same(result: TranscriptionResult, wanted: TranscriptionResult) -> bool:
     """The same text in the same languages, the same sections without any, and the same times within 50 ms."""
-    texts = [[(segment.text, segment.language) for segment in each.segments] for each in (found, wanted)]
+    texts = [[(segment.text, segment.language) for segment in transcript.segments] for transcript in (result, wanted)]
     return (
         texts[0] == texts[1]
-        and found.untranscribed == wanted.untranscribed
+        and result.untranscribed == wanted.untranscribed
         and all(
             abs(a.start - b.start) <= 0.05 and abs(a.end - b.end) <= 0.05
-            for a, b in zip(found.segments, wanted.segments, strict=True)
+            for a, b in zip(result.segments, wanted.segments, strict=True)
         )
     )
 
 
 def progress_of(events: list[ProgressEvent | SegmentsEvent]) -> list[ProgressEvent]:
-    found = [event for event in events if isinstance(event, ProgressEvent)]
-    assert [event.sequence for event in found] == list(range(1, len(found) + 1))
-    return found
+    progress_events = [event for event in events if isinstance(event, ProgressEvent)]
+    assert [event.sequence for event in progress_events] == list(range(1, len(progress_events) + 1))
+    return progress_events
 
 
 def batches_of(events: list[ProgressEvent | SegmentsEvent]) -> list[SegmentsEvent]:
     """The batches, of which none was repeated or skipped."""
-    found = [event for event in events if isinstance(event, SegmentsEvent)]
-    assert [event.sequence for event in found] == list(range(1, len(found) + 1))
-    return found
+    segments_events = [event for event in events if isinstance(event, SegmentsEvent)]
+    assert [event.sequence for event in segments_events] == list(range(1, len(segments_events) + 1))
+    return segments_events
 
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])

@@ -49,8 +49,8 @@ async def container_is_healthy(service: Running) -> bool:
     """What the health check of the Containerfile says of a worker."""
     containerfile = (ROOT / "Containerfile").read_text(encoding="utf-8")
     command = json.loads(containerfile.partition("HEALTHCHECK")[2].partition("CMD ")[2].splitlines()[0])
-    asked = [word.replace(":8000/", f":{service.port}/") for word in command]
-    process = await asyncio.create_subprocess_exec(sys.executable, *asked[1:], stderr=asyncio.subprocess.DEVNULL)
+    arguments = [word.replace(":8000/", f":{service.port}/") for word in command]
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments[1:], stderr=asyncio.subprocess.DEVNULL)
     return await process.wait() == 0
 
 
@@ -91,8 +91,8 @@ async def test_two_workers_share_the_tasks(tmp_path: Path) -> None:
 
         # And whichever of them is asked, the figures are those of both
         async def all_counted() -> bool:
-            found = {await counted(service, "task_success_total") for _ in range(10)}
-            return found == {tasks}
+            counts = {await counted(service, "task_success_total") for _ in range(10)}
+            return counts == {tasks}
 
         await eventually(all_counted)
 

@@ -59,7 +59,9 @@ async def test_two_workers_transcribe_what_one_does_though_one_is_lost_and_a_new
     assert progress[-1].time > short[-1].time
     # And the text of the long one is the same, and the times within 50 ms
     assert is_same(result, wanted)
-    words = [[word for segment in found.segments for word in segment.words or []] for found in (result, wanted)]
+    words = [
+        [word for segment in transcript.segments for word in segment.words or []] for transcript in (result, wanted)
+    ]
     assert [word.word for word in words[0]] == [word.word for word in words[1]]
     assert max(abs(a.start - b.start) for a, b in zip(*words, strict=True)) <= 0.05
     # And one attempt, by one worker, is all that clients see

@@ -22,9 +22,9 @@ pytestmark = NEEDS_CHROMIUM
 
 
 def spoken(speaker: str, *words: tuple[float, float, str]) -> Segment:
-    found = [Word(start=start, end=end, word=f" {word}", probability=0.9) for start, end, word in words]
+    timed_words = [Word(start=start, end=end, word=f" {word}", probability=0.9) for start, end, word in words]
     text = " ".join(word for _, _, word in words)
-    return said(words[0][0], text, speaker, end=words[-1][1], words=found)
+    return said(words[0][0], text, speaker, end=words[-1][1], words=timed_words)
 
 
 HEARD = transcript(
@@ -76,7 +76,7 @@ def test_a_user_reads_and_plays_a_transcript(folder: Path, site: str) -> None:
     # Then nothing is complained about, and nothing is asked of another host
     assert seen["complaints"] == []
     inside = ("file:///", "blob:", "data:", "about:", site)  # `data:` are pictures of the browser's own player
-    assert [each for each in seen["requested"] if not each.startswith(inside)] == []
+    assert [url for url in seen["requested"] if not url.startswith(inside)] == []
     _check_desktop(seen["desktop"])
     assert seen["served"]["at"] == pytest.approx(0.75, abs=0.25)
     # And on a phone a tap plays, the word is in sight, and nobody scrolls sideways

@@ -50,11 +50,11 @@ class EchoEngine(FakeEngine):
     def process_live(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
         before = b"" if job.first else self._sound.pop(job.stream)
         self._sound[job.stream] = before + b64decode(job.data)
-        heard = super().process_live(job)
-        return heard.model_copy(
+        processed = super().process_live(job)
+        return processed.model_copy(
             update={
-                "windows": [self._cut(job.stream, window) for window in heard.windows],
-                "open": [self._cut(job.stream, window) for window in heard.open],
+                "windows": [self._cut(job.stream, window) for window in processed.windows],
+                "open": [self._cut(job.stream, window) for window in processed.open],
             }
         )
 
@@ -73,7 +73,7 @@ class EchoEngine(FakeEngine):
             )
             for at in range(-(-len(sound) // _SECOND))
         ]
-        heard = Segment(
+        echo = Segment(
             start=window.start,
             end=window.end,
             text="".join(word.word for word in words).strip(),
@@ -83,4 +83,4 @@ class EchoEngine(FakeEngine):
             avg_logprob=-0.1,
             no_speech_prob=0,
         )
-        return WindowText(segments=[heard], language="en", end=window.end, channel=window.channel)
+        return WindowText(segments=[echo], language="en", end=window.end, channel=window.channel)

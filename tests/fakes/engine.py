@@ -160,11 +160,11 @@ class FakeEngine:
         return LiveAudioProcessed(
             seconds=seconds,
             windows=[
-                Window(regions=[each], samples=SOUND, channel=channels[0]) for each in spoken if each[0] >= wanted
+                Window(regions=[region], samples=SOUND, channel=channels[0]) for region in spoken if region[0] >= wanted
             ],
             open=[
-                Window(regions=[each], samples=SOUND, channel=channels[0])
-                for each in [(edges[-1], seconds)]
+                Window(regions=[region], samples=SOUND, channel=channels[0])
+                for region in [(edges[-1], seconds)]
                 if seconds > edges[-1] and not job.end
             ],
             complete_until=[seconds if job.end else edges[-1] for _ in channels],
@@ -223,9 +223,9 @@ class FakeEngine:
             yield [RecordingOpened(duration_seconds=duration, channels=self.channels, channel=channel)]
             for number in range(int(job.start_at // WINDOW), self.windows):
                 start, end = number * WINDOW, (number + 1) * WINDOW
-                found = WindowFound(window=Window(regions=[(start, end)], samples=SOUND, channel=channel))
+                window_found = WindowFound(window=Window(regions=[(start, end)], samples=SOUND, channel=channel))
                 yield [
-                    found,
+                    window_found,
                     WindowSearchAdvanced(seconds=end, complete_until=end),
                     WindowSearchAdvanced(seconds=end, complete_until=end),
                 ]

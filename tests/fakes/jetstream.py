@@ -67,7 +67,7 @@ class Consumer:
     def settle(self, sequence: int) -> None:
         """Settle a message."""
         self.pending.pop(sequence, None)
-        self.again = [each for each in self.again if each != sequence]
+        self.again = [waiting for waiting in self.again if waiting != sequence]
 
 
 class Stream:
@@ -83,11 +83,11 @@ class Stream:
 
     def takes(self, subject: str) -> bool:
         """Return whether the stream stores messages of a subject."""
-        return any(matches(subject, each) for each in self.config["subjects"])
+        return any(matches(subject, pattern) for pattern in self.config["subjects"])
 
     def of(self, subject: str) -> list[Stored]:
         """Return the messages of a subject, which may be a wildcard."""
-        return [each for each in self.messages if matches(each.subject, subject)]
+        return [message for message in self.messages if matches(message.subject, subject)]
 
     def publish(self, subject: str, body: bytes, headers: Mapping[str, str], at: datetime) -> Answer:
         """Store a message unless it is a repetition; return the acknowledgement."""
@@ -117,12 +117,12 @@ class Stream:
         if not transform or not matches(subject, transform["src"]):
             return subject
         given = [one for one, kind in zip(subject.split("."), transform["src"].split("."), strict=True) if kind == "*"]
-        return re.sub(r"{{wildcard\((\d)\)}}", lambda found: given[int(found[1]) - 1], transform["dest"])
+        return re.sub(r"{{wildcard\((\d)\)}}", lambda match: given[int(match[1]) - 1], transform["dest"])
 
     def remove(self, messages: Iterable[Stored]) -> int:
         """Delete messages; return their number."""
-        gone = {each.sequence for each in messages}
-        self.messages = [each for each in self.messages if each.sequence not in gone]
+        gone = {message.sequence for message in messages}
+        self.messages = [message for message in self.messages if message.sequence not in gone]
         for consumer in self.consumers.values():
             for sequence in gone:
                 consumer.settle(sequence)
@@ -130,7 +130,7 @@ class Stream:
 
     def purge(self, query: Answer) -> Answer:
         """Remove the messages of a subject, or those before a sequence."""
-        gone = [each for each in self.of(query.get("filter", ">")) if each.sequence < query.get("seq", 2**63)]
+        gone = [message for message in self.of(query.get("filter", ">")) if message.sequence < query.get("seq", 2**63)]
         return {"success": True, "purged": self.remove(gone)}
 
     def delete(self, sequence: int) -> Answer:
@@ -140,37 +140,37 @@ class Stream:
         return {"success": True}
 
     def _numbered(self, sequence: int) -> list[Stored]:
-        return [each for each in self.messages if each.sequence == sequence]
+        return [message for message in self.messages if message.sequence == sequence]
 
     def one(self, query: Answer) -> Answer:
         """Return the message that a query selects."""
         if "last_by_subj" in query:
-            found = self.of(query["last_by_subj"])[-1:]
+            matching = self.of(query["last_by_subj"])[-1:]
         elif "next_by_subj" in query:
-            found = [each for each in self.of(query["next_by_subj"]) if each.sequence >= query["seq"]][:1]
+            matching = [message for message in self.of(query["next_by_subj"]) if message.sequence >= query["seq"]][:1]
         else:
-            found = self._numbered(query["seq"])
-        if not found:
+            matching = self._numbered(query["seq"])
+        if not matching:
             raise RefusedError(*NO_MESSAGE)
-        return found[0].answer()
+        return matching[0].answer()
 
     def several(self, query: Answer) -> Iterator[tuple[Stored, int]]:
         """Yield the messages that a Direct Get selects, each with the number of later messages of its subject."""
         if "multi_last" in query:
-            last = [each for subject in query["multi_last"] for each in self.of(subject)[-1:]]
-            yield from ((each, 0) for each in sorted(last, key=lambda each: each.sequence))
+            last = [message for subject in query["multi_last"] for message in self.of(subject)[-1:]]
+            yield from ((message, 0) for message in sorted(last, key=lambda message: message.sequence))
             return
-        found = [each for each in self.of(query["next_by_subj"]) if each.sequence >= query["seq"]]
-        for number, each in enumerate(found[: query["batch"]], 1):
-            yield each, len(found) - number
+        matching = [message for message in self.of(query["next_by_subj"]) if message.sequence >= query["seq"]]
+        for number, message in enumerate(matching[: query["batch"]], 1):
+            yield message, len(matching) - number
 
     def info(self, query: Answer) -> Answer:
         """Describe the stream."""
         shown = self.of(query["subjects_filter"]) if "subjects_filter" in query else []
-        subjects = [each.subject for each in shown]
+        subjects = [message.subject for message in shown]
         state = {
             "messages": len(self.messages),
-            "bytes": sum(len(each.body) for each in self.messages),
+            "bytes": sum(len(message.body) for message in self.messages),
             "first_seq": self.messages[0].sequence if self.messages else self.last_sequence + 1,
             "last_seq": self.last_sequence,
             "consumer_count": len(self.consumers),
@@ -181,7 +181,9 @@ class Stream:
     def consumer_info(self, name: str) -> Answer:
         """Describe a consumer."""
         consumer = self.consumers[name]
-        waiting = [each for each in self.of(consumer.config["filter_subject"]) if each.sequence > consumer.delivered]
+        waiting = [
+            message for message in self.of(consumer.config["filter_subject"]) if message.sequence > consumer.delivered
+        ]
         return {
             "name": name,
             "stream_name": self.config["name"],
@@ -198,16 +200,18 @@ class Stream:
         """Return whether a consumer has a message to deliver."""
         consumer = self.consumers[name]
         return bool(consumer.again) or any(
-            each.sequence > consumer.delivered for each in self.of(consumer.config["filter_subject"])
+            message.sequence > consumer.delivered for message in self.of(consumer.config["filter_subject"])
         )
 
     def pull(self, name: str, most: int) -> Iterator[tuple[Stored, int]]:
         """Yield up to `most` messages for a consumer, those that were released first, with their deliveries."""
         consumer = self.consumers[name]
-        again = [each for each in self.messages if each.sequence in consumer.again]
-        new = [each for each in self.of(consumer.config["filter_subject"]) if each.sequence > consumer.delivered]
+        again = [message for message in self.messages if message.sequence in consumer.again]
+        new = [
+            message for message in self.of(consumer.config["filter_subject"]) if message.sequence > consumer.delivered
+        ]
         for message in (again + new)[:most]:
-            consumer.again = [each for each in consumer.again if each != message.sequence]
+            consumer.again = [waiting for waiting in consumer.again if waiting != message.sequence]
             consumer.delivered = max(consumer.delivered, message.sequence)
             consumer.pending[message.sequence] = consumer.pending.get(message.sequence, 0) + 1
             yield message, consumer.pending[message.sequence]

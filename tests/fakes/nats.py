@@ -207,13 +207,13 @@ class InMemoryNats:
 
     async def _deliver(self, of: str, name: str, most: int, reply: str) -> None:
         """Deliver messages to a pull consumer; do not wait for later ones."""
-        found = list(self.streams[of].pull(name, most))
-        for number, (stored, times) in enumerate(found, 1):
-            stamp, left = int(stored.time.timestamp() * 1e9), len(found) - number
+        pulled = list(self.streams[of].pull(name, most))
+        for number, (stored, times) in enumerate(pulled, 1):
+            stamp, left = int(stored.time.timestamp() * 1e9), len(pulled) - number
             settled_by = f"$JS.ACK.{of}.{name}.{times}.{stored.sequence}.{stored.sequence}.{stamp}.{left}"
             body = b"" if self.streams[of].consumers[name].config.get("headers_only") else stored.body
             await self._tell(reply, body, stored.headers, subject=stored.subject, settled_by=settled_by)
-        if len(found) < most:
+        if len(pulled) < most:
             await self._tell(reply, b"", {"Status": "404"})
 
     async def _deliver_later(self, of: str, name: str, request: Answer, reply: str) -> None:
@@ -236,24 +236,26 @@ class InMemoryNats:
         elif payload in {b"", b"+ACK"}:
             consumer.settle(number)
             if stream.config.get("retention") == "workqueue":
-                stream.remove([each for each in stream.messages if each.sequence == number])
+                stream.remove([message for message in stream.messages if message.sequence == number])
 
     async def _tell(
         self, to: str, body: bytes, headers: dict[str, str], *, subject: str = "", settled_by: str = ""
     ) -> None:
-        for each in list(self.listeners):
-            if matches(to, each.subject):
-                await each.receive(self._message(subject or to, body, headers, settled_by))
+        for listener in list(self.listeners):
+            if matches(to, listener.subject):
+                await listener.receive(self._message(subject or to, body, headers, settled_by))
 
     def _message(self, subject: str, body: bytes, headers: dict[str, str], reply: str = "") -> Msg:
         return Msg(_client=self.client, subject=subject, reply=reply, data=body, headers=dict(headers))
 
     def come_due(self, stream: str) -> None:
         """Deliver all scheduled messages of a stream now."""
-        scheduled: list[Stored] = [each for each in self.streams[stream].messages if "Nats-Schedule" in each.headers]
+        scheduled: list[Stored] = [
+            message for message in self.streams[stream].messages if "Nats-Schedule" in message.headers
+        ]
         self.streams[stream].remove(scheduled)
-        for each in scheduled:
-            self.streams[stream].publish(each.headers["Nats-Schedule-Target"], each.body, {}, self.now)
+        for message in scheduled:
+            self.streams[stream].publish(message.headers["Nats-Schedule-Target"], message.body, {}, self.now)
 
 
 def _happen(hooks: dict[str, list[Hook]], subject: str) -> None:

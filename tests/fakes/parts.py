@@ -78,9 +78,9 @@ class Parts(Container):
         length = {} if seconds is None else {AUDIO_SECONDS: str(seconds)}
         subject, written = subjects.tasks(queue, priority), json.dumps(task).encode() if body is None else body
         stored = await self.server.jetstream().publish(subject, written, headers=length | (headers or {}))
-        found = await self.messages.find(subject, stored.seq)
-        assert found is not None
-        return found
+        message = await self.messages.find(subject, stored.seq)
+        assert message is not None
+        return message
 
     async def register(self, message: StoredMessage) -> Record:
         """Append `queued` for a message."""

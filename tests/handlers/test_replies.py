@@ -84,10 +84,10 @@ async def test_a_page_of_tasks_is_the_reply(broker: NatsBroker, parts: Parts, us
 
 
 async def test_the_window_of_another_worker_is_transcribed(broker: NatsBroker, parts: Parts) -> None:
-    asked = WindowRequest.model_validate(EXAMPLES["WindowRequest"][0].payload)
-    answer = await request(broker, subjects.windows(ENGINE), asked.model_dump(mode="json"))
+    window_request = WindowRequest.model_validate(EXAMPLES["WindowRequest"][0].payload)
+    answer = await request(broker, subjects.windows(ENGINE), window_request.model_dump(mode="json"))
     assert answer == {"worker": "0" * 32, "text": None}
-    parts.sharing.transcribe_window.assert_awaited_once_with(asked)
+    parts.sharing.transcribe_window.assert_awaited_once_with(window_request)
 
 
 @pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON)

@@ -61,14 +61,14 @@ async def wire(request: pytest.FixtureRequest, servers: Servers, nc: Client) -> 
     """
     listener = await nats.connect(servers.nats_url)
     tolerate_unreadable_messages(listener)
-    heard = Wire()
-    await heard.listen(listener)
-    yield heard
+    recorder = Wire()
+    await recorder.listen(listener)
+    yield recorder
     await listener.flush()
     await listener.drain()
     if request.node.get_closest_marker("foreign") is None:
-        assert heard.unstored() == []
-        assert heard.strangers() == []
+        assert recorder.unstored() == []
+        assert recorder.strangers() == []
 
 
 @pytest.fixture
@@ -190,8 +190,8 @@ def publisher(nc: Client) -> Publisher:
 def parsed(message: RawStreamMsg) -> dict[str, Any]:
     """What a stored message says."""
     assert message.data is not None
-    found: dict[str, Any] = json.loads(message.data)
-    return found
+    body: dict[str, Any] = json.loads(message.data)
+    return body
 
 
 async def results(js: JetStreamContext) -> list[str]:

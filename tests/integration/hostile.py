@@ -70,7 +70,9 @@ def surprises(task_id: str) -> list[bytes]:
         b"[" * 400 + b"]" * 400,
         b'1,"user_id":2',
     ]
-    return [b'{"task_id":"%s","audio_file_id":"meeting.flac","user_id":%s}' % (task_id.encode(), each) for each in odd]
+    return [
+        b'{"task_id":"%s","audio_file_id":"meeting.flac","user_id":%s}' % (task_id.encode(), user_id) for user_id in odd
+    ]
 
 
 written = (nearly | values).map(lambda value: json.dumps(value).encode())  # lone surrogates, NaN and all
@@ -104,7 +106,7 @@ Hostile = tuple[str, bytes, dict[str, str]]
 
 def invented(subjects: list[str], count: int) -> list[Hostile]:
     """Messages as hypothesis invents them, the same for the same seed."""
-    found: list[Hostile] = []
+    messages: list[Hostile] = []
 
     @hypothesis.seed(SEED)
     @hypothesis.settings(
@@ -116,11 +118,11 @@ def invented(subjects: list[str], count: int) -> list[Hostile]:
     )
     @hypothesis.given(st.sampled_from(subjects), bodies, headers)
     def collect(subject: str, body: bytes, extra: dict[str, str]) -> None:
-        found.append((subject, body, extra))
+        messages.append((subject, body, extra))
 
     collect()
     print(f"FUZZ_SEED={SEED} FUZZ_MESSAGES={count}")
-    return found
+    return messages
 
 
 def filled(body: bytes, nc: Client, extra: dict[str, str]) -> bytes:

@@ -14,8 +14,8 @@ from app.queue import positions, task_messages
 
 async def places_with(js: JetStreamContext, redis: Redis, *words: str) -> list[str]:
     """The streams' messages, with subjects and headers, and the Redis keys in which any of the words occurs."""
-    found = [place async for place, content in _everything(js, redis) if any(word in content for word in words)]
-    return sorted(found)
+    names = [place async for place, content in _everything(js, redis) if any(word in content for word in words)]
+    return sorted(names)
 
 
 async def _everything(js: JetStreamContext, redis: Redis) -> AsyncIterator[tuple[str, str]]:

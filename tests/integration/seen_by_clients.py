@@ -25,6 +25,6 @@ async def is_in_state(client: Client, task_id: str, state: State) -> bool:
 
 async def recordings_in(js: JetStreamContext) -> list[str | None]:
     try:
-        return [found.name for found in await (await js.object_store("audio")).list(ignore_deletes=True)]
+        return [info.name for info in await (await js.object_store("audio")).list(ignore_deletes=True)]
     except NotFoundError:
         return []

@@ -47,8 +47,10 @@ class Wire:
 
     def candidates(self) -> list[tuple[Msg, list[str]]]:
         """Each message, and the names of those that the document has in its place."""
-        said = [(message, document.names(document.operation_at(message.subject)["messages"])) for message in self._said]
-        return said + [
+        recorded = [
+            (message, document.names(document.operation_at(message.subject)["messages"])) for message in self._said
+        ]
+        return recorded + [
             (message, document.names(document.operation_at(self._asked[message.subject])["reply"]["messages"]))
             for message in self._inboxes
             if message.subject in self._asked

@@ -33,7 +33,7 @@ def read(path: Path) -> Iterator[Json]:
 def manifests() -> list[Json]:
     """All objects, also those that an operator has to add."""
     paths = sorted(path for folder in APPLIED for path in folder.glob("*.yaml") if path.stem != "kustomization")
-    return [found for path in paths for found in read(path)]
+    return [manifest for path in paths for manifest in read(path)]
 
 
 def prometheus_rules() -> list[Json]:
@@ -42,20 +42,22 @@ def prometheus_rules() -> list[Json]:
 
 
 def one(kind: str, name: str = "worker") -> Json:
-    (found,) = (each for each in manifests() if (each["kind"], each["metadata"]["name"]) == (kind, name))
-    return found
+    (selected,) = (
+        manifest for manifest in manifests() if (manifest["kind"], manifest["metadata"]["name"]) == (kind, name)
+    )
+    return selected
 
 
 @pytest.fixture
 def pod() -> Json:
-    found: Json = one("Deployment")["spec"]["template"]["spec"]
-    return found
+    template: Json = one("Deployment")["spec"]["template"]["spec"]
+    return template
 
 
 @pytest.fixture
 def container(pod: Json) -> Json:
-    (found,) = pod["containers"]
-    return dict(found)
+    (single,) = pod["containers"]
+    return dict(single)
 
 
 def refused(objects: list[Json], patches: list[Json], folder: Path) -> list[int]:
@@ -63,11 +65,11 @@ def refused(objects: list[Json], patches: list[Json], folder: Path) -> list[int]
     lines = [f"export const object{at}: Manifest = {json.dumps(manifest)};" for at, manifest in enumerate(objects)]
     lines += [f"export const patch{at}: Patch = {json.dumps(patch)};" for at, patch in enumerate(patches)]
     lines += ['import type { Manifest, Patch } from "./manifests";']
-    said = compiler_errors(folder, Path(__file__).with_name("manifests.ts"), "\n".join(lines))
-    errors = [line for line in said.splitlines() if not line.startswith(" ")]  # what is indented explains one
-    found = [re.match(r"check\.ts\((\d+),\d+\): error TS", line) for line in errors]
-    assert all(found), said
-    return sorted({int(each[1]) - 1 for each in found if each})
+    output = compiler_errors(folder, Path(__file__).with_name("manifests.ts"), "\n".join(lines))
+    errors = [line for line in output.splitlines() if not line.startswith(" ")]  # what is indented explains one
+    matches = [re.match(r"check\.ts\((\d+),\d+\): error TS", line) for line in errors]
+    assert all(matches), output
+    return sorted({int(match[1]) - 1 for match in matches if match})
 
 
 def wrong_ones() -> Iterator[Json]:
@@ -106,47 +108,47 @@ def built(folder: str) -> list[Json]:
 def test_kustomize_builds_workers(folder: str) -> None:
     objects = built(folder)
     # Given all that is applied, the worker has the settings, the image of the registry and, if so, a GPU
-    (worker,) = (each for each in objects if each["kind"] == "Deployment")
+    (worker,) = (item for item in objects if item["kind"] == "Deployment")
     (container,) = worker["spec"]["template"]["spec"]["containers"]
     assert container["image"].startswith("registry.example.com/natscribe:")
     assert container["envFrom"][0]["configMapRef"]["name"].startswith("worker-settings-")
     assert container["resources"]["limits"].get("nvidia.com/gpu") == (1 if folder == "gpu" else None)
-    assert {each["metadata"]["namespace"] for each in objects} == {"natscribe"}
+    assert {item["metadata"]["namespace"] for item in objects} == {"natscribe"}
 
 
 def test_kustomize_builds_redis_with_its_users() -> None:
-    objects = {each["kind"]: each for each in built("redis")}
+    objects = {item["kind"]: item for item in built("redis")}
     users = objects["ConfigMap"]
     assert users["data"]["users.sh"] == (ROOT / "deploy/redis/users.sh").read_text(encoding="utf-8")
     volumes = objects["StatefulSet"]["spec"]["template"]["spec"]["volumes"]
     assert {"name": "users", "configMap": {"name": users["metadata"]["name"]}} in volumes
-    assert {each["metadata"]["namespace"] for each in objects.values()} == {"natscribe"}
+    assert {item["metadata"]["namespace"] for item in objects.values()} == {"natscribe"}
 
 
 def test_kustomize_builds_the_dashboard_for_grafana() -> None:
-    (found,) = (each for each in built("monitoring") if each["kind"] == "ConfigMap")
-    assert found["metadata"]["labels"] == {"grafana_dashboard": "1"}
+    (config_map,) = (item for item in built("monitoring") if item["kind"] == "ConfigMap")
+    assert config_map["metadata"]["labels"] == {"grafana_dashboard": "1"}
     dashboard = ROOT / "deploy/monitoring/grafana/dashboards/natscribe.json"
-    assert found["data"] == {"natscribe.json": dashboard.read_text(encoding="utf-8")}
+    assert config_map["data"] == {"natscribe.json": dashboard.read_text(encoding="utf-8")}
 
 
 def test_the_operator_of_prometheus_gets_all_rules() -> None:
-    for found, name in zip(prometheus_rules(), ("records", "alerts"), strict=True):
+    for rule, name in zip(prometheus_rules(), ("records", "alerts"), strict=True):
         (deployed,) = read(ROOT / f"deploy/monitoring/{name}.yml")
-        assert found["spec"] == deployed
-        assert found["metadata"]["name"] == f"natscribe-{name}"
+        assert rule["spec"] == deployed
+        assert rule["metadata"]["name"] == f"natscribe-{name}"
 
 
 def test_prometheus_asks_workers_under_the_job_of_the_alerts() -> None:
     endpoints = {name: one("PodMonitor", name)["spec"] for name in ("natscribe-worker", "natscribe-nats")}
     worker = endpoints["natscribe-worker"]
     assert worker["selector"]["matchLabels"] == one("Deployment")["spec"]["selector"]["matchLabels"]
-    (asked,) = worker["podMetricsEndpoints"]
-    assert asked["relabelings"] == [{"targetLabel": "job", "replacement": "natscribe"}]
+    (endpoint,) = worker["podMetricsEndpoints"]
+    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "natscribe"}]
     assert 'job="natscribe"' in (ROOT / "deploy/monitoring/alerts.yml").read_text(encoding="utf-8")
     # And as often as the time until an alert assumes
     (deployed,) = read(ROOT / "deploy/monitoring/prometheus.yml")
-    assert {each["podMetricsEndpoints"][0]["interval"] for each in endpoints.values()} == {
+    assert {monitor["podMetricsEndpoints"][0]["interval"] for monitor in endpoints.values()} == {
         deployed["global"]["scrape_interval"]
     }
 
@@ -169,7 +171,7 @@ def test_redis_is_that_of_compose() -> None:
     (secret,) = (volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume)
     assert f"create secret generic {secret} --from-file=secrets/redis" in operations()
     # And workers reach it by the name of its Service
-    (selected,) = (each["spec"]["selector"] for each in manifests() if each["kind"] == "Service")
+    (selected,) = (manifest["spec"]["selector"] for manifest in manifests() if manifest["kind"] == "Service")
     assert selected == one("StatefulSet", "redis")["spec"]["template"]["metadata"]["labels"]
     assert one("NetworkPolicy", "redis")["spec"]["podSelector"]["matchLabels"] == selected
     assert "@redis:6379" in (ROOT / "deploy/secrets.sh").read_text(encoding="utf-8")
@@ -198,12 +200,12 @@ def test_every_file_is_applied_or_named_as_an_addition() -> None:
 
 
 def test_probes_ask_what_the_service_answers(container: Json) -> None:
-    asked = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
-    assert asked == {"startup": "/health/startup", "readiness": "/health/ready", "liveness": "/health/live"}
+    paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
+    assert paths == {"startup": "/health/startup", "readiness": "/health/ready", "liveness": "/health/live"}
     (port,) = container["ports"]
     containerfile = (ROOT / "Containerfile").read_text(encoding="utf-8")
     assert f'"--port", "{port["containerPort"]}"' in containerfile
-    assert {container[f"{name}Probe"]["httpGet"]["port"] for name in asked} == {port["name"]}
+    assert {container[f"{name}Probe"]["httpGet"]["port"] for name in paths} == {port["name"]}
 
 
 def test_a_stopped_worker_has_time_for_its_task(pod: Json) -> None:
@@ -265,7 +267,7 @@ def test_objects_speak_of_the_same_pods() -> None:
 
 
 def test_workers_are_scaled_by_metrics_that_there_are() -> None:
-    triggers = {each["name"]: each["metadata"] for each in one("ScaledObject")["spec"]["triggers"]}
+    triggers = {trigger["name"]: trigger["metadata"] for trigger in one("ScaledObject")["spec"]["triggers"]}
     # By what the workers report
     described = {family.name for family in Meter().registry.collect()}
     assert set(re.findall(r"\b(?:natscribe|task)_\w+", triggers["waiting-audio"]["query"])) <= described
@@ -273,7 +275,7 @@ def test_workers_are_scaled_by_metrics_that_there_are() -> None:
     assert f'stream_name="{settings_given().nats_stream_name}"' in triggers["tasks"]["query"]
     assert yaml.safe_load((DEPLOYED / "nats.yaml").read_text(encoding="utf-8"))["promExporter"]["enabled"]
     # KEDA wants all of them as text
-    assert all(isinstance(value, str) for each in triggers.values() for value in each.values())
+    assert all(isinstance(value, str) for metadata in triggers.values() for value in metadata.values())
 
 
 def test_nats_knows_the_password_of_each_user() -> None:
@@ -291,6 +293,6 @@ def test_nats_knows_the_password_of_each_user() -> None:
         # And is defined before it is used: the chart sorts them by name
         assert name < f"NATS_{user.upper()}_PASSWORD"
     # And the accounts are where NATS looks for them, from /etc/nats-config/nats.conf on
-    (mount,) = (each["value"] for each in values["container"]["patch"])
+    (mount,) = (addition["value"] for addition in values["container"]["patch"])
     assert values["config"]["merge"]["$include"] == f"../{Path(mount['mountPath']).name}/accounts.conf"
     assert Path(mount["mountPath"]).parent == Path("/etc")

@@ -36,15 +36,15 @@ TIMES = {
 
 def program(*names: str) -> str:
     """Where a program is; skips the test where it is not installed."""
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
         pytest.skip(f"{names[0]} is not installed")
-    return found
+    return path
 
 
 def read(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((DEPLOYED / name).read_text(encoding="utf-8"))
-    return found
+    document: dict[str, Any] = yaml.safe_load((DEPLOYED / name).read_text(encoding="utf-8"))
+    return document
 
 
 def rules() -> Iterator[dict[str, Any]]:

@@ -17,8 +17,8 @@ Dashboard = dict[str, Any]
 
 @pytest.fixture
 def dashboard() -> Dashboard:
-    found: Dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
-    return found
+    document: Dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    return document
 
 
 def complaints(dashboard: Dashboard, folder: Path) -> str:
@@ -31,10 +31,10 @@ def complaints(dashboard: Dashboard, folder: Path) -> str:
 
 def test_it_is_what_its_description_says() -> None:
     write = "import make_dashboard; print(make_dashboard.written(), end='')"
-    found = subprocess.run(
+    generated = subprocess.run(
         [sys.executable, "-c", write], cwd=ROOT / "tools", capture_output=True, text=True, check=True
     )
-    assert DASHBOARD.read_text(encoding="utf-8") == found.stdout, "run: python tools/make_dashboard.py"
+    assert DASHBOARD.read_text(encoding="utf-8") == generated.stdout, "run: python tools/make_dashboard.py"
 
 
 def test_grafanas_types_accept_it(dashboard: Dashboard, tmp_path: Path) -> None:

@@ -109,22 +109,24 @@ def expressions() -> Iterator[str]:
             yield expr
 
 
-async def labels_are_known(found: Prometheus) -> bool:
+async def labels_are_known(server: Prometheus) -> bool:
     dashboard = json.loads((DEPLOYED / "grafana/dashboards/natscribe.json").read_text(encoding="utf-8"))
-    queries = [each["query"]["query"] for each in dashboard["templating"]["list"] if each["type"] == "query"]
+    queries = [
+        variable["query"]["query"] for variable in dashboard["templating"]["list"] if variable["type"] == "query"
+    ]
     for query in queries:
         named = re.fullmatch(r"label_values\((\w+), (\w+)\)", query)
         assert named is not None
         metric, label = named.groups()
-        if not (await found.ask(f"/api/v1/label/{label}/values", **{"match[]": metric}))["data"]:
+        if not (await server.ask(f"/api/v1/label/{label}/values", **{"match[]": metric}))["data"]:
             return False
     return bool(queries)
 
 
 @pytest.fixture
 def settings(guarded: GuardedNats, valkey: GuardedValkey, recordings_folder: Path) -> Settings:
-    found = quick_settings(Servers(guarded.url, valkey.url_of("service")), recordings_folder)
-    return login(found, "service")
+    quick = quick_settings(Servers(guarded.url, valkey.url_of("service")), recordings_folder)
+    return login(quick, "service")
 
 
 @pytest.fixture
@@ -148,13 +150,13 @@ async def test_every_expression_returns_data(publisher: Publisher, settings: Set
     async with (
         working(settings, TroubledEngine()) as worker,
         serving(worker.app) as port,
-        prometheus(tmp_path / "prometheus", port, speed=SPEED) as found,
+        prometheus(tmp_path / "prometheus", port, speed=SPEED) as server,
         load(publisher),
     ):
         # When each expression is asked for until it has data
         async def none_is_missing() -> bool:
             for expr in sorted(missing):
-                if await found.has(expr):
+                if await server.has(expr):
                     missing.discard(expr)
             return not missing
 
@@ -162,5 +164,5 @@ async def test_every_expression_returns_data(publisher: Publisher, settings: Set
             await eventually(none_is_missing, within=WITHIN)
         # Then each has had some, and so have the lists to choose from
         assert sorted(missing) == []
-        assert await labels_are_known(found)
+        assert await labels_are_known(server)
     print(f"{count} expressions of rules, dashboard and runbook return data")

@@ -27,14 +27,14 @@ PUBLISHERS_MISTAKES = {
 
 
 def run(*command: str | Path) -> None:
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stdout + found.stderr
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 def section(alert: str) -> str:
-    found: str
-    (found,) = re.findall(rf"^## {alert}\n(.*?)(?=^## |\Z)", RUNBOOK, re.DOTALL | re.MULTILINE)
-    return found
+    text: str
+    (text,) = re.findall(rf"^## {alert}\n(.*?)(?=^## |\Z)", RUNBOOK, re.DOTALL | re.MULTILINE)
+    return text
 
 
 def test_prometheus_accepts_its_files() -> None:
@@ -109,7 +109,7 @@ def test_rules_name_only_metrics_that_there_are() -> None:
             assert (
                 {name, family} & (described | OF_NATS)
                 or name == "task_name"
-                or any(name in found for found in recorded)
+                or any(name in recorded_name for recorded_name in recorded)
             ), name
 
 

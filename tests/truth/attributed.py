@@ -49,17 +49,17 @@ class WordErrors:
     errors_with_speakers: int
 
 
-def time_errors(said: Sequence[Said], turns: Turns, seconds: float) -> TimeErrors:
+def time_errors(reference: Sequence[Said], turns: Turns, seconds: float) -> TimeErrors:
     """Compare turns with the truth of a recording of this length; names of speakers are matched as fits best."""
     # ruff: noqa: PLC0415 -- these libraries import pandas and scipy, which takes a second
     from pyannote.core import Segment, Timeline
     from pyannote.metrics.diarization import DiarizationErrorRate
 
-    truth = _annotation((each.start, min(each.end, seconds), each.speaker) for each in said)
-    found, whole = _annotation(turns), Timeline([Segment(0, seconds)])
+    truth = _annotation((utterance.start, min(utterance.end, seconds), utterance.speaker) for utterance in reference)
+    hypothesis, whole = _annotation(turns), Timeline([Segment(0, seconds)])
     strict, lenient = (
         # pyannote.metrics counts the whole width of the collar, both sides together
-        DiarizationErrorRate(collar=2 * side)(truth, found, uem=whole, detailed=True)
+        DiarizationErrorRate(collar=2 * side)(truth, hypothesis, uem=whole, detailed=True)
         for side in (0.0, COLLAR)
     )
     return TimeErrors(
@@ -74,8 +74,8 @@ def time_errors(said: Sequence[Said], turns: Turns, seconds: float) -> TimeError
 
 def diarization_error_rate(turns: Iterable[Turn], seconds: float, truth: Path = DEMO_TRUTH) -> float:
     """Share of the speech with a wrong, a missing or an extra speaker, without a collar; `truth` is in RTTM."""
-    found = [(turn.start, turn.end, turn.speaker) for turn in turns]
-    errors = time_errors(said_in(truth), found, seconds)
+    hypothesis = [(turn.start, turn.end, turn.speaker) for turn in turns]
+    errors = time_errors(said_in(truth), hypothesis, seconds)
     return errors.wrong / errors.speech
 
 
@@ -88,22 +88,22 @@ def _annotation(turns: Turns) -> "Annotation":
     return annotation
 
 
-def word_errors(said: Sequence[Said], heard: Iterable[tuple[str | None, str]]) -> WordErrors:
+def word_errors(reference: Sequence[Said], hypothesis: Iterable[tuple[str | None, str]]) -> WordErrors:
     """Compare texts, each with its speaker and in order of time, with what was said.
 
     The text as a whole is compared with all that is said, in the order in which people begin to speak.
     """
-    ordered = sorted(said, key=lambda each: each.start)
-    texts = [(speaker or "", text) for speaker, text in heard]
-    together = scored([" ".join(each.words or "" for each in ordered)], [" ".join(text for _, text in texts)])
+    ordered = sorted(reference, key=lambda utterance: utterance.start)
+    texts = [(speaker or "", text) for speaker, text in hypothesis]
+    together = scored([" ".join(utterance.words or "" for utterance in ordered)], [" ".join(text for _, text in texts)])
     apart = _errors_apart(
-        _by_speaker((each.speaker, each.words or "") for each in ordered),
+        _by_speaker((utterance.speaker, utterance.words or "") for utterance in ordered),
         _by_speaker(texts),
     )
     return WordErrors(together.words, together.errors, apart)
 
 
-def _errors_apart(said: Sequence[list[str]], heard: Sequence[list[str]]) -> int:
+def _errors_apart(reference: Sequence[list[str]], hypothesis: Sequence[list[str]]) -> int:
     """Count the errors if each speaker's words are compared with one person's: cpWER (Watanabe 2020, CHiME-6).
 
     Speakers and people are matched so that the errors are fewest; whoever is left over is compared with nothing.
@@ -111,17 +111,17 @@ def _errors_apart(said: Sequence[list[str]], heard: Sequence[list[str]]) -> int:
     """
     from scipy.optimize import linear_sum_assignment
 
-    count = max(len(said), len(heard))
-    one, other = ([*words, *[[]] * (count - len(words))] for words in (said, heard))
+    count = max(len(reference), len(hypothesis))
+    one, other = ([*words, *[[]] * (count - len(words))] for words in (reference, hypothesis))
     errors = np.array([[Levenshtein.distance(person, speaker) for speaker in other] for person in one])
     return int(errors[linear_sum_assignment(errors)].sum())
 
 
 def _by_speaker(texts: Iterable[tuple[str, str]]) -> list[list[str]]:
-    found = defaultdict[str, list[str]](list)
+    words_of = defaultdict[str, list[str]](list)
     for speaker, text in texts:
-        found[speaker] += plain(text).split()
-    return list(found.values())
+        words_of[speaker] += plain(text).split()
+    return list(words_of.values())
 
 
 def by_the_turns(words: Iterable[tuple[float, float, str]], turns: Turns) -> list[tuple[str, str]]:

@@ -33,26 +33,26 @@ class Conversation:
     @property
     def speakers(self) -> int:
         """How many people speak."""
-        return len({each.speaker for each in self.said})
+        return len({utterance.speaker for utterance in self.said})
 
     @property
     def has_words(self) -> bool:
         """Whether all words are known."""
-        return all(each.words is not None for each in self.said)
+        return all(utterance.words is not None for utterance in self.said)
 
 
 def conversations_in(folder: Path) -> list[Conversation]:
     """Find all recordings in a folder that have a truth of the same name beside them, in JSON or RTTM."""
     sounds = sorted(path for path in folder.rglob("*") if path.suffix in SOUNDS)
-    found = [(path, _truth(path)) for path in sounds]
-    return [Conversation(path, said) for path, said in found if said]
+    truths = [(path, _truth(path)) for path in sounds]
+    return [Conversation(path, utterances) for path, utterances in truths if utterances]
 
 
 def _truth(sound: Path) -> list[Said]:
     written, times = sound.with_suffix(".json"), sound.with_suffix(".rttm")
     if written.exists():
         intervals = json.loads(written.read_text(encoding="utf-8"))
-        return [Said(**each) for each in intervals if isinstance(each, dict)]  # others are times of languages
+        return [Said(**fields) for fields in intervals if isinstance(fields, dict)]  # others are times of languages
     return said_in(times) if times.exists() else []
 
 

@@ -36,26 +36,26 @@ class Score:
         return cls(sum(score.errors for score in scores), sum(score.words for score in scores), longest)
 
 
-def scored(said: Sequence[str], heard: Sequence[str]) -> Score:
+def scored(references: Sequence[str], hypotheses: Sequence[str]) -> Score:
     """Compare texts with what was said."""
-    found = jiwer.process_words([plain(text) for text in said], [plain(text) for text in heard])
-    chunks = [chunk for chunks in found.alignments for chunk in chunks if chunk.type == "delete"]
+    alignment = jiwer.process_words([plain(text) for text in references], [plain(text) for text in hypotheses])
+    chunks = [chunk for chunks in alignment.alignments for chunk in chunks if chunk.type == "delete"]
     longest = max((chunk.ref_end_idx - chunk.ref_start_idx for chunk in chunks), default=0)
-    errors = found.substitutions + found.deletions + found.insertions
-    return Score(errors, errors - found.insertions + found.hits, longest)
+    errors = alignment.substitutions + alignment.deletions + alignment.insertions
+    return Score(errors, errors - alignment.insertions + alignment.hits, longest)
 
 
-def words_without_match(said: str, heard: str) -> int:
+def words_without_match(reference: str, hypothesis: str) -> int:
     """Count the words of one text that another one has otherwise, or lacks."""
-    found = jiwer.process_words(plain(said), plain(heard))
-    return int(found.substitutions + found.deletions)
+    alignment = jiwer.process_words(plain(reference), plain(hypothesis))
+    return int(alignment.substitutions + alignment.deletions)
 
 
-def errors_by_part(said: Sequence[str], heard: str) -> list[int]:
+def errors_by_part(references: Sequence[str], hypothesis: str) -> list[int]:
     """Count the errors in one text by part of what was said; words too many belong to the part they stand before."""
-    part_of_word = [number for number, text in enumerate(said) for _ in plain(text).split()]
-    errors = [0] * len(said)
-    for chunk in jiwer.process_words(plain(" ".join(said)), plain(heard)).alignments[0]:
+    part_of_word = [number for number, text in enumerate(references) for _ in plain(text).split()]
+    errors = [0] * len(references)
+    for chunk in jiwer.process_words(plain(" ".join(references)), plain(hypothesis)).alignments[0]:
         if chunk.type == "insert":
             part = part_of_word[min(chunk.ref_start_idx, len(part_of_word) - 1)]
             errors[part] += chunk.hyp_end_idx - chunk.hyp_start_idx
@@ -65,17 +65,17 @@ def errors_by_part(said: Sequence[str], heard: str) -> list[int]:
     return errors
 
 
-def longest_difference(said: str, heard: str) -> int:
+def longest_difference(reference: str, hypothesis: str) -> int:
     """Count the words of the longest run that is missing or too much: a sentence, where one is lost or doubled."""
-    chunks = jiwer.process_words(plain(said), plain(heard)).alignments[0]
+    chunks = jiwer.process_words(plain(reference), plain(hypothesis)).alignments[0]
     missing = [chunk.ref_end_idx - chunk.ref_start_idx for chunk in chunks if chunk.type == "delete"]
     surplus = [chunk.hyp_end_idx - chunk.hyp_start_idx for chunk in chunks if chunk.type == "insert"]
     return max([*missing, *surplus], default=0)
 
 
-def word_error_rate(said: str, heard: str) -> float:
+def word_error_rate(reference: str, hypothesis: str) -> float:
     """Part of the words that are wrong, missing or too many."""
-    return scored([said], [heard]).rate
+    return scored([reference], [hypothesis]).rate
 
 
 def plain(text: str) -> str:

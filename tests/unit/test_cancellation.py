@@ -29,11 +29,11 @@ async def test_a_cancellation_that_was_swallowed_is_repeated() -> None:
 
 async def test_a_last_word_is_said_however_often_its_speaker_is_cancelled() -> None:
     # Given somebody who has a last word to say, which takes a while
-    may_be_said, said = asyncio.Event(), []
+    may_append, appended = asyncio.Event(), []
 
     async def last_word() -> str:
-        await may_be_said.wait()
-        said.append("queued")
+        await may_append.wait()
+        appended.append("queued")
         return "queued"
 
     speaker = asyncio.create_task(despite_cancellation(last_word()))
@@ -44,9 +44,9 @@ async def test_a_last_word_is_said_however_often_its_speaker_is_cancelled() -> N
     await asyncio.sleep(0)
     assert not speaker.done()
     # Then it is said all the same
-    may_be_said.set()
+    may_append.set()
     assert await asyncio.wait_for(speaker, 5) == "queued"
-    assert said == ["queued"]
+    assert appended == ["queued"]
 
 
 async def test_what_goes_wrong_with_a_last_word_is_told() -> None:

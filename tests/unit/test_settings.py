@@ -79,12 +79,12 @@ def test_a_password_that_is_not_encoded_is_never_shown(monkeypatch: pytest.Monke
     monkeypatch.setenv("NATS_URL", f"nats://me:{password}@host:4222,nats://me:{password}@other:4222")
     # When the settings are read, refused or not
     try:
-        said = Settings().nats_addresses
+        message = Settings().nats_addresses
     except ValidationError as refused:
-        said = describe_invalid_setting(refused)
+        message = describe_invalid_setting(refused)
     # Then nothing that is said shows the password
-    assert password not in said
-    assert f"me:{password[0]}" not in said
+    assert password not in message
+    assert f"me:{password[0]}" not in message
 
 
 @pytest.mark.parametrize(

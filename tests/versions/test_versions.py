@@ -145,7 +145,7 @@ async def test_voices_are_known_to_workers_of_another_version(
         await publisher.publish("next", diarize=True, identify=True)
         await eventually(partial(is_in_state, publisher, "next", "completed"))
         named = (await publisher.ask(subjects.RESULT, task_id="next"))["voices"]
-        assert "Anna Berg" in {each["name"] for each in named.values()}
+        assert "Anna Berg" in {voice["name"] for voice in named.values()}
         # And can give it one more reference
         more = who | {"task_id": "next", "voice": voice, "name": None}
         grown = await publisher.ask(subjects.ENROLL, **more)

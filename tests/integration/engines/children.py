@@ -23,7 +23,7 @@ async def failure(engine: EngineProcess | EngineProcesses, job: Job) -> TaskErro
 
 
 def children(pid: int | None = None) -> list[psutil.Process]:
-    return [each for each in psutil.Process(pid).children() if "app.engines.process.child_main" in each.cmdline()]
+    return [child for child in psutil.Process(pid).children() if "app.engines.process.child_main" in child.cmdline()]
 
 
 def the_child(pid: int | None = None) -> psutil.Process:

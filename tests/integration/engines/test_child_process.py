@@ -128,10 +128,10 @@ async def test_a_long_recording_is_no_burden(engine: EngineProcess, tmp_path: Pa
     before = the_child().memory_info().rss
 
     # When it is processed
-    found = await replies(engine, FindWindows(path=path))
+    steps = await replies(engine, FindWindows(path=path))
 
     # Then progress was emitted on the way, and memory did not grow with the length
-    assert sum(isinstance(reply, WindowSearchAdvanced) for reply in found) > 8
+    assert sum(isinstance(reply, WindowSearchAdvanced) for reply in steps) > 8
     assert the_child().memory_info().rss - before < 50 * 1024**2  # as samples it has 77 MB
 
 

@@ -39,7 +39,7 @@ def run(
     emitted: list[StageAdvanced | ChunkAnalysed] = []
     job = Diarize.model_validate({"path": path, "known": known} | (bounds or {}))
     done = diarize(networks, job, NO_LIMIT, emitted.append)
-    return done, [each for each in emitted if isinstance(each, ChunkAnalysed)]
+    return done, [message for message in emitted if isinstance(message, ChunkAnalysed)]
 
 
 def called(samples: Samples) -> Samples:
@@ -65,7 +65,7 @@ def test_two_readers_are_distinguished(demo: tuple[DiarizationDone, list[ChunkAn
     assert done.turns[-1].end <= done.duration_seconds
 
     # And a record is some tens of kilobytes
-    assert max(len(each.record) for each in chunks) < 40_000
+    assert max(len(chunk.record) for chunk in chunks) < 40_000
 
     # And at most 6.2 % of its speech is wrong
     assert diarization_error_rate(done.turns, done.duration_seconds) <= 0.062
@@ -74,7 +74,7 @@ def test_two_readers_are_distinguished(demo: tuple[DiarizationDone, list[ChunkAn
 @pytest.mark.parametrize("name", ["two-women", "phone"])
 def test_people_who_take_short_turns_are_told_apart(heard: Callable[[Path], DiarizationDone], name: str) -> None:
     # Given a minute of two women in short turns, or of two people on a telephone
-    (talk,) = [each for each in conversations_in(TALK) if each.path.stem == name]
+    (talk,) = [conversation for conversation in conversations_in(TALK) if conversation.path.stem == name]
 
     # When it is diarized, then they are two, and at most 5 % of the time stands under the other's name
     done = heard(talk.path)
@@ -89,12 +89,12 @@ def test_a_telephone_call_has_the_turns_that_it_has() -> None:
 
     # When its turns are made, then at most 5.5 % of its speech is wrong (9.7 % when windows had no votes)
     embeddings = collect_embeddings(analysed)
-    found = turns(
+    detected = turns(
         analysed,
         assign_speakers(analysed, embeddings, speaker_centroids(embeddings, analysed, SpeakerBounds(None, None))),
         30.0,
     )
-    assert diarization_error_rate(found, 30.0, CALL / "truth.rttm") <= 0.055
+    assert diarization_error_rate(detected, 30.0, CALL / "truth.rttm") <= 0.055
 
 
 def test_a_telephone_makes_no_two_voices_one(networks: Networks) -> None:

@@ -68,13 +68,13 @@ async def test_loading_that_hangs_can_be_given_up(engine: EngineProcesses) -> No
 async def test_windows_are_transcribed_while_more_are_found(engine: EngineProcesses, reading: Path) -> None:
     # Given an engine that listens to a recording
     async with aclosing(engine.run(FindWindows(path=reading))) as listening:
-        async for found in listening:
-            if isinstance(found, WindowFound):
+        async for message in listening:
+            if isinstance(message, WindowFound):
                 break
-        assert isinstance(found, WindowFound)
+        assert isinstance(message, WindowFound)
         # When its first window is transcribed, and speakers are looked for
         transcribed, diarized = await asyncio.gather(
-            replies(engine, Transcribe(windows=[found.window], previous=[None])),
+            replies(engine, Transcribe(windows=[message.window], previous=[None])),
             replies(engine, Diarize(path=CLIPS[1])),
         )
         # Then both are done, and window detection continues to its end
@@ -206,9 +206,9 @@ async def test_jobs_that_wait_for_others_do_not_hang(
     monkeypatch.setattr(engine_processes, "MAX_LIVE_JOB_S", 1.0)
     engine = EngineProcesses(engine_settings)
     # When ten streams have audio at once, so that the last job waits for longer than that
-    found = await asyncio.gather(*(heard(engine, live(silence(0), f"stream {number}")) for number in range(10)))
+    outcomes = await asyncio.gather(*(heard(engine, live(silence(0), f"stream {number}")) for number in range(10)))
     # Then all are processed
-    assert len(found) == 10
+    assert len(outcomes) == 10
     await engine.close()
 
 

@@ -82,8 +82,8 @@ async def test_damaged_live_files_never_end_the_process(engine_settings: Setting
                 job = ProcessLiveAudio(
                     stream=f"s{number}", audio=audio, first=index == 0, data=piece, end=index == len(pieces) - 1
                 )
-                (heard,) = await replies(engine, job)
-                assert isinstance(heard, LiveAudioProcessed)
+                (processed,) = await replies(engine, job)
+                assert isinstance(processed, LiveAudioProcessed)
             outcomes[f"{SEED}-{number}"] = "text"
         except TaskError as error:
             outcomes[f"{SEED}-{number}"] = error.detail.code if isinstance(error, PermanentError) else repr(error)

@@ -29,9 +29,9 @@ MAX_MB = 600  # of one engine process
 
 def peak_mb(child: psutil.Process) -> int:
     """The most memory that the process has had."""
-    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{child.pid}/status").read_text("ascii"), re.MULTILINE)
-    assert found is not None
-    return int(found[1]) // 1024
+    peak = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{child.pid}/status").read_text("ascii"), re.MULTILINE)
+    assert peak is not None
+    return int(peak[1]) // 1024
 
 
 @ON_LINUX

@@ -78,8 +78,8 @@ def test_words_have_their_times(reader: OnnxModel, path: Path, times: dict[str, 
 
     # When it is transcribed, then its words begin about where another model has them begin: the network looks at 1.2 s
     # before and after a word, and was not taught where in them the word is
-    found = {word.word.strip(): word.start - 0.7 for word in reversed(text.words)}
-    late = {word: found[word] - start for word, start in times.items()}
+    start_of_word = {word.word.strip(): word.start - 0.7 for word in reversed(text.words)}
+    late = {word: start_of_word[word] - start for word, start in times.items()}
     assert max(map(abs, late.values())) < tolerance, late
 
     # And none ends before it begins, or after the next one does

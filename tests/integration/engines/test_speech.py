@@ -53,17 +53,17 @@ def said(name: str) -> str:
 
 
 def batches(samples: Samples, size: int) -> list[list[Window]]:
-    found = [window for block in detect_windows([samples]) for window in block.windows]
-    windows = [Window(regions=list(window.regions), samples=pack(window.samples)) for window in found]
+    detected = [window for block in detect_windows([samples]) for window in block.windows]
+    windows = [Window(regions=list(window.regions), samples=pack(window.samples)) for window in detected]
     return [windows[first : first + size] for first in range(0, len(windows), size)]
 
 
 def transcribed(model: Whisper, samples: Samples, *, size: int = 4, **options: object) -> list[Segment]:
     """Transcribe in batches; a window that was taken to follow another language is transcribed again, as in a run."""
-    asked = TranscribeOptions.model_validate(options)
+    task_options = TranscribeOptions.model_validate(options)
 
     def texts_of(windows: list[Window], language: str | None) -> list[WindowText]:
-        job = Transcribe(windows=windows, options=asked, previous=[language] * len(windows))
+        job = Transcribe(windows=windows, options=task_options, previous=[language] * len(windows))
         return transcribe(model, job).texts
 
     segments: list[Segment] = []
@@ -146,9 +146,9 @@ def test_windows_that_are_filled_as_on_a_gpu_have_the_same_text_alone_and_in_bat
 def test_speech_is_translated_where_that_is_asked(whisper: Whisper) -> None:
     # Given what a recording in Spanish says in English, when that is asked for
     wanted = set(plain(IN_ENGLISH).split())
-    found = set(plain(text_of(transcribed(whisper, recording("prompts-es"), translate=True))).split())
+    translated = set(plain(text_of(transcribed(whisper, recording("prompts-es"), translate=True))).split())
     # Then at least half of its words are there: whisper-base finds two thirds
-    assert len(wanted & found) >= 0.5 * len(wanted)
+    assert len(wanted & translated) >= 0.5 * len(wanted)
 
 
 def test_a_vocabulary_brings_its_names_and_no_others(whisper: Whisper, heard: Transcription) -> None:

@@ -51,30 +51,30 @@ def alone(networks: Networks, path: Path, channel: int | None = None) -> Recordi
 @pytest.fixture(scope="module")
 def enrolled(heard: Hears) -> dict[str, list[tuple[str, str]]]:
     """Four people, each from one recording."""
-    found = {}
+    references = {}
     for language, person in PEOPLE.items():
         (speaker,) = voices_of(heard(RECORDINGS / f"speech/prompts-{language}.flac")).speakers
         assert speaker.seconds >= MIN_REFERENCE_S
         assert speaker.agreement > MIN_AGREEMENT
-        found[person] = [(speaker.values, speaker.telephone)]
-    return found
+        references[person] = [(speaker.values, speaker.telephone)]
+    return references
 
 
-def names(found: RecordingEmbeddings, enrolled: dict[str, list[tuple[str, str]]]) -> set[str | None]:
+def names(embeddings: RecordingEmbeddings, enrolled: dict[str, list[tuple[str, str]]]) -> set[str | None]:
     """Whose voices the speakers of a recording have, with the service's own limits."""
     settings = Settings(_env_file=None)
     limits = {"threshold": settings.voice_threshold, "margin": settings.voice_margin}
-    speakers = {each.speaker: (each.values, each.telephone) for each in found.speakers}
-    return {each.voice for each in match(speakers, enrolled, **limits).values()}
+    speakers = {speaker.speaker: (speaker.values, speaker.telephone) for speaker in embeddings.speakers}
+    return {speaker_voice.voice for speaker_voice in match(speakers, enrolled, **limits).values()}
 
 
 def test_features_are_what_the_network_was_trained_on(clip: Samples) -> None:
     # Given the features of a clip, of which some are known by heart: other settings of the filters ruin every name
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
-    found = features(clip)
+    computed = features(clip)
     # Then each known one is as it was
-    assert found.shape == (148, 80)
-    np.testing.assert_allclose(found[::37, ::8], golden["features"], atol=0.01)
+    assert computed.shape == (148, 80)
+    np.testing.assert_allclose(computed[::37, ::8], golden["features"], atol=0.01)
 
 
 def test_embeddings_are_what_enrolled_people_were_compared_with(networks: Networks, clip: Samples) -> None:

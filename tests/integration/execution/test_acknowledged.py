@@ -124,7 +124,7 @@ async def test_a_cancelled_task_never_runs_whichever_worker_was_asked(
         await asyncio.gather(*(publisher.publish(task_id) for task_id in ids))
         # When all are cancelled or deleted at once, by requests that either worker answers
         answers = await asyncio.gather(
-            *(ask(publisher, subjects.DELETE if at % 2 else subjects.CANCEL, each) for at, each in enumerate(ids))
+            *(ask(publisher, subjects.DELETE if at % 2 else subjects.CANCEL, task_id) for at, task_id in enumerate(ids))
         )
         # Then each request was heard
         assert {refused(answer) for answer in answers} == {None}

@@ -60,14 +60,14 @@ def settings(settings: Settings, constants: Constants) -> Settings:
 
 async def logs(js: JetStreamContext) -> dict[str, list[ProgressEvent]]:
     """The events of all tasks, in order."""
-    found: dict[str, list[ProgressEvent]] = {}
+    events_by_task: dict[str, list[ProgressEvent]] = {}
     subscription = await js.subscribe("progress.*", stream="transcription_progress", ordered_consumer=True)
     for _ in range((await js.stream_info("transcription_progress")).state.messages):
         message = await subscription.next_msg(timeout=30)
         event = ProgressEvent.model_validate_json(message.data)
-        found.setdefault(event.task_id, []).append(event)
+        events_by_task.setdefault(event.task_id, []).append(event)
     await subscription.unsubscribe()
-    return found
+    return events_by_task
 
 
 async def stored_results(js: JetStreamContext) -> set[str]:
@@ -79,9 +79,9 @@ async def stored_results(js: JetStreamContext) -> set[str]:
 
 async def all_have_ended(js: JetStreamContext, ids: Iterable[str]) -> dict[str, list[ProgressEvent]] | None:
     """The logs, once the log of each of these tasks has its end, and no message waits."""
-    found = await logs(js)
-    ended = all(found.get(task_id, []) and found[task_id][-1].state.ended for task_id in ids)
-    return found if ended and await queue_is_empty(js) else None
+    events_by_task = await logs(js)
+    ended = all(events_by_task.get(task_id, []) and events_by_task[task_id][-1].state.ended for task_id in ids)
+    return events_by_task if ended and await queue_is_empty(js) else None
 
 
 def ends(events: Iterable[ProgressEvent]) -> list[State]:
@@ -97,17 +97,19 @@ async def test_one_id_with_two_bodies_is_one_task(
     random.shuffle(both)
     await asyncio.gather(*(publisher.publish(task_id, language=language) for task_id, language in both))
     # When all is done
-    found = await eventually(partial(all_have_ended, js, ids), within=WITHIN_S)
+    events_by_task = await eventually(partial(all_have_ended, js, ids), within=WITHIN_S)
     # Then each id is one task, which was done once and has one result
-    assert {tuple(ends(found[task_id])) for task_id in ids} == {(State.COMPLETED,)}
-    assert {event.attempt for events in found.values() for event in events if event.state is State.RUNNING} == {1}
+    assert {tuple(ends(events_by_task[task_id])) for task_id in ids} == {(State.COMPLETED,)}
+    assert {
+        event.attempt for events in events_by_task.values() for event in events if event.state is State.RUNNING
+    } == {1}
     assert await stored_results(js) == set(ids)
     assert sum(len(engine.jobs) for engine in engines) == TWICE
     # And its status shows what was asked for by whoever was first
     wanted = [(await publisher.ask("tasks.status", task_id=task_id))["task"]["language"] for task_id in ids]
     done = [options.language for engine in engines for options in engine.options]
-    assert {each: wanted.count(each) * engines[0].windows for each in wanted} == {
-        each: done.count(each) for each in done
+    assert {name: wanted.count(name) * engines[0].windows for name in wanted} == {
+        name: done.count(name) for name in done
     }
 
 
@@ -124,12 +126,14 @@ async def test_a_cancel_and_the_end_of_a_task_never_both_happen(
 
     # When each is cancelled at some time
     answers = dict(zip(ids, await asyncio.gather(*map(publish_and_cancel, ids)), strict=True))
-    found = await eventually(partial(all_have_ended, js, ids), within=WITHIN_S)
+    events_by_task = await eventually(partial(all_have_ended, js, ids), within=WITHIN_S)
     # Then each has ended once, as its answer said, and has a result exactly if it is completed
-    assert {task_id: [answers[task_id]["state"]] for task_id in ids} == {each: ends(found[each]) for each in ids}
-    completed = {task_id for task_id in ids if found[task_id][-1].state is State.COMPLETED}
+    assert {task_id: [answers[task_id]["state"]] for task_id in ids} == {
+        task_id: ends(events_by_task[task_id]) for task_id in ids
+    }
+    completed = {task_id for task_id in ids if events_by_task[task_id][-1].state is State.COMPLETED}
     assert await stored_results(js) == completed
-    assert {found[task_id][-1].state for task_id in ids} <= {State.COMPLETED, State.CANCELLED}
+    assert {events_by_task[task_id][-1].state for task_id in ids} <= {State.COMPLETED, State.CANCELLED}
 
 
 async def test_nothing_is_left_of_tasks_that_are_deleted_while_they_run(
@@ -164,8 +168,8 @@ async def test_concurrent_replays_queue_each_task_once(
     for engine in engines:
         engine.fail_with = [NO_SOUND] * REPLAYED
     await asyncio.gather(*map(publisher.publish, ids))
-    found = await eventually(partial(all_have_ended, js, ids), within=WITHIN_S)
-    assert {tuple(ends(found[task_id])) for task_id in ids} == {(State.FAILED,)}
+    events_by_task = await eventually(partial(all_have_ended, js, ids), within=WITHIN_S)
+    assert {tuple(ends(events_by_task[task_id])) for task_id in ids} == {(State.FAILED,)}
     for engine in engines:
         engine.fail_with = []
     # When each is replayed three times at once, and all of them as well
@@ -174,12 +178,16 @@ async def test_concurrent_replays_queue_each_task_once(
     await asyncio.gather(*(publisher.ask(subjects.REPLAY, **request) for request in requests))
 
     async def all_completed() -> dict[str, list[ProgressEvent]] | None:
-        found = await all_have_ended(js, ids)
-        return found if found and all(found[each][-1].state is State.COMPLETED for each in ids) else None
+        events_by_task = await all_have_ended(js, ids)
+        return (
+            events_by_task
+            if events_by_task and all(events_by_task[task_id][-1].state is State.COMPLETED for task_id in ids)
+            else None
+        )
 
-    found = await eventually(all_completed, within=WITHIN_S)
+    events_by_task = await eventually(all_completed, within=WITHIN_S)
     # Then each has failed once and was completed once, and no dead letter is left
-    assert {tuple(ends(found[task_id])) for task_id in ids} == {(State.FAILED, State.COMPLETED)}
+    assert {tuple(ends(events_by_task[task_id])) for task_id in ids} == {(State.FAILED, State.COMPLETED)}
     assert await stored_results(js) == set(ids)
     assert (await js.stream_info("transcription_dead_letters")).state.messages == 0
 
@@ -193,8 +201,8 @@ async def test_tasks_with_short_retention_leave_nothing(
     # Some of them are completed, some fail, and some are cancelled
     await asyncio.gather(*(publisher.publish(task_id, keep_seconds=60) for task_id in ids))
     await asyncio.gather(*(publisher.ask("tasks.cancel", task_id=task_id) for task_id in ids[::5]))
-    found = await eventually(partial(all_have_ended, js, ids), within=WITHIN_S)
-    assert {State.COMPLETED, State.FAILED} <= {found[task_id][-1].state for task_id in ids}
+    events_by_task = await eventually(partial(all_have_ended, js, ids), within=WITHIN_S)
+    assert {State.COMPLETED, State.FAILED} <= {events_by_task[task_id][-1].state for task_id in ids}
     # When that minute is over
     await asyncio.gather(*(let_time_pass(js, task_id) for task_id in ids))
 
@@ -221,12 +229,12 @@ async def test_a_voice_that_is_forgotten_while_others_change_it_leaves_nothing(
 
     async def race(user: int) -> tuple[bool, bool]:
         """Whether the voice was forgotten, and whether it had got a reference of the other recording."""
-        asked: dict[str, Any] = {"user_id": user, "consent": consent}
-        voice = (await publisher.ask(subjects.ENROLL, task_id=f"call{user}", name="Anna", **asked))["voice"]
+        fields: dict[str, Any] = {"user_id": user, "consent": consent}
+        voice = (await publisher.ask(subjects.ENROLL, task_id=f"call{user}", name="Anna", **fields))["voice"]
 
         async def add() -> dict[str, Any]:
             await asyncio.sleep(random.uniform(0, 0.01))  # noqa: S311 -- before, while and after it is forgotten
-            return await publisher.ask(subjects.ENROLL, task_id=f"next{user}", voice=voice, **asked)
+            return await publisher.ask(subjects.ENROLL, task_id=f"next{user}", voice=voice, **fields)
 
         async def forget() -> dict[str, Any]:
             await asyncio.sleep(random.uniform(0, 0.02))  # noqa: S311

@@ -37,7 +37,10 @@ def at_once(_: Sequence[object]) -> bool:
 
 def the_last_window(arguments: Sequence[object]) -> bool:
     """Windows whose texts are ready at the same time are one append: only what the append holds tells which it is."""
-    return any(isinstance(each, SegmentsEvent) and each.segments[-1].start == segment(2).start for each in arguments)
+    return any(
+        isinstance(argument, SegmentsEvent) and argument.segments[-1].start == segment(2).start
+        for argument in arguments
+    )
 
 
 class Crash(BaseException):
@@ -54,10 +57,10 @@ def dies(
         now = at(args)
         if now and before:
             raise Crash
-        found = await original(*args, **options)
+        result = await original(*args, **options)
         if now:
             raise Crash
-        return found
+        return result
 
     monkeypatch.setattr(part, method, deadly)
 
@@ -114,9 +117,11 @@ async def test_a_task_completes_once_whatever_its_worker_died_of(
     result = parsed(await js.get_last_msg("transcription_results", "results.t1"))
     assert result["text"] == "one two one two one two"
     # And no window was transcribed again that had been appended
-    heard = [batch.event async for batch in TaskLog(nc, settings.stream_names, "reader").segments("t1")]
-    assert [event.sequence for event in heard] == list(range(1, len(heard) + 1))
-    assert [each.start for event in heard for each in event.segments] == [segment(number).start for number in range(3)]
+    segments_events = [batch.event async for batch in TaskLog(nc, settings.stream_names, "reader").segments("t1")]
+    assert [event.sequence for event in segments_events] == list(range(1, len(segments_events) + 1))
+    assert [piece.start for event in segments_events for piece in event.segments] == [
+        segment(number).start for number in range(3)
+    ]
 
 
 @pytest.mark.parametrize("before", [True, False])

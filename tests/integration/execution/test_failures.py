@@ -24,8 +24,8 @@ PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no soun
 
 async def letters(js: JetStreamContext) -> list[DeadLetter]:
     count = (await js.stream_info("transcription_dead_letters")).state.messages
-    found = [await js.get_msg("transcription_dead_letters", seq) for seq in range(1, count + 1)]
-    return [DeadLetter.model_validate_json(message.data or b"") for message in found]
+    messages = [await js.get_msg("transcription_dead_letters", seq) for seq in range(1, count + 1)]
+    return [DeadLetter.model_validate_json(message.data or b"") for message in messages]
 
 
 async def test_a_task_without_attempts_left_fails(

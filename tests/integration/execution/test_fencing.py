@@ -149,7 +149,7 @@ async def test_late_segments_of_a_lost_worker_end_no_attempt_of_another(
     # Then the task is done all the same, in the same attempt, each window appended once
     events = await publisher.until("t1", State.COMPLETED)
     assert {event.attempt for event in events} == {1}
-    assert [each["start"] for each in (await publisher.ask("tasks.result", task_id="t1"))["segments"]] == [0, 10, 20]
+    assert [part["start"] for part in (await publisher.ask("tasks.result", task_id="t1"))["segments"]] == [0, 10, 20]
 
 
 async def test_segments_of_an_earlier_task_with_the_same_id_do_not_count(
@@ -163,7 +163,7 @@ async def test_segments_of_an_earlier_task_with_the_same_id_do_not_count(
     # Then it is done in its first attempt, from its beginning
     events = await publisher.until("t1", State.COMPLETED)
     assert {event.attempt for event in events} == {1}
-    assert [each["start"] for each in (await publisher.ask("tasks.result", task_id="t1"))["segments"]] == [0, 10, 20]
+    assert [part["start"] for part in (await publisher.ask("tasks.result", task_id="t1"))["segments"]] == [0, 10, 20]
 
 
 async def test_late_segments_of_a_deleted_task_are_removed(
@@ -215,10 +215,10 @@ async def test_a_late_result_of_an_earlier_task_with_the_same_id_does_not_count(
     # Then its own result is the answer
     answer = await publisher.ask("tasks.result", task_id="t1")
     assert (answer["user_id"], answer["audio_file_id"]) == (7, "meeting.flac")
-    found = await ResultStore(nc, log).load_segments(TranscriptionResult.model_validate(answer))
-    assert isinstance(found, TranscriptionResult)
-    assert "secret" not in found.text
-    assert found.text
+    loaded = await ResultStore(nc, log).load_segments(TranscriptionResult.model_validate(answer))
+    assert isinstance(loaded, TranscriptionResult)
+    assert "secret" not in loaded.text
+    assert loaded.text
 
 
 @pytest.mark.parametrize("text", ["short", "long " * 300_000], ids=["small", "as an object"])
@@ -238,9 +238,9 @@ async def test_a_late_worker_deletes_nothing_of_a_later_task_with_the_same_id(
         await results.publish(mine.model_copy(update={"user_id": 666}), late)
     await results.delete("t1", of=late.metadata.owner)
     # Then the other one is there
-    found = await results.find(last)
-    assert found is not None
-    assert (await results.load_segments(found)) == mine
+    stored_result = await results.find(last)
+    assert stored_result is not None
+    assert (await results.load_segments(stored_result)) == mine
 
 
 @pytest.mark.foreign

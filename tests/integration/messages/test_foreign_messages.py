@@ -60,10 +60,10 @@ async def test_the_projection_continues_after_invalid_events(
     await publisher.until("t1", State.COMPLETED)
 
     async def settled() -> bool:
-        found = await publisher.js.consumers_info("transcription_progress") + await publisher.js.consumers_info(
+        consumers = await publisher.js.consumers_info("transcription_progress") + await publisher.js.consumers_info(
             "transcription_results"
         )
-        return all(info.num_pending == 0 and info.num_ack_pending == 0 for info in found)
+        return all(info.num_pending == 0 and info.num_ack_pending == 0 for info in consumers)
 
     await eventually(settled)
 

@@ -20,8 +20,8 @@ UNREADABLE = PermanentError(ErrorCode.AUDIO_UNREADABLE, "not a recording")
 
 @pytest.fixture
 async def subscriber(settings: Settings, start_worker: StartWorker) -> AsyncIterator[Witness]:
-    async with witness(settings.nats_url) as found:
-        yield found
+    async with witness(settings.nats_url) as listening:
+        yield listening
 
 
 async def test_of_duplicates_it_sees_one_task(

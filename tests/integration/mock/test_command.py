@@ -22,6 +22,6 @@ async def test_it_plays_until_it_is_interrupted(servers: Servers, publisher: Pub
         await line_with(process, "t1: failed")
         # And ends with Ctrl-C
         process.send_signal(signal.SIGINT)
-        said, _ = await asyncio.wait_for(process.communicate(), 10)
+        output, _ = await asyncio.wait_for(process.communicate(), 10)
         assert process.returncode == INTERRUPTED
-        assert b"Traceback" not in said
+        assert b"Traceback" not in output

@@ -106,7 +106,7 @@ async def test_a_faststream_application_reads_all_streams(settings: Settings, pu
         missing = {"short-1 completed 100 %", "short-1 0.", "short-1 result:", "error-audio_unreadable-1 failed:"}
         while missing:
             line = await line_with(application, "-1 ")
-            missing = {said for said in missing if said not in line}
+            missing = {expected_line for expected_line in missing if expected_line not in line}
     # And it has changed no stream
     assert [(await publisher.js.stream_info(f"transcription_{of}")).config for of in streams] == before
 

@@ -72,14 +72,14 @@ async def test_from_a_file_to_the_result(client: Client, tmp_path: Path) -> None
     # Then its story is that of the service
     progress = [event for event in events if isinstance(event, ProgressEvent)]
     assert [(event.sequence, event.state) for event in progress] == [(1, "queued"), (2, "running"), (3, "completed")]
-    found = [segment for event in events if isinstance(event, SegmentsEvent) for segment in event.segments]
+    published_segments = [segment for event in events if isinstance(event, SegmentsEvent) for segment in event.segments]
     # And its result is the task's
     assert isinstance(result, TranscriptionResult)
     assert (result.task_id, result.user_id, result.language) == (task_id, "anna", "ru")
-    assert [(each.start, each.text, each.words) for each in result.segments] == [
-        (each.start, each.text, each.words) for each in found
+    assert [(part.start, part.text, part.words) for part in result.segments] == [
+        (part.start, part.text, part.words) for part in published_segments
     ]
-    assert {each.speaker for each in result.segments} == {"SPEAKER_00", "SPEAKER_01"}
+    assert {part.speaker for part in result.segments} == {"SPEAKER_00", "SPEAKER_01"}
     assert page == format_result(result, ResultFormat.HTML)
     assert isinstance(text, str)
     assert text.count("Good morning.") == 3
@@ -101,16 +101,19 @@ async def test_the_prefix_of_an_id_chooses_how_the_task_ends(client: Client, pub
         letters = {letter.task_id: letter.error async for letter in client.dead_letters()}
     # Then that happens
     progress = {
-        task_id: [event for event in found if isinstance(event, ProgressEvent)] for task_id, found in events.items()
+        task_id: [event for event in task_events if isinstance(event, ProgressEvent)]
+        for task_id, task_events in events.items()
     }
-    assert {task_id: [event.state for event in found] for task_id, found in progress.items()} == STATES
+    assert {task_id: [event.state for event in task_events] for task_id, task_events in progress.items()} == STATES
     # And no segment is lost or said twice
     for task_id in ("retry-1", "lost-1"):
         counted = [(e.sequence, len(e.segments)) for e in events[task_id] if isinstance(e, SegmentsEvent)]
         assert counted == [(1, 1), (2, 1), (3, 1)]
     # And the dead letters say the same
     assert letters == {
-        task_id: found[-1].error for task_id, found in progress.items() if found[-1].state is State.FAILED
+        task_id: task_events[-1].error
+        for task_id, task_events in progress.items()
+        if task_events[-1].state is State.FAILED
     }
     codes = {task_id: error.code for task_id, error in letters.items()}
     assert codes == {f"error-{code}-1": code for code in OF_TASKS} | {"error-no_such_code": "invalid_message"}
@@ -152,7 +155,7 @@ async def test_a_running_task_is_cancelled_and_the_next_one_waits(client: Client
         status = await client.get_task_progress("slow-2")
         assert (status.state, status.queue_position) == (State.QUEUED, 1)
         assert status.expected_start is not None
-        assert [(each.waiting, each.running) for each in (await client.queue()).queues][3:5] == [(0, 1), (1, 0)]
+        assert [(queue.waiting, queue.running) for queue in (await client.queue()).queues][3:5] == [(0, 1), (1, 0)]
         page = await client.tasks(limit=1)
         rest = await client.tasks(limit=1, before=page.more_before)
         assert [task.task_id for task in (*page.tasks, *rest.tasks)] == ["slow-2", "slow-1"]
@@ -245,9 +248,9 @@ async def test_it_can_be_started_again(settings: Settings, publisher: Publisher)
     async with Mock(no_bucket):
         await publisher.publish("t1")
         await publisher.until("t1", State.COMPLETED)
-    said: list[str] = []
+    reports: list[str] = []
     # When another one starts, and an old id, a message that is no task with the old id, and new ids are published
-    async with Mock(no_bucket, report=said.append):
+    async with Mock(no_bucket, report=reports.append):
         await publisher.publish("t1")
         await publisher.publish("t1", user_id=None)
         await publisher.publish("t2")
@@ -260,7 +263,7 @@ async def test_it_can_be_started_again(settings: Settings, publisher: Publisher)
         assert (await publisher.ask("tasks.status", task_id="t3"))["queue_position"] == 1
     # And the old one stays as it was
     assert len(await publisher.until("t1", State.COMPLETED)) == 3
-    assert "t1: known from an earlier run of the mock, nothing changes" in said
+    assert "t1: known from an earlier run of the mock, nothing changes" in reports
 
 
 async def test_time_passes_with_progress(
@@ -290,9 +293,9 @@ async def test_its_streams_and_buckets_are_those_of_the_service(settings: Settin
     inside |= {"KV_voices", "KV_embeddings", "KV_fleet"}
     assert set((await provisioning.inspect_streams(nc.jetstream(), settings)).missing) == inside | {named.due_reminders}
     # And the rest is as the service would make it
-    with capture_logs() as said:
+    with capture_logs() as log_entries:
         await provisioning.provision(nc.jetstream(), Settings(_env_file=None))
-    assert said == []
+    assert log_entries == []
 
 
 async def test_voices_are_named_until_they_are_forgotten(client: Client) -> None:
@@ -309,22 +312,22 @@ async def test_voices_are_named_until_they_are_forgotten(client: Client) -> None
         call = await client.create_transcription_task("meeting.flac", diarize=True, identify=True)
         result = await client.wait_for_result(call)
         # Then she is named, by the name that she has when the result is read
-        assert {label: each.name for label, each in (result.voices or {}).items()} == {
+        assert {label: voice.name for label, voice in (result.voices or {}).items()} == {
             "SPEAKER_00": "Anna",
             "SPEAKER_01": "unknown",
         }
         async with client.live(diarize=True, identify=True) as live:
             await live.send(bytes(10 * 32_000))
             await live.end()
-            said = await live.result()
-        assert [each.name for each in (said.voices or {}).values()] == ["Anna", "unknown"]
+            live_result = await live.result()
+        assert [voice.name for voice in (live_result.voices or {}).values()] == ["Anna", "unknown"]
         await client.rename_voice(voice.voice, "Anna Berg")
         assert str(await client.get_task_result(call, ResultFormat.TXT)).startswith("Anna Berg: ")
-        assert [each.name async for each in client.voices()] == ["Anna Berg"]
+        assert [voice.name async for voice in client.voices()] == ["Anna Berg"]
         # And by none after it was forgotten
         await client.forget_voice(voice.voice)
         assert str(await client.get_task_result(call, ResultFormat.TXT)).startswith("SPEAKER_00: ")
-        assert [each async for each in client.voices()] == []
+        assert [voice async for voice in client.voices()] == []
         # And an enrolment that cannot be says why
         with pytest.raises(OptionError, match="consent: it is no JSON object, in Python no Consent"):
             await client.enroll_voice(call, name="Anna", consent=cast("Consent", "Anna Berg"))
@@ -347,10 +350,10 @@ async def test_no_voice_is_enrolled_from_a_silent_task(client: Client) -> None:
 async def test_the_page_shows_a_test_that_passes(servers: Servers, wire: Wire) -> None:
     # Given the example of the page
     (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    found: dict[str, Any] = {}
-    exec(example.replace("nats://localhost:4222", servers.nats_url), found)  # noqa: S102 -- it is ours
+    namespace: dict[str, Any] = {}
+    exec(example.replace("nats://localhost:4222", servers.nats_url), namespace)  # noqa: S102 -- it is ours
     # When its test runs, then it passes
-    await found["test_my_service"]()
+    await namespace["test_my_service"]()
 
 
 async def _is(client: Client, task_id: str, state: State) -> bool:

@@ -17,9 +17,9 @@ COMMAND = (sys.executable, "-c", "from natscribe.cli import main; main()")
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
-    found = tmp_path / "anna.flac"
-    found.write_bytes(b"not looked at")
-    return found
+    path = tmp_path / "anna.flac"
+    path.write_bytes(b"not looked at")
+    return path
 
 
 async def run(servers: Servers, *arguments: str) -> tuple[int, str, str]:

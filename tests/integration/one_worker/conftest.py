@@ -28,8 +28,8 @@ from tests.workers import working
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def servers() -> AsyncIterator[Servers]:
     """Servers that no other test empties."""
-    async with shared_servers() as found:
-        yield found
+    async with shared_servers() as shared:
+        yield shared
 
 
 @pytest.fixture(scope="session")
@@ -41,8 +41,8 @@ def worker(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     settings = quick_settings(servers, recordings_in(tmp_path_factory.mktemp("one_worker")))
     is_mock = os.environ.get("SERVICE") == "mock"
     service: AbstractAsyncContextManager[Worker | Mock] = Mock(settings) if is_mock else working(settings, FakeEngine())
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(service) as found:
-        yield found
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(service) as started:
+        yield started
 
 
 @pytest.fixture

@@ -30,14 +30,14 @@ async def test_any_request_gets_a_reply(nc: Client, subject: str) -> None:
 @pytest.fixture(params=["one", "many", "known"])
 def sixty_kilobytes(request: pytest.FixtureRequest) -> dict[str, str]:
     """Headers, as long and as many as a server lets through."""
-    found: dict[str, dict[str, str]] = {
+    headers: dict[str, dict[str, str]] = {
         "one": {"X": "x" * 60_000},
         "many": {f"X-{number}": "x" * 90 for number in range(600)},
         "known": dict.fromkeys(
             ["traceparent", "correlation_id", "Natscribe-Replay-Of", "Natscribe-Task"], "1" * 15_000
         ),
     }
-    return found[request.param]
+    return headers[request.param]
 
 
 @pytest.mark.parametrize("full", [False, True])

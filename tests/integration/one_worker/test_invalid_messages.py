@@ -26,15 +26,15 @@ async def letter(js: JetStreamContext) -> Letter:
         last = (await js.stream_info("transcription_dead_letters")).state.last_seq
         for sequence in range(before + 1, last + 1):
             message = await js.get_msg("transcription_dead_letters", sequence)
-            found = DeadLetter.model_validate_json(message.data or b"")
-            if found.task_id == task_id:
-                return found
+            dead_letter = DeadLetter.model_validate_json(message.data or b"")
+            if dead_letter.task_id == task_id:
+                return dead_letter
         return None
 
     async def make_dead_letter(task_id: str | None = None) -> DeadLetter:
-        found = await eventually(lambda: find(task_id))
-        assert found is not None
-        return found
+        dead_letter = await eventually(lambda: find(task_id))
+        assert dead_letter is not None
+        return dead_letter
 
     return make_dead_letter
 
@@ -59,10 +59,10 @@ async def test_what_is_no_task_becomes_a_dead_letter(
     # When bytes are published that are no task
     await publisher.js.publish(SUBJECT, body)
     # Then they are kept with the reason
-    found = await letter()
-    assert found.error.code is ErrorCode.INVALID_MESSAGE
-    assert problem in found.error.message
-    assert (found.task_id, found.subject, found.attempts) == (None, SUBJECT, 0)
+    dead_letter = await letter()
+    assert dead_letter.error.code is ErrorCode.INVALID_MESSAGE
+    assert problem in dead_letter.error.message
+    assert (dead_letter.task_id, dead_letter.subject, dead_letter.attempts) == (None, SUBJECT, 0)
     # And the worker continues
     await publisher.publish(task_id)
     await publisher.until(task_id, State.COMPLETED)
@@ -107,9 +107,9 @@ async def test_an_invalid_task_with_a_known_id_changes_nothing(
 
 async def test_a_large_body_is_truncated_in_its_dead_letter(js: JetStreamContext, letter: Letter, task_id: str) -> None:
     await js.publish(SUBJECT, json.dumps({"task_id": task_id, "x": "y" * 600_000}).encode())
-    found = await letter(task_id)
-    assert found.body_truncated
-    assert len(found.body) == 1024 * 1024 // 4
+    dead_letter = await letter(task_id)
+    assert dead_letter.body_truncated
+    assert len(dead_letter.body) == 1024 * 1024 // 4
 
 
 @pytest.mark.parametrize(
@@ -122,9 +122,9 @@ async def test_a_dead_letter_always_fits_into_a_message(publisher: Publisher, le
     headers = {f"X-{number}": "y" * 1000 for number in range(40)} | {"traceparent": "a" * 15_000}
     await publisher.js.publish(SUBJECT, body[: 1024 * 1024 - 140_000], headers=headers)
     # Then there is a dead letter all the same, and the queue runs empty
-    found = await letter()
-    assert found.body_truncated
-    assert len(found.headers) <= 32
+    dead_letter = await letter()
+    assert dead_letter.body_truncated
+    assert len(dead_letter.headers) <= 32
     await eventually(lambda: queue_is_empty(publisher.js))
 
 

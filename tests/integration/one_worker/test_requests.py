@@ -70,8 +70,8 @@ async def test_a_user_finds_its_own_tasks(publisher: Publisher, task_id: str) ->
         # When the user asks for what is done, in pages of one
         first = TaskPage.model_validate(await publisher.ask("tasks.list", user_id=task_id, state="completed", limit=1))
         rest = await publisher.ask("tasks.list", user_id=task_id, limit=1, before=first.more_before)
-        found = first.tasks + TaskPage.model_validate(rest).tasks
-        return [task.task_id for task in found if task.result_available] == [f"{task_id}-2", f"{task_id}-1"]
+        tasks = first.tasks + TaskPage.model_validate(rest).tasks
+        return [task.task_id for task in tasks if task.result_available] == [f"{task_id}-2", f"{task_id}-1"]
 
     # Then both are there as soon as they are projected
     await eventually(listed)

@@ -50,8 +50,8 @@ class Terminal:
         os.close(inside)
         written = b""
         try:
-            while found := os.read(screen, 65536):
-                written += found
+            while chunk := os.read(screen, 65536):
+                written += chunk
         except OSError:  # Linux says so when the command has ended
             pass
         finally:

@@ -41,8 +41,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [UV, "build", "--quiet", "--no-build-isolation", "--python", sys.executable, "--out-dir", folder, PACKAGE],
         check=True,
     )
-    (found,) = folder.glob("*.whl")
-    return found
+    (wheel_file,) = folder.glob("*.whl")
+    return wheel_file
 
 
 def installed(wheel: Path, folder: Path, interpreter: Path | str, extra: str = "", *options: Path | str) -> Path:

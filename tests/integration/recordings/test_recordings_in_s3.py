@@ -43,8 +43,8 @@ async def bucket(s3_server: S3Server) -> S3Store:
 @pytest.fixture
 async def proxy(s3_server: S3Server, bucket: S3Store) -> AsyncIterator[Proxy]:
     assert s3_server.port is not None
-    async with disturbed(s3_server.port) as found:
-        yield found
+    async with disturbed(s3_server.port) as disturbed_proxy:
+        yield disturbed_proxy
 
 
 @pytest.fixture
@@ -66,9 +66,9 @@ def recordings(hasty: None, proxy: Proxy, scratch: Path) -> RecordingStore:
 
 async def fetched(recordings: RecordingStore, name: str = NAME) -> bytes:
     async with recordings.fetch(name) as recording:
-        found = recording.path.read_bytes()
-        assert recording.sha256 == sha256(found).hexdigest()
-        return found
+        content = recording.path.read_bytes()
+        assert recording.sha256 == sha256(content).hexdigest()
+        return content
 
 
 async def refusal(recordings: RecordingStore, name: str = NAME) -> TaskError:
@@ -180,11 +180,11 @@ async def test_a_fault_that_stays_is_named(
     proxy.always = fault
     # When a recording is fetched
     with capture_logs() as lines:
-        found = await refusal(recordings)
+        raised = await refusal(recordings)
     # Then the task is told which one, and nothing is left behind
-    assert type(found) is error
-    assert found.detail.code is code
-    assert words in found.detail.message
+    assert type(raised) is error
+    assert raised.detail.code is code
+    assert words in raised.detail.message
     assert list(scratch.iterdir()) == []
     # And what is logged has no name of a recording
     assert "meeting" not in str(lines)

@@ -167,11 +167,11 @@ async def test_a_registration_that_is_late_does_not_bring_a_deleted_task_back(
     async def held(
         self: Positions, subject: str, sequences: Collection[int]
     ) -> list[tuple[StoredMessage, Position | None]]:
-        found = await locate(self, subject, sequences)
-        if any(message.task_id == "t1" for message, _ in found):
+        located = await locate(self, subject, sequences)
+        if any(message.task_id == "t1" for message, _ in located):
             holds.set()
             await may_go.wait()
-        return found
+        return located
 
     # Given a busy worker that has read the message of a waiting task, and has not registered the task yet
     monkeypatch.setattr(Positions, "locate", held)

@@ -75,7 +75,7 @@ def without_segments(task_id: str) -> TranscriptionResult:
 
 def segments(size: int) -> str:
     """Segments of ten words, as JSON of about this many bytes."""
-    found, length, at = [], 0, 0.0
+    texts, length, at = [], 0, 0.0
     while length < size:
         words = [
             {
@@ -87,9 +87,9 @@ def segments(size: int) -> str:
             for n in range(10)
         ]
         segment = {"start": at, "end": at + 2.95, "text": "words " * 10, "language": "en", "words": words}
-        found.append(json.dumps(segment | {"confidence": 0.9, "avg_logprob": -0.1, "no_speech_prob": 0.0}))
-        length, at = length + len(found[-1]) + 1, at + 3
-    return ",".join(found)
+        texts.append(json.dumps(segment | {"confidence": 0.9, "avg_logprob": -0.1, "no_speech_prob": 0.0}))
+        length, at = length + len(texts[-1]) + 1, at + 3
+    return ",".join(texts)
 
 
 async def complete(client: Client, task_id: str, size: int) -> None:
@@ -111,8 +111,8 @@ async def complete(client: Client, task_id: str, size: int) -> None:
 def peak(process: Process) -> int:
     """The largest resident memory of a process so far, in bytes."""
     status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
-    (found,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
-    return int(found) * 1024
+    (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
+    return int(kilobytes) * 1024
 
 
 async def follow(client: Client, task_id: str) -> list[datetime]:
@@ -155,9 +155,9 @@ async def test_many_requests_for_large_results_stop_nothing(
     # When forty clients request each of them as text at once
     for task_id, (_, expected) in LARGE.items():
         request = json.dumps({"task_id": task_id, "format": "srt"}).encode()
-        asked = [client.request("tasks.result", request, timeout=ANSWERED_WITHIN) for _ in range(AT_ONCE)]
+        requests = [client.request("tasks.result", request, timeout=ANSWERED_WITHIN) for _ in range(AT_ONCE)]
         # Then each gets a reply in time
-        assert {kind_of(reply) for reply in await asyncio.gather(*asked)} <= expected
+        assert {kind_of(reply) for reply in await asyncio.gather(*requests)} <= expected
     # And the task continues
     after = len(times)
     await eventually(lambda: len(times) > after + 2)

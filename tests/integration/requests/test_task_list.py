@@ -65,10 +65,10 @@ def numbers(page: TaskPage) -> list[int]:
 
 async def pages(task_list: TaskList, request: ListRequest) -> list[TaskPage]:
     """All pages of a request, one after the other."""
-    found = [await task_list.page(request)]
-    while found[-1].more_before is not None:
-        found.append(await task_list.page(request.model_copy(update={"before": found[-1].more_before})))
-    return found
+    task_pages = [await task_list.page(request)]
+    while task_pages[-1].more_before is not None:
+        task_pages.append(await task_list.page(request.model_copy(update={"before": task_pages[-1].more_before})))
+    return task_pages
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,11 @@ async def test_a_task_is_in_one_state_at_a_time(projection: RedisProjection, tas
         await projection.write_events([happened(1, state, sequence=sequence)])
         # Then it is listed in this state only, and once among all
         for user_id in (None, 7):
-            found = {each: numbers(await task_list.page(ListRequest(state=each, user_id=user_id))) for each in State}
-            assert found == {each: [1] if each is state else [] for each in State}
+            by_state = {
+                listed_state: numbers(await task_list.page(ListRequest(state=listed_state, user_id=user_id)))
+                for listed_state in State
+            }
+            assert by_state == {listed_state: [1] if listed_state is state else [] for listed_state in State}
             assert numbers(await task_list.page(ListRequest(user_id=user_id))) == [1]
     # And an older event that comes late changes nothing
     await projection.write_events([happened(1, State.RUNNING, sequence=4)])
@@ -202,10 +205,10 @@ async def test_a_list_lives_as_long_as_its_tasks_have_events(projection: RedisPr
     # Given lists whose time is nearly over, and a task that still runs
     await projection.write_events([happened(1, State.RUNNING)])
     lists = [key async for key in redis.scan_iter("natscribe:tasks:*")] + ["natscribe:listed"]
-    for each in lists:
-        await redis.expire(each, 10)
+    for list_key in lists:
+        await redis.expire(list_key, 10)
     # When the task has its next event, in the same state
     await projection.write_events([happened(1, State.RUNNING, sequence=2)])
     # Then its lists live on for longer than its keys
     assert len(lists) == 3
-    assert all([await redis.ttl(each) > KEEP_S for each in lists])
+    assert all([await redis.ttl(key) > KEEP_S for key in lists])

@@ -35,8 +35,8 @@ def _in_a_bucket(settings: Settings, constants: Constants) -> None:
 
 @pytest.fixture
 async def client(settings: Settings, worker: Worker) -> AsyncIterator[Client]:
-    async with Client(settings) as found:
-        yield found
+    async with Client(settings) as connected:
+        yield connected
 
 
 async def publish(publisher: Publisher, task_id: str, user_id: int | str) -> None:

@@ -120,8 +120,8 @@ async def test_nothing_is_found_anywhere_after_the_time_that_a_task_asks_for(
             # Given a task that has ended and asks for a minute, of which something is in many places
             ended = await end_a_task(publisher, engine, worker, monkeypatch, how=end)
             await eventually(lambda: redis.exists("task:t-gone:info"))
-            found = await eventually(lambda: find_reminder(js, "t-gone"))
-            assert abs(found[1] - ended - timedelta(minutes=1)) < timedelta(seconds=2)
+            stored_reminder = await eventually(lambda: find_reminder(js, "t-gone"))
+            assert abs(stored_reminder[1] - ended - timedelta(minutes=1)) < timedelta(seconds=2)
             places = {place.split()[0] for place in await places_with(js, redis, *of_hers)}
             assert places > {"transcription_progress", "transcription_results", "transcription_retention", "OBJ_audio"}
             # When the minute is over
@@ -313,8 +313,8 @@ async def test_a_recording_stays_whose_next_task_only_the_leader_knows(
         await worker.container.reminders.put(due)
 
         async def is_settled() -> bool:
-            found = await find_reminder(js, "t1")
-            return found is not None and found[0].recording_until is None
+            stored_reminder = await find_reminder(js, "t1")
+            return stored_reminder is not None and stored_reminder[0].recording_until is None
 
         await eventually(is_settled)
         # Then the recording stays

@@ -122,8 +122,8 @@ async def test_what_a_node_program_declares_is_put_back(
     # Given a running service
     before = await configs(js)
     # When a program of nats.js adds and updates each stream; its update keeps the settings that it does not name
-    said = (await node_program(settings.nats_url, json.dumps(SUBJECTS))).splitlines()
-    assert len(said) == 2 * len(SUBJECTS)
+    lines = (await node_program(settings.nats_url, json.dumps(SUBJECTS))).splitlines()
+    assert len(lines) == 2 * len(SUBJECTS)
     # Then what NATS has not refused is put back in time
     await eventually(partial(is_healthy, js, settings))
     assert await configs(js) == before

@@ -78,11 +78,13 @@ async def test_segments_are_appended_by_compare_and_set(log: TaskLog) -> None:
     with pytest.raises(FencedError):
         await log.append_segments(batch(3), METADATA, "sha", after=first)
     # Then there are two, as they were written
-    found = [(each.event.sequence, each.audio_sha256, each.metadata.task_sequence) async for each in log.segments("t1")]
-    assert found == [(1, "sha", 3), (2, "sha", 3)]
+    batches = [
+        (batch.event.sequence, batch.audio_sha256, batch.metadata.task_sequence) async for batch in log.segments("t1")
+    ]
+    assert batches == [(1, "sha", 3), (2, "sha", 3)]
     # And those up to a sequence can be removed
     await log.purge_segments("t1", up_to=first)
-    assert [each.event.sequence async for each in log.segments("t1")] == [2]
+    assert [batch.event.sequence async for batch in log.segments("t1")] == [2]
 
 
 async def test_a_task_has_one_result(log: TaskLog) -> None:
@@ -140,13 +142,13 @@ async def test_a_new_stream_with_the_same_sequences_has_other_owners(log: TaskLo
     # Given the outcome of a stream's third message
     await log.forbid_result(LAST, NO_SOUND)
     # When the third message of a new stream has the same id
-    anew = replace(LAST, metadata=replace(METADATA, created_at=NOW + timedelta(days=1)))
+    recreated = replace(LAST, metadata=replace(METADATA, created_at=NOW + timedelta(days=1)))
     # Then its outcome is its own
-    assert await log.outcome(anew) is None
-    await log.append_result(RESULT.model_dump_json().encode(), anew)
-    assert await log.outcome(anew) == RESULT
+    assert await log.outcome(recreated) is None
+    await log.append_result(RESULT.model_dump_json().encode(), recreated)
+    assert await log.outcome(recreated) == RESULT
     await log.purge_outcome("t1", of=METADATA.owner)
-    assert await log.outcome(anew) == RESULT
+    assert await log.outcome(recreated) == RESULT
 
 
 async def test_a_purged_log_starts_again(log: TaskLog) -> None:
@@ -154,6 +156,6 @@ async def test_a_purged_log_starts_again(log: TaskLog) -> None:
     await log.append_segments(batch(1), METADATA, "sha", after=0)
     await log.purge_events("t1")
     assert await log.last("t1") is None
-    assert [each async for each in log.segments("t1")] == []
+    assert [batch async for batch in log.segments("t1")] == []
     again = await log.append(event(1), METADATA, after=0)
     assert again.stream_sequence == 2

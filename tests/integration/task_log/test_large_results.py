@@ -63,10 +63,10 @@ async def published(js: JetStreamContext) -> tuple[TranscriptionResult, Transcri
     """The result's message, and the object of that name, which the library checks against its own note."""
     message = await js.get_last_msg("transcription_results", "results.t1")
     result = TranscriptionResult.model_validate_json(message.data or b"")
-    found = await (await js.object_store("results")).get("t1")
+    stored_object = await (await js.object_store("results")).get("t1")
     assert result.object is not None
-    assert (result.object.digest, result.object.size) == (found.info.digest, found.info.size)
-    return result, TranscriptionResult.model_validate_json(found.data or b"")
+    assert (result.object.digest, result.object.size) == (stored_object.info.digest, stored_object.info.size)
+    return result, TranscriptionResult.model_validate_json(stored_object.data or b"")
 
 
 async def pieces(js: JetStreamContext) -> set[str]:
@@ -130,6 +130,6 @@ async def test_an_object_of_an_earlier_task_stream_is_replaced(
     await store.publish(transcript("b" * nc.max_payload), LAST)
     # Then that is the one which is found, and the removal of the earlier one leaves it
     await store.delete("t1", of=earlier)
-    found = await store.find(replace(LAST, stream_sequence=2))
-    assert found is not None
-    assert (await store.load_segments(found)).text[0] == "b"  # type: ignore[union-attr]
+    stored_result = await store.find(replace(LAST, stream_sequence=2))
+    assert stored_result is not None
+    assert (await store.load_segments(stored_result)).text[0] == "b"  # type: ignore[union-attr]

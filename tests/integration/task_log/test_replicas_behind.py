@@ -74,8 +74,8 @@ async def test_no_task_is_lost_or_started_twice(behind: None, publisher: Publish
     for task_id in ids:
         assert (await publisher.ask("tasks.result", task_id=task_id)).get("task_id") == task_id
     await eventually(partial(queue_is_empty, js))
-    found = (await js.stream_info("transcription_results", subjects_filter="results.*")).state.subjects or {}
-    assert {subject: count for subject, count in found.items() if subject != "results.known"} == {
+    counts = (await js.stream_info("transcription_results", subjects_filter="results.*")).state.subjects or {}
+    assert {subject: count for subject, count in counts.items() if subject != "results.known"} == {
         subjects.results(task_id): 1 for task_id in ids
     }
 

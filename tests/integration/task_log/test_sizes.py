@@ -89,14 +89,14 @@ async def test_a_message_of_the_largest_size_is_pulled_like_any_other(
     await publisher.js.publish("tasks.transcription.normal", task.ljust(nc.max_payload - 64))
     waits = PullInbox(nc, "transcription_tasks", "transcription_worker_transcription_normal")
     # Then whoever asks for several is given it
-    found: list[Msg] = []
+    pulled: list[Msg] = []
 
     async def given() -> bool:
-        found.extend(await waits.pull(2))
-        return bool(found)
+        pulled.extend(await waits.pull(2))
+        return bool(pulled)
 
     await eventually(given)
-    (message,) = found
+    (message,) = pulled
     await message.nak()
     engine.may_go_on.set()
     await publisher.until("t2", State.COMPLETED)

@@ -48,17 +48,17 @@ async def test_a_task_is_left_to_a_worker_that_can_read_its_records(
         await publisher.publish("t1")
         await eventually(partial(has, js, "segments", "t1"))
     await write(js, of, "t1")
-    before = {each: await last(js, each, "t1") for each in ("progress", "segments")}
+    before = {subject_prefix: await last(js, subject_prefix, "t1") for subject_prefix in ("progress", "segments")}
     async with start_worker(FakeEngine()):
         # When a worker that cannot read the record gets the task, and another task
         await publisher.reaching(State.COMPLETED, "t2")
         # Then it appends nothing to the first one, and its message stays
         await eventually(partial(is_returned, js))
-        assert {each: await last(js, each, "t1") for each in before} == before
+        assert {subject_prefix: await last(js, subject_prefix, "t1") for subject_prefix in before} == before
         # And no reply claims that the task is missing, deleted or cancelled
         refused = {"progress": REQUESTS, "segments": (), "results": (subjects.CANCEL, subjects.DELETE)}
         await assert_refused(publisher, "t1", *refused[of])
-        assert {each: await last(js, each, "t1") for each in before} == before
+        assert {subject_prefix: await last(js, subject_prefix, "t1") for subject_prefix in before} == before
 
 
 async def has(js: JetStreamContext, of: str, task_id: str) -> bool:

@@ -67,8 +67,8 @@ async def test_every_event_is_a_cloud_event_of_the_publishers_trace(
     # Then each message that follows from them is a CloudEvent that says what it is, and about which task
     subjects: Counter[str] = Counter()
     for what in STREAMS:
-        found = await messages(js, what)
-        for message in found:
+        stored_messages = await messages(js, what)
+        for message in stored_messages:
             event = cloud_event(message)
             assert event.get_specversion() == "1.0"
             assert event.get_type() == f"natscribe.{what}.v1"
@@ -87,5 +87,5 @@ async def test_every_event_is_a_cloud_event_of_the_publishers_trace(
             # And belongs to the publisher's trace
             assert headers["traceparent"].split("-")[1] == TRACE_ID
         # And each id is used once
-        assert len({cloud_event(message).get_id() for message in found}) == len(found)
+        assert len({cloud_event(message).get_id() for message in stored_messages}) == len(stored_messages)
     assert set(subjects) == set(STREAMS)

@@ -20,9 +20,9 @@ TRANSCRIPTION = ("task_name", "process_transcription")
 
 def sample(worker: Worker, name: str, *labels: tuple[str, str]) -> float | None:
     for family in text_string_to_metric_families(worker.container.meter.exposition().decode()):
-        for found in family.samples:
-            if found.name == name and set(labels) <= set(found.labels.items()):
-                return found.value
+        for metric_sample in family.samples:
+            if metric_sample.name == name and set(labels) <= set(metric_sample.labels.items()):
+                return metric_sample.value
     return None
 
 

@@ -60,8 +60,8 @@ def spoilt(valid: dict[str, Any], model: type[Input]) -> Iterator[dict[str, Any]
 def requests() -> Iterator[tuple[str, dict[str, Any]]]:
     """Requests of each kind, with the mark in each field."""
     for subject, handler in ((route.kwargs["subject"], route.call) for route in REQUESTS):
-        asked = get_type_hints(handler)["request"]
-        for model in get_args(asked) if isinstance(asked, UnionType) else [asked]:
+        request_type = get_type_hints(handler)["request"]
+        for model in get_args(request_type) if isinstance(request_type, UnionType) else [request_type]:
             known = {name: value for name, value in IDS.items() if name in model.model_fields}
             yield from ((subject, request) for request in spoilt(known, model))
 
@@ -84,7 +84,9 @@ async def test_no_content_is_in_a_trace_a_log_line_or_a_metric(
         # When it gets tasks of each kind with the mark in each field: valid ones first, then wrong ones
         for number, (queue, valid) in enumerate(VALID.items()):
             subject = subjects.tasks(queue, Priority.NORMAL)
-            wrong = [each | {"task_id": f"w{number}-{place}"} for place, each in enumerate(spoilt(valid, TASKS[queue]))]
+            wrong = [
+                invalid | {"task_id": f"w{number}-{place}"} for place, invalid in enumerate(spoilt(valid, TASKS[queue]))
+            ]
             unnamed = [valid | {"task_id": value} for value in WRONG[1:]]
             for task in (valid | {"task_id": f"v{number}"}, *wrong, *unnamed, [MARK], MARK):
                 await js.publish(subject, json.dumps(task).encode())
@@ -99,14 +101,14 @@ async def test_no_content_is_in_a_trace_a_log_line_or_a_metric(
         for subject, request in requests():
             await publisher.nc.request(subject, json.dumps(request).encode(), timeout=DEADLINE)
             await publisher.nc.request(subject, f'{{"task_id": "{MARK}'.encode(), timeout=DEADLINE)
-        told, counted = log.getvalue(), worker.container.meter.exposition().decode()
+        log_text, counted = log.getvalue(), worker.container.meter.exposition().decode()
         traced = [span.to_json() for span in spans.get_finished_spans()]
     # Then there is much to read, and the mark is nowhere in it
-    assert "task_rejected" in told
+    assert "task_rejected" in log_text
     assert "task_failure_total" in counted
     assert {"tasks.live.normal process", "accepted.tasks.transcription.normal process", "tasks.delete process"} <= {
         json.loads(span)["name"] for span in traced
     }
-    assert [line for line in told.splitlines() if MARK in line] == []
+    assert [line for line in log_text.splitlines() if MARK in line] == []
     assert [line for line in counted.splitlines() if MARK in line] == []
     assert {json.loads(span)["name"] for span in traced if MARK in span} == set()

@@ -57,14 +57,14 @@ async def test_each_part_of_the_work_is_a_span(
     await publish(js)
     await publisher.until("t1", State.COMPLETED)
     # Then its trace goes on through the worker
-    found = await of_the_task(spans)
-    names = [span.name for span in found]
+    task_spans = await of_the_task(spans)
+    names = [span.name for span in task_spans]
     assert {"queue wait", "fetch", "decode", "transcribe", "windows", "diarize", "merge", "store"} <= set(names)
     assert names.count("windows") == 3
     # And each part lies below the delivery, each window below its stage
-    process = next(span for span in found if span.name == PROCESS)
-    transcribe = next(span for span in found if span.name == "transcribe")
-    for span in found:
+    process = next(span for span in task_spans if span.name == PROCESS)
+    transcribe = next(span for span in task_spans if span.name == "transcribe")
+    for span in task_spans:
         if span.name in {"queue wait", "fetch", "decode", "transcribe", "diarize", "merge", "store"}:
             assert span.parent is not None
             assert span.parent.span_id == process.context.span_id, span.name
@@ -81,8 +81,8 @@ async def test_a_redelivery_is_linked_to_the_delivery_before(
     await publish(js)
     await publisher.until("t1", State.COMPLETED)
     # Then its second delivery names the first
-    found = await of_the_task(spans, deliveries=2)
-    first, second = (span for span in found if span.name == PROCESS)
+    task_spans = await of_the_task(spans, deliveries=2)
+    first, second = (span for span in task_spans if span.name == PROCESS)
     assert [link.context.span_id for link in second.links] == [first.context.span_id]
     assert not first.links
 
@@ -93,9 +93,9 @@ async def test_the_trace_holds_nothing_of_the_recording(
     await publish(js)
     await publisher.until("t1", State.COMPLETED)
     await eventually(lambda: queue_is_empty(js))
-    said = " ".join(span.to_json() for span in await of_the_task(spans))
-    assert "one two" not in said
-    assert "meeting.flac" not in said
+    exported = " ".join(span.to_json() for span in await of_the_task(spans))
+    assert "one two" not in exported
+    assert "meeting.flac" not in exported
 
 
 async def test_without_an_endpoint_nothing_is_traced(

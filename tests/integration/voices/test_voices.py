@@ -42,8 +42,8 @@ async def done(publisher: Publisher, task_id: str, **options: Any) -> None:
 
 
 async def enroll(publisher: Publisher, task_id: str, **request: Any) -> dict[str, Any]:
-    asked = {"user_id": 7, "task_id": task_id, "name": "Anna", "consent": CONSENT} | request
-    return await publisher.ask(subjects.ENROLL, **asked)
+    fields = {"user_id": 7, "task_id": task_id, "name": "Anna", "consent": CONSENT} | request
+    return await publisher.ask(subjects.ENROLL, **fields)
 
 
 async def refused(publisher: Publisher, task_id: str, **request: Any) -> tuple[str, str]:
@@ -55,13 +55,13 @@ async def refused(publisher: Publisher, task_id: str, **request: Any) -> tuple[s
 async def named(publisher: Publisher, task_id: str) -> dict[str, str]:
     """Who the speakers of a task are."""
     result = await publisher.ask(subjects.RESULT, task_id=task_id)
-    return {label: each["name"] for label, each in result["voices"].items()}
+    return {label: voice["name"] for label, voice in result["voices"].items()}
 
 
 async def written(publisher: Publisher, task_id: str, result_format: str) -> str:
     """The result of a task as text."""
-    asked = json.dumps({"task_id": task_id, "format": result_format}).encode()
-    return (await publisher.nc.request(subjects.RESULT, asked, timeout=5)).data.decode()
+    body = json.dumps({"task_id": task_id, "format": result_format}).encode()
+    return (await publisher.nc.request(subjects.RESULT, body, timeout=5)).data.decode()
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ async def test_the_voices_of_a_user_are_listed_without_what_they_are_compared_wi
     listed = await publisher.ask(subjects.VOICES, user_id=7)
     (voice,) = listed["voices"]
     assert (voice["voice"], voice["name"], voice["consent"]) == (anna, "Anna", CONSENT)
-    assert [(each["task_id"], each["seconds"]) for each in voice["references"]] == [("call", 15)]
+    assert [(reference["task_id"], reference["seconds"]) for reference in voice["references"]] == [("call", 15)]
     assert voice["comparable"] is True
     assert voice_of("anna") not in json.dumps(listed)
     assert (await publisher.ask(subjects.VOICES, user_id="7"))["voices"] == []
@@ -144,13 +144,13 @@ async def test_nothing_of_a_forgotten_voice_is_found_anywhere(
     publisher: Publisher, anna: str, js: JetStreamContext, redis: Redis, nc: Nats
 ) -> None:
     # Given a person who is named in a result, and a person who listens
-    told: asyncio.Queue[Msg] = asyncio.Queue()
-    await nc.subscribe(subjects.forgotten("*"), cb=told.put)
+    forgotten_events: asyncio.Queue[Msg] = asyncio.Queue()
+    await nc.subscribe(subjects.forgotten("*"), cb=forgotten_events.put)
     # When the voice is forgotten
     answer = await publisher.ask(subjects.FORGET, user_id=7, voice=anna)
     assert answer["voice"] == anna
     # Then the event reports it, and neither name nor embedding is anywhere within five seconds
-    event = await asyncio.wait_for(told.get(), 5)
+    event = await asyncio.wait_for(forgotten_events.get(), 5)
     assert event.subject == f"voices.forgotten.{anna}"
     async with asyncio.timeout(5):
         assert (
@@ -228,7 +228,7 @@ async def test_channels_that_are_speakers_have_names_too(
     assert await named(publisher, "sides") == {"SPEAKER_00": "unknown", "SPEAKER_01": "Anna"}
     # And the other side is enrolled from its channel
     cecile = await enroll(publisher, "sides", speaker="SPEAKER_00", name="Cecile")
-    assert [each["speaker"] for each in cecile["references"]] == ["SPEAKER_00"]
+    assert [reference["speaker"] for reference in cecile["references"]] == ["SPEAKER_00"]
     engine.people = ["anna", "cecile"]
     await done(publisher, "later", diarize=True, identify=True, channels=channels)
     assert await named(publisher, "later") == {"SPEAKER_00": "Anna", "SPEAKER_01": "Cecile"}
@@ -265,14 +265,14 @@ async def test_no_voice_stands_in_logs_traces_and_metrics(
     async with start_worker(engine, traces) as worker:
         # When a person is enrolled, renamed, refused, named in results and forgotten
         await live_through(publisher)
-        told = caplog.text + "".join(capfd.readouterr())
+        log_text = caplog.text + "".join(capfd.readouterr())
         traced = "".join(span.to_json() for span in spans.get_finished_spans())
         counted = worker.container.meter.exposition().decode()
     # Then there is much to read, and nothing of the name, the embedding or the score in it
-    assert "task_delivery_ended" in told
+    assert "task_delivery_ended" in log_text
     assert "diarize" in traced
     assert "task_success_total" in counted
-    for place in (told, traced, counted):
+    for place in (log_text, traced, counted):
         for secret in ("Xanthippe", voice_of("anna", 1), voice_of("anna", 2), "score"):
             assert secret not in place
 

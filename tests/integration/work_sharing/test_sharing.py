@@ -79,7 +79,7 @@ async def test_idle_workers_transcribe_windows_of_one_recording(
     assert sorted(set(transcribed)) == list(range(WINDOWS))
     # And few windows were transcribed twice: those that a helper still had when the owner had nothing else to do
     assert len(transcribed) <= WINDOWS + 2 * idle_workers.WINDOWS_PER_IDLE_WORKER
-    assert [each["start"] for each in result["segments"]] == [number * 10 for number in range(WINDOWS)]
+    assert [part["start"] for part in result["segments"]] == [number * 10 for number in range(WINDOWS)]
     assert result["text"] == TEXT
     # And the first window, from which it is known how long a window takes, was transcribed by its owner
     (owner,) = [engine for engine in engines if engine.jobs]

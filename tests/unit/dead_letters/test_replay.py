@@ -40,11 +40,11 @@ async def failed(parts: Parts, task_id: str, **options: object) -> Record:
 
 
 def letters(nats: InMemoryNats) -> list[int]:
-    return [each.sequence for each in nats.streams[NAMES.dead_letters].messages]
+    return [message.sequence for message in nats.streams[NAMES.dead_letters].messages]
 
 
 def queued(nats: InMemoryNats) -> list[tuple[bytes, dict[str, str]]]:
-    return [(each.body, each.headers) for each in nats.streams[NAMES.tasks].messages]
+    return [(message.body, message.headers) for message in nats.streams[NAMES.tasks].messages]
 
 
 async def test_a_failed_task_is_replayed_unchanged(parts: Parts, nats: InMemoryNats) -> None:
@@ -72,11 +72,11 @@ async def test_a_binary_body_is_replayed_unchanged(parts: Parts, nats: InMemoryN
     await failed(parts, "t1", body=body)
     (letter,) = nats.streams[NAMES.dead_letters].messages
     encoded = letter.body.replace(b'"utf-8"', b'"base64"')
-    found = type(letter)(letter.subject, letter.sequence, _with_body(encoded, body), letter.headers, letter.time)
-    nats.streams[NAMES.dead_letters].messages = [found]
+    binary = type(letter)(letter.subject, letter.sequence, _with_body(encoded, body), letter.headers, letter.time)
+    nats.streams[NAMES.dead_letters].messages = [binary]
     # When it is replayed, then the message has the same bytes
     assert await parts.replayer.replay(REPLAY_T) == 1
-    assert [each for each, _ in queued(nats)] == [body]
+    assert [replayed for replayed, _ in queued(nats)] == [body]
 
 
 def _with_body(letter: bytes, body: bytes) -> bytes:
@@ -243,15 +243,15 @@ async def test_a_dead_letter_is_stored_once(parts: Parts, nats: InMemoryNats) ->
     message = await parts.publish("t1", headers=trace)
     later = StoredMessage(message.subject, message.sequence, message.time + timedelta(seconds=1), {}, message.body)
     other = StoredMessage(message.subject, message.sequence + 1, message.time, {}, message.body)
-    for each in (message, message, later, other):
-        await parts.dead_letters.put(each, "t1", NO_SOUND, attempts=1)
+    for failed in (message, message, later, other):
+        await parts.dead_letters.put(failed, "t1", NO_SOUND, attempts=1)
     # Then each has a letter, and each is counted
     assert letters(nats) == [1, 2, 3]
     counted = [line for line in parts.meter.exposition().decode().splitlines() if "dead_letters_total{" in line]
     assert [line.rpartition(" ")[2] for line in counted] == ["3.0"]
     # And the letter belongs to the publisher's trace, if there is one
-    headers = [each.headers for each in nats.streams[NAMES.dead_letters].messages]
-    assert [each.get("traceparent") for each in headers] == [trace["traceparent"], None, None]
+    headers = [message.headers for message in nats.streams[NAMES.dead_letters].messages]
+    assert [fields.get("traceparent") for fields in headers] == [trace["traceparent"], None, None]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ FULL = OSError(errno.ENOSPC, "said in confidence")
 
 
 @pytest.mark.parametrize(
-    ("error", "told", "logged"),
+    ("error", "message", "logged"),
     [
         (REFUSED, "It is empty.", ""),  # the worker knows it all
         (DAMAGED, "It is damaged.", "ValueError in"),
@@ -31,7 +31,7 @@ FULL = OSError(errno.ENOSPC, "said in confidence")
     ],
 )
 def test_an_error_is_answered_and_its_place_is_logged_but_nothing_of_the_recording(
-    capsys: pytest.CaptureFixture[str], error: Exception, told: str, logged: str
+    capsys: pytest.CaptureFixture[str], error: Exception, message: str, logged: str
 ) -> None:
     def run(_job: Job, _emit: Emit) -> None:
         raise error
@@ -45,7 +45,7 @@ def test_an_error_is_answered_and_its_place_is_logged_but_nothing_of_the_recordi
     failed = REPLY.validate_json(line)
     assert line.endswith(b"\n")
     assert isinstance(failed, Failed)
-    assert failed.error.message.startswith(told)
+    assert failed.error.message.startswith(message)
     assert failed.transient is not isinstance(error, PermanentError)
     # And the log has the type and place of what the operator has to know
     written = capsys.readouterr().err

@@ -37,7 +37,7 @@ class Machine:
         self.idle = [before + part * seconds for before, part in zip(self.idle, idle, strict=True)]
         self.used += used * seconds
         lines = [
-            f"cpu{number} 5 5 5 {round(each * TICKS)} 0 1 1 0 0 0" for number, each in enumerate([*self.idle, 9e4])
+            f"cpu{number} 5 5 5 {round(idle * TICKS)} 0 1 1 0 0 0" for number, idle in enumerate([*self.idle, 9e4])
         ]
         (self._folder / "stat").write_text("\n".join(["cpu  1 2 3 4 5 6 7", *lines, "intr 1 2"]))
         (self._folder / "cpu.stat").write_text(f"usage_usec {round(self.used * 1e6)}\nuser_usec 1\n")

@@ -80,11 +80,11 @@ def refusal(known: ModelCatalog, name: str | None) -> PermanentError:
 def test_a_folder_of_the_services_models_is_found_by_name(models_dir: Path, name: str, hashed: bytes) -> None:
     # Given a folder with a model of either library, when a task names it
     make_onnx_model(models_dir / "calls")
-    found = ModelCatalog(None, models_dir).find(name)
+    model = ModelCatalog(None, models_dir).find(name)
 
     # Then it is found, and known by the hash of its weights, or of all files that onnx-asr reads
-    assert found.folder == models_dir / name
-    assert (found.identity.name, found.identity.revision) == (name, sha256(hashed).hexdigest()[:12])
+    assert model.folder == models_dir / name
+    assert (model.identity.name, model.identity.revision) == (name, sha256(hashed).hexdigest()[:12])
 
 
 def test_the_operators_default_may_be_any_folder(tmp_path: Path) -> None:
@@ -150,8 +150,8 @@ def test_a_task_may_name_what_the_service_has_or_offers(
     Hub(monkeypatch, models_dir / "meetings")
 
     # When a task names any of them, then it is found
-    found = ModelCatalog("small", models_dir, None, ["tiny"]).find(name)
-    assert found.identity.name == {"base": "whisper-base"}.get(name, name)
+    model = ModelCatalog("small", models_dir, None, ["tiny"]).find(name)
+    assert model.identity.name == {"base": "whisper-base"}.get(name, name)
 
 
 def test_a_cached_published_model_needs_no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -162,13 +162,13 @@ def test_a_cached_published_model_needs_no_hub(monkeypatch: pytest.MonkeyPatch, 
     hub = Hub(monkeypatch, tmp_path / "snapshot")
 
     # When a task names it
-    found = offering("large-v3").find("large-v3")
+    model = offering("large-v3").find("large-v3")
 
     # Then only the cache was called, and the hash was read from the name
     ((repo, local_files_only),) = hub.requests
     assert "large-v3" in repo
     assert local_files_only
-    assert found.identity.revision == "abababababab"
+    assert model.identity.revision == "abababababab"
 
 
 def test_a_download_that_was_interrupted_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -218,14 +218,14 @@ def test_without_the_extra_the_message_says_how_to_get_it(
 
 def test_a_published_onnx_model_that_cannot_be_had_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a machine without a way to the hub
-    asked: list[tuple[str | None, bool]] = []
+    attempts: list[tuple[str | None, bool]] = []
 
     class Resolver:
         def __init__(self, name: str, *, offline: bool) -> None:
             self.name, self.offline = name, offline
 
         def resolve_model(self, *, quantization: str | None) -> dict[str, Path]:
-            asked.append((quantization, self.offline))
+            attempts.append((quantization, self.offline))
             raise ConnectionError(self.name)
 
     monkeypatch.setattr(onnx_asr.loader, "create_asr_resolver", Resolver)
@@ -235,7 +235,7 @@ def test_a_published_onnx_model_that_cannot_be_had_says_what_to_do(monkeypatch: 
 
     # Then the error says how to get on, and the hub was called only for what no cache has
     assert "TRANSCRIPTION_MODELS_DIR" in message
-    assert asked == [("int8", True), (None, True), ("fp16", True), ("int8", False), (None, False)]
+    assert attempts == [("int8", True), (None, True), ("fp16", True), ("int8", False), (None, False)]
 
 
 @pytest.mark.parametrize("name", ["nemo-parakeet-tdt-0.6b-v3", "calls"])
@@ -303,10 +303,10 @@ def test_the_bundled_model_is_found_without_reading_its_weights(
     os.truncate(bundled.home() / "model.bin", bundled.SIZE_BYTES)
 
     # When it is requested by any of its names
-    found = {ModelCatalog(None, None).find(name).identity for name in (None, *bundled.NAMES)}
+    identities = {ModelCatalog(None, None).find(name).identity for name in (None, *bundled.NAMES)}
 
     # Then it is known by the one name, and by the hash of its weights
-    assert found == {Model(name="whisper-base", revision=bundled.SHA256[:12])}
+    assert identities == {Model(name="whisper-base", revision=bundled.SHA256[:12])}
 
 
 def test_the_library_publishes_what_we_name() -> None:

@@ -20,8 +20,8 @@ PIECES = [(10.0, 12.0), (15.0, 18.0), (40.0, 41.0)]  # in the window: 0 to 2, 2 
     ],
 )
 def test_a_word_is_where_its_piece_is(word: Times, place: Times) -> None:
-    found = Timeline(PIECES).word(Word(start=word[0], end=word[1], word=" word", probability=1.0))
-    assert (found.start, found.end) == place
+    moved = Timeline(PIECES).word(Word(start=word[0], end=word[1], word=" word", probability=1.0))
+    assert (moved.start, moved.end) == place
 
 
 def test_a_time_has_a_part_in_each_piece_that_it_reaches_into() -> None:

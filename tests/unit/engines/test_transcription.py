@@ -84,7 +84,7 @@ def text_of(model: ScriptedModel, window: Window, previous: str | None = None) -
 
 
 def texts(answer: WindowsTranscribed) -> list[list[str]]:
-    return [[each.text for each in result.segments] for result in answer.texts]
+    return [[part.text for part in result.segments] for result in answer.texts]
 
 
 def test_a_mark_that_stands_alone_is_no_segment() -> None:
@@ -106,8 +106,8 @@ def test_a_batch_is_one_call_with_an_output_for_each_window() -> None:
     assert texts(answer) == [["first"], [], ["third"]]
     (segment,) = answer.texts[2].segments
     assert (segment.start, segment.end) == (20.5, 21.5)
-    assert [(each.end, each.channel) for each in answer.texts] == [(2, None), (12, None), (22, 1)]
-    assert {(each.language, each.settled) for each in answer.texts} == {("en", True)}
+    assert [(text.end, text.channel) for text in answer.texts] == [(2, None), (12, None), (22, 1)]
+    assert {(text.language, text.settled) for text in answer.texts} == {("en", True)}
     assert 0 < answer.seconds < 60
 
 
@@ -119,12 +119,12 @@ def test_words_are_placed_in_the_piece_of_the_recording_in_which_they_are_said()
     result = text_of(model, window((10, 12), (42, 44)))
 
     # Then each is a segment at its own time, since so long a silence ends one, with its language and its words
-    assert [(each.start, each.end) for each in result.segments] == [(10.5, 11.5), (42.5, 43.5)]
-    assert [(word.start, word.end) for each in result.segments for word in each.words or ()] == [
+    assert [(part.start, part.end) for part in result.segments] == [(10.5, 11.5), (42.5, 43.5)]
+    assert [(word.start, word.end) for part in result.segments for word in part.words or ()] == [
         (10.5, 11.5),
         (42.5, 43.5),
     ]
-    assert {each.language for each in result.segments} == {"en"}
+    assert {part.language for part in result.segments} == {"en"}
     # And the next window may begin behind the last piece
     assert result.end == 44
 
@@ -171,14 +171,17 @@ def test_speech_without_words_is_transcribed_again_on_its_own() -> None:
     # Then the model got the gap, with the language spoken before it
     assert model.requests == [([20], None, ["en"]), ([10], None, ["es"])]
     # And the text is whole, in its place, and nothing is untranscribed
-    assert " ".join(each.text for each in result.segments) == " ".join(["word"] * 10 + ["last"] + ["rest"] * 9)
+    assert " ".join(part.text for part in result.segments) == " ".join(["word"] * 10 + ["last"] + ["rest"] * 9)
     assert [result.segments[0].start, result.segments[-1].end] == [100, 120]
     assert result.untranscribed == []
 
 
 def test_what_another_language_hides_is_found_in_its_own_language_or_else_in_the_one_around_it() -> None:
     # Given a model that detects another language in what it left out, and finds nothing that can be believed there
-    doubtful, sure = (spoken(*SECOND_HALF, text=f"{each}", avg_logprob=each) for each in (-1.01, -1.0))
+    doubtful, sure = (
+        spoken(*SECOND_HALF, text=f"{log_probability}", avg_logprob=log_probability)
+        for log_probability in (-1.01, -1.0)
+    )
     model = ScriptedModel([[spoken(*FIRST_HALF, language="es")], [doubtful], [sure]])
 
     # When the window is transcribed, then the language around it is tried, too
@@ -187,10 +190,10 @@ def test_what_another_language_hides_is_found_in_its_own_language_or_else_in_the
     assert "-1.0" in result.segments[-1].text
 
 
-@pytest.mark.parametrize("told", ["es", None])
-def test_a_language_that_the_task_names_is_used_for_gaps(told: str | None) -> None:
+@pytest.mark.parametrize("named", ["es", None])
+def test_a_language_that_the_task_names_is_used_for_gaps(named: str | None) -> None:
     # Given a task that names its language, when something is missing, then it is not requested in another one
-    model = ScriptedModel([[spoken(*FIRST_HALF, language=told)], [spoken(*SECOND_HALF, language=told)]])
+    model = ScriptedModel([[spoken(*FIRST_HALF, language=named)], [spoken(*SECOND_HALF, language=named)]])
     run(model, window((100, 120)), options=TranscribeOptions(language="es"))
     assert model.requests == [([20], "es", [None]), ([10], "es", [None])]
 
@@ -220,8 +223,8 @@ def test_speech_in_which_nothing_is_found_is_named(again: list[Text]) -> None:
     result = text_of(model, window((100, 120)))
 
     # Then the rest is named as untranscribed, and nothing is invented
-    assert " ".join(each.text for each in result.segments) == " ".join(["word"] * 10)
-    assert [(each.start, each.end) for each in result.untranscribed] == [(110, 120)]
+    assert " ".join(part.text for part in result.segments) == " ".join(["word"] * 10)
+    assert [(gap.start, gap.end) for gap in result.untranscribed] == [(110, 120)]
 
 
 def test_a_window_without_any_words_is_no_speech() -> None:
@@ -274,7 +277,7 @@ def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
     answer = run(model, window((0, 6)), window((10, 16)))
 
     # Then each has its own text, completed
-    assert [" ".join(each) for each in texts(answer)] == [
+    assert [" ".join(words) for words in texts(answer)] == [
         "one one one found found found",
         "two two two found found found",
     ]
@@ -332,9 +335,9 @@ def test_the_audio_of_a_window_arrives_as_it_was() -> None:
 def test_words_of_what_was_said_before_are_left_out() -> None:
     # Given an utterance from 20 to 24 s with four seconds before it as context, of which the model writes both
     model = ScriptedModel([[spoken(1, 4), spoken(7)]])
-    heard = Window(regions=[(10.0, 14.0), (20.0, 24.0)], samples=window((0, 8)).samples, context=1)
+    with_context = Window(regions=[(10.0, 14.0), (20.0, 24.0)], samples=window((0, 8)).samples, context=1)
     # When it is transcribed
-    (text,) = run(model, heard).texts
+    (text,) = run(model, with_context).texts
     # Then its text is that of the utterance alone
     assert [word.start for segment in text.segments for word in segment.words or ()] == [20.0, 23.0]
     assert all(interval.start >= 20 for interval in text.untranscribed)

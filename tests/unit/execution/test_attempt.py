@@ -119,8 +119,8 @@ async def test_a_delayed_update_is_appended_by_the_next_tick(
 ) -> None:
     clock[0] += 0.5
     await attempt.append(TaskUpdate(Stage.DECODING, 0.0, 0, 30))
-    said = log.events("t1")[-1]
-    assert said.stage is Stage.FETCHING
+    event = log.events("t1")[-1]
+    assert event.stage is Stage.FETCHING
     clock[0] += 0.5
     await attempt.tick()
     assert log.events("t1")[-1].stage is Stage.DECODING
@@ -129,11 +129,11 @@ async def test_a_delayed_update_is_appended_by_the_next_tick(
 async def test_the_last_update_is_appended_again_without_new_updates(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
-    said = len(log.events("t1"))
+    before = len(log.events("t1"))
     for _ in range(30):
         clock[0] += 1
         await attempt.tick()
-    assert len(log.events("t1")) - said == 3
+    assert len(log.events("t1")) - before == 3
     # And behind a release, nothing
     await attempt.release()
     clock[0] += 30

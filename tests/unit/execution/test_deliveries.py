@@ -77,12 +77,12 @@ def fails(error: Exception) -> Handle:
 
 def counted(parts: Parts, *names: str) -> list[float]:
     """The sums of metrics of transcriptions."""
-    found = dict.fromkeys(names, 0.0)
+    values = dict.fromkeys(names, 0.0)
     for line in parts.meter.exposition().decode().splitlines():
         name = line.partition("{")[0]
-        if name in found and "process_transcription" in line:
-            found[name] += float(line.rpartition(" ")[2])
-    return list(found.values())
+        if name in values and "process_transcription" in line:
+            values[name] += float(line.rpartition(" ")[2])
+    return list(values.values())
 
 
 ALL = ("task_success_total", "task_failure_total", "natscribe_task_retries_total", "natscribe_task_redeliveries_total")
@@ -98,8 +98,10 @@ async def test_a_completed_task_is_counted_with_its_audio(parts: Parts, nats: In
     # Given a task that has waited for a minute
     await parts.publish("t1")
     nats.streams[NAMES.tasks].messages = [
-        type(each)(each.subject, each.sequence, each.body, each.headers, each.time - timedelta(minutes=1))
-        for each in nats.streams[NAMES.tasks].messages
+        type(message)(
+            message.subject, message.sequence, message.body, message.headers, message.time - timedelta(minutes=1)
+        )
+        for message in nats.streams[NAMES.tasks].messages
     ]
     # When it is done
     await work(parts, completes)
@@ -131,7 +133,7 @@ async def test_a_failure_is_counted_by_the_state_that_follows(
     with capture_logs() as lines:
         await work(parts, fails(error))
     # The log says why a part of the service failed; what is wrong with a recording may name its file
-    (line,) = [each for each in lines if each["event"] == "task_attempt_failed"]
+    (line,) = [entry for entry in lines if entry["event"] == "task_attempt_failed"]
     assert (line["reason"] is not None) is logged
     assert await state(parts) is ends_as
     assert counted(parts, *ALL) == numbers
@@ -181,7 +183,7 @@ async def test_a_second_message_with_the_same_id_is_acknowledged_and_counted(par
     await parts.publish("t1", user_id=8)
     await take(parts)
     await work(parts, completes)
-    assert [each.sequence for each in nats.streams[NAMES.tasks].messages] == [1]
+    assert [message.sequence for message in nats.streams[NAMES.tasks].messages] == [1]
     assert counted(parts, "natscribe_task_duplicates_total") == [1]
 
 
@@ -251,20 +253,20 @@ async def test_a_failure_behind_the_result_counts_as_a_success(parts: Parts) -> 
 
 
 async def test_metrics_say_for_how_long_a_task_runs(nats: InMemoryNats) -> None:
-    parts, told = Parts(nats, SETTINGS.model_copy(update={"task_heartbeat": 0.01})), list[float]()
+    parts, counts = Parts(nats, SETTINGS.model_copy(update={"task_heartbeat": 0.01})), list[float]()
 
     async def runs(delivery: Delivery, task: Task) -> None:
         await delivery.begin(task)
 
         async def tell() -> bool:
-            told[:] = counted(parts, "natscribe_task_running_seconds")
-            return told != [0]
+            counts[:] = counted(parts, "natscribe_task_running_seconds")
+            return counts != [0]
 
         await eventually(tell)
 
     await parts.publish("t1")
     await work(parts, runs)
-    assert 0 < told[0] < 60
+    assert 0 < counts[0] < 60
 
 
 @pytest.mark.parametrize(("deleted", "put_off"), [(True, 0), (False, 1)])

@@ -239,8 +239,8 @@ async def test_a_task_fails_whose_worker_was_lost_in_the_last_attempt(
     given = Given(log)
     # When its message is delivered again, then it fails at once unless another attempt may begin
     await asyncio.wait_for(given.begin(), 5)
-    told = log.events("t1")[-1].error
-    assert (told and told.code) == error
+    failure = log.events("t1")[-1].error
+    assert (failure and failure.code) == error
     assert given.message.done == (["letter", "ack"] if error else ["ack"])
 
 

@@ -40,9 +40,9 @@ def beating(
 ) -> Delivery:
     """A delivery whose heart beats at an interval, in seconds."""
     settings = SETTINGS.model_copy(update={"task_heartbeat": every})
-    found = delivery(message or FakeMessage(), nats=nats, settings=settings)
-    found.attempt = cast("TaskAttempt | None", attempt)
-    return found
+    running = delivery(message or FakeMessage(), nats=nats, settings=settings)
+    running.attempt = cast("TaskAttempt | None", attempt)
+    return running
 
 
 async def test_the_heartbeat_continues_during_an_append() -> None:

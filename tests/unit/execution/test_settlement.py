@@ -65,15 +65,15 @@ def of(attempt: FakeAttempt | None, *, deleted: bool = False, held: bool = False
     """A delivery, and its message; `deleted`: its task has no log. `held`: the task stream has the message."""
     message = FakeMessage(attempt.done if attempt else [])
     last = None if deleted else SimpleNamespace(event=SimpleNamespace(state=State.RUNNING))
-    found = delivery(
+    settled = delivery(
         message,
         log=SimpleNamespace(last=AsyncMock(return_value=last)),
         dead_letters=FakeLetters(message.done),
         messages=SimpleNamespace(find=AsyncMock(return_value=message if held else None)),
     )
-    found.task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
-    found.attempt = cast("TaskAttempt | None", attempt)
-    return found, message
+    settled.task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
+    settled.attempt = cast("TaskAttempt | None", attempt)
+    return settled, message
 
 
 async def fail(attempt: FakeAttempt, error: Exception, *, deleted: bool = False, held: bool = False) -> State | None:

@@ -24,9 +24,9 @@ def said(text: str, start: float, end: float, speaker: str | None = None, words:
 
 
 def spoken(*words: tuple[str, float, float], speaker: str | None = None) -> Segment:
-    found = [Word(word=word, start=start, end=end, probability=0.9) for word, start, end in words]
+    timed_words = [Word(word=word, start=start, end=end, probability=0.9) for word, start, end in words]
     text = "".join(word for word, _, _ in words).strip()
-    return said(text, found[0].start, found[-1].end, speaker, found)
+    return said(text, timed_words[0].start, timed_words[-1].end, speaker, timed_words)
 
 
 def evenly(text: str, start: float, seconds_a_word: float, speaker: str | None = None) -> Segment:
@@ -41,8 +41,8 @@ def shown(*segments: Segment, with_names: bool = False, **limits: float) -> list
     return cues(segments, SubtitleLimits.model_validate(limits), with_names=with_names)
 
 
-def texts(found: Sequence[Cue]) -> list[tuple[str, ...]]:
-    return [cue.lines for cue in found]
+def texts(subtitles: Sequence[Cue]) -> list[tuple[str, ...]]:
+    return [cue.lines for cue in subtitles]
 
 
 # Lines
@@ -159,9 +159,9 @@ def test_names_stand_where_the_speaker_changes_and_count_as_text() -> None:
         said("Thank you.", 8.5, 10, "SPEAKER_01"),
     )
     # When they are shown with names
-    found = shown(*segments, with_names=True)
+    subtitles = shown(*segments, with_names=True)
     # Then lines have room for the names
-    assert texts(found) == [
+    assert texts(subtitles) == [
         ("SPEAKER_00: How do you do,", "and how is your family?"),
         ("SPEAKER_01: Very well.",),
         ("Thank you.",),
@@ -204,11 +204,11 @@ def test_people_who_speak_at_once_take_turns() -> None:
         said("Really?", 4.0, 4.5, "SPEAKER_01"),
     )
     # When they are shown
-    found = shown(*segments, with_names=True)
+    subtitles = shown(*segments, with_names=True)
     # Then the word comes between two cues of the turn, and no cue overlaps another
-    assert [cue.speaker for cue in found] == ["SPEAKER_00", "SPEAKER_01", "SPEAKER_00"]
-    assert all(after.start - before.end >= GAP - TOLERANCE for before, after in pairwise(found))
-    assert all(cue.lines[0].startswith(f"{cue.speaker}: ") for cue in found)
+    assert [cue.speaker for cue in subtitles] == ["SPEAKER_00", "SPEAKER_01", "SPEAKER_00"]
+    assert all(after.start - before.end >= GAP - TOLERANCE for before, after in pairwise(subtitles))
+    assert all(cue.lines[0].startswith(f"{cue.speaker}: ") for cue in subtitles)
 
 
 TURN = evenly(f"{FULL} " * 3, 10, 0.4, "SPEAKER_00")
@@ -225,10 +225,10 @@ REALLY = [said("Really?", at, at + 0.5, "SPEAKER_01") for at in (12.0, 18.0, 24.
 )
 def test_each_cue_has_room_for_its_name_where_people_speak_at_once(segments: list[Segment]) -> None:
     # Given people who interrupt each other, when it is shown
-    found = shown(*segments, with_names=True)
+    subtitles = shown(*segments, with_names=True)
     # Then a name stands wherever the speaker changes
-    assert len({cue.speaker for cue in found}) == 2
-    for before, after in pairwise(found):
+    assert len({cue.speaker for cue in subtitles}) == 2
+    for before, after in pairwise(subtitles):
         assert after.lines[0].startswith("SPEAKER_") == (after.speaker != before.speaker)
 
 
@@ -295,11 +295,11 @@ def test_a_short_word_is_joined_with_a_part_of_the_next_sentence() -> None:
 
 def test_no_text_goes_while_it_is_said_though_cues_are_short() -> None:
     # Given ten seconds of speech
-    found = shown(evenly("and " * 19 + "so.", 0, 0.5), max_cue_seconds=4)
+    subtitles = shown(evenly("and " * 19 + "so.", 0, 0.5), max_cue_seconds=4)
     # When cues are shown for at most four, then the next one takes over
-    assert max(cue.end - cue.start for cue in found) <= 4
-    assert all(after.start - before.end <= GAP + TOLERANCE for before, after in pairwise(found))
-    assert found[-1].end == 10
+    assert max(cue.end - cue.start for cue in subtitles) <= 4
+    assert all(after.start - before.end <= GAP + TOLERANCE for before, after in pairwise(subtitles))
+    assert subtitles[-1].end == 10
 
 
 def test_without_words_the_text_is_spread_over_the_time() -> None:
@@ -321,12 +321,12 @@ def test_a_mark_that_stands_alone_is_no_speech() -> None:
 
 def test_more_text_than_anybody_can_read_is_still_shown_in_order() -> None:
     # Given what a model that repeats itself may give: 2,000 characters in a second
-    found = shown(said("word " * 400, 0, 1), said("Hello.", 1, 3))
+    subtitles = shown(said("word " * 400, 0, 1), said("Hello.", 1, 3))
     # When it is shown, then no cue is late by more than it must, and none overlaps another
-    assert all(cue.end > cue.start for cue in found)
-    assert all(after.start - before.end >= GAP - TOLERANCE for before, after in pairwise(found))
-    assert found[-1].lines[-1].endswith("Hello.")
-    assert found[-1].start < 6
+    assert all(cue.end > cue.start for cue in subtitles)
+    assert all(after.start - before.end >= GAP - TOLERANCE for before, after in pairwise(subtitles))
+    assert subtitles[-1].lines[-1].endswith("Hello.")
+    assert subtitles[-1].start < 6
 
 
 def test_no_speech_gives_no_cues() -> None:
@@ -368,31 +368,31 @@ all_limits = st.builds(
 )
 
 
-def segments_of(said_by: list[tuple[str | None, list[Speech], float]], *, with_text: bool) -> list[Segment]:
+def segments_of(turns: list[tuple[str | None, list[Speech], float]], *, with_text: bool) -> list[Segment]:
     """Segments by time; two speakers may speak at once, but nobody speaks over himself."""
     ends: dict[str | None, float] = {}
     start = 0.0
-    found = []
-    for speaker, spoken_words, shift in said_by:
+    result = []
+    for speaker, spoken_words, shift in turns:
         now = start = max(ends.get(speaker, 0.0), start, max(ends.values(), default=0.0) + shift)
         words: list[tuple[str, float, float]] = []
-        for each in spoken_words:
-            now += each.silence if words else 0.0
-            words.append((f" {each.text}" if each.spaced else each.text, now, now + each.length))
-            now += each.length
+        for speech in spoken_words:
+            now += speech.silence if words else 0.0
+            words.append((f" {speech.text}" if speech.spaced else speech.text, now, now + speech.length))
+            now += speech.length
         ends[speaker] = now
         segment = spoken(*words, speaker=speaker)
-        found.append(segment if with_text else segment.model_copy(update={"words": None}))
-    return found
+        result.append(segment if with_text else segment.model_copy(update={"words": None}))
+    return result
 
 
 def letters(text: str) -> str:
     return "".join(text.split())
 
 
-def by_speaker(found: list[tuple[str | None, str]]) -> dict[str | None, str]:
+def by_speaker(speaker_texts: list[tuple[str | None, str]]) -> dict[str | None, str]:
     joined: dict[str | None, str] = {}
-    for speaker, text in found:
+    for speaker, text in speaker_texts:
         joined[speaker] = joined.get(speaker, "") + letters(text)
     return joined
 
@@ -404,14 +404,14 @@ def without_name(cue: Cue) -> str:
 @unhurried
 @given(turns, all_limits, st.booleans(), st.booleans())
 def test_no_limit_is_ever_broken(
-    said_by: list[tuple[str | None, list[Speech], float]], limits: SubtitleLimits, with_text: bool, with_names: bool
+    turns: list[tuple[str | None, list[Speech], float]], limits: SubtitleLimits, with_text: bool, with_names: bool
 ) -> None:
-    found = cues(segments_of(said_by, with_text=with_text), limits, with_names=with_names)
-    for cue in found:
+    subtitles = cues(segments_of(turns, with_text=with_text), limits, with_names=with_names)
+    for cue in subtitles:
         assert 1 <= len(cue.lines) <= limits.max_lines
         assert all(line == line.strip() and 0 < width(line) <= limits.max_line_chars for line in cue.lines)
         assert 0 < cue.end - cue.start <= limits.max_cue_seconds + TOLERANCE
-    for before, after in pairwise(found):
+    for before, after in pairwise(subtitles):
         assert after.start - before.end >= GAP - TOLERANCE
         assert before.end - before.start >= 1 - TOLERANCE or after.start - before.end <= GAP + TOLERANCE
 
@@ -419,11 +419,11 @@ def test_no_limit_is_ever_broken(
 @unhurried
 @given(turns, all_limits, st.booleans(), st.booleans())
 def test_every_word_is_shown_once_and_in_order(
-    said_by: list[tuple[str | None, list[Speech], float]], limits: SubtitleLimits, with_text: bool, with_names: bool
+    turns: list[tuple[str | None, list[Speech], float]], limits: SubtitleLimits, with_text: bool, with_names: bool
 ) -> None:
-    segments = segments_of(said_by, with_text=with_text)
-    found = cues(segments, limits, with_names=with_names)
-    shown_by = by_speaker([(cue.speaker, without_name(cue)) for cue in found])
+    segments = segments_of(turns, with_text=with_text)
+    subtitles = cues(segments, limits, with_names=with_names)
+    shown_by = by_speaker([(cue.speaker, without_name(cue)) for cue in subtitles])
     assert shown_by == by_speaker([(segment.speaker, segment.text) for segment in segments])
 
 

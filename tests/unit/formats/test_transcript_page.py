@@ -62,7 +62,7 @@ class Page(HTMLParser):
 
     @property
     def paragraphs(self) -> list[tuple[dict[str, str], str]]:
-        return [found for found in self.all("p") if "data-t" in found[0]]
+        return [element for element in self.all("p") if "data-t" in element[0]]
 
 
 def said(start: float, text: str, speaker: object = None, language: object = "en", **more: object) -> Segment:
@@ -85,13 +85,13 @@ def test_a_page_says_what_the_recording_is() -> None:
         speakers=2,
     )
     # When it is a page
-    found = Page(page(result))
+    html = Page(page(result))
     # Then its head has the name, length, languages, speakers and date, and its end has the rest
-    assert found.texts("title") == ["meeting.flac: transcript"]
-    assert found.texts("h1") == ["meeting.flac"]
-    facts = next(text for _, text in found.all("ul", **{"class": "facts"}))
+    assert html.texts("title") == ["meeting.flac: transcript"]
+    assert html.texts("h1") == ["meeting.flac"]
+    facts = next(text for _, text in html.all("ul", **{"class": "facts"}))
     assert facts == "1:10en 75%, ru 25%2 speakers24 November 2026"
-    terms = dict(zip(found.texts("dt"), found.texts("dd"), strict=True))
+    terms = dict(zip(html.texts("dt"), html.texts("dd"), strict=True))
     assert terms["Model"] == "whisper-base, revision d01c"
     assert terms["Made"] == "24 November 2026, 09:30 UTC"
     assert terms["Recording"] == "calls/t1-meeting.flac"
@@ -108,27 +108,27 @@ def test_a_turn_has_its_speaker_once_and_paragraphs_at_pauses() -> None:
         said(61, "Four.", "SPEAKER_01"),
     )
     # When they are a page
-    found = Page(page(result))
+    html = Page(page(result))
     # Then each turn is below its name, and a pause begins a paragraph with its own time
-    assert found.texts("h2") == ["SPEAKER_00", "SPEAKER_01"]
-    assert [text for _, text in found.paragraphs] == ["One. Two.", "Three.", "Four."]
-    assert found.texts("time")[:3] == ["0:00", "0:09", "1:01"]
+    assert html.texts("h2") == ["SPEAKER_00", "SPEAKER_01"]
+    assert [text for _, text in html.paragraphs] == ["One. Two.", "Three.", "Four."]
+    assert html.texts("time")[:3] == ["0:00", "0:09", "1:01"]
     # And the head has the labels that commands expect, and no other names; each has a colour of its own
-    assert found.texts("b") == ["SPEAKER_00", "SPEAKER_01"]
-    assert len(found.texts("div", **{"class": "turn s1"})) == len(found.texts("div", **{"class": "turn s2"})) == 1
+    assert html.texts("b") == ["SPEAKER_00", "SPEAKER_01"]
+    assert len(html.texts("div", **{"class": "turn s1"})) == len(html.texts("div", **{"class": "turn s2"})) == 1
 
 
 def test_a_long_turn_is_divided_at_the_ends_of_sentences() -> None:
     # Given a speaker who never pauses
     sentences = [said(1.5 * number, f"This is sentence {number} of a long talk.") for number in range(300)]
     # When the talk is a page
-    found = Page(page(transcript(*sentences)))
+    html = Page(page(transcript(*sentences)))
     # Then its paragraphs can be read, end with sentences, and a browser need not draw all of them
-    lengths = [len(text) for _, text in found.paragraphs]
+    lengths = [len(text) for _, text in html.paragraphs]
     assert 300 < min(lengths[:-1]) < max(lengths) < 600
-    assert all(text.endswith(".") for _, text in found.paragraphs)
-    assert len(found.texts("div", **{"class": "part"})) >= 3
-    assert not found.texts("h2")
+    assert all(text.endswith(".") for _, text in html.paragraphs)
+    assert len(html.texts("div", **{"class": "part"})) >= 3
+    assert not html.texts("h2")
 
 
 def test_speech_without_text_is_in_its_place() -> None:
@@ -137,12 +137,12 @@ def test_speech_without_text_is_in_its_place() -> None:
         said(0, "One."), said(1.7, "Two."), said(5, "Three."), untranscribed=[Interval(start=3.3, end=4.8)]
     )
     # When it is a page, then it says so there, and at the top
-    found = Page(page(result))
-    assert [text for _, text in found.paragraphs] == ["One. Two.", "Not transcribed until 0:05", "Three."]
-    assert "Not transcribed: 0:03" in found.texts("p")
+    html = Page(page(result))
+    assert [text for _, text in html.paragraphs] == ["One. Two.", "Not transcribed until 0:05", "Three."]
+    assert "Not transcribed: 0:03" in html.texts("p")
     # And the latter leads to the former
-    assert [attributes["href"] for attributes, text in found.all("a") if text == "0:03"] == ["#gap1", "#p2"]
-    assert found.texts("div", id="gap1")
+    assert [attributes["href"] for attributes, text in html.all("a") if text == "0:03"] == ["#gap1", "#p2"]
+    assert html.texts("div", id="gap1")
 
 
 def test_languages_are_marked_for_readers_and_browsers() -> None:
@@ -151,13 +151,13 @@ def test_languages_are_marked_for_readers_and_browsers() -> None:
         said(0, "One."), said(2, "Два.", language="ru"), said(4, "Три.", language="ru"), languages={"ru": 3, "en": 1.5}
     )
     # When it is a page
-    found = Page(page(result))
+    html = Page(page(result))
     # Then each paragraph has its language, which is reported where it changes
-    assert [(attributes["lang"], text) for attributes, text in found.paragraphs] == [
+    assert [(attributes["lang"], text) for attributes, text in html.paragraphs] == [
         ("en", "One."),
         ("ru", "Два. Три."),
     ]
-    assert [attributes["data-language"] for attributes, _ in found.all("small") if "data-language" in attributes] == [
+    assert [attributes["data-language"] for attributes, _ in html.all("small") if "data-language" in attributes] == [
         "en",
         "ru",
     ]
@@ -173,12 +173,12 @@ def test_words_are_marked_by_confidence() -> None:
         Word(start=0.5, end=1, word=" unsure", probability=0.5),
         Word(start=1, end=1.5, word=" lost.", probability=0.2),
     ]
-    found = Page(page(transcript(said(0, "Sure, unsure lost.", words=words, confidence=0.56))))
+    html = Page(page(transcript(said(0, "Sure, unsure lost.", words=words, confidence=0.56))))
     # When they are a page, then the marks tell
-    marks = [(attributes.get("class"), attributes.get("title"), text) for attributes, text in found.all("span")]
+    marks = [(attributes.get("class"), attributes.get("title"), text) for attributes, text in html.all("span")]
     assert marks[-4:-1] == [(None, None, "Sure,"), ("u", "50% sure", "unsure"), ("v", "20% sure", "lost.")]
     # And times are hundredths of a second, each since the one before
-    assert [attributes["data-t"] for attributes, _ in found.paragraphs] == ["0 50 50 50"]
+    assert [attributes["data-t"] for attributes, _ in html.paragraphs] == ["0 50 50 50"]
 
 
 @pytest.mark.parametrize(
@@ -187,9 +187,9 @@ def test_words_are_marked_by_confidence() -> None:
     ids=["confidence", "log probability", "no words"],
 )
 def test_without_words_a_segment_is_marked_and_lit_as_a_whole(given: dict[str, object]) -> None:
-    found = Page(page(transcript(said(2, "Not heard well.", **given))))
-    assert [text for attributes, text in found.all("span") if attributes.get("class") == "v"][1:] == ["Not heard well."]
-    assert [attributes["data-t"] for attributes, _ in found.paragraphs] == ["200 150"]
+    html = Page(page(transcript(said(2, "Not heard well.", **given))))
+    assert [text for attributes, text in html.all("span") if attributes.get("class") == "v"][1:] == ["Not heard well."]
+    assert [attributes["data-t"] for attributes, _ in html.paragraphs] == ["200 150"]
 
 
 def test_words_that_do_not_spell_the_text_are_not_shown() -> None:
@@ -203,17 +203,17 @@ def test_words_that_overlap_are_lit_in_their_order() -> None:
         Word(start=1, end=1.4, word=" two", probability=0.9),
         Word(start=0.9, end=1.3, word=" three", probability=0.9),
     ]
-    found = Page(page(transcript(said(0, "one two three", words=words))))
-    assert [attributes["data-t"] for attributes, _ in found.paragraphs] == ["0 100 0 40"]
+    html = Page(page(transcript(said(0, "one two three", words=words))))
+    assert [attributes["data-t"] for attributes, _ in html.paragraphs] == ["0 100 0 40"]
 
 
 def test_a_diarization_is_a_page_of_turns() -> None:
     turns = [Turn(start=0.5, end=2, speaker="SPEAKER_00"), Turn(start=1, end=66.2, speaker="SPEAKER_01")]
-    found = Page(page(DiarizationResult.model_validate({**KNOWN, "speakers": 2, "segments": turns})))
-    assert found.texts("title") == ["meeting.flac: speakers"]
-    assert found.texts("h2") == ["SPEAKER_00", "SPEAKER_01"]
-    assert [text for _, text in found.paragraphs] == ["speaks for 1.5 seconds", "speaks for 65.2 seconds"]
-    assert [attributes["data-t"] for attributes, _ in found.paragraphs] == ["50 150", "100 6520"]
+    html = Page(page(DiarizationResult.model_validate({**KNOWN, "speakers": 2, "segments": turns})))
+    assert html.texts("title") == ["meeting.flac: speakers"]
+    assert html.texts("h2") == ["SPEAKER_00", "SPEAKER_01"]
+    assert [text for _, text in html.paragraphs] == ["speaks for 1.5 seconds", "speaks for 65.2 seconds"]
+    assert [attributes["data-t"] for attributes, _ in html.paragraphs] == ["50 150", "100 6520"]
 
 
 def test_a_page_without_speech_says_so() -> None:
@@ -230,32 +230,32 @@ def test_no_text_becomes_markup() -> None:
     segment = result.segments[0].model_copy(update={"speaker": HOSTILE, "language": HOSTILE, "words": [word]})
     # When it is a page
     written = page(result.model_copy(update={"segments": [segment]}), recording=HOSTILE)
-    found = Page(written)
+    html = Page(written)
     # Then there is one script and no picture, and the text is there as it is
     assert written.count("<script>") == written.count("</script>") == 1
     assert "<img" not in written
-    assert found.texts("h2") == [HOSTILE]
-    assert [text for _, text in found.paragraphs] == [HOSTILE]
-    assert [attributes["src"] for attributes, _ in found.all("audio")] == [HOSTILE]
-    assert not [name for _, attributes, _ in found.found for name in attributes if name.startswith("on")]
+    assert html.texts("h2") == [HOSTILE]
+    assert [text for _, text in html.paragraphs] == [HOSTILE]
+    assert [attributes["src"] for attributes, _ in html.all("audio")] == [HOSTILE]
+    assert not [name for _, attributes, _ in html.found for name in attributes if name.startswith("on")]
 
 
 def test_only_its_own_script_and_style_may_run() -> None:
     # Given a page
-    found = Page(page(transcript(said(0, "One."))))
+    html = Page(page(transcript(said(0, "One."))))
     # When a browser reads its policy
-    policy = next(attributes["content"] for attributes, _ in found.all("meta") if "http-equiv" in attributes)
+    policy = next(attributes["content"] for attributes, _ in html.all("meta") if "http-equiv" in attributes)
     allowed = dict(part.strip().split(" ", 1) for part in policy.split(";"))
 
     def digest(tag: str) -> str:
-        return f"'sha256-{b64encode(sha256(found.texts(tag)[0].encode()).digest()).decode()}'"
+        return f"'sha256-{b64encode(sha256(html.texts(tag)[0].encode()).digest()).decode()}'"
 
     # Then it allows its own script and style by their hashes, and nothing from elsewhere
     assert allowed["default-src"] == "'none'"
     assert allowed["script-src"] == digest("script")
     assert allowed["style-src"] == digest("style")
-    assert not [place for _, attributes, _ in found.found for place in attributes.values() if "//" in place]
-    assert not [name for _, attributes, _ in found.found for name in attributes if name == "style"]
+    assert not [place for _, attributes, _ in html.found for place in attributes.values() if "//" in place]
+    assert not [name for _, attributes, _ in html.found for name in attributes if name == "style"]
 
 
 def test_three_hours_fit_into_a_message() -> None:

@@ -11,7 +11,7 @@ import pytest
 import app
 
 BELOW_ZERO = {"UNASSIGNED", "PIPE", "RECONNECT_WITHOUT_LIMIT", "_MIN_LOGPROB", "_DOUBTFUL"}  # no number, or a logarithm
-MODULES = [each.name for each in pkgutil.walk_packages(app.__path__, "app.")]
+MODULES = [module.name for module in pkgutil.walk_packages(app.__path__, "app.")]
 
 
 def numbers(value: object) -> Iterator[float]:
@@ -24,8 +24,8 @@ def numbers(value: object) -> Iterator[float]:
         case timedelta():
             yield value.total_seconds()
         case tuple() | list():
-            for each in value:
-                yield from numbers(each)
+            for item in value:
+                yield from numbers(item)
         case Mapping():
             yield from numbers(list(value.values()))
 
@@ -37,4 +37,4 @@ def test_every_number_of_a_module_is_more_than_nothing(name: str) -> None:
         for constant, value in vars(importlib.import_module(name)).items()
         if re.fullmatch(r"_?[A-Z][A-Z0-9_]*", constant) and constant not in BELOW_ZERO
     }
-    assert {constant: found for constant, found in constants.items() if any(number <= 0 for number in found)} == {}
+    assert {constant: values for constant, values in constants.items() if any(number <= 0 for number in values)} == {}

@@ -35,8 +35,8 @@ def test_a_change_that_is_found_a_little_late_is_no_time_under_another_speaker()
 
 
 def test_words_under_the_right_names_are_right_whatever_the_names() -> None:
-    heard = [("SPEAKER_01", "Good morning, to you."), ("SPEAKER_00", "доброе утро")]
-    errors = word_errors(SAID, heard)
+    hypothesis = [("SPEAKER_01", "Good morning, to you."), ("SPEAKER_00", "доброе утро")]
+    errors = word_errors(SAID, hypothesis)
     assert (errors.words, errors.errors, errors.errors_with_speakers) == (6, 0, 0)
 
 
@@ -69,8 +69,11 @@ def test_truths_are_read_in_both_formats(tmp_path: Path) -> None:
     # Given a truth with words, one with times, a recording without a truth, and one of which others know languages
     for name in ("a.wav", "b.ogg", "c.flac", "d.flac"):
         (tmp_path / name).touch()
-    said = [{"speaker": "anna", "start": 0.5, "end": 2, "words": "yes"}, {"speaker": "boris", "start": 2, "end": 3}]
-    (tmp_path / "a.json").write_text(json.dumps(said), encoding="utf-8")
+    reference = [
+        {"speaker": "anna", "start": 0.5, "end": 2, "words": "yes"},
+        {"speaker": "boris", "start": 2, "end": 3},
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(reference), encoding="utf-8")
     (tmp_path / "b.rttm").write_text("SPEAKER b 1 0.5 1.500 <NA> <NA> anna <NA> <NA>\n", encoding="utf-8")
     (tmp_path / "d.json").write_text('[["en", 0, 5]]', encoding="utf-8")
     # When the folder is searched

@@ -31,10 +31,10 @@ def test_words_wrong_missing_and_too_many_are_errors() -> None:
 
 def test_the_longest_run_of_missing_words_is_that_of_one_recording() -> None:
     # Given two recordings, of which one lacks three words in the middle and the other its last two
-    said = ["to hear the next message press the pound key", "the conference is locked"]
-    heard = ["to hear the press the pound key", "the conference is"]
+    references = ["to hear the next message press the pound key", "the conference is locked"]
+    hypotheses = ["to hear the press the pound key", "the conference is"]
     # Then the longest run is two words of the first, though three words are missing in all
-    assert scored(said, heard) == Score(errors=3, words=13, longest_missing=2)
+    assert scored(references, hypotheses) == Score(errors=3, words=13, longest_missing=2)
 
 
 def test_a_recording_in_which_nothing_was_found_misses_all_its_words() -> None:
@@ -50,9 +50,9 @@ def test_kinds_are_pooled_by_words() -> None:
 
 def test_errors_belong_to_the_part_in_which_they_are_made() -> None:
     # Given three parts, of which the second is left out and the third has a word too many
-    said = ["the conference is locked", "конференция заблокирована", "la conferencia"]
+    references = ["the conference is locked", "конференция заблокирована", "la conferencia"]
     # Then each has its own errors
-    assert errors_by_part(said, "the conference is locked la gran conferencia") == [0, 2, 1]
+    assert errors_by_part(references, "the conference is locked la gran conferencia") == [0, 2, 1]
 
 
 def test_words_after_the_end_belong_to_the_last_part() -> None:

@@ -132,11 +132,11 @@ async def test_a_fault_is_named(
     # Given a server with a fault
     web.answer = answer
     # When a recording is fetched
-    found = await refusal(recordings)
+    raised = await refusal(recordings)
     # Then the fault is named, and nothing is left behind
-    assert type(found) is error
-    assert found.detail.code is code
-    assert words in found.detail.message
+    assert type(raised) is error
+    assert raised.detail.code is code
+    assert words in raised.detail.message
     assert list(scratch.iterdir()) == []
 
 

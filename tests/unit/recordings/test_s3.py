@@ -61,9 +61,9 @@ class FakeStore:
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> FakeStore:
-    found = FakeStore()
-    monkeypatch.setattr(s3, "connect", lambda *_, **__: found)
-    return found
+    fake = FakeStore()
+    monkeypatch.setattr(s3, "connect", lambda *_, **__: fake)
+    return fake
 
 
 @pytest.fixture
@@ -118,9 +118,9 @@ async def test_an_error_of_s3_has_its_reason(
     recordings: S3, store: FakeStore, error: Exception, code: ErrorCode, words: str
 ) -> None:
     store.fails = {0: error}
-    found = await refused(recordings)
-    assert found.detail.code is code
-    assert words in found.detail.message
+    raised = await refused(recordings)
+    assert raised.detail.code is code
+    assert words in raised.detail.message
 
 
 async def test_a_name_outside_of_the_prefix_is_not_requested(recordings: S3, store: FakeStore) -> None:
@@ -152,13 +152,13 @@ async def test_a_broken_download_has_its_reason(
 
 
 @pytest.mark.parametrize(
-    ("error", "told"), [(None, False), (FileNotFoundError(), False), (NO_BUCKET, True), (OSError(), True)]
+    ("error", "is_reported"), [(None, False), (FileNotFoundError(), False), (NO_BUCKET, True), (OSError(), True)]
 )
 async def test_a_deletion_can_be_repeated(
-    recordings: S3, store: FakeStore, error: Exception | None, told: bool
+    recordings: S3, store: FakeStore, error: Exception | None, is_reported: bool
 ) -> None:
     store.error = error
-    if told:
+    if is_reported:
         with pytest.raises(TransientError):
             await recordings.delete("a.flac")
     else:

@@ -84,11 +84,11 @@ async def test_a_failed_read_is_repeated_by_the_next_lookup(
     # Given two concurrent lookups, of which the first gets no reply
     await parts.publish("a")
     nats.before("$JS.API.STREAM.INFO", NatsTimeoutError())
-    found = await asyncio.gather(index.find("a"), index.find("a"), return_exceptions=True)
+    outcomes = await asyncio.gather(index.find("a"), index.find("a"), return_exceptions=True)
     # Then the second reads again
-    assert isinstance(found[0], NatsTimeoutError)
-    assert not isinstance(found[1], BaseException)
-    assert [message.sequence for message in found[1]] == [1]
+    assert isinstance(outcomes[0], NatsTimeoutError)
+    assert not isinstance(outcomes[1], BaseException)
+    assert [message.sequence for message in outcomes[1]] == [1]
 
 
 async def test_a_recreated_stream_is_read_from_its_start(parts: Parts, nats: InMemoryNats, index: QueueIndex) -> None:
@@ -159,10 +159,10 @@ def find(parts: Parts, index: QueueIndex) -> Find:
 
 async def test_a_task_is_found_before_its_registration(parts: Parts, find: Find) -> None:
     await parts.publish("t1")
-    found = await find("t1")
-    assert found is not None
-    assert found.event.state is State.QUEUED
-    assert await find("t1") == found
+    record = await find("t1")
+    assert record is not None
+    assert record.event.state is State.QUEUED
+    assert await find("t1") == record
     assert await find("t2") is None
 
 

@@ -68,15 +68,15 @@ async def test_a_page_has_the_requested_number_of_tasks(
     assert await page(map(row, range(rows)), limit) == (listed, more)
 
 
-@pytest.mark.parametrize(("tasks", "spare", "found"), [(2, 0, 2), (2, -1, 1), (1, -1, 1)])
-async def test_a_page_fits_into_a_reply(tasks: int, spare: int, found: int) -> None:
+@pytest.mark.parametrize(("tasks", "spare", "count"), [(2, 0, 2), (2, -1, 1), (1, -1, 1)])
+async def test_a_page_fits_into_a_reply(tasks: int, spare: int, count: int) -> None:
     # Given a reply with room for this many tasks, or one byte less
     rows = [row(number) for number in range(3)]
     room = sum(len(status or b"") for _, status in rows[:tasks]) + spare
     # Then the page has the tasks that fit, but at least one
     assert await page(rows, 3, room=room) == (
-        [f"t{number}" for number in range(found)],
-        CURSORS[found - 1],
+        [f"t{number}" for number in range(count)],
+        CURSORS[count - 1],
     )
 
 

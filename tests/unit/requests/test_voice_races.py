@@ -91,7 +91,7 @@ def requests(parts: Parts, voice: str) -> dict[str, Request]:
 def stays_in(nats: InMemoryNats, bucket: str) -> list[str]:
     """The voices or tasks with data in a bucket that does not expire at once."""
     messages = nats.streams[f"KV_{bucket}"].messages
-    return [each.subject.rpartition(".")[2] for each in messages if "Nats-TTL" not in each.headers]
+    return [message.subject.rpartition(".")[2] for message in messages if "Nats-TTL" not in message.headers]
 
 
 MEETINGS = [(other, "forget") for other in ("add", "enroll", "rename", "delete")] + [

@@ -98,8 +98,8 @@ async def test_a_voice_is_enrolled_from_the_only_or_the_named_speaker(parts: Par
     await completed(parts, "call", speaker(0), speaker(1, seconds=40))
     anna = await parts.voices.enroll(enrolment(task_id="alone"))
     boris = await parts.voices.enroll(enrolment(task_id="call", name="Boris", speaker="SPEAKER_01"))
-    assert (anna.name, [each.task_id for each in anna.references]) == ("Anna", ["alone"])
-    assert [(each.speaker, each.seconds) for each in boris.references] == [("SPEAKER_01", 40)]
+    assert (anna.name, [reference.task_id for reference in anna.references]) == ("Anna", ["alone"])
+    assert [(reference.speaker, reference.seconds) for reference in boris.references] == [("SPEAKER_01", 40)]
     assert (anna.consent, anna.comparable) == (CONSENT, True)
     assert await listed(parts) == [anna, boris]
 
@@ -163,7 +163,7 @@ async def test_a_voice_retains_its_newest_references(parts: Parts, nats: InMemor
     for _ in range(2):
         voice = await parts.voices.enroll(enrolment(name=None, voice="a" * 32, consent=later))
     # Then it replaces the oldest one, and counts once
-    assert [each.task_id for each in voice.references] == [*map(str, range(1, MAX_REFERENCES)), "call"]
+    assert [reference.task_id for reference in voice.references] == [*map(str, range(1, MAX_REFERENCES)), "call"]
     assert (voice.consent, await listed(parts)) == (later, [voice])
     # And the embeddings of the replaced task are erased, because forgetting the voice would not find them
     stored_embeddings = nats.streams["KV_embeddings"].messages
@@ -184,26 +184,26 @@ async def test_a_second_voice_of_a_person_needs_another(parts: Parts) -> None:
         )
     # And a reference can be added to that voice
     more = await parts.voices.enroll(enrolment(task_id="next", speaker="SPEAKER_00", name=None, voice=anna.voice))
-    assert [each.task_id for each in more.references] == ["call", "next"]
+    assert [reference.task_id for reference in more.references] == ["call", "next"]
     # And another person with a similar voice is enrolled with `another`
     await parts.voices.enroll(enrolment(speaker="SPEAKER_00", name="Berta", another=True))
-    assert sorted(each.name for each in await listed(parts)) == ["Anna", "Berta", "Boris"]
+    assert sorted(voice.name for voice in await listed(parts)) == ["Anna", "Berta", "Boris"]
 
 
 async def test_a_new_reference_replaces_those_of_another_network(parts: Parts) -> None:
     # Given a voice with references of another network
     await parts.voice_store.add(stored(model=Model(name="other", revision="1"), references=3))
-    assert [each.comparable for each in await listed(parts)] == [False]
+    assert [voice.comparable for voice in await listed(parts)] == [False]
     # When a reference is added, then it is the only one
     await completed(parts, "call")
     voice = await parts.voices.enroll(enrolment(name=None, voice="a" * 32))
-    assert ([each.task_id for each in voice.references], voice.comparable) == (["call"], True)
+    assert ([reference.task_id for reference in voice.references], voice.comparable) == (["call"], True)
 
 
 async def test_only_its_user_can_rename_a_voice(parts: Parts) -> None:
     await parts.voice_store.add(stored())
     assert (await parts.voices.rename(RenameRequest(user_id=7, voice="a" * 32, name="Anna Berg"))).name == "Anna Berg"
-    assert [each.name for each in await listed(parts)] == ["Anna Berg"]
+    assert [voice.name for voice in await listed(parts)] == ["Anna Berg"]
     for stranger in ("7", 8):
         with pytest.raises(RequestError, match="no voice"):
             await parts.voices.rename(RenameRequest(user_id=stranger, voice="a" * 32, name="Boris"))
@@ -263,7 +263,7 @@ async def test_a_page_has_as_many_voices_as_fit_into_a_reply(parts: Parts, nats:
     for number in "ab":
         await parts.voice_store.add(stored().model_copy(update={"voice": number * 32}))
     both = await listed(parts)
-    nats.max_payload = HEADROOM_BYTES + sum(len(each.model_dump_json()) + 1 for each in both) - lacking
+    nats.max_payload = HEADROOM_BYTES + sum(len(voice.model_dump_json()) + 1 for voice in both) - lacking
     # When they are listed, then the page has a cursor if there is more, and the next page continues there
     page = await parts.voices.page(VoicesRequest(user_id=7))
     assert page.voices == both[: 2 - lacking]

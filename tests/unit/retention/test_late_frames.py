@@ -40,7 +40,7 @@ def body_of(task_id: str) -> bytes:
 
 
 def kept(nats: InMemoryNats) -> set[str]:
-    return {each.subject.removeprefix("live.audio.") for each in nats.streams[NAMES.live].messages}
+    return {frame.subject.removeprefix("live.audio.") for frame in nats.streams[NAMES.live].messages}
 
 
 async def test_audio_without_a_task_is_erased_after_five_minutes(late_frames: LateFrames, nats: InMemoryNats) -> None:

@@ -31,13 +31,13 @@ LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 @pytest.fixture
 def deleted(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The recordings that were deleted."""
-    asked: list[str] = []
+    names: list[str] = []
 
     async def delete(audio_file_id: str) -> None:
-        asked.append(audio_file_id)
+        names.append(audio_file_id)
 
     monkeypatch.setattr(parts.recordings, "delete", delete)
-    return asked
+    return names
 
 
 def schedule(parts: Parts, audio_ttl: float | None) -> Schedule:
@@ -77,7 +77,9 @@ def stored(parts: Parts) -> list[tuple[str, Reminder]]:
     """The reminders, each with its subject."""
     messages = parts.server.streams[NAMES.retention].messages
     return [
-        (each.subject, Reminder.model_validate_json(each.body)) for each in messages if each.body.startswith(b'{"task_')
+        (message.subject, Reminder.model_validate_json(message.body))
+        for message in messages
+        if message.body.startswith(b'{"task_')
     ]
 
 
@@ -211,10 +213,10 @@ async def test_the_recording_of_a_task_that_has_just_ended_stays(
     await ended(parts, "t2")
     put, is_waited_for = parts.reminders.put, asyncio.Event()
 
-    async def late(each: Reminder) -> None:
-        if each.task_id == "t2":
+    async def late(put_reminder: Reminder) -> None:
+        if put_reminder.task_id == "t2":
             await is_waited_for.wait()
-        await put(each)
+        await put(put_reminder)
 
     monkeypatch.setattr(parts.reminders, "put", late)
     nats.before(f"$JS.API.STREAM.INFO.{NAMES.results}", is_waited_for.set)
@@ -284,7 +286,7 @@ async def test_a_failed_erasure_delays_no_other(
 
 
 def reminder(task_id: str = "t1", **fields: object) -> Reminder:
-    found = Reminder(
+    default = Reminder(
         task_id=task_id,
         user_id=7,
         audio_file_id="a.flac",
@@ -294,7 +296,7 @@ def reminder(task_id: str = "t1", **fields: object) -> Reminder:
         everything=False,
         recording_until=LONG_AGO,
     )
-    return found.model_copy(update=fields)
+    return default.model_copy(update=fields)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +325,7 @@ async def test_equal_hashes_of_two_names_are_told_apart(parts: Parts, monkeypatc
     await parts.reminders.put(reminder("mine", user_id=7))
     await parts.reminders.put(reminder("other", user_id=8, audio_file_id="b.flac", task_sequence=2))
     # Then each is found by its whole name
-    assert [each.task_id async for each in parts.reminders.of_user(7)] == ["mine"]
+    assert [reminder.task_id async for reminder in parts.reminders.of_user(7)] == ["mine"]
     assert await parts.reminders.is_recording_needed(reminder(), kept_for_ever=False) is False
 
 
@@ -406,9 +408,9 @@ async def test_all_tasks_of_a_user_are_erased(
     count = await erase_user(parts)
     # Then nothing of them is left, and everything of the others
     assert count == 4
-    assert [await is_known(parts, each) for each in ("cancelled", "failed", "running", "waiting")] == [False] * 4
-    assert [each.sequence for each in nats.streams[NAMES.tasks].messages] == [5, 6]
-    assert [each.task_id for _, each in stored(parts)] == ["old"]
+    assert [await is_known(parts, task_id) for task_id in ("cancelled", "failed", "running", "waiting")] == [False] * 4
+    assert [message.sequence for message in nats.streams[NAMES.tasks].messages] == [5, 6]
+    assert [stored_reminder.task_id for _, stored_reminder in stored(parts)] == ["old"]
 
 
 async def test_a_task_with_the_id_of_another_is_only_removed_from_its_queue(parts: Parts, nats: InMemoryNats) -> None:
@@ -478,15 +480,15 @@ async def test_a_user_is_erased_only_after_all_reminders_are_set(parts: Parts, c
     assert (await parts.users.delete(UserRequest(user_id=7))).tasks == 1
 
 
-@pytest.mark.parametrize(("code", "told"), [(ErrorCode.NOT_FOUND, False), (ErrorCode.INTERNAL, True)])
+@pytest.mark.parametrize(("code", "is_reported"), [(ErrorCode.NOT_FOUND, False), (ErrorCode.INTERNAL, True)])
 async def test_a_task_deleted_by_another_request_is_no_error(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch, code: ErrorCode, told: bool
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, code: ErrorCode, is_reported: bool
 ) -> None:
     # Given a user's task that cannot be deleted
     await parts.publish("t1")
     monkeypatch.setattr(Erasure, "erase", AsyncMock(side_effect=RequestError(code, "words")))
     # When the user is erased, then only what hinders that is told
-    if told:
+    if is_reported:
         with pytest.raises(RequestError, match="words"):
             await erase_user(parts)
     else:

@@ -27,7 +27,7 @@ def segment(*spoken: tuple[str, float, float]) -> Segment:
 
 
 def said(segments: list[Segment]) -> list[tuple[str | None, str]]:
-    return [(each.speaker, each.text) for each in segments]
+    return [(part.speaker, part.text) for part in segments]
 
 
 def test_a_segment_of_one_speaker_stays_whole() -> None:

@@ -91,7 +91,7 @@ def source_of(*script: Reply | Exception, start_at: float = 0.0) -> RecordingWin
 
 
 async def all_of(source: RecordingWindows) -> list[StageAdvanced | Window]:
-    return [each async for each in source.windows()]
+    return [item async for item in source.windows()]
 
 
 def decoding(seconds: float, duration: float) -> StageAdvanced:
@@ -168,9 +168,9 @@ async def test_the_duration_is_the_best_that_is_known(header: float) -> None:
     source = source_of(opened, advanced(32), advanced(64), WindowSearchDone(duration_seconds=70))
     # When its windows are read
     known = [source.duration]
-    async for each in source.windows():
-        assert isinstance(each, StageAdvanced)
-        assert each.duration_seconds == source.duration
+    async for item in source.windows():
+        assert isinstance(item, StageAdvanced)
+        assert item.duration_seconds == source.duration
         known.append(source.duration)
     # Then its duration is never less than what was decoded, and at the end it is what was decoded
     assert known == [0, header, max(header, 32), max(header, 64)]
@@ -208,8 +208,8 @@ async def test_a_long_recording_is_read_only_as_its_windows_are_taken() -> None:
     # When three of them are taken
     async with aclosing(RecordingWindows(engine, FindWindows(path=RECORDING)).windows()) as items:
         taken = 0
-        async for each in items:
-            taken += isinstance(each, Window)
+        async for item in items:
+            taken += isinstance(item, Window)
             if taken == 3:
                 break
         # Then the engine has found no more

@@ -243,14 +243,14 @@ async def test_progress_counts_both_and_never_falls(cores: list[bool], free: boo
     cores[:] = [free]
     updates = await updates_of(WatchedEngine(waits=free))
     # Then progress never falls, and is whole only at the end
-    yielded = [each for each in updates if isinstance(each, TaskUpdate)]
+    yielded = [update for update in updates if isinstance(update, TaskUpdate)]
     assert all(before.fraction <= after.fraction for before, after in pairwise(yielded))
-    assert [each.stage for each in yielded if each.fraction == 1.0][-1] is Stage.MERGING
+    assert [update.stage for update in yielded if update.fraction == 1.0][-1] is Stage.MERGING
     # And speakers are the stage only when the text is complete, so that it can be saved without them
-    last_text = max(place for place, each in enumerate(updates) if isinstance(each, TaskUpdate) and each.text)
-    stages = [each.stage for each in updates[:last_text] if isinstance(each, TaskUpdate)]
+    last_text = max(place for place, update in enumerate(updates) if isinstance(update, TaskUpdate) and update.text)
+    stages = [update.stage for update in updates[:last_text] if isinstance(update, TaskUpdate)]
     assert Stage.DIARIZING not in stages
-    assert Stage.DIARIZING in [each.stage for each in updates[last_text:] if isinstance(each, TaskUpdate)]
+    assert Stage.DIARIZING in [update.stage for update in updates[last_text:] if isinstance(update, TaskUpdate)]
 
 
 @pytest.mark.parametrize("free", [True, False])
@@ -345,15 +345,15 @@ async def test_each_channel_has_one_speaker_and_is_diarized_alone() -> None:
         progress.append(update)
 
     search = diarizer(engine, MemoryCache())
-    found = await search.turns(task, Recording(Path("call.flac"), SHA), 2, append)
+    speakers = await search.turns(task, Recording(Path("call.flac"), SHA), 2, append)
     # Then the engine has the channels one after the other, and progress counts over both
-    asked = [(job.channel, job.min_speakers, job.max_speakers) for job in engine.jobs if isinstance(job, Diarize)]
-    assert asked == [(0, None, 1), (1, None, 1)]
-    assert [each.processed_seconds for each in progress] == [7.5, 22.5]
+    jobs = [(job.channel, job.min_speakers, job.max_speakers) for job in engine.jobs if isinstance(job, Diarize)]
+    assert jobs == [(0, None, 1), (1, None, 1)]
+    assert [event.processed_seconds for event in progress] == [7.5, 22.5]
     # And both people have their turns and voices
-    assert found.embedded is not None
-    assert {each.speaker for each in found.turns} == {"SPEAKER_00", "SPEAKER_01"}
-    assert [each.speaker for each in found.embedded.speakers] == ["SPEAKER_00", "SPEAKER_01"]
+    assert speakers.embedded is not None
+    assert {turn.speaker for turn in speakers.turns} == {"SPEAKER_00", "SPEAKER_01"}
+    assert [speaker.speaker for speaker in speakers.embedded.speakers] == ["SPEAKER_00", "SPEAKER_01"]
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -365,13 +365,13 @@ async def test_channels_are_speakers_which_are_diarized_last_for_their_voices(id
     task = TASK.model_copy(update={"channels": Channels.SEPARATE, "identify": identify})
     # When it is transcribed, then the text is half of the work for who requests voices, and all of it for others
     updates = await updates_of(engine, task=task)
-    assert [each.fraction for each in updates if isinstance(each, TaskUpdate) and each.text][-1] == (
+    assert [update.fraction for update in updates if isinstance(update, TaskUpdate) and update.text][-1] == (
         0.5 if identify else 1
     )
     assert engine.order.count("search") == (0 if not identify else 1 if fails else 2)
     # And both people have their text, and voices unless diarization has failed
     result = result_in(updates)
-    assert [each.speaker for each in result.segments] == ["SPEAKER_00", "SPEAKER_01"] * 4
+    assert [part.speaker for part in result.segments] == ["SPEAKER_00", "SPEAKER_01"] * 4
     assert list(result.voices or ()) == (["SPEAKER_00", "SPEAKER_01"] if identify and not fails else [])
     assert result.voices_error == (DIED.detail if identify and fails else None)
 
@@ -405,10 +405,14 @@ async def test_cached_turns_are_not_computed_again() -> None:
         DiarizationTask(task_id="d1", audio_file_id="meeting.flac", user_id=7, identify=identify)
         for identify in (False, False, True)
     ]
-    found = [await search.diarize(task, append) for task in tasks]
+    results = [await search.diarize(task, append) for task in tasks]
     # Then its turns are found once for each, and only who requests voices gets them
-    assert [(each.cached, each.voices is not None) for each in found] == [(False, False), (True, False), (False, True)]
-    assert found[0].segments == found[1].segments
+    assert [(result.cached, result.voices is not None) for result in results] == [
+        (False, False),
+        (True, False),
+        (False, True),
+    ]
+    assert results[0].segments == results[1].segments
     # And their progress is reported
     assert updates[0] == processed(Stage.DIARIZING, 15, 30)
 
@@ -435,8 +439,8 @@ async def test_all_options_reach_the_engine() -> None:
     await updates_of(engine := AskedEngine(), task=task)
     # Then the model is loaded for them, and each window is transcribed with them
     assert isinstance(engine.asked[0], Load)
-    asked = [job.options for job in engine.asked if isinstance(job, Load | Transcribe)]
-    assert asked == [options] * 4
+    options_of_jobs = [job.options for job in engine.asked if isinstance(job, Load | Transcribe)]
+    assert options_of_jobs == [options] * 4
     # And nothing is diarized
     assert not any(isinstance(job, Diarize) for job in engine.asked)
 

@@ -67,15 +67,15 @@ class CallEngine(FakeEngine):
                 yield reply
 
     def _transcribed(self, job: Transcribe) -> WindowsTranscribed:
-        texts = [self._said(*each) for each in zip(job.windows, job.previous, strict=True)]
+        texts = [self._said(*window) for window in zip(job.windows, job.previous, strict=True)]
         return WindowsTranscribed(texts=texts, seconds=20.0)
 
     def _said(self, window: Window, previous: str | None) -> WindowText:
         number, channel = number_of(window), window.channel
         self.transcribed.append((channel, number, previous))
-        said = segment(number, f"{number} on {channel}").model_copy(update={"language": LANGUAGES[channel]})
+        echo = segment(number, f"{number} on {channel}").model_copy(update={"language": LANGUAGES[channel]})
         return WindowText(
-            segments=[said],
+            segments=[echo],
             untranscribed=self.missing,
             language=LANGUAGES[channel],
             end=window.end,
@@ -137,22 +137,22 @@ async def updates_of(transcription: Transcription, checkpoint: Checkpoint = Chec
 
 
 def found_in(updates: Sequence[TaskUpdate]) -> list[WindowText]:
-    return [each.text for each in updates if each.text]
+    return [update.text for update in updates if update.text]
 
 
 def texts(segments: Sequence[Segment]) -> list[str]:
-    return [each.text for each in segments]
+    return [part.text for part in segments]
 
 
-def checkpoint_after(found: Sequence[WindowText]) -> Checkpoint:
+def checkpoint_after(window_texts: Sequence[WindowText]) -> Checkpoint:
     """What the next attempt reads from the segments."""
-    last = found[-1]
+    last = window_texts[-1]
     return Checkpoint(
         language=last.language,
         channel=last.channel,
         processed_seconds=last.end,
-        segments=tuple(segment for each in found for segment in each.segments),
-        untranscribed=tuple(interval for each in found for interval in each.untranscribed),
+        segments=tuple(segment for text in window_texts for segment in text.segments),
+        untranscribed=tuple(interval for text in window_texts for interval in text.untranscribed),
         audio_sha256=SHA,
     )
 
@@ -173,10 +173,10 @@ async def test_channels_are_transcribed_one_after_the_other(memory: MemoryCache)
     ]
     assert texts(transcription.transcript.segments) == ALL
     # And its segments say so, and that it is a speaker of its own
-    assert [each.channel for each in transcription.transcript.segments] == [0, 0, 0, 1, 1, 1]
-    assert [each.speaker for each in transcription.transcript.segments] == ["SPEAKER_00"] * 3 + ["SPEAKER_01"] * 3
-    assert [each.channel for each in found_in(updates)] == [0, 0, 0, 1, 1, 1]
-    assert {each.audio_sha256 for each in updates if each.text} == {SHA}
+    assert [part.channel for part in transcription.transcript.segments] == [0, 0, 0, 1, 1, 1]
+    assert [part.speaker for part in transcription.transcript.segments] == ["SPEAKER_00"] * 3 + ["SPEAKER_01"] * 3
+    assert [text.channel for text in found_in(updates)] == [0, 0, 0, 1, 1, 1]
+    assert {update.audio_sha256 for update in updates if update.text} == {SHA}
     # And what is spoken on the first one is not taken for the language of the second one
     assert engine.transcribed == [
         (0, 0, None), (0, 1, "en"), (0, 2, "en"), (1, 0, None), (1, 1, "ru"), (1, 2, "ru"),
@@ -219,8 +219,8 @@ async def test_channels_that_do_not_differ_are_mixed(
     updates = await updates_of(transcription)
     # Then all is transcribed as one, without a check if the task says that already, and no speaker is named
     assert engine.jobs == [FindWindows(path=CALL, choose=choose)]
-    assert {each.channel for each in found_in(updates)} == {None}
-    assert {(each.channel, each.speaker) for each in transcription.transcript.segments} == {(None, None)}
+    assert {text.channel for text in found_in(updates)} == {None}
+    assert {(part.channel, part.speaker) for part in transcription.transcript.segments} == {(None, None)}
     assert transcription.result().channels is None
 
 
@@ -270,8 +270,8 @@ async def test_a_recording_with_one_channel_is_transcribed_as_one(memory: Memory
     updates = await updates_of(transcription)
     # Then it is transcribed once, and its segments belong to no channel
     assert len(engine.jobs) == 1
-    assert {each.channel for each in found_in(updates)} == {None}
-    assert {(each.channel, each.speaker) for each in transcription.transcript.segments} == {(None, None)}
+    assert {text.channel for text in found_in(updates)} == {None}
+    assert {(part.channel, part.speaker) for part in transcription.transcript.segments} == {(None, None)}
     assert not transcription.separate
     # And the next task has it from the cache
     await updates_of(transcription_of(engine := CallEngine(channels=1), SEPARATE, memory))
@@ -298,15 +298,15 @@ async def test_words_are_returned_if_the_task_needs_them(
     transcription = transcription_of(CallEngine(channels=1), MIXED.model_copy(update=wanted), memory)
     # When it is transcribed, then the words are there where they are of use, and else left out
     updates = await updates_of(transcription)
-    assert {each.words is not None for found in found_in(updates) for each in found.segments} == {kept}
+    assert {part.words is not None for text in found_in(updates) for part in text.segments} == {kept}
 
 
 def test_the_language_that_is_spoken_most_is_the_first_of_a_result() -> None:
     # Given a transcript in which English is spoken first, and Russian longer
     transcript = TaskTranscript(MIXED)
     for start, end, language in ((0, 1, "en"), (1, 3, "ru"), (3, 4, "en"), (4, 5, "ru")):
-        said = segment(0).model_copy(update={"start": start, "end": end, "language": language})
-        transcript.add(WindowText(segments=[said], language=language, end=end))
+        spoken_segment = segment(0).model_copy(update={"start": start, "end": end, "language": language})
+        transcript.add(WindowText(segments=[spoken_segment], language=language, end=end))
     # When its result is built
     result = transcript.result(duration=5, model=MODEL, source=Source.RECORDING, audio_sha256=SHA)
     # Then it has the seconds of each language, and Russian is the language of the recording
@@ -317,8 +317,8 @@ def test_the_language_that_is_spoken_most_is_the_first_of_a_result() -> None:
 def test_the_first_speaker_with_words_is_the_first_in_all_parts_of_a_result() -> None:
     # Given a transcript, and three speakers: who coughs, who answers, and who asks first
     transcript = TaskTranscript(MIXED.model_copy(update={"diarize": True}))
-    said = [segment(0).model_copy(update={"start": start, "end": start + 2, "words": None}) for start in (1, 4)]
-    transcript.add(WindowText(segments=said, language="en", end=6))
+    segments = [segment(0).model_copy(update={"start": start, "end": start + 2, "words": None}) for start in (1, 4)]
+    transcript.add(WindowText(segments=segments, language="en", end=6))
     cough, run_job, question = turns = [
         Turn(start=start, end=end, speaker=f"SPEAKER_{number:02}")
         for number, (start, end) in enumerate([(0, 0.3), (4, 6), (1, 3)])
@@ -327,14 +327,14 @@ def test_the_first_speaker_with_words_is_the_first_in_all_parts_of_a_result() ->
     search = BackgroundDiarization(_never)
     search.result = DiarizationDone(turns=turns, duration_seconds=6, model=MODEL, embedded=embedded)
     # When its words get speakers
-    found = transcript.add_speakers(search)
+    speakers = transcript.add_speakers(search)
     # Then speakers are numbered by their first words, and embeddings have the same labels
-    assert [each.speaker for each in transcript.segments] == ["SPEAKER_00", "SPEAKER_01"]
-    assert found is not None
-    assert found.embedded is not None
+    assert [part.speaker for part in transcript.segments] == ["SPEAKER_00", "SPEAKER_01"]
+    assert speakers is not None
+    assert speakers.embedded is not None
     labels = {cough.speaker: "SPEAKER_02", run_job.speaker: "SPEAKER_01", question.speaker: "SPEAKER_00"}
-    assert [each.speaker for each in found.turns] == list(labels.values())
-    assert {each.values: each.speaker for each in found.embedded.speakers} == labels
+    assert [turn.speaker for turn in speakers.turns] == list(labels.values())
+    assert {speaker.values: speaker.speaker for speaker in speakers.embedded.speakers} == labels
 
 
 def _embedding(speaker: str) -> SpeakerEmbedding:
@@ -380,7 +380,7 @@ async def test_a_run_goes_on_in_the_channel_in_which_the_last_one_ended(memory: 
     # Then only the rest is transcribed, after the same languages as before, and together that is everything
     assert engine.transcribed == first.transcribed[done:]
     assert texts(transcription.transcript.segments) == ALL
-    assert [each.channel for each in transcription.transcript.segments] == [0, 0, 0, 1, 1, 1]
+    assert [part.channel for part in transcription.transcript.segments] == [0, 0, 0, 1, 1, 1]
     assert transcription.transcript.untranscribed == first.missing * 6
 
     # And the result lists it once
@@ -517,13 +517,15 @@ async def test_an_attempt_that_finds_the_rest_in_the_cache_says_so(memory: Memor
 def spoken_in(texts: Iterable[WindowText]) -> tuple[list[Segment], list[Interval]]:
     """All segments of texts, and all stretches without text."""
     texts = list(texts)
-    return [each for text in texts for each in text.segments], [each for text in texts for each in text.untranscribed]
+    return [part for text in texts for part in text.segments], [
+        interval for text in texts for interval in text.untranscribed
+    ]
 
 
 @pytest.mark.parametrize("windows", [0, 1, MAX_SEGMENTS_PER_TEXT, 2 * MAX_SEGMENTS_PER_TEXT + 1])
 async def test_a_cached_transcript_comes_in_order_and_an_attempt_goes_on_anywhere(windows: int) -> None:
     # Given the transcript of many windows, at the begins of some of which nothing was found
-    found = [
+    texts = [
         WindowText(
             segments=[segment(number)],
             untranscribed=[] if number % 7 else [Interval(start=10 * number, end=10 * number + 0.5)],
@@ -533,18 +535,18 @@ async def test_a_cached_transcript_comes_in_order_and_an_attempt_goes_on_anywher
         for number in range(windows)
     ]
     transcript = CachedTranscript(duration=10 * windows, channels=1)
-    for text in found:
+    for text in texts:
         append_or_merge(transcript.texts, text)
     # When it is read
-    whole = [each async for each in transcript.texts_from(0.0)]
+    whole = [cached_text async for cached_text in transcript.texts_from(0.0)]
     # Then in few texts, of which none is too large for an append, and all of it
-    assert spoken_in(whole) == spoken_in(found)
+    assert spoken_in(whole) == spoken_in(texts)
     assert len(whole) == -(-windows // MAX_SEGMENTS_PER_TEXT)
     # And an attempt that goes on behind any window gets exactly the rest
-    for done, text in enumerate(found, start=1):
-        rest = [each async for each in transcript.texts_from(text.end)]
-        assert spoken_in(rest) == spoken_in(found[done:])
-        assert all(each.end > text.end for each in rest)
+    for done, text in enumerate(texts, start=1):
+        rest = [cached_text async for cached_text in transcript.texts_from(text.end)]
+        assert spoken_in(rest) == spoken_in(texts[done:])
+        assert all(cached_text.end > text.end for cached_text in rest)
 
 
 async def test_a_recording_that_was_replaced_meanwhile_is_not_cached(memory: MemoryCache, tmp_path: Path) -> None:

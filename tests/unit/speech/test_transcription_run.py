@@ -120,15 +120,15 @@ def run_over(
 
 async def all_of(run: TranscriptionRun) -> list[StageAdvanced | WindowText]:
     async with asyncio.timeout(WITHIN):
-        return [each async for each in run.texts()]
+        return [item async for item in run.texts()]
 
 
-def segments(found: Sequence[StageAdvanced | WindowText]) -> list[Segment]:
-    return [segment for each in found if isinstance(each, WindowText) for segment in each.segments]
+def segments(items: Sequence[StageAdvanced | WindowText]) -> list[Segment]:
+    return [segment for item in items if isinstance(item, WindowText) for segment in item.segments]
 
 
-def languages(found: Sequence[StageAdvanced | WindowText]) -> list[str | None]:
-    return [segment.language for segment in segments(found)]
+def languages(items: Sequence[StageAdvanced | WindowText]) -> list[str | None]:
+    return [segment.language for segment in segments(items)]
 
 
 async def many_steps() -> None:
@@ -141,11 +141,11 @@ async def test_texts_come_in_the_order_of_the_source() -> None:
     chance = random.Random(1)  # noqa: S311 -- no secret
     source, own = ScriptedSource(30), ScriptedTranscriber(["en"] * 30, steps=lambda: chance.randrange(20))
     # When a recording is transcribed
-    found = await all_of(run_over(source, own))
+    items = await all_of(run_over(source, own))
     # Then all is there in order, what has no text included, behind the progress that came first
-    assert isinstance(found[0], StageAdvanced)
-    assert [segment.text for segment in segments(found)] == [str(number) for number in range(30)]
-    missing = [each.start for text in found if isinstance(text, WindowText) for each in text.untranscribed]
+    assert isinstance(items[0], StageAdvanced)
+    assert [segment.text for segment in segments(items)] == [str(number) for number in range(30)]
+    missing = [interval.start for text in items if isinstance(text, WindowText) for interval in text.untranscribed]
     assert missing == [number * 10 for number in range(30)]
     # And the options reached the engine, and nothing is left open
     assert own.options == {OPTIONS}
@@ -160,20 +160,20 @@ async def test_texts_that_are_ready_together_are_one() -> None:
     await many_steps()
     # When it does
     own.may_reply.set()
-    found = await run
+    items = await run
     # Then they are one text, which ends where the last of them does
-    texts = [each for each in found if isinstance(each, WindowText)]
+    texts = [item for item in items if isinstance(item, WindowText)]
     assert [(len(text.segments), text.end) for text in texts] == [(4, 40)]
 
 
 def test_texts_of_two_channels_are_never_one() -> None:
     # Given texts that are ready together, of two people who speak by turns
-    found: list[StageAdvanced | WindowText] = []
+    items: list[StageAdvanced | WindowText] = []
     # When they are joined
     for second, channel in enumerate([0, 0, 1, 0]):
-        append_or_merge(found, WindowText(segments=[], end=second, channel=channel))
+        append_or_merge(items, WindowText(segments=[], end=second, channel=channel))
     # Then each says of one channel alone how far its text reaches
-    assert [(each.channel, each.end) for each in found if isinstance(each, WindowText)] == [(0, 1), (1, 2), (0, 3)]
+    assert [(item.channel, item.end) for item in items if isinstance(item, WindowText)] == [(0, 1), (1, 2), (0, 3)]
 
 
 async def test_the_engine_has_no_more_windows_than_it_has_room_for() -> None:
@@ -213,9 +213,9 @@ async def test_a_source_is_read_while_a_text_is_not_there_yet() -> None:
     async with asyncio.timeout(WITHIN):
         await read.wait()
     own.may_reply.set()
-    found = await run
-    assert len(segments(found)) == 2
-    assert [each.processed_seconds for each in found if isinstance(each, StageAdvanced)] == [109]
+    items = await run
+    assert len(segments(items)) == 2
+    assert [item.processed_seconds for item in items if isinstance(item, StageAdvanced)] == [109]
 
 
 async def test_nobody_runs_far_ahead_of_a_slow_idle_worker() -> None:
@@ -224,8 +224,8 @@ async def test_nobody_runs_far_ahead_of_a_slow_idle_worker() -> None:
     idle.may_reply.clear()
     texts = run_over(source, own, idle).texts()
     # When the first text is there
-    async for each in texts:
-        if isinstance(each, WindowText):
+    async for item in texts:
+        if isinstance(item, WindowText):
             break
     await many_steps()
     await texts.aclose()
@@ -239,12 +239,12 @@ async def test_idle_workers_get_what_the_own_engine_has_no_room_for() -> None:
     # When both are transcribed
     await all_of(run_over(ScriptedSource(4), ScriptedTranscriber(["en"] * 4), short))
     run = run_over(ScriptedSource(40), ScriptedTranscriber(["en"] * 40, steps=lambda: 20), long)
-    found = await all_of(run)
+    items = await all_of(run)
     # Then an idle worker gets windows of the longer one only, and the run reports it
     assert not short.requested
     assert long.requested
     assert run.used_idle_workers
-    assert len(segments(found)) == 40
+    assert len(segments(items)) == 40
 
 
 async def test_windows_that_fit_into_the_own_engine_are_divided_among_the_workers_known() -> None:
@@ -264,9 +264,9 @@ async def test_an_idle_worker_that_never_replies_costs_no_text() -> None:
     idle.may_reply.clear()
     # When a recording is transcribed
     run = run_over(ScriptedSource(40), own, idle)
-    found = await all_of(run)
+    items = await all_of(run)
     # Then the own engine has transcribed all of it
-    assert [segment.text for segment in segments(found)] == [str(number) for number in range(40)]
+    assert [segment.text for segment in segments(items)] == [str(number) for number in range(40)]
     assert sorted({number for number, _ in own.requested}) == list(range(40))
     assert not run.used_idle_workers
     # And the silent idle worker had no more than it has room for, and gets no further request
@@ -288,9 +288,9 @@ async def test_a_window_that_was_taken_to_follow_another_language_is_transcribed
     # Given a recording that goes over into German, and then into no clear language
     own = ScriptedTranscriber(["en", "en", "de", None, None], room=5, steps=lambda: 50)
     # When it is transcribed
-    found = await all_of(run_over(ScriptedSource(5), own))
+    items = await all_of(run_over(ScriptedSource(5), own))
     # Then each window has the language of what was really spoken before it
-    assert languages(found) == ["en", "en", "de", "de", "de"]
+    assert languages(items) == ["en", "en", "de", "de", "de"]
     # And what was taken to follow another one was transcribed again to follow German, at once and both together
     assert own.requested[-2:] == [(3, "de"), (4, "de")]
     assert own.ranks[-2:] == [Rank.BLOCKING, Rank.BLOCKING]
@@ -300,10 +300,10 @@ async def test_a_window_that_would_be_the_same_anyway_is_not_transcribed_again()
     # Given a recording in which the language changes with each window, and is always clear
     own = ScriptedTranscriber(["en", "de"] * 10, steps=lambda: 50)
     # When it is transcribed
-    found = await all_of(run_over(ScriptedSource(20), own))
+    items = await all_of(run_over(ScriptedSource(20), own))
     # Then no window is transcribed twice
     assert sorted(number for number, _ in own.requested) == list(range(20))
-    assert languages(found) == ["en", "de"] * 10
+    assert languages(items) == ["en", "de"] * 10
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -321,10 +321,10 @@ async def test_the_text_does_not_depend_on_who_transcribes_or_on_what_comes_back
         steps=lambda: chance.randrange(40),
         lost=lambda: chance.random() < 0.1,
     )
-    found = await all_of(run_over(ScriptedSource(60), own, idle_workers, language="fr"))
+    items = await all_of(run_over(ScriptedSource(60), own, idle_workers, language="fr"))
     # Then the text is the same
-    assert languages(found) == languages(expected)
-    assert [segment.text for segment in segments(found)] == [str(number) for number in range(60)]
+    assert languages(items) == languages(expected)
+    assert [segment.text for segment in segments(items)] == [str(number) for number in range(60)]
 
 
 @pytest.mark.parametrize("done", [1, 5, 13])
@@ -332,7 +332,7 @@ async def test_a_resumed_run_finds_what_an_uninterrupted_one_does(done: int) -> 
     # Given a run over a recording in which the language is not always clear
     spoken = ["en", None, "de", None, None, "ru", *[None] * 8]
     whole = await all_of(run_over(ScriptedSource(14), ScriptedTranscriber(spoken, room=1)))
-    saved = [each for each in whole if isinstance(each, WindowText)][done - 1]
+    saved = [item for item in whole if isinstance(item, WindowText)][done - 1]
     # When another one goes on behind any window, with the language that was saved with it
     source = ScriptedSource(14, start=int(saved.end // 10))
     rest = await all_of(run_over(source, ScriptedTranscriber(spoken), language=saved.language))
@@ -351,8 +351,8 @@ async def test_the_language_is_that_of_the_last_window_that_has_one() -> None:
 
     # When both are transcribed, then each text names English, for an attempt that resumes after it
     run = run_over(ScriptedSource(2), Silent(["en", "en"]))
-    found = await all_of(run)
-    assert [text.language for text in found if isinstance(text, WindowText)][-1] == "en"
+    items = await all_of(run)
+    assert [text.language for text in items if isinstance(text, WindowText)][-1] == "en"
     assert run.language == "en"
 
 
@@ -372,8 +372,8 @@ async def test_closing_a_run_ends_what_is_under_way() -> None:
     # Given a run of which the first text was yielded
     source, own = ScriptedSource(100), ScriptedTranscriber(["en"] * 100, steps=lambda: 3)
     texts = run_over(source, own).texts()
-    async for each in texts:
-        if isinstance(each, WindowText):
+    async for item in texts:
+        if isinstance(item, WindowText):
             break
     assert source.open
     assert own.busy
@@ -419,9 +419,9 @@ async def test_an_idle_worker_that_is_late_with_the_next_window_is_not_waited_fo
     idle = ScriptedTranscriber(["en"] * 100, room=1)
     idle.may_reply.clear()
     # When a long recording is transcribed
-    found = await all_of(run_over(ScriptedSource(100), own, idle))
+    items = await all_of(run_over(ScriptedSource(100), own, idle))
     # Then the own engine gets that window before all others that wait
-    assert len(segments(found)) == 100
+    assert len(segments(items)) == 100
     assert Rank.BLOCKING in own.ranks
 
 
@@ -433,7 +433,7 @@ async def test_an_append_is_never_larger_than_a_message_can_hold() -> None:
     await many_steps()
     own.may_reply.set()
     # When more than a hundred texts are ready together
-    texts = [each for each in await run if isinstance(each, WindowText)]
+    texts = [item for item in await run if isinstance(item, WindowText)]
     # Then they are several
     assert len(segments(texts)) == 400
     assert max(len(text.segments) for text in texts) <= MAX_SEGMENTS_PER_TEXT
@@ -478,8 +478,8 @@ async def test_an_idle_worker_that_is_faster_never_stops_the_own_engine(seed: in
     idle_workers = ScriptedTranscriber(["en"] * 40, steps=lambda: chance.randrange(60))
     # When recordings are transcribed
     for _ in range(3):
-        found = await all_of(TranscriptionRun(ScriptedSource(40).windows(), queue, idle_workers, OPTIONS, None))
-        assert len(segments(found)) == 40
+        items = await all_of(TranscriptionRun(ScriptedSource(40).windows(), queue, idle_workers, OPTIONS, None))
+        assert len(segments(items)) == 40
     # Then the engine, which would have to load its model again, was never stopped
     assert engine.stopped == 0
     await queue.close()

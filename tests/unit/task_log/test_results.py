@@ -119,8 +119,8 @@ async def test_a_result_is_serialized_as_its_json(segments: int) -> None:
     # Given a result whose text looks like its JSON
     bucket = FakeBucket()
     store = ResultStore(cast("Client", bucket), InMemoryTaskLog())
-    heard = [segment(number, '"segments":[]') for number in range(segments)]
-    result = transcript('"segments":[]', segments=heard)
+    parts = [segment(number, '"segments":[]') for number in range(segments)]
+    result = transcript('"segments":[]', segments=parts)
     # When it is published as an object
     await store.publish(result, LAST)
     # Then the object is its JSON

@@ -76,22 +76,22 @@ def test_a_limited_number_of_warnings_is_remembered(seldom: RepeatFilter, others
     assert passes(seldom, "first") is again
 
 
-@pytest.mark.parametrize(("given", "told"), [(None, "whisper-base"), ("large-v3", "large-v3")])
-def test_the_first_line_names_the_model_and_the_version_of_the_service(given: str | None, told: str) -> None:
-    found = summary(Settings(_env_file=None, transcription_model=given))
-    assert found["model"] == told
-    assert found["version"] is VERSION  # not of the client, which may have the same: so they are compared by identity
+@pytest.mark.parametrize(("given", "name"), [(None, "whisper-base"), ("large-v3", "large-v3")])
+def test_the_first_line_names_the_model_and_the_version_of_the_service(given: str | None, name: str) -> None:
+    line = summary(Settings(_env_file=None, transcription_model=given))
+    assert line["model"] == name
+    assert line["version"] is VERSION  # not of the client, which may have the same: so they are compared by identity
 
 
-@pytest.mark.parametrize(("level", "told"), [(logging.DEBUG, True), (logging.INFO, False)])
-def test_each_message_of_the_broker_is_logged_for_debugging_alone(level: int, told: bool) -> None:
+@pytest.mark.parametrize(("level", "is_logged"), [(logging.DEBUG, True), (logging.INFO, False)])
+def test_each_message_of_the_broker_is_logged_for_debugging_alone(level: int, is_logged: bool) -> None:
     root, broker = logging.getLogger(), logging.getLogger(BROKER)
     before = root.level, broker.level
     try:
         root.setLevel(level)
         broker.setLevel(logging.NOTSET)
         adopt_libraries()
-        assert broker.isEnabledFor(logging.INFO) is told
+        assert broker.isEnabledFor(logging.INFO) is is_logged
     finally:
         root.setLevel(before[0])
         broker.setLevel(before[1])
@@ -109,9 +109,9 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     before, level = (list(root.handlers), root.level, list(server.filters)), server.level
     monkeypatch.setattr(sys, "stderr", written)
     server.setLevel(logging.NOTSET)
-    for each in (server, logging.getLogger("uvicorn")):  # a server of an earlier test may have set them otherwise
-        monkeypatch.setattr(each, "disabled", False)
-        monkeypatch.setattr(each, "propagate", True)
+    for logger in (server, logging.getLogger("uvicorn")):  # a server of an earlier test may have set them otherwise
+        monkeypatch.setattr(logger, "disabled", False)
+        monkeypatch.setattr(logger, "propagate", True)
     configure("debug")
     yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
     structlog.configure(**configured)

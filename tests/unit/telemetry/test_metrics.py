@@ -61,7 +61,7 @@ def test_an_attempt_that_fails_is_retried_or_the_end_of_its_task(state: State, c
     meter = Meter()
     meter.failed(Lane.TRANSCRIPTION, state, ErrorCode.ENGINE_FAILED, 1.0)
     samples = [sample for family in meter.registry.collect() for sample in family.samples]
-    assert [each.name for each in samples if "error_code" in each.labels and each.value == 1] == [counted]
+    assert [sample.name for sample in samples if "error_code" in sample.labels and sample.value == 1] == [counted]
 
 
 def test_metrics_of_killed_workers_are_removed(tmp_path: Path) -> None:

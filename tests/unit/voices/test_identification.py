@@ -90,7 +90,7 @@ async def test_a_speaker_who_was_enrolled_is_found_and_nobody_else(parts: Parts)
     outcome = await identified(parts, embedded("anna", "cecile"))
     # Then the first one is found alone
     assert outcome.voices is not None
-    assert {label: each.voice for label, each in outcome.voices.items()} == {
+    assert {label: voice.voice for label, voice in outcome.voices.items()} == {
         "SPEAKER_00": anna,
         "SPEAKER_01": None,
         "SPEAKER_02": None,
@@ -128,7 +128,7 @@ async def test_voices_of_another_network_are_counted_and_not_compared(parts: Par
     boris = await enrolled(parts, "boris")
     outcome = await identified(parts, embedded("anna", "boris"))
     assert outcome.voices is not None
-    assert [each.voice for each in outcome.voices.values()] == [None, boris, None]
+    assert [voice.voice for voice in outcome.voices.values()] == [None, boris, None]
     assert outcome.error is not None
     assert outcome.error.message.startswith("2 of the user's voices")
 
@@ -151,7 +151,7 @@ async def test_a_client_sees_the_names_that_voices_have_now(parts: Parts, nats: 
     # When a client reads it, then it has the name of the one who is known
     shown = (await with_voice_names(result, parts.voice_store)).voices
     assert shown is not None
-    assert [(each.voice, each.name) for each in shown.values()] == [
+    assert [(voice.voice, voice.name) for voice in shown.values()] == [
         (anna, "anna"),
         (None, UNKNOWN_SPEAKER),
         (None, UNKNOWN_SPEAKER),

@@ -28,7 +28,7 @@ def called(*values: float) -> Pair:
 
 
 def names(matches: dict[str, Match]) -> dict[str, str | None]:
-    return {label: each.voice for label, each in matches.items()}
+    return {label: match.voice for label, match in matches.items()}
 
 
 def test_the_most_similar_voice_is_the_speakers() -> None:

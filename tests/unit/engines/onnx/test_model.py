@@ -90,14 +90,14 @@ def test_what_a_model_cannot_do_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("languages", "asked", "expected"), [(EUROPEAN, "ru", "ru"), (EUROPEAN, None, None), (("ru",), None, "ru")]
+    ("languages", "language", "expected"), [(EUROPEAN, "ru", "ru"), (EUROPEAN, None, None), (("ru",), None, "ru")]
 )
 def test_the_reply_has_the_language_where_it_is_known(
-    languages: tuple[str, ...], asked: str | None, expected: str | None
+    languages: tuple[str, ...], language: str | None, expected: str | None
 ) -> None:
     # Given a model of some languages, when it transcribes
     (answer,) = model(CountingNetwork(), languages=languages).transcribe(
-        [clip(1)], TranscribeOptions(language=asked), [None]
+        [clip(1)], TranscribeOptions(language=language), [None]
     )
 
     # Then the text's language is the one requested, or the only one that it knows
@@ -117,14 +117,14 @@ def test_canary_is_given_the_spoken_language_and_the_one_to_write(target: str, *
     assert [text.language for text in answer.texts] == ["ru"]
 
 
-@pytest.mark.parametrize(("batched", "asked"), [(False, [[1.0], [2.0]]), (True, [[1.0, 2.0]])], ids=["cpu", "gpu"])
-def test_on_a_cpu_no_clip_changes_the_text_of_another(asked: list[list[float]], *, batched: bool) -> None:
+@pytest.mark.parametrize(("batched", "batches"), [(False, [[1.0], [2.0]]), (True, [[1.0, 2.0]])], ids=["cpu", "gpu"])
+def test_on_a_cpu_no_clip_changes_the_text_of_another(batches: list[list[float]], *, batched: bool) -> None:
     # Given clips, when they are transcribed
     network = CountingNetwork()
     answers = model(network, batched=batched).transcribe([clip(1), clip(2)], TranscribeOptions(), [None, None])
 
     # Then a CPU has each alone, as when a run is resumed in between, and a GPU has them at once
-    assert [lengths for lengths, _ in network.asked] == asked
+    assert [lengths for lengths, _ in network.asked] == batches
     assert written(answers) == [" 16000", " 32000"]
 
 
@@ -199,7 +199,7 @@ class Machine:
 
 
 @pytest.mark.parametrize(
-    ("device", "networks", "built_with", "asked"),
+    ("device", "networks", "built_with", "providers"),
     [
         ("auto", ("gpu", "gpu"), [CUDA, CPU], [[CUDA, CPU]]),
         ("cuda", ("gpu", "gpu"), [CUDA, CPU], [[CUDA, CPU]]),
@@ -211,14 +211,14 @@ class Machine:
     ],
 )
 def test_a_gpu_is_used_if_the_whole_model_runs_on_it(
-    monkeypatch: pytest.MonkeyPatch, device: str, networks: list[str], built_with: list[str], asked: list[list[str]]
+    monkeypatch: pytest.MonkeyPatch, device: str, networks: list[str], built_with: list[str], providers: list[list[str]]
 ) -> None:
     # Given a machine, when a model is loaded, then it is read for a GPU only with reason, and else for the CPU
     machine = Machine(monkeypatch, *networks, built_with=built_with)
     model, on_gpu = load_on(device, machine.read)
-    assert machine.asked == asked
-    assert on_gpu is (CUDA in asked[-1])
-    assert all(session.get_providers() == asked[-1] for session in vars(model.asr).values())
+    assert machine.asked == providers
+    assert on_gpu is (CUDA in providers[-1])
+    assert all(session.get_providers() == providers[-1] for session in vars(model.asr).values())
 
 
 @pytest.mark.parametrize("networks", [("cpu", "cpu"), ("gpu", "cpu")])

@@ -76,12 +76,12 @@ def test_a_folder_is_recognised(
     make(tmp_path, *files, config=config)
 
     # When it is looked into
-    found = detect(tmp_path, "ours", None)
+    detected = detect(tmp_path, "ours", None)
 
     # Then its config.json or its files say what it is
-    assert found is not None
-    assert (found.architecture, found.precision) == (architecture, None)
-    assert {file.name for file in found.files} >= {Path(name).name for name in files}
+    assert detected is not None
+    assert (detected.architecture, detected.precision) == (architecture, None)
+    assert {file.name for file in detected.files} >= {Path(name).name for name in files}
 
 
 def test_the_folder_of_a_published_model_has_its_name(tmp_path: Path) -> None:
@@ -89,9 +89,9 @@ def test_the_folder_of_a_published_model_has_its_name(tmp_path: Path) -> None:
     make(tmp_path, "encoder-model.onnx", "decoder_joint-model.onnx", "model.onnx", config={})
 
     # When they are looked into, then by its name it is known what each needs and which languages it has
-    found = detect(tmp_path, "t-one", None)
-    assert found is not None
-    assert found.languages == ("ru",)
+    detected = detect(tmp_path, "t-one", None)
+    assert detected is not None
+    assert detected.languages == ("ru",)
     with pytest.raises(IncompleteModelError, match=r"vocab\.txt"):
         detect(tmp_path, "nemo-parakeet-tdt-0.6b-v2", None)
 
@@ -109,7 +109,7 @@ def test_other_folders_are_not_recognised(tmp_path: Path, config: str | None) ->
 
 
 @pytest.mark.parametrize(
-    ("files", "asked", "precision"),
+    ("files", "requested", "precision"),
     [
         (("model.onnx", "model.int8.onnx"), None, None),
         (("model.onnx", "model.int8.onnx"), "int8", "int8"),
@@ -121,18 +121,18 @@ def test_other_folders_are_not_recognised(tmp_path: Path, config: str | None) ->
     ],
 )
 def test_of_several_precisions_the_wanted_one_is_taken(
-    tmp_path: Path, files: tuple[str, ...], asked: str | None, precision: str | None
+    tmp_path: Path, files: tuple[str, ...], requested: str | None, precision: str | None
 ) -> None:
     # Given a folder with some precisions of a model
     make(tmp_path, *files, "vocab.txt", config={"model_type": "nemo-conformer-ctc"})
 
     # When it is looked into
-    found = detect(tmp_path, "ours", asked)
+    detected = detect(tmp_path, "ours", requested)
 
     # Then the files are those of the precision requested, or of one that is there
-    assert found is not None
-    assert found.precision == precision
-    assert len([file for file in found.files if file.suffix == ".onnx"]) == 1
+    assert detected is not None
+    assert detected.precision == precision
+    assert len([file for file in detected.files if file.suffix == ".onnx"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -148,6 +148,6 @@ def test_an_own_model_reports_its_languages(tmp_path: Path, files: tuple[str, ..
     (tmp_path / "vocab.txt").write_text("<|en|> 0\n<|ru|> 1\n<|pnc|> 2\n\u2581no 3\n", encoding="utf-8")
 
     # When it is looked into, then they are known
-    found = detect(tmp_path, "ours", None)
-    assert found is not None
-    assert found.languages == ("en", "ru")
+    detected = detect(tmp_path, "ours", None)
+    assert detected is not None
+    assert detected.languages == ("en", "ru")

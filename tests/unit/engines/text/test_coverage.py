@@ -25,9 +25,9 @@ GAPS: dict[str, tuple[list[Times], list[Times], list[Times]]] = {
 }
 
 
-@pytest.mark.parametrize(("words", "speech", "found"), GAPS.values(), ids=GAPS)
-def test_a_gap_is_speech_without_words(words: list[Times], speech: list[Times], found: list[Times]) -> None:
-    assert find_gaps(words, speech, 10.0) == [pytest.approx(gap, abs=0.05) for gap in found]
+@pytest.mark.parametrize(("words", "speech", "gaps"), GAPS.values(), ids=GAPS)
+def test_a_gap_is_speech_without_words(words: list[Times], speech: list[Times], gaps: list[Times]) -> None:
+    assert find_gaps(words, speech, 10.0) == [pytest.approx(gap, abs=0.05) for gap in gaps]
 
 
 def word(start: float, end: float, text: str) -> Word:

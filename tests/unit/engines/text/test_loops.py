@@ -51,11 +51,11 @@ def test_more_text_than_anybody_can_say_is_one() -> None:
 
 def spoken(text: str, start: float, seconds: float) -> list[Word]:
     """Words that take these seconds, each as long as the others."""
-    said = text.split()
-    step = seconds / len(said)
+    texts = text.split()
+    step = seconds / len(texts)
     return [
         Word(start=start + at * step, end=start + (at + 1) * step, word=f" {word}", probability=0.9)
-        for at, word in enumerate(said)
+        for at, word in enumerate(texts)
     ]
 
 
@@ -73,5 +73,5 @@ def test_what_is_said_twice_stays() -> None:
 
 @pytest.mark.parametrize("echo", ["No no", "your name after the tune"])
 def test_quick_words_that_are_no_sentence_again_stay(echo: str) -> None:
-    said = [*spoken("No no your name after the tone", 0.5, 2.0), *spoken(echo, 2.6, 0.05)]
-    assert without_repeated_end(said) == said
+    words = [*spoken("No no your name after the tone", 0.5, 2.0), *spoken(echo, 2.6, 0.05)]
+    assert without_repeated_end(words) == words

@@ -93,13 +93,13 @@ class FakeTokenizer:
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
-    found = FakeModel()
+    fake = FakeModel()
     FakeTokenizer.made = []
-    monkeypatch.setattr(network, "WhisperModel", lambda *_, **__: found)
+    monkeypatch.setattr(network, "WhisperModel", lambda *_, **__: fake)
     monkeypatch.setattr(network, "Tokenizer", FakeTokenizer)
     monkeypatch.setattr(network, "get_suppressed_tokens", lambda _, usual: {-1: (1, 2)}[usual[0]])
     monkeypatch.setattr(network, "_view", lambda array: array)
-    return found
+    return fake
 
 
 def loaded(*, padded: bool = False) -> Network:
@@ -160,7 +160,7 @@ LONGEST = round((MAX_WINDOW_S + 1) * FRAMES)
 def test_parts_of_one_padded_length_form_a_batch(model: FakeModel) -> None:
     # Given parts of several lengths
     frames = [600, 500, 10, LONGEST, 501, LONGEST + 1]
-    decoded = loaded().decode([part(each) for each in frames], DecodeOptions())
+    decoded = loaded().decode([part(count) for count in frames], DecodeOptions())
     # Then each is padded to one of two lengths, unless it is longer than both
     assert [(shape[0], shape[1]) for shape in model.lengths] == [(2, 500), (3, LONGEST), (1, LONGEST + 1)]
     assert len(decoded) == len(frames)
@@ -203,10 +203,14 @@ def test_a_text_has_a_longest_length(model: FakeModel, padded: bool, seconds: fl
 @pytest.mark.parametrize(("break_loops", "tokens", "interim", "beam"), [(True, 3, False, 5), (False, 0, True, 1)])
 def test_how_it_decodes(model: FakeModel, break_loops: bool, tokens: int, interim: bool, beam: int) -> None:
     loaded().decode([part(450)], DecodeOptions(break_loops=break_loops, translate=True, interim=interim))
-    asked = model.asked[0]
-    assert (asked["no_repeat_ngram_size"], asked["suppress_tokens"], asked["beam_size"]) == (tokens, [1, 2], beam)
-    assert asked["return_scores"]
-    assert asked["return_no_speech_prob"]
+    arguments = model.asked[0]
+    assert (arguments["no_repeat_ngram_size"], arguments["suppress_tokens"], arguments["beam_size"]) == (
+        tokens,
+        [1, 2],
+        beam,
+    )
+    assert arguments["return_scores"]
+    assert arguments["return_no_speech_prob"]
     assert ("translate", "en") in [(task, language) for _, task, language in FakeTokenizer.made]
 
 
@@ -226,12 +230,12 @@ def test_a_prompt_has_room_beside_the_terms(
     model: FakeModel, prompt: str | None, terms: list[str], tokens: int, named: int
 ) -> None:
     loaded().decode([part(450)], DecodeOptions(prompt=prompt, terms=terms))
-    ((found,),) = model.prompts
-    assert found[-1] == 0
-    assert len([token for token in found[:-1] if token >= 0]) == tokens
-    assert [-token for token in found if token < 0] == [named] * bool(named)
+    ((tokens_of_prompt,),) = model.prompts
+    assert tokens_of_prompt[-1] == 0
+    assert len([token for token in tokens_of_prompt[:-1] if token >= 0]) == tokens
+    assert [-token for token in tokens_of_prompt if token < 0] == [named] * bool(named)
     if tokens and prompt:  # the end of the prompt counts
-        assert found[tokens - 1] == len(prompt.split()) - 1
+        assert tokens_of_prompt[tokens - 1] == len(prompt.split()) - 1
 
 
 def test_control_tokens_are_words_in_a_prompt(model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,5 +277,5 @@ def test_words_are_aligned_within_the_audio(model: FakeModel, seconds: float, en
     ("piece", "first", "frames"), [((0.0, 1.0), 0, 50), ((0.99, 1.01), 49, 2), ((1.0, 1.001), 50, 1)]
 )
 def test_the_part_of_a_piece_has_all_its_frames(piece: tuple[float, float], first: int, frames: int) -> None:
-    found = encoded_part(part(450).encoded, piece)
-    assert (found[0, 0], len(found)) == (first * WIDTH, frames)
+    cut = encoded_part(part(450).encoded, piece)
+    assert (cut[0, 0], len(cut)) == (first * WIDTH, frames)

@@ -40,8 +40,8 @@ class FakeNetwork:
     english_only = False
     padded = False
 
-    def __init__(self, say: Callable[[EncodedPart, DecodeOptions], str]) -> None:
-        self._say = say
+    def __init__(self, text_of: Callable[[EncodedPart, DecodeOptions], str]) -> None:
+        self._say = text_of
         self.decoded: list[tuple[EncodedPart, DecodeOptions]] = []
         self.encoded: list[float] = []  # seconds
         self.detected = 0
@@ -54,8 +54,8 @@ class FakeNetwork:
         return language in {"en", "ru"}
 
     def encode(self, clips: Sequence[WindowAudio]) -> list[Encoded]:
-        self.encoded += [each.seconds for each in clips]
-        return [each.samples[::STEP, np.newaxis] for each in clips]
+        self.encoded += [one_clip.seconds for one_clip in clips]
+        return [one_clip.samples[::STEP, np.newaxis] for one_clip in clips]
 
     def detect(self, encoded: Encoded) -> Evidence:
         self.detected += 1
@@ -138,11 +138,11 @@ def test_one_language_is_encoded_once() -> None:
     assert network.encoded == [12.0]
 
 
-@pytest.mark.parametrize(("seconds", "found"), [(4, ["en", "ru", "en"]), (0.4, ["en"])])
+@pytest.mark.parametrize(("seconds", "detected"), [(4, ["en", "ru", "en"]), (0.4, ["en"])])
 def test_a_sentence_in_another_language_is_not_lost_between_others_and_a_moment_is(
-    seconds: float, found: list[str]
+    seconds: float, detected: list[str]
 ) -> None:
-    assert languages(transcribed(FakeNetwork(by_language), clip((4, EN), (seconds, RU), (4, EN)))) == [found]
+    assert languages(transcribed(FakeNetwork(by_language), clip((4, EN), (seconds, RU), (4, EN)))) == [detected]
 
 
 def test_an_unsure_window_takes_the_language_before_it_and_says_that_it_might_be_another() -> None:
@@ -198,17 +198,17 @@ def test_a_group_is_decoded_while_later_windows_are_encoded() -> None:
 
 def test_on_a_gpu_windows_are_encoded_together() -> None:
     # Given a network that pads windows to one length, when two windows are transcribed, then it is called once
-    asked: list[int] = []
+    batch_sizes: list[int] = []
 
     class Network(FakeNetwork):
         padded = True
 
         def encode(self, clips: Sequence[WindowAudio]) -> list[Encoded]:
-            asked.append(len(clips))
+            batch_sizes.append(len(clips))
             return super().encode(clips)
 
     assert languages(transcribed(Network(by_language), clip((8, EN)), clip((8, RU)))) == [["en"], ["ru"]]
-    assert asked == [2]
+    assert batch_sizes == [2]
 
 
 def test_a_sure_window_is_settled() -> None:
@@ -254,8 +254,8 @@ def test_marks_without_a_letter_are_no_text_and_speech_without_text_is_reported(
 def test_terms_are_given_only_where_one_may_be_said() -> None:
     # Given a vocabulary, and one window of two in which something sounds like a term
     def say(part: EncodedPart, decoding: DecodeOptions) -> str:
-        heard = "we run nat scribe today" if part.audio.seconds > 6 else "hm"
-        return heard.replace("nat scribe", "Natscribe") if decoding.terms else heard
+        text = "we run nat scribe today" if part.audio.seconds > 6 else "hm"
+        return text.replace("nat scribe", "Natscribe") if decoding.terms else text
 
     network = FakeNetwork(say)
     answers = transcribed(network, clip((4, EN)), clip((8, EN)), vocabulary=("Natscribe",))
@@ -265,8 +265,8 @@ def test_terms_are_given_only_where_one_may_be_said() -> None:
 
 
 def test_a_text_that_the_terms_have_spoilt_is_not_kept() -> None:
-    said: dict[tuple[str, ...], str] = {(): "we run nat scribe in the cellar today"}
-    network = FakeNetwork(lambda _, decoding: said.get(tuple(decoding.terms), "Natscribe Natscribe Natscribe"))
+    text_by_terms: dict[tuple[str, ...], str] = {(): "we run nat scribe in the cellar today"}
+    network = FakeNetwork(lambda _, decoding: text_by_terms.get(tuple(decoding.terms), "Natscribe Natscribe Natscribe"))
     (text,) = texts_of(network, clip((8, EN)), vocabulary=("Natscribe",))
     assert text_of(text.words) == "we run nat scribe in the cellar today"
 
@@ -337,19 +337,19 @@ def test_what_nobody_can_have_said_is_no_text_though_nothing_better_is_found() -
 
 
 @pytest.mark.parametrize(
-    ("options", "english_only", "said"),
+    ("options", "english_only", "problem"),
     [
         ({"language": "tlh"}, False, "does not know the language 'tlh'"),
         ({"language": "ru"}, True, "does not know the language 'ru'"),
         ({"translate": True}, True, "knows English alone and cannot translate"),
     ],
 )
-def test_what_the_model_cannot_do_is_refused(options: dict[str, object], english_only: bool, said: str) -> None:
+def test_what_the_model_cannot_do_is_refused(options: dict[str, object], english_only: bool, problem: str) -> None:
     network = FakeNetwork(by_language)
     network.english_only = english_only
     network.knows = lambda language: language == "en"  # type: ignore[method-assign]  # whatever it was trained on
     model = whisper(network)
-    with pytest.raises(PermanentError, match=said):
+    with pytest.raises(PermanentError, match=problem):
         model.check(TranscribeOptions.model_validate(options))
     model.check(TranscribeOptions(language="en", translate=not english_only))
 
@@ -364,13 +364,13 @@ def test_a_sentence_does_not_begin_or_end_with_a_pause() -> None:
     network.timed = lambda _: [Word(start=a, end=b, word=word, probability=1) for word, (a, b) in times.items()]
     (text,) = texts_of(network, clip((22, EN)))
     # Then no sentence begins long before its first word is said, nor ends long after its last one
-    found = {word.word: (word.start, word.end) for word in text.words}
+    times_of_words = {word.word: (word.start, word.end) for word in text.words}
     changed = {
         " One": (pytest.approx(3.6), 5),
         " Four": (pytest.approx(9.6), 11),
         " seven.": (16.5, pytest.approx(17.9)),
     }
-    assert found == times | changed
+    assert times_of_words == times | changed
     # And where most words have no length, none is changed
     times = {" One": (0, 0), " two": (0, 0), " three.": (0, 1)}
     (text,) = texts_of(network, clip((22, EN)))
