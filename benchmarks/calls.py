@@ -18,7 +18,7 @@ def write_calls(languages: Sequence[Sequence[Spoken]], folder: Path) -> list[tup
 
     The calls are the same each time.
     """
-    made = []
+    calls = []
     for number in range(CALLS):
         dice = Random(number)  # noqa: S311 -- no secret
         sides = [_side(messages, dice) for messages in languages]
@@ -26,8 +26,8 @@ def write_calls(languages: Sequence[Sequence[Spoken]], folder: Path) -> list[tup
         channels = [np.pad(samples, (0, longest - len(samples))) for samples, _ in sides]
         path = folder / f"call-{number}.wav"
         write(path, [np.stack(channels, axis=1)])
-        made.append((path, [words for _, words in sides]))
-    return made
+        calls.append((path, [words for _, words in sides]))
+    return calls
 
 
 def _side(messages: Sequence[Spoken], dice: Random) -> tuple[Samples, str]:

@@ -38,29 +38,29 @@ class Place:
 
 async def measure(sizes: Sizes) -> Findings:
     """Measure the three places in turn, round by round, so that all of them meet the same machine."""
-    places = [
+    setups = [
         Place("one server", 1, 1),
         Place("three servers, one replica", 3, 1),
         Place("three servers, three replicas", 3, 3),
     ]
     for number in range(sizes.starters):
-        for place in places:
-            sizes.log(f"round {number + 1}: {place.name}")
-            await _round(place, sizes)
-    one, _, three = places
+        for setup in setups:
+            sizes.log(f"round {number + 1}: {setup.name}")
+            await _round(setup, sizes)
+    one, _, three = setups
     figures = {
         "replicas_start_p50_ms": 1000 * quantile(three.starts, 0.5),
         "replicas_start_p99_ms": 1000 * three.p99,
         "replicas_start_p99_over_one": three.p99 / one.p99,
     }
-    return Findings([_table(places, sizes)], figures)
+    return Findings([_table(setups, sizes)], figures)
 
 
-async def _round(place: Place, sizes: Sizes) -> None:
-    async with place.servers() as stack:
-        async with serving(stack, NO_OP, nats_replicas=place.replicas):
-            place.starts.extend(await starts(stack, sizes.starts))
-        place.rates.append(await tasks_a_second(stack, _tasks(sizes), replicas=place.replicas))
+async def _round(setup: Place, sizes: Sizes) -> None:
+    async with setup.servers() as stack:
+        async with serving(stack, NO_OP, nats_replicas=setup.replicas):
+            setup.starts.extend(await starts(stack, sizes.starts))
+        setup.rates.append(await tasks_a_second(stack, _tasks(sizes), replicas=setup.replicas))
 
 
 @asynccontextmanager
@@ -74,22 +74,22 @@ def _tasks(sizes: Sizes) -> int:
     return sizes.no_op_tasks // 4
 
 
-def _table(places: list[Place], sizes: Sizes) -> Table:
-    one, rate = places[0], median(places[0].rates)
+def _table(setups: list[Place], sizes: Sizes) -> Table:
+    one, rate = setups[0], median(setups[0].rates)
     return Table(
         "From publication to the first `running`, milliseconds, and tasks without work, one worker",
         ("", "start p50", "/ one server", "p99", "/ one server", "tasks a second", "/ one server"),
         [
             (
-                place.name,
-                milliseconds(quantile(place.starts, 0.5)),
-                ratio(quantile(place.starts, 0.5) / quantile(one.starts, 0.5)),
-                milliseconds(place.p99),
-                ratio(place.p99 / one.p99),
-                whole(median(place.rates)),
-                ratio(median(place.rates) / rate),
+                setup.name,
+                milliseconds(quantile(setup.starts, 0.5)),
+                ratio(quantile(setup.starts, 0.5) / quantile(one.starts, 0.5)),
+                milliseconds(setup.p99),
+                ratio(setup.p99 / one.p99),
+                whole(median(setup.rates)),
+                ratio(median(setup.rates) / rate),
             )
-            for place in places
+            for setup in setups
         ],
         [
             f"{sizes.starters} rounds, the three in turn; each time a new worker, {sizes.starts} starts one by one.",

@@ -70,7 +70,7 @@ async def _played(stack: Stack, samples: Samples, *, kill_at: float | None) -> t
 
 def delay_behind(killed: float, texts: Sequence[tuple[float, float]]) -> float:
     """Return how late the first text came that ends after the kill; of each text: when it came, and where it ends."""
-    return next((came - end for came, end in texts if end > killed), float("inf"))
+    return next((arrived - end for arrived, end in texts if end > killed), float("inf"))
 
 
 def _pid(worker: str) -> int:

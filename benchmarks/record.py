@@ -70,20 +70,18 @@ class Record:
     def documents(self) -> dict[Path, str]:
         """The documents with these results, by path."""
         russian = {name: _Russian(value) for name, value in self.figures.items()}
-        wanted = {
+        texts = {
             "docs/performance.md": self._report(),
             "README.md": self._summary("summary.md", self.figures),
             "README.ru.md": self._summary("summary.ru.md", russian),
         }
-        return {
-            ROOT / name: _replaced((ROOT / name).read_text(encoding="utf-8"), text) for name, text in wanted.items()
-        }
+        return {ROOT / name: _replaced((ROOT / name).read_text(encoding="utf-8"), text) for name, text in texts.items()}
 
     def _report(self) -> str:
         """The sentences, then charts and tables. Machine and versions stand there once if all parts have the same."""
         measured = [(title, self.parts[name]) for name, title in PARTS.items() if name in self.parts]
-        places = {_where(part) for _, part in measured}
-        once = list(places) if len(places) == 1 else []
+        machines = {_where(part) for _, part in measured}
+        once = list(machines) if len(machines) == 1 else []
         drawn = charts(self.parts)
         pictures = {PARTS[name]: [f"![{TITLES[name]}](charts/{name}.svg)"] for name in drawn}
         sections = [

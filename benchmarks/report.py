@@ -35,9 +35,9 @@ class Findings:
     figures: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of_json(cls, kept: Mapping[str, Any]) -> "Findings":
+    def of_json(cls, stored: Mapping[str, Any]) -> "Findings":
         """Read results from the file."""
-        return cls([Table(**table) for table in kept["tables"]], kept["figures"])
+        return cls([Table(**table) for table in stored["tables"]], stored["figures"])
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -54,10 +54,10 @@ def _panel(panel: Bars, left: float, width: float, step: int) -> list[str]:
     marks = [_text(left, 46, panel.title, 'class="quiet"'), *_legend(panel.series, left)]
     spare = (step - GAP - len(panel.series) * BAR) / 2
     for number, values in enumerate(panel.series.values()):
-        for place, value in enumerate(values):
+        for index, value in enumerate(values):
             if value is None:
                 continue
-            top, length = HEAD + place * step + spare + number * BAR, width * value / highest
+            top, length = HEAD + index * step + spare + number * BAR, width * value / highest
             marks.append(
                 f'<rect class="fill{number}" x="{left:.1f}" y="{top:.1f}" width="{length:.1f}" height="{BAR - 1}"/>'
             )

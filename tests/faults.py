@@ -63,16 +63,16 @@ class Proxy:
             await self._pass_on(head, reader, writer, fault)
 
     async def _pass_on(self, head: bytes, reader: StreamReader, writer: StreamWriter, fault: Fault | None) -> None:
-        answer, question = await asyncio.open_connection(HOST, self.upstream)
+        upstream_reader, question = await asyncio.open_connection(HOST, self.upstream)
         question.write(head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
         body = asyncio.create_task(pump(reader, question))
         try:
-            writer.write(await answer.readuntil(b"\r\n\r\n"))
-            await self._pipe(answer, writer, fault.after if fault is not None else None)
+            writer.write(await upstream_reader.readuntil(b"\r\n\r\n"))
+            await self._pipe(upstream_reader, writer, fault.after if fault is not None else None)
             if fault is not None:
                 await self._cut_off(fault, writer)
                 if fault.ends == "held":
-                    await self._pipe(answer, writer, None)
+                    await self._pipe(upstream_reader, writer, None)
         finally:
             question.close()  # before anything is awaited: a test that ends cancels this task, here too
             body.cancel()
@@ -80,9 +80,9 @@ class Proxy:
             with suppress(OSError):
                 await question.wait_closed()
 
-    async def _pipe(self, answer: StreamReader, writer: StreamWriter, left: int | None) -> None:
+    async def _pipe(self, reader: StreamReader, writer: StreamWriter, left: int | None) -> None:
         """Pass so many bytes of an answer on; None: all."""
-        while left != 0 and (piece := await answer.read(_PIECE if left is None else min(_PIECE, left))):
+        while left != 0 and (piece := await reader.read(_PIECE if left is None else min(_PIECE, left))):
             writer.write(piece)
             await writer.drain()
             self.sent += len(piece)

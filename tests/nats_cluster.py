@@ -51,8 +51,8 @@ class Node(NatsServer):
 
     def _ask(self, url: str) -> dict[str, Any]:
         try:
-            with urllib.request.urlopen(url, timeout=ASK_TIMEOUT) as answer:  # noqa: S310
-                reply: dict[str, Any] = json.load(answer)
+            with urllib.request.urlopen(url, timeout=ASK_TIMEOUT) as response:  # noqa: S310
+                reply: dict[str, Any] = json.load(response)
                 return reply
         except urllib.error.HTTPError as error:
             error.close()

@@ -25,12 +25,12 @@ def joined(clips: Sequence[Path], pause: float = 1.0) -> Samples:
     return np.concatenate([part for clip in clips for part in (read(clip), silence)])
 
 
-async def play(live: Live, sound: Samples, *, speed: float = 1.0) -> None:
+async def play(live: Live, samples: Samples, *, speed: float = 1.0) -> None:
     """Send sound at the speed at which it was spoken, or so many times as fast, and end it."""
     began, frame = time.monotonic(), round(FRAME_S * RATE)
-    for number, at in enumerate(range(0, len(sound), frame), start=1):
+    for number, at in enumerate(range(0, len(samples), frame), start=1):
         await asyncio.sleep(began + number * FRAME_S / speed - time.monotonic())
-        await live.send(sound[at : at + frame].astype("<i2").tobytes())
+        await live.send(samples[at : at + frame].astype("<i2").tobytes())
     await live.end()
 
 
@@ -45,11 +45,11 @@ class Seen:
         async for event in live:
             self.events.append((time.monotonic(), event))
 
-    async def until(self, wanted: Callable[[Event], bool], *, after: float = 0.0, within: float = 60.0) -> float:
+    async def until(self, matches: Callable[[Event], bool], *, after: float = 0.0, within: float = 60.0) -> float:
         """Wait for an event that came after this time; return when it came."""
 
         async def found() -> float | None:
-            return next((at for at, event in self.events if at > after and wanted(event)), None)
+            return next((at for at, event in self.events if at > after and matches(event)), None)
 
         return await eventually(found, within=within)
 

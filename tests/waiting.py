@@ -9,10 +9,10 @@ T = TypeVar("T")
 
 
 @overload
-async def eventually(look: Callable[[], Awaitable[T | None]], *, within: float = DEADLINE) -> T: ...
+async def eventually(check: Callable[[], Awaitable[T | None]], *, within: float = DEADLINE) -> T: ...
 @overload
-async def eventually(look: Callable[[], bool], *, within: float = DEADLINE) -> bool: ...
-async def eventually(look: Callable[[], Awaitable[object] | bool], *, within: float = DEADLINE) -> object:
+async def eventually(check: Callable[[], bool], *, within: float = DEADLINE) -> bool: ...
+async def eventually(check: Callable[[], Awaitable[object] | bool], *, within: float = DEADLINE) -> object:
     """Call `look` until its result is true, and return the result; after `within` seconds fail with the last result.
 
     An exception that `look` raises ends the wait, `TimeoutError` included.
@@ -20,10 +20,10 @@ async def eventually(look: Callable[[], Awaitable[object] | bool], *, within: fl
     value: object = None
     try:
         async with asyncio.timeout(within) as deadline:
-            value = await _found(look)
+            value = await _found(check)
             while not value:
                 await asyncio.sleep(0.02)
-                value = await _found(look)
+                value = await _found(check)
     except TimeoutError as error:
         if not deadline.expired():
             raise
@@ -32,6 +32,6 @@ async def eventually(look: Callable[[], Awaitable[object] | bool], *, within: fl
     return value
 
 
-async def _found(look: Callable[[], Awaitable[object] | bool]) -> object:
-    looked = look()
-    return looked if isinstance(looked, bool) else await looked
+async def _found(check: Callable[[], Awaitable[object] | bool]) -> object:
+    outcome = check()
+    return outcome if isinstance(outcome, bool) else await outcome

@@ -25,10 +25,10 @@ class Witness:
         self._seen: dict[str, Seen] = {pattern: [] for pattern in STREAMS}
 
     async def subscribe(self) -> None:
-        for pattern, seen in self._seen.items():
+        for pattern, received in self._seen.items():
 
-            async def note(message: Msg, seen: Seen = seen) -> None:
-                seen.append((int((message.headers or {})["Nats-Sequence"]), message.subject, message.data))
+            async def note(message: Msg, received: Seen = received) -> None:
+                received.append((int((message.headers or {})["Nats-Sequence"]), message.subject, message.data))
 
             await self._connection.subscribe(pattern, cb=note)
         await self._connection.flush()
@@ -36,7 +36,7 @@ class Witness:
     async def seen(self) -> dict[str, Seen]:
         """All messages until now, in the order in which they came."""
         await self._connection.flush()
-        return {STREAMS[pattern]: seen for pattern, seen in self._seen.items()}
+        return {STREAMS[pattern]: received for pattern, received in self._seen.items()}
 
     async def agrees(self) -> bool:
         """Whether it has seen what the streams hold, message by message."""

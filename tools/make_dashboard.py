@@ -18,8 +18,8 @@ Json: TypeAlias = dict[str, Any]
 
 def panel(kind: str, template: Json, description: Json) -> Json:
     """Make a panel of a kind from its template and what the description gives."""
-    made = deepcopy(template)
-    defaults = made["fieldConfig"]["defaults"]
+    copy = deepcopy(template)
+    defaults = copy["fieldConfig"]["defaults"]
     defaults["unit"] = description.get("unit", defaults["unit"])
     if kind == "stat":
         steps = description.get("steps", [[None, "green"]])
@@ -36,7 +36,7 @@ def panel(kind: str, template: Json, description: Json) -> Json:
         for letter, query in zip("ABCDEFGH", queries, strict=False)
     ]
     titles = {"title": description["title"], "description": description["description"]}
-    return {**titles, "datasource": SOURCE, **made, "targets": targets}
+    return {**titles, "datasource": SOURCE, **copy, "targets": targets}
 
 
 def panels(source: Json) -> list[Json]:
@@ -44,8 +44,8 @@ def panels(source: Json) -> list[Json]:
     placed: list[Json] = []
     y = 0
 
-    def place(made: Json, x: int, width: int, height: int) -> None:
-        placed.append(made | {"id": len(placed) + 1, "gridPos": {"h": height, "w": width, "x": x, "y": y}})
+    def place(new_panel: Json, x: int, width: int, height: int) -> None:
+        placed.append(new_panel | {"id": len(placed) + 1, "gridPos": {"h": height, "w": width, "x": x, "y": y}})
 
     for row in source["rows"]:
         place({"type": "row", "title": row["row"], "collapsed": False, "panels": []}, 0, WIDTH, 1)

@@ -17,17 +17,17 @@ FINDINGS = Findings(
 @pytest.mark.parametrize("name", ["docs/performance.md", "README.md", "README.ru.md"])
 def test_documents_say_what_was_measured(name: str) -> None:
     # Given what the last runs of `make bench` have stored, and what they would write
-    wanted = {path.name: text for path, text in Record.kept().documents().items()}
+    expected = {path.name: text for path, text in Record.kept().documents().items()}
     # Then the document says just that
-    assert Path(name).read_text(encoding="utf-8") == wanted[Path(name).name]
+    assert Path(name).read_text(encoding="utf-8") == expected[Path(name).name]
 
 
 def test_charts_show_what_was_measured() -> None:
     # Given what the last runs of `make bench` have stored
-    wanted = Record.kept().charts()
+    expected = Record.kept().charts()
     # Then the charts are those of these figures, and no others
     assert {path.name: path.read_text(encoding="utf-8") for path in Path("docs/charts").iterdir()} == {
-        path.name: chart for path, chart in wanted.items()
+        path.name: chart for path, chart in expected.items()
     }
 
 

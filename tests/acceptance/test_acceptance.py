@@ -39,8 +39,10 @@ class _Terminal:
         self._folder, self._commands = folder, commands
 
     async def __aenter__(self) -> asyncio.subprocess.Process:
-        kept = {"HOME", "PATH", "LANG", "XDG_CACHE_HOME", "SSL_CERT_FILE", RUN}
-        environment = {name: value for name, value in os.environ.items() if name in kept or name.startswith(KERNEL)}
+        inherited = {"HOME", "PATH", "LANG", "XDG_CACHE_HOME", "SSL_CERT_FILE", RUN}
+        environment = {
+            name: value for name, value in os.environ.items() if name in inherited or name.startswith(KERNEL)
+        }
         self.process = await asyncio.create_subprocess_exec(
             "bash",
             "-c",

@@ -62,7 +62,11 @@ def accounts() -> dict[str, Any]:
 def account_of(user: str) -> dict[str, Any]:
     """The account that a user is in."""
     matching: dict[str, Any]
-    (matching,) = (account for account in accounts().values() if user in {known["user"] for known in account["users"]})
+    (matching,) = (
+        account
+        for account in accounts().values()
+        if user in {account_user["user"] for account_user in account["users"]}
+    )
     return matching
 
 
@@ -74,11 +78,11 @@ def mapped(user: str, patterns: set[str]) -> set[str]:
 
 def _mapped(mappings: dict[str, str], pattern: str) -> str:
     for source, destination in mappings.items():
-        tokens, places = pattern.split("."), source.split(".")
+        tokens, source_parts = pattern.split("."), source.split(".")
         if not covers(source, pattern):
             continue
-        wild = iter(token for token, place in zip(tokens, places, strict=False) if place == "*")
-        rest = tokens[len(places) - 1 :] if places[-1] == ">" else []
+        wild = iter(token for token, source_part in zip(tokens, source_parts, strict=False) if source_part == "*")
+        rest = tokens[len(source_parts) - 1 :] if source_parts[-1] == ">" else []
         return ".".join([_token(word, wild) for word in destination.removesuffix(".>").split(".")] + rest)
     return pattern
 

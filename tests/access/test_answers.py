@@ -95,7 +95,7 @@ async def check_unchanged(client: Nats, js: JetStreamContext, question: tuple[st
 
 
 @pytest.mark.parametrize(
-    ("question", "place"),
+    ("question", "subject"),
     [
         (NOTHING, "$JS.API.STREAM.DELETE.transcription_tasks"),
         (NOTHING, "$JS.API.STREAM.PURGE.transcription_results"),
@@ -107,10 +107,10 @@ async def check_unchanged(client: Nats, js: JetStreamContext, question: tuple[st
     ],
 )
 async def test_an_answer_changes_nothing(
-    client: Nats, service: JetStreamContext, question: tuple[str, bytes], place: str
+    client: Nats, service: JetStreamContext, question: tuple[str, bytes], subject: str
 ) -> None:
     # Given a client, when it names a reply subject to which it may not publish, then nothing is changed
-    await check_unchanged(client, service, question, place)
+    await check_unchanged(client, service, question, subject)
 
 
 @pytest.mark.parametrize("client", ["follower", "operator"], indirect=True)
@@ -123,15 +123,15 @@ async def test_an_answer_gets_into_no_queue(
 
 
 @pytest.mark.parametrize(
-    "place", ["append.progress.t2", "append.results.t2", "append.no_results.t2", "append.dead_letters.transcription"]
+    "subject", ["append.progress.t2", "append.results.t2", "append.no_results.t2", "append.dead_letters.transcription"]
 )
 @pytest.mark.parametrize("client", ["publisher"], indirect=True)
-async def test_an_acknowledgement_changes_nothing(client: Nats, service: JetStreamContext, place: str) -> None:
+async def test_an_acknowledgement_changes_nothing(client: Nats, service: JetStreamContext, subject: str) -> None:
     # Given streams with something in them, and a task
     await client.jetstream().publish(*STORED)
     before = await there(service)
     # When a publisher wants it acknowledged where it may not publish
-    await request(client, STORED, place)
+    await request(client, STORED, subject)
     await answered(service, STORED)
     # Then nothing has changed but the queue
     assert await there(service) | {"transcription_tasks": None} == before | {"transcription_tasks": None}
@@ -143,15 +143,15 @@ async def test_no_request_overwrites_the_services_consumer(client: Nats, service
     before = await there(service)
     # When a client makes one whose name is said in the body alone, in the older words and in the newer
     for name in ("", ".other"):
-        place = f"$JS.API.CONSUMER.CREATE.transcription_{log}{name}"
-        answer = json.loads((await client.request(place, _theft(log), timeout=WITHIN)).data)
+        subject = f"$JS.API.CONSUMER.CREATE.transcription_{log}{name}"
+        reply = json.loads((await client.request(subject, _theft(log), timeout=WITHIN)).data)
         # Then it gets a consumer of its own
-        assert answer["name"] != PROJECTION.format(log)
+        assert reply["name"] != PROJECTION.format(log)
     assert await there(service) == before
 
 
 @pytest.mark.parametrize(
-    ("place", "order"),
+    ("subject", "order"),
     [
         ("STREAM.PURGE.transcription_results", b"{}"),
         ("CONSUMER.CREATE.transcription_progress", b""),
@@ -159,12 +159,12 @@ async def test_no_request_overwrites_the_services_consumer(client: Nats, service
     ],
 )
 @pytest.mark.parametrize("client", ["publisher"], indirect=True)
-async def test_a_recording_is_no_order(client: Nats, service: JetStreamContext, place: str, order: bytes) -> None:
+async def test_a_recording_is_no_order(client: Nats, service: JetStreamContext, subject: str, order: bytes) -> None:
     # Given a recording whose content is a JetStream request, and the name under which JetStream stores it
     before = await there(service)
     await client.jetstream().publish("$O.audio.C.order", order or _theft("progress"))
     # When its publisher requests it with a reply subject of the JetStream API
-    await request(client, ("$JS.API.DIRECT.GET.OBJ_audio.$O.audio.C.order", b""), f"$JS.API.{place}")
+    await request(client, ("$JS.API.DIRECT.GET.OBJ_audio.$O.audio.C.order", b""), f"$JS.API.{subject}")
     await answered(service, NOTHING)
     # Then nothing has changed
     assert await there(service) == before
@@ -177,14 +177,14 @@ def _theft(log: str) -> bytes:
     return json.dumps({"stream_name": f"transcription_{log}", "config": config}).encode()
 
 
-@pytest.mark.parametrize("place", ["STREAM.PURGE.OBJ_audio", "CONSUMER.DELETE.transcription_progress.mine"])
+@pytest.mark.parametrize("suffix", ["STREAM.PURGE.OBJ_audio", "CONSUMER.DELETE.transcription_progress.mine"])
 async def test_nobody_may_name_the_accounts_own_words_for_an_answer(
-    guarded: GuardedNats, client: Nats, service: JetStreamContext, place: str
+    guarded: GuardedNats, client: Nats, service: JetStreamContext, suffix: str
 ) -> None:
     # Given that to publish there may be a client's right
     before = len(guarded.refused())
     # When it names that subject as reply subject
-    await request(client, NOTHING, f"$JS.ACK.natscribe.{place}")
+    await request(client, NOTHING, f"$JS.ACK.natscribe.{suffix}")
     # Then the server refuses the request itself
     await eventually(lambda: any("Reply" in line for line in guarded.refused()[before:]))
 
@@ -222,8 +222,8 @@ async def test_what_a_consumer_delivers_is_no_order_and_no_task(
 
 
 def _without_copies(streams: dict[str, Any]) -> dict[str, object]:
-    kept = dict(streams)
+    remaining = dict(streams)
     for stream in ("transcription_tasks", "transcription_dead_letters", "transcription_results"):
-        created, subjects = kept[stream]
-        kept[stream] = (created, {name: count for name, count in subjects.items() if name != "progress.t1"})
-    return kept
+        created, subjects = remaining[stream]
+        remaining[stream] = (created, {name: count for name, count in subjects.items() if name != "progress.t1"})
+    return remaining

@@ -22,10 +22,10 @@ from tests.workers import working
 class GuardedNode(GuardedNats):
     """A node of the production stack."""
 
-    def __init__(self, folder: Path, certificates: Path, place: int, routes: list[int]) -> None:
+    def __init__(self, folder: Path, certificates: Path, index: int, routes: list[int]) -> None:
         super().__init__(folder)
         self._certificates = certificates
-        self.route = routes[place]
+        self.route = routes[index]
         self._routes = [f"nats://{HOST}:{port}" for port in routes]
 
     def _command(self, port: int) -> list[str]:
@@ -38,7 +38,7 @@ class GuardedNode(GuardedNats):
 @pytest.fixture
 async def nodes(tmp_path: Path, certificates: Path) -> AsyncIterator[list[GuardedNode]]:
     routes = [free_port() for _ in range(3)]
-    cluster = [GuardedNode(tmp_path / f"node-{place}", certificates, place, routes) for place in range(3)]
+    cluster = [GuardedNode(tmp_path / f"node-{index}", certificates, index, routes) for index in range(3)]
     async with AsyncExitStack() as closing:
         for node in cluster:
             closing.push_async_callback(node.stop)

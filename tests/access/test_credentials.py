@@ -75,10 +75,10 @@ class SigningNats(NatsServer):
 
     def _command(self, port: int) -> list[str]:
         command = super()._command(port)
-        known = ", ".join(f"{name}: {word}" for name, word in self._accounts.items())
+        preload = ", ".join(f"{name}: {word}" for name, word in self._accounts.items())
         with Path(command[-1]).open("a", encoding="utf-8") as config:
             config.write(f"operator: {self._operator}\nsystem_account: {self._system}\n")
-            config.write(f"resolver: MEMORY\nresolver_preload: {{ {known} }}\n")
+            config.write(f"resolver: MEMORY\nresolver_preload: {{ {preload} }}\n")
         return command
 
 

@@ -144,8 +144,8 @@ async def test_each_worker_answers_each_kind_of_client(
         names = {service.container.worker_name for service in (one, other)}
         await valkey.kill()
         # When each kind of client sends the request
-        answers = await asyncio.gather(*(asked_by(login(settings, user)) for user in CLIENTS))
-        for user, replies in zip(CLIENTS, answers, strict=True):
+        replies_by_user = await asyncio.gather(*(asked_by(login(settings, user)) for user in CLIENTS))
+        for user, replies in zip(CLIENTS, replies_by_user, strict=True):
             # Then both reply with their state
             assert {worker.worker for worker in replies} == names, user
             assert {worker.redis_answers for worker in replies} == {False}
@@ -217,6 +217,6 @@ async def test_no_password_is_in_a_log_line_a_metric_or_the_list_of_processes(
     assert "worker_configured" in logged
     assert any("nats-server" in process for process in processes)
     assert any("valkey" in process for process in processes)
-    for place in (logged, counted, *processes):
-        assert [secret for secret in (*passwords, "service-redis", "reader-redis") if secret in place] == []
+    for text in (logged, counted, *processes):
+        assert [secret for secret in (*passwords, "service-redis", "reader-redis") if secret in text] == []
     assert [process for process in processes if password("service") in process.split()] == []

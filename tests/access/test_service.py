@@ -326,11 +326,11 @@ async def test_a_follower_changes_nothing(guarded: GuardedNats, follower: Nats, 
 
 
 @pytest.mark.parametrize(
-    "place",
+    "reply_subject",
     ["$JS.API.STREAM.DELETE.transcription_tasks", "$JS.API.STREAM.PURGE.OBJ_audio", "tasks.transcription.high"],
 )
 async def test_a_follower_has_the_service_do_nothing_that_it_may_not_do_itself(
-    follower: Nats, publisher: Client, operator: Client, engine: FakeEngine, worker: Worker, place: str
+    follower: Nats, publisher: Client, operator: Client, engine: FakeEngine, worker: Worker, reply_subject: str
 ) -> None:
     # Given a silent recording, whose text is empty
     engine.text = ""
@@ -346,10 +346,10 @@ async def test_a_follower_has_the_service_do_nothing_that_it_may_not_do_itself(
     # When a follower names a place for it that it could not publish to
     request = json.dumps({"task_id": task, "format": "txt"}).encode()
     for subject in ("tasks.result", "tasks.status"):
-        await follower.publish(subject, request, reply=place)
+        await follower.publish(subject, request, reply=reply_subject)
     # Then nothing arrives there: later requests get their replies
-    answer = await follower.request("tasks.result", request, timeout=5)
-    assert answer.data.strip() == b""
+    reply = await follower.request("tasks.result", request, timeout=5)
+    assert reply.data.strip() == b""
     await operator.queue()
     assert await there() == before
 

@@ -53,11 +53,11 @@ class Ended:
 
     def check(self, published: Iterable[str]) -> None:
         """Each task has one end, which is `completed`, one result, and a log without holes."""
-        wanted = set(published)
+        expected = set(published)
         ends = {task: [event.state for event in log if event.state.ended] for task, log in self.logs.items()}
         assert {task: states for task, states in ends.items() if states != [State.COMPLETED]} == {}
-        assert self.logs.keys() == wanted
-        assert self.results == Counter(dict.fromkeys(wanted, 1))
+        assert self.logs.keys() == expected
+        assert self.results == Counter(dict.fromkeys(expected, 1))
         for log in self.logs.values():
             assert [event.sequence for event in log] == list(range(1, len(log) + 1))
 

@@ -40,31 +40,31 @@ class Backup:
 
 
 async def request(nc: Nats, subject: str, question: Json) -> Json:
-    answer: Json = json.loads((await nc.request(subject, json.dumps(question).encode(), ANSWERS_WITHIN_S)).data)
-    assert "error" not in answer, answer
-    return answer
+    reply: Json = json.loads((await nc.request(subject, json.dumps(question).encode(), ANSWERS_WITHIN_S)).data)
+    assert "error" not in reply, reply
+    return reply
 
 
 async def backup(nc: Nats, stream: str) -> Backup:
     inbox = await nc.subscribe(nc.new_inbox())
     question = {"deliver_subject": inbox.subject, "chunk_size": CHUNK_BYTES}
-    answer = await request(nc, f"$JS.API.STREAM.SNAPSHOT.{stream}", question)
+    reply = await request(nc, f"$JS.API.STREAM.SNAPSHOT.{stream}", question)
     chunks = list[bytes]()
     while (chunk := await inbox.next_msg(ANSWERS_WITHIN_S)).data:
         chunks.append(chunk.data)
         if chunk.reply:  # the server waits for the answer, so that it is not too far ahead
             await chunk.respond(b"")
     await inbox.unsubscribe()
-    return Backup(answer["config"], answer["state"], chunks)
+    return Backup(reply["config"], reply["state"], chunks)
 
 
 async def restore(nc: Nats, stream: Backup, *, replicas: int) -> None:
     config = stream.config | {"num_replicas": replicas}
-    answer = await request(nc, f"$JS.API.STREAM.RESTORE.{config['name']}", {"config": config, "state": stream.state})
+    reply = await request(nc, f"$JS.API.STREAM.RESTORE.{config['name']}", {"config": config, "state": stream.state})
 
     async def sent(chunk: bytes) -> Msg | None:
         try:
-            return await nc.request(answer["deliver_subject"], chunk, ANSWERS_WITHIN_S)
+            return await nc.request(reply["deliver_subject"], chunk, ANSWERS_WITHIN_S)
         except NoRespondersError:  # this node does not know yet that another one listens there
             return None
 

@@ -126,10 +126,10 @@ async def test_a_task_can_be_cancelled_as_soon_as_it_is_acknowledged(
         async def publish_and_cancel(task_id: str) -> str | None:
             await publisher.publish(task_id)
             request = json.dumps({"task_id": task_id}).encode()
-            answer: dict[str, Any] = {"error": {"code": "internal"}}
-            while (answer.get("error") or {}).get("code") == "internal":  # then the client asks again, as it is told
-                answer = json.loads((await publisher.nc.request("tasks.cancel", request, timeout=60)).data)
-            return str(answer.get("state", answer))
+            reply: dict[str, Any] = {"error": {"code": "internal"}}
+            while (reply.get("error") or {}).get("code") == "internal":  # then the client asks again, as it is told
+                reply = json.loads((await publisher.nc.request("tasks.cancel", request, timeout=60)).data)
+            return str(reply.get("state", reply))
 
         # When many are published at once, and each is cancelled right after its acknowledgement
         states = await asyncio.gather(*(publish_and_cancel(f"t{number}") for number in range(MANY)))

@@ -133,8 +133,8 @@ async def test_nothing_is_lost_when_the_servers_are_killed(stack: Stack, publish
 
 async def test_prometheus_sees_the_workers_and_reaches_the_alertmanager(stack: Stack) -> None:
     def asked(port: str, path: str) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{stack.ports[port]}{path}", timeout=5) as answer:
-            return json.load(answer)
+        with urllib.request.urlopen(f"http://127.0.0.1:{stack.ports[port]}{path}", timeout=5) as response:
+            return json.load(response)
 
     async def both_are_up() -> bool:
         samples = asked("PROMETHEUS_PORT", "/api/v1/query?query=sum(up%7Bjob%3D%22natscribe%22%7D)")["data"]["result"]

@@ -114,16 +114,18 @@ def _appended_elsewhere(channel: Node) -> bool:
 
 
 def _fits(fit: Fit, narrow: Node, wide: Node, where: str) -> Iterator[str]:
-    known = {reference["$ref"].rpartition("/")[2]: _message(fit.wide, reference) for reference in wide["messages"]}
+    wide_messages = {
+        reference["$ref"].rpartition("/")[2]: _message(fit.wide, reference) for reference in wide["messages"]
+    }
     for reference in narrow["messages"]:
         name, message = reference["$ref"].rpartition("/")[2], _message(fit.narrow, reference)
-        if name not in known:
+        if name not in wide_messages:
             yield f"{where} has a message {name}"
             continue
-        if message["contentType"] != known[name]["contentType"]:
+        if message["contentType"] != wide_messages[name]["contentType"]:
             yield f"{where} {name} is {message['contentType']}"
         for part in ("payload", "headers"):
-            yield from fit.faults(message[part], known[name][part], f"{where} {name} {part}")
+            yield from fit.faults(message[part], wide_messages[name][part], f"{where} {name} {part}")
 
 
 def _message(document: Node, reference: Node) -> Node:

@@ -89,14 +89,14 @@ def test_secrets_are_for_those_who_need_them(compose: dict[str, Any]) -> None:
 
 
 def test_what_the_services_keep_is_in_named_volumes(compose: dict[str, Any]) -> None:
-    for name, place in {
+    for name, path in {
         "nats": "/data",
         "redis": "/data",
         "prometheus": "/prometheus",
         "alertmanager": "/alertmanager",
         "grafana": "/var/lib/grafana",
     }.items():
-        assert f"{name}-data:{place}" in compose["services"][name]["volumes"]
+        assert f"{name}-data:{path}" in compose["services"][name]["volumes"]
         assert f"{name}-data" in compose["volumes"]
 
 
@@ -155,10 +155,10 @@ def test_a_worker_has_time_to_give_its_task_back(worker: dict[str, Any]) -> None
 
 
 def test_a_worker_knows_every_setting_that_has_a_meaning_there(worker: dict[str, Any]) -> None:
-    given = worker["environment"]
-    assert {name.lower() for name in given} == set(Settings.model_fields) - OF_A_HOST - OF_A_CLUSTER - IN_FILES
+    environment = worker["environment"]
+    assert {name.lower() for name in environment} == set(Settings.model_fields) - OF_A_HOST - OF_A_CLUSTER - IN_FILES
     # And what an .env of the host says about addresses does not reach into the containers
-    assert {name for name, value in given.items() if value is not None} == {"NATS_URL", "NATS_USER"}
+    assert {name for name, value in environment.items() if value is not None} == {"NATS_URL", "NATS_USER"}
 
 
 def test_the_image_runs_as_nobody_special_and_hears_signals(containerfile: str) -> None:
@@ -219,9 +219,9 @@ def test_the_images_extra_is_that_of_the_package(name: str) -> None:
     package = {"onnx": ".", "s3": "clients/python"}[name]
     project = tomllib.loads((ROOT / package / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    wanted = (ROOT / "requirements" / f"{name}.in").read_text(encoding="utf-8").splitlines()[1:]
+    packages = (ROOT / "requirements" / f"{name}.in").read_text(encoding="utf-8").splitlines()[1:]
     locked = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
 
     # Then both are the same, and the version is that of the tests
-    assert wanted == extras[name]
+    assert packages == extras[name]
     assert locked.split(" \\")[0] in (ROOT / "requirements" / "development.txt").read_text(encoding="utf-8")

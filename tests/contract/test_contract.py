@@ -133,12 +133,12 @@ def test_the_streams() -> None:
 
 def test_the_buckets() -> None:
     settings = Settings(_env_file=None)
-    kept = {config.bucket: config.ttl for config in streams.bucket_configs(settings)}
+    ttls = {config.bucket: config.ttl for config in streams.bucket_configs(settings)}
     ages = {quoted(name)[0]: age for name, _, age in table("bucket")}
-    assert ages.keys() == kept.keys()
-    assert ages["results"] == days(kept["results"])
+    assert ages.keys() == ttls.keys()
+    assert ages["results"] == days(ttls["results"])
     assert ages["audio"].startswith(f"{days(settings.audio_ttl)} from the end of their last task (`AUDIO_TTL`)")
-    assert ages["audio"].endswith(f"that no task has used: {days(kept['audio'])} from its upload")
+    assert ages["audio"].endswith(f"that no task has used: {days(ttls['audio'])} from its upload")
 
 
 def test_the_keys() -> None:
@@ -230,11 +230,11 @@ def test_the_states() -> None:
 def test_the_requests_and_their_replies() -> None:
     for (subject, request, reply), (expected, handler) in zip(table("subject"), HANDLERS.items(), strict=True):
         signature = inspect.signature(handler)
-        answers = get_args(signature.return_annotation) or (signature.return_annotation,)
+        reply_types = get_args(signature.return_annotation) or (signature.return_annotation,)
         assert quoted(subject) == [expected]
         requests = signature.parameters["request"].annotation
         assert quoted(request) == [request.__name__ for request in get_args(requests) or (requests,)]
-        assert quoted(reply) == [answer.__name__ for answer in answers if answer not in FILES]
+        assert quoted(reply) == [reply_type.__name__ for reply_type in reply_types if reply_type not in FILES]
 
 
 def test_the_headers_of_events() -> None:
@@ -244,15 +244,15 @@ def test_the_headers_of_events() -> None:
 
 
 def test_every_named_subject_exists() -> None:
-    known = {*task_subjects(), *HANDLERS, *(subjects.dead_letters(kind) for kind in Kind)}
-    known |= {subjects.ALL_PROGRESS, subjects.ALL_SEGMENTS, subjects.ALL_RESULTS, subjects.ALL_DEAD_LETTERS}
-    known |= {subjects.progress("t1"), subjects.segments("t1"), subjects.results("t1")}
-    known |= {subjects.ALL_LIVE_AUDIO, subjects.partials("*"), subjects.live_audio("t1"), subjects.partials("t1")}
-    known |= {f"tasks.{queue}.*" for queue in Lane}
+    existing = {*task_subjects(), *HANDLERS, *(subjects.dead_letters(kind) for kind in Kind)}
+    existing |= {subjects.ALL_PROGRESS, subjects.ALL_SEGMENTS, subjects.ALL_RESULTS, subjects.ALL_DEAD_LETTERS}
+    existing |= {subjects.progress("t1"), subjects.segments("t1"), subjects.results("t1")}
+    existing |= {subjects.ALL_LIVE_AUDIO, subjects.partials("*"), subjects.live_audio("t1"), subjects.partials("t1")}
+    existing |= {f"tasks.{queue}.*" for queue in Lane}
     named = set(
         re.findall(
             r"(?<![.{])\b(?:tasks|progress|segments|partials|live|results|dead_letters)(?:\.(?!md\b)(?:[a-z0-9_]++|\*))++(?!\.<)",
             TEXT,
         )
     )
-    assert named - known == set()
+    assert named - existing == set()

@@ -151,7 +151,7 @@ def test_the_page_has_all_texts_of_the_document(page: Page) -> None:
 
 def test_the_fields_of_client_messages_are_visible_without_a_click(page: Page) -> None:
     # Given the messages that clients publish and receive
-    seen = page.seen
+    visible = page.seen
     payloads = [
         MESSAGES[name]["payload"]
         for operation in set(DOCUMENT["operations"]) - INSIDE
@@ -164,19 +164,19 @@ def test_the_fields_of_client_messages_are_visible_without_a_click(page: Page) -
         for name, field in COMPONENTS["schemas"][schema]["properties"].items()
     }
     # Then the name and the description of each field are visible
-    missing = {field for field in fields if not all(part in seen for part in field.split(" ", 1))}
+    missing = {field for field in fields if not all(part in visible for part in field.split(" ", 1))}
     assert missing == set()
     # And so is the description of a body that is not JSON
-    assert _plain(MESSAGES["Frame"]["payload"]["description"]) in seen
+    assert _plain(MESSAGES["Frame"]["payload"]["description"]) in visible
 
 
 def test_operations_between_workers_are_hidden_at_first(page: Page) -> None:
-    seen = page.seen
+    visible = page.seen
     for name, operation in DOCUMENT["operations"].items():
         role = (
             "You receive" if operation["action"] == "send" else "You request" if "reply" in operation else "You publish"
         )
-        assert (f"{role} {channel_of(operation)['address']}" in seen) == (name not in INSIDE), name
+        assert (f"{role} {channel_of(operation)['address']}" in visible) == (name not in INSIDE), name
 
 
 def test_types_for_workers_only_are_separate() -> None:

@@ -53,15 +53,15 @@ def test_the_readme_shows_the_first_client_of_the_package(name: str) -> None:
 @pytest.mark.parametrize("name", READMES)
 def test_the_commands_of_the_readme_are_of_the_contract(name: str) -> None:
     (block,) = re.findall(r"```sh\n(.*?)```", read(ROOT / name), flags=re.DOTALL)
-    upload, publish, follow, ask = (shlex.split(line) for line in block.splitlines())
+    upload, publish, follow, get_result = (shlex.split(line) for line in block.splitlines())
     task = TranscriptionTask.model_validate_json(publish[-1])
     assert publish[-2] == subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)
     assert f"Nats-Msg-Id:{task.task_id}" in publish
     assert f"nats://{upload[3]}" == Settings.model_fields["audio_store"].default
     assert upload[4] == task.audio_file_id
     assert follow[-1] == subjects.progress(task.task_id)
-    assert ask[-2] == subjects.RESULT
-    assert ResultRequest.model_validate_json(ask[-1]).task_id == task.task_id
+    assert get_result[-2] == subjects.RESULT
+    assert ResultRequest.model_validate_json(get_result[-1]).task_id == task.task_id
 
 
 @pytest.mark.node

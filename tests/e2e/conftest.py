@@ -48,8 +48,8 @@ class Running:
     def _get(self, path: str, method: str, within: float) -> tuple[int, bytes]:
         http_request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
         try:
-            with urllib.request.urlopen(http_request, timeout=within) as answer:  # noqa: S310
-                return answer.status, answer.read()
+            with urllib.request.urlopen(http_request, timeout=within) as response:  # noqa: S310
+                return response.status, response.read()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read()

@@ -42,40 +42,40 @@ async def url() -> AsyncIterator[str]:
 @NEEDS_CHROMIUM
 def test_a_person_reads_the_page_in_a_browser(url: str, tmp_path: Path) -> None:
     # Given the page in a real browser, wide and narrow, light and dark
-    seen = driven_by("browse.mjs", url, tmp_path)
+    observed = driven_by("browse.mjs", url, tmp_path)
     # Then nothing is complained about, and nothing is asked of another host
-    assert seen["complaints"] == []
-    assert {urlsplit(requested_url).netloc for requested_url in seen["requested"]} == {urlsplit(url).netloc}
+    assert observed["complaints"] == []
+    assert {urlsplit(requested_url).netloc for requested_url in observed["requested"]} == {urlsplit(url).netloc}
     # And each link of the contents leads to what it names, also to what is behind a click
-    assert seen["dead"] == []
+    assert observed["dead"] == []
     # And nobody scrolls far, and nobody scrolls sideways
-    assert seen["wide"]["height"] <= TALLEST_PX * len(DOCUMENT["operations"])
-    assert (seen["wide"]["width"], seen["narrow"]["width"]) == (1280, 400)
+    assert observed["wide"]["height"] <= TALLEST_PX * len(DOCUMENT["operations"])
+    assert (observed["wide"]["width"], observed["narrow"]["width"]) == (1280, 400)
     # And a search leaves what has all its words, with the words in sight
-    search = seen["searches"]["keep_seconds"]
+    search = observed["searches"]["keep_seconds"]
     assert {"submitTranscription", "submitDiarization"} <= set(search["parts"])
     assert "followProgress" not in search["parts"]
     assert search["links"] == [f"#{part}" for part in search["parts"]]
     assert search["marksInSight"]
-    assert "transcribeWindow" in seen["searches"]["IDLE workers"]["parts"]
-    assert seen["searches"]["xyzzy"] == {"parts": [], "links": [], "marksInSight": False, "nothing": True}
+    assert "transcribeWindow" in observed["searches"]["IDLE workers"]["parts"]
+    assert observed["searches"]["xyzzy"] == {"parts": [], "links": [], "marksInSight": False, "nothing": True}
     # And on a phone the contents open over whatever part of the page is in sight, and lead on
-    phone = seen["phone"]
+    phone = observed["phone"]
     assert phone["scrolled"] > 2 * phone["window"][0]
     assert phone["contents"] == [0, *phone["window"]]
     assert phone["isHit"]
     assert phone["led"] == {"isOpen": False, "isInSight": True}
     # And the page looks as it did, and a broken page does not
     for name in ("wide-light", "wide-dark", "narrow-light", "narrow-dark"):
-        kept, taken = PICTURES / f"{name}.webp", tmp_path / f"{name}.webp"
+        reference, taken = PICTURES / f"{name}.webp", tmp_path / f"{name}.webp"
         if "RENEW_PICTURES" in os.environ:
-            shutil.copy(taken, kept)
-        assert _unlike(kept, taken) < BROKEN, name
+            shutil.copy(taken, reference)
+        assert _unlike(reference, taken) < BROKEN, name
     for broken in tmp_path.glob("*-without-*.webp"):
         assert _unlike(PICTURES / f"{broken.stem.partition('-without-')[0]}.webp", broken) > BROKEN, broken.name
     # And it is there soon
-    print(f"the page is usable after {min(seen['usableAfter']):.2f} s")
-    assert min(seen["usableAfter"]) < USABLE_WITHIN_S
+    print(f"the page is usable after {min(observed['usableAfter']):.2f} s")
+    assert min(observed["usableAfter"]) < USABLE_WITHIN_S
 
 
 def _unlike(one: Path, other: Path) -> float:

@@ -47,8 +47,8 @@ async def test_a_first_client_transcribes(service: Running, client: str, end: st
 async def test_somebody_who_is_enrolled_is_named_in_another_recording(service: Running) -> None:
     # Given a recording of one person, and a conversation in which she speaks with somebody else
     recordings = ROOT / "tests/recordings"
-    given = (recordings / "speech/prompts-en.flac", "Allison", recordings / "talk/two-women.ogg")
-    printed = await output(service.settings.nats_url, BIN / "python", "voices_by_name.py", *given)
+    arguments = (recordings / "speech/prompts-en.flac", "Allison", recordings / "talk/two-women.ogg")
+    printed = await output(service.settings.nats_url, BIN / "python", "voices_by_name.py", *arguments)
     # Then she is named, and the other one is not
     assert "Allison is the voice " in printed
     speakers = {line.split(":")[0] for line in printed.splitlines() if line.startswith(("Allison: ", "SPEAKER_"))}

@@ -60,15 +60,15 @@ async def until_text(client: Client, task_id: str) -> None:
             return
 
 
-def is_same(result: TranscriptionResult, wanted: TranscriptionResult) -> bool:
+def is_same(result: TranscriptionResult, expected: TranscriptionResult) -> bool:
     """The same text in the same languages, the same sections without any, and the same times within 50 ms."""
-    texts = [[(segment.text, segment.language) for segment in transcript.segments] for transcript in (result, wanted)]
+    texts = [[(segment.text, segment.language) for segment in transcript.segments] for transcript in (result, expected)]
     return (
         texts[0] == texts[1]
-        and result.untranscribed == wanted.untranscribed
+        and result.untranscribed == expected.untranscribed
         and all(
             abs(a.start - b.start) <= 0.05 and abs(a.end - b.end) <= 0.05
-            for a, b in zip(result.segments, wanted.segments, strict=True)
+            for a, b in zip(result.segments, expected.segments, strict=True)
         )
     )
 

@@ -29,7 +29,7 @@ async def test_two_workers_transcribe_what_one_does_though_one_is_lost_and_a_new
     write(recording, [read(TWO_READERS)] * REPEATS)
     async with servers(tmp_path / "alone") as defaults:
         async with running(defaults, tmp_path / "alone.log") as worker, worker.client() as client:
-            wanted = await transcribe(client, recording, word_timestamps=True)
+            expected = await transcribe(client, recording, word_timestamps=True)
     async with servers(tmp_path / "both") as defaults, AsyncExitStack() as stack:
         settings = defaults.model_copy(update={"share_windows": Share.ALWAYS, **ONE_BY_ONE})
         logs = [tmp_path / "0.log", tmp_path / "1.log"]
@@ -58,9 +58,9 @@ async def test_two_workers_transcribe_what_one_does_though_one_is_lost_and_a_new
     assert [short[-1].state, progress[-1].state] == [State.COMPLETED] * 2
     assert progress[-1].time > short[-1].time
     # And the text of the long one is the same, and the times within 50 ms
-    assert is_same(result, wanted)
+    assert is_same(result, expected)
     words = [
-        [word for segment in transcript.segments for word in segment.words or []] for transcript in (result, wanted)
+        [word for segment in transcript.segments for word in segment.words or []] for transcript in (result, expected)
     ]
     assert [word.word for word in words[0]] == [word.word for word in words[1]]
     assert max(abs(a.start - b.start) for a, b in zip(*words, strict=True)) <= 0.05

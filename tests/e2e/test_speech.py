@@ -60,14 +60,14 @@ async def test_the_subtitles_of_the_demo_keep_to_all_rules(
     client: Client, demo: TranscriptionResult, tmp_path: Path
 ) -> None:
     # Given what two people say, with words and speakers
-    answer = tmp_path / "result.json"
-    answer.write_text(demo.model_dump_json(), encoding="utf-8")
+    result_file = tmp_path / "result.json"
+    result_file.write_text(demo.model_dump_json(), encoding="utf-8")
     for fmt in (ResultFormat.SRT, ResultFormat.VTT):
         # When the result is requested as subtitles
         subtitles = tmp_path / f"subtitles.{fmt}"
         subtitles.write_text(str(await client.get_task_result(demo.task_id, fmt)), encoding="utf-8")
         # Then a program that knows the rules alone finds no breach
-        rules = check_subtitles.Limits(result=answer, max_line_chars=42, max_lines=2, max_cue_seconds=7.0)
+        rules = check_subtitles.Limits(result=result_file, max_line_chars=42, max_lines=2, max_cue_seconds=7.0)
         count, report = check_subtitles.check(subtitles, rules)
         assert count >= 8
         assert not report.broken

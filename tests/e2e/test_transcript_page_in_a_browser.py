@@ -72,27 +72,27 @@ def site(folder: Path) -> Iterator[str]:
 
 def test_a_user_reads_and_plays_a_transcript(folder: Path, site: str) -> None:
     # Given pages with and without their recording, opened as files and from a web server, in a real browser
-    seen = _listen(folder, site, *VISITS)
+    observed = _listen(folder, site, *VISITS)
     # Then nothing is complained about, and nothing is asked of another host
-    assert seen["complaints"] == []
+    assert observed["complaints"] == []
     inside = ("file:///", "blob:", "data:", "about:", site)  # `data:` are pictures of the browser's own player
-    assert [url for url in seen["requested"] if not url.startswith(inside)] == []
-    _check_desktop(seen["desktop"])
-    assert seen["served"]["at"] == pytest.approx(0.75, abs=0.25)
+    assert [url for url in observed["requested"] if not url.startswith(inside)] == []
+    _check_desktop(observed["desktop"])
+    assert observed["served"]["at"] == pytest.approx(0.75, abs=0.25)
     # And on a phone a tap plays, the word is in sight, and nobody scrolls sideways
-    phone = seen["phone"]
+    phone = observed["phone"]
     assert (phone["lit"], phone["paused"], phone["isInSight"], phone["width"]) == (["two"], False, True, 390)
     assert phone["paper"] == "rgb(23, 24, 27)"
     # And a page without its recording asks for it, and plays it then
-    assert seen["unknown"] == {"asks": "Choose the recording to listen:", "lit": ["two"]}
+    assert observed["unknown"] == {"asks": "Choose the recording to listen:", "lit": ["two"]}
     # And without scripts all text is there, and the recording plays
-    assert seen["withoutScripts"]["text"] == ["one two three", "Not transcribed until 0:03", "four five", "six"]
-    assert seen["withoutScripts"]["player"]
+    assert observed["withoutScripts"]["text"] == ["one two three", "Not transcribed until 0:03", "four five", "six"]
+    assert observed["withoutScripts"]["player"]
 
 
-def _check_desktop(seen: dict[str, Any]) -> None:
+def _check_desktop(observed: dict[str, Any]) -> None:
     # Then at each time the word that is spoken is lit: two where two people speak, none in silence
-    assert seen["litAt"] == {
+    assert observed["litAt"] == {
         "0.2": ["one"],
         "0.7": ["two"],
         "1.1": ["three"],
@@ -103,48 +103,48 @@ def _check_desktop(seen: dict[str, Any]) -> None:
         "5.9": [],
     }
     # And a click on a word plays from there, and the light moves on
-    assert (seen["clicked"]["lit"], seen["clicked"]["paused"]) == (["two"], False)
-    assert seen["clicked"]["at"] == pytest.approx(0.5, abs=0.2)
-    assert (seen["movedOn"]["lit"], seen["movedOn"]["at"]) == (["three"], pytest.approx(1, abs=0.2))
+    assert (observed["clicked"]["lit"], observed["clicked"]["paused"]) == (["two"], False)
+    assert observed["clicked"]["at"] == pytest.approx(0.5, abs=0.2)
+    assert (observed["movedOn"]["lit"], observed["movedOn"]["at"]) == (["three"], pytest.approx(1, abs=0.2))
     # And the keys stop it, move by five seconds, and by paragraphs
-    assert seen["stopped"]["paused"]
-    assert seen["keys"] == pytest.approx([5.5, 0.5, 2.2, 3, 2.2], abs=0.02)
+    assert observed["stopped"]["paused"]
+    assert observed["keys"] == pytest.approx([5.5, 0.5, 2.2, 3, 2.2], abs=0.02)
     # And a click on a time or on a speaker's lane plays from there
-    assert seen["byTime"]["at"] == pytest.approx(3, abs=0.2)
-    assert seen["byLane"]["at"] == pytest.approx(3, abs=0.2)
-    assert (seen["byTime"]["paused"], seen["byLane"]["paused"]) == (False, False)
+    assert observed["byTime"]["at"] == pytest.approx(3, abs=0.2)
+    assert observed["byLane"]["at"] == pytest.approx(3, abs=0.2)
+    assert (observed["byTime"]["paused"], observed["byLane"]["paused"]) == (False, False)
     # And nobody scrolls sideways, and the player is not printed
-    assert (seen["width"], seen["printed"]) == (1280, "none")
+    assert (observed["width"], observed["printed"]) == (1280, "none")
 
 
 def test_a_page_whose_recording_is_missing_requests_it(folder: Path, site: str) -> None:
     # Given a page whose recording has been moved away
-    seen = _listen(folder, site, "gone")["gone"]
+    observed = _listen(folder, site, "gone")["gone"]
     # When its reader chooses the recording, then the page plays it
-    assert seen == {"asks": "The recording cannot be played from its place. Choose it to listen:", "lit": ["two"]}
+    assert observed == {"asks": "The recording cannot be played from its place. Choose it to listen:", "lit": ["two"]}
 
 
 def test_hostile_text_stays_text_in_a_browser(folder: Path, site: str) -> None:
     # Given a page on which all text would be markup
-    seen = _listen(folder, site, "hostile")["hostile"]
+    observed = _listen(folder, site, "hostile")["hostile"]
     # Then a browser shows it as it is, and runs none of it
-    assert seen["names"] == [HOSTILE.rpartition("/")[2], HOSTILE]
-    assert (seen["speaker"], seen["said"]) == (HOSTILE, HOSTILE)
-    assert (seen["dialogs"], seen["scripts"]) == ([], 1)
-    assert "img" not in seen["elements"]
+    assert observed["names"] == [HOSTILE.rpartition("/")[2], HOSTILE]
+    assert (observed["speaker"], observed["said"]) == (HOSTILE, HOSTILE)
+    assert (observed["dialogs"], observed["scripts"]) == ([], 1)
+    assert "img" not in observed["elements"]
 
 
 def test_a_page_of_three_hours_is_quick(folder: Path, site: str) -> None:
     # Given a page of 30,000 words
-    seen = _listen(folder, site, "long")["long"]
-    frames = f"{seen['playing']:.0f} ms while it plays, {seen['scrolling']:.0f} ms while it scrolls"
-    print(f"usable after {seen['usableAfter']:.2f} s, finds a word within {seen['lightMs']:.3f} ms; a frame: {frames}")
+    long = _listen(folder, site, "long")["long"]
+    frames = f"{long['playing']:.0f} ms while it plays, {long['scrolling']:.0f} ms while it scrolls"
+    print(f"usable after {long['usableAfter']:.2f} s, finds a word within {long['lightMs']:.3f} ms; a frame: {frames}")
     # Then it is there soon, and playing and scrolling are smooth
-    assert seen["usableAfter"] < USABLE_WITHIN_S
-    assert seen["lightMs"] < 1
-    assert max(seen["playing"], seen["scrolling"]) < 50
+    assert long["usableAfter"] < USABLE_WITHIN_S
+    assert long["lightMs"] < 1
+    assert max(long["playing"], long["scrolling"]) < 50
     # And it scrolls to what is spoken, until its reader scrolls, and again when it is asked to
-    assert (seen["isInSight"], seen["leftAlone"], seen["isBack"]) == (True, True, True)
+    assert (long["isInSight"], long["leftAlone"], long["isBack"]) == (True, True, True)
 
 
 def _listen(folder: Path, site: str, *parts: str) -> dict[str, Any]:

@@ -63,15 +63,15 @@ class EchoEngine(FakeEngine):
         return window.model_copy(update={"samples": b64encode(self._sound[stream][start:end]).decode()})
 
     def _text(self, window: Window) -> WindowText:
-        sound = b64decode(window.samples)
+        samples = b64decode(window.samples)
         words = [
             Word(
                 start=window.start + at,
                 end=min(window.start + at + 1, window.end),
-                word=f" {struct.unpack_from('<h', sound, at * _SECOND)[0]}",
+                word=f" {struct.unpack_from('<h', samples, at * _SECOND)[0]}",
                 probability=1,
             )
-            for at in range(-(-len(sound) // _SECOND))
+            for at in range(-(-len(samples) // _SECOND))
         ]
         echo = Segment(
             start=window.start,

@@ -148,11 +148,13 @@ class FakeEngine:
         """Detect continuous speech (in the first of separate channels) with a pause every 10 s."""
         a_second = 2 * job.audio.sample_rate * job.audio.channels
         channels = range(job.audio.channels) if job.separate else [None]
-        before, wanted = (job.skipped_bytes / a_second, job.start_at[0]) if job.first else self.live_streams[job.stream]
+        before, start_at = (
+            (job.skipped_bytes / a_second, job.start_at[0]) if job.first else self.live_streams[job.stream]
+        )
         if job.first:
             self.live_starts.append(before)
         seconds = before + len(b64decode(job.data)) / a_second
-        self.live_streams[job.stream] = seconds, wanted
+        self.live_streams[job.stream] = seconds, start_at
         edges = [number * WINDOW for number in range(int(before // WINDOW), int(seconds // WINDOW) + 1)]
         spoken = [*pairwise(edges), *([(edges[-1], seconds)] if job.end and seconds > edges[-1] else [])]
         if job.end:
@@ -160,7 +162,9 @@ class FakeEngine:
         return LiveAudioProcessed(
             seconds=seconds,
             windows=[
-                Window(regions=[region], samples=SOUND, channel=channels[0]) for region in spoken if region[0] >= wanted
+                Window(regions=[region], samples=SOUND, channel=channels[0])
+                for region in spoken
+                if region[0] >= start_at
             ],
             open=[
                 Window(regions=[region], samples=SOUND, channel=channels[0])

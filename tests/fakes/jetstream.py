@@ -116,8 +116,10 @@ class Stream:
         transform = self.config.get("subject_transform")
         if not transform or not matches(subject, transform["src"]):
             return subject
-        given = [one for one, kind in zip(subject.split("."), transform["src"].split("."), strict=True) if kind == "*"]
-        return re.sub(r"{{wildcard\((\d)\)}}", lambda match: given[int(match[1]) - 1], transform["dest"])
+        wildcards = [
+            one for one, kind in zip(subject.split("."), transform["src"].split("."), strict=True) if kind == "*"
+        ]
+        return re.sub(r"{{wildcard\((\d)\)}}", lambda match: wildcards[int(match[1]) - 1], transform["dest"])
 
     def remove(self, messages: Iterable[Stored]) -> int:
         """Delete messages; return their number."""

@@ -125,11 +125,11 @@ class InMemoryNats:
         self.asked.append(subject)
         _happen(self._before, subject)
         try:
-            answer = self._answer(subject, payload, headers or {})
+            reply = self._answer(subject, payload, headers or {})
         except RefusedError as error:
-            answer = error.answer
+            reply = error.answer
         _happen(self._behind, subject)
-        return self._message(subject, json.dumps(answer).encode(), {})
+        return self._message(subject, json.dumps(reply).encode(), {})
 
     def _answer(self, subject: str, payload: bytes, headers: dict[str, str]) -> Answer:
         if subject.startswith("$JS.ACK."):
@@ -196,13 +196,13 @@ class InMemoryNats:
             await self._tell(reply, b"", {"Status": "503"})
             return
         for stored, behind in list(self.streams[name].several(query)):
-            place = {
+            position_headers = {
                 "Nats-Subject": stored.subject,
                 "Nats-Sequence": str(stored.sequence),
                 "Nats-Time-Stamp": stored.time.isoformat(),
                 "Nats-Num-Pending": str(behind),
             }
-            await self._tell(reply, stored.body, stored.headers | place)
+            await self._tell(reply, stored.body, stored.headers | position_headers)
         await self._tell(reply, b"", {"Status": "204"})
 
     async def _deliver(self, of: str, name: str, most: int, reply: str) -> None:

@@ -85,15 +85,15 @@ async def test_a_page_of_tasks_is_the_reply(broker: NatsBroker, parts: Parts, us
 
 async def test_the_window_of_another_worker_is_transcribed(broker: NatsBroker, parts: Parts) -> None:
     window_request = WindowRequest.model_validate(EXAMPLES["WindowRequest"][0].payload)
-    answer = await request(broker, subjects.windows(ENGINE), window_request.model_dump(mode="json"))
-    assert answer == {"worker": "0" * 32, "text": None}
+    reply = await request(broker, subjects.windows(ENGINE), window_request.model_dump(mode="json"))
+    assert reply == {"worker": "0" * 32, "text": None}
     parts.sharing.transcribe_window.assert_awaited_once_with(window_request)
 
 
 @pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON)
 async def test_an_invalid_window_is_refused(broker: NatsBroker, parts: Parts, body: bytes) -> None:
-    answer = await request(broker, subjects.windows(ENGINE), body, headers=AS_JSON)
-    assert answer["error"]["code"] == "invalid_request"
+    reply = await request(broker, subjects.windows(ENGINE), body, headers=AS_JSON)
+    assert reply["error"]["code"] == "invalid_request"
     parts.sharing.transcribe_window.assert_not_awaited()
 
 
@@ -104,8 +104,8 @@ async def test_dead_letters_are_replayed(broker: NatsBroker, parts: Parts) -> No
 
 @pytest.mark.parametrize("user_id", [7, "7"], ids=["number", "name"])
 async def test_the_tasks_of_a_user_are_deleted(broker: NatsBroker, parts: Parts, user_id: int | str) -> None:
-    answer = await request(broker, subjects.DELETE, {"user_id": user_id, "after": "queue-12"})
-    assert answer == {"deleted": True, "tasks": 3, "more_after": "ended-0"}
+    reply = await request(broker, subjects.DELETE, {"user_id": user_id, "after": "queue-12"})
+    assert reply == {"deleted": True, "tasks": 3, "more_after": "ended-0"}
     parts.users.delete.assert_awaited_once_with(UserRequest(user_id=user_id, after="queue-12"))
     parts.tasks.delete.assert_not_awaited()
 
@@ -141,8 +141,8 @@ async def test_an_invalid_field_is_named_and_nothing_is_done(
 
 
 async def test_dead_letters_are_deleted_after_the_cursor_of_the_client(broker: NatsBroker, parts: Parts) -> None:
-    answer = await request(broker, subjects.DELETE_LETTERS, {"task_id": "t1", "after": 5})
-    assert answer == {"deleted": 2, "more_after": 15}
+    reply = await request(broker, subjects.DELETE_LETTERS, {"task_id": "t1", "after": 5})
+    assert reply == {"deleted": 2, "more_after": 15}
     parts.dead_letters.delete.assert_awaited_once_with(DeleteLettersRequest(task_id="t1", after=5))
 
 
@@ -178,16 +178,16 @@ KNOWN: dict[str, dict[str, object]] = {  # the valid fields of a request; of all
 
 @every_request
 async def test_an_unknown_field_is_named(broker: NatsBroker, subject: str) -> None:
-    known = KNOWN.get(subject, {"task_id": "t1"})
-    error = (await request(broker, subject, known | {"taskid": "t1"}))["error"]
+    valid = KNOWN.get(subject, {"task_id": "t1"})
+    error = (await request(broker, subject, valid | {"taskid": "t1"}))["error"]
     assert error["code"] == "invalid_request"
     assert "taskid" in error["message"]
 
 
 @every_request
 async def test_an_invalid_value_is_named_but_not_repeated(broker: NatsBroker, subject: str) -> None:
-    known = KNOWN.get(subject, {})
-    error = (await request(broker, subject, known | {"task_id": "no such id"}))["error"]
+    valid = KNOWN.get(subject, {})
+    error = (await request(broker, subject, valid | {"task_id": "no such id"}))["error"]
     assert error["code"] == "invalid_request"
     assert "task_id" in error["message"]
     assert "no such id" not in error["message"]

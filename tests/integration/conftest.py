@@ -158,13 +158,13 @@ class Publisher:
 
     async def until(self, task_id: str, state: State) -> list[ProgressEvent]:
         """The events of a task up to the first in this state."""
-        seen = []
+        events = []
         async with asyncio.timeout(DEADLINE):
             async for event in self.events(task_id):
-                seen.append(event)
+                events.append(event)
                 if event.state is state:
-                    return seen
-        message = f"{task_id} ended without {state}: {[event.state for event in seen]}"
+                    return events
+        message = f"{task_id} ended without {state}: {[event.state for event in events]}"
         raise AssertionError(message)
 
     async def reaching(self, state: State, task_id: str, **options: Any) -> list[ProgressEvent]:
@@ -178,8 +178,8 @@ class Publisher:
 
     async def ask(self, subject: str, **request: object) -> dict[str, Any]:
         reply = await self.nc.request(subject, json.dumps(request).encode(), timeout=DEADLINE)
-        answer: dict[str, Any] = json.loads(reply.data)
-        return answer
+        parsed_reply: dict[str, Any] = json.loads(reply.data)
+        return parsed_reply
 
 
 @pytest.fixture

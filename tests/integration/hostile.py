@@ -134,8 +134,8 @@ def filled(body: bytes, nc: Client, extra: dict[str, str]) -> bytes:
 async def publish_bytes(url: str, subject: str | bytes, head: bytes, body: bytes) -> None:
     """Publish without a library; `subject` may be followed by a reply subject; an empty `head`: without headers."""
     subject = subject.encode() if isinstance(subject, str) else subject
-    place = urlsplit(url)
-    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
     await reader.readline()
     writer.write(b'CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\n')
     verb, sizes = (b"HPUB", f"{len(head)} {len(head) + len(body)}") if head else (b"PUB", f"{len(body)}")

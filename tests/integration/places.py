@@ -14,7 +14,7 @@ from app.queue import positions, task_messages
 
 async def places_with(js: JetStreamContext, redis: Redis, *words: str) -> list[str]:
     """The streams' messages, with subjects and headers, and the Redis keys in which any of the words occurs."""
-    names = [place async for place, content in _everything(js, redis) if any(word in content for word in words)]
+    names = [name async for name, content in _everything(js, redis) if any(word in content for word in words)]
     return sorted(names)
 
 

@@ -215,9 +215,9 @@ def test_a_stopped_worker_has_time_for_its_task(pod: Json) -> None:
 def settings_given() -> Settings:
     """The settings of the workers as their ConfigMap has them, but for the file that is in their Secret."""
     text = (WORKERS / "settings.properties").read_text(encoding="utf-8")
-    given: Json = dict(line.lower().split("=", 1) for line in text.splitlines() if line and not line.startswith("#"))
-    assert given.pop("nats_tls_ca_file").startswith(str(SECRETS))
-    return Settings(_env_file=None, _secrets_dir=None, **given)
+    values: Json = dict(line.lower().split("=", 1) for line in text.splitlines() if line and not line.startswith("#"))
+    assert values.pop("nats_tls_ca_file").startswith(str(SECRETS))
+    return Settings(_env_file=None, _secrets_dir=None, **values)
 
 
 def test_settings_are_known_and_hold_no_secret() -> None:
@@ -244,9 +244,9 @@ def test_a_worker_may_as_little_as_in_compose(pod: Json, container: Json) -> Non
 
 
 def test_secrets_are_files_where_the_service_looks_for_them(pod: Json, container: Json) -> None:
-    places = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    assert places["secrets"] == str(SECRETS)
-    assert {"recordings": "/tmp", "models": "/models"}.items() <= places.items()  # noqa: S108 -- a volume of its own
+    mount_paths = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mount_paths["secrets"] == str(SECRETS)
+    assert {"recordings": "/tmp", "models": "/models"}.items() <= mount_paths.items()  # noqa: S108 -- a volume of its own
     (secret,) = (volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume)
     assert f"create secret generic {secret} --from-file=secrets/worker" in operations()
 
@@ -280,15 +280,15 @@ def test_workers_are_scaled_by_metrics_that_there_are() -> None:
 
 def test_nats_knows_the_password_of_each_user() -> None:
     values = yaml.safe_load((DEPLOYED / "nats.yaml").read_text(encoding="utf-8"))
-    given = values["container"]["env"]
+    environment = values["container"]["env"]
     # Given that the accounts read passwords from the environment
     accounts = (ROOT / "deploy/nats/accounts.conf").read_text(encoding="utf-8")
-    assert set(re.findall(r"password: \$(\w+)", accounts)) == {name for name in given if name.startswith("NATS_")}
+    assert set(re.findall(r"password: \$(\w+)", accounts)) == {name for name in environment if name.startswith("NATS_")}
     for user in USERS:
         # Then each is quoted text, from a key of the Secret that the document has people make
         name = f"GIVEN_{user.upper()}"
-        assert given[f"NATS_{user.upper()}_PASSWORD"] == f'"$({name})"'
-        assert given[name] == {"valueFrom": {"secretKeyRef": {"name": "nats", "key": user}}}
+        assert environment[f"NATS_{user.upper()}_PASSWORD"] == f'"$({name})"'
+        assert environment[name] == {"valueFrom": {"secretKeyRef": {"name": "nats", "key": user}}}
         assert user in operations().partition("create secret generic nats ")[2].partition("done)")[0]
         # And is defined before it is used: the chart sorts them by name
         assert name < f"NATS_{user.upper()}_PASSWORD"

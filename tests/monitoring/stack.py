@@ -79,8 +79,8 @@ class Prometheus:
 
     async def ask(self, path: str, **parameters: str) -> dict[str, Any]:
         url = f"http://127.0.0.1:{self.port}{path}?{urllib.parse.urlencode(parameters)}"
-        answer: dict[str, Any] = json.loads(await asyncio.to_thread(_get, url))
-        return answer
+        reply: dict[str, Any] = json.loads(await asyncio.to_thread(_get, url))
+        return reply
 
     async def has(self, expr: str) -> bool:
         """Whether an expression returns data now."""
@@ -173,8 +173,8 @@ async def _running(command: list[str], ready: str, folder: Path) -> AsyncIterato
 
 
 def _get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 -- our own server
-        body: bytes = answer.read()
+    with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 -- our own server
+        body: bytes = response.read()
         return body
 
 

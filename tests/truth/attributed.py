@@ -126,8 +126,8 @@ def _by_speaker(texts: Iterable[tuple[str, str]]) -> list[list[str]]:
 
 def by_the_turns(words: Iterable[tuple[float, float, str]], turns: Turns) -> list[tuple[str, str]]:
     """Give each word (start, end, text) to the speaker of the turn that covers most of it, else of the nearest turn."""
-    known = list(turns)
+    known_turns = list(turns)
     return [
-        (max(known, key=lambda turn: min(turn[1], end) - max(turn[0], start))[2] if known else "", text)
+        (max(known_turns, key=lambda turn: min(turn[1], end) - max(turn[0], start))[2] if known_turns else "", text)
         for start, end, text in words
     ]

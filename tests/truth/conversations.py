@@ -48,8 +48,8 @@ def conversations_in(folder: Path) -> list[Conversation]:
     return [Conversation(path, utterances) for path, utterances in truths if utterances]
 
 
-def _truth(sound: Path) -> list[Said]:
-    written, times = sound.with_suffix(".json"), sound.with_suffix(".rttm")
+def _truth(recording: Path) -> list[Said]:
+    written, times = recording.with_suffix(".json"), recording.with_suffix(".rttm")
     if written.exists():
         intervals = json.loads(written.read_text(encoding="utf-8"))
         return [Said(**fields) for fields in intervals if isinstance(fields, dict)]  # others are times of languages

@@ -130,14 +130,14 @@ async def test_time_that_counts_from_the_last_progress_is_not_over_while_there_i
     idle: float, stopped: bool
 ) -> None:
     # Given a body that may stand still for a moment, and that has made progress just now or long ago
-    looked = asyncio.Event()
+    checked = asyncio.Event()
 
     def since() -> float:
-        looked.set()
+        checked.set()
         return idle
 
     # When that moment is over, then the body is stopped only if it stands still
     with pytest.raises(TimeoutError) if stopped else nullcontext():
         async with StopScope(TimeoutError(), after=0.001, since=since):
-            await looked.wait()
+            await checked.wait()
             await (asyncio.Event().wait() if stopped else asyncio.sleep(0))

@@ -176,8 +176,8 @@ LIMITS = [
 
 def of(name: str, value: object) -> Settings:
     """Settings of which one is given."""
-    given: dict[str, Any] = {name: value}
-    return Settings(_env_file=None, **given)
+    values: dict[str, Any] = {name: value}
+    return Settings(_env_file=None, **values)
 
 
 @pytest.mark.parametrize(("name", "least", "too_little", "most"), LIMITS, ids=[name for name, *_ in LIMITS])

@@ -117,8 +117,8 @@ async def test_a_worker_of_another_version_continues_all_tasks(
         assert (await publisher.ask(subjects.DELETE, task_id="running"))["deleted"] is True
         assert (await publisher.ask(subjects.DELETE, user_id=7))["tasks"] == 3
         for stream in ("progress", "segments", "results"):
-            held = await publisher.js.stream_info(f"transcription_{stream}", subjects_filter=">")
-            assert not held.state.subjects
+            info = await publisher.js.stream_info(f"transcription_{stream}", subjects_filter=">")
+            assert not info.state.subjects
 
 
 @IN_BOTH_DIRECTIONS

@@ -24,28 +24,28 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tier", action="append", choices=[tier.name for tier in TIERS], help="only these tests")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many changes are tried at a time")
     parser.add_argument("--ignore", action="append", default=[], help="tests that take too long")
-    given = parser.parse_args()
-    if given.number < 1 or given.jobs < 1:
+    parsed = parser.parse_args()
+    if parsed.number < 1 or parsed.jobs < 1:
         parser.error("the numbers of changes and of jobs start at 1")
-    if wrong := [name for name in given.only if not mutants_of(ROOT, [name])]:
+    if wrong := [name for name in parsed.only if not mutants_of(ROOT, [name])]:
         parser.error(f"nothing to change in {', '.join(wrong)}")
-    return given
+    return parsed
 
 
 async def main() -> None:
     """Try changes, and print the report."""
-    given = arguments()
+    options = arguments()
     if task := asyncio.current_task():
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # ends the tests as Ctrl-C does
-    tiers = [tier for tier in TIERS if tier.name in (given.tier or [tier.name])]
+    tiers = [tier for tier in TIERS if tier.name in (options.tier or [tier.name])]
     with tempfile.TemporaryDirectory() as folder:
-        copies = [TreeCopy(ROOT, Path(folder), number, given.jobs) for number in range(given.jobs)]
-        possible = mutants_of(copies[0].folder, given.only or CODE)
-        tried = chosen(possible, given.number, given.seed)
-        print(f"seed {given.seed}: {len(tried)} of {len(possible)} possible changes")
+        copies = [TreeCopy(ROOT, Path(folder), number, options.jobs) for number in range(options.jobs)]
+        possible = mutants_of(copies[0].folder, options.only or CODE)
+        tried = chosen(possible, options.number, options.seed)
+        print(f"seed {options.seed}: {len(tried)} of {len(possible)} possible changes")
         with suppress(asyncio.CancelledError):  # Ctrl-C: what has been tried is reported
             for tier in tiers:
-                covering = await covering_tests(tier, copies[0], given.jobs, given.ignore)
+                covering = await covering_tests(tier, copies[0], options.jobs, options.ignore)
                 await examine([mutant for mutant in tried if not mutant.noticed_by], tier, covering, copies)
     print(*report([mutant for mutant in tried if mutant.tests], tiers), sep="\n")
 

@@ -53,8 +53,8 @@ class Mutation:
     def applied(self, source: str) -> str:
         """Return the changed source, without its comments."""
         tree = ast.parse(source)
-        place, new = list(_changes(tree))[self.number]
-        place.put(new)
+        node_slot, new = list(_changes(tree))[self.number]
+        node_slot.put(new)
         return ast.unparse(ast.fix_missing_locations(tree))
 
 
@@ -63,18 +63,18 @@ def mutations(source: str) -> list[Mutation]:
     return [
         Mutation(
             number,
-            getattr(place.node, "lineno", place.statement),
-            place.statement,
-            f"`{ast.unparse(place.node)}` becomes `{ast.unparse(ast.fix_missing_locations(new))}`",
+            getattr(node_slot.node, "lineno", node_slot.statement),
+            node_slot.statement,
+            f"`{ast.unparse(node_slot.node)}` becomes `{ast.unparse(ast.fix_missing_locations(new))}`",
         )
-        for number, (place, new) in enumerate(_changes(ast.parse(source)))
+        for number, (node_slot, new) in enumerate(_changes(ast.parse(source)))
     ]
 
 
 def _changes(tree: ast.AST) -> Iterator[tuple[_Place, ast.AST]]:
-    for place in _code(tree):
-        for new in _replacements(place.node, place.parent):
-            yield place, new
+    for node_slot in _code(tree):
+        for new in _replacements(node_slot.node, node_slot.parent):
+            yield node_slot, new
 
 
 def _code(tree: ast.AST, statement: int = 1) -> Iterator[_Place]:

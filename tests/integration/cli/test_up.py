@@ -262,8 +262,8 @@ def command_in(folder: Path) -> None:
 def plain_environment() -> dict[str, str]:
     """The environment of a new terminal, which knows neither servers nor the command."""
     unset = {"NATS_URL", "REDIS_URL", "AUDIO_STORE", "VIRTUAL_ENV"}
-    kept = {name: value for name, value in os.environ.items() if name not in unset}
-    return kept | {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    inherited = {name: value for name, value in os.environ.items() if name not in unset}
+    return inherited | {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TERM": "xterm"}
 
 
 @asynccontextmanager

@@ -68,23 +68,23 @@ def _flip_bits(content: bytearray, random: Random) -> None:
 
 
 def _write_extreme(content: bytearray, random: Random) -> None:
-    place, value = _place(content, random), random.choice(_EXTREMES)
-    content[place : place + len(value)] = value
+    offset, value = _place(content, random), random.choice(_EXTREMES)
+    content[offset : offset + len(value)] = value
 
 
 def _overwrite(content: bytearray, random: Random) -> None:
-    place, size = _place(content, random), random.choice((4, 64, 4096))
-    content[place : place + size] = random.randbytes(size)
+    offset, size = _place(content, random), random.choice((4, 64, 4096))
+    content[offset : offset + size] = random.randbytes(size)
 
 
 def _cut_out(content: bytearray, random: Random) -> None:
-    place = _place(content, random)
-    del content[place : place + random.choice((1, 7, 188, 3000))]
+    offset = _place(content, random)
+    del content[offset : offset + random.choice((1, 7, 188, 3000))]
 
 
 def _repeat(content: bytearray, random: Random) -> None:
-    place = _place(content, random)
-    content[place:place] = content[place : place + random.choice((1, 50, 5000))]
+    offset = _place(content, random)
+    content[offset:offset] = content[offset : offset + random.choice((1, 50, 5000))]
 
 
 def _cut_short(content: bytearray, random: Random) -> None:

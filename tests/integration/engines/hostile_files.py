@@ -18,16 +18,16 @@ def _table(kind: str, *entries: tuple[int, ...]) -> bytes:
     return _atom(kind, struct.pack(">II", 0, len(entries)), rows)
 
 
-def _sound_track(samples: int, place: int) -> bytes:
+def _sound_track(samples: int, offset: int) -> bytes:
     """A track of so many samples of one byte, all in one chunk; each lasts two ticks, so each gets an index entry."""
-    sound = struct.pack(">I4s6xH8xHHHHI", 36, b"alaw", 1, 1, 16, 0, 0, RATE << 16)
+    description = struct.pack(">I4s6xH8xHHHHI", 36, b"alaw", 1, 1, 16, 0, 0, RATE << 16)
     samples_table = _atom(
         "stbl",
-        _atom("stsd", struct.pack(">II", 0, 1), sound),
+        _atom("stsd", struct.pack(">II", 0, 1), description),
         _table("stts", (samples, 2)),
         _table("stsc", (1, samples, 1)),
         _atom("stsz", struct.pack(">III", 0, 1, samples)),
-        _table("stco", (place,)),
+        _table("stco", (offset,)),
     )
     media = _atom(
         "mdia",
@@ -41,10 +41,10 @@ def _sound_track(samples: int, place: int) -> bytes:
 def film_with_an_index(path: Path, samples: int = 40_000_000) -> None:
     """A film of less than 1 kB whose two audio tracks have 40 million samples each, in a table of one line."""
     head = _atom("ftyp", b"qt  ", bytes(4), b"qt  ")
-    sound = _atom("mdat", b"\xd5" * 16)
+    media_data = _atom("mdat", b"\xd5" * 16)
     tracks = [_sound_track(samples, len(head) + 8)] * 2
     header = _atom("mvhd", struct.pack(">IIIII80x", 0, 0, 0, 1000, 0))
-    path.write_bytes(head + sound + _atom("moov", header, *tracks))
+    path.write_bytes(head + media_data + _atom("moov", header, *tracks))
 
 
 def many_packets(path: Path, packets: int = 5_000_000) -> None:

@@ -123,8 +123,8 @@ async def test_a_listener_is_ready_though_the_model_cannot_be_loaded(engine_sett
 
 
 def live(samples: Samples, stream: str, *, first: bool = False, end: bool = False) -> ProcessLiveAudio:
-    sound = b64encode((samples * 32767).astype("<i2").tobytes()).decode()
-    return ProcessLiveAudio(stream=stream, audio=LiveAudio(), first=first, data=sound, end=end)
+    data = b64encode((samples * 32767).astype("<i2").tobytes()).decode()
+    return ProcessLiveAudio(stream=stream, audio=LiveAudio(), first=first, data=data, end=end)
 
 
 async def heard(engine: EngineProcesses, job: ProcessLiveAudio | CloseLiveStream) -> LiveAudioProcessed:

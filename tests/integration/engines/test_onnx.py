@@ -41,9 +41,9 @@ def said(path: Path) -> str:
     return path.with_suffix(".txt").read_text(encoding="utf-8").strip().replace(*SLIP)
 
 
-def transcribed(model: OnnxModel, sound: Samples) -> list[Text]:
-    (answer,) = model.transcribe([WindowAudio(sound, ())], TranscribeOptions(), [None])
-    return answer.texts
+def transcribed(model: OnnxModel, samples: Samples) -> list[Text]:
+    (output,) = model.transcribe([WindowAudio(samples, ())], TranscribeOptions(), [None])
+    return output.texts
 
 
 def written(texts: list[Text]) -> str:
@@ -56,10 +56,10 @@ def test_a_clip_is_read_wherever_it_lies(
     reader: OnnxModel, path: Path, before: float, after: float, gain: float
 ) -> None:
     # Given a clip with silence around it, loud or soft
-    sound = np.concatenate([silence(before), load(path) * np.float32(gain), silence(after)])
+    samples = np.concatenate([silence(before), load(path) * np.float32(gain), silence(after)])
 
     # When it is transcribed
-    (text,) = transcribed(reader, sound)
+    (text,) = transcribed(reader, samples)
 
     # Then each word is right, with a blank before it, and the network is sure of it
     assert written([text]) == f" {said(path)}"
@@ -95,11 +95,11 @@ def test_clips_do_not_change_each_other(reader: OnnxModel, at_once: int) -> None
     sounds = [load(path) for path in RECORDINGS]
     model = loaded(ModelCatalog(None, NETWORKS), "reader", at_once=at_once)
     assert model.parallel.count == at_once
-    clips = [WindowAudio(sound, ()) for sound in sounds]
+    clips = [WindowAudio(samples, ()) for samples in sounds]
     together = model.transcribe(clips, TranscribeOptions(), [None] * len(clips))
 
     # When they are transcribed, then each has the same text, to the last figure
-    assert [answer.texts for answer in together] == [transcribed(reader, sound) for sound in sounds]
+    assert [output.texts for output in together] == [transcribed(reader, samples) for samples in sounds]
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +116,8 @@ def of_tones(name: str) -> OnnxModel:
 @pytest.mark.parametrize(("name", "word"), [("gigaam-tones", "\u043e"), ("parakeet-tones", "tone")])
 def test_other_layouts_tell_words_and_times(tones: WindowAudio, name: str, word: str) -> None:
     # Given a network in the layout of GigaAM or of Parakeet's transducer, when it transcribes three tones
-    (answer,) = of_tones(name).transcribe([tones], TranscribeOptions(), [None])
-    (text,) = answer.texts
+    (output,) = of_tones(name).transcribe([tones], TranscribeOptions(), [None])
+    (text,) = output.texts
 
     # Then it writes a word where each of them begins
     assert written([text]) == f" {word}" * 3
@@ -135,8 +135,8 @@ def test_canary_writes_the_language_that_it_is_given(
 ) -> None:
     # Given a network in the layout of Canary, when it is given the spoken language, and whether to translate
     options = TranscribeOptions(language=language, translate=translate)
-    (answer,) = of_tones("canary-tones").transcribe([tones], options, [None])
-    (text,) = answer.texts
+    (output,) = of_tones("canary-tones").transcribe([tones], options, [None])
+    (text,) = output.texts
 
     # Then it writes each tone in the language to write, and which one was spoken
     assert written([text]) == f" {word}" * 3
@@ -154,5 +154,5 @@ def test_clips_of_different_lengths_can_be_transcribed_together(tones: WindowAud
     short = WindowAudio(tones.samples[: 2 * SAMPLE_RATE], tones.speech[:1])
 
     # When a short clip is transcribed beside a long one, then each has its own words
-    answers = model.transcribe([tones, short], TranscribeOptions(), [None, None])
-    assert [written(answer.texts) for answer in answers] == [" tone tone tone", " tone"]
+    outputs = model.transcribe([tones, short], TranscribeOptions(), [None, None])
+    assert [written(output.texts) for output in outputs] == [" tone tone tone", " tone"]

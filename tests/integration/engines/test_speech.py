@@ -145,10 +145,10 @@ def test_windows_that_are_filled_as_on_a_gpu_have_the_same_text_alone_and_in_bat
 
 def test_speech_is_translated_where_that_is_asked(whisper: Whisper) -> None:
     # Given what a recording in Spanish says in English, when that is asked for
-    wanted = set(plain(IN_ENGLISH).split())
+    expected = set(plain(IN_ENGLISH).split())
     translated = set(plain(text_of(transcribed(whisper, recording("prompts-es"), translate=True))).split())
     # Then at least half of its words are there: whisper-base finds two thirds
-    assert len(wanted & translated) >= 0.5 * len(wanted)
+    assert len(expected & translated) >= 0.5 * len(expected)
 
 
 def test_a_vocabulary_brings_its_names_and_no_others(whisper: Whisper, heard: Transcription) -> None:

@@ -80,10 +80,10 @@ def test_features_are_what_the_network_was_trained_on(clip: Samples) -> None:
 def test_embeddings_are_what_enrolled_people_were_compared_with(networks: Networks, clip: Samples) -> None:
     # Given the embeddings that this clip had when people were enrolled
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
-    for name, sound in (("values", clip), ("telephone", simulate_telephone(clip))):
-        known = np.frombuffer(b64decode(golden[name]), np.int8).astype(np.float32)
+    for name, samples in (("values", clip), ("telephone", simulate_telephone(clip))):
+        enrolled = np.frombuffer(b64decode(golden[name]), np.int8).astype(np.float32)
         # Then they have the same direction, whatever processor computes them
-        assert float(networks.embed(features(sound)) @ known / np.linalg.norm(known)) > 0.998
+        assert float(networks.embed(features(samples)) @ enrolled / np.linalg.norm(enrolled)) > 0.998
 
 
 def test_a_telephone_leaves_what_a_telephone_has_sent(clip: Samples) -> None:

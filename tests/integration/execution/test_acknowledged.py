@@ -53,9 +53,9 @@ async def burst(nc: Client, count: int) -> None:
     """Publish tasks with all of them in flight, and return when the last one is acknowledged."""
     acknowledged, done = 0, asyncio.Event()
 
-    async def note(answer: Msg) -> None:
+    async def note(acknowledgement: Msg) -> None:
         nonlocal acknowledged
-        assert "seq" in json.loads(answer.data)
+        assert "seq" in json.loads(acknowledgement.data)
         acknowledged += 1
         if acknowledged == count:
             done.set()
@@ -69,9 +69,9 @@ async def burst(nc: Client, count: int) -> None:
     await subscription.unsubscribe()
 
 
-def refused(answer: dict[str, Any]) -> str | None:
+def refused(reply: dict[str, Any]) -> str | None:
     """The code of the error in an answer."""
-    error = answer.get("error") or {}
+    error = reply.get("error") or {}
     code: str | None = error.get("code")
     return code
 
@@ -79,9 +79,9 @@ def refused(answer: dict[str, Any]) -> str | None:
 async def ask(publisher: Publisher, subject: str, task_id: str) -> dict[str, Any]:
     """The answer to a request, repeated as the service says."""
     while True:
-        answer = await publisher.ask(subject, task_id=task_id)
-        if refused(answer) != ErrorCode.INTERNAL:
-            return answer
+        reply = await publisher.ask(subject, task_id=task_id)
+        if refused(reply) != ErrorCode.INTERNAL:
+            return reply
 
 
 async def test_the_last_of_a_burst_can_be_cancelled_and_deleted_at_once(
@@ -123,11 +123,11 @@ async def test_a_cancelled_task_never_runs_whichever_worker_was_asked(
         ids = [f"t{number}" for number in range(20)]
         await asyncio.gather(*(publisher.publish(task_id) for task_id in ids))
         # When all are cancelled or deleted at once, by requests that either worker answers
-        answers = await asyncio.gather(
+        replies = await asyncio.gather(
             *(ask(publisher, subjects.DELETE if at % 2 else subjects.CANCEL, task_id) for at, task_id in enumerate(ids))
         )
         # Then each request was heard
-        assert {refused(answer) for answer in answers} == {None}
+        assert {refused(reply) for reply in replies} == {None}
         # And no worker begins any of them
         for engine in engines:
             engine.may_go_on.set()

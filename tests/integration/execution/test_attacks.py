@@ -106,9 +106,9 @@ async def test_one_id_with_two_bodies_is_one_task(
     assert await stored_results(js) == set(ids)
     assert sum(len(engine.jobs) for engine in engines) == TWICE
     # And its status shows what was asked for by whoever was first
-    wanted = [(await publisher.ask("tasks.status", task_id=task_id))["task"]["language"] for task_id in ids]
+    languages = [(await publisher.ask("tasks.status", task_id=task_id))["task"]["language"] for task_id in ids]
     done = [options.language for engine in engines for options in engine.options]
-    assert {name: wanted.count(name) * engines[0].windows for name in wanted} == {
+    assert {name: languages.count(name) * engines[0].windows for name in languages} == {
         name: done.count(name) for name in done
     }
 
@@ -125,10 +125,10 @@ async def test_a_cancel_and_the_end_of_a_task_never_both_happen(
         return await publisher.ask("tasks.cancel", task_id=task_id)
 
     # When each is cancelled at some time
-    answers = dict(zip(ids, await asyncio.gather(*map(publish_and_cancel, ids)), strict=True))
+    replies = dict(zip(ids, await asyncio.gather(*map(publish_and_cancel, ids)), strict=True))
     events_by_task = await eventually(partial(all_have_ended, js, ids), within=WITHIN_S)
     # Then each has ended once, as its answer said, and has a result exactly if it is completed
-    assert {task_id: [answers[task_id]["state"]] for task_id in ids} == {
+    assert {task_id: [replies[task_id]["state"]] for task_id in ids} == {
         task_id: ends(events_by_task[task_id]) for task_id in ids
     }
     completed = {task_id for task_id in ids if events_by_task[task_id][-1].state is State.COMPLETED}
@@ -148,8 +148,8 @@ async def test_nothing_is_left_of_tasks_that_are_deleted_while_they_run(
         return await publisher.ask("tasks.delete", task_id=task_id)
 
     # When each is deleted at some time
-    answers = await asyncio.gather(*map(publish_and_delete, ids))
-    assert [answer for answer in answers if not answer.get("deleted")] == []
+    replies = await asyncio.gather(*map(publish_and_delete, ids))
+    assert [reply for reply in replies if not reply.get("deleted")] == []
 
     # Then nothing is left anywhere, also when all that was on its way has come
     async def nothing() -> bool:
@@ -222,8 +222,8 @@ async def test_a_voice_that_is_forgotten_while_others_change_it_leaves_nothing(
     for engine in engines:
         engine.people = ["anna"]
     both = [f"{which}{user}" for user in range(VOICES) for which in ("call", "next")]
-    asks: dict[str, Any] = {"diarize": True, "identify": True}
-    await asyncio.gather(*(publisher.publish(task_id, user_id=int(task_id[4:]), **asks) for task_id in both))
+    options: dict[str, Any] = {"diarize": True, "identify": True}
+    await asyncio.gather(*(publisher.publish(task_id, user_id=int(task_id[4:]), **options) for task_id in both))
     await eventually(partial(all_have_ended, js, both), within=WITHIN_S)
     consent = {"by": "Anna", "at": "2026-11-24T09:30:00Z"}
 
@@ -249,5 +249,5 @@ async def test_a_voice_that_is_forgotten_while_others_change_it_leaves_nothing(
     embeddings = (await js.stream_info("KV_embeddings", subjects_filter="$KV.embeddings.*")).state.subjects or {}
     assert {forgotten for forgotten, _ in outcomes} == {True}
     assert (await js.stream_info("KV_voices")).state.messages == 0
-    kept = {f"$KV.embeddings.next{user}" for user, (_, added) in enumerate(outcomes) if not added}
-    assert set(embeddings) == kept
+    expected = {f"$KV.embeddings.next{user}" for user, (_, added) in enumerate(outcomes) if not added}
+    assert set(embeddings) == expected

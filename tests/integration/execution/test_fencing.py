@@ -213,9 +213,9 @@ async def test_a_late_result_of_an_earlier_task_with_the_same_id_does_not_count(
     engine.may_go_on.set()
     await publisher.until("t1", State.COMPLETED)
     # Then its own result is the answer
-    answer = await publisher.ask("tasks.result", task_id="t1")
-    assert (answer["user_id"], answer["audio_file_id"]) == (7, "meeting.flac")
-    loaded = await ResultStore(nc, log).load_segments(TranscriptionResult.model_validate(answer))
+    reply = await publisher.ask("tasks.result", task_id="t1")
+    assert (reply["user_id"], reply["audio_file_id"]) == (7, "meeting.flac")
+    loaded = await ResultStore(nc, log).load_segments(TranscriptionResult.model_validate(reply))
     assert isinstance(loaded, TranscriptionResult)
     assert "secret" not in loaded.text
     assert loaded.text
@@ -260,5 +260,5 @@ async def test_a_copied_result_of_another_task_is_no_result(
     engine.may_go_on.set()
     await publisher.until("t2", State.COMPLETED)
     # Then its own result is the answer
-    answer = await publisher.ask("tasks.result", task_id="t2")
-    assert (answer["task_id"], answer["user_id"]) == ("t2", 8)
+    reply = await publisher.ask("tasks.result", task_id="t2")
+    assert (reply["task_id"], reply["user_id"]) == ("t2", 8)

@@ -27,8 +27,8 @@ async def test_an_id_used_again_soon_after_it_was_deleted_is_dropped(
     # Then the stream says that it has dropped the message, and no such task is known
     assert acknowledged.duplicate
     assert (await publisher.js.stream_info(settings.nats_stream_name)).config.duplicate_window == TWO_MINUTES
-    answer = await publisher.ask("tasks.status", task_id="t1")
-    assert answer["error"]["code"] == "not_found"
+    reply = await publisher.ask("tasks.status", task_id="t1")
+    assert reply["error"]["code"] == "not_found"
 
 
 async def test_the_speakers_are_in_the_result_not_in_the_live_segments(

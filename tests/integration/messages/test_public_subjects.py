@@ -35,9 +35,9 @@ async def test_of_duplicates_it_sees_one_task(
         await eventually(lambda: queue_is_empty(publisher.js))
         # Then a subscriber has seen what is stored: one task, with one end
         await eventually(subscriber.agrees)
-        seen = await subscriber.seen()
-        assert len(seen["transcription_results"]) == 1
-        assert sum(b'"completed"' in body for _, _, body in seen["transcription_progress"]) == 1
+        received = await subscriber.seen()
+        assert len(received["transcription_results"]) == 1
+        assert sum(b'"completed"' in body for _, _, body in received["transcription_progress"]) == 1
 
 
 async def test_of_a_cancel_and_a_completion_it_sees_one(

@@ -66,8 +66,8 @@ async def say_all(publisher: Publisher, wire: Wire) -> None:
     await publisher.ask(subjects.REPLAY, kind="transcription")
     await publisher.ask(subjects.DELETE_LETTERS, kind="transcription")
     consent = {"by": "Anna", "at": "2026-11-24T09:30:00Z"}
-    known = {"user_id": 7, "task_id": "turns", "speaker": "SPEAKER_00", "consent": consent}
-    voice = (await publisher.ask(subjects.ENROLL, name="Anna", **known))["voice"]
+    fields = {"user_id": 7, "task_id": "turns", "speaker": "SPEAKER_00", "consent": consent}
+    voice = (await publisher.ask(subjects.ENROLL, name="Anna", **fields))["voice"]
     await publisher.ask(subjects.VOICES, user_id=7)
     await publisher.ask(subjects.RENAME, user_id=7, voice=voice, name="Anna Berg")
     await publisher.ask(subjects.FORGET, user_id=7, voice=voice)

@@ -40,8 +40,8 @@ async def test_a_task_is_done_behind_what_others_wrote_before(
     # And deleting it takes all of that along
     assert (await publisher.ask("tasks.delete", task_id=task_id))["deleted"]
     for stream in ("progress", "segments", "results"):
-        held = await publisher.js.stream_info(f"transcription_{stream}", subjects_filter=f"{stream}.{task_id}")
-        assert not held.state.subjects
+        info = await publisher.js.stream_info(f"transcription_{stream}", subjects_filter=f"{stream}.{task_id}")
+        assert not info.state.subjects
 
 
 async def test_a_result_is_found_before_what_others_wrote_behind_it(publisher: Publisher, task_id: str) -> None:

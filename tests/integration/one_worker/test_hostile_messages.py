@@ -22,9 +22,9 @@ async def test_any_request_gets_a_reply(nc: Client, subject: str) -> None:
         except MaxPayloadError:
             continue
         # Then there is a reply, it is an object, and the fault is not the service's
-        answer = json.loads(reply.data)
-        assert isinstance(answer, dict), (body, extra)
-        assert answer.get("error", {}).get("code") != "internal", (body, extra)
+        body_of_reply = json.loads(reply.data)
+        assert isinstance(body_of_reply, dict), (body, extra)
+        assert body_of_reply.get("error", {}).get("code") != "internal", (body, extra)
 
 
 @pytest.fixture(params=["one", "many", "known"])
@@ -72,5 +72,8 @@ async def test_the_largest_requests_get_a_reply(nc: Client, sixty_kilobytes: dic
     for body in (b'{"task_id": "nobody"}', b"{", b"\xff"):
         for sent in (body, filled(body, nc, sixty_kilobytes)):
             reply = await nc.request(subject, sent, timeout=DEADLINE, headers=dict(sixty_kilobytes))
-            answer = json.loads(reply.data)
-            assert answer.get("deleted") == 0 or answer["error"]["code"] in {"not_found", "invalid_request"}
+            body_of_reply = json.loads(reply.data)
+            assert body_of_reply.get("deleted") == 0 or body_of_reply["error"]["code"] in {
+                "not_found",
+                "invalid_request",
+            }

@@ -38,26 +38,28 @@ async def test_a_request_that_claims_to_be_json_and_is_not_utf_8_gets_a_reply(nc
     assert json.loads(reply.data)["error"]["code"] == "invalid_request"
 
 
-@pytest.mark.parametrize("place", ["results.elsewhere", "$JS.API.STREAM.DELETE.transcription_progress"])
-async def test_a_reply_is_sent_only_to_an_inbox(publisher: Publisher, nc: Client, task_id: str, place: str) -> None:
+@pytest.mark.parametrize("reply_subject", ["results.elsewhere", "$JS.API.STREAM.DELETE.transcription_progress"])
+async def test_a_reply_is_sent_only_to_an_inbox(
+    publisher: Publisher, nc: Client, task_id: str, reply_subject: str
+) -> None:
     # Given a task
     await publisher.publish(task_id)
     await publisher.until(task_id, State.COMPLETED)
     # When somebody wants the answer in a log, or has it tell JetStream something
     for subject in ("tasks.status", "tasks.delete"):
-        await nc.publish(subject, json.dumps({"task_id": task_id}).encode(), reply=place)
+        await nc.publish(subject, json.dumps({"task_id": task_id}).encode(), reply=reply_subject)
     # Then nothing gets a reply, nor done
     status = await publisher.ask("tasks.status", task_id=task_id)
     assert status["state"] == "completed"
-    held = await publisher.js.stream_info("transcription_results", subjects_filter="results.>")
-    subjects = held.state.subjects or {}
+    info = await publisher.js.stream_info("transcription_results", subjects_filter="results.>")
+    subjects = info.state.subjects or {}
     assert (subjects.get(f"results.{task_id}"), subjects.get("results.elsewhere")) == (1, None)
 
 
 @pytest.mark.parametrize("subject", REQUESTS)
 async def test_an_unknown_task_is_not_found(publisher: Publisher, subject: str) -> None:
-    answer = await publisher.ask(subject, task_id="nobody")
-    assert answer["error"]["code"] == "not_found"
+    reply = await publisher.ask(subject, task_id="nobody")
+    assert reply["error"]["code"] == "not_found"
 
 
 async def test_a_user_finds_its_own_tasks(publisher: Publisher, task_id: str) -> None:

@@ -36,12 +36,12 @@ class Terminal:
     def _run(self, arguments: tuple[str, ...], environment: dict[str, str]) -> tuple[int, str]:
         screen, inside = pty.openpty()
         fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        given = {"NATS_URL": self._nats_url, "AUDIO_STORE": self._folder.as_uri(), "TERM": "xterm-256color"}
-        kept = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "COLUMNS", "LINES"}}
+        settings = {"NATS_URL": self._nats_url, "AUDIO_STORE": self._folder.as_uri(), "TERM": "xterm-256color"}
+        inherited = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "COLUMNS", "LINES"}}
         process = subprocess.Popen(
             (*COMMAND, *arguments),
             cwd=self._folder,
-            env=kept | given | environment,
+            env=inherited | settings | environment,
             stdin=inside,
             stdout=inside,
             stderr=inside,
@@ -61,8 +61,8 @@ class Terminal:
 
 def lines_of(written: str) -> list[str]:
     """The lines that a terminal shows, and those that were shown for a while."""
-    kept = (line.rpartition("\x1b[2K")[2] for line in written.split("\n"))  # what is before was erased
-    return [CONTROL.sub("", line).rstrip() for line in kept]
+    last_states = (line.rpartition("\x1b[2K")[2] for line in written.split("\n"))  # what is before was erased
+    return [CONTROL.sub("", line).rstrip() for line in last_states]
 
 
 @pytest.fixture

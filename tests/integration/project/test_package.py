@@ -49,8 +49,8 @@ def installed(wheel: Path, folder: Path, interpreter: Path | str, extra: str = "
     """An environment with the wheel and what it needs; its Python."""
     subprocess.run([UV, "venv", "--quiet", "--python", interpreter, folder], check=True)
     new = folder / "bin/python"
-    wanted = f"natscribe{extra} @ {wheel.as_uri()}"
-    subprocess.run([UV, "pip", "install", "--quiet", "--python", new, wanted, *options], check=True)
+    requirement = f"natscribe{extra} @ {wheel.as_uri()}"
+    subprocess.run([UV, "pip", "install", "--quiet", "--python", new, requirement, *options], check=True)
     return new
 
 

@@ -221,8 +221,8 @@ async def test_a_recreated_stream_retains_its_messages(
 
 async def chunks(js: JetStreamContext, bucket: str) -> int:
     """How many pieces of objects a bucket holds."""
-    held = await js.stream_info(f"OBJ_{bucket}", subjects_filter=f"$O.{bucket}.C.>")
-    return sum((held.state.subjects or {}).values())
+    info = await js.stream_info(f"OBJ_{bucket}", subjects_filter=f"$O.{bucket}.C.>")
+    return sum((info.state.subjects or {}).values())
 
 
 @pytest.mark.parametrize("fails", [True, False])

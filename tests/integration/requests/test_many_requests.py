@@ -130,8 +130,8 @@ def kind_of(reply: Msg) -> str:
     """The kind of a reply: text, a reference to an object, or an error code."""
     if (reply.headers or {})["content-type"] == "text/plain":
         return "text"
-    answer = json.loads(reply.data)
-    return str(answer["error"]["code"]) if "error" in answer else "object" if answer["object"] else "json"
+    body = json.loads(reply.data)
+    return str(body["error"]["code"]) if "error" in body else "object" if body["object"] else "json"
 
 
 LARGE = {  # the size of each result, and the possible kinds of replies

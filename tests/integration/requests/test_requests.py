@@ -22,8 +22,8 @@ async def test_the_status_of_a_running_task(publisher: Publisher, worker: Worker
     assert status["task"]["language"] == "en"
     assert status["created_at"] <= status["started_at"]
     assert status["finished_at"] is None
-    answer = await publisher.ask("tasks.result", task_id="t1")
-    assert answer["error"]["code"] == "not_finished"
+    reply = await publisher.ask("tasks.result", task_id="t1")
+    assert reply["error"]["code"] == "not_finished"
     engine.may_go_on.set()
     await publisher.until("t1", State.COMPLETED)
 
@@ -56,9 +56,9 @@ async def test_the_text_of_a_result_without_its_object_is_not_found(
     await publisher.until("t1", State.COMPLETED)
     await (await publisher.js.object_store("results")).delete("t1")
     # When its text is requested
-    answer = await publisher.ask("tasks.result", task_id="t1", format=fmt)
+    reply = await publisher.ask("tasks.result", task_id="t1", format=fmt)
     # Then the result is not found
-    assert answer["error"]["code"] == "not_found"
+    assert reply["error"]["code"] == "not_found"
 
 
 async def test_a_slow_request_delays_no_other(publisher: Publisher, worker: Worker, hold: Hold) -> None:

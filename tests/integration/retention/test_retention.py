@@ -122,8 +122,8 @@ async def test_nothing_is_found_anywhere_after_the_time_that_a_task_asks_for(
             await eventually(lambda: redis.exists("task:t-gone:info"))
             stored_reminder = await eventually(lambda: find_reminder(js, "t-gone"))
             assert abs(stored_reminder[1] - ended - timedelta(minutes=1)) < timedelta(seconds=2)
-            places = {place.split()[0] for place in await places_with(js, redis, *of_hers)}
-            assert places > {"transcription_progress", "transcription_results", "transcription_retention", "OBJ_audio"}
+            names = {name.split()[0] for name in await places_with(js, redis, *of_hers)}
+            assert names > {"transcription_progress", "transcription_results", "transcription_retention", "OBJ_audio"}
             # When the minute is over
             await let_time_pass(js, "t-gone")
 

@@ -431,8 +431,8 @@ async def test_a_task_is_not_called_deleted_while_its_message_stays(
         config = (await js.stream_info("transcription_tasks")).config
         await js.update_stream(config.evolve(deny_delete=True))
         # When the task is deleted, then the answer is an error
-        answer = await publisher.ask("tasks.delete", task_id="t1")
-        assert answer["error"]["code"] == ErrorCode.INTERNAL
+        reply = await publisher.ask("tasks.delete", task_id="t1")
+        assert reply["error"]["code"] == ErrorCode.INTERNAL
         # And what is wrong is told
         assert "deny_delete" in (await eventually(partial(told_by, publisher.nc)))[0].what
         busy.may_go_on.set()

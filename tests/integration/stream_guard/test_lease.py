@@ -183,8 +183,8 @@ async def test_a_stream_that_is_changed_while_its_guard_is_gone_is_restored_by_a
         await eventually(partial(is_whole, js, settings))
         await eventually(partial(has_no_problem, nc))
         changes = Counter(requests.about("STREAM.CREATE", "STREAM.UPDATE"))
-        made_by_stranger = 1 if change is strip else 0
-        assert changes.total() == made_by_stranger + 1
+        changed_by_stranger = 1 if change is strip else 0
+        assert changes.total() == changed_by_stranger + 1
         assert worker.container.lease.held
 
 

@@ -71,8 +71,8 @@ async def published(js: JetStreamContext) -> tuple[TranscriptionResult, Transcri
 
 async def pieces(js: JetStreamContext) -> set[str]:
     """Of how many objects the bucket holds pieces."""
-    held = await js.stream_info("OBJ_results", subjects_filter="$O.results.C.>")
-    return set(held.state.subjects or {})
+    info = await js.stream_info("OBJ_results", subjects_filter="$O.results.C.>")
+    return set(info.state.subjects or {})
 
 
 @pytest.mark.parametrize("in_time", [True, False])

@@ -49,9 +49,9 @@ async def test_a_result_of_any_size_arrives(
     characters = (nc.max_payload - below - envelope) // 2
     # When it is published and asked for
     result = await transcribe("t", characters)
-    answer = json.loads(await ask(nc, "t", "json"))
+    reply = json.loads(await ask(nc, "t", "json"))
     # Then it is all there, or all in the object that both name
-    assert answer == result
+    assert reply == result
     if below > ROOM:
         assert result["object"] is None
     else:
@@ -66,13 +66,13 @@ async def test_a_text_of_any_size_arrives(nc: Client, js: JetStreamContext, tran
     characters = nc.max_payload - below - 2  # two lines
     await transcribe("t", characters)
     # When it is asked for as text
-    answer = await ask(nc, "t", "txt")
+    reply = await ask(nc, "t", "txt")
     # Then that is the text, or names the object that holds it
     if below > ROOM:
-        assert len(answer) == pytest.approx(nc.max_payload - below, abs=2)
-        assert answer.startswith(b"xxx")
+        assert len(reply) == pytest.approx(nc.max_payload - below, abs=2)
+        assert reply.startswith(b"xxx")
     else:
-        named = json.loads(answer)["object"]
+        named = json.loads(reply)["object"]
         whole = json.loads((await (await js.object_store(named["bucket"])).get(named["name"])).data or b"")
         assert len(whole["text"]) == pytest.approx(characters, abs=2)
 

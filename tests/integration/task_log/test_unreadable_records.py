@@ -62,8 +62,8 @@ async def test_a_task_is_left_to_a_worker_that_can_read_its_records(
 
 
 async def has(js: JetStreamContext, of: str, task_id: str) -> bool:
-    held = await js.stream_info(f"transcription_{of}", subjects_filter=f"{of}.{task_id}")
-    return bool(held.state.subjects)
+    info = await js.stream_info(f"transcription_{of}", subjects_filter=f"{of}.{task_id}")
+    return bool(info.state.subjects)
 
 
 async def is_returned(js: JetStreamContext) -> bool:

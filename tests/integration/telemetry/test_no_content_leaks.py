@@ -62,8 +62,8 @@ def requests() -> Iterator[tuple[str, dict[str, Any]]]:
     for subject, handler in ((route.kwargs["subject"], route.call) for route in REQUESTS):
         request_type = get_type_hints(handler)["request"]
         for model in get_args(request_type) if isinstance(request_type, UnionType) else [request_type]:
-            known = {name: value for name, value in IDS.items() if name in model.model_fields}
-            yield from ((subject, request) for request in spoilt(known, model))
+            valid = {name: value for name, value in IDS.items() if name in model.model_fields}
+            yield from ((subject, request) for request in spoilt(valid, model))
 
 
 @pytest.mark.foreign  # with traces, replies have a header of theirs
@@ -85,7 +85,7 @@ async def test_no_content_is_in_a_trace_a_log_line_or_a_metric(
         for number, (queue, valid) in enumerate(VALID.items()):
             subject = subjects.tasks(queue, Priority.NORMAL)
             wrong = [
-                invalid | {"task_id": f"w{number}-{place}"} for place, invalid in enumerate(spoilt(valid, TASKS[queue]))
+                invalid | {"task_id": f"w{number}-{index}"} for index, invalid in enumerate(spoilt(valid, TASKS[queue]))
             ]
             unnamed = [valid | {"task_id": value} for value in WRONG[1:]]
             for task in (valid | {"task_id": f"v{number}"}, *wrong, *unnamed, [MARK], MARK):

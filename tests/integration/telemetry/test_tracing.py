@@ -44,8 +44,8 @@ async def of_the_task(spans: InMemorySpanExporter, deliveries: int = 1) -> list[
     """The spans of the publisher's trace, when the deliveries have ended."""
 
     async def found() -> list[ReadableSpan]:
-        known = [span for span in spans.get_finished_spans() if f"{span.context.trace_id:032x}" == TRACE]
-        return known if len([span for span in known if span.name == PROCESS]) == deliveries else []
+        of_trace = [span for span in spans.get_finished_spans() if f"{span.context.trace_id:032x}" == TRACE]
+        return of_trace if len([span for span in of_trace if span.name == PROCESS]) == deliveries else []
 
     return await eventually(found)
 

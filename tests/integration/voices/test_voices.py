@@ -113,12 +113,12 @@ async def test_a_new_voice_is_stored_once_though_a_reply_was_lost(
 ) -> None:
     # Given a voice that is stored
     store = worker.container.voice_store
-    known = await store.find(7, anna)
-    assert known is not None
+    stored = await store.find(7, anna)
+    assert stored is not None
     # When it is stored as a new one again, because the reply of NATS was lost
-    await store.add(known.voice)
+    await store.add(stored.voice)
     # Then it is there once, as it was
-    assert await store.find(7, anna) == known
+    assert await store.find(7, anna) == stored
 
 
 async def test_a_new_voice_whose_request_dies_expires(
@@ -127,9 +127,9 @@ async def test_a_new_voice_whose_request_dies_expires(
     # Given a voice that is stored, and one whose worker dies before it has confirmed it
     constants(UNCONFIRMED_S=1)
     store = worker.container.voice_store
-    known = await store.find(7, anna)
-    assert known is not None
-    await store.add(known.voice.model_copy(update={"voice": "0" * 32}))
+    stored = await store.find(7, anna)
+    assert stored is not None
+    await store.add(stored.voice.model_copy(update={"voice": "0" * 32}))
     assert await store.find(7, "0" * 32) is not None
 
     # Then the second one expires
@@ -137,7 +137,7 @@ async def test_a_new_voice_whose_request_dies_expires(
         return await store.find(7, "0" * 32) is None
 
     await eventually(expired)
-    assert await store.find(7, anna) == known
+    assert await store.find(7, anna) == stored
 
 
 async def test_nothing_of_a_forgotten_voice_is_found_anywhere(
@@ -147,8 +147,8 @@ async def test_nothing_of_a_forgotten_voice_is_found_anywhere(
     forgotten_events: asyncio.Queue[Msg] = asyncio.Queue()
     await nc.subscribe(subjects.forgotten("*"), cb=forgotten_events.put)
     # When the voice is forgotten
-    answer = await publisher.ask(subjects.FORGET, user_id=7, voice=anna)
-    assert answer["voice"] == anna
+    reply = await publisher.ask(subjects.FORGET, user_id=7, voice=anna)
+    assert reply["voice"] == anna
     # Then the event reports it, and neither name nor embedding is anywhere within five seconds
     event = await asyncio.wait_for(forgotten_events.get(), 5)
     assert event.subject == f"voices.forgotten.{anna}"
@@ -272,9 +272,9 @@ async def test_no_voice_stands_in_logs_traces_and_metrics(
     assert "task_delivery_ended" in log_text
     assert "diarize" in traced
     assert "task_success_total" in counted
-    for place in (log_text, traced, counted):
+    for text in (log_text, traced, counted):
         for secret in ("Xanthippe", voice_of("anna", 1), voice_of("anna", 2), "score"):
-            assert secret not in place
+            assert secret not in text
 
 
 async def live_through(publisher: Publisher) -> None:

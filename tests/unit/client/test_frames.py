@@ -151,7 +151,7 @@ async def test_an_unacknowledged_frame_is_published_again_before_new_frames(
 
 
 @pytest.mark.parametrize(
-    ("answer", "error"),
+    ("refusal", "error"),
     [
         (
             ServiceUnavailableError(code=503, err_code=QUEUE_FULL, description="maximum bytes exceeded"),
@@ -162,10 +162,10 @@ async def test_an_unacknowledged_frame_is_published_again_before_new_frames(
     ids=["full", "not allowed"],
 )
 async def test_a_refusal_is_an_error_of_the_next_call(
-    server: Server, frames: FramePublisher, answer: Exception, error: type[Exception]
+    server: Server, frames: FramePublisher, refusal: Exception, error: type[Exception]
 ) -> None:
     # Given a server that refuses a frame
-    server.errors = {"t1-0": [answer]}
+    server.errors = {"t1-0": [refusal]}
     await frames.put(b"audio")
     # Then waiting for it raises the error, and so does sending more
     with pytest.raises(error):

@@ -272,8 +272,8 @@ async def test_the_chosen_dead_letters_are_deleted(
     invalid = await parts.publish("", body=b"{")
     assert invalid.problem is not None
     await parts.dead_letters.put(invalid, None, invalid.problem, attempts=0)
-    answer = await parts.dead_letters.delete(choice)
-    assert (letters(nats), answer.deleted, answer.more_after) == (left, 4 - len(left), None)
+    reply = await parts.dead_letters.delete(choice)
+    assert (letters(nats), reply.deleted, reply.more_after) == (left, 4 - len(left), None)
     assert (await parts.tasks.status("a")).state is State.FAILED
 
 

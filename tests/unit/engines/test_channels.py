@@ -25,8 +25,8 @@ def voice(seed: int) -> Samples:
     syllables = []
     for _ in range(SECONDS * SAMPLE_RATE // SYLLABLE):
         spectrum = np.fft.rfft(random.normal(0, 1, SYLLABLE))
-        places = np.geomspace(1, len(spectrum), 20)
-        loudness = np.interp(np.arange(len(spectrum)), places, random.uniform(-3, 0, 20))
+        frequencies = np.geomspace(1, len(spectrum), 20)
+        loudness = np.interp(np.arange(len(spectrum)), frequencies, random.uniform(-3, 0, 20))
         syllables.append(np.fft.irfft(spectrum * 10**loudness))
     voice = np.concatenate(syllables)
     return np.asarray(0.1 * voice / voice.std(), np.float32)

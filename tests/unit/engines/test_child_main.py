@@ -37,11 +37,11 @@ def test_an_error_is_answered_and_its_place_is_logged_but_nothing_of_the_recordi
         raise error
 
     # When a job fails
-    answers = BytesIO()
-    serve(run, Load().model_dump_json().encode(), answers)
+    output = BytesIO()
+    serve(run, Load().model_dump_json().encode(), output)
 
     # Then the one line of its reply says why, and whether another attempt may succeed
-    (line,) = answers.getvalue().splitlines(keepends=True)
+    (line,) = output.getvalue().splitlines(keepends=True)
     failed = REPLY.validate_json(line)
     assert line.endswith(b"\n")
     assert isinstance(failed, Failed)

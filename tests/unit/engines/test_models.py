@@ -69,9 +69,9 @@ def offering(name: str) -> ModelCatalog:
     return ModelCatalog(None, None, offered=[name])
 
 
-def refusal(known: ModelCatalog, name: str | None) -> PermanentError:
+def refusal(catalog: ModelCatalog, name: str | None) -> PermanentError:
     with pytest.raises(PermanentError) as caught:
-        known.find(name)
+        catalog.find(name)
     assert caught.value.detail.code is ErrorCode.UNKNOWN_MODEL
     return caught.value
 
@@ -90,12 +90,12 @@ def test_a_folder_of_the_services_models_is_found_by_name(models_dir: Path, name
 def test_the_operators_default_may_be_any_folder(tmp_path: Path) -> None:
     # Given a model outside of the service's models, named by the operator
     make_model(tmp_path / "elsewhere")
-    known = ModelCatalog(str(tmp_path / "elsewhere"), None)
+    catalog = ModelCatalog(str(tmp_path / "elsewhere"), None)
 
     # When a task names no model, then that one is meant
-    assert known.find(None).identity.name == "elsewhere"
+    assert catalog.find(None).identity.name == "elsewhere"
     # And the message to a task that names one that is not offered has no path
-    assert str(tmp_path) not in str(refusal(known, "large-v3"))
+    assert str(tmp_path) not in str(refusal(catalog, "large-v3"))
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "..", ".", "/etc", "meetings/..", "a/b", "nothing", "a\0b", "link"])
@@ -342,11 +342,11 @@ def test_another_family_needs_nothing_but_its_place_among_the_others(models_dir:
     (models_dir / "own").mkdir()
     (models_dir / "own" / "third.weights").write_bytes(b"weights")
     (models_dir / "empty").mkdir()
-    known = ModelCatalog(None, models_dir, None, ["third"], [*FAMILIES, OneFolder(models_dir / "own")])
+    catalog = ModelCatalog(None, models_dir, None, ["third"], [*FAMILIES, OneFolder(models_dir / "own")])
 
     # When tasks name its folder, or its published model, then they are found
-    assert [known.find(name).identity.name for name in ("own", "third")] == ["own", "third"]
-    assert known.find("third").folder == models_dir / "own"
+    assert [catalog.find(name).identity.name for name in ("own", "third")] == ["own", "third"]
+    assert catalog.find("third").folder == models_dir / "own"
 
     # And whoever named something else learns about it
-    assert "or third.weights (a third library)" in str(refusal(known, "empty"))
+    assert "or third.weights (a third library)" in str(refusal(catalog, "empty"))

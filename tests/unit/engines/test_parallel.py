@@ -24,8 +24,8 @@ def test_items_are_worked_on_at_the_same_time_and_come_back_in_order() -> None:
     # When four items are worked on, two at the same time, then all are done, in their order
     assert list(Parallel(2).map(work, range(4))) == [0, -1, -2, -3]
     # And on one thread no item is taken before the result of the one before it is read
-    given = iter(range(3))
-    assert (next(Parallel(1).map(str, given)), list(given)) == ("0", [1, 2])
+    items = iter(range(3))
+    assert (next(Parallel(1).map(str, items)), list(items)) == ("0", [1, 2])
 
 
 def test_parts_of_work_stay_on_its_thread() -> None:

@@ -7,7 +7,7 @@ PIECES = [(10.0, 12.0), (15.0, 18.0), (40.0, 41.0)]  # in the window: 0 to 2, 2 
 
 
 @pytest.mark.parametrize(
-    ("word", "place"),
+    ("word", "expected"),
     [
         ((0.5, 1.0), (10.5, 11.0)),
         ((2.5, 3.5), (15.5, 16.5)),
@@ -19,9 +19,9 @@ PIECES = [(10.0, 12.0), (15.0, 18.0), (40.0, 41.0)]  # in the window: 0 to 2, 2 
         ((0.0, 0.1), (10.0, 10.1)),
     ],
 )
-def test_a_word_is_where_its_piece_is(word: Times, place: Times) -> None:
+def test_a_word_is_where_its_piece_is(word: Times, expected: Times) -> None:
     moved = Timeline(PIECES).word(Word(start=word[0], end=word[1], word=" word", probability=1.0))
-    assert (moved.start, moved.end) == place
+    assert (moved.start, moved.end) == expected
 
 
 def test_a_time_has_a_part_in_each_piece_that_it_reaches_into() -> None:

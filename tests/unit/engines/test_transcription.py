@@ -83,32 +83,32 @@ def text_of(model: ScriptedModel, window: Window, previous: str | None = None) -
     return result
 
 
-def texts(answer: WindowsTranscribed) -> list[list[str]]:
-    return [[part.text for part in result.segments] for result in answer.texts]
+def texts(transcribed: WindowsTranscribed) -> list[list[str]]:
+    return [[part.text for part in result.segments] for result in transcribed.texts]
 
 
 def test_a_mark_that_stands_alone_is_no_segment() -> None:
     # Given a dash, a long pause, and a word
     dash, word = spoken(0.5, text="-"), spoken(4.5, text="word")
-    answer = run(ScriptedModel([[Text([*dash.words, *word.words], "en")]]), window((0, 2), (4, 6)))
+    transcribed = run(ScriptedModel([[Text([*dash.words, *word.words], "en")]]), window((0, 2), (4, 6)))
     # Then the word alone is shown
-    assert texts(answer) == [["word"]]
+    assert texts(transcribed) == [["word"]]
 
 
 def test_a_batch_is_one_call_with_an_output_for_each_window() -> None:
     # Given a batch of three windows, when it is transcribed
     model = ScriptedModel([[spoken(0.5, text="first")], [], [spoken(0.5, text="third")]])
     windows = window((0, 2)), window((10, 12)), window((20, 22)).model_copy(update={"channel": 1})
-    answer = run(model, *windows, previous=["de", None, "en"])
+    transcribed = run(model, *windows, previous=["de", None, "en"])
 
     # Then the model was called once, with the language before each, and each window has its own text and times
     assert model.requests == [([2, 2, 2], None, ["de", None, "en"])]
-    assert texts(answer) == [["first"], [], ["third"]]
-    (segment,) = answer.texts[2].segments
+    assert texts(transcribed) == [["first"], [], ["third"]]
+    (segment,) = transcribed.texts[2].segments
     assert (segment.start, segment.end) == (20.5, 21.5)
-    assert [(text.end, text.channel) for text in answer.texts] == [(2, None), (12, None), (22, 1)]
-    assert {(text.language, text.settled) for text in answer.texts} == {("en", True)}
-    assert 0 < answer.seconds < 60
+    assert [(text.end, text.channel) for text in transcribed.texts] == [(2, None), (12, None), (22, 1)]
+    assert {(text.language, text.settled) for text in transcribed.texts} == {("en", True)}
+    assert 0 < transcribed.seconds < 60
 
 
 def test_words_are_placed_in_the_piece_of_the_recording_in_which_they_are_said() -> None:
@@ -253,12 +253,12 @@ def test_what_is_found_in_a_hole_stands_where_it_is_said() -> None:
 def test_what_is_found_in_a_hole_may_leave_another_one() -> None:
     # Given a model that breaks off early, and does so again in what it left out
     model = ScriptedModel([[spoken(0, text="one")], [spoken(0, 1, text="two")], [spoken(*range(5), text="three")]])
-    answer = run(model, window((0, 12)))
+    transcribed = run(model, window((0, 12)))
     # Then what is left is transcribed until nothing more is found
     assert [lengths for lengths, _, _ in model.requests] == [[12], [11], [9], [4]]
-    assert texts(answer)[0][-1].startswith("three")
+    assert texts(transcribed)[0][-1].startswith("three")
     # And what is silent in the end is named
-    assert [interval.start for interval in answer.texts[0].untranscribed] == [8]
+    assert [interval.start for interval in transcribed.texts[0].untranscribed] == [8]
 
 
 def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
@@ -274,10 +274,10 @@ def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
 
     # When both are transcribed on two threads
     model = Model([[spoken(0, 1, 2, text="one")], [spoken(0, 1, 2, text="two")]], parallel=Parallel(2))
-    answer = run(model, window((0, 6)), window((10, 16)))
+    transcribed = run(model, window((0, 6)), window((10, 16)))
 
     # Then each has its own text, completed
-    assert [" ".join(words) for words in texts(answer)] == [
+    assert [" ".join(words) for words in texts(transcribed)] == [
         "one one one found found found",
         "two two two found found found",
     ]

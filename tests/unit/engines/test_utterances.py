@@ -169,14 +169,14 @@ def test_a_worker_that_continues_at_any_complete_second_finds_the_same_later_utt
         assert regions(find(samples, start_at=utterances.complete_until)) == regions(left)
 
 
-@pytest.mark.parametrize(("level", "held"), [(0.0, 0.3), (1.0, 15.0)], ids=["silence", "a monologue"])
-def test_little_audio_is_held_whatever_comes(level: float, held: float) -> None:
+@pytest.mark.parametrize(("level", "most_seconds"), [(0.0, 0.3), (1.0, 15.0)], ids=["silence", "a monologue"])
+def test_little_audio_is_held_whatever_comes(level: float, most_seconds: float) -> None:
     # Given an hour of silence, or of somebody who never pauses
     utterances, bit = UtteranceDetector(0, loudness), samples_of((level, 14.4))
     for _ in range(250):
         utterances.process(bit)
         # Then what is not settled is never longer than an utterance
-        assert utterances.seconds - utterances.complete_until <= held
+        assert utterances.seconds - utterances.complete_until <= most_seconds
     assert utterances.seconds == pytest.approx(3600)
 
 

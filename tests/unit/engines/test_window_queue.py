@@ -249,11 +249,11 @@ async def test_a_batch_whose_windows_nobody_wants_any_longer_is_stopped_at_once(
 
 async def test_a_batch_of_which_somebody_still_wants_a_window_continues(scenario: Scenario) -> None:
     # Given a batch of two windows, when one of them is wanted no longer
-    unwanted, wanted = await scenario.in_progress(Rank.OWN, Rank.OWN)
+    unwanted, awaited = await scenario.in_progress(Rank.OWN, Rank.OWN)
     await give_up(unwanted)
     # Then the other one gets its own text
     scenario.engine.may_reply.set()
-    assert await texts_of(wanted) == [text(1)]
+    assert await texts_of(awaited) == [text(1)]
     assert (scenario.engine.stopped, scenario.engine.batches) == (0, [[0, 1]])
 
 
@@ -283,12 +283,12 @@ async def test_a_window_that_is_given_up_while_it_waits_is_never_transcribed(
 ) -> None:
     # Given a window that waits behind a batch, perhaps with another one, when it is given up
     (first,) = await scenario.in_progress(Rank.OWN)
-    unwanted, *wanted = scenario.requests(1, *others)
+    unwanted, *awaited = scenario.requests(1, *others)
     await standstill()
     await give_up(unwanted)
     # Then the batch continues, only the other one follows it, and a later window is transcribed as ever
     scenario.engine.may_reply.set()
-    assert await texts_of(first, *wanted) == [text(number) for number in (0, *others)]
+    assert await texts_of(first, *awaited) == [text(number) for number in (0, *others)]
     await standstill()
     assert (scenario.engine.stopped, scenario.engine.batches) == (0, [[0], others][: 1 + len(others)])
     assert await scenario.request(3) == text(3)
@@ -304,11 +304,11 @@ async def test_an_error_of_the_engine_reaches_all_windows_of_its_batch_and_no_ot
 async def test_an_engine_that_died_over_windows_that_nobody_wants_continues(scenario: Scenario) -> None:
     # Given an engine that dies over a batch of which one window is wanted no longer
     scenario.engine.failures = [DIED]
-    unwanted, wanted = await scenario.in_progress(Rank.OWN, Rank.OWN)
+    unwanted, awaited = await scenario.in_progress(Rank.OWN, Rank.OWN)
     await give_up(unwanted)
     scenario.engine.may_reply.set()
     # When somebody requests the window again, then there is a text
-    assert await outcomes_of(wanted) == [DIED]
+    assert await outcomes_of(awaited) == [DIED]
     assert await scenario.request(1) == text(1)
 
 

@@ -124,8 +124,8 @@ def test_of_several_silences_the_longest_is_cut_wherever_it_is() -> None:
     for longest in (400, 450, 500):
         speech = np.ones(2000, np.float32)
         speech[550:600] = 0.5  # just speech
-        for place in (400, 450, 500):
-            speech[place : place + (8 if place == longest else 4)] = 0.4
+        for start in (400, 450, 500):
+            speech[start : start + (8 if start == longest else 4)] = 0.4
 
         # When the first window is requested, then it ends in the middle of the longest one
         assert [region.end for region in next_window(speech, whole=False)] == [longest + 4]

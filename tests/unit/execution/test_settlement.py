@@ -61,7 +61,7 @@ class FakeAttempt:
         self.done.append(state)
 
 
-def of(attempt: FakeAttempt | None, *, deleted: bool = False, held: bool = False) -> tuple[Delivery, FakeMessage]:
+def of(attempt: FakeAttempt | None, *, deleted: bool = False, is_stored: bool = False) -> tuple[Delivery, FakeMessage]:
     """A delivery, and its message; `deleted`: its task has no log. `held`: the task stream has the message."""
     message = FakeMessage(attempt.done if attempt else [])
     last = None if deleted else SimpleNamespace(event=SimpleNamespace(state=State.RUNNING))
@@ -69,15 +69,17 @@ def of(attempt: FakeAttempt | None, *, deleted: bool = False, held: bool = False
         message,
         log=SimpleNamespace(last=AsyncMock(return_value=last)),
         dead_letters=FakeLetters(message.done),
-        messages=SimpleNamespace(find=AsyncMock(return_value=message if held else None)),
+        messages=SimpleNamespace(find=AsyncMock(return_value=message if is_stored else None)),
     )
     settled.task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
     settled.attempt = cast("TaskAttempt | None", attempt)
     return settled, message
 
 
-async def fail(attempt: FakeAttempt, error: Exception, *, deleted: bool = False, held: bool = False) -> State | None:
-    return (await settlement.failed(of(attempt, deleted=deleted, held=held)[0], error)).state
+async def fail(
+    attempt: FakeAttempt, error: Exception, *, deleted: bool = False, is_stored: bool = False
+) -> State | None:
+    return (await settlement.failed(of(attempt, deleted=deleted, is_stored=is_stored)[0], error)).state
 
 
 async def test_a_retry_is_appended_before_the_message_is_delayed() -> None:
@@ -140,7 +142,7 @@ async def test_a_task_with_an_empty_log_is_redelivered_if_its_message_exists() -
     # Given an attempt that finds no log: the stream of logs was changed
     attempt = FakeAttempt(fenced=True)
     # When it is settled, then nothing of the task is removed, and its message is delivered again
-    assert await fail(attempt, TRANSIENT, deleted=True, held=True) is None
+    assert await fail(attempt, TRANSIENT, deleted=True, is_stored=True) is None
     assert (attempt.done, attempt.cleaned_up) == (["nak"], False)
 
 

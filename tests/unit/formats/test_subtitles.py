@@ -31,8 +31,8 @@ def spoken(*words: tuple[str, float, float], speaker: str | None = None) -> Segm
 
 def evenly(text: str, start: float, seconds_a_word: float, speaker: str | None = None) -> Segment:
     words = [
-        (f" {word}", start + place * seconds_a_word, start + (place + 1) * seconds_a_word)
-        for place, word in enumerate(text.split())
+        (f" {word}", start + index * seconds_a_word, start + (index + 1) * seconds_a_word)
+        for index, word in enumerate(text.split())
     ]
     return spoken(*words, speaker=speaker)
 
@@ -433,16 +433,16 @@ def test_no_cue_holds_a_pause(spoken_words: list[Speech], limits: SubtitleLimits
     (segment,) = segments_of([(None, spoken_words, 0.0)], with_text=True)
     # Given the places in the text before which there is silence for a second
     words = segment.words or []
-    pauses, place = set(), 0
+    pauses, position = set(), 0
     for before, after in pairwise(words):
-        place += len(letters(before.word))
+        position += len(letters(before.word))
         if after.start - before.end >= 1 and after.word[0] == " " and has_sound(before) and has_sound(after):
-            pauses.add(place)
+            pauses.add(position)
     # When it is shown
-    place, ends = 0, set()
+    position, ends = 0, set()
     for cue in cues([segment], limits, with_names=False):
-        place += len(letters(" ".join(cue.lines)))
-        ends.add(place)
+        position += len(letters(" ".join(cue.lines)))
+        ends.add(position)
     # Then a cue ends at each of them
     assert pauses <= ends
 

@@ -52,13 +52,13 @@ class Page(HTMLParser):
         for _, _, text in self.open:
             text.append(data)
 
-    def all(self, tag: str, **wanted: str) -> Iterator[tuple[dict[str, str], str]]:
+    def all(self, tag: str, **expected_attributes: str) -> Iterator[tuple[dict[str, str], str]]:
         for name, attributes, text in self.found:
-            if name == tag and wanted.items() <= attributes.items():
+            if name == tag and expected_attributes.items() <= attributes.items():
                 yield attributes, "".join(text)
 
-    def texts(self, tag: str, **wanted: str) -> list[str]:
-        return [text for _, text in self.all(tag, **wanted)]
+    def texts(self, tag: str, **expected_attributes: str) -> list[str]:
+        return [text for _, text in self.all(tag, **expected_attributes)]
 
     @property
     def paragraphs(self) -> list[tuple[dict[str, str], str]]:
@@ -66,14 +66,14 @@ class Page(HTMLParser):
 
 
 def said(start: float, text: str, speaker: object = None, language: object = "en", **more: object) -> Segment:
-    given = {"start": start, "end": start + 1.5, "text": text, "speaker": speaker, "language": language, **more}
-    return Segment.model_validate(given)
+    fields = {"start": start, "end": start + 1.5, "text": text, "speaker": speaker, "language": language, **more}
+    return Segment.model_validate(fields)
 
 
 def transcript(*segments: Segment, **more: object) -> TranscriptionResult:
     text = " ".join(segment.text for segment in segments)
-    given = {"text": text, "language": "en", "segments": list(segments), **KNOWN, **more}
-    return TranscriptionResult.model_validate(given)
+    fields = {"text": text, "language": "en", "segments": list(segments), **KNOWN, **more}
+    return TranscriptionResult.model_validate(fields)
 
 
 def test_a_page_says_what_the_recording_is() -> None:
@@ -254,7 +254,7 @@ def test_only_its_own_script_and_style_may_run() -> None:
     assert allowed["default-src"] == "'none'"
     assert allowed["script-src"] == digest("script")
     assert allowed["style-src"] == digest("style")
-    assert not [place for _, attributes, _ in html.found for place in attributes.values() if "//" in place]
+    assert not [name for _, attributes, _ in html.found for name in attributes.values() if "//" in name]
     assert not [name for _, attributes, _ in html.found for name in attributes if name == "style"]
 
 
@@ -273,7 +273,7 @@ def test_three_hours_fit_into_a_message() -> None:
 def talk(words: int) -> Iterator[Segment]:
     for number in range(words // 12):
         start, text = number * 4.3, "It was said that nobody would ever come to see the house"
-        spoken = [_spoken(start + 0.3 * place, word) for place, word in enumerate(text.split())]
+        spoken = [_spoken(start + 0.3 * index, word) for index, word in enumerate(text.split())]
         yield said(start, text, f"SPEAKER_{number // 5 % 4:02}", words=spoken, end=start + 3.8)
 
 
@@ -301,6 +301,6 @@ def _contrast(one: str, other: str) -> float:
 
 
 def _luminance(colour: str) -> float:
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -36,11 +36,11 @@ def srt(short: str) -> str:
 
 
 def breaches(folder: Path, text: str, result: object = None) -> set[str]:
-    subtitles, answer = folder / "a.srt", folder / "a.json"
+    subtitles, result_file = folder / "a.srt", folder / "a.json"
     subtitles.write_text(text, encoding="utf-8")
-    answer.write_text(json.dumps(result), encoding="utf-8")
+    result_file.write_text(json.dumps(result), encoding="utf-8")
     limits = check_subtitles.Limits(
-        result=answer if result else None, max_line_chars=42, max_lines=2, max_cue_seconds=7.0
+        result=result_file if result else None, max_line_chars=42, max_lines=2, max_cue_seconds=7.0
     )
     return set(check_subtitles.check(subtitles, limits)[1].broken)
 

@@ -110,7 +110,7 @@ async def test_no_name_leads_out_of_the_address(recordings: Https, web: WebServe
 
 
 @pytest.mark.parametrize(
-    ("answer", "error", "code", "words"),
+    ("response", "error", "code", "words"),
     [
         (told(status="404 Not Found"), PermanentError, ErrorCode.AUDIO_NOT_FOUND, "let the operator put it"),
         (told(status="410 Gone"), PermanentError, ErrorCode.AUDIO_NOT_FOUND, "let the operator put it"),
@@ -127,10 +127,16 @@ async def test_no_name_leads_out_of_the_address(recordings: Https, web: WebServe
     ids=["404", "410", "403", "401", "503", "599", "206", "empty", "cut off", "no HTTP", "nothing"],  # answers are long
 )
 async def test_a_fault_is_named(
-    recordings: Https, web: WebServer, scratch: Path, answer: bytes, error: type[TaskError], code: ErrorCode, words: str
+    recordings: Https,
+    web: WebServer,
+    scratch: Path,
+    response: bytes,
+    error: type[TaskError],
+    code: ErrorCode,
+    words: str,
 ) -> None:
     # Given a server with a fault
-    web.answer = answer
+    web.answer = response
     # When a recording is fetched
     raised = await refusal(recordings)
     # Then the fault is named, and nothing is left behind
@@ -155,10 +161,12 @@ async def test_a_redirect_is_not_followed(recordings: Https, web: WebServer, sta
     assert len(web.requests) == 1
 
 
-@pytest.mark.parametrize("answer", [b"", told(CONTENT[:HALF], length=len(CONTENT))], ids=["at once", "in the middle"])
-async def test_a_stalled_download_fails(recordings: Https, web: WebServer, constants: Constants, answer: bytes) -> None:
+@pytest.mark.parametrize("response", [b"", told(CONTENT[:HALF], length=len(CONTENT))], ids=["at once", "in the middle"])
+async def test_a_stalled_download_fails(
+    recordings: Https, web: WebServer, constants: Constants, response: bytes
+) -> None:
     constants(STALLED_S=0.5)
-    web.answer, web.stalls = answer, True
+    web.answer, web.stalls = response, True
     with capture_logs() as lines:
         assert isinstance(await refusal(recordings), TransientError)
     assert [line["error"] for line in lines if line["event"] == "recordings_access_failed"] == ["ReadTimeout"]

@@ -258,7 +258,7 @@ async def test_only_a_waiting_task_has_a_position(parts: Parts, state: State) ->
 
 
 @pytest.mark.parametrize(
-    ("state", "ends_as", "held"),
+    ("state", "ends_as", "is_stored"),
     [
         (State.QUEUED, State.CANCELLED, False),
         (State.RUNNING, State.CANCELLED, False),
@@ -266,11 +266,13 @@ async def test_only_a_waiting_task_has_a_position(parts: Parts, state: State) ->
         (State.FAILED, State.FAILED, True),
     ],
 )
-async def test_a_cancel_ends_a_task_that_has_not_ended(parts: Parts, state: State, ends_as: State, held: bool) -> None:
+async def test_a_cancel_ends_a_task_that_has_not_ended(
+    parts: Parts, state: State, ends_as: State, is_stored: bool
+) -> None:
     record = await parts.reaching(state, "t1")
     assert (await parts.tasks.cancel("t1")).state is ends_as
     message = await parts.messages.find(None, record.metadata.task_sequence)
-    assert (message is not None) is held  # its worker settles it
+    assert (message is not None) is is_stored  # its worker settles it
 
 
 async def test_a_cancel_after_a_decided_failure_leaves_the_message(parts: Parts) -> None:

@@ -381,11 +381,11 @@ async def erase_user(parts: Parts) -> int:
     running = asyncio.create_task(schedule(parts, DAY).run())
     try:
         while True:
-            answer = await parts.users.delete(request)
-            count += answer.tasks
-            if answer.more_after is None:
+            reply = await parts.users.delete(request)
+            count += reply.tasks
+            if reply.more_after is None:
                 return count
-            request = UserRequest(user_id=7, after=answer.more_after)
+            request = UserRequest(user_id=7, after=reply.more_after)
     finally:
         await cancel_all([running])
 

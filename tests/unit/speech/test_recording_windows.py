@@ -167,13 +167,13 @@ async def test_the_duration_is_the_best_that_is_known(header: float) -> None:
     opened = RecordingOpened(duration_seconds=header, channels=1)
     source = source_of(opened, advanced(32), advanced(64), WindowSearchDone(duration_seconds=70))
     # When its windows are read
-    known = [source.duration]
+    durations = [source.duration]
     async for item in source.windows():
         assert isinstance(item, StageAdvanced)
         assert item.duration_seconds == source.duration
-        known.append(source.duration)
+        durations.append(source.duration)
     # Then its duration is never less than what was decoded, and at the end it is what was decoded
-    assert known == [0, header, max(header, 32), max(header, 64)]
+    assert durations == [0, header, max(header, 32), max(header, 64)]
     assert source.duration == 70
 
 

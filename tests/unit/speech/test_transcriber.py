@@ -118,9 +118,9 @@ class NoVoices:
 @pytest.fixture
 def cores(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether cores are free at each measurement, the last one for ever."""
-    answers = [True]
-    monkeypatch.setattr(Cores, "free", lambda _self, _wanted: answers.pop(0) if len(answers) > 1 else answers[0])
-    return answers
+    are_free = [True]
+    monkeypatch.setattr(Cores, "free", lambda _self, _wanted: are_free.pop(0) if len(are_free) > 1 else are_free[0])
+    return are_free
 
 
 RECORDINGS = cast("RecordingStore", OneRecording())
@@ -247,7 +247,7 @@ async def test_progress_counts_both_and_never_falls(cores: list[bool], free: boo
     assert all(before.fraction <= after.fraction for before, after in pairwise(yielded))
     assert [update.stage for update in yielded if update.fraction == 1.0][-1] is Stage.MERGING
     # And speakers are the stage only when the text is complete, so that it can be saved without them
-    last_text = max(place for place, update in enumerate(updates) if isinstance(update, TaskUpdate) and update.text)
+    last_text = max(index for index, update in enumerate(updates) if isinstance(update, TaskUpdate) and update.text)
     stages = [update.stage for update in updates[:last_text] if isinstance(update, TaskUpdate)]
     assert Stage.DIARIZING not in stages
     assert Stage.DIARIZING in [update.stage for update in updates[last_text:] if isinstance(update, TaskUpdate)]

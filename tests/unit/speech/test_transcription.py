@@ -288,17 +288,17 @@ async def test_a_damaged_cached_transcript_is_ignored(memory: MemoryCache, piece
 
 
 @pytest.mark.parametrize(
-    ("wanted", "kept"), [({}, False), ({"word_timestamps": True}, True), ({"diarize": True}, True)], ids=str
+    ("options", "has_words"), [({}, False), ({"word_timestamps": True}, True), ({"diarize": True}, True)], ids=str
 )
 async def test_words_are_returned_if_the_task_needs_them(
-    memory: MemoryCache, wanted: dict[str, bool], kept: bool
+    memory: MemoryCache, options: dict[str, bool], has_words: bool
 ) -> None:
     # Given a recording whose words were not stored, and a task that requests their times, for speakers, or for neither
     await updates_of(transcription_of(CallEngine(channels=1), MIXED, memory))
-    transcription = transcription_of(CallEngine(channels=1), MIXED.model_copy(update=wanted), memory)
+    transcription = transcription_of(CallEngine(channels=1), MIXED.model_copy(update=options), memory)
     # When it is transcribed, then the words are there where they are of use, and else left out
     updates = await updates_of(transcription)
-    assert {part.words is not None for text in found_in(updates) for part in text.segments} == {kept}
+    assert {part.words is not None for text in found_in(updates) for part in text.segments} == {has_words}
 
 
 def test_the_language_that_is_spoken_most_is_the_first_of_a_result() -> None:

@@ -332,10 +332,10 @@ async def test_a_resumed_run_finds_what_an_uninterrupted_one_does(done: int) -> 
     # Given a run over a recording in which the language is not always clear
     spoken = ["en", None, "de", None, None, "ru", *[None] * 8]
     whole = await all_of(run_over(ScriptedSource(14), ScriptedTranscriber(spoken, room=1)))
-    saved = [item for item in whole if isinstance(item, WindowText)][done - 1]
+    last_text = [item for item in whole if isinstance(item, WindowText)][done - 1]
     # When another one goes on behind any window, with the language that was saved with it
-    source = ScriptedSource(14, start=int(saved.end // 10))
-    rest = await all_of(run_over(source, ScriptedTranscriber(spoken), language=saved.language))
+    source = ScriptedSource(14, start=int(last_text.end // 10))
+    rest = await all_of(run_over(source, ScriptedTranscriber(spoken), language=last_text.language))
     # Then both together are what one would have found
     assert languages(whole)[:done] + languages(rest) == languages(whole)
 

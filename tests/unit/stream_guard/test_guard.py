@@ -186,11 +186,11 @@ async def test_strays_are_appended_again_in_their_order(nats: InMemoryNats, deny
     # Given more strays than one step takes, in a stream that can be purged or not
     ids = [f"t{number}" for number in range(101)]
     await store_strays(nats, *ids)
-    wanted = STREAMS[NAMES.progress].evolve(deny_purge=deny_purge)
+    config = STREAMS[NAMES.progress].evolve(deny_purge=deny_purge)
     if deny_purge:
         nats.streams[NAMES.progress].config["deny_delete"] = False
     # When they are appended again, then each is in its log once
-    await append_strays(nats.jetstream(), wanted)
+    await append_strays(nats.jetstream(), config)
     assert subjects_of(nats) == [f"progress.{task_id}" for task_id in ids]
 
 
@@ -229,14 +229,14 @@ async def test_a_stray_that_another_worker_removes_is_no_error(nats: InMemoryNat
         raise APIError(code=400, err_code=code)
 
     nats.before("$JS.API.STREAM.MSG.DELETE", refuse)
-    wanted = STREAMS[NAMES.progress].evolve(deny_purge=True)
+    config = STREAMS[NAMES.progress].evolve(deny_purge=True)
     # When it is appended again, then only a stray that remains is an error
     if gone:
-        await append_strays(nats.jetstream(), wanted)
+        await append_strays(nats.jetstream(), config)
         assert subjects_of(nats) == ["progress.t1"]
     else:
         with pytest.raises(APIError):
-            await append_strays(nats.jetstream(), wanted)
+            await append_strays(nats.jetstream(), config)
 
 
 async def test_strays_of_a_missing_stream_are_an_error(nats: InMemoryNats) -> None:

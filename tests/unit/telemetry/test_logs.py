@@ -76,9 +76,9 @@ def test_a_limited_number_of_warnings_is_remembered(seldom: RepeatFilter, others
     assert passes(seldom, "first") is again
 
 
-@pytest.mark.parametrize(("given", "name"), [(None, "whisper-base"), ("large-v3", "large-v3")])
-def test_the_first_line_names_the_model_and_the_version_of_the_service(given: str | None, name: str) -> None:
-    line = summary(Settings(_env_file=None, transcription_model=given))
+@pytest.mark.parametrize(("model", "name"), [(None, "whisper-base"), ("large-v3", "large-v3")])
+def test_the_first_line_names_the_model_and_the_version_of_the_service(model: str | None, name: str) -> None:
+    line = summary(Settings(_env_file=None, transcription_model=model))
     assert line["model"] == name
     assert line["version"] is VERSION  # not of the client, which may have the same: so they are compared by identity
 

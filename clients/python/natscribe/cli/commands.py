@@ -62,8 +62,8 @@ def _chosen(arguments: Sequence[str]) -> Sequence[str]:
     return () if list(arguments) == ["--version"] else (*_OF_SERVICE, *_OF_CLIENT)
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001 -- typer calls it
-    if wanted:
+def _print_version(requested: bool) -> None:  # noqa: FBT001 -- typer calls it
+    if requested:
         typer.echo(f"natscribe {version('natscribe')}")
         raise typer.Exit
 

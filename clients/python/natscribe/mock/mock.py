@@ -172,14 +172,14 @@ class Mock:
         """Queue the task that a message requests; ignore a known task id, unless the message replays a failed task."""
         message = TaskMessage.delivered(delivery)
         task_id, problem = message.task_id, message.problem
-        known = self._tasks.get(task_id or "")
+        task = self._tasks.get(task_id or "")
         if problem is not None:
             await self._reject(delivery, task_id, problem)
-        elif known is not None and known.is_replayed_by(message):
-            known.restart(delivery)
-            await self._log.delete_segments(known)
-            await self._player.enqueue(known)
-        elif known is not None or task_id is None:
+        elif task is not None and task.is_replayed_by(message):
+            task.restart(delivery)
+            await self._log.delete_segments(task)
+            await self._player.enqueue(task)
+        elif task is not None or task_id is None:
             self._report(f"{task_id}: known already, nothing changes")
             await delivery.ack()
         else:

@@ -51,12 +51,12 @@ def _facts(result: Result) -> Iterator[str]:
 
 
 def _languages(result: TranscriptionResult) -> Iterator[str]:
-    known = result.languages or ({result.language: 1.0} if result.language else {})
-    whole = sum(known.values()) or 1.0
+    seconds_by_language = result.languages or ({result.language: 1.0} if result.language else {})
+    whole = sum(seconds_by_language.values()) or 1.0
     names = [
         f'<span data-language="{escaped(code)}">{escaped(code)}</span>'
-        + (f" {escaped(share(spoken / whole))}" if len(known) > 1 else "")
-        for code, spoken in known.items()
+        + (f" {escaped(share(spoken / whole))}" if len(seconds_by_language) > 1 else "")
+        for code, spoken in seconds_by_language.items()
     ]
     if names:
         yield ", ".join(names)

@@ -37,9 +37,9 @@ class CountingNetwork:
         self.asked: list[tuple[list[float], dict[str, Any]]] = []
 
     def recognize(self, waves: Samples | Sequence[Samples], **options: str) -> Any:
-        given = [waves] if isinstance(waves, np.ndarray) else list(waves)
-        self.asked.append(([len(wave) / SAMPLE_RATE for wave in given], options))
-        results = [TimestampedResult("", [0.0], [f" {len(wave)}"], [0.0]) for wave in given]
+        clips = [waves] if isinstance(waves, np.ndarray) else list(waves)
+        self.asked.append(([len(wave) / SAMPLE_RATE for wave in clips], options))
+        results = [TimestampedResult("", [0.0], [f" {len(wave)}"], [0.0]) for wave in clips]
         return results[0] if isinstance(waves, np.ndarray) else results
 
 
@@ -61,8 +61,8 @@ def clip(seconds: float) -> WindowAudio:
     return WindowAudio(np.zeros(round(seconds * SAMPLE_RATE), np.float32), [(0.0, seconds)])
 
 
-def written(answers: Sequence[ModelOutput]) -> list[str]:
-    return [word.word for answer in answers for text in answer.texts for word in text.words]
+def written(outputs: Sequence[ModelOutput]) -> list[str]:
+    return [word.word for output in outputs for text in output.texts for word in text.words]
 
 
 @pytest.mark.parametrize(
@@ -96,13 +96,13 @@ def test_the_reply_has_the_language_where_it_is_known(
     languages: tuple[str, ...], language: str | None, expected: str | None
 ) -> None:
     # Given a model of some languages, when it transcribes
-    (answer,) = model(CountingNetwork(), languages=languages).transcribe(
+    (output,) = model(CountingNetwork(), languages=languages).transcribe(
         [clip(1)], TranscribeOptions(language=language), [None]
     )
 
     # Then the text's language is the one requested, or the only one that it knows
-    assert [text.language for text in answer.texts] == [expected]
-    assert (answer.language, answer.settled) == (expected, True)
+    assert [text.language for text in output.texts] == [expected]
+    assert (output.language, output.settled) == (expected, True)
 
 
 @pytest.mark.parametrize(("translate", "target"), [(False, "ru"), (True, "en")])
@@ -110,22 +110,22 @@ def test_canary_is_given_the_spoken_language_and_the_one_to_write(target: str, *
     # Given Canary, when it transcribes or translates Russian
     network = CountingNetwork()
     options = TranscribeOptions(language="ru", translate=translate)
-    (answer,) = model(network, "nemo-conformer-aed").transcribe([clip(1)], options, [None])
+    (output,) = model(network, "nemo-conformer-aed").transcribe([clip(1)], options, [None])
 
     # Then it is given both languages, and the text has the one that is spoken
     assert network.asked == [([1.0], {"language": "ru", "target_language": target})]
-    assert [text.language for text in answer.texts] == ["ru"]
+    assert [text.language for text in output.texts] == ["ru"]
 
 
 @pytest.mark.parametrize(("batched", "batches"), [(False, [[1.0], [2.0]]), (True, [[1.0, 2.0]])], ids=["cpu", "gpu"])
 def test_on_a_cpu_no_clip_changes_the_text_of_another(batches: list[list[float]], *, batched: bool) -> None:
     # Given clips, when they are transcribed
     network = CountingNetwork()
-    answers = model(network, batched=batched).transcribe([clip(1), clip(2)], TranscribeOptions(), [None, None])
+    outputs = model(network, batched=batched).transcribe([clip(1), clip(2)], TranscribeOptions(), [None, None])
 
     # Then a CPU has each alone, as when a run is resumed in between, and a GPU has them at once
     assert [lengths for lengths, _ in network.asked] == batches
-    assert written(answers) == [" 16000", " 32000"]
+    assert written(outputs) == [" 16000", " 32000"]
 
 
 def test_on_several_cores_clips_are_transcribed_at_the_same_time() -> None:
@@ -139,18 +139,18 @@ def test_on_several_cores_clips_are_transcribed_at_the_same_time() -> None:
 
     # When four clips are transcribed, two at the same time, then each has its own text
     clips = [clip(seconds) for seconds in (1, 2, 3, 4)]
-    answers = model(ModelFiles(), at_once=2).transcribe(clips, TranscribeOptions(), [None] * 4)
-    assert written(answers) == [" 16000", " 32000", " 48000", " 64000"]
+    outputs = model(ModelFiles(), at_once=2).transcribe(clips, TranscribeOptions(), [None] * 4)
+    assert written(outputs) == [" 16000", " 32000", " 48000", " 64000"]
 
 
 def test_a_very_short_clip_gets_silence_behind_it() -> None:
     # Given a click, when it is transcribed
     network = CountingNetwork()
-    (answer,) = model(network).transcribe([clip(0.01)], TranscribeOptions(), [None])
+    (output,) = model(network).transcribe([clip(0.01)], TranscribeOptions(), [None])
 
     # Then there is enough audio for features, and no word outlasts the clip
     assert network.asked[0][0] == [0.5]
-    assert answer.texts[0].words[0].end <= 0.01
+    assert output.texts[0].words[0].end <= 0.01
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -21,10 +21,10 @@ def make(folder: Path, *files: str, config: dict[str, object] | None = None) -> 
 
 def test_the_library_publishes_what_we_name() -> None:
     # Given the names that the library knows
-    known = set(AsrNames.__args__)  # type: ignore[attr-defined]
+    published = set(AsrNames.__args__)  # type: ignore[attr-defined]
 
     # Then they are ours, but for its Whisper, which CTranslate2 runs here
-    assert set(PUBLISHED) == known - {"whisper-base"}
+    assert set(PUBLISHED) == published - {"whisper-base"}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

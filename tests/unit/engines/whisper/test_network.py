@@ -144,12 +144,12 @@ def test_only_filled_clips_form_a_batch(model: FakeModel, padded: bool, batches:
 
 
 @pytest.mark.parametrize(
-    ("multilingual", "language", "known"),
+    ("multilingual", "language", "is_known"),
     [(True, "ru", True), (True, "xx", False), (False, "en", True), (False, "ru", False)],
 )
-def test_which_languages_it_knows(model: FakeModel, multilingual: bool, language: str, known: bool) -> None:
+def test_which_languages_it_knows(model: FakeModel, multilingual: bool, language: str, is_known: bool) -> None:
     model.is_multilingual = multilingual
-    assert loaded().knows(language) is known
+    assert loaded().knows(language) is is_known
     assert loaded().english_only is not multilingual
     assert loaded().detect(np.zeros((3, WIDTH), np.float32)) == {"en": 0.9, "ru": 0.1}
 
@@ -167,20 +167,20 @@ def test_parts_of_one_padded_length_form_a_batch(model: FakeModel) -> None:
 
 
 def test_padding_repeats_the_silence_at_the_end(model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[np.ndarray] = []
+    batches: list[np.ndarray] = []
     generate = model.generate
 
     def noted(encoded: np.ndarray, prompts: list[list[int]], **options: Any) -> list[Answer]:
-        given.append(encoded)
+        batches.append(encoded)
         return generate(encoded, prompts, **options)
 
     monkeypatch.setattr(model, "generate", noted)
-    sound = part(450)
-    loaded().decode([sound], DecodeOptions())
+    piece = part(450)
+    loaded().decode([piece], DecodeOptions())
     # Then the last 0.8 s follow again and again
-    assert np.array_equal(given[0][0, :450], sound.encoded)
-    assert np.array_equal(given[0][0, 450:490], sound.encoded[-40:])
-    assert np.array_equal(given[0][0, 490:500], sound.encoded[-40:-30])
+    assert np.array_equal(batches[0][0, :450], piece.encoded)
+    assert np.array_equal(batches[0][0, 450:490], piece.encoded[-40:])
+    assert np.array_equal(batches[0][0, 490:500], piece.encoded[-40:-30])
 
 
 def test_a_reply_is_its_text_and_how_sure_it_is(model: FakeModel) -> None:
@@ -239,15 +239,15 @@ def test_a_prompt_has_room_beside_the_terms(
 
 
 def test_control_tokens_are_words_in_a_prompt(model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
+    texts: list[str] = []
 
     def encode(_: FakeTokenizer, text: str) -> list[int]:
-        seen.append(text)
+        texts.append(text)
         return [1]
 
     monkeypatch.setattr(FakeTokenizer, "encode", encode)
     loaded().decode([part(450)], DecodeOptions(prompt="<|translate|>", terms=["<|ru|>"]))
-    assert seen == [" <ru>,", " <translate>"]
+    assert texts == [" <ru>,", " <translate>"]
 
 
 def test_words_have_their_times_in_the_window(model: FakeModel) -> None:

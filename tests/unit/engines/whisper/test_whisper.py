@@ -105,29 +105,29 @@ def transcribed(
 
 
 def texts_of(network: FakeNetwork, clip: WindowAudio, vocabulary: Sequence[str] = ()) -> Sequence[Text]:
-    (answer,) = transcribed(network, clip, vocabulary=vocabulary)
-    return answer.texts
+    (output,) = transcribed(network, clip, vocabulary=vocabulary)
+    return output.texts
 
 
-def languages(answers: Sequence[ModelOutput]) -> list[list[str | None]]:
-    return [[text.language for text in answer.texts] for answer in answers]
+def languages(outputs: Sequence[ModelOutput]) -> list[list[str | None]]:
+    return [[text.language for text in output.texts] for output in outputs]
 
 
 def test_each_window_is_decoded_in_its_own_language() -> None:
     # Given an English and a Russian window in one batch
-    answers = transcribed(FakeNetwork(by_language), clip((8, EN)), clip((8, RU)))
+    outputs = transcribed(FakeNetwork(by_language), clip((8, EN)), clip((8, RU)))
     # Then each has its own text, and says which language is spoken at its end
-    assert languages(answers) == [["en"], ["ru"]]
-    assert [answer.language for answer in answers] == ["en", "ru"]
+    assert languages(outputs) == [["en"], ["ru"]]
+    assert [output.language for output in outputs] == ["en", "ru"]
 
 
 def test_a_window_with_a_change_of_language_is_decoded_in_two_parts() -> None:
     # Given four sentences, the last two in Russian
     network = FakeNetwork(by_language)
-    (answer,) = transcribed(network, clip((4, EN), (4, EN), (4, RU), (4, RU)))
+    (output,) = transcribed(network, clip((4, EN), (4, EN), (4, RU), (4, RU)))
     # Then each language has its own text, at its own time, encoded without audio of the other
-    english, russian = answer.texts
-    assert [english.language, russian.language, answer.language] == ["en", "ru", "ru"]
+    english, russian = output.texts
+    assert [english.language, russian.language, output.language] == ["en", "ru", "ru"]
     assert [english.words[0].start, russian.words[0].start] == [0.0, 8.0]
     assert network.encoded[-2:] == [8.0, 8.0]
 
@@ -146,8 +146,8 @@ def test_a_sentence_in_another_language_is_not_lost_between_others_and_a_moment_
 
 
 def test_an_unsure_window_takes_the_language_before_it_and_says_that_it_might_be_another() -> None:
-    (answer,) = transcribed(FakeNetwork(by_language), clip((4, UNSURE)), previous=["ru"])
-    assert ([text.language for text in answer.texts], answer.language, answer.settled) == (["ru"], "ru", False)
+    (output,) = transcribed(FakeNetwork(by_language), clip((4, UNSURE)), previous=["ru"])
+    assert ([text.language for text in output.texts], output.language, output.settled) == (["ru"], "ru", False)
 
 
 @pytest.mark.parametrize(
@@ -166,9 +166,9 @@ def test_an_unsure_sentence_beside_another_language_is_detected_again_on_its_own
 def test_no_window_takes_the_language_of_another_one_in_its_batch() -> None:
     # Given an unsure window after Russian, beside English ones of other recordings
     clips = [clip((8, EN)), clip((4, UNSURE)), clip((8, EN))]
-    answers = transcribed(FakeNetwork(by_language), *clips, previous=["en", "ru", "en"])
+    outputs = transcribed(FakeNetwork(by_language), *clips, previous=["en", "ru", "en"])
     # Then it is Russian
-    assert languages(answers) == [["en"], ["ru"], ["en"]]
+    assert languages(outputs) == [["en"], ["ru"], ["en"]]
 
 
 def test_a_group_is_decoded_while_later_windows_are_encoded() -> None:
@@ -189,11 +189,11 @@ def test_a_group_is_decoded_while_later_windows_are_encoded() -> None:
     network = Network(by_language)
     clips = [clip((8, EN)), clip((8, RU)), clip((8, UNSURE)), clip((6, EN))]
     previous = ["ru", "en", "ru", "en"]
-    answers = whisper(network, at_once=2).transcribe(clips, TranscribeOptions(), previous)
+    outputs = whisper(network, at_once=2).transcribe(clips, TranscribeOptions(), previous)
 
     # Then each has its own text and the language before it where its own is unclear, as one by one
-    assert languages(answers) == [["en"], ["ru"], ["ru"], ["en"]]
-    assert answers == transcribed(FakeNetwork(by_language), *clips, previous=previous)
+    assert languages(outputs) == [["en"], ["ru"], ["ru"], ["en"]]
+    assert outputs == transcribed(FakeNetwork(by_language), *clips, previous=previous)
 
 
 def test_on_a_gpu_windows_are_encoded_together() -> None:
@@ -213,16 +213,16 @@ def test_on_a_gpu_windows_are_encoded_together() -> None:
 
 def test_a_sure_window_is_settled() -> None:
     # Given a window in clear English after Russian, and an unclear one after it
-    answers = transcribed(FakeNetwork(by_language), clip((4, EN)), clip((4, UNSURE)), previous=["ru", "en"])
+    outputs = transcribed(FakeNetwork(by_language), clip((4, EN)), clip((4, UNSURE)), previous=["ru", "en"])
     # Then both are English, but only the first one in any case
-    assert languages(answers) == [["en"], ["en"]]
-    assert [answer.settled for answer in answers] == [True, False]
+    assert languages(outputs) == [["en"], ["en"]]
+    assert [output.settled for output in outputs] == [True, False]
 
 
 def test_a_language_that_was_requested_is_not_detected() -> None:
     network = FakeNetwork(by_language)
-    (answer,) = transcribed(network, clip((8, EN)), language="ru")
-    assert ([text.language for text in answer.texts], network.detected, answer.settled) == (["ru"], 0, True)
+    (output,) = transcribed(network, clip((8, EN)), language="ru")
+    assert ([text.language for text in output.texts], network.detected, output.settled) == (["ru"], 0, True)
 
 
 @pytest.mark.parametrize("interim", [False, True])
@@ -232,8 +232,8 @@ def test_nothing_is_said_where_the_network_doubts_both_speech_and_words(
 ) -> None:
     network = FakeNetwork(by_language)
     network.said = (avg_logprob, no_speech)
-    (answer,) = transcribed(network, clip((8, EN)), interim=interim)
-    assert len(answer.texts) == texts
+    (output,) = transcribed(network, clip((8, EN)), interim=interim)
+    assert len(output.texts) == texts
 
 
 def test_a_text_whose_words_have_no_times_is_one_word() -> None:
@@ -258,10 +258,10 @@ def test_terms_are_given_only_where_one_may_be_said() -> None:
         return text.replace("nat scribe", "Natscribe") if decoding.terms else text
 
     network = FakeNetwork(say)
-    answers = transcribed(network, clip((4, EN)), clip((8, EN)), vocabulary=("Natscribe",))
+    outputs = transcribed(network, clip((4, EN)), clip((8, EN)), vocabulary=("Natscribe",))
     # Then that window alone is decoded again, with that term alone
     assert [decoding.terms for _, decoding in network.decoded] == [(), (), ["Natscribe"]]
-    assert [text_of(answer.texts[0].words) for answer in answers] == ["hm", "we run Natscribe today"]
+    assert [text_of(output.texts[0].words) for output in outputs] == ["hm", "we run Natscribe today"]
 
 
 def test_a_text_that_the_terms_have_spoilt_is_not_kept() -> None:
@@ -307,17 +307,17 @@ def test_an_interim_pass_is_decoded_once_without_terms_and_without_candidates() 
     network = FakeNetwork(lambda *_: "the natskribe service")
     # When an interim pass transcribes it
     options = {"vocabulary": ("Natscribe",), "prompt": "About logs."}
-    (answer,) = transcribed(network, clip((4, EN)), interim=True, **options)
+    (output,) = transcribed(network, clip((4, EN)), interim=True, **options)
     # Then the network decodes once, in greedy decoding, with the prompt alone
     assert [decoding for _, decoding in network.decoded] == [DecodeOptions(prompt="About logs.", interim=True)]
-    assert [text_of(text.words) for text in answer.texts] == ["the natskribe service"]
+    assert [text_of(text.words) for text in output.texts] == ["the natskribe service"]
 
 
 def test_an_interim_pass_that_loops_has_no_words() -> None:
     # Given a network that loops, in an interim pass, then it is called once, and nothing is shown
     network = FakeNetwork(lambda *_: "so so " * 8)
-    (answer,) = transcribed(network, clip((8, EN)), interim=True)
-    assert ([list(text.words) for text in answer.texts], len(network.decoded)) == ([[]], 1)
+    (output,) = transcribed(network, clip((8, EN)), interim=True)
+    assert ([list(text.words) for text in output.texts], len(network.decoded)) == ([[]], 1)
 
 
 def test_what_people_really_repeat_stays() -> None:
