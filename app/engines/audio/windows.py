@@ -1,6 +1,6 @@
 """Detect the windows of a recording while it is decoded.
 
-A region is a stretch of speech without a longer pause, with up to 0.4 s of silence on both sides. A window joins
+A region is an interval of speech without a longer pause, with up to 0.4 s of silence on both sides. A window joins
 consecutive regions, up to 20 s in total, which the model transcribes at once.
 
 So the silence between two regions is cut to 0.8 s: the time and memory that a model needs grow with the window's
@@ -145,11 +145,11 @@ def chunks(audio: Iterable[Samples]) -> Iterator[Samples]:
     """Join the samples of a recording to chunks: the first 35.2 s, then 64 s each; only the last may be shorter."""
     chunk, filled = _empty_chunk(FIRST_CHUNK_S), 0
     for samples in audio:
-        left = samples
-        while len(left):
-            count = min(len(left), len(chunk) - filled)
-            chunk[filled : filled + count] = left[:count]
-            left, filled = left[count:], filled + count
+        remaining = samples
+        while len(remaining):
+            count = min(len(remaining), len(chunk) - filled)
+            chunk[filled : filled + count] = remaining[:count]
+            remaining, filled = remaining[count:], filled + count
             if filled == len(chunk):
                 yield chunk
                 chunk, filled = _empty_chunk(LATER_CHUNK_S), 0

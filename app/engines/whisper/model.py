@@ -194,8 +194,8 @@ class Whisper:
         if _is_loop(retried, part):
             retried = [replace(text, words=[])]
         is_possible = not too_fast([word.word for word in text.words], part.audio.seconds)
-        lost = _seconds_without_words(retried, part) - _seconds_without_words([text], part)
-        return [text] if is_possible and lost > MIN_GAP_S else retried
+        lost_seconds = _seconds_without_words(retried, part) - _seconds_without_words([text], part)
+        return [text] if is_possible and lost_seconds > MIN_GAP_S else retried
 
     def _halves(self, part: EncodedPart) -> list[EncodedPart]:
         """Cut a part in two at its widest pause, and encode both halves, because short audio causes fewer loops."""

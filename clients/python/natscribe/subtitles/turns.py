@@ -56,18 +56,18 @@ def overlapped(by_start: Sequence[Turn]) -> list[bool]:
 
 
 def _turns(segments: Iterable[Segment], longest: int) -> Iterator[Turn]:
-    spoken: list[Unit] = []
+    turn_units: list[Unit] = []
     speaker: str | None = None
     for segment in sorted(segments, key=lambda segment: segment.start):
         for unit in units(segment, longest):
             # Rounded, because the difference of two times in milliseconds is inexact.
-            pause = round(unit.start - spoken[-1].end, 3) if spoken else 0.0
-            if spoken and (segment.speaker != speaker or pause >= PAUSE_S):
-                yield Turn(speaker, spoken)
-                spoken = []
+            pause = round(unit.start - turn_units[-1].end, 3) if turn_units else 0.0
+            if turn_units and (segment.speaker != speaker or pause >= PAUSE_S):
+                yield Turn(speaker, turn_units)
+                turn_units = []
             speaker = segment.speaker
             # The intervals of words may overlap a little.
-            start = max(unit.start, spoken[-1].start) if spoken else unit.start
-            spoken.append(replace(unit, start=start, end=max(start, unit.end)))
-    if spoken:
-        yield Turn(speaker, spoken)
+            start = max(unit.start, turn_units[-1].start) if turn_units else unit.start
+            turn_units.append(replace(unit, start=start, end=max(start, unit.end)))
+    if turn_units:
+        yield Turn(speaker, turn_units)
