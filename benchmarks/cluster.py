@@ -37,7 +37,7 @@ class Place:
 
 
 async def measure(sizes: Sizes) -> Findings:
-    """Measure the three places in turn, round by round, so that all of them meet the same machine."""
+    """Measure the three setups in turn, round by round, so that all run on the machine in the same state."""
     setups = [
         Place("one server", 1, 1),
         Place("three servers, one replica", 3, 1),

@@ -78,7 +78,7 @@ class Record:
         return {ROOT / name: _replaced((ROOT / name).read_text(encoding="utf-8"), text) for name, text in texts.items()}
 
     def _report(self) -> str:
-        """The sentences, then charts and tables. Machine and versions stand there once if all parts have the same."""
+        """The sentences, then charts and tables. Machine and versions are stated once if all parts have the same."""
         measured = [(title, self.parts[name]) for name, title in PARTS.items() if name in self.parts]
         machines = {_where(part) for _, part in measured}
         once = list(machines) if len(machines) == 1 else []

@@ -18,7 +18,7 @@ MODEL = Model(name="none", revision="0")
 
 
 class NoEngine:
-    """Takes the place of the engine; nothing calls it."""
+    """Replaces the engine; nothing calls it."""
 
     ready = True
     loaded: Loaded | None = Loaded(model=MODEL)

@@ -25,7 +25,7 @@ from tests.faults import make_certificates
 from tests.servers import Servers, shared_servers
 from tests.watchdog import watched
 
-# Tests that run in parallel choose from ports of their own: a port is free until its server listens.
+# Tests that run in parallel choose from ports of their own: a port counts as free until its server listens on it.
 _NUMBER, _OF = (
     int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]),
     int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),

@@ -53,7 +53,7 @@ async def faststream_consumer(url: str, stream: str, **options: Any) -> AsyncIte
     broker = NatsBroker(url.split(","), name="their-application", apply_types=False)
 
     async def handle(body: bytes) -> None:
-        """Look at a message."""
+        """Receive a message, and do nothing."""
 
     broker.subscriber(SUBJECTS[stream], stream=stream, **options)(handle)
     try:

@@ -9,9 +9,9 @@ class FailureReporter:
     def __init__(self, config: pytest.Config) -> None:
         self._plugins = config.pluginmanager
 
-    @pytest.hookimpl(trylast=True)  # the letter of the progress comes first
+    @pytest.hookimpl(trylast=True)  # the character of the progress comes first
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Write the name of the test and the last line of its error: the place or the exception."""
+        """Write the name of the test and the last line of its error: the location or the exception."""
         terminal: pytest.TerminalReporter | None = self._plugins.getplugin("terminalreporter")
         if report.failed and terminal is not None:
             reason = report.longreprtext.splitlines()[-1:]

@@ -19,16 +19,16 @@ _PIECE = 64 * 1024  # bytes
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to one request: the proxy answers itself, or cuts the server's answer off."""
+    """A fault of one request: the proxy responds itself, or truncates the response of the server."""
 
-    answer: bytes | None = None  # in place of the server's; empty: none at all
+    answer: bytes | None = None  # instead of the server's; empty: none at all
     after: int = 0  # bytes of the server's body that pass
     ends: str = "reset"  # or "closed", "stalled", or "held": it passes once `released` is set
-    then: Callable[[], Awaitable[object]] | None = None  # done when the answer is cut off
+    then: Callable[[], Awaitable[object]] | None = None  # called when the response is truncated
 
 
 def status(code: int, body: str = "", headers: str = "") -> Fault:
-    """An answer of the proxy's own."""
+    """A response of the proxy itself."""
     response = f"HTTP/1.1 {code} Fault\r\nContent-Length: {len(body)}\r\nConnection: close\r\n{headers}\r\n{body}"
     return Fault(answer=response.encode())
 
@@ -81,7 +81,7 @@ class Proxy:
                 await question.wait_closed()
 
     async def _pipe(self, reader: StreamReader, writer: StreamWriter, left: int | None) -> None:
-        """Pass so many bytes of an answer on; None: all."""
+        """Pass on the first `left` bytes of a response; None: all."""
         while left != 0 and (piece := await reader.read(_PIECE if left is None else min(_PIECE, left))):
             writer.write(piece)
             await writer.drain()

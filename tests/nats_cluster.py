@@ -1,4 +1,4 @@
-"""Three NATS servers that form a cluster, to be hurt."""
+"""Three NATS servers that form a cluster, which tests may stop."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from tests.waiting import eventually
 
 NODES = 3
 WHOLE_WITHIN = 60.0  # seconds; two cores are shared with other tests
-ASK_TIMEOUT = 2.0  # seconds that a node has to answer about itself
+ASK_TIMEOUT = 2.0  # seconds within which a node has to report its state
 
 
 class Node(NatsServer):
@@ -41,12 +41,12 @@ class Node(NatsServer):
         return (await self._asked("healthz")).get("status") == "ok"
 
     async def meta_group(self) -> dict[str, Any]:
-        """What this server knows of the group that places streams: `leader`, and from the leader itself `replicas`."""
+        """What this server knows of the meta group: `leader`, and from the leader itself `replicas`."""
         group: dict[str, Any] = (await self._asked("jsz")).get("meta_cluster", {})
         return group
 
     async def _asked(self, about: str) -> dict[str, Any]:
-        """An answer of the server's monitoring; empty if the server does not answer, or answers that it is unwell."""
+        """A reply of the server's monitoring; empty if the server does not reply, or reports that it is unhealthy."""
         return await asyncio.to_thread(self._ask, f"http://127.0.0.1:{self._monitoring}/{about}")
 
     def _ask(self, url: str) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Node(NatsServer):
 
 
 class NatsCluster:
-    """Three servers with JetStream; give `url` to the setting NATS_URL, and hurt its `nodes`."""
+    """Three servers with JetStream; give `url` to the setting NATS_URL, and stop its `nodes`."""
 
     def __init__(self, folder: Path, *, sync_interval: str = "always") -> None:
         ports = free_ports(3 * NODES)
@@ -88,7 +88,7 @@ class NatsCluster:
         await asyncio.gather(*(node.stop() for node in self.nodes))
 
     async def becomes_whole(self) -> None:
-        """Wait until a leader places streams, knows all nodes, and all nodes have caught up."""
+        """Wait until the meta group has a leader, knows all nodes, and all nodes have caught up."""
         await eventually(self._is_whole, within=WHOLE_WITHIN)
 
     async def _is_whole(self) -> bool:
@@ -144,7 +144,7 @@ async def nats_cluster_in(folder: Path, *, sync_interval: str = "always") -> Asy
 
 
 def free_ports(count: int) -> list[int]:
-    """So many ports on which no program listens, each another one."""
+    """This number of different ports on which no program listens."""
     ports: set[int] = set()
     while len(ports) < count:
         ports.add(free_port())

@@ -1,4 +1,4 @@
-"""Sound that is played to a live task, and what its client sees meanwhile."""
+"""Audio that is played to a live task, and what its client receives meanwhile."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ def joined(clips: Sequence[Path], pause: float = 1.0) -> Samples:
 
 
 async def play(live: Live, samples: Samples, *, speed: float = 1.0) -> None:
-    """Send sound at the speed at which it was spoken, or so many times as fast, and end it."""
+    """Send audio in real time, or `speed` times as fast, and end it."""
     began, frame = time.monotonic(), round(FRAME_S * RATE)
     for number, at in enumerate(range(0, len(samples), frame), start=1):
         await asyncio.sleep(began + number * FRAME_S / speed - time.monotonic())
@@ -65,7 +65,7 @@ def is_final(event: Event) -> bool:
 
 
 def is_text_behind(second: float) -> Callable[[Event], bool]:
-    """Return whether an event has words of sound behind this second."""
+    """Return whether an event has words after this second."""
 
     def is_behind(event: Event) -> bool:
         if isinstance(event, SegmentsEvent):

@@ -46,7 +46,7 @@ class S3Server(Server):
         return [self._executable(), "mini", *(f"-{option}" for option in (*options, *_OFF))]
 
     async def _is_this_server(self, reader: StreamReader, writer: StreamWriter) -> bool:
-        """Whether the server answers, and its bucket is there."""
+        """Whether the server replies, and its bucket exists."""
         writer.write(f"HEAD /{BUCKET} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
         return b" 403 " in await reader.readline()
 

@@ -1,4 +1,4 @@
-"""Servers for tests: shared by many, or a test's own, to be hurt."""
+"""Servers for tests: shared by many, or a test's own, which it may stop."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ ENOUGH = 4 * 1024**3  # bytes; containers often have next to nothing there
 
 @dataclass(frozen=True)
 class Servers:
-    """Where the servers of a test answer."""
+    """The addresses of the servers of a test."""
 
     nats_url: str
     redis_url: str
@@ -25,7 +25,7 @@ class Servers:
 
 @asynccontextmanager
 async def shared_servers() -> AsyncIterator[Servers]:
-    """A NATS and a Valkey that nobody hurts: containers where an engine answers, bundled binaries elsewhere."""
+    """A NATS and a Valkey that no test stops: containers if an engine is running, else bundled binaries."""
     if engine_answers():
         with nats_container() as nats_url, redis_container() as redis_url:
             yield Servers(nats_url, redis_url)

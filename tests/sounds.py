@@ -1,4 +1,4 @@
-"""Recordings for tests: the LibriVox clips, and any sound written in any format."""
+"""Recordings for tests: the LibriVox clips, and samples written in any format."""
 
 import struct
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def write_mp3_without_duration(path: Path, samples: Samples) -> Path:
 
 
 def write_film(path: Path, samples: Samples | None) -> Path:
-    """A film: two seconds of a grey picture, and the samples, if any, as its sound."""
+    """A film: two seconds of a grey picture, and the samples, if any, as its audio."""
     with av.open(str(path), "w") as container:
         pictures = container.add_stream("mpeg4", rate=5)
         pictures.width, pictures.height, pictures.pix_fmt = 64, 64, "yuv420p"

@@ -13,9 +13,9 @@ async def eventually(check: Callable[[], Awaitable[T | None]], *, within: float 
 @overload
 async def eventually(check: Callable[[], bool], *, within: float = DEADLINE) -> bool: ...
 async def eventually(check: Callable[[], Awaitable[object] | bool], *, within: float = DEADLINE) -> object:
-    """Call `look` until its result is true, and return the result; after `within` seconds fail with the last result.
+    """Call `check` until its result is true, and return the result; after `within` seconds fail with the last result.
 
-    An exception that `look` raises ends the wait, `TimeoutError` included.
+    An exception that `check` raises ends the wait, `TimeoutError` included.
     """
     value: object = None
     try:

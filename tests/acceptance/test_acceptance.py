@@ -17,7 +17,7 @@ from tests.watchdog import RUN
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs/acceptance.md").read_text(encoding="utf-8")
 ANYTHING = "…"
-SPOKEN = "He was not an ill-disposed young man"  # another processor may hear one of these words differently
+SPOKEN = "He was not an ill-disposed young man"  # another processor may transcribe one of these words differently
 MOST_WORDS = 0.75
 WITHIN = 300  # seconds
 KERNEL = ("CT2_", "MKL_", "ONEDNN_", "OPENBLAS_")  # begin the variables of `make test-kernel`
@@ -91,7 +91,7 @@ async def test_the_document_is_true(checkout: dict[str, str], tmp_path: Path) ->
     for (commands, expected), output in zip(steps, outputs, strict=True):
         unseen = [line for line in expected.splitlines() if not _is_in(line, output)]
         assert unseen == [], f"{commands}\n{output}"
-    # And the second worker's log tells what it did
+    # And the second worker's log has what it did
     log = (tmp_path / "second_worker.log").read_text(encoding="utf-8")
     ends = [line for line in log.splitlines() if "task_delivery_ended" in line]
     assert ends

@@ -171,7 +171,7 @@ async def test_a_recording_is_no_order(client: Nats, service: JetStreamContext, 
 
 
 def _theft(log: str) -> bytes:
-    """A consumer of the service's, made to hear of nothing."""
+    """A consumer of the service, changed so that it receives nothing."""
     config = {"name": PROJECTION.format(log), "filter_subject": f"{log}.nothing", "ack_policy": "explicit"}
     config["deliver_policy"] = "last_per_subject"
     return json.dumps({"stream_name": f"transcription_{log}", "config": config}).encode()
@@ -204,7 +204,7 @@ async def test_nobody_may_name_the_accounts_own_words_for_an_answer(
 async def test_what_a_consumer_delivers_is_no_order_and_no_task(
     client: Nats, service: JetStreamContext, place: str
 ) -> None:
-    # Given streams with something in them, and a log that is listened to
+    # Given streams with messages, and a subscriber of a log
     before = await there(service)
     public = await client.subscribe("results.t2")
     # When a client has a consumer deliver there, and after it one to itself
@@ -214,9 +214,9 @@ async def test_what_a_consumer_delivers_is_no_order_and_no_task(
         body = json.dumps({"stream_name": "transcription_progress", "config": config}).encode()
         await client.request("$JS.API.CONSUMER.CREATE.transcription_progress", body, timeout=WITHIN)
     await inbox.next_msg(timeout=WITHIN)
-    # Then nothing is done, and at most a copy lies there under the subject that it had: in no queue, letter or log
+    # Then nothing is done, and at most a copy is stored under its own subject: in no queue, dead letter or log
     assert _without_copies(await there(service)) == _without_copies(before)
-    # And a copy on a public subject is told from what the stream has published there
+    # And a copy on a public subject differs from what the stream has published there
     if place == "results.t2":
         assert "Nats-Sequence" not in ((await public.next_msg(timeout=WITHIN)).headers or {})
 

@@ -57,7 +57,7 @@ async def test_tasks_are_done_with_and_without_one_of_the_nodes(nodes: list[Guar
     async with working(settings, FakeEngine()), Client(login(settings, "publisher")) as client:
         # When a task is published, then it is done
         await run_a_task(client)
-        # And so it is when a node is away
+        # And so it is while a node is unavailable
         await nodes[1].kill()
         await run_a_task(client)
     assert [line for node in nodes for line in node.refused()] == []
@@ -68,7 +68,7 @@ async def test_a_stranger_is_no_node(tmp_path: Path, nodes: list[GuardedNode]) -
     strange = make_certificates(tmp_path / "strange")
     routes = [free_port(), *(node.route for node in nodes)]
     stranger = GuardedNode(tmp_path / "stranger", strange, 0, routes)
-    # When it asks the nodes to admit it
+    # When it requests to join the nodes
     await stranger.start()
     # Then it is refused, and refuses them
     await eventually(lambda: any("route" in line and "certificate" in line for line in stranger.log))

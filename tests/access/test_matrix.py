@@ -88,7 +88,7 @@ def test_an_account_imports_what_its_user_may_and_nothing_else(user: str) -> Non
     account, rules = account_of(user), configured()[user]
     services = {entry.get("to", entry["service"]["subject"]) for entry in account["imports"] if "service" in entry}
     imported = {entry["stream"]["subject"] for entry in account["imports"] if "stream" in entry}
-    # Then it is as narrow as the user's rights: an answer that goes there does what the user may do anyway
+    # Then it is as narrow as the user's rights: a reply sent there does only what the user may do anyway
     assert {subject for subject in services if not rules.may("publish", example(subject))} == set()
     assert {subject for subject in rules.publish if not any(covers(service, subject) for service in services)} == set()
     assert imported == rules.subscribe

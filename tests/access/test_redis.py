@@ -81,6 +81,6 @@ async def test_nobody_else_gets_in(valkey: GuardedValkey) -> None:
 async def test_a_wrong_login_of_the_service_is_told_as_such(valkey: GuardedValkey, login: str, why: str) -> None:
     # Given the address of Redis with another user, or with a wrong password
     async with Redis.from_url(valkey.url.replace("://", f"://{login}@")) as redis:
-        # When the service writes its mark, then it is told what is wrong, and not that Redis is away
+        # When the service writes its mark, then the error says what is wrong, and not that Redis is unavailable
         with pytest.raises(TransientError, match=f"Redis refuses the service .*{why}.*correct REDIS_URL"):
             await RedisProjection(redis).mark()

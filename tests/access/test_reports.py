@@ -113,7 +113,7 @@ async def test_each_client_sees_what_runs_waits_and_has_failed(
             return {(task.task_id, str(task.state)) for task in page.tasks} >= {("runs", "running"), ("gone", "failed")}
 
         await eventually(listed)
-        # When each user looks
+        # When each user runs the checks
         users = (*CLIENTS, "monitoring")
         boards = dict(zip(users, await asyncio.gather(*(seen(login(settings, user)) for user in users)), strict=True))
         engine.may_go_on.set()
@@ -125,7 +125,7 @@ async def test_each_client_sees_what_runs_waits_and_has_failed(
         assert [failure.task_id for failure in board.failures] == ["gone"]
         assert board.queue is not None
         assert sum(queue.waiting for queue in board.queue.queues) == 1
-    # And another user is told what it lacks
+    # And the report for another user says what it lacks
     troubles = boards["monitoring"].problems
     assert set(troubles) == {"queue", "list", "progress"}
     assert all("log in as publisher or follower or operator" in trouble for trouble in troubles.values())
@@ -208,7 +208,7 @@ async def test_no_password_is_in_a_log_line_a_metric_or_the_list_of_processes(
 ) -> None:
     # Given a worker that has logged in to both of its servers
     async with working(settings, engine) as worker:
-        # When its servers' passwords are looked for
+        # When the passwords of its servers are searched for
         logged = caplog.text + "".join(capfd.readouterr())
         counted = worker.container.meter.exposition().decode()
         processes = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]

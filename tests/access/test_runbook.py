@@ -42,7 +42,7 @@ async def failed_task(settings: Settings) -> str:
 
 
 async def edit(js: JetStreamContext, stream: str, option: str, value: str) -> None:
-    """What `nats stream edit` asks: for the stream as it is, and for the changed one."""
+    """The requests of `nats stream edit`: for the stream as it is, and for the changed one."""
     config = (await js.stream_info(stream)).config
     match option:
         case "--max-msgs-per-subject":

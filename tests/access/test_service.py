@@ -166,7 +166,7 @@ async def a_task_with_help(
 
 
 async def let_time_pass(worker: Worker, publisher: Client) -> None:
-    """A task that asks for a minute, after that minute."""
+    """A task with a retention of one minute, after that minute."""
     task, reminders = await publisher.create_transcription_task(RECORDING, keep_seconds=60), worker.container.reminders
     assert await end_of(publisher, task) is State.COMPLETED
 
@@ -207,7 +207,7 @@ async def test_all_that_the_service_promises(
     follower: Nats,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Given guarded servers, and tasks of each kind and priority that were replayed from their letters
+    # Given guarded servers, and tasks of each kind and priority that were replayed from their dead letters
     tasks = await every_queue(publisher, operator, engine)
     # When a result is larger than a message, as JSON and as text
     engine.windows, engine.text = 30, "word " * 10_000
@@ -343,7 +343,7 @@ async def test_a_follower_has_the_service_do_nothing_that_it_may_not_do_itself(
         return queue.last_seq, audio.messages
 
     before = await there()
-    # When a follower names a place for it that it could not publish to
+    # When a follower names a reply subject that it may not publish to
     request = json.dumps({"task_id": task, "format": "txt"}).encode()
     for subject in ("tasks.result", "tasks.status"):
         await follower.publish(subject, request, reply=reply_subject)

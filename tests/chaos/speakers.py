@@ -24,7 +24,7 @@ from tests.truth.words import longest_difference
 FRAME_S = 0.5
 PAUSE_FRAMES = 4  # behind each recording
 LONGEST_AWAY_S = 20.0
-IDLE_S = 60  # more than a client is away, and than a server keeps it waiting
+IDLE_S = 60  # longer than a client is disconnected, and than a server keeps it waiting
 SHORT_IDLE_S = 30  # more than a server keeps a client waiting; each worker that takes the task over waits as long
 MOST_WRONG = 3  # words in a row: a sentence has at least seven
 

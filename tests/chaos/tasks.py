@@ -27,7 +27,7 @@ async def publish(
         while task_id not in published:
             try:
                 await create(client, clip, task_id, sort)
-            except Exception as error:  # noqa: BLE001 -- a server is away: a publisher asks again, with the same id
+            except Exception as error:  # noqa: BLE001 -- an outage: a publisher tries again, with the same id
                 print(f"{task_id} refused: {error!r:.100}")
                 await asyncio.sleep(0.5)
             else:

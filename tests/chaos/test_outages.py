@@ -1,4 +1,4 @@
-"""NATS or Valkey away for a while: the worker waits without spinning, says so, and goes on."""
+"""An outage of NATS or Valkey: the worker waits without spinning, logs it, and continues."""
 
 import asyncio
 import os
@@ -45,7 +45,7 @@ async def test_an_outage_loses_nothing(tmp_path: Path, which: str, seconds: floa
         async for event in client.follow(task_id):
             if busy and isinstance(event, SegmentsEvent):
                 break
-        # When a server is away
+        # When a server is stopped
         await servers[which].kill()
         assert (await service.get("/health/ready"))[0] == 503
         assert (await service.get("/health/live"))[0] == 200

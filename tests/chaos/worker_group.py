@@ -42,7 +42,7 @@ class WorkerGroup:
 
     async def _supervise(self, number: int) -> None:
         while not self._ended:
-            with suppress(AssertionError):  # the worker has ended because NATS was away during its start
+            with suppress(AssertionError):  # the worker has ended because NATS was unavailable during its start
                 async with running(self._settings, self._folder / f"worker-{number}.log") as worker:
                     self._running[number] = worker
                     await worker.process.wait()

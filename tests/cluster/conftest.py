@@ -102,7 +102,7 @@ class Publisher:
             await asyncio.sleep(every)
 
     async def log_of(self, task_id: str) -> list[ProgressEvent]:
-        """The log of a task as far as it is stored; empty while NATS does not answer."""
+        """The log of a task as far as it is stored; empty while NATS does not reply."""
         return (await self._logs(f"progress.{task_id}")).get(task_id, [])
 
     async def started(self, task_id: str) -> bool:
@@ -134,7 +134,7 @@ class Publisher:
         return {task_id: state for task_id, state in last.items() if state is None or not state.ended}
 
     async def _results(self) -> Counter[str] | None:
-        """How many results each task has; None while NATS does not answer."""
+        """How many results each task has; None while NATS does not reply."""
         try:
             info = await self.js.stream_info("transcription_results", subjects_filter="results.*")
         except NatsError:

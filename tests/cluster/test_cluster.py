@@ -86,7 +86,7 @@ async def tasks_published(
     assert retries or ended.tried_again == {}
 
 
-# What nats-py leaves of a connection to a server that does not answer any more.
+# What nats-py leaves of a connection to a server that no longer replies.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("connected", [True, False])
 async def test_a_frozen_node(cluster: NatsCluster, settings: Settings, publisher: Publisher, connected: bool) -> None:
@@ -145,7 +145,7 @@ async def test_a_majority_that_is_lost_and_comes_back(
         await publisher.upload()
         await publisher.publish_all(6)
         await eventually(lambda: publisher.runs("task-0"))
-        # When two of the three nodes are away for a while
+        # When two of the three nodes are stopped for a while
         lost = cluster.nodes[:2]
         await asyncio.gather(*(node.kill() for node in lost))
         await asyncio.sleep(WITHOUT_QUORUM)

@@ -52,7 +52,7 @@ async def backup(nc: Nats, stream: str) -> Backup:
     chunks = list[bytes]()
     while (chunk := await inbox.next_msg(ANSWERS_WITHIN_S)).data:
         chunks.append(chunk.data)
-        if chunk.reply:  # the server waits for the answer, so that it is not too far ahead
+        if chunk.reply:  # the server waits for the reply, so that it is not too far ahead
             await chunk.respond(b"")
     await inbox.unsubscribe()
     return Backup(reply["config"], reply["state"], chunks)
@@ -65,7 +65,7 @@ async def restore(nc: Nats, stream: Backup, *, replicas: int) -> None:
     async def sent(chunk: bytes) -> Msg | None:
         try:
             return await nc.request(reply["deliver_subject"], chunk, ANSWERS_WITHIN_S)
-        except NoRespondersError:  # this node does not know yet that another one listens there
+        except NoRespondersError:  # this node does not know of the subscription at another node yet
             return None
 
     for chunk in stream.chunks:

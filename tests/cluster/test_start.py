@@ -116,7 +116,7 @@ async def test_a_task_can_be_cancelled_as_soon_as_it_is_acknowledged(
     cluster: NatsCluster, settings: Settings, publisher: Publisher
 ) -> None:
     del cluster
-    # Given two busy workers on a cluster, of which some servers learn of a task later than the leader
+    # Given two busy workers on a cluster, of which some servers receive a task later than the leader
     async with workers(settings, 2, lambda: SteadyEngine(pace=60)):
         await publisher.upload()
         for number in range(2):
@@ -127,7 +127,7 @@ async def test_a_task_can_be_cancelled_as_soon_as_it_is_acknowledged(
             await publisher.publish(task_id)
             request = json.dumps({"task_id": task_id}).encode()
             reply: dict[str, Any] = {"error": {"code": "internal"}}
-            while (reply.get("error") or {}).get("code") == "internal":  # then the client asks again, as it is told
+            while (reply.get("error") or {}).get("code") == "internal":  # as the error says
                 reply = json.loads((await publisher.nc.request("tasks.cancel", request, timeout=60)).data)
             return str(reply.get("state", reply))
 

@@ -1,4 +1,4 @@
-"""Requests about tasks while the leaders of the streams step down: each has its effect, or an error to ask again."""
+"""Requests while the leaders of the streams step down: each has its effect, or an error that says to repeat it."""
 
 import asyncio
 import json

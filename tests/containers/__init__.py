@@ -1,4 +1,4 @@
-"""NATS and Redis in containers, where an engine answers."""
+"""NATS and Redis in containers, if a container engine is running."""
 
 # ruff: noqa: PLC0415 -- the libraries take a moment to import, and only an engine needs them
 import os
@@ -12,7 +12,7 @@ REDIS_IMAGE = "redis:8-alpine"
 
 
 def engine_answers() -> bool:
-    """Whether there is a container engine that answers, and has the images or can have them."""
+    """Whether a container engine is running that has the images, or can pull them."""
     if os.environ.get("TEST_SERVERS") == "binaries" or shutil.which("docker") is None:
         return False
     images = (NATS_IMAGE, REDIS_IMAGE)

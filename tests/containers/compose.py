@@ -26,7 +26,7 @@ PORTS = (
 
 
 class Stack:
-    """What `docker compose` is asked, and where the services answer."""
+    """The arguments of `docker compose`, and the ports of the services."""
 
     def __init__(self, folder: Path, files: tuple[str, ...]) -> None:
         self._files = files

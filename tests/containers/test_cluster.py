@@ -1,4 +1,4 @@
-"""The production stack with three NATS servers, started, used and hurt: `make test-containers`."""
+"""The production stack with three NATS servers, started, used and disturbed: `make test-containers`."""
 
 import asyncio
 import os
@@ -52,7 +52,7 @@ async def test_a_task_is_done_while_a_node_is_away(stack: Stack, publisher: Sett
     async with Client(publisher) as client:
         # Given a task that three nodes have seen through
         assert (await ended(client, await client.create_transcription_task(RECORDING))).state is State.COMPLETED
-        # When a node is away
+        # When a node is stopped
         await asyncio.to_thread(stack.compose, "kill", "nats-2")
         # Then the next task is done, too
         last = await ended(client, await client.create_transcription_task(RECORDING, language="en"))

@@ -1,4 +1,4 @@
-"""The production stack, built, started, used and hurt: `make test-containers`."""
+"""The production stack, built, started, used and disturbed: `make test-containers`."""
 
 import asyncio
 import json
@@ -157,7 +157,7 @@ async def test_the_same_over_tls(stack: Stack) -> None:
     async with Client(stack.settings("publisher", trusting=True)) as client:
         task = await client.create_transcription_task(RECORDING)
         assert (await ended(client, task)).state is State.COMPLETED
-    # And one that does not is told
+    # And a client that does not trust it gets an error that names the setting
     with pytest.raises(ClientError, match="NATS_TLS_CA_FILE"):
         async with Client(stack.settings("publisher")):
             pass

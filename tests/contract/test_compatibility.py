@@ -1,4 +1,4 @@
-"""A change that breaks clients needs a new version, and stands here: compared with the last document that is kept."""
+"""A change that breaks clients needs a new version, and is listed here: compared with the last released document."""
 
 import copy
 from collections.abc import Callable

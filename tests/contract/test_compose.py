@@ -84,7 +84,7 @@ def test_secrets_are_for_those_who_need_them(compose: dict[str, Any]) -> None:
         mounted = {volume for volume in service["volumes"] if volume.split(":")[0] in secret}
         # Then each is read by one service, and only read
         assert mounted <= {f"{name}-secrets:/run/secrets:ro"}
-    # And what is read from files stands in no environment
+    # And what is read from files is in no environment
     assert not IN_FILES & {name.lower() for name in compose["services"]["worker"]["environment"]}
 
 

@@ -1,4 +1,4 @@
-"""The document is valid, and as complete as the project asks: said by @asyncapi/parser and spectral."""
+"""The document is valid, and as complete as the project requires, according to @asyncapi/parser and spectral."""
 
 import copy
 import json

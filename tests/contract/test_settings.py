@@ -21,7 +21,7 @@ def test_the_example_lists_every_setting_with_its_default() -> None:
     listed = {line.lstrip("# ").partition("=")[0] for line in example.splitlines() if "=" in line}
     # Then it names each setting
     assert listed == {name.upper() for name in Settings.model_fields}
-    # And as it stands it changes nothing
+    # And unchanged it sets only defaults
     assert Settings(_env_file=ROOT / ".env.example") == Settings(_env_file=None)
 
 

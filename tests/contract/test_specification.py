@@ -36,7 +36,7 @@ EXAMPLES = [
 
 
 def test_asyncapi_yaml_is_up_to_date(tmp_path: Path) -> None:
-    # Given an environment in which no server answers, and the defaults of all else
+    # Given an environment without reachable servers, and the defaults of all else
     defaults = {name.upper(): str(value) for name, value in Settings(_env_file=None).model_dump().items() if value}
     unreachable = {"NATS_URL": "nats://127.0.0.1:1", "REDIS_URL": "redis://127.0.0.1:1/0"}
     faststream = Path(sys.executable).parent / "faststream"

@@ -42,7 +42,7 @@ class Running:
         return Client(self.settings)
 
     async def get(self, path: str, *, method: str = "GET", within: float = 5.0) -> tuple[int, bytes]:
-        """Status and body of an HTTP answer; 0 where nobody answers."""
+        """Status and body of an HTTP response; status 0 if there is none."""
         return await asyncio.to_thread(self._get, path, method, within)
 
     def _get(self, path: str, method: str, within: float) -> tuple[int, bytes]:

@@ -19,7 +19,7 @@ from tests.document import DOCUMENT
 from tests.e2e.browser import NEEDS_CHROMIUM, driven_by
 from tests.waiting import eventually
 
-PICTURES = Path(__file__).parent / "docs_page"  # `make pictures` takes them anew
+PICTURES = Path(__file__).parent / "docs_page"  # `make pictures` takes them again
 TALLEST_PX = 1_258  # for each operation, at a width of 1280: a third of what a viewer from outside needed
 USABLE_WITHIN_S = 2.0  # on a machine that does nothing else
 CELL_PX = 50  # pictures are compared by the mean colours of squares of this size: no font matters so much
@@ -43,7 +43,7 @@ async def url() -> AsyncIterator[str]:
 def test_a_person_reads_the_page_in_a_browser(url: str, tmp_path: Path) -> None:
     # Given the page in a real browser, wide and narrow, light and dark
     observed = driven_by("browse.mjs", url, tmp_path)
-    # Then nothing is complained about, and nothing is asked of another host
+    # Then there are no errors, and no requests to another host
     assert observed["complaints"] == []
     assert {urlsplit(requested_url).netloc for requested_url in observed["requested"]} == {urlsplit(url).netloc}
     # And each link of the contents leads to what it names, also to what is behind a click
@@ -65,7 +65,7 @@ def test_a_person_reads_the_page_in_a_browser(url: str, tmp_path: Path) -> None:
     assert phone["contents"] == [0, *phone["window"]]
     assert phone["isHit"]
     assert phone["led"] == {"isOpen": False, "isInSight": True}
-    # And the page looks as it did, and a broken page does not
+    # And the page looks as in the reference picture, and a broken page does not
     for name in ("wide-light", "wide-dark", "narrow-light", "narrow-dark"):
         reference, taken = PICTURES / f"{name}.webp", tmp_path / f"{name}.webp"
         if "RENEW_PICTURES" in os.environ:

@@ -62,7 +62,7 @@ async def test_the_client_of_the_readme_prints_who_says_what(service: Running, t
         snippet for snippet in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "diarize=True" in snippet
     )
     (tmp_path / "who.py").write_text(client, encoding="utf-8")
-    # When two readers are heard, then each line has its time and its speaker, and both speak
+    # When a recording of two readers is transcribed, then each line has its time and its speaker, and both speak
     printed = await output(service.settings.nats_url, BIN / "python", tmp_path / "who.py", TWO_READERS)
     lines = [re.fullmatch(r" +\d+\.\d s  (SPEAKER_\d\d): .+", line) for line in printed.splitlines()]
     assert {line and line[1] for line in lines} == {"SPEAKER_00", "SPEAKER_01"}

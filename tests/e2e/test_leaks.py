@@ -60,7 +60,7 @@ async def do(client: Client, recording: str, count: int) -> list[float]:
 async def test_open_files_children_and_memory_stay_where_they_were(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Given a second of silence, and a clip that was heard
+    # Given a second of silence, and a clip that was transcribed
     quiet = write(tmp_path / "silence.wav", silence(1), "pcm_s16le")
     clip = min(LIBRIVOX.glob("*.flac"))
     async with servers(tmp_path) as settings, running(settings, tmp_path / "log") as service:

@@ -89,7 +89,7 @@ async def test_two_workers_share_the_tasks(tmp_path: Path) -> None:
             workers |= {(await last_event(client, task_id)).worker for task_id in both}
             tasks += 2
 
-        # And whichever of them is asked, the figures are those of both
+        # And whichever of them is scraped, the figures are those of both
         async def all_counted() -> bool:
             counts = {await counted(service, "task_success_total") for _ in range(10)}
             return counts == {tasks}

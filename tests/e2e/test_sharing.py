@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.xdist_group("sharing"), pytest.mark.timeout(300)]
 
 CLIP = min(LIBRIVOX.glob("*.flac"))
 REPEATS = 4  # of the demo recording: about eight windows
-# A window at a time, so that a quick machine has windows to give away, too; and lost workers are soon noticed.
+# A window at a time, so that a fast machine has windows for others, too; and lost workers are soon detected.
 ONE_BY_ONE = {"engine_parallel": 1, "engine_batch": 1, "task_ack_wait": 3.0, "task_heartbeat": 1.0}
 
 

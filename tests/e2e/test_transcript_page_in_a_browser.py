@@ -1,4 +1,4 @@
-"""The page of a transcript, in a real browser: read, heard, clicked, and full of hostile text."""
+"""The page of a transcript, in a real browser: read, played, clicked, and full of hostile text."""
 
 import json
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ HEARD = transcript(
 def folder(tmp_path: Path) -> Path:
     """Pages, beside a recording of six seconds and one of three hours."""
     (tmp_path / "a #1.wav").write_bytes(wav(tone(6)))
-    with (tmp_path / "long.wav").open("wb") as file:  # of zeros, which take no place on the disk
+    with (tmp_path / "long.wav").open("wb") as file:  # of zeros, which take no space on the disk
         file.write(wav(silence(0), promised=LONG_S * 2 * SAMPLE_RATE))
         file.truncate(file.tell() + LONG_S * 2 * SAMPLE_RATE)
     strange = spoken("SPEAKER_00", (0, 1, "x")).model_copy(
@@ -73,7 +73,7 @@ def site(folder: Path) -> Iterator[str]:
 def test_a_user_reads_and_plays_a_transcript(folder: Path, site: str) -> None:
     # Given pages with and without their recording, opened as files and from a web server, in a real browser
     observed = _listen(folder, site, *VISITS)
-    # Then nothing is complained about, and nothing is asked of another host
+    # Then there are no errors, and no requests to another host
     assert observed["complaints"] == []
     inside = ("file:///", "blob:", "data:", "about:", site)  # `data:` are pictures of the browser's own player
     assert [url for url in observed["requested"] if not url.startswith(inside)] == []
@@ -83,7 +83,7 @@ def test_a_user_reads_and_plays_a_transcript(folder: Path, site: str) -> None:
     phone = observed["phone"]
     assert (phone["lit"], phone["paused"], phone["isInSight"], phone["width"]) == (["two"], False, True, 390)
     assert phone["paper"] == "rgb(23, 24, 27)"
-    # And a page without its recording asks for it, and plays it then
+    # And a page without its recording prompts for it, and then plays it
     assert observed["unknown"] == {"asks": "Choose the recording to listen:", "lit": ["two"]}
     # And without scripts all text is there, and the recording plays
     assert observed["withoutScripts"]["text"] == ["one two three", "Not transcribed until 0:03", "four five", "six"]
@@ -118,7 +118,7 @@ def _check_desktop(observed: dict[str, Any]) -> None:
 
 
 def test_a_page_whose_recording_is_missing_requests_it(folder: Path, site: str) -> None:
-    # Given a page whose recording has been moved away
+    # Given a page whose recording has been moved
     observed = _listen(folder, site, "gone")["gone"]
     # When its reader chooses the recording, then the page plays it
     assert observed == {"asks": "The recording cannot be played from its place. Choose it to listen:", "lit": ["two"]}
@@ -143,7 +143,7 @@ def test_a_page_of_three_hours_is_quick(folder: Path, site: str) -> None:
     assert long["usableAfter"] < USABLE_WITHIN_S
     assert long["lightMs"] < 1
     assert max(long["playing"], long["scrolling"]) < 50
-    # And it scrolls to what is spoken, until its reader scrolls, and again when it is asked to
+    # And it scrolls along, until its reader scrolls, and again on request
     assert (long["isInSight"], long["leftAlone"], long["isBack"]) == (True, True, True)
 
 

@@ -1,1 +1,1 @@
-"""Stand-ins for what is slow or far away, behind the same Protocols."""
+"""Stand-ins for what is slow or remote, behind the same Protocols."""

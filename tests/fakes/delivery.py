@@ -22,7 +22,7 @@ SETTINGS = Settings(_env_file=None)
 
 @dataclass
 class FakeMessage:
-    """A message that records how it is settled, and counts its heartbeats, which fail while `away`."""
+    """A message that records how it is settled, and counts its heartbeats, which fail while `away` is set."""
 
     done: list[str] = field(default_factory=list)
     delays: list[float] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""An engine that answers from a script."""
+"""An engine whose replies are scripted."""
 
 import asyncio
 from base64 import b64decode, b64encode

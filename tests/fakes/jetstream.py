@@ -1,4 +1,4 @@
-"""A stream of JetStream, and its pull consumers, in memory: what the service asks of them, and no more."""
+"""A stream of JetStream, and its pull consumers, in memory: only what the service uses of them."""
 
 import base64
 import re

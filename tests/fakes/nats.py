@@ -1,6 +1,6 @@
 """A connection to a NATS server with JetStream that is in memory: nats-py's own code speaks with it.
 
-`tests/integration/task_log/test_in_memory_task_log.py` asks it and a true server the same.
+`tests/integration/task_log/test_in_memory_task_log.py` sends the same requests to it and to a real server.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Networks that hear a loudness: 1 is the first of three voices, 4 the first two at once, 6 the last two."""
+"""Networks that detect speakers by level: 1 is the first of three voices, 4 the first two at once, 6 the last two."""
 
 import numpy as np
 from natscribe.schemas.wire import Model
@@ -34,4 +34,4 @@ class FakeNetworks:
 
 
 def as_networks(fake: FakeNetworks) -> Networks:
-    return fake  # type: ignore[return-value]  # all that is asked of them
+    return fake  # type: ignore[return-value]  # all that is used of them

@@ -1,4 +1,4 @@
-"""A whole worker in the test's own process, with an engine that answers from a script."""
+"""A whole worker in the test's own process, with an engine whose replies are scripted."""
 
 import asyncio
 import json
@@ -92,21 +92,21 @@ def no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def binary_redis(redis: Redis, servers: Servers) -> AsyncIterator[Redis]:
-    """A client as the service has it: answers are bytes; `redis` cleans up."""
+    """A client as the service has it: replies are bytes; `redis` cleans up."""
     async with Redis.from_url(servers.redis_url) as client:
         yield client
 
 
 @pytest.fixture
 async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    """A server of this test's own, to be hurt."""
+    """A server of this test's own, which the test may stop or change."""
     async with nats_server_in(tmp_path / "nats") as server:
         yield server
 
 
 @pytest.fixture
 async def valkey(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
-    """A server of this test's own, to be hurt."""
+    """A server of this test's own, which the test may stop or change."""
     async with valkey_in(tmp_path / "valkey") as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""Looks for text in everything that NATS and Redis hold: messages, objects, keys."""
+"""Searches everything that NATS and Redis hold for text: messages, objects, keys."""
 
 from collections.abc import AsyncIterator
 
@@ -43,11 +43,11 @@ async def _value(redis: Redis, key: str) -> str:
 
 
 async def know_nothing(*_: object, **__: object) -> list[RawStreamMsg]:
-    """In place of `page`: what a server reads that is far behind the leader."""
+    """Replaces `page`: returns what a server reads that is far behind the leader."""
     return []
 
 
 def read_behind_the_leader(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let only the leader of a stream know messages, as if another server answered each Direct Get."""
+    """Let only the leader of a stream know messages, as if another server replied to each Direct Get."""
     for module in (stream_pages, positions, task_messages):
         monkeypatch.setattr(module, "page", know_nothing)

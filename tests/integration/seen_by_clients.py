@@ -1,4 +1,4 @@
-"""What tests of the client look at: the end and the state of a task, and the recordings in the bucket."""
+"""What tests of the client check: the end and the state of a task, and the recordings in the bucket."""
 
 import asyncio
 

@@ -13,12 +13,12 @@ ASKED = [
     document.channel_of(operation)["address"]
     for operation in document.operations("receive").values()
     if "reply" in operation
-    and operation["tags"] != [{"name": "inside"}]  # a listener there would count as an idle worker
+    and operation["tags"] != [{"name": "inside"}]  # a subscriber there would count as an idle worker
 ]
 
 
 class Wire:
-    """Hears what the service says and answers; messages of clients are their own affair."""
+    """Records the messages and replies of the service, not those of clients."""
 
     def __init__(self) -> None:
         self._said: list[Msg] = []
@@ -30,7 +30,7 @@ class Wire:
             await nc.subscribe(subject, cb=self._hear)
         for subject in ASKED:
             await nc.subscribe(subject, cb=self._note)
-        # Replies only, not `_INBOX.>`: a listener at the inbox of a pull request would keep the request open after its
+        # Replies only, not `_INBOX.>`: a subscriber to the inbox of a pull request would keep it open after its
         # worker has stopped, and the next message would be delivered to nobody.
         await nc.subscribe("_INBOX.*.*", cb=self._answer)
         await nc.flush()
@@ -46,7 +46,7 @@ class Wire:
         self._inboxes.append(message)
 
     def candidates(self) -> list[tuple[Msg, list[str]]]:
-        """Each message, and the names of those that the document has in its place."""
+        """Each message, and the names of the messages that the document allows for its subject."""
         recorded = [
             (message, document.names(document.operation_at(message.subject)["messages"])) for message in self._said
         ]

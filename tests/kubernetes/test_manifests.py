@@ -61,7 +61,7 @@ def container(pod: Json) -> Json:
 
 
 def refused(objects: list[Json], patches: list[Json], folder: Path) -> list[int]:
-    """Which of these the compiler refuses, against the types of kubernetes-models: their places, patches last."""
+    """Which of these the compiler refuses, against the types of kubernetes-models: their indices, patches last."""
     lines = [f"export const object{at}: Manifest = {json.dumps(manifest)};" for at, manifest in enumerate(objects)]
     lines += [f"export const patch{at}: Patch = {json.dumps(patch)};" for at, patch in enumerate(patches)]
     lines += ['import type { Manifest, Patch } from "./manifests";']
@@ -162,7 +162,7 @@ def test_redis_is_that_of_compose() -> None:
     there = compose["services"]["redis"]
     assert container["image"] == there["image"]
     assert container["command"] == there["command"]
-    # And Redis refuses to write before it would be killed, with room for what it copies while it writes its file anew
+    # And Redis refuses to write before it would be killed, with room for what it copies while it rewrites its file
     most = re.search(r" --maxmemory (\d+)mb ", container["command"][-1])
     assert most is not None
     assert container["resources"]["limits"] == {"memory": f"{int(most[1]) * 4 / 3 / 1024:g}Gi"}
@@ -292,7 +292,7 @@ def test_nats_knows_the_password_of_each_user() -> None:
         assert user in operations().partition("create secret generic nats ")[2].partition("done)")[0]
         # And is defined before it is used: the chart sorts them by name
         assert name < f"NATS_{user.upper()}_PASSWORD"
-    # And the accounts are where NATS looks for them, from /etc/nats-config/nats.conf on
+    # And the accounts are where NATS reads them, from /etc/nats-config/nats.conf on
     (mount,) = (addition["value"] for addition in values["container"]["patch"])
     assert values["config"]["merge"]["$include"] == f"../{Path(mount['mountPath']).name}/accounts.conf"
     assert Path(mount["mountPath"]).parent == Path("/etc")

@@ -109,7 +109,7 @@ async def prometheus(
         f"--config.file={folder}/prometheus.yml",
         f"--storage.tsdb.path={folder}/data",
         f"--web.listen-address=127.0.0.1:{port}",
-        f"--rules.alert.resend-delay={60 / speed:.0f}s",  # what fires before Alertmanager is known is told then
+        f"--rules.alert.resend-delay={60 / speed:.0f}s",  # what fires before Alertmanager is known is sent then
     ]
     async with _running(command, f"http://127.0.0.1:{port}/-/ready", folder):
         yield Prometheus(port)
@@ -117,7 +117,7 @@ async def prometheus(
 
 @asynccontextmanager
 async def alertmanager(folder: Path, hook: str, *, speed: float = 1) -> AsyncIterator[int]:
-    """Alertmanager, telling whoever listens at this URL; yields its port."""
+    """Alertmanager, which notifies this URL; yields its port."""
     binary = program("alertmanager", "prometheus-alertmanager")
     folder.mkdir()
     port = free_port()

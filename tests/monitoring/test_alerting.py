@@ -1,4 +1,4 @@
-"""A stopped worker ends as an alert: Prometheus, Alertmanager and who listens to it, for real."""
+"""A stopped worker ends as an alert: Prometheus, Alertmanager and a receiver, for real."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ Part = dict[str, Any]  # of a conversation in ASGI
 
 
 class Listener:
-    """Somebody's pager: an ASGI application that keeps the alerts it is told."""
+    """A pager: an ASGI application that stores the alerts it receives."""
 
     def __init__(self) -> None:
         self.heard: dict[str, dict[str, Any]] = {}
@@ -68,12 +68,12 @@ async def test_a_stopped_worker_ends_as_an_alert(tmp_path: Path) -> None:
         stopped = time.monotonic()
         os.killpg(worker.process.pid, signal.SIGKILL)
         await asyncio.wait_for(worker.process.wait(), 10)
-        # Then somebody is told what that means and where to look
+        # Then the alert says what that means, and where to read on
         alert = await listener.alert("NoWorker", "firing", within=WITHIN)
         passed = time.monotonic() - stopped
     assert alert["labels"]["severity"] == "critical"
     assert alert["annotations"]["summary"] == "No worker answers: nothing is transcribed, and tasks wait."
     assert alert["annotations"]["runbook_url"] == "docs/runbook.md#noworker"
-    # And what a missing worker entails is not told on top
+    # And consequences of a missing worker are not reported as well
     assert set(listener.heard) == {"Watchdog", "NoWorker"}
     print(f"from the stopped worker to the alert: {passed:.1f} s, where all takes 1/{SPEED:g} of its time")

@@ -136,7 +136,7 @@ async def publisher(guarded: GuardedNats) -> AsyncIterator[Publisher]:
 
 
 def scaling() -> Iterator[str]:
-    """The queries by which workers are scaled, but for those that the exporter of NATS answers."""
+    """The queries by which workers are scaled, but for those that use the exporter of NATS."""
     text = (ROOT / "deploy/kubernetes/workers/scaling.yaml").read_text(encoding="utf-8")
     for trigger in yaml.safe_load(text)["spec"]["triggers"]:
         if "nats_" not in trigger["metadata"]["query"]:
@@ -153,7 +153,7 @@ async def test_every_expression_returns_data(publisher: Publisher, settings: Set
         prometheus(tmp_path / "prometheus", port, speed=SPEED) as server,
         load(publisher),
     ):
-        # When each expression is asked for until it has data
+        # When each expression is evaluated until it has data
         async def none_is_missing() -> bool:
             for expr in sorted(missing):
                 if await server.has(expr):

@@ -70,7 +70,7 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do(alert: str) -> None:
     # Given an alert: it is of a known severity, and speaks in a sentence
     assert ALERTS[alert]["labels"]["severity"] in {"critical", "warning", "none"}
     assert re.fullmatch(r"[A-Z].+\.", ALERTS[alert]["annotations"]["summary"])
-    # Then its section in the runbook is where it says, and has commands to look and to act
+    # Then its section in the runbook is where it says, and has commands to inspect and to act
     assert ALERTS[alert]["annotations"]["runbook_url"] == f"docs/runbook.md#{alert.lower()}"
     meaning, diagnosis, action = re.split(r"^\*\*(?:Diagnosis|Action)\.\*\*", section(alert), flags=re.MULTILINE)
     assert meaning.strip()

@@ -42,7 +42,7 @@ class TimeErrors:
 
 @dataclass(frozen=True)
 class WordErrors:
-    """How many words are said; errors of the text, and errors if each word counts for the speaker it stands under."""
+    """How many words are said; errors of the text, and errors if each word counts for the speaker of its turn."""
 
     words: int
     errors: int

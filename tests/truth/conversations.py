@@ -10,7 +10,7 @@ SOUNDS = (".flac", ".ogg", ".wav")
 
 @dataclass(frozen=True)
 class Said:
-    """What one person says in a stretch, in seconds; the words are null where nobody has written them down."""
+    """An interval of one person's speech, in seconds; the words are None if they are not known."""
 
     speaker: str
     start: float

@@ -52,7 +52,7 @@ def words_without_match(reference: str, hypothesis: str) -> int:
 
 
 def errors_by_part(references: Sequence[str], hypothesis: str) -> list[int]:
-    """Count the errors in one text by part of what was said; words too many belong to the part they stand before."""
+    """Count the errors in one text by part of what was said; inserted words belong to the part that follows them."""
     part_of_word = [number for number, text in enumerate(references) for _ in plain(text).split()]
     errors = [0] * len(references)
     for chunk in jiwer.process_words(plain(" ".join(references)), plain(hypothesis)).alignments[0]:

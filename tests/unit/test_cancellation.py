@@ -96,7 +96,7 @@ async def test_work_that_waited_for_something_cancelled_was_not_stopped() -> Non
 
 
 async def test_work_that_ends_in_time_is_not_stopped() -> None:
-    # Given work that has ended before its limit, and is asked to stop afterwards
+    # Given work that has ended before its limit, and is cancelled afterwards
     async with StopScope(ZeroDivisionError(), after=0.02) as stop:
         pass
     stop.now()
@@ -129,14 +129,14 @@ async def test_work_that_its_caller_cancels_is_cancelled() -> None:
 async def test_time_that_counts_from_the_last_progress_is_not_over_while_there_is_progress(
     idle: float, stopped: bool
 ) -> None:
-    # Given a body that may stand still for a moment, and that has made progress just now or long ago
+    # Given a body that may pause for a moment, and that has made progress just now or long ago
     checked = asyncio.Event()
 
     def since() -> float:
         checked.set()
         return idle
 
-    # When that moment is over, then the body is stopped only if it stands still
+    # When that moment is over, then the body is stopped only if it has made no progress
     with pytest.raises(TimeoutError) if stopped else nullcontext():
         async with StopScope(TimeoutError(), after=0.001, since=since):
             await checked.wait()

@@ -135,7 +135,7 @@ async def test_files_of_one_name_have_results_of_their_own(terminal: Terminal, r
     for task_id in (first, second):
         await terminal.run("watch", task_id)
     _, _, err = await terminal.run("result", first, second, "--output-dir", "found")
-    # Then the suffix tells their results apart
+    # Then the suffix distinguishes their results
     assert err == "wrote found/meeting.flac.txt\nwrote found/Meeting.mp3.txt\n"
     # And where one of them is transcribed again, it replaces its own
     _, _, err = await terminal.run("transcribe", "meeting.flac", "--output-dir", "found")

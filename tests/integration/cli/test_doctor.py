@@ -69,7 +69,7 @@ async def test_all_is_well(settings: Settings, worker: Worker, js: JetStreamCont
 
 
 async def test_no_server(settings: Settings) -> None:
-    # Given an address where nothing answers
+    # Given an address without a server
     away = settings.model_copy(update={"nats_url": f"nats://127.0.0.1:{free_port()}"})
     report = await examine(away)
     # Then the problem has a next step

@@ -96,7 +96,7 @@ async def test_outages_are_reported_once(nats_server: NatsServer, settings: Sett
 
 
 async def test_a_client_closes_without_an_error_during_an_outage(nats_server: NatsServer, settings: Settings) -> None:
-    # Given a client that sends a request while NATS is away
+    # Given a client that sends a request during an outage of NATS
     outages: list[bool] = []
     there = settings.model_copy(update={"nats_url": nats_server.url})
     # When it closes, then no error is raised, in any version of Python

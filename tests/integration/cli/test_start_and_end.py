@@ -1,4 +1,4 @@
-"""The service starts or ends while NATS is away: its exit codes and its log."""
+"""The service starts or ends during an outage of NATS: its exit codes and its log."""
 
 import asyncio
 import json

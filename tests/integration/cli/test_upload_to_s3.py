@@ -58,7 +58,7 @@ def uploads(proxy: Proxy) -> list[str]:
 
 
 def removed(proxy: Proxy) -> bool:
-    """Whether S3 was asked to remove the parts of an upload; a part that was on its way may come after that."""
+    """Whether S3 has received a request to abort an upload; a part that was in flight may arrive later."""
     return any(re.match(r"DELETE .*\?uploadId=", line) for line in proxy.requests)
 
 
@@ -102,7 +102,7 @@ async def test_a_part_that_fails_is_sent_again(
     settings: Settings, recording: Path, bucket: S3Store, proxy: Proxy, faults: list[Fault]
 ) -> None:
     # Given S3 that fails once for a part
-    passes = [None, None]  # the look-up, and the beginning of the upload
+    passes = [None, None]  # the lookup, and the beginning of the upload
     proxy.faults = [*passes, *faults]
     # When a recording is uploaded, then it is complete
     await S3(settings).upload(recording, "t3-meeting.flac")

@@ -17,14 +17,14 @@ NONE = {"deleted": 0, "more_after": None}
 async def test_many_dead_letters_are_deleted_in_several_requests(
     settings: Settings, worker: Worker, js: JetStreamContext, constants: Constants
 ) -> None:
-    # Given several dead letters, the wanted ones last, and time for one in each answer
+    # Given several dead letters, the chosen ones last, and time for one in each request
     constants(REPLY_WITHIN_S=-1.0, PAGE_SIZE=1)
     for kind, bodies in (("diarization", (b"{", b"[")), ("transcription", (b"{", b"[", b"1"))):
         for body in bodies:
             await js.publish(f"tasks.{kind}.normal", body)
         await eventually(partial(_are_left, js, len(bodies) if kind == "diarization" else 5))
     # When a client has them deleted
-    # Then it asks again until all were looked at
+    # Then the client repeats the request until all were checked
     async with Client(settings) as client:
         assert await client.delete_dead_letters(kind=Kind.TRANSCRIPTION) == 3
     assert await letters_left(js) == 2

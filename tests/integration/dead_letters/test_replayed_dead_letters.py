@@ -1,4 +1,4 @@
-"""Which dead letters can be tried again, and what is said of the others."""
+"""Which dead letters can be replayed, and the errors for the others."""
 
 import json
 

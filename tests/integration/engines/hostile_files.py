@@ -1,4 +1,4 @@
-"""Files that ask for far more memory or time than their size allows for, built byte by byte."""
+"""Files that need far more memory or time than their size suggests, built byte by byte."""
 
 import struct
 from pathlib import Path

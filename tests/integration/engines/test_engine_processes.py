@@ -66,13 +66,13 @@ async def test_loading_that_hangs_can_be_given_up(engine: EngineProcesses) -> No
 
 
 async def test_windows_are_transcribed_while_more_are_found(engine: EngineProcesses, reading: Path) -> None:
-    # Given an engine that listens to a recording
+    # Given an engine that detects the windows of a recording
     async with aclosing(engine.run(FindWindows(path=reading))) as listening:
         async for message in listening:
             if isinstance(message, WindowFound):
                 break
         assert isinstance(message, WindowFound)
-        # When its first window is transcribed, and speakers are looked for
+        # When its first window is transcribed, and it is diarized
         transcribed, diarized = await asyncio.gather(
             replies(engine, Transcribe(windows=[message.window], previous=[None])),
             replies(engine, Diarize(path=CLIPS[1])),
@@ -91,12 +91,12 @@ async def test_what_the_first_task_needs_is_loaded_ahead_and_only_what_is_not_wa
 ) -> None:
     # Given an engine that was not started
     was_ready = engine.ready
-    # When it loads, then the model is there, and a listener and a transcriber wait for a task
+    # When it loads, then the model is loaded, and a process for detection and one for transcription wait
     await engine.load()
     assert not was_ready
     assert engine.ready
     assert len(children()) == 2
-    # And given that it listens to a recording
+    # And given that it detects the windows of a recording
     run = engine.run(FindWindows(path=reading))
     await anext(run)
     # When nobody wants that any more
@@ -188,7 +188,7 @@ async def test_a_live_process_that_hangs_is_replaced(engine: EngineProcesses, mo
 
 
 class SlowProcess(EngineProcess):
-    """Hears without a child, and takes its time for each job."""
+    """Processes jobs without a child process, slowly."""
 
     async def run(self, _: Job) -> AsyncGenerator[Reply, None]:
         async with self.turn:

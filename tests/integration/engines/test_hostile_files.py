@@ -1,4 +1,4 @@
-"""Uploads that ask for far more memory or time than a recording does: they fail, and the engine continues."""
+"""Uploads that need far more memory or time than a recording does: they fail, and the engine continues."""
 
 import asyncio
 import re
@@ -36,7 +36,7 @@ def peak_mb(child: psutil.Process) -> int:
 
 @ON_LINUX
 async def test_a_file_that_promises_a_huge_index_fails_for_good(engine: EngineProcess, tmp_path: Path) -> None:
-    # Given less than a kilobyte that has the decoder ask for three gigabytes
+    # Given less than a kilobyte for which the decoder requests three gigabytes
     film_with_an_index(tmp_path / "index.mov")
     assert (tmp_path / "index.mov").stat().st_size < 1024
 

@@ -144,7 +144,7 @@ def test_windows_that_are_filled_as_on_a_gpu_have_the_same_text_alone_and_in_bat
 
 
 def test_speech_is_translated_where_that_is_asked(whisper: Whisper) -> None:
-    # Given what a recording in Spanish says in English, when that is asked for
+    # Given the English translation of a Spanish recording, when a translation is requested
     expected = set(plain(IN_ENGLISH).split())
     translated = set(plain(text_of(transcribed(whisper, recording("prompts-es"), translate=True))).split())
     # Then at least half of its words are there: whisper-base finds two thirds
@@ -175,7 +175,7 @@ def _long_words(text: str) -> set[str]:
 
 
 def test_the_longest_prompt_and_vocabulary_leave_room_for_the_text(whisper: Whisper) -> None:
-    # Given as much of both as a task may have, in letters that take many tokens
+    # Given as much of both as a task may have, in characters that take many tokens
     letters = "通话记录。"
     samples = recording("prompts-ru")[: 20 * SAMPLE_RATE]
     prompt = (letters * 800)[:800]

@@ -1,4 +1,4 @@
-"""What the bundled network hears of voices: the same numbers as ever, and the same person elsewhere."""
+"""The embeddings of the bundled network: unchanged numbers, and the same person in other recordings."""
 
 import json
 from base64 import b64decode
@@ -43,7 +43,7 @@ def voices_of(done: DiarizationDone) -> RecordingEmbeddings:
 
 
 def alone(networks: Networks, path: Path, channel: int | None = None) -> RecordingEmbeddings:
-    """What is heard in a recording, or in a channel, that is taken for one speaker."""
+    """The diarization of a recording, or of a channel that counts as one speaker."""
     job = Diarize(path=path, channel=channel, max_speakers=1, embed=True)
     return voices_of(diarize(networks, job, NO_LIMIT, lambda _: None))
 
@@ -105,7 +105,7 @@ def test_people_are_named_in_their_channels(networks: Networks, enrolled: dict[s
     # Given two people who speak at the same time, each in a channel
     call = RECORDINGS / "speech/two-channels.flac"
     for channel, person in enumerate(("allison", "ivrvoice")):
-        # When one channel is heard as one speaker, then this one is named
+        # When one channel counts as one speaker, then this one is named
         assert names(alone(networks, call, channel), enrolled) == {person}
 
 

@@ -70,14 +70,14 @@ async def burst(nc: Client, count: int) -> None:
 
 
 def refused(reply: dict[str, Any]) -> str | None:
-    """The code of the error in an answer."""
+    """The code of the error in a reply."""
     error = reply.get("error") or {}
     code: str | None = error.get("code")
     return code
 
 
 async def ask(publisher: Publisher, subject: str, task_id: str) -> dict[str, Any]:
-    """The answer to a request, repeated as the service says."""
+    """The reply to a request, which is repeated as the error says."""
     while True:
         reply = await publisher.ask(subject, task_id=task_id)
         if refused(reply) != ErrorCode.INTERNAL:
@@ -89,7 +89,7 @@ async def test_the_last_of_a_burst_can_be_cancelled_and_deleted_at_once(
 ) -> None:
     # Given a busy worker, and as many tasks as a queue holds, acknowledged just now
     await burst(nc, MANY)
-    # When some are cancelled and deleted, then no answer says that they do not exist
+    # When some are cancelled and deleted, then no reply says that they do not exist
     last, middle, unknown, state = await asyncio.gather(
         ask(publisher, subjects.CANCEL, f"m{MANY - 1}"),
         ask(publisher, subjects.DELETE, f"m{MANY // 2}"),
@@ -100,7 +100,7 @@ async def test_the_last_of_a_burst_can_be_cancelled_and_deleted_at_once(
     assert middle["deleted"] is True
     # And an id that nobody has published is unknown
     assert unknown["error"] == unknown_task("unknown").model_dump(mode="json")
-    # And only what was asked for has ended
+    # And only the named tasks have ended
     states = [event.state for event in await publisher.until(f"m{MANY - 1}", State.CANCELLED)]
     assert states == [State.QUEUED, State.CANCELLED]
     assert refused(await publisher.ask(subjects.STATUS, task_id=f"m{MANY // 2}")) == ErrorCode.NOT_FOUND
@@ -122,11 +122,11 @@ async def test_a_cancelled_task_never_runs_whichever_worker_was_asked(
             await publisher.until(f"busy{number}", State.RUNNING)
         ids = [f"t{number}" for number in range(20)]
         await asyncio.gather(*(publisher.publish(task_id) for task_id in ids))
-        # When all are cancelled or deleted at once, by requests that either worker answers
+        # When all are cancelled or deleted at once, by requests that either worker may handle
         replies = await asyncio.gather(
             *(ask(publisher, subjects.DELETE if at % 2 else subjects.CANCEL, task_id) for at, task_id in enumerate(ids))
         )
-        # Then each request was heard
+        # Then each request was handled
         assert {refused(reply) for reply in replies} == {None}
         # And no worker begins any of them
         for engine in engines:
@@ -138,7 +138,7 @@ async def test_a_cancelled_task_never_runs_whichever_worker_was_asked(
 async def test_a_queue_that_cannot_be_read_in_time_makes_no_task_unknown(
     unregistered: None, publisher: Publisher, busy: Worker, monkeypatch: pytest.MonkeyPatch, constants: Constants
 ) -> None:
-    # Given an acknowledged task, and a stream that answers no page
+    # Given an acknowledged task, and a stream that returns no pages
     del unregistered
     await publisher.publish("t1")
     read, frozen = stream_pages.page, asyncio.Event()
@@ -152,7 +152,7 @@ async def test_a_queue_that_cannot_be_read_in_time_makes_no_task_unknown(
     # When it is cancelled, then the service does not know, and says so
     error = (await publisher.ask(subjects.CANCEL, task_id="t1"))["error"]
     assert error["code"] == ErrorCode.INTERNAL
-    # And as soon as the stream answers, the request holds
+    # And as soon as the stream replies, the request succeeds
     frozen.set()
     constants(READ_WITHIN_S=4.0)
     assert (await publisher.ask(subjects.CANCEL, task_id="t1"))["state"] == State.CANCELLED

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.timeout(300 * TIMES)
 
 
 class QuickEngine(FakeEngine):
-    """Takes some milliseconds for each window, so that whatever is done to a task meets it at another place."""
+    """Takes some milliseconds for each window, so that each disturbance of a task comes at another point of its run."""
 
     async def transcribes(self, _: int) -> None:
         await asyncio.sleep(random.uniform(0, 0.01))  # noqa: S311
@@ -105,7 +105,7 @@ async def test_one_id_with_two_bodies_is_one_task(
     } == {1}
     assert await stored_results(js) == set(ids)
     assert sum(len(engine.jobs) for engine in engines) == TWICE
-    # And its status shows what was asked for by whoever was first
+    # And its status shows the options of the first message
     languages = [(await publisher.ask("tasks.status", task_id=task_id))["task"]["language"] for task_id in ids]
     done = [options.language for engine in engines for options in engine.options]
     assert {name: languages.count(name) * engines[0].windows for name in languages} == {
@@ -127,7 +127,7 @@ async def test_a_cancel_and_the_end_of_a_task_never_both_happen(
     # When each is cancelled at some time
     replies = dict(zip(ids, await asyncio.gather(*map(publish_and_cancel, ids)), strict=True))
     events_by_task = await eventually(partial(all_have_ended, js, ids), within=WITHIN_S)
-    # Then each has ended once, as its answer said, and has a result exactly if it is completed
+    # Then each has ended once, as the reply said, and has a result exactly if it is completed
     assert {task_id: [replies[task_id]["state"]] for task_id in ids} == {
         task_id: ends(events_by_task[task_id]) for task_id in ids
     }
@@ -195,7 +195,7 @@ async def test_concurrent_replays_queue_each_task_once(
 async def test_tasks_with_short_retention_leave_nothing(
     publisher: Publisher, engines: list[FakeEngine], js: JetStreamContext, redis: Redis
 ) -> None:
-    # Given tasks that ask to be forgotten a minute after their end
+    # Given tasks with a retention of one minute
     ids = [f"gone{number}" for number in range(FORGOTTEN)]
     engines[0].fail_with = [NO_SOUND] * (FORGOTTEN // 6)
     # Some of them are completed, some fail, and some are cancelled

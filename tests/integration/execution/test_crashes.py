@@ -36,7 +36,7 @@ def at_once(_: Sequence[object]) -> bool:
 
 
 def the_last_window(arguments: Sequence[object]) -> bool:
-    """Windows whose texts are ready at the same time are one append: only what the append holds tells which it is."""
+    """Windows whose texts are ready at the same time are one append: only its content shows which it is."""
     return any(
         isinstance(argument, SegmentsEvent) and argument.segments[-1].start == segment(2).start
         for argument in arguments
@@ -99,7 +99,7 @@ async def test_a_task_completes_once_whatever_its_worker_died_of(
     before: bool,
     at: Moment,
 ) -> None:
-    # Given a worker that dies at this place, and never again
+    # Given a worker that dies at this point, once
     with monkeypatch.context() as deadly:
         await publisher.reaching(State.COMPLETED, "warm-up")
         dies(part, method, deadly, before=before, at=at)

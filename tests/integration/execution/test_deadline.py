@@ -1,4 +1,4 @@
-"""The deadline of an attempt is for work that stands still: it counts from the last progress."""
+"""The deadline of an attempt is for work that has stopped: it counts from the last progress."""
 
 import asyncio
 from collections.abc import AsyncGenerator

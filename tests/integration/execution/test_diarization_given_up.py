@@ -49,7 +49,7 @@ async def test_an_attempt_times_out_during_diarization(publisher: Publisher, sta
     assert result["text"] == "one two one two one two"
     assert result["speakers"] is None
     assert result["diarization_error"]["code"] == "timeout"
-    # And speakers were looked for once, windows were not transcribed again, and the attempt counts once
+    # And the recording was diarized once, windows were not transcribed again, and the attempt counts once
     assert [isinstance(job, Diarize) for job in engine.jobs] == [False, True, False]
     last = engine.jobs[-1]
     assert isinstance(last, FindWindows)

@@ -1,4 +1,4 @@
-"""When a task cannot be done: retried where that can help, else failed with a dead letter."""
+"""A task that fails is retried where that can help, else it gets a dead letter."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ async def test_a_cancelled_task_ends(
     # When one is cancelled
     task_id = "waiting" if queued else "running"
     status = await publisher.ask("tasks.cancel", task_id=task_id)
-    # Then it ends, its place in the queue is free at once, and the other one goes on
+    # Then it ends, its delivery is free at once, and the other one continues
     assert status["state"] == "cancelled"
     assert await messages(js) == 1
     await publisher.until(task_id, State.CANCELLED)
@@ -154,7 +154,7 @@ async def test_a_late_replay_deletes_no_segments_of_the_next_run(
 async def test_tasks_are_replayed_though_a_new_stream_repeats_their_numbers(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
-    # Given five tasks that failed, and a task stream that was made anew since
+    # Given five tasks that failed, and a task stream that was recreated since
     engine.fail_with = [PERMANENT] * 5
     ids = [f"t{number}" for number in range(5)]
     for task_id in ids:

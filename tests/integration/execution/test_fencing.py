@@ -73,7 +73,7 @@ async def test_an_attempt_continues_where_the_last_one_ran_out_of_time(
 async def test_a_cancel_right_after_the_first_append_is_noticed(
     publisher: Publisher, worker: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given an engine that answers nothing for a long time, and a task that is cancelled as soon as it runs
+    # Given an engine that does not reply for a long time, and a task that is cancelled as soon as it runs
     engine.silent = True
     start = TaskAttempt.start
 
@@ -84,7 +84,7 @@ async def test_a_cancel_right_after_the_first_append_is_noticed(
 
     monkeypatch.setattr(TaskAttempt, "start", cancelled)
     await publisher.reaching(State.CANCELLED, "t1")
-    # Then the consumer is free for the next task long before the engine answers or the attempt appends
+    # Then the consumer is free for the next task long before the engine replies or the attempt appends
     async with asyncio.timeout(5):
         await publisher.reaching(State.RUNNING, "t2")
 
@@ -212,7 +212,7 @@ async def test_a_late_result_of_an_earlier_task_with_the_same_id_does_not_count(
     # When the task is done
     engine.may_go_on.set()
     await publisher.until("t1", State.COMPLETED)
-    # Then its own result is the answer
+    # Then the reply is its own result
     reply = await publisher.ask("tasks.result", task_id="t1")
     assert (reply["user_id"], reply["audio_file_id"]) == (7, "meeting.flac")
     loaded = await ResultStore(nc, log).load_segments(TranscriptionResult.model_validate(reply))
@@ -247,7 +247,7 @@ async def test_a_late_worker_deletes_nothing_of_a_later_task_with_the_same_id(
 async def test_a_copied_result_of_another_task_is_no_result(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
-    # Given a task that runs, and the result of another one, copied into the place of its own
+    # Given a task that runs, and the result of another one, copied over its own
     await publisher.reaching(State.COMPLETED, "t1")
     engine.may_go_on.clear()
     await publisher.reaching(State.RUNNING, "t2", user_id=8)
@@ -259,6 +259,6 @@ async def test_a_copied_result_of_another_task_is_no_result(
     # When the task is done
     engine.may_go_on.set()
     await publisher.until("t2", State.COMPLETED)
-    # Then its own result is the answer
+    # Then the reply is its own result
     reply = await publisher.ask("tasks.result", task_id="t2")
     assert (reply["task_id"], reply["user_id"]) == ("t2", 8)

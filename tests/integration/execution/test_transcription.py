@@ -15,7 +15,7 @@ async def test_a_published_task_becomes_a_result(publisher: Publisher, worker: W
     # Given a worker
     # When another service publishes a task
     await publisher.publish("t1")
-    # Then its log tells the whole story, without gaps
+    # Then its log has all events, without gaps
     events = await publisher.until("t1", State.COMPLETED)
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     assert events[0].state is State.QUEUED
@@ -36,7 +36,7 @@ async def test_the_three_keys_show_what_happened(publisher: Publisher, worker: W
     # When the projection has caught up
     await eventually(lambda: redis.get("task:t1:result"))
     await eventually(lambda: progress_is(redis, "100"))
-    # Then the status is there too, and all of them go away some day
+    # Then the status is there too, and all of them expire
     info = json.loads(await redis.get("task:t1:info") or "")
     assert (info["state"], info["result_available"], info["task"]["user_id"]) == ("completed", True, 7)
     assert 0 < await redis.ttl("task:t1:info") <= 7 * 24 * 3600

@@ -1,4 +1,4 @@
-"""What others write on the service's own subjects: it disturbs nothing else, and ends where it stands."""
+"""Messages of others on the subjects of the service: they disturb nothing else, and stay where they are."""
 
 import json
 

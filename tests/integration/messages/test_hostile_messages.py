@@ -76,7 +76,7 @@ async def test_garbage_on_the_services_own_subjects_harms_no_other_task(
         await publisher.publish(task_id, kind=Kind.DIARIZATION)
         await publisher.until(task_id, State.COMPLETED)
         await eventually(partial(redis.exists, f"task:{task_id}:result"))
-    # And whoever asks for the one that was hit gets a reply
+    # And a request for the disturbed task gets a reply
     for question in ("tasks.status", "tasks.result", "tasks.delete"):
         assert isinstance(await publisher.ask(question, task_id="t1"), dict)
     assert worker.container.consumer.running

@@ -75,7 +75,7 @@ async def test_it_sees_each_dead_letter(subscriber: Witness, publisher: Publishe
         await publisher.publish("t1")
         await publisher.until("t1", State.FAILED)
         await eventually(lambda: queue_is_empty(publisher.js))
-        # Then a subscriber has seen the dead letter that is kept
+        # Then a subscriber has received the dead letter that is stored
         await eventually(subscriber.agrees)
         assert [subject for _, subject, _ in (await subscriber.seen())["transcription_dead_letters"]] == [
             "dead_letters.transcription"

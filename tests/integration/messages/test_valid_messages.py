@@ -16,7 +16,7 @@ async def test_a_valid_task_outlives_a_worker_that_cannot_take_it(worker: Worker
     with capture_logs() as lines:
         await publisher.publish("t1")
         await eventually(lambda: "task_start_failed" in {line["event"] for line in lines})
-    # Then it is no dead letter, and is done when the part is there
+    # Then it becomes no dead letter, and runs when the recording is stored
     worker.app.context.set_global("transcriber", transcriber)
     await publisher.until("t1", State.COMPLETED)
     assert (await publisher.js.stream_info("transcription_dead_letters")).state.messages == 0

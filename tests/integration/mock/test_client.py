@@ -1,4 +1,4 @@
-"""The client with a real server, and the mock in place of the service."""
+"""The client with a real server, and the mock instead of the service."""
 
 import asyncio
 import base64
@@ -51,7 +51,7 @@ async def test_a_known_id_takes_no_other_recording(
         # Given a task with an id of the caller's
         await client.create_transcription_task(recording, task_id="mine")
         await ended(client, "mine")
-        # When the same is asked for once more
+        # When the same request is repeated
         # Then that is safe
         assert await client.create_transcription_task(recording, task_id="mine") == "mine"
         # But another file, whatever its name, is refused, and nothing is left of it
@@ -134,7 +134,7 @@ async def test_following_outlives_a_lost_connection(settings: Settings, mock: Mo
         following = asyncio.create_task(ended(client, task_id))
         await eventually(lambda: is_in_state(client, task_id, State.RUNNING))
         # When the connection is lost and the task ends in the meantime
-        lost: Nats = client._connection  # noqa: SLF001 -- nothing else can hurt it
+        lost: Nats = client._connection  # noqa: SLF001 -- nothing else can break it
         await lost.force_reconnect()
         await other.cancel(task_id)
         # Then its end is seen

@@ -1,4 +1,4 @@
-"""The examples that run for long: services of other people, which hear of results."""
+"""The examples that run for long: services of others, which receive results."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ async def test_the_follower_reads_results_that_it_missed(settings: Settings, pub
         assert await is_an_object(publisher, task_id) == task_id.startswith("large")
     # When it starts
     async with started(settings.nats_url, BIN / "python", "follower.py") as follower:
-        # Then it hears of them, whole
+        # Then it receives them, complete
         for task_id, count in SEGMENTS.items():
             assert f"{count} segments" in await line_with(follower, f"{task_id} transcription")
 
@@ -75,7 +75,7 @@ async def test_a_faststream_service_loses_and_repeats_nothing(
     await upload(publisher, "short-1")
     await publisher.publish("turns-1", kind=Kind.DIARIZATION)
     await publisher.until("turns-1", State.COMPLETED)
-    # When it starts, and the NATS of Natscribe answers later than its own, then both messages are processed
+    # When it starts, and the NATS of Natscribe replies later than its own, then both messages are processed
     async with late(settings.nats_url) as nats_url, service(nats_url, example):
         await eventually(partial(holds, publisher, TRANSCRIPTS, 2), within=WITHIN)
     assert {"short-1", "turns-1"} == set(await transcripts(publisher))
@@ -125,7 +125,7 @@ async def service(nats_url: str, example: str, expected: bytes = b"") -> AsyncIt
 
 @asynccontextmanager
 async def late(nats_url: str) -> AsyncIterator[str]:
-    """An address at which the server answers a second after a connection is opened."""
+    """An address at which the server replies a second after a connection is opened."""
 
     async def serve(reader: StreamReader, writer: StreamWriter) -> None:
         await asyncio.sleep(1)

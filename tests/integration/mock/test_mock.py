@@ -33,7 +33,7 @@ from tests.waiting import eventually
 from tests.witness import witness
 
 PAGE = document.ROOT / "docs/mock.md"
-STATES = {  # of tasks whose ids ask for them
+STATES = {  # of tasks whose ids request them
     "retry-1": ["queued", "running", "retrying", "running", "completed"],
     "lost-1": ["queued", "running", "running", "completed"],
     **{f"error-{code}-1": ["queued", "running", "failed"] for code in OF_TASKS},
@@ -92,7 +92,7 @@ async def test_from_a_file_to_the_result(client: Client, tmp_path: Path) -> None
 
 async def test_the_prefix_of_an_id_chooses_how_the_task_ends(client: Client, publisher: Publisher) -> None:
     async with client:
-        # Given tasks whose ids ask for something
+        # Given tasks whose ids request an outcome
         for task_id in STATES:
             needs_recording = not task_id.startswith("error-")
             await publisher.publish(task_id, audio_file_id="meeting.flac" if needs_recording else "gone.flac")
@@ -120,10 +120,10 @@ async def test_the_prefix_of_an_id_chooses_how_the_task_ends(client: Client, pub
 
 
 async def test_the_prefix_of_an_id_chooses_the_error_of_requests(client: Client) -> None:
-    # Given ids that ask for an error of requests
+    # Given ids that request an error
     async with client:
         for code in ErrorCode:
-            # When something is asked about one, then it is refused so
+            # When a request names one, then the reply is this error
             with pytest.raises(RequestFailedError) as refused:
                 await client.get_task_result(f"reply-{code}-1")
             assert refused.value.code is code
@@ -213,7 +213,7 @@ async def test_core_subscribers_see_what_is_stored(settings: Settings, client: C
         for task_id in ("t1", "error-audio_unreadable", "retry-1"):
             await publisher.publish(task_id)
         await publisher.until("retry-1", State.COMPLETED)
-        # Then each message was heard, and nothing else
+        # Then each message was received, and nothing else
         await eventually(listening.agrees)
 
 
@@ -243,7 +243,7 @@ async def test_a_second_one_is_refused(settings: Settings, mock: Mock) -> None:
 
 
 async def test_it_can_be_started_again(settings: Settings, publisher: Publisher) -> None:
-    # Given what an earlier mock has left; `wire` listens to all inboxes, which keeps requests of a lost client alive
+    # Given what an earlier mock has left; `wire` subscribes to all inboxes, which keeps requests of a lost client alive
     no_bucket = settings.model_copy(update={"audio_store": "file:///nowhere"})
     async with Mock(no_bucket):
         await publisher.publish("t1")
@@ -287,7 +287,7 @@ async def test_time_passes_with_progress(
 
 
 async def test_its_streams_and_buckets_are_those_of_the_service(settings: Settings, mock: Mock, nc: Nats) -> None:
-    # Given a mock, when a service looks for what it needs, then only that is missing which no client sees
+    # Given a mock, when a service checks the streams, then only those are missing that no client uses
     named = settings.stream_names
     inside = {named.retention, named.progress_projection, named.results_projection, named.ended_tasks}
     inside |= {"KV_voices", "KV_embeddings", "KV_fleet"}

@@ -1,4 +1,4 @@
-"""One worker for all tests of this folder: they publish and ask, and look at what comes of it.
+"""One worker for all tests of this folder: they send tasks and requests, and check the outcome.
 
 The worker runs beside them and its servers are never emptied. So each test uses task ids of its own, counts nothing
 of other tests, and leaves the worker's engine alone.
@@ -36,7 +36,7 @@ async def servers() -> AsyncIterator[Servers]:
 def worker(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker | Mock]:
     """The worker, in a thread of its own: the event loops of tests end with them.
 
-    With SERVICE=mock, as in `make test-mock`, the mock takes its place: clients see the same of both.
+    With SERVICE=mock, as in `make test-mock`, the mock replaces it: clients see the same of both.
     """
     settings = quick_settings(servers, recordings_in(tmp_path_factory.mktemp("one_worker")))
     is_mock = os.environ.get("SERVICE") == "mock"

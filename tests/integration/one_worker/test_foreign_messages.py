@@ -75,5 +75,5 @@ async def test_a_replay_of_another_task_opens_nothing(publisher: Publisher, task
     headers = {"Natscribe-Replay-Of": str(failed)}
     await publisher.js.publish("tasks.transcription.high", json.dumps(other).encode(), headers=headers)
     await eventually(lambda: queue_is_empty(publisher.js))
-    # Then the failure stands
+    # Then the failure stays
     assert (await publisher.js.get_last_msg("transcription_progress", f"progress.{task_id}")).seq == failed

@@ -37,9 +37,9 @@ async def test_a_request_with_unreadable_headers_stops_no_worker(
     # Given a worker that has done a task
     await publisher.publish(task_id)
     await publisher.until(task_id, State.COMPLETED)
-    # When it is asked something with headers that no library would write
+    # When it receives a request with headers that no library would write
     await publish_bytes(servers.nats_url, "tasks.status", head, json.dumps({"task_id": task_id}).encode())
-    # Then it answers the next one who asks
+    # Then it replies to the next request
     assert TaskStatus.model_validate(await publisher.ask("tasks.status", task_id=task_id)).state is State.COMPLETED
 
 

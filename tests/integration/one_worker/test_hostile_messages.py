@@ -14,9 +14,9 @@ from tests.waiting import eventually
 
 @pytest.mark.parametrize("subject", REQUESTS)
 async def test_any_request_gets_a_reply(nc: Client, subject: str) -> None:
-    # Given the worst that anybody may ask
+    # Given a hostile request
     for _, body, extra in invented([subject], max(MESSAGES // 10, 50)):
-        # When it is asked
+        # When it is sent
         try:
             reply = await nc.request(subject, body, timeout=DEADLINE, headers=extra or None)
         except MaxPayloadError:

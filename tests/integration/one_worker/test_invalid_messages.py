@@ -19,7 +19,7 @@ Letter = Callable[..., Awaitable[DeadLetter]]
 
 @pytest.fixture
 async def letter(js: JetStreamContext) -> Letter:
-    """The dead letter of a task, or of what is none, that comes after the test has begun."""
+    """The dead letter of a task, or of a message that is no task, stored after the start of the test."""
     before = (await js.stream_info("transcription_dead_letters")).state.last_seq
 
     async def find(task_id: str | None) -> DeadLetter | None:
@@ -77,7 +77,7 @@ async def test_an_invalid_task_with_an_id_has_failed(publisher: Publisher, lette
     assert events[0].error is not None
     assert "word_timestamp: there is no such field, did you mean word_timestamps?" in events[0].error.message
     await letter(task_id)
-    # And the status can be asked for
+    # And the status can be requested
     status = await publisher.ask("tasks.status", task_id=task_id)
     assert (status["state"], status["task"]) == ("failed", None)
 

@@ -1,4 +1,4 @@
-"""Requests: answered from the log, with an error rather than silence."""
+"""Requests: the replies come from the log, and are errors rather than silence."""
 
 import json
 
@@ -45,7 +45,7 @@ async def test_a_reply_is_sent_only_to_an_inbox(
     # Given a task
     await publisher.publish(task_id)
     await publisher.until(task_id, State.COMPLETED)
-    # When somebody wants the answer in a log, or has it tell JetStream something
+    # When a client requests the reply on the subject of a log, or of JetStream
     for subject in ("tasks.status", "tasks.delete"):
         await nc.publish(subject, json.dumps({"task_id": task_id}).encode(), reply=reply_subject)
     # Then nothing gets a reply, nor done
@@ -69,7 +69,7 @@ async def test_a_user_finds_its_own_tasks(publisher: Publisher, task_id: str) ->
     await publisher.until(f"{task_id}-2", State.COMPLETED)
 
     async def listed() -> bool:
-        # When the user asks for what is done, in pages of one
+        # When the user requests the completed tasks, in pages of one
         first = TaskPage.model_validate(await publisher.ask("tasks.list", user_id=task_id, state="completed", limit=1))
         rest = await publisher.ask("tasks.list", user_id=task_id, limit=1, before=first.more_before)
         tasks = first.tasks + TaskPage.model_validate(rest).tasks

@@ -1,4 +1,4 @@
-"""What we tell FastStream's maintainers is so: each program prints what `docs/upstream.md` says."""
+"""Reports to FastStream's maintainers are true: each program prints what `docs/upstream.md` says."""
 
 import asyncio
 import re

@@ -57,13 +57,13 @@ async def test_a_recording_that_was_changed_in_the_bucket_is_not_used(
     await js.purge_stream("OBJ_audio", subject=f"$O.audio.C.{info.nuid}")
     await js.publish(f"$O.audio.C.{info.nuid}", b"\xff" + CONTENT[1:1000])
 
-    # When it is fetched, then its hash gives that away
+    # When it is fetched, then its hash shows that
     assert isinstance(await refusal(in_bucket, "meeting.flac"), TransientError)
     assert list(scratch.iterdir()) == []
 
 
 async def test_nats_away_is_a_passing_error(settings: Settings, tmp_path: Path, scratch: Path) -> None:
-    # Given a server that went away after it was connected to
+    # Given a server that was stopped after it was connected to
     server = NatsServer(tmp_path / "nats", free_port())
     await server.start()
     client = await nats.connect(server.url, allow_reconnect=False)
@@ -87,5 +87,5 @@ async def test_a_fetch_leaves_no_consumer_behind(
     async with in_bucket.fetch("meeting.flac"):
         pass
 
-    # When the bucket is looked at, then nobody reads from it any more
+    # When the bucket is inspected, then no consumer reads from it any more
     assert (await js.stream_info("OBJ_audio")).state.consumer_count == 0

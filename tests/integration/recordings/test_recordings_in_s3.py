@@ -1,4 +1,4 @@
-"""Recordings in S3: a real server, and a proxy before it that disturbs what it answers."""
+"""Recordings in S3: a real server, and a proxy before it that disturbs its responses."""
 
 import os
 import tempfile
@@ -97,7 +97,7 @@ async def test_an_encoded_name_is_only_a_name(
     await bucket.put_async("outside.flac", b"secret")
     # When a task names it, encoded once more
     error = await refusal(recordings, name)
-    # Then S3 is asked for exactly this name below the prefix
+    # Then exactly this name below the prefix is requested from S3
     assert error.detail.code is ErrorCode.AUDIO_NOT_FOUND
     assert [line.split()[0] for line in proxy.requests] == ["GET"]
     path = urlsplit(proxy.requests[0].split()[1])
@@ -181,7 +181,7 @@ async def test_a_fault_that_stays_is_named(
     # When a recording is fetched
     with capture_logs() as lines:
         raised = await refusal(recordings)
-    # Then the task is told which one, and nothing is left behind
+    # Then the error of the task says which one, and nothing is left behind
     assert type(raised) is error
     assert raised.detail.code is code
     assert words in raised.detail.message
@@ -202,7 +202,7 @@ async def test_a_stall_that_passes_is_retried(recordings: RecordingStore, proxy:
 
 @pytest.mark.usefixtures("impatient")
 async def test_a_stall_that_stays_is_named(recordings: RecordingStore, proxy: Proxy, scratch: Path) -> None:
-    # Given S3 that never sends more than the head of its answer
+    # Given S3 that never sends more than the head of its response
     proxy.always = Fault(ends="stalled")
     # When a recording is fetched, then it is tried again later
     assert isinstance(await refusal(recordings), TransientError)
@@ -214,7 +214,7 @@ async def test_a_missing_key_is_named(hasty: None, proxy: Proxy, monkeypatch: py
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"http://169.254.169.254:{proxy.port}")
     settings = in_s3(Settings(_env_file=None), proxy.url)
     settings = settings.model_copy(update={"aws_access_key_id": None, "aws_secret_access_key": None})
-    # When a recording is fetched, then the operator is told which settings are missing
+    # When a recording is fetched, then the error says which settings are missing
     error = await refusal(S3(settings))
     assert "AWS_ACCESS_KEY_ID" in error.detail.message
 
@@ -273,7 +273,7 @@ async def test_a_recording_goes_when_the_time_of_its_task_is_over(
     constants: Constants,
 ) -> None:
     constants(ERASE_AGAIN_AFTER_S=0.2)
-    # Given a service whose recordings are in S3, and a task that has ended and asks for a minute
+    # Given a service whose recordings are in S3, and a task that has ended, with a retention of one minute
     there = in_s3(settings, proxy.url)
     for name in ("audio_store", "aws_endpoint_url", "aws_access_key_id", "aws_secret_access_key"):
         setattr(settings, name, getattr(there, name))
@@ -324,7 +324,7 @@ async def test_a_certificate_of_ones_own_is_trusted_by_its_authority(
         # When a recording is fetched, then it is whole if the service trusts that authority
         if trusted:
             assert await fetched(recordings) == CONTENT
-        # And else nothing is asked
+        # And nothing else is requested
         else:
             assert isinstance(await refusal(recordings), TransientError)
             assert proxy.requests == []
@@ -344,7 +344,7 @@ async def test_a_full_disk_is_named(
     monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
     # When a recording is fetched
     error = await refusal(recordings, "call.flac")
-    # Then it is said how much room is needed, and S3 is asked once
+    # Then the error says how much room is needed, and S3 received one request
     assert isinstance(error, TransientError)
     assert f"no room for the {size} bytes" in error.detail.message
     assert len(proxy.requests) == 1

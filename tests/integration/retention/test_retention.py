@@ -78,7 +78,7 @@ class LateResults:
 async def end_a_task(
     publisher: Publisher, engine: FakeEngine, worker: Worker, monkeypatch: pytest.MonkeyPatch, *, how: str
 ) -> datetime:
-    """A task of anna's that asks for a minute, and when it has ended."""
+    """A task of anna with a retention of one minute, and the time of its end."""
     what, _, end = how.rpartition(", then ")
     results = LateResults(worker.container.results, fail=end == "failed")
     await upload(publisher.js)
@@ -117,7 +117,7 @@ async def test_nothing_is_found_anywhere_after_the_time_that_a_task_asks_for(
     of_hers = ("t-gone", "anna", "one two", "word word", RECORDING, "heard")
     with capture_logs() as logs:
         async with start_worker(engine) as worker:
-            # Given a task that has ended and asks for a minute, of which something is in many places
+            # Given a task that has ended, with a retention of one minute and with data in many streams
             ended = await end_a_task(publisher, engine, worker, monkeypatch, how=end)
             await eventually(lambda: redis.exists("task:t-gone:info"))
             stored_reminder = await eventually(lambda: find_reminder(js, "t-gone"))
@@ -307,7 +307,7 @@ async def test_a_recording_stays_whose_next_task_only_the_leader_knows(
         engine.may_go_on.clear()
         await publisher.publish("t2", audio_file_id=RECORDING)
         await publisher.until("t2", State.RUNNING)
-        # When the time of the first one is over, and a server answers that is behind the leader
+        # When the time of the first one is over, and a server replies that is behind the leader
         read_behind_the_leader(monkeypatch)
         due = reminder.model_copy(update={"recording_until": datetime.now(UTC)})
         await worker.container.reminders.put(due)

@@ -72,7 +72,7 @@ def told(logs: list[Any], event: str) -> list[Any]:
     return [entry for entry in logs if entry["event"] == event]
 
 
-# What a client of each kind asks that knows a stream by its name alone
+# The requests of a client of each kind that knows a stream by its name alone
 
 
 @pytest.mark.filterwarnings("ignore:The JetStream Push consumer:RuntimeWarning")
@@ -177,7 +177,7 @@ async def test_a_change_is_noticed_without_an_advisory(
     contract = (Path(__file__).parents[3] / "docs/contract.md").read_text(encoding="utf-8")
     assert f"noticed within {guard.GUARD_EVERY_S:.0f} s if NATS loses the advisory" in contract
     constants(GUARD_EVERY_S=0.5)
-    # And a client whose changes are not told, since it has the name of the workers
+    # And a client whose changes are not reported, since it has the name of the workers
     connection = await nats.connect(settings.nats_url, name="natscribe")
     # When somebody strips a stream
     await stripped(connection.jetstream(), "transcription_results")
@@ -260,7 +260,7 @@ async def test_what_an_operator_may_choose_is_left_alone(
         await stranger.update_stream(before["OBJ_audio"].evolve(max_age=14 * 24 * 3600))
         # When the service has seen it
         await eventually(lambda: asyncio.sleep(0, len(told(logs, "configuration_difference_found")) >= 2))
-    # Then it is told, and not put back
+    # Then it is reported, and not restored
     after = await configs(js)
     assert (after["transcription_tasks"].max_msgs_per_subject, after["OBJ_audio"].max_age) == (20_000, 14 * 24 * 3600)
     assert told(logs, "settings_restored") == []
@@ -403,13 +403,13 @@ async def test_a_limit_that_breaks_a_promise_is_put_back(
 async def test_a_change_that_harms_nothing_is_charged_to_nobody_else(
     worker: Worker, settings: Settings, js: JetStreamContext, stranger: JetStreamContext, constants: Constants
 ) -> None:
-    # Given an operator who has described a stream, and a later change by a client that nobody tells of
+    # Given an operator who has described a stream, and a later change by a client that no advisory reports
     constants(GUARD_EVERY_S=0.3)
     description = (await configs(js))["transcription_results"].evolve(description="results of all tasks")
     await stranger.update_stream(description)
     unheard = await nats.connect(settings.nats_url, name="natscribe")
     with capture_logs() as logs:
-        await asyncio.sleep(1)  # two looks, at least
+        await asyncio.sleep(1)  # two checks, at least
         await stripped(unheard.jetstream(), "transcription_results")
         await eventually(lambda: asyncio.sleep(0, told(logs, "settings_restored")))
     # Then the log names nobody
@@ -430,16 +430,16 @@ async def test_a_task_is_not_called_deleted_while_its_message_stays(
         await publisher.until("first", State.RUNNING)
         config = (await js.stream_info("transcription_tasks")).config
         await js.update_stream(config.evolve(deny_delete=True))
-        # When the task is deleted, then the answer is an error
+        # When the task is deleted, then the reply is an error
         reply = await publisher.ask("tasks.delete", task_id="t1")
         assert reply["error"]["code"] == ErrorCode.INTERNAL
-        # And what is wrong is told
+        # And the problem is reported
         assert "deny_delete" in (await eventually(partial(told_by, publisher.nc)))[0].what
         busy.may_go_on.set()
         await worker.container.consumer.stop(grace=0)
 
 
-# What NATS refuses to change is told
+# What NATS refuses to change is reported
 
 
 async def test_a_setting_of_earlier_versions_is_no_such_stream(
@@ -456,7 +456,7 @@ async def test_a_setting_of_earlier_versions_is_no_such_stream(
 
 
 async def told_by(nc: Client) -> list[Any]:
-    """What the worker tells `doctor`."""
+    """What the worker reports to `doctor`."""
     reply = await nc.request("workers.info", b"{}", timeout=5)
     return WorkerInfo.model_validate_json(reply.data).problems
 
@@ -468,7 +468,7 @@ async def test_a_task_stream_of_another_kind_is_told_with_the_way_out(
     await js.add_stream(name="transcription_tasks", subjects=["tasks.>"])
     with capture_logs() as logs:
         async with start_worker(FakeEngine()) as worker:
-            # Then readiness, doctor, log and metrics tell it
+            # Then readiness, doctor, log and metrics report it
             (problem,) = await eventually(partial(told_by, nc))
             assert problem.what.startswith("The stream transcription_tasks is not as the service needs it (")
             assert "retention" in problem.what
@@ -478,7 +478,7 @@ async def test_a_task_stream_of_another_kind_is_told_with_the_way_out(
             assert told(logs, "settings_not_restored")
             # When somebody takes that way
             await js.delete_stream("transcription_tasks")
-            # Then the service makes it anew, and is ready
+            # Then the service recreates it, and is ready
             await eventually(partial(is_healthy, js, settings))
             await eventually(lambda: _has_no_problem(nc))
             assert b"natscribe_streams_broken 0.0" in worker.container.meter.exposition()
@@ -496,7 +496,7 @@ async def test_a_consumer_of_another_kind_is_told_with_the_way_out(
     stream, name = "transcription_results", "transcription_worker_projection_results"
     await js.delete_consumer(stream, name)
     await js.add_consumer(stream, ConsumerConfig(durable_name=name, deliver_policy=DeliverPolicy.NEW))
-    # When the service starts, then it tells what to do
+    # When the service starts, then its error says what to do
     async with start_worker(FakeEngine()):
         (problem,) = await eventually(partial(told_by, nc))
         assert problem.what.startswith(f"The consumer {name} is not as the service needs it (")
@@ -538,11 +538,11 @@ async def test_a_paused_queue_is_told_until_it_is_resumed(
     stream, name = "transcription_tasks", "transcription_worker_diarization_low"
     until = datetime.now(UTC) + timedelta(hours=1)
     await js.pause_consumer(stream, name, until.isoformat())
-    # Then it is told, and left alone
+    # Then it is reported, and not changed
     (problem,) = await eventually(partial(told_by, nc))
     assert f"nats consumer resume {stream} {name}" in problem.next_step
     assert worker.container.stream_guard.are_streams_whole
-    await asyncio.sleep(1)  # two more looks, at least
+    await asyncio.sleep(1)  # two more checks, at least
     assert tries.await_count == 1
     # When it is resumed, then all is well
     await js.resume_consumer(stream, name)

@@ -134,7 +134,7 @@ async def test_only_the_holder_reads_the_state_of_streams_and_receives_advisorie
             await eventually(lambda: len(requests.about("STREAM.INFO", "CONSUMER.INFO")) > 200)
             # Then one of them has sent all of these requests
             assert len(requests.connections("STREAM.INFO", "CONSUMER.INFO")) == 1
-            # And when a client tries to change a stream, then one of them learns of it
+            # And when a client tries to change a stream, then one of them detects it
             config = (await js.stream_info("transcription_results")).config
             with pytest.raises(APIError):
                 await js.update_stream(config.evolve(deny_delete=False))

@@ -61,6 +61,6 @@ async def test_a_task_with_a_corrupt_log_does_not_stay_in_the_queue(
     engine.may_go_on.set()
     # Then its message does not come back for ever
     await eventually(lambda: queue_is_empty(js), within=15)
-    # And whoever asks is told more than that something is broken
+    # And the reply to a request says more than that something is broken
     reply = await publisher.ask("tasks.status", task_id="t1")
     assert reply.get("state") in {"failed", "completed"}, reply

@@ -112,7 +112,7 @@ async def test_a_task_has_a_result_or_none_is_ever_stored(log: TaskLog) -> None:
     body = RESULT.model_dump_json().encode()
     with pytest.raises(FencedError):
         await log.append_result(body, LAST)
-    # And whoever forbids it once more learns what counts
+    # And a second call returns the first outcome
     assert await log.forbid_result(LAST, None) == forbidden == NoResult(task_id="t1", after=1, error=NO_SOUND)
     # But a later task message with this id may have one
     await log.append_result(body, LATER_LAST)
@@ -128,7 +128,7 @@ async def test_a_forbidden_result_is_stored_once_the_log_goes_on(log: TaskLog) -
     await log.forbid_result(LAST, NO_SOUND)
     further = replace(LAST, stream_sequence=5)
     assert await log.outcome(further) is None
-    # When whoever wrote the last record forbids it anew, then only that counts
+    # When the writer of the last record forbids it again, then only that counts
     forbidden = await log.forbid_result(further, None)
     assert forbidden == NoResult(task_id="t1", after=5, error=None)
     assert await log.forbid_result(LAST, NO_SOUND) == forbidden

@@ -119,7 +119,7 @@ async def test_an_object_without_a_message_is_the_result(
 async def test_an_object_of_an_earlier_task_stream_is_replaced(
     nc: Client, js: JetStreamContext, settings: Settings, left_by: int
 ) -> None:
-    # Given an object that a worker has left, of a message of a task stream that was made anew since
+    # Given an object that a worker has left, of a message of a task stream that was recreated since
     await provisioning.provision(js, settings)
     log = TaskLog(nc, settings.stream_names, "w")
     store = ResultStore(nc, log)

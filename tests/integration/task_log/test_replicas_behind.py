@@ -1,6 +1,6 @@
-"""A server that is behind the leader answers Direct Gets from the past: that decides nothing.
+"""A server that is behind the leader replies to Direct Gets with old state, which decides nothing.
 
-The mirrors here stand for such servers: JetStream lets them answer about half of the Direct Gets for their stream, and
+The mirrors here stand for such servers: JetStream sends them about half of the Direct Gets for their stream, and
 they lack all but one message of it.
 """
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.foreign
 
 @pytest.fixture
 async def behind(worker: Worker, publisher: Publisher, js: JetStreamContext) -> None:
-    """Servers that answer, and know next to nothing."""
+    """Servers that reply, and have stored almost nothing."""
     del worker  # it has made the streams
     for stream, (subject, append_to) in KNOWN.items():
         await mirror(js, stream, subject)
@@ -58,7 +58,7 @@ async def mirror(js: JetStreamContext, stream: str, subject: str) -> None:
 
 
 async def answers(js: JetStreamContext, stream: str) -> bool:
-    """Whether the mirror has its message: from then on it answers."""
+    """Whether the mirror has its message: from then on it replies."""
     return (await js.stream_info(f"behind_{stream}")).state.last_seq > 0
 
 
@@ -69,7 +69,7 @@ async def test_no_task_is_lost_or_started_twice(behind: None, publisher: Publish
     for task_id in ids:
         await publisher.publish(task_id)
     events = {task_id: await publisher.until(task_id, State.COMPLETED) for task_id in ids}
-    # Then each was done once, in its first attempt, and whoever asks at once gets its result
+    # Then each was done once, in its first attempt, and an immediate request gets its result
     assert {event.attempt for of_task in events.values() for event in of_task if event.state is State.RUNNING} == {1}
     for task_id in ids:
         assert (await publisher.ask("tasks.result", task_id=task_id)).get("task_id") == task_id
@@ -131,7 +131,7 @@ async def test_a_deleted_task_leaves_no_dead_letter(
 
 
 async def test_a_frozen_server_delays_a_read_and_fails_it_not(nc: Client, constants: Constants) -> None:
-    # Given a server that does not answer, because it is frozen, and another that has no message
+    # Given a server that does not reply, because it is frozen, and another that has no message
     constants(DIRECT_GET_TIMEOUT_S=0.2)
     received = list[str]()
 
@@ -141,6 +141,6 @@ async def test_a_frozen_server_delays_a_read_and_fails_it_not(nc: Client, consta
             await nc.publish(request.reply, headers={"Status": "404"})
 
     await nc.subscribe("$JS.API.DIRECT.GET.elsewhere", cb=answer)
-    # When messages are read, then the second request is answered
+    # When messages are read, then the second request gets a reply
     assert await page(nc, "elsewhere", "any", start=1, count=5) == []
     assert len(received) == 2

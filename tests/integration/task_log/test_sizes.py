@@ -47,7 +47,7 @@ async def test_a_result_of_any_size_arrives(
     # Given a result that is so many bytes smaller than the largest message: its text is in it twice
     envelope = len(json.dumps(await transcribe("s", 10), separators=(",", ":"))) - 2 * 10
     characters = (nc.max_payload - below - envelope) // 2
-    # When it is published and asked for
+    # When it is published and requested
     result = await transcribe("t", characters)
     reply = json.loads(await ask(nc, "t", "json"))
     # Then it is all there, or all in the object that both name
@@ -65,7 +65,7 @@ async def test_a_text_of_any_size_arrives(nc: Client, js: JetStreamContext, tran
     # Given a text that is so many bytes smaller than the largest message
     characters = nc.max_payload - below - 2  # two lines
     await transcribe("t", characters)
-    # When it is asked for as text
+    # When it is requested as text
     reply = await ask(nc, "t", "txt")
     # Then that is the text, or names the object that holds it
     if below > ROOM:
@@ -80,7 +80,7 @@ async def test_a_text_of_any_size_arrives(nc: Client, js: JetStreamContext, tran
 async def test_a_message_of_the_largest_size_is_pulled_like_any_other(
     nc: Client, worker: Worker, engine: FakeEngine, publisher: Publisher, constants: Constants
 ) -> None:
-    # Given a busy worker that asks for no more bytes at once than a message may have
+    # Given a busy worker that requests no more bytes at once than a message may have
     constants(MAX_REPLY_BYTES=0)
     engine.may_go_on.clear()
     await publisher.reaching(State.RUNNING, "t1")
@@ -88,7 +88,7 @@ async def test_a_message_of_the_largest_size_is_pulled_like_any_other(
     task = json.dumps({"task_id": "t2", "audio_file_id": "meeting.flac", "user_id": 7}).encode()
     await publisher.js.publish("tasks.transcription.normal", task.ljust(nc.max_payload - 64))
     waits = PullInbox(nc, "transcription_tasks", "transcription_worker_transcription_normal")
-    # Then whoever asks for several is given it
+    # Then a pull of several messages receives it
     pulled: list[Msg] = []
 
     async def given() -> bool:

@@ -88,7 +88,7 @@ async def test_each_line_says_what_it_is_about(
     assert (ends["t1"]["attempt"], ends["t1"]["trace_id"], ends["t1"]["state"]) == (1, TRACE, "completed")
     assert ends["t1"]["execution_time"] >= 0
     assert "error" not in ends["t1"]
-    # Its start and its end say for whom, how much sound, by which worker, and whether the cache knew the result
+    # Its start and its end say for whom, how much audio, by which worker, and whether the cache knew the result
     starts = {line.get("task_id"): line for line in lines if line["event"] == "task_started"}
     first = next(line for line in lines if line["event"] == "worker_configured")
     for line in (starts["t1"], ends["t1"]):

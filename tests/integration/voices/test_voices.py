@@ -143,7 +143,7 @@ async def test_a_new_voice_whose_request_dies_expires(
 async def test_nothing_of_a_forgotten_voice_is_found_anywhere(
     publisher: Publisher, anna: str, js: JetStreamContext, redis: Redis, nc: Nats
 ) -> None:
-    # Given a person who is named in a result, and a person who listens
+    # Given a person who is named in a result, and a subscriber
     forgotten_events: asyncio.Queue[Msg] = asyncio.Queue()
     await nc.subscribe(subjects.forgotten("*"), cb=forgotten_events.put)
     # When the voice is forgotten
@@ -197,7 +197,7 @@ async def test_an_enrolment_that_cannot_be_says_what_is_missing(publisher: Publi
 async def test_who_does_not_ask_for_names_leaves_no_voice_behind(
     publisher: Publisher, worker: Worker, js: JetStreamContext
 ) -> None:
-    # Given a task with speakers that does not ask for their names
+    # Given a task with speakers that does not request their names
     await done(publisher, "call", diarize=True)
     # Then nothing of their voices is stored, and an enrolment fails with a reason
     assert (await js.stream_info("KV_embeddings")).state.messages == 0

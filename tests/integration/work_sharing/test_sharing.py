@@ -26,7 +26,7 @@ TEXT = " ".join(["one two"] * WINDOWS)
 
 
 class SlowEngine(FakeEngine):
-    """Takes a moment over each window, and notes which ones it was asked for."""
+    """Takes a moment for each window, and records which windows were requested."""
 
     def __init__(self, seconds: float = 0.02) -> None:
         super().__init__(windows=WINDOWS)

@@ -45,7 +45,7 @@ def test_a_terminal_shows_columns_with_whole_ids(tasks: AsyncMock, lines: Lines,
     assert failed.endswith(f"  {FAILED.task_id}")
     assert header.index("task") == running.index("meeting-4619fe73") == failed.index("x" * 64)
     assert f" {'u' * 11}…  " in failed
-    # And the reason of a failure stands below
+    # And the reason of a failure is below
     assert why.rstrip() == "  format_unavailable: No."
     # And all pages were requested
     assert [call.kwargs["before"] for call in tasks.await_args_list] == [None, "1-meeting"]

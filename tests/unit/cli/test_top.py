@@ -123,7 +123,7 @@ def test_everything_fits_the_screen(width: int, height: int) -> None:
     lines = drawn(busy(), width=width, height=height)
     assert len(lines) <= height
     assert max(len(line) for line in lines) <= width
-    # And no room is wasted, the parts are told apart, and so are tasks whose names start alike
+    # And no room is wasted, the parts are distinct, and so are tasks whose names start alike
     assert len(lines) >= height - 1
     text = "\n".join(lines)
     for title in ("waiting", "running", "failed", "9999 dead letters stored"):

@@ -162,7 +162,7 @@ async def test_a_publisher_waits_until_a_cluster_has_elected_a_leader(
     constants: Constants,
 ) -> None:
     constants(ELECTION_S=0)
-    # Given a task stream that has just lost its leader, and does not answer
+    # Given a task stream that has just lost its leader, and does not reply
     nats = FakeNats(NoStreamResponseError(), NoStreamResponseError(), STORED, has_stream=True)
     # When a task is published, then the next leader stores it
     assert await publish_task(nats.connection, QUEUE, TASK)
@@ -229,7 +229,7 @@ async def test_the_number_of_copies_of_a_request_is_limited(
     # Given workers that do not reply
     constants(RESEND_AFTER_S=0.01, REPLY_TIMEOUT_S=0.5)
     nats = FakeNats(*[None] * 5)
-    # When a result is requested, then fewer copies ask for text, which is expensive to format
+    # When a result is requested, then fewer copies request text, which is expensive to format
     with pytest.raises(UnreachableError, match="did not reply"):
         await request_message(nats.connection, subjects.RESULT, ResultRequest(task_id="t1", format=result_format))
     assert 5 - len(nats.script) == copies
@@ -311,7 +311,7 @@ async def test_a_missing_bucket_is_explained(tmp_path: Path) -> None:
     ],
 )
 async def test_only_nats_itself_knows_that_its_disk_is_full(tmp_path: Path, happens: Exception, words: str) -> None:
-    # Given a bucket whose leader answers but stores nothing: NATS reports it, or acknowledges nothing
+    # Given a bucket whose leader replies but stores nothing: NATS reports it, or acknowledges nothing
     recording = tmp_path / "recording.wav"
     recording.write_bytes(b"audio")
     js = AsyncMock(spec=JetStreamContext)

@@ -85,7 +85,7 @@ async def test_a_ping_follows_what_was_published_before(*, in_order: bool) -> No
     subscription = await nats.subscribe("a")
     await subscription.unsubscribe()
     await nats.flush()
-    # Then the server learns of the end of the subscription before the PING; once it always does, the workaround can go
+    # Then the server receives the end of the subscription before the PING; once it always does, the workaround can go
     await eventually(lambda: len(commands) == 3)
     assert (commands.index(b"UNSUB") < commands.index(b"PING")) is in_order
     await nats.close()

@@ -61,7 +61,7 @@ async def test_a_failed_task_is_replayed_unchanged(parts: Parts, nats: InMemoryN
     assert headers["X-Of-Publisher"] == "kept"
     assert not any(name.startswith("Nats-Expected") for name in headers)
     assert headers["Natscribe-Replay-Of"] == str(last.stream_sequence)
-    # And the letter and the segments are gone
+    # And the dead letter and the segments are gone
     assert letters(nats) == []
     assert nats.streams[NAMES.segments].messages == []
 
@@ -132,14 +132,14 @@ async def test_a_refused_replay_has_a_reason(
     # Given a task whose log has expired
     await failed(parts, "old")
     await parts.log.purge_events("old")
-    # When it is replayed, or one without a letter, then the operator is told
+    # When it is replayed, or a task without a dead letter, then the error says so
     with pytest.raises(RequestError, match=words) as refused:
         await parts.replayer.replay(request_)
     assert refused.value.detail.code is code
 
 
 async def test_dead_letters_without_a_log_are_skipped(parts: Parts, constants: Constants) -> None:
-    # Given letters, of which two cannot be replayed, and no time
+    # Given dead letters, of which two cannot be replayed, and no time
     constants(REPLY_WITHIN_S=-1.0)
     await failed(parts, "old")
     await parts.log.purge_events("old")
@@ -159,7 +159,7 @@ async def test_a_full_queue_takes_no_more(constants: Constants, monkeypatch: pyt
     # When all are replayed, then one of each queue is
     assert await parts.replayer.replay(REPLAY_T) == 2
     assert letters(nats) == [2]
-    # And when there is room for none, the operator is told to ask again
+    # And when there is room for none, the reply says to repeat the request
     with pytest.raises(RequestError, match="queue is full") as refused:
         await parts.replayer.replay(REPLAY_T)
     assert refused.value.detail.code is ErrorCode.INTERNAL
@@ -182,14 +182,14 @@ async def test_a_replay_ends_with_its_time(
         await failed(parts, task_id)
     assert await parts.replayer.replay(REPLAY_T) == replayed
     assert len(letters(nats)) == 3 - replayed
-    # And letters for which there is no time are not read
+    # And dead letters for which there is no time are not read
     assert (nats.asked.count(LETTERS) > 1) is (replayed == 3)
 
 
 async def test_a_task_that_fails_again_waits_for_the_next_replay(
     parts: Parts, nats: InMemoryNats, constants: Constants
 ) -> None:
-    # Given a letter, and another one that comes when the replay has begun
+    # Given a dead letter, and another one that is stored after the replay has started
     await failed(parts, "a")
     last = await parts.reaching(State.FAILED, "b")
     message = await parts.messages.find(None, last.metadata.task_sequence)
@@ -230,7 +230,7 @@ async def test_a_replay_waits_until_its_tasks_are_registered(
 
     tasks: list[asyncio.Task[None]] = []
     nats.before(f"$JS.API.DIRECT.GET.{NAMES.progress}", *[registered] * 3)
-    # When it is replayed, then its log has gone on at the answer
+    # When it is replayed, then its log has continued before the reply
     assert await parts.replayer.replay(REPLAY_T) == 1
     after = await parts.log.last("t1")
     assert after is not None
@@ -245,11 +245,11 @@ async def test_a_dead_letter_is_stored_once(parts: Parts, nats: InMemoryNats) ->
     other = StoredMessage(message.subject, message.sequence + 1, message.time, {}, message.body)
     for failed in (message, message, later, other):
         await parts.dead_letters.put(failed, "t1", NO_SOUND, attempts=1)
-    # Then each has a letter, and each is counted
+    # Then each has a dead letter, and each is counted
     assert letters(nats) == [1, 2, 3]
     counted = [line for line in parts.meter.exposition().decode().splitlines() if "dead_letters_total{" in line]
     assert [line.rpartition(" ")[2] for line in counted] == ["3.0"]
-    # And the letter belongs to the publisher's trace, if there is one
+    # And the dead letter belongs to the publisher's trace, if there is one
     headers = [message.headers for message in nats.streams[NAMES.dead_letters].messages]
     assert [fields.get("traceparent") for fields in headers] == [trace["traceparent"], None, None]
 
@@ -280,11 +280,11 @@ async def test_the_chosen_dead_letters_are_deleted(
 async def test_a_long_deletion_continues_with_the_next_request(
     parts: Parts, nats: InMemoryNats, constants: Constants
 ) -> None:
-    # Given three letters, and no time
+    # Given three dead letters, and no time
     constants(REPLY_WITHIN_S=-1.0, PAGE_SIZE=2)
     for task_id in ("a", "b", "c"):
         await failed(parts, task_id)
-    # When they are deleted, then each answer says where the next begins
+    # When they are deleted, then each reply says where the next one starts
     first = await parts.dead_letters.delete(DeleteLettersRequest(kind=Kind.TRANSCRIPTION))
     assert (first.deleted, first.more_after) == (2, 2)
     second = await parts.dead_letters.delete(DeleteLettersRequest(kind=Kind.TRANSCRIPTION, after=2))

@@ -67,7 +67,7 @@ class Greeter(Server):
 
 @pytest.fixture
 async def taken() -> AsyncIterator[int]:
-    """A port on which another server listens, and sends another name."""
+    """A port on which another server listens that has another name."""
 
     async def greet(_: StreamReader, writer: StreamWriter) -> None:
         writer.write(b"another\n")

@@ -47,7 +47,7 @@ def test_an_error_is_answered_and_its_place_is_logged_but_nothing_of_the_recordi
     assert isinstance(failed, Failed)
     assert failed.error.message.startswith(message)
     assert failed.transient is not isinstance(error, PermanentError)
-    # And the log has the type and place of what the operator has to know
+    # And the log has the type and location of the error, for the operator
     written = capsys.readouterr().err
     assert written.startswith(logged)
     assert bool(written) is bool(logged)

@@ -98,6 +98,6 @@ def test_where_nothing_can_be_measured_nothing_is_free(
     cores_of_machine = Cores()
     (tmp_path / "stat").unlink()
     assert (cores_of_machine.free(0), cores_of_machine.free(0)) == (False, False)
-    # And a system that does not tell has one core
+    # And a system that does not report its cores has one
     monkeypatch.delattr(os, "sched_getaffinity")
     assert cores.usable_cores() == 1

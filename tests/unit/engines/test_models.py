@@ -49,7 +49,7 @@ class Hub:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path | None = None) -> None:
         self.folder = folder  # none: nothing is cached
-        self.requests: list[tuple[str, bool]] = []  # the names, and whether the cache alone was asked
+        self.requests: list[tuple[str, bool]] = []  # the names, and whether only the cache was used
         self.download: Callable[[], object] = self.unreachable
         monkeypatch.setattr(huggingface_hub, "snapshot_download", self.snapshot)
 
@@ -348,5 +348,5 @@ def test_another_family_needs_nothing_but_its_place_among_the_others(models_dir:
     assert [catalog.find(name).identity.name for name in ("own", "third")] == ["own", "third"]
     assert catalog.find("third").folder == models_dir / "own"
 
-    # And whoever named something else learns about it
+    # And the error for another name mentions it
     assert "or third.weights (a third library)" in str(refusal(catalog, "empty"))

@@ -79,7 +79,7 @@ def test_threads_end_with_the_model_that_they_work_for() -> None:
         with suppress(ZeroDivisionError):
             list(parallel.map(work, [2, 1, 0]))
         threads = [thread for thread in all_threads() if thread.name in names]
-        # When another one takes its place
+        # When another one replaces it
         del parallel
     finally:
         gc.enable()

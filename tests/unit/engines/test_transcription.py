@@ -35,7 +35,7 @@ def spoken(*starts: float, text: str = "word", language: str | None = "en", avg_
 
 @dataclass
 class ScriptedModel:
-    """Answers with `script`, one entry per window, then with nothing; remembers the jobs."""
+    """Returns the entries of `script`, one per window, then no text; records the jobs."""
 
     script: list[list[Text]]
     identity: Model = MODEL
@@ -152,7 +152,7 @@ def test_what_a_model_does_not_tell_is_null() -> None:
 
 
 def test_the_reply_says_whether_the_language_before_matters() -> None:
-    # Given a model that would have answered otherwise after another language, then its reply says so
+    # Given a model whose text would differ after another language, then its reply says so
     assert not text_of(ScriptedModel([[spoken(0)]], settled=False), window((0, 2))).settled
 
 

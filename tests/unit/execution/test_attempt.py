@@ -246,7 +246,7 @@ async def test_a_stale_read_does_not_fence(
         return before
 
     monkeypatch.setattr(log, "last", from_the_past)
-    # When the attempt looks whether it still owns the log, then it does
+    # When the attempt checks whether it still owns the log, then it does
     await attempt.check()
 
 
@@ -321,7 +321,7 @@ async def test_diarization_is_given_up_only_after_the_last_attempt(
     await before.append(TaskUpdate(stage, 0.5))
     # Then it may be followed by one that does without speakers if they are all that is missing
     assert before.may_complete_without_speakers is (kind is Kind.TRANSCRIPTION and stage is Stage.DIARIZING)
-    # When it ends, then the next one looks for speakers unless it was the last allowed
+    # When it ends, then the next one diarizes unless it was the last allowed
     if ending == "failed":
         await before.retry(ENGINE_FAILED, datetime.now(UTC))
     elif ending == "stopped":
@@ -436,7 +436,7 @@ async def test_the_next_attempt_ends_a_task_whose_outcome_is_stored(
     # When its attempt publishes a result, then that is refused
     with pytest.raises(FencedError):
         await attempt.publish(RESULT)
-    # And the next attempt ends the log as the outcome tells
+    # And the next attempt ends the log by the outcome
     following = await attempt_on(log)
     assert await following.end_with_stored_outcome()
     last = log.events("t1")[-1]
@@ -495,7 +495,7 @@ async def test_a_cancel_that_was_refused_is_repeated_behind_the_workers_append(
     await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.5, 15, 30))
     with pytest.raises(FencedError):
         await log.of("other").end(before)
-    # When the cancel looks again
+    # When the cancellation checks again
     await log.of("other").end(attempt.record)
     # Then the worker's result is refused, and the task is cancelled
     with pytest.raises(FencedError):
@@ -511,7 +511,7 @@ async def test_a_cancel_that_was_refused_and_repeated_too_late_completes_the_tas
     await log.of("other").forbid_result(attempt.record, None)
     clock[0] += 1
     await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.5, 15, 30))
-    # When the worker stores its result before the cancel looks again
+    # When the worker stores its result before the cancellation checks again
     await results.publish(RESULT, attempt.record)
     ended = await log.of("other").end(attempt.record)
     # Then the task has completed
@@ -576,7 +576,7 @@ async def test_a_worker_that_stops_waits_for_its_last_acknowledgement(
 async def test_the_next_attempt_knows_whether_the_one_before_was_lost(
     log: InMemoryTaskLog, clock: list[float], lost: bool
 ) -> None:
-    # Given an attempt whose worker was lost, or told to stop
+    # Given an attempt whose worker was lost, or is stopping
     before = await attempt_on(log)
     await before.start()
     if not lost:
@@ -608,7 +608,7 @@ async def test_a_repeated_update_is_no_progress(attempt: TaskAttempt, clock: lis
         await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.4, 12))
     # Then it has made no progress since
     assert attempt.seconds_since_progress == pytest.approx(60)
-    # And with the next second of sound, the stage or text it has
+    # And with the next second of audio, the stage or text it has
     for new in (
         TaskUpdate(Stage.TRANSCRIBING, 0.4, 13),
         TaskUpdate(Stage.MERGING, 0.4, 13),

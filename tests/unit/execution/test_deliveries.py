@@ -363,7 +363,7 @@ async def test_a_worker_that_delays_no_tasks(nats: InMemoryNats, parts: Parts, c
 
 
 async def test_maintenance_measures_the_queues(parts: Parts, nats: InMemoryNats) -> None:
-    # Given tasks that have waited for a minute, of which one tells its length, and a reminder that is due
+    # Given tasks that have waited for a minute, of which one has its duration in a header, and a reminder that is due
     for seconds in (30.0, None, 60.0):
         await parts.publish("t1", seconds=seconds)
     nats.ahead += timedelta(minutes=1)

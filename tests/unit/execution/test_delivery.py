@@ -192,7 +192,7 @@ async def test_another_timeout_is_not_that_of_the_attempt(log: InMemoryTaskLog) 
     given = Given(log)
     await given.fails_with(TimeoutError())
     assert given.states[-1] is State.RETRYING
-    # Then no client is told to raise TASK_TIMEOUT
+    # Then the error does not suggest to raise TASK_TIMEOUT
     error = log.events("t1")[-1].error
     assert error is not None
     assert error.code is ErrorCode.INTERNAL
@@ -232,7 +232,7 @@ async def test_a_worker_that_stops_before_it_knows_whether_a_task_runs_elsewhere
 async def test_a_task_fails_whose_worker_was_lost_in_the_last_attempt(
     log: InMemoryTaskLog, last: dict[str, object], error: ErrorCode | None
 ) -> None:
-    # Given a task that has had all its attempts, of which nothing was heard for a minute
+    # Given a task that has had all its attempts, without an event for a minute
     at = datetime.now(UTC) - timedelta(minutes=1)
     running = {"state": State.RUNNING, "attempt": 4, "sequence": 2, "time": at}
     await log.push(QUEUED.model_copy(update=running | last), METADATA)

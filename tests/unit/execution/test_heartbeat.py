@@ -102,7 +102,7 @@ async def test_short_work_needs_no_heartbeat() -> None:
     nats, message = FakeNats(), FakeMessage()
     async with heartbeat(beating(FakeAttempt(), message=message, nats=nats, every=60)):
         pass
-    # Then nothing is asked of the server
+    # Then no request is sent to the server
     assert (nats.subscribed, message.beats) == (0, 0)
 
 
@@ -125,20 +125,20 @@ async def test_the_subscription_waits_for_an_attempt_that_starts_late() -> None:
 
 @dataclass
 class AnsweredAttempt(FakeAttempt):
-    """Gets its answer at the moment its work ends, as a request of nats-py can."""
+    """Receives its reply at the moment its work ends, as a request of nats-py can."""
 
     looks: asyncio.Event = field(default_factory=asyncio.Event)
     answer: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     async def check(self, _: int | None = None) -> None:
         self.looks.set()
-        await asyncio.wait_for(self.answer, 60)  # Python 3.11 gives the answer and forgets the cancellation
+        await asyncio.wait_for(self.answer, 60)  # Python 3.11 returns the reply and loses the cancellation
 
 
 async def test_work_ends_though_a_heartbeat_misses_its_cancellation() -> None:
     # Given an attempt that reads its log
     attempt = AnsweredAttempt()
-    # When its work ends together with the answer, then nothing is waited for
+    # When its work ends together with the reply, then nothing is waited for
     async with asyncio.timeout(5), heartbeat(beating(attempt)):
         await attempt.looks.wait()
         attempt.answer.set_result(None)

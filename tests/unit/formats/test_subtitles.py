@@ -102,20 +102,20 @@ def test_a_sentence_end_is_a_better_break_than_full_lines() -> None:
 
 
 def test_an_abbreviation_ends_no_sentence() -> None:
-    # Given a title at the place where a line could end, when it is shown, then the name stays with it
+    # Given a title where a line could end, when it is shown, then the name stays with it
     ((first, _),) = texts(shown(evenly("Then we went to the house of Mr. Dashwood of Norland Park.", 0, 0.3)))
     assert not first.endswith("Mr.")
 
 
 def test_a_word_is_not_cut_between_a_letter_and_its_accent() -> None:
-    # Given a dead letter of two characters, of which a line would hold one
+    # Given a letter of two code points, of which a line would hold one
     (cue,) = shown(said("a" * 19 + "e\u0301" + "a", 0, 5), max_line_chars=20)
-    # When it is cut, then the dead letter stays whole
+    # When it is cut, then the letter stays whole
     assert cue.lines == ("a" * 19, "e\u0301a")
 
 
 def test_languages_without_blanks_are_broken_between_characters_but_not_before_their_marks() -> None:
-    # Given 23 characters, each twice as wide as a dead letter, with a comma behind the tenth
+    # Given 23 characters, each twice as wide as a letter, with a comma behind the tenth
     text = "今日はとても良い天気で、みんなで公園に行きました。"
     # When they are shown in lines of 30 columns
     (cue,) = shown(said(text, 0, 6), max_line_chars=30)
@@ -144,7 +144,7 @@ def test_no_line_begins_or_ends_with_what_japanese_forbids(text: str, chars: int
 def test_marks_that_stand_alone_stay_with_their_word(chars: int) -> None:
     # Given French, with blanks around its marks, when it is shown in lines of any length
     lines = [line for cue in shown(said("mot « mot » mot " * 4, 0, 6), max_line_chars=chars) for line in cue.lines]
-    # Then no mark stands at the wrong end of a line
+    # Then no mark is at the wrong end of a line
     assert not any(line.endswith("«") or line.startswith("»") for line in lines)
 
 
@@ -226,7 +226,7 @@ REALLY = [said("Really?", at, at + 0.5, "SPEAKER_01") for at in (12.0, 18.0, 24.
 def test_each_cue_has_room_for_its_name_where_people_speak_at_once(segments: list[Segment]) -> None:
     # Given people who interrupt each other, when it is shown
     subtitles = shown(*segments, with_names=True)
-    # Then a name stands wherever the speaker changes
+    # Then each change of the speaker has a name
     assert len({cue.speaker for cue in subtitles}) == 2
     for before, after in pairwise(subtitles):
         assert after.lines[0].startswith("SPEAKER_") == (after.speaker != before.speaker)
@@ -257,7 +257,7 @@ def test_the_display_times(segments: list[Segment], times: list[tuple[float, flo
 
 
 def test_a_short_cue_begins_in_the_silence_before_it_where_somebody_answers_at_once() -> None:
-    # Given a word of .6 s that another speaker answers at once
+    # Given a word of 0.6 s to which another speaker replies at once
     first, second = shown(said("Yes.", 2, 2.6, "SPEAKER_00"), said("I thought so.", 2.68, 5, "SPEAKER_01"))
     # When they are shown, then the first begins early and the second with its speech
     assert (first.start, first.end, second.start) == (1.6, 2.6, 2.68)
@@ -270,10 +270,10 @@ def test_a_cue_comes_late_where_the_one_before_could_not_be_read_else() -> None:
 
 
 def test_a_cue_that_is_read_too_fast_takes_time_from_a_slow_one() -> None:
-    # Given 40 characters in a second and a half, and a slow answer at once
+    # Given 40 characters in a second and a half, and a slow reply at once
     fast = said("x" * 40, 0, 1.5, "SPEAKER_00")
     first, second = shown(fast, said("Yes, indeed.", 1.5, 5, "SPEAKER_01"))
-    # When they are shown, then the answer comes late enough for the first to be read
+    # When they are shown, then the reply comes late enough for the first to be read
     assert first.end == pytest.approx(40 / 21, abs=0.001)
     assert second.start == pytest.approx(first.end + GAP, abs=0.001)
 
@@ -339,13 +339,13 @@ def test_no_speech_gives_no_cues() -> None:
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a machine may do other work, too
 
 SPEAKERS = (None, "SPEAKER_00", "SPEAKER_01")
-LETTERS = "aIbBжи。今日カー「」.,?—«»Eกำ"  # B and E stand for what has two characters
+LETTERS = "aIbBжи。今日カー「」.,?—«»Eกำ"  # B and E are replaced by letters of two code points
 SEVERAL = str.maketrans({"B": "bé", "E": "e\u0301"})
 
 
 @dataclass(frozen=True)
 class Speech:
-    """What somebody says: the silence before, a word's text, whether a blank stands before it, its length."""
+    """A spoken word: the silence before, a word's text, whether a blank stands before it, its length."""
 
     silence: float
     text: str
@@ -431,7 +431,7 @@ def test_every_word_is_shown_once_and_in_order(
 @given(st.lists(speech, min_size=1, max_size=40), all_limits)
 def test_no_cue_holds_a_pause(spoken_words: list[Speech], limits: SubtitleLimits) -> None:
     (segment,) = segments_of([(None, spoken_words, 0.0)], with_text=True)
-    # Given the places in the text before which there is silence for a second
+    # Given the positions in the text before which there is silence for a second
     words = segment.words or []
     pauses, position = set(), 0
     for before, after in pairwise(words):

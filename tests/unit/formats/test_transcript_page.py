@@ -1,4 +1,4 @@
-"""A result as a page to look at: what it says, and that no text in it becomes markup."""
+"""A result as an HTML page: its content, and that no text in it becomes markup."""
 
 import re
 from base64 import b64encode
@@ -161,7 +161,7 @@ def test_languages_are_marked_for_readers_and_browsers() -> None:
         "en",
         "ru",
     ]
-    # And where there is only one, it stands in the head alone
+    # And if there is only one, only the head has it
     alone = Page(page(transcript(said(0, "One."), languages={"en": 1.5})))
     assert [text for attributes, text in alone.all("small") if "data-language" in attributes] == []
 
@@ -174,7 +174,7 @@ def test_words_are_marked_by_confidence() -> None:
         Word(start=1, end=1.5, word=" lost.", probability=0.2),
     ]
     html = Page(page(transcript(said(0, "Sure, unsure lost.", words=words, confidence=0.56))))
-    # When they are a page, then the marks tell
+    # When they are a page, then marks show it
     marks = [(attributes.get("class"), attributes.get("title"), text) for attributes, text in html.all("span")]
     assert marks[-4:-1] == [(None, None, "Sure,"), ("u", "50% sure", "unsure"), ("v", "20% sure", "lost.")]
     # And times are hundredths of a second, each since the one before
@@ -221,7 +221,7 @@ def test_a_page_without_speech_says_so() -> None:
 
 
 def test_no_text_becomes_markup() -> None:
-    # Given text of strangers in each place that has any
+    # Given hostile text wherever the page has text
     result = transcript(said(0, HOSTILE, None), said(2, HOSTILE)).model_copy(
         update={"audio_file_id": HOSTILE, "task_id": HOSTILE, "model": Model(name=HOSTILE, revision=HOSTILE)}
         | {"audio_sha256": HOSTILE, "language": HOSTILE, "languages": {HOSTILE: 1.0, "en": 1.0}}
@@ -266,7 +266,7 @@ def test_three_hours_fit_into_a_message() -> None:
     # Then it is no larger than NATS allows
     print(f"a page of 30,000 words has {len(written):,} bytes")
     assert len(written) <= MAX_PAYLOAD - HEADROOM_BYTES
-    # And its times have hours, so that they stand below each other
+    # And its times have hours, so that they are aligned
     assert Page(written.decode()).texts("time")[0] == "0:00:00"
 
 
@@ -278,7 +278,7 @@ def talk(words: int) -> Iterator[Segment]:
 
 
 def _spoken(start: float, word: str) -> Word:
-    """A word; the model is unsure of one in twelve, as in recordings that are hard to hear."""
+    """A word; the model is unsure of one in twelve, as in noisy recordings."""
     return Word(start=start, end=start + 0.25, word=f" {word}", probability=0.5 if word == "ever" else 0.9)
 
 

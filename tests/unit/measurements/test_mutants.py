@@ -68,7 +68,7 @@ def test_a_changed_file_can_be_parsed_and_differs_in_one_place() -> None:
     source = (ROOT / "app/queue/priorities.py").read_text(encoding="utf-8")
     program = ast.unparse(ast.parse(source)).splitlines()
     for mutation in mutations(source):
-        # When one place is changed, then it is another program, in one line
+        # When one node is changed, then one line of the program differs
         mutant = mutation.applied(source).splitlines()
         assert sum(old != new for old, new in zip(program, mutant, strict=True)) == 1
 

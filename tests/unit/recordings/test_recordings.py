@@ -83,7 +83,7 @@ async def test_a_changed_recording_is_detected(folder: Folder, tmp_path: Path) -
         # Given that somebody writes the same again, then it is the same
         os.utime(path, ns=(0, 0))
         await recording.check()
-        # When something else is there, or nothing, then the task is told
+        # When something else is stored, or nothing, then the error of the task says so
         path.write_bytes(b"54321")
         with pytest.raises(PermanentError, match="replaced"):
             await recording.check()

@@ -22,7 +22,7 @@ MOST = 8 * 1024 * 1024
 
 
 class WebServer:
-    """Answers each request with the same bytes, and then closes the connection."""
+    """Responds to each request with the same bytes, and then closes the connection."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -92,7 +92,7 @@ async def test_a_recording_is_fetched_from_below_the_address(
         # Then it is here, with its hash
         assert recording.path.read_bytes() == CONTENT
         assert recording.sha256 == sha256(CONTENT).hexdigest()
-    # And the server was asked for this name below the address
+    # And the request was for this name below the address
     assert web.requests == [f"GET {path} HTTP/1.1"]
     # And the copy is gone, and the recording stays when its task is deleted
     assert list(scratch.iterdir()) == []
@@ -104,7 +104,7 @@ async def test_a_recording_is_fetched_from_below_the_address(
     "name", ["../outside", "a/../../outside", "/outside", "//evil.example.com/x", "a//b", "..\\outside", ".", ""]
 )
 async def test_no_name_leads_out_of_the_address(recordings: Https, web: WebServer, name: str) -> None:
-    # When a task names what is not below the address, then the server is not even asked
+    # When a task names what is not below the address, then no request is sent to the server
     assert (await refusal(recordings, name)).detail.code is ErrorCode.AUDIO_NOT_FOUND
     assert web.requests == []
 
@@ -124,7 +124,7 @@ async def test_no_name_leads_out_of_the_address(recordings: Https, web: WebServe
         (b"this is no HTTP\r\n\r\n", TransientError, ErrorCode.INTERNAL, "tries again"),
         (b"", TransientError, ErrorCode.INTERNAL, "tries again"),
     ],
-    ids=["404", "410", "403", "401", "503", "599", "206", "empty", "cut off", "no HTTP", "nothing"],  # answers are long
+    ids=["404", "410", "403", "401", "503", "599", "206", "empty", "cut off", "no HTTP", "nothing"],  # bytes are long
 )
 async def test_a_fault_is_named(
     recordings: Https,
@@ -155,7 +155,7 @@ async def test_a_redirect_is_not_followed(recordings: Https, web: WebServer, sta
     web.answer = told(status=status, headers=f"Location: {target}\r\n")
     # When a recording is fetched
     error = await refusal(recordings)
-    # Then nobody else is asked, and the operator is told
+    # Then no other server is used, and the error says so
     assert isinstance(error, TransientError)
     assert "redirects" in error.detail.message
     assert len(web.requests) == 1
@@ -191,6 +191,6 @@ async def test_an_untrusted_server_gets_no_request(
 ) -> None:
     # Given a service that trusts the authorities of the system alone
     monkeypatch.delenv("SSL_CERT_FILE")
-    # When a recording is fetched, then nothing is asked
+    # When a recording is fetched, then no request is sent
     assert isinstance(await refusal(recordings), TransientError)
     assert web.requests == []

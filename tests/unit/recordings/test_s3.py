@@ -1,4 +1,4 @@
-"""Recordings in S3, over a store that answers from memory."""
+"""Recordings in S3, over an in-memory store."""
 
 from hashlib import sha256
 from typing import Any

@@ -13,7 +13,7 @@ from tests.fakes.engine import FakeEngine
 
 
 class SilentRecordings:
-    """A store that never answers, as a folder on an unavailable server."""
+    """A store that never replies, as a folder on an unavailable server."""
 
     checks = cancelled = 0
 
@@ -29,7 +29,7 @@ class SilentRecordings:
 
 
 async def test_concurrent_requests_share_one_check_of_the_store(constants: Constants) -> None:
-    # Given a store that does not answer
+    # Given a store that does not reply
     constants(HEALTH_WITHIN_S=0.05)
     store, projection = SilentRecordings(), AsyncMock(**{"reachable.return_value": True})
     parts: Any = {"problems": list, "engine": FakeEngine(), "projection": projection, "idle": lambda: True}

@@ -1,4 +1,4 @@
-"""Sound without a task is erased, five minutes after it came and no sooner; sound of a task is not."""
+"""Live audio without a task is erased five minutes after it arrived; audio of a task is not."""
 
 import json
 from datetime import timedelta
@@ -44,9 +44,9 @@ def kept(nats: InMemoryNats) -> set[str]:
 
 
 async def test_audio_without_a_task_is_erased_after_five_minutes(late_frames: LateFrames, nats: InMemoryNats) -> None:
-    # Given sound without a task
+    # Given audio without a task
     say(nats, "gone")
-    # When the service looks before five minutes are over, then it stays: its task may come yet
+    # When the service checks before five minutes are over, then it stays: its task may come yet
     for nats.ahead in (timedelta(), timedelta(minutes=4, seconds=55)):
         await late_frames.erase()
         assert kept(nats) == {"gone"}
@@ -60,11 +60,11 @@ async def test_audio_without_a_task_is_erased_after_five_minutes(late_frames: La
 async def test_all_pages_of_live_audio_are_checked(
     late_frames: LateFrames, nats: InMemoryNats, constants: Constants
 ) -> None:
-    # Given sound without a task, on more subjects than are looked at in one step
+    # Given audio without a task, on more subjects than are checked in one step
     constants(LOGS_AT_ONCE=2)
     say(nats, *(f"gone-{number}" for number in range(5)))
     nats.ahead = LONG_AFTER
-    # When the service looks, then all of it goes
+    # When the service checks, then all of it is erased
     await late_frames.erase()
     assert kept(nats) == set()
 
@@ -74,7 +74,7 @@ async def test_the_audio_of_a_waiting_task_stays(late_frames: LateFrames, nats: 
     say(nats, "waits")
     await parts.publish("waits", Lane.LIVE, body=body_of("waits"))
     nats.ahead = LONG_AFTER
-    # When the service looks, then its sound stays
+    # When the service checks, then its audio stays
     await late_frames.erase()
     assert kept(nats) == {"waits"}
 
@@ -88,7 +88,7 @@ async def test_the_audio_of_a_task_with_a_log_stays(
     await parts.reaching(state, "known", queue=Lane.LIVE, body=body_of("known"))
     nats.streams[NAMES.tasks].messages.clear()
     nats.ahead = LONG_AFTER
-    # When the service looks, then its sound stays
+    # When the service checks, then its audio stays
     await late_frames.erase()
     assert kept(nats) == {"known"}
 
@@ -109,15 +109,15 @@ async def test_a_log_of_another_version_keeps_its_audio_and_delays_no_other_task
 async def test_a_failed_check_erases_no_audio_and_is_repeated(
     late_frames: LateFrames, nats: InMemoryNats, parts: Parts
 ) -> None:
-    # Given old sound of a task that waits, and some without a task
+    # Given old audio of a task that waits, and some without a task
     say(nats, "waits", "gone")
     await parts.publish("waits", Lane.LIVE, body=body_of("waits"))
     nats.ahead = LONG_AFTER
-    # When NATS does not answer in the middle of a look
+    # When NATS does not reply in the middle of a check
     nats.before(f"$JS.API.STREAM.INFO.{NAMES.tasks}", NatsTimeoutError())
     with pytest.raises(NatsTimeoutError):
         await late_frames.erase()
-    # Then nothing of the task is erased, and the next look does what is left
+    # Then nothing of the task is erased, and the next check erases the rest
     assert "waits" in kept(nats)
     await late_frames.erase()
     assert kept(nats) == {"waits"}
@@ -127,11 +127,11 @@ async def test_a_failed_check_erases_no_audio_and_is_repeated(
 async def test_audio_under_an_invalid_task_id_erases_nothing(
     late_frames: LateFrames, nats: InMemoryNats, parts: Parts, subject: str
 ) -> None:
-    # Given sound under a name that no task has, which NATS may take for all tasks
+    # Given audio under a name that no task has, which NATS may take for all tasks
     say(nats, subject, "waits")
     await parts.publish("waits", Lane.LIVE, body=body_of("waits"))
     nats.ahead = LONG_AFTER
-    # When the service looks, then the sound of others stays; that of nobody stays until it is too old for its stream
+    # When the service checks, then the audio of others stays; that of no task stays until it is too old for its stream
     await late_frames.erase()
     assert kept(nats) == {subject, "waits"}
     # And nobody else erases it so

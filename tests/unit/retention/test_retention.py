@@ -1,4 +1,4 @@
-"""What is erased of ended tasks, and when: by their reminders, and by users who ask for it."""
+"""What is erased of ended tasks, and when: by their reminders, and at the request of users."""
 
 import asyncio
 from dataclasses import replace
@@ -454,7 +454,7 @@ async def test_dead_letters_of_the_user_are_deleted(
 async def test_the_log_of_a_dead_letter_is_deleted_with_it(
     parts: Parts, nats: InMemoryNats, deleted: list[str], own: bool
 ) -> None:
-    # Given a failed task without a reminder, a letter of another message with the same id, and perhaps its own
+    # Given a failed task without a reminder, a dead letter of another message with the same id, and perhaps its own
     last = await parts.reaching(State.FAILED, "t1")
     message = await parts.messages.find(None, last.metadata.task_sequence)
     assert message is not None
@@ -464,7 +464,7 @@ async def test_the_log_of_a_dead_letter_is_deleted_with_it(
     await parts.dead_letters.put(replace(message, sequence=9), "t1", NO_SOUND, attempts=0)
     if own:
         await parts.dead_letters.put(message, "t1", NO_SOUND, attempts=1)
-    # When the user is erased, then the letters are gone, and the task if one of them is its own
+    # When the user is erased, then the dead letters are gone, and the task if one of them is its own
     assert await erase_user(parts) == own
     assert (await is_known(parts), nats.streams[NAMES.dead_letters].messages) == (not own, [])
 
@@ -487,7 +487,7 @@ async def test_a_task_deleted_by_another_request_is_no_error(
     # Given a user's task that cannot be deleted
     await parts.publish("t1")
     monkeypatch.setattr(Erasure, "erase", AsyncMock(side_effect=RequestError(code, "words")))
-    # When the user is erased, then only what hinders that is told
+    # When the user is erased, then only the obstacles are reported
     if is_reported:
         with pytest.raises(RequestError, match="words"):
             await erase_user(parts)

@@ -212,7 +212,7 @@ async def test_channels_that_differ_are_transcribed_as_if_requested(memory: Memo
 async def test_channels_that_do_not_differ_are_mixed(
     memory: MemoryCache, channels: int, options: dict[str, object], choose: bool
 ) -> None:
-    # Given a recording whose channels have the same speech, and a task that does not ask for each of them
+    # Given a recording whose channels have the same speech, and a task that does not request separate channels
     task = AUTO.model_copy(update=options)
     transcription = transcription_of(engine := CallEngine(channels=channels), task, memory)
     # When it is transcribed
@@ -315,7 +315,7 @@ def test_the_language_that_is_spoken_most_is_the_first_of_a_result() -> None:
 
 
 def test_the_first_speaker_with_words_is_the_first_in_all_parts_of_a_result() -> None:
-    # Given a transcript, and three speakers: who coughs, who answers, and who asks first
+    # Given a transcript, and three speakers: one who coughs, one who answers, and one who asks first
     transcript = TaskTranscript(MIXED.model_copy(update={"diarize": True}))
     segments = [segment(0).model_copy(update={"start": start, "end": start + 2, "words": None}) for start in (1, 4)]
     transcript.add(WindowText(segments=segments, language="en", end=6))
@@ -491,7 +491,7 @@ async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_
 
     with pytest.raises(FencedError):
         await transcription_of(CallEngine(channels=2), SEPARATE, memory).transcribe(Checkpoint(), append)
-    # When another task asks the same
+    # When another task has the same options
     engine = CallEngine(channels=2)
     transcription = transcription_of(engine, SEPARATE, memory)
     await updates_of(transcription)

@@ -36,7 +36,7 @@ def number_of(window: Window) -> int:
 
 @dataclass
 class ScriptedSource:
-    """Gives windows, one by one; each `failing` is raised in place of the next one."""
+    """Gives windows, one by one; each `failing` is raised instead of the next one."""
 
     windows_in_all: int
     failing: Exception | None = None

@@ -85,7 +85,7 @@ async def test_embeddings_are_those_of_one_task_message(parts: Parts) -> None:
     later = replace(owner, task_sequence=owner.task_sequence + 1)
     for removed_by in (owner, None):
         await store.put(b"{}", record)
-        # When those of the later one are looked for, or removed, then there are none
+        # When those of the later one are searched for, or removed, then there are none
         assert await store.find("t1", of=later) is None
         await store.delete("t1", of=later)
         assert await store.find("t1", of=owner) == b"{}"

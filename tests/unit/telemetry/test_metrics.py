@@ -41,7 +41,7 @@ def test_a_new_worker_has_no_negative_metric() -> None:
 
 @pytest.mark.parametrize(("seconds", "quicker_than"), [(0.9, "0.01"), (49.0, "0.5"), (501.0, "+Inf")])
 def test_real_time_factors_start_at_one_hundredth(seconds: float, quicker_than: str) -> None:
-    # When a worker has done a hundred seconds of sound
+    # When a worker has processed a hundred seconds of audio
     meter = Meter()
     meter.completed(Lane.TRANSCRIPTION, seconds, audio_seconds=100.0)
     # Then its speed is counted in the smallest bucket that fits

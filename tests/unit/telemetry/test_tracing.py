@@ -35,7 +35,7 @@ def named(spans: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
 
 
 def test_each_stage_is_one_span(tracer: Tracer, spans: InMemorySpanExporter) -> None:
-    # When an attempt goes through its stages, and tells of one of them twice
+    # When an attempt goes through its stages, and reports one of them twice
     stages = StageSpans(tracer)
     stages.begin()
     for stage in (Stage.FETCHING, Stage.DECODING, Stage.TRANSCRIBING):

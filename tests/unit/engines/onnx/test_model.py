@@ -82,7 +82,7 @@ def written(outputs: Sequence[ModelOutput]) -> list[str]:
 def test_what_a_model_cannot_do_is_refused(
     architecture: str, languages: tuple[str, ...], options: dict[str, Any], refusal: str | None
 ) -> None:
-    # Given a model, when a task requests what it cannot do, then the client learns what is allowed
+    # Given a model, when a task requests what it cannot do, then the error says what is allowed
     expected = nullcontext() if refusal is None else pytest.raises(PermanentError, match=refusal)
     with expected as caught:
         model(CountingNetwork(), architecture, languages).check(TranscribeOptions(**options))

@@ -40,7 +40,7 @@ def test_the_library_wants_the_files_that_we_name(name: str, tmp_path: Path) -> 
     files = [pattern.format("").replace("?", "3").replace("*", "a") for pattern in patterns]
     make(tmp_path, *files, config={})
 
-    # When the library looks into it, then it misses nothing
+    # When the library reads it, then nothing is missing
     assert create_asr_resolver(name, tmp_path).resolve_model()
 
 
@@ -75,7 +75,7 @@ def test_a_folder_is_recognised(
     # Given a folder that an operator has named as he likes
     make(tmp_path, *files, config=config)
 
-    # When it is looked into
+    # When it is examined
     detected = detect(tmp_path, "ours", None)
 
     # Then its config.json or its files say what it is
@@ -88,7 +88,7 @@ def test_the_folder_of_a_published_model_has_its_name(tmp_path: Path) -> None:
     # Given published models, one with a slash in its name, without a vocabulary
     make(tmp_path, "encoder-model.onnx", "decoder_joint-model.onnx", "model.onnx", config={})
 
-    # When they are looked into, then by its name it is known what each needs and which languages it has
+    # When they are examined, then the files and languages of each are known by its name
     detected = detect(tmp_path, "t-one", None)
     assert detected is not None
     assert detected.languages == ("ru",)
@@ -126,7 +126,7 @@ def test_of_several_precisions_the_wanted_one_is_taken(
     # Given a folder with some precisions of a model
     make(tmp_path, *files, "vocab.txt", config={"model_type": "nemo-conformer-ctc"})
 
-    # When it is looked into
+    # When it is examined
     detected = detect(tmp_path, "ours", requested)
 
     # Then the files are those of the precision requested, or of one that is there
@@ -147,7 +147,7 @@ def test_an_own_model_reports_its_languages(tmp_path: Path, files: tuple[str, ..
     make(tmp_path, *files, config=config)
     (tmp_path / "vocab.txt").write_text("<|en|> 0\n<|ru|> 1\n<|pnc|> 2\n\u2581no 3\n", encoding="utf-8")
 
-    # When it is looked into, then they are known
+    # When it is examined, then they are known
     detected = detect(tmp_path, "ours", None)
     assert detected is not None
     assert detected.languages == ("en", "ru")

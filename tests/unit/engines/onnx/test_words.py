@@ -54,7 +54,7 @@ def test_a_mark_alone_belongs_to_the_word_before() -> None:
 
 
 def test_marks_alone_are_no_words() -> None:
-    # Given marks and a token that stands for an unknown one, when they are joined, then there is no word
+    # Given marks and a token for unknown words, when they are joined, then there is no word
     assert words_of(result_of(".", " ", "<unk>", " -", times=[0.0, 0.1, 0.2, 0.3]), 1.0, []) == []
 
 
@@ -87,7 +87,7 @@ def test_a_word_without_a_time_does_not_last_over_a_pause() -> None:
 
 
 def test_words_without_times_are_spread_over_all_where_speech_is_not_known() -> None:
-    # Given words without times, of which two thirds of the letters are the second's, when nothing is known of speech
+    # Given words without times, of which the second has two thirds of the letters, when nothing is known of speech
     words = words_of(result_of(" one", " twelve"), 3.0, [])
 
     # Then they fill the audio

@@ -18,7 +18,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_several_processes_may_join_the_model_at_once(cache: Path) -> None:
-    # Given an empty cache, when three processes ask for the model at once
+    # Given an empty cache, when three processes request the model at once
     starts = [
         subprocess.Popen([sys.executable, "-c", JOIN], stdout=subprocess.PIPE, text=True, env=os.environ)
         for _ in range(3)
