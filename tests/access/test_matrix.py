@@ -73,7 +73,7 @@ def universe() -> list[str]:
     return sorted(patterns | {example(pattern) for pattern in patterns} | set(BEYOND))
 
 
-def test_the_document_says_what_the_server_is_told() -> None:
+def test_the_document_has_the_permissions_of_the_server() -> None:
     documents, configurations = documented(), configured()
     assert tuple(configurations) == USERS
     for user in USERS:

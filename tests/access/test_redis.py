@@ -41,7 +41,7 @@ async def test_the_service_has_its_keys_and_no_other(service: Redis) -> None:
             await service.eval("return redis.call('GET', KEYS[1])", 1, key)
 
 
-async def test_the_service_keeps_and_forgets_what_engines_found(service: Redis) -> None:
+async def test_the_service_caches_and_erases_transcripts(service: Redis) -> None:
     cache, cached = Cache(service, ttl=10), Model(name="whisper-base", revision="1")
     await cache.put("t1", "0" * 64, "question", cached)
     assert await cache.get("t1", "0" * 64, "question", Model) == cached
@@ -78,7 +78,7 @@ async def test_nobody_else_gets_in(valkey: GuardedValkey) -> None:
 
 
 @pytest.mark.parametrize(("login", "why"), [("reader:reader-redis", "no permissions"), ("service:guessed", "password")])
-async def test_a_wrong_login_of_the_service_is_told_as_such(valkey: GuardedValkey, login: str, why: str) -> None:
+async def test_a_wrong_login_of_the_service_is_reported_as_such(valkey: GuardedValkey, login: str, why: str) -> None:
     # Given the address of Redis with another user, or with a wrong password
     async with Redis.from_url(valkey.url.replace("://", f"://{login}@")) as redis:
         # When the service writes its mark, then the error says what is wrong, and not that Redis is unavailable

@@ -111,7 +111,7 @@ async def test_a_wrong_inbox_is_named(settings: Settings, worker: Worker) -> Non
                     await client.queue()
 
 
-def test_every_client_may_what_is_said_of_it() -> None:
+def test_no_error_names_other_users_for_a_permitted_request() -> None:
     # Given all that clients may publish in their accounts, in the service's words
     for user in CLIENTS:
         for subject in configured()[user].publish:
@@ -121,7 +121,7 @@ def test_every_client_may_what_is_said_of_it() -> None:
                 assert user in permitted_users(permitted_subject), (user, permitted_subject)
 
 
-async def test_the_command_says_it_in_one_sentence(settings: Settings, worker: Worker, tmp_path: Path) -> None:
+async def test_the_command_reports_it_in_one_sentence(settings: Settings, worker: Worker, tmp_path: Path) -> None:
     # When an operator cancels a task by the command
     status, output = await natscribe(settings, "operator", "cancel", "t1", folder=tmp_path)
     # Then the command names the permitted users
@@ -132,7 +132,7 @@ async def test_the_command_says_it_in_one_sentence(settings: Settings, worker: W
     )
 
 
-async def test_a_refused_subscription_is_told_however_the_answers_are_timed(guarded: GuardedNats) -> None:
+async def test_a_refused_subscription_is_reported_whenever_replies_come(guarded: GuardedNats) -> None:
     # Given a user who may not follow tasks
     connection = await connect(login(Settings(_env_file=None, nats_url=guarded.url), "monitoring"))
     # When the user subscribes many times, then each refusal is reported

@@ -46,7 +46,7 @@ def problems(report: Examination) -> list[str]:
     return [problem.what for problem in report.problems]
 
 
-async def test_each_user_learns_what_it_may_do(settings: Settings, worker: Worker) -> None:
+async def test_the_report_has_the_permissions_of_each_user(settings: Settings, worker: Worker) -> None:
     # When each client examines with its own permissions
     examined = await asyncio.gather(*(examine(login(settings, user)) for user in CLIENTS))
     rules = configured()
@@ -62,7 +62,9 @@ async def test_each_user_learns_what_it_may_do(settings: Settings, worker: Worke
             assert {other for other in CLIENTS if rules[other].may(action, subject)} == set(right.users), right
 
 
-async def test_a_user_who_may_ask_nothing_is_told_which_users_may(settings: Settings, worker: Worker) -> None:
+async def test_a_user_without_permission_to_send_requests_is_shown_the_users_that_have_it(
+    settings: Settings, worker: Worker
+) -> None:
     users = ("monitoring", "admin")
     examined = await asyncio.gather(*(examine(login(settings, user)) for user in users))
     for user, report in zip(users, examined, strict=True):
@@ -83,7 +85,7 @@ async def test_a_wrong_password_and_a_wrong_inbox_prefix_are_named(settings: Set
     assert unheard.problems[0].next_step.startswith("set NATS_INBOX_PREFIX")
 
 
-async def test_a_publisher_with_another_store_is_told_the_services(settings: Settings, worker: Worker) -> None:
+async def test_a_publisher_with_another_store_is_shown_that_of_the_service(settings: Settings, worker: Worker) -> None:
     # Given a publisher who has no right to the bucket that it names by mistake
     report = await examine(login(settings, "publisher").model_copy(update={"audio_store": "nats://sound"}))
     assert problems(report) == ["The service looks for recordings in nats://audio, not in nats://sound"]
@@ -136,7 +138,7 @@ async def asked_by(settings: Settings) -> list[WorkerInfo]:
         return await client.workers()
 
 
-async def test_each_worker_answers_each_kind_of_client(
+async def test_each_worker_replies_to_each_kind_of_client(
     guarded: GuardedNats, valkey: GuardedValkey, settings: Settings
 ) -> None:
     # Given two workers, whose Redis dies
@@ -157,7 +159,7 @@ async def test_each_worker_answers_each_kind_of_client(
     assert [line for line in guarded.refused() if "workers.info" not in line] == []
 
 
-async def test_metrics_say_how_full_jetstream_is_and_of_what(settings: Settings, worker: Worker) -> None:
+async def test_metrics_have_the_usage_of_jetstream_by_stream(settings: Settings, worker: Worker) -> None:
     # Given a task that is done, and its recording in the bucket
     async with Client(login(settings, "publisher")) as client:
         await client.wait_for_result(await client.create_transcription_task(RECORDING))
@@ -176,7 +178,7 @@ async def test_metrics_say_how_full_jetstream_is_and_of_what(settings: Settings,
     assert sample(worker, "natscribe_jetstream_limit_bytes", ("storage", "memory"))
 
 
-async def test_metrics_say_how_full_redis_is(worker: Worker) -> None:
+async def test_metrics_have_the_usage_of_redis(worker: Worker) -> None:
     # Given Redis with the users of the production stack, when the worker measures
     await worker.container.maintenance.measure_redis()
     # Then there is what Redis occupies, and that it may occupy any amount
@@ -185,7 +187,7 @@ async def test_metrics_say_how_full_redis_is(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("user", ["publisher", "admin"])
-async def test_others_learn_nothing_of_it(
+async def test_other_users_cannot_read_it(
     guarded: GuardedNats, worker: Worker, user: str, constants: Constants
 ) -> None:
     constants(FIRST_REPLY_S=0.2)
@@ -194,7 +196,7 @@ async def test_others_learn_nothing_of_it(
     assert len(guarded.refused()) == 1
 
 
-async def test_a_server_without_accounts_says_nothing(servers: Servers) -> None:
+async def test_a_server_without_accounts_reports_nothing(servers: Servers) -> None:
     connection = await nats.connect(servers.nats_url)
     assert await read_usage(connection) == []
     await connection.close()

@@ -48,7 +48,7 @@ def test_each_node_is_locked_down(stack: Stack) -> None:
         assert len({bound["HostPort"] for bound in published}) == 2
 
 
-async def test_a_task_is_done_while_a_node_is_away(stack: Stack, publisher: Settings) -> None:
+async def test_a_task_completes_while_a_node_is_stopped(stack: Stack, publisher: Settings) -> None:
     async with Client(publisher) as client:
         # Given a task that three nodes have seen through
         assert (await ended(client, await client.create_transcription_task(RECORDING))).state is State.COMPLETED

@@ -96,7 +96,7 @@ HARMLESS: dict[str, Callable[[Node], object]] = {
 
 
 @pytest.mark.parametrize("change", BREAKING.values(), ids=BREAKING)
-def test_a_breaking_change_is_found(change: Callable[[Node], object]) -> None:
+def test_a_breaking_change_is_detected(change: Callable[[Node], object]) -> None:
     new = copy.deepcopy(DOCUMENT)
     change(new)
     assert breaks(DOCUMENT, new)

@@ -107,7 +107,7 @@ def test_ports_are_published_on_loopback_alone(compose: dict[str, Any], name: st
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_nats_keeps_its_streams_and_is_asked_how_it_is(compose: dict[str, Any]) -> None:
+def test_nats_stores_its_streams_on_a_volume_and_has_a_health_check(compose: dict[str, Any]) -> None:
     nats = compose["services"]["nats"]
     # Given its command: each acknowledged message is on the disk, and that is a volume
     assert nats["command"] == ["sh", "/etc/natscribe/nats/start.sh", "/run/secrets", "-sd", "/data"]
@@ -161,7 +161,7 @@ def test_a_worker_knows_every_setting_that_has_a_meaning_there(worker: dict[str,
     assert {name for name, value in environment.items() if value is not None} == {"NATS_URL", "NATS_USER"}
 
 
-def test_the_image_runs_as_nobody_special_and_hears_signals(containerfile: str) -> None:
+def test_the_image_runs_without_privileges_and_handles_signals(containerfile: str) -> None:
     final = containerfile.rpartition("\nFROM ")[2]
     assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", final, re.MULTILINE)
     assert "STOPSIGNAL SIGTERM\n" in final
@@ -185,7 +185,7 @@ def test_the_build_is_given_each_lock_that_it_installs(containerfile: str) -> No
     assert installed <= {line.removeprefix("!") for line in ignored if line.startswith("!")}
 
 
-def test_the_image_says_what_it_is(containerfile: str) -> None:
+def test_the_image_is_labelled(containerfile: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="(.+?)"', containerfile))
     assert labels == {

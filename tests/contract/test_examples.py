@@ -33,7 +33,7 @@ def test_a_first_client_is_read_in_a_minute(name: str) -> None:
     assert len(read(EXAMPLES / name).splitlines()) <= READABLE
 
 
-def test_a_first_client_without_a_recording_says_how_it_is_used() -> None:
+def test_a_first_client_without_a_recording_prints_its_usage() -> None:
     client = subprocess.run(
         [sys.executable, EXAMPLES / "first_client.py"], check=False, capture_output=True, text=True, timeout=60
     )
@@ -99,7 +99,7 @@ def test_the_page_loads_nothing_from_others_and_inserts_text_alone() -> None:
     assert json.loads(read(EXAMPLES / "browser/settings.json"))["server"] == f"ws://localhost:{WEBSOCKET_PORT}"
 
 
-def test_the_node_client_asks_for_the_versions_that_are_tested() -> None:
+def test_the_node_client_requires_the_tested_versions() -> None:
     example, tested = json.loads(read(EXAMPLES / "node/package.json")), json.loads(read(NODE / "package.json"))
     dependencies = example["dependencies"] | example["devDependencies"]
     assert dependencies == {name: tested["devDependencies"].get(name) for name in dependencies}

@@ -25,7 +25,7 @@ def logged() -> Iterator[str]:
                         yield str(event)
 
 
-def test_each_event_stands_in_the_runbook_and_no_other() -> None:
+def test_the_runbook_lists_exactly_the_log_events() -> None:
     # Given the events in the first column of the runbook's table
     explained = {
         event for row in re.findall(r"^\| (`.+?) \|", TABLE, re.MULTILINE) for event in re.findall(r"`(\w+)`", row)

@@ -109,7 +109,7 @@ async def test_no_engine_outlives_its_worker(tmp_path: Path) -> None:
         await eventually(lambda: not alive(children), within=1)
 
 
-async def test_a_frozen_worker_does_not_say_that_it_lives(service: Running) -> None:
+async def test_a_frozen_worker_does_not_appear_alive(service: Running) -> None:
     service.process.send_signal(signal.SIGSTOP)
     try:
         assert (await service.get("/health/live", within=1))[0] == 0

@@ -139,7 +139,7 @@ def test_the_operator_of_prometheus_gets_all_rules() -> None:
         assert rule["metadata"]["name"] == f"natscribe-{name}"
 
 
-def test_prometheus_asks_workers_under_the_job_of_the_alerts() -> None:
+def test_prometheus_scrapes_workers_under_the_job_of_the_alerts() -> None:
     endpoints = {name: one("PodMonitor", name)["spec"] for name in ("natscribe-worker", "natscribe-nats")}
     worker = endpoints["natscribe-worker"]
     assert worker["selector"]["matchLabels"] == one("Deployment")["spec"]["selector"]["matchLabels"]
@@ -199,7 +199,7 @@ def test_every_file_is_applied_or_named_as_an_addition() -> None:
     assert named == {path.name for path in WORKERS.glob("*.yaml")} - {"kustomization.yaml"}
 
 
-def test_probes_ask_what_the_service_answers(container: Json) -> None:
+def test_probes_use_the_health_endpoints_of_the_service(container: Json) -> None:
     paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
     assert paths == {"startup": "/health/startup", "readiness": "/health/ready", "liveness": "/health/live"}
     (port,) = container["ports"]
@@ -243,7 +243,7 @@ def test_a_worker_may_as_little_as_in_compose(pod: Json, container: Json) -> Non
     assert not pod["enableServiceLinks"]
 
 
-def test_secrets_are_files_where_the_service_looks_for_them(pod: Json, container: Json) -> None:
+def test_secrets_are_files_where_the_service_reads_them(pod: Json, container: Json) -> None:
     mount_paths = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert mount_paths["secrets"] == str(SECRETS)
     assert {"recordings": "/tmp", "models": "/models"}.items() <= mount_paths.items()  # noqa: S108 -- a volume of its own

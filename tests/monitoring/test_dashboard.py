@@ -29,7 +29,7 @@ def complaints(dashboard: Dashboard, folder: Path) -> str:
     return compiler_errors(folder, Path(__file__).with_name("dashboard.ts"), source)
 
 
-def test_it_is_what_its_description_says() -> None:
+def test_it_is_generated_from_its_description() -> None:
     write = "import make_dashboard; print(make_dashboard.written(), end='')"
     generated = subprocess.run(
         [sys.executable, "-c", write], cwd=ROOT / "tools", capture_output=True, text=True, check=True

@@ -66,7 +66,7 @@ def test_both_is_held_against_each_alert(alert: str) -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_an_alert_says_how_bad_it_is_and_what_to_do(alert: str) -> None:
+def test_an_alert_has_a_severity_and_a_next_step(alert: str) -> None:
     # Given an alert: it is of a known severity, and speaks in a sentence
     assert ALERTS[alert]["labels"]["severity"] in {"critical", "warning", "none"}
     assert re.fullmatch(r"[A-Z].+\.", ALERTS[alert]["annotations"]["summary"])
@@ -82,7 +82,7 @@ def test_the_runbook_knows_no_other_alerts() -> None:
     assert set(re.findall(r"^## ([A-Z]\w+)$", RUNBOOK, re.MULTILINE)) == set(ALERTS)
 
 
-def test_the_log_lines_that_the_runbook_looks_for_are_those_of_the_service() -> None:
+def test_the_log_lines_that_the_runbook_searches_for_are_those_of_the_service() -> None:
     sources = (path for room in ("app", "handlers") for path in (ROOT / room).rglob("*.py"))
     source = "".join(path.read_text(encoding="utf-8") for path in sources)
     looked_for = re.findall(r"grep (?:-E|-A \d+) '?([\w|]+)", RUNBOOK)

@@ -27,8 +27,8 @@ async def test_a_cancellation_that_was_swallowed_is_repeated() -> None:
     assert task.cancelled()
 
 
-async def test_a_last_word_is_said_however_often_its_speaker_is_cancelled() -> None:
-    # Given somebody who has a last word to say, which takes a while
+async def test_shielded_work_completes_however_often_it_is_cancelled() -> None:
+    # Given shielded work that takes a while
     may_append, appended = asyncio.Event(), []
 
     async def last_word() -> str:
@@ -37,7 +37,7 @@ async def test_a_last_word_is_said_however_often_its_speaker_is_cancelled() -> N
         return "queued"
 
     speaker = asyncio.create_task(despite_cancellation(last_word()))
-    # When he is cancelled in the middle of it, again and again
+    # When its task is cancelled again and again
     for _ in range(3):
         await asyncio.sleep(0)
         speaker.cancel()
@@ -49,7 +49,7 @@ async def test_a_last_word_is_said_however_often_its_speaker_is_cancelled() -> N
     assert appended == ["queued"]
 
 
-async def test_what_goes_wrong_with_a_last_word_is_told() -> None:
+async def test_an_error_of_shielded_work_is_raised() -> None:
     async def failing() -> None:
         raise TimeoutError
 

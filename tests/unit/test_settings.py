@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from app.settings import Settings
 
 
-def test_a_wrong_setting_tells_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_setting_contains_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a password, and a heartbeat that is too slow
     monkeypatch.setenv("NATS_PASSWORD", "hunter2secret")
     monkeypatch.setenv("TASK_HEARTBEAT", "20")
@@ -128,7 +128,7 @@ def test_a_store_that_cannot_work_is_refused(store: str) -> None:
         Settings(_env_file=None, audio_store=store)
 
 
-def test_s3_without_its_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_missing_s3_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given the package without its extra
     monkeypatch.setitem(sys.modules, "obstore", None)
     # When recordings are to be in S3

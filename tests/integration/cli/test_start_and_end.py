@@ -62,7 +62,7 @@ async def test_a_start_without_jetstream_ends_with_one_sentence(
         await server.stop()
 
 
-async def test_workers_end_in_order_while_nats_is_away(nats_server: NatsServer, settings: Settings) -> None:
+async def test_workers_end_in_order_during_an_outage_of_nats(nats_server: NatsServer, settings: Settings) -> None:
     # Given two workers
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "faststream", "run", "app.main:app", "--workers", "2", "--port", str(free_port())),

@@ -72,7 +72,7 @@ def test_two_readers_are_distinguished(demo: tuple[DiarizationDone, list[ChunkAn
 
 
 @pytest.mark.parametrize("name", ["two-women", "phone"])
-def test_people_who_take_short_turns_are_told_apart(heard: Callable[[Path], DiarizationDone], name: str) -> None:
+def test_people_who_take_short_turns_are_distinguished(heard: Callable[[Path], DiarizationDone], name: str) -> None:
     # Given a minute of two women in short turns, or of two people on a telephone
     (talk,) = [conversation for conversation in conversations_in(TALK) if conversation.path.stem == name]
 

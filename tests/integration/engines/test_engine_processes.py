@@ -65,7 +65,7 @@ async def test_loading_that_hangs_can_be_given_up(engine: EngineProcesses) -> No
     assert children() == []
 
 
-async def test_windows_are_transcribed_while_more_are_found(engine: EngineProcesses, reading: Path) -> None:
+async def test_windows_are_transcribed_while_more_are_detected(engine: EngineProcesses, reading: Path) -> None:
     # Given an engine that detects the windows of a recording
     async with aclosing(engine.run(FindWindows(path=reading))) as listening:
         async for message in listening:
@@ -108,7 +108,7 @@ async def test_what_the_first_task_needs_is_loaded_ahead_and_only_what_is_not_wa
     assert isinstance((await replies(engine, FindWindows(path=CLIPS[1])))[-1], WindowSearchDone)
 
 
-async def test_a_listener_is_ready_though_the_model_cannot_be_loaded(engine_settings: Settings) -> None:
+async def test_detection_is_ready_though_the_model_cannot_be_loaded(engine_settings: Settings) -> None:
     # Given a service whose model is missing
     settings = engine_settings.model_copy(update={"transcription_model": "no-such-model"})
     engine = EngineProcesses(settings)

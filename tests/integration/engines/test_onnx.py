@@ -114,7 +114,7 @@ def of_tones(name: str) -> OnnxModel:
 
 
 @pytest.mark.parametrize(("name", "word"), [("gigaam-tones", "\u043e"), ("parakeet-tones", "tone")])
-def test_other_layouts_tell_words_and_times(tones: WindowAudio, name: str, word: str) -> None:
+def test_other_layouts_return_words_and_times(tones: WindowAudio, name: str, word: str) -> None:
     # Given a network in the layout of GigaAM or of Parakeet's transducer, when it transcribes three tones
     (output,) = of_tones(name).transcribe([tones], TranscribeOptions(), [None])
     (text,) = output.texts

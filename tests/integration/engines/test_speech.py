@@ -114,7 +114,7 @@ def test_few_words_of_all_kinds_are_wrong_and_nearly_all_are_in_their_language(h
     assert sum(share_in(name[-2:], heard(name)) for name in KINDS) / len(KINDS) >= 0.98
 
 
-def test_three_languages_in_one_recording_are_each_written_as_spoken(heard: Transcription) -> None:
+def test_three_languages_in_one_recording_are_each_transcribed(heard: Transcription) -> None:
     segments = heard("languages")
     score = score_of("languages", segments)
     assert score.longest_missing <= 8
@@ -143,7 +143,7 @@ def test_windows_that_are_filled_as_on_a_gpu_have_the_same_text_alone_and_in_bat
     assert scored([text_of(transcribed(whisper, samples))], [text_of(together)]).rate < 0.1
 
 
-def test_speech_is_translated_where_that_is_asked(whisper: Whisper) -> None:
+def test_speech_is_translated_on_request(whisper: Whisper) -> None:
     # Given the English translation of a Spanish recording, when a translation is requested
     expected = set(plain(IN_ENGLISH).split())
     translated = set(plain(text_of(transcribed(whisper, recording("prompts-es"), translate=True))).split())
@@ -193,5 +193,5 @@ def test_the_longest_prompt_and_vocabulary_leave_room_for_the_text(whisper: Whis
     [silence(40), np.sin(np.arange(LONG) / 6) / 3, np.random.default_rng(1).standard_normal(LONG) * 0.05],
     ids=["silence", "hum", "noise"],
 )
-def test_nothing_is_found_where_nobody_speaks(whisper: Whisper, audio: Samples) -> None:
+def test_audio_without_speech_has_no_text(whisper: Whisper, audio: Samples) -> None:
     assert transcribed(whisper, audio.astype(np.float32)) == []

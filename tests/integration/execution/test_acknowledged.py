@@ -108,7 +108,7 @@ async def test_the_last_of_a_burst_can_be_cancelled_and_deleted_at_once(
     await js.delete_stream("transcription_tasks")  # nobody waits for the others
 
 
-async def test_a_cancelled_task_never_runs_whichever_worker_was_asked(
+async def test_a_cancelled_task_never_runs_whichever_worker_replies(
     unregistered: None, publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
 ) -> None:
     # Given two busy workers, and tasks that neither has registered

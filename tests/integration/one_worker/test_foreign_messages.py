@@ -44,7 +44,7 @@ async def test_a_task_is_done_behind_what_others_wrote_before(
         assert not info.state.subjects
 
 
-async def test_a_result_is_found_before_what_others_wrote_behind_it(publisher: Publisher, task_id: str) -> None:
+async def test_a_result_is_read_despite_later_foreign_messages(publisher: Publisher, task_id: str) -> None:
     await publisher.publish(task_id)
     await publisher.until(task_id, State.COMPLETED)
     await publisher.js.publish(f"append.results.{task_id}", b"{}")

@@ -155,9 +155,7 @@ def test_it_is_small(wheel: Path, tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in ours.rglob("*.py")) <= 0.575 * MIB
 
 
-def test_the_command_without_its_extra_and_without_the_service_says_what_to_install(
-    wheel: Path, tmp_path: Path
-) -> None:
+def test_the_command_without_its_extra_or_the_service_names_what_to_install(wheel: Path, tmp_path: Path) -> None:
     # Given the library alone
     installed(wheel, tmp_path / "library", sys.executable)
     run = subprocess.run([tmp_path / "library/bin/natscribe"], capture_output=True, text=True, check=False)

@@ -19,7 +19,7 @@ ANYWHERE = "nats://localhost:4222"
 
 
 @pytest.mark.parametrize(("program", "printed"), DRAFTS)
-async def test_a_program_prints_what_the_draft_says(
+async def test_a_program_prints_the_output_of_its_report(
     servers: Servers, nc: Client, tmp_path: Path, program: str, printed: str
 ) -> None:
     # Given a program of the page, and a NATS without streams
@@ -34,5 +34,5 @@ async def test_a_program_prints_what_the_draft_says(
     assert set(printed.splitlines()) <= set(out.decode().splitlines())
 
 
-def test_every_draft_is_run() -> None:
+def test_every_report_is_run() -> None:
     assert len(DRAFTS) == PAGE.count("\n## ")

@@ -62,7 +62,7 @@ async def test_a_recording_that_was_changed_in_the_bucket_is_not_used(
     assert list(scratch.iterdir()) == []
 
 
-async def test_nats_away_is_a_passing_error(settings: Settings, tmp_path: Path, scratch: Path) -> None:
+async def test_an_outage_of_nats_is_a_transient_error(settings: Settings, tmp_path: Path, scratch: Path) -> None:
     # Given a server that was stopped after it was connected to
     server = NatsServer(tmp_path / "nats", free_port())
     await server.start()

@@ -18,7 +18,7 @@ def cache(binary_redis: Redis) -> Cache:
     return Cache(binary_redis, ttl=DAY)
 
 
-async def test_what_was_found_is_found_again_until_its_time_is_over(cache: Cache, redis: Redis) -> None:
+async def test_a_cached_value_is_returned_until_it_expires(cache: Cache, redis: Redis) -> None:
     # Given an answer that was kept
     await cache.put("t1", AUDIO, "transcription base", FOUND)
     # Then the same question has it, another question or recording has not
@@ -29,7 +29,7 @@ async def test_what_was_found_is_found_again_until_its_time_is_over(cache: Cache
     assert 0 < await redis.ttl(keys.cached_results(AUDIO)) <= DAY
 
 
-async def test_a_later_answer_does_not_keep_an_earlier_one_alive(cache: Cache, redis: Redis) -> None:
+async def test_a_later_value_does_not_extend_the_life_of_an_earlier_one(cache: Cache, redis: Redis) -> None:
     # Given an answer whose time is nearly over
     await cache.put("t1", AUDIO, "transcription base", FOUND)
     await redis.expire(keys.cached_results(AUDIO), 100)
@@ -50,7 +50,7 @@ async def test_a_worker_that_is_too_late_keeps_nothing_of_a_deleted_task(cache: 
     assert await redis.keys("natscribe:[th]*") == [keys.tombstone("t1")]
 
 
-async def test_an_answer_goes_with_each_task_that_has_it(cache: Cache, redis: Redis) -> None:
+async def test_a_cached_value_is_deleted_with_each_task_that_has_it(cache: Cache, redis: Redis) -> None:
     # Given an answer whose time is nearly over, and another task that gets it
     await cache.put("t1", AUDIO, "transcription base", FOUND)
     await redis.expire(keys.cached_results(AUDIO), 100)
@@ -84,7 +84,7 @@ async def test_findings_go_with_their_task_after_the_time_was_shortened(
         )
 
 
-async def test_what_was_kept_in_pieces_is_found_in_pieces(cache: Cache, redis: Redis) -> None:
+async def test_a_value_stored_in_chunks_is_read_in_chunks(cache: Cache, redis: Redis) -> None:
     # Given an answer of several pieces, whatever is in them
     pieces = [FOUND, Model(name="two\nlines", revision="1")]
     await cache.put_pieces("t1", AUDIO, "transcript", pieces)
@@ -98,7 +98,7 @@ async def test_what_was_kept_in_pieces_is_found_in_pieces(cache: Cache, redis: R
 
 
 @pytest.mark.parametrize("kept", [b"not compressed", b"x\x9c\xab\xae\x05\x00\x01u\x00\xf9"])
-async def test_what_another_version_has_kept_is_no_answer(cache: Cache, redis: Redis, kept: bytes) -> None:
+async def test_values_of_another_version_are_ignored(cache: Cache, redis: Redis, kept: bytes) -> None:
     await redis.hset(keys.cached_results(AUDIO), "transcription base", kept)
     assert await cache.get("t1", AUDIO, "transcription base", Model) is None
 

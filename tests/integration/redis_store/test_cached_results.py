@@ -94,13 +94,13 @@ async def test_another_recording_under_the_same_name_is_computed(
     assert (await result_of(publisher, "t2"))["cached"] is False
 
 
-async def test_followers_of_segments_receive_what_was_found_before(worker: Worker, publisher: Publisher) -> None:
+async def test_followers_of_segments_receive_cached_text(worker: Worker, publisher: Publisher) -> None:
     for task_id in ("t1", "t2"):
         await publisher.reaching(State.COMPLETED, task_id)
     assert await texts_of(publisher, "t2", 3) == await texts_of(publisher, "t1", 3)
 
 
-async def test_what_was_found_goes_with_the_task(worker: Worker, publisher: Publisher, redis: Redis) -> None:
+async def test_cached_values_are_deleted_with_the_task(worker: Worker, publisher: Publisher, redis: Redis) -> None:
     # Given a task that was done
     await publisher.publish("t1", diarize=True)
     result = await result_of(publisher, "t1")
@@ -214,7 +214,7 @@ async def test_a_recording_that_is_replaced_while_it_is_transcribed_gives_no_res
     assert "replaced" in events[-1].error.message
 
 
-async def test_a_folder_that_is_away_for_a_moment_replaces_no_recording(
+async def test_a_briefly_unavailable_folder_replaces_no_recording(
     worker: Worker, publisher: Publisher, engine: FakeEngine, recordings_folder: Path
 ) -> None:
     # Given a task at work

@@ -68,7 +68,7 @@ async def test_an_event_of_a_new_stream_is_shown_and_an_older_one_of_it_is_not(
     assert await projected(redis) == ("queued", "0")
 
 
-async def test_a_redis_with_the_rights_of_an_older_version_is_told_as_such(redis: Redis, servers: Servers) -> None:
+async def test_a_redis_with_the_rights_of_an_older_version_is_reported_as_such(redis: Redis, servers: Servers) -> None:
     # Given a Redis whose rules lack a command that the script of the projection calls
     await redis.acl_setuser("older", enabled=True, nopass=True, keys=["*"], categories=["+@all"], commands=["-zadd"])
     async with Redis.from_url(servers.redis_url.replace("://", "://older:any@")) as older:
@@ -80,7 +80,7 @@ async def test_a_redis_with_the_rights_of_an_older_version_is_told_as_such(redis
     await redis.acl_deluser("older")
 
 
-async def test_a_full_redis_counts_as_away_until_it_has_room(valkey: ValkeyServer) -> None:
+async def test_a_full_redis_counts_as_unavailable_until_it_has_room(valkey: ValkeyServer) -> None:
     # Given a Redis with a limit of memory, which it has reached
     async with Redis.from_url(valkey.url) as redis:
         projection = RedisProjection(redis)

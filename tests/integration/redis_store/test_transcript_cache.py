@@ -51,6 +51,6 @@ async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
     assert await transcripts.find(AUDIO, TASK, LOADED, None) == kept
 
 
-async def test_what_another_engine_has_found_is_no_answer(transcripts: TranscriptCache) -> None:
+async def test_transcripts_of_another_engine_are_ignored(transcripts: TranscriptCache) -> None:
     await transcripts.store(AUDIO, TASK, LOADED, transcript(1))
     assert await transcripts.find(AUDIO, TASK, Loaded(model=MODEL, fingerprint="cuda float16"), None) is None

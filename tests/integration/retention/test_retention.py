@@ -105,7 +105,7 @@ async def end_a_task(
     "end",
     ["completed", "large", "diarized", "cancelled", "diarized, then failed", "diarized, then cancelled"],
 )
-async def test_nothing_is_found_anywhere_after_the_time_that_a_task_asks_for(
+async def test_no_data_of_a_task_is_left_after_its_retention(
     publisher: Publisher,
     start_worker: StartWorker,
     engine: FakeEngine,

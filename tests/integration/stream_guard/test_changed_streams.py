@@ -330,7 +330,7 @@ async def test_what_a_stripped_stream_has_acknowledged_is_stored_once_where_it_b
 
 
 @pytest.mark.foreign
-async def test_strays_of_a_search_that_broke_off_are_found_by_the_next(
+async def test_strays_of_an_interrupted_search_are_found_by_the_next(
     settings: Settings, js: JetStreamContext, stranger: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a stray, and a NATS that is silent as soon as the stream is put back
@@ -461,7 +461,7 @@ async def told_by(nc: Client) -> list[Any]:
     return WorkerInfo.model_validate_json(reply.data).problems
 
 
-async def test_a_task_stream_of_another_kind_is_told_with_the_way_out(
+async def test_a_task_stream_of_another_kind_is_reported_with_the_next_step(
     settings: Settings, nc: Client, js: JetStreamContext, start_worker: StartWorker
 ) -> None:
     # Given a task stream that a FastStream publisher has declared before the first start
@@ -488,7 +488,7 @@ async def _has_no_problem(nc: Client) -> bool:
     return not await told_by(nc)
 
 
-async def test_a_consumer_of_another_kind_is_told_with_the_way_out(
+async def test_a_consumer_of_another_kind_is_reported_with_the_next_step(
     settings: Settings, nc: Client, js: JetStreamContext, start_worker: StartWorker
 ) -> None:
     # Given a consumer of the service that somebody has made with another beginning, which NATS cannot change
@@ -523,7 +523,7 @@ async def test_a_consumer_that_somebody_edits_is_put_back(
     assert (await js.consumer_info(stream, name)).config.ack_wait == 99
 
 
-async def test_a_paused_queue_is_told_until_it_is_resumed(
+async def test_a_paused_queue_is_reported_until_it_is_resumed(
     worker: Worker,
     settings: Settings,
     nc: Client,

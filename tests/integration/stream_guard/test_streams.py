@@ -85,7 +85,7 @@ async def test_what_happened_is_kept_for_days(
     assert config.max_msgs_per_subject == -1
 
 
-async def test_the_sound_of_live_tasks_is_kept_for_a_day_and_none_of_it_is_dropped_unheard(
+async def test_live_audio_is_stored_for_a_day_and_never_dropped_untranscribed(
     made: JetStreamContext,
 ) -> None:
     config = (await made.stream_info("transcription_live")).config

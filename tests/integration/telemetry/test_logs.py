@@ -68,7 +68,7 @@ async def run_three(publisher: Publisher, js: JetStreamContext) -> None:
     await eventually(lambda: queue_is_empty(js))
 
 
-async def test_each_line_says_what_it_is_about(
+async def test_each_line_names_its_task_and_event(
     publisher: Publisher,
     start_worker: StartWorker,
     engine: FakeEngine,

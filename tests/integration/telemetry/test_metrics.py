@@ -70,7 +70,7 @@ async def test_a_task_that_does_not_get_on_shows(
 @pytest.mark.parametrize(
     ("name", "value"), [("natscribe_nats_up", 1), ("natscribe_redis_up", 1), ("natscribe_model_loaded", 1)]
 )
-async def test_the_worker_says_what_it_has_at_hand(worker: Worker, name: str, value: float) -> None:
+async def test_a_worker_reports_its_tasks(worker: Worker, name: str, value: float) -> None:
     await eventually(lambda: sample(worker, name) == value)
     assert (sample(worker, "natscribe_worker_memory_bytes", ("part", "worker")) or 0) > 10_000_000
 

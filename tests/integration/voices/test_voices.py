@@ -140,7 +140,7 @@ async def test_a_new_voice_whose_request_dies_expires(
     assert await store.find(7, anna) == stored
 
 
-async def test_nothing_of_a_forgotten_voice_is_found_anywhere(
+async def test_no_data_of_a_forgotten_voice_is_left(
     publisher: Publisher, anna: str, js: JetStreamContext, redis: Redis, nc: Nats
 ) -> None:
     # Given a person who is named in a result, and a subscriber
@@ -178,7 +178,7 @@ async def call(publisher: Publisher, worker: Worker) -> str:
     return "call"
 
 
-async def test_an_enrolment_that_cannot_be_says_what_is_missing(publisher: Publisher, call: str) -> None:
+async def test_the_error_of_an_enrolment_says_what_is_missing(publisher: Publisher, call: str) -> None:
     code, message = await refused(publisher, call)
     assert (code, "2 speakers: select one" in message) == ("invalid_request", True)
     assert (await refused(publisher, call, speaker="SPEAKER_07"))[0] == "not_found"
@@ -194,7 +194,7 @@ async def test_an_enrolment_that_cannot_be_says_what_is_missing(publisher: Publi
     assert (await publisher.ask(subjects.VOICES, user_id=7))["voices"] == []
 
 
-async def test_who_does_not_ask_for_names_leaves_no_voice_behind(
+async def test_a_task_without_identify_stores_no_embeddings(
     publisher: Publisher, worker: Worker, js: JetStreamContext
 ) -> None:
     # Given a task with speakers that does not request their names
@@ -252,7 +252,7 @@ async def test_the_speakers_of_a_live_task_are_named_at_its_end(publisher: Publi
 
 
 @pytest.mark.foreign  # with traces, replies have a header of theirs
-async def test_no_voice_stands_in_logs_traces_and_metrics(
+async def test_no_embedding_is_in_logs_traces_or_metrics(
     publisher: Publisher,
     start_worker: StartWorker,
     engine: FakeEngine,

@@ -105,7 +105,9 @@ async def test_a_task_of_its_own_runs_at_once_on_a_worker_that_helps(
     assert all(len(engine.jobs) == 1 for engine in engines)
 
 
-async def test_a_worker_that_looks_for_speakers_helps_nobody(publisher: Publisher, start_worker: StartWorker) -> None:
+async def test_a_worker_that_diarizes_transcribes_no_windows_of_others(
+    publisher: Publisher, start_worker: StartWorker
+) -> None:
     # Given two workers, of which one diarizes
     engines = [SlowEngine() for _ in range(2)]
     for engine in engines:

@@ -432,7 +432,7 @@ async def test_the_same_task_is_not_published_twice() -> None:
     ],
     ids=["before", "during the publish", "as a duplicate"],
 )
-async def test_an_id_stands_for_one_task(script: list[bytes]) -> None:
+async def test_an_id_identifies_one_task(script: list[bytes]) -> None:
     # Given an id of another task, which is detected at different moments
     nats = FakeNats(*script)
     # When a task is submitted

@@ -30,7 +30,7 @@ FULL = OSError(errno.ENOSPC, "said in confidence")
         (ValueError("said in confidence"), "The engine failed", "ValueError in run:"),
     ],
 )
-def test_an_error_is_answered_and_its_place_is_logged_but_nothing_of_the_recording(
+def test_an_error_is_returned_and_its_location_logged_without_content_of_the_recording(
     capsys: pytest.CaptureFixture[str], error: Exception, message: str, logged: str
 ) -> None:
     def run(_job: Job, _emit: Emit) -> None:

@@ -67,7 +67,7 @@ def test_what_the_machine_does_else_counts(machine: Machine) -> None:
     assert not cores_of_machine.free(1)
 
 
-def test_a_moment_says_nothing(machine: Machine) -> None:
+def test_a_short_measurement_is_ignored(machine: Machine) -> None:
     # Given a core that is busy, and idle for a few milliseconds
     cores_of_machine = Cores()
     machine.passes(9.9, idle=(0, 0.5))

@@ -165,7 +165,7 @@ def test_a_header_without_an_end_is_not_believed(tmp_path: Path, promised: int) 
 
 
 @pytest.mark.parametrize(("seconds", "promised", "whole"), [(9.2, 10, True), (8.8, 10, False), (98.5, 100, True)])
-def test_a_recording_may_end_a_little_before_its_header_says(
+def test_a_recording_may_end_a_little_before_the_duration_in_its_header(
     tmp_path: Path, seconds: float, promised: int, whole: bool
 ) -> None:
     # Given a WAV that has less audio than its header promises
@@ -310,7 +310,7 @@ def delayed(whole: Path, seconds: float, since: float) -> Path:
     return path
 
 
-def test_a_limit_holds_whatever_the_header_said(tmp_path: Path) -> None:
+def test_a_limit_applies_whatever_the_header_contains(tmp_path: Path) -> None:
     # Given three seconds and a limit of two, when decoded, then the setting is named
     path = write(tmp_path / "tone.flac", tone(3), "flac")
     error = refused(path, Limit(2, "AUDIO_MAX_SECONDS"))

@@ -57,7 +57,7 @@ def test_telephone_audio_is_decoded(codec: Codec, encoder: str, size: int) -> No
     ("head", "kind"),
     [(b"RIFF\0\0\0\0WAVEfmt ", "WAV"), (b"OggS\0\2", "Ogg"), (b"\x1aE\xdf\xa3", "WebM"), (b"\0\0\0\x20ftyp", "MP4")],
 )
-def test_a_file_in_place_of_samples_is_named(head: bytes, kind: str, size: int) -> None:
+def test_a_file_instead_of_samples_is_named_in_the_error(head: bytes, kind: str, size: int) -> None:
     # Given a task that promises samples, when a file comes, then the error says so
     with pytest.raises(PermanentError, match=f"begins as an? {kind} file") as caught:
         decoded(LiveAudio(), cut(head + bytes(100), size))

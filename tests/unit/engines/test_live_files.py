@@ -122,7 +122,7 @@ def test_a_recorder_that_begins_again_continues(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_of_other_channels_or_rate_than_said_is_refused(kind: str) -> None:
+def test_a_file_with_other_channels_or_rate_than_declared_is_refused(kind: str) -> None:
     # Given a file of two channels with 48 kHz
     file = recorded(kind, hum(1, channels=2))
     # When its task says something else, then the error names both
@@ -187,7 +187,7 @@ def test_a_stream_without_a_byte_has_no_audio() -> None:
     assert list(FileDecoder(opus()).end()) == []
 
 
-def test_decoding_that_stands_still_is_tried_again(constants: Constants) -> None:
+def test_stalled_decoding_is_tried_again(constants: Constants) -> None:
     # Given decoding that has no time left to get on
     constants(MAX_STALL_S=0)
     decoder = FileDecoder(opus())

@@ -292,7 +292,7 @@ def test_somebody_who_speaks_on_has_not_closed(streams: LiveStreams) -> None:
     assert over.windows[0].end > closing.closing[0].end
 
 
-def test_an_utterance_comes_with_what_was_said_just_before(streams: LiveStreams) -> None:
+def test_an_utterance_has_the_preceding_speech_as_context(streams: LiveStreams) -> None:
     # Given three utterances, of which the last two are short, and a fourth a long time after
     spoken = signal((0, 1), (1, 9), (0, 1), (1, 2), (0, 1), (1, 2), (0, 8), (1, 2), (0, 1))
     windows = all_of(streams, spoken, LiveAudio())

@@ -109,7 +109,7 @@ def test_a_task_cannot_name_a_folder_outside(models_dir: Path, tmp_path: Path, n
 
 
 @pytest.mark.parametrize(("name", "missing"), [("meetings", "tokenizer.json"), ("calls", "vocab.txt")])
-def test_an_incomplete_model_says_what_is_missing(models_dir: Path, name: str, missing: str) -> None:
+def test_the_error_for_an_incomplete_model_says_what_is_missing(models_dir: Path, name: str, missing: str) -> None:
     # Given a model of either library without its tokenizer or vocabulary
     make_onnx_model(models_dir / "calls")
     (models_dir / name / missing).unlink()
@@ -120,7 +120,7 @@ def test_an_incomplete_model_says_what_is_missing(models_dir: Path, name: str, m
     assert str(models_dir) not in message
 
 
-def test_a_published_model_that_cannot_be_had_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_an_unavailable_published_model_has_a_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a machine without a way to the hub, when a task names a published size, then the error says how to get on
     Hub(monkeypatch)
     assert "TRANSCRIPTION_MODELS_DIR" in str(refusal(offering("large-v3"), "large-v3"))
@@ -194,7 +194,7 @@ def test_another_file_is_another_revision(models_dir: Path, changed: str) -> Non
     assert ModelCatalog(None, models_dir).find("calls").identity != before
 
 
-def test_a_folder_of_unknown_kind_says_what_it_needs(models_dir: Path) -> None:
+def test_the_error_for_a_folder_of_unknown_kind_says_what_is_needed(models_dir: Path) -> None:
     # Given a folder with neither family's files
     (models_dir / "empty").mkdir()
 
@@ -205,7 +205,7 @@ def test_a_folder_of_unknown_kind_says_what_it_needs(models_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["nemo-parakeet-tdt-0.6b-v3", "t-tech/t-one", "calls"])
-def test_without_the_extra_the_message_says_how_to_get_it(
+def test_without_the_extra_the_error_says_how_to_install_it(
     models_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     # Given a service without the extra
@@ -216,7 +216,7 @@ def test_without_the_extra_the_message_says_how_to_get_it(
     assert "pip install ./clients/python '.[onnx]'" in str(refusal(ModelCatalog(None, models_dir, None, [name]), name))
 
 
-def test_a_published_onnx_model_that_cannot_be_had_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_an_unavailable_onnx_model_has_a_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a machine without a way to the hub
     attempts: list[tuple[str | None, bool]] = []
 
@@ -337,7 +337,7 @@ class OneFolder:
         raise NotImplementedError
 
 
-def test_another_family_needs_nothing_but_its_place_among_the_others(models_dir: Path) -> None:
+def test_another_family_needs_only_to_be_listed(models_dir: Path) -> None:
     # Given one more family, and a folder of its files
     (models_dir / "own").mkdir()
     (models_dir / "own" / "third.weights").write_bytes(b"weights")

@@ -105,5 +105,5 @@ def test_threads_end_with_the_model_that_they_work_for() -> None:
         ([], 2, []),
     ],
 )
-def test_groups_have_about_as_much_sound_each(seconds: list[float], count: int, sizes: list[int]) -> None:
+def test_groups_have_about_the_same_duration(seconds: list[float], count: int, sizes: list[int]) -> None:
     assert balanced_groups(seconds, count) == sizes

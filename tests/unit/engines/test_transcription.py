@@ -87,7 +87,7 @@ def texts(transcribed: WindowsTranscribed) -> list[list[str]]:
     return [[part.text for part in result.segments] for result in transcribed.texts]
 
 
-def test_a_mark_that_stands_alone_is_no_segment() -> None:
+def test_a_punctuation_mark_alone_is_no_segment() -> None:
     # Given a dash, a long pause, and a word
     dash, word = spoken(0.5, text="-"), spoken(4.5, text="word")
     transcribed = run(ScriptedModel([[Text([*dash.words, *word.words], "en")]]), window((0, 2), (4, 6)))
@@ -111,7 +111,7 @@ def test_a_batch_is_one_call_with_an_output_for_each_window() -> None:
     assert 0 < transcribed.seconds < 60
 
 
-def test_words_are_placed_in_the_piece_of_the_recording_in_which_they_are_said() -> None:
+def test_words_have_times_in_the_region_in_which_they_are_spoken() -> None:
     # Given a window of two pieces with half a minute between them, and a word in each
     model = ScriptedModel([[spoken(0.5, 2.5)]])
 
@@ -139,7 +139,7 @@ def test_a_segment_is_as_sure_as_its_words() -> None:
     assert (segment.avg_logprob, segment.no_speech_prob) == (-0.2, 0.1)
 
 
-def test_what_a_model_does_not_tell_is_null() -> None:
+def test_values_that_a_model_does_not_report_are_null() -> None:
     # Given a model that gives neither languages nor probabilities of whole texts
     model = ScriptedModel([[Text([Word(start=0, end=1, word="word", probability=1)])]], language=None)
 
@@ -176,7 +176,7 @@ def test_speech_without_words_is_transcribed_again_on_its_own() -> None:
     assert result.untranscribed == []
 
 
-def test_what_another_language_hides_is_found_in_its_own_language_or_else_in_the_one_around_it() -> None:
+def test_gaps_are_transcribed_in_their_own_language_or_else_in_the_surrounding_one() -> None:
     # Given a model that detects another language in what it left out, and finds nothing that can be believed there
     doubtful, sure = (
         spoken(*SECOND_HALF, text=f"{log_probability}", avg_logprob=log_probability)
@@ -215,7 +215,7 @@ def test_no_more_than_six_holes_of_a_window_are_transcribed_again() -> None:
 
 
 @pytest.mark.parametrize("again", [[], [spoken(*SECOND_HALF, avg_logprob=-1.5)]], ids=["nothing", "something doubtful"])
-def test_speech_in_which_nothing_is_found_is_named(again: list[Text]) -> None:
+def test_speech_without_text_is_reported_as_untranscribed(again: list[Text]) -> None:
     # Given a model that ends a window after its first half, and finds nothing that can be believed in the rest
     model = ScriptedModel([[spoken(*FIRST_HALF)], again])
 
@@ -239,7 +239,7 @@ def test_a_window_without_any_words_is_no_speech() -> None:
     assert len(model.requests) == 1
 
 
-def test_what_is_found_in_a_hole_stands_where_it_is_said() -> None:
+def test_text_of_a_gap_is_inserted_where_it_is_spoken() -> None:
     # Given a word that seems to last over a sentence, and that sentence when its audio is transcribed alone
     stretched = Text([Word(start=0.2, end=8.0, word=" So", probability=1.0), *spoken(8.0, 9.0).words], "en", -0.2, 0.1)
     model = ScriptedModel([[stretched], [spoken(0.5, 1.5, 2.5, 3.5, text="closed")]])
@@ -250,7 +250,7 @@ def test_what_is_found_in_a_hole_stands_where_it_is_said() -> None:
     assert all(one.end <= other.start for one, other in pairwise(result.segments))
 
 
-def test_what_is_found_in_a_hole_may_leave_another_one() -> None:
+def test_text_of_a_gap_may_leave_another_gap() -> None:
     # Given a model that breaks off early, and does so again in what it left out
     model = ScriptedModel([[spoken(0, text="one")], [spoken(0, 1, text="two")], [spoken(*range(5), text="three")]])
     transcribed = run(model, window((0, 12)))
@@ -332,7 +332,7 @@ def test_the_audio_of_a_window_arrives_as_it_was() -> None:
     assert pack(arrived) == pack(samples)
 
 
-def test_words_of_what_was_said_before_are_left_out() -> None:
+def test_words_of_the_context_are_left_out() -> None:
     # Given an utterance from 20 to 24 s with four seconds before it as context, of which the model writes both
     model = ScriptedModel([[spoken(1, 4), spoken(7)]])
     with_context = Window(regions=[(10.0, 14.0), (20.0, 24.0)], samples=window((0, 8)).samples, context=1)

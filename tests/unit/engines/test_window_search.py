@@ -54,7 +54,7 @@ def channels_of(replies: Sequence[Reply]) -> list[int | None]:
     return [reply.window.channel for reply in replies if isinstance(reply, WindowFound)]
 
 
-def test_windows_are_emitted_as_they_are_found() -> None:
+def test_windows_are_emitted_as_they_are_detected() -> None:
     # Given a recording, when it is processed
     replies = list(find_windows(FindWindows(path=Path("meeting.flac")), LIMIT))
     # Then its length and channels come first, then its windows with their audio, and how far all is complete

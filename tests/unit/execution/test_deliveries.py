@@ -252,7 +252,7 @@ async def test_a_failure_behind_the_result_counts_as_a_success(parts: Parts) -> 
     assert (await state(parts), counted(parts, *ALL)) == (State.COMPLETED, [1, 0, 0, 0])
 
 
-async def test_metrics_say_for_how_long_a_task_runs(nats: InMemoryNats) -> None:
+async def test_metrics_have_the_running_time_of_a_task(nats: InMemoryNats) -> None:
     parts, counts = Parts(nats, SETTINGS.model_copy(update={"task_heartbeat": 0.01})), list[float]()
 
     async def runs(delivery: Delivery, task: Task) -> None:

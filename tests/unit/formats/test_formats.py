@@ -41,7 +41,7 @@ NAMED = TWO.model_copy(
 )
 
 
-def test_names_stand_where_people_read_and_strangers_keep_their_labels() -> None:
+def test_formats_for_people_have_names_and_unknown_speakers_their_labels() -> None:
     assert write(NAMED, ResultFormat.TXT) == "A & <B>: Hello.\nSPEAKER_01: {Hi} <b>\n"
     assert "A & <B>: Hello." in write(NAMED, ResultFormat.SRT)
     assert "<v A &amp; &lt;B&gt;>Hello." in write(NAMED, ResultFormat.VTT)
@@ -81,6 +81,6 @@ def test_turns_are_written_as_rttm() -> None:
         (transcript(said(0, "x", end=1)), ResultFormat.RTTM),
     ],
 )
-def test_a_format_that_cannot_hold_a_result_says_so(result: TranscriptionResult, fmt: ResultFormat) -> None:
+def test_a_result_that_a_format_cannot_represent_is_an_error(result: TranscriptionResult, fmt: ResultFormat) -> None:
     with pytest.raises(formats.FormatUnavailableError, match="ask for"):
         write(result, fmt)

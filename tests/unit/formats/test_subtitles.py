@@ -141,7 +141,7 @@ def test_no_line_begins_or_ends_with_what_japanese_forbids(text: str, chars: int
 
 
 @pytest.mark.parametrize("chars", range(20, 40))
-def test_marks_that_stand_alone_stay_with_their_word(chars: int) -> None:
+def test_separate_punctuation_marks_stay_with_their_word(chars: int) -> None:
     # Given French, with blanks around its marks, when it is shown in lines of any length
     lines = [line for cue in shown(said("mot « mot » mot " * 4, 0, 6), max_line_chars=chars) for line in cue.lines]
     # Then no mark is at the wrong end of a line
@@ -151,7 +151,7 @@ def test_marks_that_stand_alone_stay_with_their_word(chars: int) -> None:
 # Speakers and pauses
 
 
-def test_names_stand_where_the_speaker_changes_and_count_as_text() -> None:
+def test_names_are_shown_when_the_speaker_changes_and_count_as_text() -> None:
     # Given two people, of whom one says two sentences
     segments = (
         said("How do you do, and how is your family?", 0, 4, "SPEAKER_00"),
@@ -168,7 +168,7 @@ def test_names_stand_where_the_speaker_changes_and_count_as_text() -> None:
     ]
 
 
-def test_a_name_stands_alone_where_its_line_has_no_room_for_a_word() -> None:
+def test_a_name_has_its_own_line_if_no_word_fits_beside_it() -> None:
     (cue,) = shown(said("Internationalisation", 0, 2, "SPEAKER_00"), with_names=True, max_line_chars=20)
     assert cue.lines == ("SPEAKER_00:", "Internationalisation")
 
@@ -256,7 +256,7 @@ def test_the_display_times(segments: list[Segment], times: list[tuple[float, flo
     assert [(round(cue.start, 3), round(cue.end, 3)) for cue in shown(*segments)] == times
 
 
-def test_a_short_cue_begins_in_the_silence_before_it_where_somebody_answers_at_once() -> None:
+def test_a_short_cue_starts_in_the_preceding_silence_if_another_speaker_follows_at_once() -> None:
     # Given a word of 0.6 s to which another speaker replies at once
     first, second = shown(said("Yes.", 2, 2.6, "SPEAKER_00"), said("I thought so.", 2.68, 5, "SPEAKER_01"))
     # When they are shown, then the first begins early and the second with its speech
@@ -293,7 +293,7 @@ def test_a_short_word_is_joined_with_a_part_of_the_next_sentence() -> None:
     assert first.lines[0].startswith("Yes. The quick")
 
 
-def test_no_text_goes_while_it_is_said_though_cues_are_short() -> None:
+def test_text_is_shown_as_long_as_it_is_spoken_though_cues_are_short() -> None:
     # Given ten seconds of speech
     subtitles = shown(evenly("and " * 19 + "so.", 0, 0.5), max_cue_seconds=4)
     # When cues are shown for at most four, then the next one takes over
@@ -311,7 +311,7 @@ def test_without_words_the_text_is_spread_over_the_time() -> None:
     assert second.start == pytest.approx(15.5, abs=0.5)
 
 
-def test_a_mark_that_stands_alone_is_no_speech() -> None:
+def test_a_punctuation_mark_alone_is_no_speech() -> None:
     # Given a dash whose time the model puts behind a pause
     segment = spoken((" Moscow", 0.0, 0.6), (" —", 4.0, 4.2), (" capital.", 4.2, 5.0))
     # When it is shown, then the dash stays with its word and the pause ends the cue

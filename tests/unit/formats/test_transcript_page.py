@@ -76,7 +76,7 @@ def transcript(*segments: Segment, **more: object) -> TranscriptionResult:
     return TranscriptionResult.model_validate(fields)
 
 
-def test_a_page_says_what_the_recording_is() -> None:
+def test_a_page_describes_the_recording() -> None:
     # Given a transcript of two people in two languages
     result = transcript(
         said(0, "Hello.", "SPEAKER_00"),
@@ -131,7 +131,7 @@ def test_a_long_turn_is_divided_at_the_ends_of_sentences() -> None:
     assert not html.texts("h2")
 
 
-def test_speech_without_text_is_in_its_place() -> None:
+def test_untranscribed_speech_is_shown_in_order() -> None:
     # Given a part with speech but without text between two segments
     result = transcript(
         said(0, "One."), said(1.7, "Two."), said(5, "Three."), untranscribed=[Interval(start=3.3, end=4.8)]
@@ -216,7 +216,7 @@ def test_a_diarization_is_a_page_of_turns() -> None:
     assert [attributes["data-t"] for attributes, _ in html.paragraphs] == ["50 150", "100 6520"]
 
 
-def test_a_page_without_speech_says_so() -> None:
+def test_a_page_without_speech_has_a_notice() -> None:
     assert "No speech detected." in Page(page(transcript(language=None))).texts("p")
 
 

@@ -79,7 +79,7 @@ def test_a_broken_rule_is_named(tmp_path: Path, text: str, broken: set[str]) -> 
         ("6.5 7.5", "10.5 12.5", {"astray"}),
     ],
 )
-def test_what_was_not_said_so_is_named(tmp_path: Path, good: str, bad: str, broken: set[str]) -> None:
+def test_text_that_differs_from_the_speech_is_reported(tmp_path: Path, good: str, bad: str, broken: set[str]) -> None:
     assert good in GOOD
     assert breaches(tmp_path, srt(GOOD.replace(good, bad)), RESULT) == broken
 
@@ -91,7 +91,7 @@ def test_web_subtitles_are_read_too(tmp_path: Path) -> None:
     assert breaches(tmp_path, text) == set()
 
 
-def test_the_exit_code_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exit_code_shows_breaches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for text, code in ((srt(GOOD), 0), (srt("0.0 9.0 a"), 1)):
         path = tmp_path / "a.srt"
         path.write_text(text, encoding="utf-8")

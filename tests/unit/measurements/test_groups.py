@@ -7,5 +7,5 @@ import pytest
 
 @pytest.mark.xdist_group("together")
 @pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="the tests run in one process")
-def test_what_belongs_together_is_told_to_who_distributes_the_tests(request: pytest.FixtureRequest) -> None:
+def test_groups_of_tests_are_passed_to_xdist(request: pytest.FixtureRequest) -> None:
     assert request.node.nodeid.endswith("@together")

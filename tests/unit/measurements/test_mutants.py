@@ -63,7 +63,7 @@ def test_what_is_a_text_a_type_or_no_small_number_stays(source: str) -> None:
     assert changed(source) == set()
 
 
-def test_a_changed_file_can_be_parsed_and_differs_in_one_place() -> None:
+def test_a_mutated_file_can_be_parsed_and_differs_in_one_line() -> None:
     # Given a file of the service
     source = (ROOT / "app/queue/priorities.py").read_text(encoding="utf-8")
     program = ast.unparse(ast.parse(source)).splitlines()

@@ -13,7 +13,7 @@ async def test_what_does_not_come_true_is_named_at_the_deadline() -> None:
         await eventually(lambda: False, within=0.05)
 
 
-async def test_a_question_without_an_answer_ends_at_the_deadline() -> None:
+async def test_a_check_that_never_succeeds_ends_at_the_deadline() -> None:
     with pytest.raises(AssertionError, match=r"still None after 0.05 s"):
         await eventually(asyncio.Event().wait, within=0.05)
 

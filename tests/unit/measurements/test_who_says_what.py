@@ -28,7 +28,7 @@ def test_one_speaker_for_two_is_half_of_the_time_wrong() -> None:
     assert errors.under_another == pytest.approx(9.5)
 
 
-def test_a_change_that_is_found_a_little_late_is_no_time_under_another_speaker() -> None:
+def test_a_slightly_late_speaker_change_costs_no_time() -> None:
     errors = time_errors(SAID, [(0, 10.2, "one"), (10.2, 20, "two")], 20)
     assert errors.confused == pytest.approx(0.2)
     assert errors.under_another == 0

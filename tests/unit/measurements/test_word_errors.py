@@ -17,7 +17,7 @@ from tests.truth.words import Score, errors_by_part, plain, scored
         ("Mr. Dashwood", "mister dashwood"),
     ],
 )
-def test_what_says_the_same_is_the_same(one: str, other: str) -> None:
+def test_equivalent_texts_are_equal(one: str, other: str) -> None:
     assert plain(one) == plain(other)
 
 
@@ -37,7 +37,7 @@ def test_the_longest_run_of_missing_words_is_that_of_one_recording() -> None:
     assert scored(references, hypotheses) == Score(errors=3, words=13, longest_missing=2)
 
 
-def test_a_recording_in_which_nothing_was_found_misses_all_its_words() -> None:
+def test_a_recording_without_text_misses_all_its_words() -> None:
     assert scored(["one two three"], [""]) == Score(errors=3, words=3, longest_missing=3)
 
 

@@ -310,7 +310,7 @@ def reminder(task_id: str = "t1", **fields: object) -> Reminder:
         ({"task_sequence": 1}, False, False),  # a second copy of the same task's reminder
     ],
 )
-async def test_reminders_tell_which_recordings_are_needed(
+async def test_reminders_show_which_recordings_are_needed(
     parts: Parts, other: dict[str, object], kept_for_ever: bool, needed: bool
 ) -> None:
     # Given the reminder of another ended task
@@ -319,7 +319,7 @@ async def test_reminders_tell_which_recordings_are_needed(
     assert await parts.reminders.is_recording_needed(reminder(), kept_for_ever=kept_for_ever) is needed
 
 
-async def test_equal_hashes_of_two_names_are_told_apart(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_equal_hashes_of_two_names_are_distinguished(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given users and recordings whose tokens are the same
     monkeypatch.setattr(reminders_module, "token", lambda _: "same")
     await parts.reminders.put(reminder("mine", user_id=7))

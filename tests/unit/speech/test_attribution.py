@@ -51,7 +51,7 @@ def test_a_change_of_speaker_cuts_a_segment() -> None:
     assert [word.word for word in second.words or []] == [" Yes", " I am."]
 
 
-def test_each_part_of_a_segment_says_how_sure_its_own_words_are() -> None:
+def test_each_part_of_a_segment_has_the_confidence_of_its_own_words() -> None:
     # Given a segment of which the first word is sure and the second is not
     spoken = segment((" Ready?", 0, 1), (" Yes.", 2, 3))
     sure, unsure = spoken.words or []
@@ -138,7 +138,7 @@ def test_the_last_word_of_a_sentence_is_not_given_to_the_speaker_after() -> None
     assert said(attribute(spoken, [turn(0, 1.1, A), turn(1.1, 3, B)])) == [(A, "Press one now."), (B, "Why?")]
 
 
-def test_a_word_into_what_a_person_says_has_its_own_speaker() -> None:
+def test_an_interjection_has_its_own_speaker() -> None:
     # Given a word between pauses, in a turn of its own within a longer turn
     spoken = segment((" I", 0, 0.5), (" think", 0.5, 1.0), (" yes", 1.5, 1.9), (" so", 2.4, 3.0), (" too.", 3.0, 3.5))
 

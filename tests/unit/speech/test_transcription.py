@@ -301,7 +301,7 @@ async def test_words_are_returned_if_the_task_needs_them(
     assert {part.words is not None for text in found_in(updates) for part in text.segments} == {has_words}
 
 
-def test_the_language_that_is_spoken_most_is_the_first_of_a_result() -> None:
+def test_the_most_spoken_language_is_the_first_of_a_result() -> None:
     # Given a transcript in which English is spoken first, and Russian longer
     transcript = TaskTranscript(MIXED)
     for start, end, language in ((0, 1, "en"), (1, 3, "ru"), (3, 4, "en"), (4, 5, "ru")):
@@ -501,7 +501,7 @@ async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_
     assert not transcription.cached
 
 
-async def test_an_attempt_that_finds_the_rest_in_the_cache_says_so(memory: MemoryCache) -> None:
+async def test_an_attempt_that_completes_from_the_cache_is_marked_as_cached(memory: MemoryCache) -> None:
     # Given an attempt that was lost in the second channel, and another task that has transcribed all of it meanwhile
     earlier = found_in(await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, memory)))[:4]
     # When the next attempt goes on

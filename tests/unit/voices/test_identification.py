@@ -82,7 +82,7 @@ async def identified(
     return outcome
 
 
-async def test_a_speaker_who_was_enrolled_is_found_and_nobody_else(parts: Parts) -> None:
+async def test_only_an_enrolled_speaker_is_identified(parts: Parts) -> None:
     # Given a person of this user, and one of another user whose id reads the same
     anna = await enrolled(parts, "anna")
     await enrolled(parts, "cecile", user_id="7")
@@ -100,7 +100,7 @@ async def test_a_speaker_who_was_enrolled_is_found_and_nobody_else(parts: Parts)
     assert of_stranger < 0.9 < score <= 1
 
 
-async def test_who_says_little_is_nobodys_voice(parts: Parts) -> None:
+async def test_a_speaker_with_little_speech_is_not_identified(parts: Parts) -> None:
     await enrolled(parts, "anna")
     outcome = await identified(parts, embedded("anna", seconds=MIN_SPEECH_S - 0.1))
     assert outcome.voices is not None
@@ -133,7 +133,7 @@ async def test_voices_of_another_network_are_counted_and_not_compared(parts: Par
     assert outcome.error.message.startswith("2 of the user's voices")
 
 
-async def test_a_task_completes_without_names_when_they_cannot_be_found(parts: Parts, nats: InMemoryNats) -> None:
+async def test_a_task_completes_without_names_if_identification_fails(parts: Parts, nats: InMemoryNats) -> None:
     assert await identified(parts, embedded("anna"), BucketFullError("embeddings")) == IdentificationOutcome(
         error=NO_ROOM
     )

@@ -79,7 +79,7 @@ def test_a_person_enrolled_in_full_band_audio_is_known_on_a_telephone() -> None:
 
 
 @pytest.mark.parametrize(("speakers", "voices"), [({}, {"anna": [speech(1)]}), ({"S": speech(1)}, {})])
-def test_without_speakers_or_voices_there_is_nothing_to_tell(
+def test_without_speakers_or_voices_there_are_no_matches(
     speakers: dict[str, Pair], voices: dict[str, list[Pair]]
 ) -> None:
     assert match(speakers, voices, **LIMITS) == {}

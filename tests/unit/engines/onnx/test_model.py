@@ -154,7 +154,7 @@ def test_a_very_short_clip_gets_silence_behind_it() -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_a_model_that_cannot_be_loaded_says_what_to_do(tmp_path: Path, device: str) -> None:
+def test_the_error_for_a_model_that_cannot_be_loaded_has_a_next_step(tmp_path: Path, device: str) -> None:
     # Given a network that is none
     (tmp_path / "model.onnx").write_bytes(b"damaged")
     (tmp_path / "vocab.txt").write_text("<blk> 0\n")
@@ -233,7 +233,7 @@ def test_a_model_that_must_be_on_the_gpu_is_not_loaded_elsewhere(
 
 
 @pytest.mark.parametrize(("on_gpu", "count"), [(True, 1), (False, 4)])
-def test_on_a_gpu_one_sound_is_transcribed_at_a_time(monkeypatch: pytest.MonkeyPatch, on_gpu: bool, count: int) -> None:
+def test_on_a_gpu_one_clip_is_transcribed_at_a_time(monkeypatch: pytest.MonkeyPatch, on_gpu: bool, count: int) -> None:
     # Given a model that a GPU has, or the CPU
     adapter = SimpleNamespace(with_timestamps=CountingNetwork)
     monkeypatch.setattr(onnx_model, "load_on", lambda *_: (adapter, on_gpu))

@@ -34,7 +34,7 @@ def test_letters_are_joined_where_the_blank_is_a_token_of_its_own() -> None:
     assert [(word.word, word.start) for word in words_of(result, 2.0, [])] == [(" для", 0.1), (" вы", 0.5)]
 
 
-def test_a_word_ends_where_the_next_begins_or_when_it_is_said() -> None:
+def test_a_word_ends_at_the_start_of_the_next_or_after_its_usual_length() -> None:
     # Given a word that is followed at once, one before a pause, and one at the very end
     result = result_of(" no", " way", " out", times=[0.5, 0.6, 2.9])
 

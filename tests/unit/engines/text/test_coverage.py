@@ -35,7 +35,7 @@ def word(start: float, end: float, text: str) -> Word:
 
 
 @pytest.mark.parametrize(("last", "gaps_left"), [("then", 1), ("29,340", 0)])
-def test_a_word_hides_no_gap_unless_it_takes_as_long_to_say_it(last: str, gaps_left: int) -> None:
+def test_a_word_covers_no_more_time_than_it_takes_to_speak_it(last: str, gaps_left: int) -> None:
     # Given a word that seems to last for three seconds, which only a number of five digits can
     speech = [(0.0, 6.2)]
     times = [*said(0.3, 3.0), *word_times([word(3.0, 6.0, last)], speech)]

@@ -29,7 +29,7 @@ def test_an_unsure_window_takes_the_language_before_it() -> None:
     assert choose_languages([unsure], None) == (["ca"], False)
 
 
-def test_a_sure_window_does_not_ask_what_was_spoken_before() -> None:
+def test_a_certain_language_does_not_depend_on_the_previous_one() -> None:
     for previous in (None, "en", "ru", "ja"):
         assert choose_languages([SURE_RU, SURE_RU], previous) == (["ru", "ru"], True)
 

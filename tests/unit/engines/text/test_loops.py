@@ -20,7 +20,7 @@ def looping(text: str) -> bool:
 
 
 @pytest.mark.parametrize("text", [READING, RUSSIAN, "No, no, no!", "", "yes"])
-def test_what_people_say_is_no_loop(text: str) -> None:
+def test_natural_speech_is_no_loop(text: str) -> None:
     assert not looping(text)
 
 
@@ -42,7 +42,7 @@ def test_a_verse_that_returns_once_is_no_loop_but_sixty_words_are() -> None:
     assert is_loop([f"{number}" for number in range(60)] * 2, 30.0)
 
 
-def test_more_text_than_anybody_can_say_is_one() -> None:
+def test_more_text_than_anybody_can_speak_is_a_loop() -> None:
     # Given words of thirty characters, when they take a second, then they can be said; in less time nobody says them
     words = ["incomprehensibilities", "questions"]
     assert not is_loop(words, 1.0)
@@ -59,12 +59,12 @@ def spoken(text: str, start: float, seconds: float) -> list[Word]:
     ]
 
 
-def test_a_sentence_that_is_written_twice_and_has_no_time_for_it_was_said_once() -> None:
+def test_a_repeated_sentence_without_time_for_it_is_removed() -> None:
     once = spoken("Thank you. Say your name after the tone.", 0.5, 8.0)
     assert without_repeated_end([*once, *spoken("say your name, after the tone", 8.6, 0.1)]) == once
 
 
-def test_what_is_said_twice_stays() -> None:
+def test_a_sentence_spoken_twice_stays() -> None:
     # Given a sentence that is said twice, the second time with two quick words and a slow one
     again = [*spoken("Please try", 2.0, 0.05), *spoken("again.", 2.05, 0.95)]
     twice = [*spoken("Please try again.", 0.5, 1.0), *again]

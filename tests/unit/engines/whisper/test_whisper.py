@@ -145,7 +145,7 @@ def test_a_sentence_in_another_language_is_not_lost_between_others_and_a_moment_
     assert languages(transcribed(FakeNetwork(by_language), clip((4, EN), (seconds, RU), (4, EN)))) == [detected]
 
 
-def test_an_unsure_window_takes_the_language_before_it_and_says_that_it_might_be_another() -> None:
+def test_an_uncertain_window_takes_the_language_before_it_and_is_not_settled() -> None:
     (output,) = transcribed(FakeNetwork(by_language), clip((4, UNSURE)), previous=["ru"])
     assert ([text.language for text in output.texts], output.language, output.settled) == (["ru"], "ru", False)
 
@@ -227,7 +227,7 @@ def test_a_language_that_was_requested_is_not_detected() -> None:
 
 @pytest.mark.parametrize("interim", [False, True])
 @pytest.mark.parametrize(("avg_logprob", "no_speech", "texts"), [(-1.01, 0.61, 0), (-1.0, 0.61, 1), (-1.01, 0.6, 1)])
-def test_nothing_is_said_where_the_network_doubts_both_speech_and_words(
+def test_text_is_dropped_if_both_speech_and_words_are_doubtful(
     avg_logprob: float, no_speech: float, texts: int, interim: bool
 ) -> None:
     network = FakeNetwork(by_language)
@@ -251,7 +251,7 @@ def test_marks_without_a_letter_are_no_text_and_speech_without_text_is_reported(
     assert texts_of(network, clip((8, EN))) == []
 
 
-def test_terms_are_given_only_where_one_may_be_said() -> None:
+def test_terms_are_used_only_where_one_may_be_spoken() -> None:
     # Given a vocabulary, and one window of two in which something sounds like a term
     def say(part: EncodedPart, decoding: DecodeOptions) -> str:
         text = "we run nat scribe today" if part.audio.seconds > 6 else "hm"
@@ -278,7 +278,7 @@ def test_prompt_and_translation_reach_the_network() -> None:
 
 
 @pytest.mark.parametrize(("last", "seconds"), [("done.", 1.0), ("29340.", 3.0)])
-def test_a_word_before_a_pause_is_as_long_as_it_takes_to_say_it(last: str, seconds: float) -> None:
+def test_a_word_before_a_pause_does_not_include_the_pause(last: str, seconds: float) -> None:
     # Given a text whose last word takes in the pause behind it; a number is said digit by digit
     network = FakeNetwork(lambda *_: f"it is well {last}")
     network.timed = lambda words: [*words[:-1], words[-1].model_copy(update={"end": words[-1].start + 3.0})]
@@ -327,7 +327,7 @@ def test_what_people_really_repeat_stays() -> None:
     assert [text_of(text.words) for text in texts] == ["no " * 15 + "no"]
 
 
-def test_what_nobody_can_have_said_is_no_text_though_nothing_better_is_found() -> None:
+def test_text_too_long_for_its_duration_is_dropped() -> None:
     # Given a network that loops faster than anybody speaks, in halves too, with repetitions forbidden too
     network = FakeNetwork(lambda *_: "tu " * 200)
     texts = texts_of(network, clip((4, EN), (4, EN)))
