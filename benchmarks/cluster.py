@@ -17,7 +17,7 @@ from tests.nats_cluster import nats_cluster_in
 
 
 @dataclass(frozen=True)
-class Place:
+class Setup:
     """Where the streams are, and what was measured there: seconds to each start, and tasks a second of each round."""
 
     name: str
@@ -39,9 +39,9 @@ class Place:
 async def measure(sizes: Sizes) -> Findings:
     """Measure the three setups in turn, round by round, so that all run on the machine in the same state."""
     setups = [
-        Place("one server", 1, 1),
-        Place("three servers, one replica", 3, 1),
-        Place("three servers, three replicas", 3, 3),
+        Setup("one server", 1, 1),
+        Setup("three servers, one replica", 3, 1),
+        Setup("three servers, three replicas", 3, 3),
     ]
     for number in range(sizes.starters):
         for setup in setups:
@@ -56,7 +56,7 @@ async def measure(sizes: Sizes) -> Findings:
     return Findings([_table(setups, sizes)], figures)
 
 
-async def _round(setup: Place, sizes: Sizes) -> None:
+async def _round(setup: Setup, sizes: Sizes) -> None:
     async with setup.servers() as stack:
         async with serving(stack, NO_OP, nats_replicas=setup.replicas):
             setup.starts.extend(await starts(stack, sizes.starts))
@@ -74,7 +74,7 @@ def _tasks(sizes: Sizes) -> int:
     return sizes.no_op_tasks // 4
 
 
-def _table(setups: list[Place], sizes: Sizes) -> Table:
+def _table(setups: list[Setup], sizes: Sizes) -> Table:
     one, rate = setups[0], median(setups[0].rates)
     return Table(
         "From publication to the first `running`, milliseconds, and tasks without work, one worker",

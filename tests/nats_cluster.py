@@ -38,18 +38,18 @@ class Node(NatsServer):
 
     async def is_current(self) -> bool:
         """Whether the server has caught up with the leaders of all its streams and consumers."""
-        return (await self._asked("healthz")).get("status") == "ok"
+        return (await self._state("healthz")).get("status") == "ok"
 
     async def meta_group(self) -> dict[str, Any]:
         """What this server knows of the meta group: `leader`, and from the leader itself `replicas`."""
-        group: dict[str, Any] = (await self._asked("jsz")).get("meta_cluster", {})
+        group: dict[str, Any] = (await self._state("jsz")).get("meta_cluster", {})
         return group
 
-    async def _asked(self, about: str) -> dict[str, Any]:
+    async def _state(self, about: str) -> dict[str, Any]:
         """A reply of the server's monitoring; empty if the server does not reply, or reports that it is unhealthy."""
-        return await asyncio.to_thread(self._ask, f"http://127.0.0.1:{self._monitoring}/{about}")
+        return await asyncio.to_thread(self._read_state, f"http://127.0.0.1:{self._monitoring}/{about}")
 
-    def _ask(self, url: str) -> dict[str, Any]:
+    def _read_state(self, url: str) -> dict[str, Any]:
         try:
             with urllib.request.urlopen(url, timeout=ASK_TIMEOUT) as response:  # noqa: S310
                 reply: dict[str, Any] = json.load(response)

@@ -48,10 +48,10 @@ class Seen:
     async def until(self, matches: Callable[[Event], bool], *, after: float = 0.0, within: float = 60.0) -> float:
         """Wait for an event that came after this time; return when it came."""
 
-        async def found() -> float | None:
+        async def time_of_match() -> float | None:
             return next((at for at, event in self.events if at > after and matches(event)), None)
 
-        return await eventually(found, within=within)
+        return await eventually(time_of_match, within=within)
 
 
 def is_text(event: Event) -> bool:

@@ -43,7 +43,7 @@ def silence(seconds: float) -> Samples:
 def write(path: Path, samples: Samples, codec: str, *, rate: int = SAMPLE_RATE, layout: str = "mono") -> Path:
     """Write samples as the format of the path's suffix."""
     with av.open(str(path), "w") as container:
-        _add_sound(container, samples, codec, rate=rate, layout=layout)
+        _add_audio(container, samples, codec, rate=rate, layout=layout)
     return path
 
 
@@ -58,7 +58,7 @@ def write_channels(path: Path, channels: Sequence[Samples], codec: str, *, rate:
 
 def write_mp3_without_duration(path: Path, samples: Samples) -> Path:
     with av.open(str(path), "w", options={"write_xing": "0"}) as container:
-        _add_sound(container, samples, "libmp3lame", rate=SAMPLE_RATE, layout="mono")
+        _add_audio(container, samples, "libmp3lame", rate=SAMPLE_RATE, layout="mono")
     return path
 
 
@@ -69,14 +69,14 @@ def write_film(path: Path, samples: Samples | None) -> Path:
         pictures.width, pictures.height, pictures.pix_fmt = 64, 64, "yuv420p"
         picture = np.full((64, 64, 3), 128, np.uint8)
         if samples is not None:
-            _add_sound(container, samples, "aac", rate=SAMPLE_RATE, layout="mono")
+            _add_audio(container, samples, "aac", rate=SAMPLE_RATE, layout="mono")
         for _ in range(10):
             container.mux(pictures.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(pictures.encode(None))
     return path
 
 
-def _add_sound(container: OutputContainer, samples: Samples, codec: str, *, rate: int, layout: str) -> None:
+def _add_audio(container: OutputContainer, samples: Samples, codec: str, *, rate: int, layout: str) -> None:
     frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="flt", layout="mono")
     add_frame(container, frame, codec, rate=rate, layout=layout)
 

@@ -20,10 +20,10 @@ async def eventually(check: Callable[[], Awaitable[object] | bool], *, within: f
     value: object = None
     try:
         async with asyncio.timeout(within) as deadline:
-            value = await _found(check)
+            value = await _outcome(check)
             while not value:
                 await asyncio.sleep(0.02)
-                value = await _found(check)
+                value = await _outcome(check)
     except TimeoutError as error:
         if not deadline.expired():
             raise
@@ -32,6 +32,6 @@ async def eventually(check: Callable[[], Awaitable[object] | bool], *, within: f
     return value
 
 
-async def _found(check: Callable[[], Awaitable[object] | bool]) -> object:
+async def _outcome(check: Callable[[], Awaitable[object] | bool]) -> object:
     outcome = check()
     return outcome if isinstance(outcome, bool) else await outcome

@@ -156,7 +156,7 @@ def check_time(cues: Sequence[Cue], limits: Limits, report: Report) -> None:
 
 
 @dataclass
-class Spoken:
+class Speech:
     """All that a speaker says in the result; for each character its time, its segment and the pause before it."""
 
     text: str = ""
@@ -166,11 +166,11 @@ class Spoken:
     checked: int = 0  # the number of characters that the checked cues have
 
 
-def read_result(path: Path) -> dict[str | None, Spoken]:
+def read_result(path: Path) -> dict[str | None, Speech]:
     """Read from a result what each speaker says."""
-    by_speaker: dict[str | None, Spoken] = {}
+    by_speaker: dict[str | None, Speech] = {}
     for number, segment in enumerate(json.loads(path.read_text(encoding="utf-8"))["segments"]):
-        spoken = by_speaker.setdefault(segment.get("speaker"), Spoken())
+        spoken = by_speaker.setdefault(segment.get("speaker"), Speech())
         for word in segment["words"] or [{**segment, "word": segment["text"]}]:
             letters = "".join(word["word"].split())
             pause = word["start"] - spoken.times[-1][1] if spoken.times else 0.0
@@ -181,7 +181,7 @@ def read_result(path: Path) -> dict[str | None, Spoken]:
     return by_speaker
 
 
-def check_span(cue: Cue, spoken: Spoken, first: int, report: Report) -> None:
+def check_span(cue: Cue, spoken: Speech, first: int, report: Report) -> None:
     """Check the characters of a speaker that a cue has: those from `first` to `spoken.checked`."""
     numbers = sorted(set(spoken.segments[first : spoken.checked]))
     if numbers != list(range(numbers[0], numbers[-1] + 1)):
@@ -194,7 +194,7 @@ def check_span(cue: Cue, spoken: Spoken, first: int, report: Report) -> None:
         report.breach(cue, "astray", f"its words are spoken at {start:.2f}")
 
 
-def check_speech(cues: Sequence[Cue], by_speaker: dict[str | None, Spoken], report: Report) -> None:
+def check_speech(cues: Sequence[Cue], by_speaker: dict[str | None, Speech], report: Report) -> None:
     """Check that the cues have all that was spoken, with the right speakers."""
     for cue in cues:
         letters = "".join(cue.text.split())

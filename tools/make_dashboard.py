@@ -44,18 +44,18 @@ def panels(source: Json) -> list[Json]:
     placed: list[Json] = []
     y = 0
 
-    def place(new_panel: Json, x: int, width: int, height: int) -> None:
+    def add(new_panel: Json, x: int, width: int, height: int) -> None:
         placed.append(new_panel | {"id": len(placed) + 1, "gridPos": {"h": height, "w": width, "x": x, "y": y}})
 
     for row in source["rows"]:
-        place({"type": "row", "title": row["row"], "collapsed": False, "panels": []}, 0, WIDTH, 1)
+        add({"type": "row", "title": row["row"], "collapsed": False, "panels": []}, 0, WIDTH, 1)
         x, y = 0, y + 1
         for description in row["panels"]:
             kind = "stat" if "now" in description else "timeseries"
             width, height = SIZES[kind]
             if x + width > WIDTH:
                 x, y = 0, y + height
-            place(panel(kind, source[kind], description), x, width, height)
+            add(panel(kind, source[kind], description), x, width, height)
             x += width
         y += height
     return placed

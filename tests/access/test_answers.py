@@ -70,7 +70,7 @@ async def request(client: Nats, question: tuple[str, bytes], reply_to: str) -> N
     await client.flush()
 
 
-async def answered(js: JetStreamContext, question: tuple[str, bytes]) -> None:
+async def requests_have_taken_effect(js: JetStreamContext, question: tuple[str, bytes]) -> None:
     """Wait until earlier requests have had their effect: the service sends the same, with a reply to a bucket."""
 
     async def stored() -> int:
@@ -90,7 +90,7 @@ async def check_unchanged(client: Nats, js: JetStreamContext, question: tuple[st
     """Send a request with this reply subject, and check that nothing in the streams has changed."""
     before = await there(js)
     await request(client, question, reply_to)
-    await answered(js, question)
+    await requests_have_taken_effect(js, question)
     assert await there(js) == before
 
 
@@ -130,7 +130,7 @@ async def test_an_acknowledgement_changes_nothing(client: Nats, service: JetStre
     before = await there(service)
     # When a publisher wants it acknowledged where it may not publish
     await request(client, STORED, subject)
-    await answered(service, STORED)
+    await requests_have_taken_effect(service, STORED)
     # Then nothing has changed but the queue
     assert await there(service) | {"transcription_tasks": None} == before | {"transcription_tasks": None}
 
@@ -163,7 +163,7 @@ async def test_a_recording_is_no_order(client: Nats, service: JetStreamContext, 
     await client.jetstream().publish("$O.audio.C.order", order or _theft("progress"))
     # When its publisher requests it with a reply subject of the JetStream API
     await request(client, ("$JS.API.DIRECT.GET.OBJ_audio.$O.audio.C.order", b""), f"$JS.API.{subject}")
-    await answered(service, NOTHING)
+    await requests_have_taken_effect(service, NOTHING)
     # Then nothing has changed
     assert await there(service) == before
 

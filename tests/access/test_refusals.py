@@ -25,7 +25,7 @@ REFUSED_WITHIN_S = 4.0  # seconds; a request without a reply waits for five
 Call = Callable[[Client], Awaitable[object]]
 
 
-async def letters(client: Client) -> object:
+async def dead_letters(client: Client) -> object:
     return [letter async for letter in client.dead_letters()]
 
 
@@ -46,7 +46,7 @@ REFUSED: dict[str, dict[str, Call]] = {
         "diarize": lambda client: client.create_diarization_task(RECORDING),
     },
     "publisher": {
-        "dead-letters list": letters,
+        "dead-letters list": dead_letters,
         "dead-letters replay": lambda client: client.replay(kind=Kind.DIARIZATION),
         "dead-letters delete": lambda client: client.delete_dead_letters(kind=Kind.DIARIZATION),
     },

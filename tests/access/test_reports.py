@@ -133,7 +133,7 @@ async def test_each_client_sees_what_runs_waits_and_has_failed(
     assert all("log in as publisher or follower or operator" in trouble for trouble in troubles.values())
 
 
-async def asked_by(settings: Settings) -> list[WorkerInfo]:
+async def workers_seen_by(settings: Settings) -> list[WorkerInfo]:
     async with Client(settings) as client:
         return await client.workers()
 
@@ -146,7 +146,7 @@ async def test_each_worker_replies_to_each_kind_of_client(
         names = {service.container.worker_name for service in (one, other)}
         await valkey.kill()
         # When each kind of client sends the request
-        replies_by_user = await asyncio.gather(*(asked_by(login(settings, user)) for user in CLIENTS))
+        replies_by_user = await asyncio.gather(*(workers_seen_by(login(settings, user)) for user in CLIENTS))
         for user, replies in zip(CLIENTS, replies_by_user, strict=True):
             # Then both reply with their state
             assert {worker.worker for worker in replies} == names, user

@@ -54,7 +54,7 @@ async def edit(js: JetStreamContext, stream: str, option: str, value: str) -> No
     assert (await js.update_stream(changed)).config == changed
 
 
-async def ask_nats(connection: Nats, words: list[str]) -> None:
+async def nats_request(connection: Nats, words: list[str]) -> None:
     """Send what a command of `nats` sends."""
     match words:
         case ["stream", "edit", stream, option, value, "--inbox-prefix", _]:
@@ -82,7 +82,7 @@ async def test_the_named_user_may_take_each_step(
                 assert status == 0, output
             else:
                 assert "--inbox-prefix" not in words or words[-1] == inbox(user)
-                await ask_nats(connection, words)
+                await nats_request(connection, words)
             # Then NATS refuses nothing
             assert guarded.refused() == [], command
 

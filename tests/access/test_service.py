@@ -170,15 +170,15 @@ async def let_time_pass(worker: Worker, publisher: Client) -> None:
     task, reminders = await publisher.create_transcription_task(RECORDING, keep_seconds=60), worker.container.reminders
     assert await end_of(publisher, task) is State.COMPLETED
 
-    async def found() -> list[Reminder]:
+    async def stored_reminders() -> list[Reminder]:
         return [reminder async for reminder in reminders.of_task(task)]
 
-    (reminder,) = await eventually(found)
+    (reminder,) = await eventually(stored_reminders)
     now = datetime.now(UTC)
     await reminders.put(reminder.model_copy(update={"task_until": now, "recording_until": now}))
 
     async def is_erased() -> bool:
-        return not await publisher.has_events(task) and not await found()
+        return not await publisher.has_events(task) and not await stored_reminders()
 
     await eventually(is_erased)
 

@@ -163,7 +163,7 @@ async def speak(settings: Settings, chance: Random, count: int, seconds: float) 
     return speeches
 
 
-async def wrongly_heard(client: Natscribe, speeches: dict[str, Speech]) -> dict[str, str]:
+async def transcription_errors(client: Natscribe, speeches: dict[str, Speech]) -> dict[str, str]:
     """Return what is lost or repeated in each live task."""
     problems = dict[str, str]()
     for task_id, speech_of_task in speeches.items():

@@ -21,7 +21,7 @@ import pytest
 from app.settings import Settings
 from tests.chaos.disk import cut_power, nats_on_its_own_disk
 from tests.chaos.faults import Fault, FaultInjector, ServerFault, freeze, inject_faults, kill
-from tests.chaos.speakers import speak, wrongly_heard
+from tests.chaos.speakers import speak, transcription_errors
 from tests.chaos.tasks import connected, publish
 from tests.chaos.verdict import Verdict, logs_of, unreadable_results
 from tests.chaos.worker_group import WorkerGroup
@@ -132,7 +132,7 @@ async def test_nothing_is_lost_and_nothing_is_done_twice(
         logs = await logs_of(client, published, within=LAST_WITHIN)
         await eventually(workers.is_complete)
         unreadable = await unreadable_results(client, published)
-        misheard = await wrongly_heard(client, speeches)
+        misheard = await transcription_errors(client, speeches)
         verdict = Verdict(published, faults, logs, await count_results(settings), unreadable, len(speeches), misheard)
     # Then each task has ended once with one readable result, and each spoken word is transcribed once
     verdict.write(tmp_path / "verdict.jsonl")

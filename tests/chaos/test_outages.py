@@ -20,7 +20,7 @@ IDLE = 0.3  # of a core: a spinning loop takes a whole one
 pytestmark = [pytest.mark.timeout(max(OUTAGES, default=0) + 180), pytest.mark.xdist_group("recovery")]
 
 
-async def away(service: Running, seconds: float) -> float:
+async def outage(service: Running, seconds: float) -> float:
     """The outage itself: the share of a core that the worker takes meanwhile."""
     worker = psutil.Process(service.process.pid)
     before = sum(worker.cpu_times()[:2])
@@ -49,7 +49,7 @@ async def test_an_outage_loses_nothing(tmp_path: Path, which: str, seconds: floa
         await servers[which].kill()
         assert (await service.get("/health/ready"))[0] == 503
         assert (await service.get("/health/live"))[0] == 200
-        load = await away(service, seconds)
+        load = await outage(service, seconds)
         await servers[which].start()
         # Then the worker did not spin, is ready again, and has lost nothing
         assert load < IDLE or busy

@@ -132,21 +132,23 @@ async def test_nothing_is_lost_when_the_servers_are_killed(stack: Stack, publish
 
 
 async def test_prometheus_sees_the_workers_and_reaches_the_alertmanager(stack: Stack) -> None:
-    def asked(port: str, path: str) -> Any:
+    def get_json(port: str, path: str) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{stack.ports[port]}{path}", timeout=5) as response:
             return json.load(response)
 
     async def both_are_up() -> bool:
-        samples = asked("PROMETHEUS_PORT", "/api/v1/query?query=sum(up%7Bjob%3D%22natscribe%22%7D)")["data"]["result"]
+        samples = get_json("PROMETHEUS_PORT", "/api/v1/query?query=sum(up%7Bjob%3D%22natscribe%22%7D)")["data"][
+            "result"
+        ]
         return bool(samples) and samples[0]["value"][1] == "2"
 
     await eventually(both_are_up, within=90)
     await eventually(
-        lambda: any(alert["labels"]["severity"] == "none" for alert in asked("ALERTMANAGER_PORT", "/api/v2/alerts")),
+        lambda: any(alert["labels"]["severity"] == "none" for alert in get_json("ALERTMANAGER_PORT", "/api/v2/alerts")),
         within=90,
     )
     if "grafana" in stack.services():
-        assert asked("GRAFANA_PORT", "/api/health")["database"] == "ok"
+        assert get_json("GRAFANA_PORT", "/api/health")["database"] == "ok"
 
 
 async def test_the_same_over_tls(stack: Stack) -> None:

@@ -72,10 +72,10 @@ def breaks(old: Node, new: Node) -> list[str]:
             problems.append(f"{name} is gone")
         else:
             problems += _operation(old, new, name, operation, new["operations"][name])
-    return problems + list(_places(old["x-nats"]["objectStoreBuckets"], new["x-nats"]["objectStoreBuckets"]))
+    return problems + list(_buckets(old["x-nats"]["objectStoreBuckets"], new["x-nats"]["objectStoreBuckets"]))
 
 
-def _places(old: Node, new: Node) -> Iterator[str]:
+def _buckets(old: Node, new: Node) -> Iterator[str]:
     for name, bucket in old.items():
         if new.get(name, {}).get("bucket") != bucket["bucket"]:
             yield f"the bucket {bucket['bucket']} is gone"

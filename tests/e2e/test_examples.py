@@ -14,7 +14,7 @@ pytestmark = pytest.mark.xdist_group("service")
 CLIP = LIBRIVOX / "sense_and_sensibility_01_austen_64kb-0930.flac"
 
 
-def tells_the_text(printed: str) -> bool:
+def has_the_text(printed: str) -> bool:
     """Whether nearly all words of the clip are there: one of them may be another on another processor."""
     reference_words = CLIP.with_suffix(".txt").read_text(encoding="utf-8").split()
     return len(set(reference_words) & set(re.findall(r"\w+", printed.lower()))) >= len(reference_words) - 2
@@ -41,7 +41,7 @@ def no_recording(tmp_path: Path) -> Path:
 async def test_a_first_client_transcribes(service: Running, client: str, end: str) -> None:
     printed = await output(service.settings.nats_url, BIN / "python", f"{client}_client.py", CLIP)
     assert end in printed
-    assert tells_the_text(printed)
+    assert has_the_text(printed)
 
 
 async def test_somebody_who_is_enrolled_is_named_in_another_recording(service: Running) -> None:
@@ -75,7 +75,7 @@ async def test_the_node_client_compiles_strictly_and_transcribes(
     await output(nats_url, node, "node_modules/.bin/tsc", cwd=project)
     printed = await output(nats_url, node, "dist/transcribe.js", CLIP, cwd=project)
     assert "completed null 100 %" in printed
-    assert tells_the_text(printed)
+    assert has_the_text(printed)
     # And a task that fails ends it as a failed program, with the reason
     async with started(nats_url, node, "dist/transcribe.js", no_recording, cwd=project) as program:
         assert "audio_unreadable" in await line_with(program, '"error"')

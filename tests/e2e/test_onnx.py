@@ -18,7 +18,7 @@ CLIPS = [*sorted(LIBRIVOX.glob("*.flac")), RUSSIAN]
 SLIP = ("a more a amiable", "a more amiable")  # tests/recordings/README.md
 
 
-def said(path: Path) -> str:
+def reference_text(path: Path) -> str:
     return path.with_suffix(".txt").read_text(encoding="utf-8").strip().replace(*SLIP)
 
 
@@ -36,7 +36,7 @@ async def test_a_recording_is_read_by_the_network(tmp_path: Path) -> None:
             subtitles = await client.get_task_result(result.task_id, ResultFormat.VTT)
 
     # Then every word is right, and the result names the model
-    assert result.text == " ".join(said(clip) for clip in CLIPS)
+    assert result.text == " ".join(reference_text(clip) for clip in CLIPS)
     assert result.model.name == "reader"
 
     # And words have times and probabilities, in order

@@ -12,7 +12,7 @@ from natscribe.transcript_page import page
 from app.engines.audio.mixing import SAMPLE_RATE
 from tests.e2e.browser import NEEDS_CHROMIUM, driven_by, serving
 from tests.sounds import silence, tone, wav
-from tests.unit.formats.test_transcript_page import HOSTILE, said, talk, transcript
+from tests.unit.formats.test_transcript_page import HOSTILE, segment_of, talk, transcript
 
 LONG_S = 3 * 3600
 USABLE_WITHIN_S = 3.0  # a page of 30,000 words, on a machine that does nothing else
@@ -21,16 +21,16 @@ VISITS = ("desktop", "served", "phone", "unknown", "withoutScripts")
 pytestmark = NEEDS_CHROMIUM
 
 
-def spoken(speaker: str, *words: tuple[float, float, str]) -> Segment:
+def spoken_segment(speaker: str, *words: tuple[float, float, str]) -> Segment:
     timed_words = [Word(start=start, end=end, word=f" {word}", probability=0.9) for start, end, word in words]
     text = " ".join(word for _, _, word in words)
-    return said(words[0][0], text, speaker, end=words[-1][1], words=timed_words)
+    return segment_of(words[0][0], text, speaker, end=words[-1][1], words=timed_words)
 
 
 HEARD = transcript(
-    spoken("SPEAKER_00", (0, 0.5, "one"), (0.5, 1, "two"), (1, 1.5, "three")),
-    spoken("SPEAKER_01", (3, 3.5, "four"), (3.5, 4.6, "five")),
-    spoken("SPEAKER_00", (3.6, 4, "six")),
+    spoken_segment("SPEAKER_00", (0, 0.5, "one"), (0.5, 1, "two"), (1, 1.5, "three")),
+    spoken_segment("SPEAKER_01", (3, 3.5, "four"), (3.5, 4.6, "five")),
+    spoken_segment("SPEAKER_00", (3.6, 4, "six")),
     untranscribed=[Interval(start=2.2, end=2.8)],
     duration=6.0,
     speakers=2,
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
     with (tmp_path / "long.wav").open("wb") as file:  # of zeros, which take no space on the disk
         file.write(wav(silence(0), promised=LONG_S * 2 * SAMPLE_RATE))
         file.truncate(file.tell() + LONG_S * 2 * SAMPLE_RATE)
-    strange = spoken("SPEAKER_00", (0, 1, "x")).model_copy(
+    strange = spoken_segment("SPEAKER_00", (0, 1, "x")).model_copy(
         update={
             "speaker": HOSTILE,
             "text": HOSTILE,
@@ -72,7 +72,7 @@ def site(folder: Path) -> Iterator[str]:
 
 def test_a_user_reads_and_plays_a_transcript(folder: Path, site: str) -> None:
     # Given pages with and without their recording, opened as files and from a web server, in a real browser
-    observed = _listen(folder, site, *VISITS)
+    observed = _browse(folder, site, *VISITS)
     # Then there are no errors, and no requests to another host
     assert observed["complaints"] == []
     inside = ("file:///", "blob:", "data:", "about:", site)  # `data:` are pictures of the browser's own player
@@ -119,14 +119,14 @@ def _check_desktop(observed: dict[str, Any]) -> None:
 
 def test_a_page_whose_recording_is_missing_requests_it(folder: Path, site: str) -> None:
     # Given a page whose recording has been moved
-    observed = _listen(folder, site, "gone")["gone"]
+    observed = _browse(folder, site, "gone")["gone"]
     # When its reader chooses the recording, then the page plays it
     assert observed == {"asks": "The recording cannot be played from its place. Choose it to listen:", "lit": ["two"]}
 
 
 def test_hostile_text_stays_text_in_a_browser(folder: Path, site: str) -> None:
     # Given a page on which all text would be markup
-    observed = _listen(folder, site, "hostile")["hostile"]
+    observed = _browse(folder, site, "hostile")["hostile"]
     # Then a browser shows it as it is, and runs none of it
     assert observed["names"] == [HOSTILE.rpartition("/")[2], HOSTILE]
     assert (observed["speaker"], observed["said"]) == (HOSTILE, HOSTILE)
@@ -136,7 +136,7 @@ def test_hostile_text_stays_text_in_a_browser(folder: Path, site: str) -> None:
 
 def test_a_page_of_three_hours_is_quick(folder: Path, site: str) -> None:
     # Given a page of 30,000 words
-    long = _listen(folder, site, "long")["long"]
+    long = _browse(folder, site, "long")["long"]
     frames = f"{long['playing']:.0f} ms while it plays, {long['scrolling']:.0f} ms while it scrolls"
     print(f"usable after {long['usableAfter']:.2f} s, finds a word within {long['lightMs']:.3f} ms; a frame: {frames}")
     # Then it is there soon, and playing and scrolling are smooth
@@ -147,7 +147,7 @@ def test_a_page_of_three_hours_is_quick(folder: Path, site: str) -> None:
     assert (long["isInSight"], long["leftAlone"], long["isBack"]) == (True, True, True)
 
 
-def _listen(folder: Path, site: str, *parts: str) -> dict[str, Any]:
+def _browse(folder: Path, site: str, *parts: str) -> dict[str, Any]:
     addresses = {path.stem: path.as_uri() for path in folder.glob("*.html")}
     addresses |= {"served": f"{site}heard.html", "sound": str(folder / "a #1.wav")}
     return driven_by("listen.mjs", folder, json.dumps(addresses), *parts)

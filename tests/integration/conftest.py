@@ -62,7 +62,7 @@ async def wire(request: pytest.FixtureRequest, servers: Servers, nc: Client) -> 
     listener = await nats.connect(servers.nats_url)
     tolerate_unreadable_messages(listener)
     recorder = Wire()
-    await recorder.listen(listener)
+    await recorder.subscribe(listener)
     yield recorder
     await listener.flush()
     await listener.drain()

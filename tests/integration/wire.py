@@ -1,15 +1,15 @@
-"""All that passes between the service and its clients, held against the document."""
+"""All messages between the service and its clients, compared with the document."""
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from tests import document
 
-SAID = [
+PUBLISHED = [
     document.channel_of(operation)["address"].replace("{task_id}", "*").replace("{kind}", "*").replace("{voice}", "*")
     for operation in document.operations("send").values()
 ]
-ASKED = [
+REQUESTED = [
     document.channel_of(operation)["address"]
     for operation in document.operations("receive").values()
     if "reply" in operation
@@ -21,39 +21,42 @@ class Wire:
     """Records the messages and replies of the service, not those of clients."""
 
     def __init__(self) -> None:
-        self._said: list[Msg] = []
-        self._asked: dict[str, str] = {}  # inbox -> subject of the request
+        self._published: list[Msg] = []
+        self._subject_of_inbox: dict[str, str] = {}  # inbox -> subject of the request
         self._inboxes: list[Msg] = []
 
-    async def listen(self, nc: Client) -> None:
-        for subject in SAID:
-            await nc.subscribe(subject, cb=self._hear)
-        for subject in ASKED:
-            await nc.subscribe(subject, cb=self._note)
+    async def subscribe(self, nc: Client) -> None:
+        for subject in PUBLISHED:
+            await nc.subscribe(subject, cb=self._record_message)
+        for subject in REQUESTED:
+            await nc.subscribe(subject, cb=self._record_request)
         # Replies only, not `_INBOX.>`: a subscriber to the inbox of a pull request would keep it open after its
         # worker has stopped, and the next message would be delivered to nobody.
-        await nc.subscribe("_INBOX.*.*", cb=self._answer)
+        await nc.subscribe("_INBOX.*.*", cb=self._record_reply)
         await nc.flush()
 
-    async def _hear(self, message: Msg) -> None:
-        if message.subject not in ASKED:
-            self._said.append(message)
+    async def _record_message(self, message: Msg) -> None:
+        if message.subject not in REQUESTED:
+            self._published.append(message)
 
-    async def _note(self, message: Msg) -> None:
-        self._asked[message.reply] = message.subject
+    async def _record_request(self, message: Msg) -> None:
+        self._subject_of_inbox[message.reply] = message.subject
 
-    async def _answer(self, message: Msg) -> None:
+    async def _record_reply(self, message: Msg) -> None:
         self._inboxes.append(message)
 
     def candidates(self) -> list[tuple[Msg, list[str]]]:
         """Each message, and the names of the messages that the document allows for its subject."""
         recorded = [
-            (message, document.names(document.operation_at(message.subject)["messages"])) for message in self._said
+            (message, document.names(document.operation_at(message.subject)["messages"])) for message in self._published
         ]
         return recorded + [
-            (message, document.names(document.operation_at(self._asked[message.subject])["reply"]["messages"]))
+            (
+                message,
+                document.names(document.operation_at(self._subject_of_inbox[message.subject])["reply"]["messages"]),
+            )
             for message in self._inboxes
-            if message.subject in self._asked
+            if message.subject in self._subject_of_inbox
         ]
 
     def seen(self) -> set[str]:
@@ -65,16 +68,16 @@ class Wire:
         }
 
     def unstored(self) -> list[str]:
-        """The subjects of what passed where streams publish what they have stored, and no stream had."""
+        """The subjects of messages that a stream should have republished, and no stream has stored."""
         return [
             message.subject
-            for message in self._said
+            for message in self._published
             if "x-nats" in document.channel_of(document.operation_at(message.subject))
             and "Nats-Sequence" not in (message.headers or {})
         ]
 
     def strangers(self) -> list[tuple[str, dict[str, str]]]:
-        """What passed though the document does not describe it, and why not."""
+        """The messages that the document does not describe, and why not."""
         checked = (
             (message.subject, document.faults(candidates, message.headers or {}, message.data))
             for message, candidates in self.candidates()

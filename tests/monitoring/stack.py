@@ -156,7 +156,7 @@ async def _running(command: list[str], ready: str, folder: Path) -> AsyncIterato
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=log, stderr=log)
 
-    async def answers() -> bool:
+    async def is_ready() -> bool:
         assert process.returncode is None, (folder / "log").read_text(encoding="utf-8")
         try:
             return bool(await asyncio.to_thread(_get, ready))
@@ -164,7 +164,7 @@ async def _running(command: list[str], ready: str, folder: Path) -> AsyncIterato
             return False
 
     try:
-        await eventually(answers)
+        await eventually(is_ready)
         yield
     finally:
         if process.returncode is None:

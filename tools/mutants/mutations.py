@@ -25,7 +25,7 @@ LOGGERS = {"log", "logger"}
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Slot:
     """A node of a tree: `getattr(parent, field)`, or its element `index`."""
 
     node: ast.AST
@@ -71,13 +71,13 @@ def mutations(source: str) -> list[Mutation]:
     ]
 
 
-def _changes(tree: ast.AST) -> Iterator[tuple[_Place, ast.AST]]:
+def _changes(tree: ast.AST) -> Iterator[tuple[_Slot, ast.AST]]:
     for node_slot in _code(tree):
         for new in _replacements(node_slot.node, node_slot.parent):
             yield node_slot, new
 
 
-def _code(tree: ast.AST, statement: int = 1) -> Iterator[_Place]:
+def _code(tree: ast.AST, statement: int = 1) -> Iterator[_Slot]:
     """Yield each node that is code: no annotations, no texts, no logs."""
     for field, value in ast.iter_fields(tree):
         several = isinstance(value, list)
@@ -85,7 +85,7 @@ def _code(tree: ast.AST, statement: int = 1) -> Iterator[_Place]:
             if field in ANNOTATIONS or not isinstance(node, ast.AST) or _is_text(node):
                 continue
             line = node.lineno if isinstance(node, ast.stmt) else statement
-            yield _Place(node, tree, field, index if several else None, line)
+            yield _Slot(node, tree, field, index if several else None, line)
             yield from _code(node, line)
 
 

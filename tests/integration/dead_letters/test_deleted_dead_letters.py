@@ -27,12 +27,12 @@ async def test_many_dead_letters_are_deleted_in_several_requests(
     # Then the client repeats the request until all were checked
     async with Client(settings) as client:
         assert await client.delete_dead_letters(kind=Kind.TRANSCRIPTION) == 3
-    assert await letters_left(js) == 2
+    assert await remaining_dead_letters(js) == 2
 
 
 async def _are_left(js: JetStreamContext, count: int) -> bool:
-    return await letters_left(js) == count
+    return await remaining_dead_letters(js) == count
 
 
-async def letters_left(js: JetStreamContext) -> int:
+async def remaining_dead_letters(js: JetStreamContext) -> int:
     return (await js.stream_info("transcription_dead_letters")).state.messages

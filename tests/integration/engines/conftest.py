@@ -28,7 +28,7 @@ def networks() -> Networks:
 
 
 @pytest.fixture(scope="session")
-def heard(networks: Networks) -> Callable[[Path], DiarizationDone]:
+def diarized(networks: Networks) -> Callable[[Path], DiarizationDone]:
     """The diarization of a recording, with the voices; each recording is diarized once."""
     return cache(lambda path: diarize(networks, Diarize(path=path, embed=True), NO_LIMIT, lambda _: None))
 

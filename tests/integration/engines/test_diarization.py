@@ -72,12 +72,12 @@ def test_two_readers_are_distinguished(demo: tuple[DiarizationDone, list[ChunkAn
 
 
 @pytest.mark.parametrize("name", ["two-women", "phone"])
-def test_people_who_take_short_turns_are_distinguished(heard: Callable[[Path], DiarizationDone], name: str) -> None:
+def test_people_who_take_short_turns_are_distinguished(diarized: Callable[[Path], DiarizationDone], name: str) -> None:
     # Given a minute of two women in short turns, or of two people on a telephone
     (talk,) = [conversation for conversation in conversations_in(TALK) if conversation.path.stem == name]
 
     # When it is diarized, then they are two, and at most 5 % of the time stands under the other's name
-    done = heard(talk.path)
+    done = diarized(talk.path)
     errors = time_errors(talk.said, [(t.start, t.end, t.speaker) for t in done.turns], done.duration_seconds)
     assert len({turn.speaker for turn in done.turns}) == 2
     assert errors.under_another <= 0.05 * errors.scored

@@ -127,7 +127,7 @@ def live(samples: Samples, stream: str, *, first: bool = False, end: bool = Fals
     return ProcessLiveAudio(stream=stream, audio=LiveAudio(), first=first, data=data, end=end)
 
 
-async def heard(engine: EngineProcesses, job: ProcessLiveAudio | CloseLiveStream) -> LiveAudioProcessed:
+async def processed(engine: EngineProcesses, job: ProcessLiveAudio | CloseLiveStream) -> LiveAudioProcessed:
     (reply,) = await replies(engine, job)
     assert isinstance(reply, LiveAudioProcessed)
     return reply
@@ -141,8 +141,8 @@ async def test_live_streams_take_turns_and_their_utterances_are_transcribed(engi
     speech, quarter = np.concatenate([load(CLIPS[1]), silence(1)]), SAMPLE_RATE // 4
     windows, shown = list[Window](), 0
     for at in range(0, len(speech), quarter):
-        reading = await heard(engine, live(speech[at : at + quarter], "reading", first=at == 0))
-        quiet = await heard(engine, live(silence(0.25), "quiet", first=at == 0))
+        reading = await processed(engine, live(speech[at : at + quarter], "reading", first=at == 0))
+        quiet = await processed(engine, live(silence(0.25), "quiet", first=at == 0))
         windows += reading.windows
         shown += len(reading.open)
     # Then one more process runs both, and there is nothing in the silence
@@ -158,7 +158,7 @@ async def test_live_streams_take_turns_and_their_utterances_are_transcribed(engi
 async def test_a_live_stream_survives_a_job_that_is_given_up(engine: EngineProcesses) -> None:
     # Given two live streams
     for name in ("given up", "other"):
-        await heard(engine, live(silence(1), name, first=True))
+        await processed(engine, live(silence(1), name, first=True))
     # When a job of one is given up before its reply
     giving_up = asyncio.create_task(replies(engine, live(silence(30), "given up")))
     await asyncio.sleep(0)
@@ -166,25 +166,25 @@ async def test_a_live_stream_survives_a_job_that_is_given_up(engine: EngineProce
     await asyncio.wait([giving_up])
     assert giving_up.cancelled()
     # Then the other one continues, and so could this one, until it is closed
-    assert (await heard(engine, live(silence(1), "other"))).seconds == 2
-    assert (await heard(engine, live(silence(1), "given up"))).seconds == 32
-    assert (await heard(engine, CloseLiveStream(stream="given up"))).complete_until == []
+    assert (await processed(engine, live(silence(1), "other"))).seconds == 2
+    assert (await processed(engine, live(silence(1), "given up"))).seconds == 32
+    assert (await processed(engine, CloseLiveStream(stream="given up"))).complete_until == []
 
 
 async def test_a_live_process_that_hangs_is_replaced(engine: EngineProcesses, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a live stream whose process hangs
-    await heard(engine, live(silence(1), "a", first=True))
+    await processed(engine, live(silence(1), "a", first=True))
     (child,) = children()
     child.suspend()
     monkeypatch.setattr(engine_processes, "MAX_LIVE_JOB_S", 0.2)
     # When a job gets no reply, then it fails for now, and nothing is left of the process
     with pytest.raises(TransientError) as caught:
-        await heard(engine, live(silence(1), "a"))
+        await processed(engine, live(silence(1), "a"))
     assert caught.value.detail.code is ErrorCode.ENGINE_FAILED
     assert children() == []
     # And another process takes the stream from its beginning
     monkeypatch.undo()
-    assert (await heard(engine, live(silence(1), "a", first=True))).seconds == 1
+    assert (await processed(engine, live(silence(1), "a", first=True))).seconds == 1
 
 
 class SlowProcess(EngineProcess):
@@ -206,7 +206,7 @@ async def test_jobs_that_wait_for_others_do_not_hang(
     monkeypatch.setattr(engine_processes, "MAX_LIVE_JOB_S", 1.0)
     engine = EngineProcesses(engine_settings)
     # When ten streams have audio at once, so that the last job waits for longer than that
-    outcomes = await asyncio.gather(*(heard(engine, live(silence(0), f"stream {number}")) for number in range(10)))
+    outcomes = await asyncio.gather(*(processed(engine, live(silence(0), f"stream {number}")) for number in range(10)))
     # Then all are processed
     assert len(outcomes) == 10
     await engine.close()
@@ -214,7 +214,7 @@ async def test_jobs_that_wait_for_others_do_not_hang(
 
 async def test_closing_does_not_wait_for_a_live_job(engine: EngineProcesses) -> None:
     # Given a live stream whose process hangs, and a job that was given up
-    await heard(engine, live(silence(1), "a", first=True))
+    await processed(engine, live(silence(1), "a", first=True))
     (child,) = children()
     child.suspend()
     giving_up = asyncio.create_task(replies(engine, live(silence(1), "a")))

@@ -37,7 +37,7 @@ def reader() -> OnnxModel:
     return loaded(ModelCatalog(None, NETWORKS), "reader")
 
 
-def said(path: Path) -> str:
+def reference_text(path: Path) -> str:
     return path.with_suffix(".txt").read_text(encoding="utf-8").strip().replace(*SLIP)
 
 
@@ -62,7 +62,7 @@ def test_a_clip_is_read_wherever_it_lies(
     (text,) = transcribed(reader, samples)
 
     # Then each word is right, with a blank before it, and the network is sure of it
-    assert written([text]) == f" {said(path)}"
+    assert written([text]) == f" {reference_text(path)}"
     assert text.avg_logprob is not None
     assert -0.3 < text.avg_logprob <= 0
     assert text.no_speech_prob is None

@@ -48,7 +48,7 @@ def recording(name: str) -> Samples:
     return read(FOLDER / f"{name}.flac").astype(np.float32) / np.float32(32768)
 
 
-def said(name: str) -> str:
+def reference_text(name: str) -> str:
     return re.sub(r"(?m)^\w\w: ", "", (FOLDER / f"{name}.txt").read_text(encoding="utf-8"))
 
 
@@ -83,13 +83,13 @@ def text_of(segments: Sequence[Segment]) -> str:
 
 
 @pytest.fixture(scope="module")
-def heard(whisper: Whisper) -> Transcription:
+def transcription(whisper: Whisper) -> Transcription:
     """What the model finds in a recording without options; each recording is transcribed once."""
     return cache(lambda name: transcribed(whisper, recording(name)))
 
 
 def score_of(name: str, segments: Sequence[Segment]) -> Score:
-    return scored([said(name)], [text_of(segments)])
+    return scored([reference_text(name)], [text_of(segments)])
 
 
 def share_in(language: str, segments: Sequence[Segment]) -> float:
@@ -100,22 +100,22 @@ def share_in(language: str, segments: Sequence[Segment]) -> float:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_no_run_of_words_is_missing_and_each_sentence_has_its_language(heard: Transcription, name: str) -> None:
-    segments = heard(name)
+def test_no_run_of_words_is_missing_and_each_sentence_has_its_language(transcription: Transcription, name: str) -> None:
+    segments = transcription(name)
     score = score_of(name, segments)
     assert score.longest_missing <= 8
     assert score.rate <= 0.3  # of 40 s in a language that whisper-base knows badly; the bench counts all kinds
     assert share_in(name[-2:], segments) >= 0.9
 
 
-def test_few_words_of_all_kinds_are_wrong_and_nearly_all_are_in_their_language(heard: Transcription) -> None:
+def test_few_words_of_all_kinds_are_wrong_and_nearly_all_are_in_their_language(transcription: Transcription) -> None:
     # 10 % of 400 words are wrong here, and none is in another language; the bench counts all kinds
-    assert Score.pooled([score_of(name, heard(name)) for name in KINDS]).rate <= 0.13
-    assert sum(share_in(name[-2:], heard(name)) for name in KINDS) / len(KINDS) >= 0.98
+    assert Score.pooled([score_of(name, transcription(name)) for name in KINDS]).rate <= 0.13
+    assert sum(share_in(name[-2:], transcription(name)) for name in KINDS) / len(KINDS) >= 0.98
 
 
-def test_three_languages_in_one_recording_are_each_transcribed(heard: Transcription) -> None:
-    segments = heard("languages")
+def test_three_languages_in_one_recording_are_each_transcribed(transcription: Transcription) -> None:
+    segments = transcription("languages")
     score = score_of("languages", segments)
     assert score.longest_missing <= 8
     assert score.rate <= 0.2
@@ -151,12 +151,12 @@ def test_speech_is_translated_on_request(whisper: Whisper) -> None:
     assert len(expected & translated) >= 0.5 * len(expected)
 
 
-def test_a_vocabulary_brings_its_names_and_no_others(whisper: Whisper, heard: Transcription) -> None:
+def test_a_vocabulary_brings_its_names_and_no_others(whisper: Whisper, transcription: Transcription) -> None:
     # Given recordings, each with a vocabulary of the words in it that are misheard here, and of some that nobody says
-    before, after = ([score_of(name, heard(name)) for name in MISHEARD], list[Score]())
+    before, after = ([score_of(name, transcription(name)) for name in MISHEARD], list[Score]())
     misheard = written = 0
     for name in MISHEARD:
-        terms = sorted(_long_words(said(name)) - _long_words(text_of(heard(name))))
+        terms = sorted(_long_words(reference_text(name)) - _long_words(text_of(transcription(name))))
         # When they are transcribed with it
         segments = transcribed(whisper, recording(name), vocabulary=(*terms, *UNSAID))
         misheard += len(terms)

@@ -49,11 +49,11 @@ def alone(networks: Networks, path: Path, channel: int | None = None) -> Recordi
 
 
 @pytest.fixture(scope="module")
-def enrolled(heard: Hears) -> dict[str, list[tuple[str, str]]]:
+def enrolled(diarized: Hears) -> dict[str, list[tuple[str, str]]]:
     """Four people, each from one recording."""
     references = {}
     for language, person in PEOPLE.items():
-        (speaker,) = voices_of(heard(RECORDINGS / f"speech/prompts-{language}.flac")).speakers
+        (speaker,) = voices_of(diarized(RECORDINGS / f"speech/prompts-{language}.flac")).speakers
         assert speaker.seconds >= MIN_REFERENCE_S
         assert speaker.agreement > MIN_AGREEMENT
         references[person] = [(speaker.values, speaker.telephone)]
@@ -93,12 +93,12 @@ def test_a_telephone_leaves_what_a_telephone_has_sent(clip: Samples) -> None:
     assert float(np.abs(simulate_telephone(np.zeros(24_000, np.float32))).max()) == 0
 
 
-def test_people_are_named_in_a_conversation(heard: Hears, enrolled: dict[str, list[tuple[str, str]]]) -> None:
-    assert names(voices_of(heard(RECORDINGS / "talk/two-women.ogg")), enrolled) == {"allison", "ivrvoice"}
+def test_people_are_named_in_a_conversation(diarized: Hears, enrolled: dict[str, list[tuple[str, str]]]) -> None:
+    assert names(voices_of(diarized(RECORDINGS / "talk/two-women.ogg")), enrolled) == {"allison", "ivrvoice"}
 
 
-def test_people_are_named_on_the_telephone(heard: Hears, enrolled: dict[str, list[tuple[str, str]]]) -> None:
-    assert names(voices_of(heard(RECORDINGS / "talk/phone.wav")), enrolled) == {"carlo", "june"}
+def test_people_are_named_on_the_telephone(diarized: Hears, enrolled: dict[str, list[tuple[str, str]]]) -> None:
+    assert names(voices_of(diarized(RECORDINGS / "talk/phone.wav")), enrolled) == {"carlo", "june"}
 
 
 def test_people_are_named_in_their_channels(networks: Networks, enrolled: dict[str, list[tuple[str, str]]]) -> None:
@@ -116,8 +116,8 @@ def test_two_people_are_no_reference(networks: Networks) -> None:
     assert mixed.agreement < MIN_AGREEMENT
 
 
-def test_a_person_is_named_in_another_language(heard: Hears, enrolled: dict[str, list[tuple[str, str]]]) -> None:
-    assert names(voices_of(heard(RECORDINGS / "speech/prompts-es.flac")), enrolled) == {"allison"}
+def test_a_person_is_named_in_another_language(diarized: Hears, enrolled: dict[str, list[tuple[str, str]]]) -> None:
+    assert names(voices_of(diarized(RECORDINGS / "speech/prompts-es.flac")), enrolled) == {"allison"}
 
 
 def test_a_stranger_is_not_named(enrolled: dict[str, list[tuple[str, str]]]) -> None:

@@ -76,7 +76,7 @@ def refused(reply: dict[str, Any]) -> str | None:
     return code
 
 
-async def ask(publisher: Publisher, subject: str, task_id: str) -> dict[str, Any]:
+async def request(publisher: Publisher, subject: str, task_id: str) -> dict[str, Any]:
     """The reply to a request, which is repeated as the error says."""
     while True:
         reply = await publisher.ask(subject, task_id=task_id)
@@ -91,10 +91,10 @@ async def test_the_last_of_a_burst_can_be_cancelled_and_deleted_at_once(
     await burst(nc, MANY)
     # When some are cancelled and deleted, then no reply says that they do not exist
     last, middle, unknown, state = await asyncio.gather(
-        ask(publisher, subjects.CANCEL, f"m{MANY - 1}"),
-        ask(publisher, subjects.DELETE, f"m{MANY // 2}"),
-        ask(publisher, subjects.CANCEL, "unknown"),
-        ask(publisher, subjects.STATUS, f"m{MANY - 2}"),
+        request(publisher, subjects.CANCEL, f"m{MANY - 1}"),
+        request(publisher, subjects.DELETE, f"m{MANY // 2}"),
+        request(publisher, subjects.CANCEL, "unknown"),
+        request(publisher, subjects.STATUS, f"m{MANY - 2}"),
     )
     assert (last["state"], state["state"]) == (State.CANCELLED, State.QUEUED)
     assert middle["deleted"] is True
@@ -124,7 +124,10 @@ async def test_a_cancelled_task_never_runs_whichever_worker_replies(
         await asyncio.gather(*(publisher.publish(task_id) for task_id in ids))
         # When all are cancelled or deleted at once, by requests that either worker may handle
         replies = await asyncio.gather(
-            *(ask(publisher, subjects.DELETE if at % 2 else subjects.CANCEL, task_id) for at, task_id in enumerate(ids))
+            *(
+                request(publisher, subjects.DELETE if at % 2 else subjects.CANCEL, task_id)
+                for at, task_id in enumerate(ids)
+            )
         )
         # Then each request was handled
         assert {refused(reply) for reply in replies} == {None}

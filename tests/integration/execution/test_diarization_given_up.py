@@ -22,7 +22,7 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture(autouse=True)
-def _every_stage_is_said(constants: Constants) -> None:
+def _every_stage_has_an_event(constants: Constants) -> None:
     constants(MIN_EVENT_INTERVAL_S=0.0)
 
 

@@ -22,7 +22,7 @@ TRANSIENT = TransientError(ErrorCode.ENGINE_FAILED, "The engine died: it is trie
 PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
 
 
-async def letters(js: JetStreamContext) -> list[DeadLetter]:
+async def dead_letters(js: JetStreamContext) -> list[DeadLetter]:
     count = (await js.stream_info("transcription_dead_letters")).state.messages
     messages = [await js.get_msg("transcription_dead_letters", seq) for seq in range(1, count + 1)]
     return [DeadLetter.model_validate_json(message.data or b"") for message in messages]
@@ -38,7 +38,7 @@ async def test_a_task_without_attempts_left_fails(
     assert all(event.error == TRANSIENT.detail and event.retry_at and event.retry_at > event.time for event in retrying)
     assert (events[-1].attempt, events[-1].max_attempts) == (4, 4)
     await eventually(lambda: queue_is_empty(js))
-    (letter,) = await letters(js)
+    (letter,) = await dead_letters(js)
     assert (letter.task_id, letter.attempts, letter.error) == ("t1", 4, TRANSIENT.detail)
     assert (await publisher.ask("tasks.result", task_id="t1"))["error"] == TRANSIENT.detail.model_dump(mode="json")
 

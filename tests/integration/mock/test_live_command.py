@@ -193,10 +193,10 @@ async def test_ctrl_c_ends_the_audio_and_then_the_task(shell: Shell, js: JetStre
         assert (process.returncode, out.decode().splitlines()) == (0, TEXT)
         # Given a task that ends only after more audio than there is
         process = await shell.start("-", "--task-id", "slow-1")
-        await _told(process, "sending the audio, Ctrl-C ends it")
+        await _printed(process, "sending the audio, Ctrl-C ends it")
         # When Ctrl-C is pressed twice
         process.send_signal(signal.SIGINT)
-        await _told(process, "waiting for the rest")
+        await _printed(process, "waiting for the rest")
         process.send_signal(signal.SIGINT)
         # Then the task is cancelled
         _, err = await process.communicate()
@@ -212,11 +212,11 @@ async def test_how_to_cancel_later_is_reported_during_an_outage_of_nats(
     async with served(partial(_pass_on, int(settings.nats_url.rpartition(":")[2]))) as port:
         own = settings.model_copy(update={"nats_url": f"nats://127.0.0.1:{port}"})
         process = await Shell(tmp_path, own, mock).start("-", "--task-id", "slow-1")
-        await _told(process, "sending the audio, Ctrl-C ends it")
+        await _printed(process, "sending the audio, Ctrl-C ends it")
         process.send_signal(signal.SIGINT)
-        await _told(process, "waiting for the rest")
+        await _printed(process, "waiting for the rest")
     # When NATS is away, and Ctrl-C is pressed again
-    await _told(process, "NATS is away")
+    await _printed(process, "NATS is away")
     process.send_signal(signal.SIGINT)
     # Then the command ends, and says what is left to do
     _, err = await process.communicate()
@@ -286,7 +286,7 @@ async def test_invalid_options_of_resume_are_refused(shell: Shell, arguments: tu
     assert "--resume" in err
 
 
-async def _told(process: Process, words: str) -> None:
+async def _printed(process: Process, words: str) -> None:
     """Wait until the command says this on standard error."""
     assert process.stderr is not None
     async for line in process.stderr:

@@ -18,7 +18,7 @@ Letter = Callable[..., Awaitable[DeadLetter]]
 
 
 @pytest.fixture
-async def letter(js: JetStreamContext) -> Letter:
+async def dead_letter_of(js: JetStreamContext) -> Letter:
     """The dead letter of a task, or of a message that is no task, stored after the start of the test."""
     before = (await js.stream_info("transcription_dead_letters")).state.last_seq
 
@@ -54,12 +54,12 @@ async def letter(js: JetStreamContext) -> Letter:
     ],
 )
 async def test_what_is_no_task_becomes_a_dead_letter(
-    publisher: Publisher, letter: Letter, task_id: str, body: bytes, problem: str
+    publisher: Publisher, dead_letter_of: Letter, task_id: str, body: bytes, problem: str
 ) -> None:
     # When bytes are published that are no task
     await publisher.js.publish(SUBJECT, body)
     # Then they are kept with the reason
-    dead_letter = await letter()
+    dead_letter = await dead_letter_of()
     assert dead_letter.error.code is ErrorCode.INVALID_MESSAGE
     assert problem in dead_letter.error.message
     assert (dead_letter.task_id, dead_letter.subject, dead_letter.attempts) == (None, SUBJECT, 0)
@@ -68,7 +68,9 @@ async def test_what_is_no_task_becomes_a_dead_letter(
     await publisher.until(task_id, State.COMPLETED)
 
 
-async def test_an_invalid_task_with_an_id_has_failed(publisher: Publisher, letter: Letter, task_id: str) -> None:
+async def test_an_invalid_task_with_an_id_has_failed(
+    publisher: Publisher, dead_letter_of: Letter, task_id: str
+) -> None:
     # When a task carries a misspelt option
     await publisher.publish(task_id, word_timestamp=True)
     # Then its log says why it failed, and its dead letter too
@@ -76,7 +78,7 @@ async def test_an_invalid_task_with_an_id_has_failed(publisher: Publisher, lette
     assert [event.sequence for event in events] == [1]
     assert events[0].error is not None
     assert "word_timestamp: there is no such field, did you mean word_timestamps?" in events[0].error.message
-    await letter(task_id)
+    await dead_letter_of(task_id)
     # And the status can be requested
     status = await publisher.ask("tasks.status", task_id=task_id)
     assert (status["state"], status["task"]) == ("failed", None)
@@ -96,18 +98,20 @@ async def test_a_task_that_surprises_a_parser_ends(publisher: Publisher, task_id
 
 
 async def test_an_invalid_task_with_a_known_id_changes_nothing(
-    publisher: Publisher, letter: Letter, task_id: str
+    publisher: Publisher, dead_letter_of: Letter, task_id: str
 ) -> None:
     await publisher.publish(task_id)
     events = await publisher.until(task_id, State.COMPLETED)
     await publisher.publish(task_id, min_speakers=3, max_speakers=2)
-    assert "min_speakers must not be above max_speakers" in (await letter(task_id)).error.message
+    assert "min_speakers must not be above max_speakers" in (await dead_letter_of(task_id)).error.message
     assert (await publisher.until(task_id, State.COMPLETED)) == events
 
 
-async def test_a_large_body_is_truncated_in_its_dead_letter(js: JetStreamContext, letter: Letter, task_id: str) -> None:
+async def test_a_large_body_is_truncated_in_its_dead_letter(
+    js: JetStreamContext, dead_letter_of: Letter, task_id: str
+) -> None:
     await js.publish(SUBJECT, json.dumps({"task_id": task_id, "x": "y" * 600_000}).encode())
-    dead_letter = await letter(task_id)
+    dead_letter = await dead_letter_of(task_id)
     assert dead_letter.body_truncated
     assert len(dead_letter.body) == 1024 * 1024 // 4
 
@@ -117,12 +121,14 @@ async def test_a_large_body_is_truncated_in_its_dead_letter(js: JetStreamContext
     [b"\x00" * 900_000, b'"' * 900_000, "\u0416".encode() * 400_000],
     ids=["zeros", "quotes", "letters of two bytes"],
 )
-async def test_a_dead_letter_always_fits_into_a_message(publisher: Publisher, letter: Letter, body: bytes) -> None:
+async def test_a_dead_letter_always_fits_into_a_message(
+    publisher: Publisher, dead_letter_of: Letter, body: bytes
+) -> None:
     # When a body grows in JSON, and its headers are many and long
     headers = {f"X-{number}": "y" * 1000 for number in range(40)} | {"traceparent": "a" * 15_000}
     await publisher.js.publish(SUBJECT, body[: 1024 * 1024 - 140_000], headers=headers)
     # Then there is a dead letter all the same, and the queue runs empty
-    dead_letter = await letter()
+    dead_letter = await dead_letter_of()
     assert dead_letter.body_truncated
     assert len(dead_letter.headers) <= 32
     await eventually(lambda: queue_is_empty(publisher.js))
@@ -137,7 +143,7 @@ async def test_an_invalid_trace_is_not_repeated(publisher: Publisher, task_id: s
     )
 
 
-async def test_another_content_type_is_named(js: JetStreamContext, letter: Letter, task_id: str) -> None:
+async def test_another_content_type_is_named(js: JetStreamContext, dead_letter_of: Letter, task_id: str) -> None:
     body = json.dumps({"task_id": task_id, "audio_file_id": "meeting.flac", "user_id": 1}).encode()
     await js.publish(SUBJECT, body, headers={"content-type": "text/plain"})
-    assert "content-type is not application/json" in (await letter(task_id)).error.message
+    assert "content-type is not application/json" in (await dead_letter_of(task_id)).error.message

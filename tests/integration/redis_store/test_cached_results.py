@@ -47,7 +47,7 @@ async def texts_of(publisher: Publisher, task_id: str, count: int) -> list[str]:
     return texts
 
 
-def said(result: dict[str, object]) -> dict[str, object]:
+def content(result: dict[str, object]) -> dict[str, object]:
     """A result without what differs from task to task."""
     return {name: value for name, value in result.items() if name not in {"task_id", "created_at", "cached"}}
 
@@ -72,7 +72,7 @@ async def test_the_same_is_not_computed_twice(
     await publisher.publish("t2", kind=kind, **options)
     second = await result_of(publisher, "t2")
     # Then its result is the same, says so, and no engine has worked for it
-    assert said(second) == said(first)
+    assert content(second) == content(first)
     assert (first["cached"], second["cached"]) == (False, True)
     assert len(engine.jobs) == jobs
 

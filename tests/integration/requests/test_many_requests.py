@@ -180,11 +180,11 @@ async def test_a_flood_of_requests_delays_no_later_request(client: Client, worke
     # Then requests on another subject get their replies in the meantime
     await client.request(subjects.TASK_QUEUES, b"{}", timeout=ANSWERED_WITHIN)
 
-    async def all_answered() -> bool:
+    async def all_have_replies() -> bool:
         return len(replies) == FLOOD
 
     # And each request of the flood gets a reply: a result or an immediate error
-    await eventually(all_answered, within=60)
+    await eventually(all_have_replies, within=60)
     assert set(replies) == {"not_found", "internal"}
     # And a later request gets its reply in time
     began = time.monotonic()

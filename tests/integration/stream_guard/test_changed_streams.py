@@ -68,7 +68,7 @@ async def stored_results(js: JetStreamContext) -> dict[str, int]:
     return (await js.stream_info("transcription_results", subjects_filter=">")).state.subjects or {}
 
 
-def told(logs: list[Any], event: str) -> list[Any]:
+def logged(logs: list[Any], event: str) -> list[Any]:
     return [entry for entry in logs if entry["event"] == event]
 
 
@@ -89,8 +89,8 @@ async def test_a_faststream_consumer_that_declares_a_stream_changes_nothing(
             # Then its start ends with the error of NATS, which docs/faststream.md explains
             assert "stream configuration update can not cancel deny" in str(refused)
         # And the service says who has tried
-        await eventually(lambda: asyncio.sleep(0, told(logs, "stream_change_refused")))
-    (line,) = told(logs, "stream_change_refused")
+        await eventually(lambda: asyncio.sleep(0, logged(logs, "stream_change_refused")))
+    (line,) = logged(logs, "stream_change_refused")
     assert (line["of"], line["by"].split()[0]) == (stream, "their-application")
     # And all streams are as before
     assert await configs(js) == before
@@ -164,9 +164,9 @@ async def test_a_stream_that_somebody_strips_is_put_back_in_time(
         await stripped(stranger, stream)
         # Then the service puts them back, in time
         await eventually(partial(is_healthy, js, settings))
-        await eventually(lambda: asyncio.sleep(0, told(logs, "settings_restored")))
+        await eventually(lambda: asyncio.sleep(0, logged(logs, "settings_restored")))
     # And one line says who it was
-    (line,) = told(logs, "settings_restored")
+    (line,) = logged(logs, "settings_restored")
     assert (line["of"], line["by"].split()[0]) == (stream, "stranger")
 
 
@@ -259,11 +259,11 @@ async def test_what_an_operator_may_choose_is_left_alone(
         await stranger.update_stream(before["transcription_tasks"].evolve(max_msgs_per_subject=20_000))
         await stranger.update_stream(before["OBJ_audio"].evolve(max_age=14 * 24 * 3600))
         # When the service has seen it
-        await eventually(lambda: asyncio.sleep(0, len(told(logs, "configuration_difference_found")) >= 2))
+        await eventually(lambda: asyncio.sleep(0, len(logged(logs, "configuration_difference_found")) >= 2))
     # Then it is reported, and not restored
     after = await configs(js)
     assert (after["transcription_tasks"].max_msgs_per_subject, after["OBJ_audio"].max_age) == (20_000, 14 * 24 * 3600)
-    assert told(logs, "settings_restored") == []
+    assert logged(logs, "settings_restored") == []
 
 
 async def test_a_task_whose_queue_was_deleted_goes_on_when_it_is_published_again(
@@ -411,9 +411,9 @@ async def test_a_change_that_harms_nothing_is_charged_to_nobody_else(
     with capture_logs() as logs:
         await asyncio.sleep(1)  # two checks, at least
         await stripped(unheard.jetstream(), "transcription_results")
-        await eventually(lambda: asyncio.sleep(0, told(logs, "settings_restored")))
+        await eventually(lambda: asyncio.sleep(0, logged(logs, "settings_restored")))
     # Then the log names nobody
-    assert told(logs, "settings_restored")[0]["by"] == "unknown"
+    assert logged(logs, "settings_restored")[0]["by"] == "unknown"
     await unheard.close()
 
 
@@ -434,7 +434,7 @@ async def test_a_task_is_not_called_deleted_while_its_message_stays(
         reply = await publisher.ask("tasks.delete", task_id="t1")
         assert reply["error"]["code"] == ErrorCode.INTERNAL
         # And the problem is reported
-        assert "deny_delete" in (await eventually(partial(told_by, publisher.nc)))[0].what
+        assert "deny_delete" in (await eventually(partial(reported_by, publisher.nc)))[0].what
         busy.may_go_on.set()
         await worker.container.consumer.stop(grace=0)
 
@@ -455,7 +455,7 @@ async def test_a_setting_of_earlier_versions_is_no_such_stream(
     assert await is_healthy(js, settings)
 
 
-async def told_by(nc: Client) -> list[Any]:
+async def reported_by(nc: Client) -> list[Any]:
     """What the worker reports to `doctor`."""
     reply = await nc.request("workers.info", b"{}", timeout=5)
     return WorkerInfo.model_validate_json(reply.data).problems
@@ -469,13 +469,13 @@ async def test_a_task_stream_of_another_kind_is_reported_with_the_next_step(
     with capture_logs() as logs:
         async with start_worker(FakeEngine()) as worker:
             # Then readiness, doctor, log and metrics report it
-            (problem,) = await eventually(partial(told_by, nc))
+            (problem,) = await eventually(partial(reported_by, nc))
             assert problem.what.startswith("The stream transcription_tasks is not as the service needs it (")
             assert "retention" in problem.what
             assert "nats stream rm transcription_tasks" in problem.next_step
             assert not worker.container.stream_guard.are_streams_whole
             assert b"natscribe_streams_broken 1.0" in worker.container.meter.exposition()
-            assert told(logs, "settings_not_restored")
+            assert logged(logs, "settings_not_restored")
             # When somebody takes that way
             await js.delete_stream("transcription_tasks")
             # Then the service recreates it, and is ready
@@ -485,7 +485,7 @@ async def test_a_task_stream_of_another_kind_is_reported_with_the_next_step(
 
 
 async def _has_no_problem(nc: Client) -> bool:
-    return not await told_by(nc)
+    return not await reported_by(nc)
 
 
 async def test_a_consumer_of_another_kind_is_reported_with_the_next_step(
@@ -498,7 +498,7 @@ async def test_a_consumer_of_another_kind_is_reported_with_the_next_step(
     await js.add_consumer(stream, ConsumerConfig(durable_name=name, deliver_policy=DeliverPolicy.NEW))
     # When the service starts, then its error says what to do
     async with start_worker(FakeEngine()):
-        (problem,) = await eventually(partial(told_by, nc))
+        (problem,) = await eventually(partial(reported_by, nc))
         assert problem.what.startswith(f"The consumer {name} is not as the service needs it (")
         assert f"nats consumer rm {stream} {name}" in problem.next_step
         # And when somebody does it, all is well
@@ -517,8 +517,8 @@ async def test_a_consumer_that_somebody_edits_is_put_back(
         await stranger.add_consumer(stream, config.evolve(max_deliver=1, ack_wait=99))
         # Then the limit goes again, and what an operator may choose stays
         await eventually(partial(is_healthy, js, settings))
-        await eventually(lambda: asyncio.sleep(0, told(logs, "settings_restored")))
-    (line,) = told(logs, "settings_restored")
+        await eventually(lambda: asyncio.sleep(0, logged(logs, "settings_restored")))
+    (line,) = logged(logs, "settings_restored")
     assert (line["of"], line["by"].split()[0], line["settings"]) == (name, "stranger", ["max_deliver"])
     assert (await js.consumer_info(stream, name)).config.ack_wait == 99
 
@@ -539,7 +539,7 @@ async def test_a_paused_queue_is_reported_until_it_is_resumed(
     until = datetime.now(UTC) + timedelta(hours=1)
     await js.pause_consumer(stream, name, until.isoformat())
     # Then it is reported, and not changed
-    (problem,) = await eventually(partial(told_by, nc))
+    (problem,) = await eventually(partial(reported_by, nc))
     assert f"nats consumer resume {stream} {name}" in problem.next_step
     assert worker.container.stream_guard.are_streams_whole
     await asyncio.sleep(1)  # two more checks, at least

@@ -48,7 +48,7 @@ async def behind(worker: Worker, publisher: Publisher, js: JetStreamContext) -> 
     await mirror(js, "transcription_tasks", low)
     await js.publish(low, json.dumps({"task_id": "known", "audio_file_id": "meeting.flac", "user_id": 7}).encode())
     for stream in (*KNOWN, "transcription_tasks"):
-        await eventually(partial(answers, js, stream))
+        await eventually(partial(replies, js, stream))
     await eventually(partial(publisher.is_completed, "known"))
 
 
@@ -57,7 +57,7 @@ async def mirror(js: JetStreamContext, stream: str, subject: str) -> None:
     await js.add_stream(StreamConfig(name=f"behind_{stream}", mirror=source, mirror_direct=True, allow_direct=True))
 
 
-async def answers(js: JetStreamContext, stream: str) -> bool:
+async def replies(js: JetStreamContext, stream: str) -> bool:
     """Whether the mirror has its message: from then on it replies."""
     return (await js.stream_info(f"behind_{stream}")).state.last_seq > 0
 
@@ -135,12 +135,12 @@ async def test_a_frozen_server_delays_a_read_and_fails_it_not(nc: Client, consta
     constants(DIRECT_GET_TIMEOUT_S=0.2)
     received = list[str]()
 
-    async def answer(request: Msg) -> None:
+    async def late_reply(request: Msg) -> None:
         received.append(request.reply)
         if len(received) > 1:
             await nc.publish(request.reply, headers={"Status": "404"})
 
-    await nc.subscribe("$JS.API.DIRECT.GET.elsewhere", cb=answer)
+    await nc.subscribe("$JS.API.DIRECT.GET.elsewhere", cb=late_reply)
     # When messages are read, then the second request gets a reply
     assert await page(nc, "elsewhere", "any", start=1, count=5) == []
     assert len(received) == 2

@@ -34,7 +34,7 @@ def transcribe(publisher: Publisher, worker: Worker, engine: FakeEngine, js: Jet
     return done
 
 
-async def ask(nc: Client, task_id: str, fmt: str) -> bytes:
+async def request(nc: Client, task_id: str, fmt: str) -> bytes:
     return (
         await nc.request("tasks.result", json.dumps({"task_id": task_id, "format": fmt}).encode(), timeout=DEADLINE)
     ).data
@@ -49,7 +49,7 @@ async def test_a_result_of_any_size_arrives(
     characters = (nc.max_payload - below - envelope) // 2
     # When it is published and requested
     result = await transcribe("t", characters)
-    reply = json.loads(await ask(nc, "t", "json"))
+    reply = json.loads(await request(nc, "t", "json"))
     # Then it is all there, or all in the object that both name
     assert reply == result
     if below > ROOM:
@@ -66,7 +66,7 @@ async def test_a_text_of_any_size_arrives(nc: Client, js: JetStreamContext, tran
     characters = nc.max_payload - below - 2  # two lines
     await transcribe("t", characters)
     # When it is requested as text
-    reply = await ask(nc, "t", "txt")
+    reply = await request(nc, "t", "txt")
     # Then that is the text, or names the object that holds it
     if below > ROOM:
         assert len(reply) == pytest.approx(nc.max_payload - below, abs=2)

@@ -60,10 +60,10 @@ async def test_every_event_is_a_cloud_event_of_the_publishers_trace(
     await publish(js, "invalid", misspelt=True)
     await publisher.until("invalid", State.FAILED)
 
-    async def letters() -> bool:
+    async def are_dead_letters_stored() -> bool:
         return len(await messages(js, "dead_letters")) == 2
 
-    await eventually(letters)
+    await eventually(are_dead_letters_stored)
     # Then each message that follows from them is a CloudEvent that says what it is, and about which task
     subjects: Counter[str] = Counter()
     for what in STREAMS:

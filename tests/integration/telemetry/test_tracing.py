@@ -43,11 +43,11 @@ async def publish(js: JetStreamContext) -> None:
 async def of_the_task(spans: InMemorySpanExporter, deliveries: int = 1) -> list[ReadableSpan]:
     """The spans of the publisher's trace, when the deliveries have ended."""
 
-    async def found() -> list[ReadableSpan]:
+    async def finished_spans() -> list[ReadableSpan]:
         of_trace = [span for span in spans.get_finished_spans() if f"{span.context.trace_id:032x}" == TRACE]
         return of_trace if len([span for span in of_trace if span.name == PROCESS]) == deliveries else []
 
-    return await eventually(found)
+    return await eventually(finished_spans)
 
 
 async def test_each_part_of_the_work_is_a_span(

@@ -39,7 +39,7 @@ async def failed(parts: Parts, task_id: str, **options: object) -> Record:
     return last
 
 
-def letters(nats: InMemoryNats) -> list[int]:
+def stored_sequences(nats: InMemoryNats) -> list[int]:
     return [message.sequence for message in nats.streams[NAMES.dead_letters].messages]
 
 
@@ -62,7 +62,7 @@ async def test_a_failed_task_is_replayed_unchanged(parts: Parts, nats: InMemoryN
     assert not any(name.startswith("Nats-Expected") for name in headers)
     assert headers["Natscribe-Replay-Of"] == str(last.stream_sequence)
     # And the dead letter and the segments are gone
-    assert letters(nats) == []
+    assert stored_sequences(nats) == []
     assert nats.streams[NAMES.segments].messages == []
 
 
@@ -92,7 +92,7 @@ async def test_only_failures_are_replayed(parts: Parts, nats: InMemoryNats, stat
     await parts.dead_letters.put(message, "t1", NO_SOUND, attempts=1)
     # When it is replayed, then nothing happens to it
     assert await parts.replayer.replay(ReplayRequest(task_id="t1")) == 0
-    assert letters(nats) == [1]
+    assert stored_sequences(nats) == [1]
     assert await parts.log.last("t1") == record
 
 
@@ -105,7 +105,7 @@ async def test_a_dead_letter_of_another_message_is_not_replayed(parts: Parts, na
     await parts.dead_letters.put(other, "t1", NO_SOUND, attempts=0)
     # When all are replayed, then only the task's own is
     assert await parts.replayer.replay(REPLAY_T) == 1
-    assert letters(nats) == [2, 3]
+    assert stored_sequences(nats) == [2, 3]
 
 
 async def test_a_task_is_replayed_once(parts: Parts, nats: InMemoryNats) -> None:
@@ -158,12 +158,12 @@ async def test_a_full_queue_takes_no_more(constants: Constants, monkeypatch: pyt
         await failed(parts, task_id, priority=priority)
     # When all are replayed, then one of each queue is
     assert await parts.replayer.replay(REPLAY_T) == 2
-    assert letters(nats) == [2]
+    assert stored_sequences(nats) == [2]
     # And when there is room for none, the reply says to repeat the request
     with pytest.raises(RequestError, match="queue is full") as refused:
         await parts.replayer.replay(REPLAY_T)
     assert refused.value.detail.code is ErrorCode.INTERNAL
-    assert letters(nats) == [2]
+    assert stored_sequences(nats) == [2]
 
 
 async def test_another_refusal_of_the_queue_is_reported(parts: Parts, nats: InMemoryNats) -> None:
@@ -181,7 +181,7 @@ async def test_a_replay_ends_with_its_time(
     for task_id in ("a", "b", "c"):
         await failed(parts, task_id)
     assert await parts.replayer.replay(REPLAY_T) == replayed
-    assert len(letters(nats)) == 3 - replayed
+    assert len(stored_sequences(nats)) == 3 - replayed
     # And dead letters for which there is no time are not read
     assert (nats.asked.count(LETTERS) > 1) is (replayed == 3)
 
@@ -205,7 +205,7 @@ async def test_a_task_that_fails_again_waits_for_the_next_replay(
     constants(PAGE_SIZE=2)
     # When all are replayed, then the first is, and nothing behind the second one is read
     assert await parts.replayer.replay(REPLAY_T) == 1
-    assert letters(nats) == [2]
+    assert stored_sequences(nats) == [2]
     assert nats.asked.count(LETTERS) == 1
 
 
@@ -246,7 +246,7 @@ async def test_a_dead_letter_is_stored_once(parts: Parts, nats: InMemoryNats) ->
     for failed in (message, message, later, other):
         await parts.dead_letters.put(failed, "t1", NO_SOUND, attempts=1)
     # Then each has a dead letter, and each is counted
-    assert letters(nats) == [1, 2, 3]
+    assert stored_sequences(nats) == [1, 2, 3]
     counted = [line for line in parts.meter.exposition().decode().splitlines() if "dead_letters_total{" in line]
     assert [line.rpartition(" ")[2] for line in counted] == ["3.0"]
     # And the dead letter belongs to the publisher's trace, if there is one
@@ -273,7 +273,7 @@ async def test_the_chosen_dead_letters_are_deleted(
     assert invalid.problem is not None
     await parts.dead_letters.put(invalid, None, invalid.problem, attempts=0)
     reply = await parts.dead_letters.delete(choice)
-    assert (letters(nats), reply.deleted, reply.more_after) == (left, 4 - len(left), None)
+    assert (stored_sequences(nats), reply.deleted, reply.more_after) == (left, 4 - len(left), None)
     assert (await parts.tasks.status("a")).state is State.FAILED
 
 

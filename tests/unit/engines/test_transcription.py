@@ -27,7 +27,7 @@ MODEL = Model(name="scripted", revision="1")
 UNKNOWN = PermanentError(ErrorCode.INVALID_MESSAGE, "The model does not know the language 'xx': name another one.")
 
 
-def spoken(*starts: float, text: str = "word", language: str | None = "en", avg_logprob: float | None = -0.2) -> Text:
+def words_at(*starts: float, text: str = "word", language: str | None = "en", avg_logprob: float | None = -0.2) -> Text:
     """A text with a word of a second at each of these seconds of its audio."""
     words = [Word(start=at, end=at + 1, word=f" {text}", probability=0.5 + at % 2 / 10) for at in starts]
     return Text(words, language, avg_logprob, 0.1)
@@ -89,7 +89,7 @@ def texts(transcribed: WindowsTranscribed) -> list[list[str]]:
 
 def test_a_punctuation_mark_alone_is_no_segment() -> None:
     # Given a dash, a long pause, and a word
-    dash, word = spoken(0.5, text="-"), spoken(4.5, text="word")
+    dash, word = words_at(0.5, text="-"), words_at(4.5, text="word")
     transcribed = run(ScriptedModel([[Text([*dash.words, *word.words], "en")]]), window((0, 2), (4, 6)))
     # Then the word alone is shown
     assert texts(transcribed) == [["word"]]
@@ -97,7 +97,7 @@ def test_a_punctuation_mark_alone_is_no_segment() -> None:
 
 def test_a_batch_is_one_call_with_an_output_for_each_window() -> None:
     # Given a batch of three windows, when it is transcribed
-    model = ScriptedModel([[spoken(0.5, text="first")], [], [spoken(0.5, text="third")]])
+    model = ScriptedModel([[words_at(0.5, text="first")], [], [words_at(0.5, text="third")]])
     windows = window((0, 2)), window((10, 12)), window((20, 22)).model_copy(update={"channel": 1})
     transcribed = run(model, *windows, previous=["de", None, "en"])
 
@@ -113,7 +113,7 @@ def test_a_batch_is_one_call_with_an_output_for_each_window() -> None:
 
 def test_words_have_times_in_the_region_in_which_they_are_spoken() -> None:
     # Given a window of two pieces with half a minute between them, and a word in each
-    model = ScriptedModel([[spoken(0.5, 2.5)]])
+    model = ScriptedModel([[words_at(0.5, 2.5)]])
 
     # When it is transcribed
     result = text_of(model, window((10, 12), (42, 44)))
@@ -131,7 +131,7 @@ def test_words_have_times_in_the_region_in_which_they_are_spoken() -> None:
 
 def test_a_segment_is_as_sure_as_its_words() -> None:
     # Given two words of which one is surer than the other, when they are transcribed
-    result = text_of(ScriptedModel([[spoken(0, 1)]]), window((0, 2)))
+    result = text_of(ScriptedModel([[words_at(0, 1)]]), window((0, 2)))
 
     # Then the segment says their mean, and what the model gives for the whole
     (segment,) = result.segments
@@ -153,7 +153,7 @@ def test_values_that_a_model_does_not_report_are_null() -> None:
 
 def test_the_reply_says_whether_the_language_before_matters() -> None:
     # Given a model whose text would differ after another language, then its reply says so
-    assert not text_of(ScriptedModel([[spoken(0)]], settled=False), window((0, 2))).settled
+    assert not text_of(ScriptedModel([[words_at(0)]], settled=False), window((0, 2))).settled
 
 
 FIRST_HALF, SECOND_HALF = range(10), range(1, 10)  # of a window of 20 s; the second one from its own start
@@ -161,8 +161,8 @@ FIRST_HALF, SECOND_HALF = range(10), range(1, 10)  # of a window of 20 s; the se
 
 def test_speech_without_words_is_transcribed_again_on_its_own() -> None:
     # Given a model that ends a window after its first half, with a word of no length, and finds the rest alone
-    rest, last = spoken(*SECOND_HALF, text="rest", language="es"), Word(start=10, end=10, word=" last", probability=0)
-    first = spoken(*FIRST_HALF, language="es")
+    rest, last = words_at(*SECOND_HALF, text="rest", language="es"), Word(start=10, end=10, word=" last", probability=0)
+    first = words_at(*FIRST_HALF, language="es")
     model = ScriptedModel([[replace(first, words=[*first.words, last])], [rest]])
 
     # When the window is transcribed
@@ -179,10 +179,10 @@ def test_speech_without_words_is_transcribed_again_on_its_own() -> None:
 def test_gaps_are_transcribed_in_their_own_language_or_else_in_the_surrounding_one() -> None:
     # Given a model that detects another language in what it left out, and finds nothing that can be believed there
     doubtful, sure = (
-        spoken(*SECOND_HALF, text=f"{log_probability}", avg_logprob=log_probability)
+        words_at(*SECOND_HALF, text=f"{log_probability}", avg_logprob=log_probability)
         for log_probability in (-1.01, -1.0)
     )
-    model = ScriptedModel([[spoken(*FIRST_HALF, language="es")], [doubtful], [sure]])
+    model = ScriptedModel([[words_at(*FIRST_HALF, language="es")], [doubtful], [sure]])
 
     # When the window is transcribed, then the language around it is tried, too
     result = text_of(model, window((100, 120)))
@@ -193,7 +193,7 @@ def test_gaps_are_transcribed_in_their_own_language_or_else_in_the_surrounding_o
 @pytest.mark.parametrize("named", ["es", None])
 def test_a_language_that_the_task_names_is_used_for_gaps(named: str | None) -> None:
     # Given a task that names its language, when something is missing, then it is not requested in another one
-    model = ScriptedModel([[spoken(*FIRST_HALF, language=named)], [spoken(*SECOND_HALF, language=named)]])
+    model = ScriptedModel([[words_at(*FIRST_HALF, language=named)], [words_at(*SECOND_HALF, language=named)]])
     run(model, window((100, 120)), options=TranscribeOptions(language="es"))
     assert model.requests == [([20], "es", [None]), ([10], "es", [None])]
 
@@ -201,7 +201,7 @@ def test_a_language_that_the_task_names_is_used_for_gaps(named: str | None) -> N
 @pytest.mark.parametrize(("seconds", "language"), [(10, None), (9.9, "en")])
 def test_a_hole_of_a_moment_has_the_language_around_it(seconds: float, language: str | None) -> None:
     # Given a window whose last two seconds, or a little less, have no words, when they are transcribed again
-    model = ScriptedModel([[spoken(*range(8))], [spoken(0, 1)]])
+    model = ScriptedModel([[words_at(*range(8))], [words_at(0, 1)]])
     text_of(model, window((0, seconds)))
     # Then only two seconds have their language identified
     assert model.requests[1][1] == language
@@ -209,15 +209,17 @@ def test_a_hole_of_a_moment_has_the_language_around_it(seconds: float, language:
 
 def test_no_more_than_six_holes_of_a_window_are_transcribed_again() -> None:
     # Given a model that writes every fourth word of a window, and no more
-    model = ScriptedModel([[spoken(*range(0, 28, 4))]])
+    model = ScriptedModel([[words_at(*range(0, 28, 4))]])
     result = text_of(model, window((0, 28)))
     assert (len(model.requests), len(result.untranscribed)) == (1 + 6, 7)
 
 
-@pytest.mark.parametrize("again", [[], [spoken(*SECOND_HALF, avg_logprob=-1.5)]], ids=["nothing", "something doubtful"])
+@pytest.mark.parametrize(
+    "again", [[], [words_at(*SECOND_HALF, avg_logprob=-1.5)]], ids=["nothing", "something doubtful"]
+)
 def test_speech_without_text_is_reported_as_untranscribed(again: list[Text]) -> None:
     # Given a model that ends a window after its first half, and finds nothing that can be believed in the rest
-    model = ScriptedModel([[spoken(*FIRST_HALF)], again])
+    model = ScriptedModel([[words_at(*FIRST_HALF)], again])
 
     # When the window is transcribed
     result = text_of(model, window((100, 120)))
@@ -241,8 +243,10 @@ def test_a_window_without_any_words_is_no_speech() -> None:
 
 def test_text_of_a_gap_is_inserted_where_it_is_spoken() -> None:
     # Given a word that seems to last over a sentence, and that sentence when its audio is transcribed alone
-    stretched = Text([Word(start=0.2, end=8.0, word=" So", probability=1.0), *spoken(8.0, 9.0).words], "en", -0.2, 0.1)
-    model = ScriptedModel([[stretched], [spoken(0.5, 1.5, 2.5, 3.5, text="closed")]])
+    stretched = Text(
+        [Word(start=0.2, end=8.0, word=" So", probability=1.0), *words_at(8.0, 9.0).words], "en", -0.2, 0.1
+    )
+    model = ScriptedModel([[stretched], [words_at(0.5, 1.5, 2.5, 3.5, text="closed")]])
     # When the window is transcribed
     result = text_of(model, window((0.0, 10.0)))
     # Then the text is in order, and no segment goes on over another
@@ -252,7 +256,9 @@ def test_text_of_a_gap_is_inserted_where_it_is_spoken() -> None:
 
 def test_text_of_a_gap_may_leave_another_gap() -> None:
     # Given a model that breaks off early, and does so again in what it left out
-    model = ScriptedModel([[spoken(0, text="one")], [spoken(0, 1, text="two")], [spoken(*range(5), text="three")]])
+    model = ScriptedModel(
+        [[words_at(0, text="one")], [words_at(0, 1, text="two")], [words_at(*range(5), text="three")]]
+    )
     transcribed = run(model, window((0, 12)))
     # Then what is left is transcribed until nothing more is found
     assert [lengths for lengths, _, _ in model.requests] == [[12], [11], [9], [4]]
@@ -269,11 +275,11 @@ def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
         def transcribe(self, batch: Sequence[WindowAudio], *arguments: Any, **options: Any) -> list[ModelOutput]:
             if len(batch) == 1:
                 both.wait(10)
-                return [ModelOutput([spoken(0, 1, 2, text="found")])]
+                return [ModelOutput([words_at(0, 1, 2, text="found")])]
             return super().transcribe(batch, *arguments, **options)
 
     # When both are transcribed on two threads
-    model = Model([[spoken(0, 1, 2, text="one")], [spoken(0, 1, 2, text="two")]], parallel=Parallel(2))
+    model = Model([[words_at(0, 1, 2, text="one")], [words_at(0, 1, 2, text="two")]], parallel=Parallel(2))
     transcribed = run(model, window((0, 6)), window((10, 16)))
 
     # Then each has its own text, completed
@@ -285,7 +291,7 @@ def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
 
 def test_an_interim_pass_is_written_in_one_go_whatever_it_leaves_out() -> None:
     # Given a window whose last seconds have no words
-    model = ScriptedModel([[spoken(0, 1, 2)], [spoken(0)]])
+    model = ScriptedModel([[words_at(0, 1, 2)], [words_at(0)]])
     # When the pass is interim, then the model is called once, for an interim pass
     (result,) = transcribe(model, Transcribe(windows=[window((5, 15))], previous=["en"], interim=True)).texts
     assert (model.interim, len(model.requests)) == ([True], 1)
@@ -296,7 +302,7 @@ def test_an_interim_pass_is_written_in_one_go_whatever_it_leaves_out() -> None:
 
 
 def test_speech_without_any_text_is_tried_in_halves() -> None:
-    model = ScriptedModel([[Text([], "en", -0.2, 0.1)], [spoken(*range(9))], [spoken(*range(9))]])
+    model = ScriptedModel([[Text([], "en", -0.2, 0.1)], [words_at(*range(9))], [words_at(*range(9))]])
     result = text_of(model, window((0.0, 10.0), (20.0, 30.0)))
     assert [seconds for (seconds, _, _) in model.requests] == [[20.0], [10.0], [10.0]]
     assert (len(result.segments) > 0, result.untranscribed) == (True, [])
@@ -334,7 +340,7 @@ def test_the_audio_of_a_window_arrives_as_it_was() -> None:
 
 def test_words_of_the_context_are_left_out() -> None:
     # Given an utterance from 20 to 24 s with four seconds before it as context, of which the model writes both
-    model = ScriptedModel([[spoken(1, 4), spoken(7)]])
+    model = ScriptedModel([[words_at(1, 4), words_at(7)]])
     with_context = Window(regions=[(10.0, 14.0), (20.0, 24.0)], samples=window((0, 8)).samples, context=1)
     # When it is transcribed
     (text,) = run(model, with_context).texts

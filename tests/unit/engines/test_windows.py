@@ -27,7 +27,7 @@ def find(samples: Samples, start_at: float = 0.0, piece: int = 4096) -> list[Unp
     return [window for detected in detect_windows(pieces, start_at, loudness) for window in detected.windows]
 
 
-def found_in(samples: Samples) -> list[list[Times]]:
+def regions_of(samples: Samples) -> list[list[Times]]:
     """When the regions of each window start and end, in seconds."""
     return [list(window.regions) for window in find(samples)]
 
@@ -67,7 +67,7 @@ def test_a_silence_ends_a_region_and_is_cut_to_little() -> None:
     samples = samples_of((0.0, 3.2), (1.0, 3.2), (0.0, 0.512), (1.0, 3.2), (0.0, 4.8), (1.0, 3.2))
 
     # When windows are detected
-    ((first, second, third),) = found_in(samples)
+    ((first, second, third),) = regions_of(samples)
 
     # Then all fits one window: two regions meet in the short pause, and of the long silences little more than a third
     # of a second is left at each end of a region
@@ -103,7 +103,7 @@ def test_a_window_ends_in_the_widest_pause_that_its_length_allows() -> None:
     samples = samples_of((1.0, 8.0), (0.0, 0.32), (1.0, 6.0), (0.0, 0.48), (1.0, 4.0), (0.0, 0.32), (1.0, 25))
 
     # When windows are detected
-    first, second = found_in(samples)[:2]
+    first, second = regions_of(samples)[:2]
 
     # Then the cut is in the middle of the pause at 14 s, and nothing is lost between the two
     assert first == [pytest.approx((0.0, 8.16), abs=0.05), pytest.approx((8.16, 14.56), abs=0.05)]
@@ -189,14 +189,14 @@ def test_a_recording_may_end_within_a_frame() -> None:
     samples = np.concatenate([samples_of((0.0, 3.2), (1.0, 3.2)), np.ones(FRAME // 3, np.float32)])
 
     # When windows are detected, then the last one ends with the recording
-    assert found_in(samples)[-1][-1][1] == pytest.approx(len(samples) / SAMPLE_RATE)
+    assert regions_of(samples)[-1][-1][1] == pytest.approx(len(samples) / SAMPLE_RATE)
 
 
 def test_a_word_that_begins_at_the_end_of_a_chunk_has_the_silence_before_it() -> None:
     # Given a word of which the first chunk has three frames
     first = round(FIRST_CHUNK_S * RATE) - 3
     # When windows are detected, then it begins where it does in a recording with other chunks
-    ((region,),) = found_in(samples_of((0.0, first / RATE), (1.0, 2), (0.0, 3)))
+    ((region,),) = regions_of(samples_of((0.0, first / RATE), (1.0, 2), (0.0, 3)))
     assert region[0] == pytest.approx((first - 12) / RATE)
 
 

@@ -55,7 +55,7 @@ class FakeResults:
 RESULT = transcript(segments=[segment(0)])
 
 
-def found(
+def window_text(
     language: str,
     processed_seconds: float,
     segments: tuple[Segment, ...],
@@ -173,7 +173,7 @@ async def test_the_next_attempt_continues_where_the_segments_end(log: InMemoryTa
     lost = await attempt_on(log)
     await lost.start()
     for number in (0, 1):
-        await lost.append(found("en", (number + 1) * 10.0, (segment(number),), "sha"))
+        await lost.append(window_text("en", (number + 1) * 10.0, (segment(number),), "sha"))
     # When another one starts
     following = await attempt_on(log)
     await following.start()
@@ -181,7 +181,7 @@ async def test_the_next_attempt_continues_where_the_segments_end(log: InMemoryTa
     assert following.checkpoint.processed_seconds == 20
     assert following.checkpoint.audio_sha256 == "sha"
     assert following.checkpoint.segments == (segment(0), segment(1))
-    await following.append(found("en", 30.0, (segment(2),), "sha"))
+    await following.append(window_text("en", 30.0, (segment(2),), "sha"))
     assert [event.sequence for event in log.batches("t1")] == [1, 2, 3]
     # And the lost one can append nothing any more
     with pytest.raises(FencedError):
@@ -195,7 +195,7 @@ async def test_channels_and_untranscribed_parts_outlive_a_lost_worker(log: InMem
     on = [segment(number).model_copy(update={"channel": number, "speaker": f"SPEAKER_0{number}"}) for number in (0, 1)]
     missing = [Interval(start=8, end=9.5), Interval(start=3, end=4.5)]
     for channel, language in enumerate(["en", "ru"]):
-        await lost.append(found(language, 10.0, (on[channel],), "sha", channel, (missing[channel],)))
+        await lost.append(window_text(language, 10.0, (on[channel],), "sha", channel, (missing[channel],)))
     # When another one starts
     following = await attempt_on(log)
     await following.start()
@@ -336,7 +336,7 @@ async def somebody_appends(log: InMemoryTaskLog, state: State) -> None:
     await log.push(last.model_copy(update={"state": state, "sequence": last.sequence + 1, "worker": "other"}), METADATA)
 
 
-@pytest.mark.parametrize("update", [found("en", 10.0, (segment(0),), "sha"), RESULT])
+@pytest.mark.parametrize("update", [window_text("en", 10.0, (segment(0),), "sha"), RESULT])
 async def test_a_fenced_attempt_publishes_nothing(
     attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults, update: TaskUpdate | Result
 ) -> None:
@@ -542,7 +542,7 @@ async def test_nothing_is_left_of_a_deleted_task_whose_id_is_used_again(
     attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults
 ) -> None:
     # Given an attempt that has found segments and a result
-    await attempt.append(found("en", 10.0, (segment(0),), "sha"))
+    await attempt.append(window_text("en", 10.0, (segment(0),), "sha"))
     await results.publish(RESULT, attempt.record)
     # When its task was deleted, and the log is that of a later task with the same id
     later = replace(METADATA, task_sequence=METADATA.task_sequence + 1)
@@ -612,7 +612,7 @@ async def test_a_repeated_update_is_no_progress(attempt: TaskAttempt, clock: lis
     for new in (
         TaskUpdate(Stage.TRANSCRIBING, 0.4, 13),
         TaskUpdate(Stage.MERGING, 0.4, 13),
-        found("en", 13, (), "0"),
+        window_text("en", 13, (), "0"),
     ):
         clock[0] += 1
         await attempt.append(new)

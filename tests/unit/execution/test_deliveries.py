@@ -258,11 +258,11 @@ async def test_metrics_have_the_running_time_of_a_task(nats: InMemoryNats) -> No
     async def runs(delivery: Delivery, task: Task) -> None:
         await delivery.begin(task)
 
-        async def tell() -> bool:
+        async def update_counts() -> bool:
             counts[:] = counted(parts, "natscribe_task_running_seconds")
             return counts != [0]
 
-        await eventually(tell)
+        await eventually(update_counts)
 
     await parts.publish("t1")
     await work(parts, runs)

@@ -278,19 +278,19 @@ async def test_a_task_that_another_worker_runs_is_left_to_it(
     then = datetime.now(UTC) - timedelta(seconds=appended_ago)
     running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2, "time": then})
     await log.push(running, METADATA)
-    given, looks, last = Given(log, ack_wait=ack_wait, connection=connection()), 0, log.last
+    given, reads, last = Given(log, ack_wait=ack_wait, connection=connection()), 0, log.last
 
-    async def look(task_id: str) -> Record | None:
-        nonlocal looks
-        looks += 1
+    async def counted_last(task_id: str) -> Record | None:
+        nonlocal reads
+        reads += 1
         return await last(task_id)
 
-    async def looked() -> bool:
-        return looks > 5
+    async def has_read_often() -> bool:
+        return reads > 5
 
-    monkeypatch.setattr(log, "last", look)
+    monkeypatch.setattr(log, "last", counted_last)
     working = given.begin()
-    await eventually(looked)
+    await eventually(has_read_often)
     # When that worker appends again
     await log.push(running.model_copy(update={"sequence": 3}), METADATA)
     # Then this worker leaves the message alone

@@ -127,11 +127,11 @@ async def test_the_subscription_waits_for_an_attempt_that_starts_late() -> None:
 class AnsweredAttempt(FakeAttempt):
     """Receives its reply at the moment its work ends, as a request of nats-py can."""
 
-    looks: asyncio.Event = field(default_factory=asyncio.Event)
+    has_started: asyncio.Event = field(default_factory=asyncio.Event)
     answer: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     async def check(self, _: int | None = None) -> None:
-        self.looks.set()
+        self.has_started.set()
         await asyncio.wait_for(self.answer, 60)  # Python 3.11 returns the reply and loses the cancellation
 
 
@@ -140,7 +140,7 @@ async def test_work_ends_though_a_heartbeat_misses_its_cancellation() -> None:
     attempt = AnsweredAttempt()
     # When its work ends together with the reply, then nothing is waited for
     async with asyncio.timeout(5), heartbeat(beating(attempt)):
-        await attempt.looks.wait()
+        await attempt.has_started.wait()
         attempt.answer.set_result(None)
     # And nothing of it goes on
     assert asyncio.all_tasks() == {asyncio.current_task()}

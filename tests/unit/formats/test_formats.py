@@ -8,10 +8,10 @@ from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.voices import SpeakerVoice
 
-from tests.unit.formats.test_transcript_page import KNOWN, said, transcript
+from tests.unit.formats.test_transcript_page import KNOWN, segment_of, transcript
 
 TWO = transcript(
-    said(0, "Hello.", "SPEAKER_00", end=1.5), said(3661, "{Hi} <b>", "SPEAKER_01", end=3662.25), speakers=2
+    segment_of(0, "Hello.", "SPEAKER_00", end=1.5), segment_of(3661, "{Hi} <b>", "SPEAKER_01", end=3662.25), speakers=2
 )
 TURNS = DiarizationResult.model_validate(
     {**KNOWN, "speakers": 1, "segments": [Turn(start=0.5, end=2, speaker="SPEAKER_00")]}
@@ -59,7 +59,7 @@ def test_web_subtitles_name_speakers_and_escape_what_would_be_markup() -> None:
 @pytest.mark.parametrize("fmt", [ResultFormat.SRT, ResultFormat.VTT])
 def test_subtitles_keep_backslashes(fmt: ResultFormat) -> None:
     # Given what the library takes for line breaks, when it is written, then it stays
-    assert r"C:\new\N" in write(transcript(said(0, r"C:\new\N", end=2)), fmt)
+    assert r"C:\new\N" in write(transcript(segment_of(0, r"C:\new\N", end=2)), fmt)
 
 
 def test_plain_text_has_a_line_a_segment() -> None:
@@ -78,7 +78,7 @@ def test_turns_are_written_as_rttm() -> None:
         (TURNS, ResultFormat.TXT),
         (TURNS, ResultFormat.SRT),
         (TURNS, ResultFormat.VTT),
-        (transcript(said(0, "x", end=1)), ResultFormat.RTTM),
+        (transcript(segment_of(0, "x", end=1)), ResultFormat.RTTM),
     ],
 )
 def test_a_result_that_a_format_cannot_represent_is_an_error(result: TranscriptionResult, fmt: ResultFormat) -> None:

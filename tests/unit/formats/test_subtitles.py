@@ -19,14 +19,16 @@ GAP = 0.08
 TOLERANCE = 0.002
 
 
-def said(text: str, start: float, end: float, speaker: str | None = None, words: list[Word] | None = None) -> Segment:
+def segment_of(
+    text: str, start: float, end: float, speaker: str | None = None, words: list[Word] | None = None
+) -> Segment:
     return Segment(start=start, end=end, text=text, speaker=speaker, words=words, avg_logprob=-0.1, no_speech_prob=0.0)
 
 
-def spoken(*words: tuple[str, float, float], speaker: str | None = None) -> Segment:
+def timed_segment(*words: tuple[str, float, float], speaker: str | None = None) -> Segment:
     timed_words = [Word(word=word, start=start, end=end, probability=0.9) for word, start, end in words]
     text = "".join(word for word, _, _ in words).strip()
-    return said(text, timed_words[0].start, timed_words[-1].end, speaker, timed_words)
+    return segment_of(text, timed_words[0].start, timed_words[-1].end, speaker, timed_words)
 
 
 def evenly(text: str, start: float, seconds_a_word: float, speaker: str | None = None) -> Segment:
@@ -34,7 +36,7 @@ def evenly(text: str, start: float, seconds_a_word: float, speaker: str | None =
         (f" {word}", start + index * seconds_a_word, start + (index + 1) * seconds_a_word)
         for index, word in enumerate(text.split())
     ]
-    return spoken(*words, speaker=speaker)
+    return timed_segment(*words, speaker=speaker)
 
 
 def shown(*segments: Segment, with_names: bool = False, **limits: float) -> list[Cue]:
@@ -49,7 +51,7 @@ def texts(subtitles: Sequence[Cue]) -> list[tuple[str, ...]]:
 
 
 def test_a_short_sentence_is_a_cue_of_one_line() -> None:
-    assert shown(said("Good morning.", 1, 3)) == [Cue(1, 3, ("Good morning.",), None)]
+    assert shown(segment_of("Good morning.", 1, 3)) == [Cue(1, 3, ("Good morning.",), None)]
 
 
 def test_two_lines_are_broken_at_a_clause_and_balanced() -> None:
@@ -109,7 +111,7 @@ def test_an_abbreviation_ends_no_sentence() -> None:
 
 def test_a_word_is_not_cut_between_a_letter_and_its_accent() -> None:
     # Given a letter of two code points, of which a line would hold one
-    (cue,) = shown(said("a" * 19 + "e\u0301" + "a", 0, 5), max_line_chars=20)
+    (cue,) = shown(segment_of("a" * 19 + "e\u0301" + "a", 0, 5), max_line_chars=20)
     # When it is cut, then the letter stays whole
     assert cue.lines == ("a" * 19, "e\u0301a")
 
@@ -118,7 +120,7 @@ def test_languages_without_blanks_are_broken_between_characters_but_not_before_t
     # Given 23 characters, each twice as wide as a letter, with a comma behind the tenth
     text = "今日はとても良い天気で、みんなで公園に行きました。"
     # When they are shown in lines of 30 columns
-    (cue,) = shown(said(text, 0, 6), max_line_chars=30)
+    (cue,) = shown(segment_of(text, 0, 6), max_line_chars=30)
     # Then the comma ends a line
     assert cue.lines == ("今日はとても良い天気で、", "みんなで公園に行きました。")
 
@@ -135,7 +137,7 @@ def test_languages_without_blanks_are_broken_between_characters_but_not_before_t
     ],
 )
 def test_no_line_begins_or_ends_with_what_japanese_forbids(text: str, chars: int) -> None:
-    lines = [line for cue in shown(said(text, 0, 6), max_line_chars=chars) for line in cue.lines]
+    lines = [line for cue in shown(segment_of(text, 0, 6), max_line_chars=chars) for line in cue.lines]
     assert not any(line[0] in "ーっ」" or line[-1] == "「" for line in lines)
     assert not any(before[-1] in "コーパ" and after[0] in "ンマピ" for before, after in pairwise(lines))
 
@@ -143,7 +145,9 @@ def test_no_line_begins_or_ends_with_what_japanese_forbids(text: str, chars: int
 @pytest.mark.parametrize("chars", range(20, 40))
 def test_separate_punctuation_marks_stay_with_their_word(chars: int) -> None:
     # Given French, with blanks around its marks, when it is shown in lines of any length
-    lines = [line for cue in shown(said("mot « mot » mot " * 4, 0, 6), max_line_chars=chars) for line in cue.lines]
+    lines = [
+        line for cue in shown(segment_of("mot « mot » mot " * 4, 0, 6), max_line_chars=chars) for line in cue.lines
+    ]
     # Then no mark is at the wrong end of a line
     assert not any(line.endswith("«") or line.startswith("»") for line in lines)
 
@@ -154,9 +158,9 @@ def test_separate_punctuation_marks_stay_with_their_word(chars: int) -> None:
 def test_names_are_shown_when_the_speaker_changes_and_count_as_text() -> None:
     # Given two people, of whom one says two sentences
     segments = (
-        said("How do you do, and how is your family?", 0, 4, "SPEAKER_00"),
-        said("Very well.", 5.5, 7, "SPEAKER_01"),
-        said("Thank you.", 8.5, 10, "SPEAKER_01"),
+        segment_of("How do you do, and how is your family?", 0, 4, "SPEAKER_00"),
+        segment_of("Very well.", 5.5, 7, "SPEAKER_01"),
+        segment_of("Thank you.", 8.5, 10, "SPEAKER_01"),
     )
     # When they are shown with names
     subtitles = shown(*segments, with_names=True)
@@ -169,26 +173,30 @@ def test_names_are_shown_when_the_speaker_changes_and_count_as_text() -> None:
 
 
 def test_a_name_has_its_own_line_if_no_word_fits_beside_it() -> None:
-    (cue,) = shown(said("Internationalisation", 0, 2, "SPEAKER_00"), with_names=True, max_line_chars=20)
+    (cue,) = shown(segment_of("Internationalisation", 0, 2, "SPEAKER_00"), with_names=True, max_line_chars=20)
     assert cue.lines == ("SPEAKER_00:", "Internationalisation")
 
 
 def test_a_name_is_left_out_where_the_only_line_has_no_room_for_it() -> None:
-    (cue,) = shown(said("Internationalisation", 0, 2, "SPEAKER_00"), with_names=True, max_line_chars=20, max_lines=1)
+    (cue,) = shown(
+        segment_of("Internationalisation", 0, 2, "SPEAKER_00"), with_names=True, max_line_chars=20, max_lines=1
+    )
     assert cue.lines == ("Internationalisation",)
 
 
 @pytest.mark.parametrize(
     ("segment", "lines"),
     [
-        pytest.param(spoken((" One,", 0, 0.5), (" two", 1.5, 2)), [("One,",), ("two",)], id="a second"),
-        pytest.param(spoken((" One,", 0, 0.5), (" two", 0.9, 1.4)), [("One, two",)], id="less"),
+        pytest.param(timed_segment((" One,", 0, 0.5), (" two", 1.5, 2)), [("One,",), ("two",)], id="a second"),
+        pytest.param(timed_segment((" One,", 0, 0.5), (" two", 0.9, 1.4)), [("One, two",)], id="less"),
         pytest.param(
-            spoken((" I", 0, 0.3), (" bought", 0.3, 1), (" the", 1, 1.2), (" house.", 2.2, 3)),
+            timed_segment((" I", 0, 0.3), (" bought", 0.3, 1), (" the", 1, 1.2), (" house.", 2.2, 3)),
             [("I bought the",), ("house.",)],
             id="where the text would not break",
         ),
-        pytest.param(spoken((" a.", 0, 1.943), (" b", 2.943, 2.943)), [("a.",), ("b",)], id="not exact as binary"),
+        pytest.param(
+            timed_segment((" a.", 0, 1.943), (" b", 2.943, 2.943)), [("a.",), ("b",)], id="not exact as binary"
+        ),
     ],
 )
 def test_a_pause_of_a_second_ends_a_cue(segment: Segment, lines: list[tuple[str, ...]]) -> None:
@@ -201,7 +209,7 @@ def test_people_who_speak_at_once_take_turns() -> None:
         evenly(
             "We have looked at all the figures once more, and they are better than last year.", 0, 0.5, "SPEAKER_00"
         ),
-        said("Really?", 4.0, 4.5, "SPEAKER_01"),
+        segment_of("Really?", 4.0, 4.5, "SPEAKER_01"),
     )
     # When they are shown
     subtitles = shown(*segments, with_names=True)
@@ -212,14 +220,14 @@ def test_people_who_speak_at_once_take_turns() -> None:
 
 
 TURN = evenly(f"{FULL} " * 3, 10, 0.4, "SPEAKER_00")
-REALLY = [said("Really?", at, at + 0.5, "SPEAKER_01") for at in (12.0, 18.0, 24.0)]
+REALLY = [segment_of("Really?", at, at + 0.5, "SPEAKER_01") for at in (12.0, 18.0, 24.0)]
 
 
 @pytest.mark.parametrize(
     "segments",
     [
         pytest.param([TURN, *REALLY], id="a turn that others interrupt"),
-        pytest.param([said("Well.", 2, 3, "SPEAKER_00"), TURN, *REALLY], id="the same behind a pause"),
+        pytest.param([segment_of("Well.", 2, 3, "SPEAKER_00"), TURN, *REALLY], id="the same behind a pause"),
         pytest.param([TURN, REALLY[0], evenly(FULL, 35, 0.3, "SPEAKER_01")], id="a turn behind one that interrupted"),
     ],
 )
@@ -238,15 +246,15 @@ def test_each_cue_has_room_for_its_name_where_people_speak_at_once(segments: lis
 @pytest.mark.parametrize(
     ("segments", "times"),
     [
-        pytest.param([said("Yes.", 2, 2.3)], [(2, 3)], id="a short cue stays on in the silence after it"),
-        pytest.param([said("x" * 42, 0, 1)], [(0, 2)], id="a fast cue stays on until it can be read"),
+        pytest.param([segment_of("Yes.", 2, 2.3)], [(2, 3)], id="a short cue stays on in the silence after it"),
+        pytest.param([segment_of("x" * 42, 0, 1)], [(0, 2)], id="a fast cue stays on until it can be read"),
         pytest.param(
-            [said("It is late.", 0, 2), said("We should go.", 2.8, 4.5)],
+            [segment_of("It is late.", 0, 2), segment_of("We should go.", 2.8, 4.5)],
             [(0, 2), (2.8, 4.5)],
             id="a gap separates two sentences",
         ),
         pytest.param(
-            [said("It is late.", 0, 2, "SPEAKER_00"), said("We should go.", 2.4, 4.5, "SPEAKER_01")],
+            [segment_of("It is late.", 0, 2, "SPEAKER_00"), segment_of("We should go.", 2.4, 4.5, "SPEAKER_01")],
             [(0, 2.32), (2.4, 4.5)],
             id="a gap that would flicker is closed",
         ),
@@ -258,29 +266,31 @@ def test_the_display_times(segments: list[Segment], times: list[tuple[float, flo
 
 def test_a_short_cue_starts_in_the_preceding_silence_if_another_speaker_follows_at_once() -> None:
     # Given a word of 0.6 s to which another speaker replies at once
-    first, second = shown(said("Yes.", 2, 2.6, "SPEAKER_00"), said("I thought so.", 2.68, 5, "SPEAKER_01"))
+    first, second = shown(segment_of("Yes.", 2, 2.6, "SPEAKER_00"), segment_of("I thought so.", 2.68, 5, "SPEAKER_01"))
     # When they are shown, then the first begins early and the second with its speech
     assert (first.start, first.end, second.start) == (1.6, 2.6, 2.68)
 
 
 def test_a_cue_comes_late_where_the_one_before_could_not_be_read_else() -> None:
     # Given a word of .6 s at the very beginning, when it gets a reply at once, then it is shown for a second
-    first, second = shown(said("Yes.", 0, 0.6, "SPEAKER_00"), said("I thought so.", 0.6, 5, "SPEAKER_01"))
+    first, second = shown(segment_of("Yes.", 0, 0.6, "SPEAKER_00"), segment_of("I thought so.", 0.6, 5, "SPEAKER_01"))
     assert (first.start, first.end, second.start) == (0, 1, 1.08)
 
 
 def test_a_cue_that_is_read_too_fast_takes_time_from_a_slow_one() -> None:
     # Given 40 characters in a second and a half, and a slow reply at once
-    fast = said("x" * 40, 0, 1.5, "SPEAKER_00")
-    first, second = shown(fast, said("Yes, indeed.", 1.5, 5, "SPEAKER_01"))
+    fast = segment_of("x" * 40, 0, 1.5, "SPEAKER_00")
+    first, second = shown(fast, segment_of("Yes, indeed.", 1.5, 5, "SPEAKER_01"))
     # When they are shown, then the reply comes late enough for the first to be read
     assert first.end == pytest.approx(40 / 21, abs=0.001)
     assert second.start == pytest.approx(first.end + GAP, abs=0.001)
 
 
 def test_a_fast_cue_takes_no_time_from_one_that_needs_it() -> None:
-    fast = said("x" * 40, 0, 1.5, "SPEAKER_00")
-    first, second = shown(fast, said("y" * 40, 1.5, 3.4, "SPEAKER_01"), said("z" * 40, 3.4, 5, "SPEAKER_00"))[:2]
+    fast = segment_of("x" * 40, 0, 1.5, "SPEAKER_00")
+    first, second = shown(
+        fast, segment_of("y" * 40, 1.5, 3.4, "SPEAKER_01"), segment_of("z" * 40, 3.4, 5, "SPEAKER_00")
+    )[:2]
     assert first.end == pytest.approx(1.5 - GAP)
     assert second.start == 1.5
 
@@ -305,7 +315,7 @@ def test_text_is_shown_as_long_as_it_is_spoken_though_cues_are_short() -> None:
 def test_without_words_the_text_is_spread_over_the_time() -> None:
     # Given 14 s of text without words
     text = "The first of these sentences is as long as the next. And the second sentence is as long as it."
-    first, second = shown(said(text, 10, 20))
+    first, second = shown(segment_of(text, 10, 20))
     # When it is shown, then the second cue begins in the middle
     assert (first.start, second.end) == (10, 20)
     assert second.start == pytest.approx(15.5, abs=0.5)
@@ -313,7 +323,7 @@ def test_without_words_the_text_is_spread_over_the_time() -> None:
 
 def test_a_punctuation_mark_alone_is_no_speech() -> None:
     # Given a dash whose time the model puts behind a pause
-    segment = spoken((" Moscow", 0.0, 0.6), (" —", 4.0, 4.2), (" capital.", 4.2, 5.0))
+    segment = timed_segment((" Moscow", 0.0, 0.6), (" —", 4.0, 4.2), (" capital.", 4.2, 5.0))
     # When it is shown, then the dash stays with its word and the pause ends the cue
     first, second = shown(segment)
     assert (first.lines, first.end, second.lines) == (("Moscow —",), 1.0, ("capital.",))
@@ -321,7 +331,7 @@ def test_a_punctuation_mark_alone_is_no_speech() -> None:
 
 def test_more_text_than_anybody_can_read_is_still_shown_in_order() -> None:
     # Given what a model that repeats itself may give: 2,000 characters in a second
-    subtitles = shown(said("word " * 400, 0, 1), said("Hello.", 1, 3))
+    subtitles = shown(segment_of("word " * 400, 0, 1), segment_of("Hello.", 1, 3))
     # When it is shown, then no cue is late by more than it must, and none overlaps another
     assert all(cue.end > cue.start for cue in subtitles)
     assert all(after.start - before.end >= GAP - TOLERANCE for before, after in pairwise(subtitles))
@@ -331,7 +341,7 @@ def test_more_text_than_anybody_can_read_is_still_shown_in_order() -> None:
 
 def test_no_speech_gives_no_cues() -> None:
     assert shown() == []
-    assert shown(said(" ", 0, 1)) == []
+    assert shown(segment_of(" ", 0, 1)) == []
 
 
 # Any words, any limits
@@ -381,7 +391,7 @@ def segments_of(turns: list[tuple[str | None, list[Speech], float]], *, with_tex
             words.append((f" {speech.text}" if speech.spaced else speech.text, now, now + speech.length))
             now += speech.length
         ends[speaker] = now
-        segment = spoken(*words, speaker=speaker)
+        segment = timed_segment(*words, speaker=speaker)
         result.append(segment if with_text else segment.model_copy(update={"words": None}))
     return result
 
@@ -436,7 +446,7 @@ def test_no_cue_holds_a_pause(spoken_words: list[Speech], limits: SubtitleLimits
     pauses, position = set(), 0
     for before, after in pairwise(words):
         position += len(letters(before.word))
-        if after.start - before.end >= 1 and after.word[0] == " " and has_sound(before) and has_sound(after):
+        if after.start - before.end >= 1 and after.word[0] == " " and is_spoken(before) and is_spoken(after):
             pauses.add(position)
     # When it is shown
     position, ends = 0, set()
@@ -447,5 +457,5 @@ def test_no_cue_holds_a_pause(spoken_words: list[Speech], limits: SubtitleLimits
     assert pauses <= ends
 
 
-def has_sound(word: Word) -> bool:
+def is_spoken(word: Word) -> bool:
     return any(character.isalnum() for character in word.word)

@@ -65,7 +65,7 @@ class Page(HTMLParser):
         return [element for element in self.all("p") if "data-t" in element[0]]
 
 
-def said(start: float, text: str, speaker: object = None, language: object = "en", **more: object) -> Segment:
+def segment_of(start: float, text: str, speaker: object = None, language: object = "en", **more: object) -> Segment:
     fields = {"start": start, "end": start + 1.5, "text": text, "speaker": speaker, "language": language, **more}
     return Segment.model_validate(fields)
 
@@ -79,8 +79,8 @@ def transcript(*segments: Segment, **more: object) -> TranscriptionResult:
 def test_a_page_describes_the_recording() -> None:
     # Given a transcript of two people in two languages
     result = transcript(
-        said(0, "Hello.", "SPEAKER_00"),
-        said(2, "Привет.", "SPEAKER_01", "ru"),
+        segment_of(0, "Hello.", "SPEAKER_00"),
+        segment_of(2, "Привет.", "SPEAKER_01", "ru"),
         languages={"en": 3, "ru": 1},
         speakers=2,
     )
@@ -102,10 +102,10 @@ def test_a_page_describes_the_recording() -> None:
 def test_a_turn_has_its_speaker_once_and_paragraphs_at_pauses() -> None:
     # Given a speaker who pauses, and another one
     result = transcript(
-        said(0, "One.", "SPEAKER_00"),
-        said(1.6, "Two.", "SPEAKER_00"),
-        said(9, "Three.", "SPEAKER_00"),
-        said(61, "Four.", "SPEAKER_01"),
+        segment_of(0, "One.", "SPEAKER_00"),
+        segment_of(1.6, "Two.", "SPEAKER_00"),
+        segment_of(9, "Three.", "SPEAKER_00"),
+        segment_of(61, "Four.", "SPEAKER_01"),
     )
     # When they are a page
     html = Page(page(result))
@@ -120,7 +120,7 @@ def test_a_turn_has_its_speaker_once_and_paragraphs_at_pauses() -> None:
 
 def test_a_long_turn_is_divided_at_the_ends_of_sentences() -> None:
     # Given a speaker who never pauses
-    sentences = [said(1.5 * number, f"This is sentence {number} of a long talk.") for number in range(300)]
+    sentences = [segment_of(1.5 * number, f"This is sentence {number} of a long talk.") for number in range(300)]
     # When the talk is a page
     html = Page(page(transcript(*sentences)))
     # Then its paragraphs can be read, end with sentences, and a browser need not draw all of them
@@ -134,7 +134,10 @@ def test_a_long_turn_is_divided_at_the_ends_of_sentences() -> None:
 def test_untranscribed_speech_is_shown_in_order() -> None:
     # Given a part with speech but without text between two segments
     result = transcript(
-        said(0, "One."), said(1.7, "Two."), said(5, "Three."), untranscribed=[Interval(start=3.3, end=4.8)]
+        segment_of(0, "One."),
+        segment_of(1.7, "Two."),
+        segment_of(5, "Three."),
+        untranscribed=[Interval(start=3.3, end=4.8)],
     )
     # When it is a page, then it says so there, and at the top
     html = Page(page(result))
@@ -148,7 +151,10 @@ def test_untranscribed_speech_is_shown_in_order() -> None:
 def test_languages_are_marked_for_readers_and_browsers() -> None:
     # Given a recording with two languages
     result = transcript(
-        said(0, "One."), said(2, "Два.", language="ru"), said(4, "Три.", language="ru"), languages={"ru": 3, "en": 1.5}
+        segment_of(0, "One."),
+        segment_of(2, "Два.", language="ru"),
+        segment_of(4, "Три.", language="ru"),
+        languages={"ru": 3, "en": 1.5},
     )
     # When it is a page
     html = Page(page(result))
@@ -162,7 +168,7 @@ def test_languages_are_marked_for_readers_and_browsers() -> None:
         "ru",
     ]
     # And if there is only one, only the head has it
-    alone = Page(page(transcript(said(0, "One."), languages={"en": 1.5})))
+    alone = Page(page(transcript(segment_of(0, "One."), languages={"en": 1.5})))
     assert [text for attributes, text in alone.all("small") if "data-language" in attributes] == []
 
 
@@ -173,7 +179,7 @@ def test_words_are_marked_by_confidence() -> None:
         Word(start=0.5, end=1, word=" unsure", probability=0.5),
         Word(start=1, end=1.5, word=" lost.", probability=0.2),
     ]
-    html = Page(page(transcript(said(0, "Sure, unsure lost.", words=words, confidence=0.56))))
+    html = Page(page(transcript(segment_of(0, "Sure, unsure lost.", words=words, confidence=0.56))))
     # When they are a page, then marks show it
     marks = [(attributes.get("class"), attributes.get("title"), text) for attributes, text in html.all("span")]
     assert marks[-4:-1] == [(None, None, "Sure,"), ("u", "50% sure", "unsure"), ("v", "20% sure", "lost.")]
@@ -187,14 +193,16 @@ def test_words_are_marked_by_confidence() -> None:
     ids=["confidence", "log probability", "no words"],
 )
 def test_without_words_a_segment_is_marked_and_lit_as_a_whole(given: dict[str, object]) -> None:
-    html = Page(page(transcript(said(2, "Not heard well.", **given))))
+    html = Page(page(transcript(segment_of(2, "Not heard well.", **given))))
     assert [text for attributes, text in html.all("span") if attributes.get("class") == "v"][1:] == ["Not heard well."]
     assert [attributes["data-t"] for attributes, _ in html.paragraphs] == ["200 150"]
 
 
 def test_words_that_do_not_spell_the_text_are_not_shown() -> None:
     words = [Word(start=0, end=1, word=" other", probability=0.9)]
-    assert [text for _, text in Page(page(transcript(said(0, "The text.", words=words)))).paragraphs] == ["The text."]
+    assert [text for _, text in Page(page(transcript(segment_of(0, "The text.", words=words)))).paragraphs] == [
+        "The text."
+    ]
 
 
 def test_words_that_overlap_are_lit_in_their_order() -> None:
@@ -203,7 +211,7 @@ def test_words_that_overlap_are_lit_in_their_order() -> None:
         Word(start=1, end=1.4, word=" two", probability=0.9),
         Word(start=0.9, end=1.3, word=" three", probability=0.9),
     ]
-    html = Page(page(transcript(said(0, "one two three", words=words))))
+    html = Page(page(transcript(segment_of(0, "one two three", words=words))))
     assert [attributes["data-t"] for attributes, _ in html.paragraphs] == ["0 100 0 40"]
 
 
@@ -222,7 +230,7 @@ def test_a_page_without_speech_has_a_notice() -> None:
 
 def test_no_text_becomes_markup() -> None:
     # Given hostile text wherever the page has text
-    result = transcript(said(0, HOSTILE, None), said(2, HOSTILE)).model_copy(
+    result = transcript(segment_of(0, HOSTILE, None), segment_of(2, HOSTILE)).model_copy(
         update={"audio_file_id": HOSTILE, "task_id": HOSTILE, "model": Model(name=HOSTILE, revision=HOSTILE)}
         | {"audio_sha256": HOSTILE, "language": HOSTILE, "languages": {HOSTILE: 1.0, "en": 1.0}}
     )
@@ -242,7 +250,7 @@ def test_no_text_becomes_markup() -> None:
 
 def test_only_its_own_script_and_style_may_run() -> None:
     # Given a page
-    html = Page(page(transcript(said(0, "One."))))
+    html = Page(page(transcript(segment_of(0, "One."))))
     # When a browser reads its policy
     policy = next(attributes["content"] for attributes, _ in html.all("meta") if "http-equiv" in attributes)
     allowed = dict(part.strip().split(" ", 1) for part in policy.split(";"))
@@ -273,11 +281,11 @@ def test_three_hours_fit_into_a_message() -> None:
 def talk(words: int) -> Iterator[Segment]:
     for number in range(words // 12):
         start, text = number * 4.3, "It was said that nobody would ever come to see the house"
-        spoken = [_spoken(start + 0.3 * index, word) for index, word in enumerate(text.split())]
-        yield said(start, text, f"SPEAKER_{number // 5 % 4:02}", words=spoken, end=start + 3.8)
+        spoken = [_word(start + 0.3 * index, word) for index, word in enumerate(text.split())]
+        yield segment_of(start, text, f"SPEAKER_{number // 5 % 4:02}", words=spoken, end=start + 3.8)
 
 
-def _spoken(start: float, word: str) -> Word:
+def _word(start: float, word: str) -> Word:
     """A word; the model is unsure of one in twelve, as in noisy recordings."""
     return Word(start=start, end=start + 0.25, word=f" {word}", probability=0.5 if word == "ever" else 0.9)
 

@@ -26,7 +26,7 @@ class WebServer:
 
     def __init__(self) -> None:
         self.port = 0
-        self.answer = told(CONTENT)
+        self.answer = response_of(CONTENT)
         self.requests: list[str] = []
         self.stalls = False
         self.sent = 0
@@ -46,7 +46,7 @@ class WebServer:
             await asyncio.Event().wait()  # until the test ends
 
 
-def told(body: bytes = b"", *, status: str = "200 OK", length: int | None = None, headers: str = "") -> bytes:
+def response_of(body: bytes = b"", *, status: str = "200 OK", length: int | None = None, headers: str = "") -> bytes:
     size = len(body) if length is None else length
     return f"HTTP/1.1 {status}\r\nContent-Length: {size}\r\nConnection: close\r\n{headers}\r\n".encode() + body
 
@@ -112,15 +112,15 @@ async def test_no_name_leads_out_of_the_address(recordings: Https, web: WebServe
 @pytest.mark.parametrize(
     ("response", "error", "code", "words"),
     [
-        (told(status="404 Not Found"), PermanentError, ErrorCode.AUDIO_NOT_FOUND, "let the operator put it"),
-        (told(status="410 Gone"), PermanentError, ErrorCode.AUDIO_NOT_FOUND, "let the operator put it"),
-        (told(status="403 Forbidden"), TransientError, ErrorCode.INTERNAL, "access rules"),
-        (told(status="401 Unauthorized"), TransientError, ErrorCode.INTERNAL, "access rules"),
-        (told(status="503 Away"), TransientError, ErrorCode.INTERNAL, "tries again"),
-        (told(status="599 Odd"), TransientError, ErrorCode.INTERNAL, "tries again"),
-        (told(b"x" * 10, status="206 Part"), TransientError, ErrorCode.INTERNAL, "tries again"),
-        (told(), PermanentError, ErrorCode.AUDIO_UNREADABLE, "empty"),
-        (told(CONTENT[:HALF], length=len(CONTENT)), TransientError, ErrorCode.INTERNAL, "tries again"),
+        (response_of(status="404 Not Found"), PermanentError, ErrorCode.AUDIO_NOT_FOUND, "let the operator put it"),
+        (response_of(status="410 Gone"), PermanentError, ErrorCode.AUDIO_NOT_FOUND, "let the operator put it"),
+        (response_of(status="403 Forbidden"), TransientError, ErrorCode.INTERNAL, "access rules"),
+        (response_of(status="401 Unauthorized"), TransientError, ErrorCode.INTERNAL, "access rules"),
+        (response_of(status="503 Away"), TransientError, ErrorCode.INTERNAL, "tries again"),
+        (response_of(status="599 Odd"), TransientError, ErrorCode.INTERNAL, "tries again"),
+        (response_of(b"x" * 10, status="206 Part"), TransientError, ErrorCode.INTERNAL, "tries again"),
+        (response_of(), PermanentError, ErrorCode.AUDIO_UNREADABLE, "empty"),
+        (response_of(CONTENT[:HALF], length=len(CONTENT)), TransientError, ErrorCode.INTERNAL, "tries again"),
         (b"this is no HTTP\r\n\r\n", TransientError, ErrorCode.INTERNAL, "tries again"),
         (b"", TransientError, ErrorCode.INTERNAL, "tries again"),
     ],
@@ -152,7 +152,7 @@ async def test_a_fault_is_named(
 )
 async def test_a_redirect_is_not_followed(recordings: Https, web: WebServer, status: str, target: str) -> None:
     # Given a server that redirects, to another host or not
-    web.answer = told(status=status, headers=f"Location: {target}\r\n")
+    web.answer = response_of(status=status, headers=f"Location: {target}\r\n")
     # When a recording is fetched
     error = await refusal(recordings)
     # Then no other server is used, and the error says so
@@ -161,7 +161,9 @@ async def test_a_redirect_is_not_followed(recordings: Https, web: WebServer, sta
     assert len(web.requests) == 1
 
 
-@pytest.mark.parametrize("response", [b"", told(CONTENT[:HALF], length=len(CONTENT))], ids=["at once", "in the middle"])
+@pytest.mark.parametrize(
+    "response", [b"", response_of(CONTENT[:HALF], length=len(CONTENT))], ids=["at once", "in the middle"]
+)
 async def test_a_stalled_download_fails(
     recordings: Https, web: WebServer, constants: Constants, response: bytes
 ) -> None:
@@ -177,7 +179,7 @@ async def test_a_recording_above_the_limit_is_not_fetched_whole(web: WebServer, 
     # Given a recording of 32 MiB, whose size the server may say or not
     body = b"x" * 32 * 1024 * 1024
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
-    web.answer = told(body) if length else chunked
+    web.answer = response_of(body) if length else chunked
     # When it is fetched
     error = await refusal(Https(web.base, 1024 * 1024))
     # Then the limit is named, and most of it was not sent

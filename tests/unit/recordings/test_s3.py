@@ -35,14 +35,14 @@ class FakeStore:
         self.body = b""
         self.e_tag = "1"
         self.fails: dict[int, Exception] = {}
-        self.asked: list[tuple[int, int]] = []
+        self.requested_ranges: list[tuple[int, int]] = []
         self.deleted: list[str] = []
         self.error: Exception | None = None
 
     async def get_async(self, _: str, *, options: dict[str, Any]) -> Answer:
         start, end = options["range"]
-        failure = self.fails.get(len(self.asked))
-        self.asked.append((start, end))
+        failure = self.fails.get(len(self.requested_ranges))
+        self.requested_ranges.append((start, end))
         if failure is not None:
             raise failure
         assert options.get("if_match", self.e_tag) == "1"
@@ -85,21 +85,21 @@ async def test_a_recording_comes_in_pieces(recordings: S3, store: FakeStore, siz
     async with recordings.fetch("a.flac") as recording:
         assert recording.path.read_bytes() == store.body
         assert recording.sha256 == sha256(store.body).hexdigest()
-    assert store.asked == [(0, 4), *((start, min(start + 4, size)) for start in range(4, size, 4))]
-    assert len(store.asked) == pieces
+    assert store.requested_ranges == [(0, 4), *((start, min(start + 4, size)) for start in range(4, size, 4))]
+    assert len(store.requested_ranges) == pieces
 
 
 async def test_a_recording_of_a_call_takes_one_request(store: FakeStore) -> None:
     store.body = bytes(1024**2)
     async with S3(Settings(_env_file=None, audio_store="s3://calls")).fetch("a.flac") as recording:
         assert recording.path.read_bytes() == store.body
-    assert len(store.asked) == 1
+    assert len(store.requested_ranges) == 1
 
 
 async def test_a_large_or_empty_recording_is_an_error(recordings: S3, store: FakeStore) -> None:
     store.body = bytes(11)
     assert (await refused(recordings)).detail.code is ErrorCode.AUDIO_TOO_LARGE
-    assert len(store.asked) == 1
+    assert len(store.requested_ranges) == 1
     store.fails = {1: EMPTY}
     assert (await refused(recordings)).detail.code is ErrorCode.AUDIO_UNREADABLE
 
@@ -126,7 +126,7 @@ async def test_an_error_of_s3_has_its_reason(
 async def test_a_name_outside_of_the_prefix_is_not_requested(recordings: S3, store: FakeStore) -> None:
     assert (await refused(recordings, "../a")).detail.code is ErrorCode.AUDIO_NOT_FOUND
     await recordings.delete("../a")
-    assert (store.asked, store.deleted) == ([], [])
+    assert (store.requested_ranges, store.deleted) == ([], [])
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def client() -> FakeClient:
 
 
 @pytest.fixture
-def asked(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+def requested_more(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """As much as the feed takes at once waits the first time it asks; set when it asks for more events."""
     again = asyncio.Event()
     waiting = {
@@ -129,7 +129,7 @@ async def projecting(client: FakeClient, projection: FakeProjection) -> AsyncIte
         await cancel_all([run])
 
 
-@pytest.mark.usefixtures("asked")
+@pytest.mark.usefixtures("requested_more")
 async def test_other_work_runs_during_a_large_projection(client: FakeClient) -> None:
     # Given a great many events and results, and something else that goes on
     projection, turns, turns_of_results = FakeProjection(), 0, 0
@@ -150,12 +150,12 @@ async def test_other_work_runs_during_a_large_projection(client: FakeClient) -> 
     assert turns_of_results >= MAX_RESULTS_PER_BATCH
 
 
-async def test_the_projection_takes_at_most_half_of_the_time(client: FakeClient, asked: asyncio.Event) -> None:
+async def test_the_projection_takes_at_most_half_of_the_time(client: FakeClient, requested_more: asyncio.Event) -> None:
     # Given events that take a while to be projected, and others behind them
     projection = FakeProjection(takes=0.3)
     # When they are projected
     async with projecting(client, projection):
-        await asked.wait()
+        await requested_more.wait()
         # Then the worker has as long for itself before the next ones are asked for
         assert asyncio.get_running_loop().time() - projection.projected_at >= projection.takes
 
@@ -168,7 +168,7 @@ class RefusingProjection(FakeProjection):
         raise TransientError(ErrorCode.INTERNAL, "Redis refuses the service.")
 
 
-@pytest.mark.usefixtures("asked")
+@pytest.mark.usefixtures("requested_more")
 async def test_an_interrupted_projection_is_logged(client: FakeClient) -> None:
     # Given a Redis that refuses what the feed writes
     async def logged() -> bool:

@@ -28,7 +28,7 @@ def late_frames(parts: Parts, nats: InMemoryNats) -> LateFrames:
     return LateFrames(nats.client, NAMES, parts.log, find=by_id.find, erase_frames=erase, confirm=parts.lease.confirm)
 
 
-def say(nats: InMemoryNats, *task_ids: str) -> None:
+def store_frames(nats: InMemoryNats, *task_ids: str) -> None:
     """Store a frame of each of these."""
     for task_id in task_ids:
         nats.streams[NAMES.live].publish(subjects.live_audio(task_id), b"sound", {}, nats.now)
@@ -45,14 +45,14 @@ def kept(nats: InMemoryNats) -> set[str]:
 
 async def test_audio_without_a_task_is_erased_after_five_minutes(late_frames: LateFrames, nats: InMemoryNats) -> None:
     # Given audio without a task
-    say(nats, "gone")
+    store_frames(nats, "gone")
     # When the service checks before five minutes are over, then it stays: its task may come yet
     for nats.ahead in (timedelta(), timedelta(minutes=4, seconds=55)):
         await late_frames.erase()
         assert kept(nats) == {"gone"}
     # When they are over, then it goes, with what came since
     nats.ahead = timedelta(minutes=5, seconds=5)
-    say(nats, "gone")
+    store_frames(nats, "gone")
     await late_frames.erase()
     assert kept(nats) == set()
 
@@ -62,7 +62,7 @@ async def test_all_pages_of_live_audio_are_checked(
 ) -> None:
     # Given audio without a task, on more subjects than are checked in one step
     constants(LOGS_AT_ONCE=2)
-    say(nats, *(f"gone-{number}" for number in range(5)))
+    store_frames(nats, *(f"gone-{number}" for number in range(5)))
     nats.ahead = LONG_AFTER
     # When the service checks, then all of it is erased
     await late_frames.erase()
@@ -71,7 +71,7 @@ async def test_all_pages_of_live_audio_are_checked(
 
 async def test_the_audio_of_a_waiting_task_stays(late_frames: LateFrames, nats: InMemoryNats, parts: Parts) -> None:
     # Given a task that waits in its queue, and no worker has registered it
-    say(nats, "waits")
+    store_frames(nats, "waits")
     await parts.publish("waits", Lane.LIVE, body=body_of("waits"))
     nats.ahead = LONG_AFTER
     # When the service checks, then its audio stays
@@ -84,7 +84,7 @@ async def test_the_audio_of_a_task_with_a_log_stays(
     late_frames: LateFrames, nats: InMemoryNats, parts: Parts, state: State
 ) -> None:
     # Given a task that runs, or one that has failed and may be replayed
-    say(nats, "known")
+    store_frames(nats, "known")
     await parts.reaching(state, "known", queue=Lane.LIVE, body=body_of("known"))
     nats.streams[NAMES.tasks].messages.clear()
     nats.ahead = LONG_AFTER
@@ -97,7 +97,7 @@ async def test_a_log_of_another_version_keeps_its_audio_and_delays_no_other_task
     late_frames: LateFrames, nats: InMemoryNats
 ) -> None:
     # Given old audio of a task whose log this version cannot read, and audio without a task
-    say(nats, "later", "gone")
+    store_frames(nats, "later", "gone")
     headers = cloud_events.headers("progress", "natscribe/later", "event", task_id="later")
     nats.streams[NAMES.progress].publish(subjects.progress("later"), b'{"later": true}', headers, nats.now)
     nats.ahead = LONG_AFTER
@@ -110,7 +110,7 @@ async def test_a_failed_check_erases_no_audio_and_is_repeated(
     late_frames: LateFrames, nats: InMemoryNats, parts: Parts
 ) -> None:
     # Given old audio of a task that waits, and some without a task
-    say(nats, "waits", "gone")
+    store_frames(nats, "waits", "gone")
     await parts.publish("waits", Lane.LIVE, body=body_of("waits"))
     nats.ahead = LONG_AFTER
     # When NATS does not reply in the middle of a check
@@ -128,7 +128,7 @@ async def test_audio_under_an_invalid_task_id_erases_nothing(
     late_frames: LateFrames, nats: InMemoryNats, parts: Parts, subject: str
 ) -> None:
     # Given audio under a name that no task has, which NATS may take for all tasks
-    say(nats, subject, "waits")
+    store_frames(nats, subject, "waits")
     await parts.publish("waits", Lane.LIVE, body=body_of("waits"))
     nats.ahead = LONG_AFTER
     # When the service checks, then the audio of others stays; that of no task stays until it is too old for its stream

@@ -26,7 +26,7 @@ def segment(*spoken: tuple[str, float, float]) -> Segment:
     )
 
 
-def said(segments: list[Segment]) -> list[tuple[str | None, str]]:
+def texts_by_speaker(segments: list[Segment]) -> list[tuple[str | None, str]]:
     return [(part.speaker, part.text) for part in segments]
 
 
@@ -46,7 +46,7 @@ def test_a_change_of_speaker_cuts_a_segment() -> None:
     first, second = attribute([spoken], [turn(0, 1.5, A), turn(1.8, 3, B)])
 
     # Then each part has its speaker, words and times
-    assert said([first, second]) == [(A, "Ready?"), (B, "Yes I am.")]
+    assert texts_by_speaker([first, second]) == [(A, "Ready?"), (B, "Yes I am.")]
     assert (first.start, first.end, second.start, second.end) == (0, 1, 2, 3)
     assert [word.word for word in second.words or []] == [" Yes", " I am."]
 
@@ -67,7 +67,7 @@ def test_each_part_of_a_segment_has_the_confidence_of_its_own_words() -> None:
 
 def test_a_word_goes_to_whom_it_overlaps_most() -> None:
     # Given a word that reaches from one turn into the next, when attributed, then the longer part decides
-    assert said(attribute([segment((" Word", 1, 2))], [turn(0, 1.4, A), turn(1.4, 3, B)])) == [(B, "Word")]
+    assert texts_by_speaker(attribute([segment((" Word", 1, 2))], [turn(0, 1.4, A), turn(1.4, 3, B)])) == [(B, "Word")]
 
 
 def test_a_word_outside_all_turns_goes_to_the_nearest() -> None:
@@ -75,12 +75,14 @@ def test_a_word_outside_all_turns_goes_to_the_nearest() -> None:
     turns = [turn(10, 20, A), turn(30, 40, B)]
 
     # When they are attributed, then each goes to the nearest
-    assert said(attribute([segment((" before", 0, 1))], turns)) == [(A, "before")]
-    assert said(attribute([segment((" near", 22, 23))], turns)) == [(A, "near")]
-    assert said(attribute([segment((" nearer", 28, 29))], turns)) == [(B, "nearer")]
-    assert said(attribute([segment((" after", 90, 91))], turns)) == [(B, "after")]
+    assert texts_by_speaker(attribute([segment((" before", 0, 1))], turns)) == [(A, "before")]
+    assert texts_by_speaker(attribute([segment((" near", 22, 23))], turns)) == [(A, "near")]
+    assert texts_by_speaker(attribute([segment((" nearer", 28, 29))], turns)) == [(B, "nearer")]
+    assert texts_by_speaker(attribute([segment((" after", 90, 91))], turns)) == [(B, "after")]
     # And so does one in a gap that is shorter than times may be wrong by
-    assert said(attribute([segment((" close", 20.1, 20.3))], [turn(10, 20, A), turn(20.55, 40, B)])) == [(A, "close")]
+    assert texts_by_speaker(attribute([segment((" close", 20.1, 20.3))], [turn(10, 20, A), turn(20.55, 40, B)])) == [
+        (A, "close")
+    ]
 
 
 def test_what_is_before_a_word_counts_as_much_as_what_is_behind_it() -> None:
@@ -92,7 +94,7 @@ def test_what_is_before_a_word_counts_as_much_as_what_is_behind_it() -> None:
         # When time runs backwards, then the word has the same speaker
         turns = [turn(3 - four, 3 - three, B), turn(3 - two, 3 - one, A)]
         backwards = attribute([segment((" word", 3 - end, 3 - start))], turns)
-        assert said(forwards) == said(backwards)
+        assert texts_by_speaker(forwards) == texts_by_speaker(backwards)
 
 
 def test_a_long_turn_around_a_short_one_is_still_seen() -> None:
@@ -100,12 +102,12 @@ def test_a_long_turn_around_a_short_one_is_still_seen() -> None:
     turns = [turn(0, 100, A), turn(10, 11, B), turn(50, 51, B)]
 
     # When a word late in the long one is attributed, then it goes there
-    assert said(attribute([segment((" late", 80, 81))], turns)) == [(A, "late")]
+    assert texts_by_speaker(attribute([segment((" late", 80, 81))], turns)) == [(A, "late")]
 
 
 def test_without_turns_nobody_is_named() -> None:
     # Given no turns, when speakers are attributed, then there are none
-    assert said(attribute([segment((" Hello.", 0, 1))], [])) == [(None, "Hello.")]
+    assert texts_by_speaker(attribute([segment((" Hello.", 0, 1))], [])) == [(None, "Hello.")]
 
 
 def test_a_segment_without_words_goes_to_one_speaker() -> None:
@@ -115,11 +117,11 @@ def test_a_segment_without_words_goes_to_one_speaker() -> None:
 
     # When speakers are attributed, then most of it decides
     turns = [turn(0, 2, A), turn(2, 5, B), turn(5, 6, A)]
-    assert said(attribute(spoken, turns)) == [(A, "Well?"), (B, "All of it."), (A, "Good.")]
+    assert texts_by_speaker(attribute(spoken, turns)) == [(A, "Well?"), (B, "All of it."), (A, "Good.")]
 
 
 def test_a_word_that_takes_no_time_has_the_speaker_of_its_moment() -> None:
-    assert said(attribute([segment((" Oh", 5, 5))], [turn(0, 4, A), turn(4, 9, B)])) == [(B, "Oh")]
+    assert texts_by_speaker(attribute([segment((" Oh", 5, 5))], [turn(0, 4, A), turn(4, 9, B)])) == [(B, "Oh")]
 
 
 def test_the_first_word_of_a_sentence_is_not_left_with_the_speaker_before() -> None:
@@ -127,7 +129,10 @@ def test_the_first_word_of_a_sentence_is_not_left_with_the_speaker_before() -> N
     spoken = [segment((" Wait.", 0, 1)), segment((" Press", 1.0, 1.35), (" one", 1.4, 1.8), (" now.", 1.8, 2.2))]
 
     # When speakers are attributed, then the sentence stays whole
-    assert said(attribute(spoken, [turn(0, 1.25, A), turn(1.25, 3, B)])) == [(A, "Wait."), (B, "Press one now.")]
+    assert texts_by_speaker(attribute(spoken, [turn(0, 1.25, A), turn(1.25, 3, B)])) == [
+        (A, "Wait."),
+        (B, "Press one now."),
+    ]
 
 
 def test_the_last_word_of_a_sentence_is_not_given_to_the_speaker_after() -> None:
@@ -135,7 +140,10 @@ def test_the_last_word_of_a_sentence_is_not_given_to_the_speaker_after() -> None
     spoken = [segment((" Press", 0, 0.5), (" one", 0.5, 1.0), (" now.", 1.0, 1.4)), segment((" Why?", 1.5, 2.5))]
 
     # When speakers are attributed, then the sentence stays whole
-    assert said(attribute(spoken, [turn(0, 1.1, A), turn(1.1, 3, B)])) == [(A, "Press one now."), (B, "Why?")]
+    assert texts_by_speaker(attribute(spoken, [turn(0, 1.1, A), turn(1.1, 3, B)])) == [
+        (A, "Press one now."),
+        (B, "Why?"),
+    ]
 
 
 def test_an_interjection_has_its_own_speaker() -> None:
@@ -144,7 +152,7 @@ def test_an_interjection_has_its_own_speaker() -> None:
 
     # When speakers are attributed, then it is not the longer turn's
     turns = [turn(0, 1.1, A), turn(1.45, 1.95, B), turn(2.35, 4, A)]
-    assert said(attribute([spoken], turns)) == [(A, "I think"), (B, "yes"), (A, "so too.")]
+    assert texts_by_speaker(attribute([spoken], turns)) == [(A, "I think"), (B, "yes"), (A, "so too.")]
 
 
 def test_a_change_within_a_sentence_is_believed_if_the_turns_are_clear() -> None:
@@ -163,10 +171,10 @@ def test_a_short_sentence_in_a_short_turn_keeps_its_speaker() -> None:
 
     # When speakers are attributed, then it is not theirs
     turns = [turn(0, 0.45, A), turn(0.45, 0.75, B), turn(0.75, 2, A)]
-    assert said(attribute(spoken, turns)) == [(A, "Ready?"), (B, "Yes."), (A, "Good.")]
+    assert texts_by_speaker(attribute(spoken, turns)) == [(A, "Ready?"), (B, "Yes."), (A, "Good.")]
 
 
 def test_a_word_far_from_all_turns_goes_to_the_nearest_however_long_that_turn_is() -> None:
     # Given a long turn with a short one inside, and a word after both
     turns = [turn(0, 60, A), turn(10, 11, B)]
-    assert said(attribute([segment((" after", 71.5, 72))], turns)) == [(A, "after")]
+    assert texts_by_speaker(attribute([segment((" after", 71.5, 72))], turns)) == [(A, "after")]

@@ -33,7 +33,7 @@ def window(at: float) -> Window:
     return Window(regions=[(at, at + 4), (at + 5, at + 10)], samples="")
 
 
-def window_found(at: float) -> WindowFound:
+def found_at(at: float) -> WindowFound:
     return WindowFound(window=window(at))
 
 
@@ -46,9 +46,9 @@ OPENED = RecordingOpened(duration_seconds=99, channels=2)
 REPLIES: Sequence[Reply] = [
     OPENED,
     advanced(32),
-    *(window_found(at) for at in range(40, 90, 10)),
+    *(found_at(at) for at in range(40, 90, 10)),
     advanced(96, complete_until=90),
-    window_found(90),
+    found_at(90),
     advanced(100),
     WindowSearchDone(duration_seconds=100),
 ]
@@ -114,7 +114,7 @@ async def test_windows_and_the_silence_before_them_come_in_the_order_of_the_reco
 
 async def test_the_stage_comes_before_the_first_window() -> None:
     # Given a recording with speech at its beginning, when its windows are read
-    items = await all_of(source_of(OPENED, window_found(0), window_found(10), advanced(32, complete_until=20)))
+    items = await all_of(source_of(OPENED, found_at(0), found_at(10), advanced(32, complete_until=20)))
     # Then the stage is not decoding any more while the first window is transcribed, and that is reported once
     assert items == [decoding(0, 99), transcribing(0, 99), window(0), window(10)]
 
@@ -124,7 +124,7 @@ async def test_progress_comes_where_nobody_speaks() -> None:
     silences = [advanced(96), advanced(160)]
     source = source_of(
         advanced(32),
-        window_found(40),
+        found_at(40),
         advanced(64, complete_until=50),
         *silences,
         WindowSearchDone(duration_seconds=160),
@@ -140,14 +140,12 @@ async def test_a_block_that_settles_nothing_new_is_no_progress() -> None:
         [advanced(96, complete_until=50), advanced(128, complete_until=50)],
     )
     # When its windows are read, then each second counts once
-    assert await all_of(source_of(*before, window_found(40), *after)) == [transcribing(30, 32), window(40)]
+    assert await all_of(source_of(*before, found_at(40), *after)) == [transcribing(30, 32), window(40)]
 
 
 async def test_a_resumed_run_begins_after_what_is_done() -> None:
     # Given a run that has done 70 s
-    source = source_of(
-        OPENED, advanced(32), advanced(64), window_found(70), advanced(96, complete_until=90), start_at=70
-    )
+    source = source_of(OPENED, advanced(32), advanced(64), found_at(70), advanced(96, complete_until=90), start_at=70)
     # When another one goes on, then no progress falls behind
     assert await all_of(source) == [decoding(70, 99), transcribing(70, 99), window(70)]
 
@@ -190,7 +188,7 @@ async def test_the_channels_are_known_before_the_first_progress(channel: int | N
 
 async def test_an_error_of_the_engine_comes_after_the_windows_before_it() -> None:
     # Given an engine that dies
-    engine = ScriptedEngine([OPENED, window_found(0), DIED])
+    engine = ScriptedEngine([OPENED, found_at(0), DIED])
     # When its windows are read
     items = RecordingWindows(engine, FindWindows(path=RECORDING)).windows()
     before = [await anext(items) for _ in range(3)]
@@ -204,7 +202,7 @@ async def test_an_error_of_the_engine_comes_after_the_windows_before_it() -> Non
 
 async def test_a_long_recording_is_read_only_as_its_windows_are_taken() -> None:
     # Given a recording of many windows
-    engine = ScriptedEngine([OPENED, *(window_found(at * 10) for at in range(1000))])
+    engine = ScriptedEngine([OPENED, *(found_at(at * 10) for at in range(1000))])
     # When three of them are taken
     async with aclosing(RecordingWindows(engine, FindWindows(path=RECORDING)).windows()) as items:
         taken = 0

@@ -417,15 +417,15 @@ async def test_cached_turns_are_not_computed_again() -> None:
     assert updates[0] == processed(Stage.DIARIZING, 15, 30)
 
 
-class AskedEngine(FakeEngine):
+class RecordingEngine(FakeEngine):
     """Remembers its jobs."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[Job] = []
+        self.recorded_jobs: list[Job] = []
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
-        self.asked.append(job)
+        self.recorded_jobs.append(job)
         async with aclosing(super().run(job)) as replies:
             async for reply in replies:
                 yield reply
@@ -436,13 +436,13 @@ async def test_all_options_reach_the_engine() -> None:
     options = TranscribeOptions(model="large", vocabulary=("Natscribe",), translate=True)
     task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7, **options.model_dump())
     # When it is done
-    await updates_of(engine := AskedEngine(), task=task)
+    await updates_of(engine := RecordingEngine(), task=task)
     # Then the model is loaded for them, and each window is transcribed with them
-    assert isinstance(engine.asked[0], Load)
-    options_of_jobs = [job.options for job in engine.asked if isinstance(job, Load | Transcribe)]
+    assert isinstance(engine.recorded_jobs[0], Load)
+    options_of_jobs = [job.options for job in engine.recorded_jobs if isinstance(job, Load | Transcribe)]
     assert options_of_jobs == [options] * 4
     # And nothing is diarized
-    assert not any(isinstance(job, Diarize) for job in engine.asked)
+    assert not any(isinstance(job, Diarize) for job in engine.recorded_jobs)
 
 
 async def test_an_unknown_model_is_reported_before_anything_else() -> None:

@@ -136,7 +136,7 @@ async def updates_of(transcription: Transcription, checkpoint: Checkpoint = Chec
     return updates
 
 
-def found_in(updates: Sequence[TaskUpdate]) -> list[WindowText]:
+def texts_in(updates: Sequence[TaskUpdate]) -> list[WindowText]:
     return [update.text for update in updates if update.text]
 
 
@@ -175,7 +175,7 @@ async def test_channels_are_transcribed_one_after_the_other(memory: MemoryCache)
     # And its segments say so, and that it is a speaker of its own
     assert [part.channel for part in transcription.transcript.segments] == [0, 0, 0, 1, 1, 1]
     assert [part.speaker for part in transcription.transcript.segments] == ["SPEAKER_00"] * 3 + ["SPEAKER_01"] * 3
-    assert [text.channel for text in found_in(updates)] == [0, 0, 0, 1, 1, 1]
+    assert [text.channel for text in texts_in(updates)] == [0, 0, 0, 1, 1, 1]
     assert {update.audio_sha256 for update in updates if update.text} == {SHA}
     # And what is spoken on the first one is not taken for the language of the second one
     assert engine.transcribed == [
@@ -219,7 +219,7 @@ async def test_channels_that_do_not_differ_are_mixed(
     updates = await updates_of(transcription)
     # Then all is transcribed as one, without a check if the task says that already, and no speaker is named
     assert engine.jobs == [FindWindows(path=CALL, choose=choose)]
-    assert {text.channel for text in found_in(updates)} == {None}
+    assert {text.channel for text in texts_in(updates)} == {None}
     assert {(part.channel, part.speaker) for part in transcription.transcript.segments} == {(None, None)}
     assert transcription.result().channels is None
 
@@ -251,7 +251,7 @@ async def test_what_an_earlier_task_chose_decides_nothing(
 async def test_an_attempt_keeps_the_choice_of_the_attempt_before(memory: MemoryCache, done: int, differ: bool) -> None:
     # Given what an attempt has found until it was lost, and a worker of another version, which would choose otherwise
     first = CallEngine(channels=2, differ=differ)
-    earlier = found_in(await updates_of(transcription_of(first, AUTO, MemoryCache())))[:done]
+    earlier = texts_in(await updates_of(transcription_of(first, AUTO, MemoryCache())))[:done]
     engine = CallEngine(channels=2, differ=not differ)
     # And such a worker has transcribed the same recording for another task
     await updates_of(transcription_of(CallEngine(channels=2, differ=not differ), AUTO, memory))
@@ -270,7 +270,7 @@ async def test_a_recording_with_one_channel_is_transcribed_as_one(memory: Memory
     updates = await updates_of(transcription)
     # Then it is transcribed once, and its segments belong to no channel
     assert len(engine.jobs) == 1
-    assert {text.channel for text in found_in(updates)} == {None}
+    assert {text.channel for text in texts_in(updates)} == {None}
     assert {(part.channel, part.speaker) for part in transcription.transcript.segments} == {(None, None)}
     assert not transcription.separate
     # And the next task has it from the cache
@@ -298,7 +298,7 @@ async def test_words_are_returned_if_the_task_needs_them(
     transcription = transcription_of(CallEngine(channels=1), MIXED.model_copy(update=options), memory)
     # When it is transcribed, then the words are there where they are of use, and else left out
     updates = await updates_of(transcription)
-    assert {part.words is not None for text in found_in(updates) for part in text.segments} == {has_words}
+    assert {part.words is not None for text in texts_in(updates) for part in text.segments} == {has_words}
 
 
 def test_the_most_spoken_language_is_the_first_of_a_result() -> None:
@@ -371,7 +371,7 @@ async def test_a_run_goes_on_in_the_channel_in_which_the_last_one_ended(memory: 
     # Given what an attempt has found up to any window of any channel, of each of which an interval gave no text
     first = CallEngine(channels=2)
     first.missing = [Interval(start=1, end=2)]
-    earlier = found_in(await updates_of(transcription_of(first, SEPARATE, memory)))[:done]
+    earlier = texts_in(await updates_of(transcription_of(first, SEPARATE, memory)))[:done]
     # When another worker goes on, which knows nothing else
     engine = CallEngine(channels=2)
     engine.missing = first.missing
@@ -391,7 +391,7 @@ async def test_a_run_goes_on_in_the_channel_in_which_the_last_one_ended(memory: 
 @pytest.mark.parametrize("done", [0, 2, 4])
 async def test_progress_never_falls(memory: MemoryCache, task: TranscriptionTask, done: int) -> None:
     # Given an attempt from the beginning, or one that goes on
-    earlier = found_in(await updates_of(transcription_of(CallEngine(channels=2), task, MemoryCache())))[:done]
+    earlier = texts_in(await updates_of(transcription_of(CallEngine(channels=2), task, MemoryCache())))[:done]
     checkpoint = checkpoint_after(earlier) if earlier else Checkpoint()
     # When a recording is transcribed
     updates = await updates_of(transcription_of(CallEngine(channels=2), task, memory), checkpoint)
@@ -438,7 +438,7 @@ async def test_text_of_idle_workers_is_not_cached(memory: MemoryCache) -> None:
 
 async def test_only_complete_channels_are_cached(memory: MemoryCache) -> None:
     # Given an attempt that was lost in the first channel
-    earlier = found_in(await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, MemoryCache())))[:2]
+    earlier = texts_in(await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, MemoryCache())))[:2]
     # When the next attempt does the rest
     await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, memory), checkpoint_after(earlier))
     # Then another task transcribes the first channel again, and gets the second one from the cache
@@ -503,7 +503,7 @@ async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_
 
 async def test_an_attempt_that_completes_from_the_cache_is_marked_as_cached(memory: MemoryCache) -> None:
     # Given an attempt that was lost in the second channel, and another task that has transcribed all of it meanwhile
-    earlier = found_in(await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, memory)))[:4]
+    earlier = texts_in(await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, memory)))[:4]
     # When the next attempt goes on
     engine = CallEngine(channels=2)
     transcription = transcription_of(engine, SEPARATE, memory)
@@ -514,7 +514,7 @@ async def test_an_attempt_that_completes_from_the_cache_is_marked_as_cached(memo
     assert transcription.cached
 
 
-def spoken_in(texts: Iterable[WindowText]) -> tuple[list[Segment], list[Interval]]:
+def content_of(texts: Iterable[WindowText]) -> tuple[list[Segment], list[Interval]]:
     """All segments of texts, and all stretches without text."""
     texts = list(texts)
     return [part for text in texts for part in text.segments], [
@@ -540,12 +540,12 @@ async def test_a_cached_transcript_comes_in_order_and_an_attempt_goes_on_anywher
     # When it is read
     whole = [cached_text async for cached_text in transcript.texts_from(0.0)]
     # Then in few texts, of which none is too large for an append, and all of it
-    assert spoken_in(whole) == spoken_in(texts)
+    assert content_of(whole) == content_of(texts)
     assert len(whole) == -(-windows // MAX_SEGMENTS_PER_TEXT)
     # And an attempt that goes on behind any window gets exactly the rest
     for done, text in enumerate(texts, start=1):
         rest = [cached_text async for cached_text in transcript.texts_from(text.end)]
-        assert spoken_in(rest) == spoken_in(texts[done:])
+        assert content_of(rest) == content_of(texts[done:])
         assert all(cached_text.end > text.end for cached_text in rest)
 
 

@@ -34,11 +34,11 @@ class CountingNetwork:
     """A network that writes how many seconds it was given, and remembers with which options."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[list[float], dict[str, Any]]] = []
+        self.calls: list[tuple[list[float], dict[str, Any]]] = []
 
     def recognize(self, waves: Samples | Sequence[Samples], **options: str) -> Any:
         clips = [waves] if isinstance(waves, np.ndarray) else list(waves)
-        self.asked.append(([len(wave) / SAMPLE_RATE for wave in clips], options))
+        self.calls.append(([len(wave) / SAMPLE_RATE for wave in clips], options))
         results = [TimestampedResult("", [0.0], [f" {len(wave)}"], [0.0]) for wave in clips]
         return results[0] if isinstance(waves, np.ndarray) else results
 
@@ -113,7 +113,7 @@ def test_canary_is_given_the_spoken_language_and_the_one_to_write(target: str, *
     (output,) = model(network, "nemo-conformer-aed").transcribe([clip(1)], options, [None])
 
     # Then it is given both languages, and the text has the one that is spoken
-    assert network.asked == [([1.0], {"language": "ru", "target_language": target})]
+    assert network.calls == [([1.0], {"language": "ru", "target_language": target})]
     assert [text.language for text in output.texts] == ["ru"]
 
 
@@ -124,7 +124,7 @@ def test_on_a_cpu_no_clip_changes_the_text_of_another(batches: list[list[float]]
     outputs = model(network, batched=batched).transcribe([clip(1), clip(2)], TranscribeOptions(), [None, None])
 
     # Then a CPU has each alone, as when a run is resumed in between, and a GPU has them at once
-    assert [lengths for lengths, _ in network.asked] == batches
+    assert [lengths for lengths, _ in network.calls] == batches
     assert written(outputs) == [" 16000", " 32000"]
 
 
@@ -149,7 +149,7 @@ def test_a_very_short_clip_gets_silence_behind_it() -> None:
     (output,) = model(network).transcribe([clip(0.01)], TranscribeOptions(), [None])
 
     # Then there is enough audio for features, and no word outlasts the clip
-    assert network.asked[0][0] == [0.5]
+    assert network.calls[0][0] == [0.5]
     assert output.texts[0].words[0].end <= 0.01
 
 
@@ -188,10 +188,10 @@ class Machine:
         monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(built_with))
         self.networks = networks
-        self.asked: list[Sequence[str]] = []
+        self.providers: list[Sequence[str]] = []
 
     def read(self, providers: Sequence[str]) -> TextResultsAsrAdapter:
-        self.asked.append(providers)
+        self.providers.append(providers)
         if "broken" in self.networks and CUDA in providers:
             raise OSError
         sessions = {f"network {number}": Session(fits, providers) for number, fits in enumerate(self.networks)}
@@ -216,7 +216,7 @@ def test_a_gpu_is_used_if_the_whole_model_runs_on_it(
     # Given a machine, when a model is loaded, then it is read for a GPU only with reason, and else for the CPU
     machine = Machine(monkeypatch, *networks, built_with=built_with)
     model, on_gpu = load_on(device, machine.read)
-    assert machine.asked == providers
+    assert machine.providers == providers
     assert on_gpu is (CUDA in providers[-1])
     assert all(session.get_providers() == providers[-1] for session in vars(model.asr).values())
 
@@ -229,7 +229,7 @@ def test_a_model_that_must_be_on_the_gpu_is_not_loaded_elsewhere(
     machine = Machine(monkeypatch, *networks)
     with pytest.raises(NoGpuError):
         load_on("cuda", machine.read)
-    assert machine.asked == [[CUDA, CPU]]
+    assert machine.providers == [[CUDA, CPU]]
 
 
 @pytest.mark.parametrize(("on_gpu", "count"), [(True, 1), (False, 4)])

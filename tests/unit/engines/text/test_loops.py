@@ -49,7 +49,7 @@ def test_more_text_than_anybody_can_speak_is_a_loop() -> None:
     assert is_loop(words, 0.99)
 
 
-def spoken(text: str, start: float, seconds: float) -> list[Word]:
+def timed(text: str, start: float, seconds: float) -> list[Word]:
     """Words that take these seconds, each as long as the others."""
     texts = text.split()
     step = seconds / len(texts)
@@ -60,18 +60,18 @@ def spoken(text: str, start: float, seconds: float) -> list[Word]:
 
 
 def test_a_repeated_sentence_without_time_for_it_is_removed() -> None:
-    once = spoken("Thank you. Say your name after the tone.", 0.5, 8.0)
-    assert without_repeated_end([*once, *spoken("say your name, after the tone", 8.6, 0.1)]) == once
+    once = timed("Thank you. Say your name after the tone.", 0.5, 8.0)
+    assert without_repeated_end([*once, *timed("say your name, after the tone", 8.6, 0.1)]) == once
 
 
 def test_a_sentence_spoken_twice_stays() -> None:
     # Given a sentence that is said twice, the second time with two quick words and a slow one
-    again = [*spoken("Please try", 2.0, 0.05), *spoken("again.", 2.05, 0.95)]
-    twice = [*spoken("Please try again.", 0.5, 1.0), *again]
+    again = [*timed("Please try", 2.0, 0.05), *timed("again.", 2.05, 0.95)]
+    twice = [*timed("Please try again.", 0.5, 1.0), *again]
     assert without_repeated_end(twice) == twice
 
 
 @pytest.mark.parametrize("echo", ["No no", "your name after the tune"])
 def test_quick_words_that_are_no_sentence_again_stay(echo: str) -> None:
-    words = [*spoken("No no your name after the tone", 0.5, 2.0), *spoken(echo, 2.6, 0.05)]
+    words = [*timed("No no your name after the tone", 0.5, 2.0), *timed(echo, 2.6, 0.05)]
     assert without_repeated_end(words) == words

@@ -32,7 +32,7 @@ class FakeModel:
     is_multilingual: bool = True
     max_length: int = 448
     encoded: list[tuple[int, ...]] = field(default_factory=list)
-    asked: list[dict[str, Any]] = field(default_factory=list)
+    options: list[dict[str, Any]] = field(default_factory=list)
     prompts: list[list[list[int]]] = field(default_factory=list)
     lengths: list[tuple[int, ...]] = field(default_factory=list)
     aligned: list[dict[str, Any]] = field(default_factory=list)
@@ -63,7 +63,7 @@ class FakeModel:
     def generate(self, encoded: np.ndarray, prompts: list[list[int]], **options: Any) -> list[Answer]:
         self.lengths.append(encoded.shape)
         self.prompts.append(prompts)
-        self.asked.append(options)
+        self.options.append(options)
         return [Answer([[1, 2, EOT]], [-0.5], 1.5) for _ in prompts]
 
     def get_prompt(self, _: object, before: list[int], *, without_timestamps: bool, hotwords: str | None) -> list[int]:
@@ -197,13 +197,13 @@ def test_a_reply_is_its_text_and_how_sure_it_is(model: FakeModel) -> None:
 )
 def test_a_text_has_a_longest_length(model: FakeModel, padded: bool, seconds: float, longest: int) -> None:
     loaded(padded=padded).decode([part(450, seconds), part(450, seconds / 2)], DecodeOptions())
-    assert model.asked[0]["max_length"] == longest
+    assert model.options[0]["max_length"] == longest
 
 
 @pytest.mark.parametrize(("break_loops", "tokens", "interim", "beam"), [(True, 3, False, 5), (False, 0, True, 1)])
 def test_how_it_decodes(model: FakeModel, break_loops: bool, tokens: int, interim: bool, beam: int) -> None:
     loaded().decode([part(450)], DecodeOptions(break_loops=break_loops, translate=True, interim=interim))
-    arguments = model.asked[0]
+    arguments = model.options[0]
     assert (arguments["no_repeat_ngram_size"], arguments["suppress_tokens"], arguments["beam_size"]) == (
         tokens,
         [1, 2],

@@ -47,7 +47,7 @@ class FakeNetwork:
         self.detected = 0
         self.texts: list[str] = []
         self._lock = Lock()
-        self.said = (-0.1, 0.0)  # avg_logprob, no_speech_prob
+        self.probabilities = (-0.1, 0.0)  # avg_logprob, no_speech_prob
         self.timed: Callable[[list[Word]], list[Word]] = lambda words: words  # what becomes of the words of a text
 
     def knows(self, language: str) -> bool:
@@ -69,7 +69,7 @@ class FakeNetwork:
             self.decoded += [(part, decoding) for part in parts]
             self.texts += [self._say(part, decoding) for part in parts]
             first = len(self.texts) - len(parts)
-            return [Decoded([number], *self.said) for number in range(first, len(self.texts))]
+            return [Decoded([number], *self.probabilities) for number in range(first, len(self.texts))]
 
     def text(self, _: EncodedPart, decoded: Decoded) -> str:
         return self.texts[decoded.tokens[0]]
@@ -77,10 +77,10 @@ class FakeNetwork:
     def words(self, part: EncodedPart, decoded: Decoded, *, translate: bool) -> list[Word]:  # noqa: ARG002 -- as the network's
         """Two words a second."""
         words = self.texts[decoded.tokens[0]].split()
-        return self.timed([spoken(part.start + number / 2, word) for number, word in enumerate(words)])
+        return self.timed([word_at(part.start + number / 2, word) for number, word in enumerate(words)])
 
 
-def spoken(start: float, word: str) -> Word:
+def word_at(start: float, word: str) -> Word:
     return Word(start=start, end=start + 0.5, word=f" {word}", probability=0.9)
 
 
@@ -231,7 +231,7 @@ def test_text_is_dropped_if_both_speech_and_words_are_doubtful(
     avg_logprob: float, no_speech: float, texts: int, interim: bool
 ) -> None:
     network = FakeNetwork(by_language)
-    network.said = (avg_logprob, no_speech)
+    network.probabilities = (avg_logprob, no_speech)
     (output,) = transcribed(network, clip((8, EN)), interim=interim)
     assert len(output.texts) == texts
 
@@ -247,17 +247,17 @@ def test_a_text_whose_words_have_no_times_is_one_word() -> None:
 def test_marks_without_a_letter_are_no_text_and_speech_without_text_is_reported() -> None:
     network = FakeNetwork(lambda *_: "... !")
     assert [text.words for text in texts_of(network, clip((8, EN)))] == [[]]
-    network.said = (-0.1, 0.9)
+    network.probabilities = (-0.1, 0.9)
     assert texts_of(network, clip((8, EN))) == []
 
 
 def test_terms_are_used_only_where_one_may_be_spoken() -> None:
     # Given a vocabulary, and one window of two in which something sounds like a term
-    def say(part: EncodedPart, decoding: DecodeOptions) -> str:
+    def decoded_text(part: EncodedPart, decoding: DecodeOptions) -> str:
         text = "we run nat scribe today" if part.audio.seconds > 6 else "hm"
         return text.replace("nat scribe", "Natscribe") if decoding.terms else text
 
-    network = FakeNetwork(say)
+    network = FakeNetwork(decoded_text)
     outputs = transcribed(network, clip((4, EN)), clip((8, EN)), vocabulary=("Natscribe",))
     # Then that window alone is decoded again, with that term alone
     assert [decoding.terms for _, decoding in network.decoded] == [(), (), ["Natscribe"]]
