@@ -1,4 +1,4 @@
-"""The cache: the same question about the same recording is answered from what was found before."""
+"""The cache: equal keys for the same recording return the value that was stored before."""
 
 import pytest
 from natscribe.schemas.wire import Model
@@ -19,7 +19,7 @@ def cache(binary_redis: Redis) -> Cache:
 
 
 async def test_a_cached_value_is_returned_until_it_expires(cache: Cache, redis: Redis) -> None:
-    # Given an answer that was kept
+    # Given a cached value
     await cache.put("t1", AUDIO, "transcription base", FOUND)
     # Then the same question has it, another question or recording has not
     assert await cache.get("t1", AUDIO, "transcription base", Model) == FOUND
@@ -30,7 +30,7 @@ async def test_a_cached_value_is_returned_until_it_expires(cache: Cache, redis: 
 
 
 async def test_a_later_value_does_not_extend_the_life_of_an_earlier_one(cache: Cache, redis: Redis) -> None:
-    # Given an answer whose time is nearly over
+    # Given a cached value that expires soon
     await cache.put("t1", AUDIO, "transcription base", FOUND)
     await redis.expire(keys.cached_results(AUDIO), 100)
     # When another is kept beside it
@@ -41,7 +41,7 @@ async def test_a_later_value_does_not_extend_the_life_of_an_earlier_one(cache: C
 
 async def test_a_worker_that_is_too_late_keeps_nothing_of_a_deleted_task(cache: Cache, redis: Redis) -> None:
     await cache.put("t1", AUDIO, "transcription base", FOUND)
-    # When its task is deleted, and a worker that was a moment too late keeps its answer
+    # When its task is deleted, and a worker that was a moment too late stores its value
     await redis.set(keys.tombstone("t1"), "1")
     await cache.erase("t1")
     await cache.put("t1", AUDIO, "transcription base", FOUND)
@@ -51,13 +51,13 @@ async def test_a_worker_that_is_too_late_keeps_nothing_of_a_deleted_task(cache: 
 
 
 async def test_a_cached_value_is_deleted_with_each_task_that_has_it(cache: Cache, redis: Redis) -> None:
-    # Given an answer whose time is nearly over, and another task that gets it
+    # Given a cached value that expires soon, and another task that reads it
     await cache.put("t1", AUDIO, "transcription base", FOUND)
     await redis.expire(keys.cached_results(AUDIO), 100)
     assert await cache.get("t2", AUDIO, "transcription base", Model) == FOUND
     # Then the service knows for long enough which recording the other task had
     assert await redis.ttl(keys.cached_recordings("t2")) >= 100
-    # When the other task is deleted, then the answer is gone
+    # When the other task is deleted, then the value is gone
     await cache.erase("t2")
     assert await redis.keys("natscribe:[th]*") == [keys.cached_recordings("t1")]
 
@@ -85,10 +85,10 @@ async def test_findings_go_with_their_task_after_the_time_was_shortened(
 
 
 async def test_a_value_stored_in_chunks_is_read_in_chunks(cache: Cache, redis: Redis) -> None:
-    # Given an answer of several pieces, whatever is in them
+    # Given a value of several chunks, whatever is in them
     pieces = [FOUND, Model(name="two\nlines", revision="1")]
     await cache.put_pieces("t1", AUDIO, "transcript", pieces)
-    # Then the same question has them all, and they are no answer that is one thing
+    # Then the same key returns them all, and they are no single value
     assert [read(piece, Model) for piece in await cache.get_pieces("t1", AUDIO, "transcript")] == pieces
     assert await cache.get("t1", AUDIO, "transcript", Model) is None
     # And they go by themselves, and with their task
@@ -97,9 +97,9 @@ async def test_a_value_stored_in_chunks_is_read_in_chunks(cache: Cache, redis: R
     assert await cache.get_pieces("t1", AUDIO, "transcript") == []
 
 
-@pytest.mark.parametrize("kept", [b"not compressed", b"x\x9c\xab\xae\x05\x00\x01u\x00\xf9"])
-async def test_values_of_another_version_are_ignored(cache: Cache, redis: Redis, kept: bytes) -> None:
-    await redis.hset(keys.cached_results(AUDIO), "transcription base", kept)
+@pytest.mark.parametrize("stored_value", [b"not compressed", b"x\x9c\xab\xae\x05\x00\x01u\x00\xf9"])
+async def test_values_of_another_version_are_ignored(cache: Cache, redis: Redis, stored_value: bytes) -> None:
+    await redis.hset(keys.cached_results(AUDIO), "transcription base", stored_value)
     assert await cache.get("t1", AUDIO, "transcription base", Model) is None
 
 

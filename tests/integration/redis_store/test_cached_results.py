@@ -68,7 +68,7 @@ async def test_the_same_is_not_computed_twice(
     await publisher.publish("t1", kind=kind, **options)
     first = await result_of(publisher, "t1")
     jobs = len(engine.jobs)
-    # When another one asks the same
+    # When another one has the same options
     await publisher.publish("t2", kind=kind, **options)
     second = await result_of(publisher, "t2")
     # Then its result is the same, says so, and no engine has worked for it
@@ -219,7 +219,7 @@ async def test_a_briefly_unavailable_folder_replaces_no_recording(
 ) -> None:
     # Given a task at work
     await at_work(publisher, engine)
-    # When the folder of recordings is away at its end, and comes back
+    # When the folder of recordings is unavailable at its end, and then available again
     away = recordings_folder.rename(recordings_folder.with_name("away"))
     engine.may_go_on.set()
     events = await publisher.until("t1", State.RETRYING)

@@ -60,7 +60,7 @@ async def test_an_event_of_a_new_stream_is_shown_and_an_older_one_of_it_is_not(
     # Given an event that is projected
     projection.stream_created_at = "monday"
     await projection.write_events([happened(5, State.COMPLETED, 100, 100)])
-    # When the stream is made anew, and an event of that one comes
+    # When the stream is recreated, and has an event
     projection.stream_created_at = "tuesday"
     await projection.write_events([happened(1, State.QUEUED, 0, 2)])
     # Then it is projected, and nothing before it
@@ -72,7 +72,7 @@ async def test_a_redis_with_the_rights_of_an_older_version_is_reported_as_such(r
     # Given a Redis whose rules lack a command that the script of the projection calls
     await redis.acl_setuser("older", enabled=True, nopass=True, keys=["*"], categories=["+@all"], commands=["-zadd"])
     async with Redis.from_url(servers.redis_url.replace("://", "://older:any@")) as older:
-        # When an event is projected, then the error says what Redis refuses, and not that Redis is away
+        # When an event is projected, then the error says what Redis refuses, and not that Redis is unavailable
         with pytest.raises(TransientError, match=r"^Redis refuses the service \(.*zadd.*users\.sh") as refused:
             await RedisProjection(older).write_events([happened(4, State.RUNNING, 80, 9)])
     # And it does not repeat the script
@@ -86,7 +86,7 @@ async def test_a_full_redis_counts_as_unavailable_until_it_has_room(valkey: Valk
         projection = RedisProjection(redis)
         await redis.set("filling", b"x" * 2**20)
         await redis.config_set("maxmemory", "1mb")
-        # When an event is projected, then the error says what to do, and the metrics and probes say that Redis is away
+        # When an event is projected, then the error has a next step, and metrics and probes report an outage
         with pytest.raises(TransientError, match=r"^Redis is full: give it more memory"):
             await projection.write_events([happened(4, State.RUNNING, 80, 9)])
         assert not await projection.reachable()

@@ -26,13 +26,13 @@ def transcripts(binary_redis: Redis) -> TranscriptCache:
 
 
 def transcript(segments: int) -> CachedTranscript:
-    kept = CachedTranscript(duration=10.0 * segments, channels=1)
+    cached = CachedTranscript(duration=10.0 * segments, channels=1)
     for number in range(segments):
         missing = [Interval(start=10.0 * number + 9, end=10.0 * number + 10)]
         append_or_merge(
-            kept.texts, WindowText(segments=[segment(number)], untranscribed=missing, end=10.0 * number + 10)
+            cached.texts, WindowText(segments=[segment(number)], untranscribed=missing, end=10.0 * number + 10)
         )
-    return kept
+    return cached
 
 
 @pytest.mark.parametrize("segments", [0, 1, MAX_SEGMENTS_PER_TEXT, 1001])
@@ -40,15 +40,15 @@ async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
     transcripts: TranscriptCache, binary_redis: Redis, segments: int
 ) -> None:
     # Given a transcript that was kept
-    kept = transcript(segments)
-    await transcripts.store(AUDIO, TASK, LOADED, kept)
+    cached = transcript(segments)
+    await transcripts.store(AUDIO, TASK, LOADED, cached)
     # Then no piece of it, which is read at once, is large
     (packed,) = await binary_redis.hvals(keys.cached_results(AUDIO))
     assert isinstance(packed, bytes)
     pieces = [json.loads(line).get("segments", []) for line in zlib.decompress(packed).splitlines()]
     assert max(map(len, pieces)) <= 200
     # And together they are what was kept
-    assert await transcripts.find(AUDIO, TASK, LOADED, None) == kept
+    assert await transcripts.find(AUDIO, TASK, LOADED, None) == cached
 
 
 async def test_transcripts_of_another_engine_are_ignored(transcripts: TranscriptCache) -> None:

@@ -13,15 +13,15 @@ from app.redis_store.keys import chunks
 class FakeRedis:
     """Has these chunks of one task."""
 
-    def __init__(self, kept: object) -> None:
-        self._kept = kept
+    def __init__(self, stored: object) -> None:
+        self._stored = stored
 
     def register_script(self, _: str) -> None:
         return None
 
     async def hgetall(self, name: str) -> object:
         assert name == chunks("t1")
-        return self._kept
+        return self._stored
 
 
 def chunk(index: int) -> ChunkAnalysed:
@@ -32,7 +32,7 @@ def chunk(index: int) -> ChunkAnalysed:
 async def test_the_chunks_of_the_same_audio_are_loaded(is_there: bool) -> None:
     # Given chunks of two recordings and of a channel, and one that another version has written
     lines = {b"abc 0": chunk(0), b"abcd 1": chunk(1), b"abc:1 2": chunk(2)}
-    kept = {name: each.model_dump_json().encode() for name, each in lines.items()} | {b"abc 3": b"{}"}
-    # When those of one recording are read, then they are found if Redis answers
-    found = await ChunkStore(cast("Redis", FakeRedis(kept if is_there else None))).load("t1", "abc")
-    assert found == ([chunk(0)] if is_there else [])
+    stored = {name: line.model_dump_json().encode() for name, line in lines.items()} | {b"abc 3": b"{}"}
+    # When those of one recording are read, then they are found if Redis replies
+    loaded = await ChunkStore(cast("Redis", FakeRedis(stored if is_there else None))).load("t1", "abc")
+    assert loaded == ([chunk(0)] if is_there else [])

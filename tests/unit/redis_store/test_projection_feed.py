@@ -77,7 +77,7 @@ def event(client: FakeClient, number: int) -> Msg:
 
 
 def result(client: FakeClient, number: int) -> Msg:
-    found = DiarizationResult(
+    diarization = DiarizationResult(
         task_id=f"t{number}",
         audio_file_id="meeting.flac",
         user_id=7,
@@ -88,7 +88,7 @@ def result(client: FakeClient, number: int) -> Msg:
         audio_sha256="0" * 64,
         created_at=datetime.now(UTC),
     )
-    return stored(client, f"results.t{number}", number, found)
+    return stored(client, f"results.t{number}", number, diarization)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def client() -> FakeClient:
 
 @pytest.fixture
 def requested_more(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """As much as the feed takes at once waits the first time it asks; set when it asks for more events."""
+    """A full batch of events waits for the first pull; the event is set when the feed pulls more."""
     again = asyncio.Event()
     waiting = {
         MAX_EVENTS_PER_BATCH: [event(client, number) for number in range(1, MAX_EVENTS_PER_BATCH + 1)],
@@ -140,11 +140,15 @@ async def test_other_work_runs_during_a_large_projection(client: FakeClient) -> 
             turns_of_results += not projection.results
             await asyncio.sleep(0)
     # Then all are, of the events the newest of each task, as they are and with their age
-    assert [each.record.stream_sequence for each in projection.projected] == list(range(MAX_EVENTS_PER_BATCH, 1, -1))
+    assert [projected_event.record.stream_sequence for projected_event in projection.projected] == list(
+        range(MAX_EVENTS_PER_BATCH, 1, -1)
+    )
     assert len(projection.results) == MAX_RESULTS_PER_BATCH
     first = projection.results["t1"]
     assert DiarizationResult.model_validate_json(first.result).task_id == "t1"
-    assert {each.age_s for each in projection.projected} | {first.age_s} == {(NOW - STORED).total_seconds()}
+    assert {projected_event.age_s for projected_event in projection.projected} | {first.age_s} == {
+        (NOW - STORED).total_seconds()
+    }
     # And other tasks ran between a few events, while these were read, written and acknowledged, and between two results
     assert 25 <= turns <= 2 * MAX_EVENTS_PER_BATCH
     assert turns_of_results >= MAX_RESULTS_PER_BATCH
@@ -156,7 +160,7 @@ async def test_the_projection_takes_at_most_half_of_the_time(client: FakeClient,
     # When they are projected
     async with projecting(client, projection):
         await requested_more.wait()
-        # Then the worker has as long for itself before the next ones are asked for
+        # Then the worker has as long for itself before it pulls the next ones
         assert asyncio.get_running_loop().time() - projection.projected_at >= projection.takes
 
 

@@ -116,7 +116,7 @@ async def test_embeddings_of_another_version_are_neither_missing_nor_deleted(
 
 @pytest.mark.parametrize("segments", [0, 1, SEGMENTS_PER_STEP, 5 * SEGMENTS_PER_STEP + 1])
 async def test_a_result_is_serialized_as_its_json(segments: int) -> None:
-    # Given a result whose text looks like its JSON
+    # Given a result whose text resembles its JSON
     bucket = FakeBucket()
     store = ResultStore(cast("Client", bucket), InMemoryTaskLog())
     parts = [segment(number, '"segments":[]') for number in range(segments)]
