@@ -59,6 +59,10 @@ class MessageGoneError(Exception):
     """
 
 
+class NotDueError(Exception):
+    """A delivered task may not start yet: its message is returned to JetStream until the task's `not_before`."""
+
+
 class BucketFullError(Exception):
     """A Key-Value bucket is full: a task continues without storing the value, and a request gets an error reply."""
 

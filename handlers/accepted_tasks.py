@@ -19,7 +19,7 @@ async def accept(
     message: Annotated[StreamMessage[Msg], FromContext()],  # `Header()` would read each header in a thread
     registration: Annotated[Registration, FromContext()],
 ) -> None:
-    """Register a stored task: append `queued` to its log shortly, unless a worker starts it before.
+    """Register a stored task: append `queued` or `scheduled` to its log shortly, unless a worker starts it before.
 
     The task stream republishes each stored task for the workers (core NATS, not stored); one of them receives it.
     """

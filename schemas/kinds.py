@@ -1,11 +1,13 @@
 """The union types of all tasks and of all results."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from pydantic import ConfigDict, TypeAdapter
 
 from .diarization import DiarizationResult, DiarizationTask
 from .live import LiveTask
+from .task_fields import RecordingTaskFields
 from .transcription import TranscriptionResult, TranscriptionTask
 from .wire import Lane
 
@@ -27,6 +29,15 @@ def read_task(lane: Lane, body: bytes | str) -> Task:
         ValueError: The task has a value that this version does not support.
     """
     return TASKS[lane].model_validate_json(body, extra="allow")
+
+
+def due_at(task: Task | None, stored_at: datetime) -> datetime:
+    """Return from when a task may start: the time at which its message was stored, or its `not_before` if later.
+
+    `task`: None if the message is not a valid task.
+    """
+    not_before = task.not_before if isinstance(task, RecordingTaskFields) else None
+    return stored_at if not_before is None else max(stored_at, not_before)
 
 
 def needs_speaker_search(task: TranscriptionTask | LiveTask, *, separate: bool) -> bool:

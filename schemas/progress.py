@@ -1,4 +1,4 @@
-"""Progress events: the messages of a task's log, from `queued` to the end of the task."""
+"""Progress events: the messages of a task's log, from `scheduled` or `queued` to the end of the task."""
 
 from datetime import datetime, timezone
 from typing import Annotated
@@ -9,6 +9,7 @@ from .enums import DescribedEnum, of_any_version
 from .errors import ErrorDetail
 from .wire import (
     EXPECTED_START,
+    NOT_BEFORE,
     QUEUE_POSITION,
     Attempt,
     AudioFileId,
@@ -33,12 +34,18 @@ MIN_EVENT_INTERVAL_S = 1.0  # and at most one event in this time
 class State(DescribedEnum):
     """Whether a task waits, runs or has ended, and how it ended."""
 
+    SCHEDULED = "scheduled", "The task is stored, and waits until `not_before`."
     QUEUED = "queued", "The task is stored and waits for a worker."
     RUNNING = "running", f"A worker runs the task and appends an event at least every {MAX_EVENT_INTERVAL_S:g} s."
     RETRYING = "retrying", "An attempt failed for a temporary reason; the next attempt starts at `retry_at`."
     COMPLETED = "completed", "Final: the result is stored."
     FAILED = ("failed", "Final: `error` says why. Only a replay of its dead letter queues the task again.")
     CANCELLED = "cancelled", "Final: a client cancelled the task; there is no result."
+
+    @property
+    def waits(self) -> bool:
+        """Whether no attempt at the task runs, and none has failed: a worker has not started it, or has released it."""
+        return self in {State.SCHEDULED, State.QUEUED}
 
     @property
     def ended(self) -> bool:
@@ -100,6 +107,7 @@ class ProgressEvent(Message):
     retry_at: Time | None = Field(
         None, description="When the next attempt of a `retrying` task starts; null in other states."
     )
+    not_before: Time | None = Field(None, description=NOT_BEFORE)
     queue_position: Position | None = Field(None, description=QUEUE_POSITION)
     expected_start: Time | None = Field(None, description=EXPECTED_START)
     worker: str | None = Field(

@@ -18,6 +18,7 @@ from .transcription import TranscriptionTask
 from .wire import (
     EXPECTED_START,
     MAX_KEEP_S,
+    NOT_BEFORE,
     QUEUE_POSITION,
     Attempt,
     AudioSeconds,
@@ -130,6 +131,7 @@ class TaskStatus(Message):
     lag_seconds: Lag = None
     eta_seconds: Remaining = None
     worker: WorkerOfTask = None
+    not_before: Time | None = Field(None, description=NOT_BEFORE)
     queue_position: Position | None = Field(None, description=QUEUE_POSITION)
     expected_start: Time | None = Field(None, description=EXPECTED_START)
     error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")

@@ -1,11 +1,13 @@
 """Fields that several types of tasks share."""
 
-from typing import Annotated
+import re
+from datetime import datetime, timedelta, timezone
+from typing import Annotated, Final
 
-from pydantic import Field, model_validator
+from pydantic import AwareDatetime, Field, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 from typing_extensions import Self
 
-from .wire import AtLeast, AtMost, AudioFileId, Input, KeepSeconds, TaskId, UserId
+from .wire import AtLeast, AtMost, AudioFileId, Input, KeepSeconds, TaskId, UserId, to_utc
 
 Identify = Annotated[
     bool,
@@ -19,7 +21,36 @@ FORMATS = (  # of recordings, by FFmpeg's names: none of them names other files 
     "3gp,aac,ac3,aiff,amr,amrnb,amrwb,asf,au,avi,caf,eac3,flac,flv,m4a,matroska,mov,mp3,mp4,mpeg,mpegts,ogg,oga,opus,"
     "rm,voc,w64,wav,webm"
 )
+MAX_AHEAD: Final = timedelta(days=366)
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
+_TIME_ADVICE: Final = "write a time with its zone as in RFC 3339, like 2026-11-24T18:40:44Z, at most a year ahead"
 IDENTIFY_NEEDS_DIARIZE = "identify: only speakers can be named, add diarize"
+
+
+def _time_of_start(value: object, parse: ValidatorFunctionWrapHandler) -> datetime:
+    """Parse a time up to MAX_AHEAD from now: RFC 3339 only, because pydantic also accepts numbers and other notations.
+
+    Raises:
+        ValueError: The value is no such time.
+    """
+    try:
+        is_time = isinstance(value, datetime) or (isinstance(value, str) and _TIME.fullmatch(value))
+        time = to_utc(parse(value)) if is_time else None
+    except (ValueError, OverflowError):
+        time = None
+    if time is None or time - datetime.now(timezone.utc) > MAX_AHEAD:
+        raise ValueError(_TIME_ADVICE)
+    return time
+
+
+NotBefore = Annotated[
+    Annotated[AwareDatetime, Field(strict=False), WrapValidator(_time_of_start)] | None,
+    Field(
+        description="Earliest start of the task, at most a year ahead: until then the task is `scheduled`. A time in "
+        "the past means now. The recording has to exist at this time, not earlier.",
+        examples=["2026-11-24T22:00:00+01:00"],
+    ),
+]
 
 
 class TaskIdentity(Input):
@@ -48,4 +79,5 @@ class RecordingTaskFields(SpeakerBounds, TaskIdentity):
     """The fields of all tasks about recordings."""
 
     keep_seconds: KeepSeconds = None
+    not_before: NotBefore = None
     identify: Identify = False

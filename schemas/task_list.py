@@ -8,6 +8,7 @@ from .errors import ErrorDetail
 from .progress import StageOfTask, State, StateOfTask
 from .requests import TaskStatus
 from .wire import (
+    NOT_BEFORE,
     Attempt,
     AudioFileId,
     AudioSeconds,
@@ -63,6 +64,7 @@ class ListedTask(Message):
     lag_seconds: Lag = None
     eta_seconds: Remaining = None
     worker: WorkerOfTask = None
+    not_before: Time | None = Field(None, description=NOT_BEFORE)
     error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
     created_at: Time = Field(description="When the task was stored: lists are sorted by this time.")
     started_at: Time | None = Field(None, description="When the first attempt started; null until then.")

@@ -155,6 +155,9 @@ EXPECTED_START = (
 )
 
 
+NOT_BEFORE = "When a `scheduled` task may start; null in other states."
+
+
 class Kind(DescribedEnum):
     """The kind of result that a task produces."""
 

@@ -11,6 +11,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from natscribe.jetstream.streams import LIVE_ACK_WAIT_S
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.kinds import due_at
 from natscribe.schemas.progress import MAX_EVENT_INTERVAL_S, State
 from natscribe.schemas.wire import Lane
 from opentelemetry.trace import Tracer
@@ -18,7 +19,7 @@ from structlog.contextvars import bind_contextvars
 
 from app.cancellation import StopScope
 from app.dead_letters.store import DeadLetterStore
-from app.errors import ObsoleteMessageError, PermanentError, TransientError
+from app.errors import NotDueError, ObsoleteMessageError, PermanentError, TransientError
 from app.execution.attempt import TaskAttempt, diarization_is_given_up
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position
@@ -114,6 +115,7 @@ class Delivery:
 
         Raises:
             ObsoleteMessageError: The task has ended, or its id belongs to another message.
+            NotDueError: The task is scheduled for a later time.
             MessageGoneError: The task was deleted.
             FencedError: Another worker runs the task.
             PermanentError: The worker of the last allowed attempt was lost.
@@ -129,6 +131,8 @@ class Delivery:
             execution.meter.redeliveries.labels(task_name(self.lane)).inc()
         if record.event.state.ended:
             raise ObsoleteMessageError
+        if self.stored.due_at > datetime.now(UTC):
+            raise NotDueError
         if record.event.sequence > 1:
             await self._check_previous_attempt(attempt)
         await attempt.start(tracing.current_traceparent())
@@ -187,9 +191,9 @@ class Delivery:
         log.info("task_started", audio_seconds=self.stored.audio_seconds)
         meter, name, started_at = self.execution.meter, task_name(self.lane), attempt.record.metadata.started_at
         if before.metadata.started_at is None and started_at is not None:
-            waited = (started_at - before.metadata.created_at).total_seconds()
-            meter.queue_wait.labels(name).observe(max(waited, 0.0))
-            tracing.record_queue_wait(self.execution.tracer, before.metadata.created_at)
+            since = due_at(before.metadata.task, before.metadata.created_at)
+            meter.queue_wait.labels(name).observe(max((started_at - since).total_seconds(), 0.0))
+            tracing.record_queue_wait(self.execution.tracer, since)
         if attempt.checkpoint.processed_seconds:
             meter.resumes.labels(name).inc()
             meter.resumed_seconds.labels(name).inc(attempt.checkpoint.processed_seconds)

@@ -16,7 +16,15 @@ from nats.errors import Error as NatsError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, State
 
-from app.errors import FencedError, MessageGoneError, ObsoleteMessageError, TaskError, TransientError, describe
+from app.errors import (
+    FencedError,
+    MessageGoneError,
+    NotDueError,
+    ObsoleteMessageError,
+    TaskError,
+    TransientError,
+    describe,
+)
 from app.execution.attempt import TaskAttempt
 from app.execution.checkpoint import StaleSegmentsError
 from app.execution.delivery import Delivery
@@ -81,7 +89,7 @@ async def _by_type(delivery: Delivery, error: Exception) -> DeliveryOutcome:
             return await _fenced(delivery, attempt) if attempt else DeliveryOutcome()
         case UnreadableError():
             raise error
-        case StaleSegmentsError() | MessageGoneError():
+        case StaleSegmentsError() | MessageGoneError() | NotDueError():
             log.info("stale_delivery_released", error=type(error).__name__)
             await _release(delivery)
             return DeliveryOutcome(State.QUEUED)
@@ -100,10 +108,11 @@ async def _by_type(delivery: Delivery, error: Exception) -> DeliveryOutcome:
 
 
 async def _release(delivery: Delivery) -> None:
-    """Return the message to its queue immediately, so that another worker can take the task."""
+    """Return the message to its queue, so that another worker can take the task: now, or as soon as the task is due."""
     if delivery.attempt is not None and delivery.attempt.is_running:
         await delivery.attempt.release()
-    await delivery.message.nak()
+    early_s = (delivery.stored.due_at - datetime.now(UTC)).total_seconds()
+    await delivery.message.nak(delay=max(early_s, 0))
 
 
 async def _fenced(delivery: Delivery, attempt: TaskAttempt) -> DeliveryOutcome:
@@ -150,7 +159,7 @@ async def _attempt_failed(delivery: Delivery, attempt: TaskAttempt, error: Excep
     log.warning("task_attempt_failed", error=failure.detail.code, reason=reason)
     if not attempt.record.event.state.ended:
         if not await attempt.end_with_stored_outcome():  # if the outcome is stored, only the last event is missing
-            if attempt.record.event.state is State.QUEUED:
+            if attempt.record.event.state.waits:
                 await attempt.start()  # the log shows `running` before it shows a failure
             if may_retry(attempt, failure):
                 return await _retry(delivery, attempt, failure.detail)

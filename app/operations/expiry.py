@@ -1,12 +1,17 @@
-"""Expiry: fails a task that has waited too long, before JetStream silently removes its message."""
+"""Expiry: fails a task that has waited too long, before JetStream silently removes its message.
 
-from datetime import timedelta
+The log and the Redis keys of a task expire sooner than the message of a task that is scheduled months ahead. So its
+event `scheduled` is repeated before they do.
+"""
+
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.progress import State
+from natscribe.schemas.progress import State, next_event
 
 from app.dead_letters.store import DeadLetterStore
 from app.errors import FencedError, MessageGoneError, ObsoleteMessageError, RequestError
@@ -16,6 +21,7 @@ from app.queue.task_messages import TaskMessages
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
 
+REPEATED_AFTER: Final = 6 / 7  # of the time for which a task may wait, and Redis has its keys
 WAITING_AT_ONCE: Final = 20  # messages that are read in one batch
 EXPIRED: Final = ErrorDetail(
     code=ErrorCode.EXPIRED,
@@ -33,7 +39,9 @@ async def expire_tasks(
     *,
     after: timedelta,
 ) -> None:
-    """Fail waiting tasks whose messages were stored more than the duration `after` ago; running tasks continue.
+    """Fail tasks that have waited for longer than the duration `after`, since they were stored or, if later, scheduled.
+
+    Running tasks continue. An event `scheduled` that is nearly as old is repeated.
 
     Raises:
         NatsError: NATS does not answer.
@@ -42,9 +50,14 @@ async def expire_tasks(
     now, searched_up_to = await messages.now(), 0
     while page := await messages.page_after(subjects.ALL_TASKS, searched_up_to, count=WAITING_AT_ONCE):
         for message in page:
-            if now - message.time < after:
+            if now - message.time < after * REPEATED_AFTER:
                 return
             searched_up_to = message.sequence
+            due_at = message.due_at
+            if due_at > now:
+                await _repeat_schedule(message, registration, task_log, before=now - after * REPEATED_AFTER)
+            if now - due_at < after:
+                continue
             ended = await _end(message, registration, task_log)
             if ended is None:
                 continue
@@ -66,7 +79,21 @@ async def _end(message: StoredMessage, registration: Registration, task_log: Tas
         return None
     try:
         record = await registration.register(task, message)
-        waits = record.event.state in {State.QUEUED, State.RETRYING}
+        waits = record.event.state.waits or record.event.state is State.RETRYING
         return await task_log.end(record, EXPIRED) if waits else None
     except (ObsoleteMessageError, MessageGoneError, FencedError, RequestError):
         return None
+
+
+async def _repeat_schedule(
+    message: StoredMessage, registration: Registration, task_log: TaskLog, *, before: datetime
+) -> None:
+    """Append the event `scheduled` of a task again if it was appended before the time `before`."""
+    task = message.task
+    if task is None:
+        return
+    with suppress(ObsoleteMessageError, MessageGoneError, FencedError, RequestError):
+        last = await registration.register(task, message)
+        if last.event.state is State.SCHEDULED and last.event.time < before:
+            event = next_event(last.event, State.SCHEDULED, not_before=last.event.not_before)
+            await task_log.append(event, last.metadata, after=last.stream_sequence)

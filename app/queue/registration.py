@@ -1,4 +1,4 @@
-"""Registration of tasks: appends the first event, `queued`, to the log of each task whose message is stored.
+"""Registration of tasks: appends the first event, `queued` or `scheduled`, to the log of each stored task.
 
 A task id belongs to one message, which owns the log. A worker that receives a message registers its task, unless it is
 registered already. Waiting tasks are registered earlier: when JetStream announces that the task stream has stored their
@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from nats.errors import Error as NatsError
-from natscribe.schemas.progress import State
+from natscribe.schemas.kinds import due_at
+from natscribe.schemas.progress import State, next_event
 
 from app.errors import FencedError, MessageGoneError, ObsoleteMessageError, RequestError, TransientError
 from app.jetstream.connection_monitor import ConnectionMonitor
@@ -36,6 +37,7 @@ MISSED_PAGE_SIZE: Final = 50  # messages that the search for missed tasks reads 
 MISSED_LIMIT: Final = 10_000  # messages that one search reads of a queue: a full queue by default
 MISSED_INTERVAL_S: Final = 60.0  # pause between two searches
 DELAY_CHECK_INTERVAL_S: Final = 0.5  # between two checks whether this worker delays tasks
+_REGISTERED_AGAIN: Final = {State.SCHEDULED, State.FAILED}  # a due task is `queued`, and a replayed one, too
 SEQUENCES: Final = 2**63  # stream sequences are below this number
 
 
@@ -51,7 +53,10 @@ class Announcement(NamedTuple):
 
 
 class Registration:
-    """Registers tasks: appends the event `queued` to a task's log, unless the task id belongs to another message."""
+    """Registers tasks: appends the first event to a task's log, unless the task id belongs to another message.
+
+    The event is `scheduled` if the task may not start yet, and otherwise `queued`.
+    """
 
     def __init__(  # noqa: PLR0913 -- four components, two callbacks and a setting
         self,
@@ -66,7 +71,7 @@ class Registration:
     ) -> None:
         """Create a registration; `run` does its background work.
 
-        `max_attempts`: the largest number of attempts at a task, which the event `queued` reports. `delays_tasks`:
+        `max_attempts`: the largest number of attempts at a task, which the first event reports. `delays_tasks`:
         returns whether this worker is so busy that tasks have to wait longer. `delete_keys`: deletes the Redis keys of
         a task.
         """
@@ -84,7 +89,7 @@ class Registration:
     async def register(self, task: Task, message: StoredMessage, *, position: Position | None = None) -> Record:
         """Register the task of a message, unless it is registered already; return the last record of the task's log.
 
-        `position`: the task's position among the waiting tasks, for the event `queued`; None: unknown.
+        `position`: the task's position among the waiting tasks, for an event `queued`; None: unknown.
 
         Raises:
             ObsoleteMessageError: The task id belongs to another message.
@@ -130,7 +135,7 @@ class Registration:
         for task_id, subject, sequence in announced:
             record = last.get(task_id)
             # A failure may be replayed by a message with the same sequence, if the task stream was recreated.
-            if record is None or record.metadata.task_sequence != sequence or record.event.state is State.FAILED:
+            if record is None or record.metadata.task_sequence != sequence or record.event.state in _REGISTERED_AGAIN:
                 sequences.setdefault(subject, set()).add(sequence)
         located = [pair for subject in sequences for pair in await self._positions.locate(subject, sequences[subject])]
         await asyncio.gather(*(self._register_ahead(message, last, position) for message, position in located))
@@ -145,7 +150,7 @@ class Registration:
     async def _register(
         self, task: Task, message: StoredMessage, last: Record | None, position: Position | None
     ) -> Record:
-        """Append `queued` to a task's log, unless the message was registered already; return the log's last record.
+        """Append a task's first event, unless the message was registered already; return the last record of its log.
 
         `last`: the last record before the append; None: the log is empty.
 
@@ -160,19 +165,20 @@ class Registration:
             return last
         if not await self._may_own(message, task, last):
             raise ObsoleteMessageError(task.task_id)
+        waits_until = due_at(task, message.time)
+        is_scheduled = waits_until > datetime.now(UTC)
         event = message.first_event(
             task.task_id,
             task,
-            State.QUEUED,
+            State.SCHEDULED if is_scheduled else State.QUEUED,
             max_attempts=self._max_attempts,
             sequence=last.event.sequence + 1 if last else 1,
-            queue_position=position and position.number,
-            expected_start=position and position.expected_start,
+            **({"not_before": waits_until} if is_scheduled else _fields_of(position)),
         )
-        queued = await self._log.append(event, message.metadata(task), after=last.stream_sequence if last else 0)
+        first = await self._log.append(event, message.metadata(task), after=last.stream_sequence if last else 0)
         if last is None and not await self._is_held(message):
-            await self._undo_if_deleted(queued)
-        return queued
+            await self._undo_if_deleted(first)
+        return first
 
     async def _may_own(self, message: StoredMessage, task: Task, last: Record | None) -> bool:
         """Return whether a message may take over the log that ends with the record `last`, so that it owns the task id.
@@ -186,25 +192,25 @@ class Registration:
         if last.event.state.ended or last.metadata.task != task:
             return False
         # A worker appends the end of a task before it settles the message. So if the message is missing because the
-        # task has just ended, `last` is outdated, and the append of `queued` is refused.
+        # task has just ended, `last` is outdated, and the append is refused.
         owner = await self._messages.find(last.metadata.subject, last.metadata.task_sequence)
         return owner is None or not owner.owns(last)
 
-    async def _undo_if_deleted(self, queued: Record) -> None:
-        """Delete `queued`, the first record of a log whose message is missing; do nothing if another record follows it.
+    async def _undo_if_deleted(self, first: Record) -> None:
+        """Delete `first`, the first record of a log whose message is missing; do nothing if another record follows it.
 
         A worker appends to the log before it acknowledges the message. So if no record follows, a client has deleted
-        the task, and the deletion has cleared the log before `queued` was appended.
+        the task, and the deletion has cleared the log before `first` was appended.
 
         Raises:
             MessageGoneError: The task was deleted.
             TransientError: JetStream or Redis does not answer.
         """
-        task_id = queued.event.task_id
+        task_id = first.event.task_id
         last = await self._log.last(task_id)
-        if last is not None and last.stream_sequence == queued.stream_sequence:
-            await self._log.undo(queued)
-            await self._delete_keys(queued)
+        if last is not None and last.stream_sequence == first.stream_sequence:
+            await self._log.undo(first)
+            await self._delete_keys(first)
             raise MessageGoneError(task_id)
 
     async def _is_held(self, message: StoredMessage) -> bool:
@@ -213,14 +219,18 @@ class Registration:
     async def _register_ahead(
         self, message: StoredMessage, last: Mapping[str, Record], position: Position | None
     ) -> None:
-        """Register the task of a waiting message before a worker receives it; ignore invalid and obsolete messages.
+        """Register the task of a waiting message before a worker receives it; append `queued` if a schedule is due.
 
-        The workers that receive those handle them. `last`: the last records of the task logs, by task id.
+        Ignore invalid and obsolete messages: the workers that receive them handle them. `last`: the last records of the
+        task logs, by task id.
         """
         task = message.task
         if task is not None and message.problem is None:
             with suppress(ObsoleteMessageError, MessageGoneError, FencedError, RequestError):
-                await self._register(task, message, last.get(task.task_id), position)
+                record = await self._register(task, message, last.get(task.task_id), position)
+                if record.event.state is State.SCHEDULED and message.due_at <= datetime.now(UTC):
+                    event = next_event(record.event, State.QUEUED, **_fields_of(position))
+                    await self._log.append(event, record.metadata, after=record.stream_sequence)
 
     async def _register_announced(self) -> None:
         """Register the next announced tasks; after a failure, register the same tasks again."""
@@ -271,3 +281,8 @@ class Registration:
             self._searched_up_to[subject] = messages[-1].sequence
             searched += len(messages)
             await asyncio.sleep(3 * (loop.time() - started_at))
+
+
+def _fields_of(position: Position | None) -> dict[str, object]:
+    """Return the fields of an event `queued` that report a position; none if the position is unknown."""
+    return {} if position is None else {"queue_position": position.number, "expected_start": position.expected_start}

@@ -6,7 +6,7 @@ from nats.js.api import RawStreamMsg
 from natscribe.jetstream.stream_pages import PENDING
 from natscribe.jetstream.task_messages import TaskMessage
 from natscribe.schemas.headers import AUDIO_SECONDS
-from natscribe.schemas.kinds import Task
+from natscribe.schemas.kinds import Task, due_at
 from natscribe.schemas.progress import State
 
 from app.task_log.record import Metadata, Record, TaskMessageId
@@ -36,6 +36,14 @@ class StoredMessage(TaskMessage):
         except ValueError:
             return None
         return min(seconds, LONGEST_RECORDING_S) if seconds > 0 else None  # `nan` is not above 0, either
+
+    @property
+    def due_at(self) -> datetime:
+        """From when the task may start: when the message was stored or, if that is later, the task's `not_before`.
+
+        An invalid message is due immediately: the worker that receives it rejects it.
+        """
+        return due_at(self.task, self.time)
 
     @property
     def behind(self) -> int | None:

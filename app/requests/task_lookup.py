@@ -19,7 +19,7 @@ from app.task_log.record import Record
 async def find_task(log: TaskLog, index: QueueIndex, registration: Registration, task_id: str) -> Record | None:
     """Return the last record in the log of a task; None if there is no task with this id.
 
-    A task that is stored in a queue, but whose log is still empty, is registered first: it gets the event `queued`.
+    A task that is stored in a queue, but whose log is still empty, is registered first, so that it gets one.
 
     Raises:
         NatsError: NATS does not answer.
@@ -59,7 +59,7 @@ async def last_record(find: Callable[[str], Awaitable[Record | None]], task_id: 
 
 
 def _refusal(message: StoredMessage) -> RequestError:
-    """Return the error reply about a task whose message is stored, but whose log could not be started with `queued`."""
+    """Return the error reply about a task whose message is stored, but whose log could not be started."""
     if message.problem is not None:
         return RequestError.of(message.problem)
     text = f"Task {message.task_id} waits, and the service could not register it now: try again in a moment."

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, ConsumerInfo, DiscardPolicy, StreamConfig, StreamInfo
-from natscribe.jetstream.streams import TASK_TTL_S
+from natscribe.jetstream.streams import STORED_TASK_TTL_S, TASK_TTL_S
 
 from app.jetstream import streams
 from app.settings import Settings
@@ -121,7 +121,7 @@ def _limit_is_needed(expected: Config, actual: Config, setting: str) -> bool:
         "discard": expected.discard is DiscardPolicy.NEW,
         "max_msgs_per_subject": is_log or (actual.max_msgs_per_subject or 0) <= 0,
         "max_bytes": actual.discard == DiscardPolicy.OLD,
-        "max_age": (is_log or is_queue) and shortest_age < TASK_TTL_S,
+        "max_age": shortest_age < (STORED_TASK_TTL_S if is_queue else TASK_TTL_S if is_log else 0),
     }
     return needed.get(setting, False)
 

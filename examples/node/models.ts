@@ -50,6 +50,7 @@ export interface DiarizationTask {
   'min_speakers'?: number | null;
   'max_speakers'?: number | null;
   'keep_seconds'?: number | null;
+  'not_before'?: string | null;
   'identify'?: boolean | null;
 }
 export interface EnrollRequest {
@@ -105,6 +106,7 @@ export interface ListedTask {
   'lag_seconds': number | null;
   'eta_seconds': number | null;
   'worker': string | null;
+  'not_before': string | null;
   'error': ErrorDetail | null;
   'created_at': string;
   'started_at': string | null;
@@ -169,6 +171,7 @@ export interface ProgressEvent {
   'max_attempts': number;
   'sequence': number;
   'retry_at': string | null;
+  'not_before': string | null;
   'queue_position': number | null;
   'expected_start': string | null;
   'worker': string | null;
@@ -276,6 +279,7 @@ export interface TaskStatus {
   'lag_seconds': number | null;
   'eta_seconds': number | null;
   'worker': string | null;
+  'not_before': string | null;
   'queue_position': number | null;
   'expected_start': string | null;
   'error': ErrorDetail | null;
@@ -329,6 +333,7 @@ export interface TranscriptionTask {
   'min_speakers'?: number | null;
   'max_speakers'?: number | null;
   'keep_seconds'?: number | null;
+  'not_before'?: string | null;
   'identify'?: boolean | null;
   'diarize'?: boolean | null;
   'word_timestamps'?: boolean | null;
@@ -419,7 +424,7 @@ export type ResultRequests = TranscriptionResult | DiarizationResult | string | 
 export type Results = TranscriptionResult | DiarizationResult;
 export type Source = "recording" | "live";
 export type Stage = "fetching" | "decoding" | "transcribing" | "diarizing" | "merging";
-export type State = "queued" | "running" | "retrying" | "completed" | "failed" | "cancelled";
+export type State = "scheduled" | "queued" | "running" | "retrying" | "completed" | "failed" | "cancelled";
 export type StatusRequests = TaskStatus | ErrorReply;
 export type VoicesRequests = VoicePage | ErrorReply;
 export type WindowRequests = ErrorReply | WindowReply;

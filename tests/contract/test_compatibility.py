@@ -18,6 +18,11 @@ ANNOUNCED = [  # what this version breaks on purpose; docs/contract.md says it t
     "cancelTask's reply TaskStatus payload.task.audio_file_id must be there",
     "askResult's reply TranscriptionResultReply payload.audio_sha256 is null, not string",
     "receiveResult TranscriptionResult payload.audio_sha256 is null, not string",
+    # A task with `not_before` is scheduled; only who sets it, and who lists the tasks of others, sees this.
+    "askStatus's reply TaskStatus payload.state may be scheduled",
+    "cancelTask's reply TaskStatus payload.state may be scheduled",
+    "followProgress ProgressEvent payload.state may be scheduled",
+    "listTasks's reply TaskPage payload.tasks[].state may be scheduled",
 ]
 
 

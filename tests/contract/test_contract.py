@@ -42,7 +42,8 @@ CODE = re.compile(r"`([^`]+)`")
 HANDLERS = {route.kwargs["subject"]: route.call for route in REQUESTS}
 TASKS = (TranscriptionTask, DiarizationTask)
 FILES = (NatsResponse,)  # replies that are not JSON
-IN_WORDS = {  # of patterns
+IN_WORDS = {  # of patterns and formats
+    "date-time": "RFC 3339 time with a zone",
     TASK_ID_PATTERN: "1 to 64 letters, digits, `-` and `_`",
     LANGUAGE_PATTERN: "2 or 3 small letters",
 }
@@ -74,8 +75,8 @@ def limits(schema: dict[str, Any]) -> str:
         return ", or ".join(choice for choice in choices if choice != "null" or schema.get("default") is None)
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
-    if schema.get("pattern") in IN_WORDS:
-        return IN_WORDS[schema["pattern"]]
+    if (words := schema.get("pattern") or schema.get("format")) in IN_WORDS:
+        return IN_WORDS[words]
     match schema["type"]:
         case "string":
             printable = ", no control characters" if r"\x00-\x1f" in schema.get("pattern", "") else ""
@@ -154,7 +155,7 @@ def test_the_limits_and_their_defaults() -> None:
     for name, default, _ in table("setting"):
         assert float(default.split()[0]) == getattr(settings, quoted(name)[0].lower()), name
     assert f"`err_code` {QUEUE_FULL}" in TEXT
-    assert f"waited {days(TASK_TTL_S)} for a worker" in TEXT
+    assert f"waited {days(TASK_TTL_S)} for a worker, from its `not_before` on," in TEXT
 
 
 def test_the_error_codes() -> None:

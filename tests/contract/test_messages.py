@@ -112,6 +112,44 @@ def test_an_invalid_option_is_named_with_the_allowed_values(change: dict[str, ob
     assert problems_of(wrong.value) == words
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2020-02-29T12:00:00Z", datetime(2020, 2, 29, 12, tzinfo=UTC)),
+        ("2026-01-01t15:00:00.25+03:00", datetime(2026, 1, 1, 12, 0, 0, 250_000, UTC)),
+    ],
+)
+def test_a_task_may_start_at_a_time_with_a_zone(text: str, expected: datetime) -> None:
+    assert DiarizationTask.model_validate(LEAST | {"not_before": text}).not_before == expected
+    assert TranscriptionTask.model_validate(LEAST | {"not_before": expected}).not_before == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2026-01-01T12:00:00",  # no zone
+        "2026-01-01 12:00:00Z",
+        "2026-02-30T12:00:00Z",
+        "1795595445",
+        1795595445.0,
+        True,
+        "tomorrow",
+        "9999-12-31T23:59:59-12:00",
+        "2999-01-01T00:00:00Z",
+    ],
+)
+def test_an_invalid_start_is_refused_with_what_is_allowed(value: object) -> None:
+    with pytest.raises(ValidationError) as error:
+        TranscriptionTask.model_validate(LEAST | {"not_before": value})
+    advice = "write a time with its zone as in RFC 3339, like 2026-11-24T18:40:44Z, at most a year ahead"
+    assert problems_of(error.value) == f"not_before: {advice}"
+
+
+def test_a_live_task_starts_at_once() -> None:
+    with pytest.raises(ValidationError):
+        LiveTask.model_validate({"task_id": "t1", "user_id": 1, "not_before": "2026-01-01T12:00:00Z"})
+
+
 def test_up_to_five_problems_are_reported() -> None:
     wrong = {"task_id": "", "translate": 1, "diarize": 1, "identify": 1, "word_timestamps": 1, "user_id": ""}
     with pytest.raises(ValidationError) as error:

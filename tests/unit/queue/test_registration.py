@@ -131,6 +131,36 @@ async def test_a_worker_that_registers_second_returns_the_record_of_the_first(
     assert len(log.events("t1")) == 2
 
 
+async def test_a_scheduled_task_is_queued_when_it_is_due(
+    registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting
+) -> None:
+    # Given an announced task that may not start yet
+    due_at = datetime.now(UTC) + timedelta(seconds=0.3)
+    waiting.message = scheduled = message(TASK.model_copy(update={"not_before": due_at}))
+    await registration.register_waiting([ANNOUNCED])
+    # Then its log states when it is due, and no position
+    (event,) = log.events("t1")
+    assert (event.state, event.not_before, event.queue_position) == (State.SCHEDULED, due_at, None)
+    # And when it is announced again, nothing changes before that time
+    await registration.register_waiting([ANNOUNCED])
+    assert len(log.events("t1")) == 1
+    # And afterwards it is queued once
+    await eventually(lambda: scheduled.due_at < datetime.now(UTC), within=5)
+    await registration.register_waiting([ANNOUNCED])
+    await registration.register_waiting([ANNOUNCED])
+    _, queued = log.events("t1")
+    assert (queued.state, queued.not_before, queued.queue_position) == (State.QUEUED, None, 3)
+
+
+async def test_a_time_in_the_past_means_now(
+    registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting
+) -> None:
+    waiting.message = message(TASK.model_copy(update={"not_before": STORED_AT - timedelta(days=9)}))
+    assert waiting.message.due_at == STORED_AT
+    await registration.register_waiting([ANNOUNCED])
+    assert [event.state for event in log.events("t1")] == [State.QUEUED]
+
+
 async def test_a_delivered_task_is_not_registered_again(registration: Registration, log: InMemoryTaskLog) -> None:
     # Given a message that was taken, when it is announced late
     await registration.register(TASK, message())

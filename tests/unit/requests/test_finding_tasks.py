@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.progress import State
+from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat, ResultRequest
 
 from app.errors import RequestError
@@ -216,6 +216,25 @@ async def test_a_task_that_waits_too_long_fails(
     assert len(nats.streams[NAMES.dead_letters].messages) == expired
     assert (await parts.messages.find(None, 2) is None) is expired
     assert last.event.error is None or last.event.error.code is ErrorCode.EXPIRED
+
+
+async def test_a_scheduled_task_expires_only_after_its_time(parts: Parts, nats: InMemoryNats) -> None:
+    async def events_after(age: timedelta) -> list[State]:
+        nats.ahead = age
+        await expire_tasks(parts.messages, parts.registration, parts.log, parts.dead_letters, after=DAY)
+        records = nats.streams[NAMES.progress].messages
+        return [ProgressEvent.model_validate_json(record.body).state for record in records]
+
+    # Given a task that is scheduled for a time after which others, stored now, would have expired
+    nats.ahead = timedelta()
+    message = await parts.publish("t1", not_before=(datetime.now(UTC) + 2 * DAY).isoformat())
+    await parts.register(message)
+    # Then it waits, and its event is repeated before it expires
+    assert await events_after(DAY / 2) == [State.SCHEDULED]
+    assert await events_after(DAY) == 2 * [State.SCHEDULED]
+    # And it expires when it has waited for too long from then on
+    assert await events_after(3 * DAY - timedelta(minutes=1)) == 2 * [State.SCHEDULED]
+    assert await events_after(3 * DAY + timedelta(minutes=1)) == [State.SCHEDULED, State.SCHEDULED, State.FAILED]
 
 
 async def test_a_task_that_starts_while_it_expires_continues(

@@ -2,7 +2,7 @@
 
 import pytest
 from nats.js.api import DiscardPolicy, RetentionPolicy, SubjectTransform
-from natscribe.jetstream.streams import TASK_TTL_S, task_subjects
+from natscribe.jetstream.streams import STORED_TASK_TTL_S, TASK_TTL_S, task_subjects
 from natscribe.schemas.wire import Lane, Priority
 
 from app.stream_guard.resources import Difference, all_resources
@@ -60,7 +60,7 @@ def test_equal_meanings_are_no_difference(setting: str, value: object) -> None:
         (QUEUE, {"max_msgs_per_subject": -1}),  # a queue has a length
         (QUEUE, {"max_msgs_per_subject": 0}),
         (LOG, {"max_bytes": 1}),  # later records would push out those of tasks that wait
-        (QUEUE, {"max_age": TASK_TTL_S - 1}),
+        (QUEUE, {"max_age": STORED_TASK_TTL_S - 1}),  # the message of a scheduled task stays until it expires
         (LOG, {"max_age": TASK_TTL_S - 1}),
         (LOG, {"max_age": 0}),  # a log does not stay for ever
     ],
@@ -76,7 +76,7 @@ def test_a_change_that_breaks_a_promise_is_restored(stream: str, changes: dict[s
         (LETTERS, {"discard": DiscardPolicy.NEW}),
         (QUEUE, {"max_msgs_per_subject": 1}),
         (QUEUE, {"max_bytes": 1}),  # a full queue refuses tasks, and drops none
-        (QUEUE, {"max_age": TASK_TTL_S}),
+        (QUEUE, {"max_age": STORED_TASK_TTL_S}),
         (QUEUE, {"max_age": 0}),
         (LOG, {"max_age": TASK_TTL_S}),
         (REMINDERS, {"max_age": 60}),

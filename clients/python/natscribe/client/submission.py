@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +34,7 @@ class DiarizationKeywords(TypedDict, total=False):
     max_speakers: int | None
     identify: bool
     keep_seconds: int | None
+    not_before: datetime | None
 
 
 class TranscriptionKeywords(TranscribeKeywords, DiarizationKeywords, total=False):

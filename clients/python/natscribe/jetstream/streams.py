@@ -23,10 +23,12 @@ from nats.js.api import (
 from natscribe.schemas import subjects
 from natscribe.schemas.live import MAX_FRAME_BYTES
 from natscribe.schemas.stream_names import StreamNames
+from natscribe.schemas.task_fields import MAX_AHEAD
 from natscribe.schemas.wire import MAX_KEEP_S, Kind, Lane, Priority
 
 DAY_S = 24 * 3600.0
-TASK_TTL_S = 7 * DAY_S  # how long a task may wait before it fails
+TASK_TTL_S = 7 * DAY_S  # how long a task may wait, from its `not_before` on, before it fails
+STORED_TASK_TTL_S = MAX_AHEAD.total_seconds() + TASK_TTL_S  # the longest time that the queue has to store a task
 RESULTS_TTL_S = float(MAX_KEEP_S)
 DEAD_LETTERS_TTL_S = 30 * DAY_S
 UNUSED_UPLOADS_TTL_S = 90 * DAY_S  # added to AUDIO_TTL: how long the bucket retains a recording that no task has used
@@ -67,7 +69,7 @@ def public_streams(
     yield _stream(
         names.tasks,
         task_subjects(),
-        TASK_TTL_S + DAY_S,
+        STORED_TASK_TTL_S + DAY_S,
         retention=RetentionPolicy.WORK_QUEUE,
         discard=DiscardPolicy.NEW,
         discard_new_per_subject=True,  # without this, a full queue would drop its oldest task silently

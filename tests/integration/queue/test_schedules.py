@@ -1,0 +1,96 @@
+"""Scheduled tasks: they wait until their `not_before`, are listed with it, and can be cancelled and deleted."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+from natscribe.schemas.progress import ProgressEvent, State
+from redis.asyncio import Redis
+
+from app.main import Worker
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker
+from tests.waiting import eventually
+
+MONTHS = timedelta(days=90)
+
+
+def ahead(time: timedelta) -> str:
+    return (datetime.now(UTC) + time).isoformat()
+
+
+def is_in_time(events: list[ProgressEvent], not_before: str) -> bool:
+    """Whether a task started within 2 s of its time, and not earlier."""
+    running = next(event for event in events if event.state is State.RUNNING)
+    return timedelta() <= running.time - datetime.fromisoformat(not_before) <= timedelta(seconds=2)
+
+
+async def test_a_task_starts_at_its_time(publisher: Publisher, worker: Worker) -> None:
+    # Given a task that may start in a moment, and an idle worker
+    not_before = ahead(timedelta(seconds=1.5))
+    await publisher.publish("t1", not_before=not_before)
+    # Then it is scheduled, and starts in time
+    events = await publisher.until("t1", State.COMPLETED)
+    assert events[0].state is State.SCHEDULED
+    assert events[0].not_before == datetime.fromisoformat(not_before)
+    assert is_in_time(events, not_before)
+    # And in the meantime the worker served another task
+    await publisher.publish("t2", not_before=ahead(MONTHS))
+    await publisher.publish("t3")
+    await publisher.until("t3", State.COMPLETED)
+    assert (await publisher.ask("tasks.status", task_id="t2"))["state"] == "scheduled"
+
+
+async def test_a_scheduled_task_survives_its_worker(publisher: Publisher, start_worker: StartWorker) -> None:
+    # Given a scheduled task whose worker stops before its time
+    not_before = ahead(timedelta(seconds=3))
+    async with start_worker(FakeEngine()):
+        await publisher.publish("t1", not_before=not_before)
+        await publisher.until("t1", State.SCHEDULED)
+    # When another worker has started, then the task starts in time
+    async with start_worker(FakeEngine()):
+        assert is_in_time(await publisher.until("t1", State.COMPLETED), not_before)
+
+
+async def test_a_scheduled_task_is_listed_with_its_time(publisher: Publisher, worker: Worker, redis: Redis) -> None:
+    # Given a scheduled task, and one that has ended
+    not_before = ahead(MONTHS)
+    await publisher.publish("t1", not_before=not_before)
+    await publisher.publish("t2")
+    await publisher.until("t1", State.SCHEDULED)
+    await publisher.until("t2", State.COMPLETED)
+    # Then its status and Redis have its time
+    status = await publisher.ask("tasks.status", task_id="t1")
+    assert (status["state"], status["queue_position"]) == ("scheduled", None)
+    assert datetime.fromisoformat(status["not_before"]) == datetime.fromisoformat(not_before)
+
+    async def info() -> bool:
+        return bool(json.loads(await redis.get("task:t1:info") or "{}").get("not_before") == status["not_before"])
+
+    await eventually(info)
+    # And the list of scheduled tasks has it alone
+    (listed,) = (await publisher.ask("tasks.list", state="scheduled"))["tasks"]
+    assert (listed["task_id"], listed["not_before"]) == ("t1", status["not_before"])
+
+
+async def test_a_scheduled_task_can_be_cancelled_and_deleted(publisher: Publisher, worker: Worker) -> None:
+    # Given scheduled tasks
+    for task_id in ("t1", "t2"):
+        await publisher.publish(task_id, not_before=ahead(MONTHS))
+        await publisher.until(task_id, State.SCHEDULED)
+    # When one is cancelled and the other deleted
+    assert (await publisher.ask("tasks.cancel", task_id="t1"))["state"] == "cancelled"
+    assert (await publisher.ask("tasks.delete", task_id="t2"))["deleted"] is True
+    # Then one has ended, and nothing is left of the other
+    events = await publisher.until("t1", State.CANCELLED)
+    assert [event.state for event in events] == [State.SCHEDULED, State.CANCELLED]
+    assert (await publisher.ask("tasks.status", task_id="t2"))["error"]["code"] == "not_found"
+    state = (await publisher.js.stream_info("transcription_tasks")).state
+    assert state.messages == 0
+
+
+async def test_a_task_that_is_scheduled_too_far_ahead_fails(publisher: Publisher, worker: Worker) -> None:
+    await publisher.publish("t1", not_before="2999-01-01T00:00:00Z")
+    (event,) = await publisher.until("t1", State.FAILED)
+    assert event.error is not None
+    assert event.error.code == "invalid_message"
+    assert "at most a year ahead" in event.error.message
