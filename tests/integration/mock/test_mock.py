@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,6 +52,24 @@ STATES = {  # of tasks whose ids request them
 async def client(settings: Settings, mock: Mock, js: JetStreamContext) -> Client:
     await (await js.object_store("audio")).put("meeting.flac", b"not looked at")
     return Client(settings)
+
+
+async def test_a_scheduled_task_waits_until_its_time(client: Client, publisher: Publisher) -> None:
+    # Given tasks that may start in a moment, and in a year
+    soon, later = (datetime.now(UTC) + ahead for ahead in (timedelta(seconds=0.5), timedelta(days=360)))
+    async with client:
+        await client.create_transcription_task("meeting.flac", task_id="soon", not_before=soon)
+        await client.create_transcription_task("meeting.flac", task_id="later", not_before=later)
+        # Then one starts at its time
+        events = await publisher.until("soon", State.COMPLETED)
+        assert [event.state for event in events] == [State.SCHEDULED, State.RUNNING, State.COMPLETED]
+        assert events[0].not_before == soon < events[1].time
+        # And the other is listed with its time, and neither waits nor runs
+        (listed,) = (await client.tasks(state=State.SCHEDULED)).tasks
+        assert (listed.task_id, listed.not_before) == ("later", later)
+        assert sum(queue.waiting + queue.running for queue in (await client.queue()).queues) == 0
+        # And it can be cancelled
+        assert (await client.cancel("later")).state is State.CANCELLED
 
 
 async def test_from_a_file_to_the_result(client: Client, tmp_path: Path) -> None:

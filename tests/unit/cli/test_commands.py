@@ -5,6 +5,7 @@ import shlex
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from unittest.mock import AsyncMock
@@ -111,6 +112,7 @@ def test_passwords_are_not_shown(run: Run, closed_port: str, monkeypatch: pytest
         (["delete"], "give either TASK_IDs or --user"),
         (["delete", "t1", "--user", "anna"], "give either TASK_IDs or --user"),
         (["transcribe", "a.wav", "--keep-seconds", "59"], "59 is not in the range 60<=x<=604800"),
+        (["transcribe", "a.wav", "--not-before", "tomorrow"], "write a time with its zone as in RFC 3339"),
         (["diarize", "a.wav", "--format", "srt"], "'srt' is not one of 'turns', 'json', 'rttm', 'html'"),
         (["result", "t1", "--audio", "a.wav"], "--audio is for pages: add --format html"),
         (["result", "t1", "--audio", "a.wav", "--format", "html"], "there is no file a.wav: check the name"),
@@ -375,3 +377,9 @@ def test_an_unknown_task_is_reported_as_such_by_a_busy_service(run: Run, monkeyp
     assert why.startswith("No task t9 was found in time")
     assert "check the id" in why
     assert hint == "`natscribe list` shows the tasks that exist."
+
+
+@pytest.mark.parametrize("command", ["transcribe", "diarize"])
+def test_a_task_may_start_later(run: Run, requests: Requests, command: str) -> None:
+    assert run(command, "--stored", "--no-wait", "a.wav", "--not-before", "2026-01-01T15:00:00+03:00").exit_code == 0
+    assert [request["not_before"] for request in requests] == [datetime(2026, 1, 1, 12, tzinfo=UTC)]

@@ -37,6 +37,12 @@ def test_a_waiting_task_has_only_known_details() -> None:
     ]
 
 
+def test_a_scheduled_task_has_its_time() -> None:
+    scheduled = QUEUED.model_copy(update={"state": State.SCHEDULED, "not_before": NOON, "queue_position": None})
+    assert summary(scheduled) == f"t1: transcription scheduled for {NOON.astimezone():%Y-%m-%d %H:%M}, 0 %"
+    assert dict(details(scheduled, None))["scheduled"] == f"{NOON.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
 def test_a_running_task_has_a_worker_and_a_time_left() -> None:
     running = described(
         state=State.RUNNING, stage=Stage.DIARIZING, duration_seconds=61.5, eta_seconds=9.2, worker="w-1", attempt=2

@@ -24,6 +24,10 @@ def test_seconds_are_formatted_as_a_clock(seconds: float, words: str) -> None:
         ({}, "queued"),
         ({"queue_position": 3}, "queued, position 3"),
         (
+            {"state": State.SCHEDULED, "not_before": datetime(2026, 12, 1, 9).astimezone()},
+            "scheduled for 2026-12-01 09:00",
+        ),
+        (
             {"state": State.RUNNING, "stage": Stage.TRANSCRIBING, "processed_seconds": 5, "duration_seconds": 65},
             "transcribing, 0:05 of 1:05",
         ),

@@ -14,7 +14,7 @@ from typing_extensions import Self
 from natscribe.cli.console import ERROR, err, print_above
 from natscribe.cli.display import Display, JsonLines, PlainLines, ShownText, TextDisplay
 from natscribe.cli.wording import describe, printable, shortened
-from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.progress import ProgressEvent
 
 MAX_LABEL_COLUMNS = 24  # columns on the screen; a longer label is shortened
 MAX_ROWS = 8  # of more tasks only the active ones have a row
@@ -78,7 +78,7 @@ class ProgressBars(TextDisplay):
         def description() -> str:
             return describe(event, age=time.monotonic() - received_at, reason=False)
 
-        self._update(label, event.progress, description, is_active=event.state is not State.QUEUED)
+        self._update(label, event.progress, description, is_active=not event.state.waits)
 
     def _update(self, label: str, percent: float, description: Callable[[], str], *, is_active: bool) -> None:
         if label not in self._bars:

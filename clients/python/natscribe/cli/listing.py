@@ -9,7 +9,7 @@ from natscribe.cli.console import out, run_with_client
 from natscribe.cli.names import recording_name
 from natscribe.cli.options import parse_user_id
 from natscribe.cli.tables import Column, Row, print_messages
-from natscribe.cli.wording import clock, progress_text, to_the_minute
+from natscribe.cli.wording import clock, progress_text, start_text, to_the_minute
 from natscribe.client import Client
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import MAX_LISTED_TASKS, ListedTask
@@ -69,7 +69,7 @@ def _row(task: ListedTask) -> Row:
 
     On a terminal, the error of the task is a note below the row; otherwise, the cell `state` contains the error code.
     """
-    state, note = str(task.state), ""
+    state, note = f"{task.state}{start_text(task.not_before)}", ""
     if task.state is State.RUNNING:
         state += f" {progress_text(task.progress, task.lag_seconds)}"
     if task.error is not None and out.is_terminal:

@@ -2,17 +2,19 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from typer.models import OptionInfo
 
 from natscribe.cli.console import require
 from natscribe.cli.output import TURNS
 from natscribe.schemas.problems import problems_of
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
+from natscribe.schemas.task_fields import NotBefore as NotBeforeField
 from natscribe.schemas.transcription import Channels
 from natscribe.schemas.wire import MAX_KEEP_S, MIN_KEEP_S
 
@@ -49,6 +51,23 @@ Prompt = Annotated[str | None, typer.Option(help="Preceding text, or text with t
 Translate = Annotated[
     bool,
     typer.Option("--translate", help="Translate into English. The bundled model does it badly: choose a larger one."),
+]
+
+
+def _parse_start(value: str) -> datetime | None:
+    try:
+        return TypeAdapter[datetime | None](NotBeforeField).validate_python(value)
+    except ValidationError as error:
+        raise typer.BadParameter(problems_of(error)) from error
+
+
+NotBefore = Annotated[
+    datetime | None,
+    typer.Option(
+        parser=_parse_start,
+        metavar="TIME",
+        help="Start at this time, not earlier: as in RFC 3339, like 2026-11-24T22:00:00+01:00, at most a year ahead.",
+    ),
 ]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from natscribe.cli.wording import clock, progress_text, starts_in
+from natscribe.cli.wording import clock, progress_text, start_text, starts_in
 from natscribe.client import command
 from natscribe.jetstream.streams import RESULTS_TTL_S
 from natscribe.schemas.errors import ErrorCode
@@ -25,9 +25,10 @@ def summary(status: TaskStatus) -> str:
     stage = f", {status.stage}" if status.stage else ""
     position = f", position {status.queue_position} in the queue" if status.queue_position else ""
     why = f": {status.error.message} ({status.error.code})" if status.error else ""
-    has_progress, start = status.progress or status.lag_seconds is not None, starts_in(status.expected_start)
+    has_progress = status.progress or status.lag_seconds is not None
     progress = f", {progress_text(status.progress, status.lag_seconds)}" if has_progress else ""
-    return f"{status.task_id}: {status.kind} {status.state}{stage}{progress}{position}{start}{why}"
+    scheduled, start = start_text(status.not_before), starts_in(status.expected_start)
+    return f"{status.task_id}: {status.kind} {status.state}{scheduled}{stage}{progress}{position}{start}{why}"
 
 
 def details(status: TaskStatus, result: Result | None) -> list[tuple[str, str]]:
@@ -53,6 +54,7 @@ def _input(status: TaskStatus, result: Result | None) -> Iterator[tuple[str, str
 
 def _times(status: TaskStatus) -> Iterator[tuple[str, str]]:
     yield "created", _moment(status.created_at)
+    yield "scheduled", _moment(status.not_before)
     yield "started", _moment(status.started_at, since=status.created_at)
     yield "finished", _moment(status.finished_at, since=status.started_at)
     if status.state is State.RUNNING and status.eta_seconds is not None and status.eta_seconds >= 1:

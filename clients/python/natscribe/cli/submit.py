@@ -84,6 +84,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     word_timestamps: options.WordTimestamps = False,
     user_id: options.User = "0",
     keep_seconds: options.Keep = None,
+    not_before: options.NotBefore = None,
     task_id: TaskIdOption = None,
     priority: PriorityOption = None,
     stored: Stored = False,
@@ -103,7 +104,8 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     task = partial(Client.create_transcription_task, user_id=owner, task_id=task_id, priority=priority)
     speakers = partial(task, diarize=diarize, identify=identify, min_speakers=min_speakers, max_speakers=max_speakers)
     with_words = word_timestamps or ResultFormat.HTML in (result_format or ())  # the page highlights words
-    create = partial(speakers, keep_seconds=keep_seconds, word_timestamps=with_words)
+    kept = partial(speakers, keep_seconds=keep_seconds, not_before=not_before)
+    create = partial(kept, word_timestamps=with_words)
     creates = [partial(create, **task_options) for task_options in _with_languages(keywords, files, language or [])]
     limits = options.subtitle_limits(result_format, max_line_chars, max_lines, max_cue_seconds)
     output = make_output(result_format, output_dir, limits, as_json=as_json, wait=wait)
@@ -123,6 +125,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
     identify: options.Identify = False,
     user_id: options.User = "0",
     keep_seconds: options.Keep = None,
+    not_before: options.NotBefore = None,
     task_id: TaskIdOption = None,
     priority: PriorityOption = None,
     stored: Stored = False,
@@ -135,7 +138,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
     owner = options.parse_user_id(user_id)
     task = partial(Client.create_diarization_task, user_id=owner, task_id=task_id, priority=priority)
     speakers = partial(task, identify=identify, min_speakers=min_speakers, max_speakers=max_speakers)
-    creates = [partial(speakers, keep_seconds=keep_seconds)] * len(files)
+    creates = [partial(speakers, keep_seconds=keep_seconds, not_before=not_before)] * len(files)
     output = make_output(result_format, output_dir, DEFAULT_LIMITS, as_json=as_json, wait=wait)
     requested = RequestedOptions(min_speakers, max_speakers)
     submission = Submission(output, as_json, wait, requested=requested, arguments=_without(files))

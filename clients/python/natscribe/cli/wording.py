@@ -60,6 +60,11 @@ def starts_in(expected_start: datetime | None) -> str:
     return f", starts in about {clock(seconds)}" if seconds >= 1 else ""
 
 
+def start_text(not_before: datetime | None) -> str:
+    """Return the end of a sentence that says when a scheduled task may start; empty if it is not scheduled."""
+    return f" for {to_the_minute(not_before)}" if not_before else ""
+
+
 def lag_text(lag_seconds: float) -> str:
     """Return the end of a sentence that says how far a live task lags behind its audio; empty for a small lag."""
     return f", {clock(lag_seconds)} behind" if lag_seconds >= MIN_SHOWN_LAG_S else ""
@@ -81,6 +86,8 @@ def describe(event: ProgressEvent, *, age: float = 0.0, reason: bool = True) -> 
     why = f": {event.error.message} ({event.error.code})" if event.error and reason else ""
     if event.state is State.RUNNING:
         return _running(event, age)
+    if event.state is State.SCHEDULED:
+        return f"scheduled{start_text(event.not_before)}"
     if event.state is State.QUEUED:
         position = f", position {event.queue_position}" if event.queue_position else ""
         return f"queued{position}{starts_in(event.expected_start)}"

@@ -63,7 +63,7 @@ class Mock:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        left = {*self._loops, *self._player.live}
+        left = {*self._loops, *self._player.beside}
         while left:
             for loop in left:
                 loop.cancel()  # more than once: before Python 3.12 a request may swallow its cancellation
@@ -84,7 +84,7 @@ class Mock:
         self._raise_if_broken()
 
     def _raise_if_broken(self) -> None:
-        for loop in (*self._loops, *self._player.live):
+        for loop in (*self._loops, *self._player.beside):
             if loop.done() and not loop.cancelled() and isinstance(error := loop.exception(), nats.errors.Error):
                 what = str(error) or type(error).__name__
                 message = (

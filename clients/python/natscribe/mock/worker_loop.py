@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 
@@ -14,7 +15,7 @@ from natscribe.mock.task import EndedError, PlayedTask
 from natscribe.mock.voices import Voices
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.kinds import Result, Task, needs_speaker_search
+from natscribe.schemas.kinds import Result, Task, due_at, needs_speaker_search
 from natscribe.schemas.live import LiveTask
 from natscribe.schemas.progress import MAX_EVENT_INTERVAL_S, Stage, State
 from natscribe.schemas.transcription import Channels, TranscriptionTask
@@ -33,14 +34,21 @@ class Player:
         self._queue: asyncio.PriorityQueue[tuple[tuple[int, int], PlayedTask]] = asyncio.PriorityQueue()
         self._waiting: set[PlayedTask] = set()
         self._running: PlayedTask | None = None
-        self.live: set[asyncio.Task[None]] = set()  # attempts of live tasks, which run beside the other tasks
+        self.beside: set[asyncio.Task[None]] = set()  # attempts of live tasks, and the waits of scheduled tasks
 
     async def enqueue(self, task: PlayedTask) -> None:
         """Append `queued` to the log of a task; then start it if it is a live task, or else put it into the queue.
 
+        A task that may not start yet gets the event `scheduled`, and is queued when it is due.
+
         Raises:
             BadRequestError: The log already has events, of an earlier run of the mock.
         """
+        not_before = due_at(task.sent, task.created_at)
+        if not_before > datetime.now(timezone.utc):
+            await self._append(task, State.SCHEDULED, not_before=not_before, worker=None, attempt=1)
+            self._run_beside(self._queue_when_due(task, not_before))
+            return
         self._waiting.add(task)
         position, start = self.position_of(task)
         try:
@@ -58,14 +66,25 @@ class Player:
             self._queue.put_nowait((task.rank, task))
             return
         self._waiting.discard(task)
-        attempt = asyncio.create_task(self._attempt(task))
-        self.live.add(attempt)
-        attempt.add_done_callback(self._discard)
+        self._run_beside(self._attempt(task))
 
-    def _discard(self, attempt: asyncio.Task[None]) -> None:
-        """Discard the asyncio task of an ended live attempt; keep a failed one: the mock raises its exception later."""
-        if attempt.cancelled() or attempt.exception() is None:
-            self.live.discard(attempt)
+    async def _queue_when_due(self, task: PlayedTask, not_before: datetime) -> None:
+        await task.sleep((not_before - datetime.now(timezone.utc)).total_seconds())
+        with suppress(EndedError):
+            if self.is_idle:
+                self._enter(task)
+            else:
+                await self.enqueue(task)
+
+    def _run_beside(self, work: Coroutine[None, None, None]) -> None:
+        running = asyncio.create_task(work)
+        self.beside.add(running)
+        running.add_done_callback(self._discard)
+
+    def _discard(self, ended: asyncio.Task[None]) -> None:
+        """Discard an ended asyncio task; keep a failed one: the mock raises its exception later."""
+        if ended.cancelled() or ended.exception() is None:
+            self.beside.discard(ended)
 
     @property
     def is_idle(self) -> bool:
@@ -74,7 +93,7 @@ class Player:
 
     def is_running(self, task: PlayedTask) -> bool:
         """Whether a task has started and not ended; this includes the delay before its next attempt."""
-        return not task.ended.is_set() and task not in self._waiting
+        return not task.ended.is_set() and task not in self._waiting and task.state is not State.SCHEDULED
 
     def waiting(self) -> list[PlayedTask]:
         """Return the tasks that wait in the queue, in the order in which they will start."""
