@@ -32,8 +32,10 @@ from app.queue.consumer import TaskConsumer
 from app.queue.index import QueueIndex
 from app.queue.positions import Positions
 from app.queue.priorities import QueueReader
+from app.queue.quotas import Quotas
 from app.queue.registration import Registration
 from app.queue.task_messages import TaskMessages
+from app.queue.turns import Quota
 from app.recordings.stores import make_recording_store
 from app.redis_store import cache
 from app.redis_store.chunks import ChunkStore
@@ -152,6 +154,9 @@ class Container:
         self.task_index = QueueIndex(self.nats, self.names, self.messages, key=lambda message: message.task_id)
         self.find_task = partial(find_task, self.log, self.task_index, self.registration)
 
+        default = Quota(max_running=self.settings.user_max_running, max_waiting=self.settings.user_max_waiting)
+        self.quotas = Quotas(self.nats, default)
+
     def _make_execution(self, ack_wait: float) -> None:
         self.execution = ExecutionContext(
             self.nats,
@@ -267,7 +272,7 @@ class Container:
         self.worker_report = WorkerReport(
             self.worker_name,
             self.settings.audio_store,
-            problems=lambda: self.stream_guard.problems,
+            problems=lambda: [*self.stream_guard.problems, *self.quotas.problems],
             engine=self.engine,
             recordings=self.recordings,
             projection=self.projection,

@@ -60,7 +60,11 @@ class MessageGoneError(Exception):
 
 
 class NotDueError(Exception):
-    """A delivered task may not start yet: its message is returned to JetStream until the task's `not_before`."""
+    """A delivered task may not start before another `seconds` seconds: its message is returned to JetStream so long."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
 
 
 class BucketFullError(Exception):

@@ -132,6 +132,7 @@ class Worker:
                 container.maintenance.run(),
                 projection_feed.run(nats, container.names, container.projection),
                 container.registration.run(),
+                container.quotas.run(),
                 container.retention.run(),
                 run_forever(
                     "work_sharing", container.sharing.update_subscription, every_s=0, retry_after_s=LOAD_MODEL_EVERY_S

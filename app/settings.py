@@ -59,6 +59,14 @@ class Settings(Client, BaseSettings):
         le=64,
         description="Number of tasks at the head of a queue from which the shortest starts first; 1: publishing order.",
     )
+    user_max_running: int = Field(
+        0,
+        ge=0,
+        description="Tasks of one user that may run at the same time, unless the user has a quota; 0: no limit.",
+    )
+    user_max_waiting: int = Field(
+        0, ge=0, description="Tasks of one user that may wait, unless the user has a quota; 0: no limit."
+    )
     redis_url: str = "redis://localhost:6379/0"
 
     task_timeout: float = Field(3600, gt=0, description="Seconds that an attempt may run without progress.")

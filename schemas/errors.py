@@ -40,6 +40,10 @@ class ErrorCode(DescribedEnum):
         "The attempt made no progress for longer than the service allows; the service retries the task first.",
     )
     EXPIRED = "expired", "The task waited too long for a worker."
+    QUOTA_EXCEEDED = (
+        "quota_exceeded",
+        "The user has as many waiting tasks as the operator allows: publish the task later, under a new id.",
+    )
     WORKER_LOST = ("worker_lost", "The worker died while it ran the task; the service retries the task first.")
     ENGINE_FAILED = (
         "engine_failed",

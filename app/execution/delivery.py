@@ -119,7 +119,7 @@ class Delivery:
             MessageGoneError: The task was deleted.
             FencedError: Another worker runs the task.
             PermanentError: The worker of the last allowed attempt was lost.
-            TransientError: JetStream does not reply.
+            NatsError, TransientError: JetStream does not reply.
         """
         self.task, execution = task, self.execution
         bind_contextvars(task_id=task.task_id, user_id=task.user_id, trace_id=self.stored.trace_id)
@@ -131,8 +131,10 @@ class Delivery:
             execution.meter.redeliveries.labels(task_name(self.lane)).inc()
         if record.event.state.ended:
             raise ObsoleteMessageError
-        if self.stored.due_at > datetime.now(UTC):
-            raise NotDueError
+        if self.stored.is_scheduled:
+            seconds = (self.stored.due_at - await execution.messages.now()).total_seconds()
+            if seconds > 0:
+                raise NotDueError(seconds)
         if record.event.sequence > 1:
             await self._check_previous_attempt(attempt)
         await attempt.start(tracing.current_traceparent())

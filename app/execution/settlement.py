@@ -91,7 +91,7 @@ async def _by_type(delivery: Delivery, error: Exception) -> DeliveryOutcome:
             raise error
         case StaleSegmentsError() | MessageGoneError() | NotDueError():
             log.info("stale_delivery_released", error=type(error).__name__)
-            await _release(delivery)
+            await _release(delivery, after_s=error.seconds if isinstance(error, NotDueError) else 0)
             return DeliveryOutcome(State.QUEUED)
         case ObsoleteMessageError():
             return await _obsolete(delivery)
@@ -107,12 +107,11 @@ async def _by_type(delivery: Delivery, error: Exception) -> DeliveryOutcome:
     return DeliveryOutcome()
 
 
-async def _release(delivery: Delivery) -> None:
-    """Return the message to its queue, so that another worker can take the task: now, or as soon as the task is due."""
+async def _release(delivery: Delivery, *, after_s: float = 0) -> None:
+    """Return the message to its queue, so that another worker can take the task after `after_s` seconds."""
     if delivery.attempt is not None and delivery.attempt.is_running:
         await delivery.attempt.release()
-    early_s = (delivery.stored.due_at - datetime.now(UTC)).total_seconds()
-    await delivery.message.nak(delay=max(early_s, 0))
+    await delivery.message.nak(delay=max(after_s, 0))
 
 
 async def _fenced(delivery: Delivery, attempt: TaskAttempt) -> DeliveryOutcome:

@@ -73,16 +73,23 @@ def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:
 
 
 def key_value_configs(settings: Settings) -> Iterator[StreamConfig]:
-    """Yield the configurations of the streams behind the Key-Value buckets: voices, embeddings and the lease."""
-    lease = key_value.key_value_bucket(key_value.FLEET_BUCKET)
-    lease.republish = RePublish(src=key_value.key_value_subject(key_value.FLEET_BUCKET, ">"), dest="fleet.>")
+    """Yield the configurations of the streams behind Key-Value buckets: voices, embeddings, quotas and the lease."""
+    quotas, lease = map(_republished_bucket, (key_value.QUOTAS_BUCKET, key_value.FLEET_BUCKET))
     for config in (
         key_value.key_value_bucket(key_value.VOICES_BUCKET),
         key_value.key_value_bucket(key_value.EMBEDDINGS_BUCKET, ttl_s=streams.RESULTS_TTL_S),
+        quotas,
         lease,
     ):
         config.num_replicas = settings.nats_replicas
         yield config
+
+
+def _republished_bucket(bucket: str) -> StreamConfig:
+    """Return the configuration of a bucket that publishes each stored value on `<bucket>.<key>`, too."""
+    config = key_value.key_value_bucket(bucket)
+    config.republish = RePublish(src=key_value.key_value_subject(bucket, ">"), dest=f"{bucket}.>")
+    return config
 
 
 def all_stream_configs(settings: Settings) -> Iterator[StreamConfig]:

@@ -1,4 +1,4 @@
-"""Expiry: fails a task that has waited too long, before JetStream silently removes its message.
+"""Fails waiting tasks, in particular those that have waited too long, before JetStream silently removes their messages.
 
 The log and the Redis keys of a task expire sooner than the message of a task that is scheduled months ahead. So its
 event `scheduled` is repeated before they do.
@@ -58,29 +58,48 @@ async def expire_tasks(
                 await _repeat_schedule(message, registration, task_log, before=now - after * REPEATED_AFTER)
             if now - due_at < after:
                 continue
-            ended = await _end(message, registration, task_log)
-            if ended is None:
-                continue
-            event = ended.event
-            if event.error is not None:
-                await dead_letters.put(message, event.task_id, event.error, attempts=event.attempt)
-            await messages.remove(ended)
-            log.warning("task_expired", task_id=event.task_id)
+            if await fail_waiting(messages, registration, task_log, dead_letters, message=message, error=EXPIRED):
+                log.warning("task_expired", task_id=message.task_id)
 
 
-async def _end(message: StoredMessage, registration: Registration, task_log: TaskLog) -> Record | None:
-    """Fail the task of a message that has waited too long, and return the last record of the task's log.
+async def fail_waiting(  # noqa: PLR0913 -- four components, a message and an error
+    messages: TaskMessages,
+    registration: Registration,
+    task_log: TaskLog,
+    dead_letters: DeadLetterStore,
+    *,
+    message: StoredMessage,
+    error: ErrorDetail,
+) -> bool:
+    """End the task of a waiting message as `failed` with `error`, store a dead letter, and delete the message.
 
-    Return None if the task does not wait. Return None also if the message is invalid, because the worker that receives
-    it rejects it.
+    Return False if the task does not wait, or if the message is invalid: the worker that receives it rejects it.
+
+    Raises:
+        NatsError: NATS does not answer.
+        TransientError: JetStream does not answer.
     """
+    ended = await _end(message, registration, task_log, error)
+    if ended is None:
+        return False
+    event = ended.event
+    if event.error is not None:
+        await dead_letters.put(message, event.task_id, event.error, attempts=event.attempt)
+    await messages.remove(ended)
+    return True
+
+
+async def _end(
+    message: StoredMessage, registration: Registration, task_log: TaskLog, error: ErrorDetail
+) -> Record | None:
+    """Append the end of a waiting task, and return the last record of its log; None if the task cannot be ended."""
     task = message.task
     if task is None or message.problem is not None:
         return None
     try:
         record = await registration.register(task, message)
         waits = record.event.state.waits or record.event.state is State.RETRYING
-        return await task_log.end(record, EXPIRED) if waits else None
+        return await task_log.end(record, error) if waits else None
     except (ObsoleteMessageError, MessageGoneError, FencedError, RequestError):
         return None
 

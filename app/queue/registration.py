@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from nats.errors import Error as NatsError
-from natscribe.schemas.kinds import due_at
 from natscribe.schemas.progress import State, next_event
 
 from app.errors import FencedError, MessageGoneError, ObsoleteMessageError, RequestError, TransientError
@@ -165,15 +164,14 @@ class Registration:
             return last
         if not await self._may_own(message, task, last):
             raise ObsoleteMessageError(task.task_id)
-        waits_until = due_at(task, message.time)
-        is_scheduled = waits_until > datetime.now(UTC)
+        is_scheduled = not await self._messages.is_due(message)
         event = message.first_event(
             task.task_id,
             task,
             State.SCHEDULED if is_scheduled else State.QUEUED,
             max_attempts=self._max_attempts,
             sequence=last.event.sequence + 1 if last else 1,
-            **({"not_before": waits_until} if is_scheduled else _fields_of(position)),
+            **({"not_before": message.due_at} if is_scheduled else _fields_of(position)),
         )
         first = await self._log.append(event, message.metadata(task), after=last.stream_sequence if last else 0)
         if last is None and not await self._is_held(message):
@@ -228,7 +226,7 @@ class Registration:
         if task is not None and message.problem is None:
             with suppress(ObsoleteMessageError, MessageGoneError, FencedError, RequestError):
                 record = await self._register(task, message, last.get(task.task_id), position)
-                if record.event.state is State.SCHEDULED and message.due_at <= datetime.now(UTC):
+                if record.event.state is State.SCHEDULED and await self._messages.is_due(message):
                     event = next_event(record.event, State.QUEUED, **_fields_of(position))
                     await self._log.append(event, record.metadata, after=record.stream_sequence)
 

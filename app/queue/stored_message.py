@@ -46,6 +46,11 @@ class StoredMessage(TaskMessage):
         return due_at(self.task, self.time)
 
     @property
+    def is_scheduled(self) -> bool:
+        """Whether the task may start only some time after its message was stored."""
+        return self.due_at > self.time
+
+    @property
     def behind(self) -> int | None:
         """How many messages of the same queue were stored after this one; None unless it was read as part of a page."""
         pending = self.headers.get(PENDING)

@@ -67,6 +67,14 @@ class TaskMessages:
         """
         return await server_time(self._nats, self._names.tasks)
 
+    async def is_due(self, message: StoredMessage) -> bool:
+        """Return whether the task of a message may start now, according to the clock of the NATS server.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        return not message.is_scheduled or message.due_at <= await self.now()
+
     async def remove(self, record: Record) -> None:
         """Delete the task message to which a record's log belongs, if the task stream still holds the message.
 

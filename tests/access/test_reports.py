@@ -72,6 +72,26 @@ async def test_a_user_without_permission_to_send_requests_is_shown_the_users_tha
         assert report.problems[0].next_step.startswith("log in as publisher, follower or operator")
 
 
+async def test_an_operator_writes_quotas_and_learns_of_an_invalid_one(
+    settings: Settings, worker: Worker, guarded: GuardedNats
+) -> None:
+    # Given a quota that an operator has written
+    async with connected(guarded, "operator") as operator:
+        quotas = await operator.jetstream().key_value("quotas")
+        await quotas.put("NDI", b'{"weight": 2}')
+        await eventually(lambda: worker.container.quotas.of(42).weight == 2)
+        assert (await quotas.get("NDI")).value == b'{"weight": 2}'
+        # When the operator writes an invalid one, then the doctor reports it to every user
+        await quotas.put("NDI", b'{"weight": 0}')
+        await eventually(lambda: bool(worker.container.quotas.problems))
+        assert "The quota NDI is not valid: weight" in problems(await examine(login(settings, "publisher")))[0]
+        assert worker.container.quotas.of(42).weight == 2
+        # And when the operator deletes it, nothing is reported
+        await quotas.delete("NDI")
+        await eventually(lambda: not worker.container.quotas.problems)
+    assert worker.container.quotas.of(42).weight == 1
+
+
 async def test_a_wrong_password_and_a_wrong_inbox_prefix_are_named(settings: Settings) -> None:
     # Given a user with another password, and one without its inbox prefix
     guessed = login(settings, "publisher").model_copy(update={"nats_password": SecretStr("guessed")})

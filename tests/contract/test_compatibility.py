@@ -12,6 +12,20 @@ ADVICE = (
     "make the change compatible, or raise the version in pyproject.toml and announce the break here; at a release keep "
     "the document: cp asyncapi.yaml docs/contract/asyncapi-VERSION.yaml, and empty ANNOUNCED"
 )
+REQUESTS = [
+    *("askQueue", "askResult", "askStatus", "askWorkers", "cancelTask", "deleteDeadLetters", "deleteTask"),
+    *("listTasks", "replayDeadLetters", "transcribeWindow"),
+]
+PLACES_OF_ERRORS = [
+    *(f"{request}'s reply ErrorReply payload.error" for request in REQUESTS),
+    "askResult's reply TranscriptionResultReply payload.diarization_error",
+    "askStatus's reply TaskStatus payload.error",
+    "cancelTask's reply TaskStatus payload.error",
+    "followProgress ProgressEvent payload.error",
+    "listTasks's reply TaskPage payload.tasks[].error",
+    "receiveResult TranscriptionResult payload.diarization_error",
+    "watchDeadLetters DeadLetter payload.error",
+]
 ANNOUNCED = [  # what this version breaks on purpose; docs/contract.md says it to clients
     # A live task has no recording; only who publishes live tasks sees this.
     "askStatus's reply TaskStatus payload.task.audio_file_id must be there",
@@ -23,6 +37,8 @@ ANNOUNCED = [  # what this version breaks on purpose; docs/contract.md says it t
     "cancelTask's reply TaskStatus payload.state may be scheduled",
     "followProgress ProgressEvent payload.state may be scheduled",
     "listTasks's reply TaskPage payload.tasks[].state may be scheduled",
+    # Only where the operator limits the waiting tasks of a user.
+    *(f"{place}.code may be quota_exceeded" for place in PLACES_OF_ERRORS),
 ]
 
 

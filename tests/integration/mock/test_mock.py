@@ -38,6 +38,7 @@ STATES = {  # of tasks whose ids request them
     "lost-1": ["queued", "running", "running", "completed"],
     **{f"error-{code}-1": ["queued", "running", "failed"] for code in OF_TASKS},
     "error-expired-1": ["queued", "failed"],
+    "error-quota_exceeded-1": ["queued", "failed"],
     "error-invalid_message-1": ["queued", "failed"],
     "error-no_such_code": ["queued", "failed"],
     "error-worker_lost-1": ["queued", *["running"] * 4, "failed"],
@@ -308,7 +309,7 @@ async def test_its_streams_and_buckets_are_those_of_the_service(settings: Settin
     # Given a mock, when a service checks the streams, then only those are missing that no client uses
     named = settings.stream_names
     inside = {named.retention, named.progress_projection, named.results_projection, named.ended_tasks}
-    inside |= {"KV_voices", "KV_embeddings", "KV_fleet"}
+    inside |= {"KV_voices", "KV_embeddings", "KV_quotas", "KV_fleet"}
     assert set((await provisioning.inspect_streams(nc.jetstream(), settings)).missing) == inside | {named.due_reminders}
     # And the rest is as the service would make it
     with capture_logs() as log_entries:

@@ -47,6 +47,9 @@ class FakeWaiting:
         held = [self.message, *self.earlier]
         return next((each for each in held if each is not None and each.sequence == sequence), None)
 
+    async def is_due(self, message: StoredMessage) -> bool:
+        return message.due_at <= max(message.time, datetime.now(UTC))
+
     async def locate(self, _: str, __: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
         return [(self.message, Position(3, STORED_AT))] if self.message else []
 

@@ -10,11 +10,14 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat, ResultRequest
+from natscribe.schemas.subjects import ALL_TASKS
 
 from app.errors import RequestError
-from app.operations.expiry import expire_tasks
+from app.operations.expiry import expire_tasks, fail_waiting
 from app.queue.index import QueueIndex
+from app.queue.quotas import exceeded
 from app.queue.stored_message import StoredMessage
+from app.queue.turns import Quota
 from app.requests.task_lookup import find_task
 from app.retention.queued_recordings import QueuedRecordings
 from app.task_log.record import Record, TaskMessageId
@@ -216,6 +219,26 @@ async def test_a_task_that_waits_too_long_fails(
     assert len(nats.streams[NAMES.dead_letters].messages) == expired
     assert (await parts.messages.find(None, 2) is None) is expired
     assert last.event.error is None or last.event.error.code is ErrorCode.EXPIRED
+
+
+async def test_a_waiting_task_beyond_a_quota_fails_and_a_running_one_does_not(parts: Parts, nats: InMemoryNats) -> None:
+    # Given a waiting task, a scheduled one, and a running one
+    await parts.reaching(State.QUEUED, "waits")
+    await parts.reaching(State.QUEUED, "scheduled", not_before=(datetime.now(UTC) + DAY).isoformat())
+    await parts.reaching(State.RUNNING, "runs")
+    fail = partial(fail_waiting, parts.messages, parts.registration, parts.log, parts.dead_letters)
+    error = exceeded(Quota(max_waiting=3))
+    # When the quota of their user is exceeded
+    (messages,) = [page async for page in parts.messages.pages_after(0)]
+    assert [await fail(message=message, error=error) for message in messages] == [True, True, False]
+    # Then those that wait have failed with the limit, and a dead letter; the other one continues
+    for task_id in ("waits", "scheduled"):
+        last = await parts.log.last(task_id)
+        assert last is not None
+        assert (last.event.state, last.event.error) == (State.FAILED, error)
+    assert "3 waiting tasks" in error.message
+    assert len(nats.streams[NAMES.dead_letters].messages) == 2
+    assert [message.task_id for message in await parts.messages.page_after(ALL_TASKS, 0, count=9)] == ["runs"]
 
 
 async def test_a_scheduled_task_expires_only_after_its_time(parts: Parts, nats: InMemoryNats) -> None:

@@ -12,7 +12,7 @@ FAIL, REFUSE, RETRY, LOSE, LARGE, SLOW = "error-", "reply-", "retry-", "lost-", 
 OF_REQUESTS = {ErrorCode.INVALID_REQUEST, ErrorCode.NOT_FOUND, ErrorCode.NOT_FINISHED, ErrorCode.FORMAT_UNAVAILABLE}
 OF_TASKS = [code for code in ErrorCode if code not in OF_REQUESTS]
 _RETRIED = {ErrorCode.TIMEOUT, ErrorCode.ENGINE_FAILED, ErrorCode.INTERNAL}
-_NEVER_RUN = {ErrorCode.EXPIRED, ErrorCode.INVALID_MESSAGE}
+_NEVER_RUN = {ErrorCode.EXPIRED, ErrorCode.QUOTA_EXCEEDED, ErrorCode.INVALID_MESSAGE}
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Script:
 
     @property
     def runs(self) -> bool:
-        """Whether the task starts at all: False if it expires in the queue, or if its message counts as invalid."""
+        """Whether the task starts at all: False if it fails in the queue, or if its message counts as invalid."""
         return self.error is None or self.error.code not in _NEVER_RUN
 
     def ending(self, attempt: int) -> State | None:

@@ -1,0 +1,143 @@
+"""Quotas: how much of the service each user may use, from the settings and, for single users, from a Key-Value bucket.
+
+Operators write the bucket. The key of an entry is the user id as JSON, in URL-safe Base64 without padding, because a
+key may not have all the characters of a user id: `NDI` is the key of the user 42, and `ImFubmEi` that of `"anna"`.
+"""
+
+import asyncio
+from base64 import urlsafe_b64decode
+from binascii import Error as Base64Error
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import RawStreamMsg
+from natscribe.jetstream import stream_pages
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.problems import problems_of
+from natscribe.schemas.wire import UserId
+from natscribe.schemas.workers import Problem
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from app.jetstream.key_value import QUOTAS_BUCKET, key_value_stream, key_value_subject
+from app.queue.turns import Quota
+from app.supervision import OUTAGE_PAUSE_S, run_forever
+
+READ_EVERY_S: Final = 60.0  # even without a notice of a change, which an outage may have swallowed
+MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000.0
+_USER: Final[TypeAdapter[int | str]] = TypeAdapter(UserId)
+_KEYS: Final = key_value_subject(QUOTAS_BUCKET, "")
+_REPAIR: Final = f"Correct or delete the entry (nats kv put {QUOTAS_BUCKET} KEY VALUE, nats kv del {QUOTAS_BUCKET} KEY)"
+
+log = structlog.get_logger()
+
+
+class StoredQuota(BaseModel):
+    """An entry of the bucket: what one user may use. Without a limit, that of the settings holds; 0: no limit."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    weight: float = Field(1.0, ge=MIN_WEIGHT, le=MAX_WEIGHT)
+    max_running: int | None = Field(None, ge=0)
+    max_waiting: int | None = Field(None, ge=0)
+
+    def quota(self, default: Quota) -> Quota:
+        """Return the quota of the user; `default` has the limits of users without an entry."""
+        limits = (self.max_running, default.max_running), (self.max_waiting, default.max_waiting)
+        return Quota(self.weight, *(other if limit is None else limit for limit, other in limits))
+
+
+class Quotas:
+    """Knows the quota of each user, and follows changes of the bucket.
+
+    An entry that is not valid changes nothing: the last valid quota of the user remains, or else the default.
+    """
+
+    def __init__(self, nats: Client, default: Quota) -> None:
+        """Create quotas that are all `default` until `run` has read the bucket."""
+        self.problems: list[Problem] = []  # invalid entries
+        self.changed: Callable[[int | str], None] = lambda _: None  # is called with each user whose quota has changed
+        self._nats = nats
+        self._default = default
+        self._quotas: dict[int | str, Quota] = {}
+        self._notified = asyncio.Event()
+
+    def of(self, user_id: int | str | None) -> Quota:
+        """Return the current quota of a user; None: of all task messages without a valid user id."""
+        return self._default if user_id is None else self._quotas.get(user_id, self._default)
+
+    async def run(self) -> None:
+        """Read the bucket, and read it again when it has changed, until cancelled."""
+        subscription = await self._nats.subscribe(f"{QUOTAS_BUCKET}.>", cb=self._notice)
+        try:
+            await run_forever("quotas", self._update, every_s=0, retry_after_s=OUTAGE_PAUSE_S)
+        finally:
+            await subscription.unsubscribe()
+
+    async def _notice(self, _: Msg) -> None:
+        self._notified.set()
+
+    async def _update(self) -> None:
+        """Read the bucket, then wait for a change of the bucket, or for READ_EVERY_S.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        self._notified.clear()
+        await self.read()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(READ_EVERY_S):
+                await self._notified.wait()
+
+    async def read(self) -> None:
+        """Read all entries of the bucket, and report each user whose quota has changed to `changed`.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        quotas: dict[int | str, Quota] = {}
+        problems: list[Problem] = []
+        async for page in stream_pages.pages(self._nats, key_value_stream(QUOTAS_BUCKET), f"{_KEYS}>"):
+            for message in page:
+                self._read_entry(message, quotas, problems)
+        before, self._quotas, self.problems = self._quotas, quotas, problems
+        for user_id in {user_id for user_id, _ in before.items() ^ quotas.items()}:
+            self.changed(user_id)
+
+    def _read_entry(self, message: RawStreamMsg, quotas: dict[int | str, Quota], problems: list[Problem]) -> None:
+        """Add the quota of an entry to `quotas`; if the entry is not valid, a problem, and the last valid quota."""
+        if "KV-Operation" in (message.headers or {}):
+            return  # the entry was deleted
+        key, user_id = (message.subject or "").removeprefix(_KEYS), None
+        try:
+            user_id = _user_of(key)
+            quotas[user_id] = StoredQuota.model_validate_json(message.data or b"").quota(self._default)
+        except ValueError as error:
+            reason = problems_of(error) if isinstance(error, ValidationError) else "its key is no user id in Base64"
+            problems.append(Problem(what=f"The quota {key} is not valid: {reason}", next_step=_REPAIR))
+            log.warning("quota_invalid", key=key, reason=reason)
+            if user_id is not None and user_id in self._quotas:
+                quotas[user_id] = self._quotas[user_id]
+
+
+def exceeded(quota: Quota) -> ErrorDetail:
+    """Return the error of a task whose user already has as many waiting tasks as the quota allows."""
+    message = (
+        f"The user has {quota.max_waiting} waiting tasks already, the most that the operator allows: publish the task "
+        "later, under a new id."
+    )
+    return ErrorDetail(code=ErrorCode.QUOTA_EXCEEDED, message=message)
+
+
+def _user_of(key: str) -> int | str:
+    """Return the user id that the key of an entry encodes.
+
+    Raises:
+        ValueError: The key encodes no user id.
+    """
+    try:
+        return _USER.validate_json(urlsafe_b64decode(key + "=" * (-len(key) % 4)), strict=True)
+    except (Base64Error, ValidationError) as error:
+        raise ValueError(key) from error
