@@ -21,36 +21,29 @@ def up(  # noqa: PLR0913 -- its options
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port of the documentation page.", show_default="8000 if free")
     ] = None,
-    websocket: Annotated[
-        bool,
-        typer.Option(
-            "--websocket",
-            help="Open NATS to web pages of this machine, and serve a page for a microphone.",
-        ),
-    ] = False,
+    no_page: Annotated[bool, typer.Option("--no-page", help="Serve no web page, and open NATS to none.")] = False,
     websocket_port: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=65535,
-            help="WebSocket port of NATS; implies --websocket.",
+            help="Port at which web pages connect to NATS.",
             show_default="9222 if free",
         ),
     ] = None,
     origin: Annotated[
         list[str] | None,
-        typer.Option(help="Origin of your own web page, such as http://localhost:5173; opens NATS to it."),
+        typer.Option(help="Origin of your own web page, such as http://localhost:5173, to which NATS is opened, too."),
     ] = None,
 ) -> None:
     """Run the service and its servers until Ctrl-C.
 
     An embedded NATS is started unless NATS_URL is set, and an embedded Valkey unless REDIS_URL is set.
     """
-    from app.cli.microphone_page import WebSocketOptions  # noqa: PLC0415 -- see above
+    from app.cli.page import PageOptions  # noqa: PLC0415 -- see above
     from app.cli.up import run  # noqa: PLC0415 -- see above
 
-    has_websocket = websocket or websocket_port is not None or origin
-    run(workers, host, port, WebSocketOptions(websocket_port, origin or ()) if has_websocket else None)
+    run(workers, host, port, PageOptions(websocket_port, origin or ()) if not no_page else None)
 
 
 def demo(

@@ -13,7 +13,7 @@ from typing import IO
 
 from natscribe.client import Client, ClientError, NoServerError
 
-from app.cli.microphone_page import MicrophonePage, WebSocketOptions, choose_page
+from app.cli.page import PageOptions, WebPage, choose_page
 from app.cli.ports import choose_port
 from app.embedded import EmbeddedError, GuardedProcess, NatsServer, Server, ValkeyServer, running
 from app.engines.cores import windows_at_once
@@ -29,8 +29,8 @@ class LocalService:
     """The service on this machine: a worker process that `start` starts, and the servers that it uses.
 
     `servers`: the addresses of all servers, as NATS_URL and REDIS_URL. `embedded`: the servers that this command has
-    started. `host`, `port`: where the worker serves health checks and the documentation page. `page`: the page that
-    transcribes a microphone, if it is served.
+    started. `host`, `port`: where the worker serves health checks and the documentation page. `page`: the web page to
+    try the service, if it is served.
     """
 
     start: Callable[[], GuardedProcess]
@@ -38,7 +38,7 @@ class LocalService:
     embedded: Sequence[Server]
     host: str
     port: int
-    page: MicrophonePage | None = None
+    page: WebPage | None = None
 
     def __post_init__(self) -> None:
         self.worker = self.start()
@@ -96,25 +96,25 @@ async def run_service(  # noqa: PLR0913 -- what the commands `up` and `demo` cho
     port: int | None = None,
     output: IO[bytes] | None = None,
     embed_all: bool = False,
-    websocket: WebSocketOptions | None = None,
+    page: PageOptions | None = None,
 ) -> AsyncGenerator[LocalService]:
     """Run a worker and the servers that it needs until the block ends; then stop the worker before the servers.
 
     `data`: the folder for the data of the embedded servers. `embed_all`: embed NATS and Valkey even if NATS_URL or
-    REDIS_URL is set. `websocket`: give the embedded NATS a WebSocket, and serve the page that transcribes a microphone.
+    REDIS_URL is set. `page`: serve the web page, to which the embedded NATS is opened by WebSocket.
 
     Raises:
         EmbeddedError: An embedded server does not start.
-        ClientError: `websocket` is given, but NATS_URL names an external server; other workers already use NATS_URL,
-            but REDIS_URL is not set; or another process uses a port.
+        ClientError: `page` needs an embedded NATS, but NATS_URL names an external server; other workers already use
+            NATS_URL, but REDIS_URL is not set; or another process uses a port.
         UnreachableError: NATS_URL names a server that does not reply.
     """
     await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
     port = choose_port(port, HTTP_PORT, "--port", host)
     settings = Settings()
     named = set() if embed_all else {"nats_url", "redis_url"} & settings.model_fields_set
-    page = choose_page(websocket, names_nats="nats_url" in named, http_port=port) if websocket else None
-    async with _servers(data, settings, named, page.nats_config if page else "") as (addresses, embedded):
+    web_page = choose_page(page, names_nats="nats_url" in named, http_port=port)
+    async with _servers(data, settings, named, web_page.nats_config if web_page else "") as (addresses, embedded):
         command = [sys.executable, "-m", "faststream", "run", "app.main:app", "--host", host, "--port", str(port)]
         env = {**os.environ, **addresses}
         if workers > 1:
@@ -122,8 +122,8 @@ async def run_service(  # noqa: PLR0913 -- what the commands `up` and `demo` cho
             env["ENGINE_PARALLEL"] = str(share_of_cores(settings, workers))
         grace = settings.task_grace + _GRACE_S
         worker = partial(GuardedProcess, command, lock=data / "worker.lock", grace=grace, output=output, env=env)
-        with page.served(data / "page") if page else nullcontext():
-            service = LocalService(worker, addresses, embedded, host=host, port=port, page=page)
+        with web_page.served() if web_page else nullcontext():
+            service = LocalService(worker, addresses, embedded, host=host, port=port, page=web_page)
             try:
                 yield service
             finally:

@@ -18,8 +18,8 @@ from natscribe.settings import describe_invalid_setting, without_login
 from pydantic import ValidationError
 
 from app.cancellation import cancel_all
-from app.cli.microphone_page import WebSocketOptions
 from app.cli.next_steps import next_steps, settings_for_clients
+from app.cli.page import PageOptions
 from app.cli.service import LocalService, report_unwritable, run_service, stop_signals
 from app.embedded import EmbeddedError, Server, keep_running
 from app.settings import Settings
@@ -30,11 +30,11 @@ MAX_ENDS, WITHIN_S = 3, 60.0  # after 3 ends of workers within 60 s, no further 
 log = structlog.get_logger()
 
 
-def run(workers: int, host: str, port: int | None, websocket: WebSocketOptions | None) -> NoReturn:
+def run(workers: int, host: str, port: int | None, page: PageOptions | None) -> NoReturn:
     """Run the command `up` until Ctrl-C, and exit the process."""
     if not err.is_terminal:
         logs.configure()
-    run_and_exit(log_errors(serve(workers, host, port, websocket)), expected=(ClientError, EmbeddedError))
+    run_and_exit(log_errors(serve(workers, host, port, page)), expected=(ClientError, EmbeddedError))
 
 
 def _report(event: str, sentence: str, *, failed: bool = False, **fields: object) -> None:
@@ -60,7 +60,7 @@ async def log_errors(work: Coroutine[None, None, int]) -> int:
 
 
 async def serve(
-    workers: int, host: str, port: int | None, websocket: WebSocketOptions | None, stop: asyncio.Event | None = None
+    workers: int, host: str, port: int | None, page: PageOptions | None, stop: asyncio.Event | None = None
 ) -> int:
     """Run the service until `stop` is set or a stop signal arrives; return the exit code.
 
@@ -73,7 +73,7 @@ async def serve(
     with report_unwritable(), locked_folder(DATA):
         if err.is_terminal:
             err.print("starting the servers and a worker, which loads its model ...")
-        async with run_service(DATA, workers=workers, host=host, port=port, websocket=websocket) as running:
+        async with run_service(DATA, workers=workers, host=host, port=port, page=page) as running:
             if not err.is_terminal:
                 log.info("service_configured", workers=workers, **logs.summary(_settings_of(running)))
             settings = {**running.servers, **settings_for_clients()}
@@ -203,8 +203,6 @@ def _print_addresses(running: LocalService) -> None:
     out.print(f"Redis  {without_login(settings.redis_url)}")
     out.print(f"Docs   {running.docs}")
     if running.page is not None:
-        out.print(
-            f"Live   {running.page.url} transcribes your microphone; pages connect to NATS at {running.page.websocket}"
-        )
+        out.print(f"Page   {running.page.url} transcribes recordings and your microphone, and shows the messages")
     for line in next_steps(running):
         out.print(line)

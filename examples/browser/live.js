@@ -18,7 +18,8 @@ export function connect({ server, user, password, inboxPrefix }) {
 }
 
 export class Live {
-  // `on` has a callback for each kind of event: progress, segments, partial, connected, problem.
+  // `on` has a callback for each kind of event: progress, segments, partial, connected, problem, and `message` for
+  // the task and the events, if that is given.
   constructor(connection, { streams = "transcription", ...task }, on) {
     this.task = { task_id: crypto.randomUUID(), audio: { codec: "opus", sample_rate: 48000, channels: 1 }, idle_seconds: IDLE_S, ...task };
     this.pendingSeconds = 0; // of audio that is not stored yet
@@ -50,6 +51,7 @@ export class Live {
       this.changed();
     });
     await this.js.publish("tasks.live.normal", JSON.stringify(this.task), { msgID: task_id, timeout: ACK_TIMEOUT_MS });
+    this.on.message?.({ direction: "sent", how: "publish", subject: "tasks.live.normal", headers: { "Nats-Msg-Id": task_id }, body: this.task });
     this.publishing = this.publishAll().catch((error) => this.on.problem(error));
   }
 
@@ -73,6 +75,7 @@ export class Live {
     try {
       for await (const message of messages) {
         const event = message.json();
+        this.on.message?.({ direction: "received", how: "subscribe", subject: message.subject, body: event });
         if (event.sequence > last) callback(event);
         last = Math.max(last, event.sequence);
       }

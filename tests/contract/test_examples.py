@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from natscribe.schemas import subjects
+from natscribe.schemas import examples, subjects
 from natscribe.schemas.requests import ResultRequest
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Lane, Priority
+from natscribe.transcript_page import page as page_of
 
-from app.cli.microphone_page import WEBSOCKET_PORT
+from app.cli.page import WEBSOCKET_PORT
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +88,12 @@ def test_the_page_loads_nothing_from_others_and_inserts_text_alone() -> None:
     # Then its policy lets it load its own files, and speak to other hosts with TLS alone
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]+)"', page)
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
-    assert (rules["default-src"], rules["script-src"], rules["style-src"]) == ("'none'", "'self'", "'self'")
+    assert rules["default-src"] == "'none'"
+    # And that of a transcript, which inherits the policy
+    transcript = page_of(examples.RESULT)
+    for kind in ("script-src", "style-src"):
+        (allowed,) = re.findall(rf"{kind} ('sha256-[^']+')", transcript)
+        assert rules[kind].split() == ["'self'", allowed], f"write {allowed} into examples/browser/index.html"
     assert rules["connect-src"].split() == ["'self'", "ws://localhost:*", "ws://127.0.0.1:*", "wss:"]
     assert rules["require-trusted-types-for"] == "'script'"
     # And nothing in it is markup that is made of text, or an address of somebody else

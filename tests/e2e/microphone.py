@@ -1,10 +1,11 @@
-"""Visits to the page that records a microphone, in a real browser, and what they leave behind."""
+"""Visits to the tab of the page that records a microphone, in a real browser, and what they leave behind."""
 
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from natscribe.schemas.headers import END
 from app.embedded import NatsServer, free_port
 from app.settings import Settings
 from tests.document import ROOT
-from tests.e2e.browser import driven_by
+from tests.e2e.browser import driven_by, serving
 
 PAGE = ROOT / "examples/browser"
 READABLE = 4.5  # the contrast that WCAG asks for
@@ -33,11 +34,22 @@ class Pages:
 
     async def visit(self, visit: str, **options: object) -> dict[str, Any]:
         """What a visitor has seen; nothing was complained about, and nothing asked of another host."""
-        given = json.dumps({"page": self.site, "server": self.websocket} | options)
+        given = json.dumps({"page": f"{self.site}#live", "server": self.websocket} | options)
         seen = await asyncio.to_thread(driven_by, "speak.mjs", self.folder, given, visit)
         inside = (self.site, "data:", "blob:", "about:")
         assert [address for address in seen["requested"] if not address.startswith(inside)] == []
         return seen
+
+
+@contextmanager
+def page_for(websocket: int, folder: Path) -> Iterator[str]:
+    """Serve the page from a copy in `folder` that connects to NATS at this port; yields the address."""
+    shutil.copytree(PAGE, folder)
+    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    settings["server"] = f"ws://127.0.0.1:{websocket}"
+    (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    with serving(folder) as address:
+        yield address
 
 
 @asynccontextmanager

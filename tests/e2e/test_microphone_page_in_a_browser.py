@@ -1,7 +1,7 @@
-"""The page that records a microphone, in a real browser: spoken to, cut off, refused, and told hostile text."""
+"""The tab that records a microphone, in a real browser: spoken to, cut off, refused, and sent hostile text."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
@@ -23,9 +23,9 @@ from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.wire import Kind
 from pydantic import BaseModel
 
-from tests.e2e.browser import NEEDS_CHROMIUM, WITHIN_S, serving
+from tests.e2e.browser import NEEDS_CHROMIUM, WITHIN_S
 from tests.e2e.conftest import running
-from tests.e2e.microphone import PAGE, Pages, check_colours, nats_for_pages, recorded, seconds_of, stored_in
+from tests.e2e.microphone import Pages, check_colours, nats_for_pages, page_for, recorded, seconds_of, stored_in
 from tests.servers import valkey_in
 from tests.truth.recordings import CLIPS, RATE, read, words_of, write
 from tests.truth.words import word_error_rate
@@ -36,16 +36,10 @@ pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture
-def site() -> Iterator[str]:
-    """The page on a server of files."""
-    with serving(PAGE) as address:
-        yield address
-
-
-@pytest.fixture
-async def pages(tmp_path: Path, site: str) -> AsyncIterator[Pages]:
+async def pages(tmp_path: Path) -> AsyncIterator[Pages]:
     async with nats_for_pages(tmp_path / "nats") as (server, port):
-        yield Pages(server, port, site, tmp_path)
+        with page_for(port, tmp_path / "page") as site:
+            yield Pages(server, port, site, tmp_path)
 
 
 @pytest.fixture
@@ -197,7 +191,7 @@ USERS = "authorization { users: [{ user: anna, password: right }] }\n"
     ("given", "problem", "opens"),
     [
         ({"server": "ws://127.0.0.1:9"}, "NATS does not answer at ws://127.0.0.1:9. Start it with", True),
-        ({}, "No Natscribe runs at this NATS. Start a worker, then press Start.", False),
+        ({}, "No Natscribe runs at this NATS. Start a worker, then try again.", False),
         ({"isRefused": True}, "The page may not use the microphone. Allow it", False),
     ],
     ids=["no NATS", "no service", "no microphone"],
@@ -218,14 +212,15 @@ async def test_a_page_whose_scripts_do_not_run_says_what_it_needs(pages: Pages) 
     assert seen["isDisabled"]
 
 
-async def test_a_wrong_login_is_said(tmp_path: Path, site: str) -> None:
+async def test_a_wrong_login_is_said(tmp_path: Path) -> None:
     # Given NATS with users
     async with nats_for_pages(tmp_path / "nats", USERS) as (server, port):
         # When somebody gives another password
-        pages = Pages(server, port, site, tmp_path)
-        seen = await pages.visit("problem", user="anna", password="wrong")  # noqa: S106 -- it opens nothing
+        with page_for(port, tmp_path / "page") as site:
+            pages = Pages(server, port, site, tmp_path)
+            seen = await pages.visit("problem", user="anna", password="wrong")  # noqa: S106 -- it opens nothing
     # Then the page says so
-    assert seen["problem"] == "NATS refuses this login. Correct user and password under Connection, then press Start."
+    assert seen["problem"] == "NATS refuses this login. Correct user and password under Connection."
 
 
 @pytest.mark.timeout(400)

@@ -5,7 +5,8 @@ import { readFileSync } from "node:fs";
 const HERE = import.meta.dirname;
 const ENTRY = `
   export { headers, nanos, wsconnect } from "@nats-io/nats-core";
-  export { jetstream } from "@nats-io/jetstream";`;
+  export { jetstream } from "@nats-io/jetstream";
+  export { sha256 } from "js-sha256";`;
 const { outputFiles, metafile } = await build({
   absWorkingDir: HERE,
   stdin: { contents: ENTRY, resolveDir: HERE },
@@ -14,6 +15,7 @@ const { outputFiles, metafile } = await build({
   format: "esm",
   platform: "browser",
   target: "es2022",
+  define: { "process.versions": "undefined" }, // js-sha256 then takes no module of Node
   lineLimit: 1000,
   metafile: true,
   write: false,

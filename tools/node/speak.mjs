@@ -40,7 +40,7 @@ async function noted(page) {
     notes: await page.$$eval("#notes li", (notes) => notes.map((note) => note.textContent)),
     partialIsHidden: await page.$eval("#partial", (element) => !element.checkVisibility()),
     width: await page.evaluate(() => document.documentElement.scrollWidth),
-    elements: await page.evaluate(() => [...new Set([...document.querySelectorAll("main *")].map((element) => element.localName))]),
+    elements: await page.evaluate(() => [...new Set([...document.querySelectorAll("#text *, #partial *, #notes *, #problem *")].map((element) => element.localName))]),
   };
 }
 
@@ -138,7 +138,7 @@ async function cut() {
 async function problem() {
   const page = await open({ width: 390, height: 844, isPhone: true });
   if (options.user) {
-    await page.click("summary");
+    await page.waitForSelector("#connection[open]"); // the page was refused without a login
     await page.type("#user", options.user);
     await page.type("#password", options.password);
   }
@@ -156,7 +156,7 @@ async function withoutScripts() {
   const page = await browser.visit("about:blank");
   await page.setJavaScriptEnabled(false);
   await page.goto(options.page);
-  const observed = { hint: await page.$eval("#hint", (hint) => hint.textContent), isDisabled: await page.$eval("#record", (button) => button.disabled) };
+  const observed = { hint: await page.$eval("noscript p", (hint) => hint.textContent), isDisabled: await page.$eval("#record", (button) => button.disabled) };
   await page.close();
   return observed;
 }

@@ -90,7 +90,7 @@ async def up(tmp_path: Path) -> AsyncIterator[Up]:
 
 async def test_a_run_publishes_its_addresses_and_stops_in_order(tmp_path: Path) -> None:
     # Given a running service that is open to pages
-    async with running_in(tmp_path, "--websocket") as up:
+    async with running_in(tmp_path) as up:
         endpoints = up.folder / ".data" / "endpoints.env"
         assert "NATS_URL=nats://127.0.0.1:" in endpoints.read_text(encoding="utf-8")
         lines = [json.loads(line) for line in (up.folder / "up.log").read_text(encoding="utf-8").splitlines()]

@@ -1,15 +1,19 @@
-"""The WebSocket of NATS and the microphone page of `natscribe up --websocket`."""
+"""The page of `natscribe up`, and the WebSocket of NATS that it uses."""
 
 import asyncio
 import json
+import urllib.error
 import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from app.cli.microphone_page import MicrophonePage
+from app.cli.page import WebPage
 from app.embedded import NatsServer, free_port
+from tests.document import ROOT
+
+BROWSER = ROOT / "examples/browser"
 
 
 async def handshake(server: str, origin: str | None) -> int:
@@ -32,7 +36,7 @@ async def handshake(server: str, origin: str | None) -> int:
 
 async def test_only_allowed_origins_may_connect_to_nats(tmp_path: Path) -> None:
     # Given NATS for the page and for another origin
-    page = MicrophonePage(free_port(), free_port(), ["http://localhost:5173"])
+    page = WebPage(free_port(), free_port(), ["http://localhost:5173"])
     server = NatsServer(tmp_path, free_port(), more_config=page.nats_config)
     await server.start()
     allowed = (f"http://127.0.0.1:{page.port}", f"http://localhost:{page.port}", "http://localhost:5173", None)
@@ -45,15 +49,36 @@ async def test_only_allowed_origins_may_connect_to_nats(tmp_path: Path) -> None:
         await server.stop()
 
 
-def test_the_page_is_served_with_the_address_of_its_nats(tmp_path: Path) -> None:
-    page = MicrophonePage(free_port(), 9333)
-    with page.served(tmp_path / "page"), urllib.request.urlopen(page.url) as reply:  # noqa: S310
+def test_the_page_is_served_with_the_address_of_its_nats() -> None:
+    page = WebPage(free_port(), 9333)
+    with page.served(), urllib.request.urlopen(page.url) as reply:  # noqa: S310
         # Then it may connect only to its NATS, and no page may show it in a frame
         policy = reply.headers["Content-Security-Policy"]
         assert policy == "connect-src 'self' ws://127.0.0.1:9333; frame-ancestors 'none'"
-        assert b'<script type="module" src="page.js">' in reply.read()
+        assert b'<script type="module" src="app.js">' in reply.read()
         with urllib.request.urlopen(f"{page.url}settings.json") as settings:  # noqa: S310
             assert json.load(settings)["server"] == "ws://127.0.0.1:9333"
     # And it is served only until the block ends
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(page.url)  # noqa: S310
+
+
+def test_only_the_files_of_the_page_are_served() -> None:
+    page = WebPage(free_port(), 9333)
+    with page.served():
+        for path in ("../page.py", "%2e%2e/page.py", "//etc/passwd", "browser/", ".data"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(page.url + path)  # noqa: S310
+
+
+def test_the_page_is_small_on_the_wire() -> None:
+    # Given a browser that accepts compressed files, when it loads all files of the page
+    page, sizes = WebPage(free_port(), 9333), dict[str, int]()
+    with page.served():
+        for path in BROWSER.iterdir():
+            request = urllib.request.Request(page.url + path.name, headers={"Accept-Encoding": "gzip"})  # noqa: S310
+            with urllib.request.urlopen(request) as reply:  # noqa: S310
+                sizes[path.name] = len(reply.read())
+    # Then the page and its NATS client are within their budgets
+    assert sum(sizes.values()) <= 150_000
+    assert sum(sizes.values()) - sizes["nats.js"] <= 60_000

@@ -1,14 +1,13 @@
 """The ports of `natscribe up`, and the origins that may use NATS."""
 
 import socket
-from pathlib import Path
 from typing import Any
 
 import pytest
 from natscribe.client import ClientError
 
 from app.cli import commands, up
-from app.cli.microphone_page import PAGE_PORT, MicrophonePage, WebSocketOptions, choose_page
+from app.cli.page import PAGE_PORT, PageOptions, WebPage, choose_page
 from app.cli.ports import choose_port
 from app.embedded import free_port
 from app.embedded.process import HOST
@@ -27,33 +26,34 @@ def test_a_port_is_that_of_the_option_or_the_default_if_it_is_free() -> None:
 def test_the_page_and_its_nats_have_other_ports_than_the_service() -> None:
     # Given a service on the default port of the page, then the page and NATS have other ports
     for port, service in ((None, PAGE_PORT), (PAGE_PORT, free_port())):
-        page = choose_page(WebSocketOptions(port), names_nats=False, http_port=service)
+        page = choose_page(PageOptions(port), names_nats=False, http_port=service)
+        assert page is not None
         assert len({page.port, page.websocket_port, service}) == 3
     # And NATS cannot have the port of the service
     with pytest.raises(ClientError, match="--websocket-port"):
-        choose_page(WebSocketOptions(8050), names_nats=False, http_port=8050)
+        choose_page(PageOptions(8050), names_nats=False, http_port=8050)
 
 
-def test_a_port_that_was_taken_after_the_choice_is_reported(tmp_path: Path) -> None:
+def test_a_port_that_was_taken_after_the_choice_is_reported() -> None:
     with socket.create_server((HOST, 0)) as taken:
-        page = MicrophonePage(taken.getsockname()[1], free_port())
-        with pytest.raises(ClientError, match="start again"), page.served(tmp_path):
+        page = WebPage(taken.getsockname()[1], free_port())
+        with pytest.raises(ClientError, match="start again"), page.served():
             pass
 
 
 @pytest.mark.parametrize(
-    ("options", "websocket"),
+    ("options", "page"),
     [
-        ({}, None),
-        ({"websocket": True}, WebSocketOptions(None, ())),
-        ({"websocket_port": 9000}, WebSocketOptions(9000, ())),
-        ({"origin": ["http://localhost:5173"]}, WebSocketOptions(None, ["http://localhost:5173"])),
+        ({}, PageOptions(None, ())),
+        ({"no_page": True}, None),
+        ({"websocket_port": 9000}, PageOptions(9000, ())),
+        ({"origin": ["http://localhost:5173"]}, PageOptions(None, ["http://localhost:5173"])),
     ],
 )
-def test_each_option_of_a_page_opens_nats(
-    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], websocket: WebSocketOptions | None
+def test_the_page_is_served_unless_an_option_turns_it_off(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], page: PageOptions | None
 ) -> None:
     runs: list[tuple[object, ...]] = []
     monkeypatch.setattr(up, "run", lambda *options: runs.append(options))
     commands.up(**options)
-    assert runs == [(1, "127.0.0.1", None, websocket)]
+    assert runs == [(1, "127.0.0.1", None, page)]

@@ -16,7 +16,7 @@ import pytest
 from natscribe.client import ClientError
 
 from app.cli import service as module
-from app.cli.microphone_page import WebSocketOptions
+from app.cli.page import PageOptions, choose_page
 from app.cli.service import LocalService, run_service, share_of_cores
 from app.embedded import GuardedProcess, free_port
 from app.embedded.process import HOST
@@ -180,7 +180,7 @@ async def test_several_workers_share_the_cores(
 
 
 async def test_a_page_is_served_while_the_service_runs(started: Started, tmp_path: Path) -> None:
-    async with run_service(tmp_path, websocket=WebSocketOptions(free_port())) as running:
+    async with run_service(tmp_path, page=PageOptions(free_port())) as running:
         assert running.page is not None
         with urllib.request.urlopen(running.page.url) as response:  # noqa: S310
             assert response.status == HTTPStatus.OK
@@ -192,14 +192,13 @@ async def test_a_page_is_served_while_the_service_runs(started: Started, tmp_pat
 async def test_a_port_in_use_is_reported(tmp_path: Path, option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        page = WebSocketOptions(port) if option == "--websocket-port" else None
+        page = PageOptions(port) if option == "--websocket-port" else None
         with pytest.raises(ClientError, match=f"Port {port} is in use: choose another with {option}"):
-            async with run_service(tmp_path, port=None if page else port, websocket=page):
+            async with run_service(tmp_path, port=None if page else port, page=page):
                 pass
 
 
-async def test_an_external_nats_is_not_opened_to_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:4222")
+def test_an_external_nats_is_not_opened_to_pages() -> None:
+    assert choose_page(PageOptions(), names_nats=True, http_port=8000) is None
     with pytest.raises(ClientError, match="unset NATS_URL, or open the WebSocket of your server"):
-        async with run_service(tmp_path, websocket=WebSocketOptions()):
-            pass
+        choose_page(PageOptions(origins=["http://localhost:5173"]), names_nats=True, http_port=8000)

@@ -1,18 +1,6 @@
 // Shows the final text and the partial results. All of it is inserted as text, never as HTML.
-const byId = (id) => document.getElementById(id);
-
-export const clock = (seconds) => {
-  const whole = Math.floor(seconds);
-  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
-  const tail = String(whole % 60).padStart(2, "0");
-  return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${tail}` : `${minutes}:${tail}`;
-};
-
-function element(name, text) {
-  const node = document.createElement(name);
-  node.textContent = text;
-  return node;
-}
+import { byId, clock, element } from "./dom.js";
+import { t } from "./words.js";
 
 export class Transcript {
   constructor() {
@@ -31,8 +19,8 @@ export class Transcript {
   line({ start, text, speaker, language }, hasNewSpeaker = Boolean(speaker)) {
     const line = document.createElement("p");
     if (language) line.lang = language;
-    if (hasNewSpeaker) line.append(element("b", speaker));
-    line.append(element("time", clock(start)), " ", text);
+    if (hasNewSpeaker) line.append(element("b", {}, speaker));
+    line.append(element("time", {}, clock(start)), " ", text);
     byId("text").append(line);
     this.lines.push(speaker ? `${speaker}: ${text}` : text);
   }
@@ -64,12 +52,12 @@ export class Transcript {
         last = segment.speaker;
       }
     }
-    for (const { start, end } of untranscribed) this.note(`Speech without text from ${clock(start)} to ${clock(end)}`);
-    if (diarization_error) this.note(`The speakers were not detected: ${diarization_error.message}`);
+    for (const { start, end } of untranscribed) this.note(t("Speech without text from {start} to {end}", { start: clock(start), end: clock(end) }));
+    if (diarization_error) this.note(t("The speakers were not detected: {reason}", { reason: diarization_error.message }));
   }
 
   note(words) {
-    byId("notes").append(element("li", words));
+    byId("notes").append(element("li", {}, words));
   }
 
   // Scrolls with the growing text, unless the user has scrolled up.

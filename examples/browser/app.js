@@ -1,0 +1,105 @@
+// Starts the page: connects it to NATS, and shows what its address names.
+import { Connection } from "./connection.js";
+import { byId, setText } from "./dom.js";
+import { Inspector } from "./inspector.js";
+import { startLive } from "./live_page.js";
+import { Options } from "./options.js";
+import { problem } from "./problems.js";
+import { TaskList } from "./task_list.js";
+import { TaskPage } from "./task_page.js";
+import { Tasks } from "./tasks.js";
+import { Uploads } from "./uploads.js";
+import { t, translate } from "./words.js";
+
+const RETRY_MS = 2000;
+const settings = await fetch("settings.json").then((reply) => reply.json()).catch(() => ({}));
+translate(document);
+
+const connection = new Connection();
+const tasks = new Tasks(connection, settings);
+const uploads = new Uploads(tasks, settings);
+const inspector = new Inspector();
+const options = new Options(byId("task-options"));
+const page = new TaskPage(tasks, uploads);
+new TaskList(tasks);
+connection.onMessage = (message) => inspector.add(message);
+
+const login = () => ({ ...settings, server: byId("server").value, user: byId("user").value, password: byId("password").value });
+let attempts = 0; // of connecting; a newer one replaces those before
+
+// Connects, and tries again until it succeeds or the login is refused.
+async function open() {
+  const attempt = ++attempts;
+  while (attempt === attempts) {
+    try {
+      connection.server = byId("server").value;
+      await connection.open(login());
+      showProblem("");
+      tasks.listen();
+      return;
+    } catch (error) {
+      if (attempt !== attempts) return;
+      showProblem(problem(error, connection.server));
+      byId("connection").open ||= error.name === "AuthorizationError";
+      if (error.name === "AuthorizationError") return;
+      await new Promise((done) => setTimeout(done, RETRY_MS));
+    }
+  }
+}
+
+function showProblem(sentence) {
+  setText(byId("connection-problem"), sentence);
+  byId("connection-problem").hidden = !sentence;
+}
+
+function showConnection() {
+  setText(byId("link"), connection.isConnected ? t("Connected") : t("Not connected"));
+  document.body.classList.toggle("offline", !connection.isConnected);
+}
+
+// Addresses: #task/ID is a task, #live the microphone, and everything else the recordings.
+function route() {
+  const [, view, id] = location.hash.match(/^#(\w*)\/?([\w-]*)$/) ?? [];
+  const shown = view === "task" && id ? "task" : view === "live" ? "live" : "recordings";
+  for (const name of ["recordings", "task", "live"]) {
+    byId(name).hidden = name !== shown;
+    if (name !== "task") byId(`to-${name}`).toggleAttribute("aria-current", name === shown);
+  }
+  page.open(shown === "task" ? id : null);
+  inspector.select(shown === "task" ? id : null);
+  document.title = `${{ recordings: t("Recordings"), live: t("Live"), task: t("Task") }[shown]} · Natscribe`;
+}
+
+function add(files) {
+  const given = options.read();
+  if (!given || !files.length) return;
+  const ids = [...files].map((file) => uploads.add(file, given));
+  if (ids.length === 1) location.hash = `#task/${ids[0]}`;
+}
+
+byId("server").value = settings.server ?? "";
+byId("connection-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  open();
+});
+byId("files").addEventListener("change", ({ target }) => {
+  add(target.files);
+  target.value = "";
+});
+for (const [name, isOver] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
+  addEventListener(name, (event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    document.body.classList.toggle("dropping", isOver);
+    if (name === "drop") add(event.dataTransfer.files);
+  });
+}
+addEventListener("hashchange", route);
+addEventListener("beforeunload", (event) => uploads.isBusy && event.preventDefault());
+for (const event of ["connected", "disconnected"]) connection.addEventListener(event, showConnection);
+startLive({ settings, login, onMessage: connection.onMessage });
+byId("files").disabled = false;
+showConnection();
+route();
+if (isSecureContext) open();
+else showProblem(t("Browsers give the microphone and the clipboard only to pages of https:// or localhost. Open this page there."));

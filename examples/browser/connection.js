@@ -1,0 +1,117 @@
+// The page's connection to NATS: requests, publishes and subscriptions, each of which is reported to `onMessage`.
+import { connect } from "./live.js";
+import { headers, jetstream } from "./nats.js";
+
+const REPLY_TIMEOUTS_MS = [2000, 4000, 8000]; // a request is repeated: the worker that received it may be frozen or fail
+const ACK_TIMEOUT_MS = 5000;
+const BUSY_PAUSE_MS = 500;
+
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+// An error that the service has replied with; `code` is for programs, the message for people.
+export class ServiceError extends Error {
+  constructor({ code, err_code, message, description }) {
+    super(message ?? description); // JetStream calls it description
+    this.name = "ServiceError";
+    this.code = err_code ?? code;
+  }
+}
+
+// Events: `connected` and `disconnected`.
+export class Connection extends EventTarget {
+  isConnected = false;
+  onMessage = () => {};
+
+  // Connects, or throws; after that, a lost connection is restored.
+  async open(settings) {
+    await this.close();
+    this.nats = await connect(settings);
+    this.js = jetstream(this.nats, { checkAPI: false }); // a publisher has no permission for $JS.API.INFO
+    this.#watch(this.nats);
+    this.#set(true);
+  }
+
+  async close() {
+    await this.nats?.close();
+    this.#set(false);
+  }
+
+  // Resolves at once, or when the connection is restored.
+  connected() {
+    if (this.isConnected) return Promise.resolve();
+    return new Promise((done) => this.addEventListener("connected", done, { once: true }));
+  }
+
+  // Returns the reply: parsed, if it is JSON, else its text.
+  async request(subject, body, { timeouts = REPLY_TIMEOUTS_MS } = {}) {
+    let problem;
+    for (const timeout of timeouts) {
+      this.onMessage({ direction: "sent", how: "request", subject, body });
+      try {
+        const reply = await this.nats.request(subject, JSON.stringify(body), { timeout });
+        const isText = reply.headers?.get("content-type").startsWith("text/");
+        const content = isText ? reply.string() : reply.json();
+        this.onMessage({ direction: "received", how: "reply", subject, body: content, request: body });
+        if (isText || !content.error?.code || content.state) return content; // a status has an error among other fields
+        problem = new ServiceError(content.error);
+        if (problem.code !== "internal") break;
+        await pause(BUSY_PAUSE_MS);
+      } catch (error) {
+        if (error.name !== "TimeoutError") throw error;
+        problem = error;
+      }
+    }
+    throw problem;
+  }
+
+  // Publishes with JetStream; returns the acknowledgement. The id makes it safe to publish the same message again.
+  async publish(subject, body, { id, more = {}, isRecorded = true } = {}) {
+    const options = { msgID: id, timeout: ACK_TIMEOUT_MS, headers: headers() };
+    for (const [name, value] of Object.entries(more)) options.headers.set(name, value);
+    const shown = { ...more, ...(id ? { "Nats-Msg-Id": id } : {}) };
+    if (isRecorded) this.onMessage({ direction: "sent", how: "publish", subject, headers: shown, body });
+    return this.js.publish(subject, body instanceof Uint8Array ? body : JSON.stringify(body), options);
+  }
+
+  // Calls back with each message of a subject that arrives from now on.
+  subscribe(subject, callback) {
+    this.nats.subscribe(subject, {
+      callback: (error, message) => {
+        if (error) return;
+        const body = message.json();
+        this.onMessage({ direction: "received", how: "subscribe", subject: message.subject, headers: shownHeaders(message), body });
+        callback(body);
+      },
+    });
+  }
+
+  // Calls back with each stored message of a subject from the first on, also after an outage; returns a function that stops it.
+  async follow(stream, subject, callback) {
+    const consumer = await this.js.consumers.get(stream, { filter_subjects: subject });
+    const messages = await consumer.consume({ idle_heartbeat: 2000, expires: 10_000 });
+    (async () => {
+      for await (const message of messages) {
+        const body = message.json();
+        this.onMessage({ direction: "received", how: "stream", stream, subject, headers: shownHeaders(message), body });
+        callback(body);
+      }
+    })();
+    return () => messages.stop();
+  }
+
+  async #watch(nats) {
+    for await (const { type } of nats.status()) {
+      if (nats === this.nats && (type === "disconnect" || type === "reconnect")) this.#set(type === "reconnect");
+    }
+  }
+
+  #set(isConnected) {
+    if (this.isConnected === isConnected) return;
+    this.isConnected = isConnected;
+    this.dispatchEvent(new Event(isConnected ? "connected" : "disconnected"));
+  }
+}
+
+function shownHeaders({ headers: given }) {
+  return Object.fromEntries((given?.keys() ?? []).map((name) => [name, given.get(name)]));
+}

@@ -1,0 +1,60 @@
+// The form with the options of a task; they are remembered for the next visit.
+import { byId } from "./dom.js";
+import { t } from "./words.js";
+
+const STORED = "natscribe.options";
+const LANGUAGES = ["ar", "cs", "de", "el", "en", "es", "fi", "fr", "he", "hi", "hu", "id", "it", "ja", "ko", "nl", "no", "pl", "pt", "ro", "ru", "sv", "tr", "uk", "vi", "zh"];
+const number = (text) => (text ? Number(text) : null);
+
+// Adds the languages to a select, each by its own name.
+export function fillLanguages(select) {
+  for (const code of LANGUAGES) select.append(new Option(new Intl.DisplayNames([code], { type: "language" }).of(code), code));
+}
+
+export class Options {
+  constructor(form) {
+    this.form = form;
+    fillLanguages(form.elements.language);
+    const remembered = JSON.parse(localStorage.getItem(STORED) ?? "{}");
+    for (const field of form.elements) {
+      if (!(field.name in remembered)) continue;
+      if (field.type === "checkbox") field.checked = remembered[field.name];
+      else field.value = remembered[field.name];
+    }
+    form.addEventListener("change", () => this.#changed());
+    this.#changed();
+  }
+
+  // The fields of a task, and its priority; undefined if a field is not valid, which the browser then shows.
+  read() {
+    if (!this.form.reportValidity()) return undefined;
+    const { language, diarize, identify, translate, vocabulary, channels, min, max, prompt, model, keep, priority } = this.form.elements;
+    const given = {
+      language: language.value || null,
+      diarize: diarize.checked,
+      identify: diarize.checked && identify.checked,
+      translate: translate.checked,
+      vocabulary: vocabulary.value.split(/[\n,;]/).map((word) => word.trim()).filter(Boolean),
+      channels: channels.value,
+      min_speakers: number(min.value),
+      max_speakers: number(max.value),
+      prompt: prompt.value.trim() || null,
+      model: model.value.trim() || null,
+      keep_seconds: number(keep.value),
+    };
+    const unset = [null, false, "auto"];
+    const fields = Object.entries(given).filter(([, value]) => !unset.includes(value) && value?.length !== 0);
+    return { ...Object.fromEntries(fields), word_timestamps: true, priority: priority.value };
+  }
+
+  #changed() {
+    const { diarize, identify, min, max, vocabulary } = this.form.elements;
+    identify.disabled = !diarize.checked;
+    max.setCustomValidity(min.value && max.value && Number(max.value) < Number(min.value) ? t("At most cannot be less than at least.") : "");
+    const words = vocabulary.value.split(/[\n,;]/).map((word) => word.trim());
+    const isTooLong = words.length > 100 || words.some((word) => word.length > 60);
+    vocabulary.setCustomValidity(isTooLong ? t("Up to 100 words or names of 60 characters each.") : "");
+    const fields = [...this.form.elements].filter(({ name }) => name);
+    localStorage.setItem(STORED, JSON.stringify(Object.fromEntries(fields.map((field) => [field.name, field.type === "checkbox" ? field.checked : field.value]))));
+  }
+}

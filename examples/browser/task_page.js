@@ -1,0 +1,177 @@
+// The page of one task: its progress and text while it runs, then its transcript with the recording.
+import { byId, clock, element, save, setText } from "./dom.js";
+import { problem } from "./problems.js";
+import { describe, share, stateName } from "./task_state.js";
+import { ENDED, nameOf } from "./tasks.js";
+import { TranscriptFrame } from "./transcript_frame.js";
+import { enrol, isUnnamed } from "./voices.js";
+import { size, t } from "./words.js";
+
+const FORMATS = ["txt", "srt", "vtt", "html", "json", "rttm"];
+const QUEUE_POLL_MS = 5000; // no event reports a change of the position
+const LOAD_UP_TO_BYTES = 100e6; // of a recording that the page does not have
+
+export class TaskPage {
+  #id = null;
+  #shown = null; // what the page shows of the task: "text" or "result"
+  #stop = () => {}; // ends the segments of the task
+  #frame = new TranscriptFrame(byId("transcript"));
+
+  constructor(tasks, uploads) {
+    this.tasks = tasks;
+    this.uploads = uploads;
+    tasks.addEventListener("change", ({ detail }) => detail === this.#id && this.#draw());
+    tasks.addEventListener("list", () => this.#id && this.#draw());
+    tasks.connection.addEventListener("connected", () => this.#id && this.#load());
+    setInterval(() => this.#task?.state === "queued" && this.#run(() => tasks.status(this.#id)), QUEUE_POLL_MS);
+    for (const format of FORMATS) byId("formats").append(element("button", { type: "button", value: format, title: t("Download as {format}", { format }) }, format));
+    byId("formats").addEventListener("click", ({ target }) => target.value && this.#run(() => this.#download(target.value)));
+    byId("copy-text").addEventListener("click", () => this.#run(() => this.#copy()));
+    byId("print").addEventListener("click", () => this.#frame.print());
+    byId("task-actions").addEventListener("click", ({ target }) => ["cancel", "retry", "delete"].includes(target.value) && this.#run(() => this.#act(target.value)));
+  }
+
+  get #task() {
+    return this.tasks.byId.get(this.#id);
+  }
+
+  // Shows a task; null shows none.
+  open(id) {
+    this.#stop();
+    this.#frame.hide();
+    [this.#id, this.#shown, this.#stop] = [id, null, () => {}];
+    for (const part of ["task-text", "speaker-names"]) byId(part).replaceChildren();
+    setText(byId("task-problem"), "");
+    if (!id) return;
+    this.#draw();
+    if (this.tasks.connection.isConnected) this.#load();
+    byId("task-name").focus();
+  }
+
+  async #load() {
+    if (this.#task?.isLocal) return;
+    await this.#run(() => this.tasks.status(this.#id));
+    this.#draw();
+  }
+
+  #draw() {
+    const task = this.#task;
+    const state = task?.state;
+    setText(byId("task-name"), task ? nameOf(task) : this.#id);
+    setText(byId("task-state"), task ? stateName(task) : "");
+    byId("task-state").dataset.state = state ?? "";
+    setText(byId("task-about"), task ? describe(task, this.tasks.connection.isConnected) : "");
+    const part = task ? share(task) : null;
+    byId("task-progress").hidden = part === null;
+    byId("task-progress").value = part ?? 0;
+    byId("result").hidden = state !== "completed";
+    const actions = { cancel: task && !ENDED.includes(state) && state !== "unsent", retry: ["failed", "cancelled"].includes(state) || (state === "unsent" && this.uploads.canRetry(this.#id)), delete: task && (ENDED.includes(state) || state === "unsent") };
+    for (const [name, isShown] of Object.entries(actions)) byId("task-actions").querySelector(`[value=${name}]`).hidden = !isShown;
+    this.#follow(task);
+  }
+
+  #follow(task) {
+    if (!task || task.isLocal || !this.tasks.connection.isConnected) return;
+    const wanted = task.state === "completed" ? "result" : "text";
+    if (this.#shown === wanted) return;
+    this.#shown = wanted;
+    this.#run(() => (wanted === "result" ? this.#showResult() : this.#showText()));
+  }
+
+  async #showText() {
+    const id = this.#id;
+    const seen = new Map(); // the last sequence of each attempt's segments
+    const stop = await this.tasks.segments(id, ({ sequence, segments, channel }) => {
+      if (id !== this.#id || sequence <= (seen.get("last") ?? 0)) return;
+      seen.set("last", sequence);
+      byId("task-text").append(...segments.map((segment) => line(segment, channel)));
+    });
+    if (id === this.#id && this.#shown === "text") this.#stop = stop;
+    else stop();
+  }
+
+  async #showResult() {
+    const id = this.#id;
+    this.#stop();
+    const html = await this.tasks.result(id, "html");
+    if (id !== this.#id) return;
+    if (typeof html !== "string") { // too large for a message
+      setText(byId("task-problem"), t("This transcript is too long to be shown here: download it as txt."));
+      return;
+    }
+    await this.#frame.show(html);
+    if (!this.#task.options) await this.tasks.status(id);
+    byId("task-text").replaceChildren();
+    this.#drawSpeakers();
+    this.#frame.onSpeaker((speaker) => isUnnamed(speaker) && this.#name(speaker));
+    await this.#playRecording(id);
+  }
+
+  async #playRecording(id) {
+    const { audio_file_id } = this.#task;
+    const recording = this.uploads.files.get(id) ?? (await this.uploads.bucket.get(audio_file_id, (received, whole) => {
+      if (whole > LOAD_UP_TO_BYTES) throw new Error(t("The recording is large: choose it below the transcript to listen"));
+      setText(byId("task-about"), t("Loading the recording: {sent} of {size}", { sent: size(received), size: size(whole) }));
+    }).catch((error) => setText(byId("task-about"), error.code === undefined ? error.message : "")));
+    if (!recording || id !== this.#id) return;
+    setText(byId("task-about"), "");
+    this.#frame.play(recording instanceof File ? recording : new File([recording], nameOf(this.#task)));
+  }
+
+  #drawSpeakers() {
+    const names = this.#frame.speakers.map((speaker) => {
+      if (!isUnnamed(speaker) || !this.#task.options?.identify) return element("li", {}, speaker);
+      const button = element("button", { type: "button" }, t("Name {speaker} …", { speaker }));
+      button.addEventListener("click", () => this.#name(speaker));
+      return element("li", {}, button);
+    });
+    byId("speaker-names").replaceChildren(...names);
+  }
+
+  #name(speaker) {
+    enrol(this.tasks, this.#id, speaker, (name) => setText(byId("said"), t("{name} is enrolled: the next recordings show the name.", { name })));
+  }
+
+  async #download(format) {
+    const result = await this.tasks.result(this.#id, format);
+    const text = typeof result === "string" ? result : JSON.stringify(result, null, 2);
+    save(`${nameOf(this.#task).replace(/\.\w+$/, "")}.${format}`, text, "text/plain");
+  }
+
+  async #copy() {
+    await navigator.clipboard.writeText(await this.tasks.result(this.#id, "txt"));
+    setText(byId("said"), t("Copied"));
+  }
+
+  async #act(action) {
+    const id = this.#id;
+    const { isLocal } = this.#task;
+    if (action === "retry") {
+      if (isLocal) return this.uploads.retry(id);
+      location.hash = `#task/${await this.tasks.retry(id)}`;
+      return undefined;
+    }
+    if (action === "cancel" && !isLocal) return this.tasks.cancel(id);
+    if (action === "delete" && !confirm(t("Delete the task, its text and its recording?"))) return undefined;
+    await (isLocal ? this.uploads.cancel(id) : this.tasks.delete(id));
+    location.hash = "#";
+    return undefined;
+  }
+
+  async #run(action) {
+    const id = this.#id;
+    try {
+      setText(byId("task-problem"), "");
+      await action();
+    } catch (error) {
+      if (id === this.#id) setText(byId("task-problem"), problem(error, this.tasks.connection.server));
+    }
+  }
+}
+
+function line({ start, text, language, speaker }) {
+  const words = element("p", { lang: language ?? "" }, element("time", {}, clock(start)), " ");
+  if (speaker) words.append(element("b", {}, speaker));
+  words.append(text.trim());
+  return words;
+}

@@ -1,0 +1,39 @@
+// The state of a task, in words: for the list and for the page of a task.
+import { size, t, time } from "./words.js";
+
+const NAMES = {
+  uploading: "Uploading", interrupted: "Interrupted", unsent: "Not sent", queued: "Waiting", running: "Running",
+  retrying: "Trying again", completed: "Done", failed: "Failed", cancelled: "Cancelled",
+};
+const STAGES = { fetching: "Reading the recording", decoding: "Determining the duration", transcribing: "Transcribing", diarizing: "Finding the speakers", merging: "Assigning the speakers" };
+
+export const stateName = ({ state }) => t(NAMES[state] ?? state);
+
+export function describe(task, isConnected) {
+  const { state, stage, sent, size: bytes, queue_position, expected_start, eta_seconds, attempt, error } = task;
+  switch (state) {
+    case "uploading":
+      if (!isConnected) return t("The connection is lost: the upload continues when it is back.");
+      return t("{sent} of {size}", { sent: size(sent ?? 0), size: size(bytes ?? 0) });
+    case "interrupted":
+      return t("The upload was interrupted. Choose the same file again, and it continues.");
+    case "queued": {
+      const place = queue_position ? t("place {place}", { place: queue_position }) : "";
+      const start = expected_start ? t("starts at about {time}", { time: time(expected_start) }) : "";
+      return [place, start].filter(Boolean).join(", ") || t("A worker takes it as soon as one is free.");
+    }
+    case "running": {
+      const what = t(STAGES[stage] ?? "Transcribing");
+      const left = eta_seconds ? t("about {seconds} s left", { seconds: Math.ceil(eta_seconds) }) : "";
+      return [what, left, attempt > 1 ? t("attempt {attempt}", { attempt }) : ""].filter(Boolean).join(", ");
+    }
+    default:
+      return error?.message ?? "";
+  }
+}
+
+// From 0 to 1; null: there is nothing to show.
+export function share({ state, progress, sent, size: bytes }) {
+  if (state === "uploading") return bytes ? (sent ?? 0) / bytes : 0;
+  return state === "running" || state === "retrying" ? (progress ?? 0) / 100 : null;
+}

@@ -1,0 +1,131 @@
+// The tasks of a user, as they change: the list, the events of all tasks, and what can be requested of them.
+export const ENDED = ["completed", "failed", "cancelled"];
+const REFRESH_MS = 15_000;
+const LIMIT = 200; // tasks in a reply
+const RECENT_MS = 10_000; // the list is up to a second late: a task that was just published may be missing there
+const PRIORITIES = { high: 120, normal: 1800 }; // up to these seconds; a longer recording has low priority
+
+export const nameOf = ({ audio_file_id, task_id }) => {
+  const name = (audio_file_id ?? task_id).replace(/\/+$/, "").split("/").pop();
+  return name.replace(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-(?=.)/, "");
+};
+
+// Events: `change` with the id of the task as `detail`, and `list` when tasks have come or gone.
+export class Tasks extends EventTarget {
+  byId = new Map();
+  moreBefore = null; // where older tasks continue
+
+  constructor(connection, { userId = 0, streams = "transcription" }) {
+    super();
+    this.connection = connection;
+    this.userId = userId;
+    this.streams = streams;
+    connection.addEventListener("connected", () => this.refresh().catch(() => {}));
+    setInterval(() => !document.hidden && connection.isConnected && this.refresh().catch(() => {}), REFRESH_MS);
+    document.addEventListener("visibilitychange", () => !document.hidden && connection.isConnected && this.refresh().catch(() => {}));
+  }
+
+  // Tasks on this page, the newest first.
+  get sorted() {
+    return [...this.byId.values()].sort((one, other) => (other.created_at ?? "").localeCompare(one.created_at ?? ""));
+  }
+
+  listen() {
+    this.connection.subscribe("progress.*", (event) => event.user_id === this.userId && this.merge(event, true));
+  }
+
+  // Reads the newest tasks; those that are not listed any more have been deleted.
+  async refresh() {
+    const before = new Set(this.byId.keys());
+    const { tasks, more_before } = await this.connection.request("tasks.list", { user_id: this.userId, limit: LIMIT });
+    const oldest = tasks.at(-1)?.created_at ?? "";
+    const listed = new Set(tasks.map(({ task_id }) => task_id));
+    for (const id of before) {
+      const { isLocal, created_at, seenAt } = this.byId.get(id) ?? {};
+      const isRecent = Date.now() - seenAt < RECENT_MS;
+      if (!isLocal && !isRecent && !listed.has(id) && (!more_before || created_at > oldest)) this.byId.delete(id);
+    }
+    this.moreBefore ??= more_before;
+    for (const task of tasks) this.merge(task, false);
+    this.dispatchEvent(new Event("list"));
+  }
+
+  async more() {
+    const request = { user_id: this.userId, limit: LIMIT, before: this.moreBefore };
+    const { tasks, more_before } = await this.connection.request("tasks.list", request);
+    this.moreBefore = more_before;
+    for (const task of tasks) this.merge(task, false);
+    this.dispatchEvent(new Event("list"));
+  }
+
+  // Merges what is known of a task with an event, or with a status, which may be older than the last event.
+  merge(task, isEvent) {
+    const known = this.byId.get(task.task_id);
+    const isStale = isEvent ? known?.sequence >= task.sequence : known?.sequence && !ENDED.includes(task.state);
+    const merged = isStale ? { ...task, ...known } : { ...known, error: null, queue_position: null, expected_start: null, ...task };
+    if (!isStale) merged.isLocal = false;
+    merged.created_at ??= task.time ?? new Date().toISOString();
+    this.#set(merged);
+  }
+
+  // Changes a task of which the service does not know yet, such as one whose recording is being uploaded.
+  change(id, changes) {
+    this.#set({ ...this.byId.get(id), ...changes, task_id: id });
+  }
+
+  #set(task) {
+    const isNew = !this.byId.has(task.task_id);
+    task.seenAt ??= Date.now();
+    this.byId.set(task.task_id, task);
+    this.dispatchEvent(isNew ? new Event("list") : new CustomEvent("change", { detail: task.task_id }));
+  }
+
+  remove(id) {
+    this.byId.delete(id);
+    this.dispatchEvent(new Event("list"));
+  }
+
+  // Publishes a transcription task; `seconds` of its recording help to estimate when it starts.
+  async publish(task, { seconds, priority } = {}) {
+    const more = seconds ? { "Natscribe-Audio-Seconds": seconds.toFixed(3) } : {};
+    const lane = priority || (Object.keys(PRIORITIES).find((name) => seconds && seconds < PRIORITIES[name]) ?? (seconds ? "low" : "normal"));
+    await this.connection.publish(`tasks.transcription.${lane}`, task, { id: task.task_id, more });
+  }
+
+  async status(id) {
+    const status = await this.connection.request("tasks.status", { task_id: id });
+    const { task, ...rest } = status;
+    this.merge({ ...rest, options: task, audio_file_id: task?.audio_file_id }, false);
+    const { queue_position, expected_start } = status; // as they are now; no event reports a change
+    if (status.state === "queued") this.change(id, { queue_position, expected_start });
+    return this.byId.get(id);
+  }
+
+  result(id, format) {
+    return this.connection.request("tasks.result", { task_id: id, format });
+  }
+
+  async cancel(id) {
+    const { task, ...status } = await this.connection.request("tasks.cancel", { task_id: id });
+    this.merge(status, false);
+  }
+
+  async delete(id) {
+    await this.connection.request("tasks.delete", { task_id: id });
+    this.remove(id);
+  }
+
+  // Publishes the same recording again, as a new task; returns its id.
+  async retry(id) {
+    const { options } = await this.status(id);
+    const task = { ...options, task_id: crypto.randomUUID() };
+    await this.publish(task);
+    this.change(task.task_id, { state: "queued", audio_file_id: task.audio_file_id, created_at: new Date().toISOString(), isLocal: true });
+    return task.task_id;
+  }
+
+  // Calls back with each batch of segments, from the first on; returns a function that ends this.
+  segments(id, callback) {
+    return this.connection.follow(`${this.streams}_segments`, `segments.${id}`, callback);
+  }
+}

@@ -1,0 +1,26 @@
+// The words of the page in the language of the browser. The English sentence is the key of its translation.
+export const locale = navigator.languages.map((code) => code.slice(0, 2)).find((code) => ["en", "ru"].includes(code)) ?? "en";
+const { default: words } = locale === "ru" ? await import("./ru.js") : { default: {} };
+
+// Translates a sentence; {name} in it is replaced by the value of that name.
+export function t(sentence, values = {}) {
+  return (words[sentence] ?? sentence).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+}
+
+// Translates the texts and labels that the document marks with `data-t`.
+export function translate(root) {
+  document.documentElement.lang = locale;
+  for (const node of root.querySelectorAll("[data-t]")) node.textContent = t(node.textContent);
+  for (const name of ["aria-label", "placeholder"]) {
+    for (const node of root.querySelectorAll(`[${name}]`)) node.setAttribute(name, t(node.getAttribute(name)));
+  }
+}
+
+const SIZES = ["byte", "kilobyte", "megabyte", "gigabyte"];
+export function size(bytes) {
+  const step = Math.min(SIZES.length - 1, Math.floor(Math.log10(Math.max(bytes, 1)) / 3));
+  return new Intl.NumberFormat(locale, { style: "unit", unit: SIZES[step], maximumFractionDigits: step > 1 ? 1 : 0 }).format(bytes / 1000 ** step);
+}
+
+export const time = (text) => new Date(text).toLocaleTimeString(locale, { hour: "2-digit", minute: "2-digit" });
+export const date = (text) => new Date(text).toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" });

@@ -1,0 +1,48 @@
+"""Visits to the page, in a real browser, with NATS and perhaps the service behind it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.cli.page import WebPage
+from app.embedded import NatsServer, free_port
+from app.settings import Settings
+from tests.e2e.browser import driven_by
+
+
+@dataclass(frozen=True)
+class Site:
+    """The page as `natscribe up` serves it, and NATS behind it."""
+
+    page: WebPage
+    server: NatsServer
+    folder: Path
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(_env_file=None, nats_url=self.server.url, audio_store="nats://audio", cache_ttl=0)
+
+    async def visit(self, visit: str, **options: object) -> dict[str, Any]:
+        """What a visitor has observed: nothing was requested from another host, and nobody was kept out."""
+        given = json.dumps({"page": self.page.url} | options)
+        seen = await asyncio.to_thread(driven_by, "use_page.mjs", self.folder, given, visit)
+        inside = (self.page.url, "data:", f"blob:{self.page.url}", "about:")
+        assert [address for address in seen["requested"] if not address.startswith(inside)] == []
+        assert seen["violations"] == []
+        return seen
+
+
+@asynccontextmanager
+async def site_in(folder: Path) -> AsyncIterator[Site]:
+    page = WebPage(free_port(), free_port())
+    server = NatsServer(folder / "nats", free_port(), more_config=page.nats_config)
+    await server.start()
+    try:
+        with page.served():
+            yield Site(page, server, folder)
+    finally:
+        await server.stop()
