@@ -8,7 +8,7 @@ from typing_extensions import Self
 from .enums import DescribedEnum
 from .task_fields import IDENTIFY_NEEDS_DIARIZE, Identify, SpeakerBounds
 from .transcription import Channel, Language, TranscribeKeywords, TranscribeOptions
-from .wire import End, Input, KeepSeconds, Message, Start, TaskId, UserId
+from .wire import End, Input, KeepSeconds, Message, Speaker, Start, TaskId, UserId
 
 MAX_FRAME_S, MIN_FRAME_S = 1.0, 0.02
 MAX_FRAME_BYTES = 256 * 1024  # more than a second of two channels of 48 kHz
@@ -93,8 +93,8 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveTaskIdentity):  # the last 
     identify: Identify = False
     diarize: bool = Field(
         default=False,
-        description="Find the speaker of each segment at the end. If each channel is a speaker, only `identify` needs "
-        "it.",
+        description="Find the speaker of each segment while people speak, and again at the end. If each channel is a "
+        "speaker, only `identify` needs it.",
     )
     word_timestamps: bool = Field(default=False, description="Return the time and probability of each word.")
 
@@ -143,3 +143,6 @@ class Partial(Message):
     )
     text: str = Field(description="All words so far; starts with `stable`.", examples=["Good morning, shall we"])
     language: Language | None = Field(None, description="Spoken language, ISO 639-1; null if unknown.")
+    speaker: Speaker | None = Field(
+        None, description="The probable speaker of the last words, if the task has `diarize`; null if unknown."
+    )

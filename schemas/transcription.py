@@ -189,9 +189,10 @@ class SegmentsEvent(Message):
     """New text of a running transcription: the segments since the previous segments event.
 
     All segments events of a task are its checkpoint: after the loss of a worker, the next worker continues where the
-    last event ends, and repeats no text. The segments have no speakers, unless each channel counts as one speaker
-    (`channel` is not null). The channels of a recording are transcribed one after the other, each from its start; those
-    of a live task at the same time. Only transcriptions have segments.
+    last event ends, and repeats no text. The segments of a recording have no speakers, unless each channel counts as
+    one speaker (`channel` is not null). Those of a live task with `diarize` have the speaker who was recognized when
+    they were transcribed; null: not recognized yet. The channels of a recording are transcribed one after the other,
+    each from its start; those of a live task at the same time. Only transcriptions have segments.
     """
 
     task_id: TaskId
@@ -211,8 +212,8 @@ class SegmentsEvent(Message):
         examples=[28.4],
     )
     segments: list[Segment] = Field(
-        description="The new segments. They have speakers only if each channel is one; diarization assigns the others "
-        "in the result. They have words if the task has `word_timestamps` or `diarize`."
+        description="The new segments. Those of a recording have speakers only if each channel is one; diarization "
+        "assigns the others in the result. They have words if the task has `word_timestamps` or `diarize`."
     )
     untranscribed: list[Interval] = Field(
         default_factory=list,

@@ -54,6 +54,18 @@ class FindWindows(_Message):
     choose: bool = False
 
 
+class LiveSpeakerOptions(_Message):
+    """How to find the speakers of a live stream.
+
+    `labels`: how many labels earlier processes have given; new speakers get later ones. `state`: the last one that
+    another process has returned for this stream; empty: the speakers are not known yet.
+    """
+
+    max_speakers: Speakers | None = None
+    labels: int = 0
+    state: str = Field("", repr=False)
+
+
 class ProcessLiveAudio(_Message):
     """Job: detect the utterances in the next piece of audio of a live stream.
 
@@ -73,6 +85,9 @@ class ProcessLiveAudio(_Message):
     skipped_bytes: int = Field(0, description="Bytes of the stream before its first job; only used with `first`.")
     data: str = Field("", repr=False, description="Bytes of frames in order, in base64; at most 1 MiB.")
     include_open: bool = Field(True, description="Whether the reply includes the open utterances.")
+    speakers: LiveSpeakerOptions | None = Field(
+        None, description="Find the speakers of the mix of all channels; only used with `first`."
+    )
     end: bool = Field(False, description="No more audio follows: ends the open utterances, and closes the stream.")
 
 
@@ -187,6 +202,19 @@ class WindowSearchDone(_Message):
     duration_seconds: float
 
 
+class LiveSpeakersFound(_Message):
+    """The speakers of a live stream after an utterance.
+
+    `turns`: who speaks when since `settled_until` (seconds), as far as known. `merged`: labels that turned out to
+    belong to the person of another label, and that label. `state`: what another process needs to continue.
+    """
+
+    turns: list[Turn]
+    merged: dict[str, str]
+    settled_until: float
+    state: str = Field(repr=False)
+
+
 class LiveAudioProcessed(_Message):
     """Reply to `ProcessLiveAudio`: the utterances that are complete, open (in progress) or closing (in a pause).
 
@@ -205,6 +233,8 @@ class LiveAudioProcessed(_Message):
         description="For each channel (or the mix): the time in seconds up to which all utterances are detected."
     )
     lost: float = Field(0.0, description="Seconds of audio that the time stamps of a file have skipped so far.")
+    speaker: str | None = Field(None, description="The label of who speaks now, as far as known.")
+    speakers: LiveSpeakersFound | None = Field(None, description="Not null if an utterance is complete now.")
 
 
 class WindowsTranscribed(_Message):

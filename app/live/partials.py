@@ -102,6 +102,7 @@ class PartialPublisher:
             stable="".join(utterance.words.stable).strip(),
             text="".join(words).strip(),
             language=text.language,
+            speaker=self.source.speaker,
         )
 
 

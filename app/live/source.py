@@ -15,10 +15,18 @@ from natscribe.schemas.transcription import Channels, Interval
 from natscribe.schemas.windows import Window
 
 from app.engines.engine import Engine, run_job
-from app.engines.messages import CloseLiveStream, LiveAudioProcessed, ProcessLiveAudio, StageAdvanced
+from app.engines.messages import (
+    CloseLiveStream,
+    LiveAudioProcessed,
+    LiveSpeakerOptions,
+    LiveSpeakersFound,
+    ProcessLiveAudio,
+    StageAdvanced,
+)
 from app.errors import TaskError, TransientError
 from app.live.frame_offsets import FrameOffset, FrameOffsets
 from app.live.frames import FrameReader, JoinedFrames
+from app.live.speakers import number_of_labels
 from app.updates import Checkpoint
 
 MAX_JOB_BYTES = 1024 * 1024  # of audio in one job
@@ -31,7 +39,9 @@ class LiveSource:
     """Detects the utterances of a live task, except for those that earlier attempts have transcribed.
 
     `seconds`: how much audio was processed so far. `open`: the utterances in progress, at most one for each channel.
-    `waiting_seconds`: the duration of the stored audio that is not processed yet, as far as known.
+    `waiting_seconds`: the duration of the stored audio that is not processed yet, as far as known. `speaker`: the label
+    of who speaks now. `speakers`: the speakers so far; None before the first utterance, or if the task does not request
+    them, or if each channel is a speaker.
     """
 
     def __init__(self, engine: Engine, frames: FrameReader, task: LiveTask, checkpoint: Checkpoint) -> None:
@@ -43,12 +53,15 @@ class LiveSource:
         self._engine = engine
         self._frames = frames
         self._task = task
+        self._checkpoint = checkpoint
         self.channels = channels_of(task)
         self._reached = {channel: checkpoint.reached.get(channel, 0.0) for channel in self.channels}
         self._offsets = FrameOffsets(task.audio, FrameOffset.parse(checkpoint.audio_offset))
         self.seconds = self.waiting_seconds = self._processed_at = self._lost = 0.0
         self.waits = False  # whether the client is silent
         self.open: Sequence[Window] = ()
+        self.speaker: str | None = None
+        self.speakers: LiveSpeakersFound | None = None
         self.missing: list[Interval] = []  # audio that was never stored
         self.on_closing: Callable[[Window], None] = lambda _: None  # is called with each closing utterance
         self.needs_open: Callable[[], bool] = lambda: True  # whether to update `open`, which copies its audio
@@ -139,8 +152,17 @@ class LiveSource:
             skipped_bytes=start.size if start else 0,
             data=b64encode(part.data).decode(),
             include_open=self.needs_open(),
+            speakers=self._speaker_options() if start else None,
             end=part.last,
         )
+
+    def _speaker_options(self) -> LiveSpeakerOptions | None:
+        """Return how to find the speakers, after those that this or an earlier worker has found."""
+        if not self._task.diarize or self.channels != [None]:
+            return None
+        state = self.speakers.state if self.speakers else self._checkpoint.speaker_state
+        labels = number_of_labels(self._checkpoint.segments)
+        return LiveSpeakerOptions(max_speakers=self._task.max_speakers, labels=labels, state=state)
 
     def _update(self, part: JoinedFrames, reply: LiveAudioProcessed) -> None:
         """Update the attributes after the reply to a job that processed `part`, and report closing utterances."""
@@ -153,6 +175,7 @@ class LiveSource:
             end = min(self.seconds + reply.lost - self._lost, reply.seconds)
             self.missing.append(Interval(start=self.seconds, end=end))
         self._lost, self.open = reply.lost, reply.open
+        self.speaker, self.speakers = reply.speaker, reply.speakers or self.speakers
         self.seconds, self._processed_at = reply.seconds, time.monotonic()
         self._offsets.add(self._frames.offset)
         for window in reply.closing:

@@ -29,6 +29,7 @@ from app.live.early_transcription import EarlyTranscription
 from app.live.frames import FrameReader
 from app.live.partials import PartialPublisher
 from app.live.source import LiveSource
+from app.live.speakers import attribute_known
 from app.recordings.recording import Recording
 from app.settings import Settings
 from app.speech.diarizer import BackgroundDiarization, Diarizer
@@ -191,6 +192,9 @@ class _LiveTranscript:
         If audio before the end of this text was never stored, it is added to the gaps of the text.
         """
         self._language, self._reached[text.channel] = text.language, text.end
+        if self._source.speakers is not None:
+            segments = attribute_known(text.segments, self._source.speakers.turns)
+            text = text.model_copy(update={"segments": segments})
         missing = [gap for gap in self._source.missing if self._missing_until <= gap.start and gap.end <= text.end]
         self._missing_until = max([self._missing_until, *(gap.end for gap in missing)])
         added = self.transcript.add(text.model_copy(update={"untranscribed": [*text.untranscribed, *missing]}))

@@ -7,8 +7,8 @@ word that lies wholly in one speaker's turn (docs/decisions/0029).
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby, pairwise
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count, groupby, pairwise
 from operator import itemgetter
 from statistics import fmean
 
@@ -17,6 +17,7 @@ from natscribe.schemas.transcription import Segment, Word
 
 from app.engines.audio.timeline import Times
 from app.engines.text.sentences import ends_sentence, text_of
+from app.speech.diarizer import speaker_label
 
 _INEXACT_S = 0.3  # turns up to this long before and after a word are half of the evidence
 _FAR_S = 1.0  # at this distance from a word, a turn is halfway to being no evidence for its speaker at all
@@ -41,6 +42,30 @@ def attribute(segments: Sequence[Segment], turns: Sequence[Turn]) -> list[Segmen
     path = _best_path(units, _evidence_function(turns, speakers))
     chosen = iter([speakers[number] for number in path])
     return [part for segment in segments for part in _split(segment, chosen)]
+
+
+def labels_like(before: Sequence[Segment], after: Sequence[Segment], speakers: Iterable[str]) -> dict[str, str]:
+    """Choose a label for each of the `speakers` of `after`: the one that most of its words had before, if it is free.
+
+    `before`, `after`: the same words, attributed twice. The others get the first labels that nobody has, in the order
+    of `speakers`.
+    """
+    seconds: dict[tuple[str, str], float] = {}
+    for (old, unit), (new, _) in zip(_attributed(before), _attributed(after), strict=True):
+        if old is not None and new is not None:
+            seconds[new, old] = seconds.get((new, old), 0.0) + unit.end - unit.start
+    labels: dict[str, str] = {}
+    for speaker, label in sorted(seconds, key=seconds.__getitem__, reverse=True):
+        if label not in labels.values():
+            labels.setdefault(speaker, label)
+    taken = set(labels.values())
+    free = (label for number in count() if (label := speaker_label(number)) not in taken)
+    return labels | {speaker: next(free) for speaker in speakers if speaker not in labels}
+
+
+def _attributed(segments: Iterable[Segment]) -> Iterator[tuple[str | None, Unit]]:
+    """Yield each word, or each segment without words, with its speaker."""
+    return ((segment.speaker, unit) for segment in segments for unit in segment.words or (segment,))
 
 
 def _split(segment: Segment, chosen: Iterator[str]) -> Iterator[Segment]:

@@ -13,7 +13,7 @@ from natscribe.schemas.windows import WindowText
 from natscribe.schemas.wire import Model
 
 from app.engines.messages import DiarizationDone
-from app.speech.attribution import attribute
+from app.speech.attribution import attribute, labels_like
 from app.speech.diarizer import BackgroundDiarization, Diarizer, relabelled, speaker_label
 from app.speech.speech_gaps import add_speech_gaps, merge_intervals
 from app.updates import Append, Checkpoint
@@ -74,7 +74,8 @@ class TaskTranscript:
         """Attribute the words to the speakers of a completed diarization, or store its error for the result.
 
         Return the diarization, with the speaker labels of the transcript; None if it has failed. The speakers are
-        numbered in the order of their first words; speakers without words come last. With separate channels, each
+        numbered in the order of their first words; speakers without words come last. Those of a live task keep the
+        labels that their words had when they were spoken. With separate channels, each
         channel is already a speaker, and the diarization was only needed for embeddings.
         """
         if self.channels is not None:
@@ -83,11 +84,12 @@ class TaskTranscript:
             return diarization.result
         self._diarization_error = diarization.error
         if diarization.result is None:
+            self._speakers = len({segment.speaker for segment in self.segments} - {None}) or None
             return None
         turns = diarization.result.turns
         segments = attribute(self.segments, turns)
         order = [*(segment.speaker or "" for segment in segments), *(turn.speaker for turn in turns)]
-        labels = {speaker: speaker_label(number) for number, speaker in enumerate(dict.fromkeys(filter(None, order)))}
+        labels = labels_like(self.segments, segments, dict.fromkeys(filter(None, order)))
         self.segments = [part.model_copy(update={"speaker": labels.get(part.speaker or "")}) for part in segments]
         self.untranscribed = add_speech_gaps(self.untranscribed, segments, turns)
         self._speakers = len(labels)

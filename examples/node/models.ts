@@ -149,6 +149,7 @@ export interface Partial {
   'stable': string;
   'text': string;
   'language': string | null;
+  'speaker': string | null;
 }
 export interface Problem {
   'what': string;

@@ -6,6 +6,7 @@ A job brings the next piece of a stream's audio; the state of the stream stays i
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import ceil
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -21,8 +22,11 @@ from app.engines.audio.samples import pack
 from app.engines.audio.speech_detector import SECTION, SpeechDetector
 from app.engines.audio.utterances import UtteranceDetector, first_frame
 from app.engines.audio.windows import FRAMES_PER_SECOND, WARM_UP, UnpackedWindow, VoiceDetector
-from app.engines.messages import CloseLiveStream, LiveAudioProcessed, ProcessLiveAudio
+from app.engines.messages import CloseLiveStream, LiveAudioProcessed, LiveSpeakerOptions, ProcessLiveAudio
 from app.errors import TransientError
+
+if TYPE_CHECKING:
+    from app.engines.diarization.live_speakers import LiveSpeakers
 
 MAX_STREAMS = 64
 MAX_JOB_BYTES = 1024**2  # of audio in a job
@@ -34,6 +38,7 @@ _MAX_CONTEXT_GAP_S = 5.0
 _MAX_CONTEXT = 16  # utterances
 
 DetectorFactory = Callable[[int, int], VoiceDetector]  # arguments: those of `SpeechDetector`
+SpeakersFactory = Callable[[LiveSpeakerOptions], "LiveSpeakers"]
 # What the detector detects at a time depends on the audio of this length before it.
 _LEAD_S = (SECTION + WARM_UP) / FRAMES_PER_SECOND + 1.0
 _FRAMES_OF_WHOLE_SAMPLES = 5  # this many frames, or a multiple, are whole samples at every usual rate
@@ -44,9 +49,13 @@ EMPTY_REPLY = LiveAudioProcessed(seconds=0, windows=[], open=[], complete_until=
 class LiveStreams:
     """All live streams of an engine process, by name. A job that fails closes its own stream, and no other."""
 
-    def __init__(self, limit: Limit, detector: DetectorFactory = SpeechDetector) -> None:
+    def __init__(
+        self, limit: Limit, detector: DetectorFactory = SpeechDetector, speakers: SpeakersFactory | None = None
+    ) -> None:
+        """`speakers`: makes what finds the speakers of a stream; None: no stream requests it."""
         self._limit = limit
         self._detector = detector
+        self._speakers = speakers
         self._streams: dict[str, _Stream] = {}
 
     def run(self, job: ProcessLiveAudio | CloseLiveStream) -> LiveAudioProcessed:
@@ -76,7 +85,8 @@ class LiveStreams:
             if len(self._streams) >= MAX_STREAMS:
                 message = f"This worker transcribes {MAX_STREAMS} live streams already: start more workers."
                 raise TransientError(ErrorCode.ENGINE_FAILED, message)
-            self._streams[job.stream] = _Stream(job, self._limit, self._detector)
+            speakers = self._speakers(job.speakers) if self._speakers and job.speakers else None
+            self._streams[job.stream] = _Stream(job, self._limit, self._detector, speakers)
         elif job.stream not in self._streams:
             message = "The engine does not know the live stream any longer: it has to begin again."
             raise TransientError(ErrorCode.ENGINE_FAILED, message)
@@ -95,8 +105,11 @@ class _Channel:
     the context once more together with the utterance, because that improves the text of the utterance.
     """
 
-    def __init__(self, number: int | None, mixer: Mixer, utterances: UtteranceDetector) -> None:
+    def __init__(
+        self, number: int | None, mixer: Mixer, utterances: UtteranceDetector, speakers: "LiveSpeakers | None"
+    ) -> None:
         self.utterances = utterances
+        self._speakers = speakers
         self._number = number
         self._mixer = mixer
         self._before: list[UnpackedWindow] = []  # the last utterances, as far as they are context of the next one
@@ -110,6 +123,11 @@ class _Channel:
             yield from self._complete(self.utterances.process(samples))
         yield from self._complete(self.utterances.flush())
 
+    def speaker(self) -> str | None:
+        """Return the label of who speaks now; None if nobody does, or nobody knows."""
+        utterance = self.utterances.current() if self._speakers else None
+        return self._speakers.open(utterance) if self._speakers and utterance else None
+
     def open(self) -> Iterator[Window]:
         if window := self.utterances.open():
             yield self._packed(window, [])
@@ -120,6 +138,8 @@ class _Channel:
 
     def _complete(self, windows: Iterable[UnpackedWindow]) -> Iterator[Window]:
         for window in windows:
+            if self._speakers:
+                self._speakers.add(window)
             yield self._packed(window, self._context_of(window))
             self._before = [*self._before, window][-_MAX_CONTEXT:]
 
@@ -153,8 +173,11 @@ class _Channel:
 class _Stream:
     """One live stream: its decoder, and the utterance detection of its channels."""
 
-    def __init__(self, job: ProcessLiveAudio, limit: Limit, detector: DetectorFactory) -> None:
+    def __init__(
+        self, job: ProcessLiveAudio, limit: Limit, detector: DetectorFactory, speakers: "LiveSpeakers | None"
+    ) -> None:
         self._limit = limit
+        self._speakers = speakers
         first, self.decoder = _decoder(job)
         separate = job.separate and job.audio.channels > 1
         numbers = list(range(job.audio.channels)) if separate else [None]
@@ -163,7 +186,7 @@ class _Stream:
         for index, number in enumerate(numbers):
             start = starts.get(index, 0.0)
             utterances = UtteranceDetector(start, detector(first_frame(start), first), first)
-            self._channels.append(_Channel(number, Mixer(number, job.audio.channels), utterances))
+            self._channels.append(_Channel(number, Mixer(number, job.audio.channels), utterances, speakers))
 
     def process(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
         """Process the audio of a job; return the utterances that are now complete, in progress, or in a pause."""
@@ -181,6 +204,8 @@ class _Stream:
             closing=[window for channel in self._channels for window in channel.closing()],
             complete_until=[channel.utterances.complete_until for channel in self._channels],
             lost=self.decoder.lost,
+            speaker=next((channel.speaker() for channel in self._channels), None),
+            speakers=self._speakers.found() if self._speakers and windows else None,
         )
 
     @property

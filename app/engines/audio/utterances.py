@@ -109,9 +109,13 @@ class UtteranceDetector:
 
         None if there is none, or if the last 0.1 s are silent, because the utterance may then be over already.
         """
-        utterance = self._next()
         paused = not (self._buffer.speech[-_PAUSED:] >= SPEECH).any()
-        return None if utterance is None or paused else self._window(utterance)
+        return None if paused else self.current()
+
+    def current(self) -> UnpackedWindow | None:
+        """Return the utterance in progress as far as its audio has arrived, even in a pause; None if there is none."""
+        utterance = self._next()
+        return None if utterance is None else self._window(utterance)
 
     def closing(self) -> UnpackedWindow | None:
         """Return the closing utterance, i.e. one whose last words are followed by a pause that may end it.

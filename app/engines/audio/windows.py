@@ -14,7 +14,7 @@ next window. So a job that begins at the end of a window detects the same window
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from math import ceil
 from typing import NamedTuple
@@ -56,11 +56,12 @@ class UnpackedWindow:
     """A window before its samples are packed into a message.
 
     `regions`: the start and end of each region, in seconds from the start of the recording. `samples`: the samples of
-    all regions, joined.
+    all regions, joined. `speech`: the probability of speech in each frame of them, if it is known.
     """
 
     regions: Sequence[Times]
     samples: Samples
+    speech: Probabilities = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True)
@@ -133,12 +134,13 @@ class SpeechBuffer:
 
     def window(self, regions: Iterable[tuple[int, int]]) -> UnpackedWindow:
         """Join regions to a window; each is given as its start and end, in frames from the start of the buffer."""
-        samples, times = list[Samples](), list[Times]()
+        samples, times, speech = list[Samples](), list[Times](), list[Probabilities]()
         for start, end in regions:
+            speech.append(self.speech[start:end])
             samples.append(self._samples[start * FRAME : end * FRAME])
             offset = (self.start + start) * FRAME
             times.append((offset / SAMPLE_RATE, (offset + len(samples[-1])) / SAMPLE_RATE))
-        return UnpackedWindow(times, np.concatenate(samples))
+        return UnpackedWindow(times, np.concatenate(samples), np.concatenate(speech))
 
 
 def chunks(audio: Iterable[Samples]) -> Iterator[Samples]:

@@ -17,6 +17,7 @@ from app.engines.messages import (
     Diarize,
     FindWindows,
     Job,
+    LiveSpeakerOptions,
     Load,
     Loaded,
     LoadVad,
@@ -32,6 +33,7 @@ from app.errors import PermanentError, TransientError
 if TYPE_CHECKING:
     from app.engines.audio.limits import Limit
     from app.engines.audio.live_streams import LiveStreams
+    from app.engines.diarization.live_speakers import LiveSpeakers
     from app.engines.diarization.networks import Networks
     from app.engines.speech_model import SpeechModel
 
@@ -109,7 +111,12 @@ class JobRunner:
     def _streams(self) -> LiveStreams:
         from app.engines.audio.live_streams import LiveStreams
 
-        return LiveStreams(self._audio_limit())
+        return LiveStreams(self._audio_limit(), speakers=self._live_speakers)
+
+    def _live_speakers(self, options: LiveSpeakerOptions) -> LiveSpeakers:
+        from app.engines.diarization.live_speakers import LiveSpeakers
+
+        return LiveSpeakers(self._networks, options)
 
     @cached_property
     def _networks(self) -> Networks:

@@ -3,7 +3,7 @@ import random
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.transcription import Segment, Word
 
-from app.speech.attribution import attribute
+from app.speech.attribution import attribute, labels_like
 
 A, B = "SPEAKER_00", "SPEAKER_01"
 
@@ -178,3 +178,20 @@ def test_a_word_far_from_all_turns_goes_to_the_nearest_however_long_that_turn_is
     # Given a long turn with a short one inside, and a word after both
     turns = [turn(0, 60, A), turn(10, 11, B)]
     assert texts_by_speaker(attribute([segment((" after", 71.5, 72))], turns)) == [(A, "after")]
+
+
+def test_speakers_found_again_keep_the_labels_of_their_words() -> None:
+    ann, bob, cyd, dan = (f"SPEAKER_1{number}" for number in range(4))
+    # Given words with labels, and the same words attributed again
+    spoken = segment(("one", 0, 1), ("two", 2, 3), ("three", 4, 5), ("four", 6, 7))
+    before = attribute([spoken], [turn(0, 3, "SPEAKER_03"), turn(4, 7, "SPEAKER_01")])
+    after = attribute([spoken], [turn(0, 3, bob), turn(4, 5, ann), turn(6, 7, cyd)])
+    # Then most of the words of a speaker keep their label, and the others get labels that nobody has
+    assert labels_like(before, after, [bob, ann, cyd, dan]) == {
+        bob: "SPEAKER_03",
+        ann: "SPEAKER_01",
+        cyd: "SPEAKER_00",
+        dan: "SPEAKER_02",
+    }
+    # And without labels, they are numbered
+    assert labels_like([spoken], after, [bob, ann, cyd]) == {bob: "SPEAKER_00", ann: "SPEAKER_01", cyd: "SPEAKER_02"}

@@ -48,7 +48,9 @@ KeepAudio = Annotated[bool, typer.Option("--keep-audio", help="Store the audio a
 Language = Annotated[
     str | None, typer.Option(help="The spoken language, as en, en-US or English. By default it is detected.")
 ]
-Diarize = Annotated[bool, typer.Option("--diarize", help="Detect the speakers when the audio has ended.")]
+Diarize = Annotated[
+    bool, typer.Option("--diarize", help="Detect the speakers while people speak, and again at the end.")
+]
 TaskIdOption = Annotated[str | None, typer.Option("--task-id", help="Your own task id.")]
 Resume = Annotated[
     str | None,

@@ -1,0 +1,225 @@
+"""Label the speakers of a live stream: cluster the embeddings of its speech again after each utterance.
+
+A label belongs to one person for ever. So each cluster retains the label of most of its windows. A label that loses all
+its windows to another cluster, because one person had two labels, is merged into the label of that cluster.
+
+The windows of the last two minutes are clustered; of what was spoken before, each speaker has only a mean embedding and
+a count. So an hour costs no more per minute than a minute does, and a person who returns after an hour gets the label
+of before. Average linkage depends only on the mean of the embeddings in a cluster: with several copies of the mean of
+its earlier embeddings, a speaker is clustered as with these embeddings themselves.
+"""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE
+from app.engines.diarization.clustering import Floats
+from app.engines.diarization.live_windows import SpeechWindow
+from app.engines.diarization.regions import MAX_EMBEDDING_FRAMES
+from app.engines.diarization.speakers import Embeddings, SpeakerBounds, normalized, speaker_centroids
+from app.engines.diarization.windows import FRAME_SAMPLES, Indices
+
+_RECENT = 120 * SAMPLE_RATE  # samples: earlier windows are settled, i.e. their labels no longer change
+_MAX_COPIES = 16  # of the mean of a speaker's settled embeddings
+_MERGE_SIMILARITY = 0.54  # least similarity of two labels of one person
+_UNKNOWN_SIMILARITY = 0.3  # speech that is less similar to every speaker has no label
+_STEP = SAMPLE_RATE // 100  # samples for which one decision is made who speaks
+_NONE = -1  # no label
+_WINDOW = np.dtype([("start", "<i8"), ("end", "<i8"), ("label", "<i2"), ("values", "i1", EMBEDDING_SIZE)])
+_SPEAKER = np.dtype([("sum", "<f4", EMBEDDING_SIZE), ("count", "<i4"), ("merged", "<i2")])
+
+
+class LiveLabels:
+    """The labels, numbered from 0, of the speakers of a live stream."""
+
+    def __init__(self, maximum: int | None = None, labels: int = 0) -> None:
+        """`maximum`: of speakers. `labels`: how many labels are taken already, whose speakers are not known."""
+        self._bounds = SpeakerBounds(None, maximum)
+        self._windows = np.zeros(0, _WINDOW)  # those that are not settled
+        self._speakers = np.zeros(0, _SPEAKER)  # by label: the settled windows, and the label it is merged into
+        self._reserve(labels)
+        self._centroids: Floats = np.zeros((0, EMBEDDING_SIZE), np.float32)  # to which windows are compared
+        self._labels: Indices = np.zeros(0, np.intp)  # of the centroids
+        self.settled_until = 0  # samples: no label of earlier speech changes any more
+
+    @property
+    def merged(self) -> dict[int, int]:
+        """The labels that were merged, each with the label that their speaker has now."""
+        return {label: self._current(label) for label in np.flatnonzero(self._speakers["merged"] != _NONE).tolist()}
+
+    def add(self, windows: Sequence[SpeechWindow]) -> None:
+        """Add the windows of an utterance, which follow all others in time, and label all windows again."""
+        added = np.array([(window.start, window.end, _NONE, window.values) for window in windows], _WINDOW)
+        self._windows = np.concatenate([self._windows, added])
+        clusters = self._clusters()
+        if len(clusters):
+            self._assign(clusters)
+            self._settle()
+
+    def nearest(self, window: SpeechWindow) -> int | None:
+        """Return the label of the speaker whom a window resembles most; None if it resembles nobody."""
+        if not len(self._centroids):
+            return None
+        similarity = self._centroids @ _vectors(window.values[np.newaxis])[0]
+        best = int(similarity.argmax())
+        return int(self._labels[best]) if similarity[best] >= _UNKNOWN_SIMILARITY else None
+
+    def turns(self) -> list[tuple[int, int, int]]:
+        """Return who speaks when since `settled_until`: start and end in samples, and label; unknown speech is omitted.
+
+        In each step of 10 ms the windows that cover it vote for the speakers whom they resemble, most in their middles.
+        """
+        if not len(self._windows) or not len(self._centroids):
+            return []
+        starts, ends = self._windows["start"] // _STEP, self._windows["end"] // _STEP
+        first = int(starts[0])
+        votes = np.zeros((len(self._centroids), int(ends.max()) - first), np.float32)
+        total = np.full(votes.shape[1], np.finfo(np.float32).tiny, np.float32)
+        similarity = self._centroids @ _vectors(self._windows["values"]).T
+        for number, (start, end) in enumerate(zip(starts - first, ends - first, strict=True)):
+            middle, length = (start + end) / 2, end - start
+            weights = 1 - np.abs(np.arange(start, end) + 0.5 - middle) / (length / 2 + 1)
+            votes[:, start:end] += np.outer(similarity[:, number], weights)
+            total[start:end] += weights
+        labels = np.where(votes.max(axis=0) / total >= _UNKNOWN_SIMILARITY, self._labels[votes.argmax(axis=0)], _NONE)
+        edges = np.flatnonzero(np.diff(labels, prepend=_NONE - 1, append=_NONE - 1))
+        runs = zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
+        return [
+            ((first + start) * _STEP, (first + end) * _STEP, int(labels[start]))
+            for start, end in runs
+            if labels[start] != _NONE
+        ]
+
+    def pack(self) -> bytes:
+        """Serialize everything that another process needs to continue."""
+        file = io.BytesIO()
+        np.savez(file, windows=self._windows, speakers=self._speakers, settled=self.settled_until)
+        return file.getvalue()
+
+    def restore(self, packed: bytes) -> None:
+        """Continue with what `pack` has returned; the labels of `self` remain taken.
+
+        Raises:
+            ValueError, LookupError: `packed` is of another version.
+        """
+        taken = len(self._speakers)
+        with np.load(io.BytesIO(packed), allow_pickle=False) as content:
+            self._windows, self._speakers = content["windows"].astype(_WINDOW), content["speakers"].astype(_SPEAKER)
+            self.settled_until = int(content["settled"])
+        self._reserve(taken - len(self._speakers))
+        if len(clusters := self._clusters()):
+            self._assign(clusters)
+
+    def _reserve(self, count: int) -> None:
+        added = np.zeros(max(count, 0), _SPEAKER)
+        added["merged"] = _NONE
+        self._speakers = np.concatenate([self._speakers, added])
+
+    def _current(self, label: int) -> int:
+        while (into := int(self._speakers["merged"][label])) != _NONE:
+            label = into
+        return label
+
+    def _clusters(self) -> Floats:
+        """Cluster the windows and the means of the settled windows; return the centroids, shape (clusters, 192)."""
+        counts = self._speakers["count"]
+        means = self._speakers["sum"] / np.maximum(counts, 1)[:, np.newaxis]
+        settled = np.repeat(means, np.minimum(counts, _MAX_COPIES), axis=0)
+        before = np.zeros(len(settled), np.intp)
+        starts, ends = (self._windows[name] // FRAME_SAMPLES for name in ("start", "end"))
+        embeddings = Embeddings(
+            np.concatenate([before, starts]),
+            np.concatenate([before + MAX_EMBEDDING_FRAMES, ends]),
+            np.concatenate([settled, _vectors(self._windows["values"])]),
+        )
+        return speaker_centroids(embeddings, [], self._bounds)
+
+    def _assign(self, clusters: Floats) -> None:
+        """Give each cluster a label, and each window the label of the centroid that it resembles most."""
+        vectors = _vectors(self._windows["values"])
+        overlap = self._overlap(clusters, vectors)
+        labels = _best_pairs(overlap)
+        means = self._means(vectors)
+        lost = [label for label, seconds in enumerate(overlap.sum(axis=0)) if seconds and label not in labels]
+        kept = [label for label in lost if not self._merge(means[label], label, clusters, labels)]
+        for number, label in enumerate(labels):
+            if label == _NONE:
+                labels[number] = self._new_label(means @ clusters[number])
+        self._centroids = np.concatenate([clusters, means[kept]])
+        self._labels = np.concatenate([labels, np.array(kept, np.intp)])
+        if len(vectors):
+            self._windows["label"] = self._labels[(vectors @ self._centroids.T).argmax(axis=1)]
+
+    def _overlap(self, clusters: Floats, vectors: Floats) -> Floats:
+        """Return how many samples of each label are now in each cluster, shape (clusters, labels)."""
+        overlap = np.zeros((len(clusters), len(self._speakers)), np.float32)
+        had = np.flatnonzero(self._windows["label"] != _NONE)
+        nearest = (vectors[had] @ clusters.T).argmax(axis=1)
+        lengths = self._windows["end"] - self._windows["start"]
+        np.add.at(overlap, (nearest, self._windows["label"][had]), lengths[had])
+        for label in np.flatnonzero(self._speakers["count"]):
+            nearest_to_mean = int((clusters @ self._speakers["sum"][label]).argmax())
+            overlap[nearest_to_mean, label] += self._speakers["count"][label] * float(SAMPLE_RATE)
+        return overlap
+
+    def _means(self, vectors: Floats) -> Floats:
+        """Return the mean embedding of each label, of norm 1, shape (labels, 192); 0 if it has no windows."""
+        sums = self._speakers["sum"].copy()
+        had = self._windows["label"] != _NONE
+        np.add.at(sums, self._windows["label"][had], vectors[had])
+        return normalized(sums)
+
+    def _merge(self, mean: Floats, label: int, clusters: Floats, labels: Indices) -> bool:
+        """Merge a label that has lost its cluster into that of the nearest cluster, if they are near; return whether.
+
+        It may also have lost its cluster because its speaker has said too little for one: then it remains.
+        """
+        similarity = clusters @ mean
+        nearest = int(similarity.argmax())
+        into = int(labels[nearest])
+        if similarity[nearest] < _MERGE_SIMILARITY or into == _NONE:
+            return False
+        self._speakers["merged"][label] = into
+        for name in ("sum", "count"):
+            self._speakers[name][into] += self._speakers[name][label]
+            self._speakers[name][label] = 0
+        return True
+
+    def _new_label(self, similarity: Floats) -> int:
+        """Return a new label; or, if there are as many speakers as allowed, that of the most similar one.
+
+        `similarity`: of the new cluster to the mean of each label.
+        """
+        is_used = self._speakers["merged"] == _NONE
+        if self._bounds.maximum is not None and is_used.sum() >= self._bounds.maximum:
+            return int(np.where(is_used, similarity, -np.inf).argmax())
+        self._reserve(1)
+        return len(self._speakers) - 1
+
+    def _settle(self) -> None:
+        """Add the windows of more than two minutes ago to the means of their speakers, and remove them."""
+        is_old = self._windows["end"] < self._windows["end"][-1] - _RECENT
+        old = self._windows[is_old]
+        np.add.at(self._speakers["sum"], old["label"], _vectors(old["values"]))
+        np.add.at(self._speakers["count"], old["label"], 1)
+        self._windows = self._windows[~is_old]
+        if len(old):
+            self.settled_until = int(self._windows["start"][0])
+
+
+def _vectors(values: np.ndarray) -> Floats:
+    return normalized(values.astype(np.float32))
+
+
+def _best_pairs(overlap: Floats) -> Indices:
+    """Match clusters and labels, those with the largest overlap first; return the label of each cluster, or `_NONE`."""
+    labels = np.full(len(overlap), _NONE, np.intp)
+    left = overlap.copy()
+    while left.size and left.max() > 0:
+        cluster, label = divmod(int(left.argmax()), left.shape[1])
+        labels[cluster] = label
+        left[cluster], left[:, label] = 0, 0
+    return labels

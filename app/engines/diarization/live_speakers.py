@@ -1,0 +1,60 @@
+"""Find the speakers of a live stream while its audio arrives."""
+
+from base64 import b64decode, b64encode
+from contextlib import suppress
+
+from natscribe.schemas.diarization import Turn
+
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.windows import UnpackedWindow
+from app.engines.diarization.identity import embedding_network
+from app.engines.diarization.live_labels import LiveLabels
+from app.engines.diarization.live_windows import WindowEmbedder
+from app.engines.diarization.networks import Networks
+from app.engines.messages import LiveSpeakerOptions, LiveSpeakersFound
+
+
+class LiveSpeakers:
+    """The speakers of a live stream so far, which are found again after each utterance."""
+
+    def __init__(self, networks: Networks, options: LiveSpeakerOptions) -> None:
+        self._embedder = WindowEmbedder(networks)
+        self._labels = LiveLabels(options.max_speakers, options.labels)
+        self._until = 0.0  # the end of the last utterance, in seconds
+        with suppress(ValueError, LookupError):  # there is no state, or of another version: speakers get new labels
+            revision, until, packed = options.state.split(" ")
+            if revision == embedding_network().revision:
+                self._labels.restore(b64decode(packed, validate=True))
+                self._until = float(until)
+
+    def open(self, utterance: UnpackedWindow) -> str | None:
+        """Embed what is spoken of an open utterance; return the label of who spoke last, None if unknown."""
+        windows = self._embedder.windows(utterance, is_open=True)
+        label = self._labels.nearest(windows[-1]) if windows else None
+        return None if label is None else _name(label)
+
+    def add(self, utterance: UnpackedWindow) -> None:
+        """Find the speakers again after a complete utterance.
+
+        An utterance that the restored state knows already is skipped.
+        """
+        ((_, end),) = utterance.regions
+        if end > self._until:
+            self._until = end
+            self._labels.add(self._embedder.windows(utterance, is_open=False))
+
+    def found(self) -> LiveSpeakersFound:
+        """Return who speaks when since the speech that is settled, and what another process needs to continue."""
+        return LiveSpeakersFound(
+            turns=[
+                Turn(start=start / SAMPLE_RATE, end=end / SAMPLE_RATE, speaker=_name(label))
+                for start, end, label in self._labels.turns()
+            ],
+            merged={_name(label): _name(into) for label, into in self._labels.merged.items()},
+            settled_until=self._labels.settled_until / SAMPLE_RATE,
+            state=f"{embedding_network().revision} {self._until} {b64encode(self._labels.pack()).decode()}",
+        )
+
+
+def _name(label: int) -> str:
+    return f"SPEAKER_{label:02}"

@@ -1,0 +1,86 @@
+"""Cut an utterance into windows of up to 1.5 s of speech, and compute the speaker embedding of each.
+
+An open utterance grows. The windows that no later audio can change are embedded while people still speak, so that at
+its end only the last ones remain.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.samples import Samples
+from app.engines.audio.windows import FRAME, Probabilities, UnpackedWindow
+from app.engines.diarization.chunk_analysis import Quantized, quantized
+from app.engines.diarization.features import features
+from app.engines.diarization.networks import Networks
+
+_SPEECH = 0.2  # lower than for utterances: speech on telephones is less probable, and an utterance is mostly speech
+# Lengths in samples.
+_WINDOW = 24_000  # 1.5 s
+_STEP = 12_000  # 0.75 s, between the starts of two windows of one stretch
+_PADDING = 480  # 30 ms, before and after the speech of a stretch
+# Lengths in frames of the voice activity detector, 32 ms.
+_MAX_PAUSE = 3  # a longer pause ends a stretch: another person may go on
+_MIN_SPEECH = 6  # a stretch with less speech gets no embedding
+
+
+class SpeechWindow(NamedTuple):
+    """Up to 1.5 s of speech and its speaker embedding; `start`, `end`: in samples from the start of the stream."""
+
+    start: int
+    end: int
+    values: Quantized
+
+
+class WindowEmbedder:
+    """Computes the embeddings of the windows of one utterance after the other, each embedding once."""
+
+    def __init__(self, networks: Networks) -> None:
+        self._networks = networks
+        self._embedded: dict[tuple[int, int], Quantized] = {}  # by start and end, of the open utterance
+
+    def windows(self, utterance: UnpackedWindow, *, is_open: bool) -> list[SpeechWindow]:
+        """Return the windows of an utterance; if it is open, without a last one that more audio may change."""
+        ((start, _),) = utterance.regions
+        first = round(start * SAMPLE_RATE)
+        spans = list(_spans(utterance.speech, is_open=is_open))
+        windows = [
+            SpeechWindow(first + a, first + b, self._embedding(first, a, b, utterance.samples)) for a, b in spans
+        ]
+        if not is_open:
+            self._embedded.clear()
+        return windows
+
+    def _embedding(self, first: int, start: int, end: int, samples: Samples) -> Quantized:
+        span = first + start, first + end
+        if span not in self._embedded:
+            self._embedded[span] = quantized(self._networks.embed(features(samples[start:end])))
+        return self._embedded[span]
+
+
+def _spans(speech: Probabilities, *, is_open: bool) -> Iterator[tuple[int, int]]:
+    """Yield the start and end of each window of an utterance, in samples from its start.
+
+    `speech`: the probability of speech in each frame of 512 samples.
+    """
+    for start, end in _stretches(speech):
+        starts = range(start, end - _WINDOW, _STEP)
+        yield from ((at, at + _WINDOW) for at in starts)
+        if not is_open or end <= (len(speech) - _MAX_PAUSE) * FRAME:
+            yield max(end - _WINDOW, start), end
+
+
+def _stretches(speech: Probabilities) -> Iterator[tuple[int, int]]:
+    """Yield the start and end, in samples, of each stretch of speech without a pause of more than 0.1 s.
+
+    Stretches of less than 0.2 s are skipped.
+    """
+    voiced = np.flatnonzero(speech >= _SPEECH)
+    breaks = np.flatnonzero(np.diff(voiced) > _MAX_PAUSE) + 1
+    for first, after in pairwise([0, *breaks.tolist(), len(voiced)]):
+        if after - first >= _MIN_SPEECH:
+            start, end = int(voiced[first]) * FRAME, (int(voiced[after - 1]) + 1) * FRAME
+            yield max(start - _PADDING, 0), min(end + _PADDING, len(speech) * FRAME)

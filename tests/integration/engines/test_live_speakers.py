@@ -1,0 +1,110 @@
+"""The speakers of a live stream in an engine process, from real voices."""
+
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from natscribe.schemas.live import LiveAudio
+
+from app.engines.audio.live_streams import LiveStreams
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.diarization.live_speakers import LiveSpeakers
+from app.engines.diarization.networks import Networks
+from app.engines.messages import LiveAudioProcessed, LiveSpeakerOptions, ProcessLiveAudio
+from tests.sounds import NO_LIMIT, load
+from tests.truth.attributed import TimeErrors, time_errors
+from tests.truth.conversations import Conversation, conversations_in
+
+TALK = Path(__file__).parents[2] / "recordings" / "talk"
+JOB = SAMPLE_RATE // 4  # samples
+Spoken = tuple[float, float, str]
+
+pytestmark = pytest.mark.xdist_group("diarization")
+
+
+def played(
+    networks: Networks, path: Path, options: LiveSpeakerOptions | None, start_at: float = 0.0
+) -> Iterator[LiveAudioProcessed]:
+    """The replies to the jobs of a live stream, from some second on."""
+    streams = LiveStreams(NO_LIMIT, speakers=lambda options: LiveSpeakers(networks, options))
+    samples = (load(path) * 2**15).astype("<i2")
+    for at in range(0, len(samples), JOB):
+        yield streams.run(
+            ProcessLiveAudio(
+                stream="7",
+                audio=LiveAudio(),
+                first=at == 0,
+                start_at=[start_at],
+                data=b64encode(samples[at : at + JOB].tobytes()).decode(),
+                speakers=options,
+                end=at + JOB >= len(samples),
+            )
+        )
+
+
+def labelled(replies: Iterator[LiveAudioProcessed]) -> list[Spoken]:
+    """Who speaks when, as known when each utterance was complete."""
+    spoken: list[Spoken] = []
+    for reply in replies:
+        for window in reply.windows:
+            assert reply.speakers is not None
+            inside = [turn for turn in reply.speakers.turns if window.start <= turn.start < window.end]
+            spoken += [(turn.start, turn.end, turn.speaker) for turn in inside]
+    return spoken
+
+
+def errors(conversation: Conversation, spoken: list[Spoken]) -> TimeErrors:
+    return time_errors(conversation.said, spoken, conversation.said[-1].end + 1)
+
+
+@pytest.mark.parametrize("conversation", conversations_in(TALK), ids=lambda conversation: conversation.name)
+def test_speakers_are_known_at_the_end_of_each_utterance(networks: Networks, conversation: Conversation) -> None:
+    # When a conversation is played
+    spoken = labelled(played(networks, conversation.path, LiveSpeakerOptions()))
+    # Then hardly any time is labelled as another speaker, and the number of speakers is correct
+    found = errors(conversation, spoken)
+    assert found.under_another / found.scored <= 0.05
+    assert found.missed / found.speech <= 0.2
+    assert len({label for _, _, label in spoken}) == conversation.speakers
+
+
+def test_another_process_continues_with_the_same_labels(networks: Networks) -> None:
+    # Given a process that has processed a conversation up to its middle
+    conversation = conversations_in(TALK)[0]
+    before: list[LiveAudioProcessed] = []
+    for reply in played(networks, conversation.path, LiveSpeakerOptions()):
+        before.append(reply)
+        if reply.seconds > conversation.said[-1].end / 2 and reply.speakers is not None:
+            break
+    last = before[-1]
+    assert last.speakers is not None
+    # When another process continues after a text that is some utterances behind
+    options = LiveSpeakerOptions(labels=2, state=last.speakers.state)
+    after = labelled(played(networks, conversation.path, options, start_at=last.seconds / 2))
+    # Then nobody gets another label
+    both = [item for item in labelled(iter(before)) if item[1] < last.seconds / 2] + after
+    assert errors(conversation, both).under_another == pytest.approx(
+        errors(conversation, labelled(played(networks, conversation.path, LiveSpeakerOptions()))).under_another, abs=1.0
+    )
+    # And a state of another version is no error: new labels follow
+    options = LiveSpeakerOptions(labels=2, state="another 3.0 version")
+    assert {label for _, _, label in labelled(played(networks, conversation.path, options))} == {
+        "SPEAKER_02",
+        "SPEAKER_03",
+    }
+
+
+def test_a_stream_without_speakers_has_none(networks: Networks) -> None:
+    replies = played(networks, conversations_in(TALK)[0].path, None)
+    assert all(reply.speakers is None and reply.speaker is None for reply in replies)
+
+
+def test_open_utterances_have_a_probable_speaker(networks: Networks) -> None:
+    replies = list(played(networks, conversations_in(TALK)[0].path, LiveSpeakerOptions()))
+    guesses = [(reply.seconds, reply.speaker) for reply in replies if reply.speaker]
+    final = [turn for reply in replies if reply.speakers for turn in reply.speakers.turns]
+    right = [any(turn.start < at - 1.5 < turn.end and turn.speaker == guess for turn in final) for at, guess in guesses]
+    assert np.mean(right) >= 0.8
+    assert len(guesses) > len(replies) / 4

@@ -1,0 +1,137 @@
+"""The labels of the speakers of a live stream, from synthetic embeddings."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE, quantized
+from app.engines.diarization.clustering import Floats
+from app.engines.diarization.live_labels import LiveLabels
+from app.engines.diarization.live_windows import SpeechWindow
+
+WINDOW_S, STEP_S, PAUSE_S = 1.5, 0.75, 1.0
+
+
+class Conversation:
+    """Synthetic speech: embeddings of one person are similar, those of two people are not."""
+
+    def __init__(self, labels: LiveLabels) -> None:
+        self.labels = labels
+        self.now = 0.0
+        self.said: list[tuple[float, float, str]] = []
+        self._noise = np.random.default_rng(7)
+
+    def speak(self, person: str, seconds: float) -> None:
+        """Add an utterance of one person, after a pause."""
+        start = self.now + PAUSE_S
+        self.now = start + seconds
+        self.said.append((start, self.now, person))
+        times = np.arange(start, max(self.now - WINDOW_S, start) + 0.01, STEP_S)
+        self.labels.add([self._window(float(at), min(float(at) + WINDOW_S, self.now), person) for at in times])
+
+    def label_at(self, second: float) -> int | None:
+        """The label at a time, None if nobody is known to speak."""
+        at = second * SAMPLE_RATE
+        return next((label for start, end, label in self.labels.turns() if start <= at < end), None)
+
+    def labels_of(self, said: Sequence[tuple[float, float, str]]) -> list[int | None]:
+        """The labels in the middle of these utterances."""
+        return [self.label_at((start + end) / 2) for start, end, _ in said]
+
+    def _window(self, start: float, end: float, person: str) -> SpeechWindow:
+        return SpeechWindow(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE), quantized(self.values(person)))
+
+    def values(self, person: str) -> Floats:
+        """A further embedding of a person."""
+        towards = np.random.default_rng(sum(person.encode())).normal(size=EMBEDDING_SIZE)
+        values = towards / np.linalg.norm(towards) + self._noise.normal(scale=0.04, size=EMBEDDING_SIZE)
+        return values.astype(np.float32)
+
+
+@pytest.fixture
+def conversation() -> Conversation:
+    return Conversation(LiveLabels())
+
+
+def test_each_person_gets_a_label_in_the_order_of_appearance(conversation: Conversation) -> None:
+    for person in ("ann", "bob", "ann", "cyd", "bob"):
+        conversation.speak(person, 4)
+    assert conversation.labels_of(conversation.said) == [0, 1, 0, 2, 1]
+    assert conversation.labels.merged == {}
+
+
+def test_speech_that_resembles_nobody_has_no_label(conversation: Conversation) -> None:
+    conversation.speak("ann", 60)
+    # When a stranger says too little to count as a speaker
+    conversation.speak("bob", 0.5)
+    assert conversation.labels_of(conversation.said) == [0, None]
+    # Then the label follows once there is more of it
+    conversation.speak("bob", 5)
+    assert conversation.labels_of(conversation.said) == [0, 1, 1]
+
+
+def test_whoever_returns_after_an_hour_has_the_old_label(conversation: Conversation) -> None:
+    conversation.speak("ann", 10)
+    conversation.speak("bob", 10)
+    for _ in range(360):
+        conversation.speak("cyd", 10)
+    assert conversation.labels.settled_until > 3400 * SAMPLE_RATE
+    size = len(conversation.labels.pack())
+    # When those who spoke an hour ago speak again
+    conversation.speak("bob", 3)
+    conversation.speak("ann", 3)
+    # Then they have their labels, and no more had to be remembered
+    assert conversation.labels_of(conversation.said[-3:]) == [2, 1, 0]
+    assert len(conversation.labels.pack()) == pytest.approx(size, rel=0.1)
+
+
+@pytest.mark.parametrize("after", [1, 40])
+def test_another_process_continues_with_the_same_labels(conversation: Conversation, after: int) -> None:
+    for _ in range(after):
+        conversation.speak("ann", 4)
+        conversation.speak("bob", 4)
+    # When another process restores the state
+    before, packed = conversation.labels.turns(), conversation.labels.pack()
+    conversation.labels = LiveLabels()
+    conversation.labels.restore(packed)
+    assert conversation.labels.turns() == before
+    # Then everybody keeps the label
+    for person in ("bob", "cyd", "ann"):
+        conversation.speak(person, 4)
+    assert conversation.labels_of(conversation.said[-3:]) == [1, 2, 0]
+
+
+def test_without_a_state_nobody_gets_the_label_of_another() -> None:
+    # Given that two labels are taken, and that it is not known by whom
+    conversation = Conversation(LiveLabels(labels=2))
+    conversation.speak("ann", 4)
+    assert conversation.labels_of(conversation.said) == [2]
+
+
+def test_at_the_maximum_the_nearest_speaker_is_used() -> None:
+    conversation = Conversation(LiveLabels(maximum=2))
+    for person in ("ann", "bob", "cyd", "dan", "ann", "bob"):
+        conversation.speak(person, 5)
+    assert {label for _, _, label in conversation.labels.turns()} <= {0, 1}
+
+
+def test_two_labels_of_one_person_are_merged(conversation: Conversation) -> None:
+    # Given one person who sounds like two at first
+    conversation.speak("ann", 4)
+    conversation.speak("bob", 4)
+    middle = quantized(conversation.values("ann") + conversation.values("bob"))
+    # When what follows lies between the two
+    for _ in range(12):
+        start = round((conversation.now + PAUSE_S) * SAMPLE_RATE)
+        windows = [SpeechWindow(start + at, start + at + 24_000, middle) for at in (0, 12_000, 24_000)]
+        conversation.labels.add(windows)
+        conversation.now += PAUSE_S + 3
+    # Then one label remains, and the other says whose it is
+    labels = {label for _, _, label in conversation.labels.turns()}
+    assert len(labels) == 1
+    assert set(conversation.labels.merged.values()) == labels
+    # And a merged label is not given again
+    conversation.speak("cyd", 10)
+    assert conversation.label_at(conversation.now - 5) not in {0, 1}
