@@ -50,8 +50,7 @@ async def last_record(find: Callable[[str], Awaitable[Record | None]], task_id: 
         async with asyncio.timeout(READ_WITHIN_S):
             record = await find(task_id)
     except (TimeoutError, NatsError, TransientError) as error:
-        why = "was found in time, because the service or NATS is busy"
-        text = f"No task {task_id} {why}: check the id, or try again in a moment."
+        text = f"No task {task_id} was found within {READ_WITHIN_S:.0f} s: check the id, or try again in a moment."
         raise RequestError(ErrorCode.INTERNAL, text) from error
     if record is None:
         raise RequestError.of(unknown_task(task_id))

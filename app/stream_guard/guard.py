@@ -182,11 +182,9 @@ class StreamGuard:
 
         Return the changes that NATS has refused, by name, and what else has prevented changes, if anything.
         """
-        names, obstacle = None, None
-        if self._lease.unavailable is not None:
-            # Workers of two versions would undo each other's changes, except for those of the bucket of the lease.
-            names, obstacle = {*missing, FLEET_STREAM}, UNFENCED
-        confirm = self._lease.confirm
+        # Without a lease, workers of two versions would undo each other's changes, except for those of its bucket.
+        fenced, confirm = self._lease.unavailable is None, self._lease.confirm
+        names, obstacle = (None, None) if fenced else ({*missing, FLEET_STREAM}, UNFENCED)
         try:
             refused = await provisioning.provision(self._js, self._settings, changed_by, confirm=confirm, names=names)
         except provisioning.StreamError as error:

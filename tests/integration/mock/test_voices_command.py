@@ -107,7 +107,7 @@ async def test_a_recording_of_one_person_is_enough(servers: Servers, mock: Mock,
     assert (code, "anna.flac is task anna-" in err, "100 %, completed" in err) == (1, True, True), err
     # And how to select a speaker, because the mock has two in this file
     assert re.search(
-        r"^The recording has .* --task-id anna-\S+ --speaker SPEAKER_00, or record one person", err, re.MULTILINE
+        r"^The recording has .* --task-id anna-\S+ --speaker SPEAKER_00, or record one", err, re.MULTILINE
     ), err
     # And a error of a wrong speaker does not mention other tasks
     _, call, _ = await run(servers, "diarize", "--identify", "--no-wait", str(recording))

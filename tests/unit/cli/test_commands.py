@@ -374,7 +374,7 @@ def test_an_unknown_task_is_reported_as_such_by_a_busy_service(run: Run, monkeyp
     monkeypatch.setattr(Client, "get_task_result", AsyncMock(side_effect=error))
     # When the result of an unknown task is requested, then the id is questioned, and the next step is printed
     why, hint = run("result", "t9").stderr.splitlines()
-    assert why.startswith("No task t9 was found in time")
+    assert why.startswith("No task t9 was found within 4 s")
     assert "check the id" in why
     assert hint == "`natscribe list` shows the tasks that exist."
 

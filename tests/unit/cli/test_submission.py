@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from natscribe.cli.output import Output
 from natscribe.cli.submission import Job, interruption_notice
 from natscribe.schemas.requests import ResultFormat
@@ -15,15 +16,16 @@ def job(label: str, task_id: str | None, *, done: bool = False, failed: bool = F
     return Job(Path(label), no_task, label, label, task_id, is_done=done, has_failed=failed)
 
 
-def test_the_notice_counts_all_jobs_and_says_how_to_fetch_missing_results() -> None:
+def test_the_notice_counts_all_jobs_and_says_how_to_fetch_missing_results(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given six recordings in all states
     jobs = [
         *(job("a", "t-a", done=True), job("b", "t-b", failed=True), job("c", None, failed=True)),
         *(job("d", "t-d"), job("e", "t-e"), job("f", None)),
     ]
     output = Output((ResultFormat.TXT, ResultFormat.SRT), Path("my results"))
+    monkeypatch.setattr("sys.argv", ["natscribe", "transcribe", "c*", "--language", "en"])
     # When the command is interrupted
-    assert list(interruption_notice(jobs, output, ["transcribe", "--language", "en"])) == [
+    assert list(interruption_notice(jobs, output, ["c*"])) == [
         "1 of 6 are done, and written to my results.",
         "1 not submitted: f. Submit the rest:",
         "  natscribe transcribe --language en f",

@@ -33,7 +33,7 @@ def test_the_time_of_a_consent_is_local(run: Run, monkeypatch: pytest.MonkeyPatc
     assert enroll.await_args.kwargs["consent"].at == datetime.fromisoformat(moment).astimezone()
     assert result.stdout == f"enrolled: {'0' * 32} Anna\n"
     # And the help has an example of such a time
-    assert "as 2026-11-05T14:30:00" in " ".join(run("voices", "enroll", "--help").stdout.split())
+    assert "as 2026-11-05 or 2026-11-05T14:30:00" in " ".join(run("voices", "enroll", "--help").stdout.split())
 
 
 async def _enrolled(*_: object, name: str, consent: Consent, **__: object) -> Voice:

@@ -525,5 +525,5 @@ async def test_an_incomplete_deletion_is_reported(parts: Parts, monkeypatch: pyt
 
 async def test_an_unanswered_request_is_reported(parts: Parts, nats: InMemoryNats) -> None:
     nats.before("$JS.API.STREAM.INFO", NatsTimeoutError())
-    with pytest.raises(RequestError, match="No task t1 was found in time"):
+    with pytest.raises(RequestError, match="No task t1 was found within 4 s"):
         await parts.tasks.status("t1")

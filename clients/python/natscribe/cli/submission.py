@@ -2,6 +2,7 @@
 
 import asyncio
 import shlex
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +50,7 @@ class Submission:
     wait: bool
     is_text_final: bool = True  # whether the result would only repeat the text that was shown while the task ran
     requested: RequestedOptions = field(default_factory=RequestedOptions)
-    arguments: Sequence[str] = ()  # of the command line, without the recordings: how to submit more of them
+    files: Sequence[str] = ()  # the FILE arguments of the command line
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS))
 
     async def run(self, tasks: list[tuple[Path | str, CreateTask]]) -> int:
@@ -69,7 +70,7 @@ class Submission:
             with choose_display(as_json=self.as_json, shown=self._shown_text(jobs), tasks=len(jobs)) as display:
                 await self._run(display, jobs)
         except asyncio.CancelledError:
-            for line in interruption_notice(jobs, self.output, self.arguments):
+            for line in interruption_notice(jobs, self.output, self.files):
                 err.print(line)
             raise
         if not self.wait:
@@ -171,14 +172,14 @@ def _report_failure(job: Job, error: Exception) -> None:
     print_above(f"{job.label}: {error}{fetch}", ERROR)
 
 
-def interruption_notice(jobs: Sequence[Job], output: Output, arguments: Sequence[str] = ()) -> Iterator[str]:
+def interruption_notice(jobs: Sequence[Job], output: Output, files: Sequence[str] = ()) -> Iterator[str]:
     """Yield the lines that the command prints when Ctrl-C interrupts it.
 
     They say how many recordings are done, how to submit the rest, which tasks are still running, and how to follow or
-    cancel these tasks and fetch their results. `arguments`: those of the command, without the recordings.
+    cancel these tasks and fetch their results. `files`: the FILE arguments of the command.
     """
     if len(jobs) > 1:
-        yield from _counts(jobs, output, arguments)
+        yield from _counts(jobs, output, files)
     running = [job.task_id for job in jobs if job.task_id and not job.is_done and not job.has_failed]
     here = command()
     if len(running) == 1:
@@ -195,10 +196,11 @@ def interruption_notice(jobs: Sequence[Job], output: Output, arguments: Sequence
         yield f"  {here} {shlex.join(['result', *output.options(), *running])}"
 
 
-def _counts(jobs: Sequence[Job], output: Output, arguments: Sequence[str]) -> Iterator[str]:
+def _counts(jobs: Sequence[Job], output: Output, files: Sequence[str]) -> Iterator[str]:
     where = "printed above" if output.folder is None else f"written to {output.folder}"
     yield f"{sum(job.is_done for job in jobs)} of {len(jobs)} are done, and {where}."
     unsent = [job for job in jobs if job.task_id is None and not job.has_failed]
     if unsent:
+        options = [argument for argument in sys.argv[1:] if argument not in files]
         yield f"{len(unsent)} not submitted: {listed_names([job.label for job in unsent])}. Submit the rest:"
-        yield f"  {command()} {shlex.join([*arguments, *(str(job.recording) for job in unsent)])}"
+        yield f"  {command()} {shlex.join([*options, *(str(job.recording) for job in unsent)])}"

@@ -1,6 +1,5 @@
 """The subcommands `transcribe` and `diarize`: submit recordings, follow their tasks and write the results."""
 
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -112,8 +111,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     is_separate = channels is Channels.SEPARATE
     requested = RequestedOptions(min_speakers, max_speakers, separate_channels=is_separate)
     is_text_final = not (diarize or is_separate)  # else the result has speakers
-    arguments = _without(files)
-    submission = Submission(output, as_json, wait, is_text_final, requested, arguments)
+    submission = Submission(output, as_json, wait, is_text_final, requested, files)
     run_and_exit(submission.run(_tasks(files, creates, task_id, stored=stored)))
 
 
@@ -141,13 +139,8 @@ def diarize(  # noqa: PLR0913 -- the task's fields
     creates = [partial(speakers, keep_seconds=keep_seconds, not_before=not_before)] * len(files)
     output = make_output(result_format, output_dir, DEFAULT_LIMITS, as_json=as_json, wait=wait)
     requested = RequestedOptions(min_speakers, max_speakers)
-    submission = Submission(output, as_json, wait, requested=requested, arguments=_without(files))
+    submission = Submission(output, as_json, wait, requested=requested, files=files)
     run_and_exit(submission.run(_tasks(files, creates, task_id, stored=stored)))
-
-
-def _without(files: list[str]) -> list[str]:
-    """Return the arguments of this process without the FILE arguments `files`."""
-    return [argument for argument in sys.argv[1:] if argument not in files]
 
 
 def _with_languages(keywords: TranscribeKeywords, files: list[str], languages: list[str]) -> list[TranscribeKeywords]:

@@ -48,9 +48,7 @@ def enroll(  # noqa: PLR0913 -- the request's fields
     consent_at: Annotated[
         datetime | None,
         typer.Option(
-            help="When the consent was given, in your time zone: a date, or date and time, as 2026-11-05T14:30:00; now "
-            "by default.",
-            metavar="TIME",
+            metavar="TIME", help="Local time of the consent, as 2026-11-05 or 2026-11-05T14:30:00; default: now."
         ),
     ] = None,
     another: Annotated[
@@ -116,8 +114,8 @@ async def _voice_id(client: Client, id_or_name: str, owner: int | str) -> str:
 async def _explained(client: Client, refusal: RequestFailedError, owner: int | str, task_id: str) -> ClientError:
     """Return the service's refusal of an enrolment as an error whose message names command-line options, not fields."""
     if "select one as `speaker`" in refusal.message:
-        message = f"The recording has no speaker, or several: `{command()} result {task_id}` shows them. Select one "
-        return ClientError(f"{message}with --task-id {task_id} --speaker SPEAKER_00, or record one person.")
+        selection = f"--task-id {task_id} --speaker SPEAKER_00"
+        return ClientError(f"The recording has several speakers, or none: select one by {selection}, or record one.")
     if refusal.message.startswith("No embeddings "):
         return ClientError("The task has no voices, or had them more than seven days ago: give FILE without --task-id.")
     async for voice in client.voices(owner):

@@ -89,9 +89,8 @@ async def request_message(connection: Nats, subject: str, message: Input) -> Msg
     except nats.errors.NoRespondersError as error:
         raise no_worker_error(NO_REPLY) from error
     except nats.errors.Error as error:
-        late = f"The service did not reply within {REPLY_TIMEOUT_S:.0f} s"
-        text = f"{late}: try again in a moment, or see what `{command()} doctor` reports."
-        raise UnreachableError(text) from error
+        why = f"The service did not reply in {REPLY_TIMEOUT_S:g} s: try again in a moment, or run `{command()} doctor`."
+        raise UnreachableError(why) from error
 
 
 async def _first_reply(connection: Nats, subject: str, body: bytes, copies: int) -> Msg:
