@@ -119,10 +119,8 @@ class Voices:
             RequestFailedError: The speaker is enrolled as a different voice, and the request does not have `another`.
         """
         for voice in self.of_user(request.user_id):
-            has_speaker = (request.task_id, speaker) in (
-                (reference.task_id, reference.speaker) for reference in voice.references
-            )
-            if has_speaker and voice.voice != request.voice and not request.another:
+            enrolled = [(reference.task_id, reference.speaker) for reference in voice.references]
+            if (request.task_id, speaker) in enrolled and voice.voice != request.voice and not request.another:
                 raise RequestFailedError(similar_voice(speaker, voice.voice))
 
     def _of(self, user_id: int | str, voice: str) -> Voice:
