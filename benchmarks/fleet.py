@@ -91,7 +91,7 @@ async def measure(sizes: Sizes) -> Findings:
     for count in sizes.fleets:
         try:
             rows.append(await _measured(count, sizes))
-        except (MeasurementError, TimeoutError) as error:  # so many do not fit on this machine
+        except (MeasurementError, TimeoutError) as error:  # this number does not fit on this machine
             sizes.log(f"{count} workers could not be measured: {error}")
     figures = {
         "fleet_most": float(rows[-1].workers),

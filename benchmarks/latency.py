@@ -21,7 +21,7 @@ IDLE_S = 0.02  # between tasks
 
 @dataclass(frozen=True)
 class Row:
-    """The results with so many waiting tasks: seconds, and tasks a second."""
+    """The results with this number of waiting tasks: seconds, and tasks per second."""
 
     waiting: int
     idle: list[float]

@@ -95,7 +95,7 @@ def _of_one_language(kind: Kind, sizes: Sizes) -> bool:
 
 
 async def _together(stack: Stack, kinds: Sequence[Kind], count: int, sizes: Sizes) -> Together:
-    """Play so many kinds at once; one alone is played for each of the first kinds."""
+    """Play this number of kinds at once; each of the first kinds is also played alone."""
     async with serving(stack, cache_ttl=0, engine_parallel=0, live_streams=count) as child:
         before = processor_time(child.tree())
         async with MemoryWatch(child.tree) as watch:

@@ -53,7 +53,7 @@ async def _publish_one(js: JetStreamContext) -> None:
 
 
 async def _all_ended(stack: Stack, count: int) -> bool:
-    """Whether Redis has the result and the last state of so many tasks."""
+    """Whether Redis has the result and the last state of this number of tasks."""
     results = [key async for key in stack.redis.scan_iter("task:*:result", count=10 * count)]
     if len(results) < count:
         return False

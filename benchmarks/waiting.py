@@ -23,7 +23,7 @@ Messages = Iterator[tuple[str, bytes]]
 
 
 async def fill(stack: Stack, count: int) -> None:
-    """Fill the low queue, which is paused, with so many tasks, and register as many other tasks."""
+    """Fill the low queue, which is paused, with this number of tasks, and register as many other tasks."""
     await provision(stack, queue_limit=2 * count)
     await _store(stack, NAMES.tasks, _tasks(count))
     await _store(stack, NAMES.progress, _logs(count))

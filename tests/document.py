@@ -1,4 +1,4 @@
-"""The AsyncAPI document, as a stranger has it, and whether a message is one of those that it describes."""
+"""The AsyncAPI document, as clients have it, and whether a message is one of those that it describes."""
 
 import copy
 import json

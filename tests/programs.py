@@ -1,4 +1,4 @@
-"""Programs of other people: all that they know of the service is where its NATS is."""
+"""Programs of other people, which know only the address of NATS."""
 
 import asyncio
 import os

@@ -37,7 +37,7 @@ async def shared_servers() -> AsyncIterator[Servers]:
 
 @contextmanager
 def in_memory() -> Iterator[Path]:
-    """A folder for the data of servers that nobody kills: waiting for a disk would show nothing."""
+    """A folder for the data of servers that no test kills, in memory if possible, because it is faster than a disk."""
     roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH
     begins = prefix(os.environ.get(RUN, ""))
     with tempfile.TemporaryDirectory(prefix=begins, dir=MEMORY if roomy else None) as folder:

@@ -94,7 +94,7 @@ def add_frame(container: OutputContainer, frame: av.AudioFrame, codec: str, *, r
 
 
 def wav(samples: Samples, *, channels: int = 1, promised: int | None = None) -> bytes:
-    """A WAV whose last channel has the samples and whose header promises so many bytes, true or not."""
+    """A WAV whose last channel has the samples and whose header promises this number of bytes, true or not."""
     frames = np.zeros((len(samples), channels), "<i2")
     frames[:, -1] = samples * 32767
     data = frames.tobytes()

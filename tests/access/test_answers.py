@@ -139,7 +139,7 @@ async def test_an_acknowledgement_changes_nothing(client: Nats, service: JetStre
 async def test_no_request_overwrites_the_services_consumer(client: Nats, service: JetStreamContext, log: str) -> None:
     # Given the consumer by which the service writes to Redis
     before = await there(service)
-    # When a client makes one whose name is said in the body alone, in the older words and in the newer
+    # When a client makes one whose name is in the body alone, by the older API and by the newer
     for name in ("", ".other"):
         subject = f"$JS.API.CONSUMER.CREATE.transcription_{log}{name}"
         reply = json.loads((await client.request(subject, _theft(log), timeout=WITHIN)).data)

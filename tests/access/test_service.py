@@ -1,4 +1,4 @@
-"""The service and its clients keep all promises, each as the user with the least permissions."""
+"""The service and its clients work as documented, each as the user with the least permissions."""
 
 import asyncio
 import json
@@ -298,7 +298,7 @@ async def test_a_follower_reads_as_other_programs_do(
 
 
 async def test_a_follower_changes_nothing(guarded: GuardedNats, follower: Nats, worker: Worker) -> None:
-    # Given the service's own consumers, which a reader of the same streams could get hold of
+    # Given the service's own consumers, which a reader of the same streams could use
     js = follower.jetstream(timeout=0.5)
     consumer = "transcription_worker_projection_progress"
     before = await worker_consumer(worker, consumer)

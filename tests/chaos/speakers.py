@@ -25,7 +25,7 @@ FRAME_S = 0.5
 PAUSE_FRAMES = 4  # behind each recording
 LONGEST_AWAY_S = 20.0
 IDLE_S = 60  # longer than a client is disconnected, and than a server keeps it waiting
-SHORT_IDLE_S = 30  # more than a server keeps a client waiting; each worker that takes the task over waits as long
+SHORT_IDLE_S = 30  # more than a server keeps a client waiting; each worker that continues the task waits as long
 MOST_WRONG = 3  # words in a row: a sentence has at least seven
 
 
@@ -72,7 +72,7 @@ def _cut(clip: Path) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Speaker:
-    """Somebody with a speech, who knows where NATS is."""
+    """A client that sends a speech as live audio."""
 
     settings: Settings
     task_id: str
@@ -153,7 +153,7 @@ SORTS: Sequence[Callable[[Speaker], Coroutine[Any, Any, None]]] = [
 
 
 async def speak(settings: Settings, chance: Random, count: int, seconds: float) -> dict[str, Speech]:
-    """Have so many begin to speak over the time; what each has said, once all have."""
+    """Start `count` speakers over the time; return the speech of each once all have ended."""
     speeches = {f"live-{number}": speech(chance) for number in range(count)}
     async with asyncio.TaskGroup() as group:
         for number, (task_id, speech_of_task) in enumerate(speeches.items()):

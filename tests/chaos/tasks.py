@@ -17,7 +17,7 @@ SORTS = ["text", "words", "speakers", "turns", "turns", "turns"]  # turns of a s
 async def publish(
     client: Client, name: str, chance: Random, tasks: int, seconds: float, *, in_time: bool
 ) -> dict[str, float]:
-    """Publish so many tasks over the time, with `in_time` none after it; the seconds of audio of each."""
+    """Publish tasks over the time, with `in_time` none after it; the seconds of audio of each."""
     clips, published, end = sorted(LIBRIVOX.glob("*.flac")), dict[str, float](), time.monotonic() + seconds
     for number in range(tasks):
         if in_time and time.monotonic() > end:

@@ -40,7 +40,7 @@ LAST_WITHIN = 300.0  # seconds after the last fault
 pytestmark = [
     pytest.mark.timeout(SECONDS + LAST_WITHIN + 180),
     pytest.mark.xdist_group("recovery"),
-    # nats-py leaves a socket of a failed reconnect to be closed by nobody
+    # nats-py never closes the socket of a failed reconnect
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 

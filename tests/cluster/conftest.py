@@ -46,7 +46,7 @@ class SteadyEngine(FakeEngine):
 
 @dataclass(frozen=True)
 class Ended:
-    """What the streams hold of tasks that have all ended."""
+    """The data in the streams of tasks that have all ended."""
 
     logs: dict[str, list[ProgressEvent]]
     results: Counter[str]
@@ -69,7 +69,7 @@ class Ended:
 
 
 class Publisher:
-    """Another service: publishes until NATS has acknowledged, and reads what the streams hold."""
+    """A client: publishes until NATS acknowledges, and reads the streams."""
 
     def __init__(self, nc: Client) -> None:
         self.nc = nc
@@ -114,7 +114,7 @@ class Publisher:
         return any(event.processed_seconds for event in await self.log_of(task_id))
 
     async def ended(self) -> Ended:
-        """What the streams hold, once all acknowledged tasks have ended."""
+        """The data in the streams, once all acknowledged tasks have ended."""
         logs: dict[str, list[ProgressEvent]] = {}
 
         async def all_ended() -> bool:

@@ -30,7 +30,7 @@ async def test_tasks_outlive_streams_that_are_stripped(settings: Settings, publi
         # Given twenty tasks
         await publisher.upload()
         await publisher.publish_all(TASKS)
-        # When somebody strips all streams, again and again
+        # When a client strips all streams, again and again
         for number in (1, 5, 9):
             await eventually(partial(publisher.started, f"task-{number}"))
             for stream in SUBJECTS:

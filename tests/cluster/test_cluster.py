@@ -18,7 +18,7 @@ PROGRESS = "transcription_progress"
 MAX_SILENCE = timedelta(seconds=10)  # that a killed leader may cost a running task
 FROZEN_FOR = 20.0  # seconds
 WITHOUT_QUORUM = 30.0  # seconds
-LIMP, LIMPS = 0.3, 20  # seconds stopped, and seconds continued, so many times
+LIMP, LIMPS = 0.3, 20  # seconds stopped and seconds running, and how often
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("recovery")]
 
@@ -47,7 +47,7 @@ async def test_a_killed_leader_costs_ten_seconds_and_no_attempt(
         killed_at = datetime.now(UTC)
         await leader.kill()
         ended = await publisher.ended()
-    # Then the task goes on soon, in the same attempt
+    # Then the task continues soon, in the same attempt
     ended.check(["t1"])
     silence = longest_silence(ended.logs.values(), after=killed_at)
     print(f"{stream}: silent for {silence.total_seconds():.1f} s")
@@ -151,6 +151,6 @@ async def test_a_majority_that_is_lost_and_comes_back(
         await asyncio.sleep(WITHOUT_QUORUM)
         await asyncio.gather(*(node.start() for node in lost))
         ended = await publisher.ended()
-    # Then all goes on
+    # Then all continues
     ended.check(publisher.acknowledged)
     print(f"tried again: {ended.tried_again}")

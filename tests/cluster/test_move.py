@@ -1,4 +1,4 @@
-"""What a single server stores goes on in a cluster: by the requests that `nats stream backup` and `restore` send."""
+"""The data of a single server moves to a cluster by the requests that `nats stream backup` and `restore` send."""
 
 import json
 from collections.abc import AsyncIterator
@@ -107,7 +107,7 @@ async def test_a_backup_of_a_single_server_goes_on_in_a_cluster(
                         break
                 waiting = await client.create_transcription_task(RECORDING, priority=Priority.LOW)
                 text = await client.get_task_result(done)
-        # When its workers are stopped, and each of its streams is taken to the cluster
+        # When its workers are stopped, and each of its streams is moved to the cluster
         async with connected(alone.nats_url) as nc:
             streams = [str(info.config.name) for info in await nc.jetstream().streams_info()]
             backups = [await backup(nc, stream) for stream in streams]

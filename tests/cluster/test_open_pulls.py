@@ -14,7 +14,7 @@ from tests.consumers import KEYS, Fleet, fleet
 from tests.nats_cluster import NatsCluster
 from tests.waiting import eventually
 
-ACK_WAIT_S = 120  # a message that is delivered to nobody is handled after this time
+ACK_WAIT_S = 120  # a message that no worker receives is delivered again after this time
 ON_TIME_S = 60
 SOON_S = 15  # sooner than missing heartbeats are noticed, also on a busy machine
 

@@ -59,7 +59,7 @@ class Stack:
         return self.compose("run", "--rm", "--no-deps", "-T", "prepare", "cat", f"/secrets/{name}")
 
     def settings(self, user: str, *, trusting: bool = False, nodes: int = 1) -> Settings:
-        """The settings of a client on this machine, with the addresses of so many NATS servers."""
+        """The settings of a client on this machine, with the addresses of this number of NATS servers."""
         file = self._folder / f"{user}.env"
         file.write_text(self.secret(f"clients/{user}.env"))
         authority = self._folder / "ca.crt"

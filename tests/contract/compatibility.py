@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Node = dict[str, Any]
-LIMITS: dict[str, Callable[[float, float], bool]] = {  # whether the narrow limit keeps within the wide one
+LIMITS: dict[str, Callable[[float, float], bool]] = {  # whether the narrow limit is within the wide one
     "minimum": lambda narrow, wide: narrow >= wide,
     "exclusiveMinimum": lambda narrow, wide: narrow >= wide,
     "minLength": lambda narrow, wide: narrow >= wide,

@@ -185,7 +185,7 @@ def test_the_fields_of_a_task() -> None:
 
 
 def test_the_fields_of_a_live_task() -> None:
-    # Given the fields of a live task, and of what its frames hold
+    # Given the fields of a live task and of its frames
     task = fields_of(LiveTask)
     audio = {f"audio.{name}": field for name, field in fields_of(LiveAudio).items()}
     expected = [

@@ -205,7 +205,7 @@ def test_the_page_shows_the_limits_of_a_number(page: Page) -> None:
 
 
 def test_markup_in_the_document_is_escaped() -> None:
-    # Given a document whose texts hold markup
+    # Given a document whose texts contain markup
     hostile = copy.deepcopy(DOCUMENT)
     hostile["info"]["description"] = "## <script>a</script>\n\n<script>b</script> [c](javascript:c)"
     task = hostile["components"]["schemas"]["TranscriptionTask"]

@@ -22,7 +22,7 @@ EXAMPLES = ROOT / "examples"
 NODE = ROOT / "tools/node"
 READMES = ("README.md", "README.ru.md")
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
-READABLE = 38  # lines of a stranger's first client
+READABLE = 38  # lines of a first client
 
 
 def read(path: Path) -> str:
@@ -96,7 +96,7 @@ def test_the_page_loads_nothing_from_others_and_inserts_text_alone() -> None:
         assert rules[kind].split() == ["'self'", allowed], f"write {allowed} into examples/browser/index.html"
     assert rules["connect-src"].split() == ["'self'", "ws://localhost:*", "ws://127.0.0.1:*", "wss:"]
     assert rules["require-trusted-types-for"] == "'script'"
-    # And nothing in it is markup that is made of text, or an address of somebody else
+    # And nothing in it is markup made of text, or an address of another host
     for file in files:
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|https?://\w", read(file)), (
             file.name

@@ -54,7 +54,7 @@ def test_an_invalid_task_is_refused(shape: type[TranscriptionTask], change: dict
 
 @pytest.mark.parametrize("user_id", [-(2**63), 2**63 - 1, "1", "Юля", "a" * 64])
 def test_a_user_is_a_number_or_a_name(user_id: int | str) -> None:
-    # Given a task of a user, when it is read, then the user keeps its value and its type
+    # Given a task of a user, when it is read, then the user has the same value and type
     task = TranscriptionTask.model_validate_json(json.dumps(LEAST | {"user_id": user_id}))
     assert task.user_id == user_id
     assert type(task.user_id) is type(user_id)

@@ -31,7 +31,7 @@ BROKEN = 0.2  # share of unlike squares: other fonts reach 0.12, a page without 
 async def url() -> AsyncIterator[str]:
     config = uvicorn.Config(Site(), port=free_port(), lifespan="off", log_level="error")
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)  # the browser keeps this thread's loop waiting
+    thread = threading.Thread(target=server.run)  # the browser blocks the loop of this thread
     thread.start()
     await eventually(lambda: server.started)
     yield f"http://127.0.0.1:{config.port}/docs"
@@ -48,7 +48,7 @@ def test_a_person_reads_the_page_in_a_browser(url: str, tmp_path: Path) -> None:
     assert {urlsplit(requested_url).netloc for requested_url in observed["requested"]} == {urlsplit(url).netloc}
     # And each link of the contents leads to what it names, also to what is behind a click
     assert observed["dead"] == []
-    # And nobody scrolls far, and nobody scrolls sideways
+    # And the page is not long, and there is no horizontal scrolling
     assert observed["wide"]["height"] <= TALLEST_PX * len(DOCUMENT["operations"])
     assert (observed["wide"]["width"], observed["narrow"]["width"]) == (1280, 400)
     # And a search leaves what has all its words, with the words in sight

@@ -1,4 +1,4 @@
-"""The first clients of strangers, against a real worker and real speech."""
+"""The first clients of the documentation, with a real worker and real speech."""
 
 import re
 import shutil
@@ -22,7 +22,7 @@ def has_the_text(printed: str) -> bool:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """The Node example as somebody else has it after `npm install`."""
+    """The Node example as it is after `npm install`."""
     folder = tmp_path / "node"
     shutil.copytree(EXAMPLES / "node", folder, ignore=shutil.ignore_patterns("node_modules", "dist"))
     (folder / "node_modules").symlink_to(ROOT / "tools/node/node_modules")
@@ -31,7 +31,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_recording(tmp_path: Path) -> Path:
-    """A file that nobody can decode."""
+    """A file that cannot be decoded."""
     file = tmp_path / "notes.flac"
     file.write_text("This is no sound.", encoding="utf-8")
     return file
@@ -45,7 +45,7 @@ async def test_a_first_client_transcribes(service: Running, client: str, end: st
 
 
 async def test_somebody_who_is_enrolled_is_named_in_another_recording(service: Running) -> None:
-    # Given a recording of one person, and a conversation in which she speaks with somebody else
+    # Given a recording of one person, and a conversation in which she speaks with another person
     recordings = ROOT / "tests/recordings"
     arguments = (recordings / "speech/prompts-en.flac", "Allison", recordings / "talk/two-women.ogg")
     printed = await output(service.settings.nats_url, BIN / "python", "voices_by_name.py", *arguments)

@@ -20,7 +20,7 @@ TASKS = int(os.environ.get("SOAK_TASKS", "60"))
 WARM_UP = 40
 MANY = 500  # with fewer tasks, the other tests on the machine decide how long they take
 MAX_SLOWDOWN = 1.5
-POOLED = 2  # connections to Redis, or threads, that were not needed before, and are kept
+POOLED = 2  # connections to Redis, or threads, that are created late, and reused
 MAX_GROWTH_BYTES = 30 * 1024 * 1024  # bytes, of worker and engine together
 
 pytestmark = [pytest.mark.xdist_group("recovery"), pytest.mark.timeout(120 + TASKS)]

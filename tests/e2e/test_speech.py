@@ -47,7 +47,7 @@ def test_the_demo_recording_is_transcribed_whole(demo: TranscriptionResult) -> N
     # And all of it in its language, with nothing left out
     assert {segment.language for segment in demo.segments} == {demo.language} == set(demo.languages) == {"en"}
     assert demo.untranscribed == []
-    # And the speakers are credited with what they said
+    # And the words have the right speakers
     credited = {"SPEAKER_00": ["", ""], "SPEAKER_01": ["", ""]}
     for speaker, text in lines_of(TWO_READERS):
         credited[speaker][0] += f" {text}"

@@ -1,4 +1,4 @@
-"""A task log on a NATS in memory, whose appends a test can hold back."""
+"""A task log on a NATS in memory, whose appends a test can delay."""
 
 import asyncio
 from typing import Any, TypeVar

@@ -1,4 +1,4 @@
-"""Searches everything that NATS and Redis hold for text: messages, objects, keys."""
+"""Searches all data in NATS and Redis for text: messages, objects, keys."""
 
 from collections.abc import AsyncIterator
 

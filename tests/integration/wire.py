@@ -31,7 +31,7 @@ class Wire:
         for subject in REQUESTED:
             await nc.subscribe(subject, cb=self._record_request)
         # Replies only, not `_INBOX.>`: a subscriber to the inbox of a pull request would keep it open after its
-        # worker has stopped, and the next message would be delivered to nobody.
+        # worker has stopped, and the next message would be lost.
         await nc.subscribe("_INBOX.*.*", cb=self._record_reply)
         await nc.flush()
 

@@ -15,7 +15,7 @@ SCENARIOS = sorted((Path(__file__).parent / "rules").glob("*.yml"))
 ALERTS = {rule["alert"]: rule for rule in rules() if "alert" in rule}
 RUNBOOK = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
 OF_NATS = {"nats_stream_total_messages"}  # of prometheus-nats-exporter
-SOONEST = 90  # seconds, until somebody knows of a dead worker
+SOONEST = 90  # seconds until an alert reports a dead worker
 NO_TASK = {ErrorCode.INVALID_REQUEST, ErrorCode.NOT_FOUND, ErrorCode.NOT_FINISHED, ErrorCode.FORMAT_UNAVAILABLE}
 PUBLISHERS_MISTAKES = {
     ErrorCode.INVALID_MESSAGE,

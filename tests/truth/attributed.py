@@ -42,7 +42,7 @@ class TimeErrors:
 
 @dataclass(frozen=True)
 class WordErrors:
-    """How many words are said; errors of the text, and errors if each word counts for the speaker of its turn."""
+    """The number of spoken words; errors of the text, and errors if each word counts for the speaker of its turn."""
 
     words: int
     errors: int
@@ -89,9 +89,9 @@ def _annotation(turns: Turns) -> "Annotation":
 
 
 def word_errors(reference: Sequence[Said], hypothesis: Iterable[tuple[str | None, str]]) -> WordErrors:
-    """Compare texts, each with its speaker and in order of time, with what was said.
+    """Compare texts, each with its speaker and in order of time, with the reference.
 
-    The text as a whole is compared with all that is said, in the order in which people begin to speak.
+    The text as a whole is compared with the whole reference, in the order in which people start to speak.
     """
     ordered = sorted(reference, key=lambda utterance: utterance.start)
     texts = [(speaker or "", text) for speaker, text in hypothesis]
@@ -106,7 +106,7 @@ def word_errors(reference: Sequence[Said], hypothesis: Iterable[tuple[str | None
 def _errors_apart(reference: Sequence[list[str]], hypothesis: Sequence[list[str]]) -> int:
     """Count the errors if each speaker's words are compared with one person's: cpWER (Watanabe 2020, CHiME-6).
 
-    Speakers and people are matched so that the errors are fewest; whoever is left over is compared with nothing.
+    Speakers and people are matched so that the errors are fewest; those left over count as errors.
     meeteval 0.4.3 counts the same; it is not used because it needs a C++ compiler.
     """
     from scipy.optimize import linear_sum_assignment

@@ -21,7 +21,7 @@ PAUSE = 0.5  # seconds between recordings
 
 @dataclass(frozen=True)
 class Spoken:
-    """A recording, how long it is, and what is said in it."""
+    """A recording, its duration, and its reference text."""
 
     path: Path
     seconds: float
@@ -36,13 +36,13 @@ def speech(path: Path, minutes: int) -> Spoken:
 
 
 def talk_and_silence(path: Path, minutes: int, *, talk_first: int, then_every: int) -> None:
-    """A recording that begins with so many minutes of speech; of the others, each `then_every`-th has some."""
+    """A recording that starts with this number of minutes of speech; of the others, each `then_every`-th has some."""
     silence, (talk, _) = np.zeros(60 * RATE, np.int16), _minute()
     write(path, [talk if minute < talk_first or minute % then_every == 0 else silence for minute in range(minutes)])
 
 
 def words_of(recording: Path) -> str:
-    """What is said in one of the repository's recordings."""
+    """The reference text of one of the repository's recordings."""
     lines = recording.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
     return " ".join(line.partition(": ")[2] or line for line in lines).strip()
 
@@ -65,7 +65,7 @@ def channels_of(recording: Path) -> list[Samples]:
     """The samples of each channel at 16 kHz."""
     resampler = av.AudioResampler(format="s16p", rate=RATE)
     with av.open(str(recording)) as container:
-        decoded = [*container.decode(audio=0), None]  # the last has the resampler give what it has kept
+        decoded = [*container.decode(audio=0), None]  # the last flushes the resampler
         parts = [part.to_ndarray() for frame in decoded for part in resampler.resample(frame)]
     return list(np.concatenate(parts, axis=1))
 

@@ -18,7 +18,7 @@ NUMBERS = (
 
 @dataclass(frozen=True)
 class Score:
-    """Words wrong, missing or too many; words said; the longest run of words missing from one text."""
+    """Words substituted, missing or inserted; words spoken; the longest run of words missing from one text."""
 
     errors: int
     words: int
@@ -37,7 +37,7 @@ class Score:
 
 
 def scored(references: Sequence[str], hypotheses: Sequence[str]) -> Score:
-    """Compare texts with what was said."""
+    """Compare texts with their references."""
     alignment = jiwer.process_words([plain(text) for text in references], [plain(text) for text in hypotheses])
     chunks = [chunk for chunks in alignment.alignments for chunk in chunks if chunk.type == "delete"]
     longest = max((chunk.ref_end_idx - chunk.ref_start_idx for chunk in chunks), default=0)
@@ -52,7 +52,7 @@ def words_without_match(reference: str, hypothesis: str) -> int:
 
 
 def errors_by_part(references: Sequence[str], hypothesis: str) -> list[int]:
-    """Count the errors in one text by part of what was said; inserted words belong to the part that follows them."""
+    """Count the errors in one text by part of the reference; inserted words belong to the part that follows them."""
     part_of_word = [number for number, text in enumerate(references) for _ in plain(text).split()]
     errors = [0] * len(references)
     for chunk in jiwer.process_words(plain(" ".join(references)), plain(hypothesis)).alignments[0]:

@@ -43,7 +43,7 @@ async def test_shielded_work_completes_however_often_it_is_cancelled() -> None:
         speaker.cancel()
     await asyncio.sleep(0)
     assert not speaker.done()
-    # Then it is said all the same
+    # Then it is said nevertheless
     may_append.set()
     assert await asyncio.wait_for(speaker, 5) == "queued"
     assert appended == ["queued"]

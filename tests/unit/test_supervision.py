@@ -1,4 +1,4 @@
-"""Work beside the tasks goes on, whatever errors it raises."""
+"""Work beside the tasks continues, whatever errors it raises."""
 
 import asyncio
 

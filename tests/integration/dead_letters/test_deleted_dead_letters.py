@@ -23,7 +23,7 @@ async def test_many_dead_letters_are_deleted_in_several_requests(
         for body in bodies:
             await js.publish(f"tasks.{kind}.normal", body)
         await eventually(partial(_are_left, js, len(bodies) if kind == "diarization" else 5))
-    # When a client has them deleted
+    # When a client deletes them
     # Then the client repeats the request until all were checked
     async with Client(settings) as client:
         assert await client.delete_dead_letters(kind=Kind.TRANSCRIPTION) == 3

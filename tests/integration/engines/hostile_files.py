@@ -19,7 +19,7 @@ def _table(kind: str, *entries: tuple[int, ...]) -> bytes:
 
 
 def _sound_track(samples: int, offset: int) -> bytes:
-    """A track of so many samples of one byte, all in one chunk; each lasts two ticks, so each gets an index entry."""
+    """A track of `samples` samples of one byte, all in one chunk; each lasts two ticks, so each gets an index entry."""
     description = struct.pack(">I4s6xH8xHHHHI", 36, b"alaw", 1, 1, 16, 0, 0, RATE << 16)
     samples_table = _atom(
         "stbl",
@@ -53,7 +53,7 @@ def many_packets(path: Path, packets: int = 5_000_000) -> None:
 
 
 def many_atoms(path: Path, atoms: int = 5_000_000) -> None:
-    """A film of so many empty atoms: the library reads all of them when it opens the file."""
+    """A film of many empty atoms: the library reads all of them when it opens the file."""
     path.write_bytes(_atom("ftyp", b"qt  ", bytes(4), b"qt  ") + _atom("free") * atoms)
 
 
@@ -67,7 +67,7 @@ def large_picture(path: Path, size: int = 200 * 1024**2) -> None:
 
 
 def many_tags(path: Path, tags: int = 100_000) -> None:
-    """A recording with so many tags: the library compares each with all before it, and does not return for minutes."""
+    """A recording with many tags: the library compares each with all before it, and does not return for minutes."""
 
     def element(identifier: str, body: bytes) -> bytes:
         return bytes.fromhex(identifier) + b"\x01" + len(body).to_bytes(7, "big") + body

@@ -157,7 +157,7 @@ async def test_an_idle_child_returns_its_free_memory(engine_settings: Settings) 
 
 
 async def test_the_child_waits_for_who_reads_it(engine: EngineProcess, long_reading: Path) -> None:
-    # Given a long recording of which nobody reads more than the first reply
+    # Given a long recording of which only the first reply is read
     run = engine.run(FindWindows(path=long_reading))
     await anext(run)
     child = the_child()

@@ -99,7 +99,7 @@ async def test_what_the_first_task_needs_is_loaded_ahead_and_only_what_is_not_wa
     # And given that it detects the windows of a recording
     run = engine.run(FindWindows(path=reading))
     await anext(run)
-    # When nobody wants that any more
+    # When no request needs that any longer
     await run.aclose()
     # Then the window detector is gone, and the model is still loaded
     assert len(children()) == 1
@@ -137,7 +137,7 @@ async def test_live_streams_take_turns_and_their_utterances_are_transcribed(engi
     # Given an engine without a live stream, in which a process for them is not started
     await engine.load()
     assert len(children()) == 2
-    # When somebody reads, a quarter of a second at a time, and another stream is silent
+    # When a speaker is sent in quarters of a second, and another stream is silent
     speech, quarter = np.concatenate([load(CLIPS[1]), silence(1)]), SAMPLE_RATE // 4
     windows, shown = list[Window](), 0
     for at in range(0, len(speech), quarter):

@@ -76,7 +76,7 @@ def test_words_have_their_times(reader: OnnxModel, path: Path, times: dict[str, 
     # Given a clip that begins after .7 s
     (text,) = transcribed(reader, np.concatenate([silence(0.7), load(path), silence(0.4)]))
 
-    # When it is transcribed, then its words begin about where another model has them begin: the network reads 1.2 s
+    # When it is transcribed, then its words start about where those of another model do: the network reads 1.2 s
     # before and after a word, and was not taught where in them the word is
     start_of_word = {word.word.strip(): word.start - 0.7 for word in reversed(text.words)}
     late = {word: start_of_word[word] - start for word, start in times.items()}

@@ -152,7 +152,7 @@ def test_speech_is_translated_on_request(whisper: Whisper) -> None:
 
 
 def test_a_vocabulary_brings_its_names_and_no_others(whisper: Whisper, transcription: Transcription) -> None:
-    # Given recordings, each with a vocabulary of the words in it that are misheard here, and of some that nobody says
+    # Given recordings, each with a vocabulary of the words in it that are wrong here, and of some that do not occur
     before, after = ([score_of(name, transcription(name)) for name in MISHEARD], list[Score]())
     misheard = written = 0
     for name in MISHEARD:
@@ -162,7 +162,7 @@ def test_a_vocabulary_brings_its_names_and_no_others(whisper: Whisper, transcrip
         misheard += len(terms)
         written += len(set(terms) & _long_words(text_of(segments)))
         after.append(score_of(name, segments))
-        # Then what nobody says is not written
+        # Then terms that do not occur are not in the text
         assert not [term for term in UNSAID if term.lower() in text_of(segments).lower()], name
     # And at least a third of the misheard words is right (half of 15 is usual), and in all no more words are wrong
     assert misheard >= 8
@@ -180,7 +180,7 @@ def test_the_longest_prompt_and_vocabulary_leave_room_for_the_text(whisper: Whis
     samples = recording("prompts-ru")[: 20 * SAMPLE_RATE]
     prompt = (letters * 800)[:800]
     terms = tuple(f"{number} {letters * 60}"[:60].strip() for number in range(100))
-    # Then most of what is said is still written
+    # Then most of the speech is still transcribed
     plain, guided = (
         text_of(transcribed(whisper, samples)),
         text_of(transcribed(whisper, samples, prompt=prompt, vocabulary=terms)),

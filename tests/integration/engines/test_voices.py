@@ -110,7 +110,7 @@ def test_people_are_named_in_their_channels(networks: Networks, enrolled: dict[s
 
 
 def test_two_people_are_no_reference(networks: Networks) -> None:
-    # Given a conversation of two, when it is taken for one person, then what is said does not agree
+    # Given a conversation of two, when it counts as one person, then its embeddings differ
     two = RECORDINGS / "talk/two-women.ogg"
     (mixed,) = alone(networks, two).speakers
     assert mixed.agreement < MIN_AGREEMENT

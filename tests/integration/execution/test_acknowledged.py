@@ -1,4 +1,4 @@
-"""A request about a task holds from the moment when the task stream has acknowledged the task, also in a burst."""
+"""A request about a task succeeds from the moment when the task stream has acknowledged the task, also in a burst."""
 
 import asyncio
 import json
@@ -98,14 +98,14 @@ async def test_the_last_of_a_burst_can_be_cancelled_and_deleted_at_once(
     )
     assert (last["state"], state["state"]) == (State.CANCELLED, State.QUEUED)
     assert middle["deleted"] is True
-    # And an id that nobody has published is unknown
+    # And an id that was never published is unknown
     assert unknown["error"] == unknown_task("unknown").model_dump(mode="json")
     # And only the named tasks have ended
     states = [event.state for event in await publisher.until(f"m{MANY - 1}", State.CANCELLED)]
     assert states == [State.QUEUED, State.CANCELLED]
     assert refused(await publisher.ask(subjects.STATUS, task_id=f"m{MANY // 2}")) == ErrorCode.NOT_FOUND
     assert (await js.stream_info("transcription_tasks")).state.messages == 1 + MANY - 2
-    await js.delete_stream("transcription_tasks")  # nobody waits for the others
+    await js.delete_stream("transcription_tasks")  # the others are not needed
 
 
 async def test_a_cancelled_task_never_runs_whichever_worker_replies(

@@ -53,7 +53,7 @@ async def engines(start_worker: StartWorker) -> AsyncIterator[list[FakeEngine]]:
 
 @pytest.fixture
 def settings(settings: Settings, constants: Constants) -> Settings:
-    """The marks that keep late workers from bringing keys back live for five seconds, not ten minutes."""
+    """The markers that prevent late workers from writing keys again expire after five seconds, not ten minutes."""
     constants(TOMBSTONE_S=5)
     return settings
 
@@ -245,7 +245,7 @@ async def test_a_voice_that_is_forgotten_while_others_change_it_leaves_nothing(
 
     # When each voice is forgotten while it gets a reference of the other recording
     outcomes = [await race(user) for user in range(VOICES)]
-    # Then each is forgotten, and nothing stays but the embeddings of recordings from which nobody was enrolled
+    # Then each is forgotten, and nothing stays but the embeddings of recordings from which no person was enrolled
     embeddings = (await js.stream_info("KV_embeddings", subjects_filter="$KV.embeddings.*")).state.subjects or {}
     assert {forgotten for forgotten, _ in outcomes} == {True}
     assert (await js.stream_info("KV_voices")).state.messages == 0

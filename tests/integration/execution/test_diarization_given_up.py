@@ -1,4 +1,4 @@
-"""The transcript is kept whatever happens to the search for speakers."""
+"""The transcript is published even if diarization fails."""
 
 import asyncio
 from collections.abc import AsyncGenerator

@@ -90,7 +90,7 @@ async def test_a_header_does_not_restart_an_ended_task(
     body = json.dumps({"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}).encode()
     headers = {"Natscribe-Replay-Of": str(last - 1 if fails else last)}
     await js.publish("tasks.transcription.normal", body, headers=headers)
-    # Then it is taken from the queue, and the log stays as it is
+    # Then it is removed from the queue, and the log stays as it is
     await eventually(lambda: queue_is_empty(js))
     assert await publisher.until("t1", events[-1].state) == events
     assert (await js.get_last_msg("transcription_progress", "progress.t1")).seq == last
@@ -118,7 +118,7 @@ async def test_a_replayed_task_starts_over(
         assert await publisher.ask("dead_letters.replay", code="audio_unreadable") == {"replayed": 1}
         assert await publisher.ask("dead_letters.replay", code="audio_unreadable") == {"replayed": 0}
         assert (await eventually(lambda: completed(publisher, "t1")))["attempt"] == 1
-    # Then nothing of before is kept: it may have been wrong
+    # Then earlier text is discarded: it may have been wrong
     assert [job.start_at for job in engine.jobs if isinstance(job, FindWindows)] == [0, 0]
     assert await messages(js, "transcription_segments") == 3
 

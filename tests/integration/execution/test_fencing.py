@@ -47,7 +47,7 @@ async def test_a_fenced_worker_leaves_the_message_to_others(
     # Then the first one stops its engine, and the message stays for the other one
     await eventually(lambda: engine.stopped > 0)
     engine.may_go_on.set()
-    # And when that one appends nothing more, the task is done all the same
+    # And when that one appends nothing more, the task is done nevertheless
     events = await publisher.until("t1", State.COMPLETED)
     assert events[-1].attempt == 2
     await eventually(lambda: queue_is_empty(js))
@@ -112,7 +112,7 @@ async def test_a_task_that_takes_longer_than_the_ack_wait_is_delivered_once(
 
 
 async def append_batch(nc: Client, settings: Settings, metadata: Metadata, number: int, *, after: int) -> None:
-    """The batch of one window, from somebody who does not own the task."""
+    """The batch of one window, from a worker that does not own the task."""
     event = SegmentsEvent(
         task_id="t1",
         attempt=1,
@@ -146,7 +146,7 @@ async def test_late_segments_of_a_lost_worker_end_no_attempt_of_another(
     assert last is not None
     await append_batch(nc, settings, last.metadata, 1, after=1)
     may_go_on.set()
-    # Then the task is done all the same, in the same attempt, each window appended once
+    # Then the task is done nevertheless, in the same attempt, each window appended once
     events = await publisher.until("t1", State.COMPLETED)
     assert {event.attempt for event in events} == {1}
     assert [part["start"] for part in (await publisher.ask("tasks.result", task_id="t1"))["segments"]] == [0, 10, 20]

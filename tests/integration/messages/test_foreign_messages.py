@@ -35,11 +35,11 @@ async def test_a_task_continues_after_foreign_messages_in_its_log(
     engine.may_go_on.clear()
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
-    # When somebody else writes into its log
+    # When another client writes into its log
     for _ in range(5):
         await publisher.js.publish(f"append.{of}.t1", garbage)
     engine.may_go_on.set()
-    # Then it ends all the same, behind that, and at the first attempt
+    # Then it ends nevertheless, behind that, and at the first attempt
     await eventually(lambda: publisher.is_completed("t1"))
     assert (await publisher.ask("tasks.status", task_id="t1"))["attempt"] == 1
 
@@ -55,7 +55,7 @@ async def test_the_projection_continues_after_invalid_events(
     created = {"Natscribe-Created-At": "2026-01-01T00:00:00"}  # where?
     forged = {"Natscribe-Task-Sequence": "1", "Natscribe-Task-Subject": "tasks.transcription.low"} | created
     await publisher.js.publish("append.progress.t1x", json.dumps(EVENT | {"task_id": "t1x"}).encode(), headers=forged)
-    # Then no consumer holds on to it
+    # Then no consumer keeps it pending
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
 

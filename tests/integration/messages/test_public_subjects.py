@@ -1,4 +1,4 @@
-"""A subscriber of the public subjects with core NATS sees what the streams hold, message by message."""
+"""A subscriber of the public subjects with core NATS receives each message that the streams store."""
 
 import asyncio
 import random

@@ -86,7 +86,7 @@ async def test_each_message_of_the_document_is_published(
         await publisher.until(task_id, State.COMPLETED)
     for task_id in ("lost", "wrong"):
         await publisher.until(task_id, State.FAILED)
-    # When everything is said that can be
+    # When every message and request is sent
     await say_all(publisher, wire)
     # And a result is too large for a message
     engine.text = "word " * 100_000

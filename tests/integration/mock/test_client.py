@@ -118,7 +118,7 @@ async def test_wrong_options_are_refused_before_an_upload(
 
 async def test_a_task_is_followed_before_it_is_known(settings: Settings, mock: Mock, recording: Path) -> None:
     async with Client(settings) as client:
-        # Given somebody who follows a task that is not there yet
+        # Given a client that follows a task that does not exist yet
         following = asyncio.create_task(ended(client, "later"))
         await asyncio.sleep(0)
         # When it is published

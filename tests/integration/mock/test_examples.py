@@ -51,7 +51,7 @@ async def test_a_faststream_service_has_recordings_transcribed(
     await publisher.until("turns-1", State.COMPLETED)
     async with service(settings.nats_url, example):
         await eventually(partial(holds, publisher, TRANSCRIPTS, 1), within=WITHIN)
-        # When somebody uploads recordings
+        # When recordings are uploaded
         for task_id in SEGMENTS:
             await upload(publisher, task_id)
         # Then their transcripts are published
@@ -89,7 +89,7 @@ async def test_a_faststream_service_loses_and_repeats_nothing(
         await eventually(partial(holds, publisher, TRANSCRIPTS, 3), within=WITHIN)
         await eventually(partial(holds, publisher, UPLOADS, 1), within=WITHIN)
         await eventually(partial(has_read_all_results, publisher), within=WITHIN)
-    # Then each transcript was published once, and the invalid message is kept
+    # Then each transcript was published once, and the invalid message is stored
     assert {"short-1", "turns-1", "short-2"} == set(await transcripts(publisher))
     assert await holds(publisher, TRANSCRIPTS, 3)
 
@@ -146,14 +146,14 @@ async def upload(publisher: Publisher, task_id: str) -> None:
 
 
 async def holds(publisher: Publisher, stream: str, messages: int) -> bool:
-    """Whether the stream exists and holds this number of messages."""
+    """Whether the stream exists and has this number of messages."""
     with suppress(NotFoundError):
         return (await publisher.js.stream_info(stream)).state.messages == messages
     return False
 
 
 async def nobody_fetches(publisher: Publisher) -> bool:
-    """Whether the requests of a stopped service have expired: these tests subscribe to all inboxes, and keep them."""
+    """Whether the requests of a stopped service have expired: the inboxes of these tests keep them open."""
     consumers = (UPLOADS, "transcription_results")
     return not any([(await publisher.js.consumer_info(stream, "transcripts")).num_waiting for stream in consumers])
 

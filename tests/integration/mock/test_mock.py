@@ -1,4 +1,4 @@
-"""The mock keeps the promises of the contract, and says only what the document describes."""
+"""The mock follows the contract, and sends only messages that the document describes."""
 
 import json
 import re
@@ -124,7 +124,7 @@ async def test_the_prefix_of_an_id_chooses_how_the_task_ends(client: Client, pub
         for task_id, task_events in events.items()
     }
     assert {task_id: [event.state for event in task_events] for task_id, task_events in progress.items()} == STATES
-    # And no segment is lost or said twice
+    # And no segment is lost or repeated
     for task_id in ("retry-1", "lost-1"):
         counted = [(e.sequence, len(e.segments)) for e in events[task_id] if isinstance(e, SegmentsEvent)]
         assert counted == [(1, 1), (2, 1), (3, 1)]
@@ -247,7 +247,7 @@ async def test_each_message_of_the_document_is_published(client: Client, publish
         await publisher.until(task_id, State.COMPLETED)
     for task_id in ("error-audio_not_found", "wrong"):
         await publisher.until(task_id, State.FAILED)
-    # When everything is said that can be
+    # When every message and request is sent
     await say_all(publisher, wire)
     # Then each message of the document was seen that is not between workers; the fixture finds those not in it
     await eventually(lambda: wire.seen() >= SAID)  # its own connection may be a moment behind
@@ -319,7 +319,7 @@ async def test_its_streams_and_buckets_are_those_of_the_service(settings: Settin
 
 async def test_voices_are_named_until_they_are_forgotten(client: Client) -> None:
     async with client:
-        # Given somebody who was enrolled from a recording of one person
+        # Given a person who was enrolled from a recording of one person
         alone = await client.create_diarization_task("meeting.flac", max_speakers=1, identify=True)
         await client.wait_for_result(alone)
         consent = Consent(by="Anna", at=datetime.now(UTC))
@@ -327,7 +327,7 @@ async def test_voices_are_named_until_they_are_forgotten(client: Client) -> None
         # Who is not enrolled again unnoticed
         with pytest.raises(RequestFailedError, match=f"is similar to the voice {voice.voice}"):
             await client.enroll_voice(alone, name="Anna", consent=consent)
-        # When she speaks in another one, beside a stranger
+        # When she speaks in another one, beside an unknown person
         call = await client.create_transcription_task("meeting.flac", diarize=True, identify=True)
         result = await client.wait_for_result(call)
         # Then she is named, by the name that she has when the result is read

@@ -61,7 +61,7 @@ async def test_a_voice_is_enrolled_renamed_and_forgotten(servers: Servers, mock:
         servers, "voices", "enroll", *who[:4], "--voice", "Anna", "--consent-by", "Anna Berg"
     )
     assert enrolled_again == enrolled, err
-    # But somebody of another recording is, although the mock calls the first speaker of each SPEAKER_00
+    # But a person of another recording is, although the mock calls the first speaker of each SPEAKER_00
     _, other, _ = await run(servers, "transcribe", "--diarize", "--identify", "--no-wait", str(recording))
     await run(servers, "watch", other.strip())
     whom = ("--task-id", other.strip(), "--speaker", "SPEAKER_00", "--name", "Boris", "--consent-by", "Boris Orlov")
@@ -101,7 +101,7 @@ async def test_missing_options_are_reported(servers: Servers, mock: Mock, record
 
 
 async def test_a_recording_of_one_person_is_enough(servers: Servers, mock: Mock, recording: Path) -> None:
-    # When somebody is enrolled from a file, then the command says what it does meanwhile
+    # When a person is enrolled from a file, then the command prints its progress
     anna = ("--name", "Anna", "--consent-by", "Anna")
     code, _, err = await run(servers, "voices", "enroll", str(recording), *anna)
     assert (code, "anna.flac is task anna-" in err, "100 %, completed" in err) == (1, True, True), err

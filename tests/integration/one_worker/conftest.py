@@ -61,7 +61,7 @@ async def redis(servers: Servers) -> AsyncIterator[Redis]:
 
 @pytest.fixture(autouse=True)
 def _service(worker: Worker | Mock, wire: Wire) -> None:
-    """Each test needs the worker, and holds what it says against the document."""
+    """Each test needs the worker, and compares its messages with the document."""
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ async def test_a_forged_copy_opens_no_log(publisher: Publisher, task_id: str) ->
     # Given a message in the queue
     await publisher.publish(f"{task_id}-real")
     sequence = (await publisher.js.stream_info("transcription_tasks")).state.last_seq
-    # When somebody says of another task that it is stored there
+    # When a client publishes that another task has its result there
     ghost = {"task_id": task_id, "audio_file_id": "meeting.flac", "user_id": 7}
     headers = {"Nats-Sequence": str(sequence), "Nats-Subject": "tasks.transcription.high"}
     await publisher.nc.publish("accepted.tasks.transcription.high", json.dumps(ghost).encode(), headers=headers)

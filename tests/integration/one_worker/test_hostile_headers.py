@@ -1,4 +1,4 @@
-"""Headers that no library would write: a task ends all the same, and the next request gets a reply."""
+"""Headers that no library would write: a task ends nevertheless, and the next request gets a reply."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Messages that are no tasks: kept with the reason, said where there is an id, and the worker continues."""
+"""Messages that are no tasks: stored with the reason, reported if they have an id, and the worker continues."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -58,7 +58,7 @@ async def test_what_is_no_task_becomes_a_dead_letter(
 ) -> None:
     # When bytes are published that are no task
     await publisher.js.publish(SUBJECT, body)
-    # Then they are kept with the reason
+    # Then they are stored with the reason
     dead_letter = await dead_letter_of()
     assert dead_letter.error.code is ErrorCode.INVALID_MESSAGE
     assert problem in dead_letter.error.message
@@ -127,7 +127,7 @@ async def test_a_dead_letter_always_fits_into_a_message(
     # When a body grows in JSON, and its headers are many and long
     headers = {f"X-{number}": "y" * 1000 for number in range(40)} | {"traceparent": "a" * 15_000}
     await publisher.js.publish(SUBJECT, body[: 1024 * 1024 - 140_000], headers=headers)
-    # Then there is a dead letter all the same, and the queue runs empty
+    # Then there is a dead letter nevertheless, and the queue runs empty
     dead_letter = await dead_letter_of()
     assert dead_letter.body_truncated
     assert len(dead_letter.headers) <= 32

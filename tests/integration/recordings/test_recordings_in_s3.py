@@ -252,7 +252,7 @@ async def test_a_recording_is_not_mixed_from_pieces_of_two(
             await bucket.delete_async(f"calls/{NAME}")
 
     proxy.faults = [None] * 4 + [Fault(after=1, ends="held", then=change)]
-    proxy.released.set()  # what was held goes on at once
+    proxy.released.set()  # the delayed request continues at once
     # When the recording is fetched
     error = await refusal(recordings)
     # Then no mixture of both is used

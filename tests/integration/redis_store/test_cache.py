@@ -33,7 +33,7 @@ async def test_a_later_value_does_not_extend_the_life_of_an_earlier_one(cache: C
     # Given a cached value that expires soon
     await cache.put("t1", AUDIO, "transcription base", FOUND)
     await redis.expire(keys.cached_results(AUDIO), 100)
-    # When another is kept beside it
+    # When another is stored beside it
     await cache.put("t1", AUDIO, "diarization", FOUND)
     # Then both go when the first does
     assert await redis.ttl(keys.cached_results(AUDIO)) <= 100
@@ -66,7 +66,7 @@ async def test_a_cached_value_is_deleted_with_each_task_that_has_it(cache: Cache
 async def test_findings_go_with_their_task_after_the_time_was_shortened(
     binary_redis: Redis, redis: Redis, cache: Cache, again: object
 ) -> None:
-    # Given a finding that is kept for a day, and an operator who then chooses a minute
+    # Given a value that is cached for a day, and an operator who then chooses a minute
     await cache.put("t1", AUDIO, "transcription base", FOUND)
     short = Cache(binary_redis, ttl=60)
     # When the same task, and another one, find it again or add another finding

@@ -120,11 +120,11 @@ async def test_a_lost_worker_costs_no_more_than_a_chunk_of_the_search_for_speake
     async with start_worker(engine):
         await publisher.publish("t1", kind=Kind.DIARIZATION)
         await eventually(lambda: redis.exists(keys.chunks("t1")))
-    # When another one goes on
+    # When another one continues
     second = FakeEngine()
     async with start_worker(second):
         await publisher.until("t1", State.COMPLETED)
-        # Then what was found is not kept
+        # Then its results are not cached
         await eventually(lambda: _is_gone(redis, keys.chunks("t1")))
     # But the other one was given it
     (job,) = second.jobs
@@ -161,7 +161,7 @@ async def test_voices_go_with_their_task(
         await eventually(lambda: redis.exists(keys.chunks("t1")))
         # When it is not wanted any more
         await publisher.ask(request_, task_id="t1")
-        # Then nothing is kept of them
+        # Then nothing of them is cached
         await eventually(lambda: _is_gone(redis, keys.chunks("t1")))
 
 
@@ -174,7 +174,7 @@ async def test_voices_of_another_channel_are_not_taken_for_those_of_this_one(
     async with start_worker(engine):
         await publisher.publish("t1", diarize=True, identify=True)
         await eventually(lambda: _are_analysed(redis, 2))
-    # When another worker goes on
+    # When another worker continues
     async with start_worker(engine):
         await publisher.until("t1", State.COMPLETED)
     # Then each search knows what was analysed of its own channel, and nothing of the other one
@@ -235,7 +235,7 @@ async def test_a_recording_that_was_only_touched_is_the_same(
 ) -> None:
     # Given a task at work
     await at_work(publisher, engine)
-    # When somebody copies the same recording there once more
+    # When the same recording is copied there again
     recording = recordings_folder / "meeting.flac"
     recording.write_bytes(recording.read_bytes())
     engine.may_go_on.set()

@@ -120,7 +120,7 @@ async def test_a_deleted_task_does_not_come_back(projection: RedisProjection, re
     await projection.delete(happened(5, State.COMPLETED, 100, 11).record)
     # When another worker has still to project an event of it
     await projection.write_events([happened(5, State.COMPLETED, 100, 11)])
-    # Then nothing is projected, and nothing of the task is kept for good
+    # Then nothing is projected, and no key of the task lacks an expiry
     assert not await redis.exists("task:t1:info", "task:t1:progress", "task:t1:result")
     assert [key for key in await redis.keys("*t1*") if await redis.ttl(key) < 0] == []
 
@@ -167,7 +167,7 @@ async def test_what_redis_does_not_take_holds_up_nothing_else(
     for task in ("t1", "t2", "t3"):
         await publisher.reaching(State.COMPLETED, task)
         await eventually(partial(redis.exists, f"task:{task}:result"))
-    # When they are projected again, all at once, and Redis does not take the first, for what somebody has left there
+    # When they are projected again, all at once, and Redis does not take the first, because of a foreign key
     await redis.flushdb()
     await redis.lpush("natscribe:task:t1:projected", "no number")
     await worker.container.maintenance.restart_projection()

@@ -1,4 +1,4 @@
-"""A transcript in the cache: in pieces, because a day of it at once would hold the event loop up."""
+"""A transcript in the cache: in chunks, because a day of it at once would block the event loop."""
 
 import json
 import zlib
@@ -39,7 +39,7 @@ def transcript(segments: int) -> CachedTranscript:
 async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
     transcripts: TranscriptCache, binary_redis: Redis, segments: int
 ) -> None:
-    # Given a transcript that was kept
+    # Given a cached transcript
     cached = transcript(segments)
     await transcripts.store(AUDIO, TASK, LOADED, cached)
     # Then no piece of it, which is read at once, is large
@@ -47,7 +47,7 @@ async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
     assert isinstance(packed, bytes)
     pieces = [json.loads(line).get("segments", []) for line in zlib.decompress(packed).splitlines()]
     assert max(map(len, pieces)) <= 200
-    # And together they are what was kept
+    # And together they are the cached transcript
     assert await transcripts.find(AUDIO, TASK, LOADED, None) == cached
 
 

@@ -1,4 +1,4 @@
-"""Holds calls of a worker's methods, so that a test decides what happens meanwhile."""
+"""Suspends calls of a worker's methods, so that a test decides what happens meanwhile."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Hold = Callable[..., Held]
 
 @pytest.fixture
 def hold(monkeypatch: pytest.MonkeyPatch) -> Hold:
-    """Hold the calls of `owner.name`, or only those with an argument `of`; a cancelled call still completes."""
+    """Suspend the calls of `owner.name`, or only those with an argument `of`; a cancelled call still completes."""
 
     def hold(owner: object, name: str, of: object = None) -> Held:
         held, method = Held(), getattr(owner, name)

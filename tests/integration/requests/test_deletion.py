@@ -62,7 +62,7 @@ async def test_a_result_in_flight_when_its_task_ends_is_never_published(
         result.may_go.set()
         events = await publisher.until("t1", State.FAILED if given_up else State.CANCELLED)
         await eventually(lambda: worker.container.consumer.idle)
-        # Then nobody has seen a result, neither live nor in the stream nor in Redis
+        # Then no client has seen a result, neither live nor in the stream nor in Redis
         await eventually(subscriber.agrees)
         assert (await subscriber.seen())["transcription_results"] == []
         assert State.COMPLETED not in {event.state for event in events}
@@ -131,7 +131,7 @@ async def test_an_interrupted_end_of_a_task_is_completed(
     error: ErrorDetail | None,
 ) -> None:
     constants(MIN_EVENT_INTERVAL_S=DEADLINE)  # nothing is appended in between
-    # Given a task that runs, and somebody who ends it, but is lost before the end is appended
+    # Given a task that runs, and a worker that ends it, but is lost before the end is appended
     engine = FakeEngine()
     engine.may_go_on.clear()
     async with start_worker(engine) as worker, witness(settings.nats_url) as subscriber:
@@ -143,7 +143,7 @@ async def test_an_interrupted_end_of_a_task_is_completed(
         await log.forbid_result(last, error)
         # When its worker is done
         engine.may_go_on.set()
-        # Then nobody sees a result, and the next worker ends the task in that way
+        # Then no client sees a result, and the next worker ends the task in that way
         events = await publisher.until("t1", State.FAILED if error else State.CANCELLED)
         await eventually(lambda: queue_is_empty(publisher.js))
         assert (events[-1].attempt, events[-1].error) == (1, error)
@@ -220,7 +220,7 @@ async def test_a_recreated_stream_retains_its_messages(
 
 
 async def chunks(js: JetStreamContext, bucket: str) -> int:
-    """How many pieces of objects a bucket holds."""
+    """The number of chunks of objects in a bucket."""
     info = await js.stream_info(f"OBJ_{bucket}", subjects_filter=f"$O.{bucket}.C.>")
     return sum((info.state.subjects or {}).values())
 

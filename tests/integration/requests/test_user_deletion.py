@@ -29,7 +29,7 @@ ANNAS_TASKS = ("done", "old", "failed", "invalid", "runs", "waits")
 @pytest.fixture(autouse=True)
 def _in_a_bucket(settings: Settings, constants: Constants) -> None:
     settings.audio_store = "nats://audio"
-    # The markers that keep late workers from writing keys again live for ten minutes.
+    # The markers that prevent late workers from writing keys again expire after ten minutes.
     constants(TOMBSTONE_S=1)
 
 

@@ -1,4 +1,4 @@
-"""Retention: what is kept of a task goes when its time is over, and not before."""
+"""Retention: the data of a task is erased when its time is over, and not before."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,7 @@ RECORDING = "anna's meeting.flac"
 def _in_a_bucket(settings: Settings, constants: Constants) -> None:
     settings.audio_store = "nats://audio"
     settings.cache_ttl = 3600
-    # The marks that keep late workers from bringing keys back live for ten minutes.
+    # The markers that prevent late workers from writing keys again expire after ten minutes.
     constants(TOMBSTONE_S=1)
 
 
@@ -134,7 +134,7 @@ async def test_no_data_of_a_task_is_left_after_its_retention(
             await eventually(nowhere)
             for bucket in ("OBJ_audio", "OBJ_results"):
                 assert (await js.stream_info(bucket)).state.messages == 0
-    # And the log names the task, and neither its user, nor its recording, nor what was said
+    # And the log names the task, and neither its user, nor its recording, nor its text
     assert [entry["task_id"] for entry in logs if entry["event"] == "task_erased"] == ["t-gone"]
     assert not [word for word in ("anna", RECORDING, "one two", "word word") if word in str(logs)]
 
@@ -142,14 +142,14 @@ async def test_no_data_of_a_task_is_left_after_its_retention(
 async def test_a_recording_goes_some_time_after_the_end_and_the_rest_stays(
     settings: Settings, publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
-    # Given a service that keeps recordings for a second, and a task that takes longer
+    # Given a service that stores recordings for a second, and a task that takes longer
     settings.audio_ttl = 1
     engine.may_go_on.clear()
     async with start_worker(engine):
         await upload(js)
         await publisher.publish("t1", audio_file_id=RECORDING)
         await publisher.until("t1", State.RUNNING)
-        await asyncio.sleep(1.2)  # longer than the recording would be kept if that counted from its upload
+        await asyncio.sleep(1.2)  # longer than the recording would be stored if that counted from its upload
         assert await is_uploaded(js)
         # When the task has ended
         engine.may_go_on.set()

@@ -102,7 +102,7 @@ async def test_a_client_that_updates_a_stream_changes_nothing(
 ) -> None:
     # Given a running service
     before = await configs(js)
-    # When a client declares a stream with what it knows of it, as nats-py and nats.js send it
+    # When a client declares a stream with the settings that it knows, as nats-py and nats.js send it
     for retention in (RetentionPolicy.LIMITS, RetentionPolicy.WORK_QUEUE):
         config = StreamConfig(name=stream, subjects=[SUBJECTS[stream]], retention=retention)
         for declare in (stranger.add_stream, stranger.update_stream):
@@ -160,7 +160,7 @@ async def test_a_stream_that_somebody_strips_is_put_back_in_time(
 ) -> None:
     # Given a running service
     with capture_logs() as logs:
-        # When somebody takes the settings from a stream that can be taken
+        # When a client removes the settings of a stream that can be removed
         await stripped(stranger, stream)
         # Then the service puts them back, in time
         await eventually(partial(is_healthy, js, settings))
@@ -179,7 +179,7 @@ async def test_a_change_is_noticed_without_an_advisory(
     constants(GUARD_EVERY_S=0.5)
     # And a client whose changes are not reported, since it has the name of the workers
     connection = await nats.connect(settings.nats_url, name="natscribe")
-    # When somebody strips a stream
+    # When a client strips a stream
     await stripped(connection.jetstream(), "transcription_results")
     # Then a check at intervals finds it
     await eventually(partial(is_healthy, js, settings))
@@ -201,7 +201,7 @@ async def test_tasks_outlive_streams_that_are_stripped_in_the_middle(
         ids = [f"t{number}" for number in range(20)]
         for task_id in ids:
             await publisher.publish(task_id)
-        # When somebody strips all streams again and again
+        # When a client strips all streams again and again
         for number in range(0, 20, 4):
             await publisher.until(f"t{number}", State.RUNNING)
             for stream in SUBJECTS:
@@ -238,12 +238,12 @@ async def test_streams_that_a_consumer_has_declared_before_the_first_start_are_p
 async def test_streams_of_the_version_before_are_protected_at_the_start(
     settings: Settings, js: JetStreamContext, stranger: JetStreamContext, start_worker: StartWorker
 ) -> None:
-    # Given streams without the settings that nobody can take back, and an operator's limit
+    # Given streams without the settings that cannot be undone, and an operator's limit
     for config in streams.all_stream_configs(settings):
         await js.add_stream(config.evolve(deny_delete=False, deny_purge=False, max_age=OPERATORS_AGE_S))
     # When the service starts
     async with start_worker(FakeEngine()):
-        # Then nobody can change them, and the operator's limit stays
+        # Then no client can change them, and the operator's limit stays
         for stream in LOGS:
             with pytest.raises(APIError, match="can not cancel deny"):
                 await stranger.update_stream(StreamConfig(name=stream, subjects=[SUBJECTS[stream]]))
@@ -269,7 +269,7 @@ async def test_what_an_operator_may_choose_is_left_alone(
 async def test_a_task_whose_queue_was_deleted_goes_on_when_it_is_published_again(
     publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
 ) -> None:
-    # Given a worker with a task, another task that waits, and a task stream that somebody deletes
+    # Given a worker with a task, another task that waits, and a task stream that a client deletes
     engine = FakeEngine()
     engine.may_go_on.clear()
     async with start_worker(engine):
@@ -393,7 +393,7 @@ async def test_a_limit_that_breaks_a_promise_is_put_back(
 ) -> None:
     # Given a running service
     before = await configs(js)
-    # When somebody limits what a stream keeps or takes, or lets another stream flow into it
+    # When a client limits what a stream stores or accepts, or adds a source to it
     await stranger.update_stream(before[stream].evolve(**change))
     # Then that is put back in time
     await eventually(partial(is_healthy, js, settings))
@@ -412,7 +412,7 @@ async def test_a_change_that_harms_nothing_is_charged_to_nobody_else(
         await asyncio.sleep(1)  # two checks, at least
         await stripped(unheard.jetstream(), "transcription_results")
         await eventually(lambda: asyncio.sleep(0, logged(logs, "settings_restored")))
-    # Then the log names nobody
+    # Then the log names no client
     assert logged(logs, "settings_restored")[0]["by"] == "unknown"
     await unheard.close()
 
@@ -420,7 +420,7 @@ async def test_a_change_that_harms_nothing_is_charged_to_nobody_else(
 async def test_a_task_is_not_called_deleted_while_its_message_stays(
     publisher: Publisher, start_worker: StartWorker, settings: Settings, js: JetStreamContext
 ) -> None:
-    # Given a task that waits, and a client that lets nobody delete messages of the task stream
+    # Given a task that waits, and a client that forbids to delete messages of the task stream
     busy = FakeEngine()
     busy.may_go_on.clear()
     async with start_worker(busy) as worker:
@@ -445,7 +445,7 @@ async def test_a_task_is_not_called_deleted_while_its_message_stays(
 async def test_a_setting_of_earlier_versions_is_no_such_stream(
     settings: Settings, js: JetStreamContext, stranger: JetStreamContext
 ) -> None:
-    # Given streams of this version, of which somebody has allowed atomic batches
+    # Given streams of this version, on which a client has allowed atomic batches
     await provisioning.provision(js, settings)
     for stream, config in (await configs(js)).items():
         await stranger.update_stream(config.evolve(allow_atomic=True))
@@ -476,7 +476,7 @@ async def test_a_task_stream_of_another_kind_is_reported_with_the_next_step(
             assert not worker.container.stream_guard.are_streams_whole
             assert b"natscribe_streams_broken 1.0" in worker.container.meter.exposition()
             assert logged(logs, "settings_not_restored")
-            # When somebody takes that way
+            # When the operator follows this advice
             await js.delete_stream("transcription_tasks")
             # Then the service recreates it, and is ready
             await eventually(partial(is_healthy, js, settings))
@@ -491,7 +491,7 @@ async def _has_no_problem(nc: Client) -> bool:
 async def test_a_consumer_of_another_kind_is_reported_with_the_next_step(
     settings: Settings, nc: Client, js: JetStreamContext, start_worker: StartWorker
 ) -> None:
-    # Given a consumer of the service that somebody has made with another beginning, which NATS cannot change
+    # Given a consumer of the service that was created with another start, which NATS cannot change
     await provisioning.provision(js, settings)
     stream, name = "transcription_results", "transcription_worker_projection_results"
     await js.delete_consumer(stream, name)
@@ -501,7 +501,7 @@ async def test_a_consumer_of_another_kind_is_reported_with_the_next_step(
         (problem,) = await eventually(partial(reported_by, nc))
         assert problem.what.startswith(f"The consumer {name} is not as the service needs it (")
         assert f"nats consumer rm {stream} {name}" in problem.next_step
-        # And when somebody does it, all is well
+        # And when the operator does so, there is no problem
         await js.delete_consumer(stream, name)
         await eventually(lambda: _has_no_problem(nc))
         assert await is_healthy(js, settings)
@@ -510,7 +510,7 @@ async def test_a_consumer_of_another_kind_is_reported_with_the_next_step(
 async def test_a_consumer_that_somebody_edits_is_put_back(
     worker: Worker, settings: Settings, js: JetStreamContext, stranger: JetStreamContext
 ) -> None:
-    # Given a queue, when somebody limits how often its tasks may be delivered
+    # Given a queue, when a client limits how often its tasks may be delivered
     stream, name = "transcription_tasks", "transcription_worker_diarization_low"
     config = (await js.consumer_info(stream, name)).config
     with capture_logs() as logs:

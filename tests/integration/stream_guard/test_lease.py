@@ -117,7 +117,7 @@ async def test_a_worker_that_stops_hands_the_lease_over_at_once(
             await eventually(lambda: second.container.lease.held, within=lease.LOST_AFTER_S - lease.RENEW_EVERY_S)
             # And its token is larger
             assert (await record(js)).token > before.token
-    # And after both have stopped, nobody holds the lease
+    # And after both have stopped, no worker holds the lease
     assert (await record(js)).holder is None
 
 
@@ -170,7 +170,7 @@ async def test_a_stream_that_is_changed_while_its_guard_is_gone_is_restored_by_a
         assert not worker.container.lease.held
         # Given a holder of the lease that is killed or frozen
         send_signal(end)
-        # When somebody changes a stream
+        # When a client changes a stream
         await change(stranger)
         # Then the other worker takes over and restores it in time
         await eventually(partial(is_whole, js, settings))
@@ -203,7 +203,7 @@ async def test_workers_stay_ready_while_no_worker_holds_the_lease(
             return worker.container.lease.held and stream_guard.problems == []
 
         await eventually(lambda: stream_guard.are_streams_whole)
-        # When the holder is killed, then the others report that nobody checks the streams
+        # When the holder is killed, then the others report that no worker checks the streams
         send_signal(signal.SIGKILL)
         await eventually(has_no_holder)
         # And when another worker has the lease, then the problem is gone
@@ -236,7 +236,7 @@ async def test_workers_that_start_together_create_each_stream_once(
     # When eight workers start at once
     async with AsyncExitStack() as lives:
         await asyncio.gather(*(lives.enter_async_context(start_worker(FakeEngine())) for _ in range(8)))
-        # Then one of them has created each stream and consumer, and nobody has changed one
+        # Then one of them has created each stream and consumer, and none was changed
         created = Counter(requests.about("STREAM.CREATE", "CONSUMER.DURABLE.CREATE"))
         del created[f"STREAM.CREATE.{BUCKET}"]  # all of them need it to find out who holds the lease
         assert set(created.values()) == {1}
@@ -318,7 +318,7 @@ async def test_a_deleted_bucket_is_created_again(
 ) -> None:
     async with start_worker(FakeEngine()) as worker, start_worker(FakeEngine()) as other:
         await eventually(lambda: worker.container.stream_guard.are_streams_whole)
-        # When somebody deletes the bucket of the lease, or recreates it otherwise
+        # When a client deletes the bucket of the lease, or recreates it otherwise
         await stranger.delete_stream(BUCKET)
         await stranger.add_stream(StreamConfig(name=BUCKET, subjects=["$KV.fleet.>"]))
         # Then it is restored, and one worker holds the lease

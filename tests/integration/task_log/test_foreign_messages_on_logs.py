@@ -1,4 +1,4 @@
-"""Garbage where only the service publishes: shown to nobody, no burden for other tasks, no stuck queue."""
+"""Garbage on subjects of the service: no client sees it, other tasks are not affected, and no queue is stuck."""
 
 import pytest
 from nats.aio.client import Client
@@ -56,10 +56,10 @@ async def test_a_task_with_a_corrupt_log_does_not_stay_in_the_queue(
     # Given a task that runs
     engine.may_go_on.clear()
     await publisher.reaching(State.RUNNING, "t1")
-    # When somebody writes into its log, or where its result belongs
+    # When another client writes into its log, or on the subject of its result
     await js.publish(f"append.{of}.t1", body)
     engine.may_go_on.set()
-    # Then its message does not come back for ever
+    # Then its message is not redelivered indefinitely
     await eventually(lambda: queue_is_empty(js), within=15)
     # And the reply to a request says more than that something is broken
     reply = await publisher.ask("tasks.status", task_id="t1")

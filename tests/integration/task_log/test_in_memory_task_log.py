@@ -1,4 +1,4 @@
-"""The task log that unit tests use keeps and refuses what the true one keeps and refuses."""
+"""The task log that unit tests use accepts and refuses the same appends as the real one."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -54,7 +54,7 @@ async def test_only_a_writer_that_knows_the_last_record_appends(log: TaskLog) ->
     first = await log.append(event(1), METADATA, after=0)
     await log.append(event(1, "t2"), METADATA, after=0)
     second = await log.append(event(2), METADATA, after=first.stream_sequence)
-    # When somebody appends who knows none of them, or the first one only
+    # When a writer appends that has read none of them, or only the first one
     for after in (0, first.stream_sequence):
         with pytest.raises(FencedError):
             await log.append(event(3), METADATA, after=after)
@@ -132,7 +132,7 @@ async def test_a_forbidden_result_is_stored_once_the_log_goes_on(log: TaskLog) -
     forbidden = await log.forbid_result(further, None)
     assert forbidden == NoResult(task_id="t1", after=5, error=None)
     assert await log.forbid_result(LAST, NO_SOUND) == forbidden
-    # And when the log goes on once more, then a result is stored, which nobody replaces
+    # And when the log continues once more, then a result is stored, which no call replaces
     last = replace(LAST, stream_sequence=9)
     await log.append_result(RESULT.model_dump_json().encode(), last)
     assert await log.forbid_result(replace(last, stream_sequence=12), None) == RESULT

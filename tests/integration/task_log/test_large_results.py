@@ -70,7 +70,7 @@ async def published(js: JetStreamContext) -> tuple[TranscriptionResult, Transcri
 
 
 async def pieces(js: JetStreamContext) -> set[str]:
-    """Of how many objects the bucket holds pieces."""
+    """The subjects of the objects of which the bucket has chunks."""
     info = await js.stream_info("OBJ_results", subjects_filter="$O.results.C.>")
     return set(info.state.subjects or {})
 

@@ -22,7 +22,7 @@ Transcribe = Callable[[str, int], Awaitable[dict[str, object]]]
 
 @pytest.fixture
 def transcribe(publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext) -> Transcribe:
-    """Have a task done with so many characters of text in two segments; the result as it was published."""
+    """Run a task with a given number of characters of text in two segments; return its published result."""
 
     async def done(task_id: str, characters: int) -> dict[str, object]:
         engine.windows, engine.text = 2, "x" * (characters // 2)
@@ -44,7 +44,7 @@ async def request(nc: Client, task_id: str, fmt: str) -> bytes:
 async def test_a_result_of_any_size_arrives(
     nc: Client, js: JetStreamContext, transcribe: Transcribe, below: int
 ) -> None:
-    # Given a result that is so many bytes smaller than the largest message: its text is in it twice
+    # Given a result that is `below` bytes smaller than the largest message: its text is in it twice
     envelope = len(json.dumps(await transcribe("s", 10), separators=(",", ":"))) - 2 * 10
     characters = (nc.max_payload - below - envelope) // 2
     # When it is published and requested
@@ -62,12 +62,12 @@ async def test_a_result_of_any_size_arrives(
 
 @pytest.mark.parametrize("below", [0, 1, 100, 1000, ROOM + 100])
 async def test_a_text_of_any_size_arrives(nc: Client, js: JetStreamContext, transcribe: Transcribe, below: int) -> None:
-    # Given a text that is so many bytes smaller than the largest message
+    # Given a text that is `below` bytes smaller than the largest message
     characters = nc.max_payload - below - 2  # two lines
     await transcribe("t", characters)
     # When it is requested as text
     reply = await request(nc, "t", "txt")
-    # Then that is the text, or names the object that holds it
+    # Then that is the text, or names the object that contains it
     if below > ROOM:
         assert len(reply) == pytest.approx(nc.max_payload - below, abs=2)
         assert reply.startswith(b"xxx")

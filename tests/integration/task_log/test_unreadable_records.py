@@ -1,4 +1,4 @@
-"""Records that only a later version can read: nobody takes them for missing, and nobody changes their tasks."""
+"""Records that only a later version can read: no worker takes them for missing, or changes their tasks."""
 
 import json
 from functools import partial
@@ -107,7 +107,7 @@ async def test_other_tasks_are_projected_beside_a_record_of_a_later_version(
     # Given records that cannot be projected
     for of in ("progress", "results"):
         await write(js, of, "t1")
-    # When other tasks come, then they are in Redis all the same
+    # When other tasks come, then they are in Redis nevertheless
     for task_id in ("t2", "t3"):
         await publisher.reaching(State.COMPLETED, task_id)
         await eventually(partial(redis.exists, f"task:{task_id}:result"), within=15)
@@ -146,6 +146,6 @@ async def test_an_unknown_stage_and_error_are_repeated_and_an_unknown_state_is_n
     await append(error=event["error"] | {"code": "quota_exceeded"}, stage="queueing")
     reply = await publisher.ask(subjects.STATUS, task_id="t1")
     assert (reply["error"]["code"], reply["stage"]) == ("quota_exceeded", "queueing")
-    # And nobody continues a task in a state that this version does not know
+    # And no worker continues a task in a state that this version does not know
     await append(state="scheduled", error=None)
     await assert_refused(publisher, "t1", *REQUESTS)

@@ -129,11 +129,11 @@ async def test_an_announcement_that_nests_too_deeply_is_no_error_of_the_services
     async with start_worker(engine):
         await publisher.publish("busy")
         await publisher.until("busy", State.RUNNING)
-        # When somebody announces JSON that Python cannot read
+        # When a message claims to be JSON and cannot be parsed
         await publisher.nc.publish("accepted.tasks.transcription.normal", b"[" * 100_000)
         # And a task comes behind it
         await publisher.publish("t1")
         await publisher.until("t1", State.QUEUED)
-    # Then nobody is alarmed
+    # Then there is no error in the log
     levels = {json.loads(line)["level"] for line in log.getvalue().splitlines()}
     assert not levels & {"error", "critical"}

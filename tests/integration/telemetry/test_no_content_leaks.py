@@ -75,7 +75,7 @@ async def test_no_content_is_in_a_trace_a_log_line_or_a_metric(
     recordings_folder: Path,
     log: io.StringIO,
 ) -> None:
-    # Given a worker whose spans are kept, and which finds the mark in each recording
+    # Given a worker whose spans are stored, and whose transcripts contain the mark
     (recordings_folder / f"{MARK}.flac").write_bytes(b"sound")
     engine.text = MARK
     spans, traces = InMemorySpanExporter(), TracerProvider()

@@ -56,7 +56,7 @@ async def test_each_part_of_the_work_is_a_span(
     # Given a task whose publisher traces it
     await publish(js)
     await publisher.until("t1", State.COMPLETED)
-    # Then its trace goes on through the worker
+    # Then its trace continues through the worker
     task_spans = await of_the_task(spans)
     names = [span.name for span in task_spans]
     assert {"queue wait", "fetch", "decode", "transcribe", "windows", "diarize", "merge", "store"} <= set(names)

@@ -75,9 +75,9 @@ async def anna(publisher: Publisher, worker: Worker, engine: FakeEngine) -> str:
 
 
 async def test_a_person_who_was_named_once_is_named_in_the_next_recording(publisher: Publisher, anna: str) -> None:
-    # Given a person who was named in a call, and speaks in two other recordings beside a stranger
+    # Given a person who was named in a call, and speaks in two other recordings beside an unknown person
     await done(publisher, "turns", kind=Kind.DIARIZATION, identify=True)
-    # Then she is named, and the stranger is not
+    # Then she is named, and the unknown person is not
     assert await named(publisher, "next") == {"SPEAKER_00": "unknown", "SPEAKER_01": "Anna"}
     assert await named(publisher, "turns") == {"SPEAKER_00": "unknown", "SPEAKER_01": "Anna"}
     # And the published result has her id alone
@@ -90,7 +90,7 @@ async def test_formats_for_people_show_names_and_rttm_keeps_labels(publisher: Pu
     assert "Anna: " in await written(publisher, "next", "srt")
     assert "<v Anna>" in await written(publisher, "next", "vtt")
     assert ">Anna<" in await written(publisher, "next", "html")
-    assert "SPEAKER_00: " in await written(publisher, "next", "txt")  # two strangers stay two people
+    assert "SPEAKER_00: " in await written(publisher, "next", "txt")  # two unknown people stay two
     rttm = await written(publisher, "next", "rttm")
     assert "Anna" not in rttm
     assert "SPEAKER_01" in rttm
@@ -157,7 +157,7 @@ async def test_no_data_of_a_forgotten_voice_is_left(
             await places_with(js, redis, "Anna", voice_of("anna"), f"natscribe:heard:{sha256(b'call').hexdigest()}")
             == []
         )
-    # And the result names nobody
+    # And the result has no names
     assert await named(publisher, "next") == {"SPEAKER_00": "unknown", "SPEAKER_01": "unknown"}
     assert (await publisher.ask(subjects.FORGET, user_id=7, voice=anna))["error"]["code"] == "not_found"
 
@@ -209,7 +209,7 @@ async def test_a_full_bucket_enrols_nobody_and_is_named(publisher: Publisher, ca
     # Given a bucket in which an administrator leaves no room
     config = (await js.stream_info("KV_voices")).config
     await js.update_stream(config.evolve(max_bytes=1))
-    # When a person is enrolled, then the reply says which bucket is full, and nobody is
+    # When a person is enrolled, then the reply says which bucket is full, and no voice is stored
     code, message = await refused(publisher, call, speaker="SPEAKER_00")
     assert (code, "no room in the bucket voices" in message) == ("internal", True)
     assert (await publisher.ask(subjects.VOICES, user_id=7))["voices"] == []

@@ -1,4 +1,4 @@
-"""One long recording on many workers: whoever transcribes a window, the result is the same."""
+"""One long recording on many workers: the result is the same, whichever worker transcribes a window."""
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
@@ -97,7 +97,7 @@ async def test_a_task_of_its_own_runs_at_once_on_a_worker_that_helps(
         await eventually(lambda: all(engine.transcribed for engine in engines))
         # When a task is published
         await publisher.publish("next")
-        # Then it runs while the other one goes on
+        # Then it runs while the other one continues
         await publisher.until("next", State.RUNNING)
         assert (await publisher.ask("tasks.status", task_id="long"))["state"] == State.RUNNING
         await publisher.until("next", State.COMPLETED)

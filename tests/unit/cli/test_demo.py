@@ -94,7 +94,7 @@ async def test_demos_that_start_at_the_same_time_have_different_ports(demo_of: D
 async def test_a_demo_that_keeps_its_servers_ends_when_interrupted(
     demo_of: Demo, stop: asyncio.Event, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Given a demo that keeps its servers
+    # Given a demo that does not stop its servers
     running, output = demo_of(keep=True), ""
 
     async def waits() -> bool:

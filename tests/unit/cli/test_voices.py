@@ -23,7 +23,7 @@ def test_a_task_without_voices_is_reported_in_terms_of_the_command(run: Run, mon
 @pytest.mark.usefixtures("no_server")
 @pytest.mark.parametrize("moment", ["2026-11-05", "2026-11-05T14:30:00"])
 def test_the_time_of_a_consent_is_local(run: Run, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
-    # When somebody is enrolled who has consented at a certain time
+    # When a person is enrolled who has consented at a certain time
     enroll = AsyncMock(side_effect=_enrolled)
     monkeypatch.setattr(Client, "enroll_voice", enroll)
     who = ("--task-id", "t1", "--name", "Anna", "--consent-by", "Anna")

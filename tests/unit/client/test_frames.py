@@ -22,7 +22,7 @@ OPUS = LiveAudio(codec=Codec.OPUS, sample_rate=48_000)
 
 
 class Server(Connection):
-    """A server that stores frames, unless `errors` holds errors for them."""
+    """A server that stores frames, unless `errors` has errors for them."""
 
     def __init__(self) -> None:
         self.stored: list[str] = []

@@ -32,7 +32,7 @@ class Machine:
         (self._folder / "cpu.max").write_text(line)
 
     def passes(self, seconds: float, *, idle: tuple[float, float] = (0, 0), used: float = 0) -> None:
-        """Time in which each core is idle for a part of it, and the group uses so many cores."""
+        """Let time pass in which each core is idle for a part, and the group uses this number of cores."""
         self.seconds += seconds
         self.idle = [before + part * seconds for before, part in zip(self.idle, idle, strict=True)]
         self.used += used * seconds

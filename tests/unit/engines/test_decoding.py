@@ -251,7 +251,7 @@ PLAYLISTS = {
 
 @pytest.mark.parametrize("name", PLAYLISTS)
 def test_a_playlist_opens_nothing_else(tmp_path: Path, name: str) -> None:
-    # Given a recording that somebody else's playlist points to
+    # Given a recording that a foreign playlist points to
     secret = write(tmp_path / "secret.ts", tone(2), "aac")
     (tmp_path / name).write_text(PLAYLISTS[name].format(secret=secret, name=secret.name))
 
@@ -341,7 +341,7 @@ def test_a_chunk_is_of_its_offset(tmp_path: Path, name: str, codec: str, rate: i
 
 @pytest.mark.parametrize(("damaged", "seconds"), [(9, COMPARED_S), (10, 5)])
 def test_a_chunk_ends_where_its_recording_is_damaged(tmp_path: Path, damaged: int, seconds: float) -> None:
-    # Given a recording with damage after five seconds, when a chunk is taken, then ten damaged packets end it
+    # Given a recording with damage after five seconds, when a chunk is read, then ten damaged packets end it
     path = with_damage(write(tmp_path / "call.m4a", tone(12), "aac"), range(79, 79 + damaged))
     ((chunk,),) = chunks_at(path, Budget(NO_LIMIT), 1, [0.0])
     assert len(chunk) / SAMPLE_RATE == pytest.approx(seconds, abs=0.2)

@@ -1,4 +1,4 @@
-"""Which models an engine process keeps, and what becomes of their errors."""
+"""Which models an engine process caches, and what happens to their errors."""
 
 from base64 import b64encode
 from pathlib import Path

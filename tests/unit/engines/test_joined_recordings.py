@@ -44,7 +44,7 @@ def join(path: Path, codec: str, *parts: Part) -> Path:
 
 @pytest.mark.parametrize(("kind", "codec", "first", "second"), JOINED)
 def test_all_parts_are_decoded(tmp_path: Path, kind: str, codec: str, first: Part, second: Part) -> None:
-    # Given two recordings that somebody has joined with `cat`
+    # Given two recordings that were joined with `cat`
     path = join(tmp_path / f"joined.{kind}", codec, first, second)
 
     # When the file is measured and decoded
@@ -68,7 +68,7 @@ def test_a_part_with_fewer_channels_belongs_to_the_first_channel(tmp_path: Path,
     # Given a stereo recording whose second part has one channel
     path = join(tmp_path / f"joined.{kind}", codec, ("stereo", 48_000), ("mono", 48_000))
 
-    # When each channel is decoded on its own, then the first one has that part, and no text would be found twice
+    # When each channel is decoded on its own, then the first one has that part, and no text is duplicated
     left, right = load(path, 0), load(path, 1)
     assert min(strength(left, 500, 1.5), strength(right, 500, 1.5), strength(left, 1000, PART_S + 1.5)) > 0.2
     assert np.abs(right[round((PART_S + 0.5) * SAMPLE_RATE) :]).max() == 0

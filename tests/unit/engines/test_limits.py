@@ -43,7 +43,7 @@ def test_work_on_what_was_read_does_not_count(clock: Iterator[int]) -> None:
     # Given a recording that may be read for three seconds
     budget = Budget(Limit(3600, "AUDIO_MAX_SECONDS", decode_seconds=3))
     with budget.reading():
-        # When somebody works on each piece for longer
+        # When each piece is processed for longer
         with budget.paused():
             for _ in range(10):
                 next(clock)
@@ -74,6 +74,6 @@ def test_reading_gets_no_more_memory_than_its_length_needs() -> None:
 
 @pytest.mark.parametrize("seconds", [float("inf"), 1e30])
 def test_a_length_without_limit_is_memory_without_limit(seconds: float) -> None:
-    # Given an operator who allows any length, when much memory is taken, then it is there
+    # Given an operator who allows any length, when much memory is allocated, then this succeeds
     with Budget(Limit(seconds, "AUDIO_MAX_SECONDS")).reading():
         bytearray(400 * MEGABYTE)

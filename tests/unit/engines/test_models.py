@@ -188,7 +188,7 @@ def test_another_file_is_another_revision(models_dir: Path, changed: str) -> Non
     make_onnx_model(models_dir / "calls")
     before = ModelCatalog(None, models_dir).find("calls").identity
 
-    # When one of its files changes, then so does its revision, and nothing kept from before is used
+    # When one of its files changes, then so does its revision, and no earlier value is reused
     with (models_dir / "calls" / changed).open("a") as file:
         file.write("\n")
     assert ModelCatalog(None, models_dir).find("calls").identity != before
@@ -297,7 +297,7 @@ def test_a_name_that_nobody_publishes_is_not_known(name: str | None) -> None:
 def test_the_bundled_model_is_found_without_reading_its_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a cache with a bundled model of other weights in a file of the right size, which nobody checks again
+    # Given a cache with a bundled model of other weights in a file of the right size, which is not verified again
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     make_model(bundled.home())
     os.truncate(bundled.home() / "model.bin", bundled.SIZE_BYTES)

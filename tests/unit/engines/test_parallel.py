@@ -23,7 +23,7 @@ def test_items_are_worked_on_at_the_same_time_and_come_back_in_order() -> None:
 
     # When four items are worked on, two at the same time, then all are done, in their order
     assert list(Parallel(2).map(work, range(4))) == [0, -1, -2, -3]
-    # And on one thread no item is taken before the result of the one before it is read
+    # And on one thread no item is read before the result of the previous one is
     items = iter(range(3))
     assert (next(Parallel(1).map(str, items)), list(items)) == ("0", [1, 2])
 

@@ -249,7 +249,7 @@ def test_text_of_a_gap_is_inserted_where_it_is_spoken() -> None:
     model = ScriptedModel([[stretched], [words_at(0.5, 1.5, 2.5, 3.5, text="closed")]])
     # When the window is transcribed
     result = text_of(model, window((0.0, 10.0)))
-    # Then the text is in order, and no segment goes on over another
+    # Then the text is in order, and no segment overlaps another
     assert [segment.text for segment in result.segments] == ["So", "closed closed closed closed", "word word"]
     assert all(one.end <= other.start for one, other in pairwise(result.segments))
 

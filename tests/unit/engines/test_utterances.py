@@ -37,18 +37,18 @@ def test_a_pause_of_half_a_second_ends_an_utterance() -> None:
 
 
 def test_an_utterance_is_complete_half_a_second_after_its_last_word() -> None:
-    # Given somebody who speaks
+    # Given a person who speaks
     utterances = UtteranceDetector(0, loudness)
     assert utterances.process(samples_of((0, 1.6), (1, 3.2), (0, 0.48))) == []
     # When the pause is half a second long, then the utterance is there
     (window,) = utterances.process(samples_of((0, 0.032)))
     assert regions([window]) == [pytest.approx((1.6 - 0.288, 4.8 + 0.128))]
-    # And nobody speaks any longer
+    # And the speech has ended
     assert utterances.open() is None
 
 
 def test_the_utterance_so_far_has_its_audio_up_to_now() -> None:
-    # Given somebody who speaks, when half of it is processed
+    # Given a person who speaks, when half of it is processed
     samples = samples_of((0, 1.6), (1, 3.2))
     utterances = UtteranceDetector(0, loudness)
     utterances.process(samples[: 3 * SAMPLE_RATE])
@@ -61,7 +61,7 @@ def test_the_utterance_so_far_has_its_audio_up_to_now() -> None:
 
 
 def test_in_a_pause_nobody_speaks_until_the_next_word() -> None:
-    # Given somebody who speaks, and draws breath
+    # Given a person who speaks, and draws breath
     utterances = UtteranceDetector(0, loudness)
     utterances.process(samples_of((0, 1.6), (1, 3.2)))
     # When the breath has lasted 0.06 s, then the utterance continues; when it has lasted 0.1 s, it may be over
@@ -101,7 +101,7 @@ def test_an_utterance_that_grows_too_long_is_cut_where_it_is_quiet() -> None:
 
 
 def test_a_long_utterance_is_cut_while_it_continues() -> None:
-    # Given somebody who never pauses, when 15 s are processed, then an utterance is complete
+    # Given a person who never pauses, when 15 s are processed, then an utterance is complete
     utterances = UtteranceDetector(0, loudness)
     assert utterances.process(samples_of((1, 14.944))) == []
     assert len(utterances.process(samples_of((1, 0.032)))) == 1
@@ -171,7 +171,7 @@ def test_a_worker_that_continues_at_any_complete_second_finds_the_same_later_utt
 
 @pytest.mark.parametrize(("level", "most_seconds"), [(0.0, 0.3), (1.0, 15.0)], ids=["silence", "a monologue"])
 def test_little_audio_is_held_whatever_comes(level: float, most_seconds: float) -> None:
-    # Given an hour of silence, or of somebody who never pauses
+    # Given an hour of silence, or of a person who never pauses
     utterances, bit = UtteranceDetector(0, loudness), samples_of((level, 14.4))
     for _ in range(250):
         utterances.process(bit)

@@ -229,7 +229,7 @@ async def test_batches_of_recordings_are_short_while_people_speak(
 async def test_a_window_of_a_higher_rank_brings_its_options(scenario: Scenario) -> None:
     # Given windows that wait, the first one of a lower rank and with other options, when the engine takes them
     await texts_of(scenario.request(0, options=GERMAN, rank=Rank.SHARED), scenario.request(1))
-    # Then the higher rank comes first all the same
+    # Then the higher rank comes first nevertheless
     assert scenario.engine.batches == [[1], [0]]
     assert [job.options for job in scenario.engine.jobs] == [ENGLISH, GERMAN]
 
@@ -238,7 +238,7 @@ async def test_a_batch_whose_windows_nobody_wants_any_longer_is_stopped_at_once(
     # Given a batch that is being transcribed, and a window behind it
     requests = await scenario.in_progress(Rank.OWN, Rank.OWN)
     behind = scenario.request(2)
-    # When nobody wants the batch any longer
+    # When no request needs the batch any longer
     await give_up(*requests)
     # Then it is stopped, and the engine has begun with what is behind it
     assert scenario.engine.stopped == 1
@@ -268,7 +268,7 @@ async def test_a_batch_that_is_not_of_a_recording_of_this_worker_alone_continues
     monkeypatch.setattr(window_queue, "POLL_EVERY_S", 0.0)  # whether it takes too long
     requests = await scenario.in_progress(*ranks)
     behind = scenario.request(5)
-    # When nobody wants the batch any longer
+    # When no request needs the batch any longer
     await give_up(*requests)
     # Then the engine is not stopped, and does the next window after it
     assert (scenario.engine.stopped, len(scenario.engine.batches)) == (0, 1)
@@ -286,7 +286,7 @@ async def test_a_window_that_is_given_up_while_it_waits_is_never_transcribed(
     unwanted, *awaited = scenario.requests(1, *others)
     await standstill()
     await give_up(unwanted)
-    # Then the batch continues, only the other one follows it, and a later window is transcribed as ever
+    # Then the batch continues, only the other one follows it, and a later window is transcribed as usual
     scenario.engine.may_reply.set()
     assert await texts_of(first, *awaited) == [text(number) for number in (0, *others)]
     await standstill()
@@ -307,7 +307,7 @@ async def test_an_engine_that_died_over_windows_that_nobody_wants_continues(scen
     unwanted, awaited = await scenario.in_progress(Rank.OWN, Rank.OWN)
     await give_up(unwanted)
     scenario.engine.may_reply.set()
-    # When somebody requests the window again, then there is a text
+    # When the window is requested again, then there is a text
     assert await outcomes_of(awaited) == [DIED]
     assert await scenario.request(1) == text(1)
 
@@ -319,7 +319,7 @@ async def test_an_engine_that_died_over_windows_that_nobody_wants_continues(scen
 async def test_a_batch_takes_about_ten_seconds_and_leaves_no_core_without_work(
     seconds: float, at_once: int, largest: int, size: int
 ) -> None:
-    # Given a model that takes so long for a window, and transcribes so many at the same time
+    # Given a model that takes this long for a window, and transcribes this number at the same time
     scenario = Scenario(ScriptedEngine(seconds), at_once=at_once, largest=largest)
     assert scenario.queue.room == 2 * at_once
     # When its speed is known
@@ -370,7 +370,7 @@ async def test_after_closing_nothing_continues(scenario: Scenario) -> None:
     # When the queue is closed
     async with asyncio.timeout(5):
         await scenario.queue.close()
-    # Then the batch is stopped, nobody gets a text, and no task is left
+    # Then the batch is stopped, no request gets a text, and no task is left
     assert [type(outcome) for outcome in await outcomes_of(*requests)] == [asyncio.CancelledError] * 3
     assert (scenario.engine.stopped, scenario.engine.batches) == (1, [[0, 1]])
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -400,7 +400,7 @@ async def test_a_batch_that_hangs_and_that_nobody_wants_is_stopped_in_the_end(
     # Given an engine that hangs over the window of another worker
     monkeypatch.setattr(window_queue, "ABANDONED_S", 0.05)
     monkeypatch.setattr(window_queue, "POLL_EVERY_S", 0.01)
-    # When nobody wants it any longer
+    # When no request needs it any longer
     await give_up(*await scenario.in_progress(Rank.SHARED))
     # Then the engine is free again
     await eventually(lambda: scenario.engine.stopped == 1)

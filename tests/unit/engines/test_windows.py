@@ -93,7 +93,7 @@ def test_dictation_with_long_pauses_makes_few_windows() -> None:
     # When windows are detected
     windows = find(samples)
 
-    # Then they hold several sentences each, and no more audio than is spoken and a little around it
+    # Then they contain several sentences each, and no more audio than is spoken and a little around it
     assert [len(window.regions) for window in windows] == [5, 5, 2]
     assert sum(map(seconds_of, windows)) <= 12 * (3.2 + 0.8)
 
@@ -132,7 +132,7 @@ def test_of_several_silences_the_longest_is_cut_wherever_it_is() -> None:
 
 
 def voiced(length: int, *spoken: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """The probabilities of so many frames, of which those from the one to the other are just speech."""
+    """The probabilities of `length` frames, of which the intervals `spoken` are just speech."""
     speech = np.zeros(length, np.float32)
     for first, after in spoken:
         speech[first:after] = 0.5
@@ -201,7 +201,7 @@ def test_a_word_that_begins_at_the_end_of_a_chunk_has_the_silence_before_it() ->
 
 
 def test_the_first_window_needs_no_more_than_the_first_chunk() -> None:
-    # Given somebody who begins after three seconds and does not pause
+    # Given a person who starts to speak after three seconds and does not pause
     samples = samples_of((0, 3), (1, 90))
 
     # When the first chunk is there
@@ -221,7 +221,7 @@ def test_windows_are_short_and_in_order_and_miss_no_speech(seed: int, speech: fl
     windows = find(samples)
     pieces = [piece for window in windows for piece in window.regions]
 
-    # Then none holds more than 20 s, none reaches over more than 90 s, and regions are in order and do not overlap
+    # Then none has more than 20 s, none reaches over more than 90 s, and regions are in order and do not overlap
     assert all(seconds_of(window) <= MAX_WINDOW_S == 20 for window in windows)
     assert all(window.regions[-1][1] - window.regions[0][0] <= 90 for window in windows)
     assert all(start < end for start, end in pieces)

@@ -340,7 +340,7 @@ async def somebody_appends(log: InMemoryTaskLog, state: State) -> None:
 async def test_a_fenced_attempt_publishes_nothing(
     attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults, update: TaskUpdate | Result
 ) -> None:
-    # Given an attempt that another worker has taken over, and that does not know of it
+    # Given an attempt that another worker has taken over unnoticed
     await somebody_appends(log, State.RUNNING)
     # When it has segments or a result
     with pytest.raises(FencedError):
@@ -383,7 +383,7 @@ EMBEDDED = TaskUpdate(Stage.MERGING, 1.0, embeddings=b"{}")
 async def test_embeddings_go_when_their_task_has_no_result(
     attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults, ending: str
 ) -> None:
-    # Given an attempt that has kept embeddings
+    # Given an attempt that has stored embeddings
     await attempt.append(EMBEDDED)
     assert results.kept == [b"{}"]
     # When its task ends without a result, then they are removed
@@ -429,7 +429,7 @@ async def test_a_cancel_of_a_task_whose_result_is_stored_completes_it(
 async def test_the_next_attempt_ends_a_task_whose_outcome_is_stored(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float], error: ErrorDetail | None, state: State
 ) -> None:
-    # Given a task whose result was forbidden by somebody who was lost before the log was ended
+    # Given a task whose result was forbidden by a worker that was lost before the log was ended
     clock[0] += 1
     await attempt.append(TaskUpdate(Stage.DECODING, 0.0, 0, 60))
     await log.forbid_result(attempt.record, error)

@@ -1,4 +1,4 @@
-"""A delivery from its message to its settlement: what is counted, kept and released, and which task comes first."""
+"""A delivery from its message to its settlement: what is counted, stored and released, and which task comes first."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -160,7 +160,7 @@ async def test_an_attempt_that_resumes_is_counted_and_measures_no_speed(parts: P
     await parts.publish("t1")
     message = await take(parts)
     await work(parts, half, message)
-    # When the second attempt goes on
+    # When the second attempt continues
     nats.streams[NAMES.tasks].consumers[NAMES.queue_consumer(*KEY)].again.append(1)
     await work(parts, completes_after_checkpoint)
     # Then it counts as resumed, and as delivered again
@@ -283,7 +283,7 @@ async def test_an_empty_log_is_a_deletion_or_a_changed_stream(
             await parts.messages.delete(1)
         await attempt.publish(result(task.task_id))
 
-    # When its worker goes on, then the message is tried again if it is still there
+    # When its worker continues, then the message is tried again if it is still there
     await work(parts, emptied)
     assert len(nats.streams[NAMES.tasks].consumers[NAMES.queue_consumer(*KEY)].put_off_s) == put_off
 
@@ -308,7 +308,7 @@ async def test_with_a_lookahead_the_shortest_comes_first(nats: InMemoryNats, par
 
     await eventually(done)
     await consumer.stop(grace=1)
-    # Then the shortest of so many begins, but nobody is passed over more often than that
+    # Then the shortest of these starts, but no task is passed over more often than that
     assert handled == (["unknown", "long", "short", "shortest"] if lookahead == 1 else SHORTEST_FIRST)
 
 
@@ -316,7 +316,7 @@ SHORTEST_FIRST = ["short", "shortest", "long", "unknown"]
 
 
 async def test_a_priority_that_was_passed_over_often_is_next(nats: InMemoryNats, parts: Parts) -> None:
-    # Given a long task, and short ones that keep coming
+    # Given a long task, and short ones that arrive continuously
     await parts.publish("long", seconds=600)
     for number in range(6):
         await parts.publish(f"short{number}", seconds=1)

@@ -50,7 +50,7 @@ async def test_the_heartbeat_continues_during_an_append() -> None:
     message, attempt = FakeMessage(), FakeAttempt()
     async with heartbeat(beating(attempt, message=message)):
         await attempt.appends.wait()
-        # Then the delivery is extended all the same
+        # Then the delivery is extended nevertheless
         await message.beats_on()
 
 
@@ -92,7 +92,7 @@ async def test_a_fenced_worker_stops_though_a_cancellation_is_swallowed() -> Non
                 await asyncio.Event().wait()
             await asyncio.Event().wait()
 
-    # When it is fenced, then it stops all the same
+    # When it is fenced, then it stops nevertheless
     with pytest.raises(FencedError):
         await asyncio.wait_for(work(), 5)
 
@@ -142,5 +142,5 @@ async def test_work_ends_though_a_heartbeat_misses_its_cancellation() -> None:
     async with asyncio.timeout(5), heartbeat(beating(attempt)):
         await attempt.has_started.wait()
         attempt.answer.set_result(None)
-    # And nothing of it goes on
+    # And nothing of it continues
     assert asyncio.all_tasks() == {asyncio.current_task()}

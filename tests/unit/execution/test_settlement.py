@@ -24,7 +24,7 @@ PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "No sound.")
 
 @dataclass
 class FakeAttempt:
-    """Notes what it appends, if nobody has fenced it."""
+    """Records what it appends, unless it is fenced."""
 
     number: int = 1
     state: State = State.RUNNING
@@ -154,7 +154,7 @@ async def test_a_stopping_worker_releases_its_task_at_once() -> None:
 
 @pytest.mark.parametrize("begun", [True, False])
 async def test_a_message_without_an_attempt_is_released_without_an_append(begun: bool) -> None:
-    # Given a message that has just come, or one that the task stream seems not to hold: its task was deleted, or the
+    # Given a message that has just come, or one that the task stream seems to lack: its task was deleted, or the
     # read was out of date
     released, message = of(None)
     # When it is settled, then JetStream may deliver it again

@@ -1,4 +1,4 @@
-"""Each format holds what it should hold of a result."""
+"""Each format contains the right parts of a result."""
 
 import pytest
 from natscribe import formats

@@ -84,7 +84,7 @@ def test_no_line_ends_with_a_word_that_belongs_to_the_next(text: str, lines: tup
 
 
 def test_a_long_sentence_is_cut_where_a_clause_ends() -> None:
-    # Given a sentence that no cue holds, and a comma in its middle
+    # Given a sentence too long for a cue, and a comma in its middle
     text = (
         "The conference of all the people who work here will be opened tomorrow morning, "
         "and those who cannot come to it may listen to a recording of it afterwards."
@@ -379,7 +379,7 @@ all_limits = st.builds(
 
 
 def segments_of(turns: list[tuple[str | None, list[Speech], float]], *, with_text: bool) -> list[Segment]:
-    """Segments by time; two speakers may speak at once, but nobody speaks over himself."""
+    """Segments by time; two speakers may speak at once, but no speaker overlaps himself."""
     ends: dict[str | None, float] = {}
     start = 0.0
     result = []

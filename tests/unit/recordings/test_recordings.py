@@ -80,7 +80,7 @@ async def test_a_missing_folder_is_a_transient_error_for_the_operator(tmp_path: 
 async def test_a_changed_recording_is_detected(folder: Folder, tmp_path: Path) -> None:
     path = tmp_path / "recordings/a.flac"
     async with folder.fetch("a.flac") as recording:
-        # Given that somebody writes the same again, then it is the same
+        # Given that the same content is written again, then it is the same
         os.utime(path, ns=(0, 0))
         await recording.check()
         # When something else is stored, or nothing, then the error of the task says so
@@ -172,7 +172,7 @@ async def test_a_temporary_file_that_cannot_be_removed_fails_nothing() -> None:
         async with temporary_file(7) as path:
             path.unlink()
             path.mkdir()
-    # Then the work goes on, and the log says which file is left
+    # Then the work continues, and the log says which file is left
     assert [(line["event"], line["file"]) for line in logs] == [("temporary_file_left", path.name)]
 
 

@@ -134,7 +134,7 @@ async def test_a_name_outside_of_the_prefix_is_not_requested(recordings: S3, sto
     [
         ("2", None, ErrorCode.AUDIO_UNREADABLE),  # another recording is there now
         ("1", None, ErrorCode.INTERNAL),
-        ("2", OSError(), ErrorCode.INTERNAL),  # nobody knows
+        ("2", OSError(), ErrorCode.INTERNAL),  # unknown cause
     ],
 )
 async def test_a_broken_download_has_its_reason(

@@ -1,4 +1,4 @@
-"""Many events that are to be projected do not hold up anything else in the worker."""
+"""Many events that are to be projected delay no other work in the worker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -35,7 +35,7 @@ STORED, NOW = datetime(2026, 1, 1, 11, tzinfo=UTC), datetime(2026, 1, 1, 12, tzi
 
 @dataclass
 class FakeProjection:
-    """Keeps what is projected."""
+    """Records what is projected."""
 
     takes: float = 0.0  # seconds
     projected: list[ProjectedEvent] = field(default_factory=list)
@@ -131,7 +131,7 @@ async def projecting(client: FakeClient, projection: FakeProjection) -> AsyncIte
 
 @pytest.mark.usefixtures("requested_more")
 async def test_other_work_runs_during_a_large_projection(client: FakeClient) -> None:
-    # Given a great many events and results, and something else that goes on
+    # Given a great many events and results, and something else that continues
     projection, turns, turns_of_results = FakeProjection(), 0, 0
     # When they are projected
     async with projecting(client, projection):

@@ -22,7 +22,7 @@ QUEUE = "tasks.transcription.high"
 
 @dataclass(frozen=True)
 class FakePositions:
-    """Holds a message at each sequence, all stored at the same time."""
+    """Has a message at each sequence, all stored at the same time."""
 
     stored_at: datetime
 

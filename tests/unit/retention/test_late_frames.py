@@ -134,7 +134,7 @@ async def test_audio_under_an_invalid_task_id_erases_nothing(
     # When the service checks, then the audio of others stays; that of no task stays until it is too old for its stream
     await late_frames.erase()
     assert kept(nats) == {subject, "waits"}
-    # And nobody else erases it so
+    # And it cannot be erased as the audio of a task
     with pytest.raises(ValueError, match="no task id"):
         await erase_frames(nats.client, NAMES.live, subject)
     assert kept(nats) == {subject, "waits"}

@@ -34,7 +34,7 @@ def test_each_part_of_a_task_has_its_retention_time(
     metadata = Metadata(ended, 1, "tasks.diarization.high", ENDED)
     # When its reminder is made
     reminder = make_reminder(ended, metadata, ended_at=ENDED, audio_ttl=audio_ttl)
-    # Then it says until when the recording and the task are kept
+    # Then it has the times until which the recording and the task are stored
     assert reminder.recording_until == (None if recording is None else ENDED + timedelta(seconds=recording))
     assert reminder.task_until == ENDED + timedelta(seconds=task)
     assert reminder.everything is (keep is not None)

@@ -193,7 +193,7 @@ async def test_a_recording_of_another_task_stays(
 async def test_a_permanent_recording_outlives_one_of_its_tasks(
     parts: Parts, nats: InMemoryNats, deleted: list[str]
 ) -> None:
-    # Given a service that keeps recordings, and an ended task that is to leave nothing
+    # Given a service that stores recordings, and an ended task that is to leave nothing
     await ended(parts, "goes", keep_seconds=60)
     await run(parts, 0)
     # When it is due, and another one with its recording has ended, then the recording stays for that
@@ -227,7 +227,7 @@ async def test_the_recording_of_a_task_that_has_just_ended_stays(
 
 @pytest.mark.parametrize("state", [State.RUNNING, State.QUEUED])
 async def test_a_running_task_is_not_erased(parts: Parts, nats: InMemoryNats, deleted: list[str], state: State) -> None:
-    # Given a task that goes on, though a cancellation that was given up has set its reminder
+    # Given a task that continues, though a cancellation that was given up has set its reminder
     record = await parts.reaching(state, "t1", keep_seconds=60)
     await parts.log.forbid_result(record, None)
     await run(parts)
@@ -315,7 +315,7 @@ async def test_reminders_show_which_recordings_are_needed(
 ) -> None:
     # Given the reminder of another ended task
     await parts.reminders.put(reminder("t2", **{"task_sequence": 2} | other))
-    # When a task with the same recording is due, then it stays if the other one still keeps it
+    # When a task with the same recording is due, then it stays if the other one still needs it
     assert await parts.reminders.is_recording_needed(reminder(), kept_for_ever=kept_for_ever) is needed
 
 
@@ -348,7 +348,7 @@ async def test_reminders_are_waited_for(
     if ended_tasks:
         with pytest.raises(TransientError, match="ask again in a moment"):
             await parts.reminders.wait_until_set()
-    # When they have, then nobody waits
+    # When they have, then no call waits
     await run(parts)
     await parts.reminders.wait_until_set()
 
@@ -362,7 +362,7 @@ async def test_removed_outcomes_are_not_waited_for(parts: Parts, constants: Cons
 
 
 async def test_later_outcomes_are_not_waited_for(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
-    # Given an ended task with a reminder, when another one ends after somebody has begun to wait
+    # Given an ended task with a reminder, when another one ends after a wait has started
     constants(SET_WITHIN_S=0.05)
     await ended(parts)
     await run(parts)
@@ -370,7 +370,7 @@ async def test_later_outcomes_are_not_waited_for(parts: Parts, nats: InMemoryNat
     nats.behind(
         f"$JS.API.STREAM.INFO.{NAMES.results}", lambda: results.publish("append.results.t2", b"{}", {}, nats.now)
     )
-    # Then nobody waits for the reminder of that one
+    # Then the wait does not include the reminder of that one
     await parts.reminders.wait_until_set()
     assert results.consumers[NAMES.ended_tasks].settled < results.last_sequence
 

@@ -186,7 +186,7 @@ def test_speakers_found_again_keep_the_labels_of_their_words() -> None:
     spoken = segment(("one", 0, 1), ("two", 2, 3), ("three", 4, 5), ("four", 6, 7))
     before = attribute([spoken], [turn(0, 3, "SPEAKER_03"), turn(4, 7, "SPEAKER_01")])
     after = attribute([spoken], [turn(0, 3, bob), turn(4, 5, ann), turn(6, 7, cyd)])
-    # Then most of the words of a speaker keep their label, and the others get labels that nobody has
+    # Then most of the words of a speaker keep their label, and the others get unused labels
     assert labels_like(before, after, [bob, ann, cyd, dan]) == {
         bob: "SPEAKER_03",
         ann: "SPEAKER_01",

@@ -42,7 +42,7 @@ def advanced(seconds: float, complete_until: float | None = None) -> WindowSearc
 
 
 OPENED = RecordingOpened(duration_seconds=99, channels=2)
-# Stereo, 100 s, of which the later 60 hold a window every 10 s.
+# Stereo, 100 s, of which the last 60 have a window every 10 s.
 REPLIES: Sequence[Reply] = [
     OPENED,
     advanced(32),
@@ -134,7 +134,7 @@ async def test_progress_comes_where_nobody_speaks() -> None:
 
 
 async def test_a_block_that_settles_nothing_new_is_no_progress() -> None:
-    # Given long speech before and after a window, of which no block holds the end
+    # Given long speech before and after a window, of which no block contains the end
     before, after = (
         [advanced(32, complete_until=30), advanced(64, complete_until=30)],
         [advanced(96, complete_until=50), advanced(128, complete_until=50)],
@@ -146,7 +146,7 @@ async def test_a_block_that_settles_nothing_new_is_no_progress() -> None:
 async def test_a_resumed_run_begins_after_what_is_done() -> None:
     # Given a run that has done 70 s
     source = source_of(OPENED, advanced(32), advanced(64), found_at(70), advanced(96, complete_until=90), start_at=70)
-    # When another one goes on, then no progress falls behind
+    # When another one continues, then no progress falls behind
     assert await all_of(source) == [decoding(70, 99), transcribing(70, 99), window(70)]
 
 
@@ -213,5 +213,5 @@ async def test_a_long_recording_is_read_only_as_its_windows_are_taken() -> None:
         # Then the engine has found no more
         assert engine.read == 4
         assert engine.running
-    # And when nobody wants the others, then it stops
+    # And when the others are no longer needed, then it stops
     assert not engine.running

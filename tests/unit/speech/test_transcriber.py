@@ -60,7 +60,7 @@ class NothingKnown:
         return []
 
     async def save(self, *_: object) -> None:
-        """Nobody requests it."""
+        """Do nothing: no test reads it."""
 
 
 class OneRecording:
@@ -72,7 +72,7 @@ class OneRecording:
 
 
 class Alone:
-    """A worker that has nobody to share with."""
+    """A worker without others to share with."""
 
     def idle_workers(self, _: object) -> None:
         return None
@@ -109,7 +109,7 @@ class WatchedEngine(FakeEngine):
 
 
 class NoVoices:
-    """A user who has named nobody."""
+    """A user without voices."""
 
     async def comparable(self, _user_id: object) -> list[ComparableVoice]:
         return []
@@ -117,7 +117,7 @@ class NoVoices:
 
 @pytest.fixture
 def cores(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether cores are free at each measurement, the last one for ever."""
+    """Whether cores are free at each measurement, the last one indefinitely."""
     are_free = [True]
     monkeypatch.setattr(Cores, "free", lambda _self, _wanted: are_free.pop(0) if len(are_free) > 1 else are_free[0])
     return are_free
@@ -179,7 +179,7 @@ def result_in(updates: list[TaskUpdate | Result]) -> TranscriptionResult:
 
 
 async def test_diarization_runs_beside_the_transcription_if_a_core_is_free(cores: list[bool]) -> None:
-    # Given an engine that would wait for ever if one came after the other
+    # Given an engine that would wait indefinitely if one came after the other
     engine = WatchedEngine(waits=True)
     # When a recording is transcribed with speakers
     updates = await updates_of(engine)
@@ -208,7 +208,7 @@ async def test_a_core_that_is_free_later_is_used_later(cores: list[bool]) -> Non
 
 @pytest.mark.parametrize(("free", "done"), [(False, 0.0), (True, 10.0)], ids=["no core is free", "resumed"])
 async def test_otherwise_diarization_runs_last(cores: list[bool], free: bool, done: float) -> None:
-    # Given no free core, or an attempt that goes on after a lost one
+    # Given no free core, or an attempt that continues after a lost one
     cores[:] = [free]
     engine = WatchedEngine()
     earlier = (segment(0),) if done else ()
@@ -227,7 +227,7 @@ async def test_otherwise_diarization_runs_last(cores: list[bool], free: bool, do
 
 
 async def test_after_a_worker_that_was_stopped_diarization_runs_beside_the_rest(cores: list[bool]) -> None:
-    # Given an attempt that goes on where a worker was stopped
+    # Given an attempt that continues where a worker was stopped
     engine = WatchedEngine()
     # When the rest is transcribed
     checkpoint = Checkpoint(language="en", processed_seconds=10.0, segments=(segment(0),), audio_sha256=SHA)
@@ -268,7 +268,7 @@ async def test_a_failed_diarization_costs_no_text(cores: list[bool], free: bool)
 
 
 async def test_ending_a_transcription_ends_the_diarization(cores: list[bool]) -> None:
-    # Given a diarization that goes on beside the transcription, and neither ever ends
+    # Given a diarization that continues beside the transcription, and neither ever ends
     under_way: list[type] = []
 
     class Endless(WatchedEngine):
@@ -297,7 +297,7 @@ async def test_ending_a_transcription_ends_the_diarization(cores: list[bool]) ->
     # When the attempt ends
     async with run_up_to(Endless(waits=True), lambda update: bool(update.text) and update.processed_seconds == 30):
         await eventually(both_go_on)
-    # Then nothing of it goes on
+    # Then nothing of it continues
     await eventually(nothing_goes_on)
 
 

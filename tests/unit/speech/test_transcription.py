@@ -255,10 +255,10 @@ async def test_an_attempt_keeps_the_choice_of_the_attempt_before(memory: MemoryC
     engine = CallEngine(channels=2, differ=not differ)
     # And such a worker has transcribed the same recording for another task
     await updates_of(transcription_of(CallEngine(channels=2, differ=not differ), AUTO, memory))
-    # When it goes on
+    # When it continues
     transcription = transcription_of(engine, AUTO, memory)
     await updates_of(transcription, checkpoint_after(earlier))
-    # Then it chooses nothing: it goes on in the same channel, or with all channels mixed
+    # Then it chooses nothing: it continues in the same channel, or with all channels mixed
     assert not any(job.choose for job in engine.jobs if isinstance(job, FindWindows))
     assert texts(transcription.transcript.segments) == (ALL if differ else [f"{number} on None" for number in range(3)])
 
@@ -372,7 +372,7 @@ async def test_a_run_goes_on_in_the_channel_in_which_the_last_one_ended(memory: 
     first = CallEngine(channels=2)
     first.missing = [Interval(start=1, end=2)]
     earlier = texts_in(await updates_of(transcription_of(first, SEPARATE, memory)))[:done]
-    # When another worker goes on, which knows nothing else
+    # When another worker continues, which knows nothing else
     engine = CallEngine(channels=2)
     engine.missing = first.missing
     transcription = transcription_of(engine, SEPARATE, MemoryCache())
@@ -390,7 +390,7 @@ async def test_a_run_goes_on_in_the_channel_in_which_the_last_one_ended(memory: 
 @pytest.mark.parametrize("task", [MIXED, SEPARATE])
 @pytest.mark.parametrize("done", [0, 2, 4])
 async def test_progress_never_falls(memory: MemoryCache, task: TranscriptionTask, done: int) -> None:
-    # Given an attempt from the beginning, or one that goes on
+    # Given an attempt from the beginning, or one that continues
     earlier = texts_in(await updates_of(transcription_of(CallEngine(channels=2), task, MemoryCache())))[:done]
     checkpoint = checkpoint_after(earlier) if earlier else Checkpoint()
     # When a recording is transcribed
@@ -504,7 +504,7 @@ async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_
 async def test_an_attempt_that_completes_from_the_cache_is_marked_as_cached(memory: MemoryCache) -> None:
     # Given an attempt that was lost in the second channel, and another task that has transcribed all of it meanwhile
     earlier = texts_in(await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, memory)))[:4]
-    # When the next attempt goes on
+    # When the next attempt continues
     engine = CallEngine(channels=2)
     transcription = transcription_of(engine, SEPARATE, memory)
     await updates_of(transcription, checkpoint_after(earlier))
@@ -542,7 +542,7 @@ async def test_a_cached_transcript_comes_in_order_and_an_attempt_goes_on_anywher
     # Then in few texts, of which none is too large for an append, and all of it
     assert content_of(whole) == content_of(texts)
     assert len(whole) == -(-windows // MAX_SEGMENTS_PER_TEXT)
-    # And an attempt that goes on behind any window gets exactly the rest
+    # And an attempt that continues behind any window gets exactly the rest
     for done, text in enumerate(texts, start=1):
         rest = [cached_text async for cached_text in transcript.texts_from(text.end)]
         assert content_of(rest) == content_of(texts[done:])

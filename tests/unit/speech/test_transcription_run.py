@@ -20,7 +20,7 @@ from app.speech.transcription_run import MAX_SEGMENTS_PER_TEXT, TranscriptionRun
 from app.work_sharing.idle_workers import IdleWorkerLostError
 
 WITHIN = 10  # seconds
-MANY_STEPS = 2000  # of the event loop: more than all that can go on does
+MANY_STEPS = 2000  # of the event loop: more than all that can continue does
 OPTIONS = TranscribeOptions(vocabulary=("Natscribe",))
 DAMAGED = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is damaged.")
 DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
@@ -63,7 +63,7 @@ Spoken = Sequence[str | None]  # the language of each window; null: unclear, so 
 
 @dataclass(eq=False)
 class ScriptedTranscriber:
-    """Knows what is spoken; takes some steps of the event loop over each window, or waits until it may go on."""
+    """Knows what is spoken; takes some steps of the event loop over each window, or waits until it may continue."""
 
     spoken: Spoken
     room: int = 4
@@ -333,7 +333,7 @@ async def test_a_resumed_run_finds_what_an_uninterrupted_one_does(done: int) -> 
     spoken = ["en", None, "de", None, None, "ru", *[None] * 8]
     whole = await all_of(run_over(ScriptedSource(14), ScriptedTranscriber(spoken, room=1)))
     last_text = [item for item in whole if isinstance(item, WindowText)][done - 1]
-    # When another one goes on behind any window, with the language that was saved with it
+    # When another one continues behind any window, with the language that was saved with it
     source = ScriptedSource(14, start=int(last_text.end // 10))
     rest = await all_of(run_over(source, ScriptedTranscriber(spoken), language=last_text.language))
     # Then both together are what one would have found
@@ -377,7 +377,7 @@ async def test_closing_a_run_ends_what_is_under_way() -> None:
             break
     assert source.open
     assert own.busy
-    # When it is closed, then neither the source nor the engine goes on
+    # When it is closed, then neither the source nor the engine continues
     await texts.aclose()
     assert source.open == own.busy == 0
 

@@ -62,7 +62,7 @@ def test_equal_meanings_are_no_difference(setting: str, value: object) -> None:
         (LOG, {"max_bytes": 1}),  # later records would push out those of tasks that wait
         (QUEUE, {"max_age": STORED_TASK_TTL_S - 1}),  # the message of a scheduled task stays until it expires
         (LOG, {"max_age": TASK_TTL_S - 1}),
-        (LOG, {"max_age": 0}),  # a log does not stay for ever
+        (LOG, {"max_age": 0}),  # a log does not stay indefinitely
     ],
 )
 def test_a_change_that_breaks_a_promise_is_restored(stream: str, changes: dict[str, object]) -> None:

@@ -128,7 +128,7 @@ async def test_a_result_is_serialized_as_its_json(segments: int) -> None:
 
 
 async def test_while_a_long_result_is_written_others_get_their_turn() -> None:
-    # Given a result with many segments, and something else that goes on
+    # Given a result with many segments, and something else that continues
     bucket, turns = FakeBucket(), 0
     store = ResultStore(cast("Client", bucket), InMemoryTaskLog())
     result = transcript(segments=[segment(0)] * (10 * SEGMENTS_PER_STEP))
@@ -138,5 +138,5 @@ async def test_while_a_long_result_is_written_others_get_their_turn() -> None:
         turns += 1
         await asyncio.sleep(0)
     await publishing
-    # Then that went on between any two parts of it
+    # Then that continued between any two parts of it
     assert turns >= 10

@@ -143,7 +143,7 @@ def test_of_several_precisions_the_wanted_one_is_taken(
     ],
 )
 def test_an_own_model_reports_its_languages(tmp_path: Path, files: tuple[str, ...], config: dict[str, object]) -> None:
-    # Given a model of a name that nobody published, whose config.json or vocabulary lists its languages
+    # Given a model with an unpublished name, whose config.json or vocabulary lists its languages
     make(tmp_path, *files, config=config)
     (tmp_path / "vocab.txt").write_text("<|en|> 0\n<|ru|> 1\n<|pnc|> 2\n\u2581no 3\n", encoding="utf-8")
 

@@ -41,7 +41,7 @@ def test_a_word_ends_at_the_start_of_the_next_or_after_its_usual_length() -> Non
     # When they are timed
     ends = [word.end for word in words_of(result, 3.0, [])]
 
-    # Then a pause is no part of a word, and nothing is said after the end
+    # Then a pause is no part of a word, and no word is after the end
     assert ends == pytest.approx([0.6, 0.81, 3.0])
 
 

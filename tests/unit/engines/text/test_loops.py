@@ -43,7 +43,7 @@ def test_a_verse_that_returns_once_is_no_loop_but_sixty_words_are() -> None:
 
 
 def test_more_text_than_anybody_can_speak_is_a_loop() -> None:
-    # Given words of thirty characters, when they take a second, then they can be said; in less time nobody says them
+    # Given words of thirty characters, when they take a second, then they can be spoken; in less time they cannot
     words = ["incomprehensibilities", "questions"]
     assert not is_loop(words, 1.0)
     assert is_loop(words, 0.99)
@@ -65,7 +65,7 @@ def test_a_repeated_sentence_without_time_for_it_is_removed() -> None:
 
 
 def test_a_sentence_spoken_twice_stays() -> None:
-    # Given a sentence that is said twice, the second time with two quick words and a slow one
+    # Given a sentence that is spoken twice, the second time with two quick words and a slow one
     again = [*timed("Please try", 2.0, 0.05), *timed("again.", 2.05, 0.95)]
     twice = [*timed("Please try again.", 0.5, 1.0), *again]
     assert without_repeated_end(twice) == twice

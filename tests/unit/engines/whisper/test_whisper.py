@@ -279,7 +279,7 @@ def test_prompt_and_translation_reach_the_network() -> None:
 
 @pytest.mark.parametrize(("last", "seconds"), [("done.", 1.0), ("29340.", 3.0)])
 def test_a_word_before_a_pause_does_not_include_the_pause(last: str, seconds: float) -> None:
-    # Given a text whose last word takes in the pause behind it; a number is said digit by digit
+    # Given a text whose last word includes the pause after it; a number is spoken digit by digit
     network = FakeNetwork(lambda *_: f"it is well {last}")
     network.timed = lambda words: [*words[:-1], words[-1].model_copy(update={"end": words[-1].start + 3.0})]
     (text,) = texts_of(network, clip((8, EN)))
@@ -303,7 +303,7 @@ def test_a_half_that_loops_too_is_decoded_without_repetitions() -> None:
 
 
 def test_an_interim_pass_is_decoded_once_without_terms_and_without_candidates() -> None:
-    # Given a text in which a term may be said
+    # Given a text in which a term may be spoken
     network = FakeNetwork(lambda *_: "the natskribe service")
     # When an interim pass transcribes it
     options = {"vocabulary": ("Natscribe",), "prompt": "About logs."}
@@ -363,7 +363,7 @@ def test_a_sentence_does_not_begin_or_end_with_a_pause() -> None:
     network = FakeNetwork(lambda *_: "One")
     network.timed = lambda _: [Word(start=a, end=b, word=word, probability=1) for word, (a, b) in times.items()]
     (text,) = texts_of(network, clip((22, EN)))
-    # Then no sentence begins long before its first word is said, nor ends long after its last one
+    # Then no sentence starts long before its first word is spoken, nor ends long after its last one
     times_of_words = {word.word: (word.start, word.end) for word in text.words}
     changed = {
         " One": (pytest.approx(3.6), 5),
