@@ -38,7 +38,7 @@ class QueueFullError(RequestError):
     """The task queue to which a dead letter's task belongs is full."""
 
     def __init__(self) -> None:
-        super().__init__(ErrorCode.INTERNAL, "The task's queue is full: ask again when tasks are done.")
+        super().__init__(ErrorCode.INTERNAL, "The task's queue is full: try again when tasks are done.")
 
 
 @dataclass(slots=True)

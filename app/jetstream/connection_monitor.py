@@ -21,7 +21,7 @@ from app.errors import describe
 
 REFUSALS: Final = (PERMISSIONS_ERR, AUTHORIZATION_VIOLATION, "authentication expired", "authentication revoked")
 DROPS_LOGGED_EVERY_S: Final = 10.0  # there may be thousands in a second
-BUSY: Final = ErrorDetail(code=ErrorCode.INTERNAL, message="Too many requests wait: ask again in a moment.")
+BUSY: Final = ErrorDetail(code=ErrorCode.INTERNAL, message="Too many requests wait: try again in a moment.")
 LOSSES: Final = (ConnectionError, TimeoutError, StaleConnectionError, UnexpectedEOF)  # errors of a lost connection
 
 log = structlog.get_logger()

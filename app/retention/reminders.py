@@ -171,7 +171,7 @@ class Reminders:
             if await self._are_set_up_to(last):
                 return
             await asyncio.sleep(REMINDERS_READ_EVERY_S)
-        message = "Some tasks have ended just now, and the service has not noted whose they are: ask again in a moment."
+        message = "Some tasks have just ended, and their users are not recorded yet: try again in a moment."
         raise TransientError(ErrorCode.INTERNAL, message)
 
     async def _are_set_up_to(self, sequence: int) -> bool:

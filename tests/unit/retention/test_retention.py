@@ -346,7 +346,7 @@ async def test_reminders_are_waited_for(
     for number in range(ended_tasks):
         await ended(parts, f"t{number}")
     if ended_tasks:
-        with pytest.raises(TransientError, match="ask again in a moment"):
+        with pytest.raises(TransientError, match="try again in a moment"):
             await parts.reminders.wait_until_set()
     # When they have, then no call waits
     await run(parts)
@@ -472,7 +472,7 @@ async def test_the_log_of_a_dead_letter_is_deleted_with_it(
 async def test_a_user_is_erased_only_after_all_reminders_are_set(parts: Parts, constants: Constants) -> None:
     constants(SET_WITHIN_S=0.01)
     await ended(parts)
-    with pytest.raises(RequestError, match="ask again") as refused:
+    with pytest.raises(RequestError, match="try again") as refused:
         await parts.users.delete(UserRequest(user_id=7))
     assert refused.value.detail.code is ErrorCode.INTERNAL
     # And that helps

@@ -109,7 +109,7 @@ class RequestHandlers:
         except ClientError as error:  # the extra that writes subtitles is missing
             return ErrorReply(error=ErrorDetail(code=ErrorCode.INTERNAL, message=str(error)))
         except nats.errors.Error as error:
-            advice = f"NATS does not do what the mock asks ({error}): ask again in a moment."
+            advice = f"NATS refuses a request of the mock ({error}): try again in a moment."
             return ErrorReply(error=ErrorDetail(code=ErrorCode.INTERNAL, message=advice))
 
     async def _status(self, request: TaskRequest) -> TaskStatus:
