@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from nats.aio.client import Client
 from natscribe.jetstream import streams
+from natscribe.schemas.task_queues import UserLoad
 from natscribe.schemas.wire import Lane
 from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
@@ -132,6 +133,9 @@ class Container:
         """Create the lease, whose holder does fleet-wide duties, and the stream guard, before all other parts."""
         self.lease = Lease(nats, self.settings.stem, self.worker_name, on_report=self._adopt)
         self.stream_guard = StreamGuard(nats, self.settings, self.meter, self.lease)
+
+    def _users(self) -> list[UserLoad]:
+        return self.lease.holder.users if self.lease.holder is not None else []
 
     def _adopt(self, report: Report) -> None:
         if report.progress_created_at is not None:
@@ -256,7 +260,7 @@ class Container:
             find=self.find_task,
         )
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
-        self.task_queues = TaskQueues(self.nats, self.names, self.queues, self.tasks.status)
+        self.task_queues = TaskQueues(self.nats, self.names, self.queues, self.tasks.status, self._users)
         self.users = UserErasure(
             task_log=self.log,
             registration=self.registration,

@@ -2,7 +2,9 @@
 
 from pydantic import Field
 
-from .wire import Input, Kind, Lane, Message, Priority, Time
+from .wire import Input, Kind, Lane, Message, Priority, Seconds, Time, UserId
+
+MAX_LISTED_USERS = 20  # in one reply
 
 
 class QueueRequest(Input):
@@ -23,8 +25,28 @@ class QueueStatus(Message):
     )
 
 
+class UserLoad(Message):
+    """How many tasks of one user wait and run."""
+
+    user_id: UserId | None = Field(description="The user; null: of all task messages without a valid user.")
+    waiting: int = Field(
+        ge=0, description="Number of tasks that wait for a worker; scheduled tasks are not counted.", examples=[12]
+    )
+    running: int = Field(ge=0, description="Number of tasks that run, or wait until their next attempt.", examples=[2])
+    waiting_seconds: Seconds = Field(
+        description="Estimated seconds of audio of the waiting tasks, from `Natscribe-Audio-Seconds` or the latest "
+        "tasks of the user.",
+        examples=[5400.0],
+    )
+
+
 class QueueOverview(Message):
     """The reply to a request for the state of the task queues."""
 
     queues: list[QueueStatus] = Field(description="The nine task queues, the highest priority first.")
     dead_letters: int = Field(ge=0, description="Number of stored dead letters.", examples=[1])
+    users: list[UserLoad] = Field(
+        default_factory=list,
+        max_length=MAX_LISTED_USERS,
+        description="The users with the most waiting audio, at most 20; empty while no worker knows them.",
+    )

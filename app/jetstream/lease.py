@@ -21,6 +21,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError, BadRequestError, NoStreamResponseError
 from natscribe.jetstream import leader_reads
 from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
+from natscribe.schemas.task_queues import UserLoad
 from natscribe.schemas.workers import Problem
 from pydantic import BaseModel
 
@@ -76,6 +77,7 @@ class LeaseRecord(BaseModel):
     version: str  # of the holder
     token: int  # the sequence of the record that the holder replaced when it took the lease: grows with each holder
     report: Report | None = None
+    users: list[UserLoad] = []
 
 
 class Lease:
@@ -88,6 +90,7 @@ class Lease:
         report of the worker that holds the lease.
         """
         self.report: Report | None = None  # the last known one: of the holder or, after a check, of this worker
+        self.users: list[UserLoad] = []  # what this worker reports about users while it holds the lease
         self.unavailable: Problem | None = None  # why no worker can take the lease
         self.record: LeaseRecord | None = None  # the last stored record
         self._nats = nats
@@ -254,6 +257,7 @@ class Lease:
     async def _store(self, holder: str | None, token: int) -> bool:
         """Replace the record of the lease; return False if another worker has replaced it in the meantime."""
         record, sent_at = LeaseRecord(holder=holder, version=VERSION, token=token, report=self.report), monotonic()
+        record.users = self.users
         body, headers = record.model_dump_json().encode(), {EXPECTED_SEQUENCE: str(self._sequence)}
         try:
             sequence = (await self._js.publish(self._subject, body, headers=headers)).seq

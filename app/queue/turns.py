@@ -8,9 +8,10 @@ time, so nobody can save up turns, and nobody who begins waits for more than one
 import heapq
 import math
 from array import array
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from enum import StrEnum
+from functools import partial
 from typing import Final, NamedTuple
 
 from natscribe.schemas.wire import Lane, Priority
@@ -21,6 +22,7 @@ DEFAULT_S: Final = 60.0  # assumed duration of audio if neither the task nor ear
 LEAST_S: Final = 0.1  # charged for a task at least, so that empty tasks take turns, too
 RECENT_TASKS: Final = 20  # of a user, whose mean duration is assumed for a task of unknown duration
 _LANES: Final = tuple(Lane)
+ESTIMATED_FROM: Final = 32  # tasks of a user and priority from which the audio of all of them is estimated
 COMPACTED_FROM: Final = 64  # started tasks at the head of a user's queue before their memory is freed
 
 
@@ -113,6 +115,11 @@ class _Share:
             self._head = 0
         return _LANES[lane], sequence, seconds
 
+    def seconds(self, expected: Callable[[float], float]) -> float:
+        """Estimate the seconds of audio of all tasks; `expected` returns the charge for a duration or `nan`."""
+        first = self._seconds[self._head : self._head + ESTIMATED_FROM]
+        return sum(map(expected, first)) * len(self) / len(first) if first else 0.0
+
     def remove(self, lane: Lane, sequence: int) -> bool:
         try:
             at = self._lanes_and_sequences.index(sequence * len(_LANES) + _LANES.index(lane), self._head)
@@ -168,6 +175,7 @@ class Turns:
         """Create an empty order; `quota` returns what a user may use at this moment, with a weight above 0."""
         self.waiting: Counter[User] = Counter()
         self.running: Counter[User] = Counter()
+        self._served = defaultdict[User, float](float)  # seconds of audio by weight, since the last `take_served`
         self._quota = quota
         self._orders = {slots: PriorityOrder() for slots in Slots}
         self._queues = {(slots, priority): _Queue() for slots in Slots for priority in Priority}
@@ -186,6 +194,7 @@ class Turns:
         queue, share = self._of(turn)
         self._end(turn, share)
         share.tag -= turn.seconds / self._quota(turn.user).weight
+        self._served[turn.user] -= turn.seconds / self._quota(turn.user).weight
         share.insert_first(turn.lane, turn.sequence, turn.seconds)
         self.waiting[turn.user] += 1
         queue.enter(share)
@@ -204,7 +213,7 @@ class Turns:
         order = self._orders[slots]
         for priority in order.current():
             queue = self._queues[slots, priority]
-            share = queue.first(self._may_start)
+            share = queue.first(self.may_start)
             if share is not None:
                 order.note_served(priority)
                 return self._start(priority, queue, share)
@@ -241,7 +250,18 @@ class Turns:
         queue = self._queues[Slots.of(turn.lane), turn.priority]
         return queue, queue.share(turn.user)
 
-    def _may_start(self, user: User) -> bool:
+    def take_served(self) -> "dict[User, float]":
+        """Return the seconds of audio, divided by the weight, that each user was granted since the last call."""
+        served, self._served = self._served, defaultdict(float)
+        return served
+
+    def waiting_seconds(self, user: User) -> float:
+        """Estimate the seconds of audio of a user's waiting tasks, from the first tasks of each priority."""
+        shares = [share for queue in self._queues.values() if (share := queue.shares.get(user))]
+        return sum(share.seconds(partial(self._expected, user)) for share in shares)
+
+    def may_start(self, user: User) -> bool:
+        """Return whether a user runs fewer tasks than the quota allows."""
         limit = self._quota(user).max_running
         return not limit or self.running[user] < limit
 
@@ -263,6 +283,7 @@ class Turns:
     def _charge(self, turn: Turn, share: _Share) -> None:
         share.running += 1
         share.tag += turn.seconds / self._quota(turn.user).weight
+        self._served[turn.user] += turn.seconds / self._quota(turn.user).weight
         self.running[turn.user] += 1
 
     def _end(self, turn: Turn, share: _Share) -> None:

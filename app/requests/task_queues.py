@@ -10,7 +10,7 @@ from natscribe.jetstream.stream_pages import last_per_subject
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import READ_WITHIN_S, TaskStatus
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.task_queues import QueueOverview, QueueStatus
+from natscribe.schemas.task_queues import QueueOverview, QueueStatus, UserLoad
 
 from app.errors import RequestError
 from app.queue.priorities import QueueReader, TaskQueue
@@ -25,6 +25,7 @@ class TaskQueues:
     names: StreamNames
     queues: QueueReader
     status: Callable[[str], Awaitable[TaskStatus]]  # of the task with an id
+    users: Callable[[], list[UserLoad]]  # returns the loads of the users with the most waiting audio
 
     async def read(self) -> QueueOverview:
         """Return the current state of all task queues.
@@ -41,7 +42,7 @@ class TaskQueues:
         except (NatsError, TimeoutError) as error:
             text = "JetStream does not answer: try again in a moment."
             raise RequestError(ErrorCode.INTERNAL, text) from error
-        return QueueOverview(queues=statuses, dead_letters=dead_letters.state.messages)
+        return QueueOverview(queues=statuses, dead_letters=dead_letters.state.messages, users=self.users())
 
     async def _described(self, queue: TaskQueue) -> QueueStatus:
         newest = await self._newest(queue) if queue.waiting else None

@@ -87,6 +87,14 @@ class Meter:
         self.backlog = gauge("natscribe_task_backlog_audio_seconds", "Estimated seconds of waiting audio.", name)
         self.messages = gauge("natscribe_stream_messages", "Messages of waiting and running tasks in a queue.", name)
         self.message_limit = gauge("natscribe_stream_messages_limit", "Largest number of messages in a queue.", name)
+        self.users_waiting = gauge("natscribe_users_waiting", "Users of whom tasks wait.")
+        self.fairness = gauge(
+            "natscribe_user_fairness_ratio",
+            "Jain's index of the audio granted to users who have waited for the last five minutes; 1: equal shares.",
+        )
+        self.longest_user_wait = gauge(
+            "natscribe_user_longest_wait_seconds", "Longest wait of a user of whom tasks wait and none runs."
+        )
         self.stored_dead_letters = gauge("natscribe_dead_letters_kept", "Dead letters in their stream.")
         self.erasures = self._counter(
             "natscribe_erasures", "Erased tasks and recordings whose time was over.", ["what"]

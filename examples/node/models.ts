@@ -182,6 +182,7 @@ export interface ProgressEvent {
 export interface QueueOverview {
   'queues': QueueStatus[];
   'dead_letters': number;
+  'users': UserLoad[];
 }
 export interface QueueRequest {
   
@@ -343,6 +344,12 @@ export interface Turn {
   'start': number;
   'end': number;
   'speaker': string;
+}
+export interface UserLoad {
+  'user_id': number | string | null;
+  'waiting': number;
+  'running': number;
+  'waiting_seconds': number;
 }
 export interface UserRequest {
   'user_id': number | string;

@@ -43,7 +43,7 @@ async def request(broker: NatsBroker, subject: str, body: object, headers: dict[
     [
         (subjects.STATUS, {"task_id": "t1"}, STATUS.model_dump(mode="json")),
         (subjects.CANCEL, {"task_id": "t1"}, STATUS.model_dump(mode="json")),
-        (subjects.TASK_QUEUES, {}, {"queues": [], "dead_letters": 3}),
+        (subjects.TASK_QUEUES, {}, {"queues": [], "dead_letters": 3, "users": []}),
         (subjects.WORKERS, {}, WORKER_INFO.model_dump(mode="json")),
     ],
 )

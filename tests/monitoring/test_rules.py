@@ -23,6 +23,7 @@ PUBLISHERS_MISTAKES = {
     ErrorCode.AUDIO_NOT_FOUND,
     ErrorCode.AUDIO_UNREADABLE,
     ErrorCode.AUDIO_TOO_LARGE,
+    ErrorCode.QUOTA_EXCEEDED,
 }
 
 

@@ -9,7 +9,7 @@ from natscribe.cli.console import Terminal
 from natscribe.client import Client
 from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.task_queues import QueueOverview
+from natscribe.schemas.task_queues import QueueOverview, UserLoad
 from natscribe.schemas.wire import Kind
 
 from tests.unit.cli.conftest import Lines, Run
@@ -86,6 +86,21 @@ def test_empty_queues_are_omitted(
     # And if it is empty as well, then there is one sentence
     monkeypatch.setattr(Client, "queue", AsyncMock(return_value=QueueOverview(queues=empty, dead_letters=0)))
     assert run("queue").stderr == "No tasks are waiting, running or failed.\n"
+
+
+def test_users_follow_the_queues(queue: QueueOverview, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given the loads of a user, and of messages without a user
+    users = [
+        UserLoad(user_id="анна", waiting=12, running=1, waiting_seconds=5400),
+        UserLoad(user_id=None, waiting=0, running=1, waiting_seconds=0),
+    ]
+    overview = queue.model_copy(update={"users": users, "dead_letters": 0})
+    monkeypatch.setattr(Client, "queue", AsyncMock(return_value=overview))
+    # Then each is a line after the queues
+    assert lines("queue")[len(queue.queues) :] == [
+        "анна  waiting 12  running 1  audio 1:30:00",
+        "(none)  waiting 0  running 1  audio 0:00",
+    ]
 
 
 @pytest.mark.usefixtures("queue")

@@ -11,6 +11,7 @@ from natscribe.cli.top.layout import print_snapshot, render
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.task_list import ListedTask, TaskPage
+from natscribe.schemas.task_queues import UserLoad
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -145,6 +146,21 @@ def test_hostile_names_neither_break_the_screen_nor_command_the_terminal() -> No
     assert len(lines) == 6
     assert sum("[/bold] [2J :smile:" in line for line in lines) == 3
     assert [line for line in lines if not line.isprintable()] == []
+
+
+@pytest.mark.parametrize(("count", "shown"), [(1, 0), (2, 2), (20, 5)])
+def test_the_users_with_the_most_waiting_audio_are_shown_if_there_are_several(count: int, shown: int) -> None:
+    dashboard = busy()
+    assert dashboard.queue is not None
+    load = UserLoad(user_id=7, waiting=9, running=1, waiting_seconds=99)
+    users = [load.model_copy(update={"user_id": f"user-{number}"}) for number in range(count)]
+    dashboard.queue = dashboard.queue.model_copy(update={"users": users})
+    lines = drawn(dashboard, width=80, height=30)
+    assert len(lines) <= 30
+    assert [line.split() for line in lines if "user-" in line] == [
+        [f"user-{number}", "9", "1", "1:39"] for number in range(shown)
+    ]
+    assert sum("user-" in line for line in snapshot(dashboard)) == (count if shown else 0)
 
 
 def test_a_snapshot_has_all_that_is_kept() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from natscribe.cli.console import err, out, require, run_with_client
-from natscribe.cli.tables import QUEUE_COLUMNS, Column, Row, print_messages, print_table
+from natscribe.cli.tables import QUEUE_COLUMNS, USER_COLUMNS, Column, Row, print_messages, print_table, user_cells
 from natscribe.cli.wording import clock, countdown, seconds_until, to_the_minute
 from natscribe.client import Client, command
 from natscribe.schemas.dead_letters import DeadLetter
@@ -25,7 +25,7 @@ dead_letters = typer.Typer(no_args_is_help=True, help="List, replay or delete ta
 
 
 def queue(*, as_json: JsonQueue = False) -> None:
-    """Count waiting, running and failed tasks. Show the age of the oldest waiting one and when the newest starts."""
+    """Count tasks by queue and by user. Show the age of the oldest waiting one and when the newest starts."""
 
     async def work(client: Client) -> None:
         overview = await client.queue()
@@ -41,6 +41,8 @@ def _show_queues(overview: QueueOverview) -> None:
     rows = [_queue_row(status) for status in overview.queues if status.waiting or status.running]
     if rows:
         print_table(out, QUEUE_COLUMNS, rows)
+    if overview.users:
+        print_table(out, USER_COLUMNS, [Row(user_cells(load)) for load in overview.users])
     if not rows and not overview.dead_letters:
         err.print("No tasks are waiting, running or failed.")
     if overview.dead_letters:

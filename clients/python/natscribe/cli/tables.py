@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from natscribe.cli.console import err, out
-from natscribe.cli.wording import printable
+from natscribe.cli.wording import clock, printable
+from natscribe.schemas.task_queues import UserLoad
 
 GAP = "  "  # between columns
 AnyMessage = TypeVar("AnyMessage", bound=BaseModel)
@@ -47,6 +48,14 @@ QUEUE_COLUMNS = (
 )
 
 
+USER_COLUMNS = (
+    Column("user", max_chars=24),
+    Column("waiting", right=True, named=True),
+    Column("running", right=True, named=True),
+    Column("audio", right=True, named=True),
+)
+
+
 def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]) -> None:
     """Print a table; the last column, whose texts people copy, is never truncated."""
     if not console.is_terminal:
@@ -61,6 +70,12 @@ def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]
         console.print(Text(GAP.join(aligned).rstrip(), "" if number else "bold underline"))
         if number and (note := rows[number - 1].note):
             console.print(Padding(printable(note), (0, 0, 0, len(GAP))), soft_wrap=False)
+
+
+def user_cells(load: UserLoad) -> list[str]:
+    """Return the cells of a user's row, in the order of USER_COLUMNS."""
+    user = "(none)" if load.user_id is None else str(load.user_id)
+    return [user, str(load.waiting), str(load.running), clock(load.waiting_seconds)]
 
 
 async def print_messages(

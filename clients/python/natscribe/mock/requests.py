@@ -1,6 +1,7 @@
 """Replies to requests about the tasks whose execution the mock simulates."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -38,7 +39,7 @@ from natscribe.schemas.requests import (
     UserRequest,
 )
 from natscribe.schemas.task_list import ListRequest, TaskPage, listed
-from natscribe.schemas.task_queues import QueueOverview, QueueRequest, QueueStatus
+from natscribe.schemas.task_queues import MAX_LISTED_USERS, QueueOverview, QueueRequest, QueueStatus, UserLoad
 from natscribe.schemas.voices import EnrollRequest, ForgetRequest, RenameRequest, Voice, VoicesRequest
 from natscribe.schemas.wire import Lane, Priority
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
@@ -141,6 +142,7 @@ class RequestHandlers:
         return QueueOverview(
             queues=[self._queue_of(queue, priority) for priority in Priority for queue in Lane],
             dead_letters=len(await self._log.find_dead_letters(None)),
+            users=self._users(),
         )
 
     async def _worker(self, _: WorkersRequest) -> WorkerInfo:
@@ -225,6 +227,15 @@ class RequestHandlers:
             oldest=waiting[0].created_at if waiting else None,
             newest_start=self._player.position_of(newest)[1] if newest else None,
         )
+
+    def _users(self) -> list[UserLoad]:
+        """Return how many tasks of each user wait and run; the mock knows no durations of recordings."""
+        both = self._player.waiting(), filter(self._player.is_running, self._tasks.values())
+        waiting, running = (Counter(task.sent.user_id for task in tasks if task.sent) for tasks in both)
+        return [
+            UserLoad(user_id=user, waiting=waiting[user], running=running[user], waiting_seconds=0)
+            for user, _ in (waiting + running).most_common(MAX_LISTED_USERS)
+        ]
 
     async def _end(self, task: PlayedTask) -> None:
         """Cancel a task, unless it has already ended."""

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from natscribe.cli.console import ERROR, WARNING
-from natscribe.cli.tables import QUEUE_COLUMNS, Column, Row, print_table
+from natscribe.cli.tables import QUEUE_COLUMNS, USER_COLUMNS, Column, Row, print_table, user_cells
 from natscribe.cli.top.dashboard import Dashboard, Failure, Running
 from natscribe.cli.wording import (
     SILENT_AFTER_S,
@@ -21,7 +21,7 @@ from natscribe.cli.wording import (
     shortened,
     to_the_minute,
 )
-from natscribe.schemas.task_queues import QueueStatus
+from natscribe.schemas.task_queues import QueueStatus, UserLoad
 
 WIDE = 130  # columns from which on the name of the recording is shown, too
 _BAR_COLUMNS = 12  # on a wide screen
@@ -29,6 +29,8 @@ _MIN_NAME_COLUMNS = 9  # columns
 _FIXED_COLUMNS = 12  # characters of a line for the percentage and the space between columns
 _MIN_RECORDING_COLUMNS = 14  # on a wide screen
 _REASON_COLUMNS = 44  # characters of a line for the time and part of the reason of a failure
+_MAX_USERS = 5  # rows
+_MAX_USER_COLUMNS = 24  # columns of a user id
 _MIN_ROWS = 3  # of the running tasks, and of the failures if there are as many
 
 _QUEUES = Column("queue", named=True), *QUEUE_COLUMNS[1:]
@@ -51,13 +53,16 @@ def render(dashboard: Dashboard, address: str, *, width: int, height: int, now: 
     """
     problems = [Text(printable(sentence), style=WARNING) for sentence in dict.fromkeys(dashboard.problems.values())]
     head = [_headline(dashboard, address), *map(_one_line, problems)]
-    queues = used_queues(dashboard)
-    left = max(height - len(head) - len(queues) - 3, 2 * _MIN_ROWS)  # three lines are titles
+    queues, users = used_queues(dashboard), _users(dashboard)[:_MAX_USERS]
+    titles = 3 + bool(users)
+    left = max(height - len(head) - len(queues) - len(users) - titles, 2 * _MIN_ROWS)
     failed = min(len(dashboard.failures), max(_MIN_ROWS, left // 4, left - len(dashboard.running) - 1))
     shown = min(len(dashboard.running), left - failed - 1)
     parts: list[RenderableType] = [*head]
     if queues:
         parts.append(_queue_table(queues))
+    if users:
+        parts.append(_user_table(users))
     parts.append(_running_table(dashboard, shown, width=width, now=now))
     more = _running_tasks(dashboard) - shown
     if more > 0:
@@ -106,6 +111,20 @@ def _queue_table(queues: list[QueueStatus]) -> Table:
     table = _table("queue", "", ">waiting", ">running", ">oldest", ">last starts", expand=False)
     for queue in queues:
         table.add_row(*queue_cells(queue))
+    return table
+
+
+def _users(dashboard: Dashboard) -> list[UserLoad]:
+    """Return the users with the most waiting audio; none if there is only one user."""
+    users = dashboard.queue.users if dashboard.queue is not None else []
+    return users if len(users) > 1 else []
+
+
+def _user_table(users: list[UserLoad]) -> Table:
+    table = _table("user", ">waiting", ">running", ">audio", expand=False)
+    for load in users:
+        user, *figures = user_cells(load)
+        table.add_row(Text(shortened(printable(user), _MAX_USER_COLUMNS)), *figures)
     return table
 
 
@@ -206,6 +225,8 @@ def _is_today(time: datetime) -> bool:
 def print_snapshot(console: Console, dashboard: Dashboard) -> None:
     """Print the task queues, the running tasks and the failures of a dashboard once, without shortening names."""
     print_table(console, _QUEUES, [Row(queue_cells(queue)) for queue in used_queues(dashboard)])
+    if users := _users(dashboard):
+        print_table(console, USER_COLUMNS, [Row(user_cells(load)) for load in users])
     if dashboard.running:
         print_table(console, _RUNNING, [Row(_cells(task_id, task)) for task_id, task in dashboard.running.items()])
     if dashboard.failures:

@@ -1,0 +1,73 @@
+"""The loads of users: how much of each user waits and runs, and how fairly the users were served lately."""
+
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass
+from heapq import nlargest
+from typing import Final
+
+from natscribe.schemas.task_queues import MAX_LISTED_USERS, UserLoad
+
+from app.queue.turns import Turns, User
+
+WINDOW_S: Final = 300.0  # fairness is measured over the latest seconds
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """The loads of all users at one moment."""
+
+    users: list[UserLoad]  # those with the most waiting audio
+    users_waiting: int
+    fairness: float  # from 0 to 1: Jain's index of the audio served to users who have waited all the time; 1: equal
+    longest_wait_s: float  # of a user of whom no task runs
+
+
+class UserLoads:
+    """Measures the loads of users, from the turns of their tasks."""
+
+    def __init__(self) -> None:
+        self._waiting_since: dict[User, float] = {}
+        self._idle_since: dict[User, float] = {}  # of the waiting users of whom no task runs
+        self._served = deque[tuple[float, dict[User, float]]]()
+
+    def measure(self, turns: Turns, now: float) -> LoadReport:
+        """Measure the loads at the time `now` (monotonic seconds); call it every few seconds."""
+        self._served.append((now, turns.take_served()))
+        while self._served[0][0] <= now - WINDOW_S:
+            self._served.popleft()
+        waiting = [user for user, count in turns.waiting.items() if count]
+        self._waiting_since = {user: self._waiting_since.get(user, now) for user in waiting}
+        idle = [user for user in waiting if not turns.running[user]]
+        self._idle_since = {user: self._idle_since.get(user, now) for user in idle}
+        users = {*waiting, *(user for user, count in turns.running.items() if count)}
+        largest = nlargest(MAX_LISTED_USERS, users, key=lambda user: (turns.waiting_seconds(user), turns.running[user]))
+        return LoadReport(
+            [_load(turns, user) for user in largest],
+            users_waiting=len(waiting),
+            fairness=self._fairness(turns, now),
+            longest_wait_s=now - min(self._idle_since.values(), default=now),
+        )
+
+    def _fairness(self, turns: Turns, now: float) -> float:
+        """Return Jain's index of the users who have waited for the whole window, and do not run all that they may."""
+        always = [user for user, since in self._waiting_since.items() if since <= now - WINDOW_S]
+        return jain_index([self._served_to(user) for user in always if turns.may_start(user)])
+
+    def _served_to(self, user: User) -> float:
+        return sum(seconds.get(user, 0.0) for _, seconds in self._served)
+
+
+def jain_index(values: Collection[float]) -> float:
+    """Return Jain's index of fairness: 1 if all values are equal, 1/n if all but one of n values are 0."""
+    squares = sum(value * value for value in values)
+    return sum(values) ** 2 / (len(values) * squares) if squares else 1.0
+
+
+def _load(turns: Turns, user: User) -> UserLoad:
+    return UserLoad(
+        user_id=user,
+        waiting=turns.waiting[user],
+        running=turns.running[user],
+        waiting_seconds=turns.waiting_seconds(user),
+    )
