@@ -52,6 +52,12 @@ function showProblem(sentence) {
   byId("connection-problem").hidden = !sentence;
 }
 
+// Without a worker nobody replies, but recordings and tasks are stored.
+function serviceProblem(error) {
+  const isAlone = [error.name, error.cause?.name].some((name) => name === "NoResponders" || name === "TimeoutError");
+  return isAlone ? t("No worker replies. Recordings that you drop here are stored, and transcribed when one runs.") : problem(error, connection.server);
+}
+
 function showConnection() {
   setText(byId("link"), connection.isConnected ? t("Connected") : t("Not connected"));
   document.body.classList.toggle("offline", !connection.isConnected);
@@ -97,6 +103,7 @@ for (const [name, isOver] of [["dragover", true], ["dragleave", false], ["drop",
 addEventListener("hashchange", route);
 addEventListener("beforeunload", (event) => uploads.isBusy && event.preventDefault());
 for (const event of ["connected", "disconnected"]) connection.addEventListener(event, showConnection);
+tasks.addEventListener("refreshed", ({ detail }) => showProblem(detail ? serviceProblem(detail) : ""));
 startLive({ settings, login, onMessage: connection.onMessage });
 byId("files").disabled = false;
 showConnection();

@@ -16,6 +16,14 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+// Says what was done, for some seconds.
+let cleared;
+export function say(words) {
+  setText(byId("said"), words);
+  clearTimeout(cleared);
+  cleared = setTimeout(() => setText(byId("said"), ""), 8000);
+}
+
 export const clock = (seconds) => {
   const whole = Math.floor(seconds);
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];

@@ -1,6 +1,6 @@
 // The drawer with the messages of the selected task: what was sent and received, and how to do the same elsewhere.
 import { masked, natsCommand, pythonCode } from "./commands.js";
-import { byId, element, setText } from "./dom.js";
+import { byId, element, say } from "./dom.js";
 import { size, t } from "./words.js";
 
 const KEPT = 1000; // messages, of all tasks
@@ -72,7 +72,7 @@ function copyButton(label, write) {
   const button = element("button", { type: "button" }, label);
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(write());
-    setText(byId("said"), t("Copied"));
+    say(t("Copied"));
   });
   return button;
 }

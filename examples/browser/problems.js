@@ -1,6 +1,6 @@
 // Describes in a sentence what the user can do about an error.
 import { NoOpusError } from "./microphone.js";
-import { t } from "./words.js";
+import { explain, t } from "./words.js";
 
 const STORAGE_FULL = [10023, 10047, 10077];
 const STREAM_NOT_FOUND = 10059;
@@ -23,7 +23,7 @@ export function problem(error, server) {
   const code = error.code ?? error.cause?.code;
   if (STORAGE_FULL.includes(code)) return t("NATS has no room. Nothing is lost: leave this page open, tell your operator, then try again.");
   if (code === STREAM_NOT_FOUND) return t(NO_SERVICE);
-  if (error.name === "ServiceError") return error.message;
+  if (error.name === "ServiceError") return explain(error);
   const names = [error.name, error.cause?.name];
   const name = names.find((candidate) => candidate in BY_NAME);
   if (name) return t(BY_NAME[name]);

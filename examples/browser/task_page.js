@@ -1,5 +1,5 @@
 // The page of one task: its progress and text while it runs, then its transcript with the recording.
-import { byId, clock, element, save, setText } from "./dom.js";
+import { byId, clock, element, save, say, setText } from "./dom.js";
 import { problem } from "./problems.js";
 import { describe, share, stateName } from "./task_state.js";
 import { ENDED, nameOf } from "./tasks.js";
@@ -23,6 +23,7 @@ export class TaskPage {
     tasks.addEventListener("change", ({ detail }) => detail === this.#id && this.#draw());
     tasks.addEventListener("list", () => this.#id && this.#draw());
     tasks.connection.addEventListener("connected", () => this.#id && this.#load());
+    tasks.connection.addEventListener("disconnected", () => this.#id && this.#draw());
     setInterval(() => this.#task?.state === "queued" && this.#run(() => tasks.status(this.#id)), QUEUE_POLL_MS);
     for (const format of FORMATS) byId("formats").append(element("button", { type: "button", value: format, title: t("Download as {format}", { format }) }, format));
     byId("formats").addEventListener("click", ({ target }) => target.value && this.#run(() => this.#download(target.value)));
@@ -129,7 +130,7 @@ export class TaskPage {
   }
 
   #name(speaker) {
-    enrol(this.tasks, this.#id, speaker, (name) => setText(byId("said"), t("{name} is enrolled: the next recordings show the name.", { name })));
+    enrol(this.tasks, this.#id, speaker, (name) => say(t("{name} is enrolled: the next recordings show the name.", { name })));
   }
 
   async #download(format) {
@@ -140,7 +141,7 @@ export class TaskPage {
 
   async #copy() {
     await navigator.clipboard.writeText(await this.tasks.result(this.#id, "txt"));
-    setText(byId("said"), t("Copied"));
+    say(t("Copied"));
   }
 
   async #act(action) {

@@ -1,5 +1,5 @@
 // The state of a task, in words: for the list and for the page of a task.
-import { size, t, time } from "./words.js";
+import { explain, size, t, time } from "./words.js";
 
 const NAMES = {
   uploading: "Uploading", interrupted: "Interrupted", unsent: "Not sent", queued: "Waiting", running: "Running",
@@ -28,7 +28,7 @@ export function describe(task, isConnected) {
       return [what, left, attempt > 1 ? t("attempt {attempt}", { attempt }) : ""].filter(Boolean).join(", ");
     }
     default:
-      return error?.message ?? "";
+      return error ? explain(error) : "";
   }
 }
 

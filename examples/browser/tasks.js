@@ -10,19 +10,24 @@ export const nameOf = ({ audio_file_id, task_id }) => {
   return name.replace(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-(?=.)/, "");
 };
 
-// Events: `change` with the id of the task as `detail`, and `list` when tasks have come or gone.
+// Events: `change` with the id of the task as `detail`, `list` when tasks have come or gone, and `refreshed` with the
+// error, if the list could not be read.
 export class Tasks extends EventTarget {
   byId = new Map();
   moreBefore = null; // where older tasks continue
+  #isListed = null; // a promise while an event is due
+  tabs = new BroadcastChannel("natscribe"); // no event tells the other tabs of a deletion
 
   constructor(connection, { userId = 0, streams = "transcription" }) {
     super();
     this.connection = connection;
     this.userId = userId;
     this.streams = streams;
-    connection.addEventListener("connected", () => this.refresh().catch(() => {}));
-    setInterval(() => !document.hidden && connection.isConnected && this.refresh().catch(() => {}), REFRESH_MS);
-    document.addEventListener("visibilitychange", () => !document.hidden && connection.isConnected && this.refresh().catch(() => {}));
+    const refresh = () => !document.hidden && connection.isConnected && this.refresh().then(() => this.#report(null), (error) => this.#report(error));
+    connection.addEventListener("connected", refresh);
+    document.addEventListener("visibilitychange", refresh);
+    setInterval(refresh, REFRESH_MS);
+    this.tabs.addEventListener("message", ({ data }) => this.remove(data));
   }
 
   // Tasks on this page, the newest first.
@@ -47,7 +52,7 @@ export class Tasks extends EventTarget {
     }
     this.moreBefore ??= more_before;
     for (const task of tasks) this.merge(task, false);
-    this.dispatchEvent(new Event("list"));
+    this.#listed();
   }
 
   async more() {
@@ -55,7 +60,7 @@ export class Tasks extends EventTarget {
     const { tasks, more_before } = await this.connection.request("tasks.list", request);
     this.moreBefore = more_before;
     for (const task of tasks) this.merge(task, false);
-    this.dispatchEvent(new Event("list"));
+    this.#listed();
   }
 
   // Merges what is known of a task with an event, or with a status, which may be older than the last event.
@@ -77,12 +82,25 @@ export class Tasks extends EventTarget {
     const isNew = !this.byId.has(task.task_id);
     task.seenAt ??= Date.now();
     this.byId.set(task.task_id, task);
-    this.dispatchEvent(isNew ? new Event("list") : new CustomEvent("change", { detail: task.task_id }));
+    if (isNew) this.#listed();
+    else this.dispatchEvent(new CustomEvent("change", { detail: task.task_id }));
+  }
+
+  // A reply with many tasks is one change of the list.
+  #listed() {
+    this.#isListed ??= Promise.resolve().then(() => {
+      this.#isListed = null;
+      this.dispatchEvent(new Event("list"));
+    });
+  }
+
+  #report(error) {
+    this.dispatchEvent(new CustomEvent("refreshed", { detail: error }));
   }
 
   remove(id) {
     this.byId.delete(id);
-    this.dispatchEvent(new Event("list"));
+    this.#listed();
   }
 
   // Publishes a transcription task; `seconds` of its recording help to estimate when it starts.
@@ -112,6 +130,7 @@ export class Tasks extends EventTarget {
 
   async delete(id) {
     await this.connection.request("tasks.delete", { task_id: id });
+    this.tabs.postMessage(id);
     this.remove(id);
   }
 

@@ -7,6 +7,9 @@ export function t(sentence, values = {}) {
   return (words[sentence] ?? sentence).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
+// An error of the service in one sentence: its own, which is English, after that of the page's language.
+export const explain = ({ code, message }) => (words[code] ? `${words[code]} (${message})` : message);
+
 // Translates the texts and labels that the document marks with `data-t`.
 export function translate(root) {
   document.documentElement.lang = locale;
@@ -22,5 +25,7 @@ export function size(bytes) {
   return new Intl.NumberFormat(locale, { style: "unit", unit: SIZES[step], maximumFractionDigits: step > 1 ? 1 : 0 }).format(bytes / 1000 ** step);
 }
 
-export const time = (text) => new Date(text).toLocaleTimeString(locale, { hour: "2-digit", minute: "2-digit" });
-export const date = (text) => new Date(text).toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" });
+const times = new Intl.DateTimeFormat(locale, { timeStyle: "short" });
+const dates = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
+export const time = (text) => times.format(new Date(text));
+export const date = (text) => dates.format(new Date(text));

@@ -13,6 +13,7 @@ from tests.access.servers import DEPLOY, GuardedNats, GuardedValkey, guarded_nat
 from tests.fakes.engine import FakeEngine
 from tests.faults import make_certificates
 from tests.programs import BIN, output
+from tests.sounds import tone, wav
 from tests.workers import working
 
 pytestmark = pytest.mark.node
@@ -104,6 +105,43 @@ await connection.close();
 """
 
 
+TRANSCRIBED = """
+import { readFileSync } from "node:fs";
+import { Connection } from "./connection.js";
+import { Bucket } from "./objects.js";
+import { Tasks } from "./tasks.js";
+
+globalThis.document = { addEventListener() {} };
+const [server, user, password, inboxPrefix, file] = process.argv.slice(1);
+const connection = new Connection();
+await connection.open({ server, user, password, inboxPrefix });
+const bucket = new Bucket(connection, "audio");
+const tasks = new Tasks(connection, { userId: 1 });
+tasks.listen();
+const id = crypto.randomUUID();
+const name = `${id}-tone.wav`;
+const isCompleted = () => tasks.byId.get(id)?.state === "completed";
+const completed = new Promise((done) => tasks.addEventListener("change", () => isCompleted() && done()));
+const texts = [];
+const { signal } = new AbortController();
+await bucket.put(new Blob([readFileSync(file)]), name, id.replaceAll("-", ""), () => {}, signal);
+await tasks.publish({ task_id: id, audio_file_id: name, user_id: 1 }, { seconds: 12 });
+const stop = await tasks.segments(id, ({ segments }) => texts.push(...segments.map(({ text }) => text)));
+await completed;
+console.log(texts.length > 0, (await tasks.result(id, "txt")).length > 0, (await bucket.get(name)).size);
+await stop();
+await tasks.refresh();
+console.log((await tasks.status(id)).state, tasks.byId.has(id));
+const consent = { by: "Anna", at: new Date().toISOString() };
+const enrolment = { user_id: 1, task_id: id, name: "Anna", consent };
+console.log(await connection.request("voices.enroll", enrolment).catch(({ code }) => code));
+await tasks.cancel(id);
+await tasks.delete(id);
+await connection.close();
+process.exit();
+"""
+
+
 def with_page_user(folder: Path) -> Path:
     """The configuration of NATS, with the user for a page that docs/access.md shows."""
     shutil.copytree(DEPLOY / "nats", folder)
@@ -126,9 +164,13 @@ async def test_the_page_of_the_examples_needs_no_more_than_the_rights_of(
         "page": ("page", "opens a page", "_INBOX_publisher.page"),
     }[user]
     deploy = with_page_user(tmp_path / "deploy")
+    recording = tmp_path / "tone.wav"
+    recording.write_bytes(wav(tone(12)))
     async with server_for_pages(tmp_path, valkey, monkeypatch, deploy=deploy) as (server, address):
         # When what the page does is done with this user
         lines = await printed_by(SPOKEN, server, address, *login, folder=BROWSER)
-    # Then the text has come, and nothing was refused
+        more = await printed_by(TRANSCRIBED, server, address, *login, str(recording), folder=BROWSER)
+    # Then the text has come, of live audio and of a recording, and nothing was refused
     assert lines == ["one two", "one two", "live"]
+    assert more == [f"true true {recording.stat().st_size}", "completed true", "not_found"]
     assert server.refused() == []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from natscribe.schemas import examples, subjects
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import ResultRequest
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Lane, Priority
@@ -109,3 +110,22 @@ def test_the_node_client_requires_the_tested_versions() -> None:
     example, tested = json.loads(read(EXAMPLES / "node/package.json")), json.loads(read(NODE / "package.json"))
     dependencies = example["dependencies"] | example["devDependencies"]
     assert dependencies == {name: tested["devDependencies"].get(name) for name in dependencies}
+
+
+def test_each_sentence_of_the_page_is_in_russian() -> None:
+    # Given the sentences of the page, and the codes of errors
+    folder = EXAMPLES / "browser"
+    document = read(folder / "index.html")
+    sentences = set(re.findall(r"<[^>]*\bdata-t\b[^>]*>([^<]+)<", document))
+    sentences |= set(re.findall(r'(?:aria-label|placeholder)="([^"]+)"', document))
+    for module in folder.glob("*.js"):
+        if module.name not in {"nats.js", "ru.js"}:
+            sentences |= set(re.findall(r'(?<![.\w])(?:t|set)\("([^"]+)"', read(module)))
+    for name in ("problems.js", "task_state.js"):  # tables of sentences
+        sentences |= set(re.findall(r'[:=] "([A-Z][^"]*[ .a-z][^"]*)"', read(folder / name)))
+    codes = {code.value for code in ErrorCode}
+    # Then each has a Russian one, with the same places for values
+    russian = dict(re.findall(r'^  "?([^"\n]+?)"?: "([^"\n]+)",$', read(folder / "ru.js"), flags=re.MULTILINE))
+    assert (sentences | codes) - russian.keys() - {"ServiceError"} == set()
+    places = re.compile(r"\{\w+\}")
+    assert [key for key in russian if set(places.findall(key)) != set(places.findall(russian[key]))] == []

@@ -1,9 +1,16 @@
-"""The page, in a real browser: recordings from their upload to their transcript."""
+"""The page, in a real browser, with the service: recordings from their upload to their transcript."""
 
+import ast
+import json
+import os
+import shlex
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from app.cli.recording import TWO_READERS
 from tests.e2e.browser import NEEDS_CHROMIUM
@@ -11,31 +18,29 @@ from tests.e2e.conftest import running
 from tests.e2e.web_page import Site, site_in
 from tests.servers import valkey_in
 
-pytestmark = [NEEDS_CHROMIUM, pytest.mark.timeout(400)]
+pytestmark = [
+    NEEDS_CHROMIUM,
+    pytest.mark.timeout(400),
+    pytest.mark.xdist_group("page"),
+    pytest.mark.asyncio(loop_scope="session"),
+]
 
 PHONE = {"width": 390, "height": 844, "scheme": "dark", "isPhone": True}
 
 
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    async with site_in(tmp_path) as site:
-        yield site
-
-
-@pytest.fixture
-async def service(site: Site, tmp_path: Path) -> AsyncIterator[None]:
-    """A worker with a model."""
-    async with valkey_in(tmp_path / "valkey") as valkey:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """The page of a service with a model, which the tests share."""
+    folder = tmp_path_factory.mktemp("page")
+    async with site_in(folder) as site, valkey_in(folder / "valkey") as valkey:
         settings = site.settings.model_copy(update={"redis_url": valkey.url})
-        async with running(settings, tmp_path / "service.log"):
-            yield
+        async with running(settings, folder / "service.log"):
+            yield site
 
 
 @pytest.mark.parametrize(("name", "more", "width"), [("desktop", {}, 1280), ("phone", PHONE, 390)])
-async def test_a_dropped_recording_becomes_a_transcript(
-    site: Site, service: None, name: str, more: dict[str, object], width: int
-) -> None:
-    # Given the page, when somebody chooses a recording of two people
+async def test_a_recording_becomes_a_transcript(site: Site, name: str, more: dict[str, object], width: int) -> None:
+    # When somebody chooses a recording of two people
     seen = await site.visit("recording", name=name, more=more, file=str(TWO_READERS))
     # Then its text appears, and then its transcript with its speakers and a player
     assert seen["complaints"] == []
@@ -47,3 +52,49 @@ async def test_a_dropped_recording_becomes_a_transcript(
     # And after a reload its address still shows it, with the recording from the bucket
     assert seen["again"] == {name: seen[name] for name in ("speakers", "lines", "audio")}
     assert seen["names"] == ["Name SPEAKER_00 …", "Name SPEAKER_01 …"]
+
+
+async def test_files_that_cannot_be_transcribed_are_named_with_the_reason(site: Site, tmp_path: Path) -> None:
+    # Given a recording, a text, and an empty file
+    text, empty = tmp_path / "notes.txt", tmp_path / "empty.wav"
+    text.write_text("This is no recording.\n" * 100, encoding="utf-8")
+    empty.touch()
+    files = [str(TWO_READERS), str(text), str(empty)]
+    # When somebody chooses all of them at once
+    seen = await site.visit("several", files=files, last="empty.wav", filter="notes")
+    # Then each has its own state, and those that failed say what to do
+    assert seen["states"]["two_readers.flac"][0] == "Done"
+    assert seen["states"]["notes.txt"][0] == "Failed"
+    assert "upload" in seen["states"]["notes.txt"][1]
+    assert seen["states"]["empty.wav"] == ["Not sent", "The file is empty: choose another one."]
+    # And a text filters the list, and a failed task can be tried again and deleted, here and in another tab
+    assert seen["filtered"] == ["notes.txt"]
+    assert seen["problem"] == seen["states"]["notes.txt"][1]
+
+
+async def test_a_speaker_who_was_named_once_has_the_name_in_the_next_recording(site: Site) -> None:
+    seen = await site.visit("naming", file=str(TWO_READERS), person="Anna")
+    assert seen["said"] == "Anna is enrolled: the next recordings show the name."
+    assert seen["names"] == ["Anna", "Name SPEAKER_01 …"]
+
+
+async def test_the_messages_of_a_task_can_be_sent_again_from_elsewhere(site: Site, tmp_path: Path) -> None:
+    # Given the drawer with the messages of a task
+    seen = await site.visit("messages", file=str(TWO_READERS))
+    subjects = [subject.split(".")[:2] for subject in seen["subjects"]]
+    for kind in (["$O", "audio"], ["tasks", "transcription"], ["tasks", "result"]):
+        assert kind in subjects
+    # Then the copied commands are words of a shell, and the copied Python compiles
+    for subject, (command, program) in seen["copies"].items():
+        assert shlex.split(command)[0] == "nats", subject
+        ast.parse(program)
+    # And a program gets the same reply
+    command, program = seen["copies"]["tasks.result"]
+    assert json.loads(shlex.split(command)[-1])["format"] == "html"
+    environment = os.environ | {"NATS_URL": site.server.url}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "two_readers.flac" in done.stdout
+    # And a key closes the drawer
+    assert (seen["isClosed"], seen["focus"]) == (True, "inspect")

@@ -16,9 +16,9 @@ from tests.e2e.browser import driven_by
 
 @dataclass(frozen=True)
 class Site:
-    """The page as `natscribe up` serves it, and NATS behind it."""
+    """The page at an address, and the NATS behind it."""
 
-    page: WebPage
+    url: str
     server: NatsServer
     folder: Path
 
@@ -28,21 +28,22 @@ class Site:
 
     async def visit(self, visit: str, **options: object) -> dict[str, Any]:
         """What a visitor has observed: nothing was requested from another host, and nobody was kept out."""
-        given = json.dumps({"page": self.page.url} | options)
+        given = json.dumps({"page": self.url} | options)
         seen = await asyncio.to_thread(driven_by, "use_page.mjs", self.folder, given, visit)
-        inside = (self.page.url, "data:", f"blob:{self.page.url}", "about:")
+        inside = (self.url, "data:", f"blob:{self.url}", "about:")
         assert [address for address in seen["requested"] if not address.startswith(inside)] == []
         assert seen["violations"] == []
         return seen
 
 
 @asynccontextmanager
-async def site_in(folder: Path) -> AsyncIterator[Site]:
+async def site_in(folder: Path, more_config: str = "") -> AsyncIterator[Site]:
+    """The page as `natscribe up` serves it, without a worker."""
     page = WebPage(free_port(), free_port())
-    server = NatsServer(folder / "nats", free_port(), more_config=page.nats_config)
+    server = NatsServer(folder / "nats", free_port(), more_config=page.nats_config + more_config)
     await server.start()
     try:
         with page.served():
-            yield Site(page, server, folder)
+            yield Site(page.url, server, folder)
     finally:
         await server.stop()

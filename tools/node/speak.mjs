@@ -1,7 +1,7 @@
 // Speaks to the microphone page in Chromium as a person would, and reports as JSON what was observed:
 // node speak.mjs CHROMIUM FOLDER OPTIONS VISIT; OPTIONS as JSON, as tests/e2e/microphone.py gives them
-import net from "node:net";
 import { picture, start } from "./browser.mjs";
+import { proxy } from "./proxy.mjs";
 
 const [executablePath, folder, given, visit] = process.argv.slice(2);
 const options = JSON.parse(given);
@@ -103,34 +103,20 @@ async function phone() {
 
 // The WebSocket breaks while somebody speaks, nobody answers for some seconds, and then it is there again.
 async function cut() {
-  const sockets = new Set();
-  const { port } = new URL(options.server);
-  let isThere = true;
-  const proxy = net.createServer((inside) => {
-    if (!isThere) return inside.destroy();
-    const outside = net.connect(port, "127.0.0.1");
-    for (const [one, other] of [[inside, outside], [outside, inside]]) {
-      sockets.add(one);
-      one.pipe(other);
-      one.on("error", () => other.destroy());
-      one.on("close", () => sockets.delete(one) && other.destroy());
-    }
-  });
-  await new Promise((done) => proxy.listen(0, "127.0.0.1", done));
-  options.server = `ws://127.0.0.1:${proxy.address().port}`;
+  const network = await proxy(new URL(options.server).port);
+  options.server = network.address;
   const meanwhile = async (page) => {
     await isHeard(page, options.cut.at);
-    isThere = false;
-    for (const socket of sockets) socket.destroy();
+    network.break();
     await says(page, "NATS is away");
     await isHeard(page, options.cut.at + options.cut.seconds);
     await picture(page, `${folder}/cut-during.webp`);
-    isThere = true;
+    network.restore();
     await says(page, "Listening");
   };
   const { page, ...observed } = await speak("cut", {}, { meanwhile });
   await page.close();
-  proxy.close();
+  network.close();
   return observed;
 }
 

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { picture, start } from "./browser.mjs";
+import { proxy } from "./proxy.mjs";
 
 const [executablePath, folder, given, visit] = process.argv.slice(2);
 const options = JSON.parse(given);
@@ -64,7 +65,144 @@ async function recording() {
   return observed;
 }
 
-const visits = { recording };
+// Several files at once, of which some cannot be transcribed; then what can be done with their tasks.
+async function several() {
+  const page = await open();
+  await choose(page, ...options.files);
+  await says(page, "#tasks", options.last);
+  const states = () => page.$$eval("#tasks li", (rows) => Object.fromEntries(rows.map((row) => [row.querySelector("a").textContent, [row.querySelector(".state").textContent, row.querySelector(".about").textContent]])));
+  await page.waitForFunction(() => !document.querySelector("#tasks > :not([data-state=completed], [data-state=failed], [data-state=unsent])"), WITHIN);
+  const observed = { states: await states() };
+  await inspect(page, "several");
+  await page.type("#filter", options.filter);
+  observed.filtered = await texts(page, "#tasks a");
+  await page.click("#tasks a");
+  await isShown(page, "#task-actions [value=retry]");
+  observed.problem = await text(page, "#task-about");
+  await inspect(page, "failed");
+  const before = page.url();
+  await page.click("#task-actions [value=retry]");
+  await page.waitForFunction((url) => location.href !== url, WITHIN, before);
+  await page.waitForSelector("#task-state[data-state=failed]", WITHIN);
+  // The task is deleted, and leaves the list of another tab, too.
+  const other = await open();
+  const row = `#tasks a[href="${new URL(page.url()).hash}"]`;
+  await other.waitForSelector(row, WITHIN);
+  await page.bringToFront();
+  page.on("dialog", (dialog) => dialog.accept());
+  await page.click("#task-actions [value=delete]");
+  await other.waitForFunction((row) => !document.querySelector(row), { ...WITHIN, polling: 200 }, row); // it draws no frames
+  return observed;
+}
+
+// A speaker gets a name, which the next recording shows.
+async function naming() {
+  const page = await open();
+  await choose(page, options.file);
+  await transcript(page);
+  await page.waitForSelector("#speaker-names button", WITHIN);
+  await page.click("#speaker-names button");
+  await isShown(page, "#enrol");
+  await inspect(page, "naming");
+  await page.type("#enrol [name=name]", options.person);
+  await page.type("#enrol [name=by]", options.person);
+  await page.keyboard.press("Enter");
+  await says(page, "#said", options.person);
+  const observed = { said: await text(page, "#said") };
+  await page.click(".back a");
+  await choose(page, options.file);
+  await says(page, "#speaker-names", options.person);
+  observed.names = await texts(page, "#speaker-names li");
+  return observed;
+}
+
+// The messages of a task, and what a person copies of them.
+async function messages() {
+  const page = await open();
+  await page.evaluate(() => (navigator.clipboard.writeText = async (text) => (window.copied = text)));
+  await choose(page, options.file);
+  await transcript(page);
+  await page.focus("#inspect");
+  await page.keyboard.press("Enter");
+  const observed = { subjects: await texts(page, "#message-list code"), copies: {} };
+  await page.$$eval("#message-list summary", (all) => all.forEach((summary) => summary.click()));
+  await page.waitForFunction(() => [...document.querySelectorAll("#message-list details")].every((details) => details.children.length > 1));
+  await inspect(page, "messages");
+  for (const row of await page.$$("#message-list li")) {
+    const subject = await row.$eval("code", (code) => code.textContent);
+    const copies = [];
+    for (const button of await row.$$("button")) {
+      await button.evaluate((button) => button.click());
+      copies.push(await page.evaluate(() => window.copied));
+    }
+    observed.copies[subject] = copies;
+  }
+  await page.keyboard.press("Escape");
+  observed.focus = await page.evaluate(() => document.activeElement.id);
+  observed.isClosed = await page.$eval("#messages", (drawer) => drawer.hidden);
+  return observed;
+}
+
+// An upload whose connection breaks, and one whose page is closed.
+async function cut() {
+  const network = await proxy(options.websocket);
+  const page = await open();
+  await page.evaluate((server) => (document.getElementById("server").value = server), network.address);
+  await page.$eval("#connection-form button", (button) => button.click());
+  await page.waitForFunction(() => !document.body.classList.contains("offline"), WITHIN);
+  network.slow(options.bytesPerSecond);
+  await choose(page, options.file);
+  await page.waitForFunction(() => document.getElementById("task-progress").value > 0.3, WITHIN);
+  network.break();
+  await says(page, "#task-about", "The connection is lost");
+  await inspect(page, "offline");
+  network.restore();
+  await page.waitForFunction(() => document.getElementById("task-progress").value > 0.6, WITHIN);
+  page.on("dialog", (dialog) => dialog.accept()); // it asks whether to leave during an upload
+  await page.reload();
+  await says(page, "#task-about", "Choose the same file again");
+  await inspect(page, "interrupted");
+  network.slow(Infinity);
+  await choose(page, options.file);
+  await says(page, "#task-state", "Waiting");
+  const observed = { about: await text(page, "#task-about"), problem: await text(page, "#connection-problem") };
+  await page.close();
+  network.close();
+  return observed;
+}
+
+// Somebody whom NATS or its storage refuses an upload.
+async function refused() {
+  const page = await open();
+  await choose(page, options.file);
+  await says(page, "#task-state", "Not sent");
+  const observed = { problem: await text(page, "#task-about"), canRetry: await page.$eval("#task-actions [value=retry]", (button) => !button.hidden) };
+  await inspect(page, "refused");
+  return observed;
+}
+
+// A list of many tasks, with whatever names they have.
+async function list() {
+  const page = await open({ features: [] });
+  await page.evaluate(() => {
+    window.blocked = [0];
+    new PerformanceObserver((entries) => window.blocked.push(...entries.getEntries().map(({ duration }) => duration))).observe({ type: "longtask", buffered: true });
+  });
+  const dialogs = [];
+  page.on("dialog", (dialog) => dialogs.push(dialog.message()) && dialog.dismiss());
+  await page.waitForFunction((count) => document.querySelectorAll("#tasks li").length === count, WITHIN, options.count);
+  await says(page, "#tasks li .state", "Running");
+  const observed = { first: await texts(page, "#tasks li:first-child > *"), dialogs };
+  await page.type("#filter", options.filter);
+  observed.filtered = await texts(page, "#tasks a");
+  observed.elements = await page.evaluate(() => [...new Set([...document.querySelectorAll("#tasks *")].map((element) => element.localName))]);
+  observed.blocked = await page.evaluate(() => Math.max(...window.blocked));
+  await page.$eval("#filter", (input) => (input.value = "") || input.dispatchEvent(new Event("input")));
+  await inspect(page, "list");
+  return observed;
+}
+
+const visits = { recording, several, naming, messages, cut, refused, list };
 Object.assign(seen, await visits[visit]());
 await browser.close();
 console.log(JSON.stringify(seen));

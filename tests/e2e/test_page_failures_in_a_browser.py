@@ -1,0 +1,160 @@
+"""The page, in a real browser, where something fails: the connection, the storage, permissions, the workers."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import ObjectStoreConfig
+from natscribe.jetstream.streams import public_streams
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.task_list import ListedTask, TaskPage
+from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.wire import Kind, Priority
+
+from tests.e2e.browser import NEEDS_CHROMIUM
+from tests.e2e.microphone import nats_for_pages, page_for
+from tests.e2e.web_page import Site, site_in
+from tests.sounds import tone, wav
+from tests.unit.formats.test_transcript_page import HOSTILE
+
+pytestmark = [NEEDS_CHROMIUM, pytest.mark.timeout(300)]
+
+TASKS = 200
+BLOCKED_MS = 300  # of the main thread, on a machine that other tests use, too
+
+
+@asynccontextmanager
+async def streams_of(site: Site, max_bytes: int | None = None) -> AsyncIterator[Client]:
+    """A client of NATS that has made the streams of the service and its bucket, as a worker would."""
+    async with await nats.connect(site.server.url) as client:
+        js = client.jetstream()
+        for stream in public_streams(site.settings.stream_names):
+            await js.add_stream(stream)
+        await js.create_object_store("audio", ObjectStoreConfig(max_bytes=max_bytes))
+        yield client
+
+
+def recording(folder: Path, seconds: int) -> Path:
+    path = folder / "long.wav"
+    path.write_bytes(wav(tone(seconds)))
+    return path
+
+
+async def test_an_upload_survives_a_lost_connection_and_a_closed_page(tmp_path: Path) -> None:
+    # Given a page without a worker, and a recording of eight megabytes on a slow network
+    file = recording(tmp_path, 250)
+    async with nats_for_pages(tmp_path / "nats") as (server, port):
+        with page_for(port, tmp_path / "page") as url:
+            site = Site(url, server, tmp_path)
+            async with streams_of(site) as client:
+                # When the connection breaks during the upload, and the page is closed and opened again
+                seen = await site.visit("cut", websocket=port, file=str(file), bytesPerSecond=2_000_000)
+                # Then the bucket has each byte once, with the digest
+                js = client.jetstream()
+                task = TranscriptionTask.model_validate_json(await stored_task(client))
+                bucket = await js.object_store("audio")
+                stored = await bucket.get(task.audio_file_id)
+                assert sha256(stored.data or b"").digest() == sha256(file.read_bytes()).digest()
+                chunks = f"$O.audio.C.{stored.info.nuid}"
+                info = await js.stream_info("OBJ_audio", subjects_filter=chunks)
+                assert info.state.subjects == {chunks: stored.info.chunks}
+    # And the page says that no worker replies, and that the task waits
+    assert seen["problem"].startswith("No worker replies.")
+    assert seen["about"] == "A worker takes it as soon as one is free."
+
+
+async def stored_task(client: Client) -> bytes:
+    state = (await client.jetstream().stream_info("transcription_tasks")).state
+    assert state.messages == 1
+    return (await client.jetstream().get_msg("transcription_tasks", state.first_seq)).data or b""
+
+
+async def test_a_full_bucket_is_reported_beside_the_file(tmp_path: Path) -> None:
+    async with site_in(tmp_path) as site, streams_of(site, max_bytes=100_000):
+        seen = await site.visit("refused", file=str(recording(tmp_path, 10)))
+    assert seen["problem"].startswith("NATS has no room. Nothing is lost")
+    assert seen["canRetry"]
+
+
+USERS = """
+authorization { users: [
+  { user: operator, password: right }
+  { user: reader, password: right, permissions: { publish: { deny: ["$O.audio.>"] } } }
+] }
+no_auth_user: reader
+"""
+
+
+async def test_a_user_without_permission_is_told_whom_to_be(tmp_path: Path) -> None:
+    async with site_in(tmp_path, USERS) as site, streams_of(site):
+        seen = await site.visit("refused", file=str(recording(tmp_path, 1)))
+    assert seen["problem"].startswith("This user may not do that.")
+
+
+async def test_a_page_without_a_service_says_so(tmp_path: Path) -> None:
+    async with site_in(tmp_path) as site:
+        seen = await site.visit("refused", file=str(recording(tmp_path, 1)))
+    assert seen["problem"] == "No Natscribe runs at this NATS. Start a worker, then try again."
+
+
+def listed(number: int, name: str) -> ListedTask:
+    created = datetime(2026, 11, 24, tzinfo=UTC) + timedelta(minutes=number)
+    return ListedTask.model_validate(
+        {
+            "task_id": f"t{number}",
+            "kind": Kind.TRANSCRIPTION,
+            "priority": Priority.NORMAL,
+            "user_id": 0,
+            "audio_file_id": name,
+            "state": State.FAILED if number % 2 else State.QUEUED,
+            "progress": 0,
+            "attempt": 1,
+            "error": ErrorDetail(code=ErrorCode.INTERNAL, message=HOSTILE) if number % 2 else None,
+            "created_at": created,
+        }
+    )
+
+
+def lists(tasks: list[ListedTask]) -> Callable[[Msg], Awaitable[None]]:
+    async def reply(message: Msg) -> None:
+        page = TaskPage(tasks=tasks, more_before=None)
+        await message.respond(page.model_dump_json().encode())
+
+    return reply
+
+
+async def test_many_tasks_with_hostile_names_are_text_and_quick(tmp_path: Path) -> None:
+    # Given 200 tasks whose names and errors would be markup
+    tasks = [listed(number, f"{number} {HOSTILE.replace('/', '')}") for number in reversed(range(TASKS))]
+    async with site_in(tmp_path) as site, streams_of(site) as client:
+        await client.subscribe(subjects.LIST, cb=lists(tasks))
+        visiting = asyncio.create_task(site.visit("list", count=TASKS, filter="199 "))
+        # And the first of them runs
+        event = ProgressEvent.model_validate(
+            json.loads(tasks[0].model_dump_json())
+            | {"sequence": 2, "max_attempts": 4, "state": "running", "stage": "transcribing", "progress": 42}
+            | {"time": datetime.now(UTC).isoformat()}
+        )
+        while not visiting.done():
+            await client.publish(subjects.progress("t199"), event.model_dump_json().encode())
+            await asyncio.sleep(0.5)
+        seen = await visiting
+    # Then the list shows it, and names stay text
+    assert seen["first"][0] == tasks[0].audio_file_id
+    assert seen["first"][1:3] == ["Running", "Transcribing"]
+    assert seen["dialogs"] == []
+    assert set(seen["elements"]) == {"li", "a", "bdi", "span", "p", "progress", "time"}
+    # And the page was never blocked for long
+    print(f"the main thread was blocked for {seen['blocked']:.0f} ms at most")
+    assert seen["blocked"] <= BLOCKED_MS
+    assert seen["filtered"] == [tasks[0].audio_file_id]
