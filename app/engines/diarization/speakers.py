@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE, ChunkAnalysis
+from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE, ChunkAnalysis, is_active
 from app.engines.diarization.clustering import (
     Floats,
     Merge,
@@ -16,7 +16,7 @@ from app.engines.diarization.clustering import (
     merge_by_centroids,
 )
 from app.engines.diarization.regions import EMBEDDING_STEP_FRAMES
-from app.engines.diarization.windows import Indices
+from app.engines.diarization.windows import STEP_FRAMES, WINDOW_FRAMES, Indices
 
 _MAX_LINKAGE = 0.62  # largest average distance (1 - cosine similarity) between the embeddings of one cluster
 _MAX_CENTROID_DISTANCE = 0.46  # largest distance between the centroids of two clusters of one speaker
@@ -87,7 +87,27 @@ def speaker_centroids(embeddings: Embeddings, chunks: Sequence[ChunkAnalysis], b
         return vectors
     labels = _cluster(vectors, weights, bounds)
     roots = np.unique(labels[labels >= 0])
-    return normalized(np.array([weights[labels == root] @ vectors[labels == root] for root in roots]))
+    centroids = normalized(np.array([weights[labels == root] @ vectors[labels == root] for root in roots]))
+    if len(roots) > 1 or bounds.nearest(2) == 1:
+        return centroids
+    return np.concatenate([centroids, _overlapping_speaker(chunks, _min_weight(weights))])
+
+
+def _overlapping_speaker(chunks: Sequence[ChunkAnalysis], min_frames: float) -> Floats:
+    """Return the centroid of a second speaker who speaks only while the first one does, shape (1, 192).
+
+    Two local speakers who speak at the same time are two people, even if no embedding is of the second one alone. The
+    shape is (0, 192) if they do so in less than `min_frames` frames: then there is only one speaker.
+    """
+    frames, total = 0.0, np.zeros((1, EMBEDDING_SIZE), np.float32)
+    for chunk in chunks:
+        active = is_active(chunk.activity)
+        overlap = active.sum(axis=2) > 1
+        frames += float(overlap.sum()) * STEP_FRAMES / WINDOW_FRAMES  # windows overlap
+        for speaker in chunk.overlapped:
+            speaks = active[speaker.window, :, speaker.number] & overlap[speaker.window]
+            total += speaks.sum() * normalized(speaker.values.astype(np.float32)[np.newaxis])
+    return normalized(total[: int(frames >= min_frames and total.any())])
 
 
 def _clustered_embeddings(lengths: Indices, minimum: int) -> Indices:
@@ -139,11 +159,15 @@ def _within(bounds: SpeakerBounds, weights: Floats, merges: Sequence[Merge], don
     `bounds` allow, later merges are applied, too.
     """
     heaviest = float(np.bincount(cluster_labels(weights, merges[:done]), weights).max())
-    min_weight = min(max(_MIN_SPEAKER_SHARE * float(weights.sum()), _MIN_SPEAKER_FRAMES), _ENOUGH_FRAMES, heaviest)
-    counts = cluster_counts(weights, merges, min_weight)
+    counts = cluster_counts(weights, merges, min(_min_weight(weights), heaviest))
     speakers = bounds.nearest(counts[done])
     enough = next((number for number in range(done, len(counts)) if counts[number] <= speakers), len(merges))
     return enough, speakers
+
+
+def _min_weight(weights: Floats) -> float:
+    """Return the smallest weight of a speaker, in frames; `weights`: the weight of each embedding."""
+    return min(max(_MIN_SPEAKER_SHARE * float(weights.sum()), _MIN_SPEAKER_FRAMES), _ENOUGH_FRAMES)
 
 
 def _split(vectors: Floats, weights: Floats, merges: Sequence[Merge], missing: int) -> list[Merge]:

@@ -22,6 +22,8 @@ from app.engines.diarization.windows import (
 
 _FULL_WEIGHT_FRAMES = STEP_FRAMES  # from a window's edge to the first decision with full weight
 _EDGE_WEIGHT = 0.5  # of a decision at a window's edge, where the segmentation model sees one side only
+_LONG_OVERLAP_FRAMES = 130  # 2.2 s: two speakers may speak at once for so long even if most windows detect only one
+_MIN_LONG_OVERLAP = 0.05  # the least sum of all probabilities, above 1, throughout such an overlap
 _MIN_PAUSE_FRAMES = 12  # 0.2 s: shorter pauses of a speaker are filled
 _MIN_TURN_FRAMES = 12  # 0.2 s: shorter turns are dropped
 _LATE_FRAMES = 30  # 0.5 s: a shorter turn belongs to the next speaker, detected late, if a turn follows at once
@@ -109,9 +111,15 @@ def _by_speaker(activity: Floats, assignment: Assignment, speakers: int) -> Floa
 def _speaking(probability: Floats) -> Mask:
     """Decide whether each speaker speaks in each frame; the argument and the result have the shape (speakers, frames).
 
-    In each frame the n most probable speakers speak, where n is the rounded sum of all probabilities, at most 3.
+    In each frame the n most probable speakers speak, where n is the rounded sum of all probabilities, at most 3. In
+    meetings, most windows miss a second speaker in overlapping speech. So two speak where any window detects two for
+    long; false overlaps, as on telephones, are short.
     """
-    expected = np.floor(probability.sum(axis=0) + 0.5)
+    total = probability.sum(axis=0)
+    expected = np.floor(total + 0.5)
+    for start, end in runs(total >= 1 + _MIN_LONG_OVERLAP):
+        if end - start >= _LONG_OVERLAP_FRAMES:
+            expected[start:end] = np.maximum(expected[start:end], 2)
     speaking = np.zeros(probability.shape, np.bool_)
     ranked = np.argsort(-probability, axis=0, kind="stable")
     for rank, speaker in enumerate(ranked[:LOCAL_SPEAKERS]):

@@ -194,3 +194,18 @@ def test_moments_count_only_if_they_are_most_of_the_speech(moments: int, people:
 
 def test_where_nobody_speaks_there_are_no_speakers() -> None:
     assert len(centroids_of(recording([]))) == 0
+
+
+@pytest.mark.parametrize(("seconds", "maximum", "expected"), [(3.0, None, 2), (0.5, None, 1), (3.0, 1, 1)])
+def test_who_speaks_only_while_the_only_speaker_does_is_another_speaker(
+    seconds: float, maximum: int | None, expected: int
+) -> None:
+    # Given a person who speaks for a long time, and another local speaker at the same time, whose embedding has both
+    chunk = recording(speech_of(0, 20))
+    chunk.activity[0, :, 0] = 255
+    chunk.activity[0, : round(seconds * SECOND), 1] = 255
+    both = LocalSpeaker(0, 1, quantized(similar_voice(0) + similar_voice(1)))
+    chunk = ChunkAnalysis(0, chunk.activity, chunk.embeddings, [both])
+
+    # When speakers are found, then the other one is a speaker if speaking long enough, and as far as the bounds allow
+    assert len(centroids_of(chunk, bounds=SpeakerBounds(None, maximum))) == expected

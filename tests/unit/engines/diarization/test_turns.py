@@ -212,3 +212,15 @@ def test_turns_of_one_speaker_neither_overlap_nor_touch(begin: float) -> None:
 
     # When turns are built, then the first speaker has one turn
     assert turns_in(12, speech) == about(("SPEAKER_00", 1.0, 9.0))
+
+
+@pytest.mark.parametrize(("seconds", "overlaps"), [(3.0, True), (1.5, False)])
+def test_overlapping_speech_that_one_window_detects_counts_if_it_is_long(seconds: float, overlaps: bool) -> None:
+    # Given a second speaker in the middle of a long turn, whom only one of the windows there detects
+    chunks, owners = recording(20, [(0, 1.0, 19.0), (1, 8.0, 8.0 + seconds)])
+    chunks[0].activity[[0, 1], :, 1] = 0
+
+    # When turns are built, then the second speaker has one if it is long
+    second = [("SPEAKER_01", 8.0, 8.0 + seconds)] if overlaps else []
+    assert turns_in(20, [(0, 1.0, 19.0)]) == about(("SPEAKER_00", 1.0, 19.0))
+    assert turns_of(chunks, owners, 20.0) == about(("SPEAKER_00", 1.0, 19.0), *second)
