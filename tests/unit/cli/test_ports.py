@@ -7,7 +7,7 @@ import pytest
 from natscribe.client import ClientError
 
 from app.cli import commands, up
-from app.cli.page import PAGE_PORT, PageOptions, WebPage, choose_page
+from app.cli.page import PageOptions, WebPage, choose_page
 from app.cli.ports import choose_port
 from app.embedded import free_port
 from app.embedded.process import HOST
@@ -23,9 +23,12 @@ def test_a_port_is_that_of_the_option_or_the_default_if_it_is_free() -> None:
             choose_port(default, named, "--port")
 
 
-def test_the_page_and_its_nats_have_other_ports_than_the_service() -> None:
-    # Given a service on the default port of the page, then the page and NATS have other ports
-    for port, service in ((None, PAGE_PORT), (PAGE_PORT, free_port())):
+def test_the_page_and_its_nats_have_other_ports_than_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a default port of the page that no other program of this machine uses
+    default = free_port()
+    monkeypatch.setattr("app.cli.page.PAGE_PORT", default)
+    # When the service or NATS has it, then the page, NATS and the service have different ports
+    for port, service in ((None, default), (default, free_port())):
         page = choose_page(PageOptions(port), names_nats=False, http_port=service)
         assert page is not None
         assert len({page.port, page.websocket_port, service}) == 3

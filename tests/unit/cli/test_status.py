@@ -39,7 +39,7 @@ def test_a_waiting_task_has_only_known_details() -> None:
 
 def test_a_scheduled_task_has_its_time() -> None:
     scheduled = QUEUED.model_copy(update={"state": State.SCHEDULED, "not_before": NOON, "queue_position": None})
-    assert summary(scheduled) == f"t1: transcription scheduled for {NOON.astimezone():%Y-%m-%d %H:%M}, 0 %"
+    assert summary(scheduled) == f"t1: transcription scheduled for {NOON.astimezone():%Y-%m-%d %H:%M}"
     assert dict(details(scheduled, None))["scheduled"] == f"{NOON.astimezone():%Y-%m-%d %H:%M:%S}"
 
 

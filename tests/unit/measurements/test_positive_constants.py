@@ -10,7 +10,14 @@ import pytest
 
 import app
 
-BELOW_ZERO = {"UNASSIGNED", "PIPE", "RECONNECT_WITHOUT_LIMIT", "_MIN_LOGPROB", "_DOUBTFUL"}  # no number, or a logarithm
+BELOW_ZERO = {
+    "UNASSIGNED",
+    "_NONE",
+    "PIPE",
+    "RECONNECT_WITHOUT_LIMIT",
+    "_MIN_LOGPROB",
+    "_DOUBTFUL",
+}  # no number, or a logarithm
 MODULES = [module.name for module in pkgutil.walk_packages(app.__path__, "app.")]
 
 
