@@ -67,11 +67,11 @@ class ResultFormat(DescribedEnum):
     needs_text: bool  # whether the format cannot hold a diarization
 
     JSON = "json", "The result as it was published", "application/json"
-    TXT = "txt", "The text without times, with speakers if the task asked for them", "text/plain", True
+    TXT = "txt", "The text without times, with speakers if the task requested them", "text/plain", True
     SRT = "srt", "SubRip subtitles", "text/plain", True
     VTT = "vtt", "WebVTT subtitles", "text/plain", True
     RTTM = "rttm", "Who speaks when, as NIST tools read it, only for results with speakers", "text/plain"
-    HTML = "html", "A page to look at, which needs nothing of other hosts", "text/html"
+    HTML = "html", "An HTML page to read and play, which needs no other hosts", "text/html"
 
     def __new__(
         cls,

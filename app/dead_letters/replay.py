@@ -84,7 +84,7 @@ class Replayer:
         if request.task_id and not progress.has_chosen:
             raise RequestError.of(no_dead_letter(request.task_id))
         if request.task_id and progress.without_log:
-            message = f"The events of task {request.task_id} are kept no longer: submit it again under a new id."
+            message = f"The events of task {request.task_id} are no longer stored: submit it again under a new id."
             raise RequestError(ErrorCode.NOT_FOUND, message)
         if progress.full and not progress.queued:
             raise QueueFullError

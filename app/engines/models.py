@@ -77,7 +77,7 @@ class ModelCatalog:
             raise
         except Exception as error:
             message = (
-                f"The model {name!r} cannot be downloaded from the model hub: ask for the service's own model,"
+                f"The model {name!r} cannot be downloaded from the model hub: request the service's own model,"
                 " or let the operator put it into TRANSCRIPTION_MODELS_DIR."
             )
             raise unknown_model(message) from error

@@ -35,7 +35,7 @@ REPEATED_AFTER_S = MAX_EVENT_INTERVAL_S - 2  # after this time the last update i
 LAST_APPEND_TIMEOUT_S = 2.0  # how long a stopping worker waits for the acknowledgement of its last append
 SPEAKERS_MISSING: Final = {Stage.DIARIZING, Stage.MERGING}  # stages in which the text of a transcription is complete
 SPEAKERS_LOST: Final = ErrorDetail(
-    code=ErrorCode.WORKER_LOST, message="The workers were lost while they looked for speakers: see the service's logs."
+    code=ErrorCode.WORKER_LOST, message="The workers were lost during the diarization: see the service's logs."
 )
 
 

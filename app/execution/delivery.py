@@ -86,7 +86,7 @@ class Delivery:
             self.heartbeat = self._ack_wait / LIVE_HEARTBEATS
         message_of_timeout = (
             f"The attempt made no progress for TASK_TIMEOUT ({settings.task_timeout:g} s): "
-            "the operator can look into the worker's log, or raise it."
+            "the operator can read the worker's log, or raise it."
         )
         self.stop = StopScope(
             TransientError(ErrorCode.TIMEOUT, message_of_timeout),
@@ -161,7 +161,7 @@ class Delivery:
             raise ObsoleteMessageError
         lost_for_good = last.state is State.RUNNING and last.attempt >= last.max_attempts
         if lost_for_good and not diarization_is_given_up(last):
-            message = f"The worker was lost in attempt {last.attempt}, the last: look at the recording and the logs."
+            message = f"The worker was lost in attempt {last.attempt}, the last: check the recording and the logs."
             raise PermanentError(ErrorCode.WORKER_LOST, message)
 
     async def _wait_for_previous_worker(self, attempt: TaskAttempt) -> None:

@@ -228,4 +228,4 @@ def _as_task_error(error: Exception) -> TaskError:
     if isinstance(error, TaskError):
         return error
     log.error("task_broken", exc_info=error)
-    return TransientError(ErrorCode.INTERNAL, "The service broke on this task: tell its operator the task id.")
+    return TransientError(ErrorCode.INTERNAL, "The service failed unexpectedly: report the task id to its operator.")

@@ -108,7 +108,7 @@ async def test_a_wrong_password_and_a_wrong_inbox_prefix_are_named(settings: Set
 async def test_a_publisher_with_another_store_is_shown_that_of_the_service(settings: Settings, worker: Worker) -> None:
     # Given a publisher who has no right to the bucket that it names by mistake
     report = await examine(login(settings, "publisher").model_copy(update={"audio_store": "nats://sound"}))
-    assert problems(report) == ["The service looks for recordings in nats://audio, not in nats://sound"]
+    assert problems(report) == ["The service reads recordings from nats://audio, not in nats://sound"]
     assert report.problems[0].next_step == "set AUDIO_STORE=nats://audio"
 
 

@@ -31,8 +31,8 @@ _OPTIONS = {
     "max_size": str(32 * 1024),  # bytes in a packet of a WAV: an hour has 56,000 packets of the usual size
 }
 _NO_RECORDING = "is empty, damaged or not an audio file"
-_SILENT = "holds no audio"
-_UNDECODABLE = "holds no audio that can be decoded"
+_SILENT = "contains no audio"
+_UNDECODABLE = "contains no audio that can be decoded"
 _DAMAGED = "is damaged"
 _NO_HEADER_DURATION = {"aac", "mpegts", "ogg"}  # FFmpeg derives the duration from the data
 _MAX_HEADER_S = 7 * 24 * 3600.0  # a longer duration in a header is ignored: live streams write such headers
@@ -62,7 +62,7 @@ def probe(path: Path, budget: Budget) -> tuple[float, int]:
     If the number of channels changes within the file, the number at its start counts.
 
     Raises:
-        PermanentError: audio_unreadable: the file holds no audio, or less than its header promises, or needs too much
+        PermanentError: audio_unreadable: the file contains no audio, less than its header promises, or needs too much
             memory; audio_too_large as soon as reading exceeds its limit of CPU time.
     """
     seconds, channels, promised = 0.0, 0, None

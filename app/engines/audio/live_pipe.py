@@ -47,7 +47,7 @@ class Pipe:
                 if self._condition.wait_for(self._is_ready, timeout=1):
                     break
             else:
-                message = "Decoding of the live audio stands still: the service processes the audio again."
+                message = "Decoding of the live audio has stalled: the service processes the audio again."
                 raise TransientError(ErrorCode.ENGINE_FAILED, message)
             frames = list(self._frames)
             self._frames.clear()

@@ -179,7 +179,7 @@ async def test_problems_of_workers_are_reported(
     assert f"Redis does not answer 1 of 1 workers ({name})" in reported
     assert f"The store of recordings does not answer 1 of 1 workers ({name})" in reported
     assert "This client has version 0.1.9, and 0.3.0 is the version of 1 of 1 workers" in reported
-    assert "The service looks for recordings in nats://elsewhere, not in nats://audio" in reported
+    assert "The service reads recordings from nats://elsewhere, not in nats://audio" in reported
     steps = [problem.next_step for problem in report.problems]
     assert "update this client (pip install ./clients/python in a newer checkout)" in steps
     assert "set AUDIO_STORE=nats://elsewhere" in steps

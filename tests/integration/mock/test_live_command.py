@@ -215,8 +215,8 @@ async def test_how_to_cancel_later_is_reported_during_an_outage_of_nats(
         await _printed(process, "sending the audio, Ctrl-C ends it")
         process.send_signal(signal.SIGINT)
         await _printed(process, "waiting for the rest")
-    # When NATS is away, and Ctrl-C is pressed again
-    await _printed(process, "NATS is away")
+    # When NATS is unavailable, and Ctrl-C is pressed again
+    await _printed(process, "NATS is unavailable")
     process.send_signal(signal.SIGINT)
     # Then the command ends, and says what is left to do
     _, err = await process.communicate()

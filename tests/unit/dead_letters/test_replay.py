@@ -123,7 +123,7 @@ async def test_a_task_is_replayed_once(parts: Parts, nats: InMemoryNats) -> None
     ("request_", "code", "words"),
     [
         (ReplayRequest(task_id="t9"), ErrorCode.NOT_FOUND, "t9"),
-        (ReplayRequest(task_id="old"), ErrorCode.NOT_FOUND, "kept no longer"),
+        (ReplayRequest(task_id="old"), ErrorCode.NOT_FOUND, "no longer stored"),
     ],
 )
 async def test_a_refused_replay_has_a_reason(

@@ -238,7 +238,7 @@ def test_a_film_without_audio_is_refused(tmp_path: Path) -> None:
 
     # When they are read, then the message says so
     for path in (write_film(tmp_path / "silent.mp4", None), tmp_path / "silent.wav"):
-        assert "holds no audio:" in unreadable(path)
+        assert "contains no audio:" in unreadable(path)
 
 
 PLAYLISTS = {

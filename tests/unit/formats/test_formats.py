@@ -82,5 +82,5 @@ def test_turns_are_written_as_rttm() -> None:
     ],
 )
 def test_a_result_that_a_format_cannot_represent_is_an_error(result: TranscriptionResult, fmt: ResultFormat) -> None:
-    with pytest.raises(formats.FormatUnavailableError, match="ask for"):
+    with pytest.raises(formats.FormatUnavailableError, match="request"):
         write(result, fmt)

@@ -155,5 +155,5 @@ async def _until_interrupted(work: Coroutine[None, None, int]) -> int:
         return INTERRUPTED
 
 
-def _print_outage(away: bool) -> None:  # noqa: FBT001 -- the only argument of the callback
-    print_above("NATS is away, waiting ..." if away else "NATS is back.", WARNING)
+def _print_outage(unavailable: bool) -> None:  # noqa: FBT001 -- the only argument of the callback
+    print_above("NATS is unavailable, waiting ..." if unavailable else "NATS is back.", WARNING)

@@ -126,7 +126,9 @@ def _tls_context(authority: Path | None) -> ssl.SSLContext | None:
     try:
         return ssl.create_default_context(cafile=authority)
     except ssl.SSLError as error:
-        message = f"NATS_TLS_CA_FILE ({authority}) holds no certificate: name the file of your certificate authority."
+        message = (
+            f"NATS_TLS_CA_FILE ({authority}) contains no certificate: name the file of your certificate authority."
+        )
         raise SettingsError(message) from error
 
 

@@ -134,7 +134,7 @@ class _Examiner:
         except ServiceUnavailableError as error:
             raise NoJetStreamError from error
         except nats.errors.Error as error:
-            message = "JetStream does not answer: look at the log of NATS; in a cluster, start more than half of it."
+            message = "JetStream does not answer: read the log of NATS; in a cluster, start more than half of it."
             raise UnreachableError(message) from error
         self.report.task_stream = name
         expected = self.settings.stream_names.tasks
@@ -157,7 +157,7 @@ class _Examiner:
         self._add_for(
             [info for info in infos if info.model is None],
             "No model is loaded in",
-            "wait if the worker has just started, else look at its log (runbook: ModelNotLoaded)",
+            "wait if the worker has just started, else read its log (runbook: ModelNotLoaded)",
         )
         self.report.problems += {problem.what: problem for info in infos for problem in info.problems}.values()
         self._check_versions(infos)
@@ -188,7 +188,7 @@ class _Examiner:
     async def _check_store(self) -> None:
         theirs, ours = self.report.workers[0].audio_store, self.settings.audio_store
         if theirs.rstrip("/") != ours.rstrip("/") and not theirs.startswith("file:"):
-            self._add(f"The service looks for recordings in {theirs}, not in {ours}", f"set AUDIO_STORE={theirs}")
+            self._add(f"The service reads recordings from {theirs}, not in {ours}", f"set AUDIO_STORE={theirs}")
             return
         store = upload_store(self.settings, self.connection)
         if store is None or not all(p.allowed for p in self.report.rights if p.command == "upload"):
@@ -216,7 +216,7 @@ async def _server(connection: Connection, settings: Settings) -> Server:
     try:
         seconds = await connection.rtt(ROUND_TRIP_WITHIN_S)
     except nats.errors.Error as error:
-        message = f"NATS at {settings.nats_addresses} accepts connections but does not answer: look at the log of NATS."
+        message = f"NATS at {settings.nats_addresses} accepts connections but does not answer: read the log of NATS."
         raise UnreachableError(message) from error
     url, number = connection.connected_url, connection.connected_server_version
     return Server(

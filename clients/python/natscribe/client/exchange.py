@@ -172,7 +172,7 @@ async def _publish(connection: Nats, subject: str, task: Task, headers: dict[str
             # If a repeated publish is a duplicate, the first one has stored the task; its acknowledgement was lost.
             return not stored.duplicate or attempt > 0
     message = (
-        f"NATS did not acknowledge task {task.task_id}: submit it again with this id, which is safe. If this goes on, "
+        f"NATS did not acknowledge task {task.task_id}: submit it again with this id, which is safe. If this persists, "
         "the disk of NATS may be or have been full; the operator then has to make room and restart NATS "
         "(runbook: StorageAlmostFull)."
     )

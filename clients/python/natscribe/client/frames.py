@@ -230,6 +230,6 @@ def _closed(task_id: str) -> UnreachableError:
 
 def _not_acknowledged(task_id: str) -> UnreachableError:
     return UnreachableError(
-        f"NATS does not acknowledge the audio of {task_id}: when it does, {resume_hint(task_id)}. If this goes on, the "
-        "operator has to see whether its disk is full (runbook: StorageAlmostFull)."
+        f"NATS does not acknowledge the audio of {task_id}: when it does, {resume_hint(task_id)}. If this persists, "
+        "the operator has to check whether its disk is full (runbook: StorageAlmostFull)."
     )

@@ -40,7 +40,7 @@ def write(
     """
     if result_format.needs_text and not isinstance(result, TranscriptionResult):
         *others, last = (other.value for other in ResultFormat if not other.needs_text)
-        message = f"A diarization has no text to write as {result_format}: ask for {', '.join(others)} or {last}."
+        message = f"A diarization has no text to write as {result_format}: request {', '.join(others)} or {last}."
         raise FormatUnavailableError(message)
     write_format: Callable[[Result, Options], str | bytes] = import_module(f"{__name__}.{result_format}").write
     return write_format(result, Options(limits, recording))

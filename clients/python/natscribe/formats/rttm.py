@@ -14,7 +14,7 @@ def write(result: Result, _: Options) -> str:
         FormatUnavailableError: The result is a transcript without speakers.
     """
     if isinstance(result, TranscriptionResult) and result.speakers is None:
-        message = "The transcript has no speakers to write as rttm: transcribe with diarize, or ask for another format."
+        message = "The transcript has no speakers to write as rttm: transcribe with diarize, or request another format."
         raise FormatUnavailableError(message)
     return "".join(
         f"SPEAKER {result.task_id} 1 {s.start:.3f} {s.end - s.start:.3f} <NA> <NA> {s.speaker} <NA> <NA>\n"

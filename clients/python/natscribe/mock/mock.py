@@ -88,7 +88,7 @@ class Mock:
             if loop.done() and not loop.cancelled() and isinstance(error := loop.exception(), nats.errors.Error):
                 what = str(error) or type(error).__name__
                 message = (
-                    f"NATS has gone, or its streams were changed ({what}): start the mock again on an empty server."
+                    f"NATS was stopped, or its streams were changed ({what}): start the mock again on an empty server."
                 )
                 raise ClientError(message) from error
 

@@ -35,7 +35,7 @@ async def _run() -> int:
     def note_outage(away: bool) -> None:  # noqa: FBT001 -- the only argument of the callback
         dashboard.problems.pop("nats", None)
         if away:
-            dashboard.problems["nats"] = "NATS is away, waiting ..."
+            dashboard.problems["nats"] = "NATS is unavailable, waiting ..."
 
     client = Client(settings, on_outage=note_outage)
     if out.is_terminal and not out.is_dumb_terminal:
