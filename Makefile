@@ -71,7 +71,7 @@ test-python: $(READY) $(NODE_READY) ## run unit and integration tests: make test
 test-cluster: $(READY) ## three NATS servers, killed, frozen and wiped while tasks run: about ten minutes
 	@$(BIN)/pytest -q -s tests/cluster
 
-test-mock: $(READY) ## what clients see of the service, asked of the mock: a minute
+test-mock: $(READY) ## the tests of what clients see, with the mock as the service: a minute
 	@SERVICE=mock $(BIN)/pytest -q tests/integration/mock tests/integration/one_worker \
 		--ignore=tests/integration/one_worker/test_terminal.py \
 		--ignore=tests/integration/one_worker/test_foreign_messages.py
@@ -115,7 +115,7 @@ spec: $(READY) $(NODE_READY) ## write asyncapi.yaml from the code, and what the 
 top-picture: $(READY) ## draw docs/top.svg from a run with real tasks: two minutes
 	@$(BIN)/python -m tools.draw_top
 
-test-containers: $(READY) ## build, start, use and hurt the production stack; needs a container engine
+test-containers: $(READY) ## build, start, use and disturb the production stack; needs a container engine
 	@TEST_CONTAINERS=1 $(BIN)/pytest -q -s tests/containers
 
 containers: ## run the production stack in containers

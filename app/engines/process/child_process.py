@@ -26,7 +26,7 @@ _LONGEST_LINE_BYTES = 256 * 1024 * 1024  # the longest reply: the turns of a rec
 _LONGEST_LOG = 2000  # characters of one line of stderr that are logged
 _LEFT_OVER_BYTES = 1024 * 1024  # read at once from the output of a killed process
 _PROGRAM = (sys.executable, "-m", "app.engines.process.child_main")
-# glibc's malloc maps blocks of more than 32 MiB anew from the kernel each time, which clears every page of them. A
+# glibc's malloc maps blocks of more than 32 MiB from the kernel each time, which clears every page of them. A
 # network needs such a block in each layer of its encoder. With one arena and these limits (bytes), glibc keeps and
 # reuses the memory: encoding takes a fifth to a third less time. Other C libraries ignore the variables.
 _KEPT_BYTES = str(256 * 1024 * 1024)
