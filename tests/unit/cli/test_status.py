@@ -8,9 +8,12 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.examples import RESULT
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask
 from natscribe.schemas.progress import Stage, State
+from natscribe.schemas.request_errors import unknown_task, without_result
 from natscribe.schemas.transcription import Channels, TranscriptionTask
 from natscribe.schemas.wire import Kind, Priority
 
+from app.operations.expiry import EXPIRED
+from app.recordings.recording import REPLACED
 from tests.unit.messages import NOON, task_status
 
 TASK = TranscriptionTask(
@@ -123,3 +126,18 @@ def test_an_invalid_message_has_a_status() -> None:
     status = QUEUED.model_copy(update={"task": None, "state": State.FAILED, "queue_position": None, "error": error})
     assert summary(status) == "t1: transcription failed: The message is no valid task. (invalid_message)"
     assert [topic for topic, _ in details(status, None)] == ["created", "priority", "next"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        unknown_task("t1"),
+        without_result(QUEUED.model_copy(update={"state": State.CANCELLED})),
+        EXPIRED,
+        REPLACED,
+    ],
+)
+def test_errors_of_tasks_have_a_next_step_for_people_and_programs(error: ErrorDetail | str) -> None:
+    # A person at a terminal submits a task; only programs publish its message
+    message = error if isinstance(error, str) else error.message
+    assert ("submit" in message, "publish" in message) == (True, False)
