@@ -4,9 +4,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from natscribe.schemas import kinds
+from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorDetail
+from natscribe.schemas.live import SpeakersEvent
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import Interval, Segment
+from natscribe.schemas.voices import SpeakerVoice
 from natscribe.schemas.windows import WindowText
 
 Task = kinds.Task
@@ -29,8 +32,19 @@ class Checkpoint:
     reached: Mapping[int | None, float] = field(default_factory=dict)  # processed seconds of each channel
     audio_offset: str | None = None  # of a live task: the frame from which to read its audio
     speaker_state: str = ""  # of a live task: what the engine needs to recognize the speakers so far
+    speaker_changes: tuple[SpeakersEvent, ...] = ()  # of a live task: what it has found out after the segments
     diarization_error: ErrorDetail | None = None  # if set, this attempt skips diarization for this reason
     after_failure: bool = False  # whether the previous attempt failed or was lost, perhaps because of its work
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerChanges:
+    """What became known about the speakers of a live task since its segments were published; see `SpeakersEvent`."""
+
+    settled_until: float
+    turns: tuple[Turn, ...] = ()
+    merged: Mapping[str, str] = field(default_factory=dict)
+    voices: Mapping[str, SpeakerVoice] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +61,8 @@ class TaskUpdate:
     audio_sha256: str = ""  # of the recording that the text belongs to
     embeddings: bytes | None = None  # of the speakers, as JSON: stored as long as the result
     audio_offset: str | None = None  # of a live task: the frame from which another worker resumes
+    speaker_state: str = ""  # of a live task: what another worker needs to recognize its speakers
+    speakers: SpeakerChanges | None = None  # of a live task: what became known about speakers of earlier text
 
 
 Append = Callable[[TaskUpdate], Awaitable[None]]  # appends to the task's log

@@ -6,7 +6,7 @@ from typing import Any, get_args
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.kinds import Result
-from natscribe.schemas.live import Partial
+from natscribe.schemas.live import Partial, SpeakersEvent
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.voices import Forgotten
@@ -51,6 +51,7 @@ FRAMES = DocumentedChannel(  # pulled page by page from a stream, without a subs
 PUBLISHED = (  # what the service publishes and no handler returns
     DocumentedChannel(subjects.PROGRESS_CHANNEL, ProgressEvent, "Task progress"),
     DocumentedChannel(subjects.SEGMENTS_CHANNEL, SegmentsEvent, "Live segments"),
+    DocumentedChannel(subjects.SPEAKERS_CHANNEL, SpeakersEvent, "Live speakers"),
     DocumentedChannel(
         subjects.RESULTS_CHANNEL,
         Result,

@@ -2,13 +2,15 @@
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
+from .diarization import Turn
 from .enums import DescribedEnum
 from .task_fields import IDENTIFY_NEEDS_DIARIZE, Identify, SpeakerBounds
 from .transcription import Channel, Language, TranscribeKeywords, TranscribeOptions
-from .wire import End, Input, KeepSeconds, Message, Speaker, Start, TaskId, UserId
+from .voices import SpeakerVoice
+from .wire import End, Input, KeepSeconds, Message, Seconds, Speaker, Start, TaskId, UserId
 
 MAX_FRAME_S, MIN_FRAME_S = 1.0, 0.02
 MAX_FRAME_BYTES = 256 * 1024  # more than a second of two channels of 48 kHz
@@ -145,4 +147,36 @@ class Partial(Message):
     language: Language | None = Field(None, description="Spoken language, ISO 639-1; null if unknown.")
     speaker: Speaker | None = Field(
         None, description="The probable speaker of the last words, if the task has `diarize`; null if unknown."
+    )
+
+
+class SameSpeaker(Message):
+    """A label whose speaker turned out to be that of another label; it is not used again."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+
+    speaker: Speaker
+    is_: Speaker = Field(alias="is", description="The label of this speaker from now on, for all seconds.")
+
+
+class SpeakersEvent(Message):
+    """What a live task with `diarize` has found out about its speakers after their segments were published.
+
+    Segments are never changed: for the seconds that an event names, it overrides the speakers of segments and of
+    earlier events. A label means the same person for ever: labels are added, merged and given to other seconds, but
+    never swapped. The result equals the segments with all events applied, or is better. It may be ignored.
+    """
+
+    task_id: TaskId
+    sequence: int = Field(
+        ge=1, description="Number of the speakers event, from 1, without gaps, across attempts.", examples=[1]
+    )
+    turns: list[Turn] = Field(description="Seconds whose speaker is another one than published before, or known now.")
+    same: list[SameSpeaker] = Field(description="Labels that turned out to belong to one person.")
+    voices: dict[str, SpeakerVoice] = Field(
+        description="Speakers whose voice is recognized since the last event, or is another one. The `name` is null: "
+        "`voices.list` has the names."
+    )
+    settled_until: Seconds = Field(
+        description="Speakers before this second no longer change, except for `same` and `voices`.", examples=[61.5]
     )

@@ -12,6 +12,7 @@ class StreamNames:
     tasks: str
     progress: str
     segments: str
+    speakers: str
     results: str
     dead_letters: str
     live: str

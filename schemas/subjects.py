@@ -21,6 +21,7 @@ QUEUE_GROUP = "natscribe"  # of all workers, so that one worker gets each reques
 ALL_TASKS = "tasks.>"
 ALL_PROGRESS = "progress.*"
 ALL_SEGMENTS = "segments.*"
+ALL_SPEAKERS = "speakers.*"
 ALL_RESULTS = "results.*"
 ALL_NO_RESULTS = "no_results.*"  # internal: markers of tasks that end without a result
 ALL_OUTCOMES = "*.*"  # results and no_results, in the stream of results
@@ -36,6 +37,7 @@ _INBOXES = ("_INBOX", "_R_.")
 
 PROGRESS_CHANNEL = "progress.{task_id}"
 SEGMENTS_CHANNEL = "segments.{task_id}"
+SPEAKERS_CHANNEL = "speakers.{task_id}"
 RESULTS_CHANNEL = "results.{task_id}"
 DEAD_LETTERS_CHANNEL = "dead_letters.{kind}"
 WINDOWS_CHANNEL = "windows.transcribe.{engine}"
@@ -90,6 +92,11 @@ def progress(task_id: str) -> str:
 def segments(task_id: str) -> str:
     """Return the subject of a task's segments; the next attempt of the task continues after those that are stored."""
     return f"segments.{task_id}"
+
+
+def speakers(task_id: str) -> str:
+    """Return the subject of what a live task finds out about its speakers after their segments are published."""
+    return f"speakers.{task_id}"
 
 
 def results(task_id: str) -> str:

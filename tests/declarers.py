@@ -19,6 +19,7 @@ SUBJECTS = {
     "transcription_tasks": "tasks.>",
     "transcription_progress": "progress.*",
     "transcription_segments": "segments.*",
+    "transcription_speakers": "speakers.*",
     "transcription_results": "results.*",
     "transcription_dead_letters": "dead_letters.*",
     "transcription_live": "live.audio.*",
@@ -26,7 +27,13 @@ SUBJECTS = {
     "OBJ_results": "$O.results.>",
     "OBJ_audio": "$O.audio.>",
 }
-LOGS = ["transcription_progress", "transcription_segments", "transcription_results", "transcription_dead_letters"]
+LOGS = [
+    "transcription_progress",
+    "transcription_segments",
+    "transcription_speakers",
+    "transcription_results",
+    "transcription_dead_letters",
+]
 CONSUMERS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "durable": {"durable": "theirs"},

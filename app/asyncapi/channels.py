@@ -45,6 +45,7 @@ CHANNELS: Final = (
     Channel("liveAudio", subjects.LIVE_AUDIO_CHANNEL, "publishFrame", SUBMIT),
     Channel("progress", subjects.PROGRESS_CHANNEL, "followProgress", FOLLOW),
     Channel("segments", subjects.SEGMENTS_CHANNEL, "followSegments", FOLLOW),
+    Channel("speakers", subjects.SPEAKERS_CHANNEL, "followSpeakers", FOLLOW),
     Channel("partials", subjects.PARTIALS_CHANNEL, "followPartials", FOLLOW),
     Channel("results", subjects.RESULTS_CHANNEL, "receiveResult", FOLLOW),
     Channel("statusRequests", subjects.STATUS, "askStatus", ASK),

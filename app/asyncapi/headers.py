@@ -84,6 +84,12 @@ class TaskEventHeaders(CloudEventHeaders):
     expected_on: str | None = Field(None, alias="Nats-Expected-Last-Subject-Sequence-Subject", description=INTERNAL)
 
 
+class SpeakersHeaders(TaskEventHeaders):
+    """Headers of an event about the speakers of a live task."""
+
+    type: Literal["natscribe.speakers.v1"] = Field(alias="ce-type", description="Type of the event.")
+
+
 class AcceptedHeaders(TaskHeaders):
     """Headers of a stored task message that JetStream republishes to the workers, with its stream and sequence."""
 

@@ -27,6 +27,7 @@ def _facts(settings: Settings) -> dict[str, str]:
         "recordings": recordings,
         "progress": names.progress,
         "segments": names.segments,
+        "speakers": names.speakers,
         "results": names.results,
         "events": retention[names.progress],
         "kept": retention[names.results],

@@ -10,7 +10,7 @@ from natscribe.schemas.errors import ErrorReply
 from natscribe.schemas.examples import EXAMPLES, Example
 from natscribe.schemas.headers import FrameHeaders, Headers, RequestHeaders, TaskHeaders
 from natscribe.schemas.kinds import TASKS
-from natscribe.schemas.live import MAX_FRAME_BYTES, Partial
+from natscribe.schemas.live import MAX_FRAME_BYTES, Partial, SpeakersEvent
 from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.voices import Forgotten
 from natscribe.schemas.windows import WindowReply, WindowRequest
@@ -26,6 +26,7 @@ from app.asyncapi.headers import (
     InsideHeaders,
     PartialHeaders,
     ReplyHeaders,
+    SpeakersHeaders,
     TaskEventHeaders,
     file_reply_headers,
 )
@@ -146,6 +147,7 @@ def _file_replies() -> Iterator[MessageDescription]:
 _EVENTS: Final = dict.fromkeys(payload for channel in PUBLISHED for payload in channel.payloads)
 _EVENT_HEADERS: Final[dict[type, type[Headers]]] = {
     Partial: PartialHeaders,
+    SpeakersEvent: SpeakersHeaders,
     Forgotten: ForgottenHeaders,
     DeadLetter: CloudEventHeaders,
 }

@@ -25,6 +25,7 @@ from app.cancellation import despite_cancellation
 from app.errors import FencedError, TransientError
 from app.execution.checkpoint import StaleSegmentsError, read_segments
 from app.execution.progress_tracker import ProgressTracker
+from app.execution.speaker_log import SpeakerLog
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, NoResult, Outcome, Record, end_of
 from app.task_log.results import ResultStore
@@ -59,6 +60,7 @@ class TaskAttempt:
         self.checkpoint = Checkpoint()
         self._segment_messages = 0  # how many messages with segments this task has
         self._segments_after = 0  # stream sequence of the last segments that this worker has read or appended
+        self._speakers = SpeakerLog(log, results)
         self._lock = asyncio.Lock()
         self._pending = False  # whether the last update is not appended yet
         self._appended_at = 0.0
@@ -118,6 +120,7 @@ class TaskAttempt:
                 diarization_error=(last.error or SPEAKERS_LOST) if diarization_is_given_up(last) else None,
                 after_failure=_failed_or_lost(last),
             )
+            self.checkpoint = await self._speakers.resume(self.checkpoint, self.record)
         self._spans.begin()
 
     async def append(self, update: TaskUpdate) -> None:
@@ -134,8 +137,17 @@ class TaskAttempt:
         """
         self._spans.enter(update)
         async with self._lock:
+            if update.speaker_state:
+                self._may_have_object = True
+                await self._speakers.store_state(update.speaker_state, self.record)
             if update.text is not None:
                 await self._append_segments(update.text, update)
+            if update.speakers is not None:
+                try:
+                    await self._speakers.append(update.speakers, self.record)
+                except FencedError as error:
+                    await self._check()
+                    raise StaleSegmentsError from error
             if update.embeddings is not None:
                 await self._check()
                 self._may_have_object = True
@@ -158,6 +170,7 @@ class TaskAttempt:
             self.result, self._may_have_object = result, True
             await self._results.publish(result, self.record)
             await self._append(State.COMPLETED, progress=100)
+        await self._speakers.complete(self.record)
 
     async def tick(self) -> None:
         """Append the progress that `append` has postponed, if a second has passed since the last event.
@@ -244,6 +257,7 @@ class TaskAttempt:
         if last is None or not last.metadata.owner.is_same_as(owner):  # the task was deleted
             if self._segments_after:
                 await self._log.purge_segments(task_id, up_to=self._segments_after)
+            await self._speakers.clean_up(task_id)
             await self._results.delete(task_id, of=owner)
         elif self._may_have_object and isinstance(await self._log.outcome(self.record), NoResult):
             await self._results.delete_object(task_id, of=owner)

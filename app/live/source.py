@@ -161,7 +161,7 @@ class LiveSource:
         if not self._task.diarize or self.channels != [None]:
             return None
         state = self.speakers.state if self.speakers else self._checkpoint.speaker_state
-        labels = number_of_labels(self._checkpoint.segments)
+        labels = number_of_labels(self._checkpoint)
         return LiveSpeakerOptions(max_speakers=self._task.max_speakers, labels=labels, state=state)
 
     def _update(self, part: JoinedFrames, reply: LiveAudioProcessed) -> None:

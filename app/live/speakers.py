@@ -1,13 +1,70 @@
-"""The speakers of a live task: attributes its text to those who are known when it is spoken."""
+"""The speakers of a live task: attributes its text to those who are known, and notes what changes later."""
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from natscribe.schemas.diarization import Turn
+from natscribe.schemas.live import SpeakersEvent
 from natscribe.schemas.transcription import Segment
 
-from app.speech.attribution import attribute
+from app.engines.messages import LiveSpeakersFound
+from app.speech.attribution import Unit, attribute, attributed_units, split
+from app.updates import Checkpoint, SpeakerChanges
 
 _MIN_COVERED = 0.3  # least share of a segment that turns of its speaker cover
+_SETTLED_EVERY_S = 10.0  # how often an event reports only that more speakers are settled
+
+
+@dataclass(eq=False, slots=True)
+class SpeakerHistory:
+    """What was published about the speakers of a live task: by its segments, and by the events after them.
+
+    `segments`: those of the transcript, with the speakers that the events have given them.
+    """
+
+    segments: list[Segment] = field(default_factory=list)
+    settled_until: float = 0.0  # seconds
+    _merged: dict[str, str] = field(default_factory=dict)
+
+    def resume(self, segments: list[Segment], events: Iterable[SpeakersEvent]) -> None:
+        """Continue with the segments and events of earlier attempts."""
+        self.segments = segments
+        for event in events:
+            self.settled_until = event.settled_until
+            self._rename({same.speaker: same.is_ for same in event.same})
+            units = attributed_units(self.segments)
+            speakers = [_speaker_in(event.turns, unit) or speaker for speaker, unit in units] if event.turns else None
+            if speakers:
+                self.segments[:] = split(self.segments, iter(speakers))
+
+    def update(self, found: LiveSpeakersFound) -> SpeakerChanges | None:
+        """Give the segments that are not settled the speakers that are known now; return what has changed, or None."""
+        same = {label: into for label, into in found.merged.items() if self._merged.get(label) != into}
+        self._rename(same)
+        settled_until = max(self.settled_until, found.settled_until)
+        first = bisect_left(self.segments, settled_until, key=lambda segment: segment.start)
+        recent = self.segments[first:]
+        again = attributed_units(attribute_known(recent, found.turns))
+        both = [
+            (before, now or before, unit)
+            for (before, unit), (now, _) in zip(attributed_units(recent), again, strict=True)
+        ]
+        self.segments[first:] = split(recent, iter([now for _, now, _ in both]))
+        turns = tuple(_turns((unit, now if now != before else None) for before, now, unit in both))
+        if not turns and not same and settled_until < self.settled_until + _SETTLED_EVERY_S:
+            return None
+        self.settled_until = settled_until
+        return SpeakerChanges(self.settled_until, turns, same)
+
+    def _rename(self, same: Mapping[str, str]) -> None:
+        """Replace labels that were merged."""
+        if same:
+            self._merged |= same
+            self.segments[:] = [
+                segment.model_copy(update={"speaker": same.get(segment.speaker or "", segment.speaker)})
+                for segment in self.segments
+            ]
 
 
 def attribute_known(segments: Sequence[Segment], turns: Sequence[Turn]) -> list[Segment]:
@@ -18,9 +75,31 @@ def attribute_known(segments: Sequence[Segment], turns: Sequence[Turn]) -> list[
     ]
 
 
-def number_of_labels(segments: Iterable[Segment]) -> int:
-    """Return how many labels are taken, from SPEAKER_00 to the highest one that a segment has."""
-    return max((int(segment.speaker.rpartition("_")[2]) + 1 for segment in segments if segment.speaker), default=0)
+def number_of_labels(checkpoint: Checkpoint) -> int:
+    """Return how many labels are taken, from SPEAKER_00 to the highest one that was published."""
+    labels = [segment.speaker for segment in checkpoint.segments if segment.speaker]
+    labels += [turn.speaker for event in checkpoint.speaker_changes for turn in event.turns]
+    return max((int(label.rpartition("_")[2]) + 1 for label in labels), default=0)
+
+
+def _turns(units: Iterable[tuple[Unit, str | None]]) -> Iterator[Turn]:
+    """Join successive words of one speaker to turns; words without a speaker separate them."""
+    turn: Turn | None = None
+    for unit, speaker in units:
+        if turn is not None and turn.speaker == speaker:
+            turn = turn.model_copy(update={"end": unit.end})
+            continue
+        if turn is not None:
+            yield turn
+        turn = None if speaker is None else Turn(start=unit.start, end=unit.end, speaker=speaker)
+    if turn is not None:
+        yield turn
+
+
+def _speaker_in(turns: Sequence[Turn], unit: Unit) -> str | None:
+    """Return the speaker of the turn that covers the middle of a word or segment; None if no turn does."""
+    middle = (unit.start + unit.end) / 2
+    return next((turn.speaker for turn in turns if turn.start <= middle <= turn.end), None)
 
 
 def _covered(segment: Segment, turns: Sequence[Turn]) -> float:

@@ -29,14 +29,14 @@ from app.live.early_transcription import EarlyTranscription
 from app.live.frames import FrameReader
 from app.live.partials import PartialPublisher
 from app.live.source import LiveSource
-from app.live.speakers import attribute_known
+from app.live.speakers import SpeakerHistory, attribute_known
 from app.recordings.recording import Recording
 from app.settings import Settings
 from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.transcript import TaskTranscript
 from app.speech.transcription_run import TranscriptionRun
 from app.telemetry.live_metrics import LiveMetrics
-from app.updates import Append, Checkpoint, TaskUpdate, processed
+from app.updates import Append, Checkpoint, SpeakerChanges, TaskUpdate, processed
 
 SILENT_S = 60.0  # silence of a channel after which the checkpoint moves on without a text
 
@@ -112,6 +112,9 @@ class LiveTranscriber:
                     partials.language = run.language
                     for update in live.updates(item):
                         await append(update)
+            if source.speakers is not None:
+                settled = SpeakerChanges(settled_until=source.seconds)
+                await append(replace(processed(Stage.TRANSCRIBING, source.seconds, None), speakers=settled))
         finally:
             await cancel_all([publishing])
             await early.close()
@@ -157,6 +160,8 @@ class _LiveTranscript:
         self._missing_until = 0.0  # missing audio before this time (seconds) is in an update already
         self.transcript = TaskTranscript(task)
         self.transcript.resume(checkpoint)
+        self._speakers = SpeakerHistory()
+        self._speakers.resume(self.transcript.segments, checkpoint.speaker_changes)
         self.transcript.channels = len(source.channels) if source.channels != [None] else None
         self._waiting: deque[_Utterance] = deque()  # utterances without text
 
@@ -192,14 +197,17 @@ class _LiveTranscript:
         If audio before the end of this text was never stored, it is added to the gaps of the text.
         """
         self._language, self._reached[text.channel] = text.language, text.end
-        if self._source.speakers is not None:
-            segments = attribute_known(text.segments, self._source.speakers.turns)
-            text = text.model_copy(update={"segments": segments})
+        found = self._source.speakers
+        if found is not None:
+            text = text.model_copy(update={"segments": attribute_known(text.segments, found.turns)})
         missing = [gap for gap in self._source.missing if self._missing_until <= gap.start and gap.end <= text.end]
         self._missing_until = max([self._missing_until, *(gap.end for gap in missing)])
         added = self.transcript.add(text.model_copy(update={"untranscribed": [*text.untranscribed, *missing]}))
         update = processed(Stage.TRANSCRIBING, text.end, None)
-        return replace(update, text=added, lag_seconds=self._lag, audio_offset=self._source.audio_offset(self._reached))
+        update = replace(update, text=added, lag_seconds=self._lag)
+        if found is not None:
+            update = replace(update, speaker_state=found.state, speakers=self._speakers.update(found))
+        return replace(update, audio_offset=self._source.audio_offset(self._reached))
 
     def result(self, model: Model) -> TranscriptionResult:
         """Build the task's result when the audio has ended."""

@@ -40,8 +40,8 @@ def attribute(segments: Sequence[Segment], turns: Sequence[Turn]) -> list[Segmen
     for segment in segments:
         units.extend(segment.words or [segment])
     path = _best_path(units, _evidence_function(turns, speakers))
-    chosen = iter([speakers[number] for number in path])
-    return [part for segment in segments for part in _split(segment, chosen)]
+    chosen: Iterator[str | None] = iter([speakers[number] for number in path])
+    return split(segments, chosen)
 
 
 def labels_like(before: Sequence[Segment], after: Sequence[Segment], speakers: Iterable[str]) -> dict[str, str]:
@@ -51,7 +51,7 @@ def labels_like(before: Sequence[Segment], after: Sequence[Segment], speakers: I
     of `speakers`.
     """
     seconds: dict[tuple[str, str], float] = {}
-    for (old, unit), (new, _) in zip(_attributed(before), _attributed(after), strict=True):
+    for (old, unit), (new, _) in zip(attributed_units(before), attributed_units(after), strict=True):
         if old is not None and new is not None:
             seconds[new, old] = seconds.get((new, old), 0.0) + unit.end - unit.start
     labels: dict[str, str] = {}
@@ -63,12 +63,17 @@ def labels_like(before: Sequence[Segment], after: Sequence[Segment], speakers: I
     return labels | {speaker: next(free) for speaker in speakers if speaker not in labels}
 
 
-def _attributed(segments: Iterable[Segment]) -> Iterator[tuple[str | None, Unit]]:
+def attributed_units(segments: Iterable[Segment]) -> Iterator[tuple[str | None, Unit]]:
     """Yield each word, or each segment without words, with its speaker."""
     return ((segment.speaker, unit) for segment in segments for unit in segment.words or (segment,))
 
 
-def _split(segment: Segment, chosen: Iterator[str]) -> Iterator[Segment]:
+def split(segments: Sequence[Segment], chosen: Iterator[str | None]) -> list[Segment]:
+    """Split segments where the speaker changes; `chosen` yields the speaker of each word, as `attributed_units`."""
+    return [part for segment in segments for part in _split(segment, chosen)]
+
+
+def _split(segment: Segment, chosen: Iterator[str | None]) -> Iterator[Segment]:
     """Split a segment where the speaker changes, and yield the parts.
 
     `chosen` yields the speaker of each word of the segment, or of the whole segment if it has no words.

@@ -39,14 +39,35 @@ class EmbeddingStore:
             NatsError: NATS does not answer.
             UnreadableError: Another version of the service has stored the embeddings.
         """
-        message = await leader_reads.last_message(self._nats, _STREAM, _subject(task_id))
+        return await self._find(task_id, of)
+
+    async def _find(self, key: str, of: TaskMessageId) -> bytes | None:
+        message = await leader_reads.last_message(self._nats, _STREAM, _subject(key))
         if message is None:
             return None
         try:
             owner = Metadata.read(message.headers or {}).owner
         except (ValueError, LookupError) as error:
-            raise UnreadableError(_subject(task_id)) from error
+            raise UnreadableError(_subject(key)) from error
         return message.data if owner.is_same_as(of) else None
+
+    async def put_live(self, state: bytes, last: Record) -> None:
+        """Store what another worker needs to recognize the speakers of a live task; for the rest see `put`."""
+        key = _live_key(last.event.task_id)
+        await put(self._js, EMBEDDINGS_BUCKET, key, state, last.metadata.headers())
+
+    async def find_live(self, task_id: str, *, of: TaskMessageId) -> bytes | None:
+        """Return what `put_live` has stored; for the rest see `find`."""
+        return await self._find(_live_key(task_id), of)
+
+    async def delete_live(self, task_id: str) -> None:
+        """Delete what `put_live` has stored.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        with suppress(NotFoundError):
+            await self._js.purge_stream(_STREAM, subject=_subject(_live_key(task_id)))
 
     async def delete(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
         """Delete the embeddings of a task.
@@ -58,10 +79,15 @@ class EmbeddingStore:
             NatsError: NATS does not answer.
             UnreadableError: Another version of the service has stored the embeddings.
         """
-        if of is None or await self.find(task_id, of=of) is not None:
-            with suppress(NotFoundError):  # the bucket is missing, and will be recreated
-                await self._js.purge_stream(_STREAM, subject=_subject(task_id))
+        for key in (task_id, _live_key(task_id)):
+            if of is None or await self._find(key, of) is not None:
+                with suppress(NotFoundError):  # the bucket is missing, and will be recreated
+                    await self._js.purge_stream(_STREAM, subject=_subject(key))
 
 
-def _subject(task_id: str) -> str:
-    return key_value_subject(EMBEDDINGS_BUCKET, task_id)
+def _live_key(task_id: str) -> str:
+    return f"{task_id}="  # no task id contains this character
+
+
+def _subject(key: str) -> str:
+    return key_value_subject(EMBEDDINGS_BUCKET, key)

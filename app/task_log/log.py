@@ -8,6 +8,7 @@ from natscribe.jetstream import cloud_events
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.headers import AUDIO_SHA256
+from natscribe.schemas.live import SpeakersEvent
 from natscribe.schemas.progress import ProgressEvent, State, next_event
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.transcription import SegmentsEvent
@@ -20,6 +21,7 @@ from app.task_log.record import (
     Outcome,
     Record,
     SegmentsMessage,
+    SpeakersMessage,
     StoredOutcome,
     TaskMessageId,
     end_of,
@@ -33,6 +35,7 @@ class TaskLog:
         self.worker = worker
         self._progress = StreamLog(nats, names.progress, Record.read)
         self._segments = StreamLog(nats, names.segments, SegmentsMessage.read)
+        self._speakers = StreamLog(nats, names.speakers, SpeakersMessage.read)
         self._outcomes = StreamLog(nats, names.results, StoredOutcome.read)
 
     @property
@@ -101,6 +104,19 @@ class TaskLog:
         body = event.model_dump_json().encode()
         return await self._segments.append(subjects.segments(event.task_id), body, headers, after=after)
 
+    async def append_speakers(self, event: SpeakersEvent, metadata: Metadata, *, after: int) -> int:
+        """Append an event on `speakers.<task_id>`; return its stream sequence.
+
+        `after`: the stream sequence of the last message on the subject; 0: none.
+
+        Raises:
+            FencedError: Another writer has appended an event.
+            TransientError: JetStream does not answer.
+        """
+        headers = self._cloud_event("speakers", event.task_id) | metadata.headers()
+        body = event.model_dump_json().encode()
+        return await self._speakers.append(subjects.speakers(event.task_id), body, headers, after=after)
+
     async def append_result(self, body: bytes, last: Record) -> None:
         """Store the result of a task, as JSON in `body`; `last` is the last record of the task's log.
 
@@ -151,6 +167,10 @@ class TaskLog:
         """Yield all messages with segments of a task in order, including those of an earlier task with the same id."""
         return self._segments.records(subjects.segments(task_id))
 
+    def speakers(self, task_id: str) -> AsyncIterator[SpeakersMessage]:
+        """Yield all events about the speakers of a task in order, including those of an earlier task with its id."""
+        return self._speakers.records(subjects.speakers(task_id))
+
     async def outcome(self, last: Record) -> Outcome | None:
         """Return the outcome of the task whose log ends with `last`; None if none is stored, or it is outdated."""
         stored = await self._outcomes.last(subjects.outcomes(last.event.task_id))
@@ -176,12 +196,17 @@ class TaskLog:
         """Delete the segments of a task; `up_to`: only up to this stream sequence; None: all segments."""
         await self._segments.purge(subjects.segments(task_id), up_to=up_to)
 
+    async def purge_speakers(self, task_id: str, *, up_to: int | None = None) -> None:
+        """Delete the events about the speakers of a task; `up_to`: only up to this stream sequence; None: all."""
+        await self._speakers.purge(subjects.speakers(task_id), up_to=up_to)
+
     async def purge_events(self, task_id: str) -> None:
-        """Delete the segments of a task, then its events.
+        """Delete the segments and speakers of a task, then its events.
 
         If the deletion fails halfway, the task still has events, so that a client can repeat the deletion.
         """
         await self.purge_segments(task_id)
+        await self.purge_speakers(task_id)
         await self._progress.purge(subjects.progress(task_id))
 
     async def undo(self, record: Record) -> None:

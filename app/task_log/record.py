@@ -1,4 +1,4 @@
-"""The three kinds of messages that JetStream stores about a task: records of its log, segments and outcomes."""
+"""The messages that JetStream stores about a task: records of its log, segments, speakers and outcomes."""
 
 import json
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.headers import AUDIO_SHA256
 from natscribe.schemas.kinds import RESULT, Result, Task, read_task
+from natscribe.schemas.live import SpeakersEvent
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.wire import Lane, TaskId
@@ -172,6 +173,25 @@ class SegmentsMessage:
         """
         event, headers = SegmentsEvent.model_validate_json(message.data or b""), message.headers or {}
         return cls(event, headers.get(AUDIO_SHA256, ""), message.seq or 0, Metadata.read(headers))
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakersMessage:
+    """A message on `speakers.<task_id>`, with metadata about the task: a later task may have the same id."""
+
+    event: SpeakersEvent
+    stream_sequence: int
+    metadata: Metadata
+
+    @classmethod
+    def read(cls, message: RawStreamMsg) -> "SpeakersMessage":
+        """Parse a message about speakers.
+
+        Raises:
+            LookupError, ValueError: Another version of the service has written this message.
+        """
+        event = SpeakersEvent.model_validate_json(message.data or b"")
+        return cls(event, message.seq or 0, Metadata.read(message.headers or {}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,6 +234,10 @@ export interface ResultRequest {
   'max_cue_seconds'?: number | null;
   'format'?: ResultFormat | null;
 }
+export interface SameSpeaker {
+  'speaker': string;
+  'is': string;
+}
 export interface Segment {
   'start': number;
   'end': number;
@@ -260,6 +264,14 @@ export interface SpeakerVoice {
   'voice': string | null;
   'name': string | null;
   'score': number | null;
+}
+export interface SpeakersEvent {
+  'task_id': string;
+  'sequence': number;
+  'turns': Turn[];
+  'same': SameSpeaker[];
+  'voices': Record<string, SpeakerVoice>;
+  'settled_until': number;
 }
 export interface TaskPage {
   'tasks': ListedTask[];

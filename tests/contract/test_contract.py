@@ -24,6 +24,7 @@ from natscribe.schemas.live import (
     LiveAudio,
     LiveTask,
     Partial,
+    SpeakersEvent,
 )
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import SubtitleLimits
@@ -204,6 +205,11 @@ def test_the_headers_of_a_frame() -> None:
     assert {quoted(header)[0] for header, _ in table("frame header")} == sent
 
 
+def test_the_fields_of_a_speakers_event() -> None:
+    documented = [(quoted(name)[0], meaning) for name, meaning in table("speakers field")]
+    assert documented == [(name, field["description"]) for name, field in fields_of(SpeakersEvent).items()]
+
+
 def test_the_fields_of_a_partial() -> None:
     documented_fields = [(quoted(name)[0], meaning) for name, meaning in table("partial field")]
     assert documented_fields == [(name, field["description"]) for name, field in fields_of(Partial).items()]
@@ -246,13 +252,14 @@ def test_the_headers_of_events() -> None:
 
 def test_every_named_subject_exists() -> None:
     existing = {*task_subjects(), *HANDLERS, *(subjects.dead_letters(kind) for kind in Kind)}
-    existing |= {subjects.ALL_PROGRESS, subjects.ALL_SEGMENTS, subjects.ALL_RESULTS, subjects.ALL_DEAD_LETTERS}
+    existing |= {subjects.ALL_PROGRESS, subjects.ALL_SEGMENTS, subjects.ALL_SPEAKERS}
+    existing |= {subjects.ALL_RESULTS, subjects.ALL_DEAD_LETTERS}
     existing |= {subjects.progress("t1"), subjects.segments("t1"), subjects.results("t1")}
     existing |= {subjects.ALL_LIVE_AUDIO, subjects.partials("*"), subjects.live_audio("t1"), subjects.partials("t1")}
     existing |= {f"tasks.{queue}.*" for queue in Lane}
     named = set(
         re.findall(
-            r"(?<![.{])\b(?:tasks|progress|segments|partials|live|results|dead_letters)(?:\.(?!md\b)(?:[a-z0-9_]++|\*))++(?!\.<)",
+            r"(?<![.{])\b(?:tasks|progress|segments|speakers|partials|live|results|dead_letters)(?:\.(?!md\b)(?:[a-z0-9_]++|\*))++(?!\.<)",
             TEXT,
         )
     )

@@ -23,6 +23,8 @@ from app.engines.messages import (
     FindWindows,
     Job,
     LiveAudioProcessed,
+    LiveSpeakerOptions,
+    LiveSpeakersFound,
     Load,
     Loaded,
     LoadVad,
@@ -100,6 +102,8 @@ class FakeEngine:
         self.stopped = 0  # recordings
         self.fail_with: list[Exception | None] = []  # one a recording; None: it goes well
         self.live_streams = dict[str, tuple[float, float]]()  # seconds so far, and the start of the texts
+        self.live_speakers: list[LiveSpeakersFound] = []  # one a reply with an utterance
+        self.speaker_options: list[LiveSpeakerOptions | None] = []  # one a live stream
         self.live_failures: list[Exception] = []  # one a live job
         self.live_starts: list[float] = []  # where a live stream begins in its recording, in seconds; one a stream
         self.ready = True
@@ -153,13 +157,16 @@ class FakeEngine:
         )
         if job.first:
             self.live_starts.append(before)
+            self.speaker_options.append(job.speakers)
         seconds = before + len(b64decode(job.data)) / a_second
         self.live_streams[job.stream] = seconds, start_at
         edges = [number * WINDOW for number in range(int(before // WINDOW), int(seconds // WINDOW) + 1)]
         spoken = [*pairwise(edges), *([(edges[-1], seconds)] if job.end and seconds > edges[-1] else [])]
         if job.end:
             del self.live_streams[job.stream]
+        has_speakers = bool(self.live_speakers and any(region[0] >= start_at for region in spoken))
         return LiveAudioProcessed(
+            speakers=self.live_speakers.pop(0) if has_speakers else None,
             seconds=seconds,
             windows=[
                 Window(regions=[region], samples=SOUND, channel=channels[0])

@@ -62,6 +62,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SpeakerVoice",
+    "SpeakersEvent",
     "Stage",
     "State",
     "StorageFullError",

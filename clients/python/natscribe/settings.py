@@ -143,6 +143,7 @@ class Settings(BaseModel):
             tasks=self.nats_stream_name,
             progress=f"{self.stem}_progress",
             segments=f"{self.stem}_segments",
+            speakers=f"{self.stem}_speakers",
             results=f"{self.stem}_results",
             dead_letters=f"{self.stem}_dead_letters",
             live=f"{self.stem}_live",

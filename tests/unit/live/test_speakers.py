@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 
 from natscribe.schemas.diarization import Turn
+from natscribe.schemas.live import SameSpeaker, SpeakersEvent
 from natscribe.schemas.transcription import Segment, Word
 
-from app.live.speakers import attribute_known, number_of_labels
+from app.engines.messages import LiveSpeakersFound
+from app.live.speakers import SpeakerHistory, attribute_known, number_of_labels
+from app.updates import Checkpoint
 
-ANN, BOB = "SPEAKER_00", "SPEAKER_01"
+ANN, BOB, CYD = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
 
 
 def segment(*words: str, start: float = 0.0, speaker: str | None = None) -> Segment:
@@ -21,6 +24,16 @@ def segment(*words: str, start: float = 0.0, speaker: str | None = None) -> Segm
 
 def turn(start: float, end: float, speaker: str) -> Turn:
     return Turn(start=start, end=end, speaker=speaker)
+
+
+def found(*turns: Turn, merged: dict[str, str] | None = None, settled_until: float = 0.0) -> LiveSpeakersFound:
+    return LiveSpeakersFound(turns=list(turns), merged=merged or {}, settled_until=settled_until, state="")
+
+
+def event(turns: Sequence[Turn] = (), same: Sequence[SameSpeaker] = (), settled_until: float = 0.0) -> SpeakersEvent:
+    return SpeakersEvent(
+        task_id="live-1", sequence=1, turns=list(turns), same=list(same), voices={}, settled_until=settled_until
+    )
 
 
 def texts(segments: Sequence[Segment]) -> list[tuple[str, str | None]]:
@@ -40,5 +53,49 @@ def test_speech_that_no_turn_covers_has_no_speaker() -> None:
 
 
 def test_labels_are_counted_up_to_the_highest() -> None:
-    assert number_of_labels([segment("one", speaker="SPEAKER_11"), segment("two", speaker=ANN), segment("three")]) == 12
-    assert number_of_labels([segment("one")]) == 0
+    segments = (segment("one", speaker="SPEAKER_11"), segment("two", speaker=ANN), segment("three"))
+    later = event(turns=[turn(0, 1, "SPEAKER_12")])
+    assert number_of_labels(Checkpoint(segments=segments)) == 12
+    assert number_of_labels(Checkpoint(segments=segments, speaker_changes=(later,))) == 13
+    assert number_of_labels(Checkpoint(segments=(segment("one"),))) == 0
+
+
+def test_an_event_says_what_changed_and_can_be_applied_again() -> None:
+    # Given text of three speakers as they were recognized, one of them not at all
+    spoken = [segment("one", "two", speaker=ANN), segment("three", "four", start=5, speaker=CYD)]
+    spoken.append(segment("five", "six", start=10))
+    history = SpeakerHistory()
+    history.resume(list(spoken), [])
+    # When it turns out that the second was the first, and who said the last words
+    changes = history.update(found(turn(0, 2, ANN), turn(5, 7, ANN), turn(10, 12, BOB), merged={CYD: ANN}))
+    # Then the event says so, and nothing else
+    assert changes is not None
+    assert (changes.turns, changes.merged) == ((turn(10, 11.8, BOB),), {CYD: ANN})
+    expected = [("one two", ANN), ("three four", ANN), ("five six", BOB)]
+    assert texts(history.segments) == expected
+    # And without news there is no other event
+    assert history.update(found(turn(0, 2, ANN), turn(5, 7, ANN), turn(10, 12, BOB), merged={CYD: ANN})) is None
+    # And another worker, which reads the segments and the event, knows the same
+    other = SpeakerHistory()
+    other.resume(
+        list(spoken), [event(turns=list(changes.turns), same=[SameSpeaker(speaker=CYD, is_=ANN)], settled_until=3)]
+    )
+    assert texts(other.segments) == expected
+    assert other.settled_until == 3
+
+
+def test_what_is_settled_does_not_change() -> None:
+    history = SpeakerHistory()
+    history.resume([segment("one", "two", speaker=ANN), segment("three", start=50, speaker=ANN)], [])
+    # When speech gets another speaker, part of which is settled
+    changes = history.update(found(turn(0, 2, BOB), turn(50, 51, BOB), settled_until=40))
+    # Then the other part changes
+    assert changes is not None
+    assert changes.turns == (turn(50, 50.8, BOB),)
+    assert texts(history.segments) == [("one two", ANN), ("three", BOB)]
+    # And it remains settled, also for an engine that does not know
+    assert history.update(found(turn(0, 2, BOB), turn(50, 51, BOB))) is None
+    # And that more is settled is an event of its own
+    changes = history.update(found(turn(50, 51, BOB), settled_until=60))
+    assert changes is not None
+    assert (changes.settled_until, changes.turns) == (60, ())

@@ -16,7 +16,9 @@ from app.queue.consumer import TaskConsumer
 from tests.constants import Constants
 from tests.waiting import eventually
 
-NAMES = StreamNames("tasks", "progress", "segments", "results", "dead_letters", "live", "retention", "worker")
+NAMES = StreamNames(
+    "tasks", "progress", "segments", "speakers", "results", "dead_letters", "live", "retention", "worker"
+)
 QUEUES = {
     f"worker_{lane.value}_{priority.value}": (lane, priority)
     for priority in Priority

@@ -53,9 +53,9 @@ def event(task_id: str) -> ProgressEvent:
 async def test_missing_streams_and_consumers_are_created_once() -> None:
     # Given an empty server
     nats = InMemoryNats()
-    assert len((await inspect_streams(nats.jetstream(), SETTINGS)).missing) == 26
+    assert len((await inspect_streams(nats.jetstream(), SETTINGS)).missing) == 27
     # When everything is provisioned twice
-    for number in (26, 0):
+    for number in (27, 0):
         nats.asked.clear()
         assert await provision(nats.jetstream(), SETTINGS) == {}
         # Then the first provisioning creates everything, and the second nothing

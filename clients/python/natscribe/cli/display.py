@@ -7,12 +7,12 @@ from typing_extensions import Self
 
 from natscribe.cli.console import WARNING, err, out, print_above
 from natscribe.cli.wording import describe, segment_line
-from natscribe.schemas.live import Partial
+from natscribe.schemas.live import Partial, SpeakersEvent
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.transcription import SegmentsEvent
 
-Event = ProgressEvent | SegmentsEvent | Partial
+Event = ProgressEvent | SegmentsEvent | SpeakersEvent | Partial
 
 
 class ShownText(Enum):
@@ -90,6 +90,8 @@ class TextDisplay(Display, ABC):
             self._show_progress(label, event, before)
         elif isinstance(event, Partial):
             self._show_partial(event)
+        elif isinstance(event, SpeakersEvent):
+            self._show_speakers(event)
         else:
             self._show_segments(event)
 
@@ -108,6 +110,9 @@ class TextDisplay(Display, ABC):
 
     def _show_partial(self, partial: Partial) -> None:
         """Do nothing: only displays that can replace text on the screen show partial results, and override this."""
+
+    def _show_speakers(self, event: SpeakersEvent) -> None:
+        """Do nothing: only displays of live tasks show what is found out about speakers, and override this."""
 
     def _show_last_segment(self, line: str) -> None:
         """Do nothing: only displays that can replace text on the screen show the newest segment, and override this."""

@@ -16,12 +16,12 @@ from natscribe.client.errors import TaskDeletedError, UnreachableError
 from natscribe.client.permissions import Connection
 from natscribe.jetstream.leader_reads import last_message, next_from
 from natscribe.schemas import subjects
-from natscribe.schemas.live import Partial
+from natscribe.schemas.live import Partial, SpeakersEvent
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.settings import Settings
 
-Event = TypeVar("Event", ProgressEvent, SegmentsEvent)
+Event = TypeVar("Event", ProgressEvent, SegmentsEvent, SpeakersEvent)
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.05, 2.0  # between two reads; a published event ends a pause early
 _EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
@@ -63,6 +63,9 @@ class _EventReader(Generic[Event]):
     def take(self) -> None:
         """Consume the event that `peek` has returned, so that `peek` reads the next one."""
         self.next_event = None
+
+
+_Reader = _EventReader[ProgressEvent] | _EventReader[SegmentsEvent] | _EventReader[SpeakersEvent]
 
 
 async def has_events(connection: Nats, settings: Settings, task_id: str) -> bool:
@@ -123,7 +126,10 @@ class Follower:
         self._connection = connection
         self._task_id = task_id
         self._progress = _EventReader(connection, streams.progress, subjects.progress(task_id), ProgressEvent)
-        self._segments = _EventReader(connection, streams.segments, subjects.segments(task_id), SegmentsEvent)
+        segments = _EventReader(connection, streams.segments, subjects.segments(task_id), SegmentsEvent)
+        speakers = _EventReader(connection, streams.speakers, subjects.speakers(task_id), SpeakersEvent)
+        # In this order the service appends what belongs together.
+        self._readers: tuple[_Reader, ...] = (segments, *([speakers] if partials else []), self._progress)
         self._published = self._partials.published
         self._ended = False
 
@@ -131,21 +137,21 @@ class Follower:
         """Yield past and new events in order until the task ends; for exceptions see `with_partials`."""
         async with aclosing(self.with_partials()) as events:
             async for event in events:
-                if not isinstance(event, Partial):
+                if isinstance(event, ProgressEvent | SegmentsEvent):
                     yield event
 
-    async def with_partials(self) -> AsyncGenerator[ProgressEvent | SegmentsEvent | Partial]:
-        """Yield past and new events in order until the task ends, with partial results of a live task in between.
+    async def with_partials(self) -> AsyncGenerator[ProgressEvent | SegmentsEvent | SpeakersEvent | Partial]:
+        """Yield past and new events of a live task in order until the task ends, with partial results in between.
 
-        A partial result is skipped if segments have already replaced it.
+        A partial result is skipped if segments have already replaced it. An event about speakers follows the segments
+        to which it refers.
 
         Raises:
             TaskDeletedError: The task was deleted.
             UnreachableError: The connection was closed.
         """
         subscriptions = [
-            await self._connection.subscribe(reader.subject, cb=self._on_message)
-            for reader in (self._progress, self._segments)
+            await self._connection.subscribe(reader.subject, cb=self._on_message) for reader in self._readers
         ]
         pause = _MIN_PAUSE_S
         try:
@@ -168,32 +174,30 @@ class Follower:
     async def _on_message(self, _: Msg) -> None:
         self._published.set()
 
-    async def _next(self) -> ProgressEvent | SegmentsEvent | None:
-        """Return the next event, whichever of the progress and segments streams has the older one, and consume it.
+    async def _next(self) -> ProgressEvent | SegmentsEvent | SpeakersEvent | None:
+        """Return the next event, whichever of the streams has the oldest one, and consume it.
 
-        Return None if neither stream has a further event yet, or NATS does not reply.
+        Return None if no stream has a further event yet, or NATS does not reply.
         """
         try:
-            progress, segments = await self._peek()
+            for reader in reversed(self._readers):  # what was appended before an event that was read is read, too
+                await reader.peek()
+            ready = [reader for reader in self._readers if reader.next_event is not None]
+            if not ready and not self._ended and await self._progress.is_deleted():
+                raise TaskDeletedError(self._task_id)
         except nats.errors.ConnectionClosedError as error:
             message = "The connection to NATS was closed: connect again and follow the task again."
             raise UnreachableError(message) from error
         except nats.errors.Error:
             return None  # the events are read after the outage
-        if segments is not None and (progress is None or self._segments.time <= self._progress.time):
-            self._segments.take()
-            return segments
-        if progress is not None:
-            self._progress.take()
-            self._ended = progress.state.ended
-        return progress
-
-    async def _peek(self) -> tuple[ProgressEvent | None, SegmentsEvent | None]:
-        # Read progress first: the last segments are appended before the event that ends the task.
-        progress, segments = await self._progress.peek(), await self._segments.peek()
-        if progress is None and segments is None and not self._ended and await self._progress.is_deleted():
-            raise TaskDeletedError(self._task_id)
-        return progress, segments
+        if not ready:
+            return None
+        first = min(ready, key=lambda reader: reader.time)
+        event = first.next_event
+        first.take()
+        if isinstance(event, ProgressEvent):
+            self._ended = event.state.ended
+        return event
 
     async def _wait(self, pause: float) -> float:
         """Wait for a published event, at most `pause` seconds; return for how many seconds to wait the next time."""

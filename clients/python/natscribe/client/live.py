@@ -20,7 +20,7 @@ from natscribe.client.permissions import Connection
 from natscribe.client.submission import Submission, build_message
 from natscribe.schemas import subjects
 from natscribe.schemas.kinds import Result
-from natscribe.schemas.live import LiveAudio, LiveTask, Partial
+from natscribe.schemas.live import LiveAudio, LiveTask, Partial, SpeakersEvent
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import TaskRequest, TaskStatus
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
@@ -29,7 +29,7 @@ from natscribe.settings import Settings
 
 ENDED_WITHIN_S = 5.0  # limit for ending the audio when an exception leaves the block
 
-Event = ProgressEvent | SegmentsEvent | Partial
+Event = ProgressEvent | SegmentsEvent | SpeakersEvent | Partial
 
 
 @dataclass(eq=False, repr=False)

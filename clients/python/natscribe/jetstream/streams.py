@@ -79,6 +79,7 @@ def public_streams(
     )
     yield _log(names.progress, subjects.ALL_PROGRESS, 8 * DAY_S)
     yield _log(names.segments, subjects.ALL_SEGMENTS, 8 * DAY_S)
+    yield _log(names.speakers, subjects.ALL_SPEAKERS, 8 * DAY_S)
     results = _log(names.results, subjects.ALL_RESULTS, RESULTS_TTL_S)
     results.subjects = [subjects.append_to(subjects.ALL_RESULTS), subjects.append_to(subjects.ALL_NO_RESULTS)]
     # This stores results as `results.*`, and outcomes without a result as `no_results.*`.

@@ -1,0 +1,90 @@
+"""What an attempt at a live task stores about its speakers: the events on `speakers.<task_id>`, and their state."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+from nats.errors import Error as NatsError
+from natscribe.schemas.live import LiveTask, SameSpeaker, SpeakersEvent
+
+from app.errors import BucketFullError
+from app.jetstream.records import UnreadableError
+from app.task_log.log import TaskLog
+from app.task_log.record import Record
+from app.task_log.results import ResultStore
+from app.updates import Checkpoint, SpeakerChanges
+
+STATE_TIMEOUT_S: Final = 1.0  # how long the text of a live task waits until the state of its speakers is stored
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class SpeakerLog:
+    """The speakers of a live task, for one attempt; it does nothing for other tasks."""
+
+    _log: TaskLog
+    _results: ResultStore
+    _events: int = 0  # of this task
+    _after: int = 0  # stream sequence of the last event that this attempt has read or appended
+
+    async def resume(self, checkpoint: Checkpoint, last: Record) -> Checkpoint:
+        """Return the checkpoint completed by what earlier attempts have stored; `last`: the last record of the log.
+
+        Raises:
+            TransientError: JetStream does not reply.
+        """
+        if not has_live_speakers(last):
+            return checkpoint
+        task_id, owner, state = last.event.task_id, last.metadata.owner, None
+        stored = [message async for message in self._log.speakers(task_id)]
+        own = tuple(message.event for message in stored if message.metadata.owner.is_same_as(owner))
+        self._events, self._after = len(own), stored[-1].stream_sequence if stored else 0
+        with suppress(NatsError, UnreadableError):  # without it, the speakers get new labels
+            state = await self._results.embeddings.find_live(task_id, of=owner)
+        return replace(checkpoint, speaker_changes=own, speaker_state=state.decode() if state else "")
+
+    async def store_state(self, state: str, last: Record) -> None:
+        """Store what another worker needs to recognize the speakers; the text does not wait long for it."""
+        try:
+            async with asyncio.timeout(STATE_TIMEOUT_S):
+                await self._results.embeddings.put_live(state.encode(), last)
+        except (NatsError, BucketFullError, TimeoutError) as error:
+            log.warning("speaker_state_not_stored", error=type(error).__name__)
+
+    async def append(self, changes: SpeakerChanges, last: Record) -> None:
+        """Append an event.
+
+        Raises:
+            FencedError: Another writer has appended an event.
+            TransientError: JetStream does not reply.
+        """
+        event = SpeakersEvent(
+            task_id=last.event.task_id,
+            sequence=self._events + 1,
+            turns=list(changes.turns),
+            same=[SameSpeaker(speaker=label, is_=into) for label, into in changes.merged.items()],
+            voices=dict(changes.voices),
+            settled_until=changes.settled_until,
+        )
+        self._after = await self._log.append_speakers(event, last.metadata, after=self._after)
+        self._events += 1
+
+    async def complete(self, last: Record) -> None:
+        """Delete the state of a completed task, which no other worker needs."""
+        if has_live_speakers(last):
+            with suppress(NatsError):  # the bucket expires it
+                await self._results.embeddings.delete_live(last.event.task_id)
+
+    async def clean_up(self, task_id: str) -> None:
+        """Delete the events that this attempt knows of a task that was deleted."""
+        if self._after:
+            await self._log.purge_speakers(task_id, up_to=self._after)
+
+
+def has_live_speakers(last: Record) -> bool:
+    """Return whether a task detects speakers in live audio."""
+    task = last.metadata.task
+    return isinstance(task, LiveTask) and task.diarize
