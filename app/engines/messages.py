@@ -62,6 +62,7 @@ class LiveSpeakerOptions(_Message):
     """
 
     max_speakers: Speakers | None = None
+    embed: bool = Field(False, description="Whether replies include the speakers' embeddings.")
     labels: int = 0
     state: str = Field("", repr=False)
 
@@ -202,6 +203,27 @@ class WindowSearchDone(_Message):
     duration_seconds: float
 
 
+class SpeakerEmbedding(_Message):
+    """The two embeddings of one speaker: of the speech as recorded, and of the same speech in telephone bandwidth.
+
+    `speaker`: the label of the speaker in the turns. `seconds`: how much speech was embedded, in which nobody else
+    speaks; 0: the speaker has no embeddings.
+    """
+
+    speaker: str
+    seconds: float
+    agreement: float = Field(description="Similarity of parts of the speech, 0 to 1; below 0.65: as of two people.")
+    values: str = Field(repr=False, description="192 integers of one byte each, in base64; empty: no embedding.")
+    telephone: str = Field(repr=False, description="The same, of the telephone bandwidth.")
+
+
+class RecordingEmbeddings(_Message):
+    """The embeddings of all speakers of a recording; `model`: the network that computed them."""
+
+    model: Model
+    speakers: list[SpeakerEmbedding] = Field(repr=False)
+
+
 class LiveSpeakersFound(_Message):
     """The speakers of a live stream after an utterance.
 
@@ -213,6 +235,7 @@ class LiveSpeakersFound(_Message):
     merged: dict[str, str]
     settled_until: float
     state: str = Field(repr=False)
+    embedded: RecordingEmbeddings | None = Field(None, description="Null: the stream did not request embeddings.")
 
 
 class LiveAudioProcessed(_Message):
@@ -243,27 +266,6 @@ class WindowsTranscribed(_Message):
     type: Literal["windows_transcribed"] = "windows_transcribed"
     texts: list[WindowText]
     seconds: float
-
-
-class SpeakerEmbedding(_Message):
-    """The two embeddings of one speaker: of the speech as recorded, and of the same speech in telephone bandwidth.
-
-    `speaker`: the label of the speaker in the turns. `seconds`: how much speech was embedded, in which nobody else
-    speaks; 0: the speaker has no embeddings.
-    """
-
-    speaker: str
-    seconds: float
-    agreement: float = Field(description="Similarity of parts of the speech, 0 to 1; below 0.65: as of two people.")
-    values: str = Field(repr=False, description="192 integers of one byte each, in base64; empty: no embedding.")
-    telephone: str = Field(repr=False, description="The same, of the telephone bandwidth.")
-
-
-class RecordingEmbeddings(_Message):
-    """The embeddings of all speakers of a recording; `model`: the network that computed them."""
-
-    model: Model
-    speakers: list[SpeakerEmbedding] = Field(repr=False)
 
 
 class DiarizationDone(_Message):

@@ -162,7 +162,9 @@ class LiveSource:
             return None
         state = self.speakers.state if self.speakers else self._checkpoint.speaker_state
         labels = number_of_labels(self._checkpoint)
-        return LiveSpeakerOptions(max_speakers=self._task.max_speakers, labels=labels, state=state)
+        return LiveSpeakerOptions(
+            max_speakers=self._task.max_speakers, embed=self._task.identify, labels=labels, state=state
+        )
 
     def _update(self, part: JoinedFrames, reply: LiveAudioProcessed) -> None:
         """Update the attributes after the reply to a job that processed `part`, and report closing utterances."""

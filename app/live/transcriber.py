@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,6 +16,7 @@ from natscribe.schemas.kinds import needs_speaker_search
 from natscribe.schemas.live import LiveTask, Partial
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import Source, TranscriptionResult
+from natscribe.schemas.voices import SpeakerVoice
 from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model
 
@@ -27,6 +28,7 @@ from app.errors import TransientError
 from app.live.audio_recording import check_store, recording_of, store_audio
 from app.live.early_transcription import EarlyTranscription
 from app.live.frames import FrameReader
+from app.live.names import LiveNames
 from app.live.partials import PartialPublisher
 from app.live.source import LiveSource
 from app.live.speakers import SpeakerHistory, attribute_known
@@ -37,6 +39,7 @@ from app.speech.transcript import TaskTranscript
 from app.speech.transcription_run import TranscriptionRun
 from app.telemetry.live_metrics import LiveMetrics
 from app.updates import Append, Checkpoint, SpeakerChanges, TaskUpdate, processed
+from app.voices.identification import Identification
 
 SILENT_S = 60.0  # silence of a channel after which the checkpoint moves on without a text
 
@@ -68,7 +71,8 @@ class LiveTranscriber:
         source = LiveSource(self.engine, frames, task, checkpoint)
         with self.metrics.following() as behind:
             live = _LiveTranscript(task, source, checkpoint, self.metrics.final, behind)
-            await self._transcribe(live, source, task, checkpoint, append)
+            names = live.names(self.diarizer.identification, append)
+            await self._transcribe(live, names, task, checkpoint, append)
         self.metrics.refused(frames.refused)
         has_search = needs_speaker_search(task, separate=live.transcript.channels is not None)
         if frames.size and (task.keep_audio or has_search):
@@ -77,6 +81,7 @@ class LiveTranscriber:
                     live.transcript.audio_error = await store_audio(recording, task.task_id, self.settings, self.nats)
                 if has_search and checkpoint.diarization_error is None:
                     await self._find_speakers(live.transcript, task, recording, append)
+                    await names.publish(live.transcript.identified.voices or {})
         return await asyncio.to_thread(live.result, loaded.model)
 
     async def _load(self, task: LiveTask) -> Loaded:
@@ -97,26 +102,32 @@ class LiveTranscriber:
             return await run_job(self.engine, Load(options=task.options), Loaded)
 
     async def _transcribe(
-        self, live: "_LiveTranscript", source: LiveSource, task: LiveTask, checkpoint: Checkpoint, append: Append
+        self,
+        live: "_LiveTranscript",
+        names: LiveNames,
+        task: LiveTask,
+        checkpoint: Checkpoint,
+        append: Append,
     ) -> None:
         """Transcribe until the audio ends; append updates to the task's log, and publish partial results."""
-        early = EarlyTranscription(self.windows, task.options)
+        source, early = live.source, EarlyTranscription(self.windows, task.options)
         run = TranscriptionRun(live.windows(), early, None, task.options, checkpoint.language, rank=Rank.LIVE)
         source.on_closing = lambda window: early.start(window, run.language)
         partials = PartialPublisher(task, source, self.windows, self._publish, self.metrics)
         source.needs_open = partials.needs_open
-        publishing = asyncio.create_task(partials.run())
+        publishing, naming = asyncio.create_task(partials.run()), asyncio.create_task(names.run())
         try:
             async with aclosing(run.texts()) as items:
                 async for item in items:
                     partials.language = run.language
                     for update in live.updates(item):
                         await append(update)
+            names.ended = True
+            await naming  # not cancelled: nobody would know whether its last event is stored
             if source.speakers is not None:
-                settled = SpeakerChanges(settled_until=source.seconds)
-                await append(replace(processed(Stage.TRANSCRIBING, source.seconds, None), speakers=settled))
+                await append(live.with_speakers(SpeakerChanges(settled_until=source.seconds)))
         finally:
-            await cancel_all([publishing])
+            await cancel_all([publishing, naming])
             await early.close()
         live.transcript.untranscribed += source.missing
 
@@ -152,7 +163,8 @@ class _LiveTranscript:
         `report_final`: is called with the delay of each final text, in seconds from the end of its utterance.
         `report_lag`: is called with the lag in seconds.
         """
-        self._source = source
+        self.source = source
+        self._checkpoint = checkpoint
         self._report_final = report_final
         self._report_lag = report_lag
         self._language = checkpoint.language
@@ -167,10 +179,10 @@ class _LiveTranscript:
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
         """Yield the utterances and the progress of the `LiveSource`; remember which utterances wait for their text."""
-        async with aclosing(self._source.windows()) as items:
+        async with aclosing(self.source.windows()) as items:
             async for item in items:
                 if isinstance(item, Window):
-                    self._waiting.append(_Utterance(item.channel, item.end, self._source.spoken_at(item.end)))
+                    self._waiting.append(_Utterance(item.channel, item.end, self.source.spoken_at(item.end)))
                 self._report_lag(self._lag)
                 yield item
 
@@ -188,7 +200,7 @@ class _LiveTranscript:
                 if end - reached >= SILENT_S:
                     yield self._with(WindowText(segments=[], language=self._language, end=end, channel=channel))
             update = processed(item.stage, end, None)
-            yield replace(update, lag_seconds=self._lag, waits_for_audio=self._source.waits)
+            yield replace(update, lag_seconds=self._lag, waits_for_audio=self.source.waits)
         self._report_lag(self._lag)
 
     def _with(self, text: WindowText) -> TaskUpdate:
@@ -197,21 +209,35 @@ class _LiveTranscript:
         If audio before the end of this text was never stored, it is added to the gaps of the text.
         """
         self._language, self._reached[text.channel] = text.language, text.end
-        found = self._source.speakers
+        found = self.source.speakers
         if found is not None:
             text = text.model_copy(update={"segments": attribute_known(text.segments, found.turns)})
-        missing = [gap for gap in self._source.missing if self._missing_until <= gap.start and gap.end <= text.end]
+        missing = [gap for gap in self.source.missing if self._missing_until <= gap.start and gap.end <= text.end]
         self._missing_until = max([self._missing_until, *(gap.end for gap in missing)])
         added = self.transcript.add(text.model_copy(update={"untranscribed": [*text.untranscribed, *missing]}))
         update = processed(Stage.TRANSCRIBING, text.end, None)
         update = replace(update, text=added, lag_seconds=self._lag)
         if found is not None:
             update = replace(update, speaker_state=found.state, speakers=self._speakers.update(found))
-        return replace(update, audio_offset=self._source.audio_offset(self._reached))
+        return replace(update, audio_offset=self.source.audio_offset(self._reached))
+
+    def names(self, identification: Identification, append: Append) -> LiveNames:
+        """Return what names the speakers while they speak."""
+
+        async def report(voices: Mapping[str, SpeakerVoice]) -> None:
+            await append(self.with_speakers(SpeakerChanges(self._speakers.settled_until, voices=voices)))
+
+        names = LiveNames(self.transcript.task.user_id, self.source, identification, report)
+        names.resume(self._checkpoint)
+        return names
+
+    def with_speakers(self, changes: SpeakerChanges) -> TaskUpdate:
+        """Return an update that only reports changes of speakers."""
+        return replace(processed(Stage.TRANSCRIBING, self.source.seconds, None), speakers=changes)
 
     def result(self, model: Model) -> TranscriptionResult:
         """Build the task's result when the audio has ended."""
-        seconds = self._source.seconds
+        seconds = self.source.seconds
         return self.transcript.result(duration=seconds, model=model, source=Source.LIVE, audio_sha256=None)
 
     def _complete(self, text: WindowText) -> None:
@@ -228,8 +254,8 @@ class _LiveTranscript:
     @property
     def _lag(self) -> float:
         """How many seconds of stored audio have no text yet, apart from utterances in progress."""
-        behind = self._source.seconds - self._waiting[0].end if self._waiting else 0.0
-        return self._source.waiting_seconds + max(behind, 0.0)
+        behind = self.source.seconds - self._waiting[0].end if self._waiting else 0.0
+        return self.source.waiting_seconds + max(behind, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

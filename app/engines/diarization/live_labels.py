@@ -10,7 +10,8 @@ its earlier embeddings, a speaker is clustered as with these embeddings themselv
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,10 +27,36 @@ _RECENT = 120 * SAMPLE_RATE  # samples: earlier windows are settled, i.e. their 
 _MAX_COPIES = 16  # of the mean of a speaker's settled embeddings
 _MERGE_SIMILARITY = 0.54  # least similarity of two labels of one person
 _UNKNOWN_SIMILARITY = 0.3  # speech that is less similar to every speaker has no label
+_WINDOW_STEP_S = 0.75  # seconds between the starts of two windows
 _STEP = SAMPLE_RATE // 100  # samples for which one decision is made who speaks
 _NONE = -1  # no label
-_WINDOW = np.dtype([("start", "<i8"), ("end", "<i8"), ("label", "<i2"), ("values", "i1", EMBEDDING_SIZE)])
-_SPEAKER = np.dtype([("sum", "<f4", EMBEDDING_SIZE), ("count", "<i4"), ("merged", "<i2")])
+_WINDOW = np.dtype(
+    [
+        ("start", "<i8"),
+        ("end", "<i8"),
+        ("label", "<i2"),
+        ("values", "i1", EMBEDDING_SIZE),
+        ("telephone", "i1", EMBEDDING_SIZE),
+    ]
+)
+_SPEAKER = np.dtype(
+    [
+        ("sum", "<f4", EMBEDDING_SIZE),
+        ("telephone", "<f4", EMBEDDING_SIZE),
+        ("count", "<i4"),
+        ("merged", "<i2"),
+    ]
+)
+_SUMS = (("sum", "values"), ("telephone", "telephone"))  # of a speaker, and what of the windows they sum
+
+
+class LabelEmbeddings(NamedTuple):
+    """The mean embeddings of the speech with one label; `seconds`: how much speech that is."""
+
+    label: int
+    seconds: float
+    mean: Floats
+    telephone: Floats
 
 
 class LiveLabels:
@@ -52,7 +79,7 @@ class LiveLabels:
 
     def add(self, windows: Sequence[SpeechWindow]) -> None:
         """Add the windows of an utterance, which follow all others in time, and label all windows again."""
-        added = np.array([(window.start, window.end, _NONE, window.values) for window in windows], _WINDOW)
+        added = np.array([(start, end, _NONE, *values) for start, end, *values in windows], _WINDOW)
         self._windows = np.concatenate([self._windows, added])
         clusters = self._clusters()
         if len(clusters):
@@ -93,10 +120,19 @@ class LiveLabels:
             if labels[start] != _NONE
         ]
 
+    def embeddings(self) -> Iterator[LabelEmbeddings]:
+        """Yield the embeddings of each label that was not merged."""
+        sums, telephones = (self._sums(speakers, windows) for speakers, windows in _SUMS)
+        labelled = self._windows["label"][self._windows["label"] != _NONE]
+        counts = self._speakers["count"] + np.bincount(labelled, minlength=len(self._speakers))
+        for label in np.flatnonzero((self._speakers["merged"] == _NONE) & (counts > 0)).tolist():
+            seconds = float(counts[label]) * _WINDOW_STEP_S
+            yield LabelEmbeddings(label, seconds, sums[label] / counts[label], telephones[label])
+
     def pack(self) -> bytes:
         """Serialize everything that another process needs to continue."""
         file = io.BytesIO()
-        np.savez(file, windows=self._windows, speakers=self._speakers, settled=self.settled_until)
+        np.savez_compressed(file, windows=self._windows, speakers=self._speakers, settled=self.settled_until)
         return file.getvalue()
 
     def restore(self, packed: bytes) -> None:
@@ -142,7 +178,7 @@ class LiveLabels:
         vectors = _vectors(self._windows["values"])
         overlap = self._overlap(clusters, vectors)
         labels = _best_pairs(overlap)
-        means = self._means(vectors)
+        means = normalized(self._sums(*_SUMS[0]))
         lost = [label for label, seconds in enumerate(overlap.sum(axis=0)) if seconds and label not in labels]
         kept = [label for label in lost if not self._merge(means[label], label, clusters, labels)]
         for number, label in enumerate(labels):
@@ -165,12 +201,12 @@ class LiveLabels:
             overlap[nearest_to_mean, label] += self._speakers["count"][label] * float(SAMPLE_RATE)
         return overlap
 
-    def _means(self, vectors: Floats) -> Floats:
-        """Return the mean embedding of each label, of norm 1, shape (labels, 192); 0 if it has no windows."""
-        sums = self._speakers["sum"].copy()
+    def _sums(self, speakers: str, windows: str) -> Floats:
+        """Return the sum of the embeddings of each label, shape (labels, 192); the arguments are a pair of `_SUMS`."""
+        sums: Floats = self._speakers[speakers].copy()
         had = self._windows["label"] != _NONE
-        np.add.at(sums, self._windows["label"][had], vectors[had])
-        return normalized(sums)
+        np.add.at(sums, self._windows["label"][had], _vectors(self._windows[windows][had]))
+        return sums
 
     def _merge(self, mean: Floats, label: int, clusters: Floats, labels: Indices) -> bool:
         """Merge a label that has lost its cluster into that of the nearest cluster, if they are near; return whether.
@@ -183,7 +219,7 @@ class LiveLabels:
         if similarity[nearest] < _MERGE_SIMILARITY or into == _NONE:
             return False
         self._speakers["merged"][label] = into
-        for name in ("sum", "count"):
+        for name in ("sum", "telephone", "count"):
             self._speakers[name][into] += self._speakers[name][label]
             self._speakers[name][label] = 0
         return True
@@ -203,7 +239,8 @@ class LiveLabels:
         """Add the windows of more than two minutes ago to the means of their speakers, and remove them."""
         is_old = self._windows["end"] < self._windows["end"][-1] - _RECENT
         old = self._windows[is_old]
-        np.add.at(self._speakers["sum"], old["label"], _vectors(old["values"]))
+        for speakers, windows in _SUMS:
+            np.add.at(self._speakers[speakers], old["label"], _vectors(old[windows]))
         np.add.at(self._speakers["count"], old["label"], 1)
         self._windows = self._windows[~is_old]
         if len(old):

@@ -3,22 +3,25 @@
 from base64 import b64decode, b64encode
 from contextlib import suppress
 
+import numpy as np
 from natscribe.schemas.diarization import Turn
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.windows import UnpackedWindow
+from app.engines.diarization.chunk_analysis import quantized
 from app.engines.diarization.identity import embedding_network
 from app.engines.diarization.live_labels import LiveLabels
 from app.engines.diarization.live_windows import WindowEmbedder
 from app.engines.diarization.networks import Networks
-from app.engines.messages import LiveSpeakerOptions, LiveSpeakersFound
+from app.engines.messages import LiveSpeakerOptions, LiveSpeakersFound, RecordingEmbeddings, SpeakerEmbedding
 
 
 class LiveSpeakers:
     """The speakers of a live stream so far, which are found again after each utterance."""
 
     def __init__(self, networks: Networks, options: LiveSpeakerOptions) -> None:
-        self._embedder = WindowEmbedder(networks)
+        self._embed = options.embed
+        self._embedder = WindowEmbedder(networks, telephone=options.embed)
         self._labels = LiveLabels(options.max_speakers, options.labels)
         self._until = 0.0  # the end of the last utterance, in seconds
         with suppress(ValueError, LookupError):  # there is no state, or of another version: speakers get new labels
@@ -52,8 +55,23 @@ class LiveSpeakers:
             ],
             merged={_name(label): _name(into) for label, into in self._labels.merged.items()},
             settled_until=self._labels.settled_until / SAMPLE_RATE,
+            embedded=self._embeddings() if self._embed else None,
             state=f"{embedding_network().revision} {self._until} {b64encode(self._labels.pack()).decode()}",
         )
+
+    def _embeddings(self) -> RecordingEmbeddings:
+        speakers = [
+            SpeakerEmbedding(
+                speaker=_name(item.label),
+                seconds=item.seconds,
+                agreement=float(np.linalg.norm(item.mean)),
+                values=b64encode(quantized(item.mean).tobytes()).decode(),
+                telephone=b64encode(quantized(item.telephone).tobytes()).decode(),
+            )
+            for item in self._labels.embeddings()
+            if item.telephone.any()
+        ]
+        return RecordingEmbeddings(model=embedding_network(), speakers=speakers)
 
 
 def _name(label: int) -> str:

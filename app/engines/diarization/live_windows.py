@@ -13,9 +13,10 @@ import numpy as np
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.windows import FRAME, Probabilities, UnpackedWindow
-from app.engines.diarization.chunk_analysis import Quantized, quantized
+from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE, Quantized, quantized
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Networks
+from app.engines.diarization.telephone import simulate_telephone
 
 _SPEECH = 0.2  # lower than for utterances: speech on telephones is less probable, and an utterance is mostly speech
 # Lengths in samples.
@@ -26,39 +27,53 @@ _PADDING = 480  # 30 ms, before and after the speech of a stretch
 _MAX_PAUSE = 3  # a longer pause ends a stretch: another person may go on
 _MIN_SPEECH = 6  # a stretch with less speech gets no embedding
 
+_NO_EMBEDDING = np.zeros(EMBEDDING_SIZE, np.int8)
+
 
 class SpeechWindow(NamedTuple):
-    """Up to 1.5 s of speech and its speaker embedding; `start`, `end`: in samples from the start of the stream."""
+    """Up to 1.5 s of speech and its speaker embedding; `start`, `end`: in samples from the start of the stream.
+
+    `telephone`: the embedding of the same speech as telephone audio; 0 if it was not computed.
+    """
 
     start: int
     end: int
     values: Quantized
+    telephone: Quantized = _NO_EMBEDDING
 
 
 class WindowEmbedder:
     """Computes the embeddings of the windows of one utterance after the other, each embedding once."""
 
-    def __init__(self, networks: Networks) -> None:
+    def __init__(self, networks: Networks, *, telephone: bool) -> None:
+        """`telephone`: whether to compute telephone embeddings, too: of windows that do not overlap."""
         self._networks = networks
-        self._embedded: dict[tuple[int, int], Quantized] = {}  # by start and end, of the open utterance
+        self._telephone = telephone
+        self._telephone_until = 0  # the end of the last window with one
+        self._embedded: dict[tuple[int, int], SpeechWindow] = {}  # by start and end, of the open utterance
 
     def windows(self, utterance: UnpackedWindow, *, is_open: bool) -> list[SpeechWindow]:
         """Return the windows of an utterance; if it is open, without a last one that more audio may change."""
-        ((start, _),) = utterance.regions
-        first = round(start * SAMPLE_RATE)
+        first = round(utterance.regions[0][0] * SAMPLE_RATE)
         spans = list(_spans(utterance.speech, is_open=is_open))
-        windows = [
-            SpeechWindow(first + a, first + b, self._embedding(first, a, b, utterance.samples)) for a, b in spans
-        ]
+        windows = [self._window(first, start, end, utterance.samples) for start, end in spans]
         if not is_open:
             self._embedded.clear()
         return windows
 
-    def _embedding(self, first: int, start: int, end: int, samples: Samples) -> Quantized:
+    def _window(self, first: int, start: int, end: int, samples: Samples) -> SpeechWindow:
         span = first + start, first + end
         if span not in self._embedded:
-            self._embedded[span] = quantized(self._networks.embed(features(samples[start:end])))
+            speech = samples[start:end]
+            window = SpeechWindow(*span, self._embedding(speech))
+            if self._telephone and span[0] >= self._telephone_until:
+                window = window._replace(telephone=self._embedding(simulate_telephone(speech)))
+                self._telephone_until = span[1]
+            self._embedded[span] = window
         return self._embedded[span]
+
+    def _embedding(self, speech: Samples) -> Quantized:
+        return quantized(self._networks.embed(features(speech)))
 
 
 def _spans(speech: Probabilities, *, is_open: bool) -> Iterator[tuple[int, int]]:

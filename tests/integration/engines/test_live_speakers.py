@@ -10,9 +10,12 @@ from natscribe.schemas.live import LiveAudio
 
 from app.engines.audio.live_streams import LiveStreams
 from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.live_speakers import LiveSpeakers
 from app.engines.diarization.networks import Networks
-from app.engines.messages import LiveAudioProcessed, LiveSpeakerOptions, ProcessLiveAudio
+from app.engines.messages import Diarize, LiveAudioProcessed, LiveSpeakerOptions, ProcessLiveAudio
+from app.settings import Settings
+from app.voices.matching import match
 from tests.sounds import NO_LIMIT, load
 from tests.truth.attributed import TimeErrors, time_errors
 from tests.truth.conversations import Conversation, conversations_in
@@ -99,6 +102,24 @@ def test_another_process_continues_with_the_same_labels(networks: Networks) -> N
 def test_a_stream_without_speakers_has_none(networks: Networks) -> None:
     replies = played(networks, conversations_in(TALK)[0].path, None)
     assert all(reply.speakers is None and reply.speaker is None for reply in replies)
+
+
+def test_live_speakers_sound_like_those_of_the_recording(networks: Networks) -> None:
+    # Given the embeddings of the speakers of a recording
+    path = conversations_in(TALK)[-1].path
+    recorded = diarize(networks, Diarize(path=path, embed=True), NO_LIMIT, lambda _: None).embedded
+    # When the same people are recognized live
+    *_, last = (reply.speakers for reply in played(networks, path, LiveSpeakerOptions(embed=True)) if reply.speakers)
+    assert recorded is not None
+    assert last.embedded is not None
+    # Then each resembles one of them, as far as voices have to
+    assert last.embedded.model == recorded.model
+    voices = {item.speaker: [(item.values, item.telephone)] for item in recorded.speakers}
+    speakers = {item.speaker: (item.values, item.telephone) for item in last.embedded.speakers}
+    settings = Settings(_env_file=None)
+    matches = match(speakers, voices, threshold=settings.voice_threshold, margin=settings.voice_margin)
+    assert {found.voice for found in matches.values()} == set(voices)
+    assert min(item.seconds for item in last.embedded.speakers) > 15
 
 
 def test_open_utterances_have_a_probable_speaker(networks: Networks) -> None:

@@ -1,0 +1,77 @@
+"""The names of live speakers: compares those who have spoken long enough with the voices of the user."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+from nats.errors import Error as NatsError
+from natscribe.schemas.voices import SpeakerVoice
+
+from app.engines.messages import LiveSpeakersFound
+from app.errors import FencedError, TaskError
+from app.jetstream.records import UnreadableError
+from app.live.source import LiveSource
+from app.updates import Checkpoint
+from app.voices.identification import NOBODY, Identification
+
+MIN_SPEECH_S = 6.0  # a speaker with less speech is not named yet, because a published name should not change
+POLL_EVERY_S = 0.1
+
+log = structlog.get_logger()
+
+
+@dataclass(eq=False, slots=True)
+class LiveNames:
+    """Names the speakers of one live task while they speak.
+
+    `report` is called with the voices of those speakers whose voice is recognized, is another one, or was forgotten.
+    """
+
+    user_id: int | str
+    source: LiveSource
+    identification: Identification
+    report: Callable[[Mapping[str, SpeakerVoice]], Awaitable[None]]
+    ended: bool = False  # whether the audio has ended
+    _published: dict[str, SpeakerVoice] = field(default_factory=dict)
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Continue with the names that earlier attempts have published."""
+        for event in checkpoint.speaker_changes:
+            self._published |= event.voices
+
+    async def run(self) -> None:
+        """Compare the speakers after each utterance until the audio has `ended`, or another worker runs the task."""
+        compared: LiveSpeakersFound | None = None
+        while not self.ended or self.source.speakers is not compared:
+            speakers = self.source.speakers
+            if speakers is not None and speakers is not compared:
+                compared = speakers
+                try:
+                    await self.publish(await self._voices(speakers))
+                except (NatsError, UnreadableError) as error:  # after the next utterance there is another attempt
+                    log.warning("live_speakers_not_compared", error=type(error).__name__)
+                except (FencedError, TaskError):  # the task's own appends report it
+                    return
+            await asyncio.sleep(POLL_EVERY_S)
+
+    async def publish(self, voices: Mapping[str, SpeakerVoice]) -> None:
+        """Report those of the `voices` that differ from what was published.
+
+        Raises:
+            FencedError: Another worker runs the task.
+            TransientError: JetStream does not reply.
+        """
+        changed = {
+            label: voice for label, voice in voices.items() if voice.voice != self._published.get(label, NOBODY).voice
+        }
+        if changed:
+            self._published |= changed
+            await self.report(changed)
+
+    async def _voices(self, speakers: LiveSpeakersFound) -> Mapping[str, SpeakerVoice]:
+        if speakers.embedded is None:
+            return {}
+        labels = [item.speaker for item in speakers.embedded.speakers if item.seconds >= MIN_SPEECH_S]
+        outcome = await self.identification.compare(self.user_id, speakers.embedded, labels)
+        return outcome.voices or {}

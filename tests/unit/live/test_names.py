@@ -1,0 +1,115 @@
+"""Names of live speakers: when they are compared, and what is reported."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+from nats.errors import TimeoutError as NatsTimeoutError
+from natscribe.schemas.live import SpeakersEvent
+from natscribe.schemas.voices import SpeakerVoice
+from natscribe.schemas.wire import Model
+
+from app.engines.messages import LiveSpeakersFound, RecordingEmbeddings, SpeakerEmbedding
+from app.live.names import MIN_SPEECH_S, LiveNames
+from app.live.source import LiveSource
+from app.updates import Checkpoint
+from app.voices.identification import NOBODY, Identification, IdentificationOutcome
+
+ANN, BOB = "SPEAKER_00", "SPEAKER_01"
+
+
+def voice(number: int) -> SpeakerVoice:
+    return SpeakerVoice(voice=f"{number:032x}", name=None, score=0.7)
+
+
+@dataclass
+class Voices:
+    """The voices of a user: which label is compared to be whose, and which labels were compared."""
+
+    voices: dict[str, SpeakerVoice] = field(default_factory=dict)
+    fails: bool = False
+    compared: list[Sequence[str]] = field(default_factory=list)
+
+    async def compare(self, _: int, __: RecordingEmbeddings, labels: Sequence[str]) -> IdentificationOutcome:
+        self.compared.append(labels)
+        if self.fails:
+            raise NatsTimeoutError
+        return IdentificationOutcome({label: self.voices.get(label, NOBODY) for label in labels})
+
+
+@dataclass
+class Source:
+    """What an engine has found out about the speakers so far."""
+
+    speakers: LiveSpeakersFound | None = None
+
+
+def found(seconds: Mapping[str, float]) -> LiveSpeakersFound:
+    speakers = [
+        SpeakerEmbedding(speaker=label, seconds=length, agreement=1, values="", telephone="")
+        for label, length in seconds.items()
+    ]
+    embedded = RecordingEmbeddings(model=Model(name="campplus", revision="1"), speakers=speakers)
+    return LiveSpeakersFound(turns=[], merged={}, settled_until=0, state="", embedded=embedded)
+
+
+@dataclass
+class Named:
+    """What was reported, and what names the speakers of a task."""
+
+    voices: Voices = field(default_factory=Voices)
+    source: Source = field(default_factory=Source)
+    reports: list[Mapping[str, SpeakerVoice]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.names = LiveNames(7, cast("LiveSource", self.source), cast("Identification", self.voices), self._report)
+        self.names.ended = True  # `run` ends when everything is compared
+
+    async def _report(self, voices: Mapping[str, SpeakerVoice]) -> None:
+        self.reports.append(voices)
+
+    async def after(self, seconds: Mapping[str, float]) -> list[Mapping[str, SpeakerVoice]]:
+        """What is reported after an utterance, when speakers have spoken this long."""
+        self.source.speakers, before = found(seconds), len(self.reports)
+        await self.names.run()
+        return self.reports[before:]
+
+
+@pytest.fixture
+def named() -> Named:
+    return Named()
+
+
+async def test_a_speaker_is_named_once_it_is_certain(named: Named) -> None:
+    named.voices.voices = {ANN: voice(1)}
+    # When one has spoken long enough, and another one has not, then the first is named, once
+    assert await named.after({ANN: MIN_SPEECH_S, BOB: 1}) == [{ANN: voice(1)}]
+    assert await named.after({ANN: 20, BOB: 2}) == []
+    assert named.voices.compared == [[ANN], [ANN]]
+    # And a stranger is not reported at all
+    assert await named.after({ANN: 20, BOB: 20}) == []
+
+
+async def test_whoever_is_forgotten_or_somebody_else_is_reported(named: Named) -> None:
+    named.voices.voices = {ANN: voice(1)}
+    await named.after({ANN: 10})
+    # When another voice turns out to be more similar, and then all are forgotten, then each is an event
+    named.voices.voices = {ANN: voice(2)}
+    assert await named.after({ANN: 20}) == [{ANN: voice(2)}]
+    named.voices.voices = {}
+    assert await named.after({ANN: 30}) == [{ANN: NOBODY}]
+
+
+async def test_the_next_worker_does_not_repeat_a_name(named: Named) -> None:
+    event = SpeakersEvent(task_id="t", sequence=1, turns=[], same=[], voices={ANN: voice(1)}, settled_until=0)
+    named.names.resume(Checkpoint(speaker_changes=(event,)))
+    named.voices.voices = {ANN: voice(1), BOB: voice(2)}
+    assert await named.after({ANN: 10, BOB: 10}) == [{BOB: voice(2)}]
+
+
+async def test_an_outage_delays_names(named: Named) -> None:
+    named.voices.voices, named.voices.fails = {ANN: voice(1)}, True
+    assert await named.after({ANN: 10}) == []
+    named.voices.fails = False
+    assert await named.after({ANN: 10}) == [{ANN: voice(1)}]
