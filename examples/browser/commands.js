@@ -12,7 +12,9 @@ export function masked(value, name = "") {
 }
 
 const quoted = (text) => (/^[\w./:=@,+-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
-const python = (text) => JSON.stringify(text).replace(/[\u007f-\uffff]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
+const escaped = (character) => (character.codePointAt(0) > 0xffff ? `\\U${hex(character, 8)}` : `\\u${hex(character, 4)}`);
+const hex = (character, digits) => character.codePointAt(0).toString(16).padStart(digits, "0");
+const python = (text) => JSON.stringify(text).replace(/[\u{7f}-\u{10ffff}]/gu, escaped);
 const isChunk = ({ body }) => body instanceof Uint8Array;
 const json = (message) => JSON.stringify(masked(message.body));
 

@@ -65,11 +65,11 @@ export class Connection extends EventTarget {
   }
 
   // Publishes with JetStream; returns the acknowledgement. The id makes it safe to publish the same message again.
-  async publish(subject, body, { id, more = {}, isRecorded = true } = {}) {
+  async publish(subject, body, { id, more = {} } = {}) {
     const options = { msgID: id, timeout: ACK_TIMEOUT_MS, headers: headers() };
     for (const [name, value] of Object.entries(more)) options.headers.set(name, value);
     const shown = { ...more, ...(id ? { "Nats-Msg-Id": id } : {}) };
-    if (isRecorded) this.onMessage({ direction: "sent", how: "publish", subject, headers: shown, body });
+    this.onMessage({ direction: "sent", how: "publish", subject, headers: shown, body });
     return this.js.publish(subject, body instanceof Uint8Array ? body : JSON.stringify(body), options);
   }
 

@@ -6,6 +6,7 @@ export class Transcript {
   constructor() {
     this.lines = []; // of the text as it is copied
     this.processed = 0; // seconds; earlier partial results are outdated
+    this.speaker = null; // of the last line
     for (const id of ["text", "notes"]) byId(id).replaceChildren();
     this.clearPartial();
   }
@@ -16,7 +17,9 @@ export class Transcript {
     this.scrolling(() => segments.forEach((segment) => this.line(segment)));
   }
 
-  line({ start, text, speaker, language }, hasNewSpeaker = Boolean(speaker)) {
+  line({ start, text, speaker, language }) {
+    const hasNewSpeaker = speaker && speaker !== this.speaker;
+    this.speaker = speaker ?? this.speaker;
     const line = document.createElement("p");
     if (language) line.lang = language;
     if (hasNewSpeaker) line.append(element("b", {}, speaker));
@@ -26,8 +29,9 @@ export class Transcript {
   }
 
   // Shows a partial result: words that will not change, and the others in grey.
-  partial({ start, stable, text }) {
+  partial({ start, stable, text, speaker }) {
     if (start < this.processed) return;
+    byId("partial").dataset.speaker = speaker && speaker !== this.speaker ? speaker : "";
     const [firm, open] = byId("partial").children;
     this.scrolling(() => {
       firm.textContent = text.slice(0, stable.length);
@@ -45,12 +49,8 @@ export class Transcript {
     this.clearPartial();
     if (speakers !== null && segments.length) {
       byId("text").replaceChildren();
-      this.lines = [];
-      let last;
-      for (const segment of segments) {
-        this.line(segment, segment.speaker !== last);
-        last = segment.speaker;
-      }
+      [this.lines, this.speaker] = [[], null];
+      for (const segment of segments) this.line(segment);
     }
     for (const { start, end } of untranscribed) this.note(t("Speech without text from {start} to {end}", { start: clock(start), end: clock(end) }));
     if (diarization_error) this.note(t("The speakers were not detected: {reason}", { reason: diarization_error.message }));

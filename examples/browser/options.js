@@ -17,7 +17,7 @@ export class Options {
     fillLanguages(form.elements.language);
     const remembered = JSON.parse(localStorage.getItem(STORED) ?? "{}");
     for (const field of form.elements) {
-      if (!(field.name in remembered)) continue;
+      if (!(field.name in remembered) || field.name === "start") continue;
       if (field.type === "checkbox") field.checked = remembered[field.name];
       else field.value = remembered[field.name];
     }
@@ -28,7 +28,7 @@ export class Options {
   // The fields of a task, and its priority; undefined if a field is not valid, which the browser then shows.
   read() {
     if (!this.form.reportValidity()) return undefined;
-    const { language, diarize, identify, translate, vocabulary, channels, min, max, prompt, model, keep, priority } = this.form.elements;
+    const { language, diarize, identify, translate, vocabulary, channels, min, max, prompt, model, keep, priority, start } = this.form.elements;
     const given = {
       language: language.value || null,
       diarize: diarize.checked,
@@ -41,6 +41,7 @@ export class Options {
       prompt: prompt.value.trim() || null,
       model: model.value.trim() || null,
       keep_seconds: number(keep.value),
+      not_before: start.value ? new Date(start.value).toISOString() : null,
     };
     const unset = [null, false, "auto"];
     const fields = Object.entries(given).filter(([, value]) => !unset.includes(value) && value?.length !== 0);

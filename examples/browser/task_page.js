@@ -81,11 +81,11 @@ export class TaskPage {
 
   async #showText() {
     const id = this.#id;
-    const seen = new Map(); // the last sequence of each attempt's segments
-    const stop = await this.tasks.segments(id, ({ sequence, segments, channel }) => {
-      if (id !== this.#id || sequence <= (seen.get("last") ?? 0)) return;
-      seen.set("last", sequence);
-      byId("task-text").append(...segments.map((segment) => line(segment, channel)));
+    let last = 0; // sequence
+    const stop = await this.tasks.segments(id, ({ sequence, segments }) => {
+      if (id !== this.#id || sequence <= last) return;
+      last = sequence;
+      byId("task-text").append(...segments.map(line));
     });
     if (id === this.#id && this.#shown === "text") this.#stop = stop;
     else stop();

@@ -1,8 +1,8 @@
 // The state of a task, in words: for the list and for the page of a task.
-import { explain, size, t, time } from "./words.js";
+import { date, explain, size, t, time } from "./words.js";
 
 const NAMES = {
-  uploading: "Uploading", interrupted: "Interrupted", unsent: "Not sent", queued: "Waiting", running: "Running",
+  uploading: "Uploading", interrupted: "Interrupted", unsent: "Not sent", scheduled: "Scheduled", queued: "Waiting", running: "Running",
   retrying: "Trying again", completed: "Done", failed: "Failed", cancelled: "Cancelled",
 };
 const STAGES = { fetching: "Reading the recording", decoding: "Determining the duration", transcribing: "Transcribing", diarizing: "Finding the speakers", merging: "Assigning the speakers" };
@@ -10,13 +10,15 @@ const STAGES = { fetching: "Reading the recording", decoding: "Determining the d
 export const stateName = ({ state }) => t(NAMES[state] ?? state);
 
 export function describe(task, isConnected) {
-  const { state, stage, sent, size: bytes, queue_position, expected_start, eta_seconds, attempt, error } = task;
+  const { state, stage, sent, size: bytes, queue_position, expected_start, not_before, eta_seconds, attempt, error } = task;
   switch (state) {
     case "uploading":
       if (!isConnected) return t("The connection is lost: the upload continues when it is back.");
       return t("{sent} of {size}", { sent: size(sent ?? 0), size: size(bytes ?? 0) });
     case "interrupted":
       return t("The upload was interrupted. Choose the same file again, and it continues.");
+    case "scheduled":
+      return not_before ? t("starts at {date}", { date: date(not_before) }) : "";
     case "queued": {
       const place = queue_position ? t("place {place}", { place: queue_position }) : "";
       const start = expected_start ? t("starts at about {time}", { time: time(expected_start) }) : "";

@@ -1,4 +1,6 @@
 // The tasks of a user, as they change: the list, the events of all tasks, and what can be requested of them.
+import { t } from "./words.js";
+
 export const ENDED = ["completed", "failed", "cancelled"];
 const REFRESH_MS = 15_000;
 const LIMIT = 200; // tasks in a reply
@@ -6,6 +8,7 @@ const RECENT_MS = 10_000; // the list is up to a second late: a task that was ju
 const PRIORITIES = { high: 120, normal: 1800 }; // up to these seconds; a longer recording has low priority
 
 export const nameOf = ({ audio_file_id, task_id }) => {
+  if (audio_file_id === task_id) return t("Live audio");
   const name = (audio_file_id ?? task_id).replace(/\/+$/, "").split("/").pop();
   return name.replace(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-(?=.)/, "");
 };
@@ -113,7 +116,7 @@ export class Tasks extends EventTarget {
   async status(id) {
     const status = await this.connection.request("tasks.status", { task_id: id });
     const { task, ...rest } = status;
-    this.merge({ ...rest, options: task, audio_file_id: task?.audio_file_id }, false);
+    this.merge({ ...rest, options: task, audio_file_id: task?.audio_file_id ?? id }, false);
     const { queue_position, expected_start } = status; // as they are now; no event reports a change
     if (status.state === "queued") this.change(id, { queue_position, expected_start });
     return this.byId.get(id);

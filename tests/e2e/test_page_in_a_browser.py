@@ -1,22 +1,29 @@
 """The page, in a real browser, with the service: recordings from their upload to their transcript."""
 
 import ast
+import asyncio
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import nats
+import numpy as np
 import pytest
 import pytest_asyncio
 
 from app.cli.recording import TWO_READERS
-from tests.e2e.browser import NEEDS_CHROMIUM
+from tests import sounds
+from tests.e2e.browser import NEEDS_CHROMIUM, WITHIN_S
 from tests.e2e.conftest import running
 from tests.e2e.web_page import Site, site_in
 from tests.servers import valkey_in
+from tests.truth.recordings import CLIPS, RATE, read, speech, words_of, write
+from tests.truth.words import word_error_rate
 
 pytestmark = [
     NEEDS_CHROMIUM,
@@ -25,6 +32,9 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
 ]
 
+HOUR_S = 3600
+FIRST_TEXT_WITHIN_S = 15  # after the upload; 5 s on a machine that does nothing else
+BLOCKED_MS = 100  # of the main thread
 PHONE = {"width": 390, "height": 844, "scheme": "dark", "isPhone": True}
 
 
@@ -76,6 +86,60 @@ async def test_a_speaker_who_was_named_once_has_the_name_in_the_next_recording(s
     seen = await site.visit("naming", file=str(TWO_READERS), person="Anna")
     assert seen["said"] == "Anna is enrolled: the next recordings show the name."
     assert seen["names"] == ["Anna", "Name SPEAKER_01 …"]
+
+
+async def test_speech_becomes_a_transcript_with_its_audio(site: Site, tmp_path: Path) -> None:
+    # Given somebody who reads two sentences to the microphone
+    audio = tmp_path / "said.wav"
+    silence = np.zeros(RATE, np.int16)
+    write(audio, [part for clip in CLIPS[:2] for part in (silence, read(clip))] + [silence])
+    # When this is transcribed live, until the page is asked to stop
+    seconds = sum(len(read(clip)) for clip in CLIPS[:2]) // RATE + 3
+    seen = await site.visit("live", audio=str(audio), seconds=seconds)
+    # Then its transcript can be read and played
+    words = " ".join(map(words_of, CLIPS[:2]))
+    assert word_error_rate(words, " ".join(seen["lines"])) <= 0.3
+    assert seen["audio"] == "blob:"
+
+
+async def test_the_page_of_a_russian_browser_is_russian(site: Site) -> None:
+    seen = await site.visit("recording", name="russian", more=PHONE, file=str(TWO_READERS), language="ru")
+    assert seen["names"] == ["Назвать SPEAKER_00 …", "Назвать SPEAKER_01 …"]
+    assert seen["widths"] == [390] * 3
+
+
+async def test_an_hour_does_not_freeze_the_page(site: Site, tmp_path: Path) -> None:
+    # Given a recording of an hour with about 20 MB
+    clips = (np.concatenate([read(clip) for clip in CLIPS]) / 2**15).astype(np.float32)
+    hour = np.resize(clips, HOUR_S * RATE)
+    file = sounds.write(tmp_path / "hour.mp3", hour, "mp3")
+    # When it is dropped
+    seen = await site.visit("hour", file=str(file))
+    times = {name: seen[name] for name in ("upload", "firstText", "blocked", "blockedWhenSlow")}
+    print(f"{file.stat().st_size / 1e6:.1f} MB: milliseconds {times}")
+    # Then its text appears soon after its upload, and the page stays responsive
+    assert seen["firstText"] <= 1000 * FIRST_TEXT_WITHIN_S
+    assert seen["blocked"] <= BLOCKED_MS
+    assert seen["blockedWhenSlow"] <= 3 * BLOCKED_MS
+
+
+async def test_a_killed_worker_costs_no_text(tmp_path: Path) -> None:
+    # Given a page that shows the text of a recording of two minutes while it is transcribed
+    spoken = speech(tmp_path / "readings.wav", minutes=2)
+    async with site_in(tmp_path) as site, valkey_in(tmp_path / "valkey") as valkey:
+        settings = site.settings.model_copy(
+            update={"redis_url": valkey.url, "task_ack_wait": 3.0, "task_heartbeat": 1.0}
+        )
+        async with running(settings, tmp_path / "first.log") as first, await nats.connect(site.server.url) as client:
+            texts = await client.subscribe("segments.*")
+            visiting = asyncio.create_task(site.visit("recording", name="killed", file=str(spoken.path)))
+            await texts.next_msg(WITHIN_S)
+            # When its worker is killed, and another one starts
+            os.killpg(first.process.pid, signal.SIGKILL)
+        async with running(settings, tmp_path / "second.log"):
+            seen = await visiting
+    # Then the page has the whole transcript
+    assert word_error_rate(spoken.words, " ".join(seen["lines"])) <= 0.2
 
 
 async def test_the_messages_of_a_task_can_be_sent_again_from_elsewhere(site: Site, tmp_path: Path) -> None:

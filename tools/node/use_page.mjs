@@ -8,7 +8,12 @@ import { proxy } from "./proxy.mjs";
 const [executablePath, folder, given, visit] = process.argv.slice(2);
 const options = JSON.parse(given);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf-8");
-const browser = await start(executablePath, options.language ? [`--accept-lang=${options.language}`] : []);
+const browser = await start(executablePath, [
+  "--use-fake-device-for-media-stream",
+  "--use-fake-ui-for-media-stream",
+  ...(options.audio ? [`--use-file-for-fake-audio-capture=${options.audio}%noloop`] : []),
+  ...(options.language ? [`--accept-lang=${options.language}`] : []),
+]);
 const seen = { requested: browser.requested, complaints: browser.complaints, violations: [] };
 const WITHIN = { timeout: 90_000 };
 
@@ -62,6 +67,49 @@ async function recording() {
   observed.again = await transcript(page);
   observed.names = await texts(page, "#speaker-names li");
   await page.close();
+  return observed;
+}
+
+// The microphone, and the transcript to which it leads.
+async function live() {
+  const page = await open();
+  await page.click("#to-live");
+  await page.click("#live #speakers");
+  await inspect(page, "live-start");
+  await page.click("#record");
+  await page.waitForFunction(() => document.querySelectorAll("#text p").length > 1, WITHIN);
+  await inspect(page, "live");
+  await page.waitForFunction((seconds) => parseInt(document.getElementById("lag").textContent.split(":")[1]) >= seconds, WITHIN, options.seconds);
+  await page.click("#record");
+  await isShown(page, "#to-transcript");
+  await page.click("#to-transcript a");
+  return transcript(page);
+}
+
+// A recording of an hour: how long its upload and its first text take, and how long the page is blocked.
+async function hour() {
+  const page = await open();
+  const watch = () => page.evaluate(() => {
+    window.blocked = [0];
+    new PerformanceObserver((entries) => window.blocked.push(...entries.getEntries().map(({ duration }) => duration))).observe({ type: "longtask" });
+  });
+  const blocked = () => page.evaluate(() => Math.max(...window.blocked));
+  await watch();
+  const began = Date.now();
+  await choose(page, options.file);
+  await page.waitForSelector("#task-state:not([data-state=uploading])", WITHIN);
+  const uploaded = Date.now();
+  await isShown(page, "#task-text p");
+  const observed = { upload: uploaded - began, firstText: Date.now() - uploaded };
+  const lines = (count) => page.waitForFunction((count) => document.querySelectorAll("#task-text p").length >= count, WITHIN, count);
+  await lines(20);
+  observed.blocked = await blocked();
+  await (await page.createCDPSession()).send("Emulation.setCPUThrottlingRate", { rate: 4 });
+  await watch();
+  await lines(40);
+  observed.blockedWhenSlow = await blocked();
+  await page.click("#task-actions [value=cancel]");
+  await page.waitForSelector("#task-state[data-state=cancelled]", WITHIN);
   return observed;
 }
 
@@ -202,7 +250,7 @@ async function list() {
   return observed;
 }
 
-const visits = { recording, several, naming, messages, cut, refused, list };
+const visits = { recording, several, naming, messages, cut, refused, list, live, hour };
 Object.assign(seen, await visits[visit]());
 await browser.close();
 console.log(JSON.stringify(seen));
