@@ -19,6 +19,9 @@ LOCAL_SPEAKERS = 3  # number of local speakers that the segmentation model disti
 EMBEDDING_SIZE = 192  # number of values in an embedding
 
 MIN_SPEECH_FRAMES = 6  # fewest frames (0.1 s) in which a local speaker speaks; a local speaker with fewer is ignored
+# 2.2 s: two local speakers who speak at the same time for so long are two people, even if most windows detect only one.
+# Shorter overlaps may be false, above all on telephones.
+LONG_OVERLAP_FRAMES = 130
 
 Activity = npt.NDArray[np.uint8]
 Quantized = npt.NDArray[np.int8]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE, ChunkAnalysis, is_active
+from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE, LONG_OVERLAP_FRAMES, ChunkAnalysis, is_active
 from app.engines.diarization.clustering import (
     Floats,
     Merge,
@@ -16,7 +16,7 @@ from app.engines.diarization.clustering import (
     merge_by_centroids,
 )
 from app.engines.diarization.regions import EMBEDDING_STEP_FRAMES
-from app.engines.diarization.windows import STEP_FRAMES, WINDOW_FRAMES, Indices
+from app.engines.diarization.windows import STEP_FRAMES, WINDOW_FRAMES, Indices, long_runs
 
 _MAX_LINKAGE = 0.62  # largest average distance (1 - cosine similarity) between the embeddings of one cluster
 _MAX_CENTROID_DISTANCE = 0.46  # largest distance between the centroids of two clusters of one speaker
@@ -96,13 +96,13 @@ def speaker_centroids(embeddings: Embeddings, chunks: Sequence[ChunkAnalysis], b
 def _overlapping_speaker(chunks: Sequence[ChunkAnalysis], min_frames: float) -> Floats:
     """Return the centroid of a second speaker who speaks only while the first one does, shape (1, 192).
 
-    Two local speakers who speak at the same time are two people, even if no embedding is of the second one alone. The
-    shape is (0, 192) if they do so in less than `min_frames` frames: then there is only one speaker.
+    Two local speakers who speak at the same time for long are two people, even if no embedding is of the second one
+    alone. The shape is (0, 192) if they do so in less than `min_frames` frames: then there is only one speaker.
     """
     frames, total = 0.0, np.zeros((1, EMBEDDING_SIZE), np.float32)
     for chunk in chunks:
         active = is_active(chunk.activity)
-        overlap = active.sum(axis=2) > 1
+        overlap = np.array([long_runs(speaking.sum(axis=1) > 1, LONG_OVERLAP_FRAMES) for speaking in active])
         frames += float(overlap.sum()) * STEP_FRAMES / WINDOW_FRAMES  # windows overlap
         for speaker in chunk.overlapped:
             speaks = active[speaker.window, :, speaker.number] & overlap[speaker.window]

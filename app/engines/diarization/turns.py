@@ -8,7 +8,7 @@ from natscribe.schemas.diarization import Turn
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.assignment import UNASSIGNED, Assignment
-from app.engines.diarization.chunk_analysis import LOCAL_SPEAKERS, ChunkAnalysis
+from app.engines.diarization.chunk_analysis import LOCAL_SPEAKERS, LONG_OVERLAP_FRAMES, ChunkAnalysis
 from app.engines.diarization.clustering import Floats
 from app.engines.diarization.windows import (
     STEP_FRAMES,
@@ -16,14 +16,14 @@ from app.engines.diarization.windows import (
     WINDOWS_PER_CHUNK,
     Indices,
     Mask,
+    long_runs,
     runs,
     sample_at,
 )
 
 _FULL_WEIGHT_FRAMES = STEP_FRAMES  # from a window's edge to the first decision with full weight
 _EDGE_WEIGHT = 0.5  # of a decision at a window's edge, where the segmentation model sees one side only
-_LONG_OVERLAP_FRAMES = 130  # 2.2 s: two speakers may speak at once for so long even if most windows detect only one
-_MIN_LONG_OVERLAP = 0.05  # the least sum of all probabilities, above 1, throughout such an overlap
+_MIN_LONG_OVERLAP = 1.05  # the least sum of all probabilities throughout a long overlap; 1.5 in a short one
 _MIN_PAUSE_FRAMES = 12  # 0.2 s: shorter pauses of a speaker are filled
 _MIN_TURN_FRAMES = 12  # 0.2 s: shorter turns are dropped
 _LATE_FRAMES = 30  # 0.5 s: a shorter turn belongs to the next speaker, detected late, if a turn follows at once
@@ -116,10 +116,8 @@ def _speaking(probability: Floats) -> Mask:
     long; false overlaps, as on telephones, are short.
     """
     total = probability.sum(axis=0)
-    expected = np.floor(total + 0.5)
-    for start, end in runs(total >= 1 + _MIN_LONG_OVERLAP):
-        if end - start >= _LONG_OVERLAP_FRAMES:
-            expected[start:end] = np.maximum(expected[start:end], 2)
+    overlap = long_runs(total >= _MIN_LONG_OVERLAP, LONG_OVERLAP_FRAMES)
+    expected = np.maximum(np.floor(total + 0.5), 2 * overlap)
     speaking = np.zeros(probability.shape, np.bool_)
     ranked = np.argsort(-probability, axis=0, kind="stable")
     for rank, speaker in enumerate(ranked[:LOCAL_SPEAKERS]):

@@ -75,3 +75,11 @@ def sample_at(frame: int) -> int:
 def runs(mask: Mask) -> Indices:
     """Return the index at which each run of True values starts, and the index after its end, shape (runs, 2)."""
     return np.flatnonzero(np.diff(mask, prepend=False, append=False)).reshape(-1, 2)
+
+
+def long_runs(mask: Mask, least: int) -> Mask:
+    """Return a copy of `mask` in which only runs of at least `least` True values remain."""
+    kept = np.zeros_like(mask)
+    for start, end in runs(mask):
+        kept[start:end] = end - start >= least
+    return kept
