@@ -143,9 +143,9 @@ async def test_an_unknown_stage_and_error_are_repeated_and_an_unknown_state_is_n
         await js.publish("append.progress.t1", body, headers=headers)
 
     # When a later version gives another reason, then its code is passed on
-    await append(error=event["error"] | {"code": "quota_exceeded"}, stage="queueing")
+    await append(error=event["error"] | {"code": "licence_expired"}, stage="queueing")
     reply = await publisher.ask(subjects.STATUS, task_id="t1")
-    assert (reply["error"]["code"], reply["stage"]) == ("quota_exceeded", "queueing")
+    assert (reply["error"]["code"], reply["stage"]) == ("licence_expired", "queueing")
     # And no worker continues a task in a state that this version does not know
-    await append(state="scheduled", error=None)
+    await append(state="suspended", error=None)
     await assert_refused(publisher, "t1", *REQUESTS)
