@@ -220,6 +220,11 @@ class SegmentsEvent(Message):
         description="Speech that voice activity detection found and the model did not transcribe: normally empty.",
     )
 
+    @property
+    def speaker(self) -> str | None:
+        """The label of the speaker of the last segment; None if unknown."""
+        return self.segments[-1].speaker if self.segments else None
+
 
 class Source(DescribedEnum):
     """Whether the audio was a stored recording or live."""

@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from natscribe.client.live_speakers import corrected
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.live import SpeakersEvent
 from natscribe.schemas.transcription import Segment
@@ -33,10 +34,7 @@ class SpeakerHistory:
         for event in events:
             self.settled_until = event.settled_until
             self._rename({same.speaker: same.is_ for same in event.same})
-            units = attributed_units(self.segments)
-            speakers = [_speaker_in(event.turns, unit) or speaker for speaker, unit in units] if event.turns else None
-            if speakers:
-                self.segments[:] = split(self.segments, iter(speakers))
+            self.segments[:] = corrected(self.segments, event.turns)
 
     def update(self, found: LiveSpeakersFound) -> SpeakerChanges | None:
         """Give the segments that are not settled the speakers that are known now; return what has changed, or None."""
@@ -94,12 +92,6 @@ def _turns(units: Iterable[tuple[Unit, str | None]]) -> Iterator[Turn]:
         turn = None if speaker is None else Turn(start=unit.start, end=unit.end, speaker=speaker)
     if turn is not None:
         yield turn
-
-
-def _speaker_in(turns: Sequence[Turn], unit: Unit) -> str | None:
-    """Return the speaker of the turn that covers the middle of a word or segment; None if no turn does."""
-    middle = (unit.start + unit.end) / 2
-    return next((turn.speaker for turn in turns if turn.start <= middle <= turn.end), None)
 
 
 def _covered(segment: Segment, turns: Sequence[Turn]) -> float:

@@ -77,6 +77,21 @@ async def test_a_live_task_from_its_first_audio_to_its_result(client: Client, js
     assert await stored_of(js, "t1") == 9 * SECOND
 
 
+async def test_speakers_are_labelled_and_corrected(client: Client) -> None:
+    # Given two people who take turns, of whom the second is recognized a little later
+    async with client.live(diarize=True) as live:
+        await live.send(13 * SECOND)
+        await live.end()
+        events = await heard_by(live)
+        # Then each segment has a label, or gets it later
+        labels = [event.speaker for event in events if isinstance(event, SegmentsEvent)]
+        assert labels == ["SPEAKER_00", None, "SPEAKER_00", "SPEAKER_01"]
+        # And the client knows in the end what the result says
+        result = await live.result()
+        assert [part.speaker for part in live.speakers.segments] == [part.speaker for part in result.segments]
+        assert live.speakers.settled_until == 13
+
+
 async def test_progress_status_and_list_report_the_lag(client: Client) -> None:
     # Given a live task, when two seconds of audio are there
     async with client.live() as live:

@@ -121,7 +121,9 @@ class Client(Session):
         task = build_message(LiveTask, fields | options)
         task_or_id = task.task_id if resume else task
         is_new = task_id is None
-        return Live(self._connection, self._settings, task_or_id, audio, priority, is_new, self.wait_for_result)
+        return Live(
+            self._connection, self._settings, task_or_id, audio, priority, is_new, self.wait_for_result, self.voices
+        )
 
     async def upload(self, recording: Path) -> str:
         """Upload a recording to AUDIO_STORE; return the `audio_file_id` by which tasks can refer to the recording.

@@ -1,8 +1,8 @@
 """Live transcription: sends audio while people speak, and yields the text while it is transcribed."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -16,6 +16,7 @@ from natscribe.client.errors import ClientError, RequestFailedError, TaskIdTaken
 from natscribe.client.exchange import INCOMPATIBLE, request
 from natscribe.client.following import Follower, Partials
 from natscribe.client.frames import FramePublisher, FrameSplitter, next_number
+from natscribe.client.live_speakers import LiveSpeakers
 from natscribe.client.permissions import Connection
 from natscribe.client.submission import Submission, build_message
 from natscribe.schemas import subjects
@@ -24,6 +25,7 @@ from natscribe.schemas.live import LiveAudio, LiveTask, Partial, SpeakersEvent
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import TaskRequest, TaskStatus
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
+from natscribe.schemas.voices import Voice
 from natscribe.schemas.wire import Lane, Priority
 from natscribe.settings import Settings
 
@@ -38,6 +40,8 @@ class Live:
 
     An exception that leaves the block ends the audio, too, so that the speech so far is transcribed. One asyncio task
     may send while another one reads the events.
+
+    `speakers`: who speaks, as far as the events that were read say it.
     """
 
     _connection: Connection
@@ -47,9 +51,12 @@ class Live:
     _priority: Priority
     _is_new: bool  # whether the task id was just generated, so that the service cannot have the task
     _wait: Callable[[str], Awaitable[Result]]  # waits until the task with an id has ended, and returns its result
+    _voices: Callable[[int | str], AsyncIterator[Voice]]  # yields the voices of a user
 
     def __post_init__(self) -> None:
         self._partials = Partials()
+        self._user_id: int | str = 0 if isinstance(self._task, str) else self._task.user_id
+        self.speakers = LiveSpeakers(self._voices_of_user)
         self._end: ProgressEvent | None = None
         self._subscriptions: list[Subscription] = []
         self._audio_ended = False
@@ -124,9 +131,21 @@ class Live:
         """Return an iterator over all events and partial results, like `events`."""
         return self.events()
 
-    def events(self) -> AsyncGenerator[Event]:
-        """Return an iterator over all events and partial results of the task, until the task ends."""
-        return Follower(self._connection, self._settings, self.task_id, self._partials).with_partials()
+    async def events(self) -> AsyncGenerator[Event]:
+        """Yield all events and partial results of the task, until the task ends.
+
+        Before an event is yielded, `speakers` is updated.
+        """
+        self.speakers = LiveSpeakers(self._voices_of_user)
+        follower = Follower(self._connection, self._settings, self.task_id, self._partials)
+        async with aclosing(follower.with_partials()) as events:
+            async for event in events:
+                if isinstance(event, SegmentsEvent | SpeakersEvent):
+                    await self.speakers.add(event)
+                yield event
+
+    def _voices_of_user(self) -> AsyncIterator[Voice]:
+        return self._voices(self._user_id)
 
     async def result(self) -> TranscriptionResult:
         """Wait until the task ends, and return its result; a task ends only after `end` has ended its audio.
@@ -169,7 +188,7 @@ class Live:
         number, has_ended = await next_number(self._connection, self._settings.stream_names.live, self.task_id)
         if has_ended or status.state.ended:
             raise _audio_ended(self.task_id)
-        audio = status.task.audio
+        audio, self._user_id = status.task.audio, status.task.user_id
         if self._audio not in {None, audio}:
             formats = f"codec {audio.codec.value}, rate {audio.sample_rate}, channels {audio.channels}"
             text = f"The audio of {self.task_id} has {formats}: resume it with the same."

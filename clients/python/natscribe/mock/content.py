@@ -53,7 +53,7 @@ class Content:
         if isinstance(self.sent, TranscriptionTask):
             segments = self._segments(self.sent, range(self.count), with_words=self.sent.word_timestamps)
             return examples.RESULT.model_copy(update=fields | transcript(self.sent, segments))
-        turns = _with_speakers(
+        turns = with_speakers(
             [moved(examples.TURNS.segments[0], number * _INTERVAL_S) for number in range(self.count)], self.sent
         )
         return examples.TURNS.model_copy(update=fields | {"segments": turns, "speakers": _speaker_count(turns)})
@@ -84,7 +84,7 @@ def result_fields(sent: Task, duration: float, sha256: str | None) -> dict[str, 
 def transcript(sent: TranscriptionTask | LiveTask, segments: list[Segment]) -> dict[str, object]:
     """Return a transcription's segments, and the result's fields that depend on them: text, languages, speakers."""
     if sent.diarize:
-        segments = _with_speakers(segments, sent)
+        segments = with_speakers(segments, sent)
     language = sent.language or examples.SEGMENT.language
     return {
         "segments": segments,
@@ -100,10 +100,13 @@ def moved(example: Timed, by: float) -> Timed:
     return example.model_copy(update={"start": round(example.start + by, 3), "end": round(example.end + by, 3)})
 
 
-def _with_speakers(spoken: Sequence[Timed], bounds: SpeakerBounds) -> list[Timed]:
-    """Return copies of segments or turns with alternating speakers: two, unless `bounds` require more or fewer."""
+def with_speakers(spoken: Sequence[Timed], bounds: SpeakerBounds, first: int = 0) -> list[Timed]:
+    """Return copies of segments or turns with alternating speakers: two, unless `bounds` require more or fewer.
+
+    `first`: the number of the first of them in the recording, from 0.
+    """
     count = max(bounds.min_speakers or 1, min(_USUAL_SPEAKERS, bounds.max_speakers or _USUAL_SPEAKERS))
-    return [item.model_copy(update={"speaker": f"SPEAKER_{n % count:02}"}) for n, item in enumerate(spoken)]
+    return [item.model_copy(update={"speaker": f"SPEAKER_{n % count:02}"}) for n, item in enumerate(spoken, first)]
 
 
 def _speaker_count(spoken: Sequence[Segment] | Sequence[Turn]) -> int:

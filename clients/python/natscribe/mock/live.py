@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 from nats.js.api import RawStreamMsg
 
-from natscribe.mock.content import moved, result_fields, transcript
+from natscribe.mock.content import moved, result_fields, transcript, with_speakers
 from natscribe.mock.log import Log
 from natscribe.mock.task import PlayedTask
 from natscribe.schemas import examples, subjects
+from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import END
 from natscribe.schemas.kinds import Result
@@ -97,6 +98,9 @@ class LiveAttempt:
             await self.task.sleep(MIN_EVENT_INTERVAL_S)
         if utterances is None and self._words():
             await self._append_segment(self.audio.seconds)
+        if utterances is None and self.sent.diarize and self.task.batches:
+            async with self.task.appending():
+                await self.log.append_speakers(self.task, [], round(self.audio.seconds, 3))
         return self._result()
 
     async def _publish_text(self, utterances: int | None) -> None:
@@ -111,11 +115,20 @@ class LiveAttempt:
             await self.log.publish(subjects.partials(self.task.task_id), self._partial(words))
 
     async def _append_segment(self, processed_seconds: float) -> None:
-        segment = self._segment(self.task.batches, processed_seconds)
+        number = self.task.batches
+        segment = self._segment(number, processed_seconds)
         if not (self.sent.word_timestamps or self.sent.diarize):
             segment = segment.model_copy(update={"words": None})
         async with self.task.appending():
-            await self.log.append_segments(self.task, [segment], processed_seconds)
+            if not self.sent.diarize:
+                await self.log.append_segments(self.task, [segment], processed_seconds)
+                return
+            # As in the service, the second person is recognized a little later.
+            published = segment.model_copy(update={"speaker": None}) if number == 1 else segment
+            await self.log.append_segments(self.task, [published], processed_seconds)
+            if number == 1 and segment.speaker:
+                turn = Turn(start=segment.start, end=segment.end, speaker=segment.speaker)
+                await self.log.append_speakers(self.task, [turn], 0.0)
 
     async def _append_progress(self) -> None:
         done = min(self._start, self.audio.seconds)
@@ -134,7 +147,8 @@ class LiveAttempt:
         words = _words(number, seconds)
         language = self.sent.language or examples.SEGMENT.language
         fields = {"end": words[-1].end, "text": _text(words), "language": language, "words": words}
-        return moved(examples.SEGMENT, number * UTTERANCE_S).model_copy(update=fields)
+        segments = [moved(examples.SEGMENT, number * UTTERANCE_S).model_copy(update=fields)]
+        return with_speakers(segments, self.sent, first=number)[0] if self.sent.diarize else segments[0]
 
     def _partial(self, words: list[Word]) -> Partial:
         return Partial(
@@ -144,6 +158,7 @@ class LiveAttempt:
             stable=_text(words[:-1]),
             text=_text(words),
             language=self.sent.language or examples.SEGMENT.language,
+            speaker=self._segment(self.task.batches, self.audio.seconds).speaker,
         )
 
     def _result(self) -> Result:

@@ -20,9 +20,11 @@ from natscribe.jetstream.task_messages import TaskMessage
 from natscribe.mock.task import MOCK_WORKER, PlayedTask
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
+from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.kinds import Result
+from natscribe.schemas.live import SpeakersEvent
 from natscribe.schemas.progress import MIN_EVENT_INTERVAL_S, State
 from natscribe.schemas.requests import DeadLetterChoice
 from natscribe.schemas.stream_names import StreamNames
@@ -83,6 +85,20 @@ class Log:
         task.segments_end = await self._append(stream, subject, event, task, after=task.segments_end)
         task.batches += 1
 
+    async def append_speakers(self, task: PlayedTask, turns: Sequence[Turn], settled_until: float) -> None:
+        """Append an event about the speakers of a live task: the `turns` have the speakers that they name."""
+        event = SpeakersEvent(
+            task_id=task.task_id,
+            sequence=task.speakers_events + 1,
+            turns=list(turns),
+            same=[],
+            voices={},
+            settled_until=settled_until,
+        )
+        subject, stream = subjects.speakers(task.task_id), self._names.speakers
+        task.speakers_end = await self._append(stream, subject, event, task, after=task.speakers_end)
+        task.speakers_events += 1
+
     async def publish(self, subject: str, message: BaseModel) -> None:
         """Publish a message on a subject that belongs to no stream, e.g. a partial result."""
         body = message.model_dump_json().encode()
@@ -125,7 +141,8 @@ class Log:
         return base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4)).hex()
 
     async def delete_segments(self, task: PlayedTask) -> None:
-        """Delete the segments events of a task from the segments stream."""
+        """Delete the segments events and speakers events of a task from their streams."""
+        await self._js.purge_stream(self._names.speakers, subject=subjects.speakers(task.task_id))
         await self._js.purge_stream(self._names.segments, subject=subjects.segments(task.task_id))
 
     async def delete(self, task: PlayedTask) -> None:

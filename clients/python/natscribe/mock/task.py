@@ -36,6 +36,8 @@ class PlayedTask:
     attempts: int = 0  # that have started
     batches: int = 0  # stored segments events: the next attempt continues after them
     segments_end: int = 0  # stream sequence of the last of them
+    speakers_events: int = 0  # stored speakers events
+    speakers_end: int = 0  # stream sequence of the last of them
     started_at: datetime | None = None
     result: Result | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -112,7 +114,7 @@ class PlayedTask:
     def restart(self, delivery: Msg) -> None:
         """Reset the task to its state before the first attempt; `delivery` is the message that replays the task."""
         self.delivery, self.message, self.ended = delivery, TaskMessage.delivered(delivery), asyncio.Event()
-        self.attempts = self.batches = self.segments_end = 0
+        self.attempts = self.batches = self.segments_end = self.speakers_events = self.speakers_end = 0
 
     def status(self) -> TaskStatus:
         """Return the reply to a `tasks.status` request, but without the task's position in the queue."""

@@ -1,0 +1,93 @@
+"""The speakers of a live task as its client knows them: by label and by name, with later corrections."""
+
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import groupby
+from operator import itemgetter
+
+from natscribe.client.errors import ClientError
+from natscribe.schemas.diarization import Turn
+from natscribe.schemas.live import SpeakersEvent
+from natscribe.schemas.transcription import Segment, SegmentsEvent, Word
+from natscribe.schemas.voices import SpeakerVoice, Voice
+
+
+class LiveSpeakers:
+    """What is known about the speakers of a live task.
+
+    `segments`: the segments so far, with the speakers that later events have given them. `voices`: the voice of each
+    speaker who was recognized, with its current name. `settled_until`: the speakers before this second no longer
+    change.
+    """
+
+    def __init__(self, voices: Callable[[], AsyncIterator[Voice]]) -> None:
+        """`voices`: returns all voices of the user; it is called when a speaker was recognized."""
+        self.segments: list[Segment] = []
+        self.voices: dict[str, SpeakerVoice] = {}
+        self.settled_until = 0.0
+        self._voices_of_user = voices
+
+    def name(self, label: str | None) -> str | None:
+        """Return the name of a speaker, or the label if the speaker has no name; None: the speaker is unknown."""
+        voice = self.voices.get(label or "")
+        return label if voice is None else voice.name
+
+    async def add(self, event: SegmentsEvent | SpeakersEvent) -> None:
+        """Add new segments, or apply what was found out about the speakers of earlier ones."""
+        if isinstance(event, SegmentsEvent):
+            self.segments += event.segments
+            return
+        first = bisect_left(self.segments, self.settled_until, key=lambda segment: segment.start)
+        self.segments[first:] = corrected(self.segments[first:], event.turns)
+        for same in event.same:
+            self._merge(same.speaker, same.is_)
+        self.settled_until = event.settled_until
+        if event.voices:
+            await self._name(event)
+
+    def _merge(self, label: str, into: str) -> None:
+        self.voices.pop(label, None)
+        self.segments = [
+            segment.model_copy(update={"speaker": into}) if segment.speaker == label else segment
+            for segment in self.segments
+        ]
+
+    async def _name(self, event: SpeakersEvent) -> None:
+        """Look up the names of the voices in an event; without the permission, speakers keep their labels."""
+        names: dict[str, str] = {}
+        with suppress(ClientError):
+            names = {voice.voice: voice.name async for voice in self._voices_of_user()}
+        for label, voice in event.voices.items():
+            if voice.voice in names:
+                self.voices[label] = voice.with_current_name(names)
+            else:  # forgotten, or no longer certain
+                self.voices.pop(label, None)
+
+
+def corrected(segments: Sequence[Segment], turns: Sequence[Turn]) -> list[Segment]:
+    """Return segments with the speakers of `turns`, split where the speaker changes.
+
+    A word, or a segment without words, gets the speaker of the turn that covers its middle; else it keeps its own.
+    """
+    return [part for segment in segments for part in (_parts(segment, turns) if turns else (segment,))]
+
+
+def _parts(segment: Segment, turns: Sequence[Turn]) -> Iterator[Segment]:
+    if not segment.words:
+        yield segment.model_copy(update={"speaker": _speaker(segment, turns) or segment.speaker})
+        return
+    attributed = [(_speaker(word, turns) or segment.speaker, word) for word in segment.words]
+    if all(speaker == segment.speaker for speaker, _ in attributed):
+        yield segment
+        return
+    for speaker, group in groupby(attributed, key=itemgetter(0)):
+        words = [word for _, word in group]
+        text = "".join(word.word for word in words).strip()
+        times = {"start": words[0].start, "end": words[-1].end}
+        yield segment.model_copy(update={"speaker": speaker, "text": text, "words": words, **times})
+
+
+def _speaker(unit: Segment | Word, turns: Sequence[Turn]) -> str | None:
+    middle = (unit.start + unit.end) / 2
+    return next((turn.speaker for turn in turns if turn.start <= middle <= turn.end), None)

@@ -1,0 +1,95 @@
+"""What a client of a live task knows about its speakers."""
+
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from natscribe.client.errors import NotAllowedError
+from natscribe.client.live_speakers import LiveSpeakers
+from natscribe.schemas.diarization import Turn
+from natscribe.schemas.live import SameSpeaker, SpeakersEvent
+from natscribe.schemas.transcription import Segment, SegmentsEvent, Word
+from natscribe.schemas.voices import SpeakerVoice, Voice
+
+ANN, BOB, CYD = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
+ANNA = "a" * 32
+
+
+def segment(start: float, *words: str, speaker: str | None) -> Segment:
+    """A segment with a word a second."""
+    timed = [
+        Word(start=start + number, end=start + number + 0.8, word=f" {word}", probability=1)
+        for number, word in enumerate(words)
+    ]
+    return Segment(start=start, end=start + len(words), text=" ".join(words), words=timed or None, speaker=speaker)
+
+
+def text(*segments: Segment) -> SegmentsEvent:
+    return SegmentsEvent(
+        task_id="t1", attempt=1, sequence=1, language=None, processed_seconds=segments[-1].end, segments=list(segments)
+    )
+
+
+def event(
+    turns: Sequence[Turn] = (),
+    same: Sequence[SameSpeaker] = (),
+    voices: dict[str, SpeakerVoice] | None = None,
+    settled_until: float = 0.0,
+) -> SpeakersEvent:
+    fields = {"turns": list(turns), "same": list(same), "voices": voices or {}, "settled_until": settled_until}
+    return SpeakersEvent.model_validate({"task_id": "t1", "sequence": 1} | fields)
+
+
+def recognized(voice: str | None) -> SpeakerVoice:
+    return SpeakerVoice(voice=voice, name=None, score=0.7)
+
+
+class Names:
+    """The voices of a user; it may be forbidden to read them."""
+
+    def __init__(self) -> None:
+        self.names = {ANNA: "Anna"}
+        self.forbidden = False
+
+    async def voices(self) -> AsyncIterator[Voice]:
+        if self.forbidden:
+            raise NotAllowedError("follower", "voices.list", ("publisher",))
+        for voice, name in self.names.items():
+            consent = {"by": "Anna", "at": "2026-11-24T09:30:00Z"}
+            model = {"name": "campplus", "revision": "1"}
+            fields = {"voice": voice, "name": name, "consent": consent, "references": [], "model": model}
+            yield Voice.model_validate(fields | {"comparable": True})
+
+
+@pytest.fixture
+def names() -> Names:
+    return Names()
+
+
+@pytest.fixture
+def speakers(names: Names) -> LiveSpeakers:
+    return LiveSpeakers(names.voices)
+
+
+async def test_events_correct_the_words_that_they_name(speakers: LiveSpeakers) -> None:
+    await speakers.add(text(segment(0, "one", "two", speaker=ANN), segment(5, speaker=BOB)))
+    # When a word and a segment without words turn out to be of others
+    await speakers.add(event([Turn(start=1, end=1.8, speaker=BOB), Turn(start=5, end=5.1, speaker=CYD)]))
+    assert [(part.text, part.speaker) for part in speakers.segments] == [("one", ANN), ("two", BOB), ("", CYD)]
+    # And when two labels are one person, then all segments have one
+    await speakers.add(event(same=[SameSpeaker(speaker=CYD, is_=ANN)], settled_until=4))
+    assert [part.speaker for part in speakers.segments] == [ANN, BOB, ANN]
+    assert speakers.settled_until == 4
+
+
+async def test_a_recognized_speaker_has_a_name_until_the_voice_is_forgotten(
+    speakers: LiveSpeakers, names: Names
+) -> None:
+    assert (speakers.name(ANN), speakers.name(None)) == (ANN, None)
+    await speakers.add(event(voices={ANN: recognized(ANNA)}))
+    assert speakers.name(ANN) == "Anna"
+    await speakers.add(event(voices={ANN: recognized(None)}))
+    assert speakers.name(ANN) == ANN
+    # And without the permission to read voices there are labels
+    names.forbidden = True
+    await speakers.add(event(voices={BOB: recognized(ANNA)}))
+    assert speakers.name(BOB) == BOB
