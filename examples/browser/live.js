@@ -18,8 +18,8 @@ export function connect({ server, user, password, inboxPrefix }) {
 }
 
 export class Live {
-  // `on` has a callback for each kind of event: progress, segments, partial, connected, problem, and `message` for
-  // the task and the events, if that is given.
+  // `on` has a callback for each kind of event: progress, segments, partial, connected, problem; and if they are given,
+  // `speakers` for what becomes known about the speakers later, and `message` for the task and its stored events.
   constructor(connection, { streams = "transcription", ...task }, on) {
     this.task = { task_id: crypto.randomUUID(), audio: { codec: "opus", sample_rate: 48000, channels: 1 }, idle_seconds: IDLE_S, ...task };
     this.pendingSeconds = 0; // of audio that is not stored yet
@@ -39,9 +39,12 @@ export class Live {
   async start() {
     const { task_id } = this.task;
     this.watch();
-    this.connection.subscribe(`partials.${task_id}`, {
-      callback: (error, message) => (error ? this.on.problem(error) : this.on.partial(message.json())),
-    });
+    for (const [kind, callback] of [["partials", this.on.partial], ["speakers", this.on.speakers]]) {
+      if (!callback) continue;
+      this.connection.subscribe(`${kind}.${task_id}`, {
+        callback: (error, message) => (error ? this.on.problem(error) : callback(message.json())),
+      });
+    }
     const [segments, progress] = await Promise.all(["segments", "progress"].map((kind) => this.events(kind)));
     this.read(segments, (event) => this.on.segments(event));
     this.read(progress, (event) => {

@@ -34,6 +34,7 @@ class Recording {
     this.live = new Live(this.connection, this.#options(), {
       partial: (partial) => transcript.partial(partial),
       segments: (event) => this.#segments(event),
+      speakers: (event) => this.#speakers(event),
       progress: (event) => {
         this.#last = event;
         [this.#reportedAt, this.#recordedAtReport] = [performance.now(), this.#recorded];
@@ -93,6 +94,22 @@ class Recording {
   #segments(event) {
     transcript.add(event);
     byId("copy").disabled = byId("save").disabled = !transcript.lines.length;
+  }
+
+  async #speakers(event) {
+    const names = Object.keys(event.voices).length ? await this.#voices() : new Map();
+    transcript.speakers(event, names);
+  }
+
+  // The names of the user's voices by their ids; none if no worker replies, as the result has them, too.
+  async #voices() {
+    const request = JSON.stringify({ user_id: settings.userId ?? 0 });
+    try {
+      const { voices } = (await this.connection.request("voices.list", request, { timeout: 5000 })).json();
+      return new Map(voices.map(({ voice, name }) => [voice, name]));
+    } catch {
+      return new Map();
+    }
   }
 
   get level() {

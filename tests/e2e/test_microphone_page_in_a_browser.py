@@ -1,6 +1,7 @@
 """The tab that records a microphone, in a real browser: spoken to, cut off, refused, and sent hostile text."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -145,6 +146,33 @@ async def test_hostile_text_stays_text(pages: Pages, client: Client) -> None:
     assert seen["speakers"] == [HOSTILE]
     assert seen["dialogs"] == []
     assert set(seen["elements"]) <= {"p", "span", "div", "time", "b", "ul", "li"}
+
+
+async def test_speakers_that_become_known_later_are_shown(pages: Pages, client: Client) -> None:
+    # Given a page with two lines of unknown speakers
+    asked, results = await client.subscribe("tasks.live.normal"), await client.subscribe(subjects.RESULT)
+    voices = await client.subscribe("voices.list")
+    visiting = asyncio.create_task(pages.visit("hostile"))
+    task_id = await next_of(asked)
+    first, second = (examples.SEGMENT.model_copy(update={"start": at, "end": at + 2.0}) for at in (0.0, 2.0))
+    batch = SegmentsEvent(
+        task_id=task_id, attempt=1, sequence=1, language="en", processed_seconds=4, segments=[first, second]
+    )
+    await append(client, subjects.segments(task_id), batch)
+    # When it becomes known who they are, one of them a voice with a name
+    turns = [{"start": at, "end": at + 2, "speaker": f"SPEAKER_{at}"} for at in (0, 2)]
+    same = [{"speaker": "SPEAKER_2", "is": "SPEAKER_1"}]
+    event = {"task_id": task_id, "sequence": 1, "turns": turns, "same": same, "settled_until": 0}
+    event |= {"voices": {"SPEAKER_0": {"voice": "v", "name": None, "score": 0.9}}}
+    await client.publish(f"speakers.{task_id}", json.dumps(event).encode())
+    await (await voices.next_msg(WITHIN_S)).respond(json.dumps({"voices": [{"voice": "v", "name": HOSTILE}]}).encode())
+    await append(client, subjects.progress(task_id), ended(task_id, State.COMPLETED))
+    result = examples.RESULT.model_copy(update={"task_id": task_id, "speakers": None})
+    await (await results.next_msg(WITHIN_S)).respond(result.model_dump_json().encode())
+    seen = await visiting
+    # Then the page says so
+    assert seen["speakers"] == [HOSTILE, "SPEAKER_1"]
+    assert seen["dialogs"] == []
 
 
 async def test_a_page_without_a_worker_says_how_far_its_text_is_behind(
