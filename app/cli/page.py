@@ -15,6 +15,7 @@ from natscribe.client import ClientError
 
 from app.cli.ports import choose_port
 from app.embedded.process import HOST
+from app.settings import Settings
 
 PAGE_PORT, WEBSOCKET_PORT = 8001, 9222  # if they are free
 _FILES = Path(__file__).parent / "browser"  # a link to examples/browser, so that this package has the page
@@ -68,11 +69,16 @@ class WebPage:
         return f'websocket {{ listen: "{HOST}:{self.websocket_port}", no_tls: true, allowed_origins: {origins} }}\n'
 
     @contextmanager
-    def served(self) -> Generator[None]:
-        """Serve the page until the block ends; its `settings.json` has the WebSocket address of NATS."""
+    def served(self, settings: Settings) -> Generator[None]:
+        """Serve the page until the block ends; its `settings.json` has the address of NATS and the store of recordings.
+
+        The page can upload recordings only to a bucket of NATS: for another store, `bucket` is null.
+        """
         files = {f"/{path.name}": path.read_bytes() for path in _FILES.iterdir()}
-        settings = json.loads(files["/settings.json"]) | {"server": self.websocket}
-        files |= {"/": files["/index.html"], "/settings.json": json.dumps(settings).encode()}
+        kind, _, bucket = settings.audio_store.partition("://")
+        chosen = {"server": self.websocket, "streams": settings.stem, "bucket": bucket if kind == "nats" else None}
+        written = json.loads(files["/settings.json"]) | chosen | {"maxBytes": settings.audio_max_bytes}
+        files |= {"/": files["/index.html"], "/settings.json": json.dumps(written).encode()}
         policy = f"connect-src 'self' {self.websocket}; frame-ancestors 'none'"
         with self._server(_handler(files, policy)) as server:
             thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -122,7 +122,7 @@ async def run_service(  # noqa: PLR0913 -- what the commands `up` and `demo` cho
             env["ENGINE_PARALLEL"] = str(share_of_cores(settings, workers))
         grace = settings.task_grace + _GRACE_S
         worker = partial(GuardedProcess, command, lock=data / "worker.lock", grace=grace, output=output, env=env)
-        with web_page.served() if web_page else nullcontext():
+        with web_page.served(settings) if web_page else nullcontext():
             service = LocalService(worker, addresses, embedded, host=host, port=port, page=web_page)
             try:
                 yield service

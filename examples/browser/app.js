@@ -78,7 +78,7 @@ function route() {
 
 function add(files) {
   const given = options.read();
-  if (!given || !files.length) return;
+  if (!given || !files.length || settings.bucket === null) return;
   const ids = [...files].map((file) => uploads.add(file, given));
   if (ids.length === 1) location.hash = `#task/${ids[0]}`;
 }
@@ -105,7 +105,9 @@ addEventListener("beforeunload", (event) => uploads.isBusy && event.preventDefau
 for (const event of ["connected", "disconnected"]) connection.addEventListener(event, showConnection);
 tasks.addEventListener("refreshed", ({ detail }) => showProblem(detail ? serviceProblem(detail) : ""));
 startLive({ settings, login, onMessage: connection.onMessage });
-byId("files").disabled = false;
+byId("files").disabled = settings.bucket === null;
+byId("no-bucket").hidden = settings.bucket !== null;
+byId("drop").hidden = byId("task-options").hidden = settings.bucket === null;
 showConnection();
 route();
 if (isSecureContext) open();

@@ -16,6 +16,7 @@ export default {
   "Options": "Параметры",
   "Drop recordings here, or choose files": "Перетащите сюда записи или выберите файлы",
   "Audio or video, several at once. The text appears while it is transcribed.": "Аудио или видео, можно несколько сразу. Текст появляется по мере расшифровки.",
+  "This service takes its recordings from elsewhere than NATS: put them there, and use the command “natscribe transcribe --stored”.": "Этот сервис берёт записи не из NATS: положите их туда и возьмите команду natscribe transcribe --stored.",
   "Language": "Язык",
   "detect": "определить",
   "any": "любой",

@@ -20,6 +20,7 @@ from app.cli.recording import TWO_READERS
 from tests import sounds
 from tests.e2e.browser import NEEDS_CHROMIUM, WITHIN_S
 from tests.e2e.conftest import running
+from tests.e2e.microphone import nats_for_pages, page_for
 from tests.e2e.web_page import Site, site_in
 from tests.servers import valkey_in
 from tests.truth.recordings import CLIPS, RATE, read, speech, words_of, write
@@ -123,21 +124,22 @@ async def test_an_hour_does_not_freeze_the_page(site: Site, tmp_path: Path) -> N
     assert seen["blockedWhenSlow"] <= 3 * BLOCKED_MS
 
 
-async def test_a_killed_worker_costs_no_text(tmp_path: Path) -> None:
+async def test_a_killed_worker_and_a_lost_connection_cost_no_text(tmp_path: Path) -> None:
     # Given a page that shows the text of a recording of two minutes while it is transcribed
     spoken = speech(tmp_path / "readings.wav", minutes=2)
-    async with site_in(tmp_path) as site, valkey_in(tmp_path / "valkey") as valkey:
-        settings = site.settings.model_copy(
-            update={"redis_url": valkey.url, "task_ack_wait": 3.0, "task_heartbeat": 1.0}
-        )
-        async with running(settings, tmp_path / "first.log") as first, await nats.connect(site.server.url) as client:
-            texts = await client.subscribe("segments.*")
-            visiting = asyncio.create_task(site.visit("recording", name="killed", file=str(spoken.path)))
-            await texts.next_msg(WITHIN_S)
-            # When its worker is killed, and another one starts
-            os.killpg(first.process.pid, signal.SIGKILL)
-        async with running(settings, tmp_path / "second.log"):
-            seen = await visiting
+    async with nats_for_pages(tmp_path / "nats") as (server, port), valkey_in(tmp_path / "valkey") as valkey:
+        with page_for(port, tmp_path / "page") as url:
+            site = Site(url, server, tmp_path)
+            changes = {"redis_url": valkey.url, "task_ack_wait": 3.0, "task_heartbeat": 1.0}
+            settings = site.settings.model_copy(update=changes)
+            async with running(settings, tmp_path / "first.log") as first, await nats.connect(server.url) as client:
+                texts = await client.subscribe("segments.*")
+                visiting = asyncio.create_task(site.visit("lost", websocket=port, seconds=4, file=str(spoken.path)))
+                await texts.next_msg(WITHIN_S)
+                # When the connection is lost for seconds, the worker is killed, and another one starts
+                os.killpg(first.process.pid, signal.SIGKILL)
+            async with running(settings, tmp_path / "second.log"):
+                seen = await visiting
     # Then the page has the whole transcript
     assert word_error_rate(spoken.words, " ".join(seen["lines"])) <= 0.2
 

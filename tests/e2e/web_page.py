@@ -43,7 +43,7 @@ async def site_in(folder: Path, more_config: str = "") -> AsyncIterator[Site]:
     server = NatsServer(folder / "nats", free_port(), more_config=page.nats_config + more_config)
     await server.start()
     try:
-        with page.served():
+        with page.served(Settings(_env_file=None)):
             yield Site(page.url, server, folder)
     finally:
         await server.stop()

@@ -52,6 +52,30 @@ async function transcript(page) {
   };
 }
 
+// Connects the page by a network that can break.
+async function behind(network, page) {
+  await page.evaluate((server) => (document.getElementById("server").value = server), network.address);
+  await page.$eval("#connection-form button", (button) => button.click());
+  await page.waitForFunction(() => !document.body.classList.contains("offline"), WITHIN);
+}
+
+// A connection that is lost for seconds while a task runs.
+async function lost() {
+  const network = await proxy(options.websocket);
+  const page = await open();
+  await behind(network, page);
+  await choose(page, options.file);
+  await isShown(page, "#task-text p");
+  network.break();
+  await says(page, "#link", "Not connected");
+  await new Promise((done) => setTimeout(done, 1000 * options.seconds));
+  network.restore();
+  const observed = await transcript(page);
+  await page.close();
+  network.close();
+  return observed;
+}
+
 // A recording, from its upload to its transcript, and once more after a reload.
 async function recording() {
   const page = await open(options.more);
@@ -195,9 +219,7 @@ async function messages() {
 async function cut() {
   const network = await proxy(options.websocket);
   const page = await open();
-  await page.evaluate((server) => (document.getElementById("server").value = server), network.address);
-  await page.$eval("#connection-form button", (button) => button.click());
-  await page.waitForFunction(() => !document.body.classList.contains("offline"), WITHIN);
+  await behind(network, page);
   network.slow(options.bytesPerSecond);
   await choose(page, options.file);
   await page.waitForFunction(() => document.getElementById("task-progress").value > 0.3, WITHIN);
@@ -250,7 +272,7 @@ async function list() {
   return observed;
 }
 
-const visits = { recording, several, naming, messages, cut, refused, list, live, hour };
+const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost };
 Object.assign(seen, await visits[visit]());
 await browser.close();
 console.log(JSON.stringify(seen));

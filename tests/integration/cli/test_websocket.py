@@ -11,6 +11,7 @@ import pytest
 
 from app.cli.page import WebPage
 from app.embedded import NatsServer, free_port
+from app.settings import Settings
 from tests.document import ROOT
 
 BROWSER = ROOT / "examples/browser"
@@ -51,7 +52,7 @@ async def test_only_allowed_origins_may_connect_to_nats(tmp_path: Path) -> None:
 
 def test_the_page_is_served_with_the_address_of_its_nats() -> None:
     page = WebPage(free_port(), 9333)
-    with page.served(), urllib.request.urlopen(page.url) as reply:  # noqa: S310
+    with page.served(Settings(_env_file=None)), urllib.request.urlopen(page.url) as reply:  # noqa: S310
         # Then it may connect only to its NATS, and no page may show it in a frame
         policy = reply.headers["Content-Security-Policy"]
         assert policy == "connect-src 'self' ws://127.0.0.1:9333; frame-ancestors 'none'"
@@ -63,9 +64,17 @@ def test_the_page_is_served_with_the_address_of_its_nats() -> None:
         urllib.request.urlopen(page.url)  # noqa: S310
 
 
+@pytest.mark.parametrize(("store", "bucket"), [("nats://calls", "calls"), ("file:///recordings", None)])
+def test_the_page_uploads_only_to_a_bucket_of_nats(store: str, bucket: str | None) -> None:
+    page, settings = WebPage(free_port(), 9333), Settings(_env_file=None, audio_store=store, audio_max_bytes=1000)
+    with page.served(settings), urllib.request.urlopen(f"{page.url}settings.json") as reply:  # noqa: S310
+        written = json.load(reply)
+    assert (written["bucket"], written["maxBytes"]) == (bucket, 1000)
+
+
 def test_only_the_files_of_the_page_are_served() -> None:
     page = WebPage(free_port(), 9333)
-    with page.served():
+    with page.served(Settings(_env_file=None)):
         for path in ("../page.py", "%2e%2e/page.py", "//etc/passwd", "browser/", ".data"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(page.url + path)  # noqa: S310
@@ -74,7 +83,7 @@ def test_only_the_files_of_the_page_are_served() -> None:
 def test_the_page_is_small_on_the_wire() -> None:
     # Given a browser that accepts compressed files, when it loads all files of the page
     page, sizes = WebPage(free_port(), 9333), dict[str, int]()
-    with page.served():
+    with page.served(Settings(_env_file=None)):
         for path in BROWSER.iterdir():
             request = urllib.request.Request(page.url + path.name, headers={"Accept-Encoding": "gzip"})  # noqa: S310
             with urllib.request.urlopen(request) as reply:  # noqa: S310

@@ -11,6 +11,7 @@ from app.cli.page import PageOptions, WebPage, choose_page
 from app.cli.ports import choose_port
 from app.embedded import free_port
 from app.embedded.process import HOST
+from app.settings import Settings
 
 
 def test_a_port_is_that_of_the_option_or_the_default_if_it_is_free() -> None:
@@ -40,7 +41,7 @@ def test_the_page_and_its_nats_have_other_ports_than_the_service(monkeypatch: py
 def test_a_port_that_was_taken_after_the_choice_is_reported() -> None:
     with socket.create_server((HOST, 0)) as taken:
         page = WebPage(taken.getsockname()[1], free_port())
-        with pytest.raises(ClientError, match="start again"), page.served():
+        with pytest.raises(ClientError, match="start again"), page.served(Settings(_env_file=None)):
             pass
 
 
