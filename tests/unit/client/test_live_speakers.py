@@ -52,7 +52,8 @@ class Names:
 
     async def voices(self) -> AsyncIterator[Voice]:
         if self.forbidden:
-            raise NotAllowedError("follower", "voices.list", ("publisher",))
+            user = "follower"
+            raise NotAllowedError(user, "voices.list", ("publisher",))
         for voice, name in self.names.items():
             consent = {"by": "Anna", "at": "2026-11-24T09:30:00Z"}
             model = {"name": "campplus", "revision": "1"}
