@@ -1,4 +1,4 @@
-"""A program that sends live sound: knows NATS and the rules of docs/contract.md, nothing else."""
+"""A program that sends live audio by the rules of docs/contract.md, with a NATS library alone."""
 
 import json
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class LiveClient:
         )
 
     async def send(self, first: int = 0, stop: int | None = None, *, end: bool = True) -> None:
-        """Publish the frames from `first` to before `stop`; the very last one ends the sound, unless `end` is false."""
+        """Publish the frames from `first` to before `stop`; the very last one ends the audio, unless `end` is false."""
         for number in range(len(self._frames))[first:stop]:
             await self.send_frame(number, end=end and number == len(self._frames) - 1)
 
@@ -50,8 +50,8 @@ class LiveClient:
         return await self._until_stored(subjects.live_audio(self.task_id), self._frames[number], headers)
 
     async def _until_stored(self, subject: str, body: bytes, headers: dict[str, str]) -> bool:
-        known = await eventually(partial(self._stored, subject, body, headers), within=STORED_WITHIN_S)
-        return known == "before"
+        state = await eventually(partial(self._stored, subject, body, headers), within=STORED_WITHIN_S)
+        return state == "before"
 
     async def _stored(self, subject: str, body: bytes, headers: dict[str, str]) -> str | None:
         try:

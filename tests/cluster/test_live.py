@@ -1,4 +1,4 @@
-"""Live sound in a cluster: each second of it is text once, whatever happens to one of the servers."""
+"""Live audio in a cluster: each second is transcribed once, whatever happens to one of the servers."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -19,7 +19,7 @@ from tests.nats_cluster import NatsCluster, Node
 from tests.waiting import eventually
 
 LIVE, TASKS, SEGMENTS = "transcription_live", "transcription_tasks", "transcription_segments"
-ALL = list(range(1, 61))  # what is said: a number each second, in six utterances
+ALL = list(range(1, 61))  # the spoken text: a number each second, in six utterances
 BEFORE = 25  # seconds that are sent before the blow
 FROZEN_FOR_S = 20.0
 Blow = Callable[[Node], Coroutine[Any, Any, None]]
@@ -30,14 +30,14 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("recovery")]
 async def result_of(publisher: Publisher) -> TranscriptionResult | None:
     """The result of the live task; None while there is none, or no leader."""
     try:
-        found = await publisher.js.get_last_msg("transcription_results", subjects.results("live-1"))
+        stored = await publisher.js.get_last_msg("transcription_results", subjects.results("live-1"))
     except NatsError:
         return None
-    return TranscriptionResult.model_validate_json(found.data or b"")
+    return TranscriptionResult.model_validate_json(stored.data or b"")
 
 
 async def is_whole(publisher: Publisher) -> None:
-    """The task has ended once, and all that was said is text once."""
+    """The task has ended once, and all speech is transcribed once."""
     publisher.acknowledged = ["live-1"]
     (await publisher.ended()).check(["live-1"])
     result = await eventually(partial(result_of, publisher))
@@ -63,16 +63,16 @@ async def restart(node: Node) -> None:
 @pytest.mark.parametrize(
     ("blow", "stream"), [(kill, LIVE), (kill, TASKS), (kill, SEGMENTS), (freeze, LIVE), (restart, LIVE)]
 )
-async def test_a_hurt_leader_costs_no_sound(
+async def test_a_stopped_leader_costs_no_audio(
     cluster: NatsCluster, settings: Settings, nc: Client, publisher: Publisher, blow: Blow, stream: str
 ) -> None:
     async with workers(settings, 2, EchoEngine):
-        # Given somebody who speaks
+        # Given live audio
         client = LiveClient(nc, "live-1", seconds(ALL), AUDIO)
         await client.begin(idle_seconds=120)
         await client.send(0, BEFORE)
         await eventually(lambda: publisher.runs("live-1"))
-        # When the node is hurt that leads a stream, and somebody speaks on
+        # When the node that leads a stream is stopped, and more audio is sent
         hurting = asyncio.create_task(blow(await cluster.leader_of(stream)))
         await client.send(BEFORE)
         await hurting

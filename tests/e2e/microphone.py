@@ -20,11 +20,11 @@ from tests.document import ROOT
 from tests.e2e.browser import driven_by, serving
 
 PAGE = ROOT / "examples/browser"
-READABLE = 4.5  # the contrast that WCAG asks for
+READABLE = 4.5  # the contrast that WCAG requires
 
 
 class Pages:
-    """NATS for pages, and somebody who visits them."""
+    """NATS for pages, and a browser that opens them."""
 
     def __init__(self, server: NatsServer, websocket: int, site: str, folder: Path) -> None:
         self.settings = Settings(_env_file=None, nats_url=server.url, audio_store="nats://audio", cache_ttl=0)
@@ -33,12 +33,12 @@ class Pages:
         self.folder = folder
 
     async def visit(self, visit: str, **options: object) -> dict[str, Any]:
-        """What a visitor has seen; nothing was complained about, and nothing asked of another host."""
-        given = json.dumps({"page": f"{self.site}#live", "server": self.websocket} | options)
-        seen = await asyncio.to_thread(driven_by, "speak.mjs", self.folder, given, visit)
+        """What the browser has observed; there were no errors, and no requests to other hosts."""
+        options_json = json.dumps({"page": f"{self.site}#live", "server": self.websocket} | options)
+        observed = await asyncio.to_thread(driven_by, "speak.mjs", self.folder, options_json, visit)
         inside = (self.site, "data:", "blob:", "about:")
-        assert [address for address in seen["requested"] if not address.startswith(inside)] == []
-        return seen
+        assert [address for address in observed["requested"] if not address.startswith(inside)] == []
+        return observed
 
 
 @contextmanager
@@ -65,7 +65,7 @@ async def nats_for_pages(folder: Path, more_config: str = "") -> AsyncIterator[t
 
 
 def contrast(one: str, other: str) -> float:
-    """How well two colours can be told apart, as WCAG defines it."""
+    """The contrast of two colours, as WCAG defines it."""
     light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
 
@@ -82,24 +82,24 @@ def check_colours(firm: str, open_: str, paper: str) -> None:
 
 
 async def stored_in(js: JetStreamContext) -> bytes:
-    """The sound of the only live task, whose frames have no gap and are stored once."""
+    """The audio of the only live task, whose frames have no gap and are stored once."""
     state = (await js.stream_info("transcription_live")).state
     frames = [await js.get_msg("transcription_live", number) for number in range(state.first_seq, state.last_seq + 1)]
     (task_id,) = {(frame.subject or "").rpartition(".")[2] for frame in frames}
     headers = [frame.headers or {} for frame in frames]
-    assert [each["Nats-Msg-Id"] for each in headers] == [f"{task_id}-{number}" for number in range(len(frames))]
-    assert [END in each for each in headers] == [False] * (len(frames) - 1) + [True]
+    assert [header["Nats-Msg-Id"] for header in headers] == [f"{task_id}-{number}" for number in range(len(frames))]
+    assert [END in header for header in headers] == [False] * (len(frames) - 1) + [True]
     return b"".join(frame.data or b"" for frame in frames)
 
 
-def seconds_of(sound: bytes) -> float:
-    with av.open(io.BytesIO(sound), "r") as container:
+def seconds_of(encoded: bytes) -> float:
+    with av.open(io.BytesIO(encoded), "r") as container:
         (stream,) = container.streams.audio
         assert (stream.codec_context.name, stream.channels) == ("opus", 1)
         return sum(float(frame.samples / frame.sample_rate) for frame in container.decode(stream))
 
 
 def recorded(lags: list[str]) -> float:
-    """The seconds that the page said at last."""
+    """The seconds that the page has shown last."""
     minutes, _, seconds = lags[-1].partition(",")[0].partition(":")
     return 60 * int(minutes) + int(seconds)

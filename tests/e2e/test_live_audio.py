@@ -1,4 +1,4 @@
-"""Live sound that is no speech, or is not what its task says, and the real engine: it ends, and says why."""
+"""Live audio without speech, or in another format than declared, and the real engine: the task ends, with a reason."""
 
 import asyncio
 
@@ -22,15 +22,15 @@ PCM, OPUS = LiveAudio(), LiveAudio(codec=Codec.OPUS, sample_rate=48_000)
 pytestmark = pytest.mark.timeout(300)
 
 
-async def heard(client: Client, sound: bytes, audio: LiveAudio = PCM) -> TranscriptionResult:
-    """The result of sound that is sent as quickly as it is taken."""
+async def result_of(client: Client, content: bytes, audio: LiveAudio = PCM) -> TranscriptionResult:
+    """The result of audio that is sent as fast as it is accepted."""
     async with client.live(audio=audio) as live:
-        await live.send(sound)
+        await live.send(content)
     return await live.result()
 
 
 async def test_a_long_silence_has_no_words(client: Client) -> None:
-    # When nobody says a word for a quarter of an hour, and then somebody does
+    # When there is no speech for a quarter of an hour, and then some
     speech = read(CLIP).astype("<i2").tobytes()
     async with client.live() as live:
         for _ in range(QUIET_S // 60):
@@ -44,15 +44,15 @@ async def test_a_long_silence_has_no_words(client: Client) -> None:
 
 
 async def test_noise_ends_well(client: Client) -> None:
-    # When half a minute of noise comes, then it ends, with all of its sound heard
-    result = await heard(client, NOISE)
+    # When half a minute of noise is sent, then the task ends, with all of its audio processed
+    result = await result_of(client, NOISE)
     assert result.duration == 30
-    # And speech is heard as before
-    assert longest_difference(words_of(CLIP), (await heard(client, read(CLIP).astype("<i2").tobytes())).text) <= 2
+    # And speech is transcribed as before
+    assert longest_difference(words_of(CLIP), (await result_of(client, read(CLIP).astype("<i2").tobytes())).text) <= 2
 
 
 @pytest.mark.parametrize(
-    ("audio", "sound", "named"),
+    ("audio", "content", "named"),
     [
         (PCM, CLIP.read_bytes(), "FLAC"),
         (PCM, recorded("ogg", hum(2)), "Ogg"),
@@ -61,14 +61,14 @@ async def test_noise_ends_well(client: Client) -> None:
         (OPUS, recorded("webm", hum(2, channels=2)), "2 channels"),
         (OPUS, recorded("ogg", hum(2))[:2000] + NOISE[: 1024**2], "The live audio"),
     ],
-    ids=["flac", "ogg", "webm", "noise", "two channels", "cut"],  # the sound is another one in each run
+    ids=["flac", "ogg", "webm", "noise", "two channels", "cut"],  # the audio differs in each run
 )
 async def test_audio_in_another_format_than_its_task_is_named(
-    client: Client, audio: LiveAudio, sound: bytes, named: str
+    client: Client, audio: LiveAudio, content: bytes, named: str
 ) -> None:
-    # When a client sends another format than its task says, then it is told so
+    # When a client sends another format than its task declares, then the error says so
     async with asyncio.timeout(60):
         with pytest.raises(ClientError, match=named) as failed:
-            await heard(client, sound, audio)
+            await result_of(client, content, audio)
     assert isinstance(failed.value, RequestFailedError)
     assert failed.value.code is ErrorCode.AUDIO_UNREADABLE

@@ -1,4 +1,4 @@
-"""Real workers and their engines, killed or stopped while somebody speaks."""
+"""Real workers and their engines, killed or stopped during live audio."""
 
 import asyncio
 import os
@@ -23,16 +23,16 @@ from tests.witness import witness
 pytestmark = [pytest.mark.xdist_group("recovery"), pytest.mark.timeout(300)]
 
 TEXT_WITHIN_S = 8.0  # a promise of the design: text comes again so soon after a worker was lost
-FIRST_TEXT_S = 3.0  # from the first sound to its text, where no other program takes the processor
+FIRST_TEXT_S = 3.0  # from the first audio to its text, if no other program uses the processor
 ENDS_WITHIN_S = 120.0
 MAX_BUSY = 3.0  # times as slow; a worker on a slower machine may be late with a heartbeat, and count as dead
 SOUND = joined(sorted(LIBRIVOX.glob("*.flac"))[:3])
-MIN_SAME_WORDS = 0.85  # of the words: the utterance after a blow is heard without what was said before
+MIN_SAME_WORDS = 0.85  # of the words: the utterance after a fault is transcribed without its context
 RARE = pytest.mark.skipif("ALL_BLOWS" not in os.environ, reason="`make chaos` has the blows that are rare")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def wanted(service: Running) -> TranscriptionResult:
+async def expected(service: Running) -> TranscriptionResult:
     """What an undisturbed run finds."""
     async with service.client() as client, client.live() as live:
         await play(live, SOUND)
@@ -58,7 +58,7 @@ def its_live_engine(worker: Running) -> list[psutil.Process]:
 )
 async def test_each_sentence_is_transcribed_once_despite_faults(
     tmp_path: Path,
-    wanted: TranscriptionResult,
+    expected: TranscriptionResult,
     capsys: pytest.CaptureFixture[str],
     victims: Callable[[Running], list[psutil.Process]],
     blow: signal.Signals,
@@ -72,7 +72,7 @@ async def test_each_sentence_is_transcribed_once_despite_faults(
         Client(settings) as client,
         witness(settings.nats_url) as subscriber,
     ):
-        # Given somebody who is in the middle of a sentence, behind the first one
+        # Given live audio in the middle of the second sentence
         seen = Seen()
         async with client.live() as live:
             following = asyncio.create_task(seen.follow(live))
@@ -81,7 +81,7 @@ async def test_each_sentence_is_transcribed_once_despite_faults(
             busy = max((await seen.until(is_text) - began) / FIRST_TEXT_S, 1.0)
             first = await seen.until(is_final)
             await seen.until(is_text, after=first)
-            # When its worker is hurt, and the sentence goes on
+            # When its worker is killed or stopped, and the sentence continues
             owner = await owner_of(client, live.task_id, (a, b))
             blown_at = time.monotonic()
             for process in victims(owner):
@@ -97,10 +97,10 @@ async def test_each_sentence_is_transcribed_once_despite_faults(
     with capsys.disabled():
         blown = f"{victims.__name__}, {blow.name}"
         print(f"\n{blown}: text again after {again - blown_at:.1f} s, machine {busy:.1f} times as slow")
-    assert longest_difference(wanted.text, result.text) <= 2
-    assert word_error_rate(wanted.text, result.text) <= 1 - MIN_SAME_WORDS
-    assert (result.duration, result.untranscribed) == (wanted.duration, wanted.untranscribed)
-    # And what was stored has no hole and one end, and the result is what was told
+    assert longest_difference(expected.text, result.text) <= 2
+    assert word_error_rate(expected.text, result.text) <= 1 - MIN_SAME_WORDS
+    assert (result.duration, result.untranscribed) == (expected.duration, expected.untranscribed)
+    # And what was stored has no hole and one end, and the result is the published text
     progress = [event for event in events if isinstance(event, ProgressEvent)]
     batches = [event for event in events if isinstance(event, SegmentsEvent)]
     assert [event.sequence for event in progress] == list(range(1, len(progress) + 1))
@@ -108,7 +108,7 @@ async def test_each_sentence_is_transcribed_once_despite_faults(
     assert [segment for batch in batches for segment in batch.segments] == result.segments
     if busy > MAX_BUSY:
         pytest.skip(f"the machine is {busy:.1f} times as slow: too slow to say who has to have the task, and how soon")
-    # And whoever was hurt is replaced as it should be, and soon, on a busy machine later
+    # And the process is replaced as expected, soon, or later on a busy machine
     assert progress[-1].attempt == attempts
     assert len({event.worker for event in progress if event.worker}) == workers
     assert again - blown_at <= TEXT_WITHIN_S * busy

@@ -1,4 +1,4 @@
-"""A live task that goes on for long leaves its worker as it was: memory and speed stay flat."""
+"""A long live task leaves its worker as it was: memory and speed stay flat."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from tests.truth.words import word_error_rate
 from tests.waiting import eventually
 
 MINUTES = int(os.environ.get("SOAK_MINUTES", "20"))
-WARM_UP = min(10, MINUTES // 2)  # minutes of sound, after which the heap of the model has its size
+WARM_UP = min(10, MINUTES // 2)  # minutes of audio, after which the heap of the model has its size
 TALK_EVERY = 4  # minutes, one of speech: an hour of it would take too long
 MAX_GROWTH_BYTES = (
     60 * 1024 * 1024
@@ -60,7 +60,7 @@ def memory_of(worker: psutil.Process) -> list[int]:
 def processor_time_of(worker: psutil.Process) -> float:
     """The seconds that the worker and its engines have computed so far."""
     times = [process.cpu_times() for process in (worker, *worker.children(recursive=True))]
-    return sum(each.user + each.system for each in times)
+    return sum(times_of_process.user + times_of_process.system for times_of_process in times)
 
 
 async def test_memory_and_speed_stay_flat_through_a_long_stream(
@@ -79,7 +79,7 @@ async def test_memory_and_speed_stay_flat_through_a_long_stream(
         computed = [processor_time_of(worker)]
         async with client.live() as live:
             following = asyncio.create_task(progress.follow(live))
-            # When a recording goes on for long, and each minute comes when the one before is text
+            # When a long recording is sent, each minute after the previous one is transcribed
             for number in range(MINUTES):
                 await live.send(bytes(len(talk)) if number % TALK_EVERY else talk)
                 await progress.reaches(number * seconds)
@@ -89,11 +89,11 @@ async def test_memory_and_speed_stay_flat_through_a_long_stream(
         await following
         took = time.monotonic() - began
     # Then worker and engines have what they had after the first minutes
-    each_minute = [after - before for before, after in pairwise(computed)]
-    first, last = (mean(some) for some in (each_minute[1 : 1 + 2 * TALK_EVERY], each_minute[-2 * TALK_EVERY :]))
+    per_minute = [after - before for before, after in pairwise(computed)]
+    first, last = (mean(some) for some in (per_minute[1 : 1 + 2 * TALK_EVERY], per_minute[-2 * TALK_EVERY :]))
     with capsys.disabled():
         for name, of in (("after the first minutes", memory[WARM_UP - 1]), ("at the end", memory[-1])):
-            print(f"\n{name}: {sum(of) >> 20} MiB, of which {[each >> 20 for each in of]}", end="")
+            print(f"\n{name}: {sum(of) >> 20} MiB, of which {[size >> 20 for size in of]}", end="")
         print(
             f"\n{MINUTES} minutes of sound in {took:.0f} s, a minute computes {first:.1f} s -> {last:.1f} s, ",
             end="",

@@ -45,7 +45,7 @@ async def pages(tmp_path: Path) -> AsyncIterator[Pages]:
 
 @pytest.fixture
 async def mock(pages: Pages) -> AsyncIterator[None]:
-    """Somebody who says `Good morning.` every four seconds, whatever is heard."""
+    """A service that publishes `Good morning.` every four seconds, whatever the audio."""
     async with Mock(pages.settings):
         yield
 
@@ -58,45 +58,45 @@ async def js(pages: Pages) -> AsyncIterator[JetStreamContext]:
 
 
 async def test_a_person_speaks_and_reads(pages: Pages, mock: None, js: JetStreamContext, tmp_path: Path) -> None:
-    # Given a page of a file server, and somebody who speaks for nine seconds
-    seen = await pages.visit("desktop", seconds=9.5)
+    # Given a page of a file server, and nine seconds of speech
+    observed = await pages.visit("desktop", seconds=9.5)
     # Then the text is there, with words that turned firm before the others, which are grey
-    assert seen["complaints"] == []
-    assert seen["lines"][:2] == ["Good morning.", "Good morning."]
-    assert ["Good", " morning."] in seen["partials"]
-    assert seen["partialIsHidden"]
-    check_colours(*seen["colours"])
-    # And the page has said what it does, and no problem
-    assert seen["states"] == ["Asking for the microphone …", "Connecting …", *seen["states"][2:-1], "Done"]
-    assert {"Listening", "Writing the rest …"} <= set(seen["states"])
-    assert [words for words in seen["problems"] if words] == []
-    # And the text can be copied, and taken away as a file
-    text = "\n".join(seen["lines"])
-    assert seen["copied"] == text
+    assert observed["complaints"] == []
+    assert observed["lines"][:2] == ["Good morning.", "Good morning."]
+    assert ["Good", " morning."] in observed["partials"]
+    assert observed["partialIsHidden"]
+    check_colours(*observed["colours"])
+    # And the page has shown its states, and no problem
+    assert observed["states"] == ["Asking for the microphone …", "Connecting …", *observed["states"][2:-1], "Done"]
+    assert {"Listening", "Writing the rest …"} <= set(observed["states"])
+    assert [words for words in observed["problems"] if words] == []
+    # And the text can be copied, and downloaded as a file
+    text = "\n".join(observed["lines"])
+    assert observed["copied"] == text
     assert (tmp_path / "text.txt").read_text(encoding="utf-8") == f"{text}\n"
-    # And the sound is stored as it was recorded
-    assert seconds_of(await stored_in(js)) == pytest.approx(recorded(seen["lags"]), abs=1.2)
+    # And the audio is stored as it was recorded
+    assert seconds_of(await stored_in(js)) == pytest.approx(recorded(observed["lags"]), abs=1.2)
 
 
 async def test_a_person_speaks_to_a_phone_and_reads_the_speakers(pages: Pages, mock: None) -> None:
-    # Given a phone in the dark, and somebody who wants to know who speaks
-    seen = await pages.visit("phone", seconds=9.5)
-    # Then the text has speakers at the end, and nobody scrolls sideways
-    assert seen["complaints"] == []
-    assert seen["speakers"][:2] == ["SPEAKER_00", "SPEAKER_01"]
-    assert (seen["width"], seen["openWidth"]) == (390, 390)
-    check_colours(*seen["colours"])
+    # Given a phone in dark mode, and a request for speakers
+    observed = await pages.visit("phone", seconds=9.5)
+    # Then the text has speakers at the end, and there is no horizontal scrolling
+    assert observed["complaints"] == []
+    assert observed["speakers"][:2] == ["SPEAKER_00", "SPEAKER_01"]
+    assert (observed["width"], observed["openWidth"]) == (390, 390)
+    check_colours(*observed["colours"])
 
 
 async def test_a_lost_connection_loses_no_audio(pages: Pages, mock: None, js: JetStreamContext) -> None:
-    # Given somebody who speaks, when the WebSocket breaks for four seconds
-    seen = await pages.visit("cut", seconds=11, cut={"at": 3, "seconds": 4})
-    # Then the page has said so, and all sound is stored once, in its order
-    assert "NATS is away: your audio is kept" in seen["states"]
-    assert seconds_of(await stored_in(js)) == pytest.approx(recorded(seen["lags"]), abs=1.2)
+    # Given speech, when the WebSocket is interrupted for four seconds
+    observed = await pages.visit("cut", seconds=11, cut={"at": 3, "seconds": 4})
+    # Then the page has shown it, and all audio is stored once, in order
+    assert "NATS is away: your audio is kept" in observed["states"]
+    assert seconds_of(await stored_in(js)) == pytest.approx(recorded(observed["lags"]), abs=1.2)
     # And the text that came meanwhile is there once
-    assert seen["lines"][:2] == ["Good morning.", "Good morning."]
-    assert len(seen["lines"]) <= 4
+    assert observed["lines"][:2] == ["Good morning.", "Good morning."]
+    assert len(observed["lines"]) <= 4
 
 
 @pytest.fixture
@@ -109,9 +109,9 @@ async def client(pages: Pages) -> AsyncIterator[Client]:
     await connected.close()
 
 
-async def next_of(asked: Subscription) -> str:
+async def next_of(subscription: Subscription) -> str:
     """The id of the next live task."""
-    return LiveTask.model_validate_json((await asked.next_msg(WITHIN_S)).data).task_id
+    return LiveTask.model_validate_json((await subscription.next_msg(WITHIN_S)).data).task_id
 
 
 async def append(client: Client, subject: str, event: BaseModel) -> None:
@@ -124,28 +124,30 @@ def ended(task_id: str, state: State, error: ErrorDetail | None = None) -> Progr
 
 
 async def test_hostile_text_stays_text(pages: Pages, client: Client) -> None:
-    # Given a page that has asked for text
-    asked, results = await client.subscribe("tasks.live.normal"), await client.subscribe(subjects.RESULT)
+    # Given a page that has submitted a task
+    tasks, results = await client.subscribe("tasks.live.normal"), await client.subscribe(subjects.RESULT)
     visiting = asyncio.create_task(pages.visit("hostile"))
-    task_id = await next_of(asked)
-    # When it is answered with what would be markup
-    said = examples.SEGMENT.model_copy(update={"text": HOSTILE})
-    still_said = Partial(task_id=task_id, start=0, end=1, stable="", text=HOSTILE)
-    await client.publish(subjects.partials(task_id), still_said.model_dump_json().encode())
-    batch = SegmentsEvent(task_id=task_id, attempt=1, sequence=1, language="en", processed_seconds=2, segments=[said])
+    task_id = await next_of(tasks)
+    # When it receives text that would be markup
+    hostile_segment = examples.SEGMENT.model_copy(update={"text": HOSTILE})
+    partial = Partial(task_id=task_id, start=0, end=1, stable="", text=HOSTILE)
+    await client.publish(subjects.partials(task_id), partial.model_dump_json().encode())
+    batch = SegmentsEvent(
+        task_id=task_id, attempt=1, sequence=1, language="en", processed_seconds=2, segments=[hostile_segment]
+    )
     await append(client, subjects.segments(task_id), batch)
     await append(client, subjects.progress(task_id), ended(task_id, State.COMPLETED))
-    segments = [said.model_copy(update={"speaker": HOSTILE})]
+    segments = [hostile_segment.model_copy(update={"speaker": HOSTILE})]
     result = examples.RESULT.model_copy(update={"task_id": task_id, "segments": segments, "speakers": 1})
     await (await results.next_msg(WITHIN_S)).respond(result.model_dump_json().encode())
-    seen = await visiting
+    observed = await visiting
     # Then the page shows all of it as it is, and runs none of it
-    assert seen["complaints"] == []
-    assert ["", HOSTILE] in seen["partials"]
-    assert seen["lines"] == [HOSTILE]
-    assert seen["speakers"] == [HOSTILE]
-    assert seen["dialogs"] == []
-    assert set(seen["elements"]) <= {"p", "span", "div", "time", "b", "ul", "li"}
+    assert observed["complaints"] == []
+    assert ["", HOSTILE] in observed["partials"]
+    assert observed["lines"] == [HOSTILE]
+    assert observed["speakers"] == [HOSTILE]
+    assert observed["dialogs"] == []
+    assert set(observed["elements"]) <= {"p", "span", "div", "time", "b", "ul", "li"}
 
 
 async def test_speakers_that_become_known_later_are_shown(pages: Pages, client: Client) -> None:
@@ -169,19 +171,19 @@ async def test_speakers_that_become_known_later_are_shown(pages: Pages, client: 
     await append(client, subjects.progress(task_id), ended(task_id, State.COMPLETED))
     result = examples.RESULT.model_copy(update={"task_id": task_id, "speakers": None})
     await (await results.next_msg(WITHIN_S)).respond(result.model_dump_json().encode())
-    seen = await visiting
+    observed = await visiting
     # Then the page says so
-    assert seen["speakers"] == [HOSTILE, "SPEAKER_1"]
-    assert seen["dialogs"] == []
+    assert observed["speakers"] == [HOSTILE, "SPEAKER_1"]
+    assert observed["dialogs"] == []
 
 
-async def test_a_page_without_a_worker_says_how_far_its_text_is_behind(
+async def test_a_page_without_a_worker_shows_how_far_its_text_is_behind(
     pages: Pages, client: Client, tmp_path: Path
 ) -> None:
-    # Given a service whose workers are gone, when somebody speaks
-    asked, results = await client.subscribe("tasks.live.normal"), await client.subscribe(subjects.RESULT)
+    # Given a service without workers, when a person speaks
+    tasks, results = await client.subscribe("tasks.live.normal"), await client.subscribe(subjects.RESULT)
     visiting = asyncio.create_task(pages.visit("waiting"))
-    task_id = await next_of(asked)
+    task_id = await next_of(tasks)
     # And a worker comes when the visitor has seen enough
     await eventually(partial(asyncio.to_thread, (tmp_path / "waiting-phone.webp").exists), within=WITHIN_S)
     await append(client, subjects.progress(task_id), ended(task_id, State.COMPLETED))
@@ -189,34 +191,34 @@ async def test_a_page_without_a_worker_says_how_far_its_text_is_behind(
     result = examples.RESULT.model_copy(update={"task_id": task_id})
     await results.next_msg(WITHIN_S)
     await (await results.next_msg(WITHIN_S)).respond(result.model_dump_json().encode())
-    seen = await visiting
-    # Then the page has said that it waits, and each second how far the text is behind
-    assert seen["states"][2:4] == ["Listening", "Waiting for a worker: your audio is kept"]
-    behind = [int(lag.split()[-3]) for lag in seen["lags"] if lag.endswith("behind")]
-    assert [each for each, _ in groupby(behind)] == list(range(behind[0], behind[-1] + 1))
+    observed = await visiting
+    # Then the page has shown that it waits, and each second how far the text is behind
+    assert observed["states"][2:4] == ["Listening", "Waiting for a worker: your audio is kept"]
+    behind = [int(lag.split()[-3]) for lag in observed["lags"] if lag.endswith("behind")]
+    assert [lag_seconds for lag_seconds, _ in groupby(behind)] == list(range(behind[0], behind[-1] + 1))
     assert behind[0] <= 3
     assert behind[-1] >= 8
     # And the result has come from the other one
-    assert seen["notes"] == []
+    assert observed["notes"] == []
 
 
-async def test_a_failure_is_said_with_its_sentence(pages: Pages, client: Client) -> None:
-    # Given a page that has asked for text, when its task fails
-    asked = await client.subscribe("tasks.live.normal")
+async def test_a_failure_is_shown_with_its_message(pages: Pages, client: Client) -> None:
+    # Given a page that has submitted a task, when the task fails
+    tasks = await client.subscribe("tasks.live.normal")
     visiting = asyncio.create_task(pages.visit("problem"))
-    task_id = await next_of(asked)
+    task_id = await next_of(tasks)
     error = ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message=f"Second 3 cannot be read: speak again. {HOSTILE}")
     await append(client, subjects.progress(task_id), ended(task_id, State.FAILED, error))
-    seen = await visiting
+    observed = await visiting
     # Then the page says why, and can be started again
-    assert (seen["problem"], seen["button"]) == (error.message, "Start")
+    assert (observed["problem"], observed["button"]) == (error.message, "Start")
 
 
 USERS = "authorization { users: [{ user: anna, password: right }] }\n"
 
 
 @pytest.mark.parametrize(
-    ("given", "problem", "opens"),
+    ("settings", "problem", "opens"),
     [
         ({"server": "ws://127.0.0.1:9"}, "NATS does not answer at ws://127.0.0.1:9. Start it with", True),
         ({}, "No Natscribe runs at this NATS. Start a worker, then try again.", False),
@@ -224,46 +226,46 @@ USERS = "authorization { users: [{ user: anna, password: right }] }\n"
     ],
     ids=["no NATS", "no service", "no microphone"],
 )
-async def test_what_cannot_work_is_said_with_the_next_step(
-    pages: Pages, given: Mapping[str, object], problem: str, opens: bool
+async def test_what_cannot_work_is_shown_with_the_next_step(
+    pages: Pages, settings: Mapping[str, object], problem: str, opens: bool
 ) -> None:
-    # Given something that is missing, when somebody presses Start
-    seen = await pages.visit("problem", **given)
+    # Given something that is missing, when a person presses Start
+    observed = await pages.visit("problem", **settings)
     # Then the page says what to do, and can be started again
-    assert seen["problem"].startswith(problem)
-    assert (seen["button"], seen["connectionIsOpen"]) == ("Start", opens)
+    assert observed["problem"].startswith(problem)
+    assert (observed["button"], observed["connectionIsOpen"]) == ("Start", opens)
 
 
-async def test_a_page_whose_scripts_do_not_run_says_what_it_needs(pages: Pages) -> None:
-    seen = await pages.visit("withoutScripts")
-    assert seen["hint"].startswith("This page needs JavaScript, and a server of files")
-    assert seen["isDisabled"]
+async def test_a_page_whose_scripts_do_not_run_shows_what_it_needs(pages: Pages) -> None:
+    observed = await pages.visit("withoutScripts")
+    assert observed["hint"].startswith("This page needs JavaScript, and a server of files")
+    assert observed["isDisabled"]
 
 
-async def test_a_wrong_login_is_said(tmp_path: Path) -> None:
+async def test_a_wrong_login_is_shown(tmp_path: Path) -> None:
     # Given NATS with users
     async with nats_for_pages(tmp_path / "nats", USERS) as (server, port):
-        # When somebody gives another password
+        # When a person enters another password
         with page_for(port, tmp_path / "page") as site:
             pages = Pages(server, port, site, tmp_path)
-            seen = await pages.visit("problem", user="anna", password="wrong")  # noqa: S106 -- it opens nothing
+            observed = await pages.visit("problem", user="anna", password="wrong")  # noqa: S106 -- it opens nothing
     # Then the page says so
-    assert seen["problem"] == "NATS refuses this login. Correct user and password under Connection."
+    assert observed["problem"] == "NATS refuses this login. Correct user and password under Connection."
 
 
 @pytest.mark.timeout(400)
-async def test_the_words_of_a_recording_stand_on_the_page(pages: Pages, tmp_path: Path) -> None:
+async def test_the_words_of_a_recording_are_on_the_page(pages: Pages, tmp_path: Path) -> None:
     # Given three readings with pauses, and a worker
-    said = CLIPS[:3]
+    clips = CLIPS[:3]
     silence = np.zeros(RATE, np.int16)
-    sound = tmp_path / "said.wav"
-    parts = [silence, *(part for clip in said for part in (read(clip), silence)), silence]
-    write(sound, parts)
-    options = {"sound": str(sound), "seconds": sum(map(len, parts)) / RATE + 1}
+    recording = tmp_path / "said.wav"
+    parts = [silence, *(part for clip in clips for part in (read(clip), silence)), silence]
+    write(recording, parts)
+    options = {"sound": str(recording), "seconds": sum(map(len, parts)) / RATE + 1}
     async with valkey_in(tmp_path / "valkey") as valkey:
         settings = pages.settings.model_copy(update={"redis_url": valkey.url})
         async with running(settings, tmp_path / "service.log"):
             # When they are read to the page, and the connection is lost in the middle
-            seen = await pages.visit("cut", **options, cut={"at": 5, "seconds": 4})
+            observed = await pages.visit("cut", **options, cut={"at": 5, "seconds": 4})
     # Then nearly each word is there
-    assert word_error_rate(" ".join(map(words_of, said)), " ".join(seen["lines"])) <= 0.1
+    assert word_error_rate(" ".join(map(words_of, clips)), " ".join(observed["lines"])) <= 0.1

@@ -41,7 +41,7 @@ def long_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def wanted(long_recording: Path, service: Running) -> TranscriptionResult:
+async def expected(long_recording: Path, service: Running) -> TranscriptionResult:
     """What an uninterrupted run finds."""
     async with service.client() as client:
         return await transcribe(client, long_recording)
@@ -88,7 +88,7 @@ def batches_of(events: list[ProgressEvent | SegmentsEvent]) -> list[SegmentsEven
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
 async def test_another_worker_resumes_from_the_checkpoint(
-    tmp_path: Path, long_recording: Path, wanted: TranscriptionResult, blow: signal.Signals
+    tmp_path: Path, long_recording: Path, expected: TranscriptionResult, blow: signal.Signals
 ) -> None:
     async with servers(tmp_path) as defaults:
         settings = defaults if blow is signal.SIGKILL else defaults.model_copy(update=IMPATIENT)
@@ -112,7 +112,7 @@ async def test_another_worker_resumes_from_the_checkpoint(
                     await eventually(owner.ready)
                 # Then nothing was published twice: each batch once, one end, the same result
                 assert await history(client, task_id) == events
-                assert is_same(await result_of(client, task_id), wanted)
+                assert is_same(await result_of(client, task_id), expected)
                 # And a plain subscriber has seen what is stored, and nothing else
                 await eventually(subscriber.agrees)
     progress = progress_of(events)

@@ -79,7 +79,7 @@ def test_a_user_reads_and_plays_a_transcript(folder: Path, site: str) -> None:
     assert [url for url in observed["requested"] if not url.startswith(inside)] == []
     _check_desktop(observed["desktop"])
     assert observed["served"]["at"] == pytest.approx(0.75, abs=0.25)
-    # And on a phone a tap plays, the word is in sight, and nobody scrolls sideways
+    # And on a phone a tap plays, the word is in sight, and there is no horizontal scrolling
     phone = observed["phone"]
     assert (phone["lit"], phone["paused"], phone["isInSight"], phone["width"]) == (["two"], False, True, 390)
     assert phone["paper"] == "rgb(23, 24, 27)"
@@ -113,7 +113,7 @@ def _check_desktop(observed: dict[str, Any]) -> None:
     assert observed["byTime"]["at"] == pytest.approx(3, abs=0.2)
     assert observed["byLane"]["at"] == pytest.approx(3, abs=0.2)
     assert (observed["byTime"]["paused"], observed["byLane"]["paused"]) == (False, False)
-    # And nobody scrolls sideways, and the player is not printed
+    # And there is no horizontal scrolling, and the player is not printed
     assert (observed["width"], observed["printed"]) == (1280, "none")
 
 

@@ -67,9 +67,9 @@ def test_speakers_are_known_at_the_end_of_each_utterance(networks: Networks, con
     # When a conversation is played
     spoken = labelled(played(networks, conversation.path, LiveSpeakerOptions()))
     # Then hardly any time is labelled as another speaker, and the number of speakers is correct
-    found = errors(conversation, spoken)
-    assert found.under_another / found.scored <= 0.05
-    assert found.missed / found.speech <= 0.2
+    time_errors = errors(conversation, spoken)
+    assert time_errors.under_another / time_errors.scored <= 0.05
+    assert time_errors.missed / time_errors.speech <= 0.2
     assert len({label for _, _, label in spoken}) == conversation.speakers
 
 
@@ -86,7 +86,7 @@ def test_another_process_continues_with_the_same_labels(networks: Networks) -> N
     # When another process continues after a text that is some utterances behind
     options = LiveSpeakerOptions(labels=2, state=last.speakers.state)
     after = labelled(played(networks, conversation.path, options, start_at=last.seconds / 2))
-    # Then nobody gets another label
+    # Then no speaker gets another label
     both = [item for item in labelled(iter(before)) if item[1] < last.seconds / 2] + after
     assert errors(conversation, both).under_another == pytest.approx(
         errors(conversation, labelled(played(networks, conversation.path, LiveSpeakerOptions()))).under_another, abs=1.0

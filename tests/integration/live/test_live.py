@@ -68,7 +68,7 @@ async def spoken(nc: Client, settings: Settings, task_id: str) -> list[SegmentsE
 
 
 def starts(events: Sequence[SegmentsEvent]) -> list[float]:
-    return [each.start for event in events for each in event.segments]
+    return [part.start for event in events for part in event.segments]
 
 
 async def test_audio_becomes_text_utterance_by_utterance(
@@ -101,8 +101,10 @@ async def more(partials: Sequence[Partial], than: int) -> bool:
     return len(partials) > than
 
 
-async def test_what_is_being_said_is_shown(publisher: Publisher, speaker: Speaker, worker: Worker, nc: Client) -> None:
-    # Given somebody who follows the partials
+async def test_partial_results_are_published_while_a_person_speaks(
+    publisher: Publisher, speaker: Speaker, worker: Worker, nc: Client
+) -> None:
+    # Given a client that follows the partial results
     partials: list[Partial] = []
 
     async def note(message: Msg) -> None:
@@ -115,7 +117,7 @@ async def test_what_is_being_said_is_shown(publisher: Publisher, speaker: Speake
         await speaker.say(2)
         await eventually(partial(more, partials, len(partials)))
     # Then its text so far is shown, and words on which two passes agree are stable
-    assert {each.start for each in partials} == {0.0}
+    assert {partial.start for partial in partials} == {0.0}
     assert partials[0].stable == ""
     assert partials[-1].stable == partials[-1].text == "one two"
     # And all ends well
@@ -241,10 +243,10 @@ async def test_a_stream_that_is_cancelled_while_the_model_loads_leaves_the_load_
     await eventually(lambda: engine.loads == 0)
 
 
-async def test_a_silent_client_may_be_silent_for_longer_than_a_task_may_stand_still(
+async def test_a_client_may_be_silent_for_longer_than_a_task_may_pause(
     publisher: Publisher, speaker: Speaker, settings: Settings, start_worker: StartWorker, constants: Constants
 ) -> None:
-    # Given a service whose tasks may stand still for less than its clients may be silent
+    # Given a service whose tasks may pause for less time than its clients
     constants(SILENCE_REPORT_EVERY_S=0.2)
     settings.task_timeout = 1.2
     async with start_worker(FakeEngine()):
@@ -252,5 +254,5 @@ async def test_a_silent_client_may_be_silent_for_longer_than_a_task_may_stand_st
         await speaker.begin(idle_seconds=2)
         await speaker.say(11)
         events = await publisher.until("live-1", State.COMPLETED)
-    # Then its task ends with what was said, in its first attempt
+    # Then its task ends with its text, in its first attempt
     assert {event.state for event in events} <= {State.QUEUED, State.RUNNING, State.COMPLETED}

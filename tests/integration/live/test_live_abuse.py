@@ -1,4 +1,4 @@
-"""Whoever may publish live audio may publish anything: the text of the others' audio stays as it is."""
+"""A client that may publish live audio may publish anything: the text of other tasks is not affected."""
 
 import asyncio
 from contextlib import suppress
@@ -60,7 +60,7 @@ async def publish(nc: Client, subject: str, headers: dict[str, str], body: bytes
 
 
 async def test_hostile_frames_change_no_text(nc: Client, nats_server: NatsServer, worker: Worker, log: Log) -> None:
-    # Given somebody who speaks
+    # Given live audio
     client = speaks(nc)
     await client.begin()
     await client.send(0, 15)
@@ -76,7 +76,7 @@ async def test_hostile_frames_change_no_text(nc: Client, nats_server: NatsServer
 async def test_a_thousand_frames_a_second_change_no_text(
     nc: Client, nats_server: NatsServer, worker: Worker, log: Log
 ) -> None:
-    # Given somebody who speaks
+    # Given live audio
     client = speaks(nc)
     await client.begin()
     await client.send(0, 15)
@@ -95,7 +95,7 @@ async def test_a_thousand_frames_a_second_change_no_text(
 async def test_audio_survives_the_death_of_all_servers(
     nc: Client, nats_server: NatsServer, valkey: ValkeyServer, log: Log
 ) -> None:
-    # Given somebody in the middle of an utterance
+    # Given live audio in the middle of an utterance
     client = speaks(nc)
     await client.begin()
     await client.send(0, 15)

@@ -25,7 +25,7 @@ from tests.integration.conftest import Publisher, StartWorker, parsed
 from tests.live_client import LiveClient
 from tests.waiting import eventually
 
-ALL = list(range(1, 36))  # what is said: a number each second, in four utterances
+ALL = list(range(1, 36))  # the spoken text: a number each second, in four utterances
 FULL = 10077
 STREAM = "transcription_live"
 
@@ -75,8 +75,8 @@ class Log:
         log = TaskLog(self.publisher.nc, self.settings.stream_names, "reader")
         return [
             number
-            async for each in log.segments("live-1")
-            for text in each.event.segments
+            async for batch in log.segments("live-1")
+            for text in batch.event.segments
             for number in said(text.text)
         ]
 
@@ -87,15 +87,15 @@ class Log:
     async def result(self) -> dict[str, Any]:
         """The result, which has the same text as the segments."""
         await self.publisher.until("live-1", State.COMPLETED)
-        found = parsed(await self.publisher.js.get_last_msg("transcription_results", "results.live-1"))
-        assert said(found["text"]) == await self.said()
-        return found
+        body = parsed(await self.publisher.js.get_last_msg("transcription_results", "results.live-1"))
+        assert said(body["text"]) == await self.said()
+        return body
 
     async def is_whole(self, numbers: Sequence[int] = ALL) -> None:
-        """All that was said is text, once and in its order, and nothing is missing."""
-        found = await self.result()
-        assert said(found["text"]) == list(numbers)
-        assert (found["duration"], found["untranscribed"]) == (len(numbers), [])
+        """All speech is transcribed, once and in order, and nothing is missing."""
+        body = await self.result()
+        assert said(body["text"]) == list(numbers)
+        assert (body["duration"], body["untranscribed"]) == (len(numbers), [])
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ async def test_a_worker_that_is_stopped_hands_the_audio_over(nc: Client, start_w
 
 
 @pytest.mark.parametrize("hangs", [False, True])
-async def test_audio_continues_after_nats_was_away(
+async def test_audio_continues_after_an_outage_of_nats(
     nc: Client, worker: Worker, nats_server: NatsServer, log: Log, hangs: bool
 ) -> None:
     # Given a worker in the middle of an utterance
@@ -129,7 +129,7 @@ async def test_audio_continues_after_nats_was_away(
     await client.begin()
     await client.send(0, 15)
     await eventually(partial(log.says, 10))
-    # When NATS dies, or hangs, for longer than the queue waits for a worker, and somebody speaks on
+    # When NATS dies, or hangs, for longer than the queue waits for a worker, and more audio is sent
     if hangs:
         nats_server.pause()
     else:
@@ -148,7 +148,7 @@ async def test_audio_continues_after_nats_was_away(
 async def test_live_text_needs_no_redis(
     nc: Client, worker: Worker, valkey: ValkeyServer, redis: Redis, log: Log
 ) -> None:
-    # Given a Redis that goes away while somebody speaks
+    # Given a Redis that is stopped during live audio
     client = speaks(nc)
     await client.begin()
     await client.send(0, 15)
@@ -227,11 +227,11 @@ async def test_a_gap_is_reported_though_another_worker_has_taken_over(
     # When another worker ends the task
     async with start_worker(EchoEngine()):
         await client.send(33)
-        found = await log.result()
-    # Then the result tells the gap, and all else is text at its time
-    assert said(found["text"]) == [1, 2, 3, 4, 0, 0, 0, *ALL[7:]]
-    assert found["untranscribed"] == [{"start": 4.0, "end": 7.0}]
-    assert found["duration"] == len(ALL)
+        result = await log.result()
+    # Then the result reports the gap, and all else is text at its time
+    assert said(result["text"]) == [1, 2, 3, 4, 0, 0, 0, *ALL[7:]]
+    assert result["untranscribed"] == [{"start": 4.0, "end": 7.0}]
+    assert result["duration"] == len(ALL)
 
 
 async def test_audio_that_comes_far_too_fast_is_caught_up_with(
@@ -247,7 +247,7 @@ async def test_audio_that_comes_far_too_fast_is_caught_up_with(
     # When it continues, then all of it is text
     engine.may_process.set()
     await log.is_whole(numbers)
-    # And it said how much was left
+    # And it reported how much was left
     events = await log.publisher.until("live-1", State.COMPLETED)
     lags = [event.lag_seconds for event in events if event.lag_seconds is not None]
     assert max(lags) > 300
@@ -263,7 +263,7 @@ async def test_a_full_stream_refuses_audio_and_loses_none(
     async with start_worker(EchoEngine()):
         client = speaks(nc)
         await client.begin()
-        # When somebody speaks for longer, then the next second is refused, with the number that the document names
+        # When more audio is sent, then the next second is refused, with the number that the document names
         with pytest.raises(APIError) as refused:
             await client.send()
         assert refused.value.err_code == FULL

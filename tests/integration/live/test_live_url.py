@@ -21,14 +21,14 @@ PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{part}\n#EXT-X-ENDLIST
 
 
 @contextmanager
-def serving(certificates: Path, answer: bytes) -> Iterator[str]:
-    """A web server with a certificate, which answers all requests so; its address."""
+def serving(certificates: Path, content: bytes) -> Iterator[str]:
+    """A web server with a certificate and one response for all requests; yields its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(answer)
+            self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -69,7 +69,7 @@ async def test_a_certificate_of_a_named_authority_is_taken(
 async def test_the_authorities_of_the_machine_are_taken_where_python_has_no_file_of_them(
     radio: str, certificates: Path, constants: Constants, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a Python that looks for authorities where no file is, and a machine that has them elsewhere
+    # Given a Python that expects authorities where no file is, and a machine that has them elsewhere
     monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent/cert.pem")
     constants(AUTHORITIES=("/nonexistent/bundle.pem", str(certificates / "ca.crt")))
     # When the audio is requested, then it comes

@@ -57,15 +57,15 @@ async def test_audio_that_is_lost_to_another_program_is_reported(tmp_path: Path)
             await nc.jetstream().publish("live.audio.t1", bytes(3200), headers={"Nats-Msg-Id": "t1-0"})
             # When a page sends audio of the same task
             page = ["--eval", PAGE, "--", f"ws://127.0.0.1:{port}"]
-            told = await output(server.url, BIN / "node", "--input-type=module", *page, cwd=BROWSER)
+            printed = await output(server.url, BIN / "node", "--input-type=module", *page, cwd=BROWSER)
     finally:
         await server.stop()
     # Then it says that its own is lost
-    assert told == "Another program sends audio of this task, too, and this audio is lost\n"
+    assert printed == "Another program sends audio of this task, too, and this audio is lost\n"
 
 
 @pytest.mark.parametrize(
-    ("replies", "told"),
+    ("replies", "message"),
     [
         ([BUSY, FOUND], "Good morning."),
         ([GONE, FOUND], "The result has expired."),
@@ -73,8 +73,8 @@ async def test_audio_that_is_lost_to_another_program_is_reported(tmp_path: Path)
     ],
     ids=["busy", "gone", "always busy"],
 )
-async def test_an_error_is_no_result(replies: list[object], told: str) -> None:
+async def test_an_error_is_no_result(replies: list[object], message: str) -> None:
     # Given a service that replies with errors
-    # When a page asks for a result, then it asks again if the error may pass, and tells it if not
+    # When a page requests a result, then it tries again if the error is transient, and shows it if not
     page = ["--eval", RESULT, "--", json.dumps(replies)]
-    assert await output("", BIN / "node", "--input-type=module", *page, cwd=BROWSER) == f"{told}\n"
+    assert await output("", BIN / "node", "--input-type=module", *page, cwd=BROWSER) == f"{message}\n"

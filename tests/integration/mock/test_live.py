@@ -36,11 +36,11 @@ async def client(settings: Settings, mock: Mock) -> AsyncIterator[Client]:
 async def stored_of(js: JetStreamContext, task_id: str) -> bytes:
     """The audio that is stored of a task, in frames whose numbers have no gap, and of which the last one is marked."""
     state = (await js.stream_info(STREAM)).state
-    found = [await js.get_msg(STREAM, number) for number in range(state.first_seq, state.last_seq + 1)]
-    frames = [frame for frame in found if frame.subject == subjects.live_audio(task_id)]
+    messages = [await js.get_msg(STREAM, number) for number in range(state.first_seq, state.last_seq + 1)]
+    frames = [frame for frame in messages if frame.subject == subjects.live_audio(task_id)]
     headers = [frame.headers or {} for frame in frames]
-    assert [each["Nats-Msg-Id"] for each in headers] == [f"{task_id}-{number}" for number in range(len(frames))]
-    assert [END in each for each in headers] == [False] * (len(frames) - 1) + [True]
+    assert [header["Nats-Msg-Id"] for header in headers] == [f"{task_id}-{number}" for number in range(len(frames))]
+    assert [END in header for header in headers] == [False] * (len(frames) - 1) + [True]
     assert all(len(frame.data or b"") <= len(SECOND) for frame in frames)
     return b"".join(frame.data or b"" for frame in frames)
 
@@ -51,7 +51,7 @@ async def heard_by(live: Live) -> list[Event]:
 
 
 async def test_a_live_task_from_its_first_audio_to_its_result(client: Client, js: JetStreamContext) -> None:
-    # Given somebody who speaks for nine seconds
+    # Given nine seconds of live audio
     async with client.live(user_id="anna", task_id="t1", language="en-GB", word_timestamps=True) as live:
         listening = asyncio.create_task(heard_by(live))
         for _ in range(18):
@@ -64,8 +64,8 @@ async def test_a_live_task_from_its_first_audio_to_its_result(client: Client, js
     assert partials
     assert all(partial.text.startswith(partial.stable) for partial in partials)
     # And as segments, each once
-    segments = [each for event in events if isinstance(event, SegmentsEvent) for each in event.segments]
-    assert [(each.start, each.text) for each in segments] == [(0, "Good morning."), (4, "Good morning."), (8, "Good")]
+    segments = [part for event in events if isinstance(event, SegmentsEvent) for part in event.segments]
+    assert [(part.start, part.text) for part in segments] == [(0, "Good morning."), (4, "Good morning."), (8, "Good")]
     # And progress says how far the text is behind, from the first event to the last
     progress = [event for event in events if isinstance(event, ProgressEvent)]
     assert [event.sequence for event in progress] == list(range(1, len(progress) + 1))
@@ -112,7 +112,7 @@ async def test_a_lost_connection_loses_and_doubles_nothing(
 ) -> None:
     # Given audio on its way
     async with client.live(task_id="t1") as live:
-        lost: Nats = client._connection  # noqa: SLF001 -- nothing else can hurt it
+        lost: Nats = client._connection  # noqa: SLF001 -- nothing else can break it
         for number in range(30):
             await live.send(bytes([number]) * 3200)
             # When the connection is lost several times
@@ -129,12 +129,12 @@ async def test_audio_is_complete_after_an_outage(settings: Settings, nats_server
     outages: list[bool] = []
     spoken = bytes(number % 251 for number in range(4 * len(SECOND)))
     async with Client(own, on_outage=outages.append) as client:
-        js = client._connection.jetstream()  # noqa: SLF001 -- to look into its server
+        js = client._connection.jetstream()  # noqa: SLF001 -- to inspect its server
         for stream in public_streams(own.stream_names):
             await js.add_stream(stream)
         async with client.live(task_id=None) as live:
             await live.send(spoken[: len(SECOND)])
-            # When NATS goes away while somebody speaks, and comes back
+            # When NATS is stopped during live audio, and restarted
             await nats_server.stop()
             speaking = asyncio.create_task(live.send(spoken[len(SECOND) :]))
             await eventually(lambda: True in outages)
@@ -145,7 +145,7 @@ async def test_audio_is_complete_after_an_outage(settings: Settings, nats_server
 
 
 async def test_an_error_in_the_block_ends_the_audio(client: Client, js: JetStreamContext) -> None:
-    # Given a program that fails while somebody speaks
+    # Given a program that fails during live audio
     async def speak() -> None:
         async with client.live(task_id="t1") as live:
             await live.send(SECOND + b"12")
@@ -154,14 +154,14 @@ async def test_an_error_in_the_block_ends_the_audio(client: Client, js: JetStrea
 
     with pytest.raises(RuntimeError, match="of the program"):
         await speak()
-    # Then what was said is not lost
+    # Then no text is lost
     assert (await ended(client, "t1")).state is State.COMPLETED
     assert await client.get_task_result("t1", ResultFormat.TXT) == "Good\n"
     assert await stored_of(js, "t1") == SECOND + b"12"
 
 
 async def test_another_client_resumes_the_audio(client: Client, settings: Settings) -> None:
-    # Given a client that vanishes while somebody speaks
+    # Given a client that vanishes during live audio
     audio = LiveAudio(codec=Codec.ALAW, sample_rate=8000, channels=2)
     async with Client(settings) as gone:
         live = gone.live(task_id="t1", audio=audio)
@@ -200,7 +200,7 @@ async def test_only_live_tasks_are_resumed(client: Client, js: JetStreamContext)
     # Given the task of a recording
     await (await js.object_store("audio")).put("meeting.flac", b"not looked at")
     await client.create_transcription_task("meeting.flac", task_id="t1")
-    # When somebody wants to send audio to it, then that is refused
+    # When a client sends audio to it, then that is refused
     with pytest.raises(ClientError, match="no live transcription task"):
         async with client.live(task_id="t1", resume=True):
             pass
@@ -211,12 +211,12 @@ async def test_only_live_tasks_are_resumed(client: Client, js: JetStreamContext)
 
 
 async def test_a_task_without_audio_ends_by_itself(client: Client) -> None:
-    # Given somebody who has stopped to speak without a word
+    # Given a client that has stopped sending without ending the audio
     async with client.live(idle_seconds=1) as live:
         await live.send(SECOND)
         # When nothing comes for the time that the task allows
         events = await heard_by(live)
-        # Then it ends with what was said, and takes no more audio
+        # Then it ends with the text so far, and accepts no more audio
         assert isinstance(events[-1], ProgressEvent)
         assert events[-1].state is State.COMPLETED
         with pytest.raises(ClientError, match="has ended after its pause"):
@@ -265,9 +265,9 @@ async def test_another_attempt_continues_after_the_last_segment(client: Client, 
         await live.send(8 * SECOND)
         await live.end()
         events, result = await listening, await live.result()
-    # Then no text is lost or said twice
-    found = [event for event in events if isinstance(event, SegmentsEvent)]
-    assert [(each.sequence, each.processed_seconds) for each in found] == [(1, 3), (2, 7)]
+    # Then no text is lost or repeated
+    batches = [event for event in events if isinstance(event, SegmentsEvent)]
+    assert [(batch.sequence, batch.processed_seconds) for batch in batches] == [(1, 3), (2, 7)]
     assert [segment.speaker for segment in result.segments] == ["SPEAKER_00", "SPEAKER_01"]
 
 

@@ -94,7 +94,7 @@ async def test_a_pipe_has_the_text_and_nothing_else(shell: Shell) -> None:
 
 
 async def test_a_pipe_may_have_the_messages_or_the_result_instead(shell: Shell) -> None:
-    # When messages are wanted, then there are partials while somebody speaks, and the result is the last
+    # When messages are requested, then there are partial results during live audio, and the result is the last
     process = await shell.start("-", "--json", "--codec", "alaw", "--channels", "2")
     assert process.stdin is not None
     assert process.stdout is not None
@@ -135,7 +135,7 @@ async def test_a_file_is_played_and_its_result_written(shell: Shell) -> None:
 async def test_a_file_in_a_pipe_is_refused_before_there_is_a_task(shell: Shell) -> None:
     # When a pipe has a file with a header
     code, out, err = await shell.run("-", audio=recorded("mp3", hum(1), codec="libmp3lame"))
-    # Then people learn how to play it, and no task is left behind
+    # Then the error says how to play it, and no task is left behind
     assert (code, out) == (1, "")
     assert err.startswith("Standard input is a file: `natscribe live FILE` plays files")
     async with Client(shell.settings) as client:
@@ -145,7 +145,7 @@ async def test_a_file_in_a_pipe_is_refused_before_there_is_a_task(shell: Shell) 
 async def test_audio_without_a_sample_is_an_error(shell: Shell) -> None:
     # When nothing comes from a pipe
     code, out, err = await shell.run("-", audio=b"")
-    # Then people learn so, and where to look
+    # Then the error says so, and where to read on
     assert (code, out) == (1, "")
     assert "standard input has no audio, only 0 bytes: check whether the program before `|` says why" in err
     # When a file has a header and no audio, then they do, too, and no result is written
@@ -162,14 +162,14 @@ async def test_the_audio_of_a_url_is_transcribed(shell: Shell) -> None:
     handler = partial(SimpleHTTPRequestHandler, directory=shell.folder)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         asyncio.get_running_loop().run_in_executor(None, server.serve_forever)
-        place = f"127.0.0.1:{server.server_port}"
+        address = f"127.0.0.1:{server.server_port}"
         # When it is played, nine times as fast
-        code, out, err = await shell.run(f"http://user:secret@{place}/call.wav", "--speed", "9", "--task-id", "t1")
+        code, out, err = await shell.run(f"http://user:secret@{address}/call.wav", "--speed", "9", "--task-id", "t1")
         # Then its text comes as that of a file, and the login is not shown
         assert (code, out.splitlines()) == (0, TEXT)
-        assert f"http://{place}/call.wav is task t1" in err
+        assert f"http://{address}/call.wav is task t1" in err
         # And an address without audio is reported before there is a task
-        code, _, err = await shell.run(f"http://{place}/nothing.wav", "--task-id", "t2")
+        code, _, err = await shell.run(f"http://{address}/nothing.wav", "--task-id", "t2")
         assert (code, "cannot be read" in err, "is task" in err) == (1, True, False)
         server.shutdown()
 
@@ -177,14 +177,14 @@ async def test_the_audio_of_a_url_is_transcribed(shell: Shell) -> None:
 async def test_a_failure_is_reported_once(shell: Shell) -> None:
     # When the task fails
     code, out, err = await shell.run("-", "--task-id", "error-audio_too_large-1")
-    # Then that is said, after the text that was found
+    # Then that is reported, after the text so far
     assert (code, out.splitlines()) == (1, TEXT[:1])
     assert err.count("audio_too_large)") == 1
 
 
 async def test_ctrl_c_ends_the_audio_and_then_the_task(shell: Shell, js: JetStreamContext) -> None:
     async with Client(shell.settings) as client:
-        # Given somebody who speaks
+        # Given live audio
         process = await shell.speak(js, NINE_SECONDS, "--task-id", "t1")
         # When Ctrl-C is pressed
         process.send_signal(signal.SIGINT)
@@ -227,11 +227,11 @@ async def test_how_to_cancel_later_is_reported_during_an_outage_of_nats(
 
 async def _pass_on(port: int, reader: StreamReader, writer: StreamWriter) -> None:
     """Pass on what one connection sends, and what comes back."""
-    answers, questions = await asyncio.open_connection("127.0.0.1", port)
+    upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        await asyncio.gather(_pipe(reader, questions), _pipe(answers, writer))
+        await asyncio.gather(_pipe(reader, upstream_writer), _pipe(upstream_reader, writer))
     finally:
-        questions.close()
+        upstream_writer.close()
 
 
 async def _pipe(reader: StreamReader, writer: StreamWriter) -> None:
@@ -245,7 +245,7 @@ async def test_a_task_is_resumed_after_its_command_was_killed(shell: Shell, js: 
     process = await shell.speak(js, NINE_SECONDS[: 5 * 32_000], "--task-id", "t1")
     process.kill()
     await process.wait()
-    # When it is started again as it was, then people learn what to type
+    # When it is started again as it was, then the error has the next command
     code, _, err = await shell.run("-", "--task-id", "t1")
     assert (code, "resume the task with `natscribe live - --resume t1`" in err) == (1, True)
     # When another one continues with the rest
@@ -311,11 +311,11 @@ async def test_a_terminal_shows_partial_results_in_grey(shell: Shell) -> None:
     shown: list[bytes] = []
     reading = asyncio.create_task(asyncio.to_thread(_read_all, screen, shown))
     assert process.stdin is not None
-    # When somebody says a word, then it is grey; and firm when the next one comes
+    # When a word is spoken, then it is grey; and stable when the next one follows
     for half_seconds, words in ((2, f"[0:00] {GREY}Good"), (3, f"Good{GREY} morning.")):
         process.stdin.write(bytes(16_000 * half_seconds))
         await eventually(partial(_is_shown, shown, words), within=120)
-    # When the rest is said
+    # When the rest is spoken
     process.stdin.write(NINE_SECONDS[5 * 16_000 :])
     process.stdin.close()
     assert await process.wait() == 0
@@ -335,8 +335,8 @@ async def _is_shown(shown: list[bytes], words: str) -> bool:
 
 def _read_all(screen: int, shown: list[bytes]) -> None:
     try:
-        while found := os.read(screen, 65_536):
-            shown.append(found)
+        while chunk := os.read(screen, 65_536):
+            shown.append(chunk)
     except OSError:  # Linux says so when the command has ended
         pass
     finally:

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from app.embedded import NatsServer, Server, ValkeyServer, free_port, running
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.xdist_group("usual ports")  # where a killed server starts again nobody else may be
+pytestmark = pytest.mark.xdist_group("usual ports")  # the port of a killed server must stay free until it restarts
 
 PARENT = """
 import asyncio, sys
@@ -35,7 +35,7 @@ asyncio.run(main())
 """
 
 
-async def test_both_answer_and_are_gone_afterwards(tmp_path: Path) -> None:
+async def test_both_reply_and_are_stopped_afterwards(tmp_path: Path) -> None:
     # Given both servers
     nats_server, valkey = NatsServer(tmp_path / "nats", free_port()), ValkeyServer(tmp_path / "valkey", free_port())
     async with running(nats_server, valkey):
@@ -61,7 +61,7 @@ async def test_nats_keeps_its_streams(nats_server: NatsServer, end: Callable[[Se
     # When the server is started again, however it ended
     await end(nats_server)
     await nats_server.start()
-    # Then it is at the same place, and so is the message
+    # Then it has the same port, and the same message
     assert nats_server.url == url
     client = await nats.connect(url)
     assert (await client.jetstream().get_msg("kept", 1)).data == b"message"
@@ -81,13 +81,13 @@ async def test_valkey_keeps_its_keys_when_it_is_killed(valkey: ValkeyServer) -> 
     await redis.aclose()
 
 
-async def test_a_paused_server_answers_again(nats_server: NatsServer) -> None:
+async def test_a_paused_server_replies_again(nats_server: NatsServer) -> None:
     # Given a server that hangs
     nats_server.pause()
     await eventually(lambda: psutil.Process(nats_server.pid).status() == psutil.STATUS_STOPPED)
-    # When it is let go on
+    # When it continues
     nats_server.resume()
-    # Then it answers
+    # Then it replies
     client = await nats.connect(nats_server.url)
     with pytest.raises(NotFoundError):
         await client.jetstream().stream_info("missing")
@@ -104,14 +104,14 @@ async def test_a_paused_server_can_be_stopped(nats_server: NatsServer, tmp_path:
 
 
 async def test_a_port_that_is_taken_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given that somebody listens on the usual ports
+    # Given that other servers listen on the usual ports
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         monkeypatch.setattr(NatsServer, "default_port", one.getsockname()[1])
         monkeypatch.setattr(ValkeyServer, "default_port", other.getsockname()[1])
         # When servers are started
         nats_server, valkey = NatsServer(tmp_path / "nats"), ValkeyServer(tmp_path / "valkey")
         async with running(nats_server, valkey):
-            # Then they answer elsewhere
+            # Then they use other ports
             assert str(one.getsockname()[1]) not in nats_server.url
             assert str(other.getsockname()[1]) not in valkey.url
 
@@ -158,9 +158,9 @@ async def _parent(folder: Path, *ports: int) -> asyncio.subprocess.Process:
 
 def _using(folder: Path) -> list[str]:
     """The servers whose data lie under the folder."""
-    found = []
+    names = []
     for process in psutil.process_iter(["name", "cmdline", "cwd"]):
-        place = " ".join(process.info["cmdline"] or ()) + str(process.info["cwd"])
-        if process.info["name"] in {"nats-server", "valkey-server"} and str(folder) in place:
-            found.append(process.info["name"])
-    return found
+        command_and_folder = " ".join(process.info["cmdline"] or ()) + str(process.info["cwd"])
+        if process.info["name"] in {"nats-server", "valkey-server"} and str(folder) in command_and_folder:
+            names.append(process.info["name"])
+    return names

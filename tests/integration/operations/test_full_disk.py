@@ -43,14 +43,14 @@ async def small(tmp_path: Path) -> AsyncIterator[SmallNats]:
     await server.stop()
 
 
-async def test_an_upload_without_room_says_so(small: SmallNats, valkey: ValkeyServer) -> None:
+async def test_an_upload_without_room_is_an_error_that_says_so(small: SmallNats, valkey: ValkeyServer) -> None:
     # Given a disk that has room for one recording, and a task that is done
     settings = Settings(_env_file=None, nats_url=small.url, redis_url=valkey.url)
     async with working(settings, FakeEngine()), Client(settings) as client:
         done = await client.create_transcription_task(RECORDING)
         last = [event async for event in client.follow(done) if isinstance(event, ProgressEvent)][-1]
         assert last.state is State.COMPLETED
-        # When another one is uploaded, then its client is told who can help
+        # When another one is uploaded, then the error says who can help
         with pytest.raises(StorageFullError, match=r"no room for two_readers\.flac: the operator"):
             await client.create_transcription_task(RECORDING)
         # And what was done is there
@@ -61,7 +61,7 @@ async def problems(settings: Settings) -> list[Problem]:
     return (await examine(settings)).problems
 
 
-async def test_a_bucket_that_met_a_full_disk_is_told_until_nats_is_restarted(
+async def test_a_bucket_after_a_full_disk_is_reported_until_nats_is_restarted(
     tmp_path: Path, valkey: ValkeyServer, constants: Constants
 ) -> None:
     # Given a service, of which nothing is wrong
@@ -75,16 +75,16 @@ async def test_a_bucket_that_met_a_full_disk_is_told_until_nats_is_restarted(
         process = psutil.Process(server.pid)
         limits = process.rlimit(resource.RLIMIT_FSIZE)
         process.rlimit(resource.RLIMIT_FSIZE, (RECORDING.stat().st_size // 2, limits[1]))
-        # Then the client is told that the operator has to make room and restart NATS, and not to try again
+        # Then the error says that the operator has to make room and restart NATS, and not to try again
         with pytest.raises(StorageStoppedError, match=r" because .* is or was full: the operator .* restart NATS"):
             await client.create_transcription_task(RECORDING)
         # And when there is room again, both the client and `doctor` say that the restart is missing
         process.rlimit(resource.RLIMIT_FSIZE, limits)
         with pytest.raises(StorageStoppedError):
             await client.create_transcription_task(RECORDING)
-        (found,) = await problems(settings)
-        assert found.what == "NATS answers, but does not store recordings, perhaps because its disk is or was full"
-        assert "restart NATS" in found.next_step
+        (problem,) = await problems(settings)
+        assert problem.what == "NATS answers, but does not store recordings, perhaps because its disk is or was full"
+        assert "restart NATS" in problem.next_step
         # And after the restart all is well
         await server.stop()
         await server.start()
@@ -103,13 +103,13 @@ async def fill(server: NatsServer) -> None:
     await nc.close()
 
 
-async def test_doctor_says_that_the_limit_is_reached(small: SmallNats, valkey: ValkeyServer) -> None:
+async def test_doctor_reports_that_the_limit_is_reached(small: SmallNats, valkey: ValkeyServer) -> None:
     # Given NATS that has no room for a message more
     settings = Settings(_env_file=None, nats_url=small.url, redis_url=valkey.url)
     async with working(settings, FakeEngine()), Client(settings) as client:
         await client.create_transcription_task(RECORDING)
         await fill(small)
-        # When the service is examined, then this is told
-        (found,) = await problems(settings)
-        assert found.what == "NATS has no room for recordings"
-        assert "restart" not in found.next_step
+        # When the service is examined, then this is reported
+        (problem,) = await problems(settings)
+        assert problem.what == "NATS has no room for recordings"
+        assert "restart" not in problem.next_step

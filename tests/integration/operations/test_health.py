@@ -47,7 +47,7 @@ def _nothing_is_mended(constants: Constants) -> None:
 
 
 async def ask(worker: Worker, path: str) -> tuple[int, dict[str, bool]]:
-    """What the route answers, asked as an HTTP server would."""
+    """The response of the route to a request of an HTTP server."""
     sent: list[MutableMapping[str, Any]] = []
 
     async def receive() -> dict[str, object]:
@@ -61,19 +61,19 @@ async def ask(worker: Worker, path: str) -> tuple[int, dict[str, bool]]:
     return int(str(sent[0]["status"])), json.loads(sent[1]["body"])
 
 
-async def becomes(worker: Worker, wanted: dict[str, bool]) -> None:
+async def becomes(worker: Worker, expected: dict[str, bool]) -> None:
     async def look() -> bool:
         status, body = await ask(worker, "/health/ready")
-        return body == wanted and status == (200 if wanted["ok"] else 503)
+        return body == expected and status == (200 if expected["ok"] else 503)
 
     await eventually(look)
 
 
-async def test_the_path_of_all_says_whether_the_worker_is_ready_and_what_there_is(worker: Worker) -> None:
+async def test_the_overall_health_path_reports_readiness_and_its_parts(worker: Worker) -> None:
     await becomes(worker, WELL)
     see = {"see": ["/health/live", "/health/ready", "/health/startup"]}
     assert await ask(worker, "/health") == (200, WELL | see)
-    # And a load balancer that asks there learns when the worker takes no tasks
+    # And a load balancer that requests it detects when the worker accepts no tasks
     await worker.container.consumer.stop(grace=0)
     assert await ask(worker, "/health") == (503, WELL | see | {"ok": False, "task_consumer": False})
 
@@ -86,15 +86,15 @@ async def test_nats_that_hangs_and_comes_back(worker: Worker, nats_server: NatsS
     await becomes(worker, WELL)
 
 
-async def test_to_look_at_nats_while_it_hangs_makes_no_worker_deaf(
+async def test_checking_a_hanging_nats_does_not_block_a_worker(
     worker: Worker, nats_server: NatsServer, nc: Client
 ) -> None:
-    # Given a worker that was looked at while NATS hung, which answered after all
+    # Given a worker that was checked while NATS hung, which then replied
     nats_server.pause()
     await becomes(worker, WELL | {"ok": False, "nats": False})
     nats_server.resume()
 
-    # When somebody asks it something, long before it would open another connection
+    # When it receives a request, long before it would open another connection
     async def answered() -> bool:
         with suppress(nats.errors.Error):
             return bool((await nc.request("tasks.status", b'{"task_id": "t1"}', timeout=1)).data)
@@ -115,7 +115,7 @@ async def test_redis_that_is_gone_and_comes_back(worker: Worker, valkey: ValkeyS
 async def test_each_warning_about_redis_ends_when_redis_is_back(
     start_worker: StartWorker, settings: Settings, valkey: ValkeyServer, constants: Constants
 ) -> None:
-    # Given a worker that looks after Redis often
+    # Given a worker that checks Redis often
     constants(CHECK_EVERY_S=0.1, MEASURE_EVERY_S=0.1, CLEAN_LISTS_EVERY_S=0.1, SHARED_FOR_S=0.1)
     with capture_logs() as lines:
         async with start_worker(FakeEngine()) as worker:
@@ -129,7 +129,7 @@ async def test_each_warning_about_redis_ends_when_redis_is_back(
             async def is_well() -> bool:
                 return not await warns()
 
-            # When Redis goes away for a while, then the log and `doctor` warn of it
+            # When Redis is stopped for a while, then the log and `doctor` warn of it
             await valkey.stop()
             works = {"projection_restart", "redis_metrics", "task_list_cleaning"}
             await eventually(partial(told, "work_interrupted", works))

@@ -38,7 +38,7 @@ def several(settings: Settings, *first: str) -> Settings:
     return settings.model_copy(update={"nats_url": ",".join((*first, settings.nats_url))})
 
 
-async def test_a_worker_and_a_client_take_the_address_that_answers(
+async def test_a_worker_and_a_client_use_the_address_that_replies(
     settings: Settings, start_worker: StartWorker, publisher: Publisher, engine: FakeEngine
 ) -> None:
     # Given two addresses, of which the first leads nowhere
@@ -60,7 +60,7 @@ async def test_each_silent_address_costs_a_client_one_connect_timeout(
     # When a client connects
     async with Client(several(settings, silent, silent)):
         took = time.monotonic() - began
-    # Then it goes on to the next address when its time for one is up
+    # Then it tries the next address when its time for one is up
     assert 2 * CONNECT_TIMEOUT <= took <= 2 * CONNECT_TIMEOUT + SLACK
 
 
@@ -76,16 +76,16 @@ async def test_an_only_address_that_is_silent_is_not_tried_to_the_end_twice(sile
     assert time.monotonic() - began < 2 * CONNECT_TIMEOUT
 
 
-async def test_if_nobody_answers_all_addresses_are_named_at_once(settings: Settings) -> None:
+async def test_if_no_server_replies_all_addresses_are_named_at_once(settings: Settings) -> None:
     # Given addresses that lead nowhere, with passwords
-    places = [f"127.0.0.1:{free_port()}" for _ in range(3)]
-    settings.nats_url = ",".join(f"nats://me:secret@{place}" for place in places)
+    addresses = [f"127.0.0.1:{free_port()}" for _ in range(3)]
+    settings.nats_url = ",".join(f"nats://me:secret@{address}" for address in addresses)
     began = time.monotonic()
     # When a client connects
     with pytest.raises(NoServerError) as refused:
         async with Client(settings):
             pass
-    # Then it fails soon and says where it looked, without the passwords
+    # Then it fails soon and names the addresses, without the passwords
     assert time.monotonic() - began < SLACK
-    assert all(place in str(refused.value) for place in places)
+    assert all(address in str(refused.value) for address in addresses)
     assert "secret" not in str(refused.value)

@@ -17,7 +17,7 @@ from tests.consumers import KEYS, fleet
 from tests.servers import Servers
 from tests.waiting import eventually
 
-ACK_WAIT_S = 60  # a message that is delivered to nobody is handled after this time
+ACK_WAIT_S = 60  # a message that no worker receives is delivered again after this time
 ON_TIME_S = 30
 PRIORITIES = [str(priority) for priority in Priority]
 

@@ -20,7 +20,7 @@ def handled() -> list[str]:
 
 
 def subscriber(broker: NatsBroker, subject: str, handled: list[str]) -> PullStreamSubscriber:
-    found = broker.subscriber(
+    created = broker.subscriber(
         subject,
         stream=JStream("letters", declare=False),
         durable=subject,
@@ -31,8 +31,8 @@ def subscriber(broker: NatsBroker, subject: str, handled: list[str]) -> PullStre
     async def handle(body: str) -> None:
         handled.append(body)
 
-    found(handle)
-    return found
+    created(handle)
+    return created
 
 
 async def test_faststream_pulls_only_where_no_subscription_is_set(
@@ -50,7 +50,7 @@ async def test_faststream_pulls_only_where_no_subscription_is_set(
     async with broker:
         await broker.start()
         await eventually(lambda: handled == ["with_loop"])
-        # Then FastStream has asked for nothing in the place of the task consumer
+        # Then FastStream has sent no pull request instead of the task consumer
         consumer = await js.consumer_info("letters", "without_loop")
         assert (consumer.num_waiting, consumer.num_pending) == (0, 1)
         # And handles the message that it is handed

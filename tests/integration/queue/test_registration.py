@@ -66,21 +66,21 @@ async def test_tasks_of_all_queues_of_recordings_are_registered_together(publish
 async def test_a_task_that_could_not_be_registered_ahead_is_processed(
     publisher: Publisher, busy: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a stream that does not answer for a moment
-    asked = asyncio.Event()
+    # Given a stream that does not reply for a moment
+    has_requested = asyncio.Event()
 
     async def unanswered(_: TaskLog, __: object) -> None:
-        asked.set()
+        has_requested.set()
         raise TransientError(ErrorCode.INTERNAL, "JetStream does not answer.")
 
     with monkeypatch.context() as away:
         away.setattr(TaskLog, "last_of", unanswered)
         await publisher.publish("t1")
-        await asked.wait()
-    # When it answers again, then later tasks are registered
+        await has_requested.wait()
+    # When it replies again, then later tasks are registered
     await publisher.publish("t2")
     await publisher.until("t2", State.QUEUED)
-    # And the one that was not registered is done all the same
+    # And the one that was not registered completes nevertheless
     engine.may_go_on.set()
     states = [event.state for event in await publisher.until("t1", State.COMPLETED)]
     assert (states[0], states[-1]) == (State.QUEUED, State.COMPLETED)
@@ -90,16 +90,16 @@ async def test_registration_goes_on_after_an_unexpected_error(
     publisher: Publisher, busy: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given an announcement that raises an unexpected error
-    asked = asyncio.Event()
+    has_requested = asyncio.Event()
 
     async def broken(_: TaskLog, __: object) -> None:
-        asked.set()
+        has_requested.set()
         raise OverflowError
 
     with monkeypatch.context() as breaking:
         breaking.setattr(TaskLog, "last_of", broken)
         await publisher.publish("t1")
-        await asked.wait()
+        await has_requested.wait()
     # When another task is published, then it is registered
     await publisher.publish("t2")
     await publisher.until("t2", State.QUEUED)
@@ -109,7 +109,7 @@ async def test_registration_goes_on_after_an_unexpected_error(
 async def test_a_forged_announcement_does_not_replace_the_true_one(
     publisher: Publisher, busy: Worker, nc: Client
 ) -> None:
-    # Given somebody who repeats each announcement at once, with another recording
+    # Given a client that repeats each announcement at once, with another recording
     async def repeat(announced: Msg) -> None:
         if b"forged" not in announced.data:
             task = json.loads(announced.data) | {"audio_file_id": "forged"}
@@ -127,7 +127,7 @@ async def test_a_forged_announcement_does_not_replace_the_true_one(
 
 @pytest.mark.foreign
 async def test_announcements_get_no_reply(publisher: Publisher, busy: Worker, nc: Client) -> None:
-    # Given somebody who announces a task, and waits for an answer
+    # Given a client that announces a task, and waits for a reply
     inbox = await nc.subscribe(nc.new_inbox())
     body = GHOST.model_dump_json().encode()
     await nc.publish(f"accepted.{QUEUE}", body, reply=inbox.subject, headers=copied(1))

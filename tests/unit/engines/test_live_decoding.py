@@ -48,7 +48,7 @@ def test_telephone_audio_is_decoded(codec: Codec, encoder: str, size: int) -> No
     data = b"".join(bytes(packet) for packet in [*telephone.encode(frame), *telephone.encode(None)])
     # When it is decoded
     received = np.frombuffer(decoded(LiveAudio(codec=codec, sample_rate=8000), cut(data, size)), np.int16)
-    # Then it is what was said, but for the codec's noise
+    # Then the samples are equal, but for the codec's noise
     assert np.abs(received.astype(int) - sent).max() < 1000
 
 

@@ -19,8 +19,8 @@ from .opus_files import RATE, hum, recorded
 KINDS = ["ogg", "webm"]
 
 
-def opus(**said: int) -> LiveAudio:
-    return LiveAudio(codec=Codec.OPUS, sample_rate=said.get("rate", RATE), channels=said.get("channels", 1))
+def opus(**options: int) -> LiveAudio:
+    return LiveAudio(codec=Codec.OPUS, sample_rate=options.get("rate", RATE), channels=options.get("channels", 1))
 
 
 def decoded(audio: LiveAudio, file: bytes, size: int, skip: float = 0.0) -> npt.NDArray[np.float32]:
@@ -45,9 +45,9 @@ def outcome(file: bytes) -> str:
     return "audio"
 
 
-def fails(file: bytes, size: int = 500, **said: int) -> str:
+def fails(file: bytes, size: int = 500, **options: int) -> str:
     with pytest.raises(PermanentError) as caught:
-        decoded(opus(**said), file, size)
+        decoded(opus(**options), file, size)
     assert caught.value.detail.code is ErrorCode.AUDIO_UNREADABLE
     return caught.value.detail.message
 
@@ -109,8 +109,8 @@ def test_the_rate_may_be_that_of_the_recording_or_that_of_opus(rate: int) -> Non
     # Given a file whose header names the rate of the microphone
     file = recorded("ogg", hum(1, rate=rate), rate=rate)
     # When its task says either, then it is decoded
-    for said in (rate, RATE):
-        assert decoded(opus(rate=said), file, 1000).shape[1] / RATE == pytest.approx(1, abs=0.03)
+    for declared_rate in (rate, RATE):
+        assert decoded(opus(rate=declared_rate), file, 1000).shape[1] / RATE == pytest.approx(1, abs=0.03)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -159,8 +159,8 @@ def test_hostile_bytes_end_in_an_error_or_in_audio(kind: str, seed: int) -> None
     # Given a recording with random bytes changed, cut out or put in
     random = np.random.default_rng(seed)
     file = bytearray(recorded(kind, hum(1)))
-    for place in random.integers(0, len(file), 20):
-        file[place : place + int(random.integers(0, 9))] = random.bytes(int(random.integers(0, 9)))
+    for offset in random.integers(0, len(file), 20):
+        file[offset : offset + int(random.integers(0, 9))] = random.bytes(int(random.integers(0, 9)))
     # When it comes, then that is audio or the named error, and no hang
     assert outcome(bytes(file)) in {"audio", ErrorCode.AUDIO_UNREADABLE}
 

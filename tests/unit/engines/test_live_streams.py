@@ -70,7 +70,7 @@ def fails(streams: LiveStreams, samples: Samples, *, first: bool = False, stream
 
 
 def test_an_utterance_is_reported_once_and_shown_while_it_continues(streams: LiveStreams) -> None:
-    # Given somebody who speaks for two seconds
+    # Given two seconds of speech
     speaking = process(streams, signal((0, 1), (1, 2)), first=True)
     # When the pause comes, and more silence
     paused = process(streams, signal((0, 1)))
@@ -95,7 +95,7 @@ def test_what_is_open_is_returned_only_on_request(streams: LiveStreams) -> None:
 
 
 def test_the_end_ends_open_utterances_and_closes_the_stream(streams: LiveStreams) -> None:
-    # Given somebody who speaks, when the stream ends within the word
+    # Given speech, when the stream ends within a word
     reply = process(streams, signal((1, 2)), first=True, end=True)
     # Then the utterance is reported, all is complete, and the stream is over
     assert [window.regions for window in reply.windows] == [[(0, 2)]]
@@ -271,7 +271,7 @@ def test_a_stream_may_not_be_longer_than_a_recording() -> None:
 
 
 def test_an_utterance_that_is_closing_is_reported_before_its_pause_is_over(streams: LiveStreams) -> None:
-    # Given somebody who speaks, and pauses for 0.4 s
+    # Given speech with a pause of 0.4 s
     process(streams, signal((0, 1), (1, 2)), first=True)
     closing = process(streams, signal((0, 0.4)))
     # When the pause continues

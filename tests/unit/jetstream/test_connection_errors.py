@@ -27,7 +27,7 @@ async def test_a_missing_permission_is_explained(error: Error, event: str, level
     # When NATS reports an error to a worker
     with capture_logs() as logged:
         await ConnectionMonitor().on_error(error)
-    # Then the log tells a missing permission from a passing trouble
+    # Then the log distinguishes a missing permission from a transient error
     assert logged == [{"event": event, "log_level": level, "error": str(error)}]
 
 
@@ -61,7 +61,7 @@ SERVICE = Settings(_env_file=None, nats_url="nats://me:secret@host:4222", nats_u
     ],
 )
 async def test_a_refusal_ends_the_start_at_once(error: Exception, settings: Settings, sentence: str) -> None:
-    # Given a worker that starts and waits for an answer
+    # Given a worker that starts and waits for a reply
     monitor = ConnectionMonitor()
 
     async def start() -> None:

@@ -65,7 +65,7 @@ async def test_a_lost_connection_is_one_line_with_its_reason() -> None:
     # Given a worker that is connected
     monitor = ConnectionMonitor()
     with capture_logs() as lines:
-        # When its server closes the connection, and two others are away
+        # When its server closes the connection, and two others are unavailable
         await monitor.on_error(UnexpectedEOF())
         await monitor.on_disconnected()
         for _ in range(2):
@@ -79,7 +79,7 @@ async def test_a_lost_connection_is_one_line_with_its_reason() -> None:
 
 
 async def test_a_dropped_request_gets_an_error_if_its_reply_is_an_inbox() -> None:
-    # Given a worker that is connected, and somebody who listens to everything
+    # Given a worker that is connected, and a subscriber of everything
     nats, monitor = InMemoryNats(), ConnectionMonitor()
     monitor.connected(nats.client)
     replies: list[Msg] = []
@@ -92,7 +92,7 @@ async def test_a_dropped_request_gets_an_error_if_its_reply_is_an_inbox() -> Non
     with capture_logs() as lines:
         for reply in ("_INBOX.a.1", "_INBOX.a.2", "", "tasks.transcription.high"):
             await monitor.on_error(SlowConsumerError("tasks.status", reply, 1, cast("Subscription", None)))
-    # Then the requests are told to wait, and the log has one line about all of them
+    # Then the replies say to wait, and the log has one line about all of them
     assert [message.subject for message in replies] == ["_INBOX.a.1", "_INBOX.a.2"]
     assert {ErrorReply.model_validate_json(message.data).error.code for message in replies} == {ErrorCode.INTERNAL}
     assert lines == [{"event": "messages_dropped", "log_level": "warning", "subject": "tasks.status"}]

@@ -196,7 +196,7 @@ async def test_a_record_of_another_version_counts_as_held(nats: InMemoryNats, mo
 async def test_a_lease_that_cannot_be_stored_is_reported_and_the_worker_checks_for_itself(
     nats: InMemoryNats, constants: Constants
 ) -> None:
-    # Given a user without the right to store the lease: NATS does not answer
+    # Given a user without the right to store the lease: NATS does not reply
     constants(OUTAGE_PAUSE_S=0.0, UNAVAILABLE_FOR_S=0.01)
     first, checks, duties = await joined(nats, "first"), list[object](), list[object]()
     nats.before(KEY, *[NatsTimeoutError()] * 6)
@@ -274,7 +274,7 @@ async def test_duties_that_end_with_an_error_are_started_again(nats: InMemoryNat
 
 
 async def test_an_outage_is_no_unavailable_lease(nats: InMemoryNats, constants: Constants) -> None:
-    # Given a NATS that answers nothing
+    # Given a NATS that does not reply
     constants(OUTAGE_PAUSE_S=0.0)
     first, checks = await joined(nats, "first"), list[object]()
     nats.before(KEY, *[NatsTimeoutError()] * 1000)

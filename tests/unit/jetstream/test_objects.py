@@ -86,7 +86,7 @@ async def test_of_two_simultaneous_objects_one_stays_without_chunks_of_the_other
     # When this one is done, then the other's object stays, and only its chunks
     mine = await keep(nats, "a", b"mine")
     assert mine.nuid == theirs.nuid
-    assert [each.body for each in nats.streams[STREAM].of("$O.results.C.>")] == [b"theirs"]
+    assert [chunk.body for chunk in nats.streams[STREAM].of("$O.results.C.>")] == [b"theirs"]
 
 
 async def test_another_refusal_is_raised(nats: InMemoryNats) -> None:
@@ -120,7 +120,7 @@ async def test_an_object_that_a_client_has_deleted_is_none(nats: InMemoryNats) -
     note = nats.streams[STREAM].of("$O.results.M.*")[0]
     deleted = json.dumps(json.loads(note.body) | {"deleted": True}).encode()
     nats.streams[STREAM].publish(note.subject, deleted, {"Nats-Rollup": "sub"}, nats.now)
-    # When one looks for it, then there is none, and it can be kept again
+    # When it is read, then there is none, and it can be stored again
     assert await objects.get_info(nats.jetstream(), BUCKET, "a") is None
     assert await read(nats, await keep(nats, "a", b"second")) == b"second"
 
@@ -129,8 +129,10 @@ async def test_a_damaged_object_is_an_error(nats: InMemoryNats) -> None:
     info = await keep(nats, "a", b"first")
     stream = nats.streams[STREAM]
     stream.messages = [
-        type(each)(each.subject, each.sequence, each.body.replace(b"first", b"fault"), each.headers, each.time)
-        for each in stream.messages
+        type(message)(
+            message.subject, message.sequence, message.body.replace(b"first", b"fault"), message.headers, message.time
+        )
+        for message in stream.messages
     ]
     with pytest.raises(DigestMismatchError):
         await read(nats, info)
@@ -142,13 +144,13 @@ async def test_a_missing_chunk_is_requested_from_the_leader(nats: InMemoryNats, 
     body = b"x" * (objects.CHUNK_BYTES + 1)
     info = await keep(nats, "a", body)
     stream = nats.streams[STREAM]
-    known = list(stream.messages)
+    all_messages = list(stream.messages)
 
     def forget() -> None:
         stream.messages = []
 
     def remember() -> None:
-        stream.messages = known
+        stream.messages = all_messages
 
     nats.before("$JS.API.DIRECT.GET", *([forget] if behind else [NatsTimeoutError()] * 4))
     nats.before("$JS.API.STREAM.MSG.GET", remember)
@@ -180,9 +182,9 @@ def transcript(characters: int, task_id: str = "t1") -> TranscriptionResult:
 
 async def claim(parts: Parts, owner: TaskMessageId, characters: int = 5) -> TranscriptionResult:
     result = transcript(characters)
-    found = await parts.results.store_object(result, result.model_dump_json().encode(), of=owner)
-    assert isinstance(found, TranscriptionResult)
-    return found
+    reference = await parts.results.store_object(result, result.model_dump_json().encode(), of=owner)
+    assert isinstance(reference, TranscriptionResult)
+    return reference
 
 
 async def test_a_large_result_is_whole_behind_its_reference(parts: Parts) -> None:
@@ -242,14 +244,14 @@ HEADROOM = 16 * 1024
 async def test_a_text_that_is_too_large_is_a_reference(parts: Parts, room: int, fits: bool) -> None:
     # Given a result whose text has seven bytes
     last = await completed(parts, transcript(0).model_copy(update={"segments": [segment(0, "sévén")]}))
-    # When it is asked for as text
-    found = await writer(parts, max_payload=HEADROOM + room + 1).write(last, asked())
+    # When it is requested as text
+    written_result = await writer(parts, max_payload=HEADROOM + room + 1).write(last, asked())
     # Then it is a text if a message has room for it, else where to read it
     if fits:
-        assert found == "sévén\n".encode()
+        assert written_result == "sévén\n".encode()
     else:
-        assert isinstance(found, TranscriptionResult)
-        assert found.object is not None
+        assert isinstance(written_result, TranscriptionResult)
+        assert written_result.object is not None
 
 
 async def as_object(parts: Parts, result: TranscriptionResult) -> int:
@@ -266,9 +268,9 @@ async def test_an_object_that_takes_too_long_to_write_is_a_reference(
 ) -> None:
     # Given a result that is an object, and has as many bytes as are written, or more
     constants(MAX_FORMATTED_BYTES=await as_object(parts, transcript(5)) - more)
-    # When it is asked for, then it is written unless that takes too long
-    found = await writer(parts).write(LAST, asked())
-    assert isinstance(found, bytes) is written
+    # When it is requested, then it is written unless that takes too long
+    written_result = await writer(parts).write(LAST, asked())
+    assert isinstance(written_result, bytes) is written
     # And if the text does not fit, it is the object that there is
     if written:
         small = await writer(parts, max_payload=HEADROOM).write(LAST, asked())
@@ -287,7 +289,7 @@ async def test_too_many_simultaneous_requests_are_refused(parts: Parts, constant
     # Given a service that takes one request at once
     last, one = await completed(parts, transcript(0)), writer(parts)
     constants(MAX_WAITING=1)
-    # When two ask, and then a third one
+    # When two requests arrive, and then a third one
     first, second = await asyncio.gather(*(one.write(last, asked()) for _ in range(2)), return_exceptions=True)
     third = await one.write(last, asked())
     # Then the second one is refused
@@ -304,12 +306,12 @@ async def test_a_result_that_takes_too_long_is_refused_or_referred_to(
     await (as_object if is_object else completed)(parts, transcript(3))
     monkeypatch.setattr(parts.results, "load_segments", lambda _: asyncio.Event().wait())
     constants(WRITTEN_WITHIN_S=within)
-    # When it is asked for, then a reference to it will do, if there is time to find one
+    # When it is requested, then the reply is a reference to it, if there is time to find one
     refused = pytest.raises(RequestError, match="Too many requests for results")
     with nullcontext() if is_object and within else refused:
-        found = await writer(parts).write(LAST, asked())
-        assert isinstance(found, TranscriptionResult)
-        assert found.object is not None
+        written_result = await writer(parts).write(LAST, asked())
+        assert isinstance(written_result, TranscriptionResult)
+        assert written_result.object is not None
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What a pull from a consumer makes of NATS' answers."""
+"""How a pull from a consumer handles the replies of NATS."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ AWAY = status("503", "")
 
 @dataclass
 class FakeNats:
-    """Answers each request as the script says."""
+    """Replies to each request as the script says."""
 
     script: list[list[Msg]]
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -60,8 +60,8 @@ class FakeNats:
         assert (subject, reply) == ("$JS.API.CONSUMER.MSG.NEXT.tasks.worker", self.subject)
         assert self.receive
         self.asked.append(json.loads(request))
-        for answer in self.script.pop(0):
-            await self.receive(answer)
+        for reply_message in self.script.pop(0):
+            await self.receive(reply_message)
 
 
 def inbox_of(nats: FakeNats) -> PullInbox:
@@ -69,7 +69,7 @@ def inbox_of(nats: FakeNats) -> PullInbox:
 
 
 @pytest.mark.parametrize(
-    ("answers", "found"),
+    ("script", "expected"),
     [
         ([FIRST, SECOND], [FIRST, SECOND]),
         ([FIRST, NOTHING], [FIRST]),
@@ -81,17 +81,17 @@ def inbox_of(nats: FakeNats) -> PullInbox:
         ([COMPLETED, FIRST, NOTHING], [FIRST]),  # the end of the request before
     ],
 )
-async def test_a_pull_ends_with_a_full_batch_or_the_last_message(answers: list[Msg], found: list[Msg]) -> None:
-    # Given a server with these answers, and then with one message more
-    inbox = inbox_of(FakeNats([answers, [FIRST]]))
-    # When two messages are asked for, then those that came are returned
-    assert await inbox.pull(2) == found
-    # And the next request gets its own answer
+async def test_a_pull_ends_with_a_full_batch_or_the_last_message(script: list[Msg], expected: list[Msg]) -> None:
+    # Given a server with these replies, and then with one message more
+    inbox = inbox_of(FakeNats([script, [FIRST]]))
+    # When two messages are requested, then those that have arrived are returned
+    assert await inbox.pull(2) == expected
+    # And the next request gets its own reply
     assert await inbox.pull(1) == [FIRST]
 
 
 @pytest.mark.parametrize(
-    ("answers", "error"),
+    ("script", "error"),
     [
         ([AWAY], NoRespondersError),
         ([LEADER_CHANGED], NatsError),
@@ -100,19 +100,19 @@ async def test_a_pull_ends_with_a_full_batch_or_the_last_message(answers: list[M
         ([FIRST, status("409", "Exceeded MaxWaiting")], NatsError),
     ],
 )
-async def test_a_failing_consumer_is_an_error(answers: list[Msg], error: type[Exception]) -> None:
+async def test_a_failing_consumer_is_an_error(script: list[Msg], error: type[Exception]) -> None:
     with pytest.raises(error):
-        await inbox_of(FakeNats([answers])).pull(2)
+        await inbox_of(FakeNats([script])).pull(2)
 
 
 async def test_only_a_request_for_several_messages_limits_their_size() -> None:
     # Given a server with two messages
     nats = FakeNats([[FIRST], [FIRST, SECOND]])
     inbox = inbox_of(nats)
-    # When one is asked for, and then two within three seconds
+    # When one is requested, and then two within three seconds
     await inbox.pull(1)
     await inbox.pull(2, within=3)
-    # Then the first request is answered at once, and the second says how much may come at once
+    # Then the first request gets a reply at once, and the second says how much may come at once
     assert nats.asked[0] == {"batch": 1, "no_wait": True}
     assert nats.asked[1] == {"batch": 2, "expires": 3_000_000_000, "idle_heartbeat": 750_000_000} | {
         "max_bytes": nats.asked[1]["max_bytes"]
@@ -121,7 +121,7 @@ async def test_only_a_request_for_several_messages_limits_their_size() -> None:
 
 
 async def test_a_message_of_an_earlier_request_is_released_or_used(constants: Constants) -> None:
-    # Given a request that the server does not answer in time
+    # Given a request to which the server does not reply in time
     constants(REQUEST_TIMEOUT_S=0.05)
     nats = FakeNats([[], [FIRST, SECOND]])
     inbox = inbox_of(nats)

@@ -36,16 +36,16 @@ def log(nats: InMemoryNats) -> TaskLog:
 
 
 def garbage(nats: InMemoryNats, subject: str = "progress.t1") -> None:
-    """Somebody stores what is no record."""
+    """Store a message that is no record."""
     nats.streams[NAMES.progress].publish(f"append.{subject}", b"{", {}, NOW)
 
 
 def stored(nats: InMemoryNats) -> list[int]:
-    return [each.sequence for each in nats.streams[NAMES.progress].messages]
+    return [message.sequence for message in nats.streams[NAMES.progress].messages]
 
 
 async def test_an_unanswered_append_is_repeated(log: TaskLog, nats: InMemoryNats) -> None:
-    # Given a server that does not answer twice, and one that replicates another append, or this one, at this moment
+    # Given a server that does not reply twice, and one that replicates another append, or this one, at this moment
     nats.before(APPEND, NatsTimeoutError(), NoRespondersError(), *REPLICATING)
     # When a record is appended, then it is stored once
     record = await log.append(event(), METADATA, after=0)
@@ -103,16 +103,16 @@ async def test_a_log_without_records_has_no_last_one(log: TaskLog, nats: InMemor
 
 
 async def test_a_record_behind_a_removed_one_is_refused(log: TaskLog) -> None:
-    # Given a log that somebody has removed
+    # Given a log that a client has removed
     first = await log.append(event(), METADATA, after=0)
     await log.purge_events("t1")
-    # When its writer goes on, then that is refused
+    # When its writer continues, then that is refused
     with pytest.raises(FencedError):
         await log.append(next_event(first.event, State.RUNNING), METADATA, after=first.stream_sequence)
 
 
 async def test_an_append_refused_by_a_deposed_leader_is_repeated(log: TaskLog, nats: InMemoryNats) -> None:
-    # Given a server that refuses an append behind what is the last record all the same
+    # Given a server that refuses an append although it follows the last record
     first = await log.append(event(), METADATA, after=0)
     nats.before(APPEND, BadRequestError(code=400, err_code=10071))
     # When a record is appended, then it is stored at the second try
@@ -124,18 +124,18 @@ async def test_an_unacknowledged_append_is_found_despite_stale_reads(log: TaskLo
     # Given a server that stores an append, does not say so, and was just the leader: its next two reads miss the record
     first = await log.append(event(), METADATA, after=0)
     stream = nats.streams[NAMES.progress]
-    known = []
+    all_messages = []
 
     def lose() -> None:
         stream.ids.clear()
         raise NatsTimeoutError
 
     def hide() -> None:
-        known.extend(stream.messages)
-        stream.messages = known[:1]
+        all_messages.extend(stream.messages)
+        stream.messages = all_messages[:1]
 
     def show() -> None:
-        stream.messages = known
+        stream.messages = all_messages
 
     nats.behind(APPEND, lose)
     nats.before(READ, hide)
@@ -181,7 +181,9 @@ async def test_a_stray_first_record_is_waited_for(log: TaskLog, nats: InMemoryNa
     nats.before(READ, lambda: None, lambda: None, mend)
     # When a log begins, then its record is where the log is
     record = await log.append(event(), METADATA, after=0)
-    assert [(each.subject, each.sequence) for each in stream.messages] == [("progress.t1", record.stream_sequence)]
+    assert [(message.subject, message.sequence) for message in stream.messages] == [
+        ("progress.t1", record.stream_sequence)
+    ]
     assert record.stream_sequence == 2
 
 

@@ -20,7 +20,7 @@ def test_the_first_interim_pass_is_not_stable() -> None:
     assert passes("good morning") == [("", "good morning")]
 
 
-def test_words_on_which_two_looks_agree_are_stable() -> None:
+def test_words_on_which_two_interim_passes_agree_are_stable() -> None:
     assert passes("good morning", "good morning shall", "good mourning shall we") == [
         ("", "good morning"),
         ("good morning", "good morning shall"),
@@ -39,7 +39,7 @@ def test_an_interim_pass_that_finds_less_takes_nothing_back(shorter: str) -> Non
     assert shown.startswith(stable)
 
 
-def test_what_only_one_interim_pass_says_is_not_stable() -> None:
+def test_words_of_only_one_interim_pass_are_not_stable() -> None:
     assert passes("one", "two", "one", "two")[-1] == ("", "two")
 
 

@@ -91,7 +91,7 @@ async def test_what_was_begun_is_given_up_when_somebody_speaks_on(
 async def test_an_utterance_that_somebody_waits_for_is_not_given_up_for_the_next_one(
     windows: Windows, early: EarlyTranscription
 ) -> None:
-    # Given an engine that is behind, and somebody who waits for an utterance that was begun
+    # Given an engine that is behind, and a caller that waits for an utterance in progress
     early.start(utterance(3), "en")
     waiting = asyncio.create_task(early.transcribe(utterance(3), OPTIONS, "en", Rank.LIVE))
     await asyncio.sleep(0)

@@ -18,7 +18,7 @@ def passed(audio: LiveAudio, seconds: int, a_second: int) -> FrameOffsets:
 
 
 @pytest.mark.parametrize(("audio", "a_second"), [(PCM, 16_000), (MULAW, 8000)])
-def test_the_place_is_the_last_one_that_is_early_enough(audio: LiveAudio, a_second: int) -> None:
+def test_the_offset_is_the_last_one_that_is_early_enough(audio: LiveAudio, a_second: int) -> None:
     # Given a stream of an hour, when its text has reached its last second
     offsets = passed(audio, 3600, a_second)
     offsets.drop_before(3599.5)
@@ -48,9 +48,9 @@ def test_offsets_that_are_passed_again_are_the_same() -> None:
         assert offsets.first == FrameOffset(10 * at, at, at * 16_000)
 
 
-def test_a_place_survives_its_way_through_the_log() -> None:
-    place = FrameOffset(5, 3, 20_000)
-    assert FrameOffset.parse(str(place)) == place
+def test_an_offset_is_parsed_from_its_text() -> None:
+    offset = FrameOffset(5, 3, 20_000)
+    assert FrameOffset.parse(str(offset)) == offset
 
 
 @pytest.mark.parametrize("text", [None, "", "1 2", "1 2 3 4", "-1 2 3", "a b c", "² 1 1"])

@@ -51,7 +51,7 @@ async def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 async def test_an_outage_is_no_silence_of_the_client(
     nats: InMemoryNats, constants: Constants, later: Callable[[float], None]
 ) -> None:
-    # Given a client that may be silent for half a minute, and NATS that is away for a minute when all was read
+    # Given a client that may be silent for half a minute, and an outage of NATS of a minute after all was read
     constants(POLL_S=0.01)
     loop = asyncio.get_running_loop()
 
@@ -132,7 +132,7 @@ async def test_the_time_that_another_worker_has_waited_for_a_client_counts(
 
 
 async def test_a_client_gets_some_more_time_when_another_worker_reads(nats: InMemoryNats, constants: Constants) -> None:
-    # Given a client that has sent nothing for longer than it may, perhaps because NATS was away with the worker
+    # Given a client that has sent nothing for longer than it may, perhaps because of an outage of NATS
     constants(POLL_S=0.01, SILENCE_REPORT_EVERY_S=0.02)
     store(nats, 0)
     nats.ahead = timedelta(seconds=100)
@@ -152,7 +152,7 @@ async def test_it_is_known_how_many_frames_wait(nats: InMemoryNats) -> None:
     assert [(frames.frames, frames.waiting) async for frames in read] == [(MAX_FRAMES_PER_PAGE, 10), (10, 0)]
 
 
-async def test_a_place_is_where_reading_begins(nats: InMemoryNats) -> None:
+async def test_reading_starts_at_an_offset(nats: InMemoryNats) -> None:
     # Given five frames, and an offset behind the third
     for number in range(5):
         store(nats, number, end=number == 4)

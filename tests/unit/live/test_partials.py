@@ -22,7 +22,7 @@ TASK = LiveTask(task_id="live-1", user_id=7, audio=LiveAudio(channels=2))
 
 
 class Speech:
-    """What is being said, and the engine that transcribes it."""
+    """Live speech, and the engine that transcribes it."""
 
     def __init__(self) -> None:
         self.open: list[Window] = []
@@ -83,17 +83,17 @@ def utterance(channel: int, end: float = 3.0) -> Window:
     return Window(regions=[(1.0, end)], samples="", channel=channel)
 
 
-@pytest.mark.parametrize(("look_s", "rest_s"), [(0.01, 1), (2, 6), (5, 15)])
-async def test_looks_become_rarer_on_a_busy_machine(
-    speech: Speech, later: Callable[[float], None], look_s: float, rest_s: float
+@pytest.mark.parametrize(("pass_s", "rest_s"), [(0.01, 1), (2, 6), (5, 15)])
+async def test_interim_passes_are_less_frequent_on_a_busy_machine(
+    speech: Speech, later: Callable[[float], None], pass_s: float, rest_s: float
 ) -> None:
     # Given an interim pass that takes long
-    speech.meanwhile = lambda: later(look_s)
+    speech.meanwhile = lambda: later(pass_s)
     speech.open = [utterance(0)]
     async with partials_of(speech) as partials:
         await speech.shown.get()
         # Then the next one begins when three times as long has passed, a second at least
-        later(rest_s - look_s - 0.01)
+        later(rest_s - pass_s - 0.01)
         assert not partials.needs_open()
         later(0.02)
         assert partials.needs_open()
@@ -108,13 +108,13 @@ async def test_a_long_interim_pass_over_an_utterance_does_not_hide_the_next_one(
     async with partials_of(speech) as partials:
         await speech.shown.get()
         assert not partials.needs_open()
-        # When the utterance is over, then whoever speaks next is transcribed
+        # When the utterance is over, then the next utterance is transcribed
         speech.over.add(0)
         assert partials.needs_open()
 
 
 async def test_an_interim_pass_is_shown_in_a_breath(speech: Speech) -> None:
-    # Given somebody who pauses during an interim pass, and whose utterance may continue
+    # Given a pause during an interim pass, after which the utterance may continue
     speech.meanwhile = speech.open.clear
     speech.open = [utterance(0)]
     speech.words = [["Good", " day"], None, ["So", "-", "called"]]
@@ -140,7 +140,7 @@ async def test_an_utterance_is_transcribed_when_there_is_enough_new_audio(
         # Given an utterance, then it is transcribed when it may have a word
         assert await shown_after(0.2, 0.0, 0.5) == []
         assert await shown_after(0.2, 0.0, 0.6) == [(0.0, 0.6)]
-        # And again when somebody has said more, and not before a second has passed
+        # And again after more speech, and not before a second has passed
         assert await shown_after(2, 0.0, 0.6) == []
         assert await shown_after(0.2, 0.0, 0.9) == [(0.0, 0.9)]
         assert await shown_after(0.2, 0.0, 1.2) == []
@@ -155,7 +155,7 @@ async def test_an_utterance_is_transcribed_when_there_is_enough_new_audio(
 
 
 async def test_no_partial_follows_the_final_text_of_its_channel(speech: Speech) -> None:
-    # Given two people who have begun at the same time, and one of them has said all when the pass is done
+    # Given two people who start at the same time, one of whom ends during the pass
     speech.meanwhile = lambda: speech.over.add(0)
     speech.open = [utterance(0), utterance(1)]
     async with partials_of(speech):

@@ -52,14 +52,18 @@ def result_in(updates: list[TaskUpdate | Result]) -> TranscriptionResult:
 
 
 def texts_in(updates: list[TaskUpdate | Result]) -> list[TaskUpdate]:
-    return [each for each in updates if isinstance(each, TaskUpdate) and each.text is not None]
+    return [update for update in updates if isinstance(update, TaskUpdate) and update.text is not None]
 
 
 async def test_each_utterance_has_its_text_and_how_much_of_the_audio_has_no_text_yet(parts: Parts) -> None:
     # Given 25 seconds of audio, of which the engine finds an utterance in each ten
     updates = await updates_of(parts)
     # Then one text comes after the other, and what is complete and has no text yet is behind
-    assert [(each.processed_seconds, each.lag_seconds) for each in texts_in(updates)] == [(10, 5), (20, 0), (25, 0)]
+    assert [(update.processed_seconds, update.lag_seconds) for update in texts_in(updates)] == [
+        (10, 5),
+        (20, 0),
+        (25, 0),
+    ]
     assert (result_in(updates).text, result_in(updates).duration) == ("one two one two one two", 25)
     # And metrics say how long each took
     reported = [
@@ -71,18 +75,18 @@ async def test_each_utterance_has_its_text_and_how_much_of_the_audio_has_no_text
 async def test_another_worker_continues_behind_the_text_that_is_there(parts: Parts) -> None:
     done = Checkpoint(language="en", processed_seconds=10, segments=(segment(0),), reached={None: 10.0})
     updates = await updates_of(parts, done)
-    assert [each.processed_seconds for each in texts_in(updates)] == [20, 25]
+    assert [update.processed_seconds for update in texts_in(updates)] == [20, 25]
     assert result_in(updates).text == "one two one two one two"
 
 
-@pytest.mark.parametrize("wanted", [False, True])
-async def test_words_have_times_for_who_asks(parts: Parts, wanted: bool) -> None:
-    segments = result_in(await updates_of(parts, word_timestamps=wanted)).segments
-    assert [each.words is not None for each in segments] == [wanted] * 3
+@pytest.mark.parametrize("word_timestamps", [False, True])
+async def test_words_have_times_on_request(parts: Parts, word_timestamps: bool) -> None:
+    segments = result_in(await updates_of(parts, word_timestamps=word_timestamps)).segments
+    assert [part.words is not None for part in segments] == [word_timestamps] * 3
 
 
 @pytest.mark.parametrize("failed_before", [False, True])
-async def test_speakers_are_looked_for_once(parts: Parts, failed_before: bool) -> None:
+async def test_a_recording_is_diarized_once(parts: Parts, failed_before: bool) -> None:
     error = ErrorDetail(code=ErrorCode.ENGINE_FAILED, message="It died.") if failed_before else None
     result = result_in(await updates_of(parts, Checkpoint(diarization_error=error), diarize=True))
     assert (result.speakers, result.diarization_error) == ((None, error) if failed_before else (2, None))
@@ -100,7 +104,7 @@ async def test_channels_are_searched_for_voices_alone(nats: InMemoryNats, identi
     parts = Parts(nats, engine=(engine := FakeEngine()))
     result = result_in(await updates_of(parts, audio=CALL, diarize=True, identify=identify))
     assert (engine.diarized, result.channels) == (searches, 2)
-    # And the second channel, in which nobody has said anything, is nobody's voice
+    # And the second channel, which has no speech, has no voice
     assert list(result.voices or ()) == ["SPEAKER_00"] * identify
 
 
@@ -151,9 +155,9 @@ async def test_audio_that_cannot_be_stored_costs_no_text(
 
 
 def test_audio_is_stored_only_where_recordings_can_be_stored() -> None:
-    reads, stores = (Settings(_env_file=None, audio_store=each) for each in ("https://a.example/", "nats://audio"))
+    reads, stores = (Settings(_env_file=None, audio_store=store) for store in ("https://a.example/", "nats://audio"))
     stores_audio, stores_none = (
-        LiveTask(task_id="live-1", user_id=7, audio=AUDIO, keep_audio=each) for each in (True, False)
+        LiveTask(task_id="live-1", user_id=7, audio=AUDIO, keep_audio=keep_audio) for keep_audio in (True, False)
     )
     check_store(stores_audio, stores)
     check_store(stores_none, reads)
@@ -186,7 +190,7 @@ async def test_long_silence_is_reported_so_that_it_is_not_processed_again(
     parts, checkpoint = Parts(nats, engine=Silence()), Checkpoint(reached={None: reached})
     updates = await updates_of(parts, checkpoint, seconds([0] * int(silent)))
     # Then it is reported when it was long
-    assert [each.text.end for each in texts_in(updates) if each.text] == reported
+    assert [update.text.end for update in texts_in(updates) if update.text] == reported
     assert (result_in(updates).text, result_in(updates).duration) == ("", silent)
 
 
@@ -198,7 +202,9 @@ async def test_audio_that_was_never_stored_is_reported_with_the_text_of_its_time
     # When the rest comes
     updates = await updates_of(parts, frames=SOUND[:25], first=24)
     # Then each gap is reported once
-    reported = [[(gap.start, gap.end) for gap in each.text.untranscribed] for each in texts_in(updates) if each.text]
+    reported = [
+        [(gap.start, gap.end) for gap in update.text.untranscribed] for update in texts_in(updates) if update.text
+    ]
     assert reported == [[(0, 2)], [(18, 20)], []]
     assert [(gap.start, gap.end) for gap in result_in(updates).untranscribed] == [(0, 2), (18, 20)]
     assert result_in(updates).duration == 25

@@ -44,8 +44,8 @@ class FakeWaiting:
         self.earlier: list[StoredMessage] = []
 
     async def find(self, _: str, sequence: int) -> StoredMessage | None:
-        held = [self.message, *self.earlier]
-        return next((each for each in held if each is not None and each.sequence == sequence), None)
+        messages = [self.message, *self.earlier]
+        return next((message for message in messages if message is not None and message.sequence == sequence), None)
 
     async def is_due(self, message: StoredMessage) -> bool:
         return message.due_at <= max(message.time, datetime.now(UTC))
@@ -55,8 +55,8 @@ class FakeWaiting:
 
     async def page_after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
         del count
-        found = self.message
-        return [found] if found and found.subject == subject and found.sequence > sequence else []
+        message = self.message
+        return [message] if message and message.subject == subject and message.sequence > sequence else []
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ class Given:
 
     connection: ConnectionMonitor = field(default_factory=ConnectionMonitor)
     delays_tasks: bool = False
-    asked: int = 0  # how often somebody wanted to know that
+    asked: int = 0  # how often that was read
     deleted: list[str] = field(default_factory=list)  # tasks that were removed from Redis
 
     def has_to_wait(self) -> bool:
@@ -129,7 +129,7 @@ async def test_a_worker_that_registers_second_returns_the_record_of_the_first(
     queued = await registration.register(TASK, new)
     begun = queued.event.model_copy(update={"state": State.RUNNING, "sequence": 2})
     await log.of("another").push(begun, queued.metadata)
-    # When this worker takes it, too, then it learns how the task stands
+    # When this worker registers it, too, then it reads the state of the task
     assert (await registration.register(TASK, new)).event.state is State.RUNNING
     assert len(log.events("t1")) == 2
 
@@ -179,7 +179,7 @@ async def test_a_task_that_was_deleted_is_not_registered(
     waiting.message = None
     with pytest.raises(MessageGoneError):
         await registration.register(TASK, message())
-    # And another worker that hears of it only now registers nothing either
+    # And another worker that receives it only now registers nothing either
     await registration.register_waiting([ANNOUNCED])
     assert await log.last("t1") is None
     assert given.deleted == []  # it never was there
@@ -234,7 +234,7 @@ async def test_a_task_that_completes_just_after_its_registration_stays(
 
 
 async def test_only_stored_messages_are_registered(registration: Registration, log: InMemoryTaskLog) -> None:
-    # When somebody announces a message under another task's id, and others announce it twice
+    # When a client announces a message under another task's id, and others announce it twice
     await registration.register_waiting([Announcement("forged", QUEUE, 1), ANNOUNCED, ANNOUNCED])
     # Then the task of the stored message is registered, and no other
     last = await log.last("t1")
@@ -276,8 +276,8 @@ async def test_a_task_whose_message_is_lost_belongs_to_the_next_message_of_the_s
     if same and not ended:
         # When it is published again, then the second message owns the log, also before a worker takes it
         assert log.events("t1")[-1].sequence == 2
-        found = await registration.register(TASK, second)
-        assert (found.metadata.task_sequence, found.event.sequence) == (2, record.event.sequence + 1)
+        registered = await registration.register(TASK, second)
+        assert (registered.metadata.task_sequence, registered.event.sequence) == (2, record.event.sequence + 1)
     else:
         # When another task has its id, or it has ended, then that one is refused
         with pytest.raises(ObsoleteMessageError):
@@ -300,7 +300,7 @@ async def test_a_replay_of_a_deleted_task_registers_nothing(
 async def test_a_replay_with_the_sequence_of_the_failed_task_is_registered_in_a_recreated_stream(
     registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting
 ) -> None:
-    # Given a failed task, and a task stream that was created anew and counts from 1
+    # Given a failed task, and a task stream that was recreated and counts from 1
     queued = await registration.register(TASK, message())
     failed = await log.push(queued.event.model_copy(update={"state": State.FAILED, "sequence": 2}), queued.metadata)
     replay = replace(message(replay_of=str(failed.stream_sequence)), time=STORED_AT + timedelta(seconds=30))
@@ -338,7 +338,7 @@ async def test_missed_tasks_are_registered_only_if_they_are_delayed(
     constants(DELAY_CHECK_INTERVAL_S=0.01)
     running = asyncio.create_task(registration.run())
     await eventually(lambda: given.asked > 5, within=5)
-    # Then whoever takes it registers it
+    # Then the worker that receives it registers it
     assert await log.last("t1") is None
     # And when the worker is busy for longer, it is registered ahead
     given.delays_tasks = True
@@ -352,7 +352,7 @@ async def test_an_announced_task_is_registered_soon_and_a_replay_at_once(
     # Given an idle service to which a task is announced
     await registration.announce(ANNOUNCED, replayed=False)
     assert await log.last("t1") is None
-    # When it looks, then the task is registered
+    # When it checks, then the task is registered
     running = asyncio.create_task(registration.run())
     queued = await eventually(lambda: log.last("t1"), within=5)
     await cancel_all([running])

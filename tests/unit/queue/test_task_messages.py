@@ -28,11 +28,11 @@ def test_an_id_is_read_as_it_is(written: str, read: float) -> None:
 @pytest.mark.parametrize("sign", ["", "-"])
 @pytest.mark.parametrize("digits", [20, 21, 22, 40, 5000])
 def test_an_integer_that_is_too_long_is_no_task_id(sign: str, digits: int) -> None:
-    found = parse_json_leniently(f"{sign}{'9' * digits}".encode())
-    assert not -(2**63) <= found < 2**63
+    parsed = parse_json_leniently(f"{sign}{'9' * digits}".encode())
+    assert not -(2**63) <= parsed < 2**63
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
 def test_the_id_of_a_message_in_another_encoding_is_read(encoding: str) -> None:
-    found = message('{"task_id":"t1","audio_file_id":"a","user_id":1}'.encode(encoding))
-    assert (found.task_id, found.task) == ("t1", None)
+    read_message = message('{"task_id":"t1","audio_file_id":"a","user_id":1}'.encode(encoding))
+    assert (read_message.task_id, read_message.task) == ("t1", None)

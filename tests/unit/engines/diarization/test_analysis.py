@@ -48,8 +48,8 @@ def test_silence_is_not_analysed(loudness: float, segmented: int) -> None:
 )
 def test_each_set_of_local_speakers_is_detected(loudness: float, speakers: list[int]) -> None:
     chunk, _, _ = analysed(audio((100, loudness)))
-    heard = chunk.activity[0, :100].min(axis=0)
-    assert [voice for voice in range(3) if heard[voice] == 255] == speakers
+    activity = chunk.activity[0, :100].min(axis=0)
+    assert [voice for voice in range(3) if activity[voice] == 255] == speakers
     assert not chunk.activity[0, 101:].any()
 
 
@@ -57,7 +57,7 @@ def test_who_speaks_alone_is_cut_into_slices() -> None:
     # Given three seconds of a first local speaker, one of a second and two moments of a third, with pauses
     chunk, networks, _ = analysed(audio((178, 1.0), (20, 0.0), (60, 2.0), (100, 0.0), *2 * [(15, 3.0), (10, 0.0)]))
     # Then each has embeddings inside its speech, all embedded, and no local speaker needs more
-    assert [(each.start, each.end) for each in chunk.embeddings] == [
+    assert [(embedding.start, embedding.end) for embedding in chunk.embeddings] == [
         (0, 89),
         (30, 119),
         (59, 148),
@@ -66,14 +66,14 @@ def test_who_speaks_alone_is_cut_into_slices() -> None:
         (358, 373),
         (383, 398),
     ]
-    assert [len(each) for each in networks.embedded] == [
-        (each.end - each.start) * FRAME_SAMPLES for each in chunk.embeddings
+    assert [len(clip) for clip in networks.embedded] == [
+        (embedding.end - embedding.start) * FRAME_SAMPLES for embedding in chunk.embeddings
     ]
     assert chunk.overlapped == []
 
 
 @pytest.mark.parametrize(
-    ("alone", "together", "found", "embedded"),
+    ("alone", "together", "is_overlapped", "embedded"),
     [
         (5, 0, False, None),  # too short to count
         (14, 0, True, 14 + 1),  # too short for a slice
@@ -84,13 +84,13 @@ def test_who_speaks_alone_is_cut_into_slices() -> None:
     ],
 )
 def test_a_local_speaker_that_hardly_speaks_alone_is_embedded(
-    alone: int, together: int, found: bool, embedded: int | None
+    alone: int, together: int, is_overlapped: bool, embedded: int | None
 ) -> None:
     # Given a second local speaker that speaks for so many frames alone, and then with the first one, which speaks on
     chunk, networks, _ = analysed(audio((50, 0.0), (alone, 2.0), (together, 4.0), (200, 1.0)))
-    seconds = [each for each in chunk.overlapped if each.number == 1]
-    assert bool(seconds) is found
-    assert [each.window for each in chunk.overlapped] == [0] * len(chunk.overlapped)
+    seconds = [speaker for speaker in chunk.overlapped if speaker.number == 1]
+    assert bool(seconds) is is_overlapped
+    assert [speaker.window for speaker in chunk.overlapped] == [0] * len(chunk.overlapped)
     if embedded is not None:
         assert len(networks.embedded[-1]) == embedded * FRAME_SAMPLES
 
@@ -100,8 +100,8 @@ def test_very_short_speech_has_no_embedding(frames: int, embedded: list[int]) ->
     # Given a local speaker that speaks twice
     chunk, networks, _ = analysed(audio((20, 0.0), (3, 3.0), (9, 0.0), (frames - 3, 3.0), (60, 0.0)))
     # Then it has one embedding, if it speaks long enough, with a frame more of each time
-    assert [len(each) / FRAME_SAMPLES for each in networks.embedded] == embedded
-    assert [each.number for each in chunk.overlapped] == [2] * len(embedded)
+    assert [len(clip) / FRAME_SAMPLES for clip in networks.embedded] == embedded
+    assert [speaker.number for speaker in chunk.overlapped] == [2] * len(embedded)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_speech_detected_after_the_end_is_left_out(loudness: float, samples: int
     audio_of_chunk = ChunkAudio(0, np.full(samples, loudness, np.float32), 1, WINDOW_FRAMES)
     analyse_chunk(as_networks(networks), audio_of_chunk, lambda _: None)
     # Then no embedding begins behind it, and none has less than a tenth of a second
-    assert [len(each) for each in networks.embedded] == embedded
+    assert [len(clip) for clip in networks.embedded] == embedded
 
 
 def test_a_long_local_speaker_is_embedded_from_its_middle() -> None:
@@ -126,8 +126,8 @@ def test_a_long_local_speaker_is_embedded_from_its_middle() -> None:
     networks = FakeNetworks()
     analyse_chunk(as_networks(networks), ChunkAudio(0, samples, 1, WINDOW_FRAMES), lambda _: None)
     # Then these are enough for each
-    assert [set(each) for each in networks.embedded] == [{4.5}, {4.5}]
-    assert [len(each) for each in networks.embedded] == [64_000, 64_000]
+    assert [set(clip) for clip in networks.embedded] == [{4.5}, {4.5}]
+    assert [len(clip) for clip in networks.embedded] == [64_000, 64_000]
 
 
 def test_progress_grows_to_the_end_of_the_chunk() -> None:

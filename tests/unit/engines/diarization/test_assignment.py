@@ -64,20 +64,20 @@ def test_two_people_who_are_detected_as_one_local_speaker_are_parted_without_a_p
     # Given one local speaker that passes from one person to another in the middle of it
     assignment = assigned([(0, 50, 450)], [(0, 50, 250), (1, 250, 450)])[:, 0]
 
-    # Then it passes within a third of a second of that place
+    # Then it changes within a third of a second of that time
     assert (assignment[50 : 250 - SECOND // 3] == 0).all()
     assert (assignment[250 + SECOND // 3 : 450] == 1).all()
 
 
 @pytest.mark.parametrize(("pause", "owner"), [(0, 0), (11, 0), (12, 1)])
-def test_a_moment_that_sounds_like_another_person_is_theirs_only_between_pauses(pause: int, owner: int) -> None:
+def test_a_short_resemblance_to_another_person_counts_only_between_pauses(pause: int, owner: int) -> None:
     # Given a local speaker that resembles another person for a moment, with pauses of so many frames
     before, behind = 240 - pause, 262 + pause
     assignment = assigned(
         [(0, 50, before), (0, 240, 262), (0, behind, 450)], [(0, 50, before), (1, 240, 262), (0, behind, 450)]
     )[:, 0]
 
-    # Then only after a pause of .2 s another person may go on
+    # Then only after a pause of 0.2 s another person may continue
     assert set(assignment[240:262]) == {owner}
     assert (assignment[50:before] == 0).all()
     assert (assignment[behind:450] == 0).all()
@@ -103,7 +103,7 @@ def test_where_two_speak_at_once_they_are_two() -> None:
 
 
 @pytest.mark.parametrize(("frames", "owner"), [(25, 2), (6, 2), (5, UNASSIGNED)])
-def test_a_word_into_what_a_person_says_belongs_to_whom_it_is_like(frames: int, owner: int) -> None:
+def test_an_interjection_belongs_to_the_speaker_whom_it_resembles(frames: int, owner: int) -> None:
     # Given a word of the third person while the first speaks, or less than a tenth of a second
     assignment = assigned([(0, 50, 450), (1, 200, 200 + frames)], [(0, 50, 450)], alone={1: PEOPLE[2]})
     assert (assignment[200 : 200 + frames, 1] == owner).all()

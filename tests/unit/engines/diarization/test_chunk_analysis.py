@@ -42,7 +42,9 @@ def test_a_chunk_comes_back_from_its_record(windows: int) -> None:
     # Then nothing has changed
     assert again.index == 5
     assert (again.activity == chunk.activity).all()
-    assert [(each.start, each.end) for each in again.embeddings] == [(e.start, e.end) for e in chunk.embeddings]
+    assert [(embedding.start, embedding.end) for embedding in again.embeddings] == [
+        (e.start, e.end) for e in chunk.embeddings
+    ]
     assert [(a.window, a.number) for a in again.overlapped] == [(b.window, b.number) for b in chunk.overlapped]
     assert all((a.values == b.values).all() for a, b in zip(again.embeddings, chunk.embeddings, strict=True))
     assert all((a.values == b.values).all() for a, b in zip(again.overlapped, chunk.overlapped, strict=True))
@@ -89,6 +91,6 @@ def test_an_embedding_is_stored_without_a_loss_that_matters() -> None:
     def cosine(one: np.ndarray, other: np.ndarray) -> float:
         return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
 
-    both = (quantized(each).astype(np.float32) for each in (one, one + other))
+    both = (quantized(values).astype(np.float32) for values in (one, one + other))
     assert cosine(*both) == pytest.approx(cosine(one, one + other), abs=1e-3)
     assert not quantized(np.zeros(EMBEDDING_SIZE, np.float32)).any()

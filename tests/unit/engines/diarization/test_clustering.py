@@ -94,10 +94,12 @@ def test_clusters_are_as_far_apart_as_at_their_merge_and_nearer_if_one_is_short(
     weights = np.array([720, 720, 720, 720, 72], np.float32)
 
     # When the slices of each person are merged, then the people, then the short one
-    found = centroid_distances(embeddings, weights, [Merge(0, 1, 0), Merge(2, 3, 0), Merge(1, 3, 0), Merge(0, 4, 0)])
+    distances = centroid_distances(
+        embeddings, weights, [Merge(0, 1, 0), Merge(2, 3, 0), Merge(1, 3, 0), Merge(0, 4, 0)]
+    )
 
     # Then people are far apart, and half of that may be chance where one has spoken for a moment
-    assert found == pytest.approx([-0.05, -0.05, 0.975, 0.5], abs=1e-6)
+    assert distances == pytest.approx([-0.05, -0.05, 0.975, 0.5], abs=1e-6)
 
 
 def test_of_very_many_clusters_only_the_heaviest_are_joined() -> None:

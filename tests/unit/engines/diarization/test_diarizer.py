@@ -44,31 +44,31 @@ def run(path: Path, known: Sequence[ChunkAnalysed] = (), *, embed: bool = False)
 
 
 def chunks(emitted: Emitted) -> list[ChunkAnalysed]:
-    return [each for each in emitted if isinstance(each, ChunkAnalysed)]
+    return [message for message in emitted if isinstance(message, ChunkAnalysed)]
 
 
 def test_a_job_that_resumes_analyses_the_rest_and_finds_the_same_turns(talk: Path) -> None:
     # Given what a whole job finds
     done, emitted = run(talk)
     assert [(turn.speaker, round(turn.start)) for turn in done.turns] == [*zip(2 * BOTH, (0, 5, 121, 126), strict=True)]
-    assert (done.duration_seconds, [each.index for each in chunks(emitted)]) == (130, [0, 1, 2])
+    assert (done.duration_seconds, [chunk.index for chunk in chunks(emitted)]) == (130, [0, 1, 2])
     # When a job knows the first two chunks, then it analyses only the last one
     resumed, later = run(talk, known=chunks(emitted)[:2])
-    assert ([each.index for each in chunks(later)], resumed) == ([2], done)
+    assert ([chunk.index for chunk in chunks(later)], resumed) == ([2], done)
 
 
 def test_records_that_cannot_be_used_are_replaced(talk: Path) -> None:
     # Given records of another revision, of nothing, and of a chunk of another length
     done, emitted = run(talk)
     first, second, last = chunks(emitted)
-    known = [
+    records = [
         first.model_copy(update={"revision": "0", "record": second.record}),
         second.model_copy(update={"record": "bm90aGluZw=="}),
         last.model_copy(update={"record": first.record}),
     ]
     # When a job knows these, then it analyses all three chunks again
-    again, later = run(talk, known=known)
-    assert ([each.index for each in chunks(later)], again) == ([0, 1, 2], done)
+    again, later = run(talk, known=records)
+    assert ([chunk.index for chunk in chunks(later)], again) == ([0, 1, 2], done)
 
 
 def test_progress_is_reported_once_a_second(talk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_speakers_are_embedded_if_requested(talk: Path) -> None:
     assert run(talk)[0].embedded is None
     embedded = run(talk, embed=True)[0].embedded
     assert embedded is not None
-    assert (embedded.model, [each.speaker for each in embedded.speakers]) == (embedding_network(), [*BOTH])
+    assert (embedded.model, [speaker.speaker for speaker in embedded.speakers]) == (embedding_network(), [*BOTH])
 
 
 def test_a_recording_above_the_limit_is_refused(talk: Path) -> None:

@@ -32,13 +32,13 @@ class Conversation:
         self.labels.add([self._window(float(at), min(float(at) + WINDOW_S, self.now), person) for at in times])
 
     def label_at(self, second: float) -> int | None:
-        """The label at a time, None if nobody is known to speak."""
+        """The label at a time, None if no known speaker speaks."""
         at = second * SAMPLE_RATE
         return next((label for start, end, label in self.labels.turns() if start <= at < end), None)
 
-    def labels_of(self, said: Sequence[tuple[float, float, str]]) -> list[int | None]:
+    def labels_of(self, intervals: Sequence[tuple[float, float, str]]) -> list[int | None]:
         """The labels in the middle of these utterances."""
-        return [self.label_at((start + end) / 2) for start, end, _ in said]
+        return [self.label_at((start + end) / 2) for start, end, _ in intervals]
 
     def _window(self, start: float, end: float, person: str) -> SpeechWindow:
         return SpeechWindow(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE), quantized(self.values(person)))
@@ -118,7 +118,7 @@ def test_at_the_maximum_the_nearest_speaker_is_used() -> None:
 
 
 def test_two_labels_of_one_person_are_merged(conversation: Conversation) -> None:
-    # Given one person who sounds like two at first
+    # Given one person who resembles two at first
     conversation.speak("ann", 4)
     conversation.speak("bob", 4)
     middle = quantized(conversation.values("ann") + conversation.values("bob"))

@@ -1,4 +1,4 @@
-"""What is embedded: sound as a telephone transmits it, and voices without what telephones add to them."""
+"""Embedded audio: as a telephone transmits it, and voices without what telephones add to them."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ SECOND = np.arange(SAMPLE_RATE) / SAMPLE_RATE
 @pytest.mark.parametrize(("hertz", "passes"), [(299, False), (300, True), (1000, True), (3400, True), (3401, False)])
 def test_a_telephone_transmits_its_band_alone(hertz: int, passes: bool) -> None:
     # Given a tone beside a louder one of another pitch
-    tone, other = (np.sin(2 * np.pi * each * SECOND).astype(np.float32) for each in (hertz, 2000))
+    tone, other = (np.sin(2 * np.pi * frequency * SECOND).astype(np.float32) for frequency in (hertz, 2000))
     # When a telephone transmits it, then it is there only if the telephone transmits it
     loudness = np.abs(np.fft.rfft(simulate_telephone(0.2 * tone + 0.5 * other)))
     assert (loudness[hertz] > 0.1 * loudness[2000]) == passes
@@ -26,9 +26,9 @@ def test_networks_segment_windows_and_embed_speech() -> None:
     networks = Networks(threads=1)
     noise = np.random.default_rng(7).normal(0, 0.1, WINDOW_SAMPLES).astype(np.float32)
     # When a window is segmented, then each frame has the logarithms of shares of one
-    heard = networks.segment(noise)
-    assert heard.shape == (WINDOW_FRAMES, POWERSET_CLASSES)
-    assert np.exp(heard).sum(axis=1) == pytest.approx(1, abs=1e-3)
+    log_probabilities = networks.segment(noise)
+    assert log_probabilities.shape == (WINDOW_FRAMES, POWERSET_CLASSES)
+    assert np.exp(log_probabilities).sum(axis=1) == pytest.approx(1, abs=1e-3)
     # When a voice is embedded, then it is a direction that has nothing of what telephones add
     voice = networks.embed(features(noise))
     assert np.linalg.norm(voice) == pytest.approx(1, abs=1e-3)

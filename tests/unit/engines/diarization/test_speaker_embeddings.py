@@ -1,4 +1,4 @@
-"""The embeddings of speakers: of what each says alone, as it sounds and on a telephone."""
+"""The embeddings of speakers: of speech without overlap, at full bandwidth and on a telephone."""
 
 from base64 import b64decode
 from collections.abc import Iterator
@@ -54,11 +54,11 @@ def embedded(
 ) -> tuple[dict[str, SpeakerEmbedding], list[tuple[int, int]]]:
     """The speakers' embeddings, and what was made as a telephone transmits it."""
     networks = FakeNetworks()
-    starts, ends, people = (np.array(each, np.intp) for each in zip(*spans, strict=True))
+    starts, ends, people = (np.array(column, np.intp) for column in zip(*spans, strict=True))
     embeddings = Embeddings(starts, ends, PEOPLE[people])
     as_networks: Networks = networks  # type: ignore[assignment]  # all that is called
     by_speaker = speaker_embeddings(as_networks, embeddings, turns, pieces or audio(samples))
-    return {each.speaker: each for each in by_speaker}, networks.telephone_spans
+    return {speaker.speaker: speaker for speaker in by_speaker}, networks.telephone_spans
 
 
 def directions(values: str) -> set[int]:
@@ -67,16 +67,16 @@ def directions(values: str) -> set[int]:
 
 
 def test_each_speaker_has_the_mean_of_what_is_their_own() -> None:
-    # Given embeddings of two speakers, of whom the second one sounds like two people
+    # Given embeddings of two speakers, of whom the second one resembles two people
     by_speaker, telephone_spans = embedded([(10, 99, 0), (54, 143, 0), (143, 232, 0), (300, 389, 1), (400, 489, 2)])
     # Then each has those of their own turn, with the seconds of all and how far they agree
-    assert [directions(by_speaker[each].values) for each in BOTH] == [{0}, {1, 2}]
-    assert [by_speaker[each].agreement for each in BOTH] == [1.0, 0.707]
+    assert [directions(by_speaker[label].values) for label in BOTH] == [{0}, {1, 2}]
+    assert [by_speaker[label].agreement for label in BOTH] == [1.0, 0.707]
     assert by_speaker["SPEAKER_00"].seconds == pytest.approx((232 - 10) * FRAME_SAMPLES / 16_000, abs=0.001)
     assert by_speaker["SPEAKER_01"].seconds == pytest.approx(2 * 89 * FRAME_SAMPLES / 16_000, abs=0.001)
     # And on a telephone each is the sum of those that do not overlap
     assert telephone_spans == [(10, 99), (143, 232), (300, 389), (400, 489)]
-    assert [directions(by_speaker[each].telephone) for each in BOTH] == [{101, 102}, {103, 104}]
+    assert [directions(by_speaker[label].telephone) for label in BOTH] == [{101, 102}, {103, 104}]
 
 
 def test_nine_tenths_of_an_embedding_are_its_speakers() -> None:
@@ -84,8 +84,8 @@ def test_nine_tenths_of_an_embedding_are_its_speakers() -> None:
     by_speaker, telephone_spans = embedded(
         [(EDGE - 45, EDGE + 5, 0), (EDGE - 44, EDGE + 6, 3), (EDGE - 6, EDGE + 44, 3), (EDGE - 5, EDGE + 45, 1)]
     )
-    # Then the first ones count, and the others are nobody's
-    assert [directions(by_speaker[each].values) for each in BOTH] == [{0}, {1}]
+    # Then the first ones count, and the others belong to no speaker
+    assert [directions(by_speaker[label].values) for label in BOTH] == [{0}, {1}]
     assert telephone_spans == [(EDGE - 45, EDGE + 5), (EDGE - 5, EDGE + 45)]
 
 
@@ -101,7 +101,7 @@ def test_speech_of_two_at_once_is_nobodys() -> None:
 
 
 @pytest.mark.parametrize(("frames", "people"), [(45, {0}), (44, set())])
-def test_short_speech_says_little_of_a_voice(frames: int, people: set[int]) -> None:
+def test_short_speech_has_little_weight_in_an_embedding(frames: int, people: set[int]) -> None:
     by_speaker, _ = embedded([(0, frames, 0)])
     assert directions(by_speaker["SPEAKER_00"].values) == people
 

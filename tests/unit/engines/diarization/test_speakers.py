@@ -30,15 +30,15 @@ def similar_voice(person: int, *, but: float = 0.0, seed: int = 0) -> np.ndarray
 
 
 def speech_of(person: int, embeddings: int, *, but: float = 0.8) -> list[tuple[np.ndarray, int]]:
-    """Embeddings of 1.5 s of one person, who never sounds quite the same."""
+    """Embeddings of 1.5 s of one person, which are never quite equal."""
     return [(similar_voice(person, but=but, seed=1000 * person + n), MAX_EMBEDDING_FRAMES) for n in range(embeddings)]
 
 
-def recording(said: Speech, index: int = 0) -> ChunkAnalysis:
+def recording(speech: Speech, index: int = 0) -> ChunkAnalysis:
     """A chunk with these embeddings, one after the other."""
-    ends = np.cumsum([frames for _, frames in said]).tolist()
+    ends = np.cumsum([frames for _, frames in speech]).tolist()
     embeddings = [
-        Embedding(end - frames, end, quantized(values)) for end, (values, frames) in zip(ends, said, strict=True)
+        Embedding(end - frames, end, quantized(values)) for end, (values, frames) in zip(ends, speech, strict=True)
     ]
     return ChunkAnalysis(index, np.zeros((1, WINDOW_FRAMES, LOCAL_SPEAKERS), np.uint8), embeddings, [])
 
@@ -54,9 +54,9 @@ def most_similar(speakers: np.ndarray, person: int) -> int:
 
 
 @pytest.mark.parametrize("but", [0.8, 1.4])
-def test_embeddings_that_sound_similar_are_of_one_speaker(but: float) -> None:
-    # Given two people who take turns, and never sound quite the same, when speakers are found
-    speakers = centroids_of(recording([each for person in (0, 1, 0, 1) for each in speech_of(person, 4, but=but)]))
+def test_similar_embeddings_are_of_one_speaker(but: float) -> None:
+    # Given two people who take turns, with embeddings that are never quite equal, when they are clustered
+    speakers = centroids_of(recording([part for person in (0, 1, 0, 1) for part in speech_of(person, 4, but=but)]))
 
     # Then they are two, each like one of the people
     assert len(speakers) == 2
@@ -115,12 +115,12 @@ def test_bounds_are_respected_as_far_as_people_can_be_distinguished(
     # Given two people, one of whom varies more
     chunk = recording([*speech_of(0, 20, but=0.3), *speech_of(1, 20)])
 
-    # When so many speakers are requested, then so many are found, and nobody is taken apart
+    # When this number of speakers is requested, then it is found, and no person is split
     assert len(centroids_of(chunk, bounds=SpeakerBounds(*bounds))) == expected
 
 
 def test_of_a_number_a_cough_is_not_one() -> None:
-    # Given two people who sound very similar, so that they are taken for one, and short audio that is like neither
+    # Given two people with very similar voices, so that they are taken for one, and short audio that is like neither
     other = similar_voice(0) + 1.3 * similar_voice(1)
     alike = [
         *speech_of(0, 8, but=0.2),
@@ -136,7 +136,7 @@ def test_of_a_number_a_cough_is_not_one() -> None:
 
 
 def test_of_a_number_those_are_two_who_are_least_similar() -> None:
-    # Given two times two people who sound similar, of whom the latter do more
+    # Given two pairs of people with similar voices, of whom the latter do more
     one, other = similar_voice(0), similar_voice(2)
     people = [one, one + 1.35 * similar_voice(1), other, other + 1.25 * similar_voice(3)]
     alike = recording([(values, MAX_EMBEDDING_FRAMES) for values in people for _ in range(8)])
@@ -150,12 +150,12 @@ def test_of_a_number_those_are_two_who_are_least_similar() -> None:
 
 def test_who_speaks_too_little_to_be_a_speaker_is_one_where_a_number_wants_it() -> None:
     # Given a person who speaks for a long time, and another person's single sentence
-    said = [*speech_of(0, 100), (similar_voice(1), MAX_EMBEDDING_FRAMES)]
-    assert len(centroids_of(recording(said))) == 1
+    speech = [*speech_of(0, 100), (similar_voice(1), MAX_EMBEDDING_FRAMES)]
+    assert len(centroids_of(recording(speech))) == 1
 
-    # When two speakers are requested, then both are found; when three, nobody is taken apart
-    assert most_similar(centroids_of(recording(said), bounds=SpeakerBounds(2, 2)), 1) == 1
-    assert len(centroids_of(recording(said), bounds=SpeakerBounds(3, 3))) == 2
+    # When two speakers are requested, then both are found; when three, no person is split
+    assert most_similar(centroids_of(recording(speech), bounds=SpeakerBounds(2, 2)), 1) == 1
+    assert len(centroids_of(recording(speech), bounds=SpeakerBounds(3, 3))) == 2
 
 
 def test_more_embeddings_than_are_clustered_come_from_all_over_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,10 +186,10 @@ def test_people_who_only_speak_for_moments_are_distinguished() -> None:
 @pytest.mark.parametrize(("moments", "people"), [(5, 1), (6, 2)])
 def test_moments_count_only_if_they_are_most_of_the_speech(moments: int, people: int) -> None:
     # Given three seconds of one person, and moments of another one: half of all speech, or more
-    said = [*[(similar_voice(0), 45)] * 4, *[(similar_voice(1), 36)] * moments]
-    assert len(centroids_of(recording(said))) == people
+    speech = [*[(similar_voice(0), 45)] * 4, *[(similar_voice(1), 36)] * moments]
+    assert len(centroids_of(recording(speech))) == people
     # And if there are fewer embeddings than speakers are wanted, a moment counts, too
-    assert len(centroids_of(recording(said), bounds=SpeakerBounds(5, 5))) == 2
+    assert len(centroids_of(recording(speech), bounds=SpeakerBounds(5, 5))) == 2
 
 
 def test_where_nobody_speaks_there_are_no_speakers() -> None:

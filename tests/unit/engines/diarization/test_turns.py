@@ -79,7 +79,7 @@ def test_a_breath_is_no_pause_and_a_click_no_turn() -> None:
 
 
 def test_a_local_speaker_of_nobody_makes_no_turn() -> None:
-    # Given a local speaker that belongs to no speaker, and nobody else; then with another person
+    # Given a local speaker that belongs to no speaker, and no other; then with another person
     assert turns_in(12, [(1, 1, 5)], speakers=0) == []
     assert turns_in(12, [(1, 1, 5), (0, 6, 8)], speakers=1) == about(("SPEAKER_00", 6, 8))
 
@@ -112,7 +112,7 @@ def test_two_windows_in_doubt_do_not_outvote_one_that_is_sure() -> None:
     chunks[0].activity[0:3] = chunks[0].activity[0:3] // 255 * 135
     chunks[0].activity[1] = 0
 
-    # When turns are built, then nobody speaks
+    # When turns are built, then there is none
     assert turns_of(chunks, owners, 20.0) == []
 
 
@@ -170,19 +170,19 @@ def test_two_local_speakers_of_one_speaker_are_no_two_speakers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frames", "pause", "given"), [(20, -3, True), (29, 6, True), (30, 6, False), (29, 7, False), (30, -3, False)]
+    ("frames", "pause", "is_merged"), [(20, -3, True), (29, 6, True), (30, 6, False), (29, 7, False), (30, -3, False)]
 )
-def test_a_scrap_that_runs_into_a_turn_is_its_beginning(frames: int, pause: int, given: bool) -> None:
-    # Given a moment of one speaker, which runs into a turn of another, or nearly does, and one that stands alone
+def test_a_scrap_that_runs_into_a_turn_is_its_beginning(frames: int, pause: int, is_merged: bool) -> None:
+    # Given a moment of one speaker, which runs into a turn of another, or nearly does, and an isolated one
     end, begin = 5 + frames * FRAME, 5 + (frames + pause) * FRAME
     speech = [(0, 1.0, 3.0), (0, 5.0, end), (1, begin, 8.0), (0, 9.0, 9.35)]
 
     # When turns are built, then less than half a second is the other's, and the second scrap stays
-    both = [("SPEAKER_01", 5.0, 8.0)] if given else [("SPEAKER_00", 5.0, end), ("SPEAKER_01", begin, 8.0)]
+    both = [("SPEAKER_01", 5.0, 8.0)] if is_merged else [("SPEAKER_00", 5.0, end), ("SPEAKER_01", begin, 8.0)]
     assert turns_in(12, speech) == about(("SPEAKER_00", 1.0, 3.0), *both, ("SPEAKER_00", 9.0, 9.35))
 
 
-def test_a_short_word_into_what_a_person_says_stays() -> None:
+def test_a_short_interjection_stays() -> None:
     # Given a third of a second of one speaker in the middle of another's turn, when turns are built, then it is a turn
     speech = [(0, 1.0, 3.0), (1, 4.0, 8.0), (0, 5.0, 5.35)]
     assert turns_in(12, speech) == about(("SPEAKER_00", 1.0, 3.0), ("SPEAKER_01", 4.0, 8.0), ("SPEAKER_00", 5.0, 5.35))
