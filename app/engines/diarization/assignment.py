@@ -97,8 +97,8 @@ def _assign_window(
         ]
         evidence = np.array(scores, np.float32)
         for row, (start, end) in zip(evidence, steps, strict=True):
-            others = assignment[start:end][active[start:end] & (assignment[start:end] != UNASSIGNED)]
-            np.subtract.at(row, others, _SAME_SPEAKER_COST)
+            assigned = assignment[start:end][active[start:end] & (assignment[start:end] != UNASSIGNED)]
+            np.subtract.at(row, assigned, _SAME_SPEAKER_COST)
         pauses = [True, *(start - end >= _PAUSE_FRAMES for (_, end), (start, _) in pairwise(steps))]
         path = _best_path(evidence * _FRAME_S, np.where(pauses, _CHANGE_COST_AFTER_PAUSE, _CHANGE_COST))
         middles = np.array([(start + end) / 2 for start, end in steps])
@@ -124,14 +124,14 @@ def _best_path(evidence: Floats, costs: npt.NDArray[np.float64]) -> Indices:
     Return the index of the speaker of each step, shape (steps,). `evidence`: the evidence for each speaker in each
     step, shape (steps, speakers). `costs`: the cost of a change of speaker before each step, shape (steps,).
     """
-    came_from: list[Indices] = []  # for each step but the first, the best previous speaker for each speaker
+    previous_speakers: list[Indices] = []  # for each step but the first, the best previous speaker for each speaker
     best = evidence[0]
-    for of_step, cost in zip(evidence[1:], costs[1:], strict=True):
+    for step_evidence, cost in zip(evidence[1:], costs[1:], strict=True):
         leader = int(best.argmax())
         change = best[leader] - cost
-        came_from.append(np.where(best >= change, np.arange(len(best)), leader))
-        best = np.maximum(best, change) + of_step
+        previous_speakers.append(np.where(best >= change, np.arange(len(best)), leader))
+        best = np.maximum(best, change) + step_evidence
     path = [int(best.argmax())]
-    for origins in reversed(came_from):
+    for origins in reversed(previous_speakers):
         path.append(int(origins[path[-1]]))
     return np.array(path[::-1])
