@@ -1,15 +1,22 @@
 """Live text in a terminal."""
 
 import io
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from natscribe.cli import live_text
 from natscribe.cli.console import Terminal
 from natscribe.cli.display import ShownText
-from natscribe.cli.live_text import LiveScreen
+from natscribe.cli.live_text import KEPT_SEGMENTS, LiveScreen
+from natscribe.client.live import Live
+from natscribe.client.live_speakers import LiveSpeakers
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.live import Partial
+from natscribe.schemas.live import Partial, SameSpeaker, SpeakersEvent
 from natscribe.schemas.progress import State
+from natscribe.schemas.transcription import Segment, SegmentsEvent
+from natscribe.schemas.voices import Voice
 from rich.text import Text
 
 from tests.unit.messages import progress_event
@@ -20,31 +27,83 @@ CHARACTERS = "今天我们来谈谈语音识别的实时处理以及为什么这
 
 
 @pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+def written() -> io.StringIO:
     """What is written to a narrow terminal."""
+    return io.StringIO()
+
+
+@pytest.fixture
+def console(written: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """The narrow terminal."""
     monkeypatch.setenv("COLUMNS", str(WIDTH))
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     console = Terminal(stderr=True)
-    console.file = written = io.StringIO()
+    console.file = written
     monkeypatch.setattr(live_text, "err", console)
-    return written
+    return console
 
 
-def test_an_error_of_an_attempt_is_printed_once(written: io.StringIO) -> None:
+@pytest.fixture
+def live() -> Live:
+    """A live task whose speakers have no voices."""
+
+    async def voices() -> AsyncIterator[Voice]:
+        for voice in list[Voice]():
+            yield voice
+
+    return cast("Live", SimpleNamespace(speakers=LiveSpeakers(voices)))
+
+
+@pytest.mark.usefixtures("console")
+def test_an_error_of_an_attempt_is_printed_once(written: io.StringIO, live: Live) -> None:
     error = ErrorDetail(code=ErrorCode.ENGINE_FAILED, message="It failed.")
-    with LiveScreen(shown=ShownText.ALL) as screen:
+    with LiveScreen(live, shown=ShownText.ALL, diarize=False) as screen:
         for queue_position in (2, 1):
             screen.show("t1", progress_event(state=State.RETRYING, queue_position=queue_position, error=error))
     assert Text.from_ansi(written.getvalue()).plain.count("(engine_failed)") == 1
 
 
+@pytest.mark.usefixtures("console")
 @pytest.mark.parametrize("spoken", [WORDS, CHARACTERS])
-def test_the_last_words_of_a_partial_result_are_never_cut(spoken: str, written: io.StringIO) -> None:
+def test_the_last_words_of_a_partial_result_are_never_cut(spoken: str, written: io.StringIO, live: Live) -> None:
     # When a partial result is longer than a line
-    with LiveScreen(shown=ShownText.ALL) as screen:
+    with LiveScreen(live, shown=ShownText.ALL, diarize=False) as screen:
         screen.show("t1", Partial(task_id="t1", start=0, end=9, stable=spoken[:9], text=spoken))
         drawn = Text.from_ansi(written.getvalue()).plain
     # Then its whole text is shown, in lines that fit
     lines = [line for line in drawn.splitlines() if line.strip()]
     assert "".join(spoken.split()) in "".join("".join(lines).split())
     assert all(Text(line).cell_len <= WIDTH for line in lines)
+
+
+@pytest.mark.usefixtures("console")
+async def test_a_line_gets_another_speaker_when_labels_merge(written: io.StringIO, live: Live) -> None:
+    def spoken(number: int) -> SegmentsEvent:
+        label = "SPEAKER_01" if number == 1 else "SPEAKER_00"
+        text = Segment(start=number, end=number + 0.5, text=f"line {number}", speaker=label)
+        fields = {"task_id": "t1", "attempt": 1, "sequence": number + 1, "language": "en", "segments": [text]}
+        return SegmentsEvent.model_validate(fields | {"processed_seconds": number + 1.0})
+
+    same = [SameSpeaker(speaker="SPEAKER_01", is_="SPEAKER_00")]
+    merged = SpeakersEvent(task_id="t1", sequence=1, turns=[], same=same, voices={}, settled_until=0)
+    with LiveScreen(live, shown=ShownText.ALL, diarize=True) as screen:
+
+        async def show(event: SegmentsEvent | SpeakersEvent) -> None:
+            await live.speakers.add(event)
+            screen.show("t1", event)
+
+        screen.text = Terminal(stderr=False)
+        screen.text.file = above = io.StringIO()
+        # Given lines on the screen, one of which has another speaker
+        for number in range(2):
+            await show(spoken(number))
+        assert "SPEAKER_01: line 1" in Text.from_ansi(written.getvalue()).plain
+        # When both labels are one person, and more is said than fits on the screen
+        await show(merged)
+        for number in range(2, 2 + KEPT_SEGMENTS):
+            await show(spoken(number))
+    # Then all lines are printed in order, each once, with the last known speaker
+    assert [line.strip() for line in Text.from_ansi(above.getvalue()).plain.splitlines()] == [
+        f"[0:0{number}] SPEAKER_00: line {number}" for number in range(2 + KEPT_SEGMENTS)
+    ]
+    assert screen.shown_segments == [f"line {number}" for number in range(2 + KEPT_SEGMENTS)]

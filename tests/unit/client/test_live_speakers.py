@@ -12,6 +12,7 @@ from natscribe.schemas.voices import SpeakerVoice, Voice
 
 ANN, BOB, CYD = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
 ANNA = "a" * 32
+REFUSED = NotAllowedError("follower", "voices.list", ("publisher",))
 
 
 def segment(start: float, *words: str, speaker: str | None) -> Segment:
@@ -52,8 +53,7 @@ class Names:
 
     async def voices(self) -> AsyncIterator[Voice]:
         if self.forbidden:
-            user = "follower"
-            raise NotAllowedError(user, "voices.list", ("publisher",))
+            raise REFUSED
         for voice, name in self.names.items():
             consent = {"by": "Anna", "at": "2026-11-24T09:30:00Z"}
             model = {"name": "campplus", "revision": "1"}

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from enum import Enum
 
+from rich.text import Text
 from typing_extensions import Self
 
 from natscribe.cli.console import WARNING, err, out, print_above
@@ -10,7 +11,7 @@ from natscribe.cli.wording import describe, segment_line
 from natscribe.schemas.live import Partial, SpeakersEvent
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.requests import TaskStatus
-from natscribe.schemas.transcription import SegmentsEvent
+from natscribe.schemas.transcription import Segment, SegmentsEvent
 
 Event = ProgressEvent | SegmentsEvent | SpeakersEvent | Partial
 
@@ -99,9 +100,13 @@ class TextDisplay(Display, ABC):
         if self._shown is ShownText.ALL or (self._shown is ShownText.MIXED_CHANNELS and event.channel is None):
             for segment in event.segments:
                 self.shown_segments.append(segment.text)
-                self.text.print(segment_line(segment), soft_wrap=not self.text.is_terminal)
+                self.text.print(self._line(segment), soft_wrap=not self.text.is_terminal)
         elif self._shown is not ShownText.NONE and event.segments:
             self._show_last_segment(segment_line(event.segments[-1]))
+
+    def _line(self, segment: Segment) -> str | Text:
+        """Format a segment as a line of text."""
+        return segment_line(segment)
 
     def update_position(self, label: str, status: TaskStatus) -> None:
         """Show the task's last progress event again, with the new queue position."""

@@ -67,7 +67,8 @@ Json = Annotated[
     bool,
     typer.Option(
         "--json",
-        help="One JSON object per line: the task's ProgressEvent, SegmentsEvent and Partial messages, then its result.",
+        help="One JSON object per line: the task's ProgressEvent, SegmentsEvent, SpeakersEvent and Partial messages, "
+        "then its result.",
     ),
 ]
 
@@ -145,7 +146,7 @@ def live(  # noqa: PLR0913 -- the task's fields
     async def work() -> int:
         audio = await AudioSource.open(source, stdin_format, speed)
         submit = partial(start, audio=audio.format)
-        return await LiveSession(audio, submit, output, requested, as_json, prints_text).run()
+        return await LiveSession(audio, submit, output, requested, as_json, prints_text, diarize).run()
 
     run_and_exit(work())
 

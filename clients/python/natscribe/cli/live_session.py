@@ -74,6 +74,7 @@ class LiveSession:
     requested: RequestedOptions
     as_json: bool
     prints_text: bool  # as it is transcribed
+    diarize: bool
     sent_bytes: int = 0
 
     async def run(self) -> int:
@@ -85,7 +86,9 @@ class LiveSession:
         async with open_client() as client, self.start(client) as live:
             err.print(f"{self.source.name} is task {live.task_id}")
             try:
-                with choose_live_display(as_json=self.as_json, prints_text=self.prints_text) as display:
+                with choose_live_display(
+                    live, as_json=self.as_json, prints_text=self.prints_text, diarize=self.diarize
+                ) as display:
                     is_completed = await self._follow(client, live, display)
             except asyncio.CancelledError:
                 await _cancel(client, live.task_id)

@@ -9,16 +9,31 @@ from typing_extensions import Self
 
 from natscribe.cli.console import ERROR, err
 from natscribe.cli.display import Display, JsonLines, ShownText, TextDisplay
-from natscribe.cli.wording import clock, describe, lag_text, printable
-from natscribe.schemas.live import Partial
+from natscribe.cli.turns import SPEAKER_COLOURS
+from natscribe.cli.wording import clock, describe, lag_text, printable, segment_line
+from natscribe.client.live import Live
+from natscribe.schemas.live import Partial, SpeakersEvent
 from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.transcription import SegmentsEvent
+from natscribe.schemas.transcription import Segment, SegmentsEvent
 
 GREY = "color(245)"  # readable on black and on white
+KEPT_SEGMENTS = 6  # in the area of the screen that can still change
 
 
 class LiveLines(TextDisplay):
-    """Prints each segment of a live task as a line, and each change of the task's state."""
+    """Prints each segment of a live task as a line, with the name of its speaker, and each change of its state."""
+
+    def __init__(self, live: Live, *, shown: ShownText) -> None:
+        super().__init__(shown=shown)
+        self._live = live
+
+    def _line(self, segment: Segment) -> Text:
+        speaker = self._live.speakers.name(segment.speaker)
+        if segment.speaker is None or speaker is None:
+            return Text(segment_line(segment))
+        colour = SPEAKER_COLOURS[int(segment.speaker.rpartition("_")[2]) % len(SPEAKER_COLOURS)]
+        name = (f"{printable(speaker)}: ", f"bold {colour}")
+        return Text.assemble(f"[{clock(segment.start)}] ", name, segment.text.strip())
 
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:  # noqa: ARG002 -- there is one task
         if event.error is not None or before is None or event.state is not before.state:
@@ -26,10 +41,15 @@ class LiveLines(TextDisplay):
 
 
 class LiveScreen(LiveLines):
-    """Prints the segments of a live task above an area of the screen that shows partial results and the state."""
+    """Prints the segments of a live task above an area of the screen that shows partial results and the state.
 
-    def __init__(self, *, shown: ShownText) -> None:
-        super().__init__(shown=shown)
+    With `diarize` the area also has the last segments, because their speakers may change.
+    """
+
+    def __init__(self, live: Live, *, shown: ShownText, diarize: bool) -> None:
+        super().__init__(live, shown=shown)
+        self._kept = KEPT_SEGMENTS if diarize and shown is ShownText.ALL else 0
+        self._printed_until = -1.0  # start of the last segment above the area
         if sys.stdout.isatty():
             self.text = err
         self._partials: dict[int | None, Partial] = {}
@@ -41,6 +61,7 @@ class LiveScreen(LiveLines):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._print_segments(keep=0)
         self._region.stop()
 
     def message(self, text: str) -> None:
@@ -51,7 +72,20 @@ class LiveScreen(LiveLines):
     def _draw(self) -> RenderableType:
         partials = sorted(self._partials.values(), key=lambda partial: partial.start)
         last = Text(self._message + self._state(), GREY, no_wrap=True, overflow="ellipsis")
-        return Group(*map(_line, partials), last)
+        return Group(*map(self._line, self._changeable()), *map(_line, partials), last)
+
+    def _changeable(self) -> list[Segment]:
+        """Return the segments that are shown in the area; with separate channels, whose speakers are fixed, none."""
+        segments = self._live.speakers.segments if self._kept else []
+        return [part for part in segments if part.channel is None and part.start > self._printed_until]
+
+    def _print_segments(self, keep: int) -> None:
+        """Print the segments of the area above it, except for the last ones, as many as `keep`."""
+        segments = self._changeable()
+        for segment in segments[: max(len(segments) - keep, 0)]:
+            self._printed_until = segment.start
+            self.shown_segments.append(segment.text)
+            self.text.print(self._line(segment), soft_wrap=not self.text.is_terminal)
 
     def _state(self) -> str:
         """Return the end of the screen's last line: the state of the live task, or its lag if it is running.
@@ -70,7 +104,14 @@ class LiveScreen(LiveLines):
         if partial is not None and partial.start < event.processed_seconds:
             del self._partials[event.channel]
             self._region.refresh()  # printing draws the region as it was
-        super()._show_segments(event)
+        if self._kept and event.channel is None:
+            self._print_segments(keep=self._kept)
+            self._region.refresh()
+        else:
+            super()._show_segments(event)
+
+    def _show_speakers(self, event: SpeakersEvent) -> None:  # noqa: ARG002 -- the speakers of the live task have it
+        self._region.refresh()
 
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:  # noqa: ARG002 -- there is one task
         is_new = event.error is not None and (before is None or before.error != event.error)
@@ -95,12 +136,15 @@ def _line(partial: Partial) -> Text:
     return text
 
 
-def choose_live_display(*, as_json: bool, prints_text: bool) -> Display:
+def choose_live_display(live: Live, *, as_json: bool, prints_text: bool, diarize: bool) -> Display:
     """Return the display for a live task: JSON lines, a screen with partial results, or plain lines.
 
     `as_json`: whether to print events as JSON. `prints_text`: whether to print segments as they are transcribed.
+    `diarize`: whether speakers of segments may change.
     """
     if as_json:
         return JsonLines()
-    is_screen = err.is_terminal and not err.is_dumb_terminal
-    return (LiveScreen if is_screen else LiveLines)(shown=ShownText.ALL if prints_text else ShownText.NONE)
+    shown = ShownText.ALL if prints_text else ShownText.NONE
+    if err.is_terminal and not err.is_dumb_terminal:
+        return LiveScreen(live, shown=shown, diarize=diarize)
+    return LiveLines(live, shown=shown)
