@@ -25,6 +25,7 @@ from app.engines.diarization.windows import FRAME_SAMPLES, Indices
 
 _RECENT = 120 * SAMPLE_RATE  # samples: earlier windows are settled, i.e. their labels no longer change
 _MAX_COPIES = 16  # of the mean of a speaker's settled embeddings
+_MIN_NEW = round(1.5 * SAMPLE_RATE)  # samples of speech in the windows of somebody who gets a new label
 _MERGE_SIMILARITY = 0.54  # least similarity of two labels of one person
 _UNKNOWN_SIMILARITY = 0.3  # speech that is less similar to every speaker has no label
 _WINDOW_STEP_S = 0.75  # seconds between the starts of two windows
@@ -92,7 +93,8 @@ class LiveLabels:
             return None
         similarity = self._centroids @ _vectors(window.values[np.newaxis])[0]
         best = int(similarity.argmax())
-        return int(self._labels[best]) if similarity[best] >= _UNKNOWN_SIMILARITY else None
+        label = int(self._labels[best])
+        return label if similarity[best] >= _UNKNOWN_SIMILARITY and label != _NONE else None
 
     def turns(self) -> list[tuple[int, int, int]]:
         """Return who speaks when since `settled_until`: start and end in samples, and label; unknown speech is omitted.
@@ -159,6 +161,11 @@ class LiveLabels:
             label = into
         return label
 
+    @property
+    def _lengths(self) -> Indices:
+        lengths: Indices = self._windows["end"] - self._windows["start"]
+        return lengths
+
     def _clusters(self) -> Floats:
         """Cluster the windows and the means of the settled windows; return the centroids, shape (clusters, 192)."""
         counts = self._speakers["count"]
@@ -181,9 +188,9 @@ class LiveLabels:
         means = normalized(self._sums(*_SUMS[0]))
         lost = [label for label, seconds in enumerate(overlap.sum(axis=0)) if seconds and label not in labels]
         kept = [label for label in lost if not self._merge(means[label], label, clusters, labels)]
-        for number, label in enumerate(labels):
-            if label == _NONE:
-                labels[number] = self._new_label(means @ clusters[number])
+        spoken = np.bincount((vectors @ clusters.T).argmax(axis=1), self._lengths, minlength=len(clusters))
+        for number in np.flatnonzero((labels == _NONE) & (spoken >= _MIN_NEW)).tolist():
+            labels[number] = self._new_label(means @ clusters[number])
         self._centroids = np.concatenate([clusters, means[kept]])
         self._labels = np.concatenate([labels, np.array(kept, np.intp)])
         if len(vectors):
@@ -194,8 +201,7 @@ class LiveLabels:
         overlap = np.zeros((len(clusters), len(self._speakers)), np.float32)
         had = np.flatnonzero(self._windows["label"] != _NONE)
         nearest = (vectors[had] @ clusters.T).argmax(axis=1)
-        lengths = self._windows["end"] - self._windows["start"]
-        np.add.at(overlap, (nearest, self._windows["label"][had]), lengths[had])
+        np.add.at(overlap, (nearest, self._windows["label"][had]), self._lengths[had])
         for label in np.flatnonzero(self._speakers["count"]):
             nearest_to_mean = int((clusters @ self._speakers["sum"][label]).argmax())
             overlap[nearest_to_mean, label] += self._speakers["count"][label] * float(SAMPLE_RATE)
