@@ -18,12 +18,14 @@ from tests.programs import BIN
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NEEDS_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed; Debian has it as `chromium`")
+FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
+NEEDS_FIREFOX = pytest.mark.skipif(FIREFOX is None, reason="no Firefox is installed; Debian has it as `firefox-esr`")
 WITHIN_S = 110
 
 
-def driven_by(program: str, *arguments: Path | str) -> dict[str, Any]:
+def driven_by(program: str, *arguments: Path | str, browser: str | None = CHROMIUM) -> dict[str, Any]:
     """What a program of tools/node reports of the browser that it drives."""
-    command = [BIN / "node", program, str(CHROMIUM), *arguments]
+    command = [BIN / "node", program, str(browser), *arguments]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=WITHIN_S, cwd=ROOT / "tools/node"
     )

@@ -101,6 +101,16 @@ async def test_a_user_without_permission_is_told_whom_to_be(tmp_path: Path) -> N
     assert seen["problem"].startswith("This user may not do that.")
 
 
+async def test_a_login_opens_the_page(tmp_path: Path) -> None:
+    # Given NATS with users, when somebody gives a wrong login, and then the right one
+    users = "authorization { users: [{ user: anna, password: right }] }\n"
+    async with site_in(tmp_path, users) as site:
+        seen = await site.visit("login", user="anna", passwords=["wrong", "right"])
+    # Then the page has said what to do, and is connected
+    assert seen["problem"] == "NATS refuses this login. Correct user and password under Connection."
+    assert seen["link"] == "Connected"
+
+
 async def test_a_page_without_a_service_says_so(tmp_path: Path) -> None:
     async with site_in(tmp_path) as site:
         seen = await site.visit("refused", file=str(recording(tmp_path, 1)))

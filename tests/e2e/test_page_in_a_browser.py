@@ -18,7 +18,7 @@ import pytest_asyncio
 
 from app.cli.recording import TWO_READERS
 from tests import sounds
-from tests.e2e.browser import NEEDS_CHROMIUM, WITHIN_S
+from tests.e2e.browser import FIREFOX, NEEDS_CHROMIUM, NEEDS_FIREFOX, WITHIN_S
 from tests.e2e.conftest import running
 from tests.e2e.microphone import nats_for_pages, page_for
 from tests.e2e.web_page import Site, site_in
@@ -63,6 +63,14 @@ async def test_a_recording_becomes_a_transcript(site: Site, name: str, more: dic
     # And after a reload its address still shows it, with the recording from the bucket
     assert seen["again"] == {name: seen[name] for name in ("speakers", "lines", "audio")}
     assert seen["names"] == ["Name SPEAKER_00 …", "Name SPEAKER_01 …"]
+
+
+@NEEDS_FIREFOX
+async def test_firefox_does_the_same(site: Site) -> None:
+    seen = await site.visit("recording", FIREFOX, name="firefox", file=str(TWO_READERS))
+    assert seen["complaints"] == []
+    assert seen["speakers"] == ["SPEAKER_00", "SPEAKER_01"]
+    assert seen["again"] == {name: seen[name] for name in ("speakers", "lines", "audio")}
 
 
 async def test_files_that_cannot_be_transcribed_are_named_with_the_reason(site: Site, tmp_path: Path) -> None:
@@ -110,7 +118,7 @@ async def test_the_page_of_a_russian_browser_is_russian(site: Site) -> None:
 
 
 async def test_an_hour_does_not_freeze_the_page(site: Site, tmp_path: Path) -> None:
-    # Given a recording of an hour with about 20 MB
+    # Given a recording of an hour
     clips = (np.concatenate([read(clip) for clip in CLIPS]) / 2**15).astype(np.float32)
     hour = np.resize(clips, HOUR_S * RATE)
     file = sounds.write(tmp_path / "hour.mp3", hour, "mp3")

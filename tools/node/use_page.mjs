@@ -251,6 +251,25 @@ async function refused() {
   return observed;
 }
 
+// NATS that asks for a login.
+async function login() {
+  const page = await browser.visit(options.page);
+  await page.waitForSelector("#connection[open]", WITHIN);
+  await page.type("#user", options.user);
+  const observed = {};
+  for (const password of options.passwords) {
+    await page.$eval("#password", (input) => (input.value = ""));
+    await page.type("#password", password);
+    await page.evaluate(() => document.getElementById("connection-problem").replaceChildren());
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() => document.getElementById("connection-problem").textContent || !document.body.classList.contains("offline"), WITHIN);
+    observed.problem ??= await text(page, "#connection-problem");
+    if (password === options.passwords[0]) await inspect(page, "login");
+  }
+  observed.link = await text(page, "#link");
+  return observed;
+}
+
 // A list of many tasks, with whatever names they have.
 async function list() {
   const page = await open({ features: [] });
@@ -272,7 +291,7 @@ async function list() {
   return observed;
 }
 
-const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost };
+const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost, login };
 Object.assign(seen, await visits[visit]());
 await browser.close();
 console.log(JSON.stringify(seen));
