@@ -61,6 +61,7 @@ function serviceProblem(error) {
 function showConnection() {
   setText(byId("link"), connection.isConnected ? t("Connected") : t("Not connected"));
   document.body.classList.toggle("offline", !connection.isConnected);
+  if (!connection.isConnected) showProblem(""); // what it says may be over
 }
 
 // Addresses: #task/ID is a task, #live the microphone, and everything else the recordings.

@@ -76,6 +76,7 @@ export default {
   "Finding the speakers": "Поиск говорящих",
   "Assigning the speakers": "Распределение слов по говорящим",
   "Cancel": "Отменить",
+  "Choose the file": "Выбрать файл",
   "Try again": "Повторить",
   "Delete": "Удалить",
   "Delete the task, its text and its recording?": "Удалить задачу, её текст и запись?",

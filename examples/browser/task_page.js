@@ -29,7 +29,7 @@ export class TaskPage {
     byId("formats").addEventListener("click", ({ target }) => target.value && this.#run(() => this.#download(target.value)));
     byId("copy-text").addEventListener("click", () => this.#run(() => this.#copy()));
     byId("print").addEventListener("click", () => this.#frame.print());
-    byId("task-actions").addEventListener("click", ({ target }) => ["cancel", "retry", "delete"].includes(target.value) && this.#run(() => this.#act(target.value)));
+    byId("task-actions").addEventListener("click", ({ target }) => ["choose", "cancel", "retry", "delete"].includes(target.value) && this.#run(() => this.#act(target.value)));
   }
 
   get #task() {
@@ -66,7 +66,14 @@ export class TaskPage {
     byId("task-progress").hidden = part === null;
     byId("task-progress").value = part ?? 0;
     byId("result").hidden = state !== "completed";
-    const actions = { cancel: task && !ENDED.includes(state) && state !== "unsent", retry: ["failed", "cancelled"].includes(state) || (state === "unsent" && this.uploads.canRetry(this.#id)), delete: task && (ENDED.includes(state) || state === "unsent") };
+    const hasEnded = ENDED.includes(state);
+    const isUnsent = state === "unsent";
+    const actions = {
+      choose: state === "interrupted",
+      cancel: task && !hasEnded && !isUnsent,
+      retry: ["failed", "cancelled"].includes(state) || (isUnsent && this.uploads.canRetry(this.#id)),
+      delete: hasEnded || isUnsent,
+    };
     for (const [name, isShown] of Object.entries(actions)) byId("task-actions").querySelector(`[value=${name}]`).hidden = !isShown;
     this.#follow(task);
   }
@@ -147,6 +154,7 @@ export class TaskPage {
   async #act(action) {
     const id = this.#id;
     const { isLocal } = this.#task;
+    if (action === "choose") return byId("files").click();
     if (action === "retry") {
       if (isLocal) return this.uploads.retry(id);
       location.hash = `#task/${await this.tasks.retry(id)}`;

@@ -17,7 +17,7 @@ export const nameOf = ({ audio_file_id, task_id }) => {
 // error, if the list could not be read.
 export class Tasks extends EventTarget {
   byId = new Map();
-  moreBefore = null; // where older tasks continue
+  moreBefore; // where older tasks continue; null: there are none
   #isListed = null; // a promise while an event is due
   tabs = new BroadcastChannel("natscribe"); // no event tells the other tabs of a deletion
 
@@ -53,7 +53,7 @@ export class Tasks extends EventTarget {
       const isRecent = Date.now() - seenAt < RECENT_MS;
       if (!isLocal && !isRecent && !listed.has(id) && (!more_before || created_at > oldest)) this.byId.delete(id);
     }
-    this.moreBefore ??= more_before;
+    if (this.moreBefore === undefined) this.moreBefore = more_before;
     for (const task of tasks) this.merge(task, false);
     this.#listed();
   }

@@ -14,13 +14,26 @@ export class Uploads {
   files = new Map(); // recordings by task id, as long as the page is open
   #waiting = [];
   #running = new Map(); // abort controllers by task id
-  #unfinished = JSON.parse(localStorage.getItem(STORED) ?? "[]"); // of this page and of earlier visits
 
   constructor(tasks, { bucket = "audio", maxBytes = Infinity }) {
     this.tasks = tasks;
     this.maxBytes = maxBytes;
     this.bucket = new Bucket(tasks.connection, bucket);
-    for (const { id, name, at } of this.#unfinished) this.#show(id, name, at, { state: "interrupted" });
+    this.#showInterrupted();
+  }
+
+  // Uploads of this page, of other tabs and of earlier visits.
+  get #unfinished() {
+    return JSON.parse(localStorage.getItem(STORED) ?? "[]");
+  }
+
+  // An upload that no tab does any more was interrupted.
+  async #showInterrupted() {
+    const { held } = await navigator.locks.query();
+    const running = new Set(held.map(({ name }) => name));
+    for (const { id, name, at } of this.#unfinished) {
+      if (!running.has(id) && !this.files.has(id)) this.#show(id, name, at, { state: "interrupted" });
+    }
   }
 
   get isBusy() {
@@ -66,13 +79,16 @@ export class Uploads {
   }
 
   #next() {
-    while (this.#running.size < AT_ONCE && this.#waiting.length) this.#run(this.#waiting.shift());
+    while (this.#running.size < AT_ONCE && this.#waiting.length) {
+      const upload = this.#waiting.shift();
+      const controller = new AbortController();
+      this.#running.set(upload.id, controller);
+      navigator.locks.request(upload.id, () => this.#run(upload, controller));
+    }
   }
 
-  async #run(upload) {
+  async #run(upload, controller) {
     const { id, nuid, name, options } = upload;
-    const controller = new AbortController();
-    this.#running.set(id, controller);
     const file = this.files.get(id);
     const audio_file_id = `${id}-${name.replace(/[^\p{L}\p{N}_.-]+/gu, "_").slice(-80)}`;
     try {
@@ -118,7 +134,6 @@ export class Uploads {
   }
 
   #remember(unfinished) {
-    this.#unfinished = unfinished;
     localStorage.setItem(STORED, JSON.stringify(unfinished));
   }
 }
