@@ -23,6 +23,7 @@ from natscribe.schemas.transcription import SegmentsEvent, Source, Transcription
 from natscribe.schemas.voices import Consent
 from natscribe.schemas.wire import Kind, Lane, Priority
 
+from app.engines.messages import LiveSpeakersFound
 from app.errors import PermanentError
 from app.jetstream.streams import all_stream_configs
 from app.main import Worker
@@ -91,9 +92,9 @@ async def in_queue(client: Client, queue: Lane, priority: Priority) -> str:
 
 
 async def a_live_task(publisher: Client, follower: Nats) -> str:
-    """Live audio that is stored as a recording, and a reader of its partial results."""
+    """Live audio with speakers that is stored as a recording, and a reader of its partial results."""
     partials = await follower.subscribe("partials.*")
-    async with publisher.live(keep_audio=True) as live:
+    async with publisher.live(keep_audio=True, diarize=True) as live:
         await live.send(4 * SECOND)
         partial = Partial.model_validate_json((await partials.next_msg(timeout=10)).data)
     assert partial.task_id == live.task_id
@@ -221,6 +222,7 @@ async def test_all_that_the_service_promises(
     # And another worker helps with a long recording
     helped = await a_task_with_help(settings, publisher, engine, monkeypatch)
     # And a live transcription task
+    engine.live_speakers = [LiveSpeakersFound(turns=[], merged={}, settled_until=0.0, state="")]
     spoken = await a_live_task(publisher, follower)
     # And an enrolled speaker
     named = await a_voice(publisher, follower)

@@ -8,6 +8,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Kind, Lane, Priority
 
+from app.engines.messages import LiveSpeakersFound
 from app.main import Worker
 from tests import document
 from tests.fakes.engine import FakeEngine
@@ -51,7 +52,7 @@ async def test_the_example_of_a_task_is_done(
 async def say_all(publisher: Publisher, wire: Wire) -> None:
     """Speak until that was shown, and send each request that there is, about tasks that have ended."""
     speaker = Speaker(publisher)
-    await speaker.begin()
+    await speaker.begin(diarize=True)
     await speaker.say(3)
     await eventually(lambda: "Partial" in wire.seen())
     await speaker.say(1, end=True)
@@ -87,6 +88,7 @@ async def test_each_message_of_the_document_is_published(
     for task_id in ("lost", "wrong"):
         await publisher.until(task_id, State.FAILED)
     # When every message and request is sent
+    engine.live_speakers = [LiveSpeakersFound(turns=[], merged={}, settled_until=0.0, state="")]
     await say_all(publisher, wire)
     # And a result is too large for a message
     engine.text = "word " * 100_000
