@@ -1,7 +1,7 @@
 // Recordings in an Object Store bucket of NATS: an object is a message of metadata, and messages of its chunks.
 import { sha256 } from "./nats.js";
 
-const CHUNK_BYTES = 512 * 1024;
+const CHUNK_BYTES = 256 * 1024; // hashing and copying one takes a few milliseconds of the page
 const FINAL_CODES = [10023, 10047, 10059, 10077]; // no room, or no stream; publishing again does not help
 const FINAL_NAMES = ["PermissionViolationError", "ClosedConnectionError", "StreamNotFoundError"];
 const PAUSE_MS = 500;
