@@ -152,10 +152,10 @@ async def test_hostile_text_stays_text(pages: Pages, client: Client) -> None:
 
 async def test_speakers_that_become_known_later_are_shown(pages: Pages, client: Client) -> None:
     # Given a page with two lines of unknown speakers
-    asked, results = await client.subscribe("tasks.live.normal"), await client.subscribe(subjects.RESULT)
+    tasks, results = await client.subscribe("tasks.live.normal"), await client.subscribe(subjects.RESULT)
     voices = await client.subscribe("voices.list")
     visiting = asyncio.create_task(pages.visit("hostile"))
-    task_id = await next_of(asked)
+    task_id = await next_of(tasks)
     first, second = (examples.SEGMENT.model_copy(update={"start": at, "end": at + 2.0}) for at in (0.0, 2.0))
     batch = SegmentsEvent(
         task_id=task_id, attempt=1, sequence=1, language="en", processed_seconds=4, segments=[first, second]

@@ -118,7 +118,7 @@ def test_live_speakers_sound_like_those_of_the_recording(networks: Networks) -> 
     speakers = {item.speaker: (item.values, item.telephone) for item in last.embedded.speakers}
     settings = Settings(_env_file=None)
     matches = match(speakers, voices, threshold=settings.voice_threshold, margin=settings.voice_margin)
-    assert {found.voice for found in matches.values()} == set(voices)
+    assert {matched.voice for matched in matches.values()} == set(voices)
     assert min(item.seconds for item in last.embedded.speakers) > 15
 
 
