@@ -26,6 +26,8 @@ from app.engines.diarization.windows import FRAME_SAMPLES, Indices
 _RECENT = 120 * SAMPLE_RATE  # samples: earlier windows are settled, i.e. their labels no longer change
 _MAX_COPIES = 16  # of the mean of a speaker's settled embeddings
 _MIN_NEW = round(1.5 * SAMPLE_RATE)  # samples of speech in the windows of somebody who gets a new label
+_ENOUGH = 5 * SAMPLE_RATE  # with less speech, a cluster with at least the similarity _SIMILAR to a speaker is that one
+_SIMILAR = 0.35
 _MERGE_SIMILARITY = 0.54  # least similarity of two labels of one person
 _UNKNOWN_SIMILARITY = 0.3  # speech that is less similar to every speaker has no label
 _WINDOW_STEP_S = 0.75  # seconds between the starts of two windows
@@ -190,7 +192,7 @@ class LiveLabels:
         kept = [label for label in lost if not self._merge(means[label], label, clusters, labels)]
         spoken = np.bincount((vectors @ clusters.T).argmax(axis=1), self._lengths, minlength=len(clusters))
         for number in np.flatnonzero((labels == _NONE) & (spoken >= _MIN_NEW)).tolist():
-            labels[number] = self._new_label(means @ clusters[number])
+            labels[number] = self._new_label(means @ clusters[number], int(spoken[number]))
         self._centroids = np.concatenate([clusters, means[kept]])
         self._labels = np.concatenate([labels, np.array(kept, np.intp)])
         if len(vectors):
@@ -230,14 +232,19 @@ class LiveLabels:
             self._speakers[name][label] = 0
         return True
 
-    def _new_label(self, similarity: Floats) -> int:
-        """Return a new label; or, if there are as many speakers as allowed, that of the most similar one.
+    def _new_label(self, similarity: Floats, spoken: int) -> int:
+        """Return the label of a cluster that has none: a new one, or that of the most similar speaker so far.
 
-        `similarity`: of the new cluster to the mean of each label.
+        The latter if there are as many speakers as allowed, or the cluster is short, and it is rather similar: short
+        speech of one person may be in a cluster of its own. `similarity`: of the cluster to the mean of each label.
+        `spoken`: how many samples of speech the cluster has.
         """
-        is_used = self._speakers["merged"] == _NONE
-        if self._bounds.maximum is not None and is_used.sum() >= self._bounds.maximum:
-            return int(np.where(is_used, similarity, -np.inf).argmax())
+        known = self._speakers["merged"][: len(similarity)] == _NONE
+        nearest = int(np.where(known, similarity, -np.inf).argmax()) if known.any() else _NONE
+        is_short = spoken < _ENOUGH and nearest != _NONE and similarity[nearest] >= _SIMILAR
+        is_full = (self._speakers["merged"] == _NONE).sum() >= (self._bounds.maximum or np.inf)
+        if nearest != _NONE and (is_short or is_full):
+            return nearest
         self._reserve(1)
         return len(self._speakers) - 1
 

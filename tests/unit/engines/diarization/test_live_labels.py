@@ -117,6 +117,39 @@ def test_at_the_maximum_the_nearest_speaker_is_used() -> None:
     assert {label for _, _, label in conversation.labels.turns()} <= {0, 1}
 
 
+def test_people_who_begin_in_one_utterance_get_labels_within_the_maximum() -> None:
+    # Given an utterance of three people, and then of two others
+    together = Conversation(LiveLabels(maximum=4))
+    for people in (("ann", "bob", "cyd"), ("dan", "eve")):
+        windows = list[SpeechWindow]()
+        for person in people:
+            start = round((together.now + PAUSE_S) * SAMPLE_RATE)
+            windows += [
+                SpeechWindow(start + at, start + at + 24_000, quantized(together.values(person)))
+                for at in range(0, 60_000, 12_000)
+            ]
+            together.now += PAUSE_S + 4.5
+        together.labels.add(windows)
+    # Then there are as many labels as allowed
+    assert {label for _, _, label in together.labels.turns()} <= {0, 1, 2, 3}
+
+
+def test_short_speech_that_resembles_a_speaker_gets_no_label_of_its_own(conversation: Conversation) -> None:
+    # Given somebody, and short speech that resembles this person a little
+    conversation.speak("ann", 10)
+    towards, other = (conversation.values(person).astype(np.float64) for person in ("ann", "bob"))
+    similar = quantized((0.5 * towards / np.linalg.norm(towards) + other / np.linalg.norm(other)).astype(np.float32))
+    for count in (3, 12):
+        start = round((conversation.now + PAUSE_S) * SAMPLE_RATE)
+        conversation.labels.add(
+            [SpeechWindow(start + at * 12_000, start + (at + 2) * 12_000, similar) for at in range(count)]
+        )
+        conversation.now += PAUSE_S + (count + 1) * STEP_S
+        labels = {label for _, _, label in conversation.labels.turns()}
+        # Then it is that person, until there is enough of it
+        assert len(labels) == (1 if count == 3 else 2)
+
+
 def test_two_labels_of_one_person_are_merged(conversation: Conversation) -> None:
     # Given one person who resembles two at first
     conversation.speak("ann", 4)
