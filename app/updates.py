@@ -43,6 +43,7 @@ class SpeakerChanges:
 
     settled_until: float
     turns: tuple[Turn, ...] = ()
+    relabelled_seconds: float = 0.0  # of the turns: speech that had another speaker before
     merged: Mapping[str, str] = field(default_factory=dict)
     voices: Mapping[str, SpeakerVoice] = field(default_factory=dict)
 

@@ -50,10 +50,11 @@ class SpeakerHistory:
         ]
         self.segments[first:] = split(recent, iter([now for _, now, _ in both]))
         turns = tuple(_turns((unit, now if now != before else None) for before, now, unit in both))
+        relabelled = sum(unit.end - unit.start for before, now, unit in both if before is not None and now != before)
         if not turns and not same and settled_until < self.settled_until + _SETTLED_EVERY_S:
             return None
         self.settled_until = settled_until
-        return SpeakerChanges(self.settled_until, turns, same)
+        return SpeakerChanges(self.settled_until, turns, relabelled, same)
 
     def _rename(self, same: Mapping[str, str]) -> None:
         """Replace labels that were merged."""

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +15,7 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import needs_speaker_search
 from natscribe.schemas.live import LiveTask, Partial
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.transcription import Source, TranscriptionResult
+from natscribe.schemas.transcription import Segment, Source, TranscriptionResult
 from natscribe.schemas.voices import SpeakerVoice
 from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model
@@ -70,7 +70,7 @@ class LiveTranscriber:
         frames = FrameReader(self.nats, self.settings.stream_names.live, task)
         source = LiveSource(self.engine, frames, task, checkpoint)
         with self.metrics.following() as behind:
-            live = _LiveTranscript(task, source, checkpoint, self.metrics.final, behind)
+            live = _LiveTranscript(task, source, checkpoint, self.metrics, behind)
             names = live.names(self.diarizer.identification, append)
             await self._transcribe(live, names, task, checkpoint, append)
         self.metrics.refused(frames.refused)
@@ -155,17 +155,17 @@ class _LiveTranscript:
         task: LiveTask,
         source: LiveSource,
         checkpoint: Checkpoint,
-        report_final: Callable[[float], None],
+        metrics: LiveMetrics,
         report_lag: Callable[[float], None],
     ) -> None:
         """Start with the segments in the checkpoint.
 
-        `report_final`: is called with the delay of each final text, in seconds from the end of its utterance.
         `report_lag`: is called with the lag in seconds.
         """
         self.source = source
         self._checkpoint = checkpoint
-        self._report_final = report_final
+        self._metrics = metrics
+        self._labels = {segment.speaker for segment in checkpoint.segments if segment.speaker}
         self._report_lag = report_lag
         self._language = checkpoint.language
         self._reached = {channel: checkpoint.reached.get(channel, 0.0) for channel in source.channels}
@@ -218,8 +218,16 @@ class _LiveTranscript:
         update = processed(Stage.TRANSCRIBING, text.end, None)
         update = replace(update, text=added, lag_seconds=self._lag)
         if found is not None:
-            update = replace(update, speaker_state=found.state, speakers=self._speakers.update(found))
+            changes = self._speakers.update(found)
+            update = replace(update, speaker_state=found.state, speakers=changes)
+            self._count_speakers(added.segments, changes)
         return replace(update, audio_offset=self.source.audio_offset(self._reached))
+
+    def _count_speakers(self, segments: Sequence[Segment], changes: SpeakerChanges | None) -> None:
+        new = {segment.speaker for segment in segments if segment.speaker} - self._labels
+        self._labels |= new
+        self._metrics.new_speakers(len(new))
+        self._metrics.relabelled(changes.relabelled_seconds if changes else 0.0)
 
     def names(self, identification: Identification, append: Append) -> LiveNames:
         """Return what names the speakers while they speak."""
@@ -247,7 +255,7 @@ class _LiveTranscript:
         """
         while self._waiting:
             utterance = self._waiting.popleft()
-            self._report_final(max(time.monotonic() - utterance.spoken_at, 0.0))
+            self._metrics.final(max(time.monotonic() - utterance.spoken_at, 0.0))
             if (utterance.channel, utterance.end) == (text.channel, text.end):
                 return
 

@@ -37,6 +37,16 @@ class LiveMetrics:
             "Messages on the subjects of frames that are no valid frames.",
             registry=registry,
         )
+        self._speakers = Counter(
+            "natscribe_live_speakers",
+            "Speakers of live tasks to whom a published segment was the first one attributed.",
+            registry=registry,
+        )
+        self._relabelled = Counter(
+            "natscribe_live_relabelled_seconds",
+            "Seconds of live speech that were published with one speaker, and later attributed to another one.",
+            registry=registry,
+        )
 
     @contextmanager
     def following(self) -> Iterator[Callable[[float], None]]:
@@ -69,3 +79,11 @@ class LiveMetrics:
     def refused(self, frames: int) -> None:
         """Count messages that were published as audio frames of a live task but are invalid."""
         self._refused.inc(frames)
+
+    def new_speakers(self, count: int) -> None:
+        """Count speakers who have got a label in a published segment."""
+        self._speakers.inc(count)
+
+    def relabelled(self, seconds: float) -> None:
+        """Count seconds of speech whose published speaker has changed."""
+        self._relabelled.inc(seconds)

@@ -80,6 +80,10 @@ async def test_segments_have_speakers_and_what_changes_is_an_event(
     assert [event.sequence for event in stored] == list(range(1, len(stored) + 1))
     assert stored[0].turns == [Turn(start=0, end=4, speaker=CYD)]
     assert json.loads(stored[0].model_dump_json())["same"] == [{"speaker": BOB, "is": ANN}]
+    # And it is counted
+    registry = worker.container.meter.registry
+    assert registry.get_sample_value("natscribe_live_speakers_total") == 3
+    assert registry.get_sample_value("natscribe_live_relabelled_seconds_total") == 4
     # And at the end all is settled
     assert stored[-1].settled_until == 31
     # And the bounds of the task hold
