@@ -11,7 +11,6 @@ from uuid import uuid4
 from nats.aio.client import Client
 from natscribe.jetstream import streams
 from natscribe.schemas.task_queues import UserLoad
-from natscribe.schemas.wire import Lane
 from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
 
@@ -25,16 +24,19 @@ from app.execution.delivery import ExecutionContext
 from app.jetstream import connection
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.jetstream.lease import Lease, Report
+from app.jetstream.slots import Slots
 from app.live.frames import erase as erase_frames
 from app.live.transcriber import LiveTranscriber
-from app.operations.expiry import expire_tasks
+from app.operations.expiry import expire_tasks, fail_waiting
 from app.operations.maintenance import Maintenance
 from app.queue.consumer import TaskConsumer
 from app.queue.index import QueueIndex
 from app.queue.positions import Positions
 from app.queue.priorities import QueueReader
-from app.queue.quotas import Quotas
+from app.queue.quotas import Quotas, exceeded
 from app.queue.registration import Registration
+from app.queue.scheduler import Scheduler
+from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
 from app.queue.turns import Quota
 from app.recordings.stores import make_recording_store
@@ -99,17 +101,10 @@ class Container:
         self.broker = connection.broker(settings, self.connection, traces=traces)
         tasks, self.shared_windows = subscribe(self.broker, settings)
         self.consumer = TaskConsumer(
-            {key: consume for key, consume in tasks.items() if Lane.LIVE not in key},
-            self.names,
-            broken=broken,
-            reached=self.connection.restored,
-            lookahead=settings.priority_lookahead,
+            Slots.RECORDINGS, tasks, self.names, broken=broken, reached=self.connection.restored
         )
         self.live_consumer = TaskConsumer(
-            {key: consume for key, consume in tasks.items() if Lane.LIVE in key},
-            self.names,
-            broken=broken,
-            at_once=live_tasks_at_once(settings.live_streams),
+            Slots.LIVE, tasks, self.names, broken=broken, at_once=live_tasks_at_once(settings.live_streams)
         )
 
     def connect(self, nats: Client, *, ack_wait: float) -> None:
@@ -143,9 +138,9 @@ class Container:
 
     def _make_queue(self) -> None:
         consumer = self.consumer
-        self.queues = QueueReader(self.nats, self.names)
         self.messages = TaskMessages(self.nats, self.names)
-        self.positions = Positions(self.nats, self.names, self.messages, self.queues, idle=lambda: consumer.idle)
+        self.queues = QueueReader(self.nats, self.names, self.messages)
+        self.positions = Positions(self.nats, self.messages, self.queues, idle=lambda: consumer.idle)
         self.registration = Registration(
             self.log,
             self.messages,
@@ -157,9 +152,15 @@ class Container:
         )
         self.task_index = QueueIndex(self.nats, self.names, self.messages, key=lambda message: message.task_id)
         self.find_task = partial(find_task, self.log, self.task_index, self.registration)
-
         default = Quota(max_running=self.settings.user_max_running, max_waiting=self.settings.user_max_waiting)
         self.quotas = Quotas(self.nats, default)
+        self.scheduler = Scheduler(self.nats, self.names, self.messages, quota=self.quotas.of, reject=self._reject)
+        self.quotas.changed = self.scheduler.reconsider
+
+    async def _reject(self, message: StoredMessage, quota: Quota) -> bool:
+        """Fail the task of a user who has too many waiting tasks; return whether it was waiting."""
+        fail = partial(fail_waiting, self.messages, self.registration, self.log, self.dead_letters)
+        return await fail(message=message, error=exceeded(quota))
 
     def _make_execution(self, ack_wait: float) -> None:
         self.execution = ExecutionContext(
@@ -296,6 +297,7 @@ class Container:
             self.settings,
             self.lease,
             self.stream_guard,
+            self.scheduler,
             queues=self.queues,
             projection=self.projection,
             engine=self.engine,

@@ -53,12 +53,6 @@ class Settings(Client, BaseSettings):
 
     nats_max_msgs_per_subject: int = Field(10_000, ge=1)
     nats_replicas: int = Field(1, description="Number of NATS servers that store a copy of each stream: 1, 3 or 5.")
-    priority_lookahead: int = Field(
-        1,
-        ge=1,
-        le=64,
-        description="Number of tasks at the head of a queue from which the shortest starts first; 1: publishing order.",
-    )
     user_max_running: int = Field(
         0,
         ge=0,

@@ -54,9 +54,8 @@ async def _behind(count: int, sizes: Sizes) -> Row:
     sizes.log(f"{count:,} wait: filling the queue")
     async with fresh(partial(waiting.fill, count=count)) as stack:
         sizes.log(f"{count:,} wait: urgent tasks, idle worker")
-        idle = await _idle(stack, sizes, queue_limit=2 * count, paused=True)
-        async with serving(stack, NO_OP, paused=True, nats_max_msgs_per_subject=2 * count):
-            await waiting.pause_queue(stack, hours=0)
+        idle = await _idle(stack, sizes, queue_limit=2 * count, running=1)
+        async with serving(stack, NO_OP, nats_max_msgs_per_subject=2 * count):
             before, began = await waiting.still_waiting(stack), time.perf_counter()
             sizes.log(f"{count:,} wait: the worker serves them")
             await asyncio.sleep(sizes.watched)
@@ -66,11 +65,11 @@ async def _behind(count: int, sizes: Sizes) -> Row:
             return Row(count, idle, busy, drained)
 
 
-async def _idle(stack: Stack, sizes: Sizes, *, queue_limit: int = 10_000, paused: bool = False) -> list[float]:
+async def _idle(stack: Stack, sizes: Sizes, *, queue_limit: int = 10_000, running: int = 0) -> list[float]:
     """Seconds to each start, on several workers, because workers differ a little."""
     delays: list[float] = []
     for _ in range(sizes.starters):
-        async with serving(stack, NO_OP, paused=paused, nats_max_msgs_per_subject=queue_limit):
+        async with serving(stack, NO_OP, nats_max_msgs_per_subject=queue_limit, user_max_running=running):
             delays += await starts(stack, sizes.starts)
     return delays
 
@@ -103,9 +102,9 @@ def _starts_table(rows: list[Row], rate: float, sizes: Sizes) -> Table:
         ],
         [
             f"{sizes.starters} workers in turn, {sizes.starts} tasks in the high queue each, one after the other.",
-            "The others wait in the low queue.",
+            f"The others wait in the low queue, those of {waiting.USERS:,} users.",
             "As many logs of other tasks have `queued`, and the projection counts them as written to Redis.",
-            "Idle: the server delivers nothing from the low queue (its consumer is paused), so only the length counts.",
+            "Idle: the users of the low queue are at their limit of running tasks, so only the length counts.",
             f"Busy: the worker serves the low queue; {sizes.urgent_starts} urgent tasks wait for what runs.",
             "Busy figures are of one worker, for a few seconds.",
             "NATS_MAX_MSGS_PER_SUBJECT is raised; the queue is filled without waiting for the disk, measured with it.",

@@ -13,7 +13,6 @@ from app.stream_guard import provisioning
 from benchmarks.stack import READY_WITHIN, Child, Stack, python
 
 REAL, NO_OP = "app.main:app", "benchmarks.no_op:app"
-OF_CONSUMERS = {"ok", "consumers"}  # checks of readiness that fail while a consumer is paused
 
 
 async def provision(stack: Stack, *, queue_limit: int = 10_000) -> None:
@@ -28,13 +27,11 @@ async def serving(
     application: str = REAL,
     *,
     workers: int = 1,
-    paused: bool = False,
     one_core: bool = False,
     **settings: object,
 ) -> AsyncIterator[Child]:
     """Run the service; the body begins when its model is loaded and it takes tasks.
 
-    `paused`: a consumer is paused or changed for the measurement, so readiness does not wait for consumers.
     A worker transcribes one window at a time unless set otherwise, as the bare engine does. With `one_core` all its
     processes share a core.
     """
@@ -46,7 +43,7 @@ async def serving(
 
         async def is_ready() -> bool:
             failed = [await asyncio.to_thread(_failed_checks, port, route) for route in ("startup", "ready")]
-            return set().union(*failed) <= (OF_CONSUMERS if paused else set())
+            return not set().union(*failed)
 
         await child.until(is_ready, every=0.1, within=READY_WITHIN)
         yield child

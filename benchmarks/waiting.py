@@ -1,9 +1,8 @@
 """Fills the queue with a large number of waiting tasks."""
 
 import asyncio
-import json
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from nats.js.api import DeliverPolicy
 from natscribe.schemas import subjects
@@ -11,6 +10,7 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.wire import Lane, Priority
 
 from app.jetstream import streams
+from app.queue.grants import Grant
 from app.redis_store.projection import RedisProjection
 from app.settings import Settings
 from benchmarks.service import provision
@@ -18,30 +18,30 @@ from benchmarks.stack import Stack
 
 AT_ONCE = 5_000  # messages
 NAMES = Settings(_env_file=None).stream_names
-QUEUE = NAMES.queue_consumer(Lane.TRANSCRIPTION, Priority.LOW)
+SUBJECT = subjects.tasks(Lane.TRANSCRIPTION, Priority.LOW)
+USERS = 1000  # each of whom has as many tasks
 Messages = Iterator[tuple[str, bytes]]
 
 
 async def fill(stack: Stack, count: int) -> None:
-    """Fill the low queue, which is paused, with this number of tasks, and register as many other tasks."""
+    """Fill the low queue with this number of tasks, and register as many other tasks.
+
+    Each user has a grant that no worker gets: with a limit of one running task, nothing of the queue starts.
+    """
     await provision(stack, queue_limit=2 * count)
     await _store(stack, NAMES.tasks, _tasks(count))
     await _store(stack, NAMES.progress, _logs(count))
     await _take_as_shown(stack)
-    await pause_queue(stack, hours=1)
-
-
-async def pause_queue(stack: Stack, *, hours: int) -> None:
-    """Pause the consumer of the low queue; 0 hours: resume it."""
-    until = (datetime.now(UTC) + timedelta(hours=hours)).isoformat().replace("+00:00", "Z")
-    request = json.dumps({"pause_until": until} if hours else {}).encode()
-    await stack.nats.request(f"$JS.API.CONSUMER.PAUSE.{NAMES.tasks}.{QUEUE}", request)
+    grants = (Grant(subject=SUBJECT, sequence=user + 1, user=user) for user in range(min(USERS, count)))
+    await _store(
+        stack, NAMES.ready, ((f"ready.held.{grant.sequence}", grant.model_dump_json().encode()) for grant in grants)
+    )
 
 
 async def still_waiting(stack: Stack) -> int:
-    """The number of messages that were not delivered yet."""
-    info = await stack.nats.jetstream().consumer_info(NAMES.tasks, QUEUE)
-    return info.num_pending or 0
+    """The number of tasks that have not ended yet."""
+    info = await stack.nats.jetstream().stream_info(NAMES.tasks, subjects_filter=SUBJECT)
+    return (info.state.subjects or {}).get(SUBJECT, 0)
 
 
 async def _store(stack: Stack, stream: str, messages: Messages) -> None:
@@ -68,9 +68,8 @@ def _batches(messages: Messages) -> Iterable[list[tuple[str, bytes]]]:
 
 
 def _tasks(count: int) -> Messages:
-    subject = subjects.tasks(Lane.TRANSCRIPTION, Priority.LOW)
     for number in range(count):
-        yield subject, b'{"task_id": "waits-%d", "audio_file_id": "none", "user_id": 1}' % number
+        yield SUBJECT, b'{"task_id": "waits-%d", "audio_file_id": "none", "user_id": %d}' % (number, number % USERS)
 
 
 def _logs(count: int) -> Messages:

@@ -1,10 +1,10 @@
 """Declares the task queues, one for each lane (type of task) and priority, with FastStream, without pulling from them.
 
-Each pull subscriber of FastStream fetches on its own: nine of them would hold nine messages for one worker, in no order
-of priorities. So they are declared for the AsyncAPI document, the middlewares and the dependency injection, and pull
-nothing: `app/queue/consumer.py` pulls from the queues in the order of their priorities, and passes each message to the
-public method `consume` of the queue's subscriber. FastStream 0.7.8 begins to pull only if `subscription` is unset, so a
-placeholder is set there. `tests/integration/queue/test_pull_loops.py` fails if another version behaves differently.
+Each pull subscriber of FastStream fetches on its own, in stream order. So the nine are declared for the AsyncAPI
+document, the middlewares and the dependency injection, and pull nothing: `app/queue/consumer.py` takes the tasks that
+the scheduler has granted, and passes each message to the public method `consume` of the queue's subscriber. FastStream
+0.7.8 begins to pull only if `subscription` is unset, so a placeholder is set there.
+`tests/integration/queue/test_pull_loops.py` fails if another version behaves differently.
 """
 
 from faststream import AckPolicy
@@ -14,6 +14,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Lane, Priority
 
+from app.jetstream.slots import Slots
 from app.queue.consumer import HandleMessage
 from app.queue.priorities import QueueKey
 from handlers.tasks import HANDLERS
@@ -46,7 +47,7 @@ def _subscriber(router: NatsRouter, names: StreamNames, lane: Lane, priority: Pr
     subscriber = router.subscriber(
         subjects.tasks(lane, priority),
         stream=JStream(names.tasks, declare=False),
-        durable=names.queue_consumer(lane, priority),
+        durable=names.slot_consumer(Slots.of(lane)),
         pull_sub=PullSub(batch_size=1),
         ack_policy=AckPolicy.MANUAL,
         no_reply=True,

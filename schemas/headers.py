@@ -72,8 +72,8 @@ class TaskHeaders(Headers):
         None,
         alias=AUDIO_SECONDS,
         pattern=r"^\d+(\.\d+)?$",
-        description="Duration of the recording in seconds: with it operators see how much audio waits, and short "
-        "recordings start first if the operator has set PRIORITY_LOOKAHEAD.",
+        description="Duration of the recording in seconds: with it operators see how much audio waits, and users take "
+        "turns by it. The actual duration corrects it when the task ends.",
         examples=["1834.5"],
     )
     replay_of: str | None = Field(None, alias=REPLAY_OF, description=INTERNAL)

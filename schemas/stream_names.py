@@ -17,11 +17,16 @@ class StreamNames:
     dead_letters: str
     live: str
     retention: str
+    ready: str
     consumer_stem: str
 
     def queue_consumer(self, lane: Lane, priority: Priority) -> str:
         """Return the name of the durable consumer of a task queue, i.e. of the tasks of one lane and one priority."""
         return f"{self.consumer_stem}_{lane}_{priority}"
+
+    def slot_consumer(self, slots: str) -> str:
+        """Return the name of the durable consumer of the tasks that are ready for one kind of slots of the workers."""
+        return f"{self.consumer_stem}_ready_{slots}"
 
     @property
     def progress_projection(self) -> str:

@@ -30,6 +30,10 @@ ALL_DEAD_LETTERS = "dead_letters.*"
 ALL_ACCEPTED = "accepted.tasks.>"  # the task stream republishes stored tasks on these subjects
 ALL_REMINDERS = "retention.reminders.*.*.*"  # internal: of a user, a recording and a task
 ALL_DUE = "retention.due.*.*.*"  # internal: due reminders
+ALL_READY = "ready.*.*"  # internal: grants, by kind of slots and sequence of the task message
+FREE_SLOT = "scheduler.free_slot"  # internal: a worker has a free slot
+REMOVED = "scheduler.removed"  # internal: a task message was deleted
+POSITIONS = "scheduler.positions"  # internal: request for the positions of waiting tasks
 
 # Every inbox starts with one of these, whatever inbox prefix a client has. The server uses the second prefix for
 # requests from other accounts; no client may use it.
@@ -158,6 +162,11 @@ def due(user: str, recording: str, task_id: str) -> str:
 def all_reminders(user: str = "*", recording: str = "*", task_id: str = "*") -> str:
     """Return the wildcard subject for all reminders of a user, recording or task, whether they are due or not."""
     return f"retention.*.{user}.{recording}.{task_id}"
+
+
+def ready(slots: str, sequence: int | str) -> str:
+    """Return the subject of the grant that lets a worker start the task whose message has the stream sequence."""
+    return f"ready.{slots}.{sequence}"
 
 
 def is_inbox(subject: str) -> bool:

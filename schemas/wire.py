@@ -187,8 +187,8 @@ class Priority(DescribedEnum):
     """The priority of a task; every priority gets its turn, so that no task waits forever."""
 
     HIGH = "high", "Served first."
-    NORMAL = "normal", "Served if no `high` task waits, and at least as every fourth task of a worker."
-    LOW = "low", "Served if no other task waits, and at least as every sixteenth task of a worker."
+    NORMAL = "normal", "Served if no `high` task waits, and at least as every fourth task."
+    LOW = "low", "Served if no other task waits, and at least as every sixteenth task."
 
     def precedes(self, other: "Priority") -> bool:
         """Whether workers prefer tasks of this priority to those of `other`."""

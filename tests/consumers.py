@@ -14,9 +14,15 @@ from natscribe.jetstream.nats_py_compat import send_pings_in_order
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Lane, Priority
 
+from app.cancellation import cancel_all
+from app.jetstream.slots import Slots
 from app.queue.consumer import TaskConsumer
+from app.queue.scheduler import Scheduler
+from app.queue.stored_message import StoredMessage
+from app.queue.task_messages import TaskMessages
 from app.settings import Settings
 from app.stream_guard.provisioning import provision
+from app.supervision import run_forever
 from tests.waiting import eventually
 
 KEYS = [(lane, priority) for priority in Priority for lane in (Lane.TRANSCRIPTION, Lane.DIARIZATION)]
@@ -36,7 +42,7 @@ class Fleet:
         """Add a consumer."""
         connection = await nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
         send_pings_in_order(connection)
-        consumer = TaskConsumer(dict.fromkeys(KEYS, self._handle), self.names, broken=pytest.fail)
+        consumer = TaskConsumer(Slots.RECORDINGS, dict.fromkeys(KEYS, self._handle), self.names, broken=pytest.fail)
         await consumer.start(connection)
         self.consumers.append((consumer, connection))
 
@@ -47,12 +53,12 @@ class Fleet:
         await connection.drain()
 
     async def become_idle(self) -> None:
-        """Wait until each consumer has an open pull at each queue."""
+        """Wait until each consumer has an open pull."""
 
         async def is_idle() -> bool:
-            queues = [self.names.queue_consumer(*key) for key in KEYS]
-            infos = [await self.nc.jetstream().consumer_info(self.names.tasks, queue) for queue in queues]
-            return all((info.num_waiting or 0) >= len(self.consumers) for info in infos)
+            ready = self.names.slot_consumer(Slots.RECORDINGS)
+            info = await self.nc.jetstream().consumer_info(self.names.ready, ready)
+            return (info.num_waiting or 0) >= len(self.consumers)
 
         await eventually(is_idle)
 
@@ -64,14 +70,17 @@ class Fleet:
     async def _handle(self, message: Msg) -> None:
         self.handled.append((message.subject, message.data.decode()))
         await asyncio.sleep(self.task_seconds)
+        await TaskMessages(self.nc, self.names).delete(StoredMessage.delivered(message))
         await message.ack()
 
 
 @asynccontextmanager
 async def fleet(settings: Settings, nc: Client, urls: Sequence[str], count: int) -> AsyncIterator[Fleet]:
-    """Idle task consumers that are connected to the servers `urls` in turn, until the body ends."""
+    """Idle task consumers that are connected to the servers `urls` in turn, and a scheduler, until the body ends."""
     await provision(nc.jetstream(), settings)
     consumers = Fleet(nc, settings.stream_names)
+    scheduler = Scheduler(nc, consumers.names, TaskMessages(nc, consumers.names))
+    scheduling = asyncio.create_task(run_forever("scheduler", scheduler.run, every_s=0, retry_after_s=0.1))
     try:
         for number in range(count):
             await consumers.start(urls[number % len(urls)])
@@ -80,3 +89,4 @@ async def fleet(settings: Settings, nc: Client, urls: Sequence[str], count: int)
     finally:
         while consumers.consumers:
             await consumers.stop_one()
+        await cancel_all([scheduling])

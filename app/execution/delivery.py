@@ -141,6 +141,16 @@ class Delivery:
         self._report_start(record, attempt)
         return attempt
 
+    async def acknowledge(self) -> None:
+        """Delete the task message, because the task has ended, then acknowledge its grant.
+
+        Raises:
+            NatsError: NATS does not answer: the grant is delivered again, even if the message was deleted.
+        """
+        seconds = self.attempt.audio_seconds if self.attempt else None
+        await self.execution.messages.delete(self.stored, seconds=seconds, overwrite=False)
+        await self.message.ack()
+
     def _seconds_without_progress(self) -> float:
         """Return the seconds since the attempt's last progress; infinity before the attempt has started."""
         return self.attempt.seconds_since_progress if self.attempt else math.inf

@@ -48,7 +48,7 @@ class DeliveryOutcome(NamedTuple):
 async def completed(delivery: Delivery) -> DeliveryOutcome:
     """Acknowledge the message of a task whose result is stored."""
     try:
-        await delivery.message.ack()
+        await delivery.acknowledge()
     except NatsError as broken:  # the worker that gets the message next finds the stored result
         log.warning("task_acknowledgement_failed", error=describe(broken))
     return DeliveryOutcome(State.COMPLETED)
@@ -126,6 +126,8 @@ async def _fenced(delivery: Delivery, attempt: TaskAttempt) -> DeliveryOutcome:
     await attempt.clean_up(last)
     if last is None:
         await execution.projection.delete_result(attempt.record)
+    if last is None or last.event.state is State.CANCELLED:
+        await delivery.message.ack()
     return DeliveryOutcome()
 
 
@@ -143,7 +145,7 @@ async def _obsolete(delivery: Delivery) -> DeliveryOutcome:
         await _store_dead_letter(delivery, last)
         if attempt.has_appended:
             outcome = DeliveryOutcome(last.state, last.error)
-    await delivery.message.ack()
+    await delivery.acknowledge()
     return outcome
 
 
@@ -164,7 +166,7 @@ async def _attempt_failed(delivery: Delivery, attempt: TaskAttempt, error: Excep
                 return await _retry(delivery, attempt, failure.detail)
             await attempt.fail(failure.detail)
         await _store_dead_letter(delivery, attempt.record.event)
-    await delivery.message.ack()
+    await delivery.acknowledge()
     return DeliveryOutcome(attempt.record.event.state, failure.detail)
 
 
@@ -206,7 +208,7 @@ async def _invalid(delivery: Delivery, problem: ErrorDetail) -> DeliveryOutcome:
         with suppress(FencedError):  # the id belongs to another task, whose log does not change
             await task_log.append(event, stored.metadata(None), after=0)
     await delivery.execution.dead_letters.put(stored, task_id, problem, attempts=0)
-    await delivery.message.ack()
+    await delivery.acknowledge()
     return DeliveryOutcome(State.FAILED, problem)
 
 

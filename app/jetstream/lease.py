@@ -33,9 +33,9 @@ from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE
 from app.settings import VERSION
 from app.supervision import OUTAGE_PAUSE_S, run_forever
 
-RENEW_EVERY_S: Final = 2.0
-LOST_AFTER_S: Final = 6.0  # without a renewal
-MAX_JITTER_S: Final = 1.0  # before a free lease is taken, so that few of many workers try at the same time
+RENEW_EVERY_S: Final = 1.0
+LOST_AFTER_S: Final = 2.5  # without a renewal
+MAX_JITTER_S: Final = 0.3  # before a free lease is taken, so that few of many workers try at the same time
 CONFIRMED_FOR_S: Final = 0.5  # a renewal younger than this confirms the lease
 FAILURES_IN_A_ROW: Final = 3  # of attempts to take the lease: then it counts as unavailable
 UNAVAILABLE_FOR_S: Final = 30.0  # how long a worker waits, on average, before it tries to take an unavailable lease

@@ -6,6 +6,8 @@ subject, and `fetch` waits for all requested messages if the first message does 
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 from nats.aio.client import Client
@@ -18,6 +20,7 @@ from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
 from natscribe.jetstream.stream_pages import NO_RESPONDERS, max_batch_bytes
 
 LINGER_S: Final = 60.0  # how long a request waits for a first message
+SILENCE_S: Final = 0.005  # without a reply
 GATHER_S: Final = 0.1  # pause between two batches, in which messages gather
 RECONNECTION_CHECK_S: Final = 1.0  # interval between two checks whether the client has reconnected
 NEXT: Final = "$JS.API.CONSUMER.MSG.NEXT"
@@ -44,10 +47,13 @@ class PullInbox:
         self._pulling = False
         self._reconnects = 0  # of the client, when the latest request was sent
 
-    async def pull(self, batch: int, *, within: float = 0.0) -> list[Msg]:
+    async def pull(
+        self, batch: int, *, within: float = 0.0, after_silence: Callable[[], Awaitable[None]] | None = None
+    ) -> list[Msg]:
         """Return at most `batch` messages; if the consumer has none, wait up to `within` seconds for some.
 
-        While this method waits, the server sends a heartbeat after each quarter of `within`.
+        While this method waits, the server sends a heartbeat after each quarter of `within`. `after_silence`: called
+        once if no message arrives within SILENCE_S.
 
         Raises:
             NatsError: NATS does not answer, or the request was lost because the client has reconnected, or because the
@@ -57,6 +63,8 @@ class PullInbox:
         self._pulling = True
         try:
             await self._request(batch, within)
+            if after_silence is not None and await self._is_silent():
+                await after_silence()
             while len(messages) < batch:
                 reply = await self._reply(within / 3 + REQUEST_TIMEOUT_S)
                 if reply.reply:
@@ -71,6 +79,13 @@ class PullInbox:
             while not self._replies.empty():
                 await self._receive(self._replies.get_nowait())
         return messages
+
+    async def _is_silent(self) -> bool:
+        """Return whether no reply arrives within SILENCE_S."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SILENCE_S):
+                self._replies.put_nowait(await self._replies.get())
+        return self._replies.empty()
 
     async def _request(self, batch: int, within: float) -> None:
         nanoseconds = int(within * 1e9)

@@ -12,10 +12,11 @@ from nats.js.api import (
     StreamConfig,
 )
 from natscribe.jetstream import streams
-from natscribe.jetstream.streams import durable, public_streams, queue_consumers
+from natscribe.jetstream.streams import LIVE_ACK_WAIT_S, durable, public_streams
 from natscribe.schemas import subjects
 
 from app.jetstream import key_value
+from app.jetstream.slots import Slots
 from app.settings import Settings
 
 
@@ -33,6 +34,16 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
         allow_direct=True,
         deny_delete=True,
     )
+    ready = StreamConfig(
+        name=names.ready,
+        subjects=[subjects.ALL_READY],
+        retention=RetentionPolicy.WORK_QUEUE,
+        storage=StorageType.FILE,
+        duplicate_window=streams.DUPLICATE_WINDOW_S,
+        allow_direct=True,
+        deny_delete=True,
+        deny_purge=True,
+    )
     for stream in (
         *public_streams(
             names,
@@ -41,6 +52,7 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
             live_max_bytes=settings.live_max_bytes,
         ),
         reminders,
+        ready,
     ):
         stream.num_replicas = settings.nats_replicas
         yield stream
@@ -52,8 +64,8 @@ def consumer_configs(settings: Settings) -> Iterator[tuple[str, ConsumerConfig]]
     Without `num_replicas`, a consumer has as many replicas as its stream, even after the stream is edited.
     """
     names, wait = settings.stream_names, settings.task_ack_wait
-    for queue in queue_consumers(names, ack_wait_s=wait):
-        yield names.tasks, queue
+    for slots, ack_wait in ((Slots.RECORDINGS, wait), (Slots.LIVE, min(LIVE_ACK_WAIT_S, wait))):
+        yield names.ready, durable(names.slot_consumer(slots), subjects.ready(slots, "*"), ack_wait_s=ack_wait)
     for stream, name, subject in (
         (names.progress, names.progress_projection, subjects.ALL_PROGRESS),
         (names.results, names.results_projection, subjects.ALL_RESULTS),

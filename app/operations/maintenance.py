@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -16,6 +17,8 @@ from app.jetstream.server_time import server_time
 from app.jetstream.usage import read_usage
 from app.operations import memory
 from app.queue.priorities import QueueReader, TaskQueue
+from app.queue.scheduler import Scheduler
+from app.queue.user_loads import UserLoads
 from app.redis_store.projection import RedisProjection
 from app.settings import Settings
 from app.stream_guard import provisioning
@@ -25,6 +28,7 @@ from app.telemetry.metrics import Meter
 
 CHECK_EVERY_S = 5.0
 MEASURE_EVERY_S = 15.0
+RETRY_SCHEDULER_AFTER_S = 0.5
 EXPIRE_EVERY_S = 3600.0
 ERASE_LATE_FRAMES_EVERY_S = 60.0
 CLEAN_LISTS_EVERY_S = 60.0
@@ -41,6 +45,7 @@ class Maintenance:
     settings: Settings
     lease: Lease
     stream_guard: StreamGuard
+    scheduler: Scheduler
     queues: QueueReader
     projection: RedisProjection
     engine: Engine
@@ -49,6 +54,7 @@ class Maintenance:
     expire: Callable[[], Awaitable[None]]  # fails tasks that have waited too long
     erase_late_frames: Callable[[], Awaitable[None]]  # erases live audio whose task is gone
     oldest_due: Callable[[], Awaitable[datetime | None]]  # returns when the oldest unsettled reminder became due
+    user_loads: UserLoads = field(default_factory=UserLoads)
 
     async def run(self) -> None:
         """Do the periodic work that each worker does, until cancelled."""
@@ -61,8 +67,10 @@ class Maintenance:
     async def _do_duties(self) -> None:
         duties = (
             self.stream_guard.run(),
+            run_forever("scheduler", self.scheduler.run, every_s=0, retry_after_s=RETRY_SCHEDULER_AFTER_S),
             run_forever("projection_restart", self.restart_projection, every_s=CHECK_EVERY_S),
             run_forever("queue_metrics", self.measure_queues, every_s=MEASURE_EVERY_S),
+            run_forever("user_loads", self.measure_users, every_s=CHECK_EVERY_S),
             run_forever("storage_metrics", self.measure_storage, every_s=MEASURE_EVERY_S),
             run_forever("redis_metrics", self.measure_redis, every_s=MEASURE_EVERY_S),
             run_forever("task_list_cleaning", self.clean_lists, every_s=CLEAN_LISTS_EVERY_S),
@@ -101,6 +109,14 @@ class Maintenance:
         self.meter.reminders.set((await self.nats.jetstream().stream_info(names.retention)).state.messages)
         self.meter.overdue.set((now - due).total_seconds() if due else 0.0)
 
+    async def measure_users(self) -> None:
+        """Set the metrics of users, and report those with the most waiting audio to all workers."""
+        loads = self.user_loads.measure(self.scheduler.turns, monotonic())
+        self.lease.users = loads.users
+        self.meter.users_waiting.set(loads.users_waiting)
+        self.meter.fairness.set(loads.fairness)
+        self.meter.longest_user_wait.set(loads.longest_wait_s)
+
     async def measure_storage(self) -> None:
         """Set the metrics of JetStream's disk and memory on each server, and of the sizes of streams and buckets."""
         servers = {}
@@ -131,5 +147,5 @@ class Maintenance:
 
 def _audio_seconds(queue: TaskQueue) -> float:
     """Estimate the total duration of the recordings that wait in a queue, in seconds."""
-    durations = [message.audio_seconds or 0.0 for message in (*queue.redelivered, *queue.sample)]
+    durations = [message.audio_seconds or 0.0 for message in queue.sample]
     return sum(durations) * queue.waiting / max(len(durations), 1)

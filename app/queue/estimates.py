@@ -1,39 +1,54 @@
-"""Estimates of a waiting task's start: how many tasks of each queue precede it, and when a worker is free for it."""
+"""The order of priorities, and estimates of the start of a waiting task under that order."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
+from typing import Final
 
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority
 
-from app.queue.priorities import PATIENCE, QueueKey
-
-_RECORDINGS = (Lane.TRANSCRIPTION, Lane.DIARIZATION)  # a worker alternates between these lanes
+PATIENCE: Final = {Priority.NORMAL: 3, Priority.LOW: 15}  # how many other tasks may start before this priority is next
 
 
-def served_before(waiting: Mapping[QueueKey, int], key: QueueKey, turn: int) -> dict[QueueKey, int]:
-    """Estimate, for each queue, how many of its tasks start before a certain waiting task.
+class PriorityOrder:
+    """The order of the priorities for the next task: high, normal and low, without starvation.
 
-    That task is the `turn`-th task (from 1) of the queue `key`. `waiting`: the number of waiting tasks of each queue.
-    Each worker alternates between transcription and diarization. The estimate assumes that transcription is next on all
-    workers, so that no two tasks have the same number of tasks before them. Live tasks wait only for live tasks.
+    A priority that was passed over PATIENCE times goes first: while tasks of all priorities wait, eleven of sixteen
+    tasks are high, four are normal and one is low.
     """
-    lane, priority = key
-    if lane is Lane.LIVE:
-        more_urgent = ((lane, other) for other in Priority if other.precedes(priority))
-        return {queue: waiting[queue] for queue in more_urgent} | {key: turn - 1}
-    by_priority = {each: sum(waiting[recording, each] for recording in _RECORDINGS) for each in Priority}
-    of_other_lane = min(by_priority[priority] - waiting[key], turn - (lane is Lane.TRANSCRIPTION))
-    number = turn + of_other_lane
-    before = _more_urgent(by_priority, priority, at_most=PATIENCE.get(priority, 0) * number)
-    number += sum(before.values())
+
+    def __init__(self) -> None:
+        self._passed_over = dict.fromkeys(Priority, 0)
+
+    def current(self) -> Iterator[Priority]:
+        """Yield the priorities in their current order."""
+        overdue = [priority for priority in reversed(PATIENCE) if self._passed_over[priority] >= PATIENCE[priority]]
+        yield from dict.fromkeys([*overdue, *Priority])
+
+    def note_served(self, served: Priority) -> None:
+        """Note that a task of a priority starts, so that every other priority was passed over once more."""
+        for priority in PATIENCE:
+            self._passed_over[priority] += 1
+        self.note_empty(served)
+
+    def note_empty(self, priority: Priority) -> None:
+        """Note that no task of a priority can start, so that a task of another priority does not pass it over."""
+        self._passed_over[priority] = 0
+
+
+def served_before(waiting: Mapping[Priority, int], priority: Priority, before: int) -> dict[Priority, int]:
+    """Estimate, for each priority, how many of its tasks start before a certain waiting task.
+
+    `waiting`: the number of waiting tasks of each priority. `before`: how many tasks of its own priority precede the
+    task, which has the priority `priority`.
+    """
+    number = before + 1
+    counts = _more_urgent(waiting, priority, at_most=PATIENCE.get(priority, 0) * number)
+    number += sum(counts.values())
     for lower, patience in PATIENCE.items():
         if priority.precedes(lower):
-            before[lower] = min(by_priority[lower], number // patience)
-            number += before[lower]
-    counts = {(recording, priority): of_other_lane for recording in _RECORDINGS} | {key: turn - 1}
-    for other, count in before.items():
-        counts |= _divide(waiting, other, count)
-    return counts
+            counts[lower] = min(waiting[lower], number // patience)
+            number += counts[lower]
+    return counts | {priority: before}
 
 
 def seconds_until_free(busy: Iterable[float], work: float) -> float:
@@ -47,28 +62,18 @@ def seconds_until_free(busy: Iterable[float], work: float) -> float:
     return min(((work + total) / workers for workers, total in enumerate(totals, start=1)), default=work)
 
 
-def _more_urgent(by_priority: Mapping[Priority, int], priority: Priority, *, at_most: int) -> dict[Priority, int]:
+def _more_urgent(waiting: Mapping[Priority, int], priority: Priority, *, at_most: int) -> dict[Priority, int]:
     """Estimate how many tasks of each priority above `priority` start before a task of `priority`.
 
-    `by_priority`: the number of waiting tasks of each priority. `at_most`: the maximum of the total. Of these tasks,
-    each priority gets the share that it has in `PriorityOrder`, and higher priorities get the rest.
+    `waiting`: the number of waiting tasks of each priority. `at_most`: the maximum of the total. Of these tasks, each
+    priority gets the share that it has in `PriorityOrder`, and higher priorities get the rest.
     """
     urgent = [other for other in Priority if other.precedes(priority)]
-    left = min(sum(by_priority[other] for other in urgent), at_most)
+    left = min(sum(waiting[other] for other in urgent), at_most)
     counts: dict[Priority, int] = {}
     for current in reversed(urgent):
-        of_higher = sum(by_priority[other] for other in urgent if other.precedes(current))
+        of_higher = sum(waiting[other] for other in urgent if other.precedes(current))
         share = max(left // (PATIENCE.get(current, 0) + 1), left - of_higher)
-        counts[current] = min(by_priority[current], share)
+        counts[current] = min(waiting[current], share)
         left -= counts[current]
     return counts
-
-
-def _divide(waiting: Mapping[QueueKey, int], priority: Priority, count: int) -> dict[QueueKey, int]:
-    """Divide the first `count` tasks of a priority between transcription and diarization.
-
-    Workers start these alternately. `waiting`: the number of waiting tasks of each queue.
-    """
-    transcription, diarization = (Lane.TRANSCRIPTION, priority), (Lane.DIARIZATION, priority)
-    first = min(waiting[transcription], max(count - count // 2, count - waiting[diarization]))
-    return {transcription: first, diarization: count - first}

@@ -1,23 +1,45 @@
 """Task messages as workers handle them: their relation to task logs, and headers that only the service reads."""
 
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Final
 
+from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
 from natscribe.jetstream.stream_pages import PENDING
-from natscribe.jetstream.task_messages import TaskMessage
+from natscribe.jetstream.task_messages import TaskMessage, parse_json_leniently
 from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.kinds import Task, due_at
 from natscribe.schemas.progress import State
+from natscribe.schemas.wire import UserId
+from pydantic import TypeAdapter
 
 from app.task_log.record import Metadata, Record, TaskMessageId
 
 LONGEST_RECORDING_S = 24 * 3600.0
+# Headers of a message on its way from the task consumer to the handler, which also Direct Get uses
+SEQUENCE: Final = "Nats-Sequence"
+STORED_AT: Final = "Nats-Time-Stamp"
+_USER: Final = TypeAdapter[int | str](UserId)
 
 
 class StoredMessage(TaskMessage):
     """A message of the task stream; it knows the duration of its recording, and whether a task log belongs to it."""
 
     __slots__ = ()
+
+    @classmethod
+    def delivered(cls, message: Msg) -> "StoredMessage":
+        """Convert a message that a task consumer has passed to a handler: see `as_delivered`."""
+        headers = dict(message.headers or {})
+        time, sequence = datetime.fromisoformat(headers.pop(STORED_AT)), int(headers.pop(SEQUENCE))
+        return cls(message.subject, sequence, time, headers, message.data)
+
+    def as_delivered(self, grant: Msg) -> Msg:
+        """Return this message in the form in which a handler gets it, which settles `grant` instead."""
+        headers = {**self.headers, SEQUENCE: str(self.sequence), STORED_AT: self.time.isoformat()}
+        return replace(grant, subject=self.subject, data=self.body, headers=headers)
 
     @classmethod
     def fetched(cls, message: RawStreamMsg) -> "StoredMessage":
@@ -49,6 +71,14 @@ class StoredMessage(TaskMessage):
     def is_scheduled(self) -> bool:
         """Whether the task may start only some time after its message was stored."""
         return self.due_at > self.time
+
+    @property
+    def user(self) -> int | str | None:
+        """The user id in the body; None if there is none, or it is invalid."""
+        with suppress(ValueError, LookupError, TypeError, RecursionError):
+            user: int | str = _USER.validate_python(parse_json_leniently(self.body)["user_id"], strict=True)
+            return user
+        return None
 
     @property
     def behind(self) -> int | None:

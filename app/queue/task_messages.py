@@ -1,5 +1,6 @@
 """Reads and deletes the messages of the task stream: those of waiting and of running tasks."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import datetime
 from functools import partial
@@ -8,15 +9,17 @@ from nats.aio.client import Client
 from nats.js.errors import APIError
 from natscribe.jetstream import leader_reads
 from natscribe.jetstream.error_codes import DELETE_FAILED
-from natscribe.jetstream.repeated_requests import retry_until_reply
+from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S, retry_until_reply
 from natscribe.jetstream.stream_pages import page, pages
 from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
 
 from app.jetstream.server_time import server_time
+from app.queue.grants import Grant
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
 
+DELETE = "$JS.API.STREAM.MSG.DELETE"
 DELETE_TIMEOUT_S = 2.0
 FIND_TIMEOUT_S = 8.0  # a cluster takes some seconds to elect the next leader of the task stream
 
@@ -26,7 +29,6 @@ class TaskMessages:
 
     def __init__(self, nats: Client, names: StreamNames) -> None:
         self._nats = nats
-        self._js = nats.jetstream()
         self._names = names
 
     async def find(self, subject: str | None, sequence: int) -> StoredMessage | None:
@@ -50,13 +52,13 @@ class TaskMessages:
         messages = await page(self._nats, self._names.tasks, subject, start=sequence + 1, count=count)
         return [StoredMessage.fetched(message) for message in messages]
 
-    async def pages_after(self, sequence: int) -> AsyncIterator[list[StoredMessage]]:
-        """Yield all messages of all queues after a stream sequence, page by page.
+    async def pages_after(self, sequence: int, subject: str = subjects.ALL_TASKS) -> AsyncIterator[list[StoredMessage]]:
+        """Yield all messages of one queue or of all queues after a stream sequence, page by page.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        async for messages in pages(self._nats, self._names.tasks, subjects.ALL_TASKS, after=sequence):
+        async for messages in pages(self._nats, self._names.tasks, subject, after=sequence):
             yield [StoredMessage.fetched(message) for message in messages]
 
     async def now(self) -> datetime:
@@ -83,17 +85,36 @@ class TaskMessages:
         """
         message = await self.find(record.metadata.subject, record.metadata.task_sequence)
         if message is not None and message.owns(record):  # a recreated stream reuses sequences
-            await self.delete(message.sequence)
+            await self.delete(message)
 
-    async def delete(self, sequence: int) -> None:
-        """Delete a message of the task stream, unless a worker has acknowledged it in the meantime.
+    async def delete(self, message: StoredMessage, *, seconds: float | None = None, overwrite: bool = True) -> None:
+        """Delete a message of the task stream, if the stream still holds it, and notify the scheduler.
+
+        `seconds`: the actual duration of the audio; None: unknown. `overwrite`: whether to overwrite it on the disk.
 
         Raises:
             NatsError: NATS does not answer, or refuses to delete the message.
         """
         try:
-            delete = partial(self._js.delete_msg, self._names.tasks, sequence)
+            delete = partial(self._delete, message.sequence, overwrite=overwrite)
             await retry_until_reply(delete, within_s=DELETE_TIMEOUT_S, final=DELETE_FAILED)
         except APIError as error:
-            if error.err_code not in DELETE_FAILED or await self.find(None, sequence) is not None:
+            if error.err_code not in DELETE_FAILED or await self.find(None, message.sequence) is not None:
                 raise
+        await self.note_removal(
+            Grant(subject=message.subject, sequence=message.sequence, user=message.user, seconds=seconds)
+        )
+
+    async def note_removal(self, removed: Grant) -> None:
+        """Notify the scheduler that the task stream does not hold a message any more.
+
+        Raises:
+            NatsError: NATS is unavailable.
+        """
+        await self._nats.publish(subjects.REMOVED, removed.model_dump_json().encode())
+
+    async def _delete(self, sequence: int, *, overwrite: bool) -> None:
+        request = json.dumps({"seq": sequence, "no_erase": not overwrite}).encode()
+        reply = await self._nats.request(f"{DELETE}.{self._names.tasks}", request, timeout=REQUEST_TIMEOUT_S)
+        if error := json.loads(reply.data).get("error"):
+            APIError.from_error(error)

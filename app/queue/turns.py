@@ -9,33 +9,24 @@ import heapq
 import math
 from array import array
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator
-from enum import StrEnum
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from itertools import islice
 from typing import Final, NamedTuple
 
 from natscribe.schemas.wire import Lane, Priority
 
+from app.jetstream.slots import Slots
+from app.queue.estimates import PriorityOrder, served_before
+
 User = int | str | None  # None: of a message without a valid user id
-PATIENCE: Final = {Priority.NORMAL: 3, Priority.LOW: 15}  # how many other tasks may start before this priority is next
 DEFAULT_S: Final = 60.0  # assumed duration of audio if neither the task nor earlier tasks of the user say more
 LEAST_S: Final = 0.1  # charged for a task at least, so that empty tasks take turns, too
+COUNTED: Final = 32  # tasks of each user that are counted one by one; the others count as the mean of these
 RECENT_TASKS: Final = 20  # of a user, whose mean duration is assumed for a task of unknown duration
 _LANES: Final = tuple(Lane)
-ESTIMATED_FROM: Final = 32  # tasks of a user and priority from which the audio of all of them is estimated
 COMPACTED_FROM: Final = 64  # started tasks at the head of a user's queue before their memory is freed
-
-
-class Slots(StrEnum):
-    """The two kinds of slots of a worker: for one recording, and for several live tasks."""
-
-    RECORDINGS = "recordings"
-    LIVE = "live"
-
-    @classmethod
-    def of(cls, lane: Lane) -> "Slots":
-        """Return the slots in which tasks of a lane run."""
-        return cls.LIVE if lane is Lane.LIVE else cls.RECORDINGS
 
 
 class Quota(NamedTuple):
@@ -54,32 +45,6 @@ class Turn(NamedTuple):
     priority: Priority
     sequence: int  # stream sequence of the task message
     seconds: float = DEFAULT_S  # of audio, as charged to the user
-
-
-class PriorityOrder:
-    """The order of the priorities for the next task: high, normal and low, without starvation.
-
-    A priority that was passed over PATIENCE times goes first: while tasks of all priorities wait, eleven of sixteen
-    tasks are high, four are normal and one is low.
-    """
-
-    def __init__(self) -> None:
-        self._passed_over = dict.fromkeys(Priority, 0)
-
-    def current(self) -> Iterator[Priority]:
-        """Yield the priorities in their current order."""
-        overdue = [priority for priority in reversed(PATIENCE) if self._passed_over[priority] >= PATIENCE[priority]]
-        yield from dict.fromkeys([*overdue, *Priority])
-
-    def note_served(self, served: Priority) -> None:
-        """Note that a task of a priority starts, so that every other priority was passed over once more."""
-        for priority in PATIENCE:
-            self._passed_over[priority] += 1
-        self.note_empty(served)
-
-    def note_empty(self, priority: Priority) -> None:
-        """Note that no task of a priority can start, so that a task of another priority does not pass it over."""
-        self._passed_over[priority] = 0
 
 
 class _Share:
@@ -117,16 +82,41 @@ class _Share:
 
     def seconds(self, expected: Callable[[float], float]) -> float:
         """Estimate the seconds of audio of all tasks; `expected` returns the charge for a duration or `nan`."""
-        first = self._seconds[self._head : self._head + ESTIMATED_FROM]
+        first = self.first(COUNTED)
         return sum(map(expected, first)) * len(self) / len(first) if first else 0.0
 
-    def remove(self, lane: Lane, sequence: int) -> bool:
-        try:
-            at = self._lanes_and_sequences.index(sequence * len(_LANES) + _LANES.index(lane), self._head)
-        except ValueError:
-            return False
+    def index(self, lane: Lane, sequence: int) -> int | None:
+        """Return how many tasks of the user precede a task; None if it does not wait."""
+        with suppress(ValueError):
+            code = sequence * len(_LANES) + _LANES.index(lane)
+            return self._lanes_and_sequences.index(code, self._head) - self._head
+        return None
+
+    def first(self, count: int) -> "array[float]":
+        """Return the durations of the first `count` tasks."""
+        return self._seconds[self._head : self._head + count]
+
+    def within(self, room: float, expected: float, *, is_earlier: bool) -> tuple[int, float]:
+        """Estimate how many tasks of this user start before a task of another one, and the seconds of their audio.
+
+        `room`: by how many seconds of audio this user is behind. `expected`: the duration of a task that is unknown.
+        `is_earlier`: whether this user precedes the other at equal tags.
+        """
+        count, charged, total = 0, 0.0, 0.0
+        for seconds in self.first(COUNTED):
+            if charged > room or (charged == room and not is_earlier):
+                return count, total
+            count, charged, total = count + 1, charged + _charge(seconds, expected), total + seconds
+        more = min(len(self) - count, max(math.ceil((room - charged) * count / charged), 0)) if count else 0
+        return count + more, total * (count + more) / max(count, 1)
+
+    def remove(self, index: int) -> None:
+        at = self._head + index
         del self._lanes_and_sequences[at], self._seconds[at]
-        return True
+
+
+def _charge(seconds: float, expected: float) -> float:
+    return max(expected if math.isnan(seconds) else seconds, LEAST_S)
 
 
 class _Queue:
@@ -137,6 +127,11 @@ class _Queue:
         self.virtual_time = 0.0
         self._heap: list[tuple[float, int, _Share]] = []
         self._places = 0
+
+    @property
+    def is_entered(self) -> bool:
+        """Whether the order has shares, some of which may be outdated."""
+        return bool(self._heap)
 
     def share(self, user: User) -> _Share:
         return self.shares.get(user) or self.shares.setdefault(user, _Share(user))
@@ -162,6 +157,15 @@ class _Queue:
                     self.virtual_time = max(self.virtual_time, tag)
                     return share
         return None
+
+    def __len__(self) -> int:
+        return sum(map(len, self.shares.values()))
+
+    @property
+    def mean_seconds(self) -> float:
+        """The mean duration of the tasks that start soon, in seconds; `nan` if it is unknown, or no task waits."""
+        seconds = [duration for share in islice(self.shares.values(), COUNTED) for duration in share.first(1)]
+        return sum(seconds) / len(seconds) if seconds else math.nan
 
     def leave_if_idle(self, share: _Share) -> None:
         if not share and not share.running:
@@ -202,11 +206,21 @@ class Turns:
     def remove(self, turn: Turn) -> bool:
         """Remove a waiting task, because it was cancelled; return whether it was waiting."""
         queue, share = self._of(turn)
-        is_removed = share.remove(turn.lane, turn.sequence)
-        if is_removed:
+        index = share.index(turn.lane, turn.sequence)
+        if index is not None:
+            share.remove(index)
             self.waiting[turn.user] -= 1
         self._forget_if_idle(queue, share)
-        return is_removed
+        return index is not None
+
+    def __contains__(self, turn: Turn) -> bool:
+        """Whether a task waits for its turn."""
+        share = self._queues[Slots.of(turn.lane), turn.priority].shares.get(turn.user)
+        return share is not None and share.index(turn.lane, turn.sequence) is not None
+
+    def waits(self, slots: Slots) -> bool:
+        """Return whether a task may wait for one kind of slots; if not, none does that may start now."""
+        return any(self._queues[slots, priority].is_entered for priority in Priority)
 
     def next(self, slots: Slots) -> Turn | None:
         """Return the task that starts next in one kind of slots, and count it as running; None if none may start."""
@@ -246,6 +260,32 @@ class Turns:
             if share:
                 queue.enter(share)
 
+    def before(self, turn: Turn) -> tuple[int, float] | None:
+        """Estimate how many tasks start before a waiting task, and the seconds of their audio; None if it runs.
+
+        The seconds are `nan` if the duration of one of these tasks is unknown. The estimate is exact for the first
+        COUNTED tasks of each user with the same priority.
+        """
+        slots = Slots.of(turn.lane)
+        queue = self._queues[slots, turn.priority]
+        share = queue.shares.get(turn.user)
+        count = share.index(turn.lane, turn.sequence) if share else None
+        if share is None or count is None:
+            return None
+        first, total = share.first(count), sum(share.first(count))
+        tag = share.tag + sum(self._charge_for(turn.user, seconds) for seconds in first) / self._quota(turn.user).weight
+        for other in queue.shares.values():
+            if other is not share:
+                room = (tag - other.tag) * self._quota(other.user).weight
+                expected = self._charge_for(other.user, math.nan)
+                more, seconds = other.within(room, expected, is_earlier=other.place < share.place or count > 0)
+                count, total = count + more, total + seconds
+        waiting = {priority: len(self._queues[slots, priority]) for priority in Priority}
+        counts = served_before(waiting, turn.priority, count)
+        others = {other: number for other, number in counts.items() if number and other is not turn.priority}
+        total += sum(number * self._queues[slots, other].mean_seconds for other, number in others.items())
+        return sum(counts.values()), total
+
     def _of(self, turn: Turn) -> tuple[_Queue, _Share]:
         queue = self._queues[Slots.of(turn.lane), turn.priority]
         return queue, queue.share(turn.user)
@@ -258,7 +298,7 @@ class Turns:
     def waiting_seconds(self, user: User) -> float:
         """Estimate the seconds of audio of a user's waiting tasks, from the first tasks of each priority."""
         shares = [share for queue in self._queues.values() if (share := queue.shares.get(user))]
-        return sum(share.seconds(partial(self._expected, user)) for share in shares)
+        return sum(share.seconds(partial(self._charge_for, user)) for share in shares)
 
     def may_start(self, user: User) -> bool:
         """Return whether a user runs fewer tasks than the quota allows."""
@@ -267,18 +307,16 @@ class Turns:
 
     def _start(self, priority: Priority, queue: _Queue, share: _Share) -> Turn:
         lane, sequence, seconds = share.pop_first()
-        turn = Turn(share.user, lane, priority, sequence, self._expected(share.user, seconds))
+        turn = Turn(share.user, lane, priority, sequence, self._charge_for(share.user, seconds))
         self.waiting[share.user] -= 1
         self._charge(turn, share)
         if share:
             queue.enter(share)
         return turn
 
-    def _expected(self, user: User, seconds: float) -> float:
+    def _charge_for(self, user: User, seconds: float) -> float:
         recent = self._recent.get(user)
-        if math.isnan(seconds):
-            seconds = sum(recent) / len(recent) if recent else DEFAULT_S
-        return max(seconds, LEAST_S)
+        return _charge(seconds, sum(recent) / len(recent) if recent else DEFAULT_S)
 
     def _charge(self, turn: Turn, share: _Share) -> None:
         share.running += 1

@@ -82,7 +82,7 @@ class UserErasure:
             ObsoleteMessageError,
             MessageGoneError,
         ):  # the id belongs to another message, or the task was deleted just now
-            await self.messages.delete(message.sequence)
+            await self.messages.delete(message)
         else:
             await self._delete_if_known(task.task_id)
 

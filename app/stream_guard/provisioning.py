@@ -10,12 +10,12 @@ import structlog
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
-from natscribe.schemas.wire import Lane, Priority
 from natscribe.schemas.workers import Problem
 
 from app.jetstream import streams
 from app.jetstream.connection import StartError, TooFewServersError
 from app.jetstream.lease import Confirm, unfenced
+from app.jetstream.slots import Slots
 from app.settings import Settings
 from app.stream_guard.advisories import ALREADY_THERE
 from app.stream_guard.resources import Config, Difference, Resource, all_resources
@@ -98,10 +98,8 @@ async def inspect_streams(js: JetStreamContext, settings: Settings) -> Inspectio
 
 def _shortest_ack_wait(existing: list[tuple[Resource, Info]], settings: Settings) -> float:
     names = settings.stream_names
-    queues = {names.queue_consumer(lane, priority) for lane in Lane if lane is not Lane.LIVE for priority in Priority}
-    waits = [
-        info.config.ack_wait for queue, info in existing if queue.name in queues and isinstance(info, ConsumerInfo)
-    ]
+    ready = names.slot_consumer(Slots.RECORDINGS)
+    waits = [info.config.ack_wait for queue, info in existing if queue.name == ready and isinstance(info, ConsumerInfo)]
     return min(filter(None, [settings.task_ack_wait, *waits]))
 
 

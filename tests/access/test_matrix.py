@@ -103,7 +103,7 @@ def test_the_services_consumers_are_called_what_no_client_can_call_its_own() -> 
         re.findall(r"sliceFromLeft\(2,(\d+)\)", str(account_of(user)["mappings"])) == ["32"] * 4 for user in CLIENTS
     }
     consumers = streams.consumer_configs(Settings(_env_file=None))
-    names = [str(consumer.durable_name) for stream, consumer in consumers if stream != "transcription_tasks"]
+    names = [str(consumer.durable_name) for stream, consumer in consumers if stream != "transcription_ready"]
     # Then those are longer
     assert cut_off == {True}
     assert names

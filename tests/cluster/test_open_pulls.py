@@ -8,6 +8,7 @@ from nats.errors import Error as NatsError
 from natscribe.jetstream.repeated_requests import retry_until_reply
 from natscribe.schemas import subjects
 
+from app.jetstream.slots import Slots
 from app.settings import Settings
 from app.stream_guard.provisioning import provision
 from tests.consumers import KEYS, Fleet, fleet
@@ -43,11 +44,10 @@ async def test_each_message_is_handled_once_and_soon(cluster: NatsCluster, setti
             await nc.publish(subjects.tasks(*KEYS[number % len(KEYS)]), body.encode())
         # Then each is handled once, and none waits for TASK_ACK_WAIT
         await consumers.handles_once(bodies, within=ON_TIME_S)
-        # When the leaders of the idle queues step down
+        # When the leader of the idle consumer steps down
         await consumers.become_idle()
-        for key in KEYS:
-            queue = f"{consumers.names.tasks}.{consumers.names.queue_consumer(*key)}"
-            await nc.request(f"$JS.API.CONSUMER.LEADER.STEPDOWN.{queue}", timeout=10)
+        ready = f"{consumers.names.ready}.{consumers.names.slot_consumer(Slots.RECORDINGS)}"
+        await nc.request(f"$JS.API.CONSUMER.LEADER.STEPDOWN.{ready}", timeout=10)
         # Then messages are handled soon
         bodies += await publish_in_all_queues(consumers, "after")
         await consumers.handles_once(bodies, within=SOON_S)
@@ -61,17 +61,17 @@ async def test_messages_are_handled_soon_after_the_death_of_a_server(
     leader = await cluster.leader_of(settings.stream_names.tasks)
     survivor = next(node for node in cluster.nodes if node is not leader)
     async with fleet(settings, nc, [survivor.url], 3) as consumers:
-        # When the leader of the task stream dies, which leads some of the queues, too
+        # When the leader of the task stream dies, which may lead the consumer, too
         await leader.kill()
 
-        async def have_leaders() -> bool:
+        async def has_leader() -> bool:
             js, names = nc.jetstream(), consumers.names
             try:
-                return all([await js.consumer_info(names.tasks, names.queue_consumer(*key)) for key in KEYS])
+                return bool(await js.consumer_info(names.ready, names.slot_consumer(Slots.RECORDINGS)))
             except NatsError:
                 return False
 
-        # Then messages are handled as soon as the queues have leaders again
+        # Then messages are handled as soon as the consumer has a leader again
         bodies = await publish_in_all_queues(consumers, "after")
-        await eventually(have_leaders)
+        await eventually(has_leader)
         await consumers.handles_once(bodies, within=SOON_S)

@@ -29,12 +29,10 @@ class FakeMessage:
     beats: int = 0
     away: bool = False
     subject: str = "tasks.transcription.high"
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(
+        default_factory=lambda: {"Nats-Sequence": "7", "Nats-Time-Stamp": datetime.now(UTC).isoformat()}
+    )
     data: bytes = b"{}"
-
-    @property
-    def metadata(self) -> SimpleNamespace:
-        return SimpleNamespace(sequence=SimpleNamespace(stream=7), timestamp=datetime.now(UTC), num_delivered=1)
 
     async def ack(self) -> None:
         self.done.append("ack")
@@ -94,7 +92,7 @@ def delivery(
         speed=Speed(),
         ack_wait=settings.task_ack_wait,
         sharing=cast("Any", SimpleNamespace(pause_sharing=nullcontext)),
-        messages=parts.pop("messages", SimpleNamespace(find=AsyncMock(return_value=None))),
+        messages=parts.pop("messages", SimpleNamespace(find=AsyncMock(return_value=None), delete=AsyncMock())),
         **dict.fromkeys(others, cast("Any", SimpleNamespace(withdraw=AsyncMock()))) | parts,
     )
     return Delivery(execution, cast("Msg", message))

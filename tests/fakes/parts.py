@@ -1,7 +1,10 @@
 """The parts of a worker, connected to a NATS in memory, and what publishers and other workers do to its streams."""
 
+import asyncio
 import json
 import pickle
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cache
 from unittest.mock import patch
 
@@ -14,11 +17,16 @@ from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.progress import State, next_event
 from natscribe.schemas.wire import Lane, Priority
 
+from app.cancellation import cancel_all
 from app.container import Container
 from app.jetstream.pull_inbox import PullInbox
+from app.jetstream.slots import Slots
 from app.queue.consumer import HandleMessage
+from app.queue.grants import Grants, read_grant
 from app.queue.priorities import QueueKey
+from app.queue.scheduler import Scheduler
 from app.queue.stored_message import StoredMessage
+from app.queue.turns import Turn
 from app.settings import Settings
 from app.stream_guard import provisioning
 from app.task_log.record import Record
@@ -26,6 +34,7 @@ from app.telemetry.tracing import OFF
 from handlers.channels import subscribe
 from tests.fakes.engine import FakeEngine
 from tests.fakes.nats import InMemoryNats
+from tests.waiting import eventually
 
 SETTINGS = Settings(_env_file=None, redis_url="redis://127.0.0.1:1")  # where no Redis is
 NAMES = SETTINGS.stream_names
@@ -105,6 +114,39 @@ class Parts(Container):
 
     async def deliver(self, queue: Lane = Lane.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> StoredMessage:
         """Deliver the next message of a queue."""
-        inbox = PullInbox(self.server.client, NAMES.tasks, NAMES.queue_consumer(queue, priority))
-        (message,) = await inbox.pull(1)
-        return StoredMessage.delivered(message)
+        return StoredMessage.delivered(await self.take(queue, priority))
+
+    async def take(self, queue: Lane = Lane.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> Msg:
+        """Grant the first task of a queue that has no grant, and deliver it; or deliver a returned one again."""
+        slots = Slots.of(queue)
+        inbox = PullInbox(self.server.client, NAMES.ready, NAMES.slot_consumer(slots))
+        if not self.server.streams[NAMES.ready].holds_message_for(NAMES.slot_consumer(slots)):
+            await self.grant(queue, priority)
+        (grant,) = await inbox.pull(1)
+        granted = read_grant(grant.data)
+        message = await self.messages.find(granted.subject, granted.sequence)
+        assert message is not None
+        return message.as_delivered(grant)
+
+    @asynccontextmanager
+    async def scheduling(self) -> AsyncIterator[Scheduler]:
+        """Schedule tasks until the body ends; it begins when the scheduler knows all tasks that are stored."""
+        work = asyncio.create_task(self.scheduler.run())
+        try:
+            await eventually(self.schedules_all)
+            yield self.scheduler
+        finally:
+            await cancel_all([work])
+
+    def schedules_all(self) -> bool:
+        """Whether the scheduler knows all stored tasks."""
+        scheduler, stored = self.scheduler, self.server.streams[NAMES.tasks].messages
+        return scheduler.turns.waiting.total() + len(scheduler.granted) + len(scheduler.later) == len(stored)
+
+    async def grant(self, queue: Lane = Lane.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> None:
+        """Grant the first task of a queue that has no grant."""
+        grants = Grants(self.server.client, NAMES)
+        granted = {grant.sequence for grant in await grants.all()}
+        waiting = await self.messages.page_after(subjects.tasks(queue, priority), 0, count=1000)
+        message = next(message for message in waiting if message.sequence not in granted)
+        await grants.publish(Turn(message.user, queue, priority, message.sequence))

@@ -9,7 +9,7 @@ from nats.js.errors import NotFoundError
 from natscribe.jetstream import stream_pages
 from redis.asyncio import Redis
 
-from app.queue import positions, task_messages
+from app.queue import task_messages
 
 
 async def places_with(js: JetStreamContext, redis: Redis, *words: str) -> list[str]:
@@ -49,5 +49,5 @@ async def know_nothing(*_: object, **__: object) -> list[RawStreamMsg]:
 
 def read_behind_the_leader(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let only the leader of a stream know messages, as if another server replied to each Direct Get."""
-    for module in (stream_pages, positions, task_messages):
+    for module in (stream_pages, task_messages):
         monkeypatch.setattr(module, "page", know_nothing)

@@ -150,7 +150,6 @@ def test_a_client_and_a_worker_read_a_file_alike(tmp_path: Path) -> None:
 
 LIMITS = [
     ("nats_max_msgs_per_subject", 1, 0, None),
-    ("priority_lookahead", 1, 0, 64),
     ("task_timeout", 0.001, 0, None),
     ("task_max_retries", 0, -1, None),
     ("task_retry_delay", 0.001, 0, None),

@@ -148,6 +148,7 @@ class Settings(BaseModel):
             dead_letters=f"{self.stem}_dead_letters",
             live=f"{self.stem}_live",
             retention=f"{self.stem}_retention",
+            ready=f"{self.stem}_ready",
             consumer_stem=self.nats_consumer_name,
         )
 

@@ -104,9 +104,9 @@ async def test_a_task_that_takes_longer_than_the_ack_wait_is_delivered_once(
         second.may_go_on.set()
         events = await publisher.until("t1", State.COMPLETED)
         # Then no other worker got it
-        queue = await js.consumer_info("transcription_tasks", "transcription_worker_transcription_normal")
-        assert queue.delivered is not None
-        assert queue.delivered.consumer_seq == 1
+        ready = await js.consumer_info("transcription_ready", "transcription_worker_ready_recordings")
+        assert ready.delivered is not None
+        assert ready.delivered.consumer_seq == 1
     assert {event.attempt for event in events} == {1}
     assert len(first.jobs + second.jobs) == 1
 

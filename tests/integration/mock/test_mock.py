@@ -311,6 +311,7 @@ async def test_its_streams_and_buckets_are_those_of_the_service(settings: Settin
     # Given a mock, when a service checks the streams, then only those are missing that no client uses
     named = settings.stream_names
     inside = {named.retention, named.progress_projection, named.results_projection, named.ended_tasks}
+    inside |= {named.ready, *(named.slot_consumer(slots) for slots in ("recordings", "live"))}
     inside |= {"KV_voices", "KV_embeddings", "KV_quotas", "KV_fleet"}
     assert set((await provisioning.inspect_streams(nc.jetstream(), settings)).missing) == inside | {named.due_reminders}
     # And the rest is as the service would make it

@@ -129,7 +129,7 @@ async def test_a_task_outlives_a_nats_that_hangs(
     await eventually(lambda: asyncio.sleep(0, worker.container.stream_guard.are_streams_whole))
 
 
-@pytest.mark.parametrize("what", ["queue", "projection", "stream", "log"])
+@pytest.mark.parametrize("what", ["ready", "grants", "projection", "stream", "log"])
 async def test_what_is_deleted_under_a_worker_is_made_anew(
     publisher: Publisher, worker: Worker, settings: Settings, redis: Redis, what: str
 ) -> None:
@@ -138,12 +138,12 @@ async def test_what_is_deleted_under_a_worker_is_made_anew(
     await publisher.until("before", State.COMPLETED)
     # When somebody deletes what it stands on
     called = settings.stream_names
-    if what == "queue":
-        await publisher.js.delete_consumer(called.tasks, "transcription_worker_transcription_normal")
+    if what == "ready":
+        await publisher.js.delete_consumer(called.ready, called.slot_consumer("recordings"))
     elif what == "projection":
         await publisher.js.delete_consumer(called.progress, called.progress_projection)
     else:
-        await publisher.js.delete_stream(called.tasks if what == "stream" else called.progress)
+        await publisher.js.delete_stream({"grants": called.ready, "stream": called.tasks, "log": called.progress}[what])
 
     async def mended() -> bool:
         return not (await provisioning.inspect_streams(publisher.js, settings)).missing

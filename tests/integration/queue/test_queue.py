@@ -100,14 +100,14 @@ async def test_a_misspelt_priority_is_refused(js: JetStreamContext, worker: Work
         await js.publish("tasks.transcription.urgent", b"{}")
 
 
-async def test_the_lanes_of_one_priority_take_turns(
+async def test_users_take_turns_whatever_their_tasks_are(
     publisher: Publisher,
     start_worker: StartWorker,
     engine: FakeEngine,
     js: JetStreamContext,
     constants: Constants,
 ) -> None:
-    # Given a busy worker behind which many transcriptions wait, and then one diarization
+    # Given a worker that is busy with a task of a user who has more of them, and then a diarization of another user
     constants(STATE_MAX_AGE_S=0)
     engine.may_go_on.clear()
     async with start_worker(engine):
@@ -116,14 +116,14 @@ async def test_the_lanes_of_one_priority_take_turns(
         positions = []
         for task_id in ("t1", "t2", "t3", "d1"):
             kind = Kind.DIARIZATION if task_id == "d1" else Kind.TRANSCRIPTION
-            await publisher.publish(task_id, kind=kind)
+            await publisher.publish(task_id, kind=kind, user_id=8 if task_id == "d1" else 7)
             positions.append((await publisher.until(task_id, State.QUEUED))[0].queue_position)
-        # Then each has its position, the diarization as if it were not its turn
-        assert positions == [1, 2, 3, 2]
+        # Then each has its position: the other user, who has nothing running, is next
+        assert positions == [1, 2, 3, 1]
         # When the worker goes on
         engine.may_go_on.set()
         await publisher.until("t3", State.COMPLETED)
-    # Then the diarization did not wait for all of them
+    # Then the diarization did not wait for them
     assert await results(js) == ["busy", "d1", "t1", "t2", "t3"]
 
 
@@ -139,12 +139,8 @@ async def test_no_priority_waits_forever(
             await publisher.publish(f"high-{number}", priority=Priority.HIGH)
         for number in range(8):
             await publisher.publish(f"normal-{number}", kind=Kind.DIARIZATION if number % 2 else Kind.TRANSCRIPTION)
-        # And two low ones that another worker has taken and released
         for number in range(2):
             await publisher.publish(f"low-{number}", priority=Priority.LOW)
-        other = await js.pull_subscribe_bind("transcription_worker_transcription_low", "transcription_tasks")
-        for message in await other.fetch(2):
-            await message.nak()
         # When the worker goes on
         engine.may_go_on.set()
         await publisher.until("low-1", State.COMPLETED)

@@ -510,8 +510,8 @@ async def test_a_consumer_of_another_kind_is_reported_with_the_next_step(
 async def test_a_consumer_that_somebody_edits_is_put_back(
     worker: Worker, settings: Settings, js: JetStreamContext, stranger: JetStreamContext
 ) -> None:
-    # Given a queue, when a client limits how often its tasks may be delivered
-    stream, name = "transcription_tasks", "transcription_worker_diarization_low"
+    # Given a consumer, when somebody limits how often tasks may be delivered
+    stream, name = "transcription_ready", "transcription_worker_ready_recordings"
     config = (await js.consumer_info(stream, name)).config
     with capture_logs() as logs:
         await stranger.add_consumer(stream, config.evolve(max_deliver=1, ack_wait=99))
@@ -523,7 +523,7 @@ async def test_a_consumer_that_somebody_edits_is_put_back(
     assert (await js.consumer_info(stream, name)).config.ack_wait == 99
 
 
-async def test_a_paused_queue_is_reported_until_it_is_resumed(
+async def test_a_paused_consumer_is_reported_until_it_is_resumed(
     worker: Worker,
     settings: Settings,
     nc: Client,
@@ -531,11 +531,11 @@ async def test_a_paused_queue_is_reported_until_it_is_resumed(
     monkeypatch: pytest.MonkeyPatch,
     constants: Constants,
 ) -> None:
-    # Given a task queue that an operator pauses
+    # Given a consumer that an operator pauses
     constants(GUARD_EVERY_S=0.3)
     tries = AsyncMock(wraps=provisioning.provision)
     monkeypatch.setattr(provisioning, "provision", tries)
-    stream, name = "transcription_tasks", "transcription_worker_diarization_low"
+    stream, name = "transcription_ready", "transcription_worker_ready_recordings"
     until = datetime.now(UTC) + timedelta(hours=1)
     await js.pause_consumer(stream, name, until.isoformat())
     # Then it is reported, and not changed

@@ -216,8 +216,8 @@ async def test_the_holder_reports_to_all_workers(start_worker: StartWorker, js: 
     async with start_worker(FakeEngine()) as holder, start_worker(FakeEngine()) as other:
         await eventually(lambda: holder.container.lease.held)
         # When an operator pauses a consumer
-        name = "transcription_worker_diarization_low"
-        await js.pause_consumer("transcription_tasks", name, "2100-01-01T00:00:00Z")
+        name = "transcription_worker_ready_live"
+        await js.pause_consumer("transcription_ready", name, "2100-01-01T00:00:00Z")
         # Then each worker reports it, and stays ready
         for worker in (holder, other):
             await eventually(partial(reports, worker, name))

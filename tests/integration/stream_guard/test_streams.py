@@ -102,14 +102,15 @@ async def test_live_audio_is_stored_for_a_day_and_never_dropped_untranscribed(
     assert refused.value.err_code == 10054
 
 
-@pytest.mark.parametrize("subject", QUEUES)
-async def test_each_queue_waits_for_its_worker(made: JetStreamContext, subject: str) -> None:
-    name = "transcription_worker_" + subject.removeprefix("tasks.").replace(".", "_")
-    config = (await made.consumer_info("transcription_tasks", name)).config
-    assert (config.durable_name, config.filter_subject) == (name, subject)
+# People wait for live text, so its worker counts as dead sooner
+@pytest.mark.parametrize(("slots", "ack_wait"), [("recordings", 17), ("live", 4)])
+async def test_granted_tasks_wait_for_a_worker(made: JetStreamContext, slots: str, ack_wait: float) -> None:
+    stream = (await made.stream_info("transcription_ready")).config
+    assert (stream.subjects, stream.retention) == (["ready.*.*"], RetentionPolicy.WORK_QUEUE)
+    config = (await made.consumer_info("transcription_ready", f"transcription_worker_ready_{slots}")).config
+    assert config.filter_subject == f"ready.{slots}.*"
     assert (config.ack_policy, config.deliver_policy) == (AckPolicy.EXPLICIT, DeliverPolicy.ALL)
-    # People wait for live text, so its worker counts as dead sooner
-    assert config.ack_wait == (4 if ".live." in subject else 17)
+    assert config.ack_wait == ack_wait
     assert config.max_deliver == -1  # attempts are counted in the log
 
 

@@ -68,7 +68,7 @@ async def has(js: JetStreamContext, of: str, task_id: str) -> bool:
 
 async def is_returned(js: JetStreamContext) -> bool:
     """Whether a worker has had the task and has returned it."""
-    consumers = await js.consumers_info("transcription_tasks")
+    consumers = await js.consumers_info("transcription_ready")
     waiting = (await js.stream_info("transcription_tasks")).state.messages
     return waiting == 1 and any(info.num_redelivered for info in consumers)
 

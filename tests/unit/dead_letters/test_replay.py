@@ -35,7 +35,7 @@ async def failed(parts: Parts, task_id: str, **options: object) -> Record:
     message = await parts.messages.find(None, last.metadata.task_sequence)
     assert message is not None
     await parts.dead_letters.put(message, task_id, NO_SOUND, attempts=1)
-    await parts.messages.delete(message.sequence)
+    await parts.messages.delete(message)
     return last
 
 

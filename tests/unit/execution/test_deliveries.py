@@ -18,9 +18,8 @@ from structlog.testing import capture_logs
 from app.errors import PermanentError, TransientError
 from app.execution.delivery import Delivery
 from app.execution.processing import process
-from app.jetstream.pull_inbox import PullInbox
+from app.jetstream.slots import Slots
 from app.queue.consumer import TaskConsumer
-from app.queue.stored_message import StoredMessage
 from app.redis_store.projection import RedisProjection
 from app.updates import TaskUpdate
 from tests.constants import Constants
@@ -31,6 +30,7 @@ from tests.fakes.parts import NAMES, SETTINGS, Parts
 from tests.waiting import eventually
 
 KEY = (Lane.TRANSCRIPTION, Priority.NORMAL)
+READY = NAMES.slot_consumer(Slots.RECORDINGS)
 Handle = Callable[[Delivery, Task], Awaitable[None]]
 TEXT = WindowText(segments=[segment(0)], untranscribed=[], language="en", end=10.0)
 
@@ -40,14 +40,8 @@ def _no_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RedisProjection, "delete_result", AsyncMock())
 
 
-async def take(parts: Parts) -> Msg:
-    """Get the next message as the consumer does."""
-    (message,) = await PullInbox(parts.server.client, NAMES.tasks, NAMES.queue_consumer(*KEY)).pull(1)
-    return message
-
-
 async def work(parts: Parts, handle: Handle, message: Msg | None = None) -> None:
-    delivery = Delivery(parts.execution, message or await take(parts))
+    delivery = Delivery(parts.execution, message or await parts.take())
 
     async def begin() -> None:
         assert delivery.stored.task is not None
@@ -143,7 +137,7 @@ async def test_a_failure_is_counted_by_the_state_that_follows(
     assert counted(parts, "natscribe_dead_letters_total") == [letters]
     assert len(nats.streams[NAMES.dead_letters].messages) == letters
     # And the message waits for the retry, or is gone
-    put_off = nats.streams[NAMES.tasks].consumers[NAMES.queue_consumer(*KEY)].put_off_s
+    put_off = nats.streams[NAMES.ready].consumers[READY].put_off_s
     assert [15 <= seconds <= 45 for seconds in put_off] == [True] * (1 - letters)
     assert parts.queues.speed.seconds_for(Lane.TRANSCRIPTION, 20) is None
 
@@ -158,10 +152,10 @@ async def test_an_attempt_that_resumes_is_counted_and_measures_no_speed(parts: P
         raise TransientError(ErrorCode.INTERNAL, "Away.")
 
     await parts.publish("t1")
-    message = await take(parts)
+    message = await parts.take()
     await work(parts, half, message)
-    # When the second attempt continues
-    nats.streams[NAMES.tasks].consumers[NAMES.queue_consumer(*KEY)].again.append(1)
+    # When the second attempt goes on
+    nats.streams[NAMES.ready].consumers[READY].again.append(1)
     await work(parts, completes_after_checkpoint)
     # Then it counts as resumed, and as delivered again
     assert await state(parts) is State.COMPLETED
@@ -181,7 +175,7 @@ async def completes_after_checkpoint(delivery: Delivery, task: Task) -> None:
 async def test_a_second_message_with_the_same_id_is_acknowledged_and_counted(parts: Parts, nats: InMemoryNats) -> None:
     await parts.reaching(State.RUNNING, "t1")
     await parts.publish("t1", user_id=8)
-    await take(parts)
+    await parts.take()
     await work(parts, completes)
     assert [message.sequence for message in nats.streams[NAMES.tasks].messages] == [1]
     assert counted(parts, "natscribe_task_duplicates_total") == [1]
@@ -215,7 +209,7 @@ async def test_a_failed_task_that_is_deleted_meanwhile_leaves_no_dead_letter(par
 )
 async def test_an_invalid_message_fails(parts: Parts, nats: InMemoryNats, body: bytes, logged: bool) -> None:
     await parts.publish("", body=body)
-    message = await take(parts)
+    message = await parts.take()
 
     async def refuse() -> None:
         raise ValueError
@@ -230,13 +224,13 @@ async def test_an_invalid_message_fails(parts: Parts, nats: InMemoryNats, body: 
 
 async def test_a_valid_message_whose_handler_fails_is_redelivered(parts: Parts, nats: InMemoryNats) -> None:
     await parts.publish("t1")
-    message = await take(parts)
+    message = await parts.take()
 
     async def broken() -> None:
         raise RuntimeError
 
     await process(Delivery(parts.execution, message), broken)
-    (put_off,) = nats.streams[NAMES.tasks].consumers[NAMES.queue_consumer(*KEY)].put_off_s
+    (put_off,) = nats.streams[NAMES.ready].consumers[READY].put_off_s
     assert 15 <= put_off <= 45
     assert nats.streams[NAMES.dead_letters].messages == []
 
@@ -280,61 +274,12 @@ async def test_an_empty_log_is_a_deletion_or_a_changed_stream(
         attempt = await delivery.begin(task)
         nats.streams[NAMES.progress].purge({})
         if deleted:
-            await parts.messages.delete(1)
+            await parts.messages.delete(delivery.stored)
         await attempt.publish(result(task.task_id))
 
     # When its worker continues, then the message is tried again if it is still there
     await work(parts, emptied)
-    assert len(nats.streams[NAMES.tasks].consumers[NAMES.queue_consumer(*KEY)].put_off_s) == put_off
-
-
-@pytest.mark.parametrize("lookahead", [1, 3])
-async def test_with_a_lookahead_the_shortest_comes_first(nats: InMemoryNats, parts: Parts, lookahead: int) -> None:
-    # Given tasks of an unknown length, of a minute and of ten seconds
-    for task_id, seconds in (("unknown", None), ("long", 60.0), ("short", 10.0), ("shortest", 1.0)):
-        await parts.publish(task_id, seconds=seconds)
-    handled: list[str | None] = []
-
-    async def handle(message: Msg) -> None:
-        handled.append(StoredMessage.delivered(message).task_id)
-        await message.ack()
-
-    consumer = TaskConsumer({KEY: handle}, NAMES, broken=lambda: None, lookahead=lookahead)
-    # When a consumer with a lookahead takes them
-    await consumer.start(nats.client)
-
-    async def done() -> bool:
-        return len(handled) == 4
-
-    await eventually(done)
-    await consumer.stop(grace=1)
-    # Then the shortest of these starts, but no task is passed over more often than that
-    assert handled == (["unknown", "long", "short", "shortest"] if lookahead == 1 else SHORTEST_FIRST)
-
-
-SHORTEST_FIRST = ["short", "shortest", "long", "unknown"]
-
-
-async def test_a_priority_that_was_passed_over_often_is_next(nats: InMemoryNats, parts: Parts) -> None:
-    # Given a long task, and short ones that arrive continuously
-    await parts.publish("long", seconds=600)
-    for number in range(6):
-        await parts.publish(f"short{number}", seconds=1)
-    handled: list[str | None] = []
-
-    async def handle(message: Msg) -> None:
-        handled.append(StoredMessage.delivered(message).task_id)
-        await message.ack()
-
-    consumer = TaskConsumer({KEY: handle}, NAMES, broken=lambda: None, lookahead=2)
-    await consumer.start(nats.client)
-
-    async def done() -> bool:
-        return len(handled) == 7
-
-    await eventually(done)
-    await consumer.stop(grace=1)
-    assert handled.index("long") == 2  # released as often as the lookahead
+    assert len(nats.streams[NAMES.ready].consumers[READY].put_off_s) == put_off
 
 
 async def test_a_worker_that_delays_no_tasks(nats: InMemoryNats, parts: Parts, constants: Constants) -> None:
@@ -345,13 +290,14 @@ async def test_a_worker_that_delays_no_tasks(nats: InMemoryNats, parts: Parts, c
         await may_end.wait()
         await message.ack()
 
-    consumer = TaskConsumer({KEY: handle}, NAMES, broken=lambda: None)
+    consumer = TaskConsumer(Slots.RECORDINGS, {KEY: handle}, NAMES, broken=lambda: None)
     assert (consumer.running, consumer.idle) == (False, False)
     await consumer.stop(grace=1)
-    consumer = TaskConsumer({KEY: handle}, NAMES, broken=lambda: None)
+    consumer = TaskConsumer(Slots.RECORDINGS, {KEY: handle}, NAMES, broken=lambda: None)
     await consumer.start(nats.client)
     assert (consumer.running, consumer.idle, consumer.delays_tasks) == (True, True, False)
     await parts.publish("t1")
+    await parts.grant()
 
     async def waits() -> bool:
         return consumer.delays_tasks and not consumer.idle
@@ -359,7 +305,7 @@ async def test_a_worker_that_delays_no_tasks(nats: InMemoryNats, parts: Parts, c
     await eventually(waits)
     may_end.set()
     await consumer.stop(grace=1)
-    assert nats.streams[NAMES.tasks].messages == []
+    assert nats.streams[NAMES.ready].messages == []
 
 
 async def test_maintenance_measures_the_queues(parts: Parts, nats: InMemoryNats) -> None:

@@ -33,6 +33,7 @@ class FakeAttempt:
     is_running: bool = True
     is_unsure: bool = False
     cleaned_up: bool = False
+    audio_seconds: float | None = None
     done: list[str] = field(default_factory=list)
 
     @property
@@ -69,7 +70,7 @@ def of(attempt: FakeAttempt | None, *, deleted: bool = False, is_stored: bool = 
         message,
         log=SimpleNamespace(last=AsyncMock(return_value=last)),
         dead_letters=FakeLetters(message.done),
-        messages=SimpleNamespace(find=AsyncMock(return_value=message if is_stored else None)),
+        messages=SimpleNamespace(find=AsyncMock(return_value=message if is_stored else None), delete=AsyncMock()),
     )
     settled.task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
     settled.attempt = cast("TaskAttempt | None", attempt)

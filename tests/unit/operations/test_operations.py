@@ -64,11 +64,12 @@ async def test_an_overview_estimates_the_start_of_a_new_task(parts: Parts) -> No
         await parts.reaching(State.QUEUED, task_id, seconds=30)
     await parts.publish("", Lane.DIARIZATION, Priority.LOW, body=b"{")
     # When somebody asks for an overview
-    found = {(each.queue, each.priority): each for each in (await parts.task_queues.read()).queues}
+    async with parts.scheduling():
+        found = {(each.queue, each.priority): each for each in (await parts.task_queues.read()).queues}
+        start = (await parts.tasks.status("b")).expected_start
     # Then each queue has what waits there, and the start of the last task
     full, broken = found[Lane.TRANSCRIPTION, Priority.NORMAL], found[Lane.DIARIZATION, Priority.LOW]
     assert (full.waiting, broken.waiting, sum(each.waiting for each in found.values())) == (2, 1, 3)
-    start = (await parts.tasks.status("b")).expected_start
     assert start is not None
     assert full.newest_start is not None
     assert abs(start - full.newest_start) < timedelta(seconds=5)

@@ -1,250 +1,230 @@
-"""The task consumer polls the queues in the order of priorities, and then waits for messages of all queues."""
+"""The task consumer pulls grants while it has a free slot, and passes the granted tasks to handlers."""
 
 import asyncio
-import json
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from functools import partial
 
 import pytest
-from nats.aio.client import Client
-from natscribe.schemas.stream_names import StreamNames
+from nats.aio.msg import Msg
+from nats.errors import TimeoutError as NatsTimeoutError
+from natscribe.schemas import subjects
 from natscribe.schemas.wire import Lane, Priority
 
+from app.jetstream.pull_inbox import PullInbox
+from app.jetstream.slots import Slots
 from app.queue.consumer import TaskConsumer
+from app.queue.stored_message import StoredMessage
 from tests.constants import Constants
+from tests.fakes.nats import InMemoryNats
+from tests.fakes.parts import NAMES, Parts
 from tests.waiting import eventually
 
-NAMES = StreamNames(
-    "tasks", "progress", "segments", "speakers", "results", "dead_letters", "live", "retention", "worker"
-)
-QUEUES = {
-    f"worker_{lane.value}_{priority.value}": (lane, priority)
-    for priority in Priority
-    for lane in (Lane.TRANSCRIPTION, Lane.DIARIZATION)
-}
-HIGH, NORMAL, LOW = (f"worker_transcription_{priority}" for priority in ("high", "normal", "low"))
-
-
-@dataclass
-class FakeReply:
-    """A delivered message; without `reply`, the status that the consumer has no message."""
-
-    reply: str = ""
-    headers: dict[str, str] = field(default_factory=lambda: {"Status": "404"})
-
-
-NOTHING = FakeReply()
-
-
-@dataclass
-class FakeSubscription:
-    subject: str
-    receive: Callable[[FakeReply], Awaitable[None]]
-
-
-@dataclass
-class FakeServer:
-    """Replies to polls in the order of its script, then with NOTHING; leaves requests open that may wait."""
-
-    script: deque[FakeReply | None] = field(default_factory=deque)  # None: no reply
-    silent: bool = False  # whether the server replies to no poll
-    polled: list[str] = field(default_factory=list)
-    waiting: dict[str, str] = field(default_factory=dict)  # the inboxes of open requests
-    released: list[str] = field(default_factory=list)
-    subscriptions: list[FakeSubscription] = field(default_factory=list)
-    stats: dict[str, int] = field(default_factory=lambda: {"reconnects": 0})
-    max_payload: int = 1024**2
-
-    def new_inbox(self) -> str:
-        return f"inbox.{len(self.subscriptions)}"
-
-    async def subscribe(self, subject: str, cb: Callable[[Any], Awaitable[None]]) -> FakeSubscription:
-        self.subscriptions.append(FakeSubscription(subject, cb))
-        return self.subscriptions[-1]
-
-    async def publish(self, subject: str, body: bytes, *, reply: str = "") -> None:
-        queue = subject.rpartition(".")[2]
-        if not reply:
-            self.released.append(subject)
-        elif "expires" in json.loads(body):
-            self.waiting[queue] = reply
-        else:
-            self.polled.append(queue)
-            answer = self.script.popleft() if self.script else NOTHING
-            if answer is not None and not self.silent:
-                await self._send(reply, answer)
-
-    async def request(self, subject: str, body: bytes, *, timeout: float) -> None:  # noqa: ASYNC109
-        del timeout
-        await self.publish(subject, body)
-
-    async def deliver(self, queue: str, message: str) -> None:
-        """Reply to the open request of a queue."""
-        await self._send(self.waiting.pop(queue), FakeReply(message, {}))
-
-    async def _send(self, inbox: str, reply: FakeReply) -> None:
-        for subscription in self.subscriptions:
-            if subscription.subject == inbox:
-                await subscription.receive(reply)
+T, D = ((lane, Priority.NORMAL) for lane in (Lane.TRANSCRIPTION, Lane.DIARIZATION))
+READY = NAMES.slot_consumer(Slots.RECORDINGS)
+GET = "$JS.API.STREAM.MSG.GET"
 
 
 @dataclass
 class Worker:
-    """A consumer, and the messages that its handlers have received; a handler waits for `may_end`."""
+    """A consumer, and the tasks that its handlers have received; a handler waits for `may_end`, then acknowledges."""
 
-    handled: list[str] = field(default_factory=list)
+    parts: Parts
+    handled: list[tuple[str | None, str]] = field(default_factory=list)  # the id, and the handler's queue
     may_end: asyncio.Event = field(default_factory=asyncio.Event)
-    outages: list[int] = field(default_factory=list)  # number of polls before each end of an outage
-    server: FakeServer = field(default_factory=FakeServer)
+    outages: list[None] = field(default_factory=list)
+    broken: list[None] = field(default_factory=list)
 
-    async def handle(self, message: FakeReply) -> None:
-        self.handled.append(message.reply)
-        await self.may_end.wait()
+    async def start(self, *, at_once: int = 1) -> None:
+        async def transcribe(message: Msg) -> None:
+            await self._handle(message, "transcription")
 
-    async def start(self, *replies: FakeReply | None, at_once: int = 1) -> FakeServer:
-        """Start the consumer at a server with these replies to polls."""
-        self.server.script.extend(replies)
+        async def diarize(message: Msg) -> None:
+            await self._handle(message, "diarization")
+
         self.consumer = TaskConsumer(
-            dict.fromkeys(QUEUES.values(), cast("Callable[[Any], Awaitable[object]]", self.handle)),
+            Slots.RECORDINGS,
+            {T: transcribe, D: diarize},
             NAMES,
-            broken=pytest.fail,
-            reached=lambda: self.outages.append(len(self.server.polled)),
+            broken=lambda: self.broken.append(None),
+            reached=lambda: self.outages.append(None),
             at_once=at_once,
         )
-        await self.consumer.start(cast("Client", self.server))
-        return self.server
+        await self.consumer.start(self.parts.server.client)
 
-    async def start_idle(self, *, at_once: int = 1) -> FakeServer:
-        """Start the consumer at a server without messages, and wait until a request is open for each queue."""
-        server = await self.start(at_once=at_once)
-        await self.waits()
-        return server
+    async def _handle(self, message: Msg, by: str) -> None:
+        task_id = StoredMessage.delivered(message).task_id
+        self.handled.append((task_id, by))
+        await self.may_end.wait()
+        if task_id == "broken":
+            raise ValueError
+        await message.ack()
 
-    async def waits(self) -> None:
-        await eventually(lambda: self.server.waiting.keys() == QUEUES.keys())
+    def has_handled(self, count: int) -> bool:
+        return len(self.handled) == count
+
+    @property
+    def pulls(self) -> int:
+        """How many pull requests are open."""
+        return sum(1 for consumer, pull in self.parts.server.pulls if consumer == READY and not pull.done())
 
 
 @pytest.fixture
-async def worker(constants: Constants) -> AsyncIterator[Worker]:
-    constants(REQUEST_TIMEOUT_S=0.1, RETRY_AFTER_S=0.05, RECONNECTION_CHECK_S=0.02)
-    worker = Worker()
+async def worker(parts: Parts, constants: Constants) -> AsyncIterator[Worker]:
+    constants(RETRY_AFTER_S=0.02)
+    worker = Worker(parts)
     yield worker
     worker.may_end.set()
     await worker.consumer.stop(grace=1)
 
 
-async def test_an_idle_consumer_polls_each_queue_once_in_order_and_then_waits(worker: Worker) -> None:
-    server = await worker.start_idle()
-    assert server.polled == list(QUEUES)
-
-
-async def test_of_messages_that_arrive_together_the_most_urgent_is_handled(worker: Worker) -> None:
-    # Given an idle consumer
-    server = await worker.start_idle()
-    # When messages of several queues arrive together
-    for queue in (LOW, HIGH, NORMAL):
-        await server.deliver(queue, queue)
-    # Then the most urgent is handled without a poll, and the others are released
-    await eventually(lambda: sorted(server.released) == [LOW, NORMAL])
-    assert worker.handled == [HIGH]
-    assert len(server.polled) == len(QUEUES)
-
-
-async def test_a_message_that_arrives_at_a_busy_consumer_is_released(worker: Worker) -> None:
-    # Given a consumer that handles a message
-    server = await worker.start_idle()
-    await server.deliver(LOW, "first")
-    await eventually(lambda: worker.handled == ["first"])
-    # When another message arrives
-    await server.deliver(HIGH, "second")
-    # Then the message is released
-    await eventually(lambda: server.released == ["second"])
-    # And the queues without an open request are polled next
+async def test_granted_tasks_are_passed_to_the_handlers_of_their_queues(worker: Worker, parts: Parts) -> None:
+    # Given two granted tasks of different kinds
+    await parts.publish("t1")
+    await parts.publish("d1", D[0])
+    await parts.grant()
+    await parts.grant(*D)
+    # When a consumer with one slot starts, then it handles one after the other, and their grants are acknowledged
+    await worker.start()
+    await eventually(lambda: worker.handled == [("t1", "transcription")])
+    assert not worker.consumer.idle
     worker.may_end.set()
-    await worker.waits()
-    assert server.polled[len(QUEUES) :] == [HIGH, LOW]
-    assert worker.handled == ["first"]
+    await eventually(lambda: worker.handled == [("t1", "transcription"), ("d1", "diarization")])
+    await eventually(lambda: parts.server.streams[NAMES.ready].messages == [])
 
 
-async def test_messages_are_handled_together_while_there_is_room(worker: Worker) -> None:
-    server = await worker.start_idle(at_once=2)
-    for queue in (LOW, NORMAL, HIGH):
-        await server.deliver(queue, queue)
-    await eventually(lambda: worker.handled == [HIGH, NORMAL])
-    await eventually(lambda: server.released == [LOW])
-
-
-@pytest.mark.parametrize("reconnects", [True, False])
-async def test_a_lost_request_is_sent_again(worker: Worker, constants: Constants, *, reconnects: bool) -> None:
-    # Given open requests that NATS has lost
-    constants(LINGER_S=600 if reconnects else 0.3)
-    server = await worker.start_idle()
-    server.waiting.clear()
-    # When the client reconnects, or no heartbeat arrives
-    server.stats["reconnects"] += reconnects
-    # Then all requests are sent again, each after a poll
-    await worker.waits()
-    assert sorted(server.polled[len(QUEUES) :]) == sorted(QUEUES)
-    # And a message is handled
-    await server.deliver(LOW, "late")
-    await eventually(lambda: worker.handled == ["late"])
-
-
-async def test_the_end_of_an_outage_is_reported_once(worker: Worker) -> None:
-    # Given a server that stops to reply
-    server = await worker.start(NOTHING, NOTHING, None)
-    await eventually(lambda: not server.script)
-    server.silent = True
-    await eventually(lambda: len(server.polled) > 3 * len(QUEUES))
-    assert worker.outages == []
-    # When the server replies again
-    server.silent = False
-    # Then this is reported once
-    await worker.waits()
-    assert len(worker.outages) == 1
-
-
-async def test_a_queue_that_does_not_answer_delays_no_message_of_another_queue(worker: Worker) -> None:
-    # Given a consumer without an open request for the high queue
-    server = await worker.start_idle()
-    await server.deliver(HIGH, "first")
-    await eventually(lambda: worker.handled == ["first"])
-    # When this queue does not answer any more
-    server.silent = True
+async def test_only_a_free_slot_has_an_open_pull(worker: Worker, parts: Parts) -> None:
+    # Given a consumer with two slots
+    await worker.start(at_once=2)
+    # When tasks are granted, then it has one open pull until both slots are busy
+    for count, task_id in enumerate(("a", "b"), 1):
+        await eventually(lambda: worker.pulls == 1)
+        await parts.publish(task_id)
+        await parts.grant()
+        await eventually(partial(worker.has_handled, count))
+    assert worker.pulls == 0
+    # And again when a task has ended
     worker.may_end.set()
-    await eventually(lambda: server.polled[len(QUEUES) :] != [])
-    # Then a message of another queue is handled
-    await server.deliver(LOW, "second")
-    await eventually(lambda: worker.handled == ["first", "second"])
+    await eventually(lambda: worker.pulls == 1)
 
 
-async def test_a_stopped_consumer_releases_what_arrives(worker: Worker) -> None:
-    server = await worker.start_idle()
+async def test_an_idle_consumer_offers_its_slot(worker: Worker, parts: Parts) -> None:
+    offers: list[bytes] = []
+
+    async def receive(message: Msg) -> None:
+        offers.append(message.data)
+
+    await parts.server.subscribe(subjects.FREE_SLOT, cb=receive)
+    await worker.start()
+    await eventually(lambda: offers == [b"recordings"])
+
+
+async def test_the_grant_of_a_deleted_task_is_acknowledged(worker: Worker, parts: Parts) -> None:
+    # Given a granted task that was deleted, and another one
+    for task_id in ("deleted", "t1"):
+        await parts.publish(task_id)
+        await parts.grant()
+    message = await parts.messages.find(None, 1)
+    assert message is not None
+    await parts.messages.delete(message)
+    # When a consumer takes both grants, then it handles the other task, and settles the first grant
+    await worker.start()
+    await eventually(lambda: worker.handled == [("t1", "transcription")])
+    assert [grant.subject for grant in parts.server.streams[NAMES.ready].messages] == ["ready.recordings.2"]
+
+
+async def test_a_grant_whose_task_cannot_be_read_is_returned(
+    worker: Worker, parts: Parts, nats: InMemoryNats, constants: Constants
+) -> None:
+    constants(FIND_TIMEOUT_S=0)
+    await parts.publish("t1")
+    await parts.grant()
+    nats.before(GET, NatsTimeoutError())
+    await worker.start()
+    consumer = nats.streams[NAMES.ready].consumers[READY]
+    await eventually(lambda: consumer.put_off_s == [0.02])
+    assert worker.handled == []
+
+
+async def test_a_grant_of_another_version_is_returned(worker: Worker, nats: InMemoryNats) -> None:
+    nats.streams[NAMES.ready].publish("ready.recordings.1", b"{}", {}, nats.now)
+    await worker.start()
+    await eventually(lambda: nats.streams[NAMES.ready].consumers[READY].put_off_s == [0.02])
+
+
+async def test_a_stopped_consumer_releases_what_arrives(worker: Worker, parts: Parts, nats: InMemoryNats) -> None:
+    await worker.start()
+    await eventually(lambda: worker.pulls == 1)
     await worker.consumer.stop(grace=1)
-    await server.deliver(LOW, "late")
-    assert (server.released, worker.handled) == (["late"], [])
+    await parts.publish("late")
+    await parts.grant()
+    await eventually(lambda: nats.streams[NAMES.ready].consumers[READY].again != [])
+    assert worker.handled == []
 
 
-async def test_a_priority_that_was_found_empty_has_no_precedence_over_a_higher_one(worker: Worker) -> None:
-    # Given three messages of high priority, after which the normal queues are polled first, and are empty
-    message = FakeReply("ack", {})
+async def test_a_consumer_that_stops_while_it_reads_a_task_releases_the_grant(
+    worker: Worker, parts: Parts, nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = asyncio.Event()
+
+    async def read_forever(*_: object) -> None:
+        reads.set()
+        await asyncio.Event().wait()
+
+    await parts.publish("t1")
+    await parts.grant()
+    await worker.start()
+    monkeypatch.setattr("app.queue.task_messages.TaskMessages.find", read_forever)
+    await reads.wait()
+    await worker.consumer.stop(grace=1)
+    assert nats.streams[NAMES.ready].consumers[READY].again == [1]
+
+
+async def test_the_end_of_an_outage_is_reported_once(
+    worker: Worker, constants: Constants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a server that does not answer pulls
+    pulls: list[float] = []
+    pull = PullInbox.pull
+
+    async def fail(*_: object, within: float = 0.0, **__: object) -> list[Msg]:
+        pulls.append(within)
+        raise NatsTimeoutError
+
+    constants(LINGER_S=0.05)
+    monkeypatch.setattr(PullInbox, "pull", fail)
+    await worker.start()
+    await eventually(lambda: len(pulls) > 3)
+    # Then the consumer does not wait in later pulls, so that it notices the end at once
+    assert set(pulls[1:]) == {0.0}
+    assert worker.outages == []
+    # When it answers again, then this is reported once
+    monkeypatch.setattr(PullInbox, "pull", pull)
+    await eventually(lambda: worker.outages == [None])
+    await eventually(lambda: worker.pulls == 1)
+    assert worker.outages == [None]
+
+
+async def test_a_handler_that_fails_ends_the_worker(worker: Worker, parts: Parts) -> None:
+    await parts.publish("broken")
+    await parts.grant()
     worker.may_end.set()
-    server = await worker.start(message, message, message, NOTHING, NOTHING, message, NOTHING, NOTHING)
-    await worker.waits()
-    # Then the high queues are polled first again
-    priorities = [queue.rpartition("_")[2] for queue in server.polled]
-    assert priorities == ["high"] * 3 + ["normal"] * 2 + ["high"] * 3 + ["normal"] * 2 + ["low"] * 2
+    await worker.start()
+    await eventually(lambda: worker.broken == [None])
+    assert not worker.consumer.running
 
 
-async def test_a_worker_that_is_never_idle_delays_tasks(worker: Worker, constants: Constants) -> None:
+async def test_a_worker_that_is_never_idle_delays_tasks(worker: Worker, parts: Parts, constants: Constants) -> None:
     # Given a worker that has one short task after the other
     constants(LONG_WITHOUT_IDLING_S=0.1)
     worker.may_end.set()
-    server = await worker.start(*[FakeReply("ack", {})] * 100_000)
+    for number in range(2000):
+        parts.server.streams[NAMES.tasks].publish(f"tasks.{T[0]}.{T[1]}", b"{}", {}, parts.server.now)
+        grant = b'{"subject": "tasks.transcription.normal", "sequence": %d}' % (number + 1)
+        parts.server.streams[NAMES.ready].publish(f"ready.recordings.{number + 1}", grant, {}, parts.server.now)
+    await worker.start()
     # Then it delays other tasks after a while
     await eventually(lambda: worker.consumer.delays_tasks)
-    # And no longer when no message is left
-    server.script.clear()
+    # And no longer when no task is left
+    parts.server.streams[NAMES.ready].remove(parts.server.streams[NAMES.ready].messages)
     await eventually(lambda: not worker.consumer.delays_tasks)

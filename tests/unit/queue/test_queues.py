@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from nats.errors import NoRespondersError
-from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
@@ -15,8 +14,7 @@ from natscribe.schemas.wire import Lane, Priority
 
 from app.errors import RequestError
 from app.queue.positions import Position
-from app.queue.priorities import TaskQueue, TaskQueues
-from app.queue.speed import Speed
+from app.queue.priorities import TaskQueue
 from app.queue.stored_message import LONGEST_RECORDING_S, StoredMessage
 from app.task_log.status import status_of
 from tests.constants import Constants
@@ -35,56 +33,30 @@ async def read(parts: Parts, sample: int = 10) -> TaskQueue:
     return (await parts.queues.read(sample=sample)).by_key[KEY]
 
 
-async def test_waiting_running_and_redelivered_tasks_are_counted(parts: Parts) -> None:
-    # Given one task that runs, one that a worker has returned before it had a log, and three that nobody has had
-    await parts.reaching(State.RUNNING, "running")
-    await parts.publish("returned")
-    for task_id in ("a", "b", "c"):
+async def test_waiting_and_running_tasks_are_counted(parts: Parts) -> None:
+    # Given two tasks with a grant, and three that wait
+    for task_id in ("a", "b", "c", "d", "e"):
         await parts.publish(task_id)
     await parts.deliver()
-    await parts.deliver()
+    await parts.grant()
     # When the queue is read with a sample of two
     queue = await read(parts, 2)
-    # Then each counts once, and the sample begins with the first that nobody has had
-    assert (queue.undelivered, queue.running, queue.waiting) == (3, 1, 4)
-    assert [each.task_id for each in queue.redelivered] == ["returned"]
-    assert [each.task_id for each in queue.sample] == ["a", "b"]
-    assert queue.oldest == queue.redelivered[0].time
+    # Then each counts once, and the sample has the oldest that wait
+    assert (queue.running, queue.waiting) == (2, 3)
+    assert [message.task_id for message in queue.sample] == ["c", "d"]
+    assert queue.oldest == queue.sample[0].time
     # And the others are empty
     queues = await parts.queues.read(sample=0)
-    assert {key for key, each in queues.by_key.items() if each.waiting or each.running} == {KEY}
+    assert {key for key, queue in queues.by_key.items() if queue.waiting or queue.running} == {KEY}
     assert (queues.messages, queues.limit) == ({SUBJECT: 5}, 10_000)
 
 
-@pytest.mark.parametrize(
-    ("state", "fields", "waits"),
-    [
-        (State.QUEUED, {}, True),
-        (State.RUNNING, {}, False),
-        (State.RETRYING, {"retry_at": NOW - timedelta(seconds=1)}, True),
-        (State.RETRYING, {"retry_at": NOW + timedelta(hours=1)}, False),
-        (State.RETRYING, {}, False),
-    ],
-)
-async def test_a_delivered_message_waits_while_its_task_does(
-    parts: Parts, state: State, fields: dict[str, object], waits: bool
-) -> None:
-    # Given a task whose message a worker has had
-    record = await parts.reaching(State.QUEUED, "t1")
-    await parts.deliver()
-    if state is not State.QUEUED:
-        await parts.advance(record, state, **fields)
-    # When its queue is read, then it waits or runs
-    queue = await read(parts)
-    assert (len(queue.redelivered), queue.running) == ((1, 0) if waits else (0, 1))
-
-
-async def test_a_task_with_an_unreadable_log_does_not_count_as_waiting(parts: Parts, nats: InMemoryNats) -> None:
+async def test_a_running_task_with_an_unreadable_log_has_no_end(parts: Parts, nats: InMemoryNats) -> None:
     await parts.publish("t1")
     await parts.deliver()
     nats.streams[NAMES.progress].publish("append.progress.t1", b"{", {}, NOW)
     queue = await read(parts)
-    assert (queue.redelivered, queue.running, queue.ends) == ((), 1, ())
+    assert (queue.running, queue.ends) == (1, ())
 
 
 @pytest.mark.parametrize(
@@ -107,43 +79,6 @@ async def test_when_running_tasks_end(
     assert ends == (None if expected is None else running.event.time + timedelta(seconds=expected),)
     queues = await parts.queues.read(sample=0)
     assert queues.ends == (None if expected is None else list(ends))
-
-
-def queue_of(*lengths: float | None, redelivered: int = 0) -> TaskQueue:
-    messages = tuple(
-        StoredMessage(SUBJECT, number, NOW, {} if each is None else {"Natscribe-Audio-Seconds": str(each)})
-        for number, each in enumerate(lengths, 1)
-    )
-    again, new = messages[:redelivered], messages[redelivered:]
-    return TaskQueue(T, NORMAL, len(new), again, 0, (), new)
-
-
-@pytest.mark.parametrize(
-    ("lengths", "count", "work"),
-    [
-        ((), 0, 0.0),
-        ((), 1, None),
-        ((10.0, 30.0), 0, 0.0),
-        ((10.0, 30.0), 1, 5.0),
-        ((10.0, 30.0), 2, 20.0),
-        ((10.0, 30.0), 4, 40.0),  # the rest is as long as those that were read
-        ((10.0, None), 1, 5.0),
-        ((10.0, None), 2, None),
-    ],
-)
-def test_the_work_on_the_first_tasks(lengths: tuple[float | None, ...], count: int, work: float | None) -> None:
-    # Given a worker that takes half a second for a second of sound
-    speed = Speed()
-    speed.note(T, audio_seconds=2, seconds=1)
-    assert queue_of(*lengths, redelivered=1).work_on(count, speed) == work
-    # And the work on several queues is known if each is
-    queues = TaskQueues({KEY: queue_of(*lengths), (T, HIGH): queue_of(4.0)}, {}, 0)
-    both = queues.work_on({KEY: count, (T, HIGH): 1}, speed)
-    assert both == (None if work is None else work + 2)
-
-
-def test_an_empty_queue_has_no_oldest_task() -> None:
-    assert queue_of().oldest is None
 
 
 @pytest.mark.parametrize(
@@ -170,64 +105,66 @@ def test_the_trace_of_a_message() -> None:
     assert StoredMessage(SUBJECT, 1, NOW, {}).trace_id is None
 
 
+async def located(parts: Parts, *messages: StoredMessage) -> list[Position | None]:
+    """The position of each message."""
+    subject = messages[0].subject
+    positions = await parts.positions.locate(subject, [message.sequence for message in messages])
+    by_sequence = {message.sequence: position for message, position in positions}
+    return [by_sequence.get(message.sequence) for message in messages]
+
+
 async def numbers(parts: Parts, *messages: StoredMessage) -> list[int | None]:
-    """The position of each message, as it is found."""
-    found = await parts.positions.locate(SUBJECT, [each.sequence for each in messages])
-    by_sequence = {message.sequence: position for message, position in found}
-    return [
-        position.number if position else None for position in map(by_sequence.get, [each.sequence for each in messages])
-    ]
+    return [position.number if position else None for position in await located(parts, *messages)]
 
 
 async def test_each_waiting_task_has_its_number(parts: Parts) -> None:
-    # Given a task that waits again, a running one, and three that nobody has had
-    messages = [await parts.publish("again")]
-    await parts.reaching(State.RUNNING, "running")
-    first = await parts.messages.find(SUBJECT, 2)
-    messages += [await parts.publish(task_id) for task_id in ("a", "b", "c")]
+    # Given a task with a grant, and three of another user and one of a third that wait
+    granted = await parts.publish("granted")
     await parts.deliver()
-    await parts.deliver()
-    # When they are looked for, then they have numbers in the order of their service
-    assert first is not None
-    assert await numbers(parts, *messages) == [1, 2, 3, 4]
-    # And the one that runs begins at once
-    assert await numbers(parts, first) == [1]
-    # And what is not there is not found
-    assert await parts.positions.locate(SUBJECT, [99]) == []
-    assert await parts.positions.locate("tasks.transcription.urgent", [1]) == []
+    messages = [await parts.publish(task_id, user_id=8) for task_id in ("a", "b", "c")]
+    messages.append(await parts.publish("d", user_id=9))
+    async with parts.scheduling():
+        # When they are located, then they have numbers in the order of their turns
+        assert await numbers(parts, *messages) == [1, 3, 4, 2]
+        # And the granted one starts at once
+        assert await numbers(parts, granted) == [1]
+        # And what is not stored is not located
+        assert await parts.positions.locate(SUBJECT, [99]) == []
+        assert await parts.positions.locate("tasks.transcription.urgent", [1]) == []
 
 
-async def test_redelivered_tasks_have_positions_in_their_order(parts: Parts) -> None:
-    messages = [await parts.publish(task_id) for task_id in ("a", "b", "c")]
-    for _ in messages:
-        await parts.deliver()
-    assert await numbers(parts, *messages) == [1, 2, 3]
-
-
-async def test_more_urgent_queues_are_served_before(parts: Parts) -> None:
+async def test_more_urgent_tasks_start_before(parts: Parts) -> None:
     message = await parts.publish("low", priority=LOW)
     for number in range(3):
         await parts.publish(f"high{number}", priority=HIGH)
-    ((_, position),) = await parts.positions.locate(subjects.tasks(T, LOW), [message.sequence])
-    assert position is not None
-    assert position.number == 4
+    async with parts.scheduling():
+        assert await numbers(parts, message) == [4]
 
 
 @pytest.mark.parametrize(("queue", "idle", "known"), [(T, True, True), (T, False, False), (Lane.LIVE, True, False)])
 async def test_an_idle_worker_starts_the_first_task_at_once(
     parts: Parts, queue: Lane, idle: bool, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a worker, of whose speed nothing is known, and a task that another one runs
+    # Given a worker of unknown speed, and a task that another one runs
     monkeypatch.setattr(type(parts.consumer), "idle", idle)
     await parts.reaching(State.RUNNING, "running")
     await parts.deliver()
-    sequences = [(await parts.publish("", queue, body=body)).sequence for body in (b"a", b"b")]
-    # When two tasks wait, then the first begins now if this worker has nothing to do, which takes only recordings
-    found = [at for _, at in await parts.positions.locate(subjects.tasks(queue, NORMAL), sequences) if at is not None]
-    assert [at.number for at in found] == [1, 2]
-    assert (found[0].expected_start is not None) is known
-    # And of the second, nobody knows
-    assert found[1].expected_start is None
+    messages = [await parts.publish("", queue, body=body) for body in (b"a", b"b")]
+    # When two tasks wait, then the first starts now if this worker is idle, which only runs recordings
+    async with parts.scheduling():
+        positions = [position for position in await located(parts, *messages) if position]
+    assert [position.number for position in positions] == [1, 2]
+    assert (positions[0].expected_start is not None) is known
+    # And the start of the second is unknown
+    assert positions[1].expected_start is None
+
+
+async def start_in_seconds(parts: Parts, message: StoredMessage) -> float | None:
+    """In how many seconds a task is expected to start."""
+    async with parts.scheduling():
+        (position,) = await located(parts, message)
+    start = position and position.expected_start
+    return (start - datetime.now(UTC)).total_seconds() if start else None
 
 
 async def test_a_task_is_expected_when_the_running_one_has_ended(parts: Parts) -> None:
@@ -235,24 +172,21 @@ async def test_a_task_is_expected_when_the_running_one_has_ended(parts: Parts) -
     running = await parts.reaching(State.RUNNING, "running")
     await parts.advance(running, State.RUNNING, eta_seconds=60.0)
     await parts.deliver()
-    message = await parts.publish("a")
     # When another one waits behind it, then it starts then
-    ((_, position),) = await parts.positions.locate(SUBJECT, [message.sequence])
-    assert position is not None
-    assert position.expected_start is not None
-    assert 50 < (position.expected_start - datetime.now(UTC)).total_seconds() <= 60
+    assert await start_in_seconds(parts, await parts.publish("a")) == pytest.approx(60, abs=10)
 
 
-async def test_the_start_is_expected_after_the_work_before(parts: Parts) -> None:
-    # Given tasks of a minute each, and a worker that takes half a second for a second of sound
+@pytest.mark.parametrize(("before", "seconds"), [((60, 60), 60), ((10, 1200), 605), ((60, None), None)])
+async def test_the_start_is_expected_after_the_work_before(
+    parts: Parts, before: tuple[float | None, ...], seconds: float | None
+) -> None:
+    # Given tasks before a task, and a worker that takes half a second for a second of audio
     parts.queues.speed.note(T, audio_seconds=2, seconds=1)
-    messages = [await parts.publish(task_id, seconds=60) for task_id in ("a", "b", "c")]
-    # When the third is looked for
-    ((_, position),) = await parts.positions.locate(SUBJECT, [messages[-1].sequence])
-    # Then it starts after the other two
-    assert position is not None
-    assert position.expected_start is not None
-    assert timedelta(seconds=50) < position.expected_start - datetime.now(UTC) <= timedelta(seconds=60)
+    for number, duration in enumerate(before):
+        await parts.publish(f"t{number}", seconds=duration)
+    # When it is located, then it starts after them, if all their durations are known
+    expected = None if seconds is None else pytest.approx(seconds, abs=10)
+    assert await start_in_seconds(parts, await parts.publish("last", seconds=7200)) == expected
 
 
 @pytest.mark.parametrize(("kept", "readings"), [(60.0, 1), (0.0, 3)])
@@ -261,23 +195,17 @@ async def test_the_state_of_the_queues_is_cached(
 ) -> None:
     constants(STATE_MAX_AGE_S=kept)
     message = await parts.publish("a")
-    nats.asked.clear()
-    for _ in range(3):
-        await numbers(parts, message)
+    async with parts.scheduling():
+        nats.asked.clear()
+        for _ in range(3):
+            await numbers(parts, message)
     assert nats.asked.count(f"$JS.API.STREAM.INFO.{NAMES.tasks}") == readings
 
 
-@pytest.mark.parametrize("known_before", [False, True])
-async def test_without_the_state_of_the_queues_a_message_has_no_position(
-    parts: Parts, nats: InMemoryNats, known_before: bool
-) -> None:
-    # Given a server that does not tell the state of the consumer, nor of the queues if nobody has just asked
+async def test_without_a_scheduler_a_message_has_no_position(parts: Parts) -> None:
     message = await parts.publish("a")
-    if known_before:
-        await numbers(parts, message)
-    nats.before("$JS.API.CONSUMER.INFO", *[NatsTimeoutError()] * 2)
-    # When the message is looked for, then it is found all the same
-    assert await numbers(parts, message) == [None]
+    assert await located(parts, message) == [None]
+    assert [found.task_id for found, _ in await parts.positions.locate(SUBJECT, [message.sequence])] == ["a"]
 
 
 async def test_a_message_missing_on_a_replica_is_read_from_the_leader(parts: Parts, nats: InMemoryNats) -> None:
@@ -329,7 +257,8 @@ async def test_a_message_is_deleted_only_if_it_owns_the_log(parts: Parts) -> Non
     assert await parts.messages.find(None, record.metadata.task_sequence) is None
     # And doing so again is no error
     await parts.messages.remove(record)
-    await parts.messages.delete(record.metadata.task_sequence)
+    await parts.messages.delete(message)
+    await parts.messages.delete(message)
 
 
 @pytest.mark.parametrize("code", [10057, 10043])
@@ -346,7 +275,7 @@ async def test_a_message_that_is_settled_while_it_is_deleted_is_no_error(
 
     nats.before("$JS.API.STREAM.MSG.DELETE", settle)
     # When it is deleted, then it is gone, and that is all
-    await parts.messages.delete(message.sequence)
+    await parts.messages.delete(message)
     assert stream.messages == []
 
 
@@ -354,7 +283,7 @@ async def test_a_refused_deletion_of_a_message_is_reported(parts: Parts, nats: I
     message = await parts.publish("a")
     nats.streams[NAMES.tasks].config["deny_delete"] = True
     with pytest.raises(APIError):
-        await parts.messages.delete(message.sequence)
+        await parts.messages.delete(message)
 
 
 async def test_messages_are_read_page_by_page_after_a_sequence(parts: Parts) -> None:

@@ -11,7 +11,8 @@ from itertools import count
 import pytest
 from natscribe.schemas.wire import Lane, Priority
 
-from app.queue.turns import DEFAULT_S, Quota, Slots, Turn, Turns, User
+from app.jetstream.slots import Slots
+from app.queue.turns import DEFAULT_S, Quota, Turn, Turns, User
 
 HIGH, NORMAL, LOW = Priority
 MINUTE = 60.0

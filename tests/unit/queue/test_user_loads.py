@@ -6,7 +6,8 @@ import pytest
 from natscribe.schemas.task_queues import MAX_LISTED_USERS
 from natscribe.schemas.wire import Lane, Priority
 
-from app.queue.turns import Quota, Slots, Turn, Turns, User
+from app.jetstream.slots import Slots
+from app.queue.turns import Quota, Turn, Turns, User
 from app.queue.user_loads import WINDOW_S, UserLoads, jain_index
 
 

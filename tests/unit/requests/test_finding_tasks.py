@@ -55,9 +55,9 @@ async def test_the_index_finds_each_message_of_a_key(parts: Parts, index: QueueI
 async def test_the_index_forgets_settled_messages(parts: Parts, nats: InMemoryNats, index: QueueIndex) -> None:
     first, second = [await parts.publish("a") for _ in range(2)]
     assert await sequences(index, "a") == [1, 2]
-    await parts.messages.delete(first.sequence)
+    await parts.messages.delete(first)
     assert await sequences(index, "a") == [2]
-    await parts.messages.delete(second.sequence)
+    await parts.messages.delete(second)
     assert await sequences(index, "a") == []
     # And they are not read again
     nats.asked.clear()
@@ -295,7 +295,8 @@ async def test_many_expired_tasks_are_read_in_batches(parts: Parts, nats: InMemo
 @pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.COMPLETED, State.FAILED, State.CANCELLED])
 async def test_only_a_waiting_task_has_a_position(parts: Parts, state: State) -> None:
     await parts.reaching(state, "t1")
-    status = await parts.tasks.status("t1")
+    async with parts.scheduling():
+        status = await parts.tasks.status("t1")
     assert (status.state, status.queue_position) == (state, 1 if state is State.QUEUED else None)
 
 

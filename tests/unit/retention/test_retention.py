@@ -444,7 +444,7 @@ async def test_dead_letters_of_the_user_are_deleted(
     # Given the dead letter of a message that is no task
     message = await parts.publish("", body=body)
     await parts.dead_letters.put(message, message.task_id, NO_SOUND, attempts=0)
-    await parts.messages.delete(message.sequence)
+    await parts.messages.delete(message)
     # When the user is erased, then it goes if it names them, and counts as no task
     assert await erase_user(parts) == 0
     assert (nats.streams[NAMES.dead_letters].messages == []) is erased
@@ -458,7 +458,7 @@ async def test_the_log_of_a_dead_letter_is_deleted_with_it(
     last = await parts.reaching(State.FAILED, "t1")
     message = await parts.messages.find(None, last.metadata.task_sequence)
     assert message is not None
-    await parts.messages.delete(message.sequence)
+    await parts.messages.delete(message)
     await run(parts)
     await parts.reminders.remove_of_task("t1")
     await parts.dead_letters.put(replace(message, sequence=9), "t1", NO_SOUND, attempts=0)
@@ -503,7 +503,7 @@ async def test_a_task_without_a_log_can_be_deleted_while_data_remains(
     if letter:
         message = await parts.publish("t1")
         await parts.dead_letters.put(message, "t1", NO_SOUND, attempts=1)
-        await parts.messages.delete(message.sequence)
+        await parts.messages.delete(message)
     if remembered:
         await parts.reminders.put(reminder())
     # When it is deleted, then a task is unknown of which nothing is left

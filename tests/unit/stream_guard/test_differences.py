@@ -3,15 +3,15 @@
 import pytest
 from nats.js.api import DiscardPolicy, RetentionPolicy, SubjectTransform
 from natscribe.jetstream.streams import STORED_TASK_TTL_S, TASK_TTL_S, task_subjects
-from natscribe.schemas.wire import Lane, Priority
 
+from app.jetstream.slots import Slots
 from app.stream_guard.resources import Difference, all_resources
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, SETTINGS
 
 RESOURCES = {resource.name: resource for resource in all_resources(InMemoryNats().jetstream(), SETTINGS)}
 QUEUE, LOG, LETTERS, REMINDERS = NAMES.tasks, NAMES.progress, NAMES.dead_letters, NAMES.retention
-CONSUMER = NAMES.queue_consumer(Lane.TRANSCRIPTION, Priority.HIGH)
+CONSUMER = NAMES.slot_consumer(Slots.RECORDINGS)
 
 
 def differences(name: str, **changes: object) -> list[Difference]:

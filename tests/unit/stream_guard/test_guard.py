@@ -11,13 +11,14 @@ import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, BadRequestError, NotFoundError, ServiceUnavailableError
 from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.wire import Kind, Lane, Priority
+from natscribe.schemas.wire import Kind
 from natscribe.schemas.workers import Problem
 from structlog.testing import capture_logs
 
 from app.cancellation import cancel_all
 from app.jetstream import lease
 from app.jetstream.connection import StartError, TooFewServersError, retry_until_available
+from app.jetstream.slots import Slots
 from app.jetstream.streams import stream_configs
 from app.redis_store.projection import RedisProjection
 from app.settings import Settings
@@ -36,7 +37,7 @@ from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, SETTINGS, Parts
 from tests.waiting import eventually
 
-QUEUE = NAMES.queue_consumer(Lane.TRANSCRIPTION, Priority.HIGH)
+QUEUE = NAMES.slot_consumer(Slots.RECORDINGS)
 STREAMS = {str(config.name): config for config in stream_configs(SETTINGS)}
 UPDATE = f"$JS.API.STREAM.UPDATE.{NAMES.progress}"
 REFUSED = APIError(code=500, err_code=10052, description="deny purge cannot be taken back")
@@ -53,9 +54,9 @@ def event(task_id: str) -> ProgressEvent:
 async def test_missing_streams_and_consumers_are_created_once() -> None:
     # Given an empty server
     nats = InMemoryNats()
-    assert len((await inspect_streams(nats.jetstream(), SETTINGS)).missing) == 27
+    assert len((await inspect_streams(nats.jetstream(), SETTINGS)).missing) == 21
     # When everything is provisioned twice
-    for number in (27, 0):
+    for number in (21, 0):
         nats.asked.clear()
         assert await provision(nats.jetstream(), SETTINGS) == {}
         # Then the first provisioning creates everything, and the second nothing
@@ -66,7 +67,7 @@ async def test_missing_streams_and_consumers_are_created_once() -> None:
 @pytest.mark.parametrize(("existing", "used"), [(5.0, 5.0), (60.0, SETTINGS.task_ack_wait)])
 async def test_the_shortest_ack_wait_of_a_queue_counts(nats: InMemoryNats, existing: float, used: float) -> None:
     # Given consumers of an earlier setting: one of a queue, and one of the projection
-    nats.streams[NAMES.tasks].consumers[QUEUE].config["ack_wait"] = int(existing * 1e9)
+    nats.streams[NAMES.ready].consumers[QUEUE].config["ack_wait"] = int(existing * 1e9)
     nats.streams[NAMES.progress].consumers[NAMES.progress_projection].config["ack_wait"] = int(1e9)
     assert (await inspect_streams(nats.jetstream(), SETTINGS)).ack_wait == used
 
@@ -74,12 +75,12 @@ async def test_the_shortest_ack_wait_of_a_queue_counts(nats: InMemoryNats, exist
 async def test_a_needed_setting_is_restored_and_a_choice_stays(nats: InMemoryNats) -> None:
     # Given a stream and a consumer that a client has changed
     nats.streams[NAMES.progress].config |= {"allow_direct": False, "max_age": int(9 * 24 * 3600 * 1e9)}
-    nats.streams[NAMES.tasks].consumers[QUEUE].config |= {"max_deliver": 3, "ack_wait": int(60e9)}
+    nats.streams[NAMES.ready].consumers[QUEUE].config |= {"max_deliver": 3, "ack_wait": int(60e9)}
     # When everything is provisioned
     with capture_logs() as lines:
         await provision(nats.jetstream(), SETTINGS, {NAMES.progress: "reports"})
     # Then the needed settings are restored, and the chosen settings stay
-    log, queue = nats.streams[NAMES.progress].config, nats.streams[NAMES.tasks].consumers[QUEUE].config
+    log, queue = nats.streams[NAMES.progress].config, nats.streams[NAMES.ready].consumers[QUEUE].config
     assert (log["allow_direct"], log["max_age"]) == (True, 9 * 24 * 3600 * 10**9)
     assert (queue["max_deliver"], queue["ack_wait"]) == (-1, 60 * 10**9)
     # And the log names the client if an advisory did, and the settings that still differ
@@ -150,7 +151,7 @@ async def test_an_unavailable_server_is_no_refusal() -> None:
 
 
 async def test_a_paused_consumer_is_a_problem_and_not_broken(nats: InMemoryNats) -> None:
-    nats.streams[NAMES.tasks].consumers[QUEUE].config["paused"] = True
+    nats.streams[NAMES.ready].consumers[QUEUE].config["paused"] = True
     findings = await inspect_streams(nats.jetstream(), SETTINGS)
     assert (findings.broken, findings.is_healthy) == (set(), False)
     assert QUEUE in findings.paused[0].what

@@ -11,7 +11,7 @@ from natscribe.client.errors import ClientError, NoJetStreamError, NotAllowedErr
 from natscribe.client.exchange import INCOMPATIBLE, NO_QUEUE, NO_REPLY, no_worker_error, request
 from natscribe.client.permissions import Connection
 from natscribe.jetstream.dead_letters import dead_letter_pages
-from natscribe.jetstream.leader_reads import next_from
+from natscribe.jetstream.stream_pages import page
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.stream_names import StreamNames
@@ -27,7 +27,7 @@ NO_DEAD_LETTERS = "NATS has no dead letters to show, because"
 async def queue_overview(connection: Nats, settings: Settings) -> QueueOverview:
     """Request the state of the task queues from a worker, and return it.
 
-    If no worker runs, the client reads the state from NATS; all tasks that are not acknowledged then count as waiting.
+    If no worker runs, the client reads the state from NATS; all tasks then count as waiting.
 
     Raises:
         NoJetStreamError: NATS has no JetStream.
@@ -39,13 +39,19 @@ async def queue_overview(connection: Nats, settings: Settings) -> QueueOverview:
     except NoWorkerError as error:
         try:
             return await _overview_of_nats(connection, settings.stream_names)
-        except NotAllowedError:  # only an operator may read the consumers
+        except NotAllowedError:  # only an operator may read the task stream
             raise error from None
 
 
 async def _overview_of_nats(connection: Nats, names: StreamNames) -> QueueOverview:
     try:
-        queues = [await _queue_status(connection, names, lane, priority) for priority in Priority for lane in Lane]
+        info = await connection.jetstream().stream_info(names.tasks, subjects_filter=subjects.ALL_TASKS)
+        stored = info.state.subjects or {}
+        queues = [
+            await _queue_status(connection, names, lane, priority, stored.get(subjects.tasks(lane, priority), 0))
+            for priority in Priority
+            for lane in Lane
+        ]
     except ServiceUnavailableError as error:
         raise NoJetStreamError from error
     except nats.errors.Error as error:
@@ -53,22 +59,18 @@ async def _overview_of_nats(connection: Nats, names: StreamNames) -> QueueOvervi
     return QueueOverview(queues=queues, dead_letters=await _count_dead_letters(connection, names))
 
 
-async def _queue_status(connection: Nats, names: StreamNames, lane: Lane, priority: Priority) -> QueueStatus:
-    """Return the state of a task queue as its JetStream consumer shows it.
-
-    All messages that are not acknowledged count as waiting, even if they were delivered, because no worker runs.
-    """
-    info = await connection.jetstream().consumer_info(names.tasks, names.queue_consumer(lane, priority))
-    waiting = (info.num_pending or 0) + (info.num_ack_pending or 0)
-    settled = info.ack_floor.stream_seq if info.ack_floor else 0
-    first = await next_from(connection, names.tasks, subjects.tasks(lane, priority), settled + 1) if waiting else None
+async def _queue_status(
+    connection: Nats, names: StreamNames, lane: Lane, priority: Priority, stored: int
+) -> QueueStatus:
+    """Return the state of a task queue: all its `stored` messages count as waiting, because no worker runs."""
+    first = await page(connection, names.tasks, subjects.tasks(lane, priority), start=1, count=1) if stored else []
     return QueueStatus(
         queue=lane,
         kind=lane.kind,
         priority=priority,
-        waiting=waiting,
+        waiting=stored,
         running=0,
-        oldest=first.time if first else None,
+        oldest=first[0].time if first else None,
         newest_start=None,
     )
 

@@ -1,0 +1,91 @@
+"""Grants: messages that let a worker start a task, one for each task that runs or is about to.
+
+A grant has the sequence of its task message in its subject, and JetStream refuses a second message on that subject. So
+a task has at most one grant, whoever publishes it, until the worker has deleted the task message and acknowledged the
+grant.
+"""
+
+from nats.aio.client import Client
+from nats.js.errors import BadRequestError
+from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
+from natscribe.jetstream.stream_pages import pages
+from natscribe.schemas import subjects
+from natscribe.schemas.stream_names import StreamNames
+from pydantic import BaseModel, StrictInt, StrictStr
+
+from app.jetstream.records import parse_stored
+from app.jetstream.slots import Slots
+from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE
+from app.queue.turns import DEFAULT_S, Turn
+
+
+class Grant(BaseModel):
+    """Names a task message, and what its user is charged: the body of a grant, and of a notice to the scheduler."""
+
+    subject: str
+    sequence: int
+    user: StrictInt | StrictStr | None = None
+    seconds: float | None = None  # of audio; None: unknown
+
+    @classmethod
+    def of(cls, turn: Turn) -> "Grant":
+        """Create the grant of a task whose turn it is."""
+        subject = subjects.tasks(turn.lane, turn.priority)
+        return cls(subject=subject, sequence=turn.sequence, user=turn.user, seconds=turn.seconds)
+
+    @property
+    def turn(self) -> Turn:
+        """The task, as the order of turns counts it."""
+        return Turn(self.user, *subjects.queue_of(self.subject), self.sequence, self.seconds or DEFAULT_S)
+
+
+def read_grant(body: bytes) -> Grant:
+    """Parse the body of a grant or of a notice.
+
+    Raises:
+        UnreadableError: Another version of the service has written it.
+    """
+    return parse_stored(Grant, body, "a grant")
+
+
+class Grants:
+    """Publishes and reads the grants, and counts the free slots of all workers."""
+
+    def __init__(self, nats: Client, names: StreamNames) -> None:
+        self._nats = nats
+        self._js = nats.jetstream(timeout=REQUEST_TIMEOUT_S)
+        self._names = names
+
+    async def publish(self, turn: Turn) -> int | None:
+        """Grant a task; return the stream sequence of the grant, None if the task has a grant already.
+
+        Raises:
+            NatsError: NATS does not answer: the grant may be stored.
+        """
+        subject, body = subjects.ready(Slots.of(turn.lane), turn.sequence), Grant.of(turn).model_dump_json().encode()
+        try:
+            return (await self._js.publish(subject, body, headers={EXPECTED_SEQUENCE: "0"})).seq
+        except BadRequestError as error:
+            if error.err_code != WRONG_LAST_SEQUENCE:
+                raise
+            return None
+
+    async def all(self) -> list[Grant]:
+        """Return the grants of all tasks that run, that are about to, or that wait for the time of a retry.
+
+        Raises:
+            NatsError: NATS does not answer.
+            UnreadableError: Another version of the service has written a grant.
+        """
+        stored = [page async for page in pages(self._nats, self._names.ready, subjects.ALL_READY)]
+        return [read_grant(message.data or b"") for page in stored for message in page]
+
+    async def slots(self, slots: Slots) -> tuple[int, int, int]:
+        """Return how many workers have a free slot, how many grants wait for one, and the last delivered grant.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        info = await self._js.consumer_info(self._names.ready, self._names.slot_consumer(slots))
+        delivered = info.delivered.stream_seq if info.delivered else 0
+        return info.num_waiting or 0, info.num_pending or 0, delivered

@@ -1,0 +1,222 @@
+"""The scheduler grants waiting tasks to free slots, in the order of their turns."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from nats.errors import TimeoutError as NatsTimeoutError
+from natscribe.schemas.wire import Lane, Priority
+
+from app.cancellation import cancel_all
+from app.jetstream.pull_inbox import PullInbox
+from app.jetstream.slots import Slots
+from app.queue.scheduler import Scheduler
+from app.queue.stored_message import StoredMessage
+from app.queue.turns import Quota
+from tests.constants import Constants
+from tests.fakes.nats import InMemoryNats
+from tests.fakes.parts import NAMES, Parts
+from tests.waiting import eventually
+
+READY = "ready.recordings"
+
+
+class Workers:
+    """Free slots of workers, and the grants that they receive."""
+
+    def __init__(self, nats: InMemoryNats) -> None:
+        self.granted: list[int] = []  # stream sequences of task messages
+        self._nats = nats
+        self.slots: list[asyncio.Task[None]] = []
+
+    async def free(self, count: int = 1, slots: Slots = Slots.RECORDINGS) -> None:
+        """Open pulls of so many workers, and notify the scheduler."""
+        self.slots += [asyncio.create_task(self._pull(slots)) for _ in range(count)]
+        await asyncio.sleep(0)
+        await self._nats.publish("scheduler.free_slot", slots.encode())
+
+    async def _pull(self, slots: Slots) -> None:
+        inbox = PullInbox(self._nats.client, NAMES.ready, NAMES.slot_consumer(slots))
+        for grant in await inbox.pull(1, within=60):
+            self.granted.append(int(grant.subject.rpartition(".")[2]))
+
+    async def receive(self, *sequences: int) -> None:
+        """Wait until exactly these tasks have been granted since the last call."""
+        await eventually(lambda: len(self.granted) >= len(sequences))
+        assert self.granted == list(sequences)
+        self.granted.clear()
+
+
+@pytest.fixture
+async def workers(nats: InMemoryNats) -> AsyncIterator[Workers]:
+    workers = Workers(nats)
+    yield workers
+    await cancel_all(workers.slots)
+
+
+async def test_free_slots_get_the_tasks_whose_turn_it_is(parts: Parts, workers: Workers) -> None:
+    # Given tasks of two users, and an urgent one
+    for user in (1, 1, 1, 2):
+        await parts.publish(f"t{user}", user_id=user)
+    urgent = await parts.publish("urgent", Lane.DIARIZATION, Priority.HIGH)
+    async with parts.scheduling():
+        # When slots become free, then each gets one task: the urgent one, then those of the users in turns
+        await workers.free()
+        await workers.receive(urgent.sequence)
+        await workers.free(2)
+        await workers.receive(1, 4)
+        # And no task is granted that has no free slot
+        assert len(parts.server.streams[NAMES.ready].messages) == 3
+        # And a task that is published while a slot is free, is granted immediately
+        await workers.free(3)
+        await workers.receive(2, 3)
+        await parts.publish("new")
+        await workers.receive(6)
+
+
+async def test_live_tasks_get_slots_of_their_own(parts: Parts, workers: Workers) -> None:
+    live = await parts.publish("live", Lane.LIVE)
+    async with parts.scheduling():
+        await workers.free()
+        await workers.free(1, Slots.LIVE)
+        await workers.receive(live.sequence)
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+async def test_a_grant_that_nats_has_not_acknowledged_is_published_again(
+    parts: Parts, nats: InMemoryNats, workers: Workers, constants: Constants, is_stored: bool
+) -> None:
+    # Given a grant whose acknowledgement is lost
+    constants(RETRY_AFTER_S=0.01)
+    (nats.behind if is_stored else nats.before)(READY, NatsTimeoutError())
+    for number in (1, 2):
+        await parts.publish(f"t{number}")
+    async with parts.scheduling():
+        # When slots are free, then each task has one grant, in the order of the tasks
+        await workers.free(2)
+        await workers.receive(1, 2)
+        assert [grant.subject for grant in nats.streams[NAMES.ready].messages] == [f"{READY}.1", f"{READY}.2"]
+
+
+async def test_a_second_scheduler_grants_no_task_again(parts: Parts, workers: Workers) -> None:
+    # Given an outdated holder of the lease that schedules, too
+    for number in range(6):
+        await parts.publish(f"t{number}")
+    outdated = Scheduler(parts.nats, NAMES, parts.messages)
+    work = asyncio.create_task(outdated.run())
+    async with parts.scheduling():
+        await eventually(lambda: outdated.turns.waiting.total() == 6)
+        # When slots become free, then each task is granted once, in order
+        for sequence in range(1, 7):
+            await workers.free()
+            await workers.receive(sequence)
+    await cancel_all([work])
+
+
+async def test_the_next_scheduler_counts_running_tasks_for_their_users(parts: Parts, workers: Workers) -> None:
+    # Given two tasks of a user that run, and waiting tasks of this user and of another one
+    for user in (1, 1, 1, 2):
+        await parts.publish("t", user_id=user)
+    for _ in range(2):
+        await parts.deliver()
+    # When another scheduler starts, then the other user is next, and no running task is granted again
+    async with parts.scheduling():
+        await workers.free(2)
+        await workers.receive(4, 3)
+
+
+async def test_a_deleted_task_is_not_granted(parts: Parts, workers: Workers) -> None:
+    messages = [await parts.publish(f"t{number}") for number in range(3)]
+    async with parts.scheduling() as scheduler:
+        await parts.messages.delete(messages[0])
+        await workers.free()
+        await workers.receive(2)
+        # And when a running task ends, its user has a task less that runs, and its slot gets the next task
+        assert scheduler.turns.running[7] == 1
+        await parts.messages.delete(messages[1], seconds=5.0)
+        await eventually(lambda: 3 in scheduler.granted)
+        assert scheduler.turns.running[7] == 1
+
+
+async def test_a_task_waits_for_its_time(parts: Parts, nats: InMemoryNats, workers: Workers) -> None:
+    # Given a server whose clock is ahead, a task that is due soon, one that is due later, and one whose time has passed
+    nats.ahead = timedelta(hours=1)
+    times = [nats.now + timedelta(seconds=seconds) for seconds in (0.2, 3600, -60)]
+    for number, time in enumerate(times):
+        await parts.publish(f"t{number}", user_id=number, not_before=time.isoformat())
+    async with parts.scheduling() as scheduler:
+        # When slots are free, then the task without a time ahead is granted, and the other one when it is due
+        await workers.free(3)
+        await workers.receive(3)
+        assert nats.now < times[0]
+        await workers.receive(1)
+        assert nats.now >= times[0]
+        # And the last one counts for its user only when it is due
+        assert scheduler.turns.waiting.total() == 0
+
+
+async def test_a_user_with_too_many_waiting_tasks_is_refused(parts: Parts, workers: Workers) -> None:
+    rejected: list[tuple[int, int]] = []
+
+    async def reject(message: StoredMessage, quota: Quota) -> bool:
+        rejected.append((message.sequence, quota.max_waiting))
+        await parts.messages.delete(message)
+        return True
+
+    parts.scheduler = Scheduler(parts.nats, NAMES, parts.messages, quota=lambda _: Quota(max_waiting=2), reject=reject)
+    work = asyncio.create_task(parts.scheduler.run())
+    for user in (1, 1, 1, 2):
+        await parts.publish("t", user_id=user)
+    await eventually(lambda: rejected == [(3, 2)])
+    # And when one starts, then another may wait
+    await workers.free()
+    await workers.receive(1)
+    await parts.publish("t", user_id=1)
+    await eventually(lambda: parts.scheduler.turns.waiting[1] == 2)
+    assert rejected == [(3, 2)]
+    await cancel_all([work])
+
+
+async def test_what_was_missed_is_noticed(
+    parts: Parts, nats: InMemoryNats, workers: Workers, constants: Constants
+) -> None:
+    # Given a scheduler that misses the announcement of a task, and a task whose grant is lost
+    constants(AUDIT_EVERY_S=0.05)
+    async with parts.scheduling() as scheduler:
+        nats.streams[NAMES.tasks].publish("tasks.live.low", b"{}", {}, nats.now)
+        await eventually(lambda: scheduler.turns.waiting.total() == 1)
+        await parts.publish("t1")
+        await workers.free()
+        await workers.receive(2)
+        nats.streams[NAMES.ready].remove(nats.streams[NAMES.ready].messages)
+        # Then the task is granted again
+        await workers.free()
+        await workers.receive(2)
+
+
+@pytest.mark.parametrize("user", [True, 1.5, "", "a" * 65, "\x07", 2**63, [1], None])
+async def test_tasks_with_invalid_user_ids_are_granted(parts: Parts, workers: Workers, user: object) -> None:
+    # Given a message with an invalid user id, which a worker has to reject
+    await parts.publish("t1", user_id=user)
+    async with parts.scheduling() as scheduler:
+        assert scheduler.turns.waiting == {None: 1}
+        await workers.free()
+        await workers.receive(1)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1", b'{"user_id": "\\ud800"}', b"\xff" * 9, b"[" * 10_000])
+async def test_messages_that_are_no_tasks_are_granted(parts: Parts, workers: Workers, body: bytes) -> None:
+    await parts.publish("", body=body)
+    async with parts.scheduling():
+        await workers.free()
+        await workers.receive(1)
+
+
+async def test_invalid_notices_do_no_harm(parts: Parts, workers: Workers) -> None:
+    await parts.publish("t1")
+    async with parts.scheduling():
+        for subject in ("scheduler.free_slot", "scheduler.removed", "scheduler.positions", "accepted.tasks.live.low"):
+            await parts.server.publish(subject, b"{")
+        await workers.free()
+        await workers.receive(1)
