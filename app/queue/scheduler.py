@@ -84,6 +84,8 @@ class Scheduler:
         self._wake = {slots: asyncio.Event() for slots in Slots}
         self._slot_due = dict.fromkeys(Slots, -math.inf)  # until when a free slot may become visible
         self._freed = dict.fromkeys(Slots, 0)  # slots whose tasks have ended a moment ago
+        self.ahead = dict.fromkeys(Slots, 0)  # grants that wait for slots which are not free yet
+        self._counted_at = dict.fromkeys(Slots, -math.inf)
         self._unseen = {slots: deque[tuple[int, float]]() for slots in Slots}  # grants that a consumer may not show yet
         self._clock_ahead = timedelta()  # of the NATS server
 
@@ -264,11 +266,13 @@ class Scheduler:
             async with asyncio.timeout(WAKE_EVERY_S if self.turns.waits(slots) else None):
                 await self._wake[slots].wait()
                 self._wake[slots].clear()
-        freed, self._freed[slots] = self._freed[slots], 0
-        if freed:
-            await self._grant(slots, freed)
+        loop, freed = asyncio.get_running_loop(), self._freed[slots]
+        self._freed[slots] = 0
+        free = max(freed - self.ahead[slots], 0)
+        self.ahead[slots] -= freed - free
+        await self._grant(slots, free)
+        if freed and self._counted_at[slots] > loop.time() - WAKE_EVERY_S:
             return
-        loop = asyncio.get_running_loop()
         while self.turns.waits(slots):
             due = self._slot_due[slots] > loop.time()
             if await self._grant(slots, await self._free(slots)):
@@ -282,9 +286,12 @@ class Scheduler:
         """Return for how many free slots there is no grant yet."""
         free, undelivered, delivered = await self._grants.slots(slots)
         unseen, now = self._unseen[slots], asyncio.get_running_loop().time()
+        self._counted_at[slots] = now
         while unseen and (unseen[0][0] <= delivered or unseen[0][1] < now - UNSEEN_FOR_S):
             unseen.popleft()
-        return free - max(undelivered, len(unseen))
+        free -= max(undelivered, len(unseen))
+        self.ahead[slots] = max(-free, 0)
+        return free
 
     async def _grant(self, slots: Slots, count: int) -> int:
         """Grant up to `count` tasks; return how many.

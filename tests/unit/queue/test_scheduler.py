@@ -139,6 +139,29 @@ async def test_a_deleted_task_is_not_granted(parts: Parts, workers: Workers) -> 
         assert scheduler.turns.running[7] == 1
 
 
+async def test_a_slot_that_was_counted_twice_is_not_granted_again(
+    parts: Parts, nats: InMemoryNats, workers: Workers, constants: Constants
+) -> None:
+    # Given a worker whose free slot is counted before the scheduler learns that its task has ended
+    constants(WAKE_EVERY_S=0.05)
+    messages = [await parts.publish(f"t{number}") for number in range(6)]
+    async with parts.scheduling() as scheduler:
+        await workers.free()
+        await workers.receive(1)
+        await workers.free()
+        await workers.receive(2)
+        await parts.messages.delete(messages[0])
+        # When the scheduler counts the slots again, and the next tasks end
+        await eventually(lambda: scheduler.granted.keys() == {2, 3})
+        await eventually(lambda: scheduler.ahead[Slots.RECORDINGS] == 1)
+        await parts.messages.delete(messages[1])
+        await workers.free()
+        await workers.receive(3)
+        # Then no task is granted for which there is no slot
+        assert list(scheduler.granted) == [3]
+        assert len(nats.streams[NAMES.ready].messages) == 3  # nobody has acknowledged the first two
+
+
 async def test_a_task_waits_for_its_time(parts: Parts, nats: InMemoryNats, workers: Workers) -> None:
     # Given a server whose clock is ahead, a task that is due soon, one that is due later, and one whose time has passed
     nats.ahead = timedelta(hours=1)
