@@ -10,7 +10,6 @@ from uuid import uuid4
 
 from nats.aio.client import Client
 from natscribe.jetstream import streams
-from natscribe.schemas.task_queues import UserLoad
 from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
 
@@ -23,7 +22,7 @@ from app.engines.window_queue import WindowQueue
 from app.execution.delivery import ExecutionContext
 from app.jetstream import connection
 from app.jetstream.connection_monitor import ConnectionMonitor
-from app.jetstream.lease import Lease, Report
+from app.jetstream.lease import Lease, QueueReport, Report
 from app.jetstream.slots import Slots
 from app.live.frames import erase as erase_frames
 from app.live.transcriber import LiveTranscriber
@@ -129,8 +128,8 @@ class Container:
         self.lease = Lease(nats, self.settings.stem, self.worker_name, on_report=self._adopt)
         self.stream_guard = StreamGuard(nats, self.settings, self.meter, self.lease)
 
-    def _users(self) -> list[UserLoad]:
-        return self.lease.holder.users if self.lease.holder is not None else []
+    def _queue_report(self) -> QueueReport:
+        return self.lease.holder.queues if self.lease.holder is not None else QueueReport()
 
     def _adopt(self, report: Report) -> None:
         if report.progress_created_at is not None:
@@ -139,7 +138,7 @@ class Container:
     def _make_queue(self) -> None:
         consumer = self.consumer
         self.messages = TaskMessages(self.nats, self.names)
-        self.queues = QueueReader(self.nats, self.names, self.messages)
+        self.queues = QueueReader(self.nats, self.names, self.messages, lambda: self._queue_report().scheduled)
         self.positions = Positions(self.nats, self.messages, self.queues, idle=lambda: consumer.idle)
         self.registration = Registration(
             self.log,
@@ -154,7 +153,14 @@ class Container:
         self.find_task = partial(find_task, self.log, self.task_index, self.registration)
         default = Quota(max_running=self.settings.user_max_running, max_waiting=self.settings.user_max_waiting)
         self.quotas = Quotas(self.nats, default)
-        self.scheduler = Scheduler(self.nats, self.names, self.messages, quota=self.quotas.of, reject=self._reject)
+        self.scheduler = Scheduler(
+            self.nats,
+            self.names,
+            self.messages,
+            quota=self.quotas.of,
+            reject=self._reject,
+            report_due=self.registration.announce_due,
+        )
         self.quotas.changed = self.scheduler.reconsider
 
     async def _reject(self, message: StoredMessage, quota: Quota) -> bool:
@@ -261,7 +267,7 @@ class Container:
             find=self.find_task,
         )
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
-        self.task_queues = TaskQueues(self.nats, self.names, self.queues, self.tasks.status, self._users)
+        self.task_queues = TaskQueues(self.nats, self.names, self.queues, self.tasks.status, self._queue_report)
         self.users = UserErasure(
             task_log=self.log,
             registration=self.registration,

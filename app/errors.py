@@ -59,14 +59,6 @@ class MessageGoneError(Exception):
     """
 
 
-class NotDueError(Exception):
-    """A delivered task may not start before another `seconds` seconds: its message is returned to JetStream so long."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
-
-
 class BucketFullError(Exception):
     """A Key-Value bucket is full: a task continues without storing the value, and a request gets an error reply."""
 

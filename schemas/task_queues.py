@@ -18,8 +18,16 @@ class QueueStatus(Message):
     kind: Kind = Field(description="Kind of the tasks.")
     priority: Priority = Field(description="Priority of the tasks.")
     waiting: int = Field(ge=0, description="Number of tasks that wait for a worker.", examples=[12])
+    scheduled: int = Field(
+        0,
+        ge=0,
+        description="Number of tasks that wait until their `not_before`, besides `waiting`.",
+        examples=[1],
+    )
     running: int = Field(ge=0, description="Number of tasks that run, or wait until their next attempt.", examples=[2])
-    oldest: Time | None = Field(description="When the oldest waiting task was stored; null if no task waits.")
+    oldest: Time | None = Field(
+        description="When the oldest waiting task was stored or, if later, became due; null if no task waits."
+    )
     newest_start: Time | None = Field(
         description="When the newest task is expected to start; null if it does not wait, or without an estimate."
     )

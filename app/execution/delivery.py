@@ -19,7 +19,7 @@ from structlog.contextvars import bind_contextvars
 
 from app.cancellation import StopScope
 from app.dead_letters.store import DeadLetterStore
-from app.errors import NotDueError, ObsoleteMessageError, PermanentError, TransientError
+from app.errors import ObsoleteMessageError, PermanentError, TransientError
 from app.execution.attempt import TaskAttempt, diarization_is_given_up
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position
@@ -115,11 +115,10 @@ class Delivery:
 
         Raises:
             ObsoleteMessageError: The task has ended, or its id belongs to another message.
-            NotDueError: The task is scheduled for a later time.
             MessageGoneError: The task was deleted.
             FencedError: Another worker runs the task.
             PermanentError: The worker of the last allowed attempt was lost.
-            NatsError, TransientError: JetStream does not reply.
+            TransientError: JetStream does not reply.
         """
         self.task, execution = task, self.execution
         bind_contextvars(task_id=task.task_id, user_id=task.user_id, trace_id=self.stored.trace_id)
@@ -131,10 +130,6 @@ class Delivery:
             execution.meter.redeliveries.labels(task_name(self.lane)).inc()
         if record.event.state.ended:
             raise ObsoleteMessageError
-        if self.stored.is_scheduled:
-            seconds = (self.stored.due_at - await execution.messages.now()).total_seconds()
-            if seconds > 0:
-                raise NotDueError(seconds)
         if record.event.sequence > 1:
             await self._check_previous_attempt(attempt)
         await attempt.start(tracing.current_traceparent())

@@ -16,15 +16,7 @@ from nats.errors import Error as NatsError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, State
 
-from app.errors import (
-    FencedError,
-    MessageGoneError,
-    NotDueError,
-    ObsoleteMessageError,
-    TaskError,
-    TransientError,
-    describe,
-)
+from app.errors import FencedError, MessageGoneError, ObsoleteMessageError, TaskError, TransientError, describe
 from app.execution.attempt import TaskAttempt
 from app.execution.checkpoint import StaleSegmentsError
 from app.execution.delivery import Delivery
@@ -89,9 +81,9 @@ async def _by_type(delivery: Delivery, error: Exception) -> DeliveryOutcome:
             return await _fenced(delivery, attempt) if attempt else DeliveryOutcome()
         case UnreadableError():
             raise error
-        case StaleSegmentsError() | MessageGoneError() | NotDueError():
+        case StaleSegmentsError() | MessageGoneError():
             log.info("stale_delivery_released", error=type(error).__name__)
-            await _release(delivery, after_s=error.seconds if isinstance(error, NotDueError) else 0)
+            await _release(delivery)
             return DeliveryOutcome(State.QUEUED)
         case ObsoleteMessageError():
             return await _obsolete(delivery)
@@ -107,11 +99,11 @@ async def _by_type(delivery: Delivery, error: Exception) -> DeliveryOutcome:
     return DeliveryOutcome()
 
 
-async def _release(delivery: Delivery, *, after_s: float = 0) -> None:
-    """Return the message to its queue, so that another worker can take the task after `after_s` seconds."""
+async def _release(delivery: Delivery) -> None:
+    """Return the message to its queue immediately, so that another worker can take the task."""
     if delivery.attempt is not None and delivery.attempt.is_running:
         await delivery.attempt.release()
-    await delivery.message.nak(delay=max(after_s, 0))
+    await delivery.message.nak()
 
 
 async def _fenced(delivery: Delivery, attempt: TaskAttempt) -> DeliveryOutcome:

@@ -70,6 +70,13 @@ class Report(BaseModel):
     progress_created_at: str | None  # when the stream of progress events was created; None: the stream is missing
 
 
+class QueueReport(BaseModel):
+    """What only the scheduler of the worker that holds the lease knows about the task queues."""
+
+    users: list[UserLoad] = []  # those with the most waiting audio
+    scheduled: dict[str, int] = {}  # how many tasks of each queue, by its subject, may not start yet
+
+
 class LeaseRecord(BaseModel):
     """The content of the message that is the lease: who holds it, and what the holder reports."""
 
@@ -77,7 +84,7 @@ class LeaseRecord(BaseModel):
     version: str  # of the holder
     token: int  # the sequence of the record that the holder replaced when it took the lease: grows with each holder
     report: Report | None = None
-    users: list[UserLoad] = []
+    queues: QueueReport = QueueReport()
 
 
 class Lease:
@@ -90,7 +97,7 @@ class Lease:
         report of the worker that holds the lease.
         """
         self.report: Report | None = None  # the last known one: of the holder or, after a check, of this worker
-        self.users: list[UserLoad] = []  # what this worker reports about users while it holds the lease
+        self.queues = QueueReport()  # what this worker reports while it holds the lease
         self.unavailable: Problem | None = None  # why no worker can take the lease
         self.record: LeaseRecord | None = None  # the last stored record
         self._nats = nats
@@ -257,7 +264,7 @@ class Lease:
     async def _store(self, holder: str | None, token: int) -> bool:
         """Replace the record of the lease; return False if another worker has replaced it in the meantime."""
         record, sent_at = LeaseRecord(holder=holder, version=VERSION, token=token, report=self.report), monotonic()
-        record.users = self.users
+        record.queues = self.queues
         body, headers = record.model_dump_json().encode(), {EXPECTED_SEQUENCE: str(self._sequence)}
         try:
             sequence = (await self._js.publish(self._subject, body, headers=headers)).seq

@@ -1,6 +1,7 @@
 """Periodic work: what each worker does, and what only the worker that holds the lease does for the whole fleet."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,7 +13,7 @@ from nats.aio.client import Client
 
 from app.cancellation import cancel_all, despite_cancellation
 from app.engines.engine import Engine
-from app.jetstream.lease import Lease
+from app.jetstream.lease import Lease, QueueReport
 from app.jetstream.server_time import server_time
 from app.jetstream.usage import read_usage
 from app.operations import memory
@@ -99,6 +100,7 @@ class Maintenance:
         for queue in queues.by_key.values():
             oldest = (now - queue.oldest).total_seconds() if queue.oldest else 0.0
             self.meter.waiting.labels(queue.subject).set(queue.waiting)
+            self.meter.scheduled.labels(queue.subject).set(queue.scheduled)
             self.meter.oldest_waiting.labels(queue.subject).set(oldest)
             self.meter.backlog.labels(queue.subject).set(_audio_seconds(queue))
             self.meter.messages.labels(queue.subject).set(queues.messages.get(queue.subject, 0))
@@ -110,12 +112,12 @@ class Maintenance:
         self.meter.overdue.set((now - due).total_seconds() if due else 0.0)
 
     async def measure_users(self) -> None:
-        """Set the metrics of users, and report those with the most waiting audio to all workers."""
-        loads = self.user_loads.measure(self.scheduler.turns, monotonic())
-        self.lease.users = loads.users
-        self.meter.users_waiting.set(loads.users_waiting)
-        self.meter.fairness.set(loads.fairness)
-        self.meter.longest_user_wait.set(loads.longest_wait_s)
+        """Set the metrics of users; report the largest ones, and the number of scheduled tasks, to all workers."""
+        report = self.user_loads.measure(self.scheduler.turns, monotonic())
+        self.lease.queues = QueueReport(users=report.users, scheduled=Counter(self.scheduler.scheduled.values()))
+        self.meter.users_waiting.set(report.users_waiting)
+        self.meter.fairness.set(report.fairness)
+        self.meter.longest_user_wait.set(report.longest_wait_s)
 
     async def measure_storage(self) -> None:
         """Set the metrics of JetStream's disk and memory on each server, and of the sizes of streams and buckets."""

@@ -1,10 +1,10 @@
 """The state of the nine task queues: one for each lane (transcription, diarization, live) and priority."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 from nats.aio.client import Client
@@ -25,6 +25,7 @@ from app.task_log.record import Record
 T = TypeVar("T")
 QueueKey = tuple[Lane, Priority]
 QUEUE_KEYS: Final = {subjects.tasks(lane, priority): (lane, priority) for priority in Priority for lane in Lane}
+SCHEDULED_READ: Final = 1000  # this number of scheduled tasks is skipped to find the oldest waiting ones
 RUNNING_READ: Final = 64  # this number of a queue's granted tasks is read; when the others end is unknown
 
 
@@ -34,7 +35,8 @@ class TaskQueue:
 
     lane: Lane
     priority: Priority
-    waiting: int  # tasks without a grant
+    waiting: int  # tasks without a grant that may start
+    scheduled: int  # tasks that may not start yet
     running: int  # tasks with a grant: they run, are about to start, or wait for the time of their retry
     ends: tuple[datetime | None, ...]  # when the running tasks are expected to end; None: unknown
     sample: tuple[StoredMessage, ...]  # the oldest waiting tasks
@@ -46,8 +48,8 @@ class TaskQueue:
 
     @property
     def oldest(self) -> datetime | None:
-        """When the oldest waiting task was stored; None if no task waits."""
-        return min((message.time for message in self.sample), default=None)
+        """Since when the oldest waiting task has been able to start; None if no task waits."""
+        return min((message.due_at for message in self.sample), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +72,15 @@ class QueueReader:
     A read takes the same time for any number of waiting tasks.
     """
 
-    def __init__(self, nats: Client, names: StreamNames, messages: TaskMessages) -> None:
+    def __init__(
+        self, nats: Client, names: StreamNames, messages: TaskMessages, scheduled: Callable[[], Mapping[str, int]]
+    ) -> None:
+        """Create a reader; `scheduled` returns how many tasks of each queue, by its subject, may not start yet."""
         self._nats = nats
         self._js = nats.jetstream()
         self._names = names
         self._messages = messages
+        self._scheduled = scheduled
         self._grants = Grants(nats, names)
         self._running: dict[int, StoredMessage | None] = {}  # the messages of the granted tasks, by stream sequence
         self.speed = Speed()
@@ -104,12 +110,18 @@ class QueueReader:
         return TaskQueues(dict(zip(QUEUE_KEYS.values(), queues, strict=True)), stored, limit)
 
     async def _queue(self, key: QueueKey, stored: int, grants: list[Grant], sample: int) -> TaskQueue:
-        waiting, granted = max(stored - len(grants), 0), {grant.sequence for grant in grants}
-        count = len(grants) + sample if sample and waiting else 0
-        oldest = await self._messages.page_after(subjects.tasks(*key), 0, count=count) if count else []
-        first = tuple(message for message in oldest if message.sequence not in granted)[:sample]
+        subject, granted, now = subjects.tasks(*key), {grant.sequence for grant in grants}, datetime.now(UTC)
+        scheduled = min(self._scheduled().get(subject, 0), stored)
+        waiting = max(stored - len(grants) - scheduled, 0)
+        count = len(grants) + sample + min(scheduled, SCHEDULED_READ) if sample and waiting else 0
+        oldest = await self._messages.page_after(subject, 0, count=count) if count else []
+        first = [
+            message
+            for message in oldest
+            if message.sequence not in granted and message.due_at <= max(message.time, now)
+        ]
         ends = await self._ends(key, grants)
-        return TaskQueue(*key, waiting, len(grants), tuple(ends), first)
+        return TaskQueue(*key, waiting, scheduled, len(grants), tuple(ends), tuple(first[:sample]))
 
     async def _ends(self, key: QueueKey, grants: list[Grant]) -> list[datetime | None]:
         """Return when each running task of a queue is expected to end; None if that is unknown."""

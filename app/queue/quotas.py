@@ -45,8 +45,7 @@ class StoredQuota(BaseModel):
 
     def quota(self, default: Quota) -> Quota:
         """Return the quota of the user; `default` has the limits of users without an entry."""
-        limits = (self.max_running, default.max_running), (self.max_waiting, default.max_waiting)
-        return Quota(self.weight, *(other if limit is None else limit for limit, other in limits))
+        return default._replace(**self.model_dump(exclude_none=True))
 
 
 class Quotas:
@@ -70,11 +69,8 @@ class Quotas:
 
     async def run(self) -> None:
         """Read the bucket, and read it again when it has changed, until cancelled."""
-        subscription = await self._nats.subscribe(f"{QUOTAS_BUCKET}.>", cb=self._notice)
-        try:
-            await run_forever("quotas", self._update, every_s=0, retry_after_s=OUTAGE_PAUSE_S)
-        finally:
-            await subscription.unsubscribe()
+        await self._nats.subscribe(f"{QUOTAS_BUCKET}.>", cb=self._notice)
+        await run_forever("quotas", self._update, every_s=0, retry_after_s=OUTAGE_PAUSE_S)
 
     async def _notice(self, _: Msg) -> None:
         self._notified.set()

@@ -122,6 +122,14 @@ class Registration:
         else:
             await self._announced.put(announcement)
 
+    def announce_due(self, message: StoredMessage) -> None:
+        """Append `queued` to the log of a scheduled task that has become due, unless it starts within HEAD_START_S.
+
+        While too many tasks are announced, nothing is appended: the log says `scheduled` until the task starts.
+        """
+        if message.task_id is not None and not self._announced.full():
+            self._announced.put_nowait(Announcement(message.task_id, message.subject, message.sequence))
+
     async def register_waiting(self, announced: Sequence[Announcement]) -> None:
         """Register those of the announced tasks that the task stream holds and that are not registered yet.
 

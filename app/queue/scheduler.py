@@ -49,7 +49,7 @@ log = structlog.get_logger()
 class Scheduler:
     """Grants waiting tasks to free slots of the workers, in the order of their turns."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- three components and three callbacks
         self,
         nats: Client,
         names: StreamNames,
@@ -57,11 +57,13 @@ class Scheduler:
         *,
         quota: Callable[[User], Quota] = lambda _: Quota(),
         reject: Callable[[StoredMessage, Quota], Awaitable[bool]] | None = None,
+        report_due: Callable[[StoredMessage], None] = lambda _: None,
     ) -> None:
         """Create a scheduler; `run` does its work.
 
         `quota`: returns what a user may use. `reject`: fails the task of a user who has too many waiting tasks, and
-        returns whether the task was waiting; None: no task is rejected.
+        returns whether the task was waiting; None: no task is rejected. `report_due`: called with the message of each
+        scheduled task that has become due.
         """
         self._nats = nats
         self._js = nats.jetstream()
@@ -70,6 +72,7 @@ class Scheduler:
         self._grants = Grants(nats, names)
         self._quota = quota
         self._reject = reject
+        self._report_due = report_due
         self._forget()
 
     def _forget(self) -> None:
@@ -77,7 +80,8 @@ class Scheduler:
         self.granted: dict[int, Turn] = {}  # by the stream sequence of the task message
         self._granted_at: dict[int, float] = {}
         self.later: list[tuple[float, int]] = []  # a heap of tasks that may not start yet: time and stream sequence
-        self._scheduled = asyncio.Event()  # a task was added to `later`
+        self.scheduled: dict[int, str] = {}  # the subjects of these tasks, by stream sequence
+        self._scheduled = asyncio.Event()  # `later` or the clock has changed
         self._rejected = asyncio.Queue[tuple[Turn, Quota]]()
         self._read_to = dict.fromkeys(QUEUE_KEYS, 0)
         self._news = {subject: asyncio.Event() for subject in QUEUE_KEYS}  # the queue may have new messages
@@ -167,7 +171,8 @@ class Scheduler:
             self._freed[slots] += self.turns.waits(slots)
             self._wake[slots].set()
         else:
-            self.turns.remove(grant.turn)  # a task in `later` is missed when it is due
+            self.scheduled.pop(grant.sequence, None)
+            self.turns.remove(grant.turn)
 
     async def _reply_positions(self, message: Msg) -> None:
         before: list[Before] = []
@@ -203,9 +208,11 @@ class Scheduler:
             return
         seconds, user = message.audio_seconds, message.user
         turn = Turn(user, message.lane, message.priority, message.sequence, math.nan if seconds is None else seconds)
-        quota, is_new = self._quota(user), self._now - message.time < NEW_FOR
+        due_at = message.due_at if b"not_before" in message.body else message.time
+        quota, is_new = self._quota(user), self._now - due_at < NEW_FOR
         if self._is_later(message):
-            heapq.heappush(self.later, (message.due_at.timestamp(), message.sequence))
+            heapq.heappush(self.later, (due_at.timestamp(), message.sequence))
+            self.scheduled[message.sequence] = message.subject
             self._scheduled.set()
         elif is_new and self._reject is not None and 0 < quota.max_waiting <= self.turns.waiting[user]:
             self._rejected.put_nowait((turn, quota))
@@ -237,7 +244,7 @@ class Scheduler:
         return datetime.now(UTC) + self._clock_ahead
 
     def _is_later(self, message: StoredMessage) -> bool:
-        return b"not_before" in message.body and message.is_scheduled and message.due_at > self._now
+        return b"not_before" in message.body and message.due_at > max(self._now, message.time)
 
     async def _admit_due(self) -> None:
         """Let the tasks wait for their turn whose time has come; wait for the next time.
@@ -247,13 +254,17 @@ class Scheduler:
         """
         while self.later and self.later[0][0] <= self._now.timestamp():
             due = heapq.heappop(self.later)
+            if due[1] not in self.scheduled:
+                continue  # it was cancelled
             try:
                 message = await self._messages.find(None, due[1])
             except NatsError:
                 heapq.heappush(self.later, due)
                 raise
+            self.scheduled.pop(due[1], None)
             if message is not None and not self._knows(message):
                 self._learn(message)
+                self._report_due(message)
         self._scheduled.clear()
         next_in = max(self.later[0][0] - self._now.timestamp(), 0.0) if self.later else None
         with suppress(TimeoutError):
@@ -324,6 +335,8 @@ class Scheduler:
             NatsError: NATS does not answer.
         """
         self._look_for_news()
+        self._clock_ahead = await self._messages.now() - datetime.now(UTC)
+        self._scheduled.set()  # a clock may have been set
         started = asyncio.get_running_loop().time()
         stored = {grant.sequence: grant.turn for grant in await self._grants.all()}
         for sequence, turn in list(self.granted.items()):

@@ -68,11 +68,6 @@ class StoredMessage(TaskMessage):
         return due_at(self.task, self.time)
 
     @property
-    def is_scheduled(self) -> bool:
-        """Whether the task may start only some time after its message was stored."""
-        return self.due_at > self.time
-
-    @property
     def user(self) -> int | str | None:
         """The user id in the body; None if there is none, or it is invalid."""
         with suppress(ValueError, LookupError, TypeError, RecursionError):

@@ -75,7 +75,8 @@ class TaskMessages:
         Raises:
             NatsError: NATS does not answer.
         """
-        return not message.is_scheduled or message.due_at <= await self.now()
+        due_at = message.due_at
+        return due_at <= message.time or due_at <= await self.now()
 
     async def remove(self, record: Record) -> None:
         """Delete the task message to which a record's log belongs, if the task stream still holds the message.

@@ -23,6 +23,7 @@ from app.queue.estimates import PriorityOrder, served_before
 User = int | str | None  # None: of a message without a valid user id
 DEFAULT_S: Final = 60.0  # assumed duration of audio if neither the task nor earlier tasks of the user say more
 LEAST_S: Final = 0.1  # charged for a task at least, so that empty tasks take turns, too
+ESTIMATED_FROM: Final = 8  # tasks of a user and priority, whose mean duration stands for all of them in reports
 COUNTED: Final = 32  # tasks of each user that are counted one by one; the others count as the mean of these
 RECENT_TASKS: Final = 20  # of a user, whose mean duration is assumed for a task of unknown duration
 _LANES: Final = tuple(Lane)
@@ -82,7 +83,7 @@ class _Share:
 
     def seconds(self, expected: Callable[[float], float]) -> float:
         """Estimate the seconds of audio of all tasks; `expected` returns the charge for a duration or `nan`."""
-        first = self.first(COUNTED)
+        first = self.first(ESTIMATED_FROM)
         return sum(map(expected, first)) * len(self) / len(first) if first else 0.0
 
     def index(self, lane: Lane, sequence: int) -> int | None:

@@ -1,7 +1,7 @@
 """The loads of users: how much of each user waits and runs, and how fairly the users were served lately."""
 
-from collections import deque
-from collections.abc import Collection
+from collections import defaultdict, deque
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from heapq import nlargest
 from typing import Final
@@ -11,6 +11,7 @@ from natscribe.schemas.task_queues import MAX_LISTED_USERS, UserLoad
 from app.queue.turns import Turns, User
 
 WINDOW_S: Final = 300.0  # fairness is measured over the latest seconds
+BUCKETS: Final = 10  # parts of the window: the oldest is dropped as a whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,11 @@ class UserLoads:
     def __init__(self) -> None:
         self._waiting_since: dict[User, float] = {}
         self._idle_since: dict[User, float] = {}  # of the waiting users of whom no task runs
-        self._served = deque[tuple[float, dict[User, float]]]()
+        self._served = deque[tuple[float, defaultdict[User, float]]]()  # when each bucket began, and seconds of audio
 
     def measure(self, turns: Turns, now: float) -> LoadReport:
         """Measure the loads at the time `now` (monotonic seconds); call it every few seconds."""
-        self._served.append((now, turns.take_served()))
-        while self._served[0][0] <= now - WINDOW_S:
-            self._served.popleft()
+        self._note_served(turns.take_served(), now)
         waiting = [user for user, count in turns.waiting.items() if count]
         self._waiting_since = {user: self._waiting_since.get(user, now) for user in waiting}
         idle = [user for user in waiting if not turns.running[user]]
@@ -48,6 +47,14 @@ class UserLoads:
             fairness=self._fairness(turns, now),
             longest_wait_s=now - min(self._idle_since.values(), default=now),
         )
+
+    def _note_served(self, served: Mapping[User, float], now: float) -> None:
+        if not self._served or self._served[-1][0] <= now - WINDOW_S / BUCKETS:
+            self._served.append((now, defaultdict(float)))
+        for user, seconds in served.items():
+            self._served[-1][1][user] += seconds
+        while self._served[0][0] <= now - WINDOW_S:
+            self._served.popleft()
 
     def _fairness(self, turns: Turns, now: float) -> float:
         """Return Jain's index of the users who have waited for the whole window, and do not run all that they may."""

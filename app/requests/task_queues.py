@@ -10,9 +10,10 @@ from natscribe.jetstream.stream_pages import last_per_subject
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import READ_WITHIN_S, TaskStatus
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.task_queues import QueueOverview, QueueStatus, UserLoad
+from natscribe.schemas.task_queues import QueueOverview, QueueStatus
 
 from app.errors import RequestError
+from app.jetstream.lease import QueueReport
 from app.queue.priorities import QueueReader, TaskQueue
 from app.queue.stored_message import StoredMessage
 
@@ -25,7 +26,7 @@ class TaskQueues:
     names: StreamNames
     queues: QueueReader
     status: Callable[[str], Awaitable[TaskStatus]]  # of the task with an id
-    users: Callable[[], list[UserLoad]]  # returns the loads of the users with the most waiting audio
+    report: Callable[[], QueueReport]  # returns what the scheduler knows about users
 
     async def read(self) -> QueueOverview:
         """Return the current state of all task queues.
@@ -42,7 +43,7 @@ class TaskQueues:
         except (NatsError, TimeoutError) as error:
             text = "JetStream does not answer: try again in a moment."
             raise RequestError(ErrorCode.INTERNAL, text) from error
-        return QueueOverview(queues=statuses, dead_letters=dead_letters.state.messages, users=self.users())
+        return QueueOverview(queues=statuses, dead_letters=dead_letters.state.messages, users=self.report().users)
 
     async def _described(self, queue: TaskQueue) -> QueueStatus:
         newest = await self._newest(queue) if queue.waiting else None
@@ -51,6 +52,7 @@ class TaskQueues:
             kind=queue.lane.kind,
             priority=queue.priority,
             waiting=queue.waiting,
+            scheduled=queue.scheduled,
             running=queue.running,
             oldest=queue.oldest,
             newest_start=newest and newest.expected_start,

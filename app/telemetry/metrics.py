@@ -83,6 +83,7 @@ class Meter:
     def _queue(self) -> None:
         gauge, name = self.fleet.gauge, ["queue_name"]
         self.waiting = gauge("task_queue_size", "Messages that wait for a worker.", name)
+        self.scheduled = gauge("natscribe_task_scheduled", "Tasks that wait until their `not_before`.", name)
         self.oldest_waiting = gauge("natscribe_task_oldest_waiting_seconds", "Age of the oldest waiting message.", name)
         self.backlog = gauge("natscribe_task_backlog_audio_seconds", "Estimated seconds of waiting audio.", name)
         self.messages = gauge("natscribe_stream_messages", "Messages of waiting and running tasks in a queue.", name)

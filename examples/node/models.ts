@@ -192,6 +192,7 @@ export interface QueueStatus {
   'kind': Kind;
   'priority': Priority;
   'waiting': number;
+  'scheduled': number;
   'running': number;
   'oldest': string | null;
   'newest_start': string | null;

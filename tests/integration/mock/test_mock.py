@@ -3,6 +3,7 @@
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -68,7 +69,12 @@ async def test_a_scheduled_task_waits_until_its_time(client: Client, publisher: 
         # And the other is listed with its time, and neither waits nor runs
         (listed,) = (await client.tasks(state=State.SCHEDULED)).tasks
         assert (listed.task_id, listed.not_before) == ("later", later)
-        assert sum(queue.waiting + queue.running for queue in (await client.queue()).queues) == 0
+        queues = (await client.queue()).queues
+        assert [sum(getattr(queue, name) for queue in queues) for name in ("waiting", "running", "scheduled")] == [
+            0,
+            0,
+            1,
+        ]
         # And it can be cancelled
         assert (await client.cancel("later")).state is State.CANCELLED
 
@@ -163,6 +169,20 @@ async def test_a_large_result_is_in_the_bucket(client: Client, publisher: Publis
     assert message["object"]["size"] > 1024**2
     assert text == "\n".join(segment.text for segment in result.segments) + "\n"
     assert page == format_result(result, ResultFormat.HTML)
+
+
+async def test_users_take_turns(client: Client, publisher: Publisher) -> None:
+    # Given a user with a task at work and three that wait
+    async with client:
+        for task_id in ("slow-1", "a", "b", "c"):
+            await publisher.publish(task_id, user_id=1)
+        await eventually(lambda: _is(client, "c", State.QUEUED))
+        # When other users publish tasks, then each precedes the second waiting task of the first user
+        for user_id in (2, 3):
+            await publisher.publish(f"of-{user_id}", user_id=user_id)
+            await eventually(partial(_is, client, f"of-{user_id}", State.QUEUED))
+        waiting = [await client.get_task_progress(task_id) for task_id in ("a", "of-2", "of-3", "b", "c")]
+        assert [status.queue_position for status in waiting] == [1, 2, 3, 4, 5]
 
 
 async def test_a_running_task_is_cancelled_and_the_next_one_waits(client: Client, publisher: Publisher) -> None:

@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Callable
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from typing import Any
 
@@ -132,3 +132,19 @@ async def test_a_wrong_clock_takes_no_key_from_redis(
         await eventually(partial(redis.exists, key))
         # Then they stay for seven days
         assert 6.9 < await redis.ttl(key) / DAY_S <= 7
+
+
+@pytest.mark.parametrize("days", [-8, 8])
+async def test_a_wrong_clock_starts_a_scheduled_task_neither_early_nor_late(
+    publisher: Publisher, start_worker: StartWorker, set_clock: SetClock, days: int
+) -> None:
+    # Given a worker whose clock is wrong by days, when a task is scheduled
+    set_clock(timedelta(days=days))
+    async with start_worker(FakeEngine()):
+        not_before = datetime.now(UTC) + timedelta(seconds=1.5)
+        await publisher.publish("t1", not_before=not_before.isoformat())
+        assert (await publisher.until("t1", State.SCHEDULED))[0].not_before == not_before
+        await publisher.until("t1", State.RUNNING)
+        # Then it starts in time
+        assert timedelta() <= datetime.now(UTC) - not_before < timedelta(seconds=2)
+        await publisher.until("t1", State.COMPLETED)

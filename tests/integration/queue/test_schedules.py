@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from app.main import Worker
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
+from tests.integration.telemetry.test_metrics import sample
 from tests.waiting import eventually
 
 MONTHS = timedelta(days=90)
@@ -38,6 +39,21 @@ async def test_a_task_starts_at_its_time(publisher: Publisher, worker: Worker) -
     await publisher.publish("t3")
     await publisher.until("t3", State.COMPLETED)
     assert (await publisher.ask("tasks.status", task_id="t2"))["state"] == "scheduled"
+
+
+async def test_a_task_that_is_due_and_has_to_wait_is_queued(
+    publisher: Publisher, worker: Worker, engine: FakeEngine
+) -> None:
+    # Given a busy worker, and a task that may start in a moment
+    engine.may_go_on.clear()
+    await publisher.reaching(State.RUNNING, "busy")
+    await publisher.publish("t1", not_before=ahead(timedelta(seconds=0.5)))
+    # When its time has come, then it is queued with a position
+    events = await publisher.until("t1", State.QUEUED)
+    assert [event.state for event in events] == [State.SCHEDULED, State.QUEUED]
+    assert (events[1].queue_position, events[1].not_before) == (1, None)
+    engine.may_go_on.set()
+    await publisher.until("t1", State.COMPLETED)
 
 
 async def test_a_scheduled_task_survives_its_worker(publisher: Publisher, start_worker: StartWorker) -> None:
@@ -70,6 +86,32 @@ async def test_a_scheduled_task_is_listed_with_its_time(publisher: Publisher, wo
     # And the list of scheduled tasks has it alone
     (listed,) = (await publisher.ask("tasks.list", state="scheduled"))["tasks"]
     assert (listed["task_id"], listed["not_before"]) == ("t1", status["not_before"])
+
+
+async def test_scheduled_tasks_do_not_count_as_waiting(
+    publisher: Publisher, worker: Worker, engine: FakeEngine
+) -> None:
+    # Given a busy worker, and a task that waits behind many scheduled ones
+    engine.may_go_on.clear()
+    await publisher.reaching(State.RUNNING, "busy")
+    for number in range(60):
+        await publisher.publish(f"t{number}", not_before=ahead(MONTHS))
+    published_at = datetime.now(UTC)
+    await publisher.reaching(State.QUEUED, "waits")
+
+    async def counts() -> bool:
+        queue = (await publisher.ask("tasks.queue"))["queues"][3]
+        is_oldest = queue["oldest"] is not None and datetime.fromisoformat(queue["oldest"]) >= published_at
+        return (queue["waiting"], queue["scheduled"], queue["running"], is_oldest) == (1, 60, 1, True)
+
+    # Then the queue has one waiting task, which is the oldest, and the others are counted on their own
+    await eventually(counts)
+    await worker.container.maintenance.measure_queues()
+    name = ("queue_name", "tasks.transcription.normal")
+    assert [sample(worker, metric, name) for metric in ("task_queue_size", "natscribe_task_scheduled")] == [1, 60]
+    assert (sample(worker, "natscribe_task_oldest_waiting_seconds", name) or 0) < 30
+    engine.may_go_on.set()
+    await publisher.until("waits", State.COMPLETED)
 
 
 async def test_a_scheduled_task_can_be_cancelled_and_deleted(publisher: Publisher, worker: Worker) -> None:

@@ -83,6 +83,10 @@ def test_empty_queues_are_omitted(
     # Then it alone is shown
     (line,) = lines("queue")
     assert line.startswith("high  transcription  waiting 9999999")
+    # And scheduled tasks are counted, even if no others are there
+    scheduled = [queue.model_copy(update={"scheduled": 2}) for queue in empty[:2]]
+    monkeypatch.setattr(Client, "queue", AsyncMock(return_value=QueueOverview(queues=scheduled, dead_letters=0)))
+    assert lines("queue") == ["scheduled: 4"]
     # And if it is empty as well, then there is one sentence
     monkeypatch.setattr(Client, "queue", AsyncMock(return_value=QueueOverview(queues=empty, dead_letters=0)))
     assert run("queue").stderr == "No tasks are waiting, running or failed.\n"

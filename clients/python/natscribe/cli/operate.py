@@ -43,8 +43,11 @@ def _show_queues(overview: QueueOverview) -> None:
         print_table(out, QUEUE_COLUMNS, rows)
     if overview.users:
         print_table(out, USER_COLUMNS, [Row(user_cells(load)) for load in overview.users])
-    if not rows and not overview.dead_letters:
+    scheduled = sum(status.scheduled for status in overview.queues)
+    if not (rows or scheduled or overview.dead_letters):
         err.print("No tasks are waiting, running or failed.")
+    if scheduled:
+        out.print(f"scheduled: {scheduled}")
     if overview.dead_letters:
         here = command()
         out.print(f"failed: {overview.dead_letters}")

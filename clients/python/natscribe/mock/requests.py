@@ -223,6 +223,7 @@ class RequestHandlers:
             kind=queue.kind,
             priority=priority,
             waiting=len(waiting),
+            scheduled=sum(task.state is State.SCHEDULED for task in of_queue),
             running=sum(self._player.is_running(task) for task in of_queue),
             oldest=waiting[0].created_at if waiting else None,
             newest_start=self._player.position_of(newest)[1] if newest else None,

@@ -34,6 +34,7 @@ class PlayedTask:
     last: ProgressEvent | None = None  # the last event of the task's log
     log_end: int = 0  # stream sequence of that event
     attempts: int = 0  # that have started
+    turn: int = 0  # among the tasks of its user: users take turns
     batches: int = 0  # stored segments events: the next attempt continues after them
     segments_end: int = 0  # stream sequence of the last of them
     speakers_events: int = 0  # stored speakers events
@@ -60,9 +61,9 @@ class PlayedTask:
         return {} if traceparent is None else {TRACEPARENT: traceparent}
 
     @property
-    def rank(self) -> tuple[int, int]:
-        """The sort key of the task in the queue: its priority, then its stream sequence; the smallest starts first."""
-        return list(Priority).index(self.message.priority), self.message.sequence
+    def rank(self) -> tuple[int, int, int]:
+        """The sort key of the task in the queue: priority, turn, stream sequence; the smallest starts first."""
+        return list(Priority).index(self.message.priority), self.turn, self.message.sequence
 
     @property
     def cursor(self) -> str:

@@ -31,9 +31,11 @@ class Player:
         self._voices = voices
         self._report = report
         self._seconds = seconds
-        self._queue: asyncio.PriorityQueue[tuple[tuple[int, int], PlayedTask]] = asyncio.PriorityQueue()
+        self._queue: asyncio.PriorityQueue[tuple[tuple[int, ...], PlayedTask]] = asyncio.PriorityQueue()
         self._waiting: set[PlayedTask] = set()
         self._running: PlayedTask | None = None
+        self._turn = 0  # of the last task that was started
+        self._last_turns: dict[int | str, int] = {}  # of each user, even of tasks that wait
         self.beside: set[asyncio.Task[None]] = set()  # attempts of live tasks, and the waits of scheduled tasks
 
     async def enqueue(self, task: PlayedTask) -> None:
@@ -49,6 +51,9 @@ class Player:
             await self._append(task, State.SCHEDULED, not_before=not_before, worker=None, attempt=1)
             self._run_beside(self._queue_when_due(task, not_before))
             return
+        if task.sent is not None:
+            task.turn = max(self._last_turns.get(task.sent.user_id, 0), self._turn) + 1
+            self._last_turns[task.sent.user_id] = task.turn
         self._waiting.add(task)
         position, start = self.position_of(task)
         try:
@@ -113,7 +118,7 @@ class Player:
         while True:
             _, task = await self._queue.get()
             self._waiting.discard(task)
-            self._running = task
+            self._running, self._turn = task, task.turn
             try:
                 await self._attempt(task)
             finally:
