@@ -2,15 +2,20 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
 import nats
 from natscribe.client import Client
+from natscribe.client.submission import DiarizationKeywords
+from typing_extensions import Unpack
 
 from app.settings import Settings
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS
 
+USERS = ["anna", "boris", "eve"]
+SCHEDULED_SHARE, MAX_DELAY = 0.2, timedelta(seconds=15)
 SORTS = ["text", "words", "speakers", "turns", "turns", "turns"]  # turns of a short clip cost least
 
 
@@ -23,10 +28,11 @@ async def publish(
         if in_time and time.monotonic() > end:
             break
         clip = chance.choice(clips) if chance.random() < 0.95 else TWO_READERS
-        task_id, sort = f"{name}-{number}", chance.choice(SORTS)
+        task_id, sort, user_id = f"{name}-{number}", chance.choice(SORTS), chance.choice(USERS)
+        start = datetime.now(UTC) + MAX_DELAY * chance.random() if chance.random() < SCHEDULED_SHARE else None
         while task_id not in published:
             try:
-                await create(client, clip, task_id, sort)
+                await create(client, clip, sort, task_id=task_id, user_id=user_id, not_before=start)
             except Exception as error:  # noqa: BLE001 -- an outage: a publisher tries again, with the same id
                 print(f"{task_id} refused: {error!r:.100}")
                 await asyncio.sleep(0.5)
@@ -36,12 +42,12 @@ async def publish(
     return published
 
 
-async def create(client: Client, clip: Path, task_id: str, sort: str) -> None:
+async def create(client: Client, clip: Path, sort: str, **fields: Unpack[DiarizationKeywords]) -> None:
     if sort == "turns":
-        await client.create_diarization_task(clip, task_id=task_id)
+        await client.create_diarization_task(clip, **fields)
     else:
         await client.create_transcription_task(
-            clip, task_id=task_id, word_timestamps=sort == "words", diarize=sort == "speakers"
+            clip, **fields, word_timestamps=sort == "words", diarize=sort == "speakers"
         )
 
 

@@ -141,6 +141,7 @@ async def test_nothing_is_lost_and_nothing_is_done_twice(
     assert verdict.results == Counter(dict.fromkeys(published, 1))
     assert verdict.unreadable == {}
     assert verdict.holes() == {}
+    assert {task_id: start for task_id, start in verdict.starts().items() if start < 0} == {}
     assert verdict.misheard == {}
 
 

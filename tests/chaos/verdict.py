@@ -46,6 +46,16 @@ class Verdict:
         numbers = {task_id: [event.sequence for event in events] for task_id, events in self.logs.items()}
         return {task_id: log for task_id, log in numbers.items() if log != list(range(1, len(log) + 1))}
 
+    def starts(self) -> dict[str, float]:
+        """Return for each scheduled task how many seconds after its time it has started."""
+        starts = {}
+        for task_id, events in self.logs.items():
+            times = [event.not_before for event in events if event.not_before is not None]
+            running = [event.time for event in events if event.state is State.RUNNING]
+            if times and running:
+                starts[task_id] = (running[0] - times[0]).total_seconds()
+        return starts
+
     def recoveries(self) -> list[tuple[str, float]]:
         """Return changes of workers: the task, and the seconds from the last event of one to the first of the next."""
         return [
@@ -93,6 +103,7 @@ class Verdict:
             "lost": len(self.published.keys() - self.results.keys()),
             "doubled": sum(count > 1 for count in self.results.values()),
             "wrong ends": len(self.wrong_ends()),
+            "scheduled": f"{len(self.starts())}, {sum(start < 0 for start in self.starts().values())} early",
             "results unreadable": len(self.unreadable),
             "live tasks misheard": len(self.misheard),
         }
