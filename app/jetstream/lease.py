@@ -264,7 +264,8 @@ class Lease:
     async def _store(self, holder: str | None, token: int) -> bool:
         """Replace the record of the lease; return False if another worker has replaced it in the meantime."""
         record, sent_at = LeaseRecord(holder=holder, version=VERSION, token=token, report=self.report), monotonic()
-        record.queues = self.queues
+        if holder is not None:  # no user id stays in the bucket while no worker runs
+            record.queues = self.queues
         body, headers = record.model_dump_json().encode(), {EXPECTED_SEQUENCE: str(self._sequence)}
         try:
             sequence = (await self._js.publish(self._subject, body, headers=headers)).seq

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
+from natscribe.schemas.task_queues import UserLoad
 from natscribe.schemas.workers import Problem
 
 from app.cancellation import cancel_all
 from app.jetstream import lease
-from app.jetstream.lease import Lease, LeaseLostError, Report
+from app.jetstream.lease import Lease, LeaseLostError, QueueReport, Report
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
 from tests.waiting import eventually
@@ -52,6 +53,22 @@ async def test_one_of_two_workers_takes_the_lease(nats: InMemoryNats) -> None:
     assert [first.held, second.held] == [True, False]
     # And both know the holder
     assert [worker.holder and worker.holder.holder for worker in (first, second)] == ["first", "first"]
+
+
+async def test_all_workers_know_the_queues_as_the_holder_reports_them(nats: InMemoryNats) -> None:
+    # Given a holder that reports a user and scheduled tasks
+    first, second = [await joined(nats, name) for name in ("first", "second")]
+    load = UserLoad(user_id="anna", waiting=1, running=0, waiting_seconds=5)
+    first.queues = QueueReport(users=[load], scheduled={"tasks.live.high": 3})
+    assert await first.take()
+    # Then both workers know it
+    await second.open()
+    assert [worker.holder and worker.holder.queues for worker in (first, second)] == 2 * [first.queues]
+    # And nothing of it stays when the lease is released
+    await first.release()
+    await second.open()
+    assert second.record is not None
+    assert second.record.queues == QueueReport()
 
 
 async def test_a_lease_without_renewal_is_taken_and_its_holder_is_fenced(
