@@ -6,7 +6,6 @@ key may not have all the characters of a user id: `NDI` is the key of the user 4
 
 import asyncio
 from base64 import urlsafe_b64decode
-from binascii import Error as Base64Error
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -42,10 +41,6 @@ class StoredQuota(BaseModel):
     weight: float = Field(1.0, ge=MIN_WEIGHT, le=MAX_WEIGHT)
     max_running: int | None = Field(None, ge=0)
     max_waiting: int | None = Field(None, ge=0)
-
-    def quota(self, default: Quota) -> Quota:
-        """Return the quota of the user; `default` has the limits of users without an entry."""
-        return default._replace(**self.model_dump(exclude_none=True))
 
 
 class Quotas:
@@ -109,9 +104,12 @@ class Quotas:
         key, user_id = (message.subject or "").removeprefix(_KEYS), None
         try:
             user_id = _user_of(key)
-            quotas[user_id] = StoredQuota.model_validate_json(message.data or b"").quota(self._default)
+            entry = StoredQuota.model_validate_json(message.data or b"")
+            quotas[user_id] = self._default._replace(**entry.model_dump(exclude_none=True))
         except ValueError as error:
-            reason = problems_of(error) if isinstance(error, ValidationError) else "its key is no user id in Base64"
+            reason = "its key is no user id in Base64"
+            if user_id is not None and isinstance(error, ValidationError):
+                reason = problems_of(error)
             problems.append(Problem(what=f"The quota {key} is not valid: {reason}", next_step=_REPAIR))
             log.warning("quota_invalid", key=key, reason=reason)
             if user_id is not None and user_id in self._quotas:
@@ -133,7 +131,4 @@ def _user_of(key: str) -> int | str:
     Raises:
         ValueError: The key encodes no user id.
     """
-    try:
-        return _USER.validate_json(urlsafe_b64decode(key + "=" * (-len(key) % 4)), strict=True)
-    except (Base64Error, ValidationError) as error:
-        raise ValueError(key) from error
+    return _USER.validate_json(urlsafe_b64decode(key + "=" * (-len(key) % 4)), strict=True)
