@@ -12,7 +12,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import accumulate, islice, takewhile
 from typing import Final, NamedTuple
 
 from natscribe.schemas.wire import Lane, Priority
@@ -103,13 +103,18 @@ class _Share:
         `room`: by how many seconds of audio this user is behind. `expected`: the duration of a task that is unknown.
         `is_earlier`: whether this user precedes the other at equal tags.
         """
-        count, charged, total = 0, 0.0, 0.0
-        for seconds in self.first(COUNTED):
-            if charged > room or (charged == room and not is_earlier):
-                return count, total
-            count, charged, total = count + 1, charged + _charge(seconds, expected), total + seconds
-        more = min(len(self) - count, max(math.ceil((room - charged) * count / charged), 0)) if count else 0
-        return count + more, total * (count + more) / max(count, 1)
+        seconds = self.first(COUNTED)
+        if not seconds:
+            return 0, 0.0
+        total = sum(seconds)
+        charged = _charge(total, expected * len(seconds))
+        if charged > room and not math.isnan(total):  # the first ones are counted one by one
+            starts = accumulate((_charge(duration, expected) for duration in seconds), initial=0.0)
+            count = sum(1 for _ in takewhile(lambda start: start < room or (start == room and is_earlier), starts))
+            return count, sum(seconds[:count])
+        count = math.ceil(room * len(seconds) / charged) if room > 0 else int(room == 0 and is_earlier)
+        count = min(count, len(self))
+        return count, total * count / len(seconds)
 
     def remove(self, index: int) -> None:
         at = self._head + index

@@ -262,6 +262,37 @@ def test_running_tasks_of_an_earlier_order_count_for_their_users() -> None:
     assert turns.next(Slots.RECORDINGS) is None
 
 
+@pytest.mark.parametrize("seed", range(50))
+def test_the_tasks_before_a_task_are_those_that_start_before_it(seed: int) -> None:
+    # Given waiting tasks of several users, some of whom have been served before
+    chance, fleet = random.Random(seed), Fleet()  # noqa: S311 -- no secret
+    published = [fleet.publish(chance.randrange(5), chance.uniform(1, 60)) for _ in range(60)]
+    take(fleet.turns, chance.randrange(20))
+    waiting = [turn for turn in published if turn in fleet.turns]
+    # When the tasks before one of them are counted, and tasks start until it is next
+    turn = chance.choice(waiting)
+    before = fleet.turns.before(turn)
+    assert before is not None
+    started: list[Turn] = []
+    while turn in fleet.turns:
+        started += take(fleet.turns, 1)
+    # Then as many tasks have started, with as many seconds of audio
+    assert before == pytest.approx((len(started) - 1, sum(task.seconds for task in started[:-1])))
+
+
+@pytest.mark.parametrize("seconds", [10.0, math.nan])
+def test_many_tasks_before_a_task_are_estimated(seconds: float) -> None:
+    turns, number = Turns(), count(1)
+    for _ in range(200):
+        for user in ("a", "b"):
+            last = Turn(user, Lane.TRANSCRIPTION, NORMAL, next(number), seconds)
+            turns.add(last)
+    before = turns.before(last)
+    assert before is not None
+    assert before[0] == pytest.approx(399, abs=1)
+    assert before[1] == pytest.approx(3990, abs=10) or math.isnan(seconds)
+
+
 def test_live_tasks_have_slots_and_turns_of_their_own() -> None:
     turns = Turns()
     turns.add(Turn("a", Lane.LIVE, LOW, 1, 1.0))
