@@ -32,7 +32,7 @@ class LiveNames:
     source: LiveSource
     identification: Identification
     report: Callable[[Mapping[str, SpeakerVoice]], Awaitable[None]]
-    ended: bool = False  # whether the audio has ended
+    ended: bool = False  # whether the audio has ended, or nobody is to be named
     _published: dict[str, SpeakerVoice] = field(default_factory=dict)
 
     def resume(self, checkpoint: Checkpoint) -> None:

@@ -235,7 +235,8 @@ class _LiveTranscript:
         async def report(voices: Mapping[str, SpeakerVoice]) -> None:
             await append(self.with_speakers(SpeakerChanges(self._speakers.settled_until, voices=voices)))
 
-        names = LiveNames(self.transcript.task.user_id, self.source, identification, report)
+        task = self.transcript.task
+        names = LiveNames(task.user_id, self.source, identification, report, ended=not task.identify)
         names.resume(self._checkpoint)
         return names
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -18,11 +20,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from redis.asyncio import Redis
 
+from app.engines.messages import LiveSpeakersFound
 from app.main import Worker
 from app.settings import Settings
+from app.task_log.log import TaskLog
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine, voice_of
 from tests.integration.conftest import Publisher, StartWorker
+from tests.integration.live.test_live import Speaker
 from tests.integration.places import places_with
 from tests.waiting import eventually
 
@@ -50,6 +55,10 @@ async def refused(publisher: Publisher, task_id: str, **request: Any) -> tuple[s
     """The error of an enrolment."""
     error = (await enroll(publisher, task_id, **request))["error"]
     return error["code"], error["message"]
+
+
+async def equals(read: Callable[[], Awaitable[object]], expected: object) -> bool:
+    return await read() == expected
 
 
 async def named(publisher: Publisher, task_id: str) -> dict[str, str]:
@@ -243,6 +252,32 @@ async def live(publisher: Publisher, task_id: str, **options: Any) -> None:
         headers = {"Nats-Msg-Id": f"{task_id}-{number}"} | ({"Natscribe-End": "true"} if number == 29 else {})
         await publisher.js.publish(subjects.live_audio(task_id), bytes(16_000), headers=headers)
     await publisher.until(task_id, State.COMPLETED)
+
+
+async def test_live_speakers_are_named_while_they_speak_until_they_are_forgotten(
+    publisher: Publisher, engine: FakeEngine, settings: Settings, anna: str
+) -> None:
+    # Given a live task in which Anna speaks after somebody else, and an engine that knows both from the start
+    speaker = Speaker(publisher)
+    known = {"turns": [], "merged": {}, "settled_until": 0.0, "state": "", "embedded": engine.embedded()}
+    engine.live_speakers = [LiveSpeakersFound.model_validate(known) for _ in range(2)]
+    await speaker.begin(diarize=True, identify=True)
+
+    async def voices() -> list[dict[str, str | None]]:
+        log = TaskLog(publisher.nc, settings.stream_names, "reader")
+        events = [message.event async for message in log.speakers("live-1")]
+        return [{label: voice.voice for label, voice in event.voices.items()} for event in events if event.voices]
+
+    # When she has spoken, then an event has the id of her voice
+    await speaker.say(10)
+    await eventually(partial(equals, voices, [{"SPEAKER_01": anna}]))
+    # And when she is forgotten while the task runs, then the next event says so
+    await publisher.ask(subjects.FORGET, user_id=7, voice=anna)
+    await speaker.say(10)
+    await eventually(partial(equals, voices, [{"SPEAKER_01": anna}, {"SPEAKER_01": None}]))
+    await speaker.say(1, end=True)
+    await publisher.until("live-1", State.COMPLETED)
+    assert await named(publisher, "live-1") == {"SPEAKER_00": "unknown", "SPEAKER_01": "unknown"}
 
 
 async def test_the_speakers_of_a_live_task_are_named_at_its_end(publisher: Publisher, anna: str) -> None:
