@@ -18,6 +18,7 @@ from faststream.nats import JStream, NatsBroker, NatsCredentials, NatsSecurity, 
 
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.kinds import Result
+from natscribe.schemas.live import SpeakersEvent
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.transcription import SegmentsEvent
@@ -28,10 +29,12 @@ __all__ = [
     "PROGRESS",
     "RESULTS",
     "SEGMENTS",
+    "SPEAKERS",
     "DeadLetter",
     "ProgressEvent",
     "Result",
     "SegmentsEvent",
+    "SpeakersEvent",
     "Streams",
     "broker",
     "pull_inbox",
@@ -48,17 +51,18 @@ class Streams(NamedTuple):
 
     progress: JStream  # `progress.*`: ProgressEvent
     segments: JStream  # `segments.*`: SegmentsEvent
+    speakers: JStream  # `speakers.*`: SpeakersEvent
     results: JStream  # `results.*`: Result
     dead_letters: JStream  # `dead_letters.*`: DeadLetter
 
 
 def streams(names: StreamNames) -> Streams:
     """Return the streams for a deployment's stream names, e.g. `streams(Settings.read().stream_names)`."""
-    stream_names = (names.progress, names.segments, names.results, names.dead_letters)
+    stream_names = (names.progress, names.segments, names.speakers, names.results, names.dead_letters)
     return Streams(*(JStream(name, declare=False) for name in stream_names))
 
 
-PROGRESS, SEGMENTS, RESULTS, DEAD_LETTERS = streams(Settings().stream_names)
+PROGRESS, SEGMENTS, SPEAKERS, RESULTS, DEAD_LETTERS = streams(Settings().stream_names)
 
 
 def broker(settings: Settings | None = None) -> NatsBroker:
