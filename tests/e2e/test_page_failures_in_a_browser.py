@@ -126,10 +126,10 @@ def listed(number: int, name: str) -> ListedTask:
             "priority": Priority.NORMAL,
             "user_id": 0,
             "audio_file_id": name,
-            "state": State.FAILED if number % 2 else State.QUEUED,
+            "state": State.QUEUED if number % 2 else State.FAILED,
             "progress": 0,
             "attempt": 1,
-            "error": ErrorDetail(code=ErrorCode.INTERNAL, message=HOSTILE) if number % 2 else None,
+            "error": None if number % 2 else ErrorDetail(code=ErrorCode.INTERNAL, message=HOSTILE),
             "created_at": created,
         }
     )
