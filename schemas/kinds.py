@@ -40,14 +40,6 @@ def due_at(task: Task | None, stored_at: datetime) -> datetime:
     return stored_at if not_before is None else max(stored_at, not_before)
 
 
-def needs_speaker_search(task: TranscriptionTask | LiveTask, *, separate: bool) -> bool:
-    """Whether a transcription needs diarization; `separate` says whether each channel is transcribed separately.
-
-    A channel that is transcribed separately counts as one speaker, so only `identify` needs diarization then.
-    """
-    return task.diarize and (task.identify or not separate)
-
-
 def with_current_names(result: Result, names: Mapping[str, str]) -> Result:
     """Return a copy of a stored result, which has no names, with the names of its identified speakers.
 

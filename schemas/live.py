@@ -95,8 +95,8 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveTaskIdentity):  # the last 
     identify: Identify = False
     diarize: bool = Field(
         default=False,
-        description="Find the speaker of each segment while people speak, and again at the end. If each channel is a "
-        "speaker, only `identify` needs it.",
+        description="Find the speaker of each segment while people speak, and again at the end. Channels that are "
+        "transcribed separately have speakers of their own, and until the end one each.",
     )
     word_timestamps: bool = Field(default=False, description="Return the time and probability of each word.")
 

@@ -51,7 +51,8 @@ class Channels(DescribedEnum):
     SEPARATE = (
         "separate",
         (
-            "Each channel is transcribed separately and counts as one speaker: for calls with a channel for each side. "
+            "Each channel is transcribed separately, and with `diarize` has speakers of its own; without it, each "
+            "channel counts as one speaker: for calls with a channel for each side. "
             "If the recording has one channel, `channels` of the result is null."
         ),
     )
@@ -130,8 +131,8 @@ class TranscriptionTask(RecordingTaskFields, TranscribeOptions, TaskIdentity):  
 
     diarize: bool = Field(
         default=False,
-        description="Find the speaker of each segment. If each channel is a speaker, only `identify` needs it. "
-        "Without it the bounds on speakers have no effect.",
+        description="Find the speaker of each segment. Without it, each channel that is transcribed separately counts "
+        "as one speaker, and the bounds on speakers have no effect.",
     )
     word_timestamps: bool = Field(default=False, description="Return the time and probability of each word.")
 
@@ -264,7 +265,9 @@ class TranscriptionResult(Message):
     )
     speakers: int | None = Field(None, description="Number of speakers; null if not requested or not found.")
     diarization_error: ErrorDetail | None = Field(
-        None, description="Why the segments have no speakers despite `diarize`; the transcript is complete."
+        None,
+        description="Why the segments have no speakers despite `diarize`, or only one for each channel; the transcript "
+        "is complete.",
     )
     voices: SpeakerVoices = None
     voices_error: VoicesError = None

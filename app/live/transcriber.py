@@ -12,7 +12,6 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.kinds import needs_speaker_search
 from natscribe.schemas.live import LiveTask, Partial
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import Segment, Source, TranscriptionResult
@@ -74,12 +73,11 @@ class LiveTranscriber:
             names = live.names(self.diarizer.identification, append)
             await self._transcribe(live, names, task, checkpoint, append)
         self.metrics.refused(frames.refused)
-        has_search = needs_speaker_search(task, separate=live.transcript.channels is not None)
-        if frames.size and (task.keep_audio or has_search):
+        if frames.size and (task.keep_audio or task.diarize):
             async with recording_of(frames, task.audio) as recording:
                 if task.keep_audio:
                     live.transcript.audio_error = await store_audio(recording, task.task_id, self.settings, self.nats)
-                if has_search and checkpoint.diarization_error is None:
+                if task.diarize and checkpoint.diarization_error is None:
                     await self._find_speakers(live.transcript, task, recording, append)
                     await names.publish(live.transcript.identified.voices or {})
         return await asyncio.to_thread(live.result, loaded.model)
@@ -134,7 +132,7 @@ class LiveTranscriber:
     async def _find_speakers(
         self, transcript: TaskTranscript, task: LiveTask, recording: Recording, append: Append
     ) -> None:
-        """Diarize the audio of the task, and identify its speakers; separate channels are already speakers."""
+        """Diarize the audio of the task, each separate channel on its own, and identify its speakers."""
         find = partial(self.diarizer.turns, task, recording, transcript.channels)
         async with aclosing(BackgroundDiarization(find)) as search:
             async for update in search.progress():

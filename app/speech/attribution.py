@@ -17,7 +17,7 @@ from natscribe.schemas.transcription import Segment, Word
 
 from app.engines.audio.timeline import Times
 from app.engines.text.sentences import ends_sentence, text_of
-from app.speech.diarizer import speaker_label
+from app.speech.speaker_labels import speaker_label
 
 _INEXACT_S = 0.3  # turns up to this long before and after a word are half of the evidence
 _FAR_S = 1.0  # at this distance from a word, a turn is halfway to being no evidence for its speaker at all

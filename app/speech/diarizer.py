@@ -1,7 +1,7 @@
 """The diarizer: runs speaker diarization for diarization tasks, and for transcription tasks that request it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from app.recordings.recording import Recording, RecordingStore
 from app.redis_store.cache import Cache
 from app.redis_store.chunks import ChunkStore
 from app.settings import VERSION
+from app.speech.speaker_labels import combined
 from app.updates import Append, Task, TaskUpdate, processed
 from app.voices.identification import NOT_REQUESTED, Identification, IdentificationOutcome
 
@@ -75,39 +76,43 @@ class Diarizer:
     async def turns(self, task: Task, recording: Recording, channels: int | None, append: Append) -> DiarizationDone:
         """Return the turns of a recording; append progress to the task's log meanwhile.
 
-        `channels`: the number of channels if each is one speaker; None: the channels are mixed. Chunks of the recording
-        that an earlier attempt of the task has analysed are not analysed again.
+        `channels`: the number of channels if each is diarized on its own; None: the channels are mixed. In the first
+        case the task's largest number of speakers is that of all channels together, but one for each channel is always
+        possible, and the smallest number has no effect. Chunks of the recording that an earlier attempt of the task has
+        analysed are not analysed again.
 
         Raises:
             TaskError: The recording or the engine failed.
             FencedError: Another worker runs the task.
         """
         if channels is None:
-            return await self._turns(task, recording, append)
-        diarizations = [await self._turns(task, recording, append, channel, channels) for channel in range(channels)]
-        return _combined(
-            [
-                relabelled(diarization, {speaker_label(0): speaker_label(channel)})
-                for channel, diarization in enumerate(diarizations)
-            ]
-        )
+            bounds = {"min_speakers": task.min_speakers, "max_speakers": task.max_speakers}
+            job = Diarize(path=recording.path, embed=task.identify, **bounds)
+            return await self._turns(task, recording, append, job, 1)
+        diarizations: list[DiarizationDone] = []
+        for channel in range(channels):
+            taken = channels - channel - 1 + sum(len({turn.speaker for turn in done.turns}) for done in diarizations)
+            most = None if task.max_speakers is None else max(task.max_speakers - taken, 1)
+            job = Diarize(path=recording.path, channel=channel, max_speakers=most, embed=True)
+            diarizations.append(await self._turns(task, recording, append, job, channels))
+        diarization = combined(diarizations)
+        return diarization if task.identify else diarization.model_copy(update={"embedded": None})
 
     async def _turns(
-        self, task: Task, recording: Recording, append: Append, channel: int | None = None, channels: int = 1
+        self, task: Task, recording: Recording, append: Append, job: Diarize, channels: int
     ) -> DiarizationDone:
-        """Return the turns of a recording, or of one channel, from the cache or the engine.
+        """Return the turns that a job finds, from the cache or the engine.
 
         `channels`: how many channels are diarized one after the other. Progress is reported over all of them, where
-        those before `channel` count as done.
+        those before the job's channel count as done.
         """
-        least, most = (task.min_speakers, task.max_speakers) if channel is None else (None, 1)
         # VERSION, because another version of the code may compute other turns
-        key = f"turns of slices {VERSION} {least}-{most} embed={task.identify}" + _suffix(channel)
+        bounds = f"{job.min_speakers}-{job.max_speakers}"
+        key = f"turns of slices {VERSION} {bounds} embed={job.embed}" + _suffix(job.channel)
         cached = await self.cache.get(task.task_id, recording.sha256, key, DiarizationDone)
         if cached is not None:
             return cached.model_copy(update={"cached": True})
-        job = Diarize(path=recording.path, channel=channel, min_speakers=least, max_speakers=most, embed=task.identify)
-        diarization = await self._run(task, recording.sha256 + _suffix(channel), job, append, channels)
+        diarization = await self._run(task, recording.sha256 + _suffix(job.channel), job, append, channels)
         await recording.check()
         await self.cache.put(task.task_id, recording.sha256, key, diarization)
         return diarization
@@ -135,33 +140,6 @@ class Diarizer:
 def _suffix(channel: int | None) -> str:
     """Return a suffix for a cache key that names the channel; empty if all channels are mixed."""
     return "" if channel is None else f":{channel}"
-
-
-def speaker_label(number: int) -> str:
-    """Return the label of the speaker with the number `number`, counted from 0."""
-    return f"SPEAKER_{number:02}"
-
-
-def relabelled(diarization: DiarizationDone, labels: Mapping[str, str]) -> DiarizationDone:
-    """Return a diarization with other speaker labels; `labels`: the new label for each old one."""
-    turns = [turn.model_copy(update={"speaker": labels[turn.speaker]}) for turn in diarization.turns]
-    embedded = diarization.embedded
-    if embedded is not None:
-        speakers = [item.model_copy(update={"speaker": labels[item.speaker]}) for item in embedded.speakers]
-        embedded = embedded.model_copy(update={"speakers": speakers})
-    return diarization.model_copy(update={"turns": turns, "embedded": embedded})
-
-
-def _combined(channels: Sequence[DiarizationDone]) -> DiarizationDone:
-    """Combine the diarizations of all channels, each diarized on its own, into one."""
-    embedded = [channel.embedded for channel in channels if channel.embedded is not None]
-    speakers = [speaker for item in embedded for speaker in item.speakers]
-    combined = {
-        "turns": [turn for channel in channels for turn in channel.turns],
-        "embedded": embedded[0].model_copy(update={"speakers": speakers}) if embedded else None,
-        "cached": all(channel.cached for channel in channels),
-    }
-    return channels[0].model_copy(update=combined)
 
 
 class BackgroundDiarization:

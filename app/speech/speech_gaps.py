@@ -21,20 +21,20 @@ def add_speech_gaps(
     that diarization detects.
     """
     listed = [(interval.start, interval.end) for interval in untranscribed]
-    covered = _merge([*_word_times(segments), *listed])
-    speech = _merge((turn.start, turn.end) for turn in turns)
-    gaps = [
+    covered = merge_times([*_word_times(segments), *listed])
+    speech = merge_times((turn.start, turn.end) for turn in turns)
+    without_words = [
         Interval(start=start, end=end)
         for times in speech
-        for start, end in _gaps(times, covered)
+        for start, end in gaps(times, covered)
         if end - start >= MIN_GAP_S
     ]
-    return merge_intervals([*untranscribed, *gaps])
+    return merge_intervals([*untranscribed, *without_words])
 
 
 def merge_intervals(intervals: Iterable[Interval]) -> list[Interval]:
     """Merge intervals that overlap or touch; return them in order of time."""
-    merged = _merge((interval.start, interval.end) for interval in intervals)
+    merged = merge_times((interval.start, interval.end) for interval in intervals)
     return [Interval(start=round(start, 3), end=round(end, 3)) for start, end in merged]
 
 
@@ -50,7 +50,7 @@ def _word_times(segments: Iterable[Segment]) -> Iterator[Times]:
             yield segment.start - _MARGIN_S, segment.end + _MARGIN_S
 
 
-def _merge(times: Iterable[Times]) -> list[Times]:
+def merge_times(times: Iterable[Times]) -> list[Times]:
     """Merge intervals that overlap or touch; return them in order of time."""
     merged: list[Times] = []
     for start, end in sorted(times):
@@ -61,7 +61,7 @@ def _merge(times: Iterable[Times]) -> list[Times]:
     return merged
 
 
-def _gaps(turn: Times, covered: Sequence[Times]) -> Iterator[Times]:
+def gaps(turn: Times, covered: Sequence[Times]) -> Iterator[Times]:
     """Yield the parts of a turn outside of the `covered` intervals, which are in order and do not overlap.
 
     A part may be empty, i.e. end before it starts.

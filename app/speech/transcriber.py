@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.kinds import needs_speaker_search
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
 
@@ -82,15 +81,12 @@ class Transcriber:
 
         Diarization runs during the transcription if CPU cores are free, else after it. If an earlier attempt has stored
         text and then was lost or failed, it always runs after the transcription: diarization may have caused the
-        failure. With separate channels each channel is a speaker; diarization then runs only to identify the speakers.
+        failure. With separate channels, each is diarized on its own, after the transcription.
         """
         beside = not (checkpoint.processed_seconds and checkpoint.after_failure)
         cores = Cores()
 
         async def append_text(update: TaskUpdate) -> None:
-            if not needs_speaker_search(task, separate=transcription.separate):
-                await append(update)
-                return
             fraction = (1 - _DIARIZATION_SHARE) * update.fraction + _DIARIZATION_SHARE * diarization.fraction
             await append(replace(update, fraction=fraction))
             if beside and not transcription.separate and update.text is not None and cores.free(self.threads):
@@ -102,10 +98,9 @@ class Transcriber:
             if channels is None:
                 await self._add_speakers(transcription, diarization, append)
                 return
-        if task.identify:
-            diarize = partial(self.diarizer.turns, task, recording, channels)
-            async with aclosing(BackgroundDiarization(diarize)) as diarization:
-                await self._add_speakers(transcription, diarization, append)
+        diarize = partial(self.diarizer.turns, task, recording, channels)
+        async with aclosing(BackgroundDiarization(diarize)) as diarization:
+            await self._add_speakers(transcription, diarization, append)
 
     async def _add_speakers(
         self, transcription: Transcription, diarization: BackgroundDiarization, append: Append

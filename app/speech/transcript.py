@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from operator import itemgetter
 
+from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.live import LiveTask
 from natscribe.schemas.transcription import Interval, Segment, Source, TranscriptionResult, TranscriptionTask
@@ -14,7 +15,8 @@ from natscribe.schemas.wire import Model
 
 from app.engines.messages import DiarizationDone
 from app.speech.attribution import attribute, labels_like
-from app.speech.diarizer import BackgroundDiarization, Diarizer, relabelled, speaker_label
+from app.speech.diarizer import BackgroundDiarization, Diarizer
+from app.speech.speaker_labels import channel_of, relabelled, speaker_label
 from app.speech.speech_gaps import add_speech_gaps, merge_intervals
 from app.updates import Append, Checkpoint
 from app.voices.identification import NOT_REQUESTED, IdentificationOutcome
@@ -75,18 +77,17 @@ class TaskTranscript:
 
         Return the diarization, with the speaker labels of the transcript; None if it has failed. The speakers are
         numbered in the order of their first words; speakers without words come last. Those of a live task keep the
-        labels that their words had when they were spoken. With separate channels, each
-        channel is already a speaker, and the diarization was only needed for embeddings.
+        labels that their words had when they were spoken. With separate channels, each channel has speakers of its own,
+        who keep their labels; if the diarization has failed, each channel counts as one speaker.
         """
-        if self.channels is not None:
-            if diarization.error is not None:
-                self.identified = IdentificationOutcome(error=diarization.error)
-            return diarization.result
         self._diarization_error = diarization.error
         if diarization.result is None:
             self._speakers = len({segment.speaker for segment in self.segments} - {None}) or None
             return None
         turns = diarization.result.turns
+        if self.channels is not None:
+            self.segments = [part for channel in range(self.channels) for part in self._of_channel(channel, turns)]
+            return diarization.result
         segments = attribute(self.segments, turns)
         order = [*(segment.speaker or "" for segment in segments), *(turn.speaker for turn in turns)]
         labels = labels_like(self.segments, segments, dict.fromkeys(filter(None, order)))
@@ -105,9 +106,9 @@ class TaskTranscript:
         identified, diarization_error = self.identified, self._diarization_error
         if self.channels is not None:
             segments = sorted(segments, key=lambda segment: segment.start)
-            speakers = len({segment.channel for segment in segments})
-            if diarization_error is not None:  # the speakers are known: only identification failed
-                identified, diarization_error = IdentificationOutcome(error=diarization_error), None
+            speakers = len({segment.speaker for segment in segments})
+            if diarization_error is not None and self.task.identify:
+                identified = IdentificationOutcome(error=diarization_error)
         languages = _languages(segments)
         return TranscriptionResult(
             task_id=self.task.task_id,
@@ -131,6 +132,12 @@ class TaskTranscript:
             cached=cached,
             created_at=datetime.now(UTC),
         )
+
+    def _of_channel(self, channel: int, turns: Sequence[Turn]) -> Sequence[Segment]:
+        """Return the segments of a channel, attributed to its speakers; without any, they keep their one speaker."""
+        segments = [segment for segment in self.segments if segment.channel == channel]
+        own = [turn for turn in turns if channel_of(turn.speaker, self.channels or 1) == channel]
+        return attribute(segments, own) if own else segments
 
     def _for_task(self, segment: Segment, channel: int | None) -> Segment:
         """Return the segment as the task needs it: without words, unless the task requests words or diarization.

@@ -90,6 +90,7 @@ class FakeEngine:
         self.untranscribed: list[Interval] = []  # of each window
         self.diarized = 0  # recordings
         self.people = ["anna", "boris"]  # who speaks in a recording
+        self.in_channel = 1  # people in each channel, if the channels are diarized each on its own
         self.silent = False  # as a window detector that takes long over its first reply
         self.hangs_after: list[int] = []  # windows, one a recording; none: it does not hang
         self.jobs: list[FindWindows | Diarize] = []  # one a recording
@@ -214,7 +215,9 @@ class FakeEngine:
     def embedded(self, channel: int | None = None) -> RecordingEmbeddings:
         """Each of `people` speaks for half of the recording, or has a channel; equal names are the same person."""
         seconds = self.windows * WINDOW / 2
-        people = self.people if channel is None else [self.people[channel]]
+        people = self.people
+        if channel is not None:
+            people = [self.people[channel], f"a colleague of {self.people[channel]}"][: self.in_channel]
         speakers = [
             SpeakerEmbedding(
                 speaker=f"SPEAKER_{number:02}",
@@ -245,8 +248,9 @@ class FakeEngine:
             self.diarized += 1
             half_done = StageAdvanced(stage=Stage.DIARIZING, processed_seconds=duration / 2, duration_seconds=duration)
             yield [half_done, ChunkAnalysed(index=0, revision=MODEL.revision, record="")]
+            speakers = job.max_speakers or (2 if job.channel is None else self.in_channel)
             turns = [
-                Turn(start=half * 5.0, end=half * 5.0 + 5, speaker=f"SPEAKER_0{half % (job.max_speakers or 2)}")
+                Turn(start=half * 5.0, end=half * 5.0 + 5, speaker=f"SPEAKER_0{half % speakers}")
                 for half in range(2 * self.windows)
             ]
             embedded = self.embedded(job.channel) if job.embed else None

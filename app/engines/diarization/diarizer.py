@@ -53,7 +53,8 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
         analyses.append(analysis)
         duration = (audio.first_sample + len(audio.samples)) / SAMPLE_RATE
     embeddings = collect_embeddings(analyses)
-    centroids = speaker_centroids(embeddings, analyses, SpeakerBounds(job.min_speakers, job.max_speakers))
+    bounds = SpeakerBounds(job.min_speakers, job.max_speakers, of_channel=job.channel is not None)
+    centroids = speaker_centroids(embeddings, analyses, bounds)
     found_turns = turns(analyses, assign_speakers(analyses, embeddings, centroids), duration)
     embedded = None
     if job.embed:

@@ -20,6 +20,7 @@ from app.engines.diarization.windows import STEP_FRAMES, WINDOW_FRAMES, Indices,
 
 _MAX_LINKAGE = 0.62  # largest average distance (1 - cosine similarity) between the embeddings of one cluster
 _MAX_CENTROID_DISTANCE = 0.46  # largest distance between the centroids of two clusters of one speaker
+_MAX_CENTROID_DISTANCE_IN_CHANNEL = 0.55  # the same in one of several channels, which mostly has one speaker
 _MIN_SPLIT_DISTANCE = 0.25  # smallest distance between the centroids of clusters that are split to get more speakers
 _RELIABLE_FRAMES = 45  # 0.75 s: shorter embeddings are clustered only if there are too few of this length
 _MAX_CLUSTERED = 4096  # most embeddings that are clustered, evenly spread over the recording
@@ -30,10 +31,14 @@ _MIN_SPEAKER_FRAMES, _ENOUGH_FRAMES = 41, 592  # 0.7 s, 10 s
 
 @dataclass(frozen=True)
 class SpeakerBounds:
-    """The smallest and the largest number of speakers that a diarization job allows; None: no limit."""
+    """The smallest and the largest number of speakers that a diarization job allows; None: no limit.
+
+    `of_channel`: whether they are the speakers of one of several channels, where a single one is likely.
+    """
 
     minimum: int | None
     maximum: int | None
+    of_channel: bool = False
 
     def nearest(self, count: int) -> int:
         """Return the number of speakers within the bounds that is nearest to `count`."""
@@ -143,7 +148,8 @@ def _cluster(vectors: Floats, weights: Floats, bounds: SpeakerBounds) -> Indices
     np.subtract(1, distances, out=distances)  # in place: the matrix of a long recording takes 67 MB
     by_linkage = [merge for merge in linkage(distances) if merge.distance <= _MAX_LINKAGE]
     by_centroids = merge_by_centroids(vectors, weights, cluster_labels(weights, by_linkage))
-    too_far = (number for number, merge in enumerate(by_centroids) if merge.distance > _MAX_CENTROID_DISTANCE)
+    max_distance = _MAX_CENTROID_DISTANCE_IN_CHANNEL if bounds.of_channel else _MAX_CENTROID_DISTANCE
+    too_far = (number for number, merge in enumerate(by_centroids) if merge.distance > max_distance)
     merges = [*by_linkage, *by_centroids]
     done, speakers = _within(bounds, weights, merges, len(by_linkage) + next(too_far, len(by_centroids)))
     missing = max(speakers - (len(weights) - done), 0)  # first the clusters that are too small become speakers

@@ -15,7 +15,8 @@ from app.engines.diarization.networks import Array, Networks
 from app.engines.diarization.speakers import SpeakerBounds, collect_embeddings, speaker_centroids
 from app.engines.diarization.turns import turns
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
-from tests.sounds import CLIPS, NO_LIMIT, Samples, load, silence, write
+from app.speech.speaker_labels import combined
+from tests.sounds import CLIPS, NO_LIMIT, Samples, load, silence, write, write_channels
 from tests.truth.attributed import diarization_error_rate, time_errors
 from tests.truth.conversations import conversations_in
 
@@ -81,6 +82,30 @@ def test_people_who_take_short_turns_are_distinguished(diarized: Callable[[Path]
     errors = time_errors(talk.said, [(t.start, t.end, t.speaker) for t in done.turns], done.duration_seconds)
     assert len({turn.speaker for turn in done.turns}) == 2
     assert errors.under_another <= 0.05 * errors.scored
+
+
+def test_several_people_in_one_channel_are_distinguished_and_one_in_another_stays_one(
+    networks: Networks, tmp_path: Path
+) -> None:
+    # Given two women in one channel, and one reader in the other, of whom the first channel has an echo 30 dB quieter
+    (talk,) = [conversation for conversation in conversations_in(TALK) if conversation.path.stem == "two-women"]
+    women, reader = load(talk.path), np.concatenate([silence(65), *map(load, CLIPS)])
+    length = max(len(women), len(reader))
+    women, reader = (np.pad(samples, (0, length - len(samples))) for samples in (women, reader))
+    call = write_channels(
+        tmp_path / "call.wav", [(women + reader * 10 ** (-30 / 20)).astype(np.float32), reader], "pcm_s16le"
+    )
+
+    # When the channels are diarized, then the first has the women, with at most 5 % under the other's name
+    channels = [run(networks, call, {"channel": channel, "embed": True})[0] for channel in (0, 1)]
+    assert len({turn.speaker for turn in channels[0].turns}) == 3
+    done = combined(channels)
+    women_found = [(t.start, t.end, t.speaker) for t in done.turns if t.speaker in {"SPEAKER_00", "SPEAKER_02"}]
+    errors = time_errors(talk.said, women_found, len(women) / SAMPLE_RATE)
+    assert errors.under_another <= 0.05 * errors.scored
+
+    # And the second has the reader, of whom the echo is nobody
+    assert {turn.speaker for turn in done.turns} == {"SPEAKER_00", "SPEAKER_01", "SPEAKER_02"}
 
 
 def test_a_telephone_call_has_the_turns_that_it_has() -> None:

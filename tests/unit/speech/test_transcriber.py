@@ -336,43 +336,45 @@ async def test_diarization_reports_its_progress_while_it_runs() -> None:
     assert reported == [half]
 
 
-async def test_each_channel_has_one_speaker_and_is_diarized_alone() -> None:
-    # Given a call of half a minute with a person on each channel, when both are diarized
-    engine, task = FakeEngine(), TASK.model_copy(update={"identify": True})
+@pytest.mark.parametrize(("wanted", "bounds"), [(None, [None, None]), (2, [1, 1]), (3, [2, 1])])
+async def test_each_channel_is_diarized_alone_with_the_speakers_that_are_left(
+    wanted: int | None, bounds: list[int | None]
+) -> None:
+    # Given a call of half a minute with people on each channel, when both are diarized
+    engine, task = FakeEngine(), TASK.model_copy(update={"max_speakers": wanted})
     progress = list[TaskUpdate]()
 
     async def append(update: TaskUpdate) -> None:
         progress.append(update)
 
     search = diarizer(engine, MemoryCache())
-    speakers = await search.turns(task, Recording(Path("call.flac"), SHA), 2, append)
+    done = await search.turns(task, Recording(Path("call.flac"), SHA), 2, append)
     # Then the engine has the channels one after the other, and progress counts over both
     jobs = [(job.channel, job.min_speakers, job.max_speakers) for job in engine.jobs if isinstance(job, Diarize)]
-    assert jobs == [(0, None, 1), (1, None, 1)]
+    assert jobs == [(0, None, bounds[0]), (1, None, bounds[1])]
     assert [event.processed_seconds for event in progress] == [7.5, 22.5]
-    # And both people have their turns and voices
-    assert speakers.embedded is not None
-    assert {turn.speaker for turn in speakers.turns} == {"SPEAKER_00", "SPEAKER_01"}
-    assert [speaker.speaker for speaker in speakers.embedded.speakers] == ["SPEAKER_00", "SPEAKER_01"]
+    # And the embeddings that tell echoes from people are not for who requests no voices
+    assert {"SPEAKER_00", "SPEAKER_01"} <= {turn.speaker for turn in done.turns}
+    assert done.embedded is None
 
 
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("identify", [False, True])
-async def test_channels_are_speakers_which_are_diarized_last_for_their_voices(identify: bool, fails: bool) -> None:
-    # Given a call with a person on each channel
+async def test_several_people_in_each_channel_are_found_after_the_text(identify: bool, fails: bool) -> None:
+    # Given a call with two people on each channel, who take turns of 5 s
     engine = WatchedEngine()
-    engine.channels, engine.search_fails = 2, fails
+    engine.channels, engine.in_channel, engine.search_fails = 2, 2, fails
     task = TASK.model_copy(update={"channels": Channels.SEPARATE, "identify": identify})
-    # When it is transcribed, then the text is half of the work for who requests voices, and all of it for others
+    # When it is transcribed, then the text is half of the work
     updates = await updates_of(engine, task=task)
-    assert [update.fraction for update in updates if isinstance(update, TaskUpdate) and update.text][-1] == (
-        0.5 if identify else 1
-    )
-    assert engine.order.count("search") == (0 if not identify else 1 if fails else 2)
-    # And both people have their text, and voices unless diarization has failed
+    assert [update.fraction for update in updates if isinstance(update, TaskUpdate) and update.text][-1] == 0.5
+    # And each channel has its two people, or one if the diarization has failed
     result = result_in(updates)
-    assert [part.speaker for part in result.segments] == ["SPEAKER_00", "SPEAKER_01"] * 4
-    assert list(result.voices or ()) == (["SPEAKER_00", "SPEAKER_01"] if identify and not fails else [])
+    speakers = {channel: {part.speaker for part in result.segments if part.channel == channel} for channel in (0, 1)}
+    both = {0: {"SPEAKER_00", "SPEAKER_02"}, 1: {"SPEAKER_01", "SPEAKER_03"}}
+    assert speakers == ({0: {"SPEAKER_00"}, 1: {"SPEAKER_01"}} if fails else both)
+    assert (result.speakers, result.diarization_error) == ((2, DIED.detail) if fails else (4, None))
+    assert set(result.voices or ()) == (both[0] | both[1] if identify and not fails else set())
     assert result.voices_error == (DIED.detail if identify and fails else None)
 
 

@@ -15,10 +15,10 @@ from natscribe.mock.task import EndedError, PlayedTask
 from natscribe.mock.voices import Voices
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.kinds import Result, Task, due_at, needs_speaker_search
+from natscribe.schemas.kinds import Result, Task, due_at
 from natscribe.schemas.live import LiveTask
 from natscribe.schemas.progress import MAX_EVENT_INTERVAL_S, Stage, State
-from natscribe.schemas.transcription import Channels, TranscriptionTask
+from natscribe.schemas.transcription import TranscriptionTask
 
 _STEP_S = MAX_EVENT_INTERVAL_S / 2
 
@@ -232,5 +232,4 @@ def _stages(sent: Task) -> list[Stage]:
     """Return for each part of an attempt its stage, in order; the attempt is divided into parts of equal duration."""
     if not isinstance(sent, TranscriptionTask):
         return [Stage.DIARIZING] * BATCHES
-    has_search = needs_speaker_search(sent, separate=sent.channels is Channels.SEPARATE)
-    return [Stage.TRANSCRIBING] * BATCHES + [Stage.DIARIZING] * has_search
+    return [Stage.TRANSCRIBING] * BATCHES + [Stage.DIARIZING] * sent.diarize

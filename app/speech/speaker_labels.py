@@ -1,0 +1,106 @@
+"""Label the speakers of a recording, also those of channels that were diarized each on its own."""
+
+from array import array
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from math import hypot
+from operator import mul
+from typing import Final
+
+from app.engines.messages import DiarizationDone
+from app.speech.speech_gaps import gaps, merge_times
+
+_LABEL: Final = "SPEAKER_"
+# An echo of a speaker in another channel has an embedding of this similarity, and this share of its speech at most is
+# at other times than that of the speaker.
+_MIN_ECHO_SIMILARITY: Final = 0.6
+_MAX_ECHO_ALONE: Final = 0.2
+
+
+def speaker_label(number: int) -> str:
+    """Return the label of the speaker with the number `number`, counted from 0."""
+    return f"{_LABEL}{number:02}"
+
+
+def channel_of(label: str, channels: int) -> int:
+    """Return the channel of a speaker; `label`: as `combined` gives it. `channels`: the number of channels."""
+    return int(label.removeprefix(_LABEL)) % channels
+
+
+def relabelled(diarization: DiarizationDone, labels: Mapping[str, str]) -> DiarizationDone:
+    """Return a diarization with other speaker labels, without the speakers who get none.
+
+    `labels`: the new label for each old one.
+    """
+    found = [turn for turn in diarization.turns if turn.speaker in labels]
+    turns = [turn.model_copy(update={"speaker": labels[turn.speaker]}) for turn in found]
+    embedded = diarization.embedded
+    if embedded is not None:
+        chosen = [item for item in embedded.speakers if item.speaker in labels]
+        speakers = [item.model_copy(update={"speaker": labels[item.speaker]}) for item in chosen]
+        embedded = embedded.model_copy(update={"speakers": speakers})
+    return diarization.model_copy(update={"turns": turns, "embedded": embedded})
+
+
+def combined(channels: Sequence[DiarizationDone]) -> DiarizationDone:
+    """Combine the diarizations of all channels, each diarized on its own with embeddings, into one.
+
+    The first to speak in channel c is the speaker with the number c, the next one that with c + the number of channels,
+    and so on: so no label depends on the other channels. Echoes of the speakers of other channels are left out.
+    """
+    labelled = []
+    for number, channel in enumerate(channels):
+        others = [other for other in channels if other is not channel]
+        labels = {
+            speaker: speaker_label(number + place * len(channels))
+            for place, speaker in enumerate(_without_echoes(channel, others))
+        }
+        labelled.append(relabelled(channel, labels))
+    embedded = [channel.embedded for channel in labelled if channel.embedded is not None]
+    speakers = [speaker for item in embedded for speaker in item.speakers]
+    update = {
+        "turns": [turn for channel in labelled for turn in channel.turns],
+        "embedded": embedded[0].model_copy(update={"speakers": speakers}) if embedded else None,
+        "cached": all(channel.cached for channel in channels),
+    }
+    return channels[0].model_copy(update=update)
+
+
+def _without_echoes(channel: DiarizationDone, others: Sequence[DiarizationDone]) -> list[str]:
+    """Return the speakers of a channel in the order of their first turns, without echoes of the `others`' speakers.
+
+    Whoever speaks most in the channel is no echo.
+    """
+    speakers = dict.fromkeys(turn.speaker for turn in channel.turns)
+    main = max(speakers, key=lambda speaker: _seconds(channel, speaker), default=None)
+    return [
+        speaker
+        for speaker in speakers
+        if speaker == main
+        or not any(
+            _is_echo(channel, speaker, other, original)
+            for other in others
+            for original in {turn.speaker for turn in other.turns}
+        )
+    ]
+
+
+def _is_echo(channel: DiarizationDone, speaker: str, other: DiarizationDone, original: str) -> bool:
+    """Return whether a speaker of a channel is an echo of a speaker of another one, `original`."""
+    covered = merge_times((turn.start, turn.end) for turn in other.turns if turn.speaker == original)
+    turns = [(turn.start, turn.end) for turn in channel.turns if turn.speaker == speaker]
+    alone = sum(max(end - start, 0.0) for turn in turns for start, end in gaps(turn, covered))
+    if alone > _MAX_ECHO_ALONE * _seconds(channel, speaker):
+        return False
+    one, two = _embedding(channel, speaker), _embedding(other, original)
+    return not one or not two or sum(map(mul, one, two)) >= _MIN_ECHO_SIMILARITY * hypot(*one) * hypot(*two)
+
+
+def _seconds(channel: DiarizationDone, speaker: str) -> float:
+    return sum(turn.end - turn.start for turn in channel.turns if turn.speaker == speaker)
+
+
+def _embedding(channel: DiarizationDone, speaker: str) -> "array[int]":
+    """Return the embedding of a speaker; empty if the speaker has none, because of never speaking alone."""
+    speakers = channel.embedded.speakers if channel.embedded else []
+    return array("b", b64decode(next((item.values for item in speakers if item.speaker == speaker), "")))
