@@ -41,12 +41,12 @@ asyncio.run(live())
 
 BROKEN = """
 import os
+from app.jetstream.pull_inbox import PullInbox
 from app.main import Worker
-from app.queue.priorities import PriorityOrder
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 
-del PriorityOrder.current
+del PullInbox.pull
 app = Worker(Settings.model_validate_json(os.environ["SETTINGS"]), FakeEngine()).app
 """
 
