@@ -42,6 +42,9 @@ class SpeakerLog:
         stored = [message async for message in self._log.speakers(task_id)]
         own = tuple(message.event for message in stored if message.metadata.owner.is_same_as(owner))
         self._events, self._after = len(own), stored[-1].stream_sequence if stored else 0
+        if stored and not own:  # of an earlier run, which a replay starts over, or of an earlier task with this id
+            await self.clean_up(task_id)
+            self._after = 0
         with suppress(NatsError, UnreadableError):  # without it, the speakers get new labels
             state = await self._results.embeddings.find_live(task_id, of=owner)
         return replace(checkpoint, speaker_changes=own, speaker_state=state.decode() if state else "")

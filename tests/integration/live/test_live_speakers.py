@@ -1,6 +1,8 @@
 """The speakers of a live task: in its segments, in the events after them, and with the next worker."""
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -124,6 +126,29 @@ async def test_the_next_worker_knows_the_speakers(
     # And what they sound like is no longer stored
     with pytest.raises(NotFoundError):
         await publisher.js.get_last_msg("KV_embeddings", "$KV.embeddings.live-1=")
+
+
+async def test_events_of_an_earlier_task_with_the_same_id_are_removed(
+    publisher: Publisher, speaker: Speaker, start_worker: StartWorker, nc: Client, settings: Settings, no_exit: None
+) -> None:
+    # Given a live task whose worker stops, and an event of an earlier task with its id
+    async with start_worker(FakeEngine()):
+        await speaker.begin(diarize=True)
+        await publisher.until("live-1", State.RUNNING)
+    log = TaskLog(nc, settings.stream_names, "earlier")
+    last = await log.last("live-1")
+    assert last is not None
+    earlier = replace(last.metadata, created_at=last.metadata.created_at - timedelta(days=1))
+    event = SpeakersEvent(task_id="live-1", sequence=1, turns=[], same=[], voices={}, settled_until=900)
+    await log.append_speakers(event, earlier, after=0)
+    # When another worker continues
+    engine = FakeEngine()
+    engine.live_speakers = [found((0, 9, ANN), state="a")]
+    async with start_worker(engine):
+        await speaker.say(31, end=True)
+        await publisher.until("live-1", State.COMPLETED)
+    # Then the events are those of this task
+    assert [event.settled_until for event in await events(publisher.js)] == [31]
 
 
 async def test_erasure_leaves_nothing_about_speakers(
