@@ -33,23 +33,11 @@ _UNKNOWN_SIMILARITY = 0.3  # speech that is less similar to every speaker has no
 _WINDOW_STEP_S = 0.75  # seconds between the starts of two windows
 _STEP = SAMPLE_RATE // 100  # samples for which one decision is made who speaks
 _NONE = -1  # no label
+_INTEGERS, _FLOATS = ("i1", EMBEDDING_SIZE), ("<f4", EMBEDDING_SIZE)
 _WINDOW = np.dtype(
-    [
-        ("start", "<i8"),
-        ("end", "<i8"),
-        ("label", "<i2"),
-        ("values", "i1", EMBEDDING_SIZE),
-        ("telephone", "i1", EMBEDDING_SIZE),
-    ]
+    [("start", "<i8"), ("end", "<i8"), ("label", "<i2"), ("values", *_INTEGERS), ("telephone", *_INTEGERS)]
 )
-_SPEAKER = np.dtype(
-    [
-        ("sum", "<f4", EMBEDDING_SIZE),
-        ("telephone", "<f4", EMBEDDING_SIZE),
-        ("count", "<i4"),
-        ("merged", "<i2"),
-    ]
-)
+_SPEAKER = np.dtype([("sum", *_FLOATS), ("telephone", *_FLOATS), ("count", "<i4"), ("merged", "<i2")])
 _SUMS = (("sum", "values"), ("telephone", "telephone"))  # of a speaker, and what of the windows they sum
 
 
