@@ -18,8 +18,8 @@ from natscribe.jetstream.streams import LIVE_ACK_WAIT_S
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
-from natscribe.schemas.wire import Lane
 
+from app.jetstream.slots import Slots
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS, running, servers
 from tests.playing import joined, play
 from tests.truth.recordings import read, write
@@ -63,7 +63,7 @@ class Clock:
 
 @dataclass
 class Heartbeats:
-    """When the worker extended each delivery, on the monotonic clock of the test."""
+    """When the worker extended each delivery of a grant, on the monotonic clock of the test."""
 
     at: dict[str, list[float]] = field(default_factory=dict)  # by `$JS.ACK.<stream>.<consumer>.<delivery number>...`
 
@@ -71,10 +71,10 @@ class Heartbeats:
         if message.data == b"+WPI":
             self.at.setdefault(message.subject, []).append(time.monotonic())
 
-    def longest_pause(self, lane: Lane) -> float:
-        """Return the longest time between two heartbeats of one delivery in a lane, in seconds."""
+    def longest_pause(self, slots: Slots) -> float:
+        """Return the longest time between two heartbeats of one delivery of a grant, in seconds."""
         return max(
-            later - earlier for subject, at in self.at.items() if lane in subject for earlier, later in pairwise(at)
+            later - earlier for subject, at in self.at.items() if slots in subject for earlier, later in pairwise(at)
         )
 
     def deliveries(self) -> set[str]:
@@ -151,7 +151,7 @@ async def test_tasks_survive_jumps_of_the_system_clock(
     write(recording, [read(TWO_READERS)] * REPEATS)
     heartbeats = Heartbeats()
     async with servers(tmp_path) as settings, await nats.connect(settings.nats_url) as nc:
-        await nc.subscribe("$JS.ACK.transcription_tasks.>", cb=heartbeats.note)
+        await nc.subscribe("$JS.ACK.transcription_ready.>", cb=heartbeats.note)
         for name, value in clock.environment.items():
             monkeypatch.setenv(name, value)
         async with (
@@ -166,7 +166,7 @@ async def test_tasks_survive_jumps_of_the_system_clock(
             results = [await result_of(client, log) for log in logs]
             await eventually(subscriber.agrees)
             due_in = [at - datetime.now(UTC) for at in await eventually(partial(due_times, nc, count=4))]
-    pauses = {lane: heartbeats.longest_pause(lane) for lane in (Lane.TRANSCRIPTION, Lane.LIVE)}
+    pauses = {slots: heartbeats.longest_pause(slots) for slots in Slots}
     with capsys.disabled():
         print(f"\nlongest pauses between heartbeats: {pauses}; to be erased in {min(due_in)} to {max(due_in)}")
     # Then each task has the text of the undisturbed run, one end, no gap, and one attempt
@@ -179,6 +179,6 @@ async def test_tasks_survive_jumps_of_the_system_clock(
         assert {event.attempt for event in log.progress} == {1}
     # And no heartbeat was lost, and nothing is erased early
     assert heartbeats.deliveries() == {"1"}
-    assert pauses[Lane.TRANSCRIPTION] < 2 * settings.task_heartbeat
-    assert pauses[Lane.LIVE] < LIVE_ACK_WAIT_S
+    assert pauses[Slots.RECORDINGS] < 2 * settings.task_heartbeat
+    assert pauses[Slots.LIVE] < LIVE_ACK_WAIT_S
     assert all(timedelta() < left <= KEEP for left in due_in)
