@@ -52,25 +52,25 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
 @pytest.mark.parametrize(("name", "more", "width"), [("desktop", {}, 1280), ("phone", PHONE, 390)])
 async def test_a_recording_becomes_a_transcript(site: Site, name: str, more: dict[str, object], width: int) -> None:
     # When somebody chooses a recording of two people
-    seen = await site.visit("recording", name=name, more=more, file=str(TWO_READERS))
+    observed = await site.visit("recording", name=name, more=more, file=str(TWO_READERS))
     # Then its text appears, and then its transcript with its speakers and a player
-    assert seen["complaints"] == []
-    assert seen["speakers"] == ["SPEAKER_00", "SPEAKER_01"]
-    assert "John Dashwood" in " ".join(seen["lines"])
-    assert seen["audio"] == "blob:"
-    # And nobody scrolls sideways
-    assert seen["widths"] == [width] * 3
+    assert observed["complaints"] == []
+    assert observed["speakers"] == ["SPEAKER_00", "SPEAKER_01"]
+    assert "John Dashwood" in " ".join(observed["lines"])
+    assert observed["audio"] == "blob:"
+    # And there is no horizontal scrolling
+    assert observed["widths"] == [width] * 3
     # And after a reload its address still shows it, with the recording from the bucket
-    assert seen["again"] == {name: seen[name] for name in ("speakers", "lines", "audio")}
-    assert seen["names"] == ["Name SPEAKER_00 …", "Name SPEAKER_01 …"]
+    assert observed["again"] == {name: observed[name] for name in ("speakers", "lines", "audio")}
+    assert observed["names"] == ["Name SPEAKER_00 …", "Name SPEAKER_01 …"]
 
 
 @NEEDS_FIREFOX
 async def test_firefox_does_the_same(site: Site) -> None:
-    seen = await site.visit("recording", FIREFOX, name="firefox", file=str(TWO_READERS))
-    assert seen["complaints"] == []
-    assert seen["speakers"] == ["SPEAKER_00", "SPEAKER_01"]
-    assert seen["again"] == {name: seen[name] for name in ("speakers", "lines", "audio")}
+    observed = await site.visit("recording", FIREFOX, name="firefox", file=str(TWO_READERS))
+    assert observed["complaints"] == []
+    assert observed["speakers"] == ["SPEAKER_00", "SPEAKER_01"]
+    assert observed["again"] == {name: observed[name] for name in ("speakers", "lines", "audio")}
 
 
 async def test_files_that_cannot_be_transcribed_are_named_with_the_reason(site: Site, tmp_path: Path) -> None:
@@ -80,15 +80,15 @@ async def test_files_that_cannot_be_transcribed_are_named_with_the_reason(site: 
     empty.touch()
     files = [str(TWO_READERS), str(text), str(empty)]
     # When somebody chooses all of them at once
-    seen = await site.visit("several", files=files, last="empty.wav", filter="notes")
+    observed = await site.visit("several", files=files, last="empty.wav", filter="notes")
     # Then each has its own state, and those that failed say what to do
-    assert seen["states"]["two_readers.flac"][0] == "Done"
-    assert seen["states"]["notes.txt"][0] == "Failed"
-    assert "upload" in seen["states"]["notes.txt"][1]
-    assert seen["states"]["empty.wav"] == ["Not sent", "The file is empty: choose another one."]
+    assert observed["states"]["two_readers.flac"][0] == "Done"
+    assert observed["states"]["notes.txt"][0] == "Failed"
+    assert "upload" in observed["states"]["notes.txt"][1]
+    assert observed["states"]["empty.wav"] == ["Not sent", "The file is empty: choose another one."]
     # And a text filters the list, and a failed task can be tried again and deleted, here and in another tab
-    assert seen["filtered"] == ["notes.txt"]
-    assert seen["problem"] == seen["states"]["notes.txt"][1]
+    assert observed["filtered"] == ["notes.txt"]
+    assert observed["problem"] == observed["states"]["notes.txt"][1]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -103,9 +103,9 @@ async def forgetful(site: Site) -> AsyncIterator[None]:
 
 
 async def test_a_speaker_who_was_named_once_has_the_name_in_the_next_recording(site: Site, forgetful: None) -> None:
-    seen = await site.visit("naming", file=str(TWO_READERS), person="Anna")
-    assert seen["said"] == "Anna is enrolled: the next recordings show the name."
-    assert seen["names"] == ["Anna", "Name SPEAKER_01 …"]
+    observed = await site.visit("naming", file=str(TWO_READERS), person="Anna")
+    assert observed["said"] == "Anna is enrolled: the next recordings show the name."
+    assert observed["names"] == ["Anna", "Name SPEAKER_01 …"]
 
 
 async def test_speech_becomes_a_transcript_with_its_audio(site: Site, tmp_path: Path) -> None:
@@ -115,17 +115,17 @@ async def test_speech_becomes_a_transcript_with_its_audio(site: Site, tmp_path: 
     write(audio, [part for clip in CLIPS[:2] for part in (silence, read(clip))] + [silence])
     # When this is transcribed live, until the page is asked to stop
     seconds = sum(len(read(clip)) for clip in CLIPS[:2]) // RATE + 3
-    seen = await site.visit("live", audio=str(audio), seconds=seconds)
+    observed = await site.visit("live", audio=str(audio), seconds=seconds)
     # Then its transcript can be read and played
     words = " ".join(map(words_of, CLIPS[:2]))
-    assert word_error_rate(words, " ".join(seen["lines"])) <= 0.3
-    assert seen["audio"] == "blob:"
+    assert word_error_rate(words, " ".join(observed["lines"])) <= 0.3
+    assert observed["audio"] == "blob:"
 
 
 async def test_the_page_of_a_russian_browser_is_russian(site: Site) -> None:
-    seen = await site.visit("recording", name="russian", more=PHONE, file=str(TWO_READERS), language="ru")
-    assert seen["names"] == ["Назвать SPEAKER_00 …", "Назвать SPEAKER_01 …"]
-    assert seen["widths"] == [390] * 3
+    observed = await site.visit("recording", name="russian", more=PHONE, file=str(TWO_READERS), language="ru")
+    assert observed["names"] == ["Назвать SPEAKER_00 …", "Назвать SPEAKER_01 …"]
+    assert observed["widths"] == [390] * 3
 
 
 async def test_an_hour_does_not_freeze_the_page(site: Site, tmp_path: Path) -> None:
@@ -134,13 +134,13 @@ async def test_an_hour_does_not_freeze_the_page(site: Site, tmp_path: Path) -> N
     hour = np.resize(clips, HOUR_S * RATE)
     file = sounds.write(tmp_path / "hour.mp3", hour, "mp3")
     # When it is dropped
-    seen = await site.visit("hour", file=str(file))
-    times = {name: seen[name] for name in ("upload", "firstText", "blocked", "blockedWhenSlow")}
+    observed = await site.visit("hour", file=str(file))
+    times = {name: observed[name] for name in ("upload", "firstText", "blocked", "blockedWhenSlow")}
     print(f"{file.stat().st_size / 1e6:.1f} MB: milliseconds {times}")
     # Then its text appears soon after its upload, and the page stays responsive
-    assert seen["firstText"] <= 1000 * FIRST_TEXT_WITHIN_S
-    assert seen["blocked"] <= BLOCKED_MS
-    assert seen["blockedWhenSlow"] <= 2 * BLOCKED_MS
+    assert observed["firstText"] <= 1000 * FIRST_TEXT_WITHIN_S
+    assert observed["blocked"] <= BLOCKED_MS
+    assert observed["blockedWhenSlow"] <= 2 * BLOCKED_MS
 
 
 async def test_a_killed_worker_and_a_lost_connection_cost_no_text(tmp_path: Path) -> None:
@@ -158,23 +158,23 @@ async def test_a_killed_worker_and_a_lost_connection_cost_no_text(tmp_path: Path
                 # When the connection is lost for seconds, the worker is killed, and another one starts
                 os.killpg(first.process.pid, signal.SIGKILL)
             async with running(settings, tmp_path / "second.log"):
-                seen = await visiting
+                observed = await visiting
     # Then the page has the whole transcript
-    assert word_error_rate(spoken.words, " ".join(seen["lines"])) <= 0.2
+    assert word_error_rate(spoken.words, " ".join(observed["lines"])) <= 0.2
 
 
 async def test_the_messages_of_a_task_can_be_sent_again_from_elsewhere(site: Site, tmp_path: Path) -> None:
     # Given the drawer with the messages of a task
-    seen = await site.visit("messages", file=str(TWO_READERS))
-    subjects = [subject.split(".")[:2] for subject in seen["subjects"]]
+    observed = await site.visit("messages", file=str(TWO_READERS))
+    subjects = [subject.split(".")[:2] for subject in observed["subjects"]]
     for kind in (["$O", "audio"], ["tasks", "transcription"], ["tasks", "result"]):
         assert kind in subjects
     # Then the copied commands are words of a shell, and the copied Python compiles
-    for subject, (command, program) in seen["copies"].items():
+    for subject, (command, program) in observed["copies"].items():
         assert shlex.split(command)[0] == "nats", subject
         ast.parse(program)
     # And a program gets the same reply
-    command, program = seen["copies"]["tasks.result"]
+    command, program = observed["copies"]["tasks.result"]
     assert json.loads(shlex.split(command)[-1])["format"] == "html"
     environment = os.environ | {"NATS_URL": site.server.url}
     done = subprocess.run(
@@ -182,4 +182,4 @@ async def test_the_messages_of_a_task_can_be_sent_again_from_elsewhere(site: Sit
     )
     assert "two_readers.flac" in done.stdout
     # And a key closes the drawer
-    assert (seen["isClosed"], seen["focus"]) == (True, "inspect")
+    assert (observed["isClosed"], observed["focus"]) == (True, "inspect")

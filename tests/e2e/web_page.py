@@ -27,7 +27,7 @@ class Site:
         return Settings(_env_file=None, nats_url=self.server.url, audio_store="nats://audio", cache_ttl=0)
 
     async def visit(self, visit: str, browser: str | None = CHROMIUM, **options: object) -> dict[str, Any]:
-        """What a visitor has observed: nothing was requested from another host, and nobody was kept out."""
+        """What a visitor has observed: nothing was requested from another host, and nothing was inaccessible."""
         given = json.dumps({"page": self.url} | options)
         seen = await asyncio.to_thread(driven_by, "use_page.mjs", self.folder, given, visit, browser=browser)
         inside = (

@@ -9,14 +9,14 @@ class MemoryCache:
     """Caches the results of tasks with the same options for one recording, in pieces for transcripts."""
 
     def __init__(self) -> None:
-        self.found: dict[str, object] = {}
+        self.values: dict[str, object] = {}
         self.pieces: dict[str, list[bytes]] = {}
 
     async def get(self, _task_id: str, _audio_sha256: str, question: str, _kind: object) -> object:
-        return self.found.get(question)
+        return self.values.get(question)
 
-    async def put(self, _task_id: str, _audio_sha256: str, question: str, found: object) -> None:
-        self.found[question] = found
+    async def put(self, _task_id: str, _audio_sha256: str, question: str, value: object) -> None:
+        self.values[question] = value
 
     async def get_pieces(self, _task_id: str, _audio_sha256: str, question: str) -> list[bytes]:
         return self.pieces.get(question, [])

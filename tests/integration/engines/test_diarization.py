@@ -100,8 +100,8 @@ def test_several_people_in_one_channel_are_distinguished_and_one_in_another_stay
     channels = [run(networks, call, {"channel": channel, "embed": True})[0] for channel in (0, 1)]
     assert len({turn.speaker for turn in channels[0].turns}) == 3
     done = combined(channels)
-    women_found = [(t.start, t.end, t.speaker) for t in done.turns if t.speaker in {"SPEAKER_00", "SPEAKER_02"}]
-    errors = time_errors(talk.said, women_found, len(women) / SAMPLE_RATE)
+    turns_of_women = [(t.start, t.end, t.speaker) for t in done.turns if t.speaker in {"SPEAKER_00", "SPEAKER_02"}]
+    errors = time_errors(talk.said, turns_of_women, len(women) / SAMPLE_RATE)
     assert errors.under_another <= 0.05 * errors.scored
 
     # And the second has the reader, of whom the echo is nobody

@@ -67,7 +67,7 @@ async def test_a_worker_whose_clock_is_days_ahead_expires_nothing(
         await publisher.publish("waiting")
         await publisher.until("waiting", State.QUEUED)
         before = len(sweeps)
-        # When it looks for tasks that have waited too long, then it finds none
+        # When it searches for tasks that have waited too long, then it finds none
         await eventually(lambda: len(sweeps) > before + 2)
         assert (await publisher.ask("tasks.status", task_id="waiting"))["state"] == "queued"
         engine.may_go_on.set()
@@ -108,7 +108,7 @@ async def test_a_wrong_clock_makes_no_task_old(
     await publisher.publish("waiting")
     # When it measures the queues
     await worker.container.maintenance.measure_queues()
-    # Then no operator is told of a task that has waited for days
+    # Then no metric reports a task that has waited for days
     metrics = worker.container.meter.exposition().decode()
     ages = re.findall(r"^natscribe_task_oldest_waiting_seconds\{.*\} (\S+)$", metrics, re.MULTILINE)
     assert 0 < max(map(float, ages)) < 60

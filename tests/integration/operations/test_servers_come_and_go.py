@@ -78,7 +78,7 @@ async def test_a_task_outlives_a_restart_of_nats(
     engine.may_go_on.clear()
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
-    # When NATS is killed, stays away longer than the queue waits for a heartbeat, and comes back with its data
+    # When NATS is killed, and restarted with its data after a longer time than the queue waits for a heartbeat
     await nats_server.kill()
     engine.may_go_on.set()
     await asyncio.sleep(OUTAGE_S)
@@ -92,7 +92,7 @@ async def test_a_task_outlives_a_restart_of_nats(
 async def test_a_start_waits_for_a_nats_that_dies_meanwhile(
     publisher: Publisher, start_worker: StartWorker, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a NATS that dies as soon as a worker is connected, and comes back when that has waited for an answer in vain
+    # Given a NATS that dies as soon as a worker is connected, and is restarted when that has waited for a reply in vain
     provision = provisioning.provision
 
     async def dies(*arguments: Any, **options: Any) -> dict[str, Problem]:
@@ -106,7 +106,7 @@ async def test_a_start_waits_for_a_nats_that_dies_meanwhile(
     monkeypatch.setattr(provisioning, "provision", dies)
     # When the worker is started
     async with start_worker(FakeEngine()):
-        # Then it has asked again, and works
+        # Then it has repeated the request, and works
         await publisher.publish("t1")
         await publisher.until("t1", State.COMPLETED)
 
@@ -114,7 +114,7 @@ async def test_a_start_waits_for_a_nats_that_dies_meanwhile(
 async def test_a_task_outlives_a_nats_that_hangs(
     publisher: Publisher, worker: Worker, engine: FakeEngine, nats_server: NatsServer
 ) -> None:
-    # Given a server that keeps its connections and answers nothing for a while
+    # Given a server that keeps its connections and does not reply for a while
     engine.may_go_on.clear()
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
@@ -130,13 +130,13 @@ async def test_a_task_outlives_a_nats_that_hangs(
 
 
 @pytest.mark.parametrize("what", ["ready", "grants", "projection", "stream", "log"])
-async def test_what_is_deleted_under_a_worker_is_made_anew(
+async def test_streams_deleted_while_a_worker_runs_are_recreated(
     publisher: Publisher, worker: Worker, settings: Settings, redis: Redis, what: str
 ) -> None:
     # Given a worker that has worked
     await publisher.publish("before")
     await publisher.until("before", State.COMPLETED)
-    # When somebody deletes what it stands on
+    # When a client deletes the streams that it needs
     called = settings.stream_names
     if what == "ready":
         await publisher.js.delete_consumer(called.ready, called.slot_consumer("recordings"))
@@ -158,7 +158,7 @@ async def test_what_is_deleted_under_a_worker_is_made_anew(
 async def test_the_work_goes_on_without_valkey(
     publisher: Publisher, worker: Worker, valkey: ValkeyServer, redis: Redis
 ) -> None:
-    # Given a Valkey that is away
+    # Given a Valkey that is stopped
     await valkey.kill()
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
@@ -169,11 +169,11 @@ async def test_the_work_goes_on_without_valkey(
 
 
 async def test_a_task_cannot_be_half_deleted(publisher: Publisher, worker: Worker, valkey: ValkeyServer) -> None:
-    # Given a task, and a Valkey that is away
+    # Given a task, and a Valkey that is stopped
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
     await valkey.kill()
-    # When it is to be deleted, the client is asked to try again
+    # When it is to be deleted, then the error says to try again
     assert (await publisher.ask("tasks.delete", task_id="t1"))["error"]["code"] == "internal"
     assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "completed"
     # Then that helps
@@ -201,7 +201,7 @@ async def test_a_valkey_that_lost_its_data_is_filled_again(publisher: Publisher,
 async def test_a_full_disk_refuses_the_publisher_and_harms_nothing(
     publisher: Publisher, start_worker: StartWorker, settings: Settings
 ) -> None:
-    """The server's storage limit stands for a full disk: both refuse to store."""
+    """The server's storage limit simulates a full disk: both refuse to store."""
     await provisioning.provision(publisher.js, settings)
     config = (await publisher.js.stream_info("transcription_progress")).config
     config.max_bytes, config.discard = 600, nats.js.api.DiscardPolicy.NEW
@@ -225,13 +225,13 @@ async def test_a_silence_of_nats_costs_a_task_no_attempt(
     monkeypatch: pytest.MonkeyPatch,
     constants: Constants,
 ) -> None:
-    # Given a running task whose worker soon gives up on an answer
-    engine, unanswered, ask = FakeEngine(), asyncio.Event(), leader_reads.last_message
+    # Given a running task whose worker soon gives up waiting for a reply
+    engine, unanswered, read = FakeEngine(), asyncio.Event(), leader_reads.last_message
     constants(REQUEST_TIMEOUT_S=0.2)
 
     async def ask_in_vain(connection: Client, stream: str, subject: str) -> RawStreamMsg | None:
         try:
-            return await ask(connection, stream, subject)
+            return await read(connection, stream, subject)
         except nats.errors.TimeoutError:
             unanswered.set()
             raise
@@ -241,7 +241,7 @@ async def test_a_silence_of_nats_costs_a_task_no_attempt(
     async with start_worker(engine):
         await publisher.publish("t1")
         await publisher.until("t1", State.RUNNING)
-        # When NATS does not answer while the worker asks whose the task is
+        # When NATS does not reply while the worker checks the owner of the task
         nats_server.pause()
         engine.may_go_on.set()
         await unanswered.wait()
@@ -251,7 +251,7 @@ async def test_a_silence_of_nats_costs_a_task_no_attempt(
     assert {event.attempt for event in events} == {1}
 
 
-async def test_events_of_a_stream_that_was_made_anew_are_shown(
+async def test_events_of_a_recreated_stream_are_shown(
     publisher: Publisher, worker: Worker, js: JetStreamContext, redis: Redis
 ) -> None:
     # Given tasks whose events are projected to Redis
@@ -259,7 +259,7 @@ async def test_events_of_a_stream_that_was_made_anew_are_shown(
         await publisher.publish(task_id)
         await publisher.until(task_id, State.COMPLETED)
         await eventually(partial(is_shown_completed, redis, task_id))
-    # When somebody deletes the stream, and the id is used again in the one that the service makes
+    # When a client deletes the stream, and the id is used again in the one that the service creates
     await js.delete_stream("transcription_progress")
     await eventually(partial(has_consumer, js, "transcription_progress"))
     await publisher.publish("t3", kind=Kind.DIARIZATION)
@@ -278,20 +278,20 @@ async def is_of_kind(redis: Redis, task_id: str, kind: str) -> bool:
     return bool(json.loads(await redis.get(f"task:{task_id}:info") or "")["kind"] == kind)
 
 
-async def test_a_request_is_answered_while_jetstream_is_not(
+async def test_a_request_gets_a_reply_while_jetstream_does_not_reply(
     publisher: Publisher, worker: Worker, monkeypatch: pytest.MonkeyPatch, constants: Constants
 ) -> None:
-    # Given a worker whose JetStream answers nobody
+    # Given a worker whose JetStream does not reply
     async def nobody(*_: object) -> None:
         raise nats.errors.NoRespondersError
 
     constants(READ_WITHIN_S=0.2)
     monkeypatch.setattr(leader_reads, "last_message", nobody)
-    # When somebody asks where a task stands
-    answer = await publisher.ask("tasks.status", task_id="t1")
-    # Then there is an answer, in time
-    assert answer["error"]["code"] == "internal"
-    assert "try again in a moment" in answer["error"]["message"]
+    # When a client requests the status of a task
+    reply = await publisher.ask("tasks.status", task_id="t1")
+    # Then there is a reply, in time
+    assert reply["error"]["code"] == "internal"
+    assert "try again in a moment" in reply["error"]["message"]
 
 
 async def heard_behind(publisher: Publisher, sequence: int) -> bool:
@@ -311,7 +311,7 @@ async def test_an_outage_costs_no_attempt(
         await publisher.publish("t1")
         before = await publisher.until("t1", State.RUNNING)
         await eventually(lambda: any(engine.jobs for engine in engines))
-        # When NATS is away for longer than the queue waits for a sign of life
+        # When NATS is unavailable for longer than the queue waits for a heartbeat
         await nats_server.kill()
         await asyncio.sleep(OUTAGE_S)
         await nats_server.start()
@@ -341,7 +341,7 @@ async def test_a_worker_that_starts_in_an_outage_costs_no_attempt(
             async with start_worker(other):
                 await done.wait()
 
-        # When NATS is away for long, and another worker starts meanwhile
+        # When NATS is unavailable for long, and another worker starts meanwhile
         await nats_server.kill()
         working = asyncio.create_task(another_works())
         try:
@@ -358,18 +358,18 @@ async def test_a_worker_that_starts_in_an_outage_costs_no_attempt(
         assert not other.jobs
 
 
-async def test_what_nobody_received_is_known_after_an_outage(
+async def test_undelivered_tasks_are_registered_after_an_outage(
     publisher: Publisher, start_worker: StartWorker, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a busy worker that has looked through the queue, and did not receive what was published since
-    looked_through, another = asyncio.Event(), ConnectionMonitor.wait_until_restored
+    # Given a busy worker that has searched the queue, and did not receive what was published since
+    has_searched, another = asyncio.Event(), ConnectionMonitor.wait_until_restored
 
     async def told(connection: ConnectionMonitor) -> None:
-        looked_through.set()
+        has_searched.set()
         await another(connection)
 
     async def deaf(*_: object, **__: object) -> None:
-        """As if the connection had been away."""
+        """As if the connection had been lost."""
 
     monkeypatch.setattr(ConnectionMonitor, "wait_until_restored", told)
     monkeypatch.setattr(Registration, "announce", deaf)
@@ -378,7 +378,7 @@ async def test_what_nobody_received_is_known_after_an_outage(
     async with start_worker(engine):
         await publisher.publish("busy")
         await publisher.until("busy", State.RUNNING)
-        await looked_through.wait()
+        await has_searched.wait()
         await publisher.publish("t1")
         with pytest.raises(NotFoundError):  # a request would make it known
             await publisher.js.get_last_msg("transcription_progress", "progress.t1")

@@ -120,7 +120,7 @@ async def test_users_take_turns_whatever_their_tasks_are(
             positions.append((await publisher.until(task_id, State.QUEUED))[0].queue_position)
         # Then each has its position: the other user, who has nothing running, is next
         assert positions == [1, 2, 3, 1]
-        # When the worker goes on
+        # When the worker continues
         engine.may_go_on.set()
         await publisher.until("t3", State.COMPLETED)
     # Then the diarization did not wait for them
@@ -141,7 +141,7 @@ async def test_no_priority_waits_forever(
             await publisher.publish(f"normal-{number}", kind=Kind.DIARIZATION if number % 2 else Kind.TRANSCRIPTION)
         for number in range(2):
             await publisher.publish(f"low-{number}", priority=Priority.LOW)
-        # When the worker goes on
+        # When the worker continues
         engine.may_go_on.set()
         await publisher.until("low-1", State.COMPLETED)
         await publisher.until("high-29", State.COMPLETED)
@@ -165,7 +165,7 @@ async def test_a_stopping_worker_releases_its_task(publisher: Publisher, start_w
     # Then the task waits again
     assert first.stopped == 1
     async with start_worker(second):
-        # And another one goes on, at the same attempt
+        # And another one continues, at the same attempt
         events = await publisher.until("t1", State.COMPLETED)
     assert [event.state for event in events[:4]] == [State.QUEUED, State.RUNNING, State.QUEUED, State.RUNNING]
     assert events[-1].attempt == 1
@@ -197,7 +197,7 @@ async def test_an_idle_worker_ignores_status_headers_of_publishers(
     publisher: Publisher, worker: Worker, status: str
 ) -> None:
     # Given a worker with nothing to do
-    # When a task is published with a status that a server answers with
+    # When a task is published with a status that servers reply with
     task = {"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}
     subject = subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)
     await publisher.js.publish(subject, json.dumps(task).encode(), headers={"Status": status})
@@ -214,11 +214,11 @@ async def test_a_foreign_status_on_a_tasks_log_ends_no_reading(
     engine.may_go_on.clear()
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
-    # When somebody writes into its log, with a status that a server answers with
+    # When another client writes into its log, with a status that servers reply with
     await publisher.js.publish(subjects.append_to(subjects.progress("t1")), b"junk", headers={"Status": status})
     engine.may_go_on.set()
 
-    # Then the task is done all the same, and whoever follows it learns that
+    # Then the task completes nevertheless, and a client that follows it receives that
     await eventually(partial(is_completed, publisher))
     async with Client(settings) as client:
         states = [event.state async for event in client.follow("t1") if isinstance(event, ProgressEvent)]

@@ -62,16 +62,16 @@ async def test_the_status_of_a_waiting_task_has_its_position_now(
         for number in range(1, 6):
             await publisher.publish(f"t{number}")
             queued = (await publisher.until(f"t{number}", State.QUEUED))[0]
-            # Then each has its position, and nobody knows yet how long a task takes
+            # Then each has its position, and the duration of a task is not known yet
             assert (queued.queue_position, queued.expected_start) == (number, None)
         # When one in their middle goes, one more comes, and an urgent one
         await publisher.ask("tasks.cancel", task_id="t3")
         await publisher.publish("t6")
         await publisher.publish("urgent", kind=Kind.DIARIZATION, priority=Priority.HIGH)
         await publisher.until("urgent", State.QUEUED)
-        # Then those behind them have got on, and all stand behind the urgent one
-        found = [await position(publisher, f"t{number}") for number in (1, 2, 4, 5, 6)]
-        assert found == [("queued", number) for number in (2, 3, 4, 5, 6)]
+        # Then those behind them have advanced, and all are behind the urgent one
+        positions = [await position(publisher, f"t{number}") for number in (1, 2, 4, 5, 6)]
+        assert positions == [("queued", number) for number in (2, 3, 4, 5, 6)]
         engine.may_go_on.set()
         await publisher.until("t6", State.COMPLETED)
 
@@ -111,34 +111,36 @@ async def test_the_expected_start_is_about_true(
             await publisher.publish(f"t{number}", seconds=30)
         # When some of them have ended
         await publisher.until("t2", State.COMPLETED)
-        # And somebody asks when each task starts, and at the same time when the queue will be empty
+        # And a client requests when each task starts, and at the same time when the queue will be empty
         async with TaskClient(settings) as client:
-            asked = datetime.now(UTC)
+            requested_at = datetime.now(UTC)
             statuses, queue, reply = await asyncio.gather(
                 asyncio.gather(*(publisher.ask("tasks.status", task_id=task_id) for task_id in ("t4", "t5", "t7"))),
                 client.queue(),
                 publisher.ask("tasks.queue"),
             )
         expected = {
-            str(status["task_id"]): (asked, datetime.fromisoformat(str(status["expected_start"])))
+            str(status["task_id"]): (requested_at, datetime.fromisoformat(str(status["expected_start"])))
             for status in statuses
         }
-        newest = next(each for each in queue.queues if each.waiting).newest_start
+        newest = next(status for status in queue.queues if status.waiting).newest_start
         overview = QueueOverview.model_validate(reply)
-        (told,) = [each.newest_start for each in overview.queues if each.waiting]
-        for start in (newest, told):
+        (reported,) = [status.newest_start for status in overview.queues if status.waiting]
+        for start in (newest, reported):
             assert start is not None
             assert abs(start - expected["t7"][1]) < timedelta(seconds=0.5)
         # Then each starts about when it was expected
-        for task_id, (asked, start) in expected.items():
+        for task_id, (requested_at, start) in expected.items():
             running = next(
                 event for event in await publisher.until(task_id, State.RUNNING) if event.state is State.RUNNING
             )
-            assert (running.time - asked) / 2 < start - asked < (running.time - asked) * 2
+            assert (running.time - requested_at) / 2 < start - requested_at < (running.time - requested_at) * 2
         await publisher.until("t7", State.COMPLETED)
 
 
-async def test_who_waits_behind_a_long_recording_is_told_so(publisher: Publisher, start_worker: StartWorker) -> None:
+async def test_a_task_behind_a_long_recording_has_a_late_expected_start(
+    publisher: Publisher, start_worker: StartWorker
+) -> None:
     # Given a worker that has done recordings of half a minute, of which each took it some tenths of a second
     engine = SteadyEngine()
     async with start_worker(engine) as worker:
@@ -155,12 +157,12 @@ async def test_who_waits_behind_a_long_recording_is_told_so(publisher: Publisher
             await publisher.until(task_id, State.QUEUED)
             status = await publisher.ask("tasks.status", task_id=task_id)
             starts[task_id] = status["expected_start"] and datetime.fromisoformat(status["expected_start"])
-        # Then the one behind it is told how long it takes
+        # Then the status of the one behind it has its expected start
         takes = worker.container.queues.speed.seconds_for(Lane.TRANSCRIPTION, 1200)
         assert takes is not None
         assert takes > 40 * JOB_TAKES_S
         assert (starts["next"] - starts["long"]).total_seconds() == pytest.approx(takes, abs=2)
-        # And whoever waits behind a recording of unknown length is told no time
+        # And a task behind a recording of unknown length has no expected start
         assert starts["unknown"] > starts["next"]
         assert starts["last"] is None
         engine.may_go_on.set()

@@ -36,7 +36,7 @@ def figure(parts: Parts, name: str, **labels: str) -> float | None:
 
 
 async def test_the_figures_of_a_queue_are_those_of_its_messages(parts: Parts, nats: InMemoryNats) -> None:
-    # Given three tasks that wait, one of which does not say how long it is, a dead letter, and a reminder that is due
+    # Given three tasks that wait, one of which has no known duration, a dead letter, and a reminder that is due
     for task_id, seconds in (("a", 30), ("b", 90), ("c", None)):
         await parts.publish(task_id, seconds=seconds)
     failed = await parts.publish("d", Lane.DIARIZATION, Priority.HIGH)
@@ -45,7 +45,7 @@ async def test_the_figures_of_a_queue_are_those_of_its_messages(parts: Parts, na
     nats.ahead = timedelta(minutes=1)
     # When it is measured a minute later
     await parts.maintenance.measure_queues()
-    # Then they are counted, and their sound is guessed from that of the others
+    # Then they are counted, and unknown durations are estimated from the others
     assert figure(parts, "task_queue_size", queue_name=QUEUE) == 3
     assert figure(parts, "natscribe_task_backlog_audio_seconds", queue_name=QUEUE) == 120
     assert figure(parts, "natscribe_task_oldest_waiting_seconds", queue_name=QUEUE) == pytest.approx(60, abs=5)
@@ -63,18 +63,18 @@ async def test_an_overview_estimates_the_start_of_a_new_task(parts: Parts) -> No
     for task_id in ("a", "b"):
         await parts.reaching(State.QUEUED, task_id, seconds=30)
     await parts.publish("", Lane.DIARIZATION, Priority.LOW, body=b"{")
-    # When somebody asks for an overview
+    # When a client requests an overview
     async with parts.scheduling():
-        found = {(each.queue, each.priority): each for each in (await parts.task_queues.read()).queues}
+        status_by_key = {(status.queue, status.priority): status for status in (await parts.task_queues.read()).queues}
         start = (await parts.tasks.status("b")).expected_start
     # Then each queue has what waits there, and the start of the last task
-    full, broken = found[Lane.TRANSCRIPTION, Priority.NORMAL], found[Lane.DIARIZATION, Priority.LOW]
-    assert (full.waiting, broken.waiting, sum(each.waiting for each in found.values())) == (2, 1, 3)
+    full, broken = status_by_key[Lane.TRANSCRIPTION, Priority.NORMAL], status_by_key[Lane.DIARIZATION, Priority.LOW]
+    assert (full.waiting, broken.waiting, sum(status.waiting for status in status_by_key.values())) == (2, 1, 3)
     assert start is not None
     assert full.newest_start is not None
     assert abs(start - full.newest_start) < timedelta(seconds=5)
-    assert [each for each in found.values() if each.newest_start is not None] == [full]
-    assert [each for each in found.values() if each.oldest is not None] == [full, broken]
+    assert [status for status in status_by_key.values() if status.newest_start is not None] == [full]
+    assert [status for status in status_by_key.values() if status.oldest is not None] == [full, broken]
 
 
 def test_a_process_measures_its_memory() -> None:
@@ -90,7 +90,7 @@ async def test_a_new_redis_restarts_the_projection(
     mark = AsyncMock()
     monkeypatch.setattr(RedisProjection, "is_empty", AsyncMock(return_value=empty))
     monkeypatch.setattr(RedisProjection, "mark", mark)
-    # When a worker looks, then it begins anew only if Redis is empty
+    # When a worker checks, then it projects everything again only if Redis is empty
     await parts.maintenance.restart_projection()
     assert mark.called is empty
     assert any(subject.startswith("$JS.API.CONSUMER.DELETE") for subject in nats.asked) is empty
@@ -117,12 +117,12 @@ def broker(nats: InMemoryNats) -> NatsBroker:
 
 async def test_an_error_of_jetstream_shows_that_nats_responds(nats: InMemoryNats) -> None:
     assert await health.nats_responds(broker(nats), SETTINGS)
-    # When it does not answer, or the connection is lost, then it does not
+    # When it does not reply, or the connection is lost, then it does not
     nats.before(INFO, NatsTimeoutError())
     assert not await health.nats_responds(broker(nats), SETTINGS)
     nats.is_connected = False
     assert not await health.nats_responds(broker(nats), SETTINGS)
-    # And a refusal is an answer
+    # And a refusal is a reply
     del nats.streams[NAMES.tasks]
     assert not await health.nats_responds(broker(nats), SETTINGS)
     nats.is_connected = True
@@ -133,7 +133,7 @@ async def test_a_worker_is_not_ready_without_its_streams(parts: Parts, nats: InM
     def is_ready() -> bool:
         return parts.stream_guard.are_streams_whole
 
-    # Given a worker whose streams nobody has checked yet
+    # Given a worker whose streams were not checked yet
     assert not is_ready()
     # When all of them exist, then it is ready
     await parts.stream_guard.check()
@@ -154,9 +154,9 @@ async def test_a_route_reports_which_check_fails(holds: bool, status: int) -> No
     async def send(part: MutableMapping[str, Any]) -> None:
         sent.append(part)
 
-    # When somebody asks
+    # When a client requests it
     await route({"type": "http", "method": "GET", "path": "/"}, AsyncMock(), send)
-    # Then the answer has both, and where there is more
+    # Then the reply has both, and the cursor of the next page
     assert sent[0]["status"] == status
     assert json.loads(sent[1]["body"]) == {"ok": holds, "first": True, "second": holds, "see": ["/health/live"]}
 
@@ -202,10 +202,10 @@ async def test_a_worker_is_ready_while_both_consumers_run(engine: FakeEngine, en
     worker = Worker(SETTINGS, engine)
     for name in ("consumer", "live_consumer"):
         setattr(worker.container, name, SimpleNamespace(running=name != ended))
-    assert worker._needs()["task_consumer"]() is (not ended)  # noqa: SLF001 -- the route asks NATS, too
+    assert worker._needs()["task_consumer"]() is (not ended)  # noqa: SLF001 -- the route sends a request to NATS, too
 
 
-@pytest.mark.parametrize(("cores", "wanted", "streams"), [(2, 0, 8), (0.1, 0, 1), (64, 0, 48), (2, 3, 3)])
-def test_a_core_runs_four_live_tasks(monkeypatch: pytest.MonkeyPatch, cores: float, wanted: int, streams: int) -> None:
+@pytest.mark.parametrize(("cores", "setting", "streams"), [(2, 0, 8), (0.1, 0, 1), (64, 0, 48), (2, 3, 3)])
+def test_a_core_runs_four_live_tasks(monkeypatch: pytest.MonkeyPatch, cores: float, setting: int, streams: int) -> None:
     monkeypatch.setattr(container, "usable_cores", lambda: cores)
-    assert container.live_tasks_at_once(wanted) == streams
+    assert container.live_tasks_at_once(setting) == streams

@@ -27,7 +27,7 @@ def serve(order: PriorityOrder, full: set[Priority]) -> Priority:
 @pytest.mark.parametrize(
     ("tasks", "priority", "before", "expected"),
     [
-        (waiting(normal=5), NORMAL, 4, 4),  # nobody else is there
+        (waiting(normal=5), NORMAL, 4, 4),  # no other task waits
         (waiting(high=2, normal=5), NORMAL, 4, 6),  # what is high goes first
         (waiting(high=1000, normal=5), NORMAL, 4, 19),  # but every fourth task is normal
         (waiting(high=1000, normal=1000, low=1), LOW, 0, 15),  # and every sixteenth low
@@ -53,20 +53,21 @@ def test_the_tasks_of_each_priority_before_are_about_right(
         tasks = waiting(high, normal, low) | {priority: number}
         left, order, served = dict(tasks), PriorityOrder(), Counter[Priority]()
         while left[priority]:
-            current = serve(order, {each for each, count in left.items() if count})
+            current = serve(order, {waiting_priority for waiting_priority, count in left.items() if count})
             left[current] -= 1
             served[current] += 1
         served[priority] -= 1
         # Then about as many of each priority were served as expected
         expected = served_before(tasks, priority, number - 1)
-        for each in Priority:
-            assert served[each] == pytest.approx(expected.get(each, 0), abs=max(PATIENCE.values()), rel=0.1), each
+        for of_priority in Priority:
+            about = pytest.approx(expected.get(of_priority, 0), abs=max(PATIENCE.values()), rel=0.1)
+            assert served[of_priority] == about, of_priority
 
 
 @pytest.mark.parametrize(
     ("busy", "work", "expected"),
     [
-        ([], 60, 60),  # nobody is known to work
+        ([], 60, 60),  # no worker is known
         ([10], 0, 10),  # the next task begins when the running one ends
         ([10], 60, 70),
         ([10, 7200], 3600, 3610),  # who works for two hours takes no part in it

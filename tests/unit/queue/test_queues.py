@@ -60,15 +60,15 @@ async def test_a_running_task_with_an_unreadable_log_has_no_end(parts: Parts, na
 
 
 @pytest.mark.parametrize(
-    ("eta", "known_speed", "seconds", "expected"),
+    ("eta", "is_speed_known", "seconds", "expected"),
     [(90.0, False, None, 90.0), (90.0, True, 60.0, 90.0), (None, True, 60.0, 30.0), (None, False, 60.0, None)],
     ids=["as its worker says", "rather than the speed", "by the speed", "unknown"],
 )
 async def test_when_running_tasks_end(
-    parts: Parts, eta: float | None, known_speed: bool, seconds: float | None, expected: float | None
+    parts: Parts, eta: float | None, is_speed_known: bool, seconds: float | None, expected: float | None
 ) -> None:
     # Given a running task, of whose worker the speed is known or not
-    if known_speed:
+    if is_speed_known:
         parts.queues.speed.note(T, audio_seconds=100, seconds=50)
     message = await parts.publish("t1", seconds=seconds)
     record = await parts.register(message)
@@ -141,9 +141,9 @@ async def test_more_urgent_tasks_start_before(parts: Parts) -> None:
         assert await numbers(parts, message) == [4]
 
 
-@pytest.mark.parametrize(("queue", "idle", "known"), [(T, True, True), (T, False, False), (Lane.LIVE, True, False)])
+@pytest.mark.parametrize(("queue", "idle", "is_known"), [(T, True, True), (T, False, False), (Lane.LIVE, True, False)])
 async def test_an_idle_worker_starts_the_first_task_at_once(
-    parts: Parts, queue: Lane, idle: bool, known: bool, monkeypatch: pytest.MonkeyPatch
+    parts: Parts, queue: Lane, idle: bool, is_known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a worker of unknown speed, and a task that another one runs
     monkeypatch.setattr(type(parts.consumer), "idle", idle)
@@ -154,7 +154,7 @@ async def test_an_idle_worker_starts_the_first_task_at_once(
     async with parts.scheduling():
         positions = [position for position in await located(parts, *messages) if position]
     assert [position.number for position in positions] == [1, 2]
-    assert (positions[0].expected_start is not None) is known
+    assert (positions[0].expected_start is not None) is is_known
     # And the start of the second is unknown
     assert positions[1].expected_start is None
 
@@ -189,11 +189,11 @@ async def test_the_start_is_expected_after_the_work_before(
     assert await start_in_seconds(parts, await parts.publish("last", seconds=7200)) == expected
 
 
-@pytest.mark.parametrize(("kept", "readings"), [(60.0, 1), (0.0, 3)])
+@pytest.mark.parametrize(("max_age", "readings"), [(60.0, 1), (0.0, 3)])
 async def test_the_state_of_the_queues_is_cached(
-    parts: Parts, nats: InMemoryNats, constants: Constants, kept: float, readings: int
+    parts: Parts, nats: InMemoryNats, constants: Constants, max_age: float, readings: int
 ) -> None:
-    constants(STATE_MAX_AGE_S=kept)
+    constants(STATE_MAX_AGE_S=max_age)
     message = await parts.publish("a")
     async with parts.scheduling():
         nats.asked.clear()
@@ -205,26 +205,26 @@ async def test_the_state_of_the_queues_is_cached(
 async def test_without_a_scheduler_a_message_has_no_position(parts: Parts) -> None:
     message = await parts.publish("a")
     assert await located(parts, message) == [None]
-    assert [found.task_id for found, _ in await parts.positions.locate(SUBJECT, [message.sequence])] == ["a"]
+    assert [located.task_id for located, _ in await parts.positions.locate(SUBJECT, [message.sequence])] == ["a"]
 
 
 async def test_a_message_missing_on_a_replica_is_read_from_the_leader(parts: Parts, nats: InMemoryNats) -> None:
     # Given a message that the answering server does not have yet
     message = await parts.publish("a")
     stream = nats.streams[NAMES.tasks]
-    known = list(stream.messages)
+    all_messages = list(stream.messages)
 
     def forget() -> None:
         stream.messages = []
 
     def remember() -> None:
-        stream.messages = known
+        stream.messages = all_messages
 
     nats.before(f"{DIRECT}.{NAMES.tasks}", forget)
     nats.before(ONE, remember)
-    # When it is looked for, then the leader is asked
-    ((found, position),) = await parts.positions.locate(SUBJECT, [message.sequence])
-    assert (found.task_id, position) == ("a", None)
+    # When it is searched for, then it is read from the leader
+    ((located, position),) = await parts.positions.locate(SUBJECT, [message.sequence])
+    assert (located.task_id, position) == ("a", None)
 
 
 @pytest.mark.parametrize(
@@ -240,8 +240,8 @@ async def test_a_status_contains_the_position(
     parts: Parts, state: State, waits_until: datetime | None, number: int | None, start: datetime
 ) -> None:
     status: TaskStatus = status_of(await parts.reaching(State.QUEUED, "t1"))
-    told = Position(3, NOW).added_to(status.model_copy(update={"state": state, "expected_start": waits_until}))
-    assert (told.queue_position, told.expected_start) == (number, start)
+    with_position = Position(3, NOW).added_to(status.model_copy(update={"state": state, "expected_start": waits_until}))
+    assert (with_position.queue_position, with_position.expected_start) == (number, start)
 
 
 async def test_a_message_is_deleted_only_if_it_owns_the_log(parts: Parts) -> None:
@@ -288,10 +288,10 @@ async def test_a_refused_deletion_of_a_message_is_reported(parts: Parts, nats: I
 
 async def test_messages_are_read_page_by_page_after_a_sequence(parts: Parts) -> None:
     messages = [await parts.publish(task_id) for task_id in ("a", "b", "c")]
-    first, second, third = (each.sequence for each in messages)
-    assert [each.sequence for each in await parts.messages.page_after(SUBJECT, first, count=1)] == [second]
+    first, second, third = (item.sequence for item in messages)
+    assert [item.sequence for item in await parts.messages.page_after(SUBJECT, first, count=1)] == [second]
     pages = [page async for page in parts.messages.pages_after(first)]
-    assert [[each.sequence for each in page] for page in pages] == [[second, third]]
+    assert [[item.sequence for item in page] for page in pages] == [[second, third]]
 
 
 async def test_the_overview_has_each_queue(parts: Parts) -> None:
@@ -300,10 +300,10 @@ async def test_the_overview_has_each_queue(parts: Parts) -> None:
     await parts.deliver()
     last = await parts.reaching(State.QUEUED, "waiting")
     await parts.publish("", D, HIGH, body=b"{")
-    # When an operator asks
+    # When an operator requests it
     overview = await parts.task_queues.read()
     # Then each queue says what waits and runs, and when the last one begins
-    by_key = {(each.queue, each.priority): each for each in overview.queues}
+    by_key = {(status.queue, status.priority): status for status in overview.queues}
     assert len(by_key) == 9
     assert (by_key[KEY].waiting, by_key[KEY].running) == (1, 1)
     assert by_key[KEY].oldest == last.metadata.created_at

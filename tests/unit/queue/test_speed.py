@@ -9,7 +9,7 @@ MINUTE = 60.0
 
 
 def fast(*, seconds: float = 0.1) -> Speed:
-    """A worker that takes `seconds` for a second of sound."""
+    """A worker that takes `seconds` for a second of audio."""
     speed = Speed()
     for kind in Lane:
         speed.note(kind, audio_seconds=MINUTE, seconds=MINUTE * seconds)

@@ -387,11 +387,11 @@ async def test_a_result_is_cached_if_all_of_it_is(cores: list[bool]) -> None:
 
     # Then only the one is cached of which nothing was computed
     assert [await is_cached(), await is_cached()] == [False, True]
-    memory.found.clear()
+    memory.values.clear()
     assert not await is_cached()
     memory.pieces.clear()
     assert not await is_cached()
-    memory.found.clear()
+    memory.values.clear()
     engine.search_fails = True
     assert not await is_cached()
 
