@@ -209,3 +209,19 @@ def test_who_speaks_only_while_the_only_speaker_does_is_another_speaker(
 
     # When speakers are found, then the other one is a speaker if speaking long enough, and as far as the bounds allow
     assert len(centroids_of(chunk, bounds=SpeakerBounds(None, maximum))) == expected
+
+
+@pytest.mark.parametrize(("of_channel", "expected"), [(False, 2), (True, 1)])
+def test_in_one_of_several_channels_similar_voices_are_rather_one_person(of_channel: bool, expected: int) -> None:
+    # Given two ways of speaking, each of which varies, and whose centroids are 0.5 apart
+    one = speech_of(0, 20)
+    other = [
+        (values - 0.5 * similar_voice(0) + np.float32(np.sqrt(0.75)) * similar_voice(1), frames)
+        for values, frames in [(similar_voice(0, but=0.8, seed=2000 + n), MAX_EMBEDDING_FRAMES) for n in range(20)]
+    ]
+
+    # When speakers are found, then they are two, but in a channel one
+    assert (
+        len(centroids_of(recording([*one, *other]), bounds=SpeakerBounds(None, None, of_channel=of_channel)))
+        == expected
+    )
