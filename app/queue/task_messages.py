@@ -91,14 +91,17 @@ class TaskMessages:
     async def delete(self, message: StoredMessage, *, seconds: float | None = None, overwrite: bool = True) -> None:
         """Delete a message of the task stream, if the stream still holds it, and notify the scheduler.
 
-        `seconds`: the actual duration of the audio; None: unknown. `overwrite`: whether to overwrite it on the disk.
+        A recreated stream reuses sequences, so another message with the same sequence is left alone. `seconds`: the
+        actual duration of the audio; None: unknown. `overwrite`: whether to overwrite the message on the disk.
 
         Raises:
             NatsError: NATS does not answer, or refuses to delete the message.
         """
+        stored = await self.find(message.subject, message.sequence)
         try:
             delete = partial(self._delete, message.sequence, overwrite=overwrite)
-            await retry_until_reply(delete, within_s=DELETE_TIMEOUT_S, final=DELETE_FAILED)
+            if stored is not None and stored.time == message.time:
+                await retry_until_reply(delete, within_s=DELETE_TIMEOUT_S, final=DELETE_FAILED)
         except APIError as error:
             if error.err_code not in DELETE_FAILED or await self.find(None, message.sequence) is not None:
                 raise

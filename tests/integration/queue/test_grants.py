@@ -19,6 +19,7 @@ from app.queue.scheduler import Scheduler
 from app.queue.task_messages import TaskMessages
 from app.queue.turns import Turn
 from app.settings import Settings
+from app.stream_guard.provisioning import provision
 from app.supervision import run_forever
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
@@ -156,3 +157,26 @@ async def test_the_grant_of_a_deleted_task_is_settled(
         # And the worker takes the next task
         engine.may_go_on.set()
         await publisher.reaching(State.COMPLETED, "t2")
+
+
+async def test_a_message_of_a_recreated_stream_is_not_deleted_for_its_sequence(
+    publisher: Publisher, nc: Client, js: JetStreamContext, settings: Settings
+) -> None:
+    # Given a task message whose stream was deleted and created again, and the next message with the same sequence
+    messages, tasks = TaskMessages(nc, settings.stream_names), settings.stream_names.tasks
+    await provision(js, settings)
+    await publisher.publish("t1")
+    ended = await messages.find(None, 1)
+    await js.delete_stream(tasks)
+    await provision(js, settings)
+    await publisher.publish("t2")
+    # When the worker of the first task deletes its message
+    assert ended is not None
+    await messages.delete(ended)
+    # Then the other message waits
+    waiting = await messages.find(None, 1)
+    assert waiting is not None
+    assert waiting.task_id == "t2"
+    # And its own message is deleted
+    await messages.delete(waiting)
+    assert await messages.find(None, 1) is None
