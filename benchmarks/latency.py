@@ -54,8 +54,8 @@ async def _behind(count: int, sizes: Sizes) -> Row:
     sizes.log(f"{count:,} wait: filling the queue")
     async with fresh(partial(waiting.fill, count=count)) as stack:
         sizes.log(f"{count:,} wait: urgent tasks, idle worker")
-        idle = await _idle(stack, sizes, queue_limit=2 * count, running=1)
-        async with serving(stack, NO_OP, nats_max_msgs_per_subject=2 * count):
+        idle = await _idle(stack, sizes, queue_limit=2 * count, held=True)
+        async with serving(stack, NO_OP, changed=True, nats_max_msgs_per_subject=2 * count):
             before, began = await waiting.still_waiting(stack), time.perf_counter()
             sizes.log(f"{count:,} wait: the worker serves them")
             await asyncio.sleep(sizes.watched)
@@ -65,11 +65,13 @@ async def _behind(count: int, sizes: Sizes) -> Row:
             return Row(count, idle, busy, drained)
 
 
-async def _idle(stack: Stack, sizes: Sizes, *, queue_limit: int = 10_000, running: int = 0) -> list[float]:
+async def _idle(stack: Stack, sizes: Sizes, *, queue_limit: int = 10_000, held: bool = False) -> list[float]:
     """Seconds to each start, on several workers, because workers differ a little."""
     delays: list[float] = []
     for _ in range(sizes.starters):
-        async with serving(stack, NO_OP, nats_max_msgs_per_subject=queue_limit, user_max_running=running):
+        async with serving(
+            stack, NO_OP, changed=held, nats_max_msgs_per_subject=queue_limit, user_max_running=int(held)
+        ):
             delays += await starts(stack, sizes.starts)
     return delays
 

@@ -77,7 +77,9 @@ async def measure(sizes: Sizes) -> Findings:
 
 async def _measured(stack: Stack, recording: Spoken, way: Way, sizes: Sizes) -> Measured:
     client, times, text = TimedClient(stack.nats), [], ""
-    async with serving(stack, REAL, workers=way.workers, one_core=way.one_core, cache_ttl=0, **way.settings) as child:
+    async with serving(
+        stack, REAL, workers=way.workers, changed=False, one_core=way.one_core, cache_ttl=0, **way.settings
+    ) as child:
         clip, uploaded = await client.upload(CLIPS[0]), await client.upload(recording.path)
         for _ in range(4):
             await client.run(clip)

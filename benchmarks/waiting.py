@@ -32,7 +32,7 @@ async def fill(stack: Stack, count: int) -> None:
     await _store(stack, NAMES.tasks, _tasks(count))
     await _store(stack, NAMES.progress, _logs(count))
     await _take_as_shown(stack)
-    grants = (Grant(subject=SUBJECT, sequence=user + 1, user=user) for user in range(min(USERS, count)))
+    grants = (Grant(subject=SUBJECT, sequence=count + user + 1, user=f"u{user}") for user in range(min(USERS, count)))
     await _store(
         stack, NAMES.ready, ((f"ready.held.{grant.sequence}", grant.model_dump_json().encode()) for grant in grants)
     )
@@ -69,7 +69,7 @@ def _batches(messages: Messages) -> Iterable[list[tuple[str, bytes]]]:
 
 def _tasks(count: int) -> Messages:
     for number in range(count):
-        yield SUBJECT, b'{"task_id": "waits-%d", "audio_file_id": "none", "user_id": %d}' % (number, number % USERS)
+        yield SUBJECT, b'{"task_id": "waits-%d", "audio_file_id": "none", "user_id": "u%d"}' % (number, number % USERS)
 
 
 def _logs(count: int) -> Messages:
