@@ -20,6 +20,7 @@ AT_ONCE = 5_000  # messages
 NAMES = Settings(_env_file=None).stream_names
 SUBJECT = subjects.tasks(Lane.TRANSCRIPTION, Priority.LOW)
 USERS = 1000  # each of whom has as many tasks
+UNUSED_SEQUENCE = 10**9  # of no task message
 Messages = Iterator[tuple[str, bytes]]
 
 
@@ -32,7 +33,8 @@ async def fill(stack: Stack, count: int) -> None:
     await _store(stack, NAMES.tasks, _tasks(count))
     await _store(stack, NAMES.progress, _logs(count))
     await _take_as_shown(stack)
-    grants = (Grant(subject=SUBJECT, sequence=count + user + 1, user=f"u{user}") for user in range(min(USERS, count)))
+    held = range(UNUSED_SEQUENCE, UNUSED_SEQUENCE + min(USERS, count))
+    grants = (Grant(subject=SUBJECT, sequence=sequence, user=f"u{sequence - held.start}") for sequence in held)
     await _store(
         stack, NAMES.ready, ((f"ready.held.{grant.sequence}", grant.model_dump_json().encode()) for grant in grants)
     )
