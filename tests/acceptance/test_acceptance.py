@@ -67,7 +67,7 @@ async def checkout(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
     for name in ("app", "handlers", "schemas", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    ports = {port: port if is_free(int(port)) else str(free_port()) for port in ("8000", "8001")}
+    ports = {port: port if is_free(int(port)) else str(free_port()) for port in ("8000", "8002")}
     async with _Terminal(tmp_path, _with_ports(blocks()[0][0], ports)) as up:
         await line_with(up, "service_ready")
         draining = asyncio.create_task(_drain(up))  # a full pipe would stop the service
