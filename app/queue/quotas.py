@@ -111,7 +111,8 @@ class Quotas:
             if user_id is not None and isinstance(error, ValidationError):
                 reason = problems_of(error)
             problems.append(Problem(what=f"The quota {key} is not valid: {reason}", next_step=_REPAIR))
-            log.warning("quota_invalid", key=key, reason=reason)
+            if problems[-1] not in self.problems:  # reported once, not at each reading
+                log.warning("quota_invalid", key=key, reason=reason)
             if user_id is not None and user_id in self._quotas:
                 quotas[user_id] = self._quotas[user_id]
 

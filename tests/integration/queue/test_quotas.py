@@ -11,6 +11,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 from nats.js.kv import KeyValue
+from structlog.testing import capture_logs
 
 from app.cancellation import cancel_all
 from app.jetstream.key_value import QUOTAS_BUCKET, key_value_stream
@@ -91,11 +92,15 @@ async def test_an_invalid_entry_changes_nothing(bucket: KeyValue, quotas: Quotas
     # Given a valid entry
     await bucket.put(key("anna"), b'{"max_running": 3}')
     await eventually(lambda: quotas.of("anna").max_running == 3)
-    # When invalid ones are written for this user and another one
-    await bucket.put(key("anna"), value)
-    await bucket.put(key("boris"), value)
-    # Then the last valid quota holds, or the default, and both are reported
-    await eventually(lambda: len(quotas.problems) == 2)
+    # When invalid ones are written for this user and another one, and the bucket is read again
+    with capture_logs() as logs:
+        await bucket.put(key("anna"), value)
+        await bucket.put(key("boris"), value)
+        # Then the last valid quota holds, or the default, and both are reported
+        await eventually(lambda: len(quotas.problems) == 2)
+        await quotas.read()
+    # And each is logged once
+    assert [entry["event"] for entry in logs] == ["quota_invalid"] * 2
     assert (quotas.of("anna").max_running, quotas.of("boris")) == (3, DEFAULT)
     assert all(reason in problem.what for problem in quotas.problems)
     # And when they are corrected, nothing is reported
