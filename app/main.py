@@ -140,6 +140,8 @@ class Worker:
             )
             for work in background:
                 closing.push_async_callback(cancel_all, [asyncio.create_task(work)])
+            with suppress(NatsError):  # until they can be read, the settings apply to all users
+                await container.quotas.read()
             self._fleet_duties = asyncio.create_task(container.maintenance.run_for_fleet())
             closing.push_async_callback(cancel_all, [self._fleet_duties])
             try:

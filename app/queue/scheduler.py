@@ -83,6 +83,7 @@ class Scheduler:
         self.scheduled: dict[int, str] = {}  # the subjects of these tasks, by stream sequence
         self._scheduled = asyncio.Event()  # `later` or the clock has changed
         self._rejected = asyncio.Queue[tuple[Turn, Quota]]()
+        self._rejecting = set[int]()  # the stream sequences of these tasks
         self._read_to = dict.fromkeys(QUEUE_KEYS, 0)
         self._news = {subject: asyncio.Event() for subject in QUEUE_KEYS}  # the queue may have new messages
         self._wake = {slots: asyncio.Event() for slots in Slots}
@@ -106,12 +107,11 @@ class Scheduler:
             NatsError: NATS does not answer.
         """
         self._forget()
-        subscriptions = [
-            await self._nats.subscribe(subject, cb=partial(_receive, handle))
-            for subject, handle in self._notices().items()
-        ]
+        subscriptions: list[Subscription] = []
         working: list[asyncio.Task[None]] = []
         try:
+            for subject, handle in self._notices().items():
+                subscriptions.append(await self._nats.subscribe(subject, cb=partial(_receive, handle)))
             self._clock_ahead = await self._messages.now() - datetime.now(UTC)
             for grant in await self._grants.all():
                 self._note_granted(grant.turn)
@@ -124,8 +124,8 @@ class Scheduler:
 
     async def _stop(self, working: list[asyncio.Task[None]], subscriptions: list[Subscription]) -> None:
         await cancel_all(working)
-        if self._nats.is_connected:
-            for subscription in subscriptions:
+        for subscription in subscriptions:
+            with suppress(NatsError):  # the connection is closed
                 await subscription.unsubscribe()
 
     def _notices(self) -> dict[str, Callable[[Msg], Awaitable[None]]]:
@@ -204,7 +204,7 @@ class Scheduler:
 
     def _learn(self, message: StoredMessage) -> None:
         """Let the task of a stored message wait for its turn, or for its time."""
-        if message.sequence in self.granted:
+        if message.sequence in self.granted or message.sequence in self._rejecting:
             return
         seconds, user = message.audio_seconds, message.user
         turn = Turn(user, message.lane, message.priority, message.sequence, math.nan if seconds is None else seconds)
@@ -215,6 +215,7 @@ class Scheduler:
             self.scheduled[message.sequence] = message.subject
             self._scheduled.set()
         elif is_new and self._reject is not None and 0 < quota.max_waiting <= self.turns.waiting[user]:
+            self._rejecting.add(message.sequence)
             self._rejected.put_nowait((turn, quota))
         else:
             self._admit(turn)
@@ -233,11 +234,13 @@ class Scheduler:
         turn, quota = await self._rejected.get()
         try:
             message = await self._messages.find(None, turn.sequence)
-            if message is not None and self._reject is not None and not await self._reject(message, quota):
-                self._admit(turn)
+            is_rejected = message is None or self._reject is None or await self._reject(message, quota)
         except (NatsError, TransientError):
             self._rejected.put_nowait((turn, quota))
             raise
+        self._rejecting.discard(turn.sequence)
+        if not is_rejected:
+            self._admit(turn)
 
     @property
     def _now(self) -> datetime:
@@ -316,8 +319,8 @@ class Scheduler:
             try:
                 sequence = await self._grants.publish(turn)
             except NatsError:
-                del self.granted[turn.sequence]
-                self.turns.put_back(turn)
+                if self.granted.pop(turn.sequence, None) is not None:
+                    self.turns.put_back(turn)
                 raise
             if sequence is not None:
                 self._unseen[slots].append((sequence, asyncio.get_running_loop().time()))
@@ -343,6 +346,8 @@ class Scheduler:
             if sequence not in stored and self._granted_at[sequence] < started:
                 del self.granted[sequence]
                 self.turns.settle(turn, None)
+                self._wake[Slots.of(turn.lane)].set()
+        self._granted_at = {sequence: at for sequence, at in self._granted_at.items() if sequence in self.granted}
         for message in await self._messages.page_after(subjects.ALL_TASKS, 0, count=len(stored) + AUDITED):
             is_read = message.sequence <= self._read_to[message.subject]
             if is_read and not self._knows(message):

@@ -201,13 +201,13 @@ class Turns:
 
     def put_back(self, turn: Turn) -> None:
         """Let a task that could not start wait again, before the other tasks of its user, who is not charged."""
-        queue, share = self._of(turn)
+        _, share = self._of(turn)
         self._end(turn, share)
         share.tag -= turn.seconds / self._quota(turn.user).weight
         self._served[turn.user] -= turn.seconds / self._quota(turn.user).weight
         share.insert_first(turn.lane, turn.sequence, turn.seconds)
         self.waiting[turn.user] += 1
-        queue.enter(share)
+        self.reconsider(turn.user)  # the user's limit may have kept tasks of other queues out of the order
 
     def remove(self, turn: Turn) -> bool:
         """Remove a waiting task, because it was cancelled; return whether it was waiting."""

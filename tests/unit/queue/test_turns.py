@@ -330,3 +330,23 @@ def test_only_tasks_that_were_passed_over_precede_high_ones() -> None:
     turns = Turns()
     served(turns, {LOW}, 40)
     assert served(turns, {HIGH, LOW}, 1) == [HIGH]
+
+
+def test_a_task_that_could_not_start_keeps_no_other_task_of_its_user_from_starting() -> None:
+    # Given a user at the limit of running tasks, whose live task therefore did not start
+    turns = Turns(lambda _: Quota(max_running=1))
+    recording, live = (
+        Turn("ann", lane, Priority.NORMAL, number) for number, lane in ((1, Lane.DIARIZATION), (2, Lane.LIVE))
+    )
+    turns.add(recording)
+    turns.add(live)
+    started = turns.next(Slots.RECORDINGS)
+    assert started is not None
+    assert turns.next(Slots.LIVE) is None
+    # When the running one could not start either, and is cancelled
+    turns.put_back(started)
+    assert turns.remove(started)
+    # Then the live task starts
+    started = turns.next(Slots.LIVE)
+    assert started is not None
+    assert started.sequence == live.sequence
