@@ -1,10 +1,10 @@
 """Declares the task queues, one for each lane (type of task) and priority, with FastStream, without pulling from them.
 
-Each pull subscriber of FastStream fetches on its own, in stream order. So the nine are declared for the AsyncAPI
-document, the middlewares and the dependency injection, and pull nothing: `app/queue/consumer.py` takes the tasks that
-the scheduler has granted, and passes each message to the public method `consume` of the queue's subscriber. FastStream
-0.7.8 begins to pull only if `subscription` is unset, so a placeholder is set there.
-`tests/integration/queue/test_pull_loops.py` fails if another version behaves differently.
+The subscribers of the task queues are declared for the AsyncAPI document, the middlewares and the dependency injection,
+and pull nothing: a task starts by a grant. `app/queue/consumer.py` pulls the grants, reads the task message of each,
+and passes it to the public method `consume` of its queue's subscriber. FastStream 0.7.8 begins to pull only if
+`subscription` is unset, so a placeholder is set there. `tests/integration/queue/test_pull_loops.py` fails if another
+version behaves differently.
 """
 
 from faststream import AckPolicy
