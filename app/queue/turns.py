@@ -8,9 +8,9 @@ time, so nobody can save up turns, and nobody who begins waits for more than one
 import heapq
 import math
 from array import array
+from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from itertools import accumulate, islice, takewhile
 from typing import Final, NamedTuple
@@ -27,7 +27,7 @@ ESTIMATED_FROM: Final = 8  # tasks of a user and priority, whose mean duration s
 COUNTED: Final = 32  # tasks of each user that are counted one by one; the others count as the mean of these
 RECENT_TASKS: Final = 20  # of a user, whose mean duration is assumed for a task of unknown duration
 _LANES: Final = tuple(Lane)
-COMPACTED_FROM: Final = 64  # started tasks at the head of a user's queue before their memory is freed
+COMPACTED_FROM: Final = 64  # entries that are not needed any more, before their memory is freed
 
 
 class Quota(NamedTuple):
@@ -51,7 +51,7 @@ class Turn(NamedTuple):
 class _Share:
     """The waiting tasks of one user with one priority, in stream order, and the user's tag: 12 bytes a task."""
 
-    __slots__ = ("_head", "_lanes_and_sequences", "_seconds", "place", "running", "tag", "user")
+    __slots__ = ("_codes", "_head", "_seconds", "place", "running", "tag", "user")
 
     def __init__(self, user: User) -> None:
         self.user = user
@@ -59,25 +59,23 @@ class _Share:
         self.place = 0  # among equal tags; a share with an outdated place in the heap is skipped
         self.running = 0
         self._head = 0
-        self._lanes_and_sequences = array("Q")
+        self._codes = array("Q")  # of the lanes and sequences, in ascending order
         self._seconds = array("f")  # `nan`: unknown
 
     def __len__(self) -> int:
         return len(self._seconds) - self._head
 
-    def append(self, lane: Lane, sequence: int, seconds: float) -> None:
-        self._lanes_and_sequences.append(sequence * len(_LANES) + _LANES.index(lane))
-        self._seconds.append(seconds)
-
-    def insert_first(self, lane: Lane, sequence: int, seconds: float) -> None:
-        self._lanes_and_sequences.insert(self._head, sequence * len(_LANES) + _LANES.index(lane))
-        self._seconds.insert(self._head, seconds)
+    def insert(self, lane: Lane, sequence: int, seconds: float) -> None:
+        code = _code(lane, sequence)
+        at = bisect_left(self._codes, code, self._head)
+        self._codes.insert(at, code)
+        self._seconds.insert(at, seconds)
 
     def pop_first(self) -> tuple[Lane, int, float]:
-        sequence, lane = divmod(self._lanes_and_sequences[self._head], len(_LANES))
+        sequence, lane = divmod(self._codes[self._head], len(_LANES))
         seconds, self._head = self._seconds[self._head], self._head + 1
         if self._head >= COMPACTED_FROM and 2 * self._head > len(self._seconds):
-            del self._lanes_and_sequences[: self._head], self._seconds[: self._head]
+            del self._codes[: self._head], self._seconds[: self._head]
             self._head = 0
         return _LANES[lane], sequence, seconds
 
@@ -88,10 +86,9 @@ class _Share:
 
     def index(self, lane: Lane, sequence: int) -> int | None:
         """Return how many tasks of the user precede a task; None if it does not wait."""
-        with suppress(ValueError):
-            code = sequence * len(_LANES) + _LANES.index(lane)
-            return self._lanes_and_sequences.index(code, self._head) - self._head
-        return None
+        code = _code(lane, sequence)
+        at = bisect_left(self._codes, code, self._head)
+        return at - self._head if at < len(self._codes) and self._codes[at] == code else None
 
     def first(self, count: int) -> "array[float]":
         """Return the durations of the first `count` tasks."""
@@ -118,7 +115,11 @@ class _Share:
 
     def remove(self, index: int) -> None:
         at = self._head + index
-        del self._lanes_and_sequences[at], self._seconds[at]
+        del self._codes[at], self._seconds[at]
+
+
+def _code(lane: Lane, sequence: int) -> int:
+    return sequence * len(_LANES) + _LANES.index(lane)
 
 
 def _charge(seconds: float, expected: float) -> float:
@@ -147,6 +148,9 @@ class _Queue:
         self._places += 1
         share.place = self._places
         heapq.heappush(self._heap, (share.tag, share.place, share))
+        if len(self._heap) > 2 * len(self.shares) + COMPACTED_FROM:
+            self._heap = [entry for entry in self._heap if entry[1] == entry[2].place and entry[2]]
+            heapq.heapify(self._heap)
 
     def begin(self, share: _Share) -> None:
         """Let a user who had nothing waiting begin at the virtual time; a user with nothing running owes nothing."""
@@ -192,9 +196,9 @@ class Turns:
         self._recent: dict[User, deque[float]] = {}  # durations of the latest tasks of each user who has tasks
 
     def add(self, turn: Turn) -> None:
-        """Add a waiting task behind the other tasks of its user; `turn.seconds` is `nan` if the duration is unknown."""
+        """Add a waiting task in its place among those of its user; `turn.seconds` is `nan` if it is unknown."""
         queue, share = self._of(turn)
-        share.append(turn.lane, turn.sequence, turn.seconds)
+        share.insert(turn.lane, turn.sequence, turn.seconds)
         self.waiting[turn.user] += 1
         if len(share) == 1:
             queue.begin(share)
@@ -205,7 +209,7 @@ class Turns:
         self._end(turn, share)
         share.tag -= turn.seconds / self._quota(turn.user).weight
         self._served[turn.user] -= turn.seconds / self._quota(turn.user).weight
-        share.insert_first(turn.lane, turn.sequence, turn.seconds)
+        share.insert(turn.lane, turn.sequence, turn.seconds)
         self.waiting[turn.user] += 1
         self.reconsider(turn.user)  # the user's limit may have kept tasks of other queues out of the order
 

@@ -3,6 +3,7 @@
 import heapq
 import math
 import random
+import tracemalloc
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -350,3 +351,29 @@ def test_a_task_that_could_not_start_keeps_no_other_task_of_its_user_from_starti
     started = turns.next(Slots.LIVE)
     assert started is not None
     assert started.sequence == live.sequence
+
+
+def test_users_who_are_reconsidered_often_take_no_memory() -> None:
+    turns = Turns()
+    for user in range(3):
+        turns.add(Turn(user, Lane.TRANSCRIPTION, NORMAL, user, 1.0))
+    tracemalloc.start()
+    for number in range(20_000):
+        turns.reconsider(number % 3)
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert used < 100_000
+    assert sorted(map(str, users(take(turns, 3)))) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_tasks_that_could_not_start_wait_in_their_order(first: int) -> None:
+    # Given three tasks of a user, of which two could not start
+    turns = Turns()
+    for sequence in (1, 2, 3):
+        turns.add(Turn("a", Lane.TRANSCRIPTION, NORMAL, sequence, 1.0))
+    started = [turn for turn in (turns.next(Slots.RECORDINGS), turns.next(Slots.RECORDINGS)) if turn]
+    # When they are put back, in any order, then all start in the order in which they were published
+    for turn in started if first == 1 else reversed(started):
+        turns.put_back(turn)
+    assert [turn.sequence for turn in take(turns, 3)] == [1, 2, 3]
