@@ -143,7 +143,7 @@ class Delivery:
             NatsError: NATS does not answer: the grant is delivered again, even if the message was deleted.
         """
         seconds = self.attempt.audio_seconds if self.attempt else None
-        await self.execution.messages.delete(self.stored, seconds=seconds, overwrite=False)
+        await self.execution.messages.delete(self.stored, seconds=seconds, by_worker=True)
         await self.message.ack()
 
     def _seconds_without_progress(self) -> float:

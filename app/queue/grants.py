@@ -20,7 +20,7 @@ from app.queue.turns import DEFAULT_S, Turn
 
 
 class Grant(BaseModel):
-    """Names a task message, and what its user is charged: the body of a grant, and of a notice to the scheduler."""
+    """Names a task message, and what its user is charged: the body of a grant."""
 
     subject: str
     sequence: int
@@ -39,8 +39,14 @@ class Grant(BaseModel):
         return Turn(self.user, *subjects.queue_of(self.subject), self.sequence, self.seconds or DEFAULT_S)
 
 
+class Removal(Grant):
+    """A notice to the scheduler: the task stream does not hold the message any more."""
+
+    frees_slot: bool = False  # whether the worker that ran the task has sent it
+
+
 def read_grant(body: bytes) -> Grant:
-    """Parse the body of a grant or of a notice.
+    """Parse the body of a grant.
 
     Raises:
         UnreadableError: Another version of the service has written it.

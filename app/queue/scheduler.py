@@ -6,14 +6,12 @@ Only the holder of the lease runs it. Its memory is disposable: the next holder 
 import asyncio
 import heapq
 import math
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
-import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -23,9 +21,9 @@ from natscribe.schemas.stream_names import StreamNames
 
 from app.cancellation import cancel_all, despite_cancellation
 from app.errors import TransientError
-from app.jetstream.records import UnreadableError
 from app.jetstream.slots import Slots
-from app.queue.grants import Grant, Grants, read_grant
+from app.queue.free_slots import FreeSlots
+from app.queue.grants import Grant, Grants, Removal
 from app.queue.positions import QUESTION, REPLY, Before
 from app.queue.priorities import QUEUE_KEYS
 from app.queue.stored_message import StoredMessage
@@ -35,15 +33,18 @@ from app.supervision import run_forever
 
 RETRY_AFTER_S: Final = 0.25  # pause after an outage
 WAKE_EVERY_S: Final = 1.0  # free slots are counted at least this often while tasks wait
-SLOT_WITHIN_S: Final = 0.1  # how long after its notice a free slot may become visible
-POLL_SLOTS_EVERY_S: Final = 0.001
-UNSEEN_FOR_S: Final = 2.0  # after its publication, a grant is visible at its consumer
+SLOT_WITHIN_S: Final = 0.05  # how long after its notice a free slot may become visible
+DUE_EVERY_S: Final = 0.25  # pause between two searches for scheduled tasks that are due
 NEW_FOR: Final = timedelta(minutes=1)  # only newer tasks are rejected: a lower limit ends no task that waits
 AUDIT_EVERY_S: Final = 10.0
+STREAM_READ_EVERY_S: Final = 1.0  # at most
 READ_WITHIN_S, READ_CHECKED_EVERY_S = 0.3, 0.005
-AUDITED: Final = 64  # of the oldest messages, besides those with a grant
+AUDITED: Final = 500  # messages in one audit, which continues where the last one has ended
+COMPACTED_FROM: Final = 64  # entries of cancelled tasks, before their memory is freed
 
-log = structlog.get_logger()
+
+async def _keep(_message: StoredMessage, _quota: Quota) -> bool:
+    return False
 
 
 class Scheduler:
@@ -56,18 +57,16 @@ class Scheduler:
         messages: TaskMessages,
         *,
         quota: Callable[[User], Quota] = lambda _: Quota(),
-        reject: Callable[[StoredMessage, Quota], Awaitable[bool]] | None = None,
+        reject: Callable[[StoredMessage, Quota], Awaitable[bool]] = _keep,
         report_due: Callable[[StoredMessage], None] = lambda _: None,
     ) -> None:
         """Create a scheduler; `run` does its work.
 
         `quota`: returns what a user may use. `reject`: fails the task of a user who has too many waiting tasks, and
-        returns whether the task was waiting; None: no task is rejected. `report_due`: called with the message of each
-        scheduled task that has become due.
+        returns whether the task was waiting. `report_due`: called with the message of each scheduled task that has
+        become due.
         """
         self._nats = nats
-        self._js = nats.jetstream()
-        self._names = names
         self._messages = messages
         self._grants = Grants(nats, names)
         self._quota = quota
@@ -78,30 +77,26 @@ class Scheduler:
     def _forget(self) -> None:
         self.turns = Turns(self._quota)
         self.granted: dict[int, Turn] = {}  # by the stream sequence of the task message
-        self._granted_at: dict[int, float] = {}
         self.later: list[tuple[float, int]] = []  # a heap of tasks that may not start yet: time and stream sequence
         self.scheduled: dict[int, str] = {}  # the subjects of these tasks, by stream sequence
-        self._scheduled = asyncio.Event()  # `later` or the clock has changed
+        self.free = {slots: FreeSlots(slots, self._grants) for slots in Slots}
         self._rejected = asyncio.Queue[tuple[Turn, Quota]]()
         self._rejecting = set[int]()  # the stream sequences of these tasks
         self._read_to = dict.fromkeys(QUEUE_KEYS, 0)
+        self._granted_before: list[Turn] = []  # at the end of the last audit
+        self._audited_to = 0
         self._news = {subject: asyncio.Event() for subject in QUEUE_KEYS}  # the queue may have new messages
-        self._wake = {slots: asyncio.Event() for slots in Slots}
-        self._slot_due = dict.fromkeys(Slots, -math.inf)  # until when a free slot may become visible
-        self._freed = dict.fromkeys(Slots, 0)  # slots whose tasks have ended a moment ago
-        self.ahead = dict.fromkeys(Slots, 0)  # grants that wait for slots which are not free yet
-        self._counted_at = dict.fromkeys(Slots, -math.inf)
-        self._unseen = {slots: deque[tuple[int, float]]() for slots in Slots}  # grants that a consumer may not show yet
+        self._doubt = asyncio.Event()  # the task stream may have been recreated
         self._clock_ahead = timedelta()  # of the NATS server
 
     def reconsider(self, user: User) -> None:
         """Apply the current quota of a user."""
         self.turns.reconsider(user)
-        for wake in self._wake.values():
-            wake.set()
+        for free in self.free.values():
+            free.changed.set()
 
     async def run(self) -> None:
-        """Grant tasks until cancelled.
+        """Grant tasks until cancelled, or until the task stream has been recreated: then it has to run again.
 
         Raises:
             NatsError: NATS does not answer.
@@ -112,13 +107,13 @@ class Scheduler:
         try:
             for subject, handle in self._notices().items():
                 subscriptions.append(await self._nats.subscribe(subject, cb=partial(_receive, handle)))
-            self._clock_ahead = await self._messages.now() - datetime.now(UTC)
+            created = await self._read_stream()
             for grant in await self._grants.all():
-                self._note_granted(grant.turn)
+                self.granted[grant.sequence] = grant.turn
                 self.turns.resume(grant.turn)
-            self._look_for_news()
+            self._look_everywhere()
             working += [asyncio.create_task(work) for work in self._work()]
-            await asyncio.gather(*working)
+            await self._until_recreated(created)
         finally:
             await despite_cancellation(self._stop(working, subscriptions))
 
@@ -131,48 +126,70 @@ class Scheduler:
     def _notices(self) -> dict[str, Callable[[Msg], Awaitable[None]]]:
         return {
             subjects.ALL_ACCEPTED: self._accepted,
-            subjects.FREE_SLOT: self._slot_freed,
+            subjects.FREE_SLOT: self._slot_offered,
             subjects.REMOVED: self._removed,
             subjects.POSITIONS: self._reply_positions,
         }
 
     def _work(self) -> list[Coroutine[None, None, None]]:
-        def forever(name: str, work: Callable[[], Awaitable[None]]) -> Coroutine[None, None, None]:
-            return run_forever(name, work, every_s=0, retry_after_s=RETRY_AFTER_S)
+        def forever(name: str, work: Callable[[], Awaitable[None]], every_s: float = 0) -> Coroutine[None, None, None]:
+            return run_forever(f"scheduler_{name}", work, every_s=every_s, retry_after_s=RETRY_AFTER_S)
 
         return [
-            *(forever("scheduler_reading", partial(self._read, subject)) for subject in QUEUE_KEYS),
-            *(forever("scheduler_grants", partial(self._grant_waiting, slots)) for slots in Slots),
-            forever("scheduler_due_tasks", self._admit_due),
-            forever("scheduler_rejections", self._reject_next),
-            run_forever("scheduler_audit", self._audit, every_s=AUDIT_EVERY_S),
+            *(forever("reading", partial(self._read, subject)) for subject in QUEUE_KEYS),
+            *(forever("grants", partial(self._grant_waiting, slots)) for slots in Slots),
+            forever("rejections", self._reject_next),
+            forever("due_tasks", self._admit_due, DUE_EVERY_S),
+            forever("audit", self._audit, AUDIT_EVERY_S),
         ]
 
-    def _look_for_news(self) -> None:
-        for news in self._news.values():
-            news.set()
+    async def _until_recreated(self, created: datetime) -> None:
+        """Follow the server's clock, and return when the task stream is another one, which counts from 1 again."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(AUDIT_EVERY_S):
+                    await self._doubt.wait()
+            self._doubt.clear()
+            with suppress(NatsError):
+                if await self._read_stream() != created:
+                    return
+            await asyncio.sleep(STREAM_READ_EVERY_S)
+
+    async def _read_stream(self) -> datetime:
+        """Return when the task stream was created, and note the time of its server."""
+        stream = await self._messages.stream_times()
+        self._clock_ahead = stream.now - datetime.now(UTC)
+        return stream.created
+
+    def _look_everywhere(self) -> None:
+        for event in [*self._news.values(), *(free.changed for free in self.free.values())]:
+            event.set()
 
     async def _accepted(self, message: Msg) -> None:
-        queue = self._news.get((message.headers or {}).get("Nats-Subject", ""))
-        if queue is not None:
-            queue.set()
+        headers = message.headers or {}
+        subject, sequence = headers.get("Nats-Subject", ""), int(headers.get("Nats-Sequence", 0))
+        if subject in self._news:
+            self._news[subject].set()
+            if sequence <= self._read_to[subject]:
+                self._doubt.set()
 
-    async def _slot_freed(self, message: Msg) -> None:
-        slots = Slots(message.data.decode())
-        self._slot_due[slots] = asyncio.get_running_loop().time() + SLOT_WITHIN_S
-        self._wake[slots].set()
+    async def _slot_offered(self, message: Msg) -> None:
+        free = self.free[Slots(message.data.decode())]
+        free.recount()
+        asyncio.get_running_loop().call_later(SLOT_WITHIN_S, free.recount)
 
     async def _removed(self, message: Msg) -> None:
-        grant = read_grant(message.data)
-        turn = self.granted.pop(grant.sequence, None)
+        removed = Removal.model_validate_json(message.data)
+        turn = self.granted.pop(removed.sequence, None)
         if turn is not None:
-            self.turns.settle(turn, grant.seconds)
-            slots = Slots.of(turn.lane)
-            self._freed[slots] += self.turns.waits(slots)
-            self._wake[slots].set()
+            self.turns.settle(turn, removed.seconds)
         else:
-            self.scheduled.pop(grant.sequence, None)
-            self.turns.remove(grant.turn)
+            self._unschedule(removed.sequence)
+            self.turns.remove(removed.turn)
+        free = self.free[Slots.of(removed.turn.lane)]
+        if removed.frees_slot:
+            free.free()
+        free.changed.set()
 
     async def _reply_positions(self, message: Msg) -> None:
         before: list[Before] = []
@@ -203,26 +220,30 @@ class Scheduler:
             raise
 
     def _learn(self, message: StoredMessage) -> None:
-        """Let the task of a stored message wait for its turn, or for its time."""
-        if message.sequence in self.granted or message.sequence in self._rejecting:
+        """Let the task of a stored message wait for its turn, or for its time, unless it is known."""
+        turn, due_at = _turn_of(message), message.due_at
+        if turn in self.turns or any(
+            turn.sequence in known for known in (self.granted, self.scheduled, self._rejecting)
+        ):
             return
-        seconds, user = message.audio_seconds, message.user
-        turn = Turn(user, message.lane, message.priority, message.sequence, math.nan if seconds is None else seconds)
-        due_at = message.due_at if b"not_before" in message.body else message.time
-        quota, is_new = self._quota(user), self._now - due_at < NEW_FOR
-        if self._is_later(message):
+        if due_at > max(self._now, message.time):
             heapq.heappush(self.later, (due_at.timestamp(), message.sequence))
             self.scheduled[message.sequence] = message.subject
-            self._scheduled.set()
-        elif is_new and self._reject is not None and 0 < quota.max_waiting <= self.turns.waiting[user]:
-            self._rejecting.add(message.sequence)
+        else:
+            self._admit(turn, due_at)
+
+    def _admit(self, turn: Turn, due_at: datetime) -> None:
+        """Let a task wait for its turn, which could start from `due_at` on; but reject it beyond the user's limit."""
+        quota = self._quota(turn.user)
+        if 0 < quota.max_waiting <= self.turns.waiting[turn.user] and self._now - due_at < NEW_FOR:
+            self._rejecting.add(turn.sequence)
             self._rejected.put_nowait((turn, quota))
         else:
-            self._admit(turn)
+            self._let_wait(turn)
 
-    def _admit(self, turn: Turn) -> None:
+    def _let_wait(self, turn: Turn) -> None:
         self.turns.add(turn)
-        self._wake[Slots.of(turn.lane)].set()
+        self.free[Slots.of(turn.lane)].changed.set()
 
     async def _reject_next(self) -> None:
         """Fail the next task of a user who has too many waiting tasks; if the task does not wait, a worker settles it.
@@ -234,102 +255,68 @@ class Scheduler:
         turn, quota = await self._rejected.get()
         try:
             message = await self._messages.find(None, turn.sequence)
-            is_rejected = message is None or self._reject is None or await self._reject(message, quota)
+            is_rejected = message is None or await self._reject(message, quota)
         except (NatsError, TransientError):
             self._rejected.put_nowait((turn, quota))
             raise
         self._rejecting.discard(turn.sequence)
         if not is_rejected:
-            self._admit(turn)
+            self._let_wait(turn)
 
     @property
     def _now(self) -> datetime:
         return datetime.now(UTC) + self._clock_ahead
 
-    def _is_later(self, message: StoredMessage) -> bool:
-        return b"not_before" in message.body and message.due_at > max(self._now, message.time)
-
     async def _admit_due(self) -> None:
-        """Let the tasks wait for their turn whose time has come; wait for the next time.
+        """Let the tasks wait for their turn whose time has come.
 
         Raises:
             NatsError: NATS does not answer.
         """
         while self.later and self.later[0][0] <= self._now.timestamp():
-            due = heapq.heappop(self.later)
-            if due[1] not in self.scheduled:
-                continue  # it was cancelled
-            try:
-                message = await self._messages.find(None, due[1])
-            except NatsError:
-                heapq.heappush(self.later, due)
-                raise
-            self.scheduled.pop(due[1], None)
-            if message is not None and not self._knows(message):
-                self._learn(message)
+            _, sequence = self.later[0]
+            if sequence not in self.scheduled:  # it was cancelled, or admitted just now
+                heapq.heappop(self.later)
+                continue
+            message = await self._messages.find(None, sequence)
+            if self.scheduled.pop(sequence, None) and message is not None:
+                self._admit(_turn_of(message), message.due_at)
                 self._report_due(message)
-        self._scheduled.clear()
-        next_in = max(self.later[0][0] - self._now.timestamp(), 0.0) if self.later else None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(next_in):
-                await self._scheduled.wait()
+
+    def _unschedule(self, sequence: int) -> None:
+        self.scheduled.pop(sequence, None)
+        if len(self.later) > 2 * len(self.scheduled) + COMPACTED_FROM:
+            self.later = [(due_at, other) for due_at, other in self.later if other in self.scheduled]
+            heapq.heapify(self.later)
 
     async def _grant_waiting(self, slots: Slots) -> None:
-        """Wait until there may be free slots and waiting tasks, and grant as many tasks as there are free slots."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(WAKE_EVERY_S if self.turns.waits(slots) else None):
-                await self._wake[slots].wait()
-                self._wake[slots].clear()
-        loop, freed = asyncio.get_running_loop(), self._freed[slots]
-        self._freed[slots] = 0
-        free = max(freed - self.ahead[slots], 0)
-        self.ahead[slots] -= freed - free
-        await self._grant(slots, free)
-        if freed and self._counted_at[slots] > loop.time() - WAKE_EVERY_S:
-            return
-        while self.turns.waits(slots):
-            due = self._slot_due[slots] > loop.time()
-            if await self._grant(slots, await self._free(slots)):
-                self._slot_due[slots] = -math.inf
-            elif due:
-                await asyncio.sleep(POLL_SLOTS_EVERY_S)
-            else:
-                return
-
-    async def _free(self, slots: Slots) -> int:
-        """Return for how many free slots there is no grant yet."""
-        free, undelivered, delivered = await self._grants.slots(slots)
-        unseen, now = self._unseen[slots], asyncio.get_running_loop().time()
-        self._counted_at[slots] = now
-        while unseen and (unseen[0][0] <= delivered or unseen[0][1] < now - UNSEEN_FOR_S):
-            unseen.popleft()
-        free -= max(undelivered, len(unseen))
-        self.ahead[slots] = max(-free, 0)
-        return free
-
-    async def _grant(self, slots: Slots, count: int) -> int:
-        """Grant up to `count` tasks; return how many.
+        """Wait until there may be free slots and waiting tasks, and grant as many tasks as there are free slots.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        granted = 0
-        while granted < count and (turn := self.turns.next(slots)) is not None:
-            self._note_granted(turn)
-            try:
-                sequence = await self._grants.publish(turn)
-            except NatsError:
-                if self.granted.pop(turn.sequence, None) is not None:
-                    self.turns.put_back(turn)
-                raise
-            if sequence is not None:
-                self._unseen[slots].append((sequence, asyncio.get_running_loop().time()))
-            granted += 1
-        return granted
+        free = self.free[slots]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WAKE_EVERY_S if self.turns.waits(slots) else None):
+                await free.changed.wait()
+        free.changed.clear()
+        if self.turns.waits(slots) and await free.available() > 0:
+            while free.count > 0 and (turn := self.turns.next(slots)) is not None:
+                free.take(await self._grant(turn))
 
-    def _note_granted(self, turn: Turn) -> None:
+    async def _grant(self, turn: Turn) -> int | None:
+        """Grant a task; return the stream sequence of the grant, None if the task has one already.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
         self.granted[turn.sequence] = turn
-        self._granted_at[turn.sequence] = asyncio.get_running_loop().time()
+        try:
+            return await self._grants.publish(turn)
+        except NatsError:
+            if self.granted.pop(turn.sequence, None) is not None:
+                self.turns.put_back(turn)
+            raise
 
     async def _audit(self) -> None:
         """Notice tasks whose announcement or removal was missed, and tasks whose grant was lost.
@@ -337,28 +324,30 @@ class Scheduler:
         Raises:
             NatsError: NATS does not answer.
         """
-        self._look_for_news()
-        self._clock_ahead = await self._messages.now() - datetime.now(UTC)
-        self._scheduled.set()  # a clock may have been set
-        started = asyncio.get_running_loop().time()
-        stored = {grant.sequence: grant.turn for grant in await self._grants.all()}
-        for sequence, turn in list(self.granted.items()):
-            if sequence not in stored and self._granted_at[sequence] < started:
-                del self.granted[sequence]
-                self.turns.settle(turn, None)
-                self._wake[Slots.of(turn.lane)].set()
-        self._granted_at = {sequence: at for sequence, at in self._granted_at.items() if sequence in self.granted}
-        for message in await self._messages.page_after(subjects.ALL_TASKS, 0, count=len(stored) + AUDITED):
-            is_read = message.sequence <= self._read_to[message.subject]
-            if is_read and not self._knows(message):
+        stored = {grant.sequence for grant in await self._grants.all()}
+        lost = [
+            turn
+            for turn in self._granted_before
+            if turn.sequence not in stored and self.granted.get(turn.sequence) is turn
+        ]
+        for turn in lost:
+            del self.granted[turn.sequence]
+            self.turns.settle(turn, None)
+        self._granted_before = list(self.granted.values())
+        messages = await self._messages.page_after(subjects.ALL_TASKS, self._audited_to, count=AUDITED)
+        self._audited_to = messages[-1].sequence if messages else 0
+        for message in messages + [await self._messages.find(None, turn.sequence) for turn in lost]:
+            if message is not None:
                 self._learn(message)
+        self._look_everywhere()
 
-    def _knows(self, message: StoredMessage) -> bool:
-        turn = Turn(message.user, message.lane, message.priority, message.sequence)
-        return message.sequence in self.granted or turn in self.turns or self._is_later(message)
+
+def _turn_of(message: StoredMessage) -> Turn:
+    seconds = math.nan if message.audio_seconds is None else message.audio_seconds
+    return Turn(message.user, message.lane, message.priority, message.sequence, seconds)
 
 
 async def _receive(handle: Callable[[Msg], Awaitable[None]], message: Msg) -> None:
     """Handle a notice, unless a client has forged it, or a worker of another version has sent it."""
-    with suppress(ValueError, UnreadableError):
+    with suppress(ValueError):
         await handle(message)

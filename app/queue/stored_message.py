@@ -1,5 +1,6 @@
 """Task messages as workers handle them: their relation to task logs, and headers that only the service reads."""
 
+import re
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ LONGEST_RECORDING_S = 24 * 3600.0
 # Headers of a message on its way from the task consumer to the handler, which also Direct Get uses
 SEQUENCE: Final = "Nats-Sequence"
 STORED_AT: Final = "Nats-Time-Stamp"
+_MAY_BE_SCHEDULED: Final = re.compile(rb"not_before|\\u")  # a JSON key may be written with escapes
 _USER: Final = TypeAdapter[int | str](UserId)
 
 
@@ -65,6 +67,8 @@ class StoredMessage(TaskMessage):
 
         An invalid message is due immediately: the worker that receives it rejects it.
         """
+        if not _MAY_BE_SCHEDULED.search(self.body):
+            return self.time  # nothing has to be parsed
         return due_at(self.task, self.time)
 
     @property

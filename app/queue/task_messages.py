@@ -14,8 +14,8 @@ from natscribe.jetstream.stream_pages import page, pages
 from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
 
-from app.jetstream.server_time import server_time
-from app.queue.grants import Grant
+from app.jetstream.server_time import StreamTimes, stream_times
+from app.queue.grants import Grant, Removal
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
 
@@ -67,7 +67,15 @@ class TaskMessages:
         Raises:
             NatsError: NATS does not answer.
         """
-        return await server_time(self._nats, self._names.tasks)
+        return (await self.stream_times()).now
+
+    async def stream_times(self) -> StreamTimes:
+        """Return the current time of the NATS server, and when the task stream was created.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        return await stream_times(self._nats, self._names.tasks)
 
     async def is_due(self, message: StoredMessage) -> bool:
         """Return whether the task of a message may start now, according to the clock of the NATS server.
@@ -88,25 +96,29 @@ class TaskMessages:
         if message is not None and message.owns(record):  # a recreated stream reuses sequences
             await self.delete(message)
 
-    async def delete(self, message: StoredMessage, *, seconds: float | None = None, overwrite: bool = True) -> None:
+    async def delete(self, message: StoredMessage, *, seconds: float | None = None, by_worker: bool = False) -> None:
         """Delete a message of the task stream, if the stream still holds it, and notify the scheduler.
 
         A recreated stream reuses sequences, so another message with the same sequence is left alone. `seconds`: the
-        actual duration of the audio; None: unknown. `overwrite`: whether to overwrite the message on the disk.
+        actual duration of the audio; None: unknown. `by_worker`: whether the worker that ran the task deletes it: this
+        frees its slot, and the message is not overwritten on the disk.
 
         Raises:
             NatsError: NATS does not answer, or refuses to delete the message.
         """
         stored = await self.find(message.subject, message.sequence)
         try:
-            delete = partial(self._delete, message.sequence, overwrite=overwrite)
+            delete = partial(self._delete, message.sequence, overwrite=not by_worker)
             if stored is not None and stored.time == message.time:
                 await retry_until_reply(delete, within_s=DELETE_TIMEOUT_S, final=DELETE_FAILED)
         except APIError as error:
             if error.err_code not in DELETE_FAILED or await self.find(None, message.sequence) is not None:
                 raise
+        user = message.user
         await self.note_removal(
-            Grant(subject=message.subject, sequence=message.sequence, user=message.user, seconds=seconds)
+            Removal(
+                subject=message.subject, sequence=message.sequence, user=user, seconds=seconds, frees_slot=by_worker
+            )
         )
 
     async def note_removal(self, removed: Grant) -> None:

@@ -29,6 +29,7 @@ from app.queue.stored_message import StoredMessage
 from app.queue.turns import Turn
 from app.settings import Settings
 from app.stream_guard import provisioning
+from app.supervision import run_forever
 from app.task_log.record import Record
 from app.telemetry.tracing import OFF
 from handlers.channels import subscribe
@@ -131,7 +132,7 @@ class Parts(Container):
     @asynccontextmanager
     async def scheduling(self) -> AsyncIterator[Scheduler]:
         """Schedule tasks until the body ends; it begins when the scheduler knows all tasks that are stored."""
-        work = asyncio.create_task(self.scheduler.run())
+        work = asyncio.create_task(run_forever("scheduler", self.scheduler.run, every_s=0))
         try:
             await eventually(self.schedules_all)
             yield self.scheduler

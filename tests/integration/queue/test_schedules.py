@@ -58,8 +58,8 @@ async def test_a_task_that_is_due_and_has_to_wait_is_queued(
 
 async def test_a_scheduled_task_survives_its_worker(publisher: Publisher, start_worker: StartWorker) -> None:
     # Given a scheduled task whose worker stops before its time
-    not_before = ahead(timedelta(seconds=3))
     async with start_worker(FakeEngine()):
+        not_before = ahead(timedelta(seconds=5))
         await publisher.publish("t1", not_before=not_before)
         await publisher.until("t1", State.SCHEDULED)
     # When another worker has started, then the task starts in time

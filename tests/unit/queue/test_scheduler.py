@@ -6,15 +6,18 @@ from datetime import timedelta
 
 import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
+from natscribe.schemas import subjects
 from natscribe.schemas.wire import Lane, Priority
 
 from app.cancellation import cancel_all
 from app.jetstream.pull_inbox import PullInbox
 from app.jetstream.slots import Slots
+from app.queue.grants import Grant
 from app.queue.scheduler import Scheduler
 from app.queue.stored_message import StoredMessage
 from app.queue.turns import Quota
 from tests.constants import Constants
+from tests.fakes.jetstream import Stream
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, Parts
 from tests.waiting import eventually
@@ -134,7 +137,7 @@ async def test_a_deleted_task_is_not_granted(parts: Parts, workers: Workers) -> 
         await workers.receive(2)
         # And when a running task ends, its user has a task less that runs, and its slot gets the next task
         assert scheduler.turns.running[7] == 1
-        await parts.messages.delete(messages[1], seconds=5.0)
+        await parts.messages.delete(messages[1], seconds=5.0, by_worker=True)
         await eventually(lambda: 3 in scheduler.granted)
         assert scheduler.turns.running[7] == 1
 
@@ -150,10 +153,10 @@ async def test_a_slot_that_was_counted_twice_is_not_granted_again(
         await workers.receive(1)
         await workers.free()
         await workers.receive(2)
-        await parts.messages.delete(messages[0])
+        await parts.messages.delete(messages[0], by_worker=True)
         # When the scheduler counts the slots again, and the next tasks end
         await eventually(lambda: scheduler.granted.keys() == {2, 3})
-        await eventually(lambda: scheduler.ahead[Slots.RECORDINGS] == 1)
+        await eventually(lambda: scheduler.free[Slots.RECORDINGS].count == -1)
         await parts.messages.delete(messages[1])
         await workers.free()
         await workers.receive(3)
@@ -177,6 +180,96 @@ async def test_a_task_waits_for_its_time(parts: Parts, nats: InMemoryNats, worke
         assert nats.now >= times[0]
         # And the last one counts for its user only when it is due
         assert scheduler.turns.waiting.total() == 0
+
+
+async def test_a_due_task_starts_although_the_clock_steps_back(
+    parts: Parts, nats: InMemoryNats, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a task that is due, and an estimate of the server's clock that steps back while its message is read
+    due_at = nats.now + timedelta(hours=1)
+    clock = [nats.now]
+    monkeypatch.setattr(Scheduler, "_now", property(lambda _: clock[-1]))
+    await parts.publish("t1", not_before=due_at.isoformat())
+    find = parts.messages.find
+
+    async def step_back(subject: str | None, sequence: int) -> StoredMessage | None:
+        clock.append(due_at - timedelta(seconds=1))
+        return await find(subject, sequence)
+
+    monkeypatch.setattr(parts.messages, "find", step_back)
+    async with parts.scheduling():
+        clock.append(due_at)
+        # Then it starts
+        await workers.free()
+        await workers.receive(1)
+
+
+async def test_a_time_with_escapes_is_kept(parts: Parts, nats: InMemoryNats, workers: Workers) -> None:
+    time = (nats.now + timedelta(hours=1)).isoformat()
+    body = f'{{"task_id": "t1", "audio_file_id": "a.flac", "user_id": 7, "not\\u005fbefore": "{time}"}}'
+    await parts.publish("", body=body.encode())
+    async with parts.scheduling() as scheduler:
+        assert (len(scheduler.scheduled), scheduler.turns.waiting.total()) == (1, 0)
+
+
+async def test_cancelled_schedules_leave_nothing_behind(parts: Parts, nats: InMemoryNats) -> None:
+    time = (nats.now + timedelta(hours=1)).isoformat()
+    async with parts.scheduling() as scheduler:
+        for number in range(300):
+            await parts.messages.delete(await parts.publish(f"t{number}", not_before=time))
+        await eventually(lambda: not scheduler.scheduled)
+        assert len(scheduler.later) < 100
+
+
+async def test_tasks_of_a_recreated_stream_are_noticed_soon(
+    parts: Parts, nats: InMemoryNats, workers: Workers, constants: Constants
+) -> None:
+    # Given a scheduler that has read some messages
+    constants(AUDIT_EVERY_S=60)
+    for number in range(5):
+        await parts.publish(f"t{number}")
+    async with parts.scheduling() as scheduler:
+        # When the stream is recreated, whose sequences start again
+        nats.streams[NAMES.tasks] = Stream(nats.streams[NAMES.tasks].config)
+        await parts.publish("new", user_id=8)
+        # Then the scheduler knows its task alone
+        await eventually(lambda: dict(scheduler.turns.waiting) == {8: 1}, within=5)
+        await workers.free()
+        await workers.receive(1)
+
+
+async def test_a_missed_task_behind_scheduled_ones_is_noticed(
+    parts: Parts, nats: InMemoryNats, constants: Constants
+) -> None:
+    # Given a task behind scheduled ones, which the scheduler has forgotten, because a client has forged a notice
+    constants(AUDIT_EVERY_S=0.02, AUDITED=10)
+    time = (nats.now + timedelta(hours=1)).isoformat()
+    for number in range(100):
+        await parts.publish(f"t{number}", not_before=time)
+    message = await parts.publish("waits")
+    async with parts.scheduling() as scheduler:
+        forged = Grant(subject=message.subject, sequence=message.sequence, user=message.user)
+        await nats.publish(subjects.REMOVED, forged.model_dump_json().encode())
+        assert scheduler.turns.waiting.total() == 0
+        # Then an audit notices it
+        await eventually(lambda: scheduler.turns.waiting.total() == 1)
+
+
+async def test_a_removed_task_that_holds_no_slot_frees_none(parts: Parts, workers: Workers) -> None:
+    # Given a task with a grant and without a slot, for example because it waits for the time of its retry
+    messages = [await parts.publish(f"t{number}") for number in range(3)]
+    async with parts.scheduling() as scheduler:
+        for sequence in (1, 2):
+            await workers.free()
+            await workers.receive(sequence)
+        # When it is deleted, then no task is granted for it
+        await parts.messages.delete(messages[0])
+        await eventually(lambda: 1 not in scheduler.granted)
+        await asyncio.sleep(0.05)
+        assert list(scheduler.granted) == [2]
+        # And when the worker of the other one deletes it, then its slot gets a task
+        await parts.messages.delete(messages[1], by_worker=True)
+        await eventually(lambda: list(scheduler.granted) == [3])
 
 
 async def test_a_user_with_too_many_waiting_tasks_is_refused(parts: Parts, workers: Workers) -> None:

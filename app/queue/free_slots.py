@@ -1,0 +1,59 @@
+"""Counts the free slots of the workers for which there is no grant yet."""
+
+import asyncio
+import math
+from time import monotonic
+from typing import Final
+
+from app.jetstream.slots import Slots
+from app.queue.grants import Grants
+
+COUNTED_EVERY_S: Final = 1.0  # a count that is older is not trusted: workers may have gone
+UNSEEN_FOR_S: Final = 2.0  # after its publication, a grant is visible at its consumer
+
+
+class FreeSlots:
+    """The number of free slots of one kind for which there is no grant yet.
+
+    A worker with a free slot leaves a pull open, and the consumer of the grants reports the number of open pulls. In
+    between, each task that has ended frees a slot, and each grant takes one. So a task is granted to a slot a moment
+    before its pull is open, and a count that was too high corrects itself.
+    """
+
+    def __init__(self, slots: Slots, grants: Grants) -> None:
+        self.count = 0  # below 0: grants wait for slots that are not free yet
+        self.changed = asyncio.Event()  # there may be free slots, or tasks for them
+        self._slots = slots
+        self._grants = grants
+        self._counted_at = -math.inf
+        self._unseen: list[tuple[int, float]] = []  # grants that the consumer may not show yet: sequence and time
+
+    def free(self) -> None:
+        """Note that a task has ended, so that its worker is about to open a pull."""
+        self.count += 1
+
+    def take(self, grant: int | None) -> None:
+        """Note that a slot is taken by the grant with this stream sequence; None: by one that existed before."""
+        self.count -= 1
+        if grant is not None:
+            self._unseen.append((grant, monotonic()))
+
+    def recount(self) -> None:
+        """Have the open pulls counted, because a worker has opened one."""
+        self._counted_at = -math.inf
+        self.changed.set()
+
+    async def available(self) -> int:
+        """Return the number of free slots; count the open pulls if it is 0, or not certain.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        if self.count <= 0 or self._counted_at < monotonic() - COUNTED_EVERY_S:
+            pulls, undelivered, delivered = await self._grants.slots(self._slots)
+            self._counted_at = monotonic()
+            self._unseen = [
+                (grant, at) for grant, at in self._unseen if grant > delivered and at > self._counted_at - UNSEEN_FOR_S
+            ]
+            self.count = pulls - max(undelivered, len(self._unseen))
+        return self.count
