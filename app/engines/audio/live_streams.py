@@ -20,7 +20,7 @@ from app.engines.audio.live_files import FileDecoder
 from app.engines.audio.mixing import Mixer
 from app.engines.audio.samples import pack
 from app.engines.audio.speech_detector import SECTION, SpeechDetector
-from app.engines.audio.utterances import UtteranceDetector, first_frame
+from app.engines.audio.utterances import UtteranceDetector, between_pauses, first_frame
 from app.engines.audio.windows import FRAMES_PER_SECOND, WARM_UP, UnpackedWindow, VoiceDetector
 from app.engines.messages import CloseLiveStream, LiveAudioProcessed, LiveSpeakerOptions, ProcessLiveAudio
 from app.errors import TransientError
@@ -162,11 +162,12 @@ class _Channel:
 
     def _packed(self, window: UnpackedWindow, context: Sequence[UnpackedWindow]) -> Window:
         windows = [*context, window]
+        parts = [list(between_pauses(part)) if self._speakers else part.regions for part in windows]
         return Window(
-            regions=[region for part in windows for region in part.regions],
+            regions=[region for regions in parts for region in regions],
             samples=pack(np.concatenate([part.samples for part in windows])),
             channel=self._number,
-            context=sum(len(part.regions) for part in context),
+            context=sum(map(len, parts[:-1])),
         )
 
 

@@ -9,6 +9,7 @@ of the recording.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from math import ceil
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ import numpy as np
 from natscribe.schemas.live import MAX_UTTERANCE_S
 
 from app.engines.audio.samples import Samples
+from app.engines.audio.timeline import Times
 from app.engines.audio.windows import (
     FRAME,
     FRAMES_PER_SECOND,
@@ -32,6 +34,7 @@ from app.engines.audio.windows import (
 _LONGEST = int(MAX_UTTERANCE_S * FRAMES_PER_SECOND)
 _PAUSE = round(0.5 * FRAMES_PER_SECOND)  # silence that ends an utterance
 _PAUSED = round(0.1 * FRAMES_PER_SECOND)  # silence that hides an open utterance: it may be over
+_SHORT_PAUSE = round(0.2 * FRAMES_PER_SECOND)  # after which another person may go on
 _PADDING = int(0.3 * FRAMES_PER_SECOND)  # silence before the speech
 _PADDING_AFTER = int(0.13 * FRAMES_PER_SECOND)  # and after it: shorter, because transcription begins at its end
 
@@ -152,6 +155,18 @@ class UtteranceDetector:
 
     def _window(self, utterance: Utterance) -> UnpackedWindow:
         return self._buffer.window([(utterance.start, utterance.end)])
+
+
+def between_pauses(utterance: UnpackedWindow) -> Iterator[Times]:
+    """Yield the regions of an utterance between its pauses of at least 0.2 s, which touch in the middles of these.
+
+    Another person, with another language, may go on after such a pause, and each region has its own language.
+    """
+    ((start, end),) = utterance.regions
+    voiced = np.flatnonzero(utterance.speech >= SPEECH)
+    pauses = np.flatnonzero(np.diff(voiced) > _SHORT_PAUSE)
+    middles = (voiced[pauses] + 1 + voiced[pauses + 1]) // 2
+    yield from pairwise([start, *(start + middles / FRAMES_PER_SECOND).tolist(), end])
 
 
 def first_frame(start_at: float) -> int:

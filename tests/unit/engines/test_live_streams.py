@@ -13,8 +13,15 @@ from app.engines.audio.limits import Limit
 from app.engines.audio.live_streams import MAX_JOB_BYTES, MAX_STREAMS, LiveStreams
 from app.engines.audio.samples import unpack
 from app.engines.audio.speech_detector import SECTION
-from app.engines.audio.windows import FRAME, FRAMES_PER_SECOND, WARM_UP, VoiceDetector
-from app.engines.messages import CloseLiveStream, LiveAudioProcessed, ProcessLiveAudio
+from app.engines.audio.windows import FRAME, FRAMES_PER_SECOND, WARM_UP, UnpackedWindow, VoiceDetector
+from app.engines.diarization.live_speakers import LiveSpeakers
+from app.engines.messages import (
+    CloseLiveStream,
+    LiveAudioProcessed,
+    LiveSpeakerOptions,
+    LiveSpeakersFound,
+    ProcessLiveAudio,
+)
 from app.errors import PermanentError, TaskError, TransientError
 from tests.constants import Constants
 
@@ -28,6 +35,22 @@ Samples = npt.NDArray[np.int16]
 
 def loudness(_first: int, _start: int = 0) -> VoiceDetector:
     return lambda samples: np.asarray(np.abs(samples.reshape(-1, FRAME)).max(axis=1, initial=0) * 4, np.float32)
+
+
+class Unknown(LiveSpeakers):
+    """Speakers of whom nothing is found."""
+
+    def __init__(self, options: LiveSpeakerOptions) -> None:
+        self.options = options
+
+    def add(self, utterance: UnpackedWindow) -> None:
+        """Find nothing."""
+
+    def open(self, utterance: UnpackedWindow) -> None:
+        """Recognize nobody."""
+
+    def found(self) -> LiveSpeakersFound:
+        return LiveSpeakersFound(turns=[], merged={}, settled_until=0, embedded=None, state="")
 
 
 @pytest.fixture
@@ -148,6 +171,24 @@ def test_two_channels_are_processed_separately(streams: LiveStreams) -> None:
     assert [window.regions for window in all_of(streams, samples, LiveAudio(channels=2))] == [
         [pytest.approx((0.7, 4.13), abs=0.05)]
     ]
+
+
+def test_utterances_have_a_language_after_each_pause_if_several_people_may_speak() -> None:
+    # Given two utterances, of which the second has a pause of 0.3 s, and one of 0.15 s
+    samples = signal((0, 1), (1, 1), (0, 1), (1, 1), (0, 0.3), (1, 1), (0, 0.15), (1, 1), (0, 1))
+
+    def last(speakers: LiveSpeakerOptions | None) -> Window:
+        return process(LiveStreams(LIMIT, loudness, Unknown), samples, first=True, speakers=speakers).windows[-1]
+
+    # When their speakers are to be found, then regions touch in the longer pause
+    window = last(LiveSpeakerOptions())
+    assert (window.context, len(window.regions)) == (1, 3)
+    assert window.regions[1] == pytest.approx((2.7, 4.15), abs=0.05)
+    assert window.regions[2] == pytest.approx((4.15, 6.58), abs=0.05)
+    assert window.regions[1][1] == window.regions[2][0]
+    assert len(unpack(window.samples)) == round(sum(end - start for start, end in window.regions) * RATE)
+    # And without speakers, an utterance is one region
+    assert len(last(None).regions) == 2
 
 
 def test_each_channel_continues_where_it_was(streams: LiveStreams) -> None:
