@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.conftest import LIBRIVOX, ROOT, TWO_READERS, Running
 from tests.programs import BIN, EXAMPLES, line_with, output, started
+from tests.truth.recordings import RATE, channels_of, write
 
 pytestmark = pytest.mark.xdist_group("service")
 
@@ -66,6 +67,16 @@ async def test_the_client_of_the_readme_prints_who_says_what(service: Running, t
     printed = await output(service.settings.nats_url, BIN / "python", tmp_path / "who.py", TWO_READERS)
     lines = [re.fullmatch(r" +\d+\.\d s  (SPEAKER_\d\d): .+", line) for line in printed.splitlines()]
     assert {line and line[1] for line in lines} == {"SPEAKER_00", "SPEAKER_01"}
+
+
+async def test_speakers_are_printed_while_they_speak(service: Running, tmp_path: Path) -> None:
+    # Given the beginning of a recording, in which two people read
+    write(tmp_path / "call.wav", [channels_of(TWO_READERS)[0][: 12 * RATE]])
+    # When it is played as live audio
+    printed = await output(service.settings.nats_url, BIN / "python", "live_speakers.py", tmp_path / "call.wav")
+    # Then both are in segments or in later corrections
+    lines = re.findall(r"^(?: *\d+\.\d s  |from .+ s: )(SPEAKER_\d\d)", printed, re.MULTILINE)
+    assert set(lines) == {"SPEAKER_00", "SPEAKER_01"}
 
 
 async def test_the_node_client_compiles_strictly_and_transcribes(
