@@ -21,7 +21,7 @@ _PIECE = 64 * 1024  # bytes
 class Fault:
     """A fault of one request: the proxy responds itself, or truncates the response of the server."""
 
-    answer: bytes | None = None  # instead of the server's; empty: none at all
+    reply: bytes | None = None  # instead of the server's; empty: none at all
     after: int = 0  # bytes of the server's body that pass
     ends: str = "reset"  # or "closed", "stalled", or "held": it passes once `released` is set
     then: Callable[[], Awaitable[object]] | None = None  # called when the response is truncated
@@ -30,7 +30,7 @@ class Fault:
 def status(code: int, body: str = "", headers: str = "") -> Fault:
     """A response of the proxy itself."""
     response = f"HTTP/1.1 {code} Fault\r\nContent-Length: {len(body)}\r\nConnection: close\r\n{headers}\r\n{body}"
-    return Fault(answer=response.encode())
+    return Fault(reply=response.encode())
 
 
 @dataclass
@@ -54,10 +54,10 @@ class Proxy:
         head = await reader.readuntil(b"\r\n\r\n")
         self.requests.append(head.partition(b"\r\n")[0].decode())
         fault = self.faults.pop(0) if self.faults else self.always
-        if fault is not None and fault.answer is not None:
+        if fault is not None and fault.reply is not None:
             length = re.search(rb"\r\ncontent-length: (\d+)", head, re.IGNORECASE)
-            await reader.readexactly(int(length[1]) if length and fault.answer else 0)
-            writer.write(fault.answer)
+            await reader.readexactly(int(length[1]) if length and fault.reply else 0)
+            writer.write(fault.reply)
             await writer.drain()
         else:
             await self._pass_on(head, reader, writer, fault)

@@ -10,10 +10,10 @@ import pytest
 
 from app.embedded import free_port
 from tests.access.servers import DEPLOY, GuardedNats, GuardedValkey, guarded_nats, password, service_settings
+from tests.audio import tone, wav
 from tests.fakes.engine import FakeEngine
 from tests.faults import make_certificates
 from tests.programs import BIN, output
-from tests.sounds import tone, wav
 from tests.workers import working
 
 pytestmark = pytest.mark.node

@@ -13,8 +13,8 @@ import pytest
 from natscribe.client import Client
 
 from app.settings import Settings
+from tests.audio import silence, write
 from tests.e2e.conftest import LIBRIVOX, running, servers, transcribe
-from tests.sounds import silence, write
 
 TASKS = int(os.environ.get("SOAK_TASKS", "60"))
 WARM_UP = 40

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from natscribe.schemas.requests import ResultFormat
 
+from tests.audio import load, silence, write
 from tests.e2e.conftest import LIBRIVOX, ROOT, running, servers, transcribe
-from tests.sounds import load, silence, write
 
 pytestmark = pytest.mark.xdist_group("onnx")
 

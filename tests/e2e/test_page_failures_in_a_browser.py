@@ -21,10 +21,10 @@ from natscribe.schemas.task_list import ListedTask, TaskPage
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Kind, Priority
 
+from tests.audio import tone, wav
 from tests.e2e.browser import NEEDS_CHROMIUM
 from tests.e2e.microphone import nats_for_pages, page_for
 from tests.e2e.web_page import Site, site_in
-from tests.sounds import tone, wav
 from tests.unit.formats.test_transcript_page import HOSTILE
 
 pytestmark = [NEEDS_CHROMIUM, pytest.mark.timeout(300)]

@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from app.cli.recording import TWO_READERS
-from tests import sounds
+from tests.audio import write as write_recording
 from tests.e2e.browser import FIREFOX, NEEDS_CHROMIUM, NEEDS_FIREFOX, WITHIN_S
 from tests.e2e.conftest import running
 from tests.e2e.microphone import nats_for_pages, page_for
@@ -132,7 +132,7 @@ async def test_an_hour_does_not_freeze_the_page(site: Site, tmp_path: Path) -> N
     # Given a recording of an hour
     clips = (np.concatenate([read(clip) for clip in CLIPS]) / 2**15).astype(np.float32)
     hour = np.resize(clips, HOUR_S * RATE)
-    file = sounds.write(tmp_path / "hour.mp3", hour, "mp3")
+    file = write_recording(tmp_path / "hour.mp3", hour, "mp3")
     # When it is dropped
     observed = await site.visit("hour", file=str(file))
     times = {name: observed[name] for name in ("upload", "firstText", "blocked", "blockedWhenSlow")}

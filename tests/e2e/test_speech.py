@@ -10,8 +10,8 @@ from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.transcription import TranscriptionResult
 
+from tests.audio import silence, write
 from tests.e2e.conftest import TWO_CHANNELS, TWO_READERS, Running, transcribe
-from tests.sounds import silence, write
 from tests.truth.attributed import diarization_error_rate
 from tests.truth.recordings import words_of
 from tests.truth.words import scored, word_error_rate

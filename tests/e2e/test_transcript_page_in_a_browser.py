@@ -10,8 +10,8 @@ from natscribe.schemas.transcription import Interval, Segment, Word
 from natscribe.transcript_page import page
 
 from app.engines.audio.mixing import SAMPLE_RATE
+from tests.audio import silence, tone, wav
 from tests.e2e.browser import NEEDS_CHROMIUM, driven_by, serving
-from tests.sounds import silence, tone, wav
 from tests.unit.formats.test_transcript_page import HOSTILE, segment_of, talk, transcript
 
 LONG_S = 3 * 3600

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-Answer = dict[str, Any]  # as JetStream's API writes it
+Json = dict[str, Any]  # as JetStream's API writes it
 
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 WRONG_SEQUENCE = (400, 10071, "wrong last sequence")
@@ -22,7 +22,7 @@ class RefusedError(Exception):
 
     def __init__(self, code: int, err_code: int, description: str) -> None:
         super().__init__(description)
-        self.answer: Answer = {"error": {"code": code, "err_code": err_code, "description": description}}
+        self.reply: Json = {"error": {"code": code, "err_code": err_code, "description": description}}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Stored:
     headers: dict[str, str]
     time: datetime
 
-    def answer(self) -> Answer:
+    def api_message(self) -> Json:
         """Return the message as JetStream's API writes it."""
         lines = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
         return {
@@ -53,7 +53,7 @@ class Stored:
 class Consumer:
     """A durable pull consumer."""
 
-    config: Answer
+    config: Json
     delivered: int = 0  # the stream sequence up to which messages were delivered once
     pending: dict[int, int] = field(default_factory=dict)  # sequence of a message without an end: its deliveries
     again: list[int] = field(default_factory=list)  # released messages
@@ -73,7 +73,7 @@ class Consumer:
 class Stream:
     """The messages of a stream, in the order of their sequences."""
 
-    def __init__(self, config: Answer) -> None:
+    def __init__(self, config: Json) -> None:
         self.config = config
         self.created = datetime.now(UTC)
         self.messages: list[Stored] = []
@@ -89,7 +89,7 @@ class Stream:
         """Return the messages of a subject, which may be a wildcard."""
         return [message for message in self.messages if matches(message.subject, subject)]
 
-    def publish(self, subject: str, body: bytes, headers: Mapping[str, str], at: datetime) -> Answer:
+    def publish(self, subject: str, body: bytes, headers: Mapping[str, str], at: datetime) -> Json:
         """Store a message unless it is a repetition; return the acknowledgement."""
         subject, message_id = self._transformed(subject), headers.get("Nats-Msg-Id")
         if message_id in self.ids:
@@ -109,7 +109,7 @@ class Stream:
             self.ids[message_id] = self.last_sequence
         return self._acknowledgement(self.last_sequence)
 
-    def _acknowledgement(self, sequence: int) -> Answer:
+    def _acknowledgement(self, sequence: int) -> Json:
         return {"stream": self.config["name"], "seq": sequence}
 
     def _transformed(self, subject: str) -> str:
@@ -130,12 +130,12 @@ class Stream:
                 consumer.settle(sequence)
         return len(gone)
 
-    def purge(self, query: Answer) -> Answer:
+    def purge(self, query: Json) -> Json:
         """Remove the messages of a subject, or those before a sequence."""
         gone = [message for message in self.of(query.get("filter", ">")) if message.sequence < query.get("seq", 2**63)]
         return {"success": True, "purged": self.remove(gone)}
 
-    def delete(self, sequence: int) -> Answer:
+    def delete(self, sequence: int) -> Json:
         """Remove one message."""
         if self.config.get("deny_delete") or not self.remove(self._numbered(sequence)):
             raise RefusedError(*NOT_DELETED)
@@ -144,7 +144,7 @@ class Stream:
     def _numbered(self, sequence: int) -> list[Stored]:
         return [message for message in self.messages if message.sequence == sequence]
 
-    def one(self, query: Answer) -> Answer:
+    def one(self, query: Json) -> Json:
         """Return the message that a query selects."""
         if "last_by_subj" in query:
             matching = self.of(query["last_by_subj"])[-1:]
@@ -154,9 +154,9 @@ class Stream:
             matching = self._numbered(query["seq"])
         if not matching:
             raise RefusedError(*NO_MESSAGE)
-        return matching[0].answer()
+        return matching[0].api_message()
 
-    def several(self, query: Answer) -> Iterator[tuple[Stored, int]]:
+    def several(self, query: Json) -> Iterator[tuple[Stored, int]]:
         """Yield the messages that a Direct Get selects, each with the number of later messages of its subject."""
         if "multi_last" in query:
             last = [message for subject in query["multi_last"] for message in self.of(subject)[-1:]]
@@ -166,7 +166,7 @@ class Stream:
         for number, message in enumerate(matching[: query["batch"]], 1):
             yield message, len(matching) - number
 
-    def info(self, query: Answer) -> Answer:
+    def info(self, query: Json) -> Json:
         """Describe the stream."""
         shown = self.of(query["subjects_filter"]) if "subjects_filter" in query else []
         subjects = [message.subject for message in shown]
@@ -180,7 +180,7 @@ class Stream:
         }
         return {"config": dict(self.config), "created": self.created.isoformat(), "state": state}
 
-    def consumer_info(self, name: str) -> Answer:
+    def consumer_info(self, name: str) -> Json:
         """Describe a consumer."""
         consumer = self.consumers[name]
         waiting = [

@@ -17,7 +17,7 @@ from nats.errors import NoRespondersError
 from nats.js import JetStreamContext
 from nats.nuid import NUID
 
-from tests.fakes.jetstream import Answer, Consumer, RefusedError, Stored, Stream, matches
+from tests.fakes.jetstream import Consumer, Json, RefusedError, Stored, Stream, matches
 
 API = "$JS.API."
 NO_STREAM = (404, 10059, "stream not found")
@@ -32,11 +32,11 @@ class Subscription:
 
     subject: str
     receive: Callable[[Msg], Awaitable[None]]
-    of: "InMemoryNats"
+    nats: "InMemoryNats"
 
     async def unsubscribe(self) -> None:
         """End the subscription."""
-        self.of.listeners.remove(self)
+        self.nats.subscriptions.remove(self)
 
 
 class InMemoryNats:
@@ -44,14 +44,14 @@ class InMemoryNats:
 
     def __init__(self) -> None:
         self.streams: dict[str, Stream] = {}
-        self.listeners: list[Subscription] = []
-        self.asked: list[str] = []  # the subjects of all requests
+        self.subscriptions: list[Subscription] = []
+        self.requests: list[str] = []  # the subjects of all requests
         self.ahead = timedelta()  # of the server's clock
         self.max_payload = 1024**2
         self.is_connected = True
         self.connected_server_version = ServerVersion("2.12.0")
         self._before: dict[str, list[Hook]] = {}
-        self._behind: dict[str, list[Hook]] = {}
+        self._after: dict[str, list[Hook]] = {}
         self.stats = {"reconnects": 0}
         self.pulls: list[tuple[str, asyncio.Task[None]]] = []  # pulls that wait for a message
         self._inboxes = 0
@@ -68,12 +68,12 @@ class InMemoryNats:
         return datetime.now(UTC) + self.ahead
 
     def before(self, request: str, *hooks: Hook) -> None:
-        """Run each of these before one of the next requests on subjects with this prefix."""
+        """Run one hook before each of the next requests on subjects with this prefix."""
         self._before.setdefault(request, []).extend(hooks)
 
-    def behind(self, request: str, *hooks: Hook) -> None:
-        """Run each of these after such a request is processed, and before its reply."""
-        self._behind.setdefault(request, []).extend(hooks)
+    def after(self, request: str, *hooks: Hook) -> None:
+        """Run one hook after each of the next such requests is processed, and before its reply."""
+        self._after.setdefault(request, []).extend(hooks)
 
     def jetstream(self, timeout: float = 5) -> JetStreamContext:
         """Return nats-py's JetStream on this connection."""
@@ -86,8 +86,8 @@ class InMemoryNats:
 
     async def subscribe(self, subject: str, queue: str = "", cb: object = None) -> Subscription:  # noqa: ARG002
         """Subscribe to a subject."""
-        self.listeners.append(Subscription(subject, cast("Callable[[Msg], Awaitable[None]]", cb), self))
-        return self.listeners[-1]
+        self.subscriptions.append(Subscription(subject, cast("Callable[[Msg], Awaitable[None]]", cb), self))
+        return self.subscriptions[-1]
 
     async def flush(self) -> None:
         """Everything is sent at once."""
@@ -108,7 +108,7 @@ class InMemoryNats:
             else:
                 await self._deliver(of, name, request["batch"], reply)
         else:
-            await self._tell(subject, payload, headers or {})
+            await self._deliver_to_subscribers(subject, payload, headers or {})
             for stream in self.streams.values():
                 if stream.takes(subject):
                     stream.publish(subject, payload, headers or {}, self.now)
@@ -122,30 +122,30 @@ class InMemoryNats:
     ) -> Msg:
         """Send a request."""
         await asyncio.sleep(0)  # others get their turn, as with a true server
-        self.asked.append(subject)
+        self.requests.append(subject)
         _happen(self._before, subject)
-        if any(listener.subject == subject for listener in self.listeners):
-            return await self._ask(subject, payload)
+        if any(subscription.subject == subject for subscription in self.subscriptions):
+            return await self._request_subscriber(subject, payload)
         try:
-            reply = self._answer(subject, payload, headers or {})
+            reply = self._reply(subject, payload, headers or {})
         except RefusedError as error:
-            reply = error.answer
-        _happen(self._behind, subject)
+            reply = error.reply
+        _happen(self._after, subject)
         if subject.startswith("tasks.") and "seq" in reply:  # no test needs the messages that other streams republish
             stored = {"Nats-Subject": subject, "Nats-Sequence": str(reply["seq"])}
-            await self._tell(f"accepted.{subject}", payload, (headers or {}) | stored)
+            await self._deliver_to_subscribers(f"accepted.{subject}", payload, (headers or {}) | stored)
         return self._message(subject, json.dumps(reply).encode(), {})
 
-    async def _ask(self, subject: str, payload: bytes) -> Msg:
-        """Request something of a subscriber."""
+    async def _request_subscriber(self, subject: str, payload: bytes) -> Msg:
+        """Send a request to a subscriber, and return its reply."""
         replies = asyncio.Queue[Msg]()
         inbox = await self.subscribe(self.new_inbox(), cb=replies.put)
-        for listener in [listener for listener in self.listeners if listener.subject == subject]:
-            await listener.receive(self._message(subject, payload, {}, reply=inbox.subject))
+        for subscription in [subscription for subscription in self.subscriptions if subscription.subject == subject]:
+            await subscription.receive(self._message(subject, payload, {}, reply=inbox.subject))
         await inbox.unsubscribe()
         return replies.get_nowait()
 
-    def _answer(self, subject: str, payload: bytes, headers: dict[str, str]) -> Answer:
+    def _reply(self, subject: str, payload: bytes, headers: dict[str, str]) -> Json:
         if subject.startswith("$JS.ACK."):
             self._settle(subject, payload)
             return {}
@@ -156,16 +156,16 @@ class InMemoryNats:
         if action in {"MSG", "DURABLE"}:
             part, _, names = names.partition(".")
             action = f"{action}.{part}"
-        query: Answer = json.loads(payload or b"{}")
+        query: Json = json.loads(payload or b"{}")
         return self._of_stream(action, names, query) if what == "STREAM" else self._of_consumer(action, names, query)
 
-    def _published(self, subject: str, payload: bytes, headers: dict[str, str]) -> Answer:
+    def _published(self, subject: str, payload: bytes, headers: dict[str, str]) -> Json:
         for stream in self.streams.values():
             if stream.takes(subject):
                 return stream.publish(subject, payload, headers, self.now)
         raise NoRespondersError
 
-    def _of_stream(self, action: str, name: str, query: Answer) -> Answer:
+    def _of_stream(self, action: str, name: str, query: Json) -> Json:
         if action == "CREATE":
             if any(other.takes(subject) for other in self.streams.values() for subject in query["subjects"]):
                 raise RefusedError(*TAKEN)
@@ -185,7 +185,7 @@ class InMemoryNats:
                 return {"success": True}
         return stream.info(query) | {"ts": self.now.isoformat()}
 
-    def _of_consumer(self, action: str, names: str, query: Answer) -> Answer:
+    def _of_consumer(self, action: str, names: str, query: Json) -> Json:
         of, _, name = names.partition(".")
         stream = self._stream(of)
         if action == "DURABLE.CREATE":
@@ -203,12 +203,12 @@ class InMemoryNats:
             raise RefusedError(*NO_STREAM)
         return self.streams[name]
 
-    async def _read(self, name: str, query: Answer, reply: str) -> None:
+    async def _read(self, name: str, query: Json, reply: str) -> None:
         """Reply to a Direct Get."""
-        self.asked.append(f"{API}DIRECT.GET.{name}")
-        _happen(self._before, self.asked[-1])
+        self.requests.append(f"{API}DIRECT.GET.{name}")
+        _happen(self._before, self.requests[-1])
         if name not in self.streams:
-            await self._tell(reply, b"", {"Status": "503"})
+            await self._deliver_to_subscribers(reply, b"", {"Status": "503"})
             return
         for stored, behind in list(self.streams[name].several(query)):
             position_headers = {
@@ -217,8 +217,8 @@ class InMemoryNats:
                 "Nats-Time-Stamp": stored.time.isoformat(),
                 "Nats-Num-Pending": str(behind),
             }
-            await self._tell(reply, stored.body, stored.headers | position_headers)
-        await self._tell(reply, b"", {"Status": "204"})
+            await self._deliver_to_subscribers(reply, stored.body, stored.headers | position_headers)
+        await self._deliver_to_subscribers(reply, b"", {"Status": "204"})
 
     async def _deliver(self, of: str, name: str, most: int, reply: str) -> None:
         """Deliver messages to a pull consumer; do not wait for later ones."""
@@ -227,11 +227,13 @@ class InMemoryNats:
             stamp, left = int(stored.time.timestamp() * 1e9), len(pulled) - number
             settled_by = f"$JS.ACK.{of}.{name}.{times}.{stored.sequence}.{stored.sequence}.{stamp}.{left}"
             body = b"" if self.streams[of].consumers[name].config.get("headers_only") else stored.body
-            await self._tell(reply, body, stored.headers, subject=stored.subject, settled_by=settled_by)
+            await self._deliver_to_subscribers(
+                reply, body, stored.headers, subject=stored.subject, settled_by=settled_by
+            )
         if len(pulled) < most:
-            await self._tell(reply, b"", {"Status": "404"})
+            await self._deliver_to_subscribers(reply, b"", {"Status": "404"})
 
-    async def _deliver_later(self, of: str, name: str, request: Answer, reply: str) -> None:
+    async def _deliver_later(self, of: str, name: str, request: Json, reply: str) -> None:
         """Deliver messages to a pull consumer once there is one, unless the request expires before."""
         with suppress(TimeoutError):
             async with asyncio.timeout(request["expires"] / 1e9):
@@ -253,12 +255,12 @@ class InMemoryNats:
             if stream.config.get("retention") == "workqueue":
                 stream.remove([message for message in stream.messages if message.sequence == number])
 
-    async def _tell(
+    async def _deliver_to_subscribers(
         self, to: str, body: bytes, headers: dict[str, str], *, subject: str = "", settled_by: str = ""
     ) -> None:
-        for listener in list(self.listeners):
-            if matches(to, listener.subject):
-                await listener.receive(self._message(subject or to, body, headers, settled_by))
+        for subscription in list(self.subscriptions):
+            if matches(to, subscription.subject):
+                await subscription.receive(self._message(subject or to, body, headers, settled_by))
 
     def _message(self, subject: str, body: bytes, headers: dict[str, str], reply: str = "") -> Msg:
         return Msg(_client=self.client, subject=subject, reply=reply, data=body, headers=dict(headers))

@@ -6,7 +6,7 @@ from natscribe.schemas.wire import Model
 from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE
 from app.engines.diarization.networks import POWERSET_CLASSES, Networks
 from app.engines.diarization.windows import FRAME_SAMPLES, WINDOW_FRAMES, WINDOW_SAMPLES
-from tests.sounds import Samples
+from tests.audio import Samples
 
 
 class FakeNetworks:

@@ -52,7 +52,7 @@ async def provisioned(settings: Settings = SETTINGS) -> InMemoryNats:
         await provisioning.provision(nats.jetstream(), settings)
         STREAMS[key] = pickle.dumps(nats.streams)
     nats.streams = pickle.loads(STREAMS[key])  # noqa: S301 -- it is ours
-    nats.asked.clear()
+    nats.requests.clear()
     return nats
 
 

@@ -174,10 +174,10 @@ class Publisher:
 
     async def is_completed(self, task_id: str) -> bool:
         """Whether a task has completed; what follows its log may stumble over what others wrote there."""
-        return (await self.ask(subjects.STATUS, task_id=task_id)).get("state") == State.COMPLETED
+        return (await self.request(subjects.STATUS, task_id=task_id)).get("state") == State.COMPLETED
 
-    async def ask(self, subject: str, **request: object) -> dict[str, Any]:
-        reply = await self.nc.request(subject, json.dumps(request).encode(), timeout=DEADLINE)
+    async def request(self, subject: str, **fields: object) -> dict[str, Any]:
+        reply = await self.nc.request(subject, json.dumps(fields).encode(), timeout=DEADLINE)
         parsed_reply: dict[str, Any] = json.loads(reply.data)
         return parsed_reply
 

@@ -77,14 +77,14 @@ class Prometheus:
     def __init__(self, port: int) -> None:
         self.port = port
 
-    async def ask(self, path: str, **parameters: str) -> dict[str, Any]:
+    async def query_api(self, path: str, **parameters: str) -> dict[str, Any]:
         url = f"http://127.0.0.1:{self.port}{path}?{urllib.parse.urlencode(parameters)}"
         reply: dict[str, Any] = json.loads(await asyncio.to_thread(_get, url))
         return reply
 
     async def has(self, expr: str) -> bool:
         """Whether an expression returns data now."""
-        result = (await self.ask("/api/v1/query", query=expr))["data"]["result"]
+        result = (await self.query_api("/api/v1/query", query=expr))["data"]["result"]
         return any(sample["value"][1] != "NaN" for sample in result)
 
 

@@ -118,7 +118,7 @@ async def labels_are_known(server: Prometheus) -> bool:
         named = re.fullmatch(r"label_values\((\w+), (\w+)\)", query)
         assert named is not None
         metric, label = named.groups()
-        if not (await server.ask(f"/api/v1/label/{label}/values", **{"match[]": metric}))["data"]:
+        if not (await server.query_api(f"/api/v1/label/{label}/values", **{"match[]": metric}))["data"]:
             return False
     return bool(queries)
 

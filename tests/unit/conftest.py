@@ -24,5 +24,5 @@ async def parts(nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch) -> Parts:
     worker = Parts(nats)
     await worker.lease.open()
     assert await worker.lease.take()
-    nats.asked.clear()
+    nats.requests.clear()
     return worker

@@ -58,7 +58,7 @@ async def assert_whole(publisher: Publisher, task_id: str, end: str) -> None:
 
 
 async def status(publisher: Publisher, task_id: str) -> dict[str, Any]:
-    return await publisher.ask(subjects.STATUS, task_id=task_id)
+    return await publisher.request(subjects.STATUS, task_id=task_id)
 
 
 @IN_BOTH_DIRECTIONS
@@ -86,14 +86,14 @@ async def test_a_worker_of_another_version_continues_all_tasks(
             assert reply["task"]["task_id"] == task_id, reply
             assert reply["state"] in {"running", "queued"}, reply
         assert (await status(publisher, "running"))["task"]["word_timestamps"] is True
-        listed = await publisher.ask(subjects.LIST, limit=50)
+        listed = await publisher.request(subjects.LIST, limit=50)
         assert len(listed["tasks"]) == 6, listed
-        assert sum(queue["waiting"] for queue in (await publisher.ask(subjects.TASK_QUEUES))["queues"]) == 4
-        assert (await publisher.ask(subjects.RESULT, task_id="waiting"))["error"]["code"] == "not_finished"
+        assert sum(queue["waiting"] for queue in (await publisher.request(subjects.TASK_QUEUES))["queues"]) == 4
+        assert (await publisher.request(subjects.RESULT, task_id="waiting"))["error"]["code"] == "not_finished"
         # And tasks can be cancelled, deleted and erased
-        assert (await publisher.ask(subjects.CANCEL, task_id="cancelled"))["state"] == "cancelled"
-        assert (await publisher.ask(subjects.DELETE, task_id="deleted"))["deleted"] is True
-        assert (await publisher.ask(subjects.DELETE, user_id=8))["tasks"] == 1
+        assert (await publisher.request(subjects.CANCEL, task_id="cancelled"))["state"] == "cancelled"
+        assert (await publisher.request(subjects.DELETE, task_id="deleted"))["deleted"] is True
+        assert (await publisher.request(subjects.DELETE, user_id=8))["tasks"] == 1
         for task_id in ("deleted", "erased"):
             assert (await status(publisher, task_id))["error"]["code"] == "not_found"
         await assert_whole(publisher, "cancelled", "cancelled")
@@ -108,14 +108,14 @@ async def test_a_worker_of_another_version_continues_all_tasks(
         for task_id in ("running", speaker.task_id, "waiting"):
             await eventually(partial(is_in_state, publisher, task_id, "completed"))
             await assert_whole(publisher, task_id, "completed")
-            assert (await publisher.ask(subjects.RESULT, task_id=task_id))["text"] == TEXT
+            assert (await publisher.request(subjects.RESULT, task_id=task_id))["text"] == TEXT
         for task_id in ("deleted", "erased"):
             assert await events(publisher, task_id) == []
     # And whatever another version has written can be erased
     async with versions.running(second):
-        assert (await publisher.ask(subjects.RESULT, task_id="running"))["text"] == TEXT
-        assert (await publisher.ask(subjects.DELETE, task_id="running"))["deleted"] is True
-        assert (await publisher.ask(subjects.DELETE, user_id=7))["tasks"] == 3
+        assert (await publisher.request(subjects.RESULT, task_id="running"))["text"] == TEXT
+        assert (await publisher.request(subjects.DELETE, task_id="running"))["deleted"] is True
+        assert (await publisher.request(subjects.DELETE, user_id=7))["tasks"] == 3
         for stream in ("progress", "segments", "results"):
             info = await publisher.js.stream_info(f"transcription_{stream}", subjects_filter=">")
             assert not info.state.subjects
@@ -131,11 +131,13 @@ async def test_voices_are_known_to_workers_of_another_version(
         await publisher.publish("call", diarize=True, identify=True)
         await eventually(partial(is_in_state, publisher, "call", "completed"))
         who = {"user_id": 7, "task_id": "call", "speaker": "SPEAKER_00", "name": "Anna", "consent": CONSENT}
-        voice = (await publisher.ask(subjects.ENROLL, **who))["voice"]
+        voice = (await publisher.request(subjects.ENROLL, **who))["voice"]
         (written,) = await stored(publisher, "KV_voices", "$KV.voices.>")
     async with versions.running(second):
         # When a worker of another version changes the voice
-        assert (await publisher.ask(subjects.RENAME, user_id=7, voice=voice, name="Anna Berg"))["name"] == "Anna Berg"
+        assert (await publisher.request(subjects.RENAME, user_id=7, voice=voice, name="Anna Berg"))[
+            "name"
+        ] == "Anna Berg"
         # Then it keeps what it does not know
         (changed,) = await stored(publisher, "KV_voices", "$KV.voices.>")
         written["model"].pop("newer", None)  # names a network, and is compared as a whole
@@ -144,16 +146,16 @@ async def test_voices_are_known_to_workers_of_another_version(
         # And names speakers by it
         await publisher.publish("next", diarize=True, identify=True)
         await eventually(partial(is_in_state, publisher, "next", "completed"))
-        named = (await publisher.ask(subjects.RESULT, task_id="next"))["voices"]
+        named = (await publisher.request(subjects.RESULT, task_id="next"))["voices"]
         assert "Anna Berg" in {voice["name"] for voice in named.values()}
         # And can give it one more reference
         more = who | {"task_id": "next", "voice": voice, "name": None}
-        grown = await publisher.ask(subjects.ENROLL, **more)
+        grown = await publisher.request(subjects.ENROLL, **more)
         assert (len(grown["references"]), grown["comparable"]) == (2, True)
     async with versions.running(first):
-        (listed,) = (await publisher.ask(subjects.VOICES, user_id=7))["voices"]
+        (listed,) = (await publisher.request(subjects.VOICES, user_id=7))["voices"]
         assert (listed["voice"], listed["name"], len(listed["references"])) == (voice, "Anna Berg", 2)
-        assert (await publisher.ask(subjects.DELETE, user_id=7))["tasks"] == 2
+        assert (await publisher.request(subjects.DELETE, user_id=7))["tasks"] == 2
         assert await stored(publisher, "KV_voices", "$KV.voices.>") == []
 
 
@@ -173,10 +175,10 @@ async def test_two_versions_share_all_work(publisher: Publisher, versions: Versi
         for task_id in ids:
             await eventually(partial(is_in_state, publisher, task_id, "completed"))
             await assert_whole(publisher, task_id, "completed")
-            assert (await publisher.ask(subjects.RESULT, task_id=task_id))["task_id"] == task_id
+            assert (await publisher.request(subjects.RESULT, task_id=task_id))["task_id"] == task_id
         for _ in range(4):
-            assert len((await publisher.ask(subjects.LIST, limit=50))["tasks"]) == len(ids)
-        assert (await publisher.ask(subjects.DELETE, user_id=7))["tasks"] == len(ids)
+            assert len((await publisher.request(subjects.LIST, limit=50))["tasks"]) == len(ids)
+        assert (await publisher.request(subjects.DELETE, user_id=7))["tasks"] == len(ids)
 
 
 async def test_a_task_with_an_option_of_a_later_version_waits_for_that_version(
@@ -194,8 +196,8 @@ async def test_a_task_with_an_option_of_a_later_version_waits_for_that_version(
         for task_id in ("running", "waiting"):
             assert (await status(publisher, task_id))["task"]["newer"] == "wanted"
         # And they can be cancelled and erased
-        assert (await publisher.ask(subjects.CANCEL, task_id="cancelled"))["state"] == "cancelled"
-        assert (await publisher.ask(subjects.DELETE, user_id=8))["tasks"] == 1
+        assert (await publisher.request(subjects.CANCEL, task_id="cancelled"))["state"] == "cancelled"
+        assert (await publisher.request(subjects.DELETE, user_id=8))["tasks"] == 1
         # And a task without that option is done before them
         versions.gate.touch()
         await publisher.publish("plain")

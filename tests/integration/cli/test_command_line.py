@@ -322,4 +322,4 @@ async def test_a_task_is_watched_while_no_worker_runs(
 
 
 async def _is_running(publisher: Publisher) -> bool:
-    return (await publisher.ask("tasks.status", task_id="t1")).get("state") == "running"
+    return (await publisher.request("tasks.status", task_id="t1")).get("state") == "running"

@@ -109,7 +109,7 @@ async def test_a_client_closes_without_an_error_during_an_outage(nats_server: Na
 
 
 async def _is(publisher: Publisher, task_id: str) -> bool:
-    status = await publisher.ask("tasks.status", task_id=task_id)
+    status = await publisher.request("tasks.status", task_id=task_id)
     return status.get("state") == ("running" if task_id == "first" else "queued")
 
 

@@ -97,7 +97,7 @@ async def test_a_recording_is_deleted(settings: Settings, recording: Path) -> No
     assert await store.differs(recording, "t2-meeting.flac") is False
 
 
-@pytest.mark.parametrize("faults", [[status(503)], [Fault(answer=b"")], [Fault()], [status(500), status(503)]], ids=str)
+@pytest.mark.parametrize("faults", [[status(503)], [Fault(reply=b"")], [Fault()], [status(500), status(503)]], ids=str)
 async def test_a_part_that_fails_is_sent_again(
     settings: Settings, recording: Path, bucket: S3Store, proxy: Proxy, faults: list[Fault]
 ) -> None:

@@ -26,4 +26,4 @@ async def test_a_dead_letter_with_unusual_headers_is_replayed(
     await eventually(lambda: queue_is_empty(js))
     # When they are replayed
     # Then both are, each once
-    assert await publisher.ask("dead_letters.replay", code="audio_not_found") == {"replayed": 2}
+    assert await publisher.request("dead_letters.replay", code="audio_not_found") == {"replayed": 2}

@@ -14,7 +14,7 @@ from app.engines.process.child_process import EngineProcess
 from app.engines.whisper import bundled
 from app.engines.whisper.model import Whisper, load
 from app.settings import Settings
-from tests.sounds import NO_LIMIT
+from tests.audio import NO_LIMIT
 
 
 @pytest.fixture(scope="session")

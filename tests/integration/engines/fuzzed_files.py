@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from natscribe.schemas.live import Codec, LiveAudio
 
 from app.engines.audio.mixing import SAMPLE_RATE
-from tests.sounds import CLIPS, load, write, write_film
+from tests.audio import CLIPS, load, write, write_film
 
 CONTAINERS = {
     "wav": "pcm_s16le",

@@ -3,7 +3,7 @@
 import struct
 from pathlib import Path
 
-from tests.sounds import tone, write
+from tests.audio import tone, write
 
 RATE = 8000
 

@@ -9,7 +9,7 @@ from app.engines.audio.channels import channels_differ
 from app.engines.audio.decoding import probe
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.mixing import SAMPLE_RATE
-from tests.sounds import CLIPS, NO_LIMIT, Samples, load, silence, tone, write, write_channels
+from tests.audio import CLIPS, NO_LIMIT, Samples, load, silence, tone, write, write_channels
 
 CALL = Path(__file__).parents[2] / "recordings" / "speech" / "two-channels.flac"
 CODECS = [

@@ -25,7 +25,7 @@ from app.engines.messages import (
 from app.engines.process.child_process import EngineProcess
 from app.errors import PermanentError, TransientError
 from app.settings import Settings
-from tests.sounds import CLIPS, load, silence, write
+from tests.audio import CLIPS, load, silence, write
 from tests.waiting import eventually
 
 from .children import failure, gone, replies, the_child

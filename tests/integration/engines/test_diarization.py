@@ -16,7 +16,7 @@ from app.engines.diarization.speakers import SpeakerBounds, collect_embeddings, 
 from app.engines.diarization.turns import turns
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from app.speech.speaker_labels import combined
-from tests.sounds import CLIPS, NO_LIMIT, Samples, load, silence, write, write_channels
+from tests.audio import CLIPS, NO_LIMIT, Samples, load, silence, write, write_channels
 from tests.truth.attributed import diarization_error_rate, time_errors
 from tests.truth.conversations import conversations_in
 

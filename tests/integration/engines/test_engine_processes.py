@@ -32,7 +32,7 @@ from app.engines.process.child_process import EngineProcess
 from app.engines.process.engine_processes import EngineProcesses
 from app.errors import TransientError
 from app.settings import Settings
-from tests.sounds import CLIPS, Samples, load, silence, write
+from tests.audio import CLIPS, Samples, load, silence, write
 from tests.waiting import eventually
 
 from .children import children, replies

@@ -17,8 +17,8 @@ from app.engines.messages import DiarizationDone, Diarize, FindWindows, WindowSe
 from app.engines.process.child_process import EngineProcess
 from app.errors import PermanentError
 from app.settings import Settings
+from tests.audio import CLIPS
 from tests.constants import Constants
-from tests.sounds import CLIPS
 
 from .children import failure, replies, the_child
 from .hostile_files import film_with_an_index, large_picture, many_atoms, many_packets, many_tags

@@ -14,7 +14,7 @@ from app.engines.family import ComputeOptions
 from app.engines.models import ModelCatalog
 from app.engines.onnx.model import OnnxModel
 from app.engines.speech_model import Text
-from tests.sounds import CLIPS, load, silence, tone
+from tests.audio import CLIPS, load, silence, tone
 
 NETWORKS = Path(__file__).parents[2] / "networks"
 RUSSIAN = Path(__file__).parents[2] / "recordings" / "announcements" / "ru-agent-user.flac"

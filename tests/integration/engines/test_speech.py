@@ -24,8 +24,8 @@ from app.engines.transcription import transcribe
 from app.engines.whisper import bundled
 from app.engines.whisper.model import Whisper, load
 from app.engines.whisper.network import Network
+from tests.audio import silence
 from tests.document import ROOT
-from tests.sounds import silence
 from tests.truth.recordings import read
 from tests.truth.words import Score, plain, scored
 

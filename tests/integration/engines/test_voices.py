@@ -17,7 +17,7 @@ from app.engines.messages import DiarizationDone, Diarize, RecordingEmbeddings
 from app.settings import Settings
 from app.voices.enrolment import MIN_AGREEMENT
 from app.voices.matching import match
-from tests.sounds import NO_LIMIT, Samples, load
+from tests.audio import NO_LIMIT, Samples, load
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
 # If the numbers in it change, everybody has to be enrolled again: raise `_FEATURES` of `diarization/identity.py` then.

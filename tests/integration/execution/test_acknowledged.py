@@ -79,7 +79,7 @@ def refused(reply: dict[str, Any]) -> str | None:
 async def request(publisher: Publisher, subject: str, task_id: str) -> dict[str, Any]:
     """The reply to a request, which is repeated as the error says."""
     while True:
-        reply = await publisher.ask(subject, task_id=task_id)
+        reply = await publisher.request(subject, task_id=task_id)
         if refused(reply) != ErrorCode.INTERNAL:
             return reply
 
@@ -103,7 +103,7 @@ async def test_the_last_of_a_burst_can_be_cancelled_and_deleted_at_once(
     # And only the named tasks have ended
     states = [event.state for event in await publisher.until(f"m{MANY - 1}", State.CANCELLED)]
     assert states == [State.QUEUED, State.CANCELLED]
-    assert refused(await publisher.ask(subjects.STATUS, task_id=f"m{MANY // 2}")) == ErrorCode.NOT_FOUND
+    assert refused(await publisher.request(subjects.STATUS, task_id=f"m{MANY // 2}")) == ErrorCode.NOT_FOUND
     assert (await js.stream_info("transcription_tasks")).state.messages == 1 + MANY - 2
     await js.delete_stream("transcription_tasks")  # the others are not needed
 
@@ -153,9 +153,9 @@ async def test_a_queue_that_cannot_be_read_in_time_makes_no_task_unknown(
     monkeypatch.setattr(stream_pages, "page", page)
     constants(READ_WITHIN_S=0.2)
     # When it is cancelled, then the service does not know, and says so
-    error = (await publisher.ask(subjects.CANCEL, task_id="t1"))["error"]
+    error = (await publisher.request(subjects.CANCEL, task_id="t1"))["error"]
     assert error["code"] == ErrorCode.INTERNAL
     # And as soon as the stream replies, the request succeeds
     frozen.set()
     constants(READ_WITHIN_S=4.0)
-    assert (await publisher.ask(subjects.CANCEL, task_id="t1"))["state"] == State.CANCELLED
+    assert (await publisher.request(subjects.CANCEL, task_id="t1"))["state"] == State.CANCELLED

@@ -106,7 +106,7 @@ async def test_one_id_with_two_bodies_is_one_task(
     assert await stored_results(js) == set(ids)
     assert sum(len(engine.jobs) for engine in engines) == TWICE
     # And its status shows the options of the first message
-    languages = [(await publisher.ask("tasks.status", task_id=task_id))["task"]["language"] for task_id in ids]
+    languages = [(await publisher.request("tasks.status", task_id=task_id))["task"]["language"] for task_id in ids]
     done = [options.language for engine in engines for options in engine.options]
     assert {name: languages.count(name) * engines[0].windows for name in languages} == {
         name: done.count(name) for name in done
@@ -122,7 +122,7 @@ async def test_a_cancel_and_the_end_of_a_task_never_both_happen(
     async def publish_and_cancel(task_id: str) -> dict[str, Any]:
         await publisher.publish(task_id)
         await asyncio.sleep(random.uniform(0, 0.1 * CANCELLED / 2))  # noqa: S311 -- before, while and after it runs
-        return await publisher.ask("tasks.cancel", task_id=task_id)
+        return await publisher.request("tasks.cancel", task_id=task_id)
 
     # When each is cancelled at some time
     replies = dict(zip(ids, await asyncio.gather(*map(publish_and_cancel, ids)), strict=True))
@@ -145,7 +145,7 @@ async def test_nothing_is_left_of_tasks_that_are_deleted_while_they_run(
     async def publish_and_delete(task_id: str) -> dict[str, Any]:
         await publisher.publish(task_id)
         await asyncio.sleep(random.uniform(0, 0.1 * DELETED / 2))  # noqa: S311
-        return await publisher.ask("tasks.delete", task_id=task_id)
+        return await publisher.request("tasks.delete", task_id=task_id)
 
     # When each is deleted at some time
     replies = await asyncio.gather(*map(publish_and_delete, ids))
@@ -175,7 +175,7 @@ async def test_concurrent_replays_queue_each_task_once(
     # When each is replayed three times at once, and all of them as well
     requests = [{"task_id": task_id} for task_id in ids for _ in range(3)] + [{"code": NO_SOUND.detail.code}]
     random.shuffle(requests)
-    await asyncio.gather(*(publisher.ask(subjects.REPLAY, **request) for request in requests))
+    await asyncio.gather(*(publisher.request(subjects.REPLAY, **request) for request in requests))
 
     async def all_completed() -> dict[str, list[ProgressEvent]] | None:
         events_by_task = await all_have_ended(js, ids)
@@ -200,7 +200,7 @@ async def test_tasks_with_short_retention_leave_nothing(
     engines[0].fail_with = [NO_SOUND] * (FORGOTTEN // 6)
     # Some of them are completed, some fail, and some are cancelled
     await asyncio.gather(*(publisher.publish(task_id, keep_seconds=60) for task_id in ids))
-    await asyncio.gather(*(publisher.ask("tasks.cancel", task_id=task_id) for task_id in ids[::5]))
+    await asyncio.gather(*(publisher.request("tasks.cancel", task_id=task_id) for task_id in ids[::5]))
     events_by_task = await eventually(partial(all_have_ended, js, ids), within=WITHIN_S)
     assert {State.COMPLETED, State.FAILED} <= {events_by_task[task_id][-1].state for task_id in ids}
     # When that minute is over
@@ -230,15 +230,15 @@ async def test_a_voice_that_is_forgotten_while_others_change_it_leaves_nothing(
     async def race(user: int) -> tuple[bool, bool]:
         """Whether the voice was forgotten, and whether it had got a reference of the other recording."""
         fields: dict[str, Any] = {"user_id": user, "consent": consent}
-        voice = (await publisher.ask(subjects.ENROLL, task_id=f"call{user}", name="Anna", **fields))["voice"]
+        voice = (await publisher.request(subjects.ENROLL, task_id=f"call{user}", name="Anna", **fields))["voice"]
 
         async def add() -> dict[str, Any]:
             await asyncio.sleep(random.uniform(0, 0.01))  # noqa: S311 -- before, while and after it is forgotten
-            return await publisher.ask(subjects.ENROLL, task_id=f"next{user}", voice=voice, **fields)
+            return await publisher.request(subjects.ENROLL, task_id=f"next{user}", voice=voice, **fields)
 
         async def forget() -> dict[str, Any]:
             await asyncio.sleep(random.uniform(0, 0.02))  # noqa: S311
-            return await publisher.ask(subjects.FORGET, user_id=user, voice=voice)
+            return await publisher.request(subjects.FORGET, user_id=user, voice=voice)
 
         added, forgotten = await asyncio.gather(add(), forget())
         return "error" not in forgotten, "error" not in added

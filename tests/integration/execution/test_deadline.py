@@ -48,7 +48,7 @@ async def test_an_attempt_that_makes_progress_does_not_time_out(
         await publisher.publish("t1", diarize=diarize)
         # When it is processed, then its only attempt completes it
         events = await publisher.until("t1", State.COMPLETED)
-        assert (await publisher.ask("tasks.result", task_id="t1"))["diarization_error"] is None
+        assert (await publisher.request("tasks.result", task_id="t1"))["diarization_error"] is None
     running = [event for event in events if event.state is State.RUNNING]
     assert (events[-1].time - running[0].time).total_seconds() > TIMEOUT_S
     assert events[-1].attempt == 1

@@ -45,7 +45,7 @@ async def test_an_attempt_times_out_during_diarization(publisher: Publisher, sta
         # Given a task whose last attempt runs out of time between text and speakers
         events = await publisher.reaching(State.COMPLETED, "t1", diarize=True)
         # Then the text is published, with the reason why it has no speakers
-        result = await publisher.ask("tasks.result", task_id="t1")
+        result = await publisher.request("tasks.result", task_id="t1")
     assert result["text"] == "one two one two one two"
     assert result["speakers"] is None
     assert result["diarization_error"]["code"] == "timeout"

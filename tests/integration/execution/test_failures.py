@@ -40,7 +40,7 @@ async def test_a_task_without_attempts_left_fails(
     await eventually(lambda: queue_is_empty(js))
     (letter,) = await dead_letters(js)
     assert (letter.task_id, letter.attempts, letter.error) == ("t1", 4, TRANSIENT.detail)
-    assert (await publisher.ask("tasks.result", task_id="t1"))["error"] == TRANSIENT.detail.model_dump(mode="json")
+    assert (await publisher.request("tasks.result", task_id="t1"))["error"] == TRANSIENT.detail.model_dump(mode="json")
 
 
 @pytest.mark.parametrize("queued", [True, False])
@@ -53,7 +53,7 @@ async def test_a_cancelled_task_ends(
     await publisher.reaching(State.QUEUED, "waiting")
     # When one is cancelled
     task_id = "waiting" if queued else "running"
-    status = await publisher.ask("tasks.cancel", task_id=task_id)
+    status = await publisher.request("tasks.cancel", task_id=task_id)
     # Then it ends, its delivery is free at once, and the other one continues
     assert status["state"] == "cancelled"
     assert await messages(js) == 1
@@ -68,7 +68,7 @@ async def test_a_cancelled_task_ends(
 
 
 async def completed(publisher: Publisher, task_id: str) -> dict[str, object]:
-    status = await publisher.ask("tasks.status", task_id=task_id)
+    status = await publisher.request("tasks.status", task_id=task_id)
     return status if status["state"] == "completed" else {}
 
 
@@ -115,8 +115,8 @@ async def test_a_replayed_task_starts_over(
         await eventually(lambda: queue_is_empty(js))
         assert await messages(js, "transcription_segments") == 1
         # When it is replayed, twice
-        assert await publisher.ask("dead_letters.replay", code="audio_unreadable") == {"replayed": 1}
-        assert await publisher.ask("dead_letters.replay", code="audio_unreadable") == {"replayed": 0}
+        assert await publisher.request("dead_letters.replay", code="audio_unreadable") == {"replayed": 1}
+        assert await publisher.request("dead_letters.replay", code="audio_unreadable") == {"replayed": 0}
         assert (await eventually(lambda: completed(publisher, "t1")))["attempt"] == 1
     # Then earlier text is discarded: it may have been wrong
     assert [job.start_at for job in engine.jobs if isinstance(job, FindWindows)] == [0, 0]
@@ -140,10 +140,10 @@ async def test_a_late_replay_deletes_no_segments_of_the_next_run(
         await purge(log, task_id, up_to=up_to)
 
     monkeypatch.setattr(TaskLog, "purge_segments", purge_late)
-    first = asyncio.create_task(publisher.ask("dead_letters.replay", task_id="t1"))
+    first = asyncio.create_task(publisher.request("dead_letters.replay", task_id="t1"))
     await has_read.wait()
     # When a second replay queues the task, and a worker completes it
-    assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 1}
+    assert await publisher.request("dead_letters.replay", task_id="t1") == {"replayed": 1}
     await eventually(lambda: completed(publisher, "t1"))
     may_go.set()
     # Then the first replay queues nothing and deletes no segments
@@ -165,8 +165,8 @@ async def test_tasks_are_replayed_though_a_new_stream_repeats_their_numbers(
     await js.delete_stream("transcription_tasks")
     await worker.container.stream_guard.check()
     # When they are replayed, so that messages have a lower number than before, a higher one or the same
-    assert await publisher.ask("dead_letters.replay", task_id="t2") == {"replayed": 1}
-    assert await publisher.ask("dead_letters.replay", code="audio_unreadable") == {"replayed": 4}
+    assert await publisher.request("dead_letters.replay", task_id="t2") == {"replayed": 1}
+    assert await publisher.request("dead_letters.replay", code="audio_unreadable") == {"replayed": 4}
     # Then all complete
     for task_id in ids:
         await eventually(partial(completed, publisher, task_id))

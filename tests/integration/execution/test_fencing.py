@@ -80,7 +80,7 @@ async def test_a_cancel_right_after_the_first_append_is_noticed(
     async def cancelled(self: TaskAttempt, span: str | None = None) -> None:
         await start(self, span)
         monkeypatch.setattr(TaskAttempt, "start", start)  # the first one only
-        await publisher.ask("tasks.cancel", task_id="t1")
+        await publisher.request("tasks.cancel", task_id="t1")
 
     monkeypatch.setattr(TaskAttempt, "start", cancelled)
     await publisher.reaching(State.CANCELLED, "t1")
@@ -149,7 +149,11 @@ async def test_late_segments_of_a_lost_worker_end_no_attempt_of_another(
     # Then the task is done nevertheless, in the same attempt, each window appended once
     events = await publisher.until("t1", State.COMPLETED)
     assert {event.attempt for event in events} == {1}
-    assert [part["start"] for part in (await publisher.ask("tasks.result", task_id="t1"))["segments"]] == [0, 10, 20]
+    assert [part["start"] for part in (await publisher.request("tasks.result", task_id="t1"))["segments"]] == [
+        0,
+        10,
+        20,
+    ]
 
 
 async def test_segments_of_an_earlier_task_with_the_same_id_do_not_count(
@@ -163,7 +167,11 @@ async def test_segments_of_an_earlier_task_with_the_same_id_do_not_count(
     # Then it is done in its first attempt, from its beginning
     events = await publisher.until("t1", State.COMPLETED)
     assert {event.attempt for event in events} == {1}
-    assert [part["start"] for part in (await publisher.ask("tasks.result", task_id="t1"))["segments"]] == [0, 10, 20]
+    assert [part["start"] for part in (await publisher.request("tasks.result", task_id="t1"))["segments"]] == [
+        0,
+        10,
+        20,
+    ]
 
 
 async def test_late_segments_of_a_deleted_task_are_removed(
@@ -183,7 +191,7 @@ async def test_late_segments_of_a_deleted_task_are_removed(
     await publisher.publish("t1")
     await waits.wait()
     # When its task is deleted
-    await publisher.ask("tasks.delete", task_id="t1")
+    await publisher.request("tasks.delete", task_id="t1")
     may_go_on.set()
 
     # Then the segments are removed
@@ -213,7 +221,7 @@ async def test_a_late_result_of_an_earlier_task_with_the_same_id_does_not_count(
     engine.may_go_on.set()
     await publisher.until("t1", State.COMPLETED)
     # Then the reply is its own result
-    reply = await publisher.ask("tasks.result", task_id="t1")
+    reply = await publisher.request("tasks.result", task_id="t1")
     assert (reply["user_id"], reply["audio_file_id"]) == (7, "meeting.flac")
     loaded = await ResultStore(nc, log).load_segments(TranscriptionResult.model_validate(reply))
     assert isinstance(loaded, TranscriptionResult)
@@ -260,5 +268,5 @@ async def test_a_copied_result_of_another_task_is_no_result(
     engine.may_go_on.set()
     await publisher.until("t2", State.COMPLETED)
     # Then the reply is its own result
-    reply = await publisher.ask("tasks.result", task_id="t2")
+    reply = await publisher.request("tasks.result", task_id="t2")
     assert (reply["task_id"], reply["user_id"]) == ("t2", 8)

@@ -184,7 +184,7 @@ async def test_a_deleted_live_task_leaves_no_audio(
     await speaker.say(3, end=True)
     await publisher.until("live-1", State.COMPLETED)
     # When it is deleted
-    await publisher.ask("tasks.delete", task_id="live-1")
+    await publisher.request("tasks.delete", task_id="live-1")
     # Then its frames are gone, and the recording is not
     assert (await publisher.js.stream_info("transcription_live")).state.messages == 0
     assert (await bucket.get("live-1")).data == b"of somebody else"
@@ -203,7 +203,7 @@ async def test_frames_that_come_after_the_erasure_of_their_task_are_erased_too(
         await erased.begin()
         await erased.say(2, end=True)
         await publisher.until("erased", State.COMPLETED)
-        await publisher.ask("tasks.delete", task_id="erased")
+        await publisher.request("tasks.delete", task_id="erased")
         await erased.say(5)
 
         # Then these frames go, too, and those of the other task stay
@@ -222,7 +222,7 @@ async def test_a_cancelled_live_task_ends_at_once(
     await speaker.begin()
     await speaker.say(3)
     await publisher.until("live-1", State.RUNNING)
-    await publisher.ask("tasks.cancel", task_id="live-1")
+    await publisher.request("tasks.cancel", task_id="live-1")
     await publisher.until("live-1", State.CANCELLED)
     await eventually(lambda: engine.live_streams == {})
 
@@ -235,7 +235,7 @@ async def test_a_stream_that_is_cancelled_while_the_model_loads_leaves_the_load_
     await speaker.begin()
     await eventually(lambda: engine.loads == 1)
     # When the stream is cancelled
-    await publisher.ask("tasks.cancel", task_id="live-1")
+    await publisher.request("tasks.cancel", task_id="live-1")
     await publisher.until("live-1", State.CANCELLED)
     await eventually(lambda: queue_is_empty(publisher.js))
     # Then the model is still loaded to its end

@@ -21,13 +21,13 @@ async def test_an_id_used_again_soon_after_it_was_deleted_is_dropped(
     # Given a task that was published with its id in the header, and deleted when it was done
     await publisher.js.publish(QUEUE, TASK, headers={"Nats-Msg-Id": "t1"})
     await publisher.until("t1", State.COMPLETED)
-    assert (await publisher.ask("tasks.delete", task_id="t1"))["deleted"]
+    assert (await publisher.request("tasks.delete", task_id="t1"))["deleted"]
     # When its id is used again at once
     acknowledged = await publisher.js.publish(QUEUE, TASK, headers={"Nats-Msg-Id": "t1"})
     # Then the stream says that it has dropped the message, and no such task is known
     assert acknowledged.duplicate
     assert (await publisher.js.stream_info(settings.nats_stream_name)).config.duplicate_window == TWO_MINUTES
-    reply = await publisher.ask("tasks.status", task_id="t1")
+    reply = await publisher.request("tasks.status", task_id="t1")
     assert reply["error"]["code"] == "not_found"
 
 

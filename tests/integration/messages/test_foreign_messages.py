@@ -41,7 +41,7 @@ async def test_a_task_continues_after_foreign_messages_in_its_log(
     engine.may_go_on.set()
     # Then it ends nevertheless, behind that, and at the first attempt
     await eventually(lambda: publisher.is_completed("t1"))
-    assert (await publisher.ask("tasks.status", task_id="t1"))["attempt"] == 1
+    assert (await publisher.request("tasks.status", task_id="t1"))["attempt"] == 1
 
 
 async def test_the_projection_continues_after_invalid_events(
@@ -78,6 +78,6 @@ async def test_a_foreign_dead_letter_is_skipped(publisher: Publisher, worker: Wo
     async with Client(settings) as client:
         assert [letter.task_id async for letter in client.dead_letters()] == ["t1"]
     # And it can be replayed, and be deleted
-    assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 1}
+    assert await publisher.request("dead_letters.replay", task_id="t1") == {"replayed": 1}
     await eventually(lambda: queue_is_empty(publisher.js))
-    assert (await publisher.ask("tasks.delete", task_id="t1"))["deleted"]
+    assert (await publisher.request("tasks.delete", task_id="t1"))["deleted"]

@@ -39,7 +39,7 @@ async def test_whatever_is_published_ends(publisher: Publisher, worker: Worker, 
     # But a valid task that claims to replay one that never was is dropped, as one that replays a deleted task is
     dropped = [message for message in stored if message.problem is None and message.replay_of is not None]
     for task_id in {message.task_id for message in stored if message.task_id and message not in dropped}:
-        status = TaskStatus.model_validate(await publisher.ask("tasks.status", task_id=task_id))
+        status = TaskStatus.model_validate(await publisher.request("tasks.status", task_id=task_id))
         assert status.state.ended, status
     letters = (await publisher.js.stream_info("transcription_dead_letters")).state.messages
     assert letters >= ids.count(None)
@@ -78,6 +78,6 @@ async def test_garbage_on_the_services_own_subjects_harms_no_other_task(
         await eventually(partial(redis.exists, f"task:{task_id}:result"))
     # And a request for the disturbed task gets a reply
     for question in ("tasks.status", "tasks.result", "tasks.delete"):
-        assert isinstance(await publisher.ask(question, task_id="t1"), dict)
+        assert isinstance(await publisher.request(question, task_id="t1"), dict)
     assert worker.container.consumer.running
-    assert await publisher.ask("tasks.status", task_id="t2")
+    assert await publisher.request("tasks.status", task_id="t2")

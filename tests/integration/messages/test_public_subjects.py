@@ -51,7 +51,7 @@ async def test_of_a_cancel_and_a_completion_it_sees_one(
             await publisher.publish(f"t{number}")
             await publisher.until(f"t{number}", State.RUNNING)
             await asyncio.sleep(moments.uniform(0, 0.05))  # where in the race the cancel falls
-            await publisher.ask("tasks.cancel", task_id=f"t{number}")
+            await publisher.request("tasks.cancel", task_id=f"t{number}")
         await eventually(lambda: queue_is_empty(publisher.js))
         # Then a subscriber has seen one end of each
         progress = (await subscriber.seen())["transcription_progress"]

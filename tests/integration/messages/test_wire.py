@@ -59,20 +59,20 @@ async def say_all(publisher: Publisher, wire: Wire) -> None:
     await publisher.until("live-1", State.COMPLETED)
     for subject in (subjects.STATUS, subjects.CANCEL, subjects.RESULT):
         for task_id in ("text", "turns", "wrong", "unknown"):
-            await publisher.ask(subject, task_id=task_id)
+            await publisher.request(subject, task_id=task_id)
     for subject in (subjects.LIST, subjects.TASK_QUEUES, subjects.WORKERS):
-        await publisher.ask(subject)
+        await publisher.request(subject)
     for request in (b'{"task_id": "text", "format": "srt"}', b'{"task_id": "text", "format": "html"}', b"no JSON"):
         await publisher.nc.request(subjects.RESULT, request, timeout=10)
-    await publisher.ask(subjects.REPLAY, kind="transcription")
-    await publisher.ask(subjects.DELETE_LETTERS, kind="transcription")
+    await publisher.request(subjects.REPLAY, kind="transcription")
+    await publisher.request(subjects.DELETE_LETTERS, kind="transcription")
     consent = {"by": "Anna", "at": "2026-11-24T09:30:00Z"}
     fields = {"user_id": 7, "task_id": "turns", "speaker": "SPEAKER_00", "consent": consent}
-    voice = (await publisher.ask(subjects.ENROLL, name="Anna", **fields))["voice"]
-    await publisher.ask(subjects.VOICES, user_id=7)
-    await publisher.ask(subjects.RENAME, user_id=7, voice=voice, name="Anna Berg")
-    await publisher.ask(subjects.FORGET, user_id=7, voice=voice)
-    await publisher.ask(subjects.DELETE, task_id="text")
+    voice = (await publisher.request(subjects.ENROLL, name="Anna", **fields))["voice"]
+    await publisher.request(subjects.VOICES, user_id=7)
+    await publisher.request(subjects.RENAME, user_id=7, voice=voice, name="Anna Berg")
+    await publisher.request(subjects.FORGET, user_id=7, voice=voice)
+    await publisher.request(subjects.DELETE, task_id="text")
 
 
 async def test_each_message_of_the_document_is_published(

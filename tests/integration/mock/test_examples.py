@@ -174,4 +174,4 @@ async def transcripts(publisher: Publisher) -> dict[str, list[str]]:
 
 async def is_an_object(publisher: Publisher, task_id: str) -> bool:
     """Whether the result is too large for a message."""
-    return bool((await publisher.ask("tasks.result", task_id=task_id))["object"])
+    return bool((await publisher.request("tasks.result", task_id=task_id))["object"])

@@ -243,7 +243,7 @@ async def test_a_known_id_changes_nothing(client: Client, publisher: Publisher) 
     await publisher.until("t2", State.COMPLETED)
     # Then nothing happened to it
     assert (await publisher.js.stream_info("transcription_progress")).state.messages == 2 * before
-    assert (await publisher.ask(subjects.STATUS, task_id="t1"))["task"]["user_id"] == 7
+    assert (await publisher.request(subjects.STATUS, task_id="t1"))["task"]["user_id"] == 7
     assert (await publisher.js.stream_info("transcription_tasks")).state.messages == 0
 
 
@@ -301,7 +301,7 @@ async def test_it_can_be_started_again(settings: Settings, publisher: Publisher)
         await publisher.until("slow-1", State.RUNNING)
         # Then the new ones wait only for each other
         await publisher.until("t3", State.QUEUED)
-        assert (await publisher.ask("tasks.status", task_id="t3"))["queue_position"] == 1
+        assert (await publisher.request("tasks.status", task_id="t3"))["queue_position"] == 1
     # And the old one stays as it was
     assert len(await publisher.until("t1", State.COMPLETED)) == 3
     assert "t1: known from an earlier run of the mock, nothing changes" in reports

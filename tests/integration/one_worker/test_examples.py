@@ -20,5 +20,5 @@ REQUESTS = [
 async def test_the_example_of_a_request_is_understood(
     publisher: Publisher, subject: str, request_: dict[str, Any]
 ) -> None:
-    reply = await publisher.ask(subject, **request_)
+    reply = await publisher.request(subject, **request_)
     assert reply.get("error", {}).get("code") in {None, ErrorCode.NOT_FOUND}

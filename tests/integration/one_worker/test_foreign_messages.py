@@ -30,15 +30,15 @@ async def test_a_task_is_done_behind_what_others_wrote_before(
     # Given something on one of a task's subjects that the service did not write
     await publisher.js.publish(f"append.{of}.{task_id}", garbage.replace(b"ID", task_id.encode()))
     # And no task of that id
-    assert (await publisher.ask("tasks.status", task_id=task_id))["error"]["code"] == "not_found"
+    assert (await publisher.request("tasks.status", task_id=task_id))["error"]["code"] == "not_found"
     # When the task is published
     await publisher.publish(task_id)
     # Then it is done as if nothing were there
     await eventually(lambda: publisher.is_completed(task_id))
-    assert (await publisher.ask("tasks.result", task_id=task_id))["text"] == RESULT
+    assert (await publisher.request("tasks.result", task_id=task_id))["text"] == RESULT
     await eventually(lambda: queue_is_empty(publisher.js))
     # And deleting it takes all of that along
-    assert (await publisher.ask("tasks.delete", task_id=task_id))["deleted"]
+    assert (await publisher.request("tasks.delete", task_id=task_id))["deleted"]
     for stream in ("progress", "segments", "results"):
         info = await publisher.js.stream_info(f"transcription_{stream}", subjects_filter=f"{stream}.{task_id}")
         assert not info.state.subjects
@@ -48,7 +48,7 @@ async def test_a_result_is_read_despite_later_foreign_messages(publisher: Publis
     await publisher.publish(task_id)
     await publisher.until(task_id, State.COMPLETED)
     await publisher.js.publish(f"append.results.{task_id}", b"{}")
-    assert (await publisher.ask("tasks.result", task_id=task_id))["text"] == RESULT
+    assert (await publisher.request("tasks.result", task_id=task_id))["text"] == RESULT
 
 
 async def test_a_forged_copy_opens_no_log(publisher: Publisher, task_id: str) -> None:

@@ -40,7 +40,7 @@ async def test_a_request_with_unreadable_headers_stops_no_worker(
     # When it receives a request with headers that no library would write
     await publish_bytes(servers.nats_url, "tasks.status", head, json.dumps({"task_id": task_id}).encode())
     # Then it replies to the next request
-    assert TaskStatus.model_validate(await publisher.ask("tasks.status", task_id=task_id)).state is State.COMPLETED
+    assert TaskStatus.model_validate(await publisher.request("tasks.status", task_id=task_id)).state is State.COMPLETED
 
 
 async def test_a_request_whose_reply_subject_is_not_utf_8_stops_no_worker(
@@ -49,4 +49,4 @@ async def test_a_request_whose_reply_subject_is_not_utf_8_stops_no_worker(
     # When a worker gets a request whose reply subject is no UTF-8
     await publish_bytes(servers.nats_url, b"tasks.status _INBOX.\xff\xfe", b"NATS/1.0\r\n\r\n", b"{}")
     # Then it replies to the next one
-    assert "error" in await publisher.ask("tasks.status", task_id="unknown")
+    assert "error" in await publisher.request("tasks.status", task_id="unknown")

@@ -80,7 +80,7 @@ async def test_an_invalid_task_with_an_id_has_failed(
     assert "word_timestamp: there is no such field, did you mean word_timestamps?" in events[0].error.message
     await dead_letter_of(task_id)
     # And the status can be requested
-    status = await publisher.ask("tasks.status", task_id=task_id)
+    status = await publisher.request("tasks.status", task_id=task_id)
     assert (status["state"], status["task"]) == ("failed", None)
 
 
@@ -94,7 +94,7 @@ async def test_a_task_that_surprises_a_parser_ends(publisher: Publisher, task_id
         assert events[-1].error is not None
         assert events[-1].error.code is ErrorCode.INVALID_MESSAGE
     # And the service knows the task, whichever end it has
-    assert (await publisher.ask("tasks.status", task_id=task_id))["state"] == events[-1].state
+    assert (await publisher.request("tasks.status", task_id=task_id))["state"] == events[-1].state
 
 
 async def test_an_invalid_task_with_a_known_id_changes_nothing(

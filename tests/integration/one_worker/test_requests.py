@@ -49,7 +49,7 @@ async def test_a_reply_is_sent_only_to_an_inbox(
     for subject in ("tasks.status", "tasks.delete"):
         await nc.publish(subject, json.dumps({"task_id": task_id}).encode(), reply=reply_subject)
     # Then nothing gets a reply, nor done
-    status = await publisher.ask("tasks.status", task_id=task_id)
+    status = await publisher.request("tasks.status", task_id=task_id)
     assert status["state"] == "completed"
     info = await publisher.js.stream_info("transcription_results", subjects_filter="results.>")
     subjects = info.state.subjects or {}
@@ -58,7 +58,7 @@ async def test_a_reply_is_sent_only_to_an_inbox(
 
 @pytest.mark.parametrize("subject", REQUESTS)
 async def test_an_unknown_task_is_not_found(publisher: Publisher, subject: str) -> None:
-    reply = await publisher.ask(subject, task_id="nobody")
+    reply = await publisher.request(subject, task_id="nobody")
     assert reply["error"]["code"] == "not_found"
 
 
@@ -70,8 +70,10 @@ async def test_a_user_finds_its_own_tasks(publisher: Publisher, task_id: str) ->
 
     async def listed() -> bool:
         # When the user requests the completed tasks, in pages of one
-        first = TaskPage.model_validate(await publisher.ask("tasks.list", user_id=task_id, state="completed", limit=1))
-        rest = await publisher.ask("tasks.list", user_id=task_id, limit=1, before=first.more_before)
+        first = TaskPage.model_validate(
+            await publisher.request("tasks.list", user_id=task_id, state="completed", limit=1)
+        )
+        rest = await publisher.request("tasks.list", user_id=task_id, limit=1, before=first.more_before)
         tasks = first.tasks + TaskPage.model_validate(rest).tasks
         return [task.task_id for task in tasks if task.result_available] == [f"{task_id}-2", f"{task_id}-1"]
 

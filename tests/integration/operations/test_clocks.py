@@ -69,7 +69,7 @@ async def test_a_worker_whose_clock_is_days_ahead_expires_nothing(
         before = len(sweeps)
         # When it searches for tasks that have waited too long, then it finds none
         await eventually(lambda: len(sweeps) > before + 2)
-        assert (await publisher.ask("tasks.status", task_id="waiting"))["state"] == "queued"
+        assert (await publisher.request("tasks.status", task_id="waiting"))["state"] == "queued"
         engine.may_go_on.set()
         await publisher.until("waiting", State.COMPLETED)
 

@@ -174,13 +174,13 @@ async def test_a_task_cannot_be_half_deleted(publisher: Publisher, worker: Worke
     await publisher.until("t1", State.COMPLETED)
     await valkey.kill()
     # When it is to be deleted, then the error says to try again
-    assert (await publisher.ask("tasks.delete", task_id="t1"))["error"]["code"] == "internal"
-    assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "completed"
+    assert (await publisher.request("tasks.delete", task_id="t1"))["error"]["code"] == "internal"
+    assert (await publisher.request("tasks.status", task_id="t1"))["state"] == "completed"
     # Then that helps
     await valkey.start()
 
     async def deleted() -> bool:
-        return bool((await publisher.ask("tasks.delete", task_id="t1")).get("deleted"))
+        return bool((await publisher.request("tasks.delete", task_id="t1")).get("deleted"))
 
     await eventually(deleted)
 
@@ -288,7 +288,7 @@ async def test_a_request_gets_a_reply_while_jetstream_does_not_reply(
     constants(READ_WITHIN_S=0.2)
     monkeypatch.setattr(leader_reads, "last_message", nobody)
     # When a client requests the status of a task
-    reply = await publisher.ask("tasks.status", task_id="t1")
+    reply = await publisher.request("tasks.status", task_id="t1")
     # Then there is a reply, in time
     assert reply["error"]["code"] == "internal"
     assert "try again in a moment" in reply["error"]["message"]

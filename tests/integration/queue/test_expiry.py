@@ -72,5 +72,5 @@ async def test_what_others_wrote_stops_no_sweep(
 
 
 async def is_expired(publisher: Publisher, task_id: str) -> bool:
-    status = await publisher.ask("tasks.status", task_id=task_id)
+    status = await publisher.request("tasks.status", task_id=task_id)
     return status.get("state") == "failed" and status["error"]["code"] == "expired"

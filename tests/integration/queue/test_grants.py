@@ -152,7 +152,7 @@ async def test_the_grant_of_a_deleted_task_is_settled(
         await publisher.publish("t1")
         await publisher.until("t1", State.RUNNING)
         # When it is deleted, then its worker stops, and nothing is left of it, long before its grant expires
-        await publisher.ask("tasks.delete", task_id="t1")
+        await publisher.request("tasks.delete", task_id="t1")
         await eventually(lambda: no_grant_is_left(js, settings.stream_names), within=5)
         # And the worker takes the next task
         engine.may_go_on.set()

@@ -226,7 +226,7 @@ async def test_a_foreign_status_on_a_tasks_log_ends_no_reading(
 
 
 async def is_completed(publisher: Publisher) -> bool:
-    return bool((await publisher.ask("tasks.status", task_id="t1")).get("state") == "completed")
+    return bool((await publisher.request("tasks.status", task_id="t1")).get("state") == "completed")
 
 
 async def test_the_heartbeat_interval_depends_on_the_ack_wait(

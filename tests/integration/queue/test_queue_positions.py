@@ -37,7 +37,7 @@ def _forgetful(constants: Constants) -> None:
 
 
 async def position(publisher: Publisher, task_id: str) -> tuple[object, object]:
-    status = await publisher.ask("tasks.status", task_id=task_id)
+    status = await publisher.request("tasks.status", task_id=task_id)
     return status["state"], status["queue_position"]
 
 
@@ -65,7 +65,7 @@ async def test_the_status_of_a_waiting_task_has_its_position_now(
             # Then each has its position, and the duration of a task is not known yet
             assert (queued.queue_position, queued.expected_start) == (number, None)
         # When one in their middle goes, one more comes, and an urgent one
-        await publisher.ask("tasks.cancel", task_id="t3")
+        await publisher.request("tasks.cancel", task_id="t3")
         await publisher.publish("t6")
         await publisher.publish("urgent", kind=Kind.DIARIZATION, priority=Priority.HIGH)
         await publisher.until("urgent", State.QUEUED)
@@ -90,7 +90,7 @@ async def test_waiting_and_running_tasks_are_counted(publisher: Publisher, worke
     await worker.container.maintenance.measure_queues()
     assert sample(worker, "task_queue_size", ("queue_name", "tasks.transcription.normal")) == 6
     # And a client that requests the state of the queues gets the same
-    overview = QueueOverview.model_validate(await publisher.ask("tasks.queue"))
+    overview = QueueOverview.model_validate(await publisher.request("tasks.queue"))
     by_key = {(queue.queue, queue.priority): queue for queue in overview.queues}
     assert [(key, queue.waiting, queue.running) for key, queue in by_key.items() if queue.waiting or queue.running] == [
         ((Lane.TRANSCRIPTION, Priority.NORMAL), 6, 1)
@@ -115,9 +115,9 @@ async def test_the_expected_start_is_about_true(
         async with TaskClient(settings) as client:
             requested_at = datetime.now(UTC)
             statuses, queue, reply = await asyncio.gather(
-                asyncio.gather(*(publisher.ask("tasks.status", task_id=task_id) for task_id in ("t4", "t5", "t7"))),
+                asyncio.gather(*(publisher.request("tasks.status", task_id=task_id) for task_id in ("t4", "t5", "t7"))),
                 client.queue(),
-                publisher.ask("tasks.queue"),
+                publisher.request("tasks.queue"),
             )
         expected = {
             str(status["task_id"]): (requested_at, datetime.fromisoformat(str(status["expected_start"])))
@@ -155,7 +155,7 @@ async def test_a_task_behind_a_long_recording_has_a_late_expected_start(
         for task_id, seconds in (("long", 1200), ("next", 30), ("unknown", None), ("last", 30)):
             await publisher.publish(task_id, seconds=seconds)
             await publisher.until(task_id, State.QUEUED)
-            status = await publisher.ask("tasks.status", task_id=task_id)
+            status = await publisher.request("tasks.status", task_id=task_id)
             starts[task_id] = status["expected_start"] and datetime.fromisoformat(status["expected_start"])
         # Then the status of the one behind it has its expected start
         takes = worker.container.queues.speed.seconds_for(Lane.TRANSCRIPTION, 1200)

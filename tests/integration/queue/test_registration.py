@@ -120,7 +120,7 @@ async def test_a_forged_announcement_does_not_replace_the_true_one(
     await publisher.publish("t1")
     # Then the task is registered as it was published
     await publisher.until("t1", State.QUEUED)
-    status = await publisher.ask("tasks.status", task_id="t1")
+    status = await publisher.request("tasks.status", task_id="t1")
     assert cast("dict[str, object]", status["task"])["audio_file_id"] == "meeting.flac"
     await forger.unsubscribe()
 
@@ -156,9 +156,9 @@ async def test_tasks_that_were_stored_while_no_worker_ran_are_registered(
         # Then clients see those that wait, and can cancel and delete them
         for number in range(1, 4):
             await publisher.until(f"t{number}", State.QUEUED)
-        assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "queued"
-        assert (await publisher.ask("tasks.cancel", task_id="t2"))["state"] == "cancelled"
-        assert (await publisher.ask("tasks.delete", task_id="t3"))["deleted"]
+        assert (await publisher.request("tasks.status", task_id="t1"))["state"] == "queued"
+        assert (await publisher.request("tasks.cancel", task_id="t2"))["state"] == "cancelled"
+        assert (await publisher.request("tasks.delete", task_id="t3"))["deleted"]
         engine.may_go_on.set()
         await publisher.until("t1", State.COMPLETED)
     assert len(engine.jobs) == 2

@@ -38,7 +38,7 @@ async def test_a_task_starts_at_its_time(publisher: Publisher, worker: Worker) -
     await publisher.publish("t2", not_before=ahead(MONTHS))
     await publisher.publish("t3")
     await publisher.until("t3", State.COMPLETED)
-    assert (await publisher.ask("tasks.status", task_id="t2"))["state"] == "scheduled"
+    assert (await publisher.request("tasks.status", task_id="t2"))["state"] == "scheduled"
 
 
 async def test_a_task_that_is_due_and_has_to_wait_is_queued(
@@ -75,7 +75,7 @@ async def test_a_scheduled_task_is_listed_with_its_time(publisher: Publisher, wo
     await publisher.until("t1", State.SCHEDULED)
     await publisher.until("t2", State.COMPLETED)
     # Then its status and Redis have its time
-    status = await publisher.ask("tasks.status", task_id="t1")
+    status = await publisher.request("tasks.status", task_id="t1")
     assert (status["state"], status["queue_position"]) == ("scheduled", None)
     assert datetime.fromisoformat(status["not_before"]) == datetime.fromisoformat(not_before)
 
@@ -84,7 +84,7 @@ async def test_a_scheduled_task_is_listed_with_its_time(publisher: Publisher, wo
 
     await eventually(info)
     # And the list of scheduled tasks has it alone
-    (listed,) = (await publisher.ask("tasks.list", state="scheduled"))["tasks"]
+    (listed,) = (await publisher.request("tasks.list", state="scheduled"))["tasks"]
     assert (listed["task_id"], listed["not_before"]) == ("t1", status["not_before"])
 
 
@@ -100,7 +100,7 @@ async def test_scheduled_tasks_do_not_count_as_waiting(
     await publisher.reaching(State.QUEUED, "waits")
 
     async def counts() -> bool:
-        queue = (await publisher.ask("tasks.queue"))["queues"][3]
+        queue = (await publisher.request("tasks.queue"))["queues"][3]
         is_oldest = queue["oldest"] is not None and datetime.fromisoformat(queue["oldest"]) >= published_at
         return (queue["waiting"], queue["scheduled"], queue["running"], is_oldest) == (1, 60, 1, True)
 
@@ -120,12 +120,12 @@ async def test_a_scheduled_task_can_be_cancelled_and_deleted(publisher: Publishe
         await publisher.publish(task_id, not_before=ahead(MONTHS))
         await publisher.until(task_id, State.SCHEDULED)
     # When one is cancelled and the other deleted
-    assert (await publisher.ask("tasks.cancel", task_id="t1"))["state"] == "cancelled"
-    assert (await publisher.ask("tasks.delete", task_id="t2"))["deleted"] is True
+    assert (await publisher.request("tasks.cancel", task_id="t1"))["state"] == "cancelled"
+    assert (await publisher.request("tasks.delete", task_id="t2"))["deleted"] is True
     # Then one has ended, and nothing is left of the other
     events = await publisher.until("t1", State.CANCELLED)
     assert [event.state for event in events] == [State.SCHEDULED, State.CANCELLED]
-    assert (await publisher.ask("tasks.status", task_id="t2"))["error"]["code"] == "not_found"
+    assert (await publisher.request("tasks.status", task_id="t2"))["error"]["code"] == "not_found"
     state = (await publisher.js.stream_info("transcription_tasks")).state
     assert state.messages == 0
 

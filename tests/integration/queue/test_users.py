@@ -55,10 +55,10 @@ async def test_a_user_runs_no_more_tasks_than_allowed(
     await publisher.publish("b1", user_id="boris")
     # Then the other user's task runs beside the first
     await publisher.until("b1", State.RUNNING)
-    assert (await publisher.ask("tasks.status", task_id="a2"))["state"] == "queued"
+    assert (await publisher.request("tasks.status", task_id="a2"))["state"] == "queued"
     # And when that has ended and the user may run two, both run
     await set_quota(workers, quotas, max_running=2)
-    await publisher.ask("tasks.cancel", task_id="b1")
+    await publisher.request("tasks.cancel", task_id="b1")
     await publisher.until("a2", State.RUNNING)
 
 
@@ -77,7 +77,7 @@ async def test_a_task_beyond_the_quota_fails_and_names_the_limit(
     assert failed.error.code is ErrorCode.QUOTA_EXCEEDED
     assert "1 waiting tasks" in failed.error.message
     for task_id, unchanged in (("runs", "running"), ("waits", "queued"), ("later", "scheduled")):
-        assert (await publisher.ask("tasks.status", task_id=task_id))["state"] == unchanged
+        assert (await publisher.request("tasks.status", task_id=task_id))["state"] == unchanged
     # And another user is not affected
     await publisher.reaching(State.RUNNING, "b1", user_id="boris")
 
@@ -95,7 +95,7 @@ async def test_the_users_are_reported_by_each_worker_and_in_metrics(
     expected = [("anna", 1, 2, 100), (7, 1, 0, 10)]
 
     async def reported() -> bool:
-        users = (await publisher.ask("tasks.queue"))["users"]
+        users = (await publisher.request("tasks.queue"))["users"]
         return [(user["user_id"], user["waiting"], user["running"], user["waiting_seconds"]) for user in users] == (
             expected
         )

@@ -123,7 +123,7 @@ async def test_deleting_removes_a_recording_once(recordings: RecordingStore, buc
 
 DENIED = "<Error><Code>AccessDenied</Code></Error>"
 SLOW_DOWN = "<Error><Code>SlowDown</Code></Error>"
-NOTHING = Fault(answer=b"")
+NOTHING = Fault(reply=b"")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ async def test_a_passing_fault_is_retried(recordings: RecordingStore, proxy: Pro
         (status(401, DENIED), TransientError, ErrorCode.INTERNAL, "let the operator check its credentials"),
         (status(404, "<Error><Code>NoSuchBucket</Code></Error>"), TransientError, ErrorCode.INTERNAL, "AUDIO_STORE"),
         (status(404, "<Error><Code>NoSuchKey</Code></Error>"), PermanentError, ErrorCode.AUDIO_NOT_FOUND, "upload it"),
-        (Fault(answer=b"this is no HTTP\r\n\r\n"), TransientError, ErrorCode.INTERNAL, "tries again"),
+        (Fault(reply=b"this is no HTTP\r\n\r\n"), TransientError, ErrorCode.INTERNAL, "tries again"),
     ],
 )
 async def test_a_fault_that_stays_is_named(

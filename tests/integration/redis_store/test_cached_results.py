@@ -30,7 +30,7 @@ def settings(settings: Settings) -> Settings:
 
 async def result_of(publisher: Publisher, task_id: str) -> dict[str, Any]:
     await publisher.until(task_id, State.COMPLETED)
-    return await publisher.ask("tasks.result", task_id=task_id, format="json")
+    return await publisher.request("tasks.result", task_id=task_id, format="json")
 
 
 async def texts_of(publisher: Publisher, task_id: str, count: int) -> list[str]:
@@ -107,7 +107,7 @@ async def test_cached_values_are_deleted_with_the_task(worker: Worker, publisher
     key = keys.cached_results(str(result["audio_sha256"]))
     assert await redis.exists(key)
     # When it is deleted
-    await publisher.ask("tasks.delete", task_id="t1")
+    await publisher.request("tasks.delete", task_id="t1")
     # Then nothing of its recording is left
     assert not await redis.exists(key)
 
@@ -160,7 +160,7 @@ async def test_voices_go_with_their_task(
         await publisher.publish("t1", kind=Kind.DIARIZATION)
         await eventually(lambda: redis.exists(keys.chunks("t1")))
         # When it is not wanted any more
-        await publisher.ask(request_, task_id="t1")
+        await publisher.request(request_, task_id="t1")
         # Then nothing of them is cached
         await eventually(lambda: _is_gone(redis, keys.chunks("t1")))
 

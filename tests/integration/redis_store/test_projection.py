@@ -153,7 +153,7 @@ async def test_a_redis_that_lost_its_data_is_caught_up(publisher: Publisher, wor
     await eventually(lambda: redis.get("task:t1:result"))
     assert json.loads(await eventually(lambda: redis.get("task:t1:info")))["state"] == "completed"
     # And the list of tasks is as before
-    assert [task["task_id"] for task in (await publisher.ask("tasks.list", state="completed"))["tasks"]] == ["t1"]
+    assert [task["task_id"] for task in (await publisher.request("tasks.list", state="completed"))["tasks"]] == ["t1"]
     # And once is enough
     with capture_logs() as lines:
         await worker.container.maintenance.restart_projection()

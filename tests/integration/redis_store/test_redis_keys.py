@@ -57,7 +57,7 @@ async def test_every_key_expires(
     async with start_worker(engine):
         # When tasks end in each way, one is deleted, one message is no task, and a task runs while another waits
         await publisher.reaching(State.COMPLETED, "deleted")
-        await publisher.ask("tasks.delete", task_id="deleted")
+        await publisher.request("tasks.delete", task_id="deleted")
         await publisher.reaching(State.COMPLETED, "completed", diarize=True)
         engine.fail_with = [RuntimeError("broken")]
         await publisher.reaching(State.FAILED, "failed", user_id="somebody", vocabulary=["Ada"])
@@ -67,7 +67,7 @@ async def test_every_key_expires(
         await publisher.reaching(State.RUNNING, "running", kind=Kind.DIARIZATION, max_speakers=9)
         for task_id in ("waiting", "cancelled"):
             await publisher.reaching(State.QUEUED, task_id)
-        await publisher.ask("tasks.cancel", task_id="cancelled")
+        await publisher.request("tasks.cancel", task_id="cancelled")
         # Then each key of the service exists, and has a time to live
         ttls = await until_written(redis, set(NAMES))
         engine.may_go_on.set()

@@ -58,7 +58,7 @@ async def test_a_result_in_flight_when_its_task_ends_is_never_published(
             assert last is not None
             await log.end(last, NO_AUDIO.detail)
         else:
-            await publisher.ask("tasks.cancel", task_id="t1")
+            await publisher.request("tasks.cancel", task_id="t1")
         result.may_go.set()
         events = await publisher.until("t1", State.FAILED if given_up else State.CANCELLED)
         await eventually(lambda: worker.container.consumer.idle)
@@ -77,7 +77,7 @@ async def test_a_result_in_flight_when_its_task_is_deleted_is_removed(
     await publisher.publish("t1")
     await result.waits.wait()
     # When its task is deleted just then
-    await publisher.ask("tasks.delete", task_id="t1")
+    await publisher.request("tasks.delete", task_id="t1")
     result.may_go.set()
 
     # Then nothing is left, neither in the streams nor in Redis
@@ -111,7 +111,7 @@ async def test_a_late_result_of_a_deleted_task_is_removed_from_redis_too(
     await publisher.publish("t1")
     await result.waits.wait()
     # When its task is deleted, and its result comes so late that Redis has forgotten the deletion
-    await publisher.ask("tasks.delete", task_id="t1")
+    await publisher.request("tasks.delete", task_id="t1")
     await redis.flushdb()
     monkeypatch.setattr(ResultStore, "delete", once_shown)
     result.may_go.set()
@@ -184,7 +184,7 @@ async def test_a_registration_that_is_late_does_not_bring_a_deleted_task_back(
     engine.may_go_on.set()
     await publisher.until("t1", State.COMPLETED)
     await eventually(lambda: queue_is_empty(publisher.js))
-    await publisher.ask("tasks.delete", task_id="t1")
+    await publisher.request("tasks.delete", task_id="t1")
     before = (await publisher.js.stream_info("transcription_progress")).state.last_seq
     may_go.set()
 
@@ -212,7 +212,7 @@ async def test_a_recreated_stream_retains_its_messages(
     await publisher.publish("busy")
     await publisher.until("busy", State.RUNNING)
     # When the old one is deleted while another one runs under its number
-    assert (await publisher.ask("tasks.delete", task_id="old"))["deleted"]
+    assert (await publisher.request("tasks.delete", task_id="old"))["deleted"]
     # Then the other one is still there, and is done
     assert (await publisher.js.stream_info("transcription_tasks")).state.messages == 1
     engine.may_go_on.set()
@@ -267,9 +267,9 @@ async def test_a_deletion_that_failed_can_be_repeated(
         raise TransientError(ErrorCode.INTERNAL, "JetStream does not answer.")
 
     monkeypatch.setattr(TaskLog, "purge_segments", unanswered)
-    assert (await publisher.ask("tasks.delete", task_id="t1"))["error"]["code"] == "internal"
+    assert (await publisher.request("tasks.delete", task_id="t1"))["error"]["code"] == "internal"
     # When the deletion is repeated
-    assert (await publisher.ask("tasks.delete", task_id="t1"))["deleted"]
+    assert (await publisher.request("tasks.delete", task_id="t1"))["deleted"]
     # Then no data of it is left
     left = {stream: (await publisher.js.stream_info(stream)).state.messages for stream in TASK_STREAMS}
     assert left == dict.fromkeys(TASK_STREAMS, 0)
@@ -284,14 +284,14 @@ async def test_a_task_that_is_deleted_before_its_start_does_not_run(
     await start.waits.wait()
     await publisher.until("t1", State.QUEUED)
     # When the task is deleted just then
-    assert (await publisher.ask("tasks.delete", task_id="t1"))["deleted"]
+    assert (await publisher.request("tasks.delete", task_id="t1"))["deleted"]
     start.may_go.set()
     # Then the worker runs the next task
     await publisher.publish("t2")
     await publisher.until("t2", State.COMPLETED)
     assert len(engine.jobs) == 1
     # And the deleted task is still unknown
-    assert (await publisher.ask("tasks.status", task_id="t1"))["error"]["code"] == "not_found"
+    assert (await publisher.request("tasks.status", task_id="t1"))["error"]["code"] == "not_found"
 
 
 async def test_the_unacknowledged_message_of_a_deleted_task_is_removed(
@@ -303,7 +303,7 @@ async def test_the_unacknowledged_message_of_a_deleted_task_is_removed(
     await publisher.until("t1", State.COMPLETED)
     assert not await queue_is_empty(publisher.js)
     # When it is deleted
-    await publisher.ask("tasks.delete", task_id="t1")
+    await publisher.request("tasks.delete", task_id="t1")
     # Then its message is gone, and no other worker gets it if this one dies
     assert await queue_is_empty(publisher.js)
     settlement_of_task.may_go.set()
@@ -317,8 +317,8 @@ async def test_the_result_of_an_id_that_is_used_again_is_shown(
     engine.may_go_on.clear()
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
-    await publisher.ask(request_, task_id="t1")
-    await publisher.ask("tasks.delete", task_id="t1")
+    await publisher.request(request_, task_id="t1")
+    await publisher.request("tasks.delete", task_id="t1")
     engine.may_go_on.set()
     # When its id is used again
     await publisher.publish("t1")

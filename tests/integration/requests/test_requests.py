@@ -17,12 +17,12 @@ async def test_the_status_of_a_running_task(publisher: Publisher, worker: Worker
     engine.may_go_on.clear()
     await publisher.publish("t1", language="en")
     await publisher.until("t1", State.RUNNING)
-    status = await publisher.ask("tasks.status", task_id="t1")
+    status = await publisher.request("tasks.status", task_id="t1")
     assert status["state"] == "running"
     assert status["task"]["language"] == "en"
     assert status["created_at"] <= status["started_at"]
     assert status["finished_at"] is None
-    reply = await publisher.ask("tasks.result", task_id="t1")
+    reply = await publisher.request("tasks.result", task_id="t1")
     assert reply["error"]["code"] == "not_finished"
     engine.may_go_on.set()
     await publisher.until("t1", State.COMPLETED)
@@ -41,7 +41,7 @@ async def test_subtitles_respect_the_limits_of_the_request(
     # Then the lines are short
     assert b"\nPlease leave\n" in reply.data
     # And an invalid limit gets an error with the valid range
-    answer = await publisher.ask("tasks.result", task_id="t1", format="srt", max_line_chars=5)
+    answer = await publisher.request("tasks.result", task_id="t1", format="srt", max_line_chars=5)
     assert answer["error"]["code"] == "invalid_request"
     assert "max_line_chars: Input should be greater than or equal to 16" in answer["error"]["message"]
 
@@ -56,7 +56,7 @@ async def test_the_text_of_a_result_without_its_object_is_not_found(
     await publisher.until("t1", State.COMPLETED)
     await (await publisher.js.object_store("results")).delete("t1")
     # When its text is requested
-    reply = await publisher.ask("tasks.result", task_id="t1", format=fmt)
+    reply = await publisher.request("tasks.result", task_id="t1", format=fmt)
     # Then the result is not found
     assert reply["error"]["code"] == "not_found"
 
@@ -67,9 +67,9 @@ async def test_a_slow_request_delays_no_other(publisher: Publisher, worker: Work
     await publisher.until("t1", State.COMPLETED)
     slow = hold(worker.container.log, "last", of="slow")
     # When a client requests it
-    waiting = asyncio.create_task(publisher.ask("tasks.status", task_id="slow"))
+    waiting = asyncio.create_task(publisher.request("tasks.status", task_id="slow"))
     await slow.waits.wait()
     # Then another request gets its reply in the meantime
-    assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "completed"
+    assert (await publisher.request("tasks.status", task_id="t1"))["state"] == "completed"
     slow.may_go.set()
     assert (await waiting)["error"]["code"] == "not_found"

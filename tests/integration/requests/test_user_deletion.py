@@ -82,7 +82,7 @@ async def test_no_data_of_a_deleted_user_is_left(
     await eventually(nowhere)
     # And the data of the other user is complete
     await publisher.until("bert-waits", State.COMPLETED)
-    assert (await publisher.ask("tasks.status", task_id="bert-done"))["result_available"] is True
+    assert (await publisher.request("tasks.status", task_id="bert-done"))["result_available"] is True
     assert (await publisher.js.stream_info("OBJ_audio")).state.messages == 2 * 2
 
 
@@ -101,7 +101,7 @@ async def test_many_tasks_are_deleted_over_several_requests(
         await publish(publisher, f"t{number}", "anna")
     await publisher.until("t4", State.RUNNING)
     # Then the first reply says where to continue
-    first = await publisher.ask("tasks.delete", user_id="anna")
+    first = await publisher.request("tasks.delete", user_id="anna")
     assert (first["tasks"], first["more_after"][:6]) == (1, "queue-")
     # And further requests delete the rest
     assert await client.delete_user("anna") == 6
@@ -150,7 +150,7 @@ async def test_a_reminder_that_is_set_after_a_deletion_is_removed(
     await publisher.until("t1", State.COMPLETED)
     await reminder.waits.wait()
     # When the task is deleted just then
-    await publisher.ask("tasks.delete", task_id="t1")
+    await publisher.request("tasks.delete", task_id="t1")
     reminder.may_go.set()
 
     # Then no reminder is left
@@ -174,11 +174,11 @@ async def test_the_recording_of_a_task_whose_log_has_expired_is_deleted_by_its_i
     await eventually(is_noted)
     await worker.container.log.purge_events("t1")
     # When it is deleted
-    assert (await publisher.ask("tasks.delete", task_id="t1"))["deleted"]
+    assert (await publisher.request("tasks.delete", task_id="t1"))["deleted"]
     # Then its recording and its reminder are deleted
     assert (await publisher.js.stream_info("OBJ_audio")).state.messages == 0
     assert (await publisher.js.stream_info("transcription_retention")).state.messages == 0
-    assert (await publisher.ask("tasks.delete", task_id="t1"))["error"]["code"] == "not_found"
+    assert (await publisher.request("tasks.delete", task_id="t1"))["error"]["code"] == "not_found"
 
 
 async def test_a_waiting_task_that_only_the_leader_knows_is_deleted(

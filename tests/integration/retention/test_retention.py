@@ -94,7 +94,7 @@ async def end_a_task(
         await publisher.until("t-gone", State.RUNNING)
         if what:
             await results.reached.wait()
-        await publisher.ask("tasks.cancel", task_id="t-gone")
+        await publisher.request("tasks.cancel", task_id="t-gone")
         results.may_go_on.set()
     events = await publisher.until("t-gone", State(end if end in {"failed", "cancelled"} else "completed"))
     await eventually(lambda: queue_is_empty(publisher.js))
@@ -164,7 +164,7 @@ async def test_a_recording_goes_some_time_after_the_end_and_the_rest_stays(
         await eventually(is_gone)
         assert datetime.now(UTC) - ended >= timedelta(seconds=1)
         # And the rest stays, also the note whose task it was
-        assert (await publisher.ask("tasks.status", task_id="t1"))["result_available"] is True
+        assert (await publisher.request("tasks.status", task_id="t1"))["result_available"] is True
         reminder, due = await eventually(lambda: find_reminder(js, "t1"))
         assert reminder.recording_until is None
         assert due - ended > timedelta(days=29)

@@ -431,7 +431,7 @@ async def test_a_task_is_not_called_deleted_while_its_message_stays(
         config = (await js.stream_info("transcription_tasks")).config
         await js.update_stream(config.evolve(deny_delete=True))
         # When the task is deleted, then the reply is an error
-        reply = await publisher.ask("tasks.delete", task_id="t1")
+        reply = await publisher.request("tasks.delete", task_id="t1")
         assert reply["error"]["code"] == ErrorCode.INTERNAL
         # And the problem is reported
         assert "deny_delete" in (await eventually(partial(reported_by, publisher.nc)))[0].what

@@ -62,5 +62,5 @@ async def test_a_task_with_a_corrupt_log_does_not_stay_in_the_queue(
     # Then its message is not redelivered indefinitely
     await eventually(lambda: queue_is_empty(js), within=15)
     # And the reply to a request says more than that something is broken
-    reply = await publisher.ask("tasks.status", task_id="t1")
+    reply = await publisher.request("tasks.status", task_id="t1")
     assert reply.get("state") in {"failed", "completed"}, reply

@@ -72,7 +72,7 @@ async def test_no_task_is_lost_or_started_twice(behind: None, publisher: Publish
     # Then each was done once, in its first attempt, and an immediate request gets its result
     assert {event.attempt for of_task in events.values() for event in of_task if event.state is State.RUNNING} == {1}
     for task_id in ids:
-        assert (await publisher.ask("tasks.result", task_id=task_id)).get("task_id") == task_id
+        assert (await publisher.request("tasks.result", task_id=task_id)).get("task_id") == task_id
     await eventually(partial(queue_is_empty, js))
     counts = (await js.stream_info("transcription_results", subjects_filter="results.*")).state.subjects or {}
     assert {subject: count for subject, count in counts.items() if subject != "results.known"} == {
@@ -92,7 +92,7 @@ async def test_each_waiting_task_is_known_soon(behind: None, publisher: Publishe
     # Then each is registered while it waits, and can be cancelled
     for task_id in ids:
         await publisher.until(task_id, State.QUEUED)
-        assert (await publisher.ask("tasks.cancel", task_id=task_id))["state"] == State.CANCELLED
+        assert (await publisher.request("tasks.cancel", task_id=task_id))["state"] == State.CANCELLED
     engine.may_go_on.set()
     assert (await publisher.until("running", State.COMPLETED))[-1].attempt == 1
 
@@ -108,7 +108,7 @@ async def test_a_task_is_known_as_soon_as_it_is_acknowledged(
     for task_id in [f"t{number}" for number in range(TASKS)]:
         await publisher.publish(task_id)
         # Then each is known
-        assert (await publisher.ask("tasks.cancel", task_id=task_id)).get("state") == State.CANCELLED
+        assert (await publisher.request("tasks.cancel", task_id=task_id)).get("state") == State.CANCELLED
     engine.may_go_on.set()
     await publisher.until("running", State.COMPLETED)
 
@@ -125,7 +125,7 @@ async def test_a_deleted_task_leaves_no_dead_letter(
     await eventually(partial(queue_is_empty, js))
     # When they are deleted
     for task_id in ids:
-        assert (await publisher.ask("tasks.delete", task_id=task_id)).get("error") is None
+        assert (await publisher.request("tasks.delete", task_id=task_id)).get("error") is None
     # Then their dead letters are, too; the mirror's message is left
     assert (await js.stream_info("transcription_dead_letters")).state.messages == 1
 

@@ -34,7 +34,7 @@ async def last(js: JetStreamContext, of: str, task_id: str) -> int:
 
 async def assert_refused(publisher: Publisher, task_id: str, *requests: str) -> None:
     for subject in requests:
-        error = (await publisher.ask(subject, task_id=task_id))["error"]
+        error = (await publisher.request(subject, task_id=task_id))["error"]
         assert (error["code"], "another version" in error["message"]) == ("internal", True), (subject, error)
 
 
@@ -124,7 +124,7 @@ async def test_an_erasure_does_not_report_what_it_cannot_read_as_deleted(
     await publisher.reaching(State.COMPLETED, "t1")
     headers = cloud_events.headers("dead_letters", "natscribe/later", "letter", task_id="t9")
     await js.publish("append.dead_letters.transcription", LATER, headers=headers)
-    error: dict[str, Any] = (await publisher.ask(subjects.DELETE, user_id=7))["error"]
+    error: dict[str, Any] = (await publisher.request(subjects.DELETE, user_id=7))["error"]
     assert (error["code"], "another version" in error["message"]) == ("internal", True)
 
 
@@ -144,7 +144,7 @@ async def test_an_unknown_stage_and_error_are_repeated_and_an_unknown_state_is_n
 
     # When a later version gives another reason, then its code is passed on
     await append(error=event["error"] | {"code": "licence_expired"}, stage="queueing")
-    reply = await publisher.ask(subjects.STATUS, task_id="t1")
+    reply = await publisher.request(subjects.STATUS, task_id="t1")
     assert (reply["error"]["code"], reply["stage"]) == ("licence_expired", "queueing")
     # And no worker continues a task in a state that this version does not know
     await append(state="suspended", error=None)

@@ -55,7 +55,7 @@ async def test_every_event_is_a_cloud_event_of_the_publishers_trace(
     engine.may_go_on.clear()
     await publish(js, "cancelled")
     await publisher.until("cancelled", State.RUNNING)
-    await publisher.ask("tasks.cancel", task_id="cancelled")
+    await publisher.request("tasks.cancel", task_id="cancelled")
     engine.may_go_on.set()
     await publish(js, "invalid", misspelt=True)
     await publisher.until("invalid", State.FAILED)

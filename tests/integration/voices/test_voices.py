@@ -48,7 +48,7 @@ async def done(publisher: Publisher, task_id: str, **options: Any) -> None:
 
 async def enroll(publisher: Publisher, task_id: str, **request: Any) -> dict[str, Any]:
     fields = {"user_id": 7, "task_id": task_id, "name": "Anna", "consent": CONSENT} | request
-    return await publisher.ask(subjects.ENROLL, **fields)
+    return await publisher.request(subjects.ENROLL, **fields)
 
 
 async def refused(publisher: Publisher, task_id: str, **request: Any) -> tuple[str, str]:
@@ -63,7 +63,7 @@ async def equals(read: Callable[[], Awaitable[object]], expected: object) -> boo
 
 async def named(publisher: Publisher, task_id: str) -> dict[str, str]:
     """Who the speakers of a task are."""
-    result = await publisher.ask(subjects.RESULT, task_id=task_id)
+    result = await publisher.request(subjects.RESULT, task_id=task_id)
     return {label: voice["name"] for label, voice in result["voices"].items()}
 
 
@@ -108,13 +108,13 @@ async def test_formats_for_people_show_names_and_rttm_keeps_labels(publisher: Pu
 async def test_the_voices_of_a_user_are_listed_without_what_they_are_compared_with(
     publisher: Publisher, anna: str
 ) -> None:
-    listed = await publisher.ask(subjects.VOICES, user_id=7)
+    listed = await publisher.request(subjects.VOICES, user_id=7)
     (voice,) = listed["voices"]
     assert (voice["voice"], voice["name"], voice["consent"]) == (anna, "Anna", CONSENT)
     assert [(reference["task_id"], reference["seconds"]) for reference in voice["references"]] == [("call", 15)]
     assert voice["comparable"] is True
     assert voice_of("anna") not in json.dumps(listed)
-    assert (await publisher.ask(subjects.VOICES, user_id="7"))["voices"] == []
+    assert (await publisher.request(subjects.VOICES, user_id="7"))["voices"] == []
 
 
 async def test_a_new_voice_is_stored_once_though_a_reply_was_lost(
@@ -156,7 +156,7 @@ async def test_no_data_of_a_forgotten_voice_is_left(
     forgotten_events: asyncio.Queue[Msg] = asyncio.Queue()
     await nc.subscribe(subjects.forgotten("*"), cb=forgotten_events.put)
     # When the voice is forgotten
-    reply = await publisher.ask(subjects.FORGET, user_id=7, voice=anna)
+    reply = await publisher.request(subjects.FORGET, user_id=7, voice=anna)
     assert reply["voice"] == anna
     # Then the event reports it, and neither name nor embedding is anywhere within five seconds
     event = await asyncio.wait_for(forgotten_events.get(), 5)
@@ -168,13 +168,13 @@ async def test_no_data_of_a_forgotten_voice_is_left(
         )
     # And the result has no names
     assert await named(publisher, "next") == {"SPEAKER_00": "unknown", "SPEAKER_01": "unknown"}
-    assert (await publisher.ask(subjects.FORGET, user_id=7, voice=anna))["error"]["code"] == "not_found"
+    assert (await publisher.request(subjects.FORGET, user_id=7, voice=anna))["error"]["code"] == "not_found"
 
 
 async def test_embeddings_go_with_their_task(publisher: Publisher, worker: Worker, js: JetStreamContext) -> None:
     await done(publisher, "call", diarize=True, identify=True)
     assert (await js.stream_info("KV_embeddings")).state.messages == 1
-    await publisher.ask(subjects.DELETE, task_id="call")
+    await publisher.request(subjects.DELETE, task_id="call")
     assert (await js.stream_info("KV_embeddings")).state.messages == 0
     code, message = await refused(publisher, "call", speaker="SPEAKER_00")
     assert (code, "No task call is known" in message) == ("not_found", True)
@@ -200,7 +200,7 @@ async def test_the_error_of_an_enrolment_says_what_is_missing(publisher: Publish
     for name in ("", "   ", "\u200f", "\ufeff", "An\x1bna", "An\u202ena", "A" * 65):
         code, message = await refused(publisher, call, speaker="SPEAKER_00", name=name)
         assert (code, name, "name: " in message) == ("invalid_request", name, True), message
-    assert (await publisher.ask(subjects.VOICES, user_id=7))["voices"] == []
+    assert (await publisher.request(subjects.VOICES, user_id=7))["voices"] == []
 
 
 async def test_a_task_without_identify_stores_no_embeddings(
@@ -221,7 +221,7 @@ async def test_a_full_bucket_enrols_nobody_and_is_named(publisher: Publisher, ca
     # When a person is enrolled, then the reply says which bucket is full, and no voice is stored
     code, message = await refused(publisher, call, speaker="SPEAKER_00")
     assert (code, "no room in the bucket voices" in message) == ("internal", True)
-    assert (await publisher.ask(subjects.VOICES, user_id=7))["voices"] == []
+    assert (await publisher.request(subjects.VOICES, user_id=7))["voices"] == []
 
 
 @pytest.mark.parametrize("channels", ["auto", "separate"])
@@ -232,7 +232,7 @@ async def test_channels_that_are_speakers_have_names_too(
     engine.channels, engine.differ = 2, True
     await done(publisher, "sides", diarize=True, identify=True, channels=channels)
     # Then she is named, and every speaker has a channel
-    result = await publisher.ask(subjects.RESULT, task_id="sides")
+    result = await publisher.request(subjects.RESULT, task_id="sides")
     assert (result["channels"], result["speakers"], result["voices_error"]) == (2, 2, None)
     assert await named(publisher, "sides") == {"SPEAKER_00": "unknown", "SPEAKER_01": "Anna"}
     # And the other side is enrolled from its channel
@@ -272,7 +272,7 @@ async def test_live_speakers_are_named_while_they_speak_until_they_are_forgotten
     await speaker.say(10)
     await eventually(partial(equals, voices, [{"SPEAKER_01": anna}]))
     # And when she is forgotten while the task runs, then the next event says so
-    await publisher.ask(subjects.FORGET, user_id=7, voice=anna)
+    await publisher.request(subjects.FORGET, user_id=7, voice=anna)
     await speaker.say(10)
     await eventually(partial(equals, voices, [{"SPEAKER_01": anna}, {"SPEAKER_01": None}]))
     await speaker.say(1, end=True)
@@ -316,12 +316,12 @@ async def live_through(publisher: Publisher) -> None:
     """Enrol, refuse, rename, name and forget a person."""
     await done(publisher, "call", diarize=True, identify=True)
     voice = (await enroll(publisher, "call", speaker="SPEAKER_00", name="Xanthippe"))["voice"]
-    await publisher.ask(subjects.RENAME, user_id=7, voice=voice, name="Xanthippe Berg")
+    await publisher.request(subjects.RENAME, user_id=7, voice=voice, name="Xanthippe Berg")
     for wrong in ({"speaker": "SPEAKER_07"}, {"name": "Xanthippe\n"}, {}):
         await refused(publisher, "call", **{"speaker": "SPEAKER_00", "name": "Xanthippe"} | wrong)
     await done(publisher, "next", diarize=True, identify=True)
     assert "Xanthippe Berg" in (await named(publisher, "next")).values()
-    await publisher.ask(subjects.FORGET, user_id=7, voice=voice)
+    await publisher.request(subjects.FORGET, user_id=7, voice=voice)
 
 
 async def test_a_client_outside_reads_no_bucket_by_its_name(publisher: Publisher, call: str) -> None:

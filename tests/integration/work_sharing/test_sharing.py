@@ -60,7 +60,7 @@ async def request_window(nc: Client, settings: Settings, *, within: float = 5) -
 
 async def result_of(publisher: Publisher, task_id: str) -> dict[str, Any]:
     await publisher.until(task_id, State.COMPLETED)
-    return await publisher.ask("tasks.result", task_id=task_id)
+    return await publisher.request("tasks.result", task_id=task_id)
 
 
 async def test_idle_workers_transcribe_windows_of_one_recording(
@@ -99,7 +99,7 @@ async def test_a_task_of_its_own_runs_at_once_on_a_worker_that_helps(
         await publisher.publish("next")
         # Then it runs while the other one continues
         await publisher.until("next", State.RUNNING)
-        assert (await publisher.ask("tasks.status", task_id="long"))["state"] == State.RUNNING
+        assert (await publisher.request("tasks.status", task_id="long"))["state"] == State.RUNNING
         await publisher.until("next", State.COMPLETED)
         assert (await result_of(publisher, "long"))["text"] == TEXT
     assert all(len(engine.jobs) == 1 for engine in engines)

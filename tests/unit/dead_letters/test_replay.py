@@ -183,7 +183,7 @@ async def test_a_replay_ends_with_its_time(
     assert await parts.replayer.replay(REPLAY_T) == replayed
     assert len(stored_sequences(nats)) == 3 - replayed
     # And dead letters for which there is no time are not read
-    assert (nats.asked.count(LETTERS) > 1) is (replayed == 3)
+    assert (nats.requests.count(LETTERS) > 1) is (replayed == 3)
 
 
 async def test_a_task_that_fails_again_waits_for_the_next_replay(
@@ -206,7 +206,7 @@ async def test_a_task_that_fails_again_waits_for_the_next_replay(
     # When all are replayed, then the first is, and nothing behind the second one is read
     assert await parts.replayer.replay(REPLAY_T) == 1
     assert stored_sequences(nats) == [2]
-    assert nats.asked.count(LETTERS) == 1
+    assert nats.requests.count(LETTERS) == 1
 
 
 async def test_a_replay_waits_until_its_tasks_are_registered(

@@ -9,7 +9,7 @@ from app.engines.audio.decoding import COMPARED_S, chunks_at, decode, probe
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.errors import PermanentError
-from tests.sounds import (
+from tests.audio import (
     NO_LIMIT,
     add_frame,
     load,

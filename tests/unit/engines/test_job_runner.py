@@ -25,7 +25,7 @@ from app.engines.models import ModelCatalog
 from app.engines.process.job_runner import JobRunner
 from app.engines.speech_model import SpeechModel
 from app.errors import PermanentError, TaskError, TransientError
-from tests.sounds import silence, write
+from tests.audio import silence, write
 
 MODEL = Model(name="own", revision="1")
 

@@ -199,7 +199,7 @@ async def test_a_failed_task_that_is_deleted_meanwhile_leaves_no_dead_letter(par
     def purge() -> None:
         nats.streams[NAMES.progress].purge({})
 
-    nats.behind("append.dead_letters", purge)
+    nats.after("append.dead_letters", purge)
     await work(parts, completes)
     assert nats.streams[NAMES.dead_letters].messages == []
 

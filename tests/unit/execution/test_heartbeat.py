@@ -124,23 +124,23 @@ async def test_the_subscription_waits_for_an_attempt_that_starts_late() -> None:
 
 
 @dataclass
-class AnsweredAttempt(FakeAttempt):
+class RepliedAttempt(FakeAttempt):
     """Receives its reply at the moment its work ends, as a request of nats-py can."""
 
     has_started: asyncio.Event = field(default_factory=asyncio.Event)
-    answer: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    reply: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     async def check(self, _: int | None = None) -> None:
         self.has_started.set()
-        await asyncio.wait_for(self.answer, 60)  # Python 3.11 returns the reply and loses the cancellation
+        await asyncio.wait_for(self.reply, 60)  # Python 3.11 returns the reply and loses the cancellation
 
 
 async def test_work_ends_though_a_heartbeat_misses_its_cancellation() -> None:
     # Given an attempt that reads its log
-    attempt = AnsweredAttempt()
+    attempt = RepliedAttempt()
     # When its work ends together with the reply, then nothing is waited for
     async with asyncio.timeout(5), heartbeat(beating(attempt)):
         await attempt.has_started.wait()
-        attempt.answer.set_result(None)
+        attempt.reply.set_result(None)
     # And nothing of it continues
     assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -42,7 +42,7 @@ def advance_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 
 
 def lose_reply(nats: InMemoryNats) -> None:
-    nats.behind(KEY, NatsTimeoutError())
+    nats.after(KEY, NatsTimeoutError())
 
 
 async def test_one_of_two_workers_takes_the_lease(nats: InMemoryNats) -> None:
@@ -166,12 +166,12 @@ async def test_a_new_holder_keeps_the_report_of_the_former_one(
 async def test_a_young_renewal_confirms_the_lease(nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch) -> None:
     first = await joined(nats, "first")
     assert await first.take()
-    nats.asked.clear()
+    nats.requests.clear()
     await first.confirm()
-    assert nats.asked == []
+    assert nats.requests == []
     advance_clock(monkeypatch, lease.CONFIRMED_FOR_S)
     await first.confirm()
-    assert nats.asked == [KEY]
+    assert nats.requests == [KEY]
 
 
 async def test_a_holder_may_create_the_bucket_again(nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ class FakeNats:
     """Replies to each request as the script says."""
 
     script: list[list[Msg]]
-    asked: list[dict[str, Any]] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
     max_payload: int = 1024**2
     stats: dict[str, int] = field(default_factory=lambda: {"reconnects": 0})
     receive: Callable[[Msg], Awaitable[None]] | None = None
@@ -59,7 +59,7 @@ class FakeNats:
             return
         assert (subject, reply) == ("$JS.API.CONSUMER.MSG.NEXT.tasks.worker", self.subject)
         assert self.receive
-        self.asked.append(json.loads(request))
+        self.requests.append(json.loads(request))
         for reply_message in self.script.pop(0):
             await self.receive(reply_message)
 
@@ -113,11 +113,11 @@ async def test_only_a_request_for_several_messages_limits_their_size() -> None:
     await inbox.pull(1)
     await inbox.pull(2, within=3)
     # Then the first request gets a reply at once, and the second says how much may come at once
-    assert nats.asked[0] == {"batch": 1, "no_wait": True}
-    assert nats.asked[1] == {"batch": 2, "expires": 3_000_000_000, "idle_heartbeat": 750_000_000} | {
-        "max_bytes": nats.asked[1]["max_bytes"]
+    assert nats.requests[0] == {"batch": 1, "no_wait": True}
+    assert nats.requests[1] == {"batch": 2, "expires": 3_000_000_000, "idle_heartbeat": 750_000_000} | {
+        "max_bytes": nats.requests[1]["max_bytes"]
     }
-    assert nats.asked[1]["max_bytes"] > nats.max_payload
+    assert nats.requests[1]["max_bytes"] > nats.max_payload
 
 
 async def test_a_message_of_an_earlier_request_is_released_or_used(constants: Constants) -> None:
@@ -144,7 +144,7 @@ async def test_a_pull_ends_without_heartbeats_or_after_a_reconnection(
     constants(REQUEST_TIMEOUT_S=0.05, RECONNECTION_CHECK_S=0.02)
     nats = FakeNats([[HEARTBEAT]])
     pull = asyncio.create_task(inbox_of(nats).pull(1, within=600 if reconnects else 0.3))
-    await eventually(lambda: nats.asked != [])
+    await eventually(lambda: nats.requests != [])
     # When the client has reconnected, or when the heartbeats stop
     nats.stats["reconnects"] += reconnects
     # Then the request counts as lost

@@ -64,7 +64,7 @@ async def test_an_append_whose_acknowledgement_was_lost_is_found(
             nats.streams[NAMES.progress].ids.clear()
         raise NatsTimeoutError
 
-    nats.behind(APPEND, lose)
+    nats.after(APPEND, lose)
     # When the append is repeated, then it is the stored one
     second = await log.append(next_event(first.event, State.RUNNING), METADATA, after=first.stream_sequence)
     assert stored(nats) == [first.stream_sequence, second.stream_sequence]
@@ -137,9 +137,9 @@ async def test_an_unacknowledged_append_is_found_despite_stale_reads(log: TaskLo
     def show() -> None:
         stream.messages = all_messages
 
-    nats.behind(APPEND, lose)
+    nats.after(APPEND, lose)
     nats.before(READ, hide)
-    nats.behind(READ, lambda: None, show)
+    nats.after(READ, lambda: None, show)
     # When the append is repeated, then it is the stored one
     second = await log.append(next_event(first.event, State.RUNNING), METADATA, after=first.stream_sequence)
     assert stored(nats) == [first.stream_sequence, second.stream_sequence]

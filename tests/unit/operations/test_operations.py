@@ -93,7 +93,7 @@ async def test_a_new_redis_restarts_the_projection(
     # When a worker checks, then it projects everything again only if Redis is empty
     await parts.maintenance.restart_projection()
     assert mark.called is empty
-    assert any(subject.startswith("$JS.API.CONSUMER.DELETE") for subject in nats.asked) is empty
+    assert any(subject.startswith("$JS.API.CONSUMER.DELETE") for subject in nats.requests) is empty
 
 
 async def test_a_duty_that_fails_ends_the_others(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,10 +196,10 @@ async def test_the_state_of_the_queues_is_cached(
     constants(STATE_MAX_AGE_S=max_age)
     message = await parts.publish("a")
     async with parts.scheduling():
-        nats.asked.clear()
+        nats.requests.clear()
         for _ in range(3):
             await numbers(parts, message)
-    assert nats.asked.count(f"$JS.API.STREAM.INFO.{NAMES.tasks}") == readings
+    assert nats.requests.count(f"$JS.API.STREAM.INFO.{NAMES.tasks}") == readings
 
 
 async def test_without_a_scheduler_a_message_has_no_position(parts: Parts) -> None:

@@ -92,7 +92,7 @@ async def test_a_grant_that_nats_has_not_acknowledged_is_published_again(
 ) -> None:
     # Given a grant whose acknowledgement is lost
     constants(RETRY_AFTER_S=0.01)
-    (nats.behind if is_stored else nats.before)(READY, NatsTimeoutError())
+    (nats.after if is_stored else nats.before)(READY, NatsTimeoutError())
     for number in (1, 2):
         await parts.publish(f"t{number}")
     async with parts.scheduling():

@@ -26,7 +26,7 @@ class WebServer:
 
     def __init__(self) -> None:
         self.port = 0
-        self.answer = response_of(CONTENT)
+        self.response = response_of(CONTENT)
         self.requests: list[str] = []
         self.stalls = False
         self.sent = 0
@@ -38,8 +38,8 @@ class WebServer:
     async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         self.requests.append(head.partition(b"\r\n")[0].decode())
-        for at in range(0, len(self.answer), 65536):
-            writer.write(self.answer[at : at + 65536])
+        for at in range(0, len(self.response), 65536):
+            writer.write(self.response[at : at + 65536])
             await writer.drain()
             self.sent = at
         if self.stalls:
@@ -136,7 +136,7 @@ async def test_a_fault_is_named(
     words: str,
 ) -> None:
     # Given a server with a fault
-    web.answer = response
+    web.response = response
     # When a recording is fetched
     raised = await refusal(recordings)
     # Then the fault is named, and nothing is left behind
@@ -152,7 +152,7 @@ async def test_a_fault_is_named(
 )
 async def test_a_redirect_is_not_followed(recordings: Https, web: WebServer, status: str, target: str) -> None:
     # Given a server that redirects, to another host or not
-    web.answer = response_of(status=status, headers=f"Location: {target}\r\n")
+    web.response = response_of(status=status, headers=f"Location: {target}\r\n")
     # When a recording is fetched
     error = await refusal(recordings)
     # Then no other server is used, and the error says so
@@ -168,7 +168,7 @@ async def test_a_stalled_download_fails(
     recordings: Https, web: WebServer, constants: Constants, response: bytes
 ) -> None:
     constants(STALLED_S=0.5)
-    web.answer, web.stalls = response, True
+    web.response, web.stalls = response, True
     with capture_logs() as lines:
         assert isinstance(await refusal(recordings), TransientError)
     assert [line["error"] for line in lines if line["event"] == "recordings_access_failed"] == ["ReadTimeout"]
@@ -179,7 +179,7 @@ async def test_a_recording_above_the_limit_is_not_fetched_whole(web: WebServer, 
     # Given a recording of 32 MiB, whose size the server may say or not
     body = b"x" * 32 * 1024 * 1024
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
-    web.answer = response_of(body) if length else chunked
+    web.response = response_of(body) if length else chunked
     # When it is fetched
     error = await refusal(Https(web.base, 1024 * 1024))
     # Then the limit is named, and most of it was not sent

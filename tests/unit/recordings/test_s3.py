@@ -17,7 +17,7 @@ EMPTY = GenericError("Server returned non-2xx status code: 416 Requested Range N
 NO_BUCKET = FileNotFoundError("<Code>NoSuchBucket</Code>")
 
 
-class Answer:
+class Response:
     """What the store says of an object, and a part of it."""
 
     def __init__(self, meta: dict[str, Any], part: bytes) -> None:
@@ -39,14 +39,14 @@ class FakeStore:
         self.deleted: list[str] = []
         self.error: Exception | None = None
 
-    async def get_async(self, _: str, *, options: dict[str, Any]) -> Answer:
+    async def get_async(self, _: str, *, options: dict[str, Any]) -> Response:
         start, end = options["range"]
         failure = self.fails.get(len(self.requested_ranges))
         self.requested_ranges.append((start, end))
         if failure is not None:
             raise failure
         assert options.get("if_match", self.e_tag) == "1"
-        return Answer({"size": len(self.body), "e_tag": "1"}, self.body[start:end])
+        return Response({"size": len(self.body), "e_tag": "1"}, self.body[start:end])
 
     async def head_async(self, _: str) -> dict[str, Any]:
         if self.error is not None:

@@ -60,25 +60,27 @@ async def test_the_index_forgets_settled_messages(parts: Parts, nats: InMemoryNa
     await parts.messages.delete(second)
     assert await sequences(index, "a") == []
     # And they are not read again
-    nats.asked.clear()
+    nats.requests.clear()
     assert [message async for message in index.indexed("a")] == []
-    assert nats.asked == []
+    assert nats.requests == []
 
 
 async def test_a_message_is_read_once(parts: Parts, nats: InMemoryNats, index: QueueIndex) -> None:
     await parts.publish("a")
     await index.find("b")
-    nats.asked.clear()
+    nats.requests.clear()
     # When a known message is looked up, then only this message is read
     assert await sequences(index, "a") == [1]
-    assert READ not in nats.asked
+    assert READ not in nats.requests
 
 
 async def test_concurrent_lookups_share_a_read(parts: Parts, nats: InMemoryNats, index: QueueIndex) -> None:
     await parts.publish("a")
-    nats.asked.clear()
+    nats.requests.clear()
     await asyncio.gather(*(index.update() for _ in range(5)))
-    assert nats.asked.count(f"$JS.API.STREAM.INFO.{NAMES.tasks}") == 2  # the running read, and one that started later
+    assert (
+        nats.requests.count(f"$JS.API.STREAM.INFO.{NAMES.tasks}") == 2
+    )  # the running read, and one that started later
 
 
 async def test_a_failed_read_is_repeated_by_the_next_lookup(

@@ -367,7 +367,7 @@ async def test_later_outcomes_are_not_waited_for(parts: Parts, nats: InMemoryNat
     await ended(parts)
     await run(parts)
     results = nats.streams[NAMES.results]
-    nats.behind(
+    nats.after(
         f"$JS.API.STREAM.INFO.{NAMES.results}", lambda: results.publish("append.results.t2", b"{}", {}, nats.now)
     )
     # Then the wait does not include the reminder of that one

@@ -57,10 +57,10 @@ async def test_missing_streams_and_consumers_are_created_once() -> None:
     assert len((await inspect_streams(nats.jetstream(), SETTINGS)).missing) == 21
     # When everything is provisioned twice
     for number in (21, 0):
-        nats.asked.clear()
+        nats.requests.clear()
         assert await provision(nats.jetstream(), SETTINGS) == {}
         # Then the first provisioning creates everything, and the second nothing
-        assert len([request for request in nats.asked if "CREATE" in request]) == number
+        assert len([request for request in nats.requests if "CREATE" in request]) == number
     assert (await inspect_streams(nats.jetstream(), SETTINGS)).is_healthy
 
 
@@ -317,9 +317,9 @@ async def test_a_problem_is_reported_until_it_is_solved(check: Check, nats: InMe
     (problem,) = await check()
     assert problem.startswith(f"The stream {NAMES.progress} is not as the service needs it")
     # When the worker checks again soon, then it does not repeat the request
-    nats.asked.clear()
+    nats.requests.clear()
     assert await check() == [problem]
-    assert UPDATE not in nats.asked
+    assert UPDATE not in nats.requests
     # And when an operator has restored the setting, then the problem is gone
     nats.streams[NAMES.progress].config["allow_direct"] = True
     assert await check() == []
@@ -404,13 +404,13 @@ async def test_a_frozen_holder_of_the_lease_changes_nothing_when_it_wakes_up(
     # When the former holder finds a changed stream and a missing one
     nats.streams[NAMES.progress].config["allow_direct"] = False
     del nats.streams[NAMES.segments]
-    nats.asked.clear()
+    nats.requests.clear()
     # Then it changes nothing
     for change in (parts.stream_guard.check, parts.maintenance.restart_projection):
         with pytest.raises(lease.LeaseLostError):
             await change()
     assert not parts.lease.held
-    assert {request.split(".")[3] for request in nats.asked if request.startswith("$JS.API.")} == {"INFO", "MSG"}
+    assert {request.split(".")[3] for request in nats.requests if request.startswith("$JS.API.")} == {"INFO", "MSG"}
 
 
 async def test_a_holder_that_loses_the_lease_between_two_changes_stops(nats: InMemoryNats) -> None:

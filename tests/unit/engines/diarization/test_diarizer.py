@@ -14,8 +14,8 @@ from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.identity import embedding_network
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from app.errors import PermanentError
+from tests.audio import NO_LIMIT, Samples, silence, write
 from tests.fakes.networks import FakeNetworks, as_networks
-from tests.sounds import NO_LIMIT, Samples, silence, write
 
 Emitted = list[StageAdvanced | ChunkAnalysed]
 BOTH = ("SPEAKER_00", "SPEAKER_01")

@@ -19,7 +19,7 @@ FRAMES = 50  # a second
 
 
 @dataclass
-class Answer:
+class Generated:
     sequences_ids: list[list[int]]
     scores: list[float]
     no_speech_prob: float
@@ -60,11 +60,11 @@ class FakeModel:
     def detect_language(self, _: object) -> list[list[tuple[str, float]]]:
         return [[("<|en|>", 0.9), ("<|ru|>", 0.1)]]
 
-    def generate(self, encoded: np.ndarray, prompts: list[list[int]], **options: Any) -> list[Answer]:
+    def generate(self, encoded: np.ndarray, prompts: list[list[int]], **options: Any) -> list[Generated]:
         self.lengths.append(encoded.shape)
         self.prompts.append(prompts)
         self.options.append(options)
-        return [Answer([[1, 2, EOT]], [-0.5], 1.5) for _ in prompts]
+        return [Generated([[1, 2, EOT]], [-0.5], 1.5) for _ in prompts]
 
     def get_prompt(self, _: object, before: list[int], *, without_timestamps: bool, hotwords: str | None) -> list[int]:
         assert without_timestamps
@@ -170,7 +170,7 @@ def test_padding_repeats_the_silence_at_the_end(model: FakeModel, monkeypatch: p
     batches: list[np.ndarray] = []
     generate = model.generate
 
-    def noted(encoded: np.ndarray, prompts: list[list[int]], **options: Any) -> list[Answer]:
+    def noted(encoded: np.ndarray, prompts: list[list[int]], **options: Any) -> list[Generated]:
         batches.append(encoded)
         return generate(encoded, prompts, **options)
 

@@ -1,4 +1,4 @@
-"""Recordings for tests: the LibriVox clips, and samples written in any format."""
+"""Test audio: the LibriVox clips, generated samples, and samples written as files of any format."""
 
 import struct
 from collections.abc import Sequence
