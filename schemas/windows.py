@@ -1,6 +1,6 @@
 """Window sharing: idle workers transcribe parts of a long recording for the worker that runs its task.
 
-A window is up to 20 s of speech that the model transcribes at once; it consists of regions, i.e. stretches of speech
+A window is up to 20 s of speech that the model transcribes at once; it consists of regions, i.e. intervals of speech
 between pauses. These messages are internal to the workers.
 """
 

@@ -7,12 +7,12 @@ from natscribe.schemas import subjects
 from natscribe.schemas.kinds import TASKS
 from natscribe.schemas.wire import Input, Lane
 
-SUBMIT, FOLLOW, ASK, NAME, OPERATE, INSIDE = "submit", "follow", "ask", "name", "operate", "inside"
+SUBMIT, FOLLOW, QUERY, NAME, OPERATE, INSIDE = "submit", "follow", "ask", "name", "operate", "inside"
 
 TAGS: Final = {
     SUBMIT: "Submit tasks.",
     FOLLOW: "Follow tasks and read results.",
-    ASK: "Query, cancel and delete tasks.",
+    QUERY: "Query, cancel and delete tasks.",
     NAME: "Voices.",
     OPERATE: "For operators.",
     INSIDE: "Between workers: not for clients.",
@@ -48,13 +48,13 @@ CHANNELS: Final = (
     Channel("speakers", subjects.SPEAKERS_CHANNEL, "followSpeakers", FOLLOW),
     Channel("partials", subjects.PARTIALS_CHANNEL, "followPartials", FOLLOW),
     Channel("results", subjects.RESULTS_CHANNEL, "receiveResult", FOLLOW),
-    Channel("statusRequests", subjects.STATUS, "askStatus", ASK),
-    Channel("resultRequests", subjects.RESULT, "askResult", ASK),
-    Channel("listRequests", subjects.LIST, "listTasks", ASK),
-    Channel("queueRequests", subjects.TASK_QUEUES, "askQueue", ASK),
-    Channel("workerRequests", subjects.WORKERS, "askWorkers", ASK),
-    Channel("cancelRequests", subjects.CANCEL, "cancelTask", ASK),
-    Channel("deleteRequests", subjects.DELETE, "deleteTask", ASK),
+    Channel("statusRequests", subjects.STATUS, "askStatus", QUERY),
+    Channel("resultRequests", subjects.RESULT, "askResult", QUERY),
+    Channel("listRequests", subjects.LIST, "listTasks", QUERY),
+    Channel("queueRequests", subjects.TASK_QUEUES, "askQueue", QUERY),
+    Channel("workerRequests", subjects.WORKERS, "askWorkers", QUERY),
+    Channel("cancelRequests", subjects.CANCEL, "cancelTask", QUERY),
+    Channel("deleteRequests", subjects.DELETE, "deleteTask", QUERY),
     Channel("enrollRequests", subjects.ENROLL, "enrollVoice", NAME),
     Channel("voicesRequests", subjects.VOICES, "listVoices", NAME),
     Channel("renameRequests", subjects.RENAME, "renameVoice", NAME),

@@ -224,7 +224,7 @@ class RecordingEmbeddings(_Message):
     speakers: list[SpeakerEmbedding] = Field(repr=False)
 
 
-class LiveSpeakersFound(_Message):
+class LiveDiarization(_Message):
     """The speakers of a live stream after an utterance.
 
     `turns`: who speaks when since `settled_until` (seconds), as far as known. `merged`: labels that turned out to
@@ -257,7 +257,7 @@ class LiveAudioProcessed(_Message):
     )
     lost: float = Field(0.0, description="Seconds of audio that the time stamps of a file have skipped so far.")
     speaker: str | None = Field(None, description="The label of who speaks now, as far as known.")
-    speakers: LiveSpeakersFound | None = Field(None, description="Not null if an utterance is complete now.")
+    speakers: LiveDiarization | None = Field(None, description="Not null if an utterance is complete now.")
 
 
 class WindowsTranscribed(_Message):

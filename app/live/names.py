@@ -8,7 +8,7 @@ import structlog
 from nats.errors import Error as NatsError
 from natscribe.schemas.voices import SpeakerVoice
 
-from app.engines.messages import LiveSpeakersFound
+from app.engines.messages import LiveDiarization
 from app.errors import FencedError, TaskError
 from app.jetstream.records import UnreadableError
 from app.live.source import LiveSource
@@ -42,7 +42,7 @@ class LiveNames:
 
     async def run(self) -> None:
         """Compare the speakers after each utterance until the audio has `ended`, or another worker runs the task."""
-        compared: LiveSpeakersFound | None = None
+        compared: LiveDiarization | None = None
         while not self.ended or self.source.speakers is not compared:
             speakers = self.source.speakers
             if speakers is not None and speakers is not compared:
@@ -69,7 +69,7 @@ class LiveNames:
             self._published |= changed
             await self.report(changed)
 
-    async def _voices(self, speakers: LiveSpeakersFound) -> Mapping[str, SpeakerVoice]:
+    async def _voices(self, speakers: LiveDiarization) -> Mapping[str, SpeakerVoice]:
         if speakers.embedded is None:
             return {}
         labels = [item.speaker for item in speakers.embedded.speakers if item.seconds >= MIN_SPEECH_S]

@@ -18,8 +18,8 @@ from app.engines.engine import Engine, run_job
 from app.engines.messages import (
     CloseLiveStream,
     LiveAudioProcessed,
+    LiveDiarization,
     LiveSpeakerOptions,
-    LiveSpeakersFound,
     ProcessLiveAudio,
     StageAdvanced,
 )
@@ -61,7 +61,7 @@ class LiveSource:
         self.waits = False  # whether the client is silent
         self.open: Sequence[Window] = ()
         self.speaker: str | None = None
-        self.speakers: LiveSpeakersFound | None = None
+        self.speakers: LiveDiarization | None = None
         self.missing: list[Interval] = []  # audio that was never stored
         self.on_closing: Callable[[Window], None] = lambda _: None  # is called with each closing utterance
         self.needs_open: Callable[[], bool] = lambda: True  # whether to update `open`, which copies its audio

@@ -9,7 +9,7 @@ from natscribe.schemas.diarization import Turn
 from natscribe.schemas.live import SpeakersEvent
 from natscribe.schemas.transcription import Segment
 
-from app.engines.messages import LiveSpeakersFound
+from app.engines.messages import LiveDiarization
 from app.speech.attribution import Unit, attribute, attributed_units, split
 from app.updates import Checkpoint, SpeakerChanges
 
@@ -36,7 +36,7 @@ class SpeakerHistory:
             self._rename({same.speaker: same.is_ for same in event.same})
             self.segments[:] = corrected(self.segments, event.turns)
 
-    def update(self, found: LiveSpeakersFound) -> SpeakerChanges | None:
+    def update(self, found: LiveDiarization) -> SpeakerChanges | None:
         """Give the segments that are not settled the speakers that are known now; return what has changed, or None."""
         same = {label: into for label, into in found.merged.items() if self._merged.get(label) != into}
         self._rename(same)

@@ -32,7 +32,7 @@ class _SharedCheck:
         self._running: asyncio.Task[bool] | None = None
         self._started_at = 0.0
 
-    async def answers(self) -> bool:
+    async def is_reachable(self) -> bool:
         """Return whether the server answers; False if it takes longer than HEALTH_WITHIN_S."""
         now = asyncio.get_running_loop().time()
         if self._running is None or (self._running.done() and now - self._started_at >= SHARED_FOR_S):
@@ -62,12 +62,12 @@ class WorkerReport:
 
     def __post_init__(self) -> None:
         self._redis = _SharedCheck(self.projection.reachable)
-        self._store = _SharedCheck(self._store_answers)
+        self._store = _SharedCheck(self._store_replies)
         self._started_at = datetime.now(UTC)
 
     async def read(self) -> WorkerInfo:
         """Return the version, the model and the health of this worker."""
-        redis, store = await asyncio.gather(self._redis.answers(), self._store.answers())
+        redis, store = await asyncio.gather(self._redis.is_reachable(), self._store.is_reachable())
         loaded = self.engine.loaded
         return WorkerInfo(
             worker=self.name,
@@ -86,8 +86,8 @@ class WorkerReport:
         """Cancel the checks of Redis and of the store of recordings that are running."""
         await asyncio.gather(self._redis.close(), self._store.close())
 
-    async def _store_answers(self) -> bool:
-        """Return whether the store of recordings answers a request for a recording that does not exist."""
+    async def _store_replies(self) -> bool:
+        """Return whether the store of recordings replies to a request for a recording that does not exist."""
         try:
             async with self.recordings.fetch(uuid4().hex):
                 return True

@@ -32,8 +32,8 @@ def relabelled(diarization: DiarizationDone, labels: Mapping[str, str]) -> Diari
 
     `labels`: the new label for each old one.
     """
-    found = [turn for turn in diarization.turns if turn.speaker in labels]
-    turns = [turn.model_copy(update={"speaker": labels[turn.speaker]}) for turn in found]
+    labelled = [turn for turn in diarization.turns if turn.speaker in labels]
+    turns = [turn.model_copy(update={"speaker": labels[turn.speaker]}) for turn in labelled]
     embedded = diarization.embedded
     if embedded is not None:
         chosen = [item for item in embedded.speakers if item.speaker in labels]

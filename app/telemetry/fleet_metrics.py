@@ -21,7 +21,7 @@ STORAGE: Final = {
     "limit": ("natscribe_jetstream_limit_bytes", "Bytes that JetStream may occupy on a server.", "storage"),
     "size": ("natscribe_stream_bytes", "Size of a stream or bucket on a server.", "stream"),
 }
-KEPT_S: Final = 60.0  # a server without a reply for this time has left; a busy server may miss one reply
+RETAINED_S: Final = 60.0  # a server without a reply for this time has left; a busy server may miss one reply
 
 
 class FleetMetrics:
@@ -46,12 +46,12 @@ class FleetMetrics:
     def set_storage(self, servers: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
         """Set the storage gauges of the NATS servers that have replied; remove those of servers that are gone.
 
-        A server that has not replied for KEPT_S seconds is gone. `servers`: by the name of the server and the kind of
-        storage (see STORAGE), the number of bytes for each label.
+        A server that has not replied for RETAINED_S seconds is gone. `servers`: by the name of the server and
+        the kind of storage (see STORAGE), the number of bytes for each label.
         """
         now = self._clock()
         self._replied_at |= dict.fromkeys(servers, now)
-        for server in [name for name, replied_at in self._replied_at.items() if now - replied_at >= KEPT_S]:
+        for server in [name for name, replied_at in self._replied_at.items() if now - replied_at >= RETAINED_S]:
             del self._replied_at[server]
         for kind, gauge in self._storage.items():
             _forget(gauge, kept=self._replied_at.keys() - servers)

@@ -23,7 +23,7 @@ from natscribe.schemas.transcription import SegmentsEvent, Source, Transcription
 from natscribe.schemas.voices import Consent
 from natscribe.schemas.wire import Kind, Lane, Priority
 
-from app.engines.messages import LiveSpeakersFound
+from app.engines.messages import LiveDiarization
 from app.errors import PermanentError
 from app.jetstream.streams import all_stream_configs
 from app.main import Worker
@@ -222,7 +222,7 @@ async def test_all_that_the_service_promises(
     # And another worker helps with a long recording
     helped = await a_task_with_help(settings, publisher, engine, monkeypatch)
     # And a live transcription task
-    engine.live_speakers = [LiveSpeakersFound(turns=[], merged={}, settled_until=0.0, state="")]
+    engine.live_speakers = [LiveDiarization(turns=[], merged={}, settled_until=0.0, state="")]
     spoken = await a_live_task(publisher, follower)
     # And an enrolled speaker
     named = await a_voice(publisher, follower)

@@ -23,8 +23,8 @@ from app.engines.messages import (
     FindWindows,
     Job,
     LiveAudioProcessed,
+    LiveDiarization,
     LiveSpeakerOptions,
-    LiveSpeakersFound,
     Load,
     Loaded,
     LoadVad,
@@ -103,7 +103,7 @@ class FakeEngine:
         self.stopped = 0  # recordings
         self.fail_with: list[Exception | None] = []  # one a recording; None: it goes well
         self.live_streams = dict[str, tuple[float, float]]()  # seconds so far, and the start of the texts
-        self.live_speakers: list[LiveSpeakersFound] = []  # one a reply with an utterance
+        self.live_speakers: list[LiveDiarization] = []  # one a reply with an utterance
         self.speaker_options: list[LiveSpeakerOptions | None] = []  # one a live stream
         self.live_failures: list[Exception] = []  # one a live job
         self.live_starts: list[float] = []  # where a live stream begins in its recording, in seconds; one a stream

@@ -206,7 +206,7 @@ class _Stream:
             complete_until=[channel.utterances.complete_until for channel in self._channels],
             lost=self.decoder.lost,
             speaker=next((channel.speaker() for channel in self._channels), None),
-            speakers=self._speakers.found() if self._speakers and windows else None,
+            speakers=self._speakers.diarization() if self._speakers and windows else None,
         )
 
     @property

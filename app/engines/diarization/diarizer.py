@@ -1,4 +1,4 @@
-"""Diarize a recording in the engine process: analyse its chunks while it is decoded, then find speakers and turns."""
+"""Diarize a recording in the engine process: analyse its chunks during decoding, then find its speakers and turns."""
 
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -55,13 +55,13 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
     embeddings = collect_embeddings(analyses)
     bounds = SpeakerBounds(job.min_speakers, job.max_speakers, of_channel=job.channel is not None)
     centroids = speaker_centroids(embeddings, analyses, bounds)
-    found_turns = turns(analyses, assign_speakers(analyses, embeddings, centroids), duration)
+    speaker_turns = turns(analyses, assign_speakers(analyses, embeddings, centroids), duration)
     embedded = None
     if job.embed:
         with closing(decode(job.path, Budget(limit), job.channel)) as recording:
-            of_speakers = speaker_embeddings(networks, embeddings, found_turns, recording)
-        embedded = RecordingEmbeddings(model=embedding_network(), speakers=of_speakers)
-    return DiarizationDone(turns=found_turns, duration_seconds=duration, model=networks.identity, embedded=embedded)
+            speakers = speaker_embeddings(networks, embeddings, speaker_turns, recording)
+        embedded = RecordingEmbeddings(model=embedding_network(), speakers=speakers)
+    return DiarizationDone(turns=speaker_turns, duration_seconds=duration, model=networks.identity, embedded=embedded)
 
 
 def _known_chunks(job: Diarize, revision: str) -> dict[int, ChunkAnalysis]:

@@ -4,8 +4,8 @@ A label belongs to one person for ever. So each cluster retains the label of mos
 its windows to another cluster, because one person had two labels, is merged into the label of that cluster.
 
 The windows of the last two minutes are clustered; of what was spoken before, each speaker has only a mean embedding and
-a count. So an hour costs no more per minute than a minute does, and a person who returns after an hour gets the label
-of before. Average linkage depends only on the mean of the embeddings in a cluster: with several copies of the mean of
+a count. So an hour costs no more per minute than a minute does, and a person who returns after an hour gets the same
+label. Average linkage depends only on the mean of the embeddings in a cluster: with several copies of the mean of
 its earlier embeddings, a speaker is clustered as with these embeddings themselves.
 """
 
@@ -177,21 +177,21 @@ class LiveLabels:
         labels = _best_pairs(overlap)
         means = normalized(self._sums(*_SUMS[0]))
         lost = [label for label, seconds in enumerate(overlap.sum(axis=0)) if seconds and label not in labels]
-        kept = [label for label in lost if not self._merge(means[label], label, clusters, labels)]
+        unmerged = [label for label in lost if not self._merge(means[label], label, clusters, labels)]
         spoken = np.bincount((vectors @ clusters.T).argmax(axis=1), self._lengths, minlength=len(clusters))
         for number in np.flatnonzero((labels == _NONE) & (spoken >= _MIN_NEW)).tolist():
             labels[number] = self._new_label(means @ clusters[number], int(spoken[number]))
-        self._centroids = np.concatenate([clusters, means[kept]])
-        self._labels = np.concatenate([labels, np.array(kept, np.intp)])
+        self._centroids = np.concatenate([clusters, means[unmerged]])
+        self._labels = np.concatenate([labels, np.array(unmerged, np.intp)])
         if len(vectors):
             self._windows["label"] = self._labels[(vectors @ self._centroids.T).argmax(axis=1)]
 
     def _overlap(self, clusters: Floats, vectors: Floats) -> Floats:
         """Return how many samples of each label are now in each cluster, shape (clusters, labels)."""
         overlap = np.zeros((len(clusters), len(self._speakers)), np.float32)
-        had = np.flatnonzero(self._windows["label"] != _NONE)
-        nearest = (vectors[had] @ clusters.T).argmax(axis=1)
-        np.add.at(overlap, (nearest, self._windows["label"][had]), self._lengths[had])
+        labelled = np.flatnonzero(self._windows["label"] != _NONE)
+        nearest = (vectors[labelled] @ clusters.T).argmax(axis=1)
+        np.add.at(overlap, (nearest, self._windows["label"][labelled]), self._lengths[labelled])
         for label in np.flatnonzero(self._speakers["count"]):
             nearest_to_mean = int((clusters @ self._speakers["sum"][label]).argmax())
             overlap[nearest_to_mean, label] += self._speakers["count"][label] * float(SAMPLE_RATE)
@@ -200,8 +200,8 @@ class LiveLabels:
     def _sums(self, speakers: str, windows: str) -> Floats:
         """Return the sum of the embeddings of each label, shape (labels, 192); the arguments are a pair of `_SUMS`."""
         sums: Floats = self._speakers[speakers].copy()
-        had = self._windows["label"] != _NONE
-        np.add.at(sums, self._windows["label"][had], _vectors(self._windows[windows][had]))
+        labelled = self._windows["label"] != _NONE
+        np.add.at(sums, self._windows["label"][labelled], _vectors(self._windows[windows][labelled]))
         return sums
 
     def _merge(self, mean: Floats, label: int, clusters: Floats, labels: Indices) -> bool:
@@ -227,8 +227,8 @@ class LiveLabels:
         speech of one person may be in a cluster of its own. `similarity`: of the cluster to the mean of each label.
         `spoken`: how many samples of speech the cluster has.
         """
-        known = self._speakers["merged"][: len(similarity)] == _NONE
-        nearest = int(np.where(known, similarity, -np.inf).argmax()) if known.any() else _NONE
+        is_current = self._speakers["merged"][: len(similarity)] == _NONE
+        nearest = int(np.where(is_current, similarity, -np.inf).argmax()) if is_current.any() else _NONE
         is_short = spoken < _ENOUGH and nearest != _NONE and similarity[nearest] >= _SIMILAR
         is_full = (self._speakers["merged"] == _NONE).sum() >= (self._bounds.maximum or np.inf)
         if nearest != _NONE and (is_short or is_full):

@@ -1,4 +1,4 @@
-"""Find the speakers of a live stream while its audio arrives."""
+"""Diarize a live stream while its audio arrives."""
 
 from base64 import b64decode, b64encode
 from contextlib import suppress
@@ -13,11 +13,11 @@ from app.engines.diarization.identity import embedding_network
 from app.engines.diarization.live_labels import LiveLabels
 from app.engines.diarization.live_windows import WindowEmbedder
 from app.engines.diarization.networks import Networks
-from app.engines.messages import LiveSpeakerOptions, LiveSpeakersFound, RecordingEmbeddings, SpeakerEmbedding
+from app.engines.messages import LiveDiarization, LiveSpeakerOptions, RecordingEmbeddings, SpeakerEmbedding
 
 
 class LiveSpeakers:
-    """The speakers of a live stream so far, which are found again after each utterance."""
+    """The speakers of a live stream so far; after each utterance, its recent speech is clustered again."""
 
     def __init__(self, networks: Networks, options: LiveSpeakerOptions) -> None:
         self._embed = options.embed
@@ -31,24 +31,24 @@ class LiveSpeakers:
                 self._until = float(until)
 
     def open(self, utterance: UnpackedWindow) -> str | None:
-        """Embed what is spoken of an open utterance; return the label of who spoke last, None if unknown."""
+        """Embed the audio of an open utterance so far; return the label of its last speaker, None if unknown."""
         windows = self._embedder.windows(utterance, is_open=True)
         label = self._labels.nearest(windows[-1]) if windows else None
         return None if label is None else _name(label)
 
     def add(self, utterance: UnpackedWindow) -> None:
-        """Find the speakers again after a complete utterance.
+        """Add a complete utterance, and label the speakers of all recent speech again.
 
-        An utterance that the restored state knows already is skipped.
+        An utterance that the restored state contains already is skipped.
         """
         ((_, end),) = utterance.regions
         if end > self._until:
             self._until = end
             self._labels.add(self._embedder.windows(utterance, is_open=False))
 
-    def found(self) -> LiveSpeakersFound:
-        """Return who speaks when since the speech that is settled, and what another process needs to continue."""
-        return LiveSpeakersFound(
+    def diarization(self) -> LiveDiarization:
+        """Return the turns since the settled speech, and the state from which another process can continue."""
+        return LiveDiarization(
             turns=[
                 Turn(start=start / SAMPLE_RATE, end=end / SAMPLE_RATE, speaker=_name(label))
                 for start, end, label in self._labels.turns()

@@ -21,11 +21,11 @@ from app.engines.diarization.telephone import simulate_telephone
 _SPEECH = 0.2  # lower than for utterances: speech on telephones is less probable, and an utterance is mostly speech
 # Lengths in samples.
 _WINDOW = 24_000  # 1.5 s
-_STEP = 12_000  # 0.75 s, between the starts of two windows of one stretch
-_PADDING = 480  # 30 ms, before and after the speech of a stretch
+_STEP = 12_000  # 0.75 s, between the starts of two windows of one run of speech
+_PADDING = 480  # 30 ms, before and after the run of speech
 # Lengths in frames of the voice activity detector, 32 ms.
-_MAX_PAUSE = 3  # a longer pause ends a stretch: another person may go on
-_MIN_SPEECH = 6  # a stretch with less speech gets no embedding
+_MAX_PAUSE = 3  # a longer pause ends a run: another person may go on
+_MIN_SPEECH = 6  # a run with less speech gets no embedding
 
 _NO_EMBEDDING = np.zeros(EMBEDDING_SIZE, np.int8)
 
@@ -81,17 +81,17 @@ def _spans(speech: Probabilities, *, is_open: bool) -> Iterator[tuple[int, int]]
 
     `speech`: the probability of speech in each frame of 512 samples.
     """
-    for start, end in _stretches(speech):
+    for start, end in _speech_runs(speech):
         starts = range(start, end - _WINDOW, _STEP)
         yield from ((at, at + _WINDOW) for at in starts)
         if not is_open or end <= (len(speech) - _MAX_PAUSE) * FRAME:
             yield max(end - _WINDOW, start), end
 
 
-def _stretches(speech: Probabilities) -> Iterator[tuple[int, int]]:
-    """Yield the start and end, in samples, of each stretch of speech without a pause of more than 0.1 s.
+def _speech_runs(speech: Probabilities) -> Iterator[tuple[int, int]]:
+    """Yield the start and end, in samples, of each run of speech without a pause of more than 0.1 s.
 
-    Stretches of less than 0.2 s are skipped.
+    Runs of less than 0.2 s are skipped.
     """
     voiced = np.flatnonzero(speech >= _SPEECH)
     breaks = np.flatnonzero(np.diff(voiced) > _MAX_PAUSE) + 1

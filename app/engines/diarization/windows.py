@@ -79,7 +79,7 @@ def runs(mask: Mask) -> Indices:
 
 def long_runs(mask: Mask, least: int) -> Mask:
     """Return a copy of `mask` in which only runs of at least `least` True values remain."""
-    kept = np.zeros_like(mask)
+    result = np.zeros_like(mask)
     for start, end in runs(mask):
-        kept[start:end] = end - start >= least
-    return kept
+        result[start:end] = end - start >= least
+    return result

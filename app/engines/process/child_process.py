@@ -29,8 +29,8 @@ _PROGRAM = (sys.executable, "-m", "app.engines.process.child_main")
 # glibc's malloc maps blocks of more than 32 MiB from the kernel each time, which clears every page of them. A
 # network needs such a block in each layer of its encoder. With one arena and these limits (bytes), glibc keeps and
 # reuses the memory: encoding takes a fifth to a third less time. Other C libraries ignore the variables.
-_KEPT_BYTES = str(256 * 1024 * 1024)
-_MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": _KEPT_BYTES, "MALLOC_TRIM_THRESHOLD_": _KEPT_BYTES}
+_RETAINED = str(256 * 1024 * 1024)
+_MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": _RETAINED, "MALLOC_TRIM_THRESHOLD_": _RETAINED}
 
 log = structlog.get_logger(__name__)
 

@@ -14,7 +14,7 @@ from natscribe.schemas.diarization import Turn
 from natscribe.schemas.live import SpeakersEvent
 from natscribe.schemas.progress import State
 
-from app.engines.messages import LiveSpeakersFound
+from app.engines.messages import LiveDiarization
 from app.main import Worker
 from app.settings import Settings
 from app.task_log.log import TaskLog
@@ -26,8 +26,8 @@ from tests.waiting import eventually
 ANN, BOB, CYD = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
 
 
-def found(*turns: tuple[float, float, str], state: str = "", merged: dict[str, str] | None = None) -> LiveSpeakersFound:
-    return LiveSpeakersFound(
+def found(*turns: tuple[float, float, str], state: str = "", merged: dict[str, str] | None = None) -> LiveDiarization:
+    return LiveDiarization(
         turns=[Turn(start=start, end=end, speaker=speaker) for start, end, speaker in turns],
         merged=merged or {},
         settled_until=0.0,

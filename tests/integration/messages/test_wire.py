@@ -8,7 +8,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Kind, Lane, Priority
 
-from app.engines.messages import LiveSpeakersFound
+from app.engines.messages import LiveDiarization
 from app.main import Worker
 from tests import document
 from tests.fakes.engine import FakeEngine
@@ -88,7 +88,7 @@ async def test_each_message_of_the_document_is_published(
     for task_id in ("lost", "wrong"):
         await publisher.until(task_id, State.FAILED)
     # When every message and request is sent
-    engine.live_speakers = [LiveSpeakersFound(turns=[], merged={}, settled_until=0.0, state="")]
+    engine.live_speakers = [LiveDiarization(turns=[], merged={}, settled_until=0.0, state="")]
     await say_all(publisher, wire)
     # And a result is too large for a message
     engine.text = "word " * 100_000

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from redis.asyncio import Redis
 
-from app.engines.messages import LiveSpeakersFound
+from app.engines.messages import LiveDiarization
 from app.main import Worker
 from app.settings import Settings
 from app.task_log.log import TaskLog
@@ -260,7 +260,7 @@ async def test_live_speakers_are_named_while_they_speak_until_they_are_forgotten
     # Given a live task in which Anna speaks after somebody else, and an engine that knows both from the start
     speaker = Speaker(publisher)
     known = {"turns": [], "merged": {}, "settled_until": 0.0, "state": "", "embedded": engine.embedded()}
-    engine.live_speakers = [LiveSpeakersFound.model_validate(known) for _ in range(2)]
+    engine.live_speakers = [LiveDiarization.model_validate(known) for _ in range(2)]
     await speaker.begin(diarize=True, identify=True)
 
     async def voices() -> list[dict[str, str | None]]:

@@ -10,7 +10,7 @@ from natscribe.schemas.live import SpeakersEvent
 from natscribe.schemas.voices import SpeakerVoice
 from natscribe.schemas.wire import Model
 
-from app.engines.messages import LiveSpeakersFound, RecordingEmbeddings, SpeakerEmbedding
+from app.engines.messages import LiveDiarization, RecordingEmbeddings, SpeakerEmbedding
 from app.live.names import MIN_SPEECH_S, LiveNames
 from app.live.source import LiveSource
 from app.updates import Checkpoint
@@ -42,16 +42,16 @@ class Voices:
 class Source:
     """What an engine has found out about the speakers so far."""
 
-    speakers: LiveSpeakersFound | None = None
+    speakers: LiveDiarization | None = None
 
 
-def found(seconds: Mapping[str, float]) -> LiveSpeakersFound:
+def found(seconds: Mapping[str, float]) -> LiveDiarization:
     speakers = [
         SpeakerEmbedding(speaker=label, seconds=length, agreement=1, values="", telephone="")
         for label, length in seconds.items()
     ]
     embedded = RecordingEmbeddings(model=Model(name="campplus", revision="1"), speakers=speakers)
-    return LiveSpeakersFound(turns=[], merged={}, settled_until=0, state="", embedded=embedded)
+    return LiveDiarization(turns=[], merged={}, settled_until=0, state="", embedded=embedded)
 
 
 @dataclass

@@ -6,7 +6,7 @@ from natscribe.schemas.diarization import Turn
 from natscribe.schemas.live import SameSpeaker, SpeakersEvent
 from natscribe.schemas.transcription import Segment, Word
 
-from app.engines.messages import LiveSpeakersFound
+from app.engines.messages import LiveDiarization
 from app.live.speakers import SpeakerHistory, attribute_known, number_of_labels
 from app.updates import Checkpoint
 
@@ -26,8 +26,8 @@ def turn(start: float, end: float, speaker: str) -> Turn:
     return Turn(start=start, end=end, speaker=speaker)
 
 
-def found(*turns: Turn, merged: dict[str, str] | None = None, settled_until: float = 0.0) -> LiveSpeakersFound:
-    return LiveSpeakersFound(turns=list(turns), merged=merged or {}, settled_until=settled_until, state="")
+def found(*turns: Turn, merged: dict[str, str] | None = None, settled_until: float = 0.0) -> LiveDiarization:
+    return LiveDiarization(turns=list(turns), merged=merged or {}, settled_until=settled_until, state="")
 
 
 def event(turns: Sequence[Turn] = (), same: Sequence[SameSpeaker] = (), settled_until: float = 0.0) -> SpeakersEvent:

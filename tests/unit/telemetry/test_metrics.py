@@ -10,7 +10,7 @@ from natscribe.schemas.wire import Lane
 from prometheus_client import CollectorRegistry
 
 from app.telemetry import metrics
-from app.telemetry.fleet_metrics import KEPT_S, FleetMetrics, NaNFilter
+from app.telemetry.fleet_metrics import RETAINED_S, FleetMetrics, NaNFilter
 from app.telemetry.metrics import Meter
 
 NAMED_BY_THE_BRIEF = {
@@ -84,11 +84,11 @@ def test_a_server_that_has_left_has_no_metrics() -> None:
     fleet.set_storage({"stays": stored, "leaves": stored})
     assert servers(registry) == {"stays", "leaves"}
     # When one of them misses a reply, then its figures stay
-    now = KEPT_S - 1
+    now = RETAINED_S - 1
     fleet.set_storage({"stays": stored})
     assert servers(registry) == {"stays", "leaves"}
     # And when it has left, they go
-    now = KEPT_S
+    now = RETAINED_S
     fleet.set_storage({"stays": stored})
     assert servers(registry) == {"stays"}
 
