@@ -96,9 +96,9 @@ class StopScope:
             self.now()
 
     def now(self, error: Exception | None = None) -> None:
-        """Stop the body: cancel it until it has ended; the scope then raises `error`, or its own error if None.
+        """Stop the body of the `async with`, and raise `error` at its end; None: the error that the constructor got.
 
-        A call before or after the body does nothing.
+        The body is cancelled repeatedly until it has ended. A call before or after the body does nothing.
         """
         if self._body is None:
             return

@@ -104,9 +104,7 @@ class Settings(Client, BaseSettings):
     )
 
     cache_ttl: float = Field(
-        7 * 24 * 3600,
-        ge=0,
-        description="Seconds that the cache stores results of engines; 0: no cache.",
+        7 * 24 * 3600, ge=0, description="Seconds that the cache stores results of engines; 0: no cache."
     )
 
     transcription_model: str | None = Field(
@@ -125,8 +123,7 @@ class Settings(Client, BaseSettings):
     )
     engine_device: Device = Field(Device.AUTO, description="Device on which models run; auto: a GPU if there is one.")
     engine_compute_type: str | None = Field(
-        None,
-        description="Precision of a transcription model; null: int8 on a CPU, float16 on a GPU. Families differ.",
+        None, description="Precision of a transcription model; null: int8 on a CPU, float16 on a GPU. Families differ."
     )
     engine_threads: int = Field(1, ge=1, description="CPU threads for the transcription of one window.")
     engine_parallel: int = Field(

@@ -42,9 +42,7 @@ async def transcribe(
 
 
 async def diarize(
-    task: DiarizationTask,
-    delivery: Annotated[Delivery, FromContext()],
-    diarizer: Annotated[Diarizer, FromContext()],
+    task: DiarizationTask, delivery: Annotated[Delivery, FromContext()], diarizer: Annotated[Diarizer, FromContext()]
 ) -> None:
     """Detect who speaks when in a recording: report progress, then publish the result."""
     attempt = await delivery.begin(task)

@@ -19,10 +19,7 @@ class QueueStatus(Message):
     priority: Priority = Field(description="Priority of the tasks.")
     waiting: int = Field(ge=0, description="Number of tasks that wait for a worker.", examples=[12])
     scheduled: int = Field(
-        0,
-        ge=0,
-        description="Number of tasks that wait until their `not_before`, besides `waiting`.",
-        examples=[1],
+        0, ge=0, description="Number of tasks that wait until their `not_before`, besides `waiting`.", examples=[1]
     )
     running: int = Field(ge=0, description="Number of tasks that run, or wait until their next attempt.", examples=[2])
     oldest: Time | None = Field(

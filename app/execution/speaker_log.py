@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class SpeakerLog:
-    """The speakers of a live task, for one attempt; it does nothing for other tasks."""
+    """Stores and reads the speakers of a live task for one attempt; for other tasks, it does nothing."""
 
     _log: TaskLog
     _results: ResultStore
@@ -46,19 +46,19 @@ class SpeakerLog:
             await self.clean_up(task_id)
             self._after = 0
         with suppress(NatsError, UnreadableError):  # without it, the speakers get new labels
-            state = await self._results.embeddings.find_live(task_id, of=owner)
+            state = await self._results.embeddings.find(task_id, of=owner, is_live=True)
         return replace(checkpoint, speaker_changes=own, speaker_state=state.decode() if state else "")
 
     async def store_state(self, state: str, last: Record) -> None:
         """Store what another worker needs to recognize the speakers; the text does not wait long for it."""
         try:
             async with asyncio.timeout(STATE_TIMEOUT_S):
-                await self._results.embeddings.put_live(state.encode(), last)
+                await self._results.embeddings.put(state.encode(), last, is_live=True)
         except (NatsError, BucketFullError, TimeoutError) as error:
             log.warning("speaker_state_not_stored", error=type(error).__name__)
 
     async def append(self, changes: SpeakerChanges, last: Record) -> None:
-        """Append an event.
+        """Append the changes as an event on `speakers.<task_id>`.
 
         Raises:
             FencedError: Another writer has appended an event.
@@ -76,7 +76,7 @@ class SpeakerLog:
         self._events += 1
 
     async def complete(self, last: Record) -> None:
-        """Delete the state of a completed task, which no other worker needs."""
+        """Delete the state of the speakers of a completed task: no worker will continue the task."""
         if has_live_speakers(last):
             with suppress(NatsError):  # the bucket expires it
                 await self._results.embeddings.delete_live(last.event.task_id)

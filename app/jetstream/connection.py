@@ -104,7 +104,7 @@ async def connect(nats: NatsBroker, settings: Settings) -> Client:
 
 @asynccontextmanager
 async def stop_on_refusal(monitor: ConnectionMonitor, settings: Settings) -> AsyncIterator[None]:
-    """End the block with an error as soon as NATS refuses the login or a right that the start of the worker needs.
+    """End the block with an error as soon as NATS refuses the login or a permission that the start of the worker needs.
 
     NATS does not reply to a refused request, so the block would wait for its timeout without saying why.
 
@@ -122,7 +122,7 @@ async def stop_on_refusal(monitor: ConnectionMonitor, settings: Settings) -> Asy
 
 
 def _explain(refusal: Exception, settings: Settings) -> str:
-    """Return a message for the operator: which user NATS has refused, which right the user lacks, and what to do."""
+    """Return a message for the operator: whom NATS has refused, which permission this user lacks, and what to do."""
     user = f"the user {settings.nats_user}" if settings.nats_user else "a client without NATS_USER"
     if settings.nats_creds_file is not None:
         user = f"the user of {settings.nats_creds_file}"

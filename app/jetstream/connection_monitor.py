@@ -42,7 +42,7 @@ class ConnectionMonitor:
 
     @contextmanager
     def call_on_refusal(self, end_start: Callable[[], None]) -> Iterator[None]:
-        """Until the block ends, call `end_start` if NATS refuses the login or a right."""
+        """Until the block ends, call `end_start` if NATS refuses the login or a permission."""
         self._end_start = end_start
         try:
             yield

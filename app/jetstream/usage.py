@@ -56,7 +56,7 @@ class Usage(BaseModel):
 
 
 async def read_usage(nats: Client) -> list[Usage]:
-    """Request the JetStream usage of all servers; return [] if this user lacks the right, or NATS has no accounts.
+    """Request the JetStream usage of all servers; return [] if this user lacks the permission, or NATS has no accounts.
 
     Raises:
         NatsError: NATS is unavailable.

@@ -88,7 +88,8 @@ class PartialPublisher:
             if not self.source.is_over(window.channel, utterance.start):  # otherwise the final text follows
                 await self.publish(self._partial(window, utterance, text))
                 if not utterance.seconds:
-                    self.metrics.first_partial(max(time.monotonic() - self.source.spoken_at(utterance.start), 0.0))
+                    delay = time.monotonic() - self.source.spoken_at(utterance.start)
+                    self.metrics.partial_delay.observe(max(delay, 0.0))
         utterance.seconds = window.end - utterance.start
         utterance.next_at = started + max(MIN_INTERVAL_S, REST_FACTOR * (loop.time() - started))
 

@@ -72,7 +72,7 @@ class LiveTranscriber:
             live = _LiveTranscript(task, source, checkpoint, self.metrics, behind)
             names = live.names(self.diarizer.identification, append)
             await self._transcribe(live, names, task, checkpoint, append)
-        self.metrics.refused(frames.refused)
+        self.metrics.refused_frames.inc(frames.refused)
         if frames.size and (task.keep_audio or task.diarize):
             async with recording_of(frames, task.audio) as recording:
                 if task.keep_audio:
@@ -224,8 +224,8 @@ class _LiveTranscript:
     def _count_speakers(self, segments: Sequence[Segment], changes: SpeakerChanges | None) -> None:
         new = {segment.speaker for segment in segments if segment.speaker} - self._labels
         self._labels |= new
-        self._metrics.new_speakers(len(new))
-        self._metrics.relabelled(changes.relabelled_seconds if changes else 0.0)
+        self._metrics.speakers.inc(len(new))
+        self._metrics.relabelled_seconds.inc(changes.relabelled_seconds if changes else 0.0)
 
     def names(self, identification: Identification, append: Append) -> LiveNames:
         """Return what names the speakers while they speak."""
@@ -254,7 +254,7 @@ class _LiveTranscript:
         """
         while self._waiting:
             utterance = self._waiting.popleft()
-            self._metrics.final(max(time.monotonic() - utterance.spoken_at, 0.0))
+            self._metrics.final_delay.observe(max(time.monotonic() - utterance.spoken_at, 0.0))
             if (utterance.channel, utterance.end) == (text.channel, text.end):
                 return
 

@@ -20,7 +20,7 @@ class QueuedRecordings:
     async def filter_used(self, recordings: Collection[str], *, except_by: Collection[TaskMessageId]) -> set[str]:
         """Return those of `recordings` that a waiting or running task needs.
 
-        `except_by`: ids of task messages whose need does not count, for example because their tasks have ended.
+        `except_by`: ids of task messages to ignore, for example because their tasks have ended.
 
         Raises:
             NatsError: NATS does not answer.

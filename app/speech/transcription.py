@@ -6,13 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.transcription import (
-    MAX_CHANNELS,
-    Channels,
-    Source,
-    TranscriptionResult,
-    TranscriptionTask,
-)
+from natscribe.schemas.transcription import MAX_CHANNELS, Channels, Source, TranscriptionResult, TranscriptionTask
 from natscribe.schemas.windows import WindowText
 
 from app.engines.engine import Engine

@@ -1,4 +1,7 @@
-"""Speaker embeddings of tasks, stored apart from results, because every client that follows tasks may read results."""
+"""Speaker embeddings of tasks, stored apart from results, because every client that follows tasks may read results.
+
+Beside them, a live task has the state of its speakers, from which another worker can continue.
+"""
 
 from contextlib import suppress
 from typing import Final
@@ -21,56 +24,40 @@ class EmbeddingStore:
         self._nats = nats
         self._js = nats.jetstream()
 
-    async def put(self, embeddings: bytes, last: Record) -> None:
+    async def put(self, embeddings: bytes, last: Record, *, is_live: bool = False) -> None:
         """Store the embeddings of a task in place of earlier ones; `last` is the last record of the task's log.
+
+        `is_live`: they are the state of a live task's speakers.
 
         Raises:
             BucketFullError: The bucket is full.
             NatsError: NATS does not answer.
         """
-        await put(self._js, EMBEDDINGS_BUCKET, last.event.task_id, embeddings, last.metadata.headers())
+        key = _key(last.event.task_id, is_live=is_live)
+        await put(self._js, EMBEDDINGS_BUCKET, key, embeddings, last.metadata.headers())
 
-    async def find(self, task_id: str, *, of: TaskMessageId) -> bytes | None:
-        """Return the stored embeddings of a task as JSON; None if there are none of this task message.
+    async def find(self, task_id: str, *, of: TaskMessageId, is_live: bool = False) -> bytes | None:
+        """Return what `put` has stored for a task; None if there is nothing of this task message.
 
-        `of`: the task message to which they must belong, because another message may have the same task id.
+        `of`: the task message to which it must belong, because another message may have the same task id. `is_live`:
+        return the state of a live task's speakers.
 
         Raises:
             NatsError: NATS does not answer.
             UnreadableError: Another version of the service has stored the embeddings.
         """
-        return await self._find(task_id, of)
-
-    async def _find(self, key: str, of: TaskMessageId) -> bytes | None:
-        message = await leader_reads.last_message(self._nats, _STREAM, _subject(key))
+        subject = _subject(task_id, is_live=is_live)
+        message = await leader_reads.last_message(self._nats, _STREAM, subject)
         if message is None:
             return None
         try:
             owner = Metadata.read(message.headers or {}).owner
         except (ValueError, LookupError) as error:
-            raise UnreadableError(_subject(key)) from error
+            raise UnreadableError(subject) from error
         return message.data if owner.is_same_as(of) else None
 
-    async def put_live(self, state: bytes, last: Record) -> None:
-        """Store what another worker needs to recognize the speakers of a live task; for the rest see `put`."""
-        key = _live_key(last.event.task_id)
-        await put(self._js, EMBEDDINGS_BUCKET, key, state, last.metadata.headers())
-
-    async def find_live(self, task_id: str, *, of: TaskMessageId) -> bytes | None:
-        """Return what `put_live` has stored; for the rest see `find`."""
-        return await self._find(_live_key(task_id), of)
-
-    async def delete_live(self, task_id: str) -> None:
-        """Delete what `put_live` has stored.
-
-        Raises:
-            NatsError: NATS does not answer.
-        """
-        with suppress(NotFoundError):
-            await self._js.purge_stream(_STREAM, subject=_subject(_live_key(task_id)))
-
     async def delete(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
-        """Delete the embeddings of a task.
+        """Delete the embeddings of a task, and the state of its speakers.
 
         `of`: delete them only if they belong to this task message, because another message may have the same task id;
         None: in any case.
@@ -79,15 +66,26 @@ class EmbeddingStore:
             NatsError: NATS does not answer.
             UnreadableError: Another version of the service has stored the embeddings.
         """
-        for key in (task_id, _live_key(task_id)):
-            if of is None or await self._find(key, of) is not None:
-                with suppress(NotFoundError):  # the bucket is missing, and will be recreated
-                    await self._js.purge_stream(_STREAM, subject=_subject(key))
+        for is_live in (False, True):
+            if of is None or await self.find(task_id, of=of, is_live=is_live) is not None:
+                await self._purge(task_id, is_live=is_live)
+
+    async def delete_live(self, task_id: str) -> None:
+        """Delete the state of a live task's speakers.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        await self._purge(task_id, is_live=True)
+
+    async def _purge(self, task_id: str, *, is_live: bool) -> None:
+        with suppress(NotFoundError):  # the bucket is missing, and will be recreated
+            await self._js.purge_stream(_STREAM, subject=_subject(task_id, is_live=is_live))
 
 
-def _live_key(task_id: str) -> str:
-    return f"{task_id}="  # no task id contains this character
+def _key(task_id: str, *, is_live: bool) -> str:
+    return f"{task_id}=" if is_live else task_id  # no task id contains this character
 
 
-def _subject(key: str) -> str:
-    return key_value_subject(EMBEDDINGS_BUCKET, key)
+def _subject(task_id: str, *, is_live: bool) -> str:
+    return key_value_subject(EMBEDDINGS_BUCKET, _key(task_id, is_live=is_live))

@@ -151,7 +151,7 @@ class TaskLog:
         return forbidden
 
     async def _append_outcome(self, subject: str, body: bytes, last: Record) -> None:
-        """Store the outcome of a task on `subject`, in place of a stored outcome that has lapsed (may be replaced)."""
+        """Store the outcome of a task on `subject`; replace a stored outcome that has lapsed, see `has_lapsed`."""
         task_id = last.event.task_id
         headers, all_of = self._cloud_event("results", task_id) | last.metadata.headers(), subjects.outcomes(task_id)
         try:

@@ -10,7 +10,7 @@ DELAYS = (0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 5, 10, 30)
 
 
 class LiveMetrics:
-    """Measures the lag of one worker's live tasks, and the delays of their final segments and partial results."""
+    """Creates the metrics of one worker's live tasks, and measures the largest lag of these tasks."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lags: dict[object, float] = {}  # by delivery
@@ -20,29 +20,29 @@ class LiveMetrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
-        self._final = Histogram(
+        self.final_delay = Histogram(
             "natscribe_live_final_delay_seconds",
             "Seconds from the end of an utterance to its final text.",
             buckets=DELAYS,
             registry=registry,
         )
-        self._partial = Histogram(
+        self.partial_delay = Histogram(
             "natscribe_live_partial_delay_seconds",
             "Seconds from the start of an utterance to its first partial result.",
             buckets=DELAYS,
             registry=registry,
         )
-        self._refused = Counter(
+        self.refused_frames = Counter(
             "natscribe_live_frames_refused",
             "Messages on the subjects of frames that are no valid frames.",
             registry=registry,
         )
-        self._speakers = Counter(
+        self.speakers = Counter(
             "natscribe_live_speakers",
             "Speakers of live tasks to whom a published segment was the first one attributed.",
             registry=registry,
         )
-        self._relabelled = Counter(
+        self.relabelled_seconds = Counter(
             "natscribe_live_relabelled_seconds",
             "Seconds of live speech that were published with one speaker, and later attributed to another one.",
             registry=registry,
@@ -67,23 +67,3 @@ class LiveMetrics:
         finally:
             del self._lags[delivery]
             self._lag.set(max(self._lags.values(), default=0.0))
-
-    def final(self, delay_seconds: float) -> None:
-        """Record the delay of a final segment: the seconds from the end of an utterance to its final text."""
-        self._final.observe(delay_seconds)
-
-    def first_partial(self, delay_seconds: float) -> None:
-        """Record the delay of a partial result: the seconds from the start of an utterance to its first one."""
-        self._partial.observe(delay_seconds)
-
-    def refused(self, frames: int) -> None:
-        """Count messages that were published as audio frames of a live task but are invalid."""
-        self._refused.inc(frames)
-
-    def new_speakers(self, count: int) -> None:
-        """Count speakers who have got a label in a published segment."""
-        self._speakers.inc(count)
-
-    def relabelled(self, seconds: float) -> None:
-        """Count seconds of speech whose published speaker has changed."""
-        self._relabelled.inc(seconds)

@@ -37,12 +37,7 @@ class WorkSharing:
     """This worker's part in work sharing: it helps other workers while it is idle, and is helped by idle workers."""
 
     def __init__(
-        self,
-        nats: Client,
-        engine: Engine,
-        windows: WindowQueue,
-        subscriber: LogicSubscriber[Msg],
-        settings: Settings,
+        self, nats: Client, engine: Engine, windows: WindowQueue, subscriber: LogicSubscriber[Msg], settings: Settings
     ) -> None:
         """`subscriber`: the FastStream subscriber that receives windows of other workers while it is started."""
         self._nats = nats

@@ -186,8 +186,7 @@ class AudioFile:
 
     async def _bytes_per_s(self) -> float:
         if self.audio.codec is not Codec.OPUS:
-            sample = 2 if self.audio.codec is Codec.PCM_S16LE else 1
-            return self.audio.sample_rate * self.audio.channels * sample
+            return self.audio.sample_rate * self.audio.sample_bytes
         seconds = await recording_duration(self._path)
         return self._size / seconds if seconds else _OPUS_BYTES_PER_S
 

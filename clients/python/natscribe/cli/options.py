@@ -99,8 +99,7 @@ Formats = Annotated[
     ),
 ]
 OutputDir = Annotated[
-    Path | None,
-    typer.Option(help="Write each result into this folder when it is complete, not to standard output."),
+    Path | None, typer.Option(help="Write each result into this folder when it is complete, not to standard output.")
 ]
 MaxLineChars = Annotated[int | None, typer.Option(help="Maximum characters in a line of subtitles; 42 by default.")]
 MaxLines = Annotated[int | None, typer.Option(help="Maximum lines of subtitles shown at once; 2 by default.")]

@@ -34,7 +34,7 @@ NO_REPLY, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, because"
 PUBLISH_ATTEMPTS = 5  # of a task whose publish is not acknowledged
 RESEND_AFTER_S = 2.0  # the worker that received the request may be frozen: a copy may reach another worker
 REPEATABLE = {  # requests that may be processed several times: the reply to any copy is valid
-    *(subjects.STATUS, subjects.RESULT, subjects.LIST, subjects.TASK_QUEUES, subjects.CANCEL, subjects.VOICES),
+    *(subjects.STATUS, subjects.RESULT, subjects.LIST, subjects.TASK_QUEUES, subjects.CANCEL, subjects.VOICES)
 }
 MAX_COPIES = 3
 MAX_COPIES_FOR_TEXT = 2  # a worker formats results one after the other, even for requests that timed out
