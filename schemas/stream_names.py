@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from .wire import Lane, Priority
-
 
 @dataclass(frozen=True, slots=True)
 class StreamNames:
@@ -19,10 +17,6 @@ class StreamNames:
     retention: str
     ready: str
     consumer_stem: str
-
-    def queue_consumer(self, lane: Lane, priority: Priority) -> str:
-        """Return the name of the durable consumer of a task queue, i.e. of the tasks of one lane and one priority."""
-        return f"{self.consumer_stem}_{lane}_{priority}"
 
     def slot_consumer(self, slots: str) -> str:
         """Return the name of the durable consumer of the tasks that are ready for one kind of slots of the workers."""

@@ -137,18 +137,6 @@ def stored_subjects(config: StreamConfig) -> list[str]:
     return [subject.removeprefix(subjects.append_to("")) for subject in config.subjects or []]
 
 
-def queue_consumers(names: StreamNames, *, ack_wait_s: float = ACK_WAIT_S) -> Iterator[ConsumerConfig]:
-    """Yield the configurations of the durable consumers, one for each task queue, the highest priority first.
-
-    `ack_wait_s`: the time in seconds after which JetStream delivers an unacknowledged task message again. For live
-    tasks, the time is at most LIVE_ACK_WAIT_S.
-    """
-    for priority in Priority:
-        for lane in Lane:
-            wait = min(LIVE_ACK_WAIT_S, ack_wait_s) if lane is Lane.LIVE else ack_wait_s
-            yield durable(names.queue_consumer(lane, priority), subjects.tasks(lane, priority), ack_wait_s=wait)
-
-
 def durable(
     name: str, subject: str, *, ack_wait_s: float, begin_with: DeliverPolicy = DeliverPolicy.ALL
 ) -> ConsumerConfig:

@@ -1,7 +1,6 @@
 """The mock of the service: connects to NATS, creates the streams, simulates tasks and replies to requests."""
 
 import asyncio
-from collections.abc import Coroutine
 from contextlib import suppress
 from types import TracebackType
 
@@ -14,7 +13,7 @@ from typing_extensions import Self
 from natscribe.client.connection import connect, read_settings
 from natscribe.client.errors import ClientError, NoJetStreamError
 from natscribe.jetstream.nats_py_compat import close
-from natscribe.jetstream.streams import bucket_configs, bucket_stream, public_streams, queue_consumers
+from natscribe.jetstream.streams import ACK_WAIT_S, bucket_configs, bucket_stream, durable, public_streams
 from natscribe.jetstream.task_messages import TaskMessage
 from natscribe.mock.live import Report
 from natscribe.mock.log import Log
@@ -27,6 +26,7 @@ from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.progress import State
 from natscribe.settings import Settings
 
+_CONSUMER = "natscribe_mock"  # of the task stream
 _REPLY_WITHIN_S = 1.0
 _FETCH_S = 5.0  # how long one request for a task waits
 _HEARTBEAT_S = 5.0  # less than the time after which JetStream delivers a task again
@@ -103,9 +103,8 @@ class Mock:
         self._handlers = RequestHandlers(self._tasks, self._player, self._log, voices, audio_store=store)
         for subject in self._handlers.subjects:
             await self._nats.subscribe(subject, cb=self._reply)
-        queues = [str(consumer.durable_name) for consumer in queue_consumers(names)]
-        work: list[Coroutine[None, None, None]] = [self._take(queue) for queue in queues]
-        self._loops = [asyncio.create_task(loop) for loop in (*work, self._player.play(), self._extend_deliveries())]
+        work = (self._take(), self._player.play(), self._extend_deliveries())
+        self._loops = [asyncio.create_task(loop) for loop in work]
         await self._nats.flush()
 
     async def _refuse_second(self) -> None:
@@ -124,13 +123,12 @@ class Mock:
         raise ClientError(message)
 
     async def _provision(self) -> None:
-        """Create the streams, consumers and buckets that the service would create for its clients."""
+        """Create the streams and buckets that the service creates for its clients, and a consumer of all tasks."""
         js, names = self._nats.jetstream(), self._settings.stream_names
         try:
             for stream in public_streams(names):
                 await js.add_stream(stream)
-            for consumer in queue_consumers(names):
-                await js.add_consumer(names.tasks, consumer)
+            await js.add_consumer(names.tasks, durable(_CONSUMER, subjects.ALL_TASKS, ack_wait_s=ACK_WAIT_S))
             for bucket in bucket_configs(self._settings.audio_store):
                 await js.add_stream(bucket_stream(bucket))
         except (APIError, nats.errors.Error) as error:
@@ -140,10 +138,9 @@ class Mock:
             )
             raise ClientError(message) from error
 
-    async def _take(self, queue: str) -> None:
-        """In an endless loop, fetch and accept the messages of a task queue with the JetStream consumer `queue`."""
-        names = self._settings.stream_names
-        subscription = await self._nats.jetstream().pull_subscribe_bind(queue, names.tasks)
+    async def _take(self) -> None:
+        """In an endless loop, fetch and accept the messages of the task queues."""
+        subscription = await self._nats.jetstream().pull_subscribe_bind(_CONSUMER, self._settings.stream_names.tasks)
         try:
             while True:
                 with suppress(nats.errors.TimeoutError):
