@@ -126,6 +126,7 @@ async def test_nothing_is_lost_and_nothing_is_done_twice(
                 for number, injectors in enumerate(servers.faults(workers))
             ]
         published = {task_id: audio for publisher in publishing for task_id, audio in publisher.result().items()}
+        in_order = [list(publisher.result()) for publisher in publishing]
         speeches = speaking.result()
         published |= {task_id: speech.seconds for task_id, speech in speeches.items()}
         faults = [fault for task in injecting for fault in task.result()]
@@ -133,8 +134,10 @@ async def test_nothing_is_lost_and_nothing_is_done_twice(
         await eventually(workers.is_complete)
         unreadable = await unreadable_results(client, published)
         misheard = await transcription_errors(client, speeches)
-        verdict = Verdict(published, faults, logs, await count_results(settings), unreadable, len(speeches), misheard)
-    # Then each task has ended once with one readable result, and each spoken word is transcribed once
+        results = await count_results(settings)
+        verdict = Verdict(published, in_order, faults, logs, results, unreadable, len(speeches), misheard)
+    # Then each task has ended once with one readable result, none has overtaken another of its user, and each spoken
+    # word is transcribed once
     verdict.write(tmp_path / "verdict.jsonl")
     print(verdict.report())
     assert verdict.wrong_ends() == {}
@@ -142,6 +145,7 @@ async def test_nothing_is_lost_and_nothing_is_done_twice(
     assert verdict.unreadable == {}
     assert verdict.holes() == {}
     assert {task_id: start for task_id, start in verdict.starts().items() if start < 0} == {}
+    assert verdict.overtaken() == {}
     assert verdict.misheard == {}
 
 

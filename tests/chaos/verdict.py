@@ -3,12 +3,12 @@
 import asyncio
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime
-from itertools import pairwise
+from datetime import datetime, timedelta
+from itertools import combinations, pairwise
 from pathlib import Path
 
 from natscribe.client import Client
@@ -20,6 +20,8 @@ from tests.chaos.faults import Fault
 
 AFTER_A_SERVER_S = 10.0  # for a worker to detect the loss of its server and to reconnect
 READ_S = 2.0  # more than it takes to read the log of a task that has ended
+AT_ONCE_S = 2.0  # two workers that start tasks at the same time may report this in either order
+REDELIVERED_WITHIN_S = 20.0  # of a grant whose worker was lost before it could report the start
 NOTHING = "nothing"
 
 
@@ -28,6 +30,7 @@ class Verdict:
     """The tasks of a chaos test with their durations, logs and results."""
 
     published: dict[str, float]
+    in_order: list[list[str]]  # the tasks about recordings of each publisher, in the order of their publication
     faults: list[Fault]
     logs: dict[str, list[ProgressEvent]]
     results: Counter[str]
@@ -55,6 +58,43 @@ class Verdict:
             if times and running:
                 starts[task_id] = (running[0] - times[0]).total_seconds()
         return starts
+
+    def overtaken(self) -> dict[str, str]:
+        """Return each task that a later one of its user, kind and priority has overtaken, without a fault as reason."""
+        return {
+            earlier: later
+            for queue in self._queues()
+            for earlier, later in combinations(queue, 2)
+            if self._start(earlier) > self._start(later) + timedelta(seconds=AT_ONCE_S)
+            and self._is_quiet(self._start(later), self._start(earlier))
+        }
+
+    def _neighbours(self) -> Iterator[bool]:
+        """Yield for each two tasks that follow each other in a queue whether no fault hides which one started first."""
+        for queue in self._queues():
+            for pair in pairwise(queue):
+                first, last = sorted(map(self._start, pair))
+                yield self._is_quiet(first, last)
+
+    def _queues(self) -> Iterator[list[str]]:
+        """Yield the tasks of one publisher with the same user and kind that were started and not scheduled."""
+        for tasks in self.in_order:
+            queues = defaultdict[tuple[object, ...], list[str]](list)
+            for task_id in tasks:
+                events = self.logs[task_id]
+                if self._runs(task_id) and all(event.not_before is None for event in events):
+                    queues[events[0].user_id, events[0].kind, events[0].priority].append(task_id)
+            yield from queues.values()
+
+    def _runs(self, task_id: str) -> list[ProgressEvent]:
+        return [event for event in self.logs[task_id] if event.state is State.RUNNING]
+
+    def _start(self, task_id: str) -> datetime:
+        return self._runs(task_id)[0].time
+
+    def _is_quiet(self, first: datetime, last: datetime) -> bool:
+        """Return whether no fault explains that a task was started at `last` instead of `first`."""
+        return not any(fault.overlaps(first, last, later_s=REDELIVERED_WITHIN_S) for fault in self.faults)
 
     def recoveries(self) -> list[tuple[str, float]]:
         """Return changes of workers: the task, and the seconds from the last event of one to the first of the next."""
@@ -103,6 +143,7 @@ class Verdict:
             "lost": len(self.published.keys() - self.results.keys()),
             "doubled": sum(count > 1 for count in self.results.values()),
             "wrong ends": len(self.wrong_ends()),
+            "overtaken": f"{len(self.overtaken())}, {sum(self._neighbours())} pairs without faults",
             "scheduled": f"{len(self.starts())}, {sum(start < 0 for start in self.starts().values())} early",
             "results unreadable": len(self.unreadable),
             "live tasks misheard": len(self.misheard),
