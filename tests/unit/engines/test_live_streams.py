@@ -18,8 +18,8 @@ from app.engines.diarization.live_speakers import LiveSpeakers
 from app.engines.messages import (
     CloseLiveStream,
     LiveAudioProcessed,
+    LiveDiarization,
     LiveSpeakerOptions,
-    LiveSpeakersFound,
     ProcessLiveAudio,
 )
 from app.errors import PermanentError, TaskError, TransientError
@@ -38,19 +38,19 @@ def loudness(_first: int, _start: int = 0) -> VoiceDetector:
 
 
 class Unknown(LiveSpeakers):
-    """Speakers of whom nothing is found."""
+    """A diarization that detects no speakers."""
 
     def __init__(self, options: LiveSpeakerOptions) -> None:
         self.options = options
 
     def add(self, utterance: UnpackedWindow) -> None:
-        """Find nothing."""
+        """Detect nobody."""
 
     def open(self, utterance: UnpackedWindow) -> None:
         """Recognize nobody."""
 
-    def found(self) -> LiveSpeakersFound:
-        return LiveSpeakersFound(turns=[], merged={}, settled_until=0, embedded=None, state="")
+    def diarization(self) -> LiveDiarization:
+        return LiveDiarization(turns=[], merged={}, settled_until=0, embedded=None, state="")
 
 
 @pytest.fixture
