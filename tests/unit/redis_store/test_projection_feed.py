@@ -1,6 +1,7 @@
 """Many events that are to be projected delay no other work in the worker."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -60,7 +61,8 @@ class FakeClient:
         self.acknowledged.append(subject)
 
     async def request(self, subject: str, **_: object) -> Msg:
-        return Msg(cast("Client", self), subject, data=b'{"ts": "%s"}' % NOW.isoformat().encode())
+        info = {"ts": NOW.isoformat(), "created": STORED.isoformat()}
+        return Msg(cast("Client", self), subject, data=json.dumps(info).encode())
 
 
 def stored(client: FakeClient, subject: str, number: int, body: BaseModel) -> Msg:
