@@ -3,6 +3,7 @@
 from array import array
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
+from itertools import count
 from math import hypot
 from operator import mul
 from typing import Final
@@ -50,17 +51,14 @@ def combined(channels: Sequence[DiarizationDone]) -> DiarizationDone:
     """
     labelled = []
     for number, channel in enumerate(channels):
-        others = [other for other in channels if other is not channel]
-        labels = {
-            speaker: speaker_label(number + place * len(channels))
-            for place, speaker in enumerate(_without_echoes(channel, others))
-        }
-        labelled.append(relabelled(channel, labels))
+        speakers = _without_echoes(channel, [*channels[:number], *channels[number + 1 :]])
+        numbers = count(number, len(channels))
+        labelled.append(relabelled(channel, dict(zip(speakers, map(speaker_label, numbers), strict=False))))
     embedded = [channel.embedded for channel in labelled if channel.embedded is not None]
-    speakers = [speaker for item in embedded for speaker in item.speakers]
+    embeddings = [speaker for item in embedded for speaker in item.speakers]
     update = {
         "turns": [turn for channel in labelled for turn in channel.turns],
-        "embedded": embedded[0].model_copy(update={"speakers": speakers}) if embedded else None,
+        "embedded": embedded[0].model_copy(update={"speakers": embeddings}) if embedded else None,
         "cached": all(channel.cached for channel in channels),
     }
     return channels[0].model_copy(update=update)

@@ -191,16 +191,10 @@ class _Stream:
 
     def process(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
         """Process the audio of a job; return the utterances that are now complete, in progress, or in a pause."""
-        windows, before = list[Window](), self._seconds
-        for frame in self._frames(job):
-            for channel in self._channels:
-                windows += channel.process(frame)
-            self._check(before)
-        if job.end:
-            windows += [window for channel in self._channels for window in channel.flush()]
+        windows = sorted(self._completed(job), key=lambda window: window.end)
         return LiveAudioProcessed(
             seconds=self._seconds,
-            windows=sorted(windows, key=lambda window: window.end),
+            windows=windows,
             open=[window for channel in self._channels for window in channel.open()] if job.include_open else [],
             closing=[window for channel in self._channels for window in channel.closing()],
             complete_until=[channel.utterances.complete_until for channel in self._channels],
@@ -208,6 +202,17 @@ class _Stream:
             speaker=next((channel.speaker() for channel in self._channels), None),
             speakers=self._speakers.diarization() if self._speakers and windows else None,
         )
+
+    def _completed(self, job: ProcessLiveAudio) -> Iterator[Window]:
+        """Decode the audio of a job, and yield the utterances that are complete now."""
+        before = self._seconds
+        for frame in self._frames(job):
+            for channel in self._channels:
+                yield from channel.process(frame)
+            self._check(before)
+        if job.end:
+            for channel in self._channels:
+                yield from channel.flush()
 
     @property
     def _seconds(self) -> float:

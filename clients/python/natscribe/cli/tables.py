@@ -57,8 +57,8 @@ USER_COLUMNS = (
 
 
 def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]) -> None:
-    """Print a table; the last column, whose texts people copy, is never truncated."""
-    if not console.is_terminal:
+    """Print a table, unless it has no rows; the last column, whose texts people copy, is never truncated."""
+    if not rows or not console.is_terminal:
         for row in rows:
             console.print(_line(columns, row))
         return
@@ -99,8 +99,7 @@ async def print_messages(
             out.print(message.model_dump_json())
         else:
             rows.append(make_row(message))
-    if rows:
-        print_table(out, columns, rows)
+    print_table(out, columns, rows)
     if is_empty:
         err.print(none)
 

@@ -96,12 +96,17 @@ class LiveAttempt:
         while loop.time() < ready_at:
             await self._append_progress()
             await self.task.sleep(MIN_EVENT_INTERVAL_S)
-        if utterances is None and self._words():
+        if utterances is None:
+            await self._append_end()
+        return self._result()
+
+    async def _append_end(self) -> None:
+        """Append the segment of the last utterance, and with `diarize` an event that all speakers are settled."""
+        if self._words():
             await self._append_segment(self.audio.seconds)
-        if utterances is None and self.sent.diarize and self.task.batches:
+        if self.sent.diarize and self.task.batches:
             async with self.task.appending():
                 await self.log.append_speakers(self.task, [], round(self.audio.seconds, 3))
-        return self._result()
 
     async def _publish_text(self, utterances: int | None) -> None:
         """Append the segments of ended utterances, and publish a partial result of the current utterance."""

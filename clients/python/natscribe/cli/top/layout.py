@@ -225,15 +225,10 @@ def _is_today(time: datetime) -> bool:
 def print_snapshot(console: Console, dashboard: Dashboard) -> None:
     """Print the task queues, the running tasks and the failures of a dashboard once, without shortening names."""
     print_table(console, _QUEUES, [Row(queue_cells(queue)) for queue in used_queues(dashboard)])
-    if users := _users(dashboard):
-        print_table(console, USER_COLUMNS, [Row(user_cells(load)) for load in users])
-    if dashboard.running:
-        print_table(console, _RUNNING, [Row(_cells(task_id, task)) for task_id, task in dashboard.running.items()])
-    if dashboard.failures:
-        failures = [
-            Row([to_the_minute(failure.time), failure.task_id], reason(failure)) for failure in dashboard.failures
-        ]
-        print_table(console, _FAILED, failures)
+    print_table(console, USER_COLUMNS, [Row(user_cells(load)) for load in _users(dashboard)])
+    print_table(console, _RUNNING, [Row(_cells(task_id, task)) for task_id, task in dashboard.running.items()])
+    failures = [Row([to_the_minute(failure.time), failure.task_id], reason(failure)) for failure in dashboard.failures]
+    print_table(console, _FAILED, failures)
 
 
 def _cells(task_id: str, running: Running) -> list[str]:
