@@ -1,4 +1,4 @@
-"""A task that waits too long ends with a word."""
+"""A task that waits too long fails with `expired`, and has a dead letter."""
 
 import json
 from functools import partial
@@ -27,20 +27,20 @@ async def dead_letters(js: JetStreamContext) -> int:
 async def test_waiting_tasks_expire_and_running_tasks_do_not(
     publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
-    # Given a task that runs longer than others may wait, and two that wait behind it, of which one is no task
+    # Given a task that runs longer than others may wait, and two that wait behind it, of which one is not a valid task
     engine.may_go_on.clear()
     async with start_worker(engine):
         await publisher.publish("running")
         await publisher.until("running", State.RUNNING)
         await publisher.publish("waiting")
         await js.publish("tasks.transcription.low", b"no task")
-        # When the time is up
+        # When the maximum waiting time has passed
         events = await publisher.until("waiting", State.FAILED)
-        # Then the one that waits has failed, is kept, and is out of the queue
+        # Then the waiting task has failed, has a dead letter, and is no longer in the queue
         assert events[-1].error is not None
         assert events[-1].error.code is ErrorCode.EXPIRED
         await eventually(lambda: dead_letters(js))
-        # And the one that runs is left alone
+        # And the running task continues
         await publisher.publish("later")
         await publisher.until("later", State.FAILED)  # in another sweep
         engine.may_go_on.set()
@@ -53,7 +53,7 @@ async def test_waiting_tasks_expire_and_running_tasks_do_not(
 async def test_what_others_wrote_stops_no_sweep(
     publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
-    # Given a busy worker, and behind it a task whose log has something foreign, and two with a status of a server
+    # Given a busy worker, and behind it a task with an invalid event in its log, and two with a status header
     engine.may_go_on.clear()
     async with start_worker(engine):
         await publisher.publish("running")
@@ -64,7 +64,7 @@ async def test_what_others_wrote_stops_no_sweep(
             task = {"task_id": status, "audio_file_id": "meeting.flac", "user_id": 7}
             await js.publish("tasks.transcription.low", json.dumps(task).encode(), headers={"Status": status})
         await publisher.publish("waiting", priority=Priority.LOW)
-        # When the time is up, then all have failed
+        # When the maximum waiting time has passed, then all have failed
         for task_id in ("spoilt", "404", "503", "waiting"):
             await eventually(partial(is_expired, publisher, task_id))
         engine.may_go_on.set()

@@ -1,4 +1,4 @@
-"""Grants: each task is granted once and completes once, whatever dies between two steps."""
+"""Grants: each task is granted once and completes once, whichever process dies between two steps."""
 
 import asyncio
 import signal
@@ -97,7 +97,7 @@ async def test_a_worker_that_dies_between_two_steps_loses_no_task(
             for task_id in TASKS:
                 await publisher.publish(task_id)
             await eventually(lambda: not dying.container.consumer.running)
-    # When another one comes, then each task completes once
+    # When another worker starts, then each task completes once
     async with start_worker(FakeEngine()):
         await complete_once(publisher, js, settings.stream_names)
 
@@ -110,7 +110,7 @@ async def test_a_grant_whose_publication_fails_is_published_again(
     monkeypatch: pytest.MonkeyPatch,
     before: bool,
 ) -> None:
-    # Given a scheduler that gets no acknowledgement for every third grant, which is stored or not
+    # Given a scheduler that gets no acknowledgement for every third grant, whether or not it is stored
     publish: Callable[[Grants, Turn], Awaitable[int | None]] = Grants.publish
     grants = 0
 

@@ -54,7 +54,7 @@ async def test_workers_share_waiting_tasks(publisher: Publisher, start_worker: S
         await publisher.publish("a")
         await publisher.publish("b")
         a, b = await publisher.until("a", State.RUNNING), await publisher.until("b", State.RUNNING)
-        # Then each worker has one, and none holds what the other could do
+        # Then each worker runs one, and none holds the task of an idle worker
         assert a[-1].worker != b[-1].worker
         first.may_go_on.set()
         second.may_go_on.set()
@@ -68,12 +68,12 @@ async def test_a_second_publish_of_a_known_id_changes_nothing(
     # Given a task that has ended
     await publisher.publish("t1")
     events = await publisher.until("t1", State.COMPLETED)
-    # When its id is used again, by either kind
+    # When its id is used again, by a transcription or a diarization
     await publisher.publish("t1")
     await publisher.publish("t1", kind=Kind.DIARIZATION)
-    # Then the messages are taken from the queue
+    # Then the messages are deleted from the queue
     await eventually(lambda: queue_is_empty(js))
-    # And nothing was done or appended again
+    # And the task did not run again, and no event was appended
     assert await publisher.until("t1", State.COMPLETED) == events
     assert len(engine.jobs) == 1
     assert (await js.stream_info("transcription_results")).state.messages == 1
@@ -165,7 +165,7 @@ async def test_a_stopping_worker_releases_its_task(publisher: Publisher, start_w
     # Then the task waits again
     assert first.stopped == 1
     async with start_worker(second):
-        # And another one continues, at the same attempt
+        # And another worker runs it, as the same attempt
         events = await publisher.until("t1", State.COMPLETED)
     assert [event.state for event in events[:4]] == [State.QUEUED, State.RUNNING, State.QUEUED, State.RUNNING]
     assert events[-1].attempt == 1
@@ -185,9 +185,9 @@ async def test_a_publishers_own_headers_are_not_the_servers(
     task = {"task_id": "t2", "audio_file_id": "meeting.flac", "user_id": 7}
     subject = subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)
     await publisher.js.publish(subject, json.dumps(task).encode(), headers={header: status})
-    # When its turn has come
+    # When it is granted
     engine.may_go_on.set()
-    # Then it is done like any other
+    # Then it completes like any other
     await publisher.until("t2", State.COMPLETED)
 
 
@@ -196,12 +196,12 @@ async def test_a_publishers_own_headers_are_not_the_servers(
 async def test_an_idle_worker_ignores_status_headers_of_publishers(
     publisher: Publisher, worker: Worker, status: str
 ) -> None:
-    # Given a worker with nothing to do
+    # Given an idle worker
     # When a task is published with a status that servers reply with
     task = {"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}
     subject = subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)
     await publisher.js.publish(subject, json.dumps(task).encode(), headers={"Status": status})
-    # Then it is done like any other
+    # Then it completes like any other
     await publisher.until("t1", State.COMPLETED)
 
 
@@ -243,7 +243,7 @@ async def test_the_heartbeat_interval_depends_on_the_ack_wait(
         # When a task takes longer than that without an end
         await publisher.publish("t1")
         await publisher.until("t1", State.RUNNING)
-        # Then no other worker takes it for lost
+        # Then it is not delivered to another worker
         with pytest.raises(AssertionError):
             await eventually(lambda: all(engine.jobs for engine in engines), within=2 * settings.task_ack_wait)
         for engine in engines:

@@ -42,10 +42,10 @@ async def position(publisher: Publisher, task_id: str) -> tuple[object, object]:
 
 
 async def test_a_task_that_a_free_worker_takes_begins_at_once(publisher: Publisher, worker: Worker) -> None:
-    # Given a worker that has nothing to do, when a task is published
+    # Given an idle worker, when a task is published
     await publisher.publish("t1")
     queued = (await publisher.until("t1", State.COMPLETED))[0]
-    # Then it is the next, and begins now
+    # Then it is the first, and is expected to start now
     assert queued.queue_position == 1
     assert queued.expected_start is not None
     assert abs(queued.expected_start - queued.time) < SOON
@@ -64,7 +64,7 @@ async def test_the_status_of_a_waiting_task_has_its_position_now(
             queued = (await publisher.until(f"t{number}", State.QUEUED))[0]
             # Then each has its position, and the duration of a task is not known yet
             assert (queued.queue_position, queued.expected_start) == (number, None)
-        # When one in their middle goes, one more comes, and an urgent one
+        # When one in their middle is deleted, and another one and an urgent one are published
         await publisher.request("tasks.cancel", task_id="t3")
         await publisher.publish("t6")
         await publisher.publish("urgent", kind=Kind.DIARIZATION, priority=Priority.HIGH)

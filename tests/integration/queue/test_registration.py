@@ -27,7 +27,7 @@ GHOST = TASK.model_copy(update={"task_id": "ghost"})
 
 @pytest.fixture
 async def busy(publisher: Publisher, worker: Worker, engine: FakeEngine) -> Worker:
-    """A worker that has no time for any further task."""
+    """A worker that is busy with one task, so that others wait."""
     engine.may_go_on.clear()
     await publisher.publish("busy", priority=Priority.HIGH)
     await publisher.until("busy", State.RUNNING)
@@ -135,20 +135,20 @@ async def test_announcements_get_no_reply(publisher: Publisher, busy: Worker, nc
     await publisher.publish("t1")
     await publisher.until("t1", State.QUEUED)
     await nc.flush()
-    # Then nothing has come
+    # Then the client has received nothing
     assert inbox.pending_msgs == 0
 
 
 async def test_tasks_that_were_stored_while_no_worker_ran_are_registered(
     publisher: Publisher, start_worker: StartWorker
 ) -> None:
-    # Given tasks that were published while no worker ran, and a message that is no task
+    # Given tasks that were published while no worker ran, and an invalid message
     async with start_worker(FakeEngine()):
         pass
     for number in range(4):
         await publisher.publish(f"t{number}")
     await publisher.js.publish("tasks.transcription.normal", b"garbage")
-    # When a worker comes, and is busy with the first
+    # When a worker starts, and runs the first
     engine = FakeEngine()
     engine.may_go_on.clear()
     async with start_worker(engine):

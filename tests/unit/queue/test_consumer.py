@@ -225,6 +225,6 @@ async def test_a_worker_that_is_never_idle_delays_tasks(worker: Worker, parts: P
     await worker.start()
     # Then it delays other tasks after a while
     await eventually(lambda: worker.consumer.delays_tasks)
-    # And no longer when no task is left
+    # And no longer when no task is waiting
     parts.server.streams[NAMES.ready].remove(parts.server.streams[NAMES.ready].messages)
     await eventually(lambda: not worker.consumer.delays_tasks)

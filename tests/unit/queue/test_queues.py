@@ -41,7 +41,7 @@ async def test_waiting_and_running_tasks_are_counted(parts: Parts) -> None:
     await parts.grant()
     # When the queue is read with a sample of two
     queue = await read(parts, 2)
-    # Then each counts once, and the sample has the oldest that wait
+    # Then each counts once, and the sample has the oldest waiting tasks
     assert (queue.running, queue.waiting) == (2, 3)
     assert [message.task_id for message in queue.sample] == ["c", "d"]
     assert queue.oldest == queue.sample[0].time
@@ -128,7 +128,7 @@ async def test_each_waiting_task_has_its_number(parts: Parts) -> None:
         assert await numbers(parts, *messages) == [1, 3, 4, 2]
         # And the granted one starts at once
         assert await numbers(parts, granted) == [1]
-        # And what is not stored is not located
+        # And a message that is not stored has no position
         assert await parts.positions.locate(SUBJECT, [99]) == []
         assert await parts.positions.locate("tasks.transcription.urgent", [1]) == []
 
@@ -150,7 +150,7 @@ async def test_an_idle_worker_starts_the_first_task_at_once(
     await parts.reaching(State.RUNNING, "running")
     await parts.deliver()
     messages = [await parts.publish("", queue, body=body) for body in (b"a", b"b")]
-    # When two tasks wait, then the first starts now if this worker is idle, which only runs recordings
+    # When two tasks wait, then the first is expected now if this worker is idle, which runs tasks of recordings only
     async with parts.scheduling():
         positions = [position for position in await located(parts, *messages) if position]
     assert [position.number for position in positions] == [1, 2]
@@ -255,7 +255,7 @@ async def test_a_message_is_deleted_only_if_it_owns_the_log(parts: Parts) -> Non
     assert await parts.messages.find(None, message.sequence) is not None
     await parts.messages.remove(record)
     assert await parts.messages.find(None, record.metadata.task_sequence) is None
-    # And doing so again is no error
+    # And deleting it again is no error
     await parts.messages.remove(record)
     await parts.messages.delete(message)
     await parts.messages.delete(message)
@@ -302,7 +302,7 @@ async def test_the_overview_has_each_queue(parts: Parts) -> None:
     await parts.publish("", D, HIGH, body=b"{")
     # When an operator requests it
     overview = await parts.task_queues.read()
-    # Then each queue says what waits and runs, and when the last one begins
+    # Then each queue has its numbers of waiting and running tasks, and the expected start of the last one
     by_key = {(status.queue, status.priority): status for status in overview.queues}
     assert len(by_key) == 9
     assert (by_key[KEY].waiting, by_key[KEY].running) == (1, 1)

@@ -37,7 +37,7 @@ def message(task: TranscriptionTask = TASK, replay_of: str | None = None) -> Sto
 
 
 class FakeWaiting:
-    """Holds one message, and perhaps earlier ones."""
+    """Task messages and positions of a queue with one message, and perhaps earlier ones."""
 
     def __init__(self) -> None:
         self.message: StoredMessage | None = message()
@@ -71,7 +71,7 @@ def waiting() -> FakeWaiting:
 
 @dataclass
 class Given:
-    """What a registration is given, besides its log and its queue."""
+    """The parameters of a registration, besides its log and its queue."""
 
     connection: ConnectionMonitor = field(default_factory=ConnectionMonitor)
     delays_tasks: bool = False

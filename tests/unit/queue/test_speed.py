@@ -31,7 +31,7 @@ def test_only_the_latest_tasks_count() -> None:
     speed = fast(seconds=10)
     for _ in range(TASKS_MEASURED):
         speed.note(Lane.TRANSCRIPTION, audio_seconds=MINUTE, seconds=1)
-    # When it is quick for a while, then this is soon believed
+    # When it is fast for a while, then the estimate soon follows
     assert speed.seconds_for(Lane.TRANSCRIPTION, MINUTE) == pytest.approx(1)
 
 

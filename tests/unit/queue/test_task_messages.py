@@ -1,4 +1,4 @@
-"""What is read of task messages that are not valid: whose they are."""
+"""The user of a task message is read even if the message is not valid."""
 
 from datetime import UTC, datetime
 
