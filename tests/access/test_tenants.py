@@ -1,4 +1,4 @@
-"""What NATS does for tenants with an account each; docs/decisions/0036 says what the service lacks to use it.
+"""What NATS does for tenants with an account each; decision 36 says what the service lacks to use it.
 
 Clients stay as they are: each publishes tasks and follows logs under the subjects of the contract. In the service's
 account these subjects have the name of the tenant's account.
