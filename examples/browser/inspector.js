@@ -20,6 +20,7 @@ export class Inspector {
   add(message) {
     const kept = { ...message, at: new Date(), taskId: taskIdOf(message) };
     if (kept.body instanceof Uint8Array) kept.body = new Uint8Array(0), kept.bytes = message.body.length;
+    if (kept.body?.message?.data?.length > SHOWN_CHARS) kept.body = { ...kept.body, message: { ...kept.body.message, data: "…" } }; // a chunk
     this.#messages.push(kept);
     if (this.#messages.length > KEPT) this.#messages.shift();
     if (this.#isOf(kept) && !byId("messages").hidden) this.#append(kept);

@@ -1,5 +1,6 @@
 // The page of one task: its progress and text while it runs, then its transcript with the recording.
-import { byId, clock, element, save, say, setText } from "./dom.js";
+import { byId, element, save, say, setText } from "./dom.js";
+import { LongTranscript, line, plainText, wholeResult } from "./long_transcript.js";
 import { problem } from "./problems.js";
 import { describe, share, stateName } from "./task_state.js";
 import { ENDED, nameOf } from "./tasks.js";
@@ -16,19 +17,23 @@ export class TaskPage {
   #shown = null; // what the page shows of the task: "text" or "result"
   #stop = () => {}; // ends the segments of the task
   #frame = new TranscriptFrame(byId("transcript"));
+  #long = new LongTranscript(byId("long-transcript"));
+  #view = this.#frame; // what shows the transcript
+  #whole = null; // the result, if it is too large for a message
 
   constructor(tasks, uploads) {
     this.tasks = tasks;
     this.uploads = uploads;
     tasks.addEventListener("change", ({ detail }) => detail === this.#id && this.#draw());
     tasks.addEventListener("list", () => this.#id && this.#draw());
+    tasks.addEventListener("removed", ({ detail }) => detail === this.#id && this.#leave());
     tasks.connection.addEventListener("connected", () => this.#id && this.#load());
     tasks.connection.addEventListener("disconnected", () => this.#id && this.#draw());
     setInterval(() => this.#task?.state === "queued" && this.#run(() => tasks.status(this.#id)), QUEUE_POLL_MS);
     for (const format of FORMATS) byId("formats").append(element("button", { type: "button", value: format, title: t("Download as {format}", { format }) }, format));
     byId("formats").addEventListener("click", ({ target }) => target.value && this.#run(() => this.#download(target.value)));
     byId("copy-text").addEventListener("click", () => this.#run(() => this.#copy()));
-    byId("print").addEventListener("click", () => this.#frame.print());
+    byId("print").addEventListener("click", () => this.#view.print());
     byId("task-actions").addEventListener("click", ({ target }) => ["choose", "cancel", "retry", "delete"].includes(target.value) && this.#run(() => this.#act(target.value)));
   }
 
@@ -39,8 +44,8 @@ export class TaskPage {
   // Shows a task; null shows none.
   open(id) {
     this.#stop();
-    this.#frame.hide();
-    [this.#id, this.#shown, this.#stop] = [id, null, () => {}];
+    for (const view of [this.#frame, this.#long]) view.hide();
+    [this.#id, this.#shown, this.#whole, this.#stop] = [id, null, null, () => {}];
     for (const part of ["task-text", "speaker-names"]) byId(part).replaceChildren();
     setText(byId("task-problem"), "");
     if (!id) return;
@@ -103,31 +108,33 @@ export class TaskPage {
     this.#stop();
     const html = await this.tasks.result(id, "html");
     if (id !== this.#id) return;
-    if (typeof html !== "string") { // too large for a message
-      setText(byId("task-problem"), t("This transcript is too long to be shown here: download it as txt."));
-      return;
-    }
-    await this.#frame.show(html);
+    this.#whole = typeof html === "string" ? null : await wholeResult(this.tasks.connection, html);
+    this.#view = this.#whole ? this.#long : this.#frame;
+    if (id !== this.#id) return;
+    await this.#view.show(this.#whole ?? html);
     if (!this.#task.options) await this.tasks.status(id);
     byId("task-text").replaceChildren();
     this.#drawSpeakers();
-    this.#frame.onSpeaker((speaker) => isUnnamed(speaker) && this.#name(speaker));
+    this.#view.onSpeaker((speaker) => isUnnamed(speaker) && this.#name(speaker));
     await this.#playRecording(id);
   }
 
   async #playRecording(id) {
     const { audio_file_id } = this.#task;
     const recording = this.uploads.files.get(id) ?? (await this.uploads.bucket.get(audio_file_id, (received, whole) => {
-      if (whole > LOAD_UP_TO_BYTES) throw new Error(t("The recording is large: choose it below the transcript to listen"));
+      if (whole > LOAD_UP_TO_BYTES) throw new RangeError();
       setText(byId("task-about"), t("Loading the recording: {sent} of {size}", { sent: size(received), size: size(whole) }));
-    }).catch((error) => setText(byId("task-about"), error.code === undefined ? error.message : "")));
+    }).catch((error) => {
+      const [isLarge, isLost] = [error instanceof RangeError, error.code === undefined];
+      setText(byId("task-about"), isLarge ? t("The recording is large: choose it below the transcript to listen.") : isLost ? "" : t("The recording is not stored here: choose it below the transcript to listen."));
+    }));
     if (!recording || id !== this.#id) return;
     setText(byId("task-about"), "");
-    this.#frame.play(recording instanceof File ? recording : new File([recording], nameOf(this.#task)));
+    this.#view.play(recording instanceof File ? recording : new File([recording], nameOf(this.#task)));
   }
 
   #drawSpeakers() {
-    const names = this.#frame.speakers.map((speaker) => {
+    const names = this.#view.speakers.map((speaker) => {
       if (!isUnnamed(speaker) || !this.#task.options?.identify) return element("li", {}, speaker);
       const button = element("button", { type: "button" }, t("Name {speaker} …", { speaker }));
       button.addEventListener("click", () => this.#name(speaker));
@@ -140,14 +147,23 @@ export class TaskPage {
     enrol(this.tasks, this.#id, speaker, (name) => say(t("{name} is enrolled: the next recordings show the name.", { name })));
   }
 
-  async #download(format) {
+  // Returns the result in a format; the service cannot send one that is too large for a message.
+  async #written(format) {
     const result = await this.tasks.result(this.#id, format);
-    const text = typeof result === "string" ? result : JSON.stringify(result, null, 2);
-    save(`${nameOf(this.#task).replace(/\.\w+$/, "")}.${format}`, text, "text/plain");
+    if (typeof result === "string") return result;
+    const whole = result.object ? (this.#whole ??= await wholeResult(this.tasks.connection, result)) : result;
+    if (format === "json") return JSON.stringify(whole, null, 2);
+    if (format === "txt") return plainText(whole);
+    const command = `natscribe result ${this.#id} --format ${format} --output-dir .`;
+    throw new Error(t("This is too large for a message of NATS. On the command line you get it with “{command}”", { command }));
+  }
+
+  async #download(format) {
+    save(`${nameOf(this.#task).replace(/\.\w+$/, "")}.${format}`, await this.#written(format), "text/plain");
   }
 
   async #copy() {
-    await navigator.clipboard.writeText(await this.tasks.result(this.#id, "txt"));
+    await navigator.clipboard.writeText(await this.#written("txt"));
     say(t("Copied"));
   }
 
@@ -161,10 +177,23 @@ export class TaskPage {
       return undefined;
     }
     if (action === "cancel" && !isLocal) return this.tasks.cancel(id);
-    if (action === "delete" && !confirm(t("Delete the task, its text and its recording?"))) return undefined;
+    if (action === "delete" && !this.#mayDelete()) return undefined;
     await (isLocal ? this.uploads.cancel(id) : this.tasks.delete(id));
-    location.hash = "#";
     return undefined;
+  }
+
+  // The task is gone, perhaps by another tab.
+  #leave() {
+    location.hash = "#";
+    say(t("Deleted"));
+  }
+
+  // The service deletes a recording with any of its tasks, such as one that was tried again.
+  #mayDelete() {
+    const others = this.tasks.withSameRecording(this.#id);
+    if (others.some(({ state }) => !ENDED.includes(state))) throw new Error(t("Another task needs this recording: wait until it has ended, or cancel it. Then delete this one"));
+    const question = t("Delete the task, its text and its recording?");
+    return confirm(others.length ? `${question} ${t("Other tasks have the same recording: they keep their text, but can neither play it nor be tried again.")}` : question);
   }
 
   async #run(action) {
@@ -176,11 +205,4 @@ export class TaskPage {
       if (id === this.#id) setText(byId("task-problem"), problem(error, this.tasks.connection.server));
     }
   }
-}
-
-function line({ start, text, language, speaker }) {
-  const words = element("p", { lang: language ?? "" }, element("time", {}, clock(start)), " ");
-  if (speaker) words.append(element("b", {}, speaker));
-  words.append(text.trim());
-  return words;
 }

@@ -10,9 +10,10 @@ const STAGES = { fetching: "Reading the recording", decoding: "Determining the d
 export const stateName = ({ state }) => t(NAMES[state] ?? state);
 
 export function describe(task, isConnected) {
-  const { state, stage, sent, size: bytes, queue_position, expected_start, not_before, eta_seconds, attempt, error } = task;
+  const { state, stage, isElsewhere, sent, size: bytes, queue_position, expected_start, not_before, eta_seconds, attempt, error } = task;
   switch (state) {
     case "uploading":
+      if (isElsewhere) return t("Another tab uploads it.");
       if (!isConnected) return t("The connection is lost: the upload continues when it is back.");
       return t("{sent} of {size}", { sent: size(sent ?? 0), size: size(bytes ?? 0) });
     case "interrupted":
@@ -35,7 +36,8 @@ export function describe(task, isConnected) {
 }
 
 // From 0 to 1; null: there is nothing to show.
-export function share({ state, progress, sent, size: bytes }) {
+export function share({ state, progress, isElsewhere, sent, size: bytes }) {
+  if (isElsewhere) return null;
   if (state === "uploading") return bytes ? (sent ?? 0) / bytes : 0;
   return state === "running" || state === "retrying" ? (progress ?? 0) / 100 : null;
 }

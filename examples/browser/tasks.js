@@ -13,8 +13,8 @@ export const nameOf = ({ audio_file_id, task_id }) => {
   return name.replace(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-(?=.)/, "");
 };
 
-// Events: `change` with the id of the task as `detail`, `list` when tasks have come or gone, and `refreshed` with the
-// error, if the list could not be read.
+// Events: `change` and `removed` with the id of the task as `detail`, `list` when tasks have come or gone, and
+// `refreshed` with the error, if the list could not be read.
 export class Tasks extends EventTarget {
   byId = new Map();
   moreBefore; // where older tasks continue; null: there are none
@@ -103,7 +103,20 @@ export class Tasks extends EventTarget {
 
   remove(id) {
     this.byId.delete(id);
+    this.dispatchEvent(new CustomEvent("removed", { detail: id }));
     this.#listed();
+  }
+
+  // Removes a task here and in the other tabs.
+  forget(id) {
+    this.tabs.postMessage(id);
+    this.remove(id);
+  }
+
+  // The other tasks with the same recording.
+  withSameRecording(id) {
+    const { audio_file_id } = this.byId.get(id) ?? {};
+    return [...this.byId.values()].filter((task) => task.task_id !== id && task.audio_file_id === audio_file_id);
   }
 
   // Publishes a transcription task; `seconds` of its recording help to estimate when it starts.
@@ -133,8 +146,7 @@ export class Tasks extends EventTarget {
 
   async delete(id) {
     await this.connection.request("tasks.delete", { task_id: id });
-    this.tabs.postMessage(id);
-    this.remove(id);
+    this.forget(id);
   }
 
   // Publishes the same recording again, as a new task; returns its id.

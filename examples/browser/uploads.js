@@ -12,14 +12,18 @@ const identity = ({ name, size, lastModified }) => `${name}/${size}/${lastModifi
 
 export class Uploads {
   files = new Map(); // recordings by task id, as long as the page is open
-  #waiting = [];
-  #running = new Map(); // abort controllers by task id
+  #controllers = new Map(); // abort controllers of uploads that have not ended, by task id
+  #watched = new Set(); // ids of uploads of other tabs
+  #active = 0;
+  #waiting = []; // functions that let the next upload begin
 
   constructor(tasks, { bucket = "audio", maxBytes = Infinity }) {
     this.tasks = tasks;
     this.maxBytes = maxBytes;
     this.bucket = new Bucket(tasks.connection, bucket);
-    this.#showInterrupted();
+    tasks.tabs.addEventListener("message", ({ data }) => this.#controllers.get(data)?.abort());
+    addEventListener("storage", ({ key }) => key === STORED && this.#showOthers());
+    this.#showOthers();
   }
 
   // Uploads of this page, of other tabs and of earlier visits.
@@ -27,84 +31,109 @@ export class Uploads {
     return JSON.parse(localStorage.getItem(STORED) ?? "[]");
   }
 
-  // An upload that no tab does any more was interrupted.
-  async #showInterrupted() {
+  #unfinishedOf(id) {
+    return this.#unfinished.find((upload) => upload.id === id);
+  }
+
+  // Shows the uploads of other tabs, which hold the locks of their uploads, and those that were interrupted.
+  async #showOthers() {
     const { held } = await navigator.locks.query();
-    const running = new Set(held.map(({ name }) => name));
+    const locked = new Set(held.map(({ name }) => name));
     for (const { id, name, at } of this.#unfinished) {
-      if (!running.has(id) && !this.files.has(id)) this.#show(id, name, at, { state: "interrupted" });
+      if (this.files.has(id) || this.#watched.has(id)) continue;
+      if (locked.has(id)) this.#watch(id, name, at);
+      else this.#show(id, name, at, { state: "interrupted" });
     }
   }
 
+  // Shows an upload of another tab until it ends.
+  async #watch(id, name, at) {
+    this.#watched.add(id);
+    this.#show(id, name, at, { state: "uploading", isElsewhere: true });
+    await navigator.locks.request(id, { mode: "shared" }, () => {});
+    this.#watched.delete(id);
+    if (this.files.has(id) || !this.tasks.byId.get(id)?.isLocal) return;
+    if (this.#unfinishedOf(id)) this.#show(id, name, at, { state: "interrupted" });
+    else this.#showSent(id);
+  }
+
   get isBusy() {
-    return this.#running.size + this.#waiting.length > 0;
+    return this.#controllers.size > 0;
   }
 
   // Returns the id of the task of this file.
   add(file, options) {
-    const known = this.#unfinished.find((upload) => upload.identity === identity(file) && !this.#running.has(upload.id));
+    const known = this.#unfinished.find((upload) => upload.identity === identity(file) && !this.#controllers.has(upload.id));
     const id = crypto.randomUUID();
     const upload = known ?? { id, nuid: id.replaceAll("-", ""), identity: identity(file), name: file.name, at: new Date().toISOString(), options };
     this.files.set(upload.id, file);
     this.#show(upload.id, upload.name, upload.at, { state: "uploading", sent: 0, size: file.size });
     if (file.size === 0) this.#fail(upload, t("The file is empty: choose another one."));
     else if (file.size > this.maxBytes) this.#fail(upload, t("The file is larger than the service allows: split it, or convert it to Opus or MP3."));
-    else {
-      if (!known) this.#remember([...this.#unfinished, upload]);
-      this.#waiting.push(upload);
-      this.#next();
-    }
+    else this.#begin(upload, known !== undefined);
     return upload.id;
   }
 
   // Continues an upload that failed, or publishes its task again.
   retry(id) {
-    const upload = this.#unfinished.find((each) => each.id === id);
+    const upload = this.#unfinishedOf(id);
     const file = this.files.get(id);
     if (upload && file) this.add(file, upload.options);
   }
 
   canRetry(id) {
-    return this.files.has(id) && this.#unfinished.some((upload) => upload.id === id);
+    return this.files.has(id) && this.#unfinishedOf(id) !== undefined;
   }
 
-  // Ends an upload, and removes what was stored of it.
+  // Ends an upload, also that of another tab, and removes what was stored of it.
   async cancel(id) {
-    const upload = this.#unfinished.find((each) => each.id === id);
-    this.#running.get(id)?.abort();
-    this.#waiting = this.#waiting.filter((waiting) => waiting.id !== id);
+    const upload = this.#unfinishedOf(id);
+    this.#controllers.get(id)?.abort();
     this.#forget(id);
-    this.tasks.remove(id);
+    this.tasks.forget(id);
     if (upload) await this.bucket.discard(upload.nuid).catch(() => {}); // it expires then
   }
 
-  #next() {
-    while (this.#running.size < AT_ONCE && this.#waiting.length) {
-      const upload = this.#waiting.shift();
-      const controller = new AbortController();
-      this.#running.set(upload.id, controller);
-      navigator.locks.request(upload.id, () => this.#run(upload, controller));
-    }
+  // Uploads a file when it is its turn. By the lock, other tabs know that the upload has not ended.
+  async #begin(upload, isKnown) {
+    const controller = new AbortController();
+    const { signal } = controller;
+    this.#controllers.set(upload.id, controller);
+    await navigator.locks.request(upload.id, { signal }, async () => {
+      if (isKnown && !this.#unfinishedOf(upload.id)) return this.#showSent(upload.id); // another tab has uploaded it
+      if (!isKnown) this.#remember([...this.#unfinished, upload]);
+      await this.#turn();
+      try {
+        await this.#run(upload, signal);
+      } finally {
+        this.#active--;
+        this.#waiting.shift()?.();
+      }
+    }).catch(() => {}); // it was cancelled while another tab uploaded it
+    this.#controllers.delete(upload.id);
   }
 
-  async #run(upload, controller) {
+  async #turn() {
+    while (this.#active >= AT_ONCE) await new Promise((next) => this.#waiting.push(next));
+    this.#active++;
+  }
+
+  async #run(upload, signal) {
     const { id, nuid, name, options } = upload;
     const file = this.files.get(id);
     const audio_file_id = `${id}-${name.replace(/[^\p{L}\p{N}_.-]+/gu, "_").slice(-80)}`;
     try {
+      signal.throwIfAborted();
       const [seconds] = await Promise.all([
         duration(file),
-        this.bucket.put(file, audio_file_id, nuid, (sent) => this.tasks.change(id, { sent }), controller.signal),
+        this.bucket.put(file, audio_file_id, nuid, (sent) => this.tasks.change(id, { sent }), signal),
       ]);
       const { priority, ...fields } = options;
-      await this.#publish({ ...fields, task_id: id, audio_file_id, user_id: this.tasks.userId }, { seconds, priority }, controller.signal);
+      await this.#publish({ ...fields, task_id: id, audio_file_id, user_id: this.tasks.userId }, { seconds, priority }, signal);
       this.#forget(id);
-      this.tasks.merge({ task_id: id, audio_file_id, state: "queued", progress: 0, duration_seconds: seconds, created_at: new Date().toISOString() }, false);
+      this.#showSent(id, { audio_file_id, duration_seconds: seconds });
     } catch (error) {
-      if (!controller.signal.aborted) this.#fail(upload, problem(error, this.tasks.connection.server));
-    } finally {
-      this.#running.delete(id);
-      this.#next();
+      if (!signal.aborted) this.#fail(upload, problem(error, this.tasks.connection.server));
     }
   }
 
@@ -122,7 +151,12 @@ export class Uploads {
   }
 
   #show(id, name, at, changes) {
-    this.tasks.change(id, { audio_file_id: `${id}-${name}`, created_at: at, isLocal: true, error: null, ...changes });
+    this.tasks.change(id, { audio_file_id: `${id}-${name}`, created_at: at, isLocal: true, isElsewhere: false, error: null, ...changes });
+  }
+
+  // The service has the task now.
+  #showSent(id, known = {}) {
+    this.tasks.merge({ ...known, task_id: id, state: "queued", progress: 0, created_at: new Date().toISOString() }, false);
   }
 
   #fail({ id }, message) {

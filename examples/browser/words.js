@@ -14,7 +14,7 @@ export const explain = ({ code, message }) => (words[code] ? `${words[code]} (${
 export function translate(root) {
   document.documentElement.lang = locale;
   for (const node of root.querySelectorAll("[data-t]")) node.textContent = t(node.textContent);
-  for (const name of ["aria-label", "placeholder"]) {
+  for (const name of ["aria-label", "placeholder", "title"]) {
     for (const node of root.querySelectorAll(`[${name}]`)) node.setAttribute(name, t(node.getAttribute(name)));
   }
 }

@@ -117,7 +117,7 @@ def test_each_sentence_of_the_page_is_in_russian() -> None:
     folder = EXAMPLES / "browser"
     document = read(folder / "index.html")
     sentences = set(re.findall(r"<[^>]*\bdata-t\b[^>]*>([^<]+)<", document))
-    sentences |= set(re.findall(r'(?:aria-label|placeholder)="([^"]+)"', document))
+    sentences |= set(re.findall(r'(?:aria-label|placeholder|title)="([^"]+)"', document))
     for module in folder.glob("*.js"):
         if module.name not in {"nats.js", "ru.js"}:
             sentences |= set(re.findall(r'(?<![.\w])(?:t|set)\("([^"]+)"', read(module)))

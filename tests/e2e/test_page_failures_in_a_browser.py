@@ -13,19 +13,23 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import ObjectStoreConfig
+from natscribe.jetstream.large_results import result_reference
 from natscribe.jetstream.streams import public_streams
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.task_list import ListedTask, TaskPage
 from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.voices import SpeakerVoice
 from natscribe.schemas.wire import Kind, Priority
+from pydantic import BaseModel
 
 from tests.audio import tone, wav
 from tests.e2e.browser import NEEDS_CHROMIUM
 from tests.e2e.microphone import nats_for_pages, page_for
 from tests.e2e.web_page import Site, site_in
-from tests.unit.formats.test_transcript_page import HOSTILE
+from tests.unit.formats.test_transcript_page import HOSTILE, talk, transcript
 
 pytestmark = [NEEDS_CHROMIUM, pytest.mark.timeout(300)]
 
@@ -77,6 +81,47 @@ async def stored_task(client: Client) -> bytes:
     state = (await client.jetstream().stream_info("transcription_tasks")).state
     assert state.messages == 1
     return (await client.jetstream().get_msg("transcription_tasks", state.first_seq)).data or b""
+
+
+async def test_uploads_of_one_tab_are_seen_and_cancelled_in_another(tmp_path: Path) -> None:
+    # Given three recordings on a slow network, two of which are uploaded at a time
+    files = [tmp_path / f"{name}.wav" for name in ("one", "two", "three")]
+    for file in files:
+        file.write_bytes(wav(tone(60)))
+    async with nats_for_pages(tmp_path / "nats") as (server, port):
+        with page_for(port, tmp_path / "page") as url:
+            site = Site(url, server, tmp_path)
+            async with streams_of(site) as client:
+                # When another tab is opened, and the one that waits is cancelled there
+                seen = await site.visit(
+                    "tabs", websocket=port, files=list(map(str, files)), cancelled="three.wav", bytesPerSecond=100_000
+                )
+                stored = await client.jetstream().stream_info("transcription_tasks")
+    # Then the other tab has shown all as uploads, none as interrupted, and the two others have become tasks
+    assert seen["about"] == ["Another tab uploads it."] * 3
+    assert sorted(seen["names"]) == ["one.wav", "two.wav"]
+    assert stored.state.messages == 2
+
+
+async def test_a_recording_that_a_running_task_needs_is_not_deleted(tmp_path: Path) -> None:
+    # Given a failed task, and another attempt at it that waits
+    failed, waiting = listed(0, "meeting.wav"), listed(1, "meeting.wav")
+    async with site_in(tmp_path) as site, streams_of(site) as client:
+        await client.subscribe(subjects.LIST, cb=lists([waiting, failed]))
+        await client.subscribe(subjects.STATUS, cb=replies(status_of(failed)))
+        deletions = await client.subscribe(subjects.DELETE)
+        # When the first one shall be deleted
+        seen = await site.visit("shared", task=failed.task_id, name="meeting.wav")
+    # Then the page says why not yet
+    assert seen["problem"].startswith("Another task needs this recording")
+    assert deletions.pending_msgs == 0
+
+
+async def test_a_service_with_recordings_elsewhere_says_how_to_transcribe_them(tmp_path: Path) -> None:
+    async with site_in(tmp_path, audio_store="s3://recordings") as site:
+        seen = await site.visit("elsewhere")
+    assert "natscribe transcribe --stored" in seen["problem"]
+    assert not seen["isOffered"]
 
 
 async def test_a_full_bucket_is_reported_beside_the_file(tmp_path: Path) -> None:
@@ -135,12 +180,51 @@ def listed(number: int, name: str) -> ListedTask:
     )
 
 
-def lists(tasks: list[ListedTask]) -> Callable[[Msg], Awaitable[None]]:
+def replies(model: BaseModel) -> Callable[[Msg], Awaitable[None]]:
     async def reply(message: Msg) -> None:
-        page = TaskPage(tasks=tasks, more_before=None)
-        await message.respond(page.model_dump_json().encode())
+        await message.respond(model.model_dump_json().encode())
 
     return reply
+
+
+def lists(tasks: list[ListedTask]) -> Callable[[Msg], Awaitable[None]]:
+    return replies(TaskPage(tasks=tasks, more_before=None))
+
+
+def status_of(task: ListedTask) -> TaskStatus:
+    sent = TranscriptionTask(task_id=task.task_id, audio_file_id=task.audio_file_id or "", user_id=0)
+    return TaskStatus.model_validate(task.model_dump() | {"task": sent})
+
+
+async def test_a_transcript_too_large_for_a_message_can_be_read_played_and_copied(tmp_path: Path) -> None:
+    # Given the transcript of five hours in the object store, with the name of one of its four speakers
+    ended = {"state": State.COMPLETED, "progress": 100, "error": None}
+    task = listed(0, "five_hours.wav").model_copy(update=ended)
+    anna = SpeakerVoice(voice="0" * 32, name="Anna", score=0.9)
+    whole = transcript(*talk(48_000), task_id=task.task_id, audio_file_id=task.audio_file_id, duration=18_000)
+    async with site_in(tmp_path) as site, streams_of(site) as client:
+        js = client.jetstream()
+        results = await js.create_object_store("results")
+        info = await results.put(task.task_id, whole.model_dump_json().encode())
+        await (await js.object_store("audio")).put("five_hours.wav", recording(tmp_path, 20).read_bytes())
+        reference = result_reference(whole, info).model_copy(update={"voices": {"SPEAKER_00": anna}})
+        await client.subscribe(subjects.LIST, cb=lists([task]))
+        await client.subscribe(subjects.STATUS, cb=replies(status_of(task)))
+        await client.subscribe(subjects.RESULT, cb=replies(reference))
+        # When the page shows it
+        seen = await site.visit("large", task=task.task_id, line=3)
+    # Then it has all its text, which can be copied
+    assert seen["lines"] == [segment.text for segment in whole.segments]
+    assert seen["speakers"] == ["Anna", "SPEAKER_01", "SPEAKER_02", "SPEAKER_03"]
+    assert seen["copied"].count("\n") == len(whole.segments)
+    assert seen["copied"].startswith(f"Anna: {whole.segments[0].text}\n")
+    # And a click on a line plays it, and marks it
+    assert seen["playedFrom"] == pytest.approx(whole.segments[3].start, abs=1)
+    assert seen["marked"] == 3
+    # And what the page cannot write is to be had with a command, and the page was not blocked for long
+    assert f"natscribe result {task.task_id} --format srt" in seen["problem"]
+    print(f"the main thread was blocked for {seen['blocked']:.0f} ms at most")
+    assert seen["blocked"] <= BLOCKED_MS
 
 
 async def test_many_tasks_with_hostile_names_are_text_and_quick(tmp_path: Path) -> None:

@@ -89,6 +89,8 @@ async def test_files_that_cannot_be_transcribed_are_named_with_the_reason(site: 
     # And a text filters the list, and a failed task can be tried again and deleted, here and in another tab
     assert observed["filtered"] == ["notes.txt"]
     assert observed["problem"] == observed["states"]["notes.txt"][1]
+    # And the page says before the deletion that the first attempt has the same recording
+    assert "Other tasks have the same recording" in observed["question"]
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -43,13 +43,13 @@ class Site:
 
 
 @asynccontextmanager
-async def site_in(folder: Path, more_config: str = "") -> AsyncIterator[Site]:
+async def site_in(folder: Path, more_config: str = "", *, audio_store: str = "nats://audio") -> AsyncIterator[Site]:
     """The page as `natscribe up` serves it, without a worker."""
     page = WebPage(free_port(), free_port())
     server = NatsServer(folder / "nats", free_port(), more_config=page.nats_config + more_config)
     await server.start()
     try:
-        with page.served(Settings(_env_file=None)):
+        with page.served(Settings(_env_file=None, audio_store=audio_store)):
             yield Site(page.url, server, folder)
     finally:
         await server.stop()

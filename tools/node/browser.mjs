@@ -23,7 +23,7 @@ export async function start(executablePath, more = []) {
     await drawn(page);
     return page;
   }
-  return { visit, requested, complaints, close: () => browser.close() };
+  return { visit, requested, complaints, pages: () => browser.pages(), close: () => browser.close() };
 }
 
 export const drawn = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));

@@ -27,6 +27,13 @@ const texts = (page, selector) => page.$$eval(selector, (elements) => elements.m
 const says = (page, selector, words) => page.waitForFunction((selector, words) => document.querySelector(selector)?.textContent.includes(words), WITHIN, selector, words);
 const isShown = (page, selector) => page.waitForSelector(selector, { visible: true, ...WITHIN });
 
+// Notes from now on for how many milliseconds the main thread is blocked; `buffered`: from the load of the page on.
+const watchBlocking = (page, buffered = false) => page.evaluate((buffered) => {
+  window.blocked = [0];
+  new PerformanceObserver((entries) => window.blocked.push(...entries.getEntries().map(({ duration }) => duration))).observe({ type: "longtask", buffered });
+}, buffered);
+const longestBlock = (page) => page.evaluate(() => Math.max(...window.blocked));
+
 async function choose(page, ...files) {
   await (await page.$("#files")).uploadFile(...files);
 }
@@ -94,6 +101,33 @@ async function recording() {
   return observed;
 }
 
+// A transcript that is too large for a message, and what can be done with it.
+async function large() {
+  const page = await open();
+  await watchBlocking(page);
+  await page.evaluate((task) => {
+    navigator.clipboard.writeText = async (text) => (window.copied = text);
+    location.hash = `#task/${task}`;
+  }, options.task);
+  await isShown(page, "#long-transcript audio");
+  const observed = { speakers: await texts(page, "#speaker-names li") };
+  observed.blocked = await longestBlock(page);
+  observed.lines = await page.evaluate(() => [...document.querySelectorAll("#long-transcript p")].map((line) => line.lastChild.textContent));
+  await page.click("#copy-text");
+  await says(page, "#said", "Copied");
+  observed.copied = await page.evaluate(() => window.copied);
+  await page.click(`#long-transcript p:nth-child(${options.line + 1})`);
+  await page.waitForSelector("#long-transcript [aria-current]", WITHIN);
+  observed.playedFrom = await page.$eval("#long-transcript audio", (audio) => audio.currentTime);
+  observed.marked = await page.evaluate(() => [...document.querySelectorAll("#long-transcript p")].findIndex((line) => line.ariaCurrent));
+  await page.evaluate(() => document.querySelectorAll("#long-transcript p:nth-child(n + 20)").forEach((line) => line.remove())); // axe takes minutes for all
+  await inspect(page, "large");
+  await page.click("#formats [value=srt]");
+  await isShown(page, "#task-problem");
+  observed.problem = await text(page, "#task-problem");
+  return observed;
+}
+
 // The microphone, and the transcript to which it leads.
 async function live() {
   const page = await open();
@@ -113,12 +147,7 @@ async function live() {
 // A recording of an hour: how long its upload and its first text take, and how long the page is blocked.
 async function hour() {
   const page = await open();
-  const watch = () => page.evaluate(() => {
-    window.blocked = [0];
-    new PerformanceObserver((entries) => window.blocked.push(...entries.getEntries().map(({ duration }) => duration))).observe({ type: "longtask" });
-  });
-  const blocked = () => page.evaluate(() => Math.max(...window.blocked));
-  await watch();
+  await watchBlocking(page);
   const began = Date.now();
   await choose(page, options.file);
   await page.waitForSelector("#task-state:not([data-state=uploading])", WITHIN);
@@ -127,11 +156,11 @@ async function hour() {
   const observed = { upload: uploaded - began, firstText: Date.now() - uploaded };
   const lines = (count) => page.waitForFunction((count) => document.querySelectorAll("#task-text p").length >= count, WITHIN, count);
   await lines(20);
-  observed.blocked = await blocked();
+  observed.blocked = await longestBlock(page);
   await (await page.createCDPSession()).send("Emulation.setCPUThrottlingRate", { rate: 4 });
-  await watch();
+  await watchBlocking(page);
   await lines(40);
-  observed.blockedWhenSlow = await blocked();
+  observed.blockedWhenSlow = await longestBlock(page);
   await page.click("#task-actions [value=cancel]");
   await page.waitForSelector("#task-state[data-state=cancelled]", WITHIN);
   return observed;
@@ -161,7 +190,7 @@ async function several() {
   const row = `#tasks a[href="${new URL(page.url()).hash}"]`;
   await other.waitForSelector(row, WITHIN);
   await page.bringToFront();
-  page.on("dialog", (dialog) => dialog.accept());
+  page.on("dialog", (dialog) => dialog.accept() && (observed.question = dialog.message()));
   await page.click("#task-actions [value=delete]");
   await other.waitForFunction((row) => !document.querySelector(row), { ...WITHIN, polling: 200 }, row); // it draws no frames
   return observed;
@@ -241,6 +270,50 @@ async function cut() {
   return observed;
 }
 
+// Three uploads in one tab, as another tab shows them; the last one, which waits for its turn, is cancelled there.
+async function tabs() {
+  const network = await proxy(options.websocket);
+  const page = await open();
+  await behind(network, page);
+  network.slow(options.bytesPerSecond);
+  await choose(page, ...options.files);
+  const other = await open();
+  const rows = (page, selector, count) => page.waitForFunction((selector, count) => document.querySelectorAll(selector).length === count, { ...WITHIN, polling: 200 }, selector, count);
+  await rows(other, "#tasks [data-state=uploading]", options.files.length);
+  const observed = { about: await texts(other, "#tasks .about") };
+  await inspect(other, "tabs");
+  await other.evaluate((name) => [...document.querySelectorAll("#tasks a")].find((link) => link.textContent === name).click(), options.cancelled);
+  await other.click("#task-actions [value=cancel]");
+  await rows(page, "#tasks li", options.files.length - 1);
+  network.slow(Infinity);
+  for (const tab of [page, other]) await rows(tab, "#tasks [data-state=queued]", options.files.length - 1);
+  observed.names = await texts(other, "#tasks a");
+  network.close();
+  return observed;
+}
+
+// A failed task whose recording another task needs.
+async function shared() {
+  const page = await open();
+  await says(page, "#tasks", options.name);
+  await page.evaluate((task) => (location.hash = `#task/${task}`), options.task);
+  await isShown(page, "#task-actions [value=delete]");
+  await page.click("#task-actions [value=delete]");
+  await isShown(page, "#task-problem");
+  const observed = { problem: await text(page, "#task-problem") };
+  await inspect(page, "shared");
+  return observed;
+}
+
+// A service that has its recordings elsewhere than in NATS.
+async function elsewhere() {
+  const page = await open();
+  await isShown(page, "#no-bucket");
+  const observed = { problem: await text(page, "#no-bucket"), isOffered: await page.$eval("#drop", (drop) => drop.checkVisibility()) };
+  await inspect(page, "elsewhere");
+  return observed;
+}
+
 // Somebody whom NATS or its storage refuses an upload.
 async function refused() {
   const page = await open();
@@ -273,10 +346,7 @@ async function login() {
 // A list of many tasks, with whatever names they have.
 async function list() {
   const page = await open({ features: [] });
-  await page.evaluate(() => {
-    window.blocked = [0];
-    new PerformanceObserver((entries) => window.blocked.push(...entries.getEntries().map(({ duration }) => duration))).observe({ type: "longtask", buffered: true });
-  });
+  await watchBlocking(page, true);
   const dialogs = [];
   page.on("dialog", (dialog) => dialogs.push(dialog.message()) && dialog.dismiss());
   await page.waitForFunction((count) => document.querySelectorAll("#tasks li").length === count, WITHIN, options.count);
@@ -285,13 +355,19 @@ async function list() {
   await page.type("#filter", options.filter);
   observed.filtered = await texts(page, "#tasks a");
   observed.elements = await page.evaluate(() => [...new Set([...document.querySelectorAll("#tasks *")].map((element) => element.localName))]);
-  observed.blocked = await page.evaluate(() => Math.max(...window.blocked));
+  observed.blocked = await longestBlock(page);
   await page.$eval("#filter", (input) => (input.value = "") || input.dispatchEvent(new Event("input")));
   await inspect(page, "list");
   return observed;
 }
 
-const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost, login };
-Object.assign(seen, await visits[visit]());
+const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, tabs, shared, elsewhere };
+try {
+  Object.assign(seen, await visits[visit]());
+} catch (error) {
+  console.error(error, seen.complaints);
+  for (const page of await browser.pages()) console.error(await page.evaluate(() => document.body.innerText.slice(0, 2000)));
+  process.exit(1);
+}
 await browser.close();
 console.log(JSON.stringify(seen));
