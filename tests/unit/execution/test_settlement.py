@@ -63,7 +63,7 @@ class FakeAttempt:
 
 
 def of(attempt: FakeAttempt | None, *, deleted: bool = False, is_stored: bool = False) -> tuple[Delivery, FakeMessage]:
-    """A delivery, and its message; `deleted`: its task has no log. `held`: the task stream has the message."""
+    """A delivery, and its message; `deleted`: its task has no log. `is_stored`: the task stream has the message."""
     message = FakeMessage(attempt.done if attempt else [])
     last = None if deleted else SimpleNamespace(event=SimpleNamespace(state=State.RUNNING))
     settled = delivery(
@@ -87,12 +87,6 @@ async def test_a_retry_is_appended_before_the_message_is_delayed() -> None:
     attempt = FakeAttempt()
     assert await fail(attempt, TRANSIENT) is State.RETRYING
     assert attempt.done == ["retrying", "nak"]
-
-
-async def test_a_task_that_is_deleted_while_it_fails_leaves_no_dead_letter() -> None:
-    attempt = FakeAttempt()
-    await fail(attempt, PERMANENT, deleted=True)
-    assert attempt.done == ["failed", "letter", "no letter", "ack"]
 
 
 async def test_a_message_is_delayed_by_the_time_of_its_retry() -> None:
