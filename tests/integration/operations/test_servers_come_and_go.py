@@ -240,7 +240,7 @@ async def test_a_silence_of_nats_costs_a_task_no_attempt(
     engine.may_go_on.clear()
     async with start_worker(engine):
         await publisher.publish("t1")
-        await publisher.until("t1", State.RUNNING)
+        await eventually(lambda: bool(engine.jobs))
         # When NATS does not reply while the worker checks the owner of the task
         nats_server.pause()
         engine.may_go_on.set()
