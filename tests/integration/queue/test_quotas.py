@@ -17,8 +17,11 @@ from app.cancellation import cancel_all
 from app.jetstream.key_value import QUOTAS_BUCKET, key_value_stream
 from app.jetstream.streams import key_value_configs
 from app.queue.quotas import Quotas
+from app.queue.scheduler import Scheduler
 from app.queue.turns import Quota
 from app.settings import Settings
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import StartWorker
 from tests.waiting import eventually
 
 DEFAULT = Quota(max_running=5, max_waiting=7)
@@ -130,3 +133,27 @@ async def test_without_its_bucket_the_last_quotas_hold(
         await quotas.read()
     # Then the quota holds
     assert quotas.of(42).max_running == 3
+
+
+async def test_quotas_are_read_before_tasks_are_scheduled(
+    start_worker: StartWorker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    read, schedule = Quotas.read, Scheduler.run
+
+    async def note_read(self: Quotas) -> None:
+        await read(self)
+        steps.append("quotas are read")
+
+    async def note_schedule(self: Scheduler) -> None:
+        steps.append("tasks are scheduled")
+        await schedule(self)
+
+    # Given quotas that nothing but the start of a worker reads
+    monkeypatch.setattr(Quotas, "run", lambda _: asyncio.Event().wait())
+    monkeypatch.setattr(Quotas, "read", note_read)
+    monkeypatch.setattr(Scheduler, "run", note_schedule)
+    # When it has started, then it has read them before it schedules tasks
+    async with start_worker(engine):
+        await eventually(lambda: len(steps) == 2)
+    assert steps == ["quotas are read", "tasks are scheduled"]

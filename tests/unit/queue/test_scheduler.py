@@ -294,6 +294,41 @@ async def test_a_user_with_too_many_waiting_tasks_is_refused(parts: Parts, worke
     await cancel_all([work])
 
 
+async def test_a_task_that_is_being_rejected_is_not_admitted(
+    parts: Parts, nats: InMemoryNats, constants: Constants
+) -> None:
+    # Given a user with too many waiting tasks, whose last one is being rejected
+    constants(AUDIT_EVERY_S=0.01)
+    rejected, may_end = list[int](), asyncio.Event()
+
+    async def reject(message: StoredMessage, _: Quota) -> bool:
+        rejected.append(message.sequence)
+        return not await may_end.wait()  # it could not be rejected
+
+    parts.scheduler = Scheduler(parts.nats, NAMES, parts.messages, quota=lambda _: Quota(max_waiting=1), reject=reject)
+    work = asyncio.create_task(parts.scheduler.run())
+    first, last = [await parts.publish("t", user_id=1) for _ in range(2)]
+    await eventually(lambda: rejected == [last.sequence])
+    # When the other one is cancelled, and the messages are audited several times
+    await parts.messages.delete(first)
+    audits = len(nats.asked) + 100
+    await eventually(lambda: len(nats.asked) > audits)
+    # Then the task waits for its rejection, and is admitted once because it could not be rejected
+    assert parts.scheduler.turns.waiting.total() == 0
+    may_end.set()
+    await eventually(lambda: parts.scheduler.turns.waiting[1] == 1)
+    assert rejected == [last.sequence]
+    await cancel_all([work])
+
+
+async def test_a_stopped_scheduler_receives_nothing(parts: Parts, nats: InMemoryNats) -> None:
+    await parts.publish("t1")
+    listeners = list(nats.listeners)
+    async with parts.scheduling():
+        assert len(nats.listeners) > len(listeners)
+    assert nats.listeners == listeners
+
+
 async def test_what_was_missed_is_noticed(
     parts: Parts, nats: InMemoryNats, workers: Workers, constants: Constants
 ) -> None:
