@@ -32,7 +32,7 @@ class Checkpoint:
     reached: Mapping[int | None, float] = field(default_factory=dict)  # processed seconds of each channel
     audio_offset: str | None = None  # of a live task: the frame from which to read its audio
     speaker_state: str = ""  # of a live task: what the engine needs to recognize the speakers so far
-    speaker_changes: tuple[SpeakersEvent, ...] = ()  # of a live task: what it has found out after the segments
+    speaker_changes: tuple[SpeakersEvent, ...] = ()  # of a live task: changes of speakers, detected after the segments
     diarization_error: ErrorDetail | None = None  # if set, this attempt skips diarization for this reason
     after_failure: bool = False  # whether the previous attempt failed or was lost, perhaps because of its work
 

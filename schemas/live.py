@@ -160,7 +160,7 @@ class SameSpeaker(Message):
 
 
 class SpeakersEvent(Message):
-    """What a live task with `diarize` has found out about its speakers after their segments were published.
+    """Changes of the speakers of a live task with `diarize`, detected after the segments were published.
 
     Segments are never changed: for the seconds that an event names, it overrides the speakers of segments and of
     earlier events. A label means the same person for ever: labels are added, merged and given to other seconds, but

@@ -13,13 +13,12 @@ class Problem(Message):
     """A problem of the service or its servers, and what the operator should do."""
 
     what: str = Field(
-        description="The problem.", examples=["The consumer transcription_worker_transcription_high is paused"]
+        description="The problem.",
+        examples=["NATS refuses to create the stream transcription_tasks (subjects overlap with an existing stream)"],
     )
     next_step: str = Field(
         description="What to do.",
-        examples=[
-            "Resume the consumer (nats consumer resume transcription_tasks transcription_worker_transcription_high)"
-        ],
+        examples=["Delete the stream that has its subjects (nats stream ls --subjects, nats stream rm NAME)"],
     )
 
 

@@ -157,7 +157,7 @@ class LiveSource:
         )
 
     def _speaker_options(self) -> LiveSpeakerOptions | None:
-        """Return how to find the speakers, after those that this or an earlier worker has found."""
+        """Return the options of diarization, which continues with the speakers that were detected so far."""
         if not self._task.diarize or self.channels != [None]:
             return None
         state = self.speakers.state if self.speakers else self._checkpoint.speaker_state

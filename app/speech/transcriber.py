@@ -42,7 +42,7 @@ class Transcriber:
         `checkpoint`: the segments that earlier attempts have stored; transcription continues after them.
 
         Raises:
-            TaskError: The recording or the engine failed, or the task requests what is impossible.
+            TaskError: The recording or the engine failed, or the engine does not support what the task requests.
             FencedError: Another worker runs the task.
         """
         async with self.recordings.fetch(task.audio_file_id) as recording:

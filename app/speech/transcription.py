@@ -60,7 +60,7 @@ class Transcription:
         If the cache contains the transcript of the recording, its texts are appended instead.
 
         Raises:
-            TaskError: The recording or the engine failed, or the task requests what is impossible.
+            TaskError: The recording or the engine failed, or the engine does not support what the task requests.
         """
         self.transcript.resume(checkpoint)
         job, language = self._first_job(checkpoint), checkpoint.language

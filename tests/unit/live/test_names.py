@@ -40,7 +40,7 @@ class Voices:
 
 @dataclass
 class Source:
-    """What an engine has found out about the speakers so far."""
+    """The speakers that an engine has detected so far."""
 
     speakers: LiveDiarization | None = None
 

@@ -117,7 +117,7 @@ class TextDisplay(Display, ABC):
         """Do nothing: only displays that can replace text on the screen show partial results, and override this."""
 
     def _show_speakers(self, event: SpeakersEvent) -> None:
-        """Do nothing: only displays of live tasks show what is found out about speakers, and override this."""
+        """Do nothing: only displays of live tasks show changes of speakers, and override this."""
 
     def _show_last_segment(self, line: str) -> None:
         """Do nothing: only displays that can replace text on the screen show the newest segment, and override this."""

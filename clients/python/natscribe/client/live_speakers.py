@@ -14,7 +14,7 @@ from natscribe.schemas.voices import SpeakerVoice, Voice
 
 
 class LiveSpeakers:
-    """What is known about the speakers of a live task.
+    """The speakers of a live task, with all changes so far.
 
     `segments`: the segments so far, with the speakers that later events have given them. `voices`: the voice of each
     speaker who was recognized, with its current name. `settled_until`: the speakers before this second no longer
@@ -34,7 +34,7 @@ class LiveSpeakers:
         return label if voice is None else voice.name
 
     async def add(self, event: SegmentsEvent | SpeakersEvent) -> None:
-        """Add new segments, or apply what was found out about the speakers of earlier ones."""
+        """Add new segments, or change the speakers of earlier ones."""
         if isinstance(event, SegmentsEvent):
             self.segments += event.segments
             return
