@@ -27,7 +27,7 @@ from tests.waiting import eventually
 from tests.witness import witness
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
-SOUND = joined(sorted(LIBRIVOX.glob("*.flac"))[:4])
+SPEECH = joined(sorted(LIBRIVOX.glob("*.flac"))[:4])
 HOUR = timedelta(hours=1)
 KEEP = timedelta(minutes=30)  # how long results stay; erased at once if a clock that is an hour behind sets the time
 REPEATS = 6  # of the demo recording: long enough for two jumps
@@ -111,7 +111,7 @@ async def run_both(client: Client, recording: Path, clock: Clock | None = None) 
     keep_seconds = int(KEEP.total_seconds())
     async with client.live(keep_seconds=keep_seconds) as live:
         logs = [TaskLog(client, live.task_id)]
-        playing = asyncio.create_task(play(live, SOUND))
+        playing = asyncio.create_task(play(live, SPEECH))
         await eventually(logs[0].is_running)
         task_id = await client.create_transcription_task(recording, keep_seconds=keep_seconds)
         logs.append(TaskLog(client, task_id))

@@ -34,7 +34,7 @@ def project(tmp_path: Path) -> Path:
 def no_recording(tmp_path: Path) -> Path:
     """A file that cannot be decoded."""
     file = tmp_path / "notes.flac"
-    file.write_text("This is no sound.", encoding="utf-8")
+    file.write_text("This is not audio.", encoding="utf-8")
     return file
 
 

@@ -26,7 +26,7 @@ TEXT_WITHIN_S = 8.0  # a promise of the design: text comes again so soon after a
 FIRST_TEXT_S = 3.0  # from the first audio to its text, if no other program uses the processor
 ENDS_WITHIN_S = 120.0
 MAX_BUSY = 3.0  # times as slow; a worker on a slower machine may be late with a heartbeat, and count as dead
-SOUND = joined(sorted(LIBRIVOX.glob("*.flac"))[:3])
+SPEECH = joined(sorted(LIBRIVOX.glob("*.flac"))[:3])
 MIN_SAME_WORDS = 0.85  # of the words: the utterance after a fault is transcribed without its context
 RARE = pytest.mark.skipif("ALL_BLOWS" not in os.environ, reason="`make chaos` has the blows that are rare")
 
@@ -35,7 +35,7 @@ RARE = pytest.mark.skipif("ALL_BLOWS" not in os.environ, reason="`make chaos` ha
 async def expected(service: Running) -> TranscriptionResult:
     """What an undisturbed run finds."""
     async with service.client() as client, client.live() as live:
-        await play(live, SOUND)
+        await play(live, SPEECH)
         return await live.result()
 
 
@@ -77,7 +77,7 @@ async def test_each_sentence_is_transcribed_once_despite_faults(
         async with client.live() as live:
             following = asyncio.create_task(seen.follow(live))
             began = time.monotonic()
-            speaking = asyncio.create_task(play(live, SOUND))
+            speaking = asyncio.create_task(play(live, SPEECH))
             busy = max((await seen.until(is_text) - began) / FIRST_TEXT_S, 1.0)
             first = await seen.until(is_final)
             await seen.until(is_text, after=first)

@@ -95,7 +95,7 @@ async def test_memory_and_speed_stay_flat_through_a_long_stream(
         for name, of in (("after the first minutes", memory[WARM_UP - 1]), ("at the end", memory[-1])):
             print(f"\n{name}: {sum(of) >> 20} MiB, of which {[size >> 20 for size in of]}", end="")
         print(
-            f"\n{MINUTES} minutes of sound in {took:.0f} s, a minute computes {first:.1f} s -> {last:.1f} s, ",
+            f"\n{MINUTES} minutes of audio in {took:.0f} s, a minute computes {first:.1f} s -> {last:.1f} s, ",
             end="",
         )
         print(f"lag at most {max(progress.lags):.0f} s, at last {progress.lags[-1]:.0f} s")

@@ -44,7 +44,7 @@ from app.engines.messages import (
 
 MODEL = Model(name="fake", revision="0")
 WINDOW = 10.0  # seconds
-SOUND = b64encode(bytes(320_000)).decode()  # of a window
+SAMPLES = b64encode(bytes(320_000)).decode()  # of a window
 
 
 def segment(number: int, text: str = "one two") -> Segment:
@@ -170,12 +170,12 @@ class FakeEngine:
             speakers=self.live_speakers.pop(0) if has_speakers else None,
             seconds=seconds,
             windows=[
-                Window(regions=[region], samples=SOUND, channel=channels[0])
+                Window(regions=[region], samples=SAMPLES, channel=channels[0])
                 for region in spoken
                 if region[0] >= start_at
             ],
             open=[
-                Window(regions=[region], samples=SOUND, channel=channels[0])
+                Window(regions=[region], samples=SAMPLES, channel=channels[0])
                 for region in [(edges[-1], seconds)]
                 if seconds > edges[-1] and not job.end
             ],
@@ -237,7 +237,7 @@ class FakeEngine:
             yield [RecordingOpened(duration_seconds=duration, channels=self.channels, channel=channel)]
             for number in range(int(job.start_at // WINDOW), self.windows):
                 start, end = number * WINDOW, (number + 1) * WINDOW
-                window_found = WindowFound(window=Window(regions=[(start, end)], samples=SOUND, channel=channel))
+                window_found = WindowFound(window=Window(regions=[(start, end)], samples=SAMPLES, channel=channel))
                 yield [
                     window_found,
                     WindowSearchAdvanced(seconds=end, complete_until=end),

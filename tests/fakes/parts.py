@@ -39,7 +39,7 @@ from tests.waiting import eventually
 
 SETTINGS = Settings(_env_file=None, redis_url="redis://127.0.0.1:1")  # where no Redis is
 NAMES = SETTINGS.stream_names
-NO_SOUND = ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message="The recording is no sound.")
+UNREADABLE = ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message="The recording is not audio.")
 
 
 STREAMS: dict[str, bytes] = {}  # by their settings, pickled: to copy them takes a tenth of the time of making them
@@ -110,7 +110,7 @@ class Parts(Container):
             return record
         running = await self.advance(record, State.RUNNING, attempt=1)
         if state in {State.CANCELLED, State.FAILED}:
-            return await self.log.end(running, NO_SOUND if state is State.FAILED else None)
+            return await self.log.end(running, UNREADABLE if state is State.FAILED else None)
         return running if state is State.RUNNING else await self.advance(running, state)
 
     async def deliver(self, queue: Lane = Lane.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> StoredMessage:

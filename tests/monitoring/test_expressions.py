@@ -32,7 +32,7 @@ WITHIN = 45  # seconds
 SPEED = 15  # times as fast as deployed: a scrape each second
 PACE = 0.05  # seconds from one task to the next
 AUDIO = {"codec": "pcm_s16le", "sample_rate": 8000}
-SOUND = bytes(11 * 16_000)  # for the fake engine an utterance, and the begin of another
+SPEECH = bytes(11 * 16_000)  # for the fake engine an utterance, and the begin of another
 CHOSEN = {
     "$queue": ".+",
     "$task": ".+",
@@ -70,7 +70,7 @@ async def publish_for_ever(publisher: Publisher) -> None:
             )
         if kind is Lane.LIVE:
             await publisher.js.publish(
-                subjects.live_audio(f"t{number}"), SOUND, headers={"Nats-Msg-Id": f"t{number}-0"}
+                subjects.live_audio(f"t{number}"), SPEECH, headers={"Nats-Msg-Id": f"t{number}-0"}
             )
         if number % 3 == 0:
             async for _ in publisher.events(f"t{number}"):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SOUNDS = (".flac", ".ogg", ".wav")
+SUFFIXES = (".flac", ".ogg", ".wav")
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Conversation:
 
 def conversations_in(folder: Path) -> list[Conversation]:
     """Find all recordings in a folder that have a truth of the same name beside them, in JSON or RTTM."""
-    sounds = sorted(path for path in folder.rglob("*") if path.suffix in SOUNDS)
-    truths = [(path, _truth(path)) for path in sounds]
+    recordings = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)
+    truths = [(path, _truth(path)) for path in recordings]
     return [Conversation(path, utterances) for path, utterances in truths if utterances]
 
 

@@ -83,7 +83,7 @@ async def test_a_failed_job_leaves_the_process_usable(engine: EngineProcess, tmp
     # Given an engine
     await replies(engine, Load())
     child = the_child()
-    (tmp_path / "text.flac").write_text("no sound")
+    (tmp_path / "text.flac").write_text("not audio")
     (tmp_path / "broken").mkdir()
     for name in ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt"):
         (tmp_path / "broken" / name).write_bytes(b"broken")

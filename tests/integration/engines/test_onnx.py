@@ -92,14 +92,14 @@ def test_words_have_their_times(reader: OnnxModel, path: Path, times: dict[str, 
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_clips_do_not_change_each_other(reader: OnnxModel, at_once: int) -> None:
     # Given clips, alone and together, one after the other and at the same time
-    sounds = [load(path) for path in RECORDINGS]
+    recordings = [load(path) for path in RECORDINGS]
     model = loaded(ModelCatalog(None, NETWORKS), "reader", at_once=at_once)
     assert model.parallel.count == at_once
-    clips = [WindowAudio(samples, ()) for samples in sounds]
+    clips = [WindowAudio(samples, ()) for samples in recordings]
     together = model.transcribe(clips, TranscribeOptions(), [None] * len(clips))
 
     # When they are transcribed, then each has the same text, to the last figure
-    assert [output.texts for output in together] == [transcribed(reader, samples) for samples in sounds]
+    assert [output.texts for output in together] == [transcribed(reader, samples) for samples in recordings]
 
 
 @pytest.fixture(scope="module")

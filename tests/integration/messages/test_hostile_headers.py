@@ -92,7 +92,7 @@ async def test_audio_under_a_name_that_is_not_utf_8_expires(
     settings.live_ttl = 3
     constants(DUPLICATE_WINDOW_S=2)
     async with start_worker(engine):
-        await publish_bytes(servers.nats_url, b"live.audio.\xff\xfe", b"NATS/1.0\r\n\r\n", b"sound")
+        await publish_bytes(servers.nats_url, b"live.audio.\xff\xfe", b"NATS/1.0\r\n\r\n", b"audio")
         assert (await js.stream_info("transcription_live")).state.messages == 1
 
         # When LIVE_TTL is over, then it is gone

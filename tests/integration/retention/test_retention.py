@@ -28,7 +28,7 @@ from tests.integration.places import places_with, read_behind_the_leader
 from tests.integration.reminders import find_reminder, let_time_pass
 from tests.waiting import eventually
 
-NO_SOUND = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
+UNREADABLE = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is not audio: upload an audio file.")
 RECORDING = "anna's meeting.flac"
 
 
@@ -70,7 +70,7 @@ class LateResults:
     async def publish(self, result: Result, last: Record) -> None:
         self.reached.set()
         if self._fail:
-            raise NO_SOUND
+            raise UNREADABLE
         await self.may_go_on.wait()
         await self._publish(result, last)
 

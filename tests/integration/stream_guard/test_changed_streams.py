@@ -151,7 +151,7 @@ async def test_tasks_outlive_consumers_that_start_in_the_middle(
 @pytest.fixture
 async def recording(worker: Worker, js: JetStreamContext) -> None:
     """The recording that all tasks name."""
-    await (await js.object_store("audio")).put("meeting.flac", b"sound")
+    await (await js.object_store("audio")).put("meeting.flac", b"audio")
 
 
 @pytest.mark.parametrize("stream", SUBJECTS)
@@ -197,7 +197,7 @@ async def test_tasks_outlive_streams_that_are_stripped_in_the_middle(
     # Given two workers that try no task again, and twenty tasks
     monkeypatch.setattr(settings, "task_max_retries", 0)
     async with start_worker(FakeEngine()), start_worker(FakeEngine()):
-        await (await js.object_store("audio")).put("meeting.flac", b"sound")
+        await (await js.object_store("audio")).put("meeting.flac", b"audio")
         ids = [f"t{number}" for number in range(20)]
         for task_id in ids:
             await publisher.publish(task_id)
@@ -229,7 +229,7 @@ async def test_streams_that_a_consumer_has_declared_before_the_first_start_are_p
     # When the service starts, then it works
     async with start_worker(FakeEngine()):
         assert await is_healthy(js, settings)
-        await (await js.object_store("audio")).put("meeting.flac", b"sound")
+        await (await js.object_store("audio")).put("meeting.flac", b"audio")
         await publisher.publish("t1")
         await publisher.until("t1", State.COMPLETED)
     assert await stored_results(js) == {"results.t1": 1}
@@ -273,7 +273,7 @@ async def test_a_task_whose_queue_was_deleted_goes_on_when_it_is_published_again
     engine = FakeEngine()
     engine.may_go_on.clear()
     async with start_worker(engine):
-        await (await js.object_store("audio")).put("meeting.flac", b"sound")
+        await (await js.object_store("audio")).put("meeting.flac", b"audio")
         for task_id in ("t1", "t2"):
             await publisher.publish(task_id)
         await publisher.until("t1", State.RUNNING)
@@ -424,7 +424,7 @@ async def test_a_task_is_not_called_deleted_while_its_message_stays(
     busy = FakeEngine()
     busy.may_go_on.clear()
     async with start_worker(busy) as worker:
-        await (await js.object_store("audio")).put("meeting.flac", b"sound")
+        await (await js.object_store("audio")).put("meeting.flac", b"audio")
         for task_id in ("first", "t1"):
             await publisher.publish(task_id)
         await publisher.until("first", State.RUNNING)

@@ -22,7 +22,7 @@ from tests.fakes.task_log import InMemoryTaskLog
 
 NOW = datetime.now(UTC)
 METADATA = Metadata(None, 3, "tasks.transcription.high", NOW)
-NO_SOUND = ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message="The recording is no sound.")
+UNREADABLE = ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message="The recording is not audio.")
 LATER_METADATA = Metadata(None, 4, "tasks.transcription.high", NOW)
 RESULT = transcript()
 
@@ -107,13 +107,13 @@ async def test_a_task_has_one_result(log: TaskLog) -> None:
 
 async def test_a_task_has_a_result_or_none_is_ever_stored(log: TaskLog) -> None:
     # Given a task message whose result is forbidden
-    forbidden = await log.forbid_result(LAST, NO_SOUND)
+    forbidden = await log.forbid_result(LAST, UNREADABLE)
     # When it gives one, then that is refused
     body = RESULT.model_dump_json().encode()
     with pytest.raises(FencedError):
         await log.append_result(body, LAST)
     # And a second call returns the first outcome
-    assert await log.forbid_result(LAST, None) == forbidden == NoResult(task_id="t1", after=1, error=NO_SOUND)
+    assert await log.forbid_result(LAST, None) == forbidden == NoResult(task_id="t1", after=1, error=UNREADABLE)
     # But a later task message with this id may have one
     await log.append_result(body, LATER_LAST)
     assert await log.forbid_result(LATER_LAST, None) == RESULT
@@ -125,13 +125,13 @@ async def test_a_task_has_a_result_or_none_is_ever_stored(log: TaskLog) -> None:
 
 async def test_a_forbidden_result_is_stored_once_the_log_goes_on(log: TaskLog) -> None:
     # Given a result that was forbidden behind a record, and another record behind that one
-    await log.forbid_result(LAST, NO_SOUND)
+    await log.forbid_result(LAST, UNREADABLE)
     further = replace(LAST, stream_sequence=5)
     assert await log.outcome(further) is None
     # When the writer of the last record forbids it again, then only that counts
     forbidden = await log.forbid_result(further, None)
     assert forbidden == NoResult(task_id="t1", after=5, error=None)
-    assert await log.forbid_result(LAST, NO_SOUND) == forbidden
+    assert await log.forbid_result(LAST, UNREADABLE) == forbidden
     # And when the log continues once more, then a result is stored, which no call replaces
     last = replace(LAST, stream_sequence=9)
     await log.append_result(RESULT.model_dump_json().encode(), last)
@@ -140,7 +140,7 @@ async def test_a_forbidden_result_is_stored_once_the_log_goes_on(log: TaskLog) -
 
 async def test_a_new_stream_with_the_same_sequences_has_other_owners(log: TaskLog) -> None:
     # Given the outcome of a stream's third message
-    await log.forbid_result(LAST, NO_SOUND)
+    await log.forbid_result(LAST, UNREADABLE)
     # When the third message of a new stream has the same id
     recreated = replace(LAST, metadata=replace(METADATA, created_at=NOW + timedelta(days=1)))
     # Then its outcome is its own

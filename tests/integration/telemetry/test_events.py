@@ -45,7 +45,7 @@ async def test_every_event_is_a_cloud_event_of_the_publishers_trace(
     engine.fail_with = [
         TransientError(ErrorCode.ENGINE_FAILED, "Once."),
         None,
-        PermanentError(ErrorCode.AUDIO_UNREADABLE, "No sound."),
+        PermanentError(ErrorCode.AUDIO_UNREADABLE, "Not audio."),
     ]
     # When they are published with a trace
     await publish(js, "retried")

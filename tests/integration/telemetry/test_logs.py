@@ -23,7 +23,7 @@ from tests.integration.conftest import DEADLINE, Publisher, StartWorker, queue_i
 from tests.waiting import eventually
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
-PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
+PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is not audio: upload an audio file.")
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
 
 @pytest.fixture(autouse=True)
 def _a_recording_with_a_telling_name(recordings_folder: Path) -> None:
-    (recordings_folder / "secret-meeting.flac").write_bytes(b"sound")
+    (recordings_folder / "secret-meeting.flac").write_bytes(b"audio")
 
 
 def test_services_do_not_log_between_the_dots_of_the_tests() -> None:

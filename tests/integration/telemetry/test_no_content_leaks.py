@@ -76,7 +76,7 @@ async def test_no_content_is_in_a_trace_a_log_line_or_a_metric(
     log: io.StringIO,
 ) -> None:
     # Given a worker whose spans are stored, and whose transcripts contain the mark
-    (recordings_folder / f"{MARK}.flac").write_bytes(b"sound")
+    (recordings_folder / f"{MARK}.flac").write_bytes(b"audio")
     engine.text = MARK
     spans, traces = InMemorySpanExporter(), TracerProvider()
     traces.add_span_processor(SimpleSpanProcessor(spans))

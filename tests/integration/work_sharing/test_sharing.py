@@ -17,7 +17,7 @@ from app.engines.messages import Loaded
 from app.settings import Settings
 from app.work_sharing import idle_workers, sharing
 from app.work_sharing.sharing import engine_fingerprint, engine_of
-from tests.fakes.engine import MODEL, SOUND, FakeEngine
+from tests.fakes.engine import MODEL, SAMPLES, FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually
 
@@ -52,7 +52,7 @@ async def workers(start_worker: StartWorker, engines: list[SlowEngine], stack: A
 
 async def request_window(nc: Client, settings: Settings, *, within: float = 5) -> WindowReply:
     """Request the text of a window, as the owner of a recording does."""
-    window = Window(regions=[(0.0, 10.0)], samples=SOUND)
+    window = Window(regions=[(0.0, 10.0)], samples=SAMPLES)
     request = WindowRequest(window=window, model=MODEL, fingerprint=engine_fingerprint(Loaded(model=MODEL)))
     subject, body = subjects.windows(engine_of(settings)), request.model_dump_json().encode()
     return WindowReply.model_validate_json((await nc.request(subject, body, timeout=within)).data)

@@ -18,7 +18,7 @@ from app.settings import Settings
 from app.task_log.record import Record
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
-from tests.fakes.parts import NAMES, NO_SOUND, Parts, provisioned
+from tests.fakes.parts import NAMES, UNREADABLE, Parts, provisioned
 
 LETTERS = f"$JS.API.DIRECT.GET.{NAMES.dead_letters}"
 REPLAY_T = ReplayRequest(kind=Kind.TRANSCRIPTION)
@@ -34,7 +34,7 @@ async def failed(parts: Parts, task_id: str, **options: object) -> Record:
     last = await parts.reaching(State.FAILED, task_id, **options)
     message = await parts.messages.find(None, last.metadata.task_sequence)
     assert message is not None
-    await parts.dead_letters.put(message, task_id, NO_SOUND, attempts=1)
+    await parts.dead_letters.put(message, task_id, UNREADABLE, attempts=1)
     await parts.messages.delete(message)
     return last
 
@@ -89,7 +89,7 @@ async def test_only_failures_are_replayed(parts: Parts, nats: InMemoryNats, stat
     record = await parts.reaching(state, "t1")
     message = await parts.messages.find(None, record.metadata.task_sequence)
     assert message is not None
-    await parts.dead_letters.put(message, "t1", NO_SOUND, attempts=1)
+    await parts.dead_letters.put(message, "t1", UNREADABLE, attempts=1)
     # When it is replayed, then nothing happens to it
     assert await parts.replayer.replay(ReplayRequest(task_id="t1")) == 0
     assert stored_sequences(nats) == [1]
@@ -100,9 +100,9 @@ async def test_a_dead_letter_of_another_message_is_not_replayed(parts: Parts, na
     # Given a failed task, and an invalid message with the same id
     await failed(parts, "t1")
     invalid = await parts.publish("", body=b'{"task_id": "t1"}')
-    await parts.dead_letters.put(invalid, "t1", NO_SOUND, attempts=0)
+    await parts.dead_letters.put(invalid, "t1", UNREADABLE, attempts=0)
     other = await parts.publish("t1", user_id=8)
-    await parts.dead_letters.put(other, "t1", NO_SOUND, attempts=0)
+    await parts.dead_letters.put(other, "t1", UNREADABLE, attempts=0)
     # When all are replayed, then only the task's own is
     assert await parts.replayer.replay(REPLAY_T) == 1
     assert stored_sequences(nats) == [2, 3]
@@ -144,7 +144,7 @@ async def test_dead_letters_without_a_log_are_skipped(parts: Parts, constants: C
     await failed(parts, "old")
     await parts.log.purge_events("old")
     nameless = await parts.publish("", body=b"{")
-    await parts.dead_letters.put(nameless, None, NO_SOUND, attempts=0)
+    await parts.dead_letters.put(nameless, None, UNREADABLE, attempts=0)
     await failed(parts, "new")
     # When all are, then the third is queued
     assert await parts.replayer.replay(REPLAY_T) == 1
@@ -244,7 +244,7 @@ async def test_a_dead_letter_is_stored_once(parts: Parts, nats: InMemoryNats) ->
     later = StoredMessage(message.subject, message.sequence, message.time + timedelta(seconds=1), {}, message.body)
     other = StoredMessage(message.subject, message.sequence + 1, message.time, {}, message.body)
     for failed in (message, message, later, other):
-        await parts.dead_letters.put(failed, "t1", NO_SOUND, attempts=1)
+        await parts.dead_letters.put(failed, "t1", UNREADABLE, attempts=1)
     # Then each has a dead letter, and each is counted
     assert stored_sequences(nats) == [1, 2, 3]
     counted = [line for line in parts.meter.exposition().decode().splitlines() if "dead_letters_total{" in line]

@@ -115,7 +115,7 @@ async def test_a_completed_task_is_counted_with_its_audio(parts: Parts, nats: In
 @pytest.mark.parametrize(
     ("error", "ends_as", "numbers", "letters", "logged"),
     [
-        (PermanentError(ErrorCode.AUDIO_UNREADABLE, "a.flac has no sound."), State.FAILED, [0, 1, 0, 0], 1, False),
+        (PermanentError(ErrorCode.AUDIO_UNREADABLE, "a.flac is not audio."), State.FAILED, [0, 1, 0, 0], 1, False),
         (TransientError(ErrorCode.INTERNAL, "Away."), State.RETRYING, [0, 0, 1, 0], 0, True),
         (RuntimeError(), State.RETRYING, [0, 0, 1, 0], 0, True),
     ],

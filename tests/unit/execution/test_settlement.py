@@ -19,7 +19,7 @@ from tests.fakes.delivery import FakeLetters, FakeMessage, delivery
 from tests.fakes.messages import event as progress
 
 TRANSIENT = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
-PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "No sound.")
+PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "Not audio.")
 
 
 @dataclass

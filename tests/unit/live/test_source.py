@@ -143,7 +143,7 @@ async def test_what_a_file_skips_is_missing() -> None:
                 else LiveAudioProcessed(seconds=0, windows=[], open=[], complete_until=[])
             )
 
-    followed = source(ScriptedEngine(), OPUS, *[JoinedFrames(b"sound", frames=1, last=at == 2) for at in range(3)])
+    followed = source(ScriptedEngine(), OPUS, *[JoinedFrames(b"audio", frames=1, last=at == 2) for at in range(3)])
     # When it is processed, then they are missing where each begins
     async for _ in followed.windows():
         pass
@@ -170,7 +170,7 @@ async def test_progress_does_not_go_back_when_another_worker_processes_the_last_
     [
         pytest.param([3, 4, 5], True, id="three times without progress"),
         pytest.param([3, 4, 5, 6], False, id="four times"),
-        pytest.param([3, 8, 14, 21, 29], True, id="often, each time after more sound"),
+        pytest.param([3, 8, 14, 21, 29], True, id="often, each time after more audio"),
     ],
 )
 async def test_a_process_that_dies_again_and_again_gets_on_or_ends_the_attempt(

@@ -22,14 +22,14 @@ from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts
 from tests.live_client import LiveClient
 
-SOUND = seconds(range(1, 26))
+FRAMES = seconds(range(1, 26))
 CALL = LiveAudio(codec=Codec.MULAW, sample_rate=8000, channels=2)
 
 
 async def updates_of(
     parts: Parts,
     checkpoint: Checkpoint = Checkpoint(),  # noqa: B008 -- frozen
-    frames: list[bytes] = SOUND,
+    frames: list[bytes] = FRAMES,
     audio: LiveAudio = AUDIO,
     first: int = 0,
     **options: object,
@@ -120,13 +120,13 @@ async def test_audio_is_stored_as_a_recording(parts: Parts, audio: LiveAudio, fo
         stores_audio = recording.path.read_bytes()
     assert (stores_audio[:4], stores_audio[8:16], stores_audio[36:40]) == (b"RIFF", b"WAVEfmt ", b"data")
     assert struct.unpack("<IHHIIHH", stores_audio[16:36]) == (16, *form)
-    assert stores_audio[44:] == b"".join(SOUND)
+    assert stores_audio[44:] == b"".join(FRAMES)
 
 
 async def test_audio_that_is_a_file_already_is_stored_as_it_came(parts: Parts) -> None:
     await updates_of(parts, audio=LiveAudio(codec=Codec.OPUS, sample_rate=48_000), keep_audio=True)
     async with parts.recordings.fetch("live-1") as recording:
-        assert recording.path.read_bytes() == b"".join(SOUND)
+        assert recording.path.read_bytes() == b"".join(FRAMES)
 
 
 @pytest.mark.parametrize("diarize", [False, True])
@@ -196,11 +196,11 @@ async def test_long_silence_is_reported_so_that_it_is_not_processed_again(
 
 async def test_audio_that_was_never_stored_is_reported_with_the_text_of_its_time(parts: Parts) -> None:
     # Given a client whose first two frames are lost, and those before the end of the second utterance
-    client = LiveClient(parts.server.client, "live-1", SOUND, AUDIO)
+    client = LiveClient(parts.server.client, "live-1", FRAMES, AUDIO)
     await client.send(2, 18)
     await client.send(20, 24)
     # When the rest comes
-    updates = await updates_of(parts, frames=SOUND[:25], first=24)
+    updates = await updates_of(parts, frames=FRAMES[:25], first=24)
     # Then each gap is reported once
     reported = [
         [(gap.start, gap.end) for gap in update.text.untranscribed] for update in texts_in(updates) if update.text

@@ -25,7 +25,7 @@ from app.redis_store.projection import RedisProjection
 from app.stream_guard.guard import StreamGuard
 from tests.fakes.engine import FakeEngine
 from tests.fakes.nats import InMemoryNats
-from tests.fakes.parts import NAMES, NO_SOUND, SETTINGS, Parts
+from tests.fakes.parts import NAMES, SETTINGS, UNREADABLE, Parts
 
 QUEUE = "tasks.transcription.normal"
 INFO = f"$JS.API.STREAM.INFO.{NAMES.tasks}"
@@ -40,7 +40,7 @@ async def test_the_figures_of_a_queue_are_those_of_its_messages(parts: Parts, na
     for task_id, seconds in (("a", 30), ("b", 90), ("c", None)):
         await parts.publish(task_id, seconds=seconds)
     failed = await parts.publish("d", Lane.DIARIZATION, Priority.HIGH)
-    await parts.dead_letters.put(failed, "d", NO_SOUND, attempts=1)
+    await parts.dead_letters.put(failed, "d", UNREADABLE, attempts=1)
     await nats.jetstream().publish("retention.due.user.recording.task", b"{}")
     nats.ahead = timedelta(minutes=1)
     # When it is measured a minute later

@@ -23,7 +23,7 @@ from app.retention.queued_recordings import QueuedRecordings
 from app.task_log.record import Record, TaskMessageId
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
-from tests.fakes.parts import NAMES, NO_SOUND, Parts
+from tests.fakes.parts import NAMES, UNREADABLE, Parts
 from tests.unit.execution.test_deliveries import result
 
 Find = Callable[[str], Awaitable[Record | None]]
@@ -323,10 +323,10 @@ async def test_a_cancel_ends_a_task_that_has_not_ended(
 async def test_a_cancel_after_a_decided_failure_leaves_the_message(parts: Parts) -> None:
     # Given a worker that has decided that its task fails
     record = await parts.reaching(State.RUNNING, "t1")
-    await parts.log.forbid_result(record, NO_SOUND)
+    await parts.log.forbid_result(record, UNREADABLE)
     # When the task is cancelled, then it has failed, and its message stays for its dead letter
     status = await parts.tasks.cancel("t1")
-    assert (status.state, status.error) == (State.FAILED, NO_SOUND)
+    assert (status.state, status.error) == (State.FAILED, UNREADABLE)
     assert await parts.messages.find(None, record.metadata.task_sequence) is not None
 
 

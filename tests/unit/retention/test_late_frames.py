@@ -31,7 +31,7 @@ def late_frames(parts: Parts, nats: InMemoryNats) -> LateFrames:
 def store_frames(nats: InMemoryNats, *task_ids: str) -> None:
     """Store a frame of each of these."""
     for task_id in task_ids:
-        nats.streams[NAMES.live].publish(subjects.live_audio(task_id), b"sound", {}, nats.now)
+        nats.streams[NAMES.live].publish(subjects.live_audio(task_id), b"audio", {}, nats.now)
 
 
 def body_of(task_id: str) -> bytes:

@@ -21,7 +21,7 @@ from app.retention.schedule import Schedule
 from app.task_log.record import Record
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
-from tests.fakes.parts import NAMES, NO_SOUND, Parts
+from tests.fakes.parts import NAMES, UNREADABLE, Parts
 from tests.waiting import eventually
 
 DAY = 24 * 3600.0
@@ -443,7 +443,7 @@ async def test_dead_letters_of_the_user_are_deleted(
 ) -> None:
     # Given the dead letter of a message that is no task
     message = await parts.publish("", body=body)
-    await parts.dead_letters.put(message, message.task_id, NO_SOUND, attempts=0)
+    await parts.dead_letters.put(message, message.task_id, UNREADABLE, attempts=0)
     await parts.messages.delete(message)
     # When the user is erased, then it goes if it names them, and counts as no task
     assert await erase_user(parts) == 0
@@ -461,9 +461,9 @@ async def test_the_log_of_a_dead_letter_is_deleted_with_it(
     await parts.messages.delete(message)
     await run(parts)
     await parts.reminders.remove_of_task("t1")
-    await parts.dead_letters.put(replace(message, sequence=9), "t1", NO_SOUND, attempts=0)
+    await parts.dead_letters.put(replace(message, sequence=9), "t1", UNREADABLE, attempts=0)
     if own:
-        await parts.dead_letters.put(message, "t1", NO_SOUND, attempts=1)
+        await parts.dead_letters.put(message, "t1", UNREADABLE, attempts=1)
     # When the user is erased, then the dead letters are gone, and the task if one of them is its own
     assert await erase_user(parts) == own
     assert (await is_known(parts), nats.streams[NAMES.dead_letters].messages) == (not own, [])
@@ -502,7 +502,7 @@ async def test_a_task_without_a_log_can_be_deleted_while_data_remains(
     # Given what is left of a task: a dead letter, a reminder or nothing
     if letter:
         message = await parts.publish("t1")
-        await parts.dead_letters.put(message, "t1", NO_SOUND, attempts=1)
+        await parts.dead_letters.put(message, "t1", UNREADABLE, attempts=1)
         await parts.messages.delete(message)
     if remembered:
         await parts.reminders.put(reminder())

@@ -26,7 +26,7 @@ from app.work_sharing.idle_workers import (
     IdleWorkerLostError,
     IdleWorkers,
 )
-from tests.fakes.engine import SOUND, segment
+from tests.fakes.engine import SAMPLES, segment
 
 MODEL, FINGERPRINT = Model(name="base", revision="1"), "0.3.0 cpu int8 beam 5"
 WINDOW = Window(regions=[(0.0, 0.003)], samples="AAAA" * 32)
@@ -200,7 +200,7 @@ def word(text: str = " one", start: float = 10.0, end: float = 20.0) -> list[Wor
 async def reply_to_english(idle_workers: IdleWorkers, nats: FakeNats, text: WindowText) -> WindowText:
     """Have an idle worker reply to that window, of a recording in English."""
     nats.reply = WindowReply(worker="0" * 32, text=text)
-    window = Window(regions=[(10.0, 20.0)], samples=SOUND)
+    window = Window(regions=[(10.0, 20.0)], samples=SAMPLES)
     return await idle_workers.transcribe(window, TranscribeOptions(language="en"), None, Rank.OWN)
 
 

@@ -21,7 +21,7 @@ from app.errors import TransientError
 from app.settings import Settings, Share
 from app.work_sharing.sharing import MIN_MAX_PAYLOAD_BYTES, WorkSharing, engine_fingerprint, engine_of
 from tests.constants import Constants
-from tests.fakes.engine import MODEL, SOUND, FakeEngine
+from tests.fakes.engine import MODEL, SAMPLES, FakeEngine
 from tests.fakes.nats import InMemoryNats
 
 LOADED = Loaded(model=MODEL)
@@ -98,7 +98,7 @@ def sharing(engine: SlowEngine, subscriber: Subscriber) -> WorkSharing:
 
 
 def request(number: int = 0, loaded: Loaded = LOADED) -> WindowRequest:
-    window = Window(regions=[(10.0 * number, 10.0 * number + 10)], samples=SOUND)
+    window = Window(regions=[(10.0 * number, 10.0 * number + 10)], samples=SAMPLES)
     return WindowRequest(window=window, model=loaded.model, fingerprint=engine_fingerprint(loaded))
 
 
