@@ -69,7 +69,7 @@ class WindowQueue:
         self._engine = engine
         self._at_once = at_once
         self._limit = largest
-        self._batch_size: int | None = None  # null: it is not known how long a window takes
+        self._batch_size: int | None = None  # None: it is not known how long a window takes
         self._model: str | None = None  # the model to which the batch size applies
         self._waiting: list[_WaitingWindow] = []
         self._batch: list[_WaitingWindow] = []  # the windows that are being transcribed

@@ -42,7 +42,7 @@ class Transcription:
     loaded: Loaded
     transcript: TaskTranscript = field(init=False)
     duration: float = field(default=0.0, init=False)
-    channel: int | None = field(default=None, init=False)  # the one that is transcribed, once known; null: all mixed
+    channel: int | None = field(default=None, init=False)  # the one that is transcribed, once known; None: all mixed
     cached: bool = field(default=True, init=False)  # whether everything so far came from the cache
     _channels: int = field(default=1, init=False)  # number of the recording's channels, once known
 

@@ -95,7 +95,7 @@ class ModelFiles:
     """The files of a model in a folder, and what the library needs to load them."""
 
     architecture: str
-    precision: str | None  # as the library names it; null: full precision
+    precision: str | None  # as the library names it; None: full precision
     languages: tuple[str, ...]
     files: tuple[Path, ...]
 

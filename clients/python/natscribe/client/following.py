@@ -180,7 +180,7 @@ class Follower:
         Return None if no stream has a further event yet, or NATS does not reply.
         """
         try:
-            for reader in reversed(self._readers):  # what was appended before an event that was read is read, too
+            for reader in reversed(self._readers):  # in reverse: all that was appended before an event is read with it
                 await reader.peek()
             ready = [reader for reader in self._readers if reader.next_event is not None]
             if not ready and not self._ended and await self._progress.is_deleted():
