@@ -311,8 +311,8 @@ async def test_a_task_that_is_being_rejected_is_not_admitted(
     await eventually(lambda: rejected == [last.sequence])
     # When the other one is cancelled, and the messages are audited several times
     await parts.messages.delete(first)
-    audits = len(nats.asked) + 100
-    await eventually(lambda: len(nats.asked) > audits)
+    audits = len(nats.requests) + 100
+    await eventually(lambda: len(nats.requests) > audits)
     # Then the task waits for its rejection, and is admitted once because it could not be rejected
     assert parts.scheduler.turns.waiting.total() == 0
     may_end.set()
@@ -323,10 +323,10 @@ async def test_a_task_that_is_being_rejected_is_not_admitted(
 
 async def test_a_stopped_scheduler_receives_nothing(parts: Parts, nats: InMemoryNats) -> None:
     await parts.publish("t1")
-    listeners = list(nats.listeners)
+    subscribed = list(nats.subscriptions)
     async with parts.scheduling():
-        assert len(nats.listeners) > len(listeners)
-    assert nats.listeners == listeners
+        assert len(nats.subscriptions) > len(subscribed)
+    assert nats.subscriptions == subscribed
 
 
 async def test_what_was_missed_is_noticed(
