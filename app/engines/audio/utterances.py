@@ -14,6 +14,7 @@ from math import ceil
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from natscribe.schemas.live import MAX_UTTERANCE_S
 
 from app.engines.audio.samples import Samples
@@ -30,6 +31,7 @@ from app.engines.audio.windows import (
     quietest_frame,
 )
 
+_CONTINUED = 0.2  # a frame right after speech counts as speech, too, with at least this probability
 # Lengths in frames.
 _LONGEST = int(MAX_UTTERANCE_S * FRAMES_PER_SECOND)
 _PAUSE = round(0.5 * FRAMES_PER_SECOND)  # silence that ends an utterance
@@ -57,7 +59,7 @@ def next_utterance(speech: Probabilities, *, whole: bool) -> Utterance | None:
 
     `speech`: the probability of speech in each frame, shape (frames,). `whole`: whether no more audio follows.
     """
-    voiced = np.flatnonzero(speech >= SPEECH)
+    voiced = _voiced(speech)
     if not voiced.size:
         return None
     pauses = np.flatnonzero(np.diff(voiced) > _PAUSE)
@@ -69,6 +71,18 @@ def next_utterance(speech: Probabilities, *, whole: bool) -> Utterance | None:
     if not paused and len(speech) >= limit:
         return Utterance(start, start + quietest_frame(speech[start:limit]))
     return Utterance(start, end, open=not paused and not whole, click=count < MIN_SPEECH)
+
+
+def _voiced(speech: Probabilities) -> npt.NDArray[np.intp]:
+    """Return the frames of speech: on telephones, few of them are as probable as at full bandwidth.
+
+    What is before probable speech does not count: how much of it is buffered depends on the sizes of the jobs.
+    """
+    frames = np.arange(len(speech))
+    spoken, silent = (
+        np.maximum.accumulate(np.where(chosen, frames, -1)) for chosen in (speech >= SPEECH, speech < _CONTINUED)
+    )
+    return np.flatnonzero(spoken > silent)
 
 
 class UtteranceDetector:
@@ -112,7 +126,7 @@ class UtteranceDetector:
 
         None if there is none, or if the last 0.1 s are silent, because the utterance may then be over already.
         """
-        paused = not (self._buffer.speech[-_PAUSED:] >= SPEECH).any()
+        paused = not (self._buffer.speech[-_PAUSED:] >= _CONTINUED).any()
         return None if paused else self.current()
 
     def current(self) -> UnpackedWindow | None:
@@ -163,7 +177,7 @@ def between_pauses(utterance: UnpackedWindow) -> Iterator[Times]:
     Another person, with another language, may go on after such a pause, and each region has its own language.
     """
     ((start, end),) = utterance.regions
-    voiced = np.flatnonzero(utterance.speech >= SPEECH)
+    voiced = _voiced(utterance.speech)
     pauses = np.flatnonzero(np.diff(voiced) > _SHORT_PAUSE)
     middles = (voiced[pauses] + 1 + voiced[pauses + 1]) // 2
     yield from pairwise([start, *(start + middles / FRAMES_PER_SECOND).tolist(), end])

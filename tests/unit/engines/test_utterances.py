@@ -9,7 +9,7 @@ from natscribe.schemas.live import MAX_UTTERANCE_S
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.timeline import Times
 from app.engines.audio.utterances import UtteranceDetector
-from app.engines.audio.windows import UnpackedWindow
+from app.engines.audio.windows import FRAME, UnpackedWindow
 
 from .loudness import RATE, Samples, conversation, frames_missed, loudness, samples_of
 
@@ -74,6 +74,19 @@ def test_in_a_pause_nobody_speaks_until_the_next_word() -> None:
     speaking = utterances.open()
     assert speaking is not None
     assert regions([speaking]) == [pytest.approx((1.6 - 0.288, 5.216), abs=0.033)]
+
+
+def test_less_probable_speech_continues_an_utterance_and_begins_none() -> None:
+    # Given a detector that is as sure as the samples are loud: speech on a telephone is less probable
+    def find_all(size: int) -> list[Times]:
+        samples = samples_of((0, 3.2), (0.3, 3.2), (0.6, 0.64), (0.3, 1.6), (0.6, 0.64), (0.1, 3.2), (0.3, 3.2))
+        utterances = UtteranceDetector(0, lambda samples: samples.reshape(-1, FRAME).min(axis=1))
+        parts = (samples[at : at + size] for at in range(0, len(samples), size))
+        return regions([window for part in parts for window in utterances.process(part)] + utterances.flush())
+
+    # Then it belongs to the utterance that it follows, whatever the sizes of the jobs
+    assert find_all(1600) == [pytest.approx((6.4 - 0.288, 9.28 + 0.128))]
+    assert find_all(10**6) == find_all(1600)
 
 
 @pytest.mark.parametrize(("frames", "count"), [(3, 0), (4, 1)])
