@@ -26,7 +26,7 @@ from app.engines.diarization.windows import FRAME_SAMPLES, Indices
 _RECENT = 120 * SAMPLE_RATE  # samples: earlier windows are settled, i.e. their labels no longer change
 _MAX_COPIES = 16  # of the mean of a speaker's settled embeddings
 _MIN_NEW = round(1.5 * SAMPLE_RATE)  # samples of speech in the windows of somebody who gets a new label
-_ENOUGH = 5 * SAMPLE_RATE  # with less speech, a cluster with at least the similarity _SIMILAR to a speaker is that one
+_ENOUGH = 20 * SAMPLE_RATE  # with less speech, a cluster with at least the similarity _SIMILAR to a speaker is that one
 _SIMILAR = 0.35
 _MERGE_SIMILARITY = 0.54  # least similarity of two labels of one person
 _UNKNOWN_SIMILARITY = 0.3  # speech that is less similar to every speaker has no label
@@ -178,11 +178,11 @@ class LiveLabels:
         means = normalized(self._sums(*_SUMS[0]))
         lost = [label for label, seconds in enumerate(overlap.sum(axis=0)) if seconds and label not in labels]
         unmerged = [label for label in lost if not self._merge(means[label], label, clusters, labels)]
-        spoken = np.bincount((vectors @ clusters.T).argmax(axis=1), self._lengths, minlength=len(clusters))
-        for number in np.flatnonzero((labels == _NONE) & (spoken >= _MIN_NEW)).tolist():
-            labels[number] = self._new_label(means @ clusters[number], int(spoken[number]))
         self._centroids = np.concatenate([clusters, means[unmerged]])
         self._labels = np.concatenate([labels, np.array(unmerged, np.intp)])
+        spoken = np.bincount((vectors @ clusters.T).argmax(axis=1), self._lengths, minlength=len(clusters))
+        for number in np.flatnonzero((labels == _NONE) & (spoken >= _MIN_NEW)).tolist():
+            self._labels[number] = self._new_label(self._centroids @ clusters[number], int(spoken[number]))
         if len(vectors):
             self._windows["label"] = self._labels[(vectors @ self._centroids.T).argmax(axis=1)]
 
@@ -221,18 +221,17 @@ class LiveLabels:
         return True
 
     def _new_label(self, similarity: Floats, spoken: int) -> int:
-        """Return the label of a cluster that has none: a new one, or that of the most similar speaker so far.
+        """Return the label of a cluster that has none: a new one, or that of the most similar centroid with a label.
 
-        The latter if there are as many speakers as allowed, or the cluster is short, and it is rather similar: short
-        speech of one person may be in a cluster of its own. `similarity`: of the cluster to the mean of each label.
+        The latter if there are as many speakers as allowed, or the cluster has little speech, and is rather similar:
+        some speech of one person may be in a cluster of its own. `similarity`: of the cluster to each centroid.
         `spoken`: how many samples of speech the cluster has.
         """
-        is_current = self._speakers["merged"][: len(similarity)] == _NONE
-        nearest = int(np.where(is_current, similarity, -np.inf).argmax()) if is_current.any() else _NONE
-        is_short = spoken < _ENOUGH and nearest != _NONE and similarity[nearest] >= _SIMILAR
+        nearest = int(np.where(self._labels == _NONE, -np.inf, similarity).argmax())
+        is_short = spoken < _ENOUGH and similarity[nearest] >= _SIMILAR
         is_full = (self._speakers["merged"] == _NONE).sum() >= (self._bounds.maximum or np.inf)
-        if nearest != _NONE and (is_short or is_full):
-            return nearest
+        if self._labels[nearest] != _NONE and (is_short or is_full):
+            return int(self._labels[nearest])
         self._reserve(1)
         return len(self._speakers) - 1
 

@@ -53,7 +53,7 @@ def labelled(replies: Iterator[LiveAudioProcessed]) -> list[Spoken]:
     for reply in replies:
         for window in reply.windows:
             assert reply.speakers is not None
-            inside = [turn for turn in reply.speakers.turns if window.start <= turn.start < window.end]
+            inside = [turn for turn in reply.speakers.turns if turn.start < window.end and window.start < turn.end]
             spoken += [(turn.start, turn.end, turn.speaker) for turn in inside]
     return spoken
 

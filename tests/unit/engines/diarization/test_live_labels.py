@@ -139,7 +139,7 @@ def test_short_speech_that_resembles_a_speaker_gets_no_label_of_its_own(conversa
     conversation.speak("ann", 10)
     towards, other = (conversation.values(person).astype(np.float64) for person in ("ann", "bob"))
     similar = quantized((0.5 * towards / np.linalg.norm(towards) + other / np.linalg.norm(other)).astype(np.float32))
-    for count in (3, 12):
+    for count in (8, 12):
         start = round((conversation.now + PAUSE_S) * SAMPLE_RATE)
         conversation.labels.add(
             [SpeechWindow(start + at * 12_000, start + (at + 2) * 12_000, similar) for at in range(count)]
@@ -147,7 +147,7 @@ def test_short_speech_that_resembles_a_speaker_gets_no_label_of_its_own(conversa
         conversation.now += PAUSE_S + (count + 1) * STEP_S
         labels = {label for _, _, label in conversation.labels.turns()}
         # Then it is that person, until there is enough of it
-        assert len(labels) == (1 if count == 3 else 2)
+        assert len(labels) == (1 if count == 8 else 2)
 
 
 def test_two_labels_of_one_person_are_merged(conversation: Conversation) -> None:
