@@ -144,9 +144,7 @@ class Container:
             self.log,
             self.messages,
             self.positions,
-            self.connection,
             max_attempts=self.settings.max_attempts,
-            delays_tasks=lambda: consumer.delays_tasks,
             delete_keys=self.projection.delete,
         )
         self.task_index = QueueIndex(self.nats, self.names, self.messages, key=lambda message: message.task_id)
@@ -159,7 +157,7 @@ class Container:
             self.messages,
             quota=self.quotas.of,
             reject=self._reject,
-            report_due=self.registration.announce_due,
+            report_waiting=self.registration.announce_waiting,
         )
         self.quotas.changed = self.scheduler.reconsider
 

@@ -35,7 +35,6 @@ class ConnectionMonitor:
         self._nats: Client | None = None
         self._connected_at = self._drop_logged_at = -math.inf
         self._restored_at = -math.inf
-        self._restored = asyncio.Event()
         self.refusal: Exception | None = None  # why NATS has refused the start of this worker
         self._loss: str | None = None  # why the connection was lost
         self._end_start: Callable[[], None] | None = None  # set while the worker starts
@@ -60,12 +59,6 @@ class ConnectionMonitor:
     def restored(self) -> None:
         """Record the end of an outage: NATS answers again after a lost connection or a time without replies."""
         self._restored_at = time.monotonic()
-        self._restored.set()
-
-    async def wait_until_restored(self) -> None:
-        """Wait for the end of the next outage; return at once if an outage has ended since the last call."""
-        await self._restored.wait()
-        self._restored.clear()
 
     @property
     def seconds_since_connected(self) -> float:

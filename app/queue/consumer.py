@@ -21,10 +21,8 @@ from app.queue.priorities import QUEUE_KEYS, QueueKey
 from app.queue.task_messages import TaskMessages
 
 RETRY_AFTER_S = 1.0  # pause after a pull that has failed
-LONG_TASK_S, LONG_WITHOUT_IDLING_S = 1.0, 30.0  # a worker that is busy for longer delays other tasks
 RELEASE_TIMEOUT_S = 6.0  # for a cancelled task to append to its log and to release its message
 CANCEL_AGAIN_AFTER_S = 0.5
-IDLE_S = 0.1  # a worker that waits for longer is idle
 
 HandleMessage = Callable[[Msg], Awaitable[object]]  # handles a message, and settles it
 
@@ -62,8 +60,6 @@ class TaskConsumer:
         self._tasks: set[asyncio.Task[object]] = set()  # running handlers
         self._is_answered = True  # whether JetStream has answered the last pull
         self._stopping = False
-        self._task_since: float | None = None  # when the running task started, in the event loop's time
-        self._busy_since: float | None = None  # when this worker was last idle, in the event loop's time
         self._nats: Client
         self._messages: TaskMessages
         self._inbox: PullInbox
@@ -102,19 +98,6 @@ class TaskConsumer:
         """Whether the consumer would start another task immediately."""
         return self.running and len(self._tasks) < self._at_once
 
-    @property
-    def delays_tasks(self) -> bool:
-        """Whether this worker is so busy that waiting tasks may have to wait longer.
-
-        That is so if its latest task has been running for LONG_TASK_S, or if it has been busy for
-        LONG_WITHOUT_IDLING_S.
-        """
-        if not self._tasks:
-            return False
-        now = asyncio.get_running_loop().time()
-        task_s, busy_s = (now - (since or now) for since in (self._task_since, self._busy_since))
-        return task_s >= LONG_TASK_S or busy_s >= LONG_WITHOUT_IDLING_S
-
     def _ended(self, loop: asyncio.Task[None]) -> None:
         """Call `broken` if the loop of the consumer has ended unexpectedly: a worker that pulls no tasks must end."""
         if not self._stopping:
@@ -137,7 +120,6 @@ class TaskConsumer:
         while len(self._tasks) >= self._at_once:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
             self._collect()
-        self._task_since = None
 
     def _collect(self) -> None:
         ended = {task for task in self._tasks if task.done()}
@@ -147,7 +129,6 @@ class TaskConsumer:
 
     async def _pull(self) -> Msg | None:
         """Leave a pull request open until there is a grant; return None if it expires or is lost."""
-        idle_since = asyncio.get_running_loop().time()
         try:
             # After an outage, a request that does not wait shows when JetStream answers again.
             within = LINGER_S if self._is_answered else 0.0
@@ -162,8 +143,6 @@ class TaskConsumer:
         if not self._is_answered:
             self._reached()
         self._is_answered = True
-        if asyncio.get_running_loop().time() - idle_since > IDLE_S:
-            self._busy_since = None
         self._collect()
         return next(iter(grants), None)
 
@@ -188,7 +167,5 @@ class TaskConsumer:
             with suppress(NatsError):
                 await message.nak()
             raise
-        self._task_since = asyncio.get_running_loop().time()
-        self._busy_since = self._busy_since or self._task_since
         handle = self._handlers[QUEUE_KEYS[task.subject]]
         self._tasks.add(asyncio.ensure_future(handle(task.as_delivered(message))))

@@ -5,8 +5,11 @@ import math
 from time import monotonic
 from typing import Final
 
+from nats.aio.client import Client
+from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
+from natscribe.schemas.stream_names import StreamNames
+
 from app.jetstream.slots import Slots
-from app.queue.grants import Grants
 
 COUNTED_EVERY_S: Final = 1.0  # a count that is older is not trusted: workers may have gone
 UNSEEN_FOR_S: Final = 2.0  # after its publication, a grant is visible at its consumer
@@ -20,11 +23,11 @@ class FreeSlots:
     before its pull is open, and a count that was too high corrects itself.
     """
 
-    def __init__(self, slots: Slots, grants: Grants) -> None:
+    def __init__(self, nats: Client, names: StreamNames, slots: Slots) -> None:
         self.count = 0  # below 0: grants wait for slots that are not free yet
         self.changed = asyncio.Event()  # there may be free slots, or tasks for them
-        self._slots = slots
-        self._grants = grants
+        self._js = nats.jetstream(timeout=REQUEST_TIMEOUT_S)
+        self._consumer = names.ready, names.slot_consumer(slots)
         self._counted_at = -math.inf
         self._unseen: list[tuple[int, float]] = []  # grants that the consumer may not show yet: sequence and time
 
@@ -50,10 +53,8 @@ class FreeSlots:
             NatsError: NATS does not answer.
         """
         if self.count <= 0 or self._counted_at < monotonic() - COUNTED_EVERY_S:
-            pulls, undelivered, delivered = await self._grants.slots(self._slots)
-            self._counted_at = monotonic()
-            self._unseen = [
-                (grant, at) for grant, at in self._unseen if grant > delivered and at > self._counted_at - UNSEEN_FOR_S
-            ]
-            self.count = pulls - max(undelivered, len(self._unseen))
+            info, self._counted_at = await self._js.consumer_info(*self._consumer), monotonic()
+            delivered, visible_at = info.delivered.stream_seq if info.delivered else 0, self._counted_at - UNSEEN_FOR_S
+            self._unseen = [(grant, at) for grant, at in self._unseen if grant > delivered and at > visible_at]
+            self.count = (info.num_waiting or 0) - max(info.num_pending or 0, len(self._unseen))
         return self.count

@@ -55,7 +55,7 @@ def read_grant(body: bytes) -> Grant:
 
 
 class Grants:
-    """Publishes and reads the grants, and counts the free slots of all workers."""
+    """Publishes and reads the grants."""
 
     def __init__(self, nats: Client, names: StreamNames) -> None:
         self._nats = nats
@@ -85,13 +85,3 @@ class Grants:
         """
         stored = [page async for page in pages(self._nats, self._names.ready, subjects.ALL_READY)]
         return [read_grant(message.data or b"") for page in stored for message in page]
-
-    async def slots(self, slots: Slots) -> tuple[int, int, int]:
-        """Return how many workers have a free slot, how many grants wait for one, and the last delivered grant.
-
-        Raises:
-            NatsError: NATS does not answer.
-        """
-        info = await self._js.consumer_info(self._names.ready, self._names.slot_consumer(slots))
-        delivered = info.delivered.stream_seq if info.delivered else 0
-        return info.num_waiting or 0, info.num_pending or 0, delivered

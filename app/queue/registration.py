@@ -2,7 +2,7 @@
 
 A task id belongs to one message, which owns the log. A worker that receives a message registers its task, unless it is
 registered already. Waiting tasks are registered earlier: when JetStream announces that the task stream has stored their
-message or, if the announcement was missed, by a search of the queues. In all three cases `_register` decides whether
+message or, if the announcement was missed, when the scheduler audits it. In all three cases `_register` decides whether
 the message owns the id. If several workers register the same task concurrently, the first append to its log wins. If
 the task was deleted just before this append, the append is undone.
 """
@@ -17,7 +17,6 @@ from nats.errors import Error as NatsError
 from natscribe.schemas.progress import State, next_event
 
 from app.errors import FencedError, MessageGoneError, ObsoleteMessageError, RequestError, TransientError
-from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position, Positions
 from app.queue.priorities import QUEUE_KEYS
 from app.queue.stored_message import StoredMessage
@@ -32,10 +31,6 @@ from app.updates import Task
 SURELY_NEW: Final = timedelta(milliseconds=50)
 HEAD_START_S: Final = 0.05  # delay after an announcement, in which an idle worker may take and register the task
 ANNOUNCED_AT_ONCE: Final = 200  # announcements held in memory; others remain in the NATS subscription
-MISSED_PAGE_SIZE: Final = 50  # messages that the search for missed tasks reads at once
-MISSED_LIMIT: Final = 10_000  # messages that one search reads of a queue: a full queue by default
-MISSED_INTERVAL_S: Final = 60.0  # pause between two searches
-DELAY_CHECK_INTERVAL_S: Final = 0.5  # between two checks whether this worker delays tasks
 _REGISTERED_AGAIN: Final = {State.SCHEDULED, State.FAILED}  # a due task is `queued`, and a replayed one, too
 SEQUENCES: Final = 2**63  # stream sequences are below this number
 
@@ -57,33 +52,27 @@ class Registration:
     The event is `scheduled` if the task may not start yet, and otherwise `queued`.
     """
 
-    def __init__(  # noqa: PLR0913 -- four components, two callbacks and a setting
+    def __init__(
         self,
         task_log: TaskLog,
         messages: TaskMessages,
         positions: Positions,
-        connection: ConnectionMonitor,
         *,
         max_attempts: int,
-        delays_tasks: Callable[[], bool],
         delete_keys: Callable[[Record], Awaitable[None]],
     ) -> None:
         """Create a registration; `run` does its background work.
 
-        `max_attempts`: the largest number of attempts at a task, which the first event reports. `delays_tasks`:
-        returns whether this worker is so busy that tasks have to wait longer. `delete_keys`: deletes the Redis keys of
-        a task.
+        `max_attempts`: the largest number of attempts at a task, which the first event reports. `delete_keys`: deletes
+        the Redis keys of a task.
         """
         self._log = task_log
         self._messages = messages
         self._positions = positions
-        self._connection = connection
         self._max_attempts = max_attempts
-        self._delays_tasks = delays_tasks
         self._delete_keys = delete_keys
         self._announced: asyncio.Queue[Announcement] = asyncio.Queue(ANNOUNCED_AT_ONCE)
         self._postponed: list[Announcement] = []  # announcements whose registration has failed and is retried
-        self._searched_up_to: dict[str, int] = {}  # last sequence of each queue that was searched since the last outage
 
     async def register(self, task: Task, message: StoredMessage, *, position: Position | None = None) -> Record:
         """Register the task of a message, unless it is registered already; return the last record of the task's log.
@@ -122,10 +111,10 @@ class Registration:
         else:
             await self._announced.put(announcement)
 
-    def announce_due(self, message: StoredMessage) -> None:
-        """Append `queued` to the log of a scheduled task that has become due, unless it starts within HEAD_START_S.
+    def announce_waiting(self, message: StoredMessage) -> None:
+        """Register the task of a waiting message unless it is registered; if it was `scheduled` and is due, queue it.
 
-        While too many tasks are announced, nothing is appended: the log says `scheduled` until the task starts.
+        Do nothing while too many tasks are announced: a worker registers the task when it starts.
         """
         if message.task_id is not None and not self._announced.full():
             self._announced.put_nowait(Announcement(message.task_id, message.subject, message.sequence))
@@ -148,11 +137,8 @@ class Registration:
         await asyncio.gather(*(self._register_ahead(message, last, position) for message, position in located))
 
     async def run(self) -> None:
-        """Register announced tasks, and search for tasks whose announcement was missed, until cancelled."""
-        await asyncio.gather(
-            run_forever("registration", self._register_announced, every_s=0, retry_after_s=OUTAGE_PAUSE_S),
-            run_forever("search_for_missed_tasks", self._register_missed, every_s=0, retry_after_s=OUTAGE_PAUSE_S),
-        )
+        """Register announced tasks, until cancelled."""
+        await run_forever("registration", self._register_announced, every_s=0, retry_after_s=OUTAGE_PAUSE_S)
 
     async def _register(
         self, task: Task, message: StoredMessage, last: Record | None, position: Position | None
@@ -253,40 +239,6 @@ class Registration:
         while not self._announced.empty():
             announced.append(self._announced.get_nowait())
         return announced
-
-    async def _register_missed(self) -> None:
-        """Search the queues for unregistered tasks, then wait for MISSED_INTERVAL_S or until an outage has ended.
-
-        An announcement is missed during an outage of NATS, or if the worker that has received it dies.
-        """
-        for subject in QUEUE_KEYS:
-            await self._register_missed_in(subject)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(MISSED_INTERVAL_S):
-                await self._connection.wait_until_restored()
-                self._searched_up_to.clear()
-
-    async def _register_missed_in(self, subject: str) -> None:
-        """Search one queue to its end, page by page, for tasks that are not registered, and register them.
-
-        The search continues only while this worker is so busy that tasks have to wait longer, and up to MISSED_LIMIT
-        messages. After each page it pauses for three times as long as the page took.
-        """
-        loop, searched = asyncio.get_running_loop(), 0
-        while searched < MISSED_LIMIT:
-            while not self._delays_tasks():  # noqa: ASYNC110 -- no event reports that tasks are delayed
-                await asyncio.sleep(DELAY_CHECK_INTERVAL_S)
-            started_at = loop.time()
-            messages = await self._messages.page_after(
-                subject, self._searched_up_to.get(subject, 0), count=MISSED_PAGE_SIZE
-            )
-            if not messages:
-                return
-            ids = [(message.task_id, message.sequence) for message in messages]
-            await self.register_waiting([Announcement(task_id, subject, seq) for task_id, seq in ids if task_id])
-            self._searched_up_to[subject] = messages[-1].sequence
-            searched += len(messages)
-            await asyncio.sleep(3 * (loop.time() - started_at))
 
 
 def _fields_of(position: Position | None) -> dict[str, object]:

@@ -36,10 +36,10 @@ WAKE_EVERY_S: Final = 1.0  # free slots are counted at least this often while ta
 SLOT_WITHIN_S: Final = 0.05  # how long after its notice a free slot may become visible
 DUE_EVERY_S: Final = 0.25  # pause between two searches for scheduled tasks that are due
 NEW_FOR: Final = timedelta(minutes=1)  # only newer tasks are rejected: a lower limit ends no task that waits
-AUDIT_EVERY_S: Final = 10.0
+AUDIT_EVERY_S: Final = 5.0
 STREAM_READ_EVERY_S: Final = 1.0  # at most
 READ_WITHIN_S, READ_CHECKED_EVERY_S = 0.3, 0.005
-AUDITED: Final = 500  # messages in one audit, which continues where the last one has ended
+AUDITED: Final = 200  # messages in one audit, which continues where the last one has ended
 COMPACTED_FROM: Final = 64  # entries of cancelled tasks, before their memory is freed
 
 
@@ -58,20 +58,21 @@ class Scheduler:
         *,
         quota: Callable[[User], Quota] = lambda _: Quota(),
         reject: Callable[[StoredMessage, Quota], Awaitable[bool]] = _keep,
-        report_due: Callable[[StoredMessage], None] = lambda _: None,
+        report_waiting: Callable[[StoredMessage], None] = lambda _: None,
     ) -> None:
         """Create a scheduler; `run` does its work.
 
         `quota`: returns what a user may use. `reject`: fails the task of a user who has too many waiting tasks, and
-        returns whether the task was waiting. `report_due`: called with the message of each scheduled task that has
-        become due.
+        returns whether the task was waiting. `report_waiting`: called with the message of each scheduled task that has
+        become due, and of each task without a grant that an audit reads: its log may lack an event.
         """
         self._nats = nats
+        self._names = names
         self._messages = messages
         self._grants = Grants(nats, names)
         self._quota = quota
         self._reject = reject
-        self._report_due = report_due
+        self._report_waiting = report_waiting
         self._forget()
 
     def _forget(self) -> None:
@@ -79,7 +80,7 @@ class Scheduler:
         self.granted: dict[int, Turn] = {}  # by the stream sequence of the task message
         self.later: list[tuple[float, int]] = []  # a heap of tasks that may not start yet: time and stream sequence
         self.scheduled: dict[int, str] = {}  # the subjects of these tasks, by stream sequence
-        self.free = {slots: FreeSlots(slots, self._grants) for slots in Slots}
+        self.free = {slots: FreeSlots(self._nats, self._names, slots) for slots in Slots}
         self._rejected = asyncio.Queue[tuple[Turn, Quota]]()
         self._rejecting = set[int]()  # the stream sequences of these tasks
         self._read_to = dict.fromkeys(QUEUE_KEYS, 0)
@@ -281,7 +282,7 @@ class Scheduler:
             message = await self._messages.find(None, sequence)
             if self.scheduled.pop(sequence, None) and message is not None:
                 self._admit(_turn_of(message), message.due_at)
-                self._report_due(message)
+                self._report_waiting(message)
 
     def _unschedule(self, sequence: int) -> None:
         self.scheduled.pop(sequence, None)
@@ -336,9 +337,11 @@ class Scheduler:
         self._granted_before = list(self.granted.values())
         messages = await self._messages.page_after(subjects.ALL_TASKS, self._audited_to, count=AUDITED)
         self._audited_to = messages[-1].sequence if messages else 0
-        for message in messages + [await self._messages.find(None, turn.sequence) for turn in lost]:
-            if message is not None:
-                self._learn(message)
+        messages += filter(None, [await self._messages.find(None, turn.sequence) for turn in lost])
+        for message in messages:
+            self._learn(message)
+            if message.sequence not in self.granted:
+                self._report_waiting(message)
         self._look_everywhere()
 
 

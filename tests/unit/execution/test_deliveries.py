@@ -22,7 +22,6 @@ from app.jetstream.slots import Slots
 from app.queue.consumer import TaskConsumer
 from app.redis_store.projection import RedisProjection
 from app.updates import TaskUpdate
-from tests.constants import Constants
 from tests.fakes.engine import segment
 from tests.fakes.messages import transcript
 from tests.fakes.nats import InMemoryNats
@@ -282,8 +281,7 @@ async def test_an_empty_log_is_a_deletion_or_a_changed_stream(
     assert len(nats.streams[NAMES.ready].consumers[READY].put_off_s) == put_off
 
 
-async def test_a_worker_that_delays_no_tasks(nats: InMemoryNats, parts: Parts, constants: Constants) -> None:
-    constants(LONG_TASK_S=0.05)
+async def test_a_consumer_is_idle_until_it_runs_a_task(nats: InMemoryNats, parts: Parts) -> None:
     may_end = asyncio.Event()
 
     async def handle(message: Msg) -> None:
@@ -295,14 +293,10 @@ async def test_a_worker_that_delays_no_tasks(nats: InMemoryNats, parts: Parts, c
     await consumer.stop(grace=1)
     consumer = TaskConsumer(Slots.RECORDINGS, {KEY: handle}, NAMES, broken=lambda: None)
     await consumer.start(nats.client)
-    assert (consumer.running, consumer.idle, consumer.delays_tasks) == (True, True, False)
+    assert (consumer.running, consumer.idle) == (True, True)
     await parts.publish("t1")
     await parts.grant()
-
-    async def waits() -> bool:
-        return consumer.delays_tasks and not consumer.idle
-
-    await eventually(waits)
+    await eventually(lambda: not consumer.idle)
     may_end.set()
     await consumer.stop(grace=1)
     assert nats.streams[NAMES.ready].messages == []

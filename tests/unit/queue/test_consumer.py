@@ -212,19 +212,3 @@ async def test_a_handler_that_fails_ends_the_worker(worker: Worker, parts: Parts
     await worker.start()
     await eventually(lambda: worker.broken == [None])
     assert not worker.consumer.running
-
-
-async def test_a_worker_that_is_never_idle_delays_tasks(worker: Worker, parts: Parts, constants: Constants) -> None:
-    # Given a worker that has one short task after the other
-    constants(LONG_WITHOUT_IDLING_S=0.1)
-    worker.may_end.set()
-    for number in range(2000):
-        parts.server.streams[NAMES.tasks].publish(f"tasks.{T[0]}.{T[1]}", b"{}", {}, parts.server.now)
-        grant = b'{"subject": "tasks.transcription.normal", "sequence": %d}' % (number + 1)
-        parts.server.streams[NAMES.ready].publish(f"ready.recordings.{number + 1}", grant, {}, parts.server.now)
-    await worker.start()
-    # Then it delays other tasks after a while
-    await eventually(lambda: worker.consumer.delays_tasks)
-    # And no longer when no task is waiting
-    parts.server.streams[NAMES.ready].remove(parts.server.streams[NAMES.ready].messages)
-    await eventually(lambda: not worker.consumer.delays_tasks)

@@ -15,7 +15,6 @@ from natscribe.schemas.transcription import TranscriptionTask
 
 from app.cancellation import cancel_all
 from app.errors import MessageGoneError, ObsoleteMessageError, TransientError
-from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position, Positions
 from app.queue.registration import Announcement, Registration
 from app.queue.stored_message import StoredMessage
@@ -73,14 +72,7 @@ def waiting() -> FakeWaiting:
 class Given:
     """The parameters of a registration, besides its log and its queue."""
 
-    connection: ConnectionMonitor = field(default_factory=ConnectionMonitor)
-    delays_tasks: bool = False
-    asked: int = 0  # how often that was read
     deleted: list[str] = field(default_factory=list)  # tasks that were removed from Redis
-
-    def has_to_wait(self) -> bool:
-        self.asked += 1
-        return self.delays_tasks
 
     async def delete_keys(self, last: Record) -> None:
         self.deleted.append(last.event.task_id)
@@ -97,9 +89,7 @@ def registration(log: InMemoryTaskLog, waiting: FakeWaiting, given: Given) -> Re
         log,
         cast("TaskMessages", waiting),
         cast("Positions", waiting),
-        given.connection,
         max_attempts=4,
-        delays_tasks=given.has_to_wait,
         delete_keys=given.delete_keys,
     )
 
@@ -316,32 +306,9 @@ async def test_a_replay_with_the_sequence_of_the_failed_task_is_registered_in_a_
     assert [event.state for event in log.events("t1")] == [State.QUEUED, State.FAILED, State.QUEUED]
 
 
-async def test_after_an_outage_the_queues_are_searched_from_their_beginning(
-    registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting, given: Given
-) -> None:
-    # Given a busy worker that has searched its queues for tasks whose announcement was missed
-    given.delays_tasks = True
+async def test_a_task_that_an_audit_has_found_is_registered(registration: Registration, log: InMemoryTaskLog) -> None:
     running = asyncio.create_task(registration.run())
-    await eventually(lambda: log.last("t1"), within=5)
-    # When NATS is back after an outage, and its new stream has another task at the same sequence
-    waiting.message = message(TASK.model_copy(update={"task_id": "t2"}))
-    given.connection.restored()
-    # Then this task is registered, too
-    await eventually(lambda: log.last("t2"), within=5)
-    await cancel_all([running])
-
-
-async def test_missed_tasks_are_registered_only_if_they_are_delayed(
-    registration: Registration, log: InMemoryTaskLog, given: Given, constants: Constants
-) -> None:
-    # Given a worker that is never busy for long, and a task whose announcement it missed
-    constants(DELAY_CHECK_INTERVAL_S=0.01)
-    running = asyncio.create_task(registration.run())
-    await eventually(lambda: given.asked > 5, within=5)
-    # Then the worker that receives it registers it
-    assert await log.last("t1") is None
-    # And when the worker is busy for longer, it is registered ahead
-    given.delays_tasks = True
+    registration.announce_waiting(message())
     await eventually(lambda: log.last("t1"), within=5)
     await cancel_all([running])
 

@@ -346,6 +346,21 @@ async def test_what_was_missed_is_noticed(
         await workers.receive(2)
 
 
+async def test_an_audit_reports_waiting_tasks(parts: Parts, workers: Workers, constants: Constants) -> None:
+    # Given a task that runs, and others that wait
+    constants(AUDIT_EVERY_S=0.02, AUDITED=2)
+    reported: list[int] = []
+    for number in range(4):
+        await parts.publish(f"t{number}")
+    await parts.deliver()
+    parts.scheduler = Scheduler(
+        parts.nats, NAMES, parts.messages, report_waiting=lambda message: reported.append(message.sequence)
+    )
+    # Then the others are reported, again and again
+    async with parts.scheduling():
+        await eventually(lambda: reported[:6] == [2, 3, 4, 2, 3, 4])
+
+
 @pytest.mark.parametrize("user", [True, 1.5, "", "a" * 65, "\x07", 2**63, [1], None])
 async def test_tasks_with_invalid_user_ids_are_granted(parts: Parts, workers: Workers, user: object) -> None:
     # Given a message with an invalid user id, which a worker has to reject
