@@ -16,7 +16,6 @@ from app.errors import TransientError
 from app.redis_store import keys
 from app.redis_store.task_lists import FUNCTIONS, user_of
 from app.task_log.record import Record
-from app.task_log.status import status_of
 
 PROJECTION_TIMEOUT_S: Final = 2.0
 KEEP_S: Final = int(RESULTS_TTL_S)
@@ -144,7 +143,7 @@ class RedisProjection:
             task_id, event = record.event.task_id, record.event
             names = [keys.info(task_id), keys.progress(task_id), keys.projected(task_id)]
             names += [keys.tombstone(task_id), keys.result(task_id), keys.chunks(task_id)]
-            status = status_of(record).model_dump_json()
+            status = record.status.model_dump_json()
             state, ended = str(event.state), int(event.state.ended)
             keep, keep_progress = _remaining(KEEP_S, age_s), _remaining(KEEP_PROGRESS_S, age_s)
             sequence, created_at = record.metadata.task_sequence, record.metadata.created_at

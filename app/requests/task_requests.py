@@ -19,7 +19,6 @@ from app.retention.erasure import Erasure
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
 from app.task_log.results import ResultStore
-from app.task_log.status import status_of
 from app.updates import Result
 from app.voices.store import VoiceStore
 
@@ -44,7 +43,7 @@ class TaskRequests:
             RequestError: The task is unknown, or JetStream does not answer.
         """
         record = await self._record(task_id)
-        status = status_of(record)
+        status = record.status
         if status.state not in {State.QUEUED, State.RETRYING}:
             return status
         for message, position in await self.positions.locate(record.metadata.subject, [record.metadata.task_sequence]):
@@ -61,7 +60,7 @@ class TaskRequests:
         """
         record = await self._record(request.task_id)
         if record.event.state is not State.COMPLETED:
-            raise RequestError.of(without_result(status_of(record)))
+            raise RequestError.of(without_result(record.status))
         if request.format is ResultFormat.JSON:
             result = await self.results.find(record)
             if result is None:
@@ -80,7 +79,7 @@ class TaskRequests:
         Raises:
             RequestError: The task is unknown, or JetStream does not answer.
         """
-        return status_of(await self._cancel_unless_ended(task_id))
+        return (await self._cancel_unless_ended(task_id)).status
 
     async def _cancel_unless_ended(self, task_id: str) -> Record:
         """Cancel a task unless it has ended, and return the last record of its log."""

@@ -34,7 +34,6 @@ from app.redis_store.cache import Cache
 from app.requests.task_lookup import last_record
 from app.task_log.embeddings import EmbeddingStore
 from app.task_log.record import Record
-from app.task_log.status import status_of
 from app.voices.enrolment import chosen_speaker, new_voice, reference_of, with_reference
 from app.voices.identification import Identification
 from app.voices.store import ChangedMeanwhileError, StoredVoice, VersionedVoice, VoiceStore
@@ -173,7 +172,7 @@ class VoiceRequests:
         if task is None or task.user_id != request.user_id:
             raise RequestError.of(unknown_task(request.task_id))
         if record.event.state is not State.COMPLETED:
-            raise RequestError.of(without_result(status_of(record)))
+            raise RequestError.of(without_result(record.status))
         stored = await self.embeddings.find(request.task_id, of=record.metadata.owner)
         if stored is None:
             raise RequestError.of(no_embeddings(request.task_id))

@@ -15,6 +15,7 @@ from natscribe.schemas.headers import AUDIO_SHA256
 from natscribe.schemas.kinds import RESULT, Result, Task, read_task
 from natscribe.schemas.live import SpeakersEvent
 from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.requests import TaskStatus, status_of
 from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.wire import Lane, TaskId
 from pydantic import BaseModel
@@ -138,6 +139,13 @@ class Record:
         event = ProgressEvent.model_validate_json(message.data or b"")
         State(event.state.value)  # no worker may continue a log whose last state it does not know
         return cls(event, Metadata.read(message.headers or {}), message.seq or 0)
+
+    @property
+    def status(self) -> TaskStatus:
+        """The status of the task whose log ends with this record."""
+        task, created_at, started_at = self.metadata.task, self.metadata.created_at, self.metadata.started_at
+        _, priority = subjects.queue_of(self.metadata.subject)
+        return status_of(self.event, task, priority, created_at=created_at, started_at=started_at)
 
 
 class NoResult(BaseModel):

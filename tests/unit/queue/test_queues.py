@@ -16,7 +16,6 @@ from app.errors import RequestError
 from app.queue.positions import Position
 from app.queue.priorities import TaskQueue
 from app.queue.stored_message import LONGEST_RECORDING_S, StoredMessage
-from app.task_log.status import status_of
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, Parts
@@ -239,7 +238,7 @@ async def test_a_message_missing_on_a_replica_is_read_from_the_leader(parts: Par
 async def test_a_status_contains_the_position(
     parts: Parts, state: State, waits_until: datetime | None, number: int | None, start: datetime
 ) -> None:
-    status: TaskStatus = status_of(await parts.reaching(State.QUEUED, "t1"))
+    status: TaskStatus = (await parts.reaching(State.QUEUED, "t1")).status
     with_position = Position(3, NOW).added_to(status.model_copy(update={"state": state, "expected_start": waits_until}))
     assert (with_position.queue_position, with_position.expected_start) == (number, start)
 

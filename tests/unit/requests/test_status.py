@@ -13,7 +13,6 @@ from app.queue.positions import Position, Positions
 from app.queue.stored_message import StoredMessage
 from app.requests.task_requests import TaskRequests
 from app.task_log.record import Metadata, Record
-from app.task_log.status import status_of
 from tests.fakes.task_log import InMemoryTaskLog
 
 NOW = datetime.now(UTC)
@@ -37,7 +36,7 @@ class FakePositions:
 def test_a_result_is_available_as_long_as_it_is_stored(state: State, days_ago: float, available: bool) -> None:
     then = datetime.now(UTC) - timedelta(days=days_ago)
     event = ProgressEvent(task_id="t", kind=Kind.TRANSCRIPTION, state=state, max_attempts=4, sequence=3, time=then)
-    status = status_of(Record(event, Metadata(None, 1, "tasks.transcription.high", then), 3))
+    status = Record(event, Metadata(None, 1, "tasks.transcription.high", then), 3).status
     assert status.result_available is available
     assert status.finished_at == (then if state.ended else None)
 

@@ -19,7 +19,6 @@ from app.errors import RequestError, TransientError
 from app.redis_store.task_lists import MAX_EXPIRED_PER_CALL, remove_expired
 from app.requests.task_list import BESIDE_TASKS_BYTES, TaskList
 from app.task_log.record import Metadata, Record
-from app.task_log.status import status_of
 
 Row = tuple[bytes, bytes | None]
 
@@ -35,7 +34,7 @@ def row(number: int) -> Row:
     event = ProgressEvent(
         task_id=task.task_id, kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=now
     )
-    status = status_of(Record(event, Metadata(task, 1, "tasks.transcription.normal", now), 1))
+    status = Record(event, Metadata(task, 1, "tasks.transcription.normal", now), 1).status
     return f"{number:022}-t{number}".encode(), status.model_dump_json().encode()
 
 
