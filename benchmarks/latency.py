@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
+from natscribe.jetstream.streams import QUEUE_LENGTH
 from natscribe.schemas.wire import Priority
 
 from benchmarks import waiting
@@ -54,7 +55,7 @@ async def _behind(count: int, sizes: Sizes) -> Row:
     sizes.log(f"{count:,} wait: filling the queue")
     async with fresh(partial(waiting.fill, count=count)) as stack:
         sizes.log(f"{count:,} wait: urgent tasks, idle worker")
-        idle = await _idle(stack, sizes, queue_limit=2 * count, held=True)
+        idle = await _idle(stack, sizes, held=count)
         async with serving(stack, NO_OP, changed=True, nats_max_msgs_per_subject=2 * count):
             before, began = await waiting.still_waiting(stack), time.perf_counter()
             sizes.log(f"{count:,} wait: the worker serves them")
@@ -65,13 +66,16 @@ async def _behind(count: int, sizes: Sizes) -> Row:
             return Row(count, idle, busy, drained)
 
 
-async def _idle(stack: Stack, sizes: Sizes, *, queue_limit: int = 10_000, held: bool = False) -> list[float]:
-    """Seconds to each start, on several workers, because workers differ a little."""
+async def _idle(stack: Stack, sizes: Sizes, *, held: int = 0) -> list[float]:
+    """Seconds to each start, on several workers, because workers differ a little; `held`: tasks that may not start."""
     delays: list[float] = []
+    limit = 2 * held or QUEUE_LENGTH
     for _ in range(sizes.starters):
         async with serving(
-            stack, NO_OP, changed=held, nats_max_msgs_per_subject=queue_limit, user_max_running=int(held)
-        ):
+            stack, NO_OP, changed=bool(held), nats_max_msgs_per_subject=limit, user_max_running=min(held, 1)
+        ) as worker:
+            if held:
+                await waiting.until_read(stack, worker, held)
             delays += await starts(stack, sizes.starts)
     return delays
 
@@ -107,6 +111,7 @@ def _starts_table(rows: list[Row], rate: float, sizes: Sizes) -> Table:
             f"The others wait in the low queue, those of {waiting.USERS:,} users.",
             "As many logs of other tasks have `queued`, and the projection counts them as written to Redis.",
             "Idle: the users of the low queue are at their limit of running tasks, so only the length counts.",
+            "Idle figures are of a worker that has read the queue, which takes a minute for a million tasks.",
             f"Busy: the worker serves the low queue; {sizes.urgent_starts} urgent tasks wait for what runs.",
             "Busy figures are of one worker, for a few seconds.",
             "NATS_MAX_MSGS_PER_SUBJECT is raised; the queue is filled without waiting for the disk, measured with it.",

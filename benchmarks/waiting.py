@@ -10,16 +10,19 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.wire import Lane, Priority
 
 from app.jetstream import streams
+from app.jetstream.key_value import FLEET_BUCKET, key_value_subject
+from app.jetstream.lease import FLEET_STREAM, LeaseRecord
 from app.queue.grants import Grant
 from app.redis_store.projection import RedisProjection
 from app.settings import Settings
 from benchmarks.service import provision
-from benchmarks.stack import Stack
+from benchmarks.stack import Child, Stack
 
 AT_ONCE = 5_000  # messages
 NAMES = Settings(_env_file=None).stream_names
 SUBJECT = subjects.tasks(Lane.TRANSCRIPTION, Priority.LOW)
 USERS = 1000  # each of whom has as many tasks
+READ_WITHIN = 600.0  # seconds
 UNUSED_SEQUENCE = 10**9  # of no task message
 Messages = Iterator[tuple[str, bytes]]
 
@@ -44,6 +47,20 @@ async def still_waiting(stack: Stack) -> int:
     """The number of tasks that have not ended yet."""
     info = await stack.nats.jetstream().stream_info(NAMES.tasks, subjects_filter=SUBJECT)
     return (info.state.subjects or {}).get(SUBJECT, 0)
+
+
+async def until_read(stack: Stack, worker: Child, count: int) -> None:
+    """Wait until the worker has read the low queue of `count` tasks, which delays starts for a while.
+
+    It reads tasks in the order of their publication, in which users alternate: the last round has one of each.
+    """
+
+    async def is_read() -> bool:
+        lease = await stack.nats.jetstream().get_last_msg(FLEET_STREAM, key_value_subject(FLEET_BUCKET, ">"))
+        users = LeaseRecord.model_validate_json(lease.data or b"").queues.users
+        return bool(users) and users[0].waiting >= count // USERS
+
+    await worker.until(is_read, every=1.0, within=READ_WITHIN)
 
 
 async def _store(stack: Stack, stream: str, messages: Messages) -> None:
