@@ -40,10 +40,19 @@ def silence(seconds: float) -> Samples:
     return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
 
 
-def write(path: Path, samples: Samples, codec: str, *, rate: int = SAMPLE_RATE, layout: str = "mono") -> Path:
-    """Write samples as the format of the path's suffix."""
+def write(
+    path: Path,
+    samples: Samples,
+    codec: str,
+    *,
+    rate: int = SAMPLE_RATE,
+    layout: str = "mono",
+    bit_rate: int | None = None,
+) -> Path:
+    """Write samples as the format of the path's suffix; `bit_rate` in bits per second, by default the codec's own."""
+    frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="flt", layout="mono")
     with av.open(str(path), "w") as container:
-        _add_audio(container, samples, codec, rate=rate, layout=layout)
+        add_frame(container, frame, codec, rate=rate, layout=layout, bit_rate=bit_rate)
     return path
 
 
@@ -81,10 +90,14 @@ def _add_audio(container: OutputContainer, samples: Samples, codec: str, *, rate
     add_frame(container, frame, codec, rate=rate, layout=layout)
 
 
-def add_frame(container: OutputContainer, frame: av.AudioFrame, codec: str, *, rate: int, layout: str) -> None:
+def add_frame(
+    container: OutputContainer, frame: av.AudioFrame, codec: str, *, rate: int, layout: str, bit_rate: int | None = None
+) -> None:
     frame.sample_rate, frame.pts = SAMPLE_RATE, 0
     stream = container.add_stream(codec, rate=rate, layout=layout)
     assert isinstance(stream, AudioStream)
+    if bit_rate is not None:
+        stream.bit_rate = bit_rate
     resampler = av.AudioResampler(
         format=stream.codec_context.format, layout=layout, rate=rate, frame_size=stream.codec_context.frame_size or 1024
     )

@@ -55,7 +55,8 @@ function showProblem(sentence) {
 // Without a worker nobody replies, but recordings and tasks are stored.
 function serviceProblem(error) {
   const isAlone = [error.name, error.cause?.name].some((name) => name === "NoResponders" || name === "TimeoutError");
-  return isAlone ? t("No worker replies. Recordings that you drop here are stored, and transcribed when one runs.") : problem(error, connection.server);
+  if (!isAlone) return problem(error, connection.server);
+  return settings.bucket === null ? t("No worker replies: start one.") : t("No worker replies. Recordings that you drop here are stored, and transcribed when one runs.");
 }
 
 function showConnection() {

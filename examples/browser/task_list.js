@@ -23,7 +23,7 @@ export class TaskList {
     const list = byId("tasks");
     rows.forEach((row, at) => list.children[at] !== row && list.insertBefore(row, list.children[at] ?? null));
     while (list.children.length > rows.length) list.lastChild.remove();
-    setText(byId("no-tasks"), this.tasks.byId.size ? t("No task matches.") : t("No tasks yet: drop a recording above."));
+    setText(byId("no-tasks"), this.tasks.byId.size ? t("No task matches.") : byId("drop").hidden ? t("No tasks yet.") : t("No tasks yet: drop a recording above."));
     byId("no-tasks").hidden = rows.length > 0;
     byId("more-tasks").hidden = !this.tasks.moreBefore;
   }

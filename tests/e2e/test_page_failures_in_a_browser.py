@@ -13,12 +13,13 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import ObjectStoreConfig
+from natscribe import formats
 from natscribe.jetstream.large_results import result_reference
 from natscribe.jetstream.streams import public_streams
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.requests import TaskStatus
+from natscribe.schemas.requests import ResultRequest, TaskStatus
 from natscribe.schemas.task_list import ListedTask, TaskPage
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.voices import SpeakerVoice
@@ -34,7 +35,7 @@ from tests.unit.formats.test_transcript_page import HOSTILE, talk, transcript
 pytestmark = [NEEDS_CHROMIUM, pytest.mark.timeout(300)]
 
 TASKS = 200
-BLOCKED_MS = 300  # of the main thread, on a machine that other tests use, too
+BLOCKED_MS = 100  # CPU time of a task of the main thread
 
 
 @asynccontextmanager
@@ -196,17 +197,44 @@ def status_of(task: ListedTask) -> TaskStatus:
     return TaskStatus.model_validate(task.model_dump() | {"task": sent})
 
 
-async def test_a_transcript_too_large_for_a_message_can_be_read_played_and_copied(tmp_path: Path) -> None:
-    # Given the transcript of five hours in the object store, with the name of one of its four speakers
+async def test_the_transcript_of_an_hour_is_read_played_and_copied(tmp_path: Path) -> None:
+    # Given the transcript of an hour, and its recording of 20 MB
     ended = {"state": State.COMPLETED, "progress": 100, "error": None}
-    task = listed(0, "five_hours.wav").model_copy(update=ended)
+    task = listed(0, "hour.wav").model_copy(update=ended)
+    whole = transcript(*talk(10_000), task_id=task.task_id, audio_file_id=task.audio_file_id, duration=3_600)
+
+    async def reply(message: Msg) -> None:
+        request = ResultRequest.model_validate_json(message.data)
+        content = formats.write(whole, request.format, request)
+        headers = {"content-type": request.format.content_type}
+        await client.publish(message.reply, formats.encoded(content), headers=headers)
+
+    async with site_in(tmp_path) as site, streams_of(site) as client:
+        await (await client.jetstream().object_store("audio")).put("hour.wav", recording(tmp_path, 630).read_bytes())
+        await client.subscribe(subjects.LIST, cb=lists([task]))
+        await client.subscribe(subjects.STATUS, cb=replies(status_of(task)))
+        await client.subscribe(subjects.RESULT, cb=reply)
+        # When the page shows it
+        seen = await site.visit("read", task=task.task_id)
+    # Then it can be read, played and copied, and the page was never blocked for long
+    assert seen["audio"] == "blob:"
+    assert sum(line.count("It was said") for line in seen["lines"]) == len(whole.segments)
+    assert seen["copied"].count("\n") == len(whole.segments)
+    print(f"the main thread was blocked for {seen['blocked']:.0f} ms at most")
+    assert seen["blocked"] <= BLOCKED_MS
+
+
+async def test_a_transcript_too_large_for_a_message_can_be_read_played_and_copied(tmp_path: Path) -> None:
+    # Given the transcript of two hours in the object store, with the name of one of its four speakers
+    ended = {"state": State.COMPLETED, "progress": 100, "error": None}
+    task = listed(0, "hours.wav").model_copy(update=ended)
     anna = SpeakerVoice(voice="0" * 32, name="Anna", score=0.9)
-    whole = transcript(*talk(48_000), task_id=task.task_id, audio_file_id=task.audio_file_id, duration=18_000)
+    whole = transcript(*talk(24_000), task_id=task.task_id, audio_file_id=task.audio_file_id, duration=9_000)
     async with site_in(tmp_path) as site, streams_of(site) as client:
         js = client.jetstream()
         results = await js.create_object_store("results")
         info = await results.put(task.task_id, whole.model_dump_json().encode())
-        await (await js.object_store("audio")).put("five_hours.wav", recording(tmp_path, 20).read_bytes())
+        await (await js.object_store("audio")).put("hours.wav", recording(tmp_path, 20).read_bytes())
         reference = result_reference(whole, info).model_copy(update={"voices": {"SPEAKER_00": anna}})
         await client.subscribe(subjects.LIST, cb=lists([task]))
         await client.subscribe(subjects.STATUS, cb=replies(status_of(task)))

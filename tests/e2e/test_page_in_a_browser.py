@@ -35,7 +35,7 @@ pytestmark = [
 
 HOUR_S = 3600
 FIRST_TEXT_WITHIN_S = 30  # after the upload, beside other tests; the aim is 5 s
-BLOCKED_MS = 200  # of the main thread, beside a worker and other tests; the aim is 100 ms
+BLOCKED_MS, SLOW_BLOCKED_MS = 100, 300  # CPU time of a task of the main thread; four times slower
 PHONE = {"width": 390, "height": 844, "scheme": "dark", "isPhone": True}
 
 
@@ -134,7 +134,7 @@ async def test_an_hour_does_not_freeze_the_page(site: Site, tmp_path: Path) -> N
     # Given a recording of an hour
     clips = (np.concatenate([read(clip) for clip in CLIPS]) / 2**15).astype(np.float32)
     hour = np.resize(clips, HOUR_S * RATE)
-    file = write_recording(tmp_path / "hour.mp3", hour, "mp3")
+    file = write_recording(tmp_path / "hour.mp3", hour, "mp3", bit_rate=48_000)  # 20 MB
     # When it is dropped
     observed = await site.visit("hour", file=str(file))
     times = {name: observed[name] for name in ("upload", "firstText", "blocked", "blockedWhenSlow")}
@@ -142,7 +142,7 @@ async def test_an_hour_does_not_freeze_the_page(site: Site, tmp_path: Path) -> N
     # Then its text appears soon after its upload, and the page stays responsive
     assert observed["firstText"] <= 1000 * FIRST_TEXT_WITHIN_S
     assert observed["blocked"] <= BLOCKED_MS
-    assert observed["blockedWhenSlow"] <= 2 * BLOCKED_MS
+    assert observed["blockedWhenSlow"] <= SLOW_BLOCKED_MS
 
 
 async def test_a_killed_worker_and_a_lost_connection_cost_no_text(tmp_path: Path) -> None:

@@ -27,12 +27,17 @@ const texts = (page, selector) => page.$$eval(selector, (elements) => elements.m
 const says = (page, selector, words) => page.waitForFunction((selector, words) => document.querySelector(selector)?.textContent.includes(words), WITHIN, selector, words);
 const isShown = (page, selector) => page.waitForSelector(selector, { visible: true, ...WITHIN });
 
-// Notes from now on for how many milliseconds the main thread is blocked; `buffered`: from the load of the page on.
-const watchBlocking = (page, buffered = false) => page.evaluate((buffered) => {
-  window.blocked = [0];
-  new PerformanceObserver((entries) => window.blocked.push(...entries.getEntries().map(({ duration }) => duration))).observe({ type: "longtask", buffered });
-}, buffered);
-const longestBlock = (page) => page.evaluate(() => Math.max(...window.blocked));
+// Notes from now on what the main threads of pages do. CPU time, since on a busy machine a task of any length takes long.
+const watchTasks = (page) => page.tracing.start({ categories: ["toplevel"] });
+
+// Milliseconds of CPU time of the longest task of a main thread.
+async function longestTask(page) {
+  const { traceEvents } = JSON.parse(new TextDecoder().decode(await page.tracing.stop()));
+  const threadOf = ({ pid, tid }) => `${pid}/${tid}`;
+  const main = new Set(traceEvents.filter(({ name, args }) => name === "thread_name" && args.name === "CrRendererMain").map(threadOf));
+  const tasks = traceEvents.filter((event) => event.name === "ThreadControllerImpl::RunTask" && main.has(threadOf(event)));
+  return tasks.reduce((longest, { tdur = 0 }) => Math.max(longest, tdur / 1000), 0);
+}
 
 async function choose(page, ...files) {
   await (await page.$("#files")).uploadFile(...files);
@@ -101,25 +106,47 @@ async function recording() {
   return observed;
 }
 
+// The transcript of a task that has ended, and its recording.
+async function read() {
+  const page = await open();
+  await watchTasks(page);
+  await page.evaluate((task) => {
+    navigator.clipboard.writeText = async (text) => (window.copied = text);
+    location.hash = `#task/${task}`;
+  }, options.task);
+  await isShown(page, "#transcript");
+  const frame = await (await page.$("#transcript")).contentFrame();
+  await frame.waitForSelector("body.playable", WITHIN);
+  const observed = { blocked: await longestTask(page) };
+  await page.click("#copy-text");
+  await says(page, "#said", "Copied");
+  observed.copied = await page.evaluate(() => window.copied);
+  return { ...observed, ...(await transcript(page)) };
+}
+
 // A transcript that is too large for a message, and what can be done with it.
 async function large() {
   const page = await open();
-  await watchBlocking(page);
+  await watchTasks(page);
   await page.evaluate((task) => {
     navigator.clipboard.writeText = async (text) => (window.copied = text);
     location.hash = `#task/${task}`;
   }, options.task);
   await isShown(page, "#long-transcript audio");
   const observed = { speakers: await texts(page, "#speaker-names li") };
-  observed.blocked = await longestBlock(page);
+  observed.blocked = await longestTask(page);
   observed.lines = await page.evaluate(() => [...document.querySelectorAll("#long-transcript p")].map((line) => line.lastChild.textContent));
   await page.click("#copy-text");
   await says(page, "#said", "Copied");
   observed.copied = await page.evaluate(() => window.copied);
+  await page.evaluate(() => {
+    const [audio, lines] = ["audio", ".lines"].map((part) => document.querySelector(`#long-transcript ${part}`));
+    audio.addEventListener("seeking", () => (window.playedFrom = audio.currentTime), { once: true });
+    new MutationObserver(([{ target }]) => (window.marked ??= [...lines.children].indexOf(target))).observe(lines, { subtree: true, attributeFilter: ["aria-current"] });
+  });
   await page.click(`#long-transcript p:nth-child(${options.line + 1})`);
-  await page.waitForSelector("#long-transcript [aria-current]", WITHIN);
-  observed.playedFrom = await page.$eval("#long-transcript audio", (audio) => audio.currentTime);
-  observed.marked = await page.evaluate(() => [...document.querySelectorAll("#long-transcript p")].findIndex((line) => line.ariaCurrent));
+  await page.waitForFunction(() => window.marked !== undefined, WITHIN);
+  Object.assign(observed, await page.evaluate(() => ({ playedFrom: window.playedFrom, marked: window.marked })));
   await page.evaluate(() => document.querySelectorAll("#long-transcript p:nth-child(n + 20)").forEach((line) => line.remove())); // axe takes minutes for all
   await inspect(page, "large");
   await page.click("#formats [value=srt]");
@@ -147,7 +174,7 @@ async function live() {
 // A recording of an hour: how long its upload and its first text take, and how long the page is blocked.
 async function hour() {
   const page = await open();
-  await watchBlocking(page);
+  await watchTasks(page);
   const began = Date.now();
   await choose(page, options.file);
   await page.waitForSelector("#task-state:not([data-state=uploading])", WITHIN);
@@ -156,11 +183,11 @@ async function hour() {
   const observed = { upload: uploaded - began, firstText: Date.now() - uploaded };
   const lines = (count) => page.waitForFunction((count) => document.querySelectorAll("#task-text p").length >= count, WITHIN, count);
   await lines(20);
-  observed.blocked = await longestBlock(page);
+  observed.blocked = await longestTask(page);
   await (await page.createCDPSession()).send("Emulation.setCPUThrottlingRate", { rate: 4 });
-  await watchBlocking(page);
+  await watchTasks(page);
   await lines(40);
-  observed.blockedWhenSlow = await longestBlock(page);
+  observed.blockedWhenSlow = await longestTask(page);
   await page.click("#task-actions [value=cancel]");
   await page.waitForSelector("#task-state[data-state=cancelled]", WITHIN);
   return observed;
@@ -346,7 +373,8 @@ async function login() {
 // A list of many tasks, with whatever names they have.
 async function list() {
   const page = await open({ features: [] });
-  await watchBlocking(page, true);
+  await watchTasks(page);
+  await page.reload();
   const dialogs = [];
   page.on("dialog", (dialog) => dialogs.push(dialog.message()) && dialog.dismiss());
   await page.waitForFunction((count) => document.querySelectorAll("#tasks li").length === count, WITHIN, options.count);
@@ -355,13 +383,13 @@ async function list() {
   await page.type("#filter", options.filter);
   observed.filtered = await texts(page, "#tasks a");
   observed.elements = await page.evaluate(() => [...new Set([...document.querySelectorAll("#tasks *")].map((element) => element.localName))]);
-  observed.blocked = await longestBlock(page);
+  observed.blocked = await longestTask(page);
   await page.$eval("#filter", (input) => (input.value = "") || input.dispatchEvent(new Event("input")));
   await inspect(page, "list");
   return observed;
 }
 
-const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, tabs, shared, elsewhere };
+const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, read, tabs, shared, elsewhere };
 try {
   Object.assign(seen, await visits[visit]());
 } catch (error) {
