@@ -36,14 +36,14 @@ class SpeakerHistory:
             self._rename({same.speaker: same.is_ for same in event.same})
             self.segments[:] = corrected(self.segments, event.turns)
 
-    def update(self, found: LiveDiarization) -> SpeakerChanges | None:
+    def update(self, diarization: LiveDiarization) -> SpeakerChanges | None:
         """Give the segments that are not settled the speakers that are known now; return what has changed, or None."""
-        same = {label: into for label, into in found.merged.items() if self._merged.get(label) != into}
+        same = {label: into for label, into in diarization.merged.items() if self._merged.get(label) != into}
         self._rename(same)
-        settled_until = max(self.settled_until, found.settled_until)
+        settled_until = max(self.settled_until, diarization.settled_until)
         first = bisect_left(self.segments, settled_until, key=lambda segment: segment.start)
         recent = self.segments[first:]
-        again = attributed_units(attribute_known(recent, found.turns))
+        again = attributed_units(attribute_known(recent, diarization.turns))
         both = [
             (before, now or before, unit)
             for (before, unit), (now, _) in zip(attributed_units(recent), again, strict=True)

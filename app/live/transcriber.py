@@ -207,17 +207,17 @@ class _LiveTranscript:
         If audio before the end of this text was never stored, it is added to the gaps of the text.
         """
         self._language, self._reached[text.channel] = text.language, text.end
-        found = self.source.speakers
-        if found is not None:
-            text = text.model_copy(update={"segments": attribute_known(text.segments, found.turns)})
+        diarization = self.source.speakers
+        if diarization is not None:
+            text = text.model_copy(update={"segments": attribute_known(text.segments, diarization.turns)})
         missing = [gap for gap in self.source.missing if self._missing_until <= gap.start and gap.end <= text.end]
         self._missing_until = max([self._missing_until, *(gap.end for gap in missing)])
         added = self.transcript.add(text.model_copy(update={"untranscribed": [*text.untranscribed, *missing]}))
         update = processed(Stage.TRANSCRIBING, text.end, None)
         update = replace(update, text=added, lag_seconds=self._lag)
-        if found is not None:
-            changes = self._speakers.update(found)
-            update = replace(update, speaker_state=found.state, speakers=changes)
+        if diarization is not None:
+            changes = self._speakers.update(diarization)
+            update = replace(update, speaker_state=diarization.state, speakers=changes)
             self._count_speakers(added.segments, changes)
         return replace(update, audio_offset=self.source.audio_offset(self._reached))
 

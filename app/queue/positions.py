@@ -93,7 +93,7 @@ class Positions:
         return [message for message in messages if message is not None]
 
     async def _positions(self, messages: Sequence[StoredMessage]) -> list[Position | None]:
-        tasks = [Grant(subject=each.subject, sequence=each.sequence, user=each.user) for each in messages]
+        tasks = [Grant(subject=message.subject, sequence=message.sequence, user=message.user) for message in messages]
         try:
             reply = await self._nats.request(subjects.POSITIONS, QUESTION.dump_json(tasks), timeout=REPLY_WITHIN_S)
             queues = await self._recent_queues()

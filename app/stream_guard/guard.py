@@ -73,7 +73,7 @@ class StreamGuard:
     def are_streams_whole(self) -> bool:
         """Whether all streams, consumers and buckets have the settings that the service needs, by the last report.
 
-        A paused consumer counts as whole: new workers have to become ready even while an operator pauses a task queue.
+        A paused consumer counts as whole: new workers have to become ready even while an operator has paused tasks.
         """
         return self._lease.report is not None and self._lease.report.is_whole
 
