@@ -11,7 +11,7 @@ from natscribe.schemas.stream_names import StreamNames
 
 from app.jetstream.slots import Slots
 
-COUNTED_EVERY_S: Final = 1.0  # a count that is older is not trusted: workers may have gone
+COUNTED_EVERY_S: Final = 1.0
 UNSEEN_FOR_S: Final = 2.0  # after its publication, a grant is visible at its consumer
 
 
@@ -31,9 +31,10 @@ class FreeSlots:
         self._counted_at = -math.inf
         self._unseen: list[tuple[int, float]] = []  # grants that the consumer may not show yet: sequence and time
 
-    def free(self) -> None:
-        """Note that a task has ended, so that its worker is about to open a pull."""
-        self.count += 1
+    @property
+    def is_current(self) -> bool:
+        """Whether the open pulls were counted a moment ago."""
+        return self._counted_at > monotonic() - COUNTED_EVERY_S
 
     def take(self, grant: int | None) -> None:
         """Note that a slot is taken by the grant with this stream sequence; None: by one that existed before."""
@@ -46,15 +47,13 @@ class FreeSlots:
         self._counted_at = -math.inf
         self.changed.set()
 
-    async def available(self) -> int:
-        """Return the number of free slots; count the open pulls if it is 0, or not certain.
+    async def read(self) -> None:
+        """Count the open pulls for which there is no grant.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        if self.count <= 0 or self._counted_at < monotonic() - COUNTED_EVERY_S:
-            info, self._counted_at = await self._js.consumer_info(*self._consumer), monotonic()
-            delivered, visible_at = info.delivered.stream_seq if info.delivered else 0, self._counted_at - UNSEEN_FOR_S
-            self._unseen = [(grant, at) for grant, at in self._unseen if grant > delivered and at > visible_at]
-            self.count = (info.num_waiting or 0) - max(info.num_pending or 0, len(self._unseen))
-        return self.count
+        info, self._counted_at = await self._js.consumer_info(*self._consumer), monotonic()
+        delivered, visible_at = info.delivered.stream_seq if info.delivered else 0, self._counted_at - UNSEEN_FOR_S
+        self._unseen = [(grant, at) for grant, at in self._unseen if grant > delivered and at > visible_at]
+        self.count = (info.num_waiting or 0) - max(info.num_pending or 0, len(self._unseen))

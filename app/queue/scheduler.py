@@ -5,7 +5,6 @@ Only the holder of the lease runs it. Its memory is disposable: the next holder 
 
 import asyncio
 import heapq
-import math
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -188,8 +187,7 @@ class Scheduler:
             self._unschedule(removed.sequence)
             self.turns.remove(removed.turn)
         free = self.free[Slots.of(removed.turn.lane)]
-        if removed.frees_slot:
-            free.free()
+        free.count += removed.frees_slot
         free.changed.set()
 
     async def _reply_positions(self, message: Msg) -> None:
@@ -222,7 +220,7 @@ class Scheduler:
 
     def _learn(self, message: StoredMessage) -> None:
         """Let the task of a stored message wait for its turn, or for its time, unless it is known."""
-        turn, due_at = _turn_of(message), message.due_at
+        turn, due_at = message.turn, message.due_at
         if turn in self.turns or any(
             turn.sequence in known for known in (self.granted, self.scheduled, self._rejecting)
         ):
@@ -281,7 +279,7 @@ class Scheduler:
                 continue
             message = await self._messages.find(None, sequence)
             if self.scheduled.pop(sequence, None) and message is not None:
-                self._admit(_turn_of(message), message.due_at)
+                self._admit(message.turn, message.due_at)
                 self._report_waiting(message)
 
     def _unschedule(self, sequence: int) -> None:
@@ -301,23 +299,23 @@ class Scheduler:
             async with asyncio.timeout(WAKE_EVERY_S if self.turns.waits(slots) else None):
                 await free.changed.wait()
         free.changed.clear()
-        if self.turns.waits(slots) and await free.available() > 0:
-            while free.count > 0 and (turn := self.turns.next(slots)) is not None:
-                free.take(await self._grant(turn))
+        is_counted = free.count > 0 and free.is_current
+        await self._grant_next(slots)  # to slots whose tasks have just ended
+        if self.turns.waits(slots) and not is_counted:
+            await free.read()
+            await self._grant_next(slots)
+        free.count = min(free.count, 0)  # slots that no task needs now are counted again, for workers may go
 
-    async def _grant(self, turn: Turn) -> int | None:
-        """Grant a task; return the stream sequence of the grant, None if the task has one already.
-
-        Raises:
-            NatsError: NATS does not answer.
-        """
-        self.granted[turn.sequence] = turn
-        try:
-            return await self._grants.publish(turn)
-        except NatsError:
-            if self.granted.pop(turn.sequence, None) is not None:
-                self.turns.put_back(turn)
-            raise
+    async def _grant_next(self, slots: Slots) -> None:
+        """Grant as many tasks as there are free slots."""
+        while self.free[slots].count > 0 and (turn := self.turns.next(slots)) is not None:
+            self.granted[turn.sequence] = turn
+            try:
+                self.free[slots].take(await self._grants.publish(turn))
+            except NatsError:
+                if self.granted.pop(turn.sequence, None) is not None:
+                    self.turns.put_back(turn)
+                raise
 
     async def _audit(self) -> None:
         """Notice tasks whose announcement or removal was missed, and tasks whose grant was lost.
@@ -343,11 +341,6 @@ class Scheduler:
             if message.sequence not in self.granted:
                 self._report_waiting(message)
         self._look_everywhere()
-
-
-def _turn_of(message: StoredMessage) -> Turn:
-    seconds = math.nan if message.audio_seconds is None else message.audio_seconds
-    return Turn(message.user, message.lane, message.priority, message.sequence, seconds)
 
 
 async def _receive(handle: Callable[[Msg], Awaitable[None]], message: Msg) -> None:

@@ -1,5 +1,6 @@
 """Task messages as workers handle them: their relation to task logs, and headers that only the service reads."""
 
+import math
 import re
 from contextlib import suppress
 from dataclasses import replace
@@ -16,6 +17,7 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.wire import UserId
 from pydantic import TypeAdapter
 
+from app.queue.turns import Turn
 from app.task_log.record import Metadata, Record, TaskMessageId
 
 LONGEST_RECORDING_S = 24 * 3600.0
@@ -78,6 +80,12 @@ class StoredMessage(TaskMessage):
             user: int | str = _USER.validate_python(parse_json_leniently(self.body)["user_id"], strict=True)
             return user
         return None
+
+    @property
+    def turn(self) -> Turn:
+        """The task, as the order of turns counts it."""
+        seconds = math.nan if self.audio_seconds is None else self.audio_seconds
+        return Turn(self.user, self.lane, self.priority, self.sequence, seconds)
 
     @property
     def behind(self) -> int | None:

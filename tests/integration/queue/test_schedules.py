@@ -13,16 +13,19 @@ from tests.integration.telemetry.test_metrics import sample
 from tests.waiting import eventually
 
 MONTHS = timedelta(days=90)
+STARTS_WITHIN = timedelta(seconds=2)  # of its time, if a worker is free
+ALLOWANCE = timedelta(seconds=1)  # for a machine that runs other tests: at a load of 22, 30 starts took 0.35 s at most
 
 
 def ahead(time: timedelta) -> str:
     return (datetime.now(UTC) + time).isoformat()
 
 
-def is_in_time(events: list[ProgressEvent], not_before: str) -> bool:
-    """Whether a task started soon after its time, and not earlier; an idle machine needs much less."""
-    running = next(event for event in events if event.state is State.RUNNING)
-    return timedelta() <= running.time - datetime.fromisoformat(not_before) <= timedelta(seconds=10)
+def is_in_time(events: list[ProgressEvent], not_before: str, *, free_since: datetime | None = None) -> bool:
+    """Return whether a task started soon after its time, or after a worker was free, and not before its time."""
+    running = next(event.time for event in events if event.state is State.RUNNING)
+    due_at = datetime.fromisoformat(not_before)
+    return due_at <= running <= max(due_at, free_since or due_at) + STARTS_WITHIN + ALLOWANCE
 
 
 async def test_a_task_starts_at_its_time(publisher: Publisher, worker: Worker) -> None:
@@ -63,8 +66,10 @@ async def test_a_scheduled_task_survives_its_worker(publisher: Publisher, start_
         await publisher.publish("t1", not_before=not_before)
         await publisher.until("t1", State.SCHEDULED)
     # When another worker has started, then the task starts in time
-    async with start_worker(FakeEngine()):
-        assert is_in_time(await publisher.until("t1", State.COMPLETED), not_before)
+    async with start_worker(FakeEngine()) as worker:
+        await eventually(lambda: worker.container.lease.held)
+        free_since = datetime.now(UTC)
+        assert is_in_time(await publisher.until("t1", State.COMPLETED), not_before, free_since=free_since)
 
 
 async def test_a_scheduled_task_is_listed_with_its_time(publisher: Publisher, worker: Worker, redis: Redis) -> None:
