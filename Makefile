@@ -87,7 +87,8 @@ soak: $(READY) ## three thousand tasks through one worker, and a live task of an
 
 chaos: $(READY) ## half an hour of killed workers and servers, power cuts (as root, with xfsprogs) and attacks; CHAOS_SEED=n repeats a run
 	@CHAOS_SECONDS=600 CHAOS_OUTAGES=1,30,300 ATTACKS=5 ALL_BLOWS=1 $(BIN)/pytest -q -s tests/chaos \
-		tests/integration/execution/test_attacks.py tests/e2e/test_live_recovery.py
+		tests/integration/execution/test_attacks.py tests/e2e/test_live_recovery.py \
+		tests/e2e/test_live_speakers.py::test_a_lost_worker_costs_no_label
 
 chaos-cluster: $(READY) ## ten minutes of killed and frozen workers and nodes of a NATS cluster
 	@CHAOS_SECONDS=$${CHAOS_SECONDS:-600} CHAOS_CLUSTER=1 $(BIN)/pytest -q -s tests/chaos/test_chaos.py

@@ -15,7 +15,7 @@ from app.live.source import LiveSource
 from app.updates import Checkpoint
 from app.voices.identification import NOBODY, Identification
 
-MIN_SPEECH_S = 6.0  # a speaker with less speech is not named yet, because a published name should not change
+MIN_SPEECH_S = 4.5  # a speaker with less speech is not named yet, because a published name should not change
 POLL_EVERY_S = 0.1
 
 log = structlog.get_logger()

@@ -17,11 +17,11 @@ from natscribe.schemas.live import SpeakersEvent
 from natscribe.schemas.transcription import Segment, SegmentsEvent
 
 from tests.e2e.conftest import Running, owner_of, running, servers
+from tests.e2e.test_live_recovery import RARE
 from tests.playing import Seen, is_final, play
 from tests.truth.attributed import time_errors
 from tests.truth.conversations import Conversation, conversations_in
 from tests.truth.recordings import RATE, channels_of
-from tests.waiting import eventually
 
 TALK = Path(__file__).parents[1] / "recordings" / "talk"
 CONVERSATIONS = conversations_in(Path(os.environ.get("CONVERSATIONS", TALK)))
@@ -50,16 +50,21 @@ class Measured:
         )
 
 
-async def played(client: Client, conversation: Conversation, kill: tuple[Running, Running] | None = None) -> Measured:
-    """Play a conversation as it was spoken; `kill`: two workers, of which the one with the task is killed midway."""
+async def played(
+    client: Client,
+    conversation: Conversation,
+    workers: tuple[Running, ...] = (),
+    blow: signal.Signals = signal.SIGKILL,
+) -> Measured:
+    """Play a conversation as it was spoken; the one of the `workers` that has the task gets the `blow` midway."""
     sound, seen = channels_of(conversation.path)[0], Seen()
     async with client.live(diarize=True) as live:
         following, began = asyncio.create_task(seen.follow(live)), time.monotonic()
         playing = asyncio.create_task(play(live, sound))
-        if kill:
+        if workers:
             await seen.until(is_final)
             await seen.until(is_final, after=began + len(sound) / RATE / 2)
-            (await owner_of(client, live.task_id, kill)).process.send_signal(signal.SIGKILL)
+            (await owner_of(client, live.task_id, workers)).process.send_signal(blow)
         await playing
         await following
         result = await live.result()
@@ -101,18 +106,20 @@ async def test_speakers_are_known_while_people_speak(
     assert measured.speakers == conversation.speakers
 
 
-async def test_a_killed_worker_costs_no_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("blow", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=RARE)])
+async def test_a_lost_worker_costs_no_label(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], blow: signal.Signals
+) -> None:
     async with (
         servers(tmp_path) as settings,
         running(settings, tmp_path / "a.log") as a,
         running(settings, tmp_path / "b.log") as b,
         Client(settings) as client,
     ):
-        # When the worker of a conversation is killed in its middle
-        measured = await played(client, CONVERSATIONS[0], (a, b))
-        await eventually(lambda: a.process.returncode is not None or b.process.returncode is not None)
+        # When the worker of a conversation is killed or frozen in its middle
+        measured = await played(client, CONVERSATIONS[0], (a, b), blow)
     with capsys.disabled():
-        print(f"\n{CONVERSATIONS[0].name}, worker killed: {measured}")
+        print(f"\n{CONVERSATIONS[0].name}, worker got {blow.name}: {measured}")
     # Then everybody has the same label before and after
     assert measured.published <= MAX_PUBLISHED
     assert measured.result <= MAX_RESULT
