@@ -142,6 +142,21 @@ async def test_a_deleted_task_is_not_granted(parts: Parts, workers: Workers) -> 
         assert scheduler.turns.running[7] == 1
 
 
+@pytest.mark.parametrize("counted_every_s", [0.0, 60.0])
+async def test_the_slot_of_an_ended_task_is_granted_before_its_pull_is_open(
+    parts: Parts, workers: Workers, constants: Constants, counted_every_s: float
+) -> None:
+    # Given slots that were counted a moment ago, or long ago
+    constants(COUNTED_EVERY_S=counted_every_s)
+    messages = [await parts.publish(f"t{number}") for number in range(3)]
+    async with parts.scheduling() as scheduler:
+        await workers.free()
+        await workers.receive(1)
+        # When the task has ended, then one other is granted, although no pull is open
+        await parts.messages.delete(messages[0], by_worker=True)
+        await eventually(lambda: list(scheduler.granted) == [2])
+
+
 async def test_a_slot_that_was_counted_twice_is_not_granted_again(
     parts: Parts, nats: InMemoryNats, workers: Workers, constants: Constants
 ) -> None:
