@@ -166,6 +166,7 @@ async def _retry(delivery: Delivery, attempt: TaskAttempt, error: ErrorDetail) -
     delay = _delay(delivery, attempt.number)
     await attempt.retry(error, datetime.now(UTC) + timedelta(seconds=delay))
     await delivery.message.nak(delay=delay)
+    await delivery.execution.messages.note_retry(delivery.stored)
     return DeliveryOutcome(State.RETRYING, error)
 
 

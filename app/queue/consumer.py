@@ -156,7 +156,7 @@ class TaskConsumer:
             task = await self._messages.find(grant.subject, grant.sequence)
             if task is None:
                 await message.ack()
-                await self._messages.note_removal(grant)
+                await self._messages.note_end(grant)
                 return
         except (NatsError, UnreadableError) as error:
             log.warning("granted_task_unread", error=describe(error))

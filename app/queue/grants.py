@@ -39,10 +39,11 @@ class Grant(BaseModel):
         return Turn(self.user, *subjects.queue_of(self.subject), self.sequence, self.seconds or DEFAULT_S)
 
 
-class Removal(Grant):
-    """A notice to the scheduler: the task stream does not hold the message any more."""
+class Ended(Grant):
+    """A notice to the scheduler: the task stream does not hold the message any more, or an attempt has failed."""
 
     frees_slot: bool = False  # whether the worker that ran the task has sent it
+    is_retried: bool = False  # whether the task remains granted
 
 
 def read_grant(body: bytes) -> Grant:

@@ -22,7 +22,7 @@ from app.cancellation import cancel_all, despite_cancellation
 from app.errors import TransientError
 from app.jetstream.slots import Slots
 from app.queue.free_slots import FreeSlots
-from app.queue.grants import Grant, Grants, Removal
+from app.queue.grants import Ended, Grant, Grants
 from app.queue.positions import QUESTION, REPLY, Before
 from app.queue.priorities import QUEUE_KEYS
 from app.queue.stored_message import StoredMessage
@@ -61,9 +61,9 @@ class Scheduler:
     ) -> None:
         """Create a scheduler; `run` does its work.
 
-        `quota`: returns what a user may use. `reject`: fails the task of a user who has too many waiting tasks, and
-        returns whether the task was waiting. `report_waiting`: called with the message of each scheduled task that has
-        become due, and of each task without a grant that an audit reads: its log may lack an event.
+        `quota`: returns what a user may use. `reject`: fails a task beyond that, and returns whether it was waiting.
+        `report_waiting`: called with the message of each scheduled task that has become due, and of each task without a
+        grant that an audit reads: its log may lack an event.
         """
         self._nats = nats
         self._names = names
@@ -127,7 +127,7 @@ class Scheduler:
         return {
             subjects.ALL_ACCEPTED: self._accepted,
             subjects.FREE_SLOT: self._slot_offered,
-            subjects.REMOVED: self._removed,
+            subjects.REMOVED: self._ended,
             subjects.POSITIONS: self._reply_positions,
         }
 
@@ -178,16 +178,20 @@ class Scheduler:
         free.recount()
         asyncio.get_running_loop().call_later(SLOT_WITHIN_S, free.recount)
 
-    async def _removed(self, message: Msg) -> None:
-        removed = Removal.model_validate_json(message.data)
-        turn = self.granted.pop(removed.sequence, None)
-        if turn is not None:
-            self.turns.settle(turn, removed.seconds)
+    async def _ended(self, message: Msg) -> None:
+        ended = Ended.model_validate_json(message.data)
+        turn = self.granted.get(ended.sequence)
+        if turn is None:
+            self._unschedule(ended.sequence)
+            self.turns.remove(ended.turn)
         else:
-            self._unschedule(removed.sequence)
-            self.turns.remove(removed.turn)
-        free = self.free[Slots.of(removed.turn.lane)]
-        free.count += removed.frees_slot
+            if ended.is_retried:  # its user is charged for each attempt
+                self.turns.resume(turn)
+            else:
+                del self.granted[ended.sequence]
+            self.turns.settle(turn, ended.seconds)
+        free = self.free[Slots.of(ended.turn.lane)]
+        free.count += ended.frees_slot
         free.changed.set()
 
     async def _reply_positions(self, message: Msg) -> None:
@@ -289,11 +293,7 @@ class Scheduler:
             heapq.heapify(self.later)
 
     async def _grant_waiting(self, slots: Slots) -> None:
-        """Wait until there may be free slots and waiting tasks, and grant as many tasks as there are free slots.
-
-        Raises:
-            NatsError: NATS does not answer.
-        """
+        """Wait until there may be free slots and waiting tasks, and grant as many tasks as there are free slots."""
         free = self.free[slots]
         with suppress(TimeoutError):
             async with asyncio.timeout(WAKE_EVERY_S if self.turns.waits(slots) else None):

@@ -15,7 +15,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
 
 from app.jetstream.server_time import StreamTimes, stream_times
-from app.queue.grants import Grant, Removal
+from app.queue.grants import Ended, Grant
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
 
@@ -114,23 +114,39 @@ class TaskMessages:
         except APIError as error:
             if error.err_code not in DELETE_FAILED or await self.find(None, message.sequence) is not None:
                 raise
-        user = message.user
-        await self.note_removal(
-            Removal(
-                subject=message.subject, sequence=message.sequence, user=user, seconds=seconds, frees_slot=by_worker
-            )
-        )
+        await self.note_end(_ended(message, seconds=seconds, frees_slot=by_worker))
 
-    async def note_removal(self, removed: Grant) -> None:
-        """Notify the scheduler that the task stream does not hold a message any more.
+    async def note_retry(self, message: StoredMessage) -> None:
+        """Notify the scheduler that a worker has returned a task for a later attempt.
 
         Raises:
             NatsError: NATS is unavailable.
         """
-        await self._nats.publish(subjects.REMOVED, removed.model_dump_json().encode())
+        await self.note_end(_ended(message, frees_slot=True, is_retried=True))
+
+    async def note_end(self, ended: Grant) -> None:
+        """Notify the scheduler that the task stream does not hold a message any more, or that an attempt has failed.
+
+        Raises:
+            NatsError: NATS is unavailable.
+        """
+        await self._nats.publish(subjects.REMOVED, ended.model_dump_json().encode())
 
     async def _delete(self, sequence: int, *, overwrite: bool) -> None:
         request = json.dumps({"seq": sequence, "no_erase": not overwrite}).encode()
         reply = await self._nats.request(f"{DELETE}.{self._names.tasks}", request, timeout=REQUEST_TIMEOUT_S)
         if error := json.loads(reply.data).get("error"):
             APIError.from_error(error)
+
+
+def _ended(
+    message: StoredMessage, *, seconds: float | None = None, frees_slot: bool, is_retried: bool = False
+) -> Ended:
+    return Ended(
+        subject=message.subject,
+        sequence=message.sequence,
+        user=message.user,
+        seconds=seconds,
+        frees_slot=frees_slot,
+        is_retried=is_retried,
+    )

@@ -92,7 +92,9 @@ def delivery(
         speed=Speed(),
         ack_wait=settings.task_ack_wait,
         sharing=cast("Any", SimpleNamespace(pause_sharing=nullcontext)),
-        messages=parts.pop("messages", SimpleNamespace(find=AsyncMock(return_value=None), delete=AsyncMock())),
+        messages=parts.pop(
+            "messages", SimpleNamespace(find=AsyncMock(return_value=None), delete=AsyncMock(), note_retry=AsyncMock())
+        ),
         **dict.fromkeys(others, cast("Any", SimpleNamespace(withdraw=AsyncMock()))) | parts,
     )
     return Delivery(execution, cast("Msg", message))

@@ -70,7 +70,11 @@ def of(attempt: FakeAttempt | None, *, deleted: bool = False, is_stored: bool = 
         message,
         log=SimpleNamespace(last=AsyncMock(return_value=last)),
         dead_letters=FakeLetters(message.done),
-        messages=SimpleNamespace(find=AsyncMock(return_value=message if is_stored else None), delete=AsyncMock()),
+        messages=SimpleNamespace(
+            find=AsyncMock(return_value=message if is_stored else None),
+            delete=AsyncMock(),
+            note_retry=AsyncMock(side_effect=lambda _: message.done.append("retry noted")),
+        ),
     )
     settled.task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
     settled.attempt = cast("TaskAttempt | None", attempt)
@@ -86,7 +90,7 @@ async def fail(
 async def test_a_retry_is_appended_before_the_message_is_delayed() -> None:
     attempt = FakeAttempt()
     assert await fail(attempt, TRANSIENT) is State.RETRYING
-    assert attempt.done == ["retrying", "nak"]
+    assert attempt.done == ["retrying", "nak", "retry noted"]
 
 
 async def test_a_message_is_delayed_by_the_time_of_its_retry() -> None:

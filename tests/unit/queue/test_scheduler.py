@@ -183,7 +183,7 @@ async def test_a_slot_that_was_counted_twice_is_not_granted_again(
 async def test_a_task_waits_for_its_time(parts: Parts, nats: InMemoryNats, workers: Workers) -> None:
     # Given a server whose clock is ahead, a task that is due soon, one that is due later, and one whose time has passed
     nats.ahead = timedelta(hours=1)
-    times = [nats.now + timedelta(seconds=seconds) for seconds in (0.2, 3600, -60)]
+    times = [nats.now + timedelta(seconds=seconds) for seconds in (2, 3600, -60)]
     for number, time in enumerate(times):
         await parts.publish(f"t{number}", user_id=number, not_before=time.isoformat())
     async with parts.scheduling() as scheduler:
@@ -268,6 +268,20 @@ async def test_a_missed_task_behind_scheduled_ones_is_noticed(
         assert scheduler.turns.waiting.total() == 0
         # Then an audit notices it
         await eventually(lambda: scheduler.turns.waiting.total() == 1)
+
+
+async def test_each_attempt_at_a_task_is_charged_to_its_user(parts: Parts, workers: Workers) -> None:
+    # Given two users, and an attempt at a task of the first one, which has failed
+    first, *_ = [await parts.publish(f"t{number}", user_id=number % 2) for number in range(6)]
+    async with parts.scheduling() as scheduler:
+        await workers.free()
+        await workers.receive(1)
+        await parts.messages.note_retry(first)
+        # When slots are free, then the other user has two tasks, and the first one is still granted
+        for sequence in (2, 4):
+            await workers.free()
+            await workers.receive(sequence)
+        assert 1 in scheduler.granted
 
 
 async def test_a_removed_task_that_holds_no_slot_frees_none(parts: Parts, workers: Workers) -> None:
