@@ -21,6 +21,7 @@ from app.queue.turns import Turn
 from app.settings import Settings
 from app.stream_guard.provisioning import provision
 from app.supervision import run_forever
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.integration.execution.test_crashes import dies
@@ -157,6 +158,21 @@ async def test_the_grant_of_a_deleted_task_is_settled(
         # And the worker takes the next task
         engine.may_go_on.set()
         await publisher.reaching(State.COMPLETED, "t2")
+
+
+async def test_tasks_of_a_recreated_stream_start(
+    publisher: Publisher, start_worker: StartWorker, js: JetStreamContext, settings: Settings, constants: Constants
+) -> None:
+    # Given a worker that has run tasks, and does not audit its queues soon
+    constants(AUDIT_EVERY_S=60)
+    async with start_worker(FakeEngine()):
+        for task_id in TASKS[:3]:
+            await publisher.reaching(State.COMPLETED, task_id)
+        # When the task stream is recreated, then a task starts, although its sequence was read before
+        await js.delete_stream(settings.stream_names.tasks)
+        await provision(js, settings)
+        await publisher.publish("new")
+        await publisher.until("new", State.COMPLETED)
 
 
 async def test_a_message_of_a_recreated_stream_is_not_deleted_for_its_sequence(
