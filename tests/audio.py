@@ -40,19 +40,10 @@ def silence(seconds: float) -> Samples:
     return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
 
 
-def write(
-    path: Path,
-    samples: Samples,
-    codec: str,
-    *,
-    rate: int = SAMPLE_RATE,
-    layout: str = "mono",
-    bit_rate: int | None = None,
-) -> Path:
-    """Write samples as the format of the path's suffix; `bit_rate` in bits per second, by default the codec's own."""
-    frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="flt", layout="mono")
+def write(path: Path, samples: Samples, codec: str, *, rate: int = SAMPLE_RATE, layout: str = "mono") -> Path:
+    """Write samples as the format of the path's suffix."""
     with av.open(str(path), "w") as container:
-        add_frame(container, frame, codec, rate=rate, layout=layout, bit_rate=bit_rate)
+        _add_audio(container, samples, codec, rate=rate, layout=layout)
     return path
 
 
@@ -65,9 +56,10 @@ def write_channels(path: Path, channels: Sequence[Samples], codec: str, *, rate:
     return path
 
 
-def write_mp3_without_duration(path: Path, samples: Samples) -> Path:
+def write_mp3_without_duration(path: Path, samples: Samples, bit_rate: int | None = None) -> Path:
+    frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="flt", layout="mono")
     with av.open(str(path), "w", options={"write_xing": "0"}) as container:
-        _add_audio(container, samples, "libmp3lame", rate=SAMPLE_RATE, layout="mono")
+        add_frame(container, frame, "libmp3lame", rate=SAMPLE_RATE, layout="mono", bit_rate=bit_rate)
     return path
 
 

@@ -12,7 +12,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import ObjectStoreConfig
+from nats.js.api import ObjectMeta, ObjectMetaOptions, ObjectStoreConfig
 from natscribe import formats
 from natscribe.jetstream.large_results import result_reference
 from natscribe.jetstream.streams import public_streams
@@ -26,6 +26,9 @@ from natscribe.schemas.voices import SpeakerVoice
 from natscribe.schemas.wire import Kind, Priority
 from pydantic import BaseModel
 
+from app.cli.page import WebPage
+from app.embedded import NatsServer, free_port
+from app.settings import Settings
 from tests.audio import tone, wav
 from tests.e2e.browser import NEEDS_CHROMIUM
 from tests.e2e.microphone import nats_for_pages, page_for
@@ -63,10 +66,12 @@ async def test_an_upload_survives_a_lost_connection_and_a_closed_page(tmp_path: 
             site = Site(url, server, tmp_path)
             async with streams_of(site) as client:
                 # When the connection breaks during the upload, and the page is closed and opened again
-                seen = await site.visit("cut", websocket=port, file=str(file), bytesPerSecond=2_000_000)
+                options = {"language": "de", "vocabulary": "Dashwood; JetStream"}
+                seen = await site.visit("cut", websocket=port, file=str(file), bytesPerSecond=2_000_000, **options)
                 # Then the bucket has each byte once, with the digest
                 js = client.jetstream()
                 task = TranscriptionTask.model_validate_json(await stored_task(client))
+                assert (task.language, task.vocabulary) == ("de", ("Dashwood", "JetStream"))
                 bucket = await js.object_store("audio")
                 stored = await bucket.get(task.audio_file_id)
                 assert sha256(stored.data or b"").digest() == sha256(file.read_bytes()).digest()
@@ -123,6 +128,22 @@ async def test_a_service_with_recordings_elsewhere_says_how_to_transcribe_them(t
         seen = await site.visit("elsewhere")
     assert "natscribe transcribe --stored" in seen["problem"]
     assert not seen["isOffered"]
+
+
+async def test_a_file_above_the_limit_is_not_uploaded(tmp_path: Path) -> None:
+    async with site_in(tmp_path, audio_max_bytes=100_000) as site, streams_of(site) as client:
+        seen = await site.visit("refused", file=str(recording(tmp_path, 10)))
+        assert (await client.jetstream().stream_info("OBJ_audio")).state.messages == 0
+    assert seen["problem"].startswith("The file is larger than the service allows: split it")
+    assert not seen["canRetry"]
+
+
+async def test_a_page_without_nats_says_how_to_start_it(tmp_path: Path) -> None:
+    page = WebPage(free_port(), free_port())
+    with page.served(Settings(_env_file=None)):
+        seen = await Site(page.url, NatsServer(tmp_path / "nats"), tmp_path).visit("down")
+    assert seen["problem"].startswith(f"NATS does not answer at {page.websocket}. Start it with “natscribe up”")
+    assert seen["link"] == "Not connected"
 
 
 async def test_a_full_bucket_is_reported_beside_the_file(tmp_path: Path) -> None:
@@ -201,7 +222,8 @@ async def test_the_transcript_of_an_hour_is_read_played_and_copied(tmp_path: Pat
     # Given the transcript of an hour, and its recording of 20 MB
     ended = {"state": State.COMPLETED, "progress": 100, "error": None}
     task = listed(0, "hour.wav").model_copy(update=ended)
-    whole = transcript(*talk(10_000), task_id=task.task_id, audio_file_id=task.audio_file_id, duration=3_600)
+    known = {"task_id": task.task_id, "audio_file_id": task.audio_file_id, "duration": 3_600, "speakers": 4}
+    whole = transcript(*talk(10_000), **known)
 
     async def reply(message: Msg) -> None:
         request = ResultRequest.model_validate_json(message.data)
@@ -210,16 +232,21 @@ async def test_the_transcript_of_an_hour_is_read_played_and_copied(tmp_path: Pat
         await client.publish(message.reply, formats.encoded(content), headers=headers)
 
     async with site_in(tmp_path) as site, streams_of(site) as client:
-        await (await client.jetstream().object_store("audio")).put("hour.wav", recording(tmp_path, 630).read_bytes())
+        chunks = ObjectMeta(options=ObjectMetaOptions(max_chunk_size=256 * 1024))  # as the page uploads them
+        audio = await client.jetstream().object_store("audio")
+        await audio.put("hour.wav", recording(tmp_path, 630).read_bytes(), chunks)
         await client.subscribe(subjects.LIST, cb=lists([task]))
         await client.subscribe(subjects.STATUS, cb=replies(status_of(task)))
         await client.subscribe(subjects.RESULT, cb=reply)
         # When the page shows it
-        seen = await site.visit("read", task=task.task_id)
+        seen = await site.visit("read", task=task.task_id, formats=["html", "json", "rttm", "txt"])
     # Then it can be read, played and copied, and the page was never blocked for long
     assert seen["audio"] == "blob:"
     assert sum(line.count("It was said") for line in seen["lines"]) == len(whole.segments)
     assert seen["copied"].count("\n") == len(whole.segments)
+    assert seen["saved"] == [f"hour.{name}" for name in ("html", "json", "rttm", "txt")]
+    # And a click on a speaker asks who this is
+    assert seen["asked"] == "Who is SPEAKER_00?"
     print(f"the main thread was blocked for {seen['blocked']:.0f} ms at most")
     assert seen["blocked"] <= BLOCKED_MS
 

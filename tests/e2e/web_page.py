@@ -43,13 +43,15 @@ class Site:
 
 
 @asynccontextmanager
-async def site_in(folder: Path, more_config: str = "", *, audio_store: str = "nats://audio") -> AsyncIterator[Site]:
+async def site_in(
+    folder: Path, more_config: str = "", *, audio_store: str = "nats://audio", audio_max_bytes: int = 10**9
+) -> AsyncIterator[Site]:
     """The page as `natscribe up` serves it, without a worker."""
     page = WebPage(free_port(), free_port())
     server = NatsServer(folder / "nats", free_port(), more_config=page.nats_config + more_config)
     await server.start()
     try:
-        with page.served(Settings(_env_file=None, audio_store=audio_store)):
+        with page.served(Settings(_env_file=None, audio_store=audio_store, audio_max_bytes=audio_max_bytes)):
             yield Site(page.url, server, folder)
     finally:
         await server.stop()

@@ -12,7 +12,7 @@ const browser = await start(executablePath, [
   "--use-fake-device-for-media-stream",
   "--use-fake-ui-for-media-stream",
   ...(options.audio ? [`--use-file-for-fake-audio-capture=${options.audio}%noloop`] : []),
-  ...(options.language ? [`--accept-lang=${options.language}`] : []),
+  ...(options.accept ? [`--accept-lang=${options.accept}`] : []),
 ]);
 const seen = { requested: browser.requested, complaints: browser.complaints, violations: [] };
 const WITHIN = { timeout: 90_000 };
@@ -121,6 +121,17 @@ async function read() {
   await page.click("#copy-text");
   await says(page, "#said", "Copied");
   observed.copied = await page.evaluate(() => window.copied);
+  await page.evaluate(() => {
+    window.saved = [];
+    HTMLAnchorElement.prototype.click = function () { window.saved.push(this.download); };
+  });
+  for (const format of options.formats) await page.click(`#formats [value=${format}]`);
+  await page.waitForFunction((count) => window.saved.length === count, WITHIN, options.formats.length);
+  observed.saved = await page.evaluate(() => window.saved.sort());
+  await frame.click(".turn > h2");
+  await isShown(page, "#enrol");
+  observed.asked = await text(page, "#enrol-title");
+  await page.keyboard.press("Escape");
   return { ...observed, ...(await transcript(page)) };
 }
 
@@ -182,11 +193,11 @@ async function hour() {
   await isShown(page, "#task-text p");
   const observed = { upload: uploaded - began, firstText: Date.now() - uploaded };
   const lines = (count) => page.waitForFunction((count) => document.querySelectorAll("#task-text p").length >= count, WITHIN, count);
-  await lines(20);
+  await lines(4);
   observed.blocked = await longestTask(page);
   await (await page.createCDPSession()).send("Emulation.setCPUThrottlingRate", { rate: 4 });
   await watchTasks(page);
-  await lines(40);
+  await lines(10);
   observed.blockedWhenSlow = await longestTask(page);
   await page.click("#task-actions [value=cancel]");
   await page.waitForSelector("#task-state[data-state=cancelled]", WITHIN);
@@ -277,6 +288,8 @@ async function cut() {
   const page = await open();
   await behind(network, page);
   network.slow(options.bytesPerSecond);
+  await page.select("#task-options [name=language]", options.language);
+  await page.type("#task-options [name=vocabulary]", options.vocabulary);
   await choose(page, options.file);
   await page.waitForFunction(() => document.getElementById("task-progress").value > 0.3, WITHIN);
   network.break();
@@ -329,6 +342,15 @@ async function shared() {
   await isShown(page, "#task-problem");
   const observed = { problem: await text(page, "#task-problem") };
   await inspect(page, "shared");
+  return observed;
+}
+
+// A page whose NATS does not run.
+async function down() {
+  const page = await browser.visit(options.page);
+  await isShown(page, "#connection-problem");
+  const observed = { problem: await text(page, "#connection-problem"), link: await text(page, "#link") };
+  await inspect(page, "down");
   return observed;
 }
 
@@ -389,7 +411,7 @@ async function list() {
   return observed;
 }
 
-const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, read, tabs, shared, elsewhere };
+const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, read, tabs, shared, elsewhere, down };
 try {
   Object.assign(seen, await visits[visit]());
 } catch (error) {
