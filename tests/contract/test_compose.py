@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,13 @@ def test_the_image_is_labelled(containerfile: str) -> None:
         "version": project["version"],
         "licenses": project["license"],
     }
+
+
+def test_the_image_imports_modules_that_exist(containerfile: str) -> None:
+    imports = re.findall(r"from (app[\w.]*) import (\w+)", containerfile)
+    assert imports
+    for package, module in imports:
+        assert find_spec(f"{package}.{module}") is not None, f"{package}.{module}"
 
 
 def test_the_linter_accepts_the_containerfile() -> None:
