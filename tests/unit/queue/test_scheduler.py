@@ -142,6 +142,21 @@ async def test_a_deleted_task_is_not_granted(parts: Parts, workers: Workers) -> 
         assert scheduler.turns.running[7] == 1
 
 
+async def test_a_slot_that_no_task_needed_is_counted_again(parts: Parts, nats: InMemoryNats, workers: Workers) -> None:
+    # Given a worker that ended after its task, while no task waited
+    first = await parts.publish("t1")
+    async with parts.scheduling() as scheduler:
+        await workers.free()
+        await workers.receive(1)
+        await parts.messages.delete(first, by_worker=True)
+        await eventually(lambda: not scheduler.granted)
+        # When a task is published, then the slots are counted, and none is granted
+        nats.requests.clear()
+        await parts.publish("t2")
+        await eventually(lambda: any("CONSUMER.INFO" in request for request in nats.requests))
+        assert scheduler.turns.waiting.total() == 1
+
+
 @pytest.mark.parametrize("counted_every_s", [0.0, 60.0])
 async def test_the_slot_of_an_ended_task_is_granted_before_its_pull_is_open(
     parts: Parts, workers: Workers, constants: Constants, counted_every_s: float
