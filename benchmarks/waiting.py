@@ -1,8 +1,9 @@
 """Fills the queue with a large number of waiting tasks."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 
 from nats.js.api import DeliverPolicy
 from natscribe.schemas import subjects
@@ -22,7 +23,6 @@ AT_ONCE = 5_000  # messages
 NAMES = Settings(_env_file=None).stream_names
 SUBJECT = subjects.tasks(Lane.TRANSCRIPTION, Priority.LOW)
 USERS = 1000  # each of whom has as many tasks
-READ_WITHIN = 600.0  # seconds
 UNUSED_SEQUENCE = 10**9  # of no task message
 Messages = Iterator[tuple[str, bytes]]
 
@@ -36,11 +36,10 @@ async def fill(stack: Stack, count: int) -> None:
     await _store(stack, NAMES.tasks, _tasks(count))
     await _store(stack, NAMES.progress, _logs(count))
     await _take_as_shown(stack)
-    held = range(UNUSED_SEQUENCE, UNUSED_SEQUENCE + min(USERS, count))
-    grants = (Grant(subject=SUBJECT, sequence=sequence, user=f"u{sequence - held.start}") for sequence in held)
-    await _store(
-        stack, NAMES.ready, ((f"ready.held.{grant.sequence}", grant.model_dump_json().encode()) for grant in grants)
-    )
+    users = range(min(USERS, count))
+    grants = (Grant(subject=SUBJECT, sequence=UNUSED_SEQUENCE + user, user=f"u{user}") for user in users)
+    held = ((f"ready.held.{grant.sequence}", grant.model_dump_json().encode()) for grant in grants)
+    await _store(stack, NAMES.ready, held)
 
 
 async def still_waiting(stack: Stack) -> int:
@@ -60,30 +59,20 @@ async def until_read(stack: Stack, worker: Child, count: int) -> None:
         users = LeaseRecord.model_validate_json(lease.data or b"").queues.users
         return bool(users) and users[0].waiting >= count // USERS
 
-    await worker.until(is_read, every=1.0, within=READ_WITHIN)
+    await worker.until(is_read, every=1.0, within=600.0)
 
 
 async def _store(stack: Stack, stream: str, messages: Messages) -> None:
     """Publish without waiting for each, but not faster than the server stores."""
     js, sent = stack.nats.jetstream(), 0
     before = (await js.stream_info(stream)).state.messages
-    for batch in _batches(messages):
+    for batch in iter(lambda: list(islice(messages, AT_ONCE)), []):
         for subject, body in batch:
             await stack.nats.publish(subject, body)
         await stack.nats.flush()
         sent += len(batch)
         while (await js.stream_info(stream)).state.messages < before + sent:  # noqa: ASYNC110 -- there is no event
             await asyncio.sleep(0.005)
-
-
-def _batches(messages: Messages) -> Iterable[list[tuple[str, bytes]]]:
-    batch = []
-    for message in messages:
-        batch.append(message)
-        if len(batch) == AT_ONCE:
-            yield batch
-            batch = []
-    yield batch
 
 
 def _tasks(count: int) -> Messages:
