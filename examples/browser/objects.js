@@ -20,7 +20,8 @@ export class Bucket {
   async put(file, name, nuid, onProgress, signal) {
     const digest = sha256.create();
     const chunkBytes = Math.min(CHUNK_BYTES, this.connection.nats.info?.max_payload ?? CHUNK_BYTES);
-    let [chunks, stored] = [0, await this.#storedChunks(nuid)];
+    const slow = (error) => (error.name === "TimeoutError" ? this.#repeated(signal, () => this.#storedChunks(nuid)) : Promise.reject(error)); // other uploads fill the network
+    let [chunks, stored] = [0, await this.#storedChunks(nuid).catch(slow)];
     for (let start = 0; start < file.size; start += chunkBytes, chunks++) {
       const bytes = new Uint8Array(await file.slice(start, start + chunkBytes).arrayBuffer());
       digest.update(bytes);

@@ -71,7 +71,7 @@ export class Tasks extends EventTarget {
     const known = this.byId.get(task.task_id);
     const isStale = isEvent ? known?.sequence >= task.sequence : known?.sequence && !ENDED.includes(task.state);
     const merged = isStale ? { ...task, ...known } : { ...known, error: null, queue_position: null, expected_start: null, ...task };
-    if (!isStale) merged.isLocal = false;
+    if (!isStale) merged.isLocal = merged.isElsewhere = false;
     merged.created_at ??= task.time ?? new Date().toISOString();
     this.#set(merged);
   }

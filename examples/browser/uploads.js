@@ -44,6 +44,10 @@ export class Uploads {
       if (locked.has(id)) this.#watch(id, name, at);
       else this.#show(id, name, at, { state: "interrupted" });
     }
+    // A lock may be released before this tab learns that the upload was complete.
+    for (const { task_id, state } of this.tasks.byId.values()) {
+      if (state === "interrupted" && !this.#unfinishedOf(task_id)) this.#showSent(task_id);
+    }
   }
 
   // Shows an upload of another tab until it ends.
@@ -101,7 +105,8 @@ export class Uploads {
     this.#controllers.set(upload.id, controller);
     await navigator.locks.request(upload.id, { signal }, async () => {
       if (isKnown && !this.#unfinishedOf(upload.id)) return this.#showSent(upload.id); // another tab has uploaded it
-      if (!isKnown) this.#remember([...this.#unfinished, upload]);
+      const others = this.#unfinished.filter(({ id }) => id !== upload.id);
+      this.#remember([...others, { ...upload, resumed: isKnown ? Date.now() : undefined }]); // a change, of which other tabs get an event
       await this.#turn();
       try {
         await this.#run(upload, signal);

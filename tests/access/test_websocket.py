@@ -132,6 +132,7 @@ console.log(await text.promise, (await tasks.result(id, "txt")).length > 0, (awa
 await stop();
 await tasks.refresh();
 console.log((await tasks.status(id)).state, tasks.byId.has(id));
+console.log(await new Bucket(connection, "results").get(id).catch(({ code }) => code)); // a small result is not there
 const consent = { by: "Anna", at: new Date().toISOString() };
 const enrolment = { user_id: 1, task_id: id, name: "Anna", consent };
 console.log(await connection.request("voices.enroll", enrolment).catch(({ code }) => code));
@@ -172,5 +173,5 @@ async def test_the_page_of_the_examples_needs_no_more_than_the_rights_of(
         more = await printed_by(TRANSCRIBED, server, address, *login, str(recording), folder=BROWSER)
     # Then the text has come, of live audio and of a recording, and nothing was refused
     assert lines == ["one two", "one two", "live"]
-    assert more == [f"one two true {recording.stat().st_size}", "completed true", "not_found"]
+    assert more == [f"one two true {recording.stat().st_size}", "completed true", "10037", "not_found"]
     assert server.refused() == []
