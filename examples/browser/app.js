@@ -34,6 +34,7 @@ async function open() {
     try {
       connection.server = byId("server").value;
       await connection.open(login());
+      if (attempt !== attempts) return;
       showProblem("");
       tasks.listen();
       return;
@@ -71,7 +72,7 @@ function route() {
   const shown = view === "task" && id ? "task" : view === "live" ? "live" : "recordings";
   for (const name of ["recordings", "task", "live"]) {
     byId(name).hidden = name !== shown;
-    if (name !== "task") byId(`to-${name}`).toggleAttribute("aria-current", name === shown);
+    if (name !== "task") byId(`to-${name}`).ariaCurrent = name === shown ? "page" : null;
   }
   page.open(shown === "task" ? id : null);
   inspector.select(shown === "task" ? id : null);

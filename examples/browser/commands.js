@@ -28,10 +28,8 @@ export function natsCommand(message) {
       return `nats req --raw ${quoted(subject)} ${quoted(JSON.stringify(masked(message.request)))}`;
     case "publish":
       return ["nats pub --jetstream", ...Object.entries(masked(headers)).map(([name, value]) => `-H ${quoted(`${name}:${value}`)}`), quoted(subject), quoted(json(message))].join(" ");
-    case "stream":
-      return `nats sub --stream ${quoted(stream)} --all --raw ${quoted(subject)}`;
     default:
-      return `nats sub --raw ${quoted(subject)}`;
+      return `nats sub ${stream ? `--stream ${quoted(stream)} --all ` : ""}--raw ${quoted(subject)}`;
   }
 }
 
@@ -59,7 +57,7 @@ export function pythonCode(message) {
     const given = Object.entries(masked(headers)).map(([name, value]) => `${python(name)}: ${python(value)}`);
     lines.push(`headers = {${given.join(", ")}}`, `print(await nc.jetstream().publish(${python(subject)}, ${python(json(message))}.encode(), headers=headers))`);
   } else {
-    const source = how === "stream" ? `await nc.jetstream().subscribe(${python(subject)}, stream=${python(stream)}, ordered_consumer=True)` : `await nc.subscribe(${python(subject)})`;
+    const source = stream ? `await nc.jetstream().subscribe(${python(subject)}, stream=${python(stream)}, ordered_consumer=True)` : `await nc.subscribe(${python(subject)})`;
     lines.push(`subscription = ${source}`, `async for message in subscription.messages:`, `    print(message.data.decode())`);
   }
   return PYTHON_START + lines.map((line) => `    ${line}\n`).join("") + PYTHON_END;

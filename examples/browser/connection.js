@@ -25,7 +25,10 @@ export class Connection extends EventTarget {
   // Connects, or throws; after that, a lost connection is restored.
   async open(settings) {
     await this.close();
-    this.nats = await connect(settings);
+    const opening = (this.opening = connect(settings));
+    const nats = await opening;
+    if (opening !== this.opening) return void nats.close(); // a newer attempt has replaced this one
+    this.nats = nats;
     this.js = jetstream(this.nats, { checkAPI: false }); // a publisher has no permission for $JS.API.INFO
     this.#watch(this.nats);
     this.#set(true);
@@ -73,13 +76,13 @@ export class Connection extends EventTarget {
     return this.js.publish(subject, body instanceof Uint8Array ? body : JSON.stringify(body), options);
   }
 
-  // Calls back with each message of a subject that arrives from now on.
-  subscribe(subject, callback) {
+  // Calls back with each message of a subject that arrives from now on; `stream` also stores these messages.
+  subscribe(subject, stream, callback) {
     this.nats.subscribe(subject, {
       callback: (error, message) => {
         if (error) return;
         const body = message.json();
-        this.onMessage({ direction: "received", how: "subscribe", subject: message.subject, headers: shownHeaders(message), body });
+        this.onMessage({ direction: "received", how: "subscribe", stream, subject: message.subject, headers: shownHeaders(message), body });
         callback(body);
       },
     });

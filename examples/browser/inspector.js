@@ -4,6 +4,7 @@ import { byId, element, say } from "./dom.js";
 import { size, t } from "./words.js";
 
 const KEPT = 1000; // messages, of all tasks
+const SHOWN = 200; // messages in the drawer
 const SHOWN_CHARS = 20_000; // of one message
 const OF_A_TASK = /^(?:progress|segments|results|partials|live\.audio)\.(.+)$/;
 
@@ -47,7 +48,7 @@ export class Inspector {
 
   #draw() {
     byId("message-list").replaceChildren();
-    for (const message of this.#messages.filter((each) => this.#isOf(each)).slice(-200)) this.#append(message);
+    for (const message of this.#messages.filter((each) => this.#isOf(each)).slice(-SHOWN)) this.#append(message);
   }
 
   #append(message) {
@@ -65,7 +66,9 @@ export class Inspector {
         element("pre", { tabIndex: 0, ariaLabel: subject }, (given ? `${given}\n` : "") + text.slice(0, SHOWN_CHARS) + (text.length > SHOWN_CHARS ? " …" : "")),
         element("p", { className: "actions" }, copyButton(t("Copy as nats command"), () => natsCommand(message)), copyButton(t("Copy as Python"), () => pythonCode(message))));
     });
-    byId("message-list").append(element("li", {}, details));
+    const list = byId("message-list");
+    list.append(element("li", {}, details));
+    if (list.children.length > SHOWN) list.firstChild.remove();
   }
 }
 
@@ -79,5 +82,5 @@ function copyButton(label, write) {
 }
 
 function taskIdOf({ subject, body, request }) {
-  return OF_A_TASK.exec(subject)?.[1] ?? request?.task_id ?? body?.task_id ?? subject.match(/[0-9a-f]{32}$/)?.[0].replace(/(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-") ?? null;
+  return OF_A_TASK.exec(subject)?.[1] ?? request?.task_id ?? body?.task_id ?? (body?.nuid ?? subject).match(/[0-9a-f]{32}$/)?.[0].replace(/(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-") ?? null;
 }

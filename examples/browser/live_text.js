@@ -30,7 +30,10 @@ export class Transcript {
   speakers({ turns, same, voices }, names) {
     this.#turns.push(...turns);
     for (const { speaker, is } of same) this.#same.set(speaker, is);
-    for (const [speaker, { voice }] of Object.entries(voices)) if (names.has(voice)) this.#names.set(speaker, names.get(voice));
+    for (const [speaker, { voice }] of Object.entries(voices)) {
+      if (names.has(voice)) this.#names.set(speaker, names.get(voice));
+      else if (voice === null) this.#names.delete(speaker);
+    }
     for (const segment of this.#segments) segment.speaker = speakerOf(segment, turns);
     this.#label();
   }
@@ -83,6 +86,7 @@ export class Transcript {
     if (speakers !== null && segments.length) {
       byId("text").replaceChildren();
       [this.#segments, this.#turns] = [[], []];
+      this.#names.clear();
       for (const [speaker, { voice, name }] of Object.entries(voices ?? {})) if (voice) this.#names.set(speaker, name);
       for (const segment of segments) this.#line(segment);
       this.#label();

@@ -1,5 +1,6 @@
 // Recordings in an Object Store bucket of NATS: an object is a message of metadata, and messages of its chunks.
 import { sha256 } from "./nats.js";
+import { t } from "./words.js";
 
 const CHUNK_BYTES = 256 * 1024; // hashing and copying one takes a few milliseconds of the page
 const FINAL_CODES = [10023, 10047, 10059, 10077]; // no room, or no stream; publishing again does not help
@@ -8,6 +9,10 @@ const PAUSE_MS = 500;
 
 const base64Url = (bytes) => btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_");
 const utf8 = new TextEncoder();
+
+const read = (part) => part.arrayBuffer().catch(() => {
+  throw new Error(t("The file cannot be read, or is a folder: choose a file again"));
+});
 
 export class Bucket {
   constructor(connection, name) {
@@ -23,7 +28,7 @@ export class Bucket {
     const slow = (error) => (error.name === "TimeoutError" ? this.#repeated(signal, () => this.#storedChunks(nuid)) : Promise.reject(error)); // other uploads fill the network
     let [chunks, stored] = [0, await this.#storedChunks(nuid).catch(slow)];
     for (let start = 0; start < file.size; start += chunkBytes, chunks++) {
-      const bytes = new Uint8Array(await file.slice(start, start + chunkBytes).arrayBuffer());
+      const bytes = new Uint8Array(await read(file.slice(start, start + chunkBytes)));
       digest.update(bytes);
       while (chunks >= stored) stored = await this.#store(bytes, nuid, chunks, signal);
       signal.throwIfAborted();

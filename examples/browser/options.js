@@ -27,7 +27,13 @@ export class Options {
 
   // The fields of a task, and its priority; undefined if a field is not valid, which the browser then shows.
   read() {
-    if (!this.form.reportValidity()) return undefined;
+    if (!this.form.checkValidity()) {
+      location.hash = "#";
+      this.form.closest("section").hidden = false;
+      this.form.querySelector("details").open = true; // the browser shows only fields that are visible
+      this.form.reportValidity();
+      return undefined;
+    }
     const { language, diarize, identify, translate, vocabulary, channels, min, max, prompt, model, keep, priority, start } = this.form.elements;
     const given = {
       language: language.value || null,

@@ -29,11 +29,16 @@ export class TaskPage {
     tasks.addEventListener("removed", ({ detail }) => detail === this.#id && this.#leave());
     tasks.connection.addEventListener("connected", () => this.#id && this.#load());
     tasks.connection.addEventListener("disconnected", () => this.#id && this.#draw());
-    setInterval(() => this.#task?.state === "queued" && this.#run(() => tasks.status(this.#id)), QUEUE_POLL_MS);
+    setInterval(() => this.#task?.state === "queued" && tasks.status(this.#id).catch(() => {}), QUEUE_POLL_MS); // the list reports outages
     for (const format of FORMATS) byId("formats").append(element("button", { type: "button", value: format, title: t("Download as {format}", { format }) }, format));
     byId("formats").addEventListener("click", ({ target }) => target.value && this.#run(() => this.#download(target.value)));
     byId("copy-text").addEventListener("click", () => this.#run(() => this.#copy()));
     byId("print").addEventListener("click", () => this.#view.print());
+    addEventListener("keydown", (event) => {
+      if (!(event.ctrlKey || event.metaKey) || event.key !== "p" || this.#task?.state !== "completed") return;
+      event.preventDefault(); // a frame is cut off where a page ends
+      this.#view.print();
+    });
     byId("task-actions").addEventListener("click", ({ target }) => ["choose", "cancel", "retry", "delete"].includes(target.value) && this.#run(() => this.#act(target.value)));
   }
 
@@ -88,7 +93,11 @@ export class TaskPage {
     const wanted = task.state === "completed" ? "result" : "text";
     if (this.#shown === wanted) return;
     this.#shown = wanted;
-    this.#run(() => (wanted === "result" ? this.#showResult() : this.#showText()));
+    const id = this.#id;
+    this.#run(() => (wanted === "result" ? this.#showResult() : this.#showText()).catch((error) => {
+      if (id === this.#id && error.name !== "ServiceError") this.#shown = null; // the next change repeats it
+      throw error;
+    }));
   }
 
   async #showText() {
@@ -108,11 +117,12 @@ export class TaskPage {
     this.#stop();
     const html = await this.tasks.result(id, "html");
     if (id !== this.#id) return;
-    this.#whole = typeof html === "string" ? null : await wholeResult(this.tasks.connection, html);
-    this.#view = this.#whole ? this.#long : this.#frame;
+    const whole = typeof html === "string" ? null : await wholeResult(this.tasks.connection, html);
     if (id !== this.#id) return;
-    await this.#view.show(this.#whole ?? html);
-    if (!this.#task.options) await this.tasks.status(id);
+    [this.#whole, this.#view] = [whole, whole ? this.#long : this.#frame];
+    await this.#view.show(whole ?? html);
+    if (!this.#task?.options) await this.tasks.status(id);
+    if (id !== this.#id) return;
     byId("task-text").replaceChildren();
     this.#drawSpeakers();
     this.#view.onSpeaker((speaker) => isUnnamed(speaker) && this.#name(speaker));
@@ -169,7 +179,7 @@ export class TaskPage {
 
   async #act(action) {
     const id = this.#id;
-    const { isLocal } = this.#task;
+    const isLocal = this.#task.isLocal && this.#task.state !== "queued"; // published again: the service has it
     if (action === "choose") return byId("files").click();
     if (action === "retry") {
       if (isLocal) return this.uploads.retry(id);

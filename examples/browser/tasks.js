@@ -39,7 +39,7 @@ export class Tasks extends EventTarget {
   }
 
   listen() {
-    this.connection.subscribe("progress.*", (event) => event.user_id === this.userId && this.merge(event, true));
+    this.connection.subscribe("progress.*", `${this.streams}_progress`, (event) => event.user_id === this.userId && this.merge(event, true));
   }
 
   // Reads the newest tasks; those that are not listed any more have been deleted.
@@ -51,7 +51,7 @@ export class Tasks extends EventTarget {
     for (const id of before) {
       const { isLocal, created_at, seenAt } = this.byId.get(id) ?? {};
       const isRecent = Date.now() - seenAt < RECENT_MS;
-      if (!isLocal && !isRecent && !listed.has(id) && (!more_before || created_at > oldest)) this.byId.delete(id);
+      if (!isLocal && !isRecent && !listed.has(id) && (!more_before || created_at > oldest)) this.remove(id);
     }
     if (this.moreBefore === undefined) this.moreBefore = more_before;
     for (const task of tasks) this.merge(task, false);
@@ -60,10 +60,14 @@ export class Tasks extends EventTarget {
 
   async more() {
     const request = { user_id: this.userId, limit: LIMIT, before: this.moreBefore };
-    const { tasks, more_before } = await this.connection.request("tasks.list", request);
-    this.moreBefore = more_before;
-    for (const task of tasks) this.merge(task, false);
-    this.#listed();
+    try {
+      const { tasks, more_before } = await this.connection.request("tasks.list", request);
+      this.moreBefore = more_before;
+      for (const task of tasks) this.merge(task, false);
+      this.#listed();
+    } catch (error) {
+      this.#report(error);
+    }
   }
 
   // Merges what is known of a task with an event, or with a status, which may be older than the last event.

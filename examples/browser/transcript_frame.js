@@ -1,16 +1,24 @@
 // Shows a result as the service writes it for people, `--format html`, in a frame that plays the recording.
 // The frame inherits the policy of the page, which names the page's own script and style by their hashes.
 export class TranscriptFrame {
+  #url; // of the transcript in the frame
+
   constructor(frame) {
     this.frame = frame;
+    addEventListener("beforeprint", () => this.#url && (this.frame.style.height = `${this.#document.documentElement.scrollHeight}px`));
+    addEventListener("afterprint", () => (this.frame.style.height = ""));
   }
 
   async show(html) {
     this.hide();
-    this.frame.src = URL.createObjectURL(new Blob([html], { type: "text/html" }));
-    await new Promise((done) => this.frame.addEventListener("load", done, { once: true }));
-    this.frame.hidden = false;
-    return this.#document;
+    const url = (this.#url = URL.createObjectURL(new Blob([html], { type: "text/html" })));
+    const frame = this.frame.cloneNode(); // another `src` for the same frame would be a step of its own for the Back button
+    frame.src = url;
+    const loaded = new Promise((done) => frame.addEventListener("load", done, { once: true }));
+    this.frame.replaceWith(frame);
+    this.frame = frame;
+    await loaded;
+    frame.hidden = url !== this.#url; // it may have been hidden meanwhile
   }
 
   // Gives the recording to the player, as its reader would choose it.
@@ -40,7 +48,8 @@ export class TranscriptFrame {
   }
 
   hide() {
-    if (this.frame.src) URL.revokeObjectURL(this.frame.src);
+    URL.revokeObjectURL(this.#url);
+    this.#url = undefined;
     this.frame.hidden = true;
   }
 

@@ -128,6 +128,7 @@ export class Uploads {
     const file = this.files.get(id);
     const audio_file_id = `${id}-${name.replace(/[^\p{L}\p{N}_.-]+/gu, "_").slice(-80)}`;
     try {
+      await this.tasks.connection.connected();
       signal.throwIfAborted();
       const [seconds] = await Promise.all([
         duration(file),

@@ -139,11 +139,12 @@ async def test_a_file_above_the_limit_is_not_uploaded(tmp_path: Path) -> None:
 
 
 async def test_a_page_without_nats_says_how_to_start_it(tmp_path: Path) -> None:
-    page = WebPage(free_port(), free_port())
+    page, file = WebPage(free_port(), free_port()), recording(tmp_path, 1)
     with page.served(Settings(_env_file=None)):
-        seen = await Site(page.url, NatsServer(tmp_path / "nats"), tmp_path).visit("down")
+        seen = await Site(page.url, NatsServer(tmp_path / "nats"), tmp_path).visit("down", file=str(file))
     assert seen["problem"].startswith(f"NATS does not answer at {page.websocket}. Start it with “natscribe up”")
     assert seen["link"] == "Not connected"
+    assert "the upload continues when it is back" in seen["file"]
 
 
 async def test_a_full_bucket_is_reported_beside_the_file(tmp_path: Path) -> None:

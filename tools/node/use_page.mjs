@@ -102,6 +102,11 @@ async function recording() {
   await page.reload();
   observed.again = await transcript(page);
   observed.names = await texts(page, "#speaker-names li");
+  const task = await page.evaluate(() => location.hash);
+  for (const address of ["#", task]) await page.evaluate((address) => (location.hash = address), address);
+  await transcript(page);
+  await page.evaluate(() => history.back());
+  await page.waitForFunction(() => !document.getElementById("recordings").hidden, WITHIN);
   await page.close();
   return observed;
 }
@@ -350,6 +355,8 @@ async function down() {
   const page = await browser.visit(options.page);
   await isShown(page, "#connection-problem");
   const observed = { problem: await text(page, "#connection-problem"), link: await text(page, "#link") };
+  await choose(page, options.file);
+  observed.file = await text(page, "#task-about");
   await inspect(page, "down");
   return observed;
 }
