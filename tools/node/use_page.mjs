@@ -111,21 +111,32 @@ async function recording() {
   return observed;
 }
 
-// The transcript of a task that has ended, and its recording.
-async function read() {
+// The page of a task that has ended, whose tasks of the main thread are noted.
+async function openTask() {
   const page = await open();
   await watchTasks(page);
   await page.evaluate((task) => {
     navigator.clipboard.writeText = async (text) => (window.copied = text);
     location.hash = `#task/${task}`;
   }, options.task);
+  return page;
+}
+
+// What the Copy button gives.
+async function copied(page) {
+  await page.click("#copy-text");
+  await says(page, "#said", "Copied");
+  return page.evaluate(() => window.copied);
+}
+
+// The transcript of a task that has ended, and its recording.
+async function read() {
+  const page = await openTask();
   await isShown(page, "#transcript");
   const frame = await (await page.$("#transcript")).contentFrame();
   await frame.waitForSelector("body.playable", WITHIN);
   const observed = { blocked: await longestTask(page) };
-  await page.click("#copy-text");
-  await says(page, "#said", "Copied");
-  observed.copied = await page.evaluate(() => window.copied);
+  observed.copied = await copied(page);
   await page.evaluate(() => {
     window.saved = [];
     HTMLAnchorElement.prototype.click = function () { window.saved.push(this.download); };
@@ -142,19 +153,12 @@ async function read() {
 
 // A transcript that is too large for a message, and what can be done with it.
 async function large() {
-  const page = await open();
-  await watchTasks(page);
-  await page.evaluate((task) => {
-    navigator.clipboard.writeText = async (text) => (window.copied = text);
-    location.hash = `#task/${task}`;
-  }, options.task);
+  const page = await openTask();
   await isShown(page, "#long-transcript audio");
   const observed = { speakers: await texts(page, "#speaker-names li") };
   observed.blocked = await longestTask(page);
   observed.lines = await page.evaluate(() => [...document.querySelectorAll("#long-transcript p")].map((line) => line.lastChild.textContent));
-  await page.click("#copy-text");
-  await says(page, "#said", "Copied");
-  observed.copied = await page.evaluate(() => window.copied);
+  observed.copied = await copied(page);
   await page.evaluate(() => {
     const [audio, lines] = ["audio", ".lines"].map((part) => document.querySelector(`#long-transcript ${part}`));
     audio.addEventListener("seeking", () => (window.playedFrom = audio.currentTime), { once: true });
