@@ -16,9 +16,10 @@ class LocalAgreement:
         self._before: list[str] = []
 
     def update(self, words: Sequence[str]) -> list[str]:
-        """Compare the words of a pass with those of the pass before, and update `stable`.
+        """Compare the words of an interim pass with those of the previous one, and update `stable`.
 
-        Return the words to show: the stable ones, then the other words of this pass.
+        `words`: all words of the utterance so far. Return the words to show: the stable ones, then the words that
+        follow them in this pass.
         """
         count = len(self.stable)
         pairs = zip(words[count:], self._before[count:], strict=False)

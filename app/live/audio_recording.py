@@ -56,7 +56,7 @@ async def recording_of(frames: FrameReader, audio: LiveAudio) -> AsyncIterator[R
 
 
 def _header(audio: LiveAudio) -> bytes:
-    """Return the header of a WAV file with audio of this format, whose size is not known yet."""
+    """Return a WAV header for audio in the format `audio`; its size fields say that the length is not known yet."""
     tag, bits = _FORMATS[audio.codec]
     block = audio.channels * bits // 8
     layout = struct.pack("<HHIIHH", tag, audio.channels, audio.sample_rate, audio.sample_rate * block, block, bits)
@@ -65,10 +65,11 @@ def _header(audio: LiveAudio) -> bytes:
 
 
 def check_store(task: LiveTask, settings: Settings) -> None:
-    """Check that the service can store the audio of a task that has `keep_audio`.
+    """Check that the service can store recordings, if the task requests that its audio is kept (`keep_audio`).
 
     Raises:
-        PermanentError: invalid_message: the task has `keep_audio`, but the service can only read recordings.
+        PermanentError: invalid_message: the task has `keep_audio`, but the service may only read its store of
+            recordings.
     """
     if task.keep_audio and not settings.recordings_are_erasable:
         message = (
@@ -79,7 +80,7 @@ def check_store(task: LiveTask, settings: Settings) -> None:
 
 
 async def store_audio(recording: Recording, task_id: str, settings: Settings, nats: Client) -> ErrorDetail | None:
-    """Store the audio of a live task as a recording whose id is the task id; return an error if all attempts fail.
+    """Upload the audio of a live task to the store of recordings, under the task id; return an error if that fails.
 
     The error is returned and not raised, because the text is complete, and a task does not fail because of its audio.
     """

@@ -1,4 +1,4 @@
-"""Early transcription: transcribes an utterance while it is closing, i.e. before its pause is long enough to end it."""
+"""Early transcription: starts to transcribe a live utterance in the pause that may end it, not only at its end."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,9 +15,10 @@ from app.errors import TransientError
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _StartedTranscription:
-    """A started transcription of a closing utterance.
+    """A transcription that was started in a pause that may end its utterance.
 
-    `regions`: the start and end of the utterance, in seconds. `previous`: the language assumed before it.
+    `regions`: the start and end of each region of speech in the utterance, in seconds. `previous`: the language that
+    was assumed for the speech before the utterance.
     """
 
     regions: Sequence[tuple[float, float]]
@@ -28,9 +29,9 @@ class _StartedTranscription:
 class EarlyTranscription:
     """Transcribes the utterances of one live task with this worker's engine, and starts while they are closing.
 
-    An utterance is closing when a pause has begun that may end it. If the pause goes on, the utterance is complete, and
-    when the `TranscriptionRun` requests its text, the transcription is in progress or finished. If somebody speaks
-    again, the utterance continues; when it is closing the next time, the earlier transcription is cancelled.
+    An utterance is closing in a pause that may end it. If the pause goes on, the utterance is complete, and its text is
+    ready early. If somebody speaks again, the utterance continues; in its next pause, another transcription starts, and
+    the earlier one is cancelled.
     """
 
     workers = 1
@@ -46,8 +47,9 @@ class EarlyTranscription:
         return self._windows.room
 
     def start(self, window: Window, previous: str | None) -> None:
-        """Start to transcribe a closing utterance, in place of an earlier one of its channel that is still in progress.
+        """Start to transcribe a closing utterance, i.e. one in a pause that may end it.
 
+        An earlier transcription in the same channel is cancelled, unless `transcribe` has already requested its text.
         `previous`: the language spoken before the utterance, None if unknown.
         """
         if started := self._started.pop(window.channel, None):
@@ -59,7 +61,10 @@ class EarlyTranscription:
     async def transcribe(
         self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank
     ) -> WindowText:
-        """Return the text of a complete utterance, whose transcription may have started; retry once if the engine died.
+        """Return the text of a complete utterance, from the transcription that `start` has started, or from a new one.
+
+        If the engine fails, transcribe once more. `previous`: the language spoken before the utterance, None if
+        unknown. `rank`: the priority in the engine's queue.
 
         Raises:
             TaskError: The engine failed.
@@ -73,5 +78,5 @@ class EarlyTranscription:
         return await self._windows.transcribe(window, options, previous, rank)
 
     async def close(self) -> None:
-        """Cancel the started transcriptions whose text no call of `transcribe` has requested."""
+        """Cancel the transcriptions that `start` has started and whose text `transcribe` has not requested."""
         await discard_all([started.text for started in self._started.values()])

@@ -14,7 +14,10 @@ _BETWEEN_S = 1.0  # between two retained offsets
 
 @dataclass(frozen=True, slots=True)
 class FrameOffset:
-    """A point between two frames of a live task; without arguments, the start of its audio."""
+    """A point between two frames, i.e. messages with audio, of a live task.
+
+    Without arguments, it is the start of the audio.
+    """
 
     sequence: int = 0  # of the last message before the offset, in the stream
     frame: int = 0  # number of the frame after the offset
@@ -32,10 +35,10 @@ class FrameOffset:
 
 
 class FrameOffsets:
-    """Retains the frame offsets at which a worker that takes over a live task can start to read.
+    """Retains the frame offsets from which a worker that takes over a live task can read its audio.
 
-    An offset is retained until the text is complete up to a later one. Opus audio has only the offset at its start: its
-    duration cannot be computed from its size, and its container has to be decoded from the beginning.
+    A frame offset is a point between two frames, i.e. messages with audio. Of Opus audio only the start is retained:
+    its duration cannot be computed from its size, and its container has to be decoded from the beginning.
     """
 
     def __init__(self, audio: LiveAudio, first: FrameOffset) -> None:
@@ -52,14 +55,15 @@ class FrameOffsets:
         return offset.size / self._bytes_a_second if self._bytes_a_second else 0.0
 
     def add(self, offset: FrameOffset) -> None:
-        """Add an offset that the reader has passed, if it is at least 1 s after the last one."""
+        """Add the offset that the reader has reached, if it is at least 1 s of audio after the last one retained."""
         if self.seconds(offset) >= self.seconds(self._passed[-1]) + _BETWEEN_S:
             self._passed.append(offset)
 
     def drop_before(self, second: float) -> None:
         """Remove the offsets that are no longer needed when the text is complete up to `second` (in seconds).
 
-        A worker that continues after this text starts to read REPROCESSED_S seconds earlier.
+        A worker that continues after this text starts to read REPROCESSED_S seconds earlier, so that its voice activity
+        detector gets into the same state.
         """
         while len(self._passed) > 1 and self.seconds(self._passed[1]) <= second - REPROCESSED_S:
             self._passed.popleft()

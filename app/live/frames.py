@@ -46,7 +46,7 @@ GAP = (
 
 @dataclass(frozen=True, slots=True)
 class JoinedFrames:
-    """The audio of successive frames, joined; silence replaces frames that were never stored."""
+    """The audio of successive frames of a live task, joined; silence replaces frames that were never stored."""
 
     data: bytes
     frames: int = 0  # how many frames, stored or not
@@ -77,9 +77,9 @@ class FrameReader:
     async def read(self, start: FrameOffset, until: int | None = None) -> AsyncGenerator[JoinedFrames, None]:
         """Yield the audio from the offset `start` on, as soon as the stream stores it.
 
-        At the end of the audio, the yielded `JoinedFrames` have `last` set. While the client sends no frames, yield
-        `JoinedFrames` without audio every few seconds; after the task's `idle_seconds` this ends the audio, too.
-        `until`: the number of the frame before which to stop; None: read to the end of the audio.
+        The last `JoinedFrames` have `last` set. While the client sends no frames, `JoinedFrames` without audio are
+        yielded every few seconds. If it sends none for the task's `idle_seconds`, the audio ends. `until`: the number
+        of the frame before which to stop; None: read to the end of the audio.
 
         Raises:
             PermanentError: audio_unreadable: a frame does not hold whole samples, or frames are missing in audio that
@@ -98,7 +98,7 @@ class FrameReader:
         yield JoinedFrames(b"", last=True)
 
     async def _pages(self) -> AsyncGenerator[Sequence[RawStreamMsg], None]:
-        """Yield pages of messages, and an empty page every few seconds while the client sends no frames.
+        """Yield pages of up to 50 stored messages; while the client sends no frames, an empty page every few seconds.
 
         The generator ends when the client has sent no frames for the task's `idle_seconds`.
         """
@@ -128,9 +128,9 @@ class FrameReader:
 
     @asynccontextmanager
     async def _published(self) -> AsyncGenerator[asyncio.Event]:
-        """Yield an asyncio event that is set when a frame of the task is published.
+        """Subscribe to the task's frames for the `with` block; yield an event that is set when a frame is published.
 
-        It is not reliable, because a NATS subscription may miss a message.
+        The event is only a hint, because a NATS subscription may miss a message.
         """
         published = asyncio.Event()
 
@@ -145,10 +145,10 @@ class FrameReader:
                 await subscription.unsubscribe()
 
     async def _silent_for(self) -> float:
-        """Return for how many seconds the client has sent no frames, counted from its last stored frame.
+        """Return how long the client has sent no frames, in seconds since its last stored frame; 0 if unknown.
 
-        The returned value is at most `idle_seconds` - MIN_IDLE_S: the audio ends after `idle_seconds` of silence, and
-        the client shall have time to resume.
+        The returned value is at most `idle_seconds` - MIN_IDLE_S: so the client has at least MIN_IDLE_S to send more
+        frames before the audio ends, which it does after `idle_seconds` without frames.
         """
         if self._stored_at is None:
             return 0.0
@@ -178,7 +178,7 @@ class FrameReader:
         """Return whether the stream is still the one whose messages were read; if not, go back to the stream's start.
 
         A recreated stream counts its sequences from 1 again, so new frames may have sequences that were read already.
-        Frames that the new stream has again are skipped by their numbers.
+        If it contains frames that were read from the earlier stream, these are skipped by their frame numbers.
 
         Raises:
             TransientError: JetStream does not reply although the connection is open.
@@ -192,7 +192,7 @@ class FrameReader:
         return False
 
     def _joined(self, messages: Sequence[RawStreamMsg], until: int | None) -> JoinedFrames:
-        """Join the new frames in a page, up to the next missing frame.
+        """Join the new frames in a page, up to the next missing frame, or up to, but without, frame number `until`.
 
         If frames are missing before the first new frame, silence replaces them.
 
@@ -220,7 +220,10 @@ class FrameReader:
         return JoinedFrames(b"".join(data), self.count - before, silence, last, _pending(messages))
 
     def _new_frames(self, messages: Sequence[RawStreamMsg], until: int | None) -> Iterator[tuple[int, RawStreamMsg]]:
-        """Yield each frame that was not read before, with its number; skip messages that are no frames of the task."""
+        """Yield each frame that was not read before, with its number; skip messages that are no frames of the task.
+
+        `until`: the number of the frame before which to stop; None: yield all.
+        """
         for message in messages:
             number = self._number(message)
             if number is None or number < self.count:
@@ -272,7 +275,7 @@ async def erase(nats: Client, stream: str, task_id: str) -> None:
 
 
 def _pending(messages: Sequence[RawStreamMsg]) -> int:
-    """Return how many more messages with frames are stored after the last of `messages`, which are a page."""
+    """Return how many messages with frames the stream stores after the last one in `messages`, one page of them."""
     return int((messages[-1].headers or {}).get(PENDING, "0")) if messages else 0
 
 

@@ -1,4 +1,4 @@
-"""The names of live speakers: compares those who have spoken long enough with the voices of the user."""
+"""Names live speakers: compares those who have spoken long enough with the voices that the user has enrolled."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,9 +23,10 @@ log = structlog.get_logger()
 
 @dataclass(eq=False, slots=True)
 class LiveNames:
-    """Names the speakers of one live task while they speak.
+    """Identifies the speakers of one live task among the user's enrolled voices while the task runs.
 
-    `report` is called with the voices of those speakers whose voice is recognized, is another one, or was forgotten.
+    `report` is called with each change: the speaker labels whose identification differs from what was published, each
+    with the voice that now matches, or without one if none does any longer.
     """
 
     user_id: int | str
@@ -36,12 +37,15 @@ class LiveNames:
     _published: dict[str, SpeakerVoice] = field(default_factory=dict)
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Continue with the names that earlier attempts have published."""
+        """Continue with the identifications that earlier attempts at the task have published."""
         for event in checkpoint.speaker_changes:
             self._published |= event.voices
 
     async def run(self) -> None:
-        """Compare the speakers after each utterance until the audio has `ended`, or another worker runs the task."""
+        """Compare the speakers with the user's enrolled voices after each utterance, and report what has changed.
+
+        Return when the audio has `ended` and the last comparison is reported, or when a report fails.
+        """
         compared: LiveDiarization | None = None
         while not self.ended or self.source.speakers is not compared:
             speakers = self.source.speakers
@@ -56,7 +60,7 @@ class LiveNames:
             await asyncio.sleep(POLL_EVERY_S)
 
     async def publish(self, voices: Mapping[str, SpeakerVoice]) -> None:
-        """Report those of the `voices` that differ from what was published.
+        """Report those of the `voices`, by speaker label, that differ from those published before.
 
         Raises:
             FencedError: Another worker runs the task.

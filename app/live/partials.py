@@ -41,7 +41,10 @@ class _OpenUtterance:
 
 @dataclass(eq=False, slots=True)
 class PartialPublisher:
-    """Transcribes the open utterances of a live task in interim passes, and publishes the partial results."""
+    """Publishes the partial results of a live task: transcribes its utterances in progress in interim passes.
+
+    An interim pass is a quick transcription of an utterance as far as its audio has arrived.
+    """
 
     task: LiveTask
     source: LiveSource
@@ -59,7 +62,7 @@ class PartialPublisher:
             await asyncio.sleep(POLL_EVERY_S)
 
     def _due(self) -> Iterator[Window]:
-        """Yield the open utterances of at least 0.6 s that have new audio and whose next interim pass is due."""
+        """Yield the utterances in progress of 0.6 s or more that have new audio and are due to be transcribed again."""
         now = asyncio.get_running_loop().time()
         for window in self.source.open:
             start, seconds = window.start, window.end - window.start
@@ -70,7 +73,10 @@ class PartialPublisher:
                 yield window
 
     def needs_open(self) -> bool:
-        """Return whether an interim pass may be due, so that the engine's next reply should include open utterances."""
+        """Return whether the engine's next reply should include the utterances in progress.
+
+        It should if one of them may be due for an interim pass, i.e. the quick transcription for a partial result.
+        """
         now = asyncio.get_running_loop().time()
         return not self._utterances or any(
             now >= utterance.next_at or self.source.is_over(channel, utterance.start)
@@ -111,7 +117,7 @@ def _words(text: WindowText) -> list[str]:
     """Return the words of a text, each with the space before it.
 
     A part of a word that begins with a punctuation mark, such as "-known", is joined to the word before: otherwise
-    "well" could be stable, and then become "well-known".
+    "well" could be published as a stable word, which should not change, and then become "well-known".
     """
     words = list[str]()
     for segment in text.segments:

@@ -103,7 +103,7 @@ class LiveSource:
         return self._processed_at - (self.seconds - second)
 
     def audio_offset(self, reached: Mapping[int | None, float]) -> str:
-        """Return the frame offset, as checkpoints store it, at which a worker that takes over has to start to read.
+        """Return from where a worker that takes over the task has to read its audio: a frame offset, as text.
 
         Earlier offsets are dropped. `reached`: for each channel, the time in seconds up to which its text is complete.
         """
@@ -113,7 +113,10 @@ class LiveSource:
         return str(self._offsets.first)
 
     async def _process(self) -> AsyncGenerator[StageAdvanced | Window, None]:
-        """Create a live stream in the engine, and process the frames from the first retained offset on."""
+        """Create a live stream in the engine, and process the audio from the earliest frame offset still needed on.
+
+        Yield complete utterances, and the progress.
+        """
         stream, start = f"{self._task.task_id} {uuid4().hex}", self._offsets.first
         size = MAX_OPUS_JOB_BYTES if self._task.audio.codec is Codec.OPUS else MAX_JOB_BYTES
         self.seconds, self._lost, self.open, self.missing = self._offsets.seconds(start), 0.0, (), []
@@ -157,7 +160,10 @@ class LiveSource:
         )
 
     def _speaker_options(self) -> LiveSpeakerOptions | None:
-        """Return the options of diarization, which continues with the speakers that were detected so far."""
+        """Return the options for the engine to diarize the live stream, including the speakers detected so far.
+
+        None: the task requests no diarization, or each channel is transcribed on its own.
+        """
         if not self._task.diarize or self.channels != [None]:
             return None
         state = self.speakers.state if self.speakers else self._checkpoint.speaker_state
@@ -167,7 +173,10 @@ class LiveSource:
         )
 
     def _update(self, part: JoinedFrames, reply: LiveAudioProcessed) -> None:
-        """Update the attributes after the reply to a job that processed `part`, and report closing utterances."""
+        """Update the attributes from the engine's `reply` to the job that processed the audio `part`.
+
+        Call `on_closing` with each closing utterance, i.e. one in a pause that may end it.
+        """
         if part.frames:
             self.waiting_seconds = part.waiting * max(reply.seconds - self.seconds, 0.0) / part.frames
         if part.silence and part.data:

@@ -1,4 +1,4 @@
-"""The speakers of a live task: attributes its text to those who are known, and notes what changes later."""
+"""The speakers of a live task: attributes text to them, and corrects the speakers of segments already published."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,9 +19,9 @@ _SETTLED_EVERY_S = 10.0  # how often an event reports only that more speakers ar
 
 @dataclass(eq=False, slots=True)
 class SpeakerHistory:
-    """What was published about the speakers of a live task: by its segments, and by the events after them.
+    """The speakers of a live task as published: in its segments, and in later corrections (`SpeakersEvent`).
 
-    `segments`: those of the transcript, with the speakers that the events have given them.
+    `segments`: the segments of the transcript, with all corrections applied.
     """
 
     segments: list[Segment] = field(default_factory=list)
@@ -29,7 +29,7 @@ class SpeakerHistory:
     _merged: dict[str, str] = field(default_factory=dict)
 
     def resume(self, segments: list[Segment], events: Iterable[SpeakersEvent]) -> None:
-        """Continue with the segments and events of earlier attempts."""
+        """Continue with the segments of earlier attempts, after applying the corrections in their `events`."""
         self.segments = segments
         for event in events:
             self.settled_until = event.settled_until
@@ -37,7 +37,10 @@ class SpeakerHistory:
             self.segments[:] = corrected(self.segments, event.turns)
 
     def update(self, diarization: LiveDiarization) -> SpeakerChanges | None:
-        """Give the segments that are not settled the speakers that are known now; return what has changed, or None."""
+        """Attribute recent segments to speakers again, by a newer diarization; return the changes to publish, if any.
+
+        Recent segments are those after `settled_until`, the time before which speakers no longer change.
+        """
         same = {label: into for label, into in diarization.merged.items() if self._merged.get(label) != into}
         self._rename(same)
         settled_until = max(self.settled_until, diarization.settled_until)
@@ -57,7 +60,7 @@ class SpeakerHistory:
         return SpeakerChanges(self.settled_until, turns, relabelled, same)
 
     def _rename(self, same: Mapping[str, str]) -> None:
-        """Replace labels that were merged."""
+        """Replace speaker labels in all segments; `same`: for each label to replace, the label of the same person."""
         if same:
             self._merged |= same
             self.segments[:] = [
@@ -67,7 +70,10 @@ class SpeakerHistory:
 
 
 def attribute_known(segments: Sequence[Segment], turns: Sequence[Turn]) -> list[Segment]:
-    """Attribute the words of segments to the speakers of `turns`; the speaker is None where no turn covers them."""
+    """Attribute the words of segments to the speakers of `turns`; return the segments, split where the speaker changes.
+
+    A returned segment has the speaker None if that speaker's turns cover less than 30 % of it.
+    """
     return [
         part if _covered(part, turns) >= _MIN_COVERED else part.model_copy(update={"speaker": None})
         for part in attribute(segments, turns)
@@ -82,7 +88,10 @@ def number_of_labels(checkpoint: Checkpoint) -> int:
 
 
 def _turns(units: Iterable[tuple[Unit, str | None]]) -> Iterator[Turn]:
-    """Join successive words of one speaker to turns; words without a speaker separate them."""
+    """Join successive words of one speaker to turns; a word whose speaker is None ends a turn, and is in none.
+
+    `units`: each word, or each segment without words, with its speaker.
+    """
     turn: Turn | None = None
     for unit, speaker in units:
         if turn is not None and turn.speaker == speaker:
@@ -96,7 +105,7 @@ def _turns(units: Iterable[tuple[Unit, str | None]]) -> Iterator[Turn]:
 
 
 def _covered(segment: Segment, turns: Sequence[Turn]) -> float:
-    """Return which share of a segment the turns of its speaker cover."""
+    """Return the fraction of a segment's duration that turns of the segment's speaker cover."""
     own = (turn for turn in turns if turn.speaker == segment.speaker)
     seconds = sum(max(min(turn.end, segment.end) - max(turn.start, segment.start), 0.0) for turn in own)
     return seconds / max(segment.end - segment.start, 1e-3)

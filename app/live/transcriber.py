@@ -158,7 +158,7 @@ class _LiveTranscript:
     ) -> None:
         """Start with the segments in the checkpoint.
 
-        `report_lag`: is called with the lag in seconds.
+        `report_lag`: is called, whenever audio or text has arrived, with the lag: seconds of stored audio without text.
         """
         self.source = source
         self._checkpoint = checkpoint
@@ -187,7 +187,8 @@ class _LiveTranscript:
     def updates(self, item: StageAdvanced | WindowText) -> Iterator[TaskUpdate]:
         """Convert an item of the `TranscriptionRun`, i.e. a text or a progress report, to updates of the task's log.
 
-        After a long silence, yield also an update with an empty text, so that the checkpoint advances.
+        After a minute without speech in a channel, yield also an update with an empty text, so that another worker that
+        takes over does not process this minute again.
         """
         if isinstance(item, WindowText):
             self._complete(item)
@@ -204,7 +205,7 @@ class _LiveTranscript:
     def _with(self, text: WindowText) -> TaskUpdate:
         """Add a text to the transcript, and return the update that appends it to the task's log.
 
-        If audio before the end of this text was never stored, it is added to the gaps of the text.
+        Audio before the end of the text that was never stored is added to the text's `untranscribed` intervals.
         """
         self._language, self._reached[text.channel] = text.language, text.end
         diarization = self.source.speakers
@@ -228,7 +229,10 @@ class _LiveTranscript:
         self._metrics.relabelled_seconds.inc(changes.relabelled_seconds if changes else 0.0)
 
     def names(self, identification: Identification, append: Append) -> LiveNames:
-        """Return what names the speakers while they speak."""
+        """Create what identifies the speakers among the user's enrolled voices while the task runs.
+
+        `append`: appends an update to the task's log.
+        """
 
         async def report(voices: Mapping[str, SpeakerVoice]) -> None:
             await append(self.with_speakers(SpeakerChanges(self._speakers.settled_until, voices=voices)))
@@ -239,7 +243,7 @@ class _LiveTranscript:
         return names
 
     def with_speakers(self, changes: SpeakerChanges) -> TaskUpdate:
-        """Return an update that only reports changes of speakers."""
+        """Return an update of the task's log that has no text, only changes of the speakers of earlier text."""
         return replace(processed(Stage.TRANSCRIBING, self.source.seconds, None), speakers=changes)
 
     def result(self, model: Model) -> TranscriptionResult:
@@ -248,7 +252,7 @@ class _LiveTranscript:
         return self.transcript.result(duration=seconds, model=model, source=Source.LIVE, audio_sha256=None)
 
     def _complete(self, text: WindowText) -> None:
-        """Report the delay of each utterance whose text is in `text`, and remove it from the waiting utterances.
+        """Measure how long each utterance in `text` has waited for its text, and remove it from the waiting utterances.
 
         There may be several such utterances, because their texts may have been merged.
         """

@@ -45,10 +45,11 @@ def attribute(segments: Sequence[Segment], turns: Sequence[Turn]) -> list[Segmen
 
 
 def labels_like(before: Sequence[Segment], after: Sequence[Segment], speakers: Iterable[str]) -> dict[str, str]:
-    """Choose a label for each of the `speakers` of `after`: the one that most of its words had before, if it is free.
+    """Choose labels for the `speakers` of `after` such that as much speech as possible keeps its label in `before`.
 
-    `before`, `after`: the same words, attributed twice. The others get the first labels that nobody has, in the order
-    of `speakers`.
+    `before`, `after`: the same words, attributed to speakers twice. The speaker and the label with the most seconds of
+    speech in common are matched first. Speakers without a match get the lowest unused labels, in the order of
+    `speakers`.
     """
     seconds: dict[tuple[str, str], float] = {}
     for (old, unit), (new, _) in zip(attributed_units(before), attributed_units(after), strict=True):
@@ -69,12 +70,15 @@ def attributed_units(segments: Iterable[Segment]) -> Iterator[tuple[str | None, 
 
 
 def split(segments: Sequence[Segment], chosen: Iterator[str | None]) -> list[Segment]:
-    """Split segments where the speaker changes; `chosen` yields the speaker of each word, as `attributed_units`."""
+    """Split segments where the speaker changes.
+
+    `chosen`: the speaker of each word, or of each segment without words, in order; None: unknown.
+    """
     return [part for segment in segments for part in _split(segment, chosen)]
 
 
 def _split(segment: Segment, chosen: Iterator[str | None]) -> Iterator[Segment]:
-    """Split a segment where the speaker changes, and yield the parts.
+    """Split a segment where the speaker changes, and yield the resulting segments.
 
     `chosen` yields the speaker of each word of the segment, or of the whole segment if it has no words.
     """
@@ -96,9 +100,10 @@ def _split(segment: Segment, chosen: Iterator[str | None]) -> Iterator[Segment]:
 
 
 def _best_path(units: Sequence[Unit], evidence_of: Callable[[Unit], Evidence]) -> list[int]:
-    """Choose a speaker for each unit, i.e. word or segment; return the number of each unit's speaker.
+    """Choose a speaker for each unit, i.e. word or segment; return the index of each unit's speaker.
 
     The Viterbi algorithm finds the sequence for which the total evidence minus the cost of all changes is largest.
+    `evidence_of`: returns, for a unit, the evidence for each speaker, from -1 to 1.
     """
     if not units:
         return []
@@ -122,7 +127,7 @@ def _change_cost(before: Unit, unit: Unit) -> float:
 
 
 def _evidence_function(turns: Sequence[Turn], speakers: Sequence[str]) -> Callable[[Unit], Evidence]:
-    """Make a function that returns, for a word or segment, the evidence for each speaker.
+    """Make a function that returns, for a word or segment, the evidence for each speaker, from -1 to 1.
 
     It finds turns by binary search, because a day of speech has tens of thousands of words and turns. The turns of one
     speaker must not overlap.
@@ -149,6 +154,6 @@ def _evidence(starts: Sequence[float], ends: Sequence[float], start: float, end:
 
 
 def _share(turns: Sequence[Times], start: float, end: float) -> float:
-    """Return which share (0 to 1) of the time from `start` to `end` the turns cover."""
+    """Return the fraction (0 to 1) of the interval from `start` to `end` (seconds) that the turns cover."""
     inside = sum(max(min(last, end) - max(first, start), 0.0) for first, last in turns)
     return inside / (end - start) if end > start else 0.0

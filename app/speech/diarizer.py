@@ -76,9 +76,9 @@ class Diarizer:
     async def turns(self, task: Task, recording: Recording, channels: int | None, append: Append) -> DiarizationDone:
         """Return the turns of a recording; append progress to the task's log meanwhile.
 
-        `channels`: the number of channels if each is diarized on its own; None: the channels are mixed. In the first
-        case the task's largest number of speakers is that of all channels together, but one for each channel is always
-        possible, and the smallest number has no effect. Chunks of the recording that an earlier attempt of the task has
+        `channels`: the number of channels if each is diarized on its own; None: the channels are mixed. If each is
+        diarized on its own, `max_speakers` of the task limits the speakers of all channels together, except that every
+        channel may have one; `min_speakers` is ignored. Chunks of the recording that an earlier attempt at the task has
         analysed are not analysed again.
 
         Raises:
@@ -120,7 +120,8 @@ class Diarizer:
     async def _run(self, task: Task, audio: str, job: Diarize, append: Append, channels: int) -> DiarizationDone:
         """Run a job in the engine, and append its progress to the task's log.
 
-        Chunks that are stored under the key `audio` are not analysed again; newly analysed ones are stored there.
+        Chunks of about a minute of audio are analysed once: each analysis is stored under the key `audio`, where a
+        later attempt at the task finds it.
         """
         job = job.model_copy(update={"known": await self.chunks.load(task.task_id, audio)})
         async with aclosing(self.engine.run(job)) as replies:

@@ -20,8 +20,9 @@ from app.engines.messages import (
 class RecordingWindows:
     """Runs a `FindWindows` job in the engine, which detects the windows of a recording or of one of its channels.
 
-    `duration`: the duration of the recording in seconds, as far as known. `channels`: the number of its channels.
-    `channel`: the channel in which windows are detected; None: the mix of all, or the recording is not opened yet.
+    A window is up to 20 s of speech. `duration`: the duration of the recording in seconds, as far as known. `channels`:
+    the number of its channels. `channel`: the channel in which windows are detected; None: the mix of all, or the
+    recording is not opened yet.
     """
 
     def __init__(self, engine: Engine, job: FindWindows) -> None:
@@ -33,10 +34,10 @@ class RecordingWindows:
         self.channel: int | None = None
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
-        """Run the job; yield the windows that the engine detects, and reports of its progress.
+        """Run the job; yield the windows of speech that the engine detects, and reports of its progress.
 
-        Progress is reported at the start, and where the recording contains no speech. The engine detects only few
-        windows before the caller requests them.
+        Progress is reported at the start, and where the recording contains no speech. The engine is only a few windows
+        ahead of the caller.
 
         Raises:
             TaskError: The recording cannot be read, or the engine failed.

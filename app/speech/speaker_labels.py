@@ -19,17 +19,20 @@ _MAX_ECHO_ALONE: Final = 0.2
 
 
 def speaker_label(number: int) -> str:
-    """Return the label of the speaker with the number `number`, counted from 0."""
+    """Return the label of the speaker with this number, counted from 0: SPEAKER_00 and so on."""
     return f"{_LABEL}{number:02}"
 
 
 def channel_of(label: str, channels: int) -> int:
-    """Return the channel of a speaker; `label`: as `combined` gives it. `channels`: the number of channels."""
+    """Return the channel, counted from 0, of the speaker to whom `combined` has given a label.
+
+    `channels`: the number of channels of the recording.
+    """
     return int(label.removeprefix(_LABEL)) % channels
 
 
 def relabelled(diarization: DiarizationDone, labels: Mapping[str, str]) -> DiarizationDone:
-    """Return a diarization with other speaker labels, without the speakers who get none.
+    """Return a copy of a diarization with other speaker labels, and without speakers whose label is not in `labels`.
 
     `labels`: the new label for each old one.
     """
@@ -44,10 +47,11 @@ def relabelled(diarization: DiarizationDone, labels: Mapping[str, str]) -> Diari
 
 
 def combined(channels: Sequence[DiarizationDone]) -> DiarizationDone:
-    """Combine the diarizations of all channels, each diarized on its own with embeddings, into one.
+    """Combine the diarizations of all n channels of a recording, each diarized on its own with embeddings, into one.
 
-    The first to speak in channel c is the speaker with the number c, the next one that with c + the number of channels,
-    and so on: so no label depends on the other channels. Echoes of the speakers of other channels are left out.
+    The speakers of channel c get the numbers c, c + n, c + 2n and so on, in the order of their first turns: so the
+    labels in a channel do not depend on other channels. An echo, i.e. a speaker in one channel whose voice belongs to
+    another channel, is left out.
     """
     labelled = []
     for number, channel in enumerate(channels):
@@ -65,9 +69,10 @@ def combined(channels: Sequence[DiarizationDone]) -> DiarizationDone:
 
 
 def _without_echoes(channel: DiarizationDone, others: Sequence[DiarizationDone]) -> list[str]:
-    """Return the speakers of a channel in the order of their first turns, without echoes of the `others`' speakers.
+    """Return the speakers of a channel in the order of their first turns, without echoes.
 
-    Whoever speaks most in the channel is no echo.
+    An echo is a speaker whose voice belongs to one of the `others`, i.e. the other channels. The speaker with the most
+    speech in the channel is never taken for one.
     """
     speakers = dict.fromkeys(turn.speaker for turn in channel.turns)
     main = max(speakers, key=lambda speaker: _seconds(channel, speaker), default=None)
@@ -84,7 +89,10 @@ def _without_echoes(channel: DiarizationDone, others: Sequence[DiarizationDone])
 
 
 def _is_echo(channel: DiarizationDone, speaker: str, other: DiarizationDone, original: str) -> bool:
-    """Return whether a speaker of a channel is an echo of a speaker of another one, `original`."""
+    """Return whether `speaker` of `channel` is an echo: the voice of `original`, a speaker of the channel `other`.
+
+    An echo speaks almost only while the original does, and has a similar embedding, as far as both have one.
+    """
     covered = merge_times((turn.start, turn.end) for turn in other.turns if turn.speaker == original)
     turns = [(turn.start, turn.end) for turn in channel.turns if turn.speaker == speaker]
     alone = sum(max(end - start, 0.0) for turn in turns for start, end in gaps(turn, covered))

@@ -15,9 +15,9 @@ _MARGIN_S = 0.3  # the times of words and the ends of turns may be wrong by this
 def add_speech_gaps(
     untranscribed: Sequence[Interval], segments: Sequence[Segment], turns: Sequence[Turn]
 ) -> list[Interval]:
-    """Return `untranscribed` together with the parts of turns, of 1 s or more, that have no words, merged.
+    """Return `untranscribed` and all intervals of 1 s or more within turns that have no words, merged and in order.
 
-    The transcription does not report these parts itself, because its voice activity detection may miss quiet speech
+    The transcription does not report these intervals itself, because its voice activity detection may miss quiet speech
     that diarization detects.
     """
     listed = [(interval.start, interval.end) for interval in untranscribed]
@@ -62,9 +62,9 @@ def merge_times(times: Iterable[Times]) -> list[Times]:
 
 
 def gaps(turn: Times, covered: Sequence[Times]) -> Iterator[Times]:
-    """Yield the parts of a turn outside of the `covered` intervals, which are in order and do not overlap.
+    """Yield the intervals of a turn outside of the `covered` intervals, which are in order and do not overlap.
 
-    A part may be empty, i.e. end before it starts.
+    A yielded interval may be empty, and then end before it starts.
     """
     start, end = turn
     for first, last in covered[max(bisect_left(covered, (start, start)) - 1, 0) :]:

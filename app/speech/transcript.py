@@ -44,7 +44,7 @@ class TaskTranscript:
         self._diarization_error = checkpoint.diarization_error if self.task.diarize else None
 
     def add(self, text: WindowText) -> WindowText:
-        """Add the text of one or more windows; return it in the form that is appended to the task's log.
+        """Add the text of one or more windows of speech; return it in the form that is appended to the task's log.
 
         That form has no words if the task needs none, and names the channel if each channel is transcribed on its own.
         """
@@ -75,10 +75,10 @@ class TaskTranscript:
     def add_speakers(self, diarization: BackgroundDiarization) -> DiarizationDone | None:
         """Attribute the words to the speakers of a completed diarization, or store its error for the result.
 
-        Return the diarization, with the speaker labels of the transcript; None if it has failed. The speakers are
-        numbered in the order of their first words; speakers without words come last. Those of a live task keep the
-        labels that their words had when they were spoken. With separate channels, each channel has speakers of its own,
-        who keep their labels; if the diarization has failed, each channel counts as one speaker.
+        Return the diarization, with the speaker labels of the transcript; None if it has failed. Speakers are numbered
+        in the order of their first words; speakers without words come last. Two cases differ. In a live task, speakers
+        keep the labels with which their words were published. With separate channels, each channel has speakers of its
+        own, whose labels stay as they are; if the diarization has failed, each channel counts as one speaker.
         """
         self._diarization_error = diarization.error
         if diarization.result is None:
@@ -134,7 +134,7 @@ class TaskTranscript:
         )
 
     def _of_channel(self, channel: int, turns: Sequence[Turn]) -> Sequence[Segment]:
-        """Return the segments of a channel, attributed to its speakers; without any, they keep their one speaker."""
+        """Return the segments of a channel, attributed to the channel's speakers in `turns`; unchanged without any."""
         segments = [segment for segment in self.segments if segment.channel == channel]
         own = [turn for turn in turns if channel_of(turn.speaker, self.channels or 1) == channel]
         return attribute(segments, own) if own else segments

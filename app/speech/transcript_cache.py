@@ -24,13 +24,14 @@ class CachedTranscript(BaseModel):
     def matches(self, job: FindWindows) -> bool:
         """Return whether this is the transcript that `job` would lead to, so that it can be reused.
 
-        For a recording with one channel it always is. If `job` lets the engine choose the channel, the engine must have
-        chosen the channel of this transcript, too. Otherwise `job` must name the channel of this transcript.
+        For a recording with one channel it always is. If `job` has `choose`, i.e. the engine chooses whether to use the
+        first channel or the mix, this transcript must result from such a choice. Otherwise `job` must name the channel
+        of this transcript.
         """
         return self.channels == 1 or (self.chosen if job.choose else self.channel == job.channel)
 
     async def texts_from(self, start_at: float) -> AsyncGenerator[WindowText, None]:
-        """Yield the texts after `start_at` (seconds), as a transcription from there on would yield them."""
+        """Yield the texts after `start_at` (seconds), as a transcription that starts there would yield them."""
         for text in self.texts:
             if text.end > start_at:
                 segments = [segment for segment in text.segments if segment.start >= start_at]

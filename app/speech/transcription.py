@@ -120,7 +120,10 @@ class Transcription:
         items: AsyncGenerator[StageAdvanced | WindowText, None] | AsyncGenerator[WindowText, None],
         append: Append,
     ) -> list[WindowText]:
-        """Append all `items` to the task's log, i.e. texts and reports of progress; return the texts, partly merged."""
+        """Append all `items`, i.e. texts and reports of progress, to the task's log; return the texts, partly merged.
+
+        `source`: what yields the items; from it the duration and the channels of the recording are read.
+        """
         texts: list[WindowText] = []
         async with aclosing(items):
             async for item in items:
@@ -139,7 +142,7 @@ class Transcription:
         return processed(stage, seconds, self.duration, channel=self.channel, channels=self._channels)
 
     def _copy_channels(self, source: RecordingWindows | CachedTranscript) -> None:
-        """Copy the duration and the channels from `source`, and check the number of channels.
+        """Copy the duration and the channels of the recording from `source`, and check the number of channels.
 
         Raises:
             PermanentError: invalid_message: the recording has too many channels to transcribe each on its own.

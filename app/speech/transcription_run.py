@@ -1,4 +1,4 @@
-"""Transcribe the windows of a source, several at the same time, and yield their texts in the order of the source."""
+"""Transcribe windows of speech, several at the same time, and yield their texts in the order of the windows."""
 
 import asyncio
 import math
@@ -28,7 +28,7 @@ Item = TypeVar("Item", bound=StageAdvanced | WindowText)
 class WindowTranscriber(Protocol):
     """The interface of what transcribes the windows of a `TranscriptionRun`: this worker's engine, or idle workers.
 
-    Idle workers are other workers without tasks of their own.
+    A window is up to 20 s of speech. Idle workers are other workers without tasks of their own.
     """
 
     @property
@@ -61,9 +61,9 @@ class _Request:
 
 @dataclass(eq=False, slots=True)
 class _PendingWindow:
-    """A window that was read from the source and whose text is not yielded yet.
+    """A window of speech that was read from the source and whose text is not yielded yet.
 
-    `previous`: the language that was assumed before the window when its `text` was made.
+    `previous`: the language that was assumed for the speech before the window when its `text` was made.
     """
 
     window: Window
@@ -72,9 +72,9 @@ class _PendingWindow:
     requests: dict[WindowTranscriber, _Request] = field(default_factory=dict)  # those without a reply
 
     def assumes_other_than(self, language: str | None) -> bool:
-        """Return whether the window has a text that might differ with `language` as the language before the window.
+        """Return whether the text of the window may be wrong, given that the speech before it is in `language`.
 
-        That is the case if another language was assumed, and the text depends on it.
+        It may be if it was made with another language assumed before the window, and depends on this language.
         """
         return self.text is not None and not self.text.settled and self.previous != language
 
@@ -151,9 +151,10 @@ class TranscriptionRun:
         return ready
 
     def _resend(self) -> None:
-        """Send windows to this worker's engine again: the first one, and those right after it whose text is wrong, too.
+        """Send the first window without final text to this worker's engine again, because its text is wrong.
 
-        A text is wrong if a wrong language before its window was assumed, and the text depends on this.
+        Also send those right after it whose text is wrong. A text is wrong if it was made with a wrong language assumed
+        for the speech before the window, and depends on this language.
         """
         wrong = takewhile(lambda pending: pending.assumes_other_than(self.language), list(self._pending()))
         for pending in wrong:
@@ -194,9 +195,10 @@ class TranscriptionRun:
             self._request(waiting[-1], self.own, Rank.DUPLICATE)
 
     def _own_share(self) -> int:
-        """Return how many windows to send to this worker's engine: an equal share, so that all workers finish together.
+        """Return how many windows this worker's engine gets at the same time.
 
-        If work sharing is off, that is as many as the engine's queue has room for.
+        That is an equal part of the windows without text, so that this worker and the idle workers finish together. If
+        work sharing is off, it is as many as the engine's queue has room for.
         """
         if self.idle_workers is None:
             return self.own.room
