@@ -22,7 +22,7 @@ class _Measurement:
 
 
 class Cores:
-    """Measures whether CPU cores are free: idle since the last measurement, and within the limit of the cgroup."""
+    """Measures how many CPU cores are free: idle since the last measurement, and within the CPU quota of the cgroup."""
 
     def __init__(self) -> None:
         self._before = _measure()
@@ -45,9 +45,9 @@ class Cores:
 
 
 def windows_at_once(configured: int, threads: int) -> int:
-    """Return how many windows to transcribe at the same time, each on `threads` threads.
+    """Return how many windows of speech to transcribe at the same time, each on `threads` threads.
 
-    That is `configured`, or, if `configured` is 0, as many windows as the usable cores allow.
+    That is `configured`, or, if `configured` is 0, as many windows as the usable cores allow, at least one.
     """
     return configured or max(int(usable_cores() / threads), 1)
 

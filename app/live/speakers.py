@@ -81,7 +81,7 @@ def attribute_known(segments: Sequence[Segment], turns: Sequence[Turn]) -> list[
 
 
 def number_of_labels(checkpoint: Checkpoint) -> int:
-    """Return how many labels are taken, from SPEAKER_00 to the highest one that was published."""
+    """Return how many speaker labels are in use: the highest number in a published one, such as SPEAKER_02, plus 1."""
     labels = [segment.speaker for segment in checkpoint.segments if segment.speaker]
     labels += [turn.speaker for event in checkpoint.speaker_changes for turn in event.turns]
     return max((int(label.rpartition("_")[2]) + 1 for label in labels), default=0)

@@ -101,10 +101,10 @@ class Diarizer:
     async def _turns(
         self, task: Task, recording: Recording, append: Append, job: Diarize, channels: int
     ) -> DiarizationDone:
-        """Return the turns that a job finds, from the cache or the engine.
+        """Return the result of a diarization job: from the cache if an earlier task has stored it, or from the engine.
 
-        `channels`: how many channels are diarized one after the other. Progress is reported over all of them, where
-        those before the job's channel count as done.
+        `channels`: how many channels are diarized, one after the other. The reported progress is that over all
+        channels: those before the job's channel count as done.
         """
         # VERSION, because another version of the code may compute other turns
         bounds = f"{job.min_speakers}-{job.max_speakers}"

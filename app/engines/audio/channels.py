@@ -40,9 +40,9 @@ FrameMask = npt.NDArray[np.bool_]
 
 
 class ChannelSpeech:
-    """Measures how much speech each channel has, and how much of that speech is in no other channel.
+    """Measures how much speech each channel of a recording has, and how much of that speech is in no other channel.
 
-    It does so over the chunks added so far, which are excerpts of up to 10 s.
+    The figures are totals over the chunks added so far, which are excerpts of up to 10 s.
     """
 
     def __init__(self, channels: int, detector: VoiceDetector | None = None) -> None:
@@ -75,10 +75,11 @@ class ChannelSpeech:
 
 
 def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -> bool:
-    """Return whether the channels of a recording, which lasts `seconds` seconds, carry different speech.
+    """Return whether the channels of a recording carry different speech, as the two sides of a call do.
 
-    Up to 24 chunks from all over the recording are compared, until they contain a minute of speech. The result depends
-    on the recording alone, so that each attempt of a task gets the same result.
+    `seconds`: the duration of the recording. `channels`: the number of its channels. `budget`: limits the CPU time and
+    the memory for reading. Up to 24 excerpts from all over the recording are compared, until they contain a minute of
+    speech. The result depends on the recording alone, so that each attempt at a task gets the same result.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
@@ -92,7 +93,10 @@ def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -
 
 
 def _starts(seconds: float) -> list[float]:
-    """Choose where the compared chunks start, in seconds; even the first few of them are spread over the recording."""
+    """Choose where the compared excerpts start, in seconds; even the first few of them are spread over the recording.
+
+    `seconds`: the duration of the recording.
+    """
     number = min(ceil(seconds / COMPARED_S), MAX_CHUNKS)
     step = max(seconds / number, COMPARED_S)
     return [index * step for index in sorted(range(number), key=lambda index: index * _GOLDEN % 1)]

@@ -103,10 +103,11 @@ def decode(path: Path, budget: Budget, channel: int | None = None) -> Generator[
 
 
 def chunks_at(path: Path, budget: Budget, channels: int, starts: Iterable[float]) -> Iterator[list[Samples]]:
-    """Yield a chunk for each of the times `starts` (in seconds): up to 10 s of every channel from there, at 16 kHz.
+    """Yield an excerpt for each of the times `starts` (in seconds): up to 10 s of every channel from there, at 16 kHz.
 
-    A chunk may begin a little later than requested. In a format that can only be read sequentially, it begins where the
-    previous chunk ended. In a chained Ogg file, chunks come only from the part before the parameters first change.
+    `channels`: the number of channels. An excerpt may begin a little later than requested. In a format that can only be
+    read sequentially, it begins where the previous one ended. In a chained Ogg file, i.e. several files joined,
+    excerpts come only from the files before the first one with other parameters, such as another sample rate.
 
     Raises:
         PermanentError: audio_unreadable; audio_too_large as soon as reading exceeds its limit of CPU time.
@@ -124,10 +125,11 @@ def chunks_at(path: Path, budget: Budget, channels: int, starts: Iterable[float]
 
 @dataclass
 class _OpenedFile:
-    """A file opened with PyAV: all of it, or a chained Ogg file from the first byte of one of its links on.
+    """A file opened with PyAV: read from its start, or from a later link.
 
-    `offset`: the byte at which the last packet begins. `next`: the byte at which the next link begins, known at the end
-    of `packets`; -1 if there is none. `errors`: how often the demuxer has failed.
+    Links are the files that are joined in a chained Ogg file. `offset`: the byte at which the last packet begins.
+    `next`: the byte at which the next link begins, known at the end of `packets`; -1 if there is none. `errors`: how
+    often the demuxer has failed.
     """
 
     path: Path
@@ -139,7 +141,9 @@ class _OpenedFile:
     errors: int = 0
 
     def packets(self) -> Iterator["Packet[AudioStream]"]:
-        """Yield the packets up to the end of the file or link; read on after errors of the demuxer if it can continue.
+        """Yield the packets of the opened file; read on after errors of the demuxer if it can continue.
+
+        In a chained Ogg file, i.e. several files joined, stop before the first one with other parameters.
 
         Raises:
             PermanentError: audio_unreadable: the rest of the file cannot be read; audio_too_large.
@@ -193,7 +197,7 @@ class _OpenedFile:
 
 
 def _opened_at_links(path: Path, budget: Budget) -> Iterator[_OpenedFile]:
-    """Open a file and yield it; open a chained Ogg file at each of its links, one after the other."""
+    """Open a file and yield it; open a chained Ogg file (several files joined) again at each change of parameters."""
     start = 0
     while start >= 0:
         with _opened(path, budget, start) as opened:
@@ -222,7 +226,7 @@ def _reading(budget: Budget) -> Iterator[None]:
 def _opened(path: Path, budget: Budget, start: int = 0) -> Iterator[_OpenedFile]:
     """Open a file with PyAV until the `with` block ends.
 
-    `start`: the byte from which to read: 0, or that at which a link of a chained Ogg file begins.
+    `start`: the byte from which to read: 0, or the first byte of one of the joined files of a chained Ogg file.
     """
     budget.check()
     with av.open(

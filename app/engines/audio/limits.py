@@ -30,7 +30,11 @@ _TOO_HUNGRY = "needs more memory than reading a recording may take"
 
 @dataclass(frozen=True)
 class Limit:
-    """The limits of a recording: its length in seconds, the setting that defines it, and the CPU time for reading."""
+    """The limits for reading a recording.
+
+    `seconds`: how long the recording may be. `setting`: the name of the setting that defines `seconds`, for error
+    messages. `decode_seconds`: the CPU time, in seconds, that reading and decoding may take.
+    """
 
     seconds: float
     setting: str

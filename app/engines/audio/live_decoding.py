@@ -64,7 +64,8 @@ class SampleDecoder:
     def __init__(self, audio: LiveAudio, skip: int | None = None) -> None:
         """`skip`: how many bytes to skip at first, if the audio begins in the middle of a live stream.
 
-        None: the audio begins at the start of the stream; so a file, recognized by its header, is refused.
+        None: the audio begins at the start of the stream. In this case, a stream that begins with the header of a file
+        format is refused.
         """
         name = _CODECS[audio.codec]
         codec = av.CodecContext.create(name, "r")

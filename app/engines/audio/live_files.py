@@ -34,7 +34,10 @@ _MERGED_S = 30.0  # the longest merged frame: mixing many short frames takes lon
 
 
 class FileDecoder:
-    """Decodes the file of one live stream, on a thread of its own that `close` ends."""
+    """Decodes the file of one live stream (Opus in Ogg or WebM that is still being written) on a thread of its own.
+
+    The thread runs until `close` is called, or the file ends.
+    """
 
     def __init__(self, audio: LiveAudio, skip: float = 0.0) -> None:
         """`skip`: replace the audio before this time (in seconds) by silence, because decoding it would take long."""
@@ -48,7 +51,7 @@ class FileDecoder:
 
     @property
     def lost(self) -> float:
-        """How many seconds of audio the time stamps of the file have skipped so far: lost, or never recorded."""
+        """How many seconds of audio are missing in the file so far, by the gaps between its time stamps."""
         return self._pipe.lost
 
     def decode(self, data: bytes) -> Iterator[av.AudioFrame]:
@@ -147,7 +150,7 @@ def _decode(container: InputContainer, stream: AudioStream, sender: "_FrameSende
 
 
 class _FrameSender:
-    """Sends decoded frames from the decoding thread to the engine's job.
+    """Sends decoded frames from the decoding thread to the engine job that waits for them.
 
     Silence replaces lost audio, and the audio before the time `skip` (in seconds), which is not decoded.
     """
@@ -162,10 +165,10 @@ class _FrameSender:
         self._last: av.AudioFrame | None = None
 
     def skips(self, packet: "av.Packet[AudioStream]") -> bool:
-        """Return whether to skip a packet instead of decoding it, because it ends before the time `skip`.
+        """Return whether to skip a packet instead of decoding it, because it ends before the time `skip` (in seconds).
 
-        Silence of the same length is then due instead of the packet. If audio was lost before the packet, silence is
-        due for the lost audio, too.
+        Silence of the same length replaces a skipped packet. Silence also replaces audio that was lost before the
+        packet, as a gap between time stamps shows.
         """
         if not packet.size or packet.pts is None:
             return False

@@ -52,7 +52,10 @@ class LiveStreams:
     def __init__(
         self, limit: Limit, detector: DetectorFactory = SpeechDetector, speakers: SpeakersFactory | None = None
     ) -> None:
-        """`speakers`: makes what finds the speakers of a stream; None: no stream requests it."""
+        """`detector`: creates a voice activity detector. `speakers`: creates what finds the speakers of a stream.
+
+        With `speakers` None, no stream is diarized. `limit`: how long a stream may be.
+        """
         self._limit = limit
         self._detector = detector
         self._speakers = speakers
@@ -144,9 +147,9 @@ class _Channel:
             self._before = [*self._before, window][-_MAX_CONTEXT:]
 
     def _context_of(self, window: UnpackedWindow) -> list[UnpackedWindow]:
-        """Return the utterances just before `window` that are transcribed again with it, as its context.
+        """Return the utterances just before the utterance `window` that are transcribed again with it, as its context.
 
-        Each ended at most _MAX_CONTEXT_GAP_S seconds before `window`. Together with `window` they are at most
+        Each ended at most _MAX_CONTEXT_GAP_S seconds before `window` begins. Together with `window` they are at most
         _CONTEXT_S seconds long. That excludes utterances that were cut for their length instead of ending in a pause.
         """
         context = list[UnpackedWindow]()
@@ -227,7 +230,9 @@ class _Stream:
             yield from self.decoder.end()
 
     def _check(self, before: float) -> None:
-        """Check the lengths of the stream and of the current job's audio; `before`: the stream's length before the job.
+        """Check how long the stream and the audio of the current job are.
+
+        `before`: how long the stream was before the job, in seconds.
 
         Raises:
             PermanentError: audio_too_large: the stream is too long; audio_unreadable: the job has too much audio.

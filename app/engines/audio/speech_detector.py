@@ -21,11 +21,11 @@ _State = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
 class SpeechDetector:
-    """Computes the probability of speech in each frame of a recording that arrives in pieces.
+    """Computes the probability of speech in each frame of a recording that arrives in pieces, with a recurrent network.
 
-    A recording is cut into sections of 33 s, and the state is reset at the start of each. Frames have 512 samples and
-    are numbered from the start of the recording. Sections that end before the frame `start` are not processed: their
-    frames get the probability 0.
+    A recording is cut into sections of 33 s, and the network's state is reset at the start of each. Frames have 512
+    samples and are numbered from the start of the recording. Sections that end before the frame `start` are not
+    processed: their frames get the probability 0.
     """
 
     def __init__(self, start: int = 0, first: int = 0) -> None:
@@ -48,7 +48,10 @@ class SpeechDetector:
         return np.concatenate(speech)
 
     def _in_section(self, samples: Samples) -> Probabilities:
-        """Return the probabilities of speech in the next frames, which must all belong to one section."""
+        """Return the probability of speech in each of the next frames, shape (frames,).
+
+        All these frames must belong to one section of 33 s, at whose start the network's state is reset.
+        """
         is_processed = self._frame >= self._processed_from
         if self._frame % SECTION == 0 and is_processed:
             self._state = _initial_state()

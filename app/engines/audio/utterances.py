@@ -55,9 +55,10 @@ class Utterance(NamedTuple):
 
 
 def next_utterance(speech: Probabilities, *, whole: bool) -> Utterance | None:
-    """Return the first utterance or click in `speech`, even if it is still open; None if there is no speech.
+    """Return the first utterance in `speech`; None if there is no speech.
 
-    `speech`: the probability of speech in each frame, shape (frames,). `whole`: whether no more audio follows.
+    The utterance may be open, i.e. still in progress, or a click, i.e. too short to be speech. `speech`: the
+    probability of speech in each frame, shape (frames,). `whole`: whether no more audio follows.
     """
     voiced = _voiced(speech)
     if not voiced.size:
@@ -74,9 +75,10 @@ def next_utterance(speech: Probabilities, *, whole: bool) -> Utterance | None:
 
 
 def _voiced(speech: Probabilities) -> npt.NDArray[np.intp]:
-    """Return the frames of speech: on telephones, few of them are as probable as at full bandwidth.
+    """Return the indices of the frames of speech: the probable ones, and the less probable ones right after them.
 
-    What is before probable speech does not count: how much of it is buffered depends on the sizes of the jobs.
+    So telephone speech is detected, too, in which fewer frames are probable than at full bandwidth. Frames just before
+    a probable one do not count, because how many of them are buffered depends on the sizes of the jobs.
     """
     frames = np.arange(len(speech))
     spoken, silent = (
@@ -122,7 +124,7 @@ class UtteranceDetector:
         return list(self._complete(whole=True))
 
     def open(self) -> UnpackedWindow | None:
-        """Return the open utterance as far as its audio has arrived.
+        """Return the utterance in progress as far as its audio has arrived.
 
         None if there is none, or if the last 0.1 s are silent, because the utterance may then be over already.
         """
@@ -172,9 +174,9 @@ class UtteranceDetector:
 
 
 def between_pauses(utterance: UnpackedWindow) -> Iterator[Times]:
-    """Yield the regions of an utterance between its pauses of at least 0.2 s, which touch in the middles of these.
+    """Cut an utterance in the middle of each pause of more than 0.2 s; yield each part as start and end, in seconds.
 
-    Another person, with another language, may go on after such a pause, and each region has its own language.
+    After such a pause another person may speak, in another language, so the language is detected for each part.
     """
     ((start, end),) = utterance.regions
     voiced = _voiced(utterance.speech)

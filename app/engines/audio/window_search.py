@@ -19,8 +19,8 @@ def find_windows(
 ) -> Iterator[RecordingOpened | WindowFound | WindowSearchAdvanced | WindowSearchDone]:
     """Detect the windows of a recording, or of one of its channels, from `job.start_at` (seconds) on.
 
-    Yield the replies to the job: `RecordingOpened`, which names the channel of the windows, then each window and the
-    progress of the search, and at last `WindowSearchDone`.
+    A window is up to 20 s of speech. Yield the replies to the job: `RecordingOpened`, which names the channel of the
+    windows, then each window and the progress of the search, and at last `WindowSearchDone`.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.

@@ -53,10 +53,10 @@ VoiceDetector = Callable[[Samples], Probabilities]
 
 @dataclass(frozen=True)
 class UnpackedWindow:
-    """A window before its samples are packed into a message.
+    """A window, i.e. regions of speech to be transcribed together, whose samples are not yet packed into a message.
 
     `regions`: the start and end of each region, in seconds from the start of the recording. `samples`: the samples of
-    all regions, joined. `speech`: the probability of speech in each frame of them, if it is known.
+    all regions, joined. `speech`: the probability of speech in each frame of the samples, if it is known.
     """
 
     regions: Sequence[Times]
@@ -66,7 +66,7 @@ class UnpackedWindow:
 
 @dataclass(frozen=True)
 class DetectedWindows:
-    """The windows that are complete after one more chunk of a recording.
+    """The windows of speech that are complete after one more chunk of a recording, i.e. about a minute of audio.
 
     `seconds`: how much of the recording is decoded. `complete_until`: the time up to which all windows are detected, in
     seconds from the start of the recording.
@@ -95,10 +95,10 @@ class Region(NamedTuple):
 
 
 class SpeechBuffer:
-    """Buffers the samples that are in no window yet, with the probability of speech in each of their frames.
+    """Buffers the samples of speech that are in no complete window yet, and the probability of speech in each frame.
 
-    `start`: the number of the first buffered frame. `received`: how many samples of the recording have arrived. Both
-    count from the start of the recording.
+    `start`: the number of the first buffered frame of 512 samples. `received`: how many samples of the recording have
+    arrived. Both count from the start of the recording.
     """
 
     def __init__(self, start: int, received: int = 0) -> None:
@@ -166,9 +166,10 @@ def _empty_chunk(seconds: float) -> Samples:
 def detect_windows(
     audio: Iterable[Samples], start_at: float = 0.0, detector: VoiceDetector | None = None
 ) -> Iterator[DetectedWindows]:
-    """Detect the windows of a recording after `start_at` (seconds), which is 0 or the end of a window.
+    """Detect the windows of speech in a recording after `start_at` (seconds), which is 0 or the end of a window.
 
-    `audio`: all samples of the recording, in order. Yield the windows that each chunk of it completes.
+    `audio`: all samples of the recording, in order. After each chunk (about a minute), yield the windows that are now
+    complete.
     """
     window_detector = _WindowDetector(ceil(start_at * FRAMES_PER_SECOND - 1e-6), detector or get_vad_model())
     buffer = window_detector.buffer
@@ -178,7 +179,7 @@ def detect_windows(
 
 
 def next_window(speech: Probabilities, *, whole: bool) -> list[Region]:
-    """Return the regions of the first window in `speech`; [] without speech, or while more audio may change the window.
+    """Return the regions of the first window in `speech`; [] if there is none, or while more audio may change it.
 
     `speech`: the probability of speech in each frame, shape (frames,). `whole`: whether no more audio follows.
     """

@@ -48,7 +48,9 @@ _MAX_SAMPLES = 64_000  # 4 s: more samples make an embedding slower, but no bett
 def analyse_chunk(networks: Networks, audio: ChunkAudio, progress: Callable[[float], None]) -> ChunkAnalysis:
     """Detect when each local speaker of a chunk speaks, and compute the speaker embeddings of the chunk.
 
-    `progress` is called repeatedly with how much of the recording is processed so far, in seconds.
+    A chunk is about a minute of audio; local speakers are the up to three people whom the segmentation model
+    distinguishes within 10 s. `progress` is called repeatedly with how much of the recording is processed so far, in
+    seconds.
     """
     activities = []
     for number in range(audio.windows):
@@ -83,7 +85,7 @@ def _activity(networks: Networks, samples: Samples) -> Activity:
 
 
 def _overlapped_speakers(networks: Networks, window: int, samples: Samples, active: Mask) -> Iterator[LocalSpeaker]:
-    """Yield an embedding of each local speaker of a window who hardly ever speaks alone.
+    """Yield an embedding of each local speaker of a window of 10 s who hardly ever speaks alone.
 
     An example is somebody who says one word while another person speaks. Such local speakers have less than 0.5 s of
     speech in the regions from which other embeddings are computed, which is too little to identify them. `window`: the
