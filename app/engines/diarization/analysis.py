@@ -74,9 +74,10 @@ def analyse_chunk(networks: Networks, audio: ChunkAudio, progress: Callable[[flo
 
 
 def _activity(networks: Networks, samples: Samples) -> Activity:
-    """Return the probability that each local speaker of a window speaks in each frame, shape (frames, 3).
+    """Run the segmentation model on a window of 10 s, in which it distinguishes up to three local speakers.
 
-    Probabilities are integers from 0 to 255. `samples`: those of the window, fewer at the end of the recording.
+    Return the probability that each local speaker speaks in each frame, as integers from 0 to 255, shape (frames, 3).
+    `samples`: those of the window; fewer at the end of the recording.
     """
     if np.abs(samples).max(initial=0) <= _SILENCE:
         return np.zeros((WINDOW_FRAMES, LOCAL_SPEAKERS), np.uint8)
@@ -103,7 +104,10 @@ def _overlapped_speakers(networks: Networks, window: int, samples: Samples, acti
 
 
 def _frames_in_regions(clean: Mask) -> int:
-    """Count the frames of those runs in `clean`, i.e. of one speaker alone, that are long enough for an embedding."""
+    """Count the frames of the runs in `clean` that are long enough for an embedding.
+
+    `clean`: whether one local speaker speaks alone in each frame, shape (frames,).
+    """
     starts, ends = runs(clean).T
     lengths = ends - starts
     return int(lengths[lengths >= MIN_EMBEDDING_FRAMES].sum())

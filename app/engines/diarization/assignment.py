@@ -35,8 +35,9 @@ _EDGE_WEIGHT = 0.05  # weight of an embedding at its start and end; 1 in its mid
 def assign_speakers(chunks: Sequence[ChunkAnalysis], embeddings: Embeddings, centroids: Floats) -> Assignment:
     """Assign each window's local speakers to the speakers of the recording, frame by frame.
 
-    Return an array of shape (windows, frames, 3 local speakers): the index of the speaker, from 0, or `UNASSIGNED`.
-    `centroids`: the mean embedding of each speaker, shape (speakers, 192).
+    Local speakers are the up to three people whom the segmentation model distinguishes in a window of 10 s. Return an
+    array of shape (windows, frames, 3): the index of the speaker, from 0, or `UNASSIGNED`. `centroids`: the mean
+    embedding of each speaker, shape (speakers, 192).
     """
     windows = sum(len(chunk.activity) for chunk in chunks)
     assignment = np.full((windows, WINDOW_FRAMES, LOCAL_SPEAKERS), UNASSIGNED, np.int16)
@@ -56,11 +57,11 @@ def assign_speakers(chunks: Sequence[ChunkAnalysis], embeddings: Embeddings, cen
 
 
 def _similarity(embeddings: Embeddings, centroids: Floats, first: int) -> tuple[Floats, Mask]:
-    """Return how similar each frame of a window is to each speaker, and which frames any embedding covers.
+    """Return how similar each frame of a window is to each speaker, and whether the frame has any embedding.
 
-    The shapes are (speakers, frames) and (frames,). Several embeddings may cover a frame: its similarity to a speaker
-    is the weighted mean of their similarities to this speaker. An embedding weighs most in its middle. `first`: the
-    first frame of the window, counted from the start of the recording.
+    The shapes are (speakers, frames) and (frames,). Several embeddings may be computed from audio that includes a
+    frame: its similarity to a speaker is the weighted mean of their similarities to this speaker. An embedding weighs
+    most in its middle. `first`: the first frame of the window, counted from the start of the recording.
     """
     scores, total = np.zeros((len(centroids), WINDOW_FRAMES), np.float32), np.zeros(WINDOW_FRAMES, np.float32)
     low, high = np.searchsorted(embeddings.starts, (first - MAX_EMBEDDING_FRAMES, first + WINDOW_FRAMES))
@@ -77,12 +78,12 @@ def _similarity(embeddings: Embeddings, centroids: Floats, first: int) -> tuple[
 def _assign_window(
     active: Mask, similarity: Floats, has_embedding: Mask, overlapped: dict[int, Floats], assignment: Assignment
 ) -> None:
-    """Assign the local speakers of one window, beginning with the one who speaks alone most.
+    """Assign the local speakers of one window to the speakers of the recording.
 
-    The result is written into `assignment`, shape (frames, 3). `active`: whether each local speaker speaks, shape
-    (frames, 3). `similarity`, `has_embedding`: what `_similarity` returns. `overlapped`: for each local speaker who
-    hardly ever speaks alone, the similarity to each speaker. A local speaker who never speaks alone and is not in
-    `overlapped` stays unassigned.
+    The one who speaks alone most is assigned first. The result is written into `assignment`, shape (frames, 3).
+    `active`: whether each local speaker speaks, shape (frames, 3). `similarity`, `has_embedding`: what `_similarity`
+    returns. `overlapped`: for each local speaker who hardly ever speaks alone, the similarity to each speaker. A local
+    speaker who never speaks alone and is not in `overlapped` stays unassigned.
     """
     clean = (active & (active.sum(axis=1) == 1)[:, np.newaxis] & has_embedding[:, np.newaxis]).T
     for local in np.argsort(-clean.sum(axis=1), kind="stable"):

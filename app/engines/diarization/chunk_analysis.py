@@ -55,9 +55,10 @@ class Embedding:
 
 @dataclass(frozen=True)
 class LocalSpeaker:
-    """The embedding of a local speaker who hardly ever speaks alone, and so has too little speech in regions.
+    """The embedding of a local speaker of a window of 10 s who hardly ever speaks alone.
 
-    `window`: the index of the window in the chunk. `number`: the index of the local speaker in the window, 0 to 2.
+    Such a speaker has too little speech in regions, from which other embeddings are computed. `window`: the index of
+    the window in the chunk. `number`: the index of the local speaker in the window, 0 to 2.
     """
 
     window: int
@@ -67,11 +68,11 @@ class LocalSpeaker:
 
 @dataclass(frozen=True)
 class ChunkAnalysis:
-    """The analysis of a chunk: who speaks when, and what the speakers sound like.
+    """The analysis of a chunk, i.e. about a minute of a recording: who speaks when, and the speakers' embeddings.
 
     `index`: the number of the chunk in the recording, from 0. `activity`: the probability, from 0 to 255, that each
-    local speaker speaks in each frame, shape (windows, frames, 3). `embeddings`: the embeddings of the regions.
-    `overlapped`: the embeddings of local speakers who hardly ever speak alone.
+    local speaker speaks in each frame, shape (windows, frames, 3). `embeddings`: the embeddings of the regions in which
+    one local speaker speaks alone. `overlapped`: the embeddings of local speakers who hardly ever speak alone.
     """
 
     index: int
@@ -86,7 +87,10 @@ class ChunkAnalysis:
 
 
 def is_active(activity: Activity) -> Mask:
-    """Decide whether each local speaker speaks; `activity`: the probabilities (0 to 255), in the result's shape."""
+    """Return whether each local speaker speaks in each frame, in an array of the same shape as `activity`.
+
+    `activity`: the probabilities, from 0 to 255.
+    """
     return activity >= _ACTIVE
 
 

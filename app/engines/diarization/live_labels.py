@@ -1,12 +1,13 @@
 """Label the speakers of a live stream: cluster the embeddings of its speech again after each utterance.
 
-A label belongs to one person for ever. So each cluster retains the label of most of its windows. A label that loses all
-its windows to another cluster, because one person had two labels, is merged into the label of that cluster.
+An embedding is computed from a window of up to 1.5 s of speech. A label means the same person for ever, so each cluster
+retains the label of most of its windows. If all windows with a label move to a cluster with another label, because one
+person had two labels, the first label is merged into the second.
 
 The windows of the last two minutes are clustered; of what was spoken before, each speaker has only a mean embedding and
 a count. So an hour costs no more per minute than a minute does, and a person who returns after an hour gets the same
-label. Average linkage depends only on the mean of the embeddings in a cluster: with several copies of the mean of
-its earlier embeddings, a speaker is clustered as with these embeddings themselves.
+label. Average linkage depends only on the mean of the embeddings in a cluster: with several copies of the mean of its
+earlier embeddings, a speaker is clustered as with these embeddings themselves.
 """
 
 import io
@@ -42,7 +43,10 @@ _SUMS = (("sum", "values"), ("telephone", "telephone"))  # of a speaker, and wha
 
 
 class LabelEmbeddings(NamedTuple):
-    """The mean embeddings of the speech with one label; `seconds`: how much speech that is."""
+    """The mean embeddings of the speech with one label: as recorded (`mean`), and as simulated telephone audio.
+
+    `seconds`: how much speech that is. The norm of `telephone` has no meaning.
+    """
 
     label: int
     seconds: float
@@ -51,10 +55,14 @@ class LabelEmbeddings(NamedTuple):
 
 
 class LiveLabels:
-    """The labels, numbered from 0, of the speakers of a live stream."""
+    """Gives the speakers of a live stream labels, numbered from 0, by clustering the embeddings of their speech."""
 
     def __init__(self, maximum: int | None = None, labels: int = 0) -> None:
-        """`maximum`: of speakers. `labels`: how many labels are taken already, whose speakers are not known."""
+        """`maximum`: the largest number of speakers; None: no limit.
+
+        `labels`: how many labels earlier processes have given to speakers whose embeddings are not known here; new
+        speakers get later labels.
+        """
         self._bounds = SpeakerBounds(None, maximum)
         self._windows = np.zeros(0, _WINDOW)  # those that are not settled
         self._speakers = np.zeros(0, _SPEAKER)  # by label: the settled windows, and the label it is merged into
@@ -65,11 +73,14 @@ class LiveLabels:
 
     @property
     def merged(self) -> dict[int, int]:
-        """The labels that were merged, each with the label that their speaker has now."""
+        """For each label that was merged into another one, the label that its speaker has now."""
         return {label: self._current(label) for label in np.flatnonzero(self._speakers["merged"] != _NONE).tolist()}
 
     def add(self, windows: Sequence[SpeechWindow]) -> None:
-        """Add the windows of an utterance, which follow all others in time, and label all windows again."""
+        """Add the windows of the next utterance, each with its embedding, and label all recent windows again.
+
+        A window is up to 1.5 s of speech; recent ones are those of the last two minutes.
+        """
         added = np.array([(start, end, _NONE, *values) for start, end, *values in windows], _WINDOW)
         self._windows = np.concatenate([self._windows, added])
         clusters = self._clusters()
@@ -78,7 +89,7 @@ class LiveLabels:
             self._settle()
 
     def nearest(self, window: SpeechWindow) -> int | None:
-        """Return the label of the speaker whom a window resembles most; None if it resembles nobody."""
+        """Return the label of the speaker to whom the embedding of a window is most similar; None if to nobody."""
         if not len(self._centroids):
             return None
         similarity = self._centroids @ _vectors(window.values[np.newaxis])[0]
@@ -87,9 +98,10 @@ class LiveLabels:
         return label if similarity[best] >= _UNKNOWN_SIMILARITY and label != _NONE else None
 
     def turns(self) -> list[tuple[int, int, int]]:
-        """Return who speaks when since `settled_until`: start and end in samples, and label; unknown speech is omitted.
+        """Return the turns since `settled_until`, each as its start and end in samples, and its label.
 
-        In each step of 10 ms the windows that cover it vote for the speakers whom they resemble, most in their middles.
+        Speech of unknown speakers is in no turn. The speaker is chosen for each 10 ms: the windows that cover this time
+        vote by the similarity of their embeddings to each speaker. The vote of a window counts most in its middle.
         """
         if not len(self._windows) or not len(self._centroids):
             return []
@@ -113,7 +125,7 @@ class LiveLabels:
         ]
 
     def embeddings(self) -> Iterator[LabelEmbeddings]:
-        """Yield the embeddings of each label that was not merged."""
+        """Yield the mean embeddings of the speech with each label, except for labels merged into another one."""
         sums, telephones = (self._sums(speakers, windows) for speakers, windows in _SUMS)
         labelled = self._windows["label"][self._windows["label"] != _NONE]
         counts = self._speakers["count"] + np.bincount(labelled, minlength=len(self._speakers))
@@ -122,13 +134,13 @@ class LiveLabels:
             yield LabelEmbeddings(label, seconds, sums[label] / counts[label], telephones[label])
 
     def pack(self) -> bytes:
-        """Serialize everything that another process needs to continue."""
+        """Serialize the state, with which `restore` continues in another process."""
         file = io.BytesIO()
         np.savez_compressed(file, windows=self._windows, speakers=self._speakers, settled=self.settled_until)
         return file.getvalue()
 
     def restore(self, packed: bytes) -> None:
-        """Continue with what `pack` has returned; the labels of `self` remain taken.
+        """Continue with the state that `pack` has returned; new speakers get no label that was taken before this call.
 
         Raises:
             ValueError, LookupError: `packed` is of another version.
@@ -157,7 +169,10 @@ class LiveLabels:
         return lengths
 
     def _clusters(self) -> Floats:
-        """Cluster the windows and the means of the settled windows; return the centroids, shape (clusters, 192)."""
+        """Cluster the embeddings of recent windows and of older speech; return the centroids, shape (clusters, 192).
+
+        Older speech, of more than two minutes ago, is represented by the mean embedding of each speaker.
+        """
         counts = self._speakers["count"]
         means = self._speakers["sum"] / np.maximum(counts, 1)[:, np.newaxis]
         settled = np.repeat(means, np.minimum(counts, _MAX_COPIES), axis=0)
@@ -187,7 +202,10 @@ class LiveLabels:
             self._windows["label"] = self._labels[(vectors @ self._centroids.T).argmax(axis=1)]
 
     def _overlap(self, clusters: Floats, vectors: Floats) -> Floats:
-        """Return how many samples of each label are now in each cluster, shape (clusters, labels)."""
+        """Return how many samples of the speech with each label are now in each cluster, shape (clusters, labels).
+
+        `clusters`: the centroids. `vectors`: the embeddings of the recent windows.
+        """
         overlap = np.zeros((len(clusters), len(self._speakers)), np.float32)
         labelled = np.flatnonzero(self._windows["label"] != _NONE)
         nearest = (vectors[labelled] @ clusters.T).argmax(axis=1)
@@ -198,7 +216,11 @@ class LiveLabels:
         return overlap
 
     def _sums(self, speakers: str, windows: str) -> Floats:
-        """Return the sum of the embeddings of each label, shape (labels, 192); the arguments are a pair of `_SUMS`."""
+        """Return the sum of the embeddings of each label, shape (labels, 192).
+
+        `speakers`, `windows`: the fields with the sums of older speech and with the embeddings of recent windows; a
+        pair of `_SUMS`.
+        """
         sums: Floats = self._speakers[speakers].copy()
         labelled = self._windows["label"] != _NONE
         np.add.at(sums, self._windows["label"][labelled], _vectors(self._windows[windows][labelled]))
@@ -221,11 +243,11 @@ class LiveLabels:
         return True
 
     def _new_label(self, similarity: Floats, spoken: int) -> int:
-        """Return the label of a cluster that has none: a new one, or that of the most similar centroid with a label.
+        """Choose the label of a cluster that has none: a new one, or that of the centroid to which it is most similar.
 
-        The latter if there are as many speakers as allowed, or the cluster has little speech, and is rather similar:
-        some speech of one person may be in a cluster of its own. `similarity`: of the cluster to each centroid.
-        `spoken`: how many samples of speech the cluster has.
+        An existing label is used in two cases: the largest number of speakers is reached, or the cluster has little
+        speech and is rather similar, because some speech of one person may be in a cluster of its own. `similarity`: of
+        the cluster to each centroid. `spoken`: how many samples of speech the cluster has.
         """
         nearest = int(np.where(self._labels == _NONE, -np.inf, similarity).argmax())
         is_short = spoken < _ENOUGH and similarity[nearest] >= _SIMILAR
@@ -236,7 +258,7 @@ class LiveLabels:
         return len(self._speakers) - 1
 
     def _settle(self) -> None:
-        """Add the windows of more than two minutes ago to the means of their speakers, and remove them."""
+        """Remove the windows of more than two minutes ago, and add their embeddings to the sums of their speakers."""
         is_old = self._windows["end"] < self._windows["end"][-1] - _RECENT
         old = self._windows[is_old]
         for speakers, windows in _SUMS:
@@ -252,7 +274,10 @@ def _vectors(values: np.ndarray) -> Floats:
 
 
 def _best_pairs(overlap: Floats) -> Indices:
-    """Match clusters and labels, those with the largest overlap first; return the label of each cluster, or `_NONE`."""
+    """Match clusters and labels, those with the largest overlap first; return the label of each cluster, or `_NONE`.
+
+    `overlap`: how much speech with each label each cluster has, shape (clusters, labels).
+    """
     labels = np.full(len(overlap), _NONE, np.intp)
     left = overlap.copy()
     while left.size and left.max() > 0:

@@ -17,7 +17,7 @@ from app.engines.messages import LiveDiarization, LiveSpeakerOptions, RecordingE
 
 
 class LiveSpeakers:
-    """The speakers of a live stream so far; after each utterance, its recent speech is clustered again."""
+    """Detects the speakers of a live stream: clusters the speech of the last two minutes again after each utterance."""
 
     def __init__(self, networks: Networks, options: LiveSpeakerOptions) -> None:
         self._embed = options.embed
@@ -31,7 +31,10 @@ class LiveSpeakers:
                 self._until = float(until)
 
     def open(self, utterance: UnpackedWindow) -> str | None:
-        """Embed the audio of an open utterance so far; return the label of its last speaker, None if unknown."""
+        """Embed an utterance in progress as far as its audio has arrived; return the label of its last speaker.
+
+        None: the speaker is unknown.
+        """
         windows = self._embedder.windows(utterance, is_open=True)
         label = self._labels.nearest(windows[-1]) if windows else None
         return None if label is None else _name(label)
@@ -39,7 +42,7 @@ class LiveSpeakers:
     def add(self, utterance: UnpackedWindow) -> None:
         """Add a complete utterance, and label the speakers of all recent speech again.
 
-        An utterance that the restored state contains already is skipped.
+        An utterance that an earlier process has added to the state with which this one continues is skipped.
         """
         ((_, end),) = utterance.regions
         if end > self._until:
@@ -47,7 +50,7 @@ class LiveSpeakers:
             self._labels.add(self._embedder.windows(utterance, is_open=False))
 
     def diarization(self) -> LiveDiarization:
-        """Return the turns since the settled speech, and the state from which another process can continue."""
+        """Return the turns whose speakers may still change (about two minutes), and the state for another process."""
         return LiveDiarization(
             turns=[
                 Turn(start=start / SAMPLE_RATE, end=end / SAMPLE_RATE, speaker=_name(label))

@@ -33,7 +33,7 @@ _NO_EMBEDDING = np.zeros(EMBEDDING_SIZE, np.int8)
 class SpeechWindow(NamedTuple):
     """Up to 1.5 s of speech and its speaker embedding; `start`, `end`: in samples from the start of the stream.
 
-    `telephone`: the embedding of the same speech as telephone audio; 0 if it was not computed.
+    `telephone`: the embedding of the same speech as simulated telephone audio; all zeros if it was not computed.
     """
 
     start: int
@@ -43,17 +43,23 @@ class SpeechWindow(NamedTuple):
 
 
 class WindowEmbedder:
-    """Computes the embeddings of the windows of one utterance after the other, each embedding once."""
+    """Cuts one utterance after the other into windows of up to 1.5 s of speech, and computes each embedding once."""
 
     def __init__(self, networks: Networks, *, telephone: bool) -> None:
-        """`telephone`: whether to compute telephone embeddings, too: of windows that do not overlap."""
+        """`telephone`: whether to compute a second embedding of some windows, from simulated telephone audio.
+
+        These windows do not overlap.
+        """
         self._networks = networks
         self._telephone = telephone
         self._telephone_until = 0  # the end of the last window with one
         self._embedded: dict[tuple[int, int], SpeechWindow] = {}  # by start and end, of the open utterance
 
     def windows(self, utterance: UnpackedWindow, *, is_open: bool) -> list[SpeechWindow]:
-        """Return the windows of an utterance; if it is open, without a last one that more audio may change."""
+        """Return the windows of an utterance, with their embeddings.
+
+        `is_open`: whether the utterance may continue; then a last window that more audio may change is left out.
+        """
         first = round(utterance.regions[0][0] * SAMPLE_RATE)
         spans = list(_spans(utterance.speech, is_open=is_open))
         windows = [self._window(first, start, end, utterance.samples) for start, end in spans]
@@ -77,9 +83,10 @@ class WindowEmbedder:
 
 
 def _spans(speech: Probabilities, *, is_open: bool) -> Iterator[tuple[int, int]]:
-    """Yield the start and end of each window of an utterance, in samples from its start.
+    """Yield the start and end of each window of up to 1.5 s in an utterance, in samples from its start.
 
-    `speech`: the probability of speech in each frame of 512 samples.
+    `speech`: the probability of speech in each frame of 512 samples. `is_open`: whether the utterance may continue;
+    then a last window that more audio may change is left out.
     """
     for start, end in _speech_runs(speech):
         starts = range(start, end - _WINDOW, _STEP)
@@ -89,9 +96,9 @@ def _spans(speech: Probabilities, *, is_open: bool) -> Iterator[tuple[int, int]]
 
 
 def _speech_runs(speech: Probabilities) -> Iterator[tuple[int, int]]:
-    """Yield the start and end, in samples, of each run of speech without a pause of more than 0.1 s.
+    """Yield the start and end, in samples, of each interval of speech without a pause of more than 0.1 s.
 
-    Runs of less than 0.2 s are skipped.
+    `speech`: the probability of speech in each frame of 512 samples. Intervals of less than 0.2 s are skipped.
     """
     voiced = np.flatnonzero(speech >= _SPEECH)
     breaks = np.flatnonzero(np.diff(voiced) > _MAX_PAUSE) + 1

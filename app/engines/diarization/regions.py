@@ -20,8 +20,9 @@ MIN_EMBEDDING_FRAMES = 15  # fewest frames of speech in an embedding, 0.25 s
 def embedding_spans(active: Mask, frames: int) -> Iterator[tuple[int, int]]:
     """Yield the spans of a chunk from which embeddings are computed, as start and end frames in the chunk.
 
-    The spans of one region have equal lengths, and overlap. `active`: whether each local speaker speaks, shape
-    (windows, frames, 3). `frames`: how many frames from the start of the chunk to use.
+    A span has up to 1.5 s, and lies in a region in which one local speaker speaks alone. The spans of one region have
+    equal lengths, and overlap. `active`: whether each local speaker speaks, shape (windows, frames, 3). `frames`: how
+    many frames from the start of the chunk to use.
     """
     for region_start, region_end in _regions(active, frames):
         excess = max(region_end - region_start - MAX_EMBEDDING_FRAMES, 0)
@@ -31,11 +32,11 @@ def embedding_spans(active: Mask, frames: int) -> Iterator[tuple[int, int]]:
 
 
 def _regions(active: Mask, frames: int) -> Iterator[tuple[int, int]]:
-    """Yield the start and end frame of each region in which one local speaker speaks alone.
+    """Yield the start and end frame of each region of a chunk in which one local speaker speaks alone.
 
-    Windows overlap: who speaks in a frame is read from the window whose middle is nearest to the frame. Where the
-    nearest window changes, a region continues, even if the local speaker has another number in the next window.
-    Regions of less than MIN_EMBEDDING_FRAMES are skipped.
+    `active`, `frames`: as in `embedding_spans`. Windows overlap: who speaks in a frame is read from the window whose
+    middle is nearest to the frame. Where the nearest window changes, a region continues, even if the local speaker has
+    another number in the next window. Regions of less than MIN_EMBEDDING_FRAMES are skipped.
     """
     frame = np.arange(frames)
     window = np.clip(np.rint((frame - WINDOW_FRAMES / 2) / STEP_FRAMES).astype(int), 0, len(active) - 1)

@@ -60,7 +60,7 @@ def _alone(turns: Sequence[Turn], labels: Sequence[str], frames: int) -> Mask:
 def _own_embeddings(embeddings: Embeddings, alone: Mask) -> Indices:
     """Return the indices of the embeddings that represent one speaker.
 
-    They were computed from 0.75 s or more of speech in which hardly anybody but this speaker speaks. `alone`: whether
+    These are the ones computed from 0.75 s or more of audio in which almost only this speaker speaks. `alone`: whether
     this speaker speaks alone in each frame, shape (frames,).
     """
     sums = np.concatenate([[0], np.cumsum(alone)])
@@ -115,7 +115,7 @@ def _telephone_embeddings(
 
 
 def _first_disjoint(embeddings: Embeddings, chosen: Indices) -> Iterator[int]:
-    """Yield the first 12 of the indices `chosen`, skipping those whose embedding overlaps one yielded before."""
+    """Yield the first 12 of the indices `chosen` whose embeddings were computed from intervals that do not overlap."""
     reached = count = 0
     for number in chosen:
         if embeddings.starts[number] >= reached and count < _MAX_TELEPHONE:

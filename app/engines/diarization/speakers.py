@@ -33,7 +33,7 @@ _MIN_SPEAKER_FRAMES, _ENOUGH_FRAMES = 41, 592  # 0.7 s, 10 s
 class SpeakerBounds:
     """The smallest and the largest number of speakers that a diarization job allows; None: no limit.
 
-    `of_channel`: whether they are the speakers of one of several channels, where a single one is likely.
+    `of_channel`: whether they are the speakers in one of several channels, where a single speaker is likely.
     """
 
     minimum: int | None
@@ -77,8 +77,8 @@ def collect_embeddings(chunks: Sequence[ChunkAnalysis]) -> Embeddings:
 def speaker_centroids(embeddings: Embeddings, chunks: Sequence[ChunkAnalysis], bounds: SpeakerBounds) -> Floats:
     """Cluster the embeddings to speakers; return the centroid of each speaker, of norm 1, shape (speakers, 192).
 
-    Without speech, the shape is (0, 192). If nobody ever speaks alone, so that there are no `embeddings`, those of the
-    overlapped local speakers in `chunks` are clustered.
+    Without speech, the shape is (0, 192). If there are no `embeddings`, because nobody ever speaks alone, the
+    embeddings in `chunks` of people who speak at the same time as others are clustered.
     """
     chosen = _clustered_embeddings(embeddings.lengths, bounds.minimum or 0)
     vectors = embeddings.vectors[chosen]
@@ -132,7 +132,7 @@ def _clustered_embeddings(lengths: Indices, minimum: int) -> Indices:
 
 
 def _evenly_spread(count: int) -> Indices:
-    """Return `_MAX_CLUSTERED` indices that are evenly spread from 0 to `count` - 1; all of them if they are fewer."""
+    """Return up to `_MAX_CLUSTERED` indices that are evenly spread from 0 to `count` - 1."""
     return np.linspace(0, max(count - 1, 0), min(count, _MAX_CLUSTERED)).astype(np.intp)
 
 
@@ -172,7 +172,7 @@ def _within(bounds: SpeakerBounds, weights: Floats, merges: Sequence[Merge], don
 
 
 def _min_weight(weights: Floats) -> float:
-    """Return the smallest weight of a speaker, in frames; `weights`: the weight of each embedding."""
+    """Return how many frames of speech a cluster must have to be a speaker; `weights`: the frames of each embedding."""
     return min(max(_MIN_SPEAKER_SHARE * float(weights.sum()), _MIN_SPEAKER_FRAMES), _ENOUGH_FRAMES)
 
 

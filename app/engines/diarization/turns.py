@@ -75,10 +75,10 @@ def _seconds(frame: int) -> float:
 
 
 def _decisions(chunks: Sequence[ChunkAnalysis], assignment: Assignment, speakers: int) -> Iterator[tuple[int, Mask]]:
-    """Decide who speaks in each frame: the overlapping windows vote, and votes near a window's edge count less.
+    """Decide who speaks in each frame, by a vote of the windows of 10 s that overlap there.
 
-    Yield for each chunk its first frame, and whether each speaker speaks in each of its frames, shape (speakers,
-    frames). `speakers`: the number of speakers.
+    The vote of a window counts less near its edges. Yield for each chunk its first frame, and whether each speaker
+    speaks in each of its frames, shape (speakers, frames). `speakers`: the number of speakers.
     """
     frame = np.arange(WINDOW_FRAMES)
     weights = np.minimum(frame, frame[::-1]) / _FULL_WEIGHT_FRAMES
@@ -111,9 +111,9 @@ def _by_speaker(activity: Floats, assignment: Assignment, speakers: int) -> Floa
 def _speaking(probability: Floats) -> Mask:
     """Decide whether each speaker speaks in each frame; the argument and the result have the shape (speakers, frames).
 
-    In each frame the n most probable speakers speak, where n is the rounded sum of all probabilities, at most 3. In
-    meetings, most windows miss a second speaker in overlapping speech. So two speak where any window detects two for
-    long; false overlaps, as on telephones, are short.
+    In each frame the n most probable speakers speak, where n is the rounded sum of all probabilities, at most 3. But at
+    least two speak throughout about 2 s or more in which that sum is always above 1.05: in meetings, most windows miss
+    a second speaker in overlapping speech, while false overlaps, as on telephones, are short.
     """
     total = probability.sum(axis=0)
     overlap = long_runs(total >= _MIN_LONG_OVERLAP, LONG_OVERLAP_FRAMES)
@@ -141,9 +141,10 @@ def _without_short(edges: Indices) -> Indices:
 
 
 def _with_late_starts(turns: Sequence[_Turn]) -> list[_Turn]:
-    """Merge each turn of less than 0.5 s into the turn of another speaker that follows at once, if there is one.
+    """Merge each turn of less than 0.5 s into a turn of another speaker that follows at once, if there is one.
 
-    Such a short turn usually is the start of that turn: the segmentation model often detects a new speaker late.
+    The segmentation model often detects a new speaker late: so the short turn usually is the start of the following
+    one.
     """
     later: list[_Turn] = []  # the earliest turn is last
     for turn in reversed(turns):

@@ -30,7 +30,7 @@ _CHUNK_SAMPLES = (WINDOWS_PER_CHUNK - 1) * STEP_SAMPLES + WINDOW_SAMPLES
 
 @dataclass(frozen=True)
 class ChunkAudio:
-    """The samples of a chunk, up to the end of its last window.
+    """The samples of a chunk, i.e. of up to 16 overlapping windows of 10 s, up to the end of its last window.
 
     `index`: the number of the chunk, from 0. `windows`: how many windows start in the chunk. `frames`: how many frames
     of the chunk precede the next chunk; in the last chunk, all frames.
@@ -52,7 +52,10 @@ class ChunkAudio:
 
 
 def chunks(audio: Iterable[Samples]) -> Iterator[ChunkAudio]:
-    """Yield the chunks of a recording, given its samples in order; at most about 70 s of audio are buffered."""
+    """Yield the chunks of a recording, about a minute each; at most about 70 s of audio are buffered.
+
+    `audio`: the samples of the recording, in order.
+    """
     index = 0
     buffered: list[Samples] = []
     for samples in audio:
