@@ -55,10 +55,11 @@ class FindWindows(_Message):
 
 
 class LiveSpeakerOptions(_Message):
-    """How to find the speakers of a live stream.
+    """How to diarize a live stream.
 
-    `labels`: how many labels earlier processes have given; new speakers get later ones. `state`: the last one that
-    another process has returned for this stream; empty: the speakers are not known yet.
+    `labels`: how many speaker labels earlier engine processes have given in this stream; new speakers get later ones.
+    `state`: the last `LiveDiarization.state` that an earlier process has returned for this stream; empty: the speakers
+    are not known yet.
     """
 
     max_speakers: Speakers | None = None
@@ -157,7 +158,7 @@ class LoadVad(_Message):
 
 
 class StageAdvanced(_Message):
-    """Reply: a stage of the job has progressed; `processed_seconds`: how much of the recording it has processed."""
+    """Reply that reports progress; `processed_seconds`: how much of the recording the job's `stage` has processed."""
 
     type: Literal["advanced"] = "advanced"
     stage: Stage
@@ -178,14 +179,14 @@ class RecordingOpened(_Message):
 
 
 class WindowFound(_Message):
-    """Reply to `FindWindows`: the next window of the recording, with its samples."""
+    """Reply to `FindWindows`: the next window of the recording, i.e. up to 20 s of speech, with its samples."""
 
     type: Literal["window"] = "window"
     window: Window
 
 
 class WindowSearchAdvanced(_Message):
-    """Reply to `FindWindows`: how far the search for windows has progressed.
+    """Reply to `FindWindows`: how far the job has progressed.
 
     `seconds`: how much of the recording is decoded. `complete_until`: the time, in seconds, up to which all windows are
     detected.
@@ -206,8 +207,8 @@ class WindowSearchDone(_Message):
 class SpeakerEmbedding(_Message):
     """The two embeddings of one speaker: of the speech as recorded, and of the same speech in telephone bandwidth.
 
-    `speaker`: the label of the speaker in the turns. `seconds`: how much speech was embedded, in which nobody else
-    speaks; 0: the speaker has no embeddings.
+    `speaker`: the label of the speaker in the turns. `seconds`: how much speech they were computed from, in which
+    nobody else speaks; 0: the speaker has no embeddings.
     """
 
     speaker: str
@@ -227,8 +228,9 @@ class RecordingEmbeddings(_Message):
 class LiveDiarization(_Message):
     """The speakers of a live stream after an utterance.
 
-    `turns`: who speaks when since `settled_until` (seconds), as far as known. `merged`: labels that turned out to
-    belong to the person of another label, and that label. `state`: what another process needs to continue.
+    `turns`: who speaks when since `settled_until` (seconds), as far as known; before that time, speakers no longer
+    change. `merged`: for each label whose speaker turned out to have another label as well, the label that remains.
+    `state`: what another process needs to continue.
     """
 
     turns: list[Turn]

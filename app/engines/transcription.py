@@ -25,7 +25,9 @@ _MIN_LOGPROB = -1.0  # lowest mean log probability of a text that fills a gap
 
 
 def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
-    """Transcribe a batch of windows, then transcribe the gaps in their texts again, unless the pass is interim.
+    """Transcribe a batch of windows, then transcribe the gaps in their texts again.
+
+    A gap is speech without words; in an interim pass, gaps are not transcribed again.
 
     Raises:
         PermanentError: invalid_message: the model does not support the options.
@@ -44,7 +46,7 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
 
 
 def _without_context(window: Window, audio: WindowAudio, output: ModelOutput) -> tuple[WindowAudio, ModelOutput]:
-    """Remove the window's context, which was only transcribed to improve the text of the window.
+    """Remove the window's context: regions of speech before it, which were only transcribed to improve its text.
 
     Return the audio without the regions of the context, and the model's output without the words in them.
     """
@@ -59,10 +61,10 @@ def _without_context(window: Window, audio: WindowAudio, output: ModelOutput) ->
 
 
 def _window_text(window: Window, audio: WindowAudio, output: ModelOutput, texts: Sequence[Text]) -> WindowText:
-    """Build the result for a window: its segments and remaining gaps, with times in the recording.
+    """Build the result for a window: its segments, and its remaining gaps (speech without words).
 
-    `texts`: the texts of the window, including those of its gaps. `output`: the model's output before the gaps were
-    transcribed again.
+    All times are in the recording. `texts`: the texts of the window, including those of its gaps. `output`: the model's
+    output before the gaps were transcribed again.
     """
     timeline = Timeline(window.regions)
     segments = [segment for text in texts for segment in _segments(text, timeline)]
@@ -79,10 +81,11 @@ def _window_text(window: Window, audio: WindowAudio, output: ModelOutput, texts:
 
 
 def _fill_gaps(model: SpeechModel, audio: WindowAudio, texts: Sequence[Text], options: TranscribeOptions) -> list[Text]:
-    """Transcribe up to six gaps in a window's texts again, each on its own; return the texts, including the new ones.
+    """Transcribe up to six gaps, i.e. speech without words, in a window's texts again, each on its own.
 
-    If the whole window is one gap, it is cut in two first. Where a new text leaves part of its gap without words, that
-    part is a new gap. Gaps beyond the sixth, and those whose new text is improbable, remain.
+    Return the texts, including the new ones. If the whole window is one gap, it is cut in two first. Where a new text
+    leaves part of its gap without words, that part is a new gap. Gaps beyond the sixth, and those whose new text is
+    improbable, remain.
     """
     filled, tried = list(texts), set[Times]()
     while new := [gap for gap in _gaps(filled, audio) if gap not in tried][: _MAX_RETRIED_GAPS - len(tried)]:
@@ -96,7 +99,10 @@ def _fill_gaps(model: SpeechModel, audio: WindowAudio, texts: Sequence[Text], op
 
 
 def _gaps(texts: Sequence[Text], audio: WindowAudio) -> list[Times]:
-    """Find the gaps in a window's texts; a window without any text has no speech, and so no gaps."""
+    """Find the gaps in a window's texts, i.e. speech without words, in seconds from the start of the window.
+
+    A window without any text has no speech, and so no gaps.
+    """
     words = [word for text in texts for word in text.words]
     return find_gaps(word_times(words, audio.speech), audio.speech, audio.seconds) if texts else []
 
@@ -137,7 +143,10 @@ def _transcribe_gap(
 
 
 def _probable(parts: Sequence[tuple[float, WindowAudio]], outputs: Sequence[ModelOutput]) -> Iterator[Text]:
-    """Yield the texts that are probable enough, with times in the window; `parts`: as in `_transcribe_gap`."""
+    """Yield the texts in `outputs` that are probable enough, with times from the start of the window.
+
+    `parts`: the audio of each output, with its start in seconds from the start of the window.
+    """
     for (start, _), output in zip(parts, outputs, strict=True):
         for text in output.texts:
             if text.words and (text.avg_logprob is None or text.avg_logprob >= _MIN_LOGPROB):

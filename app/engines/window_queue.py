@@ -1,8 +1,8 @@
 """The queue of windows that wait for a worker's engine, whose transcription process takes them in batches.
 
-A model transcribes a batch of windows faster than the same windows one by one, and no window's text depends on the
-other windows. So a batch contains windows of all tasks that wait, up to a limit; the queue never waits for more
-windows.
+A window is up to 20 s of speech. A model transcribes a batch of windows faster than the same windows one by one, and no
+window's text depends on the other windows. So a batch contains windows of all tasks that wait, up to a limit; the queue
+never waits for more windows.
 """
 
 import asyncio
@@ -53,12 +53,12 @@ class _WaitingWindow:
 
     @property
     def batch_key(self) -> tuple[TranscribeOptions, bool, bool]:
-        """The key that all windows of a batch have in common: options, live or not, interim or not."""
+        """What all windows of a batch must have in common: options, live or not, interim or not."""
         return self.options, self.rank.is_live, self.rank is Rank.INTERIM
 
 
 class WindowQueue:
-    """Windows that wait for one engine, which transcribes them in batches, one batch after the other.
+    """Windows of speech that wait for one engine, which transcribes them in batches, one batch after the other.
 
     `at_once`: how many windows the engine transcribes at the same time. `largest`: the most windows in a batch.
     """
@@ -81,7 +81,7 @@ class WindowQueue:
 
     @property
     def room(self) -> int:
-        """How many windows a `TranscriptionRun` may have in this queue at the same time: enough for two batches."""
+        """How many windows of one recording or live task to queue at the same time: enough for two batches."""
         return 2 * (self._batch_size or self._at_once)
 
     async def transcribe(
@@ -89,7 +89,7 @@ class WindowQueue:
     ) -> WindowText:
         """Queue a window, wait for its turn, and return its text.
 
-        `previous`: the language spoken before the window, None if unknown.
+        `previous`: the language spoken before the window, None if unknown. `rank`: the priority of the window.
 
         If all callers that wait for the windows of a batch are cancelled, the batch is stopped, after which the engine
         must load its model again. So a batch is stopped at once only if all its windows have the rank `OWN`, else two
@@ -145,7 +145,8 @@ class WindowQueue:
     def _next_batch(self) -> list[_WaitingWindow]:
         """Choose the windows of the next batch: the lowest rank first, and within a rank the oldest first.
 
-        Interim batches alternate with batches of recordings: otherwise live speech could take all the time.
+        Batches of interim passes, for partial results of live tasks, alternate with batches of recordings: otherwise
+        live speech could take all the time.
         """
         in_order = sorted(self._waiting, key=lambda waiting: (self._must_wait(waiting.rank), waiting.rank))
         first = in_order[0]

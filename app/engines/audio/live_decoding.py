@@ -32,7 +32,7 @@ class LiveDecoder(Protocol):
 
     @property
     def lost(self) -> float:
-        """How many seconds of audio the time stamps have skipped so far; 0 for a format without time stamps."""
+        """How many seconds of audio are missing so far, by gaps between time stamps; 0 without time stamps."""
         ...
 
     def decode(self, data: bytes) -> Iterator[av.AudioFrame]:

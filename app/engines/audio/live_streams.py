@@ -127,7 +127,10 @@ class _Channel:
         yield from self._complete(self.utterances.flush())
 
     def speaker(self) -> str | None:
-        """Return the label of who speaks now; None if nobody does, or nobody knows."""
+        """Return the label of the person who is speaking at the end of the audio so far.
+
+        None: nobody is speaking, or the speaker is unknown.
+        """
         utterance = self.utterances.current() if self._speakers else None
         return self._speakers.open(utterance) if self._speakers and utterance else None
 

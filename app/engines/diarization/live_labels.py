@@ -89,7 +89,10 @@ class LiveLabels:
             self._settle()
 
     def nearest(self, window: SpeechWindow) -> int | None:
-        """Return the label of the speaker to whom the embedding of a window is most similar; None if to nobody."""
+        """Return the label of the speaker to whom the embedding of a window is most similar.
+
+        None: it is similar to no speaker with a label.
+        """
         if not len(self._centroids):
             return None
         similarity = self._centroids @ _vectors(window.values[np.newaxis])[0]
@@ -227,9 +230,10 @@ class LiveLabels:
         return sums
 
     def _merge(self, mean: Floats, label: int, clusters: Floats, labels: Indices) -> bool:
-        """Merge a label that has lost its cluster into that of the nearest cluster, if they are near; return whether.
+        """Merge a label that no cluster has any longer into the label of the most similar cluster.
 
-        It may also have lost its cluster because its speaker has said too little for one: then it remains.
+        Return whether it was merged. It is not if no cluster is similar enough: its speaker may have said too little to
+        be a cluster. `mean`: the mean embedding of the label. `clusters`: the centroids, with their `labels`.
         """
         similarity = clusters @ mean
         nearest = int(similarity.argmax())

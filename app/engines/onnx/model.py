@@ -70,7 +70,10 @@ class OnnxModel:
         *,
         interim: bool = False,  # noqa: ARG002 -- greedy decoding has no quicker mode
     ) -> list[ModelOutput]:
-        """Transcribe windows: on a GPU as one batch; on a CPU one by one, so that none changes the text of another."""
+        """Transcribe windows: on a GPU as one batch; on a CPU one by one, so that none changes the text of another.
+
+        `previous` and `interim`, for which other models have a use, do not change the text.
+        """
         recognize_options: RecognizeOptions = {}
         if self._takes_language:
             target = "en" if options.translate else options.language

@@ -21,7 +21,8 @@ Scores = dict[str, float]
 def choose_languages(regions: Sequence[RegionEvidence], previous: str | None) -> tuple[list[str], bool]:
     """Return the language of each region, and whether the result is independent of `previous`.
 
-    `previous`: the language before the first region; None if unknown.
+    `regions`: the length of each region in seconds, and the probability of each language in it. `previous`: the
+    language before the first region; None if unknown.
     """
     scores = _scores(regions)
     best, *others = sorted(scores[0].values(), reverse=True)
@@ -55,7 +56,7 @@ def _scores(regions: Sequence[RegionEvidence]) -> list[Scores]:
 
 
 def _best(scores: Scores, before: str | None) -> str:
-    """Return the best language of a region after the language `before`.
+    """Return the most probable language of a region, given the language `before` it.
 
     That is `before` itself, unless another one scores higher by more than the cost of a change.
     """

@@ -129,7 +129,10 @@ class Whisper:
     def _decode(
         self, terms: Sequence[str], decoding: DecodeOptions, group: Sequence[tuple[_WindowLanguages, str | None]]
     ) -> list[ModelOutput]:
-        """Decode the texts of several windows in one batch; `group`: each window with the language before it."""
+        """Decode the texts of several windows in one batch.
+
+        `terms`: the task's vocabulary. `group`: each window with the language of the speech before it, None if unknown.
+        """
         windows = [self._parts(detected, previous) for detected, previous in group]
         decoded = iter(self._network.decode([part for parts, _ in windows for part in parts], decoding))
         return [
@@ -144,8 +147,8 @@ class Whisper:
     def _parts(self, detected: _WindowLanguages, previous: str | None) -> tuple[list[EncodedPart], bool]:
         """Cut a window into parts where its language changes, and encode the parts.
 
-        `previous`: the language before the window, None if unknown. Return also whether the languages would be the same
-        whatever `previous` is.
+        `previous`: the language of the speech before the window, None if unknown. Return the parts, and whether their
+        languages would be the same whatever `previous` is.
         """
         lengths = [end - start for start, end in detected.regions]
         languages, settled = choose_languages(list(zip(lengths, detected.evidence, strict=True)), previous)
@@ -161,7 +164,10 @@ class Whisper:
         return parts, settled
 
     def _texts(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions, terms: Sequence[str]) -> list[Text]:
-        """Return the texts of a part; if it may contain `terms`, decode it again with these, and choose the better."""
+        """Return the texts of a part of a window; if it may contain some of the `terms`, decode it again with these.
+
+        Of the text with and the text without terms, the better one is returned. `terms`: the task's vocabulary.
+        """
         if decoding.interim:
             return self._interim_text(part, decoded, decoding)
         plain = self._without_loops(part, decoded, decoding)
@@ -179,7 +185,7 @@ class Whisper:
         return [replace(text, words=[]) if _is_loop([text], part) else text]
 
     def _without_loops(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions) -> list[Text]:
-        """Return the texts of a part; if its text is a hallucination loop, decode the part again in two halves.
+        """Return the texts of a part of a window; if its text is a hallucination loop, decode it again in two halves.
 
         If the two new texts together are a loop as well, their words are dropped. The first text is returned after all
         if a person could have spoken it in the given time, and the new texts leave over 1 s more of speech without
@@ -303,7 +309,7 @@ def _without_pauses(words: Sequence[Word]) -> list[Word]:
     """Shorten the first and last words of sentences if their times include the pause before or after the sentence.
 
     As in faster-whisper, that is assumed of a word that lasts more than twice as long as the median word of the text,
-    or than 0.7 s if the median is longer. For a number, this limit is multiplied by its number of digits.
+    or more than 1.4 s if that is less. For a number, this limit is multiplied by its number of digits.
     """
     usual = _SPREAD * min(median([word.end - word.start for word in words] or [0.0]), _MAX_USUAL_S)
     shortened: list[Word] = []

@@ -59,7 +59,11 @@ class EncodedPart:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The decoder's output for a part: the tokens of its text, and how probable the text and silence are."""
+    """The decoder's output for a part of a window.
+
+    `tokens`: those of the text. `avg_logprob`: their mean log probability. `no_speech_prob`: the probability that the
+    part contains no speech.
+    """
 
     tokens: Sequence[int]
     avg_logprob: float
@@ -130,7 +134,7 @@ class Network:
         return {token[2:-2]: probability for token, probability in probabilities}
 
     def decode(self, parts: Sequence[EncodedPart], decoding: DecodeOptions) -> list[Decoded]:
-        """Decode the text of each part; parts of one padded length are a batch, which saves a third of the time."""
+        """Decode the text of each part of a window; parts that are padded to the same length form one batch."""
         padded = [_padded(part.encoded) for part in parts]
         decoded: dict[int, Decoded] = {}
         for length in sorted({len(array) for array in padded}):
