@@ -285,7 +285,10 @@ class DiarizationDone(_Message):
 
 
 class Loaded(_Message):
-    """Reply to `Load`: the model is loaded; `fingerprint`: its device, precision and search, on which texts depend."""
+    """Reply to `Load`: the model is loaded.
+
+    `fingerprint`: its device, precision and search, such as the beam size, on which texts depend.
+    """
 
     type: Literal["loaded"] = "loaded"
     model: Model

@@ -41,8 +41,8 @@ class ModelOutput:
 class SpeechModel(Protocol):
     """A loaded speech-to-text model.
 
-    Its output for a window depends only on the window, the options, the language before the window, and whether the
-    pass is interim; it does not depend on the other windows of the batch.
+    Its output for a window depends only on the window, the options, the language before the window, and whether this is
+    an interim pass, i.e. a quick one for a partial result. It does not depend on the other windows of the batch.
     """
 
     identity: Model  # the name of the model, and its revision: the start of the hash of its weights

@@ -123,7 +123,7 @@ def _cut(texts: Sequence[Text], second: float) -> Iterator[Text]:
 def _transcribe_gap(
     model: SpeechModel, parts: Sequence[tuple[float, WindowAudio]], options: TranscribeOptions, language: str | None
 ) -> list[Text]:
-    """Transcribe a gap, and return its texts; [] if none is probable enough.
+    """Transcribe a gap, i.e. speech without words, and return its texts; [] if none is probable enough.
 
     `parts`: the audio of the gap in parts, each with its start in seconds from the start of the window. `language`: the
     language spoken before the gap.

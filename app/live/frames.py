@@ -254,7 +254,7 @@ class FrameReader:
         return _SILENCE[audio.codec] * (size // whole * whole)
 
     def _number(self, message: RawStreamMsg) -> int | None:
-        """Return the number of a frame, taken from its message id; None if the message is no frame of this task."""
+        """Return the number of a frame, taken from its header `Nats-Msg-Id`; None if it is no frame of this task."""
         task_id, _, number = (message.headers or {}).get("Nats-Msg-Id", "").rpartition("-")
         if task_id != self._task.task_id or not number.isdecimal() or not number.isascii():
             return None

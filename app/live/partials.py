@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 @dataclass(eq=False, slots=True)
 class _OpenUtterance:
-    """An open utterance, i.e. one in progress, with its words so far and the time of its next interim pass.
+    """An utterance in progress, with its words so far, and when to transcribe it again for a partial result.
 
     `start`: the start of the utterance, in seconds from the start of the audio.
     """

@@ -40,8 +40,8 @@ class LiveSource:
 
     `seconds`: how much audio was processed so far. `open`: the utterances in progress, at most one for each channel.
     `waiting_seconds`: the duration of the stored audio that is not processed yet, as far as known. `speaker`: the label
-    of who speaks now. `speakers`: the speakers so far; None before the first utterance, or if the task does not request
-    them, or if each channel is a speaker.
+    of who speaks now, None if unknown. `speakers`: the speakers so far; None before the first utterance, or if the task
+    requests no diarization, or if each channel is transcribed on its own.
     """
 
     def __init__(self, engine: Engine, frames: FrameReader, task: LiveTask, checkpoint: Checkpoint) -> None:

@@ -107,7 +107,7 @@ class LiveTranscriber:
         checkpoint: Checkpoint,
         append: Append,
     ) -> None:
-        """Transcribe until the audio ends; append updates to the task's log, and publish partial results."""
+        """Transcribe the live audio until it ends; append updates to the task's log, and publish partial results."""
         source, early = live.source, EarlyTranscription(self.windows, task.options)
         run = TranscriptionRun(live.windows(), early, None, task.options, checkpoint.language, rank=Rank.LIVE)
         source.on_closing = lambda window: early.start(window, run.language)
@@ -132,7 +132,7 @@ class LiveTranscriber:
     async def _find_speakers(
         self, transcript: TaskTranscript, task: LiveTask, recording: Recording, append: Append
     ) -> None:
-        """Diarize the audio of the task, each separate channel on its own, and identify its speakers."""
+        """Diarize the audio of the task, each separate channel on its own, and add its speakers to the transcript."""
         find = partial(self.diarizer.turns, task, recording, transcript.channels)
         async with aclosing(BackgroundDiarization(find)) as search:
             async for update in search.progress():

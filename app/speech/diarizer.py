@@ -150,7 +150,7 @@ class BackgroundDiarization:
     """
 
     def __init__(self, diarize: Callable[[Append], Awaitable[DiarizationDone]]) -> None:
-        """`diarize`: runs the diarization, and calls its argument with each update of the progress."""
+        """`diarize`: runs the diarization; it gets a function, which it awaits with each update of its progress."""
         self.result: DiarizationDone | None = None
         self.error: ErrorDetail | None = None
         self._diarize = diarize

@@ -40,7 +40,10 @@ class CachedTranscript(BaseModel):
 
 
 class TranscriptCache:
-    """Caches transcripts under the recording's SHA-256, the engine's model and fingerprint, and the task's options."""
+    """Caches transcripts, so that a later task with the same recording and options needs no transcription.
+
+    The key consists of the recording's SHA-256, the model, its device, precision and search, and the task's options.
+    """
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache

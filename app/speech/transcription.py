@@ -87,8 +87,8 @@ class Transcription:
     def _first_job(self, checkpoint: Checkpoint) -> FindWindows:
         """Return the engine job that detects the windows after the checkpoint.
 
-        With `channels: auto` it lets the engine choose the channel, unless the checkpoint contains text, or the task
-        expects more than two speakers.
+        With `channels: auto`, the job lets the engine choose whether to mix the channels, unless the checkpoint
+        contains text, or the task expects more than two speakers.
         """
         task, channel, start_at = self.task, checkpoint.channel, checkpoint.processed_seconds
         if channel is None and task.channels is Channels.SEPARATE:

@@ -118,9 +118,10 @@ def _same(mask: FrameMask, a: Samples, b: Samples) -> FrameMask:
 
 
 def _likeness(a: Spectrogram, b: Spectrogram, first: int) -> float:
-    """Return the highest correlation of a block of spectrogram `a`, from row `first` on, with an equal length of `b`.
+    """Return the highest correlation of a block of spectrogram `a` with any block of equal length in `b` nearby.
 
-    The part of `b` may begin up to 0.5 s before or after the block, because a voice may reach one microphone later.
+    The block of `a` starts at row `first`. That of `b` may start up to 0.5 s earlier or later, because a voice may
+    reach one microphone later.
     """
     second = _centred(a[first : first + 2 * _BLOCK])
     length = len(second)

@@ -156,7 +156,7 @@ class _FrameSender:
     """
 
     def __init__(self, pipe: Pipe, skip: float, unit: float) -> None:
-        """`unit`: seconds in one unit of the time stamps; a float, because fractions would take twice the time."""
+        """`unit`: seconds in one unit of the time stamps; a float, because exact fractions would be twice as slow."""
         self._pipe = pipe
         self._skip = skip
         self._unit = unit

@@ -29,7 +29,11 @@ class SpeechDetector:
     """
 
     def __init__(self, start: int = 0, first: int = 0) -> None:
-        """`first`: the number of the first frame passed to this object: 0, or one in a section before `start`."""
+        """`start`: the number of the first frame whose probability is needed.
+
+        `first`: the number of the first frame that is passed to this object; it is 0, or lies in an earlier section
+        than `start`.
+        """
         self._processed_from = start // SECTION * SECTION
         self._frame = first  # the next one
         self._before = np.zeros(0, np.float32)  # the last samples, to warm up the state after a reset

@@ -215,7 +215,7 @@ def _regions(speech: Probabilities, *, whole: bool) -> Iterator[Region]:
     """Yield the regions in `speech` in order, each with up to 0.4 s of silence on both sides.
 
     Regions with a shorter pause than 0.8 s between them touch in its middle. A region with too few frames of speech is
-    skipped, unless it is open.
+    skipped, unless it is open, i.e. may continue in audio that is not decoded yet.
     """
     voiced = np.flatnonzero(speech >= SPEECH)
     breaks = np.flatnonzero(np.diff(voiced) > _PAUSE)

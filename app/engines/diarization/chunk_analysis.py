@@ -43,7 +43,7 @@ _INVALID = "not the analysis of a chunk"
 
 @dataclass(frozen=True)
 class Embedding:
-    """The speaker embedding of a region, i.e. an interval in which one local speaker speaks alone, or of a part of it.
+    """The speaker embedding of a region, or of a part of one, in which one local speaker speaks alone.
 
     `start`, `end`: where the region or part starts and ends, in frames from the start of the chunk.
     """

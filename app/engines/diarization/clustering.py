@@ -93,7 +93,8 @@ def merge_by_centroids(embeddings: Floats, weights: Floats, labels: Indices) -> 
 class Clusters:
     """A partition of members into clusters, which are merged step by step (a disjoint-set forest).
 
-    At first each member is a cluster. `weights`: the weight of each member, shape (n,); they add up in a cluster.
+    At first each member is a cluster. `weights`: the weight of each member, shape (n,); a cluster has the sum of the
+    weights of its members.
     """
 
     def __init__(self, weights: Floats) -> None:

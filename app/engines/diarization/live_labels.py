@@ -43,9 +43,9 @@ _SUMS = (("sum", "values"), ("telephone", "telephone"))  # of a speaker, and wha
 
 
 class LabelEmbeddings(NamedTuple):
-    """The mean embeddings of the speech with one label: as recorded (`mean`), and as simulated telephone audio.
+    """The mean embeddings of the speech with one label: as recorded, and as simulated telephone audio (`telephone`).
 
-    `seconds`: how much speech that is. The norm of `telephone` has no meaning.
+    `seconds`: how much speech that is. Only the direction of `telephone` has a meaning, not its norm.
     """
 
     label: int

@@ -36,7 +36,7 @@ class Networks:
         self._telephone: Array = np.load(folder / TELEPHONE_FILE)
 
     def segment(self, window: Array) -> Array:
-        """Run the segmentation model on a window: return the log probability of each class in each frame.
+        """Run the segmentation model on a window of 10 s: return the log probability of each class in each frame.
 
         The shape is (frames, 7). The powerset classes are: nobody speaks, one of three local speakers speaks, or two of
         them speak. `window`: the samples of the window.

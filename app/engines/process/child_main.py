@@ -61,7 +61,7 @@ def _leave_signals_to_parent() -> None:
 
 
 def _take_stdout() -> BinaryIO:
-    """Return the original stdout, for replies alone; redirect what libraries print to stdout to stderr."""
+    """Return the original stdout, to which only replies are written; send what libraries print to stderr instead."""
     output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return output
@@ -74,7 +74,7 @@ def _read(source: BinaryIO, lines: SimpleQueue[bytes]) -> None:
 
 
 def serve(run: Callable[[Job, Emit], None], line: bytes, output: BinaryIO) -> None:
-    """Run the job in `line`, and write its replies to `output`, or a `Failed` reply with the error that ended it."""
+    """Run the job that `line` contains as JSON; write its replies to `output`, or `Failed` if an error ends it."""
 
     def emit(reply: Reply) -> None:
         output.write(reply.model_dump_json().encode() + b"\n")

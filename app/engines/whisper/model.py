@@ -85,8 +85,8 @@ class Whisper:
     ) -> list[ModelOutput]:
         """Transcribe a batch of windows; `previous`: the language spoken before each window, None if unknown.
 
-        An interim pass decodes once, without beam search and vocabulary; a text with a hallucination loop loses its
-        words.
+        `interim`: decode once, as quickly as possible, without beam search and vocabulary; a text with a hallucination
+        loop loses its words.
 
         With several threads, decoding starts while the last windows are still being encoded. On a GPU, windows are
         padded to the same length, so they are also encoded in batches.

@@ -233,7 +233,7 @@ def _plain(text: str) -> str:
 
 
 def _padded(encoded: Encoded) -> Encoded:
-    """Pad encoded audio to the next of the two fixed lengths by repeating the silence at its end."""
+    """Pad encoded audio to the nearest longer one of the two fixed lengths, by repeating the silence at its end."""
     length = next((length for length in _PADDED_TO if length >= len(encoded)), len(encoded))
     silence = encoded[-_REPEATED_FRAMES:]
     repeated = np.tile(silence, (ceil((length - len(encoded)) / len(silence)), 1))
