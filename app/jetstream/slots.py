@@ -1,4 +1,4 @@
-"""The two kinds of slots in which a worker runs tasks."""
+"""The two kinds of slots: a slot is a worker's room for one running task."""
 
 from enum import StrEnum
 
@@ -6,12 +6,12 @@ from natscribe.schemas.wire import Lane
 
 
 class Slots(StrEnum):
-    """Recordings run one at a time on each worker, beside several live tasks."""
+    """The kinds of slots of a worker, each for one running task: one for recordings, several for live tasks."""
 
     RECORDINGS = "recordings"
     LIVE = "live"
 
     @classmethod
     def of(cls, lane: Lane) -> "Slots":
-        """Return the slots in which tasks of a lane run."""
+        """Return the kind of slots in which tasks of a lane (transcription, diarization or live) run."""
         return cls.LIVE if lane is Lane.LIVE else cls.RECORDINGS

@@ -1,4 +1,4 @@
-"""Pulls the grants of tasks, one for each free slot of this worker, and passes the granted tasks to handlers."""
+"""Pulls grants, i.e. messages that let this worker start one task each, and runs the handlers of these tasks."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -32,8 +32,9 @@ log = structlog.get_logger()
 class TaskConsumer:
     """Pulls grants for one kind of slots, and passes the messages of the granted tasks to handlers.
 
-    A consumer with a free slot leaves a pull request open, and notifies the scheduler, which then grants it a task. A
-    busy consumer has no open request, so that no grant waits for it.
+    A grant is a message by which the scheduler lets a worker start one task; a slot is room for one running task. A
+    consumer with a free slot leaves a pull request open and notifies the scheduler, which then grants it a task.
+    Without a free slot it has no open request, so that no grant is delivered to a busy worker.
     """
 
     def __init__(  # noqa: PLR0913 -- what it pulls, two callbacks and a setting
@@ -46,10 +47,11 @@ class TaskConsumer:
         reached: Callable[[], None] = lambda: None,
         at_once: int = 1,
     ) -> None:
-        """Create a consumer of the tasks of one kind of slots; `handlers`: by task queue, what handles its messages.
+        """Create a consumer of grants for one kind of slots.
 
-        The consumer calls `broken` when it ends with an error, and `reached` when NATS answers again after an outage.
-        `at_once`: the number of slots, i.e. how many messages are handled at the same time.
+        `handlers`: by lane and priority, the function that handles a task message. `broken`: called when the consumer
+        ends with an error. `reached`: called when NATS answers again after an outage. `at_once`: the number of slots,
+        i.e. how many messages are handled at the same time.
         """
         self._slots = slots
         self._handlers = handlers
@@ -95,11 +97,11 @@ class TaskConsumer:
 
     @property
     def idle(self) -> bool:
-        """Whether the consumer would start another task immediately."""
+        """Whether the consumer runs and has a free slot."""
         return self.running and len(self._tasks) < self._at_once
 
     def _ended(self, loop: asyncio.Task[None]) -> None:
-        """Call `broken` if the loop of the consumer has ended unexpectedly: a worker that pulls no tasks must end."""
+        """Call `broken` if the consumer's loop has ended unexpectedly: a worker that pulls no tasks must stop."""
         if not self._stopping:
             log.critical("consumer_broken", exc_info=None if loop.cancelled() else loop.exception())
             self._broken()
@@ -128,7 +130,7 @@ class TaskConsumer:
             task.result()
 
     async def _pull(self) -> Msg | None:
-        """Leave a pull request open until there is a grant; return None if it expires or is lost."""
+        """Wait for a grant with an open pull request; return None if the request expires or fails."""
         try:
             # After an outage, a request that does not wait shows when JetStream answers again.
             within = LINGER_S if self._is_answered else 0.0
@@ -150,7 +152,7 @@ class TaskConsumer:
         await self._nats.publish(subjects.FREE_SLOT, self._slots.encode())
 
     async def _start(self, message: Msg) -> None:
-        """Start the handler of a granted task; if the task was deleted, only acknowledge the grant."""
+        """Start the handler of the task that a grant names; if the task message is gone, acknowledge the grant."""
         try:
             grant = read_grant(message.data)
             task = await self._messages.find(grant.subject, grant.sequence)

@@ -1,4 +1,4 @@
-"""The order of priorities, and estimates of the start of a waiting task under that order."""
+"""Chooses the priority of the next task, and estimates how many tasks start before a waiting task, and when."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
@@ -10,36 +10,36 @@ PATIENCE: Final = {Priority.NORMAL: 3, Priority.LOW: 15}  # how many other tasks
 
 
 class PriorityOrder:
-    """The order of the priorities for the next task: high, normal and low, without starvation.
+    """Decides from which priority the next task is taken: from high before normal before low, but without starvation.
 
-    A priority that was passed over PATIENCE times goes first: while tasks of all priorities wait, eleven of sixteen
-    tasks are high, four are normal and one is low.
+    A priority whose tasks wait while PATIENCE tasks of other priorities start goes first. While tasks of all priorities
+    wait, eleven of sixteen started tasks are high, four are normal and one is low.
     """
 
     def __init__(self) -> None:
         self._passed_over = dict.fromkeys(Priority, 0)
 
     def current(self) -> Iterator[Priority]:
-        """Yield the priorities in their current order."""
+        """Yield the priorities in the order in which to look for the next task."""
         overdue = [priority for priority in reversed(PATIENCE) if self._passed_over[priority] >= PATIENCE[priority]]
         yield from dict.fromkeys([*overdue, *Priority])
 
     def note_served(self, served: Priority) -> None:
-        """Note that a task of a priority starts, so that every other priority was passed over once more."""
+        """Count the start of a task of the priority `served`, which passes over the other priorities once more."""
         for priority in PATIENCE:
             self._passed_over[priority] += 1
         self.note_empty(served)
 
     def note_empty(self, priority: Priority) -> None:
-        """Note that no task of a priority can start, so that a task of another priority does not pass it over."""
+        """Note that no task of a priority can start: its count of starts of other priorities begins at 0 again."""
         self._passed_over[priority] = 0
 
 
 def served_before(waiting: Mapping[Priority, int], priority: Priority, before: int) -> dict[Priority, int]:
-    """Estimate, for each priority, how many of its tasks start before a certain waiting task.
+    """Estimate how many tasks of each priority start before a certain waiting task.
 
-    `waiting`: the number of waiting tasks of each priority. `before`: how many tasks of its own priority precede the
-    task, which has the priority `priority`.
+    `waiting`: the number of waiting tasks by priority. `priority`: the priority of the task. `before`: how many tasks
+    of the same priority start before it.
     """
     number = before + 1
     counts = _more_urgent(waiting, priority, at_most=PATIENCE.get(priority, 0) * number)
@@ -52,11 +52,11 @@ def served_before(waiting: Mapping[Priority, int], priority: Priority, before: i
 
 
 def seconds_until_free(busy: Iterable[float], work: float) -> float:
-    """Estimate after how many seconds the workers have completed the work that precedes a task, so that one is free.
+    """Estimate in how many seconds a worker is free for a waiting task, i.e. after the tasks that start before it.
 
-    `work`: how many seconds one worker would need for the preceding tasks. `busy`: for each worker, the seconds until
-    its running task ends; then it does a share of `work`. The shares are such that all workers that get one end
-    together.
+    `busy`: for each worker, the seconds until its running task ends. `work`: how many seconds a single worker would
+    need for the tasks that start before; it is divided among the workers so that those that take part end at the same
+    time.
     """
     totals = accumulate(sorted(max(seconds, 0.0) for seconds in busy))
     return min(((work + total) / workers for workers, total in enumerate(totals, start=1)), default=work)
@@ -65,8 +65,8 @@ def seconds_until_free(busy: Iterable[float], work: float) -> float:
 def _more_urgent(waiting: Mapping[Priority, int], priority: Priority, *, at_most: int) -> dict[Priority, int]:
     """Estimate how many tasks of each priority above `priority` start before a task of `priority`.
 
-    `waiting`: the number of waiting tasks of each priority. `at_most`: the maximum of the total. Of these tasks, each
-    priority gets the share that it has in `PriorityOrder`, and higher priorities get the rest.
+    `waiting`: the number of waiting tasks by priority. `at_most`: the maximum of all counts together. Each priority
+    gets the share of starts that `PriorityOrder` gives it, and higher priorities get the rest.
     """
     urgent = [other for other in Priority if other.precedes(priority)]
     left = min(sum(waiting[other] for other in urgent), at_most)

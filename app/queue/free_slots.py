@@ -1,4 +1,4 @@
-"""Counts the free slots of the workers for which there is no grant yet."""
+"""Counts the free slots of all workers (room for one running task each) that have not been granted to a task."""
 
 import asyncio
 import math
@@ -16,11 +16,11 @@ UNSEEN_FOR_S: Final = 2.0  # after its publication, a grant is visible at its co
 
 
 class FreeSlots:
-    """The number of free slots of one kind for which there is no grant yet.
+    """Counts the free slots of one kind (for recordings or live tasks) that have not been granted to a task.
 
-    A worker with a free slot leaves a pull open, and the consumer of the grants reports the number of open pulls. In
-    between, each task that has ended frees a slot, and each grant takes one. So a task is granted to a slot a moment
-    before its pull is open, and a count that was too high corrects itself.
+    A worker with a free slot leaves a pull request open, and JetStream reports the number of open requests of the
+    consumer of grants. Between two reads of this number, each ended task adds a slot, and each grant takes one. So a
+    slot can be granted shortly before its worker opens the pull request; a wrong count is corrected by the next read.
     """
 
     def __init__(self, nats: Client, names: StreamNames, slots: Slots) -> None:
@@ -33,22 +33,22 @@ class FreeSlots:
 
     @property
     def is_current(self) -> bool:
-        """Whether the open pulls were counted a moment ago."""
+        """Whether the open pull requests were counted less than COUNTED_EVERY_S seconds ago."""
         return self._counted_at > monotonic() - COUNTED_EVERY_S
 
     def take(self, grant: int | None) -> None:
-        """Note that a slot is taken by the grant with this stream sequence; None: by one that existed before."""
+        """Count a slot as taken by a new grant with the stream sequence `grant`; None: the task already had a grant."""
         self.count -= 1
         if grant is not None:
             self._unseen.append((grant, monotonic()))
 
     def recount(self) -> None:
-        """Have the open pulls counted, because a worker has opened one."""
+        """Mark the count as outdated and wake the scheduler, because a worker has opened a pull request."""
         self._counted_at = -math.inf
         self.changed.set()
 
     async def read(self) -> None:
-        """Count the open pulls for which there is no grant.
+        """Read from JetStream how many pull requests are open, less the grants that they will receive.
 
         Raises:
             NatsError: NATS does not answer.

@@ -1,8 +1,8 @@
-"""Grants: messages that let a worker start a task, one for each task that runs or is about to.
+"""Grants: messages by which the scheduler lets workers start tasks, one for each task that runs or is about to start.
 
-A grant has the sequence of its task message in its subject, and JetStream refuses a second message on that subject. So
-a task has at most one grant, whoever publishes it, until the worker has deleted the task message and acknowledged the
-grant.
+The subject of a grant contains the stream sequence of the task message, and JetStream refuses a second message on that
+subject. So a task has at most one grant, whichever worker publishes it, until the worker that runs the task has deleted
+the task message and acknowledged the grant.
 """
 
 from nats.aio.client import Client
@@ -20,7 +20,10 @@ from app.queue.turns import DEFAULT_S, Turn
 
 
 class Grant(BaseModel):
-    """Names a task message, and what its user is charged: the body of a grant."""
+    """A message by which the scheduler lets a worker start one task.
+
+    It names the task by the subject and stream sequence of the task message, and says what the task's user is charged.
+    """
 
     subject: str
     sequence: int
@@ -29,34 +32,34 @@ class Grant(BaseModel):
 
     @classmethod
     def of(cls, turn: Turn) -> "Grant":
-        """Create the grant of a task whose turn it is."""
+        """Create the grant of a task that the scheduler has chosen to start."""
         subject = subjects.tasks(turn.lane, turn.priority)
         return cls(subject=subject, sequence=turn.sequence, user=turn.user, seconds=turn.seconds)
 
     @property
     def turn(self) -> Turn:
-        """The task, as the order of turns counts it."""
+        """The granted task in the form in which `Turns` counts it."""
         return Turn(self.user, *subjects.queue_of(self.subject), self.sequence, self.seconds or DEFAULT_S)
 
 
 class Ended(Grant):
-    """A notice to the scheduler: the task stream does not hold the message any more, or an attempt has failed."""
+    """A notice to the scheduler: a task message was deleted, or an attempt at its task has failed."""
 
     frees_slot: bool = False  # whether the worker that ran the task has sent it
     is_retried: bool = False  # whether the task remains granted
 
 
 def read_grant(body: bytes) -> Grant:
-    """Parse the body of a grant.
+    """Parse a grant from the body of its message.
 
     Raises:
-        UnreadableError: Another version of the service has written it.
+        UnreadableError: Another version of the service has written the grant.
     """
     return parse_stored(Grant, body, "a grant")
 
 
 class Grants:
-    """Publishes and reads the grants."""
+    """Publishes grants to their stream, and reads all that the stream holds."""
 
     def __init__(self, nats: Client, names: StreamNames) -> None:
         self._nats = nats
@@ -64,10 +67,10 @@ class Grants:
         self._names = names
 
     async def publish(self, turn: Turn) -> int | None:
-        """Grant a task; return the stream sequence of the grant, None if the task has a grant already.
+        """Publish the grant of a task; return its stream sequence, or None if the task already has a grant.
 
         Raises:
-            NatsError: NATS does not answer: the grant may be stored.
+            NatsError: NATS does not answer; the grant may have been stored.
         """
         subject, body = subjects.ready(Slots.of(turn.lane), turn.sequence), Grant.of(turn).model_dump_json().encode()
         try:
@@ -78,7 +81,7 @@ class Grants:
             return None
 
     async def all(self) -> list[Grant]:
-        """Return the grants of all tasks that run, that are about to, or that wait for the time of a retry.
+        """Return all grants: of tasks that run, are about to start, or wait for a retry.
 
         Raises:
             NatsError: NATS does not answer.

@@ -70,7 +70,7 @@ class QueueIndex:
         """Index the messages that were stored since the last update.
 
         If the task stream was recreated, or most of the indexed messages have left their queues, the index is rebuilt.
-        Concurrent calls share one update, which starts after the last of these calls.
+        Concurrent callers share one update, which starts after the last of their calls.
 
         Raises:
             NatsError: NATS does not answer.

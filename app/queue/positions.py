@@ -1,4 +1,4 @@
-"""Positions of waiting tasks: how many tasks workers start before each, and when it is expected to start."""
+"""Positions of waiting tasks: how many tasks start before each of them, and when it is expected to start."""
 
 import asyncio
 import time
@@ -31,7 +31,7 @@ REPLY: TypeAdapter[list[Before]] = TypeAdapter(list[Before])
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The position of a waiting task among all waiting tasks, in the order in which workers start them."""
+    """The position of a waiting task in the order in which tasks start, and its expected start."""
 
     number: int  # 1: the task is served next
     expected_start: datetime | None  # None: unknown
@@ -44,8 +44,7 @@ class Position:
     def added_to(self, status: TaskStatus) -> TaskStatus:
         """Return a copy of a task's status with the number and the expected start of this position.
 
-        A task that waits for its retry gets no number. Its expected start is the later of this position's and the
-        status's.
+        A task that waits for its retry gets no number, and its own expected start if that is later.
         """
         if status.state is State.RETRYING:
             times = [time for time in (status.expected_start, self.expected_start) if time is not None]
@@ -54,10 +53,14 @@ class Position:
 
 
 class Positions:
-    """Computes the positions of waiting tasks, from the order that the scheduler knows."""
+    """Computes the positions of waiting tasks, whose order it requests from the worker that runs the scheduler."""
 
     def __init__(self, nats: Client, messages: TaskMessages, queues: QueueReader, *, idle: Callable[[], bool]) -> None:
-        """Create a reader of positions; `idle` returns whether this worker would start a task immediately."""
+        """Create a reader of positions.
+
+        `queues`: reads when the running tasks are expected to end. `idle`: returns whether this worker would start a
+        task immediately.
+        """
         self._nats = nats
         self._messages = messages
         self._reader = queues
@@ -67,10 +70,10 @@ class Positions:
         self._reading = asyncio.Lock()
 
     async def locate(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
-        """Read task messages of the queue `subject` by their stream sequences, and compute their current positions.
+        """Read task messages of the queue `subject` by their stream sequences, and compute the positions of the tasks.
 
-        Return pairs of a message and its position. Messages that the queue no longer holds are omitted. A position is
-        None if no worker schedules tasks at the moment.
+        Return pairs of a message and its position; messages that the queue no longer holds are omitted. A position is
+        None if no worker runs the scheduler at the moment, or if the scheduler does not know the task.
 
         Raises:
             NatsError: NATS does not answer.
@@ -88,7 +91,7 @@ class Positions:
         return list(zip(messages, await self._positions(messages), strict=True))
 
     async def _read_from_leader(self, subject: str, sequences: Collection[int]) -> list[StoredMessage]:
-        """Read messages from the leader of the stream, because another server may lack the latest messages."""
+        """Read messages from the leader of the stream, because another replica may lack the latest messages."""
         messages = [await self._messages.find(subject, sequence) for sequence in sequences]
         return [message for message in messages if message is not None]
 
@@ -119,9 +122,10 @@ class Positions:
 
 
 def _expected_start(work: float | None, queues: TaskQueues) -> datetime | None:
-    """Estimate when a task starts, from the expected ends of running tasks, and the work on the tasks before it.
+    """Estimate when a waiting task starts; None if unknown.
 
-    `work`: how many seconds one worker would need for these tasks; None: unknown.
+    `work`: how many seconds a single worker would need for the tasks that start before it; None: unknown. `queues`: has
+    the expected ends of the running tasks.
     """
     ends, now = queues.ends, datetime.now(UTC)
     if work is None or ends is None:

@@ -31,7 +31,7 @@ RUNNING_READ: Final = 64  # this number of a queue's granted tasks is read; when
 
 @dataclass(frozen=True, slots=True)
 class TaskQueue:
-    """The state of one task queue: the waiting and running tasks of one lane, such as transcription, and priority."""
+    """The state of one task queue, i.e. of the tasks with one lane (such as transcription) and one priority."""
 
     lane: Lane
     priority: Priority
@@ -48,7 +48,7 @@ class TaskQueue:
 
     @property
     def oldest(self) -> datetime | None:
-        """Since when the oldest waiting task has been able to start; None if no task waits."""
+        """The time since which the longest-waiting task could have started; None if no waiting task was read."""
         return min((message.due_at for message in self.sample), default=None)
 
 
@@ -62,7 +62,7 @@ class TaskQueues:
 
     @property
     def ends(self) -> list[datetime] | None:
-        """When each running task (except live tasks) is expected to end; None if the end of one of them is unknown."""
+        """When each running task (except live tasks) is expected to end; None if that is unknown for any of them."""
         return _if_all_known(end for queue in self.by_key.values() if queue.lane is not Lane.LIVE for end in queue.ends)
 
 
@@ -124,7 +124,7 @@ class QueueReader:
         return TaskQueue(*key, waiting, scheduled, len(grants), tuple(ends), tuple(first[:sample]))
 
     async def _ends(self, key: QueueKey, grants: list[Grant]) -> list[datetime | None]:
-        """Return when each running task of a queue is expected to end; None if that is unknown."""
+        """Return when the granted tasks of a queue that run are expected to end; None for each whose end is unknown."""
         for grant in grants[:RUNNING_READ]:
             if self._running.get(grant.sequence) is None:
                 self._running[grant.sequence] = await self._messages.find(grant.subject, grant.sequence)

@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 class StoredQuota(BaseModel):
-    """An entry of the bucket: what one user may use. Without a limit, that of the settings holds; 0: no limit."""
+    """The quota of one user, as an entry of the bucket. A limit of None: that of the settings applies; 0: no limit."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     weight: float = Field(1.0, ge=MIN_WEIGHT, le=MAX_WEIGHT)
@@ -44,9 +44,9 @@ class StoredQuota(BaseModel):
 
 
 class Quotas:
-    """Knows the quota of each user, and follows changes of the bucket.
+    """Holds the quota of each user in memory, and follows changes of the bucket.
 
-    An entry that is not valid changes nothing: the last valid quota of the user remains, or else the default.
+    If the entry of a user is invalid, the user's last valid quota still applies, or else the default.
     """
 
     def __init__(self, nats: Client, default: Quota) -> None:
@@ -59,7 +59,7 @@ class Quotas:
         self._notified = asyncio.Event()
 
     def of(self, user_id: int | str | None) -> Quota:
-        """Return the current quota of a user; None: of all task messages without a valid user id."""
+        """Return the current quota of a user; None: the default, for task messages without a valid user id."""
         return self._default if user_id is None else self._quotas.get(user_id, self._default)
 
     async def run(self) -> None:
@@ -98,7 +98,10 @@ class Quotas:
             self.changed(user_id)
 
     def _read_entry(self, message: RawStreamMsg, quotas: dict[int | str, Quota], problems: list[Problem]) -> None:
-        """Add the quota of an entry to `quotas`; if the entry is not valid, a problem, and the last valid quota."""
+        """Add the quota in an entry of the bucket to `quotas`.
+
+        If the entry is invalid, add the problem to `problems`, and the user's last valid quota to `quotas`.
+        """
         if "KV-Operation" in (message.headers or {}):
             return  # the entry was deleted
         key, user_id = (message.subject or "").removeprefix(_KEYS), None
@@ -127,7 +130,7 @@ def exceeded(quota: Quota) -> ErrorDetail:
 
 
 def _user_of(key: str) -> int | str:
-    """Return the user id that the key of an entry encodes.
+    """Return the user id that a key of the bucket encodes.
 
     Raises:
         ValueError: The key encodes no user id.

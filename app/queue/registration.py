@@ -1,10 +1,11 @@
 """Registration of tasks: appends the first event, `queued` or `scheduled`, to the log of each stored task.
 
-A task id belongs to one message, which owns the log. A worker that receives a message registers its task, unless it is
-registered already. Waiting tasks are registered earlier: when JetStream announces that the task stream has stored their
-message or, if the announcement was missed, when the scheduler audits it. In all three cases `_register` decides whether
-the message owns the id. If several workers register the same task concurrently, the first append to its log wins. If
-the task was deleted just before this append, the append is undone.
+The log of a task consists of its events on `progress.<task_id>`. A task id belongs to one task message, which owns the
+log. A worker that receives a task message registers the task, unless that is done already. Waiting tasks are registered
+earlier: when JetStream announces that the task stream has stored their message or, if the announcement was missed, when
+the scheduler's periodic audit reads the message. In all three cases `_register` decides whether the message owns the
+id. If several workers register the same task concurrently, the first append to its log wins. If the task was deleted
+just before this append, the append is undone.
 """
 
 import asyncio
@@ -36,9 +37,9 @@ SEQUENCES: Final = 2**63  # stream sequences are below this number
 
 
 class Announcement(NamedTuple):
-    """An announcement that the task stream has stored a task message: its copy, which JetStream republishes to workers.
+    """A notice that the task stream has stored a task message: JetStream republishes a copy of each.
 
-    A client may forge an announcement, so only messages that the task stream holds are registered.
+    A client may forge an announcement, so a task is registered only if the task stream holds its message.
     """
 
     task_id: str
@@ -96,9 +97,10 @@ class Registration:
                 is_new = False  # another worker was first: read its record
 
     async def announce(self, announcement: Announcement, *, replayed: bool) -> None:
-        """Register the task of an announced message after HEAD_START_S; a replayed task is registered immediately.
+        """Have the task of an announced message registered after HEAD_START_S; a replayed task at once.
 
-        Within HEAD_START_S, an idle worker usually takes the task and registers it.
+        Within HEAD_START_S, an idle worker usually starts the task and registers it itself. `replayed`: whether the
+        message queues the task of a dead letter again.
 
         Raises:
             ValueError: The announcement names no message of a task queue.
@@ -112,9 +114,10 @@ class Registration:
             await self._announced.put(announcement)
 
     def announce_waiting(self, message: StoredMessage) -> None:
-        """Register the task of a waiting message unless it is registered; if it was `scheduled` and is due, queue it.
+        """Have the task of a waiting message registered; if it was `scheduled` and is due now, append `queued`.
 
-        Do nothing while too many tasks are announced: a worker registers the task when it starts.
+        Do nothing while ANNOUNCED_AT_ONCE tasks wait for their registration: a worker registers the task when it
+        starts.
         """
         if message.task_id is not None and not self._announced.full():
             self._announced.put_nowait(Announcement(message.task_id, message.subject, message.sequence))
@@ -145,7 +148,8 @@ class Registration:
     ) -> Record:
         """Append a task's first event, unless the message was registered already; return the last record of its log.
 
-        `last`: the last record before the append; None: the log is empty.
+        `last`: the last record of the log before the append; None: the log is empty. `position`: of the waiting task,
+        for an event `queued`; None: unknown.
 
         Raises:
             ObsoleteMessageError: The task id belongs to another message.
@@ -173,11 +177,11 @@ class Registration:
         return first
 
     async def _may_own(self, message: StoredMessage, task: Task, last: Record | None) -> bool:
-        """Return whether a message may take over the log that ends with the record `last`, so that it owns the task id.
+        """Return whether a message may take over the log of its task id; `last`: the last record of this log, if any.
 
         An empty log belongs to the first message with the task id, and the log of a failed task to the message that
-        replays it. If the owner of the log was lost with the task stream, the log belongs to the next message with an
-        equal task.
+        replays it. If the message that owned the log was lost with the task stream, the log belongs to the next message
+        with the same task in its body.
         """
         if last is None or message.replay_of is not None:
             return message.replay_of is None if last is None else message.replays(last, task)
@@ -211,10 +215,10 @@ class Registration:
     async def _register_ahead(
         self, message: StoredMessage, last: Mapping[str, Record], position: Position | None
     ) -> None:
-        """Register the task of a waiting message before a worker receives it; append `queued` if a schedule is due.
+        """Register the task of a waiting message before a worker receives it.
 
-        Ignore invalid and obsolete messages: the workers that receive them handle them. `last`: the last records of the
-        task logs, by task id.
+        If the task was registered as `scheduled` and is due now, append `queued`. Ignore invalid and obsolete messages:
+        the workers that receive them handle them. `last`: the last records of the task logs, by task id.
         """
         task = message.task
         if task is not None and message.problem is None:

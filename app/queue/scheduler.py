@@ -1,6 +1,8 @@
-"""The scheduler: grants waiting tasks to free slots of the workers, in the order of their turns.
+"""The scheduler: lets waiting tasks start, by publishing a grant for each free slot of the workers.
 
-Only the holder of the lease runs it. Its memory is disposable: the next holder reads the grants and the task queues.
+A grant is a message that lets a worker start one task, and a slot is a worker's room for one running task. Only the
+worker that holds the lease (the elected leader) runs the scheduler. It stores no state of its own: the next holder
+reads the grants and the task queues from JetStream.
 """
 
 import asyncio
@@ -47,7 +49,7 @@ async def _keep(_message: StoredMessage, _quota: Quota) -> bool:
 
 
 class Scheduler:
-    """Grants waiting tasks to free slots of the workers, in the order of their turns."""
+    """Grants waiting tasks to free slots of the workers, by priority and fairly among users: see `Turns`."""
 
     def __init__(  # noqa: PLR0913 -- three components and three callbacks
         self,
@@ -61,9 +63,10 @@ class Scheduler:
     ) -> None:
         """Create a scheduler; `run` does its work.
 
-        `quota`: returns what a user may use. `reject`: fails a task beyond that, and returns whether it was waiting.
-        `report_waiting`: called with the message of each scheduled task that has become due, and of each task without a
-        grant that an audit reads: its log may lack an event.
+        `quota`: returns the quota of a user. `reject`: called with the message of a task that exceeds the user's number
+        of waiting tasks; fails the task, or returns False if it cannot: then the task waits as usual. `report_waiting`:
+        called with the message of each scheduled task that has become due, and of each task without a grant that an
+        audit reads, because the task's log may lack an event.
         """
         self._nats = nats
         self._names = names
@@ -90,13 +93,13 @@ class Scheduler:
         self._clock_ahead = timedelta()  # of the NATS server
 
     def reconsider(self, user: User) -> None:
-        """Apply the current quota of a user."""
+        """Apply the changed quota of a user to the user's waiting tasks."""
         self.turns.reconsider(user)
         for free in self.free.values():
             free.changed.set()
 
     async def run(self) -> None:
-        """Grant tasks until cancelled, or until the task stream has been recreated: then it has to run again.
+        """Grant tasks until cancelled; return if the task stream has been recreated: the caller has to call it again.
 
         Raises:
             NatsError: NATS does not answer.
@@ -144,7 +147,10 @@ class Scheduler:
         ]
 
     async def _until_recreated(self, created: datetime) -> None:
-        """Follow the server's clock, and return when the task stream is another one, which counts from 1 again."""
+        """Return when the task stream, which was created at `created`, has been recreated: its sequences restart at 1.
+
+        Meanwhile, keep track of the difference between the clocks of the NATS server and of this worker.
+        """
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(AUDIT_EVERY_S):
@@ -156,7 +162,7 @@ class Scheduler:
             await asyncio.sleep(STREAM_READ_EVERY_S)
 
     async def _read_stream(self) -> datetime:
-        """Return when the task stream was created, and note the time of its server."""
+        """Return when the task stream was created, and note how far the clock of its server is ahead."""
         stream = await self._messages.stream_times()
         self._clock_ahead = stream.now - datetime.now(UTC)
         return stream.created
@@ -202,7 +208,10 @@ class Scheduler:
         await message.respond(REPLY.dump_json(before))
 
     async def _wait_until_read(self, grant: Grant) -> None:
-        """Wait until the message of a task is read, but not for long; in any case, let other work go first."""
+        """Wait until the scheduler has read the task message that `grant` names, for at most READ_WITHIN_S seconds.
+
+        Let the event loop run other work at least once.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + READ_WITHIN_S
         await asyncio.sleep(0)
@@ -210,7 +219,7 @@ class Scheduler:
             await asyncio.sleep(READ_CHECKED_EVERY_S)
 
     async def _read(self, subject: str) -> None:
-        """Wait until a queue may have new messages, and read them."""
+        """Wait until the queue `subject` may have new messages, and read them."""
         await self._news[subject].wait()
         self._news[subject].clear()
         try:
@@ -223,7 +232,7 @@ class Scheduler:
             raise
 
     def _learn(self, message: StoredMessage) -> None:
-        """Let the task of a stored message wait for its turn, or for its time, unless it is known."""
+        """Let the task of a stored message wait for a slot or, if scheduled, for its start time, unless it is known."""
         turn, due_at = message.turn, message.due_at
         if turn in self.turns or any(
             turn.sequence in known for known in (self.granted, self.scheduled, self._rejecting)
@@ -236,7 +245,11 @@ class Scheduler:
             self._admit(turn, due_at)
 
     def _admit(self, turn: Turn, due_at: datetime) -> None:
-        """Let a task wait for its turn, which could start from `due_at` on; but reject it beyond the user's limit."""
+        """Let a task wait for a slot, or have it rejected if its user has too many waiting tasks.
+
+        `due_at`: the earliest time at which the task may start. A task that was due more than NEW_FOR ago is not
+        rejected.
+        """
         quota = self._quota(turn.user)
         if 0 < quota.max_waiting <= self.turns.waiting[turn.user] and self._now - due_at < NEW_FOR:
             self._rejecting.add(turn.sequence)
@@ -249,7 +262,10 @@ class Scheduler:
         self.free[Slots.of(turn.lane)].changed.set()
 
     async def _reject_next(self) -> None:
-        """Fail the next task of a user who has too many waiting tasks; if the task does not wait, a worker settles it.
+        """Fail the next task of a user who has too many waiting tasks.
+
+        If that is not possible, for example because its message is invalid, the task waits as usual, and a worker
+        settles it.
 
         Raises:
             NatsError: NATS does not answer.
@@ -271,7 +287,7 @@ class Scheduler:
         return datetime.now(UTC) + self._clock_ahead
 
     async def _admit_due(self) -> None:
-        """Let the tasks wait for their turn whose time has come.
+        """Let each scheduled task wait for a slot once its start time has come.
 
         Raises:
             NatsError: NATS does not answer.
@@ -293,7 +309,7 @@ class Scheduler:
             heapq.heapify(self.later)
 
     async def _grant_waiting(self, slots: Slots) -> None:
-        """Wait until there may be free slots and waiting tasks, and grant as many tasks as there are free slots."""
+        """Wait until there may be free slots of one kind and tasks for them; grant a task to each free slot."""
         free = self.free[slots]
         with suppress(TimeoutError):
             async with asyncio.timeout(WAKE_EVERY_S if self.turns.waits(slots) else None):
@@ -307,7 +323,7 @@ class Scheduler:
         free.count = min(free.count, 0)  # slots that no task needs now are counted again, for workers may go
 
     async def _grant_next(self, slots: Slots) -> None:
-        """Grant as many tasks as there are free slots."""
+        """Grant a waiting task to each free slot of one kind, as long as there are tasks."""
         while self.free[slots].count > 0 and (turn := self.turns.next(slots)) is not None:
             self.granted[turn.sequence] = turn
             try:
@@ -318,7 +334,9 @@ class Scheduler:
                 raise
 
     async def _audit(self) -> None:
-        """Notice tasks whose announcement or removal was missed, and tasks whose grant was lost.
+        """Make up for lost notices: read a page of stored task messages, and compare known grants with stored ones.
+
+        A task whose grant no longer exists has ended, or waits again if its message is still stored.
 
         Raises:
             NatsError: NATS does not answer.
@@ -344,6 +362,6 @@ class Scheduler:
 
 
 async def _receive(handle: Callable[[Msg], Awaitable[None]], message: Msg) -> None:
-    """Handle a notice, unless a client has forged it, or a worker of another version has sent it."""
+    """Pass a notice to `handle`; ignore one that cannot be parsed, e.g. from another version of the service."""
     with suppress(ValueError):
         await handle(message)

@@ -19,7 +19,10 @@ class Speed:
         self._done = {lane: deque[tuple[float, float]](maxlen=TASKS_MEASURED) for lane in Lane}
 
     def note(self, lane: Lane, *, audio_seconds: float, seconds: float) -> None:
-        """Include an ended task in the measurement: the duration of its audio, and of the work, both in seconds."""
+        """Include an ended task in the measurement.
+
+        `audio_seconds`: the duration of its audio. `seconds`: how long the worker took.
+        """
         if audio_seconds > 0:
             self._done[lane].append((audio_seconds, seconds))
 

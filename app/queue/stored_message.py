@@ -1,4 +1,4 @@
-"""Task messages as workers handle them: their relation to task logs, and headers that only the service reads."""
+"""A message of the task stream as workers use it: when its task may start, how long its audio is, which log it owns."""
 
 import math
 import re
@@ -29,25 +29,31 @@ _USER: Final = TypeAdapter[int | str](UserId)
 
 
 class StoredMessage(TaskMessage):
-    """A message of the task stream; it knows the duration of its recording, and whether a task log belongs to it."""
+    """A message of the task stream, with its user, the duration of its recording, and the time from which it may start.
+
+    It also says whether the log of its task id belongs to it, because several messages may have the same task id.
+    """
 
     __slots__ = ()
 
     @classmethod
     def delivered(cls, message: Msg) -> "StoredMessage":
-        """Convert a message that a task consumer has passed to a handler: see `as_delivered`."""
+        """Create the message from the form in which a handler receives it: see `as_delivered`."""
         headers = dict(message.headers or {})
         time, sequence = datetime.fromisoformat(headers.pop(STORED_AT)), int(headers.pop(SEQUENCE))
         return cls(message.subject, sequence, time, headers, message.data)
 
     def as_delivered(self, grant: Msg) -> Msg:
-        """Return this message in the form in which a handler gets it, which settles `grant` instead."""
+        """Return this message in the form in which a handler receives it: to acknowledge it is to acknowledge `grant`.
+
+        `grant`: the delivered message that lets this worker start the task.
+        """
         headers = {**self.headers, SEQUENCE: str(self.sequence), STORED_AT: self.time.isoformat()}
         return replace(grant, subject=self.subject, data=self.body, headers=headers)
 
     @classmethod
     def fetched(cls, message: RawStreamMsg) -> "StoredMessage":
-        """Convert a message that was read from the task stream, not delivered by a consumer."""
+        """Create the message from one that was read from the task stream, not delivered by a consumer."""
         time = (message.time or datetime.now(UTC)).astimezone(UTC)
         return cls(message.subject or "", message.seq or 0, time, message.headers or {}, message.data or b"")
 
@@ -83,13 +89,13 @@ class StoredMessage(TaskMessage):
 
     @property
     def turn(self) -> Turn:
-        """The task, as the order of turns counts it."""
+        """The task in the form in which `Turns` counts it and decides when it starts."""
         seconds = math.nan if self.audio_seconds is None else self.audio_seconds
         return Turn(self.user, self.lane, self.priority, self.sequence, seconds)
 
     @property
     def behind(self) -> int | None:
-        """How many messages of the same queue were stored after this one; None unless it was read as part of a page."""
+        """How many messages the same queue has after this one; None if this message was not read as part of a page."""
         pending = self.headers.get(PENDING)
         return int(pending) if pending else None
 
@@ -103,10 +109,13 @@ class StoredMessage(TaskMessage):
         return Metadata(task, self.sequence, self.subject, self.time, traceparent=self.traceparent)
 
     def owns(self, record: Record) -> bool:
-        """Return whether the log that contains `record` belongs to this message: others may have the same task id."""
+        """Return whether the task log with `record` belongs to this message, not to another with the same task id."""
         return record.metadata.owner.is_same_as(TaskMessageId(self.time, self.sequence))
 
     def replays(self, record: Record, task: Task) -> bool:
-        """Return whether this message, with the task `task`, replays the failed task whose log ends with `record`."""
+        """Return whether this message queues the failed task whose log ends with `record` again.
+
+        `task`: the task in this message.
+        """
         failed = record.event.state is State.FAILED and record.stream_sequence == self.replay_of
         return failed and record.metadata.task == task

@@ -44,7 +44,7 @@ class TaskMessages:
         return None if message is None else StoredMessage.fetched(message)
 
     async def page_after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
-        """Read up to `count` messages of the queue `subject` after a stream sequence, whether delivered or waiting.
+        """Read up to `count` messages of the queue `subject` after a stream sequence, of waiting and of running tasks.
 
         Raises:
             NatsError: NATS does not answer.
@@ -53,7 +53,7 @@ class TaskMessages:
         return [StoredMessage.fetched(message) for message in messages]
 
     async def pages_after(self, sequence: int, subject: str = subjects.ALL_TASKS) -> AsyncIterator[list[StoredMessage]]:
-        """Yield all messages of one queue or of all queues after a stream sequence, page by page.
+        """Yield all messages of the queue `subject` (by default, of all queues) after a stream sequence, page by page.
 
         Raises:
             NatsError: NATS does not answer.
@@ -87,7 +87,7 @@ class TaskMessages:
         return due_at <= message.time or due_at <= await self.now()
 
     async def remove(self, record: Record) -> None:
-        """Delete the task message to which a record's log belongs, if the task stream still holds the message.
+        """Delete the task message that owns the log in which `record` is, if the task stream still holds the message.
 
         Raises:
             NatsError: NATS does not answer.
@@ -99,9 +99,9 @@ class TaskMessages:
     async def delete(self, message: StoredMessage, *, seconds: float | None = None, by_worker: bool = False) -> None:
         """Delete a message of the task stream, if the stream still holds it, and notify the scheduler.
 
-        A recreated stream reuses sequences, so another message with the same sequence is left alone. `seconds`: the
-        actual duration of the audio; None: unknown. `by_worker`: whether the worker that ran the task deletes it: this
-        frees its slot, and the message is not overwritten on the disk.
+        A recreated stream reuses sequences, so another message with the same sequence is not deleted. `seconds`: the
+        actual duration of the audio; None: unknown. `by_worker`: whether the caller is the worker that ran the task:
+        then the notice frees its slot, and JetStream does not overwrite the message on the disk.
 
         Raises:
             NatsError: NATS does not answer, or refuses to delete the message.
@@ -117,7 +117,7 @@ class TaskMessages:
         await self.note_end(_ended(message, seconds=seconds, frees_slot=by_worker))
 
     async def note_retry(self, message: StoredMessage) -> None:
-        """Notify the scheduler that a worker has returned a task for a later attempt.
+        """Notify the scheduler that an attempt at a task has failed and is retried later, so that its slot is free.
 
         Raises:
             NatsError: NATS is unavailable.
@@ -125,7 +125,7 @@ class TaskMessages:
         await self.note_end(_ended(message, frees_slot=True, is_retried=True))
 
     async def note_end(self, ended: Grant) -> None:
-        """Notify the scheduler that the task stream does not hold a message any more, or that an attempt has failed.
+        """Send the scheduler a notice that a task message was deleted, or that an attempt has failed: see `Ended`.
 
         Raises:
             NatsError: NATS is unavailable.

@@ -1,8 +1,9 @@
-"""Turns: which waiting task starts next, by priority and, within a priority, by the seconds of audio of each user.
+"""Turns: which waiting task starts next: by priority and, within a priority, fairly among users by seconds of audio.
 
-Start-time fair queueing: each user has a tag, the seconds of audio served so far divided by the user's weight. The
-waiting user with the lowest tag is next. A user who begins to wait starts at the tag that was served last, the virtual
-time, so nobody can save up turns, and nobody who begins waits for more than one task of each other waiting user.
+Within a priority this is start-time fair queueing. Each user has a tag (the virtual start time of the next task): the
+seconds of audio of the tasks started so far, divided by the user's weight. The waiting user with the lowest tag is
+next, and the highest tag served so far is the virtual time. A user without waiting tasks who queues one gets at least
+the virtual time as tag, so that nobody saves up turns, and waits for at most one task of each other waiting user.
 """
 
 import heapq
@@ -31,7 +32,7 @@ COMPACTED_FROM: Final = 64  # entries that are not needed any more, before their
 
 
 class Quota(NamedTuple):
-    """What one user may use; 0: no limit."""
+    """The weight of a user in the order of tasks, and how many of the user's tasks may run and wait; 0: no limit."""
 
     weight: float = 1.0
     max_running: int = 0
@@ -39,7 +40,7 @@ class Quota(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """A task whose turn it is, or that runs."""
+    """A waiting or running task, with what decides when it starts: user, lane (kind of task), priority and duration."""
 
     user: User
     lane: Lane
@@ -49,7 +50,11 @@ class Turn(NamedTuple):
 
 
 class _Share:
-    """The waiting tasks of one user with one priority, in stream order, and the user's tag: 12 bytes a task."""
+    """One user's waiting tasks of one priority, in the order of their stream sequences, and the user's tag.
+
+    The tag is the user's virtual start time: the seconds of audio of the started tasks, divided by the user's weight;
+    the user with the lowest tag is next. A waiting task takes 12 bytes.
+    """
 
     __slots__ = ("_codes", "_head", "_seconds", "place", "running", "tag", "user")
 
@@ -80,25 +85,32 @@ class _Share:
         return _LANES[lane], sequence, seconds
 
     def seconds(self, expected: Callable[[float], float]) -> float:
-        """Estimate the seconds of audio of all tasks; `expected` returns the charge for a duration or `nan`."""
+        """Estimate the total duration of the waiting tasks in seconds, from the first ESTIMATED_FROM of them.
+
+        `expected`: returns the seconds charged for a task, given the duration of its audio (`nan`: unknown).
+        """
         first = self.first(ESTIMATED_FROM)
         return sum(map(expected, first)) * len(self) / len(first) if first else 0.0
 
     def index(self, lane: Lane, sequence: int) -> int | None:
-        """Return how many tasks of the user precede a task; None if it does not wait."""
+        """Return how many of the user's waiting tasks precede the task with this lane and sequence.
+
+        None: that task is not waiting.
+        """
         code = _code(lane, sequence)
         at = bisect_left(self._codes, code, self._head)
         return at - self._head if at < len(self._codes) and self._codes[at] == code else None
 
     def first(self, count: int) -> "array[float]":
-        """Return the durations of the first `count` tasks."""
+        """Return the durations of the first `count` waiting tasks, in seconds; `nan`: unknown."""
         return self._seconds[self._head : self._head + count]
 
     def within(self, room: float, expected: float, *, is_earlier: bool) -> tuple[int, float]:
-        """Estimate how many tasks of this user start before a task of another one, and the seconds of their audio.
+        """Estimate how many tasks of this user start before a certain task of another user, and their seconds of audio.
 
-        `room`: by how many seconds of audio this user is behind. `expected`: the duration of a task that is unknown.
-        `is_earlier`: whether this user precedes the other at equal tags.
+        `room`: how many seconds of audio this user is due before that task starts; negative: none. `expected`: the
+        duration assumed for tasks of unknown duration, in seconds. `is_earlier`: whether this user precedes the other
+        user if their tags are equal.
         """
         seconds = self.first(COUNTED)
         if not seconds:
@@ -127,7 +139,7 @@ def _charge(seconds: float, expected: float) -> float:
 
 
 class _Queue:
-    """The users who wait with one priority for one kind of slots, in the order of their tags."""
+    """The `_Share` of each user for one priority and one kind of slots, ordered by tag: the lowest tag is next."""
 
     def __init__(self) -> None:
         self.shares: dict[User, _Share] = {}
@@ -137,14 +149,17 @@ class _Queue:
 
     @property
     def is_entered(self) -> bool:
-        """Whether the order has shares, some of which may be outdated."""
+        """Whether the order has entries, although all of them may be outdated."""
         return bool(self._heap)
 
     def share(self, user: User) -> _Share:
         return self.shares.get(user) or self.shares.setdefault(user, _Share(user))
 
     def enter(self, share: _Share) -> None:
-        """Give a share with waiting tasks its place in the order, behind the shares with an equal tag."""
+        """Put a share with waiting tasks into the order, behind those with the same tag.
+
+        An earlier entry of the share becomes outdated.
+        """
         self._places += 1
         share.place = self._places
         heapq.heappush(self._heap, (share.tag, share.place, share))
@@ -153,12 +168,19 @@ class _Queue:
             heapq.heapify(self._heap)
 
     def begin(self, share: _Share) -> None:
-        """Let a user who had nothing waiting begin at the virtual time; a user with nothing running owes nothing."""
+        """Put the share of a user who had no waiting task into the order, with the virtual time as tag.
+
+        If a task of the user still runs, the share keeps its own tag if that is higher.
+        """
         share.tag = max(share.tag, self.virtual_time) if share.running else self.virtual_time
         self.enter(share)
 
     def first(self, may_start: Callable[[User], bool]) -> _Share | None:
-        """Take the share with the lowest tag out of the order; also those whose users may start nothing now."""
+        """Remove the share with the lowest tag from the order and return it; None if no user may start a task.
+
+        `may_start`: returns whether a user may start a task now. Shares of users who may not are removed as well, until
+        `enter` is called for them again.
+        """
         while self._heap:
             tag, place, share = heapq.heappop(self._heap)
             if place == share.place and share:
@@ -173,7 +195,7 @@ class _Queue:
 
     @property
     def mean_seconds(self) -> float:
-        """The mean duration of the tasks that start soon, in seconds; `nan` if it is unknown, or no task waits."""
+        """The mean duration of the first waiting task of up to COUNTED users, in seconds; `nan`: unknown."""
         seconds = [duration for share in islice(self.shares.values(), COUNTED) for duration in share.first(1)]
         return sum(seconds) / len(seconds) if seconds else math.nan
 
@@ -186,17 +208,20 @@ class Turns:
     """Decides which waiting task starts next, and counts the waiting and running tasks of each user; does no I/O."""
 
     def __init__(self, quota: Callable[[User], Quota] = lambda _: Quota()) -> None:
-        """Create an empty order; `quota` returns what a user may use at this moment, with a weight above 0."""
+        """Start without tasks; `quota` returns the current quota of a user, with a weight above 0."""
         self.waiting: Counter[User] = Counter()
         self.running: Counter[User] = Counter()
-        self._served = defaultdict[User, float](float)  # seconds of audio by weight, since the last `take_served`
+        self._served = defaultdict[User, float](float)  # seconds of audio / weight, since the last `take_served`
         self._quota = quota
         self._orders = {slots: PriorityOrder() for slots in Slots}
         self._queues = {(slots, priority): _Queue() for slots in Slots for priority in Priority}
         self._recent: dict[User, deque[float]] = {}  # durations of the latest tasks of each user who has tasks
 
     def add(self, turn: Turn) -> None:
-        """Add a waiting task in its place among those of its user; `turn.seconds` is `nan` if it is unknown."""
+        """Add a waiting task in the order of stream sequences.
+
+        `turn.seconds`: the duration of its audio; `nan`: unknown.
+        """
         queue, share = self._of(turn)
         share.insert(turn.lane, turn.sequence, turn.seconds)
         self.waiting[turn.user] += 1
@@ -204,7 +229,7 @@ class Turns:
             queue.begin(share)
 
     def put_back(self, turn: Turn) -> None:
-        """Let a task that could not start wait again, before the other tasks of its user, who is not charged."""
+        """Undo `next` for a task that could not be started: it waits again, and its user is not charged."""
         _, share = self._of(turn)
         self._end(turn, share)
         share.tag -= turn.seconds / self._quota(turn.user).weight
@@ -214,7 +239,7 @@ class Turns:
         self.reconsider(turn.user)  # the user's limit may have kept tasks of other queues out of the order
 
     def remove(self, turn: Turn) -> bool:
-        """Remove a waiting task, because it was cancelled; return whether it was waiting."""
+        """Remove a waiting task, for example because it was cancelled; return False if it was not waiting."""
         queue, share = self._of(turn)
         index = share.index(turn.lane, turn.sequence)
         if index is not None:
@@ -224,16 +249,16 @@ class Turns:
         return index is not None
 
     def __contains__(self, turn: Turn) -> bool:
-        """Whether a task waits for its turn."""
+        """Return whether a task is waiting."""
         share = self._queues[Slots.of(turn.lane), turn.priority].shares.get(turn.user)
         return share is not None and share.index(turn.lane, turn.sequence) is not None
 
     def waits(self, slots: Slots) -> bool:
-        """Return whether a task may wait for one kind of slots; if not, none does that may start now."""
+        """Return whether a task may be waiting for one kind of slots; False: no waiting task may start now."""
         return any(self._queues[slots, priority].is_entered for priority in Priority)
 
     def next(self, slots: Slots) -> Turn | None:
-        """Return the task that starts next in one kind of slots, and count it as running; None if none may start."""
+        """Choose the task that starts next in one kind of slots, and count it as running; None if no task may start."""
         order = self._orders[slots]
         for priority in order.current():
             queue = self._queues[slots, priority]
@@ -245,14 +270,15 @@ class Turns:
         return None
 
     def resume(self, turn: Turn) -> None:
-        """Count a task as running that was started before this order existed."""
+        """Count a task as running and charge its user, without `next`: its grant exists already, or it is retried."""
         _, share = self._of(turn)
         self._charge(turn, share)
 
     def settle(self, turn: Turn, seconds: float | None) -> None:
         """Note that a running task has ended; `seconds`: the actual duration of its audio, None if unknown.
 
-        The actual duration corrects the tag of the user, but never to less than the virtual time.
+        The user was charged an estimated duration. The actual one corrects the user's tag, but not to below the virtual
+        time.
         """
         queue, share = self._of(turn)
         self._end(turn, share)
@@ -264,17 +290,17 @@ class Turns:
         self._forget_if_idle(queue, share)
 
     def reconsider(self, user: User) -> None:
-        """Give the waiting tasks of a user their place in the order again, after the quota or a tag has changed."""
+        """Put a user's waiting tasks into the order again, after a change of the user's quota, tag or running tasks."""
         for queue in self._queues.values():
             share = queue.shares.get(user)
             if share:
                 queue.enter(share)
 
     def before(self, turn: Turn) -> tuple[int, float] | None:
-        """Estimate how many tasks start before a waiting task, and the seconds of their audio; None if it runs.
+        """Estimate how many tasks start before a waiting task, and their seconds of audio; None if it is not waiting.
 
-        The seconds are `nan` if the duration of one of these tasks is unknown. The estimate is exact for the first
-        COUNTED tasks of each user with the same priority.
+        The seconds are `nan` if the duration of one of the preceding tasks is unknown. The estimate is exact for the
+        first COUNTED tasks of each user with the same priority.
         """
         slots = Slots.of(turn.lane)
         queue = self._queues[slots, turn.priority]
@@ -301,17 +327,17 @@ class Turns:
         return queue, queue.share(turn.user)
 
     def take_served(self) -> "dict[User, float]":
-        """Return the seconds of audio, divided by the weight, that each user was granted since the last call."""
+        """Return, by user, the seconds of audio of tasks started since the last call, divided by the user's weight."""
         served, self._served = self._served, defaultdict(float)
         return served
 
     def waiting_seconds(self, user: User) -> float:
-        """Estimate the seconds of audio of a user's waiting tasks, from the first tasks of each priority."""
+        """Estimate the total audio of a user's waiting tasks in seconds, from the first tasks of each priority."""
         shares = [share for queue in self._queues.values() if (share := queue.shares.get(user))]
         return sum(share.seconds(partial(self._charge_for, user)) for share in shares)
 
     def may_start(self, user: User) -> bool:
-        """Return whether a user runs fewer tasks than the quota allows."""
+        """Return whether fewer tasks of a user run than the quota allows."""
         limit = self._quota(user).max_running
         return not limit or self.running[user] < limit
 

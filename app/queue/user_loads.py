@@ -1,4 +1,4 @@
-"""The loads of users: how much of each user waits and runs, and how fairly the users were served lately."""
+"""The load of users: how many of their tasks wait and run, and how fairly they were served lately."""
 
 from collections import defaultdict, deque
 from collections.abc import Collection, Mapping
@@ -16,7 +16,7 @@ BUCKETS: Final = 10  # parts of the window: the oldest is dropped as a whole
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """The loads of all users at one moment."""
+    """The waiting and running tasks of users at one moment, and how fairly the users were served lately."""
 
     users: list[UserLoad]  # those with the most waiting audio
     users_waiting: int
@@ -25,7 +25,7 @@ class LoadReport:
 
 
 class UserLoads:
-    """Measures the loads of users, from the turns of their tasks."""
+    """Measures how many tasks of each user wait and run, and how fairly the users are served, from `Turns`."""
 
     def __init__(self) -> None:
         self._waiting_since: dict[User, float] = {}
@@ -33,7 +33,7 @@ class UserLoads:
         self._served = deque[tuple[float, defaultdict[User, float]]]()  # when each bucket began, and seconds of audio
 
     def measure(self, turns: Turns, now: float) -> LoadReport:
-        """Measure the loads at the time `now` (monotonic seconds); call it every few seconds."""
+        """Measure the loads at the time `now`, in seconds of the monotonic clock; call it every few seconds."""
         self._note_served(turns.take_served(), now)
         waiting = [user for user, count in turns.waiting.items() if count]
         self._waiting_since = {user: self._waiting_since.get(user, now) for user in waiting}
@@ -57,7 +57,10 @@ class UserLoads:
             self._served.popleft()
 
     def _fairness(self, turns: Turns, now: float) -> float:
-        """Return Jain's index of the users who have waited for the whole window, and do not run all that they may."""
+        """Return Jain's index of the audio started for the users who have had waiting tasks for all of WINDOW_S.
+
+        Users who may not start another task, because their quota of running tasks is used up, do not count.
+        """
         always = [user for user, since in self._waiting_since.items() if since <= now - WINDOW_S]
         return jain_index([self._served_to(user) for user in always if turns.may_start(user)])
 
