@@ -1,4 +1,4 @@
-"""Replay: when an operator requests it, queues the tasks of dead letters again."""
+"""Replay: when an operator requests it, queues tasks of dead letters (failed task messages) again."""
 
 import asyncio
 import re
@@ -35,7 +35,7 @@ EXPECTATIONS = "nats-expected"  # prefix of headers that were conditions of the 
 
 
 class QueueFullError(RequestError):
-    """The task queue to which a dead letter's task belongs is full."""
+    """The task of a dead letter cannot be queued again, because its task queue is full."""
 
     def __init__(self) -> None:
         super().__init__(ErrorCode.INTERNAL, "The task's queue is full: try again when tasks are done.")
@@ -55,7 +55,7 @@ class _Progress:
 
     @property
     def is_over(self) -> bool:
-        """Whether the deadline of the replay has passed; never before the replay has queued a task."""
+        """Whether the replay must stop: its deadline has passed, and it has queued at least one task."""
         return bool(self.queued) and time.monotonic() > self.deadline
 
 
@@ -69,7 +69,7 @@ class Replayer:
         self._names = names
 
     async def replay(self, request: ReplayRequest) -> int:
-        """Queue the tasks that the request chooses, each once, until REPLY_WITHIN_S is over; return their number.
+        """Queue the tasks that the request chooses, each once, for up to REPLY_WITHIN_S; return how many were queued.
 
         A task whose queue is full is not queued, and its dead letter remains.
 
@@ -139,7 +139,7 @@ class Replayer:
         return True
 
     async def _wait_until_registered(self, failed_at: dict[str, int]) -> None:
-        """Wait up to REGISTERED_WITHIN_S until the log of each replayed task has the new event `queued`.
+        """Wait up to REGISTERED_WITHIN_S until the logs of the replayed tasks have a new event `queued`.
 
         Otherwise a client that requests the status right after the reply would still get `failed`, the end of the
         previous run. `failed_at`: by task id, the stream sequence of that event `failed`.
@@ -161,7 +161,7 @@ class Replayer:
 def _is_of(letter: DeadLetter, last: Record) -> bool:
     """Return whether a dead letter holds the message of the task whose log ends with `last`.
 
-    An invalid message may have the same task id.
+    It may be an invalid message with the same task id instead.
     """
     with suppress(ValueError):  # the body may be truncated
         return read_task(subjects.queue_of(letter.subject)[0], letter.sent) == last.metadata.task

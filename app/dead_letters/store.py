@@ -36,7 +36,7 @@ class DeadLetterStore:
         self._max_payload = max_payload
 
     async def put(self, message: StoredMessage, task_id: str | None, error: ErrorDetail, *, attempts: int) -> None:
-        """Store a task message as a dead letter with its error and number of attempts, unless it is already stored."""
+        """Store a task message as a dead letter with its error and number of attempts, unless it was already stored."""
         letter = make_dead_letter(message, task_id, error, attempts=attempts, max_payload=self._max_payload)
         stored = await self._js.publish(
             subjects.append_to(subjects.dead_letters(message.kind)),

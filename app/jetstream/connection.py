@@ -142,7 +142,10 @@ def _explain(refusal: Exception, settings: Settings) -> str:
 
 @contextmanager
 def _ended_by_signals(timeout: asyncio.Timeout) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM expire `timeout`, as the HTTP server handles them only once the worker has started."""
+    """End the block by letting `timeout` expire on Ctrl-C and SIGTERM.
+
+    The HTTP server handles these signals only once the worker has started.
+    """
     loop = asyncio.get_running_loop()
     # Only the main thread may handle signals.
     numbers = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()

@@ -41,7 +41,7 @@ class ConnectionMonitor:
 
     @contextmanager
     def call_on_refusal(self, end_start: Callable[[], None]) -> Iterator[None]:
-        """Until the block ends, call `end_start` if NATS refuses the login or a permission."""
+        """Call `end_start` if NATS refuses the login or a permission while the `with` block runs."""
         self._end_start = end_start
         try:
             yield
@@ -62,7 +62,7 @@ class ConnectionMonitor:
 
     @property
     def seconds_since_connected(self) -> float:
-        """Seconds since the worker connected first; infinite before. An outage before that is unknown to the worker."""
+        """Seconds since this worker first connected to NATS; infinite before. Earlier outages are unknown to it."""
         return time.monotonic() - self._connected_at
 
     @property

@@ -1,9 +1,9 @@
-"""The lease: one worker at a time holds it, and does what the service needs once, however many workers there are.
+"""The lease (leader election): the one worker that holds it does the work that must be done by a single worker.
 
 The lease is one message of a Key-Value bucket. Its holder replaces the message every RENEW_EVERY_S by compare-and-set,
 and JetStream republishes each stored message to all workers. A worker that has received none for LOST_AFTER_S, on its
-own monotonic clock, takes the lease, by compare-and-set as well. So no two clocks are compared, and a holder that was
-frozen is fenced: its next renewal is refused.
+own monotonic clock, takes the lease, by compare-and-set as well. So clocks of two machines are never compared, and a
+holder that was frozen is fenced: its next renewal is refused.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ log = structlog.get_logger()
 
 
 async def unfenced() -> None:
-    """Do nothing: the argument `confirm` of callers that may change streams and consumers without holding the lease."""
+    """Allow every change: the argument `confirm` of callers that change streams without holding the lease."""
 
 
 class LeaseLostError(NatsError):
@@ -71,14 +71,14 @@ class Report(BaseModel):
 
 
 class QueueReport(BaseModel):
-    """What only the scheduler of the worker that holds the lease knows about the task queues."""
+    """What the holder of the lease reports to all workers about the task queues; only its scheduler knows it."""
 
     users: list[UserLoad] = []  # those with the most waiting audio
     scheduled: dict[str, int] = {}  # how many tasks of each queue, by its subject, may not start yet
 
 
 class LeaseRecord(BaseModel):
-    """The content of the message that is the lease: who holds it, and what the holder reports."""
+    """The content of the message that is the lease: which worker holds it, and what this worker reports to others."""
 
     holder: str | None  # name of the worker; None: released
     version: str  # of the holder
@@ -88,7 +88,7 @@ class LeaseRecord(BaseModel):
 
 
 class Lease:
-    """Takes, renews and releases the lease, whose holder alone does the work that concerns all workers."""
+    """Takes, renews and releases the lease; only the worker that holds it does the work that concerns all workers."""
 
     def __init__(self, nats: Client, key: str, worker: str, *, on_report: Callable[[Report], None]) -> None:
         """Create a lease; whether a worker holds it is unknown until `open` is called.
@@ -145,8 +145,8 @@ class Lease:
     async def run(self, duties: Duties, *, check: Duties) -> None:
         """Take the lease whenever it is free, and run `duties` while this worker holds it, until cancelled.
 
-        `check`: called now and then while no worker can take the lease, for example because its bucket is missing; it
-        has to create a missing bucket.
+        `check`: called about every UNAVAILABLE_FOR_S seconds while no worker can take the lease, for example because
+        its bucket is missing; it has to create a missing bucket.
         """
 
         async def hold_next() -> None:
@@ -165,7 +165,7 @@ class Lease:
             return self.held or (self._is_free and await self._store(self._worker, self._sequence))
 
     async def renew(self) -> bool:
-        """Renew the lease, with the current report; return whether this worker still holds it.
+        """Renew the lease, with this worker's current report; return whether this worker still holds it.
 
         Raises:
             NatsError: NATS does not answer, or refuses to store the record.
@@ -174,7 +174,9 @@ class Lease:
             return self._token is not None and await self._store(self._worker, self._token)
 
     async def confirm(self) -> None:
-        """Check that no other worker can hold the lease: call this before each change that only the holder may make.
+        """Check that no other worker can hold the lease: call this before each change that only its holder may make.
+
+        While no worker can take the lease (`unavailable`), nothing is checked.
 
         Raises:
             LeaseLostError: Another worker may hold the lease.
@@ -222,7 +224,7 @@ class Lease:
             return False
 
     async def _check_alone(self, reason: str, check: Duties) -> None:
-        """Report that no worker can take the lease, call `check`, and wait.
+        """Note that no worker can take the lease, call `check`, and wait before the next try to take it.
 
         The wait ends when the lease changes, or after about UNAVAILABLE_FOR_S seconds. `reason`: why no worker can take
         it.
@@ -262,7 +264,11 @@ class Lease:
         log.info("lease_given_up")
 
     async def _store(self, holder: str | None, token: int) -> bool:
-        """Replace the record of the lease; return False if another worker has replaced it in the meantime."""
+        """Replace the record of the lease; return False if another worker has replaced it in the meantime.
+
+        `holder`: the name of this worker; None: release the lease. `token`: the number that identifies this worker's
+        term as holder: see `LeaseRecord`.
+        """
         record, sent_at = LeaseRecord(holder=holder, version=VERSION, token=token, report=self.report), monotonic()
         if holder is not None:  # no user id stays in the bucket while no worker runs
             record.queues = self.queues

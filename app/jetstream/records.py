@@ -25,10 +25,10 @@ def _log_unreadable(stored_as: str) -> None:
 
 
 class UnreadableError(RequestError):
-    """This worker cannot parse a record that another version of the service has stored: it must not change anything.
+    """This worker cannot parse a record that another version of the service has stored, and leaves all data unchanged.
 
-    A worker that can parse the record continues: background work is repeated later, a message of a queue is returned,
-    and a request gets this error as the reply. The log tells the operator once what to do.
+    Another worker, which can parse the record, continues: background work is repeated later, a message of a queue is
+    returned, and a request gets this error as the reply. The log tells the operator once what to do.
     """
 
     def __init__(self, subject: str) -> None:
@@ -55,11 +55,11 @@ def parse_stored(kind: type[T] | TypeAdapter[T], body: bytes, stored_as: str) ->
 
 
 def is_record(message: RawStreamMsg | Msg) -> bool:
-    """Return whether the service has appended a message to the log in which it is stored; clients may store others.
+    """Return whether a message in a log is a record, i.e. appended by the service; clients may store other messages.
 
-    It has if the message has the headers of the service, and they name the task of the log. The second condition
-    excludes copies: a client that may read one log can make the server copy a record to another log, by naming that log
-    as the reply subject of its read.
+    A record has the headers of the service, and they name the task of the log. The second condition excludes copies: a
+    client that may read one log can make the server copy a record to another log, by naming that log as the reply
+    subject of its read.
     """
     headers, subject = message.headers or {}, message.subject or ""
     return is_from_service(headers) and headers.get("ce-subject") == subject.rpartition(".")[2]

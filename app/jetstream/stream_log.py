@@ -1,6 +1,7 @@
-"""Logs on the subjects of a stream: appends by compare-and-set, and reads only records of the service.
+"""Logs in a stream, each on one subject: appends records by compare-and-set, and reads them.
 
-A record that this version of the service cannot read raises UnreadableError.
+A record is a message that the service has appended; other messages on the subject are ignored. A record that this
+version of the service cannot read raises UnreadableError.
 """
 
 import asyncio
@@ -31,10 +32,13 @@ Reply = TypeVar("Reply")
 
 
 class StreamLog(Generic[T]):
-    """The logs in one stream, each on a subject of its own: appends records and reads them."""
+    """The logs in one stream, each on one subject: appends records, i.e. messages of the service, and reads them."""
 
     def __init__(self, nats: Client, stream: str, read: Callable[[RawStreamMsg], T]) -> None:
-        """Create a reader and writer; `read` parses a message, and raises ValueError or LookupError if it cannot."""
+        """Create a reader and writer of the logs in `stream`.
+
+        `read`: parses a message to a record; raises ValueError or LookupError if it cannot.
+        """
         self._nats = nats
         self._js = nats.jetstream(timeout=REQUEST_TIMEOUT_S)
         self._stream = stream
@@ -81,8 +85,9 @@ class StreamLog(Generic[T]):
     ) -> int:
         """Append a record to the log on `subject`, and return its stream sequence.
 
-        `after`: the stream sequence of the log's last record; 0: the log is empty. `among`: a wildcard; on none of the
-        subjects that match it may there be a record after the sequence `after`; None: only `subject` counts.
+        `headers`: must include `ce-id`, by which the record is recognized after a lost acknowledgement. `after`: the
+        stream sequence of the log's last record; 0: the log is empty. `among`: a wildcard; a later record on any
+        subject that it matches prevents the append; None: only a later record on `subject` does.
 
         Raises:
             FencedError: Another writer has appended a record after the sequence `after`.
@@ -112,8 +117,9 @@ class StreamLog(Generic[T]):
     async def _confirm_first(self, subject: str, scope: str, sequence: int, event_id: str) -> int:
         """Wait until the first record of a log is stored under the log's own subject, and return its stream sequence.
 
-        A stream that has lost its subject transform acknowledges the first append to a log, but stores the record under
-        another subject, as a stray: see `strays.py`. Such a stream refuses all other appends.
+        `sequence`: the stream sequence in the acknowledgement of the append. A stream that has lost its subject
+        transform acknowledges the first append to a log, but stores the record under another subject, as a stray: see
+        `strays.py`. Such a stream refuses all other appends. `scope`, `event_id`: see `_search`.
 
         Raises:
             FencedError: Another writer has started the log, or the record was removed.
@@ -152,9 +158,8 @@ class StreamLog(Generic[T]):
     async def _check_removed(self, subject: str, after: int) -> None:
         """Raise an error if the record with the sequence `after` was removed from the subject; otherwise pause.
 
-        The caller has found no later record, although the leader has refused an append after this record. A former
-        leader, which lacks the later record, may have replied to the caller's read: so the caller reads again after the
-        pause.
+        It is called after a refused append, if the caller has found no record after this one. A former leader, which
+        lacks the later record, may have replied to the caller's read: so the caller reads again after the pause.
 
         Raises:
             FencedError: The record was removed.
@@ -166,7 +171,7 @@ class StreamLog(Generic[T]):
         await asyncio.sleep(DEPOSED_PAUSE_S)
 
     async def purge(self, subject: str, *, up_to: int | None = None) -> None:
-        """Delete the messages of a subject; `up_to`: only up to this stream sequence; None: all."""
+        """Delete the messages on a subject, up to and including the stream sequence `up_to`; None: all messages."""
         await self._js.purge_stream(self._stream, subject=subject, seq=None if up_to is None else up_to + 1)
 
     async def _last_record(self, last: RawStreamMsg, subject: str) -> T | None:

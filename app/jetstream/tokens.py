@@ -8,7 +8,7 @@ _CHARACTERS: Final = 16  # hexadecimal digits of a hash in a subject; the messag
 
 
 def token(name: int | str) -> str:
-    """Return a hash that stands for a name in a subject, as a name may have characters that no subject may have.
+    """Return a hash that stands for a name in a NATS subject; names may contain characters that subjects may not.
 
     The names `1` and `"1"` get two tokens.
     """

@@ -42,7 +42,7 @@ class _Server(BaseModel):
 
 
 class Usage(BaseModel):
-    """How much disk and memory JetStream uses on one server, and for which streams."""
+    """The JetStream usage of one NATS server: its disk, its memory, and the size of each stream."""
 
     server: _Server
     data: _JetStream

@@ -82,13 +82,16 @@ class Cache:
         """Return the result that `put` has stored for a recording and a key; None if there is none.
 
         None is also returned for a result that `put_pieces` has stored in several pieces. `task_id`: the task that uses
-        the result; its erasure also deletes the result.
+        the result; the result is deleted when this task is erased. `kind`: the class of the result.
         """
         pieces = await self.get_pieces(task_id, audio_sha256, key)
         return await asyncio.to_thread(read, pieces[0], kind) if len(pieces) == 1 else None
 
     async def put(self, task_id: str, audio_sha256: str, key: str, result: BaseModel) -> None:
-        """Store a result for a recording and a key, unless the task was cancelled or deleted a moment ago."""
+        """Store a result for a recording and a key, unless the task was just cancelled or deleted.
+
+        Redis marks such a task for some minutes: see `keys.tombstone`.
+        """
         await self.put_pieces(task_id, audio_sha256, key, [result])
 
     async def get_pieces(self, task_id: str, audio_sha256: str, key: str) -> list[bytes]:
@@ -102,8 +105,8 @@ class Cache:
     async def put_pieces(self, task_id: str, audio_sha256: str, key: str, pieces: Iterable[BaseModel]) -> None:
         """Store a large result as pieces that are serialized one by one; Redis stores all pieces or none.
 
-        Nothing is stored if the task was cancelled or deleted a moment ago, or if the compressed pieces together exceed
-        MAX_COMPRESSED_BYTES.
+        Nothing is stored if the task was just cancelled or deleted (see `keys.tombstone`), or if the compressed pieces
+        together exceed MAX_COMPRESSED_BYTES.
         """
         if not self._seconds:
             return
@@ -148,7 +151,7 @@ def read(piece: bytes, kind: type[Result]) -> Result | None:
 
 
 def _names(task_id: str, audio_sha256: str) -> list[str]:
-    """Return the Redis keys that the scripts PUT and GET use: cached results, the task's recordings and tombstone."""
+    """Return the Redis keys for the scripts PUT and GET: cached results, the task's recordings and its tombstone."""
     return [keys.cached_results(audio_sha256), keys.cached_recordings(task_id), keys.tombstone(task_id)]
 
 

@@ -39,7 +39,10 @@ class ChunkStore:
         return [chunk for name, line in lines if name.startswith(f"{audio} ".encode()) for chunk in _read(line)]
 
     async def save(self, task_id: str, audio: str, chunk: ChunkAnalysed) -> None:
-        """Store a chunk for the next attempt at the task, unless the task was cancelled or deleted a moment ago."""
+        """Store a chunk for the next attempt at the task, unless the task was just cancelled or deleted.
+
+        The key `keys.tombstone` marks such a task for some minutes.
+        """
         names = [keys.chunks(task_id), keys.tombstone(task_id)]
         name = f"{audio} {chunk.index}"
         await reply_or_none(self._store(keys=names, args=[name, chunk.model_dump_json(), CHUNKS_TTL_S]))

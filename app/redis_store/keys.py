@@ -51,8 +51,8 @@ def user(user_id: int | str) -> str:
 def tombstone(task_id: str) -> str:
     """Return the key that marks a task as cancelled or deleted; its value is the stream sequence of the task message.
 
-    While the key exists, the result of this task message is not written to Redis, and the cache stores no results of
-    the task.
+    While the key exists, for some minutes, the result of this task message is not written to Redis, and the cache
+    stores no results of the task.
     """
     return f"natscribe:task:{task_id}:withdrawn"
 

@@ -72,14 +72,14 @@ return 1
 
 
 class ProjectedEvent(NamedTuple):
-    """A progress event to be written to Redis, which JetStream stored `age_s` seconds ago."""
+    """A progress event to be written to Redis; JetStream stored it `age_s` seconds ago."""
 
     record: Record
     age_s: float
 
 
 class ProjectedResult(NamedTuple):
-    """The result of a task to be written to Redis, which JetStream stored `age_s` seconds ago."""
+    """The result of a task to be written to Redis; JetStream stored it `age_s` seconds ago."""
 
     task_sequence: int  # sequence of the task message; a later task may have the same id
     result: bytes  # JSON
@@ -122,7 +122,7 @@ async def _execute(writing: Pipeline) -> None:
 
 
 class RedisProjection:
-    """Writes and deletes the three documented Redis keys of each task, and maintains the task lists."""
+    """Writes the three public Redis keys of each task (status, progress, result), deletes them, and lists tasks."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -168,7 +168,7 @@ class RedisProjection:
         await _execute(writing)
 
     async def is_empty(self) -> bool:
-        """Return whether Redis lacks the mark that `mark` sets: it is new, has lost its data, or the mark has expired.
+        """Return whether Redis lacks the key that `mark` sets: it is new, has lost its data, or the key has expired.
 
         Raises:
             TransientError: Redis is unavailable.
@@ -177,7 +177,7 @@ class RedisProjection:
             return not await self._redis.exists(keys.MARK)
 
     async def mark(self) -> None:
-        """Store a mark in Redis, which is lost when Redis loses its data, once the service starts to copy the streams.
+        """Set the key by which `is_empty` recognizes that Redis still has the data copied from the streams.
 
         Raises:
             TransientError: Redis is unavailable.
@@ -186,7 +186,9 @@ class RedisProjection:
             await self._redis.set(keys.MARK, "1", ex=KEEP_MARK_S)
 
     async def delete(self, last: Record) -> None:
-        """Delete the keys of a task from Redis; events up to `last`, the last record of its log, are not written again.
+        """Delete the keys of a task from Redis, and prevent its events from being written there again.
+
+        `last`: the last record of the task's log; only later events are written.
 
         Raises:
             TransientError: Redis is unavailable.

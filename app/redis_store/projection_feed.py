@@ -33,7 +33,7 @@ Now = Callable[[], Awaitable[datetime]]  # the server's time
 async def run(nats: Client, names: StreamNames, projection: RedisProjection) -> None:
     """Copy progress events and results from their streams to Redis, until cancelled.
 
-    All workers share the durable consumers of the two streams, so each message is projected by one worker.
+    All workers share the durable consumers of the two streams, so each message is copied by one worker.
     """
     events = PullInbox(nats, names.progress, names.progress_projection)
     results = PullInbox(nats, names.results, names.results_projection)
@@ -67,8 +67,8 @@ async def _project_next(inbox: PullInbox, at_once: int, project: Project, now: N
 async def _settle(messages: list[Msg], project: Project, now: Now) -> None:
     """Write messages to Redis with `project` and acknowledge them, or return them to JetStream after an error.
 
-    They are returned if NATS or Redis refuses or does not answer, and if only another version of the service can parse
-    them.
+    Messages are returned if NATS or Redis refuses or does not answer, and if only another version of the service can
+    parse them. `now`: returns the current time of the NATS server.
 
     Raises:
         TransientError: Redis is unavailable, or refuses the service.

@@ -48,7 +48,7 @@ class Reminder(BaseModel):
 
     @property
     def owner(self) -> TaskMessageId:
-        """The id of the task message to which the log of the task belongs."""
+        """The id of the task message that owns the task's log."""
         return TaskMessageId(self.created_at, self.task_sequence)
 
     @property
@@ -65,7 +65,7 @@ class Reminder(BaseModel):
         return self.recording_until is not None and self.recording_until < self.task_until
 
     def not_before(self, time: datetime) -> "Reminder":
-        """Return a copy of this reminder after which no data is erased before `time`."""
+        """Return a copy of this reminder that postpones every erasure before `time` to `time`."""
         recording_until = None if self.recording_until is None else max(self.recording_until, time)
         return self.model_copy(update={"task_until": max(self.task_until, time), "recording_until": recording_until})
 

@@ -1,4 +1,4 @@
-"""The schedule of retention: stores a reminder when a task ends, and erases data when the reminder is due."""
+"""The schedule of retention: stores a reminder when a task ends; erases the task's data when the reminder is due."""
 
 import asyncio
 from collections.abc import Collection
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 
 class Schedule:
-    """Stores a reminder for each ended task, and erases data that is due; the workers share this work."""
+    """Stores a reminder for each ended task, and erases data whose retention time is over; all workers share this."""
 
     def __init__(  # noqa: PLR0913 -- what it reads, what it writes, and two settings
         self,
@@ -66,7 +66,7 @@ class Schedule:
         )
 
     async def _set_next_reminders(self) -> None:
-        """Store the reminders of the tasks whose outcomes JetStream has just stored."""
+        """Wait until JetStream has stored outcomes of tasks, and store a reminder for each ended task."""
         messages = await self._ended.pull(ENDED_AT_ONCE) or await self._ended.pull(1, within=LINGER_S)
         ended = {message.subject.rpartition(".")[2]: message for message in messages}  # the last outcome of each task
         await asyncio.gather(*(self._set_reminder(task_id, message) for task_id, message in ended.items()))
@@ -111,11 +111,11 @@ class Schedule:
                 await message.ack()
 
     async def _erase(self, reminder: Reminder, in_use: Collection[str], *, since: datetime) -> None:
-        """Erase the data that a reminder names; `since`: when the reminder became due.
+        """Erase the data that a reminder names, or postpone this if the task has not ended.
 
-        If the task has not ended, the reminder is postponed instead. That happens if a cancellation has stored the
-        outcome of the task, from which the reminder was made, but could not append the end of the task to its log. When
-        the task really ends, it usually gets a new reminder.
+        `since`: when the reminder became due. A task with a reminder has not ended if a request to cancel it has stored
+        its outcome, from which the reminder was made, but could not append `cancelled` to its log. When the task ends,
+        it usually gets a new reminder.
         """
         last = await self._log.last(reminder.task_id)
         if last is not None and not last.metadata.owner.is_same_as(reminder.owner):

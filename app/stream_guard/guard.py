@@ -1,7 +1,7 @@
-"""The stream guard: notices when a client changes a stream or consumer of the service, and restores it.
+"""The stream guard: notices when a client changes a stream or consumer of the service, and restores its settings.
 
-Only the worker that holds the lease does this: it receives JetStream's advisories, which report changes, and checks
-everything at once after a change. It also checks everything every GUARD_EVERY_S, because an advisory may be lost.
+Only the worker that holds the lease does this: it receives JetStream's advisories, which report changes, and checks all
+streams and consumers at once after a change. It also checks them every GUARD_EVERY_S, because an advisory may be lost.
 Before each change it confirms that it holds the lease. The other workers receive its report.
 """
 
@@ -45,7 +45,7 @@ log = structlog.get_logger()
 
 
 class StreamGuard:
-    """Compares all streams, consumers and buckets with the settings that the service needs, and restores them."""
+    """Creates missing streams, consumers and buckets of the service, and restores those whose settings were changed."""
 
     def __init__(self, nats: Client, settings: Settings, meter: Meter, lease: Lease) -> None:
         self._nats = nats
@@ -80,9 +80,9 @@ class StreamGuard:
     async def start(self) -> tuple[Inspection, Collection[str]]:
         """Wait until all streams, consumers and buckets exist; return their state, and which were missing at first.
 
-        If no worker holds the lease, this worker takes it, and creates and restores them. Otherwise the holder does
-        that; but if it is of another version or has other settings, some may still be missing afterwards, and this
-        worker creates them. It does so at once if no worker can take the lease.
+        If no worker holds the lease, this worker takes it, and creates and restores them. Otherwise it waits for the
+        holder to do so for up to CREATED_WITHIN_S, and then creates those that are still missing, for example because
+        the holder is of another version or has other settings. If no worker can take the lease, it does not wait.
 
         Raises:
             NatsError: NATS does not answer.
@@ -178,9 +178,10 @@ class StreamGuard:
     async def _provision(
         self, missing: Collection[str], changed_by: Mapping[str, str]
     ) -> tuple[Mapping[str, Problem], str | None]:
-        """Create and restore streams, consumers and buckets: all if the lease is available, else only those missing.
+        """Create and restore streams, consumers and buckets: all if the lease is available, else those in `missing`.
 
         Return the changes that NATS has refused, by name, and what else has prevented changes, if anything.
+        `changed_by`: by the name of a stream or consumer, the client that has changed it last, if known.
         """
         # Without a lease, workers of two versions would undo each other's changes, except for those of its bucket.
         fenced, confirm = self._lease.unavailable is None, self._lease.confirm

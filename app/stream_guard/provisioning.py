@@ -58,7 +58,7 @@ class StreamError(StartError):
 
 
 class Inspection(NamedTuple):
-    """The state of all streams and consumers: which are missing, and how others differ from their configurations."""
+    """The state of all streams and consumers: what is missing, and where settings differ from the configuration."""
 
     missing: list[str]  # names of streams and consumers
     differences: list[Difference]
@@ -250,7 +250,7 @@ def log_difference(difference: Difference) -> None:
 
 
 def is_refusal(error: APIError) -> bool:
-    """Return whether NATS would refuse the request again if it were repeated.
+    """Return whether `error` is a refusal that NATS would repeat if the same request were sent again.
 
     Return False, for example, if a worker or an operator has created or deleted the same stream at the same moment.
     """

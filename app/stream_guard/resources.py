@@ -107,9 +107,9 @@ def all_resources(js: JetStreamContext, settings: Settings) -> Iterator[Resource
 
 
 def _limit_is_needed(expected: Config, actual: Config, setting: str) -> bool:
-    """Return whether the service has to restore the limit `setting` of a stream, because its value breaks a promise.
+    """Return whether the service has to restore the limit `setting` of a stream, because its value breaks a guarantee.
 
-    The promises: Each task queue has a limit, and a task stays in its queue until it expires, however many tasks
+    The guarantees: Each task queue has a limit, and a task stays in its queue until it expires, however many tasks
     follow. The messages of a log (a stream with a subject transform) stay at least as long as a task may wait, but not
     for ever.
     """

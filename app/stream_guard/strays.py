@@ -69,7 +69,7 @@ async def _append(js: JetStreamContext, stream: str, stray: RawStreamMsg) -> boo
 
 
 async def _remove(js: JetStreamContext, stream: StreamConfig, sequences: Sequence[int]) -> None:
-    """Delete the strays with these stream sequences, but none that the stream has stored in the meantime."""
+    """Delete the strays with these stream sequences, but none that the stream has stored since they were read."""
     name = str(stream.name)
     if not stream.deny_purge:
         await js.purge_stream(name, subject=ALL_STRAYS, seq=sequences[-1] + 1)

@@ -27,7 +27,7 @@ class EmbeddingStore:
     async def put(self, embeddings: bytes, last: Record, *, is_live: bool = False) -> None:
         """Store the embeddings of a task in place of earlier ones; `last` is the last record of the task's log.
 
-        `is_live`: they are the state of a live task's speakers.
+        `is_live`: whether `embeddings` is the state of a live task's speakers, which is stored separately.
 
         Raises:
             BucketFullError: The bucket is full.

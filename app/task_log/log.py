@@ -29,7 +29,7 @@ from app.task_log.record import (
 
 
 class TaskLog:
-    """Appends events, segments and outcomes of tasks for one worker, and reads what all workers have appended."""
+    """Appends events, segments and outcomes (a result, or a note that there is none) of tasks, and reads them."""
 
     def __init__(self, nats: Client, names: StreamNames, worker: str) -> None:
         self.worker = worker
@@ -75,7 +75,7 @@ class TaskLog:
         return Record(event, metadata, sequence)
 
     async def end(self, last: Record, error: ErrorDetail | None = None) -> Record:
-        """End a task before it is completed, even while a worker runs it; return the last record of its log.
+        """End a task that is not completed yet, even while a worker runs it; return the last record of its log.
 
         With an `error` the task ends as `failed`, without one as `cancelled`. But if the task's outcome is already
         stored, the task ends as this outcome says: after a result, as `completed`. `last`: the last record of the log.
@@ -127,13 +127,13 @@ class TaskLog:
         await self._append_outcome(subjects.results(last.event.task_id), body, last)
 
     async def forbid_result(self, last: Record, error: ErrorDetail | None) -> Outcome:
-        """Store the outcome that a task ends without a result, unless it has an outcome; return the stored outcome.
+        """Note in the stream of results that a task ends without a result; return the outcome that is stored.
 
-        An outcome that is already stored, such as a result, stays and is returned. `error`: the error of a failed task;
-        None: the task was cancelled. `last`: the last record of the task's log.
+        If an outcome is stored already, such as a result, it stays and is returned. `last`: the last record of the
+        task's log. `error`: the error of a failed task; None: the task was cancelled.
 
-        The caller must append the end of the task to the log next. If another writer appends a record first, the
-        outcome lapses: it no longer forbids a result, and another outcome may replace it.
+        The caller must then append the end of the task to the log. If another writer appends a record to the log first,
+        the note no longer forbids a result, and may be replaced: see `StoredOutcome.has_lapsed`.
 
         Raises:
             FencedError: A later task has the same id, or a deletion has just removed the outcome.
@@ -151,7 +151,7 @@ class TaskLog:
         return forbidden
 
     async def _append_outcome(self, subject: str, body: bytes, last: Record) -> None:
-        """Store the outcome of a task on `subject`; replace a stored outcome that has lapsed, see `has_lapsed`."""
+        """Store the outcome of a task on `subject`; replace one that is outdated: see `StoredOutcome.has_lapsed`."""
         task_id = last.event.task_id
         headers, all_of = self._cloud_event("results", task_id) | last.metadata.headers(), subjects.outcomes(task_id)
         try:
@@ -179,7 +179,7 @@ class TaskLog:
         return stored.outcome
 
     async def purge_outcome(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
-        """Delete the outcome of a task, i.e. its result, or the message that it ends without a result.
+        """Delete the outcome of a task, i.e. its result or the note that it has none.
 
         `of`: delete it only if it belongs to this task message, because another message may have the same task id;
         None: in any case.

@@ -51,7 +51,7 @@ class Metadata:
     """The description of a task that the service writes into the headers of every message about the task.
 
     So the status of a task can be read from the last record of its log alone. A later version may add fields to the
-    task, which is one header, but no headers: an older worker would not copy an unknown header to the next record.
+    task, which is one header, but must not add headers: an older worker would not copy them to the next record.
     """
 
     task: Task | None  # None: the task message was invalid
@@ -65,7 +65,7 @@ class Metadata:
 
     @property
     def owner(self) -> TaskMessageId:
-        """The id of the task message to which the log belongs."""
+        """The id of the task message that owns the task's log."""
         return TaskMessageId(self.created_at, self.task_sequence)
 
     def headers(self) -> dict[str, str]:
@@ -151,8 +151,8 @@ class Record:
 class NoResult(BaseModel):
     """The outcome of a task that ends without a result, because it failed or was cancelled.
 
-    It prevents a late result of a slow worker. Only a writer that knows a record of the task's log after the record
-    `after` may replace it.
+    It prevents a slow worker from storing a result later. It may be replaced only if the task's log has another record
+    after the one with the stream sequence `after`.
     """
 
     task_id: TaskId
@@ -185,7 +185,7 @@ class SegmentsMessage:
 
 @dataclass(frozen=True, slots=True)
 class SpeakersMessage:
-    """A message on `speakers.<task_id>`, with metadata about the task: a later task may have the same id."""
+    """An event on `speakers.<task_id>`, with metadata that tells tasks with the same id apart."""
 
     event: SpeakersEvent
     stream_sequence: int
@@ -204,7 +204,7 @@ class SpeakersMessage:
 
 @dataclass(frozen=True, slots=True)
 class StoredOutcome:
-    """The outcome of a task, i.e. its result or that it has none, as a message in the stream of results."""
+    """The outcome of a task (its result, or the note that it has none) as a message in the stream of results."""
 
     outcome: Outcome
     metadata: Metadata  # metadata of the task: a later task may have the same id
@@ -224,10 +224,11 @@ class StoredOutcome:
         return cls(outcome, Metadata.read(message.headers or {}), message.seq or 0)
 
     def has_lapsed(self, last: Record) -> bool:
-        """Return whether a writer may replace this outcome; `last`: the last record of the log that the writer knows.
+        """Return whether this outcome is outdated, so that a writer may replace it.
 
-        It may if this outcome belongs to an earlier task with the same id. It may also replace a `NoResult` if `last`
-        follows the record `after`: the writer that stored the `NoResult` was then too late to end the task.
+        `last`: the last record of the task's log that the writer knows. An outcome is outdated if it belongs to an
+        earlier task with the same id. A `NoResult` is also outdated if `last` follows the record `after`: its writer
+        was then too late to append the end of the task.
         """
         if not self.metadata.owner.is_same_as(last.metadata.owner):
             return self.metadata.owner.is_older_than(last.metadata.owner)
@@ -235,7 +236,7 @@ class StoredOutcome:
 
 
 def end_of(outcome: Outcome) -> tuple[State, ErrorDetail | None]:
-    """Return the state in which a task with this outcome ends, and its error, None if it has no error."""
+    """Return the state in which a task with this outcome ends, and its error; None if it has no error."""
     if not isinstance(outcome, NoResult):
         return State.COMPLETED, None
     return (State.CANCELLED if outcome.error is None else State.FAILED), outcome.error

@@ -98,11 +98,11 @@ class ResultStore:
             await self._erase(task_id)
 
     async def store_object(self, result: Result, body: bytes, *, of: TaskMessageId) -> Result:
-        """Store a result as an object; return a copy of the result that refers to the object in place of its segments.
+        """Store a result as an object; return a copy of it with a reference to the object instead of its segments.
 
         `body`: the result as JSON. `of`: the task message to which the result belongs. If an earlier attempt at the
-        task has already stored an object, that object stays, and the result in it is returned in the same form. An
-        object of an earlier task with the same id is replaced.
+        task has already stored an object, that object stays, and the returned reference is to its result. An object of
+        an earlier task with the same id is replaced.
 
         Raises:
             FencedError: A later task has the same id.
