@@ -124,7 +124,7 @@ class Container:
         self._make_operations()
 
     def join_fleet(self, nats: Client) -> None:
-        """Create the lease, whose holder does fleet-wide duties, and the stream guard, before all other parts."""
+        """Create the lease, whose holder does the work for all workers, and the stream guard, before other parts."""
         self.lease = Lease(nats, self.settings.stem, self.worker_name, on_report=self._adopt)
         self.stream_guard = StreamGuard(nats, self.settings, self.meter, self.lease)
 
@@ -162,7 +162,7 @@ class Container:
         self.quotas.changed = self.scheduler.reconsider
 
     async def _reject(self, message: StoredMessage, quota: Quota) -> bool:
-        """Fail the task of a user who has too many waiting tasks; return whether it was waiting."""
+        """Fail the task of a user with too many waiting tasks; return False if it does not wait, or is invalid."""
         fail = partial(fail_waiting, self.messages, self.registration, self.log, self.dead_letters)
         return await fail(message=message, error=exceeded(quota))
 

@@ -48,7 +48,10 @@ class FencedError(Exception):
 
 
 class ObsoleteMessageError(Exception):
-    """A task message is not needed, as its task has ended or its id belongs to another message: it is acknowledged."""
+    """A task message needs no processing, because its task has ended or its id belongs to another message.
+
+    The message is acknowledged.
+    """
 
 
 class MessageGoneError(Exception):
@@ -72,6 +75,6 @@ class RequestError(ReportedError):
 
 
 def describe(error: Exception) -> str:
-    """Return a text for the log about an error of NATS or Redis."""
+    """Return a readable text about an error of NATS or Redis, for the log."""
     text = next((text for kind, text in NATS_ERROR_TEXTS.items() if isinstance(error, kind)), None)
     return text or str(error) or type(error).__name__

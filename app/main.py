@@ -152,7 +152,7 @@ class Worker:
                 log.warning("nats_drain_failed", error=str(error))  # NATS stopped before the worker
 
     async def _start_guard(self) -> float:
-        """Wait until all streams exist; return how many seconds without a heartbeat JetStream allows a running task."""
+        """Wait until all streams exist; return how many seconds JetStream waits for a heartbeat of a running task."""
         projection = self.container.projection
         state, new = await self.container.stream_guard.start()
         if self.container.names.progress_projection in new:

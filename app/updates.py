@@ -18,7 +18,7 @@ Result = kinds.Result
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What earlier attempts at a task have stored, after which the next one continues.
+    """What earlier attempts at a task have stored, so that the next attempt continues there.
 
     All audio of `channel` up to `processed_seconds` is transcribed.
     """
@@ -39,7 +39,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerChanges:
-    """What became known about the speakers of a live task since its segments were published; see `SpeakersEvent`."""
+    """Corrections to the speakers of segments of a live task, found after these were published; see `SpeakersEvent`."""
 
     settled_until: float
     turns: tuple[Turn, ...] = ()
@@ -50,7 +50,7 @@ class SpeakerChanges:
 
 @dataclass(frozen=True, slots=True)
 class TaskUpdate:
-    """A report of a running task for its log: the progress, and the text transcribed since the previous update."""
+    """What a running task reports for its log: its progress, and the text transcribed since the previous report."""
 
     stage: Stage
     fraction: float  # of the whole task that is done, 0..1

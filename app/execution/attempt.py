@@ -43,8 +43,9 @@ SPEAKERS_LOST: Final = ErrorDetail(
 class TaskAttempt:
     """One attempt at a task: appends events and segments to the task's log, and stores the result.
 
-    The attempt is over when the task has ended or is released, or when another writer has appended to the task's log.
-    In the last case this worker is fenced: JetStream refuses its appends, and it must not change the task any more.
+    The attempt is over when the task has ended or is released for another worker, or when another writer has appended
+    to the task's log. In the last case this worker is fenced: JetStream refuses its appends, and it must not change the
+    task any more.
     """
 
     def __init__(self, log: TaskLog, results: ResultStore, record: Record, spans: StageSpans) -> None:
@@ -126,7 +127,7 @@ class TaskAttempt:
     async def append(self, update: TaskUpdate) -> None:
         """Append an update to the task's log: its text as segments, its progress as an event; store its embeddings.
 
-        At most one progress event per second is appended; progress in between is postponed to a later call of `append`
+        At most one progress event per second is appended; progress in between is appended by a later call of `append`
         or `tick`.
 
         Raises:
@@ -204,7 +205,9 @@ class TaskAttempt:
                 await self._check()
 
     async def end_with_stored_outcome(self) -> bool:
-        """End the task's log with the outcome of the task if one is already stored; return whether one is.
+        """End the task's log according to the task's outcome, if one is stored already; return whether one is.
+
+        An outcome is the result of the task, or the note that it has none.
 
         Raises:
             FencedError: Another writer has appended to the log.
@@ -217,7 +220,7 @@ class TaskAttempt:
         return outcome is not None
 
     async def fail(self, error: ErrorDetail) -> None:
-        """End the task's log with a `failed` event, or with the outcome of the task if one is already stored.
+        """End the task's log with a `failed` event, or according to the task's outcome if one is stored already.
 
         Raises:
             FencedError: Another writer has appended to the log.
@@ -343,5 +346,8 @@ def diarization_is_given_up(last: ProgressEvent) -> bool:
 
 
 def _failed_or_lost(last: ProgressEvent) -> bool:
-    """Return whether the last attempt at a delivered task has failed or was lost, given the last event of its log."""
+    """Return whether the latest attempt at a task has failed or lost its worker.
+
+    `last`: the last event of the task's log. The task was delivered again, so no attempt runs any more.
+    """
     return last.state in {State.RUNNING, State.RETRYING}

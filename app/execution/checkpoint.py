@@ -8,11 +8,11 @@ from app.updates import Checkpoint
 
 
 class StaleSegmentsError(Exception):
-    """A worker that no longer owns a task has appended segments; the next delivery of the task continues after them."""
+    """A worker that no longer owns the task has appended segments; the task's next delivery continues after them."""
 
 
 class StoredSegments(NamedTuple):
-    """The checkpoint made of the stored segments of a task, and where in the stream they end."""
+    """The checkpoint of a task, made of its stored segments, and the stream sequence of the last of them."""
 
     checkpoint: Checkpoint
     messages: int  # number of messages with segments of this task

@@ -67,7 +67,7 @@ class ExecutionContext:
 class Delivery:
     """One delivery of a task message to this worker.
 
-    `attempt`: the attempt at the task; None: it has not begun.
+    `attempt`: the attempt at the task that this delivery has started; None: it has not started one yet.
     """
 
     def __init__(self, execution: ExecutionContext, message: Msg) -> None:
@@ -101,7 +101,7 @@ class Delivery:
 
     @property
     def may_be_redelivered(self) -> bool:
-        """Whether this worker must not return the message, because JetStream may have redelivered it.
+        """Whether JetStream may have redelivered the message, so that this worker must not return it to its queue.
 
         That is the case if heartbeats may have failed, or if it is unknown whether the last append to the log was
         stored.
@@ -137,10 +137,10 @@ class Delivery:
         return attempt
 
     async def acknowledge(self) -> None:
-        """Delete the task message, because the task has ended, then acknowledge its grant.
+        """Delete the task message, because the task has ended, then acknowledge the grant that let it start.
 
         Raises:
-            NatsError: NATS does not answer: the grant is delivered again, even if the message was deleted.
+            NatsError: NATS does not answer: the grant is delivered again, even if the task message was deleted.
         """
         seconds = self.attempt.audio_seconds if self.attempt else None
         await self.execution.messages.delete(self.stored, seconds=seconds, by_worker=True)

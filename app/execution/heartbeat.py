@@ -48,7 +48,7 @@ async def heartbeat(delivery: Delivery) -> AsyncIterator[None]:
 
 
 async def _extend(delivery: Delivery) -> None:
-    """Extend the delivery periodically, independently of appends to the task's log, which NATS may delay."""
+    """Extend the delivery's acknowledgement timeout periodically, independently of appends, which NATS may delay."""
     while True:
         # If too many extensions fail, another worker gets the task and fences this worker.
         with suppress(NatsError):

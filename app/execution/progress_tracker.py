@@ -11,10 +11,13 @@ ROUNDING = 1e-9  # added before rounding down, because 100 * 0.57 is 56.99999999
 
 
 class ProgressTracker:
-    """Computes the percentage and the estimated time to the end from the updates of an attempt."""
+    """Computes the percentage and the estimated time to the end of a task from the updates of an attempt."""
 
     def __init__(self, *, minimum: int) -> None:
-        """Start to track an attempt; `minimum`: the percentage that it has reached in an earlier delivery."""
+        """Start to track an attempt.
+
+        `minimum`: the percentage that the attempt reached in an earlier delivery, before its worker released it.
+        """
         self.latest = TaskUpdate(Stage.FETCHING, 0.0)
         self._last = self.latest  # the last update itself; `latest` also has values of earlier updates
         self._minimum = minimum

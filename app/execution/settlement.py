@@ -47,9 +47,9 @@ async def completed(delivery: Delivery) -> DeliveryOutcome:
 
 
 async def stopped(delivery: Delivery) -> DeliveryOutcome:
-    """Return the message to its queue because the worker stops, unless it may have been redelivered already.
+    """Return the message to its queue because the worker stops, unless JetStream may have redelivered it already.
 
-    Otherwise JetStream would redeliver the message only after TASK_ACK_WAIT.
+    If it were not returned, JetStream would redeliver it only after TASK_ACK_WAIT.
     """
     if not delivery.may_be_redelivered:
         with suppress(FencedError, TransientError, NatsError, TimeoutError):

@@ -1,4 +1,4 @@
-"""What an attempt at a live task stores about its speakers: the events on `speakers.<task_id>`, and their state."""
+"""Stores the speakers of a live task: changes as events on `speakers.<task_id>`, and the state to resume from."""
 
 import asyncio
 from contextlib import suppress
@@ -31,7 +31,9 @@ class SpeakerLog:
     _after: int = 0  # stream sequence of the last event that this attempt has read or appended
 
     async def resume(self, checkpoint: Checkpoint, last: Record) -> Checkpoint:
-        """Return the checkpoint completed by what earlier attempts have stored; `last`: the last record of the log.
+        """Add to a checkpoint the stored speaker events of a live task, and the state to resume from.
+
+        `last`: the last record of the task's log. With the state, speakers are recognized again.
 
         Raises:
             TransientError: JetStream does not reply.
@@ -50,7 +52,7 @@ class SpeakerLog:
         return replace(checkpoint, speaker_changes=own, speaker_state=state.decode() if state else "")
 
     async def store_state(self, state: str, last: Record) -> None:
-        """Store what another worker needs to recognize the speakers; the text does not wait long for it."""
+        """Store the state from which another worker can recognize the speakers; give up after STATE_TIMEOUT_S."""
         try:
             async with asyncio.timeout(STATE_TIMEOUT_S):
                 await self._results.embeddings.put(state.encode(), last, is_live=True)
@@ -58,7 +60,7 @@ class SpeakerLog:
             log.warning("speaker_state_not_stored", error=type(error).__name__)
 
     async def append(self, changes: SpeakerChanges, last: Record) -> None:
-        """Append the changes as an event on `speakers.<task_id>`.
+        """Append changes of speakers as an event on `speakers.<task_id>`; `last`: the last record of the task's log.
 
         Raises:
             FencedError: Another writer has appended an event.
@@ -76,13 +78,13 @@ class SpeakerLog:
         self._events += 1
 
     async def complete(self, last: Record) -> None:
-        """Delete the state of the speakers of a completed task: no worker will continue the task."""
+        """Delete the stored state of the speakers of a completed task, because no worker will continue the task."""
         if has_live_speakers(last):
             with suppress(NatsError):  # the bucket expires it
                 await self._results.embeddings.delete_live(last.event.task_id)
 
     async def clean_up(self, task_id: str) -> None:
-        """Delete the events that this attempt knows of a task that was deleted."""
+        """Delete the speaker events of a deleted task, up to the last one that this attempt has read or appended."""
         if self._after:
             await self._log.purge_speakers(task_id, up_to=self._after)
 

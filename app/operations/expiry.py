@@ -1,7 +1,7 @@
-"""Fails waiting tasks, in particular those that have waited too long, before JetStream silently removes their messages.
+"""Fails tasks that have waited too long, before JetStream removes their messages without notice; repeats schedules.
 
-The log and the Redis keys of a task expire sooner than the message of a task that is scheduled months ahead. So its
-event `scheduled` is repeated before they do.
+A scheduled task may wait longer than its log and its Redis keys are stored. So its event `scheduled` is appended again
+before they expire.
 """
 
 from contextlib import suppress
@@ -39,9 +39,9 @@ async def expire_tasks(
     *,
     after: timedelta,
 ) -> None:
-    """Fail tasks that have waited for longer than the duration `after`, since they were stored or, if later, scheduled.
+    """Fail the tasks that have waited for longer than `after`, since they were stored or since their scheduled start.
 
-    Running tasks continue. An event `scheduled` that is nearly as old is repeated.
+    Running tasks continue. If an event `scheduled` is nearly as old as `after`, append it again.
 
     Raises:
         NatsError: NATS does not answer.
@@ -73,7 +73,8 @@ async def fail_waiting(  # noqa: PLR0913 -- four components, a message and an er
 ) -> bool:
     """End the task of a waiting message as `failed` with `error`, store a dead letter, and delete the message.
 
-    Return False if the task does not wait, or if the message is invalid: the worker that receives it rejects it.
+    Return False if the task does not wait, or if its message is invalid; the worker that receives the message settles
+    it.
 
     Raises:
         NatsError: NATS does not answer.
@@ -92,7 +93,7 @@ async def fail_waiting(  # noqa: PLR0913 -- four components, a message and an er
 async def _end(
     message: StoredMessage, registration: Registration, task_log: TaskLog, error: ErrorDetail
 ) -> Record | None:
-    """Append the end of a waiting task, and return the last record of its log; None if the task cannot be ended."""
+    """End the log of a waiting task with `error`, and return its last record; None if the task cannot be ended."""
     task = message.task
     if task is None or message.problem is not None:
         return None

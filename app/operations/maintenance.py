@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Maintenance:
-    """Does the periodic work of a worker, even while it runs a task, and that of the fleet while it holds the lease."""
+    """Does the periodic work of a worker and, while the worker holds the lease, that for all workers (the fleet)."""
 
     nats: Client
     settings: Settings
@@ -62,7 +62,7 @@ class Maintenance:
         await run_forever("worker_metrics", self._measure_worker, every_s=CHECK_EVERY_S)
 
     async def run_for_fleet(self) -> None:
-        """Wait for the lease, and do the periodic work of the fleet while this worker holds it, until cancelled."""
+        """Wait for the lease, and do the periodic work for all workers while this worker holds it, until cancelled."""
         await self.lease.run(self._do_duties, check=self.stream_guard.check)
 
     async def _do_duties(self) -> None:
@@ -94,7 +94,7 @@ class Maintenance:
             await self.projection.mark()
 
     async def measure_queues(self) -> None:
-        """Set the metrics of the task queues, the dead letters and the reminders."""
+        """Set the metrics of the task queues, the dead letters, and the reminders to erase data of ended tasks."""
         names = self.settings.stream_names
         queues, now = await self.queues.read(sample=MEASURED_MESSAGES), await server_time(self.nats, names.tasks)
         for queue in queues.by_key.values():
@@ -112,7 +112,7 @@ class Maintenance:
         self.meter.overdue.set((now - due).total_seconds() if due else 0.0)
 
     async def measure_users(self) -> None:
-        """Set the metrics of users; report the largest ones, and the number of scheduled tasks, to all workers."""
+        """Set the metrics of users, and what the lease reports to all workers about users and scheduled tasks."""
         report = self.user_loads.measure(self.scheduler.turns, monotonic())
         self.lease.queues = QueueReport(users=report.users, scheduled=Counter(self.scheduler.scheduled.values()))
         self.meter.users_waiting.set(report.users_waiting)

@@ -1,4 +1,4 @@
-"""Metrics of the whole fleet of workers, which only the worker that holds the lease measures.
+"""Metrics about all workers and the servers (the fleet), which only the worker that holds the lease measures.
 
 When a worker loses the lease, its values must leave its `/metrics` page: otherwise Prometheus would get its old value
 and the new value of another worker. But prometheus_client cannot remove a series that several processes may set. So the
@@ -25,7 +25,7 @@ RETAINED_S: Final = 60.0  # a server without a reply for this time has left; a b
 
 
 class FleetMetrics:
-    """Creates the gauges that describe the whole fleet, and sets those of JetStream's storage on each server."""
+    """Creates the gauges that only the holder of the lease sets, and sets those of JetStream's storage."""
 
     def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic) -> None:
         self._registry = registry
@@ -44,10 +44,10 @@ class FleetMetrics:
         return gauge
 
     def set_storage(self, servers: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
-        """Set the storage gauges of the NATS servers that have replied; remove those of servers that are gone.
+        """Set the storage gauges of the NATS servers that have replied; remove those of servers that have left.
 
-        A server that has not replied for RETAINED_S seconds is gone. `servers`: by the name of the server and
-        the kind of storage (see STORAGE), the number of bytes for each label.
+        A server has left if it has not replied for RETAINED_S seconds. `servers`: by server name and kind of storage (a
+        key of STORAGE), the number of bytes for each value of the gauge's last label.
         """
         now = self._clock()
         self._replied_at |= dict.fromkeys(servers, now)

@@ -1,4 +1,4 @@
-"""The metrics of live tasks: how far text lags behind audio, and the delays of final segments and partial results."""
+"""The metrics of live tasks: how far text lags behind audio, and the delays of segments and partial results."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ DELAYS = (0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 5, 10, 30)
 
 
 class LiveMetrics:
-    """Creates the metrics of one worker's live tasks, and measures the largest lag of these tasks."""
+    """Creates the metrics of one worker's live tasks, and exposes the largest lag of these tasks."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lags: dict[object, float] = {}  # by delivery
@@ -50,9 +50,10 @@ class LiveMetrics:
 
     @contextmanager
     def following(self) -> Iterator[Callable[[float], None]]:
-        """Measure the lag of one live task until the block ends; yield a function to be called with each new lag.
+        """Include a live task in the metric of the largest lag until the block ends.
 
-        The lag is the duration of stored audio without text, in seconds.
+        Yield a function that the task calls with its current lag: how many seconds of its stored audio have no text
+        yet.
         """
         delivery = object()  # not the task, whose next delivery may start before this one has ended
         self._lags[delivery] = 0.0

@@ -170,7 +170,10 @@ class Meter:
             self._factor.labels(name).observe(seconds / audio_seconds)
 
     def failed(self, queue: Lane, state: State, code: ErrorCode, seconds: float) -> None:
-        """Count a failed attempt at a task: as a retry, or as a failed task if `state` says that no retry follows."""
+        """Count a failed attempt at a task: as a retry, or as a failed task if `state` says that no retry follows.
+
+        `seconds`: the duration of the delivery of the task.
+        """
         if state is State.RETRYING:
             self._retries.labels(task_name(queue), code).inc()
             return
@@ -189,9 +192,10 @@ class Meter:
 
 
 def _with_series(metric: Metric, labels: list[str] | None) -> Metric:
-    """Return the metric after creating a series at 0 for each lane, if it has the label `task_name` alone.
+    """Return a metric, with a series at 0 for each lane (kind of task) if its only label is `task_name`.
 
-    Prometheus detects an increase only between two values, so a series must exist before its first event.
+    Prometheus detects an increase only between two values, so a series must exist before its first event. `labels`: the
+    names of the metric's labels.
     """
     if labels == ["task_name"]:
         for queue in Lane:

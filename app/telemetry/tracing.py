@@ -88,7 +88,7 @@ class StageSpans:
         self._enter("store")
 
     def end(self) -> None:
-        """End the current span, if there is one."""
+        """End the span of the current stage, if there is one."""
         if self._stage is not None:
             self._stage[1].end()
             self._stage = None
@@ -101,9 +101,9 @@ class StageSpans:
         self._since = time.time_ns()
 
     def _windows(self, text: WindowText) -> None:
-        """Record a span for the transcription of the windows whose text is `text`.
+        """Record a span for the transcription of windows (parts of the recording), whose text is `text`.
 
-        It starts at the end of the previous windows, or at the start of the stage, and ends now.
+        The span starts at the end of the previous windows, or at the start of the stage, and ends now.
         """
         inside = trace.set_span_in_context(self._stage[1]) if self._stage else None
         figures = {"audio.processed_seconds": text.end, "segments": len(text.segments)}

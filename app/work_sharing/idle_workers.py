@@ -1,8 +1,8 @@
-"""Send windows to idle workers, which transcribe them for one `TranscriptionRun`, by NATS request/reply.
+"""Sends windows of a recording to idle workers, which transcribe them for a busy worker, by NATS request/reply.
 
-Each window is a request to the queue group of all idle workers with the same model, so NATS chooses the worker; if no
-worker is idle, NATS reports this at once. No list of idle workers exists: each reply names its worker, and the number
-of different workers that have replied limits the number of pending requests.
+A window is up to 20 s of speech. Each window is a request to the queue group of all idle workers with the same model,
+so NATS chooses the worker; if no worker is idle, NATS reports this at once. No list of idle workers exists: each reply
+names its worker, and the number of different workers that have replied limits the number of pending requests.
 """
 
 import asyncio
@@ -37,10 +37,10 @@ class IdleWorkerLostError(Exception):
 
 @dataclass(eq=False, slots=True)
 class IdleWorkers:
-    """Transcribes windows of one `TranscriptionRun` with idle workers; NATS chooses which of them gets a window.
+    """Lets idle workers transcribe windows of one `TranscriptionRun`; NATS chooses which of them gets a window.
 
     `subject`: the subject to which idle workers with the same engine subscribe. `model`, `fingerprint`: those of this
-    worker's engine, which theirs must equal. `clock`: returns the monotonic time in seconds.
+    worker's engine; an idle worker with other ones does not transcribe. `clock`: returns the monotonic time in seconds.
     """
 
     nats: Client
@@ -56,8 +56,8 @@ class IdleWorkers:
     def room(self) -> int:
         """How many windows may be pending at all idle workers together.
 
-        In a pause after a failed request, none. Until the first worker has replied, one. Then four for each worker that
-        has replied, and four more, which may find another idle worker; at most 32.
+        None during the pause after a failed request. One until the first worker has replied. Then four for each worker
+        that has replied, and four more, which may find another idle worker; at most 32.
         """
         if self.clock() < self._paused_until:
             return 0
@@ -114,7 +114,7 @@ class IdleWorkers:
 
 
 def _is_plausible(text: WindowText, request: WindowRequest) -> bool:
-    """Return whether a text, by its times, channel, length and language, can be that of the requested window."""
+    """Return whether a text can be that of the requested window, judged by its times, channel, length and language."""
     language, segments = request.options.language, text.segments
     words = [word for segment in segments for word in segment.words or ()]
     return (
@@ -131,7 +131,10 @@ def _has_words_alone(segment: Segment) -> bool:
 
 
 def _is_in(window: Window, text: WindowText, words: list[Word]) -> bool:
-    """Return whether a text has the channel and the end of the window, and no times outside of the window."""
+    """Return whether a text has the channel and the end of the window, and no times outside the window.
+
+    `words`: the words of all segments of the text.
+    """
     first, last = window.regions[0][0] - _ROUNDING_S, window.end + _ROUNDING_S
     times = [(item.start, item.end) for items in (text.segments, words, text.untranscribed) for item in items]
     is_same = abs(text.end - window.end) <= _ROUNDING_S and text.channel == window.channel

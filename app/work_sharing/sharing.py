@@ -34,12 +34,15 @@ log = structlog.get_logger()
 
 
 class WorkSharing:
-    """This worker's part in work sharing: it helps other workers while it is idle, and is helped by idle workers."""
+    """Transcribes windows for other workers while this worker is idle, and lets idle workers do so for this one."""
 
     def __init__(
         self, nats: Client, engine: Engine, windows: WindowQueue, subscriber: LogicSubscriber[Msg], settings: Settings
     ) -> None:
-        """`subscriber`: the FastStream subscriber that receives windows of other workers while it is started."""
+        """Set up work sharing; it starts with the calls of `update_subscription`.
+
+        `subscriber`: the FastStream subscriber that receives windows of other workers while it is started.
+        """
         self._nats = nats
         self._engine = engine
         self._windows = windows
@@ -58,7 +61,7 @@ class WorkSharing:
 
     @asynccontextmanager
     async def pause_sharing(self) -> AsyncIterator[None]:
-        """Transcribe no windows of other workers during the `with` block, which runs a task of this worker."""
+        """Transcribe no windows of other workers while the `with` block runs a task of this worker."""
         self._own_tasks += 1
         self._busy.set()
         try:
@@ -73,11 +76,11 @@ class WorkSharing:
         return IdleWorkers(self._nats, self._subject, loaded.model, engine_fingerprint(loaded)) if self._on else None
 
     async def update_subscription(self) -> None:
-        """Wait about a second, then start or stop the subscriber, depending on whether this worker may help others.
+        """Wait about a second, then start or stop the subscriber, depending on whether this worker may help others now.
 
         The subscriber is not stopped while this worker transcribes a window of another worker. FastStream starts the
-        subscriber when the broker starts; it must not be started here before, because a subscriber that is started
-        twice loses messages.
+        subscriber for the first time, with the broker; this method must not start it earlier, because a subscriber that
+        is started twice loses messages.
         """
         await self._pause()
         may_help, is_running = self._may_help(), self._subscriber.running
@@ -92,7 +95,7 @@ class WorkSharing:
         return self._on and is_core_free and not self._own_tasks and self._engine.ready
 
     async def _pause(self) -> None:
-        """Wait about a second; if this worker is idle, only until it gets a task of its own."""
+        """Wait about a second, or until this worker gets a task of its own if it has none."""
         seconds = CHECK_IDLE_EVERY_S * self._random.uniform(0.75, 1.25)
         if self._busy.is_set():
             await asyncio.sleep(seconds)
