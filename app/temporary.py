@@ -21,12 +21,13 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def temporary_file(size: int) -> AsyncIterator[Path]:
-    """Create an empty file that only this user may read, for `size` bytes, and remove it after the `with` block.
+    """Create an empty temporary file that only this user may read, and remove it after the `with` block.
 
-    If the file cannot be removed, log a warning.
+    `size`: how many bytes the caller will write, for the error if the folder is full. If the file cannot be removed,
+    log a warning.
 
     Raises:
-        TransientError: internal: the temporary folder is full.
+        TransientError: The temporary folder is full (code `internal`).
     """
     with report_full_disk(size):
         descriptor, name = tempfile.mkstemp(prefix=f"{PREFIX}{os.getpid()}-")
@@ -46,7 +47,7 @@ def report_full_disk(size: int) -> Iterator[None]:
     """Report a full temporary folder while the `with` block writes a file of `size` bytes: log a warning, and raise.
 
     Raises:
-        TransientError: internal: the temporary folder is full.
+        TransientError: The temporary folder is full (code `internal`).
     """
     try:
         yield

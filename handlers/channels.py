@@ -51,7 +51,7 @@ def request_router(*routes: NatsRoute) -> NatsRouter:
 def shared_windows(router: NatsRouter, engine: str) -> LogicSubscriber[Msg]:
     """Declare the subscriber to requests to transcribe windows, i.e. parts of recordings, for other workers.
 
-    `engine`: a hash of the engine settings, which both workers have to share.
+    `engine`: a hash of the engine settings; only workers with the same settings get each other's requests.
     """
     subscriber = router.subscriber(
         subjects.windows(engine),

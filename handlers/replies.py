@@ -42,7 +42,7 @@ def request_route(subject: str, handler: Callable[..., Any], title: str, *, queu
 
 
 class InboxesOnly(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type parameters
-    """Middleware that ignores requests whose reply subject is no inbox: the reply could be stored in a stream."""
+    """Middleware that ignores requests whose reply subject is not an inbox, because a stream could store the reply."""
 
     async def consume_scope(
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]

@@ -1,10 +1,10 @@
 """Declares the task queues, one for each lane (type of task) and priority, with FastStream, without pulling from them.
 
 The subscribers of the task queues are declared for the AsyncAPI document, the middlewares and the dependency injection,
-and pull nothing: a task starts by a grant. `app/queue/consumer.py` pulls the grants, reads the task message of each,
-and passes it to the public method `consume` of its queue's subscriber. FastStream 0.7.8 begins to pull only if
-`subscription` is unset, so a placeholder is set there. `tests/integration/queue/test_pull_loops.py` fails if another
-version behaves differently.
+and pull nothing: a task starts when a worker gets a grant, i.e. a message that lets it start the task.
+`app/queue/consumer.py` pulls the grants, reads the task message of each, and passes it to the public method `consume`
+of its queue's subscriber. FastStream 0.7.8 begins to pull only if `subscription` is unset, so a placeholder is set
+there. `tests/integration/queue/test_pull_loops.py` fails if another version behaves differently.
 """
 
 from faststream import AckPolicy

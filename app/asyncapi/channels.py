@@ -24,8 +24,8 @@ class Channel:
     """A channel of the AsyncAPI document: `name` is its id, `operation` is the id of its only operation.
 
     `address` is its subject, with parameters such as `{task_id}`; `tag` is the group in which the document lists it.
-    `only`: the payload class of this channel if its handler also accepts other classes, on other channels; None: the
-    channel has all payload classes of its handler.
+    `only`: the one payload class on this channel, if its handler serves several channels with different payload
+    classes; None: the channel has all payload classes of its handler.
     """
 
     name: str

@@ -86,7 +86,10 @@ def pattern(address: str) -> re.Pattern[str]:
 
 
 def _references(document: Node, node: object) -> Iterator[str]:
-    """Yield the names of the payload schemas to which part of the AsyncAPI document refers, also through a message."""
+    """Yield the names of the payload schemas that `node` refers to, directly or through a message.
+
+    `node`: a part of the AsyncAPI document `document`.
+    """
     if isinstance(node, list):
         node = dict(enumerate(node))
     if not isinstance(node, dict):

@@ -123,7 +123,10 @@ class MessageDescription:
 
 
 def _handled(part: str) -> list[type[BaseModel]]:
-    """Return the payload classes of all requests (`part`: `request`) or of all replies (`return`), each once."""
+    """Return the payload classes of all requests or of all replies, each once, from the signatures of the handlers.
+
+    `part`: `request` for requests, `return` for replies.
+    """
     hints = [get_type_hints(route.call)[part] for route in REQUESTS]
     payloads = dict.fromkeys(payload for hint in hints for payload in get_args(hint) or (hint,))
     return [payload for payload in payloads if issubclass(payload, BaseModel)]

@@ -23,9 +23,10 @@ _FILES = Path(__file__).parent / "browser"  # a link to examples/browser, so tha
 
 @dataclass(frozen=True)
 class PageOptions:
-    """Options of the page: the port of the embedded NATS' WebSocket, and the origins of other pages that may use it.
+    """Options of the web page that `natscribe up` serves, all about the WebSocket of the embedded NATS.
 
-    Without a port it uses WEBSOCKET_PORT if that is free, otherwise any free port.
+    `port`: its port; None: WEBSOCKET_PORT if that is free, otherwise any free port. `origins`: the origins of other web
+    pages that may connect to it.
     """
 
     port: int | None = None
@@ -33,7 +34,7 @@ class PageOptions:
 
     @property
     def needs_embedded(self) -> bool:
-        """Whether an option was given that an external NATS cannot follow."""
+        """Whether an option was given that works only with an embedded NATS."""
         return self.port is not None or bool(self.origins)
 
 
@@ -72,7 +73,7 @@ class WebPage:
     def served(self, settings: Settings) -> Generator[None]:
         """Serve the page until the block ends; its `settings.json` has the address of NATS and the store of recordings.
 
-        The page can upload recordings only to a bucket of NATS: for another store, `bucket` is null.
+        The page can upload recordings only to a bucket of NATS: for another store, `bucket` in `settings.json` is null.
         """
         files = {f"/{path.name}": path.read_bytes() for path in _FILES.iterdir()}
         kind, _, bucket = settings.audio_store.partition("://")
@@ -100,8 +101,8 @@ class WebPage:
 def choose_page(options: PageOptions | None, *, names_nats: bool, http_port: int) -> WebPage | None:
     """Choose the ports of the page and of the WebSocket of NATS; return None if no page is wanted or possible.
 
-    `names_nats`: whether NATS_URL names an external server, which this command cannot open to pages. `http_port`: the
-    port of the worker's HTTP server, which neither may use.
+    `names_nats`: whether NATS_URL names an external server, whose WebSocket this command cannot open to pages.
+    `http_port`: the port of the worker's HTTP server; another one is chosen for the page and the WebSocket.
 
     Raises:
         ClientError: NATS_URL names an external server, but an option is for the embedded one; or another process uses

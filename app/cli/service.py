@@ -73,7 +73,7 @@ class LocalService:
 
 @contextmanager
 def report_unwritable() -> Generator[None]:
-    """Convert an OSError of the block about a file into an error that says where to start the command instead.
+    """If the block cannot create or open a file, raise an error that advises to start the command in another folder.
 
     Raises:
         EmbeddedError: A file or folder cannot be created or opened.
@@ -100,8 +100,10 @@ async def run_service(  # noqa: PLR0913 -- what the commands `up` and `demo` cho
 ) -> AsyncGenerator[LocalService]:
     """Run a worker and the servers that it needs until the block ends; then stop the worker before the servers.
 
-    `data`: the folder for the data of the embedded servers. `embed_all`: embed NATS and Valkey even if NATS_URL or
-    REDIS_URL is set. `page`: serve the web page, to which the embedded NATS is opened by WebSocket.
+    `data`: the folder for the data of the embedded servers. `port`: of the worker's HTTP server; None: HTTP_PORT if
+    that is free, otherwise any free port. `output`: receives the worker's output. `embed_all`: embed NATS and Valkey
+    even if NATS_URL or REDIS_URL is set. `page`: serve the web page, to which the embedded NATS is opened by WebSocket;
+    None: no page.
 
     Raises:
         EmbeddedError: An embedded server does not start.
@@ -145,6 +147,7 @@ async def _servers(
     """Run embedded servers until the block ends; yield the addresses of all servers, and the embedded servers.
 
     `named`: `nats_url` and `redis_url`, if these settings name external servers, which are then not embedded.
+    `more_config`: text that is added to the configuration of the embedded NATS.
     """
     if "nats_url" in named:
         await _check_nats(settings, has_redis="redis_url" in named)

@@ -17,9 +17,9 @@ _SCHEMAS: Final = "#/components/schemas/"
 class Message:
     """A message of an operation, as the documentation page shows it.
 
-    `schema` is the name of the payload's schema, empty if the payload has none. Several operations may have the same
-    message: links to its schema lead to the place where `is_home` is true. Fields and examples are shown where
-    `is_whole` is true; elsewhere, the page shows only a link.
+    `schema`: the name of the payload's schema; empty: it has none. `is_home`: whether this is the first operation with
+    this message, to which links to the schema lead. `is_whole`: whether the page shows the fields and examples here;
+    otherwise it shows only a link.
     """
 
     node: Node
@@ -32,7 +32,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a client can do on one channel: `role` says whether it publishes, receives or sends requests there.
+    """What a client can do on one channel; `role` says what, such as `You publish`.
 
     `name` is the operation's id in the AsyncAPI document; `channel` and `parameters` are parts of that document.
     """

@@ -35,8 +35,8 @@ BATCH_FULL: Final = "Message Size Exceeds MaxBytes"  # the next message has to w
 class PullInbox:
     """Pulls messages from one consumer, with one pull request at a time.
 
-    A message that arrives after its request was cancelled is used for the next request, or else released at once. If
-    each request had its own inbox, the message would be lost until the consumer's `ack_wait` has passed.
+    A message that arrives after its request was cancelled is used for the next request, or else returned to JetStream
+    at once. If each request had its own inbox, the message would be lost until the consumer's `ack_wait` has passed.
     """
 
     def __init__(self, nats: Client, stream: str, consumer: str) -> None:
@@ -53,7 +53,7 @@ class PullInbox:
         """Return at most `batch` messages; if the consumer has none, wait up to `within` seconds for some.
 
         While this method waits, the server sends a heartbeat after each quarter of `within`. `after_silence`: called
-        once if no message arrives within SILENCE_S.
+        once if the server sends nothing within SILENCE_S.
 
         Raises:
             NatsError: NATS does not answer, or the request was lost because the client has reconnected, or because the

@@ -65,8 +65,9 @@ class Https:
         """Check the response to a download; return the size of the recording in bytes, or 1 if it is unknown.
 
         Raises:
-            PermanentError: audio_not_found, audio_too_large, audio_unreadable.
-            TransientError: internal: the server refuses the request or redirects it.
+            PermanentError: The recording is missing, too large or empty (codes `audio_not_found`, `audio_too_large`,
+                `audio_unreadable`).
+            TransientError: The server refuses the request or redirects it (code `internal`).
         """
         status = response.status_code
         if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:

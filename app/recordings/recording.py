@@ -31,8 +31,8 @@ class Recording:
         """Check that the file has not changed since its SHA-256 was computed.
 
         Raises:
-            PermanentError: audio_unreadable: the recording was replaced.
-            TransientError: internal: the recording has disappeared.
+            PermanentError: The recording was replaced (code `audio_unreadable`).
+            TransientError: The recording has disappeared (code `internal`).
         """
         if self.stamp is not None:
             await asyncio.to_thread(self._check)
@@ -53,8 +53,9 @@ class RecordingStore(Protocol):
         """Provide a recording as a local file during the `with` block; then delete the file if it is a downloaded copy.
 
         Raises:
-            PermanentError: audio_not_found, audio_too_large, audio_unreadable.
-            TransientError: internal: the recordings cannot be reached, or the temporary folder is full.
+            PermanentError: The recording is missing, too large or unreadable (codes `audio_not_found`,
+                `audio_too_large`, `audio_unreadable`).
+            TransientError: The recordings cannot be reached, or the temporary folder is full (code `internal`).
         """
         ...
 
@@ -62,7 +63,7 @@ class RecordingStore(Protocol):
         """Delete a recording if it exists and the service may write to the store.
 
         Raises:
-            TransientError: internal: the store cannot be reached.
+            TransientError: The store cannot be reached (code `internal`).
         """
         ...
 
@@ -94,7 +95,7 @@ async def save(chunks: AsyncIterable[bytes | memoryview], file: BinaryIO, most: 
     loop is not blocked.
 
     Raises:
-        PermanentError: audio_unreadable: the recording is empty; audio_too_large.
+        PermanentError: The recording is empty (code `audio_unreadable`) or too large (`audio_too_large`).
     """
     digest, size = hashlib.sha256(), 0
 
@@ -128,7 +129,7 @@ def check_size(size: int, most: int) -> None:
     """Raise an error if a recording of `size` bytes is empty or larger than `most` bytes.
 
     Raises:
-        PermanentError: audio_unreadable: the recording is empty; audio_too_large.
+        PermanentError: The recording is empty (code `audio_unreadable`) or too large (`audio_too_large`).
     """
     if size == 0:
         raise PermanentError(
@@ -143,7 +144,7 @@ def not_found(audio_file_id: str, advice: str) -> NoReturn:
     """Raise the error for a recording that its store does not have; `advice` says what the publisher can do.
 
     Raises:
-        PermanentError: audio_not_found.
+        PermanentError: Always, with the code `audio_not_found`.
     """
     message = f"No recording is named {audio_file_id[:200]!r}: {advice}."
     raise PermanentError(ErrorCode.AUDIO_NOT_FOUND, message)

@@ -66,7 +66,8 @@ class TaskList:
     def _fitting(self, cursors: Sequence[str], statuses: Sequence[bytes | None], limit: int) -> TaskPage:
         """Return a page with the first `limit` tasks, or with as many of them as fit into a reply.
 
-        A task is omitted if only a later version of the service can read its status.
+        `cursors`, `statuses`: for each task, its place in the list, and its status as JSON (None: it has expired). A
+        task is omitted if its status has expired, or if only a later version of the service can read it.
         """
         tasks: list[ListedTask] = []
         last, room = None, self._max_bytes

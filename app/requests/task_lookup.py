@@ -41,7 +41,7 @@ async def find_task(log: TaskLog, index: QueueIndex, registration: Registration,
 
 
 async def last_record(find: Callable[[str], Awaitable[Record | None]], task_id: str) -> Record:
-    """Return the last record in the log of a task, as `find` reads it, within READ_WITHIN_S.
+    """Return the last record in the log of a task, or fail after READ_WITHIN_S; `find` reads the record.
 
     Raises:
         RequestError: The task is unknown, or JetStream does not answer in time.

@@ -62,7 +62,7 @@ class UserErasure:
         """Forget the voices of a user, then delete the user's tasks that wait or run.
 
         Yield after each step: the stream sequence of the task message after which a later request continues, and how
-        many tasks the step has deleted.
+        many tasks the step has deleted. `after`: the sequence after which to continue an earlier request.
         """
         async for step in self._voices(user_id, after):
             yield step
@@ -95,7 +95,7 @@ class UserErasure:
                 raise
 
     async def _ended(self, user_id: int | str, _: int) -> Steps:
-        """Delete the ended tasks of a user, which are found by their reminders.
+        """Delete the ended tasks of a user, which are found by their reminders; yield 0 and 1 after each.
 
         A reminder is a scheduled message that JetStream delivers when the data of an ended task must be erased; its
         subject names the user.
@@ -118,7 +118,8 @@ class UserErasure:
     async def _dead_letters_of(self, user_id: int | str, after: int) -> Steps:
         """Delete the dead letters of a user's tasks, and these tasks; a dead letter may outlive its task's log.
 
-        Finally, forget the voices that were enrolled from the user's tasks while these were being deleted.
+        Finally, forget the voices that were enrolled from the user's tasks while these were being deleted. Yield after
+        each dead letter: its stream sequence, and 1 if a task was deleted, otherwise 0.
         """
         async for page in self.dead_letters.pages(after=after):
             for sequence, dead_letter in page:

@@ -118,7 +118,7 @@ class VoiceRequests:
             return await self._forget(await self._known(request.user_id, request.voice))
 
     async def forget_all(self, user_id: int | str) -> AsyncGenerator[None]:
-        """Forget all voices of a user, and yield after each voice.
+        """Forget all voices of a user; yield None after each voice, so that the caller can stop in between.
 
         Raises:
             RequestError: Some data of the voices could not be erased.
@@ -216,7 +216,7 @@ class VoiceRequests:
 
 @asynccontextmanager
 async def _replying() -> AsyncIterator[None]:
-    """Cancel the block after READ_WITHIN_S seconds; convert errors of NATS and Redis into error replies for clients."""
+    """Stop the block after READ_WITHIN_S seconds; convert errors of NATS and Redis into error replies for clients."""
     try:
         async with asyncio.timeout(READ_WITHIN_S):
             yield

@@ -63,8 +63,9 @@ class Identification:
     ) -> IdentificationOutcome:
         """Store the embeddings of a task for as long as its result is stored, and identify each speaker.
 
-        `labels`: the labels of all speakers, including those with too little speech for an embedding. If NATS has no
-        room for the embeddings, or the voices cannot be read, nobody is identified, and the outcome has an `error`.
+        `embedded`: the embeddings of the task's speakers. `labels`: the labels of all speakers, including those with
+        too little speech for an embedding. `append`: stores the embeddings by an update to the task's log. If NATS has
+        no room for them, or the voices cannot be read, nobody is identified, and the outcome has an `error`.
 
         Raises:
             FencedError: Another worker runs the task.

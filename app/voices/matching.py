@@ -30,7 +30,10 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class _Embeddings:
-    """The two embeddings of several speakers or references, as arrays of shape (number, dimensions), rows of norm 1."""
+    """The embeddings of several speakers or references: of speech as recorded, and in telephone bandwidth.
+
+    Each is an array of shape (number, dimensions), whose rows have the norm 1.
+    """
 
     full: Vectors
     telephone: Vectors
