@@ -1,1 +1,1 @@
-"""The service: `main` runs a worker, `container` builds its parts, and the other modules are these parts."""
+"""The service: `main` runs a worker, `container` creates its components, the other modules are these components."""

@@ -1,4 +1,4 @@
-"""The container: the only place that creates the parts of a worker and connects them."""
+"""The container: the only place that creates the components of a worker and connects them."""
 
 import os
 import socket
@@ -80,12 +80,15 @@ def live_tasks_at_once(setting: int) -> int:
 
 
 class Container:
-    """Creates and holds the parts of one worker: `__init__` those that work without NATS, `connect` the rest."""
+    """Creates and holds the components of one worker: `__init__` those that work without NATS, `connect` the rest."""
 
     def __init__(
         self, settings: Settings, engine: Engine, *, traces: TracerProvider, broken: Callable[[], None]
     ) -> None:
-        """Create the parts that work without NATS; `broken` is called when this worker can no longer receive tasks."""
+        """Create the components that work without NATS.
+
+        `broken`: called when this worker can no longer receive tasks.
+        """
         self.settings = settings
         self.engine = engine
         self.names = settings.stream_names
@@ -107,7 +110,7 @@ class Container:
         )
 
     def connect(self, nats: Client, *, ack_wait: float) -> None:
-        """Create the parts that use NATS.
+        """Create the components that use NATS.
 
         `ack_wait`: JetStream redelivers a task this many seconds after the last heartbeat of its worker.
         """
@@ -124,7 +127,7 @@ class Container:
         self._make_operations()
 
     def join_fleet(self, nats: Client) -> None:
-        """Create the lease, whose holder does the work for all workers, and the stream guard, before other parts."""
+        """Create the lease, whose holder does the work for all workers, and the stream guard, before `connect`."""
         self.lease = Lease(nats, self.settings.stem, self.worker_name, on_report=self._adopt)
         self.stream_guard = StreamGuard(nats, self.settings, self.meter, self.lease)
 

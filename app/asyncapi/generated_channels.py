@@ -16,7 +16,7 @@ ENUMS: Final[Mapping[str, type[DescribedEnum]]] = {"priority": Priority, "kind":
 
 @dataclass(frozen=True, slots=True)
 class GeneratedChannel:
-    """What FastStream's AsyncAPI document says about one channel, after its subjects have been merged into one address.
+    """What FastStream's AsyncAPI document says about all subjects of an address, merged into one channel.
 
     FastStream lists each subject of an address such as `tasks.transcription.{priority}` as a channel: `addresses` are
     these subjects. `action` is what the service does there, `receive` or `send`; `queue` is its queue group, None if it

@@ -46,7 +46,7 @@ def _report(event: str, sentence: str, *, failed: bool = False, **fields: object
 
 
 async def log_errors(work: Coroutine[None, None, int]) -> int:
-    """Await `work` and return its exit code; without a terminal, log an expected error instead of raising it."""
+    """Await `work` and return its exit code; without a terminal, log an expected error and return its code."""
     try:
         return await work
     except (ClientError, EmbeddedError, ValidationError) as error:
@@ -62,9 +62,9 @@ async def log_errors(work: Coroutine[None, None, int]) -> int:
 async def serve(
     workers: int, host: str, port: int | None, page: PageOptions | None, stop: asyncio.Event | None = None
 ) -> int:
-    """Run the service until `stop` is set or a stop signal arrives; return the exit code.
+    """Run the service until `stop` is set; return the exit code.
 
-    `stop`: by default, an event that a stop signal sets.
+    `stop`: None: an event that Ctrl-C, SIGTERM or the closing of the terminal sets.
 
     Raises:
         EmbeddedError: Another run uses the folder, the folder is not writable, or an embedded server does not start.
@@ -107,7 +107,7 @@ def _settings_of(running: LocalService) -> Settings:
 
 
 async def run_until_stopped(stop: asyncio.Event, running: LocalService) -> int:
-    """Supervise workers and servers until `stop` is set, or workers end too often; return the exit code.
+    """Supervise workers and servers until `stop` is set or the workers are given up; return the exit code.
 
     Raises:
         EmbeddedError: An embedded server does not start again.

@@ -55,7 +55,10 @@ class DeadLetterStore:
         return cloud_events.headers("dead_letters", self._log.source, letter_id, task_id=task_id) | trace
 
     def pages(self, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
-        """Yield dead letters with their stream sequences, page by page, the oldest first; only those after `after`."""
+        """Yield dead letters with their stream sequences, page by page, the oldest first.
+
+        `after`: only dead letters after this stream sequence.
+        """
         return dead_letter_pages(
             self._nats, self._stream, after=after, parse=partial(parse_stored, DeadLetter, stored_as=self._stream)
         )

@@ -58,7 +58,7 @@ def routes(factory: SpecificationFactory) -> list[tuple[str, HttpHandler]]:
 
 
 def _redirect(location: str) -> HttpHandler:
-    """Make a handler that redirects to a relative address, which also works behind a proxy with a prefix of paths."""
+    """Make a handler that redirects to a relative address, which also works behind a proxy that adds a path prefix."""
 
     @get(include_in_schema=False)
     async def respond(_: object) -> AsgiResponse:

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 async def process(delivery: Delivery, handle: Callable[[], Awaitable[object]]) -> None:
     """Run the task's handler while heartbeats extend the delivery, settle the message, and report the outcome.
 
-    Meanwhile this worker transcribes no windows of other workers.
+    Meanwhile this worker transcribes no windows (parts of recordings) of other workers. `handle`: calls the handler.
     """
     execution, lane = delivery.execution, delivery.lane
     context = {"task_name": task_name(lane), "worker": execution.log.worker}

@@ -1,1 +1,1 @@
-"""The task queues: pulls tasks in the order of their priorities, registers waiting tasks, estimates when they start."""
+"""The task queues: registers waiting tasks, lets them start in order, and estimates when they start."""

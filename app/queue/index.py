@@ -1,4 +1,4 @@
-"""An index of the task queues: finds the task messages with a certain key, for example a task id."""
+"""An index of the task queues: finds the task messages with a certain key, such as a task id or a recording."""
 
 import asyncio
 from array import array

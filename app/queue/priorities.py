@@ -54,7 +54,7 @@ class TaskQueue:
 
 @dataclass(frozen=True, slots=True)
 class TaskQueues:
-    """The state of all nine task queues, the most urgent first."""
+    """The state of all nine task queues (three lanes with three priorities each), those with high priority first."""
 
     by_key: Mapping[QueueKey, TaskQueue]
     messages: Mapping[str, int]  # number of stored messages per subject, waiting or running

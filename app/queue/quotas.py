@@ -83,7 +83,7 @@ class Quotas:
                 await self._notified.wait()
 
     async def read(self) -> None:
-        """Read all entries of the bucket, and report each user whose quota has changed to `changed`.
+        """Read all entries of the bucket, and call `changed` with each user whose quota has changed.
 
         Raises:
             NatsError: NATS does not answer.

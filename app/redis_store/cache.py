@@ -63,7 +63,7 @@ def connected(url: str) -> Redis:
 
 
 class Cache:
-    """Stores results of engines by the SHA-256 of the recording and by a key, which names the engine and its options.
+    """Stores transcripts and speaker turns by the SHA-256 of the recording and by a key for the engine and its options.
 
     For each task, Redis also stores which recordings it has used, because the erasure of a task removes all cached
     results of its recordings.

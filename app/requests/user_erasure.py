@@ -95,10 +95,11 @@ class UserErasure:
                 raise
 
     async def _ended(self, user_id: int | str, _: int) -> Steps:
-        """Delete the ended tasks of a user, which are found by their reminders; yield 0 and 1 after each.
+        """Delete the ended tasks of a user, which are found by their reminders; yield `(0, 1)` after each.
 
         A reminder is a scheduled message that JetStream delivers when the data of an ended task must be erased; its
-        subject names the user.
+        subject names the user. The yielded pair says that a later request starts this step again, and that one task was
+        deleted.
         """
         try:
             await self.reminders.wait_until_set()

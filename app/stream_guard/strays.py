@@ -27,10 +27,11 @@ log = structlog.get_logger()
 
 
 async def append_strays(js: JetStreamContext, stream: StreamConfig, *, confirm: Confirm = unfenced) -> None:
-    """Append all strays of a stream to their logs, in order, and delete them; ignore a stream that holds no logs.
+    """Append all strays (records under a wrong subject) of a stream to their logs, in order, and delete them there.
 
-    Several workers may do this at the same time. If the stream loses its transform again, the remaining strays stay.
-    `confirm` is called before each stray is appended, and raises an error to prevent that.
+    A stream that holds no logs is ignored. Several workers may do this at the same time. If the stream loses its
+    transform again, the remaining strays stay. `confirm` is called before each stray is appended, and raises an error
+    to prevent that.
 
     Raises:
         NatsError: NATS does not answer, or `confirm` has prevented a change; call this function again.
@@ -51,9 +52,10 @@ async def append_strays(js: JetStreamContext, stream: StreamConfig, *, confirm: 
 
 
 async def _append(js: JetStreamContext, stream: str, stray: RawStreamMsg) -> bool:
-    """Append a stray to its log; return False if the stream still lacks its transform and stores it as a stray.
+    """Append a stray (a record under a wrong subject) to its log; return False if it is stored as a stray again.
 
-    Return True also if the log has another first record, so that the stream refuses the stray.
+    That happens while the stream lacks its subject transform. Return True also if the log has another first record, so
+    that the stream refuses the stray.
     """
     subject, headers = stray.subject or "", dict(stray.headers or {})
     headers["Nats-Msg-Id"] = f"stray-{stray.seq}-{headers.get('ce-id')}"  # JetStream drops the appends of other workers

@@ -91,10 +91,10 @@ class TaskLog:
         return await self.append(event, last.metadata, after=last.stream_sequence)
 
     async def append_segments(self, event: SegmentsEvent, metadata: Metadata, audio_sha256: str, *, after: int) -> int:
-        """Append segments of a task as one message on `segments.<task_id>`; return its stream sequence.
+        """Append segments of a task as one message to `segments.<task_id>`; return its stream sequence.
 
-        `audio_sha256`: the hash of the recording. `after`: the stream sequence of the last message on the subject; 0:
-        none.
+        `metadata`: the description of the task. `audio_sha256`: the hash of the recording. `after`: the stream sequence
+        of the last message on the subject; 0: none.
 
         Raises:
             FencedError: Another writer has appended segments.
@@ -105,7 +105,7 @@ class TaskLog:
         return await self._segments.append(subjects.segments(event.task_id), body, headers, after=after)
 
     async def append_speakers(self, event: SpeakersEvent, metadata: Metadata, *, after: int) -> int:
-        """Append an event on `speakers.<task_id>`; return its stream sequence.
+        """Append an event about the speakers of a live task to `speakers.<task_id>`; return its stream sequence.
 
         `after`: the stream sequence of the last message on the subject; 0: none.
 
@@ -172,7 +172,10 @@ class TaskLog:
         return self._speakers.records(subjects.speakers(task_id))
 
     async def outcome(self, last: Record) -> Outcome | None:
-        """Return the outcome of the task whose log ends with `last`; None if none is stored, or it is outdated."""
+        """Return the stored outcome of the task whose log ends with `last`; None if there is none, or it is outdated.
+
+        The outcome is the result of the task, or the note that it has none.
+        """
         stored = await self._outcomes.last(subjects.outcomes(last.event.task_id))
         if stored is None or stored.has_lapsed(last) or not stored.metadata.owner.is_same_as(last.metadata.owner):
             return None

@@ -160,7 +160,11 @@ class Meter:
     def completed(
         self, queue: Lane, seconds: float, audio_seconds: float | None, untranscribed_seconds: float = 0.0
     ) -> None:
-        """Count a completed task, its audio and its speech without text; `seconds`: the duration of its delivery."""
+        """Count a completed task, its audio, and its speech for which no words were found.
+
+        `seconds`: how long the worker took. `audio_seconds`: the duration of the audio; None: unknown.
+        `untranscribed_seconds`: the duration of the speech without words.
+        """
         name = task_name(queue)
         self._success.labels(name).inc()
         self._seconds.labels(name).observe(seconds)
@@ -172,7 +176,7 @@ class Meter:
     def failed(self, queue: Lane, state: State, code: ErrorCode, seconds: float) -> None:
         """Count a failed attempt at a task: as a retry, or as a failed task if `state` says that no retry follows.
 
-        `seconds`: the duration of the delivery of the task.
+        `seconds`: how long the worker took.
         """
         if state is State.RETRYING:
             self._retries.labels(task_name(queue), code).inc()

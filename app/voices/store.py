@@ -27,7 +27,7 @@ class ChangedMeanwhileError(Exception):
 
 
 class StoredReference(Reference):
-    """A reference of a voice, with its two embeddings: 192 signed bytes each, in base64.
+    """A reference of a voice: the two embeddings of an enrolled person in one task, 192 signed bytes each, in base64.
 
     `values`: of the speech as recorded. `telephone`: of the same speech in telephone bandwidth.
     """

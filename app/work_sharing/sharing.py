@@ -72,7 +72,10 @@ class WorkSharing:
                 self._busy.clear()
 
     def idle_workers(self, loaded: Loaded) -> IdleWorkers | None:
-        """Return the idle workers that can help a `TranscriptionRun` with this model; None if work sharing is off."""
+        """Return what sends a `TranscriptionRun`'s windows to idle workers with the same engine; None: sharing is off.
+
+        `loaded`: the engine of this worker.
+        """
         return IdleWorkers(self._nats, self._subject, loaded.model, engine_fingerprint(loaded)) if self._on else None
 
     async def update_subscription(self) -> None:
@@ -162,9 +165,9 @@ def engine_fingerprint(loaded: Loaded) -> str:
 
 
 def engine_of(settings: Settings) -> str:
-    """Return a name for the engine that these settings configure.
+    """Return a hash of the settings that determine the engine and of the service's version.
 
-    Workers whose engines have the same name may transcribe windows for each other.
+    Only workers with the same hash may transcribe windows for each other.
     """
     parts = (
         *(VERSION, settings.transcription_model or "", settings.engine_device.value),
