@@ -178,7 +178,7 @@ class Worker:
         )
 
     async def _load_model(self) -> None:
-        """Load the model if none is loaded: at the start, or after a cancelled task for which the engine was killed."""
+        """Load the model if none is loaded: at the start, or after a cancellation that has killed the engine."""
         consumer, engine = self.container.consumer, self.container.engine
         if engine.ready or (consumer.running and not consumer.idle):
             return
@@ -192,7 +192,7 @@ class Worker:
             log.error("model_load_failed", error=error.detail.message)  # noqa: TRY400 -- the message is for operators, and needs no traceback
 
     def _model_available(self) -> bool:
-        """Return whether a model is loaded, or will be loaded again, as after a task whose engine was killed."""
+        """Return whether a model is loaded, or will be loaded again after a task whose engine was killed."""
         return self.container.engine.ready or self._model_loads
 
 

@@ -24,7 +24,7 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 class Share(StrEnum):
-    """The values of the setting that says when an idle worker transcribes parts of another worker's recording."""
+    """The values of SHARE_WINDOWS: when an idle worker transcribes parts of another worker's recording."""
 
     AUTO = "auto"  # if the machine of the idle worker has a free core
     ALWAYS = "always"

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 @asynccontextmanager
 async def heartbeat(delivery: Delivery) -> AsyncIterator[None]:
-    """Extend the delivery while the `with` block runs, so that JetStream does not redeliver the message.
+    """Extend the delivery's acknowledgement timeout while the `with` block runs, so that it is not redelivered.
 
     The block is stopped if it makes no progress, or if another writer appends to the task's log.
 

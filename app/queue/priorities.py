@@ -67,7 +67,7 @@ class TaskQueues:
 
 
 class QueueReader:
-    """Reads the state of the task queues from JetStream: from the task stream and the grants.
+    """Reads the state of the task queues from JetStream: from task messages and from grants, which let tasks start.
 
     A read takes the same time for any number of waiting tasks.
     """
@@ -88,7 +88,7 @@ class QueueReader:
     async def read(self, *, sample: int) -> TaskQueues:
         """Read the state of all task queues.
 
-        `sample`: how many of the oldest waiting tasks of each queue to read.
+        `sample`: how many of the oldest waiting tasks of each queue to read; 0: none.
 
         Raises:
             NatsError: NATS does not answer.

@@ -193,10 +193,11 @@ class Registration:
         return owner is None or not owner.owns(last)
 
     async def _undo_if_deleted(self, first: Record) -> None:
-        """Delete `first`, the first record of a log whose message is missing; do nothing if another record follows it.
+        """Delete `first`, the first record of a log, if its task was deleted, i.e. no other record follows it.
 
-        A worker appends to the log before it acknowledges the message. So if no record follows, a client has deleted
-        the task, and the deletion has cleared the log before `first` was appended.
+        It is called if the task message is missing. A worker appends to the log before it acknowledges the message. So
+        if no record follows, a client has deleted the task, and the deletion has cleared the log before `first` was
+        appended.
 
         Raises:
             MessageGoneError: The task was deleted.

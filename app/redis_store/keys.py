@@ -63,10 +63,10 @@ def chunks(task_id: str) -> str:
 
 
 def cached_recordings(task_id: str) -> str:
-    """Return the key of a hash with the recordings (SHA-256) of a task for which the cache has results."""
+    """Return the key of a hash that has, for one task, the SHA-256 of its recordings with cached results."""
     return f"natscribe:task:{task_id}:recordings"
 
 
 def cached_results(audio_sha256: str) -> str:
-    """Return the key of a hash with the cached results of engines for a recording, by engine and options."""
+    """Return the key of a hash with the cached transcripts and speaker turns of a recording, by engine and options."""
     return f"natscribe:heard:{audio_sha256}"

@@ -87,7 +87,7 @@ class ProjectedResult(NamedTuple):
 
 
 def _remaining(keep: int, age_s: float) -> int:
-    """Return in how many seconds a Redis key expires: `keep` minus the age of its event or result, at least 1.
+    """Return in how many seconds a Redis key expires: `keep` seconds minus the age of its event or result, at least 1.
 
     So a key does not live longer if its event is delivered and written again.
     """

@@ -19,7 +19,7 @@ from app.task_log.record import Record
 async def find_task(log: TaskLog, index: QueueIndex, registration: Registration, task_id: str) -> Record | None:
     """Return the last record in the log of a task; None if there is no task with this id.
 
-    A task that is stored in a queue, but whose log is still empty, is registered first, so that it gets one.
+    If the task is stored in a queue but its log is empty, register it first, i.e. append the first event to the log.
 
     Raises:
         NatsError: NATS does not answer.

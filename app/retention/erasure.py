@@ -52,7 +52,7 @@ class Erasure:
         await self.reminders.remove_of_task(task_id)
 
     async def erase_without_log(self, task_id: str) -> bool:
-        """Erase what is left of a task whose log has expired: dead letters, reminders, and data that reminders name.
+        """Erase what is left of a task whose log has expired: dead letters, reminders, and the data that they name.
 
         Return whether the task had dead letters or reminders.
 
@@ -67,7 +67,7 @@ class Erasure:
         return has_data
 
     async def erase_remains(self, reminder: Reminder) -> None:
-        """Erase a task whose log has expired: its reminder, recording, audio frames and cached results.
+        """Erase what is left of a task whose log has expired: recording, audio frames, cached results, reminder.
 
         Raises:
             NatsError: NATS does not answer.

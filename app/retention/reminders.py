@@ -32,7 +32,7 @@ REMINDERS_READ_EVERY_S: Final = 0.05
 
 
 class Reminder(BaseModel):
-    """The content of a reminder: which data of an ended task must be erased, and when."""
+    """The content of a reminder, a scheduled message: which data of an ended task must be erased, and when."""
 
     model_config = ConfigDict(frozen=True, extra="allow")  # retains fields of later versions
 
@@ -105,7 +105,7 @@ def make_reminder(task: Task, metadata: Metadata, *, ended_at: datetime, audio_t
 
 
 class Reminders:
-    """Stores, finds and deletes reminders in their stream."""
+    """Stores, finds and deletes reminders, i.e. the scheduled messages to erase data of ended tasks."""
 
     def __init__(self, nats: Client, names: StreamNames) -> None:
         self._nats = nats

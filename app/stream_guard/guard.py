@@ -71,7 +71,7 @@ class StreamGuard:
 
     @property
     def are_streams_whole(self) -> bool:
-        """Whether all streams, consumers and buckets have the settings that the service needs, by the last report.
+        """Whether all streams, consumers and buckets have the settings that the service needs, by the last check.
 
         A paused consumer counts as whole: new workers have to become ready even while an operator has paused tasks.
         """
@@ -141,7 +141,7 @@ class StreamGuard:
         await self._report(state)
 
     async def _report(self, state: Inspection) -> None:
-        """Put the state that a check has found into the lease holder's report; send the report if it has changed."""
+        """Make the state after a check this worker's report; if it holds the lease, send a changed report to all."""
         report = Report(
             problems=[*self._unrestored, *state.filled],
             is_whole=not state.broken,
