@@ -48,7 +48,7 @@ class FreeSlots:
         self.changed.set()
 
     async def read(self) -> None:
-        """Read from JetStream how many pull requests are open, less the grants that they will receive.
+        """Set `count` to the number of open pull requests in JetStream, less the grants that they will receive.
 
         Raises:
             NatsError: NATS does not answer.

@@ -2,8 +2,8 @@
 
 Within a priority this is start-time fair queueing. Each user has a tag (the virtual start time of the next task): the
 seconds of audio of the tasks started so far, divided by the user's weight. The waiting user with the lowest tag is
-next, and the highest tag served so far is the virtual time. A user without waiting tasks who queues one gets at least
-the virtual time as tag, so that nobody saves up turns, and waits for at most one task of each other waiting user.
+next, and the highest tag served so far is the virtual time. A user who begins to wait gets at least the virtual time as
+tag. So nobody can save up turns, and a user who begins to wait waits for at most one task of each other waiting user.
 """
 
 import heapq
