@@ -49,13 +49,14 @@ def check_input() -> None:
 
 
 async def from_input(codec: Codec) -> AsyncIterator[bytes]:
-    """Return an iterator over the audio on standard input, which is encoded as `codec`.
+    """Return an iterator over the chunks of audio that arrive on standard input, encoded as `codec`.
 
-    The function waits up to _CHECK_WITHIN_S for the first chunk, to report an error before a task is submitted.
+    The function waits up to _CHECK_WITHIN_S seconds for the first chunk, so that most errors are raised before the
+    caller submits a task.
 
     Raises:
-        ClientError: The audio should be raw samples, but starts with a file header. The iterator raises this error if
-            the first chunk arrives later.
+        ClientError: `codec` requires raw samples, but the audio starts with the header of a file. If the first chunk
+            arrives too late, the iterator raises this error instead.
     """
     chunks = iter(lambda: os.read(sys.stdin.fileno(), _READ_BYTES), b"")
     audio = read_in_thread(chunks if codec is Codec.OPUS else samples(chunks))
@@ -67,7 +68,7 @@ async def from_input(codec: Codec) -> AsyncIterator[bytes]:
 
 
 async def with_first(first: "asyncio.Future[bytes]", audio: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Wait for the future `first`, and yield its chunk unless it is empty; then yield the chunks of `audio`."""
+    """Yield the chunk that the future `first` delivers, unless it is empty, and then the chunks of `audio`."""
     if chunk := await first:
         yield chunk
     async for chunk in audio:
@@ -203,6 +204,6 @@ def _opus(header: bytes) -> LiveAudio:
 
 
 def conversion_hint(url: str) -> str:
-    """Return a sentence for error messages that says how to send the audio of a URL with ffmpeg."""
+    """Return a sentence for error messages: how to pipe the audio at `url` from ffmpeg into `natscribe live`."""
     converted = f"ffmpeg -loglevel error -re -i {shlex.quote(url)} -f s16le -ac 1 -ar 16000 -"
     return f"`{converted} | {command()} live -` sends anything that ffmpeg reads"

@@ -44,18 +44,18 @@ class ProgressBars(TextDisplay):
         self._rows.stop()
 
     def task_created(self, label: str, task_id: str) -> None:
-        """Print the id of the task if it is the only one; the ids of many tasks would hide everything else."""
+        """Print the id of the task if the command follows only this one: many ids would fill the screen."""
         if self._tasks == 1:
             err.print(f"{label} is task {task_id}")
 
     def upload(self, label: str, sent: int, size: int) -> None:
-        """Show how many bytes of a recording have been uploaded."""
+        """Show on the bar of the recording `label` that `sent` of its `size` bytes have been uploaded."""
         if label not in self._ended:
             description = f"uploading, {decimal(sent)} of {decimal(size)}"
             self._update(label, 100 * sent / max(size, 1), lambda: description, is_active=True)
 
     def end(self, label: str, *, failed: bool) -> None:
-        """Count the task of a recording as ended, and with several tasks remove its bar.
+        """Count the task of the recording `label` as ended, and remove its bar if the command follows several tasks.
 
         `failed`: whether the task has failed.
         """
@@ -89,7 +89,7 @@ class ProgressBars(TextDisplay):
 
 
 class _Rows(Progress):
-    """The rows of `ProgressBars`: one for each visible task and, with several tasks, a last row that counts them."""
+    """The rows of the progress bars: one for each visible task and, with several tasks, a last row that counts them."""
 
     def __init__(self, tasks: int) -> None:
         self._total_tasks = tasks
@@ -124,7 +124,10 @@ class _Rows(Progress):
 
 
 class _DescriptionColumn(ProgressColumn):
-    """The column that describes each task; each redraw computes it, because it depends on the age of the last event."""
+    """The column that describes the progress of each task in words.
+
+    Each redraw computes the text again, because it depends on the age of the task's last event.
+    """
 
     def render(self, task: Task) -> Text:
         description: Callable[[], str] = task.fields["text"]

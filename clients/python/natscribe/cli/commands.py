@@ -29,9 +29,10 @@ _SERVICE = "pip install ./clients/python ."  # how to install that package
 
 
 def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
-    """Return the command `natscribe` with the subcommand that `arguments` name, or with all if they name none.
+    """Return the console command `natscribe` with the subcommand that the first of `arguments` names, or with all.
 
-    The modules of the other subcommands are not imported: with them the start would take a fifth longer.
+    `arguments`: the words after `natscribe` in the command line. The modules of the other subcommands are not imported:
+    importing them would make the start of the command a fifth longer.
     """
     cli = typer.Typer(
         no_args_is_help=True,

@@ -1,4 +1,4 @@
-"""Decodes files and URLs for live tasks: with PyAV if it is installed, or else files with ffmpeg."""
+"""Decodes the audio of files and URLs for live tasks, with the library PyAV; without it, only files, with ffmpeg."""
 
 import asyncio
 import subprocess
@@ -38,7 +38,8 @@ def has_pyav() -> bool:
 async def from_file(path: Path, speed: float) -> AsyncIterator[bytes]:
     """Start decoding a file, wait for the first chunk, and return an iterator over the decoded audio.
 
-    `speed`: how many seconds of audio the iterator yields per second.
+    The audio has 16-bit samples, 16 kHz and one channel. `speed`: how many seconds of audio the iterator yields per
+    second.
 
     Raises:
         typer.BadParameter: Neither PyAV nor ffmpeg is installed.
@@ -93,10 +94,10 @@ class PyAVReader:
     def chunks(self) -> Iterator[bytes]:
         """Yield the decoded audio in chunks of CHUNK_S seconds; each step may block until data arrives.
 
-        If the audio breaks off, the generator prints a warning and ends.
+        If an error occurs after the first chunk, the generator prints a warning and ends.
 
         Raises:
-            ClientError: The audio cannot be read.
+            ClientError: An error has occurred before the first chunk, or the audio is a playlist at an https address.
         """
         import av  # noqa: PLC0415 -- is not installed everywhere, and takes long
 
@@ -161,10 +162,11 @@ def _samples(frame: "AudioFrame") -> bytes:
 def _by_ffmpeg(path: Path, hint: str) -> Iterator[bytes]:
     """Decode a file with the program ffmpeg, and yield the audio in chunks of CHUNK_S seconds.
 
-    If the audio breaks off, the generator prints a warning and ends. `hint`: the advice in the error message.
+    If ffmpeg fails after the first chunk, the generator prints a warning and ends. `hint`: the advice in the error
+    message.
 
     Raises:
-        ClientError: The file cannot be read.
+        ClientError: ffmpeg has failed before the first chunk.
     """
     samples = ["-map", "0:a:0", "-f", "s16le", "-ac", "1", "-ar", str(AUDIO.sample_rate)]
     restrictions = [word for option, value in _ONE_FILE.items() for word in (f"-{option}", value)]

@@ -26,7 +26,7 @@ class ShownText(Enum):
 
 
 class Display:
-    """Base class of the displays, which show the events of tasks under a label for each task.
+    """Base class of the displays, which show the progress of tasks; a `label` names the recording of each task.
 
     This class itself shows only messages and warnings.
     """
@@ -56,7 +56,7 @@ class Display:
         err.print(text)
 
     def update_position(self, label: str, status: TaskStatus) -> None:
-        """Show the queue position of a waiting task, which its newest `status` contains."""
+        """Show the position in the queue that `status`, the newest status of a waiting task, contains."""
 
     def warn(self, label: str, warning: str) -> None:
         """Print a warning about a task, unless the same warning was already printed for this or another task."""

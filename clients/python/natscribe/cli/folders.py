@@ -23,11 +23,12 @@ URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 
 def find_recordings(argument: str, max_bytes: int, *, stored: bool = False) -> Sequence[Path | str]:
-    """Return the recordings to which an argument refers, sorted by name.
+    """Return the recordings to which an argument of the command line refers, sorted by name.
 
     The argument is a file, a folder with recordings in it or in its subfolders, a pattern of files, or, if `stored` is
-    set, the name of a recording in AUDIO_STORE. In folders and patterns, hidden files and files without the suffix of a
-    recording are skipped; the latter are listed on standard error. `max_bytes`: the largest size of a recording.
+    set, the name of a recording in AUDIO_STORE. In folders and patterns, hidden files are skipped, and so are files
+    without a suffix of audio or video files, whose names are printed on standard error. `max_bytes`: the largest size
+    of a recording.
 
     Raises:
         typer.BadParameter: The argument is a URL, refers to no recording, or to a file that cannot be a recording.

@@ -138,7 +138,7 @@ class LiveSession:
             raise error
 
     def _write(self, result: TranscriptionResult, task_id: str, display: Display) -> None:
-        """Write the result to a file, or print it unless its text was already shown; then print notices about it."""
+        """Write the result to a file, or print it unless its text was already shown; then print warnings about it."""
         path, name = self.source.path, self.source.path.stem if self.source.path else task_id
         if self.output.folder is not None:
             err.print(f"wrote {self.output.write(name, result, path)}")

@@ -21,7 +21,7 @@ KEPT_SEGMENTS = 6  # in the area of the screen that can still change
 
 
 class LiveLines(TextDisplay):
-    """Prints each segment of a live task as a line, with the name of its speaker, and each change of its state."""
+    """Prints each segment of a live task as a line with the speaker's name, and each change of the task's state."""
 
     def __init__(self, live: Live, *, shown: ShownText) -> None:
         super().__init__(shown=shown)
@@ -75,12 +75,16 @@ class LiveScreen(LiveLines):
         return Group(*map(self._line, self._changeable()), *map(_line, partials), last)
 
     def _changeable(self) -> list[Segment]:
-        """Return the segments that are shown in the area; with separate channels, whose speakers are fixed, none."""
+        """Return the segments that are still in the redrawn area of the screen, because their speakers may change.
+
+        Segments of separately transcribed channels are not among them: while a live task runs, each channel has one
+        speaker.
+        """
         segments = self._live.speakers.segments if self._kept else []
         return [part for part in segments if part.channel is None and part.start > self._printed_until]
 
     def _print_segments(self, keep: int) -> None:
-        """Print the segments of the area above it, except for the last ones, as many as `keep`."""
+        """Move all segments but the last `keep` from the redrawn area of the screen to the lines above it."""
         segments = self._changeable()
         for segment in segments[: max(len(segments) - keep, 0)]:
             self._printed_until = segment.start
@@ -88,9 +92,10 @@ class LiveScreen(LiveLines):
             self.text.print(self._line(segment), soft_wrap=not self.text.is_terminal)
 
     def _state(self) -> str:
-        """Return the end of the screen's last line: the state of the live task, or its lag if it is running.
+        """Return the end of the screen's last line: the state of the live task or, while it runs, its lag.
 
-        The returned text is empty if the lag is small, before the first event, and after the end of the task.
+        The lag says how far the text is behind the audio. The returned text is empty if the lag is small, before the
+        first event, and after the end of the task.
         """
         event = next(iter(self._last.values()), None)
         if event is None or event.state.ended:

@@ -30,10 +30,11 @@ def unique_file_names(labels: list[str]) -> list[str]:
 
 
 def result_file_names(recordings: Sequence[str], folder: Path | None) -> list[str]:
-    """Return the names of the result files, without the suffix of the result format, for uniquely named recordings.
+    """Return the names of the recordings' result files, without the suffix of the result format.
 
-    The result of `a.wav` is named `a`, because players look for subtitles under this name. It is named `a.wav` if two
-    recordings would otherwise have the same result file, or if `folder` already has a file such as `a.wav.srt`.
+    `recordings`: the names of the recordings, all different. The result of `a.wav` is named `a`, because players look
+    for subtitles under this name. It is named `a.wav` if two recordings would otherwise have the same result file, or
+    if `folder` already has a file such as `a.wav.srt`.
     """
     with_suffix = set(recordings) & _prefixes(folder)
     while True:
@@ -46,7 +47,10 @@ def result_file_names(recordings: Sequence[str], folder: Path | None) -> list[st
 
 
 def recording_name(audio_file_id: str, task_id: str) -> str:
-    """Return the file name in a recording's `audio_file_id`, or `task_id` if that is empty or too long."""
+    """Return the name of a recording's file, derived from its `audio_file_id`.
+
+    If this name is empty or longer than _MAX_NAME_BYTES bytes, return `task_id` instead.
+    """
     recording = Path(audio_file_id).name.removeprefix(f"{task_id}-")  # the id of an upload starts with its task's
     (name,) = unique_file_names([recording])
     return name if name and len(name.encode()) <= _MAX_NAME_BYTES else task_id

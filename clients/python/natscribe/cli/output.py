@@ -66,10 +66,10 @@ class Output:
     def show(
         self, console: Console, result: Result, *, label: str, heading: bool, recording: Path | None = None
     ) -> None:
-        """Print a result in one format.
+        """Print a result on `console` in the first format of this output.
 
-        `heading`: print `label` above the result. `recording`: the audio file that an HTML page plays; None: the page
-        has no link.
+        `heading`: whether to print `label` above the result. `recording`: the audio file that an HTML page plays; None:
+        the page has no link.
 
         Raises:
             RequestFailedError: This kind of result cannot be written in this format.
@@ -88,7 +88,9 @@ class Output:
             console.print(content.rstrip("\n"))
 
     def check_holds(self, results: int) -> None:
-        """Check that this number of results can be written: files hold any number, standard output often only one.
+        """Check that this output can hold `results` results.
+
+        A folder can hold any number. On standard output, subtitles (srt, vtt) and HTML pages cannot be concatenated.
 
         Raises:
             typer.BadParameter: Standard output can hold only one result in this format.
@@ -98,7 +100,7 @@ class Output:
             raise typer.BadParameter(message)
 
     def options(self) -> list[str]:
-        """Return the command-line options that select this output, without the limits of subtitles, for a hint."""
+        """Return the options --output-dir and --format that select this output, to repeat them in a suggestion."""
         folder = [] if self.folder is None else ["--output-dir", str(self.folder)]
         return folder + [word for fmt in self.formats for word in ("--format", fmt)]
 

@@ -28,7 +28,7 @@ CreateTask = Callable[[Client, Path | str], Awaitable[str]]
 
 @dataclass
 class Job:
-    """A recording that the command submits, the state of its task, and the result until that is written."""
+    """A recording that the command submits, the state of its task, and its result as long as this is not written."""
 
     recording: Path | str
     create: CreateTask

@@ -73,7 +73,7 @@ def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]
 
 
 def user_cells(load: UserLoad) -> list[str]:
-    """Return the cells of a user's row, in the order of USER_COLUMNS."""
+    """Return the table cells of a user: id, numbers of waiting and running tasks, and duration of the waiting audio."""
     user = "(none)" if load.user_id is None else str(load.user_id)
     return [user, str(load.waiting), str(load.running), clock(load.waiting_seconds)]
 

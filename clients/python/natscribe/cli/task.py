@@ -113,7 +113,7 @@ async def for_each_task(task_ids: list[str], act: Callable[[str], Awaitable[None
 async def _check_exists(client: Client, task_id: str) -> None:
     """Check that a task exists, because `follow` would wait for a task that does not exist yet.
 
-    If no worker replies, a task exists if the progress stream has events of it.
+    If no worker replies, the task counts as existing if the progress stream has events of it.
 
     Raises:
         RequestFailedError: There is no such task.

@@ -55,25 +55,25 @@ def countdown(start: datetime | None) -> str:
 
 
 def starts_in(expected_start: datetime | None) -> str:
-    """Return the end of a sentence that says when a task should start; empty if that is unknown or now."""
+    """Format a clause such as `, starts in about 2:00`; empty if the start is unknown or less than a second ahead."""
     seconds = seconds_until(expected_start)
     return f", starts in about {clock(seconds)}" if seconds >= 1 else ""
 
 
 def start_text(not_before: datetime | None) -> str:
-    """Return the end of a sentence that says when a scheduled task may start; empty if it is not scheduled."""
+    """Format a clause such as ` for 2026-11-24 18:40`, the earliest start of a scheduled task; empty for None."""
     return f" for {to_the_minute(not_before)}" if not_before else ""
 
 
 def lag_text(lag_seconds: float) -> str:
-    """Return the end of a sentence that says how far a live task lags behind its audio; empty for a small lag."""
+    """Format a clause such as `, 0:12 behind`: how far a live task's text lags behind its audio; empty if not much."""
     return f", {clock(lag_seconds)} behind" if lag_seconds >= MIN_SHOWN_LAG_S else ""
 
 
 def progress_text(progress: int, lag_seconds: float | None) -> str:
-    """Format the progress of a task: a percentage, or the lag of a live task.
+    """Format the progress of a task: a percentage or, for a live task, the lag of its text behind its audio.
 
-    `lag_seconds`: None if the task is not live.
+    `progress`: in percent. `lag_seconds`: None if the task is not live.
     """
     return f"{progress} %" if lag_seconds is None else f"live{lag_text(lag_seconds)}"
 

@@ -79,7 +79,7 @@ async def read_once(client: Client, dashboard: Dashboard) -> None:
     """Fill the dashboard once, for a snapshot.
 
     The function requests the queues and tasks from the service, and collects the progress events that arrive within
-    COLLECT_EVENTS_S.
+    COLLECT_EVENTS_S seconds.
     """
     following = asyncio.create_task(_follow_events(client, dashboard))
     try:
@@ -122,9 +122,10 @@ async def _follow_events(client: Client, dashboard: Dashboard) -> None:
 
 
 async def _every(seconds: float, dashboard: Dashboard, name: str, request: Callable[[], Awaitable[None]]) -> None:
-    """Send a request every `seconds`, until cancelled, or until NATS does not permit the request.
+    """Call `request` again and again, with a pause of `seconds` in between, until cancelled.
 
-    `name`: the key under which an error is stored in the dashboard's problems.
+    Once NATS does not permit the request, it is not sent again; the function then only waits to be cancelled. `name`:
+    the key under which an error is stored in the dashboard's problems.
     """
     while True:
         if not await _update(dashboard, name, request):
@@ -133,7 +134,7 @@ async def _every(seconds: float, dashboard: Dashboard, name: str, request: Calla
 
 
 async def _update(dashboard: Dashboard, name: str, request: Callable[[], Awaitable[None]]) -> bool:
-    """Send a request; return False if NATS does not permit the user to send it.
+    """Call `request`, which sends a request to the service; return False if NATS does not permit the user to send it.
 
     If the request fails, its error is stored as the dashboard's problem `name`; if it succeeds, that problem is
     removed.

@@ -44,7 +44,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed attempt of a task; `final` says whether the task failed with it, or will be retried."""
+    """A failed attempt of a task; `final`: whether the task has failed with it, as opposed to being retried."""
 
     task_id: str
     time: datetime

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def keys(pressed: Callable[[str], None]) -> Iterator[None]:
-    """During the block, call `pressed` with each key that is pressed; do nothing if standard input is no terminal.
+    """Within the `with` block, call `pressed` with each key that is pressed; do nothing if stdin is no terminal.
 
     Keys that were pressed before the block count, too. If the terminal is closed, `pressed` is called once, with `""`.
     """

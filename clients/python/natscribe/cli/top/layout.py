@@ -178,9 +178,10 @@ def stage_text(task: Running, *, wide: bool) -> str:
 
 
 def _shares(left: list[str], right: list[str], room: int) -> tuple[int, int]:
-    """Return the widths of two columns of names, which together have at most `room` characters.
+    """Return the widths in characters of two columns with the names `left` and `right`, at most `room` together.
 
-    If the names need more, each column gets a half, or less if its longest name is shorter; the other gets the rest.
+    If the names need more, each column gets a half of `room`. A column whose longest name is shorter gets only what
+    this name needs, and the other column the rest.
     """
     needs_left, needs_right = (max(map(len, names), default=0) for names in (left, right))
     needs_left, needs_right = max(needs_left, _MIN_NAME_COLUMNS), max(needs_right, _MIN_NAME_COLUMNS)
