@@ -32,7 +32,7 @@ CHUNK_BYTES = 512 * 1024  # bytes of an object in one message of the upload
 class RetryingPublisher(JetStreamContext):
     """A JetStream context that repeats each publish until it is acknowledged.
 
-    After the loss of a server, the stream of the bucket may have no leader for seconds.
+    After the loss of a server, the stream of the bucket may have no leader for some seconds, and acknowledges nothing.
     """
 
     async def publish(  # noqa: PLR0913, PLR0917 -- the parameters of nats-py
@@ -63,7 +63,10 @@ class Bucket:
         self._on_upload = on_upload
 
     async def upload(self, recording: Path, name: str, /) -> bool:
-        """Upload a recording under `name`, unless the bucket has it already; see `Store.upload`."""
+        """Upload a recording as the object `name`, unless this object already has the same content.
+
+        Return True if the bucket had no object with this name before; for exceptions see `Store.upload`.
+        """
         bucket = await self._open()
         try:
             before = await retry_until_reply(partial(_object_in, bucket, name))
@@ -100,7 +103,7 @@ class Bucket:
     async def _raise_if_full(self, error: Exception, what: str) -> None:
         """Raise a StorageFullError if `error` means that JetStream has no room left or has stopped storing.
 
-        `error`: the error of an attempt to store something. `what`: the name of that thing in the message.
+        `error`: raised by an attempt to store something. `what`: how the message names that thing, e.g. "recordings".
 
         Raises:
             StorageFullError: JetStream has no room left, or stores nothing since its disk was full.
@@ -115,12 +118,12 @@ class Bucket:
                 raise StorageStoppedError(what, is_certain=is_certain) from error
 
     async def delete(self, name: str, /) -> None:
-        """Delete the recording with this name; see `Store.delete`."""
+        """Delete the recording with this name; errors are ignored, and the recording then stays stored."""
         with suppress(nats.errors.Error):
             await (await self._js.object_store(self._name)).delete(name)
 
     async def differs(self, recording: Path, name: str, /) -> bool:
-        """Whether the bucket has a recording with other content under this name; see `Store.differs`."""
+        """Whether the object `name` in the bucket has other content than `recording`; False if it does not exist."""
         bucket = await self._open()
         try:
             stored = await _object_in(bucket, name)

@@ -263,12 +263,12 @@ class Client(Session):
         another: bool = False,
         user_id: int | str = 0,
     ) -> Voice:
-        """Enrol a speaker of a completed task with the option `identify`, so that later tasks recognize the person.
+        """Enrol a speaker of a completed task that had the option `identify`: later tasks then recognize this person.
 
-        Return the voice, i.e. the enrolled person. `name`: the name of a new voice. `voice`: the id of an existing
-        voice, to which the speech is added as a reference. `speaker`: the label of the speaker, who has to speak alone
-        for 15 s; None: the only speaker. `another`: enrol the speaker although an enrolled voice is similar; by default
-        the call then fails.
+        Return the voice, i.e. the enrolled person. `speaker`: the label of the speaker, who has to speak alone for 15
+        s; None: the only speaker. `name`: the name of a new voice. `voice`: instead of `name`, the id of an existing
+        voice, to which the speech is added as a reference. `consent`: who has consented, and when. `another`: enrol the
+        speaker although an enrolled voice is similar; by default the call then fails.
         """
         fields = {"task_id": task_id, "speaker": speaker, "name": name, "voice": voice, "another": another}
         return await self._request(subjects.ENROLL, EnrollRequest, Voice, **fields, consent=consent, user_id=user_id)
@@ -288,13 +288,13 @@ class Client(Session):
         return await self._request(subjects.RENAME, RenameRequest, Voice, user_id=user_id, voice=voice, name=name)
 
     async def forget_voice(self, voice: str, *, user_id: int | str = 0) -> None:
-        """Erase an enrolled voice: its name, consent and references."""
+        """Erase an enrolled voice: the person's name, consent and references (embeddings of the person's speech)."""
         await self._request(subjects.FORGET, ForgetRequest, Forgotten, user_id=user_id, voice=voice)
 
     async def replay(
         self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
     ) -> int:
-        """Queue the tasks of dead letters again, and return how many were queued.
+        """Queue tasks that failed permanently again, from their dead letters; return how many tasks were queued.
 
         Exactly one argument selects the dead letters: `task_id`, `kind` (of task) or `code` (of the error).
         """
@@ -304,7 +304,7 @@ class Client(Session):
     async def delete_dead_letters(
         self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
     ) -> int:
-        """Delete dead letters, and return how many were deleted.
+        """Delete dead letters, i.e. stored messages of tasks that failed permanently; return how many were deleted.
 
         Exactly one argument selects the dead letters: `task_id`, `kind` (of task) or `code` (of the error).
 

@@ -84,8 +84,8 @@ async def connect(settings: Settings, on_outage: OutageCallback | None = None) -
 class _FirstConnection:
     """Collects the failures of a client's first attempts to connect, and stops after `max_failures` of them.
 
-    nats-py alone might never stop. It drops an address after some failures, but adds each address that a server of a
-    cluster announces, even the address of a server that refuses the login.
+    Without this limit, nats-py might never stop: it drops an address after some failures, but adds each address that a
+    server of a cluster announces, even the address of a server that refuses the login.
     """
 
     connection: Connection

@@ -36,7 +36,7 @@ class NoWorkerError(UnreachableError):
 
 
 class NotAllowedError(ClientError):
-    """NATS does not permit this user to publish or subscribe to the subject; the message names users that may."""
+    """NATS does not permit this user to publish or subscribe to a subject; the message names the users who may."""
 
     def __init__(
         self, user: str | None, subject: str, allowed: tuple[str, ...], *, action: str = "send requests to"
@@ -108,7 +108,10 @@ class TaskIdTakenError(ClientError):
 
 
 class OtherSenderError(ClientError):
-    """Another program sends audio of the same live task, and NATS has stored its frame instead of the client's."""
+    """Another program sends audio of the same live task, and NATS has stored its frame in place of the client's.
+
+    Frames, i.e. messages of audio, are numbered; NATS drops a second frame with the same number as a duplicate.
+    """
 
     def __init__(self, task_id: str) -> None:
         super().__init__(

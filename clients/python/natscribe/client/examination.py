@@ -177,7 +177,8 @@ class _Examiner:
     def _add_for(self, affected: Sequence[WorkerInfo], what: str, next_step: str) -> None:
         """Add a problem that concerns the workers `affected`, unless there are none.
 
-        `what`: the start of a sentence, to which the number and the names of these workers are appended.
+        `what`: the start of a sentence, to which the number and the names of these workers are appended. `next_step`:
+        what the user should do about the problem.
         """
         if not affected:
             return
@@ -228,7 +229,7 @@ async def _server(connection: Connection, settings: Settings) -> Server:
 
 
 async def _in_time(work: Awaitable[T], within_s: float, who: str) -> T:
-    """Return the result of `work`.
+    """Wait at most `within_s` seconds for `work`, and return its result.
 
     `who`: the subject of the error message, e.g. "JetStream".
 

@@ -45,7 +45,10 @@ T = TypeVar("T")
 
 
 class _ErrorReply(BaseModel):
-    """A reply whose only field is `error`; other replies, e.g. a task's status, have `error` among other fields."""
+    """The reply to a request that failed: `error` is its only field.
+
+    Other replies, e.g. the status of a failed task, have a field `error` among other fields.
+    """
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
     error: ErrorDetail
@@ -76,7 +79,7 @@ def parse_reply(reply_type: TypeAdapter[T], body: bytes) -> T:
 async def request_message(connection: Nats, subject: str, message: Input) -> Msg:
     """Send a request, and return the reply as a NATS message.
 
-    A request on a REPEATABLE subject is sent again if the service does not reply soon.
+    A request on one of the subjects REPEATABLE is sent again if no reply arrives within RESEND_AFTER_S seconds.
 
     Raises:
         UnreachableError: The service does not reply.
@@ -94,13 +97,13 @@ async def request_message(connection: Nats, subject: str, message: Input) -> Msg
 
 
 async def _first_reply(connection: Nats, subject: str, body: bytes, copies: int) -> Msg:
-    """Send up to `copies` copies of a request, one each RESEND_AFTER_S, and return the first reply.
+    """Send up to `copies` copies of a request, one every RESEND_AFTER_S seconds, and return the first reply.
 
     After a failure of one copy, no further copy is sent.
 
     Raises:
         RequestFailedError: The service refuses the request, or has failed to process it.
-        NatsError: No copy has received a reply within REPLY_TIMEOUT_S, or the first failure was another error of NATS.
+        NatsError: No reply has arrived within REPLY_TIMEOUT_S seconds, or NATS has reported another error.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + REPLY_TIMEOUT_S

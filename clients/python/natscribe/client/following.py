@@ -111,7 +111,7 @@ class Partials:
         return self._newest.pop(next(iter(self._newest)), None) if self._newest else None
 
     def drop_replaced(self, event: SegmentsEvent) -> None:
-        """Discard the stored partial result of the audio whose final text `event` contains."""
+        """Discard the stored partial result if the final segments in `event` cover its audio."""
         partial = self._newest.get(event.channel)
         if partial is not None and partial.start < event.processed_seconds:
             del self._newest[event.channel]
@@ -175,7 +175,7 @@ class Follower:
         self._published.set()
 
     async def _next(self) -> ProgressEvent | SegmentsEvent | SpeakersEvent | None:
-        """Return the next event, whichever of the streams has the oldest one, and consume it.
+        """Consume and return the oldest event that was not returned yet, from whichever stream contains it.
 
         Return None if no stream has a further event yet, or NATS does not reply.
         """

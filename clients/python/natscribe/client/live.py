@@ -39,9 +39,9 @@ class Live:
     """A live transcription from `Client.live`: `async with` submits its task, and the end of the block ends its audio.
 
     An exception that leaves the block ends the audio, too, so that the speech so far is transcribed. One asyncio task
-    may send while another one reads the events.
+    may send audio while another one reads the events.
 
-    `speakers`: who speaks, as far as the events that were read say it.
+    `speakers`: who speaks when, according to the events that `events` has yielded so far.
     """
 
     _connection: Connection

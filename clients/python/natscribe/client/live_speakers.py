@@ -16,9 +16,9 @@ from natscribe.schemas.voices import SpeakerVoice, Voice
 class LiveSpeakers:
     """The speakers of a live task, with all changes so far.
 
-    `segments`: the segments so far, with the speakers that later events have given them. `voices`: the voice of each
-    speaker who was recognized, with its current name. `settled_until`: the speakers before this second no longer
-    change.
+    `segments`: the segments so far, with the speakers that later events have given them. `voices`: by speaker label,
+    the enrolled person who was recognized as the speaker, with the current name. `settled_until`: the speakers of the
+    audio before this time, in seconds, no longer change.
     """
 
     def __init__(self, voices: Callable[[], AsyncIterator[Voice]]) -> None:
@@ -34,7 +34,7 @@ class LiveSpeakers:
         return label if voice is None else voice.name
 
     async def add(self, event: SegmentsEvent | SpeakersEvent) -> None:
-        """Add new segments, or change the speakers of earlier ones."""
+        """Add the new segments in `event`, or apply its changes to the speakers of earlier segments."""
         if isinstance(event, SegmentsEvent):
             self.segments += event.segments
             return
@@ -54,7 +54,7 @@ class LiveSpeakers:
         ]
 
     async def _name(self, event: SpeakersEvent) -> None:
-        """Look up the names of the voices in an event; without the permission, speakers keep their labels."""
+        """Look up the names of the enrolled persons in an event; if the request for the names fails, use labels."""
         names: dict[str, str] = {}
         with suppress(ClientError):
             names = {voice.voice: voice.name async for voice in self._voices_of_user()}
@@ -66,9 +66,10 @@ class LiveSpeakers:
 
 
 def corrected(segments: Sequence[Segment], turns: Sequence[Turn]) -> list[Segment]:
-    """Return segments with the speakers of `turns`, split where the speaker changes.
+    """Return the segments with the speakers of `turns`, split where the speaker changes.
 
-    A word, or a segment without words, gets the speaker of the turn that covers its middle; else it keeps its own.
+    A word, or a segment without words, gets the speaker of the turn that covers its middle; if there is no such turn,
+    its speaker does not change.
     """
     return [part for segment in segments for part in (_parts(segment, turns) if turns else (segment,))]
 

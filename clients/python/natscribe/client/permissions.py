@@ -140,7 +140,7 @@ class Connection(Nats):
                 request.set_result(None)
 
     def handle_reconnect(self) -> None:
-        """Allow requests again after a reconnect, even if the server had refused the inbox: it may accept it now."""
+        """Allow requests again after a reconnect: the server may now permit the inbox that it has refused before."""
         self._no_inbox = False
 
 
@@ -152,7 +152,7 @@ def permitted_users(subject: str) -> tuple[str, ...]:
 def _is_same(refused: str, subject: str) -> bool:
     """Whether a permission error that names the subject `refused` concerns a request that was sent to `subject`.
 
-    Both may differ, because a NATS account may map `subject` to a subject with another prefix and further tokens.
+    The two may differ, because a NATS account may map `subject` to a subject with another prefix and further tokens.
     """
     refused, requested = _JETSTREAM.sub("", refused), _JETSTREAM.sub("", subject.lower())
     return refused == requested or refused.startswith(f"{requested}.")

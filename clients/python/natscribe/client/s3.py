@@ -31,7 +31,10 @@ class S3:
         self._store = connect(settings, within=timedelta(seconds=_PART_TIMEOUT_S))
 
     async def upload(self, recording: Path, name: str, /) -> bool:
-        """Upload a recording under `name`, unless the bucket has it already; see `Store.upload`."""
+        """Upload a recording as the object `name`, unless this object already has the same content.
+
+        Return True if the bucket had no object with this name before; for exceptions see `Store.upload`.
+        """
         digest = await asyncio.to_thread(sha256_of, recording)
         before = await self._digest(name)
         if before == digest:
@@ -44,12 +47,12 @@ class S3:
         return before is None
 
     async def delete(self, name: str, /) -> None:
-        """Delete the recording with this name; see `Store.delete`."""
+        """Delete the recording with this name; errors are ignored, and the recording then stays stored."""
         with suppress(BaseError, OSError):
             await self._store.delete_async(name)
 
     async def differs(self, recording: Path, name: str, /) -> bool:
-        """Whether the bucket has a recording with other content under this name; see `Store.differs`."""
+        """Whether the object `name` in the bucket has other content than `recording`; False if it does not exist."""
         digest = await self._digest(name)
         return digest is not None and digest != await asyncio.to_thread(sha256_of, recording)
 
@@ -109,7 +112,7 @@ class _CancellableReader(RecordingReader):
 
 
 async def _succeeded(uploading: "asyncio.Future[PutResult]") -> bool:
-    """Wait for a cancelled upload to end, at most _CLEAN_UP_S; return whether it was completed nevertheless.
+    """Wait for a cancelled upload to end, at most _CLEAN_UP_S seconds; return whether it was completed nevertheless.
 
     The function waits even if its caller is cancelled again.
     """

@@ -57,7 +57,7 @@ class Session:
     ) -> AsyncIterator[Deletion]:
         """Send a deletion request repeatedly until the service has deleted everything, and yield each reply.
 
-        The service replies when its time limit is reached, with the point from which the next request continues.
+        When the time limit of a request is reached, the reply says where the next request has to continue.
         """
         while True:
             reply = await request(self._connection, subject, message, reply_type)

@@ -16,7 +16,7 @@ class Store(Protocol):
     """Interface of a store to which the client uploads recordings; `Bucket` (NATS) and `S3` implement it."""
 
     async def upload(self, recording: Path, name: str, /) -> bool:
-        """Upload a recording under `name`, unless the store has the same content under this name already.
+        """Upload a recording as the object `name`, unless this object already has the same content.
 
         Return True if the store had no object with this name before.
 
@@ -27,11 +27,11 @@ class Store(Protocol):
         ...
 
     async def delete(self, name: str, /) -> None:
-        """Delete an uploaded recording that no task needs; ignore errors, after which the recording is still stored."""
+        """Delete an uploaded recording that no task needs; errors are ignored, and the recording then stays stored."""
         ...
 
     async def differs(self, recording: Path, name: str, /) -> bool:
-        """Whether the store has a recording with other content under this name; False if it has none under this name.
+        """Whether the object `name` in the store has other content than `recording`; False if it does not exist.
 
         Raises:
             UnreachableError: The store does not reply.

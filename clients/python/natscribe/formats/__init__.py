@@ -15,7 +15,10 @@ from natscribe.schemas.transcription import TranscriptionResult
 
 
 class FormatUnavailableError(Exception):
-    """The requested format cannot hold this result, e.g. a diarization has no text; the message names one that can."""
+    """The requested format cannot hold this result, e.g. subtitles of a diarization, which has no text.
+
+    The message says what to request instead.
+    """
 
 
 @dataclass(frozen=True, slots=True)

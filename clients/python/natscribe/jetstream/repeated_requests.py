@@ -29,7 +29,10 @@ T = TypeVar("T")
 
 
 def is_repeatable(error: Exception) -> bool:
-    """Whether `error` comes from an outage or an unfinished append, so that a repeated request may succeed."""
+    """Whether a repeated request may succeed, because `error` comes from an outage or an append in progress.
+
+    Such an append has not been stored on enough servers of the cluster yet.
+    """
     return isinstance(error, OUTAGE_ERRORS) or (isinstance(error, APIError) and error.err_code in UNFINISHED)
 
 

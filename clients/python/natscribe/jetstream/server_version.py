@@ -10,7 +10,7 @@ DURABLE_SINCE: Final = (2, 15, 1)  # earlier servers ignore `sync_interval: alwa
 
 
 def durability_problem(server: ServerVersion) -> Problem | None:
-    """Return a problem to report if a nats-server of this version may lose acknowledged messages, or else None."""
+    """Return a problem if nats-server of this version may lose acknowledged messages in a power failure, else None."""
     number = (server.major, server.minor, server.patch)
     if number >= DURABLE_SINCE:
         return None

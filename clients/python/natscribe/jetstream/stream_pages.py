@@ -35,7 +35,7 @@ Messages = list[RawStreamMsg]
 
 
 async def page(nats: Client, stream: str, subject: str, *, start: int, count: int) -> Messages:
-    """Read one batch: return up to `count` messages on a subject, from the stream sequence `start` on.
+    """Read one batch: return up to `count` messages on a subject, from the stream sequence `start` (inclusive) on.
 
     Raises:
         NatsError: NATS does not reply.
@@ -65,7 +65,7 @@ async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> A
 
 
 def max_batch_bytes(nats: Client) -> int:
-    """Return the `max_bytes` of a batch request, which must not be smaller than the largest message."""
+    """Return the value of `max_bytes` for a batch request: it must not be smaller than the largest message."""
     return max(MAX_REPLY_BYTES, nats.max_payload + ENVELOPE_BYTES)
 
 

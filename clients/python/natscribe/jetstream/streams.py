@@ -104,8 +104,9 @@ def public_streams(
 def _log(name: str, subject: str, max_age: float) -> StreamConfig:
     """Return the configuration of a stream that stores messages under `subject` and republishes them there.
 
-    The messages are published to the append subject of `subject`, on which only the service may publish; the stream's
-    subject transform restores `subject`.
+    The messages are published to another subject, the append subject (`append.` and `subject`), on which only the
+    service may publish; the stream's subject transform removes the prefix. `max_age`: for how many seconds they are
+    stored.
     """
     stored = subject.replace("*", "{{wildcard(1)}}")
     return _stream(
@@ -120,7 +121,10 @@ def _log(name: str, subject: str, max_age: float) -> StreamConfig:
 
 
 def _stream(name: str, stream_subjects: list[str], max_age: float, **own: object) -> StreamConfig:
-    """Return the configuration of a stream: the defaults of all streams, with the options `own` of this stream."""
+    """Return the configuration of a stream: the defaults of all streams, with the options `own` of this stream.
+
+    `max_age`: for how many seconds messages are stored.
+    """
     return StreamConfig(
         name=name,
         subjects=stream_subjects,

@@ -103,7 +103,7 @@ class TaskMessage:
         return ErrorDetail(code=ErrorCode.INVALID_MESSAGE, message=message)
 
     def first_event(self, task_id: str, task: Task | None, state: State, **fields: object) -> ProgressEvent:
-        """Return the first progress event for the log of this message's task, with the state `state`.
+        """Return the first progress event of the task that this message requests, with the state `state`.
 
         `task`: the task in the body; None if the body is not a valid task. `fields`: the other fields of the event, at
         least `max_attempts`.
@@ -121,6 +121,6 @@ class TaskMessage:
 
     @property
     def replay_of(self) -> int | None:
-        """The stream sequence of the `failed` event to which this replay refers; None if the message is no replay."""
+        """If this message queues a failed task again: the stream sequence of the task's `failed` event; else None."""
         value = self.headers.get(REPLAY_OF, "")
         return int(value) if value.isascii() and value.isdecimal() and len(value) <= SEQUENCE_DIGITS else None
