@@ -52,7 +52,7 @@ def _never_null(schema: JsonDict) -> None:
 
 
 class Headers(BaseModel):
-    """Headers of a NATS message: all values are strings, and other headers are ignored."""
+    """Base class of models of NATS headers: all values are strings, and headers without a field are ignored."""
 
     model_config = ConfigDict(frozen=True, json_schema_extra=_never_null, defer_build=True)
 

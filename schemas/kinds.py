@@ -32,9 +32,9 @@ def read_task(lane: Lane, body: bytes | str) -> Task:
 
 
 def due_at(task: Task | None, stored_at: datetime) -> datetime:
-    """Return from when a task may start: the time at which its message was stored, or its `not_before` if later.
+    """Return the time from which a task may start: when its message was stored, or its `not_before` if that is later.
 
-    `task`: None if the message is not a valid task.
+    `task`: None if the message is not a valid task. `stored_at`: when the message was stored.
     """
     not_before = task.not_before if isinstance(task, RecordingTaskFields) else None
     return stored_at if not_before is None else max(stored_at, not_before)

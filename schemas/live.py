@@ -113,7 +113,7 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveTaskIdentity):  # the last 
 
 
 class LiveKeywords(TranscribeKeywords, total=False):
-    """The fields of LiveTask except `task_id` and `audio`, as typed keyword arguments; a test keeps both equal."""
+    """Typed keyword arguments for the fields of LiveTask except `task_id` and `audio`; a test compares both."""
 
     user_id: int | str
     idle_seconds: int

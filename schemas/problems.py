@@ -76,9 +76,10 @@ def _advice(problem: ErrorDetails, field: str, classes: set[str]) -> str:
 
 
 def _of_best_fit(problems: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Return the problems of one message class; if the message may have several classes, of the one that fits best.
+    """Return the validation problems of a single message class: of the one that the message fits best.
 
-    That is the class of which the message lacks the fewest fields.
+    If a request may have several classes, pydantic reports the problems with each of them. The class that fits best is
+    the one of which the message lacks the fewest fields.
     """
     of_classes: dict[object, list[ErrorDetails]] = {}
     for problem in problems:

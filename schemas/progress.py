@@ -44,7 +44,7 @@ class State(DescribedEnum):
 
     @property
     def waits(self) -> bool:
-        """Whether no attempt at the task runs, and none has failed: a worker has not started it, or has released it."""
+        """Whether the task waits for a worker or for its `not_before`, as opposed to waiting for a retry."""
         return self in {State.SCHEDULED, State.QUEUED}
 
     @property

@@ -80,7 +80,10 @@ class ResultFormat(DescribedEnum):
         content_type: str = "text/plain",
         needs_text: bool = False,  # noqa: FBT001, FBT002 -- a member
     ) -> Self:
-        """Create a format with the value `word`, a description and the properties of its files."""
+        """Create a format with the value `word`, a description and the properties of its files.
+
+        `needs_text`: whether only transcriptions can have this format, because a diarization has no text.
+        """
         member = str.__new__(cls, word)
         member._value_, member.meaning = word, f"{meaning}: {content_type}."
         member.content_type, member.needs_text = content_type, needs_text

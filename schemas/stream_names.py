@@ -19,7 +19,10 @@ class StreamNames:
     consumer_stem: str
 
     def slot_consumer(self, slots: str) -> str:
-        """Return the name of the durable consumer of the tasks that are ready for one kind of slots of the workers."""
+        """Return the name of the durable consumer of grants, the messages that let a worker start a task.
+
+        `slots`: the kind of slots in which the tasks run, "recordings" or "live".
+        """
         return f"{self.consumer_stem}_ready_{slots}"
 
     @property
@@ -34,10 +37,10 @@ class StreamNames:
 
     @property
     def ended_tasks(self) -> str:
-        """The name of the durable consumer of the results stream that notices that a task has ended."""
+        """The name of the durable consumer of the results stream by which the service notices that a task has ended."""
         return f"{self.consumer_stem}_retention_of_ended_tasks"
 
     @property
     def due_reminders(self) -> str:
-        """The name of the durable consumer of due reminders to erase the data of an ended task."""
+        """The name of the durable consumer of messages that say that data of an ended task has to be erased now."""
         return f"{self.consumer_stem}_retention_of_due_reminders"

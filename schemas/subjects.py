@@ -51,7 +51,7 @@ FORGOTTEN_CHANNEL = "voices.forgotten.{voice}"
 
 
 def tasks(lane: Lane, priority: Priority) -> str:
-    """Return the subject of a task queue, i.e. of the tasks of one lane and one priority."""
+    """Return the subject of a task queue, i.e. of the tasks of one lane (type of task) and one priority."""
     return f"tasks.{lane}.{priority}"
 
 
@@ -94,12 +94,12 @@ def progress(task_id: str) -> str:
 
 
 def segments(task_id: str) -> str:
-    """Return the subject of a task's segments; the next attempt of the task continues after those that are stored."""
+    """Return the subject of a task's segments, i.e. of the parts of its transcript."""
     return f"segments.{task_id}"
 
 
 def speakers(task_id: str) -> str:
-    """Return the subject of what a live task finds out about its speakers after their segments are published."""
+    """Return the subject of events that change the speakers of a live task's segments after their publication."""
     return f"speakers.{task_id}"
 
 
@@ -141,13 +141,13 @@ def forgotten(voice: str) -> str:
 def windows(engine: str) -> str:
     """Return the subject on which a worker requests that an idle worker transcribe a part of a recording.
 
-    `engine`: the hash of the engine settings, which both workers have to share.
+    `engine`: the hash of the model and engine settings, which must be the same on both workers.
     """
     return f"windows.transcribe.{engine}"
 
 
 def reminder(user: str, recording: str, task_id: str) -> str:
-    """Return the subject of the reminder to erase the data of an ended task, a scheduled message.
+    """Return the subject of a scheduled message, which reminds the service to erase the data of an ended task.
 
     `user`, `recording`: hashes or other NATS tokens that stand for the user and the recording.
     """
@@ -155,7 +155,10 @@ def reminder(user: str, recording: str, task_id: str) -> str:
 
 
 def due(user: str, recording: str, task_id: str) -> str:
-    """Return the subject on which JetStream stores a reminder when it is due; the arguments are those of `reminder`."""
+    """Return the subject on which JetStream stores the scheduled message with the subject `reminder` once it is due.
+
+    The arguments are those of `reminder`.
+    """
     return f"retention.due.{user}.{recording}.{task_id}"
 
 
@@ -165,7 +168,11 @@ def all_reminders(user: str = "*", recording: str = "*", task_id: str = "*") -> 
 
 
 def ready(slots: str, sequence: int | str) -> str:
-    """Return the subject of the grant that lets a worker start the task whose message has the stream sequence."""
+    """Return the subject of a grant, the message that lets a worker start a task.
+
+    `slots`: the kind of slots in which the task runs, "recordings" or "live". `sequence`: the stream sequence of the
+    task message, or `*` for all grants.
+    """
     return f"ready.{slots}.{sequence}"
 
 

@@ -116,7 +116,7 @@ class TranscribeOptions(Input):
 
 
 class TranscribeKeywords(TypedDict, total=False):
-    """The fields of TranscribeOptions as typed keyword arguments; a test keeps both equal."""
+    """Typed keyword arguments for the fields of TranscribeOptions; a test compares both."""
 
     model: str | None
     language: str | None

@@ -23,7 +23,7 @@ Timed = TypeVar("Timed", Segment, Turn, Word)
 
 @dataclass(frozen=True)
 class Content:
-    """The simulated content of a recording, which yields the segments and the result of the recording's task `sent`."""
+    """The simulated content of a recording, from which the segments and the result of its task `sent` are generated."""
 
     sent: TranscriptionTask | DiarizationTask
     larger_than: int = 0  # bytes that the result exceeds
@@ -39,7 +39,7 @@ class Content:
         return self.count * _INTERVAL_S
 
     def batch(self, sent: TranscriptionTask, number: int) -> list[Segment]:
-        """Return the segments in one segments event; `number` is the number of the event, from 0 to BATCHES - 1."""
+        """Return the segments in the segments event with this `number`, from 0 to BATCHES - 1, of the task `sent`."""
         numbers = range(self.count * number // BATCHES, self.count * (number + 1) // BATCHES)
         return self._segments(sent, numbers, with_words=sent.word_timestamps or sent.diarize)
 
@@ -103,7 +103,7 @@ def moved(example: Timed, by: float) -> Timed:
 def with_speakers(spoken: Sequence[Timed], bounds: SpeakerBounds, first: int = 0) -> list[Timed]:
     """Return copies of segments or turns with alternating speakers: two, unless `bounds` require more or fewer.
 
-    `first`: the number of the first of them in the recording, from 0.
+    `first`: the index of the first item of `spoken` among all segments or turns of the recording, from 0.
     """
     count = max(bounds.min_speakers or 1, min(_USUAL_SPEAKERS, bounds.max_speakers or _USUAL_SPEAKERS))
     return [item.model_copy(update={"speaker": f"SPEAKER_{n % count:02}"}) for n, item in enumerate(spoken, first)]

@@ -1,4 +1,4 @@
-"""Simulates live tasks: each UTTERANCE_S seconds of audio yield a copy of the AsyncAPI document's example segment."""
+"""Simulates live tasks: every UTTERANCE_S seconds of audio yield a copy of the AsyncAPI document's example segment."""
 
 import asyncio
 from collections.abc import Callable
@@ -101,7 +101,7 @@ class LiveAttempt:
         return self._result()
 
     async def _append_end(self) -> None:
-        """Append the segment of the last utterance, and with `diarize` an event that all speakers are settled."""
+        """Append the segment of the last utterance, and with `diarize` an event that no speaker changes any more."""
         if self._words():
             await self._append_segment(self.audio.seconds)
         if self.sent.diarize and self.task.batches:

@@ -54,7 +54,7 @@ class Log:
         task.note(event, await self._append(stream, subject, event, task, after=task.log_end))
 
     async def append_progress(self, task: PlayedTask, **fields: object) -> bool:
-        """Append a `running` event, unless the log's last event is less than MIN_EVENT_INTERVAL_S old.
+        """Append a `running` event, unless the log's last event is less than MIN_EVENT_INTERVAL_S seconds old.
 
         Return whether the event was appended.
 
@@ -86,7 +86,11 @@ class Log:
         task.batches += 1
 
     async def append_speakers(self, task: PlayedTask, turns: Sequence[Turn], settled_until: float) -> None:
-        """Append an event about the speakers of a live task: the `turns` have the speakers that they name."""
+        """Append an event about the speakers of a live task, which changes those of earlier segments.
+
+        `turns`: the intervals of audio with a new speaker. `settled_until`: the time in seconds before which speakers
+        no longer change.
+        """
         event = SpeakersEvent(
             task_id=task.task_id,
             sequence=task.speakers_events + 1,
@@ -109,7 +113,10 @@ class Log:
         return await next_from(self._nats, self._names.live, subjects.live_audio(task_id), after + 1)
 
     async def store_result(self, task: PlayedTask, result: Result) -> None:
-        """Store the result of a task as a message, which refers to the results bucket if the result is too large."""
+        """Store the result of a task as a message in the results stream.
+
+        If the result is too large for a message, store it in the results bucket, and a reference to it in the message.
+        """
         task.result = result
         body = result.model_dump_json().encode()
         if len(body) > self.largest:

@@ -17,7 +17,10 @@ _NEVER_RUN = {ErrorCode.EXPIRED, ErrorCode.QUOTA_EXCEEDED, ErrorCode.INVALID_MES
 
 @dataclass(frozen=True)
 class Script:
-    """How the mock simulates a task: how many attempts fail with which error, and whether it is large or slow."""
+    """How the mock simulates a task: how many attempts fail with which error, and whether the result is large.
+
+    `seconds`: the duration of an attempt.
+    """
 
     error: ErrorDetail | None = None  # None: the task completes
     failures: int = ATTEMPTS  # how many attempts end with `error`

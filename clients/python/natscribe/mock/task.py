@@ -62,7 +62,11 @@ class PlayedTask:
 
     @property
     def rank(self) -> tuple[int, int, int]:
-        """The sort key of the task in the queue: priority, turn, stream sequence; the smallest starts first."""
+        """The sort key of the task in the queue, in which the task with the smallest key starts first.
+
+        It consists of the priority, the number of the turn (users take turns), and the stream sequence of the task
+        message.
+        """
         return list(Priority).index(self.message.priority), self.turn, self.message.sequence
 
     @property
@@ -83,7 +87,10 @@ class PlayedTask:
             yield
 
     async def appended(self) -> None:
-        """Wait until an append in progress has updated this object: its event may already have reached subscribers."""
+        """If an append to the task's log is in progress, wait until it has updated this object.
+
+        Without this, a client that has already received the appended event could still get the earlier status.
+        """
         async with self._append_lock:
             pass
 

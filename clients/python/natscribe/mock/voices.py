@@ -93,7 +93,10 @@ class Voices:
         return forgotten
 
     def identified(self, sent: Task, result: Result) -> Result:
-        """Return a task's result with the voices of its speakers, still without names; unchanged without `identify`."""
+        """Return a copy of a result with the ids of the enrolled voices of its speakers, but not yet with their names.
+
+        If the task does not have the option `identify`, return the result unchanged.
+        """
         if not sent.identify:
             return result
         enrolled = {

@@ -161,7 +161,10 @@ class Player:
         return content.result(sha256)
 
     async def _play_parts(self, task: PlayedTask, content: Content, parts: int | None) -> None:
-        """Simulate up to `parts` parts of an attempt (None: all): for each, wait, then append segments and progress."""
+        """Simulate the next `parts` parts of an attempt, or all remaining ones if `parts` is None.
+
+        An attempt consists of parts of equal duration. For each part, wait, then append segments and a progress event.
+        """
         sent, duration = content.sent, content.duration
         whole = self._seconds if task.script.seconds is None else task.script.seconds
         stages = _stages(sent)
@@ -189,7 +192,11 @@ class Player:
                     self._report_state(task)
 
     async def _end(self, task: PlayedTask, ending: State | None, result: Result) -> None:
-        """End an attempt in the state `ending`: complete or fail the task, or schedule its next attempt."""
+        """End an attempt in the state `ending`: complete or fail the task, or schedule its next attempt.
+
+        `ending`: None if the attempt simulates a lost worker; the next attempt then follows without the event
+        `retrying`.
+        """
         error = task.script.error
         if ending is State.COMPLETED:
             async with task.appending():
@@ -229,7 +236,7 @@ class Player:
 
 
 def _stages(sent: Task) -> list[Stage]:
-    """Return for each part of an attempt its stage, in order; the attempt is divided into parts of equal duration."""
+    """Return the stage (transcribing or diarizing) of each part of an attempt, in order; all are equally long."""
     if not isinstance(sent, TranscriptionTask):
         return [Stage.DIARIZING] * BATCHES
     return [Stage.TRANSCRIBING] * BATCHES + [Stage.DIARIZING] * sent.diarize

@@ -29,7 +29,7 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class _UntimedCue:
-    """A cue whose display times are not chosen yet; its text consists of the units `first` to `stop - 1` of a turn."""
+    """A cue whose display times are not chosen yet: the units (words, mostly) `first` to `stop - 1` of a turn."""
 
     turn: Turn
     breaker: LineBreaker

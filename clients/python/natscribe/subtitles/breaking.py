@@ -25,9 +25,11 @@ _Layouts = dict[int, tuple[float, _Lines]]  # for each stop of a cue: the cost o
 
 
 class LineBreaker:
-    """Breaks the text of a turn into cues and lines, by dynamic programming.
+    """Breaks a turn, i.e. speech of one speaker without a long pause, into cues and lines, by dynamic programming.
 
-    The first cue of the turn has room for `name`, the speaker's name; if `name_each` is true, all cues have.
+    The first cue of the turn has room for `name`, the speaker's name; if `name_each` is true, all cues have. A unit is
+    a word, or a part of one, that no line break divides; a cue or line consists of the units from one index to before
+    another, `stop`.
     """
 
     def __init__(self, turn: Turn, limits: SubtitleLimits, name: str, *, name_each: bool) -> None:
@@ -71,7 +73,10 @@ class LineBreaker:
         return tuple(lines)
 
     def _cue_cost(self, first: int, stop: int) -> float:
-        """Return the cost of a cue with the units `first` to `stop - 1`, without its lines; infinity if too long."""
+        """Return the cost of a cue with the units `first` to `stop - 1`, apart from the cost of its line breaks.
+
+        The cost is infinite if the cue has several units and lasts longer than `max_cue_seconds`.
+        """
         start, ceiling = self._starts[first], self._limits.max_cue_seconds
         if stop > first + 1 and self._units[stop - 1].end - start > ceiling:
             return inf
@@ -80,10 +85,10 @@ class LineBreaker:
         return _CUE + self._breaks[stop] + pauses + _SHORT * max(MIN_CUE_S - shown, 0.0)
 
     def _layouts(self, first: int, name: int) -> _Layouts:
-        """Return the best lines for each possible cue that starts at the unit `first`, by the cue's `stop` index.
+        """Return the best lines for each possible cue that starts at the unit `first`.
 
-        The best lines are the cheapest ones among the layouts with the fewest lines. `name`: the number of columns that
-        the first line reserves for a speaker's name.
+        The keys are the index after the last unit of the cue. The best lines are the cheapest ones among the layouts
+        with the fewest lines. `name`: the number of columns that the first line reserves for a speaker's name.
         """
         lines = self._first_lines(first, name)
         cheapest: _Layouts = {}
@@ -98,7 +103,7 @@ class LineBreaker:
         return cheapest
 
     def _first_lines(self, first: int, name: int) -> _Layouts:
-        """Return all possible first lines of a cue that starts at the unit `first`, by the `stop` index of the line.
+        """Return all possible first lines of a cue that starts at the unit `first`, by the index after their last unit.
 
         `name`: the number of columns that the line reserves for a speaker's name. One possible line is the name alone.
         """
@@ -110,9 +115,10 @@ class LineBreaker:
         return lines
 
     def _next_lines(self, lines: _Layouts, beyond: int) -> _Layouts:
-        """Extend each layout in `lines` by all possible next lines; return the cheapest layout for each `stop`.
+        """Append one more line to each layout in `lines`, in all possible ways, and return the cheapest results.
 
-        A layout is one way to break the start of a cue into lines. `beyond`: the new line must stop after this index.
+        A layout is one way to break the start of a cue into lines; its key is the index after its last unit. For each
+        key, only the cheapest new layout is returned. `beyond`: the new keys must be greater than this index.
         """
         longer: _Layouts = {}
         for line_start, (cost, line_starts) in lines.items():
@@ -124,7 +130,7 @@ class LineBreaker:
         return longer
 
     def _reach(self, line_start: int, columns: int) -> int:
-        """Return the largest index at which a line of up to `columns` columns that starts at `line_start` can stop."""
+        """Return the index after the last unit that fits into a line of `columns` columns from unit `line_start` on."""
         return bisect_right(self._columns_before, self._line_columns[line_start] + columns) - 1
 
     def _columns(self, line_start: int, stop: int) -> int:

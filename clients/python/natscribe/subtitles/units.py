@@ -66,7 +66,8 @@ def units(segment: Segment, longest: int) -> Iterator[Unit]:
 def _tokens(text: str, longest: int) -> Iterator[str]:
     """Split text at blanks; a punctuation mark between two blanks is attached to the word that it belongs to.
 
-    `«` belongs to the next word, `—` to the previous one.
+    `«` belongs to the next word, `—` to the previous one. A token with a mark has at most `longest` columns; otherwise,
+    the mark remains a token of its own.
     """
     token, waits = "", False
     for word in text.split():
@@ -142,8 +143,8 @@ class _Clock:
     def times(self, text: str, first: int) -> tuple[float, float]:
         """Return when `text` starts and ends, in seconds; `first`: the position of its first character in the segment.
 
-        Words without letters or digits, such as dashes, are ignored at both ends of `text`: the times of a dash may be
-        those of the other end of a pause.
+        Words without letters or digits, such as dashes, are ignored at both ends of `text`: beside a pause, a model may
+        give a dash the time at the wrong end of the pause.
         """
         audible = [index for index, character in enumerate("".join(text.split()), first) if character.isalnum()]
         stop = first + _length(text)

@@ -97,7 +97,7 @@ def _unit(unit: Unit) -> str:
 
 
 def _times(units: list[Unit]) -> str:
-    """Return the `data-t` attribute of a line: the start of each of its units, and the end of the last, delta-encoded.
+    """Return the `data-t` attribute of a line: the start of each of its units and the end of the last, delta-encoded.
 
     A unit is a word or a segment. Each number is the difference from the previous time in hundredths of a second; the
     first number is the first time itself.
