@@ -49,7 +49,7 @@ class State(DescribedEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether the state is final; only a replay of its dead letter can queue a failed task again."""
+        """Whether the state is final: `completed`, `failed` or `cancelled`; a failed task can still be replayed."""
         return self in {State.COMPLETED, State.FAILED, State.CANCELLED}
 
 

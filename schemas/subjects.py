@@ -163,7 +163,10 @@ def due(user: str, recording: str, task_id: str) -> str:
 
 
 def all_reminders(user: str = "*", recording: str = "*", task_id: str = "*") -> str:
-    """Return the wildcard subject for all reminders of a user, recording or task, whether they are due or not."""
+    """Return the wildcard subject for all reminders of a user, recording or task, whether they are due or not.
+
+    Reminders are scheduled messages; see `reminder` for the arguments, which can also be `*`.
+    """
     return f"retention.*.{user}.{recording}.{task_id}"
 
 

@@ -174,7 +174,7 @@ class Lane(DescribedEnum):
 
     @property
     def task(self) -> str:
-        """How texts for people name the tasks of this lane: "live transcription", or else the name of the lane."""
+        """The name of a task of this lane in texts for people: "live transcription", or else the name of the lane."""
         return "live transcription" if self is Lane.LIVE else self.value
 
     @property

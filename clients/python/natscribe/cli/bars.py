@@ -17,7 +17,7 @@ from natscribe.cli.wording import describe, printable, shortened
 from natscribe.schemas.progress import ProgressEvent
 
 MAX_LABEL_COLUMNS = 24  # columns on the screen; a longer label is shortened
-MAX_ROWS = 8  # of more tasks only the active ones have a row
+MAX_ROWS = 8  # at most; if there are more tasks, only the active ones have a row
 
 
 class ProgressBars(TextDisplay):

@@ -70,7 +70,7 @@ def open_client(on_upload: UploadCallback | None = None) -> Client:
     """Create a client that prints a line whenever the connection to NATS is lost or restored.
 
     If `natscribe up` was run in the current folder but is stopped, and no setting names a NATS server, print which
-    server is used instead. `on_upload`: see `Client`.
+    server is used instead. `on_upload` is called while a recording is uploaded; see `Client`.
     """
     settings = read_settings()
     if DATA.is_dir() and not ENDPOINTS.exists() and "nats_url" not in settings.model_fields_set:

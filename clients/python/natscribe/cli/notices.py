@@ -24,7 +24,7 @@ def notices(label: str, result: Result, requested: RequestedOptions = RequestedO
     """Yield a sentence for each warning about a result.
 
     Warnings concern options that could not be fulfilled, steps that failed, and speech that was not transcribed.
-    `label`: the name of the recording in the sentences.
+    `label`: the name of the recording in the sentences. `requested`: the options with which the task was submitted.
     """
     count, minimum, maximum = result.speakers, requested.min_speakers, requested.max_speakers
     if count is not None and minimum is not None and count < minimum:

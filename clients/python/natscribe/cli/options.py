@@ -72,7 +72,10 @@ NotBefore = Annotated[
 
 
 def format_option(formats: Iterable[ResultFormat], help_text: str) -> OptionInfo:
-    """Return the option `--format`, whose values are `turns` (who says what when) and the values of `formats`."""
+    """Return the option `--format`, whose values are `turns` (who says what when) and the values of `formats`.
+
+    `help_text`: what follows "Format of the result" in the help of the option.
+    """
     choices = [TURNS, *(result_format.value for result_format in formats)]
 
     def parse(value: str) -> str:

@@ -28,7 +28,7 @@ CreateTask = Callable[[Client, Path | str], Awaitable[str]]
 
 @dataclass
 class Job:
-    """A recording that the command submits, the state of its task, and its result as long as this is not written."""
+    """A recording that the command submits, the state of its task, and the task's result until it is written."""
 
     recording: Path | str
     create: CreateTask

@@ -127,7 +127,7 @@ def topic_table(topics: Iterable[tuple[str, str]]) -> Table:
 def _widths(columns: Sequence[Column], lines: Sequence[Sequence[str]], room: int) -> dict[int, int]:
     """Return the width in characters of each visible column, by its index.
 
-    Optional columns that do not fit into `room` characters are hidden.
+    Optional columns that do not fit into `room` characters are hidden. `lines`: the cells of each line of the table.
     """
     widths = dict(enumerate(max(map(cell_len, cells)) for cells in zip(*lines, strict=True)))
     for index, column in enumerate(columns):

@@ -97,7 +97,7 @@ async def _delete_task(client: Client, task_id: str) -> None:
 async def for_each_task(task_ids: list[str], act: Callable[[str], Awaitable[None]]) -> int:
     """Call `act` with each task id; return the exit code: 1 if a call has failed, or 0.
 
-    The error of a failed call is printed, and the remaining calls follow.
+    The error of a failed call is printed, and the remaining task ids are processed nevertheless.
     """
     failed: list[Exception] = []
     for task_id in dict.fromkeys(task_ids):

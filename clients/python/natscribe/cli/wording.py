@@ -66,7 +66,7 @@ def start_text(not_before: datetime | None) -> str:
 
 
 def lag_text(lag_seconds: float) -> str:
-    """Format a clause such as `, 0:12 behind`: how far a live task's text lags behind its audio; empty if not much."""
+    """Format a live task's lag behind its audio as a clause such as `, 0:12 behind`; empty if the lag is small."""
     return f", {clock(lag_seconds)} behind" if lag_seconds >= MIN_SHOWN_LAG_S else ""
 
 

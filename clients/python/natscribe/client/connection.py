@@ -17,7 +17,7 @@ from natscribe.jetstream.nats_py_compat import close, tolerate_lost_writes, tole
 from natscribe.settings import Settings, describe_invalid_setting
 
 CONNECT_TIMEOUT_S = 2  # of one address
-GRACE_PERIOD_S = 1  # for the first connection, beside a timeout of each address
+GRACE_PERIOD_S = 1  # added to the timeouts of all addresses for the first connection
 MAX_FAILURES = 4  # failed attempts to connect, for each address, after which the first connection is given up
 OutageCallback = Callable[[bool], None]
 

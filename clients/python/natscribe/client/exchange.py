@@ -79,7 +79,7 @@ def parse_reply(reply_type: TypeAdapter[T], body: bytes) -> T:
 async def request_message(connection: Nats, subject: str, message: Input) -> Msg:
     """Send a request, and return the reply as a NATS message.
 
-    A request on one of the subjects REPEATABLE is sent again if no reply arrives within RESEND_AFTER_S seconds.
+    A request on a subject in REPEATABLE is sent again if no reply arrives within RESEND_AFTER_S seconds.
 
     Raises:
         UnreachableError: The service does not reply.

@@ -107,7 +107,7 @@ class Partials:
             self.published.set()
 
     def take(self) -> Partial | None:
-        """Remove and return one of the stored partial results; None if there are none."""
+        """Remove and return one of the stored partial results, of any channel; None if there are none."""
         return self._newest.pop(next(iter(self._newest)), None) if self._newest else None
 
     def drop_replaced(self, event: SegmentsEvent) -> None:

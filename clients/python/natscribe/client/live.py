@@ -134,7 +134,7 @@ class Live:
     async def events(self) -> AsyncGenerator[Event]:
         """Yield all events and partial results of the task, until the task ends.
 
-        Before an event is yielded, `speakers` is updated.
+        Before an event is yielded, the attribute `speakers` of this object is updated.
         """
         self.speakers = LiveSpeakers(self._voices_of_user)
         follower = Follower(self._connection, self._settings, self.task_id, self._partials)

@@ -21,7 +21,7 @@ _FOR_NO_STREAM = {Header.EXPECTED_STREAM.value: UNUSED_NAME}  # with this header
 
 
 class Permission(BaseModel):
-    """Whether NATS permits the user to run a command, i.e. to publish or subscribe to its subject."""
+    """Whether NATS permits the user to run a command, i.e. to publish or subscribe to the subject that it uses."""
 
     command: str
     subject: str

@@ -26,7 +26,7 @@ _STATUS_REQUESTS = 3  # for a task that was stored a moment ago and may not be r
 
 
 class DiarizationKeywords(TypedDict, total=False):
-    """Typed keyword arguments for the fields of DiarizationTask except the recording; a test compares both."""
+    """Typed keyword arguments for the fields of DiarizationTask except the recording; a test keeps them in sync."""
 
     task_id: str | None
     user_id: int | str
@@ -38,7 +38,7 @@ class DiarizationKeywords(TypedDict, total=False):
 
 
 class TranscriptionKeywords(TranscribeKeywords, DiarizationKeywords, total=False):
-    """Typed keyword arguments for the fields of TranscriptionTask except the recording; a test compares both."""
+    """Typed keyword arguments for the fields of TranscriptionTask except the recording; a test keeps them in sync."""
 
     diarize: bool
     word_timestamps: bool

@@ -144,7 +144,11 @@ def stored_subjects(config: StreamConfig) -> list[str]:
 def durable(
     name: str, subject: str, *, ack_wait_s: float, begin_with: DeliverPolicy = DeliverPolicy.ALL
 ) -> ConsumerConfig:
-    """Return the configuration of a durable pull consumer, which redelivers each message until it is acknowledged."""
+    """Return the configuration of a durable pull consumer, which redelivers each message until it is acknowledged.
+
+    `subject`: the consumer delivers only messages on this subject. `ack_wait_s`: after how many seconds without an
+    acknowledgement a message is redelivered. `begin_with`: which of the stored messages are delivered at first.
+    """
     return ConsumerConfig(
         durable_name=name,
         filter_subject=subject,

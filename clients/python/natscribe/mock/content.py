@@ -82,7 +82,10 @@ def result_fields(sent: Task, duration: float, sha256: str | None) -> dict[str, 
 
 
 def transcript(sent: TranscriptionTask | LiveTask, segments: list[Segment]) -> dict[str, object]:
-    """Return a transcription's segments, and the result's fields that depend on them: text, languages, speakers."""
+    """Return the fields of a result that depend on its segments, by name.
+
+    They are the segments, with speakers if requested, the text, the languages, and the number of speakers.
+    """
     if sent.diarize:
         segments = with_speakers(segments, sent)
     language = sent.language or examples.SEGMENT.language

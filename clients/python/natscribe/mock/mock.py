@@ -108,7 +108,7 @@ class Mock:
         await self._nats.flush()
 
     async def _refuse_second(self) -> None:
-        """Raise ClientError if the service or another mock already uses this NATS server, i.e. replies to a request."""
+        """Raise ClientError if the service or another mock already replies to requests on this NATS server."""
         try:
             await self._nats.jetstream().stream_info(self._settings.stream_names.tasks)
             await self._nats.request(subjects.TASK_QUEUES, b"{}", timeout=_REPLY_WITHIN_S)

@@ -29,7 +29,10 @@ class Script:
 
     @classmethod
     def of(cls, task_id: str) -> "Script":
-        """Return the script that the prefix of a task id selects; without a known prefix, the task completes."""
+        """Return how to simulate the task with this id, according to the prefix of the id.
+
+        Without a known prefix, the task completes.
+        """
         if task_id.startswith(RETRY):
             return cls(_detail(ErrorCode.ENGINE_FAILED), failures=1)
         if task_id.startswith(LOSE):

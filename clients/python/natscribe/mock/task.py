@@ -21,7 +21,7 @@ MOCK_WORKER = "mock"  # the name of the worker in events: people should see that
 
 
 class EndedError(Exception):
-    """Raised when the task has ended, e.g. was cancelled, so that its attempt appends nothing more."""
+    """Raised instead of appending to the log of a task that has ended, e.g. because a client has cancelled it."""
 
 
 @dataclass(eq=False)
@@ -34,7 +34,7 @@ class PlayedTask:
     last: ProgressEvent | None = None  # the last event of the task's log
     log_end: int = 0  # stream sequence of that event
     attempts: int = 0  # that have started
-    turn: int = 0  # among the tasks of its user: users take turns
+    turn: int = 0  # number of the turn in which the task starts: users take turns
     batches: int = 0  # stored segments events: the next attempt continues after them
     segments_end: int = 0  # stream sequence of the last of them
     speakers_events: int = 0  # stored speakers events
@@ -56,7 +56,7 @@ class PlayedTask:
 
     @property
     def traceparent(self) -> dict[str, str]:
-        """The `traceparent` header with the trace context of the task's publisher; empty if it has sent none."""
+        """The header `traceparent` with the trace context of the task's publisher; empty if the publisher sent none."""
         traceparent = self.message.traceparent
         return {} if traceparent is None else {TRACEPARENT: traceparent}
 

@@ -236,7 +236,7 @@ class Player:
 
 
 def _stages(sent: Task) -> list[Stage]:
-    """Return the stage (transcribing or diarizing) of each part of an attempt, in order; all are equally long."""
+    """Return the stage (transcribing or diarizing) of each part of an attempt; all parts have the same duration."""
     if not isinstance(sent, TranscriptionTask):
         return [Stage.DIARIZING] * BATCHES
     return [Stage.TRANSCRIBING] * BATCHES + [Stage.DIARIZING] * sent.diarize

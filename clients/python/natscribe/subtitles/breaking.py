@@ -1,4 +1,4 @@
-"""Chooses where cues and lines end, so that the breaks in a turn have the lowest total cost."""
+"""Chooses where subtitle cues and their lines end, so that the breaks in a turn have the lowest total cost."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence

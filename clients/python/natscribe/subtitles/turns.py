@@ -12,7 +12,7 @@ from natscribe.subtitles.units import Unit, units
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Speech of one speaker without a long pause; each cue contains units of a single turn."""
+    """Speech of one speaker without a long pause; a subtitle cue never contains speech of two turns."""
 
     speaker: str | None
     units: Sequence[Unit]

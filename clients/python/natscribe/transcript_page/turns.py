@@ -38,7 +38,10 @@ class Paragraph:
     end: float = 0.0  # latest end of its segments, in seconds
 
     def takes(self, segment: Segment) -> bool:
-        """Whether `segment` belongs to this paragraph, rather than to a new one."""
+        """Whether `segment` continues this paragraph instead of starting a new one.
+
+        It does not if it has another language or follows a pause, or if the paragraph is already long.
+        """
         if segment.language != self.language or segment.start - self.end >= _PAUSE_S:
             return False
         ends = self.units[-1].text.endswith(SENTENCE_ENDS)

@@ -83,9 +83,10 @@ def _one_line(text: Text) -> Text:
 
 
 def _table(*columns: str, expand: bool = True) -> Table:
-    """Return a table with a column for each of these titles.
+    """Return an empty table with a column for each of these titles.
 
-    A `>` before a title aligns the column to the right. A `*` makes the column as wide as the rest of the line.
+    A `>` before a title aligns the column to the right. A `*` before a title makes the column as wide as the rest of
+    the line. `expand`: whether the table is as wide as the screen.
     """
     table = Table(box=None, expand=expand, padding=(0, 1, 0, 0), header_style="bold underline")
     for title in columns:
