@@ -235,7 +235,7 @@ _REPEATED = TaskStatus.model_fields.keys() & ProgressEvent.model_fields.keys() -
 def status_of(
     last: ProgressEvent, task: Task | None, priority: Priority, *, created_at: datetime, started_at: datetime | None
 ) -> TaskStatus:
-    """Return the status of a task from its message and its log.
+    """Return the status of a task from its message and its log, i.e. its progress events.
 
     `last`: the last event of the log. `task`: None if the message is not a valid task. `created_at`: when the message
     was stored. `started_at`: when the first attempt started; None until then.

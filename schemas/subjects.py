@@ -109,7 +109,7 @@ def results(task_id: str) -> str:
 
 
 def no_results(task_id: str) -> str:
-    """Return the subject of the marker that is stored for a task that ends without a result."""
+    """Return the subject of the marker that is stored instead of a result if a task ends without one."""
     return f"no_results.{task_id}"
 
 

@@ -44,7 +44,9 @@ class Log:
         self._bucket = audio_store.removeprefix(BUCKET_SCHEME) if in_bucket else None
 
     async def append(self, task: PlayedTask, state: State, **fields: object) -> None:
-        """Append a progress event to the log of a task; `fields` are the fields of the event other than `state`.
+        """Append a progress event to the log of a task, i.e. to its events on `progress.<task_id>`.
+
+        `fields` are the fields of the event other than `state`.
 
         Raises:
             BadRequestError: The log has events that this mock has not written, e.g. of an earlier run of the mock.

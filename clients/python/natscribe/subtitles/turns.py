@@ -32,7 +32,7 @@ class Turn:
 def turns(segments: Iterable[Segment], longest: int) -> list[Turn]:
     """Join the words of segments into turns; return the turns sorted by start.
 
-    A word wider than `longest` columns is divided into several units of text.
+    A word wider than `longest` columns is divided into several pieces, between which a line may break.
     """
     by_start = sorted(_turns(segments, longest), key=lambda turn: turn.start)
     starts = [*(turn.start for turn in by_start), inf]
