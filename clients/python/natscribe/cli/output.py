@@ -66,7 +66,7 @@ class Output:
     def show(
         self, console: Console, result: Result, *, label: str, heading: bool, recording: Path | None = None
     ) -> None:
-        """Print a result on `console` in the first format of this output.
+        """Print a result on `console`, in the first of this output's formats or, if it has none, in the default format.
 
         `heading`: whether to print `label` above the result. `recording`: the audio file that an HTML page plays; None:
         the page has no link.
