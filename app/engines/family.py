@@ -43,7 +43,8 @@ class ComputeOptions:
 class LocalModel:
     """A model on disk: its folder, its name and revision, and the function that loads it.
 
-    `load` raises PermanentError (unknown_model) if the files are damaged, or do not suit the device or the precision.
+    `load` raises PermanentError (unknown_model) if the files are damaged, or if the model cannot run on the device or
+    with the precision that its argument requests.
     """
 
     folder: Path

@@ -94,7 +94,10 @@ class ProcessLiveAudio(_Message):
 
 
 class CloseLiveStream(_Message):
-    """Job: close a live stream, and so release its memory; an unknown stream is no error."""
+    """Job: close a live stream, and so release its memory; an unknown stream is no error.
+
+    The reply is a `LiveAudioProcessed` without utterances.
+    """
 
     type: Literal["close_live_stream"] = "close_live_stream"
     stream: str

@@ -60,7 +60,8 @@ class _WaitingWindow:
 class WindowQueue:
     """Windows of speech that wait for one engine, which transcribes them in batches, one batch after the other.
 
-    `at_once`: how many windows the engine transcribes at the same time. `largest`: the most windows in a batch.
+    `at_once`: how many windows of a batch the engine transcribes at the same time. `largest`: the most windows in a
+    batch.
     """
 
     workers = 1  # how many workers transcribe windows of this queue
@@ -159,10 +160,10 @@ class WindowQueue:
         return [waiting for waiting in in_order if waiting.batch_key == first.batch_key][:size]
 
     def _must_wait(self, rank: Rank) -> bool:
-        """Return whether windows of this rank must wait while windows of the other kind are queued.
+        """Return whether windows of the rank `rank` must wait while windows of the other kind are queued.
 
-        The two kinds are windows of interim passes and windows of recordings, which take turns: the kind of the last
-        batch waits. Windows of the rank LIVE never wait.
+        The two kinds are windows of interim passes and windows of recordings. Their batches take turns, so the kind to
+        which the last batch belonged must wait. Windows of the rank LIVE never wait.
         """
         return rank is not Rank.LIVE and (rank is Rank.INTERIM) == self._interim_last
 

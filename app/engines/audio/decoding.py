@@ -197,7 +197,11 @@ class _OpenedFile:
 
 
 def _opened_at_links(path: Path, budget: Budget) -> Iterator[_OpenedFile]:
-    """Open a file and yield it; open a chained Ogg file (several files joined) again at each change of parameters."""
+    """Open a file and yield it.
+
+    A chained Ogg file, i.e. several files joined, is opened and yielded again from each joined file whose parameters
+    differ from those of the file before.
+    """
     start = 0
     while start >= 0:
         with _opened(path, budget, start) as opened:
@@ -268,7 +272,10 @@ class _PositionTracker:
     restart: float | None = None
 
     def add(self, time: float, length: float) -> float:
-        """Add the next packet or frame, with its time stamp and its length; return its position."""
+        """Add the next packet or frame, with its time stamp and its length; return its position, i.e. where it starts.
+
+        All three are in the unit of the time stamps.
+        """
         if time - self.origin >= self.end - self.certain:
             self.restart = None
         elif self.restart is None:

@@ -32,14 +32,15 @@ class LiveDecoder(Protocol):
 
     @property
     def lost(self) -> float:
-        """How many seconds of audio are missing so far, by gaps between time stamps; 0 without time stamps."""
+        """How many seconds of audio are missing so far, as gaps between time stamps show; 0 without time stamps."""
         ...
 
     def decode(self, data: bytes) -> Iterator[av.AudioFrame]:
         """Add `data`, the next bytes of the stream, and yield the frames that can be decoded now.
 
         Raises:
-            PermanentError: audio_unreadable.
+            PermanentError: audio_unreadable: the data is not in the stated format, or is damaged.
+            TransientError: engine_failed: the decoding thread makes no progress.
         """
         ...
 
@@ -47,7 +48,7 @@ class LiveDecoder(Protocol):
         """End the stream, after which no bytes follow, and yield the remaining frames.
 
         Raises:
-            PermanentError: audio_unreadable.
+            PermanentError, TransientError: As `decode`.
         """
         ...
 

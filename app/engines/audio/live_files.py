@@ -51,7 +51,7 @@ class FileDecoder:
 
     @property
     def lost(self) -> float:
-        """How many seconds of audio are missing in the file so far, by the gaps between its time stamps."""
+        """How many seconds of audio are missing in the file so far, computed from the gaps between its time stamps."""
         return self._pipe.lost
 
     def decode(self, data: bytes) -> Iterator[av.AudioFrame]:

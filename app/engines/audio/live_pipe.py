@@ -80,7 +80,7 @@ class Pipe:
             return data
 
     def put(self, frame: av.AudioFrame) -> None:
-        """Send a frame from the decoding thread to the engine job; if the pipe is full of frames, wait before."""
+        """Send a frame from the decoding thread to the engine job; while the pipe is full of frames, wait first."""
         with self._changed():
             self._condition.wait_for(lambda: self._closed or len(self._frames) < _MAX_FRAMES)
             self._frames.append(frame)

@@ -68,7 +68,8 @@ class LiveStreams:
 
         Raises:
             PermanentError: audio_unreadable, audio_too_large.
-            TransientError: engine_failed: the stream is unknown and has to begin again, or there are too many.
+            TransientError: engine_failed: the stream is unknown and has to begin again, there are too many streams, or
+                the decoding thread makes no progress.
         """
         if isinstance(job, CloseLiveStream):
             self._close(job.stream)
@@ -153,7 +154,7 @@ class _Channel:
         """Return the utterances just before the utterance `window` that are transcribed again with it, as its context.
 
         Each ended at most _MAX_CONTEXT_GAP_S seconds before `window` begins. Together with `window` they are at most
-        _CONTEXT_S seconds long. That excludes utterances that were cut for their length instead of ending in a pause.
+        _CONTEXT_S seconds long; so an utterance that was cut because of its length is no context.
         """
         context = list[UnpackedWindow]()
         ((start, end),) = window.regions  # an utterance has one

@@ -24,9 +24,9 @@ class Timeline:
         return list(zip(self._starts, self._starts[1:], strict=False))
 
     def word(self, word: Word) -> Word:
-        """Return a copy of `word`, whose times are in the window, with its times in the recording.
+        """Return a copy of `word` whose times, given in the window, are converted to times in the recording.
 
-        Its times are limited to the region in which it ends, because models often include the silence before a word in
+        They are limited to the region in which the word ends, because models often include the silence before a word in
         its times, and seldom the silence after it.
         """
         region = self._region_at(max(word.end - WORD_TOLERANCE_S, word.start))
@@ -46,7 +46,7 @@ class Timeline:
         return min(max(bisect_right(self._starts, second) - 1, 0), len(self._regions) - 1)
 
     def _within(self, region: int, start: float, end: float) -> Times:
-        """Map the interval from `start` to `end` in the window to the recording, within one region (given by index)."""
+        """Map an interval of the window to the recording, and limit it to the region with the index `region`."""
         first, last = self._regions[region]
         shift = first - self._starts[region]
         mapped_start = min(max(start + shift, first), last)

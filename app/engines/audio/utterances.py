@@ -91,7 +91,10 @@ class UtteranceDetector:
     """Detects the utterances of one channel of live audio from `start_at` (seconds) on, while the audio arrives."""
 
     def __init__(self, start_at: float, detector: VoiceDetector, first: int = 0) -> None:
-        """`first`: the number of the first frame that `process` gets, 0 at the start of the recording."""
+        """`start_at`: where to start, in seconds; audio before it only prepares the `detector`.
+
+        `first`: the number of the first frame that `process` gets, 0 at the start of the recording.
+        """
         self._detector = detector
         self._buffer = SpeechBuffer(first_frame(start_at), first * FRAME)
         self._frame = first  # number of the next frame
@@ -126,7 +129,7 @@ class UtteranceDetector:
     def open(self) -> UnpackedWindow | None:
         """Return the utterance in progress as far as its audio has arrived.
 
-        None if there is none, or if the last 0.1 s are silent, because the utterance may then be over already.
+        None if there is none, or if its last 0.1 s are silent, because then it may already have ended.
         """
         paused = not (self._buffer.speech[-_PAUSED:] >= _CONTINUED).any()
         return None if paused else self.current()

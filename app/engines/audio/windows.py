@@ -118,7 +118,7 @@ class SpeechBuffer:
         return min(self.start * FRAME, self.received) / SAMPLE_RATE
 
     def append(self, samples: Samples, speech: Probabilities, frame: int) -> None:
-        """Append samples that begin at the frame number `frame`, except for frames before `start`.
+        """Append samples that begin at the frame number `frame`; frames before the start of the buffer are left out.
 
         `speech`: the probability of speech in each frame of the samples.
         """
@@ -214,8 +214,8 @@ def _to_widest_pause(regions: Sequence[Region]) -> list[Region]:
 def _regions(speech: Probabilities, *, whole: bool) -> Iterator[Region]:
     """Yield the regions in `speech` in order, each with up to 0.4 s of silence on both sides.
 
-    Regions with a shorter pause than 0.8 s between them touch in its middle. A region with too few frames of speech is
-    skipped, unless it is open, i.e. may continue in audio that is not decoded yet.
+    If the pause between two regions is shorter than 0.8 s, they meet in the middle of the pause. A region with too few
+    frames of speech is skipped, unless it is open, i.e. may continue in audio that is not decoded yet.
     """
     voiced = np.flatnonzero(speech >= SPEECH)
     breaks = np.flatnonzero(np.diff(voiced) > _PAUSE)

@@ -43,6 +43,9 @@ def _on_gpu(load: Load) -> TextResultsAsrAdapter:
 
 
 def _all_on_gpu(asr: object) -> bool:
-    """Return whether all networks of a model run on the GPU; ONNX Runtime falls back to the CPU without an error."""
+    """Return whether all networks of the model `asr` run on the GPU.
+
+    This has to be checked, because ONNX Runtime falls back to the CPU without an error.
+    """
     sessions = [value for value in vars(asr).values() if isinstance(value, onnxruntime.InferenceSession)]
     return all(_CUDA in session.get_providers() for session in sessions)

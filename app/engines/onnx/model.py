@@ -90,7 +90,10 @@ class OnnxModel:
 
     @property
     def _takes_language(self) -> bool:
-        """Whether the model gets the language as input: a task must name it, and may request a translation."""
+        """Whether the model needs the language as input.
+
+        If so, each task must name it, and may request a translation.
+        """
         return self.architecture == CANARY
 
     def _recognize(self, batch: Sequence[WindowAudio], options: RecognizeOptions) -> list[TimestampedResult]:
@@ -106,8 +109,8 @@ class OnnxModel:
 def load(folder: Path, identity: Model, files: ModelFiles, options: ComputeOptions) -> OnnxModel:
     """Load a model of onnx-asr from its folder.
 
-    On a CPU, `options.at_once` windows are transcribed at the same time: each has a thread of its own, and all of them
-    share `options.threads` - 1 more.
+    On a CPU, `options.at_once` windows are transcribed at the same time. Each has a thread of its own; in addition, all
+    of them share a pool of `options.threads` - 1 threads.
 
     Raises:
         PermanentError: unknown_model: the files are damaged or of another kind, or the device cannot be used.

@@ -59,7 +59,10 @@ _DETECTED_BY_FILES = [architecture for architecture in NEEDED if architecture.st
 
 @dataclass(frozen=True, slots=True)
 class PublishedModel:
-    """A published model, which the library knows by name; `languages`: their codes, empty if many or unknown."""
+    """A published model, which the library knows by name.
+
+    `languages`: the codes of the languages that it knows; empty if they are many or unknown.
+    """
 
     architecture: str
     languages: tuple[str, ...]

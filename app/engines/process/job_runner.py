@@ -57,7 +57,8 @@ class JobRunner:
         Raises:
             PermanentError: The job cannot be done.
             TransientError: engine_failed: the configured model cannot be loaded until the operator repairs it; a live
-                stream is unknown and has to begin again; or there are too many live streams.
+                stream is unknown and has to begin again, or its decoding makes no progress; or there are too many live
+                streams.
         """
         match job:
             case LoadVad():

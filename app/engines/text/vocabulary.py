@@ -67,5 +67,5 @@ def _occurs(term: str, text: str) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    """Split a text into words, transliterated to lower-case Latin so that they compare with Cyrillic spellings."""
+    """Split a text into lower-case words in Latin letters, so that Latin and Cyrillic spellings can be compared."""
     return re.findall(r"[^\W_]+", text.lower().translate(_TO_LATIN))

@@ -40,10 +40,10 @@ _MAX_USUAL_S = 0.7  # upper limit of the usual length of a word
 
 @dataclass(frozen=True, slots=True)
 class _WindowLanguages:
-    """A window with the probability of each language in each of its regions.
+    """A window with the probability of each language in each of its regions (`evidence`).
 
     `regions`: the start and end of each region, in seconds from the start of `audio`. `encoded`: the encoder's output
-    for the whole audio, and for each region that was encoded on its own.
+    by interval, for the whole audio, and for those regions that were encoded separately.
     """
 
     audio: WindowAudio
@@ -111,9 +111,9 @@ class Whisper:
     def _identify_languages(self, audio: WindowAudio, whole: Encoded) -> _WindowLanguages:
         """Compute the probability of each language in each region of a window.
 
-        `whole`: the encoder's output for the window, of which the part that belongs to a region is used first, because
-        this takes little time. A region of uncertain language next to a region of another language is then encoded on
-        its own, and its language detected again.
+        `whole`: the encoder's output for the window. First the language of each region is detected in its part of this
+        output, which takes little time. Then a region of uncertain language next to a region of another language is
+        encoded separately, and its language is detected again.
         """
         encoded = {_whole(audio): whole}
         regions = list(audio.speech) or [_whole(audio)]
@@ -308,8 +308,9 @@ def _seconds_without_words(texts: Sequence[Text], part: EncodedPart) -> float:
 def _without_pauses(words: Sequence[Word]) -> list[Word]:
     """Shorten the first and last words of sentences if their times include the pause before or after the sentence.
 
-    As in faster-whisper, that is assumed of a word that lasts more than twice as long as the median word of the text,
-    or more than 1.4 s if that is less. For a number, this limit is multiplied by its number of digits.
+    As in faster-whisper, a word is assumed to include a pause if it lasts more than twice as long as the median word of
+    the text, and in any case if it lasts more than 1.4 s. For a number, the limit is multiplied by its number of
+    digits.
     """
     usual = _SPREAD * min(median([word.end - word.start for word in words] or [0.0]), _MAX_USUAL_S)
     shortened: list[Word] = []

@@ -72,7 +72,7 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
-    """How the decoder decodes, and its input beside the audio: the prompt, and `terms` that may occur in the text.
+    """How the decoder decodes, and its input besides the audio: the prompt, and `terms` that may occur in the text.
 
     `translate`: translate into English. `break_loops`: let no sequence of three tokens occur twice. `interim`: decode
     greedily instead of with beam search.
@@ -134,7 +134,10 @@ class Network:
         return {token[2:-2]: probability for token, probability in probabilities}
 
     def decode(self, parts: Sequence[EncodedPart], decoding: DecodeOptions) -> list[Decoded]:
-        """Decode the text of each part of a window; parts that are padded to the same length form one batch."""
+        """Decode the text of each part, in order; parts that are padded to the same length form one batch.
+
+        The parts may belong to several windows.
+        """
         padded = [_padded(part.encoded) for part in parts]
         decoded: dict[int, Decoded] = {}
         for length in sorted({len(array) for array in padded}):
