@@ -57,11 +57,11 @@ def assign_speakers(chunks: Sequence[ChunkAnalysis], embeddings: Embeddings, cen
 
 
 def _similarity(embeddings: Embeddings, centroids: Floats, first: int) -> tuple[Floats, Mask]:
-    """Return how similar each frame of a window is to each speaker, and whether the frame has any embedding.
+    """Return how similar each frame of a window is to each speaker, and whether any embedding covers the frame.
 
-    The shapes are (speakers, frames) and (frames,). Several embeddings may be computed from audio that includes a
-    frame: its similarity to a speaker is the weighted mean of their similarities to this speaker. An embedding weighs
-    most in its middle. `first`: the first frame of the window, counted from the start of the recording.
+    The shapes are (speakers, frames) and (frames,). The similarity of a frame is the weighted mean of the similarities
+    of all embeddings that cover the frame. An embedding weighs most in its middle. `first`: the first frame of the
+    window, counted from the start of the recording.
     """
     scores, total = np.zeros((len(centroids), WINDOW_FRAMES), np.float32), np.zeros(WINDOW_FRAMES, np.float32)
     low, high = np.searchsorted(embeddings.starts, (first - MAX_EMBEDDING_FRAMES, first + WINDOW_FRAMES))
@@ -80,10 +80,10 @@ def _assign_window(
 ) -> None:
     """Assign the local speakers of one window to the speakers of the recording.
 
-    The one who speaks alone most is assigned first. The result is written into `assignment`, shape (frames, 3).
-    `active`: whether each local speaker speaks, shape (frames, 3). `similarity`, `has_embedding`: what `_similarity`
-    returns. `overlapped`: for each local speaker who hardly ever speaks alone, the similarity to each speaker. A local
-    speaker who never speaks alone and is not in `overlapped` stays unassigned.
+    The local speaker with the most frames of speaking alone is assigned first. The result is written into `assignment`,
+    shape (frames, 3). `active`: whether each local speaker speaks, shape (frames, 3). `similarity`, `has_embedding`:
+    what `_similarity` returns. `overlapped`: for each local speaker who hardly ever speaks alone, the similarity to
+    each speaker. A local speaker who never speaks alone and is not in `overlapped` stays unassigned.
     """
     clean = (active & (active.sum(axis=1) == 1)[:, np.newaxis] & has_embedding[:, np.newaxis]).T
     for local in np.argsort(-clean.sum(axis=1), kind="stable"):

@@ -57,8 +57,9 @@ class Embedding:
 class LocalSpeaker:
     """The embedding of a local speaker of a window of 10 s who hardly ever speaks alone.
 
-    Such a speaker has too little speech in regions, from which other embeddings are computed. `window`: the index of
-    the window in the chunk. `number`: the index of the local speaker in the window, 0 to 2.
+    Other embeddings are computed from regions in which one local speaker speaks alone; such a speaker has too little
+    speech in these. `window`: the index of the window in the chunk. `number`: the index of the local speaker in the
+    window, 0 to 2.
     """
 
     window: int

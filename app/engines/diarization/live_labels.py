@@ -45,7 +45,7 @@ _SUMS = (("sum", "values"), ("telephone", "telephone"))  # of a speaker, and wha
 class LabelEmbeddings(NamedTuple):
     """The mean embeddings of the speech with one label: as recorded, and as simulated telephone audio (`telephone`).
 
-    `seconds`: how much speech that is. Only the direction of `telephone` has a meaning, not its norm.
+    `seconds`: about how much speech has the label. Only the direction of `telephone` has a meaning, not its norm.
     """
 
     label: int
@@ -128,7 +128,7 @@ class LiveLabels:
         ]
 
     def embeddings(self) -> Iterator[LabelEmbeddings]:
-        """Yield the mean embeddings of the speech with each label, except for labels merged into another one."""
+        """Yield the embeddings of each label that has speech and was not merged into another label."""
         sums, telephones = (self._sums(speakers, windows) for speakers, windows in _SUMS)
         labelled = self._windows["label"][self._windows["label"] != _NONE]
         counts = self._speakers["count"] + np.bincount(labelled, minlength=len(self._speakers))
@@ -189,7 +189,12 @@ class LiveLabels:
         return speaker_centroids(embeddings, [], self._bounds)
 
     def _assign(self, clusters: Floats) -> None:
-        """Give each cluster a label, and each window the label of the centroid that it resembles most."""
+        """Give each cluster a label, then each recent window the label of the centroid most similar to it.
+
+        `clusters`: their centroids. A label that no cluster gets is merged into the label of a similar cluster; if
+        there is none, its mean embedding counts as another centroid. A new cluster with too little speech gets no
+        label.
+        """
         vectors = _vectors(self._windows["values"])
         overlap = self._overlap(clusters, vectors)
         labels = _best_pairs(overlap)
@@ -205,9 +210,10 @@ class LiveLabels:
             self._windows["label"] = self._labels[(vectors @ self._centroids.T).argmax(axis=1)]
 
     def _overlap(self, clusters: Floats, vectors: Floats) -> Floats:
-        """Return how many samples of the speech with each label are now in each cluster, shape (clusters, labels).
+        """For each cluster and label, return how many samples of speech that had the label belong to the cluster now.
 
-        `clusters`: the centroids. `vectors`: the embeddings of the recent windows.
+        The shape is (clusters, labels). `clusters`: the centroids. `vectors`: the embeddings of the recent windows.
+        Older speech of a label counts for the cluster nearest to its mean embedding, with 1 s for each window.
         """
         overlap = np.zeros((len(clusters), len(self._speakers)), np.float32)
         labelled = np.flatnonzero(self._windows["label"] != _NONE)
@@ -219,10 +225,10 @@ class LiveLabels:
         return overlap
 
     def _sums(self, speakers: str, windows: str) -> Floats:
-        """Return the sum of the embeddings of each label, shape (labels, 192).
+        """Return the sum of the embeddings of the speech with each label, shape (labels, 192).
 
-        `speakers`, `windows`: the fields with the sums of older speech and with the embeddings of recent windows; a
-        pair of `_SUMS`.
+        `speakers`: the field of `_speakers` with the sums of older speech. `windows`: the field of `_windows` with the
+        embeddings of recent windows. `_SUMS` lists the two valid pairs of fields.
         """
         sums: Floats = self._speakers[speakers].copy()
         labelled = self._windows["label"] != _NONE
@@ -247,11 +253,12 @@ class LiveLabels:
         return True
 
     def _new_label(self, similarity: Floats, spoken: int) -> int:
-        """Choose the label of a cluster that has none: a new one, or that of the centroid to which it is most similar.
+        """Choose the label of a cluster that has none: a new one, or that of the most similar labelled centroid.
 
-        An existing label is used in two cases: the largest number of speakers is reached, or the cluster has little
-        speech and is rather similar, because some speech of one person may be in a cluster of its own. `similarity`: of
-        the cluster to each centroid. `spoken`: how many samples of speech the cluster has.
+        The label of that centroid is used in two cases: the largest number of speakers is reached, or the cluster has
+        less than 20 s of speech and a similarity of at least `_SIMILAR`, because one person's speech may form two
+        clusters. `similarity`: that of the cluster to each centroid. `spoken`: how many samples of speech the cluster
+        has.
         """
         nearest = int(np.where(self._labels == _NONE, -np.inf, similarity).argmax())
         is_short = spoken < _ENOUGH and similarity[nearest] >= _SIMILAR

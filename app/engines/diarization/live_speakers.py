@@ -42,7 +42,7 @@ class LiveSpeakers:
     def add(self, utterance: UnpackedWindow) -> None:
         """Add a complete utterance, and label the speakers of all recent speech again.
 
-        An utterance that an earlier process has added to the state with which this one continues is skipped.
+        The utterance is skipped if the state that this object has restored from an earlier process already contains it.
         """
         ((_, end),) = utterance.regions
         if end > self._until:
@@ -50,7 +50,10 @@ class LiveSpeakers:
             self._labels.add(self._embedder.windows(utterance, is_open=False))
 
     def diarization(self) -> LiveDiarization:
-        """Return the turns whose speakers may still change (about two minutes), and the state for another process."""
+        """Return the turns whose speakers may still change (about two minutes), and the state.
+
+        With the state, another process can continue the diarization.
+        """
         return LiveDiarization(
             turns=[
                 Turn(start=start / SAMPLE_RATE, end=end / SAMPLE_RATE, speaker=_name(label))

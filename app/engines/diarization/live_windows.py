@@ -48,7 +48,7 @@ class WindowEmbedder:
     def __init__(self, networks: Networks, *, telephone: bool) -> None:
         """`telephone`: whether to compute a second embedding of some windows, from simulated telephone audio.
 
-        These windows do not overlap.
+        The windows with a second embedding do not overlap.
         """
         self._networks = networks
         self._telephone = telephone

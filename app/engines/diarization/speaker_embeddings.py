@@ -96,10 +96,10 @@ def _encoded(vector: Floats) -> str:
 def _telephone_embeddings(
     networks: Networks, embeddings: Embeddings, own: dict[str, Indices], audio: Iterator[Samples]
 ) -> dict[str, list[Floats]]:
-    """Simulate telephone audio of the first speech of each speaker, and compute up to 12 embeddings from it.
+    """Simulate telephone audio of the first speech of each speaker; return up to 12 embeddings of it, by speaker label.
 
-    `own`: the indices of the `embeddings` that represent each speaker. A telephone embedding is computed from the same
-    interval of up to 1.5 s as one of these. Return the telephone embeddings of each speaker, by label.
+    `own`: by speaker label, the indices of those `embeddings` that represent the speaker. The first 12 of these whose
+    intervals (up to 1.5 s each) do not overlap are computed again, from the telephone audio of these intervals.
     """
     spans = sorted(
         (int(embeddings.starts[number]), int(embeddings.ends[number]), label)

@@ -33,7 +33,7 @@ _MIN_SPEAKER_FRAMES, _ENOUGH_FRAMES = 41, 592  # 0.7 s, 10 s
 class SpeakerBounds:
     """The smallest and the largest number of speakers that a diarization job allows; None: no limit.
 
-    `of_channel`: whether they are the speakers in one of several channels, where a single speaker is likely.
+    `of_channel`: whether the job diarizes one of several channels on its own, where a single speaker is likely.
     """
 
     minimum: int | None
@@ -118,10 +118,9 @@ def _overlapping_speaker(chunks: Sequence[ChunkAnalysis], min_frames: float) -> 
 def _clustered_embeddings(lengths: Indices, minimum: int) -> Indices:
     """Choose which embeddings to cluster, and return their indices.
 
-    If the embeddings of 0.75 s or more cover half of the speech, these are chosen, and also the longest of the others
-    if there would be fewer than `minimum`. Otherwise all embeddings are chosen. If these are more than
-    `_MAX_CLUSTERED`, only this number is returned, evenly spread over the recording. `lengths`: the number of frames of
-    each embedding, shape (n,).
+    If the embeddings of 0.75 s or more cover half of the speech, these are chosen; if they are fewer than `minimum`,
+    the longest of the others, too. Otherwise all embeddings are chosen. At most `_MAX_CLUSTERED` of the chosen indices
+    are returned, evenly spread over the recording. `lengths`: the number of frames of each embedding, shape (n,).
     """
     longest = np.argsort(-lengths, kind="stable")
     reliable = lengths >= _RELIABLE_FRAMES
@@ -159,10 +158,11 @@ def _cluster(vectors: Floats, weights: Floats, bounds: SpeakerBounds) -> Indices
 
 
 def _within(bounds: SpeakerBounds, weights: Floats, merges: Sequence[Merge], done: int) -> tuple[int, int]:
-    """Choose how many of the `merges` to apply; return this number, and the number of speakers, within `bounds`.
+    """Choose how many of the `merges` to apply, and how many speakers to return.
 
-    The first `done` merges join clusters that are near each other, and are all applied. If more speakers remain than
-    `bounds` allow, later merges are applied, too.
+    The first `done` merges join clusters that are near each other, and are always applied. If more speakers remain than
+    `bounds` allow, later merges are applied, too. The returned number of speakers is within `bounds`; it may be greater
+    than the number of clusters that remain. `weights`: the frames of speech of each embedding.
     """
     heaviest = float(np.bincount(cluster_labels(weights, merges[:done]), weights).max())
     counts = cluster_counts(weights, merges, min(_min_weight(weights), heaviest))

@@ -111,9 +111,9 @@ def _by_speaker(activity: Floats, assignment: Assignment, speakers: int) -> Floa
 def _speaking(probability: Floats) -> Mask:
     """Decide whether each speaker speaks in each frame; the argument and the result have the shape (speakers, frames).
 
-    In each frame the n most probable speakers speak, where n is the rounded sum of all probabilities, at most 3. But at
-    least two speak throughout about 2 s or more in which that sum is always above 1.05: in meetings, most windows miss
-    a second speaker in overlapping speech, while false overlaps, as on telephones, are short.
+    In each frame the n most probable speakers speak, where n is the sum of all probabilities, rounded, and at most 3.
+    But where the sum stays at 1.05 or more for about 2 s or longer, n is at least 2: in meetings, most windows miss a
+    second speaker in overlapping speech, while false overlaps, as on telephones, are short.
     """
     total = probability.sum(axis=0)
     overlap = long_runs(total >= _MIN_LONG_OVERLAP, LONG_OVERLAP_FRAMES)
