@@ -55,7 +55,7 @@ class FrameOffsets:
         return offset.size / self._bytes_a_second if self._bytes_a_second else 0.0
 
     def add(self, offset: FrameOffset) -> None:
-        """Add the offset that the reader has reached, if it is at least 1 s of audio after the last one retained."""
+        """Retain the offset that the reader has reached, if it is at least 1 s after the last retained offset."""
         if self.seconds(offset) >= self.seconds(self._passed[-1]) + _BETWEEN_S:
             self._passed.append(offset)
 

@@ -145,10 +145,10 @@ class FrameReader:
                 await subscription.unsubscribe()
 
     async def _silent_for(self) -> float:
-        """Return how long the client has sent no frames, in seconds since its last stored frame; 0 if unknown.
+        """Return for how many seconds the client has sent no frames, i.e. since its last stored frame; 0 if unknown.
 
-        The returned value is at most `idle_seconds` - MIN_IDLE_S: so the client has at least MIN_IDLE_S to send more
-        frames before the audio ends, which it does after `idle_seconds` without frames.
+        At most `idle_seconds` - MIN_IDLE_S is returned. As the audio ends after `idle_seconds` without frames, the
+        client then still has MIN_IDLE_S to send more, even after a longer silence.
         """
         if self._stored_at is None:
             return 0.0
@@ -192,7 +192,7 @@ class FrameReader:
         return False
 
     def _joined(self, messages: Sequence[RawStreamMsg], until: int | None) -> JoinedFrames:
-        """Join the new frames in a page, up to the next missing frame, or up to, but without, frame number `until`.
+        """Join the new frames in `messages`, up to the next missing frame, or up to, but without, frame number `until`.
 
         If frames are missing before the first new frame, silence replaces them.
 
@@ -275,7 +275,7 @@ async def erase(nats: Client, stream: str, task_id: str) -> None:
 
 
 def _pending(messages: Sequence[RawStreamMsg]) -> int:
-    """Return how many messages with frames the stream stores after the last one in `messages`, one page of them."""
+    """Return how many frames the stream stores after the last one in `messages` (a page of them); 0 if it is empty."""
     return int((messages[-1].headers or {}).get(PENDING, "0")) if messages else 0
 
 

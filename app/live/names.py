@@ -25,8 +25,8 @@ log = structlog.get_logger()
 class LiveNames:
     """Identifies the speakers of one live task among the user's enrolled voices while the task runs.
 
-    `report` is called with each change: the speaker labels whose identification differs from what was published, each
-    with the voice that now matches, or without one if none does any longer.
+    `report` is called with each change: it gets the speaker labels whose identification differs from what was
+    published, each with its outcome now: the voice that matches, or that none does.
     """
 
     user_id: int | str

@@ -62,7 +62,10 @@ class PartialPublisher:
             await asyncio.sleep(POLL_EVERY_S)
 
     def _due(self) -> Iterator[Window]:
-        """Yield the utterances in progress of 0.6 s or more that have new audio and are due to be transcribed again."""
+        """Yield the utterances in progress that are due for an interim pass.
+
+        Such an utterance has 0.6 s or more, has new audio since its last pass, and has reached its time `next_at`.
+        """
         now = asyncio.get_running_loop().time()
         for window in self.source.open:
             start, seconds = window.start, window.end - window.start
@@ -75,7 +78,8 @@ class PartialPublisher:
     def needs_open(self) -> bool:
         """Return whether the engine's next reply should include the utterances in progress.
 
-        It should if one of them may be due for an interim pass, i.e. the quick transcription for a partial result.
+        It should if an utterance is due for an interim pass (a quick transcription for a partial result), or if a new
+        one may have begun since the last reply that included them.
         """
         now = asyncio.get_running_loop().time()
         return not self._utterances or any(

@@ -39,9 +39,9 @@ class LiveSource:
     """Detects the utterances of a live task, except for those that earlier attempts have transcribed.
 
     `seconds`: how much audio was processed so far. `open`: the utterances in progress, at most one for each channel.
-    `waiting_seconds`: the duration of the stored audio that is not processed yet, as far as known. `speaker`: the label
-    of who speaks now, None if unknown. `speakers`: the speakers so far; None before the first utterance, or if the task
-    requests no diarization, or if each channel is transcribed on its own.
+    `waiting_seconds`: an estimate of how much stored audio is not processed yet. `speaker`: the label of who speaks
+    now, None if unknown. `speakers`: the speakers so far; None before the first utterance, or if the task requests no
+    diarization, or if each channel is transcribed on its own.
     """
 
     def __init__(self, engine: Engine, frames: FrameReader, task: LiveTask, checkpoint: Checkpoint) -> None:
@@ -113,9 +113,9 @@ class LiveSource:
         return str(self._offsets.first)
 
     async def _process(self) -> AsyncGenerator[StageAdvanced | Window, None]:
-        """Create a live stream in the engine, and process the audio from the earliest frame offset still needed on.
+        """Create a live stream in the engine, and process the audio from the earliest retained frame offset on.
 
-        Yield complete utterances, and the progress.
+        Yield the utterances when they are complete, and the progress.
         """
         stream, start = f"{self._task.task_id} {uuid4().hex}", self._offsets.first
         size = MAX_OPUS_JOB_BYTES if self._task.audio.codec is Codec.OPUS else MAX_JOB_BYTES
@@ -173,7 +173,7 @@ class LiveSource:
         )
 
     def _update(self, part: JoinedFrames, reply: LiveAudioProcessed) -> None:
-        """Update the attributes from the engine's `reply` to the job that processed the audio `part`.
+        """Update `seconds`, `open` and the other attributes from the engine's `reply` to the job with the audio `part`.
 
         Call `on_closing` with each closing utterance, i.e. one in a pause that may end it.
         """
@@ -198,7 +198,7 @@ def _advanced(seconds: float) -> StageAdvanced:
 
 
 async def _in_jobs(frames: AsyncIterator[JoinedFrames], size: int) -> AsyncIterator[JoinedFrames]:
-    """Cut the audio of frames into parts of at most `size` bytes, the limit of one job; yield all parts."""
+    """Yield the audio in parts of at most `size` bytes, the limit of one job; longer `JoinedFrames` are cut."""
     async for joined in frames:
         for at in range(0, len(joined.data) or 1, size):
             data, silence = joined.data[at : at + size], min(max(joined.silence - at, 0), size)
@@ -208,7 +208,7 @@ async def _in_jobs(frames: AsyncIterator[JoinedFrames], size: int) -> AsyncItera
 
 
 def channels_of(task: LiveTask) -> list[int | None]:
-    """Return the channels of a task that are each transcribed on its own; [None]: all channels are mixed."""
+    """Return the channels if each is transcribed on its own; [None]: the audio is mono, or is mixed."""
     if task.audio.channels == 1 or task.channels is Channels.MIX:
         return [None]
     return list(range(task.audio.channels))

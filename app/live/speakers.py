@@ -37,9 +37,10 @@ class SpeakerHistory:
             self.segments[:] = corrected(self.segments, event.turns)
 
     def update(self, diarization: LiveDiarization) -> SpeakerChanges | None:
-        """Attribute recent segments to speakers again, by a newer diarization; return the changes to publish, if any.
+        """Attribute recent segments to speakers again, by a newer diarization; return the changes to publish.
 
-        Recent segments are those after `settled_until`, the time before which speakers no longer change.
+        Recent segments are those after `settled_until`, the time before which speakers no longer change. None: there is
+        nothing to publish.
         """
         same = {label: into for label, into in diarization.merged.items() if self._merged.get(label) != into}
         self._rename(same)
@@ -90,7 +91,7 @@ def number_of_labels(checkpoint: Checkpoint) -> int:
 def _turns(units: Iterable[tuple[Unit, str | None]]) -> Iterator[Turn]:
     """Join successive words of one speaker to turns; a word whose speaker is None ends a turn, and is in none.
 
-    `units`: each word, or each segment without words, with its speaker.
+    `units`: the words, each with its speaker; a segment that has no words takes the place of a word.
     """
     turn: Turn | None = None
     for unit, speaker in units:

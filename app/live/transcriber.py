@@ -205,7 +205,8 @@ class _LiveTranscript:
     def _with(self, text: WindowText) -> TaskUpdate:
         """Add a text to the transcript, and return the update that appends it to the task's log.
 
-        Audio before the end of the text that was never stored is added to the text's `untranscribed` intervals.
+        Missing audio (frames that were never stored) before the end of the text is added to its `untranscribed`
+        intervals.
         """
         self._language, self._reached[text.channel] = text.language, text.end
         diarization = self.source.speakers

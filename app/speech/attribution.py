@@ -65,7 +65,7 @@ def labels_like(before: Sequence[Segment], after: Sequence[Segment], speakers: I
 
 
 def attributed_units(segments: Iterable[Segment]) -> Iterator[tuple[str | None, Unit]]:
-    """Yield each word, or each segment without words, with its speaker."""
+    """Yield (speaker, word) for each word, and (speaker, segment) for each segment that has no words."""
     return ((segment.speaker, unit) for segment in segments for unit in segment.words or (segment,))
 
 
@@ -103,7 +103,7 @@ def _best_path(units: Sequence[Unit], evidence_of: Callable[[Unit], Evidence]) -
     """Choose a speaker for each unit, i.e. word or segment; return the index of each unit's speaker.
 
     The Viterbi algorithm finds the sequence for which the total evidence minus the cost of all changes is largest.
-    `evidence_of`: returns, for a unit, the evidence for each speaker, from -1 to 1.
+    `evidence_of`: returns, for a unit, the evidence for each speaker, from -1 to 1 as in `_evidence`.
     """
     if not units:
         return []
@@ -127,10 +127,10 @@ def _change_cost(before: Unit, unit: Unit) -> float:
 
 
 def _evidence_function(turns: Sequence[Turn], speakers: Sequence[str]) -> Callable[[Unit], Evidence]:
-    """Make a function that returns, for a word or segment, the evidence for each speaker, from -1 to 1.
+    """Make a function that returns the evidence for each speaker of a word or segment, from -1 to 1 as in `_evidence`.
 
-    It finds turns by binary search, because a day of speech has tens of thousands of words and turns. The turns of one
-    speaker must not overlap.
+    The function finds turns by binary search, because a day of speech has tens of thousands of words and turns. The
+    turns of one speaker must not overlap.
     """
     ordered = sorted(turns, key=lambda turn: turn.start)
     by_speaker = [[turn for turn in ordered if turn.speaker == speaker] for speaker in speakers]
@@ -139,9 +139,10 @@ def _evidence_function(turns: Sequence[Turn], speakers: Sequence[str]) -> Callab
 
 
 def _evidence(starts: Sequence[float], ends: Sequence[float], start: float, end: float) -> float:
-    """Return the evidence (-1 to 1) that a speaker spoke from `start` to `end` (seconds).
+    """Return the evidence that a speaker spoke from `start` to `end` (seconds).
 
-    `starts`, `ends`: the times at which the speaker's turns start and end, in seconds.
+    It is from -1 (the speaker's turns are far away) to 1 (the turns cover the whole interval). `starts`, `ends`: the
+    times at which the speaker's turns start and end, in seconds.
     """
     first, last = bisect_right(ends, start - _INEXACT_S), bisect_right(starts, end + _INEXACT_S)
     if first >= last:

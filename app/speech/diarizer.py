@@ -62,7 +62,7 @@ class Diarizer:
     async def identify(
         self, task: Task, result: DiarizationDone, labels: Sequence[str], append: Append
     ) -> IdentificationOutcome:
-        """Identify the speakers among the user's enrolled voices if the task requests it.
+        """Identify the speakers among the user's enrolled voices if the task requests it; return the outcome.
 
         `result`: the diarization. `labels`: the labels of all its speakers.
 
@@ -103,8 +103,8 @@ class Diarizer:
     ) -> DiarizationDone:
         """Return the result of a diarization job: from the cache if an earlier task has stored it, or from the engine.
 
-        `channels`: how many channels are diarized, one after the other. The reported progress is that over all
-        channels: those before the job's channel count as done.
+        `channels`: how many channels are diarized, one after the other. The reported progress is the progress over all
+        of them: when the job of a channel runs, all channels before it count as done.
         """
         # VERSION, because another version of the code may compute other turns
         bounds = f"{job.min_speakers}-{job.max_speakers}"
@@ -118,10 +118,11 @@ class Diarizer:
         return diarization
 
     async def _run(self, task: Task, audio: str, job: Diarize, append: Append, channels: int) -> DiarizationDone:
-        """Run a job in the engine, and append its progress to the task's log.
+        """Run a job in the engine, append its progress to the task's log, and return its result.
 
-        Chunks of about a minute of audio are analysed once: each analysis is stored under the key `audio`, where a
-        later attempt at the task finds it.
+        Each analysis of a chunk, i.e. about a minute of audio, is stored in Redis, so that a later attempt at the task
+        does not analyse the chunk again. `audio`: the SHA-256 of the recording, with the channel if one is analysed
+        alone.
         """
         job = job.model_copy(update={"known": await self.chunks.load(task.task_id, audio)})
         async with aclosing(self.engine.run(job)) as replies:
@@ -150,7 +151,10 @@ class BackgroundDiarization:
     """
 
     def __init__(self, diarize: Callable[[Append], Awaitable[DiarizationDone]]) -> None:
-        """`diarize`: runs the diarization; it gets a function, which it awaits with each update of its progress."""
+        """`diarize`: the coroutine function that runs the diarization.
+
+        It gets a function as its argument, and awaits it with each update of its progress.
+        """
         self.result: DiarizationDone | None = None
         self.error: ErrorDetail | None = None
         self._diarize = diarize

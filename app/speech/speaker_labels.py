@@ -107,6 +107,6 @@ def _seconds(channel: DiarizationDone, speaker: str) -> float:
 
 
 def _embedding(channel: DiarizationDone, speaker: str) -> "array[int]":
-    """Return the embedding of a speaker; empty if the speaker has none, because of never speaking alone."""
+    """Return the embedding of a speaker; empty if there is none, because the speaker never speaks alone."""
     speakers = channel.embedded.speakers if channel.embedded else []
     return array("b", b64decode(next((item.values for item in speakers if item.speaker == speaker), "")))

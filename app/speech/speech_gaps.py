@@ -62,9 +62,9 @@ def merge_times(times: Iterable[Times]) -> list[Times]:
 
 
 def gaps(turn: Times, covered: Sequence[Times]) -> Iterator[Times]:
-    """Yield the intervals of a turn outside of the `covered` intervals, which are in order and do not overlap.
+    """Yield the intervals of a turn that are outside of all `covered` intervals, which are in order and do not overlap.
 
-    A yielded interval may be empty, and then end before it starts.
+    Also empty intervals are yielded, whose end is at or before their start: the caller has to skip them.
     """
     start, end = turn
     for first, last in covered[max(bisect_left(covered, (start, start)) - 1, 0) :]:

@@ -105,7 +105,7 @@ class Transcriber:
     async def _add_speakers(
         self, transcription: Transcription, diarization: BackgroundDiarization, append: Append
     ) -> None:
-        """Wait for the diarization to end; attribute the words to its speakers, and identify these by their voices."""
+        """Wait for the diarization to end; attribute words to its speakers, and compare these with enrolled voices."""
         await append(_diarizing(diarization, 0.0, transcription.duration))
         async for update in diarization.progress():
             await append(_diarizing(diarization, update.processed_seconds, update.duration_seconds))

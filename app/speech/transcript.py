@@ -24,7 +24,7 @@ from app.voices.identification import NOT_REQUESTED, IdentificationOutcome
 
 @dataclass(eq=False, slots=True)
 class TaskTranscript:
-    """Collects the segments of a task, its gaps (speech without words), and what else its result contains.
+    """Collects what the result of a task contains: segments, gaps (speech without words), speakers, and partial errors.
 
     `channels`: the number of channels if each is transcribed on its own, None if they are mixed.
     """
@@ -57,7 +57,7 @@ class TaskTranscript:
     async def name_speakers(
         self, diarization: BackgroundDiarization, diarizer: Diarizer, append: Append
     ) -> DiarizationDone | None:
-        """Attribute the words to the speakers of a completed diarization, and identify the speakers by their voices.
+        """Attribute the words to the speakers of a completed diarization, and compare these with enrolled voices.
 
         Return the diarization, with the speaker labels of the transcript; None if it has failed.
 
@@ -76,9 +76,10 @@ class TaskTranscript:
         """Attribute the words to the speakers of a completed diarization, or store its error for the result.
 
         Return the diarization, with the speaker labels of the transcript; None if it has failed. Speakers are numbered
-        in the order of their first words; speakers without words come last. Two cases differ. In a live task, speakers
-        keep the labels with which their words were published. With separate channels, each channel has speakers of its
-        own, whose labels stay as they are; if the diarization has failed, each channel counts as one speaker.
+        in the order of their first words; speakers without words come last. There are two exceptions. In a live task,
+        speakers keep the labels with which their words were published. With separate channels, each channel has
+        speakers of its own, whose labels stay as they are; if the diarization has failed, each channel counts as one
+        speaker.
         """
         self._diarization_error = diarization.error
         if diarization.result is None:
@@ -99,7 +100,11 @@ class TaskTranscript:
     def result(
         self, *, duration: float, model: Model, source: Source, audio_sha256: str | None, cached: bool = False
     ) -> TranscriptionResult:
-        """Build the task's result from the transcript; `duration`: of the audio, in seconds."""
+        """Build the task's result from the transcript.
+
+        `duration`: of the audio, in seconds. `audio_sha256`: of the recording; None in a live task. `cached`: whether
+        all text, and the speakers if requested, came from the cache.
+        """
         segments, speakers = self.segments, self._speakers
         if not self.task.word_timestamps:
             segments = [segment.model_copy(update={"words": None}) for segment in segments]
@@ -134,7 +139,10 @@ class TaskTranscript:
         )
 
     def _of_channel(self, channel: int, turns: Sequence[Turn]) -> Sequence[Segment]:
-        """Return the segments of a channel, attributed to the channel's speakers in `turns`; unchanged without any."""
+        """Return the segments of a channel, attributed to the channel's speakers in `turns`.
+
+        If `turns` has no speaker of this channel, the segments are returned unchanged.
+        """
         segments = [segment for segment in self.segments if segment.channel == channel]
         own = [turn for turn in turns if channel_of(turn.speaker, self.channels or 1) == channel]
         return attribute(segments, own) if own else segments

@@ -22,11 +22,11 @@ class CachedTranscript(BaseModel):
     texts: list[WindowText] = Field(default_factory=list, exclude=True)  # each is stored as a piece of its own
 
     def matches(self, job: FindWindows) -> bool:
-        """Return whether this is the transcript that `job` would lead to, so that it can be reused.
+        """Return whether `job` would lead to this transcript, so that the transcript can be reused.
 
-        For a recording with one channel it always is. If `job` has `choose`, i.e. the engine chooses whether to use the
-        first channel or the mix, this transcript must result from such a choice. Otherwise `job` must name the channel
-        of this transcript.
+        If the recording has one channel, it always would. If `job.choose` is set, the engine chooses between the first
+        channel and the mix: then this transcript must come from such a choice. Otherwise it must be of the channel that
+        `job` names.
         """
         return self.channels == 1 or (self.chosen if job.choose else self.channel == job.channel)
 
@@ -53,9 +53,9 @@ class TranscriptCache:
     ) -> CachedTranscript | None:
         """Return the transcript that an earlier task with the same options has stored; None if there is none.
 
-        `channel`: the channel to transcribe; None: the mix of all channels, or a choice that is left to the engine. As
-        the engine chooses between the mix and channel 0, both have the same key: for None and 0, the returned
-        transcript may belong to either, as its field `channel` says.
+        `channel`: the channel to transcribe; None: the mix of all channels, or the engine chooses between the mix and
+        channel 0. Because of this choice, None and 0 have the same key: for both, the returned transcript may be of the
+        mix or of channel 0, as its field `channel` says.
         """
         key = _key(loaded, task, channel)
         first, *pieces = await self._cache.get_pieces(task.task_id, audio_sha256, key) or [b""]

@@ -26,8 +26,8 @@ _SPEAKERS_OF_A_CALL = 2  # with more speakers, a channel may have several, which
 class Transcription:
     """Transcribes one recording: the mix of its channels, or one channel after the other.
 
-    If the task has `channels: auto`, the engine chooses between the two; an attempt that resumes from a checkpoint
-    keeps the earlier choice.
+    If the task has `channels: auto`, the engine chooses whether to mix the channels; an attempt that resumes from a
+    checkpoint keeps the earlier choice.
 
     `engine`: detects the windows. `own`: the window queue of this worker, whose engine has loaded the model `loaded`.
     `idle_workers`: workers without tasks of their own, which transcribe some of the windows; None: work sharing is off.
@@ -120,9 +120,10 @@ class Transcription:
         items: AsyncGenerator[StageAdvanced | WindowText, None] | AsyncGenerator[WindowText, None],
         append: Append,
     ) -> list[WindowText]:
-        """Append all `items`, i.e. texts and reports of progress, to the task's log; return the texts, partly merged.
+        """Append all `items`, i.e. texts and reports of progress, to the task's log; return the texts.
 
-        `source`: what yields the items; from it the duration and the channels of the recording are read.
+        In the returned list, texts are merged as by `append_or_merge`. `source`: where the items come from; it also has
+        the duration and the channels of the recording.
         """
         texts: list[WindowText] = []
         async with aclosing(items):

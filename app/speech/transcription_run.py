@@ -26,7 +26,7 @@ Item = TypeVar("Item", bound=StageAdvanced | WindowText)
 
 
 class WindowTranscriber(Protocol):
-    """The interface of what transcribes the windows of a `TranscriptionRun`: this worker's engine, or idle workers.
+    """Interface: transcribes windows of a `TranscriptionRun`, with this worker's engine or on idle workers.
 
     A window is up to 20 s of speech. Idle workers are other workers without tasks of their own.
     """
@@ -37,7 +37,7 @@ class WindowTranscriber(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many workers transcribe the windows sent to this transcriber, as far as known."""
+        """How many workers transcribe the windows sent here; an idle worker counts once it has replied."""
 
     async def transcribe(
         self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank
@@ -72,9 +72,10 @@ class _PendingWindow:
     requests: dict[WindowTranscriber, _Request] = field(default_factory=dict)  # those without a reply
 
     def assumes_other_than(self, language: str | None) -> bool:
-        """Return whether the text of the window may be wrong, given that the speech before it is in `language`.
+        """Return whether the text of the window may be wrong, because the speech before the window is in `language`.
 
-        It may be if it was made with another language assumed before the window, and depends on this language.
+        That is so if the text depends on the language before the window, and was made with another one. False without
+        text.
         """
         return self.text is not None and not self.text.settled and self.previous != language
 
@@ -132,7 +133,8 @@ class TranscriptionRun:
     def _take_ready(self) -> list[StageAdvanced | WindowText]:
         """Remove and return the items that can be yielded: those before the first window without its final text.
 
-        A window whose text assumed a wrong language is sent again, and so has no final text yet.
+        A text is not final if it depends on a language that was wrongly assumed before its window. Then the window is
+        sent again.
         """
         ready: list[StageAdvanced | WindowText] = []
         while self._items:
@@ -153,8 +155,8 @@ class TranscriptionRun:
     def _resend(self) -> None:
         """Send the first window without final text to this worker's engine again, because its text is wrong.
 
-        Also send those right after it whose text is wrong. A text is wrong if it was made with a wrong language assumed
-        for the speech before the window, and depends on this language.
+        Also resend the windows right after it, up to the first whose text is not wrong. A text is wrong if it depends
+        on the language before the window, and another language was assumed.
         """
         wrong = takewhile(lambda pending: pending.assumes_other_than(self.language), list(self._pending()))
         for pending in wrong:
@@ -181,10 +183,10 @@ class TranscriptionRun:
         self._send_duplicate()
 
     def _send_duplicate(self) -> None:
-        """Send a window that was sent to an idle worker to this worker's engine, too, in one of two cases.
+        """Send a window of an idle worker to this worker's engine, too, if its text may come sooner from there.
 
-        If an idle worker is late with the first window that has no text yet, this window is sent. Otherwise, if this
-        worker's engine has no window to transcribe, the last window without text is sent.
+        This is the first window without text, if an idle worker is late with it. Otherwise, if this worker's engine has
+        no window to transcribe, it is the last window without text.
         """
         waiting = list(self._open())
         if not waiting or self.own in waiting[0].requests:
@@ -195,10 +197,10 @@ class TranscriptionRun:
             self._request(waiting[-1], self.own, Rank.DUPLICATE)
 
     def _own_share(self) -> int:
-        """Return how many windows this worker's engine gets at the same time.
+        """Return how many windows this worker's engine gets at the same time, at most those its queue has room for.
 
-        That is an equal part of the windows without text, so that this worker and the idle workers finish together. If
-        work sharing is off, it is as many as the engine's queue has room for.
+        With work sharing, that is at most an equal share of the windows without text, so that this worker and the idle
+        workers finish together.
         """
         if self.idle_workers is None:
             return self.own.room
@@ -237,7 +239,7 @@ class TranscriptionRun:
     def _add(self, item: StageAdvanced | Window | None) -> None:
         """Append an item of the source to the items to yield; None: the source has ended.
 
-        A report of progress replaces another one just before it that is not yielded yet.
+        If the last of these items is a report of progress, a newer report replaces it.
         """
         if isinstance(item, StageAdvanced):
             if self._items and isinstance(self._items[-1], StageAdvanced):
@@ -270,16 +272,16 @@ class TranscriptionRun:
         pending.requests.clear()
 
     def _tasks(self) -> list[asyncio.Task[WindowText] | asyncio.Task[StageAdvanced | Window | None]]:
-        """Return the asyncio tasks to wait for: the requests, and the one that reads the next item of the source."""
+        """Return the asyncio tasks to wait for: those of the requests, and that which reads the source's next item."""
         replies = [request.reply for pending in self._open() for request in pending.requests.values()]
         return [*replies, *([self._reading] if self._reading is not None else [])]
 
 
 def append_or_merge(items: list[Item | WindowText], text: WindowText) -> None:
-    """Append a text to `items`, or merge it into their last text if both are of the same channel.
+    """Append a text to `items`, or merge it into their last item if that is a text of the same channel.
 
-    A text with MAX_SEGMENTS_PER_TEXT segments or more is not extended. Each text becomes a message in the task's log,
-    so fewer texts are better; but the size of a message is limited.
+    Nothing is merged into a text with MAX_SEGMENTS_PER_TEXT segments or more. Each text becomes a message in the task's
+    log, so fewer texts are better; but the size of a message is limited.
     """
     last = items[-1] if items else None
     if isinstance(last, WindowText) and last.channel == text.channel and len(last.segments) < MAX_SEGMENTS_PER_TEXT:
