@@ -113,7 +113,7 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveTaskIdentity):  # the last 
 
 
 class LiveKeywords(TranscribeKeywords, total=False):
-    """Typed keyword arguments for the fields of LiveTask except `task_id` and `audio`; a test keeps them in sync."""
+    """Typed keyword arguments for the fields of LiveTask except `task_id` and `audio`; a test compares the names."""
 
     user_id: int | str
     idle_seconds: int

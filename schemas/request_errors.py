@@ -34,7 +34,10 @@ def without_result(status: TaskStatus) -> ErrorDetail:
 
 
 def similar_voice(speaker: str, voice: str) -> ErrorDetail:
-    """Return the error for a request to enrol a speaker as a new person who is similar to an enrolled `voice`."""
+    """Return the error for a request to enrol `speaker` as a new person, although the enrolled `voice` is similar.
+
+    `speaker`: the label of the speaker. `voice`: the id of the voice.
+    """
     message = (
         f"{speaker} is similar to the voice {voice} of the same user: enrol with this `voice` to add a reference to "
         "it, or with `another: true` if this is another person."
@@ -43,7 +46,7 @@ def similar_voice(speaker: str, voice: str) -> ErrorDetail:
 
 
 def no_embeddings(task_id: str) -> ErrorDetail:
-    """Return the error for a request to enrol a speaker of a task for which no speaker embeddings are stored."""
+    """Return the error for a request to enrol a speaker of the task `task_id`, which has no speaker embeddings."""
     message = (
         f"No embeddings of task {task_id} are stored: publish a diarization of the recording, or a transcription with "
         "diarize, with `identify: true`, and enrol from that within seven days."

@@ -146,7 +146,10 @@ class TaskStatus(Message):
     @field_validator("task", mode="before")
     @classmethod
     def _of_any_version(cls, task: object, info: ValidationInfo) -> object:
-        """Parse the field `task` of a status in JSON, to which a later version may have added fields."""
+        """Parse the field `task` of a status that was received as JSON.
+
+        Fields of the task that a later version may have added are preserved.
+        """
         if not isinstance(task, dict):
             return task
         lane = Lane(info.data.get("kind", Kind.TRANSCRIPTION)) if "audio_file_id" in task else Lane.LIVE

@@ -81,9 +81,9 @@ def accepted_channel(lane: Lane) -> str:
 
 
 def append_to(subject: str) -> str:
-    """Return the append subject of `subject`: a stream stores a message published on it under `subject`.
+    """Return the append subject of `subject`: a message that is published there is stored and republished on `subject`.
 
-    The stream then republishes the message on `subject`. Only the service may publish on append subjects.
+    Only the service may publish on append subjects.
     """
     return f"append.{subject}"
 
@@ -155,7 +155,7 @@ def reminder(user: str, recording: str, task_id: str) -> str:
 
 
 def due(user: str, recording: str, task_id: str) -> str:
-    """Return the subject on which JetStream stores the scheduled message with the subject `reminder` once it is due.
+    """Return the subject on which JetStream stores a reminder, i.e. the message of `reminder`, once it is due.
 
     The arguments are those of `reminder`.
     """

@@ -28,10 +28,10 @@ IDENTIFY_NEEDS_DIARIZE = "identify: only speakers can be named, add diarize"
 
 
 def _time_of_start(value: object, parse: ValidatorFunctionWrapHandler) -> datetime:
-    """Parse a time up to MAX_AHEAD from now: RFC 3339 only, because pydantic also accepts numbers and other notations.
+    """Parse a time in RFC 3339; other notations, which pydantic accepts, too, are refused.
 
     Raises:
-        ValueError: The value is no such time.
+        ValueError: The value is no such time, or is more than MAX_AHEAD in the future.
     """
     try:
         is_time = isinstance(value, datetime) or (isinstance(value, str) and _TIME.fullmatch(value))

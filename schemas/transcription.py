@@ -116,7 +116,7 @@ class TranscribeOptions(Input):
 
 
 class TranscribeKeywords(TypedDict, total=False):
-    """Typed keyword arguments for the fields of TranscribeOptions; a test keeps them in sync."""
+    """Typed keyword arguments for the fields of TranscribeOptions; a test compares the names."""
 
     model: str | None
     language: str | None

@@ -134,7 +134,7 @@ def visible(text: str) -> str:
 
 
 def to_utc(value: datetime) -> datetime:
-    """Convert a time to UTC."""
+    """Convert a time with a time zone to UTC."""
     return value.astimezone(timezone.utc)
 
 

@@ -66,7 +66,7 @@ PROGRESS, SEGMENTS, SPEAKERS, RESULTS, DEAD_LETTERS = streams(Settings().stream_
 
 
 def broker(settings: Settings | None = None) -> NatsBroker:
-    """Return a FastStream broker for the NATS server of the settings, which is not connected yet.
+    """Return a FastStream broker for the NATS servers in the settings; the broker is not connected yet.
 
     `settings`: by default those of the environment.
     """

@@ -65,8 +65,8 @@ class Bucket:
     async def upload(self, recording: Path, name: str, /) -> bool:
         """Upload a recording as the object `name`, unless this object already has the same content.
 
-        An object that lacks chunks or may expire is uploaded again. Return True if the bucket had no object with this
-        name before; for exceptions see `Store.upload`.
+        An object with other content is replaced, and so is an object that lacks chunks or may expire. Return True if
+        the bucket had no object with this name before; for exceptions see `Store.upload`.
         """
         bucket = await self._open()
         try:

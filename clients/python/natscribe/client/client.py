@@ -294,7 +294,7 @@ class Client(Session):
     async def replay(
         self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
     ) -> int:
-        """Queue tasks that failed permanently again, from their dead letters; return how many tasks were queued.
+        """Queue permanently failed tasks again, from their dead letters; return how many tasks were queued.
 
         Exactly one argument selects the dead letters: `task_id`, `kind` (of task) or `code` (of the error).
         """

@@ -85,8 +85,8 @@ class StorageStoppedError(StorageFullError):
     def __init__(self, what: str, *, is_certain: bool = True) -> None:
         """Create the error; `what` names what JetStream does not store, e.g. "recordings".
 
-        `is_certain`: whether NATS has reported that it cannot write. If not, NATS only has not acknowledged a message,
-        and the message of this error says that a full disk may be the cause.
+        `is_certain`: whether NATS has reported that it cannot write. Otherwise, it has merely not acknowledged a
+        message, and the message of this error says that a full disk may be the cause.
         """
         perhaps, if_so = ("", "") if is_certain else ("perhaps ", ", if it is full,")
         super().__init__(

@@ -46,7 +46,10 @@ class Server(BaseModel):
 
 
 class Examination(BaseModel):
-    """The report of `examine`: the findings and the problems; a part that could not be examined is None or empty."""
+    """The report of `examine`: the client's settings, the state of NATS and of the service, and the problems found.
+
+    A part that could not be examined is None or empty.
+    """
 
     ok: bool = True
     nats_url: str
@@ -85,7 +88,7 @@ async def examine(settings: Settings) -> Examination:
 
 @dataclass
 class _Examiner:
-    """Examines NATS and the service over one connection, and adds the findings to `report`."""
+    """Examines NATS and the service over one connection, and enters their state and all problems into `report`."""
 
     settings: Settings
     connection: Connection
@@ -208,7 +211,10 @@ def _release(number: str) -> tuple[str, ...]:
 
 
 def _problem(error: ClientError) -> Problem:
-    """Convert an error into a problem: the last colon of its message separates the problem from the next step."""
+    """Convert an error into a `Problem`: what is wrong, and the next step.
+
+    The last colon in the message of the error separates the two.
+    """
     what, _, next_step = str(error).rpartition(": ")
     return Problem(what=what, next_step=next_step.rstrip("."))
 

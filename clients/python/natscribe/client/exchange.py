@@ -134,7 +134,7 @@ async def _reply(connection: Nats, subject: str, body: bytes, timeout_s: float) 
 
 
 def _is_conclusive(error: BaseException | None) -> bool:
-    """Whether the outcome of one copy of a request is final: the service has replied or has refused the request.
+    """Whether the result of one copy of a request decides the request: a reply, or a refusal by the service.
 
     `error`: the error of this copy; None if it has received a reply.
     """

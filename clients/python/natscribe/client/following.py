@@ -111,7 +111,10 @@ class Partials:
         return self._newest.pop(next(iter(self._newest)), None) if self._newest else None
 
     def drop_replaced(self, event: SegmentsEvent) -> None:
-        """Discard the stored partial result if the final segments in `event` cover its audio."""
+        """Discard the stored partial result of the event's channel if it starts before `event.processed_seconds`.
+
+        Up to this time, the text of the channel is final.
+        """
         partial = self._newest.get(event.channel)
         if partial is not None and partial.start < event.processed_seconds:
             del self._newest[event.channel]

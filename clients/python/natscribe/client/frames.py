@@ -26,7 +26,8 @@ _ACKNOWLEDGED_WITHIN_S = 5.0
 class FrameSplitter:
     """Splits audio into frames of FRAME_S seconds, each with whole samples.
 
-    Opus audio is not split by time: each piece that the caller adds is a frame, unless it exceeds MAX_FRAME_BYTES.
+    Opus audio is not split by time: each piece that the caller adds is one frame, or several if it has more than
+    MAX_FRAME_BYTES.
     """
 
     def __init__(self, audio: LiveAudio) -> None:
@@ -179,7 +180,7 @@ class FramePublisher:
 async def next_number(connection: Connection, stream: str, task_id: str) -> tuple[int, bool]:
     """Return the number of the next frame of a live task, and whether the last stored frame ends the audio.
 
-    `stream`: the name of the stream of live audio.
+    A task without stored frames has the next number 0. `stream`: the name of the stream of live audio.
 
     Raises:
         ClientError: The last frame has no number.

@@ -178,7 +178,8 @@ class Live:
         """Check that the task can be resumed; return the format of its audio and the number of its next frame.
 
         Raises:
-            ClientError: The task is not a live task, its audio has ended, or its audio has another format.
+            ClientError: The task is not a live task, its audio has ended, or the caller has passed another audio
+                format.
         """
         message = build_message(TaskRequest, {"task_id": self.task_id})
         status = await request(self._connection, subjects.STATUS, message, TaskStatus)

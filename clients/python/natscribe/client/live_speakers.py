@@ -29,7 +29,7 @@ class LiveSpeakers:
         self._voices_of_user = voices
 
     def name(self, label: str | None) -> str | None:
-        """Return the name of a speaker, or the label if the speaker has no name; None: the speaker is unknown."""
+        """Return the name of a speaker, or the label if the speaker has no name; None if `label` is None."""
         voice = self.voices.get(label or "")
         return label if voice is None else voice.name
 
@@ -54,7 +54,11 @@ class LiveSpeakers:
         ]
 
     async def _name(self, event: SpeakersEvent) -> None:
-        """Look up the names of the enrolled persons in an event; if the request for the names fails, use labels."""
+        """Update `voices` with the identified speakers in an event, who get the current names of the enrolled persons.
+
+        A speaker is removed from `voices` if the identification is withdrawn, the voice was forgotten, or the request
+        for the names fails; `name` then returns the label.
+        """
         names: dict[str, str] = {}
         with suppress(ClientError):
             names = {voice.voice: voice.name async for voice in self._voices_of_user()}

@@ -127,7 +127,10 @@ class Connection(Nats):
         raise NotAllowedError(self._user, subject, permitted_users(subject))
 
     def handle_error(self, error: Exception) -> None:
-        """If `error`, from the server, reports a missing permission, make the pending requests that need it fail."""
+        """Process an error from the server: if a permission is missing, let the pending requests that need it fail.
+
+        The subject of a refused subscription is added to `refused_subscriptions`.
+        """
         refusal = _REFUSAL.search(str(error))
         if refusal is None:
             return

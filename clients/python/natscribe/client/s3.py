@@ -33,7 +33,8 @@ class S3:
     async def upload(self, recording: Path, name: str, /) -> bool:
         """Upload a recording as the object `name`, unless this object already has the same content.
 
-        Return True if the bucket had no object with this name before; for exceptions see `Store.upload`.
+        An object with other content is replaced. Return True if the bucket had no object with this name before; for
+        exceptions see `Store.upload`.
         """
         digest = await asyncio.to_thread(sha256_of, recording)
         before = await self._digest(name)

@@ -18,7 +18,7 @@ class Store(Protocol):
     async def upload(self, recording: Path, name: str, /) -> bool:
         """Upload a recording as the object `name`, unless this object already has the same content.
 
-        Return True if the store had no object with this name before.
+        An object with other content is replaced. Return True if the store had no object with this name before.
 
         Raises:
             RecordingError: The upload failed.
@@ -40,7 +40,10 @@ class Store(Protocol):
 
 
 class RecordingReader(io.FileIO):
-    """A file reader for uploads that calls `on_upload` after each read, in the thread that reads."""
+    """A file reader for uploads, which calls `on_upload` after each read, in the thread that reads.
+
+    The arguments of `on_upload` are the path of the recording and the number of bytes read so far.
+    """
 
     def __init__(self, recording: Path, on_upload: UploadCallback | None) -> None:
         super().__init__(recording)

@@ -26,7 +26,7 @@ _STATUS_REQUESTS = 3  # for a task that was stored a moment ago and may not be r
 
 
 class DiarizationKeywords(TypedDict, total=False):
-    """Typed keyword arguments for the fields of DiarizationTask except the recording; a test keeps them in sync."""
+    """Typed keyword arguments for the fields of DiarizationTask except the recording; a test compares the names."""
 
     task_id: str | None
     user_id: int | str
@@ -38,7 +38,7 @@ class DiarizationKeywords(TypedDict, total=False):
 
 
 class TranscriptionKeywords(TranscribeKeywords, DiarizationKeywords, total=False):
-    """Typed keyword arguments for the fields of TranscriptionTask except the recording; a test keeps them in sync."""
+    """Typed keyword arguments for the fields of TranscriptionTask except the recording; a test compares the names."""
 
     diarize: bool
     word_timestamps: bool
@@ -95,7 +95,7 @@ class Submission:
     async def _publish(self, subject: str, *, is_new: bool) -> ClientError | None:
         """Publish the task; return an error if the task is certainly not stored, or None if it is or may be stored.
 
-        After a returned error, the caller can delete the recording that it has uploaded for the task.
+        If an error is returned, the caller can delete the recording that it has uploaded for the task.
 
         Raises:
             TaskIdTakenError: Another task has this id.

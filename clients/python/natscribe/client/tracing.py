@@ -14,7 +14,10 @@ else:
 
 @contextmanager
 def publishing(subject: str, headers: dict[str, str]) -> Generator[None, None, None]:
-    """Start a trace span for the block, which publishes a task, and add the trace context to `headers`."""
+    """Start a trace span for the `with` block, which publishes a task, and add the trace context to `headers`.
+
+    Do nothing if OpenTelemetry is not installed.
+    """
     if not _HAS_TRACES:
         yield
         return

@@ -15,7 +15,7 @@ def headers(event_type: str, source: str, event_id: str, *, task_id: str | None)
     """Return the headers of an event of the type `event_type`, the first token of its subject, e.g. `progress`.
 
     `source`: the publisher, e.g. `natscribe/WORKER`. `event_id`: also the Nats-Msg-Id, by which JetStream drops
-    duplicates.
+    duplicates. `task_id`: the task of the event; None: the event has no header `ce-subject`.
     """
     attributes = {
         "ce-specversion": "1.0",

@@ -66,10 +66,10 @@ def send_pings_in_order(nats: Client) -> None:
 
 
 def tolerate_lost_writes() -> None:
-    """Make all connections of this process ignore writes to a lost connection where Python raises TypeError.
+    """Keep writes to a lost connection from raising TypeError, as they do in some versions of Python.
 
-    Only some Python versions do that. nats-py and redis-py expect nothing but OSError, so the TypeError would end the
-    coroutine that writes.
+    The change concerns all connections of this process. nats-py and redis-py expect nothing but OSError, so a TypeError
+    would end the coroutine that writes.
     """
     if _WRITES_RAISE:
         asyncio.StreamWriter.writelines = _writelines  # type: ignore[assignment,method-assign]  # there is no hook

@@ -29,9 +29,9 @@ T = TypeVar("T")
 
 
 def is_repeatable(error: Exception) -> bool:
-    """Whether a repeated request may succeed, because `error` comes from an outage or an append in progress.
+    """Whether a repeated request may succeed, because `error` comes from an outage or an unfinished append.
 
-    Such an append has not been stored on enough servers of the cluster yet.
+    An append is unfinished until enough servers of the cluster have stored the message.
     """
     return isinstance(error, OUTAGE_ERRORS) or (isinstance(error, APIError) and error.err_code in UNFINISHED)
 
@@ -41,7 +41,8 @@ async def retry_until_reply(
 ) -> T:
     """Call `request` until it succeeds or fails with an error that a repetition cannot cure; return its result.
 
-    `within_s`: for how many seconds to repeat. `final`: the JetStream error codes (`err_code`) that are raised at once.
+    `within_s`: for how many seconds to repeat. `final`: JetStream error codes (`err_code`); an error with one of these
+    is raised at once.
 
     Raises:
         NatsError: NATS has not replied within `within_s` seconds, or has replied with an error.

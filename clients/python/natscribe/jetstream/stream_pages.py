@@ -65,7 +65,7 @@ async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> A
 
 
 def max_batch_bytes(nats: Client) -> int:
-    """Return the value of `max_bytes` for a batch request: it must not be smaller than the largest message."""
+    """Return the value of `max_bytes` for a batch request, with room for the largest message of this server."""
     return max(MAX_REPLY_BYTES, nats.max_payload + ENVELOPE_BYTES)
 
 
@@ -119,7 +119,7 @@ def _is_end(reply: Msg) -> bool:
     """Whether a reply marks the end of the batch; otherwise, it is a message, even if it has a header `Status`.
 
     Raises:
-        NatsError: The reply is neither a message nor a normal end. If it counted as an end, messages would be missing.
+        NatsError: The reply is neither a message nor a normal end of the batch, so messages may be missing.
     """
     headers = reply.headers or {}
     if "Nats-Sequence" in headers:

@@ -102,11 +102,11 @@ def public_streams(
 
 
 def _log(name: str, subject: str, max_age: float) -> StreamConfig:
-    """Return the configuration of a stream that stores messages under `subject` and republishes them there.
+    """Return the configuration of a stream that stores messages under `subject`, and republishes each on its subject.
 
-    The messages are published to another subject, the append subject (`append.` and `subject`), on which only the
-    service may publish; the stream's subject transform removes the prefix. `max_age`: for how many seconds they are
-    stored.
+    Clients cannot write to the stream: it stores what is published on the append subject (`append.` and `subject`), on
+    which only the service may publish, and its subject transform removes the prefix. `max_age`: for how many seconds
+    messages are stored.
     """
     stored = subject.replace("*", "{{wildcard(1)}}")
     return _stream(
@@ -147,7 +147,8 @@ def durable(
     """Return the configuration of a durable pull consumer, which redelivers each message until it is acknowledged.
 
     `subject`: the consumer delivers only messages on this subject. `ack_wait_s`: after how many seconds without an
-    acknowledgement a message is redelivered. `begin_with`: which of the stored messages are delivered at first.
+    acknowledgement a message is redelivered. `begin_with`: which of the messages that the stream has already a new
+    consumer delivers; by default all.
     """
     return ConsumerConfig(
         durable_name=name,
