@@ -28,9 +28,9 @@ def main() -> None:
 
 
 def _completed() -> list[str]:
-    """Return the arguments after `natscribe` of the command line that a shell asks this process to complete.
+    """Return the words after `natscribe` in the command line for which a shell requests completions.
 
-    Return [] if no shell has started this process for a tab completion.
+    Return [] if this process was not started for a tab completion.
     """
     if "_NATSCRIBE_COMPLETE" not in os.environ:
         return []

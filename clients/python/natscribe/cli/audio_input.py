@@ -136,7 +136,7 @@ async def paced(chunks: AsyncIterator[bytes], speed: float) -> AsyncIterator[byt
 class AudioFile:
     """An audio file in a format that live tasks accept, which the command sends without decoding it.
 
-    The format is WAV with 16-bit samples, mu-law or A-law, or Opus in Ogg or WebM.
+    The format is WAV (with 16-bit, mu-law or A-law samples) or Opus (in Ogg or WebM).
     """
 
     def __init__(self, path: Path) -> None:

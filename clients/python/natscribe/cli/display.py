@@ -109,7 +109,10 @@ class TextDisplay(Display, ABC):
         return segment_line(segment)
 
     def update_position(self, label: str, status: TaskStatus) -> None:
-        """Show the task's last progress event again, with the new queue position."""
+        """Show the last progress event of the task with this label again, with the queue position in `status`.
+
+        Do nothing if the task has no event yet.
+        """
         if (last := self._last.get(label)) is not None:
             self.show(label, with_position(last, status))
 

@@ -23,7 +23,7 @@ def unique_labels(recordings: list[Path | str]) -> list[str]:
 
 
 def unique_file_names(labels: list[str]) -> list[str]:
-    """Convert each label into a unique file name, in which hyphens replace the slashes of a path."""
+    """Convert each label into a unique file name: hyphens replace slashes, and equal names are numbered."""
     return _numbered(
         "-".join("up" if part == ".." else part for part in Path(label).parts).lstrip("/-.") for label in labels
     )
@@ -69,7 +69,10 @@ def unique_task_names(recordings: Mapping[str, str]) -> list[str]:
 
 
 def _prefixes(folder: Path | None) -> set[str]:
-    """Return the part before each dot in the names of the files in a folder, e.g. `a` and `a.b` for `a.b.txt`."""
+    """Return the part before each dot in the names of the files in `folder`, e.g. `a` and `a.b` for `a.b.txt`.
+
+    Return an empty set if `folder` is None or does not exist.
+    """
     names = [file.name for file in folder.iterdir()] if folder is not None and folder.is_dir() else []
     return {name[: dot.start()] for name in names for dot in re.finditer(r"\.", name)}
 

@@ -69,7 +69,7 @@ def result(  # noqa: PLR0913 -- the options of the command
 
 
 def _check_audio(audio: Path | None, task_ids: list[str], formats: list[str] | None) -> None:
-    """Check that the option --audio, if given, names an existing file for the only HTML page that the command writes.
+    """Check the option --audio, if given: the file exists, and the result of only one task is written as an HTML page.
 
     Raises:
         typer.BadParameter: The file does not exist, there are several tasks, or `html` is not among the formats.

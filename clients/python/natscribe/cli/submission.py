@@ -124,8 +124,8 @@ class Submission:
     def _print_in_order(self, display: Display, jobs: list[Job], *, skip_missing: bool = False) -> None:
         """Print the results that have arrived, in the order of their recordings.
 
-        A result is printed only when the results of all earlier recordings are printed or have failed, unless
-        `skip_missing` is set.
+        A result is printed only after the results of all earlier recordings, apart from recordings that have failed.
+        `skip_missing`: print all results that have arrived, even if results of earlier recordings are missing.
         """
         for job in jobs:
             self._write(display, job, heading=len(jobs) > 1)

@@ -101,7 +101,7 @@ class LiveAttempt:
         return self._result()
 
     async def _append_end(self) -> None:
-        """Append the segment of the last utterance, and with `diarize` an event that no speaker changes any more."""
+        """Append the segment of the last utterance and, with `diarize`, an event that makes all speakers final."""
         if self._words():
             await self._append_segment(self.audio.seconds)
         if self.sent.diarize and self.task.batches:
@@ -109,7 +109,10 @@ class LiveAttempt:
                 await self.log.append_speakers(self.task, [], round(self.audio.seconds, 3))
 
     async def _publish_text(self, utterances: int | None) -> None:
-        """Append the segments of ended utterances, and publish a partial result of the current utterance."""
+        """Append the segments of ended utterances, and publish a partial result of the current utterance.
+
+        `utterances`: append no segments after this number of utterances; None: no limit.
+        """
         while self.task.batches != utterances and self.audio.seconds >= (end := self._start + _UTTERANCE_ENDS_AT_S):
             await self._append_segment(end)
             self.report(f"{self.task.task_id}: segments up to {end:.1f} s")

@@ -88,10 +88,10 @@ class Log:
         task.batches += 1
 
     async def append_speakers(self, task: PlayedTask, turns: Sequence[Turn], settled_until: float) -> None:
-        """Append an event about the speakers of a live task, which changes those of earlier segments.
+        """Append an event that changes the speakers of earlier segments of a live task.
 
-        `turns`: the intervals of audio with a new speaker. `settled_until`: the time in seconds before which speakers
-        no longer change.
+        `turns`: intervals of the audio, each with its new speaker. `settled_until`: the time in seconds before which
+        speakers no longer change.
         """
         event = SpeakersEvent(
             task_id=task.task_id,
@@ -172,7 +172,10 @@ class Log:
     async def store_dead_letter(
         self, message: TaskMessage, task_id: str | None, error: ErrorDetail, *, attempts: int
     ) -> None:
-        """Store a task message that failed permanently, after `attempts` attempts, as a dead letter."""
+        """Store a task message that failed permanently, after `attempts` attempts, as a dead letter.
+
+        `task_id`: None if the message contains no valid id.
+        """
         letter = make_dead_letter(message, task_id, error, attempts=attempts, max_payload=self._max_payload)
         headers = cloud_events.headers("dead_letters", f"natscribe/{MOCK_WORKER}", uuid4().hex, task_id=task_id)
         subject, body = subjects.append_to(subjects.dead_letters(letter.kind)), letter.model_dump_json().encode()

@@ -159,14 +159,18 @@ class Mock:
                     await task.delivery.in_progress()
 
     async def _reply(self, request: Msg) -> None:
-        """Reply to a request, but only to an inbox: another reply subject could store the reply in a stream."""
+        """Reply to a request if its reply subject is an inbox; on another subject, a stream might store the reply."""
         if subjects.is_inbox(request.reply):
             self._report(f"{request.subject} {request.data.decode(errors='replace')}")
             body, headers = await self._handlers.reply(request)
             await self._nats.publish(request.reply, body, headers=headers)
 
     async def _accept(self, delivery: Msg) -> None:
-        """Queue the task that a message requests; ignore a known task id, unless the message replays a failed task."""
+        """Queue the task that a message requests.
+
+        A message with the id of an earlier task is ignored, unless it replays this task after its failure. An invalid
+        message is rejected.
+        """
         message = TaskMessage.delivered(delivery)
         task_id, problem = message.task_id, message.problem
         task = self._tasks.get(task_id or "")

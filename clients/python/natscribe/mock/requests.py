@@ -257,7 +257,7 @@ async def _queued_again(task: PlayedTask) -> None:
     """Wait for at most 0.3 s until a replayed task has left the state `failed`.
 
     Otherwise a client that requests the status right after the reply to its replay request would still receive
-    `failed`, the end of the previous run.
+    `failed`, the state before the replay.
     """
     for pause in _PAUSES_S:
         if task.state is not State.FAILED:

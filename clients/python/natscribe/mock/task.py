@@ -64,8 +64,8 @@ class PlayedTask:
     def rank(self) -> tuple[int, int, int]:
         """The sort key of the task in the queue, in which the task with the smallest key starts first.
 
-        It consists of the priority, the number of the turn (users take turns), and the stream sequence of the task
-        message.
+        It consists of the priority, the task's number in the order of turns (users take turns), and the stream sequence
+        of the task message.
         """
         return list(Priority).index(self.message.priority), self.turn, self.message.sequence
 

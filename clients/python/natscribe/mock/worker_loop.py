@@ -24,7 +24,10 @@ _STEP_S = MAX_EVENT_INTERVAL_S / 2
 
 
 class Player:
-    """Simulates the execution of tasks: each attempt takes `seconds`, as does the delay before a retry."""
+    """Simulates the execution of tasks: each attempt, and each delay before a retry, takes `seconds`.
+
+    The script of a task may set another duration of its attempts.
+    """
 
     def __init__(self, log: Log, report: Report, voices: Voices, *, seconds: float) -> None:
         self._log = log
@@ -87,7 +90,7 @@ class Player:
         running.add_done_callback(self._discard)
 
     def _discard(self, ended: asyncio.Task[None]) -> None:
-        """Discard an ended asyncio task; keep a failed one: the mock raises its exception later."""
+        """Forget an ended asyncio task, but keep a failed one, so that the mock can raise its exception."""
         if ended.cancelled() or ended.exception() is None:
             self.beside.discard(ended)
 

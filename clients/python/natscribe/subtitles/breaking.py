@@ -27,9 +27,9 @@ _Layouts = dict[int, tuple[float, _Lines]]  # for each stop of a cue: the cost o
 class LineBreaker:
     """Breaks a turn, i.e. speech of one speaker without a long pause, into cues and lines, by dynamic programming.
 
-    The first cue of the turn has room for `name`, the speaker's name; if `name_each` is true, all cues have. A unit is
-    a word, or a part of one, that no line break divides; a cue or line consists of the units from one index to before
-    another, `stop`.
+    The first cue of the turn has room for `name`, the speaker's name; with `name_each`, every cue has. A unit is a word
+    or a part of one, inside which no line may break. A cue or line is given by the index of its first unit, and by
+    `stop`, the index after its last unit.
     """
 
     def __init__(self, turn: Turn, limits: SubtitleLimits, name: str, *, name_each: bool) -> None:
@@ -64,7 +64,10 @@ class LineBreaker:
         return pairwise(reversed(stops))
 
     def lines(self, first: int, stop: int, name: str) -> tuple[str, ...]:
-        """Return the lines of the cue with the units `first` to `stop - 1`, preceded by `name` if that fits."""
+        """Return the lines of the cue with the units `first` to `stop - 1`.
+
+        If the cue has room for `name`, the name of its speaker, the first line starts with it.
+        """
         named = self._layouts(first, width(name)).get(stop)
         _, line_starts = named or self._layouts(first, 0)[stop]
         lines = [_text(self._units[line_start:end]) for line_start, end in pairwise([*line_starts, stop])]
@@ -103,9 +106,10 @@ class LineBreaker:
         return cheapest
 
     def _first_lines(self, first: int, name: int) -> _Layouts:
-        """Return all possible first lines of a cue that starts at the unit `first`, by the index after their last unit.
+        """Return all possible first lines of a cue that starts at the unit `first`.
 
-        `name`: the number of columns that the line reserves for a speaker's name. One possible line is the name alone.
+        The keys are the index after the last unit of the line. `name`: the number of columns that the line reserves for
+        a speaker's name; one possible line is the name alone.
         """
         lines: _Layouts = {}
         if name and self._limits.max_lines > 1:

@@ -57,7 +57,10 @@ def _next_starts(cues: Sequence[CueSpeech]) -> list[float]:
 
 
 def _spare(cues: Sequence[CueSpeech]) -> list[float]:
-    """Return for each cue how many seconds later the next cue may appear and still be displayed long enough to read."""
+    """Return for each cue by how many seconds the appearance of the next cue can be delayed.
+
+    The next cue is then still displayed long enough to read. The delay is at most _LATE_S.
+    """
     room_after = [
         stop - GAP_S - cue.start - cue.display_seconds for cue, stop in zip(cues, _next_starts(cues), strict=True)
     ]

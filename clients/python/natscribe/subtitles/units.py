@@ -64,10 +64,10 @@ def units(segment: Segment, longest: int) -> Iterator[Unit]:
 
 
 def _tokens(text: str, longest: int) -> Iterator[str]:
-    """Split text at blanks; a punctuation mark between two blanks is attached to the word that it belongs to.
+    """Split text at blanks, except between a word and a punctuation mark that stands alone between two blanks.
 
-    `«` belongs to the next word, `—` to the previous one. A token with a mark has at most `longest` columns; otherwise,
-    the mark remains a token of its own.
+    `«` stays with the next word, `—` with the previous one. Where a word and its mark together have more than `longest`
+    columns, the mark is a token of its own.
     """
     token, waits = "", False
     for word in text.split():
@@ -129,7 +129,10 @@ def _length(text: str) -> int:
 
 
 class _Clock:
-    """Computes when parts of a segment's text are spoken; positions in the text are counted without blanks."""
+    """Computes when parts of a segment's text are spoken.
+
+    A position in the text is the number of characters before it, without blanks.
+    """
 
     def __init__(self, segment: Segment) -> None:
         if words := timed_words(segment):
@@ -143,8 +146,8 @@ class _Clock:
     def times(self, text: str, first: int) -> tuple[float, float]:
         """Return when `text` starts and ends, in seconds; `first`: the position of its first character in the segment.
 
-        Words without letters or digits, such as dashes, are ignored at both ends of `text`: beside a pause, a model may
-        give a dash the time at the wrong end of the pause.
+        Words without letters or digits, such as dashes, are ignored at both ends of `text`: if such a word is next to a
+        pause, a model may place it at the wrong end of the pause.
         """
         audible = [index for index, character in enumerate("".join(text.split()), first) if character.isalnum()]
         stop = first + _length(text)

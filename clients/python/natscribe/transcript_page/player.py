@@ -10,7 +10,7 @@ _KEYS = (
 def player(recording: str | None) -> str:
     """Return the HTML of the audio player, which plays the recording with this URL.
 
-    If the URL is None, the player stays hidden until the page's script offers a person to choose the file.
+    If the URL is None, the player is hidden at first: the page's script shows it, with a button to choose the file.
     """
     source, hidden = (f' src="{escaped(recording)}"', "") if recording else (" hidden", " hidden")
     return f"""<section aria-label="Recording" id="player"{hidden}>

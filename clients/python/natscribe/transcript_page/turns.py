@@ -40,7 +40,7 @@ class Paragraph:
     def takes(self, segment: Segment) -> bool:
         """Whether `segment` continues this paragraph instead of starting a new one.
 
-        It does not if it has another language or follows a pause, or if the paragraph is already long.
+        A new paragraph starts after a pause, where the language changes, and when this paragraph is already long.
         """
         if segment.language != self.language or segment.start - self.end >= _PAUSE_S:
             return False

@@ -97,7 +97,10 @@ class Dashboard:
                 del self.running[task_id]
 
     def add_failed(self, page: TaskPage) -> None:
-        """Add the failed tasks that the service lists: they may have failed before `natscribe top` was started."""
+        """Add the tasks in `page`, the service's list of failed tasks, unless the dashboard has them already.
+
+        They may have failed before `natscribe top` was started. The dashboard has at most MAX_FAILURES failures.
+        """
         known = {failure.task_id for failure in self.failures}
         for task in page.tasks:
             if task.task_id not in known and task.error is not None and len(self.failures) < MAX_FAILURES:
