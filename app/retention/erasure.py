@@ -1,6 +1,6 @@
 """Erasure: deletes everything that the service stores about a task."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from app.dead_letters.store import DeadLetterStore
@@ -78,18 +78,3 @@ class Erasure:
         if reminder.has_recording:
             await self.recordings.delete(reminder.audio_file_id)
         await self.reminders.remove(reminder)
-
-    async def erase_recording(self, due: Reminder, *, in_use: Collection[str], kept_for_ever: bool) -> bool:
-        """Erase the recording that a due reminder names, unless another task needs it; return whether it was erased.
-
-        `in_use`: the ids of the recordings of tasks that have not ended. `kept_for_ever`: whether the recording of an
-        ended task is kept for ever unless the task has `keep_seconds`.
-
-        Raises:
-            NatsError: NATS does not answer.
-            TransientError: The recordings cannot be reached.
-        """
-        if due.audio_file_id in in_use or await self.reminders.is_recording_needed(due, kept_for_ever=kept_for_ever):
-            return False
-        await self.recordings.delete(due.audio_file_id)
-        return True

@@ -12,13 +12,14 @@ from natscribe.schemas.stream_names import StreamNames
 
 from app.jetstream.pull_inbox import GATHER_S, LINGER_S, PullInbox
 from app.jetstream.records import UnreadableError, parse_stored, read_record
+from app.queue.index import QueueIndex
+from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
 from app.retention.erasure import Erasure
-from app.retention.queued_recordings import QueuedRecordings
 from app.retention.reminders import Reminder, Reminders, make_reminder
 from app.supervision import OUTAGE_PAUSE_S, run_forever
 from app.task_log.log import TaskLog
-from app.task_log.record import Metadata
+from app.task_log.record import Metadata, TaskMessageId
 from app.telemetry.metrics import Meter
 
 ENDED_AT_ONCE: Final = 50  # ended tasks that get their reminders in one step
@@ -52,7 +53,7 @@ class Schedule:
         self._ended = PullInbox(nats, names.results, names.ended_tasks)
         self._due = PullInbox(nats, names.retention, names.due_reminders)
         self._log = task_log
-        self._queued = QueuedRecordings(nats, names, messages)
+        self._queued = QueueIndex(nats, names, messages, key=audio_file_id)
         self._reminders = reminders
         self._erasure = erasure
         self._audio_ttl = audio_ttl
@@ -99,8 +100,7 @@ class Schedule:
                 due.append((message, parse_stored(Reminder, message.data, message.subject)))
             except UnreadableError as error:
                 await self._try_again_later(message, error)
-        recordings = {reminder.audio_file_id for _, reminder in due}
-        in_use = await self._queued.filter_used(recordings, except_by=[reminder.owner for _, reminder in due])
+        in_use = await recordings_in_use(self._queued, [reminder for _, reminder in due])
         await self._reminders.wait_until_set()  # a task that is in no queue now may have ended just before
         for message, reminder in due:
             try:
@@ -132,12 +132,39 @@ class Schedule:
             self._meter.erasures.labels("task").inc()
             log.info("task_erased", task_id=reminder.task_id)
 
-    async def _erase_recording(self, reminder: Reminder, in_use: Collection[str]) -> None:
-        if await self._erasure.erase_recording(reminder, in_use=in_use, kept_for_ever=self._audio_ttl == 0):
-            self._meter.erasures.labels("recording").inc()
-            log.info("recording_erased", task_id=reminder.task_id)
+    async def _erase_recording(self, due: Reminder, in_use: Collection[str]) -> None:
+        """Erase the recording that a due reminder names, unless another task needs it."""
+        kept_for_ever = self._audio_ttl == 0
+        if due.audio_file_id in in_use or await self._reminders.is_recording_needed(due, kept_for_ever=kept_for_ever):
+            return
+        await self._erasure.recordings.delete(due.audio_file_id)
+        self._meter.erasures.labels("recording").inc()
+        log.info("recording_erased", task_id=due.task_id)
 
     async def _try_again_later(self, message: Msg, error: Exception) -> None:
         self._meter.failed_erasures.inc()
         log.warning("task_erasure_failed", task_id=message.subject.rpartition(".")[2], error=type(error).__name__)
         await message.nak(delay=ERASE_AGAIN_AFTER_S)
+
+
+def audio_file_id(message: StoredMessage) -> str | None:
+    """Return the name of the recording of a task's message; None if the message is invalid, or its task has none."""
+    return message.task.audio_file_id if message.task else None
+
+
+async def recordings_in_use(index: QueueIndex, due: Collection[Reminder]) -> set[str]:
+    """Return the recordings of due reminders that other tasks, which wait or run, need.
+
+    `index`: the messages in the queues, by the recordings of their tasks.
+
+    Raises:
+        NatsError: NATS does not answer.
+    """
+    await index.update()
+    in_use = set[str]()
+    for recording in {reminder.audio_file_id for reminder in due}:
+        async for message in index.indexed(recording):
+            owner = TaskMessageId(message.time, message.sequence)
+            if not any(owner.is_same_as(reminder.owner) for reminder in due):
+                in_use.add(recording)
+    return in_use

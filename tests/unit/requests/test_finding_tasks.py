@@ -19,8 +19,7 @@ from app.queue.quotas import exceeded
 from app.queue.stored_message import StoredMessage
 from app.queue.turns import Quota
 from app.requests.task_lookup import find_task
-from app.retention.queued_recordings import QueuedRecordings
-from app.task_log.record import Record, TaskMessageId
+from app.task_log.record import Record
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, UNREADABLE, Parts
@@ -135,26 +134,6 @@ async def test_when_most_messages_are_settled_the_index_is_rebuilt(
     # Then the next read starts at the beginning if many messages are settled
     await index.update()
     assert read == [0 if again else 3]
-
-
-async def test_recordings_of_waiting_tasks_are_needed(parts: Parts, nats: InMemoryNats) -> None:
-    # Given tasks that wait for two recordings
-    queued = QueuedRecordings(nats.client, NAMES, parts.messages)
-    first = await parts.publish("t1", audio_file_id="a.flac")
-    second = await parts.publish("t2", audio_file_id="b.flac")
-    await parts.publish("", body=b"{")
-    third = await parts.publish("t3", audio_file_id="c.flac", later="field")  # of a later version
-    recordings = {"a.flac", "b.flac", "c.flac"}
-    # Then those are needed, except by the given tasks
-    assert await queued.filter_used(recordings, except_by=[]) == recordings
-    assert await queued.filter_used(recordings, except_by=[_owner(first)]) == {"b.flac", "c.flac"}
-    assert (
-        await queued.filter_used(recordings, except_by=[_owner(message) for message in (first, second, third)]) == set()
-    )
-
-
-def _owner(message: StoredMessage) -> TaskMessageId:
-    return TaskMessageId(message.time, message.sequence)
 
 
 @pytest.fixture

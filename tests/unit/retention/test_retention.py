@@ -14,10 +14,11 @@ from natscribe.schemas.wire import Priority
 
 from app.cancellation import cancel_all
 from app.errors import RequestError, TransientError
+from app.queue.index import QueueIndex
 from app.retention import reminders as reminders_module
 from app.retention.erasure import Erasure
 from app.retention.reminders import Reminder
-from app.retention.schedule import Schedule
+from app.retention.schedule import Schedule, audio_file_id, recordings_in_use
 from app.task_log.record import Record
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
@@ -317,6 +318,19 @@ async def test_reminders_show_which_recordings_are_needed(
     await parts.reminders.put(reminder("t2", **{"task_sequence": 2} | other))
     # When a task with the same recording is due, then it stays if the other one still needs it
     assert await parts.reminders.is_recording_needed(reminder(), kept_for_ever=kept_for_ever) is needed
+
+
+async def test_recordings_of_other_tasks_in_the_queues_are_in_use(parts: Parts, nats: InMemoryNats) -> None:
+    # Given tasks that wait for three recordings, one of them of a later version, and an invalid message
+    index = QueueIndex(nats.client, NAMES, parts.messages, key=audio_file_id)
+    first = await parts.publish("t1", audio_file_id="a.flac")
+    await parts.publish("t2", audio_file_id="b.flac")
+    await parts.publish("", body=b"{")
+    await parts.publish("t3", audio_file_id="c.flac", later="field")
+    # When the first task and tasks with the other recordings are due, then only its own recording is in no use
+    own = reminder("t1", audio_file_id="a.flac", created_at=first.time, task_sequence=first.sequence)
+    others = [reminder("t4", audio_file_id=name, task_sequence=9) for name in ("b.flac", "c.flac", "d.flac")]
+    assert await recordings_in_use(index, [own, *others]) == {"b.flac", "c.flac"}
 
 
 async def test_equal_hashes_of_two_names_are_distinguished(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
