@@ -1,7 +1,6 @@
 """Finds a task by its id, even if it is stored in the task stream but no worker has registered it in its log yet."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from nats.errors import Error as NatsError
 from natscribe.schemas.errors import ErrorCode
@@ -16,19 +15,31 @@ from app.task_log.log import TaskLog
 from app.task_log.record import Record
 
 
-async def find_task(log: TaskLog, index: QueueIndex, registration: Registration, task_id: str) -> Record | None:
-    """Return the last record in the log of a task; None if there is no task with this id.
+async def find_task(log: TaskLog, index: QueueIndex, registration: Registration, task_id: str) -> Record:
+    """Return the last record in the log of a task, within READ_WITHIN_S.
 
     If the task is stored in a queue but its log is empty, register it first, i.e. append the first event to the log.
 
     Raises:
-        NatsError: NATS does not answer.
-        RequestError: A message with the id is stored, but is invalid or cannot be registered now.
-        TransientError: JetStream does not answer.
+        RequestError: The task is unknown or invalid, it cannot be registered now, or NATS does not answer in time.
     """
-    last = await log.last(task_id)
-    if last is not None:
-        return last
+    try:
+        async with asyncio.timeout(READ_WITHIN_S):
+            record = await log.last(task_id) or await _register(log, index, registration, task_id)
+    except (TimeoutError, NatsError, TransientError) as error:
+        text = f"No task {task_id} was found within {READ_WITHIN_S:.0f} s: check the id, or try again in a moment."
+        raise RequestError(ErrorCode.INTERNAL, text) from error
+    if record is None:
+        raise RequestError.of(unknown_task(task_id))
+    return record
+
+
+async def _register(log: TaskLog, index: QueueIndex, registration: Registration, task_id: str) -> Record | None:
+    """Register a task that is stored in a queue; return the last record of its log, None if there is no such task.
+
+    Raises:
+        RequestError: A message with the id is stored, but is invalid or cannot be registered now.
+    """
     stored = await index.find(task_id)
     await registration.register_waiting(
         [Announcement(task_id, message.subject, message.sequence) for message in stored]
@@ -38,23 +49,6 @@ async def find_task(log: TaskLog, index: QueueIndex, registration: Registration,
     if unregistered:
         raise _refusal(unregistered[0])
     return last
-
-
-async def last_record(find: Callable[[str], Awaitable[Record | None]], task_id: str) -> Record:
-    """Return the last record in the log of a task, or fail after READ_WITHIN_S; `find` reads the record.
-
-    Raises:
-        RequestError: The task is unknown, or JetStream does not answer in time.
-    """
-    try:
-        async with asyncio.timeout(READ_WITHIN_S):
-            record = await find(task_id)
-    except (TimeoutError, NatsError, TransientError) as error:
-        text = f"No task {task_id} was found within {READ_WITHIN_S:.0f} s: check the id, or try again in a moment."
-        raise RequestError(ErrorCode.INTERNAL, text) from error
-    if record is None:
-        raise RequestError.of(unknown_task(task_id))
-    return record
 
 
 def _refusal(message: StoredMessage) -> RequestError:

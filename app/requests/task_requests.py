@@ -13,7 +13,6 @@ from app.errors import FencedError, RequestError, TransientError
 from app.queue.positions import Positions
 from app.queue.task_messages import TaskMessages
 from app.requests.result_writer import ResultWriter
-from app.requests.task_lookup import last_record
 from app.requests.voice_names import with_voice_names
 from app.retention.erasure import Erasure
 from app.task_log.log import TaskLog
@@ -34,7 +33,7 @@ class TaskRequests:
     messages: TaskMessages
     erasure: Erasure
     voices: VoiceStore
-    find: Callable[[str], Awaitable[Record | None]]  # returns the last record of a task, registered or only stored
+    find: Callable[[str], Awaitable[Record]]  # returns the last record of a task, registered or only stored
 
     async def status(self, task_id: str) -> TaskStatus:
         """Return the status of a task, with its position in the queue while it waits.
@@ -42,7 +41,7 @@ class TaskRequests:
         Raises:
             RequestError: The task is unknown, or JetStream does not answer.
         """
-        record = await self._record(task_id)
+        record = await self.find(task_id)
         status = record.status
         if status.state not in {State.QUEUED, State.RETRYING}:
             return status
@@ -58,7 +57,7 @@ class TaskRequests:
             RequestError: The task is unknown or has no result, the result cannot be written in the requested format, or
                 too many requests for results wait.
         """
-        record = await self._record(request.task_id)
+        record = await self.find(request.task_id)
         if record.event.state is not State.COMPLETED:
             raise RequestError.of(without_result(record.status))
         if request.format is ResultFormat.JSON:
@@ -84,7 +83,7 @@ class TaskRequests:
     async def _cancel_unless_ended(self, task_id: str) -> Record:
         """Cancel a task unless it has ended, and return the last record of its log."""
         while True:
-            record = await self._record(task_id)
+            record = await self.find(task_id)
             if record.event.state.ended:
                 return record
             try:
@@ -115,9 +114,6 @@ class TaskRequests:
                 f"Task {task_id} is not deleted completely, Redis or the bucket is unavailable: try again in a moment."
             )
             raise RequestError(ErrorCode.INTERNAL, message) from error
-
-    async def _record(self, task_id: str) -> Record:
-        return await last_record(self.find, task_id)
 
 
 def _expired(task_id: str) -> RequestError:

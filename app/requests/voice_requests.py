@@ -31,7 +31,6 @@ from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
 from app.errors import BucketFullError, RequestError, TransientError
 from app.jetstream.records import parse_stored
 from app.redis_store.cache import Cache
-from app.requests.task_lookup import last_record
 from app.task_log.embeddings import EmbeddingStore
 from app.task_log.record import Record
 from app.voices.enrolment import chosen_speaker, new_voice, reference_of, with_reference
@@ -55,7 +54,7 @@ class VoiceRequests:
     cache: Cache
     identification: Identification
     network: Callable[[], Model]  # returns the network that computes embeddings now
-    find: Callable[[str], Awaitable[Record | None]]  # returns the last record of a task
+    find: Callable[[str], Awaitable[Record]]  # returns the last record of a task
 
     async def enroll(self, request: EnrollRequest) -> Voice:
         """Create a voice from a speaker of a completed task, or add this speaker to a voice as another reference.
@@ -167,7 +166,7 @@ class VoiceRequests:
         return await self._change(voice.user_id, voice.voice, lambda stored: stored)
 
     async def _embedded(self, request: EnrollRequest) -> RecordingEmbeddings:
-        record = await last_record(self.find, request.task_id)
+        record = await self.find(request.task_id)
         task = record.metadata.task
         if task is None or task.user_id != request.user_id:
             raise RequestError.of(unknown_task(request.task_id))

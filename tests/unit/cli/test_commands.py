@@ -8,14 +8,14 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from natscribe.client import Client, RequestFailedError
 from natscribe.schemas.transcription import Channels, TranscribeOptions
 
 from app.errors import RequestError
-from app.requests.task_lookup import last_record
+from app.requests.task_lookup import find_task
 from tests.unit.cli.conftest import Run
 
 Requests = list[dict[str, object]]
@@ -369,7 +369,7 @@ def test_an_interrupted_upload_reports_how_to_submit_the_rest(run: Run, monkeypa
 def test_an_unknown_task_is_reported_as_such_by_a_busy_service(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a service that cannot search all waiting tasks in time
     with pytest.raises(RequestError) as late:
-        asyncio.run(last_record(AsyncMock(side_effect=TimeoutError), "t9"))
+        asyncio.run(find_task(Mock(last=AsyncMock(side_effect=TimeoutError)), Mock(), Mock(), "t9"))
     error = RequestFailedError(late.value.detail)
     monkeypatch.setattr(Client, "get_task_result", AsyncMock(side_effect=error))
     # When the result of an unknown task is requested, then the id is questioned, and the next step is printed

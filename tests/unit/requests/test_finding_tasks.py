@@ -25,7 +25,7 @@ from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, UNREADABLE, Parts
 from tests.unit.execution.test_deliveries import result
 
-Find = Callable[[str], Awaitable[Record | None]]
+Find = Callable[[str], Awaitable[Record]]
 READ = f"$JS.API.DIRECT.GET.{NAMES.tasks}"
 
 
@@ -144,10 +144,10 @@ def find(parts: Parts, index: QueueIndex) -> Find:
 async def test_a_task_is_found_before_its_registration(parts: Parts, find: Find) -> None:
     await parts.publish("t1")
     record = await find("t1")
-    assert record is not None
     assert record.event.state is State.QUEUED
     assert await find("t1") == record
-    assert await find("t2") is None
+    with pytest.raises(RequestError, match="No task t2 is known"):
+        await find("t2")
 
 
 async def test_a_message_that_is_no_task_is_an_error(parts: Parts, find: Find) -> None:

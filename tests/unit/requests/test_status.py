@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 from natscribe.schemas.progress import ProgressEvent, State
@@ -52,7 +53,14 @@ async def test_a_task_has_no_position_by_another_tasks_message(days_later: int, 
     positions = cast("Positions", FakePositions(NOW + timedelta(days=days_later)))
     unused: Any = None  # a status needs no other part
     requests = TaskRequests(
-        log, unused, unused, positions, messages=unused, erasure=unused, voices=unused, find=log.last
+        log,
+        unused,
+        unused,
+        positions,
+        messages=unused,
+        erasure=unused,
+        voices=unused,
+        find=AsyncMock(return_value=await log.last("t1")),
     )
     # When its status is requested, then it has a position only if its own message is in the queue
     assert (await requests.status("t1")).queue_position == position
