@@ -90,7 +90,7 @@ class StreamGuard:
         """
         state = await provisioning.inspect_streams(self._js, self._settings)
         new = set(state.missing)
-        await provisioning.create(self._js, self._settings, {FLEET_STREAM} & new)
+        await provisioning.provision(self._js, self._settings, names={FLEET_STREAM} & new)
         await self._lease.open()
         if state.broken:
             with suppress(NatsError):  # `Lease.run` reports an unavailable lease
@@ -103,7 +103,7 @@ class StreamGuard:
             await self._lease.wait_for_change(left)
             state = await provisioning.inspect_streams(self._js, self._settings)
         if state.missing:
-            await provisioning.create(self._js, self._settings, state.missing)
+            await provisioning.provision(self._js, self._settings, names=state.missing)
             state = await provisioning.inspect_streams(self._js, self._settings)
         for difference in state.differences:
             provisioning.log_difference(difference)
@@ -130,7 +130,8 @@ class StreamGuard:
         """
         state, now = await provisioning.inspect_streams(self._js, self._settings), asyncio.get_running_loop().time()
         changed_by, self._changed_by = self._changed_by, {}
-        if self._is_new(state) or (state.broken and now >= self._retry_at):
+        is_new = state != self._last if self._last is not None else not state.is_healthy
+        if is_new or (state.broken and now >= self._retry_at):
             self._strays_until = now + STRAYS_FOR_S
             state = await self._restore(state, changed_by)
         elif now < self._strays_until and self._lease.held:
@@ -153,16 +154,15 @@ class StreamGuard:
             if is_new:
                 await self._lease.renew()
 
-    def _is_new(self, state: Inspection) -> bool:
-        return not state.is_healthy if self._last is None else state != self._last
-
     async def _restore(self, before: Inspection, changed_by: Mapping[str, str]) -> Inspection:
         """Create and restore streams, consumers and buckets, record the remaining problems, and return the new state.
 
         `before`: the state before the call. `changed_by`: by the name of a stream or consumer, the client that has
         changed it last, if known.
         """
-        _log_missing(before.missing, changed_by)
+        if before.missing:
+            clients = sorted({changed_by[name] for name in before.missing if name in changed_by})
+            log.error("streams_found_missing", names=before.missing, by=clients or UNKNOWN)
         refused, obstacle = await self._provision(before.missing, changed_by)
         after = await provisioning.inspect_streams(self._js, self._settings)
         problems = [problem for name, problem in refused.items() if name in after.broken]
@@ -222,10 +222,3 @@ class StreamGuard:
                 reason=change.refusal,
                 see="docs/faststream.md",
             )
-
-
-def _log_missing(names: Collection[str], changed_by: Mapping[str, str]) -> None:
-    """Log the names of missing streams, consumers and buckets, and the clients that have deleted them, if known."""
-    if names:
-        clients = sorted({changed_by[name] for name in names if name in changed_by})
-        log.error("streams_found_missing", names=names, by=clients or UNKNOWN)

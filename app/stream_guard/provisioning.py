@@ -182,18 +182,6 @@ async def provision(
     return problems
 
 
-async def create(js: JetStreamContext, settings: Settings, names: Collection[str]) -> None:
-    """Create those streams and consumers whose names are in `names`, unless another worker has just created them.
-
-    Raises:
-        NatsError: NATS does not answer.
-        StreamError: NATS refuses to create a stream or consumer.
-    """
-    for resource in all_resources(js, settings):
-        if resource.name in names:
-            await _create(resource, settings.nats_replicas)
-
-
 async def _create(resource: Resource, replicas: int) -> None:
     """Create a stream or consumer, unless another worker has just created it.
 

@@ -7,7 +7,7 @@ log, because the stream refuses all other appends without the transform. So a st
 log is empty: if another writer has started the log in the meantime, the stream refuses the stray.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import Awaitable
 from typing import Final
 
 import structlog
@@ -21,7 +21,6 @@ from app.jetstream.lease import Confirm, unfenced
 from app.jetstream.stream_log import EXPECTED_SUBJECT, WRONG_LAST_SEQUENCE
 
 ALL_STRAYS: Final = subjects.append_to(">")
-STRAYS_AT_ONCE: Final = 100
 
 log = structlog.get_logger()
 
@@ -39,14 +38,13 @@ async def append_strays(js: JetStreamContext, stream: StreamConfig, *, confirm: 
     if stream.subject_transform is None:
         return
     name, count = str(stream.name), 0
-    while strays := [stray async for stray in _strays(js, name)]:
-        for stray in strays:
-            await confirm()
-            if not await _append(js, name, stray):
-                return
+    while stray := await _read(js.get_msg(name, 1, ALL_STRAYS, next=True)):
         await confirm()
-        await _remove(js, stream, [stray.seq or 0 for stray in strays])
-        count += len(strays)
+        if not await _append(js, name, stray):
+            return
+        await confirm()
+        await _remove(js, stream, stray.seq or 0)
+        count += 1
     if count:
         log.warning("strays_appended", of=name, count=count)
 
@@ -70,29 +68,17 @@ async def _append(js: JetStreamContext, stream: str, stray: RawStreamMsg) -> boo
     return stored is None or stored.subject != subject  # None: already removed
 
 
-async def _remove(js: JetStreamContext, stream: StreamConfig, sequences: Sequence[int]) -> None:
-    """Delete the strays with these stream sequences, but none that the stream has stored since they were read."""
+async def _remove(js: JetStreamContext, stream: StreamConfig, sequence: int) -> None:
+    """Delete the stray with this stream sequence, the first one that the stream holds."""
     name = str(stream.name)
     if not stream.deny_purge:
-        await js.purge_stream(name, subject=ALL_STRAYS, seq=sequences[-1] + 1)
+        await js.purge_stream(name, subject=ALL_STRAYS, seq=sequence + 1)
         return
-    for sequence in sequences:
-        try:
-            await js.delete_msg(name, sequence)
-        except APIError as error:
-            if error.err_code not in DELETE_FAILED or await _read(js.get_msg(name, sequence)) is not None:
-                raise  # otherwise another worker has removed the stray
-
-
-async def _strays(js: JetStreamContext, stream: str) -> AsyncIterator[RawStreamMsg]:
-    """Yield up to STRAYS_AT_ONCE strays of a stream."""
-    start = 1
-    for _ in range(STRAYS_AT_ONCE):
-        stray = await _read(js.get_msg(stream, start, ALL_STRAYS, next=True))
-        if stray is None:
-            return
-        yield stray
-        start = (stray.seq or start) + 1
+    try:
+        await js.delete_msg(name, sequence)
+    except APIError as error:
+        if error.err_code not in DELETE_FAILED or await _read(js.get_msg(name, sequence)) is not None:
+            raise  # otherwise another worker has removed the stray
 
 
 async def _read(request: Awaitable[RawStreamMsg]) -> RawStreamMsg | None:
