@@ -32,11 +32,6 @@ class PageOptions:
     port: int | None = None
     origins: Sequence[str] = ()
 
-    @property
-    def needs_embedded(self) -> bool:
-        """Whether an option was given that works only with an embedded NATS."""
-        return self.port is not None or bool(self.origins)
-
 
 @dataclass(frozen=True)
 class WebPage:
@@ -108,7 +103,7 @@ def choose_page(options: PageOptions | None, *, names_nats: bool, http_port: int
         ClientError: NATS_URL names an external server, but an option is for the embedded one; or another process uses
             the port that the option names.
     """
-    if options is None or (names_nats and not options.needs_embedded):
+    if options is None or (names_nats and options == PageOptions()):
         return None
     if names_nats:
         message = (

@@ -188,9 +188,7 @@ async def _has_workers(client: Client) -> bool:
         return False
 
 
-def stop_signals() -> asyncio.Event:
-    """Return an event that is set by Ctrl-C, by SIGTERM, and when the terminal closes."""
-    stop = asyncio.Event()
+def on_stop_signal(act: Callable[[], object]) -> None:
+    """Call `act` on Ctrl-C, on SIGTERM, and when the terminal closes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
+        asyncio.get_running_loop().add_signal_handler(number, act)

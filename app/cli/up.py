@@ -5,7 +5,7 @@ import fcntl
 import shlex
 import time
 from collections import deque
-from collections.abc import Coroutine, Generator, Iterable
+from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -20,8 +20,8 @@ from pydantic import ValidationError
 from app.cancellation import cancel_all
 from app.cli.next_steps import next_steps, settings_for_clients
 from app.cli.page import PageOptions
-from app.cli.service import LocalService, report_unwritable, run_service, stop_signals
-from app.embedded import EmbeddedError, Server, keep_running
+from app.cli.service import LocalService, on_stop_signal, report_unwritable, run_service
+from app.embedded import EmbeddedError
 from app.settings import Settings
 from app.telemetry import logs
 
@@ -59,17 +59,14 @@ async def log_errors(work: Coroutine[None, None, int]) -> int:
         return 1
 
 
-async def serve(
-    workers: int, host: str, port: int | None, page: PageOptions | None, stop: asyncio.Event | None = None
-) -> int:
-    """Run the service until `stop` is set; return the exit code.
-
-    `stop`: None: an event that Ctrl-C, SIGTERM or the closing of the terminal sets.
+async def serve(workers: int, host: str, port: int | None, page: PageOptions | None) -> int:
+    """Run the service until a stop signal arrives; return the exit code.
 
     Raises:
         EmbeddedError: Another run uses the folder, the folder is not writable, or an embedded server does not start.
     """
-    stop = stop or stop_signals()
+    stop = asyncio.Event()
+    on_stop_signal(stop.set)
     with report_unwritable(), locked_folder(DATA):
         if err.is_terminal:
             err.print("starting the servers and a worker, which loads its model ...")
@@ -113,15 +110,14 @@ async def run_until_stopped(stop: asyncio.Event, running: LocalService) -> int:
         EmbeddedError: An embedded server does not start again.
     """
     stopped = asyncio.create_task(stop.wait())
-    supervisors = [asyncio.create_task(_supervise_workers(stop, running))]
-    if running.embedded:
-        supervisors.append(asyncio.create_task(_supervise_servers(running.embedded)))
+    supervisors: list[asyncio.Task[int | None]] = [asyncio.create_task(_supervise_workers(stop, running))]
+    supervisors += [asyncio.create_task(server.keep_running(_report_restart)) for server in running.embedded]
     await asyncio.wait({stopped, *supervisors}, return_when=asyncio.FIRST_COMPLETED)
     await asyncio.sleep(0)  # `_hold` delays a failure until the stop event: the failure has its own exit code
     failed = [task for task in supervisors if task.done()]
     await cancel_all([stopped, *supervisors])
     if failed:
-        return failed[0].result()
+        return failed[0].result() or 0
     await _stop(stop, running)
     return 0
 
@@ -141,18 +137,8 @@ async def _stop(stop: asyncio.Event, running: LocalService) -> None:
     await cancel_all([second_signal])
 
 
-async def _supervise_servers(servers: Iterable[Server]) -> int:
-    """Restart embedded servers that end; their clients wait and reconnect.
-
-    Raises:
-        EmbeddedError: A server does not start again.
-    """
-
-    def on_restart(server: str) -> None:
-        _report("server_restarted", f"{server} has ended: restarting it.", failed=True, server=server)
-
-    await keep_running(servers, on_restart)
-    return 0
+def _report_restart(server: str) -> None:
+    _report("server_restarted", f"{server} has ended: restarting it.", failed=True, server=server)
 
 
 async def _hold(stop: asyncio.Event, running: LocalService) -> None:

@@ -1,10 +1,8 @@
 """Embedded servers: runs NATS with JetStream, and Valkey, on 127.0.0.1, from binaries in Python packages."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from app.cancellation import cancel_all
 from app.embedded.guarded_process import GuardedProcess as GuardedProcess
 from app.embedded.process import EmbeddedError as EmbeddedError
 from app.embedded.process import Server as Server
@@ -30,16 +28,3 @@ async def running(*servers: Server) -> AsyncGenerator[None]:
     finally:
         for server in servers:
             await server.stop()
-
-
-async def keep_running(servers: Iterable[Server], on_restart: Callable[[str], None]) -> None:
-    """Restart each server that ends, until cancelled; before a restart call `on_restart` with the server's name.
-
-    Raises:
-        EmbeddedError: A server does not start.
-    """
-    supervisors = [asyncio.create_task(server.keep_running(on_restart)) for server in servers]
-    try:
-        await asyncio.gather(*supervisors)
-    finally:
-        await cancel_all(supervisors)

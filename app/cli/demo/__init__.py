@@ -16,7 +16,7 @@ from natscribe.client.command import command_in_another_terminal
 from natscribe.schemas import subjects
 from natscribe.schemas.transcription import TranscriptionResult
 
-from app.cli.service import LocalService, run_service, stop_signals
+from app.cli.service import LocalService, on_stop_signal, run_service
 from app.embedded import EmbeddedError, free_port
 from app.settings import Settings
 
@@ -31,12 +31,8 @@ def run(recording: Path, *, keep: bool) -> NoReturn:
 
 async def run_until_interrupted(recording: Path, *, keep: bool) -> int:
     """Run the demo until it ends or a stop signal arrives; return the exit code."""
-    stop, work = stop_signals(), asyncio.create_task(_run(recording, keep=keep))
-    stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({stopped, work}, return_when=asyncio.FIRST_COMPLETED)
-    if not work.done():
-        work.cancel()
-    stopped.cancel()
+    work = asyncio.create_task(_run(recording, keep=keep))
+    on_stop_signal(lambda: work.cancelling() or work.cancel())  # once, so that the servers stop in order
     try:
         return await work
     except asyncio.CancelledError:

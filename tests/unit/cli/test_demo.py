@@ -25,16 +25,17 @@ PORT_IN_USE = b'{"event": "Port 8000 is in use", "level": "error"}\n'
 
 
 @pytest.fixture
-def stop(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    event = asyncio.Event()
-    monkeypatch.setattr(demo, "stop_signals", lambda: event)
-    return event
+def on_signal(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
+    """What the demos call when they are interrupted."""
+    calls: list[Callable[[], object]] = []
+    monkeypatch.setattr(demo, "on_stop_signal", calls.append)
+    return calls
 
 
 @pytest.fixture
-def demo_of(monkeypatch: pytest.MonkeyPatch, stop: asyncio.Event) -> Demo:
+def demo_of(monkeypatch: pytest.MonkeyPatch, on_signal: list[Callable[[], object]]) -> Demo:
     """Start a demo whose worker gets ready or not, and whose task succeeds or not."""
-    del stop
+    del on_signal
     result = result_of(segment(0, "Good morning.", "SPEAKER_00"))
     client = AsyncMock(
         create_transcription_task=AsyncMock(return_value="t1"), get_task_result=AsyncMock(return_value=result)
@@ -92,7 +93,7 @@ async def test_demos_that_start_at_the_same_time_have_different_ports(demo_of: D
 
 
 async def test_a_demo_that_keeps_its_servers_ends_when_interrupted(
-    demo_of: Demo, stop: asyncio.Event, capsys: pytest.CaptureFixture[str]
+    demo_of: Demo, on_signal: list[Callable[[], object]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Given a demo that does not stop its servers
     running, output = demo_of(keep=True), ""
@@ -104,6 +105,6 @@ async def test_a_demo_that_keeps_its_servers_ends_when_interrupted(
 
     await eventually(waits)
     # When it is interrupted, then it ends
-    stop.set()
+    on_signal[0]()
     await eventually(lambda: asyncio.sleep(0, running.done()))
     assert running.result() == INTERRUPTED

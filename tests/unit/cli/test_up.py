@@ -1,6 +1,7 @@
 """The command `up`: how it supervises its workers and ends."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import nullcontext
 from io import StringIO
 from pathlib import Path
@@ -111,14 +112,15 @@ async def test_a_run_logs_its_settings_and_stores_its_addresses_while_it_lasts(
     monkeypatch: pytest.MonkeyPatch, watched: bool
 ) -> None:
     # Given a run that is stopped as soon as its addresses are stored
-    screen, stop, running = StringIO(), asyncio.Event(), FakeService()
+    screen, running, on_signal = StringIO(), FakeService(), list[Callable[[], object]]()
     monkeypatch.setattr(up, "err", Console(file=screen, force_terminal=watched))
+    monkeypatch.setattr(up, "on_stop_signal", on_signal.append)
     monkeypatch.setattr(up, "run_service", lambda *_, **__: nullcontext(running))
     with capture_logs() as lines:
-        serving = asyncio.create_task(up.serve(2, "127.0.0.1", None, None, stop))
+        serving = asyncio.create_task(up.serve(2, "127.0.0.1", None, None))
         await eventually(lambda: asyncio.sleep(0, ENDPOINTS.exists() and ENDPOINTS.stat().st_size > 0))
         endpoints = ENDPOINTS.read_text(encoding="utf-8")
-        stop.set()
+        on_signal[0]()
         assert await serving == 0
     # Then the file had the addresses only during the run
     assert "NATS_URL=nats://127.0.0.1:4222\n" in endpoints

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.cancellation import cancel_all
-from app.embedded import EmbeddedError, GuardedProcess, Server, free_port, guard, is_free, keep_running
+from app.embedded import EmbeddedError, GuardedProcess, Server, free_port, guard, is_free
 from app.embedded.process import PORTS
 from tests.constants import Constants
 from tests.waiting import eventually
@@ -176,7 +176,7 @@ async def test_a_server_that_ends_is_restarted(tmp_path: Path) -> None:
     # Given a supervised server
     server, restarted = Greeter(tmp_path, free_port()), list[str]()
     await server.start()
-    supervising = asyncio.create_task(keep_running([server], restarted.append))
+    supervising = asyncio.create_task(server.keep_running(restarted.append))
     for _ in range(5):
         await asyncio.sleep(0)
     assert restarted == []
