@@ -122,7 +122,7 @@ class TaskAttempt:
                 after_failure=_failed_or_lost(last),
             )
             self.checkpoint = await self._speakers.resume(self.checkpoint, self.record)
-        self._spans.begin()
+        self._spans.enter(Stage.FETCHING)
 
     async def append(self, update: TaskUpdate) -> None:
         """Append an update to the task's log: its text as segments, its progress as an event; store its embeddings.
@@ -136,7 +136,7 @@ class TaskAttempt:
             StaleSegmentsError: A worker that does not own the task has appended segments.
             TransientError: JetStream does not reply.
         """
-        self._spans.enter(update)
+        self._spans.report(update)
         async with self._lock:
             if update.speaker_state:
                 self._may_have_object = True
@@ -165,7 +165,7 @@ class TaskAttempt:
             FencedError: Another writer has appended to the log, or another outcome of the task is stored.
             TransientError: JetStream does not reply.
         """
-        self._spans.store()
+        self._spans.enter("storing")
         async with self._lock:
             await self._check()
             self.result, self._may_have_object = result, True

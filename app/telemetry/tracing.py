@@ -3,8 +3,6 @@
 import time
 from datetime import datetime
 
-from natscribe.schemas.progress import Stage
-from natscribe.schemas.windows import WindowText
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -17,13 +15,6 @@ from app.updates import TaskUpdate
 
 OFF = NoOpTracerProvider()
 _PROPAGATOR = TraceContextTextMapPropagator()
-_STAGES = {
-    Stage.FETCHING: "fetch",
-    Stage.DECODING: "decode",
-    Stage.TRANSCRIBING: "transcribe",
-    Stage.DIARIZING: "diarize",
-    Stage.MERGING: "merge",
-}
 
 
 def provider(endpoint: str | None) -> trace.TracerProvider:
@@ -63,49 +54,37 @@ def record_queue_wait(tracer: Tracer, since: datetime) -> None:
 
 
 class StageSpans:
-    """Records each stage of an attempt (fetch, decode, transcribe and so on) as a span within the current span."""
+    """Records each stage of an attempt (fetching, decoding and so on) as a span within the current span."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
         self._stage: tuple[str, Span] | None = None
         self._since = time.time_ns()
 
-    def begin(self) -> None:
-        """Start the span of the first stage."""
-        self._enter(_STAGES[Stage.FETCHING])
+    def enter(self, stage: str) -> None:
+        """Start the span of a stage, unless this span is open already."""
+        if self._stage is not None and self._stage[0] == stage:
+            return
+        self.end()
+        self._stage = stage, self._tracer.start_span(str(stage))
+        self._since = time.time_ns()
 
-    def enter(self, update: TaskUpdate) -> None:
-        """Start the span of the stage that an update reports, unless this span is open already.
+    def report(self, update: TaskUpdate) -> None:
+        """Enter the stage that an update reports; add a span for the windows whose text it has, if any.
 
-        An update with text also adds a span for the windows (parts of the recording) whose text it has.
+        Windows are parts of the recording. Their span starts at the end of the previous windows, or at the start of the
+        stage, and ends now.
         """
-        self._enter(_STAGES[update.stage])
-        if update.text is not None:
-            self._windows(update.text)
-
-    def store(self) -> None:
-        """Start the span of the last stage, in which the caller stores the result."""
-        self._enter("store")
+        self.enter(update.stage)
+        if update.text is None:
+            return
+        inside = trace.set_span_in_context(self._stage[1]) if self._stage else None
+        figures = {"audio.processed_seconds": update.text.end, "segments": len(update.text.segments)}
+        self._tracer.start_span("windows", inside, start_time=self._since, attributes=figures).end()
+        self._since = time.time_ns()
 
     def end(self) -> None:
         """End the span of the current stage, if there is one."""
         if self._stage is not None:
             self._stage[1].end()
             self._stage = None
-
-    def _enter(self, name: str) -> None:
-        if self._stage is not None and self._stage[0] == name:
-            return
-        self.end()
-        self._stage = name, self._tracer.start_span(name)
-        self._since = time.time_ns()
-
-    def _windows(self, text: WindowText) -> None:
-        """Record a span for the transcription of windows (parts of the recording), whose text is `text`.
-
-        The span starts at the end of the previous windows, or at the start of the stage, and ends now.
-        """
-        inside = trace.set_span_in_context(self._stage[1]) if self._stage else None
-        figures = {"audio.processed_seconds": text.end, "segments": len(text.segments)}
-        self._tracer.start_span("windows", inside, start_time=self._since, attributes=figures).end()
-        self._since = time.time_ns()

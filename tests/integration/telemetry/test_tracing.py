@@ -59,13 +59,14 @@ async def test_each_part_of_the_work_is_a_span(
     # Then its trace continues through the worker
     task_spans = await of_the_task(spans)
     names = [span.name for span in task_spans]
-    assert {"queue wait", "fetch", "decode", "transcribe", "windows", "diarize", "merge", "store"} <= set(names)
+    stages = {"fetching", "decoding", "transcribing", "diarizing", "merging", "storing"}
+    assert {"queue wait", "windows", *stages} <= set(names)
     assert names.count("windows") == 3
     # And each part lies below the delivery, each window below its stage
     process = next(span for span in task_spans if span.name == PROCESS)
-    transcribe = next(span for span in task_spans if span.name == "transcribe")
+    transcribe = next(span for span in task_spans if span.name == "transcribing")
     for span in task_spans:
-        if span.name in {"queue wait", "fetch", "decode", "transcribe", "diarize", "merge", "store"}:
+        if span.name in {"queue wait", *stages}:
             assert span.parent is not None
             assert span.parent.span_id == process.context.span_id, span.name
         if span.name == "windows":

@@ -37,20 +37,20 @@ def named(spans: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
 def test_each_stage_is_one_span(tracer: Tracer, spans: InMemorySpanExporter) -> None:
     # When an attempt goes through its stages, and reports one of them twice
     stages = StageSpans(tracer)
-    stages.begin()
+    stages.enter(Stage.FETCHING)
     for stage in (Stage.FETCHING, Stage.DECODING, Stage.TRANSCRIBING):
-        stages.enter(TaskUpdate(stage, 0.0))
+        stages.report(TaskUpdate(stage, 0.0))
     for _ in range(2):
-        stages.enter(TaskUpdate(Stage.TRANSCRIBING, 10.0, text=TEXT))
-    stages.store()
+        stages.report(TaskUpdate(Stage.TRANSCRIBING, 10.0, text=TEXT))
+    stages.enter("storing")
     stages.end()
     stages.end()
     # Then each stage is a span, in their order, and windows are spans inside
     names = [span.name for span in spans.get_finished_spans()]
-    assert names == ["fetch", "decode", "windows", "windows", "transcribe", "store"]
+    assert names == ["fetching", "decoding", "windows", "windows", "transcribing", "storing"]
     # And each group of windows begins where the one before has ended
     first, second = named(spans, "windows")
-    (whole,) = named(spans, "transcribe")
+    (whole,) = named(spans, "transcribing")
     assert first.start_time is not None
     assert first.end_time is not None
     assert second.start_time is not None
