@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -20,32 +21,25 @@ class LiveMetrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
-        self.final_delay = Histogram(
-            "natscribe_live_final_delay_seconds",
-            "Seconds from the end of an utterance to its final text.",
-            buckets=DELAYS,
-            registry=registry,
+        delay = partial(Histogram, buckets=DELAYS, registry=registry)
+        self.final_delay = delay(
+            "natscribe_live_final_delay_seconds", "Seconds from the end of an utterance to its final text."
         )
-        self.partial_delay = Histogram(
+        self.partial_delay = delay(
             "natscribe_live_partial_delay_seconds",
             "Seconds from the start of an utterance to its first partial result.",
-            buckets=DELAYS,
-            registry=registry,
         )
-        self.refused_frames = Counter(
-            "natscribe_live_frames_refused",
-            "Messages on the subjects of frames that are no valid frames.",
-            registry=registry,
+        counter = partial(Counter, registry=registry)
+        self.refused_frames = counter(
+            "natscribe_live_frames_refused", "Messages on the subjects of frames that are no valid frames."
         )
-        self.speakers = Counter(
+        self.speakers = counter(
             "natscribe_live_speakers",
             "Speakers of live tasks to whom a published segment was the first one attributed.",
-            registry=registry,
         )
-        self.relabelled_seconds = Counter(
+        self.relabelled_seconds = counter(
             "natscribe_live_relabelled_seconds",
             "Seconds of live speech that were published with one speaker, and later attributed to another one.",
-            registry=registry,
         )
 
     @contextmanager
