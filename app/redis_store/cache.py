@@ -6,15 +6,14 @@ from collections.abc import Awaitable, Iterable, Sequence
 from typing import Final, TypeVar, cast
 
 import structlog
-from natscribe.schemas.errors import ErrorCode
 from pydantic import BaseModel, ValidationError
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from app.errors import TransientError
 from app.redis_store import keys
+from app.redis_store.errors import explained_errors
 
 CACHE_TIMEOUT_S: Final = 1.0  # short, because a task can compute a result itself
 MAX_COMPRESSED_BYTES: Final = 32 * 1024 * 1024  # limit of a compressed result; a day of speech takes about 5 MB
@@ -123,13 +122,9 @@ class Cache:
             TransientError: Redis is unavailable.
         """
         noted = keys.cached_recordings(task_id)
-        try:
+        with explained_errors():
             recordings = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(noted))
             await self._redis.delete(*(keys.cached_results(sha256.decode()) for sha256 in recordings), noted)
-        except (RedisError, OSError) as error:
-            raise TransientError(
-                ErrorCode.INTERNAL, "Redis is unavailable: the cached results of the recording are not deleted yet."
-            ) from error
 
 
 async def reply_or_none(reply: "Awaitable[object] | object") -> object:

@@ -1,16 +1,13 @@
 """Stores the diarized chunks of a recording, about a minute each, so that a lost worker costs one chunk at most."""
 
-from collections.abc import Iterator
-from contextlib import suppress
 from typing import Final
 
 from natscribe.jetstream.streams import DAY_S
-from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from app.engines.messages import ChunkAnalysed
 from app.redis_store import keys
-from app.redis_store.cache import reply_or_none
+from app.redis_store.cache import read, reply_or_none
 
 CHUNKS_TTL_S: Final = int(DAY_S)  # from the last chunk of a task; an attempt after that analyses the recording again
 
@@ -36,7 +33,8 @@ class ChunkStore:
         """
         fields = await reply_or_none(self._redis.hgetall(keys.chunks(task_id)))
         lines = fields.items() if isinstance(fields, dict) else ()
-        return [chunk for name, line in lines if name.startswith(f"{audio} ".encode()) for chunk in _read(line)]
+        of_audio = (read(line, ChunkAnalysed) for name, line in lines if name.startswith(f"{audio} ".encode()))
+        return [chunk for chunk in of_audio if chunk is not None]
 
     async def save(self, task_id: str, audio: str, chunk: ChunkAnalysed) -> None:
         """Store a chunk for the next attempt at the task, unless the task was just cancelled or deleted.
@@ -46,8 +44,3 @@ class ChunkStore:
         names = [keys.chunks(task_id), keys.tombstone(task_id)]
         name = f"{audio} {chunk.index}"
         await reply_or_none(self._store(keys=names, args=[name, chunk.model_dump_json(), CHUNKS_TTL_S]))
-
-
-def _read(line: bytes) -> Iterator[ChunkAnalysed]:
-    with suppress(ValidationError):  # another version of the service wrote the chunk
-        yield ChunkAnalysed.model_validate_json(line)

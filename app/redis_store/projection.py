@@ -1,19 +1,17 @@
 """The projection: writes the status, progress and result of each task to Redis, as a copy of the streams."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from natscribe.jetstream.streams import DAY_S, RESULTS_TTL_S
-from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.task_list import cursor_of
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import RedisError
 
-from app.errors import TransientError
 from app.redis_store import keys
+from app.redis_store.errors import explained_errors
 from app.redis_store.task_lists import FUNCTIONS, user_of
 from app.task_log.record import Record
 
@@ -94,28 +92,12 @@ def _remaining(keep: int, age_s: float) -> int:
     return max(keep - int(age_s), 1)
 
 
-@contextmanager
-def _explained_errors() -> Iterator[None]:
-    try:
-        yield
-    except OutOfMemoryError as error:
-        text = "Redis is full: give it more memory (maxmemory), or shorten CACHE_TTL; the service writes its keys then."
-        raise TransientError(ErrorCode.INTERNAL, text) from error
-    except (AuthenticationError, ResponseError) as error:
-        text = f"Redis refuses the service ({error}): correct REDIS_URL, or restart Redis with deploy/redis/users.sh."
-        raise TransientError(ErrorCode.INTERNAL, text) from error
-    except (RedisError, OSError) as error:
-        raise TransientError(
-            ErrorCode.INTERNAL, "Redis is unavailable: the service writes its keys when Redis is available again."
-        ) from error
-
-
 async def _execute(writing: Pipeline) -> None:
     """Send the commands of a pipeline to Redis, and raise the first error.
 
     redis-py itself would add the command, with the data of a task, to the message of the error.
     """
-    with _explained_errors():
+    with explained_errors():
         for reply in await writing.execute(raise_on_error=False):
             if isinstance(reply, RedisError):
                 raise reply
@@ -173,7 +155,7 @@ class RedisProjection:
         Raises:
             TransientError: Redis is unavailable.
         """
-        with _explained_errors():
+        with explained_errors():
             return not await self._redis.exists(keys.MARK)
 
     async def mark(self) -> None:
@@ -182,7 +164,7 @@ class RedisProjection:
         Raises:
             TransientError: Redis is unavailable.
         """
-        with _explained_errors():
+        with explained_errors():
             await self._redis.set(keys.MARK, "1", ex=KEEP_MARK_S)
 
     async def delete(self, last: Record) -> None:
@@ -195,7 +177,7 @@ class RedisProjection:
         """
         task_id = last.event.task_id
         await self.delete_result(last)
-        with _explained_errors():
+        with explained_errors():
             await self._delete(
                 keys=[keys.info(task_id), keys.progress(task_id), keys.projected(task_id)],
                 args=[last.stream_sequence, self.stream_created_at, TOMBSTONE_S],
@@ -208,7 +190,7 @@ class RedisProjection:
             TransientError: Redis is unavailable.
         """
         task_id, task_sequence = last.event.task_id, last.metadata.task_sequence
-        with _explained_errors():
+        with explained_errors():
             await self._redis.set(keys.tombstone(task_id), str(task_sequence), ex=TOMBSTONE_S)
             await self._redis.delete(keys.result(task_id), keys.chunks(task_id))
 
@@ -227,7 +209,7 @@ class RedisProjection:
         Raises:
             TransientError: Redis is unavailable, or refuses the request.
         """
-        with _explained_errors():
+        with explained_errors():
             memory = await self._redis.info("memory")
         return int(memory["used_memory"]), int(memory.get("maxmemory", 0))
 

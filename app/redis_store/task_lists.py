@@ -8,14 +8,12 @@ expires a week after the keys of its last task, so that Redis becomes empty even
 
 from typing import Final
 
-from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import CURSOR_DIGITS
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from app.errors import TransientError
 from app.redis_store import keys
+from app.redis_store.errors import explained_errors
 from app.task_log.record import Record
 
 LISTS_TTL_S: Final = 14 * 24 * 3600  # since the last event of any task in the list, whose keys live seven days
@@ -73,9 +71,6 @@ async def remove_expired(redis: Redis) -> None:
         TransientError: Redis is unavailable.
     """
     remove = redis.register_script(REMOVE_EXPIRED)
-    try:
+    with explained_errors():
         while await remove(args=[MAX_EXPIRED_PER_CALL, *State]) == MAX_EXPIRED_PER_CALL:
             pass  # more may have expired
-    except (RedisError, OSError) as error:
-        text = "Redis is unavailable: expired tasks are removed from its lists when Redis is available again."
-        raise TransientError(ErrorCode.INTERNAL, text) from error
