@@ -1,7 +1,6 @@
-"""Decoders of live audio, which arrives in pieces cut at any byte, and the decoder of raw samples without a header."""
+"""Decode live audio, which arrives in pieces cut at any byte, as raw samples without a header."""
 
 from collections.abc import Iterator
-from typing import Protocol
 
 import av
 from av.audio.codeccontext import AudioCodecContext
@@ -25,36 +24,6 @@ _FILES = {
     b"caff": "a CAF file",
     b"ftyp": "an MP4 file",
 }
-
-
-class LiveDecoder(Protocol):
-    """Decodes the audio of one live stream, which arrives in pieces."""
-
-    @property
-    def lost(self) -> float:
-        """How many seconds of audio are missing so far, as gaps between time stamps show; 0 without time stamps."""
-        ...
-
-    def decode(self, data: bytes) -> Iterator[av.AudioFrame]:
-        """Add `data`, the next bytes of the stream, and yield the frames that can be decoded now.
-
-        Raises:
-            PermanentError: audio_unreadable: the data is not in the stated format, or is damaged.
-            TransientError: engine_failed: the decoding thread makes no progress.
-        """
-        ...
-
-    def end(self) -> Iterator[av.AudioFrame]:
-        """End the stream, after which no bytes follow, and yield the remaining frames.
-
-        Raises:
-            PermanentError, TransientError: As `decode`.
-        """
-        ...
-
-    def close(self) -> None:
-        """Release the resources of the decoder, such as its thread."""
-        ...
 
 
 class SampleDecoder:

@@ -15,7 +15,7 @@ from natscribe.schemas.live import Codec
 from natscribe.schemas.windows import Window
 
 from app.engines.audio.limits import Limit
-from app.engines.audio.live_decoding import LiveDecoder, SampleDecoder, unreadable
+from app.engines.audio.live_decoding import SampleDecoder, unreadable
 from app.engines.audio.live_files import FileDecoder
 from app.engines.audio.mixing import Mixer
 from app.engines.audio.samples import pack
@@ -247,7 +247,7 @@ class _Stream:
             raise unreadable(before, what)
 
 
-def _decoder(job: ProcessLiveAudio) -> tuple[int, LiveDecoder]:
+def _decoder(job: ProcessLiveAudio) -> tuple[int, SampleDecoder | FileDecoder]:
     """Create the decoder of a new stream; return the number of the first frame of its output, and the decoder.
 
     Frames are those of the voice activity detector, counted from the start of the live audio. If the audio of the job
