@@ -7,12 +7,11 @@ imported (`telemetry/multiprocess.py`).
 
 from enum import StrEnum
 from importlib.metadata import version
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from natscribe.settings import SECRETS, split_address
 from natscribe.settings import Settings as Client
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, DirectoryPath, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 VERSION = version("natscribe-service")  # of the service: the client is a package of its own
@@ -20,7 +19,6 @@ MOST_WINDOWS = 16  # limit of windows that a model transcribes at once
 MOST_LIVE_STREAMS = 48  # the decoding process accepts 64, which include those of tasks that have just ended
 REPLICAS = (1, 3, 5)  # an even number tolerates no more lost servers than the odd number below; NATS allows up to 5
 LEAST_LIVE_TTL_S = 120  # NATS refuses a stream with a shorter maximum age than its duplicate window
-LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 class Share(StrEnum):
@@ -115,7 +113,7 @@ class Settings(Client, BaseSettings):
         description="Published models that tasks may name, separated by commas, besides the configured model and the "
         "models in TRANSCRIPTION_MODELS_DIR.",
     )
-    transcription_models_dir: Path | None = Field(
+    transcription_models_dir: DirectoryPath | None = Field(
         None, description="Folder with a folder for each further model that tasks may name."
     )
     share_windows: Share = Field(
@@ -139,7 +137,7 @@ class Settings(Client, BaseSettings):
     otel_exporter_otlp_endpoint: str | None = Field(
         None, pattern=r"^https?://", description="Address that receives traces (OTLP over HTTP); null: no traces."
     )
-    log_level: str = "INFO"
+    log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(str.lower)] = "info"
 
     @model_validator(mode="after")
     def _check_heartbeat(self) -> "Settings":
@@ -147,14 +145,6 @@ class Settings(Client, BaseSettings):
             message = "TASK_HEARTBEAT must be below TASK_ACK_WAIT, or every running task counts as lost"
             raise ValueError(message)
         return self
-
-    @field_validator("transcription_models_dir")
-    @classmethod
-    def _check_folder(cls, folder: Path | None) -> Path | None:
-        if folder is not None and not folder.is_dir():
-            message = f"there is no folder {folder}"
-            raise ValueError(message)
-        return folder
 
     @field_validator("transcription_models", mode="before")
     @classmethod
@@ -176,14 +166,6 @@ class Settings(Client, BaseSettings):
             message = "write redis://HOST:PORT/DATABASE, rediss:// with TLS, or unix://PATH"
             raise ValueError(message)
         return url
-
-    @field_validator("log_level")
-    @classmethod
-    def _check_level(cls, level: str) -> str:
-        if level.lower() not in LEVELS:
-            message = f"write one of {', '.join(LEVELS)}"
-            raise ValueError(message)
-        return level
 
     @property
     def max_attempts(self) -> int:
