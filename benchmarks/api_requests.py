@@ -1,4 +1,4 @@
-"""Counts the JetStream API requests of all clients by kind, and the changes of streams."""
+"""Counts the JetStream API requests of all clients, and the changes of streams."""
 
 import time
 from collections import Counter
@@ -9,42 +9,29 @@ from dataclasses import dataclass, field
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 
-API, CHANGES, PULL = "$JS.API.", "$JS.EVENT.ADVISORY.STREAM.", "CONSUMER.MSG.NEXT"
+API, CHANGES, PULL = "$JS.API.", "$JS.EVENT.ADVISORY.STREAM.", "$JS.API.CONSUMER.MSG.NEXT."
 CHANGING = ("CREATED", "UPDATED", "DELETED")
 
 
 @dataclass
 class ApiRequests:
-    """Requests by kind, such as `STREAM.INFO`, and changes by stream, within `seconds`."""
+    """Requests for messages and other requests, and changes by stream, within `seconds`."""
 
-    by_kind: Counter[str] = field(default_factory=Counter)
+    pulls: int = 0
+    others: int = 0
     changes: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
-    @property
-    def pulls(self) -> int:
-        """The number of requests for messages."""
-        return self.by_kind[PULL]
-
-    @property
-    def others(self) -> int:
-        """The number of all other requests."""
-        return self.by_kind.total() - self.pulls
-
     async def add(self, message: Msg) -> None:
         """Count a request, or a change that the server reports."""
-        if message.subject.startswith(API):
-            self.by_kind[kind_of(message.subject)] += 1
-            return
-        action, stream = message.subject.removeprefix(CHANGES).split(".")[:2]
-        if action in CHANGING:
-            self.changes[stream] += 1
-
-
-def kind_of(subject: str) -> str:
-    """Return the kind of a request: the words before the names of stream and consumer."""
-    words = subject.removeprefix(API).split(".")
-    return ".".join(words[: 3 if words[1] in ("MSG", "DURABLE") else 2])
+        if message.subject.startswith(PULL):
+            self.pulls += 1
+        elif message.subject.startswith(API):
+            self.others += 1
+        else:
+            action, stream = message.subject.removeprefix(CHANGES).split(".")[:2]
+            if action in CHANGING:
+                self.changes[stream] += 1
 
 
 @asynccontextmanager

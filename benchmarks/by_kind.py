@@ -80,7 +80,7 @@ COLUMNS = (
 
 def table(measured: Sequence[Measured], where: str) -> Table:
     """One row for each kind, then all of them together, and the worst."""
-    every = Overall.of(measured)
+    every = Overall(measured)
     mean, most = [
         (NOT_MEASURED, NOT_MEASURED, *(ratio(of(every.over(engine))) for engine in (BATCHED, SEQUENTIAL)))
         for of in (statistics.mean, max)
@@ -122,5 +122,4 @@ def _notes(where: str) -> list[str]:
         "Words missing in a row: the longest run of words that this service left out.",
         "languages: the bare engine runs with `multilingual=True`.",
         "two-channels, calls: without options; the bare engine is given each channel as a file of its own.",
-        "Given the file as it comes, the bare engine transcribes the mix of both: that row is in no mean and no sum.",
     ]

@@ -1,7 +1,7 @@
 """The charts of the documents: which figures of which part each one shows."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import log10
 from typing import Any
 
@@ -17,7 +17,6 @@ TITLES = {
 }
 NUMBER = re.compile(r"[\d,]*\.?\d+")
 SUMMARIES = ("mean time", "one language", "worst")  # rows about all kinds
-UNLIKE = ", mixed for the bare engine"  # ends the name of a row whose engines got different audio
 ENGINES = ("this service", "batched", "sequential")
 
 
@@ -29,7 +28,7 @@ def charts(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _by_kind(title: str, table: Table) -> str:
-    rows = [row for row in table.rows if not row[0].startswith(SUMMARIES) and not row[0].endswith(UNLIKE)]
+    rows = [row for row in table.rows if not row[0].startswith(SUMMARIES)]
     ratios = [(_number(row[3]), _number(row[4])) for row in rows]
     time = ([batched for batched, _ in ratios], [1.0 for _ in rows], [batched / other for batched, other in ratios])
     errors = ([_number(row[column]) for row in rows] for column in (5, 6, 7))
@@ -52,28 +51,34 @@ def _speakers(title: str, table: Table) -> str:
 
 
 def _live(title: str, table: Table) -> str:
-    names = ("final p50", "final p95", "first partial p50", "first partial p95")
-    series = {name: [_number(row[column]) for row in table.rows] for column, name in enumerate(names, 1)}
-    points = {row[0]: _number(row[0]) for row in table.rows}
-    return line_chart(title, ("streams at once, on two cores", "seconds from the word to its text"), points, series)
+    columns = {1: "final p50", 2: "final p95", 3: "first partial p50", 4: "first partial p95"}
+    return _lines(title, table, columns, ("streams at once, on two cores", "seconds from the word to its text"))
 
 
 def _starts(title: str, table: Table) -> str:
-    names = {1: "idle worker p50", 2: "idle worker p99", 4: "busy worker p50", 5: "busy worker p99"}
-    series = {
-        name: [None if row[column] == NOT_MEASURED else _number(row[column]) for row in table.rows]
-        for column, name in names.items()
-    }
-    points = {row[0]: log10(max(_number(row[0]), 100)) for row in table.rows}
+    columns = {1: "idle worker p50", 2: "idle worker p99", 4: "busy worker p50", 5: "busy worker p99"}
     axes = ("waiting tasks", "milliseconds from publication to the first running event")
-    return line_chart(title, axes, points, series)
+    return _lines(title, table, columns, axes, lambda count: log10(max(count, 100)))
 
 
 def _fleet(title: str, table: Table) -> str:
-    names = {1: "API requests, pulls aside", 2: "pulls"}
-    series = {name: [_number(row[column]) for row in table.rows] for column, name in names.items()}
-    points = {row[0]: _number(row[0]) for row in table.rows}
-    return line_chart(title, ("idle workers", "requests per second"), points, series)
+    columns = {1: "API requests, pulls aside", 2: "pulls"}
+    return _lines(title, table, columns, ("idle workers", "requests per second"))
+
+
+def _lines(
+    title: str,
+    table: Table,
+    columns: Mapping[int, str],
+    axes: tuple[str, str],
+    place: Callable[[float], float] = lambda number: number,
+) -> str:
+    """Draw a line for each of these columns; `place`: where the number of a row is on the horizontal axis."""
+    series = {
+        name: [None if row[column] == NOT_MEASURED else _number(row[column]) for row in table.rows]
+        for column, name in columns.items()
+    }
+    return line_chart(title, axes, {row[0]: place(_number(row[0])) for row in table.rows}, series)
 
 
 def _number(cell: str) -> float:

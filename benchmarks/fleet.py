@@ -1,14 +1,11 @@
 """What a fleet of workers costs NATS while it is idle, while it starts, and while it runs scripted tasks."""
 
 import asyncio
-import json
 import os
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import psutil
 
@@ -37,26 +34,17 @@ class Fleet:
 
 @dataclass(frozen=True)
 class Usage:
-    """What the workers and the server have used until a time, or between two times."""
+    """The processor time that workers and server have used until a time, or between two times, in seconds."""
 
     seconds: float
-    sent: float  # messages from the workers to the server
-    received: float
-    worker_time: float  # seconds of processor time
+    worker_time: float
     server_time: float
 
     @classmethod
-    async def until_now(cls, fleet: Fleet) -> "Usage":
-        """Read the processor times, and the server's counters of all connections except our own."""
-        page = await asyncio.to_thread(_monitored, fleet.stack.monitoring, "connz?limit=4096")
-        connections = [row for row in page["connections"] if row["cid"] != fleet.stack.nats.client_id]
-        return cls(
-            time.perf_counter(),
-            sum(row["in_msgs"] for row in connections),
-            sum(row["out_msgs"] for row in connections),
-            processor_time([psutil.Process(program.pid) for program in fleet.programs]),
-            processor_time([psutil.Process(fleet.stack.nats_pid)]),
-        )
+    def until_now(cls, fleet: Fleet) -> "Usage":
+        """Read the processor times of all workers and of the server."""
+        workers = processor_time([psutil.Process(program.pid) for program in fleet.programs])
+        return cls(time.perf_counter(), workers, processor_time([psutil.Process(fleet.stack.nats_pid)]))
 
     def per_second_since(self, before: "Usage") -> "Usage":
         """Return the use per second since an earlier time."""
@@ -100,7 +88,7 @@ async def measure(sizes: Sizes) -> Findings:
         "fleet_start_of_most": rows[-1].again.seconds,
         "fleet_tasks_a_second": max(row.busy.tasks for row in rows if row.busy),
     }
-    return Findings([_idle_table(rows), _kinds_table(rows), _start_table(rows), _task_table(rows)], figures)
+    return Findings([_idle_table(rows), _start_table(rows), _task_table(rows)], figures)
 
 
 async def _measured(workers: int, sizes: Sizes) -> Row:
@@ -142,9 +130,9 @@ async def _start(fleet: Fleet) -> ApiRequests:
 
 async def _idle(fleet: Fleet, interval: float) -> tuple[Usage, ApiRequests]:
     async with api_requests(fleet.stack.nats) as requests:
-        before = await Usage.until_now(fleet)
+        before = Usage.until_now(fleet)
         await asyncio.sleep(interval)
-        return (await Usage.until_now(fleet)).per_second_since(before), requests
+        return Usage.until_now(fleet).per_second_since(before), requests
 
 
 async def _busy(fleet: Fleet, per_worker: int) -> Busy | None:
@@ -155,32 +143,23 @@ async def _busy(fleet: Fleet, per_worker: int) -> Busy | None:
             tasks.append(asyncio.create_task(client.run("none")))
             await asyncio.sleep(2 * TASK_S / fleet.workers)
         starts = [outcome.running for outcome in await asyncio.gather(*tasks)]
-        before = await Usage.until_now(fleet)
+        before = Usage.until_now(fleet)
         await asyncio.gather(*(client.run("none") for _ in range(count)))
     except TimeoutError:  # NATS does not acknowledge in time
         return None
-    after = await Usage.until_now(fleet)
+    after = Usage.until_now(fleet)
     return Busy(count / (after.seconds - before.seconds), after.per_second_since(before), starts)
-
-
-def _monitored(port: int, page: str) -> dict[str, Any]:
-    """Read a page of the server's monitoring."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=5) as response:
-        content: dict[str, Any] = json.loads(response.read())
-        return content
 
 
 def _idle_table(rows: Sequence[Row]) -> Table:
     return Table(
         "Idle workers, per second",
-        ("workers", "API requests", "pulls", "sent / worker", "received / worker", "cores / worker", "cores of NATS"),
+        ("workers", "API requests", "pulls", "cores / worker", "cores of NATS"),
         [
             (
                 str(row.workers),
                 f"{row.requests.others / row.requests.seconds:.1f}",
                 f"{row.requests.pulls / row.requests.seconds:.1f}",
-                f"{row.idle.sent / row.workers:.1f}",
-                f"{row.idle.received / row.workers:.1f}",
                 f"{row.idle.worker_time / row.workers:.4f}",
                 f"{row.idle.server_time:.4f}",
             )
@@ -189,18 +168,7 @@ def _idle_table(rows: Sequence[Row]) -> Table:
         [
             f"Up to {PROCESSES} workers have a process each, further ones share these; each has its own connection.",
             "A scripted engine takes the place of the model. API requests: all of JetStream, except pulls.",
-            "Sent, received: messages of the connection of a worker, by the counters of nats-server.",
         ],
-    )
-
-
-def _kinds_table(rows: Sequence[Row]) -> Table:
-    kinds = sorted({kind for row in rows for kind in row.requests.by_kind})
-    rates = {kind: [row.requests.by_kind[kind] / row.requests.seconds for row in rows] for kind in kinds}
-    return Table(
-        "Requests of idle workers by kind, per second",
-        ("", *(f"workers: {row.workers}" for row in rows)),
-        [(f"`{kind}`", *(f"{rate:.1f}" for rate in of_kind)) for kind, of_kind in rates.items()],
     )
 
 

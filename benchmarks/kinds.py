@@ -20,16 +20,15 @@ CHANNELS = 2  # of a call
 class Kind:
     """Recordings of one kind, as the bare engine is given them.
 
-    Where the service is given recordings of several channels instead, these are `calls`; the bare engine is given their
-    channels, or their mix. What does not count is left out of mean times, or of the words of all kinds.
+    Where the service is given recordings of several channels instead, these are `calls`, of which the bare engine is
+    given each channel.
     """
 
     name: str
     recordings: tuple[Spoken, ...]
     calls: tuple[Path, ...] = ()
     several_languages: bool = False  # in one recording
-    time_counts: bool = True
-    words_count: bool = True
+    words_count: bool = True  # among the words of all kinds
 
     @property
     def words(self) -> list[str]:
@@ -70,7 +69,8 @@ def kinds_in(recordings: Path, scratch: Path) -> list[Kind]:
     for path in sorted(recordings.glob("*.flac")):
         lines = path.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
         if lines[0].startswith("left "):
-            kinds += _two_channels(path, lines, scratch)
+            sides = _sides(path, [line.partition(": ")[2] for line in lines], scratch)
+            kinds.append(Kind(path.stem, sides, calls=(path,)))
         elif path.with_suffix(".json").exists():
             kinds.append(_several_languages(path, lines))
         else:
@@ -88,16 +88,6 @@ def _several_languages(path: Path, lines: list[str]) -> Kind:
     """Each line of the text begins with its language."""
     words = " ".join(line.partition(": ")[2] for line in lines)
     return Kind(path.stem, (_spoken(path, words),), several_languages=True)
-
-
-def _two_channels(path: Path, lines: list[str], scratch: Path) -> list[Kind]:
-    """Once with each channel as a file for the bare engine, which counts, and once with the file as it comes."""
-    texts = [line.partition(": ")[2] for line in lines]
-    together = _spoken(path, " ".join(texts))
-    return [
-        Kind(path.stem, _sides(path, texts, scratch), calls=(path,)),
-        Kind(f"{path.stem}, mixed for the bare engine", (together,), (path,), time_counts=False, words_count=False),
-    ]
 
 
 def _calls_of(messages: list[Kind], scratch: Path) -> Kind:

@@ -1,7 +1,7 @@
 """The measurements of each kind of recording, and of all kinds together."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.kinds import Kind
@@ -53,14 +53,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Overall:
-    """All kinds that count, together."""
+    """All kinds together."""
 
     measured: Sequence[Measured]
-
-    @classmethod
-    def of(cls, measured: Iterable[Measured]) -> "Overall":
-        """Leave out kinds whose time does not count."""
-        return cls([row for row in measured if row.kind.time_counts])
 
     def over(self, engine: str) -> list[float]:
         """The time of the service divided by that of another engine, kind by kind."""

@@ -78,17 +78,12 @@ class Record:
         return {ROOT / name: _replaced((ROOT / name).read_text(encoding="utf-8"), text) for name, text in texts.items()}
 
     def _report(self) -> str:
-        """The sentences, then charts and tables. Machine and versions are stated once if all parts have the same."""
+        """The sentences, then charts and tables."""
         measured = [(title, self.parts[name]) for name, title in PARTS.items() if name in self.parts]
-        machines = {_where(part) for _, part in measured}
-        once = list(machines) if len(machines) == 1 else []
         drawn = charts(self.parts)
         pictures = {PARTS[name]: [f"![{TITLES[name]}](charts/{name}.svg)"] for name in drawn}
-        sections = [
-            _section(title, part, [*([] if once else [_where(part)]), *pictures.get(title, [])])
-            for title, part in measured
-        ]
-        return "\n\n".join(["## Summary", self._summary("details.md", self.figures), *once, *sections])
+        sections = [_section(title, part, [_where(part), *pictures.get(title, [])]) for title, part in measured]
+        return "\n\n".join(["## Summary", self._summary("details.md", self.figures), *sections])
 
     @staticmethod
     def _summary(name: str, figures: Mapping[str, float]) -> str:

@@ -26,7 +26,7 @@ async def measure(sizes: Sizes) -> Findings:
     figures = {
         "two_workers_over_two_bare": pairs[BATCHED] / pairs[OURS],
         "real_time_factor": measured[0].seconds(OURS) / reading.seconds,
-        **Overall.of(measured).figures,
+        **Overall(measured).figures,
     }
     return Findings([table(measured, where()), _two_each(pairs, reading)], figures)
 

