@@ -12,7 +12,6 @@ from array import array
 from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
-from functools import partial
 from itertools import accumulate, islice, takewhile
 from typing import Final, NamedTuple
 
@@ -24,7 +23,6 @@ from app.queue.estimates import PriorityOrder, served_before
 User = int | str | None  # None: of a message without a valid user id
 DEFAULT_S: Final = 60.0  # assumed duration of audio if neither the task nor earlier tasks of the user say more
 LEAST_S: Final = 0.1  # charged for a task at least, so that empty tasks take turns, too
-ESTIMATED_FROM: Final = 8  # tasks of a user and priority, whose mean duration stands for all of them in reports
 COUNTED: Final = 32  # tasks of each user that are counted one by one; the others count as the mean of these
 RECENT_TASKS: Final = 20  # of a user, whose mean duration is assumed for a task of unknown duration
 _LANES: Final = tuple(Lane)
@@ -84,14 +82,6 @@ class _Share:
             self._head = 0
         return _LANES[lane], sequence, seconds
 
-    def seconds(self, expected: Callable[[float], float]) -> float:
-        """Estimate the total duration of the waiting tasks in seconds, from the first ESTIMATED_FROM of them.
-
-        `expected`: returns the seconds charged for a task, given the duration of its audio (`nan`: unknown).
-        """
-        first = self.first(ESTIMATED_FROM)
-        return sum(map(expected, first)) * len(self) / len(first) if first else 0.0
-
     def index(self, lane: Lane, sequence: int) -> int | None:
         """Return how many of the user's waiting tasks precede the task with this lane and sequence.
 
@@ -105,25 +95,28 @@ class _Share:
         """Return the durations of the first `count` waiting tasks, in seconds; `nan`: unknown."""
         return self._seconds[self._head : self._head + count]
 
-    def within(self, room: float, expected: float, *, is_earlier: bool) -> tuple[int, float]:
-        """Estimate how many tasks of this user start before a certain task of another user, and their seconds of audio.
+    def charge(self, count: int, expected: float) -> float:
+        """Estimate the seconds that are charged for the first `count` waiting tasks, from the first COUNTED of them.
+
+        `expected`: the seconds charged for a task of unknown duration. With `nan`, the estimate is `nan` if the
+        duration of one of these tasks is unknown.
+        """
+        first = self.first(min(count, COUNTED))
+        return sum(_charge(seconds, expected) for seconds in first) * count / len(first) if first else 0.0
+
+    def count_within(self, room: float, expected: float, *, is_earlier: bool) -> int:
+        """Estimate how many tasks of this user start before a certain task of another user.
 
         `room`: how many seconds of audio this user is due before that task starts; negative: none. `expected`: the
-        duration assumed for tasks of unknown duration, in seconds. `is_earlier`: whether this user precedes the other
-        user if their tags are equal.
+        seconds charged for a task of unknown duration. `is_earlier`: whether this user precedes the other user if their
+        tags are equal.
         """
-        seconds = self.first(COUNTED)
-        if not seconds:
-            return 0, 0.0
-        total = sum(seconds)
-        charged = _charge(total, expected * len(seconds))
-        if charged > room and not math.isnan(total):  # the first ones are counted one by one
-            starts = accumulate((_charge(duration, expected) for duration in seconds), initial=0.0)
-            count = sum(1 for _ in takewhile(lambda start: start < room or (start == room and is_earlier), starts))
-            return count, sum(seconds[:count])
-        count = math.ceil(room * len(seconds) / charged) if room > 0 else int(room == 0 and is_earlier)
-        count = min(count, len(self))
-        return count, total * count / len(seconds)
+        first = self.first(COUNTED)
+        starts = accumulate((_charge(seconds, expected) for seconds in first), initial=0.0)
+        count = sum(1 for _ in takewhile(lambda start: start < room or (start == room and is_earlier), starts))
+        if count <= len(first):
+            return count
+        return min(math.ceil(room * len(first) / self.charge(len(first), expected)), len(self))
 
     def remove(self, index: int) -> None:
         at = self._head + index
@@ -231,9 +224,7 @@ class Turns:
     def put_back(self, turn: Turn) -> None:
         """Undo `next` for a task that could not be started: it waits again, and its user is not charged."""
         _, share = self._of(turn)
-        self._end(turn, share)
-        share.tag -= turn.seconds / self._quota(turn.user).weight
-        self._served[turn.user] -= turn.seconds / self._quota(turn.user).weight
+        self._count(turn, share, -1)
         share.insert(turn.lane, turn.sequence, turn.seconds)
         self.waiting[turn.user] += 1
         self.reconsider(turn.user)  # the user's limit may have kept tasks of other queues out of the order
@@ -271,8 +262,7 @@ class Turns:
 
     def resume(self, turn: Turn) -> None:
         """Count a task as running and charge its user, without `next`: its grant exists already, or it is retried."""
-        _, share = self._of(turn)
-        self._charge(turn, share)
+        self._count(turn, self._of(turn)[1])
 
     def settle(self, turn: Turn, seconds: float | None) -> None:
         """Note that a running task has ended; `seconds`: the actual duration of its audio, None if unknown.
@@ -281,10 +271,11 @@ class Turns:
         time.
         """
         queue, share = self._of(turn)
-        self._end(turn, share)
+        share.running -= 1
+        self.running[turn.user] -= 1
         if seconds is not None:
             self._recent.setdefault(turn.user, deque(maxlen=RECENT_TASKS)).append(seconds)
-            correction = (max(seconds, LEAST_S) - turn.seconds) / self._quota(turn.user).weight
+            correction = (max(seconds, LEAST_S) - turn.seconds) / self._weight(turn.user)
             share.tag = max(share.tag + correction, queue.virtual_time)
         self.reconsider(turn.user)  # the tag or the number of running tasks has changed
         self._forget_if_idle(queue, share)
@@ -308,19 +299,27 @@ class Turns:
         count = share.index(turn.lane, turn.sequence) if share else None
         if share is None or count is None:
             return None
-        first, total = share.first(count), sum(share.first(count))
-        tag = share.tag + sum(self._charge_for(turn.user, seconds) for seconds in first) / self._quota(turn.user).weight
-        for other in queue.shares.values():
-            if other is not share:
-                room = (tag - other.tag) * self._quota(other.user).weight
-                expected = self._charge_for(other.user, math.nan)
-                more, seconds = other.within(room, expected, is_earlier=other.place < share.place or count > 0)
-                count, total = count + more, total + seconds
+        count, total = self._before_among_users(queue, share, count)
         waiting = {priority: len(self._queues[slots, priority]) for priority in Priority}
         counts = served_before(waiting, turn.priority, count)
         others = {other: number for other, number in counts.items() if number and other is not turn.priority}
         total += sum(number * self._queues[slots, other].mean_seconds for other, number in others.items())
         return sum(counts.values()), total
+
+    def _before_among_users(self, queue: _Queue, share: _Share, count: int) -> tuple[int, float]:
+        """Estimate how many tasks of the same priority start before a task, and the seconds of their audio.
+
+        `share`: that of the task's user. `count`: how many of the user's waiting tasks precede the task.
+        """
+        tag = share.tag + share.charge(count, self._expected(share.user)) / self._weight(share.user)
+        total, is_first = share.charge(count, math.nan), count == 0
+        for other in queue.shares.values():
+            if other and other is not share:
+                room, expected = (tag - other.tag) * self._weight(other.user), self._expected(other.user)
+                is_earlier = other.place < share.place or not is_first
+                more = other.count_within(room, expected, is_earlier=is_earlier)
+                count, total = count + more, total + other.charge(more, math.nan)
+        return count, total
 
     def _of(self, turn: Turn) -> tuple[_Queue, _Share]:
         queue = self._queues[Slots.of(turn.lane), turn.priority]
@@ -334,35 +333,35 @@ class Turns:
     def waiting_seconds(self, user: User) -> float:
         """Estimate the total audio of a user's waiting tasks in seconds, from the first tasks of each priority."""
         shares = [share for queue in self._queues.values() if (share := queue.shares.get(user))]
-        return sum(share.seconds(partial(self._charge_for, user)) for share in shares)
+        return sum(share.charge(len(share), self._expected(user)) for share in shares)
 
     def may_start(self, user: User) -> bool:
         """Return whether fewer tasks of a user run than the quota allows."""
         limit = self._quota(user).max_running
         return not limit or self.running[user] < limit
 
+    def _weight(self, user: User) -> float:
+        return self._quota(user).weight
+
+    def _expected(self, user: User) -> float:
+        recent = self._recent.get(user)
+        return sum(recent) / len(recent) if recent else DEFAULT_S
+
     def _start(self, priority: Priority, queue: _Queue, share: _Share) -> Turn:
         lane, sequence, seconds = share.pop_first()
-        turn = Turn(share.user, lane, priority, sequence, self._charge_for(share.user, seconds))
+        turn = Turn(share.user, lane, priority, sequence, _charge(seconds, self._expected(share.user)))
         self.waiting[share.user] -= 1
-        self._charge(turn, share)
+        self._count(turn, share)
         if share:
             queue.enter(share)
         return turn
 
-    def _charge_for(self, user: User, seconds: float) -> float:
-        recent = self._recent.get(user)
-        return _charge(seconds, sum(recent) / len(recent) if recent else DEFAULT_S)
-
-    def _charge(self, turn: Turn, share: _Share) -> None:
-        share.running += 1
-        share.tag += turn.seconds / self._quota(turn.user).weight
-        self._served[turn.user] += turn.seconds / self._quota(turn.user).weight
-        self.running[turn.user] += 1
-
-    def _end(self, turn: Turn, share: _Share) -> None:
-        share.running -= 1
-        self.running[turn.user] -= 1
+    def _count(self, turn: Turn, share: _Share, times: int = 1) -> None:
+        """Count a task as running, and charge its user; `times=-1` undoes both."""
+        share.running += times
+        self.running[turn.user] += times
+        share.tag += times * turn.seconds / self._weight(turn.user)
+        self._served[turn.user] += times * turn.seconds / self._weight(turn.user)
 
     def _forget_if_idle(self, queue: _Queue, share: _Share) -> None:
         queue.leave_if_idle(share)
