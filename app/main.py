@@ -6,12 +6,13 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 import structlog
 from faststream.asgi import AsgiFastStream
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.settings import describe_invalid_setting
@@ -127,18 +128,7 @@ class Worker:
             for name, part in vars(container).items():  # for handlers and middlewares
                 self.app.context.set_global(name, part)
             closing.push_async_callback(container.windows.close)
-            background = (
-                run_forever("model_loading", self._load_model, every_s=LOAD_MODEL_EVERY_S),
-                container.maintenance.run(),
-                projection_feed.run(nats, container.names, container.projection),
-                container.registration.run(),
-                container.quotas.run(),
-                container.retention.run(),
-                run_forever(
-                    "work_sharing", container.sharing.update_subscription, every_s=0, retry_after_s=LOAD_MODEL_EVERY_S
-                ),
-            )
-            for work in background:
+            for work in self._background(nats):
                 closing.push_async_callback(cancel_all, [asyncio.create_task(work)])
             with suppress(NatsError):  # until they can be read, the settings apply to all users
                 await container.quotas.read()
@@ -150,6 +140,17 @@ class Worker:
                 if not container.connection.ending:
                     raise
                 log.warning("nats_drain_failed", error=str(error))  # NATS stopped before the worker
+
+    def _background(self, nats: Client) -> Iterator[Coroutine[object, None, None]]:
+        container = self.container
+        share = container.sharing.update_subscription
+        yield run_forever("model_loading", self._load_model, every_s=LOAD_MODEL_EVERY_S)
+        yield container.maintenance.run()
+        yield projection_feed.run(nats, container.names, container.projection)
+        yield container.registration.run()
+        yield container.quotas.run()
+        yield container.retention.run()
+        yield run_forever("work_sharing", share, every_s=0, retry_after_s=LOAD_MODEL_EVERY_S)
 
     async def _start_guard(self) -> float:
         """Wait until all streams exist; return how many seconds JetStream waits for a heartbeat of a running task."""
