@@ -38,7 +38,7 @@ class DocumentedChannel:
 
 
 FRAMES = DocumentedChannel(  # pulled page by page from a stream, without a subscriber of FastStream
-    subjects.LIVE_AUDIO_CHANNEL,
+    subjects.live_audio("{task_id}"),
     bytes,
     "Publish live audio",
     "Publish the audio of a live task, frame by frame.\n\n"
@@ -49,18 +49,18 @@ FRAMES = DocumentedChannel(  # pulled page by page from a stream, without a subs
     "ends with the last frame, or after `idle_seconds` without a frame.",
 )
 PUBLISHED = (  # what the service publishes and no handler returns
-    DocumentedChannel(subjects.PROGRESS_CHANNEL, ProgressEvent, "Task progress"),
-    DocumentedChannel(subjects.SEGMENTS_CHANNEL, SegmentsEvent, "Live segments"),
-    DocumentedChannel(subjects.SPEAKERS_CHANNEL, SpeakersEvent, "Live speakers"),
+    DocumentedChannel(subjects.progress("{task_id}"), ProgressEvent, "Task progress"),
+    DocumentedChannel(subjects.segments("{task_id}"), SegmentsEvent, "Live segments"),
+    DocumentedChannel(subjects.speakers("{task_id}"), SpeakersEvent, "Live speakers"),
     DocumentedChannel(
-        subjects.RESULTS_CHANNEL,
+        subjects.results("{task_id}"),
         Result,
         "Results",
         "The result of a task.\n\n"
         "One message for each task, stored just before `completed`. If `object` is not null, the whole result is in "
         "the bucket for results under the task id: download it there.",
     ),
-    DocumentedChannel(subjects.PARTIALS_CHANNEL, Partial, "Partial results"),
-    DocumentedChannel(subjects.FORGOTTEN_CHANNEL, Forgotten, "Forgotten voices"),
+    DocumentedChannel(subjects.partials("{task_id}"), Partial, "Partial results"),
+    DocumentedChannel(subjects.forgotten("{voice}"), Forgotten, "Forgotten voices"),
     *(DocumentedChannel(subjects.dead_letters(kind), DeadLetter, f"Dead letters ({kind})") for kind in Kind),
 )

@@ -7,25 +7,7 @@ from pydantic import Field
 
 from .enums import DescribedEnum, of_any_version
 from .errors import ErrorDetail
-from .wire import (
-    EXPECTED_START,
-    NOT_BEFORE,
-    QUEUE_POSITION,
-    Attempt,
-    AudioFileId,
-    AudioSeconds,
-    Kind,
-    Lag,
-    Message,
-    Percent,
-    Position,
-    Priority,
-    Remaining,
-    Seconds,
-    TaskId,
-    Time,
-    UserId,
-)
+from .wire import Attempt, AudioFileId, Kind, Message, Priority, Seconds, TaskId, Time, UserId
 
 MAX_EVENT_INTERVAL_S = 10.0  # a running task has an event at least this often
 MIN_EVENT_INTERVAL_S = 1.0  # and at most one event in this time
@@ -63,17 +45,59 @@ class Stage(DescribedEnum):
     MERGING = "merging", "Assigns speakers to words."
 
 
-StateOfTask = Annotated[State, of_any_version(State)]
-StageOfTask = Annotated[
-    Annotated[Stage, of_any_version(Stage)] | None,
-    Field(
+class TaskState(Message):
+    """The state and the progress of a task, as its events, its status and its entry in a list report them."""
+
+    task_id: TaskId
+    kind: Kind = Field(description="Kind of the task.")
+    state: Annotated[State, of_any_version(State)] = Field(description="State of the task.")
+    stage: Annotated[Stage, of_any_version(Stage)] | None = Field(
+        None,
         description="Current stage of a running task, or stage at the failure of a `retrying` task; null in other "
-        "states."
-    ),
-]
+        "states.",
+    )
+    progress: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="Percent of the whole task, over all stages. It never falls within an attempt; a new attempt may "
+        "start lower. Only `completed` has 100.",
+        examples=[47],
+    )
+    attempt: Attempt = 1
+    duration_seconds: Seconds | None = Field(
+        None, description="Duration of the audio in seconds; null until known.", examples=[61.5]
+    )
+    lag_seconds: Seconds | None = Field(
+        None,
+        description="Seconds of audio of a live task that are stored and not transcribed yet; null for recordings.",
+        examples=[1.2],
+    )
+    eta_seconds: Seconds | None = Field(
+        None, description="Estimated seconds until the end of the task; null if unknown.", examples=[9.2]
+    )
+    not_before: Time | None = Field(None, description="When a `scheduled` task may start; null in other states.")
+    error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
 
 
-class ProgressEvent(Message):
+class QueuePosition(Message):
+    """The position of a task in the queue, and its expected start."""
+
+    queue_position: Annotated[int, Field(ge=1, examples=[3])] | None = Field(
+        None,
+        description="Approximate position of a `queued` task among all waiting tasks; 1: the task is next. A later "
+        "task with a higher priority may still start earlier. Null in other states.",
+    )
+    expected_start: Time | None = Field(
+        None,
+        description="When a `queued` task is expected to start: now if a worker is free, else an estimate from the "
+        "durations of the recordings ahead (`Natscribe-Audio-Seconds`) and the speed of recent tasks, at the earliest "
+        "when a running task ends. The status of a `retrying` task has an expected start, too: `retry_at` or later. "
+        "Null in other states, and if the duration of a recording ahead is unknown.",
+    )
+
+
+class ProgressEvent(QueuePosition, TaskState):  # the last base has the first fields
     """A change of a task's state, or its progress while it runs.
 
     All events of one task come in order: `sequence` counts from 1 without gaps. Subscribe before or after you publish
@@ -81,8 +105,6 @@ class ProgressEvent(Message):
     `failed` and `cancelled` are final. A running task has an event at least every 10 s and at most 1 event per second.
     """
 
-    task_id: TaskId
-    kind: Kind = Field(description="Kind of the task.")
     user_id: UserId | None = Field(
         None, description="Owner of the task; null if the message is not a valid task.", examples=[42]
     )
@@ -90,32 +112,21 @@ class ProgressEvent(Message):
         None, description="The recording; null if the message is not a valid task.", examples=["meeting.flac"]
     )
     priority: Priority | None = Field(None, description="Priority of the task, from its subject.")
-    state: StateOfTask = Field(description="State of the task.")
-    stage: StageOfTask = None
-    progress: Percent = 0
     processed_seconds: Seconds | None = Field(
         None,
         description="Seconds of audio that the current stage has processed; each stage starts at 0.",
         examples=[28.4],
     )
-    duration_seconds: AudioSeconds = None
-    lag_seconds: Lag = None
-    eta_seconds: Remaining = None
-    attempt: Attempt = 1
     max_attempts: int = Field(ge=1, description="The task fails after this number of attempts.", examples=[4])
     sequence: int = Field(ge=1, description="Number of the event, from 1, without gaps, across attempts.", examples=[5])
     retry_at: Time | None = Field(
         None, description="When the next attempt of a `retrying` task starts; null in other states."
     )
-    not_before: Time | None = Field(None, description=NOT_BEFORE)
-    queue_position: Position | None = Field(None, description=QUEUE_POSITION)
-    expected_start: Time | None = Field(None, description=EXPECTED_START)
     worker: str | None = Field(
         None,
         description="The worker that appended the event; null if no worker runs the task.",
         examples=["gpu-1-4711-9f3c"],
     )
-    error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
     time: Time = Field(description="When the event happened.")
 
 

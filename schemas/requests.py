@@ -10,32 +10,12 @@ from typing_extensions import Self
 from .dead_letters import DeadLetter
 from .diarization import DiarizationTask
 from .enums import DescribedEnum
-from .errors import ErrorCode, ErrorDetail
+from .errors import ErrorCode
 from .kinds import Task, read_task
 from .live import LiveTask
-from .progress import ProgressEvent, StageOfTask, State, StateOfTask
+from .progress import ProgressEvent, QueuePosition, State, TaskState
 from .transcription import TranscriptionTask
-from .wire import (
-    EXPECTED_START,
-    MAX_KEEP_S,
-    NOT_BEFORE,
-    QUEUE_POSITION,
-    Attempt,
-    AudioSeconds,
-    Input,
-    Kind,
-    Lag,
-    Lane,
-    Message,
-    Percent,
-    Position,
-    Priority,
-    Remaining,
-    TaskId,
-    Time,
-    UserId,
-    WorkerOfTask,
-)
+from .wire import MAX_KEEP_S, Input, Kind, Lane, Message, Priority, TaskId, Time, UserId
 
 REPLY_TIMEOUT_S = 5.0  # how long clients wait for a reply
 READ_WITHIN_S = REPLY_TIMEOUT_S - 1  # how long the service may read for a reply, so that a failure reaches the client
@@ -117,31 +97,27 @@ class ResultRequest(SubtitleLimits, TaskRequest):
     format: ResultFormat = Field(ResultFormat.JSON, strict=False, description="Format of the result.")
 
 
-class TaskStatus(Message):
-    """The reply to a request for the status of a task: its state, progress and times."""
+class TaskSummary(TaskState):
+    """What the status of a task and its entry in a list have in common."""
 
-    task_id: TaskId
-    kind: Kind = Field(description="Kind of the task.")
-    task: DiarizationTask | TranscriptionTask | LiveTask | None = Field(
-        description="The task as it was sent, without unset fields; null if the message is not a valid task."
-    )
     priority: Priority = Field(description="Priority of the task.")
-    state: StateOfTask = Field(description="State of the task.")
-    stage: StageOfTask = None
-    progress: Percent
-    attempt: Attempt
-    duration_seconds: AudioSeconds = None
-    lag_seconds: Lag = None
-    eta_seconds: Remaining = None
-    worker: WorkerOfTask = None
-    not_before: Time | None = Field(None, description=NOT_BEFORE)
-    queue_position: Position | None = Field(None, description=QUEUE_POSITION)
-    expected_start: Time | None = Field(None, description=EXPECTED_START)
-    error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
-    created_at: Time = Field(description="When the task was stored.")
+    worker: str | None = Field(
+        None,
+        description="The worker that runs the task or has ended it; null if there is none.",
+        examples=["gpu-1-4711-9f3c"],
+    )
+    created_at: Time = Field(description="When the task was stored: lists are sorted by this time.")
     started_at: Time | None = Field(None, description="When the first attempt started; null until then.")
     finished_at: Time | None = Field(None, description="When the task ended; null until then.")
     result_available: bool = Field(default=False, description="Whether `tasks.result` replies with a result.")
+
+
+class TaskStatus(QueuePosition, TaskSummary):  # the last base has the first fields
+    """The reply to a request for the status of a task: its state, progress and times."""
+
+    task: DiarizationTask | TranscriptionTask | LiveTask | None = Field(
+        description="The task as it was sent, without unset fields; null if the message is not a valid task."
+    )
 
     @field_validator("task", mode="before")
     @classmethod

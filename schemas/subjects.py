@@ -1,5 +1,7 @@
 """The NATS subjects of the service; other modules take them from here."""
 
+from typing import Literal
+
 from .wire import Kind, Lane, Priority
 
 STATUS = "tasks.status"
@@ -39,19 +41,13 @@ POSITIONS = "scheduler.positions"  # internal: request for the positions of wait
 # requests from other accounts; no client may use it.
 _INBOXES = ("_INBOX", "_R_.")
 
-PROGRESS_CHANNEL = "progress.{task_id}"
-SEGMENTS_CHANNEL = "segments.{task_id}"
-SPEAKERS_CHANNEL = "speakers.{task_id}"
-RESULTS_CHANNEL = "results.{task_id}"
-DEAD_LETTERS_CHANNEL = "dead_letters.{kind}"
-WINDOWS_CHANNEL = "windows.transcribe.{engine}"
-LIVE_AUDIO_CHANNEL = "live.audio.{task_id}"
-PARTIALS_CHANNEL = "partials.{task_id}"
-FORGOTTEN_CHANNEL = "voices.forgotten.{voice}"
 
+def tasks(lane: Lane, priority: Priority | Literal["{priority}"]) -> str:
+    """Return the subject of a task queue, i.e. of the tasks of one lane (type of task) and one priority.
 
-def tasks(lane: Lane, priority: Priority) -> str:
-    """Return the subject of a task queue, i.e. of the tasks of one lane (type of task) and one priority."""
+    Here and below, an argument in braces, such as `{priority}`, yields the address of a channel in the AsyncAPI
+    document.
+    """
     return f"tasks.{lane}.{priority}"
 
 
@@ -65,19 +61,9 @@ def queue_of(subject: str) -> tuple[Lane, Priority]:
     return Lane(lane), Priority(priority)
 
 
-def tasks_channel(lane: Lane) -> str:
-    """Return the address of the AsyncAPI channel on which clients publish the tasks of one lane."""
-    return f"tasks.{lane}.{{priority}}"
-
-
-def accepted(lane: Lane) -> str:
-    """Return the wildcard subject on which the task stream republishes the stored tasks of a lane."""
-    return f"accepted.tasks.{lane}.*"
-
-
-def accepted_channel(lane: Lane) -> str:
-    """Return the address of the AsyncAPI channel on which the task stream republishes the tasks of one lane."""
-    return f"accepted.tasks.{lane}.{{priority}}"
+def accepted(lane: Lane, priority: str = "*") -> str:
+    """Return the subject, or wildcard subject, on which the task stream republishes the stored tasks of a lane."""
+    return f"accepted.tasks.{lane}.{priority}"
 
 
 def append_to(subject: str) -> str:
@@ -118,7 +104,7 @@ def outcomes(task_id: str) -> str:
     return f"*.{task_id}"
 
 
-def dead_letters(kind: Kind) -> str:
+def dead_letters(kind: Kind | Literal["{kind}"]) -> str:
     """Return the subject of the dead letters of one kind of task."""
     return f"dead_letters.{kind}"
 

@@ -4,26 +4,9 @@ from datetime import datetime, timedelta, timezone
 
 from pydantic import Field
 
-from .errors import ErrorDetail
-from .progress import StageOfTask, State, StateOfTask
-from .requests import TaskStatus
-from .wire import (
-    NOT_BEFORE,
-    Attempt,
-    AudioFileId,
-    AudioSeconds,
-    Input,
-    Kind,
-    Lag,
-    Message,
-    Percent,
-    Priority,
-    Remaining,
-    TaskId,
-    Time,
-    UserId,
-    WorkerOfTask,
-)
+from .progress import State
+from .requests import TaskStatus, TaskSummary
+from .wire import AudioFileId, Input, Message, UserId
 
 MAX_LISTED_TASKS = 200  # tasks in one reply
 CURSOR_DIGITS = 22  # of the time in microseconds, and of the stream sequence
@@ -46,30 +29,13 @@ class ListRequest(Input):
     )
 
 
-class ListedTask(Message):
+class ListedTask(TaskSummary):
     """One task in a list of tasks: its status in short form."""
 
-    task_id: TaskId
-    kind: Kind = Field(description="Kind of the task.")
-    priority: Priority = Field(description="Priority of the task.")
     user_id: UserId | None = Field(description="Owner of the task; null if the message is not a valid task.")
     audio_file_id: AudioFileId | None = Field(
         description="Name of the recording; null if the message is not a valid task."
     )
-    state: StateOfTask = Field(description="State of the task.")
-    stage: StageOfTask = None
-    progress: Percent
-    attempt: Attempt
-    duration_seconds: AudioSeconds = None
-    lag_seconds: Lag = None
-    eta_seconds: Remaining = None
-    worker: WorkerOfTask = None
-    not_before: Time | None = Field(None, description=NOT_BEFORE)
-    error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
-    created_at: Time = Field(description="When the task was stored: lists are sorted by this time.")
-    started_at: Time | None = Field(None, description="When the first attempt started; null until then.")
-    finished_at: Time | None = Field(None, description="When the task ended; null until then.")
-    result_available: bool = Field(default=False, description="Whether `tasks.result` replies with a result.")
 
 
 class TaskPage(Message):
@@ -95,9 +61,8 @@ def cursor_of(task_id: str, created_at: datetime, sequence: int) -> str:
 def listed(status: TaskStatus) -> ListedTask:
     """Return the short form of a task's status for a list."""
     task = status.task
-    repeated = {name: getattr(status, name) for name in ListedTask.model_fields if name in TaskStatus.model_fields}
     return ListedTask(
-        **repeated,
+        **{name: getattr(status, name) for name in TaskSummary.model_fields},
         user_id=None if task is None else task.user_id,
         audio_file_id=None if task is None else task.audio_file_id,
     )

@@ -51,26 +51,6 @@ KeepSeconds = Annotated[
     ),
 ]
 Seconds = Annotated[float, Field(ge=0), AfterValidator(lambda value: round(value, 3))]
-WorkerOfTask = Annotated[
-    str | None,
-    Field(
-        description="The worker that runs the task or has ended it; null if there is none.",
-        examples=["gpu-1-4711-9f3c"],
-    ),
-]
-AudioSeconds = Annotated[
-    Seconds | None, Field(description="Duration of the audio in seconds; null until known.", examples=[61.5])
-]
-Remaining = Annotated[
-    Seconds | None, Field(description="Estimated seconds until the end of the task; null if unknown.", examples=[9.2])
-]
-Lag = Annotated[
-    Seconds | None,
-    Field(
-        description="Seconds of audio of a live task that are stored and not transcribed yet; null for recordings.",
-        examples=[1.2],
-    ),
-]
 Start = Annotated[Seconds, Field(description="Start, in seconds from the start of the recording.", examples=[0.0])]
 End = Annotated[Seconds, Field(description="End, in seconds from the start of the recording.", examples=[2.4])]
 Duration = Annotated[Seconds, Field(description="Duration of the recording in seconds.", examples=[61.5])]
@@ -108,17 +88,6 @@ Attempt = Annotated[
         examples=[1],
     ),
 ]
-Percent = Annotated[
-    int,
-    Field(
-        ge=0,
-        le=100,
-        description="Percent of the whole task, over all stages. It never falls within an attempt; a new attempt may "
-        "start lower. Only `completed` has 100.",
-        examples=[47],
-    ),
-]
-Position = Annotated[int, Field(ge=1, examples=[3])]
 
 
 def visible(text: str) -> str:
@@ -143,19 +112,6 @@ Time = Annotated[
     AfterValidator(to_utc),
     Field(description="RFC 3339, in UTC.", examples=["2026-11-24T18:40:44.648286Z"]),
 ]
-QUEUE_POSITION = (
-    "Approximate position of a `queued` task among all waiting tasks; 1: the task is next. A later task with a higher "
-    "priority may still start earlier. Null in other states."
-)
-EXPECTED_START = (
-    "When a `queued` task is expected to start: now if a worker is free, else an estimate from the durations of the "
-    "recordings ahead (`Natscribe-Audio-Seconds`) and the speed of recent tasks, at the earliest when a running task "
-    "ends. The status of a `retrying` task has an expected start, too: `retry_at` or later. Null in other states, "
-    "and if the duration of a recording ahead is unknown."
-)
-
-
-NOT_BEFORE = "When a `scheduled` task may start; null in other states."
 
 
 class Kind(DescribedEnum):

@@ -37,17 +37,20 @@ class Channel:
 
 def _accepted(lane: Lane) -> Channel:
     name = lane.capitalize()
-    return Channel(f"accepted{name}Tasks", subjects.accepted_channel(lane), f"accept{name}", INSIDE, TASKS[lane])
+    return Channel(f"accepted{name}Tasks", subjects.accepted(lane, "{priority}"), f"accept{name}", INSIDE, TASKS[lane])
 
 
 CHANNELS: Final = (
-    *(Channel(f"{lane}Tasks", subjects.tasks_channel(lane), f"submit{lane.capitalize()}", SUBMIT) for lane in Lane),
-    Channel("liveAudio", subjects.LIVE_AUDIO_CHANNEL, "publishFrame", SUBMIT),
-    Channel("progress", subjects.PROGRESS_CHANNEL, "followProgress", FOLLOW),
-    Channel("segments", subjects.SEGMENTS_CHANNEL, "followSegments", FOLLOW),
-    Channel("speakers", subjects.SPEAKERS_CHANNEL, "followSpeakers", FOLLOW),
-    Channel("partials", subjects.PARTIALS_CHANNEL, "followPartials", FOLLOW),
-    Channel("results", subjects.RESULTS_CHANNEL, "receiveResult", FOLLOW),
+    *(
+        Channel(f"{lane}Tasks", subjects.tasks(lane, "{priority}"), f"submit{lane.capitalize()}", SUBMIT)
+        for lane in Lane
+    ),
+    Channel("liveAudio", subjects.live_audio("{task_id}"), "publishFrame", SUBMIT),
+    Channel("progress", subjects.progress("{task_id}"), "followProgress", FOLLOW),
+    Channel("segments", subjects.segments("{task_id}"), "followSegments", FOLLOW),
+    Channel("speakers", subjects.speakers("{task_id}"), "followSpeakers", FOLLOW),
+    Channel("partials", subjects.partials("{task_id}"), "followPartials", FOLLOW),
+    Channel("results", subjects.results("{task_id}"), "receiveResult", FOLLOW),
     Channel("statusRequests", subjects.STATUS, "askStatus", QUERY),
     Channel("resultRequests", subjects.RESULT, "askResult", QUERY),
     Channel("listRequests", subjects.LIST, "listTasks", QUERY),
@@ -59,10 +62,10 @@ CHANNELS: Final = (
     Channel("voicesRequests", subjects.VOICES, "listVoices", NAME),
     Channel("renameRequests", subjects.RENAME, "renameVoice", NAME),
     Channel("forgetRequests", subjects.FORGET, "forgetVoice", NAME),
-    Channel("forgottenVoices", subjects.FORGOTTEN_CHANNEL, "followForgotten", NAME),
-    Channel("deadLetters", subjects.DEAD_LETTERS_CHANNEL, "watchDeadLetters", OPERATE),
+    Channel("forgottenVoices", subjects.forgotten("{voice}"), "followForgotten", NAME),
+    Channel("deadLetters", subjects.dead_letters("{kind}"), "watchDeadLetters", OPERATE),
     Channel("replayRequests", subjects.REPLAY, "replayDeadLetters", OPERATE),
     Channel("letterDeletionRequests", subjects.DELETE_LETTERS, "deleteDeadLetters", OPERATE),
     *map(_accepted, Lane),
-    Channel("windowRequests", subjects.WINDOWS_CHANNEL, "transcribeWindow", INSIDE),
+    Channel("windowRequests", subjects.windows("{engine}"), "transcribeWindow", INSIDE),
 )

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Final, get_args, get_type_hints
 
 from faststream.nats import NatsResponse
+from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorReply
 from natscribe.schemas.examples import VOICE
-from natscribe.schemas.subjects import WINDOWS_CHANNEL
 from natscribe.schemas.voices import VOICE_ID_PATTERN
 from natscribe.schemas.wire import TASK_ID_PATTERN
 
@@ -22,7 +22,8 @@ from handlers.channels import REQUESTS
 from handlers.published import FRAMES
 from handlers.windows import transcribe_window
 
-REPLIES: Final = {route.kwargs["subject"]: route.call for route in REQUESTS} | {WINDOWS_CHANNEL: transcribe_window}
+WINDOWS: Final = subjects.windows("{engine}")
+REPLIES: Final = {route.kwargs["subject"]: route.call for route in REQUESTS} | {WINDOWS: transcribe_window}
 BINDING: Final = "0.1.0"  # the version of AsyncAPI's NATS binding
 _REPLY_TO: Final = {"location": "$message.header#/reply-to", "description": "The inbox that the NATS request names."}
 

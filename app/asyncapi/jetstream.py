@@ -106,6 +106,6 @@ def _of_audio(settings: Settings) -> Node:
 def _of_results() -> Node:
     return {
         "objectName": "task_id",
-        "description": f"Results that are too large for a message on `{subjects.RESULTS_CHANNEL}`, stored by the "
+        "description": f"Results that are too large for a message on `{subjects.results('{task_id}')}`, stored by the "
         "service: the object is the result in JSON.",
     }

@@ -95,9 +95,6 @@ export interface ListRequest {
 export interface ListedTask {
   'task_id': string;
   'kind': Kind;
-  'priority': Priority;
-  'user_id': number | string | null;
-  'audio_file_id': string | null;
   'state': State;
   'stage': Stage | null;
   'progress': number;
@@ -105,13 +102,16 @@ export interface ListedTask {
   'duration_seconds': number | null;
   'lag_seconds': number | null;
   'eta_seconds': number | null;
-  'worker': string | null;
   'not_before': string | null;
   'error': ErrorDetail | null;
+  'priority': Priority;
+  'worker': string | null;
   'created_at': string;
   'started_at': string | null;
   'finished_at': string | null;
   'result_available': boolean;
+  'user_id': number | string | null;
+  'audio_file_id': string | null;
 }
 export interface LiveAudio {
   'codec'?: Codec | null;
@@ -158,25 +158,25 @@ export interface Problem {
 export interface ProgressEvent {
   'task_id': string;
   'kind': Kind;
-  'user_id': number | string | null;
-  'audio_file_id': string | null;
-  'priority': Priority | null;
   'state': State;
   'stage': Stage | null;
   'progress': number;
-  'processed_seconds': number | null;
+  'attempt': number;
   'duration_seconds': number | null;
   'lag_seconds': number | null;
   'eta_seconds': number | null;
-  'attempt': number;
+  'not_before': string | null;
+  'error': ErrorDetail | null;
+  'queue_position': number | null;
+  'expected_start': string | null;
+  'user_id': number | string | null;
+  'audio_file_id': string | null;
+  'priority': Priority | null;
+  'processed_seconds': number | null;
   'max_attempts': number;
   'sequence': number;
   'retry_at': string | null;
-  'not_before': string | null;
-  'queue_position': number | null;
-  'expected_start': string | null;
   'worker': string | null;
-  'error': ErrorDetail | null;
   'time': string;
 }
 export interface QueueOverview {
@@ -284,8 +284,6 @@ export interface TaskRequest {
 export interface TaskStatus {
   'task_id': string;
   'kind': Kind;
-  'task': DiarizationTask | TranscriptionTask | LiveTask | null;
-  'priority': Priority;
   'state': State;
   'stage': Stage | null;
   'progress': number;
@@ -293,15 +291,17 @@ export interface TaskStatus {
   'duration_seconds': number | null;
   'lag_seconds': number | null;
   'eta_seconds': number | null;
-  'worker': string | null;
   'not_before': string | null;
-  'queue_position': number | null;
-  'expected_start': string | null;
   'error': ErrorDetail | null;
+  'priority': Priority;
+  'worker': string | null;
   'created_at': string;
   'started_at': string | null;
   'finished_at': string | null;
   'result_available': boolean;
+  'queue_position': number | null;
+  'expected_start': string | null;
+  'task': DiarizationTask | TranscriptionTask | LiveTask | null;
 }
 export interface TranscribeOptions {
   'model'?: string | null;

@@ -194,7 +194,7 @@ def _generated_with(settings: Settings) -> str:
 
 def test_a_subject_belongs_to_one_operation() -> None:
     assert channel_of(operation_at("dead_letters.replay"))["address"] == subjects.REPLAY
-    assert channel_of(operation_at("dead_letters.diarization"))["address"] == subjects.DEAD_LETTERS_CHANNEL
+    assert channel_of(operation_at("dead_letters.diarization"))["address"] == subjects.dead_letters("{kind}")
 
 
 def test_every_reference_points_at_something() -> None:
