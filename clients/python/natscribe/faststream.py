@@ -11,36 +11,20 @@ FastStream does not declare these streams, because the service creates them. Giv
 would declare it with a default configuration, which NATS refuses, and the application would not start.
 """
 
+# ruff: noqa: PLC0414 -- applications import the types of messages from here, too
+
 import ssl
 from typing import NamedTuple
 
 from faststream.nats import JStream, NatsBroker, NatsCredentials, NatsSecurity, NatsUserPassword
 
-from natscribe.schemas.dead_letters import DeadLetter
-from natscribe.schemas.kinds import Result
-from natscribe.schemas.live import SpeakersEvent
-from natscribe.schemas.progress import ProgressEvent
+from natscribe.schemas.dead_letters import DeadLetter as DeadLetter
+from natscribe.schemas.kinds import Result as Result
+from natscribe.schemas.live import SpeakersEvent as SpeakersEvent
+from natscribe.schemas.progress import ProgressEvent as ProgressEvent
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.transcription import SegmentsEvent
+from natscribe.schemas.transcription import SegmentsEvent as SegmentsEvent
 from natscribe.settings import Settings
-
-__all__ = [
-    "DEAD_LETTERS",
-    "PROGRESS",
-    "RESULTS",
-    "SEGMENTS",
-    "SPEAKERS",
-    "DeadLetter",
-    "ProgressEvent",
-    "Result",
-    "SegmentsEvent",
-    "SpeakersEvent",
-    "Streams",
-    "broker",
-    "pull_inbox",
-    "security",
-    "streams",
-]
 
 # By default nats-py closes the connection after 60 attempts, and FastStream's pull loops then block the event loop.
 RECONNECT_WITHOUT_LIMIT = -1

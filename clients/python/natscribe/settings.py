@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -139,18 +140,8 @@ class Settings(BaseModel):
     @property
     def stream_names(self) -> StreamNames:
         """The names of this deployment's streams and consumers, made from NATS_STREAM_NAME and NATS_CONSUMER_NAME."""
-        return StreamNames(
-            tasks=self.nats_stream_name,
-            progress=f"{self.stem}_progress",
-            segments=f"{self.stem}_segments",
-            speakers=f"{self.stem}_speakers",
-            results=f"{self.stem}_results",
-            dead_letters=f"{self.stem}_dead_letters",
-            live=f"{self.stem}_live",
-            retention=f"{self.stem}_retention",
-            ready=f"{self.stem}_ready",
-            consumer_stem=self.nats_consumer_name,
-        )
+        streams = {field.name: f"{self.stem}_{field.name}" for field in fields(StreamNames)}
+        return StreamNames(**streams | {"tasks": self.nats_stream_name, "consumer_stem": self.nats_consumer_name})
 
 
 def without_login(url: str) -> str:

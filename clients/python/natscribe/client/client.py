@@ -120,10 +120,8 @@ class Client(Session):
         fields = {"task_id": task_id or new_task_id("live"), "user_id": 0, "audio": audio or LiveAudio()}
         task = build_message(LiveTask, fields | options)
         task_or_id = task.task_id if resume else task
-        is_new = task_id is None
-        return Live(
-            self._connection, self._settings, task_or_id, audio, priority, is_new, self.wait_for_result, self.voices
-        )
+        wait, is_new = self.wait_for_result, task_id is None
+        return Live(self._connection, self._settings, task_or_id, audio, priority, is_new, wait, self.voices)
 
     async def upload(self, recording: Path) -> str:
         """Upload a recording to AUDIO_STORE; return the `audio_file_id` by which tasks can refer to the recording.
