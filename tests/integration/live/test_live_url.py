@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from natscribe.cli.url_audio import from_url
+from natscribe.cli.decoding import from_url
 from natscribe.client import ClientError
 
 from tests.constants import Constants

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import typer
-from natscribe.cli.url_audio import from_url
+from natscribe.cli.decoding import from_url
 from natscribe.client import ClientError
 
 from tests.constants import Constants

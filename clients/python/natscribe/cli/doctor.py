@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from natscribe.cli.console import out, read_settings, run_and_exit
-from natscribe.cli.tables import topic_table
+from natscribe.cli.tables import print_topics
 from natscribe.cli.wording import clock, printable, seconds_until
 from natscribe.client.examination import Examination, examine
 from natscribe.schemas.workers import WorkerInfo
@@ -28,7 +28,7 @@ def doctor(*, as_json: Json = False) -> None:
 
 
 def _show(examination: Examination) -> None:
-    out.print(topic_table(_topics(examination)), soft_wrap=False)
+    print_topics(out, list(_topics(examination)))
     for problem in examination.problems:
         out.print()
         out.print(Text.assemble(("Wrong: ", "bold red"), printable(f"{problem.what}.")))

@@ -26,52 +26,39 @@ async def follow(  # noqa: PLR0913 -- what and where
     `label`: the name of the task on the display. `tasks`: how many tasks the command follows concurrently. `events`:
     the events of the task; None: the function reads them with the client.
     """
-    last: ProgressEvent | None = None
-    poller = _PositionPoller(client, display, task_id, label, POSITION_EVERY_S * max(1.0, tasks / _FREQUENT_TASKS))
-    poller.start()
+    state: State | None = None
+    may_wait = asyncio.Event()  # whether the task waits in the queue, as far as its events say
+    may_wait.set()
+    every_s = POSITION_EVERY_S * max(1.0, tasks / _FREQUENT_TASKS)
+    polling = asyncio.create_task(_poll_position(client, display, task_id, label, every_s, may_wait))
     try:
         async with aclosing(events or client.follow(task_id)) as task_events:
             async for event in task_events:
                 display.show(label, event)
                 if isinstance(event, ProgressEvent):
-                    last = event
-                    await poller.stop()
-                    if event.state is State.QUEUED:
-                        poller.start()
+                    state = event.state
+                    may_wait.set() if state is State.QUEUED else may_wait.clear()
     finally:
-        await poller.stop()
-    return last is not None and last.state is State.COMPLETED
+        while not polling.done():
+            polling.cancel()  # more than once: before Python 3.12 a request may swallow its cancellation
+            await asyncio.wait([polling], timeout=0.1)
+    return state is State.COMPLETED
 
 
-class _PositionPoller:
-    """Requests the queue position of a waiting task every `every_s` seconds, and shows it on a display."""
-
-    def __init__(self, client: Client, display: Display, task_id: str, label: str, every_s: float) -> None:
-        self._client = client
-        self._display = display
-        self._task_id = task_id
-        self._label = label
-        self._every_s = every_s
-        self._polling: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._polling = asyncio.create_task(self._poll())
-
-    async def stop(self) -> None:
-        polling, self._polling = self._polling, None
-        if polling is not None:
-            polling.cancel()
-            await asyncio.wait([polling])  # `await polling` raises CancelledError for its own end and for Ctrl-C alike
-
-    async def _poll(self) -> None:
-        while self._polling is asyncio.current_task():  # before Python 3.12 a request may swallow a cancellation
-            await asyncio.sleep(self._every_s)
-            try:
-                status = await self._client.get_task_progress(self._task_id)
-            except NoWorkerError as error:
-                self._display.warn(self._label, f"waits: {error}")
-            except ClientError:
-                continue  # the client's `on_outage` has printed it
-            else:
-                if status.state is State.QUEUED and status.queue_position is not None:
-                    self._display.update_position(self._label, status)
+async def _poll_position(  # noqa: PLR0913, PLR0917 -- what and where
+    client: Client, display: Display, task_id: str, label: str, every_s: float, may_wait: asyncio.Event
+) -> None:
+    """Request the queue position of a task every `every_s` seconds while it may wait, and show it on a display."""
+    while await may_wait.wait():
+        await asyncio.sleep(every_s)
+        if not may_wait.is_set():
+            continue
+        try:
+            status = await client.get_task_progress(task_id)
+        except NoWorkerError as error:
+            display.warn(label, f"waits: {error}")
+        except ClientError:
+            continue  # the client's `on_outage` has printed it
+        else:
+            if may_wait.is_set() and status.state is State.QUEUED and status.queue_position is not None:
+                display.update_position(label, status)

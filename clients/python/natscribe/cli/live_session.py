@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from natscribe.cli import decoding, url_audio
+from natscribe.cli import decoding
 from natscribe.cli.audio_input import STANDARD_INPUT, AudioFile, OtherFormatError, check_input, from_input
 from natscribe.cli.console import WARNING, err, open_client, out, read_settings
 from natscribe.cli.display import Display
@@ -55,7 +55,7 @@ class AudioSource:
             audio = build_message(LiveAudio, stdin_format)
             return cls("standard input", audio, await from_input(audio.codec))
         if URL.match(source):
-            return cls(without_login(source), decoding.AUDIO, await url_audio.from_url(source, speed))
+            return cls(without_login(source), decoding.AUDIO, await decoding.from_url(source, speed))
         path = existing_file(source, read_settings().audio_max_bytes)
         try:
             file = AudioFile(path)

@@ -103,8 +103,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     task = partial(Client.create_transcription_task, user_id=owner, task_id=task_id, priority=priority)
     speakers = partial(task, diarize=diarize, identify=identify, min_speakers=min_speakers, max_speakers=max_speakers)
     with_words = word_timestamps or ResultFormat.HTML in (result_format or ())  # the page highlights words
-    kept = partial(speakers, keep_seconds=keep_seconds, not_before=not_before)
-    create = partial(kept, word_timestamps=with_words)
+    create = partial(speakers, keep_seconds=keep_seconds, not_before=not_before, word_timestamps=with_words)
     creates = [partial(create, **task_options) for task_options in _with_languages(keywords, files, language or [])]
     limits = options.subtitle_limits(result_format, max_line_chars, max_lines, max_cue_seconds)
     output = make_output(result_format, output_dir, limits, as_json=as_json, wait=wait)

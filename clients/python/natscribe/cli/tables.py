@@ -1,6 +1,6 @@
 """Prints tables: aligned columns with titles on a terminal, and one plain line per row for programs."""
 
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -111,17 +111,12 @@ def print_topics(console: Console, topics: Sequence[tuple[str, str]]) -> None:
         for topic, text in topics:
             console.print(f"{topic.ljust(width)}{GAP}{printable(text)}")
         return
-    console.print(topic_table(topics), soft_wrap=False)
-
-
-def topic_table(topics: Iterable[tuple[str, str]]) -> Table:
-    """Return a table of pairs of a topic and a text, with the topics in bold in the first column."""
     table = Table.grid(padding=(0, len(GAP), 0, 0))
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     for topic, text in topics:
         table.add_row(topic, Text(printable(text)))
-    return table
+    console.print(table, soft_wrap=False)
 
 
 def _widths(columns: Sequence[Column], lines: Sequence[Sequence[str]], room: int) -> dict[int, int]:
