@@ -52,8 +52,8 @@ class Log:
             BadRequestError: The log has events that this mock has not written, e.g. of an earlier run of the mock.
         """
         event = task.next_event(state, **fields)
-        subject, stream = subjects.progress(task.task_id), self._names.progress
-        task.note(event, await self._append(stream, subject, event, task, after=task.log_end))
+        await self._append(self._names.progress, subjects.progress(task.task_id), event, task)
+        task.note(event)
 
     async def append_progress(self, task: PlayedTask, **fields: object) -> bool:
         """Append a `running` event, unless the log's last event is less than MIN_EVENT_INTERVAL_S seconds old.
@@ -83,8 +83,7 @@ class Log:
             processed_seconds=processed_seconds,
             segments=list(segments),
         )
-        subject, stream = subjects.segments(task.task_id), self._names.segments
-        task.segments_end = await self._append(stream, subject, event, task, after=task.segments_end)
+        await self._append(self._names.segments, subjects.segments(task.task_id), event, task)
         task.batches += 1
 
     async def append_speakers(self, task: PlayedTask, turns: Sequence[Turn], settled_until: float) -> None:
@@ -101,8 +100,7 @@ class Log:
             voices={},
             settled_until=settled_until,
         )
-        subject, stream = subjects.speakers(task.task_id), self._names.speakers
-        task.speakers_end = await self._append(stream, subject, event, task, after=task.speakers_end)
+        await self._append(self._names.speakers, subjects.speakers(task.task_id), event, task)
         task.speakers_events += 1
 
     async def publish(self, subject: str, message: BaseModel) -> None:
@@ -119,23 +117,12 @@ class Log:
 
         If the result is too large for a message, store it in the results bucket, and a reference to it in the message.
         """
-        task.result = result
-        body = result.model_dump_json().encode()
+        message, body = result, result.model_dump_json().encode()
         if len(body) > self.largest:
-            await (await self._js.object_store(RESULTS_BUCKET)).put(task.task_id, body)
-        message = await self.message_of(result)
-        await self._append(self._names.results, subjects.results(task.task_id), message, task, after=0)
-
-    async def message_of(self, result: Result) -> Result:
-        """Return the content of the NATS message for a result that is already stored.
-
-        For a result that is too large for a message, the message has no segments, but a reference to the object in the
-        results bucket that contains the whole result.
-        """
-        if len(result.model_dump_json()) <= self.largest:
-            return result
-        info = await (await self._js.object_store(RESULTS_BUCKET)).get_info(result.task_id)
-        return result_reference(result, info)
+            info = await (await self._js.object_store(RESULTS_BUCKET)).put(task.task_id, body)
+            message = result_reference(result, info)
+        await self._append(self._names.results, subjects.results(task.task_id), message, task)
+        task.result, task.result_message = result, message
 
     async def sha256_of(self, name: str) -> str | None:
         """Return the SHA-256 of the recording `name` in hexadecimal; None if AUDIO_STORE is not a NATS bucket.
@@ -156,9 +143,7 @@ class Log:
 
     async def delete(self, task: PlayedTask) -> None:
         """Delete all data of a task from the streams and buckets, including its recording and its dead letters."""
-        for sequence, letter in await self.find_dead_letters(None):
-            if letter.task_id == task.task_id:
-                await self.delete_dead_letter(sequence)
+        await self.delete_dead_letters(DeadLetterChoice(task_id=task.task_id))
         with suppress(NotFoundError):
             await (await self._js.object_store(RESULTS_BUCKET)).delete(task.task_id)
         if self._bucket is not None and task.sent is not None:
@@ -187,6 +172,13 @@ class Log:
         stored = [numbered async for page in pages for numbered in page]
         return [(sequence, letter) for sequence, letter in stored if choice is None or choice.chooses(letter)]
 
+    async def delete_dead_letters(self, choice: DeadLetterChoice) -> int:
+        """Delete the selected dead letters, and return how many they were."""
+        letters = await self.find_dead_letters(choice)
+        for sequence, _ in letters:
+            await self.delete_dead_letter(sequence)
+        return len(letters)
+
     async def delete_dead_letter(self, sequence: int) -> None:
         """Delete the dead letter with this stream sequence."""
         await self._js.delete_msg(self._names.dead_letters, sequence)
@@ -196,10 +188,11 @@ class Log:
         headers = task.traceparent | {REPLAY_OF: str(task.log_end)}
         await self._js.publish(task.message.subject, task.message.body, headers=headers)
 
-    async def _append(self, stream: str, subject: str, event: BaseModel, task: PlayedTask, *, after: int) -> int:
+    async def _append(self, stream: str, subject: str, event: BaseModel, task: PlayedTask) -> None:
         what = subject.partition(".")[0]
         headers = cloud_events.headers(what, f"natscribe/{MOCK_WORKER}", uuid4().hex, task_id=task.task_id)
-        expected = {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(after)} | task.traceparent
+        last = str(task.ends.get(subject, 0))
+        expected = {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: last} | task.traceparent
         body = event.model_dump_json().encode()
         stored = await self._js.publish(subjects.append_to(subject), body, stream=stream, headers=headers | expected)
-        return stored.seq
+        task.ends[subject] = stored.seq

@@ -118,13 +118,13 @@ class RequestHandlers:
 
     async def _result(self, request: ResultRequest) -> Reply:
         task = await self._known(request.task_id)
-        if task.result is None:
+        if task.result is None or task.result_message is None:
             raise RequestFailedError(without_result(task.status()))
         if request.format is not ResultFormat.JSON:
             content = encoded(format_result(self._voices.with_names(task.result), request.format, request))
             if len(content) <= self._log.largest:
                 return content, request.format.content_type
-        return self._voices.with_names(await self._log.message_of(task.result))
+        return self._voices.with_names(task.result_message)
 
     async def _list(self, request: ListRequest) -> TaskPage:
         chosen = [
@@ -194,10 +194,7 @@ class RequestHandlers:
         return Replayed(replayed=count)
 
     async def _delete_letters(self, request: DeleteLettersRequest) -> LettersDeleted:
-        letters = await self._log.find_dead_letters(request)
-        for sequence, _ in letters:
-            await self._log.delete_dead_letter(sequence)
-        return LettersDeleted(deleted=len(letters))
+        return LettersDeleted(deleted=await self._log.delete_dead_letters(request))
 
     async def _known(self, task_id: str) -> PlayedTask:
         for pause in _PAUSES_S:

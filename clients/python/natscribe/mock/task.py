@@ -10,6 +10,7 @@ from nats.aio.msg import Msg
 
 from natscribe.jetstream.task_messages import TaskMessage
 from natscribe.mock.script import ATTEMPTS, Script
+from natscribe.schemas import subjects
 from natscribe.schemas.headers import TRACEPARENT
 from natscribe.schemas.kinds import Result, Task
 from natscribe.schemas.progress import ProgressEvent, State, next_event
@@ -32,15 +33,14 @@ class PlayedTask:
     sent: Task | None  # None: the message was no valid task
     delivery: Msg
     last: ProgressEvent | None = None  # the last event of the task's log
-    log_end: int = 0  # stream sequence of that event
     attempts: int = 0  # that have started
     turn: int = 0  # number of the turn in which the task starts: users take turns
     batches: int = 0  # stored segments events: the next attempt continues after them
-    segments_end: int = 0  # stream sequence of the last of them
     speakers_events: int = 0  # stored speakers events
-    speakers_end: int = 0  # stream sequence of the last of them
+    ends: dict[str, int] = field(default_factory=dict)  # by subject: stream sequence of the task's last message there
     started_at: datetime | None = None
-    result: Result | None = None
+    result: Result | None = None  # the whole result
+    result_message: Result | None = None  # as published: without segments, if the result is too large for a message
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     _append_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -106,9 +106,14 @@ class PlayedTask:
             return self.message.first_event(self.task_id, self.sent, state, max_attempts=ATTEMPTS, **fields)
         return next_event(self.last, state, **{"progress": self.last.progress} | fields)
 
-    def note(self, event: ProgressEvent, log_end: int) -> None:
-        """Update this object after `event` was appended to the task's log with the stream sequence `log_end`."""
-        self.last, self.log_end = event, log_end
+    @property
+    def log_end(self) -> int:
+        """The stream sequence of the last event in the task's log."""
+        return self.ends.get(subjects.progress(self.task_id), 0)
+
+    def note(self, event: ProgressEvent) -> None:
+        """Update this object after `event` was appended to the task's log."""
+        self.last = event
         if event.state is State.RUNNING:
             self.started_at = self.started_at or event.time
         if event.state.ended:
@@ -122,7 +127,8 @@ class PlayedTask:
     def restart(self, delivery: Msg) -> None:
         """Reset the task to its state before the first attempt; `delivery` is the message that replays the task."""
         self.delivery, self.message, self.ended = delivery, TaskMessage.delivered(delivery), asyncio.Event()
-        self.attempts = self.batches = self.segments_end = self.speakers_events = self.speakers_end = 0
+        self.ends = {subjects.progress(self.task_id): self.log_end}
+        self.attempts = self.batches = self.speakers_events = 0
 
     def status(self) -> TaskStatus:
         """Return the reply to a `tasks.status` request, but without the task's position in the queue."""
