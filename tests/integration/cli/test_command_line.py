@@ -55,9 +55,11 @@ async def test_untranscribed_speech_is_reported_beside_the_result(terminal: Term
     assert (code, out.splitlines()) == (0, ["one two"] * 3)
     assert err.splitlines()[-1] == f"meeting.flac: {notice}"
     assert (again, again_err) == (out, f"t1: {notice}\n")
-    assert read_err == f"second.flac: {notice}\n"
-    assert read_code == 0
-    assert json.loads(read.splitlines()[-1])["untranscribed"] == [{"start": 2, "end": 4.5}]
+    assert (read_code, read_err) == (0, f"second.flac: {notice}\n")
+    # And programs read the messages of the service, and the result last
+    first, *_, last_event, result = (json.loads(line) for line in read.splitlines())
+    assert (first["state"], last_event["state"]) == ("queued", "completed")
+    assert (result["text"], result["untranscribed"]) == ("one two one two one two", [{"start": 2, "end": 4.5}])
 
 
 async def test_missing_channels_are_reported(terminal: Terminal, engine: FakeEngine) -> None:
@@ -140,17 +142,6 @@ async def test_files_of_one_name_have_results_of_their_own(terminal: Terminal, r
     # And where one of them is transcribed again, it replaces its own
     _, _, err = await terminal.run("transcribe", "meeting.flac", "--output-dir", "found")
     assert err.splitlines()[-1] == "wrote found/meeting.flac.txt (replaced)"
-
-
-async def test_programs_read_json_lines(terminal: Terminal) -> None:
-    # When a program requests JSON
-    code, out, err = await terminal.run("transcribe", "meeting.flac", "--json")
-    # Then it gets the messages of the service, and the result last
-    lines = [json.loads(line) for line in out.splitlines()]
-    assert (code, err) == (0, "")
-    assert lines[0]["state"] == "queued"
-    assert lines[-2]["state"] == "completed"
-    assert lines[-1]["text"] == "one two one two one two"
 
 
 async def test_a_failed_task_has_exit_code_one(terminal: Terminal) -> None:

@@ -1,12 +1,16 @@
 """A mock in the test's own process, on a real server; whatever it says must be in the document."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from natscribe.mock import Mock
 
 from app.settings import Settings
 from tests.integration.wire import Wire
+from tests.terminal import Terminal
+
+Run = Callable[..., Awaitable[tuple[int, str, str]]]
 
 
 @pytest.fixture
@@ -19,3 +23,9 @@ def settings(settings: Settings) -> Settings:
 async def mock(settings: Settings, wire: Wire) -> AsyncIterator[Mock]:
     async with Mock(settings) as playing:
         yield playing
+
+
+@pytest.fixture
+def run(mock: Mock, settings: Settings, tmp_path: Path) -> Run:
+    """Run a command beside the mock; return its exit code, standard output and standard error."""
+    return Terminal(tmp_path, settings, COLUMNS="200").run

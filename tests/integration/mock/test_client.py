@@ -82,22 +82,6 @@ async def test_a_recording_whose_upload_was_half_lost_is_uploaded_again(
         assert (await bucket.get("mine-team_meeting.flac")).data == CONTENT
 
 
-async def test_a_deleted_id_is_not_taken_again_at_once(
-    settings: Settings, mock: Mock, recording: Path, js: JetStreamContext
-) -> None:
-    async with Client(settings) as client:
-        # Given a task that was deleted
-        await client.create_transcription_task(recording, task_id="mine")
-        await ended(client, "mine")
-        await client.delete("mine")
-        # When its id is used again at once
-        # Then the client says why that cannot be
-        with pytest.raises(TaskIdTakenError, match="deleted moments ago"):
-            await client.create_transcription_task(recording, task_id="mine")
-    # And leaves no recording behind
-    assert await recordings_in(js) == []
-
-
 async def test_wrong_options_are_refused_before_an_upload(
     settings: Settings, mock: Mock, recording: Path, js: JetStreamContext
 ) -> None:

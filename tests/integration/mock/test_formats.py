@@ -5,14 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
-from natscribe.mock import Mock
 from natscribe.schemas import examples
 from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.transcription import Interval
 
 from tests.integration.conftest import Publisher
-from tests.integration.mock.test_voices_command import run
-from tests.servers import Servers
+from tests.integration.mock.conftest import Run
 
 PLAYER = re.compile(r'<section aria-label="Recording".*?</section>', re.DOTALL)  # has a link to the recording
 OF_DIARIZATIONS = (ResultFormat.RTTM, ResultFormat.HTML, ResultFormat.JSON)
@@ -22,8 +20,7 @@ OF_DIARIZATIONS = (ResultFormat.RTTM, ResultFormat.HTML, ResultFormat.JSON)
     ("command", "formats"), [(("transcribe", "--diarize"), tuple(ResultFormat)), (("diarize",), OF_DIARIZATIONS)]
 )
 async def test_each_format_is_the_same_by_request_and_by_command(
-    servers: Servers,
-    mock: Mock,
+    run: Run,
     publisher: Publisher,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -35,15 +32,15 @@ async def test_each_format_is_the_same_by_request_and_by_command(
     monkeypatch.setattr(examples, "RESULT", examples.RESULT.model_copy(update=details))
     recording = tmp_path / "call.flac"
     recording.write_bytes(b"not decoded")
-    await run(servers, "diarize", "--identify", "--task-id", "t0", str(recording))
+    await run("diarize", "--identify", "--task-id", "t0", str(recording))
     anna = ("--task-id", "t0", "--speaker", "SPEAKER_00", "--name", "Anna", "--consent-by", "Anna")
-    assert (await run(servers, "voices", "enroll", *anna))[0] == 0
+    assert (await run("voices", "enroll", *anna))[0] == 0
     # When a result is written in all formats after its task, and later
     options = [word for fmt in formats for word in ("--format", fmt.value)]
     task = ("--identify", "--task-id", "t1", "--output-dir", str(tmp_path / "task"))
-    assert (await run(servers, *command, *task, *options, str(recording)))[0] == 0
-    assert (await run(servers, "result", "t1", "--output-dir", str(tmp_path / "later"), *options))[0] == 0
-    printed = await asyncio.gather(*(run(servers, "result", "t1", "--format", fmt.value) for fmt in formats))
+    assert (await run(*command, *task, *options, str(recording)))[0] == 0
+    assert (await run("result", "t1", "--output-dir", str(tmp_path / "later"), *options))[0] == 0
+    printed = await asyncio.gather(*(run("result", "t1", "--format", fmt.value) for fmt in formats))
     # Then each text is that of a request, except that the page of a task plays its recording
     for fmt, (_, shown, _) in zip(formats, printed, strict=True):
         reply = await publisher.nc.request("tasks.result", b'{"task_id": "t1", "format": "%s"}' % fmt.value.encode())

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
 from natscribe.client import Client, ClientError, Live, RequestFailedError, TaskIdTakenError, UnreachableError
 from natscribe.client.live import Event
@@ -105,22 +104,6 @@ async def test_progress_status_and_list_report_the_lag(client: Client) -> None:
         # And status and list say it, too
         assert (await client.get_task_progress(live.task_id)).lag_seconds == 2
         assert [task.lag_seconds for task in (await client.tasks()).tasks] == [2]
-
-
-async def test_a_lost_connection_loses_and_doubles_nothing(
-    client: Client, settings: Settings, js: JetStreamContext
-) -> None:
-    # Given audio on its way
-    async with client.live(task_id="t1") as live:
-        lost: Nats = client._connection  # noqa: SLF001 -- nothing else can break it
-        for number in range(30):
-            await live.send(bytes([number]) * 3200)
-            # When the connection is lost several times
-            if number % 10 == 5:
-                await lost.force_reconnect()
-    # Then each frame is stored once, in its order
-    assert await stored_of(js, "t1") == b"".join(bytes([number]) * 3200 for number in range(30))
-    assert (await live.result()).duration == 3
 
 
 async def test_audio_is_complete_after_an_outage(settings: Settings, nats_server: NatsServer) -> None:

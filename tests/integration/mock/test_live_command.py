@@ -8,7 +8,6 @@ import pty
 import re
 import signal
 import struct
-import sys
 import termios
 import wave
 from asyncio import StreamReader, StreamWriter
@@ -27,12 +26,12 @@ from natscribe.schemas.progress import State
 from app.settings import Settings
 from tests.integration.seen_by_clients import is_in_state
 from tests.tcp import served
+from tests.terminal import start_command
 from tests.unit.engines.opus_files import hum, recorded
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)  # each test starts processes
 
-COMMAND = (sys.executable, "-c", "from natscribe.cli import main; main()", "live")
 NINE_SECONDS = bytes(9 * 32_000)
 TEXT = ["[0:00] Good morning.", "[0:04] Good morning.", "[0:08] Good"]
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
@@ -50,14 +49,8 @@ class Shell:
     async def start(self, *arguments: str, terminal: int | None = None) -> Process:
         """Start the command with pipes, or with standard output and error in a terminal."""
         screen = PIPE if terminal is None else terminal
-        return await asyncio.create_subprocess_exec(
-            *(*COMMAND, *arguments),
-            cwd=self.folder,
-            env=os.environ | {"NATS_URL": self.settings.nats_url, "TERM": "xterm-256color"},
-            stdin=PIPE,
-            stdout=screen,
-            stderr=screen,
-        )
+        env = os.environ | {"NATS_URL": self.settings.nats_url, "TERM": "xterm-256color"}
+        return await start_command(self.folder, "live", *arguments, env=env, stdin=PIPE, stdout=screen, stderr=screen)
 
     async def run(self, *arguments: str, audio: bytes = NINE_SECONDS) -> tuple[int, str, str]:
         process = await self.start(*arguments)
@@ -270,20 +263,6 @@ async def test_a_task_is_resumed_only_with_its_own_audio_format(shell: Shell, js
     # When the same audio continues, then it becomes text
     code, out, _ = await shell.run("-", "--resume", "t1", "--rate", "8000", audio=NINE_SECONDS[: 4 * 16_000])
     assert (code, out.splitlines()) == (0, TEXT)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("call.wav", "--resume", "t1"),
-        ("-", "--resume", "t1", "--task-id", "t2"),
-        ("-", "--resume", "t1", "--codec", "opus"),
-    ],
-)
-async def test_invalid_options_of_resume_are_refused(shell: Shell, arguments: tuple[str, ...]) -> None:
-    code, _, err = await shell.run(*arguments)
-    assert code == 2
-    assert "--resume" in err
 
 
 async def _printed(process: Process, words: str) -> None:

@@ -16,7 +16,7 @@ from natscribe.mock.script import OF_TASKS
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.requests import ResultFormat
+from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 from natscribe.schemas.voices import Consent
 from natscribe.schemas.wire import Kind
@@ -79,11 +79,12 @@ async def test_a_scheduled_task_waits_until_its_time(client: Client, publisher: 
         assert (await client.cancel("later")).state is State.CANCELLED
 
 
-async def test_from_a_file_to_the_result(client: Client, tmp_path: Path) -> None:
+async def test_from_a_file_to_the_result(settings: Settings, mock: Mock, tmp_path: Path) -> None:
     # Given a file
     recording = tmp_path / "team meeting.flac"
-    recording.write_bytes(b"not looked at")
-    async with client:
+    recording.write_bytes(bytes(2**21))
+    uploads: list[tuple[Path, int]] = []
+    async with Client(settings, on_upload=lambda file, sent: uploads.append((file, sent))) as client:
         # When it is transcribed, with speakers and words
         task_id = await client.create_transcription_task(
             recording, user_id="anna", diarize=True, word_timestamps=True, language="ru"
@@ -92,9 +93,12 @@ async def test_from_a_file_to_the_result(client: Client, tmp_path: Path) -> None
         result = await client.get_task_result(task_id)
         text = await client.get_task_result(task_id, ResultFormat.TXT)
         turns = await client.get_task_result(task_id, ResultFormat.RTTM)
+        lines = await client.get_task_result(task_id, ResultFormat.SRT, limits=SubtitleLimits(max_line_chars=16))
         page = await client.get_task_result(task_id, ResultFormat.HTML)
         status = await client.get_task_progress(task_id)
-    # Then its story is that of the service
+    # Then the bytes of its upload are counted, and its story is that of the service
+    assert uploads == sorted(uploads)
+    assert uploads[0] < uploads[-1] == (recording, 2**21)
     progress = [event for event in events if isinstance(event, ProgressEvent)]
     assert [(event.sequence, event.state) for event in progress] == [(1, "queued"), (2, "running"), (3, "completed")]
     published_segments = [segment for event in events if isinstance(event, SegmentsEvent) for segment in event.segments]
@@ -110,6 +114,8 @@ async def test_from_a_file_to_the_result(client: Client, tmp_path: Path) -> None
     assert text.count("Good morning.") == 3
     assert isinstance(turns, str)
     assert turns.count(task_id) == 3
+    assert isinstance(lines, str)
+    assert "\nSPEAKER_00: Good\nmorning.\n" in lines
     # And times are true
     assert status.finished_at == progress[-1].time == max(event.time for event in progress)
     assert status.created_at <= progress[0].time <= result.created_at <= progress[-1].time

@@ -10,9 +10,9 @@ import natscribe
 import pytest
 
 from tests.integration.conftest import Publisher
-from tests.integration.mock.test_voices_command import COMMAND
 from tests.programs import line_with, output, started
 from tests.servers import Servers
+from tests.terminal import COMMAND
 
 MODULE = """
 def write(result, options):

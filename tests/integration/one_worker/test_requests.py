@@ -33,11 +33,6 @@ async def test_an_invalid_request_gets_a_reply(nc: Client, subject: str, body: b
     assert json.loads(reply.data)["error"]["code"] == "invalid_request"
 
 
-async def test_a_request_that_claims_to_be_json_and_is_not_utf_8_gets_a_reply(nc: Client) -> None:
-    reply = await nc.request("tasks.status", b"\xff", timeout=DEADLINE, headers={"content-type": "application/json"})
-    assert json.loads(reply.data)["error"]["code"] == "invalid_request"
-
-
 @pytest.mark.parametrize("reply_subject", ["results.elsewhere", "$JS.API.STREAM.DELETE.transcription_progress"])
 async def test_a_reply_is_sent_only_to_an_inbox(
     publisher: Publisher, nc: Client, task_id: str, reply_subject: str
