@@ -134,7 +134,10 @@ _REPEATED = ("task_id", "kind", "user_id", "audio_file_id", "priority", "attempt
 
 
 def next_event(last: ProgressEvent, state: State, **fields: object) -> ProgressEvent:
-    """Return the event that follows `last` in a task's log, with the new state; `fields` are its other fields."""
+    """Return the event that follows `last` in a task's log, with the new state.
+
+    It has the task, priority and attempt of `last`. `fields`: further fields of the event, by name.
+    """
     repeated = {name: getattr(last, name) for name in _REPEATED}
     added = {"state": state, "sequence": last.sequence + 1, "time": datetime.now(timezone.utc)}
     return ProgressEvent.model_validate(repeated | fields | added)

@@ -71,6 +71,8 @@ class Settings(BaseModel):
     def read(cls, *files: Path) -> Self:
         """Read each setting from the environment, or else from `files` (`NAME=value` lines), or else from /run/secrets.
 
+        An empty value counts as missing. Of several files, the first one that has the setting counts.
+
         Raises:
             ValidationError: A setting is invalid; `describe_invalid_setting` describes the error in a sentence.
         """

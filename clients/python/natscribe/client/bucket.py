@@ -30,7 +30,7 @@ CHUNK_BYTES = 512 * 1024  # bytes of an object in one message of the upload
 
 
 class RetryingPublisher(JetStreamContext):
-    """A JetStream context that repeats each publish until it is acknowledged.
+    """A JetStream context that repeats each publish until it is acknowledged, for up to RETRY_UPLOAD_FOR_S seconds.
 
     After the loss of a server, the stream of the bucket may have no leader for some seconds, and acknowledges nothing.
     """

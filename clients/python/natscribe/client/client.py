@@ -83,6 +83,7 @@ class Client(Session):
         Raises:
             RecordingError: The recording cannot be read or uploaded.
             QueueFullError: The task queue is full.
+            StorageFullError: NATS has no room for the recording or the task.
             TaskIdTakenError: The task id belongs to another task.
         """
         if (language := fields.get("language")) is not None:
@@ -114,6 +115,8 @@ class Client(Session):
             OptionError: An argument is invalid.
             QueueFullError: From `async with`: the task queue is full.
             TaskIdTakenError: From `async with`: the task id belongs to another task, or has audio already.
+            ClientError: From `async with`: the task to be resumed is not live, its audio has ended, or has another
+                format.
         """
         if (language := options.get("language")) is not None:
             options["language"] = language_code(language)
@@ -126,8 +129,11 @@ class Client(Session):
     async def upload(self, recording: Path) -> str:
         """Upload a recording to AUDIO_STORE; return the `audio_file_id` by which tasks can refer to the recording.
 
+        If AUDIO_STORE is a folder, the recording must already be in it, and is not copied.
+
         Raises:
             RecordingError: The recording cannot be read or uploaded.
+            StorageFullError: NATS has no room for the recording.
         """
         name = await audio_file_id(self._settings, recording, new_task_id(recording))
         if (store := upload_store(self._settings, self._connection, self._on_upload)) is not None:
@@ -139,6 +145,7 @@ class Client(Session):
 
         Raises:
             QueueFullError: The task queue is full.
+            StorageFullError: NATS has no room for the task.
             TaskIdTakenError: The task id belongs to another task.
         """
         return await self._submit(task, task.audio_file_id, priority, is_new=False)
@@ -157,9 +164,9 @@ class Client(Session):
     ) -> TaskPage:
         """Return one page of the list of tasks, the newest first.
 
-        `user_id`: only the tasks of this user. `state`: only the tasks in this state. `limit`: the maximum number of
-        tasks in the page, up to 200. `before`: the field `more_before` of the previous page, which is None if no page
-        follows.
+        `user_id`: only the tasks of this user; None: of all users. `state`: only the tasks in this state; None: in any
+        state. `limit`: the maximum number of tasks in the page, up to 200. `before`: the field `more_before` of the
+        previous page, which is None if no page follows; None: return the first page.
         """
         fields = {"user_id": user_id, "state": state, "limit": limit, "before": before}
         return await self._request(subjects.LIST, ListRequest, TaskPage, **fields)
@@ -208,6 +215,7 @@ class Client(Session):
 
         Raises:
             RequestFailedError: The task has failed or was cancelled.
+            TaskDeletedError: The task was deleted.
         """
         async with aclosing(self.follow(task_id)) as events:
             async for _ in events:
@@ -218,6 +226,9 @@ class Client(Session):
         """Yield all progress and segments events of a task, past events first, until the task ends.
 
         If the task does not exist yet, the generator waits for its first event.
+
+        Raises:
+            TaskDeletedError: The task was deleted.
         """
         return Follower(self._connection, self._settings, task_id).events()
 
@@ -230,7 +241,10 @@ class Client(Session):
         return follow_all(self._connection)
 
     async def has_events(self, task_id: str) -> bool:
-        """Whether the task has any progress events; the client reads the stream itself, so no worker has to run."""
+        """Whether the progress stream has events of the task; False if the client cannot read the stream.
+
+        The client reads the stream itself, so no worker has to run.
+        """
         return await has_events(self._connection, self._settings, task_id)
 
     async def cancel(self, task_id: str) -> TaskStatus:

@@ -149,7 +149,9 @@ async def publish_task(connection: Nats, subject: str, task: Task, *, seconds: f
 
     Raises:
         UnreachableError: NATS does not acknowledge the task.
+        NoWorkerError: No stream stores tasks yet: no worker has run with this NATS.
         QueueFullError: The task queue is full.
+        StorageFullError: NATS has no room for the task.
     """
     headers = {"Nats-Msg-Id": task.task_id, "content-type": "application/json"}
     if seconds is not None:

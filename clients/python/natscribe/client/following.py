@@ -121,7 +121,11 @@ class Partials:
 
 
 class Follower:
-    """Yields the events of one task in order, from the first one until the task ends."""
+    """Yields the events of one task in order, from the first one until the task ends.
+
+    `partials`: the buffer of a live task's partial results, for `with_partials`, which then also yields the events
+    about speakers; None: neither.
+    """
 
     def __init__(self, connection: Nats, settings: Settings, task_id: str, partials: Partials | None = None) -> None:
         streams = settings.stream_names

@@ -84,6 +84,7 @@ class FramePublisher:
 
         Raises:
             StorageFullError: NATS has no room for the audio.
+            OtherSenderError: Another program sends audio of the task, too.
             UnreachableError: NATS does not acknowledge the audio.
         """
         await self._until_fewer_than(MAX_PENDING_FRAMES)
@@ -168,7 +169,11 @@ class FramePublisher:
         return None
 
     async def _was_disconnected(self) -> bool:
-        """Wait until NATS is connected; return whether it was disconnected at first."""
+        """Wait until NATS is connected; return whether the call had to wait.
+
+        Raises:
+            UnreachableError: The connection was closed.
+        """
         was_disconnected = not self.connection.is_connected
         while not self.connection.is_connected:
             if self.connection.is_closed:

@@ -22,6 +22,7 @@ class Store(Protocol):
 
         Raises:
             RecordingError: The upload failed.
+            StorageFullError: JetStream has no room for the recording.
             UnreachableError: The store does not reply.
         """
         ...

@@ -75,7 +75,8 @@ class Submission:
             TaskIdTakenError: The id belongs to another task.
             RecordingError: The recording cannot be uploaded.
             QueueFullError: The task queue is full.
-            UnreachableError: NATS does not reply.
+            StorageFullError: NATS has no room for the recording or the task.
+            UnreachableError: NATS or the store of recordings does not reply.
         """
         if not is_new and await self._exists():
             return
@@ -117,7 +118,7 @@ class Submission:
         )
 
     async def _exists(self, *, requests: int = 1) -> bool | None:
-        """Whether the service already has this task; None if the service does not reply.
+        """Whether the service already has this task; None if the service does not reply or cannot process the request.
 
         `requests`: how many status requests to send before the task counts as missing.
 

@@ -51,8 +51,8 @@ async def dead_letter_pages(
 ) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
     """Yield the dead letters after the stream sequence `after`, page by page, the oldest first.
 
-    Each dead letter is paired with its stream sequence. `stream`: the name of the dead-letter stream. `parse`: parses a
-    stored message.
+    Each dead letter is paired with its stream sequence. Messages that the service has not published are skipped.
+    `stream`: the name of the dead-letter stream. `parse`: parses a stored message.
 
     Raises:
         NatsError: NATS does not reply.
@@ -72,6 +72,9 @@ def _encode(body: bytes) -> tuple[str, BodyEncoding]:
 
 
 def _limited(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the first _MAX_HEADERS headers of a message, without those longer than _MAX_HEADER_LENGTH characters."""
+    """Return the first _MAX_HEADERS headers of a message, except those longer than _MAX_HEADER_LENGTH characters.
+
+    The length of a header is that of its name and value together.
+    """
     first = islice(headers.items(), _MAX_HEADERS)
     return {name: value for name, value in first if len(name + value) <= _MAX_HEADER_LENGTH}

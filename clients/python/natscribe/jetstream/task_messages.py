@@ -73,7 +73,7 @@ class TaskMessage:
 
     @property
     def task(self) -> Task | None:
-        """The task in the body, without fields that this version does not know; None if the body is no valid task."""
+        """The task in the body, including fields of later versions; None if the body is no valid task."""
         try:
             return read_task(self.lane, self.body)
         except ValueError:
