@@ -65,7 +65,7 @@ class Display:
             print_above(f"{label} {warning}", WARNING)
 
     def end(self, label: str, *, failed: bool) -> None:
-        """Called when the task of a recording has ended; `failed` says whether the task has failed."""
+        """Show that the task of a recording has ended; `failed`: whether it has failed."""
 
 
 class JsonLines(Display):

@@ -47,7 +47,8 @@ class AudioSource:
         are sent per second.
 
         Raises:
-            typer.BadParameter: There is no such file, or neither PyAV nor ffmpeg is installed to decode it.
+            typer.BadParameter: The file is missing, empty or too large, standard input is a terminal, or the source has
+                to be decoded, and nothing is installed that could do it.
             ClientError: The source cannot be read, or has no audio.
         """
         if source == STANDARD_INPUT:
@@ -78,7 +79,7 @@ class LiveSession:
     sent_bytes: int = 0
 
     async def run(self) -> int:
-        """Run the session, and return the exit code: 0 if the task was completed.
+        """Run the session, and return the exit code: 0 if the task was completed, or 1.
 
         Raises:
             ClientError: The source has no audio, the audio could not be sent, or the task cannot be resumed.

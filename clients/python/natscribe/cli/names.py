@@ -47,7 +47,7 @@ def result_file_names(recordings: Sequence[str], folder: Path | None) -> list[st
 
 
 def recording_name(audio_file_id: str, task_id: str) -> str:
-    """Return the name of a recording's file, derived from its `audio_file_id`.
+    """Return the name of a recording's file, from its `audio_file_id` without the folder and the id of its task.
 
     If this name is empty or longer than _MAX_NAME_BYTES bytes, return `task_id` instead.
     """

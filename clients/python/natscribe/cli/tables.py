@@ -32,7 +32,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """The cells of a table's row, and a `note`, which is printed below the row on a terminal, or else at its end."""
+    """The cells of a table's row, and a `note`.
+
+    The note is printed below the row on a terminal, and otherwise at the end of the row's line.
+    """
 
     cells: Sequence[str]
     note: str = ""
@@ -57,7 +60,10 @@ USER_COLUMNS = (
 
 
 def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]) -> None:
-    """Print a table, unless it has no rows; the last column, whose texts people copy, is never truncated."""
+    """Print a table on a terminal; otherwise, print each row as a line without titles. Without rows, print nothing.
+
+    The last column, whose texts people copy, is never truncated.
+    """
     if not rows or not console.is_terminal:
         for row in rows:
             console.print(_line(columns, row))

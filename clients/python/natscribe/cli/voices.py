@@ -112,7 +112,10 @@ async def _voice_id(client: Client, id_or_name: str, owner: int | str) -> str:
 
 
 async def _explained(client: Client, refusal: RequestFailedError, owner: int | str, task_id: str) -> ClientError:
-    """Return the service's refusal of an enrolment as an error whose message names command-line options, not fields."""
+    """Return the service's refusal of an enrolment as an error whose message names command-line options, not fields.
+
+    A refusal that names no fields is returned unchanged.
+    """
     if "select one as `speaker`" in refusal.message:
         selection = f"--task-id {task_id} --speaker SPEAKER_00"
         return ClientError(f"The recording has several speakers, or none: select one by {selection}, or record one.")

@@ -35,8 +35,8 @@ _HEARTBEAT_S = 5.0  # less than the time after which JetStream delivers a task a
 class Mock:
     """Simulates the service on an empty NATS server, without models: `async with Mock(settings):`.
 
-    Each attempt of a task takes `seconds`. `report` is called with a line of text for each request and each change of a
-    task.
+    `seconds`: how long each attempt of a task takes, unless the task id says otherwise. `report` is called with a line
+    of text for each request and each change of a task.
 
     Raises:
         ClientError: From `async with`: NATS is unreachable, or a service or another mock already runs there.

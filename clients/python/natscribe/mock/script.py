@@ -19,7 +19,7 @@ _NEVER_RUN = {ErrorCode.EXPIRED, ErrorCode.QUOTA_EXCEEDED, ErrorCode.INVALID_MES
 class Script:
     """How the mock simulates a task: how many attempts fail with which error, and whether the result is large.
 
-    `seconds`: the duration of an attempt.
+    `seconds`: the duration of an attempt; None: as of all tasks.
     """
 
     error: ErrorDetail | None = None  # None: the task completes

@@ -76,7 +76,7 @@ class PlayedTask:
 
     @asynccontextmanager
     async def appending(self) -> AsyncIterator[None]:
-        """Lock the task's log until the block ends; the block appends an event or segments to it.
+        """Lock the task's log until the end of the `with` block, which appends an event or segments to the log.
 
         Raises:
             EndedError: The task has ended.
@@ -100,7 +100,10 @@ class PlayedTask:
             await asyncio.wait_for(self.ended.wait(), seconds)
 
     def next_event(self, state: State, **fields: object) -> ProgressEvent:
-        """Return the progress event that follows the last one; `fields` are its fields other than `state`."""
+        """Return the progress event that follows the last one of the log, or its first one.
+
+        `fields`: further fields of the event, by name.
+        """
         fields = {"worker": MOCK_WORKER} | fields
         if self.last is None:
             return self.message.first_event(self.task_id, self.sent, state, max_attempts=ATTEMPTS, **fields)
@@ -125,7 +128,10 @@ class PlayedTask:
         return failed and self.sent is not None and self.sent == message.task
 
     def restart(self, delivery: Msg) -> None:
-        """Reset the task to its state before the first attempt; `delivery` is the message that replays the task."""
+        """Reset the attempts and stored segments of the task, so that it can run again; its log continues.
+
+        `delivery`: the message that replays the task.
+        """
         self.delivery, self.message, self.ended = delivery, TaskMessage.delivered(delivery), asyncio.Event()
         self.ends = {subjects.progress(self.task_id): self.log_end}
         self.attempts = self.batches = self.speakers_events = 0

@@ -43,7 +43,7 @@ class Voices:
         return list(self._voices[type(user_id), user_id].values())
 
     def enroll(self, request: EnrollRequest, result: Result | None) -> Voice:
-        """Enroll a speaker of a completed task: create a voice, or add a reference to the voice that the request names.
+        """Enrol a speaker of a completed task: create a voice, or add a reference to the voice that the request names.
 
         `result`: the result of that task.
 
@@ -134,7 +134,7 @@ class Voices:
 
 
 def _speaker(request: EnrollRequest, result: Result | None) -> str:
-    """Return the label of the speaker to enroll: the one that the request names, or else the only one in the result.
+    """Return the label of the speaker to enrol: the one that the request names, or else the only one in the result.
 
     Raises:
         RequestFailedError: The result has no such speaker, several speakers, or none that can be enrolled.

@@ -166,7 +166,8 @@ class Player:
     async def _play_parts(self, task: PlayedTask, content: Content, parts: int | None) -> None:
         """Simulate the next `parts` parts of an attempt, or all remaining ones if `parts` is None.
 
-        An attempt consists of parts of equal duration. For each part, wait, then append segments and a progress event.
+        An attempt consists of parts of equal duration. Each part takes its time, and appends progress events and, if it
+        transcribes, segments.
         """
         sent, duration = content.sent, content.duration
         whole = self._seconds if task.script.seconds is None else task.script.seconds

@@ -66,7 +66,7 @@ class LineBreaker:
     def lines(self, first: int, stop: int, name: str) -> tuple[str, ...]:
         """Return the lines of the cue with the units `first` to `stop - 1`.
 
-        If the cue has room for `name`, the name of its speaker, the first line starts with it.
+        If the cue has room for `name`, the name of its speaker and a colon, the first line starts with it.
         """
         named = self._layouts(first, width(name)).get(stop)
         _, line_starts = named or self._layouts(first, 0)[stop]

@@ -54,7 +54,7 @@ class Failure:
 
 @dataclass
 class Dashboard:
-    """The state of the service that `natscribe top` shows, updated by `apply` and `reconcile`."""
+    """The state of the service that `natscribe top` shows: the task queues, the running tasks and the last failures."""
 
     running: dict[str, Running] = field(default_factory=dict)
     failures: deque[Failure] = field(default_factory=lambda: deque(maxlen=MAX_FAILURES))
@@ -80,9 +80,9 @@ class Dashboard:
     def reconcile(self, page: TaskPage, requested_at: float, now: float) -> None:
         """Correct the running tasks according to the service's list of running tasks.
 
-        Listed tasks of which no event has arrived yet are added. A task that is not listed and whose last event is old
-        is removed: it has ended, and its last event was lost. `requested_at`, `now`: when the list was requested and
-        received, in monotonic seconds.
+        Listed tasks of which no event has arrived yet are added. A task that is not listed has ended: it is removed if
+        its last event is older than SILENT_AFTER_S, or than LOST_AFTER_S if `page` is not the whole list.
+        `requested_at`, `now`: when the list was requested and received, in monotonic seconds.
         """
         self.changed = True
         listed = {task.task_id: task for task in page.tasks if task.state is State.RUNNING}

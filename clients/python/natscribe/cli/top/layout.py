@@ -101,7 +101,10 @@ def _table(*columns: str, expand: bool = True) -> Table:
 
 
 def used_queues(dashboard: Dashboard) -> list[QueueStatus]:
-    """Return the task queues that have tasks; if all are empty, only the first queue."""
+    """Return the task queues that have tasks; if all are empty, only the first queue.
+
+    Return an empty list until the dashboard has the state of the queues.
+    """
     overview = dashboard.queue
     if overview is None:
         return []
@@ -116,7 +119,7 @@ def _queue_table(queues: list[QueueStatus]) -> Table:
 
 
 def _users(dashboard: Dashboard) -> list[UserLoad]:
-    """Return the users with the most waiting audio; none if there is only one user."""
+    """Return the users with the most waiting audio; an empty list if there are fewer than two."""
     users = dashboard.queue.users if dashboard.queue is not None else []
     return users if len(users) > 1 else []
 
