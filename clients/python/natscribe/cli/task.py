@@ -95,9 +95,10 @@ async def _delete_task(client: Client, task_id: str) -> None:
 
 
 async def for_each_task(task_ids: list[str], act: Callable[[str], Awaitable[None]]) -> int:
-    """Call `act` with each task id; return the exit code: 1 if a call has failed, or 0.
+    """Call `act` with each different task id; return the exit code: 1 if a call has failed, or 0.
 
-    The error of a failed call is printed, and the remaining task ids are processed nevertheless.
+    A call that raises RequestFailedError or NotWrittenError has failed: the error is printed, and the remaining task
+    ids are processed nevertheless. Any other exception is raised.
     """
     failed: list[Exception] = []
     for task_id in dict.fromkeys(task_ids):

@@ -207,7 +207,10 @@ class Follower:
         return event
 
     async def _wait(self, pause: float) -> float:
-        """Wait for a published event, at most `pause` seconds; return for how many seconds to wait the next time."""
+        """Wait for a published event, at most `pause` seconds; return for how many seconds to wait the next time.
+
+        The next wait is short if an event was published, or else twice as long, up to _MAX_PAUSE_S.
+        """
         published = asyncio.ensure_future(self._published.wait())
         try:
             await asyncio.wait([published], timeout=pause)  # wait_for sometimes swallows a cancellation (cpython#86296)

@@ -74,6 +74,8 @@ class Connection(Nats):
     async def confirm_subscription(self, subject: str) -> None:
         """Wait until the server has accepted or refused the subscription to a subject.
 
+        If NATS does not reply, return as if the subscription were accepted.
+
         Raises:
             NotAllowedError: The user may not subscribe to this subject.
         """
@@ -148,7 +150,7 @@ class Connection(Nats):
 
 
 def permitted_users(subject: str) -> tuple[str, ...]:
-    """Return the users of the production stack (deploy/nats/accounts.conf) who may send requests to a subject."""
+    """Return the production stack's users (deploy/nats/accounts.conf) who may publish or subscribe to a subject."""
     return next(users for pattern, users in _USERS if pattern.match(subject))
 
 

@@ -101,7 +101,8 @@ async def audio_file_id(settings: Settings, recording: Path | str, task_id: str)
 def _is_path(settings: Settings, name: str) -> bool:
     """Whether a string is the path of a local file, and not the name of a stored recording.
 
-    It is a path if it has a slash and the file exists, unless AUDIO_STORE allows names with a slash.
+    It is a path if it has a slash and the file exists. But if AUDIO_STORE allows names with a slash, only an absolute
+    path is.
     """
     in_store = not os.path.isabs(name) and settings.audio_store.startswith(("file:", "https:"))  # noqa: PTH117
     return "/" in name and not in_store and os.path.isfile(name)  # noqa: PTH113 -- of any string, without an error

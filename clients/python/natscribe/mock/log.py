@@ -58,7 +58,7 @@ class Log:
     async def append_progress(self, task: PlayedTask, **fields: object) -> bool:
         """Append a `running` event, unless the log's last event is less than MIN_EVENT_INTERVAL_S seconds old.
 
-        Return whether the event was appended.
+        `fields`: the fields of the event other than `state`. Return whether the event was appended.
 
         Raises:
             EndedError: A client has cancelled or deleted the task.
