@@ -35,7 +35,7 @@ async def discard_all(tasks: Collection[asyncio.Task[Any]]) -> None:
 
 
 def drop_error(task: asyncio.Task[Any]) -> None:
-    """Retrieve and ignore the error of an ended asyncio task, because asyncio logs errors that nobody retrieves."""
+    """Read and ignore the error of an ended asyncio task: asyncio would log an error that nobody has read."""
     if not task.cancelled():
         task.exception()
 
@@ -111,7 +111,10 @@ class StopScope:
 
 
 async def despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` to its end and return its result; ignore cancellations of the caller meanwhile."""
+    """Run `work` to its end and return its result, even if the caller is cancelled meanwhile.
+
+    The cancellation is then lost: it is not raised after the end of `work` either.
+    """
     task = asyncio.create_task(work)
     while not task.done():
         with suppress(asyncio.CancelledError):

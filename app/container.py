@@ -127,7 +127,10 @@ class Container:
         self._make_operations()
 
     def join_fleet(self, nats: Client) -> None:
-        """Create the lease, whose holder does the work for all workers, and the stream guard, before `connect`."""
+        """Create the lease and the stream guard; to be called before `connect`.
+
+        The worker that holds the lease does the work that is done once for all workers.
+        """
         self.lease = Lease(nats, self.settings.stem, self.worker_name, on_report=self._adopt)
         self.stream_guard = StreamGuard(nats, self.settings, self.meter, self.lease)
 
@@ -165,7 +168,10 @@ class Container:
         self.quotas.changed = self.scheduler.reconsider
 
     async def _reject(self, message: StoredMessage, quota: Quota) -> bool:
-        """Fail the task of a user with too many waiting tasks; return False if it does not wait, or is invalid."""
+        """Fail a waiting task whose user has more waiting tasks than the quota allows.
+
+        Return False if the task does not wait any more, or if its message is invalid. `quota`: the quota of the user.
+        """
         fail = partial(fail_waiting, self.messages, self.registration, self.log, self.dead_letters)
         return await fail(message=message, error=exceeded(quota))
 

@@ -55,10 +55,11 @@ class ObsoleteMessageError(Exception):
 
 
 class MessageGoneError(Exception):
-    """A delivered task message has left the task stream, because its task was deleted: it is returned to JetStream.
+    """The task stream no longer holds a delivered task message, because its task was deleted.
 
-    JetStream then redelivers it only if the stream still contains it. That is possible: the server that reported it as
-    missing may have been a former leader of the stream, which had not received the message yet.
+    The message is returned to JetStream, which redelivers it only if the stream does hold it. That is possible: the
+    server that reported the message as missing may be a former leader of the stream, and may not have received the
+    message yet.
     """
 
 

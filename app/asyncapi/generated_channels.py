@@ -77,7 +77,10 @@ def paragraphs(text: str) -> tuple[str, str]:
 
 
 def pattern(address: str) -> re.Pattern[str]:
-    """Return a regular expression for the subjects of an address: any value or `*` may replace each parameter."""
+    """Return a regular expression for the subjects of an address such as `tasks.transcription.{priority}`.
+
+    Each parameter matches `*` or any of its values: those in ENUMS if it is listed there, otherwise any without a dot.
+    """
     words = {name: "|".join([*map(str, enum), r"\*"]) for name, enum in ENUMS.items()}
     parts = re.split(r"\{(\w+)\}", address)
     return re.compile(

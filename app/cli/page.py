@@ -116,9 +116,10 @@ def choose_page(options: PageOptions | None, *, names_nats: bool, http_port: int
 
 
 def _handler(files: Mapping[str, bytes], policy: str) -> type[BaseHTTPRequestHandler]:
-    """Create a handler class that serves files, compressed, with `policy` as their Content-Security-Policy.
+    """Create a handler class that serves files, compressed if the browser accepts that.
 
-    `files`: the content of each file by its path. A page itself can set only part of such a policy.
+    `files`: the content of each file by its path in the URL. `policy`: the header Content-Security-Policy of all
+    responses; a header is necessary, because a page itself can set only part of such a policy.
     """
     compressed = {path: gzip.compress(content, mtime=0) for path, content in files.items()}
 

@@ -164,8 +164,10 @@ async def _servers(
 async def _check_nats(settings: Settings, *, has_redis: bool) -> None:
     """Check the connection to an external NATS before a worker starts, as the worker reports a failure only after 30 s.
 
+    `has_redis`: whether REDIS_URL names an external Redis; otherwise the worker is to use an embedded one.
+
     Raises:
-        ClientError: Other workers already use this NATS, and their Redis cannot be the embedded one.
+        ClientError: Other workers already use this NATS, but an embedded Redis is not the Redis that they use.
         UnreachableError: NATS_URL names a server that does not reply.
     """
     try:

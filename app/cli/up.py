@@ -46,7 +46,10 @@ def _report(event: str, sentence: str, *, failed: bool = False, **fields: object
 
 
 async def log_errors(work: Coroutine[None, None, int]) -> int:
-    """Await `work` and return its exit code; without a terminal, log an expected error and return its code."""
+    """Await `work` and return its exit code; without a terminal, log an expected error and return an exit code for it.
+
+    On a terminal, expected errors are raised like all others, and the caller prints them.
+    """
     try:
         return await work
     except (ClientError, EmbeddedError, ValidationError) as error:
@@ -104,7 +107,7 @@ def _settings_of(running: LocalService) -> Settings:
 
 
 async def run_until_stopped(stop: asyncio.Event, running: LocalService) -> int:
-    """Supervise workers and servers until `stop` is set or the workers are given up; return the exit code.
+    """Supervise workers and servers until `stop` is set, or workers are not restarted any more; return the exit code.
 
     Raises:
         EmbeddedError: An embedded server does not start again.

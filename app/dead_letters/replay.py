@@ -55,7 +55,7 @@ class _Progress:
 
     @property
     def is_over(self) -> bool:
-        """Whether the replay must stop: its deadline has passed, and it has queued at least one task."""
+        """Whether the replay must stop because its deadline has passed; even then it first queues at least one task."""
         return bool(self.queued) and time.monotonic() > self.deadline
 
 
@@ -113,10 +113,15 @@ class Replayer:
                 progress.full.add(letter.subject)
 
     async def _replay(self, sequence: int, letter: DeadLetter, last: Record, segments_before: int) -> bool:
-        """Queue the task of a dead letter if it has failed and is not queued yet; return whether it was queued.
+        """Queue the task of a dead letter again and delete the dead letter; return whether this was done.
 
-        `sequence`: the stream sequence of the dead letter. `last`: the last record of the task's log.
-        `segments_before`: delete the task's segments up to this stream sequence, so that the task starts over.
+        It is not done if the task has not failed, if the dead letter holds another message with the task's id, or if
+        another request has queued the task. `sequence`: the stream sequence of the dead letter. `last`: the last record
+        of the task's log. `segments_before`: the task's segments up to and including this stream sequence are deleted,
+        so that the task starts over.
+
+        Raises:
+            QueueFullError: The task queue is full.
         """
         task_id = last.event.task_id
         if last.event.state is not State.FAILED or not _is_of(letter, last):
@@ -141,8 +146,8 @@ class Replayer:
     async def _wait_until_registered(self, failed_at: dict[str, int]) -> None:
         """Wait up to REGISTERED_WITHIN_S until the logs of the replayed tasks have a new event `queued`.
 
-        Otherwise a client that requests the status right after the reply would still get `failed`, the end of the
-        previous run. `failed_at`: by task id, the stream sequence of that event `failed`.
+        Without this wait, a client that requests the status right after the reply could still get `failed`.
+        `failed_at`: by task id, the stream sequence of the event `failed` with which the log ended before the replay.
         """
         # One read takes PAGE_SIZE logs, so only the tasks that were queued last are watched: they are registered last.
         missing = dict(islice(reversed(failed_at.items()), PAGE_SIZE))
@@ -161,7 +166,7 @@ class Replayer:
 def _is_of(letter: DeadLetter, last: Record) -> bool:
     """Return whether a dead letter holds the message of the task whose log ends with `last`.
 
-    It may be an invalid message with the same task id instead.
+    If not, the dead letter holds another message with the same task id, such as an invalid one.
     """
     with suppress(ValueError):  # the body may be truncated
         return read_task(subjects.queue_of(letter.subject)[0], letter.sent) == last.metadata.task

@@ -17,9 +17,9 @@ _SCHEMAS: Final = "#/components/schemas/"
 class Message:
     """A message of an operation, as the documentation page shows it.
 
-    `schema`: the name of the payload's schema; empty: it has none. `is_home`: whether this is the first operation with
-    this message, to which links to the schema lead. `is_whole`: whether the page shows the fields and examples here;
-    otherwise it shows only a link.
+    `schema`: the name of the payload's schema; empty: it has none. `is_home`: whether the schema appears on the page
+    here for the first time; links to the schema lead to this place. `is_whole`: whether the page shows the fields and
+    examples here; otherwise it shows only a link.
     """
 
     node: Node
@@ -60,9 +60,9 @@ class Group:
 class Contract:
     """The AsyncAPI document, arranged as the documentation page shows it.
 
-    `types`: the schemas that are not messages. `headers`: the names of the header schemas. `explained`: the schemas
-    that only one field uses, so that the page explains them at that field. `inside`, `inside_types`: the groups and
-    schemas that only workers use.
+    `groups`: the groups of operations for clients. `types`: the schemas that clients need besides those of the
+    messages. `inside`, `inside_types`: the groups and schemas that only workers use. `explained`: the schemas that only
+    one field uses, so that the page explains them at that field. `headers`: the names of the header schemas.
     """
 
     groups: list[Group]

@@ -19,9 +19,9 @@ _MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section of the AsyncAPI document's description: its heading, and its text as HTML.
+    """A section of the description in the AsyncAPI document: the heading `title`, and the text `body` as HTML.
 
-    The title is empty for the text before the first heading.
+    `title` is empty for the text before the first heading.
     """
 
     title: str

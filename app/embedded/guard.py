@@ -80,7 +80,10 @@ def _is_open(link: Path, lock_stat: os.stat_result) -> bool:
 
 
 def _terminate_with_guard() -> None:
-    """Ask the kernel to send SIGTERM to this process when the guard, its parent, is killed; runs in the new process."""
+    """Ask the kernel to send SIGTERM to this process when its parent, the guard, is killed.
+
+    The new process calls this function before it runs the command.
+    """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

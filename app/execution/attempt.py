@@ -84,7 +84,7 @@ class TaskAttempt:
 
     @property
     def seconds_since_progress(self) -> float:
-        """How many seconds ago an update last reported progress, or that the task only waits for the client's audio."""
+        """Seconds since an update last reported progress, or that the task only waits for audio of the client."""
         return time.monotonic() - self._progress.changed_at
 
     @property
@@ -94,7 +94,7 @@ class TaskAttempt:
 
     @property
     def is_running(self) -> bool:
-        """Whether the last record is a `running` event that this worker has appended."""
+        """Whether the last record of the task's log is a `running` event that this worker has appended."""
         return self.has_appended and self.record.event.state is State.RUNNING
 
     async def start(self, span: str | None = None) -> None:
@@ -193,8 +193,8 @@ class TaskAttempt:
     async def check(self, sequence: int | None = None) -> None:
         """Check that this attempt still owns the task's log, i.e. that no other writer has appended to it.
 
-        `sequence`: the number of a new event in the log, if the caller has received one; the log is not read if this
-        attempt has appended or read that event itself. None: read the log.
+        `sequence`: the field `sequence` of an event that the caller has received from the log; the log is not read if
+        this attempt has appended or read that event itself. None: read the log in any case.
 
         Raises:
             FencedError: Another writer has appended to the log.
@@ -348,6 +348,7 @@ def diarization_is_given_up(last: ProgressEvent) -> bool:
 def _failed_or_lost(last: ProgressEvent) -> bool:
     """Return whether the latest attempt at a task has failed or lost its worker.
 
-    `last`: the last event of the task's log. The task was delivered again, so no attempt runs any more.
+    `last`: the last event of the task's log. Call this only for a task that was delivered again: then no attempt runs
+    any more, and a last event `running` means that the worker was lost.
     """
     return last.state in {State.RUNNING, State.RETRYING}

@@ -8,7 +8,10 @@ from app.updates import Checkpoint
 
 
 class StaleSegmentsError(Exception):
-    """A worker that no longer owns the task has appended segments; the task's next delivery continues after them."""
+    """A worker that no longer owns the task has appended segments, so JetStream refuses the segments of this worker.
+
+    The message is returned to its queue; the next delivery of the task reads those segments and continues after them.
+    """
 
 
 class StoredSegments(NamedTuple):

@@ -101,10 +101,10 @@ class Delivery:
 
     @property
     def may_be_redelivered(self) -> bool:
-        """Whether JetStream may have redelivered the message, so that this worker must not return it to its queue.
+        """Whether JetStream may have redelivered the message already: then this worker must not return it to its queue.
 
-        That is the case if heartbeats may have failed, or if it is unknown whether the last append to the log was
-        stored.
+        JetStream may have done so if heartbeats may have failed, or if it is unknown whether the last append to the log
+        was stored.
         """
         if self.attempt is not None and (self.attempt.is_running or self.attempt.is_unsure):
             return self.attempt.is_unsure

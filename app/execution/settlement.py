@@ -47,9 +47,10 @@ async def completed(delivery: Delivery) -> DeliveryOutcome:
 
 
 async def stopped(delivery: Delivery) -> DeliveryOutcome:
-    """Return the message to its queue because the worker stops, unless JetStream may have redelivered it already.
+    """Return the message to its queue because the worker stops, so that another worker can take the task at once.
 
-    If it were not returned, JetStream would redeliver it only after TASK_ACK_WAIT.
+    The message is not returned if JetStream may have redelivered it already. If it is not returned, JetStream
+    redelivers it after TASK_ACK_WAIT.
     """
     if not delivery.may_be_redelivered:
         with suppress(FencedError, TransientError, NatsError, TimeoutError):
@@ -142,9 +143,9 @@ async def _obsolete(delivery: Delivery) -> DeliveryOutcome:
 
 
 async def _attempt_failed(delivery: Delivery, attempt: TaskAttempt, error: Exception) -> DeliveryOutcome:
-    """Schedule a retry of the task if the retry policy allows one; otherwise end the task as `failed`.
+    """Schedule a retry of the task if `may_retry` allows one; otherwise end the task as `failed`.
 
-    If an outcome of the task is already stored, end the task with this outcome instead.
+    If an outcome of the task is already stored, end the task according to this outcome instead.
     """
     failure = _as_task_error(error)
     # Other messages may name a file, which the log of the service must not contain.
@@ -184,7 +185,9 @@ async def _store_dead_letter(delivery: Delivery, last: ProgressEvent) -> None:
 
 
 async def _invalid(delivery: Delivery, problem: ErrorDetail) -> DeliveryOutcome:
-    """Store an invalid task message as a dead letter and acknowledge it; append `failed` if its task id has no log yet.
+    """Store an invalid task message as a dead letter and acknowledge it.
+
+    If the log of the message's task id is empty, append `failed` to it. `problem`: what is wrong with the message.
 
     Raises:
         UnreadableError: A worker of a later version has registered the message, so it is valid there.
@@ -206,7 +209,10 @@ async def _invalid(delivery: Delivery, problem: ErrorDetail) -> DeliveryOutcome:
 
 
 async def _is_registered(delivery: Delivery, task_id: str) -> bool:
-    """Return whether a worker of a later version, in which the message is valid, has registered it as a task."""
+    """Return whether a worker of a later version, which finds the message valid, has registered its task.
+
+    To register a task is to append the first event to its log.
+    """
     stored, last = delivery.stored, await delivery.execution.log.last(task_id)
     task = stored.task
     if task is None or last is None or last.metadata.task != task:

@@ -23,7 +23,11 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class SpeakerLog:
-    """Stores and reads the speakers of a live task for one attempt; for other tasks, it does nothing."""
+    """Stores and reads the speakers of a live task for one attempt: events, and the state to recognize speakers by.
+
+    For a task that detects no speakers in live audio, `resume` returns the checkpoint unchanged, and `complete` does
+    nothing.
+    """
 
     _log: TaskLog
     _results: ResultStore
@@ -31,9 +35,10 @@ class SpeakerLog:
     _after: int = 0  # stream sequence of the last event that this attempt has read or appended
 
     async def resume(self, checkpoint: Checkpoint, last: Record) -> Checkpoint:
-        """Add to a checkpoint the stored speaker events of a live task, and the state to resume from.
+        """Return a checkpoint extended by the stored speaker events of a live task, and by the state to resume from.
 
-        `last`: the last record of the task's log. With the state, speakers are recognized again.
+        With the state, the speakers of earlier attempts are recognized, and keep their labels. For a task without live
+        speakers, the checkpoint is returned unchanged. `last`: the last record of the task's log.
 
         Raises:
             TransientError: JetStream does not reply.
@@ -52,7 +57,10 @@ class SpeakerLog:
         return replace(checkpoint, speaker_changes=own, speaker_state=state.decode() if state else "")
 
     async def store_state(self, state: str, last: Record) -> None:
-        """Store the state from which another worker can recognize the speakers; give up after STATE_TIMEOUT_S."""
+        """Store the state from which another worker can recognize the speakers.
+
+        If that fails, or takes longer than STATE_TIMEOUT_S, only log a warning.
+        """
         try:
             async with asyncio.timeout(STATE_TIMEOUT_S):
                 await self._results.embeddings.put(state.encode(), last, is_live=True)

@@ -142,9 +142,9 @@ def _explain(refusal: Exception, settings: Settings) -> str:
 
 @contextmanager
 def _ended_by_signals(timeout: asyncio.Timeout) -> Iterator[None]:
-    """End the block by letting `timeout` expire on Ctrl-C and SIGTERM.
+    """End the `with` block on Ctrl-C and SIGTERM, by letting `timeout` expire at once.
 
-    The HTTP server handles these signals only once the worker has started.
+    It is needed while the worker starts: the HTTP server handles these signals only afterwards.
     """
     loop = asyncio.get_running_loop()
     # Only the main thread may handle signals.

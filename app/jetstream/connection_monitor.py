@@ -62,7 +62,10 @@ class ConnectionMonitor:
 
     @property
     def seconds_since_connected(self) -> float:
-        """Seconds since this worker first connected to NATS; infinite before. Earlier outages are unknown to it."""
+        """Seconds since this worker first connected to NATS; infinite before.
+
+        This worker does not know whether there was an outage before.
+        """
         return time.monotonic() - self._connected_at
 
     @property

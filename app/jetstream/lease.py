@@ -52,7 +52,7 @@ log = structlog.get_logger()
 
 
 async def unfenced() -> None:
-    """Allow every change: the argument `confirm` of callers that change streams without holding the lease."""
+    """Allow every change: the value of `confirm` for calls that change streams without holding the lease."""
 
 
 class LeaseLostError(NatsError):
@@ -71,7 +71,7 @@ class Report(BaseModel):
 
 
 class QueueReport(BaseModel):
-    """What the holder of the lease reports to all workers about the task queues; only its scheduler knows it."""
+    """What the scheduler knows about the task queues, and the worker that runs it, the lease holder, reports to all."""
 
     users: list[UserLoad] = []  # those with the most waiting audio
     scheduled: dict[str, int] = {}  # how many tasks of each queue, by its subject, may not start yet
@@ -208,7 +208,13 @@ class Lease:
                 await self._changed.wait()
 
     async def _take_next(self, check: Duties) -> bool:
-        """Wait until the lease is free, and try to take it; return False if another worker was first."""
+        """Wait until the lease is free, and try to take it; return whether this worker holds it now.
+
+        `check`: called if FAILURES_IN_A_ROW attempts to take the lease have failed; see `_check_alone`.
+
+        Raises:
+            NatsError: NATS does not answer, or refuses to store the record.
+        """
         while not self._is_free:
             await self.wait_for_change(self._received_at + LOST_AFTER_S - monotonic())
         if self.record is not None:  # otherwise this is the first worker
@@ -224,10 +230,10 @@ class Lease:
             return False
 
     async def _check_alone(self, reason: str, check: Duties) -> None:
-        """Note that no worker can take the lease, call `check`, and wait before the next try to take it.
+        """Note in `unavailable` that no worker can take the lease, call `check`, and wait before the next attempt.
 
         The wait ends when the lease changes, or after about UNAVAILABLE_FOR_S seconds. `reason`: why no worker can take
-        it.
+        the lease.
 
         Raises:
             NatsError: NATS does not answer, so the lease is not the problem.
