@@ -59,7 +59,7 @@ class ProgressTracker:
     def eta_seconds(self) -> float | None:
         """The estimated time to the end of the task in seconds; None if unknown.
 
-        It is extrapolated from the progress so far. Until an update reports more progress, it falls with time, down to 0.
+        It is extrapolated from the progress so far. Until an update reports more progress, it falls to 0 with time.
         """
         if self._measured_from is None:
             return None

@@ -177,7 +177,10 @@ async def _read_meta(js: JetStreamContext, bucket: str, name: str) -> tuple[Obje
 
 
 async def _store_chunks(js: JetStreamContext, bucket: str, name: str, body: bytes) -> ObjectInfo:
-    """Store the chunks of an object and return its metadata, without which no reader can find the chunks yet."""
+    """Store the chunks of an object, and return the metadata of the object for the caller to store.
+
+    Readers find the chunks only once the metadata is stored. If a chunk cannot be stored, the others are deleted.
+    """
     nuid = uuid4().hex
     chunks = [body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)]
     try:

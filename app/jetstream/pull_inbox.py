@@ -50,10 +50,10 @@ class PullInbox:
     async def pull(
         self, batch: int, *, within: float = 0.0, after_silence: Callable[[], Awaitable[None]] | None = None
     ) -> list[Msg]:
-        """Return at most `batch` messages; if the consumer has none, wait up to `within` seconds for some.
+        """Return up to `batch` messages of the consumer; while it has fewer, wait up to `within` seconds for more.
 
-        While this method waits, the server sends a heartbeat after each quarter of `within`. `after_silence`: called
-        once if the server sends nothing within SILENCE_S.
+        During the wait, the server sends a heartbeat after each quarter of `within`. `after_silence`: called once if
+        the server sends nothing within SILENCE_S.
 
         Raises:
             NatsError: NATS does not answer, or the request was lost because the client has reconnected, or because the
@@ -81,7 +81,7 @@ class PullInbox:
         return messages
 
     async def _is_silent(self) -> bool:
-        """Return whether no reply arrives within SILENCE_S."""
+        """Return whether the server sends nothing within SILENCE_S; a reply that it sends is kept for `_reply`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(SILENCE_S):
                 self._replies.put_nowait(await self._replies.get())

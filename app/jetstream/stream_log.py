@@ -86,8 +86,8 @@ class StreamLog(Generic[T]):
         """Append a record to the log on `subject`, and return its stream sequence.
 
         `headers`: must include `ce-id`, by which the record is recognized after a lost acknowledgement. `after`: the
-        stream sequence of the log's last record; 0: the log is empty. `among`: a wildcard; a later record on any
-        subject that it matches prevents the append; None: only a later record on `subject` does.
+        stream sequence of the log's last record; 0: the log is empty. `among`: a wildcard for several subjects; None:
+        only `subject`. A record after `after` on any of these subjects prevents the append.
 
         Raises:
             FencedError: Another writer has appended a record after the sequence `after`.
@@ -139,11 +139,11 @@ class StreamLog(Generic[T]):
     async def _search(self, subject: str, scope: str, event_id: str, *, after: int = 0) -> tuple[bool, int]:
         """Search the messages of `scope` after the sequence `after` for a record with the CloudEvents id `event_id`.
 
-        `scope`: a subject or a wildcard. Return True and the stream sequence of the record. If the record is not
-        stored, return False and the stream sequence of the last message of `scope`, or `after` if no message follows.
+        `scope`: a subject or a wildcard. If the record is stored, return True and its stream sequence. Otherwise return
+        False and the stream sequence of the last message of `scope`, or `after` if there is no message after it.
 
         Raises:
-            FencedError: Another writer has appended a record.
+            FencedError: Another writer has appended a record after `after`.
             TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
         """
         last = after
@@ -158,8 +158,9 @@ class StreamLog(Generic[T]):
     async def _check_removed(self, subject: str, after: int) -> None:
         """Raise an error if the record with the sequence `after` was removed from the subject; otherwise pause.
 
-        It is called after a refused append, if the caller has found no record after this one. A former leader, which
-        lacks the later record, may have replied to the caller's read: so the caller reads again after the pause.
+        It is called if JetStream has refused an append, although `_search` has found no message after `after`. Then
+        either that record was removed, or a former leader, which lacks later records, has replied to the search: so the
+        caller repeats the append and the search after the pause.
 
         Raises:
             FencedError: The record was removed.
@@ -177,7 +178,7 @@ class StreamLog(Generic[T]):
     async def _last_record(self, last: RawStreamMsg, subject: str) -> T | None:
         """Return the last record of the log on `subject`, whose last message is `last`; None if the log has no record.
 
-        A client may have stored `last`: then an earlier message is the last record.
+        If a client has stored `last`, it is no record of the service: then the log is read to find the last record.
         """
         record = read_record(self._read, last)
         if record is None:

@@ -61,7 +61,7 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
 def consumer_configs(settings: Settings) -> Iterator[tuple[str, ConsumerConfig]]:
     """Yield the configurations of the durable consumers, each with the name of its stream.
 
-    Without `num_replicas`, a consumer has as many replicas as its stream, even after the stream is edited.
+    They leave out `num_replicas`, so that a consumer always has as many replicas as its stream.
     """
     names, wait = settings.stream_names, settings.task_ack_wait
     for slots, ack_wait in ((Slots.RECORDINGS, wait), (Slots.LIVE, min(LIVE_ACK_WAIT_S, wait))):

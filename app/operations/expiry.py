@@ -41,7 +41,8 @@ async def expire_tasks(
 ) -> None:
     """Fail the tasks that have waited for longer than `after`, since they were stored or since their scheduled start.
 
-    Running tasks continue. If an event `scheduled` is nearly as old as `after`, append it again.
+    Running tasks continue. If the event `scheduled` of a task is nearly as old as `after`, append it again, so that the
+    task's log does not expire before the task starts.
 
     Raises:
         NatsError: NATS does not answer.

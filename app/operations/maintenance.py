@@ -112,7 +112,7 @@ class Maintenance:
         self.meter.overdue.set((now - due).total_seconds() if due else 0.0)
 
     async def measure_users(self) -> None:
-        """Set the metrics of users, and what the lease reports to all workers about users and scheduled tasks."""
+        """Set the metrics of users, and update the report of the lease holder about users and scheduled tasks."""
         report = self.user_loads.measure(self.scheduler.turns, monotonic())
         self.lease.queues = QueueReport(users=report.users, scheduled=Counter(self.scheduler.scheduled.values()))
         self.meter.users_waiting.set(report.users_waiting)

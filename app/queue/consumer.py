@@ -78,7 +78,8 @@ class TaskConsumer:
     async def stop(self, *, grace: float) -> None:
         """Stop pulling grants, and wait until the running tasks have ended.
 
-        `grace`: the seconds after which tasks that still run are cancelled; a cancelled task releases its message.
+        `grace`: the seconds after which tasks that still run are cancelled; the message of a cancelled task returns to
+        its queue.
         """
         self._stopping = True
         if self._loop is None:
@@ -130,7 +131,7 @@ class TaskConsumer:
             task.result()
 
     async def _pull(self) -> Msg | None:
-        """Wait for a grant with an open pull request; return None if the request expires or fails."""
+        """Open a pull request and wait for a grant; return None if the request fails, or expires without a grant."""
         try:
             # After an outage, a request that does not wait shows when JetStream answers again.
             within = LINGER_S if self._is_answered else 0.0
@@ -152,7 +153,11 @@ class TaskConsumer:
         await self._nats.publish(subjects.FREE_SLOT, self._slots.encode())
 
     async def _start(self, message: Msg) -> None:
-        """Start the handler of the task that a grant names; if the task message is gone, acknowledge the grant."""
+        """Start the handler of the task that a grant names.
+
+        If the task message is gone, acknowledge the grant and notify the scheduler instead. If the grant or the message
+        cannot be read, return the grant to JetStream.
+        """
         try:
             grant = read_grant(message.data)
             task = await self._messages.find(grant.subject, grant.sequence)

@@ -20,18 +20,18 @@ class PriorityOrder:
         self._passed_over = dict.fromkeys(Priority, 0)
 
     def current(self) -> Iterator[Priority]:
-        """Yield the priorities in the order in which to look for the next task."""
+        """Yield the priorities in the order in which to look for the next task: first those passed over too often."""
         overdue = [priority for priority in reversed(PATIENCE) if self._passed_over[priority] >= PATIENCE[priority]]
         yield from dict.fromkeys([*overdue, *Priority])
 
     def note_served(self, served: Priority) -> None:
-        """Count the start of a task of the priority `served`, which passes over the other priorities once more."""
+        """Note that a task of the priority `served` starts: each other priority is passed over once more."""
         for priority in PATIENCE:
             self._passed_over[priority] += 1
         self.note_empty(served)
 
     def note_empty(self, priority: Priority) -> None:
-        """Note that no task of a priority can start: its count of starts of other priorities begins at 0 again."""
+        """Note that no task of a priority can start: the count of how often it was passed over begins at 0 again."""
         self._passed_over[priority] = 0
 
 
@@ -65,8 +65,9 @@ def seconds_until_free(busy: Iterable[float], work: float) -> float:
 def _more_urgent(waiting: Mapping[Priority, int], priority: Priority, *, at_most: int) -> dict[Priority, int]:
     """Estimate how many tasks of each priority above `priority` start before a task of `priority`.
 
-    `waiting`: the number of waiting tasks by priority. `at_most`: the maximum of all counts together. Each priority
-    gets the share of starts that `PriorityOrder` gives it, and higher priorities get the rest.
+    `waiting`: the number of waiting tasks by priority. `at_most`: the maximum of the sum of the estimates. From the
+    lowest of these priorities to the highest, each gets the share that `PriorityOrder` gives it; what remains goes to
+    the next.
     """
     urgent = [other for other in Priority if other.precedes(priority)]
     left = min(sum(waiting[other] for other in urgent), at_most)

@@ -18,9 +18,9 @@ UNSEEN_FOR_S: Final = 2.0  # after its publication, a grant is visible at its co
 class FreeSlots:
     """Counts the free slots of one kind (for recordings or live tasks) that have not been granted to a task.
 
-    A worker with a free slot leaves a pull request open, and JetStream reports the number of open requests of the
-    consumer of grants. Between two reads of this number, each ended task adds a slot, and each grant takes one. So a
-    slot can be granted shortly before its worker opens the pull request; a wrong count is corrected by the next read.
+    A worker with a free slot leaves a pull request open. `read` takes the count from the number of open requests, which
+    JetStream reports. Until the next read, each task that ends raises the count by 1, and each grant lowers it by 1. So
+    a slot can be granted shortly before its worker opens the pull request, and the next read corrects a wrong count.
     """
 
     def __init__(self, nats: Client, names: StreamNames, slots: Slots) -> None:
@@ -37,7 +37,10 @@ class FreeSlots:
         return self._counted_at > monotonic() - COUNTED_EVERY_S
 
     def take(self, grant: int | None) -> None:
-        """Count a slot as taken by a new grant with the stream sequence `grant`; None: the task already had a grant."""
+        """Lower the count by 1, because a task was granted.
+
+        `grant`: the stream sequence of the grant; None: the task already had one, so no grant was published.
+        """
         self.count -= 1
         if grant is not None:
             self._unseen.append((grant, monotonic()))
@@ -48,7 +51,7 @@ class FreeSlots:
         self.changed.set()
 
     async def read(self) -> None:
-        """Set `count` to the number of open pull requests in JetStream, less the grants that they will receive.
+        """Set `count` to the number of open pull requests in JetStream, minus the grants not yet delivered to them.
 
         Raises:
             NatsError: NATS does not answer.

@@ -22,7 +22,8 @@ from app.queue.turns import DEFAULT_S, Turn
 class Grant(BaseModel):
     """A message by which the scheduler lets a worker start one task.
 
-    It names the task by the subject and stream sequence of the task message, and says what the task's user is charged.
+    It names the task by the subject and stream sequence of the task message, and has the task's user and duration, i.e.
+    the seconds of audio that the user is charged for.
     """
 
     subject: str

@@ -44,7 +44,7 @@ class Position:
     def added_to(self, status: TaskStatus) -> TaskStatus:
         """Return a copy of a task's status with the number and the expected start of this position.
 
-        A task that waits for its retry gets no number, and its own expected start if that is later.
+        A task that waits for its retry gets no number, and keeps its own expected start if that is later.
         """
         if status.state is State.RETRYING:
             times = [time for time in (status.expected_start, self.expected_start) if time is not None]

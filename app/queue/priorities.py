@@ -124,7 +124,10 @@ class QueueReader:
         return TaskQueue(*key, waiting, scheduled, len(grants), tuple(ends), tuple(first[:sample]))
 
     async def _ends(self, key: QueueKey, grants: list[Grant]) -> list[datetime | None]:
-        """Return when the granted tasks of a queue that run are expected to end; None for each whose end is unknown."""
+        """Return when each running task of a queue is expected to end; None for each task whose end is unknown.
+
+        `grants`: the grants of the queue. Of all but the first RUNNING_READ of them, the end is unknown.
+        """
         for grant in grants[:RUNNING_READ]:
             if self._running.get(grant.sequence) is None:
                 self._running[grant.sequence] = await self._messages.find(grant.subject, grant.sequence)

@@ -97,10 +97,10 @@ class Registration:
                 is_new = False  # another worker was first: read its record
 
     async def announce(self, announcement: Announcement, *, replayed: bool) -> None:
-        """Have the task of an announced message registered after HEAD_START_S; a replayed task at once.
+        """Have the first event of an announced task appended to its log: after HEAD_START_S, or at once if `replayed`.
 
-        Within HEAD_START_S, an idle worker usually starts the task and registers it itself. `replayed`: whether the
-        message queues the task of a dead letter again.
+        Within HEAD_START_S, an idle worker usually starts the task and appends the event itself. `replayed`: whether
+        the message queues the task of a dead letter again.
 
         Raises:
             ValueError: The announcement names no message of a task queue.
@@ -193,11 +193,11 @@ class Registration:
         return owner is None or not owner.owns(last)
 
     async def _undo_if_deleted(self, first: Record) -> None:
-        """Delete `first`, the first record of a log, if its task was deleted, i.e. no other record follows it.
+        """Delete `first`, the first record of a log, if the task was deleted before the record was appended.
 
-        It is called if the task message is missing. A worker appends to the log before it acknowledges the message. So
-        if no record follows, a client has deleted the task, and the deletion has cleared the log before `first` was
-        appended.
+        It is called if the task message is missing. If a worker has ended the task, it has appended to the log before
+        that, so another record follows `first`. If none follows, a client has deleted the task and its log before
+        `first` was appended.
 
         Raises:
             MessageGoneError: The task was deleted.

@@ -65,8 +65,8 @@ class Scheduler:
 
         `quota`: returns the quota of a user. `reject`: called with the message of a task that exceeds the user's number
         of waiting tasks; fails the task, or returns False if it cannot: then the task waits as usual. `report_waiting`:
-        called with the message of each scheduled task that has become due, and of each task without a grant that an
-        audit reads, because the task's log may lack an event.
+        called with the messages of waiting tasks whose logs may lack an event: each scheduled task that has become due,
+        and each task without a grant that the periodic `_audit` reads.
         """
         self._nats = nats
         self._names = names
@@ -93,7 +93,7 @@ class Scheduler:
         self._clock_ahead = timedelta()  # of the NATS server
 
     def reconsider(self, user: User) -> None:
-        """Apply the changed quota of a user to the user's waiting tasks."""
+        """Order a user's waiting tasks again after a change of the user's quota, and wake the scheduler."""
         self.turns.reconsider(user)
         for free in self.free.values():
             free.changed.set()
@@ -147,9 +147,9 @@ class Scheduler:
         ]
 
     async def _until_recreated(self, created: datetime) -> None:
-        """Return when the task stream, which was created at `created`, has been recreated: its sequences restart at 1.
+        """Wait until the task stream, created at `created`, has been recreated, so that its sequences restart at 1.
 
-        Meanwhile, keep track of the difference between the clocks of the NATS server and of this worker.
+        Meanwhile, regularly note how far the clock of the NATS server is ahead of this worker's clock.
         """
         while True:
             with suppress(TimeoutError):
@@ -162,7 +162,7 @@ class Scheduler:
             await asyncio.sleep(STREAM_READ_EVERY_S)
 
     async def _read_stream(self) -> datetime:
-        """Return when the task stream was created, and note how far the clock of its server is ahead."""
+        """Return the creation time of the task stream; note how far the clock of NATS is ahead of this worker's."""
         stream = await self._messages.stream_times()
         self._clock_ahead = stream.now - datetime.now(UTC)
         return stream.created
@@ -208,9 +208,9 @@ class Scheduler:
         await message.respond(REPLY.dump_json(before))
 
     async def _wait_until_read(self, grant: Grant) -> None:
-        """Wait until the scheduler has read the task message that `grant` names, for at most READ_WITHIN_S seconds.
+        """Wait until the scheduler has read the task message that `grant` names, but at most READ_WITHIN_S seconds.
 
-        Let the event loop run other work at least once.
+        In any case, let the event loop run other work once.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + READ_WITHIN_S
@@ -247,8 +247,8 @@ class Scheduler:
     def _admit(self, turn: Turn, due_at: datetime) -> None:
         """Let a task wait for a slot, or have it rejected if its user has too many waiting tasks.
 
-        `due_at`: the earliest time at which the task may start. A task that was due more than NEW_FOR ago is not
-        rejected.
+        `due_at`: the earliest time at which the task may start. A task that has been due for longer than NEW_FOR is not
+        rejected, so that a lowered limit fails no task that already waits.
         """
         quota = self._quota(turn.user)
         if 0 < quota.max_waiting <= self.turns.waiting[turn.user] and self._now - due_at < NEW_FOR:
@@ -262,7 +262,7 @@ class Scheduler:
         self.free[Slots.of(turn.lane)].changed.set()
 
     async def _reject_next(self) -> None:
-        """Fail the next task of a user who has too many waiting tasks.
+        """Wait for the next task that is to be rejected, because its user has too many waiting tasks, and fail it.
 
         If that is not possible, for example because its message is invalid, the task waits as usual, and a worker
         settles it.
@@ -287,7 +287,7 @@ class Scheduler:
         return datetime.now(UTC) + self._clock_ahead
 
     async def _admit_due(self) -> None:
-        """Let each scheduled task wait for a slot once its start time has come.
+        """Admit the scheduled tasks whose start time has come: from now on they wait for a slot, like other tasks.
 
         Raises:
             NatsError: NATS does not answer.
@@ -334,9 +334,10 @@ class Scheduler:
                 raise
 
     async def _audit(self) -> None:
-        """Make up for lost notices: read a page of stored task messages, and compare known grants with stored ones.
+        """Make up for lost notices: compare granted tasks with stored grants, and read a page of stored task messages.
 
-        A task whose grant no longer exists has ended, or waits again if its message is still stored.
+        A granted task whose grant is no longer stored has ended, or waits again if its message is still stored. Tasks
+        whose messages are new to the scheduler are added.
 
         Raises:
             NatsError: NATS does not answer.
@@ -362,6 +363,6 @@ class Scheduler:
 
 
 async def _receive(handle: Callable[[Msg], Awaitable[None]], message: Msg) -> None:
-    """Pass a notice to `handle`; ignore one that cannot be parsed, e.g. from another version of the service."""
+    """Pass a notice for the scheduler to `handle`; ignore one that cannot be parsed, e.g. of another version."""
     with suppress(ValueError):
         await handle(message)
