@@ -107,9 +107,9 @@ class _Share:
     def count_within(self, room: float, expected: float, *, is_earlier: bool) -> int:
         """Estimate how many tasks of this user start before a certain task of another user.
 
-        `room`: how many seconds of audio this user is due before that task starts; negative: none. `expected`: the
-        seconds charged for a task of unknown duration. `is_earlier`: whether this user precedes the other user if their
-        tags are equal.
+        `room`: how many seconds of this user's audio start before that task; negative: none. `expected`: the duration
+        assumed for tasks of unknown duration, in seconds. `is_earlier`: whether this user goes first if the tags of
+        both users are equal.
         """
         first = self.first(COUNTED)
         starts = accumulate((_charge(seconds, expected) for seconds in first), initial=0.0)
@@ -142,7 +142,7 @@ class _Queue:
 
     @property
     def is_entered(self) -> bool:
-        """Whether the order has entries, although all of them may be outdated."""
+        """Whether the order has entries; True also if all are outdated: replaced by later ones, or without tasks."""
         return bool(self._heap)
 
     def share(self, user: User) -> _Share:
@@ -163,7 +163,8 @@ class _Queue:
     def begin(self, share: _Share) -> None:
         """Put the share of a user who had no waiting task into the order, with the virtual time as tag.
 
-        If a task of the user still runs, the share keeps its own tag if that is higher.
+        The virtual time is the highest tag of a share that `first` has returned. If a task of the user still runs, the
+        share keeps its own tag if that is higher.
         """
         share.tag = max(share.tag, self.virtual_time) if share.running else self.virtual_time
         self.enter(share)
@@ -171,8 +172,8 @@ class _Queue:
     def first(self, may_start: Callable[[User], bool]) -> _Share | None:
         """Remove the share with the lowest tag from the order and return it; None if no user may start a task.
 
-        `may_start`: returns whether a user may start a task now. Shares of users who may not are removed as well, until
-        `enter` is called for them again.
+        `may_start`: returns whether a user may start a task now. On the way, the shares of users who may not are
+        removed, too; `enter` puts them into the order again.
         """
         while self._heap:
             tag, place, share = heapq.heappop(self._heap)
@@ -188,7 +189,7 @@ class _Queue:
 
     @property
     def mean_seconds(self) -> float:
-        """The mean duration of the first waiting task of up to COUNTED users, in seconds; `nan`: unknown."""
+        """The mean duration, in seconds, of the first waiting task of each of up to COUNTED users; `nan`: unknown."""
         seconds = [duration for share in islice(self.shares.values(), COUNTED) for duration in share.first(1)]
         return sum(seconds) / len(seconds) if seconds else math.nan
 
@@ -222,7 +223,7 @@ class Turns:
             queue.begin(share)
 
     def put_back(self, turn: Turn) -> None:
-        """Undo `next` for a task that could not be started: it waits again, and its user is not charged."""
+        """Let a task that `next` has returned wait again, as it could not be started; its user is not charged."""
         _, share = self._of(turn)
         self._count(turn, share, -1)
         share.insert(turn.lane, turn.sequence, turn.seconds)
@@ -245,7 +246,7 @@ class Turns:
         return share is not None and share.index(turn.lane, turn.sequence) is not None
 
     def waits(self, slots: Slots) -> bool:
-        """Return whether a task may be waiting for one kind of slots; False: no waiting task may start now."""
+        """Return False if no waiting task may start now in one kind of slots; True if a task may be able to."""
         return any(self._queues[slots, priority].is_entered for priority in Priority)
 
     def next(self, slots: Slots) -> Turn | None:
@@ -261,14 +262,18 @@ class Turns:
         return None
 
     def resume(self, turn: Turn) -> None:
-        """Count a task as running and charge its user, without `next`: its grant exists already, or it is retried."""
+        """Count a task as running and charge its user, although `next` has not chosen it.
+
+        The caller does this for a task whose grant existed when the scheduler started, and for a task that is to be
+        retried, because each attempt is charged.
+        """
         self._count(turn, self._of(turn)[1])
 
     def settle(self, turn: Turn, seconds: float | None) -> None:
         """Note that a running task has ended; `seconds`: the actual duration of its audio, None if unknown.
 
-        The user was charged an estimated duration. The actual one corrects the user's tag, but not to below the virtual
-        time.
+        The user was charged `turn.seconds`, which may be an estimate. The difference to the actual duration changes the
+        user's tag, but does not lower it below the virtual time of the queue.
         """
         queue, share = self._of(turn)
         share.running -= 1
@@ -281,7 +286,7 @@ class Turns:
         self._forget_if_idle(queue, share)
 
     def reconsider(self, user: User) -> None:
-        """Put a user's waiting tasks into the order again, after a change of the user's quota, tag or running tasks."""
+        """Order a user's waiting tasks again after a change of the user's quota, tag or number of running tasks."""
         for queue in self._queues.values():
             share = queue.shares.get(user)
             if share:

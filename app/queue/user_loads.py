@@ -57,9 +57,10 @@ class UserLoads:
             self._served.popleft()
 
     def _fairness(self, turns: Turns, now: float) -> float:
-        """Return Jain's index of the audio started for the users who have had waiting tasks for all of WINDOW_S.
+        """Return how equally users were served, as Jain's index of the audio that was started for each of them.
 
-        Users who may not start another task, because their quota of running tasks is used up, do not count.
+        Only users who have had waiting tasks for all of WINDOW_S count, except those who may not start another task,
+        because their quota of running tasks is used up.
         """
         always = [user for user, since in self._waiting_since.items() if since <= now - WINDOW_S]
         return jain_index([self._served_to(user) for user in always if turns.may_start(user)])

@@ -119,7 +119,7 @@ async def save(chunks: AsyncIterable[bytes | memoryview], file: BinaryIO, most: 
 
 
 def is_valid_name(audio_file_id: str) -> bool:
-    """Return whether `audio_file_id` is short, has no forbidden characters, and cannot leave the prefix of a store."""
+    """Return whether `audio_file_id` is short enough, has only allowed characters, and stays within its store."""
     if _NAME.fullmatch(audio_file_id) is None or len(audio_file_id.encode()) > _MAX_NAME_BYTES:
         return False
     return not {"", ".", ".."} & set(audio_file_id.split("/"))

@@ -67,7 +67,12 @@ class S3:
             raise _explain(error) from error
 
     async def _find(self, audio_file_id: str) -> "GetResult":
-        """Request the first piece of a recording; the piece is transferred only when it is read."""
+        """Request the first piece of a recording, and return the response, whose body is transferred only when read.
+
+        Raises:
+            PermanentError: The recording is missing or empty, or its name is invalid.
+            TransientError: S3 cannot be reached, or refuses the request.
+        """
         if not is_valid_name(audio_file_id):
             not_found(audio_file_id, _ADVICE)
         try:
@@ -91,9 +96,10 @@ class S3:
             raise _explain(error) from error
 
     async def _pieces(self, audio_file_id: str, first: "GetResult") -> AsyncGenerator[memoryview]:
-        """Yield the pieces of a recording in order, and request the next _PIECES_AHEAD pieces in the meantime.
+        """Yield the pieces of a recording in order, while the next _PIECES_AHEAD pieces are already being received.
 
-        After a lost connection the library resumes after the last received byte, unless the recording was replaced.
+        `first`: the response with the first piece. After a lost connection the library resumes after the last received
+        byte, unless the recording was replaced.
         """
         size, e_tag = first.meta["size"], first.meta["e_tag"]
 

@@ -52,9 +52,9 @@ log = structlog.get_logger()
 
 
 def connected(url: str) -> Redis:
-    """Create a Redis client that fails within CACHE_TIMEOUT_S and does not retry, as callers can do without Redis.
+    """Create a Redis client that fails within CACHE_TIMEOUT_S and does not retry.
 
-    A task can compute a result itself, and a client can repeat a request.
+    Its users can do without Redis: a task computes a result itself, and a client can repeat a request.
     """
     return Redis.from_url(
         url, socket_timeout=CACHE_TIMEOUT_S, socket_connect_timeout=CACHE_TIMEOUT_S, retry=Retry(NoBackoff(), 0)

@@ -39,7 +39,8 @@ class ChunkStore:
     async def save(self, task_id: str, audio: str, chunk: ChunkAnalysed) -> None:
         """Store a chunk for the next attempt at the task, unless the task was just cancelled or deleted.
 
-        The key `keys.tombstone` marks such a task for some minutes.
+        Such a task is marked by the key `keys.tombstone` for some minutes. If Redis is unavailable, nothing is stored.
+        `audio`: the SHA-256 of the recording, with the channel if one channel is analysed alone.
         """
         names = [keys.chunks(task_id), keys.tombstone(task_id)]
         name = f"{audio} {chunk.index}"

@@ -63,7 +63,7 @@ def chunks(task_id: str) -> str:
 
 
 def cached_recordings(task_id: str) -> str:
-    """Return the key of a hash that has, for one task, the SHA-256 of its recordings with cached results."""
+    """Return the key of a hash whose fields are the SHA-256 of those recordings of a task that have cached results."""
     return f"natscribe:task:{task_id}:recordings"
 
 

@@ -85,9 +85,10 @@ class ProjectedResult(NamedTuple):
 
 
 def _remaining(keep: int, age_s: float) -> int:
-    """Return in how many seconds a Redis key expires: `keep` seconds minus the age of its event or result, at least 1.
+    """Return in how many seconds a Redis key expires: `keep` minus `age_s`, but at least 1.
 
-    So a key does not live longer if its event is delivered and written again.
+    `keep`: how many seconds an event or result is kept. `age_s`: how many seconds ago JetStream stored it: so a key
+    does not live longer if its event is delivered and written again.
     """
     return max(keep - int(age_s), 1)
 
@@ -184,7 +185,9 @@ class RedisProjection:
             )
 
     async def delete_result(self, last: Record) -> None:
-        """Delete the result and the diarized chunks of a task from Redis, and prevent writes of them for TOMBSTONE_S.
+        """Delete the result and the diarized chunks of a task from Redis; for TOMBSTONE_S, writes of them are ignored.
+
+        `last`: the last record of the task's log.
 
         Raises:
             TransientError: Redis is unavailable.

@@ -59,10 +59,10 @@ class UserErasure:
         return Deleted(tasks=count)
 
     async def _in_queues(self, user_id: int | str, after: int) -> Steps:
-        """Forget the voices of a user, then delete the user's tasks that wait or run.
+        """Forget the voices of a user, then delete the user's waiting and running tasks.
 
-        Yield after each step: the stream sequence of the task message after which a later request continues, and how
-        many tasks the step has deleted. `after`: the sequence after which to continue an earlier request.
+        Yield after each step: the stream sequence up to which task messages have been searched, and how many tasks the
+        step has deleted. `after`: the sequence that an earlier request has reached; 0: none.
         """
         async for step in self._voices(user_id, after):
             yield step
@@ -87,7 +87,7 @@ class UserErasure:
             await self._delete_if_known(task.task_id)
 
     async def _delete_if_known(self, task_id: str) -> None:
-        """Delete a task, unless another request has just deleted it."""
+        """Delete a task, and ignore that it is unknown, because another request has just deleted it."""
         try:
             await self.delete_task(task_id)
         except RequestError as error:
@@ -98,8 +98,8 @@ class UserErasure:
         """Delete the ended tasks of a user, which are found by their reminders; yield `(0, 1)` after each.
 
         A reminder is a scheduled message that JetStream delivers when the data of an ended task must be erased; its
-        subject names the user. The yielded pair says that a later request starts this step again, and that one task was
-        deleted.
+        subject names the user. In the yielded pair, 1 is the number of deleted tasks, and 0 says that a later
+        request starts this step again.
         """
         try:
             await self.reminders.wait_until_set()
@@ -117,10 +117,11 @@ class UserErasure:
             await self.erasure.erase_remains(reminder)
 
     async def _dead_letters_of(self, user_id: int | str, after: int) -> Steps:
-        """Delete the dead letters of a user's tasks, and these tasks; a dead letter may outlive its task's log.
+        """Delete the dead letters of a user's tasks, and those of these tasks that still have a log.
 
-        Finally, forget the voices that were enrolled from the user's tasks while these were being deleted. Yield after
-        each dead letter: its stream sequence, and 1 if a task was deleted, otherwise 0.
+        Yield after each dead letter, also of other users: its stream sequence, and how many tasks were deleted, 1 or 0.
+        Finally forget the user's voices again: some may have been enrolled from the tasks meanwhile. `after`: only dead
+        letters after this stream sequence.
         """
         async for page in self.dead_letters.pages(after=after):
             for sequence, dead_letter in page:
@@ -135,7 +136,7 @@ class UserErasure:
                 yield after, 0
 
     async def _delete_dead_letter(self, sequence: int, dead_letter: DeadLetter) -> bool:
-        """Delete a dead letter, and its task if the task still has a log; return whether a task was deleted."""
+        """Delete a dead letter, with all data of its task if the task still has a log; return whether it had one."""
         last = await self.task_log.last(dead_letter.task_id) if dead_letter.task_id else None
         if last is not None and last.metadata.task_sequence == dead_letter.stream_sequence:
             await self._delete_if_known(last.event.task_id)

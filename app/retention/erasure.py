@@ -52,7 +52,7 @@ class Erasure:
         await self.reminders.remove_of_task(task_id)
 
     async def erase_without_log(self, task_id: str) -> bool:
-        """Erase what is left of a task whose log has expired: dead letters, reminders, and the data that they name.
+        """Erase what is left of a task whose log has expired: dead letters, reminders, and the data named by reminders.
 
         Return whether the task had dead letters or reminders.
 

@@ -65,7 +65,7 @@ class Reminder(BaseModel):
         return self.recording_until is not None and self.recording_until < self.task_until
 
     def not_before(self, time: datetime) -> "Reminder":
-        """Return a copy of this reminder that postpones every erasure before `time` to `time`."""
+        """Return a copy of this reminder in which no data is due before `time`: earlier due times become `time`."""
         recording_until = None if self.recording_until is None else max(self.recording_until, time)
         return self.model_copy(update={"task_until": max(self.task_until, time), "recording_until": recording_until})
 

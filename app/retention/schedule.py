@@ -31,7 +31,10 @@ log = structlog.get_logger()
 
 
 class Schedule:
-    """Stores a reminder for each ended task, and erases data whose retention time is over; all workers share this."""
+    """Stores a reminder for each ended task, and erases data whose retention time is over.
+
+    The workers share these duties: one worker handles each ended task and each due reminder.
+    """
 
     def __init__(  # noqa: PLR0913 -- what it reads, what it writes, and two settings
         self,
@@ -77,7 +80,8 @@ class Schedule:
     async def _set_reminder(self, task_id: str, message: Msg) -> None:
         """Store the reminder of an ended task; delete it again if the task was deleted in the meantime.
 
-        `message`: the outcome of the task, whose headers describe the task.
+        `message`: the stored outcome of the task, whose headers describe the task. An outcome that the service has not
+        written is ignored.
         """
         metadata = read_record(lambda outcome: Metadata.read(outcome.headers or {}), message)
         if metadata is None or metadata.task is None or metadata.task.task_id != task_id:
@@ -111,11 +115,11 @@ class Schedule:
                 await message.ack()
 
     async def _erase(self, reminder: Reminder, in_use: Collection[str], *, since: datetime) -> None:
-        """Erase the data that a reminder names, or postpone this if the task has not ended.
+        """Erase the data that a due reminder names; if its task has not ended, store the reminder again for later.
 
-        `since`: when the reminder became due. A task with a reminder has not ended if a request to cancel it has stored
-        its outcome, from which the reminder was made, but could not append `cancelled` to its log. When the task ends,
-        it usually gets a new reminder.
+        `since`: when the reminder became due. The reminder of a task that has not ended comes from a request to cancel
+        that has stored the outcome of the task, but could not append `cancelled` to the task's log. When the task ends,
+        it usually gets a new reminder. `in_use`: the ids of the recordings that waiting or running tasks need.
         """
         last = await self._log.last(reminder.task_id)
         if last is not None and not last.metadata.owner.is_same_as(reminder.owner):
