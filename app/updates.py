@@ -39,7 +39,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerChanges:
-    """Corrections to the speakers of segments of a live task, found after these were published; see `SpeakersEvent`."""
+    """Corrections to the speakers of segments of a live task that are already published; see `SpeakersEvent`."""
 
     settled_until: float
     turns: tuple[Turn, ...] = ()
@@ -74,8 +74,9 @@ def processed(
 ) -> TaskUpdate:
     """Return an update that reports the progress of a stage: `seconds` of the `duration` of a recording are processed.
 
-    If channels are processed one after the other, `channel` is the number of the current one, to which `seconds`
-    refers; the update then reports the progress over all `channels`.
+    `duration`: in seconds; None: unknown, and a progress of 0 is reported. `channel`: if channels are processed one
+    after the other, the number of the current one, from 0; then `seconds` counts only this channel, and the update
+    reports the progress over all `channels`.
     """
     if channel is not None:
         seconds = (channel * (duration or 0.0) + seconds) / channels

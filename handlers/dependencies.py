@@ -16,7 +16,7 @@ class FromContext(CustomField):
         super().__init__(cast=False)
 
     async def use(self, /, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # FastStream awaits it
-        """Return the handler's keyword arguments, extended by the value of this parameter.
+        """Return the handler's keyword arguments, together with the entry of the context that this parameter names.
 
         Raises:
             LookupError: The context has no entry with this name.

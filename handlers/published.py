@@ -17,8 +17,8 @@ from natscribe.schemas.wire import Kind
 class DocumentedChannel:
     """A channel without a handler, which is declared only for the AsyncAPI document.
 
-    The first paragraph of `description` is the summary of the operation; the docstring of the payload replaces an empty
-    description.
+    The first paragraph of `description` is the summary of the operation. If `description` is empty, the docstring of
+    `payload` is used instead.
     """
 
     subject: str

@@ -42,7 +42,7 @@ def request_route(subject: str, handler: Callable[..., Any], title: str, *, queu
 
 
 class InboxesOnly(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type parameters
-    """Middleware that ignores requests whose reply subject is not an inbox, because a stream could store the reply."""
+    """Middleware that ignores requests whose reply subject is not an inbox: a stream could store replies on it."""
 
     async def consume_scope(
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
@@ -83,6 +83,6 @@ def reply_internal(error: Exception) -> ErrorReply:
 def ignore(_: Exception) -> None:
     """Ignore an invalid message on `accepted.tasks.*`: the worker that pulls the task from its queue reports the error.
 
-    There is no reply to publish. But only with `publish=True` does FastStream catch the error before the tracing of the
-    message records it, with the text of the error, which quotes the task.
+    Although nothing is published as a reply, the handler needs `publish=True`: only then does FastStream catch the
+    error before tracing records it. The text of the error quotes the task, so it must not be recorded.
     """

@@ -123,7 +123,7 @@ class StreamGuard:
     async def check(self) -> None:
         """Create missing streams, consumers and buckets, restore changed ones, and record what cannot be restored.
 
-        Nothing else would show that a consumer was deleted: a client that pulls gets no error (faststream#2632).
+        A deleted consumer is found only by such a check: a client that pulls from it gets no error (faststream#2632).
 
         Raises:
             NatsError: NATS does not answer.
@@ -142,7 +142,10 @@ class StreamGuard:
         await self._report(state)
 
     async def _report(self, state: Inspection) -> None:
-        """Make the state after a check this worker's report; if it holds the lease, send a changed report to all."""
+        """Replace this worker's report by the state after a check.
+
+        If this worker holds the lease, and the report has changed, send it to all workers.
+        """
         report = Report(
             problems=[*self._unrestored, *state.filled],
             is_whole=not state.broken,
@@ -178,10 +181,11 @@ class StreamGuard:
     async def _provision(
         self, missing: Collection[str], changed_by: Mapping[str, str]
     ) -> tuple[Mapping[str, Problem], str | None]:
-        """Create and restore streams, consumers and buckets: all if the lease is available, else those in `missing`.
+        """Create and restore streams, consumers and buckets; if no worker can take the lease, only some of them.
 
-        Return the changes that NATS has refused, by name, and what else has prevented changes, if anything.
-        `changed_by`: by the name of a stream or consumer, the client that has changed it last, if known.
+        These are those in `missing` and the stream of the lease's bucket. `changed_by`: by the name of a stream or
+        consumer, the client that has changed it last, if known. Return the changes that NATS has refused, by the name
+        of the stream or consumer, and a text about anything else that has prevented changes; None: nothing has.
         """
         # Without a lease, workers of two versions would undo each other's changes, except for those of its bucket.
         fenced, confirm = self._lease.unavailable is None, self._lease.confirm
@@ -207,7 +211,7 @@ class StreamGuard:
                 await self._changed.wait()
 
     async def _receive(self, advisory: Msg) -> None:
-        """Log a change that NATS has refused; after a successful change, let `run` check everything at once."""
+        """Log a change that NATS has refused; after a successful change, wake `run`, which then checks everything."""
         change = advisories.read(advisory.data)
         if change is None or change.resource not in self._names:
             return

@@ -136,7 +136,11 @@ def _is_filled(info: Info) -> bool:
 async def recreate_projection_consumers(
     js: JetStreamContext, settings: Settings, *, confirm: Confirm = unfenced
 ) -> None:
-    """Recreate the consumers that feed Redis, so that JetStream delivers the last message of each subject again."""
+    """Recreate the consumers that feed Redis, so that JetStream delivers the last message of each subject again.
+
+    Redis thus gets the current state of all tasks. `confirm` is called before each change, and raises an error to
+    prevent it.
+    """
     projections = {settings.stream_names.progress_projection, settings.stream_names.results_projection}
     for stream, consumer in streams.consumer_configs(settings):
         if consumer.durable_name in projections:

@@ -109,9 +109,9 @@ def all_resources(js: JetStreamContext, settings: Settings) -> Iterator[Resource
 def _limit_is_needed(expected: Config, actual: Config, setting: str) -> bool:
     """Return whether the service has to restore the limit `setting` of a stream, because its value breaks a guarantee.
 
-    The guarantees: Each task queue has a limit, and a task stays in its queue until it expires, however many tasks
-    follow. The messages of a log (a stream with a subject transform) stay at least as long as a task may wait, but not
-    for ever.
+    The guarantees: The number of messages in a task queue is limited, and a task stays in its queue until it expires,
+    however many tasks follow. A log of tasks (a stream with a subject transform) keeps its messages at least as long as
+    a task may wait, but not for ever.
     """
     if not isinstance(expected, StreamConfig) or not isinstance(actual, StreamConfig):
         return False

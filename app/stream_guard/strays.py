@@ -52,8 +52,8 @@ async def append_strays(js: JetStreamContext, stream: StreamConfig, *, confirm: 
 async def _append(js: JetStreamContext, stream: str, stray: RawStreamMsg) -> bool:
     """Append a stray (a record under a wrong subject) to its log; return False if it is stored as a stray again.
 
-    That happens while the stream lacks its subject transform. Return True also if the log has another first record, so
-    that the stream refuses the stray.
+    JetStream stores it as a stray again while the stream lacks its subject transform. If the log has another first
+    record, JetStream refuses the stray; then return True, too.
     """
     subject, headers = stray.subject or "", dict(stray.headers or {})
     headers["Nats-Msg-Id"] = f"stray-{stray.seq}-{headers.get('ce-id')}"  # JetStream drops the appends of other workers

@@ -129,11 +129,11 @@ class TaskLog:
     async def forbid_result(self, last: Record, error: ErrorDetail | None) -> Outcome:
         """Note in the stream of results that a task ends without a result; return the outcome that is stored.
 
-        If an outcome is stored already, such as a result, it stays and is returned. `last`: the last record of the
-        task's log. `error`: the error of a failed task; None: the task was cancelled.
+        If an outcome is stored already, such as a result, that one stays, and is returned instead of the note. `last`:
+        the last record of the task's log. `error`: the error of a failed task; None: the task was cancelled.
 
-        The caller must then append the end of the task to the log. If another writer appends a record to the log first,
-        the note no longer forbids a result, and may be replaced: see `StoredOutcome.has_lapsed`.
+        The caller must then append the end of the task to the log. If another writer appends a record before that, the
+        note no longer counts, and a result may replace it: see `StoredOutcome.has_lapsed`.
 
         Raises:
             FencedError: A later task has the same id, or a deletion has just removed the outcome.
@@ -172,9 +172,10 @@ class TaskLog:
         return self._speakers.records(subjects.speakers(task_id))
 
     async def outcome(self, last: Record) -> Outcome | None:
-        """Return the stored outcome of the task whose log ends with `last`; None if there is none, or it is outdated.
+        """Return the stored outcome of the task whose log ends with `last`: its result, or the note that it has none.
 
-        The outcome is the result of the task, or the note that it has none.
+        Return None if there is no outcome, if it is of another task with the same id, or if the note no longer counts:
+        see `StoredOutcome.has_lapsed`.
         """
         stored = await self._outcomes.last(subjects.outcomes(last.event.task_id))
         if stored is None or stored.has_lapsed(last) or not stored.metadata.owner.is_same_as(last.metadata.owner):
@@ -196,11 +197,11 @@ class TaskLog:
             await self._outcomes.purge(all_of, up_to=stored.stream_sequence)
 
     async def purge_segments(self, task_id: str, *, up_to: int | None = None) -> None:
-        """Delete the segments of a task; `up_to`: only up to this stream sequence; None: all segments."""
+        """Delete the segments of a task, up to and including the stream sequence `up_to`; None: all segments."""
         await self._segments.purge(subjects.segments(task_id), up_to=up_to)
 
     async def purge_speakers(self, task_id: str, *, up_to: int | None = None) -> None:
-        """Delete the events about the speakers of a task; `up_to`: only up to this stream sequence; None: all."""
+        """Delete the events about the speakers of a task, up to and including the sequence `up_to`; None: all."""
         await self._speakers.purge(subjects.speakers(task_id), up_to=up_to)
 
     async def purge_events(self, task_id: str) -> None:

@@ -50,8 +50,9 @@ class TaskMessageId:
 class Metadata:
     """The description of a task that the service writes into the headers of every message about the task.
 
-    So the status of a task can be read from the last record of its log alone. A later version may add fields to the
-    task, which is one header, but must not add headers: an older worker would not copy them to the next record.
+    So the status of a task can be read from the last record of its log alone. A later version of the service may add
+    fields to `task`, which is stored in one header, but must not add headers: a worker of this version would not copy
+    them to the next record.
     """
 
     task: Task | None  # None: the task message was invalid
@@ -151,8 +152,8 @@ class Record:
 class NoResult(BaseModel):
     """The outcome of a task that ends without a result, because it failed or was cancelled.
 
-    It prevents a slow worker from storing a result later. It may be replaced only if the task's log has another record
-    after the one with the stream sequence `after`.
+    It prevents a slow worker from storing a result later. It may be replaced only once the task's log goes on, i.e. has
+    a record after the one with the stream sequence `after`.
     """
 
     task_id: TaskId
@@ -226,9 +227,9 @@ class StoredOutcome:
     def has_lapsed(self, last: Record) -> bool:
         """Return whether this outcome is outdated, so that a writer may replace it.
 
-        `last`: the last record of the task's log that the writer knows. An outcome is outdated if it belongs to an
-        earlier task with the same id. A `NoResult` is also outdated if `last` follows the record `after`: its writer
-        was then too late to append the end of the task.
+        `last`: the last record of the task's log that the writer knows. An outcome of an earlier task with the same id
+        is outdated. A `NoResult` is outdated, too, once the log has a record after the one that it names in `after`:
+        the writer of the `NoResult` was too late to append the end of the task.
         """
         if not self.metadata.owner.is_same_as(last.metadata.owner):
             return self.metadata.owner.is_older_than(last.metadata.owner)

@@ -101,8 +101,8 @@ class ResultStore:
         """Store a result as an object; return a copy of it with a reference to the object instead of its segments.
 
         `body`: the result as JSON. `of`: the task message to which the result belongs. If an earlier attempt at the
-        task has already stored an object, that object stays, and the returned reference is to its result. An object of
-        an earlier task with the same id is replaced.
+        task has already stored an object, that object stays, and the copy is made of the result in that object. An
+        object of an earlier task with the same id is replaced.
 
         Raises:
             FencedError: A later task has the same id.

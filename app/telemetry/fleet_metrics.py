@@ -44,10 +44,10 @@ class FleetMetrics:
         return gauge
 
     def set_storage(self, servers: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
-        """Set the storage gauges of the NATS servers that have replied; remove those of servers that have left.
+        """Set the storage gauges of NATS servers that have replied; remove the values of servers that have left.
 
-        A server has left if it has not replied for RETAINED_S seconds. `servers`: by server name and kind of storage (a
-        key of STORAGE), the number of bytes for each value of the gauge's last label.
+        A server has left if it has not replied for RETAINED_S seconds. `servers`: the number of bytes by server name,
+        by kind of storage (a key of STORAGE), and by the value of the gauge's last label: a storage or a stream.
         """
         now = self._clock()
         self._replied_at |= dict.fromkeys(servers, now)

@@ -153,7 +153,10 @@ class Meter:
         self.report_running(queue, since_progress=0.0, running=0.0)
 
     def report_running(self, queue: Lane, *, since_progress: float, running: float) -> None:
-        """Set for how many seconds a task has run, and has made no progress; both are 0 if no task runs."""
+        """Set for how many seconds a task of the lane has run, and for how many it has made no progress.
+
+        Both are 0 if no task of the lane runs.
+        """
         self._since.labels(task_name(queue)).set(since_progress)
         self._running.labels(task_name(queue)).set(running)
 

@@ -160,7 +160,7 @@ class VoiceStore:
             raise
 
     async def erase(self, version: VersionedVoice) -> None:
-        """Purge a voice, up to the version that was read; a later version of the voice remains.
+        """Purge a voice, up to and including the version that was read; a later version of the voice remains.
 
         Raises:
             NatsError: NATS does not reply.

@@ -40,7 +40,8 @@ class IdleWorkers:
     """Lets idle workers transcribe windows of one `TranscriptionRun`; NATS chooses which of them gets a window.
 
     `subject`: the subject to which idle workers with the same engine subscribe. `model`, `fingerprint`: those of this
-    worker's engine; an idle worker with other ones does not transcribe. `clock`: returns the monotonic time in seconds.
+    worker's engine; an idle worker replies without text if its engine has others. `clock`: returns the monotonic time
+    in seconds.
     """
 
     nats: Client
@@ -56,8 +57,8 @@ class IdleWorkers:
     def room(self) -> int:
         """How many windows may be pending at all idle workers together.
 
-        None during the pause after a failed request. One until the first worker has replied. Then four for each worker
-        that has replied, and four more, which may find another idle worker; at most 32.
+        It is 0 during the pause after a failed request, and 1 until the first worker has replied. Then it is four for
+        each worker that has replied, and four more, which may find another idle worker; at most 32.
         """
         if self.clock() < self._paused_until:
             return 0
@@ -65,7 +66,7 @@ class IdleWorkers:
 
     @property
     def workers(self) -> int:
-        """How many different workers have replied since the last pause."""
+        """How many different workers have replied since the last pause (each failed request starts a pause)."""
         return len(self._workers)
 
     async def transcribe(

@@ -34,7 +34,10 @@ log = structlog.get_logger()
 
 
 class WorkSharing:
-    """Transcribes windows for other workers while this worker is idle, and lets idle workers do so for this one."""
+    """Lets idle workers transcribe windows (parts of recordings) for workers that run tasks.
+
+    This worker transcribes windows of others while it is idle, and sends windows of its own tasks to idle workers.
+    """
 
     def __init__(
         self, nats: Client, engine: Engine, windows: WindowQueue, subscriber: LogicSubscriber[Msg], settings: Settings
@@ -72,9 +75,9 @@ class WorkSharing:
                 self._busy.clear()
 
     def idle_workers(self, loaded: Loaded) -> IdleWorkers | None:
-        """Return what sends a `TranscriptionRun`'s windows to idle workers with the same engine; None: sharing is off.
+        """Return the `IdleWorkers` to which a `TranscriptionRun` gives windows to transcribe; None: sharing is off.
 
-        `loaded`: the engine of this worker.
+        `loaded`: the engine of this worker; only workers with the same engine transcribe the windows.
         """
         return IdleWorkers(self._nats, self._subject, loaded.model, engine_fingerprint(loaded)) if self._on else None
 
@@ -98,7 +101,7 @@ class WorkSharing:
         return self._on and is_core_free and not self._own_tasks and self._engine.ready
 
     async def _pause(self) -> None:
-        """Wait about a second, or until this worker gets a task of its own if it has none."""
+        """Wait about a second; if no task runs on this worker, wait no longer than until one starts."""
         seconds = CHECK_IDLE_EVERY_S * self._random.uniform(0.75, 1.25)
         if self._busy.is_set():
             await asyncio.sleep(seconds)
