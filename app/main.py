@@ -153,7 +153,10 @@ class Worker:
         yield run_forever("work_sharing", share, every_s=0, retry_after_s=LOAD_MODEL_EVERY_S)
 
     async def _start_guard(self) -> float:
-        """Wait until all streams exist; return how many seconds JetStream waits for a heartbeat of a running task."""
+        """Wait until all streams, consumers and buckets exist; return the acknowledgement timeout of the task queues.
+
+        If a worker sends no heartbeat for this number of seconds, JetStream redelivers its task.
+        """
         projection = self.container.projection
         state, new = await self.container.stream_guard.start()
         if self.container.names.progress_projection in new:

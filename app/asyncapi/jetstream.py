@@ -25,10 +25,10 @@ def stream_facts(settings: Settings, address: re.Pattern[str]) -> Node | None:
 
 
 def _where(config: StreamConfig, stored: list[str]) -> Node:
-    """Describe where clients read new and stored messages of a stream, if it transforms or republishes its subjects.
+    """Describe where clients read new and stored messages of a stream that transforms or republishes its subjects.
 
-    `stored`: the subjects of a channel that this stream stores. If the stream does neither, return an empty node,
-    because clients read its messages on the channel's own subject.
+    Return an empty node for another stream, because clients read its messages on the channel's own subject. `stored`:
+    the subjects of a channel that this stream stores.
     """
     if config.subject_transform is None:
         return {"republishedTo": config.republish.dest} if config.republish else {}

@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 
 class DeliveryOutcome(NamedTuple):
-    """How a delivery has ended: the new state of the task, and the error with which the attempt failed."""
+    """The outcome of one delivery: the new state of the task, and the error if the attempt has failed."""
 
     state: State | None = None  # None: this worker has not changed the task
     error: ErrorDetail | None = None  # None: the attempt has not failed

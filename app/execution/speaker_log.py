@@ -92,7 +92,10 @@ class SpeakerLog:
                 await self._results.embeddings.delete_live(last.event.task_id)
 
     async def clean_up(self, task_id: str) -> None:
-        """Delete the speaker events of a deleted task, up to the last one that this attempt has read or appended."""
+        """Delete the speaker events of a deleted task.
+
+        Events after the last one that this attempt has read or appended stay.
+        """
         if self._after:
             await self._log.purge_speakers(task_id, up_to=self._after)
 

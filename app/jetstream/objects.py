@@ -126,8 +126,8 @@ async def _chunks(nats: Client, bucket: str, info: ObjectInfo, stalled_s: float)
 async def _next_chunks(nats: Client, bucket: str, nuid: str, start: int) -> stream_pages.Messages:
     """Read the next chunks of an object, from the stream sequence `start` on.
 
-    Any server may reply to this read (Direct Get), which spares the leader of the stream. If that server is frozen or
-    lacks the chunks, the leader is asked for one chunk.
+    Any server may reply to this read (Direct Get), which spares the leader of the stream. If no chunks arrive within
+    _LEADER_AFTER_S, because that server is frozen or lacks them, one chunk is read from the leader.
 
     Raises:
         NotFoundError: A chunk is missing.

@@ -148,6 +148,6 @@ class Maintenance:
 
 
 def _audio_seconds(queue: TaskQueue) -> float:
-    """Estimate the total duration of the recordings that wait in a queue, in seconds."""
+    """Estimate the total duration of the recordings that wait in a queue, in seconds, from its `sample`."""
     durations = [message.audio_seconds or 0.0 for message in queue.sample]
     return sum(durations) * queue.waiting / max(len(durations), 1)

@@ -55,8 +55,8 @@ def seconds_until_free(busy: Iterable[float], work: float) -> float:
     """Estimate in how many seconds a worker is free for a waiting task, i.e. after the tasks that start before it.
 
     `busy`: for each worker, the seconds until its running task ends. `work`: how many seconds a single worker would
-    need for the tasks that start before; it is divided among the workers so that those that take part end at the same
-    time.
+    need for the tasks that start before; the workers that are free first share this work, and all of them end at the
+    same time.
     """
     totals = accumulate(sorted(max(seconds, 0.0) for seconds in busy))
     return min(((work + total) / workers for workers, total in enumerate(totals, start=1)), default=work)

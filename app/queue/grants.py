@@ -44,7 +44,7 @@ class Grant(BaseModel):
 
 
 class Ended(Grant):
-    """A notice to the scheduler: a task message was deleted, or an attempt at its task has failed."""
+    """A notice to the scheduler that a task message was deleted, or that an attempt at its task has failed."""
 
     frees_slot: bool = False  # whether the worker that ran the task has sent it
     is_retried: bool = False  # whether the task remains granted

@@ -70,7 +70,7 @@ class QueueIndex:
         """Index the messages that were stored since the last update.
 
         If the task stream was recreated, or most of the indexed messages have left their queues, the index is rebuilt.
-        Concurrent callers share one update, which starts after the last of their calls.
+        Callers that arrive during an update wait for it, and then share the next update.
 
         Raises:
             NatsError: NATS does not answer.

@@ -91,7 +91,10 @@ class Positions:
         return list(zip(messages, await self._positions(messages), strict=True))
 
     async def _read_from_leader(self, subject: str, sequences: Collection[int]) -> list[StoredMessage]:
-        """Read messages from the leader of the stream, because another replica may lack the latest messages."""
+        """Return those messages with these stream sequences that the queue `subject` still holds.
+
+        They are read from the leader of the stream, because another replica may lack the latest messages.
+        """
         messages = [await self._messages.find(subject, sequence) for sequence in sequences]
         return [message for message in messages if message is not None]
 

@@ -114,16 +114,17 @@ class Registration:
             await self._announced.put(announcement)
 
     def announce_waiting(self, message: StoredMessage) -> None:
-        """Have the task of a waiting message registered; if it was `scheduled` and is due now, append `queued`.
+        """Have the first event of a waiting task appended to its log, or `queued` if a `scheduled` task is due now.
 
-        Do nothing while ANNOUNCED_AT_ONCE tasks wait for their registration: a worker registers the task when it
-        starts.
+        Do nothing while ANNOUNCED_AT_ONCE tasks wait for this: a worker appends the event when it starts the task.
         """
         if message.task_id is not None and not self._announced.full():
             self._announced.put_nowait(Announcement(message.task_id, message.subject, message.sequence))
 
     async def register_waiting(self, announced: Sequence[Announcement]) -> None:
-        """Register those of the announced tasks that the task stream holds and that are not registered yet.
+        """Register those of the announced tasks that are not registered yet, if the task stream holds their messages.
+
+        To register a task is to append the first event to its log.
 
         Raises:
             NatsError: NATS does not answer.
@@ -230,7 +231,7 @@ class Registration:
                     await self._log.append(event, record.metadata, after=record.stream_sequence)
 
     async def _register_announced(self) -> None:
-        """Register the next announced tasks; after a failure, register the same tasks again."""
+        """Register the next announced tasks; if that fails, the next call registers the same tasks again."""
         announced, self._postponed = self._postponed or await self._next_announced(), []
         try:
             await self.register_waiting(announced)

@@ -219,7 +219,7 @@ class Scheduler:
             await asyncio.sleep(READ_CHECKED_EVERY_S)
 
     async def _read(self, subject: str) -> None:
-        """Wait until the queue `subject` may have new messages, and read them."""
+        """Wait until the queue `subject` may have new messages; read them, and let their tasks wait."""
         await self._news[subject].wait()
         self._news[subject].clear()
         try:
@@ -232,7 +232,10 @@ class Scheduler:
             raise
 
     def _learn(self, message: StoredMessage) -> None:
-        """Let the task of a stored message wait for a slot or, if scheduled, for its start time, unless it is known."""
+        """Let the task of a stored message wait for a slot or, if scheduled, for its start time.
+
+        Do nothing if the scheduler already knows the task.
+        """
         turn, due_at = message.turn, message.due_at
         if turn in self.turns or any(
             turn.sequence in known for known in (self.granted, self.scheduled, self._rejecting)

@@ -101,7 +101,7 @@ class TaskMessages:
 
         A recreated stream reuses sequences, so another message with the same sequence is not deleted. `seconds`: the
         actual duration of the audio; None: unknown. `by_worker`: whether the caller is the worker that ran the task:
-        then the notice frees its slot, and JetStream does not overwrite the message on the disk.
+        then the notice frees the worker's slot, and JetStream does not overwrite the message on the disk.
 
         Raises:
             NatsError: NATS does not answer, or refuses to delete the message.

@@ -50,8 +50,8 @@ class Turn(NamedTuple):
 class _Share:
     """One user's waiting tasks of one priority, in the order of their stream sequences, and the user's tag.
 
-    The tag is the user's virtual start time: the seconds of audio of the started tasks, divided by the user's weight;
-    the user with the lowest tag is next. A waiting task takes 12 bytes.
+    The user with the lowest tag is next. The tag is the user's virtual start time: each started task raises it by its
+    seconds of audio, divided by the user's weight; `_Queue.begin` sets it. A waiting task takes 12 bytes.
     """
 
     __slots__ = ("_codes", "_head", "_seconds", "place", "running", "tag", "user")
@@ -142,16 +142,16 @@ class _Queue:
 
     @property
     def is_entered(self) -> bool:
-        """Whether the order has entries; True also if all are outdated: replaced by later ones, or without tasks."""
+        """Whether the order has entries; True also if all are ignored: replaced by later ones, or without tasks."""
         return bool(self._heap)
 
     def share(self, user: User) -> _Share:
         return self.shares.get(user) or self.shares.setdefault(user, _Share(user))
 
     def enter(self, share: _Share) -> None:
-        """Put a share with waiting tasks into the order, behind those with the same tag.
+        """Put a share with waiting tasks into the order, behind other shares with the same tag.
 
-        An earlier entry of the share becomes outdated.
+        An earlier entry of the share stays in the order, but is ignored from now on.
         """
         self._places += 1
         share.place = self._places
@@ -212,7 +212,7 @@ class Turns:
         self._recent: dict[User, deque[float]] = {}  # durations of the latest tasks of each user who has tasks
 
     def add(self, turn: Turn) -> None:
-        """Add a waiting task in the order of stream sequences.
+        """Add a waiting task; a user's tasks of one priority wait in the order of their stream sequences.
 
         `turn.seconds`: the duration of its audio; `nan`: unknown.
         """

@@ -119,7 +119,7 @@ async def _in_turns(messages: Iterable[T]) -> AsyncIterator[T]:
 
 
 def _stored(message: Msg) -> RawStreamMsg:
-    """Convert a message that a consumer has delivered to the type of a message that was read from the stream."""
+    """Convert a message from a consumer to a `RawStreamMsg`, the type of messages that are read from a stream."""
     metadata = message.metadata
     return RawStreamMsg(
         subject=message.subject,

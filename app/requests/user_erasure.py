@@ -75,7 +75,10 @@ class UserErasure:
             yield after, 0
 
     async def _delete_unended(self, task: Task, message: StoredMessage) -> None:
-        """Delete the task of a message in a queue; register it first, as only registered tasks can be cancelled."""
+        """Delete the task of a message in a queue; register it first, as only registered tasks can be cancelled.
+
+        If the id belongs to another message, or the task was deleted just now, delete only the message.
+        """
         try:
             await self.registration.register(task, message)
         except (

@@ -53,14 +53,14 @@ class Reminder(BaseModel):
 
     @property
     def due_at(self) -> datetime:
-        """When JetStream delivers the reminder: when the first data of the task must be erased."""
+        """When JetStream delivers the reminder: the earliest time at which data of the task must be erased."""
         return min(self.recording_until or self.task_until, self.task_until)
 
     @property
     def is_of_recording_only(self) -> bool:
-        """Whether only the recording must be erased when the reminder is due.
+        """Whether only the recording must be erased when the reminder is due, because the other data stay longer.
 
-        If so, the reminder is stored again for the other data of the task, once the recording is erased.
+        Once the recording is erased, the reminder is stored again for the other data.
         """
         return self.recording_until is not None and self.recording_until < self.task_until
 
@@ -128,7 +128,7 @@ class Reminders:
         await self._js.publish(subjects.reminder(*names), body, stream=self._stream, headers=headers)
 
     async def remove(self, reminder: Reminder) -> None:
-        """Delete the reminder of a task, and the copy that JetStream has stored if the reminder is due."""
+        """Delete the reminder of a task; if it has become due, also the copy that JetStream has stored for delivery."""
         await self._js.purge_stream(self._stream, subject=subjects.all_reminders(*_subject_tokens(reminder)))
 
     async def remove_of_task(self, task_id: str) -> None:

@@ -37,10 +37,10 @@ class EmbeddingStore:
         await put(self._js, EMBEDDINGS_BUCKET, key, embeddings, last.metadata.headers())
 
     async def find(self, task_id: str, *, of: TaskMessageId, is_live: bool = False) -> bytes | None:
-        """Return what `put` has stored for a task; None if there is nothing of this task message.
+        """Return the embeddings that `put` has stored for a task; None if the task message `of` has none.
 
-        `of`: the task message to which it must belong, because another message may have the same task id. `is_live`:
-        return the state of a live task's speakers.
+        `of`: the id of the task message, because another message may have the same task id. `is_live`: return the state
+        of a live task's speakers instead.
 
         Raises:
             NatsError: NATS does not answer.
