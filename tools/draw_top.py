@@ -6,14 +6,10 @@ The service runs in a folder of its own, with embedded servers. The recordings a
 """
 
 import asyncio
-import os
 import re
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from io import StringIO
 from pathlib import Path
 
@@ -27,6 +23,7 @@ from natscribe.settings import Settings
 from rich.console import Console
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 
+from app.cli.service import run_service
 from tests.truth.recordings import speech
 
 ROOT = Path(__file__).parents[1]
@@ -42,26 +39,6 @@ TASKS = {  # the length of each recording in minutes
 }
 # Web pages show the picture without content from other hosts, so it names no font of another host.
 FONT_OF_ANOTHER_HOST = re.compile(r"@font-face\s*{.*?}\s*", re.DOTALL)
-
-
-@asynccontextmanager
-async def service(folder: Path) -> AsyncIterator[Settings]:
-    """Run a service with two workers in a folder."""
-    command = (sys.executable, "-c", "from natscribe.cli import main; main()", "up", "--workers", "2")
-    log, endpoints = folder / "log", folder / ".data/endpoints.env"
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=output, stderr=output
-        )
-    try:
-        while not endpoints.exists() or "model_loaded" not in log.read_text(encoding="utf-8"):
-            await asyncio.sleep(0.5)
-            if process.returncode is not None:
-                sys.exit(log.read_text(encoding="utf-8"))
-        yield Settings.read(endpoints)
-    finally:
-        process.send_signal(signal.SIGINT)
-        await process.wait()
 
 
 async def board_of(folder: Path, client: Client) -> Dashboard:
@@ -82,10 +59,15 @@ async def board_of(folder: Path, client: Client) -> Dashboard:
 
 async def main() -> None:
     """Draw the board of a running service."""
-    with tempfile.TemporaryDirectory() as name:
-        async with service(Path(name)) as settings, Client(settings) as client:
-            board = await board_of(Path(name), client)
-            picture = render(board, "nats://nats:4222, q quits", width=WIDTH, height=HEIGHT, now=time.monotonic())
+    with tempfile.TemporaryDirectory() as name, (Path(name) / "log").open("w+b") as log:
+        folder = Path(name)
+        async with run_service(folder / "data", workers=2, output=log, embed_all=True) as service:
+            if not await service.wait_until_ready():
+                log.seek(0)
+                sys.exit(log.read().decode())
+            async with Client(Settings(nats_url=service.servers["NATS_URL"])) as client:
+                board = await board_of(folder, client)
+        picture = render(board, "nats://nats:4222, q quits", width=WIDTH, height=HEIGHT, now=time.monotonic())
     console = Console(record=True, width=WIDTH, height=HEIGHT, file=StringIO(), force_terminal=True)
     console.print(picture)
     console.print()  # browsers cut the last line of the picture off at the bottom
