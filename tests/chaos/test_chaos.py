@@ -21,6 +21,7 @@ import pytest
 from app.settings import Settings
 from tests.chaos.disk import cut_power, nats_on_its_own_disk
 from tests.chaos.faults import Fault, FaultInjector, ServerFault, freeze, inject_faults, kill
+from tests.chaos.grants import observed_grants, sequences_of
 from tests.chaos.speakers import speak, transcription_errors
 from tests.chaos.tasks import connected, publish
 from tests.chaos.verdict import Verdict, logs_of, unreadable_results
@@ -112,6 +113,7 @@ async def test_nothing_is_lost_and_nothing_is_done_twice(
         )
         workers = await closing.enter_async_context(WorkerGroup(settings, tmp_path).alive())
         client = await closing.enter_async_context(await connected(settings))
+        granted = await closing.enter_async_context(observed_grants(settings))
         # When tasks and live audio are published during faults of workers and servers
         async with asyncio.TaskGroup() as group:
             publishing = [
@@ -134,8 +136,10 @@ async def test_nothing_is_lost_and_nothing_is_done_twice(
         await eventually(workers.is_complete)
         unreadable = await unreadable_results(client, published)
         misheard = await transcription_errors(client, speeches)
-        results = await count_results(settings)
-        verdict = Verdict(published, in_order, faults, logs, results, unreadable, len(speeches), misheard)
+        results, sequences = await count_results(settings), await sequences_of(settings, published)
+        verdict = Verdict(
+            published, in_order, faults, logs, sequences, list(granted), results, unreadable, len(speeches), misheard
+        )
     # Then each task has ended once with one readable result, none has overtaken another of its user, and each spoken
     # word is transcribed once
     verdict.write(tmp_path / "verdict.jsonl")
@@ -146,6 +150,8 @@ async def test_nothing_is_lost_and_nothing_is_done_twice(
     assert verdict.holes() == {}
     assert {task_id: start for task_id, start in verdict.starts().items() if start < 0} == {}
     assert verdict.overtaken() == {}
+    assert verdict.granted_late() == {}
+    assert len(granted) > len(sequences) / 2  # otherwise the order of the others is unknown
     assert verdict.misheard == {}
 
 

@@ -33,6 +33,8 @@ class Verdict:
     in_order: list[list[str]]  # the tasks about recordings of each publisher, in the order of their publication
     faults: list[Fault]
     logs: dict[str, list[ProgressEvent]]
+    sequences: dict[str, int]  # of the task messages
+    granted: list[int]  # these sequences, in the order of the grants that were observed
     results: Counter[str]
     unreadable: dict[str, str]
     live: int  # number of live tasks
@@ -68,6 +70,18 @@ class Verdict:
             if self._start(earlier) > self._start(later) + timedelta(seconds=AT_ONCE_S)
             and self._is_quiet(self._start(later), self._start(earlier))
         }
+
+    def granted_late(self) -> dict[str, str]:
+        """Return each task that was granted after a later one of its user, kind and priority, whatever the faults."""
+        return {earlier: later for earlier, later, is_in_order in self._granted_neighbours() if not is_in_order}
+
+    def _granted_neighbours(self) -> Iterator[tuple[str, str, bool]]:
+        """Yield each two tasks that follow each other in a queue, and whether they were granted in this order."""
+        places = {sequence: place for place, sequence in enumerate(self.granted)}
+        for queue in self._queues():
+            observed = [task_id for task_id in queue if self.sequences[task_id] in places]
+            for earlier, later in pairwise(sorted(observed, key=self.sequences.__getitem__)):
+                yield earlier, later, places[self.sequences[earlier]] < places[self.sequences[later]]
 
     def _neighbours(self) -> Iterator[bool]:
         """Yield for each two tasks that follow each other in a queue whether no fault hides which one started first."""
@@ -144,6 +158,7 @@ class Verdict:
             "doubled": sum(count > 1 for count in self.results.values()),
             "wrong ends": len(self.wrong_ends()),
             "overtaken": f"{len(self.overtaken())}, {sum(self._neighbours())} pairs without faults",
+            "granted late": f"{len(self.granted_late())}, {len(list(self._granted_neighbours()))} pairs",
             "scheduled": f"{len(self.starts())}, {sum(start < 0 for start in self.starts().values())} early",
             "results unreadable": len(self.unreadable),
             "live tasks misheard": len(self.misheard),
