@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.document import ROOT
@@ -26,11 +28,18 @@ WITHIN_S = 200  # a visit of ten seconds takes two minutes beside ten busy proce
 def driven_by(program: str, *arguments: Path | str, browser: str | None = CHROMIUM) -> dict[str, Any]:
     """What a program of tools/node reports of the browser that it drives."""
     command = [BIN / "node", program, str(browser), *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=WITHIN_S, cwd=ROOT / "tools/node"
-    )
-    assert done.returncode == 0, done.stderr
-    report: dict[str, Any] = json.loads(done.stdout)
+    with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True, cwd=ROOT / "tools/node") as driver:
+        try:
+            output, errors = driver.communicate(timeout=WITHIN_S)
+        except subprocess.TimeoutExpired:
+            # `node` is a script that starts the program: killed alone, it would leave the program with these pipes.
+            for process in psutil.Process(driver.pid).children(recursive=True):
+                process.kill()
+            driver.kill()
+            output, errors = driver.communicate()
+            errors += f"{program} was killed after {WITHIN_S} s"
+    assert driver.returncode == 0, errors
+    report: dict[str, Any] = json.loads(output)
     return report
 
 
@@ -45,7 +54,9 @@ def serving(folder: Path) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_QuietHandler, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:  # the thread of a failed test would keep Python from ending
+        server.shutdown()
+        thread.join()
+        server.server_close()
