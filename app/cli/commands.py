@@ -22,6 +22,9 @@ def up(  # noqa: PLR0913 -- its options
         int | None, typer.Option(min=1, max=65535, help="Port of the documentation page.", show_default="8000 if free")
     ] = None,
     no_page: Annotated[bool, typer.Option("--no-page", help="Serve no web page, and open NATS to none.")] = False,
+    page_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the web page.", show_default="8001 if free")
+    ] = None,
     websocket_port: Annotated[
         int | None,
         typer.Option(
@@ -43,7 +46,7 @@ def up(  # noqa: PLR0913 -- its options
     from app.cli.page import PageOptions  # noqa: PLC0415 -- see above
     from app.cli.up import run  # noqa: PLC0415 -- see above
 
-    run(workers, host, port, PageOptions(websocket_port, origin or ()) if not no_page else None)
+    run(workers, host, port, PageOptions(websocket_port, origin or (), page_port) if not no_page else None)
 
 
 def demo(

@@ -12,25 +12,33 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from natscribe.client import ClientError
+from pydantic import TypeAdapter, ValidationError
 
 from app.cli.ports import choose_port
 from app.embedded.process import HOST
 from app.settings import Settings
 
 PAGE_PORT, WEBSOCKET_PORT = 8001, 9222  # if they are free
+_PORTS_FILE = "page.json"  # with the ports of the last run: pages that are still open continue after a restart
 _FILES = Path(__file__).parent / "browser"  # a link to examples/browser, so that this package has the page
 
 
 @dataclass(frozen=True)
 class PageOptions:
-    """Options of the web page that `natscribe up` serves, all about the WebSocket of the embedded NATS.
+    """Options of the page: its ports, and the origins of other pages that may use the embedded NATS.
 
-    `port`: its port; None: WEBSOCKET_PORT if that is free, otherwise any free port. `origins`: the origins of other web
-    pages that may connect to it.
+    `port`: the port of the page. `websocket_port`: the port of the embedded NATS' WebSocket. None: the port of the last
+    run in the same folder if it is free, otherwise PAGE_PORT or WEBSOCKET_PORT if free, otherwise any free port.
     """
 
-    port: int | None = None
+    websocket_port: int | None = None
     origins: Sequence[str] = ()
+    port: int | None = None
+
+    @property
+    def needs_embedded(self) -> bool:
+        """Whether an option was given that an external NATS cannot follow."""
+        return bool(self.port or self.websocket_port or self.origins)
 
 
 @dataclass(frozen=True)
@@ -93,11 +101,11 @@ class WebPage:
             raise ClientError(message) from error
 
 
-def choose_page(options: PageOptions | None, *, names_nats: bool, http_port: int) -> WebPage | None:
+def choose_page(options: PageOptions | None, folder: Path, *, names_nats: bool, http_port: int) -> WebPage | None:
     """Choose the ports of the page and of the WebSocket of NATS; return None if no page is wanted or possible.
 
-    `names_nats`: whether NATS_URL names an external server, whose WebSocket this command cannot open to pages.
-    `http_port`: the port of the worker's HTTP server; another one is chosen for the page and the WebSocket.
+    `folder`: where the ports are stored for the next run. `names_nats`: whether NATS_URL names an external server,
+    which this command cannot open to pages. `http_port`: the port of the worker's HTTP server, which neither may use.
 
     Raises:
         ClientError: NATS_URL names an external server, but an option is for the embedded one; or another process uses
@@ -107,12 +115,25 @@ def choose_page(options: PageOptions | None, *, names_nats: bool, http_port: int
         return None
     if names_nats:
         message = (
-            "NATS_URL names a server, and --websocket-port and --origin are for the embedded one: unset NATS_URL, or"
-            " open the WebSocket of your server as docs/access.md says."
+            "NATS_URL names a server, and --page-port, --websocket-port and --origin are for the embedded one: unset"
+            " NATS_URL, or open the WebSocket of your server as docs/access.md says."
         )
         raise ClientError(message)
-    port = choose_port(options.port, WEBSOCKET_PORT, "--websocket-port", besides=[http_port])
-    return WebPage(choose_port(None, PAGE_PORT, "", besides=[http_port, port]), port, options.origins)
+    last = _last_ports(folder / _PORTS_FILE)
+    websocket_port = choose_port(
+        options.websocket_port, WEBSOCKET_PORT, "--websocket-port", last=last.get("websocket"), besides=[http_port]
+    )
+    others = [http_port, websocket_port]
+    port = choose_port(options.port, PAGE_PORT, "--page-port", last=last.get("page"), besides=others)
+    (folder / _PORTS_FILE).write_text(json.dumps({"page": port, "websocket": websocket_port}), encoding="utf-8")
+    return WebPage(port, websocket_port, options.origins)
+
+
+def _last_ports(file: Path) -> dict[str, int]:
+    try:
+        return TypeAdapter(dict[str, int]).validate_json(file.read_bytes())
+    except (OSError, ValidationError):  # there was no run before, or somebody has edited the file
+        return {}
 
 
 def _handler(files: Mapping[str, bytes], policy: str) -> type[BaseHTTPRequestHandler]:

@@ -115,7 +115,7 @@ async def run_service(  # noqa: PLR0913 -- what the commands `up` and `demo` cho
     port = choose_port(port, HTTP_PORT, "--port", host)
     settings = Settings()
     named = set() if embed_all else {"nats_url", "redis_url"} & settings.model_fields_set
-    web_page = choose_page(page, names_nats="nats_url" in named, http_port=port)
+    web_page = choose_page(page, data, names_nats="nats_url" in named, http_port=port)
     async with _servers(data, settings, named, web_page.nats_config if web_page else "") as (addresses, embedded):
         command = [sys.executable, "-m", "faststream", "run", "app.main:app", "--host", host, "--port", str(port)]
         env = {**os.environ, **addresses}

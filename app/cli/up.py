@@ -186,6 +186,8 @@ async def _supervise_workers(stop: asyncio.Event, running: LocalService) -> int:
 def _print_addresses(running: LocalService) -> None:
     settings = _settings_of(running)
     if not err.is_terminal:
+        if running.page is not None:
+            out.print(f"Page   {running.page.url}")
         log.info("service_ready", docs=running.docs, page=running.page and running.page.url)
         return
     out.print(f"NATS   {settings.nats_addresses}")

@@ -61,9 +61,9 @@ async def running_in(folder: Path, *options: str, until: str = "service_ready", 
         name: value for name, value in os.environ.items() if name not in {"NATS_URL", "REDIS_URL"}
     }
     port = free_port()
-    with (folder / "up.log").open("wb") as log:
+    with (folder / "up.log").open("wb") as log, (folder / "up.txt").open("wb") as output:
         process = await start_command(
-            folder, "up", "--port", str(port), *options, env=environment, stdout=log.fileno(), stderr=log.fileno()
+            folder, "up", "--port", str(port), *options, env=environment, stdout=output.fileno(), stderr=log.fileno()
         )
     up = Up(process, folder, port)
     await eventually(lambda: up.has_logged(until), within=WITHIN_S)
@@ -95,6 +95,8 @@ async def test_a_run_publishes_its_addresses_and_stops_in_order(tmp_path: Path) 
         assert "NATS_URL=nats://127.0.0.1:" in endpoints.read_text(encoding="utf-8")
         lines = [json.loads(line) for line in (up.folder / "up.log").read_text(encoding="utf-8").splitlines()]
         (page,) = [line["page"] for line in lines if line["event"] == "service_ready"]
+        # And its output is a line for people
+        assert (up.folder / "up.txt").read_text(encoding="utf-8") == f"Page   {page}\n"
         # When the page reads the address of NATS
         with urllib.request.urlopen(f"{page}settings.json") as reply:  # noqa: S310
             server = json.load(reply)["server"]
@@ -104,7 +106,7 @@ async def test_a_run_publishes_its_addresses_and_stops_in_order(tmp_path: Path) 
         up.process.terminate()
         # Then it ends with exit code 0
         assert await asyncio.wait_for(up.process.wait(), WITHIN_S) == 0
-    # And without a terminal all its lines are JSON, the first with its configuration; no process is left
+    # And without a terminal all lines of its log are JSON, the first with its configuration; no process is left
     lines = [json.loads(line) for line in (up.folder / "up.log").read_text(encoding="utf-8").splitlines()]
     assert lines[0]["event"] == "service_configured"
     assert lines[0]["nats"].startswith("nats://127.0.0.1:")

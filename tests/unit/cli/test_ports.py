@@ -1,6 +1,7 @@
 """The ports of `natscribe up`, and the origins that may use NATS."""
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,18 +25,48 @@ def test_a_port_is_that_of_the_option_or_the_default_if_it_is_free() -> None:
             choose_port(default, named, "--port")
 
 
-def test_the_page_and_its_nats_have_other_ports_than_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_and_its_nats_have_other_ports_than_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Given a default port of the page that no other program of this machine uses
     default = free_port()
     monkeypatch.setattr("app.cli.page.PAGE_PORT", default)
     # When the service or NATS has it, then the page, NATS and the service have different ports
     for port, service in ((None, default), (default, free_port())):
-        page = choose_page(PageOptions(port), names_nats=False, http_port=service)
+        page = choose_page(PageOptions(port), tmp_path, names_nats=False, http_port=service)
         assert page is not None
         assert len({page.port, page.websocket_port, service}) == 3
     # And NATS cannot have the port of the service
     with pytest.raises(ClientError, match="--websocket-port"):
-        choose_page(PageOptions(8050), names_nats=False, http_port=8050)
+        choose_page(PageOptions(8050), tmp_path, names_nats=False, http_port=8050)
+
+
+def test_a_restart_uses_the_same_ports_so_that_open_pages_continue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a run for which the default port of the page was not free
+    default, service = free_port(), free_port()
+    monkeypatch.setattr("app.cli.page.PAGE_PORT", default)
+
+    def choose(options: PageOptions | None = None) -> WebPage:
+        page = choose_page(options or PageOptions(), tmp_path, names_nats=False, http_port=service)
+        assert page is not None
+        return page
+
+    with socket.create_server((HOST, default)):
+        first = choose()
+    assert default not in {first.port, first.websocket_port}
+    # When it is started again, then it has the ports of the last run, also if the default port is free now
+    assert choose() == first
+    # And those of options come first, and are the last ones from then on
+    named = choose(PageOptions(websocket_port=free_port(), port=free_port()))
+    assert first.port != named.port
+    assert choose() == named
+    # And a port that another program has taken is replaced, and a damaged file is ignored
+    with socket.create_server((HOST, named.port)):
+        assert choose().port not in {named.port, service}
+    (tmp_path / "page.json").write_text("[]", encoding="utf-8")
+    assert choose().port == default
 
 
 def test_a_port_that_was_taken_after_the_choice_is_reported() -> None:
@@ -50,7 +81,7 @@ def test_a_port_that_was_taken_after_the_choice_is_reported() -> None:
     [
         ({}, PageOptions(None, ())),
         ({"no_page": True}, None),
-        ({"websocket_port": 9000}, PageOptions(9000, ())),
+        ({"websocket_port": 9000, "page_port": 9001}, PageOptions(9000, (), 9001)),
         ({"origin": ["http://localhost:5173"]}, PageOptions(None, ["http://localhost:5173"])),
     ],
 )

@@ -198,7 +198,7 @@ async def test_a_port_in_use_is_reported(tmp_path: Path, option: str) -> None:
                 pass
 
 
-def test_an_external_nats_is_not_opened_to_pages() -> None:
-    assert choose_page(PageOptions(), names_nats=True, http_port=8000) is None
+def test_an_external_nats_is_not_opened_to_pages(tmp_path: Path) -> None:
+    assert choose_page(PageOptions(), tmp_path, names_nats=True, http_port=8000) is None
     with pytest.raises(ClientError, match="unset NATS_URL, or open the WebSocket of your server"):
-        choose_page(PageOptions(origins=["http://localhost:5173"]), names_nats=True, http_port=8000)
+        choose_page(PageOptions(origins=["http://localhost:5173"]), tmp_path, names_nats=True, http_port=8000)
