@@ -1,6 +1,6 @@
 // Starts the page: connects it to NATS, and shows what its address names.
 import { Connection } from "./connection.js";
-import { byId, setText } from "./dom.js";
+import { byId, say, setText } from "./dom.js";
 import { Inspector } from "./inspector.js";
 import { startLive } from "./live_page.js";
 import { Options } from "./options.js";
@@ -12,6 +12,8 @@ import { Uploads } from "./uploads.js";
 import { t, translate } from "./words.js";
 
 const RETRY_MS = 2000;
+const CHECK_MS = 5000; // how often a page without a connection checks whether NATS has another address
+const LONG_MS = 10_000; // without a connection
 const settings = await fetch("settings.json").then((reply) => reply.json()).catch(() => ({}));
 translate(document);
 
@@ -26,6 +28,7 @@ connection.onMessage = (message) => inspector.add(message);
 
 const login = () => ({ ...settings, server: byId("server").value, user: byId("user").value, password: byId("password").value });
 let attempts = 0; // of connecting; a newer one replaces those before
+let lostAt = null; // when the last connection was lost
 
 // Connects, and tries again until it succeeds or the login is refused.
 async function open() {
@@ -63,20 +66,32 @@ function serviceProblem(error) {
 function showConnection() {
   setText(byId("link"), connection.isConnected ? t("Connected") : t("Not connected"));
   document.body.classList.toggle("offline", !connection.isConnected);
+  lostAt = connection.isConnected ? null : Date.now();
   if (!connection.isConnected) showProblem(""); // what it says may be over
+}
+
+// The service may have been started again at another port, which only a page that is loaded again may connect to.
+async function checkAddress() {
+  if (connection.isConnected || byId("server").value !== settings.server) return;
+  const { server } = await fetch("settings.json", { cache: "no-store" }).then((reply) => reply.json()).catch(() => settings);
+  if (connection.isConnected) return;
+  if (server !== settings.server && !uploads.isBusy && !isRecording()) location.reload();
+  else if (server !== settings.server) showProblem(t("Natscribe has been started again at another address. Load this page again, and choose the files again that are not uploaded."));
+  else if (connection.nats && Date.now() - lostAt > LONG_MS) showProblem(t("NATS has not answered at {server} for a while. Start “natscribe up” again in its folder: this page then continues, or open the address that the command prints.", { server }));
 }
 
 // Addresses: #task/ID is a task, #live the microphone, and everything else the recordings.
 function route() {
+  say(""); // it was about another page
   const [, view, id] = location.hash.match(/^#(\w*)\/?([\w-]*)$/) ?? [];
   const shown = view === "task" && id ? "task" : view === "live" ? "live" : "recordings";
   for (const name of ["recordings", "task", "live"]) {
     byId(name).hidden = name !== shown;
     if (name !== "task") byId(`to-${name}`).ariaCurrent = name === shown ? "page" : null;
   }
+  if (shown !== "task") document.title = `${shown === "live" ? t("Live") : t("Recordings")} · Natscribe`;
   page.open(shown === "task" ? id : null);
   inspector.select(shown === "task" ? id : null);
-  document.title = `${{ recordings: t("Recordings"), live: t("Live"), task: t("Task") }[shown]} · Natscribe`;
 }
 
 function add(files) {
@@ -107,11 +122,12 @@ addEventListener("hashchange", route);
 addEventListener("beforeunload", (event) => uploads.isBusy && event.preventDefault());
 for (const event of ["connected", "disconnected"]) connection.addEventListener(event, showConnection);
 tasks.addEventListener("refreshed", ({ detail }) => showProblem(detail ? serviceProblem(detail) : ""));
-startLive({ settings, login, onMessage: connection.onMessage });
+const isRecording = startLive({ settings, login, onMessage: connection.onMessage });
 byId("files").disabled = settings.bucket === null;
 byId("no-bucket").hidden = settings.bucket !== null;
 byId("drop").hidden = byId("task-options").hidden = settings.bucket === null;
 showConnection();
 route();
+setInterval(checkAddress, CHECK_MS);
 if (isSecureContext) open();
 else showProblem(t("Browsers give the microphone and the clipboard only to pages of https:// or localhost. Open this page there."));

@@ -45,16 +45,17 @@ export class Connection extends EventTarget {
     return new Promise((done) => this.addEventListener("connected", done, { once: true }));
   }
 
-  // Returns the reply: parsed, if it is JSON, else its text.
-  async request(subject, body, { timeouts = REPLY_TIMEOUTS_MS } = {}) {
+  // Returns the reply: parsed, if it is JSON, else its text. `object` is reported to `onMessage`, here and below: what
+  // the message is part of, as objects.js describes it.
+  async request(subject, body, { timeouts = REPLY_TIMEOUTS_MS, object } = {}) {
     let problem;
     for (const timeout of timeouts) {
-      this.onMessage({ direction: "sent", how: "request", subject, body });
+      this.onMessage({ direction: "sent", how: "request", subject, body, object });
       try {
         const reply = await this.nats.request(subject, JSON.stringify(body), { timeout });
         const isText = reply.headers?.get("content-type").startsWith("text/");
         const content = isText ? reply.string() : reply.json();
-        this.onMessage({ direction: "received", how: "reply", subject, body: content, request: body });
+        this.onMessage({ direction: "received", how: "reply", subject, body: content, request: body, object });
         if (isText || !content.error?.code || content.state) return content; // a status has an error among other fields
         problem = new ServiceError(content.error);
         if (problem.code !== "internal") break;
@@ -68,11 +69,11 @@ export class Connection extends EventTarget {
   }
 
   // Publishes with JetStream; returns the acknowledgement. The id makes it safe to publish the same message again.
-  async publish(subject, body, { id, more = {} } = {}) {
+  async publish(subject, body, { id, more = {}, object } = {}) {
     const options = { msgID: id, timeout: ACK_TIMEOUT_MS, headers: headers() };
     for (const [name, value] of Object.entries(more)) options.headers.set(name, value);
     const shown = { ...more, ...(id ? { "Nats-Msg-Id": id } : {}) };
-    this.onMessage({ direction: "sent", how: "publish", subject, headers: shown, body });
+    this.onMessage({ direction: "sent", how: "publish", subject, headers: shown, body, object });
     return this.js.publish(subject, body instanceof Uint8Array ? body : JSON.stringify(body), options);
   }
 

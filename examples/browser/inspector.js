@@ -1,16 +1,20 @@
-// The drawer with the messages of the selected task: what was sent and received, and how to do the same elsewhere.
+// The drawer with the messages of the selected task, the newest first: what was sent and received, and how to do the
+// same elsewhere. Requests that are repeated are one row, and so are the chunks of a recording.
 import { masked, natsCommand, pythonCode } from "./commands.js";
-import { byId, element, say } from "./dom.js";
+import { byId, element, say, setText } from "./dom.js";
 import { size, t } from "./words.js";
 
 const KEPT = 1000; // messages, of all tasks
 const SHOWN = 200; // messages in the drawer
 const SHOWN_CHARS = 20_000; // of one message
 const OF_A_TASK = /^(?:progress|segments|results|partials|live\.audio)\.(.+)$/;
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/;
 
 export class Inspector {
-  #messages = [];
+  #messages = new Map(); // by key, the newest last
+  #rows = new Map(); // by key: what the drawer shows
   #taskId = null;
+  #number = 0; // of messages that are not repeated
 
   constructor() {
     byId("inspect").addEventListener("click", () => this.#toggle(byId("messages").hidden));
@@ -19,15 +23,17 @@ export class Inspector {
   }
 
   add(message) {
-    const kept = { ...message, at: new Date(), taskId: taskIdOf(message) };
-    if (kept.body instanceof Uint8Array) kept.body = new Uint8Array(0), kept.bytes = message.body.length;
-    if (kept.body?.message?.data?.length > SHOWN_CHARS) kept.body = { ...kept.body, message: { ...kept.body.message, data: "…" } }; // a chunk
-    this.#messages.push(kept);
-    if (this.#messages.length > KEPT) this.#messages.shift();
-    if (this.#isOf(kept) && !byId("messages").hidden) this.#append(kept);
+    const key = keyOf(message) ?? ++this.#number;
+    const { count, bytes } = this.#messages.get(key) ?? { count: 0, bytes: 0 };
+    const kept = { ...message, at: new Date(), taskId: taskIdOf(message), count: count + 1, bytes };
+    if (kept.object?.isChunk) kept.bytes += withoutContent(kept);
+    this.#messages.delete(key);
+    this.#messages.set(key, kept);
+    if (this.#messages.size > KEPT) this.#messages.delete(this.#messages.keys().next().value);
+    if (this.#isOf(kept) && !byId("messages").hidden) this.#show(key, kept);
   }
 
-  // Shows the messages of a task; null: those of no task in particular.
+  // Shows the messages of a task; null: those of all tasks.
   select(taskId) {
     if (this.#taskId === taskId) return;
     this.#taskId = taskId;
@@ -48,27 +54,58 @@ export class Inspector {
 
   #draw() {
     byId("message-list").replaceChildren();
-    for (const message of this.#messages.filter((each) => this.#isOf(each)).slice(-SHOWN)) this.#append(message);
+    this.#rows.clear();
+    for (const [key, message] of [...this.#messages].filter(([, each]) => this.#isOf(each)).slice(-SHOWN)) this.#show(key, message);
   }
 
-  #append(message) {
-    const { direction, how, subject, at, bytes } = message;
-    const title = element("summary", {},
-      element("span", { className: "arrow", title: t(direction), ariaLabel: t(direction) , role: "img" }, direction === "sent" ? "↑" : "↓"), " ",
-      element("code", {}, subject), " ",
-      element("small", {}, `${t(how)} ${at.toLocaleTimeString()}`));
-    const details = element("details", {}, title);
-    details.addEventListener("toggle", () => {
-      if (!details.open || details.children.length > 1) return;
-      const text = bytes ? t("{size} of audio", { size: size(bytes) }) : JSON.stringify(masked(message.body), null, 2);
-      const given = Object.entries(masked(message.headers ?? {})).map(([name, value]) => `${name}: ${value}\n`).join("");
-      details.append(
-        element("pre", { tabIndex: 0, ariaLabel: subject }, (given ? `${given}\n` : "") + text.slice(0, SHOWN_CHARS) + (text.length > SHOWN_CHARS ? " …" : "")),
-        element("p", { className: "actions" }, copyButton(t("Copy as nats command"), () => natsCommand(message)), copyButton(t("Copy as Python"), () => pythonCode(message))));
-    });
+  // Shows a message at the top; a row that is being read stays where it is.
+  #show(key, message) {
     const list = byId("message-list");
-    list.append(element("li", {}, details));
-    if (list.children.length > SHOWN) list.firstChild.remove();
+    const known = this.#rows.get(key);
+    const row = known ?? new Row();
+    row.message = message;
+    if (!known || !row.isRead) list.prepend(row.item);
+    this.#rows.set(key, row);
+    if (list.children.length <= SHOWN) return;
+    list.lastChild.remove();
+    for (const [other, { item }] of this.#rows) if (!item.isConnected) this.#rows.delete(other);
+  }
+}
+
+// A message in the drawer; its content is written when somebody opens it.
+class Row {
+  #message;
+  #facts = element("small");
+  #summary = element("summary");
+  #details = element("details", {}, this.#summary);
+  item = element("li", {}, this.#details);
+
+  constructor() {
+    this.#details.addEventListener("toggle", () => this.#details.open && this.#fill());
+  }
+
+  set message(message) {
+    const isNew = !this.#message;
+    this.#message = message;
+    const { direction, how, subject, at, count } = message;
+    setText(this.#facts, [t(how), count > 1 ? `×\u202f${count}` : "", at.toLocaleTimeString()].filter(Boolean).join(" "));
+    if (!isNew) return;
+    const arrow = element("span", { className: "arrow", title: t(direction), ariaLabel: t(direction), role: "img" }, direction === "sent" ? "↑" : "↓");
+    this.#summary.append(arrow, " ", element("code", {}, subject), " ", this.#facts);
+  }
+
+  get isRead() {
+    return this.#details.open || this.item.contains(document.activeElement);
+  }
+
+  #fill() {
+    const { subject, headers = {}, body, bytes } = this.#message;
+    const given = Object.entries(masked(headers)).map(([name, value]) => `${name}: ${value}\n`).join("");
+    const content = body instanceof Uint8Array ? t("{size} of audio", { size: size(bytes) }) : JSON.stringify(masked(body), null, 2);
+    const text = (given ? `${given}\n` : "") + content.slice(0, SHOWN_CHARS) + (content.length > SHOWN_CHARS ? " …" : "");
+    this.#details.replaceChildren(this.#summary,
+      element("pre", { tabIndex: 0, ariaLabel: subject }, text),
+      element("p", { className: "actions" }, copyButton(t("Copy as nats command"), () => natsCommand(this.#message)), copyButton(t("Copy as Python"), () => pythonCode(this.#message))));
   }
 }
 
@@ -81,6 +118,23 @@ function copyButton(label, write) {
   return button;
 }
 
-function taskIdOf({ subject, body, request }) {
-  return OF_A_TASK.exec(subject)?.[1] ?? request?.task_id ?? body?.task_id ?? (body?.nuid ?? subject).match(/[0-9a-f]{32}$/)?.[0].replace(/(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-") ?? null;
+// What messages that are one row have in common; null: the message has a row of its own.
+function keyOf({ direction, how, subject, body, request, object }) {
+  if (object?.isChunk) return `${direction} ${how} ${object.bucket}/${object.name}`;
+  return ["request", "reply"].includes(how) ? `${direction} ${subject} ${JSON.stringify(request ?? body)}` : null;
+}
+
+// Drops the audio of a chunk, and returns how many bytes of it the message had.
+function withoutContent(message) {
+  const { body } = message;
+  if (body instanceof Uint8Array) {
+    message.body = new Uint8Array(0);
+    return body.length;
+  }
+  if (body?.message?.data) message.body = { ...body, message: { ...body.message, data: "…" } };
+  return 0;
+}
+
+function taskIdOf({ subject, body, request, object }) {
+  return OF_A_TASK.exec(subject)?.[1] ?? request?.task_id ?? body?.task_id ?? object?.name.match(UUID)?.[0] ?? null;
 }

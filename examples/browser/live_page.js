@@ -202,6 +202,7 @@ async function record() {
   set("Start", { isOn: false });
 }
 
+// Returns a function that says whether somebody records.
 export function startLive(given) {
   ({ settings, login, onMessage } = given);
   transcript = new Transcript();
@@ -219,4 +220,5 @@ export function startLive(given) {
   byId("save").addEventListener("click", () => save("text.txt", `${transcript.lines.join("\n")}\n`, "text/plain"));
   byId("record").disabled = false;
   addEventListener("beforeunload", (event) => running && event.preventDefault());
+  return () => running !== null;
 }

@@ -61,10 +61,6 @@ export class LongTranscript {
     this.#onSpeaker = callback;
   }
 
-  print() {
-    print();
-  }
-
   hide() {
     this.section.hidden = true;
     this.lines.replaceChildren();

@@ -10,8 +10,11 @@ const PAUSE_MS = 500;
 const base64Url = (bytes) => btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_");
 const utf8 = new TextEncoder();
 
+// A file that was changed or removed after it was chosen, or a folder; the browser reads it no more.
+export class UnreadableFileError extends Error {}
+
 const read = (part) => part.arrayBuffer().catch(() => {
-  throw new Error(t("The file cannot be read, or is a folder: choose a file again"));
+  throw new UnreadableFileError(t("The file cannot be read, or is a folder: choose a file again"));
 });
 
 export class Bucket {
@@ -24,20 +27,21 @@ export class Bucket {
   // same call continues an earlier one. Throws an AbortError when the signal aborts it.
   async put(file, name, nuid, onProgress, signal) {
     const digest = sha256.create();
+    const object = { bucket: this.name, name, file: file.name };
     const chunkBytes = Math.min(CHUNK_BYTES, this.connection.nats.info?.max_payload ?? CHUNK_BYTES);
     const slow = (error) => (error.name === "TimeoutError" ? this.#repeated(signal, () => this.#storedChunks(nuid)) : Promise.reject(error)); // other uploads fill the network
     let [chunks, stored] = [0, await this.#storedChunks(nuid).catch(slow)];
     for (let start = 0; start < file.size; start += chunkBytes, chunks++) {
       const bytes = new Uint8Array(await read(file.slice(start, start + chunkBytes)));
       digest.update(bytes);
-      while (chunks >= stored) stored = await this.#store(bytes, nuid, chunks, signal);
+      while (chunks >= stored) stored = await this.#store(bytes, nuid, chunks, object, signal);
       signal.throwIfAborted();
       onProgress(Math.min(start + chunkBytes, file.size));
     }
     const sum = `SHA-256=${base64Url(new Uint8Array(digest.arrayBuffer()))}`;
     const options = { max_chunk_size: chunkBytes };
     const meta = { name, bucket: this.name, nuid, size: file.size, chunks, digest: sum, mtime: new Date().toISOString(), options };
-    await this.#repeated(signal, () => this.connection.publish(this.#meta(name), meta, { id: `${nuid}-meta`, more: { "Nats-Rollup": "sub" } }));
+    await this.#repeated(signal, () => this.connection.publish(this.#meta(name), meta, { id: `${nuid}-meta`, more: { "Nats-Rollup": "sub" }, object }));
   }
 
   // Returns the recording, or throws if the bucket does not have it.
@@ -47,7 +51,7 @@ export class Bucket {
     const parts = [];
     let received = 0;
     for (let seq = 1; received < size; ) {
-      const chunk = await this.#message({ seq, next_by_subj: this.#chunks(nuid) });
+      const chunk = await this.#message({ seq, next_by_subj: this.#chunks(nuid) }, { bucket: this.name, name, isChunk: true });
       parts.push(chunk.data);
       received += chunk.data.length;
       seq = chunk.seq + 1;
@@ -62,9 +66,9 @@ export class Bucket {
   }
 
   // Returns the number of chunks that are stored after an attempt to store this one.
-  async #store(bytes, nuid, number, signal) {
+  async #store(bytes, nuid, number, object, signal) {
     try {
-      await this.connection.publish(this.#chunks(nuid), bytes, { id: `${nuid}-${number}` });
+      await this.connection.publish(this.#chunks(nuid), bytes, { id: `${nuid}-${number}`, object: { ...object, isChunk: true } });
       return number + 1;
     } catch (error) {
       throwIfFinal(error);
@@ -78,13 +82,13 @@ export class Bucket {
     return state.subjects?.[subject] ?? 0;
   }
 
-  async #message(which) {
-    const { message } = await this.#api("STREAM.MSG.GET", which);
+  async #message(which, object) {
+    const { message } = await this.#api("STREAM.MSG.GET", which, object);
     return { seq: message.seq, data: Uint8Array.from(atob(message.data ?? ""), (character) => character.charCodeAt(0)) };
   }
 
-  #api(what, body) {
-    return this.connection.request(`$JS.API.${what}.OBJ_${this.name}`, body);
+  #api(what, body, object) {
+    return this.connection.request(`$JS.API.${what}.OBJ_${this.name}`, body, { object });
   }
 
   // Repeats a call until it succeeds, as after an outage, or until that is hopeless.

@@ -3,12 +3,12 @@ import { byId, element, save, say, setText } from "./dom.js";
 import { LongTranscript, line, plainText, wholeResult } from "./long_transcript.js";
 import { problem } from "./problems.js";
 import { describe, share, stateName } from "./task_state.js";
-import { ENDED, nameOf } from "./tasks.js";
+import { canRetry, ENDED, nameOf } from "./tasks.js";
 import { TranscriptFrame } from "./transcript_frame.js";
 import { enrol, isUnnamed } from "./voices.js";
 import { size, t } from "./words.js";
 
-const FORMATS = ["txt", "srt", "vtt", "html", "json", "rttm"];
+const FORMATS = { txt: "Text", srt: "Subtitles", vtt: "Subtitles for web pages", html: "Web page with a player", json: "All data", rttm: "Times of the speakers" };
 const QUEUE_POLL_MS = 5000; // no event reports a change of the position
 const LOAD_UP_TO_BYTES = 100e6; // of a recording that the page does not have
 
@@ -30,15 +30,14 @@ export class TaskPage {
     tasks.connection.addEventListener("connected", () => this.#id && this.#load());
     tasks.connection.addEventListener("disconnected", () => this.#id && this.#draw());
     setInterval(() => this.#task?.state === "queued" && tasks.status(this.#id).catch(() => {}), QUEUE_POLL_MS); // the list reports outages
-    for (const format of FORMATS) byId("formats").append(element("button", { type: "button", value: format, title: t("Download as {format}", { format }) }, format));
-    byId("formats").addEventListener("click", ({ target }) => target.value && this.#run(() => this.#download(target.value)));
-    byId("copy-text").addEventListener("click", () => this.#run(() => this.#copy()));
-    byId("print").addEventListener("click", () => this.#view.print());
-    addEventListener("keydown", (event) => {
-      if (!(event.ctrlKey || event.metaKey) || event.key !== "p" || this.#task?.state !== "completed") return;
-      event.preventDefault(); // a frame is cut off where a page ends
-      this.#view.print();
+    for (const [format, meaning] of Object.entries(FORMATS)) byId("formats").append(element("button", { type: "button", value: format }, t(meaning), " ", element("small", {}, format)));
+    byId("formats").addEventListener("click", ({ target }) => {
+      byId("formats").hidePopover();
+      const { value } = target.closest("button") ?? {};
+      if (value) this.#run(() => this.#download(value));
     });
+    byId("copy-text").addEventListener("click", () => this.#run(() => this.#copy()));
+    byId("print").addEventListener("click", () => print());
     byId("task-actions").addEventListener("click", ({ target }) => ["choose", "cancel", "retry", "delete"].includes(target.value) && this.#run(() => this.#act(target.value)));
   }
 
@@ -69,6 +68,7 @@ export class TaskPage {
     const task = this.#task;
     const state = task?.state;
     setText(byId("task-name"), task ? nameOf(task) : this.#id);
+    document.title = `${task ? nameOf(task) : t("Task")} · Natscribe`; // the name of a printed file, too
     setText(byId("task-state"), task ? stateName(task) : "");
     byId("task-state").dataset.state = state ?? "";
     setText(byId("task-about"), task ? describe(task, this.tasks.connection.isConnected) : "");
@@ -81,7 +81,7 @@ export class TaskPage {
     const actions = {
       choose: state === "interrupted",
       cancel: task && !hasEnded && !isUnsent,
-      retry: ["failed", "cancelled"].includes(state) || (isUnsent && this.uploads.canRetry(this.#id)),
+      retry: isUnsent ? this.uploads.canRetry(this.#id) : task && canRetry(task),
       delete: hasEnded || isUnsent,
     };
     for (const [name, isShown] of Object.entries(actions)) byId("task-actions").querySelector(`[value=${name}]`).hidden = !isShown;
@@ -154,7 +154,7 @@ export class TaskPage {
   }
 
   #name(speaker) {
-    enrol(this.tasks, this.#id, speaker, (name) => say(t("{name} is enrolled: the next recordings show the name.", { name })));
+    enrol(this.tasks, this.#id, speaker, say);
   }
 
   // Returns the result in a format; the service cannot send one that is too large for a message.
@@ -194,8 +194,8 @@ export class TaskPage {
 
   // The task is gone, perhaps by another tab.
   #leave() {
+    addEventListener("hashchange", () => say(t("Deleted")), { once: true }); // it clears what was said before
     location.hash = "#";
-    say(t("Deleted"));
   }
 
   // The service deletes a recording with any of its tasks, such as one that was tried again.

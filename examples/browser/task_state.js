@@ -10,7 +10,7 @@ const STAGES = { fetching: "Reading the recording", decoding: "Determining the d
 export const stateName = ({ state }) => t(NAMES[state] ?? state);
 
 export function describe(task, isConnected) {
-  const { state, stage, isElsewhere, sent, size: bytes, queue_position, expected_start, not_before, eta_seconds, attempt, error } = task;
+  const { state, stage, isElsewhere, sent, size: bytes, queue_position, expected_start, not_before, eta_seconds, estimate, attempt, error } = task;
   switch (state) {
     case "uploading":
       if (isElsewhere) return t("Another tab uploads it.");
@@ -27,12 +27,16 @@ export function describe(task, isConnected) {
     }
     case "running": {
       const what = t(STAGES[stage] ?? "Transcribing");
-      const left = eta_seconds ? t("about {seconds} s left", { seconds: Math.ceil(eta_seconds) }) : "";
-      return [what, left, attempt > 1 ? t("attempt {attempt}", { attempt }) : ""].filter(Boolean).join(", ");
+      return [what, estimate?.isFair ? left(eta_seconds) : "", attempt > 1 ? t("attempt {attempt}", { attempt }) : ""].filter(Boolean).join(", ");
     }
     default:
       return error ? explain(error) : "";
   }
+}
+
+function left(seconds) {
+  if (!seconds) return "";
+  return seconds < 90 ? t("about {seconds} s left", { seconds: Math.ceil(seconds) }) : t("about {minutes} min left", { minutes: Math.round(seconds / 60) });
 }
 
 // From 0 to 1; null: there is nothing to show.

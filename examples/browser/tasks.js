@@ -2,9 +2,11 @@
 import { t } from "./words.js";
 
 export const ENDED = ["completed", "failed", "cancelled"];
+const HOPELESS = ["invalid_message", "unknown_model", "audio_not_found", "audio_unreadable", "audio_too_large"]; // a second attempt would fail, too
 const REFRESH_MS = 15_000;
 const LIMIT = 200; // tasks in a reply
 const RECENT_MS = 10_000; // the list is up to a second late: a task that was just published may be missing there
+const FAIR = 0.2; // of the time that is left
 const PRIORITIES = { high: 120, normal: 1800 }; // up to these seconds; a longer recording has low priority
 
 export const nameOf = ({ audio_file_id, task_id }) => {
@@ -12,6 +14,8 @@ export const nameOf = ({ audio_file_id, task_id }) => {
   const name = (audio_file_id ?? task_id).replace(/\/+$/, "").split("/").pop();
   return name.replace(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-(?=.)/, "");
 };
+
+export const canRetry = ({ state, error }) => state === "cancelled" || (state === "failed" && !HOPELESS.includes(error?.code));
 
 // Events: `change` and `removed` with the id of the task as `detail`, `list` when tasks have come or gone, and
 // `refreshed` with the error, if the list could not be read.
@@ -76,6 +80,7 @@ export class Tasks extends EventTarget {
     const isStale = isEvent ? known?.sequence >= task.sequence : known?.sequence && !ENDED.includes(task.state);
     const merged = isStale ? { ...task, ...known } : { ...known, error: null, queue_position: null, expected_start: null, ...task };
     if (!isStale) merged.isLocal = merged.isElsewhere = false;
+    if (isEvent && !isStale) merged.estimate = estimateAfter(known, task);
     merged.created_at ??= task.time ?? new Date().toISOString();
     this.#set(merged);
   }
@@ -166,4 +171,14 @@ export class Tasks extends EventTarget {
   segments(id, callback) {
     return this.connection.follow(`${this.streams}_segments`, `segments.${id}`, callback);
   }
+}
+
+// When a task ends, as its events say: the first estimates are too high, as parts of a recording are transcribed at the
+// same time. An estimate is fair once that before it, of less audio, was about the same.
+function estimateAfter(known, { time, attempt, processed_seconds, eta_seconds }) {
+  const last = attempt === known?.attempt ? known?.estimate : undefined;
+  if (!eta_seconds || processed_seconds <= last?.processed) return last;
+  const end = Date.parse(time) + 1000 * eta_seconds;
+  const isFair = last?.isFair || Math.abs(end - last?.end) <= FAIR * 1000 * eta_seconds;
+  return { processed: processed_seconds, end, isFair };
 }

@@ -1,12 +1,18 @@
 // Shows a result as the service writes it for people, `--format html`, in a frame that plays the recording.
 // The frame inherits the policy of the page, which names the page's own script and style by their hashes.
+import { element } from "./dom.js";
+
+// The page around the frame has the name of the recording already.
+const INSIDE = "header { padding-top: 1rem } header > p:first-child, h1 { display: none }";
+
 export class TranscriptFrame {
   #url; // of the transcript in the frame
+  #printed; // a copy of the transcript, while it is printed
 
   constructor(frame) {
     this.frame = frame;
-    addEventListener("beforeprint", () => this.#url && (this.frame.style.height = `${this.#document.documentElement.scrollHeight}px`));
-    addEventListener("afterprint", () => (this.frame.style.height = ""));
+    addEventListener("beforeprint", () => this.#url && this.#copyForPrint());
+    addEventListener("afterprint", () => this.#printed?.remove());
   }
 
   async show(html) {
@@ -18,7 +24,12 @@ export class TranscriptFrame {
     this.frame.replaceWith(frame);
     this.frame = frame;
     await loaded;
-    frame.hidden = url !== this.#url; // it may have been hidden meanwhile
+    if (url !== this.#url) return; // it was hidden meanwhile
+    frame.hidden = false;
+    document.body.classList.add("reading");
+    const { contentDocument, contentWindow } = frame;
+    contentDocument.adoptedStyleSheets = [sheetOf(INSIDE, contentWindow)];
+    for (const type of ["dragover", "drop"]) contentDocument.addEventListener(type, passOn); // the browser would open the file
   }
 
   // Gives the recording to the player, as its reader would choose it.
@@ -43,17 +54,38 @@ export class TranscriptFrame {
     });
   }
 
-  print() {
-    this.frame.contentWindow.print();
+  // A frame is cut off where a page of paper ends, so a copy of its content is printed, with its style.
+  #copyForPrint() {
+    const { body } = this.#document;
+    const style = this.#document.querySelector("style").textContent.replace(/:root|\bhtml\b/g, ":host").replace(/\bbody\b/g, ".body");
+    const parts = [...body.children].filter((part) => part.matches("header, main, footer")).map((part) => document.importNode(part, true));
+    this.#printed = element("div", { id: "printed" });
+    const root = this.#printed.attachShadow({ mode: "open" });
+    root.adoptedStyleSheets = [sheetOf(style, window)];
+    root.append(element("div", { className: `body ${body.className}` }, ...parts));
+    document.body.append(this.#printed);
   }
 
   hide() {
     URL.revokeObjectURL(this.#url);
     this.#url = undefined;
     this.frame.hidden = true;
+    document.body.classList.remove("reading");
   }
 
   get #document() {
     return this.frame.contentDocument;
   }
+}
+
+function sheetOf(style, { CSSStyleSheet }) {
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(style);
+  return sheet;
+}
+
+// A file that is dropped on the transcript is dropped on the page.
+function passOn(event) {
+  event.preventDefault();
+  dispatchEvent(new DragEvent(event.type, { dataTransfer: event.dataTransfer, cancelable: true }));
 }

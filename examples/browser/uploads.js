@@ -1,6 +1,6 @@
 // Uploads recordings, and publishes a task for each. What was begun continues after a lost connection; after a reload
 // it continues when the same file is chosen again.
-import { Bucket } from "./objects.js";
+import { Bucket, UnreadableFileError } from "./objects.js";
 import { problem } from "./problems.js";
 import { t } from "./words.js";
 
@@ -139,7 +139,9 @@ export class Uploads {
       this.#forget(id);
       this.#showSent(id, { audio_file_id, duration_seconds: seconds });
     } catch (error) {
-      if (!signal.aborted) this.#fail(upload, problem(error, this.tasks.connection.server));
+      if (signal.aborted) return;
+      if (error instanceof UnreadableFileError) this.#forget(id); // trying again would not help
+      this.#fail(upload, problem(error, this.tasks.connection.server));
     }
   }
 

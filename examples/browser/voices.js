@@ -5,26 +5,75 @@ import { t } from "./words.js";
 
 export const isUnnamed = (speaker) => /^SPEAKER_\d+$/.test(speaker);
 
-// Opens the dialog; calls `onEnrolled` with the name.
-export function enrol(tasks, taskId, speaker, onEnrolled) {
+const SIMILAR = /is similar to the voice (\w+)/;
+// What the service says to programs, and what the page says to people.
+const REASONS = [
+  { says: /says only (?<seconds>[\d.]+) s alone/, means: "{speaker} speaks alone for only {seconds} s, and 15 s are needed. Enrol this person from a longer recording." },
+  { says: /sounds like two people/, means: "{speaker} sounds like two people. Enrol this person from a recording in which nobody else speaks." },
+  { says: /^No embeddings/, means: "This recording is no longer known well enough. Transcribe it again with “Names of known voices”, then enrol the person within seven days." },
+  { says: /^The user has no voice/, means: "That voice was forgotten in the meantime. Enrol the person as a new one." },
+];
+
+// Opens the dialog; calls `onDone` with a sentence about what was enrolled.
+export function enrol(tasks, taskId, speaker, onDone) {
   const dialog = byId("enrol");
   const form = dialog.querySelector("form");
-  form.reset();
-  setText(byId("enrol-title"), t("Who is {speaker}?", { speaker }));
-  setText(byId("enrol-problem"), "");
-  form.onsubmit = async (event) => {
-    event.preventDefault();
-    const { name, by, another } = form.elements;
+  const { name, by } = form.elements;
+  let known = null; // the enrolled person whose voice is similar: { voice, name }
+
+  const show = (sentence) => {
+    setText(byId("enrol-problem"), sentence);
+    byId("enrol-add").hidden = !known;
+    if (known) setText(byId("enrol-add"), t("Add to {name}", known));
+    setText(byId("enrol-new"), known ? t("Enrol as another person") : t("Enrol"));
+    byId("enrol-new").classList.toggle("go", !known);
+    check();
+  };
+  const check = () => name.setCustomValidity(known && isSame(name.value, known.name) ? t("{name} is the name of another person: choose another one.", known) : "");
+  const send = async (who, sentence) => {
     const consent = { by: by.value.trim(), at: new Date().toISOString() };
-    const request = { user_id: tasks.userId, task_id: taskId, speaker, name: name.value.trim(), consent };
     try {
-      await tasks.connection.request("voices.enroll", another.checked ? { ...request, another: true } : request);
+      await tasks.connection.request("voices.enroll", { user_id: tasks.userId, task_id: taskId, speaker, consent, ...who });
       dialog.close();
-      onEnrolled(request.name);
+      onDone(sentence);
     } catch (error) {
-      setText(byId("enrol-problem"), problem(error, tasks.connection.server));
+      const voice = error.message.match(SIMILAR)?.[1];
+      known = voice ? await personOf(tasks, voice).catch(() => null) : null;
+      show(known ? t("{name} is enrolled already, and {speaker} sounds the same. Add this recording to {name}, or choose another name if this is another person.", { ...known, speaker }) : reason(error, speaker) ?? problem(error, tasks.connection.server));
     }
   };
+
+  form.reset();
+  setText(byId("enrol-title"), t("Who is {speaker}?", { speaker }));
+  show("");
+  name.oninput = check;
+  form.onsubmit = (event) => {
+    event.preventDefault();
+    const given = name.value.trim();
+    send({ name: given, ...(known ? { another: true } : {}) }, t("{name} is enrolled: the next recordings show the name.", { name: given }));
+  };
+  byId("enrol-add").onclick = () => send({ voice: known.voice }, t("This recording is added to {name}: the next ones show the name more reliably.", known));
   byId("enrol-cancel").onclick = () => dialog.close();
   dialog.showModal();
+}
+
+const isSame = (one, other) => one.trim().toLowerCase() === other.trim().toLowerCase();
+
+// The enrolled person with this voice; null if there is none.
+async function personOf({ connection, userId }, voice) {
+  for (let after = 0; after !== null; ) {
+    const { voices, more_after } = await connection.request("voices.list", { user_id: userId, after });
+    const person = voices.find((each) => each.voice === voice);
+    if (person) return person;
+    after = more_after;
+  }
+  return null;
+}
+
+function reason({ message }, speaker) {
+  for (const { says, means } of REASONS) {
+    const match = message.match(says);
+    if (match) return t(means, { ...match.groups, speaker });
+  }
+  return null;
 }

@@ -121,8 +121,8 @@ def test_each_sentence_of_the_page_is_in_russian() -> None:
     for module in folder.glob("*.js"):
         if module.name not in {"nats.js", "ru.js"}:
             sentences |= set(re.findall(r'(?<![.\w])(?:t|set)\("([^"]+)"', read(module)))
-    for name in ("problems.js", "task_state.js"):  # tables of sentences
-        sentences |= set(re.findall(r'[:=] "([A-Z][^"]*[ .a-z][^"]*)"', read(folder / name)))
+    for name in ("problems.js", "task_state.js", "task_page.js", "voices.js"):  # tables of sentences
+        sentences |= set(re.findall(r'[:=] "([A-Z{][^"]*[ .a-z][^"]*)"', read(folder / name)))
     codes = {code.value for code in ErrorCode}
     # Then each has a Russian one, with the same places for values
     russian = dict(re.findall(r'^  "?([^"\n]+?)"?: "([^"\n]+)",$', read(folder / "ru.js"), flags=re.MULTILINE))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import nats
 import numpy as np
@@ -150,8 +151,8 @@ async def test_hostile_text_stays_text(pages: Pages, client: Client) -> None:
     assert set(observed["elements"]) <= {"p", "span", "div", "time", "b", "ul", "li"}
 
 
-async def test_speakers_that_become_known_later_are_shown(pages: Pages, client: Client) -> None:
-    # Given a page with two lines of unknown speakers
+async def speakers_after(pages: Pages, client: Client, *events: dict[str, Any]) -> dict[str, Any]:
+    """What a page observes of two lines whose speakers, SPEAKER_0 and SPEAKER_2, become known by these events."""
     tasks, results = await client.subscribe("tasks.live.normal"), await client.subscribe(subjects.RESULT)
     voices = await client.subscribe("voices.list")
     visiting = asyncio.create_task(pages.visit("hostile"))
@@ -161,20 +162,38 @@ async def test_speakers_that_become_known_later_are_shown(pages: Pages, client: 
         task_id=task_id, attempt=1, sequence=1, language="en", processed_seconds=4, segments=[first, second]
     )
     await append(client, subjects.segments(task_id), batch)
-    # When it becomes known who they are, one of them a voice with a name
     turns = [{"start": at, "end": at + 2, "speaker": f"SPEAKER_{at}"} for at in (0, 2)]
-    same = [{"speaker": "SPEAKER_2", "is": "SPEAKER_1"}]
-    event = {"task_id": task_id, "sequence": 1, "turns": turns, "same": same, "settled_until": 0}
-    event |= {"voices": {"SPEAKER_0": {"voice": "v", "name": None, "score": 0.9}}}
-    await client.publish(f"speakers.{task_id}", json.dumps(event).encode())
-    await (await voices.next_msg(WITHIN_S)).respond(json.dumps({"voices": [{"voice": "v", "name": HOSTILE}]}).encode())
+    for number, event in enumerate(events, start=1):
+        whole = {"task_id": task_id, "sequence": number, "turns": turns, "same": [], "settled_until": 0} | event
+        await client.publish(f"speakers.{task_id}", json.dumps(whole).encode())
+        reply = json.dumps({"voices": [{"voice": "v", "name": HOSTILE}]}).encode()
+        await (await voices.next_msg(WITHIN_S)).respond(reply)
     await append(client, subjects.progress(task_id), ended(task_id, State.COMPLETED))
     result = examples.RESULT.model_copy(update={"task_id": task_id, "speakers": None})
     await (await results.next_msg(WITHIN_S)).respond(result.model_dump_json().encode())
     observed = await visiting
+    assert observed["dialogs"] == []
+    return observed
+
+
+def voice_of(speaker: str, voice: str | None) -> dict[str, Any]:
+    return {"voices": {speaker: {"voice": voice, "name": None, "score": 0.9}}}
+
+
+async def test_speakers_that_become_known_later_are_shown(pages: Pages, client: Client) -> None:
+    # When it becomes known who spoke two lines, one of them a voice with a name
+    same = [{"speaker": "SPEAKER_2", "is": "SPEAKER_1"}]
+    observed = await speakers_after(pages, client, voice_of("SPEAKER_0", "v") | {"same": same})
     # Then the page says so
     assert observed["speakers"] == [HOSTILE, "SPEAKER_1"]
-    assert observed["dialogs"] == []
+
+
+async def test_a_name_that_is_withdrawn_is_shown_no_longer(pages: Pages, client: Client) -> None:
+    # When a speaker has a name, and it turns out to be somebody else
+    withdrawn = voice_of("SPEAKER_0", None)
+    observed = await speakers_after(pages, client, voice_of("SPEAKER_0", "v"), withdrawn)
+    # Then the page shows the label again
+    assert observed["speakers"] == ["SPEAKER_0", "SPEAKER_2"]
 
 
 async def test_a_page_without_a_worker_shows_how_far_its_text_is_behind(

@@ -2,60 +2,33 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
-import nats
 import pytest
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.js.api import ObjectMeta, ObjectMetaOptions, ObjectStoreConfig
-from natscribe import formats
 from natscribe.jetstream.large_results import result_reference
-from natscribe.jetstream.streams import public_streams
 from natscribe.schemas import subjects
-from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.requests import ResultRequest, TaskStatus
-from natscribe.schemas.task_list import ListedTask, TaskPage
+from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.voices import SpeakerVoice
-from natscribe.schemas.wire import Kind, Priority
-from pydantic import BaseModel
 
 from app.cli.page import WebPage
 from app.embedded import NatsServer, free_port
 from app.settings import Settings
 from tests.audio import tone, wav
-from tests.e2e.browser import NEEDS_CHROMIUM
+from tests.e2e.browser import NEEDS_CHROMIUM, WITHIN_S
 from tests.e2e.microphone import nats_for_pages, page_for
+from tests.e2e.page_service import completed, listed, lists, recording, replies, serve_results, status_of, streams_of
 from tests.e2e.web_page import Site, site_in
 from tests.unit.formats.test_transcript_page import HOSTILE, talk, transcript
+from tests.waiting import eventually
 
 pytestmark = [NEEDS_CHROMIUM, pytest.mark.timeout(300)]
 
 TASKS = 200
 BLOCKED_MS = 100  # CPU time of a task of the main thread
-
-
-@asynccontextmanager
-async def streams_of(site: Site, max_bytes: int | None = None) -> AsyncIterator[Client]:
-    """A client of NATS that has made the streams of the service and its bucket, as a worker would."""
-    async with await nats.connect(site.server.url) as client:
-        js = client.jetstream()
-        for stream in public_streams(site.settings.stream_names):
-            await js.add_stream(stream)
-        await js.create_object_store("audio", ObjectStoreConfig(max_bytes=max_bytes))
-        yield client
-
-
-def recording(folder: Path, seconds: int) -> Path:
-    path = folder / "long.wav"
-    path.write_bytes(wav(tone(seconds)))
-    return path
 
 
 async def test_an_upload_survives_a_lost_connection_and_a_closed_page(tmp_path: Path) -> None:
@@ -147,6 +120,30 @@ async def test_a_page_without_nats_says_how_to_start_it(tmp_path: Path) -> None:
     assert "the upload continues when it is back" in seen["file"]
 
 
+async def test_an_open_page_follows_a_service_that_is_started_again_elsewhere(tmp_path: Path) -> None:
+    # Given an open page, when NATS goes away
+    first = WebPage(free_port(), free_port())
+    second = WebPage(first.port, free_port())
+    async with site_in(tmp_path, page=first) as site:
+        visiting = asyncio.create_task(site.visit("restarted", server=second.websocket))
+        await eventually((tmp_path / "open").exists, within=WITHIN_S)
+    await eventually((tmp_path / "away").exists, within=WITHIN_S)
+    # And it is started again, with another port for web pages
+    async with site_in(tmp_path, page=second):
+        seen = await visiting
+    # Then the page has said what to do, and is connected again without anybody's help
+    assert seen["problem"].startswith(f"NATS has not answered at {first.websocket} for a while. Start “natscribe up”")
+
+
+async def test_the_last_press_of_connect_wins(tmp_path: Path) -> None:
+    # Given a page whose reader presses Connect for an address that is slow to reply, and then for another one
+    async with nats_for_pages(tmp_path / "nats") as (server, port):
+        with page_for(port, tmp_path / "page") as url:
+            seen = await Site(url, server, tmp_path).visit("connects", websocket=port)
+    # Then the page is connected to the latter, and has closed the former
+    assert seen["link"] == "Connected"
+
+
 async def test_a_full_bucket_is_reported_beside_the_file(tmp_path: Path) -> None:
     async with site_in(tmp_path) as site, streams_of(site, max_bytes=100_000):
         seen = await site.visit("refused", file=str(recording(tmp_path, 10)))
@@ -185,67 +182,20 @@ async def test_a_page_without_a_service_says_so(tmp_path: Path) -> None:
     assert seen["problem"] == "No Natscribe runs at this NATS. Start a worker, then try again."
 
 
-def listed(number: int, name: str) -> ListedTask:
-    created = datetime(2026, 11, 24, tzinfo=UTC) + timedelta(minutes=number)
-    return ListedTask.model_validate(
-        {
-            "task_id": f"t{number}",
-            "kind": Kind.TRANSCRIPTION,
-            "priority": Priority.NORMAL,
-            "user_id": 0,
-            "audio_file_id": name,
-            "state": State.QUEUED if number % 2 else State.FAILED,
-            "progress": 0,
-            "attempt": 1,
-            "error": None if number % 2 else ErrorDetail(code=ErrorCode.INTERNAL, message=HOSTILE),
-            "created_at": created,
-        }
-    )
-
-
-def replies(model: BaseModel) -> Callable[[Msg], Awaitable[None]]:
-    async def reply(message: Msg) -> None:
-        await message.respond(model.model_dump_json().encode())
-
-    return reply
-
-
-def lists(tasks: list[ListedTask]) -> Callable[[Msg], Awaitable[None]]:
-    return replies(TaskPage(tasks=tasks, more_before=None))
-
-
-def status_of(task: ListedTask) -> TaskStatus:
-    sent = TranscriptionTask(task_id=task.task_id, audio_file_id=task.audio_file_id or "", user_id=0)
-    return TaskStatus.model_validate(task.model_dump() | {"task": sent})
-
-
 async def test_the_transcript_of_an_hour_is_read_played_and_copied(tmp_path: Path) -> None:
     # Given the transcript of an hour, and its recording of 20 MB
-    ended = {"state": State.COMPLETED, "progress": 100, "error": None}
-    task = listed(0, "hour.wav").model_copy(update=ended)
-    known = {"task_id": task.task_id, "audio_file_id": task.audio_file_id, "duration": 3_600, "speakers": 4}
-    whole = transcript(*talk(10_000), **known)
-
-    async def reply(message: Msg) -> None:
-        request = ResultRequest.model_validate_json(message.data)
-        content = formats.write(whole, request.format, request)
-        headers = {"content-type": request.format.content_type}
-        await client.publish(message.reply, formats.encoded(content), headers=headers)
-
+    whole = transcript(*talk(10_000), task_id="t0", audio_file_id="hour.wav", duration=3_600, speakers=4)
+    names = ["html", "json", "rttm", "srt", "txt", "vtt"]
     async with site_in(tmp_path) as site, streams_of(site) as client:
-        chunks = ObjectMeta(options=ObjectMetaOptions(max_chunk_size=256 * 1024))  # as the page uploads them
-        audio = await client.jetstream().object_store("audio")
-        await audio.put("hour.wav", recording(tmp_path, 630).read_bytes(), chunks)
-        await client.subscribe(subjects.LIST, cb=lists([task]))
-        await client.subscribe(subjects.STATUS, cb=replies(status_of(task)))
-        await client.subscribe(subjects.RESULT, cb=reply)
+        await serve_results(client, recording(tmp_path, 630).read_bytes(), whole)
         # When the page shows it
-        seen = await site.visit("read", task=task.task_id, formats=["html", "json", "rttm", "txt"])
+        seen = await site.visit("read", task=whole.task_id, formats=names)
     # Then it can be read, played and copied, and the page was never blocked for long
     assert seen["audio"] == "blob:"
     assert sum(line.count("It was said") for line in seen["lines"]) == len(whole.segments)
     assert seen["copied"].count("\n") == len(whole.segments)
-    assert seen["saved"] == [f"hour.{name}" for name in ("html", "json", "rttm", "txt")]
+    # And it can be downloaded in each format
+    assert seen["saved"] == [f"hour.{name}" for name in names]
     # And a click on a speaker asks who this is
     assert seen["asked"] == "Who is SPEAKER_00?"
     print(f"the main thread was blocked for {seen['blocked']:.0f} ms at most")
@@ -254,8 +204,7 @@ async def test_the_transcript_of_an_hour_is_read_played_and_copied(tmp_path: Pat
 
 async def test_a_transcript_too_large_for_a_message_can_be_read_played_and_copied(tmp_path: Path) -> None:
     # Given the transcript of two hours in the object store, with the name of one of its four speakers
-    ended = {"state": State.COMPLETED, "progress": 100, "error": None}
-    task = listed(0, "hours.wav").model_copy(update=ended)
+    task = completed(0, "hours.wav")
     anna = SpeakerVoice(voice="0" * 32, name="Anna", score=0.9)
     whole = transcript(*talk(24_000), task_id=task.task_id, audio_file_id=task.audio_file_id, duration=9_000)
     async with site_in(tmp_path) as site, streams_of(site) as client:
@@ -271,7 +220,7 @@ async def test_a_transcript_too_large_for_a_message_can_be_read_played_and_copie
         seen = await site.visit("large", task=task.task_id, line=3)
     # Then it has all its text, which can be copied
     assert seen["lines"] == [segment.text for segment in whole.segments]
-    assert seen["speakers"] == ["Anna", "SPEAKER_01", "SPEAKER_02", "SPEAKER_03"]
+    assert seen["speakers"] == ["Anna", *(f"Name SPEAKER_0{number} …" for number in (1, 2, 3))]
     assert seen["copied"].count("\n") == len(whole.segments)
     assert seen["copied"].startswith(f"Anna: {whole.segments[0].text}\n")
     # And a click on a line plays it, and marks it
@@ -308,3 +257,41 @@ async def test_many_tasks_with_hostile_names_are_text_and_quick(tmp_path: Path) 
     print(f"the main thread was blocked for {seen['blocked']:.0f} ms at most")
     assert seen["blocked"] <= BLOCKED_MS
     assert seen["filtered"] == [tasks[0].audio_file_id]
+
+
+async def test_the_drawer_shows_the_newest_messages_and_repeated_ones_once(tmp_path: Path) -> None:
+    # Given a page with an open drawer, which has listed the tasks
+    async with site_in(tmp_path) as site, streams_of(site) as client:
+        await client.subscribe(subjects.LIST, cb=lists([listed(0, "meeting.wav")]))
+        visiting = asyncio.create_task(site.visit("drawer", last="progress.last"))
+        await eventually((tmp_path / "open").exists, within=WITHIN_S)
+        # When more messages come than it shows
+        for task in [*map(str, range(TASKS + 20)), "last"]:
+            event = {"task_id": task, "user_id": 0, "sequence": 1, "state": "running", "progress": 1}
+            await client.publish(subjects.progress(task), json.dumps(event).encode())
+        seen = await visiting
+    # Then it shows the newest ones, first the last one
+    assert seen["subjects"] == [f"progress.{task}" for task in ["last", *reversed(range(21, TASKS + 20))]]
+
+
+async def test_the_time_that_is_left_is_shown_once_two_estimates_agree(tmp_path: Path) -> None:
+    # Given a task whose first estimate is too high
+    known, began = listed(1, "meeting.wav"), datetime.now(UTC)
+    estimates = [(10, 10, 300), (10, 12, 298), (20, 12, 148), (40, 24, 130), (100, 60, 75)]  # processed, time, left
+    async with site_in(tmp_path) as site, streams_of(site) as client:
+        await client.subscribe(subjects.LIST, cb=lists([known]))
+        visiting = asyncio.create_task(site.visit("estimates", name="meeting.wav"))
+        await eventually((tmp_path / "open").exists, within=WITHIN_S)
+        for sequence, (processed, seconds, eta) in enumerate([*estimates, (200, 130, None)], start=1):
+            event = {"task_id": "t1", "user_id": 0, "sequence": sequence, "attempt": 1, "progress": processed / 2}
+            event |= {"processed_seconds": processed, "eta_seconds": eta, "stage": "transcribing"}
+            event |= {"state": "running" if eta else "completed", "time": str(began + timedelta(seconds=seconds))}
+            await client.publish(subjects.progress("t1"), json.dumps(event).encode())
+        seen = await visiting
+    # Then the page shows none until two estimates of different audio agree
+    assert list(dict.fromkeys(seen["noted"])) == [
+        "Transcribing",
+        "Transcribing, about 2 min left",
+        "Transcribing, about 75 s left",
+        "",
+    ]

@@ -44,10 +44,15 @@ class Site:
 
 @asynccontextmanager
 async def site_in(
-    folder: Path, more_config: str = "", *, audio_store: str = "nats://audio", audio_max_bytes: int = 10**9
+    folder: Path,
+    more_config: str = "",
+    *,
+    audio_store: str = "nats://audio",
+    audio_max_bytes: int = 10**9,
+    page: WebPage | None = None,
 ) -> AsyncIterator[Site]:
     """The page as `natscribe up` serves it, without a worker."""
-    page = WebPage(free_port(), free_port())
+    page = page or WebPage(free_port(), free_port())
     server = NatsServer(folder / "nats", free_port(), more_config=page.nats_config + more_config)
     await server.start()
     try:

@@ -29,6 +29,7 @@ export async function proxy(port) {
       for (const socket of sockets) socket.destroy();
     },
     restore: () => (isThere = true),
+    connections: () => sockets.size / 2,
     close: () => server.close(),
   };
 }

@@ -1,6 +1,6 @@
 // Uses the page in Chromium as a person would, and reports as JSON what was observed:
 // node use_page.mjs CHROMIUM FOLDER OPTIONS VISIT; OPTIONS as JSON, as tests/e2e/web_page.py gives them
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { picture, start } from "./browser.mjs";
 import { proxy } from "./proxy.mjs";
@@ -42,6 +42,16 @@ async function longestTask(page) {
 async function choose(page, ...files) {
   await (await page.$("#files")).uploadFile(...files);
 }
+
+// Drops files on an element, as from another program.
+async function drop(page, selector, ...files) {
+  const { x, y, width, height } = await (await page.$(selector)).boundingBox();
+  const session = await page.createCDPSession();
+  const data = { items: [], files, dragOperationsMask: 1 };
+  for (const type of ["dragEnter", "dragOver", "drop"]) await session.send("Input.dispatchDragEvent", { type, x: x + width / 2, y: y + height / 2, data });
+}
+
+const go = (page, task) => page.evaluate((task) => (location.hash = `#task/${task}`), task);
 
 // Takes a picture of a state, and looks for what keeps people out of it.
 async function inspect(page, name) {
@@ -115,10 +125,8 @@ async function recording() {
 async function openTask() {
   const page = await open();
   await watchTasks(page);
-  await page.evaluate((task) => {
-    navigator.clipboard.writeText = async (text) => (window.copied = text);
-    location.hash = `#task/${task}`;
-  }, options.task);
+  await page.evaluate(() => (navigator.clipboard.writeText = async (text) => (window.copied = text)));
+  await go(page, options.task);
   return page;
 }
 
@@ -127,6 +135,13 @@ async function copied(page) {
   await page.click("#copy-text");
   await says(page, "#said", "Copied");
   return page.evaluate(() => window.copied);
+}
+
+// Chooses a format in the menu, which closes then.
+async function download(page, format) {
+  await page.click("#result .menu");
+  await page.click(`#formats [value=${format}]`);
+  await page.waitForFunction(() => !document.querySelector("#formats:popover-open"), WITHIN);
 }
 
 // The transcript of a task that has ended, and its recording.
@@ -141,7 +156,7 @@ async function read() {
     window.saved = [];
     HTMLAnchorElement.prototype.click = function () { window.saved.push(this.download); };
   });
-  for (const format of options.formats) await page.click(`#formats [value=${format}]`);
+  for (const format of options.formats) await download(page, format);
   await page.waitForFunction((count) => window.saved.length === count, WITHIN, options.formats.length);
   observed.saved = await page.evaluate(() => window.saved.sort());
   await frame.click(".turn > h2");
@@ -169,7 +184,7 @@ async function large() {
   Object.assign(observed, await page.evaluate(() => ({ playedFrom: window.playedFrom, marked: window.marked })));
   await page.evaluate(() => document.querySelectorAll("#long-transcript p:nth-child(n + 20)").forEach((line) => line.remove())); // axe takes minutes for all
   await inspect(page, "large");
-  await page.click("#formats [value=srt]");
+  await download(page, "srt");
   await isShown(page, "#task-problem");
   observed.problem = await text(page, "#task-problem");
   return observed;
@@ -225,21 +240,22 @@ async function several() {
   await page.type("#filter", options.filter);
   observed.filtered = await texts(page, "#tasks a");
   await page.click("#tasks a");
-  await isShown(page, "#task-actions [value=retry]");
+  await isShown(page, "#task-actions [value=delete]");
   observed.problem = await text(page, "#task-about");
+  observed.canRetry = await page.$eval("#task-actions [value=retry]", (button) => !button.hidden);
   await inspect(page, "failed");
-  const before = page.url();
-  await page.click("#task-actions [value=retry]");
-  await page.waitForFunction((url) => location.href !== url, WITHIN, before);
-  await page.waitForSelector("#task-state[data-state=failed]", WITHIN);
   // The task is deleted, and leaves the list of another tab, too.
   const other = await open();
   const row = `#tasks a[href="${new URL(page.url()).hash}"]`;
   await other.waitForSelector(row, WITHIN);
   await page.bringToFront();
-  page.on("dialog", (dialog) => dialog.accept() && (observed.question = dialog.message()));
+  page.on("dialog", (dialog) => dialog.accept());
   await page.click("#task-actions [value=delete]");
   await other.waitForFunction((row) => !document.querySelector(row), { ...WITHIN, polling: 200 }, row); // it draws no frames
+  // The page says so, and no longer once another page is opened.
+  await says(page, "#said", "Deleted");
+  await page.click("#to-live");
+  await page.waitForFunction(() => !document.getElementById("said").textContent, WITHIN);
   return observed;
 }
 
@@ -257,6 +273,18 @@ async function naming() {
   await page.keyboard.press("Enter");
   await says(page, "#said", options.person);
   const observed = { said: await text(page, "#said") };
+  // The same speaker once more: this person is known, and gets the recording by a button.
+  await page.click("#speaker-names button");
+  await isShown(page, "#enrol");
+  await page.type("#enrol [name=name]", options.person);
+  await page.type("#enrol [name=by]", options.person);
+  await page.keyboard.press("Enter");
+  await isShown(page, "#enrol-add");
+  Object.assign(observed, { known: await text(page, "#enrol-problem"), step: await text(page, "#enrol-add") });
+  await inspect(page, "known");
+  await page.click("#enrol-add");
+  await says(page, "#said", "added");
+  observed.added = await text(page, "#said");
   await page.click(".back a");
   await choose(page, options.file);
   await says(page, "#speaker-names", options.person);
@@ -272,18 +300,17 @@ async function messages() {
   await transcript(page);
   await page.focus("#inspect");
   await page.keyboard.press("Enter");
-  const observed = { subjects: await texts(page, "#message-list code"), copies: {} };
+  const observed = { subjects: await texts(page, "#message-list code"), copies: [] };
   await page.$$eval("#message-list summary", (all) => all.forEach((summary) => summary.click()));
   await page.waitForFunction(() => [...document.querySelectorAll("#message-list details")].every((details) => details.children.length > 1));
   await inspect(page, "messages");
   for (const row of await page.$$("#message-list li")) {
-    const subject = await row.$eval("code", (code) => code.textContent);
-    const copies = [];
+    const copies = [await row.$eval("code", (code) => code.textContent)];
     for (const button of await row.$$("button")) {
       await button.evaluate((button) => button.click());
       copies.push(await page.evaluate(() => window.copied));
     }
-    observed.copies[subject] = copies;
+    observed.copies.unshift(copies); // the newest is shown first
   }
   await page.keyboard.press("Escape");
   observed.focus = await page.evaluate(() => document.activeElement.id);
@@ -345,7 +372,7 @@ async function tabs() {
 async function shared() {
   const page = await open();
   await says(page, "#tasks", options.name);
-  await page.evaluate((task) => (location.hash = `#task/${task}`), options.task);
+  await go(page, options.task);
   await isShown(page, "#task-actions [value=delete]");
   await page.click("#task-actions [value=delete]");
   await isShown(page, "#task-problem");
@@ -363,6 +390,154 @@ async function down() {
   observed.file = await text(page, "#task-about");
   await inspect(page, "down");
   return observed;
+}
+
+// NATS goes away for long, and the service is started again at another address.
+async function restarted() {
+  const page = await open();
+  writeFileSync(`${folder}/open`, "");
+  await says(page, "#connection-problem", "for a while");
+  const observed = { problem: await text(page, "#connection-problem") };
+  await inspect(page, "away");
+  writeFileSync(`${folder}/away`, "");
+  await page.waitForFunction((server) => document.getElementById("server").value === server && !document.body.classList.contains("offline"), { ...WITHIN, polling: 200 }, options.server);
+  return observed;
+}
+
+// Two presses of Connect: the first address is slow to reply, and the second one is used.
+async function connects() {
+  const [slow, quick] = await Promise.all([proxy(options.websocket), proxy(options.websocket)]);
+  const page = await open();
+  slow.slow(100);
+  await page.evaluate((...addresses) => {
+    for (const address of addresses) {
+      document.getElementById("server").value = address;
+      document.querySelector("#connection-form button").click();
+    }
+  }, slow.address, quick.address);
+  await page.waitForFunction(() => !document.body.classList.contains("offline"), WITHIN);
+  slow.slow(Infinity);
+  while (slow.connections() || !quick.connections()) await new Promise((done) => setTimeout(done, 100));
+  const observed = { link: await text(page, "#link") };
+  await page.close();
+  for (const network of [slow, quick]) network.close();
+  return observed;
+}
+
+// A failed task is tried again; the new one is cancelled and deleted.
+async function again() {
+  const page = await open();
+  await says(page, "#tasks", options.name);
+  await go(page, options.task);
+  await isShown(page, "#task-actions [value=retry]");
+  await page.click("#task-actions [value=retry]");
+  await says(page, "#task-state", "Waiting");
+  const observed = { task: new URL(page.url()).hash.split("/")[1] };
+  await page.click("#task-actions [value=cancel]");
+  await says(page, "#task-state", "Cancelled");
+  page.on("dialog", (dialog) => dialog.accept() && (observed.question = dialog.message()));
+  await page.click("#task-actions [value=delete]");
+  await says(page, "#said", "Deleted");
+  return observed;
+}
+
+// One task is opened, and then another one before the transcript of the first has come.
+async function switched() {
+  const page = await open();
+  const [first, second] = options.tasks;
+  await go(page, first);
+  await page.waitForFunction(() => !document.getElementById("result").hidden, WITHIN);
+  await go(page, second);
+  await says(page, "#tasks", options.last); // what comes after both transcripts
+  return { name: await text(page, "#task-name"), ...(await transcript(page)) };
+}
+
+// A result that cannot be read at first.
+async function unread() {
+  const page = await open();
+  await go(page, options.task);
+  await isShown(page, "#task-problem");
+  const observed = { problem: await text(page, "#task-problem") };
+  writeFileSync(`${folder}/unread`, "");
+  return { ...observed, ...(await transcript(page)) };
+}
+
+// What is printed of a transcript by the menu of the browser, and of the file that the service writes.
+async function printed() {
+  const page = await openTask();
+  await transcript(page);
+  await page.evaluate(() => addEventListener("beforeprint", () => (window.printed = [...document.getElementById("printed").shadowRoot.querySelectorAll(".line p")].map((line) => line.textContent))));
+  const pages = (pdf) => Buffer.from(pdf).toString("latin1").match(/\/Type\s*\/Page\b(?!s)/g).length;
+  const observed = { pages: pages(await page.pdf({ path: `${folder}/page.pdf` })) };
+  Object.assign(observed, await page.evaluate(() => ({ lines: window.printed, isLeft: Boolean(document.getElementById("printed")), title: document.title })));
+  const alone = await browser.visit("about:blank");
+  await alone.setContent(readFileSync(options.alone, "utf-8"));
+  observed.pagesAlone = pages(await alone.pdf());
+  return observed;
+}
+
+// Files that are dropped on a transcript, and a folder.
+async function dropped() {
+  const page = await openTask();
+  await transcript(page);
+  await drop(page, "#transcript", options.file);
+  await says(page, "#task-name", options.name);
+  await says(page, "#task-state", "Waiting");
+  await drop(page, "main", options.directory);
+  await says(page, "#task-state", "Not sent");
+  const observed = { problem: await text(page, "#task-about"), canRetry: await page.$eval("#task-actions [value=retry]", (button) => !button.hidden) };
+  await inspect(page, "directory");
+  return observed;
+}
+
+// What the dialog says when the service refuses to enrol a speaker, until it accepts.
+async function refusals() {
+  const page = await openTask();
+  await isShown(page, "#speaker-names button");
+  await page.click("#speaker-names button");
+  await isShown(page, "#enrol");
+  await page.type("#enrol [name=by]", options.person);
+  await page.type("#enrol [name=name]", options.person);
+  const observed = { problems: [] };
+  for (const _ of Array(options.refusals).keys()) {
+    await page.$eval("#enrol-problem", (problem) => problem.replaceChildren());
+    await page.click("#enrol-new");
+    await isShown(page, "#enrol-problem");
+    observed.problems.push(await text(page, "#enrol-problem"));
+  }
+  // The person sounds like another one, whose name is given: it has to be another name.
+  await page.click("#enrol-new");
+  observed.isValid = await page.$eval("#enrol [name=name]", (name) => name.validity.valid);
+  await inspect(page, "refusals");
+  await page.type("#enrol [name=name]", options.more);
+  await page.click("#enrol-new");
+  await page.waitForFunction(() => !document.getElementById("enrol").open, WITHIN);
+  observed.said = await text(page, "#said");
+  return observed;
+}
+
+// The drawer, when many messages come.
+async function drawer() {
+  const page = await open();
+  await page.click("#inspect");
+  writeFileSync(`${folder}/open`, "");
+  await says(page, "#message-list li:first-child", options.last);
+  const observed = { subjects: await texts(page, "#message-list code"), repeated: await texts(page, "#message-list small") };
+  await inspect(page, "drawer");
+  return observed;
+}
+
+// What the list says of a task while its events come.
+async function estimates() {
+  const page = await open();
+  await says(page, "#tasks", options.name);
+  await page.evaluate(() => {
+    window.noted = [];
+    new MutationObserver((records) => window.noted.push(...records.map(({ addedNodes }) => addedNodes[0]?.textContent ?? ""))).observe(document.querySelector("#tasks .about"), { childList: true });
+  });
+  writeFileSync(`${folder}/open`, "");
+  await says(page, "#tasks .state", "Done");
+  return { noted: await page.evaluate(() => window.noted) };
 }
 
 // A service that has its recordings elsewhere than in NATS.
@@ -422,7 +597,7 @@ async function list() {
   return observed;
 }
 
-const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, read, tabs, shared, elsewhere, down };
+const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, read, tabs, shared, elsewhere, down, restarted, connects, again, switched, unread, printed, dropped, refusals, drawer, estimates };
 try {
   Object.assign(seen, await visits[visit]());
 } catch (error) {

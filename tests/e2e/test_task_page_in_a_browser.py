@@ -1,0 +1,195 @@
+"""The page of a task, in a real browser: printed, switched, tried again, dropped on, and its speakers enrolled."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nats.aio.msg import Msg
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorDetail, ErrorReply
+from natscribe.schemas.request_errors import no_embeddings, similar_voice
+from natscribe.schemas.requests import TaskRequest
+from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.schemas.voices import MIN_REFERENCE_S, Consent, EnrollRequest
+from natscribe.schemas.wire import Model
+from natscribe.transcript_page import page
+
+from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
+from app.errors import RequestError
+from app.voices.enrolment import MIN_AGREEMENT, chosen_speaker
+from tests.e2e.browser import NEEDS_CHROMIUM, WITHIN_S
+from tests.e2e.page_service import (
+    completed,
+    listed,
+    lists,
+    recording,
+    results_of,
+    serve_results,
+    statuses,
+    streams_of,
+)
+from tests.e2e.web_page import site_in
+from tests.unit.formats.test_transcript_page import segment_of, talk, transcript
+from tests.waiting import eventually
+
+pytestmark = [NEEDS_CHROMIUM, pytest.mark.timeout(300)]
+
+
+def result(task_id: str, text: str = "It was said.") -> TranscriptionResult:
+    segments = [segment_of(0, text, "SPEAKER_00"), segment_of(2, text, "SPEAKER_01")]
+    return transcript(*segments, task_id=task_id, audio_file_id=f"{task_id}.wav", duration=4, speakers=2)
+
+
+async def test_the_whole_transcript_is_printed_by_the_menu_of_the_browser(tmp_path: Path) -> None:
+    # Given a transcript of many pages
+    whole = transcript(*talk(4_000), task_id="t0", audio_file_id="meeting.wav", duration=1_500, speakers=4)
+    alone = tmp_path / "alone.html"
+    alone.write_text(page(whole), encoding="utf-8")
+    async with site_in(tmp_path) as site, streams_of(site) as client:
+        await serve_results(client, recording(tmp_path, 20).read_bytes(), whole)
+        # When it is printed without the button of the page
+        seen = await site.visit("printed", task="t0", alone=str(alone))
+    # Then all of it is printed, on as many pages as the file that the service writes
+    assert sum(line.count("It was said") for line in seen["lines"]) == len(whole.segments)
+    assert seen["pages"] == pytest.approx(seen["pagesAlone"], abs=1)
+    assert seen["pages"] > 5
+    # And the printed file has its name, and the page is as it was before
+    assert seen["title"] == "meeting.wav · Natscribe"
+    assert not seen["isLeft"]
+
+
+async def test_a_transcript_that_comes_late_is_not_shown_for_another_task(tmp_path: Path) -> None:
+    # Given two transcripts
+    one, other = result("one", "Said in one."), result("other", "Said in the other.")
+    event = {"task_id": "last", "audio_file_id": "last.wav", "user_id": 0, "sequence": 1, "state": "queued"}
+    waiting: list[Msg] = []
+    async with site_in(tmp_path) as site, streams_of(site) as client:
+        write = results_of(client, one, other)
+
+        async def late(message: Msg) -> None:
+            waiting.append(message)
+            if b'"other"' not in message.data:
+                return
+            # When that of the second task comes before that of the first, which was requested earlier
+            for request in reversed(waiting):
+                await write(request)
+            await client.publish(subjects.progress("last"), json.dumps(event).encode())
+
+        await serve_results(client, recording(tmp_path, 4).read_bytes(), one, other, replies_with_results=False)
+        await client.subscribe(subjects.RESULT, cb=late)
+        seen = await site.visit("switched", tasks=["one", "other"], last="last.wav")
+    # Then the page of the second task shows the second one
+    assert seen["name"] == "other.wav"
+    assert seen["lines"] == ["Said in the other."] * 2
+
+
+async def test_a_result_that_could_not_be_read_is_read_again(tmp_path: Path) -> None:
+    whole = result("t0")
+    async with site_in(tmp_path) as site, streams_of(site) as client:
+        await serve_results(client, recording(tmp_path, 4).read_bytes(), whole, replies_with_results=False)
+        visiting = asyncio.create_task(site.visit("unread", task="t0"))
+        # Given a page that has found no worker that replies with the result
+        await eventually((tmp_path / "unread").exists, within=WITHIN_S)
+        # When a worker replies again
+        await client.subscribe(subjects.RESULT, cb=results_of(client, whole))
+        seen = await visiting
+    # Then the page shows the transcript without a reload
+    assert seen["problem"] == "No Natscribe runs at this NATS. Start a worker, then try again."
+    assert seen["lines"] == ["It was said."] * 2
+
+
+async def test_a_task_that_was_tried_again_can_be_cancelled(tmp_path: Path) -> None:
+    # Given a task that failed for a reason that may be over
+    failed = listed(0, "meeting.wav")
+    async with site_in(tmp_path) as site, streams_of(site) as client:
+        cancelled: list[str] = []
+
+        async def cancel(message: Msg) -> None:
+            cancelled.append(TaskRequest.model_validate_json(message.data).task_id)
+            status = completed(0, "meeting.wav").model_dump(mode="json")
+            await message.respond(json.dumps(status | {"task_id": cancelled[-1], "state": "cancelled"}).encode())
+
+        await client.subscribe(subjects.LIST, cb=lists([failed]))
+        await client.subscribe(subjects.STATUS, cb=statuses([failed]))
+        await client.subscribe(subjects.CANCEL, cb=cancel)
+        await client.subscribe(subjects.DELETE, cb=deleted)
+        # When it is tried again, and cancelled
+        seen = await site.visit("again", task="t0", name="meeting.wav")
+        stored = await client.jetstream().get_last_msg("transcription_tasks", "tasks.transcription.*")
+    # Then the new task was published, and is the one that was cancelled
+    assert [seen["task"]] == cancelled
+    assert json.loads(stored.data or b"")["task_id"] == seen["task"]
+    # And before its deletion the page says that the first one has the same recording
+    assert "Other tasks have the same recording" in seen["question"]
+
+
+async def deleted(message: Msg) -> None:
+    await message.respond(message.data)
+
+
+async def test_files_are_dropped_on_a_transcript_but_no_folders(tmp_path: Path) -> None:
+    # Given the transcript of a task
+    (tmp_path / "recordings").mkdir()
+    async with site_in(tmp_path) as site, streams_of(site) as client:
+        await serve_results(client, recording(tmp_path, 4).read_bytes(), result("t0"))
+        # When a recording is dropped on it, and then a folder on the page
+        file, folder = recording(tmp_path, 1), tmp_path / "recordings"
+        seen = await site.visit("dropped", task="t0", file=str(file), name=file.name, directory=str(folder))
+    # Then the recording is uploaded, and the folder refused for good
+    assert seen["problem"] == "The file cannot be read, or is a folder: choose a file again."
+    assert not seen["canRetry"]
+
+
+def refusal(seconds: float, agreement: float) -> ErrorDetail:
+    """The error with which the service refuses a speaker with so much speech, and such agreement."""
+    speaker = SpeakerEmbedding(speaker="SPEAKER_00", seconds=seconds, agreement=agreement, values="", telephone="")
+    embedded = RecordingEmbeddings(model=Model(name="m", revision="r"), speakers=[speaker])
+    consent = Consent(by="Anna", at=datetime(2026, 11, 24, tzinfo=UTC))
+    request = EnrollRequest(user_id=0, task_id="t0", speaker="SPEAKER_00", name="Anna", consent=consent)
+    with pytest.raises(RequestError) as refused:
+        chosen_speaker(embedded, request)
+    return refused.value.detail
+
+
+async def test_a_refused_enrolment_says_in_the_words_of_the_page_what_to_do(tmp_path: Path) -> None:
+    # Given a service that refuses a speaker for each reason, and at last because Anna sounds the same
+    refusals = [
+        refusal(MIN_REFERENCE_S - 3, 1),
+        refusal(MIN_REFERENCE_S, MIN_AGREEMENT - 0.1),
+        no_embeddings("t0"),
+        similar_voice("SPEAKER_00", "0" * 32),
+    ]
+    requests: list[dict[str, Any]] = []
+
+    async def enroll(message: Msg) -> None:
+        requests.append(json.loads(message.data))
+        remaining = refusals[len(requests) - 1 :]
+        reply = ErrorReply(error=remaining[0]).model_dump_json() if remaining else "{}"
+        await message.respond(reply.encode())
+
+    async def voices(message: Msg) -> None:
+        reply = {"voices": [{"voice": "0" * 32, "name": "Anna"}], "more_after": None}
+        await message.respond(json.dumps(reply).encode())
+
+    async with site_in(tmp_path) as site, streams_of(site) as client:
+        await serve_results(client, recording(tmp_path, 4).read_bytes(), result("t0"))
+        await client.subscribe(subjects.ENROLL, cb=enroll)
+        await client.subscribe(subjects.VOICES, cb=voices)
+        # When somebody enrols this speaker as Anna, and then under another name
+        seen = await site.visit("refusals", task="t0", person="Anna", more=" Berg", refusals=len(refusals))
+    # Then each refusal names the next step, and no message of the contract
+    first_words = [
+        "SPEAKER_00 speaks alone for only 12.0 s, and 15 s are needed. Enrol",
+        "SPEAKER_00 sounds like two people. Enrol",
+        "This recording is no longer known well enough. Transcribe it again",
+        "Anna is enrolled already, and SPEAKER_00 sounds the same. Add this recording to Anna",
+    ]
+    for problem, words in zip(seen["problems"], first_words, strict=True):
+        assert problem.startswith(words)
+    # And two people need two names
+    assert not seen["isValid"]
+    assert seen["said"] == "Anna Berg is enrolled: the next recordings show the name."
+    assert [request.get("another") for request in requests] == [None] * 4 + [True]
