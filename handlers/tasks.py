@@ -20,7 +20,7 @@ from handlers.dependencies import FromContext
 
 
 class DeliveryMiddleware(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type parameters
-    """Runs the handler of a delivered task message, which finds the `Delivery` object in FastStream's context."""
+    """Creates a `Delivery` for each task message, and puts it into FastStream's context for the handler."""
 
     async def consume_scope(
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]

@@ -33,7 +33,7 @@ class GeneratedChannel:
 
 
 def find(document: Node, address: str) -> GeneratedChannel:
-    """Collect what FastStream's AsyncAPI document says about all subjects of an address.
+    """Merge the channels that FastStream's AsyncAPI document has for the subjects of one channel address.
 
     Raises:
         LookupError: The code neither subscribes nor publishes to this address.

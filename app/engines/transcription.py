@@ -81,7 +81,7 @@ def _window_text(window: Window, audio: WindowAudio, output: ModelOutput, texts:
 
 
 def _fill_gaps(model: SpeechModel, audio: WindowAudio, texts: Sequence[Text], options: TranscribeOptions) -> list[Text]:
-    """Transcribe up to six gaps, i.e. speech without words, in a window's texts again, each on its own.
+    """Transcribe up to six gaps of a window again, each on its own. A gap is detected speech without words.
 
     Return the texts, including the new ones. If the whole window is one gap, it is cut in two first. Where a new text
     leaves part of its gap without words, that part is a new gap. Gaps beyond the sixth, and those whose new text is

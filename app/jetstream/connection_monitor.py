@@ -40,9 +40,9 @@ class ConnectionMonitor:
         self._end_start: Callable[[], None] | None = None  # set while the worker starts
 
     @contextmanager
-    def call_on_refusal(self, end_start: Callable[[], None]) -> Iterator[None]:
-        """Call `end_start` if NATS refuses the login or a permission while the `with` block runs."""
-        self._end_start = end_start
+    def call_on_refusal(self, abort_start: Callable[[], None]) -> Iterator[None]:
+        """Call `abort_start` if NATS refuses the login or a permission while the `with` block runs."""
+        self._end_start = abort_start
         try:
             yield
         finally:
@@ -62,9 +62,9 @@ class ConnectionMonitor:
 
     @property
     def seconds_since_connected(self) -> float:
-        """Seconds since this worker first connected to NATS; infinite before.
+        """Seconds since this worker first connected to NATS; infinite if it has not connected yet.
 
-        This worker does not know whether there was an outage before.
+        Of outages before its first connection a worker knows nothing.
         """
         return time.monotonic() - self._connected_at
 

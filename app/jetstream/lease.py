@@ -159,7 +159,7 @@ class Lease:
         """Take the lease if it is free; return whether this worker holds it.
 
         Raises:
-            NatsError: NATS does not answer, or refuses to store the record.
+            NatsError: NATS does not answer, or refuses to store who holds the lease.
         """
         async with self._storing:
             return self.held or (self._is_free and await self._store(self._worker, self._sequence))
@@ -168,7 +168,7 @@ class Lease:
         """Renew the lease, with this worker's current report; return whether this worker still holds it.
 
         Raises:
-            NatsError: NATS does not answer, or refuses to store the record.
+            NatsError: NATS does not answer, or refuses to store who holds the lease.
         """
         async with self._storing:
             return self._token is not None and await self._store(self._worker, self._token)
@@ -210,10 +210,10 @@ class Lease:
     async def _take_next(self, check: Duties) -> bool:
         """Wait until the lease is free, and try to take it; return whether this worker holds it now.
 
-        `check`: called if FAILURES_IN_A_ROW attempts to take the lease have failed; see `_check_alone`.
+        `check`: the checks that this worker does on its own once FAILURES_IN_A_ROW attempts to take the lease failed.
 
         Raises:
-            NatsError: NATS does not answer, or refuses to store the record.
+            NatsError: NATS does not answer, or refuses to store who holds the lease.
         """
         while not self._is_free:
             await self.wait_for_change(self._received_at + LOST_AFTER_S - monotonic())

@@ -37,7 +37,7 @@ class LiveNames:
     _published: dict[str, SpeakerVoice] = field(default_factory=dict)
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Continue with the identifications that earlier attempts at the task have published."""
+        """Restore from `checkpoint` which speakers earlier attempts at the task have identified as enrolled voices."""
         for event in checkpoint.speaker_changes:
             self._published |= event.voices
 

@@ -19,7 +19,7 @@ class Speed:
         self._done = {lane: deque[tuple[float, float]](maxlen=TASKS_MEASURED) for lane in Lane}
 
     def note(self, lane: Lane, *, audio_seconds: float, seconds: float) -> None:
-        """Include an ended task in the measurement.
+        """Update the measured speed of a lane (its seconds of audio per second of work) with a task that has ended.
 
         `audio_seconds`: the duration of its audio. `seconds`: how long the worker took.
         """

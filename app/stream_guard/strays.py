@@ -26,11 +26,12 @@ log = structlog.get_logger()
 
 
 async def append_strays(js: JetStreamContext, stream: StreamConfig, *, confirm: Confirm = unfenced) -> None:
-    """Append all strays (records under a wrong subject) of a stream to their logs, in order, and delete them there.
+    """Move all strays of a stream to the logs they belong to, in order.
 
-    A stream that holds no logs is ignored. Several workers may do this at the same time. If the stream loses its
-    transform again, the remaining strays stay. `confirm` is called before each stray is appended, and raises an error
-    to prevent that.
+    Strays are records that were stored under a wrong subject while the stream had lost its subject transform. A stream
+    without logs is ignored. Several workers may do this at the same time. If the transform is lost again meanwhile, the
+    strays not moved yet are left in place. `confirm` is called before each stray is moved; it raises an error to
+    prevent that.
 
     Raises:
         NatsError: NATS does not answer, or `confirm` has prevented a change; call this function again.

@@ -37,10 +37,10 @@ class EmbeddingStore:
         await put(self._js, EMBEDDINGS_BUCKET, key, embeddings, last.metadata.headers())
 
     async def find(self, task_id: str, *, of: TaskMessageId, is_live: bool = False) -> bytes | None:
-        """Return the embeddings that `put` has stored for a task; None if the task message `of` has none.
+        """Return the speaker embeddings that `put` has stored for a task; None if it has stored none.
 
-        `of`: the id of the task message, because another message may have the same task id. `is_live`: return the state
-        of a live task's speakers instead.
+        `of`: the id of the task message for which they were stored, because a later message may have the same task id.
+        `is_live`: return what is stored of a live task's speakers, with which another worker continues.
 
         Raises:
             NatsError: NATS does not answer.

@@ -151,7 +151,10 @@ class TaskLog:
         return forbidden
 
     async def _append_outcome(self, subject: str, body: bytes, last: Record) -> None:
-        """Store the outcome of a task on `subject`; replace one that is outdated: see `StoredOutcome.has_lapsed`."""
+        """Store the outcome of a task on `subject`, also in place of an outcome that other writers have overtaken.
+
+        `last`: the last record of the task's log; `StoredOutcome.has_lapsed` says when it has overtaken an outcome.
+        """
         task_id = last.event.task_id
         headers, all_of = self._cloud_event("results", task_id) | last.metadata.headers(), subjects.outcomes(task_id)
         try:

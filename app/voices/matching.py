@@ -80,7 +80,8 @@ def match(
 def _similarities(speakers: _Embeddings, references: _Embeddings) -> Vectors:
     """Return the similarity of each speaker to each reference, shape (speakers, references).
 
-    It is the larger of two similarities: of the embeddings as recorded, and of those in telephone bandwidth.
+    It is the larger of two similarities: that of the embeddings of the audio as recorded, and that of the embeddings of
+    the same audio limited to telephone bandwidth.
     """
     both = speakers.is_telephone[:, np.newaxis] & references.is_telephone
     full = _all_products(speakers.full, references.full) - _TELEPHONE_BIAS * both

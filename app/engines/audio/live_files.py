@@ -165,10 +165,10 @@ class _FrameSender:
         self._last: av.AudioFrame | None = None
 
     def skips(self, packet: "av.Packet[AudioStream]") -> bool:
-        """Return whether to skip a packet instead of decoding it, because it ends before the time `skip` (in seconds).
+        """Return whether a packet need not be decoded, because it ends before `skip` (in seconds).
 
-        Silence of the same length replaces a skipped packet. Silence also replaces audio that was lost before the
-        packet, as a gap between time stamps shows.
+        Count how much silence the caller has to insert: as much as a skipped packet lasts, and as much as is lost
+        before the packet, which a gap between time stamps shows.
         """
         if not packet.size or packet.pts is None:
             return False

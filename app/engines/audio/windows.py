@@ -144,7 +144,7 @@ class SpeechBuffer:
 
 
 def chunks(audio: Iterable[Samples]) -> Iterator[Samples]:
-    """Join the samples of a recording to chunks: the first 35.2 s, then 64 s each; only the last may be shorter."""
+    """Regroup the samples of a recording into chunks of 64 s, the first of 35.2 s; only the last may be shorter."""
     chunk, filled = _empty_chunk(FIRST_CHUNK_S), 0
     for samples in audio:
         remaining = samples

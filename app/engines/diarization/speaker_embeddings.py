@@ -58,10 +58,10 @@ def _alone(turns: Sequence[Turn], labels: Sequence[str], frames: int) -> Mask:
 
 
 def _own_embeddings(embeddings: Embeddings, alone: Mask) -> Indices:
-    """Return the indices of the embeddings that represent one speaker.
+    """Return the indices of the embeddings of one speaker that contain hardly any speech of others.
 
-    These are the ones computed from 0.75 s or more of audio in which almost only this speaker speaks. `alone`: whether
-    this speaker speaks alone in each frame, shape (frames,).
+    Each of them is computed from an interval of at least 0.75 s in which almost only this speaker speaks. `alone`:
+    whether only this speaker speaks in each frame of the recording, shape (frames,).
     """
     sums = np.concatenate([[0], np.cumsum(alone)])
     share = (sums[embeddings.ends] - sums[embeddings.starts]) / embeddings.lengths

@@ -95,7 +95,7 @@ _BY_FOLDER_NAME = {alias: name for name in PUBLISHED for alias in (name, name.rp
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """The files of a model in a folder, and what the library needs to load them."""
+    """The files of a model in a folder, and the facts with which onnx-asr loads them."""
 
     architecture: str
     precision: str | None  # as the library names it; None: full precision

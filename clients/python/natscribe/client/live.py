@@ -95,7 +95,7 @@ class Live:
             ending.exception()  # the block's own error is raised instead
 
     async def send(self, audio: bytes) -> None:
-        """Send audio of any length as frames (messages); wait while JetStream has not stored several of them yet.
+        """Send audio of any length, split into frames (one message each); wait while too many are not acknowledged.
 
         If the connection is lost, the call waits until NATS is back, and then continues without loss.
 

@@ -182,10 +182,10 @@ def stage_text(task: Running, *, wide: bool) -> str:
 
 
 def _shares(left: list[str], right: list[str], room: int) -> tuple[int, int]:
-    """Return the widths in characters of two columns with the names `left` and `right`, at most `room` together.
+    """Return the widths of two columns that list names; together they have at most `room` characters.
 
-    If the names need more, each column gets a half of `room`. A column whose longest name is shorter gets only what
-    this name needs, and the other column the rest.
+    `left`, `right`: the names in each column. Each column is as wide as its longest name. If both do not fit, a column
+    that needs less than half of `room` keeps its width, and the other gets the rest; otherwise each gets half.
     """
     needs_left, needs_right = (max(map(len, names), default=0) for names in (left, right))
     needs_left, needs_right = max(needs_left, _MIN_NAME_COLUMNS), max(needs_right, _MIN_NAME_COLUMNS)
