@@ -2,7 +2,7 @@
 // same elsewhere. Requests that are repeated are one row, and so are the chunks of a recording.
 import { masked, natsCommand, pythonCode } from "./commands.js";
 import { byId, element, say, setText } from "./dom.js";
-import { size, t } from "./words.js";
+import { locale, size, t } from "./words.js";
 
 const KEPT = 1000; // messages, of all tasks
 const SHOWN = 200; // messages in the drawer
@@ -88,7 +88,7 @@ class Row {
     const isNew = !this.#message;
     this.#message = message;
     const { direction, how, subject, at, count } = message;
-    setText(this.#facts, [t(how), count > 1 ? `×\u202f${count}` : "", at.toLocaleTimeString()].filter(Boolean).join(" "));
+    setText(this.#facts, [t(how), count > 1 ? `×\u202f${count}` : "", at.toLocaleTimeString(locale)].filter(Boolean).join(" "));
     if (!isNew) return;
     const arrow = element("span", { className: "arrow", title: t(direction), ariaLabel: t(direction), role: "img" }, direction === "sent" ? "↑" : "↓");
     this.#summary.append(arrow, " ", element("code", {}, subject), " ", this.#facts);

@@ -80,6 +80,7 @@ class Recording {
     if (!this.#isStopping) show(t("No audio reached NATS for two minutes, so the text ends there. Press Start to go on."));
     try {
       transcript.finish(await this.live.result());
+      if (!transcript.lines.length) transcript.note(t("No speech detected."));
     } catch {
       transcript.note(t("The result did not come: this is the text as it was transcribed, without speakers."));
     }

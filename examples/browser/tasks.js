@@ -174,11 +174,11 @@ export class Tasks extends EventTarget {
 }
 
 // When a task ends, as its events say: the first estimates are too high, as parts of a recording are transcribed at the
-// same time. An estimate is fair once that before it, of less audio, was about the same.
-function estimateAfter(known, { time, attempt, processed_seconds, eta_seconds }) {
+// same time. An estimate is fair once that before it, at a lower progress, was about the same.
+function estimateAfter(known, { time, attempt, progress, eta_seconds }) {
   const last = attempt === known?.attempt ? known?.estimate : undefined;
-  if (!eta_seconds || processed_seconds <= last?.processed) return last;
+  if (!eta_seconds || progress <= last?.progress) return last;
   const end = Date.parse(time) + 1000 * eta_seconds;
   const isFair = last?.isFair || Math.abs(end - last?.end) <= FAIR * 1000 * eta_seconds;
-  return { processed: processed_seconds, end, isFair };
+  return { progress, end, isFair };
 }

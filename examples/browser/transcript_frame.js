@@ -3,7 +3,8 @@
 import { element } from "./dom.js";
 
 // The page around the frame has the name of the recording already.
-const INSIDE = "header { padding-top: 1rem } header > p:first-child, h1 { display: none }";
+const INSIDE = `header { padding-top: 1rem } header > p:first-child, h1 { display: none } #speakers, .note { margin-top: 1rem }
+  main { padding-top: 0 } @media (max-height: 25rem) { #player small { display: none } }`;
 
 export class TranscriptFrame {
   #url; // of the transcript in the frame

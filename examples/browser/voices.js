@@ -1,7 +1,7 @@
 // The dialog that enrols a speaker of a result by name, with the consent that this requires.
 import { byId, setText } from "./dom.js";
 import { problem } from "./problems.js";
-import { t } from "./words.js";
+import { locale, t } from "./words.js";
 
 export const isUnnamed = (speaker) => /^SPEAKER_\d+$/.test(speaker);
 
@@ -73,7 +73,7 @@ async function personOf({ connection, userId }, voice) {
 function reason({ message }, speaker) {
   for (const { says, means } of REASONS) {
     const match = message.match(says);
-    if (match) return t(means, { ...match.groups, speaker });
+    if (match) return t(means, { seconds: Number(match.groups?.seconds).toLocaleString(locale), speaker });
   }
   return null;
 }

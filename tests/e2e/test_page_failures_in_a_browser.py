@@ -277,14 +277,14 @@ async def test_the_drawer_shows_the_newest_messages_and_repeated_ones_once(tmp_p
 async def test_the_time_that_is_left_is_shown_once_two_estimates_agree(tmp_path: Path) -> None:
     # Given a task whose first estimate is too high
     known, began = listed(1, "meeting.wav"), datetime.now(UTC)
-    estimates = [(10, 10, 300), (10, 12, 298), (20, 12, 148), (40, 24, 130), (100, 60, 75)]  # processed, time, left
+    estimates = [(5, 10, 300), (5, 12, 298), (10, 12, 148), (20, 24, 130), (50, 60, 75)]  # percent, time, seconds left
     async with site_in(tmp_path) as site, streams_of(site) as client:
         await client.subscribe(subjects.LIST, cb=lists([known]))
         visiting = asyncio.create_task(site.visit("estimates", name="meeting.wav"))
         await eventually((tmp_path / "open").exists, within=WITHIN_S)
-        for sequence, (processed, seconds, eta) in enumerate([*estimates, (200, 130, None)], start=1):
-            event = {"task_id": "t1", "user_id": 0, "sequence": sequence, "attempt": 1, "progress": processed / 2}
-            event |= {"processed_seconds": processed, "eta_seconds": eta, "stage": "transcribing"}
+        for sequence, (percent, seconds, eta) in enumerate([*estimates, (100, 130, None)], start=1):
+            event = {"task_id": "t1", "user_id": 0, "sequence": sequence, "attempt": 1, "progress": percent}
+            event |= {"eta_seconds": eta, "stage": "transcribing"}
             event |= {"state": "running" if eta else "completed", "time": str(began + timedelta(seconds=seconds))}
             await client.publish(subjects.progress("t1"), json.dumps(event).encode())
         seen = await visiting
