@@ -119,7 +119,7 @@ export default {
   "That voice was forgotten in the meantime. Enrol the person as a new one.": "Этот голос тем временем забыт. Запомните человека как нового.",
   "Enrol": "Запомнить",
   "{name} is enrolled: the next recordings show the name.": "Голос запомнен: {name} появится в следующих записях.",
-  "What this page has sent to NATS and received since it was loaded, the newest first.": "Что эта страница отправила в NATS и получила с тех пор, как загружена; новое сверху.",
+  "What this page has sent to NATS and received since it was loaded, the newest first. A reload empties this list.": "Что эта страница отправила в NATS и получила с тех пор, как загружена; новое сверху. При перезагрузке список опустеет.",
   "Close": "Закрыть",
   "sent": "отправлено",
   "received": "получено",

@@ -223,6 +223,8 @@ async def test_a_transcript_too_large_for_a_message_can_be_read_played_and_copie
     assert seen["speakers"] == ["Anna", *(f"Name SPEAKER_0{number} …" for number in (1, 2, 3))]
     assert seen["copied"].count("\n") == len(whole.segments)
     assert seen["copied"].startswith(f"Anna: {whole.segments[0].text}\n")
+    # And all of it is printed, with up to forty lines on a page
+    assert seen["pages"] >= len(whole.segments) / 40
     # And a click on a line plays it, and marks it
     assert seen["playedFrom"] == pytest.approx(whole.segments[3].start, abs=1)
     assert seen["marked"] == 3

@@ -182,7 +182,7 @@ async def test_a_refused_enrolment_says_in_the_words_of_the_page_what_to_do(tmp_
         seen = await site.visit("refusals", task="t0", person="Anna", more=" Berg", refusals=len(refusals))
     # Then each refusal names the next step, and no message of the contract
     first_words = [
-        "SPEAKER_00 speaks alone for only 12.0 s, and 15 s are needed. Enrol",
+        "SPEAKER_00 speaks alone for only 12 s, and 15 s are needed. Enrol",
         "SPEAKER_00 sounds like two people. Enrol",
         "This recording is no longer known well enough. Transcribe it again",
         "Anna is enrolled already, and SPEAKER_00 sounds the same. Add this recording to Anna",

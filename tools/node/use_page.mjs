@@ -174,6 +174,7 @@ async function large() {
   observed.blocked = await longestTask(page);
   observed.lines = await page.evaluate(() => [...document.querySelectorAll("#long-transcript p")].map((line) => line.lastChild.textContent));
   observed.copied = await copied(page);
+  observed.pages = pages(await page.pdf());
   await page.evaluate(() => {
     const [audio, lines] = ["audio", ".lines"].map((part) => document.querySelector(`#long-transcript ${part}`));
     audio.addEventListener("seeking", () => (window.playedFrom = audio.currentTime), { once: true });
@@ -462,12 +463,14 @@ async function unread() {
   return { ...observed, ...(await transcript(page)) };
 }
 
+// The number of pages of a PDF file.
+const pages = (pdf) => Buffer.from(pdf).toString("latin1").match(/\/Type\s*\/Page\b(?!s)/g).length;
+
 // What is printed of a transcript by the menu of the browser, and of the file that the service writes.
 async function printed() {
   const page = await openTask();
   await transcript(page);
   await page.evaluate(() => addEventListener("beforeprint", () => (window.printed = [...document.getElementById("printed").shadowRoot.querySelectorAll(".line p")].map((line) => line.textContent))));
-  const pages = (pdf) => Buffer.from(pdf).toString("latin1").match(/\/Type\s*\/Page\b(?!s)/g).length;
   const observed = { pages: pages(await page.pdf({ path: `${folder}/page.pdf` })) };
   Object.assign(observed, await page.evaluate(() => ({ lines: window.printed, isLeft: Boolean(document.getElementById("printed")), title: document.title })));
   const alone = await browser.visit("about:blank");
