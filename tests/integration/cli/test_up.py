@@ -219,22 +219,6 @@ async def test_the_printed_commands_work_unchanged(tmp_path: Path, store: str) -
         assert (code, "completed" in out or "no tasks" in err) == (0, True), err
 
 
-async def test_nats_keeps_running_if_its_streams_must_be_repaired(tmp_path: Path) -> None:
-    # Given settings with which no worker starts on the embedded NATS
-    command_in(tmp_path)
-    async with on_a_terminal(tmp_path, NATS_REPLICAS="3") as (lines, process):
-        # When it is started on a terminal, then the error is printed
-        await lines.until("The worker ended before it was ready")
-        # And its NATS is available until Ctrl-C
-        printed = await lines.until("Ctrl-C stops it")
-        url = printed[-1].partition("NATS_URL=")[2].partition(")")[0]
-        _, out, _ = await in_a_shell(f"NATS_URL={url} bin/natscribe doctor", tmp_path)
-        assert f"{url.removeprefix('nats://')}, version" in out
-        assert process.returncode is None
-        process.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(process.wait(), WITHIN_S) != 0
-
-
 class Lines:
     """The lines that a terminal shows."""
 

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from nats.aio.client import Client
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.task_list import TaskPage
@@ -13,42 +12,6 @@ from tests.integration.conftest import DEADLINE, Publisher
 from tests.waiting import eventually
 
 REQUESTS = ["tasks.status", "tasks.result", "tasks.cancel", "tasks.delete"]
-
-
-@pytest.mark.parametrize("subject", [*REQUESTS, "dead_letters.replay", "dead_letters.delete"])
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"\xff",
-        b"[]",
-        b"{}",
-        pytest.param(b"[" * 100_000, id="nested too deeply"),
-        b'{"task_id": "a b"}',
-        b'{"task_id": "a", "x": 1}',
-    ],
-)
-async def test_an_invalid_request_gets_a_reply(nc: Client, subject: str, body: bytes) -> None:
-    reply = await nc.request(subject, body, timeout=DEADLINE)
-    assert json.loads(reply.data)["error"]["code"] == "invalid_request"
-
-
-@pytest.mark.parametrize("reply_subject", ["results.elsewhere", "$JS.API.STREAM.DELETE.transcription_progress"])
-async def test_a_reply_is_sent_only_to_an_inbox(
-    publisher: Publisher, nc: Client, task_id: str, reply_subject: str
-) -> None:
-    # Given a task
-    await publisher.publish(task_id)
-    await publisher.until(task_id, State.COMPLETED)
-    # When a client requests the reply on the subject of a log, or of JetStream
-    for subject in ("tasks.status", "tasks.delete"):
-        await nc.publish(subject, json.dumps({"task_id": task_id}).encode(), reply=reply_subject)
-    # Then nothing gets a reply, nor done
-    status = await publisher.request("tasks.status", task_id=task_id)
-    assert status["state"] == "completed"
-    info = await publisher.js.stream_info("transcription_results", subjects_filter="results.>")
-    subjects = info.state.subjects or {}
-    assert (subjects.get(f"results.{task_id}"), subjects.get("results.elsewhere")) == (1, None)
 
 
 @pytest.mark.parametrize("subject", REQUESTS)

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from app.errors import PermanentError
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
-from tests.integration.telemetry.test_metrics import TRANSCRIPTION, sample
+from tests.integration.telemetry.test_metrics import sample
 from tests.servers import nats_server_in, valkey_in
 from tests.waiting import eventually
 from tests.workers import working
@@ -80,7 +80,7 @@ async def test_a_copy_of_the_data_of_nats_goes_on_elsewhere(tmp_path: Path) -> N
     ):
         # Then what was half done is continued from its checkpoint, and what waited is done
         assert (await end_of(client, half_done)).state is State.COMPLETED
-        assert sample(worker, "natscribe_task_resumes_total", TRANSCRIPTION) == 1
+        assert sample(worker, "natscribe_task_resumes_total", ("task_name", "process_transcription")) == 1
         assert (await end_of(client, waiting)).state is State.COMPLETED
         result = await client.get_task_result(half_done)
         assert isinstance(result, TranscriptionResult)

@@ -11,11 +11,9 @@ from pathlib import Path
 import nats
 import psutil
 import pytest
-from nats.js.errors import NotFoundError
 from redis.asyncio import Redis
 
 from app.embedded import NatsServer, Server, ValkeyServer, free_port, running
-from tests.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("usual ports")  # the port of a killed server must stay free until it restarts
 
@@ -81,19 +79,6 @@ async def test_valkey_keeps_its_keys_when_it_is_killed(valkey: ValkeyServer) -> 
     await redis.aclose()
 
 
-async def test_a_paused_server_replies_again(nats_server: NatsServer) -> None:
-    # Given a server that hangs
-    nats_server.pause()
-    await eventually(lambda: psutil.Process(nats_server.pid).status() == psutil.STATUS_STOPPED)
-    # When it continues
-    nats_server.resume()
-    # Then it replies
-    client = await nats.connect(nats_server.url)
-    with pytest.raises(NotFoundError):
-        await client.jetstream().stream_info("missing")
-    await client.close()
-
-
 async def test_a_paused_server_can_be_stopped(nats_server: NatsServer, tmp_path: Path) -> None:
     # Given a server that hangs
     nats_server.pause()
@@ -114,18 +99,6 @@ async def test_a_port_that_is_taken_is_left_alone(tmp_path: Path, monkeypatch: p
             # Then they use other ports
             assert str(one.getsockname()[1]) not in nats_server.url
             assert str(other.getsockname()[1]) not in valkey.url
-
-
-async def test_nothing_survives_a_killed_parent(tmp_path: Path) -> None:
-    # Given a program with both servers
-    ports = free_port(), free_port()
-    parent = await _parent(tmp_path, *ports)
-    assert sorted(_using(tmp_path)) == ["nats-server", "valkey-server"]
-    # When it is killed
-    parent.send_signal(signal.SIGKILL)
-    await parent.wait()
-    # Then the servers end by themselves
-    await eventually(lambda: not _using(tmp_path))
 
 
 async def test_a_new_run_follows_a_killed_one_at_once(tmp_path: Path) -> None:

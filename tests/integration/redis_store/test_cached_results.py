@@ -1,20 +1,17 @@
 """What was computed once is not computed again: the result says so, and it goes with the task."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from natscribe.schemas import subjects
-from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 
-from app.engines.messages import ChunkAnalysed, Diarize, Job, Reply
-from app.errors import PermanentError
+from app.engines.messages import Diarize
 from app.main import Worker
 from app.redis_store import keys
 from app.settings import Settings
@@ -100,18 +97,6 @@ async def test_followers_of_segments_receive_cached_text(worker: Worker, publish
     assert await texts_of(publisher, "t2", 3) == await texts_of(publisher, "t1", 3)
 
 
-async def test_cached_values_are_deleted_with_the_task(worker: Worker, publisher: Publisher, redis: Redis) -> None:
-    # Given a task that was done
-    await publisher.publish("t1", diarize=True)
-    result = await result_of(publisher, "t1")
-    key = keys.cached_results(str(result["audio_sha256"]))
-    assert await redis.exists(key)
-    # When it is deleted
-    await publisher.request("tasks.delete", task_id="t1")
-    # Then nothing of its recording is left
-    assert not await redis.exists(key)
-
-
 async def test_a_lost_worker_costs_no_more_than_a_chunk_of_the_search_for_speakers(
     start_worker: StartWorker, engine: FakeEngine, publisher: Publisher, redis: Redis
 ) -> None:
@@ -130,24 +115,6 @@ async def test_a_lost_worker_costs_no_more_than_a_chunk_of_the_search_for_speake
     (job,) = second.jobs
     assert isinstance(job, Diarize)
     assert [chunk.index for chunk in job.known] == [0]
-
-
-async def test_voices_of_a_task_that_has_failed_are_kept_no_longer(
-    start_worker: StartWorker, publisher: Publisher, redis: Redis
-) -> None:
-    async with start_worker(DiesOfVoices()):
-        await publisher.reaching(State.FAILED, "t1", kind=Kind.DIARIZATION)
-        await eventually(lambda: _is_gone(redis, keys.chunks("t1")))
-
-
-class DiesOfVoices(FakeEngine):
-    """An engine that fails after it has analysed a chunk."""
-
-    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
-        async for reply in super().run(job):
-            yield reply
-            if isinstance(reply, ChunkAnalysed):
-                raise PermanentError(ErrorCode.ENGINE_FAILED, "The voices cannot be distinguished.")
 
 
 @pytest.mark.parametrize("request_", ["tasks.cancel", "tasks.delete"])

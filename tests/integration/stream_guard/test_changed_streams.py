@@ -13,7 +13,6 @@ from unittest.mock import AsyncMock
 import nats
 import pytest
 from nats.aio.client import Client
-from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import (
     ConsumerConfig,
@@ -250,22 +249,6 @@ async def test_streams_of_the_version_before_are_protected_at_the_start(
     assert {config.max_age for config in (await configs(js)).values()} == {OPERATORS_AGE_S}
 
 
-async def test_what_an_operator_may_choose_is_left_alone(
-    worker: Worker, js: JetStreamContext, stranger: JetStreamContext
-) -> None:
-    # Given streams that an operator edits as the runbook says
-    before = await configs(js)
-    with capture_logs() as logs:
-        await stranger.update_stream(before["transcription_tasks"].evolve(max_msgs_per_subject=20_000))
-        await stranger.update_stream(before["OBJ_audio"].evolve(max_age=14 * 24 * 3600))
-        # When the service has seen it
-        await eventually(lambda: asyncio.sleep(0, len(logged(logs, "configuration_difference_found")) >= 2))
-    # Then it is reported, and not restored
-    after = await configs(js)
-    assert (after["transcription_tasks"].max_msgs_per_subject, after["OBJ_audio"].max_age) == (20_000, 14 * 24 * 3600)
-    assert logged(logs, "settings_restored") == []
-
-
 async def test_a_task_whose_queue_was_deleted_goes_on_when_it_is_published_again(
     publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
 ) -> None:
@@ -327,24 +310,6 @@ async def test_what_a_stripped_stream_has_acknowledged_is_stored_once_where_it_b
     await asyncio.gather(*(provisioning.provision(js, settings) for _ in range(3)))
     # Then the message is where it belongs, once
     assert (await js.stream_info(stream, subjects_filter=">")).state.subjects == {stored: 1}
-
-
-@pytest.mark.foreign
-async def test_strays_of_an_interrupted_search_are_found_by_the_next(
-    settings: Settings, js: JetStreamContext, stranger: JetStreamContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a stray, and a NATS that is silent as soon as the stream is put back
-    await provisioning.provision(js, settings)
-    await stripped(stranger, "transcription_results")
-    await stray(js, "transcription_results", "append.results.t1")
-    with monkeypatch.context() as silent:
-        silent.setattr(js, "get_msg", AsyncMock(side_effect=NatsTimeoutError))
-        with pytest.raises(NatsTimeoutError):
-            await provisioning.provision(js, settings)
-    # When the streams are provisioned again
-    await provisioning.provision(js, settings)
-    # Then the stray is where it belongs
-    assert await stored_results(js) == {"results.t1": 1}
 
 
 @pytest.mark.foreign

@@ -103,23 +103,6 @@ async def test_each_line_names_its_task_and_event(
     assert any("FastStream app" in line["event"] for line in lines)
 
 
-async def test_no_payload_and_no_transcript_is_logged(
-    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext, log: io.StringIO
-) -> None:
-    engine.text = "confidential words"
-    engine.fail_with = [None, PERMANENT]
-    async with start_worker(engine):
-        await run_three(publisher, js)
-    for hidden in (
-        "confidential",
-        "secret-meeting",
-        "secret-name",
-        "secret-value",
-        "secret-field",
-    ):
-        assert hidden not in log.getvalue(), hidden
-
-
 @pytest.mark.foreign
 async def test_an_announcement_that_nests_too_deeply_is_no_error_of_the_services(
     publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, log: io.StringIO

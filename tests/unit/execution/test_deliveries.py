@@ -247,19 +247,22 @@ async def test_a_failure_behind_the_result_counts_as_a_success(parts: Parts) -> 
 
 async def test_metrics_have_the_running_time_of_a_task(nats: InMemoryNats) -> None:
     parts, counts = Parts(nats, SETTINGS.model_copy(update={"task_heartbeat": 0.01})), list[float]()
+    names = ("task_in_progress", "natscribe_task_running_seconds", "natscribe_task_seconds_since_progress")
 
     async def runs(delivery: Delivery, task: Task) -> None:
         await delivery.begin(task)
 
         async def update_counts() -> bool:
-            counts[:] = counted(parts, "natscribe_task_running_seconds")
-            return counts != [0]
+            counts[:] = counted(parts, *names)
+            return counts[2] > 0
 
         await eventually(update_counts)
 
     await parts.publish("t1")
     await work(parts, runs)
-    assert 0 < counts[0] < 60
+    assert counts[0] == 1
+    assert counts[2] < counts[1] < 60
+    assert counted(parts, *names) == [0, 0, 0]
 
 
 @pytest.mark.parametrize(("deleted", "put_off"), [(True, 0), (False, 1)])

@@ -62,16 +62,14 @@ class FakeAttempt:
         self.done.append(state)
 
 
-def of(attempt: FakeAttempt | None, *, deleted: bool = False, is_stored: bool = False) -> tuple[Delivery, FakeMessage]:
-    """A delivery, and its message; `deleted`: its task has no log. `is_stored`: the task stream has the message."""
+def of(attempt: FakeAttempt | None) -> tuple[Delivery, FakeMessage]:
+    """A delivery of a task that runs, and its message."""
     message = FakeMessage(attempt.done if attempt else [])
-    last = None if deleted else SimpleNamespace(event=SimpleNamespace(state=State.RUNNING))
     settled = delivery(
         message,
-        log=SimpleNamespace(last=AsyncMock(return_value=last)),
+        log=SimpleNamespace(last=AsyncMock(return_value=SimpleNamespace(event=progress(State.RUNNING, 2)))),
         dead_letters=FakeLetters(message.done),
         messages=SimpleNamespace(
-            find=AsyncMock(return_value=message if is_stored else None),
             delete=AsyncMock(),
             note_retry=AsyncMock(side_effect=lambda _: message.done.append("retry noted")),
         ),
@@ -81,10 +79,8 @@ def of(attempt: FakeAttempt | None, *, deleted: bool = False, is_stored: bool = 
     return settled, message
 
 
-async def fail(
-    attempt: FakeAttempt, error: Exception, *, deleted: bool = False, is_stored: bool = False
-) -> State | None:
-    return (await settlement.failed(of(attempt, deleted=deleted, is_stored=is_stored)[0], error)).state
+async def fail(attempt: FakeAttempt, error: Exception) -> State | None:
+    return (await settlement.failed(of(attempt)[0], error)).state
 
 
 async def test_a_retry_is_appended_before_the_message_is_delayed() -> None:
@@ -135,14 +131,6 @@ async def test_a_fenced_worker_settles_nothing(number: int, error: Exception) ->
     attempt = FakeAttempt(number, fenced=True)
     assert await fail(attempt, error) is None
     assert (attempt.done, attempt.cleaned_up) == ([], True)
-
-
-async def test_a_task_with_an_empty_log_is_redelivered_if_its_message_exists() -> None:
-    # Given an attempt that finds no log: the stream of logs was changed
-    attempt = FakeAttempt(fenced=True)
-    # When it is settled, then nothing of the task is removed, and its message is delivered again
-    assert await fail(attempt, TRANSIENT, deleted=True, is_stored=True) is None
-    assert (attempt.done, attempt.cleaned_up) == (["nak"], False)
 
 
 async def test_a_stopping_worker_releases_its_task_at_once() -> None:

@@ -25,11 +25,6 @@ def needed(name: str, **changes: object) -> list[tuple[str, bool]]:
     return [(difference.setting, difference.is_needed) for difference in differences(name, **changes)]
 
 
-@pytest.mark.parametrize("name", RESOURCES)
-def test_the_configuration_of_the_service_has_no_difference(name: str) -> None:
-    assert differences(name) == []
-
-
 @pytest.mark.parametrize(
     ("setting", "value"),
     [

@@ -30,7 +30,6 @@ from tests.fakes.engine import SAMPLES, segment
 
 MODEL, FINGERPRINT = Model(name="base", revision="1"), "0.3.0 cpu int8 beam 5"
 WINDOW = Window(regions=[(0.0, 0.003)], samples="AAAA" * 32)
-Reply = Callable[[], WindowReply]
 
 
 def text_of(worker: int) -> WindowReply:
@@ -148,18 +147,6 @@ async def test_a_request_without_a_text_starts_a_pause(
         await transcribe()
     clock.now += FIRST_PAUSE_S * 1.1
     assert idle_workers.room == 1
-
-
-async def test_a_second_failure_doubles_the_pause(
-    idle_workers: IdleWorkers, nats: FakeNats, clock: Clock, transcribe: Callable[[], Awaitable[WindowText]]
-) -> None:
-    nats.reply = NoRespondersError()
-    for pause in (FIRST_PAUSE_S, 2 * FIRST_PAUSE_S):
-        with pytest.raises(IdleWorkerLostError):
-            await transcribe()
-        assert idle_workers.room == 0
-        clock.now += pause
-        assert idle_workers.room == 1
 
 
 @pytest.mark.parametrize(("seconds", "late"), [(LATE_S, False), (LATE_S + 1, True)])
