@@ -18,7 +18,7 @@ MODULES: Final = {
     "MIN_EVENT_INTERVAL_S": ("app.execution.attempt", "natscribe.mock.log"),
     "OUTAGE_PAUSE_S": ("app.queue.registration", "app.jetstream.lease"),
     "PAGE_SIZE": ("natscribe.jetstream.stream_pages",),
-    "READ_WITHIN_S": ("app.requests.task_lookup",),
+    "READ_WITHIN_S": ("app.requests.deadline",),
     "REPLY_TIMEOUT_S": ("natscribe.client.exchange",),
     "REQUEST_TIMEOUT_S": ("natscribe.jetstream.leader_reads", "app.jetstream.pull_inbox"),
     "STALLED_S": ("app.recordings.https", "app.recordings.s3"),

@@ -35,11 +35,6 @@ class PageOptions:
     origins: Sequence[str] = ()
     port: int | None = None
 
-    @property
-    def needs_embedded(self) -> bool:
-        """Whether an option was given that an external NATS cannot follow."""
-        return bool(self.port or self.websocket_port or self.origins)
-
 
 @dataclass(frozen=True)
 class WebPage:

@@ -1,20 +1,17 @@
 """Handles `tasks.list`: reads a page of tasks from the task lists in Redis."""
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.requests import READ_WITHIN_S, TaskStatus
+from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.task_list import CURSOR_DIGITS, ListedTask, ListRequest, TaskPage, listed
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from app.errors import RequestError
 from app.jetstream.records import UnreadableError, parse_stored
 from app.redis_store import keys
+from app.requests.deadline import answering
 
 BESIDE_TASKS_BYTES: Final = 4096  # room in a reply for everything but the tasks
 
@@ -55,12 +52,8 @@ class TaskList:
         user = keys.ANYBODY if request.user_id is None else keys.user(request.user_id)
         lists = [keys.task_list(user, state) for state in ([request.state] if request.state else State)]
         start = "+" if request.before is None else f"({request.before}"
-        try:
-            async with asyncio.timeout(READ_WITHIN_S):
-                cursors, statuses = await self._read_page(keys=lists, args=[start, request.limit + 1])
-        except (RedisError, OSError, TimeoutError) as error:
-            text = "Redis is unavailable, and only Redis has the list of tasks: try again in a moment."
-            raise RequestError(ErrorCode.INTERNAL, text) from error
+        async with answering("Redis is unavailable, and only Redis has the list of tasks: try again in a moment."):
+            cursors, statuses = await self._read_page(keys=lists, args=[start, request.limit + 1])
         return self._fitting([cursor.decode() for cursor in cursors], statuses, request.limit)
 
     def _fitting(self, cursors: Sequence[str], statuses: Sequence[bytes | None], limit: int) -> TaskPage:

@@ -1,16 +1,14 @@
 """Finds a task by its id, even if it is stored in the task stream but no worker has registered it in its log yet."""
 
-import asyncio
-
-from nats.errors import Error as NatsError
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.request_errors import unknown_task
 from natscribe.schemas.requests import READ_WITHIN_S
 
-from app.errors import RequestError, TransientError
+from app.errors import RequestError
 from app.queue.index import QueueIndex
 from app.queue.registration import Announcement, Registration
 from app.queue.stored_message import StoredMessage
+from app.requests.deadline import answering
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
 
@@ -23,12 +21,10 @@ async def find_task(log: TaskLog, index: QueueIndex, registration: Registration,
     Raises:
         RequestError: The task is unknown or invalid, it cannot be registered now, or NATS does not answer in time.
     """
-    try:
-        async with asyncio.timeout(READ_WITHIN_S):
-            record = await log.last(task_id) or await _register(log, index, registration, task_id)
-    except (TimeoutError, NatsError, TransientError) as error:
-        text = f"No task {task_id} was found within {READ_WITHIN_S:.0f} s: check the id, or try again in a moment."
-        raise RequestError(ErrorCode.INTERNAL, text) from error
+    async with answering(
+        f"No task {task_id} was found within {READ_WITHIN_S:.0f} s: check the id, or try again in a moment."
+    ):
+        record = await log.last(task_id) or await _register(log, index, registration, task_id)
     if record is None:
         raise RequestError.of(unknown_task(task_id))
     return record

@@ -5,10 +5,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from nats.aio.client import Client
-from nats.errors import Error as NatsError
 from natscribe.jetstream.stream_pages import last_per_subject
-from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.requests import READ_WITHIN_S, TaskStatus
+from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.task_queues import QueueOverview, QueueStatus
 
@@ -16,6 +14,7 @@ from app.errors import RequestError
 from app.jetstream.lease import QueueReport
 from app.queue.priorities import QueueReader, TaskQueue
 from app.queue.stored_message import StoredMessage
+from app.requests.deadline import answering
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +33,11 @@ class TaskQueues:
         Raises:
             RequestError: JetStream does not answer.
         """
-        try:
-            async with asyncio.timeout(READ_WITHIN_S):
-                queues, dead_letters = await asyncio.gather(
-                    self.queues.read(sample=1), self.nats.jetstream().stream_info(self.names.dead_letters)
-                )
-                statuses = await asyncio.gather(*(self._described(queue) for queue in queues.by_key.values()))
-        except (NatsError, TimeoutError) as error:
-            text = "JetStream does not answer: try again in a moment."
-            raise RequestError(ErrorCode.INTERNAL, text) from error
+        async with answering("JetStream does not answer: try again in a moment."):
+            queues, dead_letters = await asyncio.gather(
+                self.queues.read(sample=1), self.nats.jetstream().stream_info(self.names.dead_letters)
+            )
+            statuses = await asyncio.gather(*(self._described(queue) for queue in queues.by_key.values()))
         return QueueOverview(queues=statuses, dead_letters=dead_letters.state.messages, users=self.report().users)
 
     async def _described(self, queue: TaskQueue) -> QueueStatus:

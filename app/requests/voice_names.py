@@ -2,11 +2,9 @@
 
 import asyncio
 
-from nats.errors import Error as NatsError
-from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import with_current_names
 
-from app.errors import RequestError
+from app.requests.deadline import answering
 from app.updates import Result
 from app.voices.store import VoiceStore
 
@@ -22,10 +20,7 @@ async def with_voice_names(result: Result, store: VoiceStore) -> Result:
     if not result.voices:
         return result
     ids = sorted({speaker.voice for speaker in result.voices.values() if speaker.voice is not None})
-    try:
+    async with answering("NATS did not answer when the names were read: try again in a moment."):
         stored = await asyncio.gather(*(store.find(result.user_id, voice) for voice in ids))
-    except NatsError as error:
-        message = "NATS did not answer when the names were read: try again in a moment."
-        raise RequestError(ErrorCode.INTERNAL, message) from error
     names = {versioned.voice.voice: versioned.voice.name for versioned in stored if versioned is not None}
     return with_current_names(result, names)

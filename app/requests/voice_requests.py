@@ -8,13 +8,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from nats.aio.client import Client
-from nats.errors import Error as NatsError
 from natscribe.jetstream.large_results import HEADROOM_BYTES
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.request_errors import no_embeddings, similar_voice, unknown_task, unknown_voice, without_result
-from natscribe.schemas.requests import READ_WITHIN_S
 from natscribe.schemas.voices import (
     EnrollRequest,
     ForgetRequest,
@@ -28,9 +26,10 @@ from natscribe.schemas.voices import (
 from natscribe.schemas.wire import Model
 
 from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
-from app.errors import BucketFullError, RequestError, TransientError
+from app.errors import BucketFullError, RequestError
 from app.jetstream.records import parse_stored
 from app.redis_store.cache import Cache
+from app.requests.deadline import answering
 from app.task_log.embeddings import EmbeddingStore
 from app.task_log.record import Record
 from app.voices.enrolment import chosen_speaker, new_voice, reference_of, with_reference
@@ -215,13 +214,10 @@ class VoiceRequests:
 
 @asynccontextmanager
 async def _replying() -> AsyncIterator[None]:
-    """Stop the block after READ_WITHIN_S seconds; convert errors of NATS and Redis into error replies for clients."""
-    try:
-        async with asyncio.timeout(READ_WITHIN_S):
+    """Convert errors of NATS and Redis into error replies, also that a bucket is full; see `answering`."""
+    async with answering("NATS or Redis does not answer: try again in a moment."):
+        try:
             yield
-    except BucketFullError as error:
-        message = f"NATS has no room in the bucket {error.bucket}: the operator has to free some (runbook)."
-        raise RequestError(ErrorCode.INTERNAL, message) from error
-    except (NatsError, TransientError, TimeoutError) as error:
-        message = "NATS or Redis does not answer: try again in a moment."
-        raise RequestError(ErrorCode.INTERNAL, message) from error
+        except BucketFullError as error:
+            message = f"NATS has no room in the bucket {error.bucket}: the operator has to free some (runbook)."
+            raise RequestError(ErrorCode.INTERNAL, message) from error
