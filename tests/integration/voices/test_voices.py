@@ -305,7 +305,7 @@ async def test_no_embedding_is_in_logs_traces_or_metrics(
         counted = worker.container.meter.exposition().decode()
     # Then there is much to read, and nothing of the name, the embedding or the score in it
     assert "task_delivery_ended" in log_text
-    assert "diarize" in traced
+    assert "diarizing" in traced
     assert "task_success_total" in counted
     for text in (log_text, traced, counted):
         for secret in ("Xanthippe", voice_of("anna", 1), voice_of("anna", 2), "score"):
