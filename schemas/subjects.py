@@ -21,14 +21,6 @@ FORGET = "voices.forget"
 QUEUE_GROUP = "natscribe"  # of all workers, so that one worker gets each request
 
 ALL_TASKS = "tasks.>"
-ALL_PROGRESS = "progress.*"
-ALL_SEGMENTS = "segments.*"
-ALL_SPEAKERS = "speakers.*"
-ALL_RESULTS = "results.*"
-ALL_NO_RESULTS = "no_results.*"  # internal: markers of tasks that end without a result
-ALL_OUTCOMES = "*.*"  # results and no_results, in the stream of results
-ALL_LIVE_AUDIO = "live.audio.*"
-ALL_DEAD_LETTERS = "dead_letters.*"
 ALL_ACCEPTED = "accepted.tasks.>"  # the task stream republishes stored tasks on these subjects
 ALL_REMINDERS = "retention.reminders.*.*.*"  # internal: of a user, a recording and a task
 ALL_DUE = "retention.due.*.*.*"  # internal: due reminders
@@ -46,7 +38,7 @@ def tasks(lane: Lane, priority: Priority | Literal["{priority}"]) -> str:
     """Return the subject of a task queue, i.e. of the tasks of one lane (type of task) and one priority.
 
     Here and below, an argument in braces, such as `{priority}`, yields the address of a channel in the AsyncAPI
-    document.
+    document. Below, `*` yields the wildcard subject for all tasks.
     """
     return f"tasks.{lane}.{priority}"
 
@@ -104,7 +96,7 @@ def outcomes(task_id: str) -> str:
     return f"*.{task_id}"
 
 
-def dead_letters(kind: Kind | Literal["{kind}"]) -> str:
+def dead_letters(kind: Kind | Literal["*", "{kind}"]) -> str:
     """Return the subject of the dead letters of one kind of task."""
     return f"dead_letters.{kind}"
 

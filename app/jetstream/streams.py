@@ -67,11 +67,11 @@ def consumer_configs(settings: Settings) -> Iterator[tuple[str, ConsumerConfig]]
     for slots, ack_wait in ((Slots.RECORDINGS, wait), (Slots.LIVE, min(LIVE_ACK_WAIT_S, wait))):
         yield names.ready, durable(names.slot_consumer(slots), subjects.ready(slots, "*"), ack_wait_s=ack_wait)
     for stream, name, subject in (
-        (names.progress, names.progress_projection, subjects.ALL_PROGRESS),
-        (names.results, names.results_projection, subjects.ALL_RESULTS),
+        (names.progress, names.progress_projection, subjects.progress("*")),
+        (names.results, names.results_projection, subjects.results("*")),
     ):
         yield stream, durable(name, subject, ack_wait_s=wait, begin_with=DeliverPolicy.LAST_PER_SUBJECT)
-    ended = durable(names.ended_tasks, subjects.ALL_OUTCOMES, ack_wait_s=wait)
+    ended = durable(names.ended_tasks, subjects.outcomes("*"), ack_wait_s=wait)
     ended.headers_only = True  # the headers name the task; a result may have the largest allowed size of a message
     yield names.results, ended
     yield names.retention, durable(names.due_reminders, subjects.ALL_DUE, ack_wait_s=wait)

@@ -40,7 +40,7 @@ class LateFrames:
             NatsError: NATS does not answer.
             TransientError: JetStream does not answer.
         """
-        stream = await self.nats.jetstream().stream_info(self.names.live, subjects_filter=subjects.ALL_LIVE_AUDIO)
+        stream = await self.nats.jetstream().stream_info(self.names.live, subjects_filter=subjects.live_audio("*"))
         names = [subject.rpartition(".")[2] for subject in stream.state.subjects or ()]
         # Other names are no task ids, and their audio stays for LIVE_TTL: `*` would mean the audio of all tasks.
         task_ids = [name for name in names if re.fullmatch(TASK_ID_PATTERN, name)]

@@ -251,11 +251,9 @@ def test_the_headers_of_events() -> None:
 
 
 def test_every_named_subject_exists() -> None:
-    existing = {*task_subjects(), *HANDLERS, *(subjects.dead_letters(kind) for kind in Kind)}
-    existing |= {subjects.ALL_PROGRESS, subjects.ALL_SEGMENTS, subjects.ALL_SPEAKERS}
-    existing |= {subjects.ALL_RESULTS, subjects.ALL_DEAD_LETTERS}
-    existing |= {subjects.progress("t1"), subjects.segments("t1"), subjects.results("t1")}
-    existing |= {subjects.ALL_LIVE_AUDIO, subjects.partials("*"), subjects.live_audio("t1"), subjects.partials("t1")}
+    existing = {*task_subjects(), *HANDLERS, *map(subjects.dead_letters, ("*", *Kind))}
+    of_tasks = (subjects.progress, subjects.segments, subjects.results, subjects.live_audio, subjects.partials)
+    existing |= {subject(task_id) for subject in of_tasks for task_id in ("*", "t1")} | {subjects.speakers("*")}
     existing |= {f"tasks.{queue}.*" for queue in Lane}
     named = set(
         re.findall(

@@ -123,7 +123,7 @@ def test_x_nats_describes_the_streams_and_consumers_of_the_service() -> None:
     assert {facts["stream"] for facts in described} == set(created)
     for name, config in created.items():
         facts = [fact for fact in described if fact["stream"] == name]
-        stored = set(stored_subjects(config)) - {subjects.ALL_NO_RESULTS}  # which is published nowhere
+        stored = set(stored_subjects(config)) - {subjects.no_results("*")}  # which is published nowhere
         assert sorted(subject for fact in facts for subject in fact["subjects"]) == sorted(stored)
         assert {fact["maxAgeSeconds"] for fact in facts} == {config.max_age}
         assert {fact["retention"] for fact in facts} == {config.retention}

@@ -81,9 +81,9 @@ async def follow_all(connection: Connection) -> AsyncGenerator[ProgressEvent]:
     Raises:
         NotAllowedError: The user may not receive the events of all tasks.
     """
-    subscription = await connection.subscribe(subjects.ALL_PROGRESS)
+    subscription = await connection.subscribe(subjects.progress("*"))
     try:
-        await connection.confirm_subscription(subjects.ALL_PROGRESS)
+        await connection.confirm_subscription(subjects.progress("*"))
         async for message in subscription.messages:
             with suppress(ValueError):  # skip a message that is not an event of the service
                 yield ProgressEvent.model_validate_json(message.data)

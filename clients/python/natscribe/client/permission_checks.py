@@ -45,13 +45,13 @@ async def check_permissions(connection: Connection, settings: Settings) -> list[
     Raises:
         InboxRefusedError: The user may not receive replies under its inbox prefix.
     """
-    events = await connection.subscribe(subjects.ALL_PROGRESS)
+    events = await connection.subscribe(subjects.progress("*"))
     probes = _probes(settings)
     allowed = await asyncio.gather(*(_is_allowed(connection, probe) for probe in probes))
     await events.unsubscribe()
     # The server has refused the subscription before it replied to the probes.
-    receives_events = subjects.ALL_PROGRESS not in connection.refused_subscriptions
-    commands = [(probe.command, probe.subject) for probe in probes] + [("top", subjects.ALL_PROGRESS)]
+    receives_events = subjects.progress("*") not in connection.refused_subscriptions
+    commands = [(probe.command, probe.subject) for probe in probes] + [("top", subjects.progress("*"))]
     return [
         Permission(command=command, subject=subject, allowed=may, users=permitted_users(subject))
         for (command, subject), may in zip(commands, [*allowed, receives_events], strict=True)

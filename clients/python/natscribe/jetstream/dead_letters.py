@@ -57,7 +57,7 @@ async def dead_letter_pages(
     Raises:
         NatsError: NATS does not reply.
     """
-    async for messages in stream_pages.pages(nats, stream, subjects.ALL_DEAD_LETTERS, after=after):
+    async for messages in stream_pages.pages(nats, stream, subjects.dead_letters("*"), after=after):
         yield [
             (message.seq or 0, parse(message.data or b"")) for message in messages if is_from_service(message.headers)
         ]

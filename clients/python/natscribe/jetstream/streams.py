@@ -77,22 +77,22 @@ def public_streams(
         republish=RePublish(src=subjects.ALL_TASKS, dest=subjects.ALL_ACCEPTED),
         deny_purge=True,
     )
-    yield _log(names.progress, subjects.ALL_PROGRESS, 8 * DAY_S)
-    yield _log(names.segments, subjects.ALL_SEGMENTS, 8 * DAY_S)
-    yield _log(names.speakers, subjects.ALL_SPEAKERS, 8 * DAY_S)
-    results = _log(names.results, subjects.ALL_RESULTS, RESULTS_TTL_S)
-    results.subjects = [subjects.append_to(subjects.ALL_RESULTS), subjects.append_to(subjects.ALL_NO_RESULTS)]
+    yield _log(names.progress, subjects.progress("*"), 8 * DAY_S)
+    yield _log(names.segments, subjects.segments("*"), 8 * DAY_S)
+    yield _log(names.speakers, subjects.speakers("*"), 8 * DAY_S)
+    results = _log(names.results, subjects.results("*"), RESULTS_TTL_S)
+    results.subjects = [subjects.append_to(subjects.results("*")), subjects.append_to(subjects.no_results("*"))]
     # This stores results as `results.*`, and outcomes without a result as `no_results.*`.
     results.subject_transform = SubjectTransform(src=subjects.append_to("*.*"), dest="{{wildcard(1)}}.{{wildcard(2)}}")
     yield results
-    letters = _log(names.dead_letters, subjects.ALL_DEAD_LETTERS, DEAD_LETTERS_TTL_S)
+    letters = _log(names.dead_letters, subjects.dead_letters("*"), DEAD_LETTERS_TTL_S)
     letters.subjects = [subjects.append_to(subjects.dead_letters(kind)) for kind in Kind]
     letters.duplicate_window = TASK_TTL_S + DAY_S  # a message that is delivered again stores no second dead letter
     letters.deny_delete, letters.deny_purge = False, True
     yield letters
     yield _stream(
         names.live,
-        [subjects.ALL_LIVE_AUDIO],
+        [subjects.live_audio("*")],
         live_ttl_s,
         discard=DiscardPolicy.NEW,  # a full stream refuses new audio instead of dropping unprocessed frames
         max_bytes=live_max_bytes or -1,
