@@ -116,7 +116,6 @@ export class TaskPage {
     const id = this.#id;
     this.#stop();
     const html = await this.tasks.result(id, "html");
-    if (id !== this.#id) return;
     const whole = typeof html === "string" ? null : await wholeResult(this.tasks.connection, html);
     if (id !== this.#id) return;
     [this.#whole, this.#view] = [whole, whole ? this.#long : this.#frame];
@@ -131,12 +130,13 @@ export class TaskPage {
 
   async #playRecording(id) {
     const { audio_file_id } = this.#task;
+    const about = (words) => id === this.#id && setText(byId("task-about"), words);
     const recording = this.uploads.files.get(id) ?? (await this.uploads.bucket.get(audio_file_id, (received, whole) => {
-      if (whole > LOAD_UP_TO_BYTES) throw new RangeError();
-      setText(byId("task-about"), t("Loading the recording: {sent} of {size}", { sent: size(received), size: size(whole) }));
+      if (whole > LOAD_UP_TO_BYTES || id !== this.#id) throw new RangeError();
+      about(t("Loading the recording: {sent} of {size}", { sent: size(received), size: size(whole) }));
     }).catch((error) => {
       const [isLarge, isLost] = [error instanceof RangeError, error.code === undefined];
-      setText(byId("task-about"), isLarge ? t("The recording is large: choose it below the transcript to listen.") : isLost ? "" : t("The recording is not stored here: choose it below the transcript to listen."));
+      about(isLarge ? t("The recording is large: choose it below the transcript to listen.") : isLost ? "" : t("The recording is not stored here: choose it below the transcript to listen."));
     }));
     if (!recording || id !== this.#id) return;
     setText(byId("task-about"), "");

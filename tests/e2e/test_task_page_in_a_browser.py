@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from nats.aio.msg import Msg
+from nats.js.api import ObjectMeta, ObjectMetaOptions
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorDetail, ErrorReply
 from natscribe.schemas.request_errors import no_embeddings, similar_voice
@@ -84,6 +85,19 @@ async def test_a_transcript_that_comes_late_is_not_shown_for_another_task(tmp_pa
     # Then the page of the second task shows the second one
     assert seen["name"] == "other.wav"
     assert seen["lines"] == ["Said in the other."] * 2
+
+
+async def test_a_recording_is_not_loaded_for_a_page_that_was_left(tmp_path: Path) -> None:
+    # Given two tasks, of a recording of 20 MB and one of 4 MB
+    async with site_in(tmp_path) as site, streams_of(site) as client:
+        await serve_results(client, recording(tmp_path, 125).read_bytes(), result("one"), result("other"))
+        bucket = await client.jetstream().object_store("audio")
+        chunks = ObjectMeta(options=ObjectMetaOptions(max_chunk_size=128 * 1024))
+        await bucket.put("one.wav", recording(tmp_path, 625).read_bytes(), chunks)
+        # When the page of the first is left for the second while it loads its recording
+        seen = await site.visit("left", tasks=["one", "other"])
+    # Then the page of the second says nothing of the first
+    assert [words for words in seen["noted"] if words and not words.endswith("of 4 MB")] == []
 
 
 async def test_a_result_that_could_not_be_read_is_read_again(tmp_path: Path) -> None:

@@ -453,6 +453,21 @@ async function switched() {
   return { name: await text(page, "#task-name"), ...(await transcript(page)) };
 }
 
+// A task is left while its recording is loaded, for that of another task.
+async function left() {
+  const page = await open();
+  const [first, second] = options.tasks;
+  await go(page, first);
+  await says(page, "#task-about", "Loading the recording");
+  await go(page, second);
+  await page.evaluate(() => {
+    window.noted = [];
+    new MutationObserver((records) => window.noted.push(...records.map(({ addedNodes }) => addedNodes[0]?.textContent ?? ""))).observe(document.getElementById("task-about"), { childList: true });
+  });
+  await transcript(page);
+  return { noted: await page.evaluate(() => window.noted) };
+}
+
 // A result that cannot be read at first.
 async function unread() {
   const page = await open();
@@ -600,7 +615,7 @@ async function list() {
   return observed;
 }
 
-const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, read, tabs, shared, elsewhere, down, restarted, connects, again, switched, unread, printed, dropped, refusals, drawer, estimates };
+const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, read, tabs, shared, elsewhere, down, restarted, connects, again, switched, left, unread, printed, dropped, refusals, drawer, estimates };
 try {
   Object.assign(seen, await visits[visit]());
 } catch (error) {
