@@ -12,7 +12,6 @@ from natscribe.schemas.headers import TASK_SEQUENCE
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 
-from app.cancellation import despite_cancellation
 from app.engines.messages import FindWindows
 from app.errors import FencedError
 from app.execution.attempt import TaskAttempt
@@ -172,34 +171,6 @@ async def test_segments_of_an_earlier_task_with_the_same_id_do_not_count(
         10,
         20,
     ]
-
-
-async def test_late_segments_of_a_deleted_task_are_removed(
-    publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a worker that is about to append segments
-    waits, may_go_on = asyncio.Event(), asyncio.Event()
-    append = TaskLog.append_segments
-
-    async def held(self: TaskLog, event: SegmentsEvent, metadata: Metadata, audio_sha256: str, *, after: int) -> int:
-        monkeypatch.setattr(TaskLog, "append_segments", append)
-        waits.set()
-        await despite_cancellation(may_go_on.wait())  # as if the message had left already
-        return await append(self, event, metadata, audio_sha256, after=after)
-
-    monkeypatch.setattr(TaskLog, "append_segments", held)
-    await publisher.publish("t1")
-    await waits.wait()
-    # When its task is deleted
-    await publisher.request("tasks.delete", task_id="t1")
-    may_go_on.set()
-
-    # Then the segments are removed
-    async def appended_and_removed() -> bool:
-        state = (await js.stream_info("transcription_segments")).state
-        return state.last_seq == 1 and state.messages == 0
-
-    await eventually(appended_and_removed)
 
 
 @pytest.mark.parametrize("text", ["short", "long " * 100_000], ids=["small", "as an object"])

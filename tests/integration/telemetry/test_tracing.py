@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from app.errors import TransientError
 from app.main import Worker
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -86,17 +86,6 @@ async def test_a_redelivery_is_linked_to_the_delivery_before(
     first, second = (span for span in task_spans if span.name == PROCESS)
     assert [link.context.span_id for link in second.links] == [first.context.span_id]
     assert not first.links
-
-
-async def test_the_trace_holds_nothing_of_the_recording(
-    publisher: Publisher, worker: Worker, js: JetStreamContext, spans: InMemorySpanExporter
-) -> None:
-    await publish(js)
-    await publisher.until("t1", State.COMPLETED)
-    await eventually(lambda: queue_is_empty(js))
-    exported = " ".join(span.to_json() for span in await of_the_task(spans))
-    assert "one two" not in exported
-    assert "meeting.flac" not in exported
 
 
 async def test_without_an_endpoint_nothing_is_traced(
