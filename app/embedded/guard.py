@@ -9,6 +9,7 @@ memory.
 import contextlib
 import ctypes
 import fcntl
+import glob
 import os
 import signal
 import subprocess
@@ -66,17 +67,11 @@ def _locked(lock: int, timeout: float) -> bool:
 def holders(lock: int) -> list[int]:
     """Return the ids of the other processes that have the lock file open; `lock` is a file descriptor of it."""
     lock_stat, pids = os.fstat(lock), set()
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # the process has just ended, or is another user's
-            if any(_is_open(link, lock_stat) for link in (process / "fd").iterdir()):
-                pids.add(int(process.name))
+    for link in map(Path, glob.iglob("/proc/[0-9]*/fd/*")):  # noqa: PTH207 -- pathlib's fails if a process ends
+        with contextlib.suppress(OSError):  # the file has just been closed, or is another user's
+            if os.path.samestat(link.stat(), lock_stat):
+                pids.add(int(link.parts[2]))
     return sorted(pids - {os.getpid()})
-
-
-def _is_open(link: Path, lock_stat: os.stat_result) -> bool:
-    with contextlib.suppress(OSError):  # the file has just been closed
-        return os.path.samestat(link.stat(), lock_stat)
-    return False
 
 
 def _terminate_with_guard() -> None:
