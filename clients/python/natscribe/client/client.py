@@ -7,20 +7,20 @@ from typing import overload
 
 from typing_extensions import Unpack
 
-from natscribe.client.exchange import is_json, parse_reply, request_message
+from natscribe.client.exchange import request_message
 from natscribe.client.following import Follower, follow_all, has_events
 from natscribe.client.languages import language_code
 from natscribe.client.live import Live
-from natscribe.client.operations import dead_letters, queue_overview, workers
+from natscribe.client.operations import dead_letters, queue_overview, voices, workers
 from natscribe.client.recordings import audio_file_id, choose_priority, new_task_id, recording_duration, upload_store
-from natscribe.client.results import DEFAULT_LIMITS, fetch_object, format_result
+from natscribe.client.results import DEFAULT_LIMITS, result_in
 from natscribe.client.session import Session
 from natscribe.client.submission import DiarizationKeywords, Submission, TranscriptionKeywords, build_message
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.kinds import RESULT, Result
+from natscribe.schemas.kinds import Result
 from natscribe.schemas.live import LiveAudio, LiveKeywords, LiveTask
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import (
@@ -39,16 +39,7 @@ from natscribe.schemas.requests import (
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionTask
-from natscribe.schemas.voices import (
-    Consent,
-    EnrollRequest,
-    ForgetRequest,
-    Forgotten,
-    RenameRequest,
-    Voice,
-    VoicePage,
-    VoicesRequest,
-)
+from natscribe.schemas.voices import Consent, EnrollRequest, ForgetRequest, Forgotten, RenameRequest, Voice
 from natscribe.schemas.wire import Kind, Lane, Priority
 from natscribe.schemas.workers import WorkerInfo
 
@@ -189,13 +180,7 @@ class Client(Session):
         """
         fields = {"task_id": task_id, "format": result_format, **limits.model_dump()}
         reply = await request_message(self._connection, subjects.RESULT, build_message(ResultRequest, fields))
-        if not is_json(reply):
-            return reply.data.decode() if result_format.is_text else reply.data
-        result = parse_reply(RESULT, reply.data)
-        if result.object is not None:
-            stored = parse_reply(RESULT, await fetch_object(self._connection, result.object))
-            result = stored.model_copy(update={"voices": result.voices})  # the object has no names
-        return result if result_format is ResultFormat.JSON else format_result(result, result_format, limits)
+        return await result_in(self._connection, reply, result_format, limits)
 
     @overload
     async def wait_for_result(self, task_id: str) -> Result: ...
@@ -285,15 +270,9 @@ class Client(Session):
         fields = {"task_id": task_id, "speaker": speaker, "name": name, "voice": voice, "another": another}
         return await self._request(subjects.ENROLL, EnrollRequest, Voice, **fields, consent=consent, user_id=user_id)
 
-    async def voices(self, user_id: int | str = 0) -> AsyncIterator[Voice]:
+    def voices(self, user_id: int | str = 0) -> AsyncIterator[Voice]:
         """Yield all voices, i.e. enrolled persons, of a user."""
-        after: int | None = 0
-        while True:
-            page = await self._request(subjects.VOICES, VoicesRequest, VoicePage, user_id=user_id, after=after)
-            for voice in page.voices:
-                yield voice
-            if (after := page.more_after) is None:
-                return
+        return voices(self._connection, user_id)
 
     async def rename_voice(self, voice: str, name: str, *, user_id: int | str = 0) -> Voice:
         """Change the name of an enrolled voice, and return the voice."""

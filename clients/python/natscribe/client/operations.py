@@ -1,4 +1,4 @@
-"""Reads the state of the task queues and of the workers, and the dead letters, for operators."""
+"""Reads what belongs to no single task: the task queues, the dead letters, the workers and the voices of a user."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -10,12 +10,14 @@ from nats.js.errors import ServiceUnavailableError
 from natscribe.client.errors import ClientError, NoJetStreamError, NotAllowedError, NoWorkerError, UnreachableError
 from natscribe.client.exchange import INCOMPATIBLE, NO_QUEUE, NO_REPLY, no_worker_error, request
 from natscribe.client.permissions import Connection
+from natscribe.client.submission import build_message
 from natscribe.jetstream.dead_letters import dead_letter_pages
 from natscribe.jetstream.stream_pages import page
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest, QueueStatus
+from natscribe.schemas.voices import Voice, VoicePage, VoicesRequest
 from natscribe.schemas.wire import Lane, Priority
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 from natscribe.settings import Settings
@@ -103,6 +105,17 @@ async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[De
                 yield letter
     except nats.errors.Error as error:
         raise no_worker_error(NO_DEAD_LETTERS) from error
+
+
+async def voices(connection: Nats, user_id: int | str) -> AsyncIterator[Voice]:
+    """Yield all voices, i.e. enrolled persons, of a user; for exceptions see `Client`."""
+    after: int | None = 0
+    while after is not None:
+        message = build_message(VoicesRequest, {"user_id": user_id, "after": after})
+        listed = await request(connection, subjects.VOICES, message, VoicePage)
+        for voice in listed.voices:
+            yield voice
+        after = listed.more_after
 
 
 async def workers(connection: Connection) -> list[WorkerInfo]:

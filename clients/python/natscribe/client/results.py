@@ -1,19 +1,41 @@
-"""Downloads results that are too large for a message, and converts results into file formats."""
+"""Reads results from replies, downloads those that are too large for one, and converts them into file formats."""
 
 import nats.errors
 from nats.aio.client import Client as Nats
+from nats.aio.msg import Msg
 
 from natscribe import formats
 from natscribe.client.errors import ClientError, RequestFailedError
+from natscribe.client.exchange import is_json, parse_reply
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.kinds import Result
+from natscribe.schemas.kinds import RESULT, Result
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from natscribe.schemas.wire import Object
 
 DEFAULT_LIMITS = SubtitleLimits()
 
 
-async def fetch_object(connection: Nats, reference: Object) -> bytes:
+async def result_in(
+    connection: Nats, reply: Msg, result_format: ResultFormat, limits: SubtitleLimits
+) -> Result | str | bytes:
+    """Return the result in a reply: a `Result` for `json`, bytes for a binary format, a string for other formats.
+
+    A result that is too large for a message is downloaded, and converted here.
+
+    Raises:
+        ClientError: The result cannot be downloaded, or has an incompatible version.
+        RequestFailedError: The format cannot hold this kind of result.
+    """
+    if not is_json(reply):
+        return reply.data.decode() if result_format.is_text else reply.data
+    result = parse_reply(RESULT, reply.data)
+    if result.object is not None:
+        stored = parse_reply(RESULT, await _fetch_object(connection, result.object))
+        result = stored.model_copy(update={"voices": result.voices})  # the object has no names
+    return result if result_format is ResultFormat.JSON else format_result(result, result_format, limits)
+
+
+async def _fetch_object(connection: Nats, reference: Object) -> bytes:
     """Download the object to which a result refers, and return its content: the whole result as JSON.
 
     Raises:
