@@ -21,19 +21,24 @@ User = Annotated[
 ]
 VoiceArgument = Annotated[str, typer.Argument(metavar="VOICE", help="The id that `voices list` shows, or the name.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line: the Voice messages.")]
+File = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[FILE]",
+        help="At least 15 s of this person alone; of several, transcribe FILE with --diarize --identify first.",
+    ),
+]
+ConsentTime = Annotated[
+    datetime | None,
+    typer.Option(metavar="TIME", help="Local time of the consent, as 2026-11-05 or 2026-11-05T14:30:00; default: now."),
+]
 
 voices = typer.Typer(no_args_is_help=True, help="Manage the voices that transcripts can name.")
 
 
 @voices.command()
 def enroll(  # noqa: PLR0913 -- the request's fields
-    recording: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[FILE]",
-            help="At least 15 s of this person alone; of several, transcribe FILE with --diarize --identify first.",
-        ),
-    ] = None,
+    recording: File = None,
     *,
     name: Annotated[str | None, typer.Option(help="Name of the person, as transcripts show it.")] = None,
     voice: Annotated[
@@ -45,12 +50,7 @@ def enroll(  # noqa: PLR0913 -- the request's fields
     ] = None,
     speaker: Annotated[str | None, typer.Option(help="With --task-id: the speaker in the task, as SPEAKER_00.")] = None,
     consent_by: Annotated[str, typer.Option(help="Who has consented: the person, or who may do so for them.")],
-    consent_at: Annotated[
-        datetime | None,
-        typer.Option(
-            metavar="TIME", help="Local time of the consent, as 2026-11-05 or 2026-11-05T14:30:00; default: now."
-        ),
-    ] = None,
+    consent_at: ConsentTime = None,
     another: Annotated[
         bool, typer.Option("--another", help="This is a different person, whose voice is similar to an enrolled one.")
     ] = False,
