@@ -1,13 +1,13 @@
 """Recordings in a bucket of the NATS Object Store."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import BinaryIO
 
-import nats.errors
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from nats.js.api import ObjectInfo
 from nats.js.errors import BucketNotFoundError, NotFoundError
 from natscribe.jetstream.repeated_requests import retry_until_reply
@@ -41,39 +41,38 @@ class Bucket:
 
     async def delete(self, audio_file_id: str, /) -> None:
         """Delete a recording from the bucket; see `RecordingStore.delete`."""
-        try:
+        with _explained_errors(), suppress(NotFoundError):
             await objects.delete(self._jetstream, self._bucket, audio_file_id)
-        except NotFoundError:
-            return
-        except (nats.errors.Error, OSError) as error:
-            raise _unreachable() from error
 
     async def _info(self, audio_file_id: str) -> ObjectInfo:
-        try:
-            store = await retry_until_reply(partial(self._jetstream.object_store, self._bucket))
-            info = await retry_until_reply(partial(store.get_info, audio_file_id))
-        except BucketNotFoundError as error:
-            message = f"The bucket {self._bucket!r} is missing: restart the service, which creates the bucket."
-            raise TransientError(ErrorCode.INTERNAL, message) from error
-        except NotFoundError:
-            not_found(audio_file_id, f"upload it to the bucket {self._bucket!r}, then submit a new task")
-        except (nats.errors.Error, OSError) as error:
-            raise _unreachable() from error
+        with _explained_errors():
+            try:
+                store = await retry_until_reply(partial(self._jetstream.object_store, self._bucket))
+                info = await retry_until_reply(partial(store.get_info, audio_file_id))
+            except BucketNotFoundError as error:
+                message = f"The bucket {self._bucket!r} is missing: restart the service, which creates the bucket."
+                raise TransientError(ErrorCode.INTERNAL, message) from error
+            except NotFoundError:
+                not_found(audio_file_id, f"upload it to the bucket {self._bucket!r}, then submit a new task")
         if info.is_link():
             not_found(audio_file_id, "upload the recording itself, not a link")
         return info
 
     async def _download(self, info: ObjectInfo, file: BinaryIO) -> str:
         """Write the recording that `info` describes to the file, and return its SHA-256 in hex."""
-        try:
+        with _explained_errors():
             digest = await objects.download(self._nats, self._bucket, info, file.write)
             await asyncio.to_thread(file.flush)
-        except (nats.errors.Error, OSError) as error:
-            if is_disk_full(error):
-                raise
-            raise _unreachable() from error
         return digest.hex()
 
 
-def _unreachable() -> TransientError:
-    return TransientError(ErrorCode.INTERNAL, "The recording could not be reached in NATS: the service tries again.")
+@contextmanager
+def _explained_errors() -> Iterator[None]:
+    """Convert an error of NATS or of the connection into a TransientError; a full disk is another matter."""
+    try:
+        yield
+    except (NatsError, OSError) as error:
+        if is_disk_full(error):
+            raise
+        message = "The recording could not be reached in NATS: the service tries again."
+        raise TransientError(ErrorCode.INTERNAL, message) from error
