@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from inspect import isawaitable
 from typing import cast
 
 from nats.aio.client import Client, ServerVersion
@@ -123,14 +124,14 @@ class InMemoryNats:
         """Send a request."""
         await asyncio.sleep(0)  # others get their turn, as with a true server
         self.requests.append(subject)
-        _happen(self._before, subject)
+        await _happen(self._before, subject)
         if any(subscription.subject == subject for subscription in self.subscriptions):
             return await self._request_subscriber(subject, payload)
         try:
             reply = self._reply(subject, payload, headers or {})
         except RefusedError as error:
             reply = error.reply
-        _happen(self._after, subject)
+        await _happen(self._after, subject)
         if subject.startswith("tasks.") and "seq" in reply:  # no test needs the messages that other streams republish
             stored = {"Nats-Subject": subject, "Nats-Sequence": str(reply["seq"])}
             await self._deliver_to_subscribers(f"accepted.{subject}", payload, (headers or {}) | stored)
@@ -206,7 +207,7 @@ class InMemoryNats:
     async def _read(self, name: str, query: Json, reply: str) -> None:
         """Reply to a Direct Get."""
         self.requests.append(f"{API}DIRECT.GET.{name}")
-        _happen(self._before, self.requests[-1])
+        await _happen(self._before, self.requests[-1])
         if name not in self.streams:
             await self._deliver_to_subscribers(reply, b"", {"Status": "503"})
             return
@@ -275,10 +276,12 @@ class InMemoryNats:
             self.streams[stream].publish(message.headers["Nats-Schedule-Target"], message.body, {}, self.now)
 
 
-def _happen(hooks: dict[str, list[Hook]], subject: str) -> None:
+async def _happen(hooks: dict[str, list[Hook]], subject: str) -> None:
     for request, next_ones in hooks.items():
         if subject.startswith(request) and next_ones:
             hook = next_ones.pop(0)
             if isinstance(hook, Exception):
                 raise hook
-            hook()
+            outcome = hook()
+            if isawaitable(outcome):
+                await outcome

@@ -41,6 +41,11 @@ def advance_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(lease, "monotonic", lambda: monotonic() + seconds)
 
 
+async def once(_: str, work: Callable[[], Awaitable[None]], **_pauses: float) -> None:
+    """Run work once, where the service repeats it."""
+    await work()
+
+
 def lose_reply(nats: InMemoryNats) -> None:
     nats.after(KEY, NatsTimeoutError())
 
@@ -131,6 +136,29 @@ async def test_a_worker_whose_acknowledgement_was_lost_takes_the_lease_at_once(n
     assert await first.take()
 
 
+async def test_a_holder_receives_its_record_before_the_acknowledgement(nats: InMemoryNats) -> None:
+    first = await joined(nats, "first")
+    nats.after(KEY, lambda: deliver_record(nats))
+    assert await first.take()
+    assert first.held
+
+
+async def test_an_acknowledgement_behind_the_record_of_another_holder_gives_no_lease(nats: InMemoryNats) -> None:
+    # Given a worker whose record another worker replaces before the acknowledgement arrives
+    first = await joined(nats, "first")
+
+    async def replace() -> None:
+        await nats.publish(KEY, b'{"holder": "second", "version": "1", "token": 1}')
+        await deliver_record(nats)
+
+    nats.after(KEY, replace)
+    # When the worker takes the lease, then the other one holds it
+    assert not await first.take()
+    assert not first.held
+    assert first.holder is not None
+    assert first.holder.holder == "second"
+
+
 async def test_followers_adopt_the_lease_of_a_recreated_bucket(nats: InMemoryNats) -> None:
     # Given a follower that has received several records
     first, second = [await joined(nats, name) for name in ("first", "second")]
@@ -210,6 +238,32 @@ async def test_a_record_of_another_version_counts_as_held(nats: InMemoryNats, mo
     assert await first.take()
 
 
+async def test_a_follower_waits_until_the_lease_is_lost(
+    nats: InMemoryNats, constants: Constants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a holder that has just renewed the lease, and then dies
+    constants(MAX_JITTER_S=0.0)
+    monkeypatch.setattr(lease, "run_forever", once)
+    first, second = [await joined(nats, name) for name in ("first", "second")]
+    assert await first.take()
+    await deliver_record(nats)
+    waits, duties = list[float](), list[bool]()
+
+    async def wait(_: Lease, seconds: float) -> None:
+        waits.append(seconds)
+        await asyncio.sleep(0)
+        advance_clock(monkeypatch, lease.LOST_AFTER_S)
+
+    async def work() -> None:
+        duties.append(second.held)
+
+    monkeypatch.setattr(Lease, "wait_for_change", wait)
+    # When a follower runs, then it waits as long as the record counts, and takes the lease
+    await second.run(work, check=work)
+    assert duties == [True]
+    assert waits[0] == pytest.approx(lease.LOST_AFTER_S, rel=0.2)
+
+
 async def test_a_lease_that_cannot_be_stored_is_reported_and_the_worker_checks_for_itself(
     nats: InMemoryNats, constants: Constants
 ) -> None:
@@ -234,11 +288,6 @@ async def test_a_lease_that_cannot_be_stored_is_reported_and_the_worker_checks_f
     assert first.unavailable is None
     await cancel_all([running])
     assert not first.held
-
-
-async def once(_: str, work: Callable[[], Awaitable[None]], **_pauses: float) -> None:
-    """Run work once, where the service repeats it."""
-    await work()
 
 
 async def test_a_full_bucket_is_the_reason_and_failures_before_another_holder_do_not_count(
