@@ -39,6 +39,7 @@ MAX_JITTER_S: Final = 0.3  # before a free lease is taken, so that few of many w
 CONFIRMED_FOR_S: Final = 0.5  # a renewal younger than this confirms the lease
 FAILURES_IN_A_ROW: Final = 3  # of attempts to take the lease: then it counts as unavailable
 UNAVAILABLE_FOR_S: Final = 30.0  # how long a worker waits, on average, before it tries to take an unavailable lease
+SPREAD: Final = 0.5, 1.5  # of these waits, relative to UNAVAILABLE_FOR_S
 FLEET_STREAM: Final = key_value_stream(FLEET_BUCKET)
 UNAVAILABLE: Final = "No worker can store the lease ({reason}): each worker checks the streams itself, but rarely"
 MAKE_AVAILABLE: Final = (
@@ -247,7 +248,7 @@ class Lease:
             raise
         if before is None:
             log.error("lease_unavailable", bucket=FLEET_BUCKET, reason=reason)
-        await self.wait_for_change(UNAVAILABLE_FOR_S * random.uniform(0.5, 1.5))  # noqa: S311 -- no secret
+        await self.wait_for_change(UNAVAILABLE_FOR_S * random.uniform(*SPREAD))  # noqa: S311 -- no secret
 
     async def _hold(self, duties: Duties) -> None:
         """Run `duties` and renew the lease until it is lost; if this call is cancelled, release the lease."""

@@ -28,7 +28,8 @@ from app.settings import VERSION, Settings, Share
 from app.work_sharing.idle_workers import MAX_CONCURRENT_WINDOWS, MAX_WAIT_S, IdleWorkers
 
 MIN_MAX_PAYLOAD_BYTES = 960_000  # of NATS, for a request with the longest window
-CHECK_IDLE_EVERY_S = 5 * MIN_INTERVAL_S  # how often this worker checks whether it may help
+CHECK_IDLE_EVERY_S = 5 * MIN_INTERVAL_S  # how often this worker checks whether it may help, on average
+SPREAD = 0.75, 1.25  # of its pauses, relative to CHECK_IDLE_EVERY_S: so that workers do not check at the same time
 
 log = structlog.get_logger()
 
@@ -102,7 +103,7 @@ class WorkSharing:
 
     async def _pause(self) -> None:
         """Wait about a second; if no task runs on this worker, wait no longer than until one starts."""
-        seconds = CHECK_IDLE_EVERY_S * self._random.uniform(0.75, 1.25)
+        seconds = CHECK_IDLE_EVERY_S * self._random.uniform(*SPREAD)
         if self._busy.is_set():
             await asyncio.sleep(seconds)
             return

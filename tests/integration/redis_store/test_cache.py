@@ -103,13 +103,6 @@ async def test_values_of_another_version_are_ignored(cache: Cache, redis: Redis,
     assert await cache.get("t1", AUDIO, "transcription base", Model) is None
 
 
-async def test_switched_off_it_keeps_nothing(binary_redis: Redis, redis: Redis) -> None:
-    off = Cache(binary_redis, ttl=0)
-    await off.put("t1", AUDIO, "transcription base", FOUND)
-    assert await off.get("t1", AUDIO, "transcription base", Model) is None
-    assert not await redis.exists(keys.cached_results(AUDIO))
-
-
 async def test_without_redis_there_is_nothing_and_nothing_breaks() -> None:
     async with connected("redis://localhost:1") as nowhere:
         cache = Cache(nowhere, ttl=DAY)

@@ -12,13 +12,20 @@ import numpy.typing as npt
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask
+from natscribe.schemas.transcription import Segment
 from natscribe.schemas.windows import Window
 
 from app.engines.audio.limits import Limit
 from app.engines.audio.live_streams import LiveStreams
 from app.engines.audio.windows import FRAME
 from app.engines.engine import Engine
-from app.engines.messages import CloseLiveStream, LiveAudioProcessed, ProcessLiveAudio, StageAdvanced
+from app.engines.messages import (
+    CloseLiveStream,
+    LiveAudioProcessed,
+    LiveSpeakerOptions,
+    ProcessLiveAudio,
+    StageAdvanced,
+)
 from app.errors import TransientError
 from app.live.frame_offsets import FrameOffset
 from app.live.frames import FrameReader, JoinedFrames
@@ -63,10 +70,13 @@ class LiveEngine:
         self._streams = LiveStreams(Limit(10_000, "AUDIO_MAX_SECONDS"), lambda *_: no_speech)
         self.bytes: list[int] = []
         self.dies_at: list[int] = []  # the numbers of jobs
+        self.speakers: list[LiveSpeakerOptions | None] = []  # of each job
 
     async def run(self, job: ProcessLiveAudio | CloseLiveStream) -> AsyncGenerator[LiveAudioProcessed, None]:
         if isinstance(job, ProcessLiveAudio):
             self.bytes.append(len(b64decode(job.data)))
+            self.speakers.append(job.speakers)
+            job = job.model_copy(update={"speakers": None})  # it has no model for them
             if len(self.bytes) - 1 in self.dies_at:
                 raise TransientError(ErrorCode.ENGINE_FAILED, "The process has died.")
         yield self._streams.run(job)
@@ -205,3 +215,18 @@ async def test_audio_is_processed_again_from_its_offset_when_its_process_dies(
     assert followed.seconds == pytest.approx(180, abs=0.1)
     # And the missing audio is reported once
     assert [(item.start, item.end) for item in followed.missing] == [pytest.approx((50, 60), abs=0.01)]
+
+
+async def test_the_first_job_of_each_process_has_the_options_of_diarization(engine: LiveEngine) -> None:
+    # Given a task with at most three speakers, of whom earlier attempts have published five labels
+    published = Segment(start=0, end=1, text="one", words=[], speaker="SPEAKER_04")
+    options = task(LiveAudio()).model_copy(update={"diarize": True, "max_speakers": 3})
+    frames = Stored(*[JoinedFrames(bytes(32_000), frames=1, last=number == 3) for number in range(4)])
+    followed = LiveSource(cast("Engine", engine), frames, options, Checkpoint(segments=(published,)))
+    # When the process dies at its third job, and another one processes the audio again
+    engine.dies_at = [2]
+    async for _ in followed.windows():
+        pass
+    # Then the first job of each says how many speakers there may be, and which labels are taken
+    stated = [(at, job.max_speakers, job.labels) for at, job in enumerate(engine.speakers) if job is not None]
+    assert stated == [(0, 3, 5), (3, 3, 5)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import pytest
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.live import SameSpeaker, SpeakersEvent
 from natscribe.schemas.transcription import Segment, Word
@@ -92,6 +93,7 @@ def test_what_is_settled_does_not_change() -> None:
     # Then the other part changes
     assert changes is not None
     assert changes.turns == (turn(50, 50.8, BOB),)
+    assert changes.relabelled_seconds == pytest.approx(0.8)
     assert texts(history.segments) == [("one two", ANN), ("three", BOB)]
     # And it remains settled, also for an engine that does not know
     assert history.update(found(turn(0, 2, BOB), turn(50, 51, BOB))) is None
