@@ -88,6 +88,7 @@ export default {
   "Assigning the speakers": "Распределение слов по говорящим",
   "Cancel": "Отменить",
   "Choose the file": "Выбрать файл",
+  "Choose another file": "Выбрать другой файл",
   "Try again": "Повторить",
   "Delete": "Удалить",
   "Delete the task, its text and its recording?": "Удалить задачу, её текст и запись?",

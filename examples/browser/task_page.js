@@ -78,13 +78,15 @@ export class TaskPage {
     byId("result").hidden = state !== "completed";
     const hasEnded = ENDED.includes(state);
     const isUnsent = state === "unsent";
+    const mayRetry = isUnsent ? this.uploads.canRetry(this.#id) : Boolean(task && canRetry(task));
     const actions = {
-      choose: state === "interrupted",
+      choose: state === "interrupted" || (!mayRetry && !byId("files").disabled && ["failed", "unsent"].includes(state)),
       cancel: task && !hasEnded && !isUnsent,
-      retry: isUnsent ? this.uploads.canRetry(this.#id) : task && canRetry(task),
+      retry: mayRetry,
       delete: hasEnded || isUnsent,
     };
     for (const [name, isShown] of Object.entries(actions)) byId("task-actions").querySelector(`[value=${name}]`).hidden = !isShown;
+    setText(byId("task-actions").querySelector("[value=choose]"), state === "interrupted" ? t("Choose the file") : t("Choose another file"));
     this.#follow(task);
   }
 

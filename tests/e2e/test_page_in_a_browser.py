@@ -89,7 +89,7 @@ async def test_files_that_cannot_be_transcribed_are_named_with_the_reason(site: 
     assert observed["filtered"] == ["notes.txt"]
     assert observed["problem"] == observed["states"]["notes.txt"][1]
     # And what is no recording is not tried again
-    assert not observed["canRetry"]
+    assert observed["offered"] == ["Choose another file", "Delete"]
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -243,7 +243,7 @@ async function several() {
   await page.click("#tasks a");
   await isShown(page, "#task-actions [value=delete]");
   observed.problem = await text(page, "#task-about");
-  observed.canRetry = await page.$eval("#task-actions [value=retry]", (button) => !button.hidden);
+  observed.offered = await page.$$eval("#task-actions > button:not([hidden])", (buttons) => buttons.map((button) => button.textContent));
   await inspect(page, "failed");
   // The task is deleted, and leaves the list of another tab, too.
   const other = await open();
