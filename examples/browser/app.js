@@ -77,7 +77,13 @@ async function checkAddress() {
   if (connection.isConnected) return;
   if (server !== settings.server && !uploads.isBusy && !isRecording()) location.reload();
   else if (server !== settings.server) showProblem(t("Natscribe has been started again at another address. Load this page again, and choose the files again that are not uploaded."));
-  else if (connection.nats && Date.now() - lostAt > LONG_MS) showProblem(t("NATS has not answered at {server} for a while. Start “natscribe up” again in its folder: this page then continues, or open the address that the command prints.", { server }));
+  else if (connection.nats && Date.now() - lostAt > LONG_MS) showProblem(longOutage(server));
+}
+
+function longOutage(server) {
+  return ["localhost", "127.0.0.1"].includes(location.hostname)
+    ? t("NATS has not answered at {server} for a while. Start “natscribe up” again in its folder: this page then continues, or open the address that the command prints.", { server })
+    : t("NATS has not answered at {server} for a while. Check your network, or tell your operator: this page continues as soon as NATS answers.", { server });
 }
 
 // Addresses: #task/ID is a task, #live the microphone, and everything else the recordings.

@@ -5,7 +5,7 @@ import { Transcript } from "./live_text.js";
 import { Microphone } from "./microphone.js";
 import { fillLanguages } from "./options.js";
 import { problem } from "./problems.js";
-import { t } from "./words.js";
+import { explain, t } from "./words.js";
 
 const SILENT_AFTER_MS = 5000;
 const START_TIMEOUT_MS = 3000; // within this time a worker reports that the task runs or waits
@@ -69,7 +69,7 @@ class Recording {
     await this.ended;
     await this.microphone.stop();
     const { state, error } = this.#last;
-    if (error) show(error.message);
+    if (error) show(explain(error));
     if (state === "completed") await this.#finish();
     if (state === "cancelled") show(t("Somebody has cancelled the task. Press Start for another one."));
     await this.connection.close();

@@ -164,6 +164,7 @@ export default {
   "NATS does not answer at {server}. Start it with “natscribe up”, or correct the address under Connection.": "NATS не отвечает по адресу {server}. Запустите его командой natscribe up или исправьте адрес в «Соединении».",
   "Natscribe has been started again at another address. Load this page again, and choose the files again that are not uploaded.": "Natscribe запущен снова по другому адресу. Загрузите эту страницу заново и выберите ещё раз файлы, которые не загрузились.",
   "NATS has not answered at {server} for a while. Start “natscribe up” again in its folder: this page then continues, or open the address that the command prints.": "NATS давно не отвечает по адресу {server}. Запустите natscribe up снова в той же папке: страница продолжит работу, или откройте адрес, который напечатает команда.",
+  "NATS has not answered at {server} for a while. Check your network, or tell your operator: this page continues as soon as NATS answers.": "NATS давно не отвечает по адресу {server}. Проверьте сеть или сообщите оператору: страница продолжит работу, как только NATS ответит.",
   "No Natscribe runs at this NATS. Start a worker, then try again.": "У этого NATS нет работающего Natscribe. Запустите воркер и повторите.",
   "The page may not use the microphone. Allow it beside the address of the page, then press Start.": "Странице запрещён микрофон. Разрешите его рядом с адресом страницы и нажмите «Начать».",
   "The file cannot be read, or is a folder: choose a file again": "Файл не читается, или это папка: выберите файл ещё раз",

@@ -185,6 +185,9 @@ async function large() {
   Object.assign(observed, await page.evaluate(() => ({ playedFrom: window.playedFrom, marked: window.marked })));
   await page.evaluate(() => document.querySelectorAll("#long-transcript p:nth-child(n + 20)").forEach((line) => line.remove())); // axe takes minutes for all
   await inspect(page, "large");
+  await page.click("#result .menu");
+  await inspect(page, "menu");
+  await page.keyboard.press("Escape");
   await download(page, "srt");
   await isShown(page, "#task-problem");
   observed.problem = await text(page, "#task-problem");
