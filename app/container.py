@@ -26,16 +26,15 @@ from app.jetstream.lease import Lease, QueueReport, Report
 from app.jetstream.slots import Slots
 from app.live.frames import erase as erase_frames
 from app.live.transcriber import LiveTranscriber
-from app.operations.expiry import expire_tasks, fail_waiting
+from app.operations.expiry import Expiry
 from app.operations.maintenance import Maintenance
 from app.queue.consumer import TaskConsumer
 from app.queue.index import QueueIndex
 from app.queue.positions import Positions
 from app.queue.priorities import QueueReader
-from app.queue.quotas import Quotas, exceeded
+from app.queue.quotas import Quotas
 from app.queue.registration import Registration
 from app.queue.scheduler import Scheduler
-from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
 from app.queue.turns import Quota
 from app.recordings.stores import make_recording_store
@@ -144,7 +143,9 @@ class Container:
     def _make_queue(self) -> None:
         consumer = self.consumer
         self.messages = TaskMessages(self.nats, self.names)
-        self.queues = QueueReader(self.nats, self.names, self.messages, lambda: self._queue_report().scheduled)
+        self.queues = QueueReader(
+            self.nats, self.names, self.messages, self.log, lambda: self._queue_report().scheduled
+        )
         self.positions = Positions(self.nats, self.messages, self.queues, idle=lambda: consumer.idle)
         self.registration = Registration(
             self.log,
@@ -157,23 +158,16 @@ class Container:
         self.find_task = partial(find_task, self.log, self.task_index, self.registration)
         default = Quota(max_running=self.settings.user_max_running, max_waiting=self.settings.user_max_waiting)
         self.quotas = Quotas(self.nats, default)
+        self.expiry = Expiry(self.messages, self.registration, self.log, self.dead_letters)
         self.scheduler = Scheduler(
             self.nats,
             self.names,
             self.messages,
             quota=self.quotas.of,
-            reject=self._reject,
+            reject=self.expiry.fail,
             report_waiting=self.registration.announce_waiting,
         )
         self.quotas.changed = self.scheduler.reconsider
-
-    async def _reject(self, message: StoredMessage, quota: Quota) -> bool:
-        """Fail a waiting task whose user has more waiting tasks than the quota allows.
-
-        Return False if the task does not wait any more, or if its message is invalid. `quota`: the quota of the user.
-        """
-        fail = partial(fail_waiting, self.messages, self.registration, self.log, self.dead_letters)
-        return await fail(message=message, error=exceeded(quota))
 
     def _make_execution(self, ack_wait: float) -> None:
         self.execution = ExecutionContext(
@@ -316,7 +310,7 @@ class Container:
             engine=self.engine,
             meter=self.meter,
             clean_lists=partial(remove_expired, self.redis_of_cache),
-            expire=partial(expire_tasks, self.messages, self.registration, self.log, self.dead_letters, after=after),
+            expire=partial(self.expiry.expire, after=after),
             erase_late_frames=late_frames.erase,
             oldest_due=self.reminders.oldest_due,
         )

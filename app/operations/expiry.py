@@ -5,6 +5,7 @@ before they expire.
 """
 
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -31,90 +32,72 @@ EXPIRED: Final = ErrorDetail(
 log = structlog.get_logger()
 
 
-async def expire_tasks(
-    messages: TaskMessages,
-    registration: Registration,
-    task_log: TaskLog,
-    dead_letters: DeadLetterStore,
-    *,
-    after: timedelta,
-) -> None:
-    """Fail the tasks that have waited for longer than `after`, since they were stored or since their scheduled start.
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """Fails waiting tasks, and repeats the events of scheduled ones."""
 
-    Running tasks continue. If the event `scheduled` of a task is nearly as old as `after`, append it again, so that the
-    task's log does not expire before the task starts.
+    messages: TaskMessages
+    registration: Registration
+    log: TaskLog
+    dead_letters: DeadLetterStore
 
-    Raises:
-        NatsError: NATS does not answer.
-        TransientError: JetStream does not answer.
-    """
-    now, searched_up_to = await messages.now(), 0
-    while page := await messages.page_after(subjects.ALL_TASKS, searched_up_to, count=WAITING_AT_ONCE):
-        for message in page:
-            if now - message.time < after * REPEATED_AFTER:
-                return
-            searched_up_to = message.sequence
-            due_at = message.due_at
-            if due_at > now:
-                await _repeat_schedule(message, registration, task_log, before=now - after * REPEATED_AFTER)
-            if now - due_at < after:
-                continue
-            if await fail_waiting(messages, registration, task_log, dead_letters, message=message, error=EXPIRED):
-                log.warning("task_expired", task_id=message.task_id)
+    async def expire(self, *, after: timedelta) -> None:
+        """Fail the tasks that have waited longer than `after`, since they were stored or since their scheduled start.
 
+        Running tasks continue. If the event `scheduled` of a task is nearly as old as `after`, append it again, so that
+        the task's log does not expire before the task starts.
 
-async def fail_waiting(  # noqa: PLR0913 -- four components, a message and an error
-    messages: TaskMessages,
-    registration: Registration,
-    task_log: TaskLog,
-    dead_letters: DeadLetterStore,
-    *,
-    message: StoredMessage,
-    error: ErrorDetail,
-) -> bool:
-    """End the task of a waiting message as `failed` with `error`, store a dead letter, and delete the message.
+        Raises:
+            NatsError: NATS does not answer.
+            TransientError: JetStream does not answer.
+        """
+        now, searched_up_to = await self.messages.now(), 0
+        while page := await self.messages.page_after(subjects.ALL_TASKS, searched_up_to, count=WAITING_AT_ONCE):
+            for message in page:
+                if now - message.time < after * REPEATED_AFTER:
+                    return
+                searched_up_to = message.sequence
+                due_at = message.due_at
+                if due_at > now:
+                    await self._repeat_schedule(message, before=now - after * REPEATED_AFTER)
+                if now - due_at >= after and await self.fail(message, EXPIRED):
+                    log.warning("task_expired", task_id=message.task_id)
 
-    Return False if the task does not wait, or if its message is invalid; the worker that receives the message settles
-    it.
+    async def fail(self, message: StoredMessage, error: ErrorDetail) -> bool:
+        """End the task of a waiting message as `failed` with `error`, store a dead letter, and delete the message.
 
-    Raises:
-        NatsError: NATS does not answer.
-        TransientError: JetStream does not answer.
-    """
-    ended = await _end(message, registration, task_log, error)
-    if ended is None:
-        return False
-    event = ended.event
-    if event.error is not None:
-        await dead_letters.put(message, event.task_id, event.error, attempts=event.attempt)
-    await messages.remove(ended)
-    return True
+        Return False if the task does not wait, or if its message is invalid; the worker that receives the message
+        settles it.
 
+        Raises:
+            NatsError: NATS does not answer.
+            TransientError: JetStream does not answer.
+        """
+        ended = await self._end(message, error)
+        if ended is None:
+            return False
+        event = ended.event
+        if event.error is not None:
+            await self.dead_letters.put(message, event.task_id, event.error, attempts=event.attempt)
+        await self.messages.remove(ended)
+        return True
 
-async def _end(
-    message: StoredMessage, registration: Registration, task_log: TaskLog, error: ErrorDetail
-) -> Record | None:
-    """End the log of a waiting task with `error`, and return its last record; None if the task cannot be ended."""
-    task = message.task
-    if task is None or message.problem is not None:
-        return None
-    try:
-        record = await registration.register(task, message)
-        waits = record.event.state.waits or record.event.state is State.RETRYING
-        return await task_log.end(record, error) if waits else None
-    except (ObsoleteMessageError, MessageGoneError, FencedError, RequestError):
+    async def _end(self, message: StoredMessage, error: ErrorDetail) -> Record | None:
+        """End the log of a waiting task with `error`, and return its last record; None if the task cannot be ended."""
+        task = message.task
+        if task is not None and message.problem is None:
+            with suppress(ObsoleteMessageError, MessageGoneError, FencedError, RequestError):
+                last = await self.registration.register(task, message)
+                if last.event.state.waits or last.event.state is State.RETRYING:
+                    return await self.log.end(last, error)
         return None
 
-
-async def _repeat_schedule(
-    message: StoredMessage, registration: Registration, task_log: TaskLog, *, before: datetime
-) -> None:
-    """Append the event `scheduled` of a task again if it was appended before the time `before`."""
-    task = message.task
-    if task is None:
-        return
-    with suppress(ObsoleteMessageError, MessageGoneError, FencedError, RequestError):
-        last = await registration.register(task, message)
-        if last.event.state is State.SCHEDULED and last.event.time < before:
-            event = next_event(last.event, State.SCHEDULED, not_before=last.event.not_before)
-            await task_log.append(event, last.metadata, after=last.stream_sequence)
+    async def _repeat_schedule(self, message: StoredMessage, *, before: datetime) -> None:
+        """Append the event `scheduled` of a task again if it was appended before the time `before`."""
+        task = message.task
+        if task is not None:
+            with suppress(ObsoleteMessageError, MessageGoneError, FencedError, RequestError):
+                last = await self.registration.register(task, message)
+                if last.event.state is State.SCHEDULED and last.event.time < before:
+                    event = next_event(last.event, State.SCHEDULED, not_before=last.event.not_before)
+                    await self.log.append(event, last.metadata, after=last.stream_sequence)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from app.queue.estimates import seconds_until_free
 from app.queue.grants import Grant
-from app.queue.priorities import QUEUE_KEYS, QueueReader, TaskQueues
+from app.queue.priorities import QueueReader, TaskQueues
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
 
@@ -69,34 +69,18 @@ class Positions:
         self._read_at = 0.0
         self._reading = asyncio.Lock()
 
-    async def locate(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
-        """Read task messages of the queue `subject` by their stream sequences, and compute the positions of the tasks.
+    async def locate(self, tasks: Iterable[tuple[str, int]]) -> list[tuple[StoredMessage, Position | None]]:
+        """Read task messages by their subjects and stream sequences, and compute the positions of the tasks.
 
-        Return pairs of a message and its position; messages that the queue no longer holds are omitted. A position is
-        None if no worker runs the scheduler at the moment, or if the scheduler does not know the task.
+        Return pairs of a message and its position; messages that the task stream no longer holds are omitted. A
+        position is None if no worker runs the scheduler at the moment, or if the scheduler does not know the task.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        messages: list[StoredMessage] = []
-        remaining = sorted(sequences) if subject in QUEUE_KEYS else []
-        while remaining:
-            stored = await self._messages.page_after(subject, remaining[0] - 1, count=len(remaining))
-            if not stored:
-                break
-            messages += [message for message in stored if message.sequence in sequences]
-            remaining = [sequence for sequence in remaining if sequence > stored[-1].sequence]
-        missing = set(sequences) - {message.sequence for message in messages}
-        messages += await self._read_from_leader(subject, missing)
+        read = await asyncio.gather(*(self._messages.find(subject, sequence) for subject, sequence in tasks))
+        messages = [message for message in read if message is not None]
         return list(zip(messages, await self._positions(messages), strict=True))
-
-    async def _read_from_leader(self, subject: str, sequences: Collection[int]) -> list[StoredMessage]:
-        """Return those messages with these stream sequences that the queue `subject` still holds.
-
-        They are read from the leader of the stream, because another replica may lack the latest messages.
-        """
-        messages = [await self._messages.find(subject, sequence) for sequence in sequences]
-        return [message for message in messages if message is not None]
 
     async def _positions(self, messages: Sequence[StoredMessage]) -> list[Position | None]:
         tasks = [Grant(subject=message.subject, sequence=message.sequence, user=message.user) for message in messages]

@@ -1,28 +1,24 @@
 """The state of the nine task queues: one for each lane (transcription, diarization, live) and priority."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeVar
+from typing import Final
 
 from nats.aio.client import Client
-from nats.js.api import RawStreamMsg
-from natscribe.jetstream.stream_pages import last_per_subject
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Lane, Priority
 
-from app.jetstream.records import UnreadableError, read_record
 from app.queue.grants import Grant, Grants
 from app.queue.speed import Speed
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
+from app.task_log.log import TaskLog
 from app.task_log.record import Record
 
-T = TypeVar("T")
 QueueKey = tuple[Lane, Priority]
 QUEUE_KEYS: Final = {subjects.tasks(lane, priority): (lane, priority) for priority in Priority for lane in Lane}
 SCHEDULED_READ: Final = 1000  # this number of scheduled tasks is skipped to find the oldest waiting ones
@@ -63,7 +59,9 @@ class TaskQueues:
     @property
     def ends(self) -> list[datetime] | None:
         """When each running task (except live tasks) is expected to end; None if that is unknown for any of them."""
-        return _if_all_known(end for queue in self.by_key.values() if queue.lane is not Lane.LIVE for end in queue.ends)
+        ends = [end for queue in self.by_key.values() if queue.lane is not Lane.LIVE for end in queue.ends]
+        known = [end for end in ends if end is not None]
+        return known if len(known) == len(ends) else None
 
 
 class QueueReader:
@@ -73,13 +71,18 @@ class QueueReader:
     """
 
     def __init__(
-        self, nats: Client, names: StreamNames, messages: TaskMessages, scheduled: Callable[[], Mapping[str, int]]
+        self,
+        nats: Client,
+        names: StreamNames,
+        messages: TaskMessages,
+        task_log: TaskLog,
+        scheduled: Callable[[], Mapping[str, int]],
     ) -> None:
         """Create a reader; `scheduled` returns how many tasks of each queue, by its subject, may not start yet."""
-        self._nats = nats
         self._js = nats.jetstream()
         self._names = names
         self._messages = messages
+        self._log = task_log
         self._scheduled = scheduled
         self._grants = Grants(nats, names)
         self._running: dict[int, StoredMessage | None] = {}  # the messages of the granted tasks, by stream sequence
@@ -99,18 +102,15 @@ class QueueReader:
         stored = stream.state.subjects or {}
         self._running = {grant.sequence: self._running.get(grant.sequence) for grant in grants}
         queues = await asyncio.gather(
-            *(
-                self._queue(
-                    key, stored.get(subject, 0), [grant for grant in grants if grant.subject == subject], sample
-                )
-                for subject, key in QUEUE_KEYS.items()
-            )
+            *(self._queue(key, stored.get(subject, 0), grants, sample) for subject, key in QUEUE_KEYS.items())
         )
         limit = stream.config.max_msgs_per_subject or 0
         return TaskQueues(dict(zip(QUEUE_KEYS.values(), queues, strict=True)), stored, limit)
 
-    async def _queue(self, key: QueueKey, stored: int, grants: list[Grant], sample: int) -> TaskQueue:
-        subject, granted, now = subjects.tasks(*key), {grant.sequence for grant in grants}, datetime.now(UTC)
+    async def _queue(self, key: QueueKey, stored: int, all_grants: list[Grant], sample: int) -> TaskQueue:
+        subject, now = subjects.tasks(*key), datetime.now(UTC)
+        grants = [grant for grant in all_grants if grant.subject == subject]
+        granted = {grant.sequence for grant in grants}
         scheduled = min(self._scheduled().get(subject, 0), stored)
         waiting = max(stored - len(grants) - scheduled, 0)
         count = len(grants) + sample + min(scheduled, SCHEDULED_READ) if sample and waiting else 0
@@ -120,49 +120,25 @@ class QueueReader:
             for message in oldest
             if message.sequence not in granted and message.due_at <= max(message.time, now)
         ]
-        ends = await self._ends(key, grants)
-        return TaskQueue(*key, waiting, scheduled, len(grants), tuple(ends), tuple(first[:sample]))
+        return TaskQueue(*key, waiting, scheduled, len(grants), await self._ends(grants), tuple(first[:sample]))
 
-    async def _ends(self, key: QueueKey, grants: list[Grant]) -> list[datetime | None]:
+    async def _ends(self, grants: list[Grant]) -> tuple[datetime | None, ...]:
         """Return when each running task of a queue is expected to end; None for each task whose end is unknown.
 
         `grants`: the grants of the queue. Of all but the first RUNNING_READ of them, the end is unknown.
         """
-        for grant in grants[:RUNNING_READ]:
-            if self._running.get(grant.sequence) is None:
-                self._running[grant.sequence] = await self._messages.find(grant.subject, grant.sequence)
+        unread = [grant for grant in grants[:RUNNING_READ] if self._running.get(grant.sequence) is None]
+        read = await asyncio.gather(*(self._messages.find(grant.subject, grant.sequence) for grant in unread))
+        self._running.update(zip((grant.sequence for grant in unread), read, strict=True))
         messages = [message for grant in grants if (message := self._running.get(grant.sequence)) is not None]
-        ends = self._ends_of(key, messages, await self._last_records(messages))
-        return [*ends, *[None] * max(len(grants) - RUNNING_READ, 0)]
+        records = await self._log.last_of(message.task_id for message in messages if message.task_id)
+        pairs = [(message, records.get(message.task_id or "")) for message in messages]
+        ends = [self._end(message, last) for message, last in pairs if last and last.event.state is State.RUNNING]
+        return (*ends, *[None] * max(len(grants) - RUNNING_READ, 0))
 
-    def _ends_of(
-        self, key: QueueKey, messages: Iterable[StoredMessage], last: Iterable[RawStreamMsg | None]
-    ) -> Iterator[datetime | None]:
-        for message, record in zip(messages, map(_record, last), strict=True):
-            if record is None or record.event.state is not State.RUNNING:
-                continue
-            since, seconds = record.event.time, record.event.eta_seconds
-            if seconds is None:  # the task has just started
-                since = record.metadata.started_at or since
-                seconds = self.speed.seconds_for(key[0], message.audio_seconds)
-            yield None if seconds is None else since + timedelta(seconds=seconds)
-
-    async def _last_records(self, messages: list[StoredMessage]) -> list[RawStreamMsg | None]:
-        """Return for each message the last record in the log of its task; None if the log is empty."""
-        logs = [subjects.progress(message.task_id) if message.task_id else "" for message in messages]
-        last = await last_per_subject(self._nats, self._names.progress, list(filter(None, logs)))
-        by_log = {record.subject: record for record in last}
-        return [by_log.get(log) for log in logs]
-
-
-def _if_all_known(values: Iterable[T | None]) -> list[T] | None:
-    """Return the values as a list; None if one of them is None."""
-    values = list(values)
-    known = [value for value in values if value is not None]
-    return known if len(known) == len(values) else None
-
-
-def _record(message: RawStreamMsg | None) -> Record | None:
-    with suppress(UnreadableError):
-        return None if message is None else read_record(Record.read, message)
-    return None
+    def _end(self, message: StoredMessage, last: Record) -> datetime | None:
+        since, seconds = last.event.time, last.event.eta_seconds
+        if seconds is None:  # the task has just started
+            since = last.metadata.started_at or since
+            seconds = self.speed.seconds_for(message.lane, message.audio_seconds)
+        return None if seconds is None else since + timedelta(seconds=seconds)

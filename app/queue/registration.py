@@ -131,13 +131,13 @@ class Registration:
             TransientError: JetStream does not answer.
         """
         last = await self._log.last_of({announcement.task_id for announcement in announced})
-        sequences: dict[str, set[int]] = {}  # stream sequences of each queue's messages
+        unregistered = set[tuple[str, int]]()
         for task_id, subject, sequence in announced:
             record = last.get(task_id)
             # A failure may be replayed by a message with the same sequence, if the task stream was recreated.
             if record is None or record.metadata.task_sequence != sequence or record.event.state in _REGISTERED_AGAIN:
-                sequences.setdefault(subject, set()).add(sequence)
-        located = [pair for subject in sequences for pair in await self._positions.locate(subject, sequences[subject])]
+                unregistered.add((subject, sequence))
+        located = await self._positions.locate(unregistered) if unregistered else []
         await asyncio.gather(*(self._register_ahead(message, last, position) for message, position in located))
 
     async def run(self) -> None:

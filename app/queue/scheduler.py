@@ -7,10 +7,12 @@ reads the grants and the task queues from JetStream.
 
 import asyncio
 import heapq
+import math
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from time import monotonic
 from typing import Final
 
 from nats.aio.client import Client
@@ -18,15 +20,16 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.stream_names import StreamNames
 
 from app.cancellation import cancel_all, despite_cancellation
-from app.errors import TransientError
 from app.jetstream.slots import Slots
 from app.queue.free_slots import FreeSlots
 from app.queue.grants import Ended, Grant, Grants
 from app.queue.positions import QUESTION, REPLY, Before
 from app.queue.priorities import QUEUE_KEYS
+from app.queue.quotas import exceeded
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
 from app.queue.turns import Quota, Turn, Turns, User
@@ -35,16 +38,19 @@ from app.supervision import run_forever
 RETRY_AFTER_S: Final = 0.25  # pause after an outage
 WAKE_EVERY_S: Final = 1.0  # free slots are counted at least this often while tasks wait
 SLOT_WITHIN_S: Final = 0.05  # how long after its notice a free slot may become visible
+REJECT_EVERY_S: Final = 0.05
 DUE_EVERY_S: Final = 0.25  # pause between two searches for scheduled tasks that are due
 NEW_FOR: Final = timedelta(minutes=1)  # only newer tasks are rejected: a lower limit ends no task that waits
 AUDIT_EVERY_S: Final = 5.0
-STREAM_READ_EVERY_S: Final = 1.0  # at most
+STREAM_READ_EVERY_S: Final = 1.0
 READ_WITHIN_S, READ_CHECKED_EVERY_S = 0.3, 0.005
+LARGE_PAGE: Final = 50  # messages
+START_WITHIN_S: Final = 0.02  # after the notice of its task, or of its slot
 AUDITED: Final = 200  # messages in one audit, which continues where the last one has ended
 COMPACTED_FROM: Final = 64  # entries of cancelled tasks, before their memory is freed
 
 
-async def _keep(_message: StoredMessage, _quota: Quota) -> bool:
+async def _keep(_message: StoredMessage, _error: ErrorDetail) -> bool:
     return False
 
 
@@ -58,22 +64,22 @@ class Scheduler:
         messages: TaskMessages,
         *,
         quota: Callable[[User], Quota] = lambda _: Quota(),
-        reject: Callable[[StoredMessage, Quota], Awaitable[bool]] = _keep,
+        reject: Callable[[StoredMessage, ErrorDetail], Awaitable[bool]] = _keep,
         report_waiting: Callable[[StoredMessage], None] = lambda _: None,
     ) -> None:
         """Create a scheduler; `run` does its work.
 
         `quota`: returns the quota of a user. `reject`: called with the message of a task that exceeds the user's number
-        of waiting tasks; fails the task, or returns False if it cannot: then the task waits as usual. `report_waiting`:
-        called with the messages of waiting tasks whose logs may lack an event: each scheduled task that has become due,
-        and each task without a grant that the periodic `_audit` reads.
+        of waiting tasks, and the error; fails the task, or returns False if it cannot: then the task waits as usual.
+        `report_waiting`: called with the messages of waiting tasks whose logs may lack an event: each scheduled task
+        that has become due, and each task without a grant that the periodic `_audit` reads.
         """
         self._nats = nats
         self._names = names
         self._messages = messages
         self._grants = Grants(nats, names)
         self._quota = quota
-        self._reject = reject
+        self._reject_task = reject
         self._report_waiting = report_waiting
         self._forget()
 
@@ -83,14 +89,13 @@ class Scheduler:
         self.later: list[tuple[float, int]] = []  # a heap of tasks that may not start yet: time and stream sequence
         self.scheduled: dict[int, str] = {}  # the subjects of these tasks, by stream sequence
         self.free = {slots: FreeSlots(self._nats, self._names, slots) for slots in Slots}
-        self._rejected = asyncio.Queue[tuple[Turn, Quota]]()
-        self._rejecting = set[int]()  # the stream sequences of these tasks
+        self._rejected: dict[int, tuple[Turn, Quota]] = {}  # tasks that are about to fail, by stream sequence
         self._read_to = dict.fromkeys(QUEUE_KEYS, 0)
         self._granted_before: list[Turn] = []  # at the end of the last audit
         self._audited_to = 0
         self._news = {subject: asyncio.Event() for subject in QUEUE_KEYS}  # the queue may have new messages
-        self._doubt = asyncio.Event()  # the task stream may have been recreated
         self._clock_ahead = timedelta()  # of the NATS server
+        self._noticed_at = -math.inf  # when the latest notice was received
 
     def reconsider(self, user: User) -> None:
         """Order a user's waiting tasks again after a change of the user's quota, and wake the scheduler."""
@@ -109,7 +114,7 @@ class Scheduler:
         working: list[asyncio.Task[None]] = []
         try:
             for subject, handle in self._notices().items():
-                subscriptions.append(await self._nats.subscribe(subject, cb=partial(_receive, handle)))
+                subscriptions.append(await self._nats.subscribe(subject, cb=partial(self._receive, handle)))
             created = await self._read_stream()
             for grant in await self._grants.all():
                 self.granted[grant.sequence] = grant.turn
@@ -134,6 +139,12 @@ class Scheduler:
             subjects.POSITIONS: self._reply_positions,
         }
 
+    async def _receive(self, handle: Callable[[Msg], Awaitable[None]], message: Msg) -> None:
+        """Pass a notice for the scheduler to `handle`; ignore one that cannot be parsed, e.g. of another version."""
+        self._noticed_at = monotonic()
+        with suppress(ValueError):
+            await handle(message)
+
     def _work(self) -> list[Coroutine[None, None, None]]:
         def forever(name: str, work: Callable[[], Awaitable[None]], every_s: float = 0) -> Coroutine[None, None, None]:
             return run_forever(f"scheduler_{name}", work, every_s=every_s, retry_after_s=RETRY_AFTER_S)
@@ -141,7 +152,7 @@ class Scheduler:
         return [
             *(forever("reading", partial(self._read, subject)) for subject in QUEUE_KEYS),
             *(forever("grants", partial(self._grant_waiting, slots)) for slots in Slots),
-            forever("rejections", self._reject_next),
+            forever("rejections", self._reject, REJECT_EVERY_S),
             forever("due_tasks", self._admit_due, DUE_EVERY_S),
             forever("audit", self._audit, AUDIT_EVERY_S),
         ]
@@ -152,14 +163,10 @@ class Scheduler:
         Meanwhile, regularly note how far the clock of the NATS server is ahead of this worker's clock.
         """
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(AUDIT_EVERY_S):
-                    await self._doubt.wait()
-            self._doubt.clear()
+            await asyncio.sleep(STREAM_READ_EVERY_S)
             with suppress(NatsError):
                 if await self._read_stream() != created:
                     return
-            await asyncio.sleep(STREAM_READ_EVERY_S)
 
     async def _read_stream(self) -> datetime:
         """Return the creation time of the task stream; note how far the clock of NATS is ahead of this worker's."""
@@ -172,12 +179,9 @@ class Scheduler:
             event.set()
 
     async def _accepted(self, message: Msg) -> None:
-        headers = message.headers or {}
-        subject, sequence = headers.get("Nats-Subject", ""), int(headers.get("Nats-Sequence", 0))
+        subject = (message.headers or {}).get("Nats-Subject", "")
         if subject in self._news:
             self._news[subject].set()
-            if sequence <= self._read_to[subject]:
-                self._doubt.set()
 
     async def _slot_offered(self, message: Msg) -> None:
         free = self.free[Slots(message.data.decode())]
@@ -227,6 +231,8 @@ class Scheduler:
                 for message in messages:
                     self._learn(message)
                 self._read_to[subject] = messages[-1].sequence
+                if len(messages) >= LARGE_PAGE:  # reading takes all the time of the event loop: let starts go first
+                    await asyncio.sleep(max(self._noticed_at + START_WITHIN_S - monotonic(), 0))
         except NatsError:
             self._news[subject].set()
             raise
@@ -237,9 +243,8 @@ class Scheduler:
         Do nothing if the scheduler already knows the task.
         """
         turn, due_at = message.turn, message.due_at
-        if turn in self.turns or any(
-            turn.sequence in known for known in (self.granted, self.scheduled, self._rejecting)
-        ):
+        is_known = turn.sequence in self.granted or turn.sequence in self.scheduled or turn.sequence in self._rejected
+        if is_known or turn in self.turns:
             return
         if due_at > max(self._now, message.time):
             heapq.heappush(self.later, (due_at.timestamp(), message.sequence))
@@ -255,8 +260,7 @@ class Scheduler:
         """
         quota = self._quota(turn.user)
         if 0 < quota.max_waiting <= self.turns.waiting[turn.user] and self._now - due_at < NEW_FOR:
-            self._rejecting.add(turn.sequence)
-            self._rejected.put_nowait((turn, quota))
+            self._rejected[turn.sequence] = turn, quota
         else:
             self._let_wait(turn)
 
@@ -264,26 +268,22 @@ class Scheduler:
         self.turns.add(turn)
         self.free[Slots.of(turn.lane)].changed.set()
 
-    async def _reject_next(self) -> None:
-        """Wait for the next task that is to be rejected, because its user has too many waiting tasks, and fail it.
+    async def _reject(self) -> None:
+        """Fail the tasks of users who have too many waiting tasks.
 
-        If that is not possible, for example because its message is invalid, the task waits as usual, and a worker
-        settles it.
+        If that is not possible, for example because the message of a task is invalid, the task waits as usual, and a
+        worker settles it.
 
         Raises:
             NatsError: NATS does not answer.
             TransientError: JetStream or Redis does not answer.
         """
-        turn, quota = await self._rejected.get()
-        try:
+        for turn, quota in list(self._rejected.values()):
             message = await self._messages.find(None, turn.sequence)
-            is_rejected = message is None or await self._reject(message, quota)
-        except (NatsError, TransientError):
-            self._rejected.put_nowait((turn, quota))
-            raise
-        self._rejecting.discard(turn.sequence)
-        if not is_rejected:
-            self._let_wait(turn)
+            is_rejected = message is None or await self._reject_task(message, exceeded(quota))
+            del self._rejected[turn.sequence]
+            if not is_rejected:
+                self._let_wait(turn)
 
     @property
     def _now(self) -> datetime:
@@ -363,9 +363,3 @@ class Scheduler:
             if message.sequence not in self.granted:
                 self._report_waiting(message)
         self._look_everywhere()
-
-
-async def _receive(handle: Callable[[Msg], Awaitable[None]], message: Msg) -> None:
-    """Pass a notice for the scheduler to `handle`; ignore one that cannot be parsed, e.g. of another version."""
-    with suppress(ValueError):
-        await handle(message)

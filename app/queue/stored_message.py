@@ -9,7 +9,6 @@ from typing import Final
 
 from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
-from natscribe.jetstream.stream_pages import PENDING
 from natscribe.jetstream.task_messages import TaskMessage, parse_json_leniently
 from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.kinds import Task, due_at
@@ -92,12 +91,6 @@ class StoredMessage(TaskMessage):
         """The task in the form in which `Turns` counts it and decides when it starts."""
         seconds = math.nan if self.audio_seconds is None else self.audio_seconds
         return Turn(self.user, self.lane, self.priority, self.sequence, seconds)
-
-    @property
-    def behind(self) -> int | None:
-        """How many messages the same queue has after this one; None if this message was not read as part of a page."""
-        pending = self.headers.get(PENDING)
-        return int(pending) if pending else None
 
     @property
     def trace_id(self) -> str | None:

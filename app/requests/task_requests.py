@@ -45,7 +45,9 @@ class TaskRequests:
         status = record.status
         if status.state not in {State.QUEUED, State.RETRYING}:
             return status
-        for message, position in await self.positions.locate(record.metadata.subject, [record.metadata.task_sequence]):
+        for message, position in await self.positions.locate(
+            [(record.metadata.subject, record.metadata.task_sequence)]
+        ):
             if message.owns(record) and position is not None:
                 return position.added_to(status)
         return status

@@ -5,16 +5,14 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
-from typing import Any
 
 import pytest
 from natscribe.jetstream.streams import DAY_S
 from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
-from app import container
 from app.main import Worker
-from app.operations.expiry import expire_tasks
+from app.operations.expiry import Expiry
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
@@ -46,11 +44,13 @@ def sweeps(monkeypatch: pytest.MonkeyPatch, constants: Constants) -> list[None]:
     """One entry for each completed search for tasks that have waited too long."""
     done: list[None] = []
 
-    async def counted(*arguments: Any, **options: Any) -> None:
-        await expire_tasks(*arguments, **options)
+    expire = Expiry.expire
+
+    async def counted(self: Expiry, *, after: timedelta) -> None:
+        await expire(self, after=after)
         done.append(None)
 
-    monkeypatch.setattr(container, "expire_tasks", counted)
+    monkeypatch.setattr(Expiry, "expire", counted)
     constants(EXPIRE_EVERY_S=0.1)
     return done
 

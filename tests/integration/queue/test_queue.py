@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
@@ -9,9 +10,11 @@ from nats.js import JetStreamContext
 from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 from natscribe.client import Client
 from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.wire import Kind, Lane, Priority
 
+from app.errors import TransientError
 from app.main import Worker
 from app.settings import Settings
 from app.stream_guard.provisioning import provision
@@ -42,6 +45,26 @@ async def test_high_goes_before_normal_before_low(
         for task_id in ("low", "normal", "high"):
             await publisher.until(task_id, State.COMPLETED)
     assert await results(js) == ["busy", "high", "normal", "low"]
+
+
+async def test_a_retry_gets_the_next_free_slot_before_all_waiting_tasks(
+    publisher: Publisher, settings: Settings, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    engine.may_go_on.clear()
+    engine.fail_with = [TransientError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")]
+    async with working(settings.model_copy(update={"task_retry_delay": 1.0}), engine):
+        # Given a task of the lowest priority, which failed once, and another one that runs when the retry is due
+        for task_id in ("retried", "runs"):
+            await publisher.publish(task_id, priority=Priority.LOW)
+        retrying = (await publisher.until("retried", State.RETRYING))[-1]
+        await publisher.until("runs", State.RUNNING)
+        await eventually(lambda: retrying.retry_at is not None and datetime.now(UTC) > retrying.retry_at)
+        # When an urgent task waits, and the slot becomes free
+        await publisher.reaching(State.QUEUED, "urgent", priority=Priority.HIGH, user_id="another")
+        engine.may_go_on.set()
+        # Then the retry goes first
+        await publisher.until("urgent", State.COMPLETED)
+    assert await results(js) == ["runs", "retried", "urgent"]
 
 
 async def test_workers_share_waiting_tasks(publisher: Publisher, start_worker: StartWorker) -> None:

@@ -1,7 +1,7 @@
 """Cancelled and deleted tasks: no later event, and no data is left after a deletion."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Iterable
 
 import pytest
 from nats.aio.client import Client as Nats
@@ -164,10 +164,8 @@ async def test_a_registration_that_is_late_does_not_bring_a_deleted_task_back(
     holds, may_go = asyncio.Event(), asyncio.Event()
     locate = Positions.locate
 
-    async def held(
-        self: Positions, subject: str, sequences: Collection[int]
-    ) -> list[tuple[StoredMessage, Position | None]]:
-        located = await locate(self, subject, sequences)
+    async def held(self: Positions, tasks: Iterable[tuple[str, int]]) -> list[tuple[StoredMessage, Position | None]]:
+        located = await locate(self, tasks)
         if any(message.task_id == "t1" for message, _ in located):
             holds.set()
             await may_go.wait()

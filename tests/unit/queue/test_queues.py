@@ -25,7 +25,6 @@ T, D = Lane.TRANSCRIPTION, Lane.DIARIZATION
 KEY = (T, NORMAL)
 SUBJECT = subjects.tasks(*KEY)
 NOW = datetime.now(UTC)
-DIRECT, ONE = "$JS.API.DIRECT.GET", "$JS.API.STREAM.MSG.GET"
 
 
 async def read(parts: Parts, sample: int = 10) -> TaskQueue:
@@ -106,8 +105,7 @@ def test_the_trace_of_a_message() -> None:
 
 async def located(parts: Parts, *messages: StoredMessage) -> list[Position | None]:
     """The position of each message."""
-    subject = messages[0].subject
-    positions = await parts.positions.locate(subject, [message.sequence for message in messages])
+    positions = await parts.positions.locate([(message.subject, message.sequence) for message in messages])
     by_sequence = {message.sequence: position for message, position in positions}
     return [by_sequence.get(message.sequence) for message in messages]
 
@@ -128,8 +126,8 @@ async def test_each_waiting_task_has_its_number(parts: Parts) -> None:
         # And the granted one starts at once
         assert await numbers(parts, granted) == [1]
         # And a message that is not stored has no position
-        assert await parts.positions.locate(SUBJECT, [99]) == []
-        assert await parts.positions.locate("tasks.transcription.urgent", [1]) == []
+        assert await parts.positions.locate([(SUBJECT, 99)]) == []
+        assert await parts.positions.locate([("tasks.transcription.urgent", 1)]) == []
 
 
 async def test_more_urgent_tasks_start_before(parts: Parts) -> None:
@@ -204,26 +202,7 @@ async def test_the_state_of_the_queues_is_cached(
 async def test_without_a_scheduler_a_message_has_no_position(parts: Parts) -> None:
     message = await parts.publish("a")
     assert await located(parts, message) == [None]
-    assert [located.task_id for located, _ in await parts.positions.locate(SUBJECT, [message.sequence])] == ["a"]
-
-
-async def test_a_message_missing_on_a_replica_is_read_from_the_leader(parts: Parts, nats: InMemoryNats) -> None:
-    # Given a message that the answering server does not have yet
-    message = await parts.publish("a")
-    stream = nats.streams[NAMES.tasks]
-    all_messages = list(stream.messages)
-
-    def forget() -> None:
-        stream.messages = []
-
-    def remember() -> None:
-        stream.messages = all_messages
-
-    nats.before(f"{DIRECT}.{NAMES.tasks}", forget)
-    nats.before(ONE, remember)
-    # When it is searched for, then it is read from the leader
-    ((located, position),) = await parts.positions.locate(SUBJECT, [message.sequence])
-    assert (located.task_id, position) == ("a", None)
+    assert [located.task_id for located, _ in await parts.positions.locate([(SUBJECT, message.sequence)])] == ["a"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """A task is registered once, whichever of several ways comes first, and for the message that owns its id."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -49,7 +49,7 @@ class FakeWaiting:
     async def is_due(self, message: StoredMessage) -> bool:
         return message.due_at <= max(message.time, datetime.now(UTC))
 
-    async def locate(self, _: str, __: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
+    async def locate(self, _: Iterable[tuple[str, int]]) -> list[tuple[StoredMessage, Position | None]]:
         return [(self.message, Position(3, STORED_AT))] if self.message else []
 
     async def page_after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:

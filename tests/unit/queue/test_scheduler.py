@@ -7,12 +7,14 @@ from datetime import timedelta
 import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.wire import Lane, Priority
 
 from app.cancellation import cancel_all
 from app.jetstream.pull_inbox import PullInbox
 from app.jetstream.slots import Slots
 from app.queue.grants import Grant
+from app.queue.quotas import exceeded
 from app.queue.scheduler import Scheduler
 from app.queue.stored_message import StoredMessage
 from app.queue.turns import Quota
@@ -317,24 +319,26 @@ async def test_a_removed_task_that_holds_no_slot_frees_none(parts: Parts, worker
 
 
 async def test_a_user_with_too_many_waiting_tasks_is_refused(parts: Parts, workers: Workers) -> None:
-    rejected: list[tuple[int, int]] = []
+    rejected: list[tuple[int, ErrorDetail]] = []
 
-    async def reject(message: StoredMessage, quota: Quota) -> bool:
-        rejected.append((message.sequence, quota.max_waiting))
+    async def reject(message: StoredMessage, error: ErrorDetail) -> bool:
+        rejected.append((message.sequence, error))
         await parts.messages.delete(message)
         return True
 
-    parts.scheduler = Scheduler(parts.nats, NAMES, parts.messages, quota=lambda _: Quota(max_waiting=2), reject=reject)
+    quota = Quota(max_waiting=2)
+    expected = [(3, exceeded(quota))]
+    parts.scheduler = Scheduler(parts.nats, NAMES, parts.messages, quota=lambda _: quota, reject=reject)
     work = asyncio.create_task(parts.scheduler.run())
     for user in (1, 1, 1, 2):
         await parts.publish("t", user_id=user)
-    await eventually(lambda: rejected == [(3, 2)])
+    await eventually(lambda: rejected == expected)
     # And when one starts, then another may wait
     await workers.free()
     await workers.receive(1)
     await parts.publish("t", user_id=1)
     await eventually(lambda: parts.scheduler.turns.waiting[1] == 2)
-    assert rejected == [(3, 2)]
+    assert rejected == expected
     await cancel_all([work])
 
 
@@ -345,7 +349,7 @@ async def test_a_task_that_is_being_rejected_is_not_admitted(
     constants(AUDIT_EVERY_S=0.01)
     rejected, may_end = list[int](), asyncio.Event()
 
-    async def reject(message: StoredMessage, _: Quota) -> bool:
+    async def reject(message: StoredMessage, _: ErrorDetail) -> bool:
         rejected.append(message.sequence)
         return not await may_end.wait()  # it could not be rejected
 

@@ -13,7 +13,6 @@ from natscribe.schemas.requests import ResultFormat, ResultRequest
 from natscribe.schemas.subjects import ALL_TASKS
 
 from app.errors import RequestError
-from app.operations.expiry import expire_tasks, fail_waiting
 from app.queue.index import QueueIndex
 from app.queue.quotas import exceeded
 from app.queue.stored_message import StoredMessage
@@ -191,7 +190,7 @@ async def test_a_task_that_waits_too_long_fails(
     nats.ahead += age
     await parts.publish("young")
     # When the queues are checked
-    await expire_tasks(parts.messages, parts.registration, parts.log, parts.dead_letters, after=DAY)
+    await parts.expiry.expire(after=DAY)
     # Then the task fails if it still waits, with a dead letter
     last = await parts.log.last("t1")
     assert last is not None
@@ -207,11 +206,10 @@ async def test_a_waiting_task_beyond_a_quota_fails_and_a_running_one_does_not(pa
     await parts.reaching(State.QUEUED, "waits")
     await parts.reaching(State.QUEUED, "scheduled", not_before=(datetime.now(UTC) + DAY).isoformat())
     await parts.reaching(State.RUNNING, "runs")
-    fail = partial(fail_waiting, parts.messages, parts.registration, parts.log, parts.dead_letters)
     error = exceeded(Quota(max_waiting=3))
     # When the quota of their user is exceeded
     (messages,) = [page async for page in parts.messages.pages_after(0)]
-    assert [await fail(message=message, error=error) for message in messages] == [True, True, False]
+    assert [await parts.expiry.fail(message, error) for message in messages] == [True, True, False]
     # Then those that wait have failed with the limit, and a dead letter; the other one continues
     for task_id in ("waits", "scheduled"):
         last = await parts.log.last(task_id)
@@ -225,7 +223,7 @@ async def test_a_waiting_task_beyond_a_quota_fails_and_a_running_one_does_not(pa
 async def test_a_scheduled_task_expires_only_after_its_time(parts: Parts, nats: InMemoryNats) -> None:
     async def events_after(age: timedelta) -> list[State]:
         nats.ahead = age
-        await expire_tasks(parts.messages, parts.registration, parts.log, parts.dead_letters, after=DAY)
+        await parts.expiry.expire(after=DAY)
         records = nats.streams[NAMES.progress].messages
         return [ProgressEvent.model_validate_json(record.body).state for record in records]
 
@@ -255,7 +253,7 @@ async def test_a_task_that_starts_while_it_expires_continues(
 
     monkeypatch.setattr(parts.log, "end", late)
     # When the check continues
-    await expire_tasks(parts.messages, parts.registration, parts.log, parts.dead_letters, after=DAY)
+    await parts.expiry.expire(after=DAY)
     # Then the task runs, and its message stays
     last = await parts.log.last("t1")
     assert last is not None
@@ -268,7 +266,7 @@ async def test_many_expired_tasks_are_read_in_batches(parts: Parts, nats: InMemo
     for number in range(45):
         await parts.publish(f"t{number}")
     nats.ahead += DAY
-    await expire_tasks(parts.messages, parts.registration, parts.log, parts.dead_letters, after=DAY)
+    await parts.expiry.expire(after=DAY)
     assert nats.streams[NAMES.tasks].messages == []
     assert len(nats.streams[NAMES.dead_letters].messages) == 45
 

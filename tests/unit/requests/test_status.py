@@ -1,6 +1,6 @@
 """The status of a task, by the last record of its log and by its message in the queue."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -26,8 +26,8 @@ class FakePositions:
 
     stored_at: datetime
 
-    async def locate(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position]]:
-        return [(StoredMessage(subject, sequence, self.stored_at, {}), Position(3, None)) for sequence in sequences]
+    async def locate(self, tasks: Iterable[tuple[str, int]]) -> list[tuple[StoredMessage, Position]]:
+        return [(StoredMessage(*task, self.stored_at, {}), Position(3, None)) for task in tasks]
 
 
 @pytest.mark.parametrize(
