@@ -98,25 +98,27 @@ class _Share:
     def charge(self, count: int, expected: float) -> float:
         """Estimate the seconds that are charged for the first `count` waiting tasks, from the first COUNTED of them.
 
-        `expected`: the seconds charged for a task of unknown duration. With `nan`, the estimate is `nan` if the
-        duration of one of these tasks is unknown.
+        `expected`: the seconds charged for each of them if the duration of one is unknown.
         """
         first = self.first(min(count, COUNTED))
-        return sum(_charge(seconds, expected) for seconds in first) * count / len(first) if first else 0.0
+        total = sum(first)
+        return count * (expected if math.isnan(total) else max(total / len(first), LEAST_S)) if first else 0.0
 
     def count_within(self, room: float, expected: float, *, is_earlier: bool) -> int:
         """Estimate how many tasks of this user start before a certain task of another user.
 
-        `room`: how many seconds of this user's audio start before that task; negative: none. `expected`: the duration
-        assumed for tasks of unknown duration, in seconds. `is_earlier`: whether this user goes first if the tags of
-        both users are equal.
+        `room`: how many seconds of this user's audio start before that task; negative: none. `expected`: as in
+        `charge`. `is_earlier`: whether this user goes first if the tags of both users are equal.
         """
         first = self.first(COUNTED)
-        starts = accumulate((_charge(seconds, expected) for seconds in first), initial=0.0)
-        count = sum(1 for _ in takewhile(lambda start: start < room or (start == room and is_earlier), starts))
-        if count <= len(first):
-            return count
-        return min(math.ceil(room * len(first) / self.charge(len(first), expected)), len(self))
+        charged = self.charge(len(first), expected)
+        if room < 0:
+            return 0
+        if room < charged and not math.isnan(sum(first)):  # the first ones are counted one by one
+            starts = accumulate((_charge(seconds, expected) for seconds in first), initial=0.0)
+            return sum(1 for _ in takewhile(lambda start: start < room or (start == room and is_earlier), starts))
+        count = room * len(first) / charged
+        return min(math.floor(count) + 1 if is_earlier else math.ceil(count), len(self))
 
     def remove(self, index: int) -> None:
         at = self._head + index
@@ -317,12 +319,11 @@ class Turns:
         `share`: that of the task's user. `count`: how many of the user's waiting tasks precede the task.
         """
         tag = share.tag + share.charge(count, self._expected(share.user)) / self._weight(share.user)
-        total, is_first = share.charge(count, math.nan), count == 0
+        total = share.charge(count, math.nan)
         for other in queue.shares.values():
             if other and other is not share:
                 room, expected = (tag - other.tag) * self._weight(other.user), self._expected(other.user)
-                is_earlier = other.place < share.place or not is_first
-                more = other.count_within(room, expected, is_earlier=is_earlier)
+                more = other.count_within(room, expected, is_earlier=other.place < share.place)
                 count, total = count + more, total + other.charge(more, math.nan)
         return count, total
 
