@@ -45,7 +45,8 @@ AUDIT_EVERY_S: Final = 5.0
 STREAM_READ_EVERY_S: Final = 1.0
 READ_WITHIN_S, READ_CHECKED_EVERY_S = 0.3, 0.005
 LARGE_PAGE: Final = 50  # messages
-START_WITHIN_S: Final = 0.02  # after the notice of its task, or of its slot
+ACTIVE_FOR_S: Final = 0.1  # after a notice: tasks start, or are about to
+PAUSE: Final = 6  # after a large page, while tasks start: this many times as long as reading the page took
 AUDITED: Final = 200  # messages in one audit, which continues where the last one has ended
 COMPACTED_FROM: Final = 64  # entries of cancelled tasks, before their memory is freed
 
@@ -226,13 +227,15 @@ class Scheduler:
         """Wait until the queue `subject` may have new messages; read them, and let their tasks wait."""
         await self._news[subject].wait()
         self._news[subject].clear()
+        began = monotonic()
         try:
             async for messages in self._messages.pages_after(self._read_to[subject], subject):
                 for message in messages:
                     self._learn(message)
                 self._read_to[subject] = messages[-1].sequence
-                if len(messages) >= LARGE_PAGE:  # reading takes all the time of the event loop: let starts go first
-                    await asyncio.sleep(max(self._noticed_at + START_WITHIN_S - monotonic(), 0))
+                if len(messages) >= LARGE_PAGE and self._noticed_at > monotonic() - ACTIVE_FOR_S:
+                    await asyncio.sleep(PAUSE * (monotonic() - began))
+                began = monotonic()
         except NatsError:
             self._news[subject].set()
             raise

@@ -253,6 +253,28 @@ async def test_cancelled_schedules_leave_nothing_behind(parts: Parts, nats: InMe
         assert len(scheduler.later) < 100
 
 
+async def test_reading_many_tasks_gives_way_to_starts(
+    parts: Parts, nats: InMemoryNats, workers: Workers, constants: Constants
+) -> None:
+    # Given a scheduler that has many waiting tasks to read, and is notified of a free slot
+    constants(PAUSE=1e6, ACTIVE_FOR_S=60)
+    for _ in range(450):
+        await parts.publish("t", priority=Priority.LOW)
+    notices = list[asyncio.Task[None]]()
+    nats.before(
+        f"$JS.API.STREAM.INFO.{NAMES.tasks}",
+        lambda: notices.append(asyncio.create_task(nats.publish(subjects.FREE_SLOT, b"recordings"))),
+    )
+    work = asyncio.create_task(parts.scheduler.run())
+    await eventually(lambda: parts.scheduler.turns.waiting.total() > 0)
+    # When an urgent task is published, then it starts before the next page is read
+    urgent = await parts.publish("urgent", priority=Priority.HIGH)
+    await workers.free()
+    await workers.receive(urgent.sequence)
+    assert parts.scheduler.turns.waiting.total() == 200
+    await cancel_all([work, *notices])
+
+
 async def test_tasks_of_a_recreated_stream_are_noticed_soon(
     parts: Parts, nats: InMemoryNats, workers: Workers, constants: Constants
 ) -> None:
