@@ -57,6 +57,8 @@ async def test_the_whole_transcript_is_printed_by_the_menu_of_the_browser(tmp_pa
     assert sum(line.count("It was said") for line in seen["lines"]) == len(whole.segments)
     assert seen["pages"] == pytest.approx(seen["pagesAlone"], abs=1)
     assert seen["pages"] > 5
+    # And the button of the page does the same
+    assert seen["isPrintedByButton"]
     # And the printed file has its name, and the page is as it was before
     assert seen["title"] == "meeting.wav · Natscribe"
     assert not seen["isLeft"]

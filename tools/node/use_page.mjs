@@ -163,7 +163,18 @@ async function read() {
   await isShown(page, "#enrol");
   observed.asked = await text(page, "#enrol-title");
   await page.keyboard.press("Escape");
-  return { ...observed, ...(await transcript(page)) };
+  Object.assign(observed, await transcript(page));
+  // The chunks of the recording are one row of the drawer.
+  await page.click(".back a");
+  await page.click("#inspect");
+  const rows = await page.$$("#message-list details");
+  const titles = await Promise.all(rows.map((row) => row.$eval("summary", (summary) => summary.textContent)));
+  const reads = titles.filter((title) => title.includes("STREAM.MSG.GET.OBJ_audio request") && title.includes("×"));
+  await rows[titles.indexOf(reads[0])].$eval("summary", (summary) => summary.click());
+  await page.waitForSelector("#message-list [open] button", WITHIN);
+  await page.click("#message-list [open] button");
+  await says(page, "#said", "Copied");
+  return { ...observed, reads, command: await page.evaluate(() => window.copied) };
 }
 
 // A transcript that is too large for a message, and what can be done with it.
@@ -490,6 +501,10 @@ async function printed() {
   await transcript(page);
   await page.evaluate(() => addEventListener("beforeprint", () => (window.printed = [...document.getElementById("printed").shadowRoot.querySelectorAll(".line p")].map((line) => line.textContent))));
   const observed = { pages: pages(await page.pdf({ path: `${folder}/page.pdf` })) };
+  observed.isPrintedByButton = await page.evaluate(() => new Promise((done) => {
+    window.print = () => done(true);
+    document.getElementById("print").click();
+  }));
   Object.assign(observed, await page.evaluate(() => ({ lines: window.printed, isLeft: Boolean(document.getElementById("printed")), title: document.title })));
   const alone = await browser.visit("about:blank");
   await alone.setContent(readFileSync(options.alone, "utf-8"));
