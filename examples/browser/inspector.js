@@ -55,7 +55,8 @@ export class Inspector {
   #draw() {
     byId("message-list").replaceChildren();
     this.#rows.clear();
-    for (const [key, message] of [...this.#messages].filter(([, each]) => this.#isOf(each)).slice(-SHOWN)) this.#show(key, message);
+    const shown = [...this.#messages].filter(([, message]) => this.#isOf(message)).slice(-SHOWN);
+    for (const [key, message] of shown) this.#show(key, message);
   }
 
   // Shows a message at the top; a row that is being read stays where it is.

@@ -117,6 +117,7 @@ export default {
   "{speaker} speaks alone for only {seconds} s, and 15 s are needed. Enrol this person from a longer recording.": "{speaker} говорит без других лишь {seconds} с, а нужно 15. Запомните этот голос по более длинной записи.",
   "{speaker} sounds like two people. Enrol this person from a recording in which nobody else speaks.": "{speaker} звучит как два человека. Запомните этот голос по записи, где больше никто не говорит.",
   "This recording is no longer known well enough. Transcribe it again with “Names of known voices”, then enrol the person within seven days.": "Данных об этой записи уже нет. Расшифруйте её снова с параметром «Имена знакомых голосов» и запомните голос в течение семи дней.",
+  "{speaker} sounds like a person who is enrolled already. Try again in a moment.": "{speaker} звучит как человек, чей голос уже известен. Повторите чуть позже.",
   "That voice was forgotten in the meantime. Enrol the person as a new one.": "Этот голос тем временем забыт. Запомните человека как нового.",
   "Enrol": "Запомнить",
   "{name} is enrolled: the next recordings show the name.": "Голос запомнен: {name} появится в следующих записях.",

@@ -11,6 +11,7 @@ const REASONS = [
   { says: /says only (?<seconds>[\d.]+) s alone/, means: "{speaker} speaks alone for only {seconds} s, and 15 s are needed. Enrol this person from a longer recording." },
   { says: /sounds like two people/, means: "{speaker} sounds like two people. Enrol this person from a recording in which nobody else speaks." },
   { says: /^No embeddings/, means: "This recording is no longer known well enough. Transcribe it again with “Names of known voices”, then enrol the person within seven days." },
+  { says: SIMILAR, means: "{speaker} sounds like a person who is enrolled already. Try again in a moment." },
   { says: /^The user has no voice/, means: "That voice was forgotten in the meantime. Enrol the person as a new one." },
 ];
 
@@ -39,7 +40,7 @@ export function enrol(tasks, taskId, speaker, onDone) {
     } catch (error) {
       const voice = error.message.match(SIMILAR)?.[1];
       known = voice ? await personOf(tasks, voice).catch(() => null) : null;
-      show(known ? t("{name} is enrolled already, and {speaker} sounds the same. Add this recording to {name}, or choose another name if this is another person.", { ...known, speaker }) : reason(error, speaker) ?? problem(error, tasks.connection.server));
+      show(reason(error, speaker, known) ?? problem(error, tasks.connection.server));
     }
   };
 
@@ -52,7 +53,7 @@ export function enrol(tasks, taskId, speaker, onDone) {
     const given = name.value.trim();
     send({ name: given, ...(known ? { another: true } : {}) }, t("{name} is enrolled: the next recordings show the name.", { name: given }));
   };
-  byId("enrol-add").onclick = () => send({ voice: known.voice }, t("This recording is added to {name}: the next ones show the name more reliably.", known));
+  byId("enrol-add").onclick = () => by.reportValidity() && send({ voice: known.voice }, t("This recording is added to {name}: the next ones show the name more reliably.", known));
   byId("enrol-cancel").onclick = () => dialog.close();
   dialog.showModal();
 }
@@ -63,14 +64,16 @@ const isSame = (one, other) => one.trim().toLowerCase() === other.trim().toLower
 async function personOf({ connection, userId }, voice) {
   for (let after = 0; after !== null; ) {
     const { voices, more_after } = await connection.request("voices.list", { user_id: userId, after });
-    const person = voices.find((each) => each.voice === voice);
+    const person = voices.find((other) => other.voice === voice);
     if (person) return person;
     after = more_after;
   }
   return null;
 }
 
-function reason({ message }, speaker) {
+// Why an enrolment was refused, in the words of the page; null: for another reason than those above.
+function reason({ message }, speaker, known) {
+  if (known) return t("{name} is enrolled already, and {speaker} sounds the same. Add this recording to {name}, or choose another name if this is another person.", { name: known.name, speaker });
   for (const { says, means } of REASONS) {
     const match = message.match(says);
     if (match) return t(means, { seconds: Number(match.groups?.seconds).toLocaleString(locale), speaker });

@@ -176,6 +176,7 @@ async def test_a_refused_enrolment_says_in_the_words_of_the_page_what_to_do(tmp_
         refusal(MIN_REFERENCE_S - 3, 1),
         refusal(MIN_REFERENCE_S, MIN_AGREEMENT - 0.1),
         no_embeddings("t0"),
+        similar_voice("SPEAKER_00", "1" * 32),  # who was forgotten in the meantime
         similar_voice("SPEAKER_00", "0" * 32),
     ]
     requests: list[dict[str, Any]] = []
@@ -201,6 +202,7 @@ async def test_a_refused_enrolment_says_in_the_words_of_the_page_what_to_do(tmp_
         "SPEAKER_00 speaks alone for only 12 s, and 15 s are needed. Enrol",
         "SPEAKER_00 sounds like two people. Enrol",
         "This recording is no longer known well enough. Transcribe it again",
+        "SPEAKER_00 sounds like a person who is enrolled already. Try again",
         "Anna is enrolled already, and SPEAKER_00 sounds the same. Add this recording to Anna",
     ]
     for problem, words in zip(seen["problems"], first_words, strict=True):
@@ -208,4 +210,4 @@ async def test_a_refused_enrolment_says_in_the_words_of_the_page_what_to_do(tmp_
     # And two people need two names
     assert not seen["isValid"]
     assert seen["said"] == "Anna Berg is enrolled: the next recordings show the name."
-    assert [request.get("another") for request in requests] == [None] * 4 + [True]
+    assert [request.get("another") for request in requests] == [None] * 5 + [True]
