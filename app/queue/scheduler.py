@@ -26,7 +26,7 @@ from natscribe.schemas.stream_names import StreamNames
 from app.cancellation import cancel_all, despite_cancellation
 from app.jetstream.slots import Slots
 from app.queue.free_slots import FreeSlots
-from app.queue.grants import Ended, Grant, Grants
+from app.queue.grants import Ended, Grants
 from app.queue.positions import QUESTION, REPLY, Before
 from app.queue.priorities import QUEUE_KEYS
 from app.queue.quotas import exceeded
@@ -206,22 +206,14 @@ class Scheduler:
         free.changed.set()
 
     async def _reply_positions(self, message: Msg) -> None:
-        before: list[Before] = []
+        """Reply what starts before each task; wait for messages that are not read yet, but at most READ_WITHIN_S."""
+        before, deadline = list[Before](), monotonic() + READ_WITHIN_S
         for grant in QUESTION.validate_json(message.data):
-            await self._wait_until_read(grant)
+            await asyncio.sleep(0)  # other work goes first
+            while self._read_to.get(grant.subject, grant.sequence) < grant.sequence and monotonic() < deadline:  # noqa: ASYNC110 -- no event
+                await asyncio.sleep(READ_CHECKED_EVERY_S)
             before.append((0, 0.0) if grant.sequence in self.granted else self.turns.before(grant.turn))
         await message.respond(REPLY.dump_json(before))
-
-    async def _wait_until_read(self, grant: Grant) -> None:
-        """Wait until the scheduler has read the task message that `grant` names, but at most READ_WITHIN_S seconds.
-
-        In any case, let the event loop run other work once.
-        """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + READ_WITHIN_S
-        await asyncio.sleep(0)
-        while self._read_to.get(grant.subject, grant.sequence) < grant.sequence and loop.time() < deadline:  # noqa: ASYNC110 -- no event
-            await asyncio.sleep(READ_CHECKED_EVERY_S)
 
     async def _read(self, subject: str) -> None:
         """Wait until the queue `subject` may have new messages; read them, and let their tasks wait."""
