@@ -5,6 +5,8 @@ subject. So a task has at most one grant, whichever worker publishes it, until t
 the task message and acknowledged the grant.
 """
 
+from typing import Self
+
 from nats.aio.client import Client
 from nats.js.errors import BadRequestError
 from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
@@ -32,7 +34,7 @@ class Grant(BaseModel):
     seconds: float | None = None  # of audio; None: unknown
 
     @classmethod
-    def of(cls, turn: Turn) -> "Grant":
+    def of(cls, turn: Turn) -> Self:
         """Create the grant of a task that the scheduler has chosen to start."""
         subject = subjects.tasks(turn.lane, turn.priority)
         return cls(subject=subject, sequence=turn.sequence, user=turn.user, seconds=turn.seconds)

@@ -83,7 +83,7 @@ class Positions:
         return list(zip(messages, await self._positions(messages), strict=True))
 
     async def _positions(self, messages: Sequence[StoredMessage]) -> list[Position | None]:
-        tasks = [Grant(subject=message.subject, sequence=message.sequence, user=message.user) for message in messages]
+        tasks = [Grant.of(message.turn) for message in messages]
         try:
             reply = await self._nats.request(subjects.POSITIONS, QUESTION.dump_json(tasks), timeout=REPLY_WITHIN_S)
             queues = await self._recent_queues()

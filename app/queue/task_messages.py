@@ -107,7 +107,7 @@ class TaskMessages:
         Raises:
             NatsError: NATS does not answer, or refuses to delete the message.
         """
-        ended = _ended(message, seconds=seconds, frees_slot=by_worker)
+        ended = Ended.of(message.turn).model_copy(update={"seconds": seconds, "frees_slot": by_worker})
         if by_worker:
             await self.note_end(ended)
         stored = await self.find(message.subject, message.sequence)
@@ -127,7 +127,8 @@ class TaskMessages:
         Raises:
             NatsError: NATS is unavailable.
         """
-        await self.note_end(_ended(message, frees_slot=True, is_retried=True))
+        retried = {"seconds": None, "frees_slot": True, "is_retried": True}
+        await self.note_end(Ended.of(message.turn).model_copy(update=retried))
 
     async def note_end(self, ended: Grant) -> None:
         """Send the scheduler a notice that a task message was deleted, or that an attempt has failed: see `Ended`.
@@ -142,16 +143,3 @@ class TaskMessages:
         reply = await self._nats.request(f"{DELETE}.{self._names.tasks}", request, timeout=REQUEST_TIMEOUT_S)
         if error := json.loads(reply.data).get("error"):
             APIError.from_error(error)
-
-
-def _ended(
-    message: StoredMessage, *, seconds: float | None = None, frees_slot: bool, is_retried: bool = False
-) -> Ended:
-    return Ended(
-        subject=message.subject,
-        sequence=message.sequence,
-        user=message.user,
-        seconds=seconds,
-        frees_slot=frees_slot,
-        is_retried=is_retried,
-    )

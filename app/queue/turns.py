@@ -195,10 +195,6 @@ class _Queue:
         seconds = [duration for share in islice(self.shares.values(), COUNTED) for duration in share.first(1)]
         return sum(seconds) / len(seconds) if seconds else math.nan
 
-    def leave_if_idle(self, share: _Share) -> None:
-        if not share and not share.running:
-            self.shares.pop(share.user, None)
-
 
 class Turns:
     """Decides which waiting task starts next, and counts the waiting and running tasks of each user; does no I/O."""
@@ -370,7 +366,8 @@ class Turns:
         self._served[turn.user] += times * turn.seconds / self._weight(turn.user)
 
     def _forget_if_idle(self, queue: _Queue, share: _Share) -> None:
-        queue.leave_if_idle(share)
+        if not share and not share.running:
+            queue.shares.pop(share.user, None)
         if not self.waiting[share.user] and not self.running[share.user]:
             self._recent.pop(share.user, None)
             del self.waiting[share.user], self.running[share.user]
