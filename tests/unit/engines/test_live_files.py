@@ -2,15 +2,20 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
+from types import SimpleNamespace
+from typing import NoReturn
 
+import av
 import numpy as np
 import numpy.typing as npt
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Codec, LiveAudio
 
+from app.engines.audio import live_files
 from app.engines.audio.live_files import FileDecoder
+from app.engines.audio.live_pipe import Pipe
 from app.errors import PermanentError, TransientError
 from tests.constants import Constants
 
@@ -185,6 +190,44 @@ def test_a_decoder_that_is_closed_in_the_middle_leaves_no_thread() -> None:
 def test_a_stream_without_a_byte_has_no_audio() -> None:
     # Given a client that has sent nothing, when the stream ends, then that is no error
     assert list(FileDecoder(opus()).end()) == []
+
+
+class DamagedFile:
+    """A file that starts with packets that cannot be decoded."""
+
+    size = 0
+
+    def __init__(self, pipe: Pipe, error: Exception, packets: int) -> None:
+        self._pipe = pipe
+        self._error = error
+        self._packets = packets
+
+    def demux(self, _: object) -> Iterator["DamagedFile"]:
+        yield from [self] * self._packets
+        while self._pipe.read(1):
+            pass
+
+    def decode(self) -> NoReturn:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "packets", "is_skipped"),
+    [
+        (av.error.InvalidDataError(1, ""), 10, True),
+        (av.error.InvalidDataError(1, ""), 11, False),
+        (av.error.MemoryError(12, ""), 1, False),
+    ],
+    ids=["ten damaged packets", "eleven", "no memory"],
+)
+def test_damaged_packets_are_skipped_unless_there_are_many(
+    error: Exception, packets: int, is_skipped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(av, "open", lambda pipe, *_, **__: nullcontext(DamagedFile(pipe, error, packets)))
+    monkeypatch.setattr(live_files, "_checked", lambda *_: SimpleNamespace(time_base=None))
+    decoder = FileDecoder(opus())
+    with nullcontext() if is_skipped else pytest.raises(PermanentError):
+        assert [*decoder.decode(b"OggS"), *decoder.end()] == []
 
 
 def test_stalled_decoding_is_tried_again(constants: Constants) -> None:

@@ -119,6 +119,27 @@ async def test_a_client_that_is_silent_ends_its_audio_though_its_last_message_is
     assert reader.refused == 1
 
 
+async def test_messages_that_are_no_frames_do_not_prolong_the_silence_of_a_client(
+    nats: InMemoryNats, constants: Constants, later: Callable[[float], None]
+) -> None:
+    # Given a client that may be silent for half a minute, and a message that is no frame after 20 s of its silence
+    constants(POLL_S=0.01)
+    loop = asyncio.get_running_loop()
+
+    def stray() -> None:
+        nats.streams[NAMES.live].publish(subjects.live_audio("live-1"), SECOND, {}, nats.now)
+        loop.call_soon(later, 20)
+
+    store(nats, 0)
+    nats.before(
+        READ,
+        *(lambda: None, lambda: None, lambda: loop.call_soon(later, 20)),  # a frame, the end, and 20 s without a frame
+        *(stray, lambda: None, lambda: store(nats, 1, end=True)),  # a stray, another 20 s, and a frame
+    )
+    # When it sends on after 40 s, then its audio has ended
+    assert await audio_of(reader_of(nats, idle_seconds=30).read(FrameOffset())) == SECOND
+
+
 async def test_the_time_that_another_worker_has_waited_for_a_client_counts(
     nats: InMemoryNats, constants: Constants
 ) -> None:

@@ -53,6 +53,12 @@ def test_speech_that_no_turn_covers_has_no_speaker() -> None:
     assert texts(attribute_known(spoken, [])) == [("one two", None), ("three four", None)]
 
 
+@pytest.mark.parametrize(("covered_s", "speaker"), [(2.9, None), (3.0, ANN)])
+def test_a_segment_has_a_speaker_whose_turns_cover_three_tenths_of_it(covered_s: float, speaker: str | None) -> None:
+    spoken = Segment(start=0, end=10, text="one", words=[])
+    assert texts(attribute_known([spoken], [turn(0, covered_s, ANN)])) == [("one", speaker)]
+
+
 def test_labels_are_counted_up_to_the_highest() -> None:
     segments = (segment("one", speaker="SPEAKER_11"), segment("two", speaker=ANN), segment("three"))
     later = event(turns=[turn(0, 1, "SPEAKER_12")])

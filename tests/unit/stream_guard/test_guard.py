@@ -18,10 +18,12 @@ from structlog.testing import capture_logs
 from app.cancellation import cancel_all
 from app.jetstream import lease
 from app.jetstream.connection import StartError, TooFewServersError, retry_until_available
+from app.jetstream.lease import Lease
 from app.jetstream.slots import Slots
 from app.jetstream.streams import stream_configs
 from app.redis_store.projection import RedisProjection
 from app.settings import Settings
+from app.stream_guard.guard import CREATED_WITHIN_S
 from app.stream_guard.provisioning import (
     StreamError,
     inspect_streams,
@@ -250,6 +252,36 @@ def advisory(subject: str, *, refused: bool = False, client: str = "reports") ->
     response = {"error": {"code": 500, "err_code": 10052, "description": "no"}} if refused else {}
     report = {"client": {"name": client}, "subject": f"$JS.API.{subject}", "response": json.dumps(response)}
     return json.dumps(report, separators=(",", ":")).encode()
+
+
+async def test_a_starting_worker_waits_for_the_holder_of_the_lease_to_create_streams(
+    parts: Parts, nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a worker that holds the lease, and a stream that is missing
+    starting, waits = Parts(nats), list[float]()
+    del nats.streams[NAMES.progress]
+
+    async def create(_: Lease, seconds: float) -> None:
+        waits.append(seconds)
+        await provision(parts.nats.jetstream(), SETTINGS)
+        nats.requests.clear()
+
+    monkeypatch.setattr(Lease, "wait_for_change", create)
+    # When another worker starts, then it waits for the holder, and creates nothing itself
+    state, missing = await starting.stream_guard.start()
+    assert waits == [pytest.approx(CREATED_WITHIN_S, abs=1)]
+    assert (state.is_healthy, NAMES.progress in missing) == (True, True)
+    assert [request for request in nats.requests if "CREATE" in request] == []
+
+
+@pytest.mark.usefixtures("parts")
+async def test_a_starting_worker_creates_the_streams_that_the_holder_of_the_lease_does_not_create(
+    nats: InMemoryNats, constants: Constants
+) -> None:
+    constants(CREATED_WITHIN_S=0.01)
+    del nats.streams[NAMES.progress]
+    state, missing = await Parts(nats).stream_guard.start()
+    assert (state.is_healthy, NAMES.progress in missing) == (True, True)
 
 
 @pytest.fixture

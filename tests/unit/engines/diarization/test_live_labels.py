@@ -72,6 +72,21 @@ def test_speech_that_resembles_nobody_has_no_label(conversation: Conversation) -
     assert conversation.labels_of(conversation.said) == [0, 1, 1]
 
 
+def test_the_nearest_speaker_of_speech_is_one_with_a_label(conversation: Conversation) -> None:
+    def nearest(person: str) -> int | None:
+        return conversation.labels.nearest(SpeechWindow(0, 24_000, quantized(conversation.values(person))))
+
+    # Given nobody, then somebody with a label, and then a stranger who has said too little for a label
+    assert nearest("ann") is None
+    conversation.speak("ann", 60)
+    assert (nearest("ann"), nearest("bob")) == (0, None)
+    conversation.speak("bob", 0.5)
+    # Then only the first of the two is recognized, until the second has said more
+    assert (nearest("ann"), nearest("bob")) == (0, None)
+    conversation.speak("bob", 5)
+    assert (nearest("ann"), nearest("bob")) == (0, 1)
+
+
 def test_whoever_returns_after_an_hour_has_the_old_label(conversation: Conversation) -> None:
     conversation.speak("ann", 10)
     conversation.speak("bob", 10)

@@ -1,4 +1,4 @@
-"""The turns of users who have been served equally."""
+"""The turns of users who have been served equally, and of tasks of different priorities."""
 
 import pytest
 from natscribe.schemas.wire import Lane, Priority
@@ -7,8 +7,8 @@ from app.jetstream.slots import Slots
 from app.queue.turns import Turn, Turns
 
 
-def turn(user: str, sequence: int) -> Turn:
-    return Turn(user, Lane.TRANSCRIPTION, Priority.NORMAL, sequence, 10.0)
+def turn(user: str, sequence: int, seconds: float = 10.0, priority: Priority = Priority.NORMAL) -> Turn:
+    return Turn(user, Lane.TRANSCRIPTION, priority, sequence, seconds)
 
 
 def test_users_who_have_been_served_equally_start_in_the_order_in_which_they_came() -> None:
@@ -32,3 +32,14 @@ def test_reconsidering_one_user_often_takes_no_turn_from_another(reconsidered: s
         turns.reconsider(reconsidered)
     started = [turns.next(Slots.RECORDINGS), turns.next(Slots.RECORDINGS)]
     assert {task.user for task in started if task} == {"a", "b"}
+
+
+def test_the_tasks_of_another_priority_count_as_the_mean_of_the_first_of_each_user() -> None:
+    # Given urgent tasks of two users, of whom one has a second, long one
+    turns = Turns()
+    for sequence, (user, seconds) in enumerate([("a", 10.0), ("b", 20.0), ("a", 3600.0)], 1):
+        turns.add(turn(user, sequence, seconds, Priority.HIGH))
+    # When a task waits behind the three of them, then their audio is estimated
+    last = turn("c", 4, priority=Priority.LOW)
+    turns.add(last)
+    assert turns.before(last) == (3, 45.0)
