@@ -1,6 +1,7 @@
 """When the scheduler counts the free slots of workers."""
 
 from app.jetstream.slots import Slots
+from app.queue.free_slots import FreeSlots
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, Parts
@@ -19,3 +20,13 @@ async def test_slots_are_counted_only_while_a_task_waits_for_one(
         await eventually(lambda: any("CONSUMER.INFO" in request for request in nats.requests))
     counted = {request for request in nats.requests if "CONSUMER.INFO" in request}
     assert counted == {f"$JS.API.CONSUMER.INFO.{NAMES.ready}.{NAMES.slot_consumer(Slots.RECORDINGS)}"}
+
+
+async def test_a_count_is_current_until_a_worker_offers_a_slot(nats: InMemoryNats) -> None:
+    free = FreeSlots(nats.client, NAMES, Slots.RECORDINGS)
+    assert not free.is_current
+    await free.read()
+    assert free.is_current
+    free.recount()
+    assert not free.is_current
+    assert free.changed.is_set()

@@ -1,0 +1,59 @@
+"""The events about the speakers of a live task, across attempts and workers."""
+
+from dataclasses import replace
+
+import pytest
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import Lane
+
+from app.errors import FencedError
+from app.execution.speaker_log import SpeakerLog
+from app.task_log.record import Record
+from app.updates import Checkpoint, SpeakerChanges
+from tests.fakes.parts import Parts
+
+
+@pytest.fixture
+async def running(parts: Parts) -> Record:
+    """A live task with speakers that runs, behind one event about the speakers of another task."""
+    audio = {"codec": "pcm_s16le", "sample_rate": 16_000, "channels": 1}
+    other, record = [
+        await parts.reaching(State.RUNNING, task_id, queue=Lane.LIVE, audio=audio, diarize=True)
+        for task_id in ("other", "live-1")
+    ]
+    await speaker_log(parts).append(SpeakerChanges(1.0), other)
+    return record
+
+
+def speaker_log(parts: Parts) -> SpeakerLog:
+    return SpeakerLog(parts.log, parts.results)
+
+
+async def test_another_attempt_continues_the_events_of_the_speakers(parts: Parts, running: Record) -> None:
+    # Given an attempt that has stored an event and the state of the speakers
+    first, second = speaker_log(parts), speaker_log(parts)
+    await first.append(SpeakerChanges(10.0, merged={"SPEAKER_01": "SPEAKER_00"}), running)
+    await first.store_state("voices", running)
+    # When another attempt resumes, then it knows both
+    resumed = await second.resume(Checkpoint(), running)
+    assert [event.settled_until for event in resumed.speaker_changes] == [10.0]
+    assert resumed.speaker_state == "voices"
+    # And its events follow, and the first attempt can append no more
+    await second.append(SpeakerChanges(20.0), running)
+    assert [message.event.sequence async for message in parts.log.speakers("live-1")] == [1, 2]
+    with pytest.raises(FencedError):
+        await first.append(SpeakerChanges(30.0), running)
+
+
+async def test_the_speakers_of_an_earlier_task_with_the_same_id_are_deleted(parts: Parts, running: Record) -> None:
+    earlier = replace(running, metadata=replace(running.metadata, task_sequence=running.metadata.task_sequence + 1))
+    await speaker_log(parts).append(SpeakerChanges(10.0), earlier)
+    # When a task with its id resumes, then it starts over
+    attempt = speaker_log(parts)
+    assert (await attempt.resume(Checkpoint(), running)).speaker_changes == ()
+    await attempt.append(SpeakerChanges(5.0), running)
+    stored = [message.event async for message in parts.log.speakers("live-1")]
+    assert [(event.sequence, event.settled_until) for event in stored] == [(1, 5.0)]
+    # And when the task is deleted, then so are its events
+    await attempt.clean_up("live-1")
+    assert [message async for message in parts.log.speakers("live-1")] == []
