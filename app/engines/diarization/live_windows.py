@@ -72,9 +72,9 @@ class WindowEmbedder:
         if span not in self._embedded:
             speech = samples[start:end]
             window = SpeechWindow(*span, self._embedding(speech))
-            if self._telephone and span[0] >= self._telephone_until:
+            if self._telephone and window.start >= self._telephone_until:
                 window = window._replace(telephone=self._embedding(simulate_telephone(speech)))
-                self._telephone_until = span[1]
+                self._telephone_until = window.end
             self._embedded[span] = window
         return self._embedded[span]
 
