@@ -203,22 +203,40 @@ async def test_a_failed_task_that_is_deleted_meanwhile_leaves_no_dead_letter(par
     assert nats.streams[NAMES.dead_letters].messages == []
 
 
+async def refuse() -> None:
+    raise ValueError
+
+
 @pytest.mark.parametrize(
     ("body", "logged"), [(b'{"task_id": "t9"}', True), (b"{", False)], ids=["with an id", "without an id"]
 )
 async def test_an_invalid_message_fails(parts: Parts, nats: InMemoryNats, body: bytes, logged: bool) -> None:
     await parts.publish("", body=body)
-    message = await parts.take()
-
-    async def refuse() -> None:
-        raise ValueError
-
-    await process(Delivery(parts.execution, message), refuse)
+    await process(Delivery(parts.execution, await parts.take()), refuse)
     last = await parts.log.last("t9")
     assert (last is not None) is logged
     assert last is None or last.event.state is State.FAILED
     assert len(nats.streams[NAMES.dead_letters].messages) == 1
     assert nats.streams[NAMES.tasks].messages == []
+
+
+async def test_a_message_that_a_later_version_has_registered_is_left_to_that_version(
+    parts: Parts, nats: InMemoryNats
+) -> None:
+    # Given a task with an option of a later version, which that version has registered, and a copy of the message
+    first = await parts.publish("t1", newer="wanted")
+    assert first.problem is not None
+    await parts.register(first)
+    second = await parts.publish("t1", newer="wanted")
+    # When this version receives both, then it returns the first, and rejects the second
+    for _ in range(2):
+        await process(Delivery(parts.execution, await parts.take()), refuse)
+    assert await state(parts) is State.QUEUED
+    assert [message.sequence for message in nats.streams[NAMES.tasks].messages] == [first.sequence]
+    assert await parts.messages.find(None, second.sequence) is None
+    assert len(nats.streams[NAMES.dead_letters].messages) == 1
+    (put_off,) = nats.streams[NAMES.ready].consumers[READY].put_off_s
+    assert put_off == pytest.approx(SETTINGS.task_retry_delay, rel=0.25)
 
 
 async def test_a_valid_message_whose_handler_fails_is_redelivered(parts: Parts, nats: InMemoryNats) -> None:

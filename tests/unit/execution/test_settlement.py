@@ -15,6 +15,7 @@ from app.execution import settlement
 from app.execution.attempt import TaskAttempt
 from app.execution.delivery import Delivery
 from app.execution.retries import delay_after
+from app.jetstream.records import UnreadableError
 from tests.fakes.delivery import FakeLetters, FakeMessage, delivery
 from tests.fakes.messages import event as progress
 
@@ -147,6 +148,17 @@ async def test_a_message_without_an_attempt_is_released_without_an_append(begun:
     # When it is settled, then JetStream may deliver it again
     await (settlement.failed(released, MessageGoneError()) if begun else settlement.stopped(released))
     assert message.done == ["nak"]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "done"), [(None, ["nak"]), (FakeAttempt(is_running=False), ["nak"]), (FakeAttempt(), [])]
+)
+async def test_a_message_whose_log_only_a_later_version_can_read_is_returned_unless_it_runs(
+    attempt: FakeAttempt | None, done: list[str]
+) -> None:
+    returned, message = of(attempt)
+    assert (await settlement.failed(returned, UnreadableError("progress"))).state is None
+    assert message.done == done
 
 
 async def test_the_last_attempt_is_followed_by_another_where_only_the_speakers_are_missing() -> None:
