@@ -82,10 +82,8 @@ def pattern(address: str) -> re.Pattern[str]:
     Each parameter matches `*` or any of its values: those in ENUMS if it is listed there, otherwise any without a dot.
     """
     words = {name: "|".join([*map(str, enum), r"\*"]) for name, enum in ENUMS.items()}
-    parts = re.split(r"\{(\w+)\}", address)
-    return re.compile(
-        "".join(f"({words.get(part, '[^.]+')})" if at % 2 else re.escape(part) for at, part in enumerate(parts))
-    )
+    parameter = r"\\\{(\w+)\\\}"  # as `re.escape` writes it
+    return re.compile(re.sub(parameter, lambda name: f"({words.get(name[1], '[^.]+')})", re.escape(address)))
 
 
 def _references(document: Node, node: object) -> Iterator[str]:

@@ -22,11 +22,21 @@ async def test_slots_are_counted_only_while_a_task_waits_for_one(
     assert counted == {f"$JS.API.CONSUMER.INFO.{NAMES.ready}.{NAMES.slot_consumer(Slots.RECORDINGS)}"}
 
 
+async def test_slots_are_counted_again_and_again_while_a_task_waits(
+    parts: Parts, nats: InMemoryNats, constants: Constants
+) -> None:
+    constants(WAKE_EVERY_S=0.01, AUDIT_EVERY_S=60.0)
+    await parts.publish("t1")
+    async with parts.scheduling():
+        nats.requests.clear()
+        await eventually(lambda: len([request for request in nats.requests if "CONSUMER.INFO" in request]) > 5)
+
+
 async def test_a_count_is_current_until_a_worker_offers_a_slot(nats: InMemoryNats) -> None:
     free = FreeSlots(nats.client, NAMES, Slots.RECORDINGS)
-    assert not free.is_current
+    is_current = [free.is_current]
     await free.read()
-    assert free.is_current
+    is_current.append(free.is_current)
     free.recount()
-    assert not free.is_current
+    assert [*is_current, free.is_current] == [False, True, False]
     assert free.changed.is_set()

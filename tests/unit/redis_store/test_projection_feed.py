@@ -56,9 +56,10 @@ class FakeProjection:
 @dataclass
 class FakeClient:
     acknowledged: list[str] = field(default_factory=list)
+    returned: list[str] = field(default_factory=list)
 
-    async def publish(self, subject: str, *_: object, **__: object) -> None:
-        self.acknowledged.append(subject)
+    async def publish(self, subject: str, payload: bytes = b"", **__: object) -> None:
+        (self.returned if payload.startswith(b"-NAK") else self.acknowledged).append(subject)
 
     async def request(self, subject: str, **_: object) -> Msg:
         info = {"ts": NOW.isoformat(), "created": STORED.isoformat()}
@@ -188,3 +189,28 @@ async def test_an_interrupted_projection_is_logged(client: FakeClient) -> None:
     assert [(line["event"], line["work"], line["error"]) for line in logs] == [
         ("work_interrupted", "projection", "Redis refuses the service.")
     ]
+
+
+async def test_a_message_that_only_another_version_can_read_is_returned_alone(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given two events, and one of another version between them
+    batch = [event(client, number) for number in (2, 3, 4)]
+    batch[1].data = b"{}"
+    waiting = {MAX_EVENTS_PER_BATCH: batch}
+
+    async def pull(_: PullInbox, count: int, **__: object) -> list[Msg]:
+        if count not in waiting:
+            await asyncio.Event().wait()
+        return waiting.pop(count)
+
+    async def is_settled() -> bool:
+        return len(client.acknowledged) + len(client.returned) == len(batch)
+
+    monkeypatch.setattr(PullInbox, "pull", pull)
+    # When they are projected, then the others are, and the one is returned
+    projection = FakeProjection()
+    async with projecting(client, projection):
+        await eventually(is_settled)
+    assert [item.record.stream_sequence for item in projection.projected] == [2, 4]
+    assert client.returned == [batch[1].reply]
