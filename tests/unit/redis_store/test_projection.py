@@ -1,6 +1,7 @@
 """What the projection sends to Redis."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -25,6 +26,10 @@ class FakeRedis:
 
     def register_script(self, _: str) -> None:
         return None
+
+    async def exists(self, name: str) -> object:
+        assert name == keys.MARK
+        return self._replies[0]
 
     def pipeline(self, *, transaction: bool) -> "FakeRedis":
         assert not transaction
@@ -53,6 +58,18 @@ async def test_keys_are_kept_as_long_as_the_event_and_not_longer_when_it_is_writ
     assert values[3:5] == (keep, keep_progress)
     # And the task is listed as long as its keys can be there
     assert values[-1] == int(record.metadata.created_at.timestamp()) + KEEP_S
+
+
+async def test_a_task_is_listed_under_a_hash_of_its_user_if_its_message_names_one(parts: Parts) -> None:
+    redis, record = FakeRedis(1), await parts.reaching(State.RUNNING, "t1")
+    invalid = replace(record, metadata=replace(record.metadata, task=None))
+    await RedisProjection(cast("Redis", redis)).write_events([ProjectedEvent(item, 0.0) for item in (record, invalid)])
+    assert [values[-2] for _, values in redis.sent] == [keys.user(7), keys.NO_USER]
+
+
+@pytest.mark.parametrize("exists", [0, 1])
+async def test_a_redis_without_the_mark_is_empty(exists: int) -> None:
+    assert await RedisProjection(cast("Redis", FakeRedis(exists))).is_empty() is not bool(exists)
 
 
 async def test_an_event_that_redis_refuses_is_an_error(parts: Parts) -> None:

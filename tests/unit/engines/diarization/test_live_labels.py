@@ -87,6 +87,18 @@ def test_the_nearest_speaker_of_speech_is_one_with_a_label(conversation: Convers
     assert (nearest("ann"), nearest("bob")) == (0, 1)
 
 
+def test_the_embeddings_of_a_label_are_those_of_its_speech(conversation: Conversation) -> None:
+    # Given somebody who has spoken for two minutes and more, and a stranger without a label
+    conversation.speak("ann", 200)
+    conversation.speak("bob", 0.5)
+    # Then the first has an embedding, of so many seconds
+    (ann,) = conversation.labels.embeddings()
+    assert ann.label == 0
+    assert ann.seconds == pytest.approx(200, abs=5)
+    spoken = conversation.values("ann")
+    assert spoken @ ann.mean > 0.8 * np.linalg.norm(spoken) * np.linalg.norm(ann.mean)
+
+
 def test_whoever_returns_after_an_hour_has_the_old_label(conversation: Conversation) -> None:
     conversation.speak("ann", 10)
     conversation.speak("bob", 10)
@@ -123,6 +135,7 @@ def test_without_a_state_nobody_gets_the_label_of_another() -> None:
     conversation = Conversation(LiveLabels(labels=2))
     conversation.speak("ann", 4)
     assert conversation.labels_of(conversation.said) == [2]
+    assert [item.label for item in conversation.labels.embeddings()] == [2]
 
 
 def test_at_the_maximum_the_nearest_speaker_is_used() -> None:
@@ -180,6 +193,7 @@ def test_two_labels_of_one_person_are_merged(conversation: Conversation) -> None
     labels = {label for _, _, label in conversation.labels.turns()}
     assert len(labels) == 1
     assert set(conversation.labels.merged.values()) == labels
+    assert {item.label for item in conversation.labels.embeddings()} == labels
     # And a merged label is not given again
     conversation.speak("cyd", 10)
     assert conversation.label_at(conversation.now - 5) not in {0, 1}

@@ -1,0 +1,44 @@
+"""Loading the models of a worker."""
+
+from collections.abc import AsyncGenerator
+
+import pytest
+from natscribe.schemas.errors import ErrorCode
+
+from app.engines.messages import Job, Load, Loaded, LoadVad, Reply, VadLoaded
+from app.engines.process.engine_processes import EngineProcesses
+from app.errors import PermanentError
+from app.settings import Settings
+from tests.fakes.engine import MODEL
+
+
+class LoadingEngine(EngineProcesses):
+    """Loads what is not broken, and records what it has loaded."""
+
+    def __init__(self, broken: type[Job] | None) -> None:
+        super().__init__(Settings(_env_file=None))
+        self.done: list[type[Job]] = []
+        self._broken = broken
+
+    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        if isinstance(job, Load | LoadVad):
+            if type(job) is self._broken:
+                raise PermanentError(ErrorCode.ENGINE_FAILED, "It is broken.")
+            self.done.append(type(job))
+            yield Loaded(model=MODEL) if isinstance(job, Load) else VadLoaded()
+
+
+@pytest.mark.parametrize(("broken", "other"), [(Load, LoadVad), (LoadVad, Load)])
+async def test_a_model_that_cannot_be_loaded_keeps_no_other_from_being_loaded(
+    broken: type[Load | LoadVad], other: type[Load | LoadVad]
+) -> None:
+    engine = LoadingEngine(broken)
+    with pytest.raises(PermanentError, match="broken"):
+        await engine.load()
+    assert engine.done == [other]
+
+
+async def test_both_models_are_loaded() -> None:
+    engine = LoadingEngine(None)
+    await engine.load()
+    assert set(engine.done) == {Load, LoadVad}
