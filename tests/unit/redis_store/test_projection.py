@@ -67,9 +67,9 @@ async def test_a_task_is_listed_under_a_hash_of_its_user_if_its_message_names_on
     assert [values[-2] for _, values in redis.sent] == [keys.user(7), keys.NO_USER]
 
 
-@pytest.mark.parametrize("exists", [0, 1])
-async def test_a_redis_without_the_mark_is_empty(exists: int) -> None:
-    assert await RedisProjection(cast("Redis", FakeRedis(exists))).is_empty() is not bool(exists)
+@pytest.mark.parametrize(("marks", "is_empty"), [(0, True), (1, False)])
+async def test_a_redis_without_the_mark_is_empty(marks: int, is_empty: bool) -> None:
+    assert await RedisProjection(cast("Redis", FakeRedis(marks))).is_empty() is is_empty
 
 
 async def test_an_event_that_redis_refuses_is_an_error(parts: Parts) -> None:
