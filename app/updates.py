@@ -42,6 +42,7 @@ class SpeakerChanges:
     """Corrections to the speakers of segments of a live task that are already published; see `SpeakersEvent`."""
 
     settled_until: float
+    channel: int | None = None  # of the turns; None: the channels are mixed
     turns: tuple[Turn, ...] = ()
     relabelled_seconds: float = 0.0  # of the turns: speech that had another speaker before
     merged: Mapping[str, str] = field(default_factory=dict)
@@ -58,6 +59,7 @@ class TaskUpdate:
     duration_seconds: float | None = None  # of the whole recording
     text: WindowText | None = None
     lag_seconds: float | None = None  # of a live task: published audio that is not transcribed yet
+    speaker_count: int | None = None  # of a live task: speakers so far
     waits_for_audio: bool = False  # whether a live task makes no progress only because its client sends no audio
     audio_sha256: str = ""  # of the recording that the text belongs to
     embeddings: bytes | None = None  # of the speakers, as JSON: stored as long as the result

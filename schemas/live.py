@@ -96,7 +96,7 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveTaskIdentity):  # the last 
     diarize: bool = Field(
         default=False,
         description="Find the speaker of each segment while people speak, and again at the end. Channels that are "
-        "transcribed separately have speakers of their own, and until the end one each.",
+        "transcribed separately have speakers of their own.",
     )
     word_timestamps: bool = Field(default=False, description="Return the time and probability of each word.")
 
@@ -171,6 +171,7 @@ class SpeakersEvent(Message):
     sequence: int = Field(
         ge=1, description="Number of the speakers event, from 1, without gaps, across attempts.", examples=[1]
     )
+    channel: Channel | None = Field(None, description="The channel of `turns`, from 0; null: the channels are mixed.")
     turns: list[Turn] = Field(description="Seconds whose speaker is another one than published before, or known now.")
     same: list[SameSpeaker] = Field(description="Labels that turned out to belong to one person.")
     voices: dict[str, SpeakerVoice] = Field(

@@ -73,6 +73,12 @@ class TaskState(Message):
         description="Seconds of audio of a live task that are stored and not transcribed yet; null for recordings.",
         examples=[1.2],
     )
+    speakers: int | None = Field(
+        None,
+        ge=0,
+        description="Number of speakers of a live task with `diarize` so far; null if unknown.",
+        examples=[2],
+    )
     eta_seconds: Seconds | None = Field(
         None, description="Estimated seconds until the end of the task; null if unknown.", examples=[9.2]
     )

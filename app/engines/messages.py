@@ -55,17 +55,17 @@ class FindWindows(_Message):
 
 
 class LiveSpeakerOptions(_Message):
-    """How to diarize a live stream.
+    """How to find the speakers of a live stream; separate channels have speakers of their own.
 
-    `labels`: how many speaker labels earlier engine processes have given in this stream; new speakers get later ones.
-    `state`: the last `LiveDiarization.state` that an earlier process has returned for this stream; empty: the speakers
-    are not known yet.
+    `max_speakers`: of all channels together, but one for each channel is always possible. `labels`: how many labels
+    earlier processes have given; new speakers get later ones. `states`: those that another process has returned last,
+    one for each channel (or the mix); empty: the speakers are not known yet.
     """
 
     max_speakers: Speakers | None = None
     embed: bool = Field(False, description="Whether replies include the speakers' embeddings.")
     labels: int = 0
-    state: str = Field("", repr=False)
+    states: list[str] = Field(default_factory=list, repr=False)
 
 
 class ProcessLiveAudio(_Message):
@@ -88,7 +88,7 @@ class ProcessLiveAudio(_Message):
     data: str = Field("", repr=False, description="Bytes of frames in order, in base64; at most 1 MiB.")
     include_open: bool = Field(True, description="Whether the reply includes the open utterances.")
     speakers: LiveSpeakerOptions | None = Field(
-        None, description="Find the speakers of the mix of all channels; only used with `first`."
+        None, description="Find the speakers of each channel (or the mix); only used with `first`."
     )
     end: bool = Field(False, description="No more audio follows: ends the open utterances, and closes the stream.")
 
@@ -229,18 +229,21 @@ class RecordingEmbeddings(_Message):
 
 
 class LiveDiarization(_Message):
-    """The speakers of a live stream after an utterance.
+    """The speakers of a live stream, or of one of its separate channels, as far as known.
 
-    `turns`: who speaks when since `settled_until` (seconds), as far as known; before that time, speakers no longer
-    change. `merged`: for each label whose speaker turned out to have another label as well, the label that remains.
-    `state`: what another process needs to continue.
+    `turns`: who speaks when since `settled_until` (seconds). `merged`: labels that turned out to belong to the person
+    of another label, and that label. `labels`: those of all speakers so far, without the merged ones. `state`: what
+    another process needs to continue.
     """
 
     turns: list[Turn]
     merged: dict[str, str]
+    labels: list[str] = Field(default_factory=list)
     settled_until: float
     state: str = Field(repr=False)
-    embedded: RecordingEmbeddings | None = Field(None, description="Null: the stream did not request embeddings.")
+    embedded: RecordingEmbeddings | None = Field(
+        None, description="Null: the stream did not request embeddings, and has no separate channels."
+    )
 
 
 class LiveAudioProcessed(_Message):
@@ -261,8 +264,12 @@ class LiveAudioProcessed(_Message):
         description="For each channel (or the mix): the time in seconds up to which all utterances are detected."
     )
     lost: float = Field(0.0, description="Seconds of audio that the time stamps of a file have skipped so far.")
-    speaker: str | None = Field(None, description="The label of who speaks now, as far as known.")
-    speakers: LiveDiarization | None = Field(None, description="Not null if an utterance is complete now.")
+    speaking: list[str | None] = Field(
+        default_factory=list, description="For each channel (or the mix): the label of who speaks now, as far as known."
+    )
+    speakers: list[LiveDiarization] = Field(
+        default_factory=list, description="The speakers of each channel (or the mix), if there is news of any."
+    )
 
 
 class WindowsTranscribed(_Message):

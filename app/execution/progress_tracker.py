@@ -52,6 +52,7 @@ class ProgressTracker:
             "processed_seconds": latest.processed_seconds,
             "duration_seconds": latest.duration_seconds,
             "lag_seconds": latest.lag_seconds,
+            "speakers": latest.speaker_count,
             "eta_seconds": self.eta_seconds,
         }
 

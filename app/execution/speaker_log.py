@@ -77,6 +77,7 @@ class SpeakerLog:
         event = SpeakersEvent(
             task_id=last.event.task_id,
             sequence=self._events + 1,
+            channel=changes.channel,
             turns=list(changes.turns),
             same=[SameSpeaker(speaker=label, is_=into) for label, into in changes.merged.items()],
             voices=dict(changes.voices),

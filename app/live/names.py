@@ -42,18 +42,18 @@ class LiveNames:
             self._published |= event.voices
 
     async def run(self) -> None:
-        """Compare the speakers with the user's enrolled voices after each utterance, and report what has changed.
+        """Compare the speakers with the user's enrolled voices at each news of them, and report what has changed.
 
         Return when the audio has `ended` and the last comparison is reported, or when a report fails.
         """
-        compared: LiveDiarization | None = None
+        compared: Mapping[int | None, LiveDiarization] | None = None
         while not self.ended or self.source.speakers is not compared:
             speakers = self.source.speakers
             if speakers is not None and speakers is not compared:
                 compared = speakers
                 try:
                     await self.publish(await self._voices(speakers))
-                except (NatsError, UnreadableError) as error:  # after the next utterance there is another attempt
+                except (NatsError, UnreadableError) as error:  # with the next news there is another attempt
                     log.warning("live_speakers_not_compared", error=type(error).__name__)
                 except (FencedError, TaskError):  # the task's own appends report it
                     return
@@ -73,9 +73,12 @@ class LiveNames:
             self._published |= changed
             await self.report(changed)
 
-    async def _voices(self, speakers: LiveDiarization) -> Mapping[str, SpeakerVoice]:
-        if speakers.embedded is None:
+    async def _voices(self, speakers: Mapping[int | None, LiveDiarization]) -> Mapping[str, SpeakerVoice]:
+        embedded = [channel.embedded for channel in speakers.values() if channel.embedded is not None]
+        if not embedded:
             return {}
-        labels = [item.speaker for item in speakers.embedded.speakers if item.seconds >= MIN_SPEECH_S]
-        outcome = await self.identification.compare(self.user_id, speakers.embedded, labels)
+        people = [person for channel in embedded for person in channel.speakers]
+        labels = [person.speaker for person in people if person.seconds >= MIN_SPEECH_S]
+        together = embedded[0].model_copy(update={"speakers": people})
+        outcome = await self.identification.compare(self.user_id, together, labels)
         return outcome.voices or {}

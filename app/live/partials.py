@@ -113,7 +113,7 @@ class PartialPublisher:
             stable="".join(utterance.words.stable).strip(),
             text="".join(words).strip(),
             language=text.language,
-            speaker=self.source.speaker,
+            speaker=self.source.speaking.get(window.channel),
         )
 
 

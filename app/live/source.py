@@ -26,7 +26,7 @@ from app.engines.messages import (
 from app.errors import TaskError, TransientError
 from app.live.frame_offsets import FrameOffset, FrameOffsets
 from app.live.frames import FrameReader, JoinedFrames
-from app.live.speakers import number_of_labels
+from app.live.speakers import number_of_labels, without_echoes
 from app.updates import Checkpoint
 
 MAX_JOB_BYTES = 1024 * 1024  # of audio in one job
@@ -39,9 +39,9 @@ class LiveSource:
     """Detects the utterances of a live task, except for those that earlier attempts have transcribed.
 
     `seconds`: how much audio was processed so far. `open`: the utterances in progress, at most one for each channel.
-    `waiting_seconds`: an estimate of how much stored audio is not processed yet. `speaker`: the label of who speaks
-    now, None if unknown. `speakers`: the speakers so far; None before the first utterance, or if the task requests no
-    diarization, or if each channel is transcribed on its own.
+    `waiting_seconds`: an estimate of how much stored audio is not processed yet. `speaking`: the label of who speaks
+    now in each channel, None if unknown. `speakers`: those of each channel so far, without echoes; None before the
+    first utterance, or if the task requests no diarization.
     """
 
     def __init__(self, engine: Engine, frames: FrameReader, task: LiveTask, checkpoint: Checkpoint) -> None:
@@ -60,8 +60,8 @@ class LiveSource:
         self.seconds = self.waiting_seconds = self._processed_at = self._lost = 0.0
         self.waits = False  # whether the client is silent
         self.open: Sequence[Window] = ()
-        self.speaker: str | None = None
-        self.speakers: LiveDiarization | None = None
+        self.speaking: Mapping[int | None, str | None] = {}
+        self.speakers: Mapping[int | None, LiveDiarization] | None = None
         self.missing: list[Interval] = []  # audio that was never stored
         self.on_closing: Callable[[Window], None] = lambda _: None  # is called with each closing utterance
         self.needs_open: Callable[[], bool] = lambda: True  # whether to update `open`, which copies its audio
@@ -90,6 +90,13 @@ class LiveSource:
                 await asyncio.sleep(restarts * RESTART_PAUSE_S)
             else:
                 return
+
+    @property
+    def speaker_state(self) -> str:
+        """What the engine needs to recognize the speakers so far: a line for each channel."""
+        if self.speakers is None:
+            return self._checkpoint.speaker_state
+        return "\n".join(speakers.state for speakers in self.speakers.values())
 
     def is_over(self, channel: int | None, start: float) -> bool:
         """Return whether the utterance of a channel that begins at `start` (seconds) is complete."""
@@ -160,16 +167,12 @@ class LiveSource:
         )
 
     def _speaker_options(self) -> LiveSpeakerOptions | None:
-        """Return the options for the engine to diarize the live stream, including the speakers detected so far.
-
-        None: the task requests no diarization, or each channel is transcribed on its own.
-        """
-        if not self._task.diarize or self.channels != [None]:
+        """Return the options of diarization, which continues with the speakers that were detected so far."""
+        if not self._task.diarize:
             return None
-        state = self.speakers.state if self.speakers else self._checkpoint.speaker_state
-        labels = number_of_labels(self._checkpoint)
+        states, labels = self.speaker_state.split("\n"), number_of_labels(self._checkpoint)
         return LiveSpeakerOptions(
-            max_speakers=self._task.max_speakers, embed=self._task.identify, labels=labels, state=state
+            max_speakers=self._task.max_speakers, embed=self._task.identify, labels=labels, states=states
         )
 
     def _update(self, part: JoinedFrames, reply: LiveAudioProcessed) -> None:
@@ -186,7 +189,9 @@ class LiveSource:
             end = min(self.seconds + reply.lost - self._lost, reply.seconds)
             self.missing.append(Interval(start=self.seconds, end=end))
         self._lost, self.open = reply.lost, reply.open
-        self.speaker, self.speakers = reply.speaker, reply.speakers or self.speakers
+        self.speaking = dict(zip(self.channels, reply.speaking, strict=False))
+        if reply.speakers:
+            self.speakers = dict(zip(self.channels, without_echoes(reply.speakers), strict=True))
         self.seconds, self._processed_at = reply.seconds, time.monotonic()
         self._offsets.add(self._frames.offset)
         for window in reply.closing:

@@ -1,8 +1,8 @@
 """The speakers of a live task: attributes text to them, and corrects the speakers of segments already published."""
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from natscribe.client.live_speakers import corrected
 from natscribe.schemas.diarization import Turn
@@ -11,6 +11,7 @@ from natscribe.schemas.transcription import Segment
 
 from app.engines.messages import LiveDiarization
 from app.speech.attribution import Unit, attribute, attributed_units, split
+from app.speech.speaker_labels import is_echo, speaker_label
 from app.updates import Checkpoint, SpeakerChanges
 
 _MIN_COVERED = 0.3  # least share of a segment that turns of its speaker cover
@@ -34,31 +35,36 @@ class SpeakerHistory:
         for event in events:
             self.settled_until = event.settled_until
             self._rename({same.speaker: same.is_ for same in event.same})
-            self.segments[:] = corrected(self.segments, event.turns)
+            self.segments[:] = corrected(self.segments, event)
 
-    def update(self, diarization: LiveDiarization) -> SpeakerChanges | None:
-        """Attribute recent segments to speakers again, by a newer diarization; return the changes to publish.
+    def update(
+        self, speakers: Mapping[int | None, LiveDiarization], channel: int | None = None
+    ) -> SpeakerChanges | None:
+        """Attribute recent segments of a channel to speakers again, by newer diarizations; return the changes.
 
-        Recent segments are those after `settled_until`, the time before which speakers no longer change. None: there is
-        nothing to publish.
+        `speakers`: the diarization of each channel. Recent segments are those after `settled_until`, the time before
+        which speakers no longer change. None: there is nothing to publish.
         """
+        diarization = speakers[channel]
         same = {label: into for label, into in diarization.merged.items() if self._merged.get(label) != into}
         self._rename(same)
-        settled_until = max(self.settled_until, diarization.settled_until)
-        first = bisect_left(self.segments, settled_until, key=lambda segment: segment.start)
-        recent = self.segments[first:]
+        settled_until = max(self.settled_until, min(own.settled_until for own in speakers.values()))
+        others, recent = list[Segment](), list[Segment]()
+        for segment in self.segments:
+            is_recent = segment.channel == channel and segment.start >= settled_until
+            (recent if is_recent else others).append(segment)
         again = attributed_units(attribute_known(recent, diarization.turns))
         both = [
             (before, now or before, unit)
             for (before, unit), (now, _) in zip(attributed_units(recent), again, strict=True)
         ]
-        self.segments[first:] = split(recent, iter([now for _, now, _ in both]))
+        self.segments[:] = [*others, *split(recent, iter([now for _, now, _ in both]))]
         turns = tuple(_turns((unit, now if now != before else None) for before, now, unit in both))
         relabelled = sum(unit.end - unit.start for before, now, unit in both if before is not None and now != before)
         if not turns and not same and settled_until < self.settled_until + _SETTLED_EVERY_S:
             return None
         self.settled_until = settled_until
-        return SpeakerChanges(self.settled_until, turns, relabelled, same)
+        return SpeakerChanges(self.settled_until, channel, turns, relabelled, same)
 
     def _rename(self, same: Mapping[str, str]) -> None:
         """Replace speaker labels in all segments; `same`: for each label to replace, the label of the same person."""
@@ -70,21 +76,54 @@ class SpeakerHistory:
             ]
 
 
-def attribute_known(segments: Sequence[Segment], turns: Sequence[Turn]) -> list[Segment]:
+def attribute_known(segments: Sequence[Segment], turns: Sequence[Turn], unknown: str | None = None) -> list[Segment]:
     """Attribute the words of segments to the speakers of `turns`; return the segments, split where the speaker changes.
 
-    A returned segment has the speaker None if that speaker's turns cover less than 30 % of it.
+    A returned segment has the speaker `unknown` if its speaker's turns cover less than 30 % of it.
     """
     return [
-        part if _covered(part, turns) >= _MIN_COVERED else part.model_copy(update={"speaker": None})
+        part if _covered(part, turns) >= _MIN_COVERED else part.model_copy(update={"speaker": unknown})
         for part in attribute(segments, turns)
     ]
+
+
+def likely_speaker(channel: int | None, diarization: LiveDiarization) -> str | None:
+    """Return who speaks where nobody is recognized: in a separate channel the only person, else None."""
+    if channel is None or len(diarization.labels) > 1:
+        return None
+    return next(iter(diarization.labels), speaker_label(channel))
+
+
+def without_echoes(channels: Sequence[LiveDiarization]) -> list[LiveDiarization]:
+    """Return the speakers of each channel without the echoes of those of other channels.
+
+    Whoever speaks most in a channel is no echo.
+    """
+    return [_without_echoes(channel, [other for other in channels if other is not channel]) for channel in channels]
+
+
+def _without_echoes(channel: LiveDiarization, others: Sequence[LiveDiarization]) -> LiveDiarization:
+    people = channel.embedded.speakers if channel.embedded and others else []
+    main = max(people, key=attrgetter("seconds"), default=None)
+    echoes = {
+        person.speaker
+        for person in people
+        if person is not main
+        and any(is_echo(channel, person.speaker, other, label) for other in others for label in other.labels)
+    }
+    if channel.embedded is None or not echoes:
+        return channel
+    embedded = channel.embedded.model_copy(update={"speakers": [one for one in people if one.speaker not in echoes]})
+    labels = [label for label in channel.labels if label not in echoes]
+    turns = [turn for turn in channel.turns if turn.speaker not in echoes]
+    return channel.model_copy(update={"turns": turns, "labels": labels, "embedded": embedded})
 
 
 def number_of_labels(checkpoint: Checkpoint) -> int:
     """Return how many speaker labels are in use: the highest number in a published one, such as SPEAKER_02, plus 1."""
     labels = [segment.speaker for segment in checkpoint.segments if segment.speaker]
     labels += [turn.speaker for event in checkpoint.speaker_changes for turn in event.turns]
+    labels += [label for event in checkpoint.speaker_changes for label in event.voices]
     return max((int(label.rpartition("_")[2]) + 1 for label in labels), default=0)
 
 

@@ -30,7 +30,7 @@ from app.live.frames import FrameReader
 from app.live.names import LiveNames
 from app.live.partials import PartialPublisher
 from app.live.source import LiveSource
-from app.live.speakers import SpeakerHistory, attribute_known
+from app.live.speakers import SpeakerHistory, attribute_known, likely_speaker
 from app.recordings.recording import Recording
 from app.settings import Settings
 from app.speech.diarizer import BackgroundDiarization, Diarizer
@@ -198,8 +198,7 @@ class _LiveTranscript:
             for channel, reached in self._reached.items():
                 if end - reached >= SILENT_S:
                     yield self._with(WindowText(segments=[], language=self._language, end=end, channel=channel))
-            update = processed(item.stage, end, None)
-            yield replace(update, lag_seconds=self._lag, waits_for_audio=self.source.waits)
+            yield replace(self._progress(item.stage, end), waits_for_audio=self.source.waits)
         self._report_lag(self._lag)
 
     def _with(self, text: WindowText) -> TaskUpdate:
@@ -209,17 +208,18 @@ class _LiveTranscript:
         intervals.
         """
         self._language, self._reached[text.channel] = text.language, text.end
-        diarization = self.source.speakers
-        if diarization is not None:
-            text = text.model_copy(update={"segments": attribute_known(text.segments, diarization.turns)})
+        speakers = self.source.speakers
+        if speakers is not None:
+            own = speakers[text.channel]
+            segments = attribute_known(text.segments, own.turns, likely_speaker(text.channel, own))
+            text = text.model_copy(update={"segments": segments})
         missing = [gap for gap in self.source.missing if self._missing_until <= gap.start and gap.end <= text.end]
         self._missing_until = max([self._missing_until, *(gap.end for gap in missing)])
         added = self.transcript.add(text.model_copy(update={"untranscribed": [*text.untranscribed, *missing]}))
-        update = processed(Stage.TRANSCRIBING, text.end, None)
-        update = replace(update, text=added, lag_seconds=self._lag)
-        if diarization is not None:
-            changes = self._speakers.update(diarization)
-            update = replace(update, speaker_state=diarization.state, speakers=changes)
+        update = replace(self._progress(Stage.TRANSCRIBING, text.end), text=added)
+        if speakers is not None:
+            changes = self._speakers.update(speakers, text.channel)
+            update = replace(update, speaker_state=self.source.speaker_state, speakers=changes)
             self._count_speakers(added.segments, changes)
         return replace(update, audio_offset=self.source.audio_offset(self._reached))
 
@@ -245,7 +245,12 @@ class _LiveTranscript:
 
     def with_speakers(self, changes: SpeakerChanges) -> TaskUpdate:
         """Return an update of the task's log that has no text, only changes of the speakers of earlier text."""
-        return replace(processed(Stage.TRANSCRIBING, self.source.seconds, None), speakers=changes)
+        return replace(self._progress(Stage.TRANSCRIBING, self.source.seconds), speakers=changes)
+
+    def _progress(self, stage: Stage, seconds: float) -> TaskUpdate:
+        speakers = self.source.speakers
+        count = None if speakers is None else sum(len(own.labels) for own in speakers.values())
+        return replace(processed(stage, seconds, None), lag_seconds=self._lag, speaker_count=count)
 
     def result(self, model: Model) -> TranscriptionResult:
         """Build the task's result when the audio has ended."""

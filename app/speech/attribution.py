@@ -44,12 +44,14 @@ def attribute(segments: Sequence[Segment], turns: Sequence[Turn]) -> list[Segmen
     return split(segments, chosen)
 
 
-def labels_like(before: Sequence[Segment], after: Sequence[Segment], speakers: Iterable[str]) -> dict[str, str]:
+def labels_like(
+    before: Sequence[Segment], after: Sequence[Segment], speakers: Iterable[str], numbers: Iterable[int] | None = None
+) -> dict[str, str]:
     """Choose labels for the `speakers` of `after` such that as much speech as possible keeps its label in `before`.
 
     `before`, `after`: the same words, attributed to speakers twice. The speaker and the label with the most seconds of
-    speech in common are matched first. Speakers without a match get the lowest unused labels, in the order of
-    `speakers`.
+    speech in common are matched first. Speakers without a match get the first unused labels of those with `numbers`
+    (None: from 0), in the order of `speakers`.
     """
     seconds: dict[tuple[str, str], float] = {}
     for (old, unit), (new, _) in zip(attributed_units(before), attributed_units(after), strict=True):
@@ -60,7 +62,7 @@ def labels_like(before: Sequence[Segment], after: Sequence[Segment], speakers: I
         if label not in labels.values():
             labels.setdefault(speaker, label)
     taken = set(labels.values())
-    free = (label for number in count() if (label := speaker_label(number)) not in taken)
+    free = (label for number in numbers or count() if (label := speaker_label(number)) not in taken)
     return labels | {speaker: next(free) for speaker in speakers if speaker not in labels}
 
 

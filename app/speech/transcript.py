@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from operator import itemgetter
 
 from natscribe.schemas.diarization import Turn
@@ -87,8 +88,7 @@ class TaskTranscript:
             return None
         turns = diarization.result.turns
         if self.channels is not None:
-            self.segments = [part for channel in range(self.channels) for part in self._of_channel(channel, turns)]
-            return diarization.result
+            return relabelled(diarization.result, self._add_speakers_of_channels(turns, self.channels))
         segments = attribute(self.segments, turns)
         order = [*(segment.speaker or "" for segment in segments), *(turn.speaker for turn in turns)]
         labels = labels_like(self.segments, segments, dict.fromkeys(filter(None, order)))
@@ -111,7 +111,7 @@ class TaskTranscript:
         identified, diarization_error = self.identified, self._diarization_error
         if self.channels is not None:
             segments = sorted(segments, key=lambda segment: segment.start)
-            speakers = len({segment.speaker for segment in segments})
+            speakers = len({segment.speaker for segment in segments} - {None})
             if diarization_error is not None and self.task.identify:
                 identified = IdentificationOutcome(error=diarization_error)
         languages = _languages(segments)
@@ -138,25 +138,40 @@ class TaskTranscript:
             created_at=datetime.now(UTC),
         )
 
-    def _of_channel(self, channel: int, turns: Sequence[Turn]) -> Sequence[Segment]:
-        """Return the segments of a channel, attributed to the channel's speakers in `turns`.
+    def _add_speakers_of_channels(self, turns: Sequence[Turn], channels: int) -> dict[str, str]:
+        """Attribute the segments of each channel to the channel's speakers in `turns`.
 
-        If `turns` has no speaker of this channel, the segments are returned unchanged.
+        If `turns` has no speaker of a channel, its segments do not change. Return the label of each speaker in `turns`:
+        those of a live task keep the labels that they had.
         """
-        segments = [segment for segment in self.segments if segment.channel == channel]
-        own = [turn for turn in turns if channel_of(turn.speaker, self.channels or 1) == channel]
-        return attribute(segments, own) if own else segments
+        segments, labels = list[Segment](), {turn.speaker: turn.speaker for turn in turns}
+        for channel in range(channels):
+            before = [segment for segment in self.segments if segment.channel == channel]
+            own = [turn for turn in turns if channel_of(turn.speaker, channels) == channel]
+            after = attribute(before, own) if own else before
+            if own and isinstance(self.task, LiveTask):
+                labels |= labels_like(
+                    before, after, dict.fromkeys(turn.speaker for turn in own), count(channel, channels)
+                )
+            segments += [
+                part.model_copy(update={"speaker": labels.get(part.speaker or "", part.speaker)}) for part in after
+            ]
+        self.segments = segments
+        return labels
 
     def _for_task(self, segment: Segment, channel: int | None) -> Segment:
         """Return the segment as the task needs it: without words, unless the task requests words or diarization.
 
-        `channel`: becomes the channel and the speaker of the segment; None: the channels are mixed.
+        `channel`: becomes the channel of the segment, and its speaker unless that is known from its voice; None: the
+        channels are mixed.
         """
         changes: dict[str, object] = {}
         if not (self.task.word_timestamps or self.task.diarize):
             changes["words"] = None
         if channel is not None:
-            changes |= {"channel": channel, "speaker": speaker_label(channel)}
+            changes["channel"] = channel
+            if not (isinstance(self.task, LiveTask) and self.task.diarize):
+                changes["speaker"] = speaker_label(channel)
         return segment.model_copy(update=changes)
 
 

@@ -101,6 +101,7 @@ export interface ListedTask {
   'attempt': number;
   'duration_seconds': number | null;
   'lag_seconds': number | null;
+  'speakers': number | null;
   'eta_seconds': number | null;
   'not_before': string | null;
   'error': ErrorDetail | null;
@@ -164,6 +165,7 @@ export interface ProgressEvent {
   'attempt': number;
   'duration_seconds': number | null;
   'lag_seconds': number | null;
+  'speakers': number | null;
   'eta_seconds': number | null;
   'not_before': string | null;
   'error': ErrorDetail | null;
@@ -269,6 +271,7 @@ export interface SpeakerVoice {
 export interface SpeakersEvent {
   'task_id': string;
   'sequence': number;
+  'channel': number | null;
   'turns': Turn[];
   'same': SameSpeaker[];
   'voices': Record<string, SpeakerVoice>;
@@ -290,6 +293,7 @@ export interface TaskStatus {
   'attempt': number;
   'duration_seconds': number | null;
   'lag_seconds': number | null;
+  'speakers': number | null;
   'eta_seconds': number | null;
   'not_before': string | null;
   'error': ErrorDetail | null;

@@ -103,7 +103,7 @@ class FakeEngine:
         self.stopped = 0  # recordings
         self.fail_with: list[Exception | None] = []  # one a recording; None: it goes well
         self.live_streams = dict[str, tuple[float, float]]()  # seconds so far, and the start of the texts
-        self.live_speakers: list[LiveDiarization] = []  # one a reply with an utterance
+        self.live_speakers: list[LiveDiarization] = []  # a reply with an utterance has one for each channel
         self.speaker_options: list[LiveSpeakerOptions | None] = []  # one a live stream
         self.live_failures: list[Exception] = []  # one a live job
         self.live_starts: list[float] = []  # where a live stream begins in its recording, in seconds; one a stream
@@ -167,7 +167,7 @@ class FakeEngine:
             del self.live_streams[job.stream]
         has_speakers = bool(self.live_speakers and any(region[0] >= start_at for region in spoken))
         return LiveAudioProcessed(
-            speakers=self.live_speakers.pop(0) if has_speakers else None,
+            speakers=[self.live_speakers.pop(0) for _ in channels] if has_speakers else [],
             seconds=seconds,
             windows=[
                 Window(regions=[region], samples=SAMPLES, channel=channels[0])

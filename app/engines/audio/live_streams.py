@@ -38,7 +38,7 @@ _MAX_CONTEXT_GAP_S = 5.0
 _MAX_CONTEXT = 16  # utterances
 
 DetectorFactory = Callable[[int, int], VoiceDetector]  # arguments: those of `SpeechDetector`
-SpeakersFactory = Callable[[LiveSpeakerOptions], "LiveSpeakers"]
+SpeakersFactory = Callable[[LiveSpeakerOptions, int], Sequence["LiveSpeakers"]]  # one for each channel, or the mix
 # What the detector detects at a time depends on the audio of this length before it.
 _LEAD_S = (SECTION + WARM_UP) / FRAMES_PER_SECOND + 1.0
 _FRAMES_OF_WHOLE_SAMPLES = 5  # this many frames, or a multiple, are whole samples at every usual rate
@@ -52,7 +52,7 @@ class LiveStreams:
     def __init__(
         self, limit: Limit, detector: DetectorFactory = SpeechDetector, speakers: SpeakersFactory | None = None
     ) -> None:
-        """`detector`: creates a voice activity detector. `speakers`: creates what finds the speakers of a stream.
+        """`detector`: creates a voice activity detector. `speakers`: creates what finds the speakers of each channel.
 
         With `speakers` None, no stream is diarized. `limit`: how long a stream may be.
         """
@@ -89,8 +89,7 @@ class LiveStreams:
             if len(self._streams) >= MAX_STREAMS:
                 message = f"This worker transcribes {MAX_STREAMS} live streams already: start more workers."
                 raise TransientError(ErrorCode.ENGINE_FAILED, message)
-            speakers = self._speakers(job.speakers) if self._speakers and job.speakers else None
-            self._streams[job.stream] = _Stream(job, self._limit, self._detector, speakers)
+            self._streams[job.stream] = _Stream(job, self._limit, self._detector, self._speakers)
         elif job.stream not in self._streams:
             message = "The engine does not know the live stream any longer: it has to begin again."
             raise TransientError(ErrorCode.ENGINE_FAILED, message)
@@ -113,7 +112,7 @@ class _Channel:
         self, number: int | None, mixer: Mixer, utterances: UtteranceDetector, speakers: "LiveSpeakers | None"
     ) -> None:
         self.utterances = utterances
-        self._speakers = speakers
+        self.speakers = speakers
         self._number = number
         self._mixer = mixer
         self._before: list[UnpackedWindow] = []  # the last utterances, as far as they are context of the next one
@@ -127,13 +126,13 @@ class _Channel:
             yield from self._complete(self.utterances.process(samples))
         yield from self._complete(self.utterances.flush())
 
-    def speaker(self) -> str | None:
+    def speaking(self) -> str | None:
         """Return the label of the person who is speaking at the end of the audio so far.
 
         None: nobody is speaking, or the speaker is unknown.
         """
-        utterance = self.utterances.current() if self._speakers else None
-        return self._speakers.open(utterance) if self._speakers and utterance else None
+        utterance = self.utterances.current() if self.speakers else None
+        return self.speakers.open(utterance) if self.speakers and utterance else None
 
     def open(self) -> Iterator[Window]:
         if window := self.utterances.open():
@@ -145,8 +144,8 @@ class _Channel:
 
     def _complete(self, windows: Iterable[UnpackedWindow]) -> Iterator[Window]:
         for window in windows:
-            if self._speakers:
-                self._speakers.add(window)
+            if self.speakers:
+                self.speakers.add(window)
             yield self._packed(window, self._context_of(window))
             self._before = [*self._before, window][-_MAX_CONTEXT:]
 
@@ -169,7 +168,7 @@ class _Channel:
 
     def _packed(self, window: UnpackedWindow, context: Sequence[UnpackedWindow]) -> Window:
         windows = [*context, window]
-        parts = [list(between_pauses(part)) if self._speakers else part.regions for part in windows]
+        parts = [list(between_pauses(part)) if self.speakers else part.regions for part in windows]
         return Window(
             regions=[region for regions in parts for region in regions],
             samples=pack(np.concatenate([part.samples for part in windows])),
@@ -182,23 +181,27 @@ class _Stream:
     """One live stream: its decoder, and the utterance detection of its channels."""
 
     def __init__(
-        self, job: ProcessLiveAudio, limit: Limit, detector: DetectorFactory, speakers: "LiveSpeakers | None"
+        self, job: ProcessLiveAudio, limit: Limit, detector: DetectorFactory, speakers: SpeakersFactory | None
     ) -> None:
         self._limit = limit
-        self._speakers = speakers
         first, self.decoder = _decoder(job)
         separate = job.separate and job.audio.channels > 1
         numbers = list(range(job.audio.channels)) if separate else [None]
         starts = dict(enumerate(job.start_at))
+        people = dict(enumerate(speakers(job.speakers, len(numbers)) if speakers and job.speakers else ()))
         self._channels = list[_Channel]()
         for index, number in enumerate(numbers):
             start = starts.get(index, 0.0)
             utterances = UtteranceDetector(start, detector(first_frame(start), first), first)
-            self._channels.append(_Channel(number, Mixer(number, job.audio.channels), utterances, speakers))
+            mixer = Mixer(number, job.audio.channels)
+            self._channels.append(_Channel(number, mixer, utterances, people.get(index)))
 
     def process(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
         """Process the audio of a job; return the utterances that are now complete, in progress, or in a pause."""
         windows = sorted(self._completed(job), key=lambda window: window.end)
+        speaking = [channel.speaking() for channel in self._channels]
+        people = [channel.speakers for channel in self._channels if channel.speakers]
+        has_news = any(speakers.has_news for speakers in people)
         return LiveAudioProcessed(
             seconds=self._seconds,
             windows=windows,
@@ -206,8 +209,8 @@ class _Stream:
             closing=[window for channel in self._channels for window in channel.closing()],
             complete_until=[channel.utterances.complete_until for channel in self._channels],
             lost=self.decoder.lost,
-            speaker=next((channel.speaker() for channel in self._channels), None),
-            speakers=self._speakers.diarization() if self._speakers and windows else None,
+            speaking=speaking,
+            speakers=[speakers.diarization(self._seconds) for speakers in people] if has_news else [],
         )
 
     def _completed(self, job: ProcessLiveAudio) -> Iterator[Window]:

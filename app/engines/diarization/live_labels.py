@@ -12,6 +12,7 @@ earlier embeddings, a speaker is clustered as with these embeddings themselves.
 
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ _MIN_NEW = round(1.5 * SAMPLE_RATE)  # samples of speech in the windows of someb
 _ENOUGH = 20 * SAMPLE_RATE  # with less speech, a cluster with at least the similarity _SIMILAR to a speaker is that one
 _SIMILAR = 0.35
 _MERGE_SIMILARITY = 0.54  # least similarity of two labels of one person
+_MERGE_SIMILARITY_IN_CHANNEL = 0.45  # the same in one of several channels, which mostly has one speaker
 _UNKNOWN_SIMILARITY = 0.3  # speech that is less similar to every speaker has no label
 _WINDOW_STEP_S = 0.75  # seconds between the starts of two windows
 _STEP = SAMPLE_RATE // 100  # samples for which one decision is made who speaks
@@ -57,19 +59,30 @@ class LabelEmbeddings(NamedTuple):
 class LiveLabels:
     """Gives the speakers of a live stream labels, numbered from 0, by clustering the embeddings of their speech."""
 
-    def __init__(self, maximum: int | None = None, labels: int = 0) -> None:
+    def __init__(self, maximum: int | None = None, labels: int = 0, *, of_channel: bool = False) -> None:
         """`maximum`: the largest number of speakers; None: no limit.
 
         `labels`: how many labels earlier processes have given to speakers whose embeddings are not known here; new
-        speakers get later labels.
+        speakers get later labels. `of_channel`: whether the stream has several channels, of which this is one.
         """
-        self._bounds = SpeakerBounds(None, maximum)
+        self._bounds = SpeakerBounds(None, maximum, of_channel)
         self._windows = np.zeros(0, _WINDOW)  # those that are not settled
         self._speakers = np.zeros(0, _SPEAKER)  # by label: the settled windows, and the label it is merged into
         self._reserve(labels)
         self._centroids: Floats = np.zeros((0, EMBEDDING_SIZE), np.float32)  # to which windows are compared
         self._labels: Indices = np.zeros(0, np.intp)  # of the centroids
         self.settled_until = 0  # samples: no label of earlier speech changes any more
+
+    def limit(self, maximum: int) -> None:
+        """Change how many speakers there may be."""
+        self._bounds = replace(self._bounds, maximum=maximum)
+
+    @property
+    def labels(self) -> list[int]:
+        """The labels of all speakers, without those that were merged."""
+        is_settled = self._speakers["count"] > 0
+        is_recent = np.isin(np.arange(len(self._speakers)), self._windows["label"])
+        return np.flatnonzero(is_settled | is_recent).tolist()
 
     @property
     def merged(self) -> dict[int, int]:
@@ -79,14 +92,16 @@ class LiveLabels:
     def add(self, windows: Sequence[SpeechWindow]) -> None:
         """Add the windows of the next utterance, each with its embedding, and label all recent windows again.
 
-        A window is up to 1.5 s of speech; recent ones are those of the last two minutes.
+        A window is up to 1.5 s of speech; recent ones are those of the last two minutes. Windows that were added before
+        are skipped.
         """
-        added = np.array([(start, end, _NONE, *values) for start, end, *values in windows], _WINDOW)
-        self._windows = np.concatenate([self._windows, added])
+        last = int(self._windows["start"][-1]) if len(self._windows) else self.settled_until - 1
+        added = [(start, end, _NONE, *values) for start, end, *values in windows if start > last]
+        self._windows = np.concatenate([self._windows, np.array(added, _WINDOW)])
         clusters = self._clusters()
-        if len(clusters):
+        if len(clusters) and len(self._windows):
             self._assign(clusters)
-            self._settle()
+            self.settle(int(self._windows["end"][-1]))
 
     def nearest(self, window: SpeechWindow) -> int | None:
         """Return the label of the speaker to whom the embedding of a window is most similar.
@@ -126,6 +141,17 @@ class LiveLabels:
             for start, end in runs
             if labels[start] != _NONE
         ]
+
+    def settle(self, now: int) -> None:
+        """Add the windows of more than two minutes before `now` to the means of their speakers, and remove them."""
+        is_old = self._windows["end"] < now - _RECENT
+        old = self._windows[is_old & (self._windows["label"] != _NONE)]
+        for speakers, windows in _SUMS:
+            np.add.at(self._speakers[speakers], old["label"], _vectors(old[windows]))
+        np.add.at(self._speakers["count"], old["label"], 1)
+        self._windows = self._windows[~is_old]
+        first = int(self._windows["start"][0]) if len(self._windows) else now
+        self.settled_until = max(self.settled_until, min(first, now - _RECENT))
 
     def embeddings(self) -> Iterator[LabelEmbeddings]:
         """Yield the embeddings of each label that has speech and was not merged into another label."""
@@ -244,7 +270,8 @@ class LiveLabels:
         similarity = clusters @ mean
         nearest = int(similarity.argmax())
         into = int(labels[nearest])
-        if similarity[nearest] < _MERGE_SIMILARITY or into == _NONE:
+        least = _MERGE_SIMILARITY_IN_CHANNEL if self._bounds.of_channel else _MERGE_SIMILARITY
+        if similarity[nearest] < least or into == _NONE:
             return False
         self._speakers["merged"][label] = into
         for name in ("sum", "telephone", "count"):
@@ -267,17 +294,6 @@ class LiveLabels:
             return int(self._labels[nearest])
         self._reserve(1)
         return len(self._speakers) - 1
-
-    def _settle(self) -> None:
-        """Remove the windows of more than two minutes ago, and add their embeddings to the sums of their speakers."""
-        is_old = self._windows["end"] < self._windows["end"][-1] - _RECENT
-        old = self._windows[is_old]
-        for speakers, windows in _SUMS:
-            np.add.at(self._speakers[speakers], old["label"], _vectors(old[windows]))
-        np.add.at(self._speakers["count"], old["label"], 1)
-        self._windows = self._windows[~is_old]
-        if len(old):
-            self.settled_until = int(self._windows["start"][0])
 
 
 def _vectors(values: np.ndarray) -> Floats:

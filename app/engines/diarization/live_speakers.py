@@ -1,6 +1,7 @@
-"""Diarize a live stream while its audio arrives."""
+"""Diarize a live stream while its audio arrives: as a whole, or each of its channels on its own."""
 
 from base64 import b64decode, b64encode
+from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -11,24 +12,36 @@ from app.engines.audio.windows import UnpackedWindow
 from app.engines.diarization.chunk_analysis import quantized
 from app.engines.diarization.identity import embedding_network
 from app.engines.diarization.live_labels import LiveLabels
-from app.engines.diarization.live_windows import WindowEmbedder
+from app.engines.diarization.live_windows import SpeechWindow, WindowEmbedder
 from app.engines.diarization.networks import Networks
 from app.engines.messages import LiveDiarization, LiveSpeakerOptions, RecordingEmbeddings, SpeakerEmbedding
 
+_LONG = 3  # windows, 3 s: so much new speech of an open utterance is labelled before its end
+
 
 class LiveSpeakers:
-    """Detects the speakers of a live stream: clusters the speech of the last two minutes again after each utterance."""
+    """Detects the speakers of a live stream, or of one of its channels.
 
-    def __init__(self, networks: Networks, options: LiveSpeakerOptions) -> None:
+    After each utterance, and during a long one, the speech of the last two minutes is clustered again. `labels`: those
+    of the speakers. `has_news`: whether speech was clustered since the last call of `diarization`. `others`: the
+    speakers of the other channels.
+    """
+
+    def __init__(self, networks: Networks, options: LiveSpeakerOptions, channel: int = 0, channels: int = 1) -> None:
+        """`channel`: the number of the channel, of so many `channels`; a mix is the only one."""
+        self.others: Sequence[LiveSpeakers] = ()
+        self.has_news = False
+        self._channel, self._channels = channel, channels
+        self._maximum = options.max_speakers
         self._embed = options.embed
         self._embedder = WindowEmbedder(networks, telephone=options.embed)
-        self._labels = LiveLabels(options.max_speakers, options.labels)
-        self._until = 0.0  # the end of the last utterance, in seconds
+        taken = -((channel - options.labels) // channels)  # of this channel: labels are dealt to the channels in turn
+        self.labels = LiveLabels(options.max_speakers, taken, of_channel=channels > 1)
+        self._labelled = 0  # windows of the open utterance
         with suppress(ValueError, LookupError):  # there is no state, or of another version: speakers get new labels
-            revision, until, packed = options.state.split(" ")
+            revision, packed = options.states[channel].split(" ")
             if revision == embedding_network().revision:
-                self._labels.restore(b64decode(packed, validate=True))
-                self._until = float(until)
+                self.labels.restore(b64decode(packed, validate=True))
 
     def open(self, utterance: UnpackedWindow) -> str | None:
         """Embed an utterance in progress as far as its audio has arrived; return the label of its last speaker.
@@ -36,49 +49,67 @@ class LiveSpeakers:
         None: the speaker is unknown.
         """
         windows = self._embedder.windows(utterance, is_open=True)
-        label = self._labels.nearest(windows[-1]) if windows else None
-        return None if label is None else _name(label)
+        if len(windows) >= self._labelled + _LONG:
+            self._label(windows)
+        label = self.labels.nearest(windows[-1]) if windows else None
+        return None if label is None else self._name(label)
 
     def add(self, utterance: UnpackedWindow) -> None:
         """Add a complete utterance, and label the speakers of all recent speech again.
 
-        The utterance is skipped if the state that this object has restored from an earlier process already contains it.
+        Speech that the restored state contains already is skipped.
         """
-        ((_, end),) = utterance.regions
-        if end > self._until:
-            self._until = end
-            self._labels.add(self._embedder.windows(utterance, is_open=False))
+        self._label(self._embedder.windows(utterance, is_open=False))
+        self._labelled = 0
 
-    def diarization(self) -> LiveDiarization:
-        """Return the turns whose speakers may still change (about two minutes), and the state.
+    def _label(self, windows: Sequence[SpeechWindow]) -> None:
+        if self._maximum is not None:
+            others = sum(max(len(other.labels.labels), 1) for other in self.others)
+            self.labels.limit(max(self._maximum - others, 1))
+        self.labels.add(windows)
+        self._labelled, self.has_news = len(windows), True
 
-        With the state, another process can continue the diarization.
+    def diarization(self, seconds: float) -> LiveDiarization:
+        """Return the turns since the settled speech, and the state from which another process can continue.
+
+        `seconds`: of audio so far.
         """
+        self.has_news = False
+        self.labels.settle(round(seconds * SAMPLE_RATE))
         return LiveDiarization(
             turns=[
-                Turn(start=start / SAMPLE_RATE, end=end / SAMPLE_RATE, speaker=_name(label))
-                for start, end, label in self._labels.turns()
+                Turn(start=start / SAMPLE_RATE, end=end / SAMPLE_RATE, speaker=self._name(label))
+                for start, end, label in self.labels.turns()
             ],
-            merged={_name(label): _name(into) for label, into in self._labels.merged.items()},
-            settled_until=self._labels.settled_until / SAMPLE_RATE,
-            embedded=self._embeddings() if self._embed else None,
-            state=f"{embedding_network().revision} {self._until} {b64encode(self._labels.pack()).decode()}",
+            merged={self._name(label): self._name(into) for label, into in self.labels.merged.items()},
+            labels=[self._name(label) for label in self.labels.labels],
+            settled_until=self.labels.settled_until / SAMPLE_RATE,
+            embedded=self._embeddings() if self._embed or self._channels > 1 else None,
+            state=f"{embedding_network().revision} {b64encode(self.labels.pack()).decode()}",
         )
 
     def _embeddings(self) -> RecordingEmbeddings:
         speakers = [
             SpeakerEmbedding(
-                speaker=_name(item.label),
+                speaker=self._name(item.label),
                 seconds=item.seconds,
                 agreement=float(np.linalg.norm(item.mean)),
                 values=b64encode(quantized(item.mean).tobytes()).decode(),
                 telephone=b64encode(quantized(item.telephone).tobytes()).decode(),
             )
-            for item in self._labels.embeddings()
-            if item.telephone.any()
+            for item in self.labels.embeddings()
+            if item.telephone.any() or not self._embed
         ]
         return RecordingEmbeddings(model=embedding_network(), speakers=speakers)
 
+    def _name(self, label: int) -> str:
+        """Return a label as clients see it: the channel can be read from it, as from those of recordings."""
+        return f"SPEAKER_{self._channel + label * self._channels:02}"
 
-def _name(label: int) -> str:
-    return f"SPEAKER_{label:02}"
+
+def speakers_of_channels(networks: Networks, options: LiveSpeakerOptions, channels: int) -> list[LiveSpeakers]:
+    """Return the speakers of each channel of a new stream, nobody yet; a mix is one channel."""
+    speakers = [LiveSpeakers(networks, options, channel, channels) for channel in range(channels)]
+    for own in speakers:
+        own.others = [other for other in speakers if other is not own]
+    return speakers

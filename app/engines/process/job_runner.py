@@ -114,10 +114,10 @@ class JobRunner:
 
         return LiveStreams(self._audio_limit(), speakers=self._live_speakers)
 
-    def _live_speakers(self, options: LiveSpeakerOptions) -> LiveSpeakers:
-        from app.engines.diarization.live_speakers import LiveSpeakers
+    def _live_speakers(self, options: LiveSpeakerOptions, channels: int) -> Sequence[LiveSpeakers]:
+        from app.engines.diarization.live_speakers import speakers_of_channels
 
-        return LiveSpeakers(self._networks, options)
+        return speakers_of_channels(self._networks, options, channels)
 
     @cached_property
     def _networks(self) -> Networks:

@@ -1,7 +1,7 @@
 """The speakers of a live stream in an engine process, from real voices."""
 
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,9 @@ from natscribe.schemas.live import LiveAudio
 
 from app.engines.audio.live_streams import LiveStreams
 from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.diarization.clustering import Floats
 from app.engines.diarization.diarizer import diarize
-from app.engines.diarization.live_speakers import LiveSpeakers
+from app.engines.diarization.live_speakers import speakers_of_channels
 from app.engines.diarization.networks import Networks
 from app.engines.messages import Diarize, LiveAudioProcessed, LiveSpeakerOptions, ProcessLiveAudio
 from app.settings import Settings
@@ -31,15 +32,24 @@ def played(
     networks: Networks, path: Path, options: LiveSpeakerOptions | None, start_at: float = 0.0
 ) -> Iterator[LiveAudioProcessed]:
     """The replies to the jobs of a live stream, from some second on."""
-    streams = LiveStreams(NO_LIMIT, speakers=lambda options: LiveSpeakers(networks, options))
-    samples = (load(path) * 2**15).astype("<i2")
+    return replies_to(networks, load(path)[:, np.newaxis], options, start_at)
+
+
+def replies_to(
+    networks: Networks, samples: Floats, options: LiveSpeakerOptions | None, start_at: float = 0.0
+) -> Iterator[LiveAudioProcessed]:
+    """The replies to the jobs of a live stream with separate channels; samples: shape (n, channels)."""
+    streams = LiveStreams(NO_LIMIT, speakers=lambda options, count: speakers_of_channels(networks, options, count))
+    channels = samples.shape[1]
+    samples = (samples * 2**15).astype("<i2")
     for at in range(0, len(samples), JOB):
         yield streams.run(
             ProcessLiveAudio(
                 stream="7",
-                audio=LiveAudio(),
+                audio=LiveAudio(channels=channels),
+                separate=True,
                 first=at == 0,
-                start_at=[start_at],
+                start_at=[start_at] * channels,
                 data=b64encode(samples[at : at + JOB].tobytes()).decode(),
                 speakers=options,
                 end=at + JOB >= len(samples),
@@ -47,13 +57,15 @@ def played(
         )
 
 
-def labelled(replies: Iterator[LiveAudioProcessed]) -> list[Spoken]:
-    """Who speaks when, as known when each utterance was complete."""
+def labelled(replies: Iterable[LiveAudioProcessed], channel: int = 0) -> list[Spoken]:
+    """Who speaks when in a channel, as known when each utterance was complete."""
     spoken: list[Spoken] = []
     for reply in replies:
         for window in reply.windows:
-            assert reply.speakers is not None
-            inside = [turn for turn in reply.speakers.turns if turn.start < window.end and window.start < turn.end]
+            if (window.channel or 0) != channel:
+                continue
+            turns = reply.speakers[channel].turns
+            inside = [turn for turn in turns if turn.start < window.end and window.start < turn.end]
             spoken += [(turn.start, turn.end, turn.speaker) for turn in inside]
     return spoken
 
@@ -79,12 +91,11 @@ def test_another_process_continues_with_the_same_labels(networks: Networks) -> N
     before: list[LiveAudioProcessed] = []
     for reply in played(networks, conversation.path, LiveSpeakerOptions()):
         before.append(reply)
-        if reply.seconds > conversation.said[-1].end / 2 and reply.speakers is not None:
+        if reply.seconds > conversation.said[-1].end / 2 and reply.windows:
             break
     last = before[-1]
-    assert last.speakers is not None
     # When another process continues after a text that is some utterances behind
-    options = LiveSpeakerOptions(labels=2, state=last.speakers.state)
+    options = LiveSpeakerOptions(labels=2, states=[last.speakers[0].state])
     after = labelled(played(networks, conversation.path, options, start_at=last.seconds / 2))
     # Then no speaker gets another label
     both = [item for item in labelled(iter(before)) if item[1] < last.seconds / 2] + after
@@ -92,7 +103,7 @@ def test_another_process_continues_with_the_same_labels(networks: Networks) -> N
         errors(conversation, labelled(played(networks, conversation.path, LiveSpeakerOptions()))).under_another, abs=1.0
     )
     # And a state of another version is no error: new labels follow
-    options = LiveSpeakerOptions(labels=2, state="another 3.0 version")
+    options = LiveSpeakerOptions(labels=2, states=["another version"])
     assert {label for _, _, label in labelled(played(networks, conversation.path, options))} == {
         "SPEAKER_02",
         "SPEAKER_03",
@@ -101,7 +112,7 @@ def test_another_process_continues_with_the_same_labels(networks: Networks) -> N
 
 def test_a_stream_without_speakers_has_none(networks: Networks) -> None:
     replies = played(networks, conversations_in(TALK)[0].path, None)
-    assert all(reply.speakers is None and reply.speaker is None for reply in replies)
+    assert all(reply.speakers == [] and reply.speaking == [None] for reply in replies)
 
 
 def test_live_speakers_sound_like_those_of_the_recording(networks: Networks) -> None:
@@ -109,7 +120,8 @@ def test_live_speakers_sound_like_those_of_the_recording(networks: Networks) -> 
     path = conversations_in(TALK)[-1].path
     recorded = diarize(networks, Diarize(path=path, embed=True), NO_LIMIT, lambda _: None).embedded
     # When the same people are recognized live
-    *_, last = (reply.speakers for reply in played(networks, path, LiveSpeakerOptions(embed=True)) if reply.speakers)
+    replies = played(networks, path, LiveSpeakerOptions(embed=True))
+    *_, last = (speakers for reply in replies for speakers in reply.speakers)
     assert recorded is not None
     assert last.embedded is not None
     # Then each resembles one of them, as far as voices have to
@@ -124,8 +136,43 @@ def test_live_speakers_sound_like_those_of_the_recording(networks: Networks) -> 
 
 def test_open_utterances_have_a_probable_speaker(networks: Networks) -> None:
     replies = list(played(networks, conversations_in(TALK)[0].path, LiveSpeakerOptions()))
-    guesses = [(reply.seconds, reply.speaker) for reply in replies if reply.speaker]
-    final = [turn for reply in replies if reply.speakers for turn in reply.speakers.turns]
+    guesses = [(reply.seconds, label) for reply in replies for label in reply.speaking if label]
+    final = [turn for reply in replies for speakers in reply.speakers for turn in speakers.turns]
     right = [any(turn.start < at - 1.5 < turn.end and turn.speaker == guess for turn in final) for at, guess in guesses]
     assert np.mean(right) >= 0.8
     assert len(guesses) > len(replies) / 4
+
+
+def channel_of_each_person(conversation: Conversation) -> Floats:
+    """A call: each person in a channel, in which the others are silent."""
+    samples = load(conversation.path)
+    people = sorted({said.speaker for said in conversation.said})
+    call = np.zeros((len(samples), len(people)), np.float32)
+    for said in conversation.said:
+        start, end = (round(second * SAMPLE_RATE) for second in (said.start, said.end))
+        call[start:end, people.index(said.speaker)] = samples[start:end]
+    return call
+
+
+@pytest.mark.parametrize("conversation", conversations_in(TALK), ids=lambda conversation: conversation.name)
+def test_a_channel_with_one_person_has_one_speaker(networks: Networks, conversation: Conversation) -> None:
+    *_, last = (reply for reply in replies_to(networks, channel_of_each_person(conversation), LiveSpeakerOptions()))
+    assert [speakers.labels for speakers in last.speakers] == [["SPEAKER_00"], ["SPEAKER_01"]]
+
+
+def test_several_people_in_a_channel_are_told_apart(networks: Networks) -> None:
+    # Given two conversations at the same time, each in a channel of its own
+    conversations = conversations_in(TALK)
+    both = [load(conversation.path) for conversation in conversations]
+    seconds = min(map(len, both))
+    call = np.stack([samples[:seconds] for samples in both], axis=1)
+    replies = list(replies_to(networks, call, LiveSpeakerOptions(max_speakers=4)))
+    # Then each has its own speakers, and hardly any time is labelled as another one
+    labels = [["SPEAKER_00", "SPEAKER_02"], ["SPEAKER_01", "SPEAKER_03"]]
+    assert [speakers.labels for speakers in replies[-1].speakers] == labels
+    for channel, conversation in enumerate(conversations):
+        time_errors = errors(conversation, labelled(replies, channel))
+        assert time_errors.under_another / time_errors.scored <= 0.05
+    # And with a maximum there are no more in all channels together
+    *_, last = replies_to(networks, call, LiveSpeakerOptions(max_speakers=3))
+    assert sum(len(speakers.labels) for speakers in last.speakers) == 3

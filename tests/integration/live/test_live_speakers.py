@@ -19,7 +19,7 @@ from app.main import Worker
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher, StartWorker
+from tests.integration.conftest import Publisher, StartWorker, parsed
 from tests.integration.live.test_live import Speaker, spoken
 from tests.waiting import eventually
 
@@ -120,12 +120,37 @@ async def test_the_next_worker_knows_the_speakers(
     # Then it knows them, and which labels are taken
     (options,) = after.speaker_options
     assert options is not None
-    assert (options.state, options.labels) == ("b", 3)
+    assert (options.states, options.labels) == (["b"], 3)
     assert (await labels(nc, settings))[:3] == [ANN, BOB, ANN]
     assert [event.sequence for event in await events(publisher.js)] == [1, 2]
     # And what they sound like is no longer stored
     with pytest.raises(NotFoundError):
         await publisher.js.get_last_msg("KV_embeddings", "$KV.embeddings.live-1=")
+
+
+async def test_each_channel_has_its_own_speakers(
+    publisher: Publisher, speaker: Speaker, engine: FakeEngine, worker: Worker, nc: Client, settings: Settings
+) -> None:
+    # Given a call with two people in the first channel, of whom the second one is recognized later
+    nobody = found()
+    two = found((0, 9, ANN), (10, 19, CYD)).model_copy(update={"labels": [ANN, CYD]})
+    engine.live_speakers = [found((0, 4.5, ANN)), nobody, found((0, 9, ANN)), nobody, two, nobody]
+    engine.in_channel = 2
+    audio = {"codec": "pcm_s16le", "sample_rate": 8000, "channels": 2}
+    await speaker.begin(diarize=True, audio=audio)
+    for count in (1, 2, 3):
+        await speaker.say(20)
+        await eventually(partial(has, count, nc, settings))
+    await speaker.say(2, end=True)
+    await publisher.until("live-1", State.COMPLETED)
+    # Then a channel has one speaker, until there is another one
+    assert (await labels(nc, settings))[:3] == [ANN, ANN, None]
+    # And the event names the channel
+    first, *_ = await events(publisher.js)
+    assert (first.channel, first.turns) == (0, [Turn(start=10, end=19, speaker=CYD)])
+    # And the result has the labels that were published
+    result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
+    assert {ANN, CYD} == {part["speaker"] for part in result["segments"]}
 
 
 async def test_events_of_an_earlier_task_with_the_same_id_are_removed(

@@ -199,6 +199,19 @@ def test_the_lag_of_a_live_task_is_shown_before_its_first_event() -> None:
     assert drawn(dashboard, width=80, height=24, now=1)[-1].split()[-3:] == ["live", "lag", "0:12"]
 
 
+@pytest.mark.parametrize(("speakers", "text"), [(0, "live"), (1, "1 speaker"), (12, "12 speakers")])
+def test_the_speakers_of_a_live_task_are_counted(speakers: int, text: str) -> None:
+    # Given a live task with a long name, whose speakers are known
+    dashboard, task_id = Dashboard(), "interview-" * 6
+    dashboard.apply(event(task_id, stage=Stage.TRANSCRIBING, lag_seconds=0.4, speakers=speakers), 0)
+    # Then their number is shown, if there is one
+    for width in (80, 130):
+        *_, line = drawn(dashboard, width=width, height=24)
+        assert f" {text} " in line
+    expected = "live" if speakers == 0 else f"live, {text}"
+    assert f"  {expected}  " in snapshot(dashboard)[0]
+
+
 @pytest.mark.parametrize("width", [80, 110, 130, 200])
 def test_a_name_is_shortened_only_if_there_is_no_room(width: int) -> None:
     # Given names of which one is long, on screens of several widths

@@ -40,16 +40,17 @@ def loudness(_first: int, _start: int = 0) -> VoiceDetector:
 class Unknown(LiveSpeakers):
     """A diarization that detects no speakers."""
 
-    def __init__(self, options: LiveSpeakerOptions) -> None:
-        self.options = options
+    def __init__(self) -> None:
+        self.has_news = False
 
-    def add(self, utterance: UnpackedWindow) -> None:
+    def add(self, _: UnpackedWindow) -> None:
         """Detect nobody."""
+        self.has_news = True
 
     def open(self, utterance: UnpackedWindow) -> None:
         """Recognize nobody."""
 
-    def diarization(self) -> LiveDiarization:
+    def diarization(self, _: float) -> LiveDiarization:
         return LiveDiarization(turns=[], merged={}, settled_until=0, embedded=None, state="")
 
 
@@ -178,7 +179,10 @@ def test_utterances_have_a_language_after_each_pause_if_several_people_may_speak
     samples = signal((0, 1), (1, 1), (0, 1), (1, 1), (0, 0.3), (1, 1), (0, 0.15), (1, 1), (0, 1))
 
     def last(speakers: LiveSpeakerOptions | None) -> Window:
-        return process(LiveStreams(LIMIT, loudness, Unknown), samples, first=True, speakers=speakers).windows[-1]
+        streams = LiveStreams(LIMIT, loudness, lambda _, channels: [Unknown() for _ in range(channels)])
+        reply = process(streams, samples, first=True, speakers=speakers)
+        assert len(reply.speakers) == (1 if speakers else 0)
+        return reply.windows[-1]
 
     # When their speakers are to be found, then regions touch in the longer pause
     window = last(LiveSpeakerOptions())

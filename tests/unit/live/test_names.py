@@ -42,7 +42,7 @@ class Voices:
 class Source:
     """The speakers that an engine has detected so far."""
 
-    speakers: LiveDiarization | None = None
+    speakers: dict[int | None, LiveDiarization] | None = None
 
 
 def found(seconds: Mapping[str, float]) -> LiveDiarization:
@@ -71,7 +71,11 @@ class Named:
 
     async def after(self, seconds: Mapping[str, float]) -> list[Mapping[str, SpeakerVoice]]:
         """What is reported after an utterance, when speakers have spoken this long."""
-        self.source.speakers, before = found(seconds), len(self.reports)
+        return await self.in_channels({None: found(seconds)})
+
+    async def in_channels(self, speakers: dict[int | None, LiveDiarization]) -> list[Mapping[str, SpeakerVoice]]:
+        """What is reported when these speakers are known, by channel."""
+        self.source.speakers, before = speakers, len(self.reports)
         await self.names.run()
         return self.reports[before:]
 
@@ -89,6 +93,12 @@ async def test_a_speaker_is_named_once_it_is_certain(named: Named) -> None:
     assert named.voices.compared == [[ANN], [ANN]]
     # And a stranger is not reported at all
     assert await named.after({ANN: 20, BOB: 20}) == []
+
+
+async def test_the_speakers_of_separate_channels_are_compared_together(named: Named) -> None:
+    named.voices.voices = {ANN: voice(1), BOB: voice(2)}
+    assert await named.in_channels({0: found({ANN: 9}), 1: found({BOB: 9})}) == [{ANN: voice(1), BOB: voice(2)}]
+    assert named.voices.compared == [[ANN, BOB]]
 
 
 async def test_whoever_is_forgotten_or_somebody_else_is_reported(named: Named) -> None:

@@ -26,7 +26,7 @@ class Speech:
 
     def __init__(self) -> None:
         self.open: list[Window] = []
-        self.speaker: str | None = "SPEAKER_01"
+        self.speaking: dict[int | None, str | None] = {None: "SPEAKER_01"}
         self.over = set[int | None]()  # channels whose utterance is complete
         self.meanwhile: Callable[[], None] = lambda: None  # happens during an interim pass
         self.shown = asyncio.Queue[Partial]()

@@ -1,14 +1,17 @@
 """Text of a live task, attributed to the speakers who are known."""
 
+from base64 import b64encode
 from collections.abc import Sequence
 
 import pytest
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.live import SameSpeaker, SpeakersEvent
 from natscribe.schemas.transcription import Segment, Word
+from natscribe.schemas.voices import SpeakerVoice
+from natscribe.schemas.wire import Model
 
-from app.engines.messages import LiveDiarization
-from app.live.speakers import SpeakerHistory, attribute_known, number_of_labels
+from app.engines.messages import LiveDiarization, RecordingEmbeddings, SpeakerEmbedding
+from app.live.speakers import SpeakerHistory, attribute_known, likely_speaker, number_of_labels, without_echoes
 from app.updates import Checkpoint
 
 ANN, BOB, CYD = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
@@ -65,6 +68,10 @@ def test_labels_are_counted_up_to_the_highest() -> None:
     assert number_of_labels(Checkpoint(segments=segments)) == 12
     assert number_of_labels(Checkpoint(segments=segments, speaker_changes=(later,))) == 13
     assert number_of_labels(Checkpoint(segments=(segment("one"),))) == 0
+    # And that of somebody who was named before there was a text counts
+    nobody = SpeakerVoice(voice=None, name=None, score=None)
+    named = event().model_copy(update={"voices": {"SPEAKER_14": nobody}})
+    assert number_of_labels(Checkpoint(speaker_changes=(named,))) == 15
 
 
 def test_an_event_says_what_changed_and_can_be_applied_again() -> None:
@@ -74,14 +81,14 @@ def test_an_event_says_what_changed_and_can_be_applied_again() -> None:
     history = SpeakerHistory()
     history.resume(list(spoken), [])
     # When it turns out that the second was the first, and who said the last words
-    changes = history.update(found(turn(0, 2, ANN), turn(5, 7, ANN), turn(10, 12, BOB), merged={CYD: ANN}))
+    changes = history.update({None: found(turn(0, 2, ANN), turn(5, 7, ANN), turn(10, 12, BOB), merged={CYD: ANN})})
     # Then the event says so, and nothing else
     assert changes is not None
     assert (changes.turns, changes.merged) == ((turn(10, 11.8, BOB),), {CYD: ANN})
     expected = [("one two", ANN), ("three four", ANN), ("five six", BOB)]
     assert texts(history.segments) == expected
     # And without news there is no other event
-    assert history.update(found(turn(0, 2, ANN), turn(5, 7, ANN), turn(10, 12, BOB), merged={CYD: ANN})) is None
+    assert history.update({None: found(turn(0, 2, ANN), turn(5, 7, ANN), turn(10, 12, BOB), merged={CYD: ANN})}) is None
     # And another worker, which reads the segments and the event, knows the same
     other = SpeakerHistory()
     other.resume(
@@ -95,15 +102,90 @@ def test_what_is_settled_does_not_change() -> None:
     history = SpeakerHistory()
     history.resume([segment("one", "two", speaker=ANN), segment("three", start=50, speaker=ANN)], [])
     # When speech gets another speaker, part of which is settled
-    changes = history.update(found(turn(0, 2, BOB), turn(50, 51, BOB), settled_until=40))
+    changes = history.update({None: found(turn(0, 2, BOB), turn(50, 51, BOB), settled_until=40)})
     # Then the other part changes
     assert changes is not None
     assert changes.turns == (turn(50, 50.8, BOB),)
     assert changes.relabelled_seconds == pytest.approx(0.8)
     assert texts(history.segments) == [("one two", ANN), ("three", BOB)]
     # And it remains settled, also for an engine that does not know
-    assert history.update(found(turn(0, 2, BOB), turn(50, 51, BOB))) is None
+    assert history.update({None: found(turn(0, 2, BOB), turn(50, 51, BOB))}) is None
     # And that more is settled is an event of its own
-    changes = history.update(found(turn(50, 51, BOB), settled_until=60))
+    changes = history.update({None: found(turn(50, 51, BOB), settled_until=60)})
     assert changes is not None
     assert (changes.settled_until, changes.turns) == (60, ())
+
+
+def in_channel(part: Segment, channel: int) -> Segment:
+    return part.model_copy(update={"channel": channel})
+
+
+def test_an_event_is_about_the_segments_of_one_channel() -> None:
+    # Given two channels in which somebody speaks at the same time, and a third person who is recognized later
+    spoken = [in_channel(segment("one", "two", speaker=ANN), 0), in_channel(segment("three", "four", speaker=BOB), 1)]
+    history = SpeakerHistory()
+    history.resume(list(spoken), [])
+    speakers: dict[int | None, LiveDiarization] = {
+        0: found(turn(0, 2, CYD), settled_until=30),
+        1: found(turn(0, 2, BOB), settled_until=0),
+    }
+    changes = history.update(speakers, 0)
+    # Then the words of the other channel remain, also for the next worker
+    assert changes is not None
+    assert (changes.channel, changes.turns) == (0, (turn(0, 1.8, CYD),))
+    expected = {("one two", CYD), ("three four", BOB)}
+    assert set(texts(history.segments)) == expected
+    other = SpeakerHistory()
+    other.resume(list(spoken), [event(turns=list(changes.turns)).model_copy(update={"channel": 0})])
+    assert set(texts(other.segments)) == expected
+    # And only what is settled in both channels is settled
+    assert changes.settled_until == 0
+    assert history.update(speakers, 1) is None
+
+
+@pytest.mark.parametrize(
+    ("channel", "labels", "speaker"),
+    [(None, [ANN], None), (1, [], BOB), (1, ["SPEAKER_03"], "SPEAKER_03"), (0, [ANN, CYD], None)],
+    ids=["mixed", "nobody-yet", "one-person", "two-people"],
+)
+def test_unknown_speech_in_a_channel_is_that_of_its_only_speaker(
+    channel: int | None, labels: list[str], speaker: str | None
+) -> None:
+    known = found().model_copy(update={"labels": labels})
+    assert likely_speaker(channel, known) == speaker
+    assert texts(attribute_known([segment("one")], [], speaker)) == [("one", speaker)]
+
+
+def sounding(*people: tuple[str, bytes, Sequence[tuple[float, float]]]) -> LiveDiarization:
+    """The speakers of a channel: label, embedding, and when each speaks."""
+    speakers = [
+        SpeakerEmbedding(
+            speaker=label,
+            seconds=sum(end - start for start, end in times),
+            agreement=1,
+            values=b64encode(voice).decode(),
+            telephone="",
+        )
+        for label, voice, times in people
+    ]
+    embedded = RecordingEmbeddings(model=Model(name="campplus", revision="1"), speakers=speakers)
+    turns = [turn(start, end, label) for label, _, times in people for start, end in times]
+    return found(*turns).model_copy(update={"labels": [label for label, *_ in people], "embedded": embedded})
+
+
+def test_an_echo_of_the_other_channel_is_nobody() -> None:
+    ann, bob = bytes([100, 0, 0]), bytes([0, 100, 0])
+    # Given a call in which the second person is faintly in the first channel, too
+    first = sounding((ANN, ann, [(0, 15)]), (CYD, bob, [(20, 24)]))
+    second = sounding((BOB, bob, [(19, 30)]))
+    # Then the echo has no turns, and counts as nobody
+    without, same = without_echoes([first, second])
+    assert (without.labels, without.turns, same) == ([ANN], [turn(0, 15, ANN)], second)
+    assert without.embedded is not None
+    assert [person.speaker for person in without.embedded.speakers] == [ANN]
+    # And whoever speaks at other times, or has another voice, is somebody
+    for person in ((CYD, bob, [(31, 35)]), (CYD, bytes([0, 0, 100]), [(20, 24)])):
+        call = [sounding((ANN, ann, [(0, 15)]), person), second]
+        assert without_echoes(call) == call
+    # And a mix has no echoes
+    assert without_echoes([first]) == [first]

@@ -71,7 +71,7 @@ def _row(task: ListedTask) -> Row:
     """
     state, note = f"{task.state}{start_text(task.not_before)}", ""
     if task.state is State.RUNNING:
-        state += f" {progress_text(task.progress, task.lag_seconds)}"
+        state += f" {progress_text(task)}"
     if task.error is not None and out.is_terminal:
         note = f"{task.error.code}: {task.error.message}"
     elif task.error is not None:

@@ -49,7 +49,7 @@ class LiveScreen(LiveLines):
     def __init__(self, live: Live, *, shown: ShownText, diarize: bool) -> None:
         super().__init__(live, shown=shown)
         self._kept = KEPT_SEGMENTS if diarize and shown is ShownText.ALL else 0
-        self._printed_until = -1.0  # start of the last segment above the area
+        self._printed_until: dict[int | None, float] = {}  # by channel: start of the last segment above the area
         if sys.stdout.isatty():
             self.text = err
         self._partials: dict[int | None, Partial] = {}
@@ -75,19 +75,15 @@ class LiveScreen(LiveLines):
         return Group(*map(self._line, self._changeable()), *map(_line, partials), last)
 
     def _changeable(self) -> list[Segment]:
-        """Return the segments that are still in the redrawn area of the screen, because their speakers may change.
-
-        Segments of separately transcribed channels are not among them: while a live task runs, each channel has one
-        speaker.
-        """
+        """Return the segments that are still in the redrawn area of the screen, because their speakers may change."""
         segments = self._live.speakers.segments if self._kept else []
-        return [part for part in segments if part.channel is None and part.start > self._printed_until]
+        return [part for part in segments if part.start > self._printed_until.get(part.channel, -1.0)]
 
     def _print_segments(self, keep: int) -> None:
         """Move all segments but the last `keep` from the redrawn area of the screen to the lines above it."""
         segments = self._changeable()
         for segment in segments[: max(len(segments) - keep, 0)]:
-            self._printed_until = segment.start
+            self._printed_until[segment.channel] = segment.start
             self.shown_segments.append(segment.text)
             self.text.print(self._line(segment), soft_wrap=not self.text.is_terminal)
 
@@ -109,7 +105,7 @@ class LiveScreen(LiveLines):
         if partial is not None and partial.start < event.processed_seconds:
             del self._partials[event.channel]
             self._region.refresh()  # printing draws the region as it was
-        if self._kept and event.channel is None:
+        if self._kept:
             self._print_segments(keep=self._kept)
             self._region.refresh()
         else:

@@ -26,7 +26,7 @@ def summary(status: TaskStatus) -> str:
     position = f", position {status.queue_position} in the queue" if status.queue_position else ""
     why = f": {status.error.message} ({status.error.code})" if status.error else ""
     has_progress = status.progress or status.lag_seconds is not None
-    progress = f", {progress_text(status.progress, status.lag_seconds)}" if has_progress else ""
+    progress = f", {progress_text(status)}" if has_progress else ""
     scheduled, start = start_text(status.not_before), starts_in(status.expected_start)
     return f"{status.task_id}: {status.kind} {status.state}{scheduled}{stage}{progress}{position}{start}{why}"
 

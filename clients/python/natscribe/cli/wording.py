@@ -7,7 +7,7 @@ from itertools import groupby
 from natscribe.formats import with_names
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.kinds import Result
-from natscribe.schemas.progress import MAX_EVENT_INTERVAL_S, ProgressEvent, State
+from natscribe.schemas.progress import MAX_EVENT_INTERVAL_S, ProgressEvent, State, TaskState
 from natscribe.schemas.transcription import Segment
 
 SILENT_AFTER_S = MAX_EVENT_INTERVAL_S + 2  # without an event for this time a worker may be lost
@@ -70,12 +70,17 @@ def lag_text(lag_seconds: float) -> str:
     return f", {clock(lag_seconds)} behind" if lag_seconds >= MIN_SHOWN_LAG_S else ""
 
 
-def progress_text(progress: int, lag_seconds: float | None) -> str:
-    """Format the progress of a task: a percentage or, for a live task, the lag of its text behind its audio.
+def speakers_text(speakers: int | None) -> str:
+    """Return the number of speakers of a live task, in words; empty if there is none yet, or it is unknown."""
+    return f"{speakers} speaker{'s' * (speakers > 1)}" if speakers else ""
 
-    `progress`: in percent. `lag_seconds`: None if the task is not live.
-    """
-    return f"{progress} %" if lag_seconds is None else f"live{lag_text(lag_seconds)}"
+
+def progress_text(task: TaskState) -> str:
+    """Format the progress of a task: a percentage or, for a live task, its speakers and the lag of its text."""
+    if task.lag_seconds is None:
+        return f"{task.progress} %"
+    speakers = f", {speakers_text(task.speakers)}" if task.speakers else ""
+    return f"live{speakers}{lag_text(task.lag_seconds)}"
 
 
 def describe(event: ProgressEvent, *, age: float = 0.0, reason: bool = True) -> str:

@@ -1,9 +1,9 @@
 """The speakers of a live task as its client knows them: by label and by name, with later corrections."""
 
-from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
+from math import inf
 from operator import itemgetter
 
 from natscribe.client.errors import ClientError
@@ -38,8 +38,7 @@ class LiveSpeakers:
         if isinstance(event, SegmentsEvent):
             self.segments += event.segments
             return
-        first = bisect_left(self.segments, self.settled_until, key=lambda segment: segment.start)
-        self.segments[first:] = corrected(self.segments[first:], event.turns)
+        self.segments = corrected(self.segments, event)
         for same in event.same:
             self._merge(same.speaker, same.is_)
         self.settled_until = event.settled_until
@@ -69,13 +68,20 @@ class LiveSpeakers:
                 self.voices.pop(label, None)
 
 
-def corrected(segments: Sequence[Segment], turns: Sequence[Turn]) -> list[Segment]:
-    """Return the segments with the speakers of `turns`, split where the speaker changes.
+def corrected(segments: Sequence[Segment], event: SpeakersEvent) -> list[Segment]:
+    """Return segments with the speakers of the turns of `event`, split where the speaker changes.
 
     A word, or a segment without words, gets the speaker of the turn that covers its middle; if there is no such turn,
-    its speaker does not change.
+    its speaker does not change. Segments of other channels than that of the event do not change either.
     """
-    return [part for segment in segments for part in (_parts(segment, turns) if turns else (segment,))]
+    first = event.turns[0].start if event.turns else inf
+    return [
+        part
+        for segment in segments
+        for part in (
+            _parts(segment, event.turns) if segment.end >= first and segment.channel == event.channel else (segment,)
+        )
+    ]
 
 
 def _parts(segment: Segment, turns: Sequence[Turn]) -> Iterator[Segment]:

@@ -138,6 +138,39 @@ def test_without_a_state_nobody_gets_the_label_of_another() -> None:
     assert [item.label for item in conversation.labels.embeddings()] == [2]
 
 
+def test_too_little_speech_for_a_label_is_forgotten_after_two_minutes(conversation: Conversation) -> None:
+    # Given somebody who says too little for a label, and again after a long silence
+    conversation.speak("ann", 0.5)
+    conversation.now += 150
+    conversation.speak("ann", 0.5)
+    assert conversation.labels.labels == []
+    # Then nobody has a label yet, and whoever says more gets the first one
+    conversation.speak("bob", 5)
+    assert conversation.labels.labels == [0]
+
+
+def test_silence_settles_what_was_said(conversation: Conversation) -> None:
+    conversation.speak("ann", 10)
+    conversation.labels.settle(round(300 * SAMPLE_RATE))
+    assert (conversation.labels.settled_until, conversation.labels.turns()) == (180 * SAMPLE_RATE, [])
+    # And whoever goes on after it has the old label
+    conversation.now = 300
+    conversation.speak("ann", 5)
+    assert conversation.labels_of(conversation.said[-1:]) == [0]
+
+
+def test_windows_that_are_known_are_added_once(conversation: Conversation) -> None:
+    # When a part of an utterance is added before the whole one
+    windows = [
+        SpeechWindow(at, at + 24_000, quantized(conversation.values("ann"))) for at in range(0, 8 * 12_000, 12_000)
+    ]
+    conversation.labels.add(windows[:5])
+    conversation.labels.add(windows)
+    # Then it counts once
+    (embeddings,) = conversation.labels.embeddings()
+    assert embeddings.seconds == len(windows) * STEP_S
+
+
 def test_at_the_maximum_the_nearest_speaker_is_used() -> None:
     conversation = Conversation(LiveLabels(maximum=2))
     for person in ("ann", "bob", "cyd", "dan", "ann", "bob"):

@@ -19,6 +19,7 @@ from natscribe.cli.wording import (
     progress_text,
     seconds_until,
     shortened,
+    speakers_text,
     to_the_minute,
 )
 from natscribe.schemas.task_queues import QueueStatus, UserLoad
@@ -26,7 +27,7 @@ from natscribe.schemas.task_queues import QueueStatus, UserLoad
 WIDE = 130  # columns from which on the name of the recording is shown, too
 _BAR_COLUMNS = 12  # on a wide screen
 _MIN_NAME_COLUMNS = 9  # columns
-_FIXED_COLUMNS = 12  # characters of a line for the percentage and the space between columns
+_FIXED_COLUMNS = 7  # characters of a line for the space between columns
 _MIN_RECORDING_COLUMNS = 14  # on a wide screen
 _REASON_COLUMNS = 44  # characters of a line for the time and part of the reason of a failure
 _MAX_USERS = 5  # rows
@@ -153,13 +154,15 @@ def _running_table(dashboard: Dashboard, rows: int, *, width: int, now: float) -
     wide = width >= WIDE
     ids, tasks = list(islice(dashboard.running, rows)), list(islice(dashboard.running.values(), rows))
     bar_columns = _BAR_COLUMNS if wide else _BAR_COLUMNS // 2
-    cells = [(stage_text(task, wide=wide), clock(task.duration_s or 0), _left(task, now)) for task in tasks]
-    used = sum(max(map(len, column)) for column in zip(("stage", "length", "left"), *cells, strict=True))
+    cells = [
+        (stage_text(task, wide=wide), clock(task.duration_s or 0), _done(task), _left(task, now)) for task in tasks
+    ]
+    used = sum(max(map(len, column)) for column in zip(("stage", "length", "100 %", "left"), *cells, strict=True))
     used += bar_columns + _FIXED_COLUMNS + (_MIN_RECORDING_COLUMNS if wide else 0)
     id_columns, worker_columns = _shares(ids, [task.worker for task in tasks], max(width - used, 2 * _MIN_NAME_COLUMNS))
     table = _table("running", *(("*recording",) if wide else ()), "stage", ">length", "", ">", ">left", "worker")
     table.columns[0].min_width, table.columns[-1].min_width = id_columns, worker_columns
-    for task_id, task, (stage, length, left) in zip(ids, tasks, cells, strict=True):
+    for task_id, task, (stage, length, done, left) in zip(ids, tasks, cells, strict=True):
         table.add_row(
             Text(shortened(task_id, id_columns)),
             *((Text(task.recording),) if wide else ()),
@@ -168,7 +171,7 @@ def _running_table(dashboard: Dashboard, rows: int, *, width: int, now: float) -
             ProgressBar(
                 total=100, completed=task.latest.progress, width=bar_columns, style="dim", complete_style="green"
             ),
-            f"{task.latest.progress} %" if task.latest.lag_seconds is None else "live",
+            done,
             left,
             Text(shortened(task.worker, worker_columns)),
         )
@@ -179,6 +182,12 @@ def stage_text(task: Running, *, wide: bool) -> str:
     """Describe the stage of a running task; `wide`: whether there is room for the number of its attempt."""
     attempt = f", attempt {task.latest.attempt}" if wide and task.latest.attempt > 1 else ""
     return f"{task.latest.stage or 'running'}{attempt}"
+
+
+def _done(task: Running) -> str:
+    if task.latest.lag_seconds is None:
+        return f"{task.latest.progress} %"
+    return speakers_text(task.latest.speakers) or "live"
 
 
 def _shares(left: list[str], right: list[str], room: int) -> tuple[int, int]:
@@ -239,5 +248,5 @@ def print_snapshot(console: Console, dashboard: Dashboard) -> None:
 def _cells(task_id: str, running: Running) -> list[str]:
     task, duration = running.latest, running.duration_s
     length, left = (clock(seconds) if seconds is not None else "" for seconds in (duration, task.eta_seconds))
-    progress = progress_text(task.progress, task.lag_seconds)
+    progress = progress_text(task)
     return [task_id, running.recording, stage_text(running, wide=True), progress, length, left, running.worker]
