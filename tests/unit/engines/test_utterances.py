@@ -89,6 +89,15 @@ def test_less_probable_speech_continues_an_utterance_and_begins_none() -> None:
     assert find_all(10**6) == find_all(1600)
 
 
+@pytest.mark.parametrize(("probability", "end"), [(0.6, 6.4), (0.97, 3.2)], ids=["telephone", "full-bandwidth"])
+def test_less_probable_speech_continues_an_utterance_only_on_telephones(probability: float, end: float) -> None:
+    # Given speech that is followed by less probable speech
+    utterances = UtteranceDetector(0, lambda samples: samples.reshape(-1, FRAME).min(axis=1))
+    windows = utterances.process(samples_of((0, 1.6), (probability, 1.6), (0.3, 3.2), (0, 3.2)))
+    # Then it belongs to the utterance if all its speech is as on a telephone
+    assert regions(windows) == [pytest.approx((1.6 - 0.288, end + 0.128), abs=0.033)]
+
+
 @pytest.mark.parametrize(("frames", "count"), [(3, 0), (4, 1)])
 def test_a_click_is_no_utterance_and_is_not_shown_as_one(frames: int, count: int) -> None:
     # Given a noise of a few frames in silence
