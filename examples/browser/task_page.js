@@ -153,6 +153,7 @@ export class TaskPage {
       return element("li", {}, button);
     });
     byId("speaker-names").replaceChildren(...names);
+    byId("speaker-names").tabIndex = byId("speaker-names").querySelector("button") ? -1 : 0; // a key scrolls many names
   }
 
   #name(speaker) {
