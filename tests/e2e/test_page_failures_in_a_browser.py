@@ -195,7 +195,9 @@ async def test_the_transcript_of_an_hour_is_read_played_and_copied(tmp_path: Pat
     assert sum(line.count("It was said") for line in seen["lines"]) == len(whole.segments)
     assert seen["copied"].count("\n") == len(whole.segments)
     # And it can be downloaded in each format
-    assert seen["saved"] == [f"hour.{name}" for name in names]
+    assert sorted(seen["saved"]) == [f"hour.{name}" for name in names]
+    assert seen["saved"]["hour.srt"].startswith("1\n00:00:00,000 --> ")
+    assert seen["saved"]["hour.vtt"].startswith("WEBVTT")
     # And the drawer shows the reads of its chunks once, with a command for all of them
     (reads,) = seen["reads"]
     assert int(reads.partition("request")[2].split()[1]) == pytest.approx(20e6 / 2**18, abs=3)

@@ -153,12 +153,15 @@ async function read() {
   const observed = { blocked: await longestTask(page) };
   observed.copied = await copied(page);
   await page.evaluate(() => {
-    window.saved = [];
-    HTMLAnchorElement.prototype.click = function () { window.saved.push(this.download); };
+    window.saved = {};
+    let content;
+    const { createObjectURL } = URL;
+    URL.createObjectURL = (blob) => createObjectURL.call(URL, (content = blob));
+    HTMLAnchorElement.prototype.click = async function () { window.saved[this.download] = await content.slice(0, 100).text(); };
   });
   for (const format of options.formats) await download(page, format);
-  await page.waitForFunction((count) => window.saved.length === count, WITHIN, options.formats.length);
-  observed.saved = await page.evaluate(() => window.saved.sort());
+  await page.waitForFunction((count) => Object.keys(window.saved).length === count, WITHIN, options.formats.length);
+  observed.saved = await page.evaluate(() => window.saved);
   await frame.click(".turn > h2");
   await isShown(page, "#enrol");
   observed.asked = await text(page, "#enrol-title");
