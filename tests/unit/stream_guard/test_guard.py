@@ -78,6 +78,8 @@ async def test_a_needed_setting_is_restored_and_a_choice_stays(nats: InMemoryNat
     # Given a stream and a consumer that a client has changed
     nats.streams[NAMES.progress].config |= {"allow_direct": False, "max_age": int(9 * 24 * 3600 * 1e9)}
     nats.streams[NAMES.ready].consumers[QUEUE].config |= {"max_deliver": 3, "ack_wait": int(60e9)}
+    before = await inspect_streams(nats.jetstream(), SETTINGS)
+    assert (before.broken, before.is_healthy) == ({NAMES.progress, QUEUE}, False)
     # When everything is provisioned
     with capture_logs() as lines:
         await provision(nats.jetstream(), SETTINGS, {NAMES.progress: "reports"})
@@ -90,6 +92,8 @@ async def test_a_needed_setting_is_restored_and_a_choice_stays(nats: InMemoryNat
     assert restored == {NAMES.progress: ("reports", ["allow_direct"]), QUEUE: ("unknown", ["max_deliver"])}
     differing = [(line["of"], line["setting"]) for line in lines if line["event"] == "configuration_difference_found"]
     assert differing == [(NAMES.progress, "max_age"), (QUEUE, "ack_wait")]
+    # And with them the streams are healthy
+    assert (await inspect_streams(nats.jetstream(), SETTINGS)).is_healthy
 
 
 async def test_other_replicas_are_logged_with_the_command_that_changes_them(nats: InMemoryNats) -> None:
