@@ -4,8 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Lane
 from prometheus_client import CollectorRegistry
 
@@ -52,16 +50,6 @@ def test_real_time_factors_start_at_one_hundredth(seconds: float, quicker_than: 
         if sample.name == "natscribe_task_real_time_factor_bucket" and sample.value
     ]
     assert buckets[0] == quicker_than
-
-
-@pytest.mark.parametrize(
-    ("state", "counted"), [(State.RETRYING, "natscribe_task_retries_total"), (State.FAILED, "task_failure_total")]
-)
-def test_an_attempt_that_fails_is_retried_or_the_end_of_its_task(state: State, counted: str) -> None:
-    meter = Meter()
-    meter.failed(Lane.TRANSCRIPTION, state, ErrorCode.ENGINE_FAILED, 1.0)
-    samples = [sample for family in meter.registry.collect() for sample in family.samples]
-    assert [sample.name for sample in samples if "error_code" in sample.labels and sample.value == 1] == [counted]
 
 
 def test_metrics_of_killed_workers_are_removed(tmp_path: Path) -> None:
