@@ -167,7 +167,7 @@ async def _check_nats(settings: Settings, *, has_redis: bool) -> None:
     `has_redis`: whether REDIS_URL names an external Redis; otherwise the worker is to use an embedded one.
 
     Raises:
-        ClientError: Other workers already use this NATS, but an embedded Redis is not the Redis that they use.
+        ClientError: Other workers already use this NATS, but this worker would use another Redis than they, its own.
         UnreachableError: NATS_URL names a server that does not reply.
     """
     try:

@@ -69,9 +69,9 @@ class Replayer:
         self._names = names
 
     async def replay(self, request: ReplayRequest) -> int:
-        """Queue the tasks that the request chooses, each once, for up to REPLY_WITHIN_S; return how many were queued.
+        """Queue the tasks of the chosen dead letters again, each once; return how many were queued.
 
-        A task whose queue is full is not queued, and its dead letter remains.
+        The dead letters of other tasks remain: of those whose queue is full, and those not reached in REPLY_WITHIN_S.
 
         Raises:
             RequestError: The requested task has no dead letter or no log, or all queues of the chosen tasks are full.

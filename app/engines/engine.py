@@ -10,7 +10,10 @@ FinalReply = TypeVar("FinalReply", LiveAudioProcessed, Loaded, VadLoaded, Window
 
 
 class Engine(Protocol):
-    """Runs jobs of four kinds, one at a time per kind: window detection, live streams, transcription, diarization."""
+    """Runs jobs of four kinds, one at a time per kind: window detection, live streams, transcription, diarization.
+
+    Windows are the intervals of speech in which a recording is transcribed.
+    """
 
     @property
     def ready(self) -> bool:

@@ -71,8 +71,8 @@ class LiveSpeakerOptions(_Message):
 class ProcessLiveAudio(_Message):
     """Job: detect the utterances in the next piece of audio of a live stream.
 
-    The engine process retains the state of the stream between its jobs. If it does not know the stream (any longer),
-    the job fails with a transient error; then the stream has to begin again, with a job with `first`.
+    The engine process retains the state of the stream between its jobs. If it does not have this state (any
+    more), the job fails with a transient error; then the caller starts the stream again, with a job with `first`.
     """
 
     type: Literal["process_live_audio"] = "process_live_audio"

@@ -120,9 +120,9 @@ class LiveSource:
         return str(self._offsets.first)
 
     async def _process(self) -> AsyncGenerator[StageAdvanced | Window, None]:
-        """Create a live stream in the engine, and process the audio from the earliest retained frame offset on.
+        """Create a live stream in the engine, and process the audio from the oldest frame that is still stored.
 
-        Yield the utterances when they are complete, and the progress.
+        Yield each utterance when it is complete, and how far the audio has been processed.
         """
         stream, start = f"{self._task.task_id} {uuid4().hex}", self._offsets.first
         size = MAX_OPUS_JOB_BYTES if self._task.audio.codec is Codec.OPUS else MAX_JOB_BYTES
@@ -203,7 +203,7 @@ def _advanced(seconds: float) -> StageAdvanced:
 
 
 async def _in_jobs(frames: AsyncIterator[JoinedFrames], size: int) -> AsyncIterator[JoinedFrames]:
-    """Yield the audio in parts of at most `size` bytes, the limit of one job; longer `JoinedFrames` are cut."""
+    """Yield consecutive frames as they are, but cut them if they have more than `size` bytes, the limit of one job."""
     async for joined in frames:
         for at in range(0, len(joined.data) or 1, size):
             data, silence = joined.data[at : at + size], min(max(joined.silence - at, 0), size)

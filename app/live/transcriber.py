@@ -204,8 +204,8 @@ class _LiveTranscript:
     def _with(self, text: WindowText) -> TaskUpdate:
         """Add a text to the transcript, and return the update that appends it to the task's log.
 
-        Missing audio (frames that were never stored) before the end of the text is added to its `untranscribed`
-        intervals.
+        Intervals before the end of the text whose audio is missing (frames that were never stored) are added to the
+        transcript's `untranscribed` ones.
         """
         self._language, self._reached[text.channel] = text.language, text.end
         speakers = self.source.speakers

@@ -57,10 +57,9 @@ class UserLoads:
             self._served.popleft()
 
     def _fairness(self, turns: Turns, now: float) -> float:
-        """Return how equally users were served, as Jain's index of the audio that was started for each of them.
+        """Return Jain's fairness index of the users, by the seconds of audio of each user's recently started tasks.
 
-        Only users who have had waiting tasks for all of WINDOW_S count, except those who may not start another task,
-        because their quota of running tasks is used up.
+        A user counts who has had waiting tasks for the last WINDOW_S, and is not at the quota of running tasks.
         """
         always = [user for user, since in self._waiting_since.items() if since <= now - WINDOW_S]
         return jain_index([self._served_to(user) for user in always if turns.may_start(user)])

@@ -37,10 +37,10 @@ class ChunkStore:
         return [chunk for chunk in of_audio if chunk is not None]
 
     async def save(self, task_id: str, audio: str, chunk: ChunkAnalysed) -> None:
-        """Store a chunk for the next attempt at the task, unless the task was just cancelled or deleted.
+        """Store the analysis of a chunk for the next attempt at the task, unless the task was cancelled or deleted.
 
-        Such a task is marked by the key `keys.tombstone` for some minutes. If Redis is unavailable, nothing is stored.
-        `audio`: the SHA-256 of the recording, with the channel if one channel is analysed alone.
+        The key `keys.tombstone` marks cancelled and deleted tasks for some minutes. If Redis is unavailable, nothing is
+        stored. `audio`: the SHA-256 of the recording, with the channel if one channel is analysed alone.
         """
         names = [keys.chunks(task_id), keys.tombstone(task_id)]
         name = f"{audio} {chunk.index}"

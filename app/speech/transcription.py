@@ -100,7 +100,8 @@ class Transcription:
     async def _run(self, job: FindWindows, language: str | None, append: Append) -> None:
         """Transcribe the recording, or one of its channels, and cache the transcript.
 
-        A transcript is not cached if it lacks the beginning of the recording or contains text of idle workers.
+        A transcript is not cached if it lacks the beginning of the recording, or if idle workers transcribed parts of
+        it.
         """
         source = RecordingWindows(self.engine, job)
         run = TranscriptionRun(source.windows(), self.own, self.idle_workers, self.task.options, language)

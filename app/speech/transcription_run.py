@@ -251,9 +251,10 @@ class TranscriptionRun:
             self._exhausted = True
 
     def _take_reply(self, pending: _PendingWindow, transcriber: WindowTranscriber, request: _Request) -> None:
-        """Take the text of a window from a completed request, and cancel the window's other requests.
+        """Take the text of a window from the request that was completed first, and cancel the window's other requests.
 
-        If the idle worker that should have replied is lost, the window waits for another transcriber.
+        If instead the idle worker of this request was lost, the window stays pending until another transcriber takes
+        it.
 
         Raises:
             TaskError: The engine failed.

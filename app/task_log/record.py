@@ -66,7 +66,7 @@ class Metadata:
 
     @property
     def owner(self) -> TaskMessageId:
-        """The id of the task message that owns the task's log."""
+        """The id of the task message to which the log belongs; others with the same task id may not append."""
         return TaskMessageId(self.created_at, self.task_sequence)
 
     def headers(self) -> dict[str, str]:

@@ -125,7 +125,7 @@ class UtteranceDetector:
         return list(self._complete(whole=False))
 
     def flush(self) -> list[UnpackedWindow]:
-        """End the audio, after which none follows; return the remaining utterances."""
+        """Note that no audio follows, and return the remaining utterances."""
         self._append(self._rest)
         self._rest = self._rest[:0]
         return list(self._complete(whole=True))

@@ -154,7 +154,7 @@ class LiveLabels:
         self.settled_until = max(self.settled_until, min(first, now - _RECENT))
 
     def embeddings(self) -> Iterator[LabelEmbeddings]:
-        """Yield the embeddings of each label that has speech and was not merged into another label."""
+        """Yield, for each label with speech that was not merged into another, the label with its mean embeddings."""
         sums, telephones = (self._sums(speakers, windows) for speakers, windows in _SUMS)
         labelled = self._windows["label"][self._windows["label"] != _NONE]
         counts = self._speakers["count"] + np.bincount(labelled, minlength=len(self._speakers))

@@ -308,9 +308,8 @@ def _seconds_without_words(texts: Sequence[Text], part: EncodedPart) -> float:
 def _without_pauses(words: Sequence[Word]) -> list[Word]:
     """Shorten the first and last words of sentences if their times include the pause before or after the sentence.
 
-    As in faster-whisper, a word is assumed to include a pause if it lasts more than twice as long as the median word of
-    the text, and in any case if it lasts more than 1.4 s. For a number, the limit is multiplied by its number of
-    digits.
+    Such words are shortened to a limit: twice the duration of the median word, at most 1.4 s, as in faster-whisper. For
+    a number, the limit is multiplied by its number of digits.
     """
     usual = _SPREAD * min(median([word.end - word.start for word in words] or [0.0]), _MAX_USUAL_S)
     shortened: list[Word] = []

@@ -34,8 +34,9 @@ class NotWrittenError(Exception):
 class Output:
     """Where and in which formats a command writes results.
 
-    If `formats` is empty, each result is written in one format: on a terminal `turns` if it has speakers, otherwise
-    `rttm` for a diarization and `txt` for a transcript. If `folder` is None, results are printed to standard output.
+    If `formats` is empty, a transcript is written as `txt` and a diarization as `rttm`; on a terminal, both are written
+    as `turns` (a paragraph for each turn of a speaker) if they have speakers. If `folder` is None, results are printed
+    to standard output.
     """
 
     formats: tuple[str, ...] = ()

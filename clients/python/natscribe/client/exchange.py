@@ -134,9 +134,9 @@ async def _reply(connection: Nats, subject: str, body: bytes, timeout_s: float) 
 
 
 def _is_conclusive(error: BaseException | None) -> bool:
-    """Whether the result of one copy of a request decides the request: a reply, or a refusal by the service.
+    """Whether the others of several identical requests need not be awaited: the service has replied, or has refused.
 
-    `error`: the error of this copy; None if it has received a reply.
+    `error`: the error of the request that ended; None if it has received a reply.
     """
     return error is None or (isinstance(error, RequestFailedError) and error.code is not ErrorCode.INTERNAL)
 

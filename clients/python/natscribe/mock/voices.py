@@ -93,7 +93,7 @@ class Voices:
         return forgotten
 
     def identified(self, sent: Task, result: Result) -> Result:
-        """Return a copy of a result with the ids of the enrolled voices of its speakers, but not yet with their names.
+        """Return a copy of a result in which enrolled speakers have the ids of their voices, but not yet the names.
 
         If the task does not have the option `identify`, return the result unchanged.
         """

@@ -45,10 +45,10 @@ def timed_words(segment: Segment) -> list[Word]:
 
 
 def units(segment: Segment, longest: int) -> Iterator[Unit]:
-    """Split a segment's text into units of at most `longest` columns.
+    """Split a segment's text into units, which no line break divides: words, or parts of at most `longest` columns.
 
-    Their times are those of the segment's words; if these are missing or differ from the text, the characters are
-    spread evenly over the segment's interval.
+    Units have the times of the segment's words; if these are missing or differ from the text, the characters are spread
+    evenly over the segment's interval.
     """
     clock = _Clock(segment)
     index = 0
