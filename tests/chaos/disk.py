@@ -11,8 +11,9 @@ from random import Random
 
 import pytest
 
-from app.embedded import NatsServer, free_port
+from app.embedded import free_port
 from tests.chaos.faults import Fault
+from tests.servers import NatsServer
 
 TOOLS = ("mkfs.ext4", "xfs_io", "mount", "umount")  # of e2fsprogs, xfsprogs and mount
 SIZE = 2 * 1024**3  # bytes; the image is sparse

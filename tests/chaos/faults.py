@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from app.embedded import Server
+from tests.servers import Breakable
 
 PAUSE_S = (2, 6)  # between two faults
 LONGEST_FREEZE_S = 20.0
@@ -28,7 +28,7 @@ class Fault:
 
 
 FaultInjector = Callable[[Random], Awaitable[Fault | None]]
-ServerFault = Callable[[Sequence[Server], Random], Awaitable[Fault]]
+ServerFault = Callable[[Sequence[Breakable], Random], Awaitable[Fault]]
 
 
 async def inject_faults(injectors: Mapping[FaultInjector, float], chance: Random, seconds: float) -> list[Fault]:
@@ -43,7 +43,7 @@ async def inject_faults(injectors: Mapping[FaultInjector, float], chance: Random
     return faults
 
 
-async def kill(servers: Sequence[Server], chance: Random) -> Fault:
+async def kill(servers: Sequence[Breakable], chance: Random) -> Fault:
     """Kill a server with SIGKILL and start it again up to two seconds later."""
     server = chance.choice(servers)
     start = datetime.now(UTC)
@@ -53,7 +53,7 @@ async def kill(servers: Sequence[Server], chance: Random) -> Fault:
     return Fault("server killed", server.folder.name, start, datetime.now(UTC))
 
 
-async def freeze(servers: Sequence[Server], chance: Random) -> Fault:
+async def freeze(servers: Sequence[Breakable], chance: Random) -> Fault:
     """Freeze a server for up to 20 s."""
     server = chance.choice(servers)
     start = datetime.now(UTC)

@@ -9,9 +9,10 @@ import pytest
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent
 
-from app.embedded import NatsServer, ValkeyServer, free_port
+from app.embedded import free_port
 from app.settings import Settings
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS, Running, running
+from tests.servers import NatsServer, ValkeyServer
 from tests.waiting import eventually
 
 OUTAGES = [float(seconds) for seconds in os.environ.get("CHAOS_OUTAGES", "").split(",") if seconds]

@@ -22,14 +22,14 @@ from natscribe.schemas.wire import Kind, Lane, Priority
 from redis.asyncio import Redis
 
 from app import main
-from app.embedded import NatsServer, ValkeyServer, free_port
+from app.embedded import free_port
 from app.main import Worker
 from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.wire import Wire
 from tests.s3_server import S3Server
-from tests.servers import Servers, in_memory, nats_server_in, valkey_in
+from tests.servers import NatsServer, Servers, ValkeyServer, in_memory, nats_server_in, valkey_in
 from tests.workers import working
 
 DEADLINE = 30  # seconds

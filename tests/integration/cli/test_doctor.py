@@ -15,12 +15,12 @@ from natscribe.jetstream import server_version
 from natscribe.schemas import subjects
 from natscribe.schemas.wire import Model
 
-from app.embedded import NatsServer, ValkeyServer, free_port
+from app.embedded import free_port
 from app.main import Worker
 from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
-from tests.servers import in_memory
+from tests.servers import NatsServer, ValkeyServer, in_memory
 from tests.terminal import Terminal
 from tests.waiting import eventually
 from tests.workers import working

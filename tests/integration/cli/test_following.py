@@ -12,13 +12,13 @@ from natscribe.client import Client, TaskDeletedError
 from natscribe.schemas.requests import TaskStatus
 
 from app.cancellation import cancel_all
-from app.embedded import NatsServer
 from app.main import Worker
 from app.settings import Settings
 from app.stream_guard import provisioning
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
+from tests.servers import NatsServer
 from tests.waiting import eventually
 
 

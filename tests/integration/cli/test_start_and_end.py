@@ -11,13 +11,14 @@ import pytest
 from natscribe.client import Client
 from natscribe.client.errors import NoJetStreamError
 
-from app.embedded import NatsServer, free_port
+from app.embedded import free_port
 from app.jetstream.connection import NATS_WITHIN_S
 from app.main import Worker
 from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.cli.test_doctor import NatsWithoutJetStream
+from tests.servers import NatsServer
 
 pytestmark = pytest.mark.timeout(300)
 

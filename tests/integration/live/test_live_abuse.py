@@ -8,7 +8,6 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from natscribe.schemas import subjects
 
-from app.embedded import NatsServer, ValkeyServer
 from app.main import Worker
 from tests.fakes.echo import second
 from tests.integration.live.test_live_faults import (
@@ -22,6 +21,7 @@ from tests.integration.live.test_live_faults import (
     settings,
     speaks,
 )
+from tests.servers import NatsServer, ValkeyServer
 
 __all__ = ["engine", "log", "nc", "redis", "settings"]  # the same servers and the same audio
 

@@ -14,7 +14,6 @@ from nats.js.errors import APIError
 from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
-from app.embedded import NatsServer, ValkeyServer
 from app.main import Worker
 from app.settings import Settings
 from app.stream_guard.provisioning import provision
@@ -23,6 +22,7 @@ from tests.constants import Constants
 from tests.fakes.echo import AUDIO, EchoEngine, said, second, seconds
 from tests.integration.conftest import Publisher, StartWorker, parsed
 from tests.live_client import LiveClient
+from tests.servers import NatsServer, ValkeyServer
 from tests.waiting import eventually
 
 ALL = list(range(1, 36))  # the spoken text: a number each second, in four utterances

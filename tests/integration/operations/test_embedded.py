@@ -13,7 +13,8 @@ import psutil
 import pytest
 from redis.asyncio import Redis
 
-from app.embedded import NatsServer, Server, ValkeyServer, free_port, running
+from app.embedded import free_port, running
+from tests.servers import Breakable, NatsServer, ValkeyServer
 
 pytestmark = pytest.mark.xdist_group("usual ports")  # the port of a killed server must stay free until it restarts
 
@@ -48,8 +49,8 @@ async def test_both_reply_and_are_stopped_afterwards(tmp_path: Path) -> None:
     assert not _using(tmp_path)
 
 
-@pytest.mark.parametrize("end", [Server.stop, Server.kill])
-async def test_nats_keeps_its_streams(nats_server: NatsServer, end: Callable[[Server], Awaitable[None]]) -> None:
+@pytest.mark.parametrize("end", [Breakable.stop, Breakable.kill])
+async def test_nats_keeps_its_streams(nats_server: NatsServer, end: Callable[[Breakable], Awaitable[None]]) -> None:
     # Given a stored message
     client = await nats.connect(nats_server.url)
     await client.jetstream().add_stream(name="kept", subjects=["kept"])

@@ -16,13 +16,13 @@ from natscribe.schemas.errors import ErrorCode
 from structlog.testing import capture_logs
 
 from app import main
-from app.embedded import NatsServer, ValkeyServer
 from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import StartWorker
+from tests.servers import NatsServer, ValkeyServer
 from tests.waiting import eventually
 
 WELL = {"ok": True, "nats": True, "consumers": True, "redis": True, "task_consumer": True}

@@ -19,7 +19,6 @@ from natscribe.schemas.wire import Kind
 from natscribe.schemas.workers import Problem
 from redis.asyncio import Redis
 
-from app.embedded import NatsServer, ValkeyServer
 from app.main import Worker
 from app.queue.registration import Registration
 from app.redis_store.keys import MARK
@@ -28,6 +27,7 @@ from app.stream_guard import provisioning
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty
+from tests.servers import NatsServer, ValkeyServer
 from tests.waiting import eventually
 
 OUTAGE_S = 1.6  # longer than the queue waits for a sign of life

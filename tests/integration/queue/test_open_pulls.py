@@ -9,12 +9,11 @@ from nats.js import JetStreamContext
 from natscribe.schemas import subjects
 from natscribe.schemas.wire import Priority
 
-from app.embedded import NatsServer
 from app.jetstream.streams import consumer_configs
 from app.main import Worker
 from app.settings import Settings
 from tests.consumers import KEYS, fleet
-from tests.servers import Servers
+from tests.servers import NatsServer, Servers
 from tests.waiting import eventually
 
 ACK_WAIT_S = 60  # a message that no worker receives is delivered again after this time

@@ -13,7 +13,6 @@ from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from app.embedded import NatsServer
 from app.errors import PermanentError, TransientError
 from app.main import Worker
 from app.recordings.recording import RecordingStore
@@ -26,6 +25,7 @@ from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.integration.places import places_with, read_behind_the_leader
 from tests.integration.reminders import find_reminder, let_time_pass
+from tests.servers import NatsServer
 from tests.waiting import eventually
 
 UNREADABLE = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is not audio: upload an audio file.")

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from app.cancellation import cancel_all
-from app.embedded import EmbeddedError, GuardedProcess, Server, free_port, guard, is_free
+from app.embedded import EmbeddedError, GuardedProcess, free_port, guard, is_free
 from app.embedded.process import PORTS
 from tests.constants import Constants
+from tests.servers import Breakable
 from tests.waiting import eventually
 
 GREETER = """
@@ -42,7 +43,7 @@ while True:
 """
 
 
-class Greeter(Server):
+class Greeter(Breakable):
     """A server that sends its name."""
 
     binary = "greeter"
