@@ -49,22 +49,32 @@ class SpeakerHistory:
         same = {label: into for label, into in diarization.merged.items() if self._merged.get(label) != into}
         self._rename(same)
         settled_until = max(self.settled_until, min(own.settled_until for own in speakers.values()))
-        others, recent = list[Segment](), list[Segment]()
-        for segment in self.segments:
-            is_recent = segment.channel == channel and segment.start >= settled_until
-            (recent if is_recent else others).append(segment)
-        again = attributed_units(attribute_known(recent, diarization.turns))
-        both = [
-            (before, now or before, unit)
-            for (before, unit), (now, _) in zip(attributed_units(recent), again, strict=True)
-        ]
-        self.segments[:] = [*others, *split(recent, iter([now for _, now, _ in both]))]
-        turns = tuple(_turns((unit, now if now != before else None) for before, now, unit in both))
-        relabelled = sum(unit.end - unit.start for before, now, unit in both if before is not None and now != before)
+        words = self._attribute_again(channel, settled_until, diarization.turns)
+        turns = tuple(_turns((unit, now if now != before else None) for before, now, unit in words))
+        relabelled = sum(unit.end - unit.start for before, now, unit in words if before is not None and now != before)
         if not turns and not same and settled_until < self.settled_until + _SETTLED_EVERY_S:
             return None
         self.settled_until = settled_until
         return SpeakerChanges(self.settled_until, channel, turns, relabelled, same)
+
+    def _attribute_again(
+        self, channel: int | None, since: float, turns: Sequence[Turn]
+    ) -> list[tuple[str | None, str | None, Unit]]:
+        """Attribute the segments of a channel that begin at `since` (seconds) or later to the speakers of `turns`.
+
+        Return their words, each with its speaker before and now; a word that no turn covers keeps its speaker.
+        """
+        others, recent = list[Segment](), list[Segment]()
+        for segment in self.segments:
+            is_recent = segment.channel == channel and segment.start >= since
+            (recent if is_recent else others).append(segment)
+        again = attributed_units(attribute_known(recent, turns))
+        words = [
+            (before, now or before, unit)
+            for (before, unit), (now, _) in zip(attributed_units(recent), again, strict=True)
+        ]
+        self.segments[:] = [*others, *split(recent, iter([now for _, now, _ in words]))]
+        return words
 
     def _rename(self, same: Mapping[str, str]) -> None:
         """Replace speaker labels in all segments; `same`: for each label to replace, the label of the same person."""
@@ -103,20 +113,26 @@ def without_echoes(channels: Sequence[LiveDiarization]) -> list[LiveDiarization]
 
 
 def _without_echoes(channel: LiveDiarization, others: Sequence[LiveDiarization]) -> LiveDiarization:
+    echoes = _echoes(channel, others)
+    if channel.embedded is None or not echoes:
+        return channel
+    people = [person for person in channel.embedded.speakers if person.speaker not in echoes]
+    embedded = channel.embedded.model_copy(update={"speakers": people})
+    labels = [label for label in channel.labels if label not in echoes]
+    turns = [turn for turn in channel.turns if turn.speaker not in echoes]
+    return channel.model_copy(update={"turns": turns, "labels": labels, "embedded": embedded})
+
+
+def _echoes(channel: LiveDiarization, others: Sequence[LiveDiarization]) -> set[str]:
+    """Return the labels of those in a channel who are echoes of people in other channels."""
     people = channel.embedded.speakers if channel.embedded and others else []
     main = max(people, key=attrgetter("seconds"), default=None)
-    echoes = {
+    return {
         person.speaker
         for person in people
         if person is not main
         and any(is_echo(channel, person.speaker, other, label) for other in others for label in other.labels)
     }
-    if channel.embedded is None or not echoes:
-        return channel
-    embedded = channel.embedded.model_copy(update={"speakers": [one for one in people if one.speaker not in echoes]})
-    labels = [label for label in channel.labels if label not in echoes]
-    turns = [turn for turn in channel.turns if turn.speaker not in echoes]
-    return channel.model_copy(update={"turns": turns, "labels": labels, "embedded": embedded})
 
 
 def number_of_labels(checkpoint: Checkpoint) -> int:
