@@ -30,9 +30,10 @@ from app.queue.grants import Ended, Grants
 from app.queue.positions import QUESTION, REPLY, Before
 from app.queue.priorities import QUEUE_KEYS
 from app.queue.quotas import exceeded
+from app.queue.shares import User
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
-from app.queue.turns import Quota, Turn, Turns, User
+from app.queue.turns import Quota, Turn, Turns
 from app.supervision import run_forever
 
 RETRY_AFTER_S: Final = 0.25  # pause after an outage
@@ -268,10 +269,6 @@ class Scheduler:
 
         If that is not possible, for example because the message of a task is invalid, the task waits as usual, and a
         worker settles it.
-
-        Raises:
-            NatsError: NATS does not answer.
-            TransientError: JetStream or Redis does not answer.
         """
         for turn, quota in list(self._rejected.values()):
             message = await self._messages.find(None, turn.sequence)
@@ -285,11 +282,7 @@ class Scheduler:
         return datetime.now(UTC) + self._clock_ahead
 
     async def _admit_due(self) -> None:
-        """Admit the scheduled tasks whose start time has come: from now on they wait for a slot, like other tasks.
-
-        Raises:
-            NatsError: NATS does not answer.
-        """
+        """Admit the scheduled tasks whose start time has come: from now on they wait for a slot, like other tasks."""
         while self.later and self.later[0][0] <= self._now.timestamp():
             _, sequence = self.later[0]
             if sequence not in self.scheduled:  # it was cancelled, or admitted just now
@@ -336,9 +329,6 @@ class Scheduler:
 
         A granted task whose grant is no longer stored has ended, or waits again if its message is still stored. Tasks
         whose messages are new to the scheduler are added.
-
-        Raises:
-            NatsError: NATS does not answer.
         """
         stored = {grant.sequence for grant in await self._grants.all()}
         lost = [

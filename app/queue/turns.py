@@ -6,27 +6,19 @@ next, and the highest tag served so far is the virtual time. A user who begins t
 tag. So nobody can save up turns, and a user who begins to wait waits for at most one task of each other waiting user.
 """
 
-import heapq
 import math
-from array import array
-from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
-from itertools import accumulate, islice, takewhile
 from typing import Final, NamedTuple
 
 from natscribe.schemas.wire import Lane, Priority
 
 from app.jetstream.slots import Slots
 from app.queue.estimates import PriorityOrder, served_before
+from app.queue.shares import LEAST_S, Share, Shares, User, charge_for
 
-User = int | str | None  # None: of a message without a valid user id
 DEFAULT_S: Final = 60.0  # assumed duration of audio if neither the task nor earlier tasks of the user say more
-LEAST_S: Final = 0.1  # charged for a task at least, so that empty tasks take turns, too
-COUNTED: Final = 32  # tasks of each user that are counted one by one; the others count as the mean of these
 RECENT_TASKS: Final = 20  # of a user, whose mean duration is assumed for a task of unknown duration
-_LANES: Final = tuple(Lane)
-COMPACTED_FROM: Final = 64  # entries that are not needed any more, before their memory is freed
 
 
 class Quota(NamedTuple):
@@ -47,155 +39,6 @@ class Turn(NamedTuple):
     seconds: float = DEFAULT_S  # of audio, as charged to the user
 
 
-class _Share:
-    """One user's waiting tasks of one priority, in the order of their stream sequences, and the user's tag.
-
-    The user with the lowest tag is next. The tag is the user's virtual start time: each started task raises it by its
-    seconds of audio, divided by the user's weight; `_Queue.begin` sets it. A waiting task takes 12 bytes.
-    """
-
-    __slots__ = ("_codes", "_head", "_seconds", "place", "running", "tag", "user")
-
-    def __init__(self, user: User) -> None:
-        self.user = user
-        self.tag = 0.0
-        self.place = 0  # among equal tags; a share with an outdated place in the heap is skipped
-        self.running = 0
-        self._head = 0
-        self._codes = array("Q")  # of the lanes and sequences, in ascending order
-        self._seconds = array("f")  # `nan`: unknown
-
-    def __len__(self) -> int:
-        return len(self._seconds) - self._head
-
-    def insert(self, lane: Lane, sequence: int, seconds: float) -> None:
-        code = _code(lane, sequence)
-        at = bisect_left(self._codes, code, self._head)
-        self._codes.insert(at, code)
-        self._seconds.insert(at, seconds)
-
-    def pop_first(self) -> tuple[Lane, int, float]:
-        sequence, lane = divmod(self._codes[self._head], len(_LANES))
-        seconds, self._head = self._seconds[self._head], self._head + 1
-        if self._head >= COMPACTED_FROM and 2 * self._head > len(self._seconds):
-            del self._codes[: self._head], self._seconds[: self._head]
-            self._head = 0
-        return _LANES[lane], sequence, seconds
-
-    def index(self, lane: Lane, sequence: int) -> int | None:
-        """Return how many of the user's waiting tasks precede the task with this lane and sequence.
-
-        None: that task is not waiting.
-        """
-        code = _code(lane, sequence)
-        at = bisect_left(self._codes, code, self._head)
-        return at - self._head if at < len(self._codes) and self._codes[at] == code else None
-
-    def first(self, count: int) -> "array[float]":
-        """Return the durations of the first `count` waiting tasks, in seconds; `nan`: unknown."""
-        return self._seconds[self._head : self._head + count]
-
-    def charge(self, count: int, expected: float) -> float:
-        """Estimate the seconds that are charged for the first `count` waiting tasks, from the first COUNTED of them.
-
-        `expected`: the seconds charged for each of them if the duration of one is unknown.
-        """
-        first = self.first(min(count, COUNTED))
-        total = sum(first)
-        return count * (expected if math.isnan(total) else max(total / len(first), LEAST_S)) if first else 0.0
-
-    def count_within(self, room: float, expected: float, *, is_earlier: bool) -> int:
-        """Estimate how many tasks of this user start before a certain task of another user.
-
-        `room`: how many seconds of this user's audio start before that task; negative: none. `expected`: as in
-        `charge`. `is_earlier`: whether this user goes first if the tags of both users are equal.
-        """
-        first = self.first(COUNTED)
-        charged = self.charge(len(first), expected)
-        if room < 0:
-            return 0
-        if room < charged and not math.isnan(sum(first)):  # the first ones are counted one by one
-            starts = accumulate((_charge(seconds, expected) for seconds in first), initial=0.0)
-            return sum(1 for _ in takewhile(lambda start: start < room or (start == room and is_earlier), starts))
-        count = room * len(first) / charged
-        return min(math.floor(count) + 1 if is_earlier else math.ceil(count), len(self))
-
-    def remove(self, index: int) -> None:
-        at = self._head + index
-        del self._codes[at], self._seconds[at]
-
-
-def _code(lane: Lane, sequence: int) -> int:
-    return sequence * len(_LANES) + _LANES.index(lane)
-
-
-def _charge(seconds: float, expected: float) -> float:
-    return max(expected if math.isnan(seconds) else seconds, LEAST_S)
-
-
-class _Queue:
-    """The `_Share` of each user for one priority and one kind of slots, ordered by tag: the lowest tag is next."""
-
-    def __init__(self) -> None:
-        self.shares: dict[User, _Share] = {}
-        self.virtual_time = 0.0
-        self._heap: list[tuple[float, int, _Share]] = []
-        self._places = 0
-
-    @property
-    def is_entered(self) -> bool:
-        """Whether the order has entries; True also if all are ignored: replaced by later ones, or without tasks."""
-        return bool(self._heap)
-
-    def share(self, user: User) -> _Share:
-        return self.shares.get(user) or self.shares.setdefault(user, _Share(user))
-
-    def enter(self, share: _Share) -> None:
-        """Put a share with waiting tasks into the order, behind other shares with the same tag.
-
-        An earlier entry of the share stays in the order, but is ignored from now on.
-        """
-        self._places += 1
-        share.place = self._places
-        heapq.heappush(self._heap, (share.tag, share.place, share))
-        if len(self._heap) > 2 * len(self.shares) + COMPACTED_FROM:
-            self._heap = [entry for entry in self._heap if entry[1] == entry[2].place and entry[2]]
-            heapq.heapify(self._heap)
-
-    def begin(self, share: _Share) -> None:
-        """Put the share of a user who had no waiting task into the order, with the virtual time as tag.
-
-        The virtual time is the highest tag of a share that `first` has returned. If a task of the user still runs, the
-        share keeps its own tag if that is higher.
-        """
-        share.tag = max(share.tag, self.virtual_time) if share.running else self.virtual_time
-        self.enter(share)
-
-    def first(self, may_start: Callable[[User], bool]) -> _Share | None:
-        """Remove the share with the lowest tag from the order and return it; None if no user may start a task.
-
-        `may_start`: returns whether a user may start a task now. On the way, the shares of users who may not are
-        removed, too; `enter` puts them into the order again.
-        """
-        while self._heap:
-            tag, place, share = heapq.heappop(self._heap)
-            if place == share.place and share:
-                share.place = 0
-                if may_start(share.user):
-                    self.virtual_time = max(self.virtual_time, tag)
-                    return share
-        return None
-
-    def __len__(self) -> int:
-        return sum(map(len, self.shares.values()))
-
-    @property
-    def mean_seconds(self) -> float:
-        """The mean duration, in seconds, of the first waiting task of each of up to COUNTED users; `nan`: unknown."""
-        seconds = [duration for share in islice(self.shares.values(), COUNTED) for duration in share.first(1)]
-        return sum(seconds) / len(seconds) if seconds else math.nan
-
-
 class Turns:
     """Decides which waiting task starts next, and counts the waiting and running tasks of each user; does no I/O."""
 
@@ -206,7 +49,7 @@ class Turns:
         self._served = defaultdict[User, float](float)  # seconds of audio / weight, since the last `take_served`
         self._quota = quota
         self._orders = {slots: PriorityOrder() for slots in Slots}
-        self._queues = {(slots, priority): _Queue() for slots in Slots for priority in Priority}
+        self._queues = {(slots, priority): Shares() for slots in Slots for priority in Priority}
         self._recent: dict[User, deque[float]] = {}  # durations of the latest tasks of each user who has tasks
 
     def add(self, turn: Turn) -> None:
@@ -309,7 +152,7 @@ class Turns:
         total += sum(number * self._queues[slots, other].mean_seconds for other, number in others.items())
         return sum(counts.values()), total
 
-    def _before_among_users(self, queue: _Queue, share: _Share, count: int) -> tuple[int, float]:
+    def _before_among_users(self, queue: Shares, share: Share, count: int) -> tuple[int, float]:
         """Estimate how many tasks of the same priority start before a task, and the seconds of their audio.
 
         `share`: that of the task's user. `count`: how many of the user's waiting tasks precede the task.
@@ -323,9 +166,9 @@ class Turns:
                 count, total = count + more, total + other.charge(more, math.nan)
         return count, total
 
-    def _of(self, turn: Turn) -> tuple[_Queue, _Share]:
+    def _of(self, turn: Turn) -> tuple[Shares, Share]:
         queue = self._queues[Slots.of(turn.lane), turn.priority]
-        return queue, queue.share(turn.user)
+        return queue, queue.of(turn.user)
 
     def take_served(self) -> "dict[User, float]":
         """Return, by user, the seconds of audio of tasks started since the last call, divided by the user's weight."""
@@ -349,23 +192,23 @@ class Turns:
         recent = self._recent.get(user)
         return sum(recent) / len(recent) if recent else DEFAULT_S
 
-    def _start(self, priority: Priority, queue: _Queue, share: _Share) -> Turn:
+    def _start(self, priority: Priority, queue: Shares, share: Share) -> Turn:
         lane, sequence, seconds = share.pop_first()
-        turn = Turn(share.user, lane, priority, sequence, _charge(seconds, self._expected(share.user)))
+        turn = Turn(share.user, lane, priority, sequence, charge_for(seconds, self._expected(share.user)))
         self.waiting[share.user] -= 1
         self._count(turn, share)
         if share:
             queue.enter(share)
         return turn
 
-    def _count(self, turn: Turn, share: _Share, times: int = 1) -> None:
+    def _count(self, turn: Turn, share: Share, times: int = 1) -> None:
         """Count a task as running, and charge its user; `times=-1` undoes both."""
         share.running += times
         self.running[turn.user] += times
         share.tag += times * turn.seconds / self._weight(turn.user)
         self._served[turn.user] += times * turn.seconds / self._weight(turn.user)
 
-    def _forget_if_idle(self, queue: _Queue, share: _Share) -> None:
+    def _forget_if_idle(self, queue: Shares, share: Share) -> None:
         if not share and not share.running:
             queue.shares.pop(share.user, None)
         if not self.waiting[share.user] and not self.running[share.user]:

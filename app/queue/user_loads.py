@@ -8,7 +8,8 @@ from typing import Final
 
 from natscribe.schemas.task_queues import MAX_LISTED_USERS, UserLoad
 
-from app.queue.turns import Turns, User
+from app.queue.shares import User
+from app.queue.turns import Turns
 
 WINDOW_S: Final = 300.0  # fairness is measured over the latest seconds
 BUCKETS: Final = 10  # parts of the window: the oldest is dropped as a whole

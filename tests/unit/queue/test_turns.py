@@ -13,7 +13,8 @@ import pytest
 from natscribe.schemas.wire import Lane, Priority
 
 from app.jetstream.slots import Slots
-from app.queue.turns import DEFAULT_S, Quota, Turn, Turns, User
+from app.queue.shares import User
+from app.queue.turns import DEFAULT_S, Quota, Turn, Turns
 
 HIGH, NORMAL, LOW = Priority
 MINUTE = 60.0

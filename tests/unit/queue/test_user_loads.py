@@ -7,7 +7,8 @@ from natscribe.schemas.task_queues import MAX_LISTED_USERS
 from natscribe.schemas.wire import Lane, Priority
 
 from app.jetstream.slots import Slots
-from app.queue.turns import Quota, Turn, Turns, User
+from app.queue.shares import User
+from app.queue.turns import Quota, Turn, Turns
 from app.queue.user_loads import WINDOW_S, UserLoads, jain_index
 
 

@@ -1,0 +1,171 @@
+"""The waiting tasks of each user with one priority, and the order of these users by their tags."""
+
+import heapq
+import math
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable
+from itertools import accumulate, islice, takewhile
+from typing import Final
+
+from natscribe.schemas.wire import Lane
+
+User = int | str | None  # None: of a message without a valid user id
+LEAST_S: Final = 0.1  # charged for a task at least, so that empty tasks take turns, too
+COUNTED: Final = 32  # tasks of each user that are counted one by one; the others count as the mean of these
+COMPACTED_FROM: Final = 64  # entries that are not needed any more, before their memory is freed
+_LANES: Final = tuple(Lane)
+
+
+class Share:
+    """One user's waiting tasks of one priority, in the order of their stream sequences, and the user's tag.
+
+    The user with the lowest tag is next. The tag is the user's virtual start time: each started task raises it by its
+    seconds of audio, divided by the user's weight; `Shares.begin` sets it. A waiting task takes 12 bytes.
+    """
+
+    __slots__ = ("_codes", "_head", "_seconds", "place", "running", "tag", "user")
+
+    def __init__(self, user: User) -> None:
+        self.user = user
+        self.tag = 0.0
+        self.place = 0  # among equal tags; a share with an outdated place in the heap is skipped
+        self.running = 0
+        self._head = 0
+        self._codes = array("Q")  # of the lanes and sequences, in ascending order
+        self._seconds = array("f")  # `nan`: unknown
+
+    def __len__(self) -> int:
+        return len(self._seconds) - self._head
+
+    def insert(self, lane: Lane, sequence: int, seconds: float) -> None:
+        """Let a task wait, in its place by its stream sequence; `seconds`: of its audio, `nan`: unknown."""
+        code = _code(lane, sequence)
+        at = bisect_left(self._codes, code, self._head)
+        self._codes.insert(at, code)
+        self._seconds.insert(at, seconds)
+
+    def pop_first(self) -> tuple[Lane, int, float]:
+        """Remove the first waiting task; return its lane, its stream sequence and the duration of its audio."""
+        sequence, lane = divmod(self._codes[self._head], len(_LANES))
+        seconds, self._head = self._seconds[self._head], self._head + 1
+        if self._head >= COMPACTED_FROM and 2 * self._head > len(self._seconds):
+            del self._codes[: self._head], self._seconds[: self._head]
+            self._head = 0
+        return _LANES[lane], sequence, seconds
+
+    def index(self, lane: Lane, sequence: int) -> int | None:
+        """Return how many of the user's waiting tasks precede the task with this lane and sequence.
+
+        None: that task is not waiting.
+        """
+        code = _code(lane, sequence)
+        at = bisect_left(self._codes, code, self._head)
+        return at - self._head if at < len(self._codes) and self._codes[at] == code else None
+
+    def first(self, count: int) -> "array[float]":
+        """Return the durations of the first `count` waiting tasks, in seconds; `nan`: unknown."""
+        return self._seconds[self._head : self._head + count]
+
+    def charge(self, count: int, expected: float) -> float:
+        """Estimate the seconds that are charged for the first `count` waiting tasks, from the first COUNTED of them.
+
+        `expected`: the seconds charged for each of them if the duration of one is unknown.
+        """
+        first = self.first(min(count, COUNTED))
+        total = sum(first)
+        return count * (expected if math.isnan(total) else max(total / len(first), LEAST_S)) if first else 0.0
+
+    def count_within(self, room: float, expected: float, *, is_earlier: bool) -> int:
+        """Estimate how many tasks of this user start before a certain task of another user.
+
+        `room`: how many seconds of this user's audio start before that task; negative: none. `expected`: as in
+        `charge`. `is_earlier`: whether this user goes first if the tags of both users are equal.
+        """
+        first = self.first(COUNTED)
+        charged = self.charge(len(first), expected)
+        if room < 0:
+            return 0
+        if room < charged and not math.isnan(sum(first)):  # the first ones are counted one by one
+            starts = accumulate((charge_for(seconds, expected) for seconds in first), initial=0.0)
+            return sum(1 for _ in takewhile(lambda start: start < room or (start == room and is_earlier), starts))
+        count = room * len(first) / charged
+        return min(math.floor(count) + 1 if is_earlier else math.ceil(count), len(self))
+
+    def remove(self, index: int) -> None:
+        """Remove the waiting task that so many others of the user precede."""
+        at = self._head + index
+        del self._codes[at], self._seconds[at]
+
+
+def _code(lane: Lane, sequence: int) -> int:
+    return sequence * len(_LANES) + _LANES.index(lane)
+
+
+def charge_for(seconds: float, expected: float) -> float:
+    """Return the seconds that are charged for a task; `expected`: if its duration is unknown (`nan`)."""
+    return max(expected if math.isnan(seconds) else seconds, LEAST_S)
+
+
+class Shares:
+    """The `Share` of each user for one priority and one kind of slots, ordered by tag: the lowest tag is next."""
+
+    def __init__(self) -> None:
+        self.shares: dict[User, Share] = {}
+        self.virtual_time = 0.0
+        self._heap: list[tuple[float, int, Share]] = []
+        self._places = 0
+
+    @property
+    def is_entered(self) -> bool:
+        """Whether the order has entries; True also if all are ignored: replaced by later ones, or without tasks."""
+        return bool(self._heap)
+
+    def of(self, user: User) -> Share:
+        """Return the share of a user, a new one if the user has none."""
+        return self.shares.get(user) or self.shares.setdefault(user, Share(user))
+
+    def enter(self, share: Share) -> None:
+        """Put a share with waiting tasks into the order, behind other shares with the same tag.
+
+        An earlier entry of the share stays in the order, but is ignored from now on.
+        """
+        self._places += 1
+        share.place = self._places
+        heapq.heappush(self._heap, (share.tag, share.place, share))
+        if len(self._heap) > 2 * len(self.shares) + COMPACTED_FROM:
+            self._heap = [entry for entry in self._heap if entry[1] == entry[2].place and entry[2]]
+            heapq.heapify(self._heap)
+
+    def begin(self, share: Share) -> None:
+        """Put the share of a user who had no waiting task into the order, with the virtual time as tag.
+
+        The virtual time is the highest tag of a share that `first` has returned. If a task of the user still runs, the
+        share keeps its own tag if that is higher.
+        """
+        share.tag = max(share.tag, self.virtual_time) if share.running else self.virtual_time
+        self.enter(share)
+
+    def first(self, may_start: Callable[[User], bool]) -> Share | None:
+        """Remove the share with the lowest tag from the order and return it; None if no user may start a task.
+
+        `may_start`: returns whether a user may start a task now. On the way, the shares of users who may not are
+        removed, too; `enter` puts them into the order again.
+        """
+        while self._heap:
+            tag, place, share = heapq.heappop(self._heap)
+            if place == share.place and share:
+                share.place = 0
+                if may_start(share.user):
+                    self.virtual_time = max(self.virtual_time, tag)
+                    return share
+        return None
+
+    def __len__(self) -> int:
+        return sum(map(len, self.shares.values()))
+
+    @property
+    def mean_seconds(self) -> float:
+        """The mean duration, in seconds, of the first waiting task of each of up to COUNTED users; `nan`: unknown."""
+        seconds = [duration for share in islice(self.shares.values(), COUNTED) for duration in share.first(1)]
+        return sum(seconds) / len(seconds) if seconds else math.nan
