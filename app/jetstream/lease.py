@@ -7,7 +7,6 @@ holder that was frozen is fenced: its next renewal is refused.
 """
 
 import asyncio
-import math
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
@@ -108,8 +107,8 @@ class Lease:
         self._worker = worker
         self._on_report = on_report
         self._sequence = 0  # of the last stored record
-        self._received_at = -math.inf  # when the record was received
-        self._renewed_at = -math.inf  # when the last successful renewal was sent
+        self._received_at = 0.0  # when the record was received, if there is one
+        self._renewed_at = 0.0  # when the last successful renewal was sent, if this worker has a token
         self._token: int | None = None  # None: this worker does not hold the lease
         self._failures = 0  # of the last attempts to take the lease
         self._is_open = False

@@ -96,6 +96,11 @@ async def test_a_lease_without_renewal_is_taken_and_its_holder_is_fenced(
     assert not await first.renew()
     await first.release()
     assert await second.renew()
+    # And the record keeps the token when the lease is released
+    await second.release()
+    released = (await joined(nats, "third")).record
+    assert released is not None
+    assert (released.holder, released.token) == (None, 1)
 
 
 async def test_a_lost_acknowledgement_costs_no_lease(nats: InMemoryNats) -> None:
@@ -320,6 +325,21 @@ async def test_a_full_bucket_is_the_reason_and_failures_before_another_holder_do
     await first.run(check, check=check)
     assert reasons[0] is not None
     assert "(the stream KV_fleet is full)" in reasons[0].what
+
+
+async def test_the_first_worker_takes_the_lease_at_once(
+    nats: InMemoryNats, constants: Constants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    constants(MAX_JITTER_S=6000.0)
+    monkeypatch.setattr(lease, "run_forever", once)
+    first, duties = await joined(nats, "first"), list[bool]()
+
+    async def work() -> None:
+        duties.append(first.held)
+
+    async with asyncio.timeout(10):
+        await first.run(work, check=work)
+    assert duties == [True]
 
 
 async def test_duties_that_end_with_an_error_are_started_again(nats: InMemoryNats, constants: Constants) -> None:
