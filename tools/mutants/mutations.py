@@ -18,6 +18,7 @@ COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.IsNot: ast.Is,
 }
 SIGNS: dict[type[ast.operator], type[ast.operator]] = {ast.Add: ast.Sub, ast.Sub: ast.Add}
+FOR_TYPE_CHECKERS = "TYPE_CHECKING"  # a condition that is false whenever tests run
 NEGATED = (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.Await)  # conditions that may get a `not`
 LARGEST = 10  # a greater number is no small constant
 ANNOTATIONS = {"annotation", "returns"}
@@ -115,7 +116,7 @@ def _replacements(node: ast.AST, parent: ast.AST) -> Iterator[ast.AST]:
             yield operand
         case ast.Constant() if _is_small_number(node, parent):
             yield ast.UnaryOp(ast.USub(), node)
-    if isinstance(node, NEGATED) and _is_condition(node, parent):
+    if isinstance(node, NEGATED) and _is_condition(node, parent) and ast.unparse(node) != FOR_TYPE_CHECKERS:
         yield ast.UnaryOp(ast.Not(), node)
 
 

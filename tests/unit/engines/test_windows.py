@@ -184,6 +184,22 @@ def test_the_voice_detector_processes_the_end_of_the_chunk_before() -> None:
         assert np.array_equal(chunk, before[: len(chunk)])
 
 
+def test_the_voice_detector_processes_no_chunk_of_a_long_silence() -> None:
+    # Given two minutes of speech, and ten minutes without a sound, as a gap in time stamps gives
+    inputs: list[Samples] = []
+
+    def detector(samples: Samples) -> npt.NDArray[np.float32]:
+        inputs.append(samples.copy())
+        return loudness(samples)
+
+    speech, silence = conversation(3, 120)[: 120 * SAMPLE_RATE], np.zeros(600 * SAMPLE_RATE, np.float32)
+    # When it is processed, then only the chunks with speech, and that behind them, are given
+    detected = list(detect_windows([speech, silence], 0.0, detector))
+    assert detected[-1].seconds == pytest.approx(720, abs=0.1)
+    assert sum(map(len, inputs)) < (120 + 2 * LATER_CHUNK_S) * SAMPLE_RATE + 64 * FRAME * len(inputs)
+    assert all(chunk.any() for chunk in inputs)
+
+
 def test_a_recording_may_end_within_a_frame() -> None:
     # Given speech to the end of a recording that is no whole number of frames
     samples = np.concatenate([samples_of((0.0, 3.2), (1.0, 3.2)), np.ones(FRAME // 3, np.float32)])

@@ -10,6 +10,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 from natscribe.schemas.task_queues import UserLoad
 from natscribe.schemas.workers import Problem
+from structlog.testing import capture_logs
 
 from app.cancellation import cancel_all
 from app.jetstream import lease
@@ -285,8 +286,10 @@ async def test_a_lease_that_cannot_be_stored_is_reported_and_the_worker_checks_f
         await asyncio.Event().wait()
 
     running: asyncio.Task[Any] = asyncio.create_task(first.run(work, check=check))
-    # Then the worker checks for itself a few times, and reports it
-    await eventually(lambda: len(checks) >= 3)
+    # Then the worker checks for itself a few times, and reports it, once in the log
+    with capture_logs() as lines:
+        await eventually(lambda: len(checks) >= 3)
+    assert [line["event"] for line in lines].count("lease_unavailable") == 1
     assert all(isinstance(problem, Problem) and "$KV.fleet.*" in problem.next_step for problem in checks)
     # And when it has the right, then it takes the lease, and does all duties
     await eventually(lambda: bool(duties))

@@ -57,6 +57,7 @@ def test_each_kind_of_change_is_made(source: str, mutants_of_it: set[str]) -> No
         "A: TypeAlias = Literal[-1, 1]",
         "a = f'{b - c} {1}'",
         "log.info('done', seconds=b - c)",
+        "if TYPE_CHECKING:\n    import a",
     ],
 )
 def test_what_is_a_text_a_type_or_no_small_number_stays(source: str) -> None:
