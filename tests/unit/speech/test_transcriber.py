@@ -358,16 +358,6 @@ async def test_each_channel_is_diarized_alone_with_the_speakers_that_are_left(
     assert done.embedded is None
 
 
-async def test_the_progress_of_mixed_channels_counts_over_the_recording() -> None:
-    progress = list[TaskUpdate]()
-
-    async def append(update: TaskUpdate) -> None:
-        progress.append(update)
-
-    await diarizer(FakeEngine(), MemoryCache()).turns(TASK, Recording(Path("call.flac"), SHA), None, append)
-    assert [event.processed_seconds for event in progress] == [15]
-
-
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("identify", [False, True])
 async def test_several_people_in_each_channel_are_found_after_the_text(identify: bool, fails: bool) -> None:
