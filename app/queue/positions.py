@@ -78,8 +78,14 @@ class Positions:
         Raises:
             NatsError: NATS does not answer.
         """
-        read = await asyncio.gather(*(self._messages.find(subject, sequence) for subject, sequence in tasks))
-        messages = [message for message in read if message is not None]
+        remaining, messages = set(tasks), list[StoredMessage]()
+        if len(remaining) > 1:  # most of them are stored one after the other
+            after = min(sequence for _, sequence in remaining) - 1
+            page = await self._messages.page_after(subjects.ALL_TASKS, after, count=len(remaining))
+            messages = [message for message in page if (message.subject, message.sequence) in remaining]
+            remaining -= {(message.subject, message.sequence) for message in messages}
+        read = await asyncio.gather(*(self._messages.find(subject, sequence) for subject, sequence in remaining))
+        messages += [message for message in read if message is not None]
         return list(zip(messages, await self._positions(messages), strict=True))
 
     async def _positions(self, messages: Sequence[StoredMessage]) -> list[Position | None]:

@@ -205,6 +205,25 @@ async def test_without_a_scheduler_a_message_has_no_position(parts: Parts) -> No
     assert [located.task_id for located, _ in await parts.positions.locate([(SUBJECT, message.sequence)])] == ["a"]
 
 
+async def test_messages_missing_on_a_replica_are_read_from_the_leader(parts: Parts, nats: InMemoryNats) -> None:
+    # Given two messages, of which the answering server has only one yet
+    messages = [await parts.publish(task_id) for task_id in ("a", "b")]
+    stream = nats.streams[NAMES.tasks]
+    all_messages = list(stream.messages)
+
+    def forget() -> None:
+        stream.messages = all_messages[:1]
+
+    def remember() -> None:
+        stream.messages = all_messages
+
+    nats.before(f"$JS.API.DIRECT.GET.{NAMES.tasks}", forget)
+    nats.before("$JS.API.STREAM.MSG.GET", remember)
+    # When they are searched for, then the other one is read from the leader
+    located = await parts.positions.locate([(message.subject, message.sequence) for message in messages])
+    assert [message.task_id for message, _ in located] == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("state", "waits_until", "number", "start"),
     [
