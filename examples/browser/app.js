@@ -1,6 +1,6 @@
 // Starts the page: connects it to NATS, and shows what its address names.
 import { Connection } from "./connection.js";
-import { byId, say, setText } from "./dom.js";
+import { byId, notice, say, setText } from "./dom.js";
 import { Inspector } from "./inspector.js";
 import { startLive } from "./live_page.js";
 import { Options } from "./options.js";
@@ -82,13 +82,13 @@ async function checkAddress() {
 
 function longOutage(server) {
   return ["localhost", "127.0.0.1"].includes(location.hostname)
-    ? t("NATS has not answered at {server} for a while. Start “natscribe up” again in its folder: this page then continues, or open the address that the command prints.", { server })
+    ? t("NATS has not answered at {server} for a while. Start “natscribe up” (or “make up”) again in its folder: this page then continues, or open the address that the command prints.", { server })
     : t("NATS has not answered at {server} for a while. Check your network, or tell your operator: this page continues as soon as NATS answers.", { server });
 }
 
 // Addresses: #task/ID is a task, #live the microphone, and everything else the recordings.
 function route() {
-  say(""); // it was about another page
+  for (const clear of [say, notice]) clear(""); // it was about another page
   const [, view, id] = location.hash.match(/^#(\w*)\/?([\w-]*)$/) ?? [];
   const shown = view === "task" && id ? "task" : view === "live" ? "live" : "recordings";
   for (const name of ["recordings", "task", "live"]) {
@@ -100,11 +100,21 @@ function route() {
   inspector.select(shown === "task" ? id : null);
 }
 
+let waiting = []; // files that were chosen while an option was not valid
+
 function add(files) {
+  if (!files.length || settings.bucket === null) return;
   const given = options.read();
-  if (!given || !files.length || settings.bucket === null) return;
-  const ids = [...files].map((file) => uploads.add(file, given));
+  waiting = given ? [] : files;
+  showWaiting();
+  if (!given) return;
+  const ids = files.map((file) => uploads.add(file, given));
   if (ids.length === 1) location.hash = `#task/${ids[0]}`;
+}
+
+function showWaiting() {
+  byId("waiting").hidden = waiting.length === 0;
+  setText(byId("waiting"), waiting.length ? t("{names}: not sent yet, until the marked option is corrected.", { names: waiting.map(({ name }) => name).join(", ") }) : "");
 }
 
 byId("server").value = settings.server ?? "";
@@ -113,7 +123,7 @@ byId("connection-form").addEventListener("submit", (event) => {
   open();
 });
 byId("files").addEventListener("change", ({ target }) => {
-  add(target.files);
+  add([...target.files]);
   target.value = "";
 });
 for (const [name, isOver] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
@@ -121,9 +131,10 @@ for (const [name, isOver] of [["dragover", true], ["dragleave", false], ["drop",
     if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
     document.body.classList.toggle("dropping", isOver);
-    if (name === "drop") add(event.dataTransfer.files);
+    if (name === "drop") add([...event.dataTransfer.files]);
   });
 }
+byId("task-options").addEventListener("change", () => options.isValid && add(waiting));
 addEventListener("hashchange", route);
 addEventListener("beforeunload", (event) => uploads.isBusy && event.preventDefault());
 for (const event of ["connected", "disconnected"]) connection.addEventListener(event, showConnection);

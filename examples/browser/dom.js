@@ -24,6 +24,12 @@ export function say(words) {
   cleared = setTimeout(() => setText(byId("said"), ""), 8000);
 }
 
+// Says above the page, until another one is opened, what has become of a task.
+export function notice(...words) {
+  byId("notice").replaceChildren(...words);
+  byId("notice").hidden = !byId("notice").textContent;
+}
+
 export const clock = (seconds) => {
   const whole = Math.floor(seconds);
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];

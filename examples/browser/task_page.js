@@ -1,5 +1,5 @@
 // The page of one task: its progress and text while it runs, then its transcript with the recording.
-import { byId, element, save, say, setText } from "./dom.js";
+import { byId, element, notice, save, say, setText } from "./dom.js";
 import { LongTranscript, line, plainText, wholeResult } from "./long_transcript.js";
 import { problem } from "./problems.js";
 import { describe, share, stateName } from "./task_state.js";
@@ -20,6 +20,7 @@ export class TaskPage {
   #long = new LongTranscript(byId("long-transcript"));
   #view = this.#frame; // what shows the transcript
   #whole = null; // the result, if it is too large for a message
+  #isLeaving = false; // whether the reader deletes the task
 
   constructor(tasks, uploads) {
     this.tasks = tasks;
@@ -47,21 +48,29 @@ export class TaskPage {
 
   // Shows a task; null shows none.
   open(id) {
-    this.#stop();
-    for (const view of [this.#frame, this.#long]) view.hide();
-    [this.#id, this.#shown, this.#whole, this.#stop] = [id, null, null, () => {}];
-    for (const part of ["task-text", "speaker-names"]) byId(part).replaceChildren();
-    setText(byId("task-problem"), "");
+    this.#clear(id);
     if (!id) return;
     this.#draw();
     if (this.tasks.connection.isConnected) this.#load();
     byId("task-name").focus();
   }
 
+  #clear(id) {
+    this.#stop();
+    for (const view of [this.#frame, this.#long]) view.hide();
+    [this.#id, this.#shown, this.#whole, this.#stop] = [id, null, null, () => {}];
+    for (const part of ["task-text", "speaker-names"]) byId(part).replaceChildren();
+    setText(byId("task-problem"), "");
+  }
+
   async #load() {
     if (this.#task?.isLocal) return;
-    await this.#run(() => this.tasks.status(this.#id));
-    this.#draw();
+    const id = this.#id;
+    await this.#run(() => this.tasks.status(id).catch((error) => {
+      if (error.code !== "not_found" || this.tasks.byId.has(id) || id !== this.#id) throw error;
+      this.#goToList(() => notice(t("There is no task {id} any more: it was deleted, or erased when its time was over.", { id })));
+    }));
+    if (id === this.#id) this.#draw();
   }
 
   #draw() {
@@ -191,13 +200,24 @@ export class TaskPage {
     }
     if (action === "cancel" && !isLocal) return this.tasks.cancel(id);
     if (action === "delete" && !this.#mayDelete()) return undefined;
-    await (isLocal ? this.uploads.cancel(id) : this.tasks.delete(id));
+    this.#isLeaving = true;
+    await (isLocal ? this.uploads.cancel(id) : this.tasks.delete(id)).finally(() => (this.#isLeaving = false));
     return undefined;
   }
 
-  // The task is gone, perhaps by another tab.
+  // The task is gone: deleted here, or in another tab, by another program, or because its time is over.
   #leave() {
-    addEventListener("hashchange", () => say(t("Deleted")), { once: true }); // it clears what was said before
+    if (this.#isLeaving) return this.#goToList(() => say(t("Deleted")));
+    this.#clear(null);
+    for (const part of [byId("result"), byId("task-progress"), ...byId("task-actions").querySelectorAll(":scope > button")]) part.hidden = true;
+    byId("task-state").dataset.state = "cancelled";
+    setText(byId("task-state"), t("Deleted"));
+    setText(byId("task-about"), t("The task, its text and its recording were deleted, or erased when their time was over."));
+    return undefined;
+  }
+
+  #goToList(then) {
+    addEventListener("hashchange", then, { once: true }); // it clears what was said before
     location.hash = "#";
   }
 

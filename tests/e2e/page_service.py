@@ -12,8 +12,9 @@ from nats.js.api import ObjectMeta, ObjectMetaOptions, ObjectStoreConfig
 from natscribe import formats
 from natscribe.jetstream.streams import public_streams
 from natscribe.schemas import subjects
-from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from natscribe.schemas.progress import State
+from natscribe.schemas.request_errors import unknown_task
 from natscribe.schemas.requests import ResultRequest, TaskRequest, TaskStatus
 from natscribe.schemas.task_list import ListedTask, TaskPage
 from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
@@ -75,7 +76,12 @@ def replies(model: BaseModel) -> Reply:
 
 
 def lists(tasks: list[ListedTask]) -> Reply:
-    return replies(TaskPage(tasks=tasks, more_before=None))
+    """The list of these tasks, also when it changes."""
+
+    async def reply(message: Msg) -> None:
+        await message.respond(TaskPage(tasks=tasks, more_before=None).model_dump_json().encode())
+
+    return reply
 
 
 def status_of(task: ListedTask) -> TaskStatus:
@@ -86,11 +92,12 @@ def status_of(task: ListedTask) -> TaskStatus:
 
 
 def statuses(tasks: list[ListedTask]) -> Reply:
-    known = {task.task_id: task for task in tasks}
+    """The statuses of these tasks, also when the list changes."""
 
     async def reply(message: Msg) -> None:
-        task = known[TaskRequest.model_validate_json(message.data).task_id]
-        await message.respond(status_of(task).model_dump_json().encode())
+        task_id = TaskRequest.model_validate_json(message.data).task_id
+        known = [status_of(task) for task in tasks if task.task_id == task_id]
+        await message.respond((known or [ErrorReply(error=unknown_task(task_id))])[0].model_dump_json().encode())
 
     return reply
 

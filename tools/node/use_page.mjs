@@ -579,6 +579,42 @@ async function estimates() {
   return { noted: await page.evaluate(() => window.noted) };
 }
 
+// Options that are folded: a file that is chosen while one is not valid, and what a reload keeps.
+async function folded() {
+  const page = await open();
+  await page.click("#task-options summary");
+  for (const [name, value] of Object.entries(options.fields)) await page.type(`#task-options [name=${name}]`, value);
+  await choose(page, options.file);
+  await isShown(page, "#waiting");
+  const observed = { waiting: await text(page, "#waiting") };
+  await inspect(page, "invalid");
+  await page.$eval("#task-options [name=max]", (field) => (field.value = ""));
+  await page.type("#task-options [name=max]", options.corrected);
+  await page.keyboard.press("Tab");
+  await says(page, "#task-state", "Waiting");
+  await page.reload();
+  await page.click("#to-recordings");
+  observed.set = await text(page, "#task-options summary");
+  await inspect(page, "folded");
+  await page.click("#reset-options");
+  observed.reset = await text(page, "#task-options summary");
+  return observed;
+}
+
+// The page of a task that is erased while it is open, and once more after a reload.
+async function erased() {
+  const page = await open();
+  await go(page, options.task);
+  await transcript(page);
+  writeFileSync(`${folder}/open`, "");
+  await says(page, "#task-state", "Deleted");
+  const observed = { about: await text(page, "#task-about"), isRead: await page.$eval("#transcript", (frame) => !frame.hidden) };
+  await inspect(page, "erased");
+  await page.reload();
+  await isShown(page, "#notice");
+  return { ...observed, notice: await text(page, "#notice"), shown: await page.$eval("#recordings", (section) => !section.hidden) };
+}
+
 // A service that has its recordings elsewhere than in NATS.
 async function elsewhere() {
   const page = await open();
@@ -636,7 +672,7 @@ async function list() {
   return observed;
 }
 
-const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, read, tabs, shared, elsewhere, down, restarted, connects, again, switched, left, unread, printed, dropped, refusals, drawer, estimates };
+const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, read, tabs, shared, elsewhere, down, restarted, connects, again, switched, left, unread, printed, dropped, refusals, drawer, estimates, folded, erased };
 try {
   Object.assign(seen, await visits[visit]());
 } catch (error) {
