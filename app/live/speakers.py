@@ -107,7 +107,7 @@ def likely_speaker(channel: int | None, diarization: LiveDiarization) -> str | N
 def without_echoes(channels: Sequence[LiveDiarization]) -> list[LiveDiarization]:
     """Return the speakers of each channel without the echoes of those of other channels.
 
-    Whoever speaks most in a channel is no echo.
+    If all of a channel are echoes, whoever speaks most remains.
     """
     return [_without_echoes(channel, [other for other in channels if other is not channel]) for channel in channels]
 
@@ -126,13 +126,14 @@ def _without_echoes(channel: LiveDiarization, others: Sequence[LiveDiarization])
 def _echoes(channel: LiveDiarization, others: Sequence[LiveDiarization]) -> set[str]:
     """Return the labels of those in a channel who are echoes of people in other channels."""
     people = channel.embedded.speakers if channel.embedded and others else []
-    main = max(people, key=attrgetter("seconds"), default=None)
-    return {
+    echoes = {
         person.speaker
         for person in people
-        if person is not main
-        and any(is_echo(channel, person.speaker, other, label) for other in others for label in other.labels)
+        if any(is_echo(channel, person.speaker, other, label) for other in others for label in other.labels)
     }
+    if people and len(echoes) == len(people):
+        echoes.discard(max(people, key=attrgetter("seconds")).speaker)
+    return echoes
 
 
 def number_of_labels(checkpoint: Checkpoint) -> int:

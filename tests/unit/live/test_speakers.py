@@ -187,5 +187,11 @@ def test_an_echo_of_the_other_channel_is_nobody() -> None:
     for person in ((CYD, bob, [(31, 35)]), (CYD, bytes([0, 0, 100]), [(20, 24)])):
         call = [sounding((ANN, ann, [(0, 15)]), person), second]
         assert without_echoes(call) == call
+    # And an echo that speaks more than the person of the channel is one, too
+    listener = sounding((ANN, ann, [(0, 5)]), (CYD, bob, [(20, 30)]))
+    assert [channel.labels for channel in without_echoes([listener, second])] == [[ANN], [BOB]]
+    # And of two channels with the same speech, each has its speaker
+    equal = [sounding((ANN, ann, [(0, 5)])), sounding((BOB, ann, [(0, 5)]))]
+    assert without_echoes(equal) == equal
     # And a mix has no echoes
     assert without_echoes([first]) == [first]
