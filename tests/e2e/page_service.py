@@ -96,8 +96,9 @@ def statuses(tasks: list[ListedTask]) -> Reply:
 
     async def reply(message: Msg) -> None:
         task_id = TaskRequest.model_validate_json(message.data).task_id
-        known = [status_of(task) for task in tasks if task.task_id == task_id]
-        await message.respond((known or [ErrorReply(error=unknown_task(task_id))])[0].model_dump_json().encode())
+        task = next((task for task in tasks if task.task_id == task_id), None)
+        status = ErrorReply(error=unknown_task(task_id)) if task is None else status_of(task)
+        await message.respond(status.model_dump_json().encode())
 
     return reply
 
