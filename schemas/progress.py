@@ -74,10 +74,7 @@ class TaskState(Message):
         examples=[1.2],
     )
     speakers: int | None = Field(
-        None,
-        ge=0,
-        description="Number of speakers of a live task with `diarize` so far; null if unknown.",
-        examples=[2],
+        None, ge=0, description="Number of speakers of a live task so far; null if unknown.", examples=[2]
     )
     eta_seconds: Seconds | None = Field(
         None, description="Estimated seconds until the end of the task; null if unknown.", examples=[9.2]

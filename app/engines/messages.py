@@ -241,9 +241,7 @@ class LiveDiarization(_Message):
     labels: list[str] = Field(default_factory=list)
     settled_until: float
     state: str = Field(repr=False)
-    embedded: RecordingEmbeddings | None = Field(
-        None, description="Null: the stream did not request embeddings, and has no separate channels."
-    )
+    embedded: RecordingEmbeddings | None = Field(None, description="Null: neither requested nor needed for echoes.")
 
 
 class LiveAudioProcessed(_Message):
@@ -264,12 +262,8 @@ class LiveAudioProcessed(_Message):
         description="For each channel (or the mix): the time in seconds up to which all utterances are detected."
     )
     lost: float = Field(0.0, description="Seconds of audio that the time stamps of a file have skipped so far.")
-    speaking: list[str | None] = Field(
-        default_factory=list, description="For each channel (or the mix): the label of who speaks now, as far as known."
-    )
-    speakers: list[LiveDiarization] = Field(
-        default_factory=list, description="The speakers of each channel (or the mix), if there is news of any."
-    )
+    speaking: list[str | None] = Field(default_factory=list, description="The label of who speaks now in each channel.")
+    speakers: list[LiveDiarization] = Field(default_factory=list, description="Of each channel; empty: nothing is new.")
 
 
 class WindowsTranscribed(_Message):

@@ -143,6 +143,21 @@ def test_open_utterances_have_a_probable_speaker(networks: Networks) -> None:
     assert len(guesses) > len(replies) / 4
 
 
+def test_the_speaker_of_a_long_utterance_is_known_before_its_end(networks: Networks) -> None:
+    # Given a conversation in which some speak for more than three seconds without a pause
+    replies = list(played(networks, conversations_in(TALK)[-1].path, LiveSpeakerOptions(embed=True)))
+    early = [reply for reply in replies if reply.speakers and not reply.windows]
+    # Then there is news of the speakers while they speak, up to the last second or so, with the labels of the end
+    assert len(early) >= 5
+    recent = [turn for reply in early for turn in reply.speakers[0].turns if turn.end > reply.seconds - 1.5]
+    assert len(recent) >= len(early) * 0.8
+    assert {turn.speaker for turn in recent} <= set(replies[-1].speakers[0].labels)
+    # And their embeddings count this speech
+    (embedded,) = [speakers.embedded for speakers in early[0].speakers]
+    assert embedded is not None
+    assert sum(person.seconds for person in embedded.speakers) >= 2
+
+
 def channel_of_each_person(conversation: Conversation) -> Floats:
     """A call: each person in a channel, in which the others are silent."""
     samples = load(conversation.path)

@@ -82,6 +82,16 @@ async def test_events_correct_the_words_that_they_name(speakers: LiveSpeakers) -
     assert speakers.settled_until == 4
 
 
+async def test_an_event_corrects_the_words_of_its_channel(speakers: LiveSpeakers) -> None:
+    # Given two channels in which people speak at the same time
+    both = [segment(0, "one", speaker=ANN), segment(0, "two", speaker=BOB)]
+    await speakers.add(text(*(part.model_copy(update={"channel": number}) for number, part in enumerate(both))))
+    # When a word of the second channel turns out to be of somebody else
+    corrected = event([Turn(start=0, end=1, speaker=CYD)]).model_copy(update={"channel": 1})
+    await speakers.add(corrected)
+    assert [part.speaker for part in speakers.segments] == [ANN, CYD]
+
+
 async def test_a_recognized_speaker_has_a_name_until_the_voice_is_forgotten(
     speakers: LiveSpeakers, names: Names
 ) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
-from math import inf
 from operator import itemgetter
 
 from natscribe.client.errors import ClientError
@@ -74,17 +73,14 @@ def corrected(segments: Sequence[Segment], event: SpeakersEvent) -> list[Segment
     A word, or a segment without words, gets the speaker of the turn that covers its middle; if there is no such turn,
     its speaker does not change. Segments of other channels than that of the event do not change either.
     """
-    first = event.turns[0].start if event.turns else inf
-    return [
-        part
-        for segment in segments
-        for part in (
-            _parts(segment, event.turns) if segment.end >= first and segment.channel == event.channel else (segment,)
-        )
-    ]
+    return [part for segment in segments for part in _parts(segment, event)]
 
 
-def _parts(segment: Segment, turns: Sequence[Turn]) -> Iterator[Segment]:
+def _parts(segment: Segment, event: SpeakersEvent) -> Iterator[Segment]:
+    turns = event.turns
+    if not turns or segment.end < turns[0].start or segment.channel != event.channel:
+        yield segment
+        return
     if not segment.words:
         yield segment.model_copy(update={"speaker": _speaker(segment, turns) or segment.speaker})
         return
