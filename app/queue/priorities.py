@@ -22,6 +22,7 @@ from app.task_log.record import Record
 QueueKey = tuple[Lane, Priority]
 QUEUE_KEYS: Final = {subjects.tasks(lane, priority): (lane, priority) for priority in Priority for lane in Lane}
 SCHEDULED_READ: Final = 1000  # this number of scheduled tasks is skipped to find the oldest waiting ones
+_STARTED: Final = {State.QUEUED, State.RUNNING}  # of a granted task: about to run, or running
 RUNNING_READ: Final = 64  # this number of a queue's granted tasks is read; when the others end is unknown
 
 
@@ -133,12 +134,12 @@ class QueueReader:
         messages = [message for grant in grants if (message := self._running.get(grant.sequence)) is not None]
         records = await self._log.last_of(message.task_id for message in messages if message.task_id)
         pairs = [(message, records.get(message.task_id or "")) for message in messages]
-        ends = [self._end(message, last) for message, last in pairs if last and last.event.state is State.RUNNING]
+        ends = [self._end(message, last) for message, last in pairs if last and last.event.state in _STARTED]
         return (*ends, *[None] * max(len(grants) - RUNNING_READ, 0))
 
     def _end(self, message: StoredMessage, last: Record) -> datetime | None:
-        since, seconds = last.event.time, last.event.eta_seconds
-        if seconds is None:  # the task has just started
-            since = last.metadata.started_at or since
+        since, seconds, is_running = last.event.time, last.event.eta_seconds, last.event.state is State.RUNNING
+        if seconds is None:  # the task has just started, or is about to
+            since = (last.metadata.started_at or since) if is_running else datetime.now(UTC)
             seconds = self.speed.seconds_for(message.lane, message.audio_seconds)
         return None if seconds is None else since + timedelta(seconds=seconds)

@@ -101,15 +101,11 @@ class TaskMessages:
 
         A recreated stream reuses sequences, so another message with the same sequence is not deleted. `seconds`: the
         actual duration of the audio; None: unknown. `by_worker`: whether the caller is the worker that ran the task:
-        then the notice frees the worker's slot, and precedes the deletion, so that the next task is granted meanwhile;
-        and JetStream does not overwrite the message on the disk.
+        then the notice frees the worker's slot, and JetStream does not overwrite the message on the disk.
 
         Raises:
             NatsError: NATS does not answer, or refuses to delete the message.
         """
-        ended = Ended.of(message.turn).model_copy(update={"seconds": seconds, "frees_slot": by_worker})
-        if by_worker:
-            await self.note_end(ended)
         stored = await self.find(message.subject, message.sequence)
         try:
             delete = partial(self._delete, message.sequence, overwrite=not by_worker)
@@ -118,8 +114,8 @@ class TaskMessages:
         except APIError as error:
             if error.err_code not in DELETE_FAILED or await self.find(None, message.sequence) is not None:
                 raise
-        if not by_worker:  # earlier, the scheduler might read the message again before it is deleted
-            await self.note_end(ended)
+        ended = {"seconds": seconds, "frees_slot": by_worker}
+        await self.note_end(Ended.of(message.turn).model_copy(update=ended))
 
     async def note_retry(self, message: StoredMessage) -> None:
         """Notify the scheduler that an attempt at a task has failed and is retried later, so that its slot is free.

@@ -79,6 +79,17 @@ async def test_when_running_tasks_end(
     assert queues.ends == (None if expected is None else list(ends))
 
 
+async def test_a_granted_task_that_is_about_to_start_ends_after_its_duration(parts: Parts) -> None:
+    # Given a worker that takes half a second for a second of audio, and a task with a grant that has not started yet
+    parts.queues.speed.note(T, audio_seconds=100, seconds=50)
+    await parts.register(await parts.publish("t1", seconds=60))
+    await parts.grant()
+    # When the queue is read, then the task is expected to end as if it started now
+    (end,) = (await read(parts)).ends
+    assert end is not None
+    assert (end - datetime.now(UTC)).total_seconds() == pytest.approx(30, abs=5)
+
+
 @pytest.mark.parametrize(
     ("written", "seconds"),
     [
