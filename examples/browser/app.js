@@ -83,17 +83,17 @@ async function checkAddress() {
 function longOutage(server) {
   return ["localhost", "127.0.0.1"].includes(location.hostname)
     ? t("NATS has not answered at {server} for a while. Start “natscribe up” (or “make up”) again in its folder: this page then continues, or open the address that the command prints.", { server })
-    : t("NATS has not answered at {server} for a while. Check your network, or tell your operator: this page continues as soon as NATS answers.", { server });
+    : t("For a while, NATS has not answered at {server}. Check your network, or tell your operator: this page continues as soon as NATS answers.", { server });
 }
 
 // Addresses: #task/ID is a task, #live the microphone, and everything else the recordings.
 function route() {
-  for (const clear of [say, notice]) clear(""); // it was about another page
   const [, view, id] = location.hash.match(/^#(\w*)\/?([\w-]*)$/) ?? [];
   const shown = view === "task" && id ? "task" : view === "live" ? "live" : "recordings";
   for (const name of ["recordings", "task", "live"]) {
     byId(name).hidden = name !== shown;
     if (name !== "task") byId(`to-${name}`).ariaCurrent = name === shown ? "page" : null;
+    if (name === "recordings" && shown === "task") byId("to-recordings").ariaCurrent = "true"; // the task is one of its list
   }
   if (shown !== "task") document.title = `${shown === "live" ? t("Live") : t("Recordings")} · Natscribe`;
   page.open(shown === "task" ? id : null);
@@ -135,7 +135,15 @@ for (const [name, isOver] of [["dragover", true], ["dragleave", false], ["drop",
   });
 }
 byId("task-options").addEventListener("change", () => options.isValid && add(waiting));
-addEventListener("hashchange", route);
+addEventListener("hashchange", () => {
+  for (const clear of [say, notice]) clear(""); // it was about another page
+  route();
+});
+byId("connection").addEventListener("keydown", ({ key, currentTarget }) => {
+  if (key !== "Escape") return;
+  currentTarget.open = false;
+  currentTarget.firstElementChild.focus();
+});
 addEventListener("beforeunload", (event) => uploads.isBusy && event.preventDefault());
 for (const event of ["connected", "disconnected"]) connection.addEventListener(event, showConnection);
 tasks.addEventListener("refreshed", ({ detail }) => showProblem(detail ? serviceProblem(detail) : ""));

@@ -46,6 +46,7 @@ export function natsCommand(message) {
     case "reply":
       return `nats req --raw ${quoted(subject)} ${quoted(JSON.stringify(body))}`;
     case "publish": {
+      if (message.isAudio) return `${nextFrame}nats pub --jetstream --force-stdin -H Nats-Msg-Id:${id}-"$FRAME" ${quoted(subject)} <frame.opus`;
       const given = Object.entries(headers).map(([name, value]) => `-H ${quoted(`${name}:${value}`)}`);
       const command = ["nats pub --jetstream", ...given, quoted(subject), quoted(JSON.stringify(body))].join(" ");
       return isTask(message) ? `export TASK_ID=task-$(date +%s)\n${command}` : command;
@@ -95,6 +96,7 @@ function messageLines(message) {
     case "reply":
       return [`reply = await nc.request(${where}, ${content}, timeout=${WAIT_S})`, "print(reply.data.decode())"];
     case "publish":
+      if (message.isAudio) return audioLines(where);
       return [
         `await nc.jetstream().publish(${where}, ${content}, headers=${python(headers)})`,
         ...(isTask(message) ? ['print(f"export TASK_ID={TASK_ID}  # then the other programs read this task")'] : []),
@@ -108,6 +110,14 @@ function messageLines(message) {
       ];
   }
 }
+
+// Frames of live audio are numbered from 0 on.
+const nextFrame = "FRAME=$((${FRAME:--1} + 1))\n";
+const audioLines = (where) => [
+  'for number, path in enumerate(["frame.opus"]):  # up to a second of audio in each',
+  '    with open(path, "rb") as frame:',
+  `        await nc.jetstream().publish(${where}, frame.read(), headers={"Nats-Msg-Id": f"{TASK_ID}-{number}"})`,
+];
 
 function objectLines(how, { bucket, name, file = "", isChunk }) {
   const lines = [`bucket = await nc.jetstream().object_store(${literal(bucket)})`];

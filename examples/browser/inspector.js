@@ -1,5 +1,5 @@
 // The drawer with the messages of the selected task, the newest first: what was sent and received, and how to do the
-// same elsewhere. Requests that are repeated are one row, and so are the chunks of a recording.
+// same elsewhere. Requests that are repeated are one row, and so are the chunks of a recording and live audio.
 import { masked, natsCommand, pythonCode } from "./commands.js";
 import { byId, element, say, setText } from "./dom.js";
 import { locale, size, t } from "./words.js";
@@ -26,7 +26,7 @@ export class Inspector {
     const key = keyOf(message) ?? ++this.#number;
     const { count, bytes } = this.#messages.get(key) ?? { count: 0, bytes: 0 };
     const kept = { ...message, at: new Date(), taskId: taskIdOf(message), count: count + 1, bytes };
-    if (kept.object?.isChunk) kept.bytes += withoutContent(kept);
+    if (kept.object?.isChunk || kept.isAudio) kept.bytes += withoutContent(kept);
     this.#messages.delete(key);
     this.#messages.set(key, kept);
     if (this.#messages.size > KEPT) this.#messages.delete(this.#messages.keys().next().value);
@@ -120,7 +120,8 @@ function copyButton(label, write) {
 }
 
 // What messages that are one row have in common; null: the message has a row of its own.
-function keyOf({ direction, how, subject, body, request, object }) {
+function keyOf({ direction, how, subject, body, request, object, isAudio }) {
+  if (isAudio) return subject;
   if (object?.isChunk) return `${direction} ${how} ${object.bucket}/${object.name}`;
   return ["request", "reply"].includes(how) ? `${direction} ${subject} ${JSON.stringify(request ?? body)}` : null;
 }

@@ -46,8 +46,8 @@ export class Live {
       });
     }
     const [segments, progress] = await Promise.all(["segments", "progress"].map((kind) => this.events(kind)));
-    this.read(segments, (event) => this.on.segments(event));
-    this.read(progress, (event) => {
+    this.read("segments", segments, (event) => this.on.segments(event));
+    this.read("progress", progress, (event) => {
       this.hasEnded = FINAL_STATES.includes(event.state);
       this.on.progress(event);
       if (this.hasEnded) for (const messages of [segments, progress]) messages.stop();
@@ -73,12 +73,12 @@ export class Live {
     return consumer.consume({ idle_heartbeat: 2000, expires: 10_000 });
   }
 
-  async read(messages, callback) {
+  async read(kind, messages, callback) {
     let last = 0;
     try {
       for await (const message of messages) {
         const event = message.json();
-        this.on.message?.({ direction: "received", how: "subscribe", subject: message.subject, body: event });
+        this.on.message?.({ direction: "received", how: "stream", stream: `${this.streams}_${kind}`, subject: message.subject, body: event });
         if (event.sequence > last) callback(event);
         last = Math.max(last, event.sequence);
       }
@@ -135,6 +135,7 @@ export class Live {
     while (!this.hasEnded) {
       if (this.connection.isClosed()) throw await this.connection.closed();
       if (this.isConnected) {
+        this.on.message?.({ direction: "sent", how: "publish", subject: `live.audio.${this.task.task_id}`, headers: { "Nats-Msg-Id": options.msgID }, body: bytes, isAudio: true });
         const lost = new Promise((done) => (this.lost = done));
         const stored = this.js.publish(`live.audio.${this.task.task_id}`, bytes, options);
         const reply = await Promise.race([stored, lost]).catch((error) => error);

@@ -1,15 +1,17 @@
 // The tab Live: starts and stops a live transcription task, and shows its state.
-import { byId, clock, save, setText } from "./dom.js";
+import { ServiceError } from "./connection.js";
+import { byId, clock, element, notice, save, setText } from "./dom.js";
 import { connect, Live } from "./live.js";
 import { Transcript } from "./live_text.js";
 import { Microphone } from "./microphone.js";
 import { fillLanguages } from "./options.js";
-import { problem } from "./problems.js";
-import { explain, t } from "./words.js";
+import { showProblem } from "./problems.js";
+import { t } from "./words.js";
 
 const SILENT_AFTER_MS = 5000;
 const START_TIMEOUT_MS = 3000; // within this time a worker reports that the task runs or waits
 const LOST_AFTER_MS = 10_000; // a worker reports on a running task more often
+const STORED = "natscribe.recording"; // the id of the task that this tab records
 const REPORT_INTERVAL_S = 2; // audio after the last event is no lag yet
 let settings; // of the page
 let login; // reads the login from the page
@@ -69,7 +71,7 @@ class Recording {
     await this.ended;
     await this.microphone.stop();
     const { state, error } = this.#last;
-    if (error) show(explain(error));
+    if (error) show(new ServiceError(error));
     if (state === "completed") await this.#finish();
     if (state === "cancelled") show(t("Somebody has cancelled the task. Press Start for another one."));
     await this.connection.close();
@@ -134,19 +136,23 @@ class Recording {
     return performance.now() - this.#reportedAt > (this.#last.state ? LOST_AFTER_MS : START_TIMEOUT_MS);
   }
 
+  get recorded() {
+    return clock(this.#recorded);
+  }
+
   get lag() {
     const since = this.#recorded - this.#recordedAtReport; // seconds that no event covers
     const unreported = Math.max(since > REPORT_INTERVAL_S ? since : 0, this.live.pendingSeconds);
     const behind = this.live.hasEnded ? 0 : Math.floor((this.#last.lag_seconds ?? 0) + unreported);
-    return clock(this.#recorded) + (behind > 0 ? t(", text {seconds} s behind", { seconds: behind }) : "");
+    return this.recorded + (behind > 0 ? t(", text {seconds} s behind", { seconds: behind }) : "");
   }
 }
 
 // Shows a sentence or an error; null removes it.
 function show(error) {
-  const words = typeof error === "string" ? error : error && problem(error, byId("server").value);
-  setText(byId("problem"), words ?? "");
-  byId("problem").hidden = !words;
+  if (typeof error === "string") setText(byId("problem"), error);
+  else if (error) showProblem(byId("problem"), error, byId("server").value);
+  byId("problem").hidden = !error;
   if (["AuthorizationError", "ConnectionError"].includes(error?.name)) byId("connection").open = true;
 }
 
@@ -158,6 +164,8 @@ function draw() {
   if (!running?.live?.publishing) return;
   say(running.state);
   setText(byId("lag"), running.lag);
+  setText(byId("recording-now"), t("Recording {time}", { time: running.recorded }));
+  byId("recording-now").hidden = location.hash === "#live";
   byId("level").style.scale = `${running.level} 1`;
   requestAnimationFrame(draw);
 }
@@ -183,6 +191,7 @@ async function record() {
     microphone = await Microphone.open();
     say(t("Connecting …"));
     await running.start(microphone);
+    sessionStorage.setItem(STORED, running.live.task.task_id);
     set("Stop", { isOn: true });
     draw();
     if (await running.end()) {
@@ -197,10 +206,20 @@ async function record() {
     await running.connection?.close();
   }
   running = null;
+  sessionStorage.removeItem(STORED);
+  byId("recording-now").hidden = true;
   say(end);
   byId("level").style.scale = "0 1";
   transcript.clearPartial();
   set("Start", { isOn: false });
+}
+
+// A recording ends with the page; its task has the text so far.
+function showInterrupted() {
+  const id = sessionStorage.getItem(STORED);
+  if (!id) return;
+  sessionStorage.removeItem(STORED);
+  notice(t("The recording has ended, because this page was loaded again. Its text so far:"), " ", element("a", { href: `#task/${id}` }, t("Open the task")));
 }
 
 // Returns a function that says whether somebody records.
@@ -220,6 +239,7 @@ export function startLive(given) {
   });
   byId("save").addEventListener("click", () => save("text.txt", `${transcript.lines.join("\n")}\n`, "text/plain"));
   byId("record").disabled = false;
+  showInterrupted();
   addEventListener("beforeunload", (event) => running && event.preventDefault());
   return () => running !== null;
 }

@@ -1,6 +1,7 @@
 // A transcript that is too large for a message: its segments beside a player, from the result in the Object Store.
 import { clock, element } from "./dom.js";
 import { Bucket } from "./objects.js";
+import { control, findDuration, onPlayerKey } from "./player.js";
 import { t } from "./words.js";
 
 const DRAWN_AT_ONCE = 50; // segments, before the browser may do something else
@@ -36,6 +37,7 @@ export class LongTranscript {
     [this.lines, this.audio, this.input] = [".lines", "audio", "input"].map((part) => section.querySelector(part));
     this.input.addEventListener("change", () => this.input.files.length && this.play(this.input.files[0]));
     this.audio.addEventListener("timeupdate", () => this.#light());
+    onPlayerKey((event) => !this.section.hidden && !this.audio.hidden && !control(this.audio, event));
     this.lines.addEventListener("click", ({ target }) => this.#click(target));
   }
 
@@ -53,8 +55,18 @@ export class LongTranscript {
 
   play(recording) {
     URL.revokeObjectURL(this.audio.src);
+    findDuration(this.audio);
     this.audio.src = URL.createObjectURL(recording);
     this.#setPlayable(true);
+  }
+
+  secondsOf(speaker) {
+    return this.#segments.reduce((seconds, segment) => seconds + (segment.speaker === speaker ? segment.end - segment.start : 0), 0);
+  }
+
+  rename(speaker, name) {
+    this.speakers = this.speakers.map((other) => (other === speaker ? name : other));
+    for (const node of this.lines.querySelectorAll("b")) if (node.textContent === speaker) node.textContent = name;
   }
 
   onSpeaker(callback) {

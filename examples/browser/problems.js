@@ -1,6 +1,7 @@
 // Describes in a sentence what the user can do about an error.
+import { element } from "./dom.js";
 import { NoOpusError } from "./microphone.js";
-import { explain, t } from "./words.js";
+import { explain, original, t } from "./words.js";
 
 const STORAGE_FULL = [10023, 10047, 10077];
 const STREAM_NOT_FOUND = 10059;
@@ -17,6 +18,13 @@ const BY_NAME = {
   NoResponders: NO_SERVICE,
   NoRespondersError: NO_SERVICE,
 };
+
+// Shows the sentence, and what the service has said if that is in other words.
+export function showProblem(node, error, server) {
+  const said = error.name === "ServiceError" ? original(error) : "";
+  const more = said ? [element("details", {}, element("summary", {}, t("What the service says")), element("p", { lang: "en" }, said))] : [];
+  node.replaceChildren(problem(error, server), ...more);
+}
 
 export function problem(error, server) {
   if (error instanceof NoOpusError) return t("This browser cannot record Opus. Use a newer one: Chromium, Firefox, or Safari from 18.4 on.");

@@ -55,6 +55,7 @@ export class TaskList {
     const [link, state, about, progress, time] = row.children;
     row.dataset.state = task.state;
     setText(link.firstChild, nameOf(task));
+    link.title = link.textContent; // a long one is cut off
     setText(state, stateName(task));
     setText(about, describe(task, this.tasks.connection.isConnected));
     const part = share(task);

@@ -1,12 +1,13 @@
 // The page of one task: its progress and text while it runs, then its transcript with the recording.
 import { byId, element, notice, save, say, setText } from "./dom.js";
+import { knownOf, remember, withNames } from "./known.js";
 import { LongTranscript, line, plainText, wholeResult } from "./long_transcript.js";
-import { problem } from "./problems.js";
+import { showProblem } from "./problems.js";
 import { describe, share, stateName } from "./task_state.js";
 import { canRetry, ENDED, nameOf } from "./tasks.js";
 import { TranscriptFrame } from "./transcript_frame.js";
-import { enrol, isUnnamed } from "./voices.js";
-import { size, t } from "./words.js";
+import { enrol, isUnnamed, obstacle } from "./voices.js";
+import { original, size, t } from "./words.js";
 
 const FORMATS = { txt: "Text", srt: "Subtitles", vtt: "Subtitles for web pages", html: "Web page with a player", json: "All data", rttm: "Times of the speakers" };
 const QUEUE_POLL_MS = 5000; // no event reports a change of the position
@@ -37,9 +38,10 @@ export class TaskPage {
       const { value } = target.closest("button") ?? {};
       if (value) this.#run(() => this.#download(value));
     });
+    byId("task-actions").addEventListener("keydown", moveInMenu);
     byId("copy-text").addEventListener("click", () => this.#run(() => this.#copy()));
     byId("print").addEventListener("click", () => print());
-    byId("task-actions").addEventListener("click", ({ target }) => ["choose", "cancel", "retry", "delete"].includes(target.value) && this.#run(() => this.#act(target.value)));
+    byId("task-actions").addEventListener("click", ({ target }) => ["choose", "cancel", "retry", "plain", "delete"].includes(target.value) && this.#run(() => this.#act(target.value)));
   }
 
   get #task() {
@@ -77,10 +79,14 @@ export class TaskPage {
     const task = this.#task;
     const state = task?.state;
     setText(byId("task-name"), task ? nameOf(task) : this.#id);
+    byId("task-name").title = byId("task-name").textContent; // a long one is cut off
     document.title = `${task ? nameOf(task) : t("Task")} · Natscribe`; // the name of a printed file, too
     setText(byId("task-state"), task ? stateName(task) : "");
     byId("task-state").dataset.state = state ?? "";
     setText(byId("task-about"), task ? describe(task, this.tasks.connection.isConnected) : "");
+    const words = task?.error ? original(task.error) : "";
+    byId("task-original").hidden = !words;
+    setText(byId("task-original").lastElementChild, words);
     const part = task ? share(task) : null;
     byId("task-progress").hidden = part === null;
     byId("task-progress").value = part ?? 0;
@@ -88,8 +94,10 @@ export class TaskPage {
     const hasEnded = ENDED.includes(state);
     const isUnsent = state === "unsent";
     const mayRetry = isUnsent ? this.uploads.canRetry(this.#id) : Boolean(task && canRetry(task));
+    const hasOwnModel = state === "failed" && task.error?.code === "unknown_model";
     const actions = {
-      choose: state === "interrupted" || (!mayRetry && !byId("files").disabled && ["failed", "unsent"].includes(state)),
+      plain: hasOwnModel,
+      choose: state === "interrupted" || (!mayRetry && !hasOwnModel && !byId("files").disabled && ["failed", "unsent"].includes(state)),
       cancel: task && !hasEnded && !isUnsent,
       retry: mayRetry,
       delete: hasEnded || isUnsent,
@@ -130,9 +138,11 @@ export class TaskPage {
     const whole = typeof html === "string" ? null : await wholeResult(this.tasks.connection, html);
     if (id !== this.#id) return;
     [this.#whole, this.#view] = [whole, whole ? this.#long : this.#frame];
-    await this.#view.show(whole ?? html);
     if (!this.#task?.options) await this.tasks.status(id);
     if (id !== this.#id) return;
+    await this.#view.show(whole ?? html, this.#task.options?.translate);
+    if (id !== this.#id) return;
+    for (const [speaker, name] of Object.entries(knownOf(id).names ?? {})) this.#view.rename(speaker, name);
     byId("task-text").replaceChildren();
     this.#drawSpeakers();
     this.#view.onSpeaker((speaker) => isUnnamed(speaker) && this.#name(speaker));
@@ -158,6 +168,7 @@ export class TaskPage {
     const names = this.#view.speakers.map((speaker) => {
       if (!isUnnamed(speaker) || !this.#task.options?.identify) return element("li", {}, speaker);
       const button = element("button", { type: "button" }, t("Name {speaker} …", { speaker }));
+      button.classList.toggle("vain", obstacle(speaker, this.#view.secondsOf(speaker)) !== null); // it says why
       button.addEventListener("click", () => this.#name(speaker));
       return element("li", {}, button);
     });
@@ -166,16 +177,26 @@ export class TaskPage {
   }
 
   #name(speaker) {
-    enrol(this.tasks, this.#id, speaker, say);
+    const id = this.#id;
+    const obstructs = obstacle(speaker, this.#view.secondsOf(speaker));
+    if (obstructs) return say(obstructs);
+    return enrol(this.tasks, id, speaker, (sentence, name) => {
+      remember(id, { names: { ...knownOf(id).names, [speaker]: name } });
+      say(sentence);
+      if (id !== this.#id) return;
+      this.#view.rename(speaker, name);
+      this.#drawSpeakers();
+    });
   }
 
   // Returns the result in a format; the service cannot send one that is too large for a message.
   async #written(format) {
+    const { names } = knownOf(this.#id);
     const result = await this.tasks.result(this.#id, format);
-    if (typeof result === "string") return result;
+    if (typeof result === "string") return format === "rttm" ? result : withNames(result, format, names); // names may have blanks
     const whole = result.object ? (this.#whole ??= await wholeResult(this.tasks.connection, result)) : result;
     if (format === "json") return JSON.stringify(whole, null, 2);
-    if (format === "txt") return plainText(whole);
+    if (format === "txt") return withNames(plainText(whole), format, names);
     const command = `natscribe result ${this.#id} --format ${format} --output-dir .`;
     throw new Error(t("This is too large for a message of NATS. On the command line you get it with “{command}”", { command }));
   }
@@ -198,6 +219,10 @@ export class TaskPage {
       location.hash = `#task/${await this.tasks.retry(id)}`;
       return undefined;
     }
+    if (action === "plain") {
+      location.hash = `#task/${await this.tasks.retry(id, { model: undefined })}`;
+      return undefined;
+    }
     if (action === "cancel" && !isLocal) return this.tasks.cancel(id);
     if (action === "delete" && !this.#mayDelete()) return undefined;
     this.#isLeaving = true;
@@ -209,7 +234,7 @@ export class TaskPage {
   #leave() {
     if (this.#isLeaving) return this.#goToList(() => say(t("Deleted")));
     this.#clear(null);
-    for (const part of [byId("result"), byId("task-progress"), ...byId("task-actions").querySelectorAll(":scope > button")]) part.hidden = true;
+    for (const part of [byId("result"), byId("task-progress"), byId("task-original"), ...byId("task-actions").querySelectorAll(":scope > button")]) part.hidden = true;
     byId("task-state").dataset.state = "cancelled";
     setText(byId("task-state"), t("Deleted"));
     setText(byId("task-about"), t("The task, its text and its recording were deleted, or erased when their time was over."));
@@ -235,7 +260,20 @@ export class TaskPage {
       setText(byId("task-problem"), "");
       await action();
     } catch (error) {
-      if (id === this.#id) setText(byId("task-problem"), problem(error, this.tasks.connection.server));
+      if (id === this.#id) showProblem(byId("task-problem"), error, this.tasks.connection.server);
     }
   }
+}
+
+// The arrows open the menu of formats, and move in it.
+function moveInMenu(event) {
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  const menu = byId("formats");
+  const isInMenu = menu.contains(event.target);
+  if (!step || !(isInMenu || event.target.matches(".menu"))) return;
+  event.preventDefault();
+  if (!isInMenu) menu.showPopover();
+  const items = [...menu.children];
+  const at = isInMenu ? items.indexOf(event.target) + step : step > 0 ? 0 : -1;
+  items.at(at % items.length).focus();
 }

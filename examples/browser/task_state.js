@@ -40,8 +40,8 @@ function left(seconds) {
 }
 
 // From 0 to 1; null: there is nothing to show.
-export function share({ state, progress, isElsewhere, sent, size: bytes }) {
-  if (isElsewhere) return null;
+export function share({ task_id, audio_file_id, state, progress, isElsewhere, sent, size: bytes }) {
+  if (isElsewhere || audio_file_id === task_id) return null; // nobody knows how long people will speak
   if (state === "uploading") return bytes ? (sent ?? 0) / bytes : 0;
   return state === "running" || state === "retrying" ? (progress ?? 0) / 100 : null;
 }

@@ -1,4 +1,5 @@
 // The tasks of a user, as they change: the list, the events of all tasks, and what can be requested of them.
+import { forget, knownOf, remember } from "./known.js";
 import { t } from "./words.js";
 
 export const ENDED = ["completed", "failed", "cancelled"];
@@ -11,7 +12,10 @@ const PRIORITIES = { high: 120, normal: 1800 }; // up to these seconds; a longer
 
 export const nameOf = ({ audio_file_id, task_id }) => {
   if (audio_file_id === task_id) return t("Live audio");
+  const { file } = knownOf(audio_file_id);
+  if (file) return file;
   const name = (audio_file_id ?? task_id).replace(/\/+$/, "").split("/").pop();
+  if (name.startsWith(`${task_id}-`) && name.length > task_id.length + 1) return name.slice(task_id.length + 1);
   return name.replace(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-(?=.)/, "");
 };
 
@@ -111,6 +115,8 @@ export class Tasks extends EventTarget {
   }
 
   remove(id) {
+    const { audio_file_id } = this.byId.get(id) ?? {};
+    forget(id, ...(this.withSameRecording(id).length ? [] : [audio_file_id]));
     this.byId.delete(id);
     this.dispatchEvent(new CustomEvent("removed", { detail: id }));
     this.#listed();
@@ -158,10 +164,11 @@ export class Tasks extends EventTarget {
     this.forget(id);
   }
 
-  // Publishes the same recording again, as a new task; returns its id.
-  async retry(id) {
-    const { options } = await this.status(id);
-    const task = { ...options, task_id: crypto.randomUUID() };
+  // Publishes the same recording again, as a new task with these changes; returns its id.
+  async retry(id, changes = {}) {
+    const known = await this.status(id);
+    const task = { ...known.options, ...changes, task_id: crypto.randomUUID() };
+    remember(task.audio_file_id, { file: nameOf(known) });
     await this.publish(task);
     this.change(task.task_id, { state: "queued", audio_file_id: task.audio_file_id, created_at: new Date().toISOString(), isLocal: true });
     return task.task_id;

@@ -1,6 +1,8 @@
 // Shows a result as the service writes it for people, `--format html`, in a frame that plays the recording.
 // The frame inherits the policy of the page, which names the page's own script and style by their hashes.
 import { element } from "./dom.js";
+import { findDuration, onPlayerKey } from "./player.js";
+import { locale, t } from "./words.js";
 
 // The page around the frame has the name of the recording already.
 const INSIDE = `header { padding-top: 1rem } header > p:first-child, h1 { display: none } #speakers, .note { margin-top: 1rem }
@@ -14,9 +16,11 @@ export class TranscriptFrame {
     this.frame = frame;
     addEventListener("beforeprint", () => this.#url && this.#copyForPrint());
     addEventListener("afterprint", () => this.#printed?.remove());
+    onPlayerKey((event) => !this.frame.hidden && this.#passKey(event));
   }
 
-  async show(html) {
+  // `isTranslation`: whether the text is English, whatever language was spoken.
+  async show(html, isTranslation) {
     this.hide();
     const url = (this.#url = URL.createObjectURL(new Blob([html], { type: "text/html" })));
     const frame = this.frame.cloneNode(); // another `src` for the same frame would be a step of its own for the Back button
@@ -30,13 +34,22 @@ export class TranscriptFrame {
     document.body.classList.add("reading");
     const { contentDocument, contentWindow } = frame;
     contentDocument.adoptedStyleSheets = [sheetOf(INSIDE, contentWindow)];
+    if (isTranslation) this.#markTranslation();
     for (const type of ["dragover", "drop"]) contentDocument.addEventListener(type, passOn); // the browser would open the file
+  }
+
+  // The languages are those of the speech, and the text is English.
+  #markTranslation() {
+    const languages = new Intl.DisplayNames([locale], { type: "language", fallback: "code" });
+    for (const node of this.#document.querySelectorAll("[data-language]:not([data-language=en])")) node.textContent = t("Translated from {language}", { language: languages.of(node.dataset.language) });
+    for (const line of this.#document.querySelectorAll(".line p[lang]")) line.lang = "en";
   }
 
   // Gives the recording to the player, as its reader would choose it.
   play(recording) {
     const chosen = new DataTransfer();
     chosen.items.add(recording instanceof File ? recording : new File([recording], "recording"));
+    findDuration(this.#document.querySelector("audio"));
     const input = this.#document.querySelector("#player input");
     input.files = chosen.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
@@ -45,6 +58,21 @@ export class TranscriptFrame {
   // The names of the speakers, in the order of their first speech.
   get speakers() {
     return [...this.#document.querySelectorAll("#speakers b")].map((name) => name.textContent);
+  }
+
+  // How long a speaker speaks, as the transcript says it beside the name.
+  secondsOf(speaker) {
+    const row = [...this.#document.querySelectorAll("#speakers li")].find((row) => row.querySelector("b").textContent === speaker);
+    return row?.querySelector("span").textContent.split(" ")[0].split(":").reduce((whole, part) => 60 * whole + Number(part), 0);
+  }
+
+  rename(speaker, name) {
+    for (const node of this.#document.querySelectorAll("#speakers b, .turn > h2")) if (node.textContent === speaker) node.textContent = name;
+  }
+
+  // A key that is pressed beside the frame controls its player, too; returns whether it has.
+  #passKey({ key, shiftKey }) {
+    return !this.#document.body.dispatchEvent(new KeyboardEvent("keydown", { key, shiftKey, bubbles: true, cancelable: true }));
   }
 
   // Calls back with the name of a speaker that is clicked in the text or beside a timeline.

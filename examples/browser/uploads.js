@@ -1,5 +1,6 @@
 // Uploads recordings, and publishes a task for each. What was begun continues after a lost connection; after a reload
 // it continues when the same file is chosen again.
+import { remember } from "./known.js";
 import { Bucket, UnreadableFileError } from "./objects.js";
 import { problem } from "./problems.js";
 import { t } from "./words.js";
@@ -126,7 +127,8 @@ export class Uploads {
   async #run(upload, signal) {
     const { id, nuid, name, options } = upload;
     const file = this.files.get(id);
-    const audio_file_id = `${id}-${name.replace(/[^\p{L}\p{N}_.-]+/gu, "_").slice(-80)}`;
+    const audio_file_id = `${id}-${name.replace(/[^\p{L}\p{N}_.-]+/gu, "_").slice(0, 80)}`;
+    remember(audio_file_id, { file: name });
     try {
       await this.tasks.connection.connected();
       signal.throwIfAborted();

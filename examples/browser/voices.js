@@ -1,21 +1,27 @@
 // The dialog that enrols a speaker of a result by name, with the consent that this requires.
 import { byId, setText } from "./dom.js";
-import { problem } from "./problems.js";
+import { showProblem } from "./problems.js";
 import { locale, t } from "./words.js";
+
+const NEEDED_S = 15;
+const tooShort = "{speaker} speaks alone for only {seconds} s, and 15 s are needed. Enrol this person from a longer recording.";
 
 export const isUnnamed = (speaker) => /^SPEAKER_\d+$/.test(speaker);
 
 const SIMILAR = /is similar to the voice (\w+)/;
 // What the service says to programs, and what the page says to people.
 const REASONS = [
-  { says: /says only (?<seconds>[\d.]+) s alone/, means: "{speaker} speaks alone for only {seconds} s, and 15 s are needed. Enrol this person from a longer recording." },
+  { says: /says only (?<seconds>[\d.]+) s alone/, means: tooShort },
   { says: /sounds like two people/, means: "{speaker} sounds like two people. Enrol this person from a recording in which nobody else speaks." },
   { says: /^No embeddings/, means: "This recording is no longer known well enough. Transcribe it again with “Names of known voices”, then enrol the person within seven days." },
   { says: SIMILAR, means: "{speaker} sounds like a person who is enrolled already. Try again in a moment." },
   { says: /^The user has no voice/, means: "That voice was forgotten in the meantime. Enrol the person as a new one." },
 ];
 
-// Opens the dialog; calls `onDone` with a sentence about what was enrolled.
+// Why a speaker with so many seconds of speech cannot be enrolled; null: perhaps the speaker can.
+export const obstacle = (speaker, seconds) => (seconds < NEEDED_S ? t(tooShort, { speaker, seconds: Math.floor(seconds) }) : null);
+
+// Opens the dialog; calls `onDone` with a sentence about what was enrolled, and the name.
 export function enrol(tasks, taskId, speaker, onDone) {
   const dialog = byId("enrol");
   const form = dialog.querySelector("form");
@@ -36,11 +42,13 @@ export function enrol(tasks, taskId, speaker, onDone) {
     try {
       await tasks.connection.request("voices.enroll", { user_id: tasks.userId, task_id: taskId, speaker, consent, ...who });
       dialog.close();
-      onDone(sentence);
+      onDone(sentence, known && !who.name ? known.name : who.name);
     } catch (error) {
       const voice = error.message.match(SIMILAR)?.[1];
       known = voice ? await personOf(tasks, voice).catch(() => null) : null;
-      show(reason(error, speaker, known) ?? problem(error, tasks.connection.server));
+      const sentence = reason(error, speaker, known);
+      show(sentence ?? "");
+      if (!sentence) showProblem(byId("enrol-problem"), error, tasks.connection.server);
     }
   };
 
@@ -51,7 +59,7 @@ export function enrol(tasks, taskId, speaker, onDone) {
   form.onsubmit = (event) => {
     event.preventDefault();
     const given = name.value.trim();
-    send({ name: given, ...(known ? { another: true } : {}) }, t("{name} is enrolled: the next recordings show the name.", { name: given }));
+    send({ name: given, ...(known ? { another: true } : {}) }, t("{name} is enrolled: this transcript and the next recordings show the name.", { name: given }));
   };
   byId("enrol-add").onclick = () => by.reportValidity() && send({ voice: known.voice }, t("This recording is added to {name}: the next ones show the name more reliably.", known));
   byId("enrol-cancel").onclick = () => dialog.close();

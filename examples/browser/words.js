@@ -1,14 +1,20 @@
-// The words of the page in the language of the browser. The English sentence is the key of its translation.
+// The words of the page in the language of the browser. The beginning of the English sentence is the key of its translation.
 export const locale = navigator.languages.map((code) => code.slice(0, 2)).find((code) => ["en", "ru"].includes(code)) ?? "en";
+const KEY_CHARS = 40;
 const { default: words } = locale === "ru" ? await import("./ru.js") : { default: {} };
 
 // Translates a sentence; {name} in it is replaced by the value of that name.
 export function t(sentence, values = {}) {
-  return (words[sentence] ?? sentence).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+  return (words[sentence.slice(0, KEY_CHARS)] ?? sentence).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
-// An error of the service in one sentence: its own, which is English, after that of the page's language.
-export const explain = ({ code, message }) => (words[code] ? `${words[code]} (${message})` : message);
+const BY_CODE = { unknown_model: "The service does not offer this model. Transcribe without naming one, or name another one under “More options”." };
+
+// An error of the service in one sentence of the page's language; else that of the service, which is English.
+export const explain = ({ code, message }) => words[code] ?? BY_CODE[code] ?? message;
+
+// What the service has said, if the page says it in other words.
+export const original = (error) => (explain(error) === error.message ? "" : error.message);
 
 // Translates the texts and labels that the document marks with `data-t`.
 export function translate(root) {

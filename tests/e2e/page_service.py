@@ -84,29 +84,28 @@ def lists(tasks: list[ListedTask]) -> Reply:
     return reply
 
 
-def status_of(task: ListedTask) -> TaskStatus:
-    sent = TranscriptionTask(
-        task_id=task.task_id, audio_file_id=task.audio_file_id or "", user_id=0, diarize=True, identify=True
-    )
+def status_of(task: ListedTask, **options: object) -> TaskStatus:
+    fields = {"task_id": task.task_id, "audio_file_id": task.audio_file_id or "", "user_id": 0}
+    sent = TranscriptionTask.model_validate(fields | {"diarize": True, "identify": True} | options)
     return TaskStatus.model_validate(task.model_dump() | {"task": sent})
 
 
-def statuses(tasks: list[ListedTask]) -> Reply:
+def statuses(tasks: list[ListedTask], **options: object) -> Reply:
     """The statuses of these tasks, also when the list changes."""
 
     async def reply(message: Msg) -> None:
         task_id = TaskRequest.model_validate_json(message.data).task_id
         task = next((task for task in tasks if task.task_id == task_id), None)
-        status = ErrorReply(error=unknown_task(task_id)) if task is None else status_of(task)
+        status = ErrorReply(error=unknown_task(task_id)) if task is None else status_of(task, **options)
         await message.respond(status.model_dump_json().encode())
 
     return reply
 
 
 async def serve_results(
-    client: Client, audio: bytes, *results: TranscriptionResult, replies_with_results: bool = True
+    client: Client, audio: bytes, *results: TranscriptionResult, replies_with_results: bool = True, **options: object
 ) -> None:
-    """Reply as a service that has these results, each of a recording with this content."""
+    """Reply as a service that has these results of tasks with these options, each of a recording with this content."""
     tasks = [completed(number, result.audio_file_id) for number, result in enumerate(results)]
     tasks = [task.model_copy(update={"task_id": result.task_id}) for task, result in zip(tasks, results, strict=True)]
     bucket = await client.jetstream().object_store("audio")
@@ -114,7 +113,7 @@ async def serve_results(
     for task in tasks:
         await bucket.put(task.audio_file_id or "", audio, chunks)
     await client.subscribe(subjects.LIST, cb=lists(tasks))
-    await client.subscribe(subjects.STATUS, cb=statuses(tasks))
+    await client.subscribe(subjects.STATUS, cb=statuses(tasks, **options))
     if replies_with_results:
         await client.subscribe(subjects.RESULT, cb=results_of(client, *results))
 

@@ -105,7 +105,8 @@ async def forgetful(site: Site) -> AsyncIterator[None]:
 
 async def test_a_speaker_who_was_named_once_has_the_name_in_the_next_recording(site: Site, forgetful: None) -> None:
     observed = await site.visit("naming", file=str(TWO_READERS), person="Anna")
-    assert observed["said"] == "Anna is enrolled: the next recordings show the name."
+    assert observed["said"] == "Anna is enrolled: this transcript and the next recordings show the name."
+    assert observed["named"] == ["Anna", "SPEAKER_01"]
     # And another attempt to enrol this speaker adds the recording to the same person
     assert observed["known"].startswith("Anna is enrolled already, and SPEAKER_00 sounds the same.")
     assert observed["step"] == "Add to Anna"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from nats.aio.msg import Msg
 from nats.js.api import ObjectMeta, ObjectMetaOptions
 from natscribe.schemas import subjects
-from natscribe.schemas.errors import ErrorDetail, ErrorReply
+from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from natscribe.schemas.request_errors import no_embeddings, similar_voice
 from natscribe.schemas.requests import TaskRequest
 from natscribe.schemas.transcription import TranscriptionResult
@@ -33,7 +34,7 @@ from tests.e2e.page_service import (
     streams_of,
 )
 from tests.e2e.web_page import site_in
-from tests.unit.formats.test_transcript_page import segment_of, talk, transcript
+from tests.unit.formats.test_transcript_page import HOSTILE, segment_of, talk, transcript
 from tests.waiting import eventually
 
 pytestmark = [NEEDS_CHROMIUM, pytest.mark.timeout(300)]
@@ -42,6 +43,14 @@ pytestmark = [NEEDS_CHROMIUM, pytest.mark.timeout(300)]
 def result(task_id: str, text: str = "It was said.") -> TranscriptionResult:
     segments = [segment_of(0, text, "SPEAKER_00"), segment_of(2, text, "SPEAKER_01")]
     return transcript(*segments, task_id=task_id, audio_file_id=f"{task_id}.wav", duration=4, speakers=2)
+
+
+def spoken(task_id: str, seconds: float) -> TranscriptionResult:
+    """A translation from Russian: SPEAKER_00 speaks for so long, and SPEAKER_01 for 1.5 s."""
+    first = segment_of(0, "It was said.", "SPEAKER_00", "ru", end=seconds)
+    second = segment_of(seconds, "And that.", "SPEAKER_01", "ru")
+    names = {"task_id": task_id, "audio_file_id": f"{task_id}-said.wav", "duration": seconds + 2}
+    return transcript(first, second, **names, language="ru", languages={}, speakers=2)
 
 
 async def test_the_whole_transcript_is_printed_by_the_menu_of_the_browser(tmp_path: Path) -> None:
@@ -192,7 +201,7 @@ async def test_a_refused_enrolment_says_in_the_words_of_the_page_what_to_do(tmp_
         await message.respond(json.dumps(reply).encode())
 
     async with site_in(tmp_path) as site, streams_of(site) as client:
-        await serve_results(client, recording(tmp_path, 4).read_bytes(), result("t0"))
+        await serve_results(client, recording(tmp_path, 4).read_bytes(), spoken("t0", MIN_REFERENCE_S))
         await client.subscribe(subjects.ENROLL, cb=enroll)
         await client.subscribe(subjects.VOICES, cb=voices)
         # When somebody enrols this speaker as Anna, and then under another name
@@ -209,5 +218,60 @@ async def test_a_refused_enrolment_says_in_the_words_of_the_page_what_to_do(tmp_
         assert problem.startswith(words)
     # And two people need two names
     assert not seen["isValid"]
-    assert seen["said"] == "Anna Berg is enrolled: the next recordings show the name."
+    assert seen["said"] == "Anna Berg is enrolled: this transcript and the next recordings show the name."
     assert [request.get("another") for request in requests] == [None] * 5 + [True]
+
+
+async def enrolled(message: Msg) -> None:
+    await message.respond(b"{}")
+
+
+async def test_a_translation_is_named_as_such_and_its_speakers_by_their_new_names(tmp_path: Path) -> None:
+    async with site_in(tmp_path) as site, streams_of(site) as client:
+        # Given a translation, of which one speaker has spoken for long enough
+        audio = recording(tmp_path, 4).read_bytes()
+        await serve_results(client, audio, spoken("t0", MIN_REFERENCE_S), translate=True)
+        await client.subscribe(subjects.ENROLL, cb=enrolled)
+        # When somebody plays it, and names its speakers
+        seen = await site.visit("translated", task="t0", person=HOSTILE[:40], steps=[1, 1])
+    # Then it says from which language it was translated
+    assert set(seen["languages"]) == {"Translated from Russian"}
+    # And the key for that has played it, although the title has the focus
+    assert seen["focus"] == "task-name"
+    # And the other speaker is refused before anybody gives a name
+    assert seen["said"].startswith("SPEAKER_01 speaks alone for only 1 s, and 15 s are needed.")
+    assert not seen["isAsked"]
+    # And the new name is shown at once, after a reload, and in copies, as text whatever it is
+    assert seen["speakers"] == seen["again"] == [HOSTILE[:40], "SPEAKER_01"]
+    assert seen["copied"].splitlines()[0] == f"{HOSTILE[:40]}: It was said."
+    # And the arrows move in the menu of formats
+    assert seen["chosen"] == "srt"
+
+
+async def test_the_texts_of_a_transcript_are_russian_in_a_russian_browser(tmp_path: Path) -> None:
+    async with site_in(tmp_path) as site, streams_of(site) as client:
+        await serve_results(client, recording(tmp_path, 4).read_bytes(), spoken("t0", MIN_REFERENCE_S))
+        await client.subscribe(subjects.ENROLL, cb=enrolled)
+        seen = await site.visit("translated", task="t0", person="Recording", steps=[1], accept="ru")
+    assert seen["facts"][1:3] == ["русский", "говорящих: 2"]
+    assert not re.search("[A-Za-z]{3}", "".join(seen["facts"]).replace("SHA", "").replace("Shift", ""))
+    # And a name stays what it is, also that of a text of the page
+    assert seen["again"] == ["Recording", "SPEAKER_01"]
+
+
+async def test_a_task_with_an_unknown_model_is_published_again_without_it(tmp_path: Path) -> None:
+    # Given a task whose model is not offered
+    error = ErrorDetail(code=ErrorCode.UNKNOWN_MODEL, message="The model 'gpt' is not offered here: name whisper-base.")
+    failed = [listed(0, "meeting.wav").model_copy(update={"error": error})]
+    async with site_in(tmp_path) as site, streams_of(site) as client:
+        await client.subscribe(subjects.LIST, cb=lists(failed))
+        await client.subscribe(subjects.STATUS, cb=statuses(failed, model="gpt"))
+        # When somebody does the step that the page offers
+        seen = await site.visit("unoffered", task="t0")
+        stored = await client.jetstream().get_last_msg("transcription_tasks", "tasks.transcription.*")
+    # Then the page has said so in its own words, beside those of the service
+    assert seen["about"].startswith("The service does not offer this model. Transcribe without naming one")
+    assert seen["original"] == error.message
+    assert seen["offered"] == ["Transcribe without this model", "Delete"]
+    # And the recording is transcribed without the model
+    assert "model" not in json.loads(stored.data or b"")

@@ -282,7 +282,12 @@ async function naming() {
   const page = await open();
   await choose(page, options.file);
   await transcript(page);
-  await page.waitForSelector("#speaker-names button", WITHIN);
+  const other = await open();
+  await go(other, page.url().split("/").pop());
+  for (const tab of [other, page]) {
+    await tab.bringToFront();
+    await tab.waitForSelector("#speaker-names button", WITHIN);
+  }
   await page.click("#speaker-names button");
   await isShown(page, "#enrol");
   await inspect(page, "naming");
@@ -291,18 +296,21 @@ async function naming() {
   await page.keyboard.press("Enter");
   await says(page, "#said", options.person);
   const observed = { said: await text(page, "#said") };
-  // The same speaker once more: this person is known, and gets the recording by a button.
-  await page.click("#speaker-names button");
-  await isShown(page, "#enrol");
-  await page.type("#enrol [name=name]", options.person);
-  await page.type("#enrol [name=by]", options.person);
-  await page.keyboard.press("Enter");
-  await isShown(page, "#enrol-add");
-  Object.assign(observed, { known: await text(page, "#enrol-problem"), step: await text(page, "#enrol-add") });
-  await inspect(page, "known");
-  await page.click("#enrol-add");
-  await says(page, "#said", "added");
-  observed.added = await text(page, "#said");
+  observed.named = (await transcript(page)).speakers;
+  // The same speaker once more, in a tab of before: this person is known, and gets the recording by a button.
+  await other.bringToFront();
+  await other.click("#speaker-names button");
+  await isShown(other, "#enrol");
+  await other.type("#enrol [name=name]", options.person);
+  await other.type("#enrol [name=by]", options.person);
+  await other.keyboard.press("Enter");
+  await isShown(other, "#enrol-add");
+  Object.assign(observed, { known: await text(other, "#enrol-problem"), step: await text(other, "#enrol-add") });
+  await inspect(other, "known");
+  await other.click("#enrol-add");
+  await says(other, "#said", "added");
+  observed.added = await text(other, "#said");
+  await page.bringToFront();
   await page.click(".back a");
   await choose(page, options.file);
   await says(page, "#speaker-names", options.person);
@@ -579,6 +587,58 @@ async function estimates() {
   return { noted: await page.evaluate(() => window.noted) };
 }
 
+// A translation whose speakers get names, and its player.
+async function translated() {
+  const page = await openTask();
+  await transcript(page);
+  const frame = async () => (await page.$("#transcript")).contentFrame();
+  const observed = { languages: await (await frame()).$$eval("[data-language]", (all) => all.map((node) => node.textContent)) };
+  observed.facts = await (await frame()).$$eval(".facts li, .note, footer dt, #player small", (all) => all.map((node) => node.textContent));
+  // A key plays the recording, wherever the focus is.
+  observed.focus = await page.evaluate(() => document.activeElement.id);
+  await page.keyboard.press("Space");
+  await (await frame()).waitForFunction(() => !document.querySelector("audio").paused, WITHIN);
+  await page.keyboard.press("Space");
+  await (await frame()).waitForFunction(() => document.querySelector("audio").paused, WITHIN);
+  // The first speaker gets a name; of the second there is too little.
+  const [first, second] = await page.$$("#speaker-names button");
+  await second.click();
+  await page.waitForFunction(() => document.getElementById("said").textContent, WITHIN);
+  observed.said = await text(page, "#said");
+  observed.isAsked = await page.$eval("#enrol", (dialog) => dialog.open);
+  await first.click();
+  await isShown(page, "#enrol");
+  await page.type("#enrol [name=name]", options.person);
+  await page.type("#enrol [name=by]", "Berg");
+  await page.keyboard.press("Enter");
+  await says(page, "#speaker-names", options.person);
+  observed.speakers = (await transcript(page)).speakers;
+  await inspect(page, "named");
+  await page.reload();
+  observed.again = (await transcript(page)).speakers;
+  await page.evaluate(() => (navigator.clipboard.writeText = async (text) => (window.copied = text)));
+  await page.click("#copy-text");
+  await page.waitForFunction(() => window.copied, WITHIN);
+  observed.copied = await page.evaluate(() => window.copied);
+  // The arrows open the menu of formats, and move in it.
+  await page.focus("#result .menu");
+  for (const _ of options.steps) await page.keyboard.press("ArrowDown");
+  observed.chosen = await page.evaluate(() => document.activeElement.value);
+  return observed;
+}
+
+// A task whose model is not offered.
+async function unoffered() {
+  const page = await openTask();
+  await isShown(page, "#task-actions [value=plain]");
+  const observed = { about: await text(page, "#task-about"), original: await text(page, "#task-original p") };
+  observed.offered = await page.$$eval("#task-actions > button:not([hidden])", (buttons) => buttons.map((button) => button.textContent));
+  await inspect(page, "unoffered");
+  await page.click("#task-actions [value=plain]");
+  await says(page, "#task-state", "Waiting");
+  return observed;
+}
+
 // Options that are folded: a file that is chosen while one is not valid, and what a reload keeps.
 async function folded() {
   const page = await open();
@@ -672,7 +732,7 @@ async function list() {
   return observed;
 }
 
-const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, read, tabs, shared, elsewhere, down, restarted, connects, again, switched, left, unread, printed, dropped, refusals, drawer, estimates, folded, erased };
+const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, read, tabs, shared, elsewhere, down, restarted, connects, again, switched, left, unread, printed, dropped, refusals, drawer, estimates, folded, erased, translated, unoffered };
 try {
   Object.assign(seen, await visits[visit]());
 } catch (error) {

@@ -142,7 +142,7 @@ audio.addEventListener("play", () => {
 audio.addEventListener("pause", () => setFollowing(isFollowing));
 for (const name of ["seeked", "timeupdate"]) audio.addEventListener(name, light);
 audio.addEventListener("error", () => {
-  bar.querySelector("label span").textContent = "The recording cannot be played from its place. Choose it to listen:";
+  bar.querySelector("label span").textContent = own("The recording cannot be played from its place. Choose it to listen:");
   setPlayable(false);
 });
 bar.querySelector("input").addEventListener("change", ({ target }) => {
@@ -156,5 +156,51 @@ follow.addEventListener("click", () => {
 });
 
 setPlayable(audio.hasAttribute("src") && !audio.error);
-const names = new Intl.DisplayNames(["en"], { type: "language", fallback: "code" });
+const locale = navigator.languages.map((code) => code.slice(0, 2)).find((code) => ["en", "ru"].includes(code)) ?? "en";
+const names = new Intl.DisplayNames([locale], { type: "language", fallback: "code" });
 for (const element of document.querySelectorAll("[data-language]")) element.textContent = names.of(element.dataset.language);
+
+// The page's own texts in Russian; $1 is the number or time in the English text.
+const RUSSIAN = [
+  [/^Transcript$/, "Расшифровка"],
+  [/^Who speaks when$/, "Кто когда говорит"],
+  [/^(\d+) speakers?$/, "говорящих: $1"],
+  [/^(\d+) channels$/, "каналов: $1"],
+  [/^Unknown speaker$/, "Неизвестный говорящий"],
+  [/^No speech detected\.$/, "Речь не найдена."],
+  [/^Not transcribed:$/, "Не расшифровано:"],
+  [/^Not transcribed until ([\d:]+)$/, "Не расшифровано до $1"],
+  [/^speaks for ([\d.]+) seconds$/, "говорит $1 с"],
+  [/^The model is less than (\d+%) sure of$/, "Модель уверена меньше чем на $1 в словах"],
+  [/^dotted$/, "с точками"],
+  [/^words, and less than (\d+%) sure of$/, "и меньше чем на $1 в словах"],
+  [/^dashed$/, "со штрихами"],
+  [/^ones\.$/, "под ними."],
+  [/^(<?\d+%) sure$/, "уверенность $1"],
+  [/^Model$/, "Модель"],
+  [/^Made$/, "Создано"],
+  [/^Recording$/, "Запись"],
+  [/^SHA-256 of the recording$/, "SHA-256 записи"],
+  [/^Task$/, "Задача"],
+  [/^Choose the recording to listen:$/, "Чтобы слушать, выберите запись:"],
+  [/^The recording cannot be played from its place\. Choose it to listen:$/, "Запись не воспроизводится со своего места. Чтобы слушать, выберите её:"],
+  [/^Back to what is spoken$/, "К тому, что звучит"],
+  [/^Space plays and pauses.*$/, "Пробел включает и останавливает, ← и → переходят на 5 секунд, с Shift на абзац. Щелчок по слову включает запись с него."],
+];
+const OWN = "header > p, .facts li, .note, .note span, .nothing, .gap span, .brief span, footer dt, #player :is(span, button, small)"; // never speech
+
+function russian(text) {
+  const words = text.trim();
+  const date = /^\d{1,2} [A-Z][a-z]+ \d{4}(, \d\d:\d\d)?/.test(words) && new Date(`${words.replace(/ UTC$/, "")} UTC`);
+  if (date) return new Intl.DateTimeFormat("ru", { dateStyle: "long", timeStyle: words.includes(":") ? "short" : undefined, timeZone: "UTC" }).format(date);
+  const [says, means] = RUSSIAN.find(([says]) => says.test(words)) ?? [words, words];
+  return words && text.replace(words, () => words.replace(says, means));
+}
+
+const own = (text) => (locale === "ru" ? russian(text) : text);
+if (locale === "ru") {
+  document.documentElement.lang = "ru";
+  for (const element of document.querySelectorAll("[title]")) element.title = russian(element.title);
+  const parts = [...document.querySelectorAll(`${OWN}, footer time`), ...[...document.querySelectorAll(".turn > h2")].filter((name) => name.textContent === "Unknown speaker")];
+  for (const node of parts.flatMap((element) => [...element.childNodes])) if (node.nodeType === Node.TEXT_NODE) node.data = russian(node.data) || node.data;
+}
