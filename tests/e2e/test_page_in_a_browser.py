@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest_asyncio
 
 from app.cli.recording import TWO_READERS
 from tests.audio import write_mp3_without_duration
+from tests.document import ROOT
 from tests.e2e.browser import FIREFOX, NEEDS_CHROMIUM, NEEDS_FIREFOX, WITHIN_S
 from tests.e2e.conftest import running
 from tests.e2e.microphone import nats_for_pages, page_for
@@ -126,6 +128,34 @@ async def test_speech_becomes_a_transcript_with_its_audio(site: Site, tmp_path: 
     words = " ".join(map(words_of, CLIPS[:2]))
     assert word_error_rate(words, " ".join(observed["lines"])) <= 0.3
     assert observed["audio"] == "blob:"
+    assert observed["duration"] >= seconds
+    # And meanwhile another page has said so, without a share of what nobody knows
+    assert re.fullmatch(r"Recording 0:\d\d", observed["now"])
+    assert (observed["isOver"], observed["progress"]) == (True, 0)
+    # And the drawer has the audio in one row, and reads the stream of the text
+    (audio_row,) = observed["audioRows"]
+    assert int(audio_row.partition("publish")[2].split()[1]) >= seconds
+    (command, program), (_, reader) = observed["copies"].values()
+    assert "nats pub --jetstream --force-stdin" in command
+    assert 'stream="transcription_segments", ordered_consumer=True' in reader
+    compile(program, "program", "exec")
+
+
+async def test_the_modules_of_the_page_are_used_as_the_documentation_says(site: Site) -> None:
+    (document,) = re.findall(
+        r"^```html\n(.*?)^```", (ROOT / "examples/README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    websocket = json.loads(urllib.request.urlopen(f"{site.url}settings.json").read())["server"].rpartition(":")[2]  # noqa: S310
+    says = "SPEAKER_00: "  # as the result has it at the end
+    observed = await site.visit("reused", document=document, websocket=websocket, file=str(TWO_READERS), says=says)
+    assert "John Dashwood" in observed["text"]
+
+
+async def test_a_reload_that_ends_a_recording_is_reported(site: Site) -> None:
+    observed = await site.visit("reloaded")
+    assert observed["notice"].startswith("The recording has ended, because this page was loaded again.")
+    assert observed["link"].startswith("#task/")
+    assert observed["isOver"]
 
 
 async def test_the_page_of_a_russian_browser_is_russian(site: Site) -> None:

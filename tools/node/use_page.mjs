@@ -217,11 +217,57 @@ async function live() {
   await page.click("#record");
   await page.waitForFunction(() => document.querySelectorAll("#text p").length > 1, WITHIN);
   await inspect(page, "live");
+  // On another page a link says that it goes on.
+  await page.click("#to-recordings");
+  await isShown(page, "#recording-now");
+  const observed = { now: await text(page, "#recording-now") };
+  await inspect(page, "live-elsewhere");
+  observed.progress = await page.$$eval("#tasks progress:not([hidden])", (shown) => shown.length);
+  await page.click("#recording-now");
   await page.waitForFunction((seconds) => parseInt(document.getElementById("lag").textContent.split(":")[1]) >= seconds, WITHIN, options.seconds);
   await page.click("#record");
   await isShown(page, "#to-transcript");
+  observed.isOver = await page.$eval("#recording-now", (link) => link.hidden);
   await page.click("#to-transcript a");
-  return transcript(page);
+  Object.assign(observed, await transcript(page));
+  // Its player knows how long it is, and the drawer has its audio in one row.
+  const frame = await (await page.$("#transcript")).contentFrame();
+  await frame.waitForFunction(() => Number.isFinite(document.querySelector("audio").duration) && document.querySelector("audio").currentTime === 0, WITHIN);
+  observed.duration = await frame.$eval("audio", (audio) => audio.duration);
+  await page.evaluate(() => (navigator.clipboard.writeText = async (text) => (window.copied = text)));
+  await page.click("#inspect");
+  const rows = await page.$$("#message-list details");
+  const titles = await Promise.all(rows.map((row) => row.$eval("summary", (summary) => summary.textContent)));
+  observed.audioRows = titles.filter((title) => title.includes("live.audio."));
+  observed.copies = {};
+  for (const kind of ["live.audio.", "segments."]) {
+    const row = rows[titles.findIndex((title) => title.includes(kind))];
+    await row.$eval("summary", (summary) => summary.click());
+    await row.waitForSelector("button", WITHIN);
+    const copies = [];
+    for (const button of await row.$$("button")) {
+      await button.evaluate((button) => button.click());
+      copies.push(await page.evaluate(() => window.copied));
+    }
+    observed.copies[kind] = copies;
+  }
+  return observed;
+}
+
+// A page that is loaded again while it records.
+async function reloaded() {
+  const page = await open();
+  await page.click("#to-live");
+  await page.click("#record");
+  await page.waitForFunction(() => document.getElementById("lag").textContent, WITHIN);
+  page.on("dialog", (dialog) => dialog.accept()); // it asks whether to leave
+  await page.reload();
+  await isShown(page, "#notice");
+  const observed = { notice: await text(page, "#notice"), link: await page.$eval("#notice a", (link) => link.getAttribute("href")) };
+  await inspect(page, "reloaded");
+  await page.click("#to-recordings");
+  observed.isOver = await page.$eval("#notice", (notice) => notice.hidden);
+  return observed;
 }
 
 // A recording of an hour: how long its upload and its first text take, and how long the page is blocked.
@@ -639,6 +685,19 @@ async function unoffered() {
   return observed;
 }
 
+// A page with the modules of this one, as a document shows it.
+async function reused() {
+  const page = await browser.visit(`${options.page}settings.json`); // a document of the same origin, without content of its own
+  const [, body, script] = options.document.match(/^(.*)<script type="module">\n(.*)<\/script>/s);
+  const program = script.replace(/^import (\{.*\}) from "(.*)";$/gm, 'const $1 = await import("$2");').replace(/ws:[^"]*/, `ws://127.0.0.1:${options.websocket}`);
+  await page.evaluate((names) => document.body.replaceChildren(...names.map((name) => document.createElement(name))), [...body.matchAll(/<(\w+)/g)].map(([, name]) => name));
+  await page.evaluate(() => (document.querySelector("input").type = "file"));
+  await page.evaluate(`(async () => { ${program} })()`);
+  await (await page.$("input")).uploadFile(options.file);
+  await says(page, "pre", options.says);
+  return { text: await text(page, "pre") };
+}
+
 // Options that are folded: a file that is chosen while one is not valid, and what a reload keeps.
 async function folded() {
   const page = await open();
@@ -732,7 +791,7 @@ async function list() {
   return observed;
 }
 
-const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, read, tabs, shared, elsewhere, down, restarted, connects, again, switched, left, unread, printed, dropped, refusals, drawer, estimates, folded, erased, translated, unoffered };
+const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, read, tabs, shared, elsewhere, down, restarted, connects, again, switched, left, unread, printed, dropped, refusals, drawer, estimates, folded, erased, translated, unoffered, reloaded, reused };
 try {
   Object.assign(seen, await visits[visit]());
 } catch (error) {
