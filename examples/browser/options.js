@@ -79,7 +79,7 @@ export class Options {
   // Names beside the folded options those that are set.
   #showSet() {
     const set = this.#folded.filter((field) => field.value !== (field.options?.[0].value ?? ""));
-    setText(byId("options-set"), set.length ? `: ${set.map((field) => field.labels[0].firstElementChild.textContent).join(" · ")}` : "");
+    setText(byId("options-set"), set.length ? `: ${set.map((field) => field.labels[0].firstElementChild.textContent).join("; ")}` : "");
     byId("reset-options").hidden = set.length === 0;
   }
 

@@ -26,7 +26,7 @@ export default {
   "Other tasks have the same recording: the": "У других задач та же запись: их текст останется, но слушать и повторить их будет нельзя.",
   "Deleted": "Удалено",
   "The task, its text and its recording wer": "Задача, её текст и запись удалены или стёрты по истечении срока.",
-  "There is no task {id} any more: it was d": "Задачи {id} больше нет: она удалена или стёрта по истечении срока.",
+  "There is no task “{id}” any more: it was": "Задачи «{id}» больше нет: она удалена или стёрта по истечении срока.",
   "Transcript": "Расшифровка",
   "Translated from {language}": "Перевод ({language})",
   "Another tab uploads it.": "Загружает другая вкладка.",

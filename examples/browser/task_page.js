@@ -70,7 +70,7 @@ export class TaskPage {
     const id = this.#id;
     await this.#run(() => this.tasks.status(id).catch((error) => {
       if (error.code !== "not_found" || this.tasks.byId.has(id) || id !== this.#id) throw error;
-      this.#goToList(() => notice(t("There is no task {id} any more: it was deleted, or erased when its time was over.", { id })));
+      this.#goToList(() => notice(t("There is no task “{id}” any more: it was deleted, or erased when its time was over.", { id })));
     }));
     if (id === this.#id) this.#draw();
   }

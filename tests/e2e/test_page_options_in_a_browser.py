@@ -27,7 +27,7 @@ async def test_folded_options_are_named_and_those_of_one_recording_forgotten(tmp
     assert seen["waiting"].startswith("long.wav: not sent yet")
     assert (task["min_speakers"], task["max_speakers"], task["keep_seconds"]) == (3, 4, 60)
     # And after a reload the page names the options that are set, without that which erases, until they are reset
-    assert seen["set"] == "More options: Speakers, at least · Speakers, at most · Model"
+    assert seen["set"] == "More options: Speakers, at least; Speakers, at most; Model"
     assert seen["reset"] == "More options"
 
 
@@ -48,5 +48,5 @@ async def test_a_task_that_was_erased_says_so(tmp_path: Path) -> None:
     # Then its page says so, and after a reload the list
     assert seen["about"] == "The task, its text and its recording were deleted, or erased when their time was over."
     assert not seen["isRead"]
-    assert seen["notice"].startswith("There is no task t0 any more")
+    assert seen["notice"].startswith("There is no task “t0” any more")
     assert seen["shown"]

@@ -197,6 +197,8 @@ async function large() {
   await page.click(`#long-transcript p:nth-child(${options.line + 1})`);
   await page.waitForFunction(() => window.marked !== undefined, WITHIN);
   Object.assign(observed, await page.evaluate(() => ({ playedFrom: window.playedFrom, marked: window.marked })));
+  await page.keyboard.press("Space");
+  await page.waitForFunction(() => document.querySelector("#long-transcript audio").paused, WITHIN);
   await page.evaluate(() => document.querySelectorAll("#long-transcript p:nth-child(n + 20)").forEach((line) => line.remove())); // axe takes minutes for all
   await inspect(page, "large");
   await page.click("#result .menu");
