@@ -35,6 +35,6 @@ export function problem(error, server) {
   const names = [error.name, error.cause?.name];
   const name = names.find((candidate) => candidate in BY_NAME);
   if (name) return t(BY_NAME[name]);
-  if (names.includes("ConnectionError") || names.includes("TimeoutError")) return t("NATS does not answer at {server}. Start it with “natscribe up”, or correct the address under Connection.", { server });
+  if (names.includes("ConnectionError") || names.includes("TimeoutError")) return t("NATS does not answer at {server}. Start it with “natscribe up” (or “make up”), or correct the address under Connection.", { server });
   return `${error.message || error.name}.`;
 }

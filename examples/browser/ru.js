@@ -171,7 +171,7 @@ export default {
   "Browsers give the microphone and the cli": "Браузеры дают микрофон и буфер обмена только страницам с https:// или localhost. Откройте страницу там.",
   "This browser cannot record Opus. Use a n": "Этот браузер не записывает Opus. Возьмите более новый: Chromium, Firefox или Safari от 18.4.",
   "NATS has no room. Nothing is lost: leave": "В NATS нет места. Ничего не потеряно: не закрывайте страницу, сообщите оператору и повторите позже.",
-  "NATS does not answer at {server}. Start ": "NATS не отвечает по адресу {server}. Запустите его командой natscribe up или исправьте адрес в «Соединении».",
+  "NATS does not answer at {server}. Start ": "NATS не отвечает по адресу {server}. Запустите его командой natscribe up (или make up) или исправьте адрес в «Соединении».",
   "Natscribe has been started again at anot": "Natscribe запущен снова по другому адресу. Загрузите эту страницу заново и выберите ещё раз файлы, которые не загрузились.",
   "NATS has not answered at {server} for a ": "NATS давно не отвечает по адресу {server}. Запустите natscribe up (или make up) снова в той же папке: страница продолжит работу, или откройте адрес, который напечатает команда.",
   "For a while, NATS has not answered at {s": "NATS давно не отвечает по адресу {server}. Проверьте сеть или сообщите оператору: страница продолжит работу, как только NATS ответит.",

@@ -641,7 +641,7 @@ async function translated() {
   await transcript(page);
   const frame = async () => (await page.$("#transcript")).contentFrame();
   const observed = { languages: await (await frame()).$$eval("[data-language]", (all) => all.map((node) => node.textContent)) };
-  observed.facts = await (await frame()).$$eval(".facts li, .note, footer dt, #player small", (all) => all.map((node) => node.textContent));
+  observed.facts = await (await frame()).$$eval(".facts li, .note, footer dt, footer time, #player small", (all) => all.map((node) => node.textContent));
   // A key plays the recording, wherever the focus is.
   observed.focus = await page.evaluate(() => document.activeElement.id);
   await page.keyboard.press("Space");

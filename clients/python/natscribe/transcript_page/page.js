@@ -192,7 +192,7 @@ const OWN = "header > p, .facts li, .note, .note span, .nothing, .gap span, .bri
 function russian(text) {
   const words = text.trim();
   const date = /^\d{1,2} [A-Z][a-z]+ \d{4}(, \d\d:\d\d)?/.test(words) && new Date(`${words.replace(/ UTC$/, "")} UTC`);
-  if (date) return new Intl.DateTimeFormat("ru", { dateStyle: "long", timeStyle: words.includes(":") ? "short" : undefined, timeZone: "UTC" }).format(date);
+  if (date) return new Intl.DateTimeFormat("ru", { dateStyle: "long", timeStyle: words.includes(":") ? "short" : undefined, timeZone: "UTC" }).format(date) + (words.endsWith("UTC") ? " UTC" : "");
   const [says, means] = RUSSIAN.find(([says]) => says.test(words)) ?? [words, words];
   return words && text.replace(words, () => words.replace(says, means));
 }
