@@ -46,7 +46,7 @@ LIVE_MAX_BYTES = 0
 MAX_WAITING = 10_000  # open pulls of one consumer: each idle worker has one, and JetStream ignores those above
 _FRAME_HEADER_BYTES = 4096  # room for the headers of a frame, which JetStream counts
 
-LIVE_ACK_WAIT_S = 4.0  # people wait for the text, so a worker of a live task counts as dead sooner
+LIVE_ACK_WAIT_S = 3.5  # people wait for the text, so a worker of a live task counts as dead sooner
 
 
 def task_subjects() -> list[str]:
