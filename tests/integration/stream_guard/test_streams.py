@@ -103,7 +103,7 @@ async def test_live_audio_is_stored_for_a_day_and_never_dropped_untranscribed(
 
 
 # People wait for live text, so its worker counts as dead sooner
-@pytest.mark.parametrize(("slots", "ack_wait"), [("recordings", 17), ("live", 4)])
+@pytest.mark.parametrize(("slots", "ack_wait"), [("recordings", 17), ("live", 3.5)])
 async def test_granted_tasks_wait_for_a_worker(made: JetStreamContext, slots: str, ack_wait: float) -> None:
     stream = (await made.stream_info("transcription_ready")).config
     assert (stream.subjects, stream.retention) == (["ready.*.*"], RetentionPolicy.WORK_QUEUE)
