@@ -267,13 +267,13 @@ class Scheduler:
     async def _reject(self) -> None:
         """Fail the tasks of users who have too many waiting tasks.
 
-        If that is not possible, for example because the message of a task is invalid, the task waits as usual, and a
-        worker settles it.
+        If that is impossible, e.g. because its message is invalid, a task waits as usual, and a worker settles it.
         """
-        for turn, quota in list(self._rejected.values()):
-            message = await self._messages.find(None, turn.sequence)
+        for sequence, (turn, quota) in list(self._rejected.items()):
+            self._rejected[sequence] = self._rejected.pop(sequence)  # the last one now: if it fails, others are first
+            message = await self._messages.find(None, sequence)
             is_rejected = message is None or await self._reject_task(message, exceeded(quota))
-            del self._rejected[turn.sequence]
+            del self._rejected[sequence]
             if not is_rejected:
                 self._let_wait(turn)
 

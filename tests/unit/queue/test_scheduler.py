@@ -364,6 +364,26 @@ async def test_a_user_with_too_many_waiting_tasks_is_refused(parts: Parts, worke
     await cancel_all([work])
 
 
+async def test_a_task_that_cannot_be_rejected_yet_holds_up_no_other(parts: Parts) -> None:
+    # Given a user with two tasks too many, of which the first cannot be rejected for the time being
+    rejected = list[int]()
+
+    async def reject(message: StoredMessage, _: ErrorDetail) -> bool:
+        if message.sequence == 2:
+            raise NatsTimeoutError
+        rejected.append(message.sequence)
+        return True
+
+    quota = Quota(max_waiting=1)
+    parts.scheduler = Scheduler(parts.nats, NAMES, parts.messages, quota=lambda _: quota, reject=reject)
+    work = asyncio.create_task(parts.scheduler.run())
+    # When they are published, then the other one is rejected
+    for _ in range(3):
+        await parts.publish("t", user_id=1)
+    await eventually(lambda: rejected == [3])
+    await cancel_all([work])
+
+
 async def test_a_task_that_is_being_rejected_is_not_admitted(
     parts: Parts, nats: InMemoryNats, constants: Constants
 ) -> None:
