@@ -129,7 +129,8 @@ async function problem() {
     await page.type("#password", options.password);
   }
   await page.click("#record");
-  await page.waitForFunction(() => document.getElementById("problem").checkVisibility() && !document.getElementById("record").disabled);
+  await page.waitForFunction(() => document.getElementById("problem").checkVisibility());
+  await says(page, "Ready"); // the connection is closed after the problem is shown
   await picture(page, `${folder}/problem.webp`);
   const observed = { problem: await page.$eval("#problem", (element) => element.textContent), button: await page.$eval("#record", (button) => button.textContent) };
   observed.connectionIsOpen = await page.$eval("#connection", (details) => details.open);
