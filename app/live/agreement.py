@@ -16,10 +16,10 @@ class LocalAgreement:
         self._before: list[str] = []
 
     def update(self, words: Sequence[str]) -> list[str]:
-        """Compare the words of an interim pass with those of the previous one, and update `stable`.
+        """Compare the words of an interim pass with those of the previous one; append the words that agree to `stable`.
 
-        `words`: all words of the utterance so far. Return the words to show: the stable ones, then the words that
-        follow them in this pass.
+        `words`: all words of the utterance so far, as this pass recognizes them. Return the words to show: all stable
+        words, then the words of this pass that follow them.
         """
         count = len(self.stable)
         pairs = zip(words[count:], self._before[count:], strict=False)
@@ -29,7 +29,7 @@ class LocalAgreement:
 
 
 def _bare(word: str) -> str:
-    """Return only the letters and digits of a word, in lower case, to compare it with the word of another pass.
+    """Return the letters and digits of a word in lower case, so that the words of two interim passes can be compared.
 
     Punctuation and capitals may change while the sentence continues.
     """

@@ -14,14 +14,15 @@ _BETWEEN_S = 1.0  # between two retained offsets
 
 @dataclass(frozen=True, slots=True)
 class FrameOffset:
-    """A point between two frames, i.e. messages with audio, of a live task.
+    """A point between two frames (messages with audio) of a live task; without arguments, the start of the audio.
 
-    Without arguments, it is the start of the audio.
+    `sequence`: the stream sequence of the last message before the point. `frame`: the number of the frame after the
+    point. `size`: the bytes of audio before the point, including silence for missing frames.
     """
 
-    sequence: int = 0  # of the last message before the offset, in the stream
-    frame: int = 0  # number of the frame after the offset
-    size: int = 0  # bytes of audio before the offset, including silence for missing frames
+    sequence: int = 0
+    frame: int = 0
+    size: int = 0
 
     def __str__(self) -> str:
         return f"{self.sequence} {self.frame} {self.size}"
@@ -55,7 +56,7 @@ class FrameOffsets:
         return offset.size / self._bytes_a_second if self._bytes_a_second else 0.0
 
     def add(self, offset: FrameOffset) -> None:
-        """Retain the offset that the reader has reached, if it is at least 1 s after the last retained offset."""
+        """Retain `offset`, which the reader has reached, if it is at least 1 s after the last retained offset."""
         if self.seconds(offset) >= self.seconds(self._passed[-1]) + _BETWEEN_S:
             self._passed.append(offset)
 

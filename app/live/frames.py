@@ -46,13 +46,17 @@ GAP = (
 
 @dataclass(frozen=True, slots=True)
 class JoinedFrames:
-    """The audio of successive frames of a live task, joined; silence replaces frames that were never stored."""
+    """The audio of successive frames of a live task, joined; silence replaces frames that were never stored.
+
+    `frames`: how many frames `data` covers, stored or not. `silence`: how many bytes at the start of `data` are silence
+    for frames that were never stored. `last`: no audio follows. `waiting`: how many stored frames are not read yet.
+    """
 
     data: bytes
-    frames: int = 0  # how many frames, stored or not
-    silence: int = 0  # bytes of silence at the start, for frames that were never stored
+    frames: int = 0
+    silence: int = 0
     last: bool = False
-    waiting: int = 0  # stored frames that are not read yet
+    waiting: int = 0
 
 
 class FrameReader:
@@ -145,10 +149,10 @@ class FrameReader:
                 await subscription.unsubscribe()
 
     async def _silent_for(self) -> float:
-        """Return for how many seconds the client has sent no frames, i.e. since its last stored frame; 0 if unknown.
+        """Return how many seconds ago the client's last frame was stored; 0 if unknown.
 
-        At most `idle_seconds` - MIN_IDLE_S is returned. As the audio ends after `idle_seconds` without frames, the
-        client then still has MIN_IDLE_S to send more, even after a longer silence.
+        The audio ends when the client has sent no frames for `idle_seconds`. So that a client still has MIN_IDLE_S
+        seconds to send more, even after a longer silence, at most `idle_seconds` - MIN_IDLE_S is returned.
         """
         if self._stored_at is None:
             return 0.0
@@ -254,7 +258,7 @@ class FrameReader:
         return _SILENCE[audio.codec] * (size // whole * whole)
 
     def _number(self, message: RawStreamMsg) -> int | None:
-        """Return the number of a frame, taken from its header `Nats-Msg-Id`; None if it is no frame of this task."""
+        """Return the number of a frame, from its header `Nats-Msg-Id`; None if the message is no frame of this task."""
         task_id, _, number = (message.headers or {}).get("Nats-Msg-Id", "").rpartition("-")
         if task_id != self._task.task_id or not number.isdecimal() or not number.isascii():
             return None

@@ -25,15 +25,15 @@ log = structlog.get_logger()
 class LiveNames:
     """Identifies the speakers of one live task among the user's enrolled voices while the task runs.
 
-    `report` is called with each change: it gets the speaker labels whose identification differs from what was
-    published, each with its outcome now: the voice that matches, or that none does.
+    `report` is called when outcomes have changed. It gets the new outcome of each of these speakers by speaker label:
+    the voice that matches, or that no voice does. `ended`: whether the audio has ended, or nobody is to be identified.
     """
 
     user_id: int | str
     source: LiveSource
     identification: Identification
     report: Callable[[Mapping[str, SpeakerVoice]], Awaitable[None]]
-    ended: bool = False  # whether the audio has ended, or nobody is to be named
+    ended: bool = False
     _published: dict[str, SpeakerVoice] = field(default_factory=dict)
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -42,7 +42,7 @@ class LiveNames:
             self._published |= event.voices
 
     async def run(self) -> None:
-        """Compare the speakers with the user's enrolled voices at each news of them, and report what has changed.
+        """Whenever diarization has news, compare the speakers with the enrolled voices, and report changed outcomes.
 
         Return when the audio has `ended` and the last comparison is reported, or when a report fails.
         """
@@ -60,7 +60,7 @@ class LiveNames:
             await asyncio.sleep(POLL_EVERY_S)
 
     async def publish(self, voices: Mapping[str, SpeakerVoice]) -> None:
-        """Report those of the `voices`, by speaker label, that differ from those published before.
+        """Report the outcomes in `voices` (by speaker label) that differ from what was reported for the speaker before.
 
         Raises:
             FencedError: Another worker runs the task.

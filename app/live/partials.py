@@ -28,15 +28,16 @@ log = structlog.get_logger()
 
 @dataclass(eq=False, slots=True)
 class _OpenUtterance:
-    """An utterance in progress, with its words so far, and when to transcribe it again for a partial result.
+    """An utterance in progress, whose text so far is published as partial results.
 
-    `start`: the start of the utterance, in seconds from the start of the audio.
+    `start`: where it starts, in seconds from the start of the audio. `seconds`: how much of it was transcribed so far.
+    `words`: the words recognized so far. `next_at`: when to transcribe it again, in the event loop's time.
     """
 
     start: float
     words: LocalAgreement = field(default_factory=LocalAgreement)
-    seconds: float = 0.0  # how much of it was transcribed
-    next_at: float = 0.0  # in the event loop's time
+    seconds: float = 0.0
+    next_at: float = 0.0
 
 
 @dataclass(eq=False, slots=True)
@@ -64,7 +65,7 @@ class PartialPublisher:
     def _due(self) -> Iterator[Window]:
         """Yield the utterances in progress that are due for an interim pass.
 
-        Such an utterance has 0.6 s or more, has new audio since its last pass, and has reached its time `next_at`.
+        Such an utterance is at least 0.6 s long, has new audio since its last pass, and has reached its time `next_at`.
         """
         now = asyncio.get_running_loop().time()
         for window in self.source.open:

@@ -93,7 +93,7 @@ class LiveSource:
 
     @property
     def speaker_state(self) -> str:
-        """What the engine needs to recognize the speakers so far: a line for each channel."""
+        """The state of diarization, a line for each channel, from which another engine process can continue."""
         if self.speakers is None:
             return self._checkpoint.speaker_state
         return "\n".join(speakers.state for speakers in self.speakers.values())
@@ -110,9 +110,10 @@ class LiveSource:
         return self._processed_at - (self.seconds - second)
 
     def audio_offset(self, reached: Mapping[int | None, float]) -> str:
-        """Return from where a worker that takes over the task has to read its audio: a frame offset, as text.
+        """Return the frame offset, as text, from which a worker that takes over the task has to read the audio.
 
-        Earlier offsets are dropped. `reached`: for each channel, the time in seconds up to which its text is complete.
+        `reached`: for each channel, the time in seconds up to which its text is complete. Offsets that are no longer
+        needed are dropped.
         """
         for channel, second in reached.items():
             self._reached[channel] = max(self._reached[channel], second)
@@ -167,7 +168,10 @@ class LiveSource:
         )
 
     def _speaker_options(self) -> LiveSpeakerOptions | None:
-        """Return the options of diarization, which continues with the speakers that were detected so far."""
+        """Return the options for diarizing the live stream; None if the task requests no diarization.
+
+        The options contain the state of diarization so far, so that the speakers keep their labels.
+        """
         if not self._task.diarize:
             return None
         states, labels = self.speaker_state.split("\n"), number_of_labels(self._checkpoint)
@@ -203,7 +207,7 @@ def _advanced(seconds: float) -> StageAdvanced:
 
 
 async def _in_jobs(frames: AsyncIterator[JoinedFrames], size: int) -> AsyncIterator[JoinedFrames]:
-    """Yield consecutive frames as they are, but cut them if they have more than `size` bytes, the limit of one job."""
+    """Cut the frames into pieces of at most `size` bytes, the limit of one engine job; yield shorter ones unchanged."""
     async for joined in frames:
         for at in range(0, len(joined.data) or 1, size):
             data, silence = joined.data[at : at + size], min(max(joined.silence - at, 0), size)

@@ -22,11 +22,13 @@ _SETTLED_EVERY_S = 10.0  # how often an event reports only that more speakers ar
 class SpeakerHistory:
     """The speakers of a live task as published: in its segments, and in later corrections (`SpeakersEvent`).
 
-    `segments`: the segments of the transcript, with all corrections applied.
+    `segments`: the segments of the transcript, with all corrections applied. `settled_until`: the time in seconds
+    before which speakers no longer change. `_merged`: maps each label that was replaced to the label that replaced it,
+    because both belong to one person.
     """
 
     segments: list[Segment] = field(default_factory=list)
-    settled_until: float = 0.0  # seconds
+    settled_until: float = 0.0
     _merged: dict[str, str] = field(default_factory=dict)
 
     def resume(self, segments: list[Segment], events: Iterable[SpeakersEvent]) -> None:
@@ -40,10 +42,11 @@ class SpeakerHistory:
     def update(
         self, speakers: Mapping[int | None, LiveDiarization], channel: int | None = None
     ) -> SpeakerChanges | None:
-        """Attribute recent segments of a channel to speakers again, by newer diarizations; return the changes.
+        """Attribute the recent segments of a channel to speakers again; return the changes, or None if there are none.
 
-        `speakers`: the diarization of each channel. Recent segments are those after `settled_until`, the time before
-        which speakers no longer change. None: there is nothing to publish.
+        `speakers`: the newest diarization of each channel. `channel`: None if the channels are mixed. Recent segments
+        are those whose speakers may still change, i.e. those after `settled_until`. If nothing but `settled_until`
+        changes, None is returned until it has grown by 10 s.
         """
         diarization = speakers[channel]
         same = {label: into for label, into in diarization.merged.items() if self._merged.get(label) != into}
@@ -60,9 +63,10 @@ class SpeakerHistory:
     def _attribute_again(
         self, channel: int | None, since: float, turns: Sequence[Turn]
     ) -> list[tuple[str | None, str | None, Unit]]:
-        """Attribute the segments of a channel that begin at `since` (seconds) or later to the speakers of `turns`.
+        """Attribute the segments of a channel to the speakers of `turns`, if they begin at `since` (seconds) or later.
 
-        Return their words, each with its speaker before and now; a word that no turn covers keeps its speaker.
+        Return (speaker before, speaker now, word) for each of their words; a segment without words takes the place of a
+        word. The speaker stays the same where `turns` cover too little of the text.
         """
         others, recent = list[Segment](), list[Segment]()
         for segment in self.segments:
@@ -77,7 +81,7 @@ class SpeakerHistory:
         return words
 
     def _rename(self, same: Mapping[str, str]) -> None:
-        """Replace speaker labels in all segments; `same`: for each label to replace, the label of the same person."""
+        """Replace speaker labels in all segments; `same` maps each old label to the new label of the same person."""
         if same:
             self._merged |= same
             self.segments[:] = [
@@ -98,16 +102,20 @@ def attribute_known(segments: Sequence[Segment], turns: Sequence[Turn], unknown:
 
 
 def likely_speaker(channel: int | None, diarization: LiveDiarization) -> str | None:
-    """Return who speaks where nobody is recognized: in a separate channel the only person, else None."""
+    """Return the speaker to assume for text whose speaker is not recognized; None: unknown.
+
+    A separate channel is assumed to have one speaker until diarization finds a second one. `channel`: None if the
+    channels are mixed.
+    """
     if channel is None or len(diarization.labels) > 1:
         return None
     return next(iter(diarization.labels), speaker_label(channel))
 
 
 def without_echoes(channels: Sequence[LiveDiarization]) -> list[LiveDiarization]:
-    """Return the speakers of each channel without the echoes of those of other channels.
+    """Return the diarization of each channel without echoes, i.e. speakers whose voice belongs to another channel.
 
-    If all of a channel are echoes, whoever speaks most remains.
+    If all speakers of a channel are echoes, the one who speaks most is kept.
     """
     return [_without_echoes(channel, [other for other in channels if other is not channel]) for channel in channels]
 
@@ -124,7 +132,10 @@ def _without_echoes(channel: LiveDiarization, others: Sequence[LiveDiarization])
 
 
 def _echoes(channel: LiveDiarization, others: Sequence[LiveDiarization]) -> set[str]:
-    """Return the labels of those in a channel who are echoes of people in other channels."""
+    """Return the labels of the channel's speakers who are echoes, i.e. whose voice belongs to one of the `others`.
+
+    `others`: the other channels. If all speakers of the channel are echoes, the one who speaks most is left out.
+    """
     people = channel.embedded.speakers if channel.embedded and others else []
     echoes = {
         person.speaker

@@ -158,7 +158,8 @@ class _LiveTranscript:
     ) -> None:
         """Start with the segments in the checkpoint.
 
-        `report_lag`: is called, whenever audio or text has arrived, with the lag: seconds of stored audio without text.
+        `report_lag`: called with the lag (the seconds of stored audio that have no text yet) when audio or text has
+        arrived.
         """
         self.source = source
         self._checkpoint = checkpoint
@@ -202,10 +203,10 @@ class _LiveTranscript:
         self._report_lag(self._lag)
 
     def _with(self, text: WindowText) -> TaskUpdate:
-        """Add a text to the transcript, and return the update that appends it to the task's log.
+        """Add a text to the transcript, and return the update that appends the text to the task's log.
 
-        Intervals before the end of the text whose audio is missing (frames that were never stored) are added to the
-        transcript's `untranscribed` ones.
+        Where frames were never stored, their audio is missing: such intervals, up to the end of the text, are added to
+        the `untranscribed` intervals of the transcript.
         """
         self._language, self._reached[text.channel] = text.language, text.end
         speakers = self.source.speakers
@@ -230,7 +231,7 @@ class _LiveTranscript:
         self._metrics.relabelled_seconds.inc(changes.relabelled_seconds if changes else 0.0)
 
     def names(self, identification: Identification, append: Append) -> LiveNames:
-        """Create what identifies the speakers among the user's enrolled voices while the task runs.
+        """Create the `LiveNames` that identifies the speakers among the user's enrolled voices while the task runs.
 
         `append`: appends an update to the task's log.
         """
@@ -277,8 +278,11 @@ class _LiveTranscript:
 
 @dataclass(frozen=True, slots=True)
 class _Utterance:
-    """An utterance that waits for its text."""
+    """An utterance that waits for its text.
+
+    `end`: where it ends, in seconds from the start of the audio. `spoken_at`: when that was, on the monotonic clock.
+    """
 
     channel: int | None
-    end: float  # in seconds of the stream
-    spoken_at: float  # when it ended, on the monotonic clock
+    end: float
+    spoken_at: float
