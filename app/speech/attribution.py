@@ -47,11 +47,12 @@ def attribute(segments: Sequence[Segment], turns: Sequence[Turn]) -> list[Segmen
 def labels_like(
     before: Sequence[Segment], after: Sequence[Segment], speakers: Iterable[str], numbers: Iterable[int] | None = None
 ) -> dict[str, str]:
-    """Choose labels for the `speakers` of `after` such that as much speech as possible keeps its label in `before`.
+    """Choose labels for new speakers so that as much speech as possible keeps the label that it had before.
 
-    `before`, `after`: the same words, attributed to speakers twice. The speaker and the label with the most seconds of
-    speech in common are matched first. Speakers without a match get the first unused labels of those with `numbers`
-    (None: from 0), in the order of `speakers`.
+    `before`, `after`: the same words, attributed to the old and to the new speakers. `speakers`: the new speakers. The
+    new speaker and the old label that have the most seconds of speech in common are matched first. New speakers without
+    a match get the first unused labels with `numbers` (None: 0, 1, 2 and so on), in the order of `speakers`. Return the
+    label of each new speaker.
     """
     seconds: dict[tuple[str, str], float] = {}
     for (old, unit), (new, _) in zip(attributed_units(before), attributed_units(after), strict=True):
@@ -102,10 +103,10 @@ def _split(segment: Segment, chosen: Iterator[str | None]) -> Iterator[Segment]:
 
 
 def _best_path(units: Sequence[Unit], evidence_of: Callable[[Unit], Evidence]) -> list[int]:
-    """Choose a speaker for each unit, i.e. word or segment; return the index of each unit's speaker.
+    """Choose a speaker for each unit, i.e. word or segment without words; return the index of each unit's speaker.
 
-    The Viterbi algorithm finds the sequence for which the total evidence minus the cost of all changes is largest.
-    `evidence_of`: returns, for a unit, the evidence for each speaker, from -1 to 1 as in `_evidence`.
+    The Viterbi algorithm finds the sequence of speakers with the most evidence, minus a cost for each change of
+    speaker. `evidence_of`: returns, for a unit, the evidence for each speaker, from -1 to 1 as in `_evidence`.
     """
     if not units:
         return []

@@ -74,15 +74,15 @@ class Diarizer:
         return await self.identification.run(task, result.embedded, labels, append)
 
     async def turns(self, task: Task, recording: Recording, channels: int | None, append: Append) -> DiarizationDone:
-        """Return the turns of a recording; append progress to the task's log meanwhile.
+        """Diarize a recording and return its turns; append progress to the task's log meanwhile.
 
-        `channels`: the number of channels if each is diarized on its own; None: the channels are mixed. If each is
-        diarized on its own, `max_speakers` of the task limits the speakers of all channels together, except that every
-        channel may have one; `min_speakers` is ignored. Chunks of the recording that an earlier attempt at the task has
+        `channels`: the number of channels if each is diarized on its own; None: the channels are mixed. With separate
+        channels, the task's `max_speakers` limits the speakers of all channels together, but each channel may always
+        have one speaker; `min_speakers` is ignored. Chunks of the recording that an earlier attempt at the task has
         analysed are not analysed again.
 
         Raises:
-            TaskError: The recording or the engine failed.
+            TaskError: The recording cannot be read or has changed, or the engine failed.
             FencedError: Another worker runs the task.
         """
         if channels is None:
@@ -103,8 +103,8 @@ class Diarizer:
     ) -> DiarizationDone:
         """Return the result of a diarization job: from the cache if an earlier task has stored it, or from the engine.
 
-        `channels`: how many channels are diarized, one after the other. The reported progress is the progress over all
-        of them: when the job of a channel runs, all channels before it count as done.
+        `channels`: how many channels are diarized, one job after the other. Progress is reported over all of them:
+        channels before the job's channel are complete.
         """
         # VERSION, because another version of the code may compute other turns
         bounds = f"{job.min_speakers}-{job.max_speakers}"
@@ -121,8 +121,8 @@ class Diarizer:
         """Run a job in the engine, append its progress to the task's log, and return its result.
 
         Each analysis of a chunk, i.e. about a minute of audio, is stored in Redis, so that a later attempt at the task
-        does not analyse the chunk again. `audio`: the SHA-256 of the recording, with the channel if one is analysed
-        alone.
+        does not analyse the chunk again. `audio`: the SHA-256 of the recording, followed by the channel if only one is
+        analysed.
         """
         job = job.model_copy(update={"known": await self.chunks.load(task.task_id, audio)})
         async with aclosing(self.engine.run(job)) as replies:
@@ -151,9 +151,9 @@ class BackgroundDiarization:
     """
 
     def __init__(self, diarize: Callable[[Append], Awaitable[DiarizationDone]]) -> None:
-        """`diarize`: the coroutine function that runs the diarization.
+        """`diarize`: runs the diarization and returns its result.
 
-        It gets a function as its argument, and awaits it with each update of its progress.
+        Its argument is a function that it awaits with each update of the progress.
         """
         self.result: DiarizationDone | None = None
         self.error: ErrorDetail | None = None

@@ -18,11 +18,11 @@ from app.engines.messages import (
 
 
 class RecordingWindows:
-    """Runs a `FindWindows` job in the engine, which detects the windows of a recording or of one of its channels.
+    """Detects the windows of a recording, or of one of its channels, with a `FindWindows` job in the engine.
 
-    A window is up to 20 s of speech. `duration`: the duration of the recording in seconds, as far as known. `channels`:
-    the number of its channels. `channel`: the channel in which windows are detected; None: the mix of all, or the
-    recording is not opened yet.
+    A window is up to 20 s of speech. Three attributes are updated while the job runs. `duration`: the duration of the
+    recording in seconds, as far as known. `channels`: the number of its channels. `channel`: the channel in which
+    windows are detected; None if all channels are mixed, and until the recording is opened.
     """
 
     def __init__(self, engine: Engine, job: FindWindows) -> None:

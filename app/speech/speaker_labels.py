@@ -26,9 +26,10 @@ def speaker_label(number: int) -> str:
 
 
 def channel_of(label: str, channels: int) -> int:
-    """Return the channel, counted from 0, of the speaker to whom `combined` has given a label.
+    """Return the channel, counted from 0, to which a speaker belongs if each channel is diarized on its own.
 
-    `channels`: the number of channels of the recording.
+    `label`: the speaker's label, from whose number the channel follows, as in `combined`. `channels`: the number of
+    channels.
     """
     return int(label.removeprefix(_LABEL)) % channels
 
@@ -49,11 +50,11 @@ def relabelled(diarization: DiarizationDone, labels: Mapping[str, str]) -> Diari
 
 
 def combined(channels: Sequence[DiarizationDone]) -> DiarizationDone:
-    """Combine the diarizations of all n channels of a recording, each diarized on its own with embeddings, into one.
+    """Combine the diarizations of the channels of a recording, each diarized on its own, into one diarization.
 
-    The speakers of channel c get the numbers c, c + n, c + 2n and so on, in the order of their first turns: so the
-    labels in a channel do not depend on other channels. An echo, i.e. a speaker in one channel whose voice belongs to
-    another channel, is left out.
+    With n channels, the speakers of channel c get the numbers c, c + n, c + 2n and so on, in the order of their first
+    turns: so the labels in a channel do not depend on other channels. An echo, i.e. a speaker in one channel whose
+    voice belongs to another channel, is left out; it is detected with the speakers' embeddings.
     """
     labelled = []
     for number, channel in enumerate(channels):
@@ -74,7 +75,7 @@ def _without_echoes(channel: DiarizationDone, others: Sequence[DiarizationDone])
     """Return the speakers of a channel in the order of their first turns, without echoes.
 
     An echo is a speaker whose voice belongs to one of the `others`, i.e. the other channels. The speaker with the most
-    speech in the channel is never taken for one.
+    speech in the channel is never taken for an echo.
     """
     speakers = dict.fromkeys(turn.speaker for turn in channel.turns)
     main = max(speakers, key=lambda speaker: _seconds(channel, speaker), default=None)
@@ -93,7 +94,7 @@ def _without_echoes(channel: DiarizationDone, others: Sequence[DiarizationDone])
 def is_echo(channel: Diarization, speaker: str, other: Diarization, original: str) -> bool:
     """Return whether `speaker` of `channel` is an echo: the voice of `original`, a speaker of the channel `other`.
 
-    An echo speaks almost only while the original does, and has a similar embedding, as far as both have one.
+    An echo speaks almost only while the original does. If both have an embedding, these must be similar, too.
     """
     covered = merge_times((turn.start, turn.end) for turn in other.turns if turn.speaker == original)
     turns = [(turn.start, turn.end) for turn in channel.turns if turn.speaker == speaker]

@@ -15,10 +15,10 @@ _MARGIN_S = 0.3  # the times of words and the ends of turns may be wrong by this
 def add_speech_gaps(
     untranscribed: Sequence[Interval], segments: Sequence[Segment], turns: Sequence[Turn]
 ) -> list[Interval]:
-    """Return `untranscribed` and all intervals of 1 s or more within turns that have no words, merged and in order.
+    """Add to `untranscribed` the intervals of 1 s or more in which `turns` has speech, but `segments` has no words.
 
-    The transcription does not report these intervals itself, because its voice activity detection may miss quiet speech
-    that diarization detects.
+    Return all intervals merged and in order. The transcription cannot report the added intervals itself, because its
+    voice activity detection may miss quiet speech that diarization detects.
     """
     listed = [(interval.start, interval.end) for interval in untranscribed]
     covered = merge_times([*_word_times(segments), *listed])
@@ -33,7 +33,7 @@ def add_speech_gaps(
 
 
 def merge_intervals(intervals: Iterable[Interval]) -> list[Interval]:
-    """Merge intervals that overlap or touch; return them in order of time."""
+    """Merge intervals that overlap or touch; return them in order of time, rounded to milliseconds."""
     merged = merge_times((interval.start, interval.end) for interval in intervals)
     return [Interval(start=round(start, 3), end=round(end, 3)) for start, end in merged]
 
@@ -51,7 +51,7 @@ def _word_times(segments: Iterable[Segment]) -> Iterator[Times]:
 
 
 def merge_times(times: Iterable[Times]) -> list[Times]:
-    """Merge intervals that overlap or touch; return them in order of time."""
+    """Merge (start, end) pairs that overlap or touch; return them in order of time."""
     merged: list[Times] = []
     for start, end in sorted(times):
         if merged and start <= merged[-1][1]:
@@ -62,9 +62,10 @@ def merge_times(times: Iterable[Times]) -> list[Times]:
 
 
 def gaps(turn: Times, covered: Sequence[Times]) -> Iterator[Times]:
-    """Yield the intervals of a turn that are outside of all `covered` intervals, which are in order and do not overlap.
+    """Yield the parts of a turn that none of the intervals in `covered` covers.
 
-    Also empty intervals are yielded, whose end is at or before their start: the caller has to skip them.
+    `covered`: intervals in order of time that do not overlap. Some yielded parts are empty, i.e. end at or before their
+    start: the caller has to skip these.
     """
     start, end = turn
     for first, last in covered[max(bisect_left(covered, (start, start)) - 1, 0) :]:

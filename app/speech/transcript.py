@@ -58,9 +58,9 @@ class TaskTranscript:
     async def name_speakers(
         self, diarization: BackgroundDiarization, diarizer: Diarizer, append: Append
     ) -> DiarizationDone | None:
-        """Attribute the words to the speakers of a completed diarization, and compare these with enrolled voices.
+        """Attribute words to the speakers of a completed diarization, and compare these speakers with enrolled voices.
 
-        Return the diarization, with the speaker labels of the transcript; None if it has failed.
+        Return the diarization, but with the labels that the speakers have in the transcript; None if it has failed.
 
         Raises:
             FencedError: Another worker runs the task.
@@ -74,13 +74,13 @@ class TaskTranscript:
         return result
 
     def add_speakers(self, diarization: BackgroundDiarization) -> DiarizationDone | None:
-        """Attribute the words to the speakers of a completed diarization, or store its error for the result.
+        """Attribute words to the speakers of a completed diarization; if it has failed, store its error for the result.
 
-        Return the diarization, with the speaker labels of the transcript; None if it has failed. Speakers are numbered
-        in the order of their first words; speakers without words come last. There are two exceptions. In a live task,
-        speakers keep the labels with which their words were published. With separate channels, each channel has
-        speakers of its own, whose labels stay as they are; if the diarization has failed, each channel counts as one
-        speaker.
+        Return the diarization, but with the labels that the speakers have in the transcript; None if it has failed.
+        Speakers are numbered in the order of their first words; speakers without words come last. There are two
+        exceptions. In a live task, speakers keep the labels with which their words were published. With separate
+        channels, each channel has speakers of its own, whose labels stay as they are; if the diarization of a recording
+        has failed, each channel is taken for one speaker.
         """
         self._diarization_error = diarization.error
         if diarization.result is None:
@@ -139,10 +139,10 @@ class TaskTranscript:
         )
 
     def _add_speakers_of_channels(self, turns: Sequence[Turn], channels: int) -> dict[str, str]:
-        """Attribute the segments of each channel to the channel's speakers in `turns`.
+        """Attribute the segments of each channel to the speakers that `turns` has in this channel.
 
-        If `turns` has no speaker of a channel, its segments do not change. Return the label of each speaker in `turns`:
-        those of a live task keep the labels that they had.
+        Without turns in a channel, its segments do not change. Return the label in the transcript for each label in
+        `turns`. They differ only in a live task, where speakers keep the labels with which their words were published.
         """
         segments, labels = list[Segment](), {turn.speaker: turn.speaker for turn in turns}
         for channel in range(channels):
@@ -162,8 +162,9 @@ class TaskTranscript:
     def _for_task(self, segment: Segment, channel: int | None) -> Segment:
         """Return the segment as the task needs it: without words, unless the task requests words or diarization.
 
-        `channel`: becomes the channel of the segment, and its speaker unless that is known from its voice; None: the
-        channels are mixed.
+        `channel`: the channel to set in the segment; None: the channels are mixed. The label of a separate channel is
+        also set as the segment's speaker, except in a live task with diarization, whose segments already have their
+        speakers.
         """
         changes: dict[str, object] = {}
         if not (self.task.word_timestamps or self.task.diarize):

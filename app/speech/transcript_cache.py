@@ -13,12 +13,16 @@ from app.settings import VERSION
 
 
 class CachedTranscript(BaseModel):
-    """The transcript of a whole recording: of one channel, or of the mix of all (`channel` is None)."""
+    """The transcript of a whole recording: of one channel, or of the mix of all (`channel` is None).
+
+    `duration`: the duration of the recording in seconds. `channels`: the number of its channels. `chosen`: whether the
+    task let the engine choose between channel 0 and the mix.
+    """
 
     duration: float
     channels: int
     channel: int | None = None
-    chosen: bool = False  # whether the engine chose the channel, and not a task
+    chosen: bool = False
     texts: list[WindowText] = Field(default_factory=list, exclude=True)  # each is stored as a piece of its own
 
     def matches(self, job: FindWindows) -> bool:

@@ -57,7 +57,8 @@ class Transcription:
     async def transcribe(self, checkpoint: Checkpoint, append: Append) -> None:
         """Transcribe the recording from the checkpoint on, and append progress and text to the task's log.
 
-        If the cache contains the transcript of the recording, its texts are appended instead.
+        If the cache contains the transcript of the recording, its texts are appended, and the engine transcribes
+        nothing.
 
         Raises:
             TaskError: The recording or the engine failed, or the engine does not support what the task requests.
@@ -75,7 +76,7 @@ class Transcription:
             job, language = FindWindows(path=self.recording.path, channel=self.channel + 1), None
 
     def result(self) -> TranscriptionResult:
-        """Build the task's result, after `transcribe`."""
+        """Build the task's result; to be called when `transcribe` has returned."""
         return self.transcript.result(
             duration=self.duration,
             model=self.loaded.model,

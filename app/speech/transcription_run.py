@@ -52,7 +52,10 @@ class WindowTranscriber(Protocol):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Request:
-    """A request to a transcriber for the text of one window; `previous`: the language assumed before the window."""
+    """A request to a transcriber for the text of one window; `reply` is the asyncio task that waits for the text.
+
+    `previous`: the language that was assumed for the speech before the window, None if unknown.
+    """
 
     previous: str | None
     reply: asyncio.Task[WindowText]
@@ -72,10 +75,10 @@ class _PendingWindow:
     requests: dict[WindowTranscriber, _Request] = field(default_factory=dict)  # those without a reply
 
     def assumes_other_than(self, language: str | None) -> bool:
-        """Return whether the text of the window may be wrong, because the speech before the window is in `language`.
+        """Return whether the text is wrong because it was made for another language before the window than `language`.
 
-        That is so if the text depends on the language before the window, and was made with another one. False without
-        text.
+        `language`: the language actually spoken before the window. Return False if the text does not depend on this
+        language, or if there is no text yet.
         """
         return self.text is not None and not self.text.settled and self.previous != language
 
@@ -197,9 +200,9 @@ class TranscriptionRun:
             self._request(waiting[-1], self.own, Rank.DUPLICATE)
 
     def _own_share(self) -> int:
-        """Return how many windows this worker's engine gets at the same time, at most those its queue has room for.
+        """Return how many windows may be sent to this worker's engine at the same time: at most its `room`.
 
-        With work sharing, that is at most an equal share of the windows without text, so that this worker and the idle
+        With work sharing, it gets at most an equal share of the windows without text, so that this worker and the idle
         workers finish together.
         """
         if self.idle_workers is None:
@@ -222,7 +225,7 @@ class TranscriptionRun:
         pending.requests[transcriber] = _Request(self.language, reply)
 
     async def _wait(self) -> None:
-        """Wait up to LATE_S seconds for an item of the source or a reply; process all that have arrived.
+        """Wait for the source's next item or a reply, but at most LATE_S seconds; process everything that has arrived.
 
         Raises:
             TaskError: The recording cannot be read, or the engine failed.
@@ -237,9 +240,9 @@ class TranscriptionRun:
                     self._take_reply(pending, transcriber, request)
 
     def _add(self, item: StageAdvanced | Window | None) -> None:
-        """Append an item of the source to the items to yield; None: the source has ended.
+        """Append the source's next item to the items to yield; None: the source has ended.
 
-        If the last of these items is a report of progress, a newer report replaces it.
+        If the last item to yield is a report of progress, a newer report replaces it.
         """
         if isinstance(item, StageAdvanced):
             if self._items and isinstance(self._items[-1], StageAdvanced):
@@ -251,10 +254,10 @@ class TranscriptionRun:
             self._exhausted = True
 
     def _take_reply(self, pending: _PendingWindow, transcriber: WindowTranscriber, request: _Request) -> None:
-        """Take the text of a window from the request that was completed first, and cancel the window's other requests.
+        """Take the text of a window from a completed request, and cancel the window's other requests.
 
-        If instead the idle worker of this request was lost, the window stays pending until another transcriber takes
-        it.
+        If the request failed because an idle worker was lost, the window stays without text until another request is
+        completed.
 
         Raises:
             TaskError: The engine failed.
