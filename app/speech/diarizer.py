@@ -151,10 +151,7 @@ class BackgroundDiarization:
     """
 
     def __init__(self, diarize: Callable[[Append], Awaitable[DiarizationDone]]) -> None:
-        """`diarize`: runs the diarization and returns its result.
-
-        Its argument is a function that it awaits with each update of the progress.
-        """
+        """`diarize`: runs the diarization, and passes each update of its progress to its `Append` argument."""
         self.result: DiarizationDone | None = None
         self.error: ErrorDetail | None = None
         self._diarize = diarize

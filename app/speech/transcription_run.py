@@ -37,7 +37,7 @@ class WindowTranscriber(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many workers transcribe the windows sent here; an idle worker counts once it has replied."""
+        """How many workers transcribe this transcriber's windows; an idle worker is counted after its first reply."""
 
     async def transcribe(
         self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank
@@ -276,7 +276,7 @@ class TranscriptionRun:
         pending.requests.clear()
 
     def _tasks(self) -> list[asyncio.Task[WindowText] | asyncio.Task[StageAdvanced | Window | None]]:
-        """Return the asyncio tasks to wait for: those of the requests, and that which reads the source's next item."""
+        """Return the asyncio tasks to wait for: open requests, and the reading of the source's next item, if any."""
         replies = [request.reply for pending in self._open() for request in pending.requests.values()]
         return [*replies, *([self._reading] if self._reading is not None else [])]
 
