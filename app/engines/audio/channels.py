@@ -58,7 +58,10 @@ class ChannelSpeech:
         return bool(speaking.sum() > 1 and (self._own >= MIN_OWN_SHARE * self._voiced)[speaking].all())
 
     def add(self, chunk: Sequence[Samples]) -> None:
-        """Measure the speech in an excerpt of up to 10 s: one array of samples for each channel, all equally long."""
+        """Add the speech in an excerpt of up to 10 s to the totals.
+
+        `chunk`: the samples of each channel, all equally long.
+        """
         whole = len(chunk[0]) // FRAME * FRAME
         if not whole:
             return

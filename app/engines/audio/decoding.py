@@ -59,11 +59,11 @@ av.logging.set_level(av.logging.PANIC)  # our own errors say what is wrong with 
 def probe(path: Path, budget: Budget) -> tuple[float, int]:
     """Return how many seconds of audio a file really holds, and its number of channels, without decoding it.
 
-    If the number of channels changes within the file, the number at its start counts.
+    If the number of channels changes within the file, the number at its start is returned.
 
     Raises:
-        PermanentError: audio_unreadable: the file contains no audio, less than its header promises, or needs too much
-            memory; audio_too_large as soon as reading exceeds its limit of CPU time.
+        PermanentError: audio_unreadable: the file contains no audio, contains less than its header states, or needs too
+            much memory; audio_too_large as soon as reading exceeds its limit of CPU time.
     """
     seconds, channels, promised = 0.0, 0, None
     with _reading(budget):
@@ -83,8 +83,8 @@ def decode(path: Path, budget: Budget, channel: int | None = None) -> Generator[
     """Yield the samples of a recording in order, at 16 kHz: its channels mixed, or only `channel`, counted from 0.
 
     A gap in the time stamps is filled with silence, so that the index of a sample corresponds to its time in the
-    recording. Where the number of channels differs from that at the start, the channels are mixed; the mix counts as
-    channel 0, and the other channels are silent there.
+    recording. Where the recording has another number of channels than at its start, channel 0 consists of the mix, and
+    any other channel of silence.
 
     Raises:
         PermanentError: audio_unreadable; audio_too_large as soon as the length or the CPU time exceeds its limit.
@@ -125,10 +125,10 @@ def chunks_at(path: Path, budget: Budget, channels: int, starts: Iterable[float]
 
 @dataclass
 class _OpenedFile:
-    """A file opened with PyAV: read from its start, or from a later link.
+    """A file opened with PyAV, which is read from its start or from the start of a later link.
 
     Links are the files that are joined in a chained Ogg file. `offset`: the byte at which the last packet begins.
-    `next`: the byte at which the next link begins, known at the end of `packets`; -1 if there is none. `errors`: how
+    `next`: the byte at which the next link begins, or -1 if there is none; `packets` sets it at its end. `errors`: how
     often the demuxer has failed.
     """
 
@@ -143,10 +143,12 @@ class _OpenedFile:
     def packets(self) -> Iterator["Packet[AudioStream]"]:
         """Yield the packets of the opened file; read on after errors of the demuxer if it can continue.
 
-        In a chained Ogg file, i.e. several files joined, stop before the first one with other parameters.
+        In a chained Ogg file, i.e. several files joined, stop where a file begins whose parameters differ from those
+        before.
 
         Raises:
-            PermanentError: audio_unreadable: the rest of the file cannot be read; audio_too_large.
+            PermanentError: audio_unreadable: the rest of the file cannot be read; audio_too_large: the CPU time is used
+                up.
         """
         is_stuck = False
         while not is_stuck:
@@ -173,8 +175,9 @@ class _OpenedFile:
         `max_damaged`: end without an error after this many damaged packets; None: read to the end.
 
         Raises:
-            PermanentError: audio_too_large; audio_unreadable: with `max_damaged` None, the damaged packets and the
-                errors of the demuxer are together more than two and more than a tenth of the packets.
+            PermanentError: audio_unreadable: the rest of the file cannot be read, or, if `max_damaged` is None, more
+                than two packets and more than a tenth of all are damaged (an error of the demuxer counts as one);
+                audio_too_large: the CPU time is used up.
         """
         packets = damaged = 0
         for packet in self.packets():
@@ -197,10 +200,10 @@ class _OpenedFile:
 
 
 def _opened_at_links(path: Path, budget: Budget) -> Iterator[_OpenedFile]:
-    """Open a file and yield it.
+    """Open a file and yield it, several times for some chained Ogg files, i.e. several files joined.
 
-    A chained Ogg file, i.e. several files joined, is opened and yielded again from each joined file whose parameters
-    differ from those of the file before.
+    FFmpeg stops before a joined file whose parameters differ from those of the file before. So the chained file is
+    opened again there, and yielded again.
     """
     start = 0
     while start >= 0:
@@ -257,13 +260,15 @@ def _chunk(opened: _OpenedFile, channels: int) -> list[Samples]:
 
 @dataclass
 class _PositionTracker:
-    """Converts time stamps to positions, i.e. times from the start of the recording, even if the time stamps restart.
+    """Converts time stamps to positions, i.e. times from the start of the recording.
 
-    A time stamp that is more than `certain` behind the end of the audio so far is either damaged or the first one after
-    a restart. It counts as a restart if the time stamps stay behind for longer than `certain`.
+    Where files were joined, the time stamps may start again. A time stamp that is more than `certain` behind the end of
+    the audio so far may be the first after such a restart, or damaged. It was a restart if the following time stamps
+    stay behind for longer than `certain`; then the positions continue from `end`.
 
     All fields are in the unit of the time stamps. `origin`: the time stamp at position 0. `end`: the position at which
-    all packets or frames so far have ended. `restart`: the first time stamp that may be a restart; None: there is none.
+    all packets or frames so far have ended. `restart`: the first time stamp that may be after a restart; None: there is
+    none.
     """
 
     origin: float
@@ -272,9 +277,9 @@ class _PositionTracker:
     restart: float | None = None
 
     def add(self, time: float, length: float) -> float:
-        """Add the next packet or frame, with its time stamp and its length; return its position, i.e. where it starts.
+        """Add the next packet or frame, given its time stamp and its length; return the position where it starts.
 
-        All three are in the unit of the time stamps.
+        `time`, `length` and the position are in the unit of the time stamps.
         """
         if time - self.origin >= self.end - self.certain:
             self.restart = None
@@ -322,7 +327,7 @@ def _silence(gap_s: float) -> Iterator[Samples]:
 
 
 def _promised_seconds(opened: _OpenedFile, actual: float) -> float | None:
-    """Return the duration that the header of a file states, in seconds; None if it states none, or an incredible one.
+    """Return the duration in seconds that a file's header states; None if it states none, or none that can be trusted.
 
     `actual`: how many seconds of audio the file really holds.
     """

@@ -89,7 +89,7 @@ class Budget:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Suspend counting and limits during the `with` block, in which the caller processes audio already read."""
+        """Stop counting CPU time and limiting memory for the `with` block, which processes what was already read."""
         self._pause()
         try:
             yield

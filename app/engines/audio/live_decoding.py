@@ -65,9 +65,10 @@ class SampleDecoder:
             yield from self._codec.decode(av.Packet(pending[:whole]))
 
     def end(self) -> Iterator[av.AudioFrame]:
-        """Yield the samples of a stream of less than 8 bytes; a longer stream has no samples left.
+        """End the stream, and yield the samples that `decode` has held back.
 
-        Until the end of such a short stream, its bytes might have been the start of a file header.
+        `decode` yields nothing until it has the 8 bytes in which it looks for a file header. So only a stream of less
+        than 8 bytes has samples left.
         """
         self._begun = True
         return self.decode(b"")

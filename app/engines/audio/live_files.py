@@ -40,7 +40,7 @@ class FileDecoder:
     """
 
     def __init__(self, audio: LiveAudio, skip: float = 0.0) -> None:
-        """`skip`: replace the audio before this time (in seconds) by silence, because decoding it would take long."""
+        """`skip`: the time in seconds before which silence replaces the audio, as decoding it would take too long."""
         self._pipe = Pipe()
         self._audio = audio
         self._skip = skip
@@ -167,8 +167,8 @@ class _FrameSender:
     def skips(self, packet: "av.Packet[AudioStream]") -> bool:
         """Return whether a packet need not be decoded, because it ends before `skip` (in seconds).
 
-        Count how much silence the caller has to insert: as much as a skipped packet lasts, and as much as is lost
-        before the packet, which a gap between time stamps shows.
+        Add up the silence to send instead: the length of each skipped packet, and of each gap between the time stamps,
+        where audio was lost.
         """
         if not packet.size or packet.pts is None:
             return False

@@ -15,7 +15,10 @@ MAX_STALL_S = 30  # seconds without progress after which decoding fails
 
 
 class Pipe:
-    """A two-way pipe: engine jobs write the bytes of a file to the thread that decodes it, and get its frames back."""
+    """A two-way pipe between engine jobs, which write the bytes of a file, and the thread that decodes the file.
+
+    The thread sends the decoded frames back.
+    """
 
     def __init__(self) -> None:
         self._condition = Condition()
@@ -29,7 +32,7 @@ class Pipe:
         self.lost = 0.0  # seconds
 
     def write(self, more: bytes) -> None:
-        """Send bytes of the file from an engine job to the decoding thread."""
+        """Send the next bytes of the file to the decoding thread; called by an engine job."""
         with self._changed():
             self._bytes += more
 

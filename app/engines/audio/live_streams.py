@@ -52,9 +52,9 @@ class LiveStreams:
     def __init__(
         self, limit: Limit, detector: DetectorFactory = SpeechDetector, speakers: SpeakersFactory | None = None
     ) -> None:
-        """`detector`: creates a voice activity detector. `speakers`: creates what finds the speakers of each channel.
+        """`limit`: how long a stream may be. `detector`: creates a voice activity detector.
 
-        With `speakers` None, no stream is diarized. `limit`: how long a stream may be.
+        `speakers`: creates a `LiveSpeakers` for each channel of a stream, or for the mix; None: no stream is diarized.
         """
         self._limit = limit
         self._detector = detector
@@ -150,10 +150,11 @@ class _Channel:
             self._before = [*self._before, window][-_MAX_CONTEXT:]
 
     def _context_of(self, window: UnpackedWindow) -> list[UnpackedWindow]:
-        """Return the utterances just before the utterance `window` that are transcribed again with it, as its context.
+        """Return the context of the utterance `window`: utterances just before it that are transcribed again with it.
 
         Each ended at most _MAX_CONTEXT_GAP_S seconds before `window` begins. Together with `window` they are at most
-        _CONTEXT_S seconds long; so an utterance that was cut because of its length is no context.
+        _CONTEXT_S seconds long. An utterance that was cut because of its length is longer than that, so it is never
+        context.
         """
         context = list[UnpackedWindow]()
         ((start, end),) = window.regions  # an utterance has one
@@ -214,7 +215,7 @@ class _Stream:
         )
 
     def _completed(self, job: ProcessLiveAudio) -> Iterator[Window]:
-        """Decode the audio of a job, and yield the utterances that are complete now."""
+        """Decode the audio of a job, and yield each utterance that is now complete, as a `Window`."""
         before = self._seconds
         for frame in self._frames(job):
             for channel in self._channels:

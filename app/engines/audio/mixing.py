@@ -34,8 +34,8 @@ def _shape(frame: av.AudioFrame) -> tuple[str, str, int]:
 class Mixer:
     """Converts frames to samples at 16 kHz, from -1 to 1: all channels mixed, or only `channel`, counted from 0.
 
-    A frame whose number of channels is not `channels` is mixed. The mix counts as channel 0; all other channels are
-    silent during this frame.
+    Where a frame has another number of channels than `channels`, channel 0 consists of the mix, and any other channel
+    of silence.
     """
 
     def __init__(self, channel: int | None = None, channels: int = 1) -> None:
@@ -56,7 +56,7 @@ class Mixer:
         yield from self._resampled(frame)
 
     def flush(self) -> Iterator[Samples]:
-        """Yield the samples that remain in the resampler: the audio ends, or the format of the frames changes."""
+        """Yield the samples that remain in the resampler when the audio ends or the format of the frames changes."""
         yield from self._resampled(None)
         self._resampler = None
 

@@ -31,8 +31,8 @@ class SpeechDetector:
     def __init__(self, start: int = 0, first: int = 0) -> None:
         """`start`: the number of the first frame whose probability is needed.
 
-        `first`: the number of the first frame that is passed to this object; it is 0, or lies in an earlier section
-        than `start`.
+        `first`: the number of the first frame that is passed to this object. It is 0, or lies in an earlier section of
+        33 s than `start`, so that the network has the audio before the section of `start`.
         """
         self._processed_from = start // SECTION * SECTION
         self._frame = first  # the next one

@@ -12,7 +12,10 @@ WORD_TOLERANCE_S = 0.15  # the times of words may be wrong by this much
 
 
 class Timeline:
-    """Maps times in a window to times in the recording; `regions` are in seconds from the start of the recording."""
+    """Maps times in a window, which joins regions of speech without the pauses between them, to times in the recording.
+
+    `regions`: the start and end of each region, in seconds from the start of the recording.
+    """
 
     def __init__(self, regions: Sequence[Times]) -> None:
         self._regions = regions

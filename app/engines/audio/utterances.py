@@ -47,8 +47,8 @@ _PADDING_AFTER = int(0.13 * FRAMES_PER_SECOND)  # and after it: shorter, because
 class Utterance(NamedTuple):
     """An utterance, from the frame `start` up to, but without, the frame `end`.
 
-    Frames have 32 ms, and are counted from the start of the buffered audio. `open`: the utterance may continue in audio
-    that has not arrived yet. `click`: it is too short to be speech.
+    Frames are 32 ms long, and are counted from the start of the buffered audio. `open`: whether the utterance may
+    continue in audio that has not arrived yet. `click`: whether it is too short to be speech.
     """
 
     start: int
@@ -78,11 +78,12 @@ def next_utterance(speech: Probabilities, *, whole: bool) -> Utterance | None:
 
 
 def _voiced(speech: Probabilities) -> npt.NDArray[np.intp]:
-    """Return the indices of the frames of speech: the probable ones, and on telephones less probable ones after them.
+    """Return the indices of the frames that contain speech: frames with a high probability of speech, and some others.
 
-    On telephones, fewer frames are probable than at full bandwidth. Only the speech before a frame says whether it is
-    from a telephone, so that more audio does not change that. Frames just before a probable one do not count, because
-    how many of them are buffered depends on the sizes of the jobs.
+    Telephone audio has lower probabilities; so in it, less probable frames that follow a frame of speech contain
+    speech, too. Whether audio is from a telephone is judged by the speech before the frame alone, so that more audio
+    does not change the result. Less probable frames just before speech are left out, because how many of them are
+    buffered depends on the sizes of the jobs.
     """
     frames, is_probable = np.arange(len(speech)), speech >= SPEECH
     mean = np.cumsum(speech * is_probable) / np.maximum(np.cumsum(is_probable), 1)
@@ -195,6 +196,6 @@ def between_pauses(utterance: UnpackedWindow) -> Iterator[Times]:
 def first_frame(start_at: float) -> int:
     """Return the number of the first frame that begins at `start_at` (seconds) or later.
 
-    A frame that begins up to 0.3 ms earlier counts as well, because `start_at` may be rounded up.
+    As `start_at` may be rounded up, a frame may also begin up to 0.3 ms earlier.
     """
     return ceil(start_at * FRAMES_PER_SECOND - 1e-2)

@@ -133,7 +133,7 @@ class SpeechBuffer:
         self.speech = self.speech[frames:]
 
     def window(self, regions: Iterable[tuple[int, int]]) -> UnpackedWindow:
-        """Join regions to a window; each is given as its start and end, in frames from the start of the buffer."""
+        """Join regions into a window; each is given as its start and end, in frames from the start of the buffer."""
         samples, times, speech = list[Samples](), list[Times](), list[Probabilities]()
         for start, end in regions:
             speech.append(self.speech[start:end])

@@ -78,12 +78,13 @@ def _similarity(embeddings: Embeddings, centroids: Floats, first: int) -> tuple[
 def _assign_window(
     active: Mask, similarity: Floats, has_embedding: Mask, overlapped: dict[int, Floats], assignment: Assignment
 ) -> None:
-    """Assign the local speakers of one window to the speakers of the recording.
+    """Assign the local speakers of one window to the speakers of the recording; write the result into `assignment`.
 
-    The local speaker with the most frames of speaking alone is assigned first. The result is written into `assignment`,
-    shape (frames, 3). `active`: whether each local speaker speaks, shape (frames, 3). `similarity`, `has_embedding`:
-    what `_similarity` returns. `overlapped`: for each local speaker who hardly ever speaks alone, the similarity to
-    each speaker. A local speaker who never speaks alone and is not in `overlapped` stays unassigned.
+    Local speakers are the up to three people whom the segmentation model distinguishes in the window. The one who
+    speaks alone in the most frames is assigned first. One who never speaks alone, and is not in `overlapped`, is not
+    assigned. `active`: whether each local speaker speaks, shape (frames, 3). `similarity`, `has_embedding`: what
+    `_similarity` returns. `overlapped`: for each local speaker who hardly ever speaks alone, the similarity to each
+    speaker. `assignment`: has the shape (frames, 3).
     """
     clean = (active & (active.sum(axis=1) == 1)[:, np.newaxis] & has_embedding[:, np.newaxis]).T
     for local in np.argsort(-clean.sum(axis=1), kind="stable"):
@@ -109,7 +110,7 @@ def _assign_window(
 def _steps(active: Mask) -> list[tuple[int, int]]:
     """Cut the frames in which a local speaker speaks into steps of about 0.25 s, within which the assignment is fixed.
 
-    Return the first frame of each step, and the frame after its last. `active`: whether the local speaker speaks, shape
+    Return each step as its first frame and the frame after its last. `active`: whether the local speaker speaks, shape
     (frames,).
     """
     steps: list[tuple[int, int]] = []

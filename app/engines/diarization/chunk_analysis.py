@@ -55,11 +55,10 @@ class Embedding:
 
 @dataclass(frozen=True)
 class LocalSpeaker:
-    """The embedding of a local speaker of a window of 10 s who hardly ever speaks alone.
+    """The speaker embedding of a local speaker who hardly ever speaks alone, from one window of 10 s.
 
-    Other embeddings are computed from regions in which one local speaker speaks alone; such a speaker has too little
-    speech in these. `window`: the index of the window in the chunk. `number`: the index of the local speaker in the
-    window, 0 to 2.
+    Other embeddings are computed from regions in which one local speaker speaks alone, but there are hardly any of this
+    one. `window`: the index of the window in the chunk. `number`: the index of the local speaker in the window, 0 to 2.
     """
 
     window: int
@@ -96,7 +95,7 @@ def is_active(activity: Activity) -> Mask:
 
 
 def quantized(embedding: npt.NDArray[np.float32]) -> Quantized:
-    """Quantize an embedding to integers from -127 to 127; its norm is lost, its direction changes by 0.01 %."""
+    """Quantize an embedding to integers from -127 to 127; its norm is lost, and its direction hardly changes."""
     largest = max(float(np.abs(embedding).max()), float(np.finfo(np.float32).tiny))
     values: Quantized = np.rint(embedding / largest * _LARGEST).astype(np.int8)
     return values

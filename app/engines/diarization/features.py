@@ -38,7 +38,8 @@ def features(samples: Samples) -> Features:
 def _filters() -> Features:
     """Return 80 triangular filters that are evenly spaced on the mel scale, shape (256 frequencies, 80).
 
-    Filter n rises from corner n to corner n + 1 and falls to corner n + 2, so consecutive filters overlap by half.
+    They have 82 corner frequencies: filter n rises from corner n to corner n + 1, and falls to corner n + 2. So
+    consecutive filters overlap by half.
     """
     corners = np.linspace(_mel(np.float64(_LOWEST_HZ)), _mel(np.float64(SAMPLE_RATE / 2)), _BINS + 2)
     mel = _mel(np.arange(_POINTS // 2) * SAMPLE_RATE / _POINTS)[:, np.newaxis]

@@ -20,9 +20,9 @@ MIN_EMBEDDING_FRAMES = 15  # fewest frames of speech in an embedding, 0.25 s
 def embedding_spans(active: Mask, frames: int) -> Iterator[tuple[int, int]]:
     """Yield the spans of a chunk from which embeddings are computed, as start and end frames in the chunk.
 
-    A span has up to 1.5 s, and lies in a region in which one local speaker speaks alone. The spans of one region have
-    equal lengths, and overlap. `active`: whether each local speaker speaks, shape (windows, frames, 3). `frames`: how
-    many frames from the start of the chunk to use.
+    A span is up to 1.5 s long, and lies in a region in which one local speaker speaks alone. The spans of one region
+    have equal lengths, and overlap. `active`: whether each local speaker speaks, shape (windows, frames, 3). `frames`:
+    how many frames from the start of the chunk to use.
     """
     for region_start, region_end in _regions(active, frames):
         excess = max(region_end - region_start - MAX_EMBEDDING_FRAMES, 0)

@@ -143,8 +143,8 @@ def _without_short(edges: Indices) -> Indices:
 def _with_late_starts(turns: Sequence[_Turn]) -> list[_Turn]:
     """Merge each turn of less than 0.5 s into a turn of another speaker that follows at once, if there is one.
 
-    The segmentation model often detects a new speaker late: so the short turn usually is the start of the following
-    one.
+    The segmentation model often detects a new speaker late, so the short turn usually is the start of the following
+    turn.
     """
     later: list[_Turn] = []  # the earliest turn is last
     for turn in reversed(turns):
