@@ -57,8 +57,9 @@ class Embedding:
 class LocalSpeaker:
     """The speaker embedding of a local speaker who hardly ever speaks alone, from one window of 10 s.
 
-    Other embeddings are computed from regions in which one local speaker speaks alone, but there are hardly any of this
-    one. `window`: the index of the window in the chunk. `number`: the index of the local speaker in the window, 0 to 2.
+    Other embeddings are computed from regions in which one local speaker speaks alone; those of this speaker are too
+    short. `window`: the index of the window in the chunk. `number`: the index of the local speaker in the window, 0 to
+    2.
     """
 
     window: int

@@ -62,8 +62,8 @@ class LiveLabels:
     def __init__(self, maximum: int | None = None, labels: int = 0, *, of_channel: bool = False) -> None:
         """`maximum`: the largest number of speakers; None: no limit.
 
-        `labels`: how many labels earlier processes have given to speakers whose embeddings are not known here; new
-        speakers get later labels. `of_channel`: whether the stream has several channels, of which this is one.
+        `labels`: how many labels earlier processes have given to speakers, whose embeddings may be unknown here; new
+        speakers get higher labels. `of_channel`: whether the stream has several channels, of which this is one.
         """
         self._bounds = SpeakerBounds(None, maximum, of_channel)
         self._windows = np.zeros(0, _WINDOW)  # those that are not settled
@@ -79,7 +79,7 @@ class LiveLabels:
 
     @property
     def labels(self) -> list[int]:
-        """The labels of all speakers, without those that were merged."""
+        """The labels of all speakers, without the labels that were merged into another one."""
         is_settled = self._speakers["count"] > 0
         is_recent = np.isin(np.arange(len(self._speakers)), self._windows["label"])
         return np.flatnonzero(is_settled | is_recent).tolist()
@@ -143,7 +143,11 @@ class LiveLabels:
         ]
 
     def settle(self, now: int) -> None:
-        """Add the windows of more than two minutes before `now` to the means of their speakers, and remove them."""
+        """Settle the windows that ended more than two minutes before `now`: their labels no longer change.
+
+        They are added to the mean embeddings of their speakers, and removed. `now`: in samples from the start of the
+        stream.
+        """
         is_old = self._windows["end"] < now - _RECENT
         old = self._windows[is_old & (self._windows["label"] != _NONE)]
         for speakers, windows in _SUMS:
@@ -169,10 +173,12 @@ class LiveLabels:
         return file.getvalue()
 
     def restore(self, packed: bytes) -> None:
-        """Continue with the state that `pack` has returned; new speakers get no label that was taken before this call.
+        """Continue with the state that `pack` has returned, usually in another process.
+
+        New speakers get higher labels than those in the state and those taken before this call.
 
         Raises:
-            ValueError, LookupError: `packed` is of another version.
+            ValueError, LookupError: `packed` was written by another version.
         """
         taken = len(self._speakers)
         with np.load(io.BytesIO(packed), allow_pickle=False) as content:
@@ -215,11 +221,11 @@ class LiveLabels:
         return speaker_centroids(embeddings, [], self._bounds)
 
     def _assign(self, clusters: Floats) -> None:
-        """Give each cluster a label, then each recent window the label of the centroid most similar to it.
+        """Give each cluster a label, then give each recent window the label of the centroid most similar to it.
 
-        `clusters`: their centroids. A label that no cluster gets is merged into the label of a similar cluster; if
-        there is none, its mean embedding counts as another centroid. A new cluster with too little speech gets no
-        label.
+        `clusters`: the centroids of the clusters, shape (clusters, 192). If no cluster gets a label that was in use,
+        the label is merged into the label of a similar cluster. If no cluster is similar, the mean embedding of the
+        label is one more centroid. A new cluster with too little speech gets no label.
         """
         vectors = _vectors(self._windows["values"])
         overlap = self._overlap(clusters, vectors)
@@ -236,10 +242,11 @@ class LiveLabels:
             self._windows["label"] = self._labels[(vectors @ self._centroids.T).argmax(axis=1)]
 
     def _overlap(self, clusters: Floats, vectors: Floats) -> Floats:
-        """For each cluster and label, return how many samples of speech that had the label belong to the cluster now.
+        """Return how much speech that had each label belongs to each cluster now, in samples, shape (clusters, labels).
 
-        The shape is (clusters, labels). `clusters`: the centroids. `vectors`: the embeddings of the recent windows.
-        Older speech of a label counts for the cluster nearest to its mean embedding, with 1 s for each window.
+        `clusters`: the centroids. `vectors`: the embeddings of the recent windows, each of which belongs to the cluster
+        with the nearest centroid. All older speech of a label belongs to the cluster nearest to its mean embedding;
+        each of its windows is taken for 1 s of speech.
         """
         overlap = np.zeros((len(clusters), len(self._speakers)), np.float32)
         labelled = np.flatnonzero(self._windows["label"] != _NONE)
@@ -251,10 +258,11 @@ class LiveLabels:
         return overlap
 
     def _sums(self, speakers: str, windows: str) -> Floats:
-        """Return the sum of the embeddings of the speech with each label, shape (labels, 192).
+        """Return, for each label, the sum of the embeddings of all speech with this label, shape (labels, 192).
 
-        `speakers`: the field of `_speakers` with the sums of older speech. `windows`: the field of `_windows` with the
-        embeddings of recent windows. `_SUMS` lists the two valid pairs of fields.
+        `speakers` names the field of `_speakers` that has the sums of older speech, and `windows` the field of
+        `_windows` that has the embeddings of recent speech. `_SUMS` lists the valid pairs: for speech as recorded, and
+        as telephone audio.
         """
         sums: Floats = self._speakers[speakers].copy()
         labelled = self._windows["label"] != _NONE
@@ -264,8 +272,9 @@ class LiveLabels:
     def _merge(self, mean: Floats, label: int, clusters: Floats, labels: Indices) -> bool:
         """Merge a label that no cluster has any longer into the label of the most similar cluster.
 
-        Return whether it was merged. It is not if no cluster is similar enough: its speaker may have said too little to
-        be a cluster. `mean`: the mean embedding of the label. `clusters`: the centroids, with their `labels`.
+        Return whether the label was merged. It stays if no cluster is similar enough, because its speaker may only have
+        said too little to form a cluster. `mean`: the mean embedding of the label. `clusters`: the centroids. `labels`:
+        the label of each cluster.
         """
         similarity = clusters @ mean
         nearest = int(similarity.argmax())
@@ -280,12 +289,12 @@ class LiveLabels:
         return True
 
     def _new_label(self, similarity: Floats, spoken: int) -> int:
-        """Choose the label of a cluster that has none: a new one, or that of the most similar labelled centroid.
+        """Choose the label of a cluster without one: a new label, or the label of the most similar labelled centroid.
 
-        The label of that centroid is used in two cases: the largest number of speakers is reached, or the cluster has
-        less than 20 s of speech and a similarity of at least `_SIMILAR`, because one person's speech may form two
-        clusters. `similarity`: that of the cluster to each centroid. `spoken`: how many samples of speech the cluster
-        has.
+        The label of a centroid is reused if there are as many speakers as allowed. It is also reused if the cluster has
+        less than 20 s of speech and a similarity of at least `_SIMILAR` to the centroid, because one person's speech
+        may form two clusters. `similarity`: the similarity of the cluster to each centroid. `spoken`: how much speech
+        the cluster has, in samples.
         """
         nearest = int(np.where(self._labels == _NONE, -np.inf, similarity).argmax())
         is_short = spoken < _ENOUGH and similarity[nearest] >= _SIMILAR
@@ -301,9 +310,10 @@ def _vectors(values: np.ndarray) -> Floats:
 
 
 def _best_pairs(overlap: Floats) -> Indices:
-    """Match clusters and labels, those with the largest overlap first; return the label of each cluster, or `_NONE`.
+    """Match clusters and labels, the pairs with the largest overlap first; return the label of each cluster.
 
-    `overlap`: how much speech with each label each cluster has, shape (clusters, labels).
+    A cluster without a match gets `_NONE`. `overlap`: how much speech each cluster and each label have in common, shape
+    (clusters, labels).
     """
     labels = np.full(len(overlap), _NONE, np.intp)
     left = overlap.copy()

@@ -22,13 +22,13 @@ _LONG = 3  # windows, 3 s: so much new speech of an open utterance is labelled b
 class LiveSpeakers:
     """Detects the speakers of a live stream, or of one of its channels.
 
-    After each utterance, and during a long one, the speech of the last two minutes is clustered again. `labels`: those
-    of the speakers. `has_news`: whether speech was clustered since the last call of `diarization`. `others`: the
-    speakers of the other channels.
+    After each utterance, and during a long one, the speech of the last two minutes is clustered again. `labels`: gives
+    the speakers their labels. `has_news`: whether speech was clustered since the last call of `diarization`. `others`:
+    the `LiveSpeakers` of the other channels.
     """
 
     def __init__(self, networks: Networks, options: LiveSpeakerOptions, channel: int = 0, channels: int = 1) -> None:
-        """`channel`: the number of the channel, of so many `channels`; a mix is the only one."""
+        """`channel`: the number of the channel, from 0. `channels`: the number of channels; 1 if they are mixed."""
         self.others: Sequence[LiveSpeakers] = ()
         self.has_news = False
         self._channel, self._channels = channel, channels
@@ -70,9 +70,9 @@ class LiveSpeakers:
         self._labelled, self.has_news = len(windows), True
 
     def diarization(self, seconds: float) -> LiveDiarization:
-        """Return the turns since the settled speech, and the state from which another process can continue.
+        """Return all speakers, the turns of the last two minutes, and the state for another process to continue from.
 
-        `seconds`: of audio so far.
+        `seconds`: the duration of the audio so far.
         """
         self.has_news = False
         self.labels.settle(round(seconds * SAMPLE_RATE))
@@ -103,12 +103,18 @@ class LiveSpeakers:
         return RecordingEmbeddings(model=embedding_network(), speakers=speakers)
 
     def _name(self, label: int) -> str:
-        """Return a label as clients see it: the channel can be read from it, as from those of recordings."""
+        """Return a label as clients see it, such as SPEAKER_03.
+
+        With separate channels, its number also tells the channel, as in the labels of recordings.
+        """
         return f"SPEAKER_{self._channel + label * self._channels:02}"
 
 
 def speakers_of_channels(networks: Networks, options: LiveSpeakerOptions, channels: int) -> list[LiveSpeakers]:
-    """Return the speakers of each channel of a new stream, nobody yet; a mix is one channel."""
+    """Create the `LiveSpeakers` of each channel of a new stream; a mix is one channel.
+
+    They continue with the states in `options`, if any.
+    """
     speakers = [LiveSpeakers(networks, options, channel, channels) for channel in range(channels)]
     for own in speakers:
         own.others = [other for other in speakers if other is not own]

@@ -96,10 +96,11 @@ def _encoded(vector: Floats) -> str:
 def _telephone_embeddings(
     networks: Networks, embeddings: Embeddings, own: dict[str, Indices], audio: Iterator[Samples]
 ) -> dict[str, list[Floats]]:
-    """Simulate telephone audio of the first speech of each speaker; return up to 12 embeddings of it, by speaker label.
+    """Return up to 12 embeddings of each speaker's first speech as simulated telephone audio, by speaker label.
 
-    `own`: by speaker label, the indices of those `embeddings` that represent the speaker. The first 12 of these whose
-    intervals (up to 1.5 s each) do not overlap are computed again, from the telephone audio of these intervals.
+    `own`: by speaker label, the indices of those `embeddings` that represent the speaker. The first 12 of them whose
+    intervals (up to 1.5 s each) do not overlap are chosen. The audio of these intervals is converted to telephone
+    audio, from which the returned embeddings are computed.
     """
     spans = sorted(
         (int(embeddings.starts[number]), int(embeddings.ends[number]), label)
@@ -115,7 +116,7 @@ def _telephone_embeddings(
 
 
 def _first_disjoint(embeddings: Embeddings, chosen: Indices) -> Iterator[int]:
-    """Yield the first 12 of the indices `chosen` whose embeddings were computed from intervals that do not overlap."""
+    """Yield the first 12 of the indices `chosen`, skipping embeddings that overlap in time with the one before."""
     reached = count = 0
     for number in chosen:
         if embeddings.starts[number] >= reached and count < _MAX_TELEPHONE:

@@ -41,7 +41,7 @@ class SpeakerBounds:
     of_channel: bool = False
 
     def nearest(self, count: int) -> int:
-        """Return the number of speakers within the bounds that is nearest to `count`."""
+        """Return `count` if it is within the bounds, else the nearest bound."""
         enough = max(count, self.minimum or 0)
         return min(enough, self.maximum or enough)
 
@@ -75,7 +75,7 @@ def collect_embeddings(chunks: Sequence[ChunkAnalysis]) -> Embeddings:
 
 
 def speaker_centroids(embeddings: Embeddings, chunks: Sequence[ChunkAnalysis], bounds: SpeakerBounds) -> Floats:
-    """Cluster the embeddings to speakers; return the centroid of each speaker, of norm 1, shape (speakers, 192).
+    """Cluster the embeddings into speakers; return the centroid of each speaker, of norm 1, shape (speakers, 192).
 
     Without speech, the shape is (0, 192). If there are no `embeddings`, because nobody ever speaks alone, the
     embeddings in `chunks` of people who speak at the same time as others are clustered.
@@ -101,8 +101,8 @@ def speaker_centroids(embeddings: Embeddings, chunks: Sequence[ChunkAnalysis], b
 def _overlapping_speaker(chunks: Sequence[ChunkAnalysis], min_frames: float) -> Floats:
     """Return the centroid of a second speaker who speaks only while the first one does, shape (1, 192).
 
-    Two local speakers who speak at the same time for long are two people, even if no embedding is of the second one
-    alone. The shape is (0, 192) if they do so in less than `min_frames` frames: then there is only one speaker.
+    There is one if two local speakers speak at the same time for long, in at least `min_frames` frames in all: they
+    must be two people, even if the second one never speaks alone. Otherwise the shape is (0, 192).
     """
     frames, total = 0.0, np.zeros((1, EMBEDDING_SIZE), np.float32)
     for chunk in chunks:
@@ -118,9 +118,10 @@ def _overlapping_speaker(chunks: Sequence[ChunkAnalysis], min_frames: float) -> 
 def _clustered_embeddings(lengths: Indices, minimum: int) -> Indices:
     """Choose which embeddings to cluster, and return their indices.
 
-    If the embeddings of 0.75 s or more cover half of the speech, these are chosen; if they are fewer than `minimum`,
-    the longest of the others, too. Otherwise all embeddings are chosen. At most `_MAX_CLUSTERED` of the chosen indices
-    are returned, evenly spread over the recording. `lengths`: the number of frames of each embedding, shape (n,).
+    If the embeddings of 0.75 s or more cover half of the speech, only these are chosen, and as many of the longest
+    shorter ones as are needed for `minimum` embeddings. Otherwise all embeddings are chosen. Of more than
+    `_MAX_CLUSTERED` chosen ones, that many are returned, evenly spread over the recording. `lengths`: the number of
+    frames of each embedding, shape (n,).
     """
     longest = np.argsort(-lengths, kind="stable")
     reliable = lengths >= _RELIABLE_FRAMES
@@ -172,7 +173,7 @@ def _within(bounds: SpeakerBounds, weights: Floats, merges: Sequence[Merge], don
 
 
 def _min_weight(weights: Floats) -> float:
-    """Return how many frames of speech a cluster must have to be a speaker; `weights`: the frames of each embedding."""
+    """Return how many frames of speech make a cluster a speaker; `weights`: the frames of each embedding."""
     return min(max(_MIN_SPEAKER_SHARE * float(weights.sum()), _MIN_SPEAKER_FRAMES), _ENOUGH_FRAMES)
 
 
