@@ -53,10 +53,14 @@ class LocalModel:
 
 
 class ModelFamily(Protocol):
-    """The interface to the models that one library runs; `whisper/family.py` and `onnx/family.py` implement it."""
+    """The interface to the models that one library runs; `whisper/family.py` and `onnx/family.py` implement it.
 
-    EXAMPLE: str  # the name of a published model
-    NEEDED: str  # the files that a folder needs, in words for the operator
+    `EXAMPLE`: the name of a published model. `NEEDED`: the files that a model's folder needs, in words for the
+    operator.
+    """
+
+    EXAMPLE: str
+    NEEDED: str
 
     def publishes(self, name: str, /) -> bool:
         """Return whether this family has a published model of this name."""

@@ -55,11 +55,11 @@ class FindWindows(_Message):
 
 
 class LiveSpeakerOptions(_Message):
-    """How to find the speakers of a live stream; separate channels have speakers of their own.
+    """How to find the speakers of a live stream; separate channels have separate speakers.
 
-    `max_speakers`: of all channels together, but one for each channel is always possible. `labels`: how many labels
-    earlier processes have given; new speakers get later ones. `states`: those that another process has returned last,
-    one for each channel (or the mix); empty: the speakers are not known yet.
+    `max_speakers`: the most speakers of all channels together, though each channel may always have one; None: no limit.
+    `labels`: how many labels are taken already; new speakers get higher ones. `states`: the last `state` in the replies
+    of the process that had the stream before, for each channel (or the mix); empty: no speaker is known yet.
     """
 
     max_speakers: Speakers | None = None
@@ -134,8 +134,9 @@ class ChunkAnalysed(_Message):
 class Diarize(_Message):
     """Job: diarize a recording, or one of its channels.
 
-    `channel`: counted from 0; None: all channels mixed. `known`: chunks that an earlier job has analysed, which are
-    analysed again only if they have another revision.
+    `channel`: counted from 0; None: all channels mixed. `known`: the replies of an earlier job for the chunks that it
+    has analysed; a chunk is analysed again only if the reply was made by another `revision` of the networks or the
+    code.
     """
 
     type: Literal["diarize"] = "diarize"
@@ -161,7 +162,10 @@ class LoadVad(_Message):
 
 
 class StageAdvanced(_Message):
-    """Reply that reports progress; `processed_seconds`: how much of the recording the job's `stage` has processed."""
+    """Reply that reports progress; `processed_seconds`: how much of the recording the job's `stage` has processed.
+
+    `duration_seconds`: how long the recording is; None: unknown, as in a live task.
+    """
 
     type: Literal["advanced"] = "advanced"
     stage: Stage
@@ -229,11 +233,10 @@ class RecordingEmbeddings(_Message):
 
 
 class LiveDiarization(_Message):
-    """The speakers of a live stream, or of one of its separate channels, as far as known.
+    """The speakers that were detected so far in a live stream, or in one of its separate channels.
 
-    `turns`: who speaks when since `settled_until` (seconds). `merged`: labels that turned out to belong to the person
-    of another label, and that label. `labels`: those of all speakers so far, without the merged ones. `state`: what
-    another process needs to continue.
+    `turns`: who speaks when since `settled_until` (seconds). `labels`: the labels of all speakers. `merged`: maps each
+    label that is no longer used to the label that its speaker has now. `state`: what another process needs to continue.
     """
 
     turns: list[Turn]
@@ -291,7 +294,7 @@ class DiarizationDone(_Message):
 class Loaded(_Message):
     """Reply to `Load`: the model is loaded.
 
-    `fingerprint`: its device, precision and search, such as the beam size, on which texts depend.
+    `fingerprint`: the device, the precision and the search, on which texts also depend, such as "cpu int8 beam 5".
     """
 
     type: Literal["loaded"] = "loaded"

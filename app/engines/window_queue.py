@@ -160,10 +160,10 @@ class WindowQueue:
         return [waiting for waiting in in_order if waiting.batch_key == first.batch_key][:size]
 
     def _must_wait(self, rank: Rank) -> bool:
-        """Return whether windows of the rank `rank` must wait while windows of the other kind are queued.
+        """Return whether windows of this rank must wait while windows of other ranks are queued.
 
-        The two kinds are windows of interim passes and windows of recordings. Their batches take turns, so the kind to
-        which the last batch belonged must wait. Windows of the rank LIVE never wait.
+        Batches of interim passes and batches of recordings take turns: after a batch of one kind, windows of that kind
+        wait for windows of the other kind. Windows of the rank LIVE never wait.
         """
         return rank is not Rank.LIVE and (rank is Rank.INTERIM) == self._interim_last
 

@@ -156,7 +156,7 @@ def number_of_labels(checkpoint: Checkpoint) -> int:
 
 
 def _turns(units: Iterable[tuple[Unit, str | None]]) -> Iterator[Turn]:
-    """Join successive words of one speaker to turns; a word whose speaker is None ends a turn, and is in none.
+    """Join successive words of one speaker into turns; a word whose speaker is None ends a turn, and is in none.
 
     `units`: the words, each with its speaker; a segment that has no words takes the place of a word.
     """

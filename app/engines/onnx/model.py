@@ -31,8 +31,8 @@ _MIN_S = 0.5  # shorter audio is padded with silence: the features need more tha
 class OnnxModel:
     """A loaded model of onnx-asr; implements `SpeechModel`.
 
-    `fingerprint`: its device, precision and search. `languages`: the codes of the languages that it knows; empty:
-    unknown. `batched`: whether it transcribes all windows of a call as one batch.
+    `fingerprint`: the device, the precision and the search, such as "cpu int8 greedy". `languages`: the codes of the
+    languages that it knows; empty: unknown. `batched`: whether it transcribes all windows of a call as one batch.
     """
 
     identity: Model
@@ -72,7 +72,7 @@ class OnnxModel:
     ) -> list[ModelOutput]:
         """Transcribe windows: on a GPU as one batch; on a CPU one by one, so that none changes the text of another.
 
-        `previous` and `interim`, for which other models have a use, do not change the text.
+        `previous` and `interim` are ignored; Whisper models use them.
         """
         recognize_options: RecognizeOptions = {}
         if self._takes_language:

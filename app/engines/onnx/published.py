@@ -95,10 +95,14 @@ _BY_FOLDER_NAME = {alias: name for name in PUBLISHED for alias in (name, name.rp
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """The files of a model in a folder, and the facts with which onnx-asr loads them."""
+    """The files of a model in a folder, and what onnx-asr has to know to load them.
+
+    `precision`: as onnx-asr names it; None: full precision. `languages`: the codes of the languages that the model
+    knows; empty: many or unknown.
+    """
 
     architecture: str
-    precision: str | None  # as the library names it; None: full precision
+    precision: str | None
     languages: tuple[str, ...]
     files: tuple[Path, ...]
 

@@ -1,4 +1,4 @@
-"""Join the tokens that a model of onnx-asr returns to words with timestamps and probabilities."""
+"""Join the tokens that a model of onnx-asr returns into words with timestamps and probabilities."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +17,15 @@ _LETTER_S = 0.07  # time to speak a letter: models return only the start of a to
 
 @dataclass(slots=True)
 class _WordBuilder:
-    """Builds a word from its tokens; `start`: the start of its first token, in seconds."""
+    """Builds a word from its tokens.
+
+    `start`, `last_start`: the start of its first and of its last token, in seconds. `last_letters`: the number of
+    letters of its last token, from which the end of the word is estimated.
+    """
 
     text: str = ""
     start: float = 0.0
-    last_start: float = 0.0  # start of the word's last token, in seconds
+    last_start: float = 0.0
     last_letters: int = 0
     probabilities: list[float] = field(default_factory=list)
 
@@ -41,7 +45,7 @@ class _WordBuilder:
 
 
 def words_of(result: TimestampedResult, seconds: float, speech: Sequence[Times]) -> list[Word]:
-    """Join the tokens that a model returned for audio of `seconds` seconds to words.
+    """Join the tokens that a model returned for audio of `seconds` seconds into words.
 
     As models return only the start of a token, a word is assumed to end 0.07 s per letter after the start of its last
     token, or at the start of the next word if that is earlier. If the model returns no timestamps (Canary), words are
@@ -71,7 +75,7 @@ def _tokens(result: TimestampedResult) -> Iterator[_Token]:
 
 
 def _joined(tokens: Iterator[_Token]) -> Iterator[_WordBuilder]:
-    """Join tokens to words, split at spaces; append a word without letters, such as a dash, to the one before."""
+    """Join tokens into words, split at spaces; append a word without letters, such as a dash, to the word before."""
     finished: _WordBuilder | None = None
     for word in _split(tokens):
         if word.has_letters or finished is None:
@@ -114,9 +118,10 @@ def _spread(words: Sequence[_WordBuilder], speech: Sequence[Times]) -> list[Word
 
 
 def _in_audio(speech: Sequence[Times], since: float, until: float) -> Times:
-    """Map the interval from `since` to `until`, in seconds of speech without pauses, to times in the whole audio.
+    """Map an interval of the speech alone, without the pauses, to times in the whole audio; all times are in seconds.
 
-    `speech`: the start and end of each region. If the interval extends over a pause, only its longest part is returned.
+    `since`, `until`: the interval, in the time of the joined regions. `speech`: the start and end of each region in the
+    audio. If the interval extends over several regions, only the longest of its parts is returned.
     """
     sides, before = [], 0.0
     for start, end in speech:

@@ -100,8 +100,8 @@ def _failed(message: str) -> Failed:
 def _log(error: BaseException) -> None:
     """Write the type and traceback of an error to stderr, but not its message, which may quote a recording.
 
-    An error of the operating system is written with its reason, such as a full disk. Of a `PermanentError`, only its
-    cause is written, or nothing if it has none: the worker gets the error itself in the reply.
+    Only an error of the operating system is written with a reason, such as a full disk. The worker gets a
+    `PermanentError` in the reply, so it is not written; but the error that caused it is, if there is one.
     """
     cause = error.__cause__ if isinstance(error, PermanentError) else error
     if cause is None:

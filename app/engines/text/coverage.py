@@ -58,6 +58,7 @@ def digits(word: Word) -> int:
 def speech_seconds(speech: Iterable[Times], since: float, until: float) -> float:
     """Return how many seconds of speech lie between `since` and `until`.
 
-    `speech`: the interval of each region, of which 0.2 s at each end do not count, because they are silence.
+    `speech`: the interval of each region. The first and the last 0.2 s of a region are not counted, because they are
+    silence.
     """
     return sum(max(0.0, min(end - _EDGE_S, until) - max(start + _EDGE_S, since)) for start, end in speech)

@@ -36,8 +36,8 @@ def choose_languages(regions: Sequence[RegionEvidence], previous: str | None) ->
 def _scores(regions: Sequence[RegionEvidence]) -> list[Scores]:
     """Return, for each region, the score of each language.
 
-    The score is a log probability. It assumes that the region is in this language, and that each later region of the
-    window is in the language that makes the whole sequence most probable.
+    The score is the log probability of the most probable sequence of languages from this region to the end of the
+    window, if this region is in the given language.
     """
     likely = {language for _, evidence in regions for language, p in evidence.items() if p >= _MIN_PROBABILITY}
     possible = sorted(likely | {max(evidence, key=lambda language: evidence[language]) for _, evidence in regions})

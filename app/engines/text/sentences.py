@@ -14,7 +14,7 @@ _MAX_SEGMENT_S = 14.0  # a segment ends before a word that would make the segmen
 
 
 def text_of(words: Iterable[Word]) -> str:
-    """Join words to a text; a word starts with its own space in a language with spaces between words."""
+    """Join words into a text; a word starts with its own space in a language with spaces between words."""
     return "".join(word.word for word in words).strip()
 
 

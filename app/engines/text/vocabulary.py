@@ -29,7 +29,8 @@ def likely_terms(vocabulary: Sequence[str], text: str) -> list[str]:
 def improves(before: str, after: str, terms: Sequence[str]) -> bool:
     """Return whether `after`, the text decoded with the terms, is better than `before`, the text decoded without them.
 
-    It is if it contains a term, if each term in it replaces similar words, and if most other words are unchanged.
+    It is better if it contains a term, if each term in it replaces similar words, and if most other words are
+    unchanged.
     """
     if not any(_occurs(term, after) for term in terms):
         return False
@@ -67,5 +68,5 @@ def _occurs(term: str, text: str) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    """Split a text into lower-case words in Latin letters, so that Latin and Cyrillic spellings can be compared."""
+    """Split a text into lower-case words; Cyrillic letters become Latin, so that both spellings can be compared."""
     return re.findall(r"[^\W_]+", text.lower().translate(_TO_LATIN))

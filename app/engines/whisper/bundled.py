@@ -19,9 +19,9 @@ _SMALL_FILES = ("config.json", "tokenizer.json", "vocabulary.txt")
 
 
 def folder() -> Path:
-    """Return the folder of the model in the user's cache; if it is incomplete, join the weights there first.
+    """Return the folder of the bundled model in the user's cache; if it is missing or incomplete, create it first.
 
-    Several processes may call this function at the same time.
+    The weights are joined from two Python packages. Several processes may call this function at the same time.
 
     Raises:
         OSError, RuntimeError: The cache cannot be written.

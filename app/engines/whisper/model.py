@@ -85,8 +85,8 @@ class Whisper:
     ) -> list[ModelOutput]:
         """Transcribe a batch of windows; `previous`: the language spoken before each window, None if unknown.
 
-        `interim`: decode once, as quickly as possible, without beam search and vocabulary; a text with a hallucination
-        loop loses its words.
+        `interim`: decode once, as quickly as possible, without beam search and vocabulary; a text that is a
+        hallucination loop is returned without words.
 
         With several threads, decoding starts while the last windows are still being encoded. On a GPU, windows are
         padded to the same length, so they are also encoded in batches.
@@ -164,9 +164,10 @@ class Whisper:
         return parts, settled
 
     def _texts(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions, terms: Sequence[str]) -> list[Text]:
-        """Return the texts of a part of a window; if it may contain some of the `terms`, decode it again with these.
+        """Return the texts of a part of a window.
 
-        Of the text with and the text without terms, the better one is returned. `terms`: the task's vocabulary.
+        If the text resembles some of the `terms` (the task's vocabulary), the part is decoded again with these terms,
+        and the better text of the two is returned.
         """
         if decoding.interim:
             return self._interim_text(part, decoded, decoding)
@@ -185,11 +186,11 @@ class Whisper:
         return [replace(text, words=[]) if _is_loop([text], part) else text]
 
     def _without_loops(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions) -> list[Text]:
-        """Return the texts of a part of a window; if its text is a hallucination loop, decode it again in two halves.
+        """Return the texts of a part of a window; [] if it contains no speech.
 
-        If the two new texts together are a loop as well, their words are dropped. The first text is returned after all
-        if a person could have spoken it in the given time, and the new texts leave over 1 s more of speech without
-        words. If the part contains no speech, return [].
+        If its text is a hallucination loop, the part is decoded again in two halves. If the two new texts together are
+        a loop as well, their words are dropped. But the first text is returned if a person could speak that fast, and
+        the new texts would leave over 1 s more of speech without words.
         """
         if self._is_silent(part, decoded):
             return []
@@ -238,7 +239,7 @@ def load(folder: Path, identity: Model, options: ComputeOptions) -> Whisper:
 
     Raises:
         PermanentError: unknown_model: the files are damaged or of another kind, or the device cannot be used or does
-            not support this precision.
+            not support the precision in `options`.
     """
     device, has_gpu = options.device, get_cuda_device_count() > 0
     if device == "auto":

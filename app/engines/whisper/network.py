@@ -201,7 +201,7 @@ class Network:
         return [_decoded(result.sequences_ids[0], result.scores[0], result.no_speech_prob, eot) for result in results]
 
     def _prompt(self, part: EncodedPart, decoding: DecodeOptions) -> list[int]:
-        """Return the tokens that precede the text in the decoder: the prompt, the terms, and the language.
+        """Return the tokens before the text in the decoder: the prompt and the terms of `decoding`, and the language.
 
         Terms beyond _TERM_TOKENS tokens are left out. If prompt and terms together have more than _PROMPT_TOKENS
         tokens, the start of the prompt is left out.
@@ -231,12 +231,12 @@ class Network:
 
 
 def _plain(text: str) -> str:
-    """Return a text without control tokens such as <|translate|>, by breaking up their brackets."""
+    """Return a text in which control tokens such as <|translate|> become ordinary text, by changing their brackets."""
     return text.replace("<|", "<").replace("|>", ">")
 
 
 def _padded(encoded: Encoded) -> Encoded:
-    """Pad encoded audio to the nearest longer one of the two fixed lengths, by repeating the silence at its end."""
+    """Pad encoded audio to the smaller of two fixed lengths that it fits into, by repeating the silence at its end."""
     length = next((length for length in _PADDED_TO if length >= len(encoded)), len(encoded))
     silence = encoded[-_REPEATED_FRAMES:]
     repeated = np.tile(silence, (ceil((length - len(encoded)) / len(silence)), 1))
