@@ -294,7 +294,7 @@ class DiarizationDone(_Message):
 class Loaded(_Message):
     """Reply to `Load`: the model is loaded.
 
-    `fingerprint`: the device, the precision and the search, on which texts also depend, such as "cpu int8 beam 5".
+    `fingerprint`: what texts depend on besides the model: device, precision and search, such as "cpu int8 beam 5".
     """
 
     type: Literal["loaded"] = "loaded"

@@ -50,8 +50,8 @@ class Parallel:
 def balanced_groups(seconds: Sequence[float], count: int) -> list[int]:
     """Divide consecutive items into at most `count` groups of similar duration; return the number of items in each.
 
-    `seconds`: the duration of each item. The total duration is cut into `count` equal parts; the items whose middle
-    lies in one part are a group.
+    `seconds`: the duration of each item. The total duration is cut into `count` equal parts; the items whose middles
+    lie in the same part form a group.
     """
     whole = sum(seconds) or 1.0
     middles = [end - length / 2 for end, length in zip(accumulate(seconds), seconds, strict=True)]

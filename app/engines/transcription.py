@@ -156,8 +156,8 @@ def _probable(parts: Sequence[tuple[float, WindowAudio]], outputs: Sequence[Mode
 def _language_before(texts: Sequence[Text], second: float) -> str | None:
     """Return the language spoken before the time `second` (in seconds), which is where a gap starts.
 
-    This is the language of the last text whose words start at that time or earlier; if there is none, that of the first
-    text.
+    This is the language of the last text whose words start at that time or earlier, or, if there is none, the language
+    of the first text.
     """
     before = [text for text in texts if text.words and text.words[0].start <= second]
     return max(before, key=lambda text: text.words[0].start).language if before else texts[0].language

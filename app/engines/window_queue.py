@@ -25,7 +25,7 @@ LIVE_S = 10.0  # after a live window, batches of recordings are short for so lon
 
 
 class Rank(IntEnum):
-    """The priority of a window in the queue: windows of the lowest rank are transcribed first."""
+    """The priority of a window in the queue: the lower its rank, the sooner it is transcribed."""
 
     LIVE = 0  # final text of a live task
     INTERIM = 1  # interim pass of a live task; alternates with recordings

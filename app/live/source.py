@@ -217,7 +217,7 @@ async def _in_jobs(frames: AsyncIterator[JoinedFrames], size: int) -> AsyncItera
 
 
 def channels_of(task: LiveTask) -> list[int | None]:
-    """Return the channels if each is transcribed on its own; [None]: the audio is mono, or is mixed."""
+    """Return the numbers of the channels if each is transcribed on its own, or [None] if the audio is mono or mixed."""
     if task.audio.channels == 1 or task.channels is Channels.MIX:
         return [None]
     return list(range(task.audio.channels))

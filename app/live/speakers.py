@@ -93,7 +93,7 @@ class SpeakerHistory:
 def attribute_known(segments: Sequence[Segment], turns: Sequence[Turn], unknown: str | None = None) -> list[Segment]:
     """Attribute the words of segments to the speakers of `turns`; return the segments, split where the speaker changes.
 
-    A returned segment has the speaker `unknown` if its speaker's turns cover less than 30 % of it.
+    If the turns of a returned segment's speaker cover less than 30 % of it, its speaker is set to `unknown`.
     """
     return [
         part if _covered(part, turns) >= _MIN_COVERED else part.model_copy(update={"speaker": unknown})

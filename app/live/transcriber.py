@@ -188,7 +188,7 @@ class _LiveTranscript:
     def updates(self, item: StageAdvanced | WindowText) -> Iterator[TaskUpdate]:
         """Convert an item of the `TranscriptionRun`, i.e. a text or a progress report, to updates of the task's log.
 
-        After a minute without speech in a channel, yield also an update with an empty text, so that another worker that
+        After a minute without speech in a channel, also yield an update with an empty text, so that another worker that
         takes over does not process this minute again.
         """
         if isinstance(item, WindowText):

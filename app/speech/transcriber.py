@@ -26,7 +26,10 @@ _DIARIZATION_SHARE = 0.5  # of the progress of a task with diarization: both par
 
 @dataclass(frozen=True, slots=True)
 class Transcriber:
-    """Transcribes recordings, and attributes words to speakers if the task requests diarization."""
+    """Transcribes recordings, and attributes words to speakers if the task requests diarization.
+
+    `threads`: how many CPU cores must be free for diarization to run beside the transcription.
+    """
 
     recordings: RecordingStore
     engine: Engine
@@ -34,7 +37,7 @@ class Transcriber:
     diarizer: Diarizer
     windows: WindowQueue
     sharing: WorkSharing
-    threads: int  # free cores that diarization needs to run beside the transcription
+    threads: int
 
     async def transcribe(self, task: TranscriptionTask, checkpoint: Checkpoint, append: Append) -> TranscriptionResult:
         """Transcribe the recording of a task; append progress and text to the task's log, and return the result.

@@ -124,8 +124,8 @@ class Transcription:
     ) -> list[WindowText]:
         """Append all `items`, i.e. texts and reports of progress, to the task's log; return the texts.
 
-        In the returned list, texts are merged as by `append_or_merge`. `source`: where the items come from; it also has
-        the duration and the channels of the recording.
+        Successive texts are merged in the returned list, as by `append_or_merge`. `source`: where the items come from;
+        it also has the duration and the channels of the recording.
         """
         texts: list[WindowText] = []
         async with aclosing(items):

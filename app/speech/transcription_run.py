@@ -188,8 +188,8 @@ class TranscriptionRun:
     def _send_duplicate(self) -> None:
         """Send a window of an idle worker to this worker's engine, too, if its text may come sooner from there.
 
-        This is the first window without text, if an idle worker is late with it. Otherwise, if this worker's engine has
-        no window to transcribe, it is the last window without text.
+        If an idle worker is late with the first window without text, that window is sent. Otherwise, if this worker's
+        engine has no window to transcribe, the last window without text is sent.
         """
         waiting = list(self._open())
         if not waiting or self.own in waiting[0].requests:

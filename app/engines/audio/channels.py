@@ -53,7 +53,7 @@ class ChannelSpeech:
 
     @property
     def differs(self) -> bool:
-        """Whether at least two channels have speech, and most of the speech in each such channel is in no other one."""
+        """Whether two or more channels have speech, and most of the speech of each of them is in no other channel."""
         speaking = self._voiced >= MIN_SPEECH_S
         return bool(speaking.sum() > 1 and (self._own >= MIN_OWN_SHARE * self._voiced)[speaking].all())
 
@@ -123,8 +123,8 @@ def _same(mask: FrameMask, a: Samples, b: Samples) -> FrameMask:
 def _likeness(a: Spectrogram, b: Spectrogram, first: int) -> float:
     """Return the highest correlation of a block of spectrogram `a` with any block of equal length in `b` nearby.
 
-    The block of `a` starts at row `first`. That of `b` may start up to 0.5 s earlier or later, because a voice may
-    reach one microphone later.
+    The block of `a` starts at row `first`. The block of `b` may start up to 0.5 s earlier or later, because a voice may
+    reach one microphone later than the other.
     """
     second = _centred(a[first : first + 2 * _BLOCK])
     length = len(second)

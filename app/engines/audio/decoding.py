@@ -106,8 +106,8 @@ def chunks_at(path: Path, budget: Budget, channels: int, starts: Iterable[float]
     """Yield an excerpt for each of the times `starts` (in seconds): up to 10 s of every channel from there, at 16 kHz.
 
     `channels`: the number of channels. An excerpt may begin a little later than requested. In a format that can only be
-    read sequentially, it begins where the previous one ended. In a chained Ogg file, i.e. several files joined,
-    excerpts come only from the files before the first one with other parameters, such as another sample rate.
+    read sequentially, it begins where the previous excerpt ended. In a chained Ogg file, i.e. several files joined, no
+    excerpt comes from a file with other parameters than the first, such as another sample rate, or from a later file.
 
     Raises:
         PermanentError: audio_unreadable; audio_too_large as soon as reading exceeds its limit of CPU time.

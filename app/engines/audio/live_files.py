@@ -192,9 +192,9 @@ class _FrameSender:
         self._pipe.put(frame)
 
     def _send_silence(self, like: av.AudioFrame) -> None:
-        """Send the silence that replaces lost and skipped audio, in the format of the frame `like`.
+        """Send silence in place of lost and skipped audio, so that later audio keeps its times.
 
-        So later audio keeps its times.
+        `like`: a frame whose format the silence gets.
         """
         samples = round(self._silence * like.sample_rate)
         frame = av.AudioFrame(format=like.format.name, layout=like.layout.name, samples=samples)

@@ -126,7 +126,7 @@ class UtteranceDetector:
         return list(self._complete(whole=False))
 
     def flush(self) -> list[UnpackedWindow]:
-        """Note that no audio follows, and return the remaining utterances."""
+        """End the audio, and return the remaining utterances."""
         self._append(self._rest)
         self._rest = self._rest[:0]
         return list(self._complete(whole=True))

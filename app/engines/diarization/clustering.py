@@ -131,7 +131,7 @@ def cluster_counts(weights: Floats, merges: Sequence[Merge], min_weight: float) 
 
 
 def centroid_distances(embeddings: Floats, weights: Floats, merges: Sequence[Merge]) -> list[float]:
-    """Return a list with one distance for each merge: that between the centroids of the two clusters it merges.
+    """Return, for each merge, the distance between the centroids of the two clusters that it merges.
 
     `embeddings`: shape (n, 192); at first each embedding is a cluster of its own. `weights`: the number of frames of
     each embedding, shape (n,). `merges`: up to n - 1 merges, which are applied in this order. A distance is the cosine

@@ -80,8 +80,8 @@ def _known_chunks(job: Diarize, revision: str) -> dict[int, ChunkAnalysis]:
 def _progress(duration: float, emit: Emit) -> Callable[[float], None]:
     """Report through `emit` that diarization starts, and return a function that reports its progress.
 
-    The argument of that function is how much of the recording is processed, in seconds; it reports at most once per
-    second. `duration`: of the recording, in seconds.
+    The function gets how many seconds of the recording are processed, and reports at most once per second. `duration`:
+    the duration of the recording in seconds.
     """
     reported_at = -inf
 

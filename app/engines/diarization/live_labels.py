@@ -158,7 +158,7 @@ class LiveLabels:
         self.settled_until = max(self.settled_until, min(first, now - _RECENT))
 
     def embeddings(self) -> Iterator[LabelEmbeddings]:
-        """Yield, for each label with speech that was not merged into another, the label with its mean embeddings."""
+        """Yield the mean embeddings of each label that has speech; a label that was merged into another has none."""
         sums, telephones = (self._sums(speakers, windows) for speakers, windows in _SUMS)
         labelled = self._windows["label"][self._windows["label"] != _NONE]
         counts = self._speakers["count"] + np.bincount(labelled, minlength=len(self._speakers))
@@ -242,7 +242,7 @@ class LiveLabels:
             self._windows["label"] = self._labels[(vectors @ self._centroids.T).argmax(axis=1)]
 
     def _overlap(self, clusters: Floats, vectors: Floats) -> Floats:
-        """Return how much speech that had each label belongs to each cluster now, in samples, shape (clusters, labels).
+        """Return how much speech of each label belongs to each cluster now, in samples, shape (clusters, labels).
 
         `clusters`: the centroids. `vectors`: the embeddings of the recent windows, each of which belongs to the cluster
         with the nearest centroid. All older speech of a label belongs to the cluster nearest to its mean embedding;

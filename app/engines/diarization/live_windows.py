@@ -43,7 +43,10 @@ class SpeechWindow(NamedTuple):
 
 
 class WindowEmbedder:
-    """Cuts one utterance after the other into windows of up to 1.5 s of speech, and computes each embedding once."""
+    """Cuts one utterance after the other into windows of up to 1.5 s of speech, and embeds them.
+
+    While an utterance grows, each of its windows is embedded only once.
+    """
 
     def __init__(self, networks: Networks, *, telephone: bool) -> None:
         """`telephone`: whether to compute a second embedding of some windows, from simulated telephone audio.

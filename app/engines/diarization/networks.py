@@ -54,7 +54,7 @@ class Networks:
         return _normalized(np.asarray(embedding - nuisance, np.float32))
 
     def embed_unprojected(self, features: Array) -> Array:
-        """Return the speaker embedding of `features` before `embed` applies the nuisance attribute projection to it."""
+        """Return the speaker embedding of `features` without the nuisance attribute projection that `embed` applies."""
         return _normalized(self._embedding(None, {"x": features[np.newaxis]})[0].reshape(-1))
 
 

@@ -65,7 +65,7 @@ class Embeddings:
 
 
 def collect_embeddings(chunks: Sequence[ChunkAnalysis]) -> Embeddings:
-    """Collect the embeddings of all chunks of a recording, converted to norm 1 and to frames of the recording."""
+    """Collect the embeddings of all chunks of a recording: scaled to norm 1, with frames counted from its start."""
     placed = [(chunk.first_frame, item) for chunk in chunks for item in chunk.embeddings]
     return Embeddings(
         np.array([offset + item.start for offset, item in placed], np.intp),

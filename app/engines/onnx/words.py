@@ -59,7 +59,7 @@ def words_of(result: TimestampedResult, seconds: float, speech: Sequence[Times])
 
 
 def mean_logprob(result: TimestampedResult) -> float | None:
-    """Return the mean log probability of the tokens; None if the model returns none."""
+    """Return the mean log probability of the tokens; None if the model returns no log probabilities."""
     return fmean(result.logprobs) if result.logprobs else None
 
 

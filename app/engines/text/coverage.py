@@ -33,9 +33,9 @@ def find_gaps(words: Iterable[Times], speech: Sequence[Times], seconds: float) -
 def word_times(words: Iterable[Word], speech: Sequence[Times], since: float = 0.0) -> list[Times]:
     """Return the interval in which each word was probably spoken, in seconds from the time `since`.
 
-    `speech`: the regions, whose times are also relative to `since`. A word that extends over a pause counts as spoken
-    after the pause, as in `Timeline.word`. A word that lasts longer than a person takes to say it is shortened: the
-    rest may be untranscribed speech.
+    `speech`: the regions, whose times are also relative to `since`. A word that extends over a pause was probably
+    spoken after the pause, as in `Timeline.word`. A word that lasts longer than a person takes to say it is shortened:
+    the rest may be untranscribed speech.
     """
     times = []
     for word in words:

@@ -30,9 +30,9 @@ def too_fast(words: Sequence[str], seconds: float) -> bool:
 
 
 def without_repeated_end(words: Sequence[Word]) -> list[Word]:
-    """Remove a repetition at the end of the words: a phrase of three words or more that occurs twice in a row.
+    """Remove a phrase of three words or more at the end if it repeats the words before it, too fast for a person.
 
-    It is removed if nobody could speak the second occurrence in its time, because then the phrase was spoken only once.
+    Such a phrase was spoken only once.
     """
     plain = [_plain(word.word) for word in words]
     for length in range(_MIN_REPEATED_END_WORDS, len(words) // 2 + 1):

@@ -21,8 +21,8 @@ def text_of(words: Iterable[Word]) -> str:
 def sentences(words: Sequence[Word]) -> Iterator[list[Word]]:
     """Group words into segments, and yield the words of each segment.
 
-    A segment ends at the end of a sentence, before a pause of 0.8 s, after a clause if it is 8 s long, or before a word
-    with which it would exceed 14 s.
+    A segment ends at the end of a sentence, before a pause of 0.8 s, at the end of a clause if the segment is 8 s long
+    or more, or before a word that would make it longer than 14 s.
     """
     segment: list[Word] = []
     for word in words:

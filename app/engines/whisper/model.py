@@ -262,7 +262,7 @@ def load(folder: Path, identity: Model, options: ComputeOptions) -> Whisper:
 
 
 def _sliced(items: Iterable[Item], sizes: Iterable[int]) -> Iterator[list[Item]]:
-    """Yield successive items in lists of the given sizes; the items of a list are read only when it is requested."""
+    """Yield successive items in lists of the given sizes; the items of a list are read when the list is requested."""
     remaining = iter(items)
     return (list(islice(remaining, size)) for size in sizes)
 
