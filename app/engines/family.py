@@ -76,9 +76,10 @@ class ModelFamily(Protocol):
         """
 
     def detect(self, folder: Path, name: str, compute_type: str | None, /) -> LocalModel | None:
-        """Return the model in a folder, under the name `name`; None if the folder contains no model of this family.
+        """Return the model in a folder; None if the folder contains no model of this family.
 
-        `compute_type`: the precision to choose if the folder has files of several.
+        `name`: the name that the model gets. `compute_type`: the precision to choose if the folder has files of
+        several.
 
         Raises:
             IncompleteModelError: Some files of the model are missing.

@@ -42,14 +42,18 @@ class Rank(IntEnum):
 
 @dataclass(eq=False, slots=True)
 class _WaitingWindow:
-    """A window that waits in the queue or is being transcribed; `text`: a future that will yield its text."""
+    """A window that waits in the queue or is being transcribed; `text`: a future that will yield its text.
+
+    `previous`: the language spoken before the window, None if unknown. `context`: the context variables for log lines,
+    which name the task.
+    """
 
     window: Window
     options: TranscribeOptions
     previous: str | None
     rank: Rank
     text: asyncio.Future[WindowText]
-    context: Context = field(default_factory=copy_context)  # for log lines, which name the task
+    context: Context = field(default_factory=copy_context)
 
     @property
     def batch_key(self) -> tuple[TranscribeOptions, bool, bool]:
@@ -92,9 +96,9 @@ class WindowQueue:
 
         `previous`: the language spoken before the window, None if unknown. `rank`: the priority of the window.
 
-        If all callers that wait for the windows of a batch are cancelled, the batch is stopped, after which the engine
-        must load its model again. So a batch is stopped at once only if all its windows have the rank `OWN`, else two
-        minutes after its start.
+        If all callers that wait for a batch are cancelled, the batch is stopped, and the engine must load its model
+        again. So the batch is stopped at once only if all its windows have the rank `OWN`, else two minutes after its
+        start.
 
         Raises:
             TaskError: The engine failed, or it does not support the options.

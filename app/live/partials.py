@@ -44,7 +44,8 @@ class _OpenUtterance:
 class PartialPublisher:
     """Publishes the partial results of a live task: transcribes its utterances in progress in interim passes.
 
-    An interim pass is a quick transcription of an utterance as far as its audio has arrived.
+    An interim pass is a quick transcription of an utterance as far as its audio has arrived. `language`: the language
+    spoken last; None: unknown.
     """
 
     task: LiveTask
@@ -52,7 +53,7 @@ class PartialPublisher:
     windows: WindowQueue
     publish: Callable[[Partial], Awaitable[None]]
     metrics: LiveMetrics
-    language: str | None = field(default=None, init=False)  # spoken last, as far as known
+    language: str | None = field(default=None, init=False)
     _utterances: dict[int | None, _OpenUtterance] = field(default_factory=dict, init=False)  # by channel
 
     async def run(self) -> None:

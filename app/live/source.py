@@ -40,8 +40,8 @@ class LiveSource:
 
     `seconds`: how much audio was processed so far. `open`: the utterances in progress, at most one for each channel.
     `waiting_seconds`: an estimate of how much stored audio is not processed yet. `speaking`: the label of who speaks
-    now in each channel, None if unknown. `speakers`: those of each channel so far, without echoes; None before the
-    first utterance, or if the task requests no diarization.
+    now in each channel, None if unknown. `speakers`: the speakers of each channel so far, without echoes; None before
+    the first utterance, or if the task requests no diarization.
     """
 
     def __init__(self, engine: Engine, frames: FrameReader, task: LiveTask, checkpoint: Checkpoint) -> None:

@@ -27,7 +27,9 @@ from app.voices.identification import NOT_REQUESTED, IdentificationOutcome
 class TaskTranscript:
     """Collects what the result of a task contains: segments, gaps (speech without words), speakers, and partial errors.
 
-    `channels`: the number of channels if each is transcribed on its own, None if they are mixed.
+    `untranscribed`: the gaps. `channels`: the number of channels if each is transcribed on its own, None if they are
+    mixed. `identified`: the outcome of speaker identification. `audio_error`: why the audio of a live task is not
+    stored.
     """
 
     task: TranscriptionTask | LiveTask
@@ -35,7 +37,7 @@ class TaskTranscript:
     untranscribed: list[Interval] = field(default_factory=list)
     channels: int | None = None
     identified: IdentificationOutcome = NOT_REQUESTED
-    audio_error: ErrorDetail | None = None  # why the audio of a live task is not stored
+    audio_error: ErrorDetail | None = None
     _speakers: int | None = None
     _diarization_error: ErrorDetail | None = None
 

@@ -31,6 +31,8 @@ class Transcription:
 
     `engine`: detects the windows. `own`: the window queue of this worker, whose engine has loaded the model `loaded`.
     `idle_workers`: workers without tasks of their own, which transcribe some of the windows; None: work sharing is off.
+    `channel`: the channel that is transcribed; None: not known yet, or all are mixed. `cached`: whether everything so
+    far came from the cache.
     """
 
     engine: Engine
@@ -42,8 +44,8 @@ class Transcription:
     loaded: Loaded
     transcript: TaskTranscript = field(init=False)
     duration: float = field(default=0.0, init=False)
-    channel: int | None = field(default=None, init=False)  # the one that is transcribed, once known; None: all mixed
-    cached: bool = field(default=True, init=False)  # whether everything so far came from the cache
+    channel: int | None = field(default=None, init=False)
+    cached: bool = field(default=True, init=False)
     _channels: int = field(default=1, init=False)  # number of the recording's channels, once known
 
     def __post_init__(self) -> None:

@@ -66,13 +66,14 @@ class _Request:
 class _PendingWindow:
     """A window of speech that was read from the source and whose text is not yielded yet.
 
-    `previous`: the language that was assumed for the speech before the window when its `text` was made.
+    `previous`: the language that was assumed for the speech before the window when its `text` was made. `requests`: the
+    open requests for the text, by transcriber.
     """
 
     window: Window
     text: WindowText | None = None
     previous: str | None = None
-    requests: dict[WindowTranscriber, _Request] = field(default_factory=dict)  # those without a reply
+    requests: dict[WindowTranscriber, _Request] = field(default_factory=dict)
 
     def assumes_other_than(self, language: str | None) -> bool:
         """Return whether the text is wrong because it was made for another language before the window than `language`.

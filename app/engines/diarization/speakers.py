@@ -118,10 +118,10 @@ def _overlapping_speaker(chunks: Sequence[ChunkAnalysis], min_frames: float) -> 
 def _clustered_embeddings(lengths: Indices, minimum: int) -> Indices:
     """Choose which embeddings to cluster, and return their indices.
 
-    If the embeddings of 0.75 s or more cover half of the speech, only these are chosen, and as many of the longest
-    shorter ones as are needed for `minimum` embeddings. Otherwise all embeddings are chosen. Of more than
-    `_MAX_CLUSTERED` chosen ones, that many are returned, evenly spread over the recording. `lengths`: the number of
-    frames of each embedding, shape (n,).
+    If the embeddings of 0.75 s or more cover half of the speech, only these are chosen; if they are fewer than
+    `minimum`, the longest of the shorter ones are added. Otherwise all embeddings are chosen. At most `_MAX_CLUSTERED`
+    of them are returned, evenly spread over the recording. `lengths`: the number of frames of each embedding, shape
+    (n,).
     """
     longest = np.argsort(-lengths, kind="stable")
     reliable = lengths >= _RELIABLE_FRAMES

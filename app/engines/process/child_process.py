@@ -38,8 +38,8 @@ log = structlog.get_logger(__name__)
 class EngineProcess:
     """Runs jobs in a child process, one at a time; starts it for the first job, and again if it has died.
 
-    `longest_line`: the limit of a reply in bytes. About twice as many bytes of replies are buffered; then the child has
-    to wait until the caller reads some of them.
+    `longest_line`: the largest size of a reply, in bytes. About twice as many bytes of replies are buffered; then the
+    child has to wait until the caller reads some of them.
     """
 
     def __init__(

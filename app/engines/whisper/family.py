@@ -54,7 +54,9 @@ def fetch(name: str, _: str | None) -> Path:
 
 
 def detect(folder: Path, name: str, _: str | None) -> LocalModel | None:
-    """Return the Whisper model in a folder, under the name `name`; None if the folder contains none.
+    """Return the Whisper model in a folder; None if the folder contains none.
+
+    `name`: the name that the model gets; the bundled model keeps its own.
 
     Raises:
         IncompleteModelError: The weights are there, but other files of the model are missing.
