@@ -16,7 +16,10 @@ _NEEDED_BY_CLIENTS = ("audio_store", "audio_max_bytes", "nats_stream_name", "nat
 
 
 def settings_for_clients() -> dict[str, str]:
-    """Return those settings of the service that its clients need, too, as environment variables; none is a secret."""
+    """Return the environment variables with which clients use the same settings as the service, such as AUDIO_STORE.
+
+    Settings that are not set are left out, and none of the returned ones is a secret.
+    """
     settings = Settings()
     values = {name: getattr(settings, name) for name in _NEEDED_BY_CLIENTS if name in settings.model_fields_set}
     return {name.upper(): str(value.absolute() if isinstance(value, Path) else value) for name, value in values.items()}

@@ -69,9 +69,10 @@ class WebPage:
 
     @contextmanager
     def served(self, settings: Settings) -> Generator[None]:
-        """Serve the page until the block ends; its `settings.json` has the address of NATS and the store of recordings.
+        """Serve the page over HTTP until the block ends.
 
-        The page can upload recordings only to a bucket of NATS: for another store, `bucket` in `settings.json` is null.
+        The page reads the address of NATS and the bucket for recordings from `settings.json`. It can upload recordings
+        only to a bucket of NATS, so `bucket` is null there if AUDIO_STORE names another kind of store.
         """
         files = {f"/{path.name}": path.read_bytes() for path in _FILES.iterdir()}
         kind, _, bucket = settings.audio_store.partition("://")
@@ -97,14 +98,16 @@ class WebPage:
 
 
 def choose_page(options: PageOptions | None, folder: Path, *, names_nats: bool, http_port: int) -> WebPage | None:
-    """Choose the ports of the page and of the WebSocket of NATS; return None if no page is wanted or possible.
+    """Choose the ports of the page and of the WebSocket of NATS, and store them in `folder` for the next run.
 
-    `folder`: where the ports are stored for the next run. `names_nats`: whether NATS_URL names an external server,
-    which this command cannot open to pages. `http_port`: the port of the worker's HTTP server, which neither may use.
+    Return None if `options` is None, or if NATS is an external server and no option is set: then there is no page.
+
+    `names_nats`: whether NATS_URL names an external server, which this command cannot open to pages. `http_port`: the
+    port of the worker's HTTP server; the page and the WebSocket get other ports.
 
     Raises:
-        ClientError: NATS_URL names an external server, but an option is for the embedded one; or another process uses
-            the port that the option names.
+        ClientError: NATS is an external server, but an option is set that only an embedded one can have; or the port
+            that an option names is already in use.
     """
     if options is None or (names_nats and options == PageOptions()):
         return None

@@ -29,8 +29,8 @@ class LocalService:
     """The service on this machine: a worker process that `start` starts, and the servers that it uses.
 
     `servers`: the addresses of all servers, as NATS_URL and REDIS_URL. `embedded`: the servers that this command has
-    started. `host`, `port`: where the worker serves health checks and the documentation page. `page`: the web page to
-    try the service, if it is served.
+    started. `host`, `port`: the address at which the worker serves health checks and the documentation page. `page`:
+    the web page on which people can try the service; None: it is not served.
     """
 
     start: Callable[[], GuardedProcess]
@@ -102,8 +102,8 @@ async def run_service(  # noqa: PLR0913 -- what the commands `up` and `demo` cho
 
     `data`: the folder for the data of the embedded servers. `port`: of the worker's HTTP server; None: HTTP_PORT if
     that is free, otherwise any free port. `output`: receives the worker's output. `embed_all`: embed NATS and Valkey
-    even if NATS_URL or REDIS_URL is set. `page`: serve the web page, to which the embedded NATS is opened by WebSocket;
-    None: no page.
+    even if NATS_URL or REDIS_URL is set. `page`: the options of the web page, which connects to the embedded NATS by
+    WebSocket; None: serve no page.
 
     Raises:
         EmbeddedError: An embedded server does not start.
@@ -162,12 +162,12 @@ async def _servers(
 
 
 async def _check_nats(settings: Settings, *, has_redis: bool) -> None:
-    """Check the connection to an external NATS before a worker starts, as the worker reports a failure only after 30 s.
+    """Check the connection to an external NATS, because the worker itself would report a failure only after 30 s.
 
-    `has_redis`: whether REDIS_URL names an external Redis; otherwise the worker is to use an embedded one.
+    `has_redis`: whether REDIS_URL names an external Redis; otherwise the worker would use an embedded one.
 
     Raises:
-        ClientError: Other workers already use this NATS, but this worker would use another Redis than they, its own.
+        ClientError: Other workers already use this NATS, so this worker needs their Redis instead of an embedded one.
         UnreachableError: NATS_URL names a server that does not reply.
     """
     try:

@@ -38,7 +38,10 @@ def run(workers: int, host: str, port: int | None, page: PageOptions | None) -> 
 
 
 def _report(event: str, sentence: str, *, failed: bool = False, **fields: object) -> None:
-    """Print a sentence on a terminal; without a terminal, log an event with `fields` instead."""
+    """Print `sentence` if standard error is a terminal; otherwise log `event` with `fields`.
+
+    `failed`: print in red, or log an error.
+    """
     if err.is_terminal:
         err.print(sentence, style="red" if failed else None)
     else:
@@ -63,7 +66,10 @@ async def log_errors(work: Coroutine[None, None, int]) -> int:
 
 
 async def serve(workers: int, host: str, port: int | None, page: PageOptions | None) -> int:
-    """Run the service until a stop signal arrives; return the exit code.
+    """Run the service until a stop signal arrives or its workers end repeatedly; return the exit code.
+
+    `host`, `port`: of the worker's HTTP server; `port` None: HTTP_PORT if that is free, otherwise any free port.
+    `page`: the options of the web page; None: serve no page.
 
     Raises:
         EmbeddedError: Another run uses the folder, the folder is not writable, or an embedded server does not start.
@@ -107,7 +113,7 @@ def _settings_of(running: LocalService) -> Settings:
 
 
 async def run_until_stopped(stop: asyncio.Event, running: LocalService) -> int:
-    """Supervise workers and servers until `stop` is set, or workers are not restarted any more; return the exit code.
+    """Supervise workers and servers until `stop` is set or the workers end too often; return the exit code.
 
     Raises:
         EmbeddedError: An embedded server does not start again.
@@ -157,9 +163,10 @@ async def _hold(stop: asyncio.Event, running: LocalService) -> None:
 
 
 async def _supervise_workers(stop: asyncio.Event, running: LocalService) -> int:
-    """Restart the worker process whenever it ends; return its exit code if it never got ready or ended too often.
+    """Restart the worker process whenever it ends, until cancelled.
 
-    Too often is MAX_ENDS times within WITHIN_S.
+    Return the exit code of the worker if it ends before it was ever ready, or if workers end MAX_ENDS times within
+    WITHIN_S seconds. In the first case, `_hold` is called first, which may wait for `stop`.
     """
     if not await running.wait_until_ready():
         code = await running.worker.wait() or 1

@@ -65,7 +65,10 @@ def _locked(lock: int, timeout: float) -> bool:
 
 
 def holders(lock: int) -> list[int]:
-    """Return the ids of the other processes that have the lock file open; `lock` is a file descriptor of it."""
+    """Return the ids of all other processes that have the lock file open.
+
+    `lock`: a file descriptor of the lock file.
+    """
     lock_stat, pids = os.fstat(lock), set()
     for link in map(Path, glob.iglob("/proc/[0-9]*/fd/*")):  # noqa: PTH207 -- pathlib's fails if a process ends
         with contextlib.suppress(OSError):  # the file has just been closed, or is another user's

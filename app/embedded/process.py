@@ -71,7 +71,9 @@ class Server(ABC):
         raise EmbeddedError(message)
 
     async def keep_running(self, on_restart: Callable[[str], None]) -> None:
-        """Restart the server whenever it ends, until cancelled; before a restart call `on_restart` with its name.
+        """Restart the server whenever it ends, until cancelled.
+
+        `on_restart`: called before each restart with the name of the server's program.
 
         Raises:
             EmbeddedError: The server does not start again.

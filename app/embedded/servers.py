@@ -18,9 +18,11 @@ class NatsServer(Server):
     def __init__(
         self, folder: Path, port: int | None = None, *, sync_interval: str = "always", more_config: str = ""
     ) -> None:
-        """Create a server that does not run yet.
+        """Create a server; `start` starts it.
 
-        `more_config`: text that is added to the configuration of NATS, for instance the section `cluster`.
+        `folder`: for its data, configuration and log. `port`: None: see `Server`. `sync_interval`: how often JetStream
+        syncs its files to the disk: `always`, or an interval such as `2m`. `more_config`: text that is added to the
+        configuration of NATS, for instance the section `cluster`.
         """
         super().__init__(folder, port)
         self._sync_interval = sync_interval
