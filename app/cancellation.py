@@ -49,7 +49,7 @@ class StopScope:
 
     `error`: what the scope raises when it has stopped the body. `after`: the timeout in seconds; None: only a call of
     `now` stops the body. `since`: returns how many seconds of the timeout have passed, for example since the last
-    progress; None: it counts from the start of the body.
+    progress; None: the timeout counts from the start of the body. `again_after`: the seconds between two cancellations.
 
     Raises:
         Exception: The error of the `StopScope`, if it has stopped the body.

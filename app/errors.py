@@ -55,11 +55,10 @@ class ObsoleteMessageError(Exception):
 
 
 class MessageGoneError(Exception):
-    """The task stream no longer holds a delivered task message, because its task was deleted.
+    """A server of JetStream reports that the task stream no longer holds a delivered task message.
 
-    The message is returned to JetStream, which redelivers it only if the stream does hold it. That is possible: the
-    server that reported the message as missing may be a former leader of the stream, and may not have received the
-    message yet.
+    Usually the task was deleted. But the server may be a former leader of the stream that has not received the message
+    yet. So the worker returns the message to JetStream, which redelivers it only if the stream does hold it.
     """
 
 

@@ -47,8 +47,8 @@ log = structlog.get_logger()
 def end_process() -> None:
     """Stop the worker as Ctrl-C does, but with exit code 1, so that a supervisor starts it again.
 
-    The signal is SIGINT because uvicorn raises the signal again at its end. With SIGTERM the process would then end
-    without this exit code, and supervisors count an end by SIGTERM as success.
+    The signal is SIGINT because uvicorn raises the received signal once more when it has shut down. A second SIGTERM
+    would end the process before it exits with code 1, and supervisors regard an end by SIGTERM as success.
     """
     atexit.register(os._exit, 1)  # the `faststream` command offers no other way to set the exit code
     signal.raise_signal(signal.SIGINT)
@@ -85,7 +85,7 @@ class Worker:
         )
 
     def _needs(self) -> dict[str, health.Check]:
-        """Return the checks, by name, that must all succeed before the worker counts as ready for tasks."""
+        """Return the health checks by name; the worker is ready for tasks if all of them succeed."""
         return {
             "nats": partial(health.nats_responds, self.broker, self.settings),
             "consumers": lambda: self.container.stream_guard.are_streams_whole,

@@ -24,9 +24,9 @@ def document(version: str, settings: Settings) -> AsyncAPI:
 
 
 class _Document(AsyncAPI):
-    """FastStream's AsyncAPI document, to which `complete` adds ids, streams, replies and examples.
+    """Generates FastStream's AsyncAPI document, and lets `complete` add ids, streams, replies and examples.
 
-    Both `faststream docs gen` and the documentation page call `to_specification`.
+    `faststream docs gen` and the documentation page both read the completed document from `to_specification`.
     """
 
     settings: Settings

@@ -16,11 +16,14 @@ ENUMS: Final[Mapping[str, type[DescribedEnum]]] = {"priority": Priority, "kind":
 
 @dataclass(frozen=True, slots=True)
 class GeneratedChannel:
-    """What FastStream's AsyncAPI document says about all subjects of an address, merged into one channel.
+    """What FastStream's AsyncAPI document says about one channel of the service.
 
-    FastStream lists each subject of an address such as `tasks.transcription.{priority}` as a channel: `addresses` are
-    these subjects. `action` is what the service does there, `receive` or `send`; `queue` is its queue group, None if it
-    has none. `payloads` are the names of the payload classes; `description` is one line of Markdown and may be empty.
+    An address such as `tasks.transcription.{priority}` has several subjects. FastStream lists each subject as a channel
+    of its own; this class merges them.
+
+    `addresses`: the subjects. `action`: what the service does with the messages, `receive` or `send`. `queue`: the
+    queue group in which the service subscribes; None: it has no group. `payloads`: the names of the payload classes.
+    `description`: one line of Markdown; may be empty.
     """
 
     addresses: frozenset[str]
@@ -79,7 +82,7 @@ def paragraphs(text: str) -> tuple[str, str]:
 def pattern(address: str) -> re.Pattern[str]:
     """Return a regular expression for the subjects of an address such as `tasks.transcription.{priority}`.
 
-    Each parameter matches `*` or any of its values: those in ENUMS if it is listed there, otherwise any without a dot.
+    A parameter matches any word without a dot; a parameter in ENUMS matches only `*` and the values of its enum.
     """
     words = {name: "|".join([*map(str, enum), r"\*"]) for name, enum in ENUMS.items()}
     parameter = r"\\\{(\w+)\\\}"  # as `re.escape` writes it

@@ -55,8 +55,8 @@ CORRELATIONS: Final = {
 class MessageDescription:
     """A message of the AsyncAPI document: its payload class and its headers class.
 
-    Name and summary are the name and the docstring of the payload class, unless `alias` and `body_summary` replace
-    them.
+    The name and the docstring of the payload class become the name and the summary of the message, unless `alias` and
+    `body_summary` replace them.
     """
 
     payload: type[BaseModel] | type[str] | type[bytes]

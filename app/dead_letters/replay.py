@@ -43,19 +43,25 @@ class QueueFullError(RequestError):
 
 @dataclass(slots=True)
 class _Progress:
-    """What the handling of a replay request has done so far."""
+    """What the handling of a replay request has done so far.
 
-    deadline: float  # monotonic time after which the replay stops, if it has queued a task
-    newest: int  # stream sequence of the last dead letter to replay: later ones belong to tasks that failed again
-    has_chosen: bool = False  # whether the request has chosen a dead letter
-    without_log: bool = False  # whether a chosen task has no log any more: logs expire before dead letters
-    full: set[str] = field(default_factory=set)  # subjects of full queues
-    # The tasks queued so far: task id, and stream sequence of the event `failed`.
+    `deadline`: the monotonic time after which the replay stops, if it has queued a task. `newest`: the stream sequence
+    of the last dead letter to replay; later ones belong to tasks that failed again. `has_chosen`: whether a dead letter
+    matches the request. `without_log`: whether the log of a matching task has expired, as logs expire before dead
+    letters. `full`: the subjects of full task queues. `queued`: the tasks queued so far, each with the stream sequence
+    of its event `failed`.
+    """
+
+    deadline: float
+    newest: int
+    has_chosen: bool = False
+    without_log: bool = False
+    full: set[str] = field(default_factory=set)
     queued: dict[str, int] = field(default_factory=dict)
 
     @property
     def is_over(self) -> bool:
-        """Whether the replay must stop because its deadline has passed; even then it first queues at least one task."""
+        """Whether the replay must stop: its deadline has passed, and it has queued at least one task."""
         return bool(self.queued) and time.monotonic() > self.deadline
 
 
@@ -113,12 +119,14 @@ class Replayer:
                 progress.full.add(letter.subject)
 
     async def _replay(self, sequence: int, letter: DeadLetter, last: Record, segments_before: int) -> bool:
-        """Queue the task of a dead letter again and delete the dead letter; return whether this was done.
+        """Queue the task of a dead letter again, then delete the dead letter; return whether the task was queued.
 
-        It is not done if the task has not failed, if the dead letter holds another message with the task's id, or if
-        another request has queued the task. `sequence`: the stream sequence of the dead letter. `last`: the last record
-        of the task's log. `segments_before`: the task's segments up to and including this stream sequence are deleted,
-        so that the task starts over.
+        Return False if the task has not failed, if the dead letter holds another message with the same task id, or if
+        another request has already queued the task.
+
+        `sequence`: the stream sequence of the dead letter. `last`: the last record of the task's log.
+        `segments_before`: a stream sequence; the task's segments up to and including it are deleted, so that the task
+        starts over.
 
         Raises:
             QueueFullError: The task queue is full.

@@ -64,9 +64,10 @@ class DeadLetterStore:
         )
 
     async def delete(self, request: DeleteLettersRequest) -> LettersDeleted:
-        """Delete the dead letters that the request chooses, for up to REPLY_WITHIN_S.
+        """Delete the dead letters that match the request, and return how many were deleted.
 
-        If some may be left, `more_after` in the reply is the cursor from which the next request continues.
+        After REPLY_WITHIN_S, stop early: then `more_after` of the reply is the stream sequence after which the next
+        request continues.
         """
         deadline = time.monotonic() + REPLY_WITHIN_S
         count = 0

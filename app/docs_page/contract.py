@@ -154,7 +154,10 @@ def _tags(operation: Node) -> set[str]:
 
 
 def _role(operation: Node) -> str:
-    """Return what a client does on a channel, such as `You publish`; AsyncAPI's `action` is that of the service."""
+    """Return what a client does in an operation, such as `You publish`.
+
+    AsyncAPI's `action` says what the service does: if the service sends, the client receives.
+    """
     if _INSIDE in _tags(operation):
         return "Workers only"
     if operation["action"] == "send":

@@ -86,7 +86,7 @@ def _yaml(facts: Node) -> str:
 
 
 def _sections(text: str) -> Iterator[Section]:
-    """Split a text in Markdown at its headings of the second level."""
+    """Split a Markdown text into the section before the first `##` heading, and one section for each such heading."""
     tokens = _MARKDOWN.parse(text)
     heads = [at for at, token in enumerate(tokens) if token.type == "heading_open" and token.tag == "h2"]
     yield Section("", _html(tokens[: heads[0]] if heads else tokens))
