@@ -49,7 +49,10 @@ class TaskAttempt:
     """
 
     def __init__(self, log: TaskLog, results: ResultStore, record: Record, spans: StageSpans) -> None:
-        """Create an attempt, which appends nothing before `start`; `record`: the last record of the task's log."""
+        """Create an attempt; it appends nothing to the task's log until `start` is called.
+
+        `record`: the last record of the task's log.
+        """
         self._log = log
         self._results = results
         self._spans = spans
@@ -84,7 +87,10 @@ class TaskAttempt:
 
     @property
     def seconds_since_progress(self) -> float:
-        """Seconds since an update last reported progress, or that the task only waits for audio of the client."""
+        """Seconds since the attempt last made progress.
+
+        A live task is regarded as making progress while it waits for audio of its client.
+        """
         return time.monotonic() - self._progress.changed_at
 
     @property
@@ -205,9 +211,10 @@ class TaskAttempt:
                 await self._check()
 
     async def end_with_stored_outcome(self) -> bool:
-        """End the task's log according to the task's outcome, if one is stored already; return whether one is.
+        """If an outcome of the task is stored, append the event that ends the task; return whether this was done.
 
-        An outcome is the result of the task, or the note that it has none.
+        An outcome is the result of the task, or a note that the task ends without a result. An earlier attempt may have
+        stored it without appending the event.
 
         Raises:
             FencedError: Another writer has appended to the log.
@@ -220,7 +227,7 @@ class TaskAttempt:
         return outcome is not None
 
     async def fail(self, error: ErrorDetail) -> None:
-        """End the task's log with a `failed` event, or according to the task's outcome if one is stored already.
+        """End the task's log with a `failed` event, or with the event of an outcome that is already stored.
 
         Raises:
             FencedError: Another writer has appended to the log.

@@ -15,11 +15,15 @@ class StaleSegmentsError(Exception):
 
 
 class StoredSegments(NamedTuple):
-    """The checkpoint of a task, made of its stored segments, and the stream sequence of the last of them."""
+    """The checkpoint that the stored segments of a task add up to.
+
+    `messages`: the number of messages with segments of this task. `stream_sequence`: of the last message, which may
+    belong to an earlier task with the same id.
+    """
 
     checkpoint: Checkpoint
-    messages: int  # number of messages with segments of this task
-    stream_sequence: int  # of the last message, which may belong to an earlier task with the same id
+    messages: int
+    stream_sequence: int
 
 
 async def read_segments(log: TaskLog, task_id: str, owner: TaskMessageId) -> StoredSegments:

@@ -170,12 +170,12 @@ class Delivery:
             raise PermanentError(ErrorCode.WORKER_LOST, message)
 
     async def _wait_for_previous_worker(self, attempt: TaskAttempt) -> None:
-        """Give the previous worker time to append to the task's log, in case it is still running the task.
+        """Wait until the previous worker cannot be running the task any more.
 
-        In an outage of NATS the delivery of a message may expire while its worker still runs the task. JetStream then
-        redelivers the message. So the previous worker gets MAX_EVENT_INTERVAL_S after the end of an outage to append an
-        event. It also gets RECONNECTED_WITHIN_S after this worker has connected for the first time, because there may
-        have been an outage before.
+        Its delivery has expired, but it may still run the task, for example after an outage of NATS. A running task has
+        a new event at least every MAX_EVENT_INTERVAL_S. So wait until the log has had no new event for that time, or
+        for the acknowledgement timeout if that is shorter. After an outage, wait MAX_EVENT_INTERVAL_S from its end.
+        After its first connection to NATS, a worker waits RECONNECTED_WITHIN_S, because it knows of no earlier outage.
 
         Raises:
             FencedError: The previous worker has appended to the log, so it keeps the task.

@@ -25,13 +25,11 @@ log = structlog.get_logger()
 
 @asynccontextmanager
 async def heartbeat(delivery: Delivery) -> AsyncIterator[None]:
-    """Extend the delivery's acknowledgement timeout while the `with` block runs, so that it is not redelivered.
-
-    The block is stopped if it makes no progress, or if another writer appends to the task's log.
+    """Extend the delivery's acknowledgement timeout while the `with` block runs, so that the task is not redelivered.
 
     Raises:
-        FencedError: Another writer has appended to the task's log.
-        TransientError: The block has made no progress for TASK_TIMEOUT.
+        FencedError: Another writer has appended to the task's log, so the block was stopped.
+        TransientError: The block has made no progress for TASK_TIMEOUT, so it was stopped.
     """
     beats: list[asyncio.Task[None]] = []
 

@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 async def process(delivery: Delivery, handle: Callable[[], Awaitable[object]]) -> None:
-    """Run the task's handler while heartbeats extend the delivery, settle the message, and report the outcome.
+    """Run a task's handler with heartbeats, settle the task message, and report the outcome in the metrics and the log.
 
     Meanwhile this worker transcribes no windows (parts of recordings) of other workers. `handle`: calls the handler.
     """

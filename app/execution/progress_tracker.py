@@ -26,7 +26,7 @@ class ProgressTracker:
         self._measured_from: tuple[float, float] | None = None
 
     def advance(self, update: TaskUpdate) -> None:
-        """Take the next update of the attempt into account."""
+        """Store the progress that an update reports; set `changed_at` if it is new or the task waits for audio."""
         if update.waits_for_audio or update != self._last:
             self.changed_at, self._last = time.monotonic(), update
         duration = update.duration_seconds or self.latest.duration_seconds  # a known duration stays known
@@ -45,7 +45,7 @@ class ProgressTracker:
         return min(max(percent, self._minimum), 99)
 
     def fields(self) -> dict[str, object]:
-        """Return the progress fields of a `running` event."""
+        """Return the fields of a `running` event that describe the progress, such as `stage` and `eta_seconds`."""
         latest = self.latest
         return {
             "stage": latest.stage,

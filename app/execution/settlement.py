@@ -31,14 +31,21 @@ log = structlog.get_logger()
 
 
 class DeliveryOutcome(NamedTuple):
-    """The outcome of one delivery: the new state of the task, and the error if the attempt has failed."""
+    """The outcome of one delivery.
 
-    state: State | None = None  # None: this worker has not changed the task
-    error: ErrorDetail | None = None  # None: the attempt has not failed
+    `state`: the new state of the task; None: this worker has not changed the task. `error`: the error of the attempt;
+    None: it has not failed.
+    """
+
+    state: State | None = None
+    error: ErrorDetail | None = None
 
 
 async def completed(delivery: Delivery) -> DeliveryOutcome:
-    """Acknowledge the message of a task whose result is stored."""
+    """Acknowledge the message of a task whose result is stored, and return the outcome `completed`.
+
+    A failed acknowledgement is only logged.
+    """
     try:
         await delivery.acknowledge()
     except NatsError as broken:  # the worker that gets the message next finds the stored result
@@ -187,10 +194,11 @@ async def _store_dead_letter(delivery: Delivery, last: ProgressEvent) -> None:
 async def _invalid(delivery: Delivery, problem: ErrorDetail) -> DeliveryOutcome:
     """Store an invalid task message as a dead letter and acknowledge it.
 
-    If the log of the message's task id is empty, append `failed` to it. `problem`: what is wrong with the message.
+    If the log of the message's task id is empty, append a `failed` event to it. `problem`: what is wrong with the
+    message.
 
     Raises:
-        UnreadableError: A worker of a later version has registered the message, so it is valid there.
+        UnreadableError: A worker of a later version, for which the message is valid, has registered the task.
     """
     stored, task_log, task_id = delivery.stored, delivery.execution.log, delivery.stored.task_id
     if task_id is not None and await _is_registered(delivery, task_id):
@@ -209,9 +217,10 @@ async def _invalid(delivery: Delivery, problem: ErrorDetail) -> DeliveryOutcome:
 
 
 async def _is_registered(delivery: Delivery, task_id: str) -> bool:
-    """Return whether a worker of a later version, which finds the message valid, has registered its task.
+    """Return whether the task of an invalid message is registered, i.e. whether its log has a first event.
 
-    To register a task is to append the first event to its log.
+    If so, the message is valid for a later version of the service, and a worker of that version has registered the
+    task.
     """
     stored, last = delivery.stored, await delivery.execution.log.last(task_id)
     task = stored.task

@@ -23,10 +23,10 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class SpeakerLog:
-    """Stores and reads the speakers of a live task for one attempt: events, and the state to recognize speakers by.
+    """Stores and reads the speakers of a live task for one attempt: speaker events, and a state of the speakers.
 
-    For a task that detects no speakers in live audio, `resume` returns the checkpoint unchanged, and `complete` does
-    nothing.
+    With the state, another worker that continues the task recognizes the speakers. For a task that detects no speakers
+    in live audio, `resume` returns the checkpoint unchanged, and `complete` does nothing.
     """
 
     _log: TaskLog
@@ -35,10 +35,11 @@ class SpeakerLog:
     _after: int = 0  # stream sequence of the last event that this attempt has read or appended
 
     async def resume(self, checkpoint: Checkpoint, last: Record) -> Checkpoint:
-        """Return a checkpoint extended by the stored speaker events of a live task, and by the state to resume from.
+        """Return the checkpoint of a live task, with the stored speaker events and the stored state of the speakers.
 
-        With the state, the speakers of earlier attempts are recognized, and keep their labels. For a task without live
-        speakers, the checkpoint is returned unchanged. `last`: the last record of the task's log.
+        With the state, this attempt recognizes the speakers of earlier attempts, which keep their labels; without it,
+        all speakers get new labels. Return the checkpoint of any other task unchanged. `last`: the last record of the
+        task's log.
 
         Raises:
             TransientError: JetStream does not reply.
@@ -57,9 +58,10 @@ class SpeakerLog:
         return replace(checkpoint, speaker_changes=own, speaker_state=state.decode() if state else "")
 
     async def store_state(self, state: str, last: Record) -> None:
-        """Store the state from which another worker can recognize the speakers.
+        """Store a state with which another worker that continues the task can recognize the speakers.
 
-        If that fails, or takes longer than STATE_TIMEOUT_S, only log a warning.
+        If that fails, or takes longer than STATE_TIMEOUT_S, only log a warning. `last`: the last record of the task's
+        log.
         """
         try:
             async with asyncio.timeout(STATE_TIMEOUT_S):
@@ -87,21 +89,24 @@ class SpeakerLog:
         self._events += 1
 
     async def complete(self, last: Record) -> None:
-        """Delete the stored state of the speakers of a completed task, because no worker will continue the task."""
+        """Delete the stored state of the speakers of a completed task, because no worker will continue the task.
+
+        `last`: the last record of the task's log.
+        """
         if has_live_speakers(last):
             with suppress(NatsError):  # the bucket expires it
                 await self._results.embeddings.delete_live(last.event.task_id)
 
     async def clean_up(self, task_id: str) -> None:
-        """Delete the speaker events of a deleted task.
+        """Delete the speaker events of a deleted task, up to the last one that this attempt has read or appended.
 
-        Events after the last one that this attempt has read or appended stay.
+        Later events are kept, because they may belong to a later task with the same id.
         """
         if self._after:
             await self._log.purge_speakers(task_id, up_to=self._after)
 
 
 def has_live_speakers(last: Record) -> bool:
-    """Return whether a task detects speakers in live audio."""
+    """Return whether a task is live and detects speakers; `last`: the last record of its log."""
     task = last.metadata.task
     return isinstance(task, LiveTask) and task.diarize

@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """Fails waiting tasks, and repeats the events of scheduled ones."""
+    """Fails tasks that have waited too long, and keeps the logs of scheduled tasks from expiring."""
 
     messages: TaskMessages
     registration: Registration
@@ -64,10 +64,10 @@ class Expiry:
                     log.warning("task_expired", task_id=message.task_id)
 
     async def fail(self, message: StoredMessage, error: ErrorDetail) -> bool:
-        """End the task of a waiting message as `failed` with `error`, store a dead letter, and delete the message.
+        """End a waiting task as `failed` with `error`, store its message as a dead letter, and delete the message.
 
-        Return False if the task does not wait, or if its message is invalid; the worker that receives the message
-        settles it.
+        Return False if the task no longer waits, or if its message is invalid; then the worker that receives the
+        message settles it.
 
         Raises:
             NatsError: NATS does not answer.
@@ -83,7 +83,10 @@ class Expiry:
         return True
 
     async def _end(self, message: StoredMessage, error: ErrorDetail) -> Record | None:
-        """End the log of a waiting task with `error`, and return its last record; None if the task cannot be ended."""
+        """End the log of a waiting task with `error`, and return the log's last record.
+
+        Return None if the task no longer waits or was deleted, or if its message is invalid.
+        """
         task = message.task
         if task is not None and message.problem is None:
             with suppress(ObsoleteMessageError, MessageGoneError, FencedError, RequestError):

@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Maintenance:
-    """Does the periodic work of a worker and, while the worker holds the lease, that for all workers (the fleet)."""
+    """Does a worker's periodic work and, while the worker holds the lease, the work for all workers (the fleet)."""
 
     nats: Client
     settings: Settings
@@ -94,7 +94,7 @@ class Maintenance:
             await self.projection.mark()
 
     async def measure_queues(self) -> None:
-        """Set the metrics of the task queues, the dead letters, and the reminders to erase data of ended tasks."""
+        """Set the metrics of the task queues, the dead letters, and the reminders: scheduled messages to erase data."""
         names = self.settings.stream_names
         queues, now = await self.queues.read(sample=MEASURED_MESSAGES), await server_time(self.nats, names.tasks)
         for queue in queues.by_key.values():
