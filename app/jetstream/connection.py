@@ -60,7 +60,11 @@ class TooFewServersError(NatsError):
 
 
 def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProvider) -> NatsBroker:
-    """Create FastStream's broker: not connected yet, it reconnects without a limit and reports outages to `monitor`."""
+    """Create FastStream's broker; it is not connected yet.
+
+    It tries to reconnect without a limit, and reports outages to `monitor`. `traces`: receives the tracing spans of
+    messages, unless it is `tracing.OFF`.
+    """
     return NatsBroker(
         settings.nats_servers,
         security=security(settings),
@@ -122,7 +126,7 @@ async def stop_on_refusal(monitor: ConnectionMonitor, settings: Settings) -> Asy
 
 
 def _explain(refusal: Exception, settings: Settings) -> str:
-    """Return a message for the operator: whom NATS has refused, which permission this user lacks, and what to do."""
+    """Return a message for the operator: what NATS refuses to which user, and which setting or right to correct."""
     user = f"the user {settings.nats_user}" if settings.nats_user else "a client without NATS_USER"
     if settings.nats_creds_file is not None:
         user = f"the user of {settings.nats_creds_file}"

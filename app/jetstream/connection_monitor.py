@@ -49,7 +49,7 @@ class ConnectionMonitor:
             self._end_start = None
 
     def connected(self, nats: Client) -> None:
-        """Record the first connection of the worker to NATS."""
+        """Record that the worker has connected to NATS for the first time; `nats`: the connection."""
         self._nats, self._connected_at = nats, time.monotonic()
 
     def expect_close(self) -> None:
@@ -64,7 +64,7 @@ class ConnectionMonitor:
     def seconds_since_connected(self) -> float:
         """Seconds since this worker first connected to NATS; infinite if it has not connected yet.
 
-        Of outages before its first connection a worker knows nothing.
+        The worker does not know of outages before its first connection.
         """
         return time.monotonic() - self._connected_at
 

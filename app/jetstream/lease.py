@@ -52,7 +52,7 @@ log = structlog.get_logger()
 
 
 async def unfenced() -> None:
-    """Allow every change: the value of `confirm` for calls that change streams without holding the lease."""
+    """Allow any change: functions that change streams get this as `confirm` if their caller does not hold the lease."""
 
 
 class LeaseLostError(NatsError):
@@ -63,26 +63,40 @@ class LeaseLostError(NatsError):
 
 
 class Report(BaseModel):
-    """The state of streams and consumers, which the worker that holds the lease reports to all workers."""
+    """The state of streams and consumers, which the worker that holds the lease reports to all workers.
 
-    problems: list[Problem]  # of the streams and consumers
-    is_whole: bool  # whether no stream or consumer is missing or lacks a setting that the service needs
-    progress_created_at: str | None  # when the stream of progress events was created; None: the stream is missing
+    `problems`: of the streams and consumers. `is_whole`: whether no stream or consumer is missing or lacks a setting
+    that the service needs. `progress_created_at`: when the stream of progress events was created; None: the stream is
+    missing.
+    """
+
+    problems: list[Problem]
+    is_whole: bool
+    progress_created_at: str | None
 
 
 class QueueReport(BaseModel):
-    """What the scheduler knows about the task queues, and the worker that runs it, the lease holder, reports to all."""
+    """What the scheduler knows about the task queues: the lease holder, which runs it, reports this to all workers.
 
-    users: list[UserLoad] = []  # those with the most waiting audio
-    scheduled: dict[str, int] = {}  # how many tasks of each queue, by its subject, may not start yet
+    `users`: those with the most waiting audio. `scheduled`: how many tasks of each queue may not start yet, by the
+    subject of the queue.
+    """
+
+    users: list[UserLoad] = []
+    scheduled: dict[str, int] = {}
 
 
 class LeaseRecord(BaseModel):
-    """The content of the message that is the lease: which worker holds it, and what this worker reports to others."""
+    """The content of the message that is the lease: which worker holds it, and what this worker reports to others.
 
-    holder: str | None  # name of the worker; None: released
-    version: str  # of the holder
-    token: int  # the sequence of the record that the holder replaced when it took the lease: grows with each holder
+    `holder`: the name of the worker; None: the lease is released. `version`: of the holder. `token`: identifies the
+    holder's term, and grows with each holder: the stream sequence of the record that the holder replaced when it took
+    the lease.
+    """
+
+    holder: str | None
+    version: str
+    token: int
     report: Report | None = None
     queues: QueueReport = QueueReport()
 
@@ -210,7 +224,8 @@ class Lease:
     async def _take_next(self, check: Duties) -> bool:
         """Wait until the lease is free, and try to take it; return whether this worker holds it now.
 
-        `check`: the checks that this worker does on its own once FAILURES_IN_A_ROW attempts to take the lease failed.
+        `check`: called instead of raising the error once FAILURES_IN_A_ROW attempts to take the lease have failed: see
+        `run`.
 
         Raises:
             NatsError: NATS does not answer, or refuses to store who holds the lease.

@@ -57,12 +57,15 @@ def stream_of(bucket: str) -> str:
 
 
 def chunks_of(bucket: str, nuid: str) -> str:
-    """Return the subject on which the chunks of an object are stored; `nuid` is the id that its metadata has."""
+    """Return the subject on which the chunks of an object are stored.
+
+    `nuid`: the field `nuid` of the object's metadata.
+    """
     return f"$O.{bucket}.C.{nuid}"
 
 
 def digest(sha256_hash: bytes) -> str:
-    """Return a SHA-256 hash as text, in the form that the metadata of objects has."""
+    """Return a SHA-256 hash as text, in the format of the field `digest` of an object's metadata."""
     return f"SHA-256={base64.urlsafe_b64encode(sha256_hash).decode()}"
 
 

@@ -81,7 +81,10 @@ class PullInbox:
         return messages
 
     async def _is_silent(self) -> bool:
-        """Return whether the server sends nothing within SILENCE_S; a reply that it sends is kept for `_reply`."""
+        """Wait up to SILENCE_S for a reply of the server, and return whether none has arrived.
+
+        A reply that arrives is kept for `_reply`.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(SILENCE_S):
                 self._replies.put_nowait(await self._replies.get())

@@ -41,7 +41,7 @@ class UnreadableError(RequestError):
 
 
 def parse_stored(kind: type[T] | TypeAdapter[T], body: bytes, stored_as: str) -> T:
-    """Parse a value that only the service stores; fields that only a later version knows stay in the value.
+    """Parse a value that only the service stores; fields that a later version has added are kept.
 
     `stored_as`: the subject or the bucket of the value, for the error message.
 

@@ -6,7 +6,10 @@ from natscribe.schemas.wire import Lane
 
 
 class Slots(StrEnum):
-    """The kinds of slots of a worker, each for one running task: one for recordings, several for live tasks."""
+    """The two kinds of slots of a worker; a slot is room for one running task.
+
+    A worker has one slot for recordings and several slots for live tasks.
+    """
 
     RECORDINGS = "recordings"
     LIVE = "live"

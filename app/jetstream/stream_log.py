@@ -55,9 +55,9 @@ class StreamLog(Generic[T]):
         return None if message is None else await self._last_record(message, subject)
 
     async def last_of(self, subjects: Iterable[str]) -> list[T]:
-        """Return the last records of the logs on many subjects; empty and unreadable logs are omitted.
+        """Return the last record of each log on `subjects`.
 
-        Records that do not fit into the replies of NATS are omitted, too.
+        Omitted are empty logs, records that this version cannot read, and records beyond the size of one reply of NATS.
 
         Raises:
             NatsError: NATS does not answer.
@@ -117,9 +117,11 @@ class StreamLog(Generic[T]):
     async def _confirm_first(self, subject: str, scope: str, sequence: int, event_id: str) -> int:
         """Wait until the first record of a log is stored under the log's own subject, and return its stream sequence.
 
-        `sequence`: the stream sequence in the acknowledgement of the append. A stream that has lost its subject
-        transform acknowledges the first append to a log, but stores the record under another subject, as a stray: see
-        `strays.py`. Such a stream refuses all other appends. `scope`, `event_id`: see `_search`.
+        A stream that has lost its subject transform acknowledges the first append to a log, but stores the record under
+        another subject, as a stray: see `strays.py`. Such a stream refuses all later appends, so they need no such
+        check.
+
+        `sequence`: the stream sequence in the acknowledgement of the append. `scope`, `event_id`: see `_search`.
 
         Raises:
             FencedError: Another writer has started the log, or the record was removed.
@@ -139,11 +141,12 @@ class StreamLog(Generic[T]):
     async def _search(self, subject: str, scope: str, event_id: str, *, after: int = 0) -> tuple[bool, int]:
         """Search the messages of `scope` after the sequence `after` for a record with the CloudEvents id `event_id`.
 
-        `scope`: a subject or a wildcard. If the record is stored, return True and its stream sequence. Otherwise return
-        False and the stream sequence of the last message of `scope`, or `after` if there is no message after it.
+        If the record is stored, return True and its stream sequence. Otherwise return False and the stream sequence of
+        the last message, or `after` if there is none. Messages of clients, which are no records, are skipped. `scope`:
+        a subject or a wildcard.
 
         Raises:
-            FencedError: Another writer has appended a record after `after`.
+            FencedError: The first record found is another one, so another writer has appended it.
             TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
         """
         last = after
@@ -158,9 +161,9 @@ class StreamLog(Generic[T]):
     async def _check_removed(self, subject: str, after: int) -> None:
         """Raise an error if the record with the sequence `after` was removed from the subject; otherwise pause.
 
-        It is called if JetStream has refused an append, although `_search` has found no message after `after`. Then
-        either that record was removed, or a former leader, which lacks later records, has replied to the search: so the
-        caller repeats the append and the search after the pause.
+        The caller has found no message after `after`, but JetStream has refused to append a record there. If the record
+        was not removed, a former leader of the stream, which lacks later messages, has answered the search. After the
+        pause, the caller repeats the append.
 
         Raises:
             FencedError: The record was removed.
@@ -176,9 +179,9 @@ class StreamLog(Generic[T]):
         await self._js.purge_stream(self._stream, subject=subject, seq=None if up_to is None else up_to + 1)
 
     async def _last_record(self, last: RawStreamMsg, subject: str) -> T | None:
-        """Return the last record of the log on `subject`, whose last message is `last`; None if the log has no record.
+        """Return the last record of the log on `subject`; None if the log has no record.
 
-        If a client has stored `last`, it is no record of the service: then the log is read to find the last record.
+        `last`: the last message on `subject`. If a client has stored it, it is no record; then read the whole log.
         """
         record = read_record(self._read, last)
         if record is None:

@@ -61,7 +61,7 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
 def consumer_configs(settings: Settings) -> Iterator[tuple[str, ConsumerConfig]]:
     """Yield the configurations of the durable consumers, each with the name of its stream.
 
-    They leave out `num_replicas`, so that a consumer always has as many replicas as its stream.
+    The configurations do not set `num_replicas`, so that a consumer always has as many replicas as its stream.
     """
     names, wait = settings.stream_names, settings.task_ack_wait
     for slots, ack_wait in ((Slots.RECORDINGS, wait), (Slots.LIVE, min(LIVE_ACK_WAIT_S, wait))):
@@ -98,7 +98,7 @@ def key_value_configs(settings: Settings) -> Iterator[StreamConfig]:
 
 
 def _republished_bucket(bucket: str) -> StreamConfig:
-    """Return the configuration of a bucket that publishes each stored value on `<bucket>.<key>`, too."""
+    """Return the configuration of a Key-Value bucket that also publishes each stored value, on `<bucket>.<key>`."""
     config = key_value.key_value_bucket(bucket)
     config.republish = RePublish(src=key_value.key_value_subject(bucket, ">"), dest=f"{bucket}.>")
     return config

@@ -10,6 +10,6 @@ _CHARACTERS: Final = 16  # hexadecimal digits of a hash in a subject; the messag
 def token(name: int | str) -> str:
     """Return a hash that stands for a name in a NATS subject; names may contain characters that subjects may not.
 
-    The names `1` and `"1"` get two tokens.
+    The number `1` and the text `"1"` get different tokens.
     """
     return sha256(json.dumps(name).encode()).hexdigest()[:_CHARACTERS]
