@@ -37,14 +37,15 @@ SEQUENCES: Final = 2**63  # stream sequences are below this number
 
 
 class Announcement(NamedTuple):
-    """A notice that the task stream has stored a task message: JetStream republishes a copy of each.
+    """A notice that a task message was stored: JetStream republishes each message of the task stream to the workers.
 
-    A client may forge an announcement, so a task is registered only if the task stream holds its message.
+    A client may forge an announcement, so a task is registered only if the task stream holds its message. `subject`,
+    `sequence`: the subject and the stream sequence of the message.
     """
 
     task_id: str
     subject: str
-    sequence: int  # stream sequence of the message
+    sequence: int
 
 
 class Registration:
@@ -97,10 +98,10 @@ class Registration:
                 is_new = False  # another worker was first: read its record
 
     async def announce(self, announcement: Announcement, *, replayed: bool) -> None:
-        """Have the first event of an announced task appended to its log: after HEAD_START_S, or at once if `replayed`.
+        """Let `run` register the task of a new message after HEAD_START_S; if `replayed`, register it at once.
 
-        Within HEAD_START_S, an idle worker usually starts the task and appends the event itself. `replayed`: whether
-        the message queues the task of a dead letter again.
+        Within HEAD_START_S, an idle worker usually starts the task and registers it itself. `replayed`: whether the
+        message queues the task of a dead letter again.
 
         Raises:
             ValueError: The announcement names no message of a task queue.
@@ -114,9 +115,9 @@ class Registration:
             await self._announced.put(announcement)
 
     def announce_waiting(self, message: StoredMessage) -> None:
-        """Have the first event of a waiting task appended to its log, or `queued` if a `scheduled` task is due now.
+        """Let `run` register a waiting task, or append `queued` to its log if a `scheduled` task is due now.
 
-        Do nothing while ANNOUNCED_AT_ONCE tasks wait for this: a worker appends the event when it starts the task.
+        Do nothing if ANNOUNCED_AT_ONCE tasks are already announced: a worker appends the event when it starts the task.
         """
         if message.task_id is not None and not self._announced.full():
             self._announced.put_nowait(Announcement(message.task_id, message.subject, message.sequence))
@@ -141,7 +142,7 @@ class Registration:
         await asyncio.gather(*(self._register_ahead(message, last, position) for message, position in located))
 
     async def run(self) -> None:
-        """Register announced tasks, until cancelled."""
+        """Register the tasks passed to `announce` and `announce_waiting`, until cancelled."""
         await run_forever("registration", self._register_announced, every_s=0, retry_after_s=OUTAGE_PAUSE_S)
 
     async def _register(
@@ -178,11 +179,11 @@ class Registration:
         return first
 
     async def _may_own(self, message: StoredMessage, task: Task, last: Record | None) -> bool:
-        """Return whether a message may take over the log of its task id; `last`: the last record of this log, if any.
+        """Return whether a message may start or continue the log of its task id.
 
-        An empty log belongs to the first message with the task id, and the log of a failed task to the message that
-        replays it. If the message that owned the log was lost with the task stream, the log belongs to the next message
-        with the same task in its body.
+        An empty log belongs to the first message with the task id. The log of a failed task belongs to the message that
+        replays the task. If the message that owned the log was lost with the task stream, the log belongs to the next
+        message with the same task in its body. `last`: the last record of the log; None: it is empty.
         """
         if last is None or message.replay_of is not None:
             return message.replay_of is None if last is None else message.replays(last, task)
@@ -196,9 +197,9 @@ class Registration:
     async def _undo_if_deleted(self, first: Record) -> None:
         """Delete `first`, the first record of a log, if the task was deleted before the record was appended.
 
-        It is called if the task message is missing. If a worker has ended the task, it has appended to the log before
-        that, so another record follows `first`. If none follows, a client has deleted the task and its log before
-        `first` was appended.
+        The caller has found that the task message is missing: the task has ended or was deleted. If it has ended, its
+        last event follows `first` in the log. If nothing follows, a client deleted the task and its log before `first`
+        was appended.
 
         Raises:
             MessageGoneError: The task was deleted.
@@ -231,7 +232,7 @@ class Registration:
                     await self._log.append(event, record.metadata, after=record.stream_sequence)
 
     async def _register_announced(self) -> None:
-        """Register the next announced tasks; if that fails, the next call registers the same tasks again."""
+        """Wait until tasks are announced, then register them; if that fails, the next call tries them again."""
         announced, self._postponed = self._postponed or await self._next_announced(), []
         try:
             await self.register_waiting(announced)

@@ -71,10 +71,10 @@ class Scheduler:
     ) -> None:
         """Create a scheduler; `run` does its work.
 
-        `quota`: returns the quota of a user. `reject`: called with the message of a task that exceeds the user's number
-        of waiting tasks, and the error; fails the task, or returns False if it cannot: then the task waits as usual.
-        `report_waiting`: called with the messages of waiting tasks whose logs may lack an event: each scheduled task
-        that has become due, and each task without a grant that the periodic `_audit` reads.
+        `quota`: returns the quota of a user. `reject`: called with the message of a task that exceeds its user's limit
+        of waiting tasks, and with the error. It fails the task, or returns False if it cannot; then the task waits like
+        others. `report_waiting`: called with the message of each waiting task whose log may lack an event: a scheduled
+        task that has become due, or a task without a grant that the periodic `_audit` reads.
         """
         self._nats = nats
         self._names = names
@@ -106,7 +106,9 @@ class Scheduler:
             free.changed.set()
 
     async def run(self) -> None:
-        """Grant tasks until cancelled; return if the task stream has been recreated: the caller has to call it again.
+        """Grant tasks until cancelled, or until the task stream has been recreated.
+
+        In the latter case, the caller has to call `run` again.
 
         Raises:
             NatsError: NATS does not answer.
@@ -207,7 +209,11 @@ class Scheduler:
         free.changed.set()
 
     async def _reply_positions(self, message: Msg) -> None:
-        """Reply what starts before each task; wait for messages that are not read yet, but at most READ_WITHIN_S."""
+        """Reply for each task in the request how many tasks start before it, and their seconds of audio.
+
+        If the scheduler has not read the message of a task yet, wait for it; all waits together take at most
+        READ_WITHIN_S.
+        """
         before, deadline = list[Before](), monotonic() + READ_WITHIN_S
         for grant in QUESTION.validate_json(message.data):
             await asyncio.sleep(0)  # other work goes first
@@ -217,7 +223,7 @@ class Scheduler:
         await message.respond(REPLY.dump_json(before))
 
     async def _read(self, subject: str) -> None:
-        """Wait until the queue `subject` may have new messages; read them, and let their tasks wait."""
+        """Wait until the queue `subject` may have new messages, then read them and pass each to `_learn`."""
         await self._news[subject].wait()
         self._news[subject].clear()
         began = monotonic()
@@ -234,7 +240,7 @@ class Scheduler:
             raise
 
     def _learn(self, message: StoredMessage) -> None:
-        """Let the task of a stored message wait for a slot or, if scheduled, for its start time.
+        """Add the task of a stored message to the waiting tasks or, before its start time, to the scheduled ones.
 
         Do nothing if the scheduler already knows the task.
         """
@@ -249,10 +255,10 @@ class Scheduler:
             self._admit(turn, due_at)
 
     def _admit(self, turn: Turn, due_at: datetime) -> None:
-        """Let a task wait for a slot, or have it rejected if its user has too many waiting tasks.
+        """Add a task to the waiting ones, or mark it for rejection if its user already has too many waiting tasks.
 
         `due_at`: the earliest time at which the task may start. A task that has been due for longer than NEW_FOR is not
-        rejected, so that a lowered limit fails no task that already waits.
+        rejected, so that a lower limit does not fail tasks that already wait.
         """
         quota = self._quota(turn.user)
         if 0 < quota.max_waiting <= self.turns.waiting[turn.user] and self._now - due_at < NEW_FOR:
@@ -265,9 +271,10 @@ class Scheduler:
         self.free[Slots.of(turn.lane)].changed.set()
 
     async def _reject(self) -> None:
-        """Fail the tasks of users who have too many waiting tasks.
+        """Fail the tasks that `_admit` has marked because their users have too many waiting tasks.
 
-        If that is impossible, e.g. because its message is invalid, a task waits as usual, and a worker settles it.
+        A task that cannot be failed, e.g. because its message is invalid, waits like others; the worker that receives
+        the message settles it.
         """
         for sequence, (turn, quota) in list(self._rejected.items()):
             self._rejected[sequence] = self._rejected.pop(sequence)  # the last one now: if it fails, others are first
@@ -325,10 +332,11 @@ class Scheduler:
                 raise
 
     async def _audit(self) -> None:
-        """Make up for lost notices: compare granted tasks with stored grants, and read a page of stored task messages.
+        """Correct what the scheduler knows, in case it has missed notices.
 
-        A granted task whose grant is no longer stored has ended, or waits again if its message is still stored. Tasks
-        whose messages are new to the scheduler are added.
+        If the grant of a granted task is no longer stored, the task has ended or, if its message is still stored, waits
+        again. In addition, read the next page of stored task messages, and add the tasks that the scheduler does not
+        know.
         """
         stored = {grant.sequence for grant in await self._grants.all()}
         lost = [
