@@ -12,8 +12,8 @@ PATIENCE: Final = {Priority.NORMAL: 3, Priority.LOW: 15}  # how many other tasks
 class PriorityOrder:
     """Decides from which priority the next task is taken: from high before normal before low, but without starvation.
 
-    A priority whose tasks wait while PATIENCE tasks of other priorities start goes first. While tasks of all priorities
-    wait, eleven of sixteen started tasks are high, four are normal and one is low.
+    A priority goes first once PATIENCE tasks of other priorities have started while its own tasks waited. While tasks
+    of all priorities wait, eleven of sixteen started tasks are high, four are normal and one is low.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class PriorityOrder:
         self.note_empty(served)
 
     def note_empty(self, priority: Priority) -> None:
-        """Note that no task of a priority can start: the count of how often it was passed over begins at 0 again."""
+        """Note that no task of a priority can start, and set the count of how often it was passed over to 0."""
         self._passed_over[priority] = 0
 
 
@@ -55,8 +55,8 @@ def seconds_until_free(busy: Iterable[float], work: float) -> float:
     """Estimate in how many seconds a worker is free for a waiting task, i.e. after the tasks that start before it.
 
     `busy`: for each worker, the seconds until its running task ends. `work`: how many seconds a single worker would
-    need for the tasks that start before; the workers that are free first share this work, and all of them end at the
-    same time.
+    need for all tasks that start before the waiting one. The estimate divides this work among the workers that are free
+    first, so that all of them end at the same time.
     """
     totals = accumulate(sorted(max(seconds, 0.0) for seconds in busy))
     return min(((work + total) / workers for workers, total in enumerate(totals, start=1)), default=work)
@@ -65,9 +65,9 @@ def seconds_until_free(busy: Iterable[float], work: float) -> float:
 def _more_urgent(waiting: Mapping[Priority, int], priority: Priority, *, at_most: int) -> dict[Priority, int]:
     """Estimate how many tasks of each priority above `priority` start before a task of `priority`.
 
-    `waiting`: the number of waiting tasks by priority. `at_most`: the maximum of the sum of the estimates. From the
-    lowest of these priorities to the highest, each gets the share that `PriorityOrder` gives it; what remains goes to
-    the next.
+    `waiting`: the number of waiting tasks by priority. `at_most`: the maximum sum of the estimates. If more tasks wait,
+    it is divided among the higher priorities in the ratio in which `PriorityOrder` starts their tasks; what one of them
+    cannot use goes to the others.
     """
     urgent = [other for other in Priority if other.precedes(priority)]
     left = min(sum(waiting[other] for other in urgent), at_most)

@@ -39,7 +39,8 @@ class FreeSlots:
     def take(self, grant: int | None) -> None:
         """Lower the count by 1, because a task was granted.
 
-        `grant`: the stream sequence of the grant; None: the task already had one, so no grant was published.
+        `grant`: the stream sequence of the grant; None: the task already had a grant, so none was published, but the
+        count is lowered nevertheless.
         """
         self.count -= 1
         if grant is not None:
@@ -51,7 +52,7 @@ class FreeSlots:
         self.changed.set()
 
     async def read(self) -> None:
-        """Set `count` to the number of open pull requests in JetStream, minus the grants not yet delivered to them.
+        """Set `count` to the number of open pull requests (free slots), minus the grants not yet delivered to them.
 
         Raises:
             NatsError: NATS does not answer.

@@ -24,14 +24,14 @@ from app.queue.turns import DEFAULT_S, Turn
 class Grant(BaseModel):
     """A message by which the scheduler lets a worker start one task.
 
-    It names the task by the subject and stream sequence of the task message, and has the task's user and duration, i.e.
-    the seconds of audio that the user is charged for.
+    `subject`, `sequence`: the subject and the stream sequence of the task message. `user`: the user of the task; None:
+    the message has no valid user id. `seconds`: the seconds of audio that the user is charged for; None: unknown.
     """
 
     subject: str
     sequence: int
     user: StrictInt | StrictStr | None = None
-    seconds: float | None = None  # of audio; None: unknown
+    seconds: float | None = None
 
     @classmethod
     def of(cls, turn: Turn) -> Self:
@@ -41,15 +41,19 @@ class Grant(BaseModel):
 
     @property
     def turn(self) -> Turn:
-        """The granted task in the form in which `Turns` counts it."""
+        """The granted task, as `Turns` needs it; an unknown duration is replaced with DEFAULT_S."""
         return Turn(self.user, *subjects.queue_of(self.subject), self.sequence, self.seconds or DEFAULT_S)
 
 
 class Ended(Grant):
-    """A notice to the scheduler that a task message was deleted, or that an attempt at its task has failed."""
+    """A notice to the scheduler that a task message was deleted, or that an attempt at its task has failed.
 
-    frees_slot: bool = False  # whether the worker that ran the task has sent it
-    is_retried: bool = False  # whether the task remains granted
+    `frees_slot`: whether the worker that ran the task has sent the notice, so that its slot is free. `is_retried`:
+    whether the task keeps its grant, because it will be retried.
+    """
+
+    frees_slot: bool = False
+    is_retried: bool = False
 
 
 def read_grant(body: bytes) -> Grant:

@@ -18,9 +18,10 @@ SPARE: Final = 10_000  # how many settled messages the index may hold before it 
 
 
 class QueueIndex:
-    """Finds messages in the task queues by a key, such as the task id, and reads each message only once.
+    """Finds messages in the task queues by a key, such as the task id.
 
-    The index holds hashes of the keys: each message takes 16 bytes of memory.
+    To index the messages, each is read only once. The index holds hashes of the keys: each message takes 16 bytes of
+    memory.
     """
 
     def __init__(
@@ -39,7 +40,9 @@ class QueueIndex:
         self._sequences = array("Q")  # for each hash, the sequence of its message, in ascending order
 
     async def indexed(self, key: str) -> AsyncIterator[StoredMessage]:
-        """Yield the messages with the key `key` that are in the index and still in their queue.
+        """Yield the indexed messages with the key `key` that are still in their queue.
+
+        Unlike `find`, this does not update the index.
 
         Raises:
             NatsError: NATS does not answer.
@@ -99,7 +102,10 @@ class QueueIndex:
 
 
 def _sequences_of(key_hash: int, hashes: "array[int]", sequences: "array[int]") -> Iterator[int]:
-    """Yield the stream sequences of the indexed messages whose key has the hash `key_hash`."""
+    """Yield the stream sequences of the indexed messages whose key has the hash `key_hash`.
+
+    `hashes`, `sequences`: for each message, the hash of its key and, at the same place, its stream sequence.
+    """
     at = -1
     with suppress(ValueError):  # there are no more
         while True:

@@ -31,10 +31,13 @@ REPLY: TypeAdapter[list[Before]] = TypeAdapter(list[Before])
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The position of a waiting task in the order in which tasks start, and its expected start."""
+    """The position of a waiting task in the order in which tasks start, and its expected start.
 
-    number: int  # 1: the task is served next
-    expected_start: datetime | None  # None: unknown
+    `number`: 1 for the task that starts next. `expected_start`: None: unknown.
+    """
+
+    number: int
+    expected_start: datetime | None
 
     @classmethod
     def immediate(cls) -> "Position":
@@ -53,7 +56,10 @@ class Position:
 
 
 class Positions:
-    """Computes the positions of waiting tasks, whose order it requests from the worker that runs the scheduler."""
+    """Computes the positions of waiting tasks.
+
+    The worker that runs the scheduler tells how many tasks start before each of them, and how much audio they have.
+    """
 
     def __init__(self, nats: Client, messages: TaskMessages, queues: QueueReader, *, idle: Callable[[], bool]) -> None:
         """Create a reader of positions.

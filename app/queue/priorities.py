@@ -28,15 +28,21 @@ RUNNING_READ: Final = 64  # this number of a queue's granted tasks is read; when
 
 @dataclass(frozen=True, slots=True)
 class TaskQueue:
-    """The state of one task queue, i.e. of the tasks with one lane (such as transcription) and one priority."""
+    """The state of one task queue, i.e. of the tasks with one lane (such as transcription) and one priority.
+
+    `waiting`: the number of tasks that may start but have no grant. `scheduled`: the number of tasks that may not start
+    yet. `running`: the number of tasks with a grant: they run, are about to start, or wait for the time of their retry.
+    `ends`: when the running tasks are expected to end; None: unknown. `sample`: the messages of the oldest waiting
+    tasks.
+    """
 
     lane: Lane
     priority: Priority
-    waiting: int  # tasks without a grant that may start
-    scheduled: int  # tasks that may not start yet
-    running: int  # tasks with a grant: they run, are about to start, or wait for the time of their retry
-    ends: tuple[datetime | None, ...]  # when the running tasks are expected to end; None: unknown
-    sample: tuple[StoredMessage, ...]  # the oldest waiting tasks
+    waiting: int
+    scheduled: int
+    running: int
+    ends: tuple[datetime | None, ...]
+    sample: tuple[StoredMessage, ...]
 
     @property
     def subject(self) -> str:
@@ -45,17 +51,21 @@ class TaskQueue:
 
     @property
     def oldest(self) -> datetime | None:
-        """The time since which the longest-waiting task could have started; None if no waiting task was read."""
+        """The earliest time at which a task in `sample` was allowed to start; None if `sample` is empty."""
         return min((message.due_at for message in self.sample), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class TaskQueues:
-    """The state of all nine task queues (three lanes with three priorities each), those with high priority first."""
+    """The state of all nine task queues: three lanes with three priorities each.
+
+    `by_key`: the queues by lane and priority, those with high priority first. `messages`: the number of stored messages
+    by the subject of the queue, whether their tasks wait or run. `limit`: how many messages one queue can hold.
+    """
 
     by_key: Mapping[QueueKey, TaskQueue]
-    messages: Mapping[str, int]  # number of stored messages per subject, waiting or running
-    limit: int  # how many messages one queue can hold
+    messages: Mapping[str, int]
+    limit: int
 
     @property
     def ends(self) -> list[datetime] | None:
@@ -79,7 +89,10 @@ class QueueReader:
         task_log: TaskLog,
         scheduled: Callable[[], Mapping[str, int]],
     ) -> None:
-        """Create a reader; `scheduled` returns how many tasks of each queue, by its subject, may not start yet."""
+        """Create a reader.
+
+        `scheduled`: returns, by the subject of each queue, how many of its tasks may not start yet.
+        """
         self._js = nats.jetstream()
         self._names = names
         self._messages = messages
@@ -126,7 +139,7 @@ class QueueReader:
     async def _ends(self, grants: list[Grant]) -> tuple[datetime | None, ...]:
         """Return when each running task of a queue is expected to end; None for each task whose end is unknown.
 
-        `grants`: the grants of the queue. Of all but the first RUNNING_READ of them, the end is unknown.
+        `grants`: the grants of the queue. The end is estimated only for the first RUNNING_READ of them.
         """
         unread = [grant for grant in grants[:RUNNING_READ] if self._running.get(grant.sequence) is None]
         read = await asyncio.gather(*(self._messages.find(grant.subject, grant.sequence) for grant in unread))

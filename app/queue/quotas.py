@@ -35,7 +35,11 @@ log = structlog.get_logger()
 
 
 class StoredQuota(BaseModel):
-    """The quota of one user, as an entry of the bucket. A limit of None: that of the settings applies; 0: no limit."""
+    """The quota of one user, as stored in the bucket of quotas.
+
+    `weight`: how much work the user gets in relation to other users. `max_running`, `max_waiting`: how many
+    tasks of the user may run and wait; None: the limit in the settings applies; 0: no limit.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     weight: float = Field(1.0, ge=MIN_WEIGHT, le=MAX_WEIGHT)
@@ -44,9 +48,9 @@ class StoredQuota(BaseModel):
 
 
 class Quotas:
-    """Holds the quota of each user in memory, and follows changes of the bucket.
+    """Holds the quota of each user in memory, and follows changes of the Key-Value bucket of quotas.
 
-    If the entry of a user is invalid, the user's last valid quota still applies, or else the default.
+    If the entry of a user is invalid, the user's last valid quota still applies, or the default if there was none.
     """
 
     def __init__(self, nats: Client, default: Quota) -> None:
@@ -63,7 +67,7 @@ class Quotas:
         return self._default if user_id is None else self._quotas.get(user_id, self._default)
 
     async def run(self) -> None:
-        """Read the bucket, and read it again when it has changed, until cancelled."""
+        """Read the bucket of quotas, and read it again after each change, until cancelled."""
         await self._nats.subscribe(f"{QUOTAS_BUCKET}.>", cb=self._notice)
         await run_forever("quotas", self._update, every_s=0, retry_after_s=OUTAGE_PAUSE_S)
 
@@ -71,7 +75,7 @@ class Quotas:
         self._notified.set()
 
     async def _update(self) -> None:
-        """Read the bucket, then wait for a change of the bucket, or for READ_EVERY_S.
+        """Read the bucket of quotas, then wait for a change of the bucket, but at most READ_EVERY_S.
 
         Raises:
             NatsError: NATS does not answer.
@@ -83,7 +87,7 @@ class Quotas:
                 await self._notified.wait()
 
     async def read(self) -> None:
-        """Read all entries of the bucket, and call `changed` with each user whose quota has changed.
+        """Read all quotas from the bucket, and call `self.changed` with the id of each user whose quota has changed.
 
         Raises:
             NatsError: NATS does not answer.
@@ -98,9 +102,10 @@ class Quotas:
             self.changed(user_id)
 
     def _read_entry(self, message: RawStreamMsg, quotas: dict[int | str, Quota], problems: list[Problem]) -> None:
-        """Add the quota in an entry of the bucket to `quotas`.
+        """Add the quota in an entry of the bucket to `quotas`; ignore a deleted entry.
 
-        If the entry is invalid, add the problem to `problems`, and the user's last valid quota to `quotas`.
+        If the entry is invalid, add a problem to `problems`; the user's last valid quota, if any, is added to `quotas`
+        instead.
         """
         if "KV-Operation" in (message.headers or {}):
             return  # the entry was deleted
