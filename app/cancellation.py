@@ -96,7 +96,7 @@ class StopScope:
             self.now()
 
     def now(self, error: Exception | None = None) -> None:
-        """Stop the body of the `async with`, which then raises `error`; None: the error that the constructor got.
+        """Stop the body of the `async with`; the scope then raises `error`, or `self.error` if that is None.
 
         The body is cancelled repeatedly until it has ended. A call before or after the body does nothing.
         """

@@ -33,7 +33,7 @@ def complete(document: Node, settings: Settings) -> Node:
 
     Raises:
         LookupError: The code uses a channel that `CHANNELS` does not list, `CHANNELS` lists a channel that the code
-            does not use, or `MESSAGES` has no message of a channel.
+            does not use, or `MESSAGES` has no message for a channel.
     """
     generated = {channel.address: _generated(document, channel.address) for channel in CHANNELS}
     _check_completeness(document, generated)

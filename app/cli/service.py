@@ -135,7 +135,8 @@ async def run_service(  # noqa: PLR0913 -- what the commands `up` and `demo` cho
 def share_of_cores(settings: Settings, workers: int) -> int:
     """Return how many windows (parts of a recording) each worker transcribes at once.
 
-    That is the setting ENGINE_PARALLEL, or as many as fit into an equal share of the cores for each worker.
+    That is the setting ENGINE_PARALLEL or, if it is 0, as many as an equal share of the cores allows; at most
+    MOST_WINDOWS.
     """
     return min(windows_at_once(settings.engine_parallel, settings.engine_threads * workers), MOST_WINDOWS)
 

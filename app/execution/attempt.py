@@ -104,7 +104,7 @@ class TaskAttempt:
         return self.has_appended and self.record.event.state is State.RUNNING
 
     async def start(self, span: str | None = None) -> None:
-        """Append a `running` event, and read the segments of earlier attempts as the checkpoint.
+        """Append a `running` event, and set `checkpoint` from the segments that earlier attempts have stored.
 
         `span`: the `traceparent` of the delivery's tracing span; None: the delivery has no span.
 

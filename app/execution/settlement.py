@@ -108,7 +108,7 @@ async def _by_type(delivery: Delivery, error: Exception) -> DeliveryOutcome:
 
 
 async def _release(delivery: Delivery) -> None:
-    """Return the message to its queue immediately, so that another worker can take the task."""
+    """Return the message to its queue at once; if the attempt runs, another worker can continue it."""
     if delivery.attempt is not None and delivery.attempt.is_running:
         await delivery.attempt.release()
     await delivery.message.nak()

@@ -11,8 +11,8 @@ from app.errors import RequestError
 async def decode(message: NatsMessage) -> object:
     """Parse the JSON body of a message; return a body of another content type unchanged, which handlers then reject.
 
-    FastStream's own decoder accepts UTF-16 and lone surrogates, which no reader of stored messages does, and fails on
-    integers of more than 4,300 digits and on deep nesting.
+    FastStream's own decoder is not used: it accepts UTF-16 and lone surrogates, which readers of stored messages
+    reject, and fails on integers of more than 4,300 digits and on deep nesting.
 
     Raises:
         RequestError: The body is not JSON.

@@ -311,7 +311,7 @@ class Lease:
         return True
 
     async def _read(self) -> None:
-        """Read the current record of the lease from the leader of the bucket's stream."""
+        """Set `record` to the current record of the lease, which the leader of the bucket's stream returns."""
         last = await leader_reads.last_message(self._nats, FLEET_STREAM, self._subject)
         sequence = (last.seq or 0) if last is not None else 0
         if sequence < self._sequence:  # the bucket was recreated

@@ -103,7 +103,7 @@ async def download(
 
 
 async def _chunks(nats: Client, bucket: str, info: ObjectInfo, stalled_s: float) -> AsyncGenerator[list[bytes]]:
-    """Yield the chunks of an object in lists, and request the next list in the meantime.
+    """Yield the chunks of an object in lists; while the caller handles a list, the next one is read.
 
     Raises:
         NatsError: NATS has not answered for `stalled_s` seconds, or a chunk is missing.
@@ -169,7 +169,8 @@ async def delete(js: JetStreamContext, bucket: str, name: str) -> None:
 async def _read_meta(js: JetStreamContext, bucket: str, name: str) -> tuple[ObjectInfo | None, int]:
     """Return the metadata of an object, and the stream sequence of the metadata; None and 0 if there is none.
 
-    nats-py's own deletion leaves metadata that say `deleted`: for these, return None and their stream sequence.
+    When nats-py deletes an object, it leaves metadata that is marked as deleted: then return None and its stream
+    sequence.
     """
     try:
         meta = await js.get_last_msg(stream_of(bucket), _meta_subject(bucket, name))

@@ -21,7 +21,7 @@ from app.settings import Settings
 
 
 def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
-    """Yield the configurations of the streams, without those of the buckets."""
+    """Yield the configurations of all streams except those that store the data of buckets."""
     names = settings.stream_names
     reminders = StreamConfig(
         name=names.retention,
@@ -105,7 +105,7 @@ def _republished_bucket(bucket: str) -> StreamConfig:
 
 
 def all_stream_configs(settings: Settings) -> Iterator[StreamConfig]:
-    """Yield the configurations of all streams, at the end those behind the buckets."""
+    """Yield the configurations of all streams, including those that store the data of buckets."""
     yield from stream_configs(settings)
     yield from key_value_configs(settings)
     for bucket in bucket_configs(settings):
