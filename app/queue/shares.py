@@ -18,10 +18,11 @@ _LANES: Final = tuple(Lane)
 
 
 class Share:
-    """One user's waiting tasks of one priority, in the order of their stream sequences, and the user's tag.
+    """One user's waiting tasks of one priority, in the order of their stream sequences.
 
-    The user with the lowest tag is next. The tag is the user's virtual start time: each started task raises it by its
-    seconds of audio, divided by the user's weight; `Shares.begin` sets it. A waiting task takes 12 bytes.
+    `tag` is the user's virtual start time: of all waiting users, the one with the lowest tag starts a task next. Each
+    started task raises the tag by its seconds of audio, divided by the user's weight. When the user begins to wait,
+    `Shares.begin` sets the tag. Each waiting task takes 12 bytes of memory.
     """
 
     __slots__ = ("_codes", "_head", "_seconds", "place", "running", "tag", "user")
@@ -39,7 +40,10 @@ class Share:
         return len(self._seconds) - self._head
 
     def insert(self, lane: Lane, sequence: int, seconds: float) -> None:
-        """Let a task wait, in its place by its stream sequence; `seconds`: of its audio, `nan`: unknown."""
+        """Add a waiting task at the place of its stream sequence.
+
+        `seconds`: the duration of its audio; `nan`: unknown.
+        """
         code = _code(lane, sequence)
         at = bisect_left(self._codes, code, self._head)
         self._codes.insert(at, code)
@@ -68,9 +72,10 @@ class Share:
         return self._seconds[self._head : self._head + count]
 
     def charge(self, count: int, expected: float) -> float:
-        """Estimate the seconds that are charged for the first `count` waiting tasks, from the first COUNTED of them.
+        """Estimate how many seconds of audio the user is charged for the first `count` waiting tasks.
 
-        `expected`: the seconds charged for each of them if the duration of one is unknown.
+        The mean duration of the first COUNTED tasks is assumed for each task. If the duration of one of them is
+        unknown, `expected` seconds are assumed for each task instead.
         """
         first = self.first(min(count, COUNTED))
         total = sum(first)
@@ -79,8 +84,9 @@ class Share:
     def count_within(self, room: float, expected: float, *, is_earlier: bool) -> int:
         """Estimate how many tasks of this user start before a certain task of another user.
 
-        `room`: how many seconds of this user's audio start before that task; negative: none. `expected`: as in
-        `charge`. `is_earlier`: whether this user goes first if the tags of both users are equal.
+        `room`: how many seconds of this user's audio start before that task; if negative, none of this user's tasks
+        does. `expected`: the seconds that are assumed for a task of unknown duration. `is_earlier`: whether this user's
+        task starts first if both tasks have the same virtual start time.
         """
         first = self.first(COUNTED)
         charged = self.charge(len(first), expected)
@@ -93,7 +99,7 @@ class Share:
         return min(math.floor(count) + 1 if is_earlier else math.ceil(count), len(self))
 
     def remove(self, index: int) -> None:
-        """Remove the waiting task that so many others of the user precede."""
+        """Remove the waiting task at a position in the order of this user's tasks; `index` 0: the first task."""
         at = self._head + index
         del self._codes[at], self._seconds[at]
 
@@ -103,12 +109,18 @@ def _code(lane: Lane, sequence: int) -> int:
 
 
 def charge_for(seconds: float, expected: float) -> float:
-    """Return the seconds that are charged for a task; `expected`: if its duration is unknown (`nan`)."""
+    """Return how many seconds of audio a user is charged for a task: at least LEAST_S.
+
+    `seconds`: the duration of the task's audio; if it is `nan` (unknown), `expected` is charged instead.
+    """
     return max(expected if math.isnan(seconds) else seconds, LEAST_S)
 
 
 class Shares:
-    """The `Share` of each user for one priority and one kind of slots, ordered by tag: the lowest tag is next."""
+    """The `Share` of each user for one priority and one kind of slots, with an order of the users who wait.
+
+    The users are ordered by the tags of their shares (virtual start times): the user with the lowest tag comes first.
+    """
 
     def __init__(self) -> None:
         self.shares: dict[User, Share] = {}
@@ -118,7 +130,10 @@ class Shares:
 
     @property
     def is_entered(self) -> bool:
-        """Whether the order has entries; True also if all are ignored: replaced by later ones, or without tasks."""
+        """Whether the order of waiting users has entries.
+
+        It may be True although no user waits: an entry stays in the order when its share has no more tasks.
+        """
         return bool(self._heap)
 
     def of(self, user: User) -> Share:
@@ -126,9 +141,10 @@ class Shares:
         return self.shares.get(user) or self.shares.setdefault(user, Share(user))
 
     def enter(self, share: Share) -> None:
-        """Put a share with waiting tasks into the order, behind other shares with the same tag.
+        """Put a share with waiting tasks into the order of users, behind other shares with the same tag.
 
-        An earlier entry of the share stays in the order, but is ignored from now on.
+        The tag is the user's virtual start time. If the order already has an entry of this share, the old entry is
+        ignored from now on.
         """
         self._places += 1
         share.place = self._places
@@ -138,19 +154,19 @@ class Shares:
             heapq.heapify(self._heap)
 
     def begin(self, share: Share) -> None:
-        """Put the share of a user who had no waiting task into the order, with the virtual time as tag.
+        """Set the tag (virtual start time) of a user who had no waiting task, and put the user's share into the order.
 
-        The virtual time is the highest tag of a share that `first` has returned. If a task of the user still runs, the
-        share keeps its own tag if that is higher.
+        The tag becomes the virtual time: the highest tag of the shares that `first` has returned so far. If a task of
+        the user still runs and the user's old tag is higher, the old tag stays.
         """
         share.tag = max(share.tag, self.virtual_time) if share.running else self.virtual_time
         self.enter(share)
 
     def first(self, may_start: Callable[[User], bool]) -> Share | None:
-        """Remove the share with the lowest tag from the order and return it; None if no user may start a task.
+        """Return the share with the lowest tag (virtual start time) whose user may start a task; None if there is none.
 
-        `may_start`: returns whether a user may start a task now. On the way, the shares of users who may not are
-        removed, too; `enter` puts them into the order again.
+        The share leaves the order, and so do shares with a lower tag whose users may not start a task: `enter` puts a
+        share into the order again. `may_start`: returns whether a user may start a task now.
         """
         while self._heap:
             tag, place, share = heapq.heappop(self._heap)
@@ -166,6 +182,9 @@ class Shares:
 
     @property
     def mean_seconds(self) -> float:
-        """The mean duration, in seconds, of the first waiting task of each of up to COUNTED users; `nan`: unknown."""
+        """The mean duration, in seconds, of waiting tasks: of the first task of each user, for up to COUNTED users.
+
+        It is `nan` if one of these durations is unknown, or if no task waits.
+        """
         seconds = [duration for share in islice(self.shares.values(), COUNTED) for duration in share.first(1)]
         return sum(seconds) / len(seconds) if seconds else math.nan

@@ -11,8 +11,8 @@ TASKS_MEASURED: Final = 30  # the speed is averaged over this number of the late
 class Speed:
     """Measures the processing speed of a worker, for transcription, diarization and live tasks (lanes) separately.
 
-    The speed of a lane is unknown until a task of the lane has ended. Parts of a recording that other workers have
-    transcribed count as well, so that the worker may appear faster than it is alone.
+    The speed of a lane is unknown until a task of the lane has ended. A task is measured with all its audio, also with
+    parts that other workers have transcribed for it, so the worker may appear faster than it is.
     """
 
     def __init__(self) -> None:

@@ -30,22 +30,23 @@ _USER: Final = TypeAdapter[int | str](UserId)
 class StoredMessage(TaskMessage):
     """A message of the task stream, with its user, the duration of its recording, and the time from which it may start.
 
-    It also says whether the log of its task id belongs to it, because several messages may have the same task id.
+    Several messages may have the same task id, but the log of the task belongs to one of them: see `owns`.
     """
 
     __slots__ = ()
 
     @classmethod
     def delivered(cls, message: Msg) -> "StoredMessage":
-        """Create the message from the form in which a handler receives it: see `as_delivered`."""
+        """Create a stored message from the message that a handler receives, i.e. from the result of `as_delivered`."""
         headers = dict(message.headers or {})
         time, sequence = datetime.fromisoformat(headers.pop(STORED_AT)), int(headers.pop(SEQUENCE))
         return cls(message.subject, sequence, time, headers, message.data)
 
     def as_delivered(self, grant: Msg) -> Msg:
-        """Return this message in the form in which a handler receives it: to acknowledge it is to acknowledge `grant`.
+        """Return this message in the form in which a handler receives it.
 
-        `grant`: the delivered message that lets this worker start the task.
+        `grant`: the delivered message that lets this worker start the task. When the handler acknowledges the returned
+        message, it acknowledges `grant`.
         """
         headers = {**self.headers, SEQUENCE: str(self.sequence), STORED_AT: self.time.isoformat()}
         return replace(grant, subject=self.subject, data=self.body, headers=headers)
@@ -88,7 +89,7 @@ class StoredMessage(TaskMessage):
 
     @property
     def turn(self) -> Turn:
-        """The task in the form in which `Turns` counts it and decides when it starts."""
+        """The task as a `Turn`, from which `Turns` decides when it starts."""
         seconds = math.nan if self.audio_seconds is None else self.audio_seconds
         return Turn(self.user, self.lane, self.priority, self.sequence, seconds)
 
@@ -106,9 +107,9 @@ class StoredMessage(TaskMessage):
         return record.metadata.owner.is_same_as(TaskMessageId(self.time, self.sequence))
 
     def replays(self, record: Record, task: Task) -> bool:
-        """Return whether this message queues the failed task whose log ends with `record` again.
+        """Return whether this message queues a failed task again: the task whose log ends with `record`.
 
-        `task`: the task in this message.
+        `task`: the task in this message, which must equal the failed task.
         """
         failed = record.event.state is State.FAILED and record.stream_sequence == self.replay_of
         return failed and record.metadata.task == task

@@ -87,7 +87,7 @@ class TaskMessages:
         return due_at <= message.time or due_at <= await self.now()
 
     async def remove(self, record: Record) -> None:
-        """Delete the task message that owns the log in which `record` is, if the task stream still holds the message.
+        """Delete the message of the task whose log contains `record`, if the task stream still holds the message.
 
         Raises:
             NatsError: NATS does not answer.
@@ -101,7 +101,8 @@ class TaskMessages:
 
         A recreated stream reuses sequences, so another message with the same sequence is not deleted. `seconds`: the
         actual duration of the audio; None: unknown. `by_worker`: whether the caller is the worker that ran the task:
-        then the notice frees the worker's slot, and JetStream does not overwrite the message on the disk.
+        then the notice frees the worker's slot. Otherwise JetStream also overwrites the content of the message on the
+        disk.
 
         Raises:
             NatsError: NATS does not answer, or refuses to delete the message.
@@ -118,7 +119,9 @@ class TaskMessages:
         await self.note_end(Ended.of(message.turn).model_copy(update=ended))
 
     async def note_retry(self, message: StoredMessage) -> None:
-        """Notify the scheduler that an attempt at a task has failed and is retried later, so that its slot is free.
+        """Notify the scheduler that an attempt at a task has failed and will be retried later.
+
+        The notice frees the slot of the worker that ran the task.
 
         Raises:
             NatsError: NATS is unavailable.

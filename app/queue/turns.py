@@ -30,7 +30,7 @@ class Quota(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """A waiting or running task, with what decides when it starts: user, lane (kind of task), priority and duration."""
+    """A waiting or running task, as the values that decide when it starts; `lane`: the kind of task."""
 
     user: User
     lane: Lane
@@ -64,7 +64,7 @@ class Turns:
             queue.begin(share)
 
     def put_back(self, turn: Turn) -> None:
-        """Let a task that `next` has returned wait again, as it could not be started; its user is not charged."""
+        """Let a task that `next` has returned wait again, as it could not be started; undo the charge to its user."""
         _, share = self._of(turn)
         self._count(turn, share, -1)
         share.insert(turn.lane, turn.sequence, turn.seconds)
@@ -87,11 +87,11 @@ class Turns:
         return share is not None and share.index(turn.lane, turn.sequence) is not None
 
     def waits(self, slots: Slots) -> bool:
-        """Return False if no waiting task may start now in one kind of slots; True if a task may be able to."""
+        """Return False if no waiting task can start now in a slot of the kind `slots`; True if one possibly can."""
         return any(self._queues[slots, priority].is_entered for priority in Priority)
 
     def next(self, slots: Slots) -> Turn | None:
-        """Choose the task that starts next in one kind of slots, and count it as running; None if no task may start."""
+        """Choose the next task for a slot of the kind `slots`, and count it as running; None if no task may start."""
         order = self._orders[slots]
         for priority in order.current():
             queue = self._queues[slots, priority]
@@ -103,18 +103,19 @@ class Turns:
         return None
 
     def resume(self, turn: Turn) -> None:
-        """Count a task as running and charge its user, although `next` has not chosen it.
+        """Count a task that `next` has not returned as running, and charge its user `turn.seconds` of audio.
 
-        The caller does this for a task whose grant existed when the scheduler started, and for a task that is to be
+        The caller does this for a task that was granted before the scheduler started, and for a task that is to be
         retried, because each attempt is charged.
         """
         self._count(turn, self._of(turn)[1])
 
     def settle(self, turn: Turn, seconds: float | None) -> None:
-        """Note that a running task has ended; `seconds`: the actual duration of its audio, None if unknown.
+        """Count a running task as ended; `seconds`: the actual duration of its audio, None if unknown.
 
-        The user was charged `turn.seconds`, which may be an estimate. The difference to the actual duration changes the
-        user's tag, but does not lower it below the virtual time of the queue.
+        At the start, the user was charged `turn.seconds`, which may be an estimate. So the user's tag (virtual start
+        time) is corrected by the difference to the actual duration. It does not fall below the virtual time of the
+        queue, the highest tag of the users who have been served so far.
         """
         queue, share = self._of(turn)
         share.running -= 1
@@ -127,7 +128,10 @@ class Turns:
         self._forget_if_idle(queue, share)
 
     def reconsider(self, user: User) -> None:
-        """Order a user's waiting tasks again after a change of the user's quota, tag or number of running tasks."""
+        """Update the place of a user's waiting tasks in the order.
+
+        Call this after a change of the user's quota, tag (virtual start time) or number of running tasks.
+        """
         for queue in self._queues.values():
             share = queue.shares.get(user)
             if share:
@@ -155,7 +159,7 @@ class Turns:
     def _before_among_users(self, queue: Shares, share: Share, count: int) -> tuple[int, float]:
         """Estimate how many tasks of the same priority start before a task, and the seconds of their audio.
 
-        `share`: that of the task's user. `count`: how many of the user's waiting tasks precede the task.
+        `share`: the share of the task's user. `count`: how many waiting tasks of this user precede the task.
         """
         tag = share.tag + share.charge(count, self._expected(share.user)) / self._weight(share.user)
         total = share.charge(count, math.nan)
@@ -176,7 +180,10 @@ class Turns:
         return served
 
     def waiting_seconds(self, user: User) -> float:
-        """Estimate the total audio of a user's waiting tasks in seconds, from the first tasks of each priority."""
+        """Estimate the total duration of the audio of a user's waiting tasks, in seconds.
+
+        For each priority, the mean duration of the user's first COUNTED tasks is assumed for all tasks.
+        """
         shares = [share for queue in self._queues.values() if (share := queue.shares.get(user))]
         return sum(share.charge(len(share), self._expected(user)) for share in shares)
 
@@ -202,7 +209,7 @@ class Turns:
         return turn
 
     def _count(self, turn: Turn, share: Share, times: int = 1) -> None:
-        """Count a task as running, and charge its user; `times=-1` undoes both."""
+        """Count a task as running, and charge its user `turn.seconds` of audio; `times=-1` undoes both steps."""
         share.running += times
         self.running[turn.user] += times
         share.tag += times * turn.seconds / self._weight(turn.user)

@@ -26,7 +26,7 @@ class LoadReport:
 
 
 class UserLoads:
-    """Measures how many tasks of each user wait and run, and how fairly the users are served, from `Turns`."""
+    """Measures how many tasks of each user wait and run, and how fairly the users are served, by reading `Turns`."""
 
     def __init__(self) -> None:
         self._waiting_since: dict[User, float] = {}
@@ -58,9 +58,9 @@ class UserLoads:
             self._served.popleft()
 
     def _fairness(self, turns: Turns, now: float) -> float:
-        """Return Jain's fairness index of the users, by the seconds of audio of each user's recently started tasks.
+        """Return Jain's fairness index of the audio served to each user in the last WINDOW_S seconds; 1: equal amounts.
 
-        A user counts who has had waiting tasks for the last WINDOW_S, and is not at the quota of running tasks.
+        The index includes only users who have had waiting tasks for all this time, and may start one more task now.
         """
         always = [user for user, since in self._waiting_since.items() if since <= now - WINDOW_S]
         return jain_index([self._served_to(user) for user in always if turns.may_start(user)])
