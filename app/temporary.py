@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def temporary_file(size: int) -> AsyncIterator[Path]:
-    """Create an empty temporary file that only this user may read, and remove it after the `with` block.
+    """Create an empty temporary file that only the worker's user account may read; remove it after the `with` block.
 
     `size`: how many bytes the caller will write, for the error if the folder is full. If the file cannot be removed,
     log a warning.
@@ -66,12 +66,12 @@ def report_full_disk(size: int) -> Iterator[None]:
 
 
 def is_disk_full(error: Exception) -> bool:
-    """Return whether an error reports a full disk, or a full quota of this user."""
+    """Return whether an error reports a full disk, or an exhausted disk quota of the worker's user account."""
     return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 def remove_stale_files() -> None:
-    """Remove the temporary files of processes of this service that were killed."""
+    """Remove the temporary files that killed processes of this service have left."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         owner = path.name.removeprefix(PREFIX).partition("-")[0]
         if owner.isdecimal() and not _is_running(int(owner)):

@@ -80,7 +80,7 @@ class ResultWriter:
             self._waiting -= 1
 
     def close(self) -> None:
-        """Shut down the thread: it finishes the file that it is writing, and starts no other."""
+        """Shut down the writing thread without waiting for it: it finishes its current file, and starts no other."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _file(self, result: Result, last: Record, request: ResultRequest) -> Result | bytes:

@@ -53,7 +53,10 @@ class TaskRequests:
         return status
 
     async def result(self, request: ResultRequest) -> Result | bytes:
-        """Return the result of a completed task, with the current names of speakers; a file unless JSON is requested.
+        """Return the result of a completed task, with the current names of speakers.
+
+        In other formats than JSON, the result is returned as a file (`bytes`). If the file is too large for a message,
+        a result with a reference to an object is returned instead: see `ResultWriter.write`.
 
         Raises:
             RequestError: The task is unknown or has no result, the result cannot be written in the requested format, or

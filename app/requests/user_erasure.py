@@ -75,9 +75,10 @@ class UserErasure:
             yield after, 0
 
     async def _delete_unended(self, task: Task, message: StoredMessage) -> None:
-        """Delete the task of a message in a queue; register it first, as only registered tasks can be cancelled.
+        """Delete a waiting or running task, to which `message` belongs.
 
-        If the id belongs to another message, or the task was deleted just now, delete only the message.
+        The task is registered first (its log gets a first event), because only registered tasks can be cancelled. If
+        the task id belongs to another message, or the task was deleted just now, only the message is deleted.
         """
         try:
             await self.registration.register(task, message)
@@ -90,7 +91,7 @@ class UserErasure:
             await self._delete_if_known(task.task_id)
 
     async def _delete_if_known(self, task_id: str) -> None:
-        """Delete a task, and ignore that it is unknown, because another request has just deleted it."""
+        """Delete a task; do nothing if it is unknown, because another request has just deleted it."""
         try:
             await self.delete_task(task_id)
         except RequestError as error:
@@ -101,8 +102,8 @@ class UserErasure:
         """Delete the ended tasks of a user, which are found by their reminders; yield `(0, 1)` after each.
 
         A reminder is a scheduled message that JetStream delivers when the data of an ended task must be erased; its
-        subject names the user. In the yielded pair, 1 is the number of deleted tasks, and 0 says that a later
-        request starts this step again.
+        subject names the user. In the yielded pair, 1 is the number of deleted tasks. The cursor is always 0: a later
+        request reads all remaining reminders of the user.
         """
         try:
             await self.reminders.wait_until_set()
@@ -120,11 +121,11 @@ class UserErasure:
             await self.erasure.erase_remains(reminder)
 
     async def _dead_letters_of(self, user_id: int | str, after: int) -> Steps:
-        """Delete the dead letters of a user's tasks, and those of these tasks that still have a log.
+        """Delete the dead letters of a user's tasks; if such a task still has a log, delete all data of the task.
 
         Yield after each dead letter, also of other users: its stream sequence, and how many tasks were deleted, 1 or 0.
-        Finally forget the user's voices again: some may have been enrolled from the tasks meanwhile. `after`: only dead
-        letters after this stream sequence.
+        Finally forget the user's voices again, because some may have been enrolled from these tasks in the meantime.
+        `after`: only dead letters after this stream sequence.
         """
         async for page in self.dead_letters.pages(after=after):
             for sequence, dead_letter in page:
@@ -139,7 +140,10 @@ class UserErasure:
                 yield after, 0
 
     async def _delete_dead_letter(self, sequence: int, dead_letter: DeadLetter) -> bool:
-        """Delete a dead letter, with all data of its task if the task still has a log; return whether it had one."""
+        """Delete a dead letter or, if its task still has a log, all data of the task, including the dead letter.
+
+        Return whether the task had a log.
+        """
         last = await self.task_log.last(dead_letter.task_id) if dead_letter.task_id else None
         if last is not None and last.metadata.task_sequence == dead_letter.stream_sequence:
             await self._delete_if_known(last.event.task_id)

@@ -152,13 +152,14 @@ class VoiceRequests:
             await self.cache.erase(task_id)
 
     async def _add(self, request: EnrollRequest, voice: StoredVoice) -> Voice:
-        """Store a new voice, and confirm it unless another request has just erased the embeddings of its task.
+        """Store a new voice, which expires unless it is confirmed; confirm it if its task still has embeddings.
 
-        A request that erases a voice or a user erases embeddings first and voices last. So if the embeddings still
-        exist once the voice is stored, any later erasure finds the voice. A voice that is not confirmed expires.
+        Another request may erase the embeddings meanwhile. A request that erases a voice or a user erases embeddings
+        first and voices last. So if the embeddings still exist once the voice is stored, any later erasure finds the
+        voice.
 
         Raises:
-            RequestError: The embeddings are erased.
+            RequestError: The embeddings no longer exist.
         """
         await self.store.add(voice)
         await self._embedded(request)
@@ -214,7 +215,7 @@ class VoiceRequests:
 
 @asynccontextmanager
 async def _replying() -> AsyncIterator[None]:
-    """Convert errors of NATS and Redis into error replies, also that a bucket is full; see `answering`."""
+    """Convert errors of NATS and Redis, including the error of a full bucket, into error replies; see `answering`."""
     async with answering("NATS or Redis does not answer: try again in a moment."):
         try:
             yield

@@ -47,7 +47,8 @@ class FleetMetrics:
         """Set the storage gauges of NATS servers that have replied; remove the values of servers that have left.
 
         A server has left if it has not replied for RETAINED_S seconds. `servers`: the number of bytes by server name,
-        by kind of storage (a key of STORAGE), and by the value of the gauge's last label: a storage or a stream.
+        by the key of the gauge in STORAGE, and by the gauge's last label: the kind of storage, or the name of the
+        stream.
         """
         now = self._clock()
         self._replied_at |= dict.fromkeys(servers, now)

@@ -101,9 +101,9 @@ def end_with_start_error(error: str) -> None:
 
 
 class RepeatFilter:
-    """A structlog processor that drops repeated warnings, as during an outage.
+    """A structlog processor that drops repeated warnings, of which an outage would cause many.
 
-    A warning is dropped if the same task has logged an equal one within the last REPEAT_AFTER_S.
+    A warning is dropped if the same task has logged the same warning within the last REPEAT_AFTER_S seconds.
     """
 
     def __init__(self, every: float = REPEAT_AFTER_S, clock: Callable[[], float] = time.monotonic) -> None:
@@ -135,7 +135,10 @@ def _is_shown(record: logging.LogRecord) -> bool:
 
 
 def _name_port(record: logging.LogRecord) -> bool:
-    """Replace the HTTP server's error about a port in use by a message that names the option `--port`."""
+    """Replace the HTTP server's error about a port in use by a message that names the option `--port`.
+
+    As a filter of a logger, it returns True for every record, so that the record is logged.
+    """
     if isinstance(record.msg, OSError) and record.msg.errno == errno.EADDRINUSE:
         port = next(iter(re.findall(r"--port[ =](\d+)", " ".join(sys.argv))), "8000")
         record.msg = f"Port {port} is in use: choose another with --port, or stop the process that listens there."

@@ -39,9 +39,9 @@ class IdleWorkerLostError(Exception):
 class IdleWorkers:
     """Lets idle workers transcribe windows of one `TranscriptionRun`; NATS chooses which of them gets a window.
 
-    `subject`: the subject to which idle workers with the same engine subscribe. `model`, `fingerprint`: those of this
-    worker's engine; an idle worker replies without text if its engine has others. `clock`: returns the monotonic time
-    in seconds.
+    `subject`: the subject to which idle workers with the same engine subscribe. `model`, `fingerprint`: of this
+    worker's engine; an idle worker with another model or fingerprint replies without text. `clock`: returns the
+    monotonic time in seconds.
     """
 
     nats: Client
@@ -55,10 +55,10 @@ class IdleWorkers:
 
     @property
     def room(self) -> int:
-        """How many windows may be pending at all idle workers together.
+        """How many windows may be pending at the same time: sent to idle workers, but without a reply yet.
 
-        It is 0 during the pause after a failed request, and 1 until the first worker has replied. Then it is four for
-        each worker that has replied, and four more, which may find another idle worker; at most 32.
+        During the pause after a failed request: 0. Until the first worker has replied: 1. Then: 4 for each worker that
+        has replied, and 4 more, so that another idle worker may be found; at most 32.
         """
         if self.clock() < self._paused_until:
             return 0
@@ -78,7 +78,8 @@ class IdleWorkers:
     ) -> WindowText:
         """Send a window to an idle worker, and return the text in its reply.
 
-        `previous`: the language spoken before the window, None if unknown.
+        `previous`: the language spoken before the window, None if unknown. `rank`: ignored, because an idle worker
+        ranks all windows of other workers alike.
 
         Raises:
             IdleWorkerLostError: No worker is idle, or the worker was lost, slow or busy, or its text is implausible.
@@ -115,7 +116,7 @@ class IdleWorkers:
 
 
 def _is_plausible(text: WindowText, request: WindowRequest) -> bool:
-    """Return whether a text can be that of the requested window, judged by its times, channel, length and language."""
+    """Return whether a text may belong to the requested window, judged by its times, channel, length and language."""
     language, segments = request.options.language, text.segments
     words = [word for segment in segments for word in segment.words or ()]
     return (
@@ -132,9 +133,9 @@ def _has_words_alone(segment: Segment) -> bool:
 
 
 def _is_in(window: Window, text: WindowText, words: list[Word]) -> bool:
-    """Return whether a text has the channel and the end of the window, and no times outside the window.
+    """Return whether a text has the same channel and end as the window, and all its times are inside the window.
 
-    `words`: the words of all segments of the text.
+    `words`: the words of all segments of the text. Times may differ by rounding.
     """
     first, last = window.regions[0][0] - _ROUNDING_S, window.end + _ROUNDING_S
     times = [(item.start, item.end) for items in (text.segments, words, text.untranscribed) for item in items]

@@ -102,7 +102,7 @@ class WorkSharing:
         return self._on and is_core_free and not self._own_tasks and self._engine.ready
 
     async def _pause(self) -> None:
-        """Wait about a second; if no task runs on this worker, wait no longer than until one starts."""
+        """Wait about a second; if this worker has no task, return as soon as it starts one."""
         seconds = CHECK_IDLE_EVERY_S * self._random.uniform(*SPREAD)
         if self._busy.is_set():
             await asyncio.sleep(seconds)
@@ -169,7 +169,7 @@ def engine_fingerprint(loaded: Loaded) -> str:
 
 
 def engine_of(settings: Settings) -> str:
-    """Return a hash of the settings that determine the engine and of the service's version.
+    """Return a hash of the service's version and of the settings that determine the engine.
 
     Only workers with the same hash may transcribe windows for each other.
     """
