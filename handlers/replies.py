@@ -42,7 +42,7 @@ def request_route(subject: str, handler: Callable[..., Any], title: str, *, queu
 
 
 class InboxesOnly(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type parameters
-    """Middleware that ignores requests whose reply subject is not an inbox: a stream could store replies on it."""
+    """Middleware that ignores a request whose reply subject is not an inbox: a stream might store the reply."""
 
     async def consume_scope(
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
@@ -61,7 +61,7 @@ ignore_invalid = ExceptionMiddleware()
 
 @reply_with_errors.add_handler(RequestError, publish=True)
 def reply_refused(error: RequestError) -> ErrorReply:
-    """Return the error that the handler has raised, as the reply."""
+    """Return an error reply with the details of the error that a handler has raised."""
     return ErrorReply(error=error.detail)
 
 

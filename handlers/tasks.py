@@ -25,7 +25,10 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type 
     async def consume_scope(
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
     ) -> None:
-        """Call the handler while a heartbeat extends the delivery; then acknowledge or return the message."""
+        """Call the handler, then acknowledge or return the message.
+
+        While the handler runs, heartbeats prevent JetStream from delivering the message again.
+        """
         delivery = Delivery(self.context.get("execution"), msg.raw_message)
         with self.context.scope("delivery", delivery):
             await process(delivery, partial(call_next, msg))

@@ -87,9 +87,10 @@ class Cache:
         return await asyncio.to_thread(read, pieces[0], kind) if len(pieces) == 1 else None
 
     async def put(self, task_id: str, audio_sha256: str, key: str, result: BaseModel) -> None:
-        """Store a result for a recording and a key, unless the task was just cancelled or deleted.
+        """Store a result of a recording in the cache, unless the task was just cancelled or deleted.
 
-        Redis marks such a task for some minutes: see `keys.tombstone`.
+        `task_id`: the task that has computed the result; Redis marks cancelled and deleted tasks for some minutes, see
+        `keys.tombstone`. `key`: identifies the engine and the options of the result.
         """
         await self.put_pieces(task_id, audio_sha256, key, [result])
 
@@ -146,7 +147,11 @@ def read(piece: bytes, kind: type[Result]) -> Result | None:
 
 
 def _names(task_id: str, audio_sha256: str) -> list[str]:
-    """Return the Redis keys for the scripts PUT and GET: cached results, the task's recordings and its tombstone."""
+    """Return the Redis keys that the scripts PUT and GET use.
+
+    They are the keys of the recording's cached results, of the task's recordings, and of the mark that the task was
+    cancelled or deleted.
+    """
     return [keys.cached_results(audio_sha256), keys.cached_recordings(task_id), keys.tombstone(task_id)]
 
 

@@ -11,7 +11,9 @@ from app.errors import TransientError
 
 @contextmanager
 def explained_errors() -> Iterator[None]:
-    """Convert the errors of the block, which changes keys of the service in Redis.
+    """Convert errors of Redis in the `with` block, which changes the service's keys, into a TransientError.
+
+    The text of the TransientError says what the operator can do, and that the service makes the change later.
 
     Raises:
         TransientError: Redis is unavailable, is full, or refuses the service.

@@ -116,7 +116,7 @@ class RedisProjection:
         """Write the status and progress of tasks, and put the tasks into the lists of their states.
 
         An event is not written if Redis has a newer event of its task. An event that ends a task also deletes the
-        task's diarized chunks, and `cancelled` also its result.
+        diarized chunks of the task from Redis; the event `cancelled` deletes the result of the task, too.
 
         Raises:
             TransientError: Redis is unavailable; some of the events may have been written.
@@ -169,9 +169,9 @@ class RedisProjection:
             await self._redis.set(keys.MARK, "1", ex=KEEP_MARK_S)
 
     async def delete(self, last: Record) -> None:
-        """Delete the keys of a task from Redis, and prevent its events from being written there again.
+        """Delete the keys of a task from Redis, and prevent the events up to `last` from being written there again.
 
-        `last`: the last record of the task's log; only later events are written.
+        `last`: the last record of the task's log. Events that are appended later are written.
 
         Raises:
             TransientError: Redis is unavailable.

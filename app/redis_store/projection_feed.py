@@ -65,10 +65,11 @@ async def _project_next(inbox: PullInbox, at_once: int, project: Project, now: N
 
 
 async def _settle(messages: list[Msg], project: Project, now: Now) -> None:
-    """Write messages to Redis with `project` and acknowledge them, or return them to JetStream after an error.
+    """Write messages to Redis with `project`, then acknowledge them.
 
-    Messages are returned if NATS or Redis refuses or does not answer, and if only another version of the service can
-    parse them. `now`: returns the current time of the NATS server.
+    If NATS or Redis refuses or does not answer, return all messages to JetStream, which delivers them again later, and
+    raise the error. Messages that only another version of the service can parse are returned one by one; no error is
+    raised for them. `now`: returns the current time of the NATS server.
 
     Raises:
         TransientError: Redis is unavailable, or refuses the service.

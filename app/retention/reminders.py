@@ -32,7 +32,11 @@ REMINDERS_READ_EVERY_S: Final = 0.05
 
 
 class Reminder(BaseModel):
-    """The content of a reminder, a scheduled message: which data of an ended task must be erased, and when."""
+    """The content of a reminder, a scheduled message: which data of an ended task must be erased, and when.
+
+    `everything`: whether all data of the task must be erased at `task_until`. `recording_until`: when the recording
+    must be erased; None: it stays, or is already erased.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")  # retains fields of later versions
 
@@ -149,8 +153,8 @@ class Reminders:
         """Return whether another ended task still needs the recording that the reminder `due` names.
 
         A task needs its recording until its own reminder for the recording has been handled (`recording_until` is then
-        None). `kept_for_ever`: a task without `keep_seconds` needs it for ever. A second copy of `due`, which a lost
-        worker may have left, does not count as another task.
+        None). `kept_for_ever`: whether a task without `keep_seconds` always needs its recording. A second copy of
+        `due`, which a lost worker may have left, is not another task.
         """
         async for other in self._all(subjects.reminder("*", token(due.audio_file_id), "*")):
             is_other = other.audio_file_id == due.audio_file_id and not other.owner.is_same_as(due.owner)

@@ -70,7 +70,7 @@ class Schedule:
         )
 
     async def _set_next_reminders(self) -> None:
-        """Wait until JetStream has stored outcomes of tasks, and store a reminder for each ended task."""
+        """Wait until JetStream has new outcomes of tasks, and store a reminder for each task that has ended."""
         messages = await self._ended.pull(ENDED_AT_ONCE) or await self._ended.pull(1, within=LINGER_S)
         ended = {message.subject.rpartition(".")[2]: message for message in messages}  # the last outcome of each task
         await asyncio.gather(*(self._set_reminder(task_id, message) for task_id, message in ended.items()))
@@ -152,14 +152,15 @@ class Schedule:
 
 
 def audio_file_id(message: StoredMessage) -> str | None:
-    """Return the name of the recording of a task's message; None if the message is invalid, or its task has none."""
+    """Return the id of the recording of a message's task; None if the message is invalid."""
     return message.task.audio_file_id if message.task else None
 
 
 async def recordings_in_use(index: QueueIndex, due: Collection[Reminder]) -> set[str]:
-    """Return the recordings of due reminders that other tasks, which wait or run, need.
+    """Return the ids of the recordings that are due to be erased, but that other waiting or running tasks need.
 
-    `index`: the messages in the queues, by the recordings of their tasks.
+    `index`: the messages in the queues, by the recordings of their tasks. `due`: the due reminders, which name the
+    recordings.
 
     Raises:
         NatsError: NATS does not answer.

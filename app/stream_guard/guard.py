@@ -71,18 +71,20 @@ class StreamGuard:
 
     @property
     def are_streams_whole(self) -> bool:
-        """Whether all streams, consumers and buckets have the settings that the service needs, by the last check.
+        """Whether the last check found all streams, consumers and buckets with the settings that the service needs.
 
-        A paused consumer counts as whole: new workers have to become ready even while an operator has paused tasks.
+        Paused consumers are no reason for False: new workers have to become ready even while an operator has paused
+        tasks.
         """
         return self._lease.report is not None and self._lease.report.is_whole
 
     async def start(self) -> tuple[Inspection, Collection[str]]:
         """Wait until all streams, consumers and buckets exist; return their state, and which were missing at first.
 
-        If no worker holds the lease, this worker takes it, and creates and restores them. Otherwise it waits for the
-        holder to do so for up to CREATED_WITHIN_S, and then creates those that are still missing, for example because
-        the holder is of another version or has other settings. If no worker can take the lease, it does not wait.
+        If some are missing or changed and no worker holds the lease, this worker takes it, and creates and restores
+        them. If another worker holds the lease, this worker waits for it to do so for up to CREATED_WITHIN_S, and then
+        creates those that are still missing, for example because the holder is of another version or has other
+        settings. If no worker can take the lease, this worker creates the missing ones at once.
 
         Raises:
             NatsError: NATS does not answer.
@@ -160,8 +162,8 @@ class StreamGuard:
     async def _restore(self, before: Inspection, changed_by: Mapping[str, str]) -> Inspection:
         """Create and restore streams, consumers and buckets, record the remaining problems, and return the new state.
 
-        `before`: the state before the call. `changed_by`: by the name of a stream or consumer, the client that has
-        changed it last, if known.
+        `before`: the state before the call. `changed_by`: the client that has last changed a stream or consumer, if
+        known; the keys are the names of the streams and consumers.
         """
         if before.missing:
             clients = sorted({changed_by[name] for name in before.missing if name in changed_by})
@@ -181,11 +183,14 @@ class StreamGuard:
     async def _provision(
         self, missing: Collection[str], changed_by: Mapping[str, str]
     ) -> tuple[Mapping[str, Problem], str | None]:
-        """Create and restore streams, consumers and buckets; if no worker can take the lease, only some of them.
+        """Create and restore streams, consumers and buckets.
 
-        These are those in `missing` and the stream of the lease's bucket. `changed_by`: by the name of a stream or
-        consumer, the client that has changed it last, if known. Return the changes that NATS has refused, by the name
-        of the stream or consumer, and a text about anything else that has prevented changes; None: nothing has.
+        If no worker can take the lease, only those in `missing` and the stream of the lease's bucket are created and
+        restored. `changed_by`: the client that has last changed a stream or consumer, if known; the keys are the names
+        of the streams and consumers.
+
+        Return the changes that NATS has refused, by the name of the stream or consumer, and a text about anything else
+        that has prevented changes; None: nothing else has.
         """
         # Without a lease, workers of two versions would undo each other's changes, except for those of its bucket.
         fenced, confirm = self._lease.unavailable is None, self._lease.confirm

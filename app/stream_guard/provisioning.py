@@ -58,7 +58,11 @@ class StreamError(StartError):
 
 
 class Inspection(NamedTuple):
-    """The state of all streams and consumers: what is missing, and where settings differ from the configuration."""
+    """The state of all streams and consumers: what is missing, and where settings differ from the configuration.
+
+    `progress_created_at`: when the stream of progress events was created; None: it is missing. `filled`: the streams
+    that are nearly full. `ack_wait`: after how many seconds without a heartbeat JetStream delivers a task again.
+    """
 
     missing: list[str]  # names of streams and consumers
     differences: list[Difference]
@@ -163,8 +167,8 @@ async def provision(
 
     Return the changes that NATS has refused, by the name of the stream or consumer.
 
-    `changed_by`: the client that has last changed a stream or consumer, by the name of the stream or consumer, if an
-    advisory has reported the change. `confirm` is called before each change, and raises an error to prevent it.
+    `changed_by`: the client that has last changed a stream or consumer, if an advisory has named it; the keys are the
+    names of the streams and consumers. `confirm` is called before each change, and raises an error to prevent it.
     `names`: the only streams and consumers to create or restore; None: all.
 
     Raises:

@@ -86,7 +86,7 @@ class Resource:
     update: Callable[..., Awaitable[object]]
 
     def differences(self, actual: Config) -> Iterator[Difference]:
-        """Yield the settings in which `actual`, the configuration in NATS, differs from the one that it should have."""
+        """Yield the settings in which `actual`, the configuration in NATS, differs from `config`."""
         needs = STREAM_NEEDS if isinstance(self.config, StreamConfig) else CONSUMER_NEEDS
         choices = STREAM_LIMITS if isinstance(self.config, StreamConfig) else CONSUMER_CHOICES
         for setting in (*needs, *choices):
@@ -97,7 +97,7 @@ class Resource:
 
 
 def all_resources(js: JetStreamContext, settings: Settings) -> Iterator[Resource]:
-    """Yield all streams of the service, at the end those behind buckets, and then all durable consumers."""
+    """Yield all streams of the service, then the streams behind its buckets, and then its durable consumers."""
     for config in streams.all_stream_configs(settings):
         name = str(config.name)
         yield Resource("stream", name, name, config, partial(js.stream_info, name), js.add_stream, js.update_stream)

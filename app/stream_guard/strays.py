@@ -53,8 +53,8 @@ async def append_strays(js: JetStreamContext, stream: StreamConfig, *, confirm: 
 async def _append(js: JetStreamContext, stream: str, stray: RawStreamMsg) -> bool:
     """Append a stray (a record under a wrong subject) to its log; return False if it is stored as a stray again.
 
-    JetStream stores it as a stray again while the stream lacks its subject transform. If the log has another first
-    record, JetStream refuses the stray; then return True, too.
+    JetStream stores it as a stray again while the stream lacks its subject transform. If another writer has started the
+    log meanwhile, JetStream refuses the stray, and True is returned as well: the stray can be deleted.
     """
     subject, headers = stray.subject or "", dict(stray.headers or {})
     headers["Nats-Msg-Id"] = f"stray-{stray.seq}-{headers.get('ce-id')}"  # JetStream drops the appends of other workers
@@ -70,7 +70,7 @@ async def _append(js: JetStreamContext, stream: str, stray: RawStreamMsg) -> boo
 
 
 async def _remove(js: JetStreamContext, stream: StreamConfig, sequence: int) -> None:
-    """Delete the stray with this stream sequence, the first one that the stream holds."""
+    """Delete the stray with this stream sequence, which must be the first stray in the stream."""
     name = str(stream.name)
     if not stream.deny_purge:
         await js.purge_stream(name, subject=ALL_STRAYS, seq=sequence + 1)
