@@ -18,9 +18,9 @@ Result = kinds.Result
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What earlier attempts at a task have stored, so that the next attempt continues there.
+    """What earlier attempts at a task have stored, from which the next attempt continues.
 
-    All audio of `channel` up to `processed_seconds` is transcribed.
+    All audio of `channel` up to `processed_seconds` is transcribed. `reached`: the processed seconds of each channel.
     """
 
     language: str | None = None  # language of the last words
@@ -39,7 +39,11 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerChanges:
-    """Corrections to the speakers of segments of a live task that are already published; see `SpeakersEvent`."""
+    """Corrections to the speakers of segments of a live task that are already published; see `SpeakersEvent`.
+
+    `settled_until`: the second before which speakers change no more, except for `merged` and `voices`. `merged`: for a
+    label that is no longer used, the label that replaces it. `voices`: the voice of each label that was recognized.
+    """
 
     settled_until: float
     channel: int | None = None  # of the turns; None: the channels are mixed

@@ -44,7 +44,10 @@ def accepted_router() -> NatsRouter:
 
 
 def request_router(*routes: NatsRoute) -> NatsRouter:
-    """Create a router of request handlers, which reply only to inboxes, with an error if a request fails."""
+    """Create a router of request handlers.
+
+    A handler that fails replies with an error. Requests whose reply subject is not an inbox are ignored.
+    """
     return NatsRouter(handlers=routes, middlewares=[replies.InboxesOnly, replies.reply_with_errors])
 
 

@@ -50,7 +50,7 @@ class Share:
         self._seconds.insert(at, seconds)
 
     def pop_first(self) -> tuple[Lane, int, float]:
-        """Remove the first waiting task; return its lane, its stream sequence and the duration of its audio."""
+        """Remove the first waiting task; return its lane, its stream sequence and the seconds of its audio."""
         sequence, lane = divmod(self._codes[self._head], len(_LANES))
         seconds, self._head = self._seconds[self._head], self._head + 1
         if self._head >= COMPACTED_FROM and 2 * self._head > len(self._seconds):

@@ -138,10 +138,10 @@ class Turns:
                 queue.enter(share)
 
     def before(self, turn: Turn) -> tuple[int, float] | None:
-        """Estimate how many tasks start before a waiting task, and their seconds of audio; None if it is not waiting.
+        """Estimate how many tasks start before a waiting task, and the seconds of their audio.
 
-        The seconds are `nan` if the duration of one of the preceding tasks is unknown. The estimate is exact for the
-        first COUNTED tasks of each user with the same priority.
+        Return None if the task is not waiting. The seconds are `nan` if the duration of one of the preceding tasks is
+        unknown. The estimate is exact for the first COUNTED tasks of each user with the same priority.
         """
         slots = Slots.of(turn.lane)
         queue = self._queues[slots, turn.priority]

@@ -17,7 +17,11 @@ BUCKETS: Final = 10  # parts of the window: the oldest is dropped as a whole
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """The waiting and running tasks of users at one moment, and how fairly the users were served lately."""
+    """The waiting and running tasks of users at one moment, and how fairly the users were served lately.
+
+    `users`: those with the most waiting audio. `fairness`: from 0 to 1; 1: equal. `longest_wait_s`: the longest time
+    that a user without a running task has waited so far.
+    """
 
     users: list[UserLoad]  # those with the most waiting audio
     users_waiting: int

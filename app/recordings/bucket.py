@@ -68,7 +68,7 @@ class Bucket:
 
 @contextmanager
 def _explained_errors() -> Iterator[None]:
-    """Convert an error of NATS or of the connection into a TransientError; a full disk is another matter."""
+    """Convert an error of NATS or of the connection into a TransientError, but not the error of a full disk."""
     try:
         yield
     except (NatsError, OSError) as error:

@@ -62,7 +62,9 @@ class Https:
             raise _error(_UNREACHABLE, cause=str(error) or type(error).__name__) from error
 
     def _size(self, audio_file_id: str, response: httpx2.Response) -> int:
-        """Check the response to a download; return the size of the recording in bytes, or 1 if it is unknown.
+        """Check the response to a download, and return the size of the recording in bytes.
+
+        If the server does not say the size, return 1, so that the recording is not taken for an empty one.
 
         Raises:
             PermanentError: The recording is missing, too large or empty (codes `audio_not_found`, `audio_too_large`,

@@ -86,7 +86,10 @@ class S3:
             raise _explain(error) from error
 
     async def _download(self, audio_file_id: str, first: "GetResult", file: BinaryIO) -> str:
-        """Write a recording to the file, and return its SHA-256 in hex; `first` is its first piece."""
+        """Write a recording to `file`, and return its SHA-256 in hex.
+
+        `first`: the response with the first piece of the recording.
+        """
         try:
             async with aclosing(self._pieces(audio_file_id, first)) as pieces:
                 return await save(pieces, file, self._max_bytes)

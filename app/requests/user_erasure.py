@@ -40,7 +40,7 @@ class UserErasure:
     async def delete(self, request: UserRequest) -> Deleted:
         """Delete the voices and the tasks of a user, until all are deleted or REPLY_WITHIN_S is over.
 
-        If some are left, `more_after` in the reply is the cursor from which the client's next request continues.
+        If some remain, `more_after` in the reply is the cursor from which the client's next request continues.
 
         Raises:
             RequestError: Some data could not be deleted.

@@ -12,7 +12,7 @@ from app.voices.store import VoiceStore
 async def with_voice_names(result: Result, store: VoiceStore) -> Result:
     """Return a result whose identified speakers have the current names of their enrolled voices.
 
-    A speaker whose voice is not enrolled, or not any more, gets the name UNKNOWN_SPEAKER.
+    A speaker whose voice is not, or no longer, enrolled gets the name UNKNOWN_SPEAKER.
 
     Raises:
         RequestError: NATS does not answer.

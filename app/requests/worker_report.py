@@ -83,7 +83,7 @@ class WorkerReport:
         )
 
     async def close(self) -> None:
-        """Cancel the checks of Redis and of the store of recordings that are running."""
+        """Cancel running checks of Redis and of the store of recordings."""
         await asyncio.gather(self._redis.close(), self._store.close())
 
     async def _store_replies(self) -> bool:

@@ -52,7 +52,7 @@ class Erasure:
         await self.reminders.remove_of_task(task_id)
 
     async def erase_without_log(self, task_id: str) -> bool:
-        """Erase what is left of a task whose log has expired: dead letters, reminders, and the data named by reminders.
+        """Erase the remaining data of a task whose log has expired: dead letters, reminders, and what reminders name.
 
         Return whether the task had dead letters or reminders.
 
@@ -67,7 +67,7 @@ class Erasure:
         return has_data
 
     async def erase_remains(self, reminder: Reminder) -> None:
-        """Erase what is left of a task whose log has expired: recording, audio frames, cached results, reminder.
+        """Erase the remaining data of a task whose log has expired: recording, audio frames, cached results, reminder.
 
         Raises:
             NatsError: NATS does not answer.

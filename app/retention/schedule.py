@@ -117,9 +117,10 @@ class Schedule:
     async def _erase(self, reminder: Reminder, in_use: Collection[str], *, since: datetime) -> None:
         """Erase the data that a due reminder names; if its task has not ended, store the reminder again for later.
 
-        `since`: when the reminder became due. The reminder of a task that has not ended comes from a request to cancel
-        that has stored the outcome of the task, but could not append `cancelled` to the task's log. When the task ends,
-        it usually gets a new reminder. `in_use`: the ids of the recordings that waiting or running tasks need.
+        `since`: when the reminder became due. `in_use`: the ids of the recordings that waiting or running tasks need.
+
+        A task that has not ended has a reminder if a request to cancel it has stored its outcome, but could not append
+        `cancelled` to its log. When such a task ends, it usually gets a new reminder.
         """
         last = await self._log.last(reminder.task_id)
         if last is not None and not last.metadata.owner.is_same_as(reminder.owner):

@@ -112,7 +112,10 @@ class StreamGuard:
         return state, new
 
     async def run(self) -> None:
-        """Check and restore the streams, consumers and buckets, after each change and regularly, until cancelled."""
+        """Check and restore the streams, consumers and buckets, again and again until cancelled.
+
+        A check takes place at least every GUARD_EVERY_S, and at once after a client has changed one of them.
+        """
         advisory_inbox = await self._nats.subscribe(advisories.ADVISORIES, cb=self._receive)
         try:
             await run_forever(

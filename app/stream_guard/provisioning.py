@@ -78,7 +78,7 @@ class Inspection(NamedTuple):
 
     @property
     def is_healthy(self) -> bool:
-        """Whether no stream or consumer is missing or paused, or lacks a setting that the service needs."""
+        """Whether all streams and consumers exist, have the settings that the service needs, and are not paused."""
         return not self.broken and not self.paused
 
 

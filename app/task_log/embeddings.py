@@ -40,7 +40,8 @@ class EmbeddingStore:
         """Return the speaker embeddings that `put` has stored for a task; None if it has stored none.
 
         `of`: the id of the task message for which they were stored, because a later message may have the same task id.
-        `is_live`: return what is stored of a live task's speakers, with which another worker continues.
+        `is_live`: whether to return the state of a live task's speakers instead, from which another worker can
+        continue.
 
         Raises:
             NatsError: NATS does not answer.

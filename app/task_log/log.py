@@ -44,7 +44,7 @@ class TaskLog:
         return f"natscribe/{self.worker}"
 
     async def last(self, task_id: str) -> Record | None:
-        """Return the last record of a task's log; None if the log is empty, so that the task is unknown.
+        """Return the last record of a task's log; None if the log is empty: the task is unknown or not registered yet.
 
         Raises:
             TransientError: JetStream does not answer.
@@ -132,8 +132,8 @@ class TaskLog:
         If an outcome is stored already, such as a result, that one stays, and is returned instead of the note. `last`:
         the last record of the task's log. `error`: the error of a failed task; None: the task was cancelled.
 
-        The caller must then append the end of the task to the log. If another writer appends a record before that, the
-        note no longer counts, and a result may replace it: see `StoredOutcome.has_lapsed`.
+        The caller must then append the end of the task to the log. If another writer appends a record before that, a
+        result may replace the note: see `StoredOutcome.has_lapsed`.
 
         Raises:
             FencedError: A later task has the same id, or a deletion has just removed the outcome.
@@ -151,9 +151,13 @@ class TaskLog:
         return forbidden
 
     async def _append_outcome(self, subject: str, body: bytes, last: Record) -> None:
-        """Store the outcome of a task on `subject`, also in place of an outcome that other writers have overtaken.
+        """Store the outcome of a task on `subject`; replace an outcome that is already stored only if it is outdated.
 
-        `last`: the last record of the task's log; `StoredOutcome.has_lapsed` says when it has overtaken an outcome.
+        `last`: the last record of the task's log. `StoredOutcome.has_lapsed` says when an outcome is outdated.
+
+        Raises:
+            FencedError: An outcome is already stored, and is not outdated.
+            TransientError: JetStream does not answer.
         """
         task_id = last.event.task_id
         headers, all_of = self._cloud_event("results", task_id) | last.metadata.headers(), subjects.outcomes(task_id)
@@ -177,8 +181,8 @@ class TaskLog:
     async def outcome(self, last: Record) -> Outcome | None:
         """Return the stored outcome of the task whose log ends with `last`: its result, or the note that it has none.
 
-        Return None if there is no outcome, if it is of another task with the same id, or if the note no longer counts:
-        see `StoredOutcome.has_lapsed`.
+        Return None if there is no outcome, if it belongs to another task with the same id, or if it is a note that a
+        result may replace by now: see `StoredOutcome.has_lapsed`.
         """
         stored = await self._outcomes.last(subjects.outcomes(last.event.task_id))
         if stored is None or stored.has_lapsed(last) or not stored.metadata.owner.is_same_as(last.metadata.owner):

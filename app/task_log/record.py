@@ -66,7 +66,10 @@ class Metadata:
 
     @property
     def owner(self) -> TaskMessageId:
-        """The id of the task message to which the log belongs; others with the same task id may not append."""
+        """The id of the task message to which the log belongs.
+
+        Other messages with the same task id may not append to the log.
+        """
         return TaskMessageId(self.created_at, self.task_sequence)
 
     def headers(self) -> dict[str, str]:

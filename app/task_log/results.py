@@ -87,10 +87,10 @@ class ResultStore:
         await self.delete_object(task_id, of=of)
 
     async def delete_object(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
-        """Delete the object and the speaker embeddings of a task's result, but not its message.
+        """Delete the object and the speaker embeddings of a task's result; the message in the stream of results stays.
 
-        `of`: delete only what belongs to this task message, because another task may have the same id; None: delete
-        both.
+        `of`: delete only what belongs to this task message, because another task may have the same id; None: delete the
+        object and the embeddings in any case.
         """
         await self.embeddings.delete(task_id, of=of)
         info = await objects.get_info(self._js, RESULTS_BUCKET, task_id)

@@ -68,7 +68,7 @@ def configure(level: str = DEFAULT_LEVEL) -> None:
 
 
 def adopt_libraries() -> None:
-    """Let the root logger handle the log lines of libraries, and hide those that they log for each request or message.
+    """Let the root logger handle the log lines of libraries; hide the lines that they log for each request or message.
 
     Call this function again after the HTTP server has configured its loggers.
     """

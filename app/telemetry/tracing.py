@@ -62,7 +62,7 @@ class StageSpans:
         self._since = time.time_ns()
 
     def enter(self, stage: str) -> None:
-        """Start the span of a stage, unless this span is open already."""
+        """End the span of the previous stage and start the span of `stage`, unless that span is open already."""
         if self._stage is not None and self._stage[0] == stage:
             return
         self.end()
@@ -70,7 +70,7 @@ class StageSpans:
         self._since = time.time_ns()
 
     def report(self, update: TaskUpdate) -> None:
-        """Enter the stage that an update reports; add a span for the windows whose text it has, if any.
+        """Enter the stage that an update reports; if the update has text of windows, add a span for these windows.
 
         Windows are parts of the recording. Their span starts at the end of the previous windows, or at the start of the
         stage, and ends now.

@@ -53,7 +53,7 @@ NOT_REQUESTED: Final = IdentificationOutcome()
 
 @dataclass(frozen=True, slots=True)
 class Identification:
-    """Stores the embeddings of a task's speakers, and identifies the speakers among the voices of its user."""
+    """Stores the embeddings of a task's speakers, and compares these speakers with the voices of the task's user."""
 
     store: VoiceStore
     settings: Settings

@@ -102,7 +102,7 @@ def _all_products(first: Vectors, second: Vectors) -> Vectors:
 def _normalized(embeddings: Sequence[str]) -> Vectors:
     """Decode embeddings in base64 to vectors of norm 1, shape (embeddings, dimensions).
 
-    All are decoded at once, because a user may have ten thousand.
+    All embeddings are decoded at once, because the voices of a user may have ten thousand of them.
     """
     values = np.frombuffer(b64decode("".join(embeddings)), np.int8)  # none of them ends with padding
     vectors = values.reshape(len(embeddings), -1).astype(np.float32)
