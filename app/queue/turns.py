@@ -114,7 +114,7 @@ class Turns:
         """Count a running task as ended; `seconds`: the actual duration of its audio, None if unknown.
 
         At the start, the user was charged `turn.seconds`, which may be an estimate. So the user's tag (virtual start
-        time) is corrected by the difference to the actual duration. It does not fall below the virtual time of the
+        time) is corrected by the difference to the actual duration. The tag does not fall below the virtual time of the
         queue, the highest tag of the users who have been served so far.
         """
         queue, share = self._of(turn)

@@ -21,7 +21,7 @@ class Folder:
 
     @asynccontextmanager
     async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
-        """Provide the path of a recording in the folder, without a copy; see `RecordingStore.fetch`."""
+        """Provide the path of a recording in the folder, without making a copy; see `RecordingStore.fetch`."""
         yield await asyncio.to_thread(self._find, audio_file_id)
 
     async def delete(self, audio_file_id: str, /) -> None:

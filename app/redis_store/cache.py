@@ -95,7 +95,7 @@ class Cache:
         await self.put_pieces(task_id, audio_sha256, key, [result])
 
     async def get_pieces(self, task_id: str, audio_sha256: str, key: str) -> list[bytes]:
-        """Return the pieces of a result that `put_pieces` has stored, each as JSON; an empty list if there is none."""
+        """Return the pieces of a result that `put_pieces` has stored, each as JSON; [] if no result is stored."""
         if not self._seconds:
             return []
         names = _names(task_id, audio_sha256)

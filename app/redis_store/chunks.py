@@ -20,16 +20,20 @@ return 1
 
 
 class ChunkStore:
-    """Stores the diarized chunks of a task in Redis until the task ends; while Redis is unavailable, it stores none."""
+    """Stores the analyses of chunks (about a minute of a recording each) in Redis until the task ends.
+
+    The next attempt at the task need not diarize these chunks again. While Redis is unavailable, nothing is stored.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._store = redis.register_script(STORE_UNLESS_TOMBSTONE)
 
     async def load(self, task_id: str, audio: str) -> list[ChunkAnalysed]:
-        """Return the chunks of `audio` that earlier attempts at a task stored; [] if Redis is unavailable.
+        """Return the analysed chunks of `audio` that earlier attempts at a task have stored.
 
-        `audio`: the SHA-256 of the recording, with the channel if one channel is analysed alone.
+        A chunk is about a minute of a recording. Return [] if Redis is unavailable. `audio`: the SHA-256 of the
+        recording, with the channel if one channel is analysed alone.
         """
         fields = await reply_or_none(self._redis.hgetall(keys.chunks(task_id)))
         lines = fields.items() if isinstance(fields, dict) else ()

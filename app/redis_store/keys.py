@@ -58,7 +58,10 @@ def tombstone(task_id: str) -> str:
 
 
 def chunks(task_id: str) -> str:
-    """Return the key of a hash with a task's diarized chunks, by recording and chunk number."""
+    """Return the key of a hash with the analyses of a recording's chunks, by recording and chunk number.
+
+    A chunk is about a minute of a recording; it is analysed for diarization.
+    """
     return f"natscribe:task:{task_id}:chunks"
 
 

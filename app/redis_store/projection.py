@@ -160,7 +160,7 @@ class RedisProjection:
             return not await self._redis.exists(keys.MARK)
 
     async def mark(self) -> None:
-        """Set the key by which `is_empty` recognizes that Redis still has the data copied from the streams.
+        """Set the key that tells `is_empty` that Redis has the data that was copied from the streams.
 
         Raises:
             TransientError: Redis is unavailable.

@@ -50,9 +50,9 @@ async def run(nats: Client, names: StreamNames, projection: RedisProjection) -> 
 
 
 async def _project_next(inbox: PullInbox, at_once: int, project: Project, now: Now) -> None:
-    """Pull up to `at_once` messages, write them to Redis with `project` and acknowledge them, then pause.
+    """Pull up to `at_once` messages, write them to Redis with `project` and acknowledge them; then pause.
 
-    JetStream delivers a message again if it was not acknowledged.
+    The pause lets other work run. JetStream delivers a message again if it was not acknowledged.
     """
     loop = asyncio.get_running_loop()
     messages = await inbox.pull(at_once) or await inbox.pull(1, within=LINGER_S)

@@ -31,7 +31,9 @@ async def find_task(log: TaskLog, index: QueueIndex, registration: Registration,
 
 
 async def _register(log: TaskLog, index: QueueIndex, registration: Registration, task_id: str) -> Record | None:
-    """Register a task that is stored in a queue; return the last record of its log, None if there is no such task.
+    """Register a task that is stored in a queue, i.e. append the first event to its log.
+
+    Return the last record of the log; None if there is no such task.
 
     Raises:
         RequestError: A message with the id is stored, but is invalid or cannot be registered now.
@@ -48,7 +50,7 @@ async def _register(log: TaskLog, index: QueueIndex, registration: Registration,
 
 
 def _refusal(message: StoredMessage) -> RequestError:
-    """Return the error reply about a task whose message is stored, but whose log could not be started."""
+    """Return the error reply about a task whose message is stored, but which could not be registered."""
     if message.problem is not None:
         return RequestError.of(message.problem)
     text = f"Task {message.task_id} waits, and the service could not register it now: try again in a moment."

@@ -102,8 +102,8 @@ class UserErasure:
         """Delete the ended tasks of a user, which are found by their reminders; yield `(0, 1)` after each.
 
         A reminder is a scheduled message that JetStream delivers when the data of an ended task must be erased; its
-        subject names the user. In the yielded pair, 1 is the number of deleted tasks. The cursor is always 0: a later
-        request reads all remaining reminders of the user.
+        subject names the user. The yielded 1 is the number of deleted tasks. The yielded 0 is the cursor: a later
+        request reads all remaining reminders of the user, because the reminders of deleted tasks no longer exist.
         """
         try:
             await self.reminders.wait_until_set()

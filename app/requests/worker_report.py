@@ -42,7 +42,7 @@ class _SharedCheck:
         return bool(done) and running.result()
 
     async def close(self) -> None:
-        """Cancel the check of this server if it is running."""
+        """Cancel the running check of the server, if there is one."""
         if self._running is not None:
             await cancel_all([self._running])
 

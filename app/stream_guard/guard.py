@@ -81,10 +81,10 @@ class StreamGuard:
     async def start(self) -> tuple[Inspection, Collection[str]]:
         """Wait until all streams, consumers and buckets exist; return their state, and which were missing at first.
 
-        If some are missing or changed and no worker holds the lease, this worker takes it, and creates and restores
-        them. If another worker holds the lease, this worker waits for it to do so for up to CREATED_WITHIN_S, and then
-        creates those that are still missing, for example because the holder is of another version or has other
-        settings. If no worker can take the lease, this worker creates the missing ones at once.
+        If some are missing or changed and no worker holds the lease, this worker takes the lease, creates the missing
+        ones and restores the others. If another worker holds the lease, this worker waits up to CREATED_WITHIN_S for it
+        to create them. Then it creates those that are still missing, for example because the holder is of another
+        version or has other settings. If no worker can take the lease, this worker creates the missing ones at once.
 
         Raises:
             NatsError: NATS does not answer.

@@ -68,7 +68,7 @@ class Metadata:
     def owner(self) -> TaskMessageId:
         """The id of the task message to which the log belongs.
 
-        Other messages with the same task id may not append to the log.
+        Another message may have the same task id, but its events are not appended to this log.
         """
         return TaskMessageId(self.created_at, self.task_sequence)
 

@@ -25,7 +25,7 @@ RETAINED_S: Final = 60.0  # a server without a reply for this time has left; a b
 
 
 class FleetMetrics:
-    """Creates the gauges that only the holder of the lease sets, and sets those of JetStream's storage."""
+    """Creates the gauges that only one worker sets, the holder of the lease, and sets those of JetStream's storage."""
 
     def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic) -> None:
         self._registry = registry
@@ -61,7 +61,7 @@ class FleetMetrics:
                     gauge.labels(server, name).set(value)
 
     def forget(self) -> None:
-        """Remove the values of all gauges, because another worker measures them from now on."""
+        """Remove the values of all gauges, because another worker now holds the lease and measures them."""
         for gauge in self._gauges:
             _forget(gauge)
 

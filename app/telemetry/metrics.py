@@ -147,7 +147,7 @@ class Meter:
 
     @contextmanager
     def in_progress(self, queue: Lane) -> Iterator[None]:
-        """Count a task as running until the block ends."""
+        """Count a task of the lane `queue` as running until the `with` block ends."""
         with self._in_progress.labels(task_name(queue)).track_inprogress():
             yield
         self.report_running(queue, since_progress=0.0, running=0.0)

@@ -93,7 +93,7 @@ class VersionedVoice(NamedTuple):
 
 
 class VoiceStore:
-    """Stores and reads enrolled persons in the bucket `voices`, each by the id of its user and its own id."""
+    """Stores and reads enrolled persons in the bucket `voices`, under the id of the user and the id of the person."""
 
     def __init__(self, nats: Client) -> None:
         self._nats = nats

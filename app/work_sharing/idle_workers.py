@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 
 class IdleWorkerLostError(Exception):
-    """No idle worker has transcribed a window, so this worker must transcribe it itself."""
+    """No idle worker has transcribed the window that was sent, so this worker must transcribe it itself."""
 
 
 @dataclass(eq=False, slots=True)
