@@ -29,7 +29,10 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class _UntimedCue:
-    """A cue whose display times are not chosen yet: the units (words, mostly) `first` to `stop - 1` of a turn."""
+    """A cue whose display times are not chosen yet: the units, i.e. words, from `first` to `stop - 1` of a turn.
+
+    `breaker`: divides the text of this turn into lines.
+    """
 
     turn: Turn
     breaker: LineBreaker
@@ -48,7 +51,7 @@ class _UntimedCue:
 def cues(segments: Iterable[Segment], limits: SubtitleLimits, *, with_names: bool) -> list[Cue]:
     """Return the cues for a transcript's segments, in order of time.
 
-    `with_names`: whether a cue starts with the name of its speaker if the previous cue has another speaker.
+    `with_names`: whether the speaker's name is written at the start of each cue with which the speaker changes.
     """
     untimed = sorted(_untimed_cues(segments, limits, with_names=with_names), key=lambda cue: cue.start)
     texts = _texts(untimed, with_names=with_names)

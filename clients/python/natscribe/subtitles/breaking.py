@@ -27,9 +27,9 @@ _Layouts = dict[int, tuple[float, _Lines]]  # for each stop of a cue: the cost o
 class LineBreaker:
     """Breaks a turn, i.e. speech of one speaker without a long pause, into cues and lines, by dynamic programming.
 
-    The first cue of the turn has room for `name`, the speaker's name; with `name_each`, every cue has. A unit is a word
-    or a part of one, inside which no line may break. A cue or line is given by the index of its first unit, and by
-    `stop`, the index after its last unit.
+    `name`: the speaker's name, for which the first cue reserves room; `name_each`: whether all other cues do, too. A
+    unit is a word or a part of one, inside which no line may break. A cue or line is given by the index of its first
+    unit, and by `stop`, the index after its last unit.
     """
 
     def __init__(self, turn: Turn, limits: SubtitleLimits, name: str, *, name_each: bool) -> None:
@@ -66,7 +66,8 @@ class LineBreaker:
     def lines(self, first: int, stop: int, name: str) -> tuple[str, ...]:
         """Return the lines of the cue with the units `first` to `stop - 1`.
 
-        If the cue has room for `name`, the name of its speaker and a colon, the first line starts with it.
+        `name`: the speaker's name with a colon, e.g. `Anna: `, or an empty string. The first line starts with it if the
+        cue has room for it.
         """
         named = self._layouts(first, width(name)).get(stop)
         _, line_starts = named or self._layouts(first, 0)[stop]
@@ -88,10 +89,10 @@ class LineBreaker:
         return _CUE + self._breaks[stop] + pauses + _SHORT * max(MIN_CUE_S - shown, 0.0)
 
     def _layouts(self, first: int, name: int) -> _Layouts:
-        """Return the best lines for each possible cue that starts at the unit `first`.
+        """Return the best division into lines, with its cost, of each possible cue that starts at the unit `first`.
 
-        The keys are the index after the last unit of the cue. The best lines are the cheapest ones among the layouts
-        with the fewest lines. `name`: the number of columns that the first line reserves for a speaker's name.
+        The keys are the index after the last unit of the cue. The best division is the cheapest one with as few lines
+        as possible. `name`: the number of columns that the first line reserves for a speaker's name.
         """
         lines = self._first_lines(first, name)
         cheapest: _Layouts = {}
@@ -106,10 +107,10 @@ class LineBreaker:
         return cheapest
 
     def _first_lines(self, first: int, name: int) -> _Layouts:
-        """Return all possible first lines of a cue that starts at the unit `first`.
+        """Return all possible first lines of a cue that starts at the unit `first`, with their costs.
 
         The keys are the index after the last unit of the line. `name`: the number of columns that the line reserves for
-        a speaker's name; one possible line is the name alone.
+        a speaker's name. If a further line is allowed, the first line may consist of the name alone.
         """
         lines: _Layouts = {}
         if name and self._limits.max_lines > 1:
@@ -119,10 +120,11 @@ class LineBreaker:
         return lines
 
     def _next_lines(self, lines: _Layouts, beyond: int) -> _Layouts:
-        """Append one more line to each layout in `lines`, in all possible ways, and return the cheapest results.
+        """Append one more line, of every possible length, to each layout in `lines`, and return the new layouts.
 
-        A layout is one way to break the start of a cue into lines; its key is the index after its last unit. For each
-        key, only the cheapest new layout is returned. `beyond`: the new keys must be greater than this index.
+        A layout is one way to break the start of a cue into lines; its key is the index after its last unit. Of several
+        new layouts with the same key, only the cheapest is returned. `beyond`: new layouts with a key up to this index
+        are not needed, and left out.
         """
         longer: _Layouts = {}
         for line_start, (cost, line_starts) in lines.items():

@@ -12,7 +12,10 @@ from natscribe.subtitles.units import Unit, units
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Speech of one speaker without a long pause; a subtitle cue never contains speech of two turns."""
+    """Speech of one speaker without a long pause; a subtitle cue never contains speech of two turns.
+
+    `following`: the time in seconds at which the next turn after the end of this turn starts; infinity if none does.
+    """
 
     speaker: str | None
     units: Sequence[Unit]
@@ -30,9 +33,10 @@ class Turn:
 
 
 def turns(segments: Iterable[Segment], longest: int) -> list[Turn]:
-    """Join the words of segments into turns; return the turns sorted by start.
+    """Divide the words of segments into turns, and return the turns sorted by start.
 
-    A word wider than `longest` columns is divided into several pieces, between which a line may break.
+    A turn ends where the speaker changes or makes a long pause. `longest`: the largest number of columns in a line;
+    longer words are split, so that a line may break inside them.
     """
     by_start = sorted(_turns(segments, longest), key=lambda turn: turn.start)
     starts = [*(turn.start for turn in by_start), inf]
