@@ -113,7 +113,10 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveTaskIdentity):  # the last 
 
 
 class LiveKeywords(TranscribeKeywords, total=False):
-    """Typed keyword arguments for the fields of LiveTask except `task_id` and `audio`; a test compares the names."""
+    """Types of the keyword arguments for the fields of `LiveTask`, except `task_id` and `audio`.
+
+    A test checks that `LiveTask` has the same fields.
+    """
 
     user_id: int | str
     idle_seconds: int

@@ -76,10 +76,10 @@ def _advice(problem: ErrorDetails, field: str, classes: set[str]) -> str:
 
 
 def _of_best_fit(problems: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Return the validation problems of a single message class: of the one that the message fits best.
+    """Return only the validation problems of the message class that the invalid message fits best.
 
-    If a request may have several classes, pydantic reports the problems with each of them. The class that fits best is
-    the one of which the message lacks the fewest fields.
+    If a request may be of several classes, pydantic reports the problems with each of them. The best fit is the
+    class with the fewest missing fields.
     """
     of_classes: dict[object, list[ErrorDetails]] = {}
     for problem in problems:
@@ -89,7 +89,10 @@ def _of_best_fit(problems: list[ErrorDetails]) -> list[ErrorDetails]:
 
 
 def _no_such_field(name: str, classes: set[str]) -> str:
-    """Return advice about the unknown field `name`: the most similar field of the message classes `classes`, if any."""
+    """Return advice about the unknown field `name`: to use the most similar field, or else to leave the field out.
+
+    `classes`: names of the message classes whose fields are compared with `name`.
+    """
     fields = {field for model in _inputs() if model.__name__ in classes for field in model.model_fields}
     similar = get_close_matches(name[:MAX_NAME_CHARS], fields, n=1)
     return f"there is no such field, did you mean {similar[0]}?" if similar else "there is no such field, leave it out"

@@ -55,9 +55,9 @@ def no_embeddings(task_id: str) -> ErrorDetail:
 
 
 def no_speaker(request: EnrollRequest, speakers: Sequence[str]) -> ErrorDetail | None:
-    """Return the error for a request to enrol a speaker that a task does not have, or None if the task has the speaker.
+    """Return an error if a request to enrol a speaker does not select a speaker of the task; else None.
 
-    `speakers`: the labels of the task's speakers. A request that names no speaker means the only one.
+    `speakers`: the labels of the task's speakers. A request need not name the speaker if the task has only one.
     """
     if request.speaker is None and len(speakers) != 1:
         return invalid_request(

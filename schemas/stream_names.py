@@ -5,7 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StreamNames:
-    """Names of the streams; `consumer_stem` is the prefix of the names of all durable consumers."""
+    """Names of the streams; `consumer_stem` is the prefix of the names of all durable consumers.
+
+    `retention`: the stream of reminders to erase the data of ended tasks. `ready`: the stream of grants, i.e. messages
+    that let workers start tasks.
+    """
 
     tasks: str
     progress: str
@@ -42,5 +46,5 @@ class StreamNames:
 
     @property
     def due_reminders(self) -> str:
-        """The name of the durable consumer of messages that say that data of an ended task has to be erased now."""
+        """The name of the durable consumer of due reminders, i.e. requests to erase the data of an ended task now."""
         return f"{self.consumer_stem}_retention_of_due_reminders"

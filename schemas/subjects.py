@@ -1,4 +1,8 @@
-"""The NATS subjects of the service; other modules take them from here."""
+"""The NATS subjects of the service; other modules take them from here.
+
+An argument in braces, such as `{task_id}`, yields the address of a channel in the AsyncAPI document. The argument `*`
+yields a wildcard subject, e.g. for all tasks.
+"""
 
 from typing import Literal
 
@@ -37,8 +41,7 @@ _INBOXES = ("_INBOX", "_R_.")
 def tasks(lane: Lane, priority: Priority | Literal["{priority}"]) -> str:
     """Return the subject of a task queue, i.e. of the tasks of one lane (type of task) and one priority.
 
-    Here and below, an argument in braces, such as `{priority}`, yields the address of a channel in the AsyncAPI
-    document. Below, `*` yields the wildcard subject for all tasks.
+    `priority`: a priority, or `{priority}` for the address of the queue's channel in the AsyncAPI document.
     """
     return f"tasks.{lane}.{priority}"
 
@@ -133,17 +136,18 @@ def reminder(user: str, recording: str, task_id: str) -> str:
 
 
 def due(user: str, recording: str, task_id: str) -> str:
-    """Return the subject on which JetStream stores a reminder, i.e. the message of `reminder`, once it is due.
+    """Return the subject on which JetStream stores a reminder at the time for which it was scheduled.
 
-    The arguments are those of `reminder`.
+    A reminder is a message that tells the service to erase the data of an ended task; for the arguments see `reminder`.
     """
     return f"retention.due.{user}.{recording}.{task_id}"
 
 
 def all_reminders(user: str = "*", recording: str = "*", task_id: str = "*") -> str:
-    """Return the wildcard subject for all reminders of a user, recording or task, whether they are due or not.
+    """Return the wildcard subject for all reminders of a user, a recording or a task, both scheduled and due ones.
 
-    Reminders are scheduled messages; see `reminder` for the arguments, which can also be `*`.
+    A reminder is a scheduled message that tells the service to erase the data of an ended task. For the arguments see
+    `reminder`; `*` stands for any user, recording or task.
     """
     return f"retention.*.{user}.{recording}.{task_id}"
 

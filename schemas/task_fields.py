@@ -76,7 +76,7 @@ class SpeakerBounds(Input):
 
 
 class RecordingTaskFields(SpeakerBounds, TaskIdentity):
-    """The fields of all tasks about recordings."""
+    """The fields that transcription and diarization tasks have in common, as opposed to live tasks."""
 
     keep_seconds: KeepSeconds = None
     not_before: NotBefore = None

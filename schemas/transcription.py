@@ -106,7 +106,7 @@ class TranscribeOptions(Input):
 
     @property
     def options(self) -> "TranscribeOptions":
-        """A copy of the options that were set explicitly, without the other fields of a task."""
+        """A copy with only the fields of `TranscribeOptions` that were set explicitly."""
         names = TranscribeOptions.model_fields.keys() & self.model_fields_set
         return TranscribeOptions(**{name: getattr(self, name) for name in names})
 
@@ -116,7 +116,10 @@ class TranscribeOptions(Input):
 
 
 class TranscribeKeywords(TypedDict, total=False):
-    """Typed keyword arguments for the fields of TranscribeOptions; a test compares the names."""
+    """Types of the keyword arguments for the fields of `TranscribeOptions`.
+
+    A test checks that `TranscribeOptions` has the same fields.
+    """
 
     model: str | None
     language: str | None

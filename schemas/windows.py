@@ -53,12 +53,12 @@ class Window(Input):
 
     @property
     def start(self) -> float:
-        """The start of the first region after those that are only context, in seconds of the recording."""
+        """The start of the speech to transcribe, in seconds of the recording: the `context` regions are skipped."""
         return self.regions[self.context][0]
 
     @property
     def end(self) -> float:
-        """The end of the window's last region, in seconds of the recording; the next window starts here or later."""
+        """The end of the window's last interval of speech, in seconds of the recording."""
         return self.regions[-1][1]
 
 

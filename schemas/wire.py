@@ -130,7 +130,7 @@ class Lane(DescribedEnum):
 
     @property
     def task(self) -> str:
-        """The name of a task of this lane in texts for people: "live transcription", or else the name of the lane."""
+        """What texts for people call a task of this lane: "transcription", "diarization" or "live transcription"."""
         return "live transcription" if self is Lane.LIVE else self.value
 
     @property
@@ -163,16 +163,16 @@ class Message(BaseModel):
 class Input(BaseModel):
     """Base class of messages that the service receives: unknown fields, which may be misspelt options, are errors.
 
-    Null means the default of a field that has one: many programs send null for an unset field.
+    A null in an optional field means the default of this field: many programs send null for an unset field.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     @model_serializer(mode="wrap")
     def _only_set_fields(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # else the schema changes
-        """Serialize only the fields that were set, so that a version without the other fields can read the message.
+        """Serialize only the fields that were set, so that a version without the others can read the message.
 
-        Unknown fields, which a later version may have added, are preserved.
+        Unknown fields, which a later version may have added, are serialized, too.
         """
         written = {name: value for name, value in write(self).items() if name in self.model_fields_set}
         return written | (self.model_extra or {})
