@@ -71,7 +71,7 @@ class Settings(BaseModel):
     def read(cls, *files: Path) -> Self:
         """Read each setting from the environment, or else from `files` (`NAME=value` lines), or else from /run/secrets.
 
-        An empty value counts as missing. Of several files, the first one that has the setting counts.
+        An empty value is ignored. If several files have a setting, its value in the first of them is used.
 
         Raises:
             ValidationError: A setting is invalid; `describe_invalid_setting` describes the error in a sentence.

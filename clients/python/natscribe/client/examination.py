@@ -237,7 +237,7 @@ async def _server(connection: Connection, settings: Settings) -> Server:
 async def _in_time(work: Awaitable[T], within_s: float, who: str) -> T:
     """Wait at most `within_s` seconds for `work`, and return its result.
 
-    `who`: the subject of the error message, e.g. "JetStream".
+    `who`: what the error message names as too slow, e.g. "JetStream".
 
     Raises:
         UnreachableError: `work` has taken longer than `within_s` seconds.

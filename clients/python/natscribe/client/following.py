@@ -28,7 +28,11 @@ _EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
 @dataclass
 class _EventReader(Generic[Event]):
-    """Reads the events on one subject one at a time, without a JetStream consumer, which an outage could remove."""
+    """Reads the events on one subject one at a time, without a JetStream consumer, which an outage could remove.
+
+    `next_event`: the event that `peek` has read and `take` has not consumed. `time`, `sequence`: when the last message
+    that was read was stored, and its stream sequence.
+    """
 
     connection: Nats
     stream: str
@@ -123,8 +127,8 @@ class Partials:
 class Follower:
     """Yields the events of one task in order, from the first one until the task ends.
 
-    `partials`: the buffer of a live task's partial results, for `with_partials`, which then also yields the events
-    about speakers; None: neither.
+    `partials`: the buffer from which `with_partials` takes the partial results of a live task. Without it,
+    `with_partials` yields neither partial results nor speakers events.
     """
 
     def __init__(self, connection: Nats, settings: Settings, task_id: str, partials: Partials | None = None) -> None:
@@ -182,9 +186,9 @@ class Follower:
         self._published.set()
 
     async def _next(self) -> ProgressEvent | SegmentsEvent | SpeakersEvent | None:
-        """Consume and return the oldest event that was not returned yet, from whichever stream contains it.
+        """Return the oldest event of the task that was not returned yet, of all streams that the follower reads.
 
-        Return None if no stream has a further event yet, or NATS does not reply.
+        Return None if there is no further event yet, or NATS does not reply.
         """
         try:
             for reader in reversed(self._readers):  # in reverse: all that was appended before an event is read with it
@@ -209,7 +213,7 @@ class Follower:
     async def _wait(self, pause: float) -> float:
         """Wait for a published event, at most `pause` seconds; return for how many seconds to wait the next time.
 
-        The next wait is short if an event was published, or else twice as long, up to _MAX_PAUSE_S.
+        The next pause is _MIN_PAUSE_S if an event was published, or else twice as long as this one, up to _MAX_PAUSE_S.
         """
         published = asyncio.ensure_future(self._published.wait())
         try:

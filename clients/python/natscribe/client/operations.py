@@ -29,7 +29,7 @@ NO_DEAD_LETTERS = "NATS has no dead letters to show, because"
 async def queue_overview(connection: Nats, settings: Settings) -> QueueOverview:
     """Request the state of the task queues from a worker, and return it.
 
-    If no worker runs, the client reads the state from NATS; all tasks then count as waiting.
+    If no worker runs, the client reads the state from NATS, and reports all stored tasks as waiting.
 
     Raises:
         NoJetStreamError: NATS has no JetStream.
@@ -64,7 +64,10 @@ async def _overview_of_nats(connection: Nats, names: StreamNames) -> QueueOvervi
 async def _queue_status(
     connection: Nats, names: StreamNames, lane: Lane, priority: Priority, stored: int
 ) -> QueueStatus:
-    """Return the state of a task queue: all its `stored` messages count as waiting, because no worker runs."""
+    """Return the state of a task queue while no worker runs, so that all its tasks wait.
+
+    `names`: the names of the deployment's streams. `stored`: the number of messages in the queue.
+    """
     first = await page(connection, names.tasks, subjects.tasks(lane, priority), start=1, count=1) if stored else []
     return QueueStatus(
         queue=lane,

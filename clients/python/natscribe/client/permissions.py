@@ -34,7 +34,8 @@ Reply = TypeVar("Reply")
 class Connection(Nats):
     """A connection to NATS whose requests fail at once, instead of timing out, if the user lacks the permission.
 
-    The server does not reply to a refused request: it sends an error that names only the subject.
+    The server does not reply to a refused request, but sends an error to the connection. Of the request, this error
+    names only the subject, so it is attributed to every pending request on this subject.
     """
 
     def __init__(self, user: str | None, inbox_prefix: str) -> None:
@@ -150,7 +151,7 @@ class Connection(Nats):
 
 
 def permitted_users(subject: str) -> tuple[str, ...]:
-    """Return the production stack's users (deploy/nats/accounts.conf) who may publish or subscribe to a subject."""
+    """Return the NATS users who may publish or subscribe to a subject, according to deploy/nats/accounts.conf."""
     return next(users for pattern, users in _USERS if pattern.match(subject))
 
 

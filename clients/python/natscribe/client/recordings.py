@@ -71,13 +71,13 @@ def choose_priority(seconds: float | None) -> Priority:
 
 
 async def audio_file_id(settings: Settings, recording: Path | str, task_id: str) -> str:
-    """Return the name of a recording in AUDIO_STORE, which is `recording` itself if that is a string.
+    """Return the name that a recording has, or will have after its upload, in AUDIO_STORE.
 
-    A recording that the client uploads gets a name of its own for each task, because deleting a task deletes its
-    recording. If AUDIO_STORE is a folder, the file must be in this folder.
+    A string is such a name already, and is returned unchanged. A `Path` that the client uploads gets a name of its own
+    for each task, because deleting a task deletes its recording. If AUDIO_STORE is a folder, the file must be in it.
 
     Raises:
-        RecordingError: The file cannot be read, is too large, is not in the folder, or AUDIO_STORE can only be read.
+        RecordingError: The file cannot be read, is empty, too large or not in the folder, or AUDIO_STORE is read-only.
         OptionError: `recording` is a string, but a local file has this path: pass a `Path` to upload it.
     """
     if isinstance(recording, str):
@@ -101,8 +101,8 @@ async def audio_file_id(settings: Settings, recording: Path | str, task_id: str)
 def _is_path(settings: Settings, name: str) -> bool:
     """Whether a string is the path of a local file, and not the name of a stored recording.
 
-    It is a path if it has a slash and the file exists. But if AUDIO_STORE allows names with a slash, only an absolute
-    path is.
+    It is a path if it contains a slash and such a file exists. But if names in AUDIO_STORE may contain a slash, a
+    relative path is always taken for a name.
     """
     in_store = not os.path.isabs(name) and settings.audio_store.startswith(("file:", "https:"))  # noqa: PTH117
     return "/" in name and not in_store and os.path.isfile(name)  # noqa: PTH113 -- of any string, without an error

@@ -26,7 +26,10 @@ _STATUS_REQUESTS = 3  # for a task that was stored a moment ago and may not be r
 
 
 class DiarizationKeywords(TypedDict, total=False):
-    """Typed keyword arguments for the fields of DiarizationTask except the recording; a test compares the names."""
+    """Types of the keyword arguments for the fields of `DiarizationTask`, except the recording.
+
+    A test checks that `DiarizationTask` has the same fields.
+    """
 
     task_id: str | None
     user_id: int | str
@@ -38,7 +41,10 @@ class DiarizationKeywords(TypedDict, total=False):
 
 
 class TranscriptionKeywords(TranscribeKeywords, DiarizationKeywords, total=False):
-    """Typed keyword arguments for the fields of TranscriptionTask except the recording; a test compares the names."""
+    """Types of the keyword arguments for the fields of `TranscriptionTask`, except the recording.
+
+    A test checks that `TranscriptionTask` has the same fields.
+    """
 
     diarize: bool
     word_timestamps: bool
@@ -120,7 +126,7 @@ class Submission:
     async def _exists(self, *, requests: int = 1) -> bool | None:
         """Whether the service already has this task; None if the service does not reply or cannot process the request.
 
-        `requests`: how many status requests to send before the task counts as missing.
+        `requests`: how often to ask before the answer is False; a task may be unknown just after it was stored.
 
         Raises:
             TaskIdTakenError: Another task has this id.

@@ -34,7 +34,7 @@ async def next_from(nats: Client, stream: str, subject: str, start: int) -> RawS
 
 
 async def last_message(nats: Client, stream: str, subject: str) -> RawStreamMsg | None:
-    """Return the last message on a subject; None if there is none.
+    """Return the last message on a subject, as stored by the leader of the stream; None if there is none.
 
     Raises:
         NatsError: The leader does not reply.

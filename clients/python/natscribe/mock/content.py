@@ -23,7 +23,10 @@ Timed = TypeVar("Timed", Segment, Turn, Word)
 
 @dataclass(frozen=True)
 class Content:
-    """The simulated content of a recording, from which the segments and the result of its task `sent` are generated."""
+    """The simulated content of the recording of the task `sent`, from which segments and the result are generated.
+
+    `larger_than`: a number of bytes that the result has to exceed; 0: a short result.
+    """
 
     sent: TranscriptionTask | DiarizationTask
     larger_than: int = 0  # bytes that the result exceeds
@@ -106,7 +109,8 @@ def moved(example: Timed, by: float) -> Timed:
 def with_speakers(spoken: Sequence[Timed], bounds: SpeakerBounds, first: int = 0) -> list[Timed]:
     """Return copies of segments or turns with alternating speakers: two, unless `bounds` require more or fewer.
 
-    `first`: the index of the first item of `spoken` among all segments or turns of the recording, from 0.
+    `first`: the index of the first item of `spoken` among all items of the recording, from 0: with it, the speakers
+    continue to alternate in a later part.
     """
     count = max(bounds.min_speakers or 1, min(_USUAL_SPEAKERS, bounds.max_speakers or _USUAL_SPEAKERS))
     return [item.model_copy(update={"speaker": f"SPEAKER_{n % count:02}"}) for n, item in enumerate(spoken, first)]

@@ -64,8 +64,8 @@ class PlayedTask:
     def rank(self) -> tuple[int, int, int]:
         """The sort key of the task in the queue, in which the task with the smallest key starts first.
 
-        It consists of the priority, the task's number in the order of turns (users take turns), and the stream sequence
-        of the task message.
+        It consists of the priority, the round in which the task starts, and the stream sequence of the task message.
+        In each round, at most one task of each user starts.
         """
         return list(Priority).index(self.message.priority), self.turn, self.message.sequence
 
@@ -100,7 +100,7 @@ class PlayedTask:
             await asyncio.wait_for(self.ended.wait(), seconds)
 
     def next_event(self, state: State, **fields: object) -> ProgressEvent:
-        """Return the progress event that follows the last one of the log, or its first one.
+        """Return the next progress event of the task's log: the first one if the log is empty.
 
         `fields`: further fields of the event, by name.
         """

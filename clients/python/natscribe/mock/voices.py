@@ -68,7 +68,7 @@ class Voices:
         return voice
 
     async def page(self, request: VoicesRequest) -> VoicePage:
-        """Return the only page of the list of a user's voices; any later page is empty."""
+        """Return one page of a user's voices: the first page has all of them, any further page is empty."""
         return VoicePage(voices=[] if request.after else self.of_user(request.user_id))
 
     async def rename(self, request: RenameRequest) -> Voice:

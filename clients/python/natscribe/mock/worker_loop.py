@@ -26,7 +26,7 @@ _STEP_S = MAX_EVENT_INTERVAL_S / 2
 class Player:
     """Simulates the execution of tasks: each attempt, and each delay before a retry, takes `seconds`.
 
-    The script of a task may set another duration of its attempts.
+    The prefix of a task id may set another duration of the attempts; see `Script`.
     """
 
     def __init__(self, log: Log, report: Report, voices: Voices, *, seconds: float) -> None:
