@@ -170,7 +170,7 @@ class Input(BaseModel):
 
     @model_serializer(mode="wrap")
     def _only_set_fields(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # else the schema changes
-        """Serialize only the fields that were set, so that a version without the others can read the message.
+        """Serialize only the fields that were set, because an older version refuses fields that it does not know.
 
         Unknown fields, which a later version may have added, are serialized, too.
         """

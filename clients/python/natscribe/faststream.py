@@ -41,7 +41,10 @@ class Streams(NamedTuple):
 
 
 def streams(names: StreamNames) -> Streams:
-    """Return the streams for a deployment's stream names, e.g. `streams(Settings.read().stream_names)`."""
+    """Return FastStream's stream objects for a deployment whose streams do not have the default names.
+
+    For example, `streams(Settings.read().stream_names)` returns those of the deployment in the environment.
+    """
     stream_names = (names.progress, names.segments, names.speakers, names.results, names.dead_letters)
     return Streams(*(JStream(name, declare=False) for name in stream_names))
 

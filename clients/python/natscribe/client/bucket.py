@@ -32,7 +32,7 @@ CHUNK_BYTES = 512 * 1024  # bytes of an object in one message of the upload
 class RetryingPublisher(JetStreamContext):
     """A JetStream context that repeats each publish until it is acknowledged, for up to RETRY_UPLOAD_FOR_S seconds.
 
-    After the loss of a server, the stream of the bucket may have no leader for some seconds, and acknowledges nothing.
+    For some seconds after the loss of a server, the stream of the bucket may have no leader to acknowledge a message.
     """
 
     async def publish(  # noqa: PLR0913, PLR0917 -- the parameters of nats-py
@@ -46,8 +46,10 @@ class RetryingPublisher(JetStreamContext):
     ) -> PubAck:
         """Publish a message; JetStream stores it once, even if it is published again after a lost acknowledgement.
 
+        `timeout`: how many seconds to wait for an acknowledgement before the message is published again.
+
         Raises:
-            NatsError: JetStream has not acknowledged the message for 30 s, or refuses it.
+            NatsError: JetStream has not acknowledged the message for RETRY_UPLOAD_FOR_S, or refuses it.
         """
         deduplicated = (headers or {}) | {"Nats-Msg-Id": uuid4().hex}
         publish = partial(super().publish, subject, payload, timeout, stream, deduplicated, msg_ttl)

@@ -156,8 +156,8 @@ class Client(Session):
         """Return one page of the list of tasks, the newest first.
 
         `user_id`: only the tasks of this user; None: of all users. `state`: only the tasks in this state; None: in any
-        state. `limit`: the maximum number of tasks in the page, up to 200. `before`: the field `more_before` of the
-        previous page, which is None if no page follows; None: return the first page.
+        state. `limit`: the maximum number of tasks in the page, up to 200. `before`: None for the first page, then
+        `more_before` of the previous page; if `more_before` is None, no page follows.
         """
         fields = {"user_id": user_id, "state": state, "limit": limit, "before": before}
         return await self._request(subjects.LIST, ListRequest, TaskPage, **fields)

@@ -122,7 +122,7 @@ class FramePublisher:
                 self._changed.notify_all()
 
     def _join(self) -> None:
-        """Join the pending frames, as many as fit into `max_bytes`, into one frame."""
+        """Replace the first pending frames, as many as fit into `max_bytes`, by one frame with their audio."""
         first = self._pending.popleft()
         while self._pending and len(first.audio) + len(self._pending[0].audio) <= self.max_bytes:
             following = self._pending.popleft()

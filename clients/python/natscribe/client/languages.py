@@ -16,9 +16,10 @@ _MAX_SUGGESTIONS = 3
 
 
 def language_code(written: object) -> str:
-    """Return the ISO 639 code for a code, a locale or the name of a language, in upper or lower case.
+    """Return the ISO 639 code of a language, as Whisper spells it.
 
-    Any code of two or three letters is accepted, because models may support languages that Whisper does not.
+    `written`: the code, a locale such as `en-US`, or the name of the language, in upper or lower case. Any code of two
+    or three letters is accepted, because other models may support languages that Whisper does not.
 
     Raises:
         OptionError: `written` is neither a code nor a locale, and no language of Whisper has this name.

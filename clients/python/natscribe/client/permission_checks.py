@@ -31,7 +31,10 @@ class Permission(BaseModel):
 
 @dataclass(frozen=True)
 class _Probe:
-    """A request without effect, by which the client finds out whether NATS permits the user to run a command."""
+    """A message without effect, by which the client finds out whether NATS permits the user to run a command.
+
+    `is_stored`: whether a stream would store the message if its headers did not prevent this.
+    """
 
     command: str
     subject: str
@@ -85,7 +88,7 @@ def _probes(settings: Settings) -> list[_Probe]:
 
 
 async def _is_allowed(connection: Connection, probe: _Probe) -> bool:
-    """Send a probe, and return whether nats-server permits it; the content of the reply does not matter."""
+    """Send a probe (a request without effect), and return whether NATS permits it, even if the reply is an error."""
     headers = _FOR_NO_STREAM if probe.is_stored else None
     try:
         await connection.request(probe.subject, probe.body, REQUEST_TIMEOUT_S, headers=headers)

@@ -54,7 +54,7 @@ def format_result(
 ) -> str | bytes:
     """Convert a result into the format `fmt`, exactly as the service does.
 
-    `audio`: the URL of the recording, which an HTML page plays; None: the page has no URL.
+    `audio`: the URL of the recording, which an HTML page plays; None: the reader of the page chooses a local file.
 
     Raises:
         RequestFailedError: The format cannot hold this kind of result.

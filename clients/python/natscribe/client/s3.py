@@ -101,7 +101,7 @@ class _CancellableReader(RecordingReader):
     cancelled = False
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read and return at most `size` bytes, in a thread of the S3 library.
+        """Read and return at most `size` bytes (None or -1: all that remain), in a thread of the S3 library.
 
         Raises:
             OSError: The upload was cancelled.

@@ -34,8 +34,8 @@ def write(
 ) -> str | bytes:
     """Return a result in the format `result_format`.
 
-    `limits`: for subtitles, the maximum characters per line, lines per cue and seconds per cue. `recording`: for the
-    HTML page, the URL of the recording.
+    `limits`: for subtitles, the maximum characters per line, lines per cue and seconds per cue. `recording`: the URL of
+    the recording, which the HTML page plays; None: the reader of the page chooses a local file.
 
     Raises:
         FormatUnavailableError: The format cannot represent this result.
@@ -50,7 +50,7 @@ def write(
 
 
 def encoded(content: str | bytes) -> bytes:
-    """Return the output of `write` as bytes."""
+    """Return the output of `write` as bytes, text in UTF-8."""
     return content.encode() if isinstance(content, str) else content
 
 

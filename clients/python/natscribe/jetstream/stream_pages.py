@@ -65,7 +65,7 @@ async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> A
 
 
 def max_batch_bytes(nats: Client) -> int:
-    """Return the value of `max_bytes` for a batch request, with room for the largest message of this server."""
+    """Return how many bytes the reply to one batch request may have: enough for the largest message of this server."""
     return max(MAX_REPLY_BYTES, nats.max_payload + ENVELOPE_BYTES)
 
 

@@ -102,11 +102,10 @@ def public_streams(
 
 
 def _log(name: str, subject: str, max_age: float) -> StreamConfig:
-    """Return the configuration of a stream that stores messages under `subject`, and republishes each on its subject.
+    """Return the configuration of a stream to which only the service can write: clients may only read `subject`.
 
-    Clients cannot write to the stream: it stores what is published on the append subject (`append.` and `subject`), on
-    which only the service may publish, and its subject transform removes the prefix. `max_age`: for how many seconds
-    messages are stored.
+    The service publishes a message on `append.SUBJECT`; the stream stores the message under SUBJECT, and republishes it
+    there. `max_age`: for how many seconds messages are stored.
     """
     stored = subject.replace("*", "{{wildcard(1)}}")
     return _stream(
@@ -147,8 +146,8 @@ def durable(
     """Return the configuration of a durable pull consumer, which redelivers each message until it is acknowledged.
 
     `subject`: the consumer delivers only messages on this subject. `ack_wait_s`: after how many seconds without an
-    acknowledgement a message is redelivered. `begin_with`: which of the messages that the stream has already a new
-    consumer delivers; by default all.
+    acknowledgement a message is redelivered. `begin_with`: which messages a new consumer delivers of those that are
+    already in the stream; by default all.
     """
     return ConsumerConfig(
         durable_name=name,

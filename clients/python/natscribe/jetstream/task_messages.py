@@ -105,8 +105,8 @@ class TaskMessage:
     def first_event(self, task_id: str, task: Task | None, state: State, **fields: object) -> ProgressEvent:
         """Return the first progress event of the task that this message requests, with the state `state`.
 
-        `task`: the task in the body; None if the body is not a valid task. `fields`: the other fields of the event, at
-        least `max_attempts`.
+        `task`: the task in the body; None if the body is not a valid task. `fields`: the other fields of the event;
+        `max_attempts` is required.
         """
         of_message = {"task_id": task_id, "kind": self.kind, "priority": self.priority, "state": state}
         of_task = {} if task is None else {"user_id": task.user_id, "audio_file_id": task.audio_file_id}

@@ -29,7 +29,11 @@ Report = Callable[[str], None]
 
 @dataclass
 class ReceivedAudio:
-    """Counts the audio frames of a live task that the mock has received, and notes whether they are complete."""
+    """Counts the audio frames of a live task that the mock has received, and notes whether they are complete.
+
+    `seconds`: duration of the frames. `sequence`: stream sequence of the last frame. `numbers`: the numbers of the
+    frames. `last`: the number of the frame that ends the audio. `error`: why the last frame is invalid.
+    """
 
     audio: LiveAudio
     seconds: float = 0.0

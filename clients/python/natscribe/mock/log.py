@@ -173,7 +173,7 @@ class Log:
         return [(sequence, letter) for sequence, letter in stored if choice is None or choice.chooses(letter)]
 
     async def delete_dead_letters(self, choice: DeadLetterChoice) -> int:
-        """Delete the selected dead letters, and return how many they were."""
+        """Delete the selected dead letters, and return the number of deleted ones."""
         letters = await self.find_dead_letters(choice)
         for sequence, _ in letters:
             await self.delete_dead_letter(sequence)

@@ -227,7 +227,7 @@ class RequestHandlers:
         )
 
     def _users(self) -> list[UserLoad]:
-        """Return how many tasks of each user wait and run; the mock knows no durations of recordings."""
+        """Return how many tasks of each user wait and run; `waiting_seconds` is 0, as the mock reads no durations."""
         both = self._player.waiting(), filter(self._player.is_running, self._tasks.values())
         waiting, running = (Counter(task.sent.user_id for task in tasks if task.sent) for tasks in both)
         return [

@@ -17,9 +17,11 @@ _NEVER_RUN = {ErrorCode.EXPIRED, ErrorCode.QUOTA_EXCEEDED, ErrorCode.INVALID_MES
 
 @dataclass(frozen=True)
 class Script:
-    """How the mock simulates a task: how many attempts fail with which error, and whether the result is large.
+    """How the mock simulates a task, according to the prefix of the task id.
 
-    `seconds`: the duration of an attempt; None: as of all tasks.
+    `error`: the error of failed attempts; None: the task completes. `failures`: how many attempts fail with `error`.
+    `large`: whether the result is too large for a message. `seconds`: the duration of an attempt; None: the duration
+    that the mock uses for all tasks.
     """
 
     error: ErrorDetail | None = None  # None: the task completes
@@ -43,7 +45,7 @@ class Script:
 
     @property
     def runs(self) -> bool:
-        """Whether the task starts at all: False if it fails in the queue, or if its message counts as invalid."""
+        """Whether the task starts at all: False if its error is one with which tasks fail before they start."""
         return self.error is None or self.error.code not in _NEVER_RUN
 
     def ending(self, attempt: int) -> State | None:

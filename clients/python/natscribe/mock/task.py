@@ -27,7 +27,12 @@ class EndedError(Exception):
 
 @dataclass(eq=False)
 class PlayedTask:
-    """A task, and how far its simulated execution has come: its last event, its attempts, segments and result."""
+    """A task, and how far its simulated execution has come: its last event, its attempts, segments and result.
+
+    `attempts`: number of attempts that have started. `turn`: the round of the queue in which the task starts; in each
+    round, at most one task of each user starts. `batches`, `speakers_events`: numbers of stored segments events and
+    speakers events. `ends`: by subject, the stream sequence of the task's last message.
+    """
 
     task_id: str
     sent: Task | None  # None: the message was no valid task

@@ -116,10 +116,12 @@ class Voices:
         return with_current_names(result, {voice.voice: voice.name for voice in self.of_user(result.user_id)})
 
     def _refuse_enrolled(self, request: EnrollRequest, speaker: str) -> None:
-        """Check that the speaker is not yet enrolled, except as the voice that the request names.
+        """Refuse to enrol a speaker who is already enrolled as another voice than the one that the request names.
+
+        With `another` in the request, nothing is refused.
 
         Raises:
-            RequestFailedError: The speaker is enrolled as a different voice, and the request does not have `another`.
+            RequestFailedError: The speaker is already enrolled as another voice.
         """
         for voice in self.of_user(request.user_id):
             enrolled = [(reference.task_id, reference.speaker) for reference in voice.references]

@@ -56,7 +56,10 @@ class Paragraph:
 
 @dataclass(slots=True)
 class Turn:
-    """Consecutive paragraphs of one speaker; `speaker` is None where diarization has assigned none."""
+    """Consecutive paragraphs of one speaker; `speaker` is None if the segments have no speaker.
+
+    `is_continued`: whether the turn started in an earlier part of the page, and only its rest is in this part.
+    """
 
     speaker: str | None
     paragraphs: list[Paragraph] = field(default_factory=list)
@@ -68,7 +71,7 @@ class Turn:
         return sum(paragraph.chars for paragraph in self.paragraphs)
 
     def add(self, segment: Segment) -> None:
-        """Append a segment to the last paragraph, or to a new paragraph if it does not belong there."""
+        """Append a segment to the last paragraph if it continues this paragraph, else to a new one."""
         if not self.paragraphs or not self.paragraphs[-1].takes(segment):
             self.paragraphs.append(Paragraph(segment.language))
         self.paragraphs[-1].add(segment)
