@@ -56,7 +56,7 @@ async def from_input(codec: Codec) -> AsyncIterator[bytes]:
 
     Raises:
         ClientError: `codec` requires raw samples, but the audio starts with the header of a file. If the first chunk
-            arrives too late, the iterator raises this error instead.
+            arrives later, the iterator raises this error, not the function.
     """
     chunks = iter(lambda: os.read(sys.stdin.fileno(), _READ_BYTES), b"")
     audio = read_in_thread(chunks if codec is Codec.OPUS else samples(chunks))

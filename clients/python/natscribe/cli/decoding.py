@@ -87,7 +87,7 @@ async def from_url(url: str, speed: float) -> AsyncIterator[bytes]:
 
 
 def _options_of_urls() -> dict[str, str]:
-    """Return options that make FFmpeg verify certificates with the system's authorities: by default it does not."""
+    """Return FFmpeg's options for URLs: RTSP over TCP, and verification of certificates, which is off by default."""
     authorities = ssl.get_default_verify_paths().cafile or next(filter(os.path.isfile, AUTHORITIES), None)
     return {
         "rtsp_transport": "tcp",  # with UDP a lost packet is lost audio

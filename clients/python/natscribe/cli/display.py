@@ -26,9 +26,9 @@ class ShownText(Enum):
 
 
 class Display:
-    """Base class of the displays, which show the progress of tasks; a `label` names the recording of each task.
+    """Base class of the displays, which show the progress of tasks; this class itself shows only messages and warnings.
 
-    This class itself shows only messages and warnings.
+    `label`, in the methods: the name of the recording, or other audio, of one task.
     """
 
     def __init__(self) -> None:

@@ -48,7 +48,10 @@ async def follow(  # noqa: PLR0913 -- what and where
 async def _poll_position(  # noqa: PLR0913, PLR0917 -- what and where
     client: Client, display: Display, task_id: str, label: str, every_s: float, may_wait: asyncio.Event
 ) -> None:
-    """Request the queue position of a task every `every_s` seconds while it may wait, and show it on a display."""
+    """While a task waits, request its queue position every `every_s` seconds, and show the position on a display.
+
+    `may_wait`: set by the caller while the task waits in the queue, according to its events.
+    """
     while await may_wait.wait():
         await asyncio.sleep(every_s)
         if not may_wait.is_set():

@@ -48,7 +48,7 @@ class AudioSource:
 
         Raises:
             typer.BadParameter: The file is missing, empty or too large, standard input is a terminal, or the source has
-                to be decoded, and nothing is installed that could do it.
+                to be decoded, and neither PyAV nor ffmpeg is installed for this.
             ClientError: The source cannot be read, or has no audio.
         """
         if source == STANDARD_INPUT:
@@ -67,7 +67,12 @@ class AudioSource:
 
 @dataclass
 class LiveSession:
-    """Sends the audio of one live task, shows the text while it is transcribed, and writes the result."""
+    """Sends the audio of one live task, shows the text while it is transcribed, and writes the result.
+
+    `start`: returns the live transcription for a client. `requested`: the options about which warnings are printed if
+    the result does not fulfil them. `as_json`: whether to print events as JSON. `prints_text`: whether to print
+    segments as they are transcribed. `diarize`: whether the task has this option.
+    """
 
     source: AudioSource
     start: Callable[[Client], Live]
@@ -166,10 +171,9 @@ async def _cancel(client: Client, task_id: str) -> None:
 
 
 def _end_audio_first(sending: "asyncio.Task[None]") -> None:
-    """Install a handler of Ctrl-C in the event loop.
+    """Make the first Ctrl-C end only the audio; after the end of the audio, Ctrl-C cancels the calling asyncio task.
 
-    The first Ctrl-C cancels `sending`, the asyncio task that sends audio, so that the audio ends. The next Ctrl-C
-    cancels the command.
+    `sending`: the asyncio task that sends the audio, which the first Ctrl-C cancels.
     """
     loop, work = asyncio.get_running_loop(), asyncio.current_task()
 

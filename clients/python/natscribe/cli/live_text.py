@@ -43,7 +43,7 @@ class LiveLines(TextDisplay):
 class LiveScreen(LiveLines):
     """Prints the segments of a live task above an area of the screen that shows partial results and the state.
 
-    With `diarize` the area also has the last segments, because their speakers may change.
+    If the task has the option `diarize`, the area also shows the last segments, because their speakers may change.
     """
 
     def __init__(self, live: Live, *, shown: ShownText, diarize: bool) -> None:
@@ -88,9 +88,9 @@ class LiveScreen(LiveLines):
             self.text.print(self._line(segment), soft_wrap=not self.text.is_terminal)
 
     def _state(self) -> str:
-        """Return the end of the screen's last line: the state of the live task or, while it runs, its lag.
+        """Return the end of the screen's last line: while the task runs, how far its text lags behind the audio.
 
-        The lag says how far the text is behind the audio. The returned text is empty if the lag is small, before the
+        In other states, such as queued, the returned text names the state. It is empty if the lag is small, before the
         first event, and after the end of the task.
         """
         event = next(iter(self._last.values()), None)
@@ -141,7 +141,7 @@ def choose_live_display(live: Live, *, as_json: bool, prints_text: bool, diarize
     """Return the display for a live task: JSON lines, a screen with partial results, or plain lines.
 
     `as_json`: whether to print events as JSON. `prints_text`: whether to print segments as they are transcribed.
-    `diarize`: whether speakers of segments may change.
+    `diarize`: whether the task has this option, so that the speakers of printed segments may change.
     """
     if as_json:
         return JsonLines()

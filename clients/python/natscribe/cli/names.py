@@ -47,7 +47,7 @@ def result_file_names(recordings: Sequence[str], folder: Path | None) -> list[st
 
 
 def recording_name(audio_file_id: str, task_id: str) -> str:
-    """Return the name of a recording's file, from its `audio_file_id` without the folder and the id of its task.
+    """Return the file name of a task's recording: `audio_file_id` without folders and without the prefix `task_id`.
 
     If this name is empty or longer than _MAX_NAME_BYTES bytes, return `task_id` instead.
     """
@@ -69,7 +69,7 @@ def unique_task_names(recordings: Mapping[str, str]) -> list[str]:
 
 
 def _prefixes(folder: Path | None) -> set[str]:
-    """Return the part before each dot in the names of the files in `folder`, e.g. `a` and `a.b` for `a.b.txt`.
+    """Return what stands before any dot in the names of the files in `folder`, e.g. both `a` and `a.b` for `a.b.txt`.
 
     Return an empty set if `folder` is None or does not exist.
     """
@@ -91,5 +91,5 @@ def _numbered(names: Iterable[str]) -> list[str]:
 
 
 def _key(name: str) -> str:
-    """Return a key that is equal for names which some file systems do not distinguish, such as `a.txt` and `A.txt`."""
+    """Return a form of a name for comparisons, equal for names that are one name in some file systems (`a`, `A`)."""
     return unicodedata.normalize("NFC", name.casefold())

@@ -95,7 +95,11 @@ def delete(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) 
 
 
 def _check_one(*options: object) -> None:
-    """Check that exactly one of the options that select dead letters is given."""
+    """Check that exactly one of the options that select dead letters is given, i.e. is not None.
+
+    Raises:
+        typer.BadParameter: None of them is given, or several are.
+    """
     is_one = sum(option is not None for option in options) == 1
     require(is_one, "give exactly one of --task-id, --kind and --code")
 

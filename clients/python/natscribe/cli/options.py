@@ -124,7 +124,10 @@ def check_speakers(  # noqa: PLR0913 -- the options of several commands
     diarize: bool,
     identify: bool,
 ) -> None:
-    """Check that the option --diarize is given if another option needs it.
+    """Check that no option needs --diarize if `diarize` is False.
+
+    --identify and the bounds on the number of speakers need it, and so does the format rttm unless the channels are
+    transcribed separately.
 
     Raises:
         typer.BadParameter: --diarize is missing.

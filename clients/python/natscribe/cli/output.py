@@ -47,7 +47,7 @@ class Output:
         """Write a result to files in the folder, one for each format, and return a text that names the files.
 
         Each file is written atomically. `name`: the file name without suffix. `recording`: the audio file that an HTML
-        page plays; None: the page has no link.
+        page plays; None: the reader of the page chooses a file.
 
         Raises:
             NotWrittenError: The folder cannot be written to.
@@ -70,7 +70,7 @@ class Output:
         """Print a result on `console`, in the first of this output's formats or, if it has none, in the default format.
 
         `heading`: whether to print `label` above the result. `recording`: the audio file that an HTML page plays; None:
-        the page has no link.
+        the reader of the page chooses a file.
 
         Raises:
             RequestFailedError: This kind of result cannot be written in this format.
@@ -89,12 +89,13 @@ class Output:
             console.print(content.rstrip("\n"))
 
     def check_holds(self, results: int) -> None:
-        """Check that this output can hold `results` results.
+        """Check that as many as `results` results can be written to this output.
 
-        A folder can hold any number. On standard output, subtitles (srt, vtt) and HTML pages cannot be concatenated.
+        A folder has no limit. Standard output takes several results only in formats that can be concatenated, i.e. not
+        as subtitles (srt, vtt) or HTML pages.
 
         Raises:
-            typer.BadParameter: Standard output can hold only one result in this format.
+            typer.BadParameter: Standard output takes only one result in this format.
         """
         if self.folder is None and results > 1 and self.formats and self.formats[0] not in _CONCATENABLE:
             message = f"several results cannot be one {self.formats[0]}: add --output-dir FOLDER for a file each"

@@ -28,7 +28,12 @@ CreateTask = Callable[[Client, Path | str], Awaitable[str]]
 
 @dataclass
 class Job:
-    """A recording that the command submits, the state of its task, and the task's result until it is written."""
+    """A recording that the command submits, the state of its task, and the task's result until it is written.
+
+    `create`: submits the task. `label`: the name on the screen. `name`: the name of the result files, without suffix.
+    `is_completed`: whether the service has the result. `unwritten`: the result after its download, until it is written.
+    `is_done`: whether the result is written.
+    """
 
     recording: Path | str
     create: CreateTask
@@ -43,7 +48,11 @@ class Job:
 
 @dataclass
 class Submission:
-    """Submits recordings; its fields say whether to follow the tasks, and where to write their results."""
+    """Submits recordings, follows their tasks if `wait` is set, and writes the results to `output`.
+
+    `is_text_final`: whether the result would only repeat the text that is shown while a task runs. `files`: the FILE
+    arguments of the command line. `gate`: limits the number of concurrent uploads.
+    """
 
     output: Output
     as_json: bool
@@ -83,7 +92,8 @@ class Submission:
     def _shown_text(self, jobs: list[Job]) -> ShownText:
         """Return how much of a task's text the display shows while the task runs.
 
-        If the result is printed at the end and contains this text again, the text is shown only temporarily.
+        Text that the command prints again with the result is not shown before, apart from the newest segment, which
+        the display replaces.
         """
         if len(jobs) > 1 or not out.is_terminal:
             return ShownText.NONE

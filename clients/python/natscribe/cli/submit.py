@@ -176,9 +176,10 @@ def _language_of_each(files: list[str], languages: list[str]) -> Sequence[str | 
 def _tasks(
     files: list[str], creates: Sequence[CreateTask], task_id: str | None, *, stored: bool
 ) -> list[tuple[Path | str, CreateTask]]:
-    """Expand `files`, the FILE arguments, into recordings; return each once, with the function that creates its task.
+    """Expand the FILE arguments into recordings; return each recording once, with the function that creates its task.
 
-    `creates`: for each of `files`, the function that creates the tasks of its recordings.
+    `files`: the FILE arguments, i.e. files, folders and patterns. `creates`: for each FILE, the function for all of its
+    recordings.
 
     Raises:
         typer.BadParameter: One of `files` refers to no recording, or `task_id` is given for several recordings.

@@ -114,7 +114,7 @@ async def for_each_task(task_ids: list[str], act: Callable[[str], Awaitable[None
 async def _check_exists(client: Client, task_id: str) -> None:
     """Check that a task exists, because `follow` would wait for a task that does not exist yet.
 
-    If no worker replies, the task counts as existing if the progress stream has events of it.
+    The client asks a worker. If none replies, the client looks for events of the task in the progress stream.
 
     Raises:
         RequestFailedError: There is no such task.

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 def keys(pressed: Callable[[str], None]) -> Iterator[None]:
     """Within the `with` block, call `pressed` with each key that is pressed; do nothing if stdin is no terminal.
 
-    Keys that were pressed before the block count, too. If the terminal is closed, `pressed` is called once, with `""`.
+    `pressed` also gets keys that were pressed shortly before the block. If the terminal is closed, it gets `""` once.
     """
     if not sys.stdin.isatty():
         yield
