@@ -41,10 +41,10 @@ def due_at(task: Task | None, stored_at: datetime) -> datetime:
 
 
 def with_current_names(result: Result, names: Mapping[str, str]) -> Result:
-    """Return a copy of a stored result, which has no names, with the names of its identified speakers.
+    """Return a copy of a result with the current names of its identified speakers: stored results have no names.
 
-    `names`: the current name of each voice of the user, by the id of the voice. A speaker whose voice is unknown or was
-    deleted is named UNKNOWN_SPEAKER.
+    `names`: the name of each of the user's enrolled voices, by the id of the voice. A speaker whose voice was not
+    recognized, or was deleted since, is named UNKNOWN_SPEAKER.
     """
     if not result.voices:
         return result

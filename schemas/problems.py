@@ -61,7 +61,7 @@ def _described(problem: ErrorDetails, title: str) -> str:
 def _advice(problem: ErrorDetails, field: str, classes: set[str]) -> str:
     """Return what is wrong with the value of `field`, as advice to the sender of the message.
 
-    `field`: empty if the problem concerns the whole message. `classes`: the message classes that the message may have.
+    `field`: empty if the problem concerns the whole message. `classes`: names of the classes that the message may have.
     """
     context = problem.get("ctx", {})
     match problem["type"]:

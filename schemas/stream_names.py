@@ -25,7 +25,7 @@ class StreamNames:
     def slot_consumer(self, slots: str) -> str:
         """Return the name of the durable consumer of grants, the messages that let a worker start a task.
 
-        `slots`: the kind of slots in which the tasks run, "recordings" or "live".
+        `slots`: which of a worker's slots the tasks need, "recordings" or "live"; each slot runs one task at a time.
         """
         return f"{self.consumer_stem}_ready_{slots}"
 

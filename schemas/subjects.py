@@ -57,7 +57,7 @@ def queue_of(subject: str) -> tuple[Lane, Priority]:
 
 
 def accepted(lane: Lane, priority: str = "*") -> str:
-    """Return the subject, or wildcard subject, on which the task stream republishes the stored tasks of a lane."""
+    """Return the subject on which the task stream republishes tasks once they are stored; `*`: of any priority."""
     return f"accepted.tasks.{lane}.{priority}"
 
 
@@ -155,8 +155,8 @@ def all_reminders(user: str = "*", recording: str = "*", task_id: str = "*") -> 
 def ready(slots: str, sequence: int | str) -> str:
     """Return the subject of a grant, the message that lets a worker start a task.
 
-    `slots`: the kind of slots in which the task runs, "recordings" or "live". `sequence`: the stream sequence of the
-    task message, or `*` for all grants.
+    `slots`: which of a worker's slots the task needs, "recordings" or "live"; each slot runs one task at a time.
+    `sequence`: the stream sequence of the task message, or `*` for all grants.
     """
     return f"ready.{slots}.{sequence}"
 

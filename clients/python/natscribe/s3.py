@@ -21,10 +21,10 @@ atexit.register(time.sleep, _LAST_RESPONSE_S)
 
 
 def connect(settings: Settings, *, within: timedelta, stalled: timedelta | None = None) -> S3Store:
-    """Return the store for the bucket and prefix of AUDIO_STORE (`s3://bucket/prefix`); this sends no request yet.
+    """Return the store for the bucket and prefix in AUDIO_STORE (`s3://bucket/prefix`), without sending a request.
 
-    A request fails after the time `within`, or when no byte has arrived for the time `stalled`. Without credentials in
-    the settings, the library uses a web identity token, or the credentials of the container or of the machine.
+    Requests of the store fail after the time `within`, or when no byte has arrived for the time `stalled`. Without
+    credentials in the settings, obstore uses a web identity token, or the credentials of the container or the machine.
     """
     url, endpoint = urlsplit(settings.audio_store), settings.aws_endpoint_url
     options: ClientConfig = {"timeout": within}

@@ -89,7 +89,7 @@ class ProgressBars(TextDisplay):
 
 
 class _Rows(Progress):
-    """The rows of the progress bars: one for each visible task and, with several tasks, a last row that counts them."""
+    """The rows of the progress bars: one for each visible task; if there are several, a last one counts ended tasks."""
 
     def __init__(self, tasks: int) -> None:
         self._total_tasks = tasks

@@ -95,7 +95,7 @@ async def _delete_task(client: Client, task_id: str) -> None:
 
 
 async def for_each_task(task_ids: list[str], act: Callable[[str], Awaitable[None]]) -> int:
-    """Call `act` with each different task id; return the exit code: 1 if a call has failed, or 0.
+    """Call `act` with each task id, repeated ids once; return the exit code: 1 if a call has failed, or 0.
 
     A call that raises RequestFailedError or NotWrittenError has failed: the error is printed, and the remaining task
     ids are processed nevertheless. Any other exception is raised.

@@ -105,7 +105,10 @@ class _FirstConnection:
             self.connection.options["allow_reconnect"] = False  # nats-py gives up with this failure
 
     async def succeeds(self, connecting: "asyncio.Future[None]", within_s: float) -> bool:
-        """Wait at most `within_s` seconds for `connecting`, the call that connects; return whether it has succeeded."""
+        """Return whether the asyncio task `connecting` connects within `within_s` seconds; cancel it if it does not.
+
+        The errors that it raises are added to `failures`.
+        """
         try:
             await asyncio.wait([connecting, self.given_up], timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
             if connecting.done():

@@ -61,6 +61,9 @@ class FramePublisher:
 
     So the stream has the frames in the order of their numbers, even if a cluster loses its leader. Frames that wait for
     the acknowledgement of an earlier one are joined into one frame of up to a second, so that a slow network keeps up.
+
+    `number`: the number of the next frame. `max_bytes`: the size up to which frames are joined. `pause_s`: how many
+    seconds to wait before a frame is published again. `retry_for_s`: for how many seconds to repeat this.
     """
 
     connection: Connection
@@ -78,7 +81,7 @@ class FramePublisher:
         self._publishing = asyncio.create_task(self._publish_all())
 
     async def put(self, audio: bytes, *, is_last: bool = False) -> None:
-        """Add a frame to be published; wait first while MAX_PENDING_FRAMES frames are not stored yet.
+        """Queue a frame to be published; wait first while MAX_PENDING_FRAMES queued frames are not stored yet.
 
         `is_last`: whether the audio ends with this frame.
 

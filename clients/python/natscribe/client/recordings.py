@@ -26,7 +26,8 @@ _RUSSIAN = str.maketrans(_LETTERS | {letter.upper(): latin.capitalize() for lett
 def upload_store(settings: Settings, connection: Client, on_upload: UploadCallback | None = None) -> Store | None:
     """Return the store to which clients upload recordings; None if AUDIO_STORE is a folder or a web server.
 
-    `on_upload` is called in another thread while a recording is uploaded, with the recording and the bytes read so far.
+    `on_upload` is called in another thread while a recording is uploaded, with its path and the number of bytes that
+    have been read so far.
     """
     where = urlsplit(settings.audio_store)
     match where.scheme:

@@ -14,8 +14,8 @@ def is_from_service(message_headers: Mapping[str, str] | None) -> bool:
 def headers(event_type: str, source: str, event_id: str, *, task_id: str | None) -> dict[str, str]:
     """Return the headers of an event of the type `event_type`, the first token of its subject, e.g. `progress`.
 
-    `source`: the publisher, e.g. `natscribe/WORKER`. `event_id`: also the Nats-Msg-Id, by which JetStream drops
-    duplicates. `task_id`: the task of the event; None: the event has no header `ce-subject`.
+    `source`: the publisher, e.g. `natscribe/WORKER`. `event_id`: a unique id, by which JetStream drops duplicates, as
+    it is the header Nats-Msg-Id, too. `task_id`: the task of the event; None if the task has no valid id.
     """
     attributes = {
         "ce-specversion": "1.0",

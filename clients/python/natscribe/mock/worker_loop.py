@@ -240,7 +240,7 @@ class Player:
 
 
 def _stages(sent: Task) -> list[Stage]:
-    """Return the stage (transcribing or diarizing) of each part of an attempt; all parts have the same duration."""
+    """Return the stage (transcribing or diarizing) of each of the equal parts of a simulated attempt, in order."""
     if not isinstance(sent, TranscriptionTask):
         return [Stage.DIARIZING] * BATCHES
     return [Stage.TRANSCRIBING] * BATCHES + [Stage.DIARIZING] * sent.diarize
