@@ -32,7 +32,7 @@ def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
     """Return the console command `natscribe`, with only the subcommands that this command line needs.
 
     `arguments`: the words after `natscribe` in the command line. If the first one names a subcommand, no module of
-    another subcommand is imported, which saves a fifth of the start time. Without `arguments`, all are imported.
+    another subcommand is imported, which saves a fifth of the start time. Otherwise, e.g. for the help, all are.
     """
     cli = typer.Typer(
         no_args_is_help=True,

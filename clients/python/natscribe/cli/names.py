@@ -91,5 +91,5 @@ def _numbered(names: Iterable[str]) -> list[str]:
 
 
 def _key(name: str) -> str:
-    """Return a form of a name for comparisons, equal for names that are one name in some file systems (`a`, `A`)."""
+    """Return a form of a name for comparisons: the same for `a.txt` and `A.txt`, which may be one and the same file."""
     return unicodedata.normalize("NFC", name.casefold())

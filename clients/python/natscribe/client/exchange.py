@@ -134,10 +134,10 @@ async def _reply(connection: Nats, subject: str, body: bytes, timeout_s: float) 
 
 
 def _is_conclusive(error: BaseException | None) -> bool:
-    """Whether the outcome of one of several identical requests is the outcome of all, so that no other is awaited.
+    """Whether the first of several identical requests to end makes it unnecessary to wait for the others.
 
-    It is if the request has received a reply, or the service refuses it; an outage or an internal error of a worker is
-    not conclusive. `error`: the error of the request; None if it has received a reply.
+    True if the service has replied or has refused the request; False after an outage or an internal error of a worker.
+    `error`: the error of the request that ended; None if it has received a reply.
     """
     return error is None or (isinstance(error, RequestFailedError) and error.code is not ErrorCode.INTERNAL)
 

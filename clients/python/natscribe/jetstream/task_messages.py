@@ -121,6 +121,6 @@ class TaskMessage:
 
     @property
     def replay_of(self) -> int | None:
-        """If this message replays a failed task: the stream sequence of the task's `failed` event; None for other messages."""
+        """The stream sequence of the task's `failed` event if this message replays a failed task; else None."""
         value = self.headers.get(REPLAY_OF, "")
         return int(value) if value.isascii() and value.isdecimal() and len(value) <= SEQUENCE_DIGITS else None

@@ -57,9 +57,9 @@ def _next_starts(cues: Sequence[CueSpeech]) -> list[float]:
 
 
 def _spare(cues: Sequence[CueSpeech]) -> list[float]:
-    """Return for each cue by how many seconds the next cue may appear after the start of its own speech.
+    """Return for each cue the largest delay of the next cue, in seconds from the start of its speech to its display.
 
-    The delay is at most _LATE_S, and leaves enough time to read the next cue before the cue after it.
+    The delay is at most _LATE_S, and leaves enough time to read the next cue before the one after it.
     """
     room_after = [
         stop - GAP_S - cue.start - cue.display_seconds for cue, stop in zip(cues, _next_starts(cues), strict=True)
