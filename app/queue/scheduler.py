@@ -42,13 +42,14 @@ SLOT_WITHIN_S: Final = 0.05  # how long after its notice a free slot may become 
 REJECT_EVERY_S: Final = 0.05
 DUE_EVERY_S: Final = 0.25  # pause between two searches for scheduled tasks that are due
 NEW_FOR: Final = timedelta(minutes=1)  # only newer tasks are rejected: a lower limit ends no task that waits
-AUDIT_EVERY_S: Final = 5.0
+AUDIT_EVERY_S: Final = 5.0  # of the grants
+REREAD_EVERY_S: Final = 1.0
 STREAM_READ_EVERY_S: Final = 1.0
 READ_WITHIN_S, READ_CHECKED_EVERY_S = 0.3, 0.005
 LARGE_PAGE: Final = 50  # messages
 ACTIVE_FOR_S: Final = 0.1  # after a notice: tasks start, or are about to
 PAUSE: Final = 6  # after a large page, while tasks start: this many times as long as reading the page took
-AUDITED: Final = 200  # messages in one audit, which continues where the last one has ended
+REREAD: Final = 40  # task messages; the next time continues where the last one has ended
 COMPACTED_FROM: Final = 64  # entries of cancelled tasks, before their memory is freed
 
 
@@ -74,7 +75,7 @@ class Scheduler:
         `quota`: returns the quota of a user. `reject`: called with the message of a task that exceeds its user's limit
         of waiting tasks, and with the error. It fails the task, or returns False if it cannot; then the task waits like
         others. `report_waiting`: called with the message of each waiting task whose log may lack an event: a scheduled
-        task that has become due, or a task without a grant that the periodic `_audit` reads.
+        task that has become due, or a task without a grant that the periodic `_reread` reads.
         """
         self._nats = nats
         self._names = names
@@ -94,7 +95,7 @@ class Scheduler:
         self._rejected: dict[int, tuple[Turn, Quota]] = {}  # tasks that are about to fail, by stream sequence
         self._read_to = dict.fromkeys(QUEUE_KEYS, 0)
         self._granted_before: list[Turn] = []  # at the end of the last audit
-        self._audited_to = 0
+        self._reread_to = 0
         self._news = {subject: asyncio.Event() for subject in QUEUE_KEYS}  # the queue may have new messages
         self._clock_ahead = timedelta()  # of the NATS server
         self._noticed_at = -math.inf  # when the latest notice was received
@@ -158,7 +159,8 @@ class Scheduler:
             *(forever("grants", partial(self._grant_waiting, slots)) for slots in Slots),
             forever("rejections", self._reject, REJECT_EVERY_S),
             forever("due_tasks", self._admit_due, DUE_EVERY_S),
-            forever("audit", self._audit, AUDIT_EVERY_S),
+            forever("audit", self._audit_grants, AUDIT_EVERY_S),
+            forever("rereading", self._reread, REREAD_EVERY_S),
         ]
 
     async def _until_recreated(self, created: datetime) -> None:
@@ -331,12 +333,11 @@ class Scheduler:
                     self.turns.put_back(turn)
                 raise
 
-    async def _audit(self) -> None:
-        """Correct what the scheduler knows, in case it has missed notices.
+    async def _audit_grants(self) -> None:
+        """Correct which tasks are granted, in case the scheduler has missed notices.
 
         If the grant of a granted task is no longer stored, the task has ended or, if its message is still stored, waits
-        again. In addition, read the next page of stored task messages, and add the tasks that the scheduler does not
-        know.
+        again.
         """
         stored = {grant.sequence for grant in await self._grants.all()}
         lost = [
@@ -348,11 +349,19 @@ class Scheduler:
             del self.granted[turn.sequence]
             self.turns.settle(turn, None)
         self._granted_before = list(self.granted.values())
-        messages = await self._messages.page_after(subjects.ALL_TASKS, self._audited_to, count=AUDITED)
-        self._audited_to = messages[-1].sequence if messages else 0
-        messages += filter(None, [await self._messages.find(None, turn.sequence) for turn in lost])
+        for turn in lost:
+            message = await self._messages.find(None, turn.sequence)
+            self._learn_again([] if message is None else [message])
+        self._look_everywhere()
+
+    async def _reread(self) -> None:
+        """Read the next REREAD stored task messages, and add tasks that the scheduler does not know: it missed them."""
+        messages = await self._messages.page_after(subjects.ALL_TASKS, self._reread_to, count=REREAD)
+        self._reread_to = messages[-1].sequence if messages else 0
+        self._learn_again(messages)
+
+    def _learn_again(self, messages: list[StoredMessage]) -> None:
         for message in messages:
             self._learn(message)
             if message.sequence not in self.granted:
                 self._report_waiting(message)
-        self._look_everywhere()

@@ -164,7 +164,7 @@ async def test_tasks_of_a_recreated_stream_start(
     publisher: Publisher, start_worker: StartWorker, js: JetStreamContext, settings: Settings, constants: Constants
 ) -> None:
     # Given a worker that has run tasks, and does not audit its queues soon
-    constants(AUDIT_EVERY_S=60)
+    constants(AUDIT_EVERY_S=60, REREAD_EVERY_S=60)
     async with start_worker(FakeEngine()):
         for task_id in TASKS[:3]:
             await publisher.reaching(State.COMPLETED, task_id)

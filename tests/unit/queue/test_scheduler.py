@@ -279,7 +279,7 @@ async def test_tasks_of_a_recreated_stream_are_noticed_soon(
     parts: Parts, nats: InMemoryNats, workers: Workers, constants: Constants
 ) -> None:
     # Given a scheduler that has read some messages
-    constants(AUDIT_EVERY_S=60)
+    constants(AUDIT_EVERY_S=60, REREAD_EVERY_S=60)
     for number in range(5):
         await parts.publish(f"t{number}")
     async with parts.scheduling() as scheduler:
@@ -296,7 +296,7 @@ async def test_a_missed_task_behind_scheduled_ones_is_noticed(
     parts: Parts, nats: InMemoryNats, constants: Constants
 ) -> None:
     # Given a task behind scheduled ones, which the scheduler has forgotten, because a client has forged a notice
-    constants(AUDIT_EVERY_S=0.02, AUDITED=10)
+    constants(REREAD_EVERY_S=0.02, REREAD=10)
     time = (nats.now + timedelta(hours=1)).isoformat()
     for number in range(100):
         await parts.publish(f"t{number}", not_before=time)
@@ -388,7 +388,7 @@ async def test_a_task_that_is_being_rejected_is_not_admitted(
     parts: Parts, nats: InMemoryNats, constants: Constants
 ) -> None:
     # Given a user with too many waiting tasks, whose last one is being rejected
-    constants(AUDIT_EVERY_S=0.01)
+    constants(AUDIT_EVERY_S=0.01, REREAD_EVERY_S=0.01)
     rejected, may_end = list[int](), asyncio.Event()
 
     async def reject(message: StoredMessage, _: ErrorDetail) -> bool:
@@ -423,7 +423,7 @@ async def test_what_was_missed_is_noticed(
     parts: Parts, nats: InMemoryNats, workers: Workers, constants: Constants
 ) -> None:
     # Given a scheduler that misses the announcement of a task, and a task whose grant is lost
-    constants(AUDIT_EVERY_S=0.05)
+    constants(AUDIT_EVERY_S=0.05, REREAD_EVERY_S=0.05)
     async with parts.scheduling() as scheduler:
         nats.streams[NAMES.tasks].publish("tasks.live.low", b"{}", {}, nats.now)
         await eventually(lambda: scheduler.turns.waiting.total() == 1)
@@ -438,7 +438,7 @@ async def test_what_was_missed_is_noticed(
 
 async def test_an_audit_reports_waiting_tasks(parts: Parts, workers: Workers, constants: Constants) -> None:
     # Given a task that runs, and others that wait
-    constants(AUDIT_EVERY_S=0.02, AUDITED=2)
+    constants(REREAD_EVERY_S=0.02, REREAD=2)
     reported: list[int] = []
     for number in range(4):
         await parts.publish(f"t{number}")
