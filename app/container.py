@@ -29,14 +29,14 @@ from app.live.transcriber import LiveTranscriber
 from app.operations.expiry import Expiry
 from app.operations.maintenance import Maintenance
 from app.queue.consumer import TaskConsumer
+from app.queue.fair_queue import Quota
 from app.queue.index import QueueIndex
 from app.queue.positions import Positions
-from app.queue.priorities import QueueReader
+from app.queue.queue_reader import QueueReader
 from app.queue.quotas import Quotas
 from app.queue.registration import Registration
 from app.queue.scheduler import Scheduler
 from app.queue.task_messages import TaskMessages
-from app.queue.turns import Quota
 from app.recordings.stores import make_recording_store
 from app.redis_store import cache
 from app.redis_store.chunks import ChunkStore
@@ -45,7 +45,7 @@ from app.redis_store.task_lists import remove_expired
 from app.requests.result_writer import ResultWriter
 from app.requests.task_list import TaskList
 from app.requests.task_lookup import find_task
-from app.requests.task_queues import TaskQueues
+from app.requests.task_queues import QueueOverviews
 from app.requests.task_requests import TaskRequests
 from app.requests.user_erasure import UserErasure
 from app.requests.voice_requests import VoiceRequests
@@ -268,7 +268,7 @@ class Container:
             find=self.find_task,
         )
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
-        self.task_queues = TaskQueues(self.nats, self.names, self.queues, self.tasks.status, self._queue_report)
+        self.task_queues = QueueOverviews(self.nats, self.names, self.queues, self.tasks.status, self._queue_report)
         self.users = UserErasure(
             task_log=self.log,
             registration=self.registration,

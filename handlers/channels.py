@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from natscribe.schemas import subjects
 
 from app.queue.consumer import HandleMessage
-from app.queue.priorities import QueueKey
+from app.queue.queue_reader import QueueKey
 from app.settings import Settings
 from app.work_sharing.sharing import engine_of
 from handlers import accepted_tasks, dead_letters, replies, requests, voices

@@ -11,7 +11,7 @@ from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
 from app.requests.task_list import TaskList
-from app.requests.task_queues import TaskQueues
+from app.requests.task_queues import QueueOverviews
 from app.requests.task_requests import TaskRequests
 from app.requests.user_erasure import UserErasure
 from app.requests.worker_report import WorkerReport
@@ -48,7 +48,7 @@ async def list_tasks(request: ListRequest, task_list: Annotated[TaskList, FromCo
     return await task_list.page(request)
 
 
-async def queue(request: QueueRequest, task_queues: Annotated[TaskQueues, FromContext()]) -> QueueOverview:
+async def queue(request: QueueRequest, task_queues: Annotated[QueueOverviews, FromContext()]) -> QueueOverview:
     """Reply with the number of tasks that wait and run in each task queue.
 
     The request is an object without fields, `{}`. The reply has the nine task queues, from high to low priority, and

@@ -16,7 +16,7 @@ from natscribe.schemas.wire import Lane, Priority
 
 from app.jetstream.slots import Slots
 from app.queue.consumer import HandleMessage
-from app.queue.priorities import QueueKey
+from app.queue.queue_reader import QueueKey
 from handlers.tasks import HANDLERS
 
 PUBLISHING = (

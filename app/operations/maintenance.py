@@ -17,7 +17,7 @@ from app.jetstream.lease import Lease, QueueReport
 from app.jetstream.server_time import server_time
 from app.jetstream.usage import read_usage
 from app.operations import memory
-from app.queue.priorities import QueueReader, TaskQueue
+from app.queue.queue_reader import QueueReader, TaskQueue
 from app.queue.scheduler import Scheduler
 from app.queue.user_loads import UserLoads
 from app.redis_store.projection import RedisProjection
@@ -113,7 +113,7 @@ class Maintenance:
 
     async def measure_users(self) -> None:
         """Set the metrics of users, and update the report of the lease holder about users and scheduled tasks."""
-        report = self.user_loads.measure(self.scheduler.turns, monotonic())
+        report = self.user_loads.measure(self.scheduler.queue, monotonic())
         self.lease.queues = QueueReport(users=report.users, scheduled=Counter(self.scheduler.scheduled.values()))
         self.meter.users_waiting.set(report.users_waiting)
         self.meter.fairness.set(report.fairness)

@@ -17,7 +17,7 @@ from app.jetstream.pull_inbox import LINGER_S, PullInbox
 from app.jetstream.records import UnreadableError
 from app.jetstream.slots import Slots
 from app.queue.grants import read_grant
-from app.queue.priorities import QUEUE_KEYS, QueueKey
+from app.queue.queue_reader import QUEUE_KEYS, QueueKey
 from app.queue.task_messages import TaskMessages
 
 RETRY_AFTER_S = 1.0  # pause after a pull that has failed

@@ -18,7 +18,7 @@ from pydantic import BaseModel, StrictInt, StrictStr
 from app.jetstream.records import parse_stored
 from app.jetstream.slots import Slots
 from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE
-from app.queue.turns import DEFAULT_S, Turn
+from app.queue.fair_queue import DEFAULT_S, QueuedTask
 
 
 class Grant(BaseModel):
@@ -34,15 +34,15 @@ class Grant(BaseModel):
     seconds: float | None = None
 
     @classmethod
-    def of(cls, turn: Turn) -> Self:
+    def of(cls, task: QueuedTask) -> Self:
         """Create the grant of a task that the scheduler has chosen to start."""
-        subject = subjects.tasks(turn.lane, turn.priority)
-        return cls(subject=subject, sequence=turn.sequence, user=turn.user, seconds=turn.seconds)
+        subject = subjects.tasks(task.lane, task.priority)
+        return cls(subject=subject, sequence=task.sequence, user=task.user, seconds=task.seconds)
 
     @property
-    def turn(self) -> Turn:
-        """The granted task, as `Turns` needs it; an unknown duration is replaced with DEFAULT_S."""
-        return Turn(self.user, *subjects.queue_of(self.subject), self.sequence, self.seconds or DEFAULT_S)
+    def queued_task(self) -> QueuedTask:
+        """The granted task, as `FairQueue` needs it; an unknown duration is replaced with DEFAULT_S."""
+        return QueuedTask(self.user, *subjects.queue_of(self.subject), self.sequence, self.seconds or DEFAULT_S)
 
 
 class Ended(Grant):
@@ -73,13 +73,13 @@ class Grants:
         self._js = nats.jetstream(timeout=REQUEST_TIMEOUT_S)
         self._names = names
 
-    async def publish(self, turn: Turn) -> int | None:
+    async def publish(self, task: QueuedTask) -> int | None:
         """Publish the grant of a task; return its stream sequence, or None if the task already has a grant.
 
         Raises:
             NatsError: NATS does not answer; the grant may have been stored.
         """
-        subject, body = subjects.ready(Slots.of(turn.lane), turn.sequence), Grant.of(turn).model_dump_json().encode()
+        subject, body = subjects.ready(Slots.of(task.lane), task.sequence), Grant.of(task).model_dump_json().encode()
         try:
             return (await self._js.publish(subject, body, headers={EXPECTED_SEQUENCE: "0"})).seq
         except BadRequestError as error:

@@ -14,9 +14,9 @@ from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.wire import Lane
 from pydantic import TypeAdapter
 
-from app.queue.estimates import seconds_until_free
 from app.queue.grants import Grant
-from app.queue.priorities import QueueReader, TaskQueues
+from app.queue.priority_order import seconds_until_free
+from app.queue.queue_reader import QueueReader, TaskQueues
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
 
@@ -95,7 +95,7 @@ class Positions:
         return list(zip(messages, await self._positions(messages), strict=True))
 
     async def _positions(self, messages: Sequence[StoredMessage]) -> list[Position | None]:
-        tasks = [Grant.of(message.turn) for message in messages]
+        tasks = [Grant.of(message.queued_task) for message in messages]
         try:
             reply = await self._nats.request(subjects.POSITIONS, QUESTION.dump_json(tasks), timeout=REPLY_WITHIN_S)
             queues = await self._recent_queues()

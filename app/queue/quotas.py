@@ -22,7 +22,7 @@ from natscribe.schemas.workers import Problem
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from app.jetstream.key_value import QUOTAS_BUCKET, key_value_stream, key_value_subject
-from app.queue.turns import Quota
+from app.queue.fair_queue import Quota
 from app.supervision import OUTAGE_PAUSE_S, run_forever
 
 READ_EVERY_S: Final = 60.0  # even without a notice of a change, which an outage may have swallowed

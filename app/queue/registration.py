@@ -19,7 +19,7 @@ from natscribe.schemas.progress import State, next_event
 
 from app.errors import FencedError, MessageGoneError, ObsoleteMessageError, RequestError, TransientError
 from app.queue.positions import Position, Positions
-from app.queue.priorities import QUEUE_KEYS
+from app.queue.queue_reader import QUEUE_KEYS
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
 from app.supervision import OUTAGE_PAUSE_S, run_forever

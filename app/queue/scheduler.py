@@ -25,15 +25,15 @@ from natscribe.schemas.stream_names import StreamNames
 
 from app.cancellation import cancel_all, despite_cancellation
 from app.jetstream.slots import Slots
+from app.queue.fair_queue import FairQueue, QueuedTask, Quota
 from app.queue.free_slots import FreeSlots
 from app.queue.grants import Ended, Grants
 from app.queue.positions import QUESTION, REPLY, Before
-from app.queue.priorities import QUEUE_KEYS
+from app.queue.queue_reader import QUEUE_KEYS
 from app.queue.quotas import exceeded
-from app.queue.shares import User
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
-from app.queue.turns import Quota, Turn, Turns
+from app.queue.user_queues import User
 from app.supervision import run_forever
 
 RETRY_AFTER_S: Final = 0.25  # pause after an outage
@@ -58,7 +58,7 @@ async def _keep(_message: StoredMessage, _error: ErrorDetail) -> bool:
 
 
 class Scheduler:
-    """Grants waiting tasks to free slots of the workers, by priority and fairly among users: see `Turns`."""
+    """Grants waiting tasks to free slots of the workers, by priority and fairly among users: see `FairQueue`."""
 
     def __init__(  # noqa: PLR0913 -- three components and three callbacks
         self,
@@ -87,14 +87,14 @@ class Scheduler:
         self._forget()
 
     def _forget(self) -> None:
-        self.turns = Turns(self._quota)
-        self.granted: dict[int, Turn] = {}  # by the stream sequence of the task message
+        self.queue = FairQueue(self._quota)
+        self.granted: dict[int, QueuedTask] = {}  # by the stream sequence of the task message
         self.later: list[tuple[float, int]] = []  # a heap of tasks that may not start yet: time and stream sequence
         self.scheduled: dict[int, str] = {}  # the subjects of these tasks, by stream sequence
         self.free = {slots: FreeSlots(self._nats, self._names, slots) for slots in Slots}
-        self._rejected: dict[int, tuple[Turn, Quota]] = {}  # tasks that are about to fail, by stream sequence
+        self._rejected: dict[int, tuple[QueuedTask, Quota]] = {}  # tasks that are about to fail, by stream sequence
         self._read_to = dict.fromkeys(QUEUE_KEYS, 0)
-        self._granted_before: list[Turn] = []  # at the end of the last audit
+        self._granted_before: list[QueuedTask] = []  # at the end of the last audit
         self._reread_to = 0
         self._news = {subject: asyncio.Event() for subject in QUEUE_KEYS}  # the queue may have new messages
         self._clock_ahead = timedelta()  # of the NATS server
@@ -102,7 +102,7 @@ class Scheduler:
 
     def reconsider(self, user: User) -> None:
         """Order a user's waiting tasks again after a change of the user's quota, and wake the scheduler."""
-        self.turns.reconsider(user)
+        self.queue.reconsider(user)
         for free in self.free.values():
             free.changed.set()
 
@@ -122,8 +122,8 @@ class Scheduler:
                 subscriptions.append(await self._nats.subscribe(subject, cb=partial(self._receive, handle)))
             created = await self._read_stream()
             for grant in await self._grants.all():
-                self.granted[grant.sequence] = grant.turn
-                self.turns.resume(grant.turn)
+                self.granted[grant.sequence] = grant.queued_task
+                self.queue.resume(grant.queued_task)
             self._look_everywhere()
             working += [asyncio.create_task(work) for work in self._work()]
             await self._until_recreated(created)
@@ -196,17 +196,17 @@ class Scheduler:
 
     async def _ended(self, message: Msg) -> None:
         ended = Ended.model_validate_json(message.data)
-        turn = self.granted.get(ended.sequence)
-        if turn is None:
+        task = self.granted.get(ended.sequence)
+        if task is None:
             self._unschedule(ended.sequence)
-            self.turns.remove(ended.turn)
+            self.queue.remove(ended.queued_task)
         else:
             if ended.is_retried:  # its user is charged for each attempt
-                self.turns.resume(turn)
+                self.queue.resume(task)
             else:
                 del self.granted[ended.sequence]
-            self.turns.settle(turn, ended.seconds)
-        free = self.free[Slots.of(ended.turn.lane)]
+            self.queue.settle(task, ended.seconds)
+        free = self.free[Slots.of(ended.queued_task.lane)]
         free.count += ended.frees_slot
         free.changed.set()
 
@@ -221,7 +221,7 @@ class Scheduler:
             await asyncio.sleep(0)  # other work goes first
             while self._read_to.get(grant.subject, grant.sequence) < grant.sequence and monotonic() < deadline:  # noqa: ASYNC110 -- no event
                 await asyncio.sleep(READ_CHECKED_EVERY_S)
-            before.append((0, 0.0) if grant.sequence in self.granted else self.turns.before(grant.turn))
+            before.append((0, 0.0) if grant.sequence in self.granted else self.queue.before(grant.queued_task))
         await message.respond(REPLY.dump_json(before))
 
     async def _read(self, subject: str) -> None:
@@ -246,31 +246,31 @@ class Scheduler:
 
         Do nothing if the scheduler already knows the task.
         """
-        turn, due_at = message.turn, message.due_at
-        is_known = turn.sequence in self.granted or turn.sequence in self.scheduled or turn.sequence in self._rejected
-        if is_known or turn in self.turns:
+        task, due_at = message.queued_task, message.due_at
+        is_known = task.sequence in self.granted or task.sequence in self.scheduled or task.sequence in self._rejected
+        if is_known or task in self.queue:
             return
         if due_at > max(self._now, message.time):
             heapq.heappush(self.later, (due_at.timestamp(), message.sequence))
             self.scheduled[message.sequence] = message.subject
         else:
-            self._admit(turn, due_at)
+            self._admit(task, due_at)
 
-    def _admit(self, turn: Turn, due_at: datetime) -> None:
+    def _admit(self, task: QueuedTask, due_at: datetime) -> None:
         """Add a task to the waiting ones, or mark it for rejection if its user already has too many waiting tasks.
 
         `due_at`: the earliest time at which the task may start. A task that has been due for longer than NEW_FOR is not
         rejected, so that a lower limit does not fail tasks that already wait.
         """
-        quota = self._quota(turn.user)
-        if 0 < quota.max_waiting <= self.turns.waiting[turn.user] and self._now - due_at < NEW_FOR:
-            self._rejected[turn.sequence] = turn, quota
+        quota = self._quota(task.user)
+        if 0 < quota.max_waiting <= self.queue.waiting[task.user] and self._now - due_at < NEW_FOR:
+            self._rejected[task.sequence] = task, quota
         else:
-            self._let_wait(turn)
+            self._let_wait(task)
 
-    def _let_wait(self, turn: Turn) -> None:
-        self.turns.add(turn)
-        self.free[Slots.of(turn.lane)].changed.set()
+    def _let_wait(self, task: QueuedTask) -> None:
+        self.queue.add(task)
+        self.free[Slots.of(task.lane)].changed.set()
 
     async def _reject(self) -> None:
         """Fail the tasks that `_admit` has marked because their users have too many waiting tasks.
@@ -278,13 +278,13 @@ class Scheduler:
         A task that cannot be failed, e.g. because its message is invalid, waits like others; the worker that receives
         the message settles it.
         """
-        for sequence, (turn, quota) in list(self._rejected.items()):
+        for sequence, (task, quota) in list(self._rejected.items()):
             self._rejected[sequence] = self._rejected.pop(sequence)  # the last one now: if it fails, others are first
             message = await self._messages.find(None, sequence)
             is_rejected = message is None or await self._reject_task(message, exceeded(quota))
             del self._rejected[sequence]
             if not is_rejected:
-                self._let_wait(turn)
+                self._let_wait(task)
 
     @property
     def _now(self) -> datetime:
@@ -299,7 +299,7 @@ class Scheduler:
                 continue
             message = await self._messages.find(None, sequence)
             if self.scheduled.pop(sequence, None) and message is not None:
-                self._admit(message.turn, message.due_at)
+                self._admit(message.queued_task, message.due_at)
                 self._report_waiting(message)
 
     def _unschedule(self, sequence: int) -> None:
@@ -312,25 +312,25 @@ class Scheduler:
         """Wait until there may be free slots of one kind and tasks for them; grant a task to each free slot."""
         free = self.free[slots]
         with suppress(TimeoutError):
-            async with asyncio.timeout(WAKE_EVERY_S if self.turns.waits(slots) else None):
+            async with asyncio.timeout(WAKE_EVERY_S if self.queue.may_have_next(slots) else None):
                 await free.changed.wait()
         free.changed.clear()
         is_counted = free.count > 0 and free.is_current
         await self._grant_next(slots)  # to slots whose tasks have just ended
-        if self.turns.waits(slots) and not is_counted:
+        if self.queue.may_have_next(slots) and not is_counted:
             await free.read()
             await self._grant_next(slots)
         free.count = min(free.count, 0)  # slots that no task needs now are counted again, for workers may go
 
     async def _grant_next(self, slots: Slots) -> None:
         """Grant a waiting task to each free slot of one kind, as long as there are tasks."""
-        while self.free[slots].count > 0 and (turn := self.turns.next(slots)) is not None:
-            self.granted[turn.sequence] = turn
+        while self.free[slots].count > 0 and (task := self.queue.next(slots)) is not None:
+            self.granted[task.sequence] = task
             try:
-                self.free[slots].take(await self._grants.publish(turn))
+                self.free[slots].take(await self._grants.publish(task))
             except NatsError:
-                if self.granted.pop(turn.sequence, None) is not None:
-                    self.turns.put_back(turn)
+                if self.granted.pop(task.sequence, None) is not None:
+                    self.queue.put_back(task)
                 raise
 
     async def _audit_grants(self) -> None:
@@ -341,16 +341,16 @@ class Scheduler:
         """
         stored = {grant.sequence for grant in await self._grants.all()}
         lost = [
-            turn
-            for turn in self._granted_before
-            if turn.sequence not in stored and self.granted.get(turn.sequence) is turn
+            task
+            for task in self._granted_before
+            if task.sequence not in stored and self.granted.get(task.sequence) is task
         ]
-        for turn in lost:
-            del self.granted[turn.sequence]
-            self.turns.settle(turn, None)
+        for task in lost:
+            del self.granted[task.sequence]
+            self.queue.settle(task, None)
         self._granted_before = list(self.granted.values())
-        for turn in lost:
-            message = await self._messages.find(None, turn.sequence)
+        for task in lost:
+            message = await self._messages.find(None, task.sequence)
             self._learn_again([] if message is None else [message])
         self._look_everywhere()
 

@@ -16,7 +16,7 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.wire import UserId
 from pydantic import TypeAdapter
 
-from app.queue.turns import Turn
+from app.queue.fair_queue import QueuedTask
 from app.task_log.record import Metadata, Record, TaskMessageId
 
 LONGEST_RECORDING_S = 24 * 3600.0
@@ -88,10 +88,10 @@ class StoredMessage(TaskMessage):
         return None
 
     @property
-    def turn(self) -> Turn:
-        """The task as a `Turn`, from which `Turns` decides when it starts."""
+    def queued_task(self) -> QueuedTask:
+        """The task as a `QueuedTask`, from which `FairQueue` decides when it starts."""
         seconds = math.nan if self.audio_seconds is None else self.audio_seconds
-        return Turn(self.user, self.lane, self.priority, self.sequence, seconds)
+        return QueuedTask(self.user, self.lane, self.priority, self.sequence, seconds)
 
     @property
     def trace_id(self) -> str | None:

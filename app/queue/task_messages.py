@@ -116,7 +116,7 @@ class TaskMessages:
             if error.err_code not in DELETE_FAILED or await self.find(None, message.sequence) is not None:
                 raise
         ended = {"seconds": seconds, "frees_slot": by_worker}
-        await self.note_end(Ended.of(message.turn).model_copy(update=ended))
+        await self.note_end(Ended.of(message.queued_task).model_copy(update=ended))
 
     async def note_retry(self, message: StoredMessage) -> None:
         """Notify the scheduler that an attempt at a task has failed and will be retried later.
@@ -127,7 +127,7 @@ class TaskMessages:
             NatsError: NATS is unavailable.
         """
         retried = {"seconds": None, "frees_slot": True, "is_retried": True}
-        await self.note_end(Ended.of(message.turn).model_copy(update=retried))
+        await self.note_end(Ended.of(message.queued_task).model_copy(update=retried))
 
     async def note_end(self, ended: Grant) -> None:
         """Send the scheduler a notice that a task message was deleted, or that an attempt has failed: see `Ended`.

@@ -8,8 +8,8 @@ from typing import Final
 
 from natscribe.schemas.task_queues import MAX_LISTED_USERS, UserLoad
 
-from app.queue.shares import User
-from app.queue.turns import Turns
+from app.queue.fair_queue import FairQueue
+from app.queue.user_queues import User
 
 WINDOW_S: Final = 300.0  # fairness is measured over the latest seconds
 BUCKETS: Final = 10  # parts of the window: the oldest is dropped as a whole
@@ -30,26 +30,26 @@ class LoadReport:
 
 
 class UserLoads:
-    """Measures how many tasks of each user wait and run, and how fairly the users are served, by reading `Turns`."""
+    """Measures how many tasks of each user wait and run, and how fairly users are served, by reading a `FairQueue`."""
 
     def __init__(self) -> None:
         self._waiting_since: dict[User, float] = {}
         self._idle_since: dict[User, float] = {}  # of the waiting users of whom no task runs
         self._served = deque[tuple[float, defaultdict[User, float]]]()  # when each bucket began, and seconds of audio
 
-    def measure(self, turns: Turns, now: float) -> LoadReport:
+    def measure(self, queue: FairQueue, now: float) -> LoadReport:
         """Measure the loads at the time `now`, in seconds of the monotonic clock; call it every few seconds."""
-        self._note_served(turns.take_served(), now)
-        waiting = [user for user, count in turns.waiting.items() if count]
+        self._note_served(queue.take_served(), now)
+        waiting = [user for user, count in queue.waiting.items() if count]
         self._waiting_since = {user: self._waiting_since.get(user, now) for user in waiting}
-        idle = [user for user in waiting if not turns.running[user]]
+        idle = [user for user in waiting if not queue.running[user]]
         self._idle_since = {user: self._idle_since.get(user, now) for user in idle}
-        users = {*waiting, *(user for user, count in turns.running.items() if count)}
-        largest = nlargest(MAX_LISTED_USERS, users, key=lambda user: (turns.waiting_seconds(user), turns.running[user]))
+        users = {*waiting, *(user for user, count in queue.running.items() if count)}
+        largest = nlargest(MAX_LISTED_USERS, users, key=lambda user: (queue.waiting_seconds(user), queue.running[user]))
         return LoadReport(
-            [_load(turns, user) for user in largest],
+            [_load(queue, user) for user in largest],
             users_waiting=len(waiting),
-            fairness=self._fairness(turns, now),
+            fairness=self._fairness(queue, now),
             longest_wait_s=now - min(self._idle_since.values(), default=now),
         )
 
@@ -61,13 +61,13 @@ class UserLoads:
         while self._served[0][0] <= now - WINDOW_S:
             self._served.popleft()
 
-    def _fairness(self, turns: Turns, now: float) -> float:
+    def _fairness(self, queue: FairQueue, now: float) -> float:
         """Return Jain's fairness index of the audio served to each user in the last WINDOW_S seconds; 1: equal amounts.
 
         The index includes only users who have had waiting tasks for all this time, and may start one more task now.
         """
         always = [user for user, since in self._waiting_since.items() if since <= now - WINDOW_S]
-        return jain_index([self._served_to(user) for user in always if turns.may_start(user)])
+        return jain_index([self._served_to(user) for user in always if queue.may_start(user)])
 
     def _served_to(self, user: User) -> float:
         return sum(seconds.get(user, 0.0) for _, seconds in self._served)
@@ -79,10 +79,10 @@ def jain_index(values: Collection[float]) -> float:
     return sum(values) ** 2 / (len(values) * squares) if squares else 1.0
 
 
-def _load(turns: Turns, user: User) -> UserLoad:
+def _load(queue: FairQueue, user: User) -> UserLoad:
     return UserLoad(
         user_id=user,
-        waiting=turns.waiting[user],
-        running=turns.running[user],
-        waiting_seconds=turns.waiting_seconds(user),
+        waiting=queue.waiting[user],
+        running=queue.running[user],
+        waiting_seconds=queue.waiting_seconds(user),
     )

@@ -12,13 +12,13 @@ from natscribe.schemas.task_queues import QueueOverview, QueueStatus
 
 from app.errors import RequestError
 from app.jetstream.lease import QueueReport
-from app.queue.priorities import QueueReader, TaskQueue
+from app.queue.queue_reader import QueueReader, TaskQueue
 from app.queue.stored_message import StoredMessage
 from app.requests.deadline import answering
 
 
 @dataclass(frozen=True, slots=True)
-class TaskQueues:
+class QueueOverviews:
     """Counts the waiting and running tasks of each task queue, and the dead letters."""
 
     nats: Client

@@ -22,11 +22,11 @@ from app.container import Container
 from app.jetstream.pull_inbox import PullInbox
 from app.jetstream.slots import Slots
 from app.queue.consumer import HandleMessage
+from app.queue.fair_queue import QueuedTask
 from app.queue.grants import Grants, read_grant
-from app.queue.priorities import QueueKey
+from app.queue.queue_reader import QueueKey
 from app.queue.scheduler import Scheduler
 from app.queue.stored_message import StoredMessage
-from app.queue.turns import Turn
 from app.settings import Settings
 from app.stream_guard import provisioning
 from app.supervision import run_forever
@@ -142,7 +142,7 @@ class Parts(Container):
     def schedules_all(self) -> bool:
         """Whether the scheduler knows all stored tasks."""
         scheduler, stored = self.scheduler, self.server.streams[NAMES.tasks].messages
-        return scheduler.turns.waiting.total() + len(scheduler.granted) + len(scheduler.later) == len(stored)
+        return scheduler.queue.waiting.total() + len(scheduler.granted) + len(scheduler.later) == len(stored)
 
     async def grant(self, queue: Lane = Lane.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> None:
         """Grant the first task of a queue that has no grant."""
@@ -150,4 +150,4 @@ class Parts(Container):
         granted = {grant.sequence for grant in await grants.all()}
         waiting = await self.messages.page_after(subjects.tasks(queue, priority), 0, count=1000)
         message = next(message for message in waiting if message.sequence not in granted)
-        await grants.publish(Turn(message.user, queue, priority, message.sequence))
+        await grants.publish(QueuedTask(message.user, queue, priority, message.sequence))

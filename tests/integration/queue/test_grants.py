@@ -14,10 +14,10 @@ from natscribe.schemas.stream_names import StreamNames
 
 from app.cancellation import cancel_all
 from app.main import Worker
+from app.queue.fair_queue import QueuedTask
 from app.queue.grants import Grants
 from app.queue.scheduler import Scheduler
 from app.queue.task_messages import TaskMessages
-from app.queue.turns import Turn
 from app.settings import Settings
 from app.stream_guard.provisioning import provision
 from app.supervision import run_forever
@@ -112,10 +112,10 @@ async def test_a_grant_whose_publication_fails_is_published_again(
     before: bool,
 ) -> None:
     # Given a scheduler that gets no acknowledgement for every third grant, whether or not it is stored
-    publish: Callable[[Grants, Turn], Awaitable[int | None]] = Grants.publish
+    publish: Callable[[Grants, QueuedTask], Awaitable[int | None]] = Grants.publish
     grants = 0
 
-    async def fail_sometimes(self: Grants, turn: Turn) -> int | None:
+    async def fail_sometimes(self: Grants, turn: QueuedTask) -> int | None:
         nonlocal grants
         grants += 1
         if grants % 3 == 0 and before:

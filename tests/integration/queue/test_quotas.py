@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 from app.cancellation import cancel_all
 from app.jetstream.key_value import QUOTAS_BUCKET, key_value_stream
 from app.jetstream.streams import key_value_configs
+from app.queue.fair_queue import Quota
 from app.queue.quotas import Quotas
 from app.queue.scheduler import Scheduler
-from app.queue.turns import Quota
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import StartWorker

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from natscribe.schemas.wire import Priority
 
-from app.queue.estimates import PATIENCE, PriorityOrder, seconds_until_free, served_before
+from app.queue.priority_order import PATIENCE, PriorityOrder, seconds_until_free, served_before
 
 HIGH, NORMAL, LOW = Priority
 

@@ -4,42 +4,42 @@ import pytest
 from natscribe.schemas.wire import Lane, Priority
 
 from app.jetstream.slots import Slots
-from app.queue.turns import Turn, Turns
+from app.queue.fair_queue import FairQueue, QueuedTask
 
 
-def turn(user: str, sequence: int, seconds: float = 10.0, priority: Priority = Priority.NORMAL) -> Turn:
-    return Turn(user, Lane.TRANSCRIPTION, priority, sequence, seconds)
+def queued(user: str, sequence: int, seconds: float = 10.0, priority: Priority = Priority.NORMAL) -> QueuedTask:
+    return QueuedTask(user, Lane.TRANSCRIPTION, priority, sequence, seconds)
 
 
 def test_users_who_have_been_served_equally_start_in_the_order_in_which_they_came() -> None:
     # Given four users with a task each
-    turns = Turns()
-    waiting = [turn(user, sequence) for sequence, user in enumerate("dbca", 1)]
+    queue = FairQueue()
+    waiting = [queued(user, sequence) for sequence, user in enumerate("dbca", 1)]
     for task in waiting:
-        turns.add(task)
+        queue.add(task)
     # When they are located, then each is behind those that came before, and so they start
-    assert [turns.before(task) for task in waiting] == [(number, 10.0 * number) for number in range(4)]
-    started = [turns.next(Slots.RECORDINGS) for _ in waiting]
+    assert [queue.before(task) for task in waiting] == [(number, 10.0 * number) for number in range(4)]
+    started = [queue.next(Slots.RECORDINGS) for _ in waiting]
     assert [task and task.user for task in started] == ["d", "b", "c", "a"]
 
 
 @pytest.mark.parametrize("reconsidered", ["a", "b"])
 def test_reconsidering_one_user_often_takes_no_turn_from_another(reconsidered: str) -> None:
-    turns = Turns()
+    queue = FairQueue()
     for sequence, user in enumerate("ab", 1):
-        turns.add(turn(user, sequence))
+        queue.add(queued(user, sequence))
     for _ in range(1000):
-        turns.reconsider(reconsidered)
-    started = [turns.next(Slots.RECORDINGS), turns.next(Slots.RECORDINGS)]
+        queue.reconsider(reconsidered)
+    started = [queue.next(Slots.RECORDINGS), queue.next(Slots.RECORDINGS)]
     assert {task.user for task in started if task} == {"a", "b"}
 
 
 def test_the_tasks_of_another_priority_count_as_the_mean_of_the_first_of_each_user() -> None:
     # Given urgent tasks of two users, of whom one has a second, long one
-    turns = Turns()
+    queue = FairQueue()
     for sequence, (user, seconds) in enumerate([("a", 10.0), ("b", 20.0), ("a", 3600.0)], 1):
-        turns.add(turn(user, sequence, seconds, Priority.HIGH))
+        queue.add(queued(user, sequence, seconds, Priority.HIGH))
     # When a task waits behind the three of them, then their audio is estimated
-    last = turn("c", 4, priority=Priority.LOW)
-    turns.add(last)
-    assert turns.before(last) == (3, 45.0)
+    last = queued("c", 4, priority=Priority.LOW)
+    queue.add(last)
+    assert queue.before(last) == (3, 45.0)

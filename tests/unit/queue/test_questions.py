@@ -7,9 +7,9 @@ from natscribe.schemas import subjects
 from natscribe.schemas.wire import Lane, Priority
 
 from app.queue import scheduler
+from app.queue.fair_queue import DEFAULT_S, QueuedTask
 from app.queue.grants import Grant
 from app.queue.positions import QUESTION, REPLY, Before
-from app.queue.turns import DEFAULT_S, Turn
 from tests.fakes.parts import Parts
 
 NORMAL = subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)
@@ -36,6 +36,6 @@ async def test_the_scheduler_waits_for_messages_that_it_has_not_read_alone(
 
 @pytest.mark.parametrize(("seconds", "charged"), [(12.0, 12.0), (None, DEFAULT_S)])
 def test_a_grant_has_the_seconds_that_its_user_is_charged_for(seconds: float | None, charged: float) -> None:
-    assert Grant(subject=NORMAL, sequence=3, user="a", seconds=seconds).turn == Turn(
+    assert Grant(subject=NORMAL, sequence=3, user="a", seconds=seconds).queued_task == QueuedTask(
         "a", Lane.TRANSCRIPTION, Priority.NORMAL, 3, charged
     )

@@ -14,7 +14,7 @@ from natscribe.schemas.wire import Lane, Priority
 
 from app.errors import RequestError
 from app.queue.positions import Position
-from app.queue.priorities import TaskQueue
+from app.queue.queue_reader import TaskQueue
 from app.queue.stored_message import LONGEST_RECORDING_S, StoredMessage
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats

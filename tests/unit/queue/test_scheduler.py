@@ -13,11 +13,11 @@ from natscribe.schemas.wire import Lane, Priority
 from app.cancellation import cancel_all
 from app.jetstream.pull_inbox import PullInbox
 from app.jetstream.slots import Slots
+from app.queue.fair_queue import Quota
 from app.queue.grants import Grant
 from app.queue.quotas import exceeded
 from app.queue.scheduler import Scheduler
 from app.queue.stored_message import StoredMessage
-from app.queue.turns import Quota
 from tests.constants import Constants
 from tests.fakes.jetstream import Stream
 from tests.fakes.nats import InMemoryNats
@@ -111,7 +111,7 @@ async def test_a_second_scheduler_grants_no_task_again(parts: Parts, workers: Wo
     outdated = Scheduler(parts.nats, NAMES, parts.messages)
     work = asyncio.create_task(outdated.run())
     async with parts.scheduling():
-        await eventually(lambda: outdated.turns.waiting.total() == 6)
+        await eventually(lambda: outdated.queue.waiting.total() == 6)
         # When slots become free, then each task is granted once, in order
         for sequence in range(1, 7):
             await workers.free()
@@ -138,10 +138,10 @@ async def test_a_deleted_task_is_not_granted(parts: Parts, workers: Workers) -> 
         await workers.free()
         await workers.receive(2)
         # And when a running task ends, its user has a task less that runs, and its slot gets the next task
-        assert scheduler.turns.running[7] == 1
+        assert scheduler.queue.running[7] == 1
         await parts.messages.delete(messages[1], seconds=5.0, by_worker=True)
         await eventually(lambda: 3 in scheduler.granted)
-        assert scheduler.turns.running[7] == 1
+        assert scheduler.queue.running[7] == 1
 
 
 async def test_a_slot_that_no_task_needed_is_counted_again(parts: Parts, nats: InMemoryNats, workers: Workers) -> None:
@@ -156,7 +156,7 @@ async def test_a_slot_that_no_task_needed_is_counted_again(parts: Parts, nats: I
         nats.requests.clear()
         await parts.publish("t2")
         await eventually(lambda: any("CONSUMER.INFO" in request for request in nats.requests))
-        assert scheduler.turns.waiting.total() == 1
+        assert scheduler.queue.waiting.total() == 1
 
 
 @pytest.mark.parametrize("counted_every_s", [0.0, 60.0])
@@ -211,7 +211,7 @@ async def test_a_task_waits_for_its_time(parts: Parts, nats: InMemoryNats, worke
         await workers.receive(1)
         assert nats.now >= times[0]
         # And the last one counts for its user only when it is due
-        assert scheduler.turns.waiting.total() == 0
+        assert scheduler.queue.waiting.total() == 0
 
 
 async def test_a_due_task_starts_although_the_clock_steps_back(
@@ -241,7 +241,7 @@ async def test_a_time_with_escapes_is_kept(parts: Parts, nats: InMemoryNats, wor
     body = f'{{"task_id": "t1", "audio_file_id": "a.flac", "user_id": 7, "not\\u005fbefore": "{time}"}}'
     await parts.publish("", body=body.encode())
     async with parts.scheduling() as scheduler:
-        assert (len(scheduler.scheduled), scheduler.turns.waiting.total()) == (1, 0)
+        assert (len(scheduler.scheduled), scheduler.queue.waiting.total()) == (1, 0)
 
 
 async def test_cancelled_schedules_leave_nothing_behind(parts: Parts, nats: InMemoryNats) -> None:
@@ -266,12 +266,12 @@ async def test_reading_many_tasks_gives_way_to_starts(
         lambda: notices.append(asyncio.create_task(nats.publish(subjects.FREE_SLOT, b"recordings"))),
     )
     work = asyncio.create_task(parts.scheduler.run())
-    await eventually(lambda: parts.scheduler.turns.waiting.total() > 0)
+    await eventually(lambda: parts.scheduler.queue.waiting.total() > 0)
     # When an urgent task is published, then it starts before the next page is read
     urgent = await parts.publish("urgent", priority=Priority.HIGH)
     await workers.free()
     await workers.receive(urgent.sequence)
-    assert parts.scheduler.turns.waiting.total() == 200
+    assert parts.scheduler.queue.waiting.total() == 200
     await cancel_all([work, *notices])
 
 
@@ -287,7 +287,7 @@ async def test_tasks_of_a_recreated_stream_are_noticed_soon(
         nats.streams[NAMES.tasks] = Stream(nats.streams[NAMES.tasks].config)
         await parts.publish("new", user_id=8)
         # Then the scheduler knows its task alone
-        await eventually(lambda: dict(scheduler.turns.waiting) == {8: 1}, within=5)
+        await eventually(lambda: dict(scheduler.queue.waiting) == {8: 1}, within=5)
         await workers.free()
         await workers.receive(1)
 
@@ -304,9 +304,9 @@ async def test_a_missed_task_behind_scheduled_ones_is_noticed(
     async with parts.scheduling() as scheduler:
         forged = Grant(subject=message.subject, sequence=message.sequence, user=message.user)
         await nats.publish(subjects.REMOVED, forged.model_dump_json().encode())
-        assert scheduler.turns.waiting.total() == 0
+        assert scheduler.queue.waiting.total() == 0
         # Then an audit notices it
-        await eventually(lambda: scheduler.turns.waiting.total() == 1)
+        await eventually(lambda: scheduler.queue.waiting.total() == 1)
 
 
 async def test_each_attempt_at_a_task_is_charged_to_its_user(parts: Parts, workers: Workers) -> None:
@@ -359,7 +359,7 @@ async def test_a_user_with_too_many_waiting_tasks_is_refused(parts: Parts, worke
     await workers.free()
     await workers.receive(1)
     await parts.publish("t", user_id=1)
-    await eventually(lambda: parts.scheduler.turns.waiting[1] == 2)
+    await eventually(lambda: parts.scheduler.queue.waiting[1] == 2)
     assert rejected == expected
     await cancel_all([work])
 
@@ -404,9 +404,9 @@ async def test_a_task_that_is_being_rejected_is_not_admitted(
     audits = len(nats.requests) + 100
     await eventually(lambda: len(nats.requests) > audits)
     # Then the task waits for its rejection, and is admitted once because it could not be rejected
-    assert parts.scheduler.turns.waiting.total() == 0
+    assert parts.scheduler.queue.waiting.total() == 0
     may_end.set()
-    await eventually(lambda: parts.scheduler.turns.waiting[1] == 1)
+    await eventually(lambda: parts.scheduler.queue.waiting[1] == 1)
     assert rejected == [last.sequence]
     await cancel_all([work])
 
@@ -426,7 +426,7 @@ async def test_what_was_missed_is_noticed(
     constants(AUDIT_EVERY_S=0.05, REREAD_EVERY_S=0.05)
     async with parts.scheduling() as scheduler:
         nats.streams[NAMES.tasks].publish("tasks.live.low", b"{}", {}, nats.now)
-        await eventually(lambda: scheduler.turns.waiting.total() == 1)
+        await eventually(lambda: scheduler.queue.waiting.total() == 1)
         await parts.publish("t1")
         await workers.free()
         await workers.receive(2)
@@ -456,7 +456,7 @@ async def test_tasks_with_invalid_user_ids_are_granted(parts: Parts, workers: Wo
     # Given a message with an invalid user id, which a worker has to reject
     await parts.publish("t1", user_id=user)
     async with parts.scheduling() as scheduler:
-        assert scheduler.turns.waiting == {None: 1}
+        assert scheduler.queue.waiting == {None: 1}
         await workers.free()
         await workers.receive(1)
 

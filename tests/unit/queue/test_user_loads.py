@@ -7,27 +7,27 @@ from natscribe.schemas.task_queues import MAX_LISTED_USERS
 from natscribe.schemas.wire import Lane, Priority
 
 from app.jetstream.slots import Slots
-from app.queue.shares import User
-from app.queue.turns import Quota, Turn, Turns
+from app.queue.fair_queue import FairQueue, QueuedTask, Quota
 from app.queue.user_loads import WINDOW_S, UserLoads, jain_index
+from app.queue.user_queues import User
 
 
-def add(turns: Turns, user: User, count: int, seconds: float = 10.0, priority: Priority = Priority.NORMAL) -> None:
+def add(queue: FairQueue, user: User, count: int, seconds: float = 10.0, priority: Priority = Priority.NORMAL) -> None:
     for number in range(count):
-        turns.add(Turn(user, Lane.TRANSCRIPTION, priority, hash((user, number, priority)) % 2**60, seconds))
+        queue.add(QueuedTask(user, Lane.TRANSCRIPTION, priority, hash((user, number, priority)) % 2**60, seconds))
 
 
 def test_the_largest_users_are_listed_with_their_figures() -> None:
     # Given more users than are listed, each with some waiting audio, and one whose only task runs
-    turns = Turns()
-    add(turns, "runs", 1, 500)
-    assert turns.next(Slots.RECORDINGS) is not None
+    queue = FairQueue()
+    add(queue, "runs", 1, 500)
+    assert queue.next(Slots.RECORDINGS) is not None
     for number in range(MAX_LISTED_USERS):
-        add(turns, number, 1, 10 + number)
-    add(turns, "анна", 3, 60, Priority.LOW)
-    add(turns, "анна", 40, 100, Priority.HIGH)
+        add(queue, number, 1, 10 + number)
+    add(queue, "анна", 3, 60, Priority.LOW)
+    add(queue, "анна", 40, 100, Priority.HIGH)
     # When their loads are measured
-    report = UserLoads().measure(turns, 0)
+    report = UserLoads().measure(queue, 0)
     # Then those with the most waiting audio are listed, the largest first
     first, *others = report.users
     assert (first.user_id, first.waiting, first.running, first.waiting_seconds) == ("анна", 43, 0, 4180)
@@ -36,28 +36,28 @@ def test_the_largest_users_are_listed_with_their_figures() -> None:
 
 
 def test_audio_of_unknown_duration_is_estimated() -> None:
-    turns = Turns()
-    add(turns, 1, 2, math.nan)
-    running = turns.next(Slots.RECORDINGS)
+    queue = FairQueue()
+    add(queue, 1, 2, math.nan)
+    running = queue.next(Slots.RECORDINGS)
     assert running is not None
-    turns.settle(running, 7.0)
-    (load,) = UserLoads().measure(turns, 0).users
+    queue.settle(running, 7.0)
+    (load,) = UserLoads().measure(queue, 0).users
     assert (load.waiting, load.waiting_seconds) == (1, 7)
 
 
 def test_the_longest_wait_is_that_of_a_user_with_nothing_running() -> None:
     # Given a user who waits, and one who waits and runs
-    turns, loads = Turns(), UserLoads()
-    add(turns, "runs", 2)
-    running = turns.next(Slots.RECORDINGS)
+    queue, loads = FairQueue(), UserLoads()
+    add(queue, "runs", 2)
+    running = queue.next(Slots.RECORDINGS)
     assert running is not None
-    assert loads.measure(turns, 0).longest_wait_s == 0
-    add(turns, "waits", 1)
+    assert loads.measure(queue, 0).longest_wait_s == 0
+    add(queue, "waits", 1)
     # Then the wait of the former grows
-    assert [loads.measure(turns, now).longest_wait_s for now in (10, 15, 70)] == [0, 5, 60]
+    assert [loads.measure(queue, now).longest_wait_s for now in (10, 15, 70)] == [0, 5, 60]
     # And when a task of this user runs, nobody waits
-    assert turns.next(Slots.RECORDINGS) is not None
-    assert loads.measure(turns, 80).longest_wait_s == 0
+    assert queue.next(Slots.RECORDINGS) is not None
+    assert loads.measure(queue, 80).longest_wait_s == 0
 
 
 @pytest.mark.parametrize(
@@ -70,26 +70,26 @@ def test_the_longest_wait_is_that_of_a_user_with_nothing_running() -> None:
 )
 def test_shares_are_compared_by_weight(weights: dict[User, float], starts: list[str], fairness: float) -> None:
     # Given two users who have waited all the time
-    turns, loads = Turns(lambda user: Quota(weights.get(user, 1))), UserLoads()
+    queue, loads = FairQueue(lambda user: Quota(weights.get(user, 1))), UserLoads()
     for user in ("a", "b"):
-        add(turns, user, 100)
-    assert loads.measure(turns, 0).fairness == 1
+        add(queue, user, 100)
+    assert loads.measure(queue, 0).fairness == 1
     # When their tasks are granted
     for number, user in enumerate(starts):
-        turns.resume(Turn(user, Lane.TRANSCRIPTION, Priority.NORMAL, number, 10))
+        queue.resume(QueuedTask(user, Lane.TRANSCRIPTION, Priority.NORMAL, number, 10))
     # Then their shares are compared after the window
-    assert loads.measure(turns, WINDOW_S - 1).fairness == 1
-    assert loads.measure(turns, WINDOW_S).fairness == pytest.approx(fairness)
+    assert loads.measure(queue, WINDOW_S - 1).fairness == 1
+    assert loads.measure(queue, WINDOW_S).fairness == pytest.approx(fairness)
 
 
 def test_a_user_who_runs_all_that_the_quota_allows_counts_as_served() -> None:
-    turns, loads = Turns(lambda user: Quota(max_running=1 if user == "limited" else 0)), UserLoads()
+    queue, loads = FairQueue(lambda user: Quota(max_running=1 if user == "limited" else 0)), UserLoads()
     for user in ("limited", "free"):
-        add(turns, user, 100)
-    loads.measure(turns, 0)
+        add(queue, user, 100)
+    loads.measure(queue, 0)
     for number, user in enumerate(["limited", *["free"] * 9]):
-        turns.resume(Turn(user, Lane.TRANSCRIPTION, Priority.NORMAL, number, 10))
-    assert loads.measure(turns, WINDOW_S).fairness == 1
+        queue.resume(QueuedTask(user, Lane.TRANSCRIPTION, Priority.NORMAL, number, 10))
+    assert loads.measure(queue, WINDOW_S).fairness == 1
 
 
 def test_jains_index() -> None:

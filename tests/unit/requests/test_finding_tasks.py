@@ -13,10 +13,10 @@ from natscribe.schemas.requests import ResultFormat, ResultRequest
 from natscribe.schemas.subjects import ALL_TASKS
 
 from app.errors import RequestError
+from app.queue.fair_queue import Quota
 from app.queue.index import QueueIndex
 from app.queue.quotas import exceeded
 from app.queue.stored_message import StoredMessage
-from app.queue.turns import Quota
 from app.requests.task_lookup import find_task
 from app.task_log.record import Record
 from tests.constants import Constants

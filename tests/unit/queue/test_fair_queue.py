@@ -1,4 +1,4 @@
-"""Which task starts next: turns by priority, by user and by seconds of audio."""
+"""Which task starts next: by priority, by user and by seconds of audio."""
 
 import heapq
 import math
@@ -13,8 +13,8 @@ import pytest
 from natscribe.schemas.wire import Lane, Priority
 
 from app.jetstream.slots import Slots
-from app.queue.shares import User
-from app.queue.turns import DEFAULT_S, Quota, Turn, Turns
+from app.queue.fair_queue import DEFAULT_S, FairQueue, QueuedTask, Quota
+from app.queue.user_queues import User
 
 HIGH, NORMAL, LOW = Priority
 MINUTE = 60.0
@@ -26,10 +26,10 @@ SPEED = 60.0  # seconds of audio that a slot transcribes per second
 class Fleet:
     """Eight slots, which always run the tasks whose turn it is, in simulated time."""
 
-    turns: Turns = field(default_factory=Turns)
+    queue: FairQueue = field(default_factory=FairQueue)
     now: float = 0.0
-    running: list[tuple[float, int, Turn]] = field(default_factory=list)
-    started: list[Turn] = field(default_factory=list)
+    running: list[tuple[float, int, QueuedTask]] = field(default_factory=list)
+    started: list[QueuedTask] = field(default_factory=list)
     sequences: Iterator[int] = field(default_factory=lambda: count(1))
 
     def publish(
@@ -39,36 +39,36 @@ class Fleet:
         *,
         priority: Priority = NORMAL,
         lane: Lane = Lane.TRANSCRIPTION,
-    ) -> Turn:
-        turn = Turn(user, lane, priority, next(self.sequences), seconds)
-        self.turns.add(turn)
-        return turn
+    ) -> QueuedTask:
+        task = QueuedTask(user, lane, priority, next(self.sequences), seconds)
+        self.queue.add(task)
+        return task
 
     def fill(self, slots: int = SLOTS) -> None:
-        while len(self.running) < slots and (turn := self.turns.next(Slots.RECORDINGS)) is not None:
-            self.started.append(turn)
-            heapq.heappush(self.running, (self.now + turn.seconds / SPEED, turn.sequence, turn))
+        while len(self.running) < slots and (task := self.queue.next(Slots.RECORDINGS)) is not None:
+            self.started.append(task)
+            heapq.heappush(self.running, (self.now + task.seconds / SPEED, task.sequence, task))
 
-    def complete(self) -> Turn:
+    def complete(self) -> QueuedTask:
         """End the task that ends next, and start others; return it."""
-        self.now, _, turn = heapq.heappop(self.running)
-        self.turns.settle(turn, turn.seconds)
+        self.now, _, task = heapq.heappop(self.running)
+        self.queue.settle(task, task.seconds)
         self.fill()
-        return turn
+        return task
 
 
-def users(turns: list[Turn]) -> list[User]:
-    return [turn.user for turn in turns]
+def users(tasks: list[QueuedTask]) -> list[User]:
+    return [task.user for task in tasks]
 
 
-def take(turns: Turns, number: int, slots: Slots = Slots.RECORDINGS) -> list[Turn]:
+def take(queue: FairQueue, number: int, slots: Slots = Slots.RECORDINGS) -> list[QueuedTask]:
     """Start tasks one after the other, each of which ends before the next starts."""
     taken = []
     for _ in range(number):
-        turn = turns.next(slots)
-        assert turn is not None
-        turns.settle(turn, turn.seconds)
-        taken.append(turn)
+        task = queue.next(slots)
+        assert task is not None
+        queue.settle(task, task.seconds)
+        taken.append(task)
     return taken
 
 
@@ -84,12 +84,12 @@ def test_a_user_who_begins_waits_for_one_task_of_each_other_user(seed: int) -> N
         if fleet.running:
             fleet.complete()
     # When a user with nothing waiting and nothing running publishes
-    waiting = sum(1 for tasks in fleet.turns.waiting.values() if tasks)
+    waiting = sum(1 for tasks in fleet.queue.waiting.values() if tasks)
     new = fleet.publish("new", chance.choice([1.0, 3600.0]))
     fleet.fill()
     # Then the task starts after at most as many completions as there are slots, plus one task of each waiting user
     completions = 0
-    while new not in {turn._replace(seconds=new.seconds) for turn in fleet.started}:
+    while new not in {task._replace(seconds=new.seconds) for task in fleet.started}:
         fleet.complete()
         completions += 1
     assert completions <= SLOTS + waiting
@@ -98,9 +98,9 @@ def test_a_user_who_begins_waits_for_one_task_of_each_other_user(seed: int) -> N
 def served_in_any_minute(fleet: Fleet) -> Iterator[Counter[User]]:
     """Run all tasks while all users wait; yield what each user was served in each minute."""
     fleet.fill()
-    begins, total = len(fleet.turns.waiting), Counter[User]()
+    begins, total = len(fleet.queue.waiting), Counter[User]()
     marks = [(0.0, Counter[User]())]
-    while sum(1 for tasks in fleet.turns.waiting.values() if tasks) == begins:
+    while sum(1 for tasks in fleet.queue.waiting.values() if tasks) == begins:
         ended = fleet.complete()
         total[ended.user] += round(ended.seconds)
         marks.append((fleet.now, Counter(total)))
@@ -130,7 +130,7 @@ def test_users_get_audio_in_proportion_to_their_weights() -> None:
     # Given users with different weights, and more work than can be done
     weights: dict[User, float] = {"a": 1.0, "b": 2.0, "c": 4.0}
     chance = random.Random(3)  # noqa: S311 -- no secret
-    fleet = Fleet(Turns(lambda user: Quota(weight=weights[user])))
+    fleet = Fleet(FairQueue(lambda user: Quota(weight=weights[user])))
     for user in weights:
         for _ in range(3000):
             fleet.publish(user, chance.uniform(1, 60))
@@ -145,7 +145,7 @@ def test_users_get_audio_in_proportion_to_their_weights() -> None:
         assert served[user] / sum(served.values()) == pytest.approx(weight / 7, rel=0.05)
 
 
-def publish_cancel_and_run(fleet: Fleet, chance: random.Random, published: list[Turn]) -> None:
+def publish_cancel_and_run(fleet: Fleet, chance: random.Random, published: list[QueuedTask]) -> None:
     """Publish one task; by chance, also cancel one, put one back, start some, and complete one."""
     published.append(
         fleet.publish(
@@ -156,10 +156,10 @@ def publish_cancel_and_run(fleet: Fleet, chance: random.Random, published: list[
         )
     )
     victim = chance.choice(published)
-    if chance.random() < 0.1 and fleet.turns.remove(victim):
+    if chance.random() < 0.1 and fleet.queue.remove(victim):
         published.remove(victim)
-    if chance.random() < 0.2 and (turn := fleet.turns.next(Slots.RECORDINGS)) is not None:
-        fleet.turns.put_back(turn)
+    if chance.random() < 0.2 and (task := fleet.queue.next(Slots.RECORDINGS)) is not None:
+        fleet.queue.put_back(task)
     if chance.random() < 0.5:
         fleet.fill()
     if chance.random() < 0.3 and fleet.running:
@@ -170,67 +170,67 @@ def publish_cancel_and_run(fleet: Fleet, chance: random.Random, published: list[
 def test_every_task_starts_once_and_those_of_a_user_in_their_order(seed: int) -> None:
     # Given tasks that are published, cancelled and put back while others run
     chance = random.Random(seed)  # noqa: S311 -- no secret
-    fleet, published = Fleet(Turns(lambda _: Quota(max_running=chance.choice([0, 1, 3])))), list[Turn]()
+    fleet, published = Fleet(FairQueue(lambda _: Quota(max_running=chance.choice([0, 1, 3])))), list[QueuedTask]()
     for _ in range(500):
         publish_cancel_and_run(fleet, chance, published)
     # When all have run
-    while fleet.running or fleet.turns.waiting.total():
+    while fleet.running or fleet.queue.waiting.total():
         for user in (1, "1", 2, None):
-            fleet.turns.reconsider(user)
+            fleet.queue.reconsider(user)
         fleet.fill()
         if fleet.running:
             fleet.complete()
     # Then each that was not cancelled has started once, and those of a user, lane and priority in their order
-    assert sorted(turn.sequence for turn in fleet.started) == [turn.sequence for turn in published]
+    assert sorted(task.sequence for task in fleet.started) == [task.sequence for task in published]
     orders = defaultdict[tuple[object, ...], list[int]](list)
-    for turn in fleet.started:
-        orders[turn.user, turn.lane, turn.priority].append(turn.sequence)
+    for task in fleet.started:
+        orders[task.user, task.lane, task.priority].append(task.sequence)
     assert all(order == sorted(order) for order in orders.values())
-    assert not fleet.turns.waiting
-    assert not fleet.turns.running
+    assert not fleet.queue.waiting
+    assert not fleet.queue.running
 
 
 def test_an_actual_duration_corrects_a_false_header() -> None:
     # Given two users with much work, one of whom understates all durations
-    turns, number = Turns(), count(1)
+    queue, number = FairQueue(), count(1)
     for _ in range(100):
-        turns.add(Turn("honest", Lane.TRANSCRIPTION, NORMAL, next(number), 10.0))
-        turns.add(Turn("false", Lane.TRANSCRIPTION, NORMAL, next(number), 0.01))
+        queue.add(QueuedTask("honest", Lane.TRANSCRIPTION, NORMAL, next(number), 10.0))
+        queue.add(QueuedTask("false", Lane.TRANSCRIPTION, NORMAL, next(number), 0.01))
     # When tasks run, then both get the same seconds of audio
     taken = []
     for _ in range(100):
-        turn = turns.next(Slots.RECORDINGS)
-        assert turn is not None
-        turns.settle(turn, 10.0)
-        taken.append(turn)
+        task = queue.next(Slots.RECORDINGS)
+        assert task is not None
+        queue.settle(task, 10.0)
+        taken.append(task)
     assert abs(users(taken).count("honest") - 50) <= 1
 
 
 def test_an_overstated_duration_is_refunded_but_saves_no_turns() -> None:
     # Given a user who was charged a day for ten seconds, while another was served for a while
-    turns, number = Turns(), count(1)
-    turns.add(Turn("a", Lane.TRANSCRIPTION, NORMAL, next(number), 24 * 3600.0))
-    overstated = turns.next(Slots.RECORDINGS)
+    queue, number = FairQueue(), count(1)
+    queue.add(QueuedTask("a", Lane.TRANSCRIPTION, NORMAL, next(number), 24 * 3600.0))
+    overstated = queue.next(Slots.RECORDINGS)
     assert overstated is not None
     for _ in range(30):
-        turns.add(Turn("b", Lane.TRANSCRIPTION, NORMAL, next(number), 10.0))
-    take(turns, 10)
+        queue.add(QueuedTask("b", Lane.TRANSCRIPTION, NORMAL, next(number), 10.0))
+    take(queue, 10)
     for _ in range(30):
-        turns.add(Turn("a", Lane.TRANSCRIPTION, NORMAL, next(number), 10.0))
-    # When the charge is corrected, then the two take turns from now on
-    turns.settle(overstated, 10.0)
-    assert abs(users(take(turns, 10)).count("a") - 5) <= 1
+        queue.add(QueuedTask("a", Lane.TRANSCRIPTION, NORMAL, next(number), 10.0))
+    # When the charge is corrected, then the two take queue from now on
+    queue.settle(overstated, 10.0)
+    assert abs(users(take(queue, 10)).count("a") - 5) <= 1
 
 
 def test_an_unknown_duration_counts_as_the_mean_of_the_users_latest_tasks() -> None:
-    turns = Turns()
-    turns.add(Turn("a", Lane.TRANSCRIPTION, NORMAL, 1, math.nan))
-    turns.add(Turn("a", Lane.TRANSCRIPTION, NORMAL, 2, math.nan))
-    first = turns.next(Slots.RECORDINGS)
+    queue = FairQueue()
+    queue.add(QueuedTask("a", Lane.TRANSCRIPTION, NORMAL, 1, math.nan))
+    queue.add(QueuedTask("a", Lane.TRANSCRIPTION, NORMAL, 2, math.nan))
+    first = queue.next(Slots.RECORDINGS)
     assert first is not None
     assert first.seconds == DEFAULT_S
-    turns.settle(first, 12.0)
-    second = turns.next(Slots.RECORDINGS)
+    queue.settle(first, 12.0)
+    second = queue.next(Slots.RECORDINGS)
     assert second is not None
     assert second.seconds == 12.0
 
@@ -238,30 +238,30 @@ def test_an_unknown_duration_counts_as_the_mean_of_the_users_latest_tasks() -> N
 def test_a_user_at_the_limit_is_passed_over_until_a_task_ends_or_the_limit_is_raised() -> None:
     # Given a user who may run one task, and has more
     limits = {"a": 1, "b": 0}
-    turns = Turns(lambda user: Quota(max_running=limits[str(user)]))
+    queue = FairQueue(lambda user: Quota(max_running=limits[str(user)]))
     for sequence, user in enumerate(["a", "a", "a", "b"], 1):
-        turns.add(Turn(user, Lane.TRANSCRIPTION, NORMAL, sequence, 1.0))
-    first, other = turns.next(Slots.RECORDINGS), turns.next(Slots.RECORDINGS)
+        queue.add(QueuedTask(user, Lane.TRANSCRIPTION, NORMAL, sequence, 1.0))
+    first, other = queue.next(Slots.RECORDINGS), queue.next(Slots.RECORDINGS)
     assert first is not None
     assert other is not None
-    assert (first.user, other.user, turns.next(Slots.RECORDINGS)) == ("a", "b", None)
+    assert (first.user, other.user, queue.next(Slots.RECORDINGS)) == ("a", "b", None)
     # When it ends, then the next one starts
-    turns.settle(first, 1.0)
-    assert (turns.next(Slots.RECORDINGS) or first).sequence == 2
-    assert turns.next(Slots.RECORDINGS) is None
+    queue.settle(first, 1.0)
+    assert (queue.next(Slots.RECORDINGS) or first).sequence == 2
+    assert queue.next(Slots.RECORDINGS) is None
     # When the limit is raised, then the last one starts
     limits["a"] = 2
-    turns.reconsider("a")
-    assert (turns.next(Slots.RECORDINGS) or first).sequence == 3
+    queue.reconsider("a")
+    assert (queue.next(Slots.RECORDINGS) or first).sequence == 3
 
 
 def test_running_tasks_of_an_earlier_order_count_for_their_users() -> None:
-    turns = Turns(lambda _: Quota(max_running=2))
-    turns.resume(Turn("a", Lane.TRANSCRIPTION, NORMAL, 1))
+    queue = FairQueue(lambda _: Quota(max_running=2))
+    queue.resume(QueuedTask("a", Lane.TRANSCRIPTION, NORMAL, 1))
     for sequence, user in enumerate(["a", "b", "a"], 2):
-        turns.add(Turn(user, Lane.TRANSCRIPTION, NORMAL, sequence, 1.0))
-    assert [turn.sequence for turn in (turns.next(Slots.RECORDINGS), turns.next(Slots.RECORDINGS)) if turn] == [3, 2]
-    assert turns.next(Slots.RECORDINGS) is None
+        queue.add(QueuedTask(user, Lane.TRANSCRIPTION, NORMAL, sequence, 1.0))
+    assert [task.sequence for task in (queue.next(Slots.RECORDINGS), queue.next(Slots.RECORDINGS)) if task] == [3, 2]
+    assert queue.next(Slots.RECORDINGS) is None
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -269,53 +269,53 @@ def test_the_tasks_before_a_task_are_those_that_start_before_it(seed: int) -> No
     # Given waiting tasks of several users, some of whom have been served before
     chance, fleet = random.Random(seed), Fleet()  # noqa: S311 -- no secret
     published = [fleet.publish(chance.randrange(5), chance.uniform(1, 60)) for _ in range(60)]
-    take(fleet.turns, chance.randrange(20))
-    waiting = [turn for turn in published if turn in fleet.turns]
+    take(fleet.queue, chance.randrange(20))
+    waiting = [task for task in published if task in fleet.queue]
     # When the tasks before one of them are counted, and tasks start until it is next
-    turn = chance.choice(waiting)
-    before = fleet.turns.before(turn)
+    task = chance.choice(waiting)
+    before = fleet.queue.before(task)
     assert before is not None
-    started: list[Turn] = []
-    while turn in fleet.turns:
-        started += take(fleet.turns, 1)
+    started: list[QueuedTask] = []
+    while task in fleet.queue:
+        started += take(fleet.queue, 1)
     # Then as many tasks have started, with as many seconds of audio
     assert before == pytest.approx((len(started) - 1, sum(task.seconds for task in started[:-1])))
 
 
 @pytest.mark.parametrize("seconds", [10.0, math.nan])
 def test_many_tasks_before_a_task_are_estimated(seconds: float) -> None:
-    turns, number = Turns(), count(1)
+    queue, number = FairQueue(), count(1)
     for _ in range(200):
         for user in ("a", "b"):
-            last = Turn(user, Lane.TRANSCRIPTION, NORMAL, next(number), seconds)
-            turns.add(last)
-    before = turns.before(last)
+            last = QueuedTask(user, Lane.TRANSCRIPTION, NORMAL, next(number), seconds)
+            queue.add(last)
+    before = queue.before(last)
     assert before is not None
     assert before[0] == pytest.approx(399, abs=1)
     assert before[1] == pytest.approx(3990, abs=10) or math.isnan(seconds)
 
 
 def test_live_tasks_have_slots_and_turns_of_their_own() -> None:
-    turns = Turns()
-    turns.add(Turn("a", Lane.LIVE, LOW, 1, 1.0))
-    turns.add(Turn("a", Lane.DIARIZATION, LOW, 2, 1.0))
-    assert [turn.sequence for turn in take(turns, 1, Slots.LIVE)] == [1]
-    assert turns.next(Slots.LIVE) is None
-    assert [turn.sequence for turn in take(turns, 1)] == [2]
+    queue = FairQueue()
+    queue.add(QueuedTask("a", Lane.LIVE, LOW, 1, 1.0))
+    queue.add(QueuedTask("a", Lane.DIARIZATION, LOW, 2, 1.0))
+    assert [task.sequence for task in take(queue, 1, Slots.LIVE)] == [1]
+    assert queue.next(Slots.LIVE) is None
+    assert [task.sequence for task in take(queue, 1)] == [2]
 
 
-def served(turns: Turns, priorities: set[Priority], number: int) -> list[Priority]:
+def served(queue: FairQueue, priorities: set[Priority], number: int) -> list[Priority]:
     """Start tasks while tasks of these priorities always wait; return the priorities of those that start."""
     taken = []
     for _ in range(number):
         for priority in priorities:
-            turns.add(Turn(priority, Lane.TRANSCRIPTION, priority, 1, 1.0))
-        taken += [turn.priority for turn in take(turns, 1)]
+            queue.add(QueuedTask(priority, Lane.TRANSCRIPTION, priority, 1, 1.0))
+        taken += [task.priority for task in take(queue, 1)]
     return taken
 
 
 def test_the_shares_of_the_priorities() -> None:
-    priorities = served(Turns(), {HIGH, NORMAL, LOW}, 48)[16:]
+    priorities = served(FairQueue(), {HIGH, NORMAL, LOW}, 48)[16:]
     for begin in range(17):
         assert Counter(priorities[begin : begin + 16]) == {HIGH: 11, NORMAL: 4, LOW: 1}
 
@@ -323,58 +323,58 @@ def test_the_shares_of_the_priorities() -> None:
 def test_a_priority_is_served_after_as_many_tasks_as_promised() -> None:
     for waiting, others, promised in ((NORMAL, {HIGH}, 4), (NORMAL, {HIGH, LOW}, 5), (LOW, {HIGH, NORMAL}, 16)):
         for before in range(40):
-            turns = Turns()
-            served(turns, others, before)
-            assert waiting in served(turns, others | {waiting}, promised)
+            queue = FairQueue()
+            served(queue, others, before)
+            assert waiting in served(queue, others | {waiting}, promised)
 
 
 def test_only_tasks_that_were_passed_over_precede_high_ones() -> None:
-    turns = Turns()
-    served(turns, {LOW}, 40)
-    assert served(turns, {HIGH, LOW}, 1) == [HIGH]
+    queue = FairQueue()
+    served(queue, {LOW}, 40)
+    assert served(queue, {HIGH, LOW}, 1) == [HIGH]
 
 
 def test_a_task_that_could_not_start_keeps_no_other_task_of_its_user_from_starting() -> None:
     # Given a user at the limit of running tasks, whose live task therefore did not start
-    turns = Turns(lambda _: Quota(max_running=1))
+    queue = FairQueue(lambda _: Quota(max_running=1))
     recording, live = (
-        Turn("ann", lane, Priority.NORMAL, number) for number, lane in ((1, Lane.DIARIZATION), (2, Lane.LIVE))
+        QueuedTask("ann", lane, Priority.NORMAL, number) for number, lane in ((1, Lane.DIARIZATION), (2, Lane.LIVE))
     )
-    turns.add(recording)
-    turns.add(live)
-    started = turns.next(Slots.RECORDINGS)
+    queue.add(recording)
+    queue.add(live)
+    started = queue.next(Slots.RECORDINGS)
     assert started is not None
-    assert turns.next(Slots.LIVE) is None
+    assert queue.next(Slots.LIVE) is None
     # When the running one could not start either, and is cancelled
-    turns.put_back(started)
-    assert turns.remove(started)
+    queue.put_back(started)
+    assert queue.remove(started)
     # Then the live task starts
-    started = turns.next(Slots.LIVE)
+    started = queue.next(Slots.LIVE)
     assert started is not None
     assert started.sequence == live.sequence
 
 
 def test_users_who_are_reconsidered_often_take_no_memory() -> None:
-    turns = Turns()
+    queue = FairQueue()
     for user in range(3):
-        turns.add(Turn(user, Lane.TRANSCRIPTION, NORMAL, user, 1.0))
+        queue.add(QueuedTask(user, Lane.TRANSCRIPTION, NORMAL, user, 1.0))
     tracemalloc.start()
     for number in range(20_000):
-        turns.reconsider(number % 3)
+        queue.reconsider(number % 3)
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert used < 100_000
-    assert sorted(map(str, users(take(turns, 3)))) == ["0", "1", "2"]
+    assert sorted(map(str, users(take(queue, 3)))) == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize("first", [1, 2])
 def test_tasks_that_could_not_start_wait_in_their_order(first: int) -> None:
     # Given three tasks of a user, of which two could not start
-    turns = Turns()
+    queue = FairQueue()
     for sequence in (1, 2, 3):
-        turns.add(Turn("a", Lane.TRANSCRIPTION, NORMAL, sequence, 1.0))
-    started = [turn for turn in (turns.next(Slots.RECORDINGS), turns.next(Slots.RECORDINGS)) if turn]
+        queue.add(QueuedTask("a", Lane.TRANSCRIPTION, NORMAL, sequence, 1.0))
+    started = [task for task in (queue.next(Slots.RECORDINGS), queue.next(Slots.RECORDINGS)) if task]
     # When they are put back, in any order, then all start in the order in which they were published
-    for turn in started if first == 1 else reversed(started):
-        turns.put_back(turn)
-    assert [turn.sequence for turn in take(turns, 3)] == [1, 2, 3]
+    for task in started if first == 1 else reversed(started):
+        queue.put_back(task)
+    assert [task.sequence for task in take(queue, 3)] == [1, 2, 3]

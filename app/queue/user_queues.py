@@ -17,12 +17,12 @@ COMPACTED_FROM: Final = 64  # entries that are not needed any more, before their
 _LANES: Final = tuple(Lane)
 
 
-class Share:
+class UserQueue:
     """One user's waiting tasks of one priority, in the order of their stream sequences.
 
     `tag` is the user's virtual start time: of all waiting users, the one with the lowest tag starts a task next. Each
     started task raises the tag by its seconds of audio, divided by the user's weight. When the user begins to wait,
-    `Shares.begin` sets the tag. Each waiting task takes 12 bytes of memory.
+    `UserQueues.begin` sets the tag. Each waiting task takes 12 bytes of memory.
     """
 
     __slots__ = ("_codes", "_head", "_seconds", "place", "running", "tag", "user")
@@ -30,7 +30,7 @@ class Share:
     def __init__(self, user: User) -> None:
         self.user = user
         self.tag = 0.0
-        self.place = 0  # among equal tags; a share with an outdated place in the heap is skipped
+        self.place = 0  # among equal tags; a queue with an outdated place in the heap is skipped
         self.running = 0
         self._head = 0
         self._codes = array("Q")  # of the lanes and sequences, in ascending order
@@ -116,69 +116,69 @@ def charge_for(seconds: float, expected: float) -> float:
     return max(expected if math.isnan(seconds) else seconds, LEAST_S)
 
 
-class Shares:
-    """The `Share` of each user for one priority and one kind of slots, with an order of the users who wait.
+class UserQueues:
+    """The `UserQueue` of each user for one priority and one kind of slots, with an order of the users who wait.
 
-    The users are ordered by the tags of their shares (virtual start times): the user with the lowest tag comes first.
+    The users are ordered by the tags of their queues (virtual start times): the user with the lowest tag comes first.
     """
 
     def __init__(self) -> None:
-        self.shares: dict[User, Share] = {}
+        self.queues: dict[User, UserQueue] = {}
         self.virtual_time = 0.0
-        self._heap: list[tuple[float, int, Share]] = []
+        self._heap: list[tuple[float, int, UserQueue]] = []
         self._places = 0
 
     @property
-    def is_entered(self) -> bool:
+    def has_entries(self) -> bool:
         """Whether the order of waiting users has entries.
 
-        It may be True although no user waits: an entry stays in the order when its share has no more tasks.
+        It may be True although no user waits: an entry stays in the order when its queue has no more tasks.
         """
         return bool(self._heap)
 
-    def of(self, user: User) -> Share:
-        """Return the share of a user, a new one if the user has none."""
-        return self.shares.get(user) or self.shares.setdefault(user, Share(user))
+    def of(self, user: User) -> UserQueue:
+        """Return the queue of a user, a new one if the user has none."""
+        return self.queues.get(user) or self.queues.setdefault(user, UserQueue(user))
 
-    def enter(self, share: Share) -> None:
-        """Put a share with waiting tasks into the order of users, behind other shares with the same tag.
+    def enter(self, queue: UserQueue) -> None:
+        """Put a queue with waiting tasks into the order of users, behind other queues with the same tag.
 
-        The tag is the user's virtual start time. If the order already has an entry of this share, the old entry is
+        The tag is the user's virtual start time. If the order already has an entry of this queue, the old entry is
         ignored from now on.
         """
         self._places += 1
-        share.place = self._places
-        heapq.heappush(self._heap, (share.tag, share.place, share))
-        if len(self._heap) > 2 * len(self.shares) + COMPACTED_FROM:
+        queue.place = self._places
+        heapq.heappush(self._heap, (queue.tag, queue.place, queue))
+        if len(self._heap) > 2 * len(self.queues) + COMPACTED_FROM:
             self._heap = [entry for entry in self._heap if entry[1] == entry[2].place and entry[2]]
             heapq.heapify(self._heap)
 
-    def begin(self, share: Share) -> None:
-        """Set the tag (virtual start time) of a user who had no waiting task, and put the user's share into the order.
+    def begin(self, queue: UserQueue) -> None:
+        """Set the tag (virtual start time) of a user who had no waiting task, and put the user's queue into the order.
 
-        The tag becomes the virtual time: the highest tag of the shares that `first` has returned so far. If a task of
+        The tag becomes the virtual time: the highest tag of the queues that `first` has returned so far. If a task of
         the user still runs and the user's old tag is higher, the old tag stays.
         """
-        share.tag = max(share.tag, self.virtual_time) if share.running else self.virtual_time
-        self.enter(share)
+        queue.tag = max(queue.tag, self.virtual_time) if queue.running else self.virtual_time
+        self.enter(queue)
 
-    def first(self, may_start: Callable[[User], bool]) -> Share | None:
-        """Return the share with the lowest tag (virtual start time) whose user may start a task; None if there is none.
+    def first(self, may_start: Callable[[User], bool]) -> UserQueue | None:
+        """Return the queue with the lowest tag (virtual start time) whose user may start a task; None if there is none.
 
-        The share leaves the order, and so do shares with a lower tag whose users may not start a task: `enter` puts a
-        share into the order again. `may_start`: returns whether a user may start a task now.
+        The queue leaves the order, and so do queues with a lower tag whose users may not start a task: `enter` puts a
+        queue into the order again. `may_start`: returns whether a user may start a task now.
         """
         while self._heap:
-            tag, place, share = heapq.heappop(self._heap)
-            if place == share.place and share:
-                share.place = 0
-                if may_start(share.user):
+            tag, place, queue = heapq.heappop(self._heap)
+            if place == queue.place and queue:
+                queue.place = 0
+                if may_start(queue.user):
                     self.virtual_time = max(self.virtual_time, tag)
-                    return share
+                    return queue
         return None
 
     def __len__(self) -> int:
-        return sum(map(len, self.shares.values()))
+        return sum(map(len, self.queues.values()))
 
     @property
     def mean_seconds(self) -> float:
@@ -186,5 +186,5 @@ class Shares:
 
         It is `nan` if one of these durations is unknown, or if no task waits.
         """
-        seconds = [duration for share in islice(self.shares.values(), COUNTED) for duration in share.first(1)]
+        seconds = [duration for queue in islice(self.queues.values(), COUNTED) for duration in queue.first(1)]
         return sum(seconds) / len(seconds) if seconds else math.nan
