@@ -13,7 +13,7 @@ from natscribe.schemas import subjects
 from app.queue.consumer import HandleMessage
 from app.queue.queue_reader import QueueKey
 from app.settings import Settings
-from app.work_sharing.sharing import engine_of
+from app.work_sharing.sharing import engine_hash
 from handlers import accepted_tasks, dead_letters, replies, requests, voices
 from handlers.published import PUBLISHED
 from handlers.task_queues import declare_queues
@@ -31,7 +31,7 @@ def subscribe(broker: NatsBroker, settings: Settings) -> tuple[dict[QueueKey, Ha
     """
     tasks, windows = NatsRouter(middlewares=[DeliveryMiddleware]), request_router()
     handlers = declare_queues(tasks, settings.stream_names)
-    subscriber = shared_windows(windows, engine_of(settings))
+    subscriber = shared_windows(windows, engine_hash(settings))
     broker.include_routers(tasks, accepted_router(), request_router(*REQUESTS), windows)
     for channel in PUBLISHED:
         broker.publisher(channel.subject, schema=channel.payload, title=channel.title, description=channel.text)

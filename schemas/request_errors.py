@@ -54,7 +54,7 @@ def no_embeddings(task_id: str) -> ErrorDetail:
     return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)
 
 
-def no_speaker(request: EnrollRequest, speakers: Sequence[str]) -> ErrorDetail | None:
+def speaker_error(request: EnrollRequest, speakers: Sequence[str]) -> ErrorDetail | None:
     """Return an error if a request to enrol a speaker does not select a speaker of the task; else None.
 
     `speakers`: the labels of the task's speakers. A request need not name the speaker if the task has only one.

@@ -121,7 +121,7 @@ async def run_service(  # noqa: PLR0913 -- what the commands `up` and `demo` cho
         env = {**os.environ, **addresses}
         if workers > 1:
             command += ["--workers", str(workers)]
-            env["ENGINE_PARALLEL"] = str(share_of_cores(settings, workers))
+            env["ENGINE_PARALLEL"] = str(windows_per_worker(settings, workers))
         grace = settings.task_grace + _GRACE_S
         worker = partial(GuardedProcess, command, lock=data / "worker.lock", grace=grace, output=output, env=env)
         with web_page.served(settings) if web_page else nullcontext():
@@ -132,7 +132,7 @@ async def run_service(  # noqa: PLR0913 -- what the commands `up` and `demo` cho
                 await service.worker.stop()
 
 
-def share_of_cores(settings: Settings, workers: int) -> int:
+def windows_per_worker(settings: Settings, workers: int) -> int:
     """Return how many windows (parts of a recording) each worker transcribes at once.
 
     That is the setting ENGINE_PARALLEL or, if it is 0, as many as an equal share of the cores allows; at most

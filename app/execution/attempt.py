@@ -177,7 +177,7 @@ class TaskAttempt:
             self.result, self._may_have_object = result, True
             await self._results.publish(result, self.record)
             await self._append(State.COMPLETED, progress=100)
-        await self._speakers.complete(self.record)
+        await self._speakers.delete_state(self.record)
 
     async def tick(self) -> None:
         """Append the progress that `append` has postponed, if a second has passed since the last event.

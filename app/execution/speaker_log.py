@@ -26,7 +26,7 @@ class SpeakerLog:
     """Stores and reads the speakers of a live task for one attempt: speaker events, and a state of the speakers.
 
     With the state, another worker that continues the task recognizes the speakers. For a task that detects no speakers
-    in live audio, `resume` returns the checkpoint unchanged, and `complete` does nothing.
+    in live audio, `resume` returns the checkpoint unchanged, and `delete_state` does nothing.
     """
 
     _log: TaskLog
@@ -88,7 +88,7 @@ class SpeakerLog:
         self._after = await self._log.append_speakers(event, last.metadata, after=self._after)
         self._events += 1
 
-    async def complete(self, last: Record) -> None:
+    async def delete_state(self, last: Record) -> None:
         """Delete the stored state of the speakers of a completed task, because no worker will continue the task.
 
         `last`: the last record of the task's log.

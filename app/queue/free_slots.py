@@ -46,7 +46,7 @@ class FreeSlots:
         if grant is not None:
             self._unseen.append((grant, monotonic()))
 
-    def recount(self) -> None:
+    def mark_outdated(self) -> None:
         """Mark the count as outdated and wake the scheduler, because a worker has opened a pull request."""
         self._counted_at = -math.inf
         self.changed.set()

@@ -162,7 +162,7 @@ class Registration:
         """
         if last is not None and message.owns(last):
             return last
-        if not await self._may_own(message, task, last):
+        if not await self._may_use_log(message, task, last):
             raise ObsoleteMessageError(task.task_id)
         is_scheduled = not await self._messages.is_due(message)
         event = message.first_event(
@@ -178,7 +178,7 @@ class Registration:
             await self._undo_if_deleted(first)
         return first
 
-    async def _may_own(self, message: StoredMessage, task: Task, last: Record | None) -> bool:
+    async def _may_use_log(self, message: StoredMessage, task: Task, last: Record | None) -> bool:
         """Return whether a message may start or continue the log of its task id.
 
         An empty log belongs to the first message with the task id. The log of a failed task belongs to the message that

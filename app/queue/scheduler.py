@@ -191,8 +191,8 @@ class Scheduler:
 
     async def _slot_offered(self, message: Msg) -> None:
         free = self.free[Slots(message.data.decode())]
-        free.recount()
-        asyncio.get_running_loop().call_later(SLOT_WITHIN_S, free.recount)
+        free.mark_outdated()
+        asyncio.get_running_loop().call_later(SLOT_WITHIN_S, free.mark_outdated)
 
     async def _ended(self, message: Msg) -> None:
         ended = Ended.model_validate_json(message.data)
@@ -316,13 +316,13 @@ class Scheduler:
                 await free.changed.wait()
         free.changed.clear()
         is_counted = free.count > 0 and free.is_current
-        await self._grant_next(slots)  # to slots whose tasks have just ended
+        await self._grant_to_free_slots(slots)  # to slots whose tasks have just ended
         if self.queue.may_have_next(slots) and not is_counted:
             await free.read()
-            await self._grant_next(slots)
+            await self._grant_to_free_slots(slots)
         free.count = min(free.count, 0)  # slots that no task needs now are counted again, for workers may go
 
-    async def _grant_next(self, slots: Slots) -> None:
+    async def _grant_to_free_slots(self, slots: Slots) -> None:
         """Grant a waiting task to each free slot of one kind, as long as there are tasks."""
         while self.free[slots].count > 0 and (task := self.queue.next(slots)) is not None:
             self.granted[task.sequence] = task

@@ -32,9 +32,9 @@ ERASED = ("task", "recording")
 Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 
 
-def task_name(queue: Lane) -> str:
+def task_name(lane: Lane) -> str:
     """Return the value of the label `task_name` for the tasks of a lane (transcription, diarization or live)."""
-    return f"process_{queue}"
+    return f"process_{lane}"
 
 
 class Meter:
@@ -146,29 +146,29 @@ class Meter:
         return _with_series(gauge, labels)
 
     @contextmanager
-    def in_progress(self, queue: Lane) -> Iterator[None]:
-        """Count a task of the lane `queue` as running until the `with` block ends."""
-        with self._in_progress.labels(task_name(queue)).track_inprogress():
+    def in_progress(self, lane: Lane) -> Iterator[None]:
+        """Count a task of the lane `lane` as running until the `with` block ends."""
+        with self._in_progress.labels(task_name(lane)).track_inprogress():
             yield
-        self.report_running(queue, since_progress=0.0, running=0.0)
+        self.report_running(lane, since_progress=0.0, running=0.0)
 
-    def report_running(self, queue: Lane, *, since_progress: float, running: float) -> None:
+    def report_running(self, lane: Lane, *, since_progress: float, running: float) -> None:
         """Set for how many seconds a task of the lane has run, and for how many it has made no progress.
 
         Both are 0 if no task of the lane runs.
         """
-        self._since.labels(task_name(queue)).set(since_progress)
-        self._running.labels(task_name(queue)).set(running)
+        self._since.labels(task_name(lane)).set(since_progress)
+        self._running.labels(task_name(lane)).set(running)
 
     def completed(
-        self, queue: Lane, seconds: float, audio_seconds: float | None, untranscribed_seconds: float = 0.0
+        self, lane: Lane, seconds: float, audio_seconds: float | None, untranscribed_seconds: float = 0.0
     ) -> None:
         """Count a completed task, its audio, and its speech for which no words were found.
 
         `seconds`: how long the worker took. `audio_seconds`: the duration of the audio; None: unknown.
         `untranscribed_seconds`: the duration of the speech without words.
         """
-        name = task_name(queue)
+        name = task_name(lane)
         self._success.labels(name).inc()
         self._seconds.labels(name).observe(seconds)
         self._untranscribed.labels(name).inc(untranscribed_seconds)
@@ -176,16 +176,16 @@ class Meter:
             self._audio.labels(name).inc(audio_seconds)
             self._factor.labels(name).observe(seconds / audio_seconds)
 
-    def failed(self, queue: Lane, state: State, code: ErrorCode, seconds: float) -> None:
+    def failed(self, lane: Lane, state: State, code: ErrorCode, seconds: float) -> None:
         """Count a failed attempt at a task: as a retry, or as a failed task if `state` says that no retry follows.
 
         `seconds`: how long the worker took.
         """
         if state is State.RETRYING:
-            self._retries.labels(task_name(queue), code).inc()
+            self._retries.labels(task_name(lane), code).inc()
             return
-        self._failure.labels(task_name(queue), code).inc()
-        self._seconds.labels(task_name(queue)).observe(seconds)
+        self._failure.labels(task_name(lane), code).inc()
+        self._seconds.labels(task_name(lane)).observe(seconds)
 
     def exposition(self) -> bytes:
         """Return all metrics in the text format of Prometheus; with `--workers N`, those of all N processes."""
@@ -205,8 +205,8 @@ def _with_series(metric: Metric, labels: list[str] | None) -> Metric:
     names of the metric's labels.
     """
     if labels == ["task_name"]:
-        for queue in Lane:
-            metric.labels(task_name(queue))
+        for lane in Lane:
+            metric.labels(task_name(lane))
     return metric
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from uuid import uuid4
 
 from natscribe.schemas.problems import invalid_request
-from natscribe.schemas.request_errors import no_speaker
+from natscribe.schemas.request_errors import speaker_error
 from natscribe.schemas.voices import MAX_REFERENCES, MIN_REFERENCE_S, EnrollRequest
 from natscribe.schemas.wire import Model
 
@@ -28,7 +28,7 @@ def chosen_speaker(embedded: RecordingEmbeddings, request: EnrollRequest) -> Spe
             little speech without overlap, or sounds like two people.
     """
     speakers = [item.speaker for item in embedded.speakers]
-    if (error := no_speaker(request, speakers)) is not None:
+    if (error := speaker_error(request, speakers)) is not None:
         raise RequestError.of(error)
     label = request.speaker or speakers[0]
     chosen = embedded.speakers[speakers.index(label)]

@@ -51,7 +51,7 @@ class WorkSharing:
         self._engine = engine
         self._windows = windows
         self._subscriber = subscriber
-        self._subject = subjects.windows(engine_of(settings))
+        self._subject = subjects.windows(engine_hash(settings))
         self._worker = uuid4().hex
         self._own_tasks = 0  # how many tasks this worker runs
         self._busy = asyncio.Event()  # set while this worker runs a task
@@ -168,7 +168,7 @@ def engine_fingerprint(loaded: Loaded) -> str:
     return f"{VERSION} {loaded.fingerprint}"
 
 
-def engine_of(settings: Settings) -> str:
+def engine_hash(settings: Settings) -> str:
     """Return a hash of the service's version and of the settings that determine the engine.
 
     Only workers with the same hash may transcribe windows for each other.

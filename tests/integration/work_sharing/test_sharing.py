@@ -16,7 +16,7 @@ from app.engines.cores import Cores
 from app.engines.messages import Loaded
 from app.settings import Settings
 from app.work_sharing import idle_workers, sharing
-from app.work_sharing.sharing import engine_fingerprint, engine_of
+from app.work_sharing.sharing import engine_fingerprint, engine_hash
 from tests.fakes.engine import MODEL, SAMPLES, FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually
@@ -54,7 +54,7 @@ async def request_window(nc: Client, settings: Settings, *, within: float = 5) -
     """Request the text of a window, as the owner of a recording does."""
     window = Window(regions=[(0.0, 10.0)], samples=SAMPLES)
     request = WindowRequest(window=window, model=MODEL, fingerprint=engine_fingerprint(Loaded(model=MODEL)))
-    subject, body = subjects.windows(engine_of(settings)), request.model_dump_json().encode()
+    subject, body = subjects.windows(engine_hash(settings)), request.model_dump_json().encode()
     return WindowReply.model_validate_json((await nc.request(subject, body, timeout=within)).data)
 
 

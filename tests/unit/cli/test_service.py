@@ -17,7 +17,7 @@ from natscribe.client import ClientError
 
 from app.cli import service as module
 from app.cli.page import PageOptions, choose_page
-from app.cli.service import LocalService, run_service, share_of_cores
+from app.cli.service import LocalService, run_service, windows_per_worker
 from app.embedded import GuardedProcess, free_port
 from app.embedded.process import HOST
 from app.engines import cores
@@ -47,13 +47,13 @@ def test_workers_share_the_cores(machine: Machine, number: int, workers: int, th
     machine(number)
     settings = Settings(_env_file=None, engine_threads=threads, engine_parallel=0)
     # Then each worker has an equal share, which the settings allow
-    assert share_of_cores(settings, workers) == share
+    assert windows_per_worker(settings, workers) == share
     assert Settings(_env_file=None, engine_parallel=share).engine_parallel == share
 
 
 def test_the_setting_overrides_the_share(machine: Machine) -> None:
     machine(8)
-    assert share_of_cores(Settings(_env_file=None, engine_parallel=3), workers=2) == 3
+    assert windows_per_worker(Settings(_env_file=None, engine_parallel=3), workers=2) == 3
 
 
 def worker_that_ends(after: int) -> GuardedProcess:

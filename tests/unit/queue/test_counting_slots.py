@@ -37,6 +37,6 @@ async def test_a_count_is_current_until_a_worker_offers_a_slot(nats: InMemoryNat
     is_current = [free.is_current]
     await free.read()
     is_current.append(free.is_current)
-    free.recount()
+    free.mark_outdated()
     assert [*is_current, free.is_current] == [False, True, False]
     assert free.changed.is_set()

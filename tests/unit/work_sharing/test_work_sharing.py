@@ -19,7 +19,7 @@ from app.engines.messages import Loaded
 from app.engines.window_queue import WindowQueue
 from app.errors import TransientError
 from app.settings import Settings, Share
-from app.work_sharing.sharing import MIN_MAX_PAYLOAD_BYTES, WorkSharing, engine_fingerprint, engine_of
+from app.work_sharing.sharing import MIN_MAX_PAYLOAD_BYTES, WorkSharing, engine_fingerprint, engine_hash
 from tests.constants import Constants
 from tests.fakes.engine import MODEL, SAMPLES, FakeEngine
 from tests.fakes.nats import InMemoryNats
@@ -249,5 +249,5 @@ def test_engines_that_compute_differently_have_different_names() -> None:
             {"engine_beam": 7},
         )
     ]
-    assert len({engine_of(variant) for variant in settings}) == len(settings)
-    assert engine_of(settings[0]) == engine_of(Settings(_env_file=None, share_windows=Share.NEVER))
+    assert len({engine_hash(variant) for variant in settings}) == len(settings)
+    assert engine_hash(settings[0]) == engine_hash(Settings(_env_file=None, share_windows=Share.NEVER))

@@ -110,7 +110,7 @@ class LiveSession:
         """Send the audio and show the task's events until the task ends; return whether it was completed."""
         sending = asyncio.create_task(self._send(live))
         following = asyncio.create_task(follow(client, display, live.task_id, self.source.name, events=live.events()))
-        _end_audio_first(sending)
+        _handle_ctrl_c(sending)
         display.message("sending the audio, Ctrl-C ends it")
         try:
             await asyncio.wait([sending, following], return_when=asyncio.FIRST_COMPLETED)
@@ -170,7 +170,7 @@ async def _cancel(client: Client, task_id: str) -> None:
     err.print(later, style=WARNING)
 
 
-def _end_audio_first(sending: "asyncio.Task[None]") -> None:
+def _handle_ctrl_c(sending: "asyncio.Task[None]") -> None:
     """Make the first Ctrl-C end only the audio; after the end of the audio, Ctrl-C cancels the calling asyncio task.
 
     `sending`: the asyncio task that sends the audio, which the first Ctrl-C cancels.

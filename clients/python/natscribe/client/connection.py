@@ -73,7 +73,7 @@ async def connect(settings: Settings, on_outage: OutageCallback | None = None) -
     )
     # nats-py tries each address twice before it gives up
     within_s = CONNECT_TIMEOUT_S * len(settings.nats_servers) + GRACE_PERIOD_S
-    if not await first.succeeds(asyncio.ensure_future(connecting), within_s):
+    if not await first.connects_within(asyncio.ensure_future(connecting), within_s):
         await close(connection)
         raise _error_of(settings.nats_addresses, first.failures) from next(iter(first.failures), None)
     connection.options |= {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.5}  # reconnect after later outages
@@ -104,7 +104,7 @@ class _FirstConnection:
         if len(self.failures) >= self.max_failures:
             self.connection.options["allow_reconnect"] = False  # nats-py gives up with this failure
 
-    async def succeeds(self, connecting: "asyncio.Future[None]", within_s: float) -> bool:
+    async def connects_within(self, connecting: "asyncio.Future[None]", within_s: float) -> bool:
         """Return whether the asyncio task `connecting` connects within `within_s` seconds; cancel it if it does not.
 
         The errors that it raises are added to `failures`.

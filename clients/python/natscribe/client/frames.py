@@ -140,7 +140,7 @@ class FramePublisher:
         """
         loop, deadline, is_repeated = asyncio.get_running_loop(), None, False
         while True:
-            if await self._was_disconnected():
+            if await self._wait_until_connected():
                 deadline = None
             error = await self._publish(frame, is_repeated=is_repeated)
             if error is None:
@@ -171,7 +171,7 @@ class FramePublisher:
             raise OtherSenderError(self.task_id)
         return None
 
-    async def _was_disconnected(self) -> bool:
+    async def _wait_until_connected(self) -> bool:
         """Wait until NATS is connected; return whether the call had to wait.
 
         Raises:

@@ -13,7 +13,7 @@ from natscribe.mock.log import Log
 from natscribe.schemas import subjects
 from natscribe.schemas.examples import VOICE
 from natscribe.schemas.kinds import Result, Task, with_current_names
-from natscribe.schemas.request_errors import no_embeddings, no_speaker, similar_voice, unknown_voice
+from natscribe.schemas.request_errors import no_embeddings, similar_voice, speaker_error, unknown_voice
 from natscribe.schemas.voices import (
     MAX_REFERENCES,
     EnrollRequest,
@@ -144,6 +144,6 @@ def _speaker(request: EnrollRequest, result: Result | None) -> str:
     if result is None or result.voices is None:
         raise RequestFailedError(no_embeddings(request.task_id))
     speakers = sorted(result.voices)
-    if (error := no_speaker(request, speakers)) is not None:
+    if (error := speaker_error(request, speakers)) is not None:
         raise RequestFailedError(error)
     return request.speaker or speakers[0]
