@@ -1,7 +1,6 @@
 """Periodic work: what each worker does, and what only the worker that holds the lease does for the whole fleet."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -114,7 +113,7 @@ class Maintenance:
     async def measure_users(self) -> None:
         """Set the metrics of users, and update the report of the lease holder about users and scheduled tasks."""
         report = self.user_loads.measure(self.scheduler.queue, monotonic())
-        self.lease.queues = QueueReport(users=report.users, scheduled=Counter(self.scheduler.scheduled.values()))
+        self.lease.queues = QueueReport(users=report.users, scheduled=self.scheduler.scheduled.counts())
         self.meter.users_waiting.set(report.users_waiting)
         self.meter.fairness.set(report.fairness)
         self.meter.longest_user_wait.set(report.longest_wait_s)

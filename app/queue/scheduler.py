@@ -6,7 +6,6 @@ reads the grants and the task queues from JetStream.
 """
 
 import asyncio
-import heapq
 import math
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
@@ -31,6 +30,7 @@ from app.queue.grants import Ended, Grants
 from app.queue.positions import QUESTION, REPLY, Before
 from app.queue.queue_reader import QUEUE_KEYS
 from app.queue.quotas import exceeded
+from app.queue.scheduled_tasks import ScheduledTasks
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
 from app.queue.user_queues import User
@@ -50,7 +50,6 @@ LARGE_PAGE: Final = 50  # messages
 ACTIVE_FOR_S: Final = 0.1  # after a notice: tasks start, or are about to
 PAUSE: Final = 6  # after a large page, while tasks start: this many times as long as reading the page took
 REREAD: Final = 40  # task messages; the next time continues where the last one has ended
-COMPACTED_FROM: Final = 64  # entries of cancelled tasks, before their memory is freed
 
 
 async def _keep(_message: StoredMessage, _error: ErrorDetail) -> bool:
@@ -89,8 +88,7 @@ class Scheduler:
     def _forget(self) -> None:
         self.queue = FairQueue(self._quota)
         self.granted: dict[int, QueuedTask] = {}  # by the stream sequence of the task message
-        self.later: list[tuple[float, int]] = []  # a heap of tasks that may not start yet: time and stream sequence
-        self.scheduled: dict[int, str] = {}  # the subjects of these tasks, by stream sequence
+        self.scheduled = ScheduledTasks()
         self.free = {slots: FreeSlots(self._nats, self._names, slots) for slots in Slots}
         self._rejected: dict[int, tuple[QueuedTask, Quota]] = {}  # tasks that are about to fail, by stream sequence
         self._read_to = dict.fromkeys(QUEUE_KEYS, 0)
@@ -198,7 +196,7 @@ class Scheduler:
         ended = Ended.model_validate_json(message.data)
         task = self.granted.get(ended.sequence)
         if task is None:
-            self._unschedule(ended.sequence)
+            self.scheduled.remove(ended.sequence)
             self.queue.remove(ended.queued_task)
         else:
             if ended.is_retried:  # its user is charged for each attempt
@@ -251,8 +249,7 @@ class Scheduler:
         if is_known or task in self.queue:
             return
         if due_at > max(self._now, message.time):
-            heapq.heappush(self.later, (due_at.timestamp(), message.sequence))
-            self.scheduled[message.sequence] = message.subject
+            self.scheduled.add(message.sequence, message.subject, due_at)
         else:
             self._admit(task, due_at)
 
@@ -292,21 +289,11 @@ class Scheduler:
 
     async def _admit_due(self) -> None:
         """Admit the scheduled tasks whose start time has come: from now on they wait for a slot, like other tasks."""
-        while self.later and self.later[0][0] <= self._now.timestamp():
-            _, sequence = self.later[0]
-            if sequence not in self.scheduled:  # it was cancelled, or admitted just now
-                heapq.heappop(self.later)
-                continue
+        while (sequence := self.scheduled.first_due(self._now)) is not None:
             message = await self._messages.find(None, sequence)
-            if self.scheduled.pop(sequence, None) and message is not None:
+            if self.scheduled.remove(sequence) and message is not None:
                 self._admit(message.queued_task, message.due_at)
                 self._report_waiting(message)
-
-    def _unschedule(self, sequence: int) -> None:
-        self.scheduled.pop(sequence, None)
-        if len(self.later) > 2 * len(self.scheduled) + COMPACTED_FROM:
-            self.later = [(due_at, other) for due_at, other in self.later if other in self.scheduled]
-            heapq.heapify(self.later)
 
     async def _grant_waiting(self, slots: Slots) -> None:
         """Wait until there may be free slots of one kind and tasks for them; grant a task to each free slot."""

@@ -142,7 +142,7 @@ class Parts(Container):
     def schedules_all(self) -> bool:
         """Whether the scheduler knows all stored tasks."""
         scheduler, stored = self.scheduler, self.server.streams[NAMES.tasks].messages
-        return scheduler.queue.waiting.total() + len(scheduler.granted) + len(scheduler.later) == len(stored)
+        return scheduler.queue.waiting.total() + len(scheduler.granted) + len(scheduler.scheduled) == len(stored)
 
     async def grant(self, queue: Lane = Lane.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> None:
         """Grant the first task of a queue that has no grant."""
