@@ -46,6 +46,7 @@ AUDIT_EVERY_S: Final = 5.0  # of the grants
 REREAD_EVERY_S: Final = 1.0
 STREAM_READ_EVERY_S: Final = 1.0
 READ_WITHIN_S, READ_CHECKED_EVERY_S = 0.3, 0.005
+PAUSED_S: Final = 0.2  # at most, in all, while the positions of tasks are computed
 LARGE_PAGE: Final = 50  # messages
 ACTIVE_FOR_S: Final = 0.1  # after a notice: tasks start, or are about to
 PAUSE: Final = 6  # after a large page, while tasks start: this many times as long as reading the page took
@@ -212,14 +213,18 @@ class Scheduler:
         """Reply for each task in the request how many tasks start before it, and their seconds of audio.
 
         If the scheduler has not read the message of a task yet, wait for it; all waits together take at most
-        READ_WITHIN_S.
+        READ_WITHIN_S. Between two tasks, pause for PAUSE times as long as the computation took, so that tasks can
+        start; all pauses together take at most PAUSED_S.
         """
-        before, deadline = list[Before](), monotonic() + READ_WITHIN_S
-        for grant in QUESTION.validate_json(message.data):
-            await asyncio.sleep(0)  # other work goes first
+        before, deadline, took = list[Before](), monotonic() + READ_WITHIN_S, 0.0
+        grants = QUESTION.validate_json(message.data)
+        for grant in grants:
+            await asyncio.sleep(min(PAUSE * took, PAUSED_S / len(grants)))
             while self._read_to.get(grant.subject, grant.sequence) < grant.sequence and monotonic() < deadline:  # noqa: ASYNC110 -- no event
                 await asyncio.sleep(READ_CHECKED_EVERY_S)
+            began = monotonic()
             before.append((0, 0.0) if grant.sequence in self.granted else self.queue.before(grant.queued_task))
+            took = monotonic() - began
         await message.respond(REPLY.dump_json(before))
 
     async def _read(self, subject: str) -> None:

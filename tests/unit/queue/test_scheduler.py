@@ -4,6 +4,7 @@ import asyncio
 import pickle
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from time import sleep
 
 import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
@@ -14,8 +15,9 @@ from natscribe.schemas.wire import Lane, Priority
 from app.cancellation import cancel_all
 from app.jetstream.pull_inbox import PullInbox
 from app.jetstream.slots import Slots
-from app.queue.fair_queue import Quota
+from app.queue.fair_queue import FairQueue, QueuedTask, Quota
 from app.queue.grants import Grant
+from app.queue.positions import QUESTION
 from app.queue.quotas import exceeded
 from app.queue.scheduler import Scheduler
 from app.queue.stored_message import StoredMessage
@@ -435,6 +437,31 @@ async def test_what_was_missed_is_noticed(
         # Then the task is granted again
         await workers.free()
         await workers.receive(2)
+
+
+async def test_tasks_start_while_many_positions_are_computed(
+    parts: Parts, workers: Workers, constants: Constants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a request for the positions of many tasks, each of which takes long to compute
+    constants(PAUSED_S=60)
+    messages = [await parts.publish(f"t{number}") for number in range(4)]
+    is_computed = asyncio.Event()
+
+    def compute(_: FairQueue, __: QueuedTask) -> tuple[int, float]:
+        is_computed.set()
+        sleep(0.05)  # blocks the scheduler
+        return 0, 0.0
+
+    monkeypatch.setattr(FairQueue, "before", compute)
+    async with parts.scheduling():
+        question = QUESTION.dump_json([Grant.of(message.queued_task) for message in messages])
+        reply = asyncio.create_task(parts.nats.request(subjects.POSITIONS, question, timeout=60))
+        await is_computed.wait()
+        # When a slot becomes free, then a task is granted before the reply is complete
+        await workers.free()
+        await workers.receive(1)
+        assert not reply.done()
+        await cancel_all([reply])
 
 
 async def test_an_audit_reports_waiting_tasks(parts: Parts, workers: Workers, constants: Constants) -> None:
