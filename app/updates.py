@@ -55,21 +55,26 @@ class SpeakerChanges:
 
 @dataclass(frozen=True, slots=True)
 class TaskUpdate:
-    """What a running task reports for its log: its progress, and the text transcribed since the previous report."""
+    """What a running task reports: its progress, and what it has transcribed and detected since the previous report.
+
+    The progress is appended to the task's log, at most once a second. Everything else is stored at once: `text` as a
+    segments event, `speakers` as a speakers event, `embeddings` and `speaker_state` in a bucket. An empty value or None
+    means that there is nothing new to store.
+    """
 
     stage: Stage
     fraction: float  # of the whole task that is done, 0..1
     processed_seconds: float | None = None  # audio that the stage has processed
     duration_seconds: float | None = None  # of the whole recording
     text: WindowText | None = None
-    lag_seconds: float | None = None  # of a live task: published audio that is not transcribed yet
-    speaker_count: int | None = None  # of a live task: speakers so far
+    lag_seconds: float | None = None  # of a live task: duration of the stored audio that is not transcribed yet
+    speaker_count: int | None = None  # of a live task: number of speakers so far
     waits_for_audio: bool = False  # whether a live task makes no progress only because its client sends no audio
-    audio_sha256: str = ""  # of the recording that the text belongs to
+    audio_sha256: str = ""  # of the recording of `text`: a later attempt fails if the recording was replaced meanwhile
     embeddings: bytes | None = None  # of the speakers, as JSON: stored as long as the result
-    audio_offset: str | None = None  # of a live task: the frame from which another worker resumes
-    speaker_state: str = ""  # of a live task: what another worker needs to recognize its speakers
-    speakers: SpeakerChanges | None = None  # of a live task: what became known about speakers of earlier text
+    audio_offset: str | None = None  # of a live task, stored with `text`: the frame from which another worker resumes
+    speaker_state: str = ""  # of a live task: the state of diarization, for another worker that continues the task
+    speakers: SpeakerChanges | None = None  # of a live task: corrections to the speakers of published segments
 
 
 Append = Callable[[TaskUpdate], Awaitable[None]]  # appends to the task's log

@@ -39,7 +39,10 @@ def subscribe(broker: NatsBroker, settings: Settings) -> tuple[dict[QueueKey, Ha
 
 
 def accepted_router() -> NatsRouter:
-    """Create the router for the tasks that the task stream has stored and republishes."""
+    """Create the router that subscribes to accepted tasks: copies that JetStream republishes once tasks are stored.
+
+    Its handler appends the first event to the log of each task. It ignores invalid tasks.
+    """
     return NatsRouter(handlers=accepted_tasks.ROUTES, middlewares=[replies.ignore_invalid])
 
 

@@ -66,7 +66,7 @@ class MessageDescription:
 
     @property
     def name(self) -> str:
-        """The name of the message, from which clients generate code."""
+        """The name of the message; code generators name its class after it."""
         return self.alias or self.payload.__name__
 
     @property

@@ -94,11 +94,12 @@ class WindowQueue:
     ) -> WindowText:
         """Queue a window, wait for its turn, and return its text.
 
-        `previous`: the language spoken before the window, None if unknown. `rank`: the priority of the window.
+        `previous`: the language spoken before the window, None if unknown. `rank`: the priority of the window; by
+        default that of a window of a recording whose task this worker runs.
 
-        If all callers that wait for a batch are cancelled, the batch is stopped, and the engine must load its model
-        again. So the batch is stopped at once only if all its windows have the rank `OWN`, else two minutes after its
-        start.
+        When all callers that wait for the running batch are cancelled, it is stopped at once if all its windows have
+        the rank `OWN`. Any other batch is stopped only once it has run for two minutes, because the engine must load
+        its model again after a batch was stopped, which may delay live tasks.
 
         Raises:
             TaskError: The engine failed, or it does not support the options.

@@ -23,10 +23,10 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class SpeakerLog:
-    """Stores and reads the speakers of a live task for one attempt: speaker events, and a state of the speakers.
+    """Stores and reads what one attempt at a live task detects about speakers: speaker events, and a state.
 
-    With the state, another worker that continues the task recognizes the speakers. For a task that detects no speakers
-    in live audio, `resume` returns the checkpoint unchanged, and `delete_state` does nothing.
+    The state of diarization lets another worker that continues the task recognize the speakers. For any task other than
+    a live task with `diarize`, `resume` returns the checkpoint unchanged, and `delete_state` does nothing.
     """
 
     _log: TaskLog
@@ -58,10 +58,10 @@ class SpeakerLog:
         return replace(checkpoint, speaker_changes=own, speaker_state=state.decode() if state else "")
 
     async def store_state(self, state: str, last: Record) -> None:
-        """Store a state with which another worker that continues the task can recognize the speakers.
+        """Store the state of diarization, with which another worker that continues the task recognizes the speakers.
 
-        If that fails, or takes longer than STATE_TIMEOUT_S, only log a warning. `last`: the last record of the task's
-        log.
+        It replaces the state stored before. If storing it fails, or takes longer than STATE_TIMEOUT_S, only log a
+        warning. `last`: the last record of the task's progress log, which says to which task message the state belongs.
         """
         try:
             async with asyncio.timeout(STATE_TIMEOUT_S):

@@ -52,7 +52,10 @@ class FrameOffsets:
         return self._passed[0]
 
     def seconds(self, offset: FrameOffset) -> float:
-        """Convert an offset to seconds from the start of the audio; 0 if the audio is Opus."""
+        """Convert an offset to seconds from the start of the audio.
+
+        Of Opus audio, whose duration cannot be computed from its size, all offsets yield 0.
+        """
         return offset.size / self._bytes_a_second if self._bytes_a_second else 0.0
 
     def add(self, offset: FrameOffset) -> None:

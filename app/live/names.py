@@ -25,8 +25,9 @@ log = structlog.get_logger()
 class LiveNames:
     """Identifies the speakers of one live task among the user's enrolled voices while the task runs.
 
-    `report` is called when outcomes have changed. It gets the new outcome of each of these speakers by speaker label:
-    the voice that matches, or that no voice does. `ended`: whether the audio has ended, or nobody is to be identified.
+    The outcome for a speaker is the voice that matches, or that no voice matches. `source`: has the speakers so far.
+    `report` is called when outcomes have changed, with the changed ones by speaker label. `ended`: whether the audio
+    has ended, or nobody is to be identified; then `run` returns.
     """
 
     user_id: int | str
@@ -42,7 +43,7 @@ class LiveNames:
             self._published |= event.voices
 
     async def run(self) -> None:
-        """Whenever diarization has news, compare the speakers with the enrolled voices, and report changed outcomes.
+        """Compare the speakers with the enrolled voices whenever diarization has new speech; report changed outcomes.
 
         Return when the audio has `ended` and the last comparison is reported, or when a report fails.
         """

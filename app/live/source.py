@@ -152,7 +152,8 @@ class LiveSource:
     def _job(self, stream: str, part: JoinedFrames, start: FrameOffset | None) -> ProcessLiveAudio:
         """Return the engine job that processes a part of the audio.
 
-        `start`: in the first job of a live stream, the frame offset at which the stream begins; None in later jobs.
+        `stream`: the name of the engine's live stream. `start`: in the first job of the stream, the frame offset of its
+        first frame, which is not the start of the audio if an earlier attempt has transcribed that; None in later jobs.
         """
         return ProcessLiveAudio(
             stream=stream,

@@ -39,7 +39,11 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Maintenance:
-    """Does a worker's periodic work and, while the worker holds the lease, the work for all workers (the fleet)."""
+    """Does the periodic work of a worker and, while the worker holds the lease, that of the fleet, i.e. all workers.
+
+    Each worker measures itself. The holder of the lease does what is needed once: it runs the scheduler, guards the
+    streams, measures queues and servers, and removes what has expired. The callables are parts of that work.
+    """
 
     nats: Client
     settings: Settings

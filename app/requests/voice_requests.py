@@ -43,8 +43,8 @@ TRIES: Final = 5  # concurrent requests about one voice: each try that fails let
 class VoiceRequests:
     """Enrols, lists, renames and forgets the voices of users.
 
-    A voice is a person whom a user has enrolled from a speaker of a completed task. Its references are the embeddings
-    of that speaker, with which the speakers of later tasks are compared.
+    A voice is a person whom a user has enrolled from a speaker of a completed task. Its references are embeddings of
+    this speaker, up to one pair from each task, with which the speakers of later tasks are compared.
     """
 
     nats: Client
@@ -178,10 +178,13 @@ class VoiceRequests:
         return parse_stored(RecordingEmbeddings, stored, f"embeddings.{request.task_id}")
 
     async def _refuse_known(self, request: EnrollRequest, model: Model, speaker: SpeakerEmbedding) -> None:
-        """Check that the speaker to be enrolled has no other voice: two voices of one person cannot be distinguished.
+        """Check that the speaker to be enrolled resembles none of the user's voices, i.e. enrolled persons.
+
+        The voice to which the request adds the speaker is excepted. If a person had two voices, neither would be
+        recognized. `model`: the network that computed the embeddings of `speaker`.
 
         Raises:
-            RequestError: The speaker has another voice than the one to which the request adds a reference.
+            RequestError: The speaker resembles another voice.
         """
         label, alone = speaker.speaker, RecordingEmbeddings(model=model, speakers=[speaker])
         voices = (await self.identification.compare(request.user_id, alone, [label])).voices or {}

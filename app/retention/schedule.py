@@ -70,7 +70,11 @@ class Schedule:
         )
 
     async def _set_next_reminders(self) -> None:
-        """Wait until JetStream has new outcomes of tasks, and store a reminder for each task that has ended."""
+        """Wait up to a minute for outcomes of tasks, and store a reminder for each task that has ended.
+
+        A reminder is a scheduled message, which JetStream delivers when the task's recording or other data is to be
+        erased.
+        """
         messages = await self._ended.pull(ENDED_AT_ONCE) or await self._ended.pull(1, within=LINGER_S)
         ended = {message.subject.rpartition(".")[2]: message for message in messages}  # the last outcome of each task
         await asyncio.gather(*(self._set_reminder(task_id, message) for task_id, message in ended.items()))

@@ -57,9 +57,9 @@ class TranscriptCache:
     ) -> CachedTranscript | None:
         """Return the transcript that an earlier task with the same options has stored; None if there is none.
 
-        `channel`: the channel to transcribe; None: the mix of all channels, or the engine chooses between the mix and
-        channel 0. Because of this choice, None and 0 have the same key: for both, the returned transcript may be of the
-        mix or of channel 0, as its field `channel` says.
+        `channel`: the channel to transcribe, from 0; None: the mix of all channels or, with `channels: auto`, the mix
+        or channel 0, as the engine decides once it has read the recording. None and 0 have the same key, so for both
+        the returned transcript may be of the mix or of channel 0: check it with `CachedTranscript.matches`.
         """
         key = _key(loaded, task, channel)
         first, *pieces = await self._cache.get_pieces(task.task_id, audio_sha256, key) or [b""]

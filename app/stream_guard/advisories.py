@@ -46,7 +46,11 @@ class _Advisory(BaseModel):
 
 
 def read(advisory: bytes) -> StreamChange | None:
-    """Parse an advisory; return None if its request changes nothing, or if a worker has sent the request."""
+    """Parse an advisory, JetStream's report about one API request; return the change that the request is about.
+
+    Return None if the request cannot change a stream or consumer, if a worker has sent it, or if the advisory is
+    unreadable. A refused request is returned, too.
+    """
     match = _CHANGE.search(advisory)
     if match is None:
         return None

@@ -25,7 +25,10 @@ RETAINED_S: Final = 60.0  # a server without a reply for this time has left; a b
 
 
 class FleetMetrics:
-    """Creates the gauges that only one worker sets, the holder of the lease, and sets those of JetStream's storage."""
+    """Creates the gauges of the whole fleet, which only the worker that holds the lease sets.
+
+    `set_storage` sets the gauges of JetStream's storage; `Maintenance` and `StreamGuard` set the others.
+    """
 
     def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic) -> None:
         self._registry = registry

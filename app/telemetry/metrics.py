@@ -153,9 +153,10 @@ class Meter:
         self.report_running(lane, since_progress=0.0, running=0.0)
 
     def report_running(self, lane: Lane, *, since_progress: float, running: float) -> None:
-        """Set for how many seconds a task of the lane has run, and for how many it has made no progress.
+        """Set the gauges of a running task of the lane `lane`: how long it has run, and how long without progress.
 
-        Both are 0 if no task of the lane runs.
+        Both are in seconds. If several tasks of the lane run in this process, the gauges show the task reported last.
+        They are set to 0 when a task of the lane ends.
         """
         self._since.labels(task_name(lane)).set(since_progress)
         self._running.labels(task_name(lane)).set(running)

@@ -75,7 +75,7 @@ class FileDecoder:
             raise unreadable(self._seconds, what)
 
     def end(self) -> Iterator[av.AudioFrame]:
-        """End the file, after which no bytes follow, and yield its last frames; raise the same errors as `decode`."""
+        """Signal that no more bytes follow, and yield the remaining frames; raise the same errors as `decode`."""
         if self._thread is None:
             if self._head:
                 raise unreadable(0, "is not Opus in Ogg or WebM")

@@ -120,7 +120,9 @@ def _embed(networks: Networks, samples: Samples) -> Quantized:
 def _joined(samples: Samples, frames: Mask) -> Samples:
     """Concatenate the samples of the selected frames; if they are longer than 4 s, return only their middle 4 s.
 
-    Each run of selected frames is extended by one frame, because frame 0 begins 360 samples after the window does.
+    `samples`: those of the window. `frames`: which frames are selected, shape (frames,). Each run of selected frames is
+    extended by 270 samples at its end, because frame n begins at sample 360 + 270 n of the window, and the run is cut
+    out from sample 270 n on.
     """
     joined = np.concatenate([samples[start * FRAME_SAMPLES : (end + 1) * FRAME_SAMPLES] for start, end in runs(frames)])
     excess = max(len(joined) - _MAX_SAMPLES, 0)

@@ -92,8 +92,8 @@ class LiveLabels:
     def add(self, windows: Sequence[SpeechWindow]) -> None:
         """Add the windows of the next utterance, each with its embedding, and label all recent windows again.
 
-        A window is up to 1.5 s of speech; recent ones are those of the last two minutes. Windows that were added before
-        are skipped.
+        A window is up to 1.5 s of speech; recent windows are those of the last two minutes. Windows that start no later
+        than the last window added so far are skipped, because they were added before.
         """
         last = int(self._windows["start"][-1]) if len(self._windows) else self.settled_until - 1
         added = [(start, end, _NONE, *values) for start, end, *values in windows if start > last]
@@ -158,7 +158,10 @@ class LiveLabels:
         self.settled_until = max(self.settled_until, min(first, now - _RECENT))
 
     def embeddings(self) -> Iterator[LabelEmbeddings]:
-        """Yield the mean embeddings of each label that has speech; a label that was merged into another has none."""
+        """Yield the two mean embeddings of each label, in the order of the labels.
+
+        Labels without speech are skipped, and so are labels that were merged into another one, which has their speech.
+        """
         sums, telephones = (self._sums(speakers, windows) for speakers, windows in _SUMS)
         labelled = self._windows["label"][self._windows["label"] != _NONE]
         counts = self._speakers["count"] + np.bincount(labelled, minlength=len(self._speakers))

@@ -55,9 +55,9 @@ class LiveSpeakers:
         return None if label is None else self._name(label)
 
     def add(self, utterance: UnpackedWindow) -> None:
-        """Add a complete utterance, and label the speakers of all recent speech again.
+        """Add a complete utterance, and label the speakers of the last two minutes again, as it may change them.
 
-        Speech that the restored state contains already is skipped.
+        Speech that was added before, here or by the process whose state was restored, is skipped.
         """
         self._label(self._embedder.windows(utterance, is_open=False))
         self._labelled = 0

@@ -116,7 +116,11 @@ def _telephone_embeddings(
 
 
 def _first_disjoint(embeddings: Embeddings, chosen: Indices) -> Iterator[int]:
-    """Yield the first 12 of the indices `chosen`, skipping embeddings that overlap in time with the one before."""
+    """Yield up to 12 of the indices `chosen`, in order, so that the intervals of their embeddings do not overlap.
+
+    An index is skipped if its embedding overlaps in time with the embedding whose index was yielded last. `chosen`:
+    indices of embeddings, sorted by time.
+    """
     reached = count = 0
     for number in chosen:
         if embeddings.starts[number] >= reached and count < _MAX_TELEPHONE:

@@ -65,7 +65,11 @@ class Embeddings:
 
 
 def collect_embeddings(chunks: Sequence[ChunkAnalysis]) -> Embeddings:
-    """Collect the embeddings of all chunks of a recording: scaled to norm 1, with frames counted from its start."""
+    """Join the embeddings of all chunks of a recording, in order.
+
+    The vectors are scaled to norm 1. The frame numbers, which each chunk counts from its own start, are converted to
+    frames from the start of the recording.
+    """
     placed = [(chunk.first_frame, item) for chunk in chunks for item in chunk.embeddings]
     return Embeddings(
         np.array([offset + item.start for offset, item in placed], np.intp),

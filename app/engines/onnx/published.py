@@ -59,9 +59,10 @@ _DETECTED_BY_FILES = [architecture for architecture in NEEDED if architecture.st
 
 @dataclass(frozen=True, slots=True)
 class PublishedModel:
-    """A published model, which the library knows by name.
+    """A published model, which onnx-asr can download by its name.
 
-    `languages`: the codes of the languages that it knows; empty if they are many or unknown.
+    `architecture`: a key of NEEDED. `languages`: the codes of the languages that the model can transcribe; empty: many
+    or unknown.
     """
 
     architecture: str
@@ -97,8 +98,8 @@ _BY_FOLDER_NAME = {alias: name for name in PUBLISHED for alias in (name, name.rp
 class ModelFiles:
     """The files of a model in a folder, and what onnx-asr has to know to load them.
 
-    `precision`: as onnx-asr names it; None: full precision. `languages`: the codes of the languages that the model
-    knows; empty: many or unknown.
+    `architecture`: a key of NEEDED. `precision`: as onnx-asr names it; None: full precision. `languages`: the codes of
+    the languages that the model can transcribe; empty: many or unknown.
     """
 
     architecture: str

@@ -30,19 +30,17 @@ CreateTask = Callable[[Client, Path | str], Awaitable[str]]
 class Job:
     """A recording that the command submits, the state of its task, and the task's result until it is written.
 
-    `create`: submits the task. `label`: the name on the screen. `name`: the name of the result files, without suffix.
-    `is_completed`: whether the service has the result. `unwritten`: the result after its download, until it is written.
-    `is_done`: whether the result is written.
+    `create`: submits the task and returns its id. `label`: the name on the screen.
     """
 
     recording: Path | str
     create: CreateTask
     label: str
-    name: str  # of its result files, without the suffix
+    name: str  # of the result files, without the suffix
     task_id: str | None = None
-    is_completed: bool = False  # the service has the result
-    unwritten: Result | None = None  # the result, until it is its turn to be written
-    is_done: bool = False  # the result is written
+    is_completed: bool = False  # whether the task has completed, so that the service has its result
+    unwritten: Result | None = None  # the result, from its download until it is written
+    is_done: bool = False  # whether the result is written
     has_failed: bool = False
 
 
@@ -50,14 +48,14 @@ class Job:
 class Submission:
     """Submits recordings, follows their tasks if `wait` is set, and writes the results to `output`.
 
-    `is_text_final`: whether the result would only repeat the text that is shown while a task runs. `files`: the FILE
-    arguments of the command line. `gate`: limits the number of concurrent uploads.
+    `as_json`: whether to print events and task ids as JSON. `requested`: the options about which warnings are printed
+    if a result does not fulfil them. `gate`: limits the number of concurrent uploads.
     """
 
     output: Output
     as_json: bool
     wait: bool
-    is_text_final: bool = True  # whether the result would only repeat the text that was shown while the task ran
+    is_text_final: bool = True  # whether the result has the same text that is shown while the task runs
     requested: RequestedOptions = field(default_factory=RequestedOptions)
     files: Sequence[str] = ()  # the FILE arguments of the command line
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS))

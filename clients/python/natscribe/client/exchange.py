@@ -134,10 +134,11 @@ async def _reply(connection: Nats, subject: str, body: bytes, timeout_s: float) 
 
 
 def _is_conclusive(error: BaseException | None) -> bool:
-    """Whether the first of several identical requests to end makes it unnecessary to wait for the others.
+    """Return whether the outcome of one copy of a request is final, so that replies to other copies are not awaited.
 
-    True if the service has replied or has refused the request; False after an outage or an internal error of a worker.
-    `error`: the error of the request that ended; None if it has received a reply.
+    It is final if a worker has replied with a result or refused the request. It is not final after an outage or an
+    internal error of a worker, because another worker may process another copy. `error`: the error with which the copy
+    failed; None: it received a reply.
     """
     return error is None or (isinstance(error, RequestFailedError) and error.code is not ErrorCode.INTERNAL)
 
