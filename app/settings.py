@@ -16,8 +16,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 VERSION = version("natscribe-service")  # of the service: the client is a package of its own
 MOST_WINDOWS = 16  # limit of windows that a model transcribes at once
-MOST_LIVE_STREAMS = 48  # the decoding process accepts 64, which include those of tasks that have just ended
-REPLICAS = (1, 3, 5)  # an even number tolerates no more lost servers than the odd number below; NATS allows up to 5
+MOST_LIVE_STREAMS = 48  # the decoding process accepts 64, but streams of tasks that have just ended count, too
+REPLICAS = (1, 3, 5)  # an even number tolerates no more lost servers than the next lower number; NATS allows up to 5
 LEAST_LIVE_TTL_S = 120  # NATS refuses a stream with a shorter maximum age than its duplicate window
 
 
@@ -49,35 +49,46 @@ class Settings(Client, BaseSettings):
         hide_input_in_errors=True,  # the input may contain passwords
     )
 
-    nats_max_msgs_per_subject: int = Field(10_000, ge=1)
+    nats_max_msgs_per_subject: int = Field(
+        10_000, ge=1, description="Largest number of tasks in a task queue; NATS refuses further tasks."
+    )
     nats_replicas: int = Field(1, description="Number of NATS servers that store a copy of each stream: 1, 3 or 5.")
     user_max_running: int = Field(
         0,
         ge=0,
-        description="Tasks of one user that may run at the same time, unless the user has a quota; 0: no limit.",
+        description="Largest number of running tasks of a user; 0: no limit. A quota of the user takes precedence.",
     )
     user_max_waiting: int = Field(
-        0, ge=0, description="Tasks of one user that may wait, unless the user has a quota; 0: no limit."
+        0,
+        ge=0,
+        description="Largest number of waiting tasks of a user; 0: no limit. A quota of the user takes precedence.",
     )
-    redis_url: str = "redis://localhost:6379/0"
+    redis_url: str = Field("redis://localhost:6379/0", description="Address of the Redis or Valkey server.")
 
-    task_timeout: float = Field(3600, gt=0, description="Seconds that an attempt may run without progress.")
-    task_max_retries: int = Field(3, ge=0, description="Attempts after the first one.")
+    task_timeout: float = Field(3600, gt=0, description="Seconds without progress after which an attempt is stopped.")
+    task_max_retries: int = Field(3, ge=0, description="Largest number of attempts at a task after the first one.")
     task_retry_delay: float = Field(
-        30, gt=0, description="Seconds before the first retry; doubled for each further retry."
+        30, gt=0, description="Seconds before the first retry of a task; doubled before each further retry."
     )
-    task_ack_wait: float = Field(15, gt=0, description="Seconds without a heartbeat until a worker counts as dead.")
-    task_heartbeat: float = Field(5, gt=0, description="Seconds between two heartbeats of a worker.")
+    task_ack_wait: float = Field(
+        15, gt=0, description="Seconds without a heartbeat after which another worker gets the task."
+    )
+    task_heartbeat: float = Field(5, gt=0, description="Seconds between two heartbeats of a running task.")
 
-    task_grace: float = Field(10, ge=0, description="Seconds that a running task has to end after SIGTERM.")
+    task_grace: float = Field(
+        10, ge=0, description="Seconds for which a worker continues its tasks after SIGTERM, before it returns them."
+    )
 
     live_streams: int = Field(
-        0, ge=0, le=MOST_LIVE_STREAMS, description="Live tasks at the same time; 0: four for each core."
+        0,
+        ge=0,
+        le=MOST_LIVE_STREAMS,
+        description="Largest number of live tasks that a worker runs at the same time; 0: four for each core.",
     )
     live_ttl: float = Field(
         24 * 3600,
         ge=LEAST_LIVE_TTL_S,
-        description="Seconds that the audio of live tasks is stored; longer than a live task waits and lasts.",
+        description="Seconds after which live audio is deleted; must exceed the time that a live task waits and runs.",
     )
     live_max_bytes: int = Field(
         0, ge=0, description="Bytes that the audio of all live tasks may occupy; 0: as many as NATS allows."
@@ -87,26 +98,41 @@ class Settings(Client, BaseSettings):
         30 * 24 * 3600,
         ge=0,
         le=100 * 365 * 24 * 3600,
-        description="Seconds after the end of a task until its recording is deleted; 0: never. Folders and web servers "
-        "are only read.",
+        description="Seconds after the end of a task until its recording is deleted; 0: never. Recordings in folders "
+        "and on web servers are never deleted.",
     )
-    audio_max_seconds: float = Field(24 * 3600, gt=0)
-    audio_max_decode_seconds: float = Field(600, gt=0, description="Seconds of CPU time for decoding a recording.")
-    diarization_max_seconds: float = Field(4 * 3600, gt=0)
+    audio_max_seconds: float = Field(
+        24 * 3600, gt=0, description="Longest recording or live audio that is transcribed, in seconds."
+    )
+    audio_max_decode_seconds: float = Field(
+        600, gt=0, description="Seconds of CPU time that decoding a recording may take."
+    )
+    diarization_max_seconds: float = Field(
+        4 * 3600, gt=0, description="Longest audio that is diarized as a whole, in seconds."
+    )
 
     voice_threshold: float = Field(
-        0.6, ge=-1, le=1, description="Similarity of a speaker and a voice from which the speaker gets its name."
+        0.6,
+        ge=-1,
+        le=1,
+        description="Least similarity to an enrolled voice, from -1 to 1, with which a speaker is recognized.",
     )
     voice_margin: float = Field(
-        0.1, ge=0, le=2, description="How much more similar to the speaker the voice has to be than any other voice."
+        0.1,
+        ge=0,
+        le=2,
+        description="A speaker is recognized only if the similarity to every other voice is lower by at least this.",
     )
 
     cache_ttl: float = Field(
-        7 * 24 * 3600, ge=0, description="Seconds that the cache stores results of engines; 0: no cache."
+        7 * 24 * 3600,
+        ge=0,
+        description="Seconds for which the cache stores transcripts and turns, for later tasks with the same recording "
+        "and options; 0: no cache.",
     )
 
     transcription_model: str | None = Field(
-        None, description="Name or folder of a model; null: the bundled whisper-base."
+        None, description="Name of a published model, or folder of a model; null: the bundled whisper-base."
     )
     transcription_models: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
@@ -114,30 +140,38 @@ class Settings(Client, BaseSettings):
         "models in TRANSCRIPTION_MODELS_DIR.",
     )
     transcription_models_dir: DirectoryPath | None = Field(
-        None, description="Folder with a folder for each further model that tasks may name."
+        None, description="Folder with one subfolder for each further model that tasks may name."
     )
     share_windows: Share = Field(
         Share.AUTO, description="Whether idle workers transcribe parts of another worker's long recording."
     )
     engine_device: Device = Field(Device.AUTO, description="Device on which models run; auto: a GPU if there is one.")
     engine_compute_type: str | None = Field(
-        None, description="Precision of a transcription model; null: int8 on a CPU, float16 on a GPU. Families differ."
+        None,
+        description="Precision of Whisper models; null: int8 on a CPU, float16 on a GPU. For other models: the "
+        "precision of the files to load; null: full precision.",
     )
-    engine_threads: int = Field(1, ge=1, description="CPU threads for the transcription of one window.")
+    engine_threads: int = Field(
+        1, ge=1, description="CPU threads that transcribe one window, i.e. up to 20 s of speech."
+    )
     engine_parallel: int = Field(
         0,
         ge=0,
         le=MOST_WINDOWS,
         description="Windows transcribed at the same time on CPUs; 0: as many as the cores allow.",
     )
-    engine_beam: int = Field(5, ge=1, le=20, description="Beam size: candidate texts that are compared for a window.")
+    engine_beam: int = Field(
+        5, ge=1, le=20, description="Beam size: number of candidate texts that decoding a window compares."
+    )
     engine_batch: int = Field(
-        4, ge=1, le=MOST_WINDOWS, description="Largest number of windows in one batch of a model."
+        4, ge=1, le=MOST_WINDOWS, description="Largest number of windows that a model transcribes in one batch."
     )
     otel_exporter_otlp_endpoint: str | None = Field(
         None, pattern=r"^https?://", description="Address that receives traces (OTLP over HTTP); null: no traces."
     )
-    log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(str.lower)] = "info"
+    log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(str.lower)] = Field(
+        "info", description="Lowest level of the messages that are logged."
+    )
 
     @model_validator(mode="after")
     def _check_heartbeat(self) -> "Settings":

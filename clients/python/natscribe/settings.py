@@ -51,20 +51,20 @@ class Settings(BaseModel):
     nats_creds_file: FilePath | None = None
     nats_tls_ca_file: FilePath | None = None
     nats_inbox_prefix: str = Field(
-        "_INBOX", pattern=r"^[A-Za-z0-9_.-]+$", description="Prefix of the inboxes in which a client receives replies."
+        "_INBOX", pattern=r"^[A-Za-z0-9_.-]+$", description="Prefix of the subjects on which a client receives replies."
     )
     nats_stream_name: str = Field("transcription_tasks", pattern=r"^[A-Za-z0-9_-]+$")
     nats_consumer_name: str = Field("transcription_worker", pattern=r"^[A-Za-z0-9_-]+$")
 
-    audio_store: str = "nats://audio"
-    audio_max_bytes: int = Field(4 * 1024**3, gt=0, description="The largest recording that the service accepts.")
+    audio_store: str = Field("nats://audio", description="Address of the bucket, folder or web server with recordings.")
+    audio_max_bytes: int = Field(4 * 1024**3, gt=0, description="Size of the largest accepted recording in bytes.")
     aws_access_key_id: str | None = None
     aws_secret_access_key: SecretStr | None = None
     aws_region: str | None = None
     aws_endpoint_url: str | None = Field(
         None,
         pattern=r"^https?://",
-        description="Address of a server that is not Amazon's, such as MinIO; null: Amazon's.",
+        description="Address of an S3 server such as MinIO; null: Amazon's.",
     )
 
     @classmethod
