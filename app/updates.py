@@ -20,7 +20,8 @@ Result = kinds.Result
 class Checkpoint:
     """What earlier attempts at a task have stored, from which the next attempt continues.
 
-    All audio of `channel` up to `processed_seconds` is transcribed. `reached`: the processed seconds of each channel.
+    `segments`, `untranscribed`: the text so far, and the speech without text. All audio of `channel` up to
+    `processed_seconds` is transcribed. The channels of a live task are transcribed at the same time: see `reached`.
     """
 
     language: str | None = None  # language of the last words
@@ -28,7 +29,7 @@ class Checkpoint:
     processed_seconds: float = 0.0
     segments: tuple[Segment, ...] = ()
     untranscribed: tuple[Interval, ...] = ()
-    audio_sha256: str | None = None
+    audio_sha256: str | None = None  # of the recording; None: no text is stored yet
     reached: Mapping[int | None, float] = field(default_factory=dict)  # processed seconds of each channel
     audio_offset: str | None = None  # of a live task: the frame from which to read its audio
     speaker_state: str = ""  # of a live task: what the engine needs to recognize the speakers so far

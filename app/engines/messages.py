@@ -134,9 +134,9 @@ class ChunkAnalysed(_Message):
 class Diarize(_Message):
     """Job: diarize a recording, or one of its channels.
 
-    `channel`: counted from 0; None: all channels mixed. `known`: the replies of an earlier job for the chunks that it
-    has analysed; a chunk is analysed again only if the reply was made by another `revision` of the networks or the
-    code.
+    `channel`: counted from 0; None: all channels mixed. `min_speakers`, `max_speakers`: None: unknown. `known`: the
+    replies of an earlier job for the chunks that it has analysed; a chunk is analysed again only if its reply was made
+    by another `revision` of the networks or the code.
     """
 
     type: Literal["diarize"] = "diarize"
@@ -265,7 +265,10 @@ class LiveAudioProcessed(_Message):
         description="For each channel (or the mix): the time in seconds up to which all utterances are detected."
     )
     lost: float = Field(0.0, description="Seconds of audio that the time stamps of a file have skipped so far.")
-    speaking: list[str | None] = Field(default_factory=list, description="The label of who speaks now in each channel.")
+    speaking: list[str | None] = Field(
+        default_factory=list,
+        description="For each channel, the label of the person who is speaking now; null: nobody, or unknown.",
+    )
     speakers: list[LiveDiarization] = Field(default_factory=list, description="Of each channel; empty: nothing is new.")
 
 

@@ -46,7 +46,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ExecutionContext:
-    """The components and settings that all deliveries of this worker share."""
+    """The components and settings that all deliveries of this worker share.
+
+    `log`: the logs of all tasks. `projection`: the copies of states and results in Redis. `connection`: records
+    outages of the connection to NATS. `sharing`: transcribes no windows of other workers while this worker runs a task.
+    `speed`: measures how fast this worker processes audio, from which the starts of waiting tasks are estimated.
+    """
 
     nats: Client
     settings: Settings

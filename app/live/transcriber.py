@@ -45,7 +45,12 @@ SILENT_S = 60.0  # silence of a channel after which the checkpoint moves on with
 
 @dataclass(frozen=True, slots=True)
 class LiveTranscriber:
-    """Transcribes live tasks with the engine, several at the same time."""
+    """Transcribes live tasks with the engine, several at the same time.
+
+    `engine`: detects utterances and speakers. `windows`: the queue in which utterances wait for this engine.
+    `diarizer`: diarizes the whole audio of a task with `diarize` when the audio has ended. `_loads`: the running jobs
+    that load models.
+    """
 
     nats: Client
     engine: Engine

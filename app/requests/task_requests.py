@@ -24,7 +24,11 @@ from app.voices.store import VoiceStore
 
 @dataclass(frozen=True, slots=True)
 class TaskRequests:
-    """Handles requests of clients about one task: status, result, cancel, delete."""
+    """Handles requests of clients about one task: status, result, cancel, delete.
+
+    `writer`: converts results to the requested format. `positions`: estimates when waiting tasks start. `voices`: has
+    the current names of the speakers whom a result identifies.
+    """
 
     log: TaskLog
     results: ResultStore

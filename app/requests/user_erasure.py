@@ -35,7 +35,7 @@ class UserErasure:
     dead_letters: DeadLetterStore
     erasure: Erasure
     forget_voices: Callable[[int | str], AsyncGenerator[None]]  # forgets all voices of a user, and yields after each
-    delete_task: Callable[[str], Awaitable[None]]
+    delete_task: Callable[[str], Awaitable[None]]  # deletes all data of the task with an id
 
     async def delete(self, request: UserRequest) -> Deleted:
         """Delete the voices and the tasks of a user, until all are deleted or REPLY_WITHIN_S is over.

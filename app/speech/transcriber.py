@@ -28,7 +28,9 @@ _DIARIZATION_SHARE = 0.5  # of the progress of a task with diarization: both par
 class Transcriber:
     """Transcribes recordings, and attributes words to speakers if the task requests diarization.
 
-    `threads`: how many CPU cores must be free for diarization to run beside the transcription.
+    `transcripts`: the cache of transcripts. `windows`: the queue in which windows of speech wait for this worker's
+    engine. `sharing`: sends windows to idle workers. `threads`: how many CPU cores must be free for diarization to run
+    beside the transcription.
     """
 
     recordings: RecordingStore

@@ -29,7 +29,8 @@ class Transcription:
     If the task has `channels: auto`, the engine chooses whether to mix the channels; an attempt that resumes from a
     checkpoint keeps the earlier choice.
 
-    `engine`: detects the windows. `own`: the window queue of this worker, whose engine has loaded the model `loaded`.
+    `engine`: detects the windows. `transcript`: the segments so far. `duration`: that of the recording in seconds; 0:
+    not known yet. `own`: the window queue of this worker, whose engine has loaded the model `loaded`.
     `idle_workers`: workers without tasks of their own, which transcribe some of the windows; None: work sharing is off.
     `channel`: the channel that is transcribed; None: not known yet, or all are mixed. `cached`: whether everything so
     far came from the cache.

@@ -60,8 +60,9 @@ class StreamError(StartError):
 class Inspection(NamedTuple):
     """The state of all streams and consumers: what is missing, and where settings differ from the configuration.
 
-    `progress_created_at`: when the stream of progress events was created; None: it is missing. `filled`: the streams
-    that are nearly full. `ack_wait`: after how many seconds without a heartbeat JetStream delivers a task again.
+    `paused`: a problem for each paused consumer. `progress_created_at`: when the stream of progress events was created;
+    None: it is missing. `filled`: a problem for each stream that is nearly full. `ack_wait`: after how many seconds
+    without a heartbeat JetStream delivers a task again.
     """
 
     missing: list[str]  # names of streams and consumers

@@ -75,14 +75,18 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A stream or durable consumer: the configuration that it should have, and functions to read and change it."""
+    """A stream or durable consumer: the configuration that it should have, and functions to read and change it.
+
+    `stream`: the name of the stream or, if this is a consumer, of the consumer's stream. `read`: returns the present
+    state. `create`, `update`: send a configuration to NATS.
+    """
 
     kind: str  # "stream" or "consumer"
     name: str
     stream: str
     config: Config
     read: Callable[[], Awaitable[StreamInfo | ConsumerInfo]]
-    create: Callable[..., Awaitable[object]]  # of a configuration
+    create: Callable[..., Awaitable[object]]
     update: Callable[..., Awaitable[object]]
 
     def differences(self, actual: Config) -> Iterator[Difference]:

@@ -58,9 +58,9 @@ class Metadata:
     task: Task | None  # None: the task message was invalid
     task_sequence: int  # stream sequence of the task message that owns the log
     subject: str  # subject of the task message: its task queue
-    created_at: datetime
-    started_at: datetime | None = None
-    traceparent: str | None = None
+    created_at: datetime  # when the task message was stored
+    started_at: datetime | None = None  # when the first attempt started; None: not yet
+    traceparent: str | None = None  # W3C Trace Context of the task's publisher
     span: str | None = None  # span of the delivery that appended the record, as a `traceparent`
     audio_offset: str | None = None  # of segments of a live task: the frame from which another worker resumes
 

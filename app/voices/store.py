@@ -38,7 +38,10 @@ class StoredReference(Reference):
 
 
 class StoredVoice(BaseModel):
-    """A voice as the bucket stores it: an enrolled person, and the references of this person."""
+    """A voice as the bucket stores it: an enrolled person, and the references of this person.
+
+    `voice`: its id. `model`: the network that computed the embeddings of all references.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")  # fields of other versions survive a change
     voice: str

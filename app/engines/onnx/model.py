@@ -31,8 +31,10 @@ _MIN_S = 0.5  # shorter audio is padded with silence: the features need more tha
 class OnnxModel:
     """A loaded model of onnx-asr; implements `SpeechModel`.
 
-    `fingerprint`: the device, the precision and the search, such as "cpu int8 greedy". `languages`: the codes of the
-    languages that it knows; empty: unknown. `batched`: whether it transcribes all windows of a call as one batch.
+    `identity`: its name and revision. `fingerprint`: the device, the precision and the search, such as "cpu int8
+    greedy". `architecture`: a key of `published.NEEDED`. `languages`: the codes of the languages that it can
+    transcribe; empty: many or unknown. `adapter`: the model as onnx-asr loads it. `parallel`: the threads that
+    transcribe windows. `batched`: whether all windows of a call are transcribed as one batch.
     """
 
     identity: Model

@@ -36,7 +36,8 @@ AUDIO_STORE_PATTERN = re.compile(
 class Settings(BaseModel):
     """How to reach NATS, and where recordings are stored.
 
-    The fields are named like the environment variables: `nats_url` is NATS_URL.
+    The fields are named like the environment variables: `nats_url` is NATS_URL. `nats_stream_name`: the task stream, on
+    whose name the names of all other streams are based. `nats_consumer_name`: the prefix of all consumers' names.
     """
 
     model_config = ConfigDict(

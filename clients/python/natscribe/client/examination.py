@@ -48,7 +48,9 @@ class Server(BaseModel):
 class Examination(BaseModel):
     """The report of `examine`: the client's settings, the state of NATS and of the service, and the problems found.
 
-    A part that could not be examined is None or empty.
+    `ok`: whether there are no problems. `user`: the login to NATS, i.e. a user name or the path of a credentials file.
+    `task_stream`: the name of the stream that stores tasks. `rights`: what NATS permits the user to do. A part that
+    could not be examined is None or empty.
     """
 
     ok: bool = True

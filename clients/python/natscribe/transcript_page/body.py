@@ -16,6 +16,11 @@ _TURNS = 40  # in a part of a diarization
 
 @dataclass(slots=True)
 class _Writer:
+    """Renders the turns and gaps of a page in order.
+
+    `numbers`, `gaps`: yield the numbers in the HTML ids of the next line and of the next gap.
+    """
+
     clock: Clock
     speakers: Speakers
     has_languages: bool = False  # whether the recording has several languages
