@@ -19,9 +19,10 @@ async def accept(
     message: Annotated[StreamMessage[Msg], FromContext()],  # `Header()` would read each header in a thread
     registration: Annotated[Registration, FromContext()],
 ) -> None:
-    """Register a stored task: append `queued` or `scheduled` to its log shortly, unless a worker starts it before.
+    """Register a stored task: append `queued` or `scheduled` to its log, unless a worker has already started it.
 
-    The task stream republishes each stored task for the workers (core NATS, not stored); one of them receives it.
+    The task stream republishes each stored task for the workers (core NATS, not stored); one of them receives it. It
+    waits for a moment, in which an idle worker may start the task and append the event itself.
     """
     subject, sequence = message.headers.get("Nats-Subject", ""), int(message.headers.get("Nats-Sequence", ""))
     await registration.announce(Announcement(task.task_id, subject, sequence), replayed=REPLAY_OF in message.headers)

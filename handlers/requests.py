@@ -27,9 +27,10 @@ async def status(request: TaskRequest, tasks: Annotated[TaskRequests, FromContex
 async def result(request: ResultRequest, tasks: Annotated[TaskRequests, FromContext()]) -> Result | NatsResponse:
     """Reply with the result of a task, in the requested format.
 
-    The header `content-type` tells what the reply contains. `application/json`: the result, or `{error: ...}`, or, if
-    the result in the requested format is too large for a message, the result with a reference to an object in `object`.
-    Any other type: the result in the requested format. The reply for a failed task is the error of the task.
+    The header `content-type` says what the reply contains. With `application/json` it is the result or `{error: ...}`;
+    if the result in the requested format is too large for a message, `object` of the result refers to the object that
+    contains it. With any other type, the body is the result in the requested format. For a failed task, the reply is
+    the error of the task.
     """
     result = await tasks.result(request)
     if isinstance(result, bytes):
@@ -43,7 +44,7 @@ async def list_tasks(request: ListRequest, task_list: Annotated[TaskList, FromCo
     The tasks are read from Redis, which may be up to 1 s behind JetStream, and up to `TASK_ACK_WAIT` after the loss of
     a worker. `more_before` says where to continue; if tasks are added between two pages, no task is repeated or
     missing. A task that only a later version of the service can read is left out. Every client that may send this
-    request sees the tasks of all users: `user_id` is only a filter, and gives no right.
+    request sees the tasks of all users: `user_id` is only a filter, not a permission.
     """
     return await task_list.page(request)
 
@@ -84,8 +85,8 @@ async def delete(
     """Delete all data of a task, or of all tasks of a user.
 
     The service deletes events, result, dead letters and the recording in its bucket; it first cancels a task that has
-    not ended. If a user has many tasks, the reply says where to continue. JetStream remembers `Nats-Msg-Id` for up to
-    two minutes longer, so a new task with the same id is dropped as a duplicate until then.
+    not ended. If a user has many tasks, the reply says where to continue. Do not use the id of a deleted task again:
+    for two minutes after a task was published, JetStream drops another task with this `Nats-Msg-Id` as a duplicate.
     """
     if isinstance(request, UserRequest):
         return await users.delete(request)

@@ -19,10 +19,11 @@ from handlers.replies import request_route
 
 
 async def enroll(request: EnrollRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Voice:
-    """Create a voice from a speaker of a completed task, or add a reference to a voice.
+    """Create a voice from a speaker of a completed task, or add the speaker to a voice as another reference.
 
-    A voice is an enrolled person. The task needs `identify: true`, and the speaker has to speak for 15 s alone. Speaker
-    embeddings are stored as long as the result. A voice is no proof of identity.
+    A voice is an enrolled person. Its references are the embeddings of this person's speech in single tasks, with which
+    speakers of later tasks are compared. The task needs `identify: true`, and the speaker must speak alone for at least
+    15 s. The speaker embeddings of a task are stored as long as its result. A recognized voice is no proof of identity.
     """
     return await voices.enroll(request)
 
@@ -30,7 +31,7 @@ async def enroll(request: EnrollRequest, voices: Annotated[VoiceRequests, FromCo
 async def list_voices(request: VoicesRequest, voices: Annotated[VoiceRequests, FromContext()]) -> VoicePage:
     """Reply with the voices of a user, without their embeddings.
 
-    Every client that may send this request can list the voices of all users: `user_id` gives no right.
+    Every client that may send this request can list the voices of all users: `user_id` is not a permission.
     """
     return await voices.page(request)
 
@@ -46,9 +47,9 @@ async def rename(request: RenameRequest, voices: Annotated[VoiceRequests, FromCo
 async def forget(request: ForgetRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Forgotten:
     """Erase an enrolled voice.
 
-    The service erases name, consent and references, the embeddings of the tasks in which the voice was enrolled, and
-    the cached data of their recordings. Results keep the id, without a name: the speaker is `unknown`. To erase all
-    voices of a user, delete the user.
+    The service erases the name, the consent and the references of the voice, the embeddings of the tasks from which it
+    was enrolled, and the cached data of their recordings. Stored results keep the id of the voice; `tasks.result` then
+    shows the speaker as `unknown`. To erase all voices of a user, delete the user.
     """
     return await voices.forget(request)
 

@@ -33,8 +33,8 @@ class DeadLetter(Message):
     )
     body_encoding: BodyEncoding = Field(description="Encoding of `body`.")
     body_truncated: bool = Field(
-        description="Whether `body` was truncated to a quarter of the server's `max_payload`: such a task cannot be "
-        "replayed."
+        description="Whether `body` was truncated to a quarter of the server's `max_payload`; if so, the task cannot "
+        "be replayed."
     )
     headers: dict[str, str] = Field(
         description="The headers of the message, except very long ones.",

@@ -72,8 +72,8 @@ class TaskHeaders(Headers):
         None,
         alias=AUDIO_SECONDS,
         pattern=r"^\d+(\.\d+)?$",
-        description="Duration of the recording in seconds: with it operators see how much audio waits, and users take "
-        "turns by it. The actual duration corrects it when the task ends.",
+        description="Duration of the recording in seconds, from which the service computes how much audio waits, when "
+        "tasks start, and whose task is next. When the task ends, the actual duration replaces it.",
         examples=["1834.5"],
     )
     replay_of: str | None = Field(None, alias=REPLAY_OF, description=INTERNAL)
@@ -85,8 +85,8 @@ class FrameHeaders(Headers):
     message_id: str = Field(
         alias="Nats-Msg-Id",
         pattern=FRAME_ID_PATTERN,
-        description="`<task id>-<number>`: frames are numbered from 0, without gaps. The number gives the order, "
-        "so a frame may be published again: the service reads each number once.",
+        description="`<task id>-<number>`: frames are numbered from 0 in their order, without gaps. The service reads "
+        "each number once, so a frame may be published again.",
         examples=["interview-17-0"],
     )
     end: Literal["true"] | None = Field(

@@ -29,7 +29,7 @@ class Codec(DescribedEnum):
     OPUS = (
         "opus",
         (
-            "Opus in Ogg or WebM, as browsers record it: the frames together are the file, split anywhere. "
+            "Opus in Ogg or WebM, as browsers record it: the frames are consecutive pieces of the file, cut anywhere. "
             "`sample_rate` and `channels` have to match the header of the file."
         ),
     )
@@ -78,25 +78,26 @@ class LiveTaskIdentity(Input):
     user_id: UserId
     audio: LiveAudio = Field(LiveAudio(), description="Format of the frames.")
     idle_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
-        IDLE_S, description="Seconds without a frame after which the audio ends.", examples=[30]
+        IDLE_S, description="The audio ends after this many seconds without a new frame.", examples=[30]
     )
 
 
 class LiveTask(SpeakerBounds, TranscribeOptions, LiveTaskIdentity):  # the last base has the first fields
     """A request to transcribe audio while it is being published.
 
-    With `channels: auto` two channels are transcribed separately: publish one channel if there is one microphone.
+    With `channels: auto`, two channels are always transcribed separately: publish one channel if there is only one
+    microphone.
     """
 
     keep_seconds: KeepSeconds = None
     keep_audio: bool = Field(
-        default=False, description="Store the audio at its end as a recording whose name is the task id."
+        default=False, description="When the audio has ended, store it as a recording whose name is the task id."
     )
     identify: Identify = False
     diarize: bool = Field(
         default=False,
-        description="Find the speaker of each segment while people speak, and again at the end. Channels that are "
-        "transcribed separately have speakers of their own.",
+        description="Find the speaker of each segment: while people speak, and again for the result. Each channel that "
+        "is transcribed separately has speakers of its own.",
     )
     word_timestamps: bool = Field(default=False, description="Return the time and probability of each word.")
 
@@ -132,42 +133,47 @@ class LiveKeywords(TranscribeKeywords, total=False):
 class Partial(Message):
     """A partial result: the text so far of an utterance in progress.
 
-    Core NATS, not stored: about 1 partial result per second, fewer on a busy worker. Each replaces the previous one
-    with the same `channel` and `start`. Later partial results of the utterance never change the words in `stable`. The
-    segments of the utterance, on `segments.{task_id}`, replace its partial results, and may still differ from them.
+    It is sent over core NATS and not stored: about once per second, less often on a busy worker. Each partial result
+    replaces the previous one with the same `channel` and `start`. Finally the segments of the utterance, on
+    `segments.{task_id}`, replace its partial results; they may differ from them even in `stable` words.
     """
 
     task_id: TaskId
-    channel: Channel | None = Field(None, description="The channel, from 0; null: the channels are mixed.")
+    channel: Channel | None = Field(None, description="Number of the channel, from 0; null: the channels are mixed.")
     start: Start = Field(description="Start of the utterance, in seconds from the start of the audio.")
     end: End = Field(description="End of the transcribed audio, in seconds from the start of the audio.")
     stable: str = Field(
-        description="The words on which two interim passes agreed: later partial results of the utterance start with "
-        "them.",
+        description="The first words of `text`, which no later partial result of the utterance changes.",
         examples=["Good morning,"],
     )
-    text: str = Field(description="All words so far; starts with `stable`.", examples=["Good morning, shall we"])
+    text: str = Field(
+        description="All words of the utterance so far; they start with `stable`.", examples=["Good morning, shall we"]
+    )
     language: Language | None = Field(None, description="Spoken language, ISO 639-1; null if unknown.")
     speaker: Speaker | None = Field(
-        None, description="The probable speaker of the last words, if the task has `diarize`; null if unknown."
+        None, description="Probable speaker of the last words; null if unknown, or without `diarize`."
     )
 
 
 class SameSpeaker(Message):
-    """A label whose speaker turned out to be that of another label; it is not used again."""
+    """Two labels that turned out to belong to one person: from now on, `is` replaces `speaker`.
+
+    The label in `speaker` is not used again.
+    """
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
     speaker: Speaker
-    is_: Speaker = Field(alias="is", description="The label of this speaker from now on, for all seconds.")
+    is_: Speaker = Field(alias="is", description="The label that replaces `speaker`, also for earlier segments.")
 
 
 class SpeakersEvent(Message):
     """Changes of the speakers of a live task with `diarize`, detected after the segments were published.
 
-    Segments are never changed: for the seconds that an event names, it overrides the speakers of segments and of
-    earlier events. A label means the same person for ever: labels are added, merged and given to other seconds, but
-    never swapped. The result equals the segments with all events applied, or is better. It may be ignored.
+    Published segments never change: for the seconds that an event names, it overrides the speakers of the segments and
+    of earlier events. A label always means the same person: labels may be added, merged, or given to other seconds, but
+    never swapped. The speakers of the result are those of the segments with all events applied, or better. A client may
+    ignore these events.
     """
 
     task_id: TaskId
@@ -175,12 +181,15 @@ class SpeakersEvent(Message):
         ge=1, description="Number of the speakers event, from 1, without gaps, across attempts.", examples=[1]
     )
     channel: Channel | None = Field(None, description="The channel of `turns`, from 0; null: the channels are mixed.")
-    turns: list[Turn] = Field(description="Seconds whose speaker is another one than published before, or known now.")
-    same: list[SameSpeaker] = Field(description="Labels that turned out to belong to one person.")
+    turns: list[Turn] = Field(
+        description="Intervals whose published speaker was wrong or unknown, with the speaker now detected."
+    )
+    same: list[SameSpeaker] = Field(description="Pairs of labels that turned out to belong to one person.")
     voices: dict[str, SpeakerVoice] = Field(
-        description="Speakers whose voice is recognized since the last event, or is another one. The `name` is null: "
-        "`voices.list` has the names."
+        description="By label, the speakers whose voice was recognized, or has changed, since the last event. The "
+        "`name` is null: `voices.list` has the names."
     )
     settled_until: Seconds = Field(
-        description="Speakers before this second no longer change, except for `same` and `voices`.", examples=[61.5]
+        description="Speakers before this second no longer change; later events may still have `same` and `voices`.",
+        examples=[61.5],
     )

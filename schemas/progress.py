@@ -53,15 +53,15 @@ class TaskState(Message):
     state: Annotated[State, of_any_version(State)] = Field(description="State of the task.")
     stage: Annotated[Stage, of_any_version(Stage)] | None = Field(
         None,
-        description="Current stage of a running task, or stage at the failure of a `retrying` task; null in other "
-        "states.",
+        description="Current stage of a `running` task, or stage in which the last attempt of a `retrying` task "
+        "failed; null in other states.",
     )
     progress: int = Field(
         0,
         ge=0,
         le=100,
-        description="Percent of the whole task, over all stages. It never falls within an attempt; a new attempt may "
-        "start lower. Only `completed` has 100.",
+        description="Completed part of the whole task in percent, over all stages. It never falls within an attempt; a "
+        "new attempt may start lower. It is 100 only in the state `completed`.",
         examples=[47],
     )
     attempt: Attempt = 1
@@ -70,7 +70,8 @@ class TaskState(Message):
     )
     lag_seconds: Seconds | None = Field(
         None,
-        description="Seconds of audio of a live task that are stored and not transcribed yet; null for recordings.",
+        description="Of a live task: seconds of stored audio that are not transcribed yet, without the utterance in "
+        "progress; null for recordings.",
         examples=[1.2],
     )
     speakers: int | None = Field(
@@ -88,23 +89,23 @@ class QueuePosition(Message):
 
     queue_position: Annotated[int, Field(ge=1, examples=[3])] | None = Field(
         None,
-        description="Approximate position of a `queued` task among all waiting tasks; 1: the task is next. A later "
-        "task with a higher priority may still start earlier. Null in other states.",
+        description="Approximate position of a `queued` task among all waiting tasks; 1: the task is next. A task with "
+        "a higher priority that is published later may still start earlier. Null in other states.",
     )
     expected_start: Time | None = Field(
         None,
-        description="When a `queued` task is expected to start: now if a worker is free, else an estimate from the "
-        "durations of the recordings ahead (`Natscribe-Audio-Seconds`) and the speed of recent tasks, at the earliest "
-        "when a running task ends. The status of a `retrying` task has an expected start, too: `retry_at` or later. "
-        "Null in other states, and if the duration of a recording ahead is unknown.",
+        description="When a `queued` task is expected to start: now if a worker is free; otherwise estimated from the "
+        "durations of the recordings ahead of it (header `Natscribe-Audio-Seconds`) and the speed of recent tasks, and "
+        "not before the first running task is expected to end. In the status of a `retrying` task: `retry_at` or "
+        "later. Null in other states, and if the duration of a recording ahead is unknown.",
     )
 
 
 class ProgressEvent(QueuePosition, TaskState):  # the last base has the first fields
     """A change of a task's state, or its progress while it runs.
 
-    All events of one task come in order: `sequence` counts from 1 without gaps. Subscribe before or after you publish
-    the task: an ordered consumer of the stream (deliver policy `all`) starts with the first event. `completed`,
+    The events of a task arrive in order: `sequence` counts from 1 without gaps. You may subscribe before or after you
+    publish the task: an ordered consumer of the stream (deliver policy `all`) starts with the first event. `completed`,
     `failed` and `cancelled` are final. A running task has an event at least every 10 s and at most 1 event per second.
     """
 
@@ -120,7 +121,9 @@ class ProgressEvent(QueuePosition, TaskState):  # the last base has the first fi
         description="Seconds of audio that the current stage has processed; each stage starts at 0.",
         examples=[28.4],
     )
-    max_attempts: int = Field(ge=1, description="The task fails after this number of attempts.", examples=[4])
+    max_attempts: int = Field(
+        ge=1, description="Largest number of attempts: the task fails after the last one.", examples=[4]
+    )
     sequence: int = Field(ge=1, description="Number of the event, from 1, without gaps, across attempts.", examples=[5])
     retry_at: Time | None = Field(
         None, description="When the next attempt of a `retrying` task starts; null in other states."

@@ -103,7 +103,7 @@ class TaskSummary(TaskState):
     priority: Priority = Field(description="Priority of the task.")
     worker: str | None = Field(
         None,
-        description="The worker that runs the task or has ended it; null if there is none.",
+        description="The worker that runs the task, or that ended it; null if there is none.",
         examples=["gpu-1-4711-9f3c"],
     )
     created_at: Time = Field(description="When the task was stored: lists are sorted by this time.")
@@ -133,7 +133,10 @@ class TaskStatus(QueuePosition, TaskSummary):  # the last base has the first fie
 
 
 class Deleted(Message):
-    """Reply to a deletion: the tasks and their recordings in the bucket are gone, even those that other tasks need."""
+    """The reply to a deletion: the tasks and their recordings in the bucket are deleted.
+
+    Recordings that other tasks also use are deleted, too.
+    """
 
     deleted: Literal[True] = Field(default=True, description="Always true: a failed deletion replies with an error.")
     tasks: int = Field(1, ge=0, description="Number of deleted tasks.", examples=[1])
@@ -145,11 +148,11 @@ class Deleted(Message):
 
 
 class DeadLetterChoice(Input):
-    """A selection of dead letters: those of one task, of one kind of task, or with one error code."""
+    """A selection of dead letters by exactly one criterion: the task, the kind of task, or the error code."""
 
-    task_id: TaskId | None = Field(None, description="The dead letter of this task.")
-    kind: Kind | None = Field(None, strict=False, description="All dead letters of this kind.")
-    code: ErrorCode | None = Field(None, strict=False, description="All dead letters with this error.")
+    task_id: TaskId | None = Field(None, description="Selects the dead letter of this task.")
+    kind: Kind | None = Field(None, strict=False, description="Selects all dead letters of this kind of task.")
+    code: ErrorCode | None = Field(None, strict=False, description="Selects all dead letters with this error code.")
 
     @model_validator(mode="after")
     def _check_one_choice(self) -> Self:
@@ -168,14 +171,17 @@ class DeadLetterChoice(Input):
 
 
 class ReplayRequest(DeadLetterChoice):
-    """A request to queue the tasks of dead letters again; exactly one field selects the dead letters.
+    """A request to queue the tasks of dead letters again.
 
-    It selects those of one task, of one kind of task, or with one error code.
+    Exactly one of `task_id`, `kind` and `code` selects the dead letters.
     """
 
 
 class DeleteLettersRequest(DeadLetterChoice):
-    """A request to delete dead letters, which `task_id`, `kind` or `code` selects; other data of their tasks stays."""
+    """A request to delete dead letters; all other data of their tasks stays.
+
+    Exactly one of `task_id`, `kind` and `code` selects the dead letters.
+    """
 
     after: int = Field(
         0,
@@ -190,8 +196,8 @@ class Replayed(Message):
 
     replayed: int = Field(
         ge=0,
-        description="Number of tasks that were queued again: not all if a task queue is full or the request takes too "
-        "long.",
+        description="Number of tasks that were queued again. It is lower than the number of selected dead letters if a "
+        "task queue is full, a task cannot be replayed, or the request reaches its time limit.",
         examples=[1],
     )
 

@@ -12,9 +12,9 @@ from .wire import AtLeast, AtMost, AudioFileId, Input, KeepSeconds, TaskId, User
 Identify = Annotated[
     bool,
     Field(
-        description="Identify the speakers among the voices of the user: `voices` of the result has the names. Also "
-        "store the speaker embeddings beside the result, so that voices can be enrolled from it. A transcription and "
-        "a live task need `diarize` for it."
+        description="Compare the speakers with the voices that the user has enrolled: `voices` of the result names "
+        "those who are recognized. The speaker embeddings are stored as long as the result, so that its speakers can "
+        "be enrolled as voices. A transcription or a live task also needs `diarize`."
     ),
 ]
 FORMATS = (  # of recordings, by FFmpeg's names: none of them names other files or addresses, as playlists do
@@ -46,8 +46,8 @@ def _time_of_start(value: object, parse: ValidatorFunctionWrapHandler) -> dateti
 NotBefore = Annotated[
     Annotated[AwareDatetime, Field(strict=False), WrapValidator(_time_of_start)] | None,
     Field(
-        description="Earliest start of the task, at most a year ahead: until then the task is `scheduled`. A time in "
-        "the past means now. The recording has to exist at this time, not earlier.",
+        description="Earliest start of the task, at most a year from now: until then its state is `scheduled`. A time "
+        "in the past means now. The recording need not exist before this time.",
         examples=["2026-11-24T22:00:00+01:00"],
     ),
 ]

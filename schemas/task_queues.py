@@ -12,35 +12,44 @@ class QueueRequest(Input):
 
 
 class QueueStatus(Message):
-    """The state of one task queue, which holds the tasks of one lane and one priority."""
+    """The state of one task queue, which holds the tasks of one lane (type of task) and one priority."""
 
-    queue: Lane = Field(description="Lane of the queue.")
-    kind: Kind = Field(description="Kind of the tasks.")
+    queue: Lane = Field(description="Lane of the queue, i.e. the type of its tasks.")
+    kind: Kind = Field(description="Kind of result that the tasks produce; `transcription` also for live tasks.")
     priority: Priority = Field(description="Priority of the tasks.")
     waiting: int = Field(ge=0, description="Number of tasks that wait for a worker.", examples=[12])
     scheduled: int = Field(
-        0, ge=0, description="Number of tasks that wait until their `not_before`, besides `waiting`.", examples=[1]
+        0,
+        ge=0,
+        description="Number of tasks that wait for their `not_before`; `waiting` does not include them.",
+        examples=[1],
     )
-    running: int = Field(ge=0, description="Number of tasks that run, or wait until their next attempt.", examples=[2])
+    running: int = Field(
+        ge=0, description="Number of tasks that run, or wait for their next attempt after a failure.", examples=[2]
+    )
     oldest: Time | None = Field(
-        description="When the oldest waiting task was stored or, if later, became due; null if no task waits."
+        description="Since when the oldest waiting task waits, i.e. when it was stored, or its `not_before` if that is "
+        "later; null if no task waits."
     )
     newest_start: Time | None = Field(
-        description="When the newest task is expected to start; null if it does not wait, or without an estimate."
+        description="Expected start of the task that was stored last in the queue; null if it does not wait, or if "
+        "there is no estimate."
     )
 
 
 class UserLoad(Message):
     """How many tasks of one user wait and run."""
 
-    user_id: UserId | None = Field(description="The user; null: of all task messages without a valid user.")
+    user_id: UserId | None = Field(description="The user; null: all task messages without a valid user id.")
     waiting: int = Field(
         ge=0, description="Number of tasks that wait for a worker; scheduled tasks are not counted.", examples=[12]
     )
-    running: int = Field(ge=0, description="Number of tasks that run, or wait until their next attempt.", examples=[2])
+    running: int = Field(
+        ge=0, description="Number of tasks that run, or wait for their next attempt after a failure.", examples=[2]
+    )
     waiting_seconds: Seconds = Field(
-        description="Estimated seconds of audio of the waiting tasks, from `Natscribe-Audio-Seconds` or the latest "
-        "tasks of the user.",
+        description="Estimated seconds of audio of the waiting tasks, from the header `Natscribe-Audio-Seconds` or, "
+        "for tasks without it, from the latest tasks of the user.",
         examples=[5400.0],
     )
 
@@ -48,10 +57,11 @@ class UserLoad(Message):
 class QueueOverview(Message):
     """The reply to a request for the state of the task queues."""
 
-    queues: list[QueueStatus] = Field(description="The nine task queues, the highest priority first.")
+    queues: list[QueueStatus] = Field(description="The nine task queues, sorted by priority, the highest first.")
     dead_letters: int = Field(ge=0, description="Number of stored dead letters.", examples=[1])
     users: list[UserLoad] = Field(
         default_factory=list,
         max_length=MAX_LISTED_USERS,
-        description="The users with the most waiting audio, at most 20; empty while no worker knows them.",
+        description="The users with the most waiting audio, at most 20; empty while no worker runs the scheduler, "
+        "which counts them.",
     )

@@ -44,16 +44,16 @@ class Channels(DescribedEnum):
         "auto",
         (
             "Like `separate` if the channels carry different speech, as in a telephone call with a channel for each "
-            "side; otherwise like `mix`. More than 8 channels are mixed. `channels` of the result says which."
+            "side; otherwise, or with more than 8 channels, like `mix`. `channels` of the result says which was chosen."
         ),
     )
     MIX = "mix", "The channels are mixed into one."
     SEPARATE = (
         "separate",
         (
-            "Each channel is transcribed separately, and with `diarize` has speakers of its own; without it, each "
-            "channel counts as one speaker: for calls with a channel for each side. "
-            "If the recording has one channel, `channels` of the result is null."
+            "Each channel is transcribed separately, as suits a call with a channel for each side. With `diarize`, "
+            "each channel has speakers of its own; without it, each channel counts as one speaker. For a recording "
+            "with only one channel, `channels` of the result is null."
         ),
     )
 
@@ -74,14 +74,14 @@ class TranscribeOptions(Input):
         None,
         min_length=1,
         max_length=128,
-        description="A model that the service offers: a published one (a Whisper size or a name of onnx-asr) or a "
-        "folder; null: the default of the service.",
+        description="Name of a model that the service offers: of a published model (a Whisper size, or a name that "
+        "onnx-asr knows), or of a folder; null: the default model of the service.",
         examples=["large-v3"],
     )
     language: Language | None = Field(
         None,
-        description="Spoken language: ISO 639-1, `haw` or `yue`. Null: detected throughout the recording, which may "
-        "have several languages. The task fails if the model does not support the language.",
+        description="Spoken language: a code of ISO 639-1, `haw` or `yue`. Null: the service detects the language "
+        "throughout the audio, in which it may change. The task fails if the model does not support the language.",
         examples=["en"],
     )
     vocabulary: tuple[_Term, ...] = Field(
@@ -94,7 +94,8 @@ class TranscribeOptions(Input):
     prompt: str | None = Field(
         None,
         max_length=800,
-        description="Preceding text, or a text in the desired style and spelling.",
+        description="What was said before the audio, or any text in the style and spelling that the transcript should "
+        "have.",
         examples=["A call about invoices."],
     )
     translate: bool = Field(
@@ -134,8 +135,8 @@ class TranscriptionTask(RecordingTaskFields, TranscribeOptions, TaskIdentity):  
 
     diarize: bool = Field(
         default=False,
-        description="Find the speaker of each segment. Without it, each channel that is transcribed separately counts "
-        "as one speaker, and the bounds on speakers have no effect.",
+        description="Find the speaker of each segment. Without this option, each channel that is transcribed "
+        "separately counts as one speaker, and `min_speakers` and `max_speakers` have no effect.",
     )
     word_timestamps: bool = Field(default=False, description="Return the time and probability of each word.")
 
@@ -165,19 +166,20 @@ class Segment(Message):
     language: Language | None = Field(
         None, description="Spoken language, ISO 639-1; null if the model does not report it.", examples=["en"]
     )
-    channel: Channel | None = Field(None, description="The channel, from 0; null: the channels were mixed.")
+    channel: Channel | None = Field(None, description="Number of the channel, from 0; null: the channels were mixed.")
     words: list[Word] | None = Field(None, description="Words of the segment; null if not requested.")
     confidence: Probability | None = Field(
-        None, description="Mean probability of the words of the segment.", examples=[0.93]
+        None, description="Mean probability of the words of the segment; null if not reported.", examples=[0.93]
     )
     avg_logprob: float | None = Field(
         None,
-        description="Mean log probability of the tokens: below -1 the text is doubtful; null if not reported.",
+        description="Mean log probability of the tokens; below -1, the text is doubtful. Null if not reported.",
         examples=[-0.21],
     )
     no_speech_prob: Probability | None = Field(
         None,
-        description="Probability of no speech: above 0.6 the text is doubtful; null if not reported.",
+        description="Probability that the audio has no speech; if it is above 0.6, the text is doubtful. Null if not "
+        "reported.",
         examples=[0.02],
     )
 
@@ -192,11 +194,13 @@ class Interval(Message):
 class SegmentsEvent(Message):
     """New text of a running transcription: the segments since the previous segments event.
 
-    All segments events of a task are its checkpoint: after the loss of a worker, the next worker continues where the
-    last event ends, and repeats no text. The segments of a recording have no speakers, unless each channel counts as
-    one speaker (`channel` is not null). Those of a live task with `diarize` have the speaker who was recognized when
-    they were transcribed; null: not recognized yet. The channels of a recording are transcribed one after the other,
-    each from its start; those of a live task at the same time. Only transcriptions have segments.
+    The segments events of a task together form its checkpoint: after the loss of a worker, the next worker continues
+    where the last event ends, and repeats no text. Only transcriptions have segments events.
+
+    Segments of a recording have no speakers unless each channel counts as one speaker (`channel` is not null). Segments
+    of a live task with `diarize` have the speaker who was recognized when they were transcribed; null: not recognized
+    yet. The channels of a recording are transcribed one after the other, each from its start; those of a live task are
+    transcribed at the same time.
     """
 
     task_id: TaskId
@@ -204,24 +208,23 @@ class SegmentsEvent(Message):
     sequence: int = Field(
         ge=1, description="Number of the segments event, from 1, without gaps, across attempts.", examples=[1]
     )
-    language: Language | None = Field(
-        description="The most recent spoken language, ISO 639-1; null before the first speech."
-    )
+    language: Language | None = Field(description="Language spoken last, ISO 639-1; null before the first speech.")
     channel: Channel | None = Field(
-        None, description="The channel, from 0: channels are transcribed one after the other; null: they were mixed."
+        None, description="Number of the channel to which the event belongs, from 0; null: the channels are mixed."
     )
     processed_seconds: Seconds = Field(
-        description="Offset up to which the recording, or this channel, is transcribed; the next event continues "
-        "there.",
+        description="Time in seconds up to which the audio, or this channel of it, is transcribed; the next event "
+        "continues there.",
         examples=[28.4],
     )
     segments: list[Segment] = Field(
-        description="The new segments. Those of a recording have speakers only if each channel is one; diarization "
-        "assigns the others in the result. They have words if the task has `word_timestamps` or `diarize`."
+        description="The new segments. Segments of a recording have a speaker only if each channel counts as one "
+        "speaker; otherwise only the result has speakers. Segments have `words` if the task has `word_timestamps` or "
+        "`diarize`."
     )
     untranscribed: list[Interval] = Field(
         default_factory=list,
-        description="Speech that voice activity detection found and the model did not transcribe: normally empty.",
+        description="Speech that was detected, but for which the model returned no text; normally empty.",
     )
 
     @property
@@ -250,32 +253,36 @@ class TranscriptionResult(Message):
     )
     languages: dict[str, Seconds] = Field(
         default_factory=dict,
-        description="Seconds of segments per language, the largest first.",
+        description="Total duration of the segments in each language, in seconds; the longest first.",
         examples=[{"en": 40.5, "ru": 12.3}],
     )
     duration: Duration
     segments: list[Segment] = Field(description="Segments, sorted by time; empty without speech.")
     untranscribed: list[Interval] = Field(
         default_factory=list,
-        description="Not transcribed: speech that voice activity detection found and the model did not transcribe, and "
-        "with `diarize` speech that has a speaker and no words. Normally empty; review it. Audio that both classify as "
-        "silence, such as a distant voice, is not listed. No interval is listed twice.",
+        description="Speech without text: speech that voice activity detection found but the model did not transcribe, "
+        "and with `diarize` also speech to which diarization assigned a speaker but which has no words. Normally "
+        "empty; have a person review it. Speech that both miss, such as a distant voice, is not listed. No interval is "
+        "listed twice.",
     )
     channels: int | None = Field(
         None,
-        description="Number of channels that were transcribed separately; null: they were mixed, or there is only one.",
+        description="Number of channels if they were transcribed separately; null: they were mixed, or there is only "
+        "one.",
         examples=[2],
     )
     speakers: int | None = Field(None, description="Number of speakers; null if not requested or not found.")
     diarization_error: ErrorDetail | None = Field(
         None,
-        description="Why the segments have no speakers despite `diarize`, or only one for each channel; the transcript "
-        "is complete.",
+        description="Why the segments have no speakers, or only one for each channel, although the task has `diarize`; "
+        "the text is complete. Null: diarization did not fail.",
     )
     voices: SpeakerVoices = None
     voices_error: VoicesError = None
     audio_error: ErrorDetail | None = Field(
-        None, description="Why the audio of a live task is not stored despite `keep_audio`; the transcript is complete."
+        None,
+        description="Why the audio of a live task with `keep_audio` is not stored; the text is complete. Null: no "
+        "error.",
     )
     model: Model = Field(description="The model that computed the result.")
     source: Source = Field(Source.RECORDING, description="Source of the audio.")

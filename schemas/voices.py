@@ -60,16 +60,20 @@ class EnrollRequest(Input):
 
     user_id: UserId
     task_id: TaskId
-    speaker: Speaker | None = Field(None, description="The speaker of the task; null: its only speaker.")
-    name: VoiceName | None = Field(None, description="Name of a new voice; null with `voice`.", examples=["Anna"])
+    speaker: Speaker | None = Field(
+        None, description="Label of the speaker to enrol; null: the only speaker of the task."
+    )
+    name: VoiceName | None = Field(None, description="Name of the new voice; null with `voice`.", examples=["Anna"])
     voice: VoiceId | None = Field(
-        None, description="The voice to which a reference is added; null: a new voice, which needs a `name`."
+        None,
+        description="Id of the voice to which the speaker is added as another reference; null: create a new voice, "
+        "which needs a `name`.",
     )
     consent: Consent = Field(description="Consent of the person.")
     another: bool = Field(
         default=False,
-        description="Enrol the speaker although another voice of the user is similar. By default such a request is "
-        "refused: if one person had two voices, neither would be named.",
+        description="Enrol the speaker even if another voice of the user is similar. By default the service refuses "
+        "this, because neither of two voices of one person would be recognized.",
     )
 
     @model_validator(mode="after")
@@ -118,19 +122,19 @@ class Voice(Message):
 
     voice: VoiceId
     name: VoiceName
-    consent: Consent = Field(description="Consent of the person, of the last reference.")
+    consent: Consent = Field(description="Consent of the person, as given with the last reference.")
     references: list[Reference] = Field(description="References of the voice: the newest last, at most ten.")
     model: Model = Field(description="The network that computed the embeddings of the references.")
     comparable: bool = Field(
-        description="Whether speakers are compared with this voice: false if another network computed its embeddings; "
-        "then enrol the person again."
+        description="Whether speakers are compared with this voice; false if another network than the current one "
+        "computed its embeddings: then enrol the person again."
     )
 
 
 class VoicePage(Message):
     """The reply to a request to list voices: one page of a user's voices."""
 
-    voices: list[Voice] = Field(description="The voices; the most recently changed one is last.")
+    voices: list[Voice] = Field(description="The voices; the one changed most recently is last.")
     more_after: int | None = Field(
         None, description="Not null if the user has more voices: send the request again with this value as `after`."
     )
@@ -155,13 +159,13 @@ class SpeakerVoice(Message):
 
     voice: VoiceId | None = Field(description="Id of the voice; null: no voice is similar enough, or it was forgotten.")
     name: str | None = Field(
-        description="Current name of the voice, which `tasks.result` adds; `unknown` without a voice. Null in the "
-        "stored result.",
+        description="Current name of the voice, or `unknown` without a voice, in the reply to `tasks.result`. Null in "
+        "the stored result, because names may change.",
         examples=["Anna"],
     )
     score: Score | None = Field(
-        description="Similarity of the speaker and the most similar voice, at most 1; null without a voice to compare "
-        "with.",
+        description="Similarity of the speaker to the most similar voice, from -1 to 1; null if there was no voice to "
+        "compare with.",
         examples=[0.71],
     )
 
@@ -177,11 +181,14 @@ class SpeakerVoice(Message):
 SpeakerVoices = Annotated[
     dict[str, SpeakerVoice] | None,
     Field(
-        description="The voice of each speaker; no voice is assigned twice. Null without `identify`, or if the "
-        "speakers could not be compared."
+        description="By label, the voice of each speaker; no two speakers have the same voice. Null without "
+        "`identify`, or if the speakers could not be compared with voices."
     ),
 ]
 VoicesError = Annotated[
     ErrorDetail | None,
-    Field(description="Why names are missing despite `identify`; the rest of the result is complete."),
+    Field(
+        description="Why not all speakers were compared with all voices, although the task has `identify`; the rest of "
+        "the result is complete. Null: no error."
+    ),
 ]

@@ -24,14 +24,17 @@ Token = Annotated[
     str,
     Field(
         pattern=r"^[0-9a-f]{32}$",
-        description="A random value that nobody can guess.",
+        description="Identifies the worker: a random value that nobody can guess.",
         examples=["9f3c2b1a5d6e4f708192a3b4c5d6e7f8"],
     ),
 ]
 
 
 class Window(Input):
-    """Up to 20 s of speech from a recording: the start and end of each region of speech, and their joined samples."""
+    """Up to 20 s of speech that the model transcribes at once, as one or more regions of a recording.
+
+    A region is an interval of speech between pauses.
+    """
 
     regions: list[Times] = Field(
         min_length=1,
@@ -40,15 +43,15 @@ class Window(Input):
         examples=[[[0.0, 4.2], [5.0, 9.9]]],
     )
     samples: str = Field(
-        repr=False, description="Samples of the regions in base64: signed 16-bit, 16 kHz, little-endian."
+        repr=False, description="Joined samples of the regions, in base64: signed 16-bit, 16 kHz, little-endian."
     )
-    channel: Channel | None = Field(None, description="The channel, from 0; null: the channels are mixed.")
+    channel: Channel | None = Field(None, description="Number of the channel, from 0; null: the channels are mixed.")
     context: int = Field(
         0,
         ge=0,
         lt=MAX_REGIONS,
-        description="Number of leading regions that are transcribed already: they are context, with which the model "
-        "transcribes short speech better.",
+        description="Number of leading regions that an earlier window has already transcribed: they are only context, "
+        "with which the model transcribes short speech better.",
     )
 
     @property
@@ -63,11 +66,14 @@ class Window(Input):
 
 
 class WindowRequest(Input):
-    """A request to transcribe a window, for an idle worker with the same model and engine settings (`fingerprint`)."""
+    """A request to transcribe a window, i.e. up to 20 s of speech of a recording, for another worker.
+
+    Any idle worker with the same model and the same engine settings (`fingerprint`) may handle it.
+    """
 
     window: Window = Field(description="The window, with its samples.")
     options: TranscribeOptions = Field(TranscribeOptions(), description="The options of the task.")
-    previous: Language | None = Field(None, description="Language of the speech before the window, if known.")
+    previous: Language | None = Field(None, description="Language spoken before the window; null if unknown.")
     model: Model = Field(description="The model with which to transcribe the window.")
     fingerprint: str = Field(
         "",
@@ -89,25 +95,26 @@ class WindowRequest(Input):
 
 
 class WindowText(Message):
-    """The transcript of a window, and the speech in it for which the model returned no text."""
+    """The transcript of a window, i.e. of up to 20 s of speech, and the speech for which the model returned no text."""
 
     segments: list[Segment] = Field(description="Segments of the window, with times in the recording.")
     untranscribed: list[Interval] = Field(
-        default_factory=list, description="Speech of the window that was not transcribed."
+        default_factory=list, description="Speech in the window for which the model returned no text."
     )
     language: Language | None = Field(
         None, description="Language at the end of the window; null if the model does not report it."
     )
-    settled: bool = Field(True, description="Whether the text does not depend on the language before the window.")
-    end: Seconds = Field(description="Earliest start of the next window, in seconds.", examples=[9.9])
-    channel: Channel | None = Field(None, description="The channel of the window.")
+    settled: bool = Field(True, description="Whether the text is the same whatever language was spoken before.")
+    end: Seconds = Field(description="Second of the recording from which the next window may start.", examples=[9.9])
+    channel: Channel | None = Field(None, description="The `channel` of the window.")
 
 
 class WindowReply(Message):
-    """The reply to a request to transcribe a window; without a text if the worker could not transcribe it.
+    """The reply to a request to transcribe a window: its text, or null if the worker did not transcribe it.
 
-    The worker may no longer be idle, or have another model or other engine settings.
+    A worker does not transcribe the window if it is no longer idle, or if its model or engine settings are not those in
+    the request. Then the worker that sent the request transcribes the window itself.
     """
 
     worker: Token
-    text: WindowText | None = Field(description="The text; null: the owner has to transcribe the window.")
+    text: WindowText | None = Field(description="The text; null: the worker did not transcribe the window.")

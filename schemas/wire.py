@@ -31,22 +31,26 @@ AudioFileId = Annotated[
         min_length=1,
         max_length=1024,
         pattern=NAME_PATTERN,
-        description="Name of the recording: of an object in the bucket for recordings, or of a file in the folder.",
+        description="Name of the recording in the store of recordings: of an object in a bucket, or of a file.",
         examples=["meeting.flac"],
     ),
 ]
 UserId = Annotated[
     Annotated[int, Field(ge=-(2**63), lt=2**63)]
     | Annotated[str, Field(min_length=1, max_length=64, pattern=NAME_PATTERN)],
-    Field(description="Owner of the task, an integer or up to 64 characters; repeated in the result.", examples=[42]),
+    Field(
+        description="Id of the user to whom the task or the voice belongs: an integer, or up to 64 characters.",
+        examples=[42],
+    ),
 ]
 MIN_KEEP_S, MAX_KEEP_S = 60, 7 * 24 * 3600  # a result is stored for seven days
 KeepSeconds = Annotated[
     Annotated[int, Field(ge=MIN_KEEP_S, le=MAX_KEEP_S)] | None,
     Field(
         description="Seconds from the end of the task until the service erases all its data: recording, events, "
-        "segments, result, Redis keys, dead letters, and cached data of the recording. A recording stays while another "
-        "task needs it, and if it is in a folder or on a web server. Null: each part has its own retention.",
+        "segments, result, Redis keys, dead letters, and cached data of the recording. A recording is not erased while "
+        "another task needs it, nor if it is in a folder or on a web server. Null: each kind of data has its own "
+        "retention time.",
         examples=[86400],
     ),
 ]
@@ -67,8 +71,8 @@ Speakers = Annotated[int, Field(ge=1, le=64)]
 AtLeast = Annotated[
     Speakers | None,
     Field(
-        description="Minimum number of speakers; null: unknown. If fewer can be distinguished, `speakers` of the "
-        "result is lower.",
+        description="Minimum number of speakers; null: unknown. `speakers` of the result is lower if the service can "
+        "distinguish only fewer speakers.",
         examples=[2],
     ),
 ]
@@ -117,16 +121,16 @@ Time = Annotated[
 class Kind(DescribedEnum):
     """The kind of result that a task produces."""
 
-    TRANSCRIPTION = "transcription", "Speech-to-text, on request with speakers."
+    TRANSCRIPTION = "transcription", "Speech-to-text, with speakers if the task requests them."
     DIARIZATION = "diarization", "Speaker diarization: who speaks when."
 
 
 class Lane(DescribedEnum):
-    """The type of tasks that a task queue holds; there is a task queue for each lane and each priority."""
+    """The type of the tasks in a task queue; there is one task queue for each lane and each priority."""
 
     TRANSCRIPTION = "transcription", "Recordings to transcribe."
     DIARIZATION = "diarization", "Recordings to diarize."
-    LIVE = "live", "Live audio to transcribe: the tasks have the kind `transcription`."
+    LIVE = "live", "Live audio to transcribe. The kind of these tasks is `transcription`."
 
     @property
     def task(self) -> str:
@@ -143,8 +147,8 @@ class Priority(DescribedEnum):
     """The priority of a task; every priority gets its turn, so that no task waits forever."""
 
     HIGH = "high", "Served first."
-    NORMAL = "normal", "Served if no `high` task waits, and at least as every fourth task."
-    LOW = "low", "Served if no other task waits, and at least as every sixteenth task."
+    NORMAL = "normal", "Served if no `high` task waits. Even if one does, every fourth task that starts is `normal`."
+    LOW = "low", "Served if no other task waits. Even if one does, every sixteenth task that starts is `low`."
 
     def precedes(self, other: "Priority") -> bool:
         """Whether workers prefer tasks of this priority to those of `other`."""

@@ -38,11 +38,11 @@ CORRELATIONS: Final = {
     "taskId": {"location": "$message.payload#/task_id", "description": "All messages about a task have its id."},
     "frameId": {
         "location": "$message.header#/Nats-Msg-Id",
-        "description": "The task id stands before the last hyphen, the number of the frame behind it.",
+        "description": "The text before the last hyphen is the task id; the number after it is that of the frame.",
     },
     "voiceId": {
         "location": "$message.payload#/voice",
-        "description": "The service makes the id; results have it beside the name.",
+        "description": "The service generates the id of the voice; results have it beside the name.",
     },
     "requestId": {
         "location": "$message.header#/correlation_id",
