@@ -12,9 +12,9 @@ from handlers.replies import request_route
 
 
 async def replay(request: ReplayRequest, replayer: Annotated[Replayer, FromContext()]) -> Replayed:
-    """Queue the tasks of dead letters again, selected by task, kind or error code.
+    """Queue the tasks of dead letters again; a task id, a kind or an error code selects the dead letters.
 
-    Tasks that ended as `failed` are queued again from their start, under their own id; dead letters of invalid or
+    Tasks that ended as `failed` are queued under their own id, and start from the beginning. Dead letters of invalid or
     truncated tasks stay.
     """
     return Replayed(replayed=await replayer.replay(request))
@@ -23,7 +23,7 @@ async def replay(request: ReplayRequest, replayer: Annotated[Replayer, FromConte
 async def delete(
     request: DeleteLettersRequest, dead_letters: Annotated[DeadLetterStore, FromContext()]
 ) -> LettersDeleted:
-    """Delete dead letters, selected by task, kind or error code.
+    """Delete dead letters, which a task id, a kind or an error code selects.
 
     Dead letters of messages without a task id are deleted, too. All other data of the tasks stays. If there are many
     dead letters, the reply says where to continue.

@@ -133,7 +133,7 @@ class LiveKeywords(TranscribeKeywords, total=False):
 class Partial(Message):
     """A partial result: the text so far of an utterance in progress.
 
-    It is sent over core NATS and not stored: about once per second, less often on a busy worker. Each partial result
+    Partial results are sent over core NATS and not stored: about one per second, fewer on a busy worker. Each of them
     replaces the previous one with the same `channel` and `start`. Finally the segments of the utterance, on
     `segments.{task_id}`, replace its partial results; they may differ from them even in `stable` words.
     """
@@ -180,13 +180,15 @@ class SpeakersEvent(Message):
     sequence: int = Field(
         ge=1, description="Number of the speakers event, from 1, without gaps, across attempts.", examples=[1]
     )
-    channel: Channel | None = Field(None, description="The channel of `turns`, from 0; null: the channels are mixed.")
+    channel: Channel | None = Field(
+        None, description="Number of the channel to which `turns` belong, from 0; null: the channels are mixed."
+    )
     turns: list[Turn] = Field(
         description="Intervals whose published speaker was wrong or unknown, with the speaker now detected."
     )
     same: list[SameSpeaker] = Field(description="Pairs of labels that turned out to belong to one person.")
     voices: dict[str, SpeakerVoice] = Field(
-        description="By label, the speakers whose voice was recognized, or has changed, since the last event. The "
+        description="By speaker label, the voices that were recognized, or have changed, since the last event. The "
         "`name` is null: `voices.list` has the names."
     )
     settled_until: Seconds = Field(

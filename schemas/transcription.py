@@ -64,11 +64,10 @@ _Term = Annotated[str, Field(min_length=1, max_length=60, pattern=TERM_PATTERN)]
 
 
 class TranscribeOptions(Input):
-    """All options on which the text of a transcription depends.
+    """All options on which the text of a transcription depends."""
 
-    Tasks, engines, requests to transcribe windows and the key of the transcript cache all use this class. A new option
-    is added here, in the engine and in the command.
-    """
+    # Tasks, engines, requests to transcribe windows and the key of the transcript cache all use this class. A new
+    # option is added here, in the engine and in the command.
 
     model: str | None = Field(
         None,

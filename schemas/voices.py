@@ -56,7 +56,7 @@ class Consent(Input):
 
 
 class EnrollRequest(Input):
-    """A request to enrol a speaker of a completed task as a person, whom later tasks of the user can then identify."""
+    """A request to enrol a speaker of a completed task, so that later tasks of the user recognize this person."""
 
     user_id: UserId
     task_id: TaskId
