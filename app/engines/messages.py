@@ -71,12 +71,12 @@ class LiveSpeakerOptions(_Message):
 class ProcessLiveAudio(_Message):
     """Job: detect the utterances in the next piece of audio of a live stream.
 
-    The engine process retains the state of the stream between its jobs. If it does not have this state (any
-    more), the job fails with a transient error; then the caller starts the stream again, with a job with `first`.
+    The engine process retains the state of the stream between its jobs. If it does not have this state, e.g. because it
+    was restarted, the job fails with a transient error. Then the caller starts the stream again, by a job with `first`.
     """
 
     type: Literal["process_live_audio"] = "process_live_audio"
-    stream: str = Field(description="Names the stream: a task id and a random token.")
+    stream: str = Field(description="Name of the stream: a task id and a random token.")
     audio: LiveAudio
     separate: bool = Field(False, description="Process each channel separately; else all are mixed.")
     start_at: list[float] = Field(
@@ -85,10 +85,10 @@ class ProcessLiveAudio(_Message):
     )
     first: bool = Field(False, description="Creates the stream, and closes an older one of this name.")
     skipped_bytes: int = Field(0, description="Bytes of the stream before its first job; only used with `first`.")
-    data: str = Field("", repr=False, description="Bytes of frames in order, in base64; at most 1 MiB.")
+    data: str = Field("", repr=False, description="Bytes of the next frames, at most 1 MiB, in base64.")
     include_open: bool = Field(True, description="Whether the reply includes the open utterances.")
     speakers: LiveSpeakerOptions | None = Field(
-        None, description="Find the speakers of each channel (or the mix); only used with `first`."
+        None, description="How to find the speakers of each channel (or the mix); null: do not. Only used with `first`."
     )
     end: bool = Field(False, description="No more audio follows: ends the open utterances, and closes the stream.")
 
@@ -144,7 +144,7 @@ class Diarize(_Message):
     channel: int | None = None
     min_speakers: Speakers | None = None
     max_speakers: Speakers | None = None
-    embed: bool = Field(False, description="Whether the reply includes the speakers' embeddings: 0.7 s more for each.")
+    embed: bool = Field(False, description="Whether the reply includes the speakers' embeddings; each takes 0.7 s.")
     known: list[ChunkAnalysed] = Field(default_factory=list, repr=False)
 
 
@@ -220,9 +220,11 @@ class SpeakerEmbedding(_Message):
 
     speaker: str
     seconds: float
-    agreement: float = Field(description="Similarity of parts of the speech, 0 to 1; below 0.65: as of two people.")
+    agreement: float = Field(
+        description="Similarity of the parts of the speech, 0 to 1; below 0.65, it sounds like two people."
+    )
     values: str = Field(repr=False, description="192 integers of one byte each, in base64; empty: no embedding.")
-    telephone: str = Field(repr=False, description="The same, of the telephone bandwidth.")
+    telephone: str = Field(repr=False, description="The same for telephone bandwidth.")
 
 
 class RecordingEmbeddings(_Message):
@@ -244,7 +246,7 @@ class LiveDiarization(_Message):
     labels: list[str] = Field(default_factory=list)
     settled_until: float
     state: str = Field(repr=False)
-    embedded: RecordingEmbeddings | None = Field(None, description="Null: neither requested nor needed for echoes.")
+    embedded: RecordingEmbeddings | None = Field(None, description="Null: not requested, nor needed to detect echoes.")
 
 
 class LiveAudioProcessed(_Message):
@@ -259,7 +261,7 @@ class LiveAudioProcessed(_Message):
     open: list[Window] = Field(description="The utterance so far of each channel in which somebody speaks now.")
     closing: list[Window] = Field(
         default_factory=list,
-        description="Utterances followed by a pause, each once: complete if nobody speaks before the pause ends.",
+        description="Utterances in a pause, each once: they are complete if the pause gets long enough.",
     )
     complete_until: list[float] = Field(
         description="For each channel (or the mix): the time in seconds up to which all utterances are detected."
@@ -269,7 +271,9 @@ class LiveAudioProcessed(_Message):
         default_factory=list,
         description="For each channel, the label of the person who is speaking now; null: nobody, or unknown.",
     )
-    speakers: list[LiveDiarization] = Field(default_factory=list, description="Of each channel; empty: nothing is new.")
+    speakers: list[LiveDiarization] = Field(
+        default_factory=list, description="The speakers of each channel so far; empty: the same as in the last reply."
+    )
 
 
 class WindowsTranscribed(_Message):
