@@ -49,19 +49,13 @@ class Settings(Client, BaseSettings):
         hide_input_in_errors=True,  # the input may contain passwords
     )
 
-    nats_max_msgs_per_subject: int = Field(
-        10_000, ge=1, description="Largest number of tasks in a task queue; NATS refuses further tasks."
-    )
+    nats_max_msgs_per_subject: int = Field(10_000, ge=1, description="Largest number of tasks in a task queue.")
     nats_replicas: int = Field(1, description="Number of NATS servers that store a copy of each stream: 1, 3 or 5.")
     user_max_running: int = Field(
-        0,
-        ge=0,
-        description="Largest number of running tasks of a user; 0: no limit. A quota of the user takes precedence.",
+        0, ge=0, description="Largest number of running tasks of a user who has no quota; 0: no limit."
     )
     user_max_waiting: int = Field(
-        0,
-        ge=0,
-        description="Largest number of waiting tasks of a user; 0: no limit. A quota of the user takes precedence.",
+        0, ge=0, description="Largest number of waiting tasks of a user who has no quota; 0: no limit."
     )
     redis_url: str = Field("redis://localhost:6379/0", description="Address of the Redis or Valkey server.")
 
@@ -71,19 +65,17 @@ class Settings(Client, BaseSettings):
         30, gt=0, description="Seconds before the first retry of a task; doubled before each further retry."
     )
     task_ack_wait: float = Field(
-        15, gt=0, description="Seconds without a heartbeat after which another worker gets the task."
+        15, gt=0, description="Seconds without a heartbeat until another worker gets the task."
     )
     task_heartbeat: float = Field(5, gt=0, description="Seconds between two heartbeats of a running task.")
 
-    task_grace: float = Field(
-        10, ge=0, description="Seconds for which a worker continues its tasks after SIGTERM, before it returns them."
-    )
+    task_grace: float = Field(10, ge=0, description="Seconds for which a worker continues its tasks after SIGTERM.")
 
     live_streams: int = Field(
         0,
         ge=0,
         le=MOST_LIVE_STREAMS,
-        description="Largest number of live tasks that a worker runs at the same time; 0: four for each core.",
+        description="Most live tasks of a worker at the same time; 0: four for each core.",
     )
     live_ttl: float = Field(
         24 * 3600,
@@ -101,34 +93,19 @@ class Settings(Client, BaseSettings):
         description="Seconds after the end of a task until its recording is deleted; 0: never. Recordings in folders "
         "and on web servers are never deleted.",
     )
-    audio_max_seconds: float = Field(
-        24 * 3600, gt=0, description="Longest recording or live audio that is transcribed, in seconds."
-    )
-    audio_max_decode_seconds: float = Field(
-        600, gt=0, description="Seconds of CPU time that decoding a recording may take."
-    )
-    diarization_max_seconds: float = Field(
-        4 * 3600, gt=0, description="Longest audio that is diarized as a whole, in seconds."
-    )
+    audio_max_seconds: float = Field(24 * 3600, gt=0, description="Longest audio that is transcribed, in seconds.")
+    audio_max_decode_seconds: float = Field(600, gt=0, description="CPU seconds that decoding a recording may take.")
+    diarization_max_seconds: float = Field(4 * 3600, gt=0, description="Longest audio that is diarized, in seconds.")
 
     voice_threshold: float = Field(
-        0.6,
-        ge=-1,
-        le=1,
-        description="Least similarity to an enrolled voice, from -1 to 1, with which a speaker is recognized.",
+        0.6, ge=-1, le=1, description="Least similarity to an enrolled voice with which a speaker is recognized."
     )
     voice_margin: float = Field(
-        0.1,
-        ge=0,
-        le=2,
-        description="A speaker is recognized only if the similarity to every other voice is lower by at least this.",
+        0.1, ge=0, le=2, description="Least difference between the similarities of the best and the second-best voice."
     )
 
     cache_ttl: float = Field(
-        7 * 24 * 3600,
-        ge=0,
-        description="Seconds for which the cache stores transcripts and turns, for later tasks with the same recording "
-        "and options; 0: no cache.",
+        7 * 24 * 3600, ge=0, description="Seconds for which the cache stores transcripts and turns; 0: no cache."
     )
 
     transcription_model: str | None = Field(
@@ -151,27 +128,21 @@ class Settings(Client, BaseSettings):
         description="Precision of Whisper models; null: int8 on a CPU, float16 on a GPU. For other models: the "
         "precision of the files to load; null: full precision.",
     )
-    engine_threads: int = Field(
-        1, ge=1, description="CPU threads that transcribe one window, i.e. up to 20 s of speech."
-    )
+    engine_threads: int = Field(1, ge=1, description="CPU threads that transcribe one window (up to 20 s of speech).")
     engine_parallel: int = Field(
         0,
         ge=0,
         le=MOST_WINDOWS,
         description="Windows transcribed at the same time on CPUs; 0: as many as the cores allow.",
     )
-    engine_beam: int = Field(
-        5, ge=1, le=20, description="Beam size: number of candidate texts that decoding a window compares."
-    )
+    engine_beam: int = Field(5, ge=1, le=20, description="Beam size: number of candidate texts compared for a window.")
     engine_batch: int = Field(
         4, ge=1, le=MOST_WINDOWS, description="Largest number of windows that a model transcribes in one batch."
     )
     otel_exporter_otlp_endpoint: str | None = Field(
         None, pattern=r"^https?://", description="Address that receives traces (OTLP over HTTP); null: no traces."
     )
-    log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(str.lower)] = Field(
-        "info", description="Lowest level of the messages that are logged."
-    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(str.lower)] = "info"
 
     @model_validator(mode="after")
     def _check_heartbeat(self) -> "Settings":

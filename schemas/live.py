@@ -146,9 +146,7 @@ class Partial(Message):
         description="The first words of `text`, which no later partial result of the utterance changes.",
         examples=["Good morning,"],
     )
-    text: str = Field(
-        description="All words of the utterance so far; they start with `stable`.", examples=["Good morning, shall we"]
-    )
+    text: str = Field(description="All words so far; `stable` is their beginning.", examples=["Good morning, shall we"])
     language: Language | None = Field(None, description="Spoken language, ISO 639-1; null if unknown.")
     speaker: Speaker | None = Field(
         None, description="Probable speaker of the last words; null if unknown, or without `diarize`."
@@ -180,12 +178,8 @@ class SpeakersEvent(Message):
     sequence: int = Field(
         ge=1, description="Number of the speakers event, from 1, without gaps, across attempts.", examples=[1]
     )
-    channel: Channel | None = Field(
-        None, description="Number of the channel to which `turns` belong, from 0; null: the channels are mixed."
-    )
-    turns: list[Turn] = Field(
-        description="Intervals whose published speaker was wrong or unknown, with the speaker now detected."
-    )
+    channel: Channel | None = Field(None, description="The channel of `turns`, from 0; null: the channels are mixed.")
+    turns: list[Turn] = Field(description="Intervals whose published speaker was wrong or unknown, with the new one.")
     same: list[SameSpeaker] = Field(description="Pairs of labels that turned out to belong to one person.")
     voices: dict[str, SpeakerVoice] = Field(
         description="By speaker label, the voices that were recognized, or have changed, since the last event. The "

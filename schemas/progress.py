@@ -121,9 +121,7 @@ class ProgressEvent(QueuePosition, TaskState):  # the last base has the first fi
         description="Seconds of audio that the current stage has processed; each stage starts at 0.",
         examples=[28.4],
     )
-    max_attempts: int = Field(
-        ge=1, description="Largest number of attempts: the task fails after the last one.", examples=[4]
-    )
+    max_attempts: int = Field(ge=1, description="Largest number of attempts, after which the task fails.", examples=[4])
     sequence: int = Field(ge=1, description="Number of the event, from 1, without gaps, across attempts.", examples=[5])
     retry_at: Time | None = Field(
         None, description="When the next attempt of a `retrying` task starts; null in other states."

@@ -19,14 +19,9 @@ class QueueStatus(Message):
     priority: Priority = Field(description="Priority of the tasks.")
     waiting: int = Field(ge=0, description="Number of tasks that wait for a worker.", examples=[12])
     scheduled: int = Field(
-        0,
-        ge=0,
-        description="Number of tasks that wait for their `not_before`; `waiting` does not include them.",
-        examples=[1],
+        0, ge=0, description="Number of tasks that wait for their `not_before`, not counted in `waiting`.", examples=[1]
     )
-    running: int = Field(
-        ge=0, description="Number of tasks that run, or wait for their next attempt after a failure.", examples=[2]
-    )
+    running: int = Field(ge=0, description="Number of tasks that run, or wait for their next attempt.", examples=[2])
     oldest: Time | None = Field(
         description="Since when the oldest waiting task waits, i.e. when it was stored, or its `not_before` if that is "
         "later; null if no task waits."
@@ -44,9 +39,7 @@ class UserLoad(Message):
     waiting: int = Field(
         ge=0, description="Number of tasks that wait for a worker; scheduled tasks are not counted.", examples=[12]
     )
-    running: int = Field(
-        ge=0, description="Number of tasks that run, or wait for their next attempt after a failure.", examples=[2]
-    )
+    running: int = Field(ge=0, description="Number of tasks that run, or wait for their next attempt.", examples=[2])
     waiting_seconds: Seconds = Field(
         description="Estimated seconds of audio of the waiting tasks, from the header `Natscribe-Audio-Seconds` or, "
         "for tasks without it, from the latest tasks of the user.",

@@ -60,14 +60,10 @@ class EnrollRequest(Input):
 
     user_id: UserId
     task_id: TaskId
-    speaker: Speaker | None = Field(
-        None, description="Label of the speaker to enrol; null: the only speaker of the task."
-    )
+    speaker: Speaker | None = Field(None, description="Label of the speaker to enrol; null: the task's only speaker.")
     name: VoiceName | None = Field(None, description="Name of the new voice; null with `voice`.", examples=["Anna"])
     voice: VoiceId | None = Field(
-        None,
-        description="Id of the voice to which the speaker is added as another reference; null: create a new voice, "
-        "which needs a `name`.",
+        None, description="Id of the voice that gets another reference; null: create a new voice, which needs a `name`."
     )
     consent: Consent = Field(description="Consent of the person.")
     another: bool = Field(
@@ -187,8 +183,5 @@ SpeakerVoices = Annotated[
 ]
 VoicesError = Annotated[
     ErrorDetail | None,
-    Field(
-        description="Why not all speakers were compared with all voices, although the task has `identify`; the rest of "
-        "the result is complete. Null: no error."
-    ),
+    Field(description="Why not every speaker was compared with every voice; the rest of the result is complete."),
 ]

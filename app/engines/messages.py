@@ -268,8 +268,7 @@ class LiveAudioProcessed(_Message):
     )
     lost: float = Field(0.0, description="Seconds of audio that the time stamps of a file have skipped so far.")
     speaking: list[str | None] = Field(
-        default_factory=list,
-        description="For each channel, the label of the person who is speaking now; null: nobody, or unknown.",
+        default_factory=list, description="Label of the current speaker in each channel."
     )
     speakers: list[LiveDiarization] = Field(
         default_factory=list, description="The speakers of each channel so far; empty: the same as in the last reply."
