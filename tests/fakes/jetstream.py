@@ -15,6 +15,7 @@ WRONG_SEQUENCE = (400, 10071, "wrong last sequence")
 QUEUE_FULL = (503, 10077, "maximum messages per subject exceeded")
 NO_MESSAGE = (404, 10037, "no message found")
 NOT_DELETED = (400, 10057, "message not deleted")
+NO_SEQUENCE = (400, 10025, "invalid JSON")
 
 
 class RefusedError(Exception):
@@ -146,6 +147,8 @@ class Stream:
 
     def one(self, query: Json) -> Json:
         """Return the message that a query selects."""
+        if query.get("seq", 0) < 0:
+            raise RefusedError(*NO_SEQUENCE)
         if "last_by_subj" in query:
             matching = self.of(query["last_by_subj"])[-1:]
         elif "next_by_subj" in query:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.cancellation import cancel_all
-from app.embedded import EmbeddedError, GuardedProcess, free_port, guard, is_free
+from app.embedded import EmbeddedError, GuardedProcess, NatsServer, ValkeyServer, free_port, guard, is_free
 from app.embedded.process import PORTS
 from tests.constants import Constants
 from tests.servers import Breakable
@@ -99,6 +99,21 @@ async def test_a_server_gets_another_port_if_its_default_is_in_use(tmp_path: Pat
     assert server.tried == [taken, server.port]
     assert server.port in PORTS
     await server.stop()
+
+
+@pytest.mark.parametrize("kind", [NatsServer, ValkeyServer])
+async def test_a_server_does_not_take_another_of_its_kind_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[NatsServer | ValkeyServer]
+) -> None:
+    # Given a server on the default port
+    first, second = kind(tmp_path / "first", free_port()), kind(tmp_path / "second")
+    monkeypatch.setattr(kind, "default_port", first.port)
+    await first.start()
+    # When another one starts, then it has another port
+    await second.start()
+    assert second.port in PORTS
+    assert second.port != first.port
+    await asyncio.gather(first.stop(), second.stop())
 
 
 async def test_a_given_port_that_is_in_use_is_reported(tmp_path: Path, taken: int) -> None:

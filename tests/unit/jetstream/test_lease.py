@@ -271,6 +271,32 @@ async def test_a_follower_waits_until_the_lease_is_lost(
     assert waits[0] == pytest.approx(lease.LOST_AFTER_S, rel=0.2)
 
 
+async def test_a_holder_renews_the_lease_in_time_however_often_it_is_woken(
+    nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a holder whose pauses end early, by these seconds of its clock
+    first, now, waits, passing = await joined(nats, "first"), 100.0, list[float](), iter([0.3, 0.7, 0.8, 0.5])
+
+    async def wait(_: Lease, seconds: float) -> None:
+        nonlocal now
+        waits.append(seconds)
+        passed = next(passing, None)
+        if passed is None:
+            await asyncio.Event().wait()
+        else:
+            now += passed
+
+    monkeypatch.setattr(lease, "monotonic", lambda: now)
+    monkeypatch.setattr(Lease, "wait_for_change", wait)
+    # When it holds the lease, then each pause is what is left of a second, but long enough for a change
+    running = asyncio.create_task(first.run(asyncio.Event().wait, check=asyncio.Event().wait))
+    await eventually(lambda: len(waits) == 5)
+    await cancel_all([running])
+    assert waits == pytest.approx([1, 0.7, 1, 0.5, 1])
+    # And it renews the lease after each second
+    assert nats.requests.count(KEY) == 3 + 1  # taken, renewed twice, and released
+
+
 async def test_a_lease_that_cannot_be_stored_is_reported_and_the_worker_checks_for_itself(
     nats: InMemoryNats, constants: Constants
 ) -> None:

@@ -82,6 +82,20 @@ def test_shares_are_compared_by_weight(weights: dict[User, float], starts: list[
     assert loads.measure(queue, WINDOW_S).fairness == pytest.approx(fairness)
 
 
+@pytest.mark.parametrize(("served_at", "fairness"), [(0, 1.0), (29, 1.0), (30, 0.5)])
+def test_audio_is_forgotten_with_its_part_of_the_window(served_at: float, fairness: float) -> None:
+    # Given two users who wait, of whom one is served once
+    queue, loads = FairQueue(), UserLoads()
+    for user in ("a", "b"):
+        add(queue, user, 2)
+    for now in (0, served_at):
+        loads.measure(queue, now)
+    assert queue.next(Slots.RECORDINGS) is not None
+    loads.measure(queue, served_at)
+    # Then that counts until the tenth of the window in which it was served has passed
+    assert loads.measure(queue, WINDOW_S).fairness == fairness
+
+
 def test_a_user_who_runs_all_that_the_quota_allows_counts_as_served() -> None:
     queue, loads = FairQueue(lambda user: Quota(max_running=1 if user == "limited" else 0)), UserLoads()
     for user in ("limited", "free"):

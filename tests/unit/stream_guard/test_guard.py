@@ -197,8 +197,10 @@ async def test_strays_are_appended_again_in_their_order(nats: InMemoryNats, deny
     if deny_purge:
         nats.streams[NAMES.progress].config["deny_delete"] = False
     # When they are appended again, then each is in its log once
-    await append_strays(nats.jetstream(), config)
+    with capture_logs() as lines:
+        await append_strays(nats.jetstream(), config)
     assert subjects_of(nats) == [f"progress.{task_id}" for task_id in ids]
+    assert [line["count"] for line in lines if line["event"] == "strays_appended"] == [len(ids)]
 
 
 async def test_a_stray_whose_log_another_writer_has_started_is_removed(nats: InMemoryNats) -> None:
