@@ -383,9 +383,11 @@ async def test_duties_that_end_with_an_error_are_started_again(nats: InMemoryNat
             raise NatsTimeoutError
         await asyncio.Event().wait()
 
-    running = asyncio.create_task(first.run(work, check=work))
-    await eventually(lambda: len(starts) == 2)
+    with capture_logs() as lines:
+        running = asyncio.create_task(first.run(work, check=work))
+        await eventually(lambda: len(starts) == 2)
     assert first.held
+    assert [line["work"] for line in lines if line["event"] == "work_interrupted"] == ["lease"]
     await cancel_all([running])
 
 

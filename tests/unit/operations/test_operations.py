@@ -197,6 +197,22 @@ async def test_a_model_is_loaded_if_none_is_and_no_task_runs(
     assert [line["event"] for line in lines] == ["model_loaded"] * loads
 
 
+@pytest.mark.parametrize("is_new", [True, False])
+async def test_a_new_projection_starts_with_a_marked_redis(
+    engine: FakeEngine, nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch, is_new: bool
+) -> None:
+    # Given streams that may lack the consumer that feeds Redis
+    if is_new:
+        del nats.streams[NAMES.progress].consumers[NAMES.progress_projection]
+    monkeypatch.setattr(RedisProjection, "mark", mark := AsyncMock())
+    worker = Worker(SETTINGS, engine)
+    worker.container.join_fleet(nats.client)
+    # When a worker starts, then Redis is marked if the consumer is new: it delivers everything anyway
+    await worker._start_guard()  # noqa: SLF001 -- the rest of a start needs servers
+    assert mark.called is is_new
+    assert worker.container.projection.stream_created_at == str(nats.streams[NAMES.progress].created)
+
+
 @pytest.mark.parametrize("ended", ["", "consumer", "live_consumer"])
 async def test_a_worker_is_ready_while_both_consumers_run(engine: FakeEngine, ended: str) -> None:
     worker = Worker(SETTINGS, engine)

@@ -14,6 +14,7 @@ from natscribe.schemas.wire import Priority
 
 from app.cancellation import cancel_all
 from app.errors import RequestError, TransientError
+from app.jetstream.records import UnreadableError
 from app.queue.index import QueueIndex
 from app.retention import reminders as reminders_module
 from app.retention.erasure import Erasure
@@ -341,6 +342,12 @@ async def test_equal_hashes_of_two_names_are_distinguished(parts: Parts, monkeyp
     # Then each is found by its whole name
     assert [reminder.task_id async for reminder in parts.reminders.of_user(7)] == ["mine"]
     assert await parts.reminders.is_recording_needed(reminder(), kept_for_ever=False) is False
+
+
+async def test_a_reminder_of_a_later_version_is_named(parts: Parts, nats: InMemoryNats) -> None:
+    nats.streams[NAMES.retention].publish("retention.reminders.u.r.t9", b"later", {}, nats.now)
+    with pytest.raises(UnreadableError, match=r"retention\.reminders\.u\.r\.t9"):
+        await anext(parts.reminders.of_task("t9"))
 
 
 async def test_the_oldest_due_reminder_has_its_time(parts: Parts, nats: InMemoryNats) -> None:
