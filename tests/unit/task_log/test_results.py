@@ -9,6 +9,7 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import PubAck, RawStreamMsg
 from nats.js.errors import NotFoundError
+from natscribe.jetstream.large_results import HEADROOM_BYTES
 from natscribe.schemas import headers as names
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import TranscriptionResult
@@ -71,7 +72,8 @@ async def test_a_result_that_leaves_no_room_for_headers_is_an_object(room: int) 
 async def test_a_result_that_fits_is_a_message() -> None:
     log, bucket = InMemoryTaskLog(), FakeBucket(MAX_PAYLOAD)
     store = ResultStore(cast("Client", bucket), log)
-    await store.publish(transcript("x" * (MAX_PAYLOAD // 2)), LAST)
+    largest = MAX_PAYLOAD - HEADROOM_BYTES - len(transcript("").model_dump_json())
+    await store.publish(transcript("x" * largest), LAST)
     (published,) = log.outcomes("t1")
     assert isinstance(published, TranscriptionResult)
     assert published.object is None
