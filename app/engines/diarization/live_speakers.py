@@ -27,7 +27,7 @@ class LiveSpeakers:
     the `LiveSpeakers` of the other channels.
     """
 
-    def __init__(self, networks: Networks, options: LiveSpeakerOptions, channel: int = 0, channels: int = 1) -> None:
+    def __init__(self, networks: Networks, options: LiveSpeakerOptions, channel: int, channels: int) -> None:
         """`channel`: the number of the channel, from 0. `channels`: the number of channels; 1 if they are mixed."""
         self.others: Sequence[LiveSpeakers] = ()
         self.has_news = False
