@@ -47,6 +47,7 @@ class Recording {
       message: onMessage,
     });
     await this.live.start();
+    this.#reportedAt = performance.now(); // to allow the microphone may have taken long
     this.connection.closed().then(resolve);
     microphone.start((bytes, seconds) => {
       this.#recorded += seconds;
@@ -55,8 +56,8 @@ class Recording {
       show(t("The microphone was taken away. The audio until then is kept; connect it, then press Start."));
       this.stop();
     });
-    const awake = await navigator.wakeLock?.request("screen").catch(() => null); // keeps a phone awake while it records
-    this.ended.then(() => awake?.release());
+    const awake = navigator.wakeLock?.request("screen").catch(() => null); // keeps a phone awake while it records
+    this.ended.then(async () => (await awake)?.release());
   }
 
   // Sends the rest of the audio; the text ends with the task.

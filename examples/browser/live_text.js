@@ -83,7 +83,8 @@ export class Transcript {
   // Shows the result, which has the speakers and the untranscribed intervals.
   finish({ segments = [], speakers, voices, untranscribed = [], diarization_error }) {
     this.clearPartial();
-    if (speakers !== null && segments.length) {
+    const isLate = segments.length > this.#segments.length; // the last text has not come before the end of the task
+    if (segments.length && (speakers !== null || isLate)) {
       byId("text").replaceChildren();
       [this.#segments, this.#turns] = [[], []];
       this.#names.clear();

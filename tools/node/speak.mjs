@@ -59,7 +59,7 @@ async function speak(name, more, { speakers = false, meanwhile = () => {} } = {}
   await says(page, "Listening");
   const happened = await meanwhile(page);
   await isHeard(page, options.seconds);
-  await page.click("#record");
+  await page.$eval("#record", (button) => button.click()); // it moves while the text grows
   await says(page, "Done");
   await picture(page, `${folder}/${name}-after.webp`);
   return { page, ...happened, ...(await noted(page)) };
@@ -161,12 +161,18 @@ async function hostile() {
   return observed;
 }
 
-// A page that waits for a worker, as wide as a desktop and then as a phone, until its task has ended.
+// A page that waits for a worker, as wide as a desktop and then as a phone, until its task has ended. Its user takes some
+// seconds to allow the microphone.
 async function waiting() {
   const page = await open();
+  await page.evaluate(() => {
+    const { mediaDevices } = navigator;
+    const allowed = mediaDevices.getUserMedia.bind(mediaDevices);
+    mediaDevices.getUserMedia = (constraints) => new Promise((done) => setTimeout(done, 4000)).then(() => allowed(constraints));
+  });
   await page.click("#record");
   await says(page, "Waiting for a worker");
-  await page.waitForFunction(() => document.getElementById("lag").textContent.endsWith("text 8 s behind"), { timeout: 60_000 });
+  await page.waitForFunction(() => Number(/text (\d+) s behind/.exec(document.getElementById("lag").textContent)?.[1]) >= 8, { timeout: 60_000 });
   await picture(page, `${folder}/waiting-desktop.webp`);
   await page.setViewport({ width: 390, height: 844 }); // a change to a phone would load the page again
   await picture(page, `${folder}/waiting-phone.webp`);
