@@ -32,7 +32,7 @@ BLOCKED_MS = 100  # CPU time of a task of the main thread
 
 
 async def test_an_upload_survives_a_lost_connection_and_a_closed_page(tmp_path: Path) -> None:
-    # Given a page without a worker, and a recording of eight megabytes on a slow network
+    # Given a page without a worker, and a recording of eight megabytes
     file = recording(tmp_path, 250)
     async with nats_for_pages(tmp_path / "nats") as (server, port):
         with page_for(port, tmp_path / "page") as url:
@@ -40,7 +40,7 @@ async def test_an_upload_survives_a_lost_connection_and_a_closed_page(tmp_path: 
             async with streams_of(site) as client:
                 # When the connection breaks during the upload, and the page is closed and opened again
                 options = {"language": "de", "vocabulary": "Dashwood; JetStream"}
-                seen = await site.visit("cut", websocket=port, file=str(file), bytesPerSecond=2_000_000, **options)
+                seen = await site.visit("cut", websocket=port, file=str(file), **options)
                 # Then the bucket has each byte once, with the digest
                 js = client.jetstream()
                 task = TranscriptionTask.model_validate_json(await stored_task(client))
@@ -63,7 +63,7 @@ async def stored_task(client: Client) -> bytes:
 
 
 async def test_uploads_of_one_tab_are_seen_and_cancelled_in_another(tmp_path: Path) -> None:
-    # Given three recordings on a slow network, two of which are uploaded at a time
+    # Given three recordings, two of which are uploaded at a time, and a network that takes no more than a part of them
     files = [tmp_path / f"{name}.wav" for name in ("one", "two", "three")]
     for file in files:
         file.write_bytes(wav(tone(60)))
@@ -73,7 +73,7 @@ async def test_uploads_of_one_tab_are_seen_and_cancelled_in_another(tmp_path: Pa
             async with streams_of(site) as client:
                 # When another tab is opened, and the one that waits is cancelled there
                 seen = await site.visit(
-                    "tabs", websocket=port, files=list(map(str, files)), cancelled="three.wav", bytesPerSecond=100_000
+                    "tabs", websocket=port, files=list(map(str, files)), cancelled="three.wav", allowed=1_000_000
                 )
                 stored = await client.jetstream().stream_info("transcription_tasks")
     # Then the other tab has shown all as uploads, none as interrupted, and the two others have become tasks
@@ -279,7 +279,11 @@ async def test_the_drawer_shows_the_newest_messages_and_repeated_ones_once(tmp_p
             await client.publish(subjects.progress(task), json.dumps(event).encode())
         seen = await visiting
     # Then it shows the newest ones, first the last one
-    assert seen["subjects"] == [f"progress.{task}" for task in ["last", *reversed(range(21, TASKS + 20))]]
+    assert len(seen["subjects"]) == TASKS
+    newest = [subject for subject in seen["subjects"] if subject != subjects.LIST]
+    assert newest == [f"progress.{task}" for task in ["last", *reversed(range(TASKS + 20))]][: len(newest)]
+    # And once the list, which the page may have requested again, and its reply
+    assert seen["subjects"].count(subjects.LIST) <= 2
 
 
 async def test_the_time_that_is_left_is_shown_once_two_estimates_agree(tmp_path: Path) -> None:

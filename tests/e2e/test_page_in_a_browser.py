@@ -120,9 +120,10 @@ async def test_speech_becomes_a_transcript_with_its_audio(site: Site, tmp_path: 
     # Given somebody who reads two sentences to the microphone
     audio = tmp_path / "said.wav"
     silence = np.zeros(RATE, np.int16)
-    write(audio, [part for clip in CLIPS[:2] for part in (silence, read(clip))] + [silence])
+    before = [silence] * 4  # a busy browser begins to record some seconds after the microphone is there
+    write(audio, [*before, *(part for clip in CLIPS[:2] for part in (silence, read(clip))), silence])
     # When this is transcribed live, until the page is asked to stop
-    seconds = sum(len(read(clip)) for clip in CLIPS[:2]) // RATE + 3
+    seconds = sum(len(read(clip)) for clip in CLIPS[:2]) // RATE + 3 + len(before)
     observed = await site.visit("live", audio=str(audio), seconds=seconds)
     # Then its transcript can be read and played
     words = " ".join(map(words_of, CLIPS[:2]))
@@ -130,7 +131,7 @@ async def test_speech_becomes_a_transcript_with_its_audio(site: Site, tmp_path: 
     assert observed["audio"] == "blob:"
     assert observed["duration"] >= seconds
     # And meanwhile another page has said so, without a share of what nobody knows
-    assert re.fullmatch(r"Recording 0:\d\d", observed["now"])
+    assert re.fullmatch(r"Recording \d:\d\d", observed["now"])
     assert (observed["isOver"], observed["progress"]) == (True, 0)
     # And the drawer has the audio in one row, and reads the stream of the text
     (audio_row,) = observed["audioRows"]
@@ -155,7 +156,6 @@ async def test_a_reload_that_ends_a_recording_is_reported(site: Site) -> None:
     observed = await site.visit("reloaded")
     assert observed["notice"].startswith("The recording has ended, because this page was loaded again.")
     assert observed["link"].startswith("#task/")
-    assert observed["isOver"]
 
 
 async def test_the_page_of_a_russian_browser_is_russian(site: Site) -> None:

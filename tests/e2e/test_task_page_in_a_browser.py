@@ -12,6 +12,7 @@ from nats.aio.msg import Msg
 from nats.js.api import ObjectMeta, ObjectMetaOptions
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
+from natscribe.schemas.progress import State
 from natscribe.schemas.request_errors import no_embeddings, similar_voice
 from natscribe.schemas.requests import TaskRequest
 from natscribe.schemas.transcription import TranscriptionResult
@@ -24,7 +25,6 @@ from app.errors import RequestError
 from app.voices.enrolment import MIN_AGREEMENT, chosen_speaker
 from tests.e2e.browser import NEEDS_CHROMIUM, WITHIN_S
 from tests.e2e.page_service import (
-    completed,
     listed,
     lists,
     recording,
@@ -129,15 +129,15 @@ async def test_a_result_that_could_not_be_read_is_read_again(tmp_path: Path) -> 
 async def test_a_task_that_was_tried_again_can_be_cancelled(tmp_path: Path) -> None:
     # Given a task that failed for a reason that may be over
     failed = listed(0, "meeting.wav")
+    tasks = [failed]
     async with site_in(tmp_path) as site, streams_of(site) as client:
-        cancelled: list[str] = []
 
         async def cancel(message: Msg) -> None:
-            cancelled.append(TaskRequest.model_validate_json(message.data).task_id)
-            status = completed(0, "meeting.wav").model_dump(mode="json")
-            await message.respond(json.dumps(status | {"task_id": cancelled[-1], "state": "cancelled"}).encode())
+            task_id = TaskRequest.model_validate_json(message.data).task_id
+            tasks.insert(0, failed.model_copy(update={"task_id": task_id, "state": State.CANCELLED, "error": None}))
+            await message.respond(tasks[0].model_dump_json().encode())
 
-        await client.subscribe(subjects.LIST, cb=lists([failed]))
+        await client.subscribe(subjects.LIST, cb=lists(tasks))
         await client.subscribe(subjects.STATUS, cb=statuses([failed]))
         await client.subscribe(subjects.CANCEL, cb=cancel)
         await client.subscribe(subjects.DELETE, cb=deleted)
@@ -145,7 +145,7 @@ async def test_a_task_that_was_tried_again_can_be_cancelled(tmp_path: Path) -> N
         seen = await site.visit("again", task="t0", name="meeting.wav")
         stored = await client.jetstream().get_last_msg("transcription_tasks", "tasks.transcription.*")
     # Then the new task was published, and is the one that was cancelled
-    assert [seen["task"]] == cancelled
+    assert [seen["task"], "t0"] == [task.task_id for task in tasks]
     assert json.loads(stored.data or b"")["task_id"] == seen["task"]
     # And before its deletion the page says that the first one has the same recording
     assert "Other tasks have the same recording" in seen["question"]

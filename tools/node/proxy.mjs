@@ -1,9 +1,10 @@
-// A proxy in front of a port of this machine, which a test breaks, restores and slows down.
+// A proxy in front of a port of this machine, which a test breaks, restores and holds up.
 import net from "node:net";
 
 export async function proxy(port) {
   const sockets = new Set();
-  let [isThere, bytesPerSecond] = [true, Infinity];
+  const held = []; // functions that let a connection go on
+  let [isThere, allowed] = [true, Infinity];
   const server = net.createServer((inside) => {
     if (!isThere) return inside.destroy();
     const outside = net.connect(port, "127.0.0.1");
@@ -13,17 +14,26 @@ export async function proxy(port) {
       one.on("close", () => sockets.delete(one) && other.destroy());
     }
     outside.pipe(inside);
-    inside.on("data", (bytes) => {
-      outside.write(bytes);
-      inside.pause();
-      setTimeout(() => inside.resume(), (1000 * bytes.length) / bytesPerSecond);
-    });
-    return undefined;
+    return forward(inside, outside).catch(() => {}); // the connection has ended
   });
+
+  async function forward(inside, outside) {
+    for await (const bytes of inside) {
+      while (allowed <= 0) await new Promise((done) => held.push(done));
+      if (outside.destroyed) return;
+      allowed -= bytes.length;
+      outside.write(bytes);
+    }
+  }
+
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
   return {
     address: `ws://127.0.0.1:${server.address().port}`,
-    slow: (rate) => (bytesPerSecond = rate),
+    // Lets about so many more bytes of pages pass; those behind them wait.
+    allow(bytes) {
+      allowed = bytes;
+      for (const proceed of held.splice(0)) proceed();
+    },
     break() {
       isThere = false;
       for (const socket of sockets) socket.destroy();

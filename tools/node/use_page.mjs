@@ -1,7 +1,8 @@
 // Uses the page in Chromium as a person would, and reports as JSON what was observed:
 // node use_page.mjs CHROMIUM FOLDER OPTIONS VISIT; OPTIONS as JSON, as tests/e2e/web_page.py gives them
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { basename } from "node:path";
 import { picture, start } from "./browser.mjs";
 import { proxy } from "./proxy.mjs";
 
@@ -24,8 +25,16 @@ const open = async (more) => {
 };
 const text = (page, selector) => page.$eval(selector, (element) => element.textContent);
 const texts = (page, selector) => page.$$eval(selector, (elements) => elements.map((element) => element.textContent));
-const says = (page, selector, words) => page.waitForFunction((selector, words) => document.querySelector(selector)?.textContent.includes(words), WITHIN, selector, words);
 const isShown = (page, selector) => page.waitForSelector(selector, { visible: true, ...WITHIN });
+
+// Waits until an element has these words, or any, and returns its text at that moment: it may change at once.
+async function says(page, selector, words = "") {
+  const textWith = (selector, words) => {
+    const { textContent = "" } = document.querySelector(selector) ?? {};
+    return textContent.includes(words) && textContent;
+  };
+  return (await page.waitForFunction(textWith, WITHIN, selector, words)).jsonValue();
+}
 
 // Notes from now on what the main threads of pages do. CPU time, since on a busy machine a task of any length takes long.
 const watchTasks = (page) => page.tracing.start({ categories: ["toplevel"] });
@@ -51,7 +60,13 @@ async function drop(page, selector, ...files) {
   for (const type of ["dragEnter", "dragOver", "drop"]) await session.send("Input.dispatchDragEvent", { type, x: x + width / 2, y: y + height / 2, data });
 }
 
-const go = (page, task) => page.evaluate((task) => (location.hash = `#task/${task}`), task);
+// Opens another page by its address; the page itself has been told of it first.
+const goTo = (page, address) =>
+  page.evaluate((address) => new Promise((done) => {
+    addEventListener("hashchange", done, { once: true });
+    location.hash = address;
+  }), address);
+const go = (page, task) => goTo(page, `#task/${task}`);
 
 // Takes a picture of a state, and looks for what keeps people out of it.
 async function inspect(page, name) {
@@ -74,10 +89,15 @@ async function transcript(page) {
   };
 }
 
-// Connects the page by a network that can break.
+const until = async (condition) => {
+  while (!condition()) await new Promise((done) => setTimeout(done, 20));
+};
+
+// Connects the page by a network that can break. The page stays connected until its earlier connection is closed.
 async function behind(network, page) {
   await page.evaluate((server) => (document.getElementById("server").value = server), network.address);
   await page.$eval("#connection-form button", (button) => button.click());
+  await until(() => network.connections());
   await page.waitForFunction(() => !document.body.classList.contains("offline"), WITHIN);
 }
 
@@ -113,7 +133,7 @@ async function recording() {
   observed.again = await transcript(page);
   observed.names = await texts(page, "#speaker-names li");
   const task = await page.evaluate(() => location.hash);
-  for (const address of ["#", task]) await page.evaluate((address) => (location.hash = address), address);
+  for (const address of ["#", task]) await goTo(page, address);
   await transcript(page);
   await page.evaluate(() => history.back());
   await page.waitForFunction(() => !document.getElementById("recordings").hidden, WITHIN);
@@ -205,8 +225,7 @@ async function large() {
   await inspect(page, "menu");
   await page.keyboard.press("Escape");
   await download(page, "srt");
-  await isShown(page, "#task-problem");
-  observed.problem = await text(page, "#task-problem");
+  observed.problem = await says(page, "#task-problem");
   return observed;
 }
 
@@ -227,7 +246,7 @@ async function live() {
   observed.progress = await page.$$eval("#tasks progress:not([hidden])", (shown) => shown.length);
   await page.click("#recording-now");
   await page.waitForFunction((seconds) => parseInt(document.getElementById("lag").textContent.split(":")[1]) >= seconds, WITHIN, options.seconds);
-  await page.click("#record");
+  await page.$eval("#record", (button) => button.click()); // it moves while the text grows
   await isShown(page, "#to-transcript");
   observed.isOver = await page.$eval("#recording-now", (link) => link.hidden);
   await page.click("#to-transcript a");
@@ -264,11 +283,10 @@ async function reloaded() {
   await page.waitForFunction(() => document.getElementById("lag").textContent, WITHIN);
   page.on("dialog", (dialog) => dialog.accept()); // it asks whether to leave
   await page.reload();
-  await isShown(page, "#notice");
-  const observed = { notice: await text(page, "#notice"), link: await page.$eval("#notice a", (link) => link.getAttribute("href")) };
+  const observed = { notice: await says(page, "#notice"), link: await page.$eval("#notice a", (link) => link.getAttribute("href")) };
   await inspect(page, "reloaded");
   await page.click("#to-recordings");
-  observed.isOver = await page.$eval("#notice", (notice) => notice.hidden);
+  await page.waitForSelector("#notice", { hidden: true, ...WITHIN }); // it was about another page
   return observed;
 }
 
@@ -278,7 +296,7 @@ async function hour() {
   await watchTasks(page);
   const began = Date.now();
   await choose(page, options.file);
-  await page.waitForSelector("#task-state:not([data-state=uploading])", WITHIN);
+  await page.waitForSelector("#task-state:is([data-state=queued], [data-state=running])", WITHIN);
   const uploaded = Date.now();
   await isShown(page, "#task-text p");
   const observed = { upload: uploaded - began, firstText: Date.now() - uploaded };
@@ -300,7 +318,8 @@ async function several() {
   await choose(page, ...options.files);
   await says(page, "#tasks", options.last);
   const states = () => page.$$eval("#tasks li", (rows) => Object.fromEntries(rows.map((row) => [row.querySelector("a").textContent, [row.querySelector(".state").textContent, row.querySelector(".about").textContent]])));
-  await page.waitForFunction(() => !document.querySelector("#tasks > :not([data-state=completed], [data-state=failed], [data-state=unsent])"), WITHIN);
+  const running = "#tasks > :is([data-state=uploading], [data-state=queued], [data-state=running])";
+  await page.waitForFunction((running, names) => ![...document.querySelectorAll(running)].some((row) => names.includes(row.querySelector("a").textContent)), WITHIN, running, options.files.map((file) => basename(file)));
   const observed = { states: await states() };
   await inspect(page, "several");
   await page.type("#filter", options.filter);
@@ -316,10 +335,11 @@ async function several() {
   await other.waitForSelector(row, WITHIN);
   await page.bringToFront();
   page.on("dialog", (dialog) => dialog.accept());
+  const left = other.waitForFunction((row) => !document.querySelector(row), { ...WITHIN, polling: 200 }, row); // it draws no frames
   await page.click("#task-actions [value=delete]");
-  await other.waitForFunction((row) => !document.querySelector(row), { ...WITHIN, polling: 200 }, row); // it draws no frames
-  // The page says so, and no longer once another page is opened.
+  // The page says so, for some seconds, and no longer once another page is opened.
   await says(page, "#said", "Deleted");
+  await left;
   await page.click("#to-live");
   await page.waitForFunction(() => !document.getElementById("said").textContent, WITHIN);
   return observed;
@@ -342,8 +362,7 @@ async function naming() {
   await page.type("#enrol [name=name]", options.person);
   await page.type("#enrol [name=by]", options.person);
   await page.keyboard.press("Enter");
-  await says(page, "#said", options.person);
-  const observed = { said: await text(page, "#said") };
+  const observed = { said: await says(page, "#said", options.person) };
   observed.named = (await transcript(page)).speakers;
   // The same speaker once more, in a tab of before: this person is known, and gets the recording by a button.
   await other.bringToFront();
@@ -356,8 +375,7 @@ async function naming() {
   Object.assign(observed, { known: await text(other, "#enrol-problem"), step: await text(other, "#enrol-add") });
   await inspect(other, "known");
   await other.click("#enrol-add");
-  await says(other, "#said", "added");
-  observed.added = await text(other, "#said");
+  observed.added = await says(other, "#said", "added");
   await page.bringToFront();
   await page.click(".back a");
   await choose(page, options.file);
@@ -397,7 +415,8 @@ async function cut() {
   const network = await proxy(options.websocket);
   const page = await open();
   await behind(network, page);
-  network.slow(options.bytesPerSecond);
+  const part = .45 * statSync(options.file).size; // twice as much is not yet all of it
+  network.allow(part);
   await page.select("#task-options [name=language]", options.language);
   await page.type("#task-options [name=vocabulary]", options.vocabulary);
   await choose(page, options.file);
@@ -406,12 +425,12 @@ async function cut() {
   await says(page, "#task-about", "The connection is lost");
   await inspect(page, "offline");
   network.restore();
+  network.allow(part);
   await page.waitForFunction(() => document.getElementById("task-progress").value > 0.6, WITHIN);
   page.on("dialog", (dialog) => dialog.accept()); // it asks whether to leave during an upload
   await page.reload();
   await says(page, "#task-about", "Choose the same file again");
   await inspect(page, "interrupted");
-  network.slow(Infinity);
   await choose(page, options.file);
   await says(page, "#task-state", "Waiting");
   const observed = { about: await text(page, "#task-about"), problem: await text(page, "#connection-problem") };
@@ -425,7 +444,7 @@ async function tabs() {
   const network = await proxy(options.websocket);
   const page = await open();
   await behind(network, page);
-  network.slow(options.bytesPerSecond);
+  network.allow(options.allowed);
   await choose(page, ...options.files);
   const other = await open();
   const rows = (page, selector, count) => page.waitForFunction((selector, count) => document.querySelectorAll(selector).length === count, { ...WITHIN, polling: 200 }, selector, count);
@@ -433,9 +452,10 @@ async function tabs() {
   const observed = { about: await texts(other, "#tasks .about") };
   await inspect(other, "tabs");
   await other.evaluate((name) => [...document.querySelectorAll("#tasks a")].find((link) => link.textContent === name).click(), options.cancelled);
+  await isShown(other, "#task-actions [value=cancel]");
   await other.click("#task-actions [value=cancel]");
   await rows(page, "#tasks li", options.files.length - 1);
-  network.slow(Infinity);
+  network.allow(Infinity);
   for (const tab of [page, other]) await rows(tab, "#tasks [data-state=queued]", options.files.length - 1);
   observed.names = await texts(other, "#tasks a");
   network.close();
@@ -449,8 +469,7 @@ async function shared() {
   await go(page, options.task);
   await isShown(page, "#task-actions [value=delete]");
   await page.click("#task-actions [value=delete]");
-  await isShown(page, "#task-problem");
-  const observed = { problem: await text(page, "#task-problem") };
+  const observed = { problem: await says(page, "#task-problem") };
   await inspect(page, "shared");
   return observed;
 }
@@ -458,10 +477,9 @@ async function shared() {
 // A page whose NATS does not run.
 async function down() {
   const page = await browser.visit(options.page);
-  await isShown(page, "#connection-problem");
-  const observed = { problem: await text(page, "#connection-problem"), link: await text(page, "#link") };
+  const observed = { problem: await says(page, "#connection-problem"), link: await text(page, "#link") };
   await choose(page, options.file);
-  observed.file = await text(page, "#task-about");
+  observed.file = await says(page, "#task-about");
   await inspect(page, "down");
   return observed;
 }
@@ -470,8 +488,7 @@ async function down() {
 async function restarted() {
   const page = await open();
   writeFileSync(`${folder}/open`, "");
-  await says(page, "#connection-problem", "for a while");
-  const observed = { problem: await text(page, "#connection-problem") };
+  const observed = { problem: await says(page, "#connection-problem", "for a while") };
   await inspect(page, "away");
   writeFileSync(`${folder}/away`, "");
   await page.waitForFunction((server) => document.getElementById("server").value === server && !document.body.classList.contains("offline"), { ...WITHIN, polling: 200 }, options.server);
@@ -482,16 +499,17 @@ async function restarted() {
 async function connects() {
   const [slow, quick] = await Promise.all([proxy(options.websocket), proxy(options.websocket)]);
   const page = await open();
-  slow.slow(100);
+  slow.allow(0);
   await page.evaluate((...addresses) => {
     for (const address of addresses) {
       document.getElementById("server").value = address;
       document.querySelector("#connection-form button").click();
     }
   }, slow.address, quick.address);
+  await until(() => quick.connections());
   await page.waitForFunction(() => !document.body.classList.contains("offline"), WITHIN);
-  slow.slow(Infinity);
-  while (slow.connections() || !quick.connections()) await new Promise((done) => setTimeout(done, 100));
+  slow.allow(Infinity);
+  await until(() => !slow.connections());
   const observed = { link: await text(page, "#link") };
   await page.close();
   for (const network of [slow, quick]) network.close();
@@ -506,7 +524,7 @@ async function again() {
   await isShown(page, "#task-actions [value=retry]");
   await page.click("#task-actions [value=retry]");
   await says(page, "#task-state", "Waiting");
-  const observed = { task: new URL(page.url()).hash.split("/")[1] };
+  const observed = { task: await page.evaluate(() => location.hash.split("/")[1]) };
   await page.click("#task-actions [value=cancel]");
   await says(page, "#task-state", "Cancelled");
   page.on("dialog", (dialog) => dialog.accept() && (observed.question = dialog.message()));
@@ -531,7 +549,8 @@ async function left() {
   const page = await open();
   const [first, second] = options.tasks;
   await go(page, first);
-  await says(page, "#task-about", "Loading the recording");
+  const isLoading = () => document.getElementById("task-about").textContent.includes("Loading the recording");
+  await page.waitForFunction(isLoading, { polling: "mutation", ...WITHIN }); // not for long
   await go(page, second);
   await page.evaluate(() => {
     window.noted = [];
@@ -545,8 +564,7 @@ async function left() {
 async function unread() {
   const page = await open();
   await go(page, options.task);
-  await isShown(page, "#task-problem");
-  const observed = { problem: await text(page, "#task-problem") };
+  const observed = { problem: await says(page, "#task-problem") };
   writeFileSync(`${folder}/unread`, "");
   return { ...observed, ...(await transcript(page)) };
 }
@@ -597,8 +615,7 @@ async function refusals() {
   for (const _ of Array(options.refusals).keys()) {
     await page.$eval("#enrol-problem", (problem) => problem.replaceChildren());
     await page.click("#enrol-new");
-    await isShown(page, "#enrol-problem");
-    observed.problems.push(await text(page, "#enrol-problem"));
+    observed.problems.push(await says(page, "#enrol-problem"));
   }
   // The person sounds like another one, whose name is given: it has to be another name.
   await page.click("#enrol-new");
@@ -606,8 +623,7 @@ async function refusals() {
   await inspect(page, "refusals");
   await page.type("#enrol [name=name]", options.more);
   await page.click("#enrol-new");
-  await page.waitForFunction(() => !document.getElementById("enrol").open, WITHIN);
-  observed.said = await text(page, "#said");
+  observed.said = await says(page, "#said");
   return observed;
 }
 
@@ -616,8 +632,8 @@ async function drawer() {
   const page = await open();
   await page.click("#inspect");
   writeFileSync(`${folder}/open`, "");
-  await says(page, "#message-list li:first-child", options.last);
-  const observed = { subjects: await texts(page, "#message-list code"), repeated: await texts(page, "#message-list small") };
+  await says(page, "#message-list", options.last);
+  const observed = { subjects: await texts(page, "#message-list code") };
   await inspect(page, "drawer");
   return observed;
 }
@@ -651,8 +667,7 @@ async function translated() {
   // The first speaker gets a name; of the second there is too little.
   const [first, second] = await page.$$("#speaker-names button");
   await second.click();
-  await page.waitForFunction(() => document.getElementById("said").textContent, WITHIN);
-  observed.said = await text(page, "#said");
+  observed.said = await says(page, "#said");
   observed.isAsked = await page.$eval("#enrol", (dialog) => dialog.open);
   await first.click();
   await isShown(page, "#enrol");
@@ -714,6 +729,7 @@ async function folded() {
   await page.keyboard.press("Tab");
   await says(page, "#task-state", "Waiting");
   await page.reload();
+  await says(page, "#link"); // the page has started
   await page.click("#to-recordings");
   observed.set = await text(page, "#task-options summary");
   await inspect(page, "folded");
@@ -732,8 +748,7 @@ async function erased() {
   const observed = { about: await text(page, "#task-about"), isRead: await page.$eval("#transcript", (frame) => !frame.hidden) };
   await inspect(page, "erased");
   await page.reload();
-  await isShown(page, "#notice");
-  return { ...observed, notice: await text(page, "#notice"), shown: await page.$eval("#recordings", (section) => !section.hidden) };
+  return { ...observed, notice: await says(page, "#notice"), shown: await page.$eval("#recordings", (section) => !section.hidden) };
 }
 
 // A service that has its recordings elsewhere than in NATS.
@@ -766,8 +781,8 @@ async function login() {
     await page.type("#password", password);
     await page.evaluate(() => document.getElementById("connection-problem").replaceChildren());
     await page.keyboard.press("Enter");
-    await page.waitForFunction(() => document.getElementById("connection-problem").textContent || !document.body.classList.contains("offline"), WITHIN);
-    observed.problem ??= await text(page, "#connection-problem");
+    const outcome = await page.waitForFunction(() => document.getElementById("connection-problem").textContent || !document.body.classList.contains("offline"), WITHIN);
+    observed.problem ??= await outcome.jsonValue();
     if (password === options.passwords[0]) await inspect(page, "login");
   }
   observed.link = await text(page, "#link");
