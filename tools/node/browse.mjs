@@ -76,6 +76,7 @@ await picture(narrowDark, "narrow-dark-without-contents");
 // On a phone, far below the top, the contents are opened, seen, and followed.
 const phone = await visit(390, "light", "#receiveResult", { height: 844, isPhone: true });
 await phone.tap("header button");
+await phone.waitForSelector("nav:popover-open"); // a tap becomes a click after its touches
 await picture(phone, "phone-contents");
 seen.phone = await phone.evaluate(async () => {
   const nav = document.querySelector("nav");
@@ -86,6 +87,7 @@ seen.phone = await phone.evaluate(async () => {
   return { scrolled: scrollY, contents: [top, bottom, right], window: [innerHeight, innerWidth], isHit };
 });
 await phone.tap("nav a[href='#askStatus']");
+await phone.waitForFunction(() => location.hash === "#askStatus" && !document.querySelector("nav").matches(":popover-open"));
 seen.phone.led = await phone.evaluate(() => {
   const { top } = document.getElementById("askStatus").getBoundingClientRect();
   return { isOpen: document.querySelector("nav").matches(":popover-open"), isInSight: top > 0 && top < innerHeight / 2 };

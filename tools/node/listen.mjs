@@ -19,13 +19,16 @@ async function litIs(page, text) {
     const lit = [...document.querySelectorAll(".lit")].map((word) => word.textContent);
     const { paused, currentTime } = document.querySelector("audio");
     return lit.includes(text) && { lit, paused, at: currentTime };
-  }, {}, text);
+  }, { polling: "mutation" }, text); // it is seen when it is lit, not a frame later
   return observed.jsonValue();
 }
 
-// Clicks or taps a word, and waits until it is lit; it plays slowly, so that no word is over before it is seen.
+// Nothing is over before it is seen.
+const playSlowly = (page) => page.$eval("audio", (audio) => (audio.playbackRate = .125));
+
+// Clicks or taps a word, and waits until it is lit.
 async function touch(page, text, how = "click") {
-  await page.$eval("audio", (audio) => (audio.playbackRate = .25));
+  await playSlowly(page);
   await (await word(page, text))[how]();
   return litIs(page, text);
 }
@@ -82,7 +85,7 @@ async function desktop(address) {
 async function served(address) {
   const page = await browser.visit(address);
   await loaded(page);
-  await page.$eval("audio", (audio) => (audio.playbackRate = .5));
+  await playSlowly(page);
   await page.keyboard.press("Space");
   const observed = await litIs(page, "two");
   await page.close();
