@@ -14,8 +14,8 @@ from handlers.replies import request_route
 async def replay(request: ReplayRequest, replayer: Annotated[Replayer, FromContext()]) -> Replayed:
     """Queue the tasks of dead letters again; a task id, a kind or an error code selects the dead letters.
 
-    Tasks that ended as `failed` are queued under their own id, and start from the beginning. Dead letters of invalid or
-    truncated tasks stay.
+    Tasks that ended as `failed` are queued under their own id, and start from the beginning. If the stored message of a
+    task is invalid or truncated, the task cannot be queued again, and its dead letter remains stored.
     """
     return Replayed(replayed=await replayer.replay(request))
 

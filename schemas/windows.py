@@ -66,9 +66,9 @@ class Window(Input):
 
 
 class WindowRequest(Input):
-    """A request to transcribe a window, i.e. up to 20 s of speech of a recording, for another worker.
+    """A worker's request to idle workers: transcribe a window, i.e. up to 20 s of speech, of its task's recording.
 
-    Any idle worker with the same model and the same engine settings (`fingerprint`) may handle it.
+    Any idle worker with the same model and the same engine settings (`fingerprint`) may handle the request.
     """
 
     window: Window = Field(description="The window, with its samples.")

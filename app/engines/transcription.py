@@ -25,9 +25,9 @@ _MIN_LOGPROB = -1.0  # lowest mean log probability of a text that fills a gap
 
 
 def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
-    """Transcribe a batch of windows, then transcribe the gaps in their texts again.
+    """Transcribe a batch of windows; then transcribe detected speech for which the texts have no words (gaps) again.
 
-    A gap is speech without words; in an interim pass, gaps are not transcribed again.
+    Gaps are not transcribed again if `job.interim` is set, i.e. if the windows are utterances in progress.
 
     Raises:
         PermanentError: invalid_message: the model does not support the options.
@@ -101,7 +101,7 @@ def _fill_gaps(model: SpeechModel, audio: WindowAudio, texts: Sequence[Text], op
 def _gaps(texts: Sequence[Text], audio: WindowAudio) -> list[Times]:
     """Find the gaps in a window's texts, i.e. speech without words, in seconds from the start of the window.
 
-    A window without any text has no speech, and so no gaps.
+    A window without any text is assumed to contain no speech, and so has no gaps.
     """
     words = [word for text in texts for word in text.words]
     return find_gaps(word_times(words, audio.speech), audio.speech, audio.seconds) if texts else []

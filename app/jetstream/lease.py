@@ -87,11 +87,11 @@ class QueueReport(BaseModel):
 
 
 class LeaseRecord(BaseModel):
-    """The content of the message that is the lease: which worker holds it, and what this worker reports to others.
+    """The payload of the lease message: which worker holds the lease, and what the holder reports to all workers.
 
-    `holder`: the name of the worker; None: the lease is released. `version`: of the holder. `token`: identifies the
-    holder's term, and grows with each holder: the stream sequence of the record that the holder replaced when it took
-    the lease.
+    `holder`: the name of the worker that holds the lease; None: it is released. `version`: the version of the service
+    that the holder runs. `token`: the fencing token, which is higher for each new holder: the stream sequence of the
+    record that the holder replaced when it took the lease.
     """
 
     holder: str | None

@@ -59,7 +59,11 @@ class FrameOffsets:
         return offset.size / self._bytes_a_second if self._bytes_a_second else 0.0
 
     def add(self, offset: FrameOffset) -> None:
-        """Retain `offset`, which the reader has reached, if it is at least 1 s after the last retained offset."""
+        """Retain an offset, so that another worker can continue the task from there.
+
+        Do nothing if it is less than 1 s of audio after the last retained offset. `offset`: the point up to which the
+        audio has been read.
+        """
         if self.seconds(offset) >= self.seconds(self._passed[-1]) + _BETWEEN_S:
             self._passed.append(offset)
 

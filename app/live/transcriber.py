@@ -112,7 +112,12 @@ class LiveTranscriber:
         checkpoint: Checkpoint,
         append: Append,
     ) -> None:
-        """Transcribe the live audio until it ends; append updates to the task's log, and publish partial results."""
+        """Transcribe the live audio until it ends, and publish partial results.
+
+        `live`: has the source of the audio, and collects the transcript. `names`: identifies speakers as enrolled
+        voices meanwhile. `checkpoint`: has the language in which to continue. `append`: appends an update to the task's
+        log.
+        """
         source, early = live.source, EarlyTranscription(self.windows, task.options)
         run = TranscriptionRun(live.windows(), early, None, task.options, checkpoint.language, rank=Rank.LIVE)
         source.on_closing = lambda window: early.start(window, run.language)

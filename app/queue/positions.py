@@ -56,9 +56,10 @@ class Position:
 
 
 class Positions:
-    """Computes the positions of waiting tasks.
+    """Computes the positions of waiting tasks: how many tasks start before each, and when it is expected to start.
 
-    The worker that runs the scheduler tells how many tasks start before each of them, and how much audio they have.
+    For this, it requests from the worker that runs the scheduler how many tasks start before a waiting task, and how
+    many seconds of audio those tasks have.
     """
 
     def __init__(self, nats: Client, messages: TaskMessages, queues: QueueReader, *, idle: Callable[[], bool]) -> None:

@@ -106,9 +106,9 @@ class Scheduler:
             free.changed.set()
 
     async def run(self) -> None:
-        """Grant tasks until cancelled, or until the task stream has been recreated.
+        """Let waiting tasks start in free slots of the workers, until cancelled.
 
-        In the latter case, the caller has to call `run` again.
+        Return once the task stream has been recreated; the caller then has to call `run` again.
 
         Raises:
             NatsError: NATS does not answer.

@@ -59,9 +59,9 @@ class StoredMessage(TaskMessage):
 
     @property
     def audio_seconds(self) -> float | None:
-        """The duration of the recording in seconds, from a header that the publisher has set; at most a day.
+        """The duration of the recording in seconds, from a header that the publisher has set.
 
-        None if the header is missing, or is not a number above 0.
+        A duration of more than a day is reduced to a day. None if the header is missing, or is not a number above 0.
         """
         try:
             seconds = float(self.headers.get(AUDIO_SECONDS, ""))

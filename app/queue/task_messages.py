@@ -99,10 +99,10 @@ class TaskMessages:
     async def delete(self, message: StoredMessage, *, seconds: float | None = None, by_worker: bool = False) -> None:
         """Delete a message of the task stream, if the stream still holds it, and notify the scheduler.
 
-        A recreated stream reuses sequences, so another message with the same sequence is not deleted. `seconds`: the
-        actual duration of the audio; None: unknown. `by_worker`: whether the caller is the worker that ran the task:
-        then the notice frees the worker's slot. Otherwise JetStream also overwrites the content of the message on the
-        disk.
+        A recreated stream reuses sequences, so a different message with the same sequence is not deleted. `seconds`:
+        the actual duration of the audio, with which the scheduler corrects what it has charged the user; None: unknown.
+        `by_worker`: whether the caller is the worker that ran the task. If so, the notice frees the worker's slot. If
+        not, JetStream also overwrites the content of the message on the disk.
 
         Raises:
             NatsError: NATS does not answer, or refuses to delete the message.

@@ -165,8 +165,8 @@ class UserQueues:
     def first(self, may_start: Callable[[User], bool]) -> UserQueue | None:
         """Return the queue with the lowest tag (virtual start time) whose user may start a task; None if there is none.
 
-        The queue leaves the order, and so do queues with a lower tag whose users may not start a task: `enter` puts a
-        queue into the order again. `may_start`: returns whether a user may start a task now.
+        Remove this queue from the order of users, and also all queues with a lower tag: their users may not start a
+        task now. `enter` puts a queue back into the order. `may_start`: returns whether a user may start a task now.
         """
         while self._heap:
             tag, place, queue = heapq.heappop(self._heap)

@@ -178,13 +178,14 @@ class VoiceRequests:
         return parse_stored(RecordingEmbeddings, stored, f"embeddings.{request.task_id}")
 
     async def _refuse_known(self, request: EnrollRequest, model: Model, speaker: SpeakerEmbedding) -> None:
-        """Check that the speaker to be enrolled resembles none of the user's voices, i.e. enrolled persons.
+        """Refuse to enrol a speaker who resembles a person whom the user has already enrolled as another voice.
 
-        The voice to which the request adds the speaker is excepted. If a person had two voices, neither would be
-        recognized. `model`: the network that computed the embeddings of `speaker`.
+        Speakers of later tasks who resemble two voices are given neither. `request.voice`: the voice that the speaker
+        is added to, and may resemble; None: the speaker becomes a new voice. `model`: the network that computed the
+        embeddings of `speaker`.
 
         Raises:
-            RequestError: The speaker resembles another voice.
+            RequestError: The speaker resembles a voice other than `request.voice`.
         """
         label, alone = speaker.speaker, RecordingEmbeddings(model=model, speakers=[speaker])
         voices = (await self.identification.compare(request.user_id, alone, [label])).voices or {}

@@ -21,10 +21,11 @@ SHARED_FOR_S: Final = 5.0  # how long all requests share the outcome of a check
 
 
 class _SharedCheck:
-    """Checks whether a server answers, one check at a time; requests within SHARED_FOR_S share the outcome.
+    """Checks whether Redis or the store of recordings answers, at most every SHARED_FOR_S seconds.
 
-    A thread that waits for an unreachable folder cannot be cancelled, so a check for each request could block all
-    threads.
+    Requests in between get the outcome of the latest check, and only one check runs at a time. The store may be a
+    folder: if it is unreachable, the thread that checks it hangs and cannot be cancelled, so a check for each request
+    could occupy all threads.
     """
 
     def __init__(self, check: Callable[[], Coroutine[None, None, bool]]) -> None:
@@ -33,7 +34,7 @@ class _SharedCheck:
         self._started_at = 0.0
 
     async def is_reachable(self) -> bool:
-        """Return whether the server answers; False if it takes longer than HEALTH_WITHIN_S."""
+        """Return whether Redis or the store answers; False if this takes longer than HEALTH_WITHIN_S seconds."""
         now = asyncio.get_running_loop().time()
         if self._running is None or (self._running.done() and now - self._started_at >= SHARED_FOR_S):
             self._running, self._started_at = asyncio.create_task(self._check()), now
@@ -42,7 +43,7 @@ class _SharedCheck:
         return bool(done) and running.result()
 
     async def close(self) -> None:
-        """Cancel the running check of the server, if there is one."""
+        """Cancel the running check, if there is one."""
         if self._running is not None:
             await cancel_all([self._running])
 

@@ -76,13 +76,12 @@ class TaskTranscript:
         return result
 
     def add_speakers(self, diarization: BackgroundDiarization) -> DiarizationDone | None:
-        """Attribute words to the speakers of a completed diarization; if it has failed, store its error for the result.
+        """Assign speakers to words after the diarization, and return the diarization with the final speaker labels.
 
-        Return the diarization, but with the labels that the speakers have in the transcript; None if it has failed.
-        Speakers are numbered in the order of their first words; speakers without words come last. There are two
-        exceptions. In a live task, speakers keep the labels with which their words were published. With separate
-        channels, each channel has speakers of its own, whose labels stay as they are; if the diarization of a recording
-        has failed, each channel is taken for one speaker.
+        If the diarization has failed, store its error for the result, and return None; a recording with separate
+        channels then has one speaker per channel. Otherwise, the final labels number the speakers in the order of their
+        first words; speakers without words come last. In a live task, however, speakers keep the labels that are
+        already published; in a recording with separate channels, they keep the labels of the diarization.
         """
         self._diarization_error = diarization.error
         if diarization.result is None:

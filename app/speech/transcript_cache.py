@@ -75,7 +75,11 @@ class TranscriptCache:
     async def store(
         self, audio_sha256: str, task: TranscriptionTask, loaded: Loaded, transcript: CachedTranscript
     ) -> None:
-        """Store a transcript that is complete from the start of the recording to its end."""
+        """Store the transcript of a task, so that later tasks with the same recording, model and options can reuse it.
+
+        `transcript`: must cover the whole recording or channel; this is not checked. `audio_sha256`: of the recording.
+        `loaded`: the model that made the transcript, with the device, precision and search.
+        """
         key = _key(loaded, task, transcript.channel)
         await self._cache.put_pieces(task.task_id, audio_sha256, key, [transcript, *transcript.texts])
 

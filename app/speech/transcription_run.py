@@ -187,10 +187,11 @@ class TranscriptionRun:
         self._send_duplicate()
 
     def _send_duplicate(self) -> None:
-        """Send a window of an idle worker to this worker's engine, too, if its text may come sooner from there.
+        """Let this worker's engine, too, transcribe a window that was sent to an idle worker; the first text counts.
 
-        If an idle worker is late with the first window without text, that window is sent. Otherwise, if this worker's
-        engine has no window to transcribe, the last window without text is sent.
+        This is the first window that has no text yet, if the idle worker has had it for more than LATE_S seconds.
+        Otherwise, if the engine has no other window of this run, it is the last window that has no text yet. An idle
+        worker is another worker, without tasks of its own.
         """
         waiting = list(self._open())
         if not waiting or self.own in waiting[0].requests:

@@ -219,7 +219,11 @@ class StreamGuard:
                 await self._changed.wait()
 
     async def _receive(self, advisory: Msg) -> None:
-        """Log a change that NATS has refused; after a successful change, wake `run`, which then checks everything."""
+        """Handle JetStream's notice that a client, no worker, has requested to change a stream or consumer.
+
+        If NATS has made the change, wake `run`, which then checks all streams, consumers and buckets; if it has refused
+        the change, only log this.
+        """
         change = advisories.read(advisory.data)
         if change is None or change.resource not in self._names:
             return

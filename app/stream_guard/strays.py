@@ -51,10 +51,10 @@ async def append_strays(js: JetStreamContext, stream: StreamConfig, *, confirm: 
 
 
 async def _append(js: JetStreamContext, stream: str, stray: RawStreamMsg) -> bool:
-    """Append a stray (a record under a wrong subject) to its log; return False if it is stored as a stray again.
+    """Append a stray (a record that was stored under a wrong subject) to its log; return whether to delete the stray.
 
-    JetStream stores it as a stray again while the stream lacks its subject transform. If another writer has started the
-    log meanwhile, JetStream refuses the stray, and True is returned as well: the stray can be deleted.
+    True: the record is now in its log, or another writer has started the log, so that JetStream refuses the record.
+    False: the stream has lost its subject transform again, so that the record cannot get into its log.
     """
     subject, headers = stray.subject or "", dict(stray.headers or {})
     headers["Nats-Msg-Id"] = f"stray-{stray.seq}-{headers.get('ce-id')}"  # JetStream drops the appends of other workers

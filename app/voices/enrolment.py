@@ -45,7 +45,10 @@ def chosen_speaker(embedded: RecordingEmbeddings, request: EnrollRequest) -> Spe
 
 
 def reference_of(task_id: str, speaker: SpeakerEmbedding) -> StoredReference:
-    """Create a reference for a voice from the embeddings of a speaker of a task."""
+    """Build a reference from a speaker of a task, dated now: embeddings with which later speakers are compared.
+
+    The reference is not stored.
+    """
     return StoredReference(
         task_id=task_id,
         speaker=speaker.speaker,

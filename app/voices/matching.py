@@ -30,9 +30,10 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class _Embeddings:
-    """The embeddings of several speakers or references: of speech as recorded, and in telephone bandwidth.
+    """The embeddings of several speakers or references, two of each.
 
-    Each is an array of shape (number, dimensions), whose rows have the norm 1.
+    `full`: of the original audio. `telephone`: of the same audio, limited to telephone bandwidth. Each array has the
+    shape (speakers or references, dimensions); its rows are L2-normalized.
     """
 
     full: Vectors

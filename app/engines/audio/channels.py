@@ -109,7 +109,8 @@ def _same(mask: FrameMask, a: Samples, b: Samples) -> FrameMask:
     """Return for each frame whether the channels `a` and `b` carry the same voice.
 
     The channels are compared block by block, in blocks of 31 frames (about 1 s), whose frames all get the same value.
-    Blocks without a frame that is set in `mask` are not compared: their value is False.
+    `mask`: True for the frames in which one channel has speech, and the other has speech or at least a hint of it.
+    Blocks without such a frame are not compared: their value is False.
     """
     same = np.zeros(len(mask), np.bool_)
     spectrograms = _spectrogram(a), _spectrogram(b)

@@ -248,8 +248,8 @@ class LiveLabels:
         """Return how much speech of each label belongs to each cluster now, in samples, shape (clusters, labels).
 
         `clusters`: the centroids. `vectors`: the embeddings of the recent windows, each of which belongs to the cluster
-        with the nearest centroid. All older speech of a label belongs to the cluster nearest to its mean embedding;
-        each of its windows is taken for 1 s of speech.
+        with the nearest centroid. All older speech of a label belongs to the cluster nearest to the label's mean
+        embedding. Of this speech, only the number of windows is known, so each window counts as 1 s.
         """
         overlap = np.zeros((len(clusters), len(self._speakers)), np.float32)
         labelled = np.flatnonzero(self._windows["label"] != _NONE)

@@ -165,9 +165,10 @@ def _cluster(vectors: Floats, weights: Floats, bounds: SpeakerBounds) -> Indices
 def _within(bounds: SpeakerBounds, weights: Floats, merges: Sequence[Merge], done: int) -> tuple[int, int]:
     """Choose how many of the `merges` to apply, and how many speakers to return.
 
-    The first `done` merges join clusters that are near each other, and are always applied. If more speakers remain than
-    `bounds` allow, later merges are applied, too. The returned number of speakers is within `bounds`; it may be greater
-    than the number of clusters that remain. `weights`: the frames of speech of each embedding.
+    The first `done` merges join clusters that are near each other, and are always applied. A cluster with enough frames
+    of speech is a speaker. If there are then more speakers than `bounds` allow, later merges are applied, too. If there
+    are fewer, the least number that `bounds` allow is returned, even if fewer clusters remain: the caller then undoes
+    merges. `weights`: the frames of speech of each embedding.
     """
     heaviest = float(np.bincount(cluster_labels(weights, merges[:done]), weights).max())
     counts = cluster_counts(weights, merges, min(_min_weight(weights), heaviest))

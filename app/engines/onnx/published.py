@@ -61,8 +61,8 @@ _DETECTED_BY_FILES = [architecture for architecture in NEEDED if architecture.st
 class PublishedModel:
     """A published model, which onnx-asr can download by its name.
 
-    `architecture`: a key of NEEDED. `languages`: the codes of the languages that the model can transcribe; empty: many
-    or unknown.
+    `architecture`: as onnx-asr names it, such as "nemo-conformer-ctc"; NEEDED has all of them. `languages`: the codes
+    of the languages that the model can transcribe; empty: many or unknown.
     """
 
     architecture: str
@@ -98,8 +98,9 @@ _BY_FOLDER_NAME = {alias: name for name in PUBLISHED for alias in (name, name.rp
 class ModelFiles:
     """The files of a model in a folder, and what onnx-asr has to know to load them.
 
-    `architecture`: a key of NEEDED. `precision`: as onnx-asr names it; None: full precision. `languages`: the codes of
-    the languages that the model can transcribe; empty: many or unknown.
+    `architecture`: as onnx-asr names it, such as "nemo-conformer-ctc"; NEEDED has all of them. `precision`: as onnx-asr
+    names it; None: full precision. `languages`: the codes of the languages that the model can transcribe; empty: many
+    or unknown.
     """
 
     architecture: str

@@ -6,9 +6,9 @@ _ERRORS_ONLY = 3
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
-    """Return the options of an ONNX Runtime session with `threads` threads.
+    """Return the options of an ONNX Runtime session that runs each operator of a model on `threads` threads.
 
-    The session keeps no spare memory, and between two runs its threads sleep instead of spinning.
+    The CPU memory arena is off, so the session holds no memory in reserve. Idle threads sleep instead of spinning.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -176,10 +176,11 @@ def _language_of_each(files: list[str], languages: list[str]) -> Sequence[str | 
 def _tasks(
     files: list[str], creates: Sequence[CreateTask], task_id: str | None, *, stored: bool
 ) -> list[tuple[Path | str, CreateTask]]:
-    """Expand the FILE arguments into recordings; return each recording once, with the function that creates its task.
+    """Find the recordings to which the FILE arguments refer; return each once, with the function that creates its task.
 
-    `files`: the FILE arguments, i.e. files, folders and patterns. `creates`: for each FILE, the function for all of its
-    recordings.
+    `files`: the FILE arguments, i.e. files, folders and patterns or, if `stored` is set, names of recordings in
+    AUDIO_STORE. `creates`: as many functions as FILE arguments, one for all recordings of each. Recordings are returned
+    as paths or, if `stored` is set, as names (`str`).
 
     Raises:
         typer.BadParameter: One of `files` refers to no recording, or `task_id` is given for several recordings.

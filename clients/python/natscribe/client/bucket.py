@@ -90,7 +90,7 @@ class Bucket:
         """Check that JetStream stores messages of the bucket: store a message of one byte, and purge it.
 
         Raises:
-            StorageFullError: JetStream has no room left, or stores nothing since its disk was full.
+            StorageFullError: JetStream has no room left, or its disk was full and NATS has not been restarted yet.
             UnreachableError: NATS does not reply to requests about the bucket.
         """
         await self._open()
@@ -109,7 +109,7 @@ class Bucket:
         `error`: raised by an attempt to store something. `what`: how the message names that thing, e.g. "recordings".
 
         Raises:
-            StorageFullError: JetStream has no room left, or stores nothing since its disk was full.
+            StorageFullError: JetStream has no room left, or its disk was full and NATS has not been restarted yet.
         """
         if isinstance(error, APIError) and error.err_code in STORAGE_FULL:
             message = f"NATS has no room for {what}"

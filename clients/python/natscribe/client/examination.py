@@ -97,7 +97,7 @@ class _Examiner:
     report: Examination
 
     async def run(self) -> None:
-        """Run all checks.
+        """Check NATS, the user's permissions, the service and its storage; enter all outcomes into `report`.
 
         Raises:
             ClientError: No further check is possible: NATS does not reply, or does not let the user receive replies.

@@ -21,7 +21,11 @@ class LiveSpeakers:
     """
 
     def __init__(self, voices: Callable[[], AsyncIterator[Voice]]) -> None:
-        """`voices`: returns all voices of the user; it is called when a speaker was recognized."""
+        """Start without segments.
+
+        `voices`: requests all voices that the user has enrolled, for their current names. It is called again for each
+        event that reports which speakers are recognized.
+        """
         self.segments: list[Segment] = []
         self.voices: dict[str, SpeakerVoice] = {}
         self.settled_until = 0.0

@@ -57,9 +57,10 @@ def _next_starts(cues: Sequence[CueSpeech]) -> list[float]:
 
 
 def _spare(cues: Sequence[CueSpeech]) -> list[float]:
-    """Return for each cue the largest delay of the next cue, in seconds from the start of its speech to its display.
+    """Return, for each cue, how late the next cue may appear: in seconds from the start of the next cue's speech.
 
-    The delay is at most _LATE_S, and leaves enough time to read the next cue before the one after it.
+    The delay is at most _LATE_S, and leaves enough time to read the next cue before a further cue appears. For the last
+    cue, 0 is returned.
     """
     room_after = [
         stop - GAP_S - cue.start - cue.display_seconds for cue, stop in zip(cues, _next_starts(cues), strict=True)
