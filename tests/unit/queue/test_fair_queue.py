@@ -354,6 +354,20 @@ def test_a_task_that_could_not_start_keeps_no_other_task_of_its_user_from_starti
     assert started.sequence == live.sequence
 
 
+def test_a_user_of_whom_a_task_still_runs_stays_charged_for_those_that_have_ended() -> None:
+    # Given a user of whom two tasks run, and none waits
+    fleet = Fleet()
+    for _ in range(2):
+        fleet.publish("ann", 100)
+    fleet.fill()
+    # When one of them has ended, and this user and another one publish tasks
+    fleet.queue.settle(fleet.started[0], None)
+    for user in ("ann", "bob"):
+        fleet.publish(user)
+    # Then the other one is first
+    assert users(take(fleet.queue, 2)) == ["bob", "ann"]
+
+
 def test_users_who_are_reconsidered_often_take_no_memory() -> None:
     queue = FairQueue()
     for user in range(3):

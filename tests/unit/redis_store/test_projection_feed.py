@@ -167,6 +167,29 @@ async def test_the_projection_takes_at_most_half_of_the_time(client: FakeClient,
         assert asyncio.get_running_loop().time() - projection.projected_at >= projection.takes
 
 
+async def test_an_event_that_arrives_while_the_feed_waits_is_projected(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a stream without events, to which one is added
+    pulled = iter([[], [event(client, 2)]])
+
+    async def pull(_: PullInbox, batch: int, **__: object) -> list[Msg]:
+        if batch == MAX_RESULTS_PER_BATCH or (messages := next(pulled, None)) is None:
+            await asyncio.Event().wait()
+            return []
+        return messages
+
+    async def is_acknowledged() -> bool:
+        return bool(client.acknowledged)
+
+    monkeypatch.setattr(PullInbox, "pull", pull)
+    # Then it is projected
+    projection = FakeProjection()
+    async with projecting(client, projection):
+        await eventually(is_acknowledged)
+    assert [item.record.stream_sequence for item in projection.projected] == [2]
+
+
 class RefusingProjection(FakeProjection):
     """Writes nothing, as Redis refuses it."""
 
