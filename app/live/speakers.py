@@ -136,7 +136,7 @@ def _echoes(channel: LiveDiarization, others: Sequence[LiveDiarization]) -> set[
 
     `others`: the other channels. If all speakers of the channel are echoes, the one who speaks most is left out.
     """
-    people = channel.embedded.speakers if channel.embedded and others else []
+    people = channel.embedded.speakers if channel.embedded else []
     echoes = {
         person.speaker
         for person in people

@@ -1,6 +1,7 @@
 """The service of `natscribe up`: its servers, its workers and its ports."""
 
 import asyncio
+import gzip
 import os
 import socket
 import urllib.request
@@ -182,8 +183,14 @@ async def test_several_workers_share_the_cores(
 async def test_a_page_is_served_while_the_service_runs(started: Started, tmp_path: Path) -> None:
     async with run_service(tmp_path, page=PageOptions(free_port())) as running:
         assert running.page is not None
-        with urllib.request.urlopen(running.page.url) as response:  # noqa: S310
-            assert response.status == HTTPStatus.OK
+        contents = list[bytes]()
+        for encoding in (None, "gzip"):
+            headers = {"Accept-Encoding": encoding} if encoding else {}
+            with urllib.request.urlopen(urllib.request.Request(running.page.url, headers=headers)) as response:  # noqa: S310
+                assert (response.status, response.headers["Content-Encoding"]) == (HTTPStatus.OK, encoding)
+                assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+                contents.append(response.read())
+        assert gzip.decompress(contents[1]) == contents[0]
         assert [vars(server)["more_config"] for server in running.embedded] == [running.page.nats_config, ""]
     assert started.stopped
 
