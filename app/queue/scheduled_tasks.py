@@ -32,7 +32,7 @@ class ScheduledTasks:
     def first_due(self, now: datetime) -> int | None:
         """Return the stream sequence of the task that is due first; None if no task may start at the time `now`."""
         while self._times and self._times[0][0] <= now.timestamp():
-            sequence = self._times[0][1]
+            _, sequence = self._times[0]
             if sequence in self._subjects:
                 return sequence
             heapq.heappop(self._times)
