@@ -10,7 +10,7 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 EXAMPLES = Path(__file__).parents[1] / "examples"
-WITHIN = 60  # seconds
+WITHIN = 120  # seconds
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, overload
 
-DEADLINE = 30.0  # seconds
+DEADLINE = 60.0  # seconds: on a busy machine with slow processors a process starts within ten
 T = TypeVar("T")
 
 

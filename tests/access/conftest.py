@@ -16,9 +16,17 @@ from tests.access.servers import (
     guarded_valkey,
     service_settings,
 )
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.servers import in_memory
+from tests.waiting import DEADLINE
 from tests.workers import working
+
+
+@pytest.fixture(autouse=True)
+def _clients_are_patient(constants: Constants) -> None:
+    """On a busy machine a reply may take longer than clients wait."""
+    constants(REPLY_TIMEOUT_S=DEADLINE)
 
 
 @pytest_asyncio.fixture

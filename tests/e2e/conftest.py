@@ -24,7 +24,8 @@ from tests.servers import nats_server_in, valkey_in
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
-STARTS_WITHIN = 60.0  # seconds; the first start ever joins the bundled model
+STARTS_WITHIN = 120.0  # seconds; the first start ever joins the bundled model
+ENDS_WITHIN = 60.0
 LIBRIVOX = ROOT / "tests/recordings/librivox"
 TWO_READERS = ROOT / "app/cli/demo/two_readers.flac"
 TWO_CHANNELS = ROOT / "tests/recordings/speech/two-channels.flac"
@@ -41,7 +42,7 @@ class Running:
     def client(self) -> Client:
         return Client(self.settings)
 
-    async def get(self, path: str, *, method: str = "GET", within: float = 5.0) -> tuple[int, bytes]:
+    async def get(self, path: str, *, method: str = "GET", within: float = 20.0) -> tuple[int, bytes]:
         """Status and body of an HTTP response; status 0 if there is none."""
         return await asyncio.to_thread(self._get, path, method, within)
 
@@ -86,7 +87,7 @@ async def running(settings: Settings, log: Path, *options: str, has_model: bool 
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGTERM)
             os.killpg(process.pid, signal.SIGCONT)  # a frozen one would not end
-        await asyncio.wait_for(process.wait(), 20)
+        await asyncio.wait_for(process.wait(), ENDS_WITHIN)
 
 
 async def transcribe(client: Client, recording: Path, **options: Any) -> TranscriptionResult:

@@ -12,7 +12,7 @@ from natscribe.client import Client
 from natscribe.schemas.progress import ProgressEvent
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.conftest import LIBRIVOX, ROOT, Running, alive, running, servers
+from tests.e2e.conftest import ENDS_WITHIN, LIBRIVOX, ROOT, Running, alive, running, servers
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("service")
@@ -104,9 +104,9 @@ async def test_no_engine_outlives_its_worker(tmp_path: Path) -> None:
         assert children
         # When it is stopped
         service.process.terminate()
-        await asyncio.wait_for(service.process.wait(), 20)
+        await asyncio.wait_for(service.process.wait(), ENDS_WITHIN)
         # Then the engine ends too
-        await eventually(lambda: not alive(children), within=1)
+        await eventually(lambda: not alive(children))
 
 
 async def test_a_frozen_worker_does_not_appear_alive(service: Running) -> None:

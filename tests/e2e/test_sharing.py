@@ -16,6 +16,7 @@ from tests.waiting import eventually
 pytestmark = [pytest.mark.xdist_group("sharing"), pytest.mark.timeout(300)]
 
 CLIP = min(LIBRIVOX.glob("*.flac"))
+STARTS_WITHIN_S = 5.0  # beside other tests, with its upload
 REPEATS = 4  # of the demo recording: about eight windows
 # A window at a time, so that a fast machine has windows for others, too; and lost workers are soon detected.
 ONE_BY_ONE = {"engine_parallel": 1, "engine_batch": 1, "task_ack_wait": 3.0, "task_heartbeat": 1.0}
@@ -53,7 +54,7 @@ async def test_two_workers_transcribe_what_one_does_though_one_is_lost_and_a_new
         assert batches_for_others()[owner] == 0
     # Then the other task has run at once, and has ended before the long one
     first = next(event for event in short if event.state is State.RUNNING)
-    assert (first.time - published).total_seconds() < 1
+    assert (first.time - published).total_seconds() < STARTS_WITHIN_S
     progress = progress_of(events)
     assert [short[-1].state, progress[-1].state] == [State.COMPLETED] * 2
     assert progress[-1].time > short[-1].time

@@ -30,9 +30,9 @@ from tests.fakes.engine import FakeEngine
 from tests.integration.wire import Wire
 from tests.s3_server import S3Server
 from tests.servers import NatsServer, Servers, ValkeyServer, in_memory, nats_server_in, valkey_in
+from tests.waiting import DEADLINE
 from tests.workers import working
 
-DEADLINE = 30  # seconds
 StartWorker = Callable[..., AbstractAsyncContextManager[Worker]]
 
 

@@ -7,9 +7,9 @@ from nats.aio.client import Client
 from nats.errors import MaxPayloadError
 from natscribe.schemas.progress import State
 
-from tests.integration.conftest import DEADLINE, Publisher, queue_is_empty
+from tests.integration.conftest import Publisher, queue_is_empty
 from tests.integration.hostile import MESSAGES, QUEUES, REQUESTS, filled, invented
-from tests.waiting import eventually
+from tests.waiting import DEADLINE, eventually
 
 
 @pytest.mark.parametrize("subject", REQUESTS)

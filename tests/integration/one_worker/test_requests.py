@@ -8,8 +8,8 @@ from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.task_list import TaskPage
 from natscribe.schemas.wire import Kind
 
-from tests.integration.conftest import DEADLINE, Publisher
-from tests.waiting import eventually
+from tests.integration.conftest import Publisher
+from tests.waiting import DEADLINE, eventually
 
 REQUESTS = ["tasks.status", "tasks.result", "tasks.cancel", "tasks.delete"]
 

@@ -16,8 +16,8 @@ from app.main import Worker
 from app.redis_store import keys
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import DEADLINE, Publisher, StartWorker
-from tests.waiting import eventually
+from tests.integration.conftest import Publisher, StartWorker
+from tests.waiting import DEADLINE, eventually
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from natscribe.schemas.progress import State
 
 from app.main import Worker
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import DEADLINE, Publisher
+from tests.integration.conftest import Publisher
 from tests.integration.requests.conftest import Hold
+from tests.waiting import DEADLINE
 
 
 async def test_the_status_of_a_running_task(publisher: Publisher, worker: Worker, engine: FakeEngine) -> None:

@@ -11,7 +11,8 @@ from natscribe.schemas.progress import State
 from app.main import Worker
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import DEADLINE, Publisher
+from tests.integration.conftest import Publisher
+from tests.waiting import DEADLINE
 
 ROOM = 16 * 1024  # bytes: for the headers of a message and what FastStream adds to a reply
 Transcribe = Callable[[str, int], Awaitable[dict[str, object]]]

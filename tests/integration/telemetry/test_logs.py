@@ -19,8 +19,8 @@ from app.errors import PermanentError
 from app.settings import VERSION, Settings
 from app.telemetry import logs
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import DEADLINE, Publisher, StartWorker, queue_is_empty
-from tests.waiting import eventually
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.waiting import DEADLINE, eventually
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is not audio: upload an audio file.")

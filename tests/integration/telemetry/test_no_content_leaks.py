@@ -23,8 +23,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from app.telemetry import logs
 from handlers.channels import REQUESTS
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import DEADLINE, Publisher, StartWorker, queue_is_empty
-from tests.waiting import eventually
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.waiting import DEADLINE, eventually
 
 MARK = "Xanthippe"
 AUDIO = {"codec": "pcm_s16le", "sample_rate": 8000}
