@@ -16,7 +16,7 @@ from app.errors import TransientError
 from app.main import Worker
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher
+from tests.integration.conftest import Publisher, StartWorker
 from tests.terminal import Terminal
 from tests.waiting import eventually
 from tests.workers import working
@@ -116,11 +116,17 @@ async def test_a_page_plays_its_recording(terminal: Terminal, recordings_folder:
     assert printed == page(TranscriptionResult.model_validate(result))
 
 
-async def test_results_come_in_the_order_of_the_arguments(terminal: Terminal, engine: FakeEngine) -> None:
-    # Given two recordings, of which the first one fails its first attempt and waits for the next one
+async def test_results_come_in_the_order_of_the_arguments(
+    recordings_folder: Path, settings: Settings, start_worker: StartWorker, engine: FakeEngine
+) -> None:
+    # Given two recordings, of which the first one fails its first attempt, and waits longer than the second one takes
+    (recordings_folder / "second.flac").write_bytes(b"audio")
+    settings.task_retry_delay = 4.0
     engine.fail_with = [TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")]
     # When both are printed
-    code, out, err = await terminal.run("transcribe", "--stored", "meeting.flac", "second.flac", "--format", "json")
+    arguments = ("transcribe", "--stored", "meeting.flac", "second.flac", "--format", "json")
+    async with start_worker(engine):
+        code, out, err = await Terminal(recordings_folder, settings).run(*arguments)
     # Then the second result waits for the first one, and each is a line of JSON
     assert code == 0
     assert err.index("second.flac: 100 %") < err.index("meeting.flac: 100 %")

@@ -16,7 +16,7 @@ from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 
 CONNECT_TIMEOUT = 0.5  # seconds that the client waits for one address, here
-SLACK = 1.0  # seconds: other tests run beside this one
+SLACK = 2.5  # seconds: other tests run beside this one; nats-py alone would take longer
 
 
 @pytest.fixture
@@ -66,14 +66,14 @@ async def test_each_silent_address_costs_a_client_one_connect_timeout(
 
 async def test_an_only_address_that_is_silent_is_not_tried_to_the_end_twice(silent: str, constants: Constants) -> None:
     # Given a client whose patience ends before any failure
-    constants(GRACE_PERIOD_S=-CONNECT_TIMEOUT)
+    constants(CONNECT_TIMEOUT_S=SLACK, GRACE_PERIOD_S=-SLACK)
     began = time.monotonic()
     # When it connects to an address that takes connections and says nothing
     with pytest.raises(NoServerError, match=f"No NATS server answers at {silent}"):
         async with Client(Settings(_env_file=None, nats_url=silent)):
             pass
     # Then it fails before nats-py would
-    assert time.monotonic() - began < 2 * CONNECT_TIMEOUT
+    assert time.monotonic() - began < 2 * SLACK
 
 
 async def test_if_no_server_replies_all_addresses_are_named_at_once(settings: Settings) -> None:

@@ -1,6 +1,8 @@
 """A task that waits too long fails with `expired`, and has a dead letter."""
 
+import asyncio
 import json
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -9,15 +11,25 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Priority
 
+from app.operations.expiry import Expiry
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
 
 
-@pytest.fixture(autouse=True)
-def _little_patience(constants: Constants) -> None:
+@pytest.fixture
+def may_expire(constants: Constants, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Have tasks expire that have waited for 1.2 s, but none before this is set: a busy machine starts tasks late."""
     constants(TASK_TTL_S=1.2, EXPIRE_EVERY_S=0.2)
+    allowed, expire = asyncio.Event(), Expiry.expire
+
+    async def expire_if_allowed(self: Expiry, *, after: timedelta) -> None:
+        await allowed.wait()
+        await expire(self, after=after)
+
+    monkeypatch.setattr(Expiry, "expire", expire_if_allowed)
+    return allowed
 
 
 async def dead_letters(js: JetStreamContext) -> int:
@@ -25,13 +37,14 @@ async def dead_letters(js: JetStreamContext) -> int:
 
 
 async def test_waiting_tasks_expire_and_running_tasks_do_not(
-    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext, may_expire: asyncio.Event
 ) -> None:
     # Given a task that runs longer than others may wait, and two that wait behind it, of which one is not a valid task
     engine.may_go_on.clear()
     async with start_worker(engine):
         await publisher.publish("running")
         await publisher.until("running", State.RUNNING)
+        may_expire.set()
         await publisher.publish("waiting")
         await js.publish("tasks.transcription.low", b"no task")
         # When the maximum waiting time has passed
@@ -51,13 +64,14 @@ async def test_waiting_tasks_expire_and_running_tasks_do_not(
 
 @pytest.mark.foreign
 async def test_what_others_wrote_stops_no_sweep(
-    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext, may_expire: asyncio.Event
 ) -> None:
     # Given a busy worker, and behind it a task with an invalid event in its log, and two with a status header
     engine.may_go_on.clear()
     async with start_worker(engine):
         await publisher.publish("running")
         await publisher.until("running", State.RUNNING)
+        may_expire.set()
         await js.publish("append.progress.spoilt", b"junk")
         await publisher.publish("spoilt", priority=Priority.LOW)
         for status in ("404", "503"):

@@ -139,7 +139,7 @@ async def test_a_new_service_shows_its_first_task_at_once(
                 return info is not None and json.loads(info)["state"] == "completed"
 
             # Then its keys come with the events
-            await eventually(projected, within=2)
+            await eventually(projected)
             # And nothing is projected a second time
             await worker.container.maintenance.restart_projection()
     assert "projection_restarted" not in {line["event"] for line in lines}

@@ -366,15 +366,22 @@ async def test_a_limit_that_breaks_a_promise_is_put_back(
 
 
 async def test_a_change_that_harms_nothing_is_charged_to_nobody_else(
-    worker: Worker, settings: Settings, js: JetStreamContext, stranger: JetStreamContext, constants: Constants
+    worker: Worker,
+    settings: Settings,
+    js: JetStreamContext,
+    stranger: JetStreamContext,
+    constants: Constants,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given an operator who has described a stream, and a later change by a client that no advisory reports
     constants(GUARD_EVERY_S=0.3)
     description = (await configs(js))["transcription_results"].evolve(description="results of all tasks")
     await stranger.update_stream(description)
     unheard = await nats.connect(settings.nats_url, name="natscribe")
+    checks = AsyncMock(wraps=provisioning.inspect_streams)
+    monkeypatch.setattr(provisioning, "inspect_streams", checks)
     with capture_logs() as logs:
-        await asyncio.sleep(1)  # two checks, at least
+        await eventually(lambda: checks.await_count > 2)
         await stripped(unheard.jetstream(), "transcription_results")
         await eventually(lambda: asyncio.sleep(0, logged(logs, "settings_restored")))
     # Then the log names no client

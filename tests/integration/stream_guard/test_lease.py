@@ -1,6 +1,7 @@
 """One worker at a time takes care of the streams: another one takes over when it stops, dies or freezes."""
 
 import asyncio
+import random
 import signal
 import sys
 from collections import Counter
@@ -189,8 +190,10 @@ async def test_a_stream_that_is_changed_while_its_guard_is_gone_is_restored_by_a
 
 
 async def test_workers_stay_ready_while_no_worker_holds_the_lease(
-    settings: Settings, start_worker: StartWorker
+    settings: Settings, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Given a worker that takes a free lease a second later, and the holder of the lease
+    monkeypatch.setattr(random, "uniform", lambda *_: 1.0)
     async with worker_process(settings) as send_signal, start_worker(FakeEngine()) as worker:
         stream_guard, checks = worker.container.stream_guard, list[bool]()
 

@@ -26,16 +26,20 @@ TEXT = " ".join(["one two"] * WINDOWS)
 
 
 class SlowEngine(FakeEngine):
-    """Takes a moment for each window, and records which windows were requested."""
+    """Takes a moment for each window, but stops before the last one if told to; records which were requested."""
 
     def __init__(self, seconds: float = 0.02) -> None:
         super().__init__(windows=WINDOWS)
         self.seconds = seconds
         self.transcribed: list[int] = []
+        self.may_end = asyncio.Event()
+        self.may_end.set()
 
     async def transcribes(self, number: int) -> None:
         self.transcribed.append(number)
         await asyncio.sleep(self.seconds)
+        if number == WINDOWS - 1:
+            await self.may_end.wait()
 
 
 @pytest.fixture(autouse=True)
@@ -89,8 +93,10 @@ async def test_idle_workers_transcribe_windows_of_one_recording(
 async def test_a_task_of_its_own_runs_at_once_on_a_worker_that_helps(
     publisher: Publisher, start_worker: StartWorker
 ) -> None:
-    # Given a worker that helps another one
-    engines = [SlowEngine(0.05) for _ in range(2)]
+    # Given a worker that helps another one with a recording, which does not end by itself
+    engines = [SlowEngine() for _ in range(2)]
+    for engine in engines:
+        engine.may_end.clear()
     async with AsyncExitStack() as stack:
         await workers(start_worker, engines, stack)
         await publisher.publish("long")
@@ -100,6 +106,8 @@ async def test_a_task_of_its_own_runs_at_once_on_a_worker_that_helps(
         # Then it runs while the other one continues
         await publisher.until("next", State.RUNNING)
         assert (await publisher.request("tasks.status", task_id="long"))["state"] == State.RUNNING
+        for engine in engines:
+            engine.may_end.set()
         await publisher.until("next", State.COMPLETED)
         assert (await result_of(publisher, "long"))["text"] == TEXT
     assert all(len(engine.jobs) == 1 for engine in engines)
