@@ -164,9 +164,14 @@ async def is_replaced(js: JetStreamContext, bucket: str) -> bool:
 
 
 async def test_problems_of_workers_are_reported(
-    settings: Settings, js: JetStreamContext, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+    settings: Settings,
+    js: JetStreamContext,
+    valkey: ValkeyServer,
+    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
 ) -> None:
     # Given a worker without Redis and with another store of recordings, which is gone, and a client of another release
+    constants(REPLIES_WITHIN_S=5.0, CHECKED_WITHIN_S=10.0)
     theirs = settings.model_copy(update={"redis_url": valkey.url, "audio_store": "nats://elsewhere"})
     monkeypatch.setattr(examination, "_CLIENT_VERSION", "0.1.9")
     async with working(theirs, FakeEngine()) as worker:

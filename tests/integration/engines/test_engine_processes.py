@@ -192,7 +192,7 @@ class SlowProcess(EngineProcess):
 
     async def run(self, _: Job) -> AsyncGenerator[Reply, None]:
         async with self.turn:
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.1)
         yield LiveAudioProcessed(seconds=1, windows=[], open=[], complete_until=[])
 
     turn = asyncio.Lock()
@@ -201,14 +201,14 @@ class SlowProcess(EngineProcess):
 async def test_jobs_that_wait_for_others_do_not_hang(
     engine_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a process of live streams, and a limit of five times what a job takes
+    # Given a process of live streams, and a limit of thirty times what a job takes
     monkeypatch.setattr(engine_processes, "EngineProcess", SlowProcess)
-    monkeypatch.setattr(engine_processes, "MAX_LIVE_JOB_S", 1.0)
+    monkeypatch.setattr(engine_processes, "MAX_LIVE_JOB_S", 3.0)
     engine = EngineProcesses(engine_settings)
-    # When ten streams have audio at once, so that the last job waits for longer than that
-    outcomes = await asyncio.gather(*(processed(engine, live(silence(0), f"stream {number}")) for number in range(10)))
+    # When forty streams have audio at once, so that the last job waits for longer than that
+    outcomes = await asyncio.gather(*(processed(engine, live(silence(0), f"stream {number}")) for number in range(40)))
     # Then all are processed
-    assert len(outcomes) == 10
+    assert len(outcomes) == 40
     await engine.close()
 
 

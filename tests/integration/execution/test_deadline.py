@@ -11,9 +11,9 @@ from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 
-TIMEOUT_S = 1.2
+TIMEOUT_S = 2.0
 WINDOWS = 10
-WINDOW_TAKES_S = 0.2  # all of them take longer than the time-out
+WINDOW_TAKES_S = 0.25  # all of them take longer than the time-out
 
 
 @pytest.fixture

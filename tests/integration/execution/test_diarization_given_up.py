@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("no_exit")
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     """One attempt and a little time for it."""
-    return settings.model_copy(update={"task_max_retries": 0, "task_timeout": 1.2})
+    return settings.model_copy(update={"task_max_retries": 0, "task_timeout": 2.5})
 
 
 @pytest.fixture(autouse=True)

@@ -248,10 +248,10 @@ async def test_a_client_may_be_silent_for_longer_than_a_task_may_pause(
 ) -> None:
     # Given a service whose tasks may pause for less time than its clients
     constants(SILENCE_REPORT_EVERY_S=0.2)
-    settings.task_timeout = 1.2
+    settings.task_timeout = 3.0
     async with start_worker(FakeEngine()):
         # When a client is silent for longer than that
-        await speaker.begin(idle_seconds=2)
+        await speaker.begin(idle_seconds=5)
         await speaker.say(11)
         events = await publisher.until("live-1", State.COMPLETED)
     # Then its task ends with its text, in its first attempt

@@ -7,7 +7,7 @@ from natscribe.cli.exit_codes import INTERRUPTED
 from natscribe.schemas.progress import State
 
 from tests.integration.conftest import Publisher
-from tests.programs import BIN, line_with, started
+from tests.programs import BIN, WITHIN, line_with, started
 from tests.servers import Servers
 
 
@@ -22,6 +22,6 @@ async def test_it_plays_until_it_is_interrupted(servers: Servers, publisher: Pub
         await line_with(process, "t1: failed")
         # And ends with Ctrl-C
         process.send_signal(signal.SIGINT)
-        output, _ = await asyncio.wait_for(process.communicate(), 10)
+        output, _ = await asyncio.wait_for(process.communicate(), WITHIN)
         assert process.returncode == INTERRUPTED
         assert b"Traceback" not in output
