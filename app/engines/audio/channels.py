@@ -113,24 +113,24 @@ def _same(mask: FrameMask, a: Samples, b: Samples) -> FrameMask:
     Blocks without such a frame are not compared: their value is False.
     """
     same = np.zeros(len(mask), np.bool_)
-    spectrograms = _spectrogram(a), _spectrogram(b)
+    one, other = spectrogram(a), spectrogram(b)
     for first in range(0, len(mask), _BLOCK):
         frames = slice(first, first + _BLOCK)
         if mask[frames].any():
-            same[frames] = _likeness(*spectrograms, 2 * first) > SAME_VOICE_CORRELATION
+            block = one[2 * first : 2 * (first + _BLOCK)]
+            nearby = other[max(2 * first - _MAX_SHIFT, 0) : 2 * first + _MAX_SHIFT + len(block)]
+            same[frames] = likeness(block, nearby) > SAME_VOICE_CORRELATION
     return same
 
 
-def _likeness(a: Spectrogram, b: Spectrogram, first: int) -> float:
-    """Return the highest correlation of a block of spectrogram `a` with any block of equal length in `b` nearby.
+def likeness(block: Spectrogram, nearby: Spectrogram) -> float:
+    """Return the highest correlation of a spectrogram with a part of equal length of another one.
 
-    The block of `a` starts at row `first`. The block of `b` may start up to 0.5 s earlier or later, because a voice may
-    reach one microphone later than the other.
+    `nearby`: the other channel somewhat before and after the `block`, because a voice may reach one microphone later.
     """
-    second = _centred(a[first : first + 2 * _BLOCK])
-    length = len(second)
-    starts = range(max(first - _MAX_SHIFT, 0), min(first + _MAX_SHIFT, len(b) - length) + 1)
-    return max((_correlation(second, _centred(b[start : start + length])) for start in starts), default=0.0)
+    centred = _centred(block)
+    starts = range(len(nearby) - len(block) + 1)
+    return max((_correlation(centred, _centred(nearby[at : at + len(block)])) for at in starts), default=0.0)
 
 
 def _centred(columns: Spectrogram) -> Spectrogram:
@@ -143,7 +143,7 @@ def _correlation(a: Spectrogram, b: Spectrogram) -> float:
     return float((a * b).sum()) / power**0.5 if power > 0 else 0.0
 
 
-def _spectrogram(samples: Samples) -> Spectrogram:
+def spectrogram(samples: Samples) -> Spectrogram:
     """Compute the log power in each frequency band, shape (times, bands), with one row every 16 ms."""
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(samples, (0, _HOP)), FRAME)[::_HOP]
     power = np.abs(np.fft.rfft(frames * np.hanning(FRAME).astype(np.float32))) ** 2

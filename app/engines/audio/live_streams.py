@@ -14,11 +14,12 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Codec
 from natscribe.schemas.windows import Window
 
+from app.engines.audio.crosstalk import Crosstalk
 from app.engines.audio.limits import Limit
 from app.engines.audio.live_decoding import SampleDecoder, unreadable
 from app.engines.audio.live_files import FileDecoder
 from app.engines.audio.mixing import Mixer
-from app.engines.audio.samples import pack
+from app.engines.audio.samples import Samples, pack
 from app.engines.audio.speech_detector import SECTION, SpeechDetector
 from app.engines.audio.utterances import UtteranceDetector, between_pauses, first_frame
 from app.engines.audio.windows import FRAMES_PER_SECOND, WARM_UP, UnpackedWindow, VoiceDetector
@@ -113,26 +114,33 @@ class _Channel:
     ) -> None:
         self.utterances = utterances
         self.speakers = speakers
+        self.crosstalk: Crosstalk | None = None  # of the channels of the stream, if each has speakers of its own
         self._number = number
         self._mixer = mixer
         self._before: list[UnpackedWindow] = []  # the last utterances, as far as they are context of the next one
+        self._unlabelled: list[UnpackedWindow] = []  # complete utterances
 
     def process(self, frame: av.AudioFrame) -> Iterator[Window]:
         for samples in self._mixer.mix(frame):
-            yield from self._complete(self.utterances.process(samples))
+            yield from self._process(samples)
 
     def flush(self) -> Iterator[Window]:
         for samples in self._mixer.flush():
-            yield from self._complete(self.utterances.process(samples))
+            yield from self._process(samples)
         yield from self._complete(self.utterances.flush())
 
     def speaking(self) -> str | None:
-        """Return the label of the person who is speaking at the end of the audio so far.
+        """Label the speakers of the complete utterances; return the label of who is speaking at the end of the audio.
 
-        None: nobody is speaking, or the speaker is unknown.
+        The job's audio of all channels has to be processed before. None: nobody is speaking, or the speaker is unknown.
         """
-        utterance = self.utterances.current() if self.speakers else None
-        return self.speakers.open(utterance) if self.speakers and utterance else None
+        if self.speakers is None:
+            return None
+        for utterance in self._unlabelled:
+            self.speakers.add(self._own(utterance))
+        self._unlabelled.clear()
+        utterance_so_far = self.utterances.current()
+        return self.speakers.open(self._own(utterance_so_far)) if utterance_so_far else None
 
     def open(self) -> Iterator[Window]:
         if window := self.utterances.open():
@@ -142,10 +150,18 @@ class _Channel:
         if window := self.utterances.closing():
             yield self._packed(window, self._context_of(window))
 
+    def _process(self, samples: Samples) -> Iterator[Window]:
+        if self.crosstalk:
+            self.crosstalk.append(self._number or 0, samples)
+        yield from self._complete(self.utterances.process(samples))
+
+    def _own(self, utterance: UnpackedWindow) -> UnpackedWindow:
+        return self.crosstalk.without(self._number or 0, utterance) if self.crosstalk else utterance
+
     def _complete(self, windows: Iterable[UnpackedWindow]) -> Iterator[Window]:
         for window in windows:
             if self.speakers:
-                self.speakers.add(window)
+                self._unlabelled.append(window)
             yield self._packed(window, self._context_of(window))
             self._before = [*self._before, window][-_MAX_CONTEXT:]
 
@@ -190,12 +206,14 @@ class _Stream:
         numbers = list(range(job.audio.channels)) if separate else [None]
         starts = dict(enumerate(job.start_at))
         people = dict(enumerate(speakers(job.speakers, len(numbers)) if speakers and job.speakers else ()))
+        crosstalk = Crosstalk(len(numbers), first) if people and separate else None
         self._channels = list[_Channel]()
         for index, number in enumerate(numbers):
             start = starts.get(index, 0.0)
             utterances = UtteranceDetector(start, detector(first_frame(start), first), first)
             mixer = Mixer(number, job.audio.channels)
             self._channels.append(_Channel(number, mixer, utterances, people.get(index)))
+            self._channels[-1].crosstalk = crosstalk
 
     def process(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
         """Process the audio of a job; return the utterances that are now complete, in progress, or in a pause."""

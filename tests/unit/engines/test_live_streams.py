@@ -26,6 +26,7 @@ from app.errors import PermanentError, TaskError, TransientError
 from tests.constants import Constants
 
 from .opus_files import recorded
+from .test_channels import TURNS, only
 
 RATE = 16_000
 OPUS = LiveAudio(codec=Codec.OPUS, sample_rate=48_000)
@@ -42,10 +43,12 @@ class Unknown(LiveSpeakers):
 
     def __init__(self) -> None:
         self.has_news = False
+        self.speech = list[float]()  # seconds, in each utterance
 
-    def add(self, _: UnpackedWindow) -> None:
+    def add(self, utterance: UnpackedWindow) -> None:
         """Detect nobody."""
         self.has_news = True
+        self.speech.append((utterance.speech > 0).sum() / FRAMES_PER_SECOND)
 
     def open(self, utterance: UnpackedWindow) -> None:
         """Recognize nobody."""
@@ -193,6 +196,35 @@ def test_utterances_have_a_language_after_each_pause_if_several_people_may_speak
     assert len(unpack(window.samples)) == round(sum(end - start for start, end in window.regions) * RATE)
     # And without speakers, an utterance is one region
     assert len(last(None).regions) == 2
+
+
+@pytest.mark.parametrize("job_s", [0.25, 30], ids=["as people speak", "at once"])
+def test_speakers_of_a_channel_are_found_in_its_own_speech(job_s: float) -> None:
+    # Given a call with pauses, in which each side is faintly in the other channel
+    own = [only(TURNS[0], (0, 2), (6, 8)), only(TURNS[1], (3, 5), (9, 11))]
+    call = np.stack([own[0] + 0.1 * own[1], own[1] + 0.1 * own[0]], axis=1).clip(-1, 1)
+    samples = np.concatenate([call * 32_767, np.zeros((RATE, 2))]).astype("<i2")
+    people: list[Unknown] = []
+
+    def found(_: LiveSpeakerOptions, channels: int) -> list[Unknown]:
+        people.extend(Unknown() for _ in range(channels))
+        return people
+
+    def detector(first: int, start: int) -> VoiceDetector:
+        return lambda samples: loudness(first, start)(10 * samples)
+
+    # When its speakers are to be found
+    streams, job = LiveStreams(LIMIT, detector, found), round(job_s * RATE)
+    audio, fields = LiveAudio(channels=2), {"separate": True, "speakers": LiveSpeakerOptions()}
+    windows = list[Window]()
+    for at in range(0, len(samples), job):
+        windows += process(streams, samples[at : at + job].ravel(), audio, first=not at, **fields).windows
+    # Then both channels have all utterances, and only those of its own person have speech for the speakers
+    assert [window.channel for window in windows].count(0) == 4
+    for number, speakers in enumerate(people):
+        is_spoken = [seconds > 1.5 for seconds in speakers.speech]
+        assert is_spoken == [number == 0, number == 1, number == 0, number == 1]
+        assert min(speakers.speech) < 0.2
 
 
 def test_each_channel_continues_where_it_was(streams: LiveStreams) -> None:

@@ -1,0 +1,69 @@
+"""Which speech of a channel is crosstalk: the voice of the other one."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from app.engines.audio.crosstalk import Crosstalk
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.samples import Samples
+from app.engines.audio.windows import FRAME, UnpackedWindow
+
+from .test_channels import ANNA, BORIS, SECONDS, TURNS, later, noise
+
+FRAMES = SECONDS * SAMPLE_RATE // FRAME
+LEAK = 10 ** (-30 / 20)
+
+
+def own_speech(channels: Sequence[Samples], channel: int, job_s: float = 0.1, first: int = 0) -> list[bool]:
+    """For each second of a channel, whether most of its speech is its own; audio arrives in jobs of this length."""
+    crosstalk, job = Crosstalk(len(channels), first), round(job_s * SAMPLE_RATE)
+    for at in range(0, len(channels[0]), job):
+        for number, samples in enumerate(channels):
+            crosstalk.append(number, samples[at : at + job])
+    region = (first * FRAME / SAMPLE_RATE, first * FRAME / SAMPLE_RATE + SECONDS)
+    utterance = UnpackedWindow([region], channels[channel], np.full(FRAMES, 0.9, np.float32))
+    speech = crosstalk.without(channel, utterance).speech
+    return [bool(np.mean(second) > 0.45) for second in np.array_split(speech, SECONDS)]
+
+
+LEAKS = {
+    "at -30 dB": [TURNS[0] + LEAK * TURNS[1], TURNS[1] + LEAK * TURNS[0]],
+    "with noise": [TURNS[0] + LEAK * TURNS[1] + noise(0.0005), TURNS[1] + LEAK * TURNS[0] + noise(0.0005, 8)],
+    "as an echo, 0.2 s later": [TURNS[0] + 0.1 * later(TURNS[1], 0.2), TURNS[1] + 0.1 * later(TURNS[0], 0.2)],
+}
+
+
+@pytest.mark.parametrize("channels", LEAKS.values(), ids=LEAKS)
+def test_the_voice_of_the_other_channel_is_crosstalk(channels: Sequence[Samples]) -> None:
+    # Given a call in which the first person speaks in seconds 0 to 2 and 6 to 8, and the second in the others
+    first = [number // 3 % 2 == 0 for number in range(SECONDS)]
+    assert own_speech(channels, 0) == first
+    assert own_speech(channels, 1) == [not own for own in first]
+    # And that does not depend on how the audio arrives, and where it begins
+    assert own_speech(channels, 0, job_s=SECONDS, first=1000) == first
+
+
+OWN = {
+    "at once": [ANNA, BORIS],
+    "at once, and quietly": [0.2 * ANNA, BORIS],
+    "over an echo": [ANNA + LEAK * BORIS, BORIS],
+    "as loud as in the other channel": [ANNA, ANNA],
+}
+
+
+@pytest.mark.parametrize("channels", OWN.values(), ids=OWN)
+def test_speech_of_the_channel_is_no_crosstalk(channels: Sequence[Samples]) -> None:
+    assert own_speech(channels, 0) == [True] * SECONDS
+
+
+def test_what_was_not_compared_yet_counts_as_what_was_before_it() -> None:
+    # Given an echo whose last third of a second has not arrived in the other channel
+    crosstalk = Crosstalk(2, 0)
+    crosstalk.append(0, LEAK * ANNA)
+    utterance = UnpackedWindow([(0, SECONDS)], ANNA, np.full(FRAMES, 0.9, np.float32))
+    # Then nothing is known before the other channel arrives, and all of it afterwards
+    assert crosstalk.without(0, utterance).speech.mean() == pytest.approx(0.9)
+    crosstalk.append(1, ANNA[: -SAMPLE_RATE // 3])
+    assert crosstalk.without(0, utterance).speech[-20:].mean() == 0
