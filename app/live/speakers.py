@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
-from natscribe.client.live_speakers import corrected
+from natscribe.client.live_speakers import corrected, slice_around
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.live import SpeakersEvent
 from natscribe.schemas.transcription import Segment
@@ -69,15 +69,17 @@ class SpeakerHistory:
         word. The speaker stays the same where `turns` cover too little of the text.
         """
         others, recent = list[Segment](), list[Segment]()
-        for segment in self.segments:
+        near = slice_around(self.segments, since)
+        for segment in self.segments[near]:
             is_recent = segment.channel == channel and segment.start >= since
             (recent if is_recent else others).append(segment)
-        again = attributed_units(attribute_known(recent, turns))
+        attributed = attributed_units(attribute_known(recent, turns))
         words = [
             (before, now or before, unit)
-            for (before, unit), (now, _) in zip(attributed_units(recent), again, strict=True)
+            for (before, unit), (now, _) in zip(attributed_units(recent), attributed, strict=True)
         ]
-        self.segments[:] = [*others, *split(recent, iter([now for _, now, _ in words]))]
+        again = [*others, *split(recent, iter([now for _, now, _ in words]))]
+        self.segments[near] = sorted(again, key=attrgetter("start"))
         return words
 
     def _rename(self, same: Mapping[str, str]) -> None:
@@ -85,7 +87,9 @@ class SpeakerHistory:
         if same:
             self._merged |= same
             self.segments[:] = [
-                segment.model_copy(update={"speaker": same.get(segment.speaker or "", segment.speaker)})
+                segment.model_copy(update={"speaker": same[label]})
+                if (label := segment.speaker or "") in same
+                else segment
                 for segment in self.segments
             ]
 

@@ -3,15 +3,15 @@
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from natscribe.client.errors import NotAllowedError
-from natscribe.client.live_speakers import LiveSpeakers
+from natscribe.client.errors import ClientError, NotAllowedError, UnreachableError
+from natscribe.client.live_speakers import LiveSpeakers, slice_around
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.live import SameSpeaker, SpeakersEvent
 from natscribe.schemas.transcription import Segment, SegmentsEvent, Word
 from natscribe.schemas.voices import SpeakerVoice, Voice
 
 ANN, BOB, CYD = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
-ANNA = "a" * 32
+ANNA, BORIS = "a" * 32, "b" * 32
 REFUSED = NotAllowedError("follower", "voices.list", ("publisher",))
 
 
@@ -45,15 +45,15 @@ def recognized(voice: str | None) -> SpeakerVoice:
 
 
 class Names:
-    """The voices of a user; it may be forbidden to read them."""
+    """The voices of a user; reading them may fail."""
 
     def __init__(self) -> None:
         self.names = {ANNA: "Anna"}
-        self.forbidden = False
+        self.error: ClientError | None = None  # that reading them raises
 
     async def voices(self) -> AsyncIterator[Voice]:
-        if self.forbidden:
-            raise REFUSED
+        if self.error:
+            raise self.error
         for voice, name in self.names.items():
             consent = {"by": "Anna", "at": "2026-11-24T09:30:00Z"}
             model = {"name": "campplus", "revision": "1"}
@@ -92,6 +92,19 @@ async def test_an_event_corrects_the_words_of_its_channel(speakers: LiveSpeakers
     assert [part.speaker for part in speakers.segments] == [ANN, CYD]
 
 
+def test_a_change_concerns_few_of_many_segments() -> None:
+    # Given an hour of a call, in which a long utterance of one person is published after later ones of the other
+    call = [segment(at, "one", "two", "three", speaker=ANN) for at in range(0, 3600, 4)]
+    call[455:455] = [segment(1800, *["word"] * 14, speaker=BOB)]
+    # When speakers change for some seconds, then only segments around them are looked at, and none is left out
+    near = call[slice_around(call, 1806, 1813)]
+    assert [part for part in call if part.end >= 1806 and part.start <= 1813] == [
+        part for part in near if part.end >= 1806 and part.start <= 1813
+    ]
+    assert len(near) < 20
+    assert slice_around(call, 3540).stop == len(call)
+
+
 async def test_a_recognized_speaker_has_a_name_until_the_voice_is_forgotten(
     speakers: LiveSpeakers, names: Names
 ) -> None:
@@ -101,6 +114,21 @@ async def test_a_recognized_speaker_has_a_name_until_the_voice_is_forgotten(
     await speakers.add(event(voices={ANN: recognized(None)}))
     assert speakers.name(ANN) == ANN
     # And without the permission to read voices there are labels
-    names.forbidden = True
+    names.error = REFUSED
     await speakers.add(event(voices={BOB: recognized(ANNA)}))
     assert speakers.name(BOB) == BOB
+
+
+async def test_names_that_could_not_be_read_are_read_with_the_next_event(speakers: LiveSpeakers, names: Names) -> None:
+    # Given a recognized speaker, and another one who is recognized while no worker replies
+    await speakers.add(event(voices={ANN: recognized(ANNA)}))
+    names.names, names.error = {ANNA: "Anna", BORIS: "Boris"}, UnreachableError("No worker replies.")
+    await speakers.add(event(voices={BOB: recognized(BORIS)}))
+    assert (speakers.name(ANN), speakers.name(BOB)) == ("Anna", BOB)
+    # When there is another event, then the speaker has a name
+    names.error = None
+    await speakers.add(event(settled_until=10))
+    assert (speakers.name(ANN), speakers.name(BOB)) == ("Anna", "Boris")
+    # And when both labels are one person, then that person has one name
+    await speakers.add(event(same=[SameSpeaker(speaker=BOB, is_=ANN)]))
+    assert list(speakers.voices) == [ANN]

@@ -1,13 +1,14 @@
 """The speakers of a live task as its client knows them: by label and by name, with later corrections."""
 
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import suppress
 from itertools import groupby
-from operator import itemgetter
+from math import inf
+from operator import attrgetter, itemgetter
 
-from natscribe.client.errors import ClientError
+from natscribe.client.errors import ClientError, NotAllowedError
 from natscribe.schemas.diarization import Turn
-from natscribe.schemas.live import SpeakersEvent
+from natscribe.schemas.live import MAX_UTTERANCE_S, SpeakersEvent
 from natscribe.schemas.transcription import Segment, SegmentsEvent, Word
 from natscribe.schemas.voices import SpeakerVoice, Voice
 
@@ -30,6 +31,9 @@ class LiveSpeakers:
         self.voices: dict[str, SpeakerVoice] = {}
         self.settled_until = 0.0
         self._voices_of_user = voices
+        self._recognized: dict[str, SpeakerVoice] = {}  # by label, as published: without names
+        self._names: dict[str, str] = {}  # by voice id, when they were last read
+        self._is_outdated = False  # whether the names could not be read
 
     def name(self, label: str | None) -> str | None:
         """Return the name of a speaker, or the label if the speaker has no name; None if `label` is None."""
@@ -45,30 +49,31 @@ class LiveSpeakers:
         for same in event.same:
             self._merge(same.speaker, same.is_)
         self.settled_until = event.settled_until
-        if event.voices:
-            await self._name(event)
+        self._recognized |= event.voices
+        if event.voices or self._is_outdated:
+            await self._read_names()
+        self.voices = {
+            label: voice.with_current_name(self._names)
+            for label, voice in self._recognized.items()
+            if voice.voice in self._names  # otherwise forgotten, no longer certain, or not read yet
+        }
 
     def _merge(self, label: str, into: str) -> None:
-        self.voices.pop(label, None)
+        self._recognized.pop(label, None)
         self.segments = [
             segment.model_copy(update={"speaker": into}) if segment.speaker == label else segment
             for segment in self.segments
         ]
 
-    async def _name(self, event: SpeakersEvent) -> None:
-        """Update `voices` with the identified speakers in an event, who get the current names of the enrolled persons.
-
-        A speaker is removed from `voices` if the identification is withdrawn, the voice was forgotten, or the request
-        for the names fails; `name` then returns the label.
-        """
-        names: dict[str, str] = {}
-        with suppress(ClientError):
-            names = {voice.voice: voice.name async for voice in self._voices_of_user()}
-        for label, voice in event.voices.items():
-            if voice.voice in names:
-                self.voices[label] = voice.with_current_name(names)
-            else:  # forgotten, or no longer certain
-                self.voices.pop(label, None)
+    async def _read_names(self) -> None:
+        """Read the names of the user's voices; if that fails, read them again with the next event."""
+        self._is_outdated = False
+        try:
+            self._names = {voice.voice: voice.name async for voice in self._voices_of_user()}
+        except NotAllowedError:
+            self._names = {}
+        except ClientError:
+            self._is_outdated = True
 
 
 def corrected(segments: Sequence[Segment], event: SpeakersEvent) -> list[Segment]:
@@ -77,12 +82,29 @@ def corrected(segments: Sequence[Segment], event: SpeakersEvent) -> list[Segment
     A word, or a segment without words, gets the speaker of the turn that covers its middle; if there is no such turn,
     its speaker does not change. Segments of other channels than that of the event do not change either.
     """
-    return [part for segment in segments for part in _parts(segment, event)]
+    if not event.turns:
+        return list(segments)
+    near = slice_around(segments, event.turns[0].start, event.turns[-1].end)
+    parts = [part for segment in segments[near] for part in _parts(segment, event)]
+    return [*segments[: near.start], *parts, *segments[near.stop :]]
+
+
+def slice_around(segments: Sequence[Segment], start: float, end: float = inf) -> slice:
+    """Return a slice that contains all segments of a live task between two times (seconds), and few others.
+
+    It is found by binary search, so that a change costs no more after hours. The segments are in the order in which
+    they were published: that of their ends, apart from those of other channels within one utterance.
+    """
+    first, after = (
+        bisect_left(segments, second, key=attrgetter("end"))
+        for second in (start - MAX_UTTERANCE_S, end + 2 * MAX_UTTERANCE_S)
+    )
+    return slice(first, after)
 
 
 def _parts(segment: Segment, event: SpeakersEvent) -> Iterator[Segment]:
     turns = event.turns
-    if not turns or segment.end < turns[0].start or segment.channel != event.channel:
+    if segment.end < turns[0].start or segment.channel != event.channel:
         yield segment
         return
     if not segment.words:
