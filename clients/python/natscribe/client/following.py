@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Generic, TypeVar
 
 import nats.errors
@@ -23,6 +23,8 @@ from natscribe.settings import Settings
 
 Event = TypeVar("Event", ProgressEvent, SegmentsEvent, SpeakersEvent)
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.05, 2.0  # between two reads; a published event ends a pause early
+# Of two servers of a cluster: one may store segments, the other one what becomes known about their speakers.
+_MAX_CLOCK_DIFFERENCE = timedelta(seconds=1)
 _EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
 
@@ -38,6 +40,7 @@ class _EventReader(Generic[Event]):
     stream: str
     subject: str
     type: type[Event]
+    delay: timedelta = timedelta()  # how much later its events are yielded than those on other subjects
     next_event: Event | None = None  # read, but not taken
     time: datetime = _EARLIEST  # of the last message that was read
     sequence: int = 0  # of the last message that was read
@@ -138,7 +141,8 @@ class Follower:
         self._task_id = task_id
         self._progress = _EventReader(connection, streams.progress, subjects.progress(task_id), ProgressEvent)
         segments = _EventReader(connection, streams.segments, subjects.segments(task_id), SegmentsEvent)
-        speakers = _EventReader(connection, streams.speakers, subjects.speakers(task_id), SpeakersEvent)
+        about = subjects.speakers(task_id)
+        speakers = _EventReader(connection, streams.speakers, about, SpeakersEvent, _MAX_CLOCK_DIFFERENCE)
         # In this order the service appends what belongs together.
         self._readers: tuple[_Reader, ...] = (segments, *([speakers] if partials else []), self._progress)
         self._published = self._partials.published
@@ -203,7 +207,7 @@ class Follower:
             return None  # the events are read after the outage
         if not ready:
             return None
-        first = min(ready, key=lambda reader: reader.time)
+        first = min(ready, key=lambda reader: reader.time + reader.delay)
         event = first.next_event
         first.take()
         if isinstance(event, ProgressEvent):
