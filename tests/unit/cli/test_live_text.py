@@ -12,10 +12,11 @@ from natscribe.cli.display import ShownText
 from natscribe.cli.live_text import KEPT_SEGMENTS, LiveScreen
 from natscribe.client.live import Live
 from natscribe.client.live_speakers import LiveSpeakers
+from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.live import Partial, SameSpeaker, SpeakersEvent
 from natscribe.schemas.progress import State
-from natscribe.schemas.transcription import Segment, SegmentsEvent
+from natscribe.schemas.transcription import Segment, SegmentsEvent, Word
 from natscribe.schemas.voices import Voice
 from rich.text import Text
 
@@ -77,6 +78,13 @@ def test_the_last_words_of_a_partial_result_are_never_cut(spoken: str, written: 
 
 
 @pytest.mark.usefixtures("console")
+def test_a_partial_result_shows_who_is_probably_speaking(written: io.StringIO, live: Live) -> None:
+    with LiveScreen(live, shown=ShownText.ALL, diarize=True) as screen:
+        screen.show("t1", Partial(task_id="t1", start=0, end=1, stable="one", text="one two", speaker="SPEAKER_01"))
+        assert "[0:00] SPEAKER_01: one two" in Text.from_ansi(written.getvalue()).plain
+
+
+@pytest.mark.usefixtures("console")
 async def test_a_line_gets_another_speaker_when_labels_merge(written: io.StringIO, live: Live) -> None:
     def spoken(number: int) -> SegmentsEvent:
         label = "SPEAKER_01" if number == 1 else "SPEAKER_00"
@@ -107,3 +115,26 @@ async def test_a_line_gets_another_speaker_when_labels_merge(written: io.StringI
         f"[0:0{number}] SPEAKER_00: line {number}" for number in range(2 + KEPT_SEGMENTS)
     ]
     assert screen.shown_segments == [f"line {number}" for number in range(2 + KEPT_SEGMENTS)]
+
+
+@pytest.mark.usefixtures("console")
+async def test_a_printed_line_whose_last_words_get_another_speaker_is_not_printed_again(live: Live) -> None:
+    def spoken(number: int) -> SegmentsEvent:
+        words = [Word(start=number, end=number + 0.4, word=" a", probability=1)]
+        words.append(Word(start=number + 0.5, end=number + 1, word=" b", probability=1))
+        text = Segment(start=number, end=number + 1, text=f"a b {number}", words=words, speaker="SPEAKER_00")
+        fields = {"task_id": "t1", "attempt": 1, "sequence": number + 1, "language": "en", "segments": [text]}
+        return SegmentsEvent.model_validate(fields | {"processed_seconds": number + 1.0})
+
+    other = [Turn(start=0.5, end=1, speaker="SPEAKER_01")]
+    changed = SpeakersEvent(task_id="t1", sequence=1, turns=other, same=[], voices={}, settled_until=0)
+    with LiveScreen(live, shown=ShownText.ALL, diarize=True) as screen:
+        screen.text = Terminal(stderr=False)
+        screen.text.file = io.StringIO()
+        # Given more lines than remain in the area that can change, and then another speaker in the first one
+        events: list[SegmentsEvent | SpeakersEvent] = [*map(spoken, range(KEPT_SEGMENTS + 1)), changed]
+        for event in (*events, spoken(KEPT_SEGMENTS + 1)):
+            await live.speakers.add(event)
+            screen.show("t1", event)
+    # Then each line is printed once
+    assert screen.shown_segments == [f"a b {number}" for number in range(KEPT_SEGMENTS + 2)]

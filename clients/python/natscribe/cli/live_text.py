@@ -10,7 +10,7 @@ from typing_extensions import Self
 from natscribe.cli.console import ERROR, err
 from natscribe.cli.display import Display, JsonLines, ShownText, TextDisplay
 from natscribe.cli.turns import SPEAKER_COLOURS
-from natscribe.cli.wording import clock, describe, lag_text, printable, segment_line
+from natscribe.cli.wording import clock, describe, lag_text, printable
 from natscribe.client.live import Live
 from natscribe.schemas.live import Partial, SpeakersEvent
 from natscribe.schemas.progress import ProgressEvent, State
@@ -28,12 +28,15 @@ class LiveLines(TextDisplay):
         self._live = live
 
     def _line(self, segment: Segment) -> Text:
-        speaker = self._live.speakers.name(segment.speaker)
-        if segment.speaker is None or speaker is None:
-            return Text(segment_line(segment))
-        colour = SPEAKER_COLOURS[int(segment.speaker.rpartition("_")[2]) % len(SPEAKER_COLOURS)]
-        name = (f"{printable(speaker)}: ", f"bold {colour}")
-        return Text.assemble(f"[{clock(segment.start)}] ", name, segment.text.strip())
+        return Text.assemble(f"[{clock(segment.start)}] ", self._speaker(segment.speaker), segment.text.strip())
+
+    def _speaker(self, label: str | None) -> Text:
+        """Return the name of a speaker in a colour, or the label, as the start of a line; empty if it is unknown."""
+        name = self._live.speakers.name(label)
+        if label is None or name is None:
+            return Text()
+        colour = SPEAKER_COLOURS[int(label.rpartition("_")[2]) % len(SPEAKER_COLOURS)]
+        return Text(f"{printable(name)}: ", f"bold {colour}")
 
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:  # noqa: ARG002 -- there is one task
         if event.error is not None or before is None or event.state is not before.state:
@@ -49,7 +52,7 @@ class LiveScreen(LiveLines):
     def __init__(self, live: Live, *, shown: ShownText, diarize: bool) -> None:
         super().__init__(live, shown=shown)
         self._kept = KEPT_SEGMENTS if diarize and shown is ShownText.ALL else 0
-        self._printed_until: dict[int | None, float] = {}  # by channel: start of the last segment above the area
+        self._printed_until: dict[int | None, float] = {}  # by channel: end of the last segment above the area
         if sys.stdout.isatty():
             self.text = err
         self._partials: dict[int | None, Partial] = {}
@@ -72,18 +75,19 @@ class LiveScreen(LiveLines):
     def _draw(self) -> RenderableType:
         partials = sorted(self._partials.values(), key=lambda partial: partial.start)
         last = Text(self._message + self._state(), GREY, no_wrap=True, overflow="ellipsis")
-        return Group(*map(self._line, self._changeable()), *map(_line, partials), last)
+        return Group(*map(self._line, self._changeable()), *map(self._partial_line, partials), last)
 
     def _changeable(self) -> list[Segment]:
         """Return the segments that are still in the redrawn area of the screen, because their speakers may change."""
         segments = self._live.speakers.segments if self._kept else []
-        return [part for part in segments if part.start > self._printed_until.get(part.channel, -1.0)]
+        # By their middles, because another speaker may have split a segment that is printed already.
+        return [part for part in segments if part.start + part.end > 2 * self._printed_until.get(part.channel, -1.0)]
 
     def _print_segments(self, keep: int) -> None:
         """Move all segments but the last `keep` from the redrawn area of the screen to the lines above it."""
         segments = self._changeable()
         for segment in segments[: max(len(segments) - keep, 0)]:
-            self._printed_until[segment.channel] = segment.start
+            self._printed_until[segment.channel] = segment.end
             self.shown_segments.append(segment.text)
             self.text.print(self._line(segment), soft_wrap=not self.text.is_terminal)
 
@@ -119,6 +123,14 @@ class LiveScreen(LiveLines):
         if is_new or event.state is State.CANCELLED:
             _print_state(event)
 
+    def _partial_line(self, partial: Partial) -> Text:
+        """Format a partial result: stable words, which no longer change, in the normal colour, the others in grey."""
+        stable, others = printable(partial.stable), printable(partial.text.removeprefix(partial.stable))
+        parts = f"[{clock(partial.start)}] ", self._speaker(partial.speaker), stable, (others, GREY)
+        text = Text.assemble(*parts, overflow="fold")
+        text.no_wrap = False  # the console cuts lines otherwise, and the last words are the newest
+        return text
+
     def _show_partial(self, partial: Partial) -> None:
         self._partials[partial.channel] = partial
         self._region.refresh()
@@ -127,14 +139,6 @@ class LiveScreen(LiveLines):
 def _print_state(event: ProgressEvent) -> None:
     style = ERROR if event.error or event.state is State.CANCELLED else ""
     err.print(Text(describe(event), style), soft_wrap=not err.is_terminal)
-
-
-def _line(partial: Partial) -> Text:
-    """Format a partial result: stable words, which no longer change, in the normal colour, the other words in grey."""
-    stable, others = printable(partial.stable), printable(partial.text.removeprefix(partial.stable))
-    text = Text.assemble(f"[{clock(partial.start)}] {stable}", (others, GREY), overflow="fold")
-    text.no_wrap = False  # the console cuts lines otherwise, and the last words are the newest
-    return text
 
 
 def choose_live_display(live: Live, *, as_json: bool, prints_text: bool, diarize: bool) -> Display:
