@@ -45,7 +45,7 @@ class LiveNames:
     async def run(self) -> None:
         """Compare the speakers with the enrolled voices whenever diarization has new speech; report changed outcomes.
 
-        Return when the audio has `ended` and the last comparison is reported, or when a report fails.
+        Return when the audio has `ended` and the last comparison is done, or when another worker runs the task.
         """
         compared: Mapping[int | None, LiveDiarization] | None = None
         while not self.ended or self.source.speakers is not compared:
@@ -54,9 +54,9 @@ class LiveNames:
                 compared = speakers
                 try:
                     await self.publish(await self._voices(speakers))
-                except (NatsError, UnreadableError) as error:  # with the next news there is another attempt
+                except (NatsError, UnreadableError, TaskError) as error:  # with the next news there is another attempt
                     log.warning("live_speakers_not_compared", error=type(error).__name__)
-                except (FencedError, TaskError):  # the task's own appends report it
+                except FencedError:  # the task's own appends report it
                     return
             await asyncio.sleep(POLL_EVERY_S)
 
@@ -71,8 +71,8 @@ class LiveNames:
             label: voice for label, voice in voices.items() if voice.voice != self._published.get(label, NOBODY).voice
         }
         if changed:
-            self._published |= changed
             await self.report(changed)
+            self._published |= changed
 
     async def _voices(self, speakers: Mapping[int | None, LiveDiarization]) -> Mapping[str, SpeakerVoice]:
         embedded = [channel.embedded for channel in speakers.values() if channel.embedded is not None]

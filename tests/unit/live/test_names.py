@@ -1,20 +1,24 @@
 """Names of live speakers: when they are compared, and what is reported."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import SpeakersEvent
 from natscribe.schemas.voices import SpeakerVoice
 from natscribe.schemas.wire import Model
 
 from app.engines.messages import LiveDiarization, RecordingEmbeddings, SpeakerEmbedding
+from app.errors import TransientError
 from app.live.names import MIN_SPEECH_S, LiveNames
 from app.live.source import LiveSource
 from app.updates import Checkpoint
 from app.voices.identification import NOBODY, Identification, IdentificationOutcome
+from tests.waiting import eventually
 
 ANN, BOB = "SPEAKER_00", "SPEAKER_01"
 
@@ -61,12 +65,17 @@ class Named:
     voices: Voices = field(default_factory=Voices)
     source: Source = field(default_factory=Source)
     reports: list[Mapping[str, SpeakerVoice]] = field(default_factory=list)
+    report_fails: bool = False
+    attempts: int = 0  # to report
 
     def __post_init__(self) -> None:
         self.names = LiveNames(7, cast("LiveSource", self.source), cast("Identification", self.voices), self._report)
         self.names.ended = True  # `run` ends when everything is compared
 
     async def _report(self, voices: Mapping[str, SpeakerVoice]) -> None:
+        self.attempts += 1
+        if self.report_fails:
+            raise TransientError(ErrorCode.INTERNAL, "JetStream does not reply.")
         self.reports.append(voices)
 
     async def after(self, seconds: Mapping[str, float]) -> list[Mapping[str, SpeakerVoice]]:
@@ -123,3 +132,18 @@ async def test_an_outage_delays_names(named: Named) -> None:
     assert await named.after({ANN: 10}) == []
     named.voices.fails = False
     assert await named.after({ANN: 10}) == [{ANN: voice(1)}]
+
+
+async def test_a_report_that_was_not_stored_is_repeated_with_the_next_news(named: Named) -> None:
+    # Given a report that is not stored, while the task runs
+    named.voices.voices, named.report_fails, named.names.ended = {ANN: voice(1)}, True, False
+    named.source.speakers = {None: found({ANN: 10})}
+    running = asyncio.create_task(named.names.run())
+    await eventually(lambda: named.attempts == 1)
+    # When there is news
+    named.report_fails, named.source.speakers = False, {None: found({ANN: 20})}
+    await eventually(lambda: bool(named.reports))
+    # Then the name is reported
+    assert named.reports == [{ANN: voice(1)}]
+    named.names.ended = True
+    await running
