@@ -145,6 +145,7 @@ class TaskAttempt:
         self._spans.report(update)
         async with self._lock:
             if update.speaker_state:
+                await self._check()
                 self._may_have_object = True
                 await self._speakers.store_state(update.speaker_state, self.record)
             if update.text is not None:

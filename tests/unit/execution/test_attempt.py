@@ -39,7 +39,7 @@ class FakeResults:
     async def publish(self, result: Result, last: Record) -> None:
         await self._log.append_result(result.model_dump_json().encode(), last)
 
-    async def put(self, embeddings: bytes, last: Record) -> None:
+    async def put(self, embeddings: bytes, last: Record, **_: bool) -> None:
         assert last.metadata.owner == METADATA.owner
         self.kept.append(embeddings)
 
@@ -395,12 +395,16 @@ async def test_embeddings_go_when_their_task_has_no_result(
     assert results.deleted_objects == 1
 
 
+STATE = TaskUpdate(Stage.TRANSCRIBING, 0.0, speaker_state="a")
+
+
+@pytest.mark.parametrize("update", [EMBEDDED, STATE], ids=["of-a-result", "of-live-speakers"])
 async def test_a_fenced_worker_stores_no_embeddings(
-    attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults
+    attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults, update: TaskUpdate
 ) -> None:
     await log.of("other").end(attempt.record)
     with pytest.raises(FencedError):
-        await attempt.append(EMBEDDED)
+        await attempt.append(update)
     assert results.kept == []
 
 
