@@ -26,7 +26,7 @@ from app.engines.messages import (
 from app.errors import TaskError, TransientError
 from app.live.frame_offsets import FrameOffset, FrameOffsets
 from app.live.frames import FrameReader, JoinedFrames
-from app.live.speakers import number_of_labels, without_echoes
+from app.live.speakers import number_of_labels, with_earlier_turns, without_echoes
 from app.updates import Checkpoint
 
 MAX_JOB_BYTES = 1024 * 1024  # of audio in one job
@@ -56,6 +56,7 @@ class LiveSource:
         self._checkpoint = checkpoint
         self.channels = channels_of(task)
         self._reached = {channel: checkpoint.reached.get(channel, 0.0) for channel in self.channels}
+        self._complete_until = min(self._reached.values())  # the text
         self._offsets = FrameOffsets(task.audio, FrameOffset.parse(checkpoint.audio_offset))
         self.seconds = self.waiting_seconds = self._processed_at = self._lost = 0.0
         self.waits = False  # whether the client is silent
@@ -117,7 +118,8 @@ class LiveSource:
         """
         for channel, second in reached.items():
             self._reached[channel] = max(self._reached[channel], second)
-        self._offsets.drop_before(min(reached.values()))
+        self._complete_until = min(reached.values())
+        self._offsets.drop_before(self._complete_until)
         return str(self._offsets.first)
 
     async def _process(self) -> AsyncGenerator[StageAdvanced | Window, None]:
@@ -196,7 +198,11 @@ class LiveSource:
         self._lost, self.open = reply.lost, reply.open
         self.speaking = dict(zip(self.channels, reply.speaking, strict=False))
         if reply.speakers:
-            self.speakers = dict(zip(self.channels, without_echoes(reply.speakers), strict=True))
+            known, before = without_echoes(reply.speakers), self.speakers or {}
+            self.speakers = {
+                channel: with_earlier_turns(own, before.get(channel, own), self._complete_until)
+                for channel, own in zip(self.channels, known, strict=True)
+            }
         self.seconds, self._processed_at = reply.seconds, time.monotonic()
         self._offsets.add(self._frames.offset)
         for window in reply.closing:

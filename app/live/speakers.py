@@ -105,6 +105,23 @@ def attribute_known(segments: Sequence[Segment], turns: Sequence[Turn], unknown:
     ]
 
 
+def with_earlier_turns(diarization: LiveDiarization, before: LiveDiarization, since: float) -> LiveDiarization:
+    """Return a diarization that also has the turns from `since` (seconds) on that are settled in it, from one before.
+
+    Text may be more than two minutes late, when a worker catches up, and its speakers are settled by then.
+    """
+    settled = [turn for turn in before.turns if turn.end > since and turn.start < diarization.settled_until]
+    earlier = [
+        Turn(
+            start=turn.start,
+            end=min(turn.end, diarization.settled_until),
+            speaker=diarization.merged.get(turn.speaker, turn.speaker),
+        )
+        for turn in settled
+    ]
+    return diarization.model_copy(update={"turns": [*earlier, *diarization.turns]})
+
+
 def likely_speaker(channel: int | None, diarization: LiveDiarization) -> str | None:
     """Return the speaker to assume for text whose speaker is not recognized; None: unknown.
 

@@ -133,7 +133,7 @@ class LiveTranscriber:
             names.ended = True
             await naming  # not cancelled: nobody would know whether its last event is stored
             if source.speakers is not None:
-                await append(live.with_speakers(SpeakerChanges(settled_until=source.seconds)))
+                await append(live.settled())
         finally:
             await cancel_all([publishing, naming])
             await early.close()
@@ -253,6 +253,11 @@ class _LiveTranscript:
         names = LiveNames(task.user_id, self.source, identification, report, ended=not task.identify)
         names.resume(self._checkpoint)
         return names
+
+    def settled(self) -> TaskUpdate:
+        """Return an update that says that no speaker changes any more, because the audio has ended."""
+        self._speakers.settled_until = self.source.seconds
+        return self.with_speakers(SpeakerChanges(self.source.seconds))
 
     def with_speakers(self, changes: SpeakerChanges) -> TaskUpdate:
         """Return an update of the task's log that has no text, only changes of the speakers of earlier text."""

@@ -2,27 +2,33 @@
 
 import struct
 from base64 import b64decode
+from unittest.mock import AsyncMock
 
 import pytest
+from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask
 from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.schemas.voices import SpeakerVoice
 from structlog.testing import capture_logs
 
-from app.engines.messages import LiveAudioProcessed, ProcessLiveAudio
+from app.engines.messages import LiveAudioProcessed, LiveDiarization, ProcessLiveAudio
 from app.errors import PermanentError
 from app.live.audio_recording import STORE_ATTEMPTS, check_store
 from app.live.transcriber import SILENT_S
 from app.settings import Settings
 from app.updates import Checkpoint, Result, TaskUpdate
+from app.voices.identification import Identification, IdentificationOutcome
 from tests.constants import Constants
 from tests.fakes.echo import AUDIO, seconds
 from tests.fakes.engine import FakeEngine, segment
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts
 from tests.live_client import LiveClient
+from tests.waiting import eventually
 
 FRAMES = seconds(range(1, 26))
+RECOGNIZED = SpeakerVoice(voice="a" * 32, name=None, score=0.7)
 CALL = LiveAudio(codec=Codec.MULAW, sample_rate=8000, channels=2)
 
 
@@ -163,6 +169,46 @@ def test_audio_is_stored_only_where_recordings_can_be_stored() -> None:
     check_store(stores_none, reads)
     with pytest.raises(PermanentError, match="keep_audio"):
         check_store(stores_audio, reads)
+
+
+async def test_a_name_that_is_found_at_the_end_takes_nothing_settled_back(
+    nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a speaker whose voice is recognized only in the whole recording
+    engine, outcome = FakeEngine(), IdentificationOutcome({"SPEAKER_00": RECOGNIZED})
+    engine.live_speakers = [LiveDiarization(turns=[], merged={}, settled_until=0, state="")] * 3
+    monkeypatch.setattr(Identification, "compare", AsyncMock(return_value=outcome))
+    # When the audio ends
+    updates = await updates_of(Parts(nats, engine=engine), diarize=True, identify=True)
+    # Then all of it is settled before and after the name is published
+    changes = [update.speakers for update in updates if isinstance(update, TaskUpdate) and update.speakers]
+    assert [(change.settled_until, dict(change.voices)) for change in changes] == [(25, {}), (25, outcome.voices)]
+
+
+class Late(FakeEngine):
+    """Transcribes when all audio is processed."""
+
+    async def transcribes(self, number: int) -> None:  # noqa: ARG002 -- of any window
+        await eventually(lambda: not self.live_speakers)
+
+
+async def test_text_has_its_speakers_however_late_it_is(nats: InMemoryNats, constants: Constants) -> None:
+    # Given an engine that detects a speaker in each utterance, and settles the ones before, until there is text
+    constants(MAX_FRAMES_PER_PAGE=10)
+    engine = Late()
+    engine.live_speakers = [
+        LiveDiarization(
+            turns=[Turn(start=10 * number, end=10 * number + 9, speaker=f"SPEAKER_0{number}")],
+            merged={},
+            settled_until=10 * number,
+            state="",
+        )
+        for number in range(3)
+    ]
+    updates = await updates_of(Parts(nats, engine=engine), diarize=True)
+    # Then each text has its speaker
+    speakers = [part.speaker for update in texts_in(updates) if update.text for part in update.text.segments]
+    assert speakers == ["SPEAKER_00", "SPEAKER_01", "SPEAKER_02"]
 
 
 class Silence(FakeEngine):
