@@ -246,7 +246,7 @@ class LiveDiarization(_Message):
     labels: list[str] = Field(default_factory=list)
     settled_until: float
     state: str = Field(repr=False)
-    embedded: RecordingEmbeddings | None = Field(None, description="Null: not requested, nor needed to detect echoes.")
+    embedded: RecordingEmbeddings | None = Field(None, description="Null: not requested.")
 
 
 class LiveAudioProcessed(_Message):

@@ -26,7 +26,7 @@ from app.engines.messages import (
 from app.errors import TaskError, TransientError
 from app.live.frame_offsets import FrameOffset, FrameOffsets
 from app.live.frames import FrameReader, JoinedFrames
-from app.live.speakers import number_of_labels, with_earlier_turns, without_echoes
+from app.live.speakers import number_of_labels, with_earlier_turns
 from app.updates import Checkpoint
 
 MAX_JOB_BYTES = 1024 * 1024  # of audio in one job
@@ -40,8 +40,8 @@ class LiveSource:
 
     `seconds`: how much audio was processed so far. `open`: the utterances in progress, at most one for each channel.
     `waiting_seconds`: an estimate of how much stored audio is not processed yet. `speaking`: the label of who speaks
-    now in each channel, None if unknown. `speakers`: the speakers of each channel so far, without echoes; None before
-    the first utterance, or if the task requests no diarization.
+    now in each channel, None if unknown. `speakers`: the speakers of each channel so far; None before the first
+    utterance, or if the task requests no diarization.
     """
 
     def __init__(self, engine: Engine, frames: FrameReader, task: LiveTask, checkpoint: Checkpoint) -> None:
@@ -198,10 +198,10 @@ class LiveSource:
         self._lost, self.open = reply.lost, reply.open
         self.speaking = dict(zip(self.channels, reply.speaking, strict=False))
         if reply.speakers:
-            known, before = without_echoes(reply.speakers), self.speakers or {}
+            before = self.speakers or {}
             self.speakers = {
                 channel: with_earlier_turns(own, before.get(channel, own), self._complete_until)
-                for channel, own in zip(self.channels, known, strict=True)
+                for channel, own in zip(self.channels, reply.speakers, strict=True)
             }
         self.seconds, self._processed_at = reply.seconds, time.monotonic()
         self._offsets.add(self._frames.offset)

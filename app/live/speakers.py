@@ -11,7 +11,7 @@ from natscribe.schemas.transcription import Segment
 
 from app.engines.messages import LiveDiarization
 from app.speech.attribution import Unit, attribute, attributed_units, split
-from app.speech.speaker_labels import is_echo, speaker_label
+from app.speech.speaker_labels import speaker_label
 from app.updates import Checkpoint, SpeakerChanges
 
 _MIN_COVERED = 0.3  # least share of a segment that turns of its speaker cover
@@ -131,41 +131,6 @@ def likely_speaker(channel: int | None, diarization: LiveDiarization) -> str | N
     if channel is None or len(diarization.labels) > 1:
         return None
     return next(iter(diarization.labels), speaker_label(channel))
-
-
-def without_echoes(channels: Sequence[LiveDiarization]) -> list[LiveDiarization]:
-    """Return the diarization of each channel without echoes, i.e. speakers whose voice belongs to another channel.
-
-    If all speakers of a channel are echoes, the one who speaks most is kept.
-    """
-    return [_without_echoes(channel, [other for other in channels if other is not channel]) for channel in channels]
-
-
-def _without_echoes(channel: LiveDiarization, others: Sequence[LiveDiarization]) -> LiveDiarization:
-    echoes = _echoes(channel, others)
-    if channel.embedded is None or not echoes:
-        return channel
-    people = [person for person in channel.embedded.speakers if person.speaker not in echoes]
-    embedded = channel.embedded.model_copy(update={"speakers": people})
-    labels = [label for label in channel.labels if label not in echoes]
-    turns = [turn for turn in channel.turns if turn.speaker not in echoes]
-    return channel.model_copy(update={"turns": turns, "labels": labels, "embedded": embedded})
-
-
-def _echoes(channel: LiveDiarization, others: Sequence[LiveDiarization]) -> set[str]:
-    """Return the labels of the channel's speakers who are echoes, i.e. whose voice belongs to one of the `others`.
-
-    `others`: the other channels. If all speakers of the channel are echoes, the one who speaks most is left out.
-    """
-    people = channel.embedded.speakers if channel.embedded else []
-    echoes = {
-        person.speaker
-        for person in people
-        if any(is_echo(channel, person.speaker, other, label) for other in others for label in other.labels)
-    }
-    if people and len(echoes) == len(people):
-        echoes.discard(max(people, key=attrgetter("seconds")).speaker)
-    return echoes
 
 
 def number_of_labels(checkpoint: Checkpoint) -> int:

@@ -8,7 +8,7 @@ from math import hypot
 from operator import mul
 from typing import Final
 
-from app.engines.messages import DiarizationDone, LiveDiarization
+from app.engines.messages import DiarizationDone
 from app.speech.speech_gaps import gaps, merge_times
 
 _LABEL: Final = "SPEAKER_"
@@ -16,8 +16,6 @@ _LABEL: Final = "SPEAKER_"
 # at other times than that of the speaker.
 _MIN_ECHO_SIMILARITY: Final = 0.6
 _MAX_ECHO_ALONE: Final = 0.2
-
-Diarization = DiarizationDone | LiveDiarization
 
 
 def speaker_label(number: int) -> str:
@@ -83,14 +81,14 @@ def _without_echoes(channel: DiarizationDone, others: Sequence[DiarizationDone])
         for speaker in speakers
         if speaker == main
         or not any(
-            is_echo(channel, speaker, other, original)
+            _is_echo(channel, speaker, other, original)
             for other in others
             for original in {turn.speaker for turn in other.turns}
         )
     ]
 
 
-def is_echo(channel: Diarization, speaker: str, other: Diarization, original: str) -> bool:
+def _is_echo(channel: DiarizationDone, speaker: str, other: DiarizationDone, original: str) -> bool:
     """Return whether `speaker` of `channel` is an echo: the voice of `original`, a speaker of the channel `other`.
 
     An echo speaks almost only while the original does. If both have an embedding, these must be similar, too.
@@ -104,11 +102,11 @@ def is_echo(channel: Diarization, speaker: str, other: Diarization, original: st
     return not one or not two or sum(map(mul, one, two)) >= _MIN_ECHO_SIMILARITY * hypot(*one) * hypot(*two)
 
 
-def _seconds(channel: Diarization, speaker: str) -> float:
+def _seconds(channel: DiarizationDone, speaker: str) -> float:
     return sum(turn.end - turn.start for turn in channel.turns if turn.speaker == speaker)
 
 
-def _embedding(channel: Diarization, speaker: str) -> "array[int]":
+def _embedding(channel: DiarizationDone, speaker: str) -> "array[int]":
     """Return the embedding of a speaker; empty if there is none, because the speaker never speaks alone."""
     speakers = channel.embedded.speakers if channel.embedded else []
     return array("b", b64decode(next((item.values for item in speakers if item.speaker == speaker), "")))

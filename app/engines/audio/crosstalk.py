@@ -5,6 +5,7 @@ The person on the other side would otherwise be a speaker of this channel, too, 
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import log
 from typing import Final
 
 import numpy as np
@@ -13,32 +14,39 @@ from app.engines.audio.channels import SAME_VOICE_CORRELATION, Spectrogram, like
 from app.engines.audio.samples import Samples
 from app.engines.audio.windows import FRAME, FRAMES_PER_SECOND, UnpackedWindow
 
-_BLOCK: Final = 16  # frames that are compared at once, 0.5 s: also the longest delay of crosstalk
+_BLOCK: Final = 16  # frames that are compared at once, 0.5 s
 _BLOCK_SAMPLES: Final = _BLOCK * FRAME
+_COMPARED: Final = 3  # blocks of the other channels: crosstalk may be 1 s late, as an echo that has gone both ways
 _KEPT: Final = 2048  # blocks, 17 minutes: more than a job of the engine may have
-_MIN_POWER_RATIO: Final = 4.0  # crosstalk has at least 6 dB less power than the speech in the other channel
+# Differences of log power. Crosstalk is at least 6 dB quieter than the speech in the other channel. Each is compared
+# with the loudest block of its channel, because one side of a call may be louder than the other one; but at first there
+# may be nothing but crosstalk in a channel, so at most 9 dB are compensated.
+_MIN_DIFFERENCE: Final = log(10**0.6)
+_MAX_COMPENSATED: Final = log(10**0.9)
+_DECAY: Final = 0.001  # of the loudest power, with each block: a click counts for some time
 
 
 class Crosstalk:
     """Detects which blocks of each channel of a live stream are crosstalk: the voice of another channel, and quieter.
 
-    The voice may be up to half a second late. Where people speak at the same time, the louder one decides: so most of a
+    The voice may be up to a second late. Where people speak at the same time, the louder one decides: so most of a
     person's own speech is no crosstalk.
     """
 
     def __init__(self, channels: int, first: int) -> None:
         """`first`: the number of the first frame of 512 samples that `append` gets, 0 at the start of the recording."""
         self._first = first
-        self._samples: Sequence[Samples] = [np.zeros(_BLOCK_SAMPLES, np.float32)] * channels  # from the last block on
+        self._samples: Sequence[Samples] = [np.zeros((_COMPARED - 1) * _BLOCK_SAMPLES, np.float32)] * channels
         self._is_crosstalk = np.zeros((channels, _KEPT), np.bool_)  # of the last blocks, in turn
         self._blocks = 0  # how many blocks were compared
+        self._loudest = np.full(channels, -np.inf)  # the largest log power in each channel
 
     def append(self, channel: int, samples: Samples) -> None:
         """Add the next samples of a channel; compare the channels as far as all of them have arrived."""
         own = np.concatenate([self._samples[channel], samples])
         self._samples = [*self._samples[:channel], own, *self._samples[channel + 1 :]]
-        while min(map(len, self._samples)) >= 2 * _BLOCK_SAMPLES:
-            self._compare([spectrogram(samples[: 2 * _BLOCK_SAMPLES]) for samples in self._samples])
+        while min(map(len, self._samples)) >= _COMPARED * _BLOCK_SAMPLES:
+            self._compare([spectrogram(samples[: _COMPARED * _BLOCK_SAMPLES]) for samples in self._samples])
             self._samples = [samples[_BLOCK_SAMPLES:] for samples in self._samples]
 
     def without(self, channel: int, utterance: UnpackedWindow) -> UnpackedWindow:
@@ -52,14 +60,16 @@ class Crosstalk:
         return replace(utterance, speech=np.where(is_crosstalk, 0, utterance.speech))
 
     def _compare(self, channels: Sequence[Spectrogram]) -> None:
-        """Compare the second block of each channel with both blocks of the others."""
-        for number, channel in enumerate(channels):
-            block = channel[len(channel) // 2 :]
-            others = [*channels[:number], *channels[number + 1 :]]
-            self._is_crosstalk[number, self._blocks % _KEPT] = any(_is_crosstalk(block, other) for other in others)
+        """Compare the last block of each channel with all blocks of the others."""
+        blocks = [channel[-len(channel) // _COMPARED :] for channel in channels]
+        of_blocks, of_all = (np.array([np.log(np.exp(part).mean()) for part in parts]) for parts in (blocks, channels))
+        self._loudest = np.maximum(self._loudest - _DECAY, of_blocks)
+        loudest = np.maximum(self._loudest, self._loudest.max() - _MAX_COMPENSATED)
+        for number, block in enumerate(blocks):
+            self._is_crosstalk[number, self._blocks % _KEPT] = any(
+                (of_all - loudest)[other] - (of_blocks - loudest)[number] >= _MIN_DIFFERENCE
+                and likeness(block, channel) > SAME_VOICE_CORRELATION
+                for other, channel in enumerate(channels)
+                if other != number
+            )
         self._blocks += 1
-
-
-def _is_crosstalk(block: Spectrogram, other: Spectrogram) -> bool:
-    is_quieter = bool(np.exp(other).mean() >= _MIN_POWER_RATIO * np.exp(block).mean())
-    return is_quieter and likeness(block, other) > SAME_VOICE_CORRELATION

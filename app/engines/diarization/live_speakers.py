@@ -84,7 +84,7 @@ class LiveSpeakers:
             merged={self._name(label): self._name(into) for label, into in self.labels.merged.items()},
             labels=[self._name(label) for label in self.labels.labels],
             settled_until=self.labels.settled_until / SAMPLE_RATE,
-            embedded=self._embeddings() if self._embed or self._channels > 1 else None,
+            embedded=self._embeddings() if self._embed else None,
             state=f"{embedding_network().revision} {b64encode(self.labels.pack()).decode()}",
         )
 
@@ -98,7 +98,7 @@ class LiveSpeakers:
                 telephone=b64encode(quantized(item.telephone).tobytes()).decode(),
             )
             for item in self.labels.embeddings()
-            if item.telephone.any() or not self._embed
+            if item.telephone.any()
         ]
         return RecordingEmbeddings(model=embedding_network(), speakers=speakers)
 

@@ -10,7 +10,7 @@ from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.windows import FRAME, UnpackedWindow
 
-from .test_channels import ANNA, BORIS, SECONDS, TURNS, later, noise
+from .test_channels import ANNA, BORIS, SECONDS, TURNS, later, noise, only
 
 FRAMES = SECONDS * SAMPLE_RATE // FRAME
 LEAK = 10 ** (-30 / 20)
@@ -31,7 +31,8 @@ def own_speech(channels: Sequence[Samples], channel: int, job_s: float = 0.1, fi
 LEAKS = {
     "at -30 dB": [TURNS[0] + LEAK * TURNS[1], TURNS[1] + LEAK * TURNS[0]],
     "with noise": [TURNS[0] + LEAK * TURNS[1] + noise(0.0005), TURNS[1] + LEAK * TURNS[0] + noise(0.0005, 8)],
-    "as an echo, 0.2 s later": [TURNS[0] + 0.1 * later(TURNS[1], 0.2), TURNS[1] + 0.1 * later(TURNS[0], 0.2)],
+    "in a call with a side that is 10 dB quieter": [TURNS[0] + 0.2 * TURNS[1], 0.3 * (TURNS[1] + 0.2 * TURNS[0])],
+    "as an echo, 0.4 s later": [TURNS[0] + 0.1 * later(TURNS[1], 0.4), TURNS[1] + 0.1 * later(TURNS[0], 0.4)],
 }
 
 
@@ -45,6 +46,10 @@ def test_the_voice_of_the_other_channel_is_crosstalk(channels: Sequence[Samples]
     assert own_speech(channels, 0, job_s=SECONDS, first=1000) == first
 
 
+def test_an_echo_may_be_nearly_a_second_late() -> None:
+    assert not any(own_speech([0.1 * later(ANNA, 0.9), ANNA], 0)[1:])
+
+
 OWN = {
     "at once": [ANNA, BORIS],
     "at once, and quietly": [0.2 * ANNA, BORIS],
@@ -56,6 +61,12 @@ OWN = {
 @pytest.mark.parametrize("channels", OWN.values(), ids=OWN)
 def test_speech_of_the_channel_is_no_crosstalk(channels: Sequence[Samples]) -> None:
     assert own_speech(channels, 0) == [True] * SECONDS
+
+
+def test_speech_of_a_quiet_channel_is_no_crosstalk_of_its_echo() -> None:
+    # Given a side that is so quiet that its echo in the other channel is louder, after the other side has spoken
+    channels = [LEAK * ANNA, only(BORIS, (0, 1)) + 0.1 * ANNA]
+    assert all(own_speech(channels, 0)[2:])
 
 
 def test_what_was_not_compared_yet_counts_as_what_was_before_it() -> None:

@@ -1,6 +1,5 @@
 """Text of a live task, attributed to the speakers who are known."""
 
-from base64 import b64encode
 from collections.abc import Sequence
 
 import pytest
@@ -8,10 +7,9 @@ from natscribe.schemas.diarization import Turn
 from natscribe.schemas.live import SameSpeaker, SpeakersEvent
 from natscribe.schemas.transcription import Segment, Word
 from natscribe.schemas.voices import SpeakerVoice
-from natscribe.schemas.wire import Model
 
-from app.engines.messages import LiveDiarization, RecordingEmbeddings, SpeakerEmbedding
-from app.live.speakers import SpeakerHistory, attribute_known, likely_speaker, number_of_labels, without_echoes
+from app.engines.messages import LiveDiarization
+from app.live.speakers import SpeakerHistory, attribute_known, likely_speaker, number_of_labels
 from app.updates import Checkpoint
 
 ANN, BOB, CYD = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
@@ -154,44 +152,3 @@ def test_unknown_speech_in_a_channel_is_that_of_its_only_speaker(
     known = found().model_copy(update={"labels": labels})
     assert likely_speaker(channel, known) == speaker
     assert texts(attribute_known([segment("one")], [], speaker)) == [("one", speaker)]
-
-
-def sounding(*people: tuple[str, bytes, Sequence[tuple[float, float]]]) -> LiveDiarization:
-    """The speakers of a channel: label, embedding, and when each speaks."""
-    speakers = [
-        SpeakerEmbedding(
-            speaker=label,
-            seconds=sum(end - start for start, end in times),
-            agreement=1,
-            values=b64encode(voice).decode(),
-            telephone="",
-        )
-        for label, voice, times in people
-    ]
-    embedded = RecordingEmbeddings(model=Model(name="campplus", revision="1"), speakers=speakers)
-    turns = [turn(start, end, label) for label, _, times in people for start, end in times]
-    return found(*turns).model_copy(update={"labels": [label for label, *_ in people], "embedded": embedded})
-
-
-def test_an_echo_of_the_other_channel_is_nobody() -> None:
-    ann, bob = bytes([100, 0, 0]), bytes([0, 100, 0])
-    # Given a call in which the second person is faintly in the first channel, too
-    first = sounding((ANN, ann, [(0, 15)]), (CYD, bob, [(20, 24)]))
-    second = sounding((BOB, bob, [(19, 30)]))
-    # Then the echo has no turns, and counts as nobody
-    without, same = without_echoes([first, second])
-    assert (without.labels, without.turns, same) == ([ANN], [turn(0, 15, ANN)], second)
-    assert without.embedded is not None
-    assert [person.speaker for person in without.embedded.speakers] == [ANN]
-    # And whoever speaks at other times, or has another voice, is somebody
-    for person in ((CYD, bob, [(31, 35)]), (CYD, bytes([0, 0, 100]), [(20, 24)])):
-        call = [sounding((ANN, ann, [(0, 15)]), person), second]
-        assert without_echoes(call) == call
-    # And an echo that speaks more than the person of the channel is one, too
-    listener = sounding((ANN, ann, [(0, 5)]), (CYD, bob, [(20, 30)]))
-    assert [channel.labels for channel in without_echoes([listener, second])] == [[ANN], [BOB]]
-    # And of two channels with the same speech, each has its speaker
-    equal = [sounding((ANN, ann, [(0, 5)])), sounding((BOB, ann, [(0, 5)]))]
-    assert without_echoes(equal) == equal
-    # And a mix has no echoes
-    assert without_echoes([first]) == [first]
