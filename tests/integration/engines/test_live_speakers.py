@@ -175,6 +175,18 @@ def test_a_channel_with_one_person_has_one_speaker(networks: Networks, conversat
     assert [speakers.labels for speakers in last.speakers] == [["SPEAKER_00"], ["SPEAKER_01"]]
 
 
+@pytest.mark.parametrize("conversation", conversations_in(TALK), ids=lambda conversation: conversation.name)
+def test_nobody_is_a_speaker_of_the_other_channel(networks: Networks, conversation: Conversation) -> None:
+    # Given a call in which each side is faintly in the other channel, too
+    call = channel_of_each_person(conversation)
+    replies = replies_to(networks, call + 10 ** (-30 / 20) * call[:, ::-1], LiveSpeakerOptions())
+    # Then each channel has one speaker, from the first to the last utterance
+    labels = [[*speakers.labels] for reply in replies if reply.speakers for speakers in reply.speakers]
+    assert all(channel in ([], ["SPEAKER_00"]) for channel in labels[::2])
+    assert all(channel in ([], ["SPEAKER_01"]) for channel in labels[1::2])
+    assert labels[-2:] == [["SPEAKER_00"], ["SPEAKER_01"]]
+
+
 def test_several_people_in_a_channel_are_told_apart(networks: Networks) -> None:
     # Given two conversations at the same time, each in a channel of its own
     conversations = conversations_in(TALK)
