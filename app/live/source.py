@@ -198,9 +198,8 @@ class LiveSource:
         self._lost, self.open = reply.lost, reply.open
         self.speaking = dict(zip(self.channels, reply.speaking, strict=False))
         if reply.speakers:
-            before = self.speakers or {}
             self.speakers = {
-                channel: with_earlier_turns(own, before.get(channel, own), self._complete_until)
+                channel: with_earlier_turns(own, (self.speakers or {}).get(channel, own), self._complete_until)
                 for channel, own in zip(self.channels, reply.speakers, strict=True)
             }
         self.seconds, self._processed_at = reply.seconds, time.monotonic()

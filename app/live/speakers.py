@@ -87,9 +87,7 @@ class SpeakerHistory:
         if same:
             self._merged |= same
             self.segments[:] = [
-                segment.model_copy(update={"speaker": same[label]})
-                if (label := segment.speaker or "") in same
-                else segment
+                segment.model_copy(update={"speaker": same.get(segment.speaker or "", segment.speaker)})
                 for segment in self.segments
             ]
 
@@ -106,18 +104,16 @@ def attribute_known(segments: Sequence[Segment], turns: Sequence[Turn], unknown:
 
 
 def with_earlier_turns(diarization: LiveDiarization, before: LiveDiarization, since: float) -> LiveDiarization:
-    """Return a diarization that also has the turns from `since` (seconds) on that are settled in it, from one before.
+    """Return a diarization with the turns of an earlier one added that have been settled since then.
 
-    Text may be more than two minutes late, when a worker catches up, and its speakers are settled by then.
+    Text may come more than two minutes after its audio, when a worker catches up. `since`: turns that end before this
+    time, in seconds, are left out.
     """
-    settled = [turn for turn in before.turns if turn.end > since and turn.start < diarization.settled_until]
+    settled_until, merged = diarization.settled_until, diarization.merged
     earlier = [
-        Turn(
-            start=turn.start,
-            end=min(turn.end, diarization.settled_until),
-            speaker=diarization.merged.get(turn.speaker, turn.speaker),
-        )
-        for turn in settled
+        Turn(start=turn.start, end=min(turn.end, settled_until), speaker=merged.get(turn.speaker, turn.speaker))
+        for turn in before.turns
+        if turn.end > since and turn.start < settled_until
     ]
     return diarization.model_copy(update={"turns": [*earlier, *diarization.turns]})
 

@@ -133,7 +133,7 @@ class LiveTranscriber:
             names.ended = True
             await naming  # not cancelled: nobody would know whether its last event is stored
             if source.speakers is not None:
-                await append(live.settled())
+                await append(live.with_speakers(SpeakerChanges(settled_until=source.seconds)))
         finally:
             await cancel_all([publishing, naming])
             await early.close()
@@ -254,13 +254,9 @@ class _LiveTranscript:
         names.resume(self._checkpoint)
         return names
 
-    def settled(self) -> TaskUpdate:
-        """Return an update that says that no speaker changes any more, because the audio has ended."""
-        self._speakers.settled_until = self.source.seconds
-        return self.with_speakers(SpeakerChanges(self.source.seconds))
-
     def with_speakers(self, changes: SpeakerChanges) -> TaskUpdate:
         """Return an update of the task's log that has no text, only changes of the speakers of earlier text."""
+        self._speakers.settled_until = changes.settled_until
         return replace(self._progress(Stage.TRANSCRIBING, self.source.seconds), speakers=changes)
 
     def _progress(self, stage: Stage, seconds: float) -> TaskUpdate:

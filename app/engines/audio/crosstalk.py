@@ -23,28 +23,26 @@ _KEPT: Final = 2048  # blocks, 17 minutes: more than a job of the engine may hav
 # may be nothing but crosstalk in a channel, so at most 9 dB are compensated.
 _MIN_DIFFERENCE: Final = log(10**0.6)
 _MAX_COMPENSATED: Final = log(10**0.9)
-_DECAY: Final = 0.001  # of the loudest power, with each block: a click counts for some time
 
 
 class Crosstalk:
-    """Detects which blocks of each channel of a live stream are crosstalk: the voice of another channel, and quieter.
+    """Detects which blocks of two channels of a live stream are crosstalk: the voice of the other channel, and quieter.
 
     The voice may be up to a second late. Where people speak at the same time, the louder one decides: so most of a
     person's own speech is no crosstalk.
     """
 
-    def __init__(self, channels: int, first: int) -> None:
+    def __init__(self, first: int) -> None:
         """`first`: the number of the first frame of 512 samples that `append` gets, 0 at the start of the recording."""
         self._first = first
-        self._samples: Sequence[Samples] = [np.zeros((_COMPARED - 1) * _BLOCK_SAMPLES, np.float32)] * channels
-        self._is_crosstalk = np.zeros((channels, _KEPT), np.bool_)  # of the last blocks, in turn
+        self._samples: list[Samples] = [np.zeros((_COMPARED - 1) * _BLOCK_SAMPLES, np.float32)] * 2
+        self._is_crosstalk = np.zeros((2, _KEPT), np.bool_)  # of the last blocks, in turn
         self._blocks = 0  # how many blocks were compared
-        self._loudest = np.full(channels, -np.inf)  # the largest log power in each channel
+        self._loudest = np.full(2, -np.inf)  # the largest log power of a block in each channel
 
     def append(self, channel: int, samples: Samples) -> None:
-        """Add the next samples of a channel; compare the channels as far as all of them have arrived."""
-        own = np.concatenate([self._samples[channel], samples])
-        self._samples = [*self._samples[:channel], own, *self._samples[channel + 1 :]]
+        """Add the next samples of a channel; compare both channels as far as they have arrived."""
+        self._samples[channel] = np.concatenate([self._samples[channel], samples])
         while min(map(len, self._samples)) >= _COMPARED * _BLOCK_SAMPLES:
             self._compare([spectrogram(samples[: _COMPARED * _BLOCK_SAMPLES]) for samples in self._samples])
             self._samples = [samples[_BLOCK_SAMPLES:] for samples in self._samples]
@@ -60,16 +58,14 @@ class Crosstalk:
         return replace(utterance, speech=np.where(is_crosstalk, 0, utterance.speech))
 
     def _compare(self, channels: Sequence[Spectrogram]) -> None:
-        """Compare the last block of each channel with all blocks of the others."""
+        """Compare the last block of each channel with all blocks of the other one."""
         blocks = [channel[-len(channel) // _COMPARED :] for channel in channels]
         of_blocks, of_all = (np.array([np.log(np.exp(part).mean()) for part in parts]) for parts in (blocks, channels))
-        self._loudest = np.maximum(self._loudest - _DECAY, of_blocks)
+        self._loudest = np.maximum(self._loudest, of_blocks)
         loudest = np.maximum(self._loudest, self._loudest.max() - _MAX_COMPENSATED)
-        for number, block in enumerate(blocks):
-            self._is_crosstalk[number, self._blocks % _KEPT] = any(
-                (of_all - loudest)[other] - (of_blocks - loudest)[number] >= _MIN_DIFFERENCE
-                and likeness(block, channel) > SAME_VOICE_CORRELATION
-                for other, channel in enumerate(channels)
-                if other != number
-            )
+        is_quieter = (of_all - loudest)[::-1] - (of_blocks - loudest) >= _MIN_DIFFERENCE
+        self._is_crosstalk[:, self._blocks % _KEPT] = [
+            may_be and likeness(block, other) > SAME_VOICE_CORRELATION
+            for may_be, block, other in zip(is_quieter, blocks, channels[::-1], strict=True)
+        ]
         self._blocks += 1

@@ -19,7 +19,7 @@ from app.engines.audio.limits import Limit
 from app.engines.audio.live_decoding import SampleDecoder, unreadable
 from app.engines.audio.live_files import FileDecoder
 from app.engines.audio.mixing import Mixer
-from app.engines.audio.samples import Samples, pack
+from app.engines.audio.samples import pack
 from app.engines.audio.speech_detector import SECTION, SpeechDetector
 from app.engines.audio.utterances import UtteranceDetector, between_pauses, first_frame
 from app.engines.audio.windows import FRAMES_PER_SECOND, WARM_UP, UnpackedWindow, VoiceDetector
@@ -120,14 +120,14 @@ class _Channel:
         self._before: list[UnpackedWindow] = []  # the last utterances, as far as they are context of the next one
         self._unlabelled: list[UnpackedWindow] = []  # complete utterances
 
-    def process(self, frame: av.AudioFrame) -> Iterator[Window]:
-        for samples in self._mixer.mix(frame):
-            yield from self._process(samples)
-
-    def flush(self) -> Iterator[Window]:
-        for samples in self._mixer.flush():
-            yield from self._process(samples)
-        yield from self._complete(self.utterances.flush())
+    def process(self, frame: av.AudioFrame | None) -> Iterator[Window]:
+        """Process the next frame, and yield the utterances that are complete now; None: the audio has ended."""
+        for samples in self._mixer.flush() if frame is None else self._mixer.mix(frame):
+            if self.crosstalk:
+                self.crosstalk.append(self._number or 0, samples)
+            yield from self._complete(self.utterances.process(samples))
+        if frame is None:
+            yield from self._complete(self.utterances.flush())
 
     def speaking(self) -> str | None:
         """Label the speakers of the complete utterances; return the label of who is speaking at the end of the audio.
@@ -149,11 +149,6 @@ class _Channel:
     def closing(self) -> Iterator[Window]:
         if window := self.utterances.closing():
             yield self._packed(window, self._context_of(window))
-
-    def _process(self, samples: Samples) -> Iterator[Window]:
-        if self.crosstalk:
-            self.crosstalk.append(self._number or 0, samples)
-        yield from self._complete(self.utterances.process(samples))
 
     def _own(self, utterance: UnpackedWindow) -> UnpackedWindow:
         return self.crosstalk.without(self._number or 0, utterance) if self.crosstalk else utterance
@@ -206,7 +201,7 @@ class _Stream:
         numbers = list(range(job.audio.channels)) if separate else [None]
         starts = dict(enumerate(job.start_at))
         people = dict(enumerate(speakers(job.speakers, len(numbers)) if speakers and job.speakers else ()))
-        crosstalk = Crosstalk(len(numbers), first) if people and separate else None
+        crosstalk = Crosstalk(first) if people and separate else None
         self._channels = list[_Channel]()
         for index, number in enumerate(numbers):
             start = starts.get(index, 0.0)
@@ -241,7 +236,7 @@ class _Stream:
             self._check(before)
         if job.end:
             for channel in self._channels:
-                yield from channel.flush()
+                yield from channel.process(None)
 
     @property
     def _seconds(self) -> float:

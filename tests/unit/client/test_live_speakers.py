@@ -114,7 +114,7 @@ async def test_a_recognized_speaker_has_a_name_until_the_voice_is_forgotten(
     await speakers.add(event(voices={ANN: recognized(None)}))
     assert speakers.name(ANN) == ANN
     # And without the permission to read voices there are labels
-    names.error = REFUSED
+    names.error, speakers = REFUSED, LiveSpeakers(names.voices)
     await speakers.add(event(voices={BOB: recognized(ANNA)}))
     assert speakers.name(BOB) == BOB
 

@@ -18,7 +18,7 @@ LEAK = 10 ** (-30 / 20)
 
 def own_speech(channels: Sequence[Samples], channel: int, job_s: float = 0.1, first: int = 0) -> list[bool]:
     """For each second of a channel, whether most of its speech is its own; audio arrives in jobs of this length."""
-    crosstalk, job = Crosstalk(len(channels), first), round(job_s * SAMPLE_RATE)
+    crosstalk, job = Crosstalk(first), round(job_s * SAMPLE_RATE)
     for at in range(0, len(channels[0]), job):
         for number, samples in enumerate(channels):
             crosstalk.append(number, samples[at : at + job])
@@ -71,7 +71,7 @@ def test_speech_of_a_quiet_channel_is_no_crosstalk_of_its_echo() -> None:
 
 def test_what_was_not_compared_yet_counts_as_what_was_before_it() -> None:
     # Given an echo whose last third of a second has not arrived in the other channel
-    crosstalk = Crosstalk(2, 0)
+    crosstalk = Crosstalk(0)
     crosstalk.append(0, LEAK * ANNA)
     utterance = UnpackedWindow([(0, SECONDS)], ANNA, np.full(FRAMES, 0.9, np.float32))
     # Then nothing is known before the other channel arrives, and all of it afterwards

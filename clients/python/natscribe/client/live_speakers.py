@@ -2,11 +2,12 @@
 
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby
 from math import inf
 from operator import attrgetter, itemgetter
 
-from natscribe.client.errors import ClientError, NotAllowedError
+from natscribe.client.errors import ClientError
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.live import MAX_UTTERANCE_S, SpeakersEvent
 from natscribe.schemas.transcription import Segment, SegmentsEvent, Word
@@ -33,7 +34,7 @@ class LiveSpeakers:
         self._voices_of_user = voices
         self._recognized: dict[str, SpeakerVoice] = {}  # by label, as published: without names
         self._names: dict[str, str] = {}  # by voice id, when they were last read
-        self._is_outdated = False  # whether the names could not be read
+        self._is_outdated = False  # whether `_names` has to be read
 
     def name(self, label: str | None) -> str | None:
         """Return the name of a speaker, or the label if the speaker has no name; None if `label` is None."""
@@ -50,8 +51,11 @@ class LiveSpeakers:
             self._merge(same.speaker, same.is_)
         self.settled_until = event.settled_until
         self._recognized |= event.voices
-        if event.voices or self._is_outdated:
-            await self._read_names()
+        self._is_outdated |= bool(event.voices)
+        if self._is_outdated:
+            with suppress(ClientError):  # the names are read again with the next event
+                self._names = {voice.voice: voice.name async for voice in self._voices_of_user()}
+                self._is_outdated = False
         self.voices = {
             label: voice.with_current_name(self._names)
             for label, voice in self._recognized.items()
@@ -64,16 +68,6 @@ class LiveSpeakers:
             segment.model_copy(update={"speaker": into}) if segment.speaker == label else segment
             for segment in self.segments
         ]
-
-    async def _read_names(self) -> None:
-        """Read the names of the user's voices; if that fails, read them again with the next event."""
-        self._is_outdated = False
-        try:
-            self._names = {voice.voice: voice.name async for voice in self._voices_of_user()}
-        except NotAllowedError:
-            self._names = {}
-        except ClientError:
-            self._is_outdated = True
 
 
 def corrected(segments: Sequence[Segment], event: SpeakersEvent) -> list[Segment]:
@@ -95,11 +89,8 @@ def slice_around(segments: Sequence[Segment], start: float, end: float = inf) ->
     It is found by binary search, so that a change costs no more after hours. The segments are in the order in which
     they were published: that of their ends, apart from those of other channels within one utterance.
     """
-    first, after = (
-        bisect_left(segments, second, key=attrgetter("end"))
-        for second in (start - MAX_UTTERANCE_S, end + 2 * MAX_UTTERANCE_S)
-    )
-    return slice(first, after)
+    first = bisect_left(segments, start - MAX_UTTERANCE_S, key=attrgetter("end"))
+    return slice(first, bisect_left(segments, end + 2 * MAX_UTTERANCE_S, key=attrgetter("end")))
 
 
 def _parts(segment: Segment, event: SpeakersEvent) -> Iterator[Segment]:
