@@ -68,18 +68,17 @@ class SpeakerHistory:
         Return (speaker before, speaker now, word) for each of their words; a segment without words takes the place of a
         word. The speaker stays the same where `turns` cover too little of the text.
         """
-        others, recent = list[Segment](), list[Segment]()
-        near = slice_around(self.segments, since)
+        segments, recent, near = list[Segment](), list[Segment](), slice_around(self.segments, since)
         for segment in self.segments[near]:
             is_recent = segment.channel == channel and segment.start >= since
-            (recent if is_recent else others).append(segment)
+            (recent if is_recent else segments).append(segment)
         attributed = attributed_units(attribute_known(recent, turns))
         words = [
             (before, now or before, unit)
             for (before, unit), (now, _) in zip(attributed_units(recent), attributed, strict=True)
         ]
-        again = [*others, *split(recent, iter([now for _, now, _ in words]))]
-        self.segments[near] = sorted(again, key=attrgetter("start"))
+        segments += split(recent, iter([now for _, now, _ in words]))
+        self.segments[near] = sorted(segments, key=attrgetter("start"))
         return words
 
     def _rename(self, same: Mapping[str, str]) -> None:

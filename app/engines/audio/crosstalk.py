@@ -5,7 +5,6 @@ The person on the other side would otherwise be a speaker of this channel, too, 
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import log
 from typing import Final
 
 import numpy as np
@@ -18,11 +17,11 @@ _BLOCK: Final = 16  # frames that are compared at once, 0.5 s
 _BLOCK_SAMPLES: Final = _BLOCK * FRAME
 _COMPARED: Final = 3  # blocks of the other channels: crosstalk may be 1 s late, as an echo that has gone both ways
 _KEPT: Final = 2048  # blocks, 17 minutes: more than a job of the engine may have
-# Differences of log power. Crosstalk is at least 6 dB quieter than the speech in the other channel. Each is compared
-# with the loudest block of its channel, because one side of a call may be louder than the other one; but at first there
-# may be nothing but crosstalk in a channel, so at most 9 dB are compensated.
-_MIN_DIFFERENCE: Final = log(10**0.6)
-_MAX_COMPENSATED: Final = log(10**0.9)
+# Differences of the natural logarithm of power. Crosstalk is at least 6 dB quieter than the speech of the other side.
+# Each is compared with the loudest block of its channel, because one side of a call may be louder than the other one;
+# but at first there may be nothing but crosstalk in a channel, so at most 9 dB are compensated.
+_MIN_DIFFERENCE: Final = 1.38
+_MAX_COMPENSATED: Final = 2.07
 
 
 class Crosstalk:
@@ -52,9 +51,8 @@ class Crosstalk:
 
         The end, as far as it was not compared yet, counts as what was before it.
         """
-        first = round(utterance.regions[0][0] * FRAMES_PER_SECOND) - self._first
-        blocks = np.arange(first, first + len(utterance.speech)) // _BLOCK
-        is_crosstalk = self._is_crosstalk[channel, np.minimum(blocks, self._blocks - 1) % _KEPT]
+        frames = np.arange(len(utterance.speech)) + round(utterance.regions[0][0] * FRAMES_PER_SECOND) - self._first
+        is_crosstalk = self._is_crosstalk[channel, np.minimum(frames // _BLOCK, self._blocks - 1) % _KEPT]
         return replace(utterance, speech=np.where(is_crosstalk, 0, utterance.speech))
 
     def _compare(self, channels: Sequence[Spectrogram]) -> None:

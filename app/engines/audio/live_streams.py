@@ -136,11 +136,10 @@ class _Channel:
         """
         if self.speakers is None:
             return None
-        for utterance in self._unlabelled:
-            self.speakers.add(self._own(utterance))
-        self._unlabelled.clear()
-        utterance_so_far = self.utterances.current()
-        return self.speakers.open(self._own(utterance_so_far)) if utterance_so_far else None
+        while self._unlabelled:
+            self.speakers.add(self._own(self._unlabelled.pop(0)))
+        utterance = self.utterances.current()
+        return self.speakers.open(self._own(utterance)) if utterance else None
 
     def open(self) -> Iterator[Window]:
         if window := self.utterances.open():
