@@ -91,6 +91,7 @@ async def test_granted_tasks_are_passed_to_the_handlers_of_their_queues(worker: 
     worker.may_end.set()
     await eventually(lambda: worker.handled == [("t1", "transcription"), ("d1", "diarization")])
     await eventually(lambda: parts.server.streams[NAMES.ready].messages == [])
+    assert worker.outages == []
 
 
 async def test_only_a_free_slot_has_an_open_pull(worker: Worker, parts: Parts) -> None:

@@ -25,7 +25,7 @@ async def test_slots_are_counted_only_while_a_task_waits_for_one(
 async def test_slots_are_counted_again_and_again_while_a_task_waits(
     parts: Parts, nats: InMemoryNats, constants: Constants
 ) -> None:
-    constants(WAKE_EVERY_S=0.01, AUDIT_EVERY_S=60.0)
+    constants(WAKE_EVERY_S=0.01, COUNTED_EVERY_S=60.0, AUDIT_EVERY_S=60.0)
     await parts.publish("t1")
     async with parts.scheduling():
         nats.requests.clear()
