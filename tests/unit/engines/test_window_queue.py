@@ -408,6 +408,17 @@ async def test_a_batch_that_hangs_and_that_nobody_wants_is_stopped_in_the_end(
     assert await scenario.request(5) == text(5)
 
 
+async def test_a_batch_that_nobody_wants_may_end_within_a_while(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window_queue, "POLL_EVERY_S", 0.01)
+    await give_up(*await scenario.in_progress(Rank.SHARED))
+    await asyncio.sleep(0.05)
+    scenario.engine.may_reply.set()
+    assert await scenario.request(5) == text(5)
+    assert scenario.engine.stopped == 0
+
+
 async def test_an_engine_that_writes_too_few_texts_leaves_nobody_waiting() -> None:
     # Given an engine that forgets a window
     class Forgetful(ScriptedEngine):

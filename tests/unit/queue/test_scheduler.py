@@ -239,6 +239,28 @@ async def test_a_due_task_starts_although_the_clock_steps_back(
         await workers.receive(1)
 
 
+async def test_a_task_that_is_cancelled_when_it_is_due_does_not_start(
+    parts: Parts, nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a task that is cancelled just when the scheduler has read its message
+    message = await parts.publish("t1", not_before=(nats.now + timedelta(hours=1)).isoformat())
+    find = parts.messages.find
+
+    async def cancel(subject: str | None, sequence: int) -> StoredMessage | None:
+        stored = await find(subject, sequence)
+        monkeypatch.setattr(parts.messages, "find", find)
+        await parts.messages.delete(message)
+        return stored
+
+    async with parts.scheduling() as scheduler:
+        monkeypatch.setattr(parts.messages, "find", cancel)
+        monkeypatch.setattr(Scheduler, "_now", property(lambda _: nats.now + timedelta(hours=2)))
+        # When its time has come, then it does not wait for a slot
+        await eventually(lambda: len(scheduler.scheduled) == 0)
+        await asyncio.sleep(0)
+        assert scheduler.queue.waiting.total() == 0
+
+
 async def test_a_time_with_escapes_is_kept(parts: Parts, nats: InMemoryNats, workers: Workers) -> None:
     time = (nats.now + timedelta(hours=1)).isoformat()
     body = f'{{"task_id": "t1", "audio_file_id": "a.flac", "user_id": 7, "not\\u005fbefore": "{time}"}}'

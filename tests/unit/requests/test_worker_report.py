@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, MagicMock
+
+import pytest
 
 from app.recordings.recording import Recording, RecordingStore
 from app.requests.worker_report import WorkerReport
@@ -30,7 +32,7 @@ class SilentRecordings:
 
 async def test_concurrent_requests_share_one_check_of_the_store(constants: Constants) -> None:
     # Given a store that does not reply
-    constants(HEALTH_WITHIN_S=0.05)
+    constants(HEALTH_WITHIN_S=0.05, SHARED_FOR_S=0.0)
     store, projection = SilentRecordings(), AsyncMock(**{"reachable.return_value": True})
     parts: Any = {"problems": list, "engine": FakeEngine(), "projection": projection, "idle": lambda: True}
     report = WorkerReport("w1", "file:///a", recordings=cast("RecordingStore", store), **parts)
@@ -42,3 +44,13 @@ async def test_concurrent_requests_share_one_check_of_the_store(constants: Const
     # And a worker that stops cancels the check
     await report.close()
     assert (store.checks, store.cancelled) == (1, 1)
+
+
+@pytest.mark.parametrize(("shared_for_s", "checks"), [(60.0, 1), (0.0, 2)])
+async def test_a_reply_is_shared_for_a_while(constants: Constants, shared_for_s: float, checks: int) -> None:
+    constants(SHARED_FOR_S=shared_for_s)
+    parts: Any = {"problems": list, "engine": FakeEngine(), "recordings": MagicMock(), "idle": lambda: True}
+    report = WorkerReport("w1", "file:///a", projection=(projection := AsyncMock()), **parts)
+    for _ in range(2):
+        await report.read()
+    assert projection.reachable.call_count == checks

@@ -324,6 +324,24 @@ async def test_a_change_with_an_advisory_is_restored_at_once_with_its_client_in_
     assert line["by"] == ["reports"]
 
 
+async def test_changes_shortly_after_another_one_are_noticed_without_an_advisory(
+    parts: Parts, nats: InMemoryNats, constants: Constants
+) -> None:
+    # Given a guard that has just restored a stream
+    constants(GUARD_EVERY_S=60.0, GUARD_AFTER_CHANGE_EVERY_S=0.12)
+
+    async def is_whole() -> bool:
+        return parts.stream_guard.are_streams_whole and NAMES.progress in nats.streams
+
+    del nats.streams[NAMES.progress]
+    running = asyncio.create_task(parts.stream_guard.run())
+    await eventually(is_whole)
+    # When the stream is deleted again, and the advisory is lost, then it is restored nevertheless
+    del nats.streams[NAMES.progress]
+    await eventually(is_whole)
+    await cancel_all([running])
+
+
 @pytest.mark.usefixtures("guarded")
 async def test_a_refused_change_is_logged_with_its_client(nats: InMemoryNats) -> None:
     with capture_logs() as lines:

@@ -109,7 +109,7 @@ async def test_embeddings_of_another_version_are_neither_missing_nor_deleted(
     nats.streams["KV_embeddings"].publish("$KV.embeddings.t1", b"{}", written, nats.now)
     store = parts.results.embeddings
     # Then looking for them and deleting them stop
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UnreadableError, match=r"\$KV\.embeddings\.t1"):
         await store.find("t1", of=record.metadata.owner)
     with pytest.raises(UnreadableError):
         await store.delete("t1", of=record.metadata.owner)
