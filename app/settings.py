@@ -52,10 +52,10 @@ class Settings(Client, BaseSettings):
     nats_max_msgs_per_subject: int = Field(10_000, ge=1, description="Largest number of tasks in a task queue.")
     nats_replicas: int = Field(1, description="Number of NATS servers that store a copy of each stream: 1, 3 or 5.")
     user_max_running: int = Field(
-        0, ge=0, description="Largest number of running tasks of a user who has no quota; 0: no limit."
+        0, ge=0, description="Largest number of running tasks of a user whose quota does not set it; 0: no limit."
     )
     user_max_waiting: int = Field(
-        0, ge=0, description="Largest number of waiting tasks of a user who has no quota; 0: no limit."
+        0, ge=0, description="Largest number of waiting tasks of a user whose quota does not set it; 0: no limit."
     )
     redis_url: str = Field("redis://localhost:6379/0", description="Address of the Redis or Valkey server.")
 

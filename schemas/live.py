@@ -75,7 +75,7 @@ class LiveTaskIdentity(Input):
     """The fields that identify a live task and its user, and describe its audio frames."""
 
     task_id: TaskId
-    user_id: UserId
+    user_id: UserId = Field(description="Owner of the task, repeated in its result.")
     audio: LiveAudio = Field(LiveAudio(), description="Format of the frames.")
     idle_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
         IDLE_S, description="The audio ends after this many seconds without a new frame.", examples=[30]

@@ -58,7 +58,7 @@ class TaskIdentity(Input):
 
     task_id: TaskId
     audio_file_id: AudioFileId
-    user_id: UserId
+    user_id: UserId = Field(description="Owner of the task, repeated in its result.")
 
 
 class SpeakerBounds(Input):

@@ -38,7 +38,7 @@ AudioFileId = Annotated[
 UserId = Annotated[
     Annotated[int, Field(ge=-(2**63), lt=2**63)]
     | Annotated[str, Field(min_length=1, max_length=64, pattern=NAME_PATTERN)],
-    Field(description="Owner of the task or voice: an integer, or up to 64 characters.", examples=[42]),
+    Field(description="The user: an integer, or a string of up to 64 characters.", examples=[42]),
 ]
 MIN_KEEP_S, MAX_KEEP_S = 60, 7 * 24 * 3600  # a result is stored for seven days
 KeepSeconds = Annotated[

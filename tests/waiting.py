@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, overload
 
-DEADLINE = 60.0  # seconds: on a busy machine with slow processors a process starts within ten
+DEADLINE = 60.0  # seconds; on a busy machine with slow processors a process starts within ten
 T = TypeVar("T")
 
 

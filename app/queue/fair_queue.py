@@ -130,11 +130,13 @@ class FairQueue:
     def reconsider(self, user: User) -> None:
         """Update the place of a user's waiting tasks in the order.
 
-        Call this after a change of the user's quota, tag (virtual start time) or number of running tasks.
+        Call this after a change of the user's quota, tag (virtual start time) or number of running tasks. A user whose
+        quota has let no task start meanwhile has saved up nothing: the tag is at least the virtual time.
         """
         for users in self._users.values():
             queue = users.queues.get(user)
             if queue:
+                queue.tag = max(queue.tag, users.virtual_time)
                 users.enter(queue)
 
     def before(self, task: QueuedTask) -> tuple[int, float] | None:

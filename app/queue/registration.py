@@ -3,7 +3,7 @@
 The log of a task consists of its events on `progress.<task_id>`. A task id belongs to one task message, which owns the
 log. A worker that receives a task message registers the task, unless that is done already. Waiting tasks are registered
 earlier: when JetStream announces that the task stream has stored their message or, if the announcement was missed, when
-the scheduler's periodic audit reads the message. In all three cases `_register` decides whether the message owns the
+the scheduler reads stored messages again. In all three cases `_register` decides whether the message owns the
 id. If several workers register the same task concurrently, the first append to its log wins. If the task was deleted
 just before this append, the append is undone.
 """

@@ -46,7 +46,8 @@ AUDIT_EVERY_S: Final = 5.0  # of the grants
 REREAD_EVERY_S: Final = 1.0
 STREAM_READ_EVERY_S: Final = 1.0
 READ_WITHIN_S, READ_CHECKED_EVERY_S = 0.3, 0.005
-PAUSED_S: Final = 0.2  # at most, in all, while the positions of tasks are computed
+PAUSED_S: Final = 0.2  # in all, while the positions of tasks are computed
+COMPUTED_WITHIN_S: Final = 0.8  # positions; who requests them waits for a second
 LARGE_PAGE: Final = 50  # messages
 ACTIVE_FOR_S: Final = 0.1  # after a notice: tasks start, or are about to
 PAUSE: Final = 6  # after a large page, while tasks start: this many times as long as reading the page took
@@ -112,6 +113,7 @@ class Scheduler:
 
         Raises:
             NatsError: NATS does not answer.
+            UnreadableError: Another version of the service has written a grant.
         """
         self._forget()
         subscriptions: list[Subscription] = []
@@ -214,17 +216,23 @@ class Scheduler:
 
         If the scheduler has not read the message of a task yet, wait for it; all waits together take at most
         READ_WITHIN_S. Between two tasks, pause for PAUSE times as long as the computation took, so that tasks can
-        start; all pauses together take at most PAUSED_S.
+        start; all pauses together take about PAUSED_S. What would come later than COMPUTED_WITHIN_S is unknown (None).
         """
-        before, deadline, took = list[Before](), monotonic() + READ_WITHIN_S, 0.0
+        before, received_at, took = list[Before](), monotonic(), 0.0
         grants = QUESTION.validate_json(message.data)
         for grant in grants:
+            if monotonic() > received_at + COMPUTED_WITHIN_S:
+                break
             await asyncio.sleep(min(PAUSE * took, PAUSED_S / len(grants)))
-            while self._read_to.get(grant.subject, grant.sequence) < grant.sequence and monotonic() < deadline:  # noqa: ASYNC110 -- no event
+            while (  # noqa: ASYNC110 -- no event
+                self._read_to.get(grant.subject, grant.sequence) < grant.sequence
+                and monotonic() < received_at + READ_WITHIN_S
+            ):
                 await asyncio.sleep(READ_CHECKED_EVERY_S)
             began = monotonic()
             before.append((0, 0.0) if grant.sequence in self.granted else self.queue.before(grant.queued_task))
             took = monotonic() - began
+        before += [None] * (len(grants) - len(before))
         await message.respond(REPLY.dump_json(before))
 
     async def _read(self, subject: str) -> None:
@@ -332,18 +340,14 @@ class Scheduler:
         again.
         """
         stored = {grant.sequence for grant in await self._grants.all()}
-        lost = [
-            task
-            for task in self._granted_before
-            if task.sequence not in stored and self.granted.get(task.sequence) is task
-        ]
-        for task in lost:
-            del self.granted[task.sequence]
-            self.queue.settle(task, None)
+        for task in self._granted_before:
+            if task.sequence not in stored and self.granted.get(task.sequence) is task:
+                message = await self._messages.find(None, task.sequence)
+                if self.granted.get(task.sequence) is task:  # it has not ended meanwhile
+                    del self.granted[task.sequence]
+                    self.queue.settle(task, None)
+                    self._learn_again([] if message is None else [message])
         self._granted_before = list(self.granted.values())
-        for task in lost:
-            message = await self._messages.find(None, task.sequence)
-            self._learn_again([] if message is None else [message])
         self._look_everywhere()
 
     async def _reread(self) -> None:

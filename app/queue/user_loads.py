@@ -19,26 +19,34 @@ BUCKETS: Final = 10  # parts of the window: the oldest is dropped as a whole
 class LoadReport:
     """The waiting and running tasks of users at one moment, and how fairly the users were served lately.
 
-    `users`: those with the most waiting audio. `fairness`: from 0 to 1; 1: equal. `longest_wait_s`: the longest time
-    that a user without a running task has waited so far.
+    `users`: those with the most waiting audio. `fairness`: Jain's index of the audio served to the users who have
+    waited all the time, from 0 to 1; 1: equal. `longest_wait_s`: how long a user without a running task has waited.
     """
 
-    users: list[UserLoad]  # those with the most waiting audio
+    users: list[UserLoad]
     users_waiting: int
-    fairness: float  # from 0 to 1: Jain's index of the audio served to users who have waited all the time; 1: equal
-    longest_wait_s: float  # of a user of whom no task runs
+    fairness: float
+    longest_wait_s: float
 
 
 class UserLoads:
     """Measures how many tasks of each user wait and run, and how fairly users are served, by reading a `FairQueue`."""
 
     def __init__(self) -> None:
+        self._queue: FairQueue | None = None  # that was measured last
         self._waiting_since: dict[User, float] = {}
         self._idle_since: dict[User, float] = {}  # of the waiting users of whom no task runs
         self._served = deque[tuple[float, defaultdict[User, float]]]()  # when each bucket began, and seconds of audio
 
     def measure(self, queue: FairQueue, now: float) -> LoadReport:
-        """Measure the loads at the time `now`, in seconds of the monotonic clock; call it every few seconds."""
+        """Measure the loads at the time `now`, in seconds of the monotonic clock; call it every few seconds.
+
+        With another `queue`, the measurement begins again: meanwhile another worker may have held the lease.
+        """
+        if queue is not self._queue:
+            self._queue = queue
+            self._waiting_since, self._idle_since = {}, {}
+            self._served.clear()
         self._note_served(queue.take_served(), now)
         waiting = [user for user, count in queue.waiting.items() if count]
         self._waiting_since = {user: self._waiting_since.get(user, now) for user in waiting}

@@ -74,7 +74,7 @@ class UserQueue:
     def charge(self, count: int, expected: float) -> float:
         """Estimate how many seconds of audio the user is charged for the first `count` waiting tasks.
 
-        The mean duration of the first COUNTED tasks is assumed for each task. If the duration of one of them is
+        The mean duration of these tasks, of COUNTED at most, is assumed for each task. If one of their durations is
         unknown, `expected` seconds are assumed for each task instead.
         """
         first = self.first(min(count, COUNTED))

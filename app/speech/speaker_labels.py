@@ -51,7 +51,7 @@ def combined(channels: Sequence[DiarizationDone]) -> DiarizationDone:
 
     With n channels, the speakers of channel c get the numbers c, c + n, c + 2n and so on, in the order of their first
     turns: so the labels in a channel do not depend on other channels. An echo, i.e. a speaker in one channel whose
-    voice belongs to another channel, is left out (see `is_echo`).
+    voice belongs to another channel, is left out (see `_is_echo`).
     """
     labelled = []
     for number, channel in enumerate(channels):

@@ -83,11 +83,12 @@ export class Transcript {
   // Shows the result, which has the speakers and the untranscribed intervals.
   finish({ segments = [], speakers, voices, untranscribed = [], diarization_error }) {
     this.clearPartial();
-    const isLate = segments.length > this.#segments.length; // the last text has not come before the end of the task
+    const isLate = segments.length > this.#segments.length; // the task ended before the last text came
     if (segments.length && (speakers !== null || isLate)) {
       byId("text").replaceChildren();
       [this.#segments, this.#turns] = [[], []];
       this.#names.clear();
+      this.#same.clear();
       for (const [speaker, { voice, name }] of Object.entries(voices ?? {})) if (voice) this.#names.set(speaker, name);
       for (const segment of segments) this.#line(segment);
       this.#label();

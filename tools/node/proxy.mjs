@@ -29,7 +29,7 @@ export async function proxy(port) {
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
   return {
     address: `ws://127.0.0.1:${server.address().port}`,
-    // Lets about so many more bytes of pages pass; those behind them wait.
+    // Lets about this number of further bytes from the pages pass, and holds back the rest.
     allow(bytes) {
       allowed = bytes;
       for (const proceed of held.splice(0)) proceed();

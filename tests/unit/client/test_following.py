@@ -13,10 +13,8 @@ from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts
 
 
-async def test_speakers_follow_their_segments_although_the_clocks_of_servers_differ(
-    parts: Parts, nats: InMemoryNats
-) -> None:
-    # Given a live task whose segments are stored by a server with a clock that is ahead of the others
+async def test_events_come_in_order_although_the_clocks_of_servers_differ(parts: Parts, nats: InMemoryNats) -> None:
+    # Given a live task, whose segments, changes of speakers and end are stored by servers with different clocks
     audio = {"codec": "pcm_s16le", "sample_rate": 16_000, "channels": 1}
     record = await parts.reaching(State.RUNNING, "live-1", queue=Lane.LIVE, audio=audio, diarize=True)
     segments = {"attempt": 1, "sequence": 1, "language": "en", "processed_seconds": 1.0, "segments": []}
@@ -24,12 +22,15 @@ async def test_speakers_follow_their_segments_although_the_clocks_of_servers_dif
     nats.ahead = timedelta(seconds=0.2)
     event = SegmentsEvent.model_validate(segments | {"task_id": "live-1"})
     await parts.log.append_segments(event, record.metadata, "", after=0)
-    nats.ahead = timedelta()
+    nats.ahead = timedelta(seconds=0.1)
     changes = SpeakersEvent.model_validate(speakers | {"task_id": "live-1"})
     await parts.log.append_speakers(changes, record.metadata, after=0)
+    nats.ahead = timedelta()
     await parts.log.end(record)
     # When a client follows the task
     follower = Follower(nats.client, Settings(_env_file=None), "live-1", Partials())
-    events = [event async for event in follower.with_partials() if not isinstance(event, ProgressEvent)]
-    # Then it gets the segments before what becomes known about their speakers
-    assert events == [event, changes]
+    *events, last = [event async for event in follower.with_partials()]
+    # Then it gets the segments before what becomes known about their speakers, and the end last
+    assert [event for event in events if not isinstance(event, ProgressEvent)] == [event, changes]
+    assert isinstance(last, ProgressEvent)
+    assert last.state is State.CANCELLED

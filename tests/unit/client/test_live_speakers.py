@@ -117,6 +117,10 @@ async def test_a_recognized_speaker_has_a_name_until_the_voice_is_forgotten(
     names.error, speakers = REFUSED, LiveSpeakers(names.voices)
     await speakers.add(event(voices={BOB: recognized(ANNA)}))
     assert speakers.name(BOB) == BOB
+    # And the voices are not requested again and again
+    names.error = None
+    await speakers.add(event(settled_until=10))
+    assert speakers.name(BOB) == BOB
 
 
 async def test_names_that_could_not_be_read_are_read_with_the_next_event(speakers: LiveSpeakers, names: Names) -> None:

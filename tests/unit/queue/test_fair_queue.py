@@ -217,9 +217,26 @@ def test_an_overstated_duration_is_refunded_but_saves_no_turns() -> None:
     take(queue, 10)
     for _ in range(30):
         queue.add(QueuedTask("a", Lane.TRANSCRIPTION, NORMAL, next(number), 10.0))
-    # When the charge is corrected, then the two take queue from now on
+    # When the charge is corrected, then the two take turns from now on
     queue.settle(overstated, 10.0)
     assert abs(users(take(queue, 10)).count("a") - 5) <= 1
+
+
+def test_a_limit_of_running_tasks_saves_no_turns() -> None:
+    # Given a user whose only allowed task runs, while two others are served for a while
+    limits = {"a": Quota(max_running=1)}
+    queue = FairQueue(lambda user: limits.get(str(user), Quota()))
+    for sequence in range(1, 601):
+        queue.add(QueuedTask("abc"[sequence % 3], Lane.TRANSCRIPTION, NORMAL, sequence, 10.0))
+    running = queue.next(Slots.RECORDINGS)
+    while running is not None and running.user != "a":
+        queue.settle(running, 10.0)
+        running = queue.next(Slots.RECORDINGS)
+    assert "a" not in users(take(queue, 100))
+    # When the limit is lifted, then all three take turns
+    limits.clear()
+    queue.reconsider("a")
+    assert Counter(users(take(queue, 30))) == {"a": 10, "b": 10, "c": 10}
 
 
 def test_an_unknown_duration_counts_as_the_mean_of_the_users_latest_tasks() -> None:

@@ -306,7 +306,7 @@ async def test_a_replay_with_the_sequence_of_the_failed_task_is_registered_in_a_
     assert [event.state for event in log.events("t1")] == [State.QUEUED, State.FAILED, State.QUEUED]
 
 
-async def test_a_task_that_an_audit_has_found_is_registered(registration: Registration, log: InMemoryTaskLog) -> None:
+async def test_a_task_that_is_read_again_is_registered(registration: Registration, log: InMemoryTaskLog) -> None:
     running = asyncio.create_task(registration.run())
     registration.announce_waiting(message())
     await eventually(lambda: log.last("t1"), within=5)

@@ -17,7 +17,7 @@ from app.jetstream.pull_inbox import PullInbox
 from app.jetstream.slots import Slots
 from app.queue.fair_queue import FairQueue, QueuedTask, Quota
 from app.queue.grants import Grant
-from app.queue.positions import QUESTION
+from app.queue.positions import QUESTION, REPLY
 from app.queue.quotas import exceeded
 from app.queue.scheduler import Scheduler
 from app.queue.stored_message import StoredMessage
@@ -424,10 +424,10 @@ async def test_a_task_that_is_being_rejected_is_not_admitted(
     work = asyncio.create_task(parts.scheduler.run())
     first, last = [await parts.publish("t", user_id=1) for _ in range(2)]
     await eventually(lambda: rejected == [last.sequence])
-    # When the other one is cancelled, and the messages are audited several times
+    # When the other one is cancelled, and the messages are read again several times
     await parts.messages.delete(first)
-    audits = len(nats.requests) + 100
-    await eventually(lambda: len(nats.requests) > audits)
+    requests = len(nats.requests) + 100
+    await eventually(lambda: len(nats.requests) > requests)
     # Then the task waits for its rejection, and is admitted once because it could not be rejected
     assert parts.scheduler.queue.waiting.total() == 0
     may_end.set()
@@ -444,21 +444,38 @@ async def test_a_stopped_scheduler_receives_nothing(parts: Parts, nats: InMemory
     assert nats.subscriptions == subscribed
 
 
-async def test_what_was_missed_is_noticed(
-    parts: Parts, nats: InMemoryNats, workers: Workers, constants: Constants
-) -> None:
-    # Given a scheduler that misses the announcement of a task, and a task whose grant is lost
-    constants(AUDIT_EVERY_S=0.05, REREAD_EVERY_S=0.05)
+async def test_a_missed_announcement_is_noticed(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
+    constants(AUDIT_EVERY_S=60, REREAD_EVERY_S=0.05)
     async with parts.scheduling() as scheduler:
         nats.streams[NAMES.tasks].publish("tasks.live.low", b"{}", {}, nats.now)
         await eventually(lambda: scheduler.queue.waiting.total() == 1)
-        await parts.publish("t1")
+
+
+async def test_a_lost_grant_is_noticed(
+    parts: Parts, nats: InMemoryNats, workers: Workers, constants: Constants
+) -> None:
+    # Given a task whose grant is lost
+    constants(AUDIT_EVERY_S=0.05, REREAD_EVERY_S=60)
+    await parts.publish("t1")
+    async with parts.scheduling():
         await workers.free()
-        await workers.receive(2)
+        await workers.receive(1)
         nats.streams[NAMES.ready].remove(nats.streams[NAMES.ready].messages)
         # Then the task is granted again
         await workers.free()
-        await workers.receive(2)
+        await workers.receive(1)
+
+
+async def test_positions_that_come_too_late_are_unknown(
+    parts: Parts, constants: Constants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    constants(COMPUTED_WITHIN_S=0.02)
+    messages = [await parts.publish(f"t{number}") for number in range(3)]
+    monkeypatch.setattr(FairQueue, "before", lambda *_: sleep(0.03))
+    async with parts.scheduling():
+        question = QUESTION.dump_json([Grant.of(message.queued_task) for message in messages])
+        reply = await parts.nats.request(subjects.POSITIONS, question, timeout=10)
+    assert REPLY.validate_json(reply.data)[1:] == [None, None]
 
 
 async def test_tasks_start_while_many_positions_are_computed(
@@ -486,7 +503,9 @@ async def test_tasks_start_while_many_positions_are_computed(
         await cancel_all([reply])
 
 
-async def test_an_audit_reports_waiting_tasks(parts: Parts, workers: Workers, constants: Constants) -> None:
+async def test_waiting_tasks_that_are_read_again_are_reported(
+    parts: Parts, workers: Workers, constants: Constants
+) -> None:
     # Given a task that runs, and others that wait
     constants(REREAD_EVERY_S=0.02, REREAD=2)
     reported: list[int] = []

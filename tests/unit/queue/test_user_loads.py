@@ -45,6 +45,15 @@ def test_audio_of_unknown_duration_is_estimated() -> None:
     assert (load.waiting, load.waiting_seconds) == (1, 7)
 
 
+def test_what_was_measured_before_another_worker_held_the_lease_is_forgotten() -> None:
+    # Given a user who waited when this worker held the lease, and again now that it has it back
+    loads = UserLoads()
+    for now, longest_wait_s in ((0, 0), (3600, 0)):
+        queue = FairQueue()
+        add(queue, "waits", 1)
+        assert loads.measure(queue, now).longest_wait_s == longest_wait_s
+
+
 def test_the_longest_wait_is_that_of_a_user_with_nothing_running() -> None:
     # Given a user who waits, and one who waits and runs
     queue, loads = FairQueue(), UserLoads()

@@ -23,7 +23,7 @@ from natscribe.settings import Settings
 
 Event = TypeVar("Event", ProgressEvent, SegmentsEvent, SpeakersEvent)
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.05, 2.0  # between two reads; a published event ends a pause early
-# Of two servers of a cluster: one may store segments, the other one what becomes known about their speakers.
+# Of two servers of a cluster: they may store segments, what becomes known about speakers, and the end of the task.
 _MAX_CLOCK_DIFFERENCE = timedelta(seconds=1)
 _EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
@@ -40,7 +40,6 @@ class _EventReader(Generic[Event]):
     stream: str
     subject: str
     type: type[Event]
-    delay: timedelta = timedelta()  # how much later its events are yielded than those on other subjects
     next_event: Event | None = None  # read, but not taken
     time: datetime = _EARLIEST  # of the last message that was read
     sequence: int = 0  # of the last message that was read
@@ -127,6 +126,13 @@ class Partials:
             del self._newest[event.channel]
 
 
+def _delay_of(event: ProgressEvent | SegmentsEvent | SpeakersEvent | None) -> timedelta:
+    """Return by how much an event is yielded later than its time says, so that it follows what it is about."""
+    if isinstance(event, ProgressEvent):
+        return 2 * _MAX_CLOCK_DIFFERENCE if event.state.ended else timedelta()
+    return _MAX_CLOCK_DIFFERENCE if isinstance(event, SpeakersEvent) else timedelta()
+
+
 class Follower:
     """Yields the events of one task in order, from the first one until the task ends.
 
@@ -142,7 +148,7 @@ class Follower:
         self._progress = _EventReader(connection, streams.progress, subjects.progress(task_id), ProgressEvent)
         segments = _EventReader(connection, streams.segments, subjects.segments(task_id), SegmentsEvent)
         about = subjects.speakers(task_id)
-        speakers = _EventReader(connection, streams.speakers, about, SpeakersEvent, _MAX_CLOCK_DIFFERENCE)
+        speakers = _EventReader(connection, streams.speakers, about, SpeakersEvent)
         # In this order the service appends what belongs together.
         self._readers: tuple[_Reader, ...] = (segments, *([speakers] if partials else []), self._progress)
         self._published = self._partials.published
@@ -207,7 +213,7 @@ class Follower:
             return None  # the events are read after the outage
         if not ready:
             return None
-        first = min(ready, key=lambda reader: reader.time + reader.delay)
+        first = min(ready, key=lambda reader: reader.time + _delay_of(reader.next_event))
         event = first.next_event
         first.take()
         if isinstance(event, ProgressEvent):

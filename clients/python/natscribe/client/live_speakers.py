@@ -7,7 +7,7 @@ from itertools import groupby
 from math import inf
 from operator import attrgetter, itemgetter
 
-from natscribe.client.errors import ClientError
+from natscribe.client.errors import ClientError, NotAllowedError
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.live import MAX_UTTERANCE_S, SpeakersEvent
 from natscribe.schemas.transcription import Segment, SegmentsEvent, Word
@@ -54,13 +54,17 @@ class LiveSpeakers:
         self._is_outdated |= bool(event.voices)
         if self._is_outdated:
             with suppress(ClientError):  # the names are read again with the next event
-                self._names = {voice.voice: voice.name async for voice in self._voices_of_user()}
+                await self._read_names()
                 self._is_outdated = False
         self.voices = {
             label: voice.with_current_name(self._names)
             for label, voice in self._recognized.items()
             if voice.voice in self._names  # otherwise forgotten, no longer certain, or not read yet
         }
+
+    async def _read_names(self) -> None:
+        with suppress(NotAllowedError):  # nor later
+            self._names = {voice.voice: voice.name async for voice in self._voices_of_user()}
 
     def _merge(self, label: str, into: str) -> None:
         self._recognized.pop(label, None)
