@@ -205,6 +205,10 @@ def test_the_page_shows_the_limits_of_a_number(page: Page) -> None:
     assert "below 2⁶³" in page.text
 
 
+def test_the_page_lists_the_values_of_a_field_whose_type_is_explained_elsewhere(page: Page) -> None:
+    assert "One of high, normal, low." in page.text
+
+
 def test_markup_in_the_document_is_escaped() -> None:
     # Given a document whose texts contain markup
     hostile = copy.deepcopy(DOCUMENT)
