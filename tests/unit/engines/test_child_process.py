@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -28,7 +29,7 @@ from app.engines.messages import (
     WindowSearchDone,
 )
 from app.engines.process.child_process import EngineProcess
-from app.errors import PermanentError, TransientError
+from app.errors import PermanentError, TaskError, TransientError
 from app.settings import Settings
 from tests.waiting import eventually
 
@@ -121,6 +122,19 @@ async def test_a_process_that_dies_is_replaced(engine: EngineProcess) -> None:
     await eventually(gone)
     assert await replies(engine, LISTEN) == FOUND
     assert engine.loaded is None
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [(signal.SIGXCPU, ErrorCode.AUDIO_TOO_LARGE), (signal.SIGKILL, ErrorCode.ENGINE_FAILED)],
+)
+async def test_a_process_that_exceeds_its_cpu_time_has_read_too_large_a_recording(
+    ending: signal.Signals, code: ErrorCode
+) -> None:
+    program = sys.executable, "-c", f"import os; os.kill(os.getpid(), {ending:d})"
+    with pytest.raises(TaskError) as caught:
+        await replies(EngineProcess(Settings(_env_file=None), program=program), Load())
+    assert caught.value.detail.code is code
 
 
 async def test_a_job_that_is_given_up_ends_its_process(engine: EngineProcess) -> None:
