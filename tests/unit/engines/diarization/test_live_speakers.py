@@ -8,9 +8,11 @@ import pytest
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.windows import FRAME, UnpackedWindow
-from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE
+from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE, quantized
 from app.engines.diarization.clustering import Floats
+from app.engines.diarization.live_labels import LiveLabels
 from app.engines.diarization.live_speakers import LiveSpeakers, speakers_of_channels
+from app.engines.diarization.live_windows import SpeechWindow
 from app.engines.diarization.networks import Networks
 from app.engines.messages import LiveSpeakerOptions
 
@@ -72,6 +74,20 @@ def test_all_channels_together_have_the_most_speakers_and_each_may_have_one(most
     for number, person in enumerate((1, 2, 3)):
         first.add(utterance(person, number))
     assert len(labels(first)) == count
+
+
+def test_the_speaker_changes_in_the_middle_of_two_windows() -> None:
+    # Given two known people, whose speech was settled long ago
+    live, second = LiveLabels(), SAMPLE_RATE
+    ann, bob = (quantized(direction) for direction in np.eye(2, EMBEDDING_SIZE, dtype=np.float32))
+    for number in range(20):
+        values = ann if number < 10 else bob
+        live.add([SpeechWindow(number * 2 * second, (number * 2 + 1) * second, values)])
+    live.settle(290 * second)
+    # When windows of both overlap by half, then each counts most in its middle
+    live.add([SpeechWindow(300 * second, 302 * second, ann), SpeechWindow(301 * second, 303 * second, bob)])
+    turns = [(start / second, end / second, label) for start, end, label in live.turns()]
+    assert turns == [(300, pytest.approx(301.5, abs=0.1), 0), (pytest.approx(301.5, abs=0.1), 303, 1)]
 
 
 def test_a_long_utterance_has_a_label_before_its_end() -> None:
