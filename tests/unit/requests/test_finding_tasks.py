@@ -11,6 +11,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat, ResultRequest
 from natscribe.schemas.subjects import ALL_TASKS
+from structlog.testing import capture_logs
 
 from app.errors import RequestError
 from app.queue.fair_queue import Quota
@@ -266,8 +267,10 @@ async def test_many_expired_tasks_are_read_in_batches(parts: Parts, nats: InMemo
     for number in range(45):
         await parts.publish(f"t{number}")
     nats.ahead += DAY
-    await parts.expiry.expire(after=DAY)
+    with capture_logs() as lines:
+        await parts.expiry.expire(after=DAY)
     assert nats.streams[NAMES.tasks].messages == []
+    assert len({line["task_id"] for line in lines if line["event"] == "task_expired"}) == 45
     assert len(nats.streams[NAMES.dead_letters].messages) == 45
 
 
