@@ -18,9 +18,11 @@ const browser = await start(executablePath, [
 const seen = { requested: browser.requested, complaints: browser.complaints, violations: [] };
 const WITHIN = { timeout: 90_000 };
 
+// Waits until the page has started, and is connected: before, nothing that is done there has an effect.
+const isConnected = (page) => page.waitForFunction(() => document.getElementById("link").textContent && !document.body.classList.contains("offline"), WITHIN);
 const open = async (more) => {
   const page = await browser.visit(options.page, more);
-  await page.waitForFunction(() => !document.body.classList.contains("offline"), WITHIN);
+  await isConnected(page);
   return page;
 };
 const text = (page, selector) => page.$eval(selector, (element) => element.textContent);
@@ -98,7 +100,7 @@ async function behind(network, page) {
   await page.evaluate((server) => (document.getElementById("server").value = server), network.address);
   await page.$eval("#connection-form button", (button) => button.click());
   await until(() => network.connections());
-  await page.waitForFunction(() => !document.body.classList.contains("offline"), WITHIN);
+  await isConnected(page);
 }
 
 // A connection that is lost for seconds while a task runs.
@@ -507,7 +509,7 @@ async function connects() {
     }
   }, slow.address, quick.address);
   await until(() => quick.connections());
-  await page.waitForFunction(() => !document.body.classList.contains("offline"), WITHIN);
+  await isConnected(page);
   slow.allow(Infinity);
   await until(() => !slow.connections());
   const observed = { link: await text(page, "#link") };
@@ -729,7 +731,7 @@ async function folded() {
   await page.keyboard.press("Tab");
   await says(page, "#task-state", "Waiting");
   await page.reload();
-  await says(page, "#link"); // the page has started
+  await isConnected(page);
   await page.click("#to-recordings");
   observed.set = await text(page, "#task-options summary");
   await inspect(page, "folded");
