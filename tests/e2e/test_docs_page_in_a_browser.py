@@ -21,7 +21,7 @@ from tests.waiting import eventually
 
 PICTURES = Path(__file__).parent / "docs_page"  # `make pictures` takes them again
 TALLEST_PX = 1_258  # for each operation, at a width of 1280: a third of what a viewer from outside needed
-USABLE_WITHIN_S = 2.0  # on a machine that does nothing else
+USABLE_WITHIN_S = 4.0  # beside other tests; alone it takes a third of a second
 CELL_PX = 50  # pictures are compared by the mean colours of squares of this size: no font matters so much
 UNLIKE = 15  # of 255: two means of a square that differ by more
 BROKEN = 0.2  # share of unlike squares: other fonts reach 0.12, a page without its contents or its style sheet 0.28

@@ -15,7 +15,7 @@ from tests.e2e.browser import NEEDS_CHROMIUM, driven_by, serving
 from tests.unit.formats.test_transcript_page import HOSTILE, segment_of, talk, transcript
 
 LONG_S = 3 * 3600
-USABLE_WITHIN_S = 3.0  # a page of 30,000 words, on a machine that does nothing else
+USABLE_WITHIN_S = 4.0  # a page of 30,000 words, beside other tests; alone it takes a third of a second
 VISITS = ("desktop", "served", "phone", "unknown", "withoutScripts")
 
 pytestmark = NEEDS_CHROMIUM

@@ -11,7 +11,15 @@ const litNow = (page) => page.$$eval(".lit", (words) => words.map((word) => word
 const playing = (page) => page.$eval("audio", (audio) => ({ paused: audio.paused, at: audio.currentTime }));
 const loaded = (page) => page.waitForFunction(() => document.querySelector("audio").readyState > 0);
 const word = (page, text) => page.evaluateHandle((text) => [...document.querySelectorAll("p[data-t] span")].find((span) => span.textContent === text), text);
-const isInSight = (page) => page.$eval(".lit", (word) => word.getBoundingClientRect().top > 0 && word.getBoundingClientRect().bottom < document.getElementById("player").getBoundingClientRect().top);
+
+// Whether the word that is spoken is in sight; in a pause, the next one.
+async function isInSight(page) {
+  const observed = await page.waitForFunction(() => {
+    const box = document.querySelector(".lit")?.getBoundingClientRect();
+    return box && { isInSight: box.top > 0 && box.bottom < document.getElementById("player").getBoundingClientRect().top };
+  }, { polling: "mutation" });
+  return (await observed.jsonValue()).isInSight;
+}
 
 // What is lit when a word is, and whether the recording plays.
 async function litIs(page, text) {
