@@ -142,15 +142,20 @@ class TaskTranscript:
     def _add_speakers_of_channels(self, turns: Sequence[Turn], channels: int) -> dict[str, str]:
         """Attribute the segments of each channel to the speakers that `turns` has in this channel.
 
-        Without turns in a channel, its segments do not change. Return the label in the transcript for each label in
-        `turns`. They differ only in a live task, where speakers keep the labels with which their words were published.
+        Without turns in a channel, its segments do not change, nor if a live task has published more speakers in it
+        than `turns` has: unlike live diarization, that of a recording may confuse crosstalk with the channel's person.
+        Return the label in the transcript for each used label in `turns`. They differ only in a live task, where
+        speakers keep the labels with which their words were published.
         """
-        segments, labels = list[Segment](), {turn.speaker: turn.speaker for turn in turns}
+        segments, labels, is_live = list[Segment](), dict[str, str](), isinstance(self.task, LiveTask)
         for channel in range(channels):
             before = [segment for segment in self.segments if segment.channel == channel]
             own = [turn for turn in turns if channel_of(turn.speaker, channels) == channel]
+            if is_live and len({turn.speaker for turn in own}) < len({part.speaker for part in before} - {None}):
+                own = []
+            labels |= {turn.speaker: turn.speaker for turn in own}
             after = attribute(before, own) if own else before
-            if own and isinstance(self.task, LiveTask):
+            if own and is_live:
                 labels |= labels_like(
                     before, after, dict.fromkeys(turn.speaker for turn in own), count(channel, channels)
                 )

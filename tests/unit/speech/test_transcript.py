@@ -59,6 +59,19 @@ def test_the_speakers_of_a_live_channel_keep_their_labels(
     assert [turn.speaker for turn in result.turns] == list(labels)
 
 
+def test_a_live_channel_keeps_people_whom_the_diarization_of_the_recording_misses() -> None:
+    # Given a live call with two people in the first channel
+    transcript = TaskTranscript(LIVE, channels=2)
+    transcript.add(text(0, ANN, CYD))
+    transcript.add(text(1, BOB))
+    # When the diarization of the recording has one there, as where it takes crosstalk for the person
+    result = transcript.add_speakers(diarized(ANN, BOB))
+    # Then the text has the two, and nobody is named by the voice of the one
+    assert [part.speaker for part in transcript.segments] == [ANN, CYD, BOB]
+    assert result is not None
+    assert [turn.speaker for turn in result.turns] == [BOB]
+
+
 def test_the_speakers_of_a_recorded_channel_are_numbered_by_their_first_turns() -> None:
     transcript = TaskTranscript(RECORDED, channels=2)
     transcript.add(text(0, None, None, None))
