@@ -16,7 +16,7 @@ from app.engines.diarization.chunk_analysis import ChunkAnalysis, pack, unpack
 from app.engines.diarization.identity import embedding_network
 from app.engines.diarization.networks import Networks
 from app.engines.diarization.speaker_embeddings import speaker_embeddings
-from app.engines.diarization.speakers import SpeakerBounds, collect_embeddings, speaker_centroids
+from app.engines.diarization.speakers import SpeakerBounds, collect_embeddings, smoothed, speaker_centroids
 from app.engines.diarization.turns import turns
 from app.engines.diarization.windows import chunks
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, RecordingEmbeddings, StageAdvanced
@@ -54,7 +54,7 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
         duration = (audio.first_sample + len(audio.samples)) / SAMPLE_RATE
     embeddings = collect_embeddings(analyses)
     bounds = SpeakerBounds(job.min_speakers, job.max_speakers, of_channel=job.channel is not None)
-    centroids = speaker_centroids(embeddings, analyses, bounds)
+    centroids = speaker_centroids(smoothed(embeddings), analyses, bounds)
     speaker_turns = turns(analyses, assign_speakers(analyses, embeddings, centroids), duration)
     embedded = None
     if job.embed:

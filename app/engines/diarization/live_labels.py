@@ -22,13 +22,15 @@ from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE
 from app.engines.diarization.clustering import Floats
 from app.engines.diarization.live_windows import SpeechWindow
 from app.engines.diarization.regions import MAX_EMBEDDING_FRAMES
-from app.engines.diarization.speakers import Embeddings, SpeakerBounds, normalized, speaker_centroids
+from app.engines.diarization.speakers import Embeddings, SpeakerBounds, normalized, smoothed, speaker_centroids
 from app.engines.diarization.windows import FRAME_SAMPLES, Indices
 
 _RECENT = 120 * SAMPLE_RATE  # samples: earlier windows are settled, i.e. their labels no longer change
 _MAX_COPIES = 16  # of the mean of a speaker's settled embeddings
-_MIN_NEW = round(1.5 * SAMPLE_RATE)  # samples of speech in the windows of somebody who gets a new label
-_ENOUGH = 20 * SAMPLE_RATE  # with less speech, a cluster with at least the similarity _SIMILAR to a speaker is that one
+# Seconds of speech at full bandwidth, and on telephones, whose embeddings vary more. A new label needs at least
+# _MIN_NEW_S; with less than _ENOUGH_S, a cluster with at least the similarity _SIMILAR to a speaker is that speaker.
+_MIN_NEW_S = 1.5, 2.5
+_ENOUGH_S = 20.0, 10.0
 _SIMILAR = 0.35
 _MERGE_SIMILARITY = 0.54  # least similarity of two labels of one person
 _MERGE_SIMILARITY_IN_CHANNEL = 0.45  # the same in one of several channels, which mostly has one speaker
@@ -38,7 +40,14 @@ _STEP = SAMPLE_RATE // 100  # samples for which one decision is made who speaks
 _NONE = -1  # no label
 _INTEGERS, _FLOATS = ("i1", EMBEDDING_SIZE), ("<f4", EMBEDDING_SIZE)
 _WINDOW = np.dtype(
-    [("start", "<i8"), ("end", "<i8"), ("label", "<i2"), ("values", *_INTEGERS), ("telephone", *_INTEGERS)]
+    [
+        ("start", "<i8"),
+        ("end", "<i8"),
+        ("label", "<i2"),
+        ("values", *_INTEGERS),
+        ("telephone", *_INTEGERS),
+        ("from_telephone", "?"),
+    ]
 )
 _SPEAKER = np.dtype([("sum", *_FLOATS), ("telephone", *_FLOATS), ("count", "<i4"), ("merged", "<i2")])
 _SUMS = (("sum", "values"), ("telephone", "telephone"))  # of a speaker, and what of the windows they sum
@@ -185,7 +194,11 @@ class LiveLabels:
         """
         taken = len(self._speakers)
         with np.load(io.BytesIO(packed), allow_pickle=False) as content:
-            self._windows, self._speakers = content["windows"].astype(_WINDOW), content["speakers"].astype(_SPEAKER)
+            windows, speakers = content["windows"], content["speakers"]
+            if (windows.dtype, speakers.dtype) != (_WINDOW, _SPEAKER):
+                message = "the speakers of a live stream were stored by another version"
+                raise ValueError(message)
+            self._windows, self._speakers = windows, speakers
             self.settled_until = int(content["settled"])
         self._reserve(taken - len(self._speakers))
         if len(clusters := self._clusters()):
@@ -209,7 +222,8 @@ class LiveLabels:
     def _clusters(self) -> Floats:
         """Cluster the embeddings of recent windows and of older speech; return the centroids, shape (clusters, 192).
 
-        Older speech, of more than two minutes ago, is represented by the mean embedding of each speaker.
+        Older speech, of more than two minutes ago, is represented by the mean embedding of each speaker. At full
+        bandwidth embeddings are not smoothed, because the windows of an utterance may be of two people.
         """
         counts = self._speakers["count"]
         means = self._speakers["sum"] / np.maximum(counts, 1)[:, np.newaxis]
@@ -221,7 +235,8 @@ class LiveLabels:
             np.concatenate([before + MAX_EMBEDDING_FRAMES, ends]),
             np.concatenate([settled, _vectors(self._windows["values"])]),
         )
-        return speaker_centroids(embeddings, [], self._bounds)
+        from_telephone = np.concatenate([before.astype(bool), self._windows["from_telephone"]])
+        return speaker_centroids(smoothed(embeddings, from_telephone), [], self._bounds)
 
     def _assign(self, clusters: Floats) -> None:
         """Give each cluster a label, then give each recent window the label of the centroid most similar to it.
@@ -238,9 +253,15 @@ class LiveLabels:
         unmerged = [label for label in lost if not self._merge(means[label], label, clusters, labels)]
         self._centroids = np.concatenate([clusters, means[unmerged]])
         self._labels = np.concatenate([labels, np.array(unmerged, np.intp)])
-        spoken = np.bincount((vectors @ clusters.T).argmax(axis=1), self._lengths, minlength=len(clusters))
-        for number in np.flatnonzero((labels == _NONE) & (spoken >= _MIN_NEW)).tolist():
-            self._labels[number] = self._new_label(self._centroids @ clusters[number], int(spoken[number]))
+        nearest = (vectors @ clusters.T).argmax(axis=1)
+        spoken, on_telephone = (
+            np.bincount(nearest, lengths, minlength=len(clusters)) / SAMPLE_RATE
+            for lengths in (self._lengths, self._lengths * self._windows["from_telephone"])
+        )
+        min_new, enough = (np.where(2 * on_telephone > spoken, *limits[::-1]) for limits in (_MIN_NEW_S, _ENOUGH_S))
+        for number in np.flatnonzero((labels == _NONE) & (spoken >= min_new)).tolist():
+            is_short = bool(spoken[number] < enough[number])
+            self._labels[number] = self._new_label(self._centroids @ clusters[number], is_short=is_short)
         if len(vectors):
             self._windows["label"] = self._labels[(vectors @ self._centroids.T).argmax(axis=1)]
 
@@ -291,18 +312,18 @@ class LiveLabels:
             self._speakers[name][label] = 0
         return True
 
-    def _new_label(self, similarity: Floats, spoken: int) -> int:
+    def _new_label(self, similarity: Floats, *, is_short: bool) -> int:
         """Choose the label of a cluster without one: a new label, or the label of the most similar labelled centroid.
 
         The label of a centroid is reused if there are as many speakers as allowed. It is also reused if the cluster has
-        less than 20 s of speech and a similarity of at least `_SIMILAR` to the centroid, because one person's speech
-        may form two clusters. `similarity`: the similarity of the cluster to each centroid. `spoken`: how much speech
-        the cluster has, in samples.
+        little speech and a similarity of at least `_SIMILAR` to the centroid, because one person's speech may form two
+        clusters. `similarity`: the similarity of the cluster to each centroid. `is_short`: whether the cluster has
+        little speech.
         """
         nearest = int(np.where(self._labels == _NONE, -np.inf, similarity).argmax())
-        is_short = spoken < _ENOUGH and similarity[nearest] >= _SIMILAR
+        is_similar = is_short and similarity[nearest] >= _SIMILAR
         is_full = (self._speakers["merged"] == _NONE).sum() >= (self._bounds.maximum or np.inf)
-        if self._labels[nearest] != _NONE and (is_short or is_full):
+        if self._labels[nearest] != _NONE and (is_similar or is_full):
             return int(self._labels[nearest])
         self._reserve(1)
         return len(self._speakers) - 1

@@ -16,7 +16,7 @@ from app.engines.audio.windows import FRAME, Probabilities, UnpackedWindow
 from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE, Quantized, quantized
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Networks
-from app.engines.diarization.telephone import simulate_telephone
+from app.engines.diarization.telephone import is_from_telephone, simulate_telephone
 
 _SPEECH = 0.2  # lower than for utterances: speech on telephones is less probable, and an utterance is mostly speech
 # Lengths in samples.
@@ -34,12 +34,14 @@ class SpeechWindow(NamedTuple):
     """Up to 1.5 s of speech and its speaker embedding; `start`, `end`: in samples from the start of the stream.
 
     `telephone`: the embedding of the same speech as simulated telephone audio; all zeros if it was not computed.
+    `from_telephone`: whether a telephone has transmitted the speech.
     """
 
     start: int
     end: int
     values: Quantized
     telephone: Quantized = _NO_EMBEDDING
+    from_telephone: bool = False
 
 
 class WindowEmbedder:
@@ -74,7 +76,7 @@ class WindowEmbedder:
         span = first + start, first + end
         if span not in self._embedded:
             speech = samples[start:end]
-            window = SpeechWindow(*span, self._embedding(speech))
+            window = SpeechWindow(*span, self._embedding(speech), from_telephone=is_from_telephone(speech))
             if self._telephone and window.start >= self._telephone_until:
                 window = window._replace(telephone=self._embedding(simulate_telephone(speech)))
                 self._telephone_until = window.end

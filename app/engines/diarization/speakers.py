@@ -16,7 +16,7 @@ from app.engines.diarization.clustering import (
     merge_by_centroids,
 )
 from app.engines.diarization.regions import EMBEDDING_STEP_FRAMES
-from app.engines.diarization.windows import STEP_FRAMES, WINDOW_FRAMES, Indices, long_runs
+from app.engines.diarization.windows import STEP_FRAMES, WINDOW_FRAMES, Indices, Mask, long_runs
 
 _MAX_LINKAGE = 0.62  # largest average distance (1 - cosine similarity) between the embeddings of one cluster
 _MAX_CENTROID_DISTANCE = 0.46  # largest distance between the centroids of two clusters of one speaker
@@ -76,6 +76,22 @@ def collect_embeddings(chunks: Sequence[ChunkAnalysis]) -> Embeddings:
         np.array([offset + item.end for offset, item in placed], np.intp),
         normalized(np.array([item.values for _, item in placed], np.float32).reshape(-1, EMBEDDING_SIZE)),
     )
+
+
+def smoothed(embeddings: Embeddings, are_smoothed: Mask | None = None) -> Embeddings:
+    """Add to each embedding half of those before and after it whose speech overlaps its own.
+
+    Above all on telephones, embeddings vary so much that two or three of one person may resemble nobody; longer speech
+    varies less. `are_smoothed`: which embeddings to smooth, shape (n,); None: all.
+    """
+    overlap = embeddings.starts[1:] < embeddings.ends[:-1]
+    if are_smoothed is not None:
+        overlap &= are_smoothed[1:] & are_smoothed[:-1]
+    halves = np.float32(0.5) * overlap[:, np.newaxis]
+    vectors = embeddings.vectors.copy()
+    vectors[:-1] += halves * embeddings.vectors[1:]
+    vectors[1:] += halves * embeddings.vectors[:-1]
+    return Embeddings(embeddings.starts, embeddings.ends, normalized(vectors))
 
 
 def speaker_centroids(embeddings: Embeddings, chunks: Sequence[ChunkAnalysis], bounds: SpeakerBounds) -> Floats:

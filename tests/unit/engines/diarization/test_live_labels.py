@@ -1,5 +1,6 @@
 """The labels of the speakers of a live stream, from synthetic embeddings."""
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,8 +18,9 @@ WINDOW_S, STEP_S, PAUSE_S = 1.5, 0.75, 1.0
 class Conversation:
     """Synthetic speech: embeddings of one person are similar, those of two people are not."""
 
-    def __init__(self, labels: LiveLabels) -> None:
+    def __init__(self, labels: LiveLabels, *, from_telephone: bool = False) -> None:
         self.labels = labels
+        self.from_telephone = from_telephone
         self.now = 0.0
         self.said: list[tuple[float, float, str]] = []
         self._noise = np.random.default_rng(7)
@@ -41,7 +43,8 @@ class Conversation:
         return [self.label_at((start + end) / 2) for start, end, _ in intervals]
 
     def _window(self, start: float, end: float, person: str) -> SpeechWindow:
-        return SpeechWindow(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE), quantized(self.values(person)))
+        first, last = round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)
+        return SpeechWindow(first, last, quantized(self.values(person)), from_telephone=self.from_telephone)
 
     def values(self, person: str) -> Floats:
         """A further embedding of a person."""
@@ -128,6 +131,20 @@ def test_another_process_continues_with_the_same_labels(conversation: Conversati
     for person in ("bob", "cyd", "ann"):
         conversation.speak(person, 4)
     assert conversation.labels_of(conversation.said[-3:]) == [1, 2, 0]
+
+
+def test_the_state_of_another_version_is_refused(conversation: Conversation) -> None:
+    # Given a state whose windows have a field less
+    conversation.speak("ann", 4)
+    with np.load(io.BytesIO(conversation.labels.pack())) as packed:
+        content = dict(packed)
+    names = list(content["windows"].dtype.names or ())
+    older = io.BytesIO()
+    np.savez(older, **{**content, "windows": content["windows"][names[:-1]]})
+    # Then it is not restored, and the labels are as before
+    with pytest.raises(ValueError, match="another version"):
+        conversation.labels.restore(older.getvalue())
+    assert conversation.labels_of(conversation.said) == [0]
 
 
 def test_without_a_state_nobody_gets_the_label_of_another() -> None:
@@ -230,3 +247,33 @@ def test_two_labels_of_one_person_are_merged(conversation: Conversation) -> None
     # And a merged label is not given again
     conversation.speak("cyd", 10)
     assert conversation.label_at(conversation.now - 5) not in {0, 1}
+
+
+@pytest.mark.parametrize(("from_telephone", "expected"), [(False, [0, 1]), (True, [0, None])])
+def test_on_a_telephone_a_new_label_needs_more_speech(from_telephone: bool, expected: list[int | None]) -> None:
+    # Given somebody, and a stranger who speaks for a second and a half
+    conversation = Conversation(LiveLabels(), from_telephone=from_telephone)
+    conversation.speak("ann", 10)
+    conversation.speak("bob", 1.5)
+    assert conversation.labels_of(conversation.said) == expected
+    # When there is more of it, the stranger has a label on a telephone, too
+    conversation.speak("bob", 3)
+    assert conversation.labels_of(conversation.said) == [0, 1, 1]
+
+
+@pytest.mark.parametrize(("from_telephone", "pause", "speakers"), [(False, 0, 2), (True, 0, 1), (True, 3_000, 2)])
+def test_on_a_telephone_an_embedding_counts_with_its_neighbours(
+    conversation: Conversation, from_telephone: bool, pause: int, speakers: int
+) -> None:
+    # Given speech of somebody, in which two embeddings resemble this person only a little
+    ann, other = (values / np.linalg.norm(values) for values in map(conversation.values, ("ann", "bob")))
+    windows = list[SpeechWindow]()
+    start = 0
+    for number in range(14):
+        is_odd = number in {6, 7}
+        values = (0.25 * ann + 0.97 * other).astype(np.float32) if is_odd else conversation.values("ann")
+        windows.append(SpeechWindow(start, start + 24_000, quantized(values), from_telephone=from_telephone))
+        start += 12_000 if number not in {5, 7} or not pause else 24_000 + pause
+    conversation.labels.add(windows)
+    # Then on a telephone these are nobody else, unless there are pauses around them
+    assert len(conversation.labels.labels) == speakers
