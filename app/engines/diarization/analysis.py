@@ -24,6 +24,7 @@ from app.engines.diarization.chunk_analysis import (
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Networks
 from app.engines.diarization.regions import MIN_EMBEDDING_FRAMES, embedding_spans
+from app.engines.diarization.telephone import is_from_telephone
 from app.engines.diarization.windows import (
     FRAME_SAMPLES,
     STEP_SAMPLES,
@@ -62,7 +63,7 @@ def analyse_chunk(networks: Networks, audio: ChunkAudio, progress: Callable[[flo
     for start, end in embedding_spans(active, audio.frames):
         speech = audio.samples[sample_at(start) : sample_at(end)]
         if len(speech) >= _MIN_SAMPLES:  # the segmentation model may find speech beyond the end of the recording
-            embeddings.append(Embedding(start, end, _embed(networks, speech)))
+            embeddings.append(Embedding(start, end, _embed(networks, speech), is_from_telephone(speech)))
         done = _SEGMENTATION_SHARE * audio.frames + (1 - _SEGMENTATION_SHARE) * end
         progress((audio.first_sample + done * FRAME_SAMPLES) / SAMPLE_RATE)
     overlapped = [

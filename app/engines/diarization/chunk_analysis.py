@@ -28,7 +28,7 @@ Quantized = npt.NDArray[np.int8]
 
 _ACTIVE = 128  # a local speaker with at least this probability (of 255) speaks
 _LARGEST = 127  # the largest quantized value
-_EMBEDDING = np.dtype([("start", "<u2"), ("end", "<u2"), ("values", "i1", EMBEDDING_SIZE)])
+_EMBEDDING = np.dtype([("start", "<u2"), ("end", "<u2"), ("from_telephone", "u1"), ("values", "i1", EMBEDDING_SIZE)])
 _LOCAL_SPEAKER = np.dtype([("window", "u1"), ("number", "u1"), ("values", "i1", EMBEDDING_SIZE)])
 _HEADER = np.dtype([("windows", "u1"), ("embeddings", "<u2"), ("overlapped", "u1")])
 _ACTIVITY_BYTES = WINDOW_FRAMES * LOCAL_SPEAKERS
@@ -45,12 +45,14 @@ _INVALID = "not the analysis of a chunk"
 class Embedding:
     """The speaker embedding of a region, or of a part of one, in which one local speaker speaks alone.
 
-    `start`, `end`: where the region or part starts and ends, in frames from the start of the chunk.
+    `start`, `end`: where the region or part starts and ends, in frames from the start of the chunk. `from_telephone`:
+    whether a telephone has transmitted the speech.
     """
 
     start: int
     end: int
     values: Quantized
+    from_telephone: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,9 @@ def quantized(embedding: npt.NDArray[np.float32]) -> Quantized:
 def pack(chunk: ChunkAnalysis) -> str:
     """Serialize the analysis of a chunk, except for its index, as compressed binary data in base64."""
     header = np.array((len(chunk.activity), len(chunk.embeddings), len(chunk.overlapped)), _HEADER)
-    embeddings = np.array([(item.start, item.end, item.values) for item in chunk.embeddings], _EMBEDDING)
+    embeddings = np.array(
+        [(item.start, item.end, item.from_telephone, item.values) for item in chunk.embeddings], _EMBEDDING
+    )
     overlapped = np.array([(item.window, item.number, item.values) for item in chunk.overlapped], _LOCAL_SPEAKER)
     content = b"".join(part.tobytes() for part in (header, chunk.activity, embeddings, overlapped))
     return b64encode(compress(content, 1)).decode()
@@ -130,7 +134,10 @@ def unpack(index: int, record: str) -> ChunkAnalysis:
     return ChunkAnalysis(
         index,
         activity.reshape(windows, WINDOW_FRAMES, LOCAL_SPEAKERS),
-        [Embedding(int(row["start"]), int(row["end"]), row["values"]) for row in embeddings],
+        [
+            Embedding(int(row["start"]), int(row["end"]), row["values"], bool(row["from_telephone"]))
+            for row in embeddings
+        ],
         [LocalSpeaker(int(row["window"]), int(row["number"]), row["values"]) for row in overlapped],
     )
 

@@ -222,8 +222,7 @@ class LiveLabels:
     def _clusters(self) -> Floats:
         """Cluster the embeddings of recent windows and of older speech; return the centroids, shape (clusters, 192).
 
-        Older speech, of more than two minutes ago, is represented by the mean embedding of each speaker. At full
-        bandwidth embeddings are not smoothed, because the windows of an utterance may be of two people.
+        Older speech, of more than two minutes ago, is represented by the mean embedding of each speaker.
         """
         counts = self._speakers["count"]
         means = self._speakers["sum"] / np.maximum(counts, 1)[:, np.newaxis]
@@ -234,9 +233,9 @@ class LiveLabels:
             np.concatenate([before, starts]),
             np.concatenate([before + MAX_EMBEDDING_FRAMES, ends]),
             np.concatenate([settled, _vectors(self._windows["values"])]),
+            np.concatenate([before.astype(np.bool_), self._windows["from_telephone"]]),
         )
-        from_telephone = np.concatenate([before.astype(bool), self._windows["from_telephone"]])
-        return speaker_centroids(smoothed(embeddings, from_telephone), [], self._bounds)
+        return speaker_centroids(smoothed(embeddings), [], self._bounds)
 
     def _assign(self, clusters: Floats) -> None:
         """Give each cluster a label, then give each recent window the label of the centroid most similar to it.

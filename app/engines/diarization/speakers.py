@@ -1,7 +1,7 @@
 """Find the speakers of a recording: cluster the embeddings of its speech, so that each large cluster is a speaker."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -51,12 +51,14 @@ class Embeddings:
     """All n embeddings of the regions of a recording, in the order of time, as parallel arrays.
 
     `starts`, `ends`: where the speech of each embedding starts and ends, in frames from the start of the recording,
-    shape (n,). `vectors`: the embeddings, of norm 1, shape (n, 192).
+    shape (n,). `vectors`: the embeddings, of norm 1, shape (n, 192). `from_telephone`: whether a telephone has
+    transmitted the speech, shape (n,).
     """
 
     starts: Indices
     ends: Indices
     vectors: Floats
+    from_telephone: Mask
 
     @property
     def lengths(self) -> Indices:
@@ -75,23 +77,23 @@ def collect_embeddings(chunks: Sequence[ChunkAnalysis]) -> Embeddings:
         np.array([offset + item.start for offset, item in placed], np.intp),
         np.array([offset + item.end for offset, item in placed], np.intp),
         normalized(np.array([item.values for _, item in placed], np.float32).reshape(-1, EMBEDDING_SIZE)),
+        np.array([item.from_telephone for _, item in placed], np.bool_),
     )
 
 
-def smoothed(embeddings: Embeddings, are_smoothed: Mask | None = None) -> Embeddings:
-    """Add to each embedding half of those before and after it whose speech overlaps its own.
+def smoothed(embeddings: Embeddings) -> Embeddings:
+    """Add to each embedding from a telephone half of those before and after it whose speech overlaps its own.
 
-    Above all on telephones, embeddings vary so much that two or three of one person may resemble nobody; longer speech
-    varies less. `are_smoothed`: which embeddings to smooth, shape (n,); None: all.
+    Embeddings vary so much on telephones that two or three of one person may resemble nobody; longer speech varies
+    less.
     """
-    overlap = embeddings.starts[1:] < embeddings.ends[:-1]
-    if are_smoothed is not None:
-        overlap &= are_smoothed[1:] & are_smoothed[:-1]
-    halves = np.float32(0.5) * overlap[:, np.newaxis]
+    is_joined = embeddings.starts[1:] < embeddings.ends[:-1]
+    is_joined &= embeddings.from_telephone[1:] & embeddings.from_telephone[:-1]
+    halves = np.float32(0.5) * is_joined[:, np.newaxis]
     vectors = embeddings.vectors.copy()
     vectors[:-1] += halves * embeddings.vectors[1:]
     vectors[1:] += halves * embeddings.vectors[:-1]
-    return Embeddings(embeddings.starts, embeddings.ends, normalized(vectors))
+    return replace(embeddings, vectors=normalized(vectors))
 
 
 def speaker_centroids(embeddings: Embeddings, chunks: Sequence[ChunkAnalysis], bounds: SpeakerBounds) -> Floats:

@@ -28,7 +28,7 @@ def a_chunk(windows: int) -> ChunkAnalysis:
     activity = random.integers(0, 256, (windows, WINDOW_FRAMES, LOCAL_SPEAKERS), np.uint8)
     last = (windows - 1) * STEP_FRAMES + WINDOW_FRAMES
     ends = range(last, MIN_EMBEDDING_FRAMES - 1, -MIN_EMBEDDING_FRAMES)
-    embeddings = [Embedding(end - MIN_EMBEDDING_FRAMES, end, values) for end in reversed(ends)]
+    embeddings = [Embedding(end - MIN_EMBEDDING_FRAMES, end, values, end % 2 == 0) for end in reversed(ends)]
     voices = [LocalSpeaker(window, voice, -values) for window in range(windows) for voice in range(LOCAL_SPEAKERS)]
     return ChunkAnalysis(5, activity, embeddings, voices)
 
@@ -42,8 +42,8 @@ def test_a_chunk_comes_back_from_its_record(windows: int) -> None:
     # Then nothing has changed
     assert again.index == 5
     assert (again.activity == chunk.activity).all()
-    assert [(embedding.start, embedding.end) for embedding in again.embeddings] == [
-        (e.start, e.end) for e in chunk.embeddings
+    assert [(embedding.start, embedding.end, embedding.from_telephone) for embedding in again.embeddings] == [
+        (e.start, e.end, e.from_telephone) for e in chunk.embeddings
     ]
     assert [(a.window, a.number) for a in again.overlapped] == [(b.window, b.number) for b in chunk.overlapped]
     assert all((a.values == b.values).all() for a, b in zip(again.embeddings, chunk.embeddings, strict=True))

@@ -55,7 +55,7 @@ def embedded(
     """The speakers' embeddings, and what was made as a telephone transmits it."""
     networks = FakeNetworks()
     starts, ends, people = (np.array(column, np.intp) for column in zip(*spans, strict=True))
-    embeddings = Embeddings(starts, ends, PEOPLE[people])
+    embeddings = Embeddings(starts, ends, PEOPLE[people], np.zeros(len(people), np.bool_))
     as_networks: Networks = networks  # type: ignore[assignment]  # all that is called
     by_speaker = speaker_embeddings(as_networks, embeddings, turns, pieces or audio(samples))
     return {speaker.speaker: speaker for speaker in by_speaker}, networks.telephone_spans

@@ -13,7 +13,7 @@ from app.engines.diarization.chunk_analysis import (
     quantized,
 )
 from app.engines.diarization.regions import MAX_EMBEDDING_FRAMES
-from app.engines.diarization.speakers import SpeakerBounds, collect_embeddings, speaker_centroids
+from app.engines.diarization.speakers import Embeddings, SpeakerBounds, collect_embeddings, smoothed, speaker_centroids
 from app.engines.diarization.windows import STEP_FRAMES, WINDOW_FRAMES, WINDOWS_PER_CHUNK
 
 ANY = SpeakerBounds(None, None)
@@ -225,3 +225,19 @@ def test_in_one_of_several_channels_similar_voices_are_rather_one_person(of_chan
         len(centroids_of(recording([*one, *other]), bounds=SpeakerBounds(None, None, of_channel=of_channel)))
         == expected
     )
+
+
+@pytest.mark.parametrize(
+    ("start", "from_telephone"), [(44, [True, True]), (44, [True, False]), (44, [False, False]), (89, [True, True])]
+)
+def test_on_a_telephone_embeddings_are_smoothed_where_their_speech_overlaps(
+    start: int, from_telephone: list[bool]
+) -> None:
+    # Given embeddings of two people, whose speech overlaps or not
+    vectors = np.eye(2, EMBEDDING_SIZE, dtype=np.float32)
+    embeddings = Embeddings(np.array([0, start]), np.array([89, start + 89]), vectors, np.array(from_telephone))
+    # Then each has half of the other one if it overlaps and both are from a telephone, and its norm is 1
+    is_joined = start < 89 and all(from_telephone)
+    expected = (vectors + 0.5 * vectors[::-1]) / np.sqrt(1.25) if is_joined else vectors
+    assert np.allclose(smoothed(embeddings).vectors, expected)
+    assert np.array_equal(embeddings.vectors, np.eye(2, EMBEDDING_SIZE))
