@@ -27,7 +27,7 @@ from app.engines.diarization.windows import FRAME_SAMPLES, Indices
 
 _RECENT = 120 * SAMPLE_RATE  # samples: earlier windows are settled, i.e. their labels no longer change
 _MAX_COPIES = 16  # of the mean of a speaker's settled embeddings
-# Seconds of speech at full bandwidth, and on telephones, whose embeddings vary more. A new label needs at least
+# Seconds in windows, which overlap: at full bandwidth, and on telephones, where embeddings vary more. A new label needs
 # _MIN_NEW_S; with less than _ENOUGH_S, a cluster with at least the similarity _SIMILAR to a speaker is that speaker.
 _MIN_NEW_S = 1.5, 2.5
 _ENOUGH_S = 20.0, 10.0
