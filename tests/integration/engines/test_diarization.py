@@ -12,7 +12,7 @@ from app.engines.diarization.chunk_analysis import unpack
 from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Array, Networks
-from app.engines.diarization.speakers import SpeakerBounds, collect_embeddings, speaker_centroids
+from app.engines.diarization.speakers import SpeakerBounds, collect_embeddings, smoothed, speaker_centroids
 from app.engines.diarization.turns import turns
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from app.speech.speaker_labels import combined
@@ -116,7 +116,9 @@ def test_a_telephone_call_has_the_turns_that_it_has() -> None:
     embeddings = collect_embeddings(analysed)
     detected = turns(
         analysed,
-        assign_speakers(analysed, embeddings, speaker_centroids(embeddings, analysed, SpeakerBounds(None, None))),
+        assign_speakers(
+            analysed, embeddings, speaker_centroids(smoothed(embeddings), analysed, SpeakerBounds(None, None))
+        ),
         30.0,
     )
     assert diarization_error_rate(detected, 30.0, CALL / "truth.rttm") <= 0.055
