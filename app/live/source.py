@@ -26,7 +26,7 @@ from app.engines.messages import (
 from app.errors import TaskError, TransientError
 from app.live.frame_offsets import FrameOffset, FrameOffsets
 from app.live.frames import FrameReader, JoinedFrames
-from app.live.speakers import number_of_labels, with_earlier_turns
+from app.live.speakers import labels_in, next_number, with_earlier_turns
 from app.updates import Checkpoint
 
 MAX_JOB_BYTES = 1024 * 1024  # of audio in one job
@@ -177,7 +177,7 @@ class LiveSource:
         """
         if not self._task.diarize:
             return None
-        states, labels = self.speaker_state.split("\n"), number_of_labels(self._checkpoint)
+        states, labels = self.speaker_state.split("\n"), next_number(labels_in(self._checkpoint))
         return LiveSpeakerOptions(
             max_speakers=self._task.max_speakers, embed=self._task.identify, labels=labels, states=states
         )

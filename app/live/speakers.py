@@ -128,11 +128,15 @@ def likely_speaker(channel: int | None, diarization: LiveDiarization) -> str | N
     return next(iter(diarization.labels), speaker_label(channel))
 
 
-def number_of_labels(checkpoint: Checkpoint) -> int:
-    """Return how many speaker labels are in use: the highest number in a published one, such as SPEAKER_02, plus 1."""
-    labels = [segment.speaker for segment in checkpoint.segments if segment.speaker]
-    labels += [turn.speaker for event in checkpoint.speaker_changes for turn in event.turns]
-    labels += [label for event in checkpoint.speaker_changes for label in event.voices]
+def labels_in(checkpoint: Checkpoint) -> Iterator[str]:
+    """Yield the published speaker labels."""
+    yield from (segment.speaker for segment in checkpoint.segments if segment.speaker)
+    for event in checkpoint.speaker_changes:
+        yield from (*(turn.speaker for turn in event.turns), *(same.speaker for same in event.same), *event.voices)
+
+
+def next_number(labels: Iterable[str]) -> int:
+    """Return the number of the first label that is not in use: the highest number, as in SPEAKER_02, plus 1."""
     return max((int(label.rpartition("_")[2]) + 1 for label in labels), default=0)
 
 

@@ -30,7 +30,7 @@ from app.live.frames import FrameReader
 from app.live.names import LiveNames
 from app.live.partials import PartialPublisher
 from app.live.source import LiveSource
-from app.live.speakers import SpeakerHistory, attribute_known, likely_speaker
+from app.live.speakers import SpeakerHistory, attribute_known, labels_in, likely_speaker, next_number
 from app.recordings.recording import Recording
 from app.settings import Settings
 from app.speech.diarizer import BackgroundDiarization, Diarizer
@@ -181,6 +181,7 @@ class _LiveTranscript:
         self._missing_until = 0.0  # missing audio before this time (seconds) is in an update already
         self.transcript = TaskTranscript(task)
         self.transcript.resume(checkpoint)
+        self.transcript.next_label = next_number(labels_in(checkpoint))
         self._speakers = SpeakerHistory()
         self._speakers.resume(self.transcript.segments, checkpoint.speaker_changes)
         self.transcript.channels = len(source.channels) if source.channels != [None] else None
@@ -222,6 +223,8 @@ class _LiveTranscript:
         speakers = self.source.speakers
         if speakers is not None:
             own = speakers[text.channel]
+            labels = [label for channel in speakers.values() for label in (*channel.labels, *channel.merged)]
+            self.transcript.next_label = max(self.transcript.next_label, next_number(labels))
             segments = attribute_known(text.segments, own.turns, likely_speaker(text.channel, own))
             text = text.model_copy(update={"segments": segments})
         missing = [gap for gap in self.source.missing if self._missing_until <= gap.start and gap.end <= text.end]

@@ -29,7 +29,7 @@ class TaskTranscript:
 
     `untranscribed`: the gaps. `channels`: the number of channels if each is transcribed on its own, None if they are
     mixed. `identified`: the outcome of speaker identification. `audio_error`: why the audio of a live task is not
-    stored.
+    stored. `next_label`: the number of the first speaker label that nobody has had in a live task.
     """
 
     task: TranscriptionTask | LiveTask
@@ -38,6 +38,7 @@ class TaskTranscript:
     channels: int | None = None
     identified: IdentificationOutcome = NOT_REQUESTED
     audio_error: ErrorDetail | None = None
+    next_label: int = 0
     _speakers: int | None = None
     _diarization_error: ErrorDetail | None = None
 
@@ -92,7 +93,7 @@ class TaskTranscript:
             return relabelled(diarization.result, self._add_speakers_of_channels(turns, self.channels))
         segments = attribute(self.segments, turns)
         order = [*(segment.speaker or "" for segment in segments), *(turn.speaker for turn in turns)]
-        labels = labels_like(self.segments, segments, dict.fromkeys(filter(None, order)))
+        labels = labels_like(self.segments, segments, dict.fromkeys(filter(None, order)), count(self.next_label))
         self.segments = [part.model_copy(update={"speaker": labels.get(part.speaker or "")}) for part in segments]
         self.untranscribed = add_speech_gaps(self.untranscribed, segments, turns)
         self._speakers = len(labels)
@@ -156,9 +157,8 @@ class TaskTranscript:
             labels |= {turn.speaker: turn.speaker for turn in own}
             after = attribute(before, own) if own else before
             if own and is_live:
-                labels |= labels_like(
-                    before, after, dict.fromkeys(turn.speaker for turn in own), count(channel, channels)
-                )
+                numbers = count(self.next_label + (channel - self.next_label) % channels, channels)
+                labels |= labels_like(before, after, dict.fromkeys(turn.speaker for turn in own), numbers)
             segments += [
                 part.model_copy(update={"speaker": labels.get(part.speaker or "", part.speaker)}) for part in after
             ]

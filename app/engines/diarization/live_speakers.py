@@ -23,7 +23,7 @@ class LiveSpeakers:
     """Detects the speakers of a live stream, or of one of its channels.
 
     After each utterance, and during a long one, the speech of the last two minutes is clustered again. `labels`: gives
-    the speakers their labels. `has_news`: whether speech was clustered since the last call of `diarization`. `others`:
+    the speakers their labels. `has_news`: whether `diarization` returns something new. `others`:
     the `LiveSpeakers` of the other channels.
     """
 
@@ -42,6 +42,7 @@ class LiveSpeakers:
             revision, packed = options.states[channel].split(" ")
             if revision == embedding_network().revision:
                 self.labels.restore(b64decode(packed, validate=True))
+                self.has_news = True
 
     def open(self, utterance: UnpackedWindow) -> str | None:
         """Embed an utterance in progress as far as its audio has arrived; return the label of its last speaker.

@@ -9,7 +9,7 @@ from natscribe.schemas.transcription import Segment, Word
 from natscribe.schemas.voices import SpeakerVoice
 
 from app.engines.messages import LiveDiarization
-from app.live.speakers import SpeakerHistory, attribute_known, likely_speaker, number_of_labels
+from app.live.speakers import SpeakerHistory, attribute_known, labels_in, likely_speaker, next_number
 from app.updates import Checkpoint
 
 ANN, BOB, CYD = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
@@ -63,13 +63,13 @@ def test_a_segment_has_a_speaker_whose_turns_cover_three_tenths_of_it(covered_s:
 def test_labels_are_counted_up_to_the_highest() -> None:
     segments = (segment("one", speaker="SPEAKER_11"), segment("two", speaker=ANN), segment("three"))
     later = event(turns=[turn(0, 1, "SPEAKER_12")])
-    assert number_of_labels(Checkpoint(segments=segments)) == 12
-    assert number_of_labels(Checkpoint(segments=segments, speaker_changes=(later,))) == 13
-    assert number_of_labels(Checkpoint(segments=(segment("one"),))) == 0
+    assert next_number(labels_in(Checkpoint(segments=segments))) == 12
+    assert next_number(labels_in(Checkpoint(segments=segments, speaker_changes=(later,)))) == 13
+    assert next_number(labels_in(Checkpoint(segments=(segment("one"),)))) == 0
     # And that of somebody who was named before there was a text counts
     nobody = SpeakerVoice(voice=None, name=None, score=None)
     named = event().model_copy(update={"voices": {"SPEAKER_14": nobody}})
-    assert number_of_labels(Checkpoint(speaker_changes=(named,))) == 15
+    assert next_number(labels_in(Checkpoint(speaker_changes=(named,)))) == 15
 
 
 def test_an_event_says_what_changed_and_can_be_applied_again() -> None:

@@ -185,6 +185,18 @@ async def test_a_name_that_is_found_at_the_end_takes_nothing_settled_back(
     assert [(change.settled_until, dict(change.voices)) for change in changes] == [(25, {}), (25, outcome.voices)]
 
 
+async def test_a_label_that_was_merged_is_nobody_elses_in_the_result(nats: InMemoryNats) -> None:
+    # Given one person in live audio, two labels of whom were merged, and two people in its diarization as a recording
+    engine, turns = FakeEngine(), [Turn(start=0, end=30, speaker="SPEAKER_00")]
+    live = LiveDiarization(
+        turns=turns, merged={"SPEAKER_01": "SPEAKER_00"}, labels=["SPEAKER_00"], settled_until=0, state=""
+    )
+    engine.live_speakers = [live] * 3
+    result = result_in(await updates_of(Parts(nats, engine=engine), diarize=True))
+    # Then the second person has a label that was never published
+    assert {part.speaker for part in result.segments} == {"SPEAKER_00", "SPEAKER_02"}
+
+
 class Late(FakeEngine):
     """Transcribes when all audio is processed."""
 

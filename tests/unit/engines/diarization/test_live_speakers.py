@@ -116,6 +116,7 @@ def test_another_process_continues_with_the_labels() -> None:
     # When another process continues, then the second one is known, unless another network has embedded the speech
     for continued, expected in ((state, 2), (f"another{state}", 1), ("", 1)):
         (speakers,) = channels(1, LiveSpeakerOptions(states=[continued]))
+        assert has_news(speakers) == (expected == 2)  # even if nobody speaks again
         speakers.add(utterance(2, 2))
         assert len(labels(speakers)) == expected
 
