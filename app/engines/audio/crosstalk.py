@@ -43,8 +43,11 @@ class Crosstalk:
         """Add the next samples of a channel; compare both channels as far as they have arrived."""
         self._samples[channel] = np.concatenate([self._samples[channel], samples])
         while min(map(len, self._samples)) >= _COMPARED * _BLOCK_SAMPLES:
-            self._compare([spectrogram(samples[: _COMPARED * _BLOCK_SAMPLES]) for samples in self._samples])
+            parts = [samples[: _COMPARED * _BLOCK_SAMPLES] for samples in self._samples]
+            is_silent = not all(part.any() for part in parts)  # as the audio that another worker has processed
+            self._is_crosstalk[:, self._blocks % _KEPT] = not is_silent and self._compare(list(map(spectrogram, parts)))
             self._samples = [samples[_BLOCK_SAMPLES:] for samples in self._samples]
+            self._blocks += 1
 
     def without(self, channel: int, utterance: UnpackedWindow) -> UnpackedWindow:
         """Return an utterance of a channel with a probability of speech of 0 in all crosstalk.
@@ -55,15 +58,14 @@ class Crosstalk:
         is_crosstalk = self._is_crosstalk[channel, np.minimum(frames // _BLOCK, self._blocks - 1) % _KEPT]
         return replace(utterance, speech=np.where(is_crosstalk, 0, utterance.speech))
 
-    def _compare(self, channels: Sequence[Spectrogram]) -> None:
-        """Compare the last block of each channel with all blocks of the other one."""
+    def _compare(self, channels: Sequence[Spectrogram]) -> list[bool]:
+        """Compare the last block of each channel with all blocks of the other one; return whether it is crosstalk."""
         blocks = [channel[-len(channel) // _COMPARED :] for channel in channels]
         of_blocks, of_all = (np.array([np.log(np.exp(part).mean()) for part in parts]) for parts in (blocks, channels))
         self._loudest = np.maximum(self._loudest, of_blocks)
         loudest = np.maximum(self._loudest, self._loudest.max() - _MAX_COMPENSATED)
         is_quieter = (of_all - loudest)[::-1] - (of_blocks - loudest) >= _MIN_DIFFERENCE
-        self._is_crosstalk[:, self._blocks % _KEPT] = [
+        return [
             may_be and likeness(block, other) > SAME_VOICE_CORRELATION
-            for may_be, block, other in zip(is_quieter, blocks, channels[::-1], strict=True)
+            for may_be, block, other in zip(is_quieter.tolist(), blocks, channels[::-1], strict=True)
         ]
-        self._blocks += 1

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from app.engines.audio import crosstalk
 from app.engines.audio.crosstalk import Crosstalk
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
@@ -18,13 +19,13 @@ LEAK = 10 ** (-30 / 20)
 
 def own_speech(channels: Sequence[Samples], channel: int, job_s: float = 0.1, first: int = 0) -> list[bool]:
     """For each second of a channel, whether most of its speech is its own; audio arrives in jobs of this length."""
-    crosstalk, job = Crosstalk(first), round(job_s * SAMPLE_RATE)
+    detector, job = Crosstalk(first), round(job_s * SAMPLE_RATE)
     for at in range(0, len(channels[0]), job):
         for number, samples in enumerate(channels):
-            crosstalk.append(number, samples[at : at + job])
+            detector.append(number, samples[at : at + job])
     region = (first * FRAME / SAMPLE_RATE, first * FRAME / SAMPLE_RATE + SECONDS)
     utterance = UnpackedWindow([region], channels[channel], np.full(FRAMES, 0.9, np.float32))
-    speech = crosstalk.without(channel, utterance).speech
+    speech = detector.without(channel, utterance).speech
     return [bool(np.mean(second) > 0.45) for second in np.array_split(speech, SECONDS)]
 
 
@@ -71,10 +72,18 @@ def test_speech_of_a_quiet_channel_is_no_crosstalk_of_its_echo() -> None:
 
 def test_what_was_not_compared_yet_counts_as_what_was_before_it() -> None:
     # Given an echo whose last third of a second has not arrived in the other channel
-    crosstalk = Crosstalk(0)
-    crosstalk.append(0, LEAK * ANNA)
+    detector = Crosstalk(0)
+    detector.append(0, LEAK * ANNA)
     utterance = UnpackedWindow([(0, SECONDS)], ANNA, np.full(FRAMES, 0.9, np.float32))
     # Then nothing is known before the other channel arrives, and all of it afterwards
-    assert crosstalk.without(0, utterance).speech.mean() == pytest.approx(0.9)
-    crosstalk.append(1, ANNA[: -SAMPLE_RATE // 3])
-    assert crosstalk.without(0, utterance).speech[-20:].mean() == 0
+    assert detector.without(0, utterance).speech.mean() == pytest.approx(0.9)
+    detector.append(1, ANNA[: -SAMPLE_RATE // 3])
+    assert detector.without(0, utterance).speech[-20:].mean() == 0
+
+
+def test_silence_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given that spectrograms take too long for hours of audio that another worker has processed, i.e. silence here
+    monkeypatch.setattr(crosstalk, "spectrogram", lambda _: pytest.fail("compared"))
+    spoken = own_speech([ANNA, np.zeros_like(ANNA)], 0)
+    # Then it is no crosstalk
+    assert all(spoken)
