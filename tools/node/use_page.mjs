@@ -92,7 +92,11 @@ async function transcript(page) {
 }
 
 const until = async (condition) => {
-  while (!condition()) await new Promise((done) => setTimeout(done, 20));
+  const end = Date.now() + WITHIN.timeout;
+  while (!condition()) {
+    if (Date.now() > end) throw new Error(`not within ${WITHIN.timeout} ms: ${condition}`);
+    await new Promise((done) => setTimeout(done, 20));
+  }
 };
 
 // Connects the page by a network that can break. The page stays connected until its earlier connection is closed.
