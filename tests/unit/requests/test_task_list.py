@@ -1,7 +1,7 @@
 """The pages of the task list: as many tasks as a reply has room for."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import cast
 from unittest.mock import AsyncMock, Mock, call
@@ -23,7 +23,7 @@ from app.task_log.record import Metadata, Record
 Row = tuple[bytes, bytes | None]
 
 
-def redis_with(script: AsyncMock) -> Redis:
+def redis_with(script: Callable[..., Awaitable[object]]) -> Redis:
     """A Redis whose only script is this one."""
     return cast("Redis", Mock(register_script=Mock(return_value=script)))
 
@@ -39,7 +39,11 @@ def row(number: int) -> Row:
 
 
 async def read(*rows: Row, limit: int = 50, room: int = 10**6) -> TaskPage:
-    script = AsyncMock(return_value=([cursor for cursor, _ in rows], [status for _, status in rows]))
+    async def script(*, keys: Sequence[str], args: Sequence[object]) -> tuple[list[bytes], list[bytes | None]]:
+        del keys
+        first = rows[: int(str(args[1]))]
+        return [cursor for cursor, _ in first], [status for _, status in first]
+
     tasks = TaskList(redis_with(script), max_payload=BESIDE_TASKS_BYTES + room)
     return await tasks.page(ListRequest(limit=limit))
 
