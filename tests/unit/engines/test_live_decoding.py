@@ -67,3 +67,8 @@ def test_a_file_instead_of_samples_is_named_in_the_error(head: bytes, kind: str,
 def test_a_stream_may_be_shorter_than_any_header() -> None:
     # Given a stream of three samples, and a byte too many, when it ends, then it is the three samples
     assert decoded(LiveAudio(), cut(b"abcdefg", 2)) == b"abcdef"
+
+
+def test_samples_are_decoded_as_soon_as_they_can_be_no_header() -> None:
+    decoder = SampleDecoder(LiveAudio())
+    assert [len(list(decoder.decode(data))) for data in (b"abcdefg", b"h")] == [0, 1]

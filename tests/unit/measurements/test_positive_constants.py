@@ -45,3 +45,5 @@ def test_every_number_of_a_module_is_more_than_nothing(name: str) -> None:
         if re.fullmatch(r"_?[A-Z][A-Z0-9_]*", constant) and constant not in BELOW_ZERO
     }
     assert {constant: values for constant, values in constants.items() if any(number <= 0 for number in values)} == {}
+    sizes = [number for constant, values in constants.items() if "BYTES" in constant for number in values]
+    assert [size for size in sizes if size % 1] == []
