@@ -17,7 +17,12 @@ from nats.errors import Error as NatsError
 from nats.js.errors import ServiceUnavailableError
 from nats.protocol.parser import PERMISSIONS_ERR
 from natscribe.faststream import RECONNECT_WITHOUT_LIMIT, security
-from natscribe.jetstream.nats_py_compat import send_pings_in_order, tolerate_lost_writes, tolerate_unreadable_messages
+from natscribe.jetstream.nats_py_compat import (
+    require_tls,
+    send_pings_in_order,
+    tolerate_lost_writes,
+    tolerate_unreadable_messages,
+)
 from natscribe.jetstream.repeated_requests import OUTAGE_ERRORS
 from natscribe.jetstream.server_version import durability_problem
 from opentelemetry.trace import TracerProvider
@@ -91,6 +96,7 @@ async def connect(nats: NatsBroker, settings: Settings) -> Client:
         StartError: No server has answered within NATS_WITHIN_S; the message is for the operator.
     """
     tolerate_lost_writes()
+    require_tls()
     try:
         async with asyncio.timeout(NATS_WITHIN_S) as timeout:
             with _ended_by_signals(timeout):
@@ -137,7 +143,7 @@ def _explain(refusal: Exception, settings: Settings) -> str:
             "this user the service's rights: docs/access.md lists them."
         )
     if isinstance(refusal, ssl.SSLError):
-        return f"NATS at {settings.nats_addresses} is not trusted ({reason}): correct NATS_TLS_CA_FILE."
+        return f"NATS at {settings.nats_addresses} is not trusted ({reason}): correct NATS_URL or NATS_TLS_CA_FILE."
     return (
         f"NATS at {settings.nats_addresses} refuses the login of {user} ({reason}): correct NATS_USER and "
         "NATS_PASSWORD, or NATS_CREDS_FILE."

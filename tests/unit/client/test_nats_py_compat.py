@@ -1,10 +1,11 @@
 """The faults of nats-py still exist, and the workarounds work."""
 
 import asyncio
+import ssl
 
 import pytest
 from nats.aio.client import Client
-from natscribe.jetstream.nats_py_compat import close, send_pings_in_order, tolerate_lost_writes
+from natscribe.jetstream.nats_py_compat import close, require_tls, send_pings_in_order, tolerate_lost_writes
 
 from tests.waiting import eventually
 
@@ -90,3 +91,24 @@ async def test_a_ping_follows_what_was_published_before(*, in_order: bool) -> No
     assert (commands.index(b"UNSUB") < commands.index(b"PING")) is in_order
     await nats.close()
     server.close()
+
+
+async def test_no_login_is_sent_without_the_encryption_that_the_address_requires() -> None:
+    # Given a server without TLS
+    require_tls()
+    received = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"max_payload": 1000}\r\n')
+        received.set_result(await reader.read())
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        # When a client connects to an address that requires it
+        client = Client()
+        with pytest.raises(ssl.SSLError):
+            await client.connect(f"tls://anna:secret@{host}:{port}", allow_reconnect=False)
+        await client.close()
+        # Then the server gets nothing
+        assert await asyncio.wait_for(received, 60) == b""

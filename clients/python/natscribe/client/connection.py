@@ -13,7 +13,12 @@ from pydantic import ValidationError
 from natscribe.client.command import command
 from natscribe.client.errors import ClientError, NoServerError, SettingsError, UnreachableError
 from natscribe.client.permissions import Connection
-from natscribe.jetstream.nats_py_compat import close, tolerate_lost_writes, tolerate_unreadable_messages
+from natscribe.jetstream.nats_py_compat import (
+    close,
+    require_tls,
+    tolerate_lost_writes,
+    tolerate_unreadable_messages,
+)
 from natscribe.settings import Settings, describe_invalid_setting
 
 CONNECT_TIMEOUT_S = 2  # of one address
@@ -43,6 +48,7 @@ async def connect(settings: Settings, on_outage: OutageCallback | None = None) -
         UnreachableError: No server is reachable, or the server refuses the login.
     """
     tolerate_lost_writes()
+    require_tls()
     connection = Connection(settings.nats_user, settings.nats_inbox_prefix)
     tolerate_unreadable_messages(connection)
 
@@ -147,7 +153,9 @@ def _error_of(addresses: str, failures: Iterable[Exception]) -> ClientError:
                 f"NATS at {addresses} refuses the login: check NATS_USER, NATS_PASSWORD or NATS_CREDS_FILE."
             )
         if isinstance(failure, ssl.SSLError):
-            return UnreachableError(f"NATS at {addresses} is not trusted ({failure}): check NATS_TLS_CA_FILE.")
+            return UnreachableError(
+                f"NATS at {addresses} is not trusted ({failure}): check NATS_URL and NATS_TLS_CA_FILE."
+            )
     return NoServerError(
         addresses, f"set NATS_URL to the address of a server, or start the service with `{command()} up`"
     )

@@ -5,10 +5,11 @@ Tests fail when one of these faults is fixed upstream, or when an attribute that
 
 import asyncio
 import re
+import ssl
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from nats.aio.client import Client
 from nats.protocol import parser
@@ -18,6 +19,8 @@ from nats.protocol import parser
 _SUBJECTS: Final = rb"[ \t]+([^ \t\r\n]+)[ \t]+([^ \t\r\n]+)[ \t]+(([^ \t\r\n]+)[ \t]+)?"
 _MESSAGE: Final = re.compile(rb"\AMSG" + _SUBJECTS + rb"(\d+)\r\n")
 _MESSAGE_WITH_HEADERS: Final = re.compile(rb"\AHMSG" + _SUBJECTS + rb"(\d+)[ \t]+(\d+)\r\n")
+
+_process_info: Final = Client._process_info  # noqa: SLF001 -- see `require_tls`
 
 # Python 3.12.0 to 3.13.7 raise TypeError on a write to a lost connection: https://github.com/python/cpython/issues/136234
 _WRITES_RAISE: Final = (3, 12) <= sys.version_info < (3, 13, 8)
@@ -46,6 +49,26 @@ def tolerate_unreadable_messages(nats: Client) -> None:
             await process(sid, subject, reply, data, headers)
 
     nats._process_msg = process_or_ignore  # type: ignore[method-assign]  # noqa: SLF001 -- as above
+
+
+def require_tls() -> None:
+    """Keep connections to addresses with `tls://` from sending the login to a server that offers no TLS.
+
+    nats-py continues without encryption. The change concerns all connections of this process, and each reconnect.
+    """
+    Client._process_info = _process_encrypted_info  # type: ignore[assignment,method-assign]  # noqa: SLF001 -- there is no hook
+
+
+class _NoTlsError(ssl.SSLError):
+    def __str__(self) -> str:
+        return "it does not require TLS, although the address begins with tls://"
+
+
+async def _process_encrypted_info(nats: Client, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002 -- as in nats-py
+    server = nats._current_server  # noqa: SLF001 -- nats-py has no hook between the server's first line and the login
+    if initial_connection and server is not None and server.uri.scheme == "tls" and not info.get("tls_required"):
+        raise _NoTlsError
+    await _process_info(nats, info, initial_connection)
 
 
 def send_pings_in_order(nats: Client) -> None:
