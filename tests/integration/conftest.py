@@ -24,6 +24,7 @@ from redis.asyncio import Redis
 from app import main
 from app.embedded import free_port
 from app.main import Worker
+from app.queue import positions, scheduler
 from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
@@ -40,6 +41,14 @@ StartWorker = Callable[..., AbstractAsyncContextManager[Worker]]
 def _lost_workers_are_soon_replaced(constants: Constants) -> None:
     """Workers poll often after an outage, and wait little for a lost worker."""
     constants(RETRY_AFTER_S=0.3, RECONNECTED_WITHIN_S=1.0)
+
+
+@pytest.fixture(autouse=True)
+def _positions_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine the position of a task may be known later than a worker waits for it."""
+    monkeypatch.setattr(positions, "REPLY_WITHIN_S", 5.0)
+    monkeypatch.setattr(scheduler, "READ_WITHIN_S", 3.0)
+    monkeypatch.setattr(scheduler, "COMPUTED_WITHIN_S", 4.0)
 
 
 @pytest.fixture(autouse=True)
