@@ -134,7 +134,7 @@ class Partial(Message):
     """A partial result: the text so far of an utterance in progress.
 
     Partial results are sent over core NATS and not stored: about one per second, fewer on a busy worker. Each of them
-    replaces the previous one with the same `channel` and `start`. Finally the segments of the utterance, on
+    replaces the previous one of its `channel`. Finally the segments of the utterance, on
     `segments.{task_id}`, replace its partial results; they may differ from them even in `stable` words.
     """
 
@@ -178,7 +178,9 @@ class SpeakersEvent(Message):
     sequence: int = Field(
         ge=1, description="Number of the speakers event, from 1, without gaps, across attempts.", examples=[1]
     )
-    channel: Channel | None = Field(None, description="The channel of `turns`, from 0; null: the channels are mixed.")
+    channel: Channel | None = Field(
+        None, description="The channel of `turns`, from 0; null: the channels are mixed, or there are no turns."
+    )
     turns: list[Turn] = Field(description="Intervals whose published speaker was wrong or unknown, with the new one.")
     same: list[SameSpeaker] = Field(description="Pairs of labels that turned out to belong to one person.")
     voices: dict[str, SpeakerVoice] = Field(

@@ -186,6 +186,7 @@ class _LiveTranscript:
         self._speakers.resume(self.transcript.segments, checkpoint.speaker_changes)
         self.transcript.channels = len(source.channels) if source.channels != [None] else None
         self._waiting: deque[_Utterance] = deque()  # utterances without text
+        self._processed: dict[Stage, float] = {}  # seconds, as reported
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
         """Yield the utterances and the progress of the `LiveSource`; remember which utterances wait for their text."""
@@ -263,9 +264,11 @@ class _LiveTranscript:
         return replace(self._progress(Stage.TRANSCRIBING, self.source.seconds), speakers=changes)
 
     def _progress(self, stage: Stage, seconds: float) -> TaskUpdate:
+        # In another channel, text may come earlier that ends later.
+        self._processed[stage] = max(self._processed.get(stage, 0.0), seconds)
         speakers = self.source.speakers
         count = None if speakers is None else sum(len(own.labels) for own in speakers.values())
-        return replace(processed(stage, seconds, None), lag_seconds=self._lag, speaker_count=count)
+        return replace(processed(stage, self._processed[stage], None), lag_seconds=self._lag, speaker_count=count)
 
     def result(self, model: Model) -> TranscriptionResult:
         """Build the task's result when the audio has ended."""

@@ -128,7 +128,7 @@ class Quotas:
 def exceeded(quota: Quota) -> ErrorDetail:
     """Return the error of a task whose user already has as many waiting tasks as the quota allows."""
     message = (
-        f"The user has {quota.max_waiting} waiting tasks already, the most that the operator allows: publish the task "
+        f"The user already has as many waiting tasks as the operator allows ({quota.max_waiting}): publish the task "
         "later, under a new id."
     )
     return ErrorDetail(code=ErrorCode.QUOTA_EXCEEDED, message=message)

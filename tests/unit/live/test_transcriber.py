@@ -10,6 +10,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.voices import SpeakerVoice
+from natscribe.schemas.windows import Window
 from structlog.testing import capture_logs
 
 from app.engines.messages import LiveAudioProcessed, LiveDiarization, ProcessLiveAudio
@@ -21,7 +22,7 @@ from app.updates import Checkpoint, Result, TaskUpdate
 from app.voices.identification import Identification, IdentificationOutcome
 from tests.constants import Constants
 from tests.fakes.echo import AUDIO, seconds
-from tests.fakes.engine import FakeEngine, segment
+from tests.fakes.engine import SAMPLES, FakeEngine, segment
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts
 from tests.live_client import LiveClient
@@ -221,6 +222,23 @@ async def test_text_has_its_speakers_however_late_it_is(nats: InMemoryNats, cons
     # Then each text has its speaker
     speakers = [part.speaker for update in texts_in(updates) if update.text for part in update.text.segments]
     assert speakers == ["SPEAKER_00", "SPEAKER_01", "SPEAKER_02"]
+
+
+class Interrupted(FakeEngine):
+    """Detects a long utterance of one channel, and then a shorter one of the other, in which it ended earlier."""
+
+    def process_live(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
+        reply = super().process_live(job)
+        spoken = [(0, 20.0), (1, 15.0)] if job.end else []
+        windows = [Window(regions=[(10.0, end)], samples=SAMPLES, channel=channel) for channel, end in spoken]
+        return reply.model_copy(update={"windows": windows, "open": [], "complete_until": [0.0, 0.0]})
+
+
+async def test_the_processed_seconds_never_fall(nats: InMemoryNats) -> None:
+    updates = await updates_of(Parts(nats, engine=Interrupted()), audio=CALL)
+    processed = [update.processed_seconds for update in texts_in(updates)]
+    assert len(processed) == 2
+    assert processed == sorted(processed, key=lambda seconds: seconds or 0.0)
 
 
 class Silence(FakeEngine):
