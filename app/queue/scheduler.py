@@ -96,6 +96,7 @@ class Scheduler:
         self._read_to = dict.fromkeys(QUEUE_KEYS, 0)
         self._granted_before: list[QueuedTask] = []  # at the end of the last audit
         self._reread_to = 0
+        self._just_ended: set[int] = set()  # stream sequences of tasks that have ended since `_reread` began
         self._news = {subject: asyncio.Event() for subject in QUEUE_KEYS}  # the queue may have new messages
         self._clock_ahead = timedelta()  # of the NATS server
         self._noticed_at = -math.inf  # when the latest notice was received
@@ -197,6 +198,8 @@ class Scheduler:
 
     async def _ended(self, message: Msg) -> None:
         ended = Ended.model_validate_json(message.data)
+        if not ended.is_retried:
+            self._just_ended.add(ended.sequence)
         task = self.granted.get(ended.sequence)
         if task is None:
             self.scheduled.remove(ended.sequence)
@@ -352,9 +355,10 @@ class Scheduler:
 
     async def _reread(self) -> None:
         """Read the next REREAD stored task messages, and add tasks that the scheduler does not know: it missed them."""
+        self._just_ended.clear()
         messages = await self._messages.page_after(subjects.ALL_TASKS, self._reread_to, count=REREAD)
         self._reread_to = messages[-1].sequence if messages else 0
-        self._learn_again(messages)
+        self._learn_again([message for message in messages if message.sequence not in self._just_ended])
 
     def _learn_again(self, messages: list[StoredMessage]) -> None:
         for message in messages:

@@ -466,6 +466,31 @@ async def test_a_lost_grant_is_noticed(
         await workers.receive(1)
 
 
+async def test_a_task_that_ends_while_it_is_read_again_does_not_wait_again(
+    parts: Parts, workers: Workers, constants: Constants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a task that runs, and ends just after the scheduler has read its message again
+    constants(REREAD_EVERY_S=0.02)
+    message, read = await parts.publish("t1"), parts.messages.page_after
+    read_again: list[int] = []
+
+    async def end_meanwhile(subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
+        messages = await read(subject, sequence, count=count)
+        read_again.append(len(messages))
+        if message.sequence in parts.scheduler.granted:
+            await parts.messages.delete(message)
+            await eventually(lambda: message.sequence not in parts.scheduler.granted)
+        return messages
+
+    async with parts.scheduling() as scheduler:
+        await workers.free()
+        await workers.receive(1)
+        monkeypatch.setattr(parts.messages, "page_after", end_meanwhile)
+        await eventually(lambda: read_again[-1:] == [0])
+        # Then it does not wait again
+        assert (scheduler.queue.waiting.total(), scheduler.queue.running.total()) == (0, 0)
+
+
 async def test_positions_that_come_too_late_are_unknown(
     parts: Parts, constants: Constants, monkeypatch: pytest.MonkeyPatch
 ) -> None:
