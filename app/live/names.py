@@ -16,6 +16,7 @@ from app.updates import Checkpoint
 from app.voices.identification import NOBODY, Identification
 
 MIN_SPEECH_S = 4.5  # a speaker with less speech is not named yet, because a published name should not change
+MIN_AGREEMENT = 0.65  # nor one whose embeddings agree less: two people may have this label, as on telephones
 POLL_EVERY_S = 0.1
 
 log = structlog.get_logger()
@@ -79,7 +80,9 @@ class LiveNames:
         if not embedded:
             return {}
         people = [person for channel in embedded for person in channel.speakers]
-        labels = [person.speaker for person in people if person.seconds >= MIN_SPEECH_S]
+        labels = [
+            person.speaker for person in people if person.seconds >= MIN_SPEECH_S and person.agreement >= MIN_AGREEMENT
+        ]
         together = embedded[0].model_copy(update={"speakers": people})
         outcome = await self.identification.compare(self.user_id, together, labels)
         return outcome.voices or {}

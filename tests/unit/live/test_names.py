@@ -49,9 +49,9 @@ class Source:
     speakers: dict[int | None, LiveDiarization] | None = None
 
 
-def found(seconds: Mapping[str, float]) -> LiveDiarization:
+def found(seconds: Mapping[str, float], agreement: float = 1) -> LiveDiarization:
     speakers = [
-        SpeakerEmbedding(speaker=label, seconds=length, agreement=1, values="", telephone="")
+        SpeakerEmbedding(speaker=label, seconds=length, agreement=agreement, values="", telephone="")
         for label, length in seconds.items()
     ]
     embedded = RecordingEmbeddings(model=Model(name="campplus", revision="1"), speakers=speakers)
@@ -102,6 +102,12 @@ async def test_a_speaker_is_named_once_it_is_certain(named: Named) -> None:
     assert named.voices.compared == [[ANN], [ANN]]
     # And a stranger is not reported at all
     assert await named.after({ANN: 20, BOB: 20}) == []
+
+
+@pytest.mark.parametrize(("agreement", "compared"), [(0.65, [[ANN]]), (0.64, [[]])])
+async def test_a_label_of_two_people_is_not_named(named: Named, agreement: float, compared: list[list[str]]) -> None:
+    await named.in_channels({None: found({ANN: 20}, agreement)})
+    assert named.voices.compared == compared
 
 
 async def test_the_speakers_of_separate_channels_are_compared_together(named: Named) -> None:
