@@ -75,7 +75,7 @@ async def test_a_task_beyond_the_quota_fails_and_names_the_limit(
     # Then it fails, and the others continue
     assert failed.error is not None
     assert failed.error.code is ErrorCode.QUOTA_EXCEEDED
-    assert "1 waiting tasks" in failed.error.message
+    assert "allows (1)" in failed.error.message
     for task_id, unchanged in (("runs", "running"), ("waits", "queued"), ("later", "scheduled")):
         assert (await publisher.request("tasks.status", task_id=task_id))["state"] == unchanged
     # And another user is not affected

@@ -216,7 +216,7 @@ async def test_a_waiting_task_beyond_a_quota_fails_and_a_running_one_does_not(pa
         last = await parts.log.last(task_id)
         assert last is not None
         assert (last.event.state, last.event.error) == (State.FAILED, error)
-    assert "3 waiting tasks" in error.message
+    assert "allows (3)" in error.message
     assert len(nats.streams[NAMES.dead_letters].messages) == 2
     assert [message.task_id for message in await parts.messages.page_after(ALL_TASKS, 0, count=9)] == ["runs"]
 
