@@ -195,9 +195,9 @@ async def test_the_end_of_an_outage_is_reported_once(
     constants(LINGER_S=0.05)
     monkeypatch.setattr(PullInbox, "pull", fail)
     await worker.start()
-    await eventually(lambda: len(pulls) > 3)
-    # Then the consumer does not wait in later pulls, so that it notices the end at once
-    assert set(pulls[1:]) == {0.0}
+    # Then the consumer waits in its first pull, and not in later ones, so that it notices the end at once
+    await eventually(lambda: pulls.count(0.0) > 3)
+    assert pulls[0] == 0.05
     assert worker.outages == []
     # When it answers again, then this is reported once
     monkeypatch.setattr(PullInbox, "pull", pull)
