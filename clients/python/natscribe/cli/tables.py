@@ -21,11 +21,7 @@ AnyMessage = TypeVar("AnyMessage", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Column:
-    """The title of a table's column, and how its cells are laid out.
-
-    `right`: aligned to the right. `max_chars`: the maximum number of characters on a terminal; 0: unlimited. `named`:
-    plain lines, which have no titles, repeat the title before the cell. `optional`: omitted on a narrow terminal.
-    """
+    """The title of a table's column, and how its cells are laid out."""
 
     title: str
     right: bool = False  # aligned to the right, as numbers are

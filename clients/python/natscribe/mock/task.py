@@ -27,12 +27,7 @@ class EndedError(Exception):
 
 @dataclass(eq=False)
 class PlayedTask:
-    """A task, and how far its simulated execution has come: its last event, its attempts, segments and result.
-
-    `attempts`: number of attempts that have started. `turn`: the round of the queue in which the task starts; in each
-    round, at most one task of each user starts. `batches`, `speakers_events`: numbers of stored segments events and
-    speakers events. `ends`: by subject, the stream sequence of the task's last message.
-    """
+    """A task, and how far its simulated execution has come: its last event, its attempts, segments and result."""
 
     task_id: str
     sent: Task | None  # None: the message was no valid task
@@ -69,8 +64,8 @@ class PlayedTask:
     def rank(self) -> tuple[int, int, int]:
         """The sort key of the task in the queue, in which the task with the smallest key starts first.
 
-        It consists of the priority, the round in which the task starts, and the stream sequence of the task message.
-        In each round, at most one task of each user starts.
+        It consists of the priority, the task's number in the order of turns (users take turns), and the stream sequence
+        of the task message.
         """
         return list(Priority).index(self.message.priority), self.turn, self.message.sequence
 
@@ -105,7 +100,7 @@ class PlayedTask:
             await asyncio.wait_for(self.ended.wait(), seconds)
 
     def next_event(self, state: State, **fields: object) -> ProgressEvent:
-        """Return the next progress event of the task's log: the first one if the log is empty.
+        """Return the progress event that follows the last one of the log, or its first one.
 
         `fields`: further fields of the event, by name.
         """

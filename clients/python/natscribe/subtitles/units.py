@@ -18,10 +18,9 @@ _KATAKANA = ("\u30a0", "\u30ff")  # first and last character
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A piece of text inside which no line may break, usually a word; times in seconds.
+    """A piece of text that no line break divides; times in seconds.
 
-    Words that are too long for a line, and words of scripts without spaces, are split into several units. `spaced`:
-    whether a blank stands before the unit. `whole`: False if the unit continues a word that was too long for a line.
+    It is a word, or a part of one if the word is longer than a line, or if its script writes no spaces.
     """
 
     text: str
@@ -65,10 +64,10 @@ def units(segment: Segment, longest: int) -> Iterator[Unit]:
 
 
 def _tokens(text: str, longest: int) -> Iterator[str]:
-    """Split text into tokens at blanks, but keep separate punctuation marks, such as `—` in `a — b`, with a word.
+    """Split text at blanks, except between a word and a punctuation mark that stands alone between two blanks.
 
-    Opening marks, such as `«`, stay with the next word, all others with the previous one. If the word and the mark
-    together have more than `longest` columns, the mark is a token of its own.
+    `«` stays with the next word, `—` with the previous one. Where a word and its mark together have more than `longest`
+    columns, the mark is a token of its own.
     """
     token, waits = "", False
     for word in text.split():
@@ -130,9 +129,9 @@ def _length(text: str) -> int:
 
 
 class _Clock:
-    """Computes when parts of a segment's text are spoken, from the times of the segment's words.
+    """Computes when parts of a segment's text are spoken.
 
-    A position in the text is an index from 0 that does not count blanks.
+    A position in the text is the number of characters before it, without blanks.
     """
 
     def __init__(self, segment: Segment) -> None:
@@ -145,11 +144,10 @@ class _Clock:
         self._firsts = [0, *accumulate(lengths)]
 
     def times(self, text: str, first: int) -> tuple[float, float]:
-        """Return when `text`, a part of the segment's text, starts and ends, in seconds.
+        """Return when `text` starts and ends, in seconds; `first`: the position of its first character in the segment.
 
-        `first`: the index of its first character in the segment's text, not counting blanks. Words without letters or
-        digits, such as dashes, are ignored at both ends of `text`: if such a word is next to a pause, a model may place
-        it at the wrong end of the pause.
+        Words without letters or digits, such as dashes, are ignored at both ends of `text`: if such a word is next to a
+        pause, a model may place it at the wrong end of the pause.
         """
         audible = [index for index, character in enumerate("".join(text.split()), first) if character.isalnum()]
         stop = first + _length(text)

@@ -23,11 +23,7 @@ _ENDED = (State.COMPLETED, State.FAILED, State.CANCELLED)
 
 @dataclass
 class Running:
-    """A running task: its last event, or its entry in the list of tasks if no event has arrived yet.
-
-    `received_at`: when the event or the list arrived, in monotonic seconds. `recording`: the name of the recording;
-    empty until a list of tasks has named it.
-    """
+    """A running task: its last event, or its entry in the list of tasks if no event has arrived yet."""
 
     latest: ProgressEvent | ListedTask
     received_at: float  # monotonic seconds
@@ -48,7 +44,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed attempt of a task; `final`: whether it was the last attempt, so that the task has failed, too."""
+    """A failed attempt of a task; `final`: whether the task has failed with it, as opposed to being retried."""
 
     task_id: str
     time: datetime
@@ -58,12 +54,7 @@ class Failure:
 
 @dataclass
 class Dashboard:
-    """The state of the service that `natscribe top` shows: the task queues, the running tasks and the last failures.
-
-    `running`: by task id. `ended`: how many tasks have ended in each state since the time `since`. `queue`: None until
-    the service has replied. `problems`: a sentence about each request that fails, by its name. `changed`: whether to
-    redraw the screen.
-    """
+    """The state of the service that `natscribe top` shows: the task queues, the running tasks and the last failures."""
 
     running: dict[str, Running] = field(default_factory=dict)
     failures: deque[Failure] = field(default_factory=lambda: deque(maxlen=MAX_FAILURES))
@@ -87,11 +78,11 @@ class Dashboard:
             self.failures.appendleft(Failure(event.task_id, event.time, _reason(event.error), final=final))
 
     def reconcile(self, page: TaskPage, requested_at: float, now: float) -> None:
-        """Correct the running tasks according to `page`, the service's list of running tasks.
+        """Correct the running tasks according to the service's list of running tasks.
 
-        A listed task of which no event has arrived yet is added. A task that is not listed is removed if its last event
-        is old: by more than SILENT_AFTER_S, or more than LOST_AFTER_S if the list has further pages, which may contain
-        the task. `requested_at`, `now`: when the list was requested and received, in monotonic seconds.
+        Listed tasks of which no event has arrived yet are added. A task that is not listed has ended: it is removed if
+        its last event is older than SILENT_AFTER_S, or than LOST_AFTER_S if `page` is not the whole list.
+        `requested_at`, `now`: when the list was requested and received, in monotonic seconds.
         """
         self.changed = True
         listed = {task.task_id: task for task in page.tasks if task.state is State.RUNNING}
