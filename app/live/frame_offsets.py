@@ -68,7 +68,7 @@ class FrameOffsets:
             self._passed.append(offset)
 
     def drop_before(self, second: float) -> None:
-        """Remove the offsets that are no longer needed when the text is complete up to `second` (in seconds).
+        """Remove the offsets of frames that nobody reads again once the text is complete up to `second` (in seconds).
 
         A worker that continues after this text starts to read REPROCESSED_S seconds earlier, so that its voice activity
         detector gets into the same state.

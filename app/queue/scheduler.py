@@ -219,7 +219,7 @@ class Scheduler:
 
         If the scheduler has not read the message of a task yet, wait for it; all waits together take at most
         READ_WITHIN_S. Between two tasks, pause for PAUSE times as long as the computation took, so that tasks can
-        start; all pauses together take about PAUSED_S. What would come later than COMPUTED_WITHIN_S is unknown (None).
+        start; all pauses together take about PAUSED_S. After COMPUTED_WITHIN_S the remaining positions are None.
         """
         before, received_at, took = list[Before](), monotonic(), 0.0
         grants = QUESTION.validate_json(message.data)

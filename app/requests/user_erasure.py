@@ -123,7 +123,7 @@ class UserErasure:
     async def _dead_letters_of(self, user_id: int | str, after: int) -> Steps:
         """Delete the dead letters of a user's tasks; if such a task still has a log, delete all data of the task.
 
-        Yield after each dead letter, also of other users: its stream sequence, and how many tasks were deleted, 1 or 0.
+        After each dead letter, yield its stream sequence and how many tasks were deleted: 0 or 1 (0 for other users).
         Finally forget the user's voices again, because some may have been enrolled from these tasks in the meantime.
         `after`: only dead letters after this stream sequence.
         """

@@ -84,7 +84,7 @@ def has_recording(task: Task) -> bool:
 
 
 def make_reminder(task: Task, metadata: Metadata, *, ended_at: datetime, audio_ttl: float | None) -> Reminder:
-    """Create the reminder of a task that ended at `ended_at`.
+    """Create the reminder, i.e. the scheduled message that says when to erase a task that ended at `ended_at`.
 
     `audio_ttl`: how many seconds the recording stays after the end of the task; 0: for ever, unless the task has
     `keep_seconds`; None: the service cannot erase recordings.

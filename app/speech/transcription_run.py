@@ -137,8 +137,8 @@ class TranscriptionRun:
     def _take_ready(self) -> list[StageAdvanced | WindowText]:
         """Remove and return the items that can be yielded: those before the first window without its final text.
 
-        A text is not final if it depends on a language that was wrongly assumed before its window. Then the window is
-        sent again.
+        A text is not final if it was transcribed with the wrong language, because that of the window before it was not
+        known yet. Then the window is sent again.
         """
         ready: list[StageAdvanced | WindowText] = []
         while self._items:

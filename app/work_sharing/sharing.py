@@ -112,7 +112,7 @@ class WorkSharing:
                 await self._busy.wait()
 
     def stop_sharing(self) -> None:
-        """Stop helping other workers for good, and reply to their pending requests without text.
+        """Stop transcribing windows of other workers for good, and decline their pending requests.
 
         This is called before the connection to NATS closes.
         """

@@ -85,8 +85,8 @@ class Whisper:
     ) -> list[ModelOutput]:
         """Transcribe a batch of windows; `previous`: the language spoken before each window, None if unknown.
 
-        `interim`: decode once, as quickly as possible, without beam search and vocabulary; a text that is a
-        hallucination loop is returned without words.
+        `interim`: decode once, as quickly as possible, without beam search and the task's vocabulary; the output of a
+        window whose text is a repetition loop has no words.
 
         With several threads, decoding starts while the last windows are still being encoded. On a GPU, windows are
         padded to the same length, so they are also encoded in batches.

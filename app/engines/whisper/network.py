@@ -201,7 +201,7 @@ class Network:
         return [_decoded(result.sequences_ids[0], result.scores[0], result.no_speech_prob, eot) for result in results]
 
     def _prompt(self, part: EncodedPart, decoding: DecodeOptions) -> list[int]:
-        """Return the tokens before the text in the decoder: the prompt and the terms of `decoding`, and the language.
+        """Return the tokens that precede the text in the decoder: prompt and vocabulary of `decoding`, and language.
 
         Terms beyond _TERM_TOKENS tokens are left out. If prompt and terms together have more than _PROMPT_TOKENS
         tokens, the start of the prompt is left out.

@@ -140,7 +140,7 @@ class LineBreaker:
         return bisect_right(self._columns_before, self._line_columns[line_start] + columns) - 1
 
     def _columns(self, line_start: int, stop: int) -> int:
-        """Return how many columns the text of the units `line_start` to `stop - 1` fills."""
+        """Return the width, in columns, of a line with the words (or parts of words) `line_start` to `stop - 1`."""
         return self._columns_before[stop] - self._line_columns[line_start]
 
 
