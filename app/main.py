@@ -184,7 +184,7 @@ class Worker:
     async def _load_model(self) -> None:
         """Load the model if none is loaded: at the start, or after a cancellation that has killed the engine."""
         consumer, engine = self.container.consumer, self.container.engine
-        if engine.ready or (consumer.running and not consumer.idle):
+        if engine.loaded or (consumer.running and not consumer.idle):
             return
         try:
             await engine.load()
@@ -197,7 +197,7 @@ class Worker:
 
     def _model_available(self) -> bool:
         """Return whether a model is loaded, or will be loaded again after a task whose engine was killed."""
-        return self.container.engine.ready or self._model_loads
+        return self.container.engine.loaded is not None or self._model_loads
 
 
 def _read_settings() -> Settings:

@@ -20,7 +20,6 @@ MODEL = Model(name="none", revision="0")
 class NoEngine:
     """Replaces the engine; nothing calls it."""
 
-    ready = True
     loaded: Loaded | None = Loaded(model=MODEL)
 
     async def load(self) -> None:

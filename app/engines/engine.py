@@ -16,14 +16,8 @@ class Engine(Protocol):
     """
 
     @property
-    def ready(self) -> bool:
-        """Whether a transcription model is loaded, so that a task can start."""
-        ...
-
-    @property
     def loaded(self) -> Loaded | None:
-        """The transcription model that is loaded; None if there is none."""
-        ...
+        """The transcription model that is loaded; None if there is none: then no task can start."""
 
     async def load(self) -> None:
         """Load the configured model and the voice activity detector before the first task needs them.
@@ -31,7 +25,6 @@ class Engine(Protocol):
         Raises:
             TaskError: The model cannot be loaded.
         """
-        ...
 
     def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         """Run a job and yield its replies; the last reply ends the job.
@@ -41,11 +34,9 @@ class Engine(Protocol):
         Raises:
             TaskError: The job failed.
         """
-        ...
 
     async def close(self) -> None:
         """Stop the engine, even in the middle of a job; a later job would start it again."""
-        ...
 
 
 async def run_job(engine: Engine, job: Job, kind: type[FinalReply]) -> FinalReply:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.engines.family import IncompleteModelError, LocalModel, ModelFamily, unknown_model
+from app.engines.messages import Setup
 from app.engines.onnx import family as onnx
 from app.engines.whisper import bundled
 from app.engines.whisper import family as whisper
@@ -17,15 +18,11 @@ FAMILIES: tuple[ModelFamily, ...] = (whisper, onnx)
 class ModelCatalog:
     """The speech models that this service may load.
 
-    `default`: the name or the folder of the configured model; None: the model that is bundled with the service. Tasks
-    may name the bundled model, the models in `offered`, the models in folders inside `folder`, and the configured model
-    if it has a name. `compute_type`: which precision to choose if a model has files of several.
+    Tasks may name the bundled model, the models in TRANSCRIPTION_MODELS, the models in folders inside
+    TRANSCRIPTION_MODELS_DIR, and the configured model if it has a name.
     """
 
-    default: str | None
-    folder: Path | None
-    compute_type: str | None = None
-    offered: Sequence[str] = ()
+    setup: Setup
     families: Sequence[ModelFamily] = FAMILIES
 
     def find(self, name: str | None) -> LocalModel:
@@ -38,18 +35,20 @@ class ModelCatalog:
         if name is not None:
             self._check_offered(name)
             return self._named(name)
-        if self.default is not None and Path(self.default).is_dir():
-            return self._in_folder(Path(self.default), Path(self.default).resolve().name)
-        return self._named(self.default or bundled.NAME)
+        configured = self.setup.transcription_model
+        if configured is not None and Path(configured).is_dir():
+            return self._in_folder(Path(configured), Path(configured).resolve().name)
+        return self._named(configured or bundled.NAME)
 
     def _check_offered(self, name: str) -> None:
-        offered = {bundled.NAME, *self.offered}
-        if self.default is not None and not Path(self.default).is_dir():
-            offered.add(self.default)
+        configured, folder = self.setup.transcription_model, self.setup.transcription_models_dir
+        offered = {bundled.NAME, *self.setup.transcription_models}
+        if configured is not None and not Path(configured).is_dir():
+            offered.add(configured)
         if name in {*offered, *bundled.NAMES} or self._own_folder(name) is not None:
             return
-        if self.folder is not None and self.folder.is_dir():
-            offered |= {path.name for path in self.folder.iterdir() if path.is_dir()}
+        if folder is not None and folder.is_dir():
+            offered |= {path.name for path in folder.iterdir() if path.is_dir()}
         message = (
             f"The model {name!r} is not offered here: leave `model` out or name one of {', '.join(sorted(offered))};"
             " the service's operator offers more in TRANSCRIPTION_MODELS."
@@ -72,7 +71,7 @@ class ModelCatalog:
 
     def _fetched(self, family: ModelFamily, name: str) -> Path:
         try:
-            return family.fetch(name, self.compute_type)
+            return family.fetch(name, self.setup.engine_compute_type)
         except PermanentError:
             raise
         except Exception as error:
@@ -85,7 +84,7 @@ class ModelCatalog:
     def _in_folder(self, folder: Path, name: str) -> LocalModel:
         try:
             for family in self.families:
-                if weights := family.detect(folder, name, self.compute_type):
+                if weights := family.detect(folder, name, self.setup.engine_compute_type):
                     return weights
         except IncompleteModelError as error:
             message = f"The model {name!r} is not complete: the operator must add {error} to its folder."
@@ -95,8 +94,9 @@ class ModelCatalog:
         raise unknown_model(message)
 
     def _own_folder(self, name: str) -> Path | None:
-        if self.folder is None or name in {".", ".."} or "\0" in name or Path(name).name != name:
+        models = self.setup.transcription_models_dir
+        if models is None or name in {".", ".."} or "\0" in name or Path(name).name != name:
             return None
-        folder = self.folder / name
-        inside = folder.resolve().parent == self.folder.resolve()
+        folder = models / name
+        inside = folder.resolve().parent == models.resolve()
         return folder if inside and folder.is_dir() else None

@@ -143,7 +143,7 @@ class Maintenance:
     async def _measure_worker(self) -> None:
         self.meter.redis_up.set(await self.projection.reachable())
         self.meter.nats_up.set(self.nats.is_connected)
-        self.meter.model_loaded.set(self.engine.ready)
+        self.meter.model_loaded.set(self.engine.loaded is not None)
         self.meter.attempt_limit.set(self.settings.task_timeout)
         self.meter.memory.labels("worker").set(memory.resident())
         self.meter.memory.labels("engine").set(memory.resident_children())

@@ -57,7 +57,6 @@ class RecordingStore(Protocol):
                 `audio_too_large`, `audio_unreadable`).
             TransientError: The recordings cannot be reached, or the temporary folder is full (code `internal`).
         """
-        ...
 
     async def delete(self, audio_file_id: str, /) -> None:
         """Delete a recording if it exists and the service may write to the store.
@@ -65,7 +64,6 @@ class RecordingStore(Protocol):
         Raises:
             TransientError: The store cannot be reached (code `internal`).
         """
-        ...
 
 
 class Stamp(NamedTuple):

@@ -99,7 +99,7 @@ class WorkSharing:
 
     def _may_help(self) -> bool:
         is_core_free = self._cores is None or self._measured.free(self._cores)
-        return self._on and is_core_free and not self._own_tasks and self._engine.ready
+        return self._on and is_core_free and not self._own_tasks and self._engine.loaded is not None
 
     async def _pause(self) -> None:
         """Wait about a second; if this worker has no task, return as soon as it starts one."""

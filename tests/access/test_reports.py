@@ -38,7 +38,7 @@ from tests.workers import working
 @pytest.fixture
 async def worker(worker: Worker) -> Worker:
     """A worker that has loaded its model."""
-    await eventually(lambda: worker.container.engine.ready)
+    await eventually(lambda: worker.container.engine.loaded is not None)
     return worker
 
 

@@ -107,11 +107,10 @@ class FakeEngine:
         self.speaker_options: list[LiveSpeakerOptions | None] = []  # one a live stream
         self.live_failures: list[Exception] = []  # one a live job
         self.live_starts: list[float] = []  # where a live stream begins in its recording, in seconds; one a stream
-        self.ready = True
         self.loaded: Loaded | None = Loaded(model=MODEL)
 
     async def load(self) -> None:
-        """Do nothing."""
+        self.loaded = self.loaded or Loaded(model=MODEL)
 
     async def close(self) -> None:
         """Do nothing."""

@@ -45,13 +45,8 @@ class EngineProcesses:
         self._live_lock = asyncio.Lock()  # held by the job that runs: only its own time is limited
 
     @property
-    def ready(self) -> bool:
-        """Whether a transcription model is loaded, so that a task can start."""
-        return self.loaded is not None
-
-    @property
     def loaded(self) -> Loaded | None:
-        """The transcription model that is loaded; None if there is none."""
+        """The transcription model that is loaded; None if there is none: then no task can start."""
         return self._transcriber.loaded
 
     async def load(self) -> None:

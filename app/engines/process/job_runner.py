@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from natscribe.schemas.errors import ErrorCode
 
 from app.engines.cores import windows_at_once
-from app.engines.family import ComputeOptions, ModelFamily
+from app.engines.family import ComputeOptions
 from app.engines.messages import (
     CloseLiveStream,
     DiarizationDone,
@@ -27,7 +27,7 @@ from app.engines.messages import (
     Transcribe,
     VadLoaded,
 )
-from app.engines.models import FAMILIES, ModelCatalog
+from app.engines.models import ModelCatalog
 from app.errors import PermanentError, TransientError
 
 if TYPE_CHECKING:
@@ -46,9 +46,8 @@ class JobRunner:
     From one job to the next it keeps one transcription model, the diarization networks, and the live streams in memory.
     """
 
-    def __init__(self, setup: Setup, families: Sequence[ModelFamily] = FAMILIES) -> None:
+    def __init__(self, setup: Setup) -> None:
         self._setup = setup
-        self._families = families
         self._models: dict[str | None, SpeechModel] = {}  # one at most
 
     def run(self, job: Job, emit: Emit) -> None:
@@ -94,14 +93,7 @@ class JobRunner:
 
     def _loaded(self, name: str | None) -> SpeechModel:
         setup = self._setup
-        models = ModelCatalog(
-            setup.transcription_model,
-            setup.transcription_models_dir,
-            setup.engine_compute_type,
-            setup.transcription_models,
-            self._families,
-        )
-        weights = models.find(name)
+        weights = ModelCatalog(setup).find(name)
         self._models.clear()  # first free the old model: two large models may not fit into memory
         threads, at_once = setup.engine_threads, windows_at_once(setup.engine_parallel, setup.engine_threads)
         return weights.load(

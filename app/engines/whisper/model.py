@@ -169,9 +169,9 @@ class Whisper:
         If the text resembles some of the `terms` (the task's vocabulary), the part is decoded again with these terms,
         and the better text of the two is returned.
         """
-        if decoding.interim:
-            return self._interim_text(part, decoded, decoding)
         plain = self._without_loops(part, decoded, decoding)
+        if decoding.interim:
+            return plain
         decoding = replace(decoding, terms=vocabulary.likely_terms(terms, _joined(plain)))
         if not decoding.terms:
             return plain
@@ -179,24 +179,20 @@ class Whisper:
         with_terms = self._without_loops(part, decoded, decoding)
         return with_terms if vocabulary.improves(_joined(plain), _joined(with_terms), decoding.terms) else plain
 
-    def _interim_text(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions) -> list[Text]:
-        if self._is_silent(part, decoded):
-            return []
-        text = self._timed(part, decoded, decoding)
-        return [replace(text, words=[]) if _is_loop([text], part) else text]
-
     def _without_loops(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions) -> list[Text]:
         """Return the texts of a part of a window; [] if it contains no speech.
 
-        If its text is a hallucination loop, the part is decoded again in two halves. If the two new texts together are
-        a loop as well, their words are dropped. But the first text is returned if a person could speak that fast, and
-        the new texts would leave over 1 s more of speech without words.
+        If its text is a hallucination loop, the part is decoded again in two halves, except in an interim pass. If the
+        two new texts together are a loop as well, or there are none, the words are dropped. But the first text is
+        returned if a person could speak that fast, and the new texts would leave over 1 s more of speech without words.
         """
         if self._is_silent(part, decoded):
             return []
         text = self._timed(part, decoded, decoding)
         if not _is_loop([text], part):
             return [text]
+        if decoding.interim:
+            return [replace(text, words=[])]
         retried = [text for half in self._halves(part) for text in self._decode_half(half, decoding)]
         if _is_loop(retried, part):
             retried = [replace(text, words=[])]

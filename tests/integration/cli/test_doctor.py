@@ -43,7 +43,7 @@ def problems(report: Examination) -> list[str]:
 
 async def test_all_is_well(settings: Settings, worker: Worker, js: JetStreamContext, tmp_path: Path) -> None:
     # Given a worker that has loaded its model
-    await eventually(lambda: worker.container.engine.ready)
+    await eventually(lambda: worker.container.engine.loaded is not None)
     # When `doctor` runs
     terminal = Terminal(tmp_path, settings)
     code, out, err = await terminal.run("doctor", "--json")

@@ -90,11 +90,11 @@ async def test_what_the_first_task_needs_is_loaded_ahead_and_only_what_is_not_wa
     engine: EngineProcesses, reading: Path
 ) -> None:
     # Given an engine that was not started
-    was_ready = engine.ready
+    before = engine.loaded
     # When it loads, then the model is loaded, and a process for detection and one for transcription wait
     await engine.load()
-    assert not was_ready
-    assert engine.ready
+    assert before is None
+    assert engine.loaded is not None
     assert len(children()) == 2
     # And given that it detects the windows of a recording
     run = engine.run(FindWindows(path=reading))
@@ -103,7 +103,7 @@ async def test_what_the_first_task_needs_is_loaded_ahead_and_only_what_is_not_wa
     await run.aclose()
     # Then the window detector is gone, and the model is still loaded
     assert len(children()) == 1
-    assert engine.ready
+    assert engine.loaded is not None
     # And the next recording is processed by a new one
     assert isinstance((await replies(engine, FindWindows(path=CLIPS[1])))[-1], WindowSearchDone)
 
@@ -115,7 +115,7 @@ async def test_detection_is_ready_though_the_model_cannot_be_loaded(engine_setti
     # When it loads, then that is an error, nothing is left under way, and it is not ready
     with pytest.raises(Exception, match="no-such-model"):
         await engine.load()
-    assert not engine.ready
+    assert engine.loaded is None
     assert await replies(engine, FindWindows(path=CLIPS[1]))
     with pytest.raises(Exception, match="no-such-model"):
         await replies(engine, Load())

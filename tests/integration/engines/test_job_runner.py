@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 from ctranslate2 import get_cuda_device_count, get_supported_compute_types
 
-from app.engines.messages import Load, Setup
+from app.engines.messages import Load
 from app.engines.onnx.published import PRECISIONS
 from app.engines.process.job_runner import JobRunner
 from app.errors import TransientError
 from tests.document import ROOT
+from tests.unit.engines.setups import setup
 
 READER = str(Path(__file__).parents[2] / "networks" / "reader")
-LIMITS = {"audio_max_seconds": 60.0, "diarization_max_seconds": 60.0, "audio_max_decode_seconds": 60.0}
-SETUP = Setup(parent=0, engine_device="cpu", engine_threads=1, engine_beam=5, engine_parallel=1, **LIMITS)
 LOAD = """
 import sys
 from app.engines.messages import Load, Setup
@@ -36,8 +35,8 @@ def test_a_process_imports_the_library_of_its_own_model_alone(
     model: str | None, needed: str, spared: list[str]
 ) -> None:
     # Given a new engine process, when it loads a model
-    setup = SETUP.model_copy(update={"transcription_model": model}).model_dump_json()
-    done = subprocess.run([sys.executable, "-c", LOAD, setup], cwd=ROOT, capture_output=True, text=True, check=True)
+    read = setup(transcription_model=model).model_dump_json()
+    done = subprocess.run([sys.executable, "-c", LOAD, read], cwd=ROOT, capture_output=True, text=True, check=True)
 
     # Then it has imported what runs it, and spares the time and memory for what runs others
     imported = done.stdout.split()
@@ -54,7 +53,7 @@ def test_a_precision_that_a_family_does_not_take_is_refused_with_those_that_it_t
     model: str | None, taken: set[str]
 ) -> None:
     # Given an engine process with a typing error in the precision
-    runner = JobRunner(SETUP.model_copy(update={"transcription_model": model, "engine_compute_type": "int7"}))
+    runner = JobRunner(setup(transcription_model=model, engine_compute_type="int7"))
 
     # When it loads its model, then the operator reads the setting, its value and what it may be
     with pytest.raises(TransientError, match="ENGINE_COMPUTE_TYPE=int7: ") as caught:
@@ -67,11 +66,7 @@ def test_a_precision_that_a_family_does_not_take_is_refused_with_those_that_it_t
 @pytest.mark.parametrize("model", [None, READER], ids=["whisper", "onnx"])
 def test_without_a_gpu_the_device_is_named_and_not_the_precision(model: str | None, precision: str | None) -> None:
     # Given an engine process that must use a GPU where there is none
-    runner = JobRunner(
-        SETUP.model_copy(
-            update={"transcription_model": model, "engine_device": "cuda", "engine_compute_type": precision}
-        )
-    )
+    runner = JobRunner(setup(transcription_model=model, engine_device="cuda", engine_compute_type=precision))
 
     # When it loads its model, and does so again a while later, then the operator reads which setting does not fit
     for _ in range(2):

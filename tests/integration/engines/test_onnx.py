@@ -15,6 +15,7 @@ from app.engines.models import ModelCatalog
 from app.engines.onnx.model import OnnxModel
 from app.engines.speech_model import Text
 from tests.audio import CLIPS, load, silence, tone
+from tests.unit.engines.setups import setup
 
 NETWORKS = Path(__file__).parents[2] / "networks"
 RUSSIAN = Path(__file__).parents[2] / "recordings" / "announcements" / "ru-agent-user.flac"
@@ -26,15 +27,15 @@ HIMSELF = {"might": 0.38, "even": 0.58, "have": 0.84, "been": 1.1, "made": 1.26,
 OPERATOR = {"оператора.": 0.76, "номер": 2.3, "и": 3.34, "нажмите": 3.56, "решетку.": 3.98}
 
 
-def loaded(models: ModelCatalog, name: str | None = None, *, at_once: int = 1) -> OnnxModel:
-    model = models.find(name).load(ComputeOptions(at_once=at_once))
+def loaded(name: str, *, at_once: int = 1) -> OnnxModel:
+    model = ModelCatalog(setup(transcription_models_dir=NETWORKS)).find(name).load(ComputeOptions(at_once=at_once))
     assert isinstance(model, OnnxModel)
     return model
 
 
 @pytest.fixture(scope="module")
 def reader() -> OnnxModel:
-    return loaded(ModelCatalog(None, NETWORKS), "reader")
+    return loaded("reader")
 
 
 def reference_text(path: Path) -> str:
@@ -93,7 +94,7 @@ def test_words_have_their_times(reader: OnnxModel, path: Path, times: dict[str, 
 def test_clips_do_not_change_each_other(reader: OnnxModel, at_once: int) -> None:
     # Given clips, alone and together, one after the other and at the same time
     recordings = [load(path) for path in RECORDINGS]
-    model = loaded(ModelCatalog(None, NETWORKS), "reader", at_once=at_once)
+    model = loaded("reader", at_once=at_once)
     assert model.parallel.count == at_once
     clips = [WindowAudio(samples, ()) for samples in recordings]
     together = model.transcribe(clips, TranscribeOptions(), [None] * len(clips))
@@ -110,7 +111,7 @@ def tones() -> WindowAudio:
 
 
 def of_tones(name: str) -> OnnxModel:
-    return loaded(ModelCatalog(None, NETWORKS), name)
+    return loaded(name)
 
 
 @pytest.mark.parametrize(("name", "word"), [("gigaam-tones", "\u043e"), ("parakeet-tones", "tone")])

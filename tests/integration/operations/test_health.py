@@ -16,11 +16,12 @@ from natscribe.schemas.errors import ErrorCode
 from structlog.testing import capture_logs
 
 from app import main
+from app.engines.messages import Loaded
 from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
 from tests.constants import Constants
-from tests.fakes.engine import FakeEngine
+from tests.fakes.engine import MODEL, FakeEngine
 from tests.integration.conftest import StartWorker
 from tests.servers import NatsServer, ValkeyServer
 from tests.waiting import eventually
@@ -161,7 +162,7 @@ class Forgetful(FakeEngine):
     async def load(self) -> None:
         if not self.can_load:
             raise PermanentError(ErrorCode.UNKNOWN_MODEL, "There is no such model.")
-        self.ready = True
+        self.loaded = Loaded(model=MODEL)
 
 
 async def test_a_model_that_is_gone_is_loaded_again(start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,9 +172,9 @@ async def test_a_model_that_is_gone_is_loaded_again(start_worker: StartWorker, m
     async with start_worker(engine) as worker:
         await becomes(worker, WELL)
         # When its engine's process is gone, as it is after a task was cancelled
-        engine.ready = False
+        engine.loaded = None
         # Then it is ready again without a task
-        await eventually(lambda: engine.ready)
+        await eventually(lambda: engine.loaded is not None)
 
 
 async def test_a_worker_has_started_until_its_model_cannot_be_loaded(
@@ -181,14 +182,14 @@ async def test_a_worker_has_started_until_its_model_cannot_be_loaded(
 ) -> None:
     # Given a worker that has loaded its model, and whose engine was killed with a cancelled task
     engine = Forgetful()
-    engine.ready = False
+    engine.loaded = None
     async with start_worker(engine) as worker:
 
         async def started() -> bool:
             return (await ask(worker, "/health/startup"))[0] == 200
 
         await eventually(started)
-        engine.ready = False
+        engine.loaded = None
         # Then it counts as started, since the model is loaded again soon
         assert await started()
         # But no longer when that fails

@@ -40,6 +40,5 @@ async def test_a_model_that_cannot_be_loaded_keeps_no_other_from_being_loaded(
 
 async def test_both_models_are_loaded() -> None:
     engine = LoadingEngine(None)
-    assert not engine.ready
     await engine.load()
     assert set(engine.done) == {Load, LoadVad}

@@ -10,7 +10,7 @@ from natscribe.schemas.live import LiveAudio
 from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.wire import Model
 
-from app.engines.family import ComputeOptions, LocalModel, ModelFamily
+from app.engines.family import ComputeOptions, LocalModel
 from app.engines.messages import (
     DiarizationDone,
     Diarize,
@@ -19,13 +19,13 @@ from app.engines.messages import (
     Loaded,
     ProcessLiveAudio,
     Reply,
-    Setup,
 )
 from app.engines.models import ModelCatalog
 from app.engines.process.job_runner import JobRunner
 from app.engines.speech_model import SpeechModel
 from app.errors import PermanentError, TaskError, TransientError
 from tests.audio import silence, write
+from tests.unit.engines.setups import setup
 
 MODEL = Model(name="own", revision="1")
 
@@ -61,18 +61,8 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[FakeModel]:
 
 
 def runner(tmp_path: Path) -> JobRunner:
-    families: list[ModelFamily] = []
-    setup = Setup(
-        parent=0,
-        transcription_models_dir=tmp_path,
-        engine_threads=2,
-        engine_parallel=3,
-        engine_beam=4,
-        audio_max_seconds=60.0,
-        audio_max_decode_seconds=60.0,
-        diarization_max_seconds=60.0,
-    )
-    return JobRunner(setup, families)
+    settings = {"engine_threads": 2, "engine_parallel": 3, "engine_beam": 4}
+    return JobRunner(setup(transcription_models_dir=tmp_path, **settings))
 
 
 def run(jobs: JobRunner, model: str | None, **options: object) -> list[Reply]:

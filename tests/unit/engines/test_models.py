@@ -1,6 +1,7 @@
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from app.engines.speech_model import SpeechModel
 from app.engines.whisper import bundled
 from app.engines.whisper import family as whisper
 from app.errors import PermanentError
+from tests.unit.engines.setups import setup
 
 ONNX_FILES = ("model.onnx", "vocab.txt", "config.json")
 ONNX_TEXT = '{"model_type": "nemo-conformer-ctc"}'
@@ -65,13 +67,20 @@ class Hub:
         return str(self.folder)
 
 
+def catalog(
+    default: str | None, folder: Path | None, compute_type: str | None = None, offered: tuple[str, ...] = ()
+) -> ModelCatalog:
+    models = {"transcription_model": default, "transcription_models_dir": folder, "transcription_models": offered}
+    return ModelCatalog(setup(engine_compute_type=compute_type, **models))
+
+
 def offering(name: str) -> ModelCatalog:
-    return ModelCatalog(None, None, offered=[name])
+    return catalog(None, None, offered=(name,))
 
 
-def refusal(catalog: ModelCatalog, name: str | None) -> PermanentError:
+def refusal(models: ModelCatalog, name: str | None) -> PermanentError:
     with pytest.raises(PermanentError) as caught:
-        catalog.find(name)
+        models.find(name)
     assert caught.value.detail.code is ErrorCode.UNKNOWN_MODEL
     return caught.value
 
@@ -80,7 +89,7 @@ def refusal(catalog: ModelCatalog, name: str | None) -> PermanentError:
 def test_a_folder_of_the_services_models_is_found_by_name(models_dir: Path, name: str, hashed: bytes) -> None:
     # Given a folder with a model of either library, when a task names it
     make_onnx_model(models_dir / "calls")
-    model = ModelCatalog(None, models_dir).find(name)
+    model = catalog(None, models_dir).find(name)
 
     # Then it is found, and known by the hash of its weights, or of all files that onnx-asr reads
     assert model.folder == models_dir / name
@@ -90,12 +99,12 @@ def test_a_folder_of_the_services_models_is_found_by_name(models_dir: Path, name
 def test_the_operators_default_may_be_any_folder(tmp_path: Path) -> None:
     # Given a model outside of the service's models, named by the operator
     make_model(tmp_path / "elsewhere")
-    catalog = ModelCatalog(str(tmp_path / "elsewhere"), None)
+    models = catalog(str(tmp_path / "elsewhere"), None)
 
     # When a task names no model, then that one is meant
-    assert catalog.find(None).identity.name == "elsewhere"
+    assert models.find(None).identity.name == "elsewhere"
     # And the message to a task that names one that is not offered has no path
-    assert str(tmp_path) not in str(refusal(catalog, "large-v3"))
+    assert str(tmp_path) not in str(refusal(models, "large-v3"))
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "..", ".", "/etc", "meetings/..", "a/b", "nothing", "a\0b", "link"])
@@ -105,7 +114,7 @@ def test_a_task_cannot_name_a_folder_outside(models_dir: Path, tmp_path: Path, n
     (models_dir / "link").symlink_to(tmp_path / "elsewhere")
 
     # When a task names a path, then it is refused
-    refusal(ModelCatalog(None, models_dir), name)
+    refusal(catalog(None, models_dir), name)
 
 
 @pytest.mark.parametrize(("name", "missing"), [("meetings", "tokenizer.json"), ("calls", "vocab.txt")])
@@ -115,7 +124,7 @@ def test_the_error_for_an_incomplete_model_says_what_is_missing(models_dir: Path
     (models_dir / name / missing).unlink()
 
     # When a task names it, then the message says so, and shows no path
-    message = str(refusal(ModelCatalog(None, models_dir), name))
+    message = str(refusal(catalog(None, models_dir), name))
     assert missing in message
     assert str(models_dir) not in message
 
@@ -134,7 +143,7 @@ def test_a_model_that_is_not_offered_is_not_downloaded(
     hub = Hub(monkeypatch)
 
     # When a task names another one
-    message = str(refusal(ModelCatalog("small", models_dir, None, ["t-tech/t-one"]), name))
+    message = str(refusal(catalog("small", models_dir, None, ("t-tech/t-one",)), name))
 
     # Then the message names the models for the publisher, and the setting for the operator
     assert "name one of meetings, small, t-tech/t-one, whisper-base;" in message
@@ -150,7 +159,7 @@ def test_a_task_may_name_what_the_service_has_or_offers(
     Hub(monkeypatch, models_dir / "meetings")
 
     # When a task names any of them, then it is found
-    model = ModelCatalog("small", models_dir, None, ["tiny"]).find(name)
+    model = catalog("small", models_dir, None, ("tiny",)).find(name)
     assert model.identity.name == {"base": "whisper-base"}.get(name, name)
 
 
@@ -186,12 +195,12 @@ def test_a_download_that_was_interrupted_goes_on(monkeypatch: pytest.MonkeyPatch
 def test_another_file_is_another_revision(models_dir: Path, changed: str) -> None:
     # Given a model of onnx-asr
     make_onnx_model(models_dir / "calls")
-    before = ModelCatalog(None, models_dir).find("calls").identity
+    before = catalog(None, models_dir).find("calls").identity
 
     # When one of its files changes, then so does its revision, and no earlier value is reused
     with (models_dir / "calls" / changed).open("a") as file:
         file.write("\n")
-    assert ModelCatalog(None, models_dir).find("calls").identity != before
+    assert catalog(None, models_dir).find("calls").identity != before
 
 
 def test_the_error_for_a_folder_of_unknown_kind_says_what_is_needed(models_dir: Path) -> None:
@@ -199,7 +208,7 @@ def test_the_error_for_a_folder_of_unknown_kind_says_what_is_needed(models_dir: 
     (models_dir / "empty").mkdir()
 
     # When a task names it, then the message says what either needs
-    message = str(refusal(ModelCatalog(None, models_dir), "empty"))
+    message = str(refusal(catalog(None, models_dir), "empty"))
     assert "model.bin, config.json, tokenizer.json, vocabulary.*" in message
     assert "model_type" in message
 
@@ -213,7 +222,7 @@ def test_without_the_extra_the_error_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "onnx_asr", None)
 
     # When a task names a model of onnx-asr, published or a folder, then the error says what the operator has to do
-    assert "pip install ./clients/python '.[onnx]'" in str(refusal(ModelCatalog(None, models_dir, None, [name]), name))
+    assert "pip install ./clients/python '.[onnx]'" in str(refusal(catalog(None, models_dir, None, (name,)), name))
 
 
 def test_the_error_for_an_unavailable_onnx_model_has_a_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +240,7 @@ def test_the_error_for_an_unavailable_onnx_model_has_a_next_step(monkeypatch: py
     monkeypatch.setattr(onnx_asr.loader, "create_asr_resolver", Resolver)
 
     # When a task names a published model
-    message = str(refusal(ModelCatalog(None, None, "int8", ["gigaam-v3-ctc"]), "gigaam-v3-ctc"))
+    message = str(refusal(catalog(None, None, "int8", ("gigaam-v3-ctc",)), "gigaam-v3-ctc"))
 
     # Then the error says how to get on, and the hub was called only for what no cache has
     assert "TRANSCRIPTION_MODELS_DIR" in message
@@ -247,7 +256,7 @@ def test_an_unknown_precision_is_refused_before_anything_is_downloaded(
     make_onnx_model(models_dir / "calls")
 
     # When a task names a model of onnx-asr, then the message has the setting and what it may be
-    message = str(refusal(ModelCatalog(None, models_dir, "int7", [name]), name))
+    message = str(refusal(catalog(None, models_dir, "int7", (name,)), name))
     assert "ENGINE_COMPUTE_TYPE=int7" in message
     assert {"int8", "float16", "float32"} <= set(message.rstrip(".").partition("takes ")[2].split(", "))
     assert hub.requests == []
@@ -257,7 +266,7 @@ def test_an_unknown_precision_is_refused_before_anything_is_downloaded(
 def test_each_precision_of_whisper_leaves_models_of_onnx_asr_usable(models_dir: Path, precision: str) -> None:
     # Given a service with a precision for its Whisper models, when a task names a folder of onnx-asr, then it is found
     make_onnx_model(models_dir / "calls")
-    assert ModelCatalog(None, models_dir, precision).find("calls").identity.name == "calls"
+    assert catalog(None, models_dir, precision).find("calls").identity.name == "calls"
 
 
 @pytest.mark.parametrize(
@@ -288,7 +297,7 @@ def test_a_cached_published_onnx_model_needs_no_hub(
 @pytest.mark.parametrize("name", ["no-such-model", None])
 def test_a_name_that_nobody_publishes_is_not_known(name: str | None) -> None:
     # Given a model that the operator has named, or offered, with a typing error
-    message = str(refusal(ModelCatalog("no-such-model", None), name))
+    message = str(refusal(catalog("no-such-model", None), name))
 
     # Then the message has a name of each family that would be known
     assert "such as 'large-v3' or 'nemo-parakeet-tdt-0.6b-v3', or a folder" in message
@@ -303,7 +312,7 @@ def test_the_bundled_model_is_found_without_reading_its_weights(
     os.truncate(bundled.home() / "model.bin", bundled.SIZE_BYTES)
 
     # When it is requested by any of its names
-    identities = {ModelCatalog(None, None).find(name).identity for name in (None, *bundled.NAMES)}
+    identities = {catalog(None, None).find(name).identity for name in (None, *bundled.NAMES)}
 
     # Then it is known by the one name, and by the hash of its weights
     assert identities == {Model(name="whisper-base", revision=bundled.SHA256[:12])}
@@ -342,11 +351,12 @@ def test_another_family_needs_only_to_be_listed(models_dir: Path) -> None:
     (models_dir / "own").mkdir()
     (models_dir / "own" / "third.weights").write_bytes(b"weights")
     (models_dir / "empty").mkdir()
-    catalog = ModelCatalog(None, models_dir, None, ["third"], [*FAMILIES, OneFolder(models_dir / "own")])
+    families = [*FAMILIES, OneFolder(models_dir / "own")]
+    models = replace(catalog(None, models_dir, offered=("third",)), families=families)
 
     # When tasks name its folder, or its published model, then they are found
-    assert [catalog.find(name).identity.name for name in ("own", "third")] == ["own", "third"]
-    assert catalog.find("third").folder == models_dir / "own"
+    assert [models.find(name).identity.name for name in ("own", "third")] == ["own", "third"]
+    assert models.find("third").folder == models_dir / "own"
 
     # And the error for another name mentions it
-    assert "or third.weights (a third library)" in str(refusal(catalog, "empty"))
+    assert "or third.weights (a third library)" in str(refusal(models, "empty"))

@@ -172,7 +172,7 @@ def engine() -> FakeEngine:
 async def test_a_worker_has_started_when_its_model_is_loaded(
     engine: FakeEngine, path: str, ready: bool, status: int
 ) -> None:
-    engine.ready = ready
+    engine.loaded = engine.loaded if ready else None
     sent: list[MutableMapping[str, Any]] = []
 
     async def send(part: MutableMapping[str, Any]) -> None:
@@ -190,7 +190,7 @@ async def test_a_worker_has_started_when_its_model_is_loaded(
 async def test_a_model_is_loaded_if_none_is_and_no_task_runs(
     engine: FakeEngine, ready: bool, running: bool, idle: bool, loads: bool
 ) -> None:
-    engine.ready, worker = ready, Worker(SETTINGS, engine)
+    engine.loaded, worker = engine.loaded if ready else None, Worker(SETTINGS, engine)
     worker.container.consumer = cast("TaskConsumer", SimpleNamespace(running=running, idle=idle))
     with capture_logs() as lines:
         await worker._load_model()  # noqa: SLF001 -- a worker repeats it

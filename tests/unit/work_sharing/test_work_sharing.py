@@ -128,9 +128,9 @@ async def test_a_worker_is_subscribed_while_it_is_idle(sharing: WorkSharing, sub
 async def test_a_worker_is_subscribed_while_its_model_is_loaded_and_a_core_is_free(
     sharing: WorkSharing, subscriber: Subscriber, engine: SlowEngine, cores: list[bool]
 ) -> None:
-    engine.ready = False
+    loaded, engine.loaded = engine.loaded, None
     assert not await is_subscribed(sharing, subscriber)
-    engine.ready, cores[0] = True, False
+    engine.loaded, cores[0] = loaded, False
     assert not await is_subscribed(sharing, subscriber)
     cores[0] = True
     assert await is_subscribed(sharing, subscriber)
