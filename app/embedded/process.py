@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from random import shuffle
+from random import sample
 
 from app.embedded.guarded_process import GuardedProcess
 
@@ -149,9 +149,7 @@ class Server(ABC):
 
 def free_port() -> int:
     """Return a TCP port that is free now and that the system never uses for an outgoing connection."""
-    ports = [port for port in PORTS if port not in _returned]
-    shuffle(ports)
-    free = next(port for port in ports if is_free(port))
+    free = next(port for port in sample(PORTS, len(PORTS)) if port not in _returned and is_free(port))
     _returned.append(free)
     return free
 

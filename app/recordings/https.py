@@ -75,19 +75,11 @@ class Https:
         if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
             not_found(audio_file_id, _ADVICE)
         if status != HTTPStatus.OK:
-            raise _refusal(response)
+            message = _REFUSED if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} else _UNREACHABLE
+            raise _error(_REDIRECTED if response.is_redirect else message, cause=f"status {status}")
         size = int(response.headers.get("Content-Length", 1))
         check_size(size, self._max_bytes)
         return size
-
-
-def _refusal(response: httpx2.Response) -> TransientError:
-    message = _UNREACHABLE
-    if response.is_redirect:
-        message = _REDIRECTED
-    elif response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        message = _REFUSED
-    return _error(message, cause=f"status {response.status_code}")
 
 
 def _error(message: str, *, cause: str) -> TransientError:

@@ -37,7 +37,6 @@ _DAMAGED = "is damaged"
 _NO_HEADER_DURATION = {"aac", "mpegts", "ogg"}  # FFmpeg derives the duration from the data
 _MAX_HEADER_S = 7 * 24 * 3600.0  # a longer duration in a header is ignored: live streams write such headers
 _UNKNOWN_BYTES = 0x7FFF_0000  # a WAV header with this size or more is ignored: it was written to a pipe
-_MICROSECONDS_A_SECOND = 1_000_000
 _MIN_GAP_S = 0.5  # a shorter gap is not filled with silence: the time stamps are only inexact
 _SILENCE_SAMPLES = 60 * SAMPLE_RATE  # silence that is yielded at once
 _MERGED_S = 0.5  # short frames are merged to this length, because mixing many short frames takes long
@@ -115,7 +114,7 @@ def chunks_at(path: Path, budget: Budget, channels: int, starts: Iterable[float]
     with _reading(budget), _opened(path, budget) as opened:
         for start in starts:
             try:
-                opened.container.seek(round(start * _MICROSECONDS_A_SECOND) + (opened.container.start_time or 0))
+                opened.container.seek(round(start * av.time_base) + (opened.container.start_time or 0))
             except av.FFmpegError as error:
                 budget.check_error(error)
             chunk = _chunk(opened, channels)
@@ -334,7 +333,7 @@ def _promised_seconds(opened: _OpenedFile, actual: float) -> float | None:
     kind = opened.container.format.name
     if kind == "wav":
         return _by_wav_header(opened.path, actual)
-    promised = _by_header(opened.container, opened.stream)
+    promised = _by_header(opened)
     if promised is None or promised >= _MAX_HEADER_S or kind in _NO_HEADER_DURATION:
         return None
     return None if kind == "mp3" and _is_guess(opened, promised) else promised
@@ -349,10 +348,10 @@ def _is_guess(opened: _OpenedFile, seconds: float) -> bool:
     return not opened.stream.start_time or abs(seconds - guess) < 0.02 * guess
 
 
-def _by_header(container: InputContainer, stream: AudioStream) -> float | None:
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return container.duration / _MICROSECONDS_A_SECOND if container.duration is not None else None
+def _by_header(opened: _OpenedFile) -> float | None:
+    if opened.stream.duration is not None and opened.stream.time_base is not None:
+        return float(opened.stream.duration * opened.stream.time_base)
+    return opened.container.duration / av.time_base if opened.container.duration is not None else None
 
 
 def _by_wav_header(path: Path, actual: float) -> float | None:

@@ -1,15 +1,19 @@
 """Decode live audio, which arrives in pieces cut at any byte, as raw samples without a header."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Literal
 
 import av
-from av.audio.codeccontext import AudioCodecContext
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Codec, LiveAudio
 
 from app.errors import PermanentError
 
-_CODECS = {Codec.PCM_S16LE: "pcm_s16le", Codec.MULAW: "pcm_mulaw", Codec.ALAW: "pcm_alaw"}
+_CODECS: Mapping[Codec, Literal["pcm_s16le", "pcm_mulaw", "pcm_alaw"]] = {
+    Codec.PCM_S16LE: "pcm_s16le",
+    Codec.MULAW: "pcm_mulaw",
+    Codec.ALAW: "pcm_alaw",
+}
 _LAYOUTS = {1: "mono", 2: "stereo"}
 _HEAD = 8  # bytes that identify the format of a file
 _FILES = {
@@ -37,12 +41,8 @@ class SampleDecoder:
         None: the audio begins at the start of the stream. In this case, a stream that begins with the header of a file
         format is refused.
         """
-        name = _CODECS[audio.codec]
-        codec = av.CodecContext.create(name, "r")
-        if not isinstance(codec, AudioCodecContext):
-            raise TypeError(name)
-        codec.sample_rate, codec.layout = audio.sample_rate, _LAYOUTS[audio.channels]
-        self._codec = codec
+        self._codec = av.CodecContext.create(_CODECS[audio.codec], "r")
+        self._codec.sample_rate, self._codec.layout = audio.sample_rate, _LAYOUTS[audio.channels]
         self._block = audio.sample_bytes
         self._rest = b""  # bytes of an incomplete block
         self._skip = skip or 0

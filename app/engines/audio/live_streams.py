@@ -5,6 +5,7 @@ A job brings the next piece of a stream's audio; the state of the stream stays i
 
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from app.engines.diarization.live_speakers import LiveSpeakers
 
 MAX_STREAMS = 64
-MAX_JOB_BYTES = 1024**2  # of audio in a job
 MAX_JOB_SECONDS = 600.0  # of audio in a job
 # A model transcribes a short utterance better with the speech before it (docs/decisions/0030). Whisper encodes at
 # least ten seconds, so only the decoder takes longer for it; more context than this saves no more errors.
@@ -102,6 +102,7 @@ class LiveStreams:
             stream.decoder.close()
 
 
+@dataclass(eq=False, slots=True)
 class _Channel:
     """Detects the utterances in one channel of a live stream, or in its mix (`number` is None).
 
@@ -109,22 +110,19 @@ class _Channel:
     the context once more together with the utterance, because that improves the text of the utterance.
     """
 
-    def __init__(
-        self, number: int | None, mixer: Mixer, utterances: UtteranceDetector, speakers: "LiveSpeakers | None"
-    ) -> None:
-        self.utterances = utterances
-        self.speakers = speakers
-        self.crosstalk: Crosstalk | None = None  # of the channels of the stream, if each has speakers of its own
-        self._number = number
-        self._mixer = mixer
-        self._before: list[UnpackedWindow] = []  # the last utterances, as far as they are context of the next one
-        self._unlabelled: list[UnpackedWindow] = []  # complete utterances
+    number: int | None
+    mixer: Mixer
+    utterances: UtteranceDetector
+    speakers: "LiveSpeakers | None"
+    crosstalk: Crosstalk | None  # of the channels of the stream, if each has speakers of its own
+    _before: list[UnpackedWindow] = field(default_factory=list)  # as far as they are context of the next utterance
+    _unlabelled: list[UnpackedWindow] = field(default_factory=list)  # complete utterances
 
     def process(self, frame: av.AudioFrame | None) -> Iterator[Window]:
         """Process the next frame, and yield the utterances that are complete now; None: the audio has ended."""
-        for samples in self._mixer.flush() if frame is None else self._mixer.mix(frame):
+        for samples in self.mixer.flush() if frame is None else self.mixer.mix(frame):
             if self.crosstalk:
-                self.crosstalk.append(self._number or 0, samples)
+                self.crosstalk.append(self.number or 0, samples)
             yield from self._complete(self.utterances.process(samples))
         if frame is None:
             yield from self._complete(self.utterances.flush())
@@ -150,7 +148,7 @@ class _Channel:
             yield self._packed(window, self._context_of(window))
 
     def _own(self, utterance: UnpackedWindow) -> UnpackedWindow:
-        return self.crosstalk.without(self._number or 0, utterance) if self.crosstalk else utterance
+        return self.crosstalk.without(self.number or 0, utterance) if self.crosstalk else utterance
 
     def _complete(self, windows: Iterable[UnpackedWindow]) -> Iterator[Window]:
         for window in windows:
@@ -183,7 +181,7 @@ class _Channel:
         return Window(
             regions=[region for regions in parts for region in regions],
             samples=pack(np.concatenate([part.samples for part in windows])),
-            channel=self._number,
+            channel=self.number,
             context=sum(map(len, parts[:-1])),
         )
 
@@ -206,8 +204,7 @@ class _Stream:
             start = starts.get(index, 0.0)
             utterances = UtteranceDetector(start, detector(first_frame(start), first), first)
             mixer = Mixer(number, job.audio.channels)
-            self._channels.append(_Channel(number, mixer, utterances, people.get(index)))
-            self._channels[-1].crosstalk = crosstalk
+            self._channels.append(_Channel(number, mixer, utterances, people.get(index), crosstalk))
 
     def process(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
         """Process the audio of a job; return the utterances that are now complete, in progress, or in a pause."""
@@ -220,7 +217,7 @@ class _Stream:
             windows=windows,
             open=[window for channel in self._channels for window in channel.open()] if job.include_open else [],
             closing=[window for channel in self._channels for window in channel.closing()],
-            complete_until=[channel.utterances.complete_until for channel in self._channels],
+            complete_until=[channel.utterances.buffer.complete_until for channel in self._channels],
             lost=self.decoder.lost,
             speaking=speaking,
             speakers=[speakers.diarization(self._seconds) for speakers in people] if has_news else [],
@@ -239,12 +236,9 @@ class _Stream:
 
     @property
     def _seconds(self) -> float:
-        return self._channels[0].utterances.seconds
+        return self._channels[0].utterances.buffer.seconds
 
     def _frames(self, job: ProcessLiveAudio) -> Iterator[av.AudioFrame]:
-        if len(job.data) > MAX_JOB_BYTES * 4 // 3 + 4:
-            message = f"a job has more than {MAX_JOB_BYTES} bytes of audio"
-            raise ValueError(message)
         yield from self.decoder.decode(b64decode(job.data, validate=True))
         if job.end:
             yield from self.decoder.end()

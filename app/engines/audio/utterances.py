@@ -93,7 +93,10 @@ def _voiced(speech: Probabilities) -> npt.NDArray[np.intp]:
 
 
 class UtteranceDetector:
-    """Detects the utterances of one channel of live audio from `start_at` (seconds) on, while the audio arrives."""
+    """Detects the utterances of one channel of live audio from `start_at` (seconds) on, while the audio arrives.
+
+    `buffer`: the audio that is in no complete utterance yet.
+    """
 
     def __init__(self, start_at: float, detector: VoiceDetector, first: int = 0) -> None:
         """`start_at`: where to start, in seconds; audio before it only prepares the `detector`.
@@ -101,28 +104,17 @@ class UtteranceDetector:
         `first`: the number of the first frame that `process` gets, 0 at the start of the recording.
         """
         self._detector = detector
-        self._buffer = SpeechBuffer(first_frame(start_at), first * FRAME)
-        self._frame = first  # number of the next frame
+        self.buffer = SpeechBuffer(first_frame(start_at), first * FRAME)
         self._rest = np.zeros(0, np.float32)  # the samples of an incomplete frame
         self._closing = 0  # the frame at which the last closing utterance ended
 
-    @property
-    def seconds(self) -> float:
-        """The time up to which audio has arrived, in seconds from the start of the recording."""
-        return self._buffer.seconds
-
-    @property
-    def complete_until(self) -> float:
-        """The time up to which all utterances are detected, in seconds from the start of the recording."""
-        return self._buffer.complete_until
-
     def process(self, samples: Samples) -> list[UnpackedWindow]:
         """Process the next samples of the channel; return the utterances that are complete now."""
-        self._buffer.received += len(samples)
         pending = np.concatenate([self._rest, samples])
         whole = len(pending) // FRAME * FRAME
         self._rest = pending[whole:]
         self._append(pending[:whole])
+        self.buffer.received += len(samples)
         return list(self._complete(whole=False))
 
     def flush(self) -> list[UnpackedWindow]:
@@ -136,7 +128,7 @@ class UtteranceDetector:
 
         None if there is none, or if its last 0.1 s are silent, because then it may already have ended.
         """
-        paused = not (self._buffer.speech[-_PAUSED:] >= _CONTINUED).any()
+        paused = not (self.buffer.speech[-_PAUSED:] >= _CONTINUED).any()
         return None if paused else self.current()
 
     def current(self) -> UnpackedWindow | None:
@@ -151,34 +143,33 @@ class UtteranceDetector:
         equal this one: so it can already be transcribed.
         """
         utterance = self._next()
-        if utterance is None or utterance.end >= len(self._buffer.speech):
+        if utterance is None or utterance.end >= len(self.buffer.speech):
             return None
-        end = self._buffer.start + utterance.end
+        end = self.buffer.start + utterance.end
         if end == self._closing:
             return None
         self._closing = end
         return self._window(utterance)
 
     def _next(self) -> Utterance | None:
-        utterance = next_utterance(self._buffer.speech, whole=False)
+        utterance = next_utterance(self.buffer.speech, whole=False)
         return None if utterance is None or utterance.click else utterance
 
     def _append(self, samples: Samples) -> None:
         speech = self._detector(np.pad(samples, (0, -len(samples) % FRAME)))
-        self._buffer.append(samples, speech, self._frame)
-        self._frame += len(speech)
+        self.buffer.append(samples, speech, self.buffer.received // FRAME)
 
     def _complete(self, *, whole: bool) -> Iterator[UnpackedWindow]:
-        while (utterance := next_utterance(self._buffer.speech, whole=whole)) and not utterance.open:
+        while (utterance := next_utterance(self.buffer.speech, whole=whole)) and not utterance.open:
             if not utterance.click:
                 yield self._window(utterance)
-            self._buffer.drop(utterance.end)
-        frames = len(self._buffer.speech)
+            self.buffer.drop(utterance.end)
+        frames = len(self.buffer.speech)
         padding = frames if whole else _PADDING  # of an utterance to come
-        self._buffer.drop(utterance.start if utterance else max(frames - padding, 0))
+        self.buffer.drop(utterance.start if utterance else max(frames - padding, 0))
 
     def _window(self, utterance: Utterance) -> UnpackedWindow:
-        return self._buffer.window([(utterance.start, utterance.end)])
+        return self.buffer.window([(utterance.start, utterance.end)])
 
 
 def between_pauses(utterance: UnpackedWindow) -> Iterator[Times]:

@@ -174,8 +174,9 @@ def detect_windows(
     window_detector = _WindowDetector(ceil(start_at * FRAMES_PER_SECOND - 1e-6), detector or get_vad_model())
     buffer = window_detector.buffer
     for chunk in chunks(audio):
-        yield DetectedWindows(window_detector.process(chunk), buffer.seconds, buffer.complete_until)
-    yield DetectedWindows(window_detector.flush(), buffer.seconds, buffer.seconds)
+        window_detector.append(chunk)
+        yield DetectedWindows(list(window_detector.complete(whole=False)), buffer.seconds, buffer.complete_until)
+    yield DetectedWindows(list(window_detector.complete(whole=True)), buffer.seconds, buffer.seconds)
 
 
 def next_window(speech: Probabilities, *, whole: bool) -> list[Region]:
@@ -258,18 +259,13 @@ class _WindowDetector:
         self._before = np.zeros(0, np.float32)  # the end of the previous chunk
         self.buffer = SpeechBuffer(start)
 
-    def process(self, chunk: Samples) -> list[UnpackedWindow]:
-        """Process the next chunk; return the windows that are complete now."""
+    def append(self, chunk: Samples) -> None:
+        """Detect the speech in the next chunk."""
         frame = self.buffer.received // FRAME
         self.buffer.received += len(chunk)
         if self.buffer.received > self.buffer.start * FRAME:
             self.buffer.append(chunk, self._speech(chunk), frame)
         self._before = chunk[-WARM_UP * FRAME :]
-        return list(self._complete(whole=False))
-
-    def flush(self) -> list[UnpackedWindow]:
-        """End the recording, after which no audio follows; return the remaining windows."""
-        return list(self._complete(whole=True))
 
     def _speech(self, chunk: Samples) -> Probabilities:
         if not chunk.any() and not self._before.any():  # a gap in time stamps may be a silence of many hours
@@ -279,7 +275,8 @@ class _WindowDetector:
         speech = self._detector(np.concatenate([self._before, chunk, padding]))
         return np.asarray(speech, np.float32)[len(self._before) // FRAME :]
 
-    def _complete(self, *, whole: bool) -> Iterator[UnpackedWindow]:
+    def complete(self, *, whole: bool) -> Iterator[UnpackedWindow]:
+        """Yield the windows that are complete now; `whole`: whether no more audio follows."""
         while regions := next_window(self.buffer.speech, whole=whole):
             yield self.buffer.window((region.start, region.end) for region in regions)
             self.buffer.drop(regions[-1].end)

@@ -10,7 +10,7 @@ from natscribe.schemas.live import Codec, LiveAudio
 from natscribe.schemas.windows import Window
 
 from app.engines.audio.limits import Limit
-from app.engines.audio.live_streams import MAX_JOB_BYTES, MAX_STREAMS, LiveStreams
+from app.engines.audio.live_streams import MAX_STREAMS, LiveStreams
 from app.engines.audio.samples import unpack
 from app.engines.audio.speech_detector import SECTION
 from app.engines.audio.windows import FRAME, FRAMES_PER_SECOND, WARM_UP, UnpackedWindow, VoiceDetector
@@ -23,6 +23,7 @@ from app.engines.messages import (
     ProcessLiveAudio,
 )
 from app.errors import PermanentError, TaskError, TransientError
+from app.live.source import MAX_JOB_BYTES
 from tests.constants import Constants
 
 from .opus_files import recorded
@@ -258,8 +259,8 @@ def test_a_job_that_fails_closes_its_own_stream_alone(streams: LiveStreams) -> N
     for name in ("a", "b"):
         process(streams, signal((1, 1)), first=True, stream=name)
     # When a job of one fails
-    with pytest.raises(ValueError, match="bytes"):
-        send(streams, bytes(2 * MAX_JOB_BYTES))
+    with pytest.raises(ValueError, match="base64"):
+        streams.run(ProcessLiveAudio(stream="a", audio=LiveAudio(), data="?"))
     # Then that one has to begin again, which is no fault of its task, and the other continues
     assert fails(streams, signal((1, 1)), stream="a").detail.code is ErrorCode.ENGINE_FAILED
     assert process(streams, signal((1, 1)), stream="b").seconds == 2

@@ -187,8 +187,8 @@ def test_a_worker_that_continues_at_any_complete_second_finds_the_same_later_utt
     for at in range(0, len(samples), bit):
         utterances.process(samples[at : at + bit])
         # When another worker continues there, then it finds those that end later
-        left = [window for window in windows if window.regions[0][1] > utterances.complete_until]
-        assert regions(find(samples, start_at=utterances.complete_until)) == regions(left)
+        left = [window for window in windows if window.regions[0][1] > utterances.buffer.complete_until]
+        assert regions(find(samples, start_at=utterances.buffer.complete_until)) == regions(left)
 
 
 @pytest.mark.parametrize(("level", "most_seconds"), [(0.0, 0.3), (1.0, 15.0)], ids=["silence", "a monologue"])
@@ -198,8 +198,8 @@ def test_little_audio_is_held_whatever_comes(level: float, most_seconds: float) 
     for _ in range(250):
         utterances.process(bit)
         # Then what is not settled is never longer than an utterance
-        assert utterances.seconds - utterances.complete_until <= most_seconds
-    assert utterances.seconds == pytest.approx(3600)
+        assert utterances.buffer.seconds - utterances.buffer.complete_until <= most_seconds
+    assert utterances.buffer.seconds == pytest.approx(3600)
 
 
 def test_the_last_utterance_ends_with_the_recording() -> None:
