@@ -151,7 +151,6 @@ def test_hostile_names_neither_break_the_screen_nor_command_the_terminal() -> No
 @pytest.mark.parametrize(("count", "shown"), [(1, 0), (2, 2), (20, 5)])
 def test_the_users_with_the_most_waiting_audio_are_shown_if_there_are_several(count: int, shown: int) -> None:
     dashboard = busy()
-    assert dashboard.queue is not None
     load = UserLoad(user_id=7, waiting=9, running=1, waiting_seconds=99)
     users = [load.model_copy(update={"user_id": f"user-{number}"}) for number in range(count)]
     dashboard.queue = dashboard.queue.model_copy(update={"users": users})

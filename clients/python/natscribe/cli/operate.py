@@ -1,13 +1,12 @@
 """The subcommands `queue` and `dead-letters`, for operators."""
 
-from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from natscribe.cli.console import err, out, require, run_with_client
-from natscribe.cli.tables import QUEUE_COLUMNS, USER_COLUMNS, Column, Row, print_messages, print_table, user_cells
-from natscribe.cli.wording import clock, countdown, seconds_until, to_the_minute
+from natscribe.cli.tables import QUEUE_COLUMNS, Column, Row, print_messages, print_table, print_users, queue_cells
+from natscribe.cli.wording import to_the_minute
 from natscribe.client import Client, command
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorCode
@@ -40,7 +39,7 @@ _DEAD_LETTER_COLUMNS = Column("failed"), Column("kind"), Column("task")
 def _show_queues(overview: QueueOverview) -> None:
     rows = [_queue_row(status) for status in overview.queues if status.waiting or status.running]
     print_table(out, QUEUE_COLUMNS, rows)
-    print_table(out, USER_COLUMNS, [Row(user_cells(load)) for load in overview.users])
+    print_users(out, overview.users)
     scheduled = sum(status.scheduled for status in overview.queues)
     if not (rows or scheduled or overview.dead_letters):
         err.print("No tasks are waiting, running or failed.")
@@ -54,8 +53,8 @@ def _show_queues(overview: QueueOverview) -> None:
 
 
 def _queue_row(queue: QueueStatus) -> Row:
-    counts = str(queue.waiting), str(queue.running)
-    return Row([queue.priority, queue.queue, *counts, _age(queue.oldest), countdown(queue.newest_start)])
+    *cells, oldest, last_start = queue_cells(queue)
+    return Row([*cells, f"{oldest} ago" if oldest else "", last_start])
 
 
 @dead_letters.command("list")
@@ -102,10 +101,6 @@ def _check_one(*options: object) -> None:
     """
     is_one = sum(option is not None for option in options) == 1
     require(is_one, "give exactly one of --task-id, --kind and --code")
-
-
-def _age(since: datetime | None) -> str:
-    return "" if since is None else f"{clock(-seconds_until(since))} ago"
 
 
 def _dead_letter_row(dead_letter: DeadLetter) -> Row:

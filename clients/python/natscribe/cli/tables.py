@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from natscribe.cli.console import err, out
-from natscribe.cli.wording import clock, printable
-from natscribe.schemas.task_queues import UserLoad
+from natscribe.cli.wording import clock, countdown, printable, seconds_until
+from natscribe.schemas.task_queues import QueueStatus, UserLoad
 
 GAP = "  "  # between columns
 AnyMessage = TypeVar("AnyMessage", bound=BaseModel)
@@ -51,7 +51,7 @@ QUEUE_COLUMNS = (
 )
 
 
-USER_COLUMNS = (
+_USER_COLUMNS = (
     Column("user", max_chars=24),
     Column("waiting", right=True, named=True),
     Column("running", right=True, named=True),
@@ -78,10 +78,26 @@ def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]
             console.print(Padding(printable(note), (0, 0, 0, len(GAP))), soft_wrap=False)
 
 
+def queue_cells(queue: QueueStatus) -> list[str]:
+    """Return the table cells of a task queue.
+
+    They are the priority and lane (type of tasks) of the queue, its numbers of waiting and running tasks, the age of
+    its oldest waiting task, and the expected start of its newest task.
+    """
+    oldest = clock(max(-seconds_until(queue.oldest), 0)) if queue.oldest else ""
+    counts = str(queue.waiting), str(queue.running)
+    return [queue.priority, queue.queue, *counts, oldest, countdown(queue.newest_start)]
+
+
 def user_cells(load: UserLoad) -> list[str]:
     """Return the table cells of a user: id, numbers of waiting and running tasks, and duration of the waiting audio."""
     user = "(none)" if load.user_id is None else str(load.user_id)
     return [user, str(load.waiting), str(load.running), clock(load.waiting_seconds)]
+
+
+def print_users(console: Console, users: Sequence[UserLoad]) -> None:
+    """Print a table of users with their numbers of tasks; without users, print nothing."""
+    print_table(console, _USER_COLUMNS, [Row(user_cells(load)) for load in users])
 
 
 async def print_messages(

@@ -16,8 +16,7 @@ from natscribe.client import Client, ClientError, NotAllowedError
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import MAX_LISTED_TASKS
 
-REDRAW_EVERY_S = 0.25
-REDRAW_UNCHANGED_EVERY_S = 1.0  # the times on the screen advance
+REDRAW_EVERY_S = 0.25  # also without events: the times on the screen advance
 QUEUE_EVERY_S = 2.0
 CANCEL_AGAIN_AFTER_S = 0.05
 LIST_EVERY_S = 10.0
@@ -150,7 +149,6 @@ async def _update(dashboard: Dashboard, name: str, request: Callable[[], Awaitab
 
 async def _update_queue(client: Client, dashboard: Dashboard) -> None:
     dashboard.queue = await client.queue()
-    dashboard.changed = True
 
 
 async def _update_list(client: Client, dashboard: Dashboard) -> None:
@@ -162,12 +160,8 @@ async def _update_list(client: Client, dashboard: Dashboard) -> None:
 
 
 async def _redraw(live: Live, dashboard: Dashboard, address: str) -> None:
-    drawn_at = 0.0
     while True:
-        now = time.monotonic()
-        if dashboard.changed or now - drawn_at >= REDRAW_UNCHANGED_EVERY_S:
-            dashboard.changed, drawn_at = False, now
-            size = live.console.size
-            picture = render(dashboard, f"{address}, q quits", width=size.width, height=size.height, now=now)
-            live.update(picture, refresh=True)
+        size, now = live.console.size, time.monotonic()
+        picture = render(dashboard, f"{address}, q quits", width=size.width, height=size.height, now=now)
+        live.update(picture, refresh=True)
         await asyncio.sleep(REDRAW_EVERY_S)

@@ -17,8 +17,7 @@ MAX_RUNNING = 2000  # further running tasks are counted, but not stored
 MAX_FAILURES = 20
 # A running task has an event every 10 s: after this silence it has ended, and its last event was lost.
 LOST_AFTER_S = 60.0
-
-_ENDED = (State.COMPLETED, State.FAILED, State.CANCELLED)
+_NO_QUEUES = QueueOverview(queues=[], dead_letters=0)
 
 
 @dataclass
@@ -60,18 +59,16 @@ class Dashboard:
     failures: deque[Failure] = field(default_factory=lambda: deque(maxlen=MAX_FAILURES))
     ended: Counter[State] = field(default_factory=Counter)
     since: datetime = field(default_factory=lambda: datetime.now(timezone.utc))  # `ended` counts from then on
-    queue: QueueOverview | None = None
+    queue: QueueOverview = _NO_QUEUES  # until the service has replied
     problems: dict[str, str] = field(default_factory=dict)  # a sentence each, by what cannot be read
-    changed: bool = True
 
     def apply(self, event: ProgressEvent, now: float) -> None:
         """Update the dashboard with a progress event of any task; `now` is the monotonic time in seconds."""
-        self.changed = True
         if event.state is State.RUNNING:
             self._set_running(event, now)
             return
         self.running.pop(event.task_id, None)
-        if event.state in _ENDED:
+        if event.state.ended:
             self.ended[event.state] += 1
         if event.error is not None:
             final = event.state is State.FAILED
@@ -84,7 +81,6 @@ class Dashboard:
         its last event is older than SILENT_AFTER_S, or than LOST_AFTER_S if `page` is not the whole list.
         `requested_at`, `now`: when the list was requested and received, in monotonic seconds.
         """
-        self.changed = True
         listed = {task.task_id: task for task in page.tasks if task.state is State.RUNNING}
         for task_id, task in listed.items():
             if task_id in self.running:
@@ -106,7 +102,6 @@ class Dashboard:
             if task.task_id not in known and task.error is not None and len(self.failures) < MAX_FAILURES:
                 time = task.finished_at or task.created_at
                 self.failures.append(Failure(task.task_id, time, _reason(task.error), final=True))
-        self.changed = True
 
     def _set_running(self, event: ProgressEvent, now: float) -> None:
         earlier = self.running.get(event.task_id)

@@ -9,15 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from natscribe.cli.console import ERROR, WARNING
-from natscribe.cli.tables import QUEUE_COLUMNS, USER_COLUMNS, Column, Row, print_table, user_cells
+from natscribe.cli.tables import QUEUE_COLUMNS, Column, Row, print_table, print_users, queue_cells, user_cells
 from natscribe.cli.top.dashboard import Dashboard, Failure, Running
 from natscribe.cli.wording import (
     SILENT_AFTER_S,
     clock,
-    countdown,
     printable,
     progress_text,
-    seconds_until,
     shortened,
     speakers_text,
     to_the_minute,
@@ -68,7 +66,7 @@ def render(dashboard: Dashboard, address: str, *, width: int, height: int, now: 
     more = _running_tasks(dashboard) - shown
     if more > 0:
         parts.append(Text(f"and {more} more running" if shown else f"{more} running", style="dim"))
-    if failed or (dashboard.queue is not None and dashboard.queue.dead_letters):
+    if failed or dashboard.queue.dead_letters:
         parts.append(_failure_table(dashboard, failed, width=width))
     return Group(*parts)
 
@@ -102,14 +100,9 @@ def _table(*columns: str, expand: bool = True) -> Table:
 
 
 def used_queues(dashboard: Dashboard) -> list[QueueStatus]:
-    """Return the task queues that have tasks; if all are empty, only the first queue.
-
-    Return an empty list until the dashboard has the state of the queues.
-    """
-    overview = dashboard.queue
-    if overview is None:
-        return []
-    return [queue for queue in overview.queues if queue.waiting or queue.running] or overview.queues[:1]
+    """Return the task queues that have tasks; if all are empty, only the first queue."""
+    queues = dashboard.queue.queues
+    return [queue for queue in queues if queue.waiting or queue.running] or queues[:1]
 
 
 def _queue_table(queues: list[QueueStatus]) -> Table:
@@ -121,7 +114,7 @@ def _queue_table(queues: list[QueueStatus]) -> Table:
 
 def _users(dashboard: Dashboard) -> list[UserLoad]:
     """Return the users with the most waiting audio; an empty list if there are fewer than two."""
-    users = dashboard.queue.users if dashboard.queue is not None else []
+    users = dashboard.queue.users
     return users if len(users) > 1 else []
 
 
@@ -133,21 +126,9 @@ def _user_table(users: list[UserLoad]) -> Table:
     return table
 
 
-def queue_cells(queue: QueueStatus) -> list[str]:
-    """Return the cells of a task queue's row.
-
-    They are the priority and lane (type of tasks) of the queue, its numbers of waiting and running tasks, the age of
-    its oldest waiting task, and the expected start of its newest task.
-    """
-    oldest = clock(max(-seconds_until(queue.oldest), 0)) if queue.oldest else ""
-    last = countdown(queue.newest_start)
-    return [queue.priority, queue.queue, str(queue.waiting), str(queue.running), oldest, last]
-
-
 def _running_tasks(dashboard: Dashboard) -> int:
     """Return the number of running tasks, as counted from events or reported for the queues, whichever is larger."""
-    counted = sum(queue.running for queue in dashboard.queue.queues) if dashboard.queue is not None else 0
-    return max(len(dashboard.running), counted)
+    return max(len(dashboard.running), sum(queue.running for queue in dashboard.queue.queues))
 
 
 def _running_table(dashboard: Dashboard, rows: int, *, width: int, now: float) -> Table:
@@ -214,7 +195,7 @@ def _left(task: Running, now: float) -> str | Text:
 
 
 def _failure_table(dashboard: Dashboard, rows: int, *, width: int) -> Table:
-    count = dashboard.queue.dead_letters if dashboard.queue is not None else 0
+    count = dashboard.queue.dead_letters
     table = _table("failed", "", f"*{count} dead letter{'s' * (count > 1)} stored" if count else "*")
     shown = list(islice(dashboard.failures, rows))
     max_columns = max(width - _REASON_COLUMNS, _MIN_NAME_COLUMNS)
@@ -239,7 +220,7 @@ def _is_today(time: datetime) -> bool:
 def print_snapshot(console: Console, dashboard: Dashboard) -> None:
     """Print the task queues, the running tasks and the failures of a dashboard once, without shortening names."""
     print_table(console, _QUEUES, [Row(queue_cells(queue)) for queue in used_queues(dashboard)])
-    print_table(console, USER_COLUMNS, [Row(user_cells(load)) for load in _users(dashboard)])
+    print_users(console, _users(dashboard))
     print_table(console, _RUNNING, [Row(_cells(task_id, task)) for task_id, task in dashboard.running.items()])
     failures = [Row([to_the_minute(failure.time), failure.task_id], reason(failure)) for failure in dashboard.failures]
     print_table(console, _FAILED, failures)
