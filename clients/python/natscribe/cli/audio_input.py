@@ -59,15 +59,27 @@ async def from_input(codec: Codec) -> AsyncIterator[bytes]:
             arrives later, the iterator raises this error, not the function.
     """
     chunks = iter(lambda: os.read(sys.stdin.fileno(), _READ_BYTES), b"")
-    audio = read_in_thread(chunks if codec is Codec.OPUS else samples(chunks))
+    return await after_first(chunks if codec is Codec.OPUS else samples(chunks), timeout=_CHECK_WITHIN_S)
+
+
+async def after_first(chunks: Iterable[bytes], *, timeout: float | None = None) -> AsyncIterator[bytes]:
+    """Read a blocking iterable in a thread; wait for its first chunk, and return an iterator over all chunks.
+
+    `timeout`: the function waits at most this number of seconds; None: without a limit.
+
+    Raises:
+        ClientError: Reading the first chunk has failed. If another chunk fails, or the first one after the timeout, the
+            iterator raises this error.
+    """
+    audio = read_in_thread(chunks)
     first = asyncio.ensure_future(anext(audio, b""))
-    await asyncio.wait([first], timeout=_CHECK_WITHIN_S)
+    await asyncio.wait([first], timeout=timeout)
     if first.done():
         first.result()
-    return with_first(first, audio)
+    return _with_first(first, audio)
 
 
-async def with_first(first: "asyncio.Future[bytes]", audio: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _with_first(first: "asyncio.Future[bytes]", audio: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Yield the chunk that the future `first` delivers, unless it is empty, and then the chunks of `audio`."""
     if chunk := await first:
         yield chunk

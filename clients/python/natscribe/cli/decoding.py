@@ -1,6 +1,5 @@
 """Decodes the audio of files and URLs for live tasks, with the library PyAV; without it, only files, with ffmpeg."""
 
-import asyncio
 import os
 import ssl
 import subprocess
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from natscribe.cli.audio_input import ACCEPTED, CHUNK_S, conversion_hint, paced, read_in_thread, with_first
+from natscribe.cli.audio_input import ACCEPTED, CHUNK_S, after_first, conversion_hint, paced
 from natscribe.cli.console import WARNING, print_above, require
 from natscribe.client import ClientError
 from natscribe.schemas.live import LiveAudio
@@ -65,7 +64,8 @@ async def from_file(path: Path, speed: float) -> AsyncIterator[bytes]:
     else:
         message = f"to play {path.name}, install ffmpeg, or PyAV (pip install av); without them, {ACCEPTED}"
         raise typer.BadParameter(message)
-    return paced(await _after_first_chunk(chunks, path.name, "check whether a player plays it."), speed)
+    audio = _until_broken(chunks, path.name, "check whether a player plays it.")
+    return paced(await after_first(audio), speed)
 
 
 async def from_url(url: str, speed: float) -> AsyncIterator[bytes]:
@@ -82,7 +82,7 @@ async def from_url(url: str, speed: float) -> AsyncIterator[bytes]:
     certificate = ", its certificate (SSL_CERT_FILE may name its authority)" if "https:" in name else ""
     hint = f"check the address{certificate}, and whether a player plays it."
     reader = _PyAVReader(url, name, _options_of_urls())
-    audio = await _after_first_chunk(reader.chunks(), name, hint)
+    audio = await after_first(_until_broken(reader.chunks(), name, hint))
     return paced(audio, speed) if reader.is_file else audio
 
 
@@ -96,22 +96,14 @@ def _options_of_urls() -> dict[str, str]:
     }
 
 
-async def _after_first_chunk(chunks: Iterator[bytes], name: str, hint: str) -> AsyncIterator[bytes]:
-    """Iterate over `chunks` in a thread; wait for the first chunk, and return an iterator over all of them.
+def _until_broken(chunks: Iterator[bytes], name: str, hint: str) -> Iterator[bytes]:
+    """Yield `chunks`; if the audio breaks off after the first chunk, print a warning and end.
 
-    If the audio breaks off later, the iterator prints a warning and ends. `name`: the name of the audio in messages.
-    `hint`: the advice in error messages.
+    `name`: the name of the audio in messages. `hint`: the advice in error messages.
 
     Raises:
         ClientError: The audio cannot be read, or is empty.
     """
-    audio = read_in_thread(_until_broken(chunks, name, hint))
-    first = asyncio.ensure_future(anext(audio, b""))
-    await first
-    return with_first(first, audio)
-
-
-def _until_broken(chunks: Iterator[bytes], name: str, hint: str) -> Iterator[bytes]:
     has_audio = False
     try:
         for chunk in chunks:
