@@ -25,7 +25,6 @@ class Message:
     node: Node
     schema: str
     payload: Node
-    headers: Node
     is_home: bool
     is_whole: bool
 
@@ -34,13 +33,13 @@ class Message:
 class Operation:
     """What a client can do on one channel; `role` says what, such as `You publish`.
 
-    `name` is the operation's id in the AsyncAPI document; `channel` and `parameters` are parts of that document.
+    `name` is the operation's id in the AsyncAPI document; `node`, `channel` and `parameters` are parts of that
+    document.
     """
 
     name: str
     role: str
-    title: str
-    summary: str
+    node: Node
     channel: Node
     parameters: dict[str, Node]
     messages: list[Message]
@@ -140,8 +139,7 @@ def _operation(document: Node, name: str, node: Node, shown: set[str]) -> Operat
     return Operation(
         name=name,
         role=_role(node),
-        title=node["title"],
-        summary=node["summary"],
+        node=node,
         channel=channel,
         parameters={key: resolve(document, parameter) for key, parameter in channel.get("parameters", {}).items()},
         messages=[_message(document, message, shown, is_reply=False) for message in node["messages"]],
@@ -176,7 +174,6 @@ def _message(document: Node, reference: Node, shown: set[str], *, is_reply: bool
         node=node,
         schema=schema,
         payload=payload,
-        headers=node["headers"],
         is_home=is_home,
         is_whole=is_home or not schema or is_small,
     )
@@ -186,7 +183,7 @@ def _reachable(schemas: dict[str, Node], groups: list[Group]) -> set[str]:
     """Return the names of the schemas that the messages of `groups` use, directly or through other schemas."""
     operations = [operation for group in groups for operation in group.operations]
     messages = [message for operation in operations for message in (*operation.messages, *operation.replies)]
-    waiting = [name for message in messages for name in references([message.node["payload"], message.headers])]
+    waiting = [name for message in messages for name in references([message.node["payload"], message.node["headers"]])]
     reachable: set[str] = set()
     while waiting:
         name = waiting.pop()

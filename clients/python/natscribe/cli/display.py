@@ -1,10 +1,10 @@
 """Displays for the progress of tasks: the base class, JSON lines for programs, and plain lines without a terminal."""
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from enum import Enum
 
 from rich.text import Text
-from typing_extensions import Self
 
 from natscribe.cli.console import WARNING, err, out, print_above
 from natscribe.cli.wording import describe, segment_line
@@ -25,7 +25,7 @@ class ShownText(Enum):
     ALL = "all text"
 
 
-class Display:
+class Display(AbstractContextManager["Display"]):
     """Base class of the displays, which show the progress of tasks; this class itself shows only messages and warnings.
 
     `label`, in the methods: the name of the recording, or other audio, of one task.
@@ -35,9 +35,6 @@ class Display:
         self.text = out  # prints text and results: on a terminal they must not cut through the bars
         self.shown_segments: list[str] = []  # the text that was printed while its task ran
         self._warnings: set[str] = set()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         return
@@ -109,12 +106,13 @@ class TextDisplay(Display, ABC):
         return segment_line(segment)
 
     def update_position(self, label: str, status: TaskStatus) -> None:
-        """Show the last progress event of the task with this label again, with the queue position in `status`.
+        """Show the last event of the task with this label again, with the position and expected start in `status`.
 
         Do nothing if the task has no event yet.
         """
         if (last := self._last.get(label)) is not None:
-            self.show(label, with_position(last, status))
+            position = {"queue_position": status.queue_position, "expected_start": status.expected_start}
+            self.show(label, last.model_copy(update=position))
 
     def _show_partial(self, partial: Partial) -> None:
         """Do nothing: only displays that can replace text on the screen show partial results, and override this."""
@@ -143,12 +141,6 @@ class PlainLines(TextDisplay):
         if before is None or _milestone(event) != _milestone(before):
             has_percentage = event.progress and event.lag_seconds is None  # live audio has none
             err.print(f"{label}: {f'{event.progress} %, ' if has_percentage else ''}{describe(event)}")
-
-
-def with_position(event: ProgressEvent, status: TaskStatus) -> ProgressEvent:
-    """Return a copy of an event with the queue position and the expected start from a newer status of the task."""
-    position = {"queue_position": status.queue_position, "expected_start": status.expected_start}
-    return event.model_copy(update=position)
 
 
 def _milestone(event: ProgressEvent) -> tuple[object, ...]:

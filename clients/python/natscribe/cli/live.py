@@ -10,6 +10,7 @@ from natscribe.cli.audio_input import STANDARD_INPUT
 from natscribe.cli.console import out, require, run_and_exit
 from natscribe.cli.folders import URL
 from natscribe.cli.live_session import AudioSource, LiveSession
+from natscribe.cli.live_text import choose_live_display
 from natscribe.cli.notices import RequestedOptions
 from natscribe.cli.output import make_output
 from natscribe.cli.vocabulary import read_vocabulary
@@ -142,11 +143,12 @@ def live(  # noqa: PLR0913 -- the task's fields
     stdin_format = {"codec": codec, "sample_rate": rate or _DEFAULT_RATE_HZ.get(codec, 16_000), "channels": channels}
 
     requested = RequestedOptions(min_speakers, max_speakers)
+    choose_display = partial(choose_live_display, as_json=as_json, prints_text=prints_text, diarize=diarize)
 
     async def work() -> int:
         audio = await AudioSource.open(source, stdin_format, speed)
         submit = partial(start, audio=audio.format)
-        return await LiveSession(audio, submit, output, requested, as_json, prints_text, diarize).run()
+        return await LiveSession(audio, submit, output, requested, choose_display).run()
 
     run_and_exit(work())
 

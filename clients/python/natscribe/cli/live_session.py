@@ -12,7 +12,6 @@ from natscribe.cli.console import WARNING, err, open_client, out, read_settings
 from natscribe.cli.display import Display
 from natscribe.cli.folders import URL, existing_file
 from natscribe.cli.follow import follow
-from natscribe.cli.live_text import choose_live_display
 from natscribe.cli.notices import RequestedOptions, notices
 from natscribe.cli.output import Output
 from natscribe.cli.wording import has_speakers
@@ -70,17 +69,14 @@ class LiveSession:
     """Sends the audio of one live task, shows the text while it is transcribed, and writes the result.
 
     `start`: returns the live transcription for a client. `requested`: the options about which warnings are printed if
-    the result does not fulfil them. `as_json`: whether to print events as JSON. `prints_text`: whether to print
-    segments as they are transcribed. `diarize`: whether the task has this option.
+    the result does not fulfil them. `choose_display`: returns the display for a live transcription.
     """
 
     source: AudioSource
     start: Callable[[Client], Live]
     output: Output
     requested: RequestedOptions
-    as_json: bool
-    prints_text: bool  # as it is transcribed
-    diarize: bool
+    choose_display: Callable[[Live], Display]
     sent_bytes: int = 0
 
     async def run(self) -> int:
@@ -92,9 +88,7 @@ class LiveSession:
         async with open_client() as client, self.start(client) as live:
             err.print(f"{self.source.name} is task {live.task_id}")
             try:
-                with choose_live_display(
-                    live, as_json=self.as_json, prints_text=self.prints_text, diarize=self.diarize
-                ) as display:
+                with self.choose_display(live) as display:
                     is_completed = await self._follow(client, live, display)
             except asyncio.CancelledError:
                 await _cancel(client, live.task_id)
