@@ -17,10 +17,11 @@ from natscribe.jetstream.stream_pages import pages
 from natscribe.jetstream.streams import LIVE_ACK_WAIT_S
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
+from natscribe.schemas.transcription import SegmentsEvent
 
 from app.jetstream.slots import Slots
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS, running, servers
+from tests.e2e.test_recovery import result_of
 from tests.playing import joined, play
 from tests.truth.recordings import read, write
 from tests.waiting import eventually
@@ -130,12 +131,6 @@ def _have_clock(logs: list[TaskLog], offset: timedelta) -> bool:
     return all(log.has_clock(offset) for log in logs)
 
 
-async def result_of(client: Client, log: TaskLog) -> TranscriptionResult:
-    result = await client.get_task_result(log.task_id)
-    assert isinstance(result, TranscriptionResult)
-    return result
-
-
 async def due_times(nc: Nats, count: int) -> list[datetime] | None:
     """Return when the data of each ended task will be erased; None: not so many tasks will be."""
     reminders = pages(nc, "transcription_retention", subjects.reminder("*", "*", "*"))
@@ -160,10 +155,10 @@ async def test_tasks_survive_jumps_of_the_system_clock(
             witness(settings.nats_url) as subscriber,
         ):
             # Given the results of an undisturbed run
-            undisturbed = [await result_of(client, log) for log in await run_both(client, recording)]
+            undisturbed = [await result_of(client, log.task_id) for log in await run_both(client, recording)]
             # When the clock of the worker jumps an hour ahead, and then an hour behind, in the middle of both tasks
             logs = await run_both(client, recording, clock)
-            results = [await result_of(client, log) for log in logs]
+            results = [await result_of(client, log.task_id) for log in logs]
             await eventually(subscriber.agrees)
             due_in = [at - datetime.now(UTC) for at in await eventually(partial(due_times, nc, count=4))]
     pauses = {slots: heartbeats.longest_pause(slots) for slots in Slots}

@@ -11,10 +11,11 @@ import psutil
 import pytest
 import pytest_asyncio
 from natscribe.client import Client
-from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
+from natscribe.schemas.progress import State
+from natscribe.schemas.transcription import TranscriptionResult
 
 from tests.e2e.conftest import LIBRIVOX, Running, engines_of, history, owner_of, running, servers
+from tests.e2e.test_recovery import batches_of, progress_of, result_of
 from tests.playing import Seen, is_final, is_text, is_text_behind, joined, play
 from tests.truth.words import longest_difference, word_error_rate
 from tests.waiting import eventually
@@ -89,8 +90,7 @@ async def test_each_sentence_is_transcribed_once_despite_faults(
             again = await seen.until(is_text_behind(blown_at - began), after=blown_at, within=ENDS_WITHIN_S)
             await speaking
             await following
-        result = await client.get_task_result(live.task_id)
-        assert isinstance(result, TranscriptionResult)
+        result = await result_of(client, live.task_id)
         await eventually(subscriber.agrees)
         events = await history(client, live.task_id)
     # Then each sentence is there once, in words as those of an undisturbed run
@@ -101,11 +101,9 @@ async def test_each_sentence_is_transcribed_once_despite_faults(
     assert word_error_rate(expected.text, result.text) <= 1 - MIN_SAME_WORDS
     assert (result.duration, result.untranscribed) == (expected.duration, expected.untranscribed)
     # And what was stored has no hole and one end, and the result is the published text
-    progress = [event for event in events if isinstance(event, ProgressEvent)]
-    batches = [event for event in events if isinstance(event, SegmentsEvent)]
-    assert [event.sequence for event in progress] == list(range(1, len(progress) + 1))
+    progress = progress_of(events)
     assert [event.state for event in progress if event.state.ended] == [State.COMPLETED]
-    assert [segment for batch in batches for segment in batch.segments] == result.segments
+    assert [segment for batch in batches_of(events) for segment in batch.segments] == result.segments
     if busy > MAX_BUSY:
         pytest.skip(f"the machine is {busy:.1f} times as slow: too slow to say who has to have the task, and how soon")
     # And the process is replaced as expected, soon, or later on a busy machine

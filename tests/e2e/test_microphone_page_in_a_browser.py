@@ -13,7 +13,6 @@ import nats
 import numpy as np
 import pytest
 from nats.aio.client import Client
-from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from natscribe.jetstream.streams import public_streams
 from natscribe.mock import Mock
@@ -22,13 +21,14 @@ from natscribe.schemas import examples, subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.live import LiveTask, Partial
 from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.transcription import SegmentsEvent
+from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 from natscribe.schemas.wire import Kind
 from pydantic import BaseModel
 
 from tests.e2e.browser import NEEDS_CHROMIUM, WITHIN_S
 from tests.e2e.conftest import running
-from tests.e2e.microphone import Pages, check_colours, nats_for_pages, page_for, recorded, seconds_of, stored_in
+from tests.e2e.microphone import check_colours, recorded, seconds_of, stored_in
+from tests.e2e.web_page import Site, copied_site
 from tests.servers import valkey_in
 from tests.truth.recordings import CLIPS, RATE, read, words_of, write
 from tests.truth.words import word_error_rate
@@ -39,29 +39,28 @@ pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture
-async def pages(tmp_path: Path) -> AsyncIterator[Pages]:
-    async with nats_for_pages(tmp_path / "nats") as (server, port):
-        with page_for(port, tmp_path / "page") as site:
-            yield Pages(server, port, site, tmp_path)
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with copied_site(tmp_path) as site:
+        yield site
 
 
 @pytest.fixture
-async def mock(pages: Pages) -> AsyncIterator[None]:
+async def mock(site: Site) -> AsyncIterator[None]:
     """A service that publishes `Good morning.` every four seconds, whatever the audio."""
-    async with Mock(pages.settings):
+    async with Mock(site.settings):
         yield
 
 
 @pytest.fixture
-async def js(pages: Pages) -> AsyncIterator[JetStreamContext]:
-    client = await nats.connect(pages.settings.nats_url)
+async def js(site: Site) -> AsyncIterator[JetStreamContext]:
+    client = await nats.connect(site.settings.nats_url)
     yield client.jetstream()
     await client.close()
 
 
-async def test_a_person_speaks_and_reads(pages: Pages, mock: None, js: JetStreamContext, tmp_path: Path) -> None:
+async def test_a_person_speaks_and_reads(site: Site, mock: None, js: JetStreamContext, tmp_path: Path) -> None:
     # Given a page of a file server, and nine seconds of speech
-    observed = await pages.visit("desktop", seconds=9.5)
+    observed = await site.speak("desktop", seconds=9.5)
     # Then the text is there, with words that turned firm before the others, which are grey
     assert observed["complaints"] == []
     assert observed["lines"][:2] == ["Good morning.", "Good morning."]
@@ -80,9 +79,9 @@ async def test_a_person_speaks_and_reads(pages: Pages, mock: None, js: JetStream
     assert seconds_of(await stored_in(js)) == pytest.approx(recorded(observed["lags"]), abs=1.2)
 
 
-async def test_a_person_speaks_to_a_phone_and_reads_the_speakers(pages: Pages, mock: None) -> None:
+async def test_a_person_speaks_to_a_phone_and_reads_the_speakers(site: Site, mock: None) -> None:
     # Given a phone in dark mode, and a request for speakers
-    observed = await pages.visit("phone", seconds=9.5)
+    observed = await site.speak("phone", seconds=9.5)
     # Then the text has speakers at the end, and there is no horizontal scrolling
     assert observed["complaints"] == []
     assert observed["speakers"][:2] == ["SPEAKER_00", "SPEAKER_01"]
@@ -90,9 +89,9 @@ async def test_a_person_speaks_to_a_phone_and_reads_the_speakers(pages: Pages, m
     check_colours(*observed["colours"])
 
 
-async def test_a_lost_connection_loses_no_audio(pages: Pages, mock: None, js: JetStreamContext) -> None:
+async def test_a_lost_connection_loses_no_audio(site: Site, mock: None, js: JetStreamContext) -> None:
     # Given speech, when the WebSocket is interrupted for four seconds
-    observed = await pages.visit("cut", seconds=11, cut={"at": 3, "seconds": 4})
+    observed = await site.speak("cut", seconds=11, cut={"at": 3, "seconds": 4})
     # Then the page has shown it, and all audio is stored once, in order
     assert "NATS is away: your audio is kept" in observed["states"]
     assert seconds_of(await stored_in(js)) == pytest.approx(recorded(observed["lags"]), abs=1.2)
@@ -102,18 +101,20 @@ async def test_a_lost_connection_loses_no_audio(pages: Pages, mock: None, js: Je
 
 
 @pytest.fixture
-async def client(pages: Pages) -> AsyncIterator[Client]:
+async def client(site: Site) -> AsyncIterator[Client]:
     """A client of NATS with the streams of the service, and without a worker."""
-    connected = await nats.connect(pages.settings.nats_url)
-    for stream in public_streams(pages.settings.stream_names):
+    connected = await nats.connect(site.settings.nats_url)
+    for stream in public_streams(site.settings.stream_names):
         await connected.jetstream().add_stream(stream)
     yield connected
     await connected.close()
 
 
-async def next_of(subscription: Subscription) -> str:
-    """The id of the next live task."""
-    return LiveTask.model_validate_json((await subscription.next_msg(WITHIN_S)).data).task_id
+async def submitted(site: Site, client: Client, visit: str = "hostile") -> tuple[asyncio.Task[dict[str, Any]], str]:
+    """A visit that has submitted a live task, and the id of the task."""
+    tasks = await client.subscribe("tasks.live.normal")
+    visiting = asyncio.create_task(site.speak(visit))
+    return visiting, LiveTask.model_validate_json((await tasks.next_msg(WITHIN_S)).data).task_id
 
 
 async def append(client: Client, subject: str, event: BaseModel) -> None:
@@ -125,11 +126,18 @@ def ended(task_id: str, state: State, error: ErrorDetail | None = None) -> Progr
     return ProgressEvent.model_validate({"task_id": task_id, "time": datetime.now(UTC)} | how)
 
 
-async def test_hostile_text_stays_text(pages: Pages, client: Client) -> None:
+async def complete(client: Client, task_id: str, **fields: object) -> TranscriptionResult:
+    """Publish the end of a task, and reply to the request for its result, which has these fields."""
+    results = await client.subscribe(subjects.RESULT)
+    await append(client, subjects.progress(task_id), ended(task_id, State.COMPLETED))
+    result = examples.RESULT.model_copy(update={"task_id": task_id} | fields)
+    await (await results.next_msg(WITHIN_S)).respond(result.model_dump_json().encode())
+    return result
+
+
+async def test_hostile_text_stays_text(site: Site, client: Client) -> None:
     # Given a page that has submitted a task
-    tasks, results = await client.subscribe("tasks.live.normal"), await client.subscribe(subjects.RESULT)
-    visiting = asyncio.create_task(pages.visit("hostile"))
-    task_id = await next_of(tasks)
+    visiting, task_id = await submitted(site, client)
     # When it receives text that would be markup
     hostile_segment = examples.SEGMENT.model_copy(update={"text": HOSTILE})
     partial = Partial(task_id=task_id, start=0, end=1, stable="", text=HOSTILE)
@@ -138,10 +146,7 @@ async def test_hostile_text_stays_text(pages: Pages, client: Client) -> None:
         task_id=task_id, attempt=1, sequence=1, language="en", processed_seconds=2, segments=[hostile_segment]
     )
     await append(client, subjects.segments(task_id), batch)
-    await append(client, subjects.progress(task_id), ended(task_id, State.COMPLETED))
-    segments = [hostile_segment.model_copy(update={"speaker": HOSTILE})]
-    result = examples.RESULT.model_copy(update={"task_id": task_id, "segments": segments, "speakers": 1})
-    await (await results.next_msg(WITHIN_S)).respond(result.model_dump_json().encode())
+    await complete(client, task_id, segments=[hostile_segment.model_copy(update={"speaker": HOSTILE})], speakers=1)
     observed = await visiting
     # Then the page shows all of it as it is, and runs none of it
     assert observed["complaints"] == []
@@ -152,26 +157,20 @@ async def test_hostile_text_stays_text(pages: Pages, client: Client) -> None:
     assert set(observed["elements"]) <= {"p", "span", "div", "time", "b", "ul", "li"}
 
 
-async def test_text_that_comes_later_than_the_end_is_shown_with_the_result(pages: Pages, client: Client) -> None:
+async def test_text_that_comes_later_than_the_end_is_shown_with_the_result(site: Site, client: Client) -> None:
     # Given a page that has submitted a task
-    tasks, results = await client.subscribe("tasks.live.normal"), await client.subscribe(subjects.RESULT)
-    visiting = asyncio.create_task(pages.visit("hostile"))
-    task_id = await next_of(tasks)
+    visiting, task_id = await submitted(site, client)
     # When it receives the end of the task before the text, and then the result, which has no speakers
-    await append(client, subjects.progress(task_id), ended(task_id, State.COMPLETED))
-    result = examples.RESULT.model_copy(update={"task_id": task_id, "speakers": None})
-    await (await results.next_msg(WITHIN_S)).respond(result.model_dump_json().encode())
+    result = await complete(client, task_id, speakers=None)
     observed = await visiting
     # Then the page shows the text of the result
     assert observed["lines"] == [segment.text for segment in result.segments]
 
 
-async def speakers_after(pages: Pages, client: Client, *events: dict[str, Any]) -> dict[str, Any]:
+async def speakers_after(site: Site, client: Client, *events: dict[str, Any]) -> dict[str, Any]:
     """What a page observes of two lines whose speakers, SPEAKER_0 and SPEAKER_2, become known by these events."""
-    tasks, results = await client.subscribe("tasks.live.normal"), await client.subscribe(subjects.RESULT)
     voices = await client.subscribe("voices.list")
-    visiting = asyncio.create_task(pages.visit("hostile"))
-    task_id = await next_of(tasks)
+    visiting, task_id = await submitted(site, client)
     first, second = (examples.SEGMENT.model_copy(update={"start": at, "end": at + 2.0}) for at in (0.0, 2.0))
     batch = SegmentsEvent(
         task_id=task_id, attempt=1, sequence=1, language="en", processed_seconds=4, segments=[first, second]
@@ -183,9 +182,7 @@ async def speakers_after(pages: Pages, client: Client, *events: dict[str, Any]) 
         await client.publish(f"speakers.{task_id}", json.dumps(whole).encode())
         reply = json.dumps({"voices": [{"voice": "v", "name": HOSTILE}]}).encode()
         await (await voices.next_msg(WITHIN_S)).respond(reply)
-    await append(client, subjects.progress(task_id), ended(task_id, State.COMPLETED))
-    result = examples.RESULT.model_copy(update={"task_id": task_id, "speakers": None})
-    await (await results.next_msg(WITHIN_S)).respond(result.model_dump_json().encode())
+    await complete(client, task_id, speakers=None)
     observed = await visiting
     assert observed["dialogs"] == []
     return observed
@@ -195,29 +192,28 @@ def voice_of(speaker: str, voice: str | None) -> dict[str, Any]:
     return {"voices": {speaker: {"voice": voice, "name": None, "score": 0.9}}}
 
 
-async def test_speakers_that_become_known_later_are_shown(pages: Pages, client: Client) -> None:
+async def test_speakers_that_become_known_later_are_shown(site: Site, client: Client) -> None:
     # When it becomes known who spoke two lines, one of them a voice with a name
     same = [{"speaker": "SPEAKER_2", "is": "SPEAKER_1"}]
-    observed = await speakers_after(pages, client, voice_of("SPEAKER_0", "v") | {"same": same})
+    observed = await speakers_after(site, client, voice_of("SPEAKER_0", "v") | {"same": same})
     # Then the page says so
     assert observed["speakers"] == [HOSTILE, "SPEAKER_1"]
 
 
-async def test_a_name_that_is_withdrawn_is_shown_no_longer(pages: Pages, client: Client) -> None:
+async def test_a_name_that_is_withdrawn_is_shown_no_longer(site: Site, client: Client) -> None:
     # When a speaker has a name, and it turns out to be somebody else
     withdrawn = voice_of("SPEAKER_0", None)
-    observed = await speakers_after(pages, client, voice_of("SPEAKER_0", "v"), withdrawn)
+    observed = await speakers_after(site, client, voice_of("SPEAKER_0", "v"), withdrawn)
     # Then the page shows the label again
     assert observed["speakers"] == ["SPEAKER_0", "SPEAKER_2"]
 
 
 async def test_a_page_without_a_worker_shows_how_far_its_text_is_behind(
-    pages: Pages, client: Client, tmp_path: Path
+    site: Site, client: Client, tmp_path: Path
 ) -> None:
     # Given a service without workers, when a person speaks
-    tasks, results = await client.subscribe("tasks.live.normal"), await client.subscribe(subjects.RESULT)
-    visiting = asyncio.create_task(pages.visit("waiting"))
-    task_id = await next_of(tasks)
+    results = await client.subscribe(subjects.RESULT)
+    visiting, task_id = await submitted(site, client, "waiting")
     # And a worker comes when the visitor has seen enough
     await eventually(partial(asyncio.to_thread, (tmp_path / "waiting-phone.webp").exists), within=WITHIN_S)
     await append(client, subjects.progress(task_id), ended(task_id, State.COMPLETED))
@@ -238,19 +234,14 @@ async def test_a_page_without_a_worker_shows_how_far_its_text_is_behind(
     assert observed["notes"] == []
 
 
-async def test_a_failure_is_shown_with_its_message(pages: Pages, client: Client) -> None:
+async def test_a_failure_is_shown_with_its_message(site: Site, client: Client) -> None:
     # Given a page that has submitted a task, when the task fails
-    tasks = await client.subscribe("tasks.live.normal")
-    visiting = asyncio.create_task(pages.visit("problem"))
-    task_id = await next_of(tasks)
+    visiting, task_id = await submitted(site, client, "problem")
     error = ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message=f"Second 3 cannot be read: speak again. {HOSTILE}")
     await append(client, subjects.progress(task_id), ended(task_id, State.FAILED, error))
     observed = await visiting
     # Then the page says why, and can be started again
     assert (observed["problem"], observed["button"]) == (error.message, "Start")
-
-
-USERS = "authorization { users: [{ user: anna, password: right }] }\n"
 
 
 @pytest.mark.parametrize(
@@ -263,34 +254,23 @@ USERS = "authorization { users: [{ user: anna, password: right }] }\n"
     ids=["no NATS", "no service", "no microphone"],
 )
 async def test_what_cannot_work_is_shown_with_the_next_step(
-    pages: Pages, settings: Mapping[str, object], problem: str, opens: bool
+    site: Site, settings: Mapping[str, object], problem: str, opens: bool
 ) -> None:
     # Given something that is missing, when a person presses Start
-    observed = await pages.visit("problem", **settings)
+    observed = await site.speak("problem", **settings)
     # Then the page says what to do, and can be started again
     assert observed["problem"].startswith(problem)
     assert (observed["button"], observed["connectionIsOpen"]) == ("Start", opens)
 
 
-async def test_a_page_whose_scripts_do_not_run_shows_what_it_needs(pages: Pages) -> None:
-    observed = await pages.visit("withoutScripts")
+async def test_a_page_whose_scripts_do_not_run_shows_what_it_needs(site: Site) -> None:
+    observed = await site.speak("withoutScripts")
     assert observed["hint"].startswith("This page needs JavaScript, and a server of files")
     assert observed["isDisabled"]
 
 
-async def test_a_wrong_login_is_shown(tmp_path: Path) -> None:
-    # Given NATS with users
-    async with nats_for_pages(tmp_path / "nats", USERS) as (server, port):
-        # When a person enters another password
-        with page_for(port, tmp_path / "page") as site:
-            pages = Pages(server, port, site, tmp_path)
-            observed = await pages.visit("problem", user="anna", password="wrong")  # noqa: S106 -- it opens nothing
-    # Then the page says so
-    assert observed["problem"] == "NATS refuses this login. Correct user and password under Connection."
-
-
 @pytest.mark.timeout(400)
-async def test_the_words_of_a_recording_are_on_the_page(pages: Pages, tmp_path: Path) -> None:
+async def test_the_words_of_a_recording_are_on_the_page(site: Site, tmp_path: Path) -> None:
     # Given three readings with pauses, and a worker
     clips = CLIPS[:3]
     silence = np.zeros(RATE, np.int16)
@@ -300,9 +280,9 @@ async def test_the_words_of_a_recording_are_on_the_page(pages: Pages, tmp_path: 
     write(recording, parts)
     options = {"sound": str(recording), "seconds": sum(map(len, parts)) / RATE + 1}
     async with valkey_in(tmp_path / "valkey") as valkey:
-        settings = pages.settings.model_copy(update={"redis_url": valkey.url})
+        settings = site.settings.model_copy(update={"redis_url": valkey.url})
         async with running(settings, tmp_path / "service.log"):
             # When they are read to the page, and the connection is lost in the middle
-            observed = await pages.visit("cut", **options, cut={"at": 9, "seconds": 4})
+            observed = await site.speak("cut", **options, cut={"at": 9, "seconds": 4})
     # Then nearly each word is there
     assert word_error_rate(" ".join(map(words_of, clips)), " ".join(observed["lines"])) <= 0.1

@@ -19,9 +19,8 @@ from app.embedded import NatsServer, free_port
 from app.settings import Settings
 from tests.audio import tone, wav
 from tests.e2e.browser import NEEDS_CHROMIUM, WITHIN_S
-from tests.e2e.microphone import nats_for_pages, page_for
 from tests.e2e.page_service import completed, listed, lists, recording, replies, serve_results, status_of, streams_of
-from tests.e2e.web_page import Site, site_in
+from tests.e2e.web_page import Site, copied_site, site_in
 from tests.unit.formats.test_transcript_page import HOSTILE, talk, transcript
 from tests.waiting import eventually
 
@@ -34,23 +33,19 @@ BLOCKED_MS = 100  # CPU time of a task of the main thread
 async def test_an_upload_survives_a_lost_connection_and_a_closed_page(tmp_path: Path) -> None:
     # Given a page without a worker, and a recording of eight megabytes
     file = recording(tmp_path, 250)
-    async with nats_for_pages(tmp_path / "nats") as (server, port):
-        with page_for(port, tmp_path / "page") as url:
-            site = Site(url, server, tmp_path)
-            async with streams_of(site) as client:
-                # When the connection breaks during the upload, and the page is closed and opened again
-                options = {"language": "de", "vocabulary": "Dashwood; JetStream"}
-                seen = await site.visit("cut", websocket=port, file=str(file), **options)
-                # Then the bucket has each byte once, with the digest
-                js = client.jetstream()
-                task = TranscriptionTask.model_validate_json(await stored_task(client))
-                assert (task.language, task.vocabulary) == ("de", ("Dashwood", "JetStream"))
-                bucket = await js.object_store("audio")
-                stored = await bucket.get(task.audio_file_id)
-                assert sha256(stored.data or b"").digest() == sha256(file.read_bytes()).digest()
-                chunks = f"$O.audio.C.{stored.info.nuid}"
-                info = await js.stream_info("OBJ_audio", subjects_filter=chunks)
-                assert info.state.subjects == {chunks: stored.info.chunks}
+    async with copied_site(tmp_path) as site, streams_of(site) as client:
+        # When the connection breaks during the upload, and the page is closed and opened again
+        seen = await site.visit("cut", file=str(file), language="de", vocabulary="Dashwood; JetStream")
+        # Then the bucket has each byte once, with the digest
+        js = client.jetstream()
+        task = TranscriptionTask.model_validate_json(await stored_task(client))
+        assert (task.language, task.vocabulary) == ("de", ("Dashwood", "JetStream"))
+        bucket = await js.object_store("audio")
+        stored = await bucket.get(task.audio_file_id)
+        assert sha256(stored.data or b"").digest() == sha256(file.read_bytes()).digest()
+        chunks = f"$O.audio.C.{stored.info.nuid}"
+        info = await js.stream_info("OBJ_audio", subjects_filter=chunks)
+        assert info.state.subjects == {chunks: stored.info.chunks}
     # And the page says that no worker replies, and that the task waits
     assert seen["problem"].startswith("No worker replies.")
     assert seen["about"] == "A worker takes it as soon as one is free."
@@ -67,15 +62,10 @@ async def test_uploads_of_one_tab_are_seen_and_cancelled_in_another(tmp_path: Pa
     files = [tmp_path / f"{name}.wav" for name in ("one", "two", "three")]
     for file in files:
         file.write_bytes(wav(tone(60)))
-    async with nats_for_pages(tmp_path / "nats") as (server, port):
-        with page_for(port, tmp_path / "page") as url:
-            site = Site(url, server, tmp_path)
-            async with streams_of(site) as client:
-                # When another tab is opened, and the one that waits is cancelled there
-                seen = await site.visit(
-                    "tabs", websocket=port, files=list(map(str, files)), cancelled="three.wav", allowed=1_000_000
-                )
-                stored = await client.jetstream().stream_info("transcription_tasks")
+    async with copied_site(tmp_path) as site, streams_of(site) as client:
+        # When another tab is opened, and the one that waits is cancelled there
+        seen = await site.visit("tabs", files=list(map(str, files)), cancelled="three.wav", allowed=1_000_000)
+        stored = await client.jetstream().stream_info("transcription_tasks")
     # Then the other tab has shown all as uploads, none as interrupted, and the two others have become tasks
     assert seen["about"] == ["Another tab uploads it."] * 3
     assert sorted(seen["names"]) == ["one.wav", "two.wav"]
@@ -114,7 +104,8 @@ async def test_a_file_above_the_limit_is_not_uploaded(tmp_path: Path) -> None:
 async def test_a_page_without_nats_says_how_to_start_it(tmp_path: Path) -> None:
     page, file = WebPage(free_port(), free_port()), recording(tmp_path, 1)
     with page.served(Settings(_env_file=None)):
-        seen = await Site(page.url, NatsServer(tmp_path / "nats"), tmp_path).visit("down", file=str(file))
+        site = Site(page.url, NatsServer(tmp_path / "nats"), page.websocket_port, tmp_path)
+        seen = await site.visit("down", file=str(file))
     assert seen["problem"].startswith(f"NATS does not answer at {page.websocket}. Start it with “natscribe up”")
     assert seen["link"] == "Not connected"
     assert "the upload continues when it is back" in seen["file"]
@@ -137,9 +128,8 @@ async def test_an_open_page_follows_a_service_that_is_started_again_elsewhere(tm
 
 async def test_the_last_press_of_connect_wins(tmp_path: Path) -> None:
     # Given a page whose reader presses Connect for an address that is slow to reply, and then for another one
-    async with nats_for_pages(tmp_path / "nats") as (server, port):
-        with page_for(port, tmp_path / "page") as url:
-            seen = await Site(url, server, tmp_path).visit("connects", websocket=port)
+    async with copied_site(tmp_path) as site:
+        seen = await site.visit("connects")
     # Then the page is connected to the latter, and has closed the former
     assert seen["link"] == "Connected"
 

@@ -8,9 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import nats
 import numpy as np
@@ -22,8 +22,7 @@ from tests.audio import write_mp3_without_duration
 from tests.document import ROOT
 from tests.e2e.browser import FIREFOX, NEEDS_CHROMIUM, NEEDS_FIREFOX, WITHIN_S
 from tests.e2e.conftest import running
-from tests.e2e.microphone import nats_for_pages, page_for
-from tests.e2e.web_page import Site, site_in
+from tests.e2e.web_page import Site, copied_site, site_in
 from tests.servers import valkey_in
 from tests.truth.recordings import CLIPS, RATE, read, speech, words_of, write
 from tests.truth.words import word_error_rate
@@ -50,10 +49,20 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
             yield site
 
 
-@pytest.mark.parametrize(("name", "more", "width"), [("desktop", {}, 1280), ("phone", PHONE, 390)])
-async def test_a_recording_becomes_a_transcript(site: Site, name: str, more: dict[str, object], width: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "options", "width", "naming"),
+    [
+        ("desktop", {}, 1280, "Name"),
+        ("phone", {"more": PHONE}, 390, "Name"),
+        ("russian", {"more": PHONE, "accept": "ru"}, 390, "Назвать"),
+        pytest.param("firefox", {"browser": FIREFOX}, 1280, "Name", marks=NEEDS_FIREFOX),
+    ],
+)
+async def test_a_recording_becomes_a_transcript(
+    site: Site, name: str, options: dict[str, Any], width: int, naming: str
+) -> None:
     # When somebody chooses a recording of two people
-    observed = await site.visit("recording", name=name, more=more, file=str(TWO_READERS))
+    observed = await site.visit("recording", name=name, file=str(TWO_READERS), **options)
     # Then its text appears, and then its transcript with its speakers and a player
     assert observed["complaints"] == []
     assert observed["speakers"] == ["SPEAKER_00", "SPEAKER_01"]
@@ -63,15 +72,7 @@ async def test_a_recording_becomes_a_transcript(site: Site, name: str, more: dic
     assert observed["widths"] == [width] * 3
     # And after a reload its address still shows it, with the recording from the bucket
     assert observed["again"] == {name: observed[name] for name in ("speakers", "lines", "audio")}
-    assert observed["names"] == ["Name SPEAKER_00 …", "Name SPEAKER_01 …"]
-
-
-@NEEDS_FIREFOX
-async def test_firefox_does_the_same(site: Site) -> None:
-    observed = await site.visit("recording", FIREFOX, name="firefox", file=str(TWO_READERS))
-    assert observed["complaints"] == []
-    assert observed["speakers"] == ["SPEAKER_00", "SPEAKER_01"]
-    assert observed["again"] == {name: observed[name] for name in ("speakers", "lines", "audio")}
+    assert observed["names"] == [f"{naming} SPEAKER_00 …", f"{naming} SPEAKER_01 …"]
 
 
 async def test_files_that_cannot_be_transcribed_are_named_with_the_reason(site: Site, tmp_path: Path) -> None:
@@ -146,9 +147,8 @@ async def test_the_modules_of_the_page_are_used_as_the_documentation_says(site: 
     (document,) = re.findall(
         r"^```html\n(.*?)^```", (ROOT / "examples/README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
     )
-    websocket = json.loads(urllib.request.urlopen(f"{site.url}settings.json").read())["server"].rpartition(":")[2]  # noqa: S310
     says = "SPEAKER_00: "  # as the result has it at the end
-    observed = await site.visit("reused", document=document, websocket=websocket, file=str(TWO_READERS), says=says)
+    observed = await site.visit("reused", document=document, file=str(TWO_READERS), says=says)
     assert "John Dashwood" in observed["text"]
 
 
@@ -156,12 +156,6 @@ async def test_a_reload_that_ends_a_recording_is_reported(site: Site) -> None:
     observed = await site.visit("reloaded")
     assert observed["notice"].startswith("The recording has ended, because this page was loaded again.")
     assert observed["link"].startswith("#task/")
-
-
-async def test_the_page_of_a_russian_browser_is_russian(site: Site) -> None:
-    observed = await site.visit("recording", name="russian", more=PHONE, file=str(TWO_READERS), accept="ru")
-    assert observed["names"] == ["Назвать SPEAKER_00 …", "Назвать SPEAKER_01 …"]
-    assert observed["widths"] == [390] * 3
 
 
 async def test_an_hour_does_not_freeze_the_page(site: Site, tmp_path: Path) -> None:
@@ -183,19 +177,17 @@ async def test_an_hour_does_not_freeze_the_page(site: Site, tmp_path: Path) -> N
 async def test_a_killed_worker_and_a_lost_connection_cost_no_text(tmp_path: Path) -> None:
     # Given a page that shows the text of a recording of two minutes while it is transcribed
     spoken = speech(tmp_path / "readings.wav", minutes=2)
-    async with nats_for_pages(tmp_path / "nats") as (server, port), valkey_in(tmp_path / "valkey") as valkey:
-        with page_for(port, tmp_path / "page") as url:
-            site = Site(url, server, tmp_path)
-            changes = {"redis_url": valkey.url, "task_ack_wait": 3.0, "task_heartbeat": 1.0}
-            settings = site.settings.model_copy(update=changes)
-            async with running(settings, tmp_path / "first.log") as first, await nats.connect(server.url) as client:
-                texts = await client.subscribe("segments.*")
-                visiting = asyncio.create_task(site.visit("lost", websocket=port, seconds=4, file=str(spoken.path)))
-                await texts.next_msg(WITHIN_S)
-                # When the connection is lost for seconds, the worker is killed, and another one starts
-                os.killpg(first.process.pid, signal.SIGKILL)
-            async with running(settings, tmp_path / "second.log"):
-                observed = await visiting
+    async with copied_site(tmp_path) as site, valkey_in(tmp_path / "valkey") as valkey:
+        changes = {"redis_url": valkey.url, "task_ack_wait": 3.0, "task_heartbeat": 1.0}
+        settings = site.settings.model_copy(update=changes)
+        async with running(settings, tmp_path / "first.log") as first, await nats.connect(site.server.url) as client:
+            texts = await client.subscribe("segments.*")
+            visiting = asyncio.create_task(site.visit("lost", seconds=4, file=str(spoken.path)))
+            await texts.next_msg(WITHIN_S)
+            # When the connection is lost for seconds, the worker is killed, and another one starts
+            os.killpg(first.process.pid, signal.SIGKILL)
+        async with running(settings, tmp_path / "second.log"):
+            observed = await visiting
     # Then the page has the whole transcript
     assert word_error_rate(spoken.words, " ".join(observed["lines"])) <= 0.2
 

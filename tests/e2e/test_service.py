@@ -8,21 +8,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from natscribe.client import Client
-from natscribe.schemas.progress import ProgressEvent
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.conftest import ENDS_WITHIN, LIBRIVOX, ROOT, Running, alive, running, servers
+from tests.e2e.conftest import ENDS_WITHIN, LIBRIVOX, ROOT, Running, alive, history, running, servers
+from tests.e2e.test_recovery import progress_of
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("service")
 
 CLIP = LIBRIVOX / "sense_and_sensibility_01_austen_64kb-0930.flac"
-
-
-async def last_event(client: Client, task_id: str) -> ProgressEvent:
-    events = [event async for event in client.follow(task_id) if isinstance(event, ProgressEvent)]
-    return events[-1]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +80,7 @@ async def test_two_workers_share_the_tasks(tmp_path: Path) -> None:
         tasks = 0
         while len(workers) < 2:
             both = [await client.create_transcription_task(CLIP) for _ in range(2)]
-            workers |= {(await last_event(client, task_id)).worker for task_id in both}
+            workers |= {progress_of(await history(client, task_id))[-1].worker for task_id in both}
             tasks += 2
 
         # And whichever of them is scraped, the figures are those of both

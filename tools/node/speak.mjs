@@ -123,11 +123,6 @@ async function cut() {
 // Somebody presses Start, and it cannot work.
 async function problem() {
   const page = await open({ width: 390, height: 844, isPhone: true });
-  if (options.user) {
-    await page.waitForSelector("#connection[open]"); // the page was refused without a login
-    await page.type("#user", options.user);
-    await page.type("#password", options.password);
-  }
   await page.click("#record");
   await page.waitForFunction(() => document.getElementById("problem").checkVisibility());
   await says(page, "Ready"); // the connection is closed after the problem is shown

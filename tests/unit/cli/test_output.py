@@ -13,6 +13,7 @@ from natscribe.transcript_page import page
 from rich.color import Color
 from rich.console import Console
 
+from tests.colours import contrast
 from tests.unit.messages import result_of, segment
 
 
@@ -37,17 +38,10 @@ def test_long_turns_are_wrapped_between_words() -> None:
 
 
 @pytest.mark.parametrize("style", sorted({*SPEAKER_COLOURS, WARNING}))
-@pytest.mark.parametrize("background", [0.0, 1.0], ids=["black", "white"])
-def test_colours_are_readable_on_black_and_on_white(style: str, background: float) -> None:
-    bright, dark = sorted((_luminance(Color.parse(style)), background), reverse=True)
-    assert (bright + 0.05) / (dark + 0.05) > 4  # WCAG requires 3 for large text, 4.5 for small text
-
-
-def _luminance(colour: Color) -> float:
-    """The relative luminance that WCAG 2 defines."""
-    parts = [part / 255 for part in colour.get_truecolor()]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+@pytest.mark.parametrize("background", [(0, 0, 0), (255, 255, 255)], ids=["black", "white"])
+def test_colours_are_readable_on_black_and_on_white(style: str, background: tuple[int, int, int]) -> None:
+    colour = Color.parse(style).get_truecolor()
+    assert contrast(colour, background) > 4  # WCAG requires 3 for large text, 4.5 for small text
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ from natscribe.schemas.transcription import Interval, Segment, TranscriptionResu
 from natscribe.schemas.wire import Model
 from natscribe.transcript_page import page
 
+from tests.colours import contrast
+
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&lt;"
 MAX_PAYLOAD = 1024 * 1024  # of a NATS server, unless its operator chooses another one
 KNOWN = {
@@ -294,21 +296,11 @@ def _word(start: float, word: str) -> Word:
 def test_each_colour_can_be_read(scheme: str) -> None:
     # Given the colours of a scheme
     blocks = re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)
-    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", blocks[scheme == "dark"]))
+    written = re.findall(r"--(\w+): #([0-9a-f]{6})", blocks[scheme == "dark"])
+    colours = {name: bytes.fromhex(colour) for name, colour in written}
     # Then text has the contrast that WCAG 2 wants of small text, on the page and on what is lit
     for name in ("ink", "muted", "doubt", *(f"s{number}" for number in range(9))):
-        assert _contrast(colours[name], colours["paper"]) >= 4.5, name
-    assert _contrast(colours["ink"], colours["lit"]) >= 4.5
-    assert _contrast(colours["ink"], colours["raised"]) >= 4.5
+        assert contrast(colours[name], colours["paper"]) >= 4.5, name
+    assert contrast(colours["ink"], colours["lit"]) >= 4.5
+    assert contrast(colours["ink"], colours["raised"]) >= 4.5
     assert len({colours[f"s{number}"] for number in range(9)}) == 9
-
-
-def _contrast(one: str, other: str) -> float:
-    bright, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
-    return (bright + 0.05) / (dark + 0.05)
-
-
-def _luminance(colour: str) -> float:
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
