@@ -13,6 +13,15 @@ ROOT = Path(__file__).parents[1]
 COMMAND = (sys.executable, "-c", "from natscribe.cli import main; main()")
 
 
+def install_command(folder: Path) -> Path:
+    """Make the program `bin/natscribe` in a folder; return its path."""
+    command = folder / "bin" / "natscribe"
+    command.parent.mkdir(parents=True)
+    command.write_text(f"#!{sys.executable}\nfrom natscribe.cli import main\nmain()\n", encoding="utf-8")
+    command.chmod(0o755)
+    return command
+
+
 async def start_command(
     folder: Path,
     *arguments: str,

@@ -4,11 +4,12 @@ import os
 import pty
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from tests.terminal import install_command
 
 WITHIN_S = 60.0
 COMPLETED = "natscribe transcribe --channels separate"
@@ -17,11 +18,7 @@ COMPLETED = "natscribe transcribe --channels separate"
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """An environment in which the shell finds the command by its name, and no settings of a user."""
-    command = tmp_path / "bin" / "natscribe"
-    command.parent.mkdir()
-    command.write_text(f"#!{sys.executable}\nfrom natscribe.cli import main\nmain()\n", encoding="utf-8")
-    command.chmod(0o755)
-    path = f"{command.parent}:{os.environ['PATH']}"
+    path = f"{install_command(tmp_path).parent}:{os.environ['PATH']}"
     return {"PATH": path, "HOME": str(tmp_path), "TERM": "dumb", "LANG": "C.UTF-8"}
 
 

@@ -15,7 +15,7 @@ from natscribe.jetstream import server_version
 from natscribe.schemas import subjects
 from natscribe.schemas.wire import Model
 
-from app.embedded import free_port
+from app.embedded import free_port, running
 from app.main import Worker
 from app.settings import Settings
 from tests.constants import Constants
@@ -81,35 +81,27 @@ async def test_no_server(settings: Settings) -> None:
 async def test_a_server_without_jetstream(settings: Settings) -> None:
     with in_memory() as folder:
         server = NatsWithoutJetStream(folder, free_port())
-        await server.start()
-        try:
+        async with running(server):
             report = await examine(settings.model_copy(update={"nats_url": server.url}))
-        finally:
-            await server.stop()
     # Then both JetStream and the worker are reported as missing
     assert not report.ok
     assert "NATS answers, but has no JetStream" in problems(report)
     assert report.server is not None
 
 
-async def test_a_server_that_hangs(settings: Settings, monkeypatch: pytest.MonkeyPatch, constants: Constants) -> None:
+async def test_a_server_that_hangs(
+    settings: Settings, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, constants: Constants
+) -> None:
     # Given a server that stops while it is examined
     constants(ROUND_TRIP_WITHIN_S=0.2)
-    with in_memory() as folder:
-        server = NatsServer(folder, free_port())
-        await server.start()
-        try:
 
-            async def then_hang(chosen: Settings) -> object:
-                connected = await connection.connect(chosen)
-                server.pause()
-                return connected
+    async def then_hang(chosen: Settings) -> object:
+        connected = await connection.connect(chosen)
+        nats_server.pause()
+        return connected
 
-            monkeypatch.setattr(examination, "connect", then_hang)
-            report = await examine(settings.model_copy(update={"nats_url": server.url}))
-        finally:
-            server.resume()
-            await server.stop()
+    monkeypatch.setattr(examination, "connect", then_hang)
+    report = await examine(settings.model_copy(update={"nats_url": nats_server.url}))
     # Then the examination ends, and reports only missing replies
     assert report.problems
     assert [what for what in problems(report) if "answer" not in what and "replied" not in what] == []

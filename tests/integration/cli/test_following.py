@@ -74,9 +74,7 @@ async def test_a_task_without_a_worker_is_reported(
 
         # Then the missing worker is reported, once
         await eventually(is_reported)
-        while not watching.done():
-            watching.cancel()  # more than once: before Python 3.12 a request may swallow its cancellation
-            await asyncio.wait([watching], timeout=0.1)
+        await cancel_all([watching])
     assert printed.count("waits") == 1
 
 

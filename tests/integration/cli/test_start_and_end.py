@@ -5,13 +5,15 @@ import json
 import os
 import signal
 import sys
+from asyncio import StreamReader
+from asyncio.subprocess import Process
 from pathlib import Path
 
 import pytest
 from natscribe.client import Client
 from natscribe.client.errors import NoJetStreamError
 
-from app.embedded import free_port
+from app.embedded import free_port, running
 from app.jetstream.connection import NATS_WITHIN_S
 from app.main import Worker
 from app.settings import Settings
@@ -24,6 +26,18 @@ pytestmark = pytest.mark.timeout(300)
 
 ROOT = Path(__file__).parents[3]
 WITHIN_S = 240.0  # two workers import a lot, and other tests run beside them
+
+
+async def start_service(settings: Settings, nats_url: str, *options: str) -> tuple[Process, StreamReader]:
+    """Start the service as a process; return it, and its log."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "faststream", "run", "app.main:app", "--port", str(free_port()), *options),
+        cwd=ROOT,
+        env={**os.environ, "NATS_URL": nats_url, "REDIS_URL": settings.redis_url},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    return process, process.stderr
 
 
 async def test_a_start_without_nats_ends_with_one_sentence(settings: Settings, constants: Constants) -> None:
@@ -46,9 +60,8 @@ async def test_a_start_without_jetstream_ends_with_one_sentence(
     # Given a NATS server that stores nothing
     constants(NATS_WITHIN_S=2.0)
     server = NatsWithoutJetStream(tmp_path, free_port())
-    await server.start()
-    there = settings.model_copy(update={"nats_url": server.url, "audio_store": "nats://audio"})
-    try:
+    async with running(server):
+        there = settings.model_copy(update={"nats_url": server.url, "audio_store": "nats://audio"})
         # When the service starts, then the error names the option of nats-server
         with pytest.raises(ConnectionError, match="no JetStream: start nats-server with -js"):
             async with Worker(there, FakeEngine()).app.start_lifespan_context():
@@ -59,30 +72,22 @@ async def test_a_start_without_jetstream_ends_with_one_sentence(
                 await client.queue()
             with pytest.raises(NoJetStreamError, match="start nats-server with -js"):
                 await client.create_transcription_task(ROOT / "app/cli/demo/two_readers.flac")
-    finally:
-        await server.stop()
 
 
 async def test_workers_end_in_order_during_an_outage_of_nats(nats_server: NatsServer, settings: Settings) -> None:
     # Given two workers
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "faststream", "run", "app.main:app", "--workers", "2", "--port", str(free_port())),
-        cwd=ROOT,
-        env={**os.environ, "NATS_URL": nats_server.url, "REDIS_URL": settings.redis_url},
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stderr is not None
+    process, lines = await start_service(settings, nats_server.url, "--workers", "2")
     log = b""
     async with asyncio.timeout(WITHIN_S):
         while log.count(b"started successfully") < 2:
-            log += (line := await process.stderr.readline())
+            log += (line := await lines.readline())
             assert line
         # When NATS is killed, and then the workers are stopped
         await nats_server.kill()
         while log.count(b"nats_disconnected") < 2:
-            log += await process.stderr.readline()
+            log += await lines.readline()
         process.terminate()
-        log += await process.stderr.read()
+        log += await lines.read()
         # Then they end in order
         assert await process.wait() == 0
     assert b"Traceback" not in log
@@ -94,21 +99,14 @@ async def test_workers_end_in_order_during_an_outage_of_nats(nats_server: NatsSe
 
 async def test_a_start_that_waits_for_nats_can_be_interrupted(settings: Settings) -> None:
     # Given a worker that waits for NATS at an address without a server
-    nats_url = f"nats://127.0.0.1:{free_port()}"
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "faststream", "run", "app.main:app", "--port", str(free_port())),
-        cwd=ROOT,
-        env={**os.environ, "NATS_URL": nats_url, "REDIS_URL": settings.redis_url},
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stderr is not None
+    process, lines = await start_service(settings, f"nats://127.0.0.1:{free_port()}")
     async with asyncio.timeout(WITHIN_S):
-        while b"nats_error_received" not in await process.stderr.readline():
+        while b"nats_error_received" not in await lines.readline():
             assert process.returncode is None
     # When it is interrupted
     process.send_signal(signal.SIGINT)
     # Then it ends at once, and reports why it did not start
     async with asyncio.timeout(NATS_WITHIN_S / 2):
-        log = await process.stderr.read()
+        log = await lines.read()
         assert await process.wait() != 0
     assert b"No NATS server answers" in log

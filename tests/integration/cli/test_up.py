@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 import urllib.request
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
@@ -18,7 +17,7 @@ import pytest_asyncio
 
 from app.embedded import free_port
 from tests.integration.cli.test_websocket import handshake
-from tests.terminal import ROOT, start_command
+from tests.terminal import ROOT, install_command, start_command
 from tests.waiting import eventually
 
 pytestmark = [
@@ -206,43 +205,18 @@ async def test_the_printed_commands_work_unchanged(tmp_path: Path, store: str) -
     folder, elsewhere = tmp_path / "my work", tmp_path / "elsewhere"
     elsewhere.mkdir()
     (tmp_path / "store").mkdir()
-    command_in(folder)
+    install_command(folder)
     audio_store = store if "://" in store else (tmp_path / store).as_uri()
     # When it is started on a terminal
-    async with on_a_terminal(folder, AUDIO_STORE=audio_store) as (lines, _):
-        printed = [*await lines.until("in any other folder:"), await lines.line()]
+    async with on_a_terminal(folder, AUDIO_STORE=audio_store) as screen:
+        async with asyncio.timeout(WITHIN_S):
+            printed = await screen.readuntil(b"in any other folder:\r\n") + await screen.readline()
         # Then each printed command works in another terminal
-        here, there = (line.strip() for line in printed if line.startswith("         "))
+        here, there = (line.strip() for line in printed.decode().splitlines() if line.startswith("         "))
         code, out, err = await in_a_shell(here, folder)
         assert (code, "SPEAKER_00" in out or "All is well" in out) == (0, True), out + err
         code, out, err = await in_a_shell(there, elsewhere)
         assert (code, "completed" in out or "no tasks" in err) == (0, True), err
-
-
-class Lines:
-    """The lines that a terminal shows."""
-
-    def __init__(self, reader: asyncio.StreamReader) -> None:
-        self._reader = reader
-
-    async def line(self) -> str:
-        line = (await asyncio.wait_for(self._reader.readline(), WITHIN_S)).decode()
-        assert line
-        return line.rstrip()
-
-    async def until(self, words: str) -> list[str]:
-        lines = [await self.line()]
-        while words not in lines[-1]:
-            lines.append(await self.line())
-        return lines
-
-
-def command_in(folder: Path) -> None:
-    """Make `bin/natscribe` in a folder."""
-    command = folder / "bin" / "natscribe"
-    command.parent.mkdir(parents=True)
-    command.write_text(f"#!{sys.executable}\nfrom natscribe.cli import main\nmain()\n", encoding="utf-8")
-    command.chmod(0o755)
 
 
 def plain_environment() -> dict[str, str]:
@@ -253,8 +227,8 @@ def plain_environment() -> dict[str, str]:
 
 
 @asynccontextmanager
-async def on_a_terminal(folder: Path, **settings: str) -> AsyncIterator[tuple[Lines, Process]]:
-    """`bin/natscribe up` of a folder on a terminal, until the block ends."""
+async def on_a_terminal(folder: Path, **settings: str) -> AsyncIterator[asyncio.StreamReader]:
+    """`bin/natscribe up` of a folder on a terminal, until the block ends; yields what the terminal shows."""
     ours, theirs = os.openpty()
     process = await asyncio.create_subprocess_exec(
         *("bin/natscribe", "up", "--port", str(free_port())),
@@ -269,7 +243,7 @@ async def on_a_terminal(folder: Path, **settings: str) -> AsyncIterator[tuple[Li
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), screen)
     try:
-        yield Lines(reader), process
+        yield reader
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGINT)

@@ -62,6 +62,14 @@ def removed(proxy: Proxy) -> bool:
     return any(re.match(r"DELETE .*\?uploadId=", line) for line in proxy.requests)
 
 
+async def is_stored(bucket: S3Store, name: str) -> bool:
+    try:
+        await bucket.head_async(f"calls/{name}")
+    except FileNotFoundError:
+        return False
+    return True
+
+
 async def stored(bucket: S3Store, name: str) -> bytes:
     return (await (await bucket.get_async(f"calls/{name}")).bytes_async()).to_bytes()
 
@@ -126,8 +134,7 @@ async def test_a_failed_upload_is_explained_and_leaves_no_object(
     with pytest.raises(RecordingError, match=words):
         await S3(settings).upload(recording, "t4-meeting.flac")
     # And there is no object, and its parts are removed
-    with pytest.raises(FileNotFoundError):
-        await bucket.head_async("calls/t4-meeting.flac")
+    assert not await is_stored(bucket, "t4-meeting.flac")
     assert removed(proxy)
 
 
@@ -150,8 +157,7 @@ async def test_a_cancelled_upload_leaves_no_object(
     with pytest.raises(asyncio.CancelledError):
         await uploading
     # Then there is no object, and its parts are removed
-    with pytest.raises(FileNotFoundError):
-        await bucket.head_async("calls/t6-meeting.flac")
+    assert not await is_stored(bucket, "t6-meeting.flac")
     assert removed(proxy)
 
 
@@ -175,8 +181,7 @@ async def test_an_upload_that_is_cancelled_too_late_is_deleted(
     with pytest.raises(asyncio.CancelledError):
         await uploading
     # Then the recording, which no task needs, is deleted
-    with pytest.raises(FileNotFoundError):
-        await bucket.head_async("calls/t8-meeting.flac")
+    assert not await is_stored(bucket, "t8-meeting.flac")
 
 
 async def test_from_file_to_result_to_deletion(
@@ -190,8 +195,7 @@ async def test_from_file_to_result_to_deletion(
         # Then its recording is in S3, until the task is deleted
         assert await stored(bucket, "s3-task-team_meeting.flac") == CONTENT
         await client.delete(task_id)
-        with pytest.raises(FileNotFoundError):
-            await bucket.head_async("calls/s3-task-team_meeting.flac")
+        assert not await is_stored(bucket, "s3-task-team_meeting.flac")
 
 
 @pytest.fixture
@@ -204,11 +208,6 @@ def terminal(recording: Path, settings: Settings) -> Terminal:
         AWS_ACCESS_KEY_ID=settings.aws_access_key_id or "",
         AWS_SECRET_ACCESS_KEY=settings.aws_secret_access_key.get_secret_value(),
     )
-
-
-async def test_the_command_transcribes_by_s3(terminal: Terminal, worker: Worker) -> None:
-    code, out, err = await terminal.run("transcribe", "team meeting.flac")
-    assert (code, out.splitlines()) == (0, ["one two"] * 3), err
 
 
 async def test_ctrl_c_during_an_upload_leaves_no_object(
@@ -224,6 +223,5 @@ async def test_ctrl_c_during_an_upload_leaves_no_object(
     _, err = await process.communicate()
     # Then it ends without a traceback; there is no object, and its parts are removed
     assert (process.returncode, b"Traceback" in err) == (INTERRUPTED, False), err.decode()
-    with pytest.raises(FileNotFoundError):
-        await bucket.head_async("calls/t7-team_meeting.flac")
+    assert not await is_stored(bucket, "t7-team_meeting.flac")
     assert removed(proxy)

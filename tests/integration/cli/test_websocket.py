@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from app.cli.page import WebPage
-from app.embedded import NatsServer, free_port
+from app.embedded import NatsServer, free_port, running
 from app.settings import Settings
 from tests.document import ROOT
 
@@ -39,50 +39,48 @@ async def test_only_allowed_origins_may_connect_to_nats(tmp_path: Path) -> None:
     # Given NATS for the page and for another origin
     page = WebPage(free_port(), free_port(), ["http://localhost:5173"])
     server = NatsServer(tmp_path, free_port(), more_config=page.nats_config)
-    await server.start()
     allowed = (f"http://127.0.0.1:{page.port}", f"http://localhost:{page.port}", "http://localhost:5173", None)
     refused = ("https://example.org", f"http://127.0.0.1:{page.port + 1}", f"http://example.org:{page.port}", "null")
     # When pages request a WebSocket, then only allowed origins and programs get one
-    try:
+    async with running(server):
         assert [await handshake(page.websocket, origin) for origin in allowed] == [101] * len(allowed)
         assert [await handshake(page.websocket, origin) for origin in refused] == [403] * len(refused)
-    finally:
-        await server.stop()
 
 
-def test_the_page_is_served_with_the_address_of_its_nats() -> None:
-    page = WebPage(free_port(), 9333)
+@pytest.fixture
+def page() -> WebPage:
+    return WebPage(free_port(), 9333)
+
+
+def test_the_page_is_served_with_the_address_of_its_nats(page: WebPage) -> None:
     with page.served(Settings(_env_file=None)), urllib.request.urlopen(page.url) as reply:  # noqa: S310
         # Then it may connect only to its NATS, and no page may show it in a frame
         policy = reply.headers["Content-Security-Policy"]
         assert policy == "connect-src 'self' ws://127.0.0.1:9333; frame-ancestors 'none'"
         assert b'<script type="module" src="app.js">' in reply.read()
-        with urllib.request.urlopen(f"{page.url}settings.json") as settings:  # noqa: S310
-            assert json.load(settings)["server"] == "ws://127.0.0.1:9333"
     # And it is served only until the block ends
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(page.url)  # noqa: S310
 
 
 @pytest.mark.parametrize(("store", "bucket"), [("nats://calls", "calls"), ("file:///recordings", None)])
-def test_the_page_uploads_only_to_a_bucket_of_nats(store: str, bucket: str | None) -> None:
-    page, settings = WebPage(free_port(), 9333), Settings(_env_file=None, audio_store=store, audio_max_bytes=1000)
+def test_the_page_uploads_only_to_a_bucket_of_its_nats(page: WebPage, store: str, bucket: str | None) -> None:
+    settings = Settings(_env_file=None, audio_store=store, audio_max_bytes=1000)
     with page.served(settings), urllib.request.urlopen(f"{page.url}settings.json") as reply:  # noqa: S310
         written = json.load(reply)
-    assert (written["bucket"], written["maxBytes"]) == (bucket, 1000)
+    assert (written["server"], written["bucket"], written["maxBytes"]) == ("ws://127.0.0.1:9333", bucket, 1000)
 
 
-def test_only_the_files_of_the_page_are_served() -> None:
-    page = WebPage(free_port(), 9333)
+def test_only_the_files_of_the_page_are_served(page: WebPage) -> None:
     with page.served(Settings(_env_file=None)):
         for path in ("../page.py", "%2e%2e/page.py", "//etc/passwd", "browser/", ".data"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(page.url + path)  # noqa: S310
 
 
-def test_the_page_is_small_on_the_wire() -> None:
+def test_the_page_is_small_on_the_wire(page: WebPage) -> None:
     # Given a browser that accepts compressed files, when it loads all files of the page
-    page, sizes = WebPage(free_port(), 9333), dict[str, int]()
+    sizes = dict[str, int]()
     with page.served(Settings(_env_file=None)):
         for path in BROWSER.iterdir():
             request = urllib.request.Request(page.url + path.name, headers={"Accept-Encoding": "gzip"})  # noqa: S310
