@@ -215,11 +215,12 @@ def test_each_option_of_a_transcription_can_be_given(run: Run, requests: Request
     assert options.items() <= requests[0].items()
 
 
-def test_a_wrong_setting_has_exit_code_two(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", ["queue", "top", "doctor"])
+def test_a_wrong_setting_has_exit_code_two(run: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.setenv("AUDIO_STORE", "ftp://recordings")
-    result = run("queue")
+    result = run(command)
     assert result.exit_code == 2
-    assert "The setting AUDIO_STORE is wrong: write nats://BUCKET" in result.stderr
+    assert result.stderr.startswith("The setting AUDIO_STORE is wrong: write nats://BUCKET")
 
 
 @pytest.mark.parametrize(

@@ -56,30 +56,29 @@ def test_live_audio_has_no_percentage(capsys: pytest.CaptureFixture[str]) -> Non
     assert printed.out.splitlines() == ["[0:00] [bold]Hello."]
 
 
-@pytest.mark.parametrize("display", [PlainLines(shown=ShownText.ALL), ProgressBars(shown=ShownText.ALL)])
-def test_segments_go_to_standard_output(display: PlainLines | ProgressBars, capsys: pytest.CaptureFixture[str]) -> None:
-    # Given a display that shows the text
-    with display:
-        display.show("a.wav", RUNNING)
-        display.show("a.wav", SEGMENTS)
-    # Then it is printed unchanged, without markup
-    assert capsys.readouterr().out == "[0:00] [bold]Hello.\n"
-
-
+@pytest.mark.parametrize("display_of", [PlainLines, ProgressBars])
 @pytest.mark.parametrize(
-    "display", [PlainLines(shown=ShownText.MIXED_CHANNELS), ProgressBars(shown=ShownText.MIXED_CHANNELS)]
+    ("shown", "channel", "printed"),
+    [
+        (ShownText.ALL, None, "[0:00] [bold]Hello.\n"),
+        (ShownText.ALL, 0, "[0:00] [bold]Hello.\n"),
+        (ShownText.MIXED_CHANNELS, None, "[0:00] [bold]Hello.\n"),
+        (ShownText.MIXED_CHANNELS, 0, ""),  # the result sorts all channels by time
+    ],
 )
-@pytest.mark.parametrize(("channel", "shown"), [(None, "[0:00] [bold]Hello.\n"), (0, "")])
-def test_the_text_of_separate_channels_is_left_to_the_result(
-    display: PlainLines | ProgressBars, capsys: pytest.CaptureFixture[str], channel: int | None, shown: str
+def test_text_is_printed_without_markup_unless_the_result_has_it_in_order(
+    capsys: pytest.CaptureFixture[str],
+    display_of: type[PlainLines | ProgressBars],
+    shown: ShownText,
+    channel: int | None,
+    printed: str,
 ) -> None:
-    # Given a display that shows all text that the result would only repeat
-    with display:
-        # When a segment is of all channels, or of one channel
+    # When a display gets a segment of all channels, or of one channel
+    with display_of(shown=shown) as display:
         display.show("a.wav", RUNNING)
         display.show("a.wav", SEGMENTS.model_copy(update={"channel": channel}))
-    # Then that of one channel is not printed: the result sorts all channels by time
-    assert capsys.readouterr().out == shown
+    # Then standard output has its text unchanged, or nothing
+    assert capsys.readouterr().out == printed
 
 
 def test_json_lines_are_the_messages(capsys: pytest.CaptureFixture[str]) -> None:

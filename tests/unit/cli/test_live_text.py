@@ -20,7 +20,7 @@ from natscribe.schemas.transcription import Segment, SegmentsEvent, Word
 from natscribe.schemas.voices import Voice
 from rich.text import Text
 
-from tests.unit.messages import progress_event
+from tests.unit.messages import progress_event, segments_event
 
 WIDTH = 40
 WORDS = "and the last words are what people want to read while others speak"
@@ -84,14 +84,14 @@ def test_a_partial_result_shows_who_is_probably_speaking(written: io.StringIO, l
         assert "[0:00] SPEAKER_01: one two" in Text.from_ansi(written.getvalue()).plain
 
 
+def spoken(number: int, text: str, speaker: str = "SPEAKER_00", words: list[Word] | None = None) -> SegmentsEvent:
+    """The event of a line that is spoken in this second."""
+    line = Segment(start=number, end=number + 1, text=text, speaker=speaker, words=words)
+    return segments_event(line).model_copy(update={"sequence": number + 1, "processed_seconds": number + 1.0})
+
+
 @pytest.mark.usefixtures("console")
 async def test_a_line_gets_another_speaker_when_labels_merge(written: io.StringIO, live: Live) -> None:
-    def spoken(number: int) -> SegmentsEvent:
-        label = "SPEAKER_01" if number == 1 else "SPEAKER_00"
-        text = Segment(start=number, end=number + 0.5, text=f"line {number}", speaker=label)
-        fields = {"task_id": "t1", "attempt": 1, "sequence": number + 1, "language": "en", "segments": [text]}
-        return SegmentsEvent.model_validate(fields | {"processed_seconds": number + 1.0})
-
     same = [SameSpeaker(speaker="SPEAKER_01", is_="SPEAKER_00")]
     merged = SpeakersEvent(task_id="t1", sequence=1, turns=[], same=same, voices={}, settled_until=0)
     with LiveScreen(live, shown=ShownText.ALL, diarize=True) as screen:
@@ -103,13 +103,13 @@ async def test_a_line_gets_another_speaker_when_labels_merge(written: io.StringI
         screen.text = Terminal(stderr=False)
         screen.text.file = above = io.StringIO()
         # Given lines on the screen, one of which has another speaker
-        for number in range(2):
-            await show(spoken(number))
+        await show(spoken(0, "line 0"))
+        await show(spoken(1, "line 1", "SPEAKER_01"))
         assert "SPEAKER_01: line 1" in Text.from_ansi(written.getvalue()).plain
         # When both labels are one person, and more is said than fits on the screen
         await show(merged)
         for number in range(2, 2 + KEPT_SEGMENTS):
-            await show(spoken(number))
+            await show(spoken(number, f"line {number}"))
     # Then all lines are printed in order, each once, with the last known speaker
     assert [line.strip() for line in Text.from_ansi(above.getvalue()).plain.splitlines()] == [
         f"[0:0{number}] SPEAKER_00: line {number}" for number in range(2 + KEPT_SEGMENTS)
@@ -119,12 +119,10 @@ async def test_a_line_gets_another_speaker_when_labels_merge(written: io.StringI
 
 @pytest.mark.usefixtures("console")
 async def test_a_printed_line_whose_last_words_get_another_speaker_is_not_printed_again(live: Live) -> None:
-    def spoken(number: int) -> SegmentsEvent:
-        words = [Word(start=number, end=number + 0.4, word=" a", probability=1)]
-        words.append(Word(start=number + 0.5, end=number + 1, word=" b", probability=1))
-        text = Segment(start=number, end=number + 1, text=f"a b {number}", words=words, speaker="SPEAKER_00")
-        fields = {"task_id": "t1", "attempt": 1, "sequence": number + 1, "language": "en", "segments": [text]}
-        return SegmentsEvent.model_validate(fields | {"processed_seconds": number + 1.0})
+    def two_words(number: int) -> SegmentsEvent:
+        first = Word(start=number, end=number + 0.4, word=" a", probability=1)
+        second = Word(start=number + 0.5, end=number + 1, word=" b", probability=1)
+        return spoken(number, f"a b {number}", words=[first, second])
 
     other = [Turn(start=0.5, end=1, speaker="SPEAKER_01")]
     changed = SpeakersEvent(task_id="t1", sequence=1, turns=other, same=[], voices={}, settled_until=0)
@@ -132,8 +130,8 @@ async def test_a_printed_line_whose_last_words_get_another_speaker_is_not_printe
         screen.text = Terminal(stderr=False)
         screen.text.file = io.StringIO()
         # Given more lines than remain in the area that can change, and then another speaker in the first one
-        events: list[SegmentsEvent | SpeakersEvent] = [*map(spoken, range(KEPT_SEGMENTS + 1)), changed]
-        for event in (*events, spoken(KEPT_SEGMENTS + 1)):
+        events: list[SegmentsEvent | SpeakersEvent] = [*map(two_words, range(KEPT_SEGMENTS + 1)), changed]
+        for event in (*events, two_words(KEPT_SEGMENTS + 1)):
             await live.speakers.add(event)
             screen.show("t1", event)
     # Then each line is printed once

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
-from natscribe.cli.commands import command_line
 from natscribe.cli.console import Terminal
 from natscribe.cli.top.dashboard import MAX_FAILURES, MAX_RUNNING, Dashboard
 from natscribe.cli.top.layout import print_snapshot, render
@@ -13,7 +12,6 @@ from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.task_list import ListedTask, TaskPage
 from natscribe.schemas.task_queues import UserLoad
 from rich.console import Console
-from typer.testing import CliRunner
 
 from tests.unit.messages import NOON, listed_task, progress_event, queue_overview
 
@@ -26,6 +24,14 @@ def event(task_id: str, state: State = State.RUNNING, **fields: object) -> Progr
 
 def listed(task_id: str, **fields: object) -> ListedTask:
     return listed_task(task_id=task_id, progress=40, **fields)
+
+
+def dashboard_of(*events: ProgressEvent) -> Dashboard:
+    """A dashboard that has counted since noon, and received these events at once."""
+    dashboard = Dashboard(since=NOON)
+    for event in events:
+        dashboard.apply(event, 0)
+    return dashboard
 
 
 def drawn(dashboard: Dashboard, *, width: int, height: int, now: float = 0) -> list[str]:
@@ -44,16 +50,10 @@ def snapshot(dashboard: Dashboard) -> list[str]:
 
 def busy() -> Dashboard:
     """A dashboard with more of everything than a screen has lines."""
-    dashboard = Dashboard()
-    for number in range(100):
-        name = f"weekly-meeting-of-the-team-{number}-ab12cd34"
-        dashboard.apply(
-            event(
-                name, stage=Stage.TRANSCRIBING, progress=number, attempt=2, duration_seconds=36_000, eta_seconds=35_999
-            ),
-            0,
-        )
-        dashboard.apply(event(f"gone-{number}", State.FAILED, error=GONE), 0)
+    fields = {"stage": Stage.TRANSCRIBING, "attempt": 2, "duration_seconds": 36_000, "eta_seconds": 35_999}
+    names = {number: f"weekly-meeting-of-the-team-{number}-ab12cd34" for number in range(100)}
+    running = [event(name, progress=number, **fields) for number, name in names.items()]
+    dashboard = dashboard_of(*running, *(event(f"gone-{number}", State.FAILED, error=GONE) for number in names))
     long = {"oldest": NOON - timedelta(hours=99), "newest_start": datetime.now(UTC) + timedelta(hours=12)}
     dashboard.queue = queue_overview(dead_letters=9999, waiting=99_999, running=999, **long)
     dashboard.problems["list"] = (
@@ -80,9 +80,7 @@ def test_only_running_tasks_and_the_latest_failures_are_stored() -> None:
 
 
 def test_a_retried_task_is_not_shown_as_running() -> None:
-    dashboard = Dashboard()
-    dashboard.apply(event("t1"), 0)
-    dashboard.apply(event("t1", State.RETRYING, error=GONE, worker=None), 1)
+    dashboard = dashboard_of(event("t1"), event("t1", State.RETRYING, error=GONE, worker=None))
     assert dashboard.running == {}
     assert [(failure.task_id, failure.final) for failure in dashboard.failures] == [("t1", False)]
     assert dashboard.ended == {}
@@ -90,9 +88,7 @@ def test_a_retried_task_is_not_shown_as_running() -> None:
 
 def test_the_list_corrects_for_lost_events() -> None:
     # Given a task whose end was lost in an outage, one that has just started, and one that runs
-    dashboard = Dashboard()
-    dashboard.apply(event("ended"), 0)
-    dashboard.apply(event("runs"), 0)
+    dashboard = dashboard_of(event("ended"), event("runs"))
     dashboard.apply(event("new"), 29)
     # When the list arrives, which is a moment old
     dashboard.reconcile(TaskPage(tasks=[listed("runs"), listed("unknown")]), requested_at=30, now=30.1)
@@ -104,8 +100,7 @@ def test_the_list_corrects_for_lost_events() -> None:
 
 
 def test_an_incomplete_list_removes_only_tasks_that_are_silent_for_long() -> None:
-    dashboard = Dashboard()
-    dashboard.apply(event("silent"), 0)
+    dashboard = dashboard_of(event("silent"))
     dashboard.apply(event("runs"), 50)
     some = TaskPage(tasks=[listed("another")], more_before="1795595445000000000112-another")
     dashboard.reconcile(some, requested_at=70, now=70)
@@ -113,8 +108,7 @@ def test_an_incomplete_list_removes_only_tasks_that_are_silent_for_long() -> Non
 
 
 def test_earlier_failures_follow_those_of_events() -> None:
-    dashboard = Dashboard()
-    dashboard.apply(event("event", State.FAILED, error=GONE), 0)
+    dashboard = dashboard_of(event("event", State.FAILED, error=GONE))
     dashboard.add_failed(TaskPage(tasks=[listed(name, state=State.FAILED, error=GONE) for name in ("event", "before")]))
     assert [failure.task_id for failure in dashboard.failures] == ["event", "before"]
 
@@ -135,10 +129,10 @@ def test_everything_fits_the_screen(width: int, height: int) -> None:
 
 def test_hostile_names_neither_break_the_screen_nor_command_the_terminal() -> None:
     # Given a worker, a recording and an error that would do so
-    dashboard, hostile = Dashboard(), "[/bold]\x1b[2J\n:smile:\r"
-    dashboard.apply(event("t1", worker=hostile), 0)
+    hostile = "[/bold]\x1b[2J\n:smile:\r"
+    gone = GONE.model_copy(update={"message": hostile})
+    dashboard = dashboard_of(event("t1", worker=hostile), event("t2", State.FAILED, error=gone))
     dashboard.reconcile(TaskPage(tasks=[listed("t1").model_copy(update={"audio_file_id": hostile})]), 1, 1)
-    dashboard.apply(event("t2", State.FAILED, error=GONE.model_copy(update={"message": hostile})), 0)
     dashboard.problems["list"] = hostile
     # When they are shown
     lines = drawn(dashboard, width=160, height=24)
@@ -201,8 +195,8 @@ def test_the_lag_of_a_live_task_is_shown_before_its_first_event() -> None:
 @pytest.mark.parametrize(("speakers", "text"), [(0, "live"), (1, "1 speaker"), (12, "12 speakers")])
 def test_the_speakers_of_a_live_task_are_counted(speakers: int, text: str) -> None:
     # Given a live task with a long name, whose speakers are known
-    dashboard, task_id = Dashboard(), "interview-" * 6
-    dashboard.apply(event(task_id, stage=Stage.TRANSCRIBING, lag_seconds=0.4, speakers=speakers), 0)
+    running = event("interview-" * 6, stage=Stage.TRANSCRIBING, lag_seconds=0.4, speakers=speakers)
+    dashboard = dashboard_of(running)
     # Then their number is shown, if there is one
     for width in (80, 130):
         *_, line = drawn(dashboard, width=width, height=24)
@@ -214,9 +208,9 @@ def test_the_speakers_of_a_live_task_are_counted(speakers: int, text: str) -> No
 @pytest.mark.parametrize("width", [80, 110, 130, 200])
 def test_a_name_is_shortened_only_if_there_is_no_room(width: int) -> None:
     # Given names of which one is long, on screens of several widths
-    dashboard, task_id = Dashboard(), "weekly-meeting-of-the-team-ab12cd34"
-    dashboard.apply(event(task_id, stage=Stage.TRANSCRIBING, duration_seconds=36_000, eta_seconds=35_999), 0)
-    dashboard.apply(event(f"{task_id}-gone", State.FAILED, error=GONE), 0)
+    task_id = "weekly-meeting-of-the-team-ab12cd34"
+    running = event(task_id, stage=Stage.TRANSCRIBING, duration_seconds=36_000, eta_seconds=35_999)
+    dashboard = dashboard_of(running, event(f"{task_id}-gone", State.FAILED, error=GONE))
     text = "\n".join(drawn(dashboard, width=width, height=24))
     # Then the name is whole where the other columns leave room for it, and so is that of a failure
     assert (f"{task_id} " in text) is (width > 80)
@@ -226,28 +220,13 @@ def test_a_name_is_shortened_only_if_there_is_no_room(width: int) -> None:
 
 
 def test_ended_tasks_are_counted_since_the_start() -> None:
-    dashboard = Dashboard(since=NOON)
-    dashboard.apply(event("t1", State.COMPLETED), 0)
-    dashboard.apply(event("t2", State.FAILED, error=GONE), 0)
+    dashboard = dashboard_of(event("t1", State.COMPLETED), event("t2", State.FAILED, error=GONE))
     counts = f"ended since {NOON.astimezone():%H:%M}: 1 completed, 1 failed"
     assert drawn(dashboard, width=70, height=24)[0].rstrip() == f"nats://localhost:4222  {counts}"
-    assert drawn(Dashboard(since=NOON), width=70, height=24)[0].rstrip().endswith(": none")
+    assert drawn(dashboard_of(), width=70, height=24)[0].rstrip().endswith(": none")
 
 
 def test_the_remaining_time_decreases_and_a_silent_worker_is_marked() -> None:
-    dashboard = Dashboard()
-    dashboard.apply(event("t1", eta_seconds=65), 0)
+    dashboard = dashboard_of(event("t1", eta_seconds=65))
     assert "1:00" in "\n".join(drawn(dashboard, width=80, height=24, now=5))
     assert "silent" in "\n".join(drawn(dashboard, width=80, height=24, now=20))
-
-
-@pytest.mark.parametrize("command", ["top", "doctor"])
-def test_a_wrong_setting_is_one_sentence(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NATS_URL", "nats://localhost:port")
-    result = CliRunner().invoke(command_line(), [command])
-    assert result.exit_code == 2
-    assert result.stderr.startswith("The setting NATS_URL is wrong: ")
-
-
-def test_an_empty_dashboard_is_rendered() -> None:
-    assert drawn(Dashboard(), width=80, height=24)[0].startswith("nats://localhost:4222")

@@ -1,14 +1,14 @@
 """Audio of a URL: how it is decoded, and what is reported if it cannot be read."""
 
+import asyncio
 import io
 import socket
 import sys
-import threading
 import time
 import wave
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import typer
@@ -16,6 +16,7 @@ from natscribe.cli.decoding import from_url
 from natscribe.client import ClientError
 
 from tests.constants import Constants
+from tests.tcp import served
 
 RATE_HZ = 16_000
 SECONDS = 3
@@ -30,41 +31,29 @@ def recording(seconds: int = SECONDS) -> bytes:
     return written.getvalue()
 
 
-@contextmanager
-def serving(send: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """Run a web server that replies with `send`; yields its address, with a login."""
+@asynccontextmanager
+async def serving(body: bytes, *, promised: int | None = None, status: str = "200 OK") -> AsyncIterator[str]:
+    """Run a web server that sends a body in ten parts with pauses, as a radio; yields its address, with a login.
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            send(self)
+    The body may be shorter than the promised bytes.
+    """
 
-        def log_message(self, *_: object) -> None:
-            """Log nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://user:secret@127.0.0.1:{server.server_port}/radio"
-        server.shutdown()
-
-
-def slowly(body: bytes, *, promised: int | None = None) -> Callable[[BaseHTTPRequestHandler], None]:
-    """Send a body in ten parts with pauses, as a radio; it may be shorter than the promised bytes."""
-
-    def send(request: BaseHTTPRequestHandler) -> None:
-        request.send_response(200)
-        request.send_header("Content-Length", str(promised or len(body)))
-        request.end_headers()
+    async def send(reader: StreamReader, writer: StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.0 {status}\r\nContent-Length: {promised or len(body)}\r\n\r\n".encode())
         size = len(body) // 10 + 1
         for begin in range(0, len(body), size):
-            request.wfile.write(body[begin : begin + size])
-            time.sleep(0.01)
+            writer.write(body[begin : begin + size])
+            await writer.drain()
+            await asyncio.sleep(0.01)
 
-    return send
+    async with served(send) as port:
+        yield f"http://user:secret@127.0.0.1:{port}/radio"
 
 
 async def test_a_recording_on_a_web_server_is_paced() -> None:
     # Given a web server that sends a recording slowly
-    with serving(slowly(recording())) as url:
+    async with serving(recording()) as url:
         # When it is played ten times as fast
         started = time.monotonic()
         audio = b"".join([chunk async for chunk in await from_url(url, 10)])
@@ -78,7 +67,7 @@ async def test_a_recording_on_a_web_server_is_paced() -> None:
 async def test_audio_that_breaks_off_ends_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     # Given a web server that sends less than its Content-Length
     body = recording()
-    with serving(slowly(body[: len(body) // 3], promised=len(body))) as url:
+    async with serving(body[: len(body) // 3], promised=len(body)) as url:
         audio = b"".join([chunk async for chunk in await from_url(url, 100)])
     # Then its audio is decoded
     assert 0.9 * RATE_HZ * 2 < len(audio) <= RATE_HZ * 2
@@ -88,16 +77,14 @@ async def test_audio_that_breaks_off_ends_with_a_warning(capsys: pytest.CaptureF
     assert "secret" not in warning
 
 
-def missing(request: BaseHTTPRequestHandler) -> None:
-    request.send_error(404)
-
-
 async def test_the_cause_of_a_failure_is_reported() -> None:
     # Given a missing file, a page, and a host without a server
-    with serving(missing) as url, pytest.raises(ClientError, match=r"/radio cannot be read \(.*404 Not Found\): check"):
-        await from_url(url, 1)
-    with serving(slowly(b"<html>no audio</html>" * 100)) as url, pytest.raises(ClientError, match="Invalid data"):
-        await from_url(url, 1)
+    async with serving(b"", status="404 Not Found") as url:
+        with pytest.raises(ClientError, match=r"/radio cannot be read \(.*404 Not Found\): check"):
+            await from_url(url, 1)
+    async with serving(b"<html>no audio</html>" * 100) as url:
+        with pytest.raises(ClientError, match="Invalid data"):
+            await from_url(url, 1)
     with pytest.raises(ClientError, match="cannot be read"):
         await from_url("http://127.0.0.1:9/radio", 1)
 
