@@ -5,8 +5,7 @@ import gzip
 import os
 import socket
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,48 +98,41 @@ def fake_server(folder: Path, *, more_config: str = "") -> SimpleNamespace:
     return SimpleNamespace(url=url, more_config=more_config, start=AsyncMock(), stop=AsyncMock())
 
 
-@dataclass
-class Started:
-    """The worker process that was started, and whether other workers use a named NATS."""
-
-    command: Sequence[str] = ()
-    grace: float = 0.0
-    env: Mapping[str, str] = field(default_factory=dict)
-    stopped: bool = False
-    others: list[str] = field(default_factory=list)
-
-    def __call__(self, command: Sequence[str], *, grace: float, env: Mapping[str, str], **_: object) -> "Started":
-        self.command, self.grace, self.env = command, grace, env
-        return self
-
-    async def stop(self) -> None:
-        self.stopped = True
+@pytest.fixture
+def other_workers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The workers that use a named NATS already."""
+    workers: list[str] = []
+    client = AsyncMock(workers=AsyncMock(return_value=workers))
+    client.__aenter__.return_value = client
+    monkeypatch.setattr(module, "Client", lambda _: client)
+    return workers
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> Started:
-    worker = Started()
-    client = AsyncMock(workers=AsyncMock(side_effect=lambda: worker.others))
-    client.__aenter__.return_value = client
+def start(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Starts a worker process, beside embedded servers that need no process."""
+    start = Mock(return_value=AsyncMock())
     monkeypatch.setattr(module, "NatsServer", fake_server)
     monkeypatch.setattr(module, "ValkeyServer", fake_server)
-    monkeypatch.setattr(module, "GuardedProcess", worker)
-    monkeypatch.setattr(module, "Client", lambda _: client)
-    for name in ("NATS_URL", "REDIS_URL"):
-        monkeypatch.delenv(name, raising=False)
-    return worker
+    monkeypatch.setattr(module, "GuardedProcess", start)
+    return start
 
 
 @pytest.mark.parametrize("embed_all", [True, False])
 @pytest.mark.parametrize("named", [(), ("NATS_URL",), ("REDIS_URL",), ("NATS_URL", "REDIS_URL")])
 async def test_a_server_is_embedded_unless_its_address_is_set(
-    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: tuple[str, ...], embed_all: bool
+    start: Mock,
+    other_workers: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    named: tuple[str, ...],
+    embed_all: bool,
 ) -> None:
     # Given some addresses, of which a demo uses none, and other workers where both are set
     external = {name: f"{name.lower().removesuffix('_url')}://named" for name in named}
     for name, url in external.items():
         monkeypatch.setenv(name, url)
-    started.others = ["another"] if len(named) > 1 else []
+    other_workers += ["another"] if len(named) > 1 else []
     # When the service runs
     async with run_service(tmp_path, embed_all=embed_all) as running:
         # Then the others are embedded, and the worker uses all
@@ -149,18 +141,19 @@ async def test_a_server_is_embedded_unless_its_address_is_set(
         assert {server.url for server in running.embedded} == {
             url for url in addresses.values() if url.startswith("embedded")
         }
-        assert started.env.items() >= addresses.items()
+        assert start.call_args.kwargs["env"].items() >= addresses.items()
         # And no page may connect to NATS
         assert [vars(server).get("more_config") for server in running.embedded] == [""] * len(running.embedded)
-        assert not started.stopped
-    assert started.stopped
+        start.return_value.stop.assert_not_awaited()
+    start.return_value.stop.assert_awaited_once()
 
 
+@pytest.mark.usefixtures("start")
 async def test_an_embedded_redis_is_refused_beside_other_workers(
-    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    other_workers: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NATS_URL", "nats://named")
-    started.others = ["another"]
+    other_workers.append("another")
     with pytest.raises(ClientError, match="set REDIS_URL"):
         async with run_service(tmp_path):
             pass
@@ -168,19 +161,19 @@ async def test_an_embedded_redis_is_refused_beside_other_workers(
 
 @pytest.mark.parametrize(("workers", "options"), [(1, []), (2, ["--workers", "2"])])
 async def test_several_workers_share_the_cores(
-    started: Started, machine: Machine, tmp_path: Path, workers: int, options: list[str]
+    start: Mock, machine: Machine, tmp_path: Path, workers: int, options: list[str]
 ) -> None:
     machine(8)
     async with run_service(tmp_path, workers=workers, host="127.0.0.2", port=free_port()) as running:
-        assert started.command[started.command.index("--host") :] == [
-            *("--host", "127.0.0.2", "--port", running.docs.rpartition(":")[2].removesuffix("/docs"), *options)
-        ]
-    assert started.env.get("ENGINE_PARALLEL") == (None if workers == 1 else "4")
+        (command,), started = start.call_args
+        port = running.docs.rpartition(":")[2].removesuffix("/docs")
+        assert command[command.index("--host") :] == ["--host", "127.0.0.2", "--port", port, *options]
+    assert started["env"].get("ENGINE_PARALLEL") == (None if workers == 1 else "4")
     # And the grace period of a worker exceeds that of its task
-    assert started.grace > Settings().task_grace
+    assert started["grace"] > Settings().task_grace
 
 
-async def test_a_page_is_served_while_the_service_runs(started: Started, tmp_path: Path) -> None:
+async def test_a_page_is_served_while_the_service_runs(start: Mock, tmp_path: Path) -> None:
     async with run_service(tmp_path, page=PageOptions(free_port())) as running:
         assert running.page is not None
         contents = list[bytes]()
@@ -192,7 +185,7 @@ async def test_a_page_is_served_while_the_service_runs(started: Started, tmp_pat
                 contents.append(response.read())
         assert gzip.decompress(contents[1]) == contents[0]
         assert [vars(server)["more_config"] for server in running.embedded] == [running.page.nats_config, ""]
-    assert started.stopped
+    start.return_value.stop.assert_awaited_once()
 
 
 @pytest.mark.parametrize("option", ["--port", "--websocket-port"])
