@@ -80,16 +80,12 @@ async def read_once(client: Client, dashboard: Dashboard) -> None:
     The function requests the queues and tasks from the service, and collects the progress events that arrive within
     COLLECT_EVENTS_S seconds.
     """
-    following = asyncio.create_task(_follow_events(client, dashboard))
-    try:
-        await asyncio.gather(
-            _update(dashboard, "queue", lambda: _update_queue(client, dashboard)),
-            _update(dashboard, "list", lambda: _update_list(client, dashboard)),
-            asyncio.sleep(COLLECT_EVENTS_S),
-        )
-    finally:
-        following.cancel()
-        await asyncio.wait([following])
+    requests = asyncio.gather(
+        _update(dashboard, "queue", lambda: _update_queue(client, dashboard)),
+        _update(dashboard, "list", lambda: _update_list(client, dashboard)),
+        asyncio.sleep(COLLECT_EVENTS_S),
+    )
+    await _until_first(requests, _follow_events(client, dashboard))
 
 
 async def _until_first(*works: Awaitable[object]) -> None:
