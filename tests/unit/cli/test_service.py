@@ -39,21 +39,17 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
 
 
 @pytest.mark.parametrize(
-    ("number", "workers", "threads", "share"),
-    [(8, 2, 1, 4), (8, 3, 1, 2), (8, 2, 2, 2), (2, 4, 1, 1), (64, 2, 1, MOST_WINDOWS)],
+    ("number", "workers", "threads", "setting", "windows"),
+    [(8, 2, 1, 0, 4), (8, 3, 1, 0, 2), (8, 2, 2, 0, 2), (2, 4, 1, 0, 1), (64, 2, 1, 0, MOST_WINDOWS), (8, 2, 1, 3, 3)],
 )
-def test_workers_share_the_cores(machine: Machine, number: int, workers: int, threads: int, share: int) -> None:
-    # Given a setting that leaves the number of windows open
+def test_workers_share_the_cores_unless_a_setting_names_the_number_of_windows(
+    machine: Machine, number: int, workers: int, threads: int, setting: int, windows: int
+) -> None:
     machine(number)
-    settings = Settings(_env_file=None, engine_threads=threads, engine_parallel=0)
-    # Then each worker has an equal share, which the settings allow
-    assert windows_per_worker(settings, workers) == share
-    assert Settings(_env_file=None, engine_parallel=share).engine_parallel == share
-
-
-def test_the_setting_overrides_the_share(machine: Machine) -> None:
-    machine(8)
-    assert windows_per_worker(Settings(_env_file=None, engine_parallel=3), workers=2) == 3
+    settings = Settings(_env_file=None, engine_threads=threads, engine_parallel=setting)
+    # Then each worker has an equal share, which the settings allow, or what its setting names
+    assert windows_per_worker(settings, workers) == windows
+    assert Settings(_env_file=None, engine_parallel=windows).engine_parallel == windows
 
 
 def worker_that_ends(after: int) -> GuardedProcess:
