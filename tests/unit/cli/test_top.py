@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
-from natscribe.cli.console import Terminal
+from natscribe.cli.console import out
 from natscribe.cli.top.dashboard import MAX_FAILURES, MAX_RUNNING, Dashboard
 from natscribe.cli.top.layout import print_snapshot, render
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
@@ -42,9 +42,8 @@ def drawn(dashboard: Dashboard, *, width: int, height: int, now: float = 0) -> l
 
 
 def snapshot(dashboard: Dashboard) -> list[str]:
-    console = Terminal(stderr=False)
-    with console.capture() as captured:
-        print_snapshot(console, dashboard)
+    with out.capture() as captured:
+        print_snapshot(dashboard)
     return captured.get().splitlines()
 
 

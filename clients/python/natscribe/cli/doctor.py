@@ -28,7 +28,7 @@ def doctor(*, as_json: Json = False) -> None:
 
 
 def _show(examination: Examination) -> None:
-    print_topics(out, list(_topics(examination)))
+    print_topics(list(_topics(examination)))
     for problem in examination.problems:
         out.print()
         out.print(Text.assemble(("Wrong: ", "bold red"), printable(f"{problem.what}.")))

@@ -38,8 +38,8 @@ _DEAD_LETTER_COLUMNS = Column("failed"), Column("kind"), Column("task")
 
 def _show_queues(overview: QueueOverview) -> None:
     rows = [_queue_row(status) for status in overview.queues if status.waiting or status.running]
-    print_table(out, QUEUE_COLUMNS, rows)
-    print_users(out, overview.users)
+    print_table(QUEUE_COLUMNS, rows)
+    print_users(overview.users)
     scheduled = sum(status.scheduled for status in overview.queues)
     if not (rows or scheduled or overview.dead_letters):
         err.print("No tasks are waiting, running or failed.")

@@ -6,7 +6,6 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -59,23 +58,23 @@ _USER_COLUMNS = (
 )
 
 
-def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]) -> None:
+def print_table(columns: Sequence[Column], rows: Sequence[Row]) -> None:
     """Print a table on a terminal; otherwise, print each row as a line without titles. Without rows, print nothing.
 
     The last column, whose texts people copy, is never truncated.
     """
-    if not rows or not console.is_terminal:
+    if not rows or not out.is_terminal:
         for row in rows:
-            console.print(_line(columns, row))
+            out.print(_line(columns, row))
         return
     cells = [[_shortened(printable(cell), column) for cell, column in _pairs(row, columns)] for row in rows]
     lines = [[column.title for column in columns], *cells]
-    widths = _widths(columns, lines, console.width)
+    widths = _widths(columns, lines, out.width)
     for number, line in enumerate(lines):
         aligned = [_aligned(line[index], columns[index], width) for index, width in widths.items()]
-        console.print(Text(GAP.join(aligned).rstrip(), "" if number else "bold underline"))
+        out.print(Text(GAP.join(aligned).rstrip(), "" if number else "bold underline"))
         if number and (note := rows[number - 1].note):
-            console.print(Padding(printable(note), (0, 0, 0, len(GAP))), soft_wrap=False)
+            out.print(Padding(printable(note), (0, 0, 0, len(GAP))), soft_wrap=False)
 
 
 def queue_cells(queue: QueueStatus) -> list[str]:
@@ -95,9 +94,9 @@ def user_cells(load: UserLoad) -> list[str]:
     return [user, str(load.waiting), str(load.running), clock(load.waiting_seconds)]
 
 
-def print_users(console: Console, users: Sequence[UserLoad]) -> None:
+def print_users(users: Sequence[UserLoad]) -> None:
     """Print a table of users with their numbers of tasks; without users, print nothing."""
-    print_table(console, _USER_COLUMNS, [Row(user_cells(load)) for load in users])
+    print_table(_USER_COLUMNS, [Row(user_cells(load)) for load in users])
 
 
 async def print_messages(
@@ -121,24 +120,24 @@ async def print_messages(
             out.print(message.model_dump_json())
         else:
             rows.append(make_row(message))
-    print_table(out, columns, rows)
+    print_table(columns, rows)
     if is_empty:
         err.print(none)
 
 
-def print_topics(console: Console, topics: Sequence[tuple[str, str]]) -> None:
+def print_topics(topics: Sequence[tuple[str, str]]) -> None:
     """Print pairs of a topic and a text, such as `state` and `running`, as a table of two columns."""
-    if not console.is_terminal:
+    if not out.is_terminal:
         width = max(len(topic) for topic, _ in topics)
         for topic, text in topics:
-            console.print(f"{topic.ljust(width)}{GAP}{printable(text)}")
+            out.print(f"{topic.ljust(width)}{GAP}{printable(text)}")
         return
     table = Table.grid(padding=(0, len(GAP), 0, 0))
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     for topic, text in topics:
         table.add_row(topic, Text(printable(text)))
-    console.print(table, soft_wrap=False)
+    out.print(table, soft_wrap=False)
 
 
 def _widths(columns: Sequence[Column], lines: Sequence[Sequence[str]], room: int) -> dict[int, int]:

@@ -58,7 +58,7 @@ def status(task_id: Task, *, as_json: JsonStatus = False) -> None:
             out.print(task_status.model_dump_json())
         else:
             out.print(summary(task_status), soft_wrap=not out.is_terminal)
-            print_topics(out, details(task_status, await _result(client, task_status)))
+            print_topics(details(task_status, await _result(client, task_status)))
 
     run_with_client(work)
 

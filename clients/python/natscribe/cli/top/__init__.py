@@ -42,7 +42,7 @@ async def _run() -> int:
         return 0
     async with client:
         await read_once(client, dashboard)
-    print_snapshot(out, dashboard)
+    print_snapshot(dashboard)
     for problem in dict.fromkeys(dashboard.problems.values()):
         err.print(problem, style=WARNING)
     return 1 if dashboard.problems else 0

@@ -3,7 +3,7 @@
 from datetime import datetime, timezone
 from itertools import islice
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -217,13 +217,13 @@ def _is_today(time: datetime) -> bool:
     return time.astimezone().date() == datetime.now(timezone.utc).astimezone().date()
 
 
-def print_snapshot(console: Console, dashboard: Dashboard) -> None:
+def print_snapshot(dashboard: Dashboard) -> None:
     """Print the task queues, the running tasks and the failures of a dashboard once, without shortening names."""
-    print_table(console, _QUEUES, [Row(queue_cells(queue)) for queue in used_queues(dashboard)])
-    print_users(console, _users(dashboard))
-    print_table(console, _RUNNING, [Row(_cells(task_id, task)) for task_id, task in dashboard.running.items()])
+    print_table(_QUEUES, [Row(queue_cells(queue)) for queue in used_queues(dashboard)])
+    print_users(_users(dashboard))
+    print_table(_RUNNING, [Row(_cells(task_id, task)) for task_id, task in dashboard.running.items()])
     failures = [Row([to_the_minute(failure.time), failure.task_id], reason(failure)) for failure in dashboard.failures]
-    print_table(console, _FAILED, failures)
+    print_table(_FAILED, failures)
 
 
 def _cells(task_id: str, running: Running) -> list[str]:
