@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from nats.js import JetStreamContext
 from natscribe.client import Client, ClientError, Live, RequestFailedError, TaskIdTakenError, UnreachableError
-from natscribe.client.live import Event
+from natscribe.client.following import Event
 from natscribe.jetstream.streams import public_streams
 from natscribe.mock import Mock
 from natscribe.schemas import subjects
@@ -44,7 +44,7 @@ async def stored_of(js: JetStreamContext, task_id: str) -> bytes:
     return b"".join(frame.data or b"" for frame in frames)
 
 
-async def heard_by(live: Live) -> list[Event]:
+async def heard_by(live: Live) -> list[Event | Partial]:
     async with asyncio.timeout(30):
         return [event async for event in live]
 

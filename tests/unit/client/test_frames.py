@@ -15,6 +15,8 @@ from natscribe.client.permissions import Connection
 from natscribe.jetstream.error_codes import QUEUE_FULL
 from natscribe.schemas.live import MAX_FRAME_BYTES, Codec, LiveAudio
 
+from tests.constants import Constants
+
 PCM = LiveAudio()
 STEREO = LiveAudio(sample_rate=44_100, channels=2)
 CALL = LiveAudio(codec=Codec.MULAW, sample_rate=8000, channels=2)
@@ -73,8 +75,9 @@ def server() -> Server:
 
 
 @pytest.fixture
-async def frames(server: Server) -> AsyncIterator[FramePublisher]:
-    publishing = FramePublisher(server, "t1", 0, max_bytes=20, pause_s=0.001)
+async def frames(server: Server, constants: Constants) -> AsyncIterator[FramePublisher]:
+    constants(REPUBLISH_FRAME_AFTER_S=0.001)
+    publishing = FramePublisher(server, "t1", 0, max_bytes=20)
     yield publishing
     await publishing.close()
 
@@ -198,18 +201,20 @@ async def test_a_lost_acknowledgement_of_an_own_frame_is_no_error(server: Server
 
 
 async def test_publishing_to_a_connected_server_that_stores_nothing_is_given_up(
-    server: Server, frames: FramePublisher
+    server: Server, frames: FramePublisher, constants: Constants
 ) -> None:
-    frames.retry_for_s = 0
+    constants(RETRY_FOR_S=0)
     server.errors = {"t1-0": [nats.errors.TimeoutError()] * 1000}
     await frames.put(b"audio")
     with pytest.raises(UnreachableError, match=r"live - --resume .*resume=True"):
         await frames.wait_until_stored()
 
 
-async def test_an_outage_of_the_server_is_waited_out(server: Server, frames: FramePublisher) -> None:
+async def test_an_outage_of_the_server_is_waited_out(
+    server: Server, frames: FramePublisher, constants: Constants
+) -> None:
     # Given an outage that lasts longer than a connected server may take
-    frames.retry_for_s = 0.05
+    constants(RETRY_FOR_S=0.05)
     server.errors = {"t1-0": [nats.errors.TimeoutError(), nats.errors.TimeoutError()]}
     server.loses_connection = True
     await frames.put(b"audio")

@@ -203,10 +203,7 @@ class _Examiner:
         who = f"The store of recordings {ours}"
         await _in_time(store.differs(Path(), UNUSED_NAME), CHECKED_WITHIN_S, who)
         if isinstance(store, Bucket):
-            try:
-                await _in_time(store.check(), 2 * CHECKED_WITHIN_S, who)
-            except StorageFullError as error:
-                self._add(error.what, error.next_step)
+            await _in_time(store.check(), 2 * CHECKED_WITHIN_S, who)
 
 
 def _release(number: str) -> tuple[str, ...]:
@@ -216,8 +213,10 @@ def _release(number: str) -> tuple[str, ...]:
 def _problem(error: ClientError) -> Problem:
     """Convert an error into a `Problem`: what is wrong, and the next step.
 
-    The last colon in the message of the error separates the two.
+    The last colon in the message of the error separates the two, except in a StorageFullError.
     """
+    if isinstance(error, StorageFullError):
+        return Problem(what=error.what, next_step=error.next_step)
     what, _, next_step = str(error).rpartition(": ")
     return Problem(what=what, next_step=next_step.rstrip("."))
 

@@ -190,10 +190,8 @@ async def _has_stream(js: JetStreamContext, subject: str) -> bool:
     """Whether a stream stores messages on a subject; True if NATS does not reply."""
     try:
         await js.find_stream_name_by_subject(subject)
-    except NotFoundError:
-        return False
-    except nats.errors.Error:
-        pass
+    except nats.errors.Error as error:
+        return not isinstance(error, NotFoundError)
     return True
 
 

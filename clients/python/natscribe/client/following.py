@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Generic, TypeVar
 
 import nats.errors
 from nats.aio.client import Client as Nats
@@ -21,7 +20,7 @@ from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.settings import Settings
 
-Event = TypeVar("Event", ProgressEvent, SegmentsEvent, SpeakersEvent)
+Event = ProgressEvent | SegmentsEvent | SpeakersEvent
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.05, 2.0  # between two reads; a published event ends a pause early
 # Of two servers of a cluster: they may store segments, what becomes known about speakers, and the end of the task.
 _MAX_CLOCK_DIFFERENCE = timedelta(seconds=1)
@@ -29,30 +28,29 @@ _EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
 
 @dataclass
-class _EventReader(Generic[Event]):
+class _EventReader:
     """Reads the events on one subject one at a time, without a JetStream consumer, which an outage could remove.
 
-    `next_event`: the event that `peek` has read and `take` has not consumed. `time`, `sequence`: when the last message
-    that was read was stored, and its stream sequence.
+    `next_event`: the event that `peek` has read and nobody has consumed yet, by setting it to None. `time`, `sequence`:
+    when the last message that was read was stored, and its stream sequence.
     """
 
     connection: Nats
     stream: str
     subject: str
     type: type[Event]
-    next_event: Event | None = None  # read, but not taken
+    next_event: Event | None = None  # read, but not consumed
     time: datetime = _EARLIEST  # of the last message that was read
     sequence: int = 0  # of the last message that was read
 
-    async def peek(self) -> Event | None:
-        """Return the next event, or None if there is none yet; a repeated call returns the same event until `take`."""
+    async def peek(self) -> None:
+        """Read the next event, if there is one, unless an event was read that is not consumed yet."""
         while self.next_event is None:
             message = await next_from(self.connection, self.stream, self.subject, self.sequence + 1)
             if message is None:
-                return None
+                return
             self.sequence, self.time = message.seq or 0, message.time or _EARLIEST
             self.next_event = self._parse(message)
-        return self.next_event
 
     def _parse(self, message: RawStreamMsg) -> Event | None:
         """Return the event in a message; None if the message is not an event of the followed task."""
@@ -65,13 +63,6 @@ class _EventReader(Generic[Event]):
     async def is_deleted(self) -> bool:
         """Whether the stream no longer has any event on the subject, although events were read before."""
         return bool(self.sequence) and await last_message(self.connection, self.stream, self.subject) is None
-
-    def take(self) -> None:
-        """Consume the event that `peek` has returned, so that `peek` reads the next one."""
-        self.next_event = None
-
-
-_Reader = _EventReader[ProgressEvent] | _EventReader[SegmentsEvent] | _EventReader[SpeakersEvent]
 
 
 async def has_events(connection: Nats, settings: Settings, task_id: str) -> bool:
@@ -126,7 +117,7 @@ class Partials:
             del self._newest[event.channel]
 
 
-def _delay_of(event: ProgressEvent | SegmentsEvent | SpeakersEvent | None) -> timedelta:
+def _delay_of(event: Event | None) -> timedelta:
     """Return by how much an event is yielded later than its time says, so that it follows what it is about."""
     if isinstance(event, ProgressEvent):
         return 2 * _MAX_CLOCK_DIFFERENCE if event.state.ended else timedelta()
@@ -150,8 +141,7 @@ class Follower:
         about = subjects.speakers(task_id)
         speakers = _EventReader(connection, streams.speakers, about, SpeakersEvent)
         # In this order the service appends what belongs together.
-        self._readers: tuple[_Reader, ...] = (segments, *([speakers] if partials else []), self._progress)
-        self._published = self._partials.published
+        self._readers = (segments, *([speakers] if partials else []), self._progress)
         self._ended = False
 
     async def events(self) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
@@ -161,7 +151,7 @@ class Follower:
                 if isinstance(event, ProgressEvent | SegmentsEvent):
                     yield event
 
-    async def with_partials(self) -> AsyncGenerator[ProgressEvent | SegmentsEvent | SpeakersEvent | Partial]:
+    async def with_partials(self) -> AsyncGenerator[Event | Partial]:
         """Yield past and new events of a live task in order until the task ends, with partial results in between.
 
         A partial result is skipped if segments have already replaced it. An event about speakers follows the segments
@@ -193,9 +183,9 @@ class Follower:
                     await subscription.unsubscribe()
 
     async def _on_message(self, _: Msg) -> None:
-        self._published.set()
+        self._partials.published.set()
 
-    async def _next(self) -> ProgressEvent | SegmentsEvent | SpeakersEvent | None:
+    async def _next(self) -> Event | None:
         """Return the oldest event of the task that was not returned yet, of all streams that the follower reads.
 
         Return None if there is no further event yet, or NATS does not reply.
@@ -214,8 +204,7 @@ class Follower:
         if not ready:
             return None
         first = min(ready, key=lambda reader: reader.time + _delay_of(reader.next_event))
-        event = first.next_event
-        first.take()
+        event, first.next_event = first.next_event, None
         if isinstance(event, ProgressEvent):
             self._ended = event.state.ended
         return event
@@ -225,12 +214,12 @@ class Follower:
 
         The next pause is _MIN_PAUSE_S if an event was published, or else twice as long as this one, up to _MAX_PAUSE_S.
         """
-        published = asyncio.ensure_future(self._published.wait())
+        published = asyncio.ensure_future(self._partials.published.wait())
         try:
             await asyncio.wait([published], timeout=pause)  # wait_for sometimes swallows a cancellation (cpython#86296)
         finally:
             published.cancel()
-        if not self._published.is_set():
+        if not self._partials.published.is_set():
             return min(2 * pause, _MAX_PAUSE_S)
-        self._published.clear()
+        self._partials.published.clear()
         return _MIN_PAUSE_S

@@ -20,6 +20,7 @@ from natscribe.schemas.live import MAX_FRAME_BYTES, LiveAudio
 
 FRAME_S = 0.1
 MAX_PENDING_FRAMES = 8  # frames that are not stored yet
+REPUBLISH_FRAME_AFTER_S = 0.5  # pause before a frame that was not acknowledged is published again
 _ACKNOWLEDGED_WITHIN_S = 5.0
 
 
@@ -62,16 +63,13 @@ class FramePublisher:
     So the stream has the frames in the order of their numbers, even if a cluster loses its leader. Frames that wait for
     the acknowledgement of an earlier one are joined into one frame of up to a second, so that a slow network keeps up.
 
-    `number`: the number of the next frame. `max_bytes`: the size up to which frames are joined. `pause_s`: how many
-    seconds to wait before a frame is published again. `retry_for_s`: for how many seconds to repeat this.
+    `number`: the number of the next frame. `max_bytes`: the size up to which frames are joined.
     """
 
     connection: Connection
     task_id: str
     number: int  # of the next frame
     max_bytes: int  # size up to which waiting frames are joined
-    pause_s: float = 0.5  # after which a frame without an acknowledgement is published again
-    retry_for_s: float = RETRY_FOR_S  # how long a frame is published again while NATS is connected
 
     def __post_init__(self) -> None:
         """Start publishing the frames that `put` adds."""
@@ -136,7 +134,7 @@ class FramePublisher:
         """Publish a frame, repeatedly if necessary, until JetStream has stored it.
 
         Raises:
-            ClientError: NATS refuses the frame, or has not acknowledged it for `retry_for_s` seconds.
+            ClientError: NATS refuses the frame, or has not acknowledged it for RETRY_FOR_S seconds while connected.
         """
         loop, deadline, is_repeated = asyncio.get_running_loop(), None, False
         while True:
@@ -145,11 +143,11 @@ class FramePublisher:
             error = await self._publish(frame, is_repeated=is_repeated)
             if error is None:
                 return
-            deadline = deadline or loop.time() + self.retry_for_s
+            deadline = deadline or loop.time() + RETRY_FOR_S
             if loop.time() > deadline:
                 raise _not_acknowledged(self.task_id) from error
             is_repeated = True
-            await asyncio.sleep(self.pause_s)
+            await asyncio.sleep(REPUBLISH_FRAME_AFTER_S)
 
     async def _publish(self, frame: _Frame, *, is_repeated: bool) -> Exception | None:
         """Publish a frame once; return None if it is stored, or the error after which to publish it again.
@@ -181,7 +179,7 @@ class FramePublisher:
         while not self.connection.is_connected:
             if self.connection.is_closed:
                 raise _closed(self.task_id)
-            await asyncio.sleep(self.pause_s)
+            await asyncio.sleep(REPUBLISH_FRAME_AFTER_S)
         return was_disconnected
 
 

@@ -25,16 +25,11 @@ def language_code(written: object) -> str:
         OptionError: `written` is neither a code nor a locale, and no language of Whisper has this name.
     """
     text = written if isinstance(written, str) else ""
-    code = _codes().get(_plain(text)) or _code(text)
-    if code is None:
-        raise OptionError(_suggestions(text))
-    return code
-
-
-def _code(written: str) -> str | None:
-    match = _CODE.fullmatch(written.strip())
+    if (code := _codes().get(_plain(text))) is not None:
+        return code
+    match = _CODE.fullmatch(text.strip())
     if match is None:
-        return None
+        raise OptionError(_suggestions(text))
     code = match[1].lower()
     return OTHER_CODES.get(code, code)
 

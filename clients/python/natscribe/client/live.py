@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -14,7 +14,7 @@ from typing_extensions import Self
 from natscribe.client.command import resume_hint
 from natscribe.client.errors import ClientError, RequestFailedError, TaskIdTakenError
 from natscribe.client.exchange import INCOMPATIBLE, request
-from natscribe.client.following import Follower, Partials
+from natscribe.client.following import Event, Follower, Partials
 from natscribe.client.frames import FramePublisher, FrameSplitter, next_number
 from natscribe.client.live_speakers import LiveSpeakers
 from natscribe.client.permissions import Connection
@@ -30,8 +30,6 @@ from natscribe.schemas.wire import Lane, Priority
 from natscribe.settings import Settings
 
 ENDED_WITHIN_S = 5.0  # limit for ending the audio when an exception leaves the block
-
-Event = ProgressEvent | SegmentsEvent | SpeakersEvent | Partial
 
 
 @dataclass(eq=False, repr=False)
@@ -58,7 +56,6 @@ class Live:
         self._user_id: int | str = 0 if isinstance(self._task, str) else self._task.user_id
         self.speakers = LiveSpeakers(self._voices_of_user)
         self._end: ProgressEvent | None = None
-        self._subscriptions: list[Subscription] = []
         self._audio_ended = False
 
     @property
@@ -67,14 +64,18 @@ class Live:
         return self._task if isinstance(self._task, str) else self._task.task_id
 
     async def __aenter__(self) -> Self:
-        await self._subscribe()  # before the task is published, so that no event is missed
-        try:
+        async with AsyncExitStack() as opened:
+            for subject, receive in (  # before the task is published, so that no event is missed
+                (subjects.partials(self.task_id), self._partials.receive),
+                (subjects.progress(self.task_id), self._receive_progress),
+            ):
+                subscription = await self._connection.subscribe(subject, cb=receive)
+                opened.push_async_callback(_unsubscribe, subscription)
             audio, first = await (self._resume() if isinstance(self._task, str) else self._submit(self._task))
-        except BaseException:
-            await self._unsubscribe()
-            raise
-        self._splitter = FrameSplitter(audio)
-        self._frames = FramePublisher(self._connection, self.task_id, first, max_bytes=self._splitter.max_bytes)
+            self._splitter = FrameSplitter(audio)
+            self._frames = FramePublisher(self._connection, self.task_id, first, max_bytes=self._splitter.max_bytes)
+            opened.push_async_callback(self._frames.close)
+            self._opened = opened.pop_all()
         return self
 
     async def __aexit__(
@@ -87,8 +88,7 @@ class Live:
             if not ending.done():
                 ending.cancel()
                 await asyncio.wait([ending])
-            await self._frames.close()
-            await self._unsubscribe()
+            await self._opened.aclose()
         if error is None:
             ending.result()
         elif not ending.cancelled():
@@ -127,11 +127,11 @@ class Live:
         if self._end is None:
             await self._frames.wait_until_stored()
 
-    def __aiter__(self) -> AsyncGenerator[Event]:
+    def __aiter__(self) -> AsyncGenerator[Event | Partial]:
         """Return an iterator over all events and partial results, like `events`."""
         return self.events()
 
-    async def events(self) -> AsyncGenerator[Event]:
+    async def events(self) -> AsyncGenerator[Event | Partial]:
         """Yield all events and partial results of the task, until the task ends.
 
         Before an event is yielded, the attribute `speakers` of this object is updated.
@@ -196,22 +196,15 @@ class Live:
             raise ClientError(text)
         return audio, number
 
-    async def _subscribe(self) -> None:
-        for subject, receive in (
-            (subjects.partials(self.task_id), self._partials.receive),
-            (subjects.progress(self.task_id), self._receive_progress),
-        ):
-            self._subscriptions.append(await self._connection.subscribe(subject, cb=receive))
-
-    async def _unsubscribe(self) -> None:
-        for subscription in self._subscriptions:
-            with suppress(nats.errors.ConnectionClosedError):
-                await subscription.unsubscribe()
-
     async def _receive_progress(self, message: Msg) -> None:
         with suppress(ValueError):
             event = ProgressEvent.model_validate_json(message.data)
             self._end = event if event.state.ended else None
+
+
+async def _unsubscribe(subscription: Subscription) -> None:
+    with suppress(nats.errors.ConnectionClosedError):
+        await subscription.unsubscribe()
 
 
 def _audio_ended(task_id: str) -> ClientError:

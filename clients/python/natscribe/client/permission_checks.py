@@ -1,7 +1,8 @@
 """Checks which commands a user is permitted to run, by sending requests that change nothing."""
 
 import asyncio
-from dataclasses import dataclass
+from contextlib import suppress
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import nats.errors
@@ -17,7 +18,7 @@ from natscribe.settings import Settings
 
 UNUSED_NAME = "natscribe-doctor"  # no task, recording or stream has this name
 _INVALID_REQUEST = b'{"%s": true}' % UNUSED_NAME.encode()  # the service refuses this field, and does nothing
-_FOR_NO_STREAM = {Header.EXPECTED_STREAM.value: UNUSED_NAME}  # with this header, no stream stores a message
+_FOR_NO_STREAM = {Header.EXPECTED_STREAM.value: UNUSED_NAME}  # no stream stores a message with this header
 
 
 class Permission(BaseModel):
@@ -29,17 +30,12 @@ class Permission(BaseModel):
     users: tuple[str, ...]  # users of the production stack who may
 
 
-@dataclass(frozen=True)
-class _Probe:
-    """A message without effect, by which the client finds out whether NATS permits the user to run a command.
-
-    `is_stored`: whether a stream would store the message if its headers did not prevent this.
-    """
+class _Probe(NamedTuple):
+    """A message without effect, by which the client finds out whether NATS permits the user to run a command."""
 
     command: str
     subject: str
     body: bytes = _INVALID_REQUEST
-    is_stored: bool = False  # whether a stream would store the message
 
 
 async def check_permissions(connection: Connection, settings: Settings) -> list[Permission]:
@@ -54,21 +50,21 @@ async def check_permissions(connection: Connection, settings: Settings) -> list[
     await events.unsubscribe()
     # The server has refused the subscription before it replied to the probes.
     receives_events = subjects.progress("*") not in connection.refused_subscriptions
-    commands = [(probe.command, probe.subject) for probe in probes] + [("top", subjects.progress("*"))]
+    top = _Probe("top", subjects.progress("*"))
     return [
         Permission(command=command, subject=subject, allowed=may, users=permitted_users(subject))
-        for (command, subject), may in zip(commands, [*allowed, receives_events], strict=True)
+        for (command, subject, _), may in zip([*probes, top], [*allowed, receives_events], strict=True)
     ]
 
 
 def _probes(settings: Settings) -> list[_Probe]:
     names, store = settings.stream_names, urlsplit(settings.audio_store)
     publish = [
-        _Probe("transcribe", subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL), is_stored=True),
-        _Probe("diarize", subjects.tasks(Lane.DIARIZATION, Priority.NORMAL), is_stored=True),
-        _Probe("live", subjects.live_audio(UNUSED_NAME), is_stored=True),
+        _Probe("transcribe", subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)),
+        _Probe("diarize", subjects.tasks(Lane.DIARIZATION, Priority.NORMAL)),
+        _Probe("live", subjects.live_audio(UNUSED_NAME)),
     ]
-    upload = [_Probe("upload", f"$O.{store.netloc}.M.{UNUSED_NAME}", is_stored=True)] if store.scheme == "nats" else []
+    upload = [_Probe("upload", f"$O.{store.netloc}.M.{UNUSED_NAME}")] if store.scheme == "nats" else []
     last_event = b'{"last_by_subj": "%s"}' % subjects.progress(UNUSED_NAME).encode()
     return [
         *publish,
@@ -89,11 +85,9 @@ def _probes(settings: Settings) -> list[_Probe]:
 
 async def _is_allowed(connection: Connection, probe: _Probe) -> bool:
     """Send a probe (a request without effect), and return whether NATS permits it, even if the reply is an error."""
-    headers = _FOR_NO_STREAM if probe.is_stored else None
     try:
-        await connection.request(probe.subject, probe.body, REQUEST_TIMEOUT_S, headers=headers)
+        with suppress(nats.errors.Error):
+            await connection.request(probe.subject, probe.body, REQUEST_TIMEOUT_S, headers=_FOR_NO_STREAM)
     except NotAllowedError:
         return False
-    except nats.errors.Error:
-        return True
     return True

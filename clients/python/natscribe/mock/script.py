@@ -68,9 +68,8 @@ def _named(task_id: str, prefix: str, codes: list[ErrorCode]) -> ErrorDetail:
     If that code is not one of `codes`, return an `invalid_message` error whose text lists them.
     """
     word = task_id.removeprefix(prefix).partition("-")[0]
-    for code in codes:
-        if code == word:
-            return _detail(code)
+    if word in codes:
+        return _detail(ErrorCode(word))
     message = f"The mock has no error {word!r} for {prefix}: write {prefix}CODE with one of {', '.join(codes)}."
     return ErrorDetail(code=ErrorCode.INVALID_MESSAGE, message=message)
 

@@ -7,13 +7,14 @@ the page's own script: a browser runs no other script.
 from base64 import b64encode
 from functools import cache
 from hashlib import sha256
+from html import escape
 from importlib.resources import files
 
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.transcript_page.body import body
 from natscribe.transcript_page.heading import about, heading
-from natscribe.transcript_page.markup import escaped, name_of
+from natscribe.transcript_page.markup import name_of
 from natscribe.transcript_page.player import player
 from natscribe.transcript_page.speakers import Speakers
 
@@ -33,7 +34,7 @@ def page(result: Result, recording: str | None = None) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover">
 <meta name="color-scheme" content="light dark">
 <meta name="referrer" content="no-referrer">
-<title>{escaped(name_of(result))}: {what}</title>
+<title>{escape(name_of(result))}: {what}</title>
 <style>{style}</style>
 </head>
 <body>

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from html import escape
 from itertools import count
 
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.transcription import Interval, TranscriptionResult
-from natscribe.transcript_page.markup import Clock, escaped, share
+from natscribe.transcript_page.markup import clock_time, share
 from natscribe.transcript_page.speakers import Speakers
 from natscribe.transcript_page.turns import Paragraph, Turn, Unit, parts
 
@@ -21,7 +22,7 @@ class _Writer:
     `numbers`, `gaps`: yield the numbers in the HTML ids of the next line and of the next gap.
     """
 
-    clock: Clock
+    duration: float  # of the recording, in seconds
     speakers: Speakers
     has_languages: bool = False  # whether the recording has several languages
     language: str | None = None  # of the previous paragraph
@@ -41,22 +42,22 @@ class _Writer:
         `written`: the HTML of the turn's lines. `is_continued`: whether the turn starts in an earlier part of the page,
         which contains the name.
         """
-        name = f"\n<h2>{escaped(speaker or 'Unknown speaker')}</h2>" if self.speakers.times and not is_continued else ""
+        name = f"\n<h2>{escape(speaker or 'Unknown speaker')}</h2>" if self.speakers.times and not is_continued else ""
         kind = "turn on" if is_continued else "turn"
         return f'<div class="{kind} {self.speakers.colour(speaker)}">{name}\n{written}\n</div>'
 
     def paragraph(self, paragraph: Paragraph) -> str:
         language = ""
         if self.has_languages and paragraph.language and paragraph.language != self.language:
-            code = escaped(paragraph.language)
+            code = escape(paragraph.language)
             language = f'<small data-language="{code}">{code}</small>'
         self.language = paragraph.language
         text = "".join(map(_unit, paragraph.units)).lstrip()
-        spoken = f' lang="{escaped(paragraph.language)}"' if paragraph.language else ""
+        spoken = f' lang="{escape(paragraph.language)}"' if paragraph.language else ""
         return self.line(text, f'dir="auto"{spoken}', paragraph.units, language)
 
     def gap(self, interval: Interval) -> str:
-        text = f"Not transcribed until {self.clock.time(interval.end + 0.5)}"
+        text = f"Not transcribed until {clock_time(interval.end + 0.5, self.duration)}"
         written = self.alone(Unit(text, interval.start, interval.end, None))
         return f'<div class="turn gap" id="gap{next(self.gaps)}">\n{written}\n</div>'
 
@@ -65,14 +66,14 @@ class _Writer:
 
     def line(self, text: str, attributes: str, units: list[Unit], beside: str = "") -> str:
         anchor = f"p{next(self.numbers)}"
-        time = f'<a href="#{anchor}"><time>{self.clock.time(units[0].start)}</time></a>{beside}'
+        time = f'<a href="#{anchor}"><time>{clock_time(units[0].start, self.duration)}</time></a>{beside}'
         spoken = f'<p data-t="{_times(units)}"{attributes and " "}{attributes}>{text}</p>'
         return f'<div class="line" id="{anchor}"><div>{time}</div>{spoken}</div>'
 
 
 def body(result: Result, speakers: Speakers) -> str:
     """Return the HTML of the page's `<main>`."""
-    writer = _Writer(Clock(result.duration), speakers)
+    writer = _Writer(result.duration, speakers)
     if isinstance(result, TranscriptionResult):
         writer.has_languages = len(result.languages) > 1
         written_parts = [writer.part(part) for part in parts(result)]
@@ -97,8 +98,8 @@ def _unit(unit: Unit) -> str:
     confidence = unit.confidence if unit.confidence is not None else 1.0
     mark = ""
     if confidence < UNSURE:
-        mark = f' class="{"v" if confidence < HARDLY else "u"}" title="{escaped(share(confidence))} sure"'
-    return f"{' ' if unit.spaced else ''}<span{mark}>{escaped(unit.text)}</span>"
+        mark = f' class="{"v" if confidence < HARDLY else "u"}" title="{escape(share(confidence))} sure"'
+    return f"{' ' if unit.spaced else ''}<span{mark}>{escape(unit.text)}</span>"
 
 
 def _times(units: list[Unit]) -> str:

@@ -1,11 +1,12 @@
 """Renders the page's header and footer: facts about the recording, a timeline of each speaker, and notes."""
 
 from collections.abc import Iterator
+from html import escape
 
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.transcript_page.body import HARDLY, UNSURE
-from natscribe.transcript_page.markup import Clock, escaped, name_of, share
+from natscribe.transcript_page.markup import clock_time, name_of, share
 from natscribe.transcript_page.speakers import Speakers, Times, total_seconds
 
 _GAPS = 12  # the head has links to at most this number of gaps
@@ -18,7 +19,7 @@ def heading(result: Result, speakers: Speakers) -> str:
     facts = "".join(f"<li>{fact}</li>" for fact in _facts(result))
     return f"""<header>
 <p>{"Transcript" if is_transcript else "Who speaks when"}</p>
-<h1><bdi>{escaped(name_of(result))}</bdi></h1>
+<h1><bdi>{escape(name_of(result))}</bdi></h1>
 <ul class="facts">{facts}</ul>
 {_timelines(result, speakers)}
 {"".join(_notes(result)) if isinstance(result, TranscriptionResult) else ""}
@@ -29,18 +30,18 @@ def about(result: Result) -> str:
     """Return the HTML of the page's `<footer>`: the model, the time of creation, the recording and the task."""
     created = result.created_at
     facts = {
-        "Model": f"{escaped(result.model.name)}, revision {escaped(result.model.revision)}",
+        "Model": f"{escape(result.model.name)}, revision {escape(result.model.revision)}",
         "Made": f'<time datetime="{created.isoformat()}">{created.day} {created:%B %Y, %H:%M} UTC</time>',
-        "Recording": f"<bdi>{escaped(result.audio_file_id)}</bdi>",
-        "SHA-256 of the recording": f"<code>{escaped(result.audio_sha256)}</code>" if result.audio_sha256 else None,
-        "Task": escaped(result.task_id),
+        "Recording": f"<bdi>{escape(result.audio_file_id)}</bdi>",
+        "SHA-256 of the recording": f"<code>{escape(result.audio_sha256)}</code>" if result.audio_sha256 else None,
+        "Task": escape(result.task_id),
     }
     written = "\n".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in facts.items() if value)
     return f"<footer>\n<dl>\n{written}\n</dl>\n</footer>"
 
 
 def _facts(result: Result) -> Iterator[str]:
-    yield Clock(result.duration).time(result.duration)
+    yield clock_time(result.duration, result.duration)
     if isinstance(result, TranscriptionResult):
         yield from _languages(result)
     if result.speakers:
@@ -54,8 +55,8 @@ def _languages(result: TranscriptionResult) -> Iterator[str]:
     seconds_by_language = result.languages or ({result.language: 1.0} if result.language else {})
     whole = sum(seconds_by_language.values()) or 1.0
     names = [
-        f'<span data-language="{escaped(code)}">{escaped(code)}</span>'
-        + (f" {escaped(share(spoken / whole))}" if len(seconds_by_language) > 1 else "")
+        f'<span data-language="{escape(code)}">{escape(code)}</span>'
+        + (f" {escape(share(spoken / whole))}" if len(seconds_by_language) > 1 else "")
         for code, spoken in seconds_by_language.items()
     ]
     if names:
@@ -63,13 +64,12 @@ def _languages(result: TranscriptionResult) -> Iterator[str]:
 
 
 def _timelines(result: Result, speakers: Speakers) -> str:
-    clock = Clock(result.duration)
     whole = sum(total_seconds(times) for times in speakers.times.values()) or 1.0
     timelines = []
     for speaker, times in speakers.times.items():
         spoken = total_seconds(times)
-        length = f"<span>{clock.time(spoken)} · {escaped(share(spoken / whole))}</span>"
-        name, timeline = f"<b>{escaped(speaker)}</b>", _timeline(times, result.duration)
+        length = f"<span>{clock_time(spoken, result.duration)} · {escape(share(spoken / whole))}</span>"
+        name, timeline = f"<b>{escape(speaker)}</b>", _timeline(times, result.duration)
         timelines.append(f'<li class="{speakers.colour(speaker)}">{name}{length}{timeline}</li>')
     if not timelines:
         return ""
@@ -90,15 +90,18 @@ def _timeline(times: Times, duration: float) -> str:
 
 
 def _gaps(transcript: TranscriptionResult) -> str:
-    clock, gaps = Clock(transcript.duration), sorted(transcript.untranscribed, key=lambda gap: gap.start)
-    links = [f'<a href="#gap{number}">{clock.time(gap.start)}</a>' for number, gap in enumerate(gaps[:_GAPS], start=1)]
+    gaps = sorted(transcript.untranscribed, key=lambda gap: gap.start)
+    links = [
+        f'<a href="#gap{number}">{clock_time(gap.start, transcript.duration)}</a>'
+        for number, gap in enumerate(gaps[:_GAPS], start=1)
+    ]
     more = f" and {len(gaps) - _GAPS} more" if len(gaps) > _GAPS else ""
     return f"{', '.join(links)}{more}"
 
 
 def _notes(transcript: TranscriptionResult) -> Iterator[str]:
     if transcript.diarization_error is not None:
-        yield f'<p class="note">Without speakers: {escaped(transcript.diarization_error.message)}</p>'
+        yield f'<p class="note">Without speakers: {escape(transcript.diarization_error.message)}</p>'
     if transcript.untranscribed:
         yield f'<p class="note">Not transcribed: {_gaps(transcript)}</p>'
     if transcript.segments:

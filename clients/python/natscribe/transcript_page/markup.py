@@ -1,28 +1,17 @@
 """Formats text, times and percentages for the HTML page of a result."""
 
-from dataclasses import dataclass
-from html import escape
-
 from natscribe.schemas.kinds import Result
 
 
-def escaped(text: str) -> str:
-    """Return text with all HTML special characters escaped, including quotation marks."""
-    return escape(text, quote=True)
+def clock_time(seconds: float, duration: float) -> str:
+    """Return a time as `0:07`, or as `0:00:07` if the recording lasts an hour or more, so that all times align.
 
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Formats the times on a page: with hours if the recording lasts an hour or more, so that all times align."""
-
-    duration: float  # seconds of the recording
-
-    def time(self, seconds: float) -> str:
-        """Return a time as `0:07`, or as `0:00:07` if the recording lasts an hour or more."""
-        minutes, rest = divmod(int(seconds), 60)
-        if max(self.duration, seconds) < 3600:  # noqa: PLR2004 -- seconds of an hour
-            return f"{minutes}:{rest:02}"
-        return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+    `duration`: the duration of the recording in seconds.
+    """
+    minutes, rest = divmod(int(seconds), 60)
+    if max(duration, seconds) < 3600:  # noqa: PLR2004 -- seconds of an hour
+        return f"{minutes}:{rest:02}"
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 def share(part: float) -> str:

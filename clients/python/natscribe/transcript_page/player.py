@@ -1,6 +1,6 @@
 """Renders the audio player of the page."""
 
-from natscribe.transcript_page.markup import escaped
+from html import escape
 
 _KEYS = (
     "Space plays and pauses, ← and → move by 5 seconds, with Shift by a paragraph. A click on a word plays from there."
@@ -12,7 +12,7 @@ def player(recording: str | None) -> str:
 
     If the URL is None, the player is hidden at first: the page's script shows it, with a button to choose the file.
     """
-    source, hidden = (f' src="{escaped(recording)}"', "") if recording else (" hidden", " hidden")
+    source, hidden = (f' src="{escape(recording)}"', "") if recording else (" hidden", " hidden")
     return f"""<section aria-label="Recording" id="player"{hidden}>
 <audio controls preload="metadata"{source}></audio>
 <label hidden><span>Choose the recording to listen:</span> <input type="file" accept="audio/*,video/*"></label>
