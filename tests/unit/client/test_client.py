@@ -7,7 +7,7 @@ from asyncio import StreamReader, StreamWriter
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import cast
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, call
 
 import pytest
 from nats.aio.client import Client as Nats
@@ -55,6 +55,8 @@ STORED = b'{"stream": "transcription_tasks", "seq": 1}'
 DUPLICATE = b'{"stream": "transcription_tasks", "seq": 1, "duplicate": true}'
 UNKNOWN = b'{"error": {"code": "not_found", "message": "No such task."}}'
 FAILING = b'{"error": {"code": "internal", "message": "Ask again."}}'
+REQUEST = TaskRequest(task_id="t1")
+QUEUE_IS_FULL = APIError(code=503, err_code=10077, description="maximum messages per subject exceeded")
 TASK = TranscriptionTask(task_id="t1", audio_file_id="a.wav", user_id=0)
 
 
@@ -158,9 +160,7 @@ async def test_a_file_in_the_folder_store_is_named_from_its_root(tmp_path: Path)
     assert file_id == "2026/r.wav"
 
 
-async def test_a_publisher_waits_until_a_cluster_has_elected_a_leader(
-    constants: Constants,
-) -> None:
+async def test_a_publisher_waits_until_a_cluster_has_elected_a_leader(constants: Constants) -> None:
     constants(ELECTION_S=0)
     # Given a task stream that has just lost its leader, and does not reply
     nats = FakeNats(NoStreamResponseError(), NoStreamResponseError(), STORED, has_stream=True)
@@ -185,17 +185,16 @@ async def test_a_missing_or_invalid_reply_is_explained(
     # When a request is sent
     # Then the error says what to do
     with pytest.raises(error, match=words):
-        await request(nats.connection, subjects.DELETE, TaskRequest(task_id="t1"), Deleted)
+        await request(nats.connection, subjects.DELETE, REQUEST, Deleted)
 
 
-@pytest.mark.parametrize("subject", [subjects.RESULT, subjects.STATUS, subjects.CANCEL])
-async def test_a_request_to_a_frozen_worker_is_sent_again(constants: Constants, subject: str) -> None:
+async def test_a_request_to_a_frozen_worker_is_sent_again(constants: Constants) -> None:
     # Given a frozen worker, and one that replies
     constants(RESEND_AFTER_S=0.01)
     nats = FakeNats(None, UNKNOWN)
     # When a request reaches the frozen one, then the other worker's reply is returned
     with pytest.raises(RequestFailedError, match="No such task") as refused:
-        await request(nats.connection, subject, TaskRequest(task_id="t1"), TaskStatus)
+        await request(nats.connection, subjects.STATUS, REQUEST, TaskStatus)
     assert refused.value.code is ErrorCode.NOT_FOUND
 
 
@@ -205,7 +204,7 @@ async def test_a_pending_reply_outweighs_the_error_of_a_copy(constants: Constant
     constants(RESEND_AFTER_S=0.01)
     slow = asyncio.get_running_loop().create_future()
     nats = FakeNats(slow, failure)
-    requesting = asyncio.create_task(request_message(nats.connection, subjects.STATUS, TaskRequest(task_id="t1")))
+    requesting = asyncio.create_task(request_message(nats.connection, subjects.STATUS, REQUEST))
     await eventually(nats.is_over)
     # When its reply arrives, then it is returned
     slow.set_result(b"{}")
@@ -218,31 +217,30 @@ async def test_the_error_of_a_copy_is_raised_without_another_reply(constants: Co
     nats = FakeNats(None, FAILING, UNKNOWN)
     # When both have received the request, then the failure is raised, and no further copy is sent
     with pytest.raises(RequestFailedError, match="Ask again"):
-        await request(nats.connection, subjects.STATUS, TaskRequest(task_id="t1"), TaskStatus)
+        await request(nats.connection, subjects.STATUS, REQUEST, TaskStatus)
     assert nats.script == [UNKNOWN]
 
 
-@pytest.mark.parametrize(("result_format", "copies"), [(ResultFormat.JSON, 3), (ResultFormat.SRT, 2)])
-async def test_the_number_of_copies_of_a_request_is_limited(
-    constants: Constants, result_format: ResultFormat, copies: int
+@pytest.mark.parametrize(
+    ("subject", "message", "copies"),
+    [
+        (subjects.STATUS, REQUEST, 3),
+        (subjects.CANCEL, REQUEST, 3),
+        (subjects.RESULT, ResultRequest(task_id="t1"), 3),
+        (subjects.RESULT, ResultRequest(task_id="t1", format=ResultFormat.SRT), 2),  # text is expensive to format
+        *[(subject, REQUEST, 1) for subject in (subjects.DELETE, subjects.REPLAY, subjects.ENROLL, subjects.RENAME)],
+    ],
+)
+async def test_only_a_request_that_may_be_processed_twice_is_repeated_a_few_times(
+    constants: Constants, subject: str, message: TaskRequest, copies: int
 ) -> None:
     # Given workers that do not reply
     constants(RESEND_AFTER_S=0.01, REPLY_TIMEOUT_S=0.5)
     nats = FakeNats(*[None] * 5)
-    # When a result is requested, then fewer copies request text, which is expensive to format
+    # When a request times out, then it was sent this often
     with pytest.raises(UnreachableError, match="did not reply"):
-        await request_message(nats.connection, subjects.RESULT, ResultRequest(task_id="t1", format=result_format))
+        await request_message(nats.connection, subject, message)
     assert 5 - len(nats.script) == copies
-
-
-@pytest.mark.parametrize("subject", [subjects.DELETE, subjects.REPLAY, subjects.ENROLL, subjects.RENAME])
-async def test_a_request_that_must_not_be_processed_twice_is_sent_once(constants: Constants, subject: str) -> None:
-    # Given a frozen worker, and one that replies
-    constants(RESEND_AFTER_S=0.01, REPLY_TIMEOUT_S=0.1)
-    nats = FakeNats(None, UNKNOWN)
-    # When a request that is not idempotent reaches the frozen one, then it times out
-    with pytest.raises(UnreachableError, match="did not reply"):
-        await request(nats.connection, subject, TaskRequest(task_id="t1"), Deleted)
 
 
 async def test_a_publish_is_repeated_under_the_same_id() -> None:
@@ -269,11 +267,7 @@ async def test_a_task_carries_the_duration_and_the_trace_context_in_its_headers(
     ("happens", "error", "words"),
     [
         (NoStreamResponseError(), UnreachableError, "natscribe up.*or wait if one is just starting"),
-        (
-            APIError(code=503, err_code=10077, description="maximum messages per subject exceeded"),
-            QueueFullError,
-            QUEUE,
-        ),
+        (QUEUE_IS_FULL, QueueFullError, QUEUE),
         (APIError(code=503, err_code=10023, description="insufficient resources"), StorageFullError, "no room"),
         (APIError(code=400, err_code=10054, description="message size exceeds maximum"), ClientError, "message size"),
         (NatsTimeoutError(), UnreachableError, "task t1: submit it again with this id"),
@@ -288,52 +282,50 @@ async def test_a_refused_publish_is_explained(happens: Exception, error: type[Ex
         await publish_task(nats.connection, QUEUE, TASK)
 
 
-async def test_a_missing_bucket_is_explained(tmp_path: Path) -> None:
+@pytest.fixture
+def js() -> AsyncMock:
+    return AsyncMock(spec=JetStreamContext)
+
+
+async def test_a_missing_bucket_is_explained(js: AsyncMock) -> None:
     # Given a server without the bucket: the service is just starting, or reads recordings from a folder
-    recording = tmp_path / "r.wav"
-    recording.write_bytes(b"audio")
-    js = AsyncMock(spec=JetStreamContext)
     js.object_store.side_effect = NotFoundError()
     # When a recording is uploaded
     # Then the error says what to do in each case
     with pytest.raises(UnreachableError, match=r"no bucket 'audio'.*wait.*set AUDIO_STORE here.*--stored"):
-        await Bucket(js, "audio").upload(recording, "r.wav")
+        await Bucket(js, "audio").upload(Path("r.wav"), "r.wav")
 
 
 @pytest.mark.parametrize(
     ("happens", "words"),
     [
-        (
-            APIError(code=503, err_code=10051),
-            "recording.wav, because its disk is or was full: .* make room on the disk and",
-        ),
-        (NatsTimeoutError(), "recording.wav, perhaps because its disk .* make room on the disk, if it is full, and"),
+        (APIError(code=503, err_code=10051), "because its disk is or was full: .* make room on the disk and"),
+        (NatsTimeoutError(), "perhaps because its disk .* make room on the disk, if it is full, and"),
     ],
 )
-async def test_only_nats_itself_knows_that_its_disk_is_full(tmp_path: Path, happens: Exception, words: str) -> None:
+async def test_only_nats_itself_knows_that_its_disk_is_full(
+    js: AsyncMock, tmp_path: Path, happens: Exception, words: str
+) -> None:
     # Given a bucket whose leader replies but stores nothing: NATS reports it, or acknowledges nothing
     recording = tmp_path / "recording.wav"
     recording.write_bytes(b"audio")
-    js = AsyncMock(spec=JetStreamContext)
     js.object_store.return_value.get_info.side_effect = NotFoundError()
     js.object_store.return_value.put.side_effect = happens
     # When a recording is uploaded, then the error states the full disk as a fact only if NATS reported it
-    with pytest.raises(StorageStoppedError, match=words):
+    with pytest.raises(StorageStoppedError, match=f"recording.wav, {words}"):
         await Bucket(js, "audio").upload(recording, "r.wav")
 
 
 @pytest.mark.parametrize("opened", [True, False])
 async def test_a_cluster_without_a_leader_is_not_taken_for_a_server_without_jetstream(
-    tmp_path: Path, opened: bool
+    js: AsyncMock, opened: bool
 ) -> None:
     # Given a bucket whose leader was lost, before or after the client has found the bucket
-    js = AsyncMock(spec=JetStreamContext)
-    unavailable = ServiceUnavailableError(code=503, err_code=10008, description="system temporarily unavailable")
     request = js.object_store.return_value.get_info if opened else js.object_store
-    request.side_effect = unavailable
+    request.side_effect = ServiceUnavailableError(code=503, err_code=10008, description="temporarily unavailable")
     # When a recording is compared, then the error says what to do
     with pytest.raises(UnreachableError, match="try again in a moment"):
-        await Bucket(js, "audio").differs(tmp_path / "r.wav", "r.wav")
+        await Bucket(js, "audio").differs(Path("r.wav"), "r.wav")
 
 
 def running(task: TranscriptionTask) -> bytes:
@@ -341,26 +333,7 @@ def running(task: TranscriptionTask) -> bytes:
     return task_status(task=task).model_dump_json().encode()
 
 
-def submission(nats: FakeNats, store: Store | None = None) -> Submission:
-    return Submission(nats.connection, store, Path(TASK.audio_file_id), TASK)
-
-
-async def test_an_id_that_was_deleted_a_moment_ago_is_refused() -> None:
-    # Given an id that JetStream still drops as a duplicate, of a task that was deleted
-    nats = FakeNats(UNKNOWN, DUPLICATE, UNKNOWN, UNKNOWN, UNKNOWN)
-    # When a task is published under it
-    # Then the client refuses the id instead of waiting
-    with pytest.raises(TaskIdTakenError, match="deleted moments ago: choose another id or wait two minutes"):
-        await submission(nats).submit(QUEUE, is_new=False)
-
-
-async def test_a_task_that_was_stored_a_moment_ago_is_waited_for() -> None:
-    # Given that the same task was published, and is not registered yet
-    nats = FakeNats(UNKNOWN, DUPLICATE, UNKNOWN, running(TASK))
-    # When it is published again
-    # Then the client waits for its registration
-    await submission(nats).submit(QUEUE, is_new=False)
-    assert not nats.script
+OTHER, DIFFERS = running(TASK.model_copy(update={"language": "de"})), r"differs in language\): choose another id"
 
 
 @pytest.fixture
@@ -369,85 +342,54 @@ def store() -> AsyncMock:
     return AsyncMock(spec=Bucket, **{"upload.return_value": True, "differs.return_value": False})
 
 
-async def test_the_recording_of_a_stored_task_is_not_deleted_if_its_status_fails(store: AsyncMock) -> None:
-    # Given a service that fails to report the status of a stored task
-    nats = FakeNats(UNKNOWN, STORED, FAILING)
-    # When it is submitted
-    # Then that is no error
-    await submission(nats, store).submit(QUEUE, is_new=False)
-    store.delete.assert_not_awaited()
-
-
-async def test_the_recording_of_another_client_with_the_same_id_is_not_deleted(store: AsyncMock) -> None:
-    # Given another client's task with this id and recording, stored between our status request and our publish
-    nats = FakeNats(UNKNOWN, DUPLICATE, running(TASK.model_copy(update={"user_id": 8})))
-    # When ours is refused
-    with pytest.raises(TaskIdTakenError, match="differs in user_id"):
-        await submission(nats, store).submit(QUEUE, is_new=False)
-    # Then the recording of the other task is not deleted
-    store.delete.assert_not_awaited()
+def submission(nats: FakeNats, store: Store) -> Submission:
+    return Submission(nats.connection, store, Path(TASK.audio_file_id), TASK)
 
 
 @pytest.mark.parametrize(
-    ("script", "error"),
+    ("script", "is_new", "published"),
     [
-        ([UNKNOWN, APIError(code=503, err_code=10077, description="full")], QueueFullError),
-        ([UNKNOWN, DUPLICATE, *[UNKNOWN] * 3], TaskIdTakenError),
+        pytest.param([running(TASK)], False, 0, id="the service has it"),
+        pytest.param([NoRespondersError(), DUPLICATE, NoRespondersError()], False, 1, id="no worker runs"),
+        pytest.param([UNKNOWN, DUPLICATE, UNKNOWN, running(TASK)], False, 1, id="it is registered a moment later"),
+        pytest.param([UNKNOWN, STORED, FAILING], False, 1, id="the service fails to report its status"),
+        pytest.param([UNKNOWN, NatsTimeoutError(), DUPLICATE, UNKNOWN], False, 2, id="its acknowledgement is lost"),
+        pytest.param([NatsTimeoutError(), DUPLICATE], True, 2, id="the acknowledgement of a new one is lost"),
     ],
 )
-async def test_the_recording_of_a_refused_task_is_deleted(
-    store: AsyncMock, script: list[Exception | bytes], error: type[Exception]
+async def test_a_task_that_is_or_may_be_stored_counts_as_submitted(
+    store: AsyncMock, script: list[Exception | bytes], is_new: bool, published: int
 ) -> None:
     nats = FakeNats(*script)
-    with pytest.raises(error):
-        await submission(nats, store).submit(QUEUE, is_new=False)
-    store.delete.assert_awaited_once_with(TASK.audio_file_id)
-
-
-@pytest.mark.parametrize("is_new", [True, False])
-async def test_a_lost_acknowledgement_deletes_no_recording(store: AsyncMock, is_new: bool) -> None:
-    # Given a task that was stored without an acknowledgement, and is not registered yet
-    nats = FakeNats(*([] if is_new else [UNKNOWN]), NatsTimeoutError(), DUPLICATE, *([] if is_new else [UNKNOWN]))
-    # When it is published again
+    # When a task is submitted
     await submission(nats, store).submit(QUEUE, is_new=is_new)
-    # Then it counts as submitted
+    # Then it was published only as often as necessary, and its recording stays
+    assert (nats.script, len(nats.headers)) == ([], published)
     store.delete.assert_not_awaited()
 
 
-async def test_the_same_task_is_not_published_twice() -> None:
-    # Given that the service has the same task
-    nats = FakeNats(running(TASK))
-    # When it is submitted
-    await submission(nats).submit(QUEUE, is_new=False)
-    # Then nothing is published
-    assert not nats.headers
-
-
 @pytest.mark.parametrize(
-    "script",
+    ("script", "error", "words", "deletions"),
     [
-        [running(TASK.model_copy(update={"language": "de"}))],
-        [UNKNOWN, STORED, running(TASK.model_copy(update={"language": "de"}))],
-        [UNKNOWN, DUPLICATE, running(TASK.model_copy(update={"language": "de"}))],
+        pytest.param([UNKNOWN, QUEUE_IS_FULL], QueueFullError, "is full", 1, id="full"),
+        pytest.param(
+            [UNKNOWN, DUPLICATE, *[UNKNOWN] * 3],
+            TaskIdTakenError,
+            "deleted moments ago: choose another id or wait two minutes",
+            1,
+            id="a deleted task had the id",
+        ),
+        pytest.param([OTHER], TaskIdTakenError, DIFFERS, 0, id="another task has the id"),
+        pytest.param([UNKNOWN, STORED, OTHER], TaskIdTakenError, DIFFERS, 0, id="another task got it meanwhile"),
+        pytest.param([UNKNOWN, DUPLICATE, OTHER], TaskIdTakenError, DIFFERS, 0, id="another task got it just before"),
     ],
-    ids=["before", "during the publish", "as a duplicate"],
 )
-async def test_an_id_identifies_one_task(script: list[bytes]) -> None:
-    # Given an id of another task, which is detected at different moments
-    nats = FakeNats(*script)
-    # When a task is submitted
-    # Then the error names the difference
-    with pytest.raises(TaskIdTakenError, match=r"differs in language\): choose another id"):
-        await submission(nats).submit(QUEUE, is_new=False)
-
-
-async def test_a_task_can_be_queued_while_no_worker_runs() -> None:
-    # Given that no worker can report which ids exist
-    nats = FakeNats(NoRespondersError(), DUPLICATE, NoRespondersError())
-    # When a task is submitted
-    # Then it waits in the queue
-    await submission(nats).submit(QUEUE, is_new=False)
-    assert len(nats.headers) == 1
+async def test_a_refused_task_is_explained_and_only_a_recording_without_a_task_deleted(
+    store: AsyncMock, script: list[Exception | bytes], error: type[Exception], words: str, deletions: int
+) -> None:
+    with pytest.raises(error, match=words):
+        await submission(FakeNats(*script), store).submit(QUEUE, is_new=False)
+    assert store.delete.await_args_list == [call(TASK.audio_file_id)] * deletions
 
 
 @pytest.mark.parametrize(
