@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.tcp import served
 
@@ -103,6 +104,23 @@ async def pump(reader: StreamReader, writer: StreamWriter) -> None:
         while piece := await reader.read(_PIECE):
             writer.write(piece)
             await writer.drain()
+
+
+@asynccontextmanager
+async def passing_on(url: str, *, after_s: float = 0.0) -> AsyncIterator[str]:
+    """Another address of a server on this machine; each new connection is passed on after `after_s` seconds."""
+    address = urlsplit(url)
+
+    async def serve(reader: StreamReader, writer: StreamWriter) -> None:
+        await asyncio.sleep(after_s)
+        upstream_reader, upstream_writer = await asyncio.open_connection(HOST, address.port)
+        try:
+            await asyncio.gather(pump(reader, upstream_writer), pump(upstream_reader, writer))
+        finally:
+            upstream_writer.transport.abort()
+
+    async with served(serve) as port:
+        yield f"{address.scheme}://{HOST}:{port}"
 
 
 @asynccontextmanager

@@ -1,8 +1,6 @@
 """The examples that run for long: services of others, which receive results."""
 
-import asyncio
 import json
-from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -14,10 +12,9 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Kind
 
 from app.settings import Settings
-from tests.faults import pump
+from tests.faults import passing_on
 from tests.integration.conftest import Publisher
 from tests.programs import BIN, WITHIN, line_with, started
-from tests.tcp import served
 from tests.waiting import eventually
 
 UPLOADS, TRANSCRIPTS = "uploads", "transcripts"  # streams of the FastStream services
@@ -76,7 +73,7 @@ async def test_a_faststream_service_loses_and_repeats_nothing(
     await publisher.publish("turns-1", kind=Kind.DIARIZATION)
     await publisher.until("turns-1", State.COMPLETED)
     # When it starts, and the NATS of Natscribe replies later than its own, then both messages are processed
-    async with late(settings.nats_url) as nats_url, service(nats_url, example):
+    async with passing_on(settings.nats_url, after_s=1) as nats_url, service(nats_url, example):
         await eventually(partial(holds, publisher, TRANSCRIPTS, 2), within=WITHIN)
     assert {"short-1", "turns-1"} == set(await transcripts(publisher))
     # When the upload and all results are delivered again, with an invalid upload and a new one
@@ -121,22 +118,6 @@ async def service(nats_url: str, example: str, expected: bytes = b"") -> AsyncIt
         printed = await process.stdout.read()
     assert (b"Traceback" in printed) == bool(expected), printed.decode()
     assert expected in printed
-
-
-@asynccontextmanager
-async def late(nats_url: str) -> AsyncIterator[str]:
-    """An address at which the server replies a second after a connection is opened."""
-
-    async def serve(reader: StreamReader, writer: StreamWriter) -> None:
-        await asyncio.sleep(1)
-        server, client = await asyncio.open_connection("127.0.0.1", int(nats_url.rpartition(":")[2]))
-        try:
-            await asyncio.gather(pump(reader, client), pump(server, writer))
-        finally:
-            client.transport.abort()
-
-    async with served(serve) as port:
-        yield f"nats://127.0.0.1:{port}"
 
 
 async def upload(publisher: Publisher, task_id: str) -> None:

@@ -153,7 +153,11 @@ async def test_another_client_resumes_the_audio(client: Client, settings: Settin
         await eventually(lambda: is_in_state(client, "t1", State.RUNNING))
     with pytest.raises(UnreachableError, match=r"live - --resume .*resume=True"):
         await live.__aexit__(None, None, None)
-    # When another one resumes, without the audio format
+    # When another one resumes with another audio format, then that is refused, and the audio does not end
+    with pytest.raises(ClientError, match=r"^The audio of t1 has codec alaw, rate 8000, channels 2: resume it with"):
+        async with client.live(task_id="t1", resume=True, audio=LiveAudio()):
+            pass
+    # When one resumes without the audio format
     async with client.live(task_id="t1", resume=True) as live:
         await live.send(bytes(32_000))
     # Then the recording is one
@@ -170,11 +174,11 @@ async def test_audio_that_has_ended_is_not_resumed(client: Client) -> None:
         with pytest.raises(ClientError, match="has ended"):
             await live.send(SECOND)
     # And none is later
-    with pytest.raises(ClientError, match="has ended"):
+    with pytest.raises(ClientError, match=r"^The audio of t1 has ended: start another live transcription task\.$"):
         async with client.live(task_id="t1", resume=True):
             pass
     # And its id is taken
-    with pytest.raises(TaskIdTakenError, match="has audio already"):
+    with pytest.raises(TaskIdTakenError, match=r"^t1 has audio already: choose another id\.$"):
         async with client.live(task_id="t1"):
             pass
 

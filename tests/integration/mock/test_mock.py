@@ -93,10 +93,7 @@ async def test_from_a_file_to_the_result(settings: Settings, mock: Mock, tmp_pat
         )
         events = [event async for event in client.follow(task_id)]
         result = await client.get_task_result(task_id)
-        text = await client.get_task_result(task_id, ResultFormat.TXT)
-        turns = await client.get_task_result(task_id, ResultFormat.RTTM)
         lines = await client.get_task_result(task_id, ResultFormat.SRT, limits=SubtitleLimits(max_line_chars=16))
-        page = await client.get_task_result(task_id, ResultFormat.HTML)
         status = await client.get_task_progress(task_id)
     # Then the bytes of its upload are counted, and its story is that of the service
     assert uploads == sorted(uploads)
@@ -111,13 +108,7 @@ async def test_from_a_file_to_the_result(settings: Settings, mock: Mock, tmp_pat
         (part.start, part.text, part.words) for part in published_segments
     ]
     assert {part.speaker for part in result.segments} == {"SPEAKER_00", "SPEAKER_01"}
-    assert page == format_result(result, ResultFormat.HTML)
-    assert isinstance(text, str)
-    assert text.count("Good morning.") == 3
-    assert isinstance(turns, str)
-    assert turns.count(task_id) == 3
-    assert isinstance(lines, str)
-    assert "\nSPEAKER_00: Good\nmorning.\n" in lines
+    assert "\nSPEAKER_00: Good\nmorning.\n" in str(lines)
     # And times are true
     assert status.finished_at == progress[-1].time == max(event.time for event in progress)
     assert status.created_at <= progress[0].time <= result.created_at <= progress[-1].time
