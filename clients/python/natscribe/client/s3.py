@@ -1,12 +1,14 @@
 """Uploads recordings to an S3 bucket."""
 
 import asyncio
+import io
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from typing_extensions import Buffer
 
 from natscribe.client.errors import RecordingError, UnreachableError
 from natscribe.client.stores import RecordingReader, UploadCallback, sha256_of
@@ -75,11 +77,12 @@ class S3:
 
         A cancelled upload reads no further part, and the library removes the parts that it has sent.
         """
-        with await asyncio.to_thread(_CancellableReader, recording, self._on_upload) as reader:
+        reader = await asyncio.to_thread(_CancellableReader, recording, self._on_upload)
+        with io.BufferedReader(reader) as file:
             uploading = asyncio.ensure_future(
                 self._store.put_async(
                     name,
-                    reader,
+                    file,
                     attributes={_SHA256: digest},
                     use_multipart=True,
                     chunk_size=_PART_BYTES,
@@ -96,12 +99,12 @@ class S3:
 
 
 class _CancellableReader(RecordingReader):
-    """A reader of a recording whose `read` fails once `cancelled` is set, so that a cancelled upload stops."""
+    """A reader of a recording that fails once `cancelled` is set, so that a cancelled upload stops."""
 
     cancelled = False
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Read and return at most `size` bytes (None or -1: all that remain), in a thread of the S3 library.
+    def readinto(self, buffer: Buffer, /) -> int:
+        """Read bytes into a buffer, in a thread of the S3 library; return how many were read.
 
         Raises:
             OSError: The upload was cancelled.
@@ -109,7 +112,7 @@ class _CancellableReader(RecordingReader):
         if self.cancelled:
             message = "the upload was cancelled"
             raise OSError(message)
-        return super().read(size)
+        return super().readinto(buffer)
 
 
 async def _succeeded(uploading: "asyncio.Future[PutResult]") -> bool:

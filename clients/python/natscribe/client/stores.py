@@ -43,7 +43,8 @@ class Store(Protocol):
 class RecordingReader(io.FileIO):
     """A file reader for uploads, which calls `on_upload` after each read, in the thread that reads.
 
-    The arguments of `on_upload` are the path of the recording and the number of bytes read so far.
+    Wrap it in an `io.BufferedReader`, which only calls `readinto`. The arguments of `on_upload` are the path of the
+    recording and the number of bytes read so far.
     """
 
     def __init__(self, recording: Path, on_upload: UploadCallback | None) -> None:
@@ -51,21 +52,12 @@ class RecordingReader(io.FileIO):
         self._recording = recording
         self._on_upload = on_upload
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Read and return at most `size` bytes; None or -1: all that remain."""
-        content = super().read(-1 if size is None else size)
-        self._report()
-        return content
-
     def readinto(self, buffer: Buffer, /) -> int:
         """Read bytes into a buffer; return how many were read."""
         count = super().readinto(buffer)
-        self._report()
-        return count
-
-    def _report(self) -> None:
         if self._on_upload is not None:
             self._on_upload(self._recording, self.tell())
+        return count
 
 
 def sha256_of(recording: Path) -> str:
