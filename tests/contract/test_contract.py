@@ -205,14 +205,10 @@ def test_the_headers_of_a_frame() -> None:
     assert {quoted(header)[0] for header, _ in table("frame header")} == sent
 
 
-def test_the_fields_of_a_speakers_event() -> None:
-    documented = [(quoted(name)[0], meaning) for name, meaning in table("speakers field")]
-    assert documented == [(name, field["description"]) for name, field in fields_of(SpeakersEvent).items()]
-
-
-def test_the_fields_of_a_partial() -> None:
-    documented_fields = [(quoted(name)[0], meaning) for name, meaning in table("partial field")]
-    assert documented_fields == [(name, field["description"]) for name, field in fields_of(Partial).items()]
+@pytest.mark.parametrize(("heading", "model"), [("speakers field", SpeakersEvent), ("partial field", Partial)])
+def test_the_fields_of_an_event_of_a_live_task(heading: str, model: type[BaseModel]) -> None:
+    documented = [(quoted(name)[0], meaning) for name, meaning in table(heading)]
+    assert documented == [(name, field["description"]) for name, field in fields_of(model).items()]
 
 
 def test_the_limits_of_a_frame() -> None:

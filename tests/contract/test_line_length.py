@@ -16,14 +16,6 @@ def test_prose_is_wrapped(document: Path) -> None:
     assert long_lines(document.read_text(encoding="utf-8")) == []
 
 
-def test_code_and_tables_may_be_longer_than_prose() -> None:
-    # Given a long line in each part of a document
-    code, cell, prose, item = (f"{part} " * WIDTH for part in ("code", "| cell", "prose", "- item"))
-    document = f"```sh\n{code}\n```\n\n{cell}\n\n    {code}\n\n{prose}\n\n{item}"
-    # Then only prose and items of lists are too long
-    assert long_lines(document) == [prose, item]
-
-
 def long_lines(document: str) -> list[str]:
     """The lines of prose that are longer than the limit."""
     lines, in_code = [], False

@@ -23,7 +23,7 @@ from app.asyncapi.messages import MESSAGES, MessageDescription
 from app.jetstream import streams
 from app.main import Worker
 from app.settings import Settings
-from tests.document import COMPONENTS, DOCUMENT, ROOT, channel_of, names, operation_at, validator
+from tests.document import COMPONENTS, DOCUMENT, ROOT, names, validator
 from tests.fakes.engine import FakeEngine
 
 pytestmark = pytest.mark.xdist_group("specification")  # FastStream generates the document once
@@ -190,11 +190,6 @@ def _generated_by_default() -> str:
 
 def _generated_with(settings: Settings) -> str:
     return AsyncAPI(Worker(settings, FakeEngine()).broker).to_specification().to_json()
-
-
-def test_a_subject_belongs_to_one_operation() -> None:
-    assert channel_of(operation_at("dead_letters.replay"))["address"] == subjects.REPLAY
-    assert channel_of(operation_at("dead_letters.diarization"))["address"] == subjects.dead_letters("{kind}")
 
 
 def test_every_reference_points_at_something() -> None:

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from app.main import Worker
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
+from tests.integration.seen_by_clients import is_in_state
 from tests.waiting import eventually
 
 
@@ -49,12 +50,8 @@ async def test_read_the_progress(client: Client, engine: FakeEngine, recording: 
     # Given a task that runs
     engine.may_go_on.clear()
     task_id = await client.create_transcription_task(recording)
-
-    async def running() -> bool:
-        return (await client.get_task_progress(task_id)).state is State.RUNNING
-
+    await eventually(lambda: is_in_state(client, task_id, State.RUNNING))
     # When its progress is read, it is there, and it grows to the end
-    await eventually(running)
     assert (await client.get_task_progress(task_id)).progress == 0
     engine.may_go_on.set()
     events = [event async for event in client.follow(task_id) if isinstance(event, ProgressEvent)]
@@ -66,10 +63,8 @@ async def test_process_a_task(client: Client, recording: Path, redis: Redis) -> 
     # Given a task
     task_id = await client.create_transcription_task(recording, user_id=7)
     # When it has been processed
-    async for _ in client.follow(task_id):
-        pass
+    result = await client.wait_for_result(task_id)
     # Then there is a result with its id, and the progress is 100
-    result = await client.get_task_result(task_id)
     assert isinstance(result, TranscriptionResult)
     assert (result.task_id, result.user_id) == (task_id, 7)
     assert await eventually(lambda: redis.get(f"task:{task_id}:result"))

@@ -27,16 +27,15 @@ EVENT = {
 
 
 @pytest.mark.parametrize("of", ["progress", "segments", "results"])
-@pytest.mark.parametrize("garbage", GARBAGE)
 async def test_a_task_continues_after_foreign_messages_in_its_log(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, of: str, garbage: bytes
+    publisher: Publisher, worker: Worker, engine: FakeEngine, of: str
 ) -> None:
     # Given a task that runs
     engine.may_go_on.clear()
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
     # When another client writes into its log
-    for _ in range(5):
+    for garbage in GARBAGE:
         await publisher.js.publish(f"append.{of}.t1", garbage)
     engine.may_go_on.set()
     # Then it ends nevertheless, behind that, and at the first attempt
