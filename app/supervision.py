@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import structlog
 from nats.errors import Error as NatsError
@@ -13,6 +14,13 @@ OUTAGE_PAUSE_S = 2.0  # pause of work that an outage of NATS or Redis has interr
 LOG_INTERVAL_S = 60.0  # repeated interruptions of the same work are logged at most once per interval
 
 log = structlog.get_logger()
+
+
+async def wait_up_to(seconds: float | None, event: asyncio.Event) -> None:
+    """Wait until `event` is set, but at most `seconds` seconds; None: without a limit."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):  # `asyncio.wait_for` of Python 3.11 may swallow a cancellation
+            await event.wait()
 
 
 async def run_forever(

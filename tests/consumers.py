@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -11,12 +11,14 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from natscribe.jetstream.nats_py_compat import send_pings_in_order
+from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Lane, Priority
 
 from app.cancellation import cancel_all
 from app.jetstream.slots import Slots
 from app.queue.consumer import TaskConsumer
+from app.queue.fair_queue import Quota
 from app.queue.scheduler import Scheduler
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
@@ -26,6 +28,7 @@ from app.supervision import run_forever
 from tests.waiting import eventually
 
 KEYS = [(lane, priority) for priority in Priority for lane in (Lane.TRANSCRIPTION, Lane.DIARIZATION)]
+UNLIMITED = Quota()
 
 
 @dataclass
@@ -74,12 +77,30 @@ class Fleet:
         await message.ack()
 
 
+async def reject_none(_message: StoredMessage, _error: ErrorDetail) -> bool:
+    """Let each task wait, however many wait already."""
+    return False
+
+
+def make_scheduler(
+    nats: Client,
+    names: StreamNames,
+    *,
+    quota: Quota = UNLIMITED,
+    reject: Callable[[StoredMessage, ErrorDetail], Awaitable[bool]] = reject_none,
+    report_waiting: Callable[[StoredMessage], None] = lambda _: None,
+) -> Scheduler:
+    """Create a scheduler that gives all users the same quota."""
+    messages = TaskMessages(nats, names)
+    return Scheduler(nats, names, messages, quota=lambda _: quota, reject=reject, report_waiting=report_waiting)
+
+
 @asynccontextmanager
 async def fleet(settings: Settings, nc: Client, urls: Sequence[str], count: int) -> AsyncIterator[Fleet]:
     """Idle task consumers that are connected to the servers `urls` in turn, and a scheduler, until the body ends."""
     await provision(nc.jetstream(), settings)
     consumers = Fleet(nc, settings.stream_names)
-    scheduler = Scheduler(nc, consumers.names, TaskMessages(nc, consumers.names))
+    scheduler = make_scheduler(nc, consumers.names)
     scheduling = asyncio.create_task(run_forever("scheduler", scheduler.run, every_s=0, retry_after_s=0.1))
     try:
         for number in range(count):

@@ -5,11 +5,11 @@ from functools import partial
 from typing import Final
 
 from nats.js import JetStreamContext
-from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import DiscardPolicy, StreamConfig
 from nats.js.errors import APIError
 from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
 from natscribe.jetstream.repeated_requests import retry_until_reply
-from natscribe.jetstream.streams import DUPLICATE_WINDOW_S
+from natscribe.jetstream.streams import stream_config
 
 from app.errors import BucketFullError
 
@@ -35,17 +35,13 @@ def key_value_bucket(bucket: str, *, ttl_s: float = 0.0) -> StreamConfig:
 
     A full bucket refuses new values; by default, it would drop the oldest.
     """
-    return StreamConfig(
-        name=key_value_stream(bucket),
-        subjects=[key_value_subject(bucket, ">")],
-        retention=RetentionPolicy.LIMITS,
-        storage=StorageType.FILE,
+    return stream_config(
+        key_value_stream(bucket),
+        [key_value_subject(bucket, ">")],
+        ttl_s,
         discard=DiscardPolicy.NEW,
         max_msgs_per_subject=1,
-        max_age=ttl_s,
-        duplicate_window=DUPLICATE_WINDOW_S,
         allow_rollup_hdrs=True,
-        allow_direct=True,
         allow_msg_ttl=True,
         deny_delete=True,
     )

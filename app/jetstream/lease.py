@@ -30,7 +30,7 @@ from app.jetstream.key_value import FLEET_BUCKET, FULL_CODES, key_value_stream, 
 from app.jetstream.records import UnreadableError, parse_stored
 from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE
 from app.settings import VERSION
-from app.supervision import OUTAGE_PAUSE_S, run_forever
+from app.supervision import OUTAGE_PAUSE_S, run_forever, wait_up_to
 
 RENEW_EVERY_S: Final = 1.0
 LOST_AFTER_S: Final = 2.5  # without a renewal
@@ -217,9 +217,7 @@ class Lease:
     async def wait_for_change(self, seconds: float) -> None:
         """Wait until some worker stores a new record of the lease, but at most `seconds` seconds."""
         self._changed.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(seconds, 0.0)):
-                await self._changed.wait()
+        await wait_up_to(seconds, self._changed)
 
     async def _take_next(self, check: Duties) -> bool:
         """Wait until the lease is free, and try to take it; return whether this worker holds it now.

@@ -8,7 +8,6 @@ from nats.js.api import (
     ObjectStoreConfig,
     RePublish,
     RetentionPolicy,
-    StorageType,
     StreamConfig,
 )
 from natscribe.jetstream import streams
@@ -23,24 +22,18 @@ from app.settings import Settings
 def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
     """Yield the configurations of all streams except those that store the data of buckets."""
     names = settings.stream_names
-    reminders = StreamConfig(
-        name=names.retention,
-        subjects=[subjects.ALL_REMINDERS, subjects.ALL_DUE],
+    reminders = streams.stream_config(
+        names.retention,
+        [subjects.ALL_REMINDERS, subjects.ALL_DUE],
         retention=RetentionPolicy.WORK_QUEUE,
-        storage=StorageType.FILE,
-        duplicate_window=streams.DUPLICATE_WINDOW_S,
         allow_msg_schedules=True,
         allow_rollup_hdrs=True,  # nats-server turns this on in a stream with schedules
-        allow_direct=True,
         deny_delete=True,
     )
-    ready = StreamConfig(
-        name=names.ready,
-        subjects=[subjects.ALL_READY],
+    ready = streams.stream_config(
+        names.ready,
+        [subjects.ALL_READY],
         retention=RetentionPolicy.WORK_QUEUE,
-        storage=StorageType.FILE,
-        duplicate_window=streams.DUPLICATE_WINDOW_S,
-        allow_direct=True,
         deny_delete=True,
         deny_purge=True,
     )

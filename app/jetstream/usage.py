@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import Final
 
 from nats.aio.client import Client
-from pydantic import BaseModel, Field
+from pydantic import AliasPath, BaseModel, Field
 
 JETSTREAM_USAGE: Final = "$SYS.REQ.SERVER.PING.JSZ"  # each server of a cluster replies
 REQUEST: Final = b'{"accounts": true, "streams": true}'
@@ -12,47 +12,29 @@ LATER_REPLIES_S: Final = 0.5  # how long to wait for the reply of a further serv
 FIRST_REPLY_S: Final = 2.0
 
 
-class _State(BaseModel):
-    bytes: int
-
-
 class _Stream(BaseModel):
     name: str
-    state: _State
+    bytes: int = Field(validation_alias=AliasPath("state", "bytes"))
 
 
 class _Account(BaseModel):
-    stream_detail: list[_Stream] = Field(default_factory=list)
-
-
-class _Limits(BaseModel):
-    max_memory: int = 0
-    max_storage: int = 0
-
-
-class _JetStream(BaseModel):
-    memory: int = 0
-    storage: int = 0
-    config: _Limits = Field(default_factory=_Limits)
-    account_details: list[_Account] = Field(default_factory=list)
-
-
-class _Server(BaseModel):
-    name: str
+    stream_detail: list[_Stream] = []
 
 
 class Usage(BaseModel):
-    """The JetStream usage of one NATS server: its disk, its memory, and the size of each stream."""
+    """The JetStream usage of one NATS server, in bytes: its disk, its memory, their limits, and each stream's size."""
 
-    server: _Server
-    data: _JetStream
+    server: str = Field(validation_alias=AliasPath("server", "name"))
+    memory: int = Field(validation_alias=AliasPath("data", "memory"))
+    disk: int = Field(validation_alias=AliasPath("data", "storage"))
+    max_memory: int = Field(0, validation_alias=AliasPath("data", "config", "max_memory"))
+    max_disk: int = Field(0, validation_alias=AliasPath("data", "config", "max_storage"))
+    accounts: list[_Account] = Field([], validation_alias=AliasPath("data", "account_details"))
 
     @property
     def streams(self) -> dict[str, int]:
         """How many bytes each stream occupies on this server, by name; buckets are streams, too."""
-        return {
-            stream.name: stream.state.bytes for account in self.data.account_details for stream in account.stream_detail
-        }
+        return {stream.name: stream.bytes for account in self.accounts for stream in account.stream_detail}
 
 
 async def read_usage(nats: Client) -> list[Usage]:

@@ -27,6 +27,7 @@ from natscribe.schemas.wire import TASK_ID_PATTERN
 from app.errors import PermanentError, TransientError
 from app.jetstream.server_time import server_time
 from app.live.frame_offsets import FrameOffset
+from app.supervision import wait_up_to
 
 MAX_FRAMES_PER_PAGE = 50  # frames in a page: five seconds of audio in frames of the usual length
 GATHER_S = 0.05  # after a page that was not full, so that a page holds more than one frame
@@ -128,7 +129,7 @@ class FrameReader:
                     if now - reported_at >= SILENCE_REPORT_EVERY_S:
                         reported_at = now
                         yield messages
-                    await _wait(published)
+                    await wait_up_to(POLL_S, published)
 
     @asynccontextmanager
     async def _published(self) -> AsyncGenerator[asyncio.Event]:
@@ -281,9 +282,3 @@ async def erase(nats: Client, stream: str, task_id: str) -> None:
 def _pending(messages: Sequence[RawStreamMsg]) -> int:
     """Return how many frames the stream stores after the last one in `messages` (a page of them); 0 if it is empty."""
     return int((messages[-1].headers or {}).get(PENDING, "0")) if messages else 0
-
-
-async def _wait(published: asyncio.Event) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(POLL_S):
-            await published.wait()

@@ -124,14 +124,14 @@ class Maintenance:
 
     async def measure_storage(self) -> None:
         """Set the metrics of JetStream's disk and memory on each server, and of the sizes of streams and buckets."""
-        servers = {}
-        for server in await read_usage(self.nats):
-            used, limit = server.data, server.data.config
-            servers[server.server.name] = {
-                "used": {"disk": used.storage, "memory": used.memory},
-                "limit": {"disk": limit.max_storage, "memory": limit.max_memory},
-                "size": server.streams,
+        servers = {
+            usage.server: {
+                "used": {"disk": usage.disk, "memory": usage.memory},
+                "limit": {"disk": usage.max_disk, "memory": usage.max_memory},
+                "size": usage.streams,
             }
+            for usage in await read_usage(self.nats)
+        }
         self.meter.fleet.set_storage(servers)
 
     async def measure_redis(self) -> None:

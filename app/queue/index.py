@@ -33,7 +33,7 @@ class QueueIndex:
         self._messages = messages
         self._key = key
         self._updating = asyncio.Lock()
-        self._started = 0  # number of updates that have started
+        self._updates = 0  # that have ended without an error
         self._created: datetime | None = None  # when the stream was created: a new one counts its messages from 1 again
         self._read_to = 0
         self._hashes = array("q")
@@ -78,15 +78,12 @@ class QueueIndex:
         Raises:
             NatsError: NATS does not answer.
         """
-        mine = self._started + 1
+        # The update that runs now may have missed a new message; the one after it has not.
+        needed = self._updates + (2 if self._updating.locked() else 1)
         async with self._updating:
-            if self._started < mine:
-                self._started = mine
-                try:
-                    await self._read()
-                except BaseException:
-                    self._started = mine - 1  # waiting callers update themselves
-                    raise
+            if self._updates < needed:
+                await self._read()
+                self._updates += 1
 
     async def _read(self) -> None:
         stream = await self._js.stream_info(self._stream)

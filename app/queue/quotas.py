@@ -7,7 +7,6 @@ key may not have all the characters of a user id: `NDI` is the key of the user 4
 import asyncio
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -23,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from app.jetstream.key_value import QUOTAS_BUCKET, key_value_stream, key_value_subject
 from app.queue.fair_queue import Quota
-from app.supervision import OUTAGE_PAUSE_S, run_forever
+from app.supervision import OUTAGE_PAUSE_S, run_forever, wait_up_to
 
 READ_EVERY_S: Final = 60.0  # even without a notice of a change, which an outage may have swallowed
 MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000.0
@@ -82,9 +81,7 @@ class Quotas:
         """
         self._notified.clear()
         await self.read()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(READ_EVERY_S):
-                await self._notified.wait()
+        await wait_up_to(READ_EVERY_S, self._notified)
 
     async def read(self) -> None:
         """Read all quotas from the bucket, and call `self.changed` with the id of each user whose quota has changed.

@@ -34,7 +34,7 @@ from app.queue.scheduled_tasks import ScheduledTasks
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
 from app.queue.user_queues import User
-from app.supervision import run_forever
+from app.supervision import run_forever, wait_up_to
 
 RETRY_AFTER_S: Final = 0.25  # pause after an outage
 WAKE_EVERY_S: Final = 1.0  # free slots are counted at least this often while tasks wait
@@ -54,10 +54,6 @@ PAUSE: Final = 6  # after a large page, while tasks start: this many times as lo
 REREAD: Final = 40  # task messages; the next time continues where the last one has ended
 
 
-async def _keep(_message: StoredMessage, _error: ErrorDetail) -> bool:
-    return False
-
-
 class Scheduler:
     """Grants waiting tasks to free slots of the workers, by priority and fairly among users: see `FairQueue`."""
 
@@ -67,9 +63,9 @@ class Scheduler:
         names: StreamNames,
         messages: TaskMessages,
         *,
-        quota: Callable[[User], Quota] = lambda _: Quota(),
-        reject: Callable[[StoredMessage, ErrorDetail], Awaitable[bool]] = _keep,
-        report_waiting: Callable[[StoredMessage], None] = lambda _: None,
+        quota: Callable[[User], Quota],
+        reject: Callable[[StoredMessage, ErrorDetail], Awaitable[bool]],
+        report_waiting: Callable[[StoredMessage], None],
     ) -> None:
         """Create a scheduler; `run` does its work.
 
@@ -153,16 +149,14 @@ class Scheduler:
             await handle(message)
 
     def _work(self) -> list[Coroutine[None, None, None]]:
-        def forever(name: str, work: Callable[[], Awaitable[None]], every_s: float = 0) -> Coroutine[None, None, None]:
-            return run_forever(f"scheduler_{name}", work, every_s=every_s, retry_after_s=RETRY_AFTER_S)
-
+        forever = partial(run_forever, retry_after_s=RETRY_AFTER_S)
         return [
-            *(forever("reading", partial(self._read, subject)) for subject in QUEUE_KEYS),
-            *(forever("grants", partial(self._grant_waiting, slots)) for slots in Slots),
-            forever("rejections", self._reject, REJECT_EVERY_S),
-            forever("due_tasks", self._admit_due, DUE_EVERY_S),
-            forever("audit", self._audit_grants, AUDIT_EVERY_S),
-            forever("rereading", self._reread, REREAD_EVERY_S),
+            *(forever("scheduler_reading", partial(self._read, subject), every_s=0) for subject in QUEUE_KEYS),
+            *(forever("scheduler_grants", partial(self._grant_waiting, slots), every_s=0) for slots in Slots),
+            forever("scheduler_rejections", self._reject, every_s=REJECT_EVERY_S),
+            forever("scheduler_due_tasks", self._admit_due, every_s=DUE_EVERY_S),
+            forever("scheduler_audit", self._audit_grants, every_s=AUDIT_EVERY_S),
+            forever("scheduler_rereading", self._reread, every_s=REREAD_EVERY_S),
         ]
 
     async def _until_recreated(self, created: datetime) -> None:
@@ -314,9 +308,7 @@ class Scheduler:
     async def _grant_waiting(self, slots: Slots) -> None:
         """Wait until there may be free slots of one kind and tasks for them; grant a task to each free slot."""
         free = self.free[slots]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(WAKE_EVERY_S if self.queue.may_have_next(slots) else None):
-                await free.changed.wait()
+        await wait_up_to(WAKE_EVERY_S if self.queue.may_have_next(slots) else None, free.changed)
         free.changed.clear()
         is_counted = free.count > 0 and free.is_current
         await self._grant_to_free_slots(slots)  # to slots whose tasks have just ended

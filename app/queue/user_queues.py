@@ -13,7 +13,7 @@ from natscribe.schemas.wire import Lane
 User = int | str | None  # None: of a message without a valid user id
 LEAST_S: Final = 0.1  # charged for a task at least, so that empty tasks take turns, too
 COUNTED: Final = 32  # tasks of each user that are counted one by one; the others count as the mean of these
-COMPACTED_FROM: Final = 64  # entries that are not needed any more, before their memory is freed
+COMPACTED_FROM: Final = 64  # outdated entries of the order of users, before their memory is freed
 _LANES: Final = tuple(Lane)
 
 
@@ -25,19 +25,18 @@ class UserQueue:
     `UserQueues.begin` sets the tag. Each waiting task takes 12 bytes of memory.
     """
 
-    __slots__ = ("_codes", "_head", "_seconds", "place", "running", "tag", "user")
+    __slots__ = ("_codes", "_seconds", "place", "running", "tag", "user")
 
     def __init__(self, user: User) -> None:
         self.user = user
         self.tag = 0.0
         self.place = 0  # among equal tags; a queue with an outdated place in the heap is skipped
         self.running = 0
-        self._head = 0
         self._codes = array("Q")  # of the lanes and sequences, in ascending order
         self._seconds = array("f")  # `nan`: unknown
 
     def __len__(self) -> int:
-        return len(self._seconds) - self._head
+        return len(self._seconds)
 
     def insert(self, lane: Lane, sequence: int, seconds: float) -> None:
         """Add a waiting task at the place of its stream sequence.
@@ -45,18 +44,14 @@ class UserQueue:
         `seconds`: the duration of its audio; `nan`: unknown.
         """
         code = _code(lane, sequence)
-        at = bisect_left(self._codes, code, self._head)
+        at = bisect_left(self._codes, code)
         self._codes.insert(at, code)
         self._seconds.insert(at, seconds)
 
     def pop_first(self) -> tuple[Lane, int, float]:
         """Remove the first waiting task; return its lane, its stream sequence and the seconds of its audio."""
-        sequence, lane = divmod(self._codes[self._head], len(_LANES))
-        seconds, self._head = self._seconds[self._head], self._head + 1
-        if self._head >= COMPACTED_FROM and 2 * self._head > len(self._seconds):
-            del self._codes[: self._head], self._seconds[: self._head]
-            self._head = 0
-        return _LANES[lane], sequence, seconds
+        sequence, lane = divmod(self._codes.pop(0), len(_LANES))
+        return _LANES[lane], sequence, self._seconds.pop(0)
 
     def index(self, lane: Lane, sequence: int) -> int | None:
         """Return how many of the user's waiting tasks precede the task with this lane and sequence.
@@ -64,12 +59,12 @@ class UserQueue:
         None: that task is not waiting.
         """
         code = _code(lane, sequence)
-        at = bisect_left(self._codes, code, self._head)
-        return at - self._head if at < len(self._codes) and self._codes[at] == code else None
+        at = bisect_left(self._codes, code)
+        return at if at < len(self._codes) and self._codes[at] == code else None
 
     def first(self, count: int) -> "array[float]":
         """Return the durations of the first `count` waiting tasks, in seconds; `nan`: unknown."""
-        return self._seconds[self._head : self._head + count]
+        return self._seconds[:count]
 
     def charge(self, count: int, expected: float) -> float:
         """Estimate how many seconds of audio the user is charged for the first `count` waiting tasks.
@@ -100,8 +95,7 @@ class UserQueue:
 
     def remove(self, index: int) -> None:
         """Remove the waiting task at a position in the order of this user's tasks; `index` 0: the first task."""
-        at = self._head + index
-        del self._codes[at], self._seconds[at]
+        del self._codes[index], self._seconds[index]
 
 
 def _code(lane: Lane, sequence: int) -> int:

@@ -3,7 +3,7 @@
 import re
 from typing import Final, NamedTuple
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Json, ValidationError
 
 ADVISORIES: Final = "$JS.EVENT.ADVISORY.API"  # one message for each request to JetStream, except for successful reads
 WORKERS_NAME: Final = "natscribe"  # the name of the workers' connections
@@ -41,8 +41,8 @@ class _Response(BaseModel):
 
 
 class _Advisory(BaseModel):
-    client: _Client = Field(default_factory=_Client)
-    response: str
+    client: _Client = _Client()
+    response: Json[_Response]
 
 
 def read(advisory: bytes) -> StreamChange | None:
@@ -56,9 +56,9 @@ def read(advisory: bytes) -> StreamChange | None:
         return None
     try:
         report = _Advisory.model_validate_json(advisory)
-        error = _Response.model_validate_json(report.response).error
     except ValidationError:
         return None
+    error = report.response.error
     if report.client.name == WORKERS_NAME or (error is not None and error.err_code == ALREADY_THERE):
         return None
     refusal = None if error is None else _escaped(error.description, LONGEST_REASON)

@@ -24,7 +24,7 @@ from app.stream_guard import advisories, provisioning
 from app.stream_guard.provisioning import UNKNOWN, Inspection
 from app.stream_guard.resources import all_resources
 from app.stream_guard.strays import append_strays
-from app.supervision import run_forever
+from app.supervision import run_forever, wait_up_to
 from app.telemetry.metrics import Meter
 
 GUARD_EVERY_S: Final = 5.0  # advisories come first
@@ -214,9 +214,8 @@ class StreamGuard:
         self._changed.clear()
         await self.check()
         is_quiet = asyncio.get_running_loop().time() >= self._strays_until
-        with suppress(TimeoutError):
-            async with asyncio.timeout((GUARD_EVERY_S if is_quiet else GUARD_AFTER_CHANGE_EVERY_S) - SHORTEST_PAUSE_S):
-                await self._changed.wait()
+        every_s = GUARD_EVERY_S if is_quiet else GUARD_AFTER_CHANGE_EVERY_S
+        await wait_up_to(every_s - SHORTEST_PAUSE_S, self._changed)
 
     async def _receive(self, advisory: Msg) -> None:
         """Handle JetStream's notice that a client, no worker, has requested to change a stream or consumer.

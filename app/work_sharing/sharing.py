@@ -7,7 +7,7 @@ that no worker is idle.
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from hashlib import sha256
 from uuid import uuid4
 
@@ -25,6 +25,7 @@ from app.engines.messages import Loaded
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TaskError
 from app.settings import VERSION, Settings, Share
+from app.supervision import wait_up_to
 from app.work_sharing.idle_workers import MAX_CONCURRENT_WINDOWS, MAX_WAIT_S, IdleWorkers
 
 MIN_MAX_PAYLOAD_BYTES = 960_000  # of NATS, for a request with the longest window
@@ -107,9 +108,7 @@ class WorkSharing:
         if self._busy.is_set():
             await asyncio.sleep(seconds)
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._busy.wait()
+        await wait_up_to(seconds, self._busy)
 
     def stop_sharing(self) -> None:
         """Stop transcribing windows of other workers for good, and decline their pending requests.

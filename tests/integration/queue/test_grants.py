@@ -16,12 +16,12 @@ from app.cancellation import cancel_all
 from app.main import Worker
 from app.queue.fair_queue import QueuedTask
 from app.queue.grants import Grants
-from app.queue.scheduler import Scheduler
 from app.queue.task_messages import TaskMessages
 from app.settings import Settings
 from app.stream_guard.provisioning import provision
 from app.supervision import run_forever
 from tests.constants import Constants
+from tests.consumers import make_scheduler
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.integration.execution.test_crashes import dies
@@ -48,8 +48,7 @@ async def complete_once(publisher: Publisher, js: JetStreamContext, names: Strea
 @asynccontextmanager
 async def second_scheduler(worker: Worker, nc: Client) -> AsyncIterator[None]:
     """A worker that has lost the lease, and has not noticed it: it schedules tasks, too."""
-    names = worker.container.names
-    scheduler = Scheduler(nc, names, TaskMessages(nc, names))
+    scheduler = make_scheduler(nc, worker.container.names)
     work = asyncio.create_task(run_forever("second", scheduler.run, every_s=0))
     try:
         yield

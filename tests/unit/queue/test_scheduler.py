@@ -22,6 +22,7 @@ from app.queue.quotas import exceeded
 from app.queue.scheduler import Scheduler
 from app.queue.stored_message import StoredMessage
 from tests.constants import Constants
+from tests.consumers import make_scheduler
 from tests.fakes.jetstream import Stream
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, Parts
@@ -111,7 +112,7 @@ async def test_a_second_scheduler_grants_no_task_again(parts: Parts, workers: Wo
     # Given an outdated holder of the lease that schedules, too
     for number in range(6):
         await parts.publish(f"t{number}")
-    outdated = Scheduler(parts.nats, NAMES, parts.messages)
+    outdated = make_scheduler(parts.nats, NAMES)
     work = asyncio.create_task(outdated.run())
     async with parts.scheduling():
         await eventually(lambda: outdated.queue.waiting.total() == 6)
@@ -375,18 +376,17 @@ async def test_a_user_with_too_many_waiting_tasks_is_refused(parts: Parts, worke
 
     quota = Quota(max_waiting=2)
     expected = [(3, exceeded(quota))]
-    parts.scheduler = Scheduler(parts.nats, NAMES, parts.messages, quota=lambda _: quota, reject=reject)
-    work = asyncio.create_task(parts.scheduler.run())
-    for user in (1, 1, 1, 2):
-        await parts.publish("t", user_id=user)
-    await eventually(lambda: rejected == expected)
-    # And when one starts, then another may wait
-    await workers.free()
-    await workers.receive(1)
-    await parts.publish("t", user_id=1)
-    await eventually(lambda: parts.scheduler.queue.waiting[1] == 2)
-    assert rejected == expected
-    await cancel_all([work])
+    parts.scheduler = make_scheduler(parts.nats, NAMES, quota=quota, reject=reject)
+    async with parts.scheduling() as scheduler:
+        for user in (1, 1, 1, 2):
+            await parts.publish("t", user_id=user)
+        await eventually(lambda: rejected == expected)
+        # And when one starts, then another may wait
+        await workers.free()
+        await workers.receive(1)
+        await parts.publish("t", user_id=1)
+        await eventually(lambda: scheduler.queue.waiting[1] == 2)
+        assert rejected == expected
 
 
 async def test_a_task_that_cannot_be_rejected_yet_holds_up_no_other(parts: Parts) -> None:
@@ -399,14 +399,12 @@ async def test_a_task_that_cannot_be_rejected_yet_holds_up_no_other(parts: Parts
         rejected.append(message.sequence)
         return True
 
-    quota = Quota(max_waiting=1)
-    parts.scheduler = Scheduler(parts.nats, NAMES, parts.messages, quota=lambda _: quota, reject=reject)
-    work = asyncio.create_task(parts.scheduler.run())
-    # When they are published, then the other one is rejected
-    for _ in range(3):
-        await parts.publish("t", user_id=1)
-    await eventually(lambda: rejected == [3])
-    await cancel_all([work])
+    parts.scheduler = make_scheduler(parts.nats, NAMES, quota=Quota(max_waiting=1), reject=reject)
+    async with parts.scheduling():
+        # When they are published, then the other one is rejected
+        for _ in range(3):
+            await parts.publish("t", user_id=1)
+        await eventually(lambda: rejected == [3])
 
 
 async def test_a_task_that_is_being_rejected_is_not_admitted(
@@ -420,20 +418,19 @@ async def test_a_task_that_is_being_rejected_is_not_admitted(
         rejected.append(message.sequence)
         return not await may_end.wait()  # it could not be rejected
 
-    parts.scheduler = Scheduler(parts.nats, NAMES, parts.messages, quota=lambda _: Quota(max_waiting=1), reject=reject)
-    work = asyncio.create_task(parts.scheduler.run())
-    first, last = [await parts.publish("t", user_id=1) for _ in range(2)]
-    await eventually(lambda: rejected == [last.sequence])
-    # When the other one is cancelled, and the messages are read again several times
-    await parts.messages.delete(first)
-    requests = len(nats.requests) + 100
-    await eventually(lambda: len(nats.requests) > requests)
-    # Then the task waits for its rejection, and is admitted once because it could not be rejected
-    assert parts.scheduler.queue.waiting.total() == 0
-    may_end.set()
-    await eventually(lambda: parts.scheduler.queue.waiting[1] == 1)
-    assert rejected == [last.sequence]
-    await cancel_all([work])
+    parts.scheduler = make_scheduler(parts.nats, NAMES, quota=Quota(max_waiting=1), reject=reject)
+    async with parts.scheduling() as scheduler:
+        first, last = [await parts.publish("t", user_id=1) for _ in range(2)]
+        await eventually(lambda: rejected == [last.sequence])
+        # When the other one is cancelled, and the messages are read again several times
+        await parts.messages.delete(first)
+        requests = len(nats.requests) + 100
+        await eventually(lambda: len(nats.requests) > requests)
+        # Then the task waits for its rejection, and is admitted once because it could not be rejected
+        assert scheduler.queue.waiting.total() == 0
+        may_end.set()
+        await eventually(lambda: scheduler.queue.waiting[1] == 1)
+        assert rejected == [last.sequence]
 
 
 async def test_a_stopped_scheduler_receives_nothing(parts: Parts, nats: InMemoryNats) -> None:
@@ -537,8 +534,8 @@ async def test_waiting_tasks_that_are_read_again_are_reported(
     for number in range(4):
         await parts.publish(f"t{number}")
     await parts.deliver()
-    parts.scheduler = Scheduler(
-        parts.nats, NAMES, parts.messages, report_waiting=lambda message: reported.append(message.sequence)
+    parts.scheduler = make_scheduler(
+        parts.nats, NAMES, report_waiting=lambda message: reported.append(message.sequence)
     )
     # Then the others are reported, again and again
     async with parts.scheduling():

@@ -66,7 +66,7 @@ def public_streams(
     `queue_length`: the largest number of tasks in each task queue. `live_ttl_s`: for how many seconds an audio frame is
     stored. `live_max_bytes`: the largest size of all audio frames together, in bytes; 0: no limit.
     """
-    yield _stream(
+    yield stream_config(
         names.tasks,
         task_subjects(),
         STORED_TASK_TTL_S + DAY_S,
@@ -90,7 +90,7 @@ def public_streams(
     letters.duplicate_window = TASK_TTL_S + DAY_S  # a message that is delivered again stores no second dead letter
     letters.deny_delete, letters.deny_purge = False, True
     yield letters
-    yield _stream(
+    yield stream_config(
         names.live,
         [subjects.live_audio("*")],
         live_ttl_s,
@@ -108,7 +108,7 @@ def _log(name: str, subject: str, max_age: float) -> StreamConfig:
     there. `max_age`: for how many seconds messages are stored.
     """
     stored = subject.replace("*", "{{wildcard(1)}}")
-    return _stream(
+    return stream_config(
         name,
         [subjects.append_to(subject)],
         max_age,
@@ -119,10 +119,10 @@ def _log(name: str, subject: str, max_age: float) -> StreamConfig:
     )
 
 
-def _stream(name: str, stream_subjects: list[str], max_age: float, **own: object) -> StreamConfig:
+def stream_config(name: str, stream_subjects: list[str], max_age: float = 0.0, **own: object) -> StreamConfig:
     """Return the configuration of a stream: the defaults of all streams, with the options `own` of this stream.
 
-    `max_age`: for how many seconds messages are stored.
+    `max_age`: for how many seconds messages are stored; 0: for ever.
     """
     return StreamConfig(
         name=name,
@@ -175,7 +175,7 @@ def bucket_configs(audio_store: str, *, audio_ttl_s: float = AUDIO_TTL_S) -> Ite
 
 def bucket_stream(bucket: ObjectStoreConfig) -> StreamConfig:
     """Return the configuration of an Object Store bucket's stream: as NATS clients create it, plus `deny_delete`."""
-    return _stream(
+    return stream_config(
         f"OBJ_{bucket.bucket}",
         [f"$O.{bucket.bucket}.C.>", f"$O.{bucket.bucket}.M.>"],
         bucket.ttl or 0,
