@@ -3,9 +3,8 @@
 import asyncio
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import islice
 
 from nats.aio.client import Client
@@ -41,30 +40,6 @@ class QueueFullError(RequestError):
         super().__init__(ErrorCode.INTERNAL, "The task's queue is full: try again when tasks are done.")
 
 
-@dataclass(slots=True)
-class _Progress:
-    """What the handling of a replay request has done so far.
-
-    `deadline`: the monotonic time after which the replay stops, if it has queued a task. `newest`: the stream sequence
-    of the last dead letter to replay; later ones belong to tasks that failed again. `has_chosen`: whether a dead letter
-    matches the request. `without_log`: whether the log of a matching task has expired, as logs expire before dead
-    letters. `full`: the subjects of full task queues. `queued`: the tasks queued so far, each with the stream sequence
-    of its event `failed`.
-    """
-
-    deadline: float
-    newest: int
-    has_chosen: bool = False
-    without_log: bool = False
-    full: set[str] = field(default_factory=set)
-    queued: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the replay must stop: its deadline has passed, and it has queued at least one task."""
-        return bool(self.queued) and time.monotonic() > self.deadline
-
-
 class Replayer:
     """Publishes the task messages of dead letters again, and deletes these dead letters."""
 
@@ -82,41 +57,50 @@ class Replayer:
         Raises:
             RequestError: The requested task has no dead letter or no log, or all queues of the chosen tasks are full.
         """
-        progress = _Progress(time.monotonic() + REPLY_WITHIN_S, await self._last_of(self._names.dead_letters))
-        async for page in self._dead_letters.pages():
-            await self._replay_page(request, page, progress)
-            if progress.is_over or (page and page[-1][0] > progress.newest):
-                break
-        if request.task_id and not progress.has_chosen:
-            raise RequestError.of(no_dead_letter(request.task_id))
-        if request.task_id and progress.without_log:
-            message = f"The events of task {request.task_id} are no longer stored: submit it again under a new id."
-            raise RequestError(ErrorCode.NOT_FOUND, message)
-        if progress.full and not progress.queued:
-            raise QueueFullError
-        await self._wait_until_registered(progress.queued)
-        return len(progress.queued)
-
-    async def _replay_page(
-        self, request: ReplayRequest, page: Sequence[tuple[int, DeadLetter]], progress: _Progress
-    ) -> None:
-        # Segments after this sequence may belong to the next run of a replayed task.
-        segments_before = await self._last_of(self._names.segments)
-        for sequence, letter in page:
-            if sequence > progress.newest or not request.chooses(letter):
-                continue
-            progress.has_chosen = True
-            if progress.is_over:
-                return
+        queued: dict[str, int] = {}  # the tasks queued so far, each with the stream sequence of its event `failed`
+        full: set[str] = set()  # the subjects of full task queues
+        has_chosen = without_log = False
+        async for sequence, letter, segments_before in self._chosen(request, queued):
+            has_chosen = True
             last = await self._log.last(letter.task_id) if letter.task_id else None
-            progress.without_log |= last is None
-            if last is None or letter.subject in progress.full:
+            without_log |= last is None  # logs expire before dead letters
+            if last is None or letter.subject in full:
                 continue
             try:
                 if await self._replay(sequence, letter, last, segments_before):
-                    progress.queued[last.event.task_id] = last.stream_sequence
+                    queued[last.event.task_id] = last.stream_sequence
             except QueueFullError:
-                progress.full.add(letter.subject)
+                full.add(letter.subject)
+        if request.task_id and not has_chosen:
+            raise RequestError.of(no_dead_letter(request.task_id))
+        if request.task_id and without_log:
+            message = f"The events of task {request.task_id} are no longer stored: submit it again under a new id."
+            raise RequestError(ErrorCode.NOT_FOUND, message)
+        if full and not queued:
+            raise QueueFullError
+        await self._wait_until_registered(queued)
+        return len(queued)
+
+    async def _chosen(
+        self, request: ReplayRequest, queued: Collection[str]
+    ) -> AsyncIterator[tuple[int, DeadLetter, int]]:
+        """Yield the dead letters that a request chooses, each with its stream sequence, the oldest first.
+
+        The third value is a stream sequence: segments after it may belong to the next run of a replayed task. Letters
+        stored after this call are omitted, because they belong to tasks that failed again. `queued`: the tasks that the
+        caller has queued so far; if there are any, end after REPLY_WITHIN_S.
+        """
+        deadline = time.monotonic() + REPLY_WITHIN_S
+        newest = await self._last_of(self._names.dead_letters)
+        async for page in self._dead_letters.pages():
+            segments_before = await self._last_of(self._names.segments)
+            for sequence, letter in page:
+                if queued and time.monotonic() > deadline:
+                    return
+                if sequence <= newest and request.chooses(letter):
+                    yield sequence, letter, segments_before
+            if page and page[-1][0] > newest:
+                return
 
     async def _replay(self, sequence: int, letter: DeadLetter, last: Record, segments_before: int) -> bool:
         """Queue the task of a dead letter again, then delete the dead letter; return whether the task was queued.

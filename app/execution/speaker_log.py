@@ -95,7 +95,7 @@ class SpeakerLog:
         """
         if has_live_speakers(last):
             with suppress(NatsError):  # the bucket expires it
-                await self._results.embeddings.delete_live(last.event.task_id)
+                await self._results.embeddings.purge(last.event.task_id, is_live=True)
 
     async def clean_up(self, task_id: str) -> None:
         """Delete the speaker events of a deleted task, up to the last one that this attempt has read or appended.

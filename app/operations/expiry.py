@@ -51,7 +51,7 @@ class Expiry:
             NatsError: NATS does not answer.
             TransientError: JetStream does not answer.
         """
-        now, searched_up_to = await self.messages.now(), 0
+        now, searched_up_to = (await self.messages.stream_times()).now, 0
         while page := await self.messages.page_after(subjects.ALL_TASKS, searched_up_to, count=WAITING_AT_ONCE):
             for message in page:
                 if now - message.time < after * REPEATED_AFTER:

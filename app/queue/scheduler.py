@@ -100,8 +100,7 @@ class Scheduler:
     def reconsider(self, user: User) -> None:
         """Order a user's waiting tasks again after a change of the user's quota, and wake the scheduler."""
         self.queue.reconsider(user)
-        for free in self.free.values():
-            free.changed.set()
+        self._look_everywhere()
 
     async def run(self) -> None:
         """Let waiting tasks start in free slots of the workers, until cancelled.
@@ -116,7 +115,12 @@ class Scheduler:
         subscriptions: list[Subscription] = []
         working: list[asyncio.Task[None]] = []
         try:
-            for subject, handle in self._notices().items():
+            for subject, handle in (
+                (subjects.ALL_ACCEPTED, self._accepted),
+                (subjects.FREE_SLOT, self._slot_offered),
+                (subjects.REMOVED, self._ended),
+                (subjects.POSITIONS, self._reply_positions),
+            ):
                 subscriptions.append(await self._nats.subscribe(subject, cb=partial(self._receive, handle)))
             created = await self._read_stream()
             for grant in await self._grants.all():
@@ -133,14 +137,6 @@ class Scheduler:
         for subscription in subscriptions:
             with suppress(NatsError):  # the connection is closed
                 await subscription.unsubscribe()
-
-    def _notices(self) -> dict[str, Callable[[Msg], Awaitable[None]]]:
-        return {
-            subjects.ALL_ACCEPTED: self._accepted,
-            subjects.FREE_SLOT: self._slot_offered,
-            subjects.REMOVED: self._ended,
-            subjects.POSITIONS: self._reply_positions,
-        }
 
     async def _receive(self, handle: Callable[[Msg], Awaitable[None]], message: Msg) -> None:
         """Pass a notice for the scheduler to `handle`; ignore one that cannot be parsed, e.g. of another version."""
@@ -215,16 +211,14 @@ class Scheduler:
         READ_WITHIN_S. Between two tasks, pause for PAUSE times as long as the computation took, so that tasks can
         start; all pauses together take about PAUSED_S. After COMPUTED_WITHIN_S the remaining positions are None.
         """
-        before, received_at, took = list[Before](), monotonic(), 0.0
+        before, took = list[Before](), 0.0
+        read_until, computed_until = monotonic() + READ_WITHIN_S, monotonic() + COMPUTED_WITHIN_S
         grants = QUESTION.validate_json(message.data)
         for grant in grants:
-            if monotonic() > received_at + COMPUTED_WITHIN_S:
+            if monotonic() > computed_until:
                 break
             await asyncio.sleep(min(PAUSE * took, PAUSED_S / len(grants)))
-            while (  # noqa: ASYNC110 -- no event
-                self._read_to.get(grant.subject, grant.sequence) < grant.sequence
-                and monotonic() < received_at + READ_WITHIN_S
-            ):
+            while self._read_to.get(grant.subject, grant.sequence) < grant.sequence and monotonic() < read_until:  # noqa: ASYNC110 -- no event
                 await asyncio.sleep(READ_CHECKED_EVERY_S)
             began = monotonic()
             before.append((0, 0.0) if grant.sequence in self.granted else self.queue.before(grant.queued_task))

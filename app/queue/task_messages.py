@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator
-from datetime import datetime
 from functools import partial
 
 from nats.aio.client import Client
@@ -61,16 +60,8 @@ class TaskMessages:
         async for messages in pages(self._nats, self._names.tasks, subject, after=sequence):
             yield [StoredMessage.fetched(message) for message in messages]
 
-    async def now(self) -> datetime:
-        """Return the current time of the NATS server, which also stamps the messages; a worker's clock may be wrong.
-
-        Raises:
-            NatsError: NATS does not answer.
-        """
-        return (await self.stream_times()).now
-
     async def stream_times(self) -> StreamTimes:
-        """Return the current time of the NATS server, and when the task stream was created.
+        """Return the current time of the NATS server, which also stamps messages, and when the task stream was created.
 
         Raises:
             NatsError: NATS does not answer.
@@ -84,7 +75,7 @@ class TaskMessages:
             NatsError: NATS does not answer.
         """
         due_at = message.due_at
-        return due_at <= message.time or due_at <= await self.now()
+        return due_at <= message.time or due_at <= (await self.stream_times()).now
 
     async def remove(self, record: Record) -> None:
         """Delete the message of the task whose log contains `record`, if the task stream still holds the message.

@@ -69,17 +69,16 @@ class EmbeddingStore:
         """
         for is_live in (False, True):
             if of is None or await self.find(task_id, of=of, is_live=is_live) is not None:
-                await self._purge(task_id, is_live=is_live)
+                await self.purge(task_id, is_live=is_live)
 
-    async def delete_live(self, task_id: str) -> None:
-        """Delete the state of a live task's speakers.
+    async def purge(self, task_id: str, *, is_live: bool) -> None:
+        """Delete the embeddings of a task, whichever task message they belong to.
+
+        `is_live`: whether to delete the state of a live task's speakers instead.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        await self._purge(task_id, is_live=True)
-
-    async def _purge(self, task_id: str, *, is_live: bool) -> None:
         with suppress(NotFoundError):  # the bucket is missing, and will be recreated
             await self._js.purge_stream(_STREAM, subject=_subject(task_id, is_live=is_live))
 
