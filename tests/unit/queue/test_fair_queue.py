@@ -14,6 +14,7 @@ from natscribe.schemas.wire import Lane, Priority
 
 from app.jetstream.slots import Slots
 from app.queue.fair_queue import DEFAULT_S, FairQueue, QueuedTask, Quota
+from app.queue.user_loads import jain_index
 from app.queue.user_queues import User
 
 HIGH, NORMAL, LOW = Priority
@@ -61,14 +62,19 @@ def users(tasks: list[QueuedTask]) -> list[User]:
     return [task.user for task in tasks]
 
 
+def start(queue: FairQueue, slots: Slots = Slots.RECORDINGS) -> QueuedTask:
+    """Start the next task, which there must be."""
+    task = queue.next(slots)
+    assert task is not None
+    return task
+
+
 def take(queue: FairQueue, number: int, slots: Slots = Slots.RECORDINGS) -> list[QueuedTask]:
     """Start tasks one after the other, each of which ends before the next starts."""
     taken = []
     for _ in range(number):
-        task = queue.next(slots)
-        assert task is not None
-        queue.settle(task, task.seconds)
-        taken.append(task)
+        taken.append(start(queue, slots))
+        queue.settle(taken[-1], taken[-1].seconds)
     return taken
 
 
@@ -110,10 +116,6 @@ def served_in_any_minute(fleet: Fleet) -> Iterator[Counter[User]]:
             yield total - marks[0][1]
 
 
-def jain(shares: list[float]) -> float:
-    return sum(shares) ** 2 / (len(shares) * sum(share**2 for share in shares))
-
-
 def test_users_get_equal_seconds_of_audio_in_any_minute() -> None:
     # Given 200 users with 20 tasks each
     chance, fleet = random.Random(7), Fleet()  # noqa: S311 -- no secret
@@ -121,7 +123,7 @@ def test_users_get_equal_seconds_of_audio_in_any_minute() -> None:
         for _ in range(20):
             fleet.publish(user, chance.uniform(1, 60))
     # When a fleet runs them for some minutes, then Jain's index of the audio served is at least 0.95 in any minute
-    indices = [jain([served[user] for user in range(200)]) for served in served_in_any_minute(fleet)]
+    indices = [jain_index([served[user] for user in range(200)]) for served in served_in_any_minute(fleet)]
     assert len(indices) > 1000
     assert min(indices) >= 0.95
 
@@ -199,8 +201,7 @@ def test_an_actual_duration_corrects_a_false_header() -> None:
     # When tasks run, then both get the same seconds of audio
     taken = []
     for _ in range(100):
-        task = queue.next(Slots.RECORDINGS)
-        assert task is not None
+        task = start(queue)
         queue.settle(task, 10.0)
         taken.append(task)
     assert abs(users(taken).count("honest") - 50) <= 1
@@ -210,8 +211,7 @@ def test_an_overstated_duration_is_refunded_but_saves_no_turns() -> None:
     # Given a user who was charged a day for ten seconds, while another was served for a while
     queue, number = FairQueue(), count(1)
     queue.add(QueuedTask("a", Lane.TRANSCRIPTION, NORMAL, next(number), 24 * 3600.0))
-    overstated = queue.next(Slots.RECORDINGS)
-    assert overstated is not None
+    overstated = start(queue)
     for _ in range(30):
         queue.add(QueuedTask("b", Lane.TRANSCRIPTION, NORMAL, next(number), 10.0))
     take(queue, 10)
@@ -243,12 +243,10 @@ def test_an_unknown_duration_counts_as_the_mean_of_the_users_latest_tasks() -> N
     queue = FairQueue()
     queue.add(QueuedTask("a", Lane.TRANSCRIPTION, NORMAL, 1, math.nan))
     queue.add(QueuedTask("a", Lane.TRANSCRIPTION, NORMAL, 2, math.nan))
-    first = queue.next(Slots.RECORDINGS)
-    assert first is not None
+    first = start(queue)
     assert first.seconds == DEFAULT_S
     queue.settle(first, 12.0)
-    second = queue.next(Slots.RECORDINGS)
-    assert second is not None
+    second = start(queue)
     assert second.seconds == 12.0
 
 
@@ -258,18 +256,16 @@ def test_a_user_at_the_limit_is_passed_over_until_a_task_ends_or_the_limit_is_ra
     queue = FairQueue(lambda user: Quota(max_running=limits[str(user)]))
     for sequence, user in enumerate(["a", "a", "a", "b"], 1):
         queue.add(QueuedTask(user, Lane.TRANSCRIPTION, NORMAL, sequence, 1.0))
-    first, other = queue.next(Slots.RECORDINGS), queue.next(Slots.RECORDINGS)
-    assert first is not None
-    assert other is not None
+    first, other = start(queue), start(queue)
     assert (first.user, other.user, queue.next(Slots.RECORDINGS)) == ("a", "b", None)
     # When it ends, then the next one starts
     queue.settle(first, 1.0)
-    assert (queue.next(Slots.RECORDINGS) or first).sequence == 2
+    assert start(queue).sequence == 2
     assert queue.next(Slots.RECORDINGS) is None
     # When the limit is raised, then the last one starts
     limits["a"] = 2
     queue.reconsider("a")
-    assert (queue.next(Slots.RECORDINGS) or first).sequence == 3
+    assert start(queue).sequence == 3
 
 
 def test_running_tasks_of_an_earlier_order_count_for_their_users() -> None:
@@ -277,7 +273,7 @@ def test_running_tasks_of_an_earlier_order_count_for_their_users() -> None:
     queue.resume(QueuedTask("a", Lane.TRANSCRIPTION, NORMAL, 1))
     for sequence, user in enumerate(["a", "b", "a"], 2):
         queue.add(QueuedTask(user, Lane.TRANSCRIPTION, NORMAL, sequence, 1.0))
-    assert [task.sequence for task in (queue.next(Slots.RECORDINGS), queue.next(Slots.RECORDINGS)) if task] == [3, 2]
+    assert [start(queue).sequence, start(queue).sequence] == [3, 2]
     assert queue.next(Slots.RECORDINGS) is None
 
 
@@ -359,16 +355,13 @@ def test_a_task_that_could_not_start_keeps_no_other_task_of_its_user_from_starti
     )
     queue.add(recording)
     queue.add(live)
-    started = queue.next(Slots.RECORDINGS)
-    assert started is not None
+    started = start(queue)
     assert queue.next(Slots.LIVE) is None
     # When the running one could not start either, and is cancelled
     queue.put_back(started)
     assert queue.remove(started)
     # Then the live task starts
-    started = queue.next(Slots.LIVE)
-    assert started is not None
-    assert started.sequence == live.sequence
+    assert start(queue, Slots.LIVE).sequence == live.sequence
 
 
 def test_a_user_of_whom_a_task_still_runs_stays_charged_for_those_that_have_ended() -> None:
@@ -404,7 +397,7 @@ def test_tasks_that_could_not_start_wait_in_their_order(first: int) -> None:
     queue = FairQueue()
     for sequence in (1, 2, 3):
         queue.add(QueuedTask("a", Lane.TRANSCRIPTION, NORMAL, sequence, 1.0))
-    started = [task for task in (queue.next(Slots.RECORDINGS), queue.next(Slots.RECORDINGS)) if task]
+    started = [start(queue), start(queue)]
     # When they are put back, in any order, then all start in the order in which they were published
     for task in started if first == 1 else reversed(started):
         queue.put_back(task)
