@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
+from itertools import groupby
+from operator import attrgetter, itemgetter
 
 from natscribe.client.live_speakers import corrected, slice_around
 from natscribe.schemas.diarization import Turn
@@ -145,16 +146,10 @@ def _turns(units: Iterable[tuple[Unit, str | None]]) -> Iterator[Turn]:
 
     `units`: the words, each with its speaker; a segment that has no words takes the place of a word.
     """
-    turn: Turn | None = None
-    for unit, speaker in units:
-        if turn is not None and turn.speaker == speaker:
-            turn = turn.model_copy(update={"end": unit.end})
-            continue
-        if turn is not None:
-            yield turn
-        turn = None if speaker is None else Turn(start=unit.start, end=unit.end, speaker=speaker)
-    if turn is not None:
-        yield turn
+    for speaker, group in groupby(units, key=itemgetter(1)):
+        words = [unit for unit, _ in group]
+        if speaker is not None:
+            yield Turn(start=words[0].start, end=words[-1].end, speaker=speaker)
 
 
 def _covered(segment: Segment, turns: Sequence[Turn]) -> float:

@@ -147,7 +147,7 @@ class LiveTranscriber:
         async with aclosing(BackgroundDiarization(find)) as search:
             async for update in search.progress():
                 await append(update)
-            await transcript.name_speakers(search, self.diarizer, append)
+            await transcript.name_speakers(search, self.diarizer.identification, append)
 
     async def _publish(self, partial: Partial) -> None:
         subject, body = subjects.partials(partial.task_id), partial.model_dump_json().encode()

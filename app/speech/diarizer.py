@@ -1,7 +1,7 @@
 """The diarizer: runs speaker diarization for diarization tasks, and for transcription tasks that request it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from app.redis_store.chunks import ChunkStore
 from app.settings import VERSION
 from app.speech.speaker_labels import combined
 from app.updates import Append, Task, TaskUpdate, processed
-from app.voices.identification import NOT_REQUESTED, Identification, IdentificationOutcome
+from app.voices.identification import Identification
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Diarizer:
         async with self.recordings.fetch(task.audio_file_id) as recording:
             diarization = await self.turns(task, recording, None, append)
             labels = sorted({turn.speaker for turn in diarization.turns})
-            identified = await self.identify(task, diarization, labels, append)
+            identified = await self.identification.run(task, diarization.embedded, labels, append)
             return DiarizationResult(
                 task_id=task.task_id,
                 audio_file_id=task.audio_file_id,
@@ -58,20 +58,6 @@ class Diarizer:
                 cached=diarization.cached,
                 created_at=datetime.now(UTC),
             )
-
-    async def identify(
-        self, task: Task, result: DiarizationDone, labels: Sequence[str], append: Append
-    ) -> IdentificationOutcome:
-        """Identify the speakers among the user's enrolled voices if the task requests it; return the outcome.
-
-        `result`: the diarization. `labels`: the labels of all its speakers.
-
-        Raises:
-            FencedError: Another worker runs the task.
-        """
-        if result.embedded is None:
-            return NOT_REQUESTED
-        return await self.identification.run(task, result.embedded, labels, append)
 
     async def turns(self, task: Task, recording: Recording, channels: int | None, append: Append) -> DiarizationDone:
         """Diarize a recording and return its turns; append progress to the task's log meanwhile.

@@ -3,7 +3,6 @@
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from functools import partial
 
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
@@ -11,7 +10,7 @@ from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTa
 
 from app.engines.cores import Cores
 from app.engines.engine import Engine, run_job
-from app.engines.messages import Load, Loaded
+from app.engines.messages import DiarizationDone, Load, Loaded
 from app.engines.window_queue import WindowQueue
 from app.errors import PermanentError
 from app.recordings.recording import REPLACED, Recording, RecordingStore
@@ -55,7 +54,7 @@ class Transcriber:
                 raise PermanentError(ErrorCode.AUDIO_UNREADABLE, REPLACED)
             transcription = await self._transcription(task, recording)
             if task.diarize and checkpoint.diarization_error is None:
-                await self._transcribe_and_diarize(transcription, task, recording, checkpoint, append)
+                await self._transcribe_and_diarize(transcription, checkpoint, append)
             else:
                 await transcription.transcribe(checkpoint, append)
             await recording.check()
@@ -75,12 +74,7 @@ class Transcriber:
         )
 
     async def _transcribe_and_diarize(
-        self,
-        transcription: Transcription,
-        task: TranscriptionTask,
-        recording: Recording,
-        checkpoint: Checkpoint,
-        append: Append,
+        self, transcription: Transcription, checkpoint: Checkpoint, append: Append
     ) -> None:
         """Transcribe and diarize the recording; if diarization fails, the result has no speakers.
 
@@ -97,14 +91,12 @@ class Transcriber:
             if beside and not transcription.separate and update.text is not None and cores.free(self.threads):
                 diarization.start()
 
-        async with aclosing(BackgroundDiarization(partial(self.diarizer.turns, task, recording, None))) as diarization:
-            await transcription.transcribe(checkpoint, append_text)
-            channels = transcription.transcript.channels
-            if channels is None:
-                await self._add_speakers(transcription, diarization, append)
-                return
-        diarize = partial(self.diarizer.turns, task, recording, channels)
+        async def diarize(append_progress: Append) -> DiarizationDone:
+            task, recording, channels = transcription.task, transcription.recording, transcription.transcript.channels
+            return await self.diarizer.turns(task, recording, channels, append_progress)
+
         async with aclosing(BackgroundDiarization(diarize)) as diarization:
+            await transcription.transcribe(checkpoint, append_text)
             await self._add_speakers(transcription, diarization, append)
 
     async def _add_speakers(
@@ -116,7 +108,8 @@ class Transcriber:
             await append(_diarizing(diarization, update.processed_seconds, update.duration_seconds))
         if diarization.result is not None:
             await append(TaskUpdate(Stage.MERGING, 1.0))
-        result = await transcription.transcript.name_speakers(diarization, self.diarizer, append)
+        identification = self.diarizer.identification
+        result = await transcription.transcript.name_speakers(diarization, identification, append)
         transcription.cached = transcription.cached and result is not None and result.cached
 
 

@@ -16,11 +16,11 @@ from natscribe.schemas.wire import Model
 
 from app.engines.messages import DiarizationDone
 from app.speech.attribution import attribute, labels_like
-from app.speech.diarizer import BackgroundDiarization, Diarizer
+from app.speech.diarizer import BackgroundDiarization
 from app.speech.speaker_labels import channel_of, relabelled, speaker_label
 from app.speech.speech_gaps import add_speech_gaps, merge_intervals
 from app.updates import Append, Checkpoint
-from app.voices.identification import NOT_REQUESTED, IdentificationOutcome
+from app.voices.identification import NOT_REQUESTED, Identification, IdentificationOutcome
 
 
 @dataclass(eq=False, slots=True)
@@ -59,7 +59,7 @@ class TaskTranscript:
         return text
 
     async def name_speakers(
-        self, diarization: BackgroundDiarization, diarizer: Diarizer, append: Append
+        self, diarization: BackgroundDiarization, identification: Identification, append: Append
     ) -> DiarizationDone | None:
         """Attribute words to the speakers of a completed diarization, and compare these speakers with enrolled voices.
 
@@ -73,7 +73,7 @@ class TaskTranscript:
             # With separate channels, only those that have text are speakers.
             speech = self.segments if self.channels is not None else result.turns
             labels = sorted({part.speaker for part in speech if part.speaker is not None})
-            self.identified = await diarizer.identify(self.task, result, labels, append)
+            self.identified = await identification.run(self.task, result.embedded, labels, append)
         return result
 
     def add_speakers(self, diarization: BackgroundDiarization) -> DiarizationDone | None:

@@ -59,17 +59,20 @@ class Identification:
     settings: Settings
 
     async def run(
-        self, task: Task, embedded: RecordingEmbeddings, labels: Sequence[str], append: Append
+        self, task: Task, embedded: RecordingEmbeddings | None, labels: Sequence[str], append: Append
     ) -> IdentificationOutcome:
         """Store the embeddings of a task for as long as its result is stored, and identify each speaker.
 
-        `embedded`: the embeddings of the task's speakers. `labels`: the labels of all speakers, including those with
-        too little speech for an embedding. `append`: stores the embeddings by an update to the task's log. If NATS has
-        no room for them, or the voices cannot be read, nobody is identified, and the outcome has an `error`.
+        `embedded`: the embeddings of the task's speakers; None: the task does not request identification. `labels`: the
+        labels of all speakers, including those with too little speech for an embedding. `append`: stores the embeddings
+        by an update to the task's log. If NATS has no room for them, or the voices cannot be read, nobody is
+        identified, and the outcome has an `error`.
 
         Raises:
             FencedError: Another worker runs the task.
         """
+        if embedded is None:
+            return NOT_REQUESTED
         try:
             await append(TaskUpdate(Stage.MERGING, 1.0, embeddings=embedded.model_dump_json().encode()))
         except BucketFullError as error:
