@@ -41,26 +41,6 @@ def find(document: Node, address: str) -> GeneratedChannel:
     Raises:
         LookupError: The code neither subscribes nor publishes to this address.
     """
-    channels = _channels(document, address)
-    (action,) = {
-        operation["action"]
-        for operation in document["operations"].values()
-        if unquote(operation["channel"]["$ref"]).removeprefix("#/channels/") in channels
-    }
-    (title,) = {name.partition(" (")[0] for name in channels}  # in parentheses: which of the address's subjects
-    (queue,) = {node["bindings"]["nats"].get("queue") for node in channels.values()}
-    (text,) = {node["description"] for node in channels.values()}
-    return GeneratedChannel(
-        frozenset(node["address"] for node in channels.values()),
-        action,
-        queue,
-        frozenset(name for node in channels.values() for name in _references(document, node["messages"])),
-        title,
-        *paragraphs(text),
-    )
-
-
-def _channels(document: Node, address: str) -> Node:
     subjects = pattern(address)
     channels = {
         name: node
@@ -70,7 +50,31 @@ def _channels(document: Node, address: str) -> Node:
     if not channels:
         message = f"The code neither subscribes to {address} nor publishes there: correct app/asyncapi/channels.py."
         raise LookupError(message)
-    return channels
+    (action,) = {document["operations"][name]["action"] for name in channels}
+    (title,) = {name.partition(" (")[0] for name in channels}  # in parentheses: which of the address's subjects
+    (queue,) = {node["bindings"]["nats"].get("queue") for node in channels.values()}
+    (text,) = {node["description"] for node in channels.values()}
+    return GeneratedChannel(
+        frozenset(node["address"] for node in channels.values()),
+        action,
+        queue,
+        frozenset(payload for name in channels for payload in _payloads(document, name)),
+        title,
+        *paragraphs(text),
+    )
+
+
+def _payloads(document: Node, channel: str) -> Iterator[str]:
+    """Yield the names of the payload classes on a channel of FastStream's document, also those of a union."""
+    messages, schemas = document["components"]["messages"], document["components"]["schemas"]
+    for message in document["channels"][channel]["messages"]:
+        payload = messages[f"{channel}:{message}"]["payload"]
+        for schema in schemas[_name(payload)].get("anyOf", [payload]):
+            yield _name(schema)
+
+
+def _name(reference: Node) -> str:
+    return unquote(reference["$ref"]).rpartition("/")[2]
 
 
 def paragraphs(text: str) -> tuple[str, str]:
@@ -87,23 +91,3 @@ def pattern(address: str) -> re.Pattern[str]:
     words = {name: "|".join([*map(str, enum), r"\*"]) for name, enum in ENUMS.items()}
     parameter = r"\\\{(\w+)\\\}"  # as `re.escape` writes it
     return re.compile(re.sub(parameter, lambda name: f"({words.get(name[1], '[^.]+')})", re.escape(address)))
-
-
-def _references(document: Node, node: object) -> Iterator[str]:
-    """Yield the names of the payload schemas that `node` refers to, directly or through a message.
-
-    `node`: a part of the AsyncAPI document `document`.
-    """
-    if isinstance(node, list):
-        node = dict(enumerate(node))
-    if not isinstance(node, dict):
-        return
-    section, _, name = unquote(str(node.get("$ref", ""))).removeprefix("#/components/").partition("/")
-    if section == "messages":
-        yield from _references(document, document["components"]["messages"][name])
-    elif section == "schemas":
-        yield name
-        yield from _references(document, document["components"]["schemas"][name].get("anyOf"))
-    else:
-        for inner in node.values():
-            yield from _references(document, inner)

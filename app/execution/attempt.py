@@ -12,19 +12,18 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import (
     MAX_EVENT_INTERVAL_S,
     MIN_EVENT_INTERVAL_S,
-    ProgressEvent,
     Stage,
     State,
     next_event,
 )
 from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.windows import WindowText
-from natscribe.schemas.wire import Kind
 
 from app.cancellation import despite_cancellation
 from app.errors import FencedError, TransientError
 from app.execution.checkpoint import StaleSegmentsError, read_segments
 from app.execution.progress_tracker import ProgressTracker
+from app.execution.retries import diarization_is_given_up, failed_or_lost, only_speakers_missing
 from app.execution.speaker_log import SpeakerLog
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, NoResult, Outcome, Record, end_of
@@ -34,7 +33,6 @@ from app.updates import Checkpoint, Result, TaskUpdate
 
 REPEATED_AFTER_S = MAX_EVENT_INTERVAL_S - 2  # after this time the last update is appended again
 LAST_APPEND_TIMEOUT_S = 2.0  # how long a stopping worker waits for the acknowledgement of its last append
-SPEAKERS_MISSING: Final = {Stage.DIARIZING, Stage.MERGING}  # stages in which the text of a transcription is complete
 SPEAKERS_LOST: Final = ErrorDetail(
     code=ErrorCode.WORKER_LOST, message="The workers were lost during the diarization: see the service's logs."
 )
@@ -59,7 +57,7 @@ class TaskAttempt:
         self._before = record
         self.record = record  # the last record that this worker has read or appended
         last = record.event
-        self.number = min(last.attempt + _failed_or_lost(last), last.max_attempts)
+        self.number = min(last.attempt + failed_or_lost(last), last.max_attempts)
         self._progress = ProgressTracker(minimum=last.progress if self.number == last.attempt else 0)
         self.checkpoint = Checkpoint()
         self._segment_messages = 0  # how many messages with segments this task has
@@ -73,12 +71,10 @@ class TaskAttempt:
         self.is_unsure = False  # whether it is unknown if the last append was stored
 
     @property
-    def may_complete_without_speakers(self) -> bool:
-        """Whether the text of a transcription task is complete, and only its speakers are missing.
-
-        One more attempt than `max_attempts` is then allowed, which stores the text without speakers.
-        """
-        return self.record.event.kind is Kind.TRANSCRIPTION and self._progress.latest.stage in SPEAKERS_MISSING
+    def has_attempts_left(self) -> bool:
+        """Whether the task has attempts left; one more is left if only the speakers of a complete text are missing."""
+        event = self.record.event
+        return self.number < event.max_attempts or only_speakers_missing(event.kind, self._progress.latest.stage)
 
     @property
     def audio_seconds(self) -> float | None:
@@ -125,7 +121,7 @@ class TaskAttempt:
             self.checkpoint = replace(
                 stored.checkpoint,
                 diarization_error=(last.error or SPEAKERS_LOST) if diarization_is_given_up(last) else None,
-                after_failure=_failed_or_lost(last),
+                after_failure=failed_or_lost(last),
             )
             self.checkpoint = await self._speakers.resume(self.checkpoint, self.record)
         self._spans.enter(Stage.FETCHING)
@@ -148,14 +144,14 @@ class TaskAttempt:
                 await self._check()
                 self._may_have_object = True
                 await self._speakers.store_state(update.speaker_state, self.record)
-            if update.text is not None:
-                await self._append_segments(update.text, update)
-            if update.speakers is not None:
-                try:
+            try:
+                if update.text is not None:
+                    await self._append_segments(update.text, update)
+                if update.speakers is not None:
                     await self._speakers.append(update.speakers, self.record)
-                except FencedError as error:
-                    await self._check()
-                    raise StaleSegmentsError from error
+            except FencedError as error:
+                await self._check()  # raises FencedError if this attempt no longer owns the log
+                raise StaleSegmentsError from error
             if update.embeddings is not None:
                 await self._check()
                 self._may_have_object = True
@@ -286,13 +282,9 @@ class TaskAttempt:
             untranscribed=text.untranscribed,
         )
         metadata = replace(self.record.metadata, audio_offset=update.audio_offset)
-        try:
-            self._segments_after = await self._log.append_segments(
-                event, metadata, update.audio_sha256, after=self._segments_after
-            )
-        except FencedError as error:
-            await self._check()  # raises FencedError if this attempt no longer owns the log
-            raise StaleSegmentsError from error
+        self._segments_after = await self._log.append_segments(
+            event, metadata, update.audio_sha256, after=self._segments_after
+        )
         self._segment_messages += 1
 
     async def _end(self, outcome: Outcome) -> None:
@@ -342,21 +334,3 @@ class TaskAttempt:
             async with asyncio.timeout(LAST_APPEND_TIMEOUT_S):
                 self.record = await append
                 self.is_unsure = False
-
-
-def diarization_is_given_up(last: ProgressEvent) -> bool:
-    """Return whether the last allowed attempt failed or was lost during diarization, after the text was complete.
-
-    One more attempt then stores the text without speakers. `last`: the last event of the task's log.
-    """
-    ended = _failed_or_lost(last) and last.attempt >= last.max_attempts
-    return ended and last.kind is Kind.TRANSCRIPTION and last.stage in SPEAKERS_MISSING
-
-
-def _failed_or_lost(last: ProgressEvent) -> bool:
-    """Return whether the latest attempt at a task has failed or lost its worker.
-
-    `last`: the last event of the task's log. Call this only for a task that was delivered again: then no attempt runs
-    any more, and a last event `running` means that the worker was lost.
-    """
-    return last.state in {State.RUNNING, State.RETRYING}

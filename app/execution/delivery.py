@@ -20,7 +20,8 @@ from structlog.contextvars import bind_contextvars
 from app.cancellation import StopScope
 from app.dead_letters.store import DeadLetterStore
 from app.errors import ObsoleteMessageError, PermanentError, TransientError
-from app.execution.attempt import TaskAttempt, diarization_is_given_up
+from app.execution.attempt import TaskAttempt
+from app.execution.retries import diarization_is_given_up
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position
 from app.queue.registration import Registration

@@ -1,15 +1,35 @@
-"""The retry policy: which failed attempts are retried, and after how many seconds."""
+"""The retry policy: which attempts count as failed, which have a successor, and after how many seconds it starts."""
 
-from app.errors import TaskError, TransientError
-from app.execution.attempt import TaskAttempt
+from natscribe.schemas.progress import ProgressEvent, Stage, State
+from natscribe.schemas.wire import Kind
 
 MAX_DELAY_S = 3600.0  # so that no message expires while its task waits for a retry
 
 
-def may_retry(attempt: TaskAttempt, failure: TaskError) -> bool:
-    """Return whether to retry a failed attempt: the error is transient, and the task has attempts left."""
-    has_attempts_left = attempt.number < attempt.record.event.max_attempts or attempt.may_complete_without_speakers
-    return isinstance(failure, TransientError) and has_attempts_left
+def failed_or_lost(last: ProgressEvent) -> bool:
+    """Return whether the latest attempt at a task has failed or lost its worker.
+
+    `last`: the last event of the task's log. Call this only for a task that was delivered again: then no attempt runs
+    any more, and a last event `running` means that the worker was lost.
+    """
+    return last.state in {State.RUNNING, State.RETRYING}
+
+
+def only_speakers_missing(kind: Kind, stage: Stage | None) -> bool:
+    """Return whether the text of a transcription task is complete in this stage, and only its speakers are missing.
+
+    One more attempt than `max_attempts` is then allowed, which stores the text without speakers.
+    """
+    return kind is Kind.TRANSCRIPTION and stage in {Stage.DIARIZING, Stage.MERGING}
+
+
+def diarization_is_given_up(last: ProgressEvent) -> bool:
+    """Return whether the last allowed attempt failed or was lost when only speakers were missing.
+
+    `last`: the last event of the task's log.
+    """
+    is_over = failed_or_lost(last) and last.attempt >= last.max_attempts
+    return is_over and only_speakers_missing(last.kind, last.stage)
 
 
 def delay_after(attempt: int, first: float, random_part: float) -> float:

@@ -20,7 +20,7 @@ from app.errors import FencedError, MessageGoneError, ObsoleteMessageError, Task
 from app.execution.attempt import TaskAttempt
 from app.execution.checkpoint import StaleSegmentsError
 from app.execution.delivery import Delivery
-from app.execution.retries import delay_after, may_retry
+from app.execution.retries import delay_after
 from app.jetstream.records import UnreadableError
 from app.telemetry.metrics import task_name
 
@@ -150,7 +150,7 @@ async def _obsolete(delivery: Delivery) -> DeliveryOutcome:
 
 
 async def _attempt_failed(delivery: Delivery, attempt: TaskAttempt, error: Exception) -> DeliveryOutcome:
-    """Schedule a retry of the task if `may_retry` allows one; otherwise end the task as `failed`.
+    """Schedule a retry of the task if it can help and attempts are left; otherwise end the task as `failed`.
 
     If an outcome of the task is already stored, end the task according to this outcome instead.
     """
@@ -162,7 +162,7 @@ async def _attempt_failed(delivery: Delivery, attempt: TaskAttempt, error: Excep
         if not await attempt.end_with_stored_outcome():  # if the outcome is stored, only the last event is missing
             if attempt.record.event.state.waits:
                 await attempt.start()  # the log shows `running` before it shows a failure
-            if may_retry(attempt, failure):
+            if isinstance(failure, TransientError) and attempt.has_attempts_left:
                 return await _retry(delivery, attempt, failure.detail)
             await attempt.fail(failure.detail)
         await _store_dead_letter(delivery, attempt.record.event)

@@ -320,7 +320,8 @@ async def test_diarization_is_given_up_only_after_the_last_attempt(
     clock[0] += 1
     await before.append(TaskUpdate(stage, 0.5))
     # Then it may be followed by one that does without speakers if they are all that is missing
-    assert before.may_complete_without_speakers is (kind is Kind.TRANSCRIPTION and stage is Stage.DIARIZING)
+    only_speakers_missing = kind is Kind.TRANSCRIPTION and stage is Stage.DIARIZING
+    assert before.has_attempts_left is (number < before.record.event.max_attempts or only_speakers_missing)
     # When it ends, then the next one diarizes unless it was the last allowed
     if ending == "failed":
         await before.retry(ENGINE_FAILED, datetime.now(UTC))

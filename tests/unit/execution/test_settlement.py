@@ -21,6 +21,7 @@ from tests.fakes.messages import event as progress
 
 TRANSIENT = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
 PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "Not audio.")
+MAX_ATTEMPTS = 4
 
 
 @dataclass
@@ -30,12 +31,16 @@ class FakeAttempt:
     number: int = 1
     state: State = State.RUNNING
     fenced: bool = False
-    may_complete_without_speakers: bool = False
+    only_speakers_missing: bool = False
     is_running: bool = True
     is_unsure: bool = False
     cleaned_up: bool = False
     audio_seconds: float | None = None
     done: list[str] = field(default_factory=list)
+
+    @property
+    def has_attempts_left(self) -> bool:
+        return self.number < MAX_ATTEMPTS or self.only_speakers_missing
 
     @property
     def record(self) -> SimpleNamespace:
@@ -162,4 +167,4 @@ async def test_a_message_whose_log_only_a_later_version_can_read_is_returned_unl
 
 
 async def test_the_last_attempt_is_followed_by_another_where_only_the_speakers_are_missing() -> None:
-    assert await fail(FakeAttempt(4, may_complete_without_speakers=True), TRANSIENT) is State.RETRYING
+    assert await fail(FakeAttempt(MAX_ATTEMPTS, only_speakers_missing=True), TRANSIENT) is State.RETRYING
