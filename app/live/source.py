@@ -52,8 +52,8 @@ class LiveSource:
         """
         self._engine = engine
         self._frames = frames
-        self._task = task
-        self._checkpoint = checkpoint
+        self.task = task
+        self.checkpoint = checkpoint
         self.channels = channels_of(task)
         self._reached = {channel: checkpoint.reached.get(channel, 0.0) for channel in self.channels}
         self._complete_until = min(self._reached.values())  # the text
@@ -96,7 +96,7 @@ class LiveSource:
     def speaker_state(self) -> str:
         """The state of diarization, a line for each channel, from which another engine process can continue."""
         if self.speakers is None:
-            return self._checkpoint.speaker_state
+            return self.checkpoint.speaker_state
         return "\n".join(speakers.state for speakers in self.speakers.values())
 
     def is_over(self, channel: int | None, start: float) -> bool:
@@ -127,8 +127,8 @@ class LiveSource:
 
         Yield each utterance when it is complete, and how far the audio has been processed.
         """
-        stream, start = f"{self._task.task_id} {uuid4().hex}", self._offsets.first
-        size = MAX_OPUS_JOB_BYTES if self._task.audio.codec is Codec.OPUS else MAX_JOB_BYTES
+        stream, start = f"{self.task.task_id} {uuid4().hex}", self._offsets.first
+        size = MAX_OPUS_JOB_BYTES if self.task.audio.codec is Codec.OPUS else MAX_JOB_BYTES
         self.seconds, self._lost, self.open, self.missing = self._offsets.seconds(start), 0.0, (), []
         advanced, first = _advanced(min(self._reached.values())), True
         try:
@@ -159,7 +159,7 @@ class LiveSource:
         """
         return ProcessLiveAudio(
             stream=stream,
-            audio=self._task.audio,
+            audio=self.task.audio,
             separate=self.channels != [None],
             start_at=list(self._reached.values()) if start else [],
             first=start is not None,
@@ -175,11 +175,11 @@ class LiveSource:
 
         The options contain the state of diarization so far, so that the speakers keep their labels.
         """
-        if not self._task.diarize:
+        if not self.task.diarize:
             return None
-        states, labels = self.speaker_state.split("\n"), next_number(labels_in(self._checkpoint))
+        states, labels = self.speaker_state.split("\n"), next_number(labels_in(self.checkpoint))
         return LiveSpeakerOptions(
-            max_speakers=self._task.max_speakers, embed=self._task.identify, labels=labels, states=states
+            max_speakers=self.task.max_speakers, embed=self.task.identify, labels=labels, states=states
         )
 
     def _update(self, part: JoinedFrames, reply: LiveAudioProcessed) -> None:

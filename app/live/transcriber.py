@@ -74,16 +74,16 @@ class LiveTranscriber:
         frames = FrameReader(self.nats, self.settings.stream_names.live, task)
         source = LiveSource(self.engine, frames, task, checkpoint)
         with self.metrics.following() as behind:
-            live = _LiveTranscript(task, source, checkpoint, self.metrics, behind)
-            names = live.names(self.diarizer.identification, append)
-            await self._transcribe(live, names, task, checkpoint, append)
+            live = _LiveTranscript(source, append, self.metrics, behind)
+            names = live.names(self.diarizer.identification)
+            await self._transcribe(live, names)
         self.metrics.refused_frames.inc(frames.refused)
         if frames.size and (task.keep_audio or task.diarize):
             async with recording_of(frames, task.audio) as recording:
                 if task.keep_audio:
                     live.transcript.audio_error = await store_audio(recording, task.task_id, self.settings, self.nats)
                 if task.diarize and checkpoint.diarization_error is None:
-                    await self._find_speakers(live.transcript, task, recording, append)
+                    await self._find_speakers(live, recording)
                     await names.publish(live.transcript.identified.voices or {})
         return await asyncio.to_thread(live.result, loaded.model)
 
@@ -104,22 +104,15 @@ class LiveTranscriber:
         async with StopScope(hangs, after=self.settings.task_timeout):
             return await run_job(self.engine, Load(options=task.options), Loaded)
 
-    async def _transcribe(
-        self,
-        live: "_LiveTranscript",
-        names: LiveNames,
-        task: LiveTask,
-        checkpoint: Checkpoint,
-        append: Append,
-    ) -> None:
+    async def _transcribe(self, live: "_LiveTranscript", names: LiveNames) -> None:
         """Transcribe the live audio until it ends, and publish partial results.
 
         `live`: has the source of the audio, and collects the transcript. `names`: identifies speakers as enrolled
-        voices meanwhile. `checkpoint`: has the language in which to continue. `append`: appends an update to the task's
-        log.
+        voices meanwhile.
         """
-        source, early = live.source, EarlyTranscription(self.windows, task.options)
-        run = TranscriptionRun(live.windows(), early, None, task.options, checkpoint.language, rank=Rank.LIVE)
+        task, source = live.task, live.source
+        early = EarlyTranscription(self.windows, task.options)
+        run = TranscriptionRun(live.windows(), early, None, task.options, source.checkpoint.language, rank=Rank.LIVE)
         source.on_closing = lambda window: early.start(window, run.language)
         partials = PartialPublisher(task, source, self.windows, self._publish, self.metrics)
         source.needs_open = partials.needs_open
@@ -129,25 +122,23 @@ class LiveTranscriber:
                 async for item in items:
                     partials.language = run.language
                     for update in live.updates(item):
-                        await append(update)
+                        await live.append(update)
             names.ended = True
             await naming  # not cancelled: nobody would know whether its last event is stored
             if source.speakers is not None:
-                await append(live.with_speakers(SpeakerChanges(settled_until=source.seconds)))
+                await live.append(live.with_speakers(SpeakerChanges(settled_until=source.seconds)))
         finally:
             await cancel_all([publishing, naming])
             await early.close()
         live.transcript.untranscribed += source.missing
 
-    async def _find_speakers(
-        self, transcript: TaskTranscript, task: LiveTask, recording: Recording, append: Append
-    ) -> None:
+    async def _find_speakers(self, live: "_LiveTranscript", recording: Recording) -> None:
         """Diarize the audio of the task, each separate channel on its own, and add its speakers to the transcript."""
-        find = partial(self.diarizer.turns, task, recording, transcript.channels)
+        find = partial(self.diarizer.turns, live.task, recording, live.transcript.channels)
         async with aclosing(BackgroundDiarization(find)) as search:
             async for update in search.progress():
-                await append(update)
-            await transcript.name_speakers(search, self.diarizer.identification, append)
+                await live.append(update)
+            await live.transcript.name_speakers(search, self.diarizer.identification, live.append)
 
     async def _publish(self, partial: Partial) -> None:
         subject, body = subjects.partials(partial.task_id), partial.model_dump_json().encode()
@@ -159,27 +150,23 @@ class _LiveTranscript:
     """The transcript of a live task so far, and its lag: how many seconds of stored audio have no text yet."""
 
     def __init__(
-        self,
-        task: LiveTask,
-        source: LiveSource,
-        checkpoint: Checkpoint,
-        metrics: LiveMetrics,
-        report_lag: Callable[[float], None],
+        self, source: LiveSource, append: Append, metrics: LiveMetrics, report_lag: Callable[[float], None]
     ) -> None:
-        """Start with the segments in the checkpoint.
+        """Start with the segments in the checkpoint of the source.
 
-        `report_lag`: called with the lag (the seconds of stored audio that have no text yet) when audio or text has
-        arrived.
+        `append`: appends an update to the task's log. `report_lag`: called with the lag (the seconds of stored audio
+        that have no text yet) when audio or text has arrived.
         """
+        self.task, checkpoint = source.task, source.checkpoint
         self.source = source
-        self._checkpoint = checkpoint
+        self.append = append
         self._metrics = metrics
         self._labels = {segment.speaker for segment in checkpoint.segments if segment.speaker}
         self._report_lag = report_lag
         self._language = checkpoint.language
         self._reached = {channel: checkpoint.reached.get(channel, 0.0) for channel in source.channels}
         self._missing_until = 0.0  # missing audio before this time (seconds) is in an update already
-        self.transcript = TaskTranscript(task)
+        self.transcript = TaskTranscript(self.task)
         self.transcript.resume(checkpoint)
         self.transcript.next_label = next_number(labels_in(checkpoint))
         self._speakers = SpeakerHistory()
@@ -244,18 +231,14 @@ class _LiveTranscript:
         self._metrics.speakers.inc(len(new))
         self._metrics.relabelled_seconds.inc(changes.relabelled_seconds if changes else 0.0)
 
-    def names(self, identification: Identification, append: Append) -> LiveNames:
-        """Create the `LiveNames` that identifies the speakers among the user's enrolled voices while the task runs.
-
-        `append`: appends an update to the task's log.
-        """
+    def names(self, identification: Identification) -> LiveNames:
+        """Create the `LiveNames` that identifies the speakers among the user's enrolled voices while the task runs."""
 
         async def report(voices: Mapping[str, SpeakerVoice]) -> None:
-            await append(self.with_speakers(SpeakerChanges(self._speakers.settled_until, voices=voices)))
+            await self.append(self.with_speakers(SpeakerChanges(self._speakers.settled_until, voices=voices)))
 
-        task = self.transcript.task
-        names = LiveNames(task.user_id, self.source, identification, report, ended=not task.identify)
-        names.resume(self._checkpoint)
+        names = LiveNames(self.task.user_id, self.source, identification, report, ended=not self.task.identify)
+        names.resume(self.source.checkpoint)
         return names
 
     def with_speakers(self, changes: SpeakerChanges) -> TaskUpdate:
