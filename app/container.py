@@ -250,12 +250,10 @@ class Container:
         self.result_writer = ResultWriter(self.results, self.voice_store, self.meter, max_payload=self.nats.max_payload)
         self.tasks = TaskRequests(
             self.log,
-            self.results,
             self.result_writer,
             self.positions,
             messages=self.messages,
             erasure=self.erasure,
-            voices=self.voice_store,
             find=self.find_task,
         )
         self.voices = VoiceRequests(
@@ -270,11 +268,7 @@ class Container:
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
         self.task_queues = QueueOverviews(self.nats, self.names, self.queues, self.tasks.status, self._queue_report)
         self.users = UserErasure(
-            task_log=self.log,
             registration=self.registration,
-            messages=self.messages,
-            reminders=self.reminders,
-            dead_letters=self.dead_letters,
             erasure=self.erasure,
             forget_voices=self.voices.forget_all,
             delete_task=self.tasks.delete,

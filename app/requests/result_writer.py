@@ -10,7 +10,7 @@ from nats.js.errors import NotFoundError
 from natscribe import formats
 from natscribe.jetstream.large_results import HEADROOM_BYTES
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.requests import ResultRequest
+from natscribe.schemas.requests import ResultFormat, ResultRequest
 
 from app.errors import RequestError
 from app.requests.voice_names import with_voice_names
@@ -48,17 +48,21 @@ class ResultWriter:
     async def write(self, last: Record, request: ResultRequest) -> Result | bytes:
         """Return the result of a task as a file in the requested format; `last` is the last record of the task's log.
 
+        In JSON, return the result itself, with the current names of its speakers.
+
         Return a reference to the result in the Object Store instead, i.e. the result without segments, if the file does
         not fit into a message; the result is stored there first if necessary. Return the reference also if a stored
         result is larger than MAX_FORMATTED_BYTES, or is not converted within WRITTEN_WITHIN_S.
 
         Raises:
             NatsError: The object is damaged, or NATS does not answer.
-            NotFoundError: The result has expired.
+            NotFoundError: The result has expired, or its object, which expires a moment before the message.
             RequestError: The result is not available in this format, too many requests wait, or the result was not
                 converted within WRITTEN_WITHIN_S.
             TimeoutError: NATS does not answer.
         """
+        if request.format is ResultFormat.JSON:
+            return await with_voice_names(await self._find(last), self._voices)
         if self._waiting >= MAX_WAITING:
             raise self._refusal()
         limit = asyncio.timeout(WRITTEN_WITHIN_S)
@@ -66,9 +70,7 @@ class ResultWriter:
         self._waiting += 1
         try:
             async with limit, self._turn:
-                result = await self._results.find(last)
-                if result is None:
-                    raise NotFoundError
+                result = await self._find(last)
                 return await self._file(result, last, request)
         except TimeoutError as error:
             if not limit.expired():
@@ -82,6 +84,12 @@ class ResultWriter:
     def close(self) -> None:
         """Shut down the writing thread without waiting for it: it finishes its current file, and starts no other."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _find(self, last: Record) -> Result:
+        result = await self._results.find(last)
+        if result is None:
+            raise NotFoundError
+        return result
 
     async def _file(self, result: Result, last: Record, request: ResultRequest) -> Result | bytes:
         named = await with_voice_names(result, self._voices)

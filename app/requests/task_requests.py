@@ -7,36 +7,30 @@ from nats.js.errors import NotFoundError
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.request_errors import without_result
-from natscribe.schemas.requests import ResultFormat, ResultRequest, TaskStatus
+from natscribe.schemas.requests import ResultRequest, TaskStatus
 
 from app.errors import FencedError, RequestError, TransientError
 from app.queue.positions import Positions
 from app.queue.task_messages import TaskMessages
 from app.requests.result_writer import ResultWriter
-from app.requests.voice_names import with_voice_names
 from app.retention.erasure import Erasure
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
-from app.task_log.results import ResultStore
 from app.updates import Result
-from app.voices.store import VoiceStore
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRequests:
     """Handles requests of clients about one task: status, result, cancel, delete.
 
-    `writer`: converts results to the requested format. `positions`: estimates when waiting tasks start. `voices`: has
-    the current names of the speakers whom a result identifies.
+    `writer`: reads results, and converts them to the requested format. `positions`: estimates when waiting tasks start.
     """
 
     log: TaskLog
-    results: ResultStore
     writer: ResultWriter
     positions: Positions
     messages: TaskMessages
     erasure: Erasure
-    voices: VoiceStore
     find: Callable[[str], Awaitable[Record]]  # returns the last record of a task, registered or only stored
 
     async def status(self, task_id: str) -> TaskStatus:
@@ -69,15 +63,11 @@ class TaskRequests:
         record = await self.find(request.task_id)
         if record.event.state is not State.COMPLETED:
             raise RequestError.of(without_result(record.status))
-        if request.format is ResultFormat.JSON:
-            result = await self.results.find(record)
-            if result is None:
-                raise _expired(request.task_id)
-            return await with_voice_names(result, self.voices)
         try:
             return await self.writer.write(record, request)
-        except NotFoundError as error:  # the object of a large result expires a moment before its message
-            raise _expired(request.task_id) from error
+        except NotFoundError as error:
+            message = f"The result of task {request.task_id} has expired: submit the task again under a new id."
+            raise RequestError(ErrorCode.NOT_FOUND, message) from error
 
     async def cancel(self, task_id: str) -> TaskStatus:
         """Cancel a task unless it has ended, and return the status of the task.
@@ -123,8 +113,3 @@ class TaskRequests:
                 f"Task {task_id} is not deleted completely, Redis or the bucket is unavailable: try again in a moment."
             )
             raise RequestError(ErrorCode.INTERNAL, message) from error
-
-
-def _expired(task_id: str) -> RequestError:
-    message = f"The result of task {task_id} has expired: submit the task again under a new id."
-    return RequestError(ErrorCode.NOT_FOUND, message)

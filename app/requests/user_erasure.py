@@ -10,14 +10,12 @@ from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import Deleted, UserRequest
 
-from app.dead_letters.store import REPLY_WITHIN_S, DeadLetterStore
+from app.dead_letters.store import REPLY_WITHIN_S
 from app.errors import MessageGoneError, ObsoleteMessageError, RequestError, TransientError
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
-from app.queue.task_messages import TaskMessages
 from app.retention.erasure import Erasure
-from app.retention.reminders import Reminder, Reminders
-from app.task_log.log import TaskLog
+from app.retention.reminders import Reminder
 from app.updates import Task
 
 # For each step: the cursor of the next step, and the number of deleted tasks.
@@ -28,11 +26,7 @@ Steps = AsyncGenerator[tuple[int, int]]
 class UserErasure:
     """Deletes all data of a user: voices, tasks in the queues, ended tasks, and dead letters."""
 
-    task_log: TaskLog
     registration: Registration
-    messages: TaskMessages
-    reminders: Reminders
-    dead_letters: DeadLetterStore
     erasure: Erasure
     forget_voices: Callable[[int | str], AsyncGenerator[None]]  # forgets all voices of a user, and yields after each
     delete_task: Callable[[str], Awaitable[None]]  # deletes all data of the task with an id
@@ -66,7 +60,7 @@ class UserErasure:
         """
         async for step in self._voices(user_id, after):
             yield step
-        async for messages in self.messages.pages_after(after):
+        async for messages in self.erasure.messages.pages_after(after):
             for message in messages:
                 task, after = message.task, message.sequence
                 if task is not None and task.user_id == user_id:
@@ -82,11 +76,8 @@ class UserErasure:
         """
         try:
             await self.registration.register(task, message)
-        except (
-            ObsoleteMessageError,
-            MessageGoneError,
-        ):  # the id belongs to another message, or the task was deleted just now
-            await self.messages.delete(message)
+        except (ObsoleteMessageError, MessageGoneError):
+            await self.erasure.messages.delete(message)
         else:
             await self._delete_if_known(task.task_id)
 
@@ -106,15 +97,15 @@ class UserErasure:
         request reads all remaining reminders of the user, because the reminders of deleted tasks no longer exist.
         """
         try:
-            await self.reminders.wait_until_set()
+            await self.erasure.reminders.wait_until_set()
         except TransientError as error:
             raise RequestError.of(error.detail) from error
-        async for reminder in self.reminders.of_user(user_id):
+        async for reminder in self.erasure.reminders.of_user(user_id):
             await self._delete_ended(reminder)
             yield 0, 1
 
     async def _delete_ended(self, reminder: Reminder) -> None:
-        last = await self.task_log.last(reminder.task_id)
+        last = await self.erasure.log.last(reminder.task_id)
         if last is not None and last.metadata.owner.is_same_as(reminder.owner):
             await self._delete_if_known(reminder.task_id)
         else:  # the log has expired, and a later task may have its id
@@ -127,7 +118,7 @@ class UserErasure:
         Finally forget the user's voices again, because some may have been enrolled from these tasks in the meantime.
         `after`: only dead letters after this stream sequence.
         """
-        async for page in self.dead_letters.pages(after=after):
+        async for page in self.erasure.dead_letters.pages(after=after):
             for sequence, dead_letter in page:
                 deleted = _names(dead_letter, user_id) and await self._delete_dead_letter(sequence, dead_letter)
                 yield sequence, int(deleted)
@@ -144,11 +135,11 @@ class UserErasure:
 
         Return whether the task had a log.
         """
-        last = await self.task_log.last(dead_letter.task_id) if dead_letter.task_id else None
+        last = await self.erasure.log.last(dead_letter.task_id) if dead_letter.task_id else None
         if last is not None and last.metadata.task_sequence == dead_letter.stream_sequence:
             await self._delete_if_known(last.event.task_id)
             return True
-        await self.dead_letters.delete_one(sequence)
+        await self.erasure.dead_letters.delete_one(sequence)
         return False
 
 

@@ -55,11 +55,9 @@ async def test_a_task_has_no_position_by_another_tasks_message(days_later: int, 
     requests = TaskRequests(
         log,
         unused,
-        unused,
         positions,
         messages=unused,
         erasure=unused,
-        voices=unused,
         find=AsyncMock(return_value=await log.last("t1")),
     )
     # When its status is requested, then it has a position only if its own message is in the queue
