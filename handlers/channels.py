@@ -34,7 +34,8 @@ def subscribe(broker: NatsBroker, settings: Settings) -> tuple[dict[QueueKey, Ha
     subscriber = shared_windows(windows, engine_hash(settings))
     broker.include_routers(tasks, accepted_router(), request_router(*REQUESTS), windows)
     for channel in PUBLISHED:
-        broker.publisher(channel.subject, schema=channel.payload, title=channel.title, description=channel.text)
+        description = channel.description or channel.payload.__doc__
+        broker.publisher(channel.subject, schema=channel.payload, title=channel.title, description=description)
     return handlers, subscriber
 
 

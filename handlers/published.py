@@ -1,7 +1,7 @@
 """Channels without handlers, for the AsyncAPI document: what the service publishes, and live audio from clients."""
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
@@ -17,24 +17,14 @@ from natscribe.schemas.wire import Kind
 class DocumentedChannel:
     """A channel without a handler, which is declared only for the AsyncAPI document.
 
-    The first paragraph of `description` is the summary of the operation. If `description` is empty, the docstring of
-    `payload` is used instead.
+    The first paragraph of `description` is the summary of the operation. If `description` is empty, the document has
+    the docstring of `payload` instead.
     """
 
     subject: str
     payload: Any  # a type or a union of types
     title: str
     description: str = ""
-
-    @property
-    def payloads(self) -> tuple[type, ...]:
-        """The types of the channel's messages."""
-        return get_args(self.payload) or (self.payload,)
-
-    @property
-    def text(self) -> str:
-        """The description of the channel or, without one, the docstring of the payload's type."""
-        return self.description or self.payload.__doc__ or ""
 
 
 FRAMES = DocumentedChannel(  # pulled page by page from a stream, without a subscriber of FastStream

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Final, get_args, get_type_hints
+from typing import Final, get_type_hints
 
 from faststream.nats import NatsResponse
 from natscribe.schemas import subjects
@@ -14,7 +14,7 @@ from natscribe.schemas.wire import TASK_ID_PATTERN
 from app.asyncapi import info, jetstream
 from app.asyncapi.channels import CHANNELS, INSIDE, TAGS, Channel
 from app.asyncapi.generated_channels import ENUMS, GeneratedChannel, find, paragraphs, pattern
-from app.asyncapi.messages import CORRELATIONS, MESSAGES, MessageDescription, schemas
+from app.asyncapi.messages import CORRELATIONS, MESSAGES, MessageDescription, members, schemas
 from app.asyncapi.node import Node
 from app.asyncapi.servers import SECURITY_SCHEMES, SERVERS
 from app.settings import Settings
@@ -74,7 +74,7 @@ def _generated(document: Node, address: str) -> GeneratedChannel:
     if address != FRAMES.subject:
         return find(document, address)
     payloads = frozenset({FRAMES.payload.__name__})
-    return GeneratedChannel(frozenset(), "receive", None, payloads, FRAMES.title, *paragraphs(FRAMES.text))
+    return GeneratedChannel(frozenset(), "receive", None, payloads, FRAMES.title, *paragraphs(FRAMES.description))
 
 
 def _check_completeness(document: Node, generated: Mapping[str, GeneratedChannel]) -> None:
@@ -168,8 +168,7 @@ def _messages_on(channel: Channel, generated: GeneratedChannel) -> list[MessageD
 
 def _replies(address: str) -> list[MessageDescription]:
     """Return the replies to a request on this subject: those that its handler returns, and the error reply."""
-    returned = get_type_hints(REPLIES[address])["return"]
-    payloads = {*(get_args(returned) or (returned,)), ErrorReply}
+    payloads = {*members(get_type_hints(REPLIES[address])["return"]), ErrorReply}
     replies = [message for message in MESSAGES if message.is_reply]
     return [reply for reply in replies if (NatsResponse if reply.is_file else reply.payload) in payloads]
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, get_args, get_type_hints
+from typing import Any, Final, get_args, get_type_hints
 
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorReply
@@ -122,13 +122,18 @@ class MessageDescription:
         return "requestId" if issubclass(self.headers, RequestHeaders) or self.is_reply else "taskId"
 
 
+def members(annotation: Any) -> tuple[type, ...]:  # `Any`: a type or a union of types
+    """Return the members of a union; a type is its own only member."""
+    return get_args(annotation) or (annotation,)
+
+
 def _handled(part: str) -> list[type[BaseModel]]:
     """Return the payload classes of all requests or of all replies, each once, from the signatures of the handlers.
 
     `part`: `request` for requests, `return` for replies.
     """
     hints = [get_type_hints(route.call)[part] for route in REQUESTS]
-    payloads = dict.fromkeys(payload for hint in hints for payload in get_args(hint) or (hint,))
+    payloads = dict.fromkeys(payload for hint in hints for payload in members(hint))
     return [payload for payload in payloads if issubclass(payload, BaseModel)]
 
 
@@ -147,7 +152,7 @@ def _file_replies() -> Iterator[MessageDescription]:
         )
 
 
-_EVENTS: Final = dict.fromkeys(payload for channel in PUBLISHED for payload in channel.payloads)
+_EVENTS: Final = dict.fromkeys(payload for channel in PUBLISHED for payload in members(channel.payload))
 _EVENT_HEADERS: Final[dict[type, type[Headers]]] = {
     Partial: PartialHeaders,
     SpeakersEvent: SpeakersHeaders,
