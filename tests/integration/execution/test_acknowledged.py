@@ -118,8 +118,7 @@ async def test_a_cancelled_task_never_runs_whichever_worker_replies(
         engine.may_go_on.clear()
     async with start_worker(engines[0]), start_worker(engines[1]):
         for number in range(2):
-            await publisher.publish(f"busy{number}", priority=Priority.HIGH)
-            await publisher.until(f"busy{number}", State.RUNNING)
+            await publisher.reaching(State.RUNNING, f"busy{number}", priority=Priority.HIGH)
         ids = [f"t{number}" for number in range(20)]
         await asyncio.gather(*(publisher.publish(task_id) for task_id in ids))
         # When all are cancelled or deleted at once, by requests that either worker may handle

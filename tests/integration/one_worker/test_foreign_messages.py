@@ -45,8 +45,7 @@ async def test_a_task_is_done_behind_what_others_wrote_before(
 
 
 async def test_a_result_is_read_despite_later_foreign_messages(publisher: Publisher, task_id: str) -> None:
-    await publisher.publish(task_id)
-    await publisher.until(task_id, State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, task_id)
     await publisher.js.publish(f"append.results.{task_id}", b"{}")
     assert (await publisher.request("tasks.result", task_id=task_id))["text"] == RESULT
 
@@ -61,14 +60,12 @@ async def test_a_forged_copy_opens_no_log(publisher: Publisher, task_id: str) ->
     await publisher.nc.publish("accepted.tasks.transcription.high", json.dumps(ghost).encode(), headers=headers)
     await publisher.until(f"{task_id}-real", State.COMPLETED)
     # Then it is not believed, and the id is free for its publisher
-    await publisher.publish(task_id)
-    await publisher.until(task_id, State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, task_id)
 
 
 async def test_a_replay_of_another_task_opens_nothing(publisher: Publisher, task_id: str) -> None:
     # Given a task that has failed
-    await publisher.publish(task_id, audio_file_id="nowhere.flac")
-    await publisher.until(task_id, State.FAILED)
+    await publisher.reaching(State.FAILED, task_id, audio_file_id="nowhere.flac")
     failed = (await publisher.js.get_last_msg("transcription_progress", f"progress.{task_id}")).seq
     # When another task is published under its id, as if it were a replay
     other = {"task_id": task_id, "audio_file_id": "meeting.flac", "user_id": 7}

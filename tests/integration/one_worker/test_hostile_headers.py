@@ -35,8 +35,7 @@ async def test_a_request_with_unreadable_headers_stops_no_worker(
     publisher: Publisher, servers: Servers, task_id: str, head: bytes
 ) -> None:
     # Given a worker that has done a task
-    await publisher.publish(task_id)
-    await publisher.until(task_id, State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, task_id)
     # When it receives a request with headers that no library would write
     await publish_bytes(servers.nats_url, "tasks.status", head, json.dumps({"task_id": task_id}).encode())
     # Then it replies to the next request

@@ -63,8 +63,7 @@ async def test_the_largest_tasks_end(
     await eventually(lambda: queue_is_empty(publisher.js))
     assert (await publisher.js.stream_info("transcription_dead_letters")).state.messages == letters + 2
     # And the worker continues
-    await publisher.publish(f"{task_id}-next")
-    await publisher.until(f"{task_id}-next", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, f"{task_id}-next")
 
 
 @pytest.mark.parametrize("subject", REQUESTS)

@@ -64,8 +64,7 @@ async def test_what_is_no_task_becomes_a_dead_letter(
     assert problem in dead_letter.error.message
     assert (dead_letter.task_id, dead_letter.subject, dead_letter.attempts) == (None, SUBJECT, 0)
     # And the worker continues
-    await publisher.publish(task_id)
-    await publisher.until(task_id, State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, task_id)
 
 
 async def test_an_invalid_task_with_an_id_has_failed(
@@ -100,8 +99,7 @@ async def test_a_task_that_surprises_a_parser_ends(publisher: Publisher, task_id
 async def test_an_invalid_task_with_a_known_id_changes_nothing(
     publisher: Publisher, dead_letter_of: Letter, task_id: str
 ) -> None:
-    await publisher.publish(task_id)
-    events = await publisher.until(task_id, State.COMPLETED)
+    events = await publisher.reaching(State.COMPLETED, task_id)
     await publisher.publish(task_id, min_speakers=3, max_speakers=2)
     assert "min_speakers must not be above max_speakers" in (await dead_letter_of(task_id)).error.message
     assert (await publisher.until(task_id, State.COMPLETED)) == events

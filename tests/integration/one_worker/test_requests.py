@@ -40,8 +40,7 @@ async def test_a_user_finds_its_own_tasks(publisher: Publisher, task_id: str) ->
 
 
 async def test_a_result_in_every_format(publisher: Publisher, task_id: str) -> None:
-    await publisher.publish(task_id, diarize=True)
-    await publisher.until(task_id, State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, task_id, diarize=True)
     files = {fmt: await file(publisher, task_id, fmt) for fmt in ResultFormat}
     assert {fmt: content_type for fmt, (_, content_type) in files.items()} == {
         fmt: fmt.content_type for fmt in ResultFormat
@@ -62,8 +61,7 @@ async def test_a_result_in_every_format(publisher: Publisher, task_id: str) -> N
 
 
 async def test_a_diarization_is_a_page_and_not_available_as_text(publisher: Publisher, task_id: str) -> None:
-    await publisher.publish(task_id, kind=Kind.DIARIZATION)
-    await publisher.until(task_id, State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, task_id, kind=Kind.DIARIZATION)
     page, content_type = await file(publisher, task_id, "html")
     assert (content_type, f"<dt>Task</dt><dd>{task_id}</dd>" in page) == ("text/html", True)
     refused, content_type = await file(publisher, task_id, "srt")

@@ -62,10 +62,8 @@ async def test_a_worker_whose_clock_is_days_ahead_expires_nothing(
     set_clock(timedelta(days=8))
     engine.may_go_on.clear()
     async with start_worker(engine):
-        await publisher.publish("running")
-        await publisher.until("running", State.RUNNING)
-        await publisher.publish("waiting")
-        await publisher.until("waiting", State.QUEUED)
+        await publisher.reaching(State.RUNNING, "running")
+        await publisher.reaching(State.QUEUED, "waiting")
         before = len(sweeps)
         # When it searches for tasks that have waited too long, then it finds none
         await eventually(lambda: len(sweeps) > before + 2)
@@ -87,8 +85,7 @@ async def test_a_worker_whose_clock_is_days_behind_expires_what_has_waited_too_l
     set_clock(-timedelta(days=8))
     engine.may_go_on.clear()
     async with start_worker(engine):
-        await publisher.publish("running")
-        await publisher.until("running", State.RUNNING)
+        await publisher.reaching(State.RUNNING, "running")
         await publisher.publish("waiting")
         # When the task has waited too long, then it fails
         assert (await publisher.until("waiting", State.FAILED))[-1].error is not None
@@ -103,8 +100,7 @@ async def test_a_wrong_clock_makes_no_task_old(
     # Given a busy worker whose clock is eight days ahead, and a task that waits
     set_clock(timedelta(days=8))
     engine.may_go_on.clear()
-    await publisher.publish("running")
-    await publisher.until("running", State.RUNNING)
+    await publisher.reaching(State.RUNNING, "running")
     await publisher.publish("waiting")
     # When it measures the queues
     await worker.container.maintenance.measure_queues()
@@ -121,8 +117,7 @@ async def test_a_wrong_clock_takes_no_key_from_redis(
     publisher: Publisher, worker: Worker, set_clock: SetClock, redis: Redis, days: int
 ) -> None:
     # Given a task that is completed
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t1")
     await eventually(partial(redis.exists, "task:t1:result"))
     # When a worker whose clock is wrong writes its keys
     set_clock(timedelta(days=days))

@@ -75,8 +75,7 @@ async def test_a_task_outlives_a_restart_of_nats(
 ) -> None:
     # Given a task in the middle of its recording
     engine.may_go_on.clear()
-    await publisher.publish("t1")
-    await publisher.until("t1", State.RUNNING)
+    await publisher.reaching(State.RUNNING, "t1")
     # When NATS is killed, and restarted with its data after a longer time than the queue waits for a heartbeat
     await nats_server.kill()
     engine.may_go_on.set()
@@ -106,8 +105,7 @@ async def test_a_start_waits_for_a_nats_that_dies_meanwhile(
     # When the worker is started
     async with start_worker(FakeEngine()):
         # Then it has repeated the request, and works
-        await publisher.publish("t1")
-        await publisher.until("t1", State.COMPLETED)
+        await publisher.reaching(State.COMPLETED, "t1")
 
 
 async def test_a_task_outlives_a_nats_that_hangs(
@@ -115,8 +113,7 @@ async def test_a_task_outlives_a_nats_that_hangs(
 ) -> None:
     # Given a server that keeps its connections and does not reply for a while
     engine.may_go_on.clear()
-    await publisher.publish("t1")
-    await publisher.until("t1", State.RUNNING)
+    await publisher.reaching(State.RUNNING, "t1")
     nats_server.pause()
     engine.may_go_on.set()
     await eventually(partial(_is_stopped, nats_server))
@@ -133,8 +130,7 @@ async def test_streams_deleted_while_a_worker_runs_are_recreated(
     publisher: Publisher, worker: Worker, settings: Settings, redis: Redis, what: str
 ) -> None:
     # Given a worker that has worked
-    await publisher.publish("before")
-    await publisher.until("before", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "before")
     # When a client deletes the streams that it needs
     called = settings.stream_names
     if what == "ready":
@@ -149,8 +145,7 @@ async def test_streams_deleted_while_a_worker_runs_are_recreated(
 
     # Then it is there again, and the next task is done and projected
     await eventually(mended)
-    await publisher.publish("after")
-    await publisher.until("after", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "after")
     await eventually(lambda: has_result(redis, "after"))
 
 
@@ -159,8 +154,7 @@ async def test_the_work_goes_on_without_valkey(
 ) -> None:
     # Given a Valkey that is stopped
     await valkey.kill()
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t1")
     # When it comes back, the keys are caught up
     await valkey.start()
     await eventually(lambda: has_result(redis, "t1"), within=20)
@@ -169,8 +163,7 @@ async def test_the_work_goes_on_without_valkey(
 
 async def test_a_task_cannot_be_half_deleted(publisher: Publisher, worker: Worker, valkey: ValkeyServer) -> None:
     # Given a task, and a Valkey that is stopped
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t1")
     await valkey.kill()
     # When it is to be deleted, then the error says to try again
     assert (await publisher.request("tasks.delete", task_id="t1"))["error"]["code"] == "internal"
@@ -186,8 +179,7 @@ async def test_a_task_cannot_be_half_deleted(publisher: Publisher, worker: Worke
 
 async def test_a_valkey_that_lost_its_data_is_filled_again(publisher: Publisher, worker: Worker, redis: Redis) -> None:
     # Given a task whose keys are there
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t1")
     await eventually(lambda: has_result(redis, "t1"))
     await eventually(lambda: redis.exists(MARK))
     # When all keys are lost
@@ -256,8 +248,7 @@ async def test_events_of_a_recreated_stream_are_shown(
 ) -> None:
     # Given tasks whose events are projected to Redis
     for task_id in ("t1", "t2", "t3"):
-        await publisher.publish(task_id)
-        await publisher.until(task_id, State.COMPLETED)
+        await publisher.reaching(State.COMPLETED, task_id)
         await eventually(partial(is_shown_completed, redis, task_id))
     # When a client deletes the stream, and the id is used again in the one that the service creates
     await js.delete_stream("transcription_progress")
@@ -308,8 +299,7 @@ async def test_an_outage_costs_no_attempt(
     for engine in engines:
         engine.may_go_on.clear()
     async with start_worker(engines[0]), start_worker(engines[1]):
-        await publisher.publish("t1")
-        before = await publisher.until("t1", State.RUNNING)
+        before = await publisher.reaching(State.RUNNING, "t1")
         await eventually(lambda: any(engine.jobs for engine in engines))
         # When NATS is unavailable for longer than the queue waits for a heartbeat
         await nats_server.kill()
@@ -333,8 +323,7 @@ async def test_a_worker_that_starts_in_an_outage_costs_no_attempt(
     engine.may_go_on.clear()
     async with start_worker(engine) as worker:
         (await worker.broker.connect()).options["reconnect_time_wait"] = LATE_S
-        await publisher.publish("t1")
-        before = await publisher.until("t1", State.RUNNING)
+        before = await publisher.reaching(State.RUNNING, "t1")
         done = asyncio.Event()
 
         async def another_works() -> None:
@@ -369,11 +358,9 @@ async def test_a_task_whose_announcement_was_lost_is_registered(
     engine = FakeEngine()
     engine.may_go_on.clear()
     async with start_worker(engine):
-        await publisher.publish("busy")
-        await publisher.until("busy", State.RUNNING)
+        await publisher.reaching(State.RUNNING, "busy")
         # When a task is published, then it is registered, though the worker is busy
-        await publisher.publish("t1")
-        await publisher.until("t1", State.QUEUED)
+        await publisher.reaching(State.QUEUED, "t1")
         engine.may_go_on.set()
         await publisher.until("t1", State.COMPLETED)
 

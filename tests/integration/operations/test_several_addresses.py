@@ -45,8 +45,7 @@ async def test_a_worker_and_a_client_use_the_address_that_replies(
     settings.nats_url = several(settings, f"nats://127.0.0.1:{free_port()}").nats_url
     # When a worker and a client are given both
     async with start_worker(engine), Client(settings) as client:
-        await publisher.publish("t1")
-        await publisher.until("t1", State.COMPLETED)
+        await publisher.reaching(State.COMPLETED, "t1")
         # Then both work
         assert (await client.get_task_progress("t1")).state is State.COMPLETED
 

@@ -135,8 +135,7 @@ async def test_an_interrupted_end_of_a_task_is_completed(
     engine = FakeEngine()
     engine.may_go_on.clear()
     async with start_worker(engine) as worker, witness(settings.nats_url) as subscriber:
-        await publisher.publish("t1")
-        await publisher.until("t1", State.RUNNING)
+        await publisher.reaching(State.RUNNING, "t1")
         log = TaskLog(nc, settings.stream_names, "other")
         last = await log.last("t1")
         assert last is not None
@@ -174,8 +173,7 @@ async def test_a_registration_that_is_late_does_not_bring_a_deleted_task_back(
     # Given a busy worker that has read the message of a waiting task, and has not registered the task yet
     monkeypatch.setattr(Positions, "locate", held)
     engine.may_go_on.clear()
-    await publisher.publish("busy")
-    await publisher.until("busy", State.RUNNING)
+    await publisher.reaching(State.RUNNING, "busy")
     await publisher.publish("t1")
     await holds.wait()
     # When the task is done and deleted before that
@@ -201,14 +199,12 @@ async def test_a_recreated_stream_retains_its_messages(
     publisher: Publisher, worker: Worker, engine: FakeEngine
 ) -> None:
     # Given a task of a stream that was deleted since and recreated, so that sequences begin again
-    await publisher.publish("old")
-    await publisher.until("old", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "old")
     await eventually(lambda: queue_is_empty(publisher.js))
     await publisher.js.delete_stream("transcription_tasks")
     await worker.container.stream_guard.check()
     engine.may_go_on.clear()
-    await publisher.publish("busy")
-    await publisher.until("busy", State.RUNNING)
+    await publisher.reaching(State.RUNNING, "busy")
     # When the old one is deleted while another one runs under its number
     assert (await publisher.request("tasks.delete", task_id="old"))["deleted"]
     # Then the other one is still there, and is done
@@ -255,8 +251,7 @@ async def test_a_deletion_that_failed_can_be_repeated(
     publisher: Publisher, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a task whose segments cannot be removed at first
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t1")
     await eventually(lambda: queue_is_empty(publisher.js))
     purge_segments = TaskLog.purge_segments
 
@@ -285,8 +280,7 @@ async def test_a_task_that_is_deleted_before_its_start_does_not_run(
     assert (await publisher.request("tasks.delete", task_id="t1"))["deleted"]
     start.may_go.set()
     # Then the worker runs the next task
-    await publisher.publish("t2")
-    await publisher.until("t2", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t2")
     assert len(engine.jobs) == 1
     # And the deleted task is still unknown
     assert (await publisher.request("tasks.status", task_id="t1"))["error"]["code"] == "not_found"
@@ -297,8 +291,7 @@ async def test_the_unacknowledged_message_of_a_deleted_task_is_removed(
 ) -> None:
     # Given a task that has completed, and a worker that has yet to acknowledge its message
     settlement_of_task = hold(settlement, "completed")
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t1")
     assert not await queue_is_empty(publisher.js)
     # When it is deleted
     await publisher.request("tasks.delete", task_id="t1")
@@ -313,13 +306,11 @@ async def test_the_result_of_an_id_that_is_used_again_is_shown(
 ) -> None:
     # Given a task that was cancelled, or deleted, a moment ago
     engine.may_go_on.clear()
-    await publisher.publish("t1")
-    await publisher.until("t1", State.RUNNING)
+    await publisher.reaching(State.RUNNING, "t1")
     await publisher.request(request_, task_id="t1")
     await publisher.request("tasks.delete", task_id="t1")
     engine.may_go_on.set()
     # When its id is used again
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t1")
     # Then its result is in Redis
     await eventually(lambda: redis.exists("task:t1:result"))

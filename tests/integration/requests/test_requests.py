@@ -16,8 +16,7 @@ from tests.waiting import DEADLINE
 
 async def test_the_status_of_a_running_task(publisher: Publisher, worker: Worker, engine: FakeEngine) -> None:
     engine.may_go_on.clear()
-    await publisher.publish("t1", language="en")
-    await publisher.until("t1", State.RUNNING)
+    await publisher.reaching(State.RUNNING, "t1", language="en")
     status = await publisher.request("tasks.status", task_id="t1")
     assert status["state"] == "running"
     assert status["task"]["language"] == "en"
@@ -34,8 +33,7 @@ async def test_subtitles_respect_the_limits_of_the_request(
 ) -> None:
     # Given a sentence of 38 characters
     engine.text = "Please leave a message after the tone."
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t1")
     # When subtitles with one short line are requested
     request = {"task_id": "t1", "format": "srt", "max_line_chars": 20, "max_lines": 1}
     reply = await nc.request("tasks.result", json.dumps(request).encode(), timeout=DEADLINE)
@@ -53,8 +51,7 @@ async def test_the_text_of_a_result_without_its_object_is_not_found(
 ) -> None:
     # Given a result that is too large for a message, and whose object expired before the message
     engine.windows, engine.text = 30, "word " * 10_000
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t1")
     await (await publisher.js.object_store("results")).delete("t1")
     # When its text is requested
     reply = await publisher.request("tasks.result", task_id="t1", format=fmt)
@@ -64,8 +61,7 @@ async def test_the_text_of_a_result_without_its_object_is_not_found(
 
 async def test_a_slow_request_delays_no_other(publisher: Publisher, worker: Worker, hold: Hold) -> None:
     # Given a status that takes long to read
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t1")
     slow = hold(worker.container.log, "last", of="slow")
     # When a client requests it
     waiting = asyncio.create_task(publisher.request("tasks.status", task_id="slow"))
