@@ -321,29 +321,3 @@ async def test_a_consumer_is_idle_until_it_runs_a_task(nats: InMemoryNats, parts
     may_end.set()
     await consumer.stop(grace=1)
     assert nats.streams[NAMES.ready].messages == []
-
-
-async def test_maintenance_measures_the_queues(parts: Parts, nats: InMemoryNats) -> None:
-    # Given tasks that have waited for a minute, of which one has its duration in a header, and a reminder that is due
-    for seconds in (30.0, None, 60.0):
-        await parts.publish("t1", seconds=seconds)
-    nats.ahead += timedelta(minutes=1)
-    nats.streams[NAMES.retention].publish("retention.due.u.r.t", b"{}", {}, nats.now)
-    nats.ahead += timedelta(minutes=1)
-    # When a worker measures
-    await parts.maintenance.measure_queues()
-    # Then the figures are true: those of unknown length count as nothing
-    figures = {
-        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
-        for line in parts.meter.exposition().decode().splitlines()
-        if not line.startswith("#")
-    }
-    named = {name.partition("{")[0]: value for name, value in figures.items() if "normal" in name and "transc" in name}
-    assert named["task_queue_size"] == 3
-    assert 90.0 in named.values()
-    assert any(119 < value < 125 for value in named.values())
-    overdue = [value for name, value in figures.items() if "overdue" in name]
-    assert len(overdue) == 1
-    assert 59 < overdue[0] < 65
-    empty = [value for name, value in figures.items() if "low" in name]
-    assert set(empty) <= {0.0, 10_000.0}

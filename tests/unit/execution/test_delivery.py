@@ -1,6 +1,7 @@
 """A delivery settles its message, and releases only a task that is certainly its own."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from app.errors import TransientError
 from app.execution.processing import process
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.task_log.record import Record
+from app.updates import TaskUpdate
 from tests.constants import Constants
 from tests.fakes.delivery import SETTINGS, FakeLetters, FakeMessage, delivery
 from tests.fakes.messages import event
@@ -176,7 +178,26 @@ async def test_an_attempt_ends_in_time_though_a_cancellation_is_swallowed(log: I
     error = log.events("t1")[-1].error
     assert error is not None
     assert error.code is ErrorCode.TIMEOUT
+    assert error.message.startswith("The attempt made no progress for TASK_TIMEOUT (0.05 s): ")
     assert given.states[-1] is State.RETRYING
+
+
+async def test_the_time_of_an_attempt_counts_from_its_last_progress(
+    log: InMemoryTaskLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an attempt that has made no progress for a while
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    stop = (given := Given(log)).delivery.stop
+    assert stop.since is not None
+    attempt = await given.delivery.begin(TASK)
+    now[0] += 50
+    assert stop.since() == 50
+    # When a window is transcribed, or a part of the recording is diarized, then its time begins again
+    for stage in (Stage.TRANSCRIBING, Stage.DIARIZING):
+        now[0] += 50
+        await attempt.append(TaskUpdate(stage, 0.0, 10, 20))
+        assert stop.since() == 0
 
 
 async def test_a_task_that_cannot_start_in_time_is_redelivered(log: InMemoryTaskLog) -> None:

@@ -169,6 +169,19 @@ async def test_a_task_that_cannot_be_registered_now_is_an_error(
         await find("t1")
 
 
+async def test_a_queue_that_cannot_be_read_in_time_makes_no_task_unknown(
+    parts: Parts, index: QueueIndex, find: Find, constants: Constants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a stored task, and a stream that returns no pages in time
+    constants(READ_WITHIN_S=0.01)
+    monkeypatch.setattr(index, "find", lambda _: asyncio.Event().wait())
+    await parts.publish("t1")
+    # When it is searched for, then the service does not know, and says so
+    with pytest.raises(RequestError, match="No task t1 was found within") as refused:
+        await find("t1")
+    assert refused.value.detail.code is ErrorCode.INTERNAL
+
+
 DAY = timedelta(days=1)
 
 

@@ -102,6 +102,8 @@ async def test_a_voice_is_enrolled_from_the_only_or_the_named_speaker(parts: Par
     assert [(reference.speaker, reference.seconds) for reference in boris.references] == [("SPEAKER_01", 40)]
     assert (anna.consent, anna.comparable) == (CONSENT, True)
     assert await listed(parts) == [anna, boris]
+    # And no reply has what speakers are compared with
+    assert voice_of("SPEAKER_00") not in anna.model_dump_json()
 
 
 @pytest.mark.parametrize(

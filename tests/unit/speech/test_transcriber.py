@@ -376,6 +376,8 @@ async def test_several_people_in_each_channel_are_found_after_the_text(identify:
     assert (result.speakers, result.diarization_error) == ((2, DIED.detail) if fails else (4, None))
     assert set(result.voices or ()) == (both[0] | both[1] if identify and not fails else set())
     assert result.voices_error == (DIED.detail if identify and fails else None)
+    # And embeddings are stored only on request
+    assert any(update.embeddings for update in updates if isinstance(update, TaskUpdate)) is (identify and not fails)
 
 
 async def test_a_result_is_cached_if_all_of_it_is(cores: list[bool]) -> None:
