@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -98,11 +99,15 @@ async def attempt_on(log: InMemoryTaskLog, results: FakeResults | None = None) -
     return TaskAttempt(log, cast("ResultStore", results), record, StageSpans(OFF.get_tracer("tests")))
 
 
-@pytest.fixture
-async def attempt(log: InMemoryTaskLog, results: FakeResults, clock: list[float]) -> TaskAttempt:
+async def started_on(log: InMemoryTaskLog, results: FakeResults | None = None) -> TaskAttempt:
     started = await attempt_on(log, results)
     await started.start()
     return started
+
+
+@pytest.fixture
+async def attempt(log: InMemoryTaskLog, results: FakeResults, clock: list[float]) -> TaskAttempt:
+    return await started_on(log, results)
 
 
 async def test_progress_is_appended_at_most_once_per_second(
@@ -170,13 +175,11 @@ async def test_the_remaining_time_is_estimated_and_decreases_without_progress(
 
 async def test_the_next_attempt_continues_where_the_segments_end(log: InMemoryTaskLog, clock: list[float]) -> None:
     # Given an attempt that found two windows and was lost
-    lost = await attempt_on(log)
-    await lost.start()
+    lost = await started_on(log)
     for number in (0, 1):
         await lost.append(window_text("en", (number + 1) * 10.0, (segment(number),), "sha"))
     # When another one starts
-    following = await attempt_on(log)
-    await following.start()
+    following = await started_on(log)
     # Then it knows what is done, and in which recording, and appends behind it
     assert following.checkpoint.processed_seconds == 20
     assert following.checkpoint.audio_sha256 == "sha"
@@ -190,15 +193,13 @@ async def test_the_next_attempt_continues_where_the_segments_end(log: InMemoryTa
 
 async def test_channels_and_untranscribed_parts_outlive_a_lost_worker(log: InMemoryTaskLog, clock: list[float]) -> None:
     # Given an attempt that was lost in the second channel, and found no text in a part of each
-    lost = await attempt_on(log)
-    await lost.start()
+    lost = await started_on(log)
     on = [segment(number).model_copy(update={"channel": number, "speaker": f"SPEAKER_0{number}"}) for number in (0, 1)]
     missing = [Interval(start=8, end=9.5), Interval(start=3, end=4.5)]
     for channel, language in enumerate(["en", "ru"]):
         await lost.append(window_text(language, 10.0, (on[channel],), "sha", channel, (missing[channel],)))
     # When another one starts
-    following = await attempt_on(log)
-    await following.start()
+    following = await started_on(log)
     # Then it continues in that channel and its language, and nothing of before is lost
     assert following.checkpoint == Checkpoint(
         language="ru",
@@ -263,19 +264,17 @@ async def test_progress_falls_only_with_a_new_attempt(
     log: InMemoryTaskLog, clock: list[float], released: bool, number: int, progress: list[int]
 ) -> None:
     # Given an attempt that was released or lost at 57 percent
-    first = await attempt_on(log)
-    await first.start()
+    first = await started_on(log)
     clock[0] += 1
     await first.append(TaskUpdate(Stage.TRANSCRIBING, 0.57, 57, 100))
     if released:
         await first.release()
     # When another worker is at ten
-    following = await attempt_on(log)
-    await following.start()
+    following = await started_on(log)
     clock[0] += 1
     await following.append(TaskUpdate(Stage.DECODING, 0.1, 10, 100))
-    # Then clients see no step back within an attempt
-    assert following.number == number
+    # Then it knows whether the one before was lost, and clients see no step back within an attempt
+    assert (following.number, following.checkpoint.after_failure) == (number, not released)
     assert [event.progress for event in log.events("t1")[-4:]] == progress
 
 
@@ -315,8 +314,7 @@ async def test_diarization_is_given_up_only_after_the_last_attempt(
     # Given an attempt that has come to a stage
     changes = {"state": State.QUEUED, "attempt": number, "kind": kind, "sequence": 2}
     await log.push(log.events("t1")[0].model_copy(update=changes), METADATA)
-    before = await attempt_on(log)
-    await before.start()
+    before = await started_on(log)
     clock[0] += 1
     await before.append(TaskUpdate(stage, 0.5))
     # Then it may be followed by one that does without speakers if they are all that is missing
@@ -327,8 +325,7 @@ async def test_diarization_is_given_up_only_after_the_last_attempt(
         await before.retry(ENGINE_FAILED, datetime.now(UTC))
     elif ending == "stopped":
         await before.release()
-    following = await attempt_on(log)
-    await following.start()
+    following = await started_on(log)
     assert following.checkpoint.diarization_error == given_up
 
 
@@ -337,17 +334,31 @@ async def somebody_appends(log: InMemoryTaskLog, state: State) -> None:
     await log.push(last.model_copy(update={"state": state, "sequence": last.sequence + 1, "worker": "other"}), METADATA)
 
 
-@pytest.mark.parametrize("update", [window_text("en", 10.0, (segment(0),), "sha"), RESULT])
-async def test_a_fenced_attempt_publishes_nothing(
-    attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults, update: TaskUpdate | Result
+EMBEDDED = TaskUpdate(Stage.MERGING, 1.0, embeddings=b"{}")
+STORED: dict[str, Callable[[TaskAttempt], Awaitable[None]]] = {
+    "segments": lambda attempt: attempt.append(window_text("en", 10.0, (segment(0),), "sha")),
+    "a result": lambda attempt: attempt.publish(RESULT),
+    "the note that there is none": lambda attempt: attempt.fail(ENGINE_FAILED),
+    "embeddings": lambda attempt: attempt.append(EMBEDDED),
+    "the state of live speakers": lambda attempt: attempt.append(
+        TaskUpdate(Stage.TRANSCRIBING, 0.0, speaker_state="a")
+    ),
+}
+
+
+@pytest.mark.parametrize("store", STORED.values(), ids=STORED)
+async def test_a_fenced_attempt_stores_nothing(
+    attempt: TaskAttempt,
+    log: InMemoryTaskLog,
+    results: FakeResults,
+    store: Callable[[TaskAttempt], Awaitable[None]],
 ) -> None:
     # Given an attempt that another worker has taken over unnoticed
     await somebody_appends(log, State.RUNNING)
-    # When it has segments or a result
+    # When it stores something, then it is fenced, and nothing is stored
     with pytest.raises(FencedError):
-        await (attempt.append(update) if isinstance(update, TaskUpdate) else attempt.publish(update))
-    # Then nothing is stored
-    assert (log.batches("t1"), log.outcomes("t1")) == ([], [])
+        await store(attempt)
+    assert (log.batches("t1"), log.outcomes("t1"), results.kept) == ([], [], [])
 
 
 @pytest.mark.parametrize(("error", "state"), [(None, State.CANCELLED), (ENGINE_FAILED, State.FAILED)])
@@ -377,9 +388,6 @@ async def test_a_result_is_refused_when_its_task_was_ended_meanwhile(
     assert results.deleted_objects == 1
 
 
-EMBEDDED = TaskUpdate(Stage.MERGING, 1.0, embeddings=b"{}")
-
-
 @pytest.mark.parametrize("ending", ["failure", "cancel"])
 async def test_embeddings_go_when_their_task_has_no_result(
     attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults, ending: str
@@ -394,19 +402,6 @@ async def test_embeddings_go_when_their_task_has_no_result(
         await log.of("other").end(attempt.record)
         await attempt.clean_up(await log.last("t1"))
     assert results.deleted_objects == 1
-
-
-STATE = TaskUpdate(Stage.TRANSCRIBING, 0.0, speaker_state="a")
-
-
-@pytest.mark.parametrize("update", [EMBEDDED, STATE], ids=["of-a-result", "of-live-speakers"])
-async def test_a_fenced_worker_stores_no_embeddings(
-    attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults, update: TaskUpdate
-) -> None:
-    await log.of("other").end(attempt.record)
-    with pytest.raises(FencedError):
-        await attempt.append(update)
-    assert results.kept == []
 
 
 async def test_a_cancel_of_a_task_whose_result_is_stored_completes_it(
@@ -457,15 +452,6 @@ async def test_a_failure_after_the_result_is_no_failure(
     await attempt.fail(ENGINE_FAILED)
     last = log.events("t1")[-1]
     assert (last.state, last.error, last.progress) == (State.COMPLETED, None, 100)
-
-
-async def test_a_fenced_attempt_forbids_no_result(attempt: TaskAttempt, log: InMemoryTaskLog) -> None:
-    # Given an attempt that another worker has taken over
-    await somebody_appends(log, State.RUNNING)
-    # When it fails, then the other one may still publish a result
-    with pytest.raises(FencedError):
-        await attempt.fail(ENGINE_FAILED)
-    assert log.outcomes("t1") == []
 
 
 async def test_a_failure_that_comes_after_the_next_worker_decides_nothing(
@@ -575,23 +561,6 @@ async def test_a_worker_that_stops_waits_for_its_last_acknowledgement(
     await attempt.release()
     assert [event.state for event in log.events("t1")] == [State.QUEUED, State.RUNNING, State.RUNNING, State.QUEUED]
     assert (await attempt_on(log)).number == 1
-
-
-@pytest.mark.parametrize("lost", [True, False])
-async def test_the_next_attempt_knows_whether_the_one_before_was_lost(
-    log: InMemoryTaskLog, clock: list[float], lost: bool
-) -> None:
-    # Given an attempt whose worker was lost, or is stopping
-    before = await attempt_on(log)
-    await before.start()
-    if not lost:
-        await before.release()
-    # When another one starts
-    following = await attempt_on(log)
-    await following.start()
-    # Then it knows, and counts only the lost one as an attempt
-    assert following.checkpoint.after_failure == lost
-    assert following.number == (2 if lost else 1)
 
 
 async def test_waiting_for_audio_counts_as_progress(attempt: TaskAttempt, clock: list[float]) -> None:
