@@ -1,9 +1,9 @@
-"""Crosstalk of live audio: the speech of one channel, more quietly in another one, as the echo in a telephone call.
+"""Crosstalk: the speech of one channel, more quietly in another one, as the echo in a telephone call.
 
 The person on the other side would otherwise be a speaker of this channel, too, and perhaps even its first one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -12,6 +12,8 @@ import numpy as np
 from app.engines.audio.channels import SAME_VOICE_CORRELATION, Spectrogram, likeness, spectrogram
 from app.engines.audio.samples import Samples
 from app.engines.audio.windows import FRAME, FRAMES_PER_SECOND, UnpackedWindow
+
+CHANNELS: Final = 2  # that can be compared
 
 _BLOCK: Final = 16  # frames that are compared at once, 0.5 s
 _BLOCK_SAMPLES: Final = _BLOCK * FRAME
@@ -25,7 +27,7 @@ _MAX_COMPENSATED: Final = 2.07
 
 
 class Crosstalk:
-    """Detects which blocks of two channels of a live stream are crosstalk: the voice of the other channel, and quieter.
+    """Detects which blocks of two channels are crosstalk: the voice of the other channel, and quieter.
 
     The voice may be up to a second late. Where people speak at the same time, the louder one decides: so most of a
     person's own speech is no crosstalk.
@@ -34,10 +36,10 @@ class Crosstalk:
     def __init__(self, first: int) -> None:
         """`first`: the number of the first frame of 512 samples that `append` gets, 0 at the start of the recording."""
         self._first = first
-        self._samples: list[Samples] = [np.zeros((_COMPARED - 1) * _BLOCK_SAMPLES, np.float32)] * 2
-        self._is_crosstalk = np.zeros((2, _KEPT), np.bool_)  # of the last blocks, in turn
+        self._samples: list[Samples] = [np.zeros((_COMPARED - 1) * _BLOCK_SAMPLES, np.float32)] * CHANNELS
+        self._is_crosstalk = np.zeros((CHANNELS, _KEPT), np.bool_)  # of the last blocks, in turn
         self._blocks = 0  # how many blocks were compared
-        self._loudest = np.full(2, -np.inf)  # the largest log power of a block in each channel
+        self._loudest = np.full(CHANNELS, -np.inf)  # the largest log power of a block in each channel
 
     def append(self, channel: int, samples: Samples) -> None:
         """Add the next samples of a channel; compare both channels as far as they have arrived."""
@@ -57,6 +59,19 @@ class Crosstalk:
         frames = np.arange(len(utterance.speech)) + round(utterance.regions[0][0] * FRAMES_PER_SECOND) - self._first
         is_crosstalk = self._is_crosstalk[channel, np.minimum(frames // _BLOCK, self._blocks - 1) % _KEPT]
         return replace(utterance, speech=np.where(is_crosstalk, 0, utterance.speech))
+
+    def mute(self, channel: Iterable[Samples], other: Iterable[Samples]) -> Generator[Samples, None, None]:
+        """Yield the samples of a channel of a recording, with silence in place of crosstalk from the `other` one."""
+        waiting = np.zeros(0, np.float32)  # less than a block, because it was not compared yet
+        for samples, others in zip(channel, other, strict=True):
+            self.append(0, samples)
+            self.append(1, others)
+            waiting = np.concatenate([waiting, samples])
+            compared = len(waiting) // _BLOCK_SAMPLES
+            for block in range(self._blocks - compared, self._blocks):
+                yield waiting[:_BLOCK_SAMPLES] * (not self._is_crosstalk[0, block % _KEPT])
+                waiting = waiting[_BLOCK_SAMPLES:]
+        yield waiting
 
     def _compare(self, channels: Sequence[Spectrogram]) -> list[bool]:
         """Compare the last block of each channel with all blocks of the other one; return whether it is crosstalk."""

@@ -1,15 +1,17 @@
 """Diarize a recording in the engine process: analyse its chunks during decoding, then find its speakers and turns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from math import inf
 from time import monotonic
 
 from natscribe.schemas.progress import Stage
 
+from app.engines.audio.crosstalk import CHANNELS, Crosstalk
 from app.engines.audio.decoding import decode, probe
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.samples import Samples
 from app.engines.diarization.analysis import analyse_chunk
 from app.engines.diarization.assignment import assign_speakers
 from app.engines.diarization.chunk_analysis import ChunkAnalysis, pack, unpack
@@ -37,7 +39,7 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
         PermanentError: audio_unreadable, audio_too_large.
     """
     budget = Budget(limit)
-    measured, _ = probe(job.path, budget)
+    measured, channels = probe(job.path, budget)
     limit.check(measured)
     emit(StageAdvanced(stage=Stage.DECODING, processed_seconds=0.0, duration_seconds=measured))
     progress = _progress(measured, emit)
@@ -45,7 +47,7 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
     known = _known_chunks(job, revision)
     analyses: list[ChunkAnalysis] = []
     duration = 0.0
-    for audio in chunks(decode(job.path, budget, job.channel)):
+    for audio in chunks(_audio(job, channels, budget)):
         analysis = known.get(audio.index)
         if analysis is None or len(analysis.activity) != audio.windows:
             analysis = analyse_chunk(networks, audio, progress)
@@ -58,10 +60,21 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
     speaker_turns = turns(analyses, assign_speakers(analyses, embeddings, centroids), duration)
     embedded = None
     if job.embed:
-        with closing(decode(job.path, Budget(limit), job.channel)) as recording:
+        with closing(_audio(job, channels, Budget(limit))) as recording:
             speakers = speaker_embeddings(networks, embeddings, speaker_turns, recording)
         embedded = RecordingEmbeddings(model=embedding_network(), speakers=speakers)
     return DiarizationDone(turns=speaker_turns, duration_seconds=duration, model=networks.identity, embedded=embedded)
+
+
+def _audio(job: Diarize, channels: int, budget: Budget) -> Generator[Samples, None, None]:
+    """Return the samples of a recording, or of the channel of the job; of two channels, without crosstalk.
+
+    `channels`: how many the recording has. Reading the other channel, to compare it, has a budget of its own.
+    """
+    audio = decode(job.path, budget, job.channel)
+    if job.channel is None or channels != CHANNELS:
+        return audio
+    return Crosstalk(0).mute(audio, decode(job.path, Budget(budget.limit), 1 - job.channel))
 
 
 def _known_chunks(job: Diarize, revision: str) -> dict[int, ChunkAnalysis]:

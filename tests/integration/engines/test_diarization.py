@@ -87,14 +87,14 @@ def test_people_who_take_short_turns_are_distinguished(diarized: Callable[[Path]
 def test_several_people_in_one_channel_are_distinguished_and_one_in_another_stays_one(
     networks: Networks, tmp_path: Path
 ) -> None:
-    # Given two women in one channel, and one reader in the other, of whom the first channel has an echo 30 dB quieter
+    # Given two women in one channel, one reader in another, of whom the first channel has an echo 30 dB quieter, and
+    # a silent third channel, because an echo between two channels is muted
     (talk,) = [conversation for conversation in conversations_in(TALK) if conversation.path.stem == "two-women"]
     women, reader = load(talk.path), np.concatenate([silence(65), *map(load, CLIPS)])
     length = max(len(women), len(reader))
     women, reader = (np.pad(samples, (0, length - len(samples))) for samples in (women, reader))
-    call = write_channels(
-        tmp_path / "call.wav", [(women + reader * 10 ** (-30 / 20)).astype(np.float32), reader], "pcm_s16le"
-    )
+    first, third = (women + reader * 10 ** (-30 / 20)).astype(np.float32), np.zeros_like(reader)
+    call = write_channels(tmp_path / "call.wav", [first, reader, third], "pcm_s16le")
 
     # When the channels are diarized, then the first has the women, with at most 5 % under the other's name
     channels = [run(networks, call, {"channel": channel, "embed": True})[0] for channel in (0, 1)]

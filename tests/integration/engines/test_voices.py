@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 from natscribe.schemas.voices import MIN_REFERENCE_S
 
+from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Networks
 from app.engines.diarization.telephone import simulate_telephone
 from app.engines.messages import DiarizationDone, Diarize, RecordingEmbeddings
 from app.settings import Settings
+from app.speech.speaker_labels import combined
 from app.voices.enrolment import MIN_AGREEMENT
 from app.voices.matching import match
-from tests.audio import NO_LIMIT, Samples, load
+from tests.audio import NO_LIMIT, Samples, load, write_channels
+from tests.truth.conversations import conversations_in
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
 # If the numbers in it change, everybody has to be enrolled again: raise `_FEATURES` of `diarization/identity.py` then.
@@ -25,6 +28,8 @@ GOLDEN = Path(__file__).parent / "golden_voices.json"
 CLIP = RECORDINGS / "speech/short/en-vm-tempgreeting2.flac"
 pytestmark = pytest.mark.xdist_group("diarization")  # people are enrolled once
 
+LEAK = 10 ** (-20 / 20)
+FEW_SECONDS = 25.0
 PEOPLE = {"en": "allison", "ru": "ivrvoice", "it": "carlo", "fr": "june"}
 
 
@@ -61,11 +66,16 @@ def enrolled(diarized: Hears) -> dict[str, list[tuple[str, str]]]:
 
 
 def names(embeddings: RecordingEmbeddings, enrolled: dict[str, list[tuple[str, str]]]) -> set[str | None]:
-    """Whose voices the speakers of a recording have, with the service's own limits."""
+    """Whose voices the speakers of a recording have."""
+    return set(named(embeddings, enrolled).values())
+
+
+def named(embeddings: RecordingEmbeddings, enrolled: dict[str, list[tuple[str, str]]]) -> dict[str, str | None]:
+    """Whose voice each speaker of a recording has, with the service's own limits."""
     settings = Settings(_env_file=None)
     limits = {"threshold": settings.voice_threshold, "margin": settings.voice_margin}
     speakers = {speaker.speaker: (speaker.values, speaker.telephone) for speaker in embeddings.speakers}
-    return {speaker_voice.voice for speaker_voice in match(speakers, enrolled, **limits).values()}
+    return {label: matched.voice for label, matched in match(speakers, enrolled, **limits).items()}
 
 
 def test_features_are_what_the_network_was_trained_on(clip: Samples) -> None:
@@ -107,6 +117,28 @@ def test_people_are_named_in_their_channels(networks: Networks, enrolled: dict[s
     for channel, person in enumerate(("allison", "ivrvoice")):
         # When one channel counts as one speaker, then this one is named
         assert names(alone(networks, call, channel), enrolled) == {person}
+
+
+def test_the_far_side_of_a_call_is_not_named_in_a_channel_that_hears_it(
+    networks: Networks, enrolled: dict[str, list[tuple[str, str]]], tmp_path: Path
+) -> None:
+    # Given a call of two women, each faintly audible in the other's channel, too; the first one says little
+    (talk,) = [
+        conversation for conversation in conversations_in(RECORDINGS / "talk") if conversation.name == "two-women"
+    ]
+    both = load(talk.path)
+    sides = {person: np.zeros_like(both) for person in ("allison", "ivrvoice")}
+    for said in talk.said:
+        if said.speaker == "ivrvoice" or said.start < FEW_SECONDS:
+            interval = slice(round(said.start * SAMPLE_RATE), round(said.end * SAMPLE_RATE))
+            sides[said.speaker][interval] = both[interval]
+    one, other = sides.values()
+    call = write_channels(tmp_path / "call.wav", [one + LEAK * other, other + LEAK * one], "pcm_s16le")
+
+    # When each channel is diarized, then each speaker is one of the two, and has the name of the person of the channel
+    jobs = [Diarize(path=call, channel=channel, embed=True) for channel in (0, 1)]
+    done = combined([diarize(networks, job, NO_LIMIT, lambda _: None) for job in jobs])
+    assert named(voices_of(done), enrolled) == {"SPEAKER_00": "allison", "SPEAKER_01": "ivrvoice"}
 
 
 def test_two_people_are_no_reference(networks: Networks) -> None:

@@ -47,6 +47,20 @@ def test_the_voice_of_the_other_channel_is_crosstalk(channels: Sequence[Samples]
     assert own_speech(channels, 0, job_s=SECONDS, first=1000) == first
 
 
+@pytest.mark.parametrize("part_s", [0.1, 0.7, SECONDS])
+def test_crosstalk_of_a_recording_is_muted(part_s: float) -> None:
+    # Given a call in which the first channel has crosstalk in every other turn of 3 s
+    channels = LEAKS["at -30 dB"]
+    parts = [np.array_split(channel, round(SECONDS / part_s)) for channel in channels]
+
+    # When it is muted, then at most a block of each turn is not silent, and own speech is unchanged but for a block
+    muted = np.concatenate(list(Crosstalk(0).mute(*parts)))
+    turns = [np.array_split(samples, SECONDS // 3) for samples in (channels[0], muted)]
+    kept = [np.mean(after == before) for before, after in zip(*turns, strict=True)]
+    assert kept == pytest.approx([1, 0] * (SECONDS // 6), abs=0.2)
+    assert not muted[muted != channels[0]].any()
+
+
 def test_an_echo_may_be_nearly_a_second_late() -> None:
     assert not any(own_speech([0.1 * later(ANNA, 0.9), ANNA], 0)[1:])
 
