@@ -24,5 +24,8 @@ async def main(one_person: Path, name: str, recording: Path) -> None:
 
 
 if __name__ == "__main__":
-    one_person, name, recording = sys.argv[1:]
-    asyncio.run(main(Path(one_person), name, Path(recording)))
+    match sys.argv[1:]:
+        case [one_person, name, recording]:
+            asyncio.run(main(Path(one_person), name, Path(recording)))
+        case _:
+            sys.exit(__doc__)

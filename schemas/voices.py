@@ -1,10 +1,10 @@
 """Voices: people whom a user has enrolled under a name, so that the service recognizes them in later recordings."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, field_validator, model_validator
 from typing_extensions import Self
 
 from .errors import ErrorDetail
@@ -13,6 +13,7 @@ from .wire import Input, Message, Model, Seconds, Speaker, TaskId, Time, UserId,
 UNKNOWN_SPEAKER = "unknown"  # the name of a speaker without a voice
 MIN_REFERENCE_S = 15.0  # speech of one person alone that a reference needs, in seconds
 MAX_REFERENCES = 10  # of a voice; a further one replaces the oldest
+MAX_CLOCK_SKEW = timedelta(minutes=1)  # between the sender of a request and the service
 VOICE_ID_PATTERN = r"^[0-9a-f]{32}$"
 # No control characters, and none that reorder or break a line.
 VOICE_NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+$"
@@ -50,7 +51,7 @@ class Consent(Input):
     )
     at: Annotated[AwareDatetime, AfterValidator(to_utc)] = Field(
         strict=False,  # JSON has no times
-        description="When the consent was given: RFC 3339, with a time zone.",
+        description="When the consent was given, not in the future: RFC 3339, with a time zone.",
         examples=["2026-11-24T09:30:00Z"],
     )
 
@@ -71,6 +72,14 @@ class EnrollRequest(Input):
         description="Enrol the speaker even if another voice of the user is similar. By default the service refuses "
         "this, because neither of two voices of one person would be recognized.",
     )
+
+    @field_validator("consent")
+    @classmethod
+    def _check_consent_is_past(cls, consent: Consent) -> Consent:
+        if consent.at > datetime.now(timezone.utc) + MAX_CLOCK_SKEW:
+            message = "`at` is in the future: give the time when the person has consented"
+            raise ValueError(message)
+        return consent
 
     @model_validator(mode="after")
     def _check_one_choice(self) -> Self:

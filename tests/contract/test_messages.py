@@ -271,3 +271,15 @@ def test_a_name_has_a_visible_character(name: str) -> None:
         else:
             with pytest.raises(ValidationError):
                 EnrollRequest.model_validate_json(body)
+
+
+@pytest.mark.parametrize(("seconds", "is_valid"), [(-1, True), (30, True), (90, False)])
+def test_a_consent_was_given_already_but_clocks_may_differ(seconds: int, is_valid: bool) -> None:
+    consent = {"by": "Anna", "at": (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()}
+    body = json.dumps({"user_id": 7, "task_id": "call", "name": "Anna", "consent": consent})
+    if is_valid:
+        EnrollRequest.model_validate_json(body)
+    else:
+        with pytest.raises(ValidationError) as error:
+            EnrollRequest.model_validate_json(body)
+        assert problems_of(error.value) == "consent: `at` is in the future: give the time when the person has consented"

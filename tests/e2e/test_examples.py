@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,12 @@ async def test_a_first_client_transcribes(service: Running, client: str, end: st
     printed = await output(service.settings.nats_url, BIN / "python", f"{client}_client.py", CLIP)
     assert end in printed
     assert has_the_text(printed)
+
+
+@pytest.mark.parametrize("client", ["first_client.py", "typed_client.py", "live_speakers.py", "voices_by_name.py"])
+def test_a_client_without_arguments_prints_how_to_run_it(client: str) -> None:
+    run = subprocess.run([BIN / "python", EXAMPLES / client], capture_output=True, text=True, check=False)
+    assert (run.returncode, f"`python {client} " in run.stderr, "Traceback" in run.stderr) == (1, True, False)
 
 
 async def test_somebody_who_is_enrolled_is_named_in_another_recording(service: Running) -> None:

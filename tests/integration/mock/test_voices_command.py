@@ -70,7 +70,29 @@ async def test_an_unknown_voice_speaker_or_task_is_reported(run: Run) -> None:
     code, _, err = await run("voices", "enroll", "--task-id", "t1", "--speaker", "Anna", *anna)
     assert (code, "label of the result, like SPEAKER_00" in " ".join(err.split())) == (2, True)
     code, _, err = await run("voices", "enroll", "--task-id", "voices", *anna)
-    assert (code, "No task voices is known" in err, "list` shows the tasks" in err) == (1, True, True)
+    assert (code, "User 0 has no task voices: " in err, "list` shows the tasks" in err) == (1, True, True)
+
+
+async def test_the_task_of_another_user_needs_this_user(run: Run, recording: Path) -> None:
+    # Given a call of user 8
+    _, call, _ = await run("diarize", "--identify", "--user-id", "8", "--no-wait", str(recording))
+    await run("watch", call.strip())
+    # When a speaker is enrolled without this user, then the error names the option, with which it works
+    enroll = (
+        "voices",
+        "enroll",
+        "--task-id",
+        call.strip(),
+        "--speaker",
+        "SPEAKER_00",
+        "--name",
+        "A",
+        "--consent-by",
+        "A",
+    )
+    code, _, err = await run(*enroll)
+    assert (code, "select its owner by --user-id" in " ".join(err.split())) == (1, True), err
+    assert (await run(*enroll, "--user-id", "8"))[0] == 0
 
 
 async def test_a_recording_of_one_person_is_enough(run: Run, recording: Path) -> None:

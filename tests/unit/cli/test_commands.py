@@ -265,9 +265,8 @@ def test_each_command_has_help_also_by_a_short_option(run: Run, command: str) ->
 
 @pytest.mark.parametrize("command", ["transcribe", "live"])
 def test_the_help_describes_the_default_format(run: Run, command: str) -> None:
-    assert "By default the text as it is transcribed, each segment with its start" in " ".join(
-        run(command, "-h").stdout.split()
-    )
+    described = "By default each segment is printed when it is transcribed, after the time at which it begins"
+    assert described in " ".join(run(command, "-h").stdout.split())
 
 
 def test_a_misspelt_command_is_corrected(run: Run) -> None:

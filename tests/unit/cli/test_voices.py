@@ -4,7 +4,10 @@ from datetime import datetime
 from unittest.mock import AsyncMock
 
 import pytest
+from natscribe.cli import voices
 from natscribe.client import Client, RequestFailedError
+from natscribe.schemas.errors import ErrorDetail
+from natscribe.schemas.problems import invalid_request
 from natscribe.schemas.request_errors import no_embeddings
 from natscribe.schemas.voices import Consent, Voice
 from natscribe.schemas.wire import Model
@@ -34,6 +37,30 @@ def test_the_time_of_a_consent_is_local(run: Run, monkeypatch: pytest.MonkeyPatc
     assert result.stdout == f"enrolled: {'0' * 32} Anna\n"
     # And the help has an example of such a time
     assert "as 2026-11-05 or 2026-11-05T14:30:00" in " ".join(run("voices", "enroll", "--help").stdout.split())
+
+
+def test_a_consent_that_is_not_given_yet_is_refused_before_the_recording_is_diarized(run: Run) -> None:
+    result = run("voices", "enroll", "no.flac", "--name", "A", "--consent-by", "A", "--consent-at", "2999-01-01")
+    assert (result.exit_code, "--consent-at is in the future" in result.stderr) == (2, True)
+
+
+@pytest.mark.usefixtures("no_server")
+@pytest.mark.parametrize(
+    ("refusal", "is_deleted"),
+    [(no_embeddings("anna-1"), True), (invalid_request("it has 2 speakers: select one as `speaker`"), False)],
+    ids=["refused", "a-speaker-can-be-selected"],
+)
+def test_the_task_of_a_refused_file_is_deleted_unless_a_speaker_of_it_can_be_enrolled(
+    run: Run, monkeypatch: pytest.MonkeyPatch, refusal: ErrorDetail, is_deleted: bool
+) -> None:
+    # Given a file that is diarized, and whose speaker is refused
+    monkeypatch.setattr(voices, "_diarize", AsyncMock(return_value="anna-1"))
+    monkeypatch.setattr(Client, "enroll_voice", AsyncMock(side_effect=RequestFailedError(refusal)))
+    monkeypatch.setattr(Client, "delete", delete := AsyncMock())
+    result = run("voices", "enroll", "anna.flac", "--name", "Anna", "--consent-by", "Anna")
+    # Then the task is kept if the error says how to enrol one of its speakers
+    assert (result.exit_code, "--task-id anna-1" in result.stderr) == (1, not is_deleted)
+    assert [call.args for call in delete.await_args_list] == [("anna-1",)] * is_deleted
 
 
 async def _enrolled(*_: object, name: str, consent: Consent, **__: object) -> Voice:

@@ -97,8 +97,8 @@ Formats = Annotated[
     list[str] | None,
     format_option(
         ResultFormat,
-        ". By default the text as it is transcribed, each segment with its start; with "
-        "speakers the result alone: `turns` (who says what when) on a terminal, else txt, as in a folder",
+        ". By default each segment is printed when it is transcribed, after the time at which it begins; with "
+        "speakers, only the result: `turns` (who says what when) on a terminal, else txt, as in a folder",
     ),
 ]
 OutputDir = Annotated[

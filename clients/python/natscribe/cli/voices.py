@@ -61,12 +61,13 @@ def enroll(  # noqa: PLR0913 -- the request's fields
     The voice is that of the only person in FILE, or of a speaker in a task, with at least 15 s of speech.
     """
     require((recording is None) != (task_id is None), "give either FILE or --task-id")
+    at = consent_at.astimezone() if consent_at else datetime.now(timezone.utc)
+    require(at <= datetime.now(timezone.utc), "--consent-at is in the future: give the time of the consent")
     has_one_name = (name is None) != (voice is None)
     require(has_one_name, "give either --name for a new voice, or --voice for one that gets a reference")
 
     async def work(client: Client) -> None:
         owner = parse_user_id(user)
-        at = consent_at.astimezone() if consent_at else datetime.now(timezone.utc)
         consent = build_message(Consent, {"by": consent_by, "at": at})
         known_voice = voice and await _voice_id(client, voice, owner)
         source = task_id or await _diarize(client, recording or Path(), owner)
@@ -75,7 +76,10 @@ def enroll(  # noqa: PLR0913 -- the request's fields
                 source, speaker, name=name, voice=known_voice, consent=consent, another=another, user_id=owner
             )
         except RequestFailedError as error:
-            raise await _explained(client, error, owner, source) from error
+            explained = await _explained(client, error, owner, source)
+            if task_id is None and source not in str(explained):  # nobody is told to enrol one of its speakers
+                await client.delete(source)
+            raise explained from error
         out.print(f"enrolled: {enrolled.voice} {enrolled.name}")
         labels = "" if task_id is None else f"{task_id} keeps its labels. "
         err.print(f"{labels}`{command()} transcribe --diarize --identify FILE` names {enrolled.name} from now on.")
@@ -121,6 +125,10 @@ async def _explained(client: Client, refusal: RequestFailedError, owner: int | s
         return ClientError(f"The recording has several speakers, or none: select one by {selection}, or record one.")
     if refusal.message.startswith("No embeddings "):
         return ClientError("The task has no voices, or had them more than seven days ago: give FILE without --task-id.")
+    if refusal.message.startswith("No task "):
+        return ClientError(
+            f"User {owner} has no task {task_id}: select its owner by --user-id; `{command()} list` shows the tasks."
+        )
     async for voice in client.voices(owner):
         if voice.voice in refusal.message:
             return ClientError(
