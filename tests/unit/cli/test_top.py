@@ -51,7 +51,7 @@ def busy() -> Dashboard:
     """A dashboard with more of everything than a screen has lines."""
     fields = {"stage": Stage.TRANSCRIBING, "attempt": 2, "duration_seconds": 36_000, "eta_seconds": 35_999}
     names = {number: f"weekly-meeting-of-the-team-{number}-ab12cd34" for number in range(100)}
-    running = [event(name, progress=number, **fields) for number, name in names.items()]
+    running = [event(name, State.RUNNING, progress=number, **fields) for number, name in names.items()]
     dashboard = dashboard_of(*running, *(event(f"gone-{number}", State.FAILED, error=GONE) for number in names))
     long = {"oldest": NOON - timedelta(hours=99), "newest_start": datetime.now(UTC) + timedelta(hours=12)}
     dashboard.queue = queue_overview(dead_letters=9999, waiting=99_999, running=999, **long)
