@@ -8,6 +8,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
+from natscribe.jetstream import stream_pages
 from natscribe.jetstream.streams import QUEUE_LENGTH
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
@@ -17,6 +18,7 @@ from natscribe.schemas.wire import Priority
 
 from app.main import Worker
 from app.queue.registration import Registration
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
@@ -133,3 +135,26 @@ async def test_a_cancelled_task_never_runs_whichever_worker_replies(
             engine.may_go_on.set()
         await eventually(lambda: queue_is_empty(js))
     assert sum(len(engine.jobs) for engine in engines) == 2
+
+
+async def test_a_queue_that_cannot_be_read_in_time_makes_no_task_unknown(
+    unregistered: None, publisher: Publisher, busy: Worker, monkeypatch: pytest.MonkeyPatch, constants: Constants
+) -> None:
+    # Given an acknowledged task, and a stream that returns no pages
+    del unregistered
+    await publisher.publish("t1")
+    read, frozen = stream_pages.page, asyncio.Event()
+
+    async def page(*arguments: Any, **options: Any) -> stream_pages.Messages:  # passed on as they came
+        await frozen.wait()
+        return await read(*arguments, **options)
+
+    monkeypatch.setattr(stream_pages, "page", page)
+    constants(READ_WITHIN_S=0.2)
+    # When it is cancelled, then the service does not know, and says so
+    error = (await publisher.request(subjects.CANCEL, task_id="t1"))["error"]
+    assert error["code"] == ErrorCode.INTERNAL
+    # And as soon as the stream replies, the request succeeds
+    frozen.set()
+    constants(READ_WITHIN_S=4.0)
+    assert (await publisher.request(subjects.CANCEL, task_id="t1"))["state"] == State.CANCELLED

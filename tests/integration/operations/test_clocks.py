@@ -1,5 +1,6 @@
 """Workers whose clock is wrong: what decides is compared with the server's time."""
 
+import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -11,6 +12,8 @@ from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
 from app.main import Worker
+from app.operations.expiry import Expiry
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually
@@ -34,6 +37,79 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
                 monkeypatch.setattr(module, "datetime", Wrong)
 
     return shift
+
+
+@pytest.fixture
+def sweeps(monkeypatch: pytest.MonkeyPatch, constants: Constants) -> list[None]:
+    """One entry for each completed search for tasks that have waited too long."""
+    done: list[None] = []
+
+    expire = Expiry.expire
+
+    async def counted(self: Expiry, *, after: timedelta) -> None:
+        await expire(self, after=after)
+        done.append(None)
+
+    monkeypatch.setattr(Expiry, "expire", counted)
+    constants(EXPIRE_EVERY_S=0.1)
+    return done
+
+
+async def test_a_worker_whose_clock_is_days_ahead_expires_nothing(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, set_clock: SetClock, sweeps: list[None]
+) -> None:
+    # Given a busy worker whose clock is eight days ahead, and a task that waits
+    set_clock(timedelta(days=8))
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.reaching(State.RUNNING, "running")
+        await publisher.reaching(State.QUEUED, "waiting")
+        before = len(sweeps)
+        # When it searches for tasks that have waited too long, then it finds none
+        await eventually(lambda: len(sweeps) > before + 2)
+        assert (await publisher.request("tasks.status", task_id="waiting"))["state"] == "queued"
+        engine.may_go_on.set()
+        await publisher.until("waiting", State.COMPLETED)
+
+
+async def test_a_worker_whose_clock_is_days_behind_expires_what_has_waited_too_long(
+    publisher: Publisher,
+    start_worker: StartWorker,
+    engine: FakeEngine,
+    set_clock: SetClock,
+    sweeps: list[None],
+    constants: Constants,
+) -> None:
+    # Given a busy worker whose clock is eight days behind, and a task that waits
+    constants(TASK_TTL_S=5.0)  # enough for the start of the first one
+    set_clock(-timedelta(days=8))
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.reaching(State.RUNNING, "running")
+        await publisher.publish("waiting")
+        # When the task has waited too long, then it fails
+        assert (await publisher.until("waiting", State.FAILED))[-1].error is not None
+        engine.may_go_on.set()
+        await publisher.until("running", State.COMPLETED)
+    assert sweeps
+
+
+async def test_a_wrong_clock_makes_no_task_old(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, set_clock: SetClock
+) -> None:
+    # Given a busy worker whose clock is eight days ahead, and a task that waits
+    set_clock(timedelta(days=8))
+    engine.may_go_on.clear()
+    await publisher.reaching(State.RUNNING, "running")
+    await publisher.publish("waiting")
+    # When it measures the queues
+    await worker.container.maintenance.measure_queues()
+    # Then no metric reports a task that has waited for days
+    metrics = worker.container.meter.exposition().decode()
+    ages = re.findall(r"^natscribe_task_oldest_waiting_seconds\{.*\} (\S+)$", metrics, re.MULTILINE)
+    assert 0 < max(map(float, ages)) < 60
+    engine.may_go_on.set()
+    await publisher.until("waiting", State.COMPLETED)
 
 
 @pytest.mark.parametrize("days", [8, -8])

@@ -70,6 +70,23 @@ async def is_shown_completed(redis: Redis, task_id: str) -> bool:
     return info is not None and json.loads(info)["state"] == "completed"
 
 
+async def test_a_task_outlives_a_restart_of_nats(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, nats_server: NatsServer
+) -> None:
+    # Given a task in the middle of its recording
+    engine.may_go_on.clear()
+    await publisher.reaching(State.RUNNING, "t1")
+    # When NATS is killed, and restarted with its data after a longer time than the queue waits for a heartbeat
+    await nats_server.kill()
+    engine.may_go_on.set()
+    await asyncio.sleep(OUTAGE_S)
+    await nats_server.start()
+    # Then the task ends once, and well
+    events = await publisher.until("t1", State.COMPLETED)
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    await eventually(lambda: queue_is_empty(publisher.js))
+
+
 async def test_a_start_waits_for_a_nats_that_dies_meanwhile(
     publisher: Publisher, start_worker: StartWorker, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +269,22 @@ async def is_of_kind(redis: Redis, task_id: str, kind: str) -> bool:
     return bool(json.loads(await redis.get(f"task:{task_id}:info") or "")["kind"] == kind)
 
 
+async def test_a_request_gets_a_reply_while_jetstream_does_not_reply(
+    publisher: Publisher, worker: Worker, monkeypatch: pytest.MonkeyPatch, constants: Constants
+) -> None:
+    # Given a worker whose JetStream does not reply
+    async def nobody(*_: object) -> None:
+        raise nats.errors.NoRespondersError
+
+    constants(READ_WITHIN_S=0.2)
+    monkeypatch.setattr(leader_reads, "last_message", nobody)
+    # When a client requests the status of a task
+    reply = await publisher.request("tasks.status", task_id="t1")
+    # Then there is a reply, in time
+    assert reply["error"]["code"] == "internal"
+    assert "try again in a moment" in reply["error"]["message"]
+
+
 async def heard_behind(publisher: Publisher, sequence: int) -> bool:
     """Whether the task has another event."""
     last = await publisher.js.get_last_msg("transcription_progress", "progress.t1")
@@ -279,9 +312,6 @@ async def test_an_outage_costs_no_attempt(
         events = await publisher.until("t1", State.COMPLETED)
         assert {event.attempt for event in events} == {1}
         assert sum(len(engine.jobs) for engine in engines) == 1
-        # And its log has no gap, and the queue is empty
-        assert [event.sequence for event in events] == list(range(1, len(events) + 1))
-        await eventually(lambda: queue_is_empty(publisher.js))
 
 
 async def test_a_worker_that_starts_in_an_outage_costs_no_attempt(

@@ -55,6 +55,20 @@ async def test_each_of_many_messages_is_handled_once_and_on_time(
         await consumers.handles_once(bodies, within=ON_TIME_S)
 
 
+async def test_of_messages_that_arrive_together_the_urgent_ones_are_handled_first(
+    patient: Settings, servers: Servers, nc: Client
+) -> None:
+    async with fleet(patient, nc, [servers.nats_url], 1) as consumers:
+        # When messages arrive together in all queues of an idle consumer, the most urgent last
+        bodies = [subjects.tasks(*key) for key in reversed(KEYS)]
+        for subject in bodies:
+            await nc.publish(subject, subject.encode())
+        await consumers.handles_once(bodies, within=ON_TIME_S)
+    # Then all are handled in the order of priorities, except that the first may have arrived a moment earlier
+    _, *others = [subject.rpartition(".")[2] for subject, _ in consumers.handled]
+    assert others == sorted(others, key=PRIORITIES.index)
+
+
 async def test_stopped_consumers_keep_no_message(patient: Settings, servers: Servers, nc: Client) -> None:
     # Given idle consumers, and messages that keep arriving
     async with fleet(patient, nc, [servers.nats_url], 12) as consumers:

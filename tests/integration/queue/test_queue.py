@@ -1,6 +1,7 @@
 """The queue: one task at a time for each worker, high priority first, each id once."""
 
 import json
+from collections import Counter
 from datetime import UTC, datetime
 from functools import partial
 
@@ -17,6 +18,7 @@ from app.errors import TransientError
 from app.main import Worker
 from app.settings import Settings
 from app.stream_guard.provisioning import provision
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty, results
 from tests.waiting import eventually
@@ -121,6 +123,60 @@ async def test_a_misspelt_priority_is_refused(js: JetStreamContext, worker: Work
         await js.publish("tasks.transcription.urgent", b"{}")
 
 
+async def test_users_take_turns_whatever_their_tasks_are(
+    publisher: Publisher,
+    start_worker: StartWorker,
+    engine: FakeEngine,
+    js: JetStreamContext,
+    constants: Constants,
+) -> None:
+    # Given a worker that is busy with a task of a user who has more of them, and then a diarization of another user
+    constants(STATE_MAX_AGE_S=0)
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("busy")
+        await publisher.until("busy", State.RUNNING)
+        positions = []
+        for task_id in ("t1", "t2", "t3", "d1"):
+            kind = Kind.DIARIZATION if task_id == "d1" else Kind.TRANSCRIPTION
+            await publisher.publish(task_id, kind=kind, user_id=8 if task_id == "d1" else 7)
+            positions.append((await publisher.until(task_id, State.QUEUED))[0].queue_position)
+        # Then each has its position: the other user, who has nothing running, is next
+        assert positions == [1, 2, 3, 1]
+        # When the worker continues
+        engine.may_go_on.set()
+        await publisher.until("t3", State.COMPLETED)
+    # Then the diarization did not wait for them
+    assert await results(js) == ["busy", "d1", "t1", "t2", "t3"]
+
+
+async def test_no_priority_waits_forever(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a busy worker behind which more high tasks wait than it will do, and some of the other priorities
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("busy")
+        await publisher.until("busy", State.RUNNING)
+        for number in range(30):
+            await publisher.publish(f"high-{number}", priority=Priority.HIGH)
+        for number in range(8):
+            await publisher.publish(f"normal-{number}", kind=Kind.DIARIZATION if number % 2 else Kind.TRANSCRIPTION)
+        for number in range(2):
+            await publisher.publish(f"low-{number}", priority=Priority.LOW)
+        # When the worker continues
+        engine.may_go_on.set()
+        await publisher.until("low-1", State.COMPLETED)
+        await publisher.until("high-29", State.COMPLETED)
+    # Then each sixteenth task was a low one, and four of them were normal
+    order = (await results(js))[1:]
+    priorities = [task_id.partition("-")[0] for task_id in order]
+    assert [number for number, priority in enumerate(priorities) if priority == "low"] == [14, 30]
+    assert Counter(priorities[:16]) == Counter(priorities[16:32]) == {"high": 11, "normal": 4, "low": 1}
+    # And all others were high ones, in their order
+    assert [task_id for task_id in order if task_id.startswith("high")] == [f"high-{number}" for number in range(30)]
+
+
 async def test_a_stopping_worker_releases_its_task(publisher: Publisher, start_worker: StartWorker) -> None:
     # Given a worker in the middle of a task
     first, second = FakeEngine(), FakeEngine()
@@ -141,23 +197,14 @@ async def test_a_stopping_worker_releases_its_task(publisher: Publisher, start_w
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("status", ["404", "503"])
-@pytest.mark.parametrize(
-    ("header", "waits"),
-    [
-        ("Status", True),
-        ("Nats-Sequence", True),
-        ("Nats-Subject", True),
-        ("Nats-Num-Pending", True),
-        ("Status", False),
-    ],
-)
+@pytest.mark.parametrize("header", ["Status", "Nats-Sequence", "Nats-Subject", "Nats-Num-Pending"])
 async def test_a_publishers_own_headers_are_not_the_servers(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, header: str, waits: bool, status: str
+    publisher: Publisher, worker: Worker, engine: FakeEngine, header: str, status: str
 ) -> None:
-    # Given a worker that is busy or idle, and a task with a header that the server uses
-    if waits:
-        engine.may_go_on.clear()
-        await publisher.reaching(State.RUNNING, "t1")
+    # Given a task with a header that the server uses, behind another one
+    engine.may_go_on.clear()
+    await publisher.publish("t1")
+    await publisher.until("t1", State.RUNNING)
     task = {"task_id": "t2", "audio_file_id": "meeting.flac", "user_id": 7}
     subject = subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)
     await publisher.js.publish(subject, json.dumps(task).encode(), headers={header: status})
@@ -165,6 +212,20 @@ async def test_a_publishers_own_headers_are_not_the_servers(
     engine.may_go_on.set()
     # Then it completes like any other
     await publisher.until("t2", State.COMPLETED)
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("status", ["404", "503"])
+async def test_an_idle_worker_ignores_status_headers_of_publishers(
+    publisher: Publisher, worker: Worker, status: str
+) -> None:
+    # Given an idle worker
+    # When a task is published with a status that servers reply with
+    task = {"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}
+    subject = subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)
+    await publisher.js.publish(subject, json.dumps(task).encode(), headers={"Status": status})
+    # Then it completes like any other
+    await publisher.until("t1", State.COMPLETED)
 
 
 @pytest.mark.foreign

@@ -8,7 +8,7 @@ import pytest
 from natscribe.client import Client as TaskClient
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_queues import QueueOverview
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Kind, Lane, Priority
 
 from app.engines.messages import Job, Reply
 from app.main import Worker
@@ -16,6 +16,7 @@ from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
+from tests.integration.telemetry.test_metrics import sample
 
 SOON = timedelta(seconds=2)
 JOB_TAKES_S = 0.12
@@ -75,6 +76,32 @@ async def test_the_status_of_a_waiting_task_has_its_position_now(
         await publisher.until("t6", State.COMPLETED)
 
 
+async def test_waiting_and_running_tasks_are_counted(publisher: Publisher, worker: Worker, engine: FakeEngine) -> None:
+    # Given a busy worker behind which six tasks wait
+    engine.may_go_on.clear()
+    for task_id in ("busy", "t1", "t2", "t3", "t4", "t5", "t6"):
+        await publisher.publish(task_id)
+        events = await publisher.until(task_id, State.RUNNING if task_id == "busy" else State.QUEUED)
+    # When the queues are read, then each task counts once
+    queue = (await worker.container.queues.read(sample=1)).by_key[Lane.TRANSCRIPTION, Priority.NORMAL]
+    assert (queue.waiting, queue.running) == (6, 1)
+    assert queue.oldest is not None
+    assert queue.oldest < events[0].time
+    await worker.container.maintenance.measure_queues()
+    assert sample(worker, "task_queue_size", ("queue_name", "tasks.transcription.normal")) == 6
+    # And a client that requests the state of the queues gets the same
+    overview = QueueOverview.model_validate(await publisher.request("tasks.queue"))
+    by_key = {(queue.queue, queue.priority): queue for queue in overview.queues}
+    assert [(key, queue.waiting, queue.running) for key, queue in by_key.items() if queue.waiting or queue.running] == [
+        ((Lane.TRANSCRIPTION, Priority.NORMAL), 6, 1)
+    ]
+    assert by_key[Lane.TRANSCRIPTION, Priority.NORMAL].oldest == queue.oldest
+    assert (len(by_key), overview.dead_letters) == (9, 0)
+    engine.may_go_on.set()
+    for number in range(1, 7):
+        await publisher.until(f"t{number}", State.COMPLETED)
+
+
 async def test_the_expected_start_is_about_true(
     publisher: Publisher, start_worker: StartWorker, settings: Settings
 ) -> None:
@@ -109,3 +136,34 @@ async def test_the_expected_start_is_about_true(
             )
             assert (running.time - requested_at) / 2 < start - requested_at < (running.time - requested_at) * 2
         await publisher.until("t7", State.COMPLETED)
+
+
+async def test_a_task_behind_a_long_recording_has_a_late_expected_start(
+    publisher: Publisher, start_worker: StartWorker
+) -> None:
+    # Given a worker that has done recordings of half a minute, of which each took it some tenths of a second
+    engine = SteadyEngine()
+    async with start_worker(engine) as worker:
+        for number in range(3):
+            await publisher.publish(f"done{number}", seconds=30)
+            await publisher.until(f"done{number}", State.COMPLETED)
+        # When it works on another one, behind which one of twenty minutes waits, and then others
+        engine.may_go_on.clear()
+        await publisher.publish("busy", seconds=30)
+        await publisher.until("busy", State.RUNNING)
+        starts = {}
+        for task_id, seconds in (("long", 1200), ("next", 30), ("unknown", None), ("last", 30)):
+            await publisher.publish(task_id, seconds=seconds)
+            await publisher.until(task_id, State.QUEUED)
+            status = await publisher.request("tasks.status", task_id=task_id)
+            starts[task_id] = status["expected_start"] and datetime.fromisoformat(status["expected_start"])
+        # Then the status of the one behind it has its expected start
+        takes = worker.container.queues.speed.seconds_for(Lane.TRANSCRIPTION, 1200)
+        assert takes is not None
+        assert takes > 40 * JOB_TAKES_S
+        assert (starts["next"] - starts["long"]).total_seconds() == pytest.approx(takes, abs=2)
+        # And a task behind a recording of unknown length has no expected start
+        assert starts["unknown"] > starts["next"]
+        assert starts["last"] is None
+        engine.may_go_on.set()
+        await publisher.until("last", State.COMPLETED)

@@ -63,19 +63,18 @@ async def test_tasks_of_all_queues_of_recordings_are_registered_together(publish
         assert (queued.kind, queued.sequence) == (kind, 1)
 
 
-@pytest.mark.parametrize("error", [TransientError(ErrorCode.INTERNAL, "JetStream does not answer."), OverflowError()])
 async def test_a_task_that_could_not_be_registered_ahead_is_processed(
-    publisher: Publisher, busy: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, error: Exception
+    publisher: Publisher, busy: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a stream that does not reply for a moment, or an error that nobody expects
+    # Given a stream that does not reply for a moment
     has_requested = asyncio.Event()
 
-    async def fail(_: TaskLog, __: object) -> None:
+    async def unanswered(_: TaskLog, __: object) -> None:
         has_requested.set()
-        raise error
+        raise TransientError(ErrorCode.INTERNAL, "JetStream does not answer.")
 
     with monkeypatch.context() as away:
-        away.setattr(TaskLog, "last_of", fail)
+        away.setattr(TaskLog, "last_of", unanswered)
         await publisher.publish("t1")
         await has_requested.wait()
     # When it replies again, then later tasks are registered
@@ -85,6 +84,25 @@ async def test_a_task_that_could_not_be_registered_ahead_is_processed(
     engine.may_go_on.set()
     states = [event.state for event in await publisher.until("t1", State.COMPLETED)]
     assert (states[0], states[-1]) == (State.QUEUED, State.COMPLETED)
+
+
+async def test_registration_goes_on_after_an_unexpected_error(
+    publisher: Publisher, busy: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an announcement that raises an unexpected error
+    has_requested = asyncio.Event()
+
+    async def broken(_: TaskLog, __: object) -> None:
+        has_requested.set()
+        raise OverflowError
+
+    with monkeypatch.context() as breaking:
+        breaking.setattr(TaskLog, "last_of", broken)
+        await publisher.publish("t1")
+        await has_requested.wait()
+    # When another task is published, then it is registered
+    await publisher.publish("t2")
+    await publisher.until("t2", State.QUEUED)
 
 
 @pytest.mark.foreign

@@ -1,6 +1,7 @@
 """Cancelled and deleted tasks: no later event, and no data is left after a deletion."""
 
 import asyncio
+from collections.abc import Iterable
 
 import pytest
 from nats.aio.client import Client as Nats
@@ -12,7 +13,10 @@ from redis.asyncio import Redis
 
 from app.errors import PermanentError, TransientError
 from app.execution import settlement
+from app.execution.delivery import Delivery
 from app.main import Worker
+from app.queue.positions import Position, Positions
+from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import TaskMessageId
@@ -153,6 +157,62 @@ async def test_an_interrupted_end_of_a_task_is_completed(
         )
 
 
+async def test_a_registration_that_is_late_does_not_bring_a_deleted_task_back(
+    publisher: Publisher, worker: Worker, redis: Redis, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holds, may_go = asyncio.Event(), asyncio.Event()
+    locate = Positions.locate
+
+    async def held(self: Positions, tasks: Iterable[tuple[str, int]]) -> list[tuple[StoredMessage, Position | None]]:
+        located = await locate(self, tasks)
+        if any(message.task_id == "t1" for message, _ in located):
+            holds.set()
+            await may_go.wait()
+        return located
+
+    # Given a busy worker that has read the message of a waiting task, and has not registered the task yet
+    monkeypatch.setattr(Positions, "locate", held)
+    engine.may_go_on.clear()
+    await publisher.reaching(State.RUNNING, "busy")
+    await publisher.publish("t1")
+    await holds.wait()
+    # When the task is done and deleted before that
+    engine.may_go_on.set()
+    await publisher.until("t1", State.COMPLETED)
+    await eventually(lambda: queue_is_empty(publisher.js))
+    await publisher.request("tasks.delete", task_id="t1")
+    before = (await publisher.js.stream_info("transcription_progress")).state.last_seq
+    may_go.set()
+
+    # Then nothing of it comes back
+    async def appended_and_removed() -> bool:
+        state = (await publisher.js.stream_info("transcription_progress", subjects_filter="progress.t1")).state
+        return state.last_seq > before and not state.subjects
+
+    await eventually(appended_and_removed)
+    await eventually(lambda: all_is_projected(publisher.js))
+    assert not await redis.keys("task:t1:info")
+    assert not await redis.keys("task:t1:progress")
+
+
+async def test_a_recreated_stream_retains_its_messages(
+    publisher: Publisher, worker: Worker, engine: FakeEngine
+) -> None:
+    # Given a task of a stream that was deleted since and recreated, so that sequences begin again
+    await publisher.reaching(State.COMPLETED, "old")
+    await eventually(lambda: queue_is_empty(publisher.js))
+    await publisher.js.delete_stream("transcription_tasks")
+    await worker.container.stream_guard.check()
+    engine.may_go_on.clear()
+    await publisher.reaching(State.RUNNING, "busy")
+    # When the old one is deleted while another one runs under its number
+    assert (await publisher.request("tasks.delete", task_id="old"))["deleted"]
+    # Then the other one is still there, and is done
+    assert (await publisher.js.stream_info("transcription_tasks")).state.messages == 1
+    engine.may_go_on.set()
+    await publisher.until("busy", State.COMPLETED)
+
+
 async def chunks(js: JetStreamContext, bucket: str) -> int:
     """The number of chunks of objects in a bucket."""
     info = await js.stream_info(f"OBJ_{bucket}", subjects_filter=f"$O.{bucket}.C.>")
@@ -206,6 +266,24 @@ async def test_a_deletion_that_failed_can_be_repeated(
     # Then no data of it is left
     left = {stream: (await publisher.js.stream_info(stream)).state.messages for stream in TASK_STREAMS}
     assert left == dict.fromkeys(TASK_STREAMS, 0)
+
+
+async def test_a_task_that_is_deleted_before_its_start_does_not_run(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, hold: Hold
+) -> None:
+    # Given a worker that has a task's message, and has not read its log yet
+    start = hold(Delivery, "begin")
+    await publisher.publish("t1")
+    await start.waits.wait()
+    await publisher.until("t1", State.QUEUED)
+    # When the task is deleted just then
+    assert (await publisher.request("tasks.delete", task_id="t1"))["deleted"]
+    start.may_go.set()
+    # Then the worker runs the next task
+    await publisher.reaching(State.COMPLETED, "t2")
+    assert len(engine.jobs) == 1
+    # And the deleted task is still unknown
+    assert (await publisher.request("tasks.status", task_id="t1"))["error"]["code"] == "not_found"
 
 
 async def test_the_unacknowledged_message_of_a_deleted_task_is_removed(

@@ -161,6 +161,26 @@ async def test_a_reminder_that_is_set_after_a_deletion_is_removed(
     await eventually(set_and_removed)
 
 
+async def test_the_recording_of_a_task_whose_log_has_expired_is_deleted_by_its_id(
+    publisher: Publisher, worker: Worker
+) -> None:
+    # Given an ended task whose log has expired
+    await publish(publisher, "t1", "anna")
+    await publisher.until("t1", State.COMPLETED)
+
+    async def is_noted() -> int:
+        return (await publisher.js.stream_info("transcription_retention")).state.messages
+
+    await eventually(is_noted)
+    await worker.container.log.purge_events("t1")
+    # When it is deleted
+    assert (await publisher.request("tasks.delete", task_id="t1"))["deleted"]
+    # Then its recording and its reminder are deleted
+    assert (await publisher.js.stream_info("OBJ_audio")).state.messages == 0
+    assert (await publisher.js.stream_info("transcription_retention")).state.messages == 0
+    assert (await publisher.request("tasks.delete", task_id="t1"))["error"]["code"] == "not_found"
+
+
 async def test_a_waiting_task_that_only_the_leader_knows_is_deleted(
     publisher: Publisher, worker: Worker, client: Client, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,14 +6,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
+from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from app.errors import PermanentError
+from app.errors import PermanentError, TransientError
 from app.main import Worker
+from app.recordings.recording import RecordingStore
 from app.settings import Settings
 from app.task_log.record import Record
 from app.task_log.results import ResultStore
@@ -48,6 +50,12 @@ async def is_uploaded(js: JetStreamContext) -> bool:
     except NotFoundError:
         return False
     return True
+
+
+async def nothing_is_due(js: JetStreamContext) -> bool:
+    info = await js.consumer_info("transcription_retention", "transcription_worker_retention_of_due_reminders")
+    state = (await js.stream_info("transcription_retention", subjects_filter=subjects.ALL_DUE)).state
+    return not state.subjects and not info.num_ack_pending
 
 
 class LateResults:
@@ -155,6 +163,65 @@ async def test_what_is_due_while_nobody_runs_is_erased_afterwards(
             return not await is_uploaded(js)
 
         await eventually(is_gone)
+
+
+@pytest.mark.parametrize(
+    "error", [TransientError(ErrorCode.INTERNAL, "The bucket is away."), ValueError("a fault")], ids=["away", "fault"]
+)
+async def test_an_erasure_that_fails_is_repeated_and_seen(
+    publisher: Publisher,
+    start_worker: StartWorker,
+    engine: FakeEngine,
+    js: JetStreamContext,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
+    error: Exception,
+) -> None:
+    constants(ERASE_AGAIN_AFTER_S=0.2)
+    async with start_worker(engine) as worker:
+        # Given a bucket that cannot be reached
+        recordings: RecordingStore = worker.container.recordings
+        delete, may_succeed = recordings.delete, asyncio.Event()
+        tries = 0
+
+        async def unreachable(audio_file_id: str, /) -> None:
+            nonlocal tries
+            tries += 1
+            if not may_succeed.is_set():
+                raise error
+            await delete(audio_file_id)
+
+        monkeypatch.setattr(recordings, "delete", unreachable)
+        await upload(js)
+        await publisher.publish("t1", audio_file_id=RECORDING, keep_seconds=60)
+        await publisher.until("t1", State.COMPLETED)
+        # When the time is over
+        await let_time_pass(js, "t1")
+        await eventually(lambda: tries >= 2)
+        # Then operators see it
+        await worker.container.maintenance.measure_queues()
+        text = worker.container.meter.exposition()
+        assert overdue(text) > 0
+        assert b"natscribe_reminders 1.0" in text
+        assert b"natscribe_erasures_failed_total 0.0" not in text
+        # And it is erased when the bucket is back
+        may_succeed.set()
+        await eventually(lambda: nothing_is_due(js))
+        assert await places_with(js, redis, RECORDING) == []
+        await worker.container.maintenance.measure_queues()
+        text = worker.container.meter.exposition()
+        assert overdue(text) == 0
+        assert b"natscribe_reminders 0.0" in text
+        assert b'natscribe_erasures_total{what="recording"} 1.0' in text
+        assert b'natscribe_erasures_total{what="task"} 1.0' in text
+
+
+def overdue(exposition: bytes) -> float:
+    (line,) = (
+        line for line in exposition.decode().splitlines() if line.startswith("natscribe_erasure_overdue_seconds ")
+    )
+    return float(line.split()[1])
 
 
 async def test_a_recording_stays_whose_next_task_only_the_leader_knows(

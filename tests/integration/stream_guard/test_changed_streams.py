@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import nats
 import pytest
@@ -22,6 +25,7 @@ from nats.js.api import (
 from nats.js.errors import APIError, NotFoundError
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
+from natscribe.schemas.workers import WorkerInfo
 from structlog.testing import capture_logs
 
 from app.jetstream import streams
@@ -32,7 +36,6 @@ from tests.constants import Constants
 from tests.declarers import CONSUMERS, LOGS, SUBJECTS, faststream_consumer, node_program, stripped
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
-from tests.integration.stream_guard.conftest import has_no_problem, is_healthy, reported_problems
 from tests.waiting import eventually
 
 OPERATORS_AGE_S = 400 * 24 * 3600.0  # longer than a scheduled task can wait
@@ -43,8 +46,20 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"audio_store": "nats://audio"})
 
 
+@pytest.fixture
+async def stranger(settings: Settings) -> AsyncIterator[JetStreamContext]:
+    """A client that knows the names of the streams, and not what they are for."""
+    connection = await nats.connect(settings.nats_url, name="stranger")
+    yield connection.jetstream()
+    await connection.close()
+
+
 async def configs(js: JetStreamContext) -> dict[str, StreamConfig]:
     return {name: (await js.stream_info(name)).config for name in SUBJECTS}
+
+
+async def is_healthy(js: JetStreamContext, settings: Settings) -> bool:
+    return (await provisioning.inspect_streams(js, settings)).is_healthy
 
 
 async def stored_results(js: JetStreamContext) -> dict[str, int]:
@@ -111,6 +126,31 @@ async def test_what_a_node_program_declares_is_put_back(
     # Then what NATS has not refused is put back in time
     await eventually(partial(is_healthy, js, settings))
     assert await configs(js) == before
+
+
+async def test_tasks_outlive_consumers_that_start_in_the_middle(
+    publisher: Publisher, recording: None, settings: Settings, js: JetStreamContext
+) -> None:
+    # Given twenty tasks
+    ids = [f"t{number}" for number in range(20)]
+    for task_id in ids:
+        await publisher.publish(task_id)
+    await publisher.until("t3", State.RUNNING)
+    # When applications declare each stream of events
+    for stream in LOGS:
+        async with faststream_consumer(settings.nats_url, stream) as refused:
+            assert refused is not None
+    # Then each task is done at its first attempt, and its result is there
+    for task_id in ids:
+        events = await publisher.until(task_id, State.COMPLETED)
+        assert {event.attempt for event in events} <= {0, 1}
+    assert await stored_results(js) == {f"results.{task_id}": 1 for task_id in ids}
+
+
+@pytest.fixture
+async def recording(worker: Worker, js: JetStreamContext) -> None:
+    """The recording that all tasks name."""
+    await (await js.object_store("audio")).put("meeting.flac", b"audio")
 
 
 @pytest.mark.parametrize("stream", SUBJECTS)
@@ -272,6 +312,30 @@ async def test_what_a_stripped_stream_has_acknowledged_is_stored_once_where_it_b
     assert (await js.stream_info(stream, subjects_filter=">")).state.subjects == {stored: 1}
 
 
+@pytest.mark.foreign
+async def test_a_stray_that_comes_during_the_search_is_not_removed(
+    settings: Settings, js: JetStreamContext, stranger: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a stray, and a stream that is stripped again, and has another stray, before the first one is removed
+    await provisioning.provision(js, settings)
+    await stripped(stranger, "transcription_results")
+    await stray(js, "transcription_results", "append.results.t1")
+    purge = js.purge_stream
+
+    async def after_another(*arguments: Any, **options: Any) -> bool:
+        monkeypatch.setattr(js, "purge_stream", purge)  # once
+        await stripped(stranger, "transcription_results")
+        await stray(js, "transcription_results", "append.results.t2")
+        return await purge(*arguments, **options)
+
+    monkeypatch.setattr(js, "purge_stream", after_another)
+    await provisioning.provision(js, settings)
+    # When the streams are provisioned again
+    await provisioning.provision(js, settings)
+    # Then both are where they belong
+    assert await stored_results(js) == {"results.t1": 1, "results.t2": 1}
+
+
 @pytest.mark.parametrize(
     ("stream", "change"),
     [
@@ -301,6 +365,30 @@ async def test_a_limit_that_breaks_a_promise_is_put_back(
     assert await configs(js) == before
 
 
+async def test_a_change_that_harms_nothing_is_charged_to_nobody_else(
+    worker: Worker,
+    settings: Settings,
+    js: JetStreamContext,
+    stranger: JetStreamContext,
+    constants: Constants,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given an operator who has described a stream, and a later change by a client that no advisory reports
+    constants(GUARD_EVERY_S=0.3)
+    description = (await configs(js))["transcription_results"].evolve(description="results of all tasks")
+    await stranger.update_stream(description)
+    unheard = await nats.connect(settings.nats_url, name="natscribe")
+    checks = AsyncMock(wraps=provisioning.inspect_streams)
+    monkeypatch.setattr(provisioning, "inspect_streams", checks)
+    with capture_logs() as logs:
+        await eventually(lambda: checks.await_count > 2)
+        await stripped(unheard.jetstream(), "transcription_results")
+        await eventually(lambda: asyncio.sleep(0, logged(logs, "settings_restored")))
+    # Then the log names no client
+    assert logged(logs, "settings_restored")[0]["by"] == "unknown"
+    await unheard.close()
+
+
 async def test_a_task_is_not_called_deleted_while_its_message_stays(
     publisher: Publisher, start_worker: StartWorker, settings: Settings, js: JetStreamContext
 ) -> None:
@@ -318,7 +406,7 @@ async def test_a_task_is_not_called_deleted_while_its_message_stays(
         reply = await publisher.request("tasks.delete", task_id="t1")
         assert reply["error"]["code"] == ErrorCode.INTERNAL
         # And the problem is reported
-        assert "deny_delete" in (await eventually(partial(reported_problems, publisher.nc)))[0].what
+        assert "deny_delete" in (await eventually(partial(reported_by, publisher.nc)))[0].what
         busy.may_go_on.set()
         await worker.container.consumer.stop(grace=0)
 
@@ -339,6 +427,12 @@ async def test_a_setting_of_earlier_versions_is_no_such_stream(
     assert await is_healthy(js, settings)
 
 
+async def reported_by(nc: Client) -> list[Any]:
+    """What the worker reports to `doctor`."""
+    reply = await nc.request("workers.info", b"{}", timeout=5)
+    return WorkerInfo.model_validate_json(reply.data).problems
+
+
 async def test_a_task_stream_of_another_kind_is_reported_with_the_next_step(
     settings: Settings, nc: Client, js: JetStreamContext, start_worker: StartWorker
 ) -> None:
@@ -347,7 +441,7 @@ async def test_a_task_stream_of_another_kind_is_reported_with_the_next_step(
     with capture_logs() as logs:
         async with start_worker(FakeEngine()) as worker:
             # Then readiness, doctor, log and metrics report it
-            (problem,) = await eventually(partial(reported_problems, nc))
+            (problem,) = await eventually(partial(reported_by, nc))
             assert problem.what.startswith("The stream transcription_tasks is not as the service needs it (")
             assert "retention" in problem.what
             assert "nats stream rm transcription_tasks" in problem.next_step
@@ -358,8 +452,12 @@ async def test_a_task_stream_of_another_kind_is_reported_with_the_next_step(
             await js.delete_stream("transcription_tasks")
             # Then the service recreates it, and is ready
             await eventually(partial(is_healthy, js, settings))
-            await eventually(lambda: has_no_problem(nc))
+            await eventually(lambda: _has_no_problem(nc))
             assert b"natscribe_streams_broken 0.0" in worker.container.meter.exposition()
+
+
+async def _has_no_problem(nc: Client) -> bool:
+    return not await reported_by(nc)
 
 
 async def test_a_consumer_of_another_kind_is_reported_with_the_next_step(
@@ -372,12 +470,12 @@ async def test_a_consumer_of_another_kind_is_reported_with_the_next_step(
     await js.add_consumer(stream, ConsumerConfig(durable_name=name, deliver_policy=DeliverPolicy.NEW))
     # When the service starts, then its error says what to do
     async with start_worker(FakeEngine()):
-        (problem,) = await eventually(partial(reported_problems, nc))
+        (problem,) = await eventually(partial(reported_by, nc))
         assert problem.what.startswith(f"The consumer {name} is not as the service needs it (")
         assert f"nats consumer rm {stream} {name}" in problem.next_step
         # And when the operator does so, there is no problem
         await js.delete_consumer(stream, name)
-        await eventually(lambda: has_no_problem(nc))
+        await eventually(lambda: _has_no_problem(nc))
         assert await is_healthy(js, settings)
 
 
@@ -395,3 +493,30 @@ async def test_a_consumer_that_somebody_edits_is_put_back(
     (line,) = logged(logs, "settings_restored")
     assert (line["of"], line["by"].split()[0], line["settings"]) == (name, "stranger", ["max_deliver"])
     assert (await js.consumer_info(stream, name)).config.ack_wait == 99
+
+
+async def test_a_paused_consumer_is_reported_until_it_is_resumed(
+    worker: Worker,
+    settings: Settings,
+    nc: Client,
+    js: JetStreamContext,
+    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
+) -> None:
+    # Given a consumer that an operator pauses
+    constants(GUARD_EVERY_S=0.3)
+    tries = AsyncMock(wraps=provisioning.provision)
+    monkeypatch.setattr(provisioning, "provision", tries)
+    stream, name = "transcription_ready", "transcription_worker_ready_recordings"
+    until = datetime.now(UTC) + timedelta(hours=1)
+    await js.pause_consumer(stream, name, until.isoformat())
+    # Then it is reported, and not changed
+    (problem,) = await eventually(partial(reported_by, nc))
+    assert f"nats consumer resume {stream} {name}" in problem.next_step
+    assert worker.container.stream_guard.are_streams_whole
+    await asyncio.sleep(1)  # two more checks, at least
+    assert tries.await_count == 1
+    # When it is resumed, then all is well
+    await js.resume_consumer(stream, name)
+    await eventually(lambda: _has_no_problem(nc))
+    assert worker.container.stream_guard.are_streams_whole

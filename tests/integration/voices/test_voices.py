@@ -105,6 +105,18 @@ async def test_formats_for_people_show_names_and_rttm_keeps_labels(publisher: Pu
     assert "SPEAKER_01" in rttm
 
 
+async def test_the_voices_of_a_user_are_listed_without_what_they_are_compared_with(
+    publisher: Publisher, anna: str
+) -> None:
+    listed = await publisher.request(subjects.VOICES, user_id=7)
+    (voice,) = listed["voices"]
+    assert (voice["voice"], voice["name"], voice["consent"]) == (anna, "Anna", CONSENT)
+    assert [(reference["task_id"], reference["seconds"]) for reference in voice["references"]] == [("call", 15)]
+    assert voice["comparable"] is True
+    assert voice_of("anna") not in json.dumps(listed)
+    assert (await publisher.request(subjects.VOICES, user_id="7"))["voices"] == []
+
+
 async def test_a_new_voice_is_stored_once_though_a_reply_was_lost(
     publisher: Publisher, anna: str, worker: Worker
 ) -> None:
@@ -170,6 +182,33 @@ async def call(publisher: Publisher, worker: Worker) -> str:
     """A task with two speakers."""
     await done(publisher, "call", diarize=True, identify=True)
     return "call"
+
+
+async def test_the_error_of_an_enrolment_says_what_is_missing(publisher: Publisher, call: str) -> None:
+    code, message = await refused(publisher, call)
+    assert (code, "2 speakers: select one" in message) == ("invalid_request", True)
+    assert (await refused(publisher, call, speaker="SPEAKER_07"))[0] == "not_found"
+    assert (await refused(publisher, call, speaker="SPEAKER_00", user_id=8))[0] == "not_found"
+    assert (await refused(publisher, call, speaker="SPEAKER_00", name=None))[0] == "invalid_request"
+    assert (await refused(publisher, call, speaker="SPEAKER_00", name=None, voice="0" * 32))[0] == "not_found"
+    for missing in ({"consent": None}, {"consent": {"by": "Anna"}}, {"consent": {"at": CONSENT["at"]}}):
+        code, message = await refused(publisher, call, speaker="SPEAKER_00", **missing)
+        assert (code, missing, "consent" in message) == ("invalid_request", missing, True)
+    for name in ("", "   ", "\u200f", "\ufeff", "An\x1bna", "An\u202ena", "A" * 65):
+        code, message = await refused(publisher, call, speaker="SPEAKER_00", name=name)
+        assert (code, name, "name: " in message) == ("invalid_request", name, True), message
+    assert (await publisher.request(subjects.VOICES, user_id=7))["voices"] == []
+
+
+async def test_a_task_without_identify_stores_no_embeddings(
+    publisher: Publisher, worker: Worker, js: JetStreamContext
+) -> None:
+    # Given a task with speakers that does not request their names
+    await done(publisher, "call", diarize=True)
+    # Then nothing of their voices is stored, and an enrolment fails with a reason
+    assert (await js.stream_info("KV_embeddings")).state.messages == 0
+    code, message = await refused(publisher, "call", speaker="SPEAKER_00")
+    assert (code, "`identify: true`" in message) == ("not_found", True)
 
 
 async def test_a_full_bucket_enrols_nobody_and_is_named(publisher: Publisher, call: str, js: JetStreamContext) -> None:
