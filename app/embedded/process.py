@@ -55,7 +55,9 @@ class Server(ABC):
         self.folder.mkdir(parents=True, exist_ok=True)
         for port in self._ports():
             size_before = self._log.stat().st_size if self._log.exists() else 0
-            process = self._launch(port)
+            with self._log.open("ab") as log:
+                process = GuardedProcess(self._command(port), lock=self.folder / "lock", grace=_GRACE_S, output=log)
+            self._process = process
             if await self._is_ready(process, port):
                 self.port = port
                 return
@@ -103,12 +105,6 @@ class Server(ABC):
         yield self.default_port
         for _ in range(_OTHER_PORTS):
             yield free_port()
-
-    def _launch(self, port: int) -> GuardedProcess:
-        with self._log.open("ab") as log:
-            process = GuardedProcess(self._command(port), lock=self.folder / "lock", grace=_GRACE_S, output=log)
-        self._process = process
-        return process
 
     async def _is_ready(self, process: GuardedProcess, port: int) -> bool:
         deadline = time.monotonic() + START_TIMEOUT_S

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
-from typing import BinaryIO
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -35,9 +34,10 @@ class Bucket:
         size = info.size or 0
         check_size(size, self._max_bytes)
         async with temporary_file(size) as path:
-            with report_full_disk(size), path.open("wb") as file:  # closing the file writes, too
-                digest = await self._download(info, file)
-            yield Recording(path, digest)
+            with report_full_disk(size), path.open("wb") as file, _explained_errors():  # closing the file writes, too
+                digest = await objects.download(self._nats, self._bucket, info, file.write)
+                await asyncio.to_thread(file.flush)
+            yield Recording(path, digest.hex())
 
     async def delete(self, audio_file_id: str, /) -> None:
         """Delete a recording from the bucket; see `RecordingStore.delete`."""
@@ -57,13 +57,6 @@ class Bucket:
         if info.is_link():
             not_found(audio_file_id, "upload the recording itself, not a link")
         return info
-
-    async def _download(self, info: ObjectInfo, file: BinaryIO) -> str:
-        """Write the recording that `info` describes to the file, and return its SHA-256 in hex."""
-        with _explained_errors():
-            digest = await objects.download(self._nats, self._bucket, info, file.write)
-            await asyncio.to_thread(file.flush)
-        return digest.hex()
 
 
 @contextmanager

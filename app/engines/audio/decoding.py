@@ -8,9 +8,10 @@ than the link before; so the file is opened again there.
 """
 
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from struct import unpack
 
@@ -111,7 +112,8 @@ def chunks_at(path: Path, budget: Budget, channels: int, starts: Iterable[float]
     Raises:
         PermanentError: audio_unreadable; audio_too_large as soon as reading exceeds its limit of CPU time.
     """
-    with _reading(budget), _opened(path, budget) as opened:
+    with _reading(budget), closing(_opened_at_links(path, budget)) as links:
+        opened = next(links)
         for start in starts:
             try:
                 opened.container.seek(round(start * av.time_base) + (opened.container.start_time or 0))
@@ -198,17 +200,26 @@ class _OpenedFile:
         return distance if distance < 0 else self.offset + 1 + distance
 
 
-def _opened_at_links(path: Path, budget: Budget) -> Iterator[_OpenedFile]:
-    """Open a file and yield it, several times for some chained Ogg files, i.e. several files joined.
+def _opened_at_links(path: Path, budget: Budget) -> Generator[_OpenedFile]:
+    """Open a file with PyAV and yield it, several times for some chained Ogg files, i.e. several files joined.
 
     FFmpeg stops before a joined file whose parameters differ from those of the file before. So the chained file is
     opened again there, and yielded again.
     """
     start = 0
     while start >= 0:
-        with _opened(path, budget, start) as opened:
+        budget.check()
+        with av.open(
+            str(path.absolute()),
+            options=_OPTIONS | {"skip_initial_bytes": str(start)},
+            metadata_errors="replace",
+            timeout=budget.left,  # for the library itself, which may read a whole file here
+        ) as container:
+            if not container.streams.audio:
+                raise unreadable(_SILENT)
+            opened = _OpenedFile(path, container, container.streams.audio[0], budget, start)
             yield opened
-            start = opened.next
+        start = opened.next
 
 
 @contextmanager
@@ -226,24 +237,6 @@ def _reading(budget: Budget) -> Iterator[None]:
         except LIBRARY_ERRORS as error:
             budget.check_error(error)
             raise unreadable(_NO_RECORDING) from error
-
-
-@contextmanager
-def _opened(path: Path, budget: Budget, start: int = 0) -> Iterator[_OpenedFile]:
-    """Open a file with PyAV until the `with` block ends.
-
-    `start`: the byte from which to read: 0, or the first byte of one of the joined files of a chained Ogg file.
-    """
-    budget.check()
-    with av.open(
-        str(path.absolute()),
-        options=_OPTIONS | {"skip_initial_bytes": str(start)},
-        metadata_errors="replace",
-        timeout=budget.left,  # for the library itself, which may read a whole file here
-    ) as container:
-        if not container.streams.audio:
-            raise unreadable(_SILENT)
-        yield _OpenedFile(path, container, container.streams.audio[0], budget, start)
 
 
 def _chunk(opened: _OpenedFile, channels: int) -> list[Samples]:
@@ -265,7 +258,7 @@ class _PositionTracker:
     the audio so far may be the first after such a restart, or damaged. It was a restart if the following time stamps
     stay behind for longer than `certain`; then the positions continue from `end`.
 
-    All fields are in the unit of the time stamps. `origin`: the time stamp at position 0. `end`: the position at which
+    Everything is in the unit of the time stamps. `origin`: the time stamp at position 0. `end`: the position at which
     all packets or frames so far have ended. `restart`: the first time stamp that may be after a restart; None: there is
     none.
     """
@@ -276,10 +269,7 @@ class _PositionTracker:
     restart: float | None = None
 
     def add(self, time: float, length: float) -> float:
-        """Add the next packet or frame, given its time stamp and its length; return the position where it starts.
-
-        `time`, `length` and the position are in the unit of the time stamps.
-        """
+        """Add the next packet or frame, given its time stamp and its length; return the position where it starts."""
         if time - self.origin >= self.end - self.certain:
             self.restart = None
         elif self.restart is None:
@@ -306,14 +296,11 @@ def _samples(opened: _OpenedFile, mixer: Mixer) -> Iterator[Samples]:
     produced = rate = 0
     positions: _PositionTracker | None = None
     for frame in opened.frames():
-        rate = rate or frame.sample_rate
+        rate, gap_s = rate or frame.sample_rate, 0.0
         if frame.time is not None and (opened.container.format.name != _UNTIMED or frame.sample_rate == rate):
             positions = positions or _PositionTracker(frame.time, _CERTAIN_S)
-            position = positions.add(frame.time, frame.samples / frame.sample_rate)
-            for silence in _silence(position - produced / SAMPLE_RATE):
-                produced += len(silence)
-                yield silence
-        for samples in mixer.mix(frame):
+            gap_s = positions.add(frame.time, frame.samples / frame.sample_rate) - produced / SAMPLE_RATE
+        for samples in chain(_silence(gap_s), mixer.mix(frame)):
             produced += len(samples)
             yield samples
     yield from mixer.flush()

@@ -44,8 +44,6 @@ SpeakersFactory = Callable[[LiveSpeakerOptions, int], Sequence["LiveSpeakers"]] 
 _LEAD_S = (SECTION + WARM_UP) / FRAMES_PER_SECOND + 1.0
 _FRAMES_OF_WHOLE_SAMPLES = 5  # this many frames, or a multiple, are whole samples at every usual rate
 
-EMPTY_REPLY = LiveAudioProcessed(seconds=0, windows=[], open=[], complete_until=[])
-
 
 class LiveStreams:
     """All live streams of an engine process, by name. A job that fails closes its own stream, and no other."""
@@ -74,7 +72,7 @@ class LiveStreams:
         """
         if isinstance(job, CloseLiveStream):
             self._close(job.stream)
-            return EMPTY_REPLY
+            return LiveAudioProcessed(seconds=0, windows=[], open=[], complete_until=[])
         continues = False
         try:
             reply = self._stream(job).process(job)

@@ -91,7 +91,7 @@ PUBLISHED: Mapping[str, PublishedModel] = {
     "alphacep/vosk-model-small-ru": PublishedModel("vosk", _RUSSIAN),
 }
 
-_BY_FOLDER_NAME = {alias: name for name in PUBLISHED for alias in (name, name.rpartition("/")[2])}
+_BY_FOLDER_NAME = {alias: model for name, model in PUBLISHED.items() for alias in (name, name.rpartition("/")[2])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,8 @@ def detect(folder: Path, name: str, compute_type: str | None) -> ModelFiles | No
     Raises:
         IncompleteModelError: The architecture is known, but some of its files are missing.
     """
-    config = _config(folder)
-    architecture = _architecture(folder, name, config)
+    config, known = _config(folder), _BY_FOLDER_NAME.get(name)
+    architecture = known.architecture if known else _architecture(folder, config)
     if architecture is None:
         return None
     suffixes = [suffix for suffix in _preferred(compute_type) if not _missing(folder, architecture, suffix)]
@@ -129,7 +129,7 @@ def detect(folder: Path, name: str, compute_type: str | None) -> ModelFiles | No
     return ModelFiles(
         architecture=architecture,
         precision=suffixes[0].removeprefix("?") or None,
-        languages=_languages(folder, name, config),
+        languages=known.languages if known else _languages(folder, config),
         files=tuple(_files(folder, architecture, suffixes[0])),
     )
 
@@ -164,9 +164,7 @@ def _preferred(compute_type: str | None) -> list[str]:
     return list(dict.fromkeys([first, _PLAIN, _INT8, _FLOAT16]))
 
 
-def _architecture(folder: Path, name: str, config: Mapping[str, object]) -> str | None:
-    if name in _BY_FOLDER_NAME:
-        return PUBLISHED[_BY_FOLDER_NAME[name]].architecture
+def _architecture(folder: Path, config: Mapping[str, object]) -> str | None:
     configured = str(config.get("model_type"))
     configured = PUBLISHED[configured].architecture if configured in PUBLISHED else configured
     candidates = [
@@ -194,9 +192,7 @@ def _files(folder: Path, architecture: str, suffix: str) -> Iterator[Path]:
     return chain.from_iterable(sorted(folder.glob(pattern)) for pattern in (*patterns, *beside))
 
 
-def _languages(folder: Path, name: str, config: Mapping[str, object]) -> tuple[str, ...]:
-    if name in _BY_FOLDER_NAME:
-        return PUBLISHED[_BY_FOLDER_NAME[name]].languages
+def _languages(folder: Path, config: Mapping[str, object]) -> tuple[str, ...]:
     listed = config.get("languages")
     if isinstance(listed, list):
         return tuple(str(language) for language in listed)
