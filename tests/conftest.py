@@ -81,6 +81,18 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture
+def full_disk(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder on a full disk that `tempfile` uses: each write to its files fails, as it does to /dev/full."""
+
+    def mkstemp(prefix: str) -> tuple[int, str]:
+        (scratch / f"{prefix}x").symlink_to("/dev/full")
+        return os.open("/dev/full", os.O_WRONLY), str(scratch / f"{prefix}x")
+
+    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
+    return scratch
+
+
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate of `localhost` and 127.0.0.1, and the authority that signed it."""

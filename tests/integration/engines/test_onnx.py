@@ -110,14 +110,10 @@ def tones() -> WindowAudio:
     return WindowAudio(np.concatenate(pieces), [(1.0, 1.5), (2.5, 3.0), (4.5, 5.0)])
 
 
-def of_tones(name: str) -> OnnxModel:
-    return loaded(name)
-
-
 @pytest.mark.parametrize(("name", "word"), [("gigaam-tones", "\u043e"), ("parakeet-tones", "tone")])
 def test_other_layouts_return_words_and_times(tones: WindowAudio, name: str, word: str) -> None:
     # Given a network in the layout of GigaAM or of Parakeet's transducer, when it transcribes three tones
-    (output,) = of_tones(name).transcribe([tones], TranscribeOptions(), [None])
+    (output,) = loaded(name).transcribe([tones], TranscribeOptions(), [None])
     (text,) = output.texts
 
     # Then it writes a word where each of them begins
@@ -136,7 +132,7 @@ def test_canary_writes_the_language_that_it_is_given(
 ) -> None:
     # Given a network in the layout of Canary, when it is given the spoken language, and whether to translate
     options = TranscribeOptions(language=language, translate=translate)
-    (output,) = of_tones("canary-tones").transcribe([tones], options, [None])
+    (output,) = loaded("canary-tones").transcribe([tones], options, [None])
     (text,) = output.texts
 
     # Then it writes each tone in the language to write, and which one was spoken
@@ -151,7 +147,7 @@ def test_canary_writes_the_language_that_it_is_given(
 
 def test_clips_of_different_lengths_can_be_transcribed_together(tones: WindowAudio) -> None:
     # Given the way of a GPU, which has all clips at once
-    model = replace(of_tones("parakeet-tones"), batched=True)
+    model = replace(loaded("parakeet-tones"), batched=True)
     short = WindowAudio(tones.samples[: 2 * SAMPLE_RATE], tones.speech[:1])
 
     # When a short clip is transcribed beside a long one, then each has its own words

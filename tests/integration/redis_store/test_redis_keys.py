@@ -1,7 +1,7 @@
 """Each key that the service writes to Redis expires: Redis is empty again if the service never runs again."""
 
 import re
-from collections.abc import Callable
+from inspect import isfunction, signature
 
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Kind
@@ -13,26 +13,21 @@ from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually
 
-NEVER_STORED = {keys.NEVER_WRITTEN}  # a write that needs this key to exist
-NAMES: dict[str, Callable[[], str]] = {
-    "info": lambda: keys.info("*"),
-    "progress": lambda: keys.progress("*"),
-    "result": lambda: keys.result("*"),
-    "projected": lambda: keys.projected("*"),
-    "task_list": lambda: keys.task_list("*", "*"),
-    "tombstone": lambda: keys.tombstone("*"),
-    "chunks": lambda: keys.chunks("*"),
-    "cached_recordings": lambda: keys.cached_recordings("*"),
-    "cached_results": lambda: keys.cached_results("*"),
-    "MARK": lambda: keys.MARK,
-    "LISTED": lambda: keys.LISTED,
-}
+NO_KEYS = {"user", "ANYBODY", "NO_USER", "NEVER_WRITTEN"}  # parts of keys, and the key that is never stored
+
+
+def forms() -> dict[str, str]:
+    """Return the keys of the service, by the names of their functions and constants; `*` stands for any id."""
+    members = {name: value for name, value in vars(keys).items() if name not in NO_KEYS}
+    functions = {name: value for name, value in members.items() if isfunction(value)}
+    constants = {name: value for name, value in members.items() if name.isupper() and isinstance(value, str)}
+    return constants | {name: value(*("*" for _ in signature(value).parameters)) for name, value in functions.items()}
 
 
 def name_of(key: str) -> str:
     """Return the name of the function or constant of a key."""
     (name_of_key,) = (
-        name for name, form in NAMES.items() if re.fullmatch(re.escape(form()).replace(r"\*", "[^:]+"), key)
+        name for name, form in forms().items() if re.fullmatch(re.escape(form).replace(r"\*", "[^:]+"), key)
     )
     return name_of_key
 
@@ -69,18 +64,9 @@ async def test_every_key_expires(
             await publisher.reaching(State.QUEUED, task_id)
         await publisher.request("tasks.cancel", task_id="cancelled")
         # Then each key of the service exists, and has a time to live
-        ttls = await until_written(redis, set(NAMES))
+        ttls = await until_written(redis, set(forms()))
         engine.may_go_on.set()
     assert {key: left for key, left in ttls.items() if left < 0} == {}
     # And the lists outlive the keys of their tasks
     of_tasks = max(left for key, left in ttls.items() if name_of(key) in {"info", "projected"})
     assert min(left for key, left in ttls.items() if name_of(key) in {"task_list", "LISTED"}) > of_tasks
-
-
-def test_every_key_of_the_service_is_tested() -> None:
-    functions = {name for name, value in vars(keys).items() if callable(value) and value.__module__ == keys.__name__}
-    constants = {
-        name for name, value in vars(keys).items() if isinstance(value, str) and ":" in value and name.isupper()
-    }
-    constants = {name for name in constants if vars(keys)[name] not in NEVER_STORED}
-    assert set(NAMES) == (functions - {"user"}) | constants

@@ -200,7 +200,7 @@ async def test_a_server_that_ends_is_restarted(tmp_path: Path) -> None:
     first = server.pid
     os.kill(first, signal.SIGKILL)
     # Then it is restarted
-    await eventually(lambda: asyncio.sleep(0, server.pid not in {0, first}))
+    await eventually(lambda: server.pid not in {0, first})
     assert restarted == ["greeter"]
     await cancel_all([supervising])
     await server.stop()
@@ -221,11 +221,7 @@ async def test_a_process_that_ignores_sigterm_is_killed_after_its_grace_period(t
     stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
     with (tmp_path / "output").open("wb") as output:
         process = GuardedProcess([sys.executable, "-ISc", stubborn], lock=tmp_path / "lock", grace=0.1, output=output)
-
-    async def ignores_sigterm() -> bool:
-        return process.runs and (tmp_path / "output").stat().st_size > 0
-
-    await eventually(ignores_sigterm)
+    await eventually(lambda: process.runs and (tmp_path / "output").stat().st_size > 0)
     assert await process.stop() != 0
     assert process.ended
 
@@ -233,11 +229,7 @@ async def test_a_process_that_ignores_sigterm_is_killed_after_its_grace_period(t
 @pytest.mark.parametrize("kill", [True, False])
 async def test_a_process_can_be_stopped_and_killed(tmp_path: Path, kill: bool) -> None:
     process = GuardedProcess(["sleep", "60"], lock=tmp_path / "lock", grace=5)
-
-    async def runs() -> bool:
-        return process.runs
-
-    await eventually(runs)
+    await eventually(lambda: process.runs)
     assert not process.ended
     if kill:
         process.kill()

@@ -20,7 +20,6 @@ from app.engines.messages import (
     Diarize,
     Failed,
     FindWindows,
-    Job,
     Load,
     Loaded,
     LoadVad,
@@ -31,6 +30,7 @@ from app.engines.messages import (
 from app.engines.process.child_process import EngineProcess
 from app.errors import PermanentError, TaskError, TransientError
 from app.settings import Settings
+from tests.integration.engines.children import replies
 from tests.waiting import eventually
 
 PROGRAM = """
@@ -67,11 +67,6 @@ async def engine() -> AsyncIterator[EngineProcess]:
 
 def children() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if PROGRAM in child.cmdline()]
-
-
-async def replies(engine: EngineProcess, job: Job) -> list[Reply]:
-    async with aclosing(engine.run(job)) as run:
-        return [reply async for reply in run]
 
 
 async def test_one_process_does_all_jobs_and_retains_its_model(engine: EngineProcess) -> None:
@@ -115,11 +110,7 @@ async def test_a_process_that_dies_is_replaced(engine: EngineProcess) -> None:
     # When it dies between jobs, then the next job has another one, which has no model
     (child,) = children()
     child.kill()
-
-    async def gone() -> bool:
-        return not engine.running
-
-    await eventually(gone)
+    await eventually(lambda: not engine.running)
     assert await replies(engine, LISTEN) == FOUND
     assert engine.loaded is None
 
@@ -152,10 +143,6 @@ async def test_the_log_names_the_task_of_each_line_that_the_process_writes(engin
         for task_id, job in (("first", Load()), ("second", LISTEN)):
             with bound_contextvars(task_id=task_id):
                 await replies(engine, job)
-
-            async def logged() -> bool:
-                return any(line["task_id"] == task_id for line in lines)  # noqa: B023 -- awaited at once
-
-            await eventually(logged)
+            await eventually(lambda: any(line["task_id"] == task_id for line in lines))  # noqa: B023 -- awaited at once
     # Then each line names its own, and empty lines are left out
     assert [(line["text"], line["task_id"]) for line in lines] == [("load", "first"), ("find_windows", "second")]

@@ -14,7 +14,6 @@ from natscribe.schemas.wire import Model
 
 from app.engines.family import ComputeOptions, LocalModel, identity_of
 from app.engines.models import FAMILIES, ModelCatalog
-from app.engines.onnx import published as onnx
 from app.engines.speech_model import SpeechModel
 from app.engines.whisper import bundled
 from app.engines.whisper import family as whisper
@@ -260,13 +259,6 @@ def test_an_unknown_precision_is_refused_before_anything_is_downloaded(
     assert "ENGINE_COMPUTE_TYPE=int7" in message
     assert {"int8", "float16", "float32"} <= set(message.rstrip(".").partition("takes ")[2].split(", "))
     assert hub.requests == []
-
-
-@pytest.mark.parametrize("precision", onnx.PRECISIONS)
-def test_each_precision_of_whisper_leaves_models_of_onnx_asr_usable(models_dir: Path, precision: str) -> None:
-    # Given a service with a precision for its Whisper models, when a task names a folder of onnx-asr, then it is found
-    make_onnx_model(models_dir / "calls")
-    assert catalog(None, models_dir, precision).find("calls").identity.name == "calls"
 
 
 @pytest.mark.parametrize(

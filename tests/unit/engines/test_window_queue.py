@@ -44,7 +44,6 @@ class ScriptedEngine:
     jobs: list[Transcribe] = field(default_factory=list)
     tasks: list[str] = field(default_factory=list)  # whose log lines the lines about a batch belong to
     stopped: int = 0  # batches that were stopped
-    ready: bool = True
     loaded: Loaded | None = None
 
     def __post_init__(self) -> None:
@@ -301,17 +300,6 @@ async def test_an_error_of_the_engine_reaches_all_windows_of_its_batch_and_no_ot
     assert await outcomes_of(*scenario.requests(*range(6))) == [DIED] * 4 + [text(4), text(5)]
 
 
-async def test_an_engine_that_died_over_windows_that_nobody_wants_continues(scenario: Scenario) -> None:
-    # Given an engine that dies over a batch of which one window is wanted no longer
-    scenario.engine.failures = [DIED]
-    unwanted, awaited = await scenario.in_progress(Rank.OWN, Rank.OWN)
-    await give_up(unwanted)
-    scenario.engine.may_reply.set()
-    # When the window is requested again, then there is a text
-    assert await outcomes_of(awaited) == [DIED]
-    assert await scenario.request(1) == text(1)
-
-
 @pytest.mark.parametrize(
     ("seconds", "at_once", "largest", "size"),
     [(6.0, 1, 4, 1), (3.0, 1, 4, 3), (0.0, 1, 4, 4), (2.0, 2, 7, 4), (1.2, 3, 7, 6), (60.0, 2, 7, 2)],
@@ -406,17 +394,6 @@ async def test_a_batch_that_hangs_and_that_nobody_wants_is_stopped_in_the_end(
     await eventually(lambda: scenario.engine.stopped == 1)
     scenario.engine.may_reply.set()
     assert await scenario.request(5) == text(5)
-
-
-async def test_a_batch_that_nobody_wants_may_end_within_a_while(
-    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(window_queue, "POLL_EVERY_S", 0.01)
-    await give_up(*await scenario.in_progress(Rank.SHARED))
-    await asyncio.sleep(0.05)
-    scenario.engine.may_reply.set()
-    assert await scenario.request(5) == text(5)
-    assert scenario.engine.stopped == 0
 
 
 async def test_an_engine_that_writes_too_few_texts_leaves_nobody_waiting() -> None:

@@ -357,26 +357,18 @@ async def test_a_recording_that_is_not_there(nats: InMemoryNats, bucket: Recordi
 
 
 @pytest.mark.parametrize("size", [100, 1_000_000], ids=["in the last buffer", "in the middle"])
-async def test_a_full_temporary_folder_is_explained(
-    nats: InMemoryNats, scratch: Path, monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
-    # Given a temporary file on a full disk: each write fails there, as it does to /dev/full
+async def test_a_full_temporary_folder_is_explained(nats: InMemoryNats, full_disk: Path, size: int) -> None:
+    # Given a temporary file on a full disk
     await upload(nats, "a.flac", b"x" * size)
-
-    def mkstemp(prefix: str) -> tuple[int, str]:
-        (scratch / f"{prefix}x").symlink_to("/dev/full")
-        return os.open("/dev/full", os.O_WRONLY), str(scratch / f"{prefix}x")
-
-    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
     # When a recording is fetched
     with capture_logs() as lines, pytest.raises(TransientError) as full:
         await make_recording_store(Settings(_env_file=None), nats.client).fetch("a.flac").__aenter__()
     # Then trying again can help, the message says how much room is needed, and the log says where
     assert f"no room for the {size} bytes" in full.value.detail.message
-    assert str(scratch) not in full.value.detail.message
+    assert str(full_disk) not in full.value.detail.message
     (line,) = [line for line in lines if line["event"] == "temporary_folder_filled"]
-    assert (line["folder"], line["needed_bytes"]) == (str(scratch), size)
-    assert list(scratch.iterdir()) == []
+    assert (line["folder"], line["needed_bytes"]) == (str(full_disk), size)
+    assert list(full_disk.iterdir()) == []
 
 
 async def test_a_folder_without_inodes_is_explained(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from tests.fakes import messages
 from tests.waiting import eventually
 
 NAMES = Settings(_env_file=None).stream_names
+Waiting = dict[int, list[list[Msg]]]
 WITHIN = 10  # seconds
 STORED, NOW = datetime(2026, 1, 1, 11, tzinfo=UTC), datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -40,14 +42,17 @@ class FakeProjection:
 
     takes: float = 0.0  # seconds
     projected: list[ProjectedEvent] = field(default_factory=list)
-    projected_at: float = 0.0
+    began_at: list[float] = field(default_factory=list)
+    ended_at: list[float] = field(default_factory=list)
     results: dict[str, ProjectedResult] = field(default_factory=dict)
 
     async def write_events(self, events: Sequence[ProjectedEvent]) -> None:
+        loop = asyncio.get_running_loop()
+        self.began_at.append(loop.time())
         if self.takes:
             await asyncio.sleep(self.takes)
         self.projected += events
-        self.projected_at = asyncio.get_running_loop().time()
+        self.ended_at.append(loop.time())
 
     async def write_results(self, results: Mapping[str, ProjectedResult]) -> None:
         self.results.update(results)
@@ -100,25 +105,24 @@ def client() -> FakeClient:
 
 
 @pytest.fixture
-def requested_more(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """A full batch of events waits for the first pull; the event is set when the feed pulls more."""
-    again = asyncio.Event()
-    waiting = {
-        MAX_EVENTS_PER_BATCH: [event(client, number) for number in range(1, MAX_EVENTS_PER_BATCH + 1)],
-        MAX_RESULTS_PER_BATCH: [result(client, number) for number in range(1, MAX_RESULTS_PER_BATCH + 1)],
-    }
+def waiting(monkeypatch: pytest.MonkeyPatch) -> Waiting:
+    """The messages that pulls of so many return, one list after the other; a further pull does not end."""
+    batches: Waiting = defaultdict(list)
 
-    async def pull(_: PullInbox, batch: int, *, within: float = 0.0) -> list[Msg]:
-        del within
-        if batch in waiting:
-            return waiting.pop(batch)
-        if batch == MAX_EVENTS_PER_BATCH:
-            again.set()
-        await asyncio.Event().wait()
-        return []
+    async def pull(_: PullInbox, batch: int, **__: object) -> list[Msg]:
+        if not batches[batch]:
+            await asyncio.Event().wait()
+        return batches[batch].pop(0)
 
     monkeypatch.setattr(PullInbox, "pull", pull)
-    return again
+    return batches
+
+
+@pytest.fixture
+def full(client: FakeClient, waiting: Waiting) -> None:
+    """A full batch of events waits, and one of results."""
+    for size, message in ((MAX_EVENTS_PER_BATCH, event), (MAX_RESULTS_PER_BATCH, result)):
+        waiting[size].append([message(client, number) for number in range(1, size + 1)])
 
 
 @asynccontextmanager
@@ -132,7 +136,7 @@ async def projecting(client: FakeClient, projection: FakeProjection) -> AsyncIte
         await cancel_all([run])
 
 
-@pytest.mark.usefixtures("requested_more")
+@pytest.mark.usefixtures("full")
 async def test_other_work_runs_during_a_large_projection(client: FakeClient) -> None:
     # Given a great many events and results, and something else that continues
     projection, turns, turns_of_results = FakeProjection(), 0, 0
@@ -157,36 +161,25 @@ async def test_other_work_runs_during_a_large_projection(client: FakeClient) -> 
     assert turns_of_results >= MAX_RESULTS_PER_BATCH
 
 
-async def test_the_projection_takes_at_most_half_of_the_time(client: FakeClient, requested_more: asyncio.Event) -> None:
-    # Given events that take a while to be projected, and others behind them
+@pytest.mark.usefixtures("full")
+async def test_the_projection_takes_at_most_half_of_the_time(client: FakeClient, waiting: Waiting) -> None:
+    # Given events that take a while to be projected, and another one behind them
     projection = FakeProjection(takes=0.3)
+    waiting[MAX_EVENTS_PER_BATCH].append([event(client, 2)])
     # When they are projected
     async with projecting(client, projection):
-        await requested_more.wait()
-        # Then the worker has as long for itself before it pulls the next ones
-        assert asyncio.get_running_loop().time() - projection.projected_at >= projection.takes
+        await eventually(lambda: len(projection.began_at) > 1)
+    # Then the worker has as long for itself before it pulls the next ones
+    assert projection.began_at[1] - projection.ended_at[0] >= projection.takes
 
 
-async def test_an_event_that_arrives_while_the_feed_waits_is_projected(
-    client: FakeClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_event_that_arrives_while_the_feed_waits_is_projected(client: FakeClient, waiting: Waiting) -> None:
     # Given a stream without events, to which one is added
-    pulled = iter([[], [event(client, 2)]])
-
-    async def pull(_: PullInbox, batch: int, **__: object) -> list[Msg]:
-        if batch == MAX_RESULTS_PER_BATCH or (messages := next(pulled, None)) is None:
-            await asyncio.Event().wait()
-            return []
-        return messages
-
-    async def is_acknowledged() -> bool:
-        return bool(client.acknowledged)
-
-    monkeypatch.setattr(PullInbox, "pull", pull)
+    waiting[MAX_EVENTS_PER_BATCH], waiting[1] = [[]], [[event(client, 2)]]
     # Then it is projected
     projection = FakeProjection()
     async with projecting(client, projection):
-        await eventually(is_acknowledged)
+        await eventually(lambda: bool(client.acknowledged))
     assert [item.record.stream_sequence for item in projection.projected] == [2]
 
 
@@ -198,16 +191,13 @@ class RefusingProjection(FakeProjection):
         raise TransientError(ErrorCode.INTERNAL, "Redis refuses the service.")
 
 
-@pytest.mark.usefixtures("requested_more")
+@pytest.mark.usefixtures("full")
 async def test_an_interrupted_projection_is_logged(client: FakeClient) -> None:
     # Given a Redis that refuses what the feed writes
-    async def logged() -> bool:
-        return bool(logs)
-
     with capture_logs() as logs:
         async with projecting(client, RefusingProjection()):
             # When the feed tries
-            await eventually(logged)
+            await eventually(lambda: bool(logs))
     # Then the log says why the keys are not up to date
     assert [(line["event"], line["work"], line["error"]) for line in logs] == [
         ("work_interrupted", "projection", "Redis refuses the service.")
@@ -215,25 +205,15 @@ async def test_an_interrupted_projection_is_logged(client: FakeClient) -> None:
 
 
 async def test_a_message_that_only_another_version_can_read_is_returned_alone(
-    client: FakeClient, monkeypatch: pytest.MonkeyPatch
+    client: FakeClient, waiting: Waiting
 ) -> None:
     # Given two events, and one of another version between them
     batch = [event(client, number) for number in (2, 3, 4)]
     batch[1].data = b"{}"
-    waiting = {MAX_EVENTS_PER_BATCH: batch}
-
-    async def pull(_: PullInbox, count: int, **__: object) -> list[Msg]:
-        if count not in waiting:
-            await asyncio.Event().wait()
-        return waiting.pop(count)
-
-    async def is_settled() -> bool:
-        return len(client.acknowledged) + len(client.returned) == len(batch)
-
-    monkeypatch.setattr(PullInbox, "pull", pull)
+    waiting[MAX_EVENTS_PER_BATCH] = [batch]
     # When they are projected, then the others are, and the one is returned
     projection = FakeProjection()
     async with projecting(client, projection):
-        await eventually(is_settled)
+        await eventually(lambda: len(client.acknowledged) + len(client.returned) == len(batch))
     assert [item.record.stream_sequence for item in projection.projected] == [2, 4]
     assert client.returned == [batch[1].reply]

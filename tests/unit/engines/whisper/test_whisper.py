@@ -113,14 +113,6 @@ def languages(outputs: Sequence[ModelOutput]) -> list[list[str | None]]:
     return [[text.language for text in output.texts] for output in outputs]
 
 
-def test_each_window_is_decoded_in_its_own_language() -> None:
-    # Given an English and a Russian window in one batch
-    outputs = transcribed(FakeNetwork(by_language), clip((8, EN)), clip((8, RU)))
-    # Then each has its own text, and says which language is spoken at its end
-    assert languages(outputs) == [["en"], ["ru"]]
-    assert [output.language for output in outputs] == ["en", "ru"]
-
-
 def test_a_window_with_a_change_of_language_is_decoded_in_two_parts() -> None:
     # Given four sentences, the last two in Russian
     network = FakeNetwork(by_language)
@@ -143,11 +135,6 @@ def test_a_sentence_in_another_language_is_not_lost_between_others_and_a_moment_
     seconds: float, detected: list[str]
 ) -> None:
     assert languages(transcribed(FakeNetwork(by_language), clip((4, EN), (seconds, RU), (4, EN)))) == [detected]
-
-
-def test_an_uncertain_window_takes_the_language_before_it_and_is_not_settled() -> None:
-    (output,) = transcribed(FakeNetwork(by_language), clip((4, UNSURE)), previous=["ru"])
-    assert ([text.language for text in output.texts], output.language, output.settled) == (["ru"], "ru", False)
 
 
 @pytest.mark.parametrize(
