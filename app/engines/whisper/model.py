@@ -193,29 +193,25 @@ class Whisper:
             return [text]
         if decoding.interim:
             return [replace(text, words=[])]
-        retried = [text for half in self._halves(part) for text in self._decode_half(half, decoding)]
+        retried = list(self._decode_halves(part, decoding))
         if _is_loop(retried, part):
             retried = [replace(text, words=[])]
         is_possible = not too_fast([word.word for word in text.words], part.audio.seconds)
         lost_seconds = _seconds_without_words(retried, part) - _seconds_without_words([text], part)
         return [text] if is_possible and lost_seconds > MIN_GAP_S else retried
 
-    def _halves(self, part: EncodedPart) -> list[EncodedPart]:
-        """Cut a part in two at its widest pause, and encode both halves, because short audio causes fewer loops."""
-        return [
-            EncodedPart(audio, part.start + start, part.language, self._network.encode([audio])[0])
-            for start, audio in cut_in_two(part.audio)
-        ]
-
-    def _decode_half(self, half: EncodedPart, decoding: DecodeOptions) -> Iterator[Text]:
-        (decoded,) = self._network.decode([half], decoding)
-        if self._is_silent(half, decoded):
-            return
-        text = self._timed(half, decoded, decoding)
-        if _is_loop([text], half):
-            (decoded,) = self._network.decode([half], replace(decoding, break_loops=True))
+    def _decode_halves(self, part: EncodedPart, decoding: DecodeOptions) -> Iterator[Text]:
+        """Cut a part in two at its widest pause, and decode each half, because short audio causes fewer loops."""
+        for start, audio in cut_in_two(part.audio):
+            half = EncodedPart(audio, part.start + start, part.language, self._network.encode([audio])[0])
+            (decoded,) = self._network.decode([half], decoding)
+            if self._is_silent(half, decoded):
+                continue
             text = self._timed(half, decoded, decoding)
-        yield text
+            if _is_loop([text], half):
+                (decoded,) = self._network.decode([half], replace(decoding, break_loops=True))
+                text = self._timed(half, decoded, decoding)
+            yield text
 
     def _is_silent(self, part: EncodedPart, decoded: Decoded) -> bool:
         doubtful = decoded.avg_logprob < _DOUBTFUL or not _has_letters(self._network.text(part, decoded))

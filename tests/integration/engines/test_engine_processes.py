@@ -145,31 +145,41 @@ async def test_a_live_stream_survives_a_job_that_is_given_up(engine: EngineProce
     for name in ("given up", "other"):
         await processed(engine, live(silence(1), name, first=True))
     # When a job of one is given up before its reply
-    giving_up = asyncio.create_task(replies(engine, live(silence(30), "given up")))
-    await asyncio.sleep(0)
-    giving_up.cancel()
-    await asyncio.wait([giving_up])
-    assert giving_up.cancelled()
+    await give_up(engine, live(silence(30), "given up"))
     # Then the other one continues, and so could this one, until it is closed
     assert (await processed(engine, live(silence(1), "other"))).seconds == 2
     assert (await processed(engine, live(silence(1), "given up"))).seconds == 32
     assert (await processed(engine, CloseLiveStream(stream="given up"))).complete_until == []
 
 
-async def test_a_live_process_that_hangs_is_replaced(engine: EngineProcesses, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a live stream whose process hangs
+async def give_up(engine: EngineProcesses, job: Job) -> None:
+    """Begin a job, and give it up before its reply."""
+    giving_up = asyncio.create_task(replies(engine, job))
+    await asyncio.sleep(0)
+    giving_up.cancel()
+    await asyncio.wait([giving_up])
+    assert giving_up.cancelled()
+
+
+@pytest.fixture
+async def hanging(engine: EngineProcesses) -> EngineProcesses:
+    """An engine with the live stream `a`, whose process hangs."""
     await processed(engine, live(silence(1), "a", first=True))
     (child,) = children()
     child.suspend()
+    return engine
+
+
+async def test_a_live_process_that_hangs_is_replaced(hanging: EngineProcesses, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_processes, "MAX_LIVE_JOB_S", 0.2)
     # When a job gets no reply, then it fails for now, and nothing is left of the process
     with pytest.raises(TransientError) as caught:
-        await processed(engine, live(silence(1), "a"))
+        await processed(hanging, live(silence(1), "a"))
     assert caught.value.detail.code is ErrorCode.ENGINE_FAILED
     assert children() == []
     # And another process takes the stream from its beginning
     monkeypatch.undo()
-    assert (await processed(engine, live(silence(1), "a", first=True))).seconds == 1
+    assert (await processed(hanging, live(silence(1), "a", first=True))).seconds == 1
 
 
 class SlowProcess(EngineProcess):
@@ -197,15 +207,10 @@ async def test_jobs_that_wait_for_others_do_not_hang(
     await engine.close()
 
 
-async def test_closing_does_not_wait_for_a_live_job(engine: EngineProcesses) -> None:
+async def test_closing_does_not_wait_for_a_live_job(hanging: EngineProcesses) -> None:
     # Given a live stream whose process hangs, and a job that was given up
-    await processed(engine, live(silence(1), "a", first=True))
-    (child,) = children()
-    child.suspend()
-    giving_up = asyncio.create_task(replies(engine, live(silence(1), "a")))
-    await asyncio.sleep(0)
-    giving_up.cancel()
+    await give_up(hanging, live(silence(1), "a"))
     # When the engine is closed, then nothing is left
     async with asyncio.timeout(10):
-        await engine.close()
+        await hanging.close()
     assert children() == []

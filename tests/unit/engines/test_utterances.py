@@ -22,6 +22,12 @@ def find(samples: Samples, start_at: float = 0.0, bit: int = 16_000) -> list[Unp
     return [*windows, *utterances.flush()]
 
 
+@pytest.fixture
+def utterances() -> UtteranceDetector:
+    """A detector that takes what is loud for speech."""
+    return UtteranceDetector(0, loudness)
+
+
 def regions(windows: list[UnpackedWindow]) -> list[Times]:
     return [region for window in windows for region in window.regions]
 
@@ -36,9 +42,8 @@ def test_a_pause_of_half_a_second_ends_an_utterance() -> None:
     assert second == pytest.approx((5.312 - 0.288, 5.312 + 3.68 + 0.128))
 
 
-def test_an_utterance_is_complete_half_a_second_after_its_last_word() -> None:
+def test_an_utterance_is_complete_half_a_second_after_its_last_word(utterances: UtteranceDetector) -> None:
     # Given a person who speaks
-    utterances = UtteranceDetector(0, loudness)
     assert utterances.process(samples_of((0, 1.6), (1, 3.2), (0, 0.48))) == []
     # When the pause is half a second long, then the utterance is there
     (window,) = utterances.process(samples_of((0, 0.032)))
@@ -47,10 +52,9 @@ def test_an_utterance_is_complete_half_a_second_after_its_last_word() -> None:
     assert utterances.open() is None
 
 
-def test_the_utterance_so_far_has_its_audio_up_to_now() -> None:
+def test_the_utterance_so_far_has_its_audio_up_to_now(utterances: UtteranceDetector) -> None:
     # Given a person who speaks, when half of it is processed
     samples = samples_of((0, 1.6), (1, 3.2))
-    utterances = UtteranceDetector(0, loudness)
     utterances.process(samples[: 3 * SAMPLE_RATE])
     # Then the utterance so far reaches up to now
     speaking = utterances.open()
@@ -60,9 +64,8 @@ def test_the_utterance_so_far_has_its_audio_up_to_now() -> None:
     assert np.array_equal(speaking.samples, samples[start:end])
 
 
-def test_in_a_pause_nobody_speaks_until_the_next_word() -> None:
+def test_in_a_pause_nobody_speaks_until_the_next_word(utterances: UtteranceDetector) -> None:
     # Given a person who speaks, and draws breath
-    utterances = UtteranceDetector(0, loudness)
     utterances.process(samples_of((0, 1.6), (1, 3.2)))
     # When the breath has lasted 0.06 s, then the utterance continues; when it has lasted 0.1 s, it may be over
     utterances.process(samples_of((0, 0.064)))
@@ -99,9 +102,10 @@ def test_less_probable_speech_continues_an_utterance_only_on_telephones(probabil
 
 
 @pytest.mark.parametrize(("frames", "count"), [(3, 0), (4, 1)])
-def test_a_click_is_no_utterance_and_is_not_shown_as_one(frames: int, count: int) -> None:
+def test_a_click_is_no_utterance_and_is_not_shown_as_one(
+    utterances: UtteranceDetector, frames: int, count: int
+) -> None:
     # Given a noise of a few frames in silence
-    utterances = UtteranceDetector(0, loudness)
     # When it is processed
     utterances.process(samples_of((0, 1.6), (1, frames / RATE)))
     shown = utterances.open()
@@ -122,9 +126,8 @@ def test_an_utterance_that_grows_too_long_is_cut_where_it_is_quiet() -> None:
     assert second[0] == first[1]
 
 
-def test_a_long_utterance_is_cut_while_it_continues() -> None:
+def test_a_long_utterance_is_cut_while_it_continues(utterances: UtteranceDetector) -> None:
     # Given a person who never pauses, when 15 s are processed, then an utterance is complete
-    utterances = UtteranceDetector(0, loudness)
     assert utterances.process(samples_of((1, 14.944))) == []
     assert len(utterances.process(samples_of((1, 0.032)))) == 1
 
@@ -178,12 +181,11 @@ def test_a_worker_that_continues_after_any_utterance_finds_the_same_later_ones(
 
 @pytest.mark.parametrize(("speech", "silence"), KINDS)
 def test_a_worker_that_continues_at_any_complete_second_finds_the_same_later_utterances(
-    speech: float, silence: float
+    utterances: UtteranceDetector, speech: float, silence: float
 ) -> None:
     # Given a run that reports from time to time before which second all utterances are detected
     samples = conversation(5, 10, speech, silence)
-    utterances, windows = UtteranceDetector(0, loudness), find(samples)
-    bit = len(samples) // 17
+    windows, bit = find(samples), len(samples) // 17
     for at in range(0, len(samples), bit):
         utterances.process(samples[at : at + bit])
         # When another worker continues there, then it finds those that end later
@@ -192,9 +194,9 @@ def test_a_worker_that_continues_at_any_complete_second_finds_the_same_later_utt
 
 
 @pytest.mark.parametrize(("level", "most_seconds"), [(0.0, 0.3), (1.0, 15.0)], ids=["silence", "a monologue"])
-def test_little_audio_is_held_whatever_comes(level: float, most_seconds: float) -> None:
+def test_little_audio_is_held_whatever_comes(utterances: UtteranceDetector, level: float, most_seconds: float) -> None:
     # Given an hour of silence, or of a person who never pauses
-    utterances, bit = UtteranceDetector(0, loudness), samples_of((level, 14.4))
+    bit = samples_of((level, 14.4))
     for _ in range(250):
         utterances.process(bit)
         # Then what is not settled is never longer than an utterance

@@ -163,14 +163,25 @@ async def test_the_engine_never_waits_for_more_windows(scenario: Scenario) -> No
     assert scenario.engine.batches == [[0], [1, 2]]
 
 
-async def test_windows_of_different_options_are_never_in_one_batch(scenario: Scenario) -> None:
-    # Given windows of two tasks with different options, when all are requested at the same moment
-    options = [ENGLISH, GERMAN, ENGLISH, GERMAN]
-    texts = await texts_of(*(scenario.request(number, options=chosen) for number, chosen in enumerate(options)))
-    # Then each batch has the windows of one task, with its options
-    assert scenario.engine.batches == [[0, 2], [1, 3]]
-    assert [job.options for job in scenario.engine.jobs] == [ENGLISH, GERMAN]
-    assert texts == [text(number) for number in range(4)]
+MIXED: dict[str, tuple[list[tuple[TranscribeOptions, Rank]], list[list[int]]]] = {
+    "windows of different options": ([(ENGLISH, Rank.OWN), (GERMAN, Rank.OWN)] * 2, [[0, 2], [1, 3]]),
+    "live windows and one of a recording": ([(ENGLISH, Rank.OWN), *[(ENGLISH, Rank.LIVE)] * 2], [[1, 2], [0]]),
+    "a higher rank with other options": ([(GERMAN, Rank.SHARED), (ENGLISH, Rank.OWN)], [[1], [0]]),
+}
+
+
+@pytest.mark.parametrize(("windows", "batches"), MIXED.values(), ids=MIXED)
+async def test_different_windows_are_never_in_one_batch(
+    scenario: Scenario, windows: list[tuple[TranscribeOptions, Rank]], batches: list[list[int]]
+) -> None:
+    # When windows of different tasks are requested at the same moment
+    texts = await texts_of(
+        *(scenario.request(number, options=options, rank=rank) for number, (options, rank) in enumerate(windows))
+    )
+    # Then each batch has the windows of one kind, with its options, and each window has its own text
+    assert scenario.engine.batches == batches
+    assert [job.options for job in scenario.engine.jobs] == [windows[batch[0]][0] for batch in batches]
+    assert texts == [text(number) for number in range(len(windows))]
 
 
 async def test_live_windows_come_before_own_ones_and_these_before_those_of_other_workers() -> None:
@@ -202,13 +213,6 @@ async def test_interim_passes_and_recordings_take_turns_and_finals_come_before_b
     assert scenario.engine.batches == [[0], [30], [10], [20], [11], [21], [12], [22], [13], [23]]
 
 
-async def test_a_live_window_does_not_wait_for_the_text_of_a_recording(scenario: Scenario) -> None:
-    # Given live windows and one of a recording with the same options, which would fit into one batch
-    await texts_of(scenario.request(1), *scenario.requests(2, 3, rank=Rank.LIVE))
-    # Then the live windows are a batch of their own
-    assert scenario.engine.batches == [[2, 3], [1]]
-
-
 @pytest.mark.parametrize("rank", [Rank.LIVE, Rank.INTERIM])
 async def test_batches_of_recordings_are_short_while_people_speak(
     scenario: Scenario, rank: Rank, monkeypatch: pytest.MonkeyPatch
@@ -223,14 +227,6 @@ async def test_batches_of_recordings_are_short_while_people_speak(
     await scenario.request(4, rank=rank)
     await texts_of(*scenario.requests(5, 6, 7, 8))
     assert scenario.engine.batches[4:] == [[4], [5, 6, 7, 8]]
-
-
-async def test_a_window_of_a_higher_rank_brings_its_options(scenario: Scenario) -> None:
-    # Given windows that wait, the first one of a lower rank and with other options, when the engine takes them
-    await texts_of(scenario.request(0, options=GERMAN, rank=Rank.SHARED), scenario.request(1))
-    # Then the higher rank comes first nevertheless
-    assert scenario.engine.batches == [[1], [0]]
-    assert [job.options for job in scenario.engine.jobs] == [ENGLISH, GERMAN]
 
 
 async def test_a_batch_whose_windows_nobody_wants_any_longer_is_stopped_at_once(scenario: Scenario) -> None:

@@ -11,6 +11,7 @@ from app.engines.audio.windows import (
     FIRST_CHUNK_S,
     FRAME,
     LATER_CHUNK_S,
+    DetectedWindows,
     UnpackedWindow,
     chunks,
     detect_windows,
@@ -165,17 +166,22 @@ def test_a_word_is_transcribed_when_ninety_seconds_have_passed(frames: int, comp
     assert bool(next_window(speech, whole=False)) is complete
 
 
-def test_the_voice_detector_processes_the_end_of_the_chunk_before() -> None:
-    # Given a detector that remembers what it was given
+def processed(*parts: Samples) -> tuple[list[DetectedWindows], list[Samples]]:
+    """What is detected in a recording, and all that the voice detector was given for it."""
     inputs: list[Samples] = []
 
     def detector(samples: Samples) -> npt.NDArray[np.float32]:
         inputs.append(samples.copy())
         return loudness(samples)
 
+    return list(detect_windows(parts, 0.0, detector)), inputs
+
+
+def test_the_voice_detector_processes_the_end_of_the_chunk_before() -> None:
+    # Given a recording of several chunks
     samples = conversation(3, 40)
-    # When a recording is processed
-    list(detect_windows([samples], 0.0, detector))
+    # When it is processed
+    _, inputs = processed(samples)
     # Then each chunk but the first was given with the 64 frames before it
     borders = np.cumsum([len(chunk) for chunk in chunks([samples])])[:-1]
     assert len(borders) >= 2
@@ -186,15 +192,9 @@ def test_the_voice_detector_processes_the_end_of_the_chunk_before() -> None:
 
 def test_the_voice_detector_processes_no_chunk_of_a_long_silence() -> None:
     # Given two minutes of speech, and ten minutes without a sound, as a gap in time stamps gives
-    inputs: list[Samples] = []
-
-    def detector(samples: Samples) -> npt.NDArray[np.float32]:
-        inputs.append(samples.copy())
-        return loudness(samples)
-
     speech, silence = conversation(3, 120)[: 120 * SAMPLE_RATE], np.zeros(600 * SAMPLE_RATE, np.float32)
     # When it is processed, then only the chunks with speech, and that behind them, are given
-    detected = list(detect_windows([speech, silence], 0.0, detector))
+    detected, inputs = processed(speech, silence)
     assert detected[-1].seconds == pytest.approx(720, abs=0.1)
     assert sum(map(len, inputs)) < (120 + 2 * LATER_CHUNK_S) * SAMPLE_RATE + 64 * FRAME * len(inputs)
     assert all(chunk.any() for chunk in inputs)
