@@ -1,5 +1,6 @@
 """Loading the models of a worker."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import nullcontext
 
@@ -25,6 +26,7 @@ class LoadingEngine(EngineProcesses):
         if isinstance(job, Load | LoadVad):
             if type(job) is self._broken:
                 raise PermanentError(ErrorCode.ENGINE_FAILED, "It is broken.")
+            await asyncio.sleep(0.01)  # the other load fails first
             self.done.append(type(job))
             yield Loaded(model=MODEL) if isinstance(job, Load) else VadLoaded()
 

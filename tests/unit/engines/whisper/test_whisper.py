@@ -289,6 +289,16 @@ def test_a_half_that_loops_too_is_decoded_without_repetitions() -> None:
     assert [text.words[0].word for text in texts] == [" yes0", " yes0"]
 
 
+def test_a_half_without_speech_has_no_text() -> None:
+    # Given a network that loops over long audio, of which the second half is silent
+    def text(part: EncodedPart, decoding: DecodeOptions) -> str:
+        network.probabilities = (-1.1, 0.9) if part.start else (-0.1, 0.0)
+        return "so so " * 8 if part.audio.seconds > 6 else by_language(part, decoding)
+
+    network = FakeNetwork(text)
+    assert [text.words[0].start for text in texts_of(network, clip((4, EN), (4, EN)))] == [0.0]
+
+
 def test_an_interim_pass_is_decoded_once_without_terms_and_without_candidates() -> None:
     # Given a text in which a term may be spoken
     network = FakeNetwork(lambda *_: "the natskribe service")
