@@ -5,6 +5,7 @@ A job brings the next piece of a stream's audio; the state of the stream stays i
 
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING
@@ -73,13 +74,11 @@ class LiveStreams:
         if isinstance(job, CloseLiveStream):
             self._close(job.stream)
             return LiveAudioProcessed(seconds=0, windows=[], open=[], complete_until=[])
-        continues = False
-        try:
+        with ExitStack() as closing:
+            closing.callback(self._close, job.stream)
             reply = self._stream(job).process(job)
-            continues = not job.end
-        finally:
-            if not continues:
-                self._close(job.stream)
+            if not job.end:
+                closing.pop_all()
         return reply
 
     def _stream(self, job: ProcessLiveAudio) -> "_Stream":

@@ -167,13 +167,12 @@ def _preferred(compute_type: str | None) -> list[str]:
 def _architecture(folder: Path, config: Mapping[str, object]) -> str | None:
     configured = str(config.get("model_type"))
     configured = PUBLISHED[configured].architecture if configured in PUBLISHED else configured
-    candidates = [
-        *([configured] if configured in NEEDED and _is_complete(folder, configured) else []),
-        *(["t-one-ctc"] if "decoder_params" in config else []),
-        *(kind for kind in _DETECTED_BY_FILES if _is_complete(folder, kind)),
-        *([configured] if configured in NEEDED else []),
-    ]
-    return candidates[0] if candidates else None
+    if configured in NEEDED and _is_complete(folder, configured):
+        return configured
+    if "decoder_params" in config:
+        return "t-one-ctc"
+    complete = (architecture for architecture in _DETECTED_BY_FILES if _is_complete(folder, architecture))
+    return next(complete, configured if configured in NEEDED else None)
 
 
 def _is_complete(folder: Path, architecture: str) -> bool:

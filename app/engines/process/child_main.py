@@ -18,6 +18,8 @@ from app.engines.process.job_runner import Emit, JobRunner
 from app.errors import PermanentError, TaskError, TransientError
 
 _PR_SET_PDEATHSIG = 1
+_OUT_OF_MEMORY = "The engine ran out of memory: give the service more, or use a smaller model."
+_BROKEN = "The engine failed: the service's operator finds the reason in its log."
 _IDLE_S = 30.0  # a process without a job for so long returns its free memory; the next job gets it back in 30 ms
 
 
@@ -85,16 +87,10 @@ def serve(run: Callable[[Job, Emit], None], line: bytes, output: BinaryIO) -> No
     except TaskError as error:
         _log(error)
         emit(Failed(error=error.detail, transient=isinstance(error, TransientError)))
-    except MemoryError as error:
-        _log(error)
-        emit(_failed("The engine ran out of memory: give the service more, or use a smaller model."))
     except Exception as error:  # noqa: BLE001 -- no error of a job may end the process
         _log(error)
-        emit(_failed("The engine failed: the service's operator finds the reason in its log."))
-
-
-def _failed(message: str) -> Failed:
-    return Failed(error=ErrorDetail(code=ErrorCode.ENGINE_FAILED, message=message), transient=True)
+        message = _OUT_OF_MEMORY if isinstance(error, MemoryError) else _BROKEN
+        emit(Failed(error=ErrorDetail(code=ErrorCode.ENGINE_FAILED, message=message), transient=True))
 
 
 def _log(error: BaseException) -> None:
