@@ -17,7 +17,6 @@ from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.live_decoding import unreadable
 from app.engines.audio.live_pipe import Pipe
 from app.engines.audio.mixing import merge_frames
-from app.errors import PermanentError
 
 _FORMATS = {b"OggS": "ogg", b"\x1aE\xdf\xa3": "matroska"}
 _MAGIC = 4  # bytes that identify a format
@@ -114,8 +113,6 @@ class FileDecoder:
         try:
             with budget.reading():
                 return self._pipe.frames()
-        except PermanentError:
-            raise
         except LIBRARY_ERRORS as error:  # ValueError: the thread has ended before the file
             what = "cannot be read as Opus in Ogg or WebM any longer: record it again, or send samples"
             raise unreadable(self._seconds, what) from error
