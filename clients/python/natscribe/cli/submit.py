@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from natscribe.cli import options
 from natscribe.cli.console import err, read_settings, require, run_and_exit
@@ -18,7 +17,7 @@ from natscribe.cli.vocabulary import read_vocabulary
 from natscribe.client import Client, OptionError
 from natscribe.client.languages import language_code
 from natscribe.client.results import DEFAULT_LIMITS
-from natscribe.schemas.problems import problems_of
+from natscribe.client.submission import build_message
 from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.transcription import Channels, TranscribeKeywords, TranscribeOptions
 from natscribe.schemas.wire import Priority
@@ -152,9 +151,7 @@ def _with_languages(keywords: TranscribeKeywords, files: list[str], languages: l
         codes = [language and language_code(language) for language in _language_of_each(files, languages)]
         task_options: list[TranscribeKeywords] = [{**keywords, "language": code} for code in codes]
         for fields in task_options:
-            TranscribeOptions.model_validate(fields)
-    except ValidationError as error:
-        raise typer.BadParameter(problems_of(error)) from error
+            build_message(TranscribeOptions, fields)
     except OptionError as error:
         raise typer.BadParameter(str(error)) from error
     return task_options
