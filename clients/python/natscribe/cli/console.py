@@ -17,7 +17,6 @@ from rich.text import Text
 
 from natscribe.cli.exit_codes import INTERRUPTED, OUTPUT_CLOSED, USAGE
 from natscribe.client import Client, ClientError, OptionError, RequestFailedError, UploadCallback, command
-from natscribe.schemas.problems import problems_of
 from natscribe.settings import Settings, describe_invalid_setting
 
 DATA = Path(".data")
@@ -100,11 +99,9 @@ def run_and_exit(
         code = asyncio.run(_until_interrupted(work))
     except OptionError as error:
         raise typer.BadParameter(str(error)) from error
-    except ValidationError as error:
-        if error.title == Settings.__name__:
-            err.print(describe_invalid_setting(error), style=ERROR)
-            raise typer.Exit(USAGE) from error
-        raise typer.BadParameter(problems_of(error)) from error
+    except ValidationError as error:  # of the settings: an invalid option is an OptionError
+        err.print(describe_invalid_setting(error), style=ERROR)
+        code = USAGE
     except OutputClosedError:
         code = OUTPUT_CLOSED
     except expected as error:
