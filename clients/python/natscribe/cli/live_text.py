@@ -127,9 +127,8 @@ class LiveScreen(LiveLines):
         """Format a partial result: stable words, which no longer change, in the normal colour, the others in grey."""
         stable, others = printable(partial.stable), printable(partial.text.removeprefix(partial.stable))
         parts = f"[{clock(partial.start)}] ", self._speaker(partial.speaker), stable, (others, GREY)
-        text = Text.assemble(*parts, overflow="fold")
-        text.no_wrap = False  # the console cuts lines otherwise, and the last words are the newest
-        return text
+        # The console would cut the lines otherwise, and the last words are the newest.
+        return Text.assemble(*parts, no_wrap=False, overflow="fold")
 
     def _show_partial(self, partial: Partial) -> None:
         self._partials[partial.channel] = partial

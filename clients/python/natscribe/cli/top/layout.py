@@ -50,8 +50,8 @@ def render(dashboard: Dashboard, address: str, *, width: int, height: int, now: 
 
     `address`: the address of NATS, for the heading. `now`: the time in monotonic seconds.
     """
-    problems = [Text(printable(sentence), style=WARNING) for sentence in dict.fromkeys(dashboard.problems.values())]
-    head = [_headline(dashboard, address), *map(_one_line, problems)]
+    problems = [_problem(sentence) for sentence in dict.fromkeys(dashboard.problems.values())]
+    head = [_headline(dashboard, address), *problems]
     queues, users = used_queues(dashboard), _users(dashboard)[:_MAX_USERS]
     titles = 3 + bool(users)
     left = max(height - len(head) - len(queues) - len(users) - titles, 2 * _MIN_ROWS)
@@ -73,12 +73,12 @@ def render(dashboard: Dashboard, address: str, *, width: int, height: int, now: 
 
 def _headline(dashboard: Dashboard, address: str) -> Text:
     counts = ", ".join(f"{count} {state}" for state, count in dashboard.ended.items()) or "none"
-    return _one_line(Text.assemble((address, "bold"), f"  ended since {dashboard.since.astimezone():%H:%M}: {counts}"))
+    ended = f"  ended since {dashboard.since.astimezone():%H:%M}: {counts}"
+    return Text.assemble((address, "bold"), ended, no_wrap=True, overflow="ellipsis")
 
 
-def _one_line(text: Text) -> Text:
-    text.no_wrap, text.overflow = True, "ellipsis"
-    return text
+def _problem(sentence: str) -> Text:
+    return Text(printable(sentence), WARNING, no_wrap=True, overflow="ellipsis")
 
 
 def _table(*columns: str, expand: bool = True) -> Table:
