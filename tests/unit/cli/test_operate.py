@@ -64,7 +64,7 @@ def test_each_queue_is_one_row_of_a_narrow_terminal(queue: QueueOverview, lines:
     for row in rows:
         assert len(row) <= WIDTH
         assert "99:00:0" in row
-        assert "in 12:00:5" in row
+        assert " ago  in 12:00:5" in row
         assert row.index("9999999") + 7 == header.index("waiting") + 7
     # And the next steps follow
     assert failed == "failed: 3"
