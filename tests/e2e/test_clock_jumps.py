@@ -21,7 +21,7 @@ from natscribe.schemas.transcription import SegmentsEvent
 
 from app.jetstream.slots import Slots
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS, running, servers
-from tests.e2e.test_recovery import result_of
+from tests.e2e.test_recovery import batches_of, progress_of, result_of
 from tests.playing import joined, play
 from tests.truth.recordings import read, write
 from tests.waiting import eventually
@@ -88,23 +88,19 @@ class TaskLog:
 
     def __init__(self, client: Client, task_id: str) -> None:
         self.task_id = task_id
-        self.progress: list[ProgressEvent] = []
-        self.batches: list[SegmentsEvent] = []
+        self.events: list[ProgressEvent | SegmentsEvent] = []
         self.following = asyncio.create_task(self._follow(client))
 
     async def _follow(self, client: Client) -> None:
         async for event in client.follow(self.task_id):
-            if isinstance(event, ProgressEvent):
-                self.progress.append(event)
-            else:
-                self.batches.append(event)
+            self.events.append(event)
 
     def is_running(self) -> bool:
-        return bool(self.progress) and self.progress[-1].state is State.RUNNING
+        return [event.state for event in progress_of(self.events)][-1:] == [State.RUNNING]
 
     def has_clock(self, offset: timedelta) -> bool:
         """Whether a clock with this offset has stamped the last event of the running task."""
-        return self.is_running() and abs(self.progress[-1].time - datetime.now(UTC) - offset) < HOUR / 2
+        return self.is_running() and abs(progress_of(self.events)[-1].time - datetime.now(UTC) - offset) < HOUR / 2
 
 
 async def run_both(client: Client, recording: Path, clock: Clock | None = None) -> list[TaskLog]:
@@ -116,7 +112,7 @@ async def run_both(client: Client, recording: Path, clock: Clock | None = None) 
         await eventually(logs[0].is_running)
         task_id = await client.create_transcription_task(recording, keep_seconds=keep_seconds)
         logs.append(TaskLog(client, task_id))
-        await eventually(lambda: bool(logs[1].batches), within=WITHIN_S)
+        await eventually(lambda: bool(batches_of(logs[1].events)), within=WITHIN_S)
         if clock is not None:
             for offset in (HOUR, -HOUR):
                 clock.set(offset)
@@ -166,12 +162,11 @@ async def test_tasks_survive_jumps_of_the_system_clock(
         print(f"\nlongest pauses between heartbeats: {pauses}; to be erased in {min(due_in)} to {max(due_in)}")
     # Then each task has the text of the undisturbed run, one end, no gap, and one attempt
     for log, result, expected in zip(logs, results, undisturbed, strict=True):
+        progress = progress_of(log.events)
         assert (result.segments, result.duration) == (expected.segments, expected.duration)
-        assert [segment for batch in log.batches for segment in batch.segments] == result.segments
-        assert [event.state for event in log.progress if event.state.ended] == [State.COMPLETED]
-        assert [event.sequence for event in log.progress] == list(range(1, len(log.progress) + 1))
-        assert [batch.sequence for batch in log.batches] == list(range(1, len(log.batches) + 1))
-        assert {event.attempt for event in log.progress} == {1}
+        assert [segment for batch in batches_of(log.events) for segment in batch.segments] == result.segments
+        assert [event.state for event in progress if event.state.ended] == [State.COMPLETED]
+        assert {event.attempt for event in progress} == {1}
     # And no heartbeat was lost, and nothing is erased early
     assert heartbeats.deliveries() == {"1"}
     assert pauses[Slots.RECORDINGS] < 2 * settings.task_heartbeat

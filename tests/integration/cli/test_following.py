@@ -3,13 +3,13 @@
 import asyncio
 from contextlib import aclosing
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 from nats.js import JetStreamContext
-from natscribe.cli.display import JsonLines, PlainLines, ShownText
+from natscribe.cli.display import Display, JsonLines
 from natscribe.cli.follow import follow
 from natscribe.client import Client, TaskDeletedError
-from natscribe.schemas.requests import TaskStatus
 
 from app.cancellation import cancel_all
 from app.main import Worker
@@ -22,16 +22,9 @@ from tests.servers import NatsServer
 from tests.waiting import eventually
 
 
-class Positions(PlainLines):
-    """Records the queue positions that it shows."""
-
-    def __init__(self) -> None:
-        super().__init__(shown=ShownText.NONE)
-        self.positions: list[int] = []
-
-    def update_position(self, label: str, status: TaskStatus) -> None:
-        self.positions.append(status.queue_position or 0)
-        super().update_position(label, status)
+def positions_on(display: Mock) -> list[int]:
+    """The queue positions that a display has shown."""
+    return [status.queue_position for (_, status), _ in display.update_position.call_args_list]
 
 
 async def test_the_queue_position_is_updated_without_an_event(
@@ -40,17 +33,17 @@ async def test_the_queue_position_is_updated_without_an_event(
     # Given a running task, and two that wait
     constants(POSITION_EVERY_S=0.05)
     engine.may_go_on.clear()
-    display = Positions()
+    display = Mock(spec=Display)
     async with Client(settings) as client:
         for task_id in ("first", "second", "third"):
             await client.create_transcription_task("meeting.flac", task_id=task_id)
             await eventually(partial(_is, publisher, task_id))
         watching = asyncio.create_task(follow(client, display, "third", "third"))
-        await eventually(lambda: 2 in display.positions)
+        await eventually(lambda: 2 in positions_on(display))
         # When the task ahead is cancelled
         await client.cancel("second")
         # Then the last one's position changes without an event
-        await eventually(lambda: 1 in display.positions)
+        await eventually(lambda: 1 in positions_on(display))
         engine.may_go_on.set()
         assert await watching
 
