@@ -69,6 +69,11 @@ def test_plain_output_has_one_task_per_line(lines: Lines) -> None:
     ]
 
 
+def test_a_live_task_has_a_lag_in_place_of_a_percentage(tasks: AsyncMock, run: Run) -> None:
+    tasks.side_effect = [TaskPage(tasks=[RUNNING.model_copy(update={"lag_seconds": 12.5})])]
+    assert "  running live, 0:12 behind  " in run("list").stdout
+
+
 def test_a_scheduled_task_has_its_time(tasks: AsyncMock, run: Run) -> None:
     scheduled = {"state": State.SCHEDULED, "not_before": datetime(2026, 12, 1, 9).astimezone()}
     tasks.side_effect = [TaskPage(tasks=[RUNNING.model_copy(update=scheduled)])]
