@@ -64,9 +64,8 @@ def test_samples_with_a_file_header_are_refused(head: bytes) -> None:
     assert list(samples([AUDIO, head])) == [AUDIO, head]
 
 
-@pytest.mark.parametrize("name", FILES)
-async def test_a_supported_file_is_sent_unchanged(tmp_path: Path, name: str) -> None:
-    content, audio = FILES[name]
+@pytest.mark.parametrize(("content", "audio"), FILES.values(), ids=FILES)
+async def test_a_supported_file_is_sent_unchanged(tmp_path: Path, content: bytes, audio: LiveAudio) -> None:
     file = tmp_path / "call.bin"
     file.write_bytes(content)
     # When it is played, at a hundred times real time
@@ -85,10 +84,10 @@ async def test_a_wav_file_without_a_size_is_played_to_its_end(tmp_path: Path) ->
         assert played.startswith(AUDIO)
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_other_files_need_decoding(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("content", OTHERS.values(), ids=OTHERS)
+def test_other_files_need_decoding(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "a call.mp3"
-    file.write_bytes(OTHERS[name])
+    file.write_bytes(content)
     with pytest.raises(OtherFormatError):
         AudioFile(file)
 
