@@ -115,7 +115,8 @@ def live(  # noqa: PLR0913 -- the task's fields
     Ctrl-C ends the audio, and the rest of the text follows; a second Ctrl-C cancels the task.
     """
     _check_resume(resume, source, task_id, codec)
-    options.check_speakers(min_speakers, max_speakers, result_format, Channels.AUTO, diarize=diarize, identify=identify)
+    requested = RequestedOptions(min_speakers, max_speakers)
+    options.check_speakers(requested, result_format, diarize=diarize, identify=identify)
     output = make_output(result_format, output_dir, DEFAULT_LIMITS, as_json=as_json)
     start = partial(
         Client.live,
@@ -141,8 +142,6 @@ def live(  # noqa: PLR0913 -- the task's fields
     has_result = bool(output.formats) or diarize  # which is printed, and should be all that a program reads
     prints_text = output.folder is not None or out.is_terminal or not has_result
     stdin_format = {"codec": codec, "sample_rate": rate or _DEFAULT_RATE_HZ.get(codec, 16_000), "channels": channels}
-
-    requested = RequestedOptions(min_speakers, max_speakers)
     choose_display = partial(choose_live_display, as_json=as_json, prints_text=prints_text, diarize=diarize)
 
     async def work() -> int:

@@ -11,11 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 from typer.models import OptionInfo
 
 from natscribe.cli.console import require
+from natscribe.cli.notices import RequestedOptions
 from natscribe.cli.output import TURNS
 from natscribe.schemas.problems import problems_of
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from natscribe.schemas.task_fields import NotBefore as NotBeforeField
-from natscribe.schemas.transcription import Channels
 from natscribe.schemas.wire import MAX_KEEP_S, MIN_KEEP_S
 
 _SEVERAL_FORMATS_HELP = (
@@ -115,14 +115,8 @@ def parse_user_id(value: str) -> int | str:
     return int(value) if is_integer else value
 
 
-def check_speakers(  # noqa: PLR0913 -- the options of several commands
-    min_speakers: int | None,
-    max_speakers: int | None,
-    formats: Sequence[str] | None,
-    channels: Channels,
-    *,
-    diarize: bool,
-    identify: bool,
+def check_speakers(
+    requested: RequestedOptions, formats: Sequence[str] | None, *, diarize: bool, identify: bool
 ) -> None:
     """Check that no option needs --diarize if `diarize` is False.
 
@@ -136,8 +130,8 @@ def check_speakers(  # noqa: PLR0913 -- the options of several commands
         return
     require(not identify, "--identify names speakers: add --diarize")
     bounds = "--min-speakers and --max-speakers have no effect alone: add --diarize"
-    require((min_speakers, max_speakers) == (None, None), bounds)
-    has_speakers = ResultFormat.RTTM not in (formats or ()) or channels is Channels.SEPARATE
+    require((requested.min_speakers, requested.max_speakers) == (None, None), bounds)
+    has_speakers = ResultFormat.RTTM not in (formats or ()) or requested.separate_channels
     require(has_speakers, "rttm needs speakers: add --diarize, or choose another --format")
 
 

@@ -95,7 +95,9 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     wait: Wait = True,
 ) -> None:
     """Transcribe recordings. The service stores each recording for AUDIO_TTL (30 days) after the end of its task."""
-    options.check_speakers(min_speakers, max_speakers, result_format, channels, diarize=diarize, identify=identify)
+    is_separate = channels is Channels.SEPARATE
+    requested = RequestedOptions(min_speakers, max_speakers, is_separate)
+    options.check_speakers(requested, result_format, diarize=diarize, identify=identify)
     terms = read_vocabulary(vocabulary)
     keywords = TranscribeKeywords(model=model, vocabulary=terms, prompt=prompt, translate=translate, channels=channels)
     owner = options.parse_user_id(user_id)
@@ -106,8 +108,6 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     creates = [partial(create, **task_options) for task_options in _with_languages(keywords, files, language or [])]
     limits = options.subtitle_limits(result_format, max_line_chars, max_lines, max_cue_seconds)
     output = make_output(result_format, output_dir, limits, as_json=as_json, wait=wait)
-    is_separate = channels is Channels.SEPARATE
-    requested = RequestedOptions(min_speakers, max_speakers, separate_channels=is_separate)
     is_text_final = not (diarize or is_separate)  # else the result has speakers
     submission = Submission(output, as_json, wait, is_text_final, requested, files)
     run_and_exit(submission.run(_tasks(files, creates, task_id, stored=stored)))
