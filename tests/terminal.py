@@ -50,12 +50,12 @@ class Terminal:
         servers = {"NATS_URL": settings.nats_url, "AUDIO_STORE": settings.audio_store}
         self._env = os.environ | servers | environment
 
-    async def start(self, *arguments: str, stdout: int = PIPE) -> Process:
-        """Start a command."""
-        return await start_command(self.folder, *arguments, env=self._env, stdout=stdout)
+    async def start(self, *arguments: str, **streams: int) -> Process:
+        """Start a command; `streams`: `stdin`, `stdout` and `stderr`."""
+        return await start_command(self.folder, *arguments, env=self._env, **streams)
 
-    async def run(self, *arguments: str) -> tuple[int, str, str]:
+    async def run(self, *arguments: str, stdin: bytes | None = None) -> tuple[int, str, str]:
         """Run a command; return its exit code, standard output and standard error."""
         process = await self.start(*arguments)
-        out, err = await process.communicate()
+        out, err = await process.communicate(stdin)
         return process.returncode or 0, out.decode(), err.decode()

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from nats.js import JetStreamContext
+from natscribe.client import Client
 from natscribe.mock import Mock
 
 from app.settings import Settings
@@ -23,6 +25,19 @@ def settings(settings: Settings) -> Settings:
 async def mock(settings: Settings, wire: Wire) -> AsyncIterator[Mock]:
     async with Mock(settings) as playing:
         yield playing
+
+
+@pytest.fixture
+async def client(mock: Mock, settings: Settings) -> AsyncIterator[Client]:
+    async with Client(settings) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def meeting(mock: Mock, js: JetStreamContext) -> str:
+    """The name of a recording in the bucket."""
+    await (await js.object_store("audio")).put("meeting.flac", b"not looked at")
+    return "meeting.flac"
 
 
 @pytest.fixture

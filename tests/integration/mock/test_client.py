@@ -9,7 +9,6 @@ import pytest
 from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
 from natscribe.client import Client, OptionError, TaskIdTakenError
-from natscribe.mock import Mock
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Priority
 
@@ -27,17 +26,14 @@ def recording(tmp_path: Path) -> Path:
     return path
 
 
-async def test_each_task_has_a_recording_of_its_own(
-    settings: Settings, mock: Mock, recording: Path, js: JetStreamContext
-) -> None:
+async def test_each_task_has_a_recording_of_its_own(client: Client, recording: Path, js: JetStreamContext) -> None:
     # Given two tasks on one file
-    async with Client(settings) as client:
-        first = await client.create_transcription_task(recording)
-        second = await client.create_diarization_task(recording, priority=Priority.LOW)
-        await ended(client, first)
-        await ended(client, second)
-        # When one is deleted
-        await client.delete(first)
+    first = await client.create_transcription_task(recording)
+    second = await client.create_diarization_task(recording, priority=Priority.LOW)
+    await ended(client, first)
+    await ended(client, second)
+    # When one is deleted
+    await client.delete(first)
     # Then the other one's recording is still there, and its content is the file's
     (stored,) = await (await js.object_store("audio")).list(ignore_deletes=True)
     digest = base64.urlsafe_b64encode(hashlib.sha256(CONTENT).digest()).decode()
@@ -45,75 +41,71 @@ async def test_each_task_has_a_recording_of_its_own(
 
 
 async def test_a_known_id_takes_no_other_recording(
-    settings: Settings, mock: Mock, recording: Path, tmp_path: Path, js: JetStreamContext
+    client: Client, recording: Path, tmp_path: Path, js: JetStreamContext
 ) -> None:
-    async with Client(settings) as client:
-        # Given a task with an id of the caller's
+    # Given a task with an id of the caller's
+    await client.create_transcription_task(recording, task_id="mine")
+    await ended(client, "mine")
+    # When the same request is repeated
+    # Then that is safe
+    assert await client.create_transcription_task(recording, task_id="mine") == "mine"
+    # But another file, whatever its name, is refused, and nothing is left of it
+    (tmp_path / "other.flac").write_bytes(b"other")
+    with pytest.raises(TaskIdTakenError, match="differs in recording"):
+        await client.create_transcription_task(tmp_path / "other.flac", task_id="mine")
+    recording.write_bytes(b"replaced")
+    with pytest.raises(TaskIdTakenError, match="differs in recording"):
         await client.create_transcription_task(recording, task_id="mine")
-        await ended(client, "mine")
-        # When the same request is repeated
-        # Then that is safe
-        assert await client.create_transcription_task(recording, task_id="mine") == "mine"
-        # But another file, whatever its name, is refused, and nothing is left of it
-        (tmp_path / "other.flac").write_bytes(b"other")
-        with pytest.raises(TaskIdTakenError, match="differs in recording"):
-            await client.create_transcription_task(tmp_path / "other.flac", task_id="mine")
-        recording.write_bytes(b"replaced")
-        with pytest.raises(TaskIdTakenError, match="differs in recording"):
-            await client.create_transcription_task(recording, task_id="mine")
-        with pytest.raises(TaskIdTakenError, match="differs in kind"):
-            await client.create_diarization_task(recording, task_id="mine")
+    with pytest.raises(TaskIdTakenError, match="differs in kind"):
+        await client.create_diarization_task(recording, task_id="mine")
     (stored,) = await (await js.object_store("audio")).list(ignore_deletes=True)
     assert stored.size == len(CONTENT)
 
 
 async def test_a_recording_whose_upload_was_half_lost_is_uploaded_again(
-    settings: Settings, mock: Mock, recording: Path, js: JetStreamContext
+    client: Client, recording: Path, js: JetStreamContext
 ) -> None:
     # Given an upload whose metadata was stored but not acknowledged, so that nats-py has removed its chunks
     bucket = await js.object_store("audio")
     stored = await bucket.put("mine-team_meeting.flac", CONTENT)
     await js.purge_stream("OBJ_audio", subject=f"$O.audio.C.{stored.nuid}")
-    async with Client(settings) as client:
-        # When the task is created
-        await client.create_transcription_task(recording, task_id="mine")
+    # When the task is created
+    await client.create_transcription_task(recording, task_id="mine")
     # Then its recording is whole
     async with asyncio.timeout(10):
         assert (await bucket.get("mine-team_meeting.flac")).data == CONTENT
 
 
 async def test_wrong_options_are_refused_before_an_upload(
-    settings: Settings, mock: Mock, recording: Path, js: JetStreamContext
+    client: Client, recording: Path, js: JetStreamContext
 ) -> None:
-    async with Client(settings) as client:
-        # Given options that cannot be
-        # When a task is made of them
-        with pytest.raises(ValueError, match="min_speakers must not be above"):
-            await client.create_transcription_task(recording, min_speakers=3, max_speakers=2)
-        with pytest.raises(OptionError, match=r"^vocabulary\.0: String should have at most 60 characters$"):
-            await client.create_transcription_task(recording, vocabulary=["x" * 61])
-        with pytest.raises(OptionError, match=r"^user_id: use an integer of 64 bits, or 1 to 64 characters"):
-            await client.create_diarization_task(recording, user_id="")
-        with pytest.raises(OptionError, match="limit"):
-            await client.tasks(limit=201)
+    # Given options that cannot be
+    # When a task is made of them
+    with pytest.raises(ValueError, match="min_speakers must not be above"):
+        await client.create_transcription_task(recording, min_speakers=3, max_speakers=2)
+    with pytest.raises(OptionError, match=r"^vocabulary\.0: String should have at most 60 characters$"):
+        await client.create_transcription_task(recording, vocabulary=["x" * 61])
+    with pytest.raises(OptionError, match=r"^user_id: use an integer of 64 bits, or 1 to 64 characters"):
+        await client.create_diarization_task(recording, user_id="")
+    with pytest.raises(OptionError, match="limit"):
+        await client.tasks(limit=201)
     # Then nothing was uploaded
     assert await recordings_in(js) == []
 
 
-async def test_a_task_is_followed_before_it_is_known(settings: Settings, mock: Mock, recording: Path) -> None:
-    async with Client(settings) as client:
-        # Given a client that follows a task that does not exist yet
-        following = asyncio.create_task(ended(client, "later"))
-        await asyncio.sleep(0)
-        # When it is published
-        await client.create_transcription_task(recording, task_id="later")
-        # Then its end is seen
-        assert (await following).state is State.COMPLETED
+async def test_a_task_is_followed_before_it_is_known(client: Client, recording: Path) -> None:
+    # Given a client that follows a task that does not exist yet
+    following = asyncio.create_task(ended(client, "later"))
+    await asyncio.sleep(0)
+    # When it is published
+    await client.create_transcription_task(recording, task_id="later")
+    # Then its end is seen
+    assert (await following).state is State.COMPLETED
 
 
-async def test_following_outlives_a_lost_connection(settings: Settings, mock: Mock, recording: Path) -> None:
+async def test_following_outlives_a_lost_connection(client: Client, settings: Settings, recording: Path) -> None:
     # Given a task that is followed
-    async with Client(settings) as client, Client(settings) as other:
+    async with Client(settings) as other:
         task_id = await client.create_transcription_task(recording, task_id="slow-1")
         following = asyncio.create_task(ended(client, task_id))
         await eventually(lambda: is_in_state(client, task_id, State.RUNNING))

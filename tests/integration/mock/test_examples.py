@@ -7,7 +7,6 @@ from functools import partial
 
 import pytest
 from nats.js.errors import NotFoundError
-from natscribe.mock import Mock
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Kind
 
@@ -21,9 +20,7 @@ UPLOADS, TRANSCRIPTS = "uploads", "transcripts"  # streams of the FastStream ser
 SEGMENTS = {"short-1": 3, "large-1": 60}  # of the mock's results; the second is too large for a message
 
 
-@pytest.fixture(autouse=True)
-async def _recording(mock: Mock, publisher: Publisher) -> None:
-    await (await publisher.js.object_store("audio")).put("meeting.flac", b"not looked at")
+pytestmark = pytest.mark.usefixtures("meeting")
 
 
 async def test_the_follower_reads_results_that_it_missed(settings: Settings, publisher: Publisher) -> None:

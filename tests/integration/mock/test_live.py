@@ -1,14 +1,12 @@
 """Live audio: from the client, through a real server, to the mock and back."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from nats.js import JetStreamContext
 from natscribe.client import Client, ClientError, Live, RequestFailedError, TaskIdTakenError, UnreachableError
 from natscribe.client.following import Event
 from natscribe.jetstream.streams import public_streams
-from natscribe.mock import Mock
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import END
@@ -24,12 +22,6 @@ from tests.waiting import eventually
 
 SECOND = bytes(32_000)  # of the audio that is the default
 STREAM = "transcription_live"
-
-
-@pytest.fixture
-async def client(settings: Settings, mock: Mock) -> AsyncIterator[Client]:
-    async with Client(settings) as client:
-        yield client
 
 
 async def stored_of(js: JetStreamContext, task_id: str) -> bytes:
@@ -183,10 +175,9 @@ async def test_audio_that_has_ended_is_not_resumed(client: Client) -> None:
             pass
 
 
-async def test_only_live_tasks_are_resumed(client: Client, js: JetStreamContext) -> None:
+async def test_only_live_tasks_are_resumed(client: Client, meeting: str) -> None:
     # Given the task of a recording
-    await (await js.object_store("audio")).put("meeting.flac", b"not looked at")
-    await client.create_transcription_task("meeting.flac", task_id="t1")
+    await client.create_transcription_task(meeting, task_id="t1")
     # When a client sends audio to it, then that is refused
     with pytest.raises(ClientError, match="no live transcription task"):
         async with client.live(task_id="t1", resume=True):

@@ -25,7 +25,7 @@ from natscribe.schemas.progress import State
 from app.settings import Settings
 from tests.faults import passing_on
 from tests.integration.seen_by_clients import is_in_state
-from tests.terminal import start_command
+from tests.terminal import Terminal
 from tests.unit.engines.opus_files import hum, recorded
 from tests.waiting import eventually
 
@@ -37,24 +37,14 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 GREY = "\x1b[38;5;245m"
 
 
-class Shell:
-    """Starts the command in a folder of its own."""
+class Shell(Terminal):
+    """Runs `natscribe live` in a folder of its own."""
 
-    def __init__(self, folder: Path, settings: Settings, mock: Mock) -> None:
-        self.folder = folder
-        self.settings = settings
-        self.mock = mock
+    async def start(self, *arguments: str, **streams: int) -> Process:
+        return await super().start("live", *arguments, **{"stdin": PIPE} | streams)
 
-    async def start(self, *arguments: str, terminal: int | None = None) -> Process:
-        """Start the command with pipes, or with standard output and error in a terminal."""
-        screen = PIPE if terminal is None else terminal
-        env = os.environ | {"NATS_URL": self.settings.nats_url, "TERM": "xterm-256color"}
-        return await start_command(self.folder, "live", *arguments, env=env, stdin=PIPE, stdout=screen, stderr=screen)
-
-    async def run(self, *arguments: str, audio: bytes = NINE_SECONDS) -> tuple[int, str, str]:
-        process = await self.start(*arguments)
-        out, err = await process.communicate(audio)
-        return process.returncode or 0, out.decode(), err.decode()
+    async def run(self, *arguments: str, stdin: bytes | None = NINE_SECONDS) -> tuple[int, str, str]:
+        return await super().run(*arguments, stdin=stdin)
 
     async def speak(self, js: JetStreamContext, audio: bytes, *arguments: str) -> Process:
         """Start the command, and wait until NATS has stored all of this audio."""
@@ -72,7 +62,7 @@ class Shell:
 
 @pytest.fixture
 def shell(tmp_path: Path, settings: Settings, mock: Mock) -> Shell:
-    return Shell(tmp_path, settings, mock)
+    return Shell(tmp_path, settings, TERM="xterm-256color")
 
 
 async def test_a_pipe_has_the_text_and_nothing_else(shell: Shell) -> None:
@@ -124,19 +114,18 @@ async def test_a_file_is_played_and_its_result_written(shell: Shell) -> None:
     assert "call.mp3 is task" in err
 
 
-async def test_a_file_in_a_pipe_is_refused_before_there_is_a_task(shell: Shell) -> None:
+async def test_a_file_in_a_pipe_is_refused_before_there_is_a_task(shell: Shell, client: Client) -> None:
     # When a pipe has a file with a header
-    code, out, err = await shell.run("-", audio=recorded("mp3", hum(1), codec="libmp3lame"))
+    code, out, err = await shell.run("-", stdin=recorded("mp3", hum(1), codec="libmp3lame"))
     # Then the error says how to play it, and no task is left behind
     assert (code, out) == (1, "")
     assert err.startswith("Standard input is a file: `natscribe live FILE` plays files")
-    async with Client(shell.settings) as client:
-        assert (await client.tasks()).tasks == []
+    assert (await client.tasks()).tasks == []
 
 
 async def test_audio_without_a_sample_is_an_error(shell: Shell) -> None:
     # When nothing comes from a pipe
-    code, out, err = await shell.run("-", audio=b"")
+    code, out, err = await shell.run("-", stdin=b"")
     # Then the error says so, and where to read on
     assert (code, out) == (1, "")
     assert "standard input has no audio, only 0 bytes: check whether the program before `|` says why" in err
@@ -174,27 +163,26 @@ async def test_a_failure_is_reported_once(shell: Shell) -> None:
     assert err.count("audio_too_large)") == 1
 
 
-async def test_ctrl_c_ends_the_audio_and_then_the_task(shell: Shell, js: JetStreamContext) -> None:
-    async with Client(shell.settings) as client:
-        # Given live audio
-        process = await shell.speak(js, NINE_SECONDS, "--task-id", "t1")
-        # When Ctrl-C is pressed
-        process.send_signal(signal.SIGINT)
-        # Then the rest of the text comes
-        out, _ = await process.communicate()
-        assert (process.returncode, out.decode().splitlines()) == (0, TEXT)
-        # Given a task that ends only after more audio than there is
-        process = await shell.start("-", "--task-id", "slow-1")
-        await _printed(process, "sending the audio, Ctrl-C ends it")
-        # When Ctrl-C is pressed twice
-        process.send_signal(signal.SIGINT)
-        await _printed(process, "waiting for the rest")
-        process.send_signal(signal.SIGINT)
-        # Then the task is cancelled
-        _, err = await process.communicate()
-        assert process.returncode == INTERRUPTED
-        assert "slow-1 is cancelled." in err.decode()
-        assert await is_in_state(client, "slow-1", State.CANCELLED)
+async def test_ctrl_c_ends_the_audio_and_then_the_task(shell: Shell, client: Client, js: JetStreamContext) -> None:
+    # Given live audio
+    process = await shell.speak(js, NINE_SECONDS, "--task-id", "t1")
+    # When Ctrl-C is pressed
+    process.send_signal(signal.SIGINT)
+    # Then the rest of the text comes
+    out, _ = await process.communicate()
+    assert (process.returncode, out.decode().splitlines()) == (0, TEXT)
+    # Given a task that ends only after more audio than there is
+    process = await shell.start("-", "--task-id", "slow-1")
+    await _printed(process, "sending the audio, Ctrl-C ends it")
+    # When Ctrl-C is pressed twice
+    process.send_signal(signal.SIGINT)
+    await _printed(process, "waiting for the rest")
+    process.send_signal(signal.SIGINT)
+    # Then the task is cancelled
+    _, err = await process.communicate()
+    assert process.returncode == INTERRUPTED
+    assert "slow-1 is cancelled." in err.decode()
+    assert await is_in_state(client, "slow-1", State.CANCELLED)
 
 
 async def test_how_to_cancel_later_is_reported_during_an_outage_of_nats(
@@ -203,7 +191,7 @@ async def test_how_to_cancel_later_is_reported_during_an_outage_of_nats(
     # Given a command that waits for the rest of the text, and has a way to NATS of its own
     async with passing_on(settings.nats_url) as nats_url:
         own = settings.model_copy(update={"nats_url": nats_url})
-        process = await Shell(tmp_path, own, mock).start("-", "--task-id", "slow-1")
+        process = await Shell(tmp_path, own).start("-", "--task-id", "slow-1")
         await _printed(process, "sending the audio, Ctrl-C ends it")
         process.send_signal(signal.SIGINT)
         await _printed(process, "waiting for the rest")
@@ -229,7 +217,7 @@ async def test_a_task_is_resumed_after_its_command_was_killed(shell: Shell, js: 
     code, _, err = await shell.run("-", "--resume", "t1", "--rate", "8000")
     assert (code, err.partition(": ")[0]) == (1, "The audio of t1 has codec pcm_s16le, rate 16000, channels 1")
     # When another one continues with the rest
-    code, out, _ = await shell.run("-", "--resume", "t1", audio=NINE_SECONDS[5 * 32_000 :])
+    code, out, _ = await shell.run("-", "--resume", "t1", stdin=NINE_SECONDS[5 * 32_000 :])
     # Then it shows the text of all the audio
     assert (code, out.splitlines()) == (0, TEXT)
 
@@ -254,7 +242,7 @@ async def test_a_terminal_shows_partial_results_in_grey(shell: Shell) -> None:
     # Given a terminal of 80 columns
     screen, inside = pty.openpty()
     fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    process = await shell.start("-", terminal=inside)
+    process = await shell.start("-", stdout=inside, stderr=inside)
     os.close(inside)
     shown: list[bytes] = []
     reading = asyncio.create_task(asyncio.to_thread(_read_all, screen, shown))

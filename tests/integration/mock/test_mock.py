@@ -30,6 +30,7 @@ from tests import document
 from tests.constants import Constants
 from tests.integration.conftest import Publisher
 from tests.integration.messages.test_wire import SAID, say_all
+from tests.integration.seen_by_clients import is_in_state
 from tests.integration.wire import Wire
 from tests.servers import Servers
 from tests.waiting import eventually
@@ -53,32 +54,31 @@ STATES = {  # of tasks whose ids request them
 
 
 @pytest.fixture
-async def client(settings: Settings, mock: Mock, js: JetStreamContext) -> Client:
-    await (await js.object_store("audio")).put("meeting.flac", b"not looked at")
-    return Client(settings)
+def client(client: Client, meeting: str) -> Client:
+    """A client whose tasks name a recording that is there."""
+    return client
 
 
 async def test_a_scheduled_task_waits_until_its_time(client: Client, publisher: Publisher) -> None:
     # Given tasks that may start in a moment, and in a year
     soon, later = (datetime.now(UTC) + ahead for ahead in (timedelta(seconds=2), timedelta(days=360)))
-    async with client:
-        await client.create_transcription_task("meeting.flac", task_id="soon", not_before=soon)
-        await client.create_transcription_task("meeting.flac", task_id="later", not_before=later)
-        # Then one starts at its time
-        events = await publisher.until("soon", State.COMPLETED)
-        assert [event.state for event in events] == [State.SCHEDULED, State.RUNNING, State.COMPLETED]
-        assert events[0].not_before == soon < events[1].time
-        # And the other is listed with its time, and neither waits nor runs
-        (listed,) = (await client.tasks(state=State.SCHEDULED)).tasks
-        assert (listed.task_id, listed.not_before) == ("later", later)
-        queues = (await client.queue()).queues
-        assert [sum(getattr(queue, name) for queue in queues) for name in ("waiting", "running", "scheduled")] == [
-            0,
-            0,
-            1,
-        ]
-        # And it can be cancelled
-        assert (await client.cancel("later")).state is State.CANCELLED
+    await client.create_transcription_task("meeting.flac", task_id="soon", not_before=soon)
+    await client.create_transcription_task("meeting.flac", task_id="later", not_before=later)
+    # Then one starts at its time
+    events = await publisher.until("soon", State.COMPLETED)
+    assert [event.state for event in events] == [State.SCHEDULED, State.RUNNING, State.COMPLETED]
+    assert events[0].not_before == soon < events[1].time
+    # And the other is listed with its time, and neither waits nor runs
+    (listed,) = (await client.tasks(state=State.SCHEDULED)).tasks
+    assert (listed.task_id, listed.not_before) == ("later", later)
+    queues = (await client.queue()).queues
+    assert [sum(getattr(queue, name) for queue in queues) for name in ("waiting", "running", "scheduled")] == [
+        0,
+        0,
+        1,
+    ]
+    # And it can be cancelled
+    assert (await client.cancel("later")).state is State.CANCELLED
 
 
 async def test_from_a_file_to_the_result(settings: Settings, mock: Mock, tmp_path: Path) -> None:
@@ -115,14 +115,13 @@ async def test_from_a_file_to_the_result(settings: Settings, mock: Mock, tmp_pat
 
 
 async def test_the_prefix_of_an_id_chooses_how_the_task_ends(client: Client, publisher: Publisher) -> None:
-    async with client:
-        # Given tasks whose ids request an outcome
-        for task_id in STATES:
-            needs_recording = not task_id.startswith("error-")
-            await publisher.publish(task_id, audio_file_id="meeting.flac" if needs_recording else "gone.flac")
-        # When they are followed
-        events = {task_id: [event async for event in client.follow(task_id)] for task_id in STATES}
-        letters = {letter.task_id: letter.error async for letter in client.dead_letters()}
+    # Given tasks whose ids request an outcome
+    for task_id in STATES:
+        needs_recording = not task_id.startswith("error-")
+        await publisher.publish(task_id, audio_file_id="meeting.flac" if needs_recording else "gone.flac")
+    # When they are followed
+    events = {task_id: [event async for event in client.follow(task_id)] for task_id in STATES}
+    letters = {letter.task_id: letter.error async for letter in client.dead_letters()}
     # Then that happens
     progress = {
         task_id: [event for event in task_events if isinstance(event, ProgressEvent)]
@@ -145,22 +144,20 @@ async def test_the_prefix_of_an_id_chooses_how_the_task_ends(client: Client, pub
 
 async def test_the_prefix_of_an_id_chooses_the_error_of_requests(client: Client) -> None:
     # Given ids that request an error
-    async with client:
-        for code in ErrorCode:
-            # When a request names one, then the reply is this error
-            with pytest.raises(RequestFailedError) as refused:
-                await client.get_task_result(f"reply-{code}-1")
-            assert refused.value.code is code
+    for code in ErrorCode:
+        # When a request names one, then the reply is this error
+        with pytest.raises(RequestFailedError) as refused:
+            await client.get_task_result(f"reply-{code}-1")
+        assert refused.value.code is code
 
 
 async def test_a_large_result_is_in_the_bucket(client: Client, publisher: Publisher) -> None:
-    async with client:
-        # Given a task whose result is large
-        await publisher.publish("large-1")
-        assert [event async for event in client.follow("large-1")]
-        result = await client.get_task_result("large-1")
-        text = await client.get_task_result("large-1", ResultFormat.TXT)
-        page = await client.get_task_result("large-1", ResultFormat.HTML)
+    # Given a task whose result is large
+    await publisher.publish("large-1")
+    assert [event async for event in client.follow("large-1")]
+    result = await client.get_task_result("large-1")
+    text = await client.get_task_result("large-1", ResultFormat.TXT)
+    page = await client.get_task_result("large-1", ResultFormat.HTML)
     # Then its message names the object, and the client has the whole
     message = json.loads((await publisher.js.get_last_msg("transcription_results", "results.large-1")).data or b"")
     assert (message["object"]["bucket"], message["text"], message["segments"]) == ("results", "", [])
@@ -172,70 +169,67 @@ async def test_a_large_result_is_in_the_bucket(client: Client, publisher: Publis
 
 async def test_users_take_turns(client: Client, publisher: Publisher) -> None:
     # Given a user with a task at work and three that wait
-    async with client:
-        for task_id in ("slow-1", "a", "b", "c"):
-            await publisher.publish(task_id, user_id=1)
-        await eventually(lambda: _is(client, "c", State.QUEUED))
-        # When other users publish tasks, then each precedes the second waiting task of the first user
-        for user_id in (2, 3):
-            await publisher.publish(f"of-{user_id}", user_id=user_id)
-            await eventually(partial(_is, client, f"of-{user_id}", State.QUEUED))
-        waiting = [await client.get_task_progress(task_id) for task_id in ("a", "of-2", "of-3", "b", "c")]
-        assert [status.queue_position for status in waiting] == [1, 2, 3, 4, 5]
+    for task_id in ("slow-1", "a", "b", "c"):
+        await publisher.publish(task_id, user_id=1)
+    await eventually(lambda: is_in_state(client, "c", State.QUEUED))
+    # When other users publish tasks, then each precedes the second waiting task of the first user
+    for user_id in (2, 3):
+        await publisher.publish(f"of-{user_id}", user_id=user_id)
+        await eventually(partial(is_in_state, client, f"of-{user_id}", State.QUEUED))
+    waiting = [await client.get_task_progress(task_id) for task_id in ("a", "of-2", "of-3", "b", "c")]
+    assert [status.queue_position for status in waiting] == [1, 2, 3, 4, 5]
 
 
 async def test_a_running_task_is_cancelled_and_the_next_one_waits(client: Client, publisher: Publisher) -> None:
     # Given a task at work, and one that waits
-    async with client:
-        await publisher.publish("slow-1", user_id=1)
-        await eventually(lambda: _is(client, "slow-1", State.RUNNING))
-        await publisher.publish("slow-2", kind=Kind.DIARIZATION, user_id=2)
-        status = await client.get_task_progress("slow-2")
-        assert (status.state, status.queue_position) == (State.QUEUED, 1)
-        assert status.expected_start is not None
-        overview = await client.queue()
-        assert [(queue.waiting, queue.running) for queue in overview.queues][3:5] == [(0, 1), (1, 0)]
-        assert sorted((load.user_id, load.waiting, load.running) for load in overview.users) == [(1, 0, 1), (2, 1, 0)]
-        page = await client.tasks(limit=1)
-        rest = await client.tasks(limit=1, before=page.more_before)
-        assert [task.task_id for task in (*page.tasks, *rest.tasks)] == ["slow-2", "slow-1"]
-        assert rest.more_before is None
-        running = await client.tasks(user_id=1, state=State.RUNNING)
-        assert [(task.task_id, task.audio_file_id) for task in running.tasks] == [("slow-1", "meeting.flac")]
-        assert (await client.tasks(user_id="1")).tasks == []
-        # When the first is cancelled, then it has no result
-        assert (await client.cancel("slow-1")).state is State.CANCELLED
-        with pytest.raises(RequestFailedError, match="cancelled"):
-            await client.get_task_result("slow-1")
-        # Then the second starts at once
-        await eventually(lambda: _is(client, "slow-2", State.RUNNING))
-        # And when its user is deleted, nothing is left of it
-        assert await client.delete_user(2) == 1
-        with pytest.raises(RequestFailedError, match="No task slow-2 is known"):
-            await client.get_task_progress("slow-2")
+    await publisher.publish("slow-1", user_id=1)
+    await eventually(lambda: is_in_state(client, "slow-1", State.RUNNING))
+    await publisher.publish("slow-2", kind=Kind.DIARIZATION, user_id=2)
+    status = await client.get_task_progress("slow-2")
+    assert (status.state, status.queue_position) == (State.QUEUED, 1)
+    assert status.expected_start is not None
+    overview = await client.queue()
+    assert [(queue.waiting, queue.running) for queue in overview.queues][3:5] == [(0, 1), (1, 0)]
+    assert sorted((load.user_id, load.waiting, load.running) for load in overview.users) == [(1, 0, 1), (2, 1, 0)]
+    page = await client.tasks(limit=1)
+    rest = await client.tasks(limit=1, before=page.more_before)
+    assert [task.task_id for task in (*page.tasks, *rest.tasks)] == ["slow-2", "slow-1"]
+    assert rest.more_before is None
+    running = await client.tasks(user_id=1, state=State.RUNNING)
+    assert [(task.task_id, task.audio_file_id) for task in running.tasks] == [("slow-1", "meeting.flac")]
+    assert (await client.tasks(user_id="1")).tasks == []
+    # When the first is cancelled, then it has no result
+    assert (await client.cancel("slow-1")).state is State.CANCELLED
+    with pytest.raises(RequestFailedError, match="cancelled"):
+        await client.get_task_result("slow-1")
+    # Then the second starts at once
+    await eventually(lambda: is_in_state(client, "slow-2", State.RUNNING))
+    # And when its user is deleted, nothing is left of it
+    assert await client.delete_user(2) == 1
+    with pytest.raises(RequestFailedError, match="No task slow-2 is known"):
+        await client.get_task_progress("slow-2")
 
 
 async def test_a_dead_letter_is_replayed(client: Client, js: JetStreamContext) -> None:
-    async with client:
-        # Given a task whose recording was not there
-        await client.create_transcription_task("gone.flac", task_id="slow-1")
-        states: list[str] = [e.state async for e in client.follow("slow-1") if isinstance(e, ProgressEvent)]
-        assert states == ["queued", "running", "failed"]
-        # When it is there, and the dead letter is replayed
-        await (await js.object_store("audio")).put("gone.flac", b"not looked at")
-        assert await client.replay(task_id="slow-1") == 1
-        assert [letter async for letter in client.dead_letters()] == []
-        # Then its log continues, and a client that follows it from the start does not end at the first failure
-        async with aclosing(client.follow("slow-1")) as events:
-            progress = [await anext(events) for _ in range(5)]
-            last = asyncio.ensure_future(anext(events))
-            assert not (await asyncio.wait([last], timeout=0.3))[0]
-            # But at its end
-            await client.cancel("slow-1")
-            progress.append(await last)
-            assert [event async for event in events] == []
-        states += ["queued", "running", "cancelled"]
-        assert [event.state for event in progress if isinstance(event, ProgressEvent)] == states
+    # Given a task whose recording was not there
+    await client.create_transcription_task("gone.flac", task_id="slow-1")
+    states: list[str] = [e.state async for e in client.follow("slow-1") if isinstance(e, ProgressEvent)]
+    assert states == ["queued", "running", "failed"]
+    # When it is there, and the dead letter is replayed
+    await (await js.object_store("audio")).put("gone.flac", b"not looked at")
+    assert await client.replay(task_id="slow-1") == 1
+    assert [letter async for letter in client.dead_letters()] == []
+    # Then its log continues, and a client that follows it from the start does not end at the first failure
+    async with aclosing(client.follow("slow-1")) as events:
+        progress = [await anext(events) for _ in range(5)]
+        last = asyncio.ensure_future(anext(events))
+        assert not (await asyncio.wait([last], timeout=0.3))[0]
+        # But at its end
+        await client.cancel("slow-1")
+        progress.append(await last)
+        assert [event async for event in events] == []
+    states += ["queued", "running", "cancelled"]
+    assert [event.state for event in progress if isinstance(event, ProgressEvent)] == states
 
 
 async def test_a_known_id_changes_nothing(client: Client, publisher: Publisher) -> None:
@@ -347,47 +341,46 @@ async def test_its_streams_and_buckets_are_those_of_the_service(settings: Settin
 
 
 async def test_voices_are_named_until_they_are_forgotten(client: Client) -> None:
-    async with client:
-        # Given a person who was enrolled from a recording of one person
-        alone = await client.create_diarization_task("meeting.flac", max_speakers=1, identify=True)
-        await client.wait_for_result(alone)
-        consent = Consent(by="Anna", at=datetime.now(UTC))
-        voice = await client.enroll_voice(alone, name="Anna", consent=consent)
-        # Who is not enrolled again unnoticed
-        with pytest.raises(RequestFailedError, match=f"is similar to the voice {voice.voice}"):
-            await client.enroll_voice(alone, name="Anna", consent=consent)
-        # When she speaks in another one, beside an unknown person
-        call = await client.create_transcription_task("meeting.flac", diarize=True, identify=True)
-        result = await client.wait_for_result(call)
-        # Then she is named, by the name that she has when the result is read
-        assert {label: voice.name for label, voice in (result.voices or {}).items()} == {
-            "SPEAKER_00": "Anna",
-            "SPEAKER_01": "unknown",
-        }
-        async with client.live(diarize=True, identify=True) as live:
-            await live.send(bytes(10 * 32_000))
-            await live.end()
-            live_result = await live.result()
-        assert [voice.name for voice in (live_result.voices or {}).values()] == ["Anna", "unknown"]
-        await client.rename_voice(voice.voice, "Anna Berg")
-        assert str(await client.get_task_result(call, ResultFormat.TXT)).startswith("Anna Berg: ")
-        assert [voice.name async for voice in client.voices()] == ["Anna Berg"]
-        # And by none after it was forgotten
+    # Given a person who was enrolled from a recording of one person
+    alone = await client.create_diarization_task("meeting.flac", max_speakers=1, identify=True)
+    await client.wait_for_result(alone)
+    consent = Consent(by="Anna", at=datetime.now(UTC))
+    voice = await client.enroll_voice(alone, name="Anna", consent=consent)
+    # Who is not enrolled again unnoticed
+    with pytest.raises(RequestFailedError, match=f"is similar to the voice {voice.voice}"):
+        await client.enroll_voice(alone, name="Anna", consent=consent)
+    # When she speaks in another one, beside an unknown person
+    call = await client.create_transcription_task("meeting.flac", diarize=True, identify=True)
+    result = await client.wait_for_result(call)
+    # Then she is named, by the name that she has when the result is read
+    assert {label: voice.name for label, voice in (result.voices or {}).items()} == {
+        "SPEAKER_00": "Anna",
+        "SPEAKER_01": "unknown",
+    }
+    async with client.live(diarize=True, identify=True) as live:
+        await live.send(bytes(10 * 32_000))
+        await live.end()
+        live_result = await live.result()
+    assert [voice.name for voice in (live_result.voices or {}).values()] == ["Anna", "unknown"]
+    await client.rename_voice(voice.voice, "Anna Berg")
+    assert str(await client.get_task_result(call, ResultFormat.TXT)).startswith("Anna Berg: ")
+    assert [voice.name async for voice in client.voices()] == ["Anna Berg"]
+    # And by none after it was forgotten
+    await client.forget_voice(voice.voice)
+    assert str(await client.get_task_result(call, ResultFormat.TXT)).startswith("SPEAKER_00: ")
+    assert [voice async for voice in client.voices()] == []
+    # And an enrolment that cannot be says why
+    with pytest.raises(OptionError, match="consent: it is no JSON object, in Python no Consent"):
+        await client.enroll_voice(call, name="Anna", consent=cast("Consent", "Anna Berg"))
+    with pytest.raises(RequestFailedError, match="2 speakers"):
+        await client.enroll_voice(call, name="Anna", consent=consent)
+    with pytest.raises(RequestFailedError, match="no voice"):
         await client.forget_voice(voice.voice)
-        assert str(await client.get_task_result(call, ResultFormat.TXT)).startswith("SPEAKER_00: ")
-        assert [voice async for voice in client.voices()] == []
-        # And an enrolment that cannot be says why
-        with pytest.raises(OptionError, match="consent: it is no JSON object, in Python no Consent"):
-            await client.enroll_voice(call, name="Anna", consent=cast("Consent", "Anna Berg"))
-        with pytest.raises(RequestFailedError, match="2 speakers"):
-            await client.enroll_voice(call, name="Anna", consent=consent)
-        with pytest.raises(RequestFailedError, match="no voice"):
-            await client.forget_voice(voice.voice)
 
 
 async def test_no_voice_is_enrolled_from_a_silent_task(client: Client) -> None:
     # Given a live task without speech
-    async with client, client.live(diarize=True, identify=True) as live:
+    async with client.live(diarize=True, identify=True) as live:
         await live.end()
         assert (await live.result()).segments == []
         # When its only speaker is enrolled, then the error says that there is none
@@ -402,7 +395,3 @@ async def test_the_page_shows_a_test_that_passes(servers: Servers, wire: Wire) -
     exec(example.replace("nats://localhost:4222", servers.nats_url), namespace)  # noqa: S102 -- it is ours
     # When its test runs, then it passes
     await namespace["test_my_service"]()
-
-
-async def _is(client: Client, task_id: str, state: State) -> bool:
-    return (await client.get_task_progress(task_id)).state is state
