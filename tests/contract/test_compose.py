@@ -8,15 +8,15 @@ import tomllib
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
 from app.settings import Settings
 from tests.containers import NATS_IMAGE, REDIS_IMAGE
+from tests.document import ROOT, from_yaml
 
-ROOT = Path(__file__).parents[2]
 SERVICES = ("nats", "redis", "worker", "prometheus", "alertmanager", "grafana")
 OF_A_HOST = {"nats_inbox_prefix", "nats_creds_file", "nats_tls_ca_file", "transcription_models_dir"}
 OF_A_CLUSTER = {"nats_replicas"}  # compose.cluster.yaml
@@ -25,14 +25,12 @@ IN_FILES = {"nats_password", "redis_url", "aws_secret_access_key"}
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
-    return document
+    return cast("dict[str, Any]", from_yaml((ROOT / "compose.yaml").read_text(encoding="utf-8")))
 
 
 @pytest.fixture(scope="module")
 def worker(compose: dict[str, Any]) -> dict[str, Any]:
-    service: dict[str, Any] = compose["services"]["worker"]
-    return service
+    return cast("dict[str, Any]", compose["services"]["worker"])
 
 
 @pytest.fixture(scope="module")

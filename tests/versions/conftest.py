@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from urllib.request import urlopen
 
 import nats
 import pytest
@@ -65,13 +66,10 @@ class Versions:
         chosen = self._settings.model_dump(exclude_none=True, exclude={"nats_password"})
         environment = os.environ | {name.upper(): str(value) for name, value in chosen.items()} | options
         environment |= {"PYTHONPATH": self._folders[version], "GATE": str(self.gate)}
-        command = [Path(sys.executable).parent / "faststream", "run", "tests.versions.worker:app"]
-        port = free_port()
+        faststream, port = Path(sys.executable).parent / "faststream", free_port()
         with (self._folder / f"{version}.log").open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                *map(str, command),
-                "--port",
-                str(port),
+                *(faststream, "run", "tests.versions.worker:app", "--port", str(port)),
                 cwd=self._folders[version].partition(":")[0],
                 env=environment,
                 stdout=output,
@@ -88,14 +86,10 @@ class Versions:
 
     async def _takes_tasks(self, process: asyncio.subprocess.Process, port: int) -> bool:
         assert process.returncode is None, f"a worker ended: see {self._folder}"
-        try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            return False
-        writer.write(b"GET /health/ready HTTP/1.0\r\n\r\n")
-        reply = await reader.read()
-        writer.close()
-        return b" 200 " in reply.partition(b"\r\n")[0]
+        with suppress(OSError):  # nothing is at the port yet, or the worker is not ready
+            (await asyncio.to_thread(urlopen, f"http://127.0.0.1:{port}/health/ready")).close()
+            return True
+        return False
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.programs import BIN, WITHIN, line_with, started
 from tests.waiting import eventually
 
 UPLOADS, TRANSCRIPTS = "uploads", "transcripts"  # streams of the FastStream services
-SEGMENTS = {"short-1": 3, "large-1": 60}  # of the mock's results; the second is too large for a message
+TASKS, SEGMENTS = ("short-1", "large-1"), 3  # of each of the mock's results; the second is too large for a message
 
 
 pytestmark = pytest.mark.usefixtures("meeting")
@@ -25,15 +25,15 @@ pytestmark = pytest.mark.usefixtures("meeting")
 
 async def test_the_follower_reads_results_that_it_missed(settings: Settings, publisher: Publisher) -> None:
     # Given results that came before the follower
-    for task_id in SEGMENTS:
+    for task_id in TASKS:
         await publisher.publish(task_id)
         await publisher.until(task_id, State.COMPLETED)
         assert await is_an_object(publisher, task_id) == task_id.startswith("large")
     # When it starts
     async with started(settings.nats_url, BIN / "python", "follower.py") as follower:
         # Then it receives them, complete
-        for task_id, count in SEGMENTS.items():
-            assert f"{count} segments" in await line_with(follower, f"{task_id} transcription")
+        for task_id in TASKS:
+            assert f"{SEGMENTS} segments" in await line_with(follower, f"{task_id} transcription")
 
 
 @pytest.mark.parametrize("example", ["faststream_client", "faststream_typed"])
@@ -46,14 +46,14 @@ async def test_a_faststream_service_has_recordings_transcribed(
     async with service(settings.nats_url, example):
         await eventually(partial(holds, publisher, TRANSCRIPTS, 1), within=WITHIN)
         # When recordings are uploaded
-        for task_id in SEGMENTS:
+        for task_id in TASKS:
             await upload(publisher, task_id)
         # Then their transcripts are published
         await eventually(partial(holds, publisher, TRANSCRIPTS, 3), within=WITHIN)
-    for task_id, count in SEGMENTS.items():
+    for task_id in TASKS:
         lines = (await transcripts(publisher))[task_id]
         assert {line.partition(":")[0] for line in lines} == {"SPEAKER_00", "SPEAKER_01"}
-        assert len(lines) == count
+        assert len(lines) == SEGMENTS
         assert await is_an_object(publisher, task_id) == task_id.startswith("large")
 
 

@@ -13,9 +13,9 @@ from natscribe.schemas.task_fields import SpeakerBounds
 from natscribe.schemas.transcription import Segment, TranscriptionTask, Word
 from natscribe.schemas.wire import EXAMPLE_SHA256
 
-BATCHES = 3  # segments events of a transcript, for equal parts of its time
-_LARGE = 60  # segments of a large transcript
-_INTERVAL_S = examples.RESULT.duration / BATCHES  # from the start of a segment to the start of the next
+BATCHES = 3  # segments events of a transcript, for equal parts of its time, with one segment each
+DURATION_S = examples.RESULT.duration  # of each recording
+_INTERVAL_S = DURATION_S / BATCHES  # from the start of a segment to the start of the next
 _USUAL_SPEAKERS = 2
 
 Timed = TypeVar("Timed", Segment, Turn, Word)
@@ -31,20 +31,16 @@ class Content:
     sent: TranscriptionTask | DiarizationTask
     larger_than: int = 0  # bytes that the result exceeds
 
-    @property
-    def count(self) -> int:
-        """The number of segments in a transcription's result, or of turns in a diarization's."""
-        return _LARGE if self.larger_than else BATCHES
+    def segment(self, sent: TranscriptionTask, number: int, *, with_words: bool) -> Segment:
+        """Return the segment with this `number`, from 0 to BATCHES - 1, of the transcript for the task `sent`.
 
-    @property
-    def duration(self) -> float:
-        """The simulated duration of the recording, in seconds."""
-        return self.count * _INTERVAL_S
-
-    def batch(self, sent: TranscriptionTask, number: int) -> list[Segment]:
-        """Return the segments in the segments event with this `number`, from 0 to BATCHES - 1, of the task `sent`."""
-        numbers = range(self.count * number // BATCHES, self.count * (number + 1) // BATCHES)
-        return self._segments(sent, numbers, with_words=sent.word_timestamps or sent.diarize)
+        `with_words`: whether the segment has the times of its words.
+        """
+        example, by = examples.SEGMENT, number * _INTERVAL_S
+        repeats = self.larger_than // (2 * len(example.text) * BATCHES) + 1  # a result has its text twice
+        words = [moved(word, by) for word in example.words or ()] if with_words else None
+        fields = {"text": " ".join([example.text] * repeats), "language": sent.language or example.language}
+        return moved(example, by).model_copy(update=fields | {"words": words})
 
     def result(self, sha256: str | None) -> Result:
         """Return the simulated result of the task.
@@ -52,24 +48,13 @@ class Content:
         `sha256`: the SHA-256 of the task's recording; None: the mock cannot read the recording, and the result contains
         an example value.
         """
-        fields = result_fields(self.sent, self.duration, sha256 or EXAMPLE_SHA256)
-        if isinstance(self.sent, TranscriptionTask):
-            segments = self._segments(self.sent, range(self.count), with_words=self.sent.word_timestamps)
-            return examples.RESULT.model_copy(update=fields | transcript(self.sent, segments))
-        turns = with_speakers(
-            [moved(examples.TURNS.segments[0], number * _INTERVAL_S) for number in range(self.count)], self.sent
-        )
+        sent, numbers = self.sent, range(BATCHES)
+        fields = result_fields(sent, DURATION_S, sha256 or EXAMPLE_SHA256)
+        if isinstance(sent, TranscriptionTask):
+            segments = [self.segment(sent, number, with_words=sent.word_timestamps) for number in numbers]
+            return examples.RESULT.model_copy(update=fields | transcript(sent, segments))
+        turns = with_speakers([moved(examples.TURNS.segments[0], number * _INTERVAL_S) for number in numbers], sent)
         return examples.TURNS.model_copy(update=fields | {"segments": turns, "speakers": _speaker_count(turns)})
-
-    def _segments(self, sent: TranscriptionTask, numbers: range, *, with_words: bool) -> list[Segment]:
-        example = examples.SEGMENT
-        repeats = self.larger_than // (2 * len(example.text) * self.count) + 1  # a result has its text twice
-        fields = {"text": " ".join([example.text] * repeats), "language": sent.language or example.language}
-        segments = []
-        for by in (number * _INTERVAL_S for number in numbers):
-            words = [moved(word, by) for word in example.words or ()] if with_words else None
-            segments.append(moved(example, by).model_copy(update=fields | {"words": words}))
-        return segments
 
 
 def result_fields(sent: Task, duration: float, sha256: str | None) -> dict[str, object]:

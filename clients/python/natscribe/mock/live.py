@@ -133,11 +133,11 @@ class LiveAttempt:
             segment = segment.model_copy(update={"words": None})
         async with self.task.appending():
             if not self.sent.diarize:
-                await self.log.append_segments(self.task, [segment], processed_seconds)
+                await self.log.append_segment(self.task, segment, processed_seconds)
                 return
             # As in the service, the second person is recognized a little later.
             published = segment.model_copy(update={"speaker": None}) if number == 1 else segment
-            await self.log.append_segments(self.task, [published], processed_seconds)
+            await self.log.append_segment(self.task, published, processed_seconds)
             if number == 1 and segment.speaker:
                 turn = Turn(start=segment.start, end=segment.end, speaker=segment.speaker)
                 await self.log.append_speakers(self.task, [turn], 0.0)

@@ -70,8 +70,8 @@ class Log:
             await self.append(task, State.RUNNING, **fields)
         return True
 
-    async def append_segments(self, task: PlayedTask, segments: Sequence[Segment], processed_seconds: float) -> None:
-        """Append `segments` to the segments stream as the task's next segments event.
+    async def append_segment(self, task: PlayedTask, segment: Segment, processed_seconds: float) -> None:
+        """Append a segment to the segments stream, as the task's next segments event.
 
         `processed_seconds`: the time in seconds up to which the recording has been transcribed.
         """
@@ -79,9 +79,9 @@ class Log:
             task_id=task.task_id,
             attempt=task.last.attempt if task.last else 1,
             sequence=task.batches + 1,
-            language=segments[-1].language,
+            language=segment.language,
             processed_seconds=processed_seconds,
-            segments=list(segments),
+            segments=[segment],
         )
         await self._append(self._names.segments, subjects.segments(task.task_id), event, task)
         task.batches += 1

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 from nats.js.errors import BadRequestError, NotFoundError
 
-from natscribe.mock.content import BATCHES, Content
+from natscribe.mock.content import BATCHES, DURATION_S, Content
 from natscribe.mock.live import LiveAttempt, Report
 from natscribe.mock.log import Log
 from natscribe.mock.task import EndedError, PlayedTask
@@ -169,7 +169,7 @@ class Player:
         An attempt consists of parts of equal duration. Each part takes its time, and appends progress events and, if it
         transcribes, segments.
         """
-        sent, duration = content.sent, content.duration
+        sent = content.sent
         whole = self._seconds if task.script.seconds is None else task.script.seconds
         stages = _stages(sent)
         last = len(stages) if parts is None else min(task.batches + parts, len(stages))
@@ -180,16 +180,16 @@ class Player:
                 await task.sleep(seconds / steps)
                 done = number + step / steps
                 if step == steps and stage is Stage.TRANSCRIBING and isinstance(sent, TranscriptionTask):
-                    segments = content.batch(sent, number)
+                    segment = content.segment(sent, number, with_words=sent.word_timestamps or sent.diarize)
                     async with task.appending():
-                        await self._log.append_segments(task, segments, duration * (number + 1) / BATCHES)
-                    self._report(f"{task.task_id}: segments up to {segments[-1].end:.1f} s")
+                        await self._log.append_segment(task, segment, DURATION_S * (number + 1) / BATCHES)
+                    self._report(f"{task.task_id}: segments up to {segment.end:.1f} s")
                 is_appended = await self._log.append_progress(
                     task,
                     stage=stage,
                     progress=min(int(100 * done / len(stages)), 99),
-                    processed_seconds=duration * (int(done) - stages.index(stage)) / stages.count(stage),
-                    duration_seconds=duration,
+                    processed_seconds=DURATION_S * (int(done) - stages.index(stage)) / stages.count(stage),
+                    duration_seconds=DURATION_S,
                     eta_seconds=whole * (1 - done / len(stages)),
                 )
                 if is_appended:
