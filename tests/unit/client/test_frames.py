@@ -29,10 +29,9 @@ class Server(Connection):
     def __init__(self) -> None:
         self.stored: list[str] = []
         self.audio = b""
-        self.pending: dict[str, asyncio.Future[PubAck]] = {}
-        self.duplicates: dict[str, bool] = {}
+        self.acknowledges = asyncio.Event()
+        self.acknowledges.set()
         self.errors: dict[str, list[Exception]] = {}  # of the next publishes of a frame
-        self.holds_acknowledgements = False
         self.is_disconnected = False
         self.loses_connection = False  # with each error
 
@@ -56,17 +55,8 @@ class Server(Connection):
         if not is_duplicate:  # as JetStream, which drops a second frame with an id
             self.stored.append(frame)
             self.audio += audio
-        acknowledged: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
-        self.pending[frame] = acknowledged
-        self.duplicates[frame] = is_duplicate
-        if not self.holds_acknowledgements:
-            self.acknowledge()
-        return await acknowledged
-
-    def acknowledge(self) -> None:
-        for frame, acknowledged in self.pending.items():
-            acknowledged.set_result(PubAck("transcription_live", 1, duplicate=self.duplicates[frame] or None))
-        self.pending = {}
+        await self.acknowledges.wait()
+        return PubAck("transcription_live", 1, duplicate=is_duplicate or None)
 
 
 @pytest.fixture
@@ -112,7 +102,7 @@ def test_opus_is_split_only_above_the_largest_frame() -> None:
 
 async def test_a_frame_is_published_when_the_previous_one_is_stored(server: Server, frames: FramePublisher) -> None:
     # Given a server that acknowledges nothing yet, and as many frames as may wait
-    server.holds_acknowledgements = True
+    server.acknowledges.clear()
     for number in range(MAX_PENDING_FRAMES):
         await frames.put(bytes([number]) * 4)
         await _turns()
@@ -122,8 +112,7 @@ async def test_a_frame_is_published_when_the_previous_one_is_stored(server: Serv
     assert server.stored == ["t1-0"]
     assert not sending.done()
     # When the first is acknowledged
-    server.holds_acknowledgements = False
-    server.acknowledge()
+    server.acknowledges.set()
     await sending
     await frames.wait_until_stored()
     # Then the others follow in order, joined to frames of limited size

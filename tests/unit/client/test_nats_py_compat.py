@@ -7,6 +7,7 @@ import pytest
 from nats.aio.client import Client
 from natscribe.jetstream.nats_py_compat import close, require_tls, send_pings_in_order, tolerate_lost_writes
 
+from tests.tcp import served
 from tests.waiting import eventually
 
 
@@ -25,7 +26,8 @@ async def test_writing_to_a_lost_connection_is_a_connection_error() -> None:
             await writer.drain()
 
 
-async def orphaned_connection() -> Client:
+@pytest.fixture
+async def orphaned() -> Client:
     """A connection whose server is gone before all messages were sent."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -42,25 +44,19 @@ async def orphaned_connection() -> Client:
     nats = Client()
     await nats.connect(f"nats://{host}:{port}", reconnect_time_wait=10)
     await nats.publish("one", b"")
-
-    async def lost() -> bool:
-        return nats.is_reconnecting
-
-    await eventually(lost)
+    await eventually(lambda: nats.is_reconnecting)
     await nats.publish("two", b"")
     return nats
 
 
-async def test_nats_py_raises_when_a_lost_connection_is_closed() -> None:
-    nats = await orphaned_connection()
+async def test_nats_py_raises_when_a_lost_connection_is_closed(orphaned: Client) -> None:
     with pytest.raises((OSError, TypeError)):  # once it raises nothing, `close` can go
-        await nats.close()
+        await orphaned.close()
 
 
-async def test_close_ignores_a_lost_connection() -> None:
-    nats = await orphaned_connection()
-    await close(nats)
-    assert nats.is_closed
+async def test_close_ignores_a_lost_connection(orphaned: Client) -> None:
+    await close(orphaned)
+    assert orphaned.is_closed
 
 
 @pytest.mark.parametrize("in_order", [True, False], ids=["workaround", "fault"])
@@ -74,23 +70,21 @@ async def test_a_ping_follows_what_was_published_before(*, in_order: bool) -> No
             commands.append(line.partition(b" ")[0].strip())
             if commands[-1] == b"PING":
                 writer.write(b"PONG\r\n")
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    nats = Client()
-    await nats.connect("nats://{}:{}".format(*server.sockets[0].getsockname()))
-    if in_order:
-        send_pings_in_order(nats)
-    commands.clear()
-    # When a subscription is ended, and the client waits until the server has processed that
-    subscription = await nats.subscribe("a")
-    await subscription.unsubscribe()
-    await nats.flush()
-    # Then the server receives the end of the subscription before the PING; once it always does, the workaround can go
-    await eventually(lambda: len(commands) == 3)
-    assert (commands.index(b"UNSUB") < commands.index(b"PING")) is in_order
-    await nats.close()
-    server.close()
+    async with served(serve) as port:
+        nats = Client()
+        await nats.connect(f"nats://127.0.0.1:{port}")
+        if in_order:
+            send_pings_in_order(nats)
+        commands.clear()
+        # When a subscription is ended, and the client waits until the server has processed that
+        subscription = await nats.subscribe("a")
+        await subscription.unsubscribe()
+        await nats.flush()
+        # Then the server receives the end of the subscription before the PING, or the workaround can go
+        await eventually(lambda: len(commands) == 3)
+        assert (commands.index(b"UNSUB") < commands.index(b"PING")) is in_order
+        await nats.close()
 
 
 async def test_no_login_is_sent_without_the_encryption_that_the_address_requires() -> None:
@@ -101,14 +95,12 @@ async def test_no_login_is_sent_without_the_encryption_that_the_address_requires
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b'INFO {"max_payload": 1000}\r\n')
         received.set_result(await reader.read())
-        writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        host, port = server.sockets[0].getsockname()
+    async with served(serve) as port:
         # When a client connects to an address that requires it
         client = Client()
         with pytest.raises(ssl.SSLError):
-            await client.connect(f"tls://anna:secret@{host}:{port}", allow_reconnect=False)
+            await client.connect(f"tls://anna:secret@127.0.0.1:{port}", allow_reconnect=False)
         await client.close()
         # Then the server gets nothing
         assert await asyncio.wait_for(received, 60) == b""
