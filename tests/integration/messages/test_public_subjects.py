@@ -1,7 +1,6 @@
 """A subscriber of the public subjects with core NATS receives each message that the streams store."""
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -38,32 +37,6 @@ async def test_of_duplicates_it_sees_one_task(
         received = await subscriber.seen()
         assert len(received["transcription_results"]) == 1
         assert sum(b'"completed"' in body for _, _, body in received["transcription_progress"]) == 1
-
-
-async def test_of_a_cancel_and_a_completion_it_sees_one(
-    subscriber: Witness, publisher: Publisher, start_worker: StartWorker
-) -> None:
-    # Given a worker
-    moments = random.Random(7)  # noqa: S311 -- to be repeated
-    async with start_worker(FakeEngine()):
-        # When each of 50 tasks is cancelled while it ends, or just before or after
-        for number in range(50):
-            await publisher.publish(f"t{number}")
-            await publisher.until(f"t{number}", State.RUNNING)
-            await asyncio.sleep(moments.uniform(0, 0.05))  # where in the race the cancel falls
-            await publisher.request("tasks.cancel", task_id=f"t{number}")
-        await eventually(lambda: queue_is_empty(publisher.js))
-        # Then a subscriber has seen one end of each
-        progress = (await subscriber.seen())["transcription_progress"]
-        ends = {subject: body for _, subject, body in progress if b'"completed"' in body or b'"cancelled"' in body}
-        assert sorted(ends) == sorted(f"progress.t{number}" for number in range(50))
-        # And all that is stored, and nothing else
-        await eventually(subscriber.agrees)
-        # And the results of those that have completed, and no others
-        completed = {
-            subject.replace("progress.", "results.") for subject, body in ends.items() if b'"completed"' in body
-        }
-        assert {subject for _, subject, _ in (await subscriber.seen())["transcription_results"]} == completed
 
 
 async def test_it_sees_each_dead_letter(subscriber: Witness, publisher: Publisher, start_worker: StartWorker) -> None:
