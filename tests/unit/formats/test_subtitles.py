@@ -204,6 +204,11 @@ TURN = evenly(f"{FULL} " * 3, 10, 0.4, "SPEAKER_00")
 REALLY = [segment_of("Really?", at, at + 0.5, "SPEAKER_01") for at in (12.0, 18.0, 24.0)]
 
 
+def test_a_word_of_another_speaker_comes_between_the_cues_of_a_turn() -> None:
+    speakers = [cue.speaker for cue in shown(TURN, REALLY[1])]
+    assert (speakers[0], speakers.count("SPEAKER_01"), speakers[-1]) == ("SPEAKER_00", 1, "SPEAKER_00")
+
+
 @pytest.mark.parametrize(
     "segments",
     [
