@@ -346,9 +346,6 @@ async def test_voices_are_named_until_they_are_forgotten(client: Client) -> None
     await client.wait_for_result(alone)
     consent = Consent(by="Anna", at=datetime.now(UTC))
     voice = await client.enroll_voice(alone, name="Anna", consent=consent)
-    # Who is not enrolled again unnoticed
-    with pytest.raises(RequestFailedError, match=f"is similar to the voice {voice.voice}"):
-        await client.enroll_voice(alone, name="Anna", consent=consent)
     # When she speaks in another one, beside an unknown person
     call = await client.create_transcription_task("meeting.flac", diarize=True, identify=True)
     result = await client.wait_for_result(call)
@@ -364,11 +361,9 @@ async def test_voices_are_named_until_they_are_forgotten(client: Client) -> None
     assert [voice.name for voice in (live_result.voices or {}).values()] == ["Anna", "unknown"]
     await client.rename_voice(voice.voice, "Anna Berg")
     assert str(await client.get_task_result(call, ResultFormat.TXT)).startswith("Anna Berg: ")
-    assert [voice.name async for voice in client.voices()] == ["Anna Berg"]
     # And by none after it was forgotten
     await client.forget_voice(voice.voice)
     assert str(await client.get_task_result(call, ResultFormat.TXT)).startswith("SPEAKER_00: ")
-    assert [voice async for voice in client.voices()] == []
     # And an enrolment that cannot be says why
     with pytest.raises(OptionError, match="consent: it is no JSON object, in Python no Consent"):
         await client.enroll_voice(call, name="Anna", consent=cast("Consent", "Anna Berg"))
