@@ -16,14 +16,14 @@ from natscribe.transcript_page.body import body
 from natscribe.transcript_page.heading import about, heading
 from natscribe.transcript_page.markup import name_of
 from natscribe.transcript_page.player import player
-from natscribe.transcript_page.speakers import Speakers
+from natscribe.transcript_page.speakers import speakers_of
 
 __all__ = ["page"]
 
 
 def page(result: Result, recording: str | None = None) -> str:
     """Return a result as an HTML page; `recording` is the URL from which its player loads the recording, if known."""
-    speakers = Speakers.of(result)
+    speakers = speakers_of(result)
     what = "transcript" if isinstance(result, TranscriptionResult) else "speakers"
     style, script = _file("page.css"), _file("page.js")
     return f"""<!doctype html>

@@ -8,7 +8,7 @@ from itertools import count
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.transcription import Interval, TranscriptionResult
 from natscribe.transcript_page.markup import clock_time, share
-from natscribe.transcript_page.speakers import Speakers
+from natscribe.transcript_page.speakers import Speakers, colour
 from natscribe.transcript_page.turns import Paragraph, Turn, Unit, parts
 
 UNSURE, HARDLY = 0.6, 0.35  # below these confidences a word is marked
@@ -42,9 +42,9 @@ class _Writer:
         `written`: the HTML of the turn's lines. `is_continued`: whether the turn starts in an earlier part of the page,
         which contains the name.
         """
-        name = f"\n<h2>{escape(speaker or 'Unknown speaker')}</h2>" if self.speakers.times and not is_continued else ""
+        name = f"\n<h2>{escape(speaker or 'Unknown speaker')}</h2>" if self.speakers and not is_continued else ""
         kind = "turn on" if is_continued else "turn"
-        return f'<div class="{kind} {self.speakers.colour(speaker)}">{name}\n{written}\n</div>'
+        return f'<div class="{kind} {colour(self.speakers, speaker)}">{name}\n{written}\n</div>'
 
     def paragraph(self, paragraph: Paragraph) -> str:
         language = ""

@@ -7,7 +7,7 @@ from natscribe.schemas.kinds import Result
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.transcript_page.body import HARDLY, UNSURE
 from natscribe.transcript_page.markup import clock_time, name_of, share
-from natscribe.transcript_page.speakers import Speakers, Times, total_seconds
+from natscribe.transcript_page.speakers import Speakers, Times, colour, total_seconds
 
 _GAPS = 12  # the head has links to at most this number of gaps
 _UNITS = 2000  # width of a timeline, for the whole recording
@@ -64,13 +64,13 @@ def _languages(result: TranscriptionResult) -> Iterator[str]:
 
 
 def _timelines(result: Result, speakers: Speakers) -> str:
-    whole = sum(total_seconds(times) for times in speakers.times.values()) or 1.0
+    whole = sum(total_seconds(times) for times in speakers.values()) or 1.0
     timelines = []
-    for speaker, times in speakers.times.items():
+    for speaker, times in speakers.items():
         spoken = total_seconds(times)
         length = f"<span>{clock_time(spoken, result.duration)} · {escape(share(spoken / whole))}</span>"
         name, timeline = f"<b>{escape(speaker)}</b>", _timeline(times, result.duration)
-        timelines.append(f'<li class="{speakers.colour(speaker)}">{name}{length}{timeline}</li>')
+        timelines.append(f'<li class="{colour(speakers, speaker)}">{name}{length}{timeline}</li>')
     if not timelines:
         return ""
     drawn = "\n".join(timelines)
