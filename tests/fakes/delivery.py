@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import AsyncMock
 
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
@@ -65,27 +66,11 @@ class FakeLetters:
         self.done.append("no letter")
 
 
-class FakeNats:
-    """Delivers nothing."""
-
-    def __init__(self) -> None:
-        self.subscribed = 0
-
-    async def subscribe(self, *_: object, **__: object) -> "FakeNats":
-        self.subscribed += 1
-        return self
-
-    async def unsubscribe(self) -> None:
-        """Do nothing."""
-
-
-def delivery(
-    message: FakeMessage, *, nats: FakeNats | None = None, settings: Settings = SETTINGS, **parts: Any
-) -> Delivery:
+def delivery(message: FakeMessage, *, settings: Settings = SETTINGS, **parts: Any) -> Delivery:
     """The delivery of a message; `parts` by their names in `ExecutionContext`."""
     others = ("log", "registration", "results", "dead_letters", "projection", "connection")
     execution = ExecutionContext(
-        nats=cast("Any", nats or FakeNats()),
+        nats=parts.pop("nats", None) or AsyncMock(spec=Client),
         settings=settings,
         meter=Meter(),
         tracer=OFF.get_tracer("tests"),
