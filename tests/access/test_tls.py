@@ -7,25 +7,13 @@ from natscribe.client import Client
 from natscribe.client.errors import UnreachableError
 
 from app.settings import Settings
-from tests.access.servers import RECORDING, GuardedNats, GuardedValkey, login, service_settings
-from tests.fakes.engine import FakeEngine
+from tests.access.servers import GuardedNats, GuardedValkey, login, service_settings
 from tests.faults import make_certificates
-from tests.workers import working
 
 
 @pytest.fixture
 def settings(encrypted: GuardedNats, valkey: GuardedValkey, certificates: Path) -> Settings:
     return service_settings(encrypted.url, valkey, nats_tls_ca_file=certificates / "ca.crt")
-
-
-async def test_a_task_is_done_over_tls(settings: Settings, encrypted: GuardedNats) -> None:
-    # Given a worker and a client that trust the authority
-    async with working(settings, FakeEngine()), Client(login(settings, "publisher")) as client:
-        # When a recording is uploaded and its task is followed
-        task = await client.create_transcription_task(RECORDING)
-        # Then it is done
-        await client.wait_for_result(task)
-    assert encrypted.refused() == []
 
 
 @pytest.mark.parametrize("trusted", ["nobody", "somebody else"])

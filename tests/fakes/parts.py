@@ -92,6 +92,12 @@ class Parts(Container):
         assert message is not None
         return message
 
+    async def message_of(self, record: Record) -> StoredMessage:
+        """Read the message of a task, which must be stored."""
+        message = await self.messages.find(None, record.metadata.task_sequence)
+        assert message is not None
+        return message
+
     async def register(self, message: StoredMessage) -> Record:
         """Append `queued` for a message."""
         assert message.task is not None

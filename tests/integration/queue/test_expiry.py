@@ -11,10 +11,11 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Priority
 
+from app.main import Worker
 from app.operations.expiry import Expiry
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.integration.conftest import Publisher, queue_is_empty
 from tests.waiting import eventually
 
 
@@ -37,52 +38,44 @@ async def dead_letters(js: JetStreamContext) -> int:
 
 
 async def test_waiting_tasks_expire_and_running_tasks_do_not(
-    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext, may_expire: asyncio.Event
+    publisher: Publisher, may_expire: asyncio.Event, busy: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a task that runs longer than others may wait, and two that wait behind it, of which one is not a valid task
-    engine.may_go_on.clear()
-    async with start_worker(engine):
-        await publisher.publish("running")
-        await publisher.until("running", State.RUNNING)
-        may_expire.set()
-        await publisher.publish("waiting")
-        await js.publish("tasks.transcription.low", b"no task")
-        # When the maximum waiting time has passed
-        events = await publisher.until("waiting", State.FAILED)
-        # Then the waiting task has failed, has a dead letter, and is no longer in the queue
-        assert events[-1].error is not None
-        assert events[-1].error.code is ErrorCode.EXPIRED
-        await eventually(lambda: dead_letters(js))
-        # And the running task continues
-        await publisher.publish("later")
-        await publisher.until("later", State.FAILED)  # in another sweep
-        engine.may_go_on.set()
-        await publisher.until("running", State.COMPLETED)
-        await eventually(lambda: queue_is_empty(js))
+    may_expire.set()
+    await publisher.publish("waiting")
+    await js.publish("tasks.transcription.low", b"no task")
+    # When the maximum waiting time has passed
+    events = await publisher.until("waiting", State.FAILED)
+    # Then the waiting task has failed, has a dead letter, and is no longer in the queue
+    assert events[-1].error is not None
+    assert events[-1].error.code is ErrorCode.EXPIRED
+    await eventually(lambda: dead_letters(js))
+    # And the running task continues
+    await publisher.publish("later")
+    await publisher.until("later", State.FAILED)  # in another sweep
+    engine.may_go_on.set()
+    await publisher.until("busy", State.COMPLETED)
+    await eventually(lambda: queue_is_empty(js))
     assert engine.stopped == 0
 
 
 @pytest.mark.foreign
 async def test_what_others_wrote_stops_no_sweep(
-    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext, may_expire: asyncio.Event
+    publisher: Publisher, may_expire: asyncio.Event, busy: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a busy worker, and behind it a task with an invalid event in its log, and two with a status header
-    engine.may_go_on.clear()
-    async with start_worker(engine):
-        await publisher.publish("running")
-        await publisher.until("running", State.RUNNING)
-        may_expire.set()
-        await js.publish("append.progress.spoilt", b"junk")
-        await publisher.publish("spoilt", priority=Priority.LOW)
-        for status in ("404", "503"):
-            task = {"task_id": status, "audio_file_id": "meeting.flac", "user_id": 7}
-            await js.publish("tasks.transcription.low", json.dumps(task).encode(), headers={"Status": status})
-        await publisher.publish("waiting", priority=Priority.LOW)
-        # When the maximum waiting time has passed, then all have failed
-        for task_id in ("spoilt", "404", "503", "waiting"):
-            await eventually(partial(is_expired, publisher, task_id))
-        engine.may_go_on.set()
-        await publisher.until("running", State.COMPLETED)
+    may_expire.set()
+    await js.publish("append.progress.spoilt", b"junk")
+    await publisher.publish("spoilt", priority=Priority.LOW)
+    for status in ("404", "503"):
+        task = {"task_id": status, "audio_file_id": "meeting.flac", "user_id": 7}
+        await js.publish("tasks.transcription.low", json.dumps(task).encode(), headers={"Status": status})
+    await publisher.publish("waiting", priority=Priority.LOW)
+    # When the maximum waiting time has passed, then all have failed
+    for task_id in ("spoilt", "404", "503", "waiting"):
+        await eventually(partial(is_expired, publisher, task_id))
+    engine.may_go_on.set()
+    await publisher.until("busy", State.COMPLETED)
 
 
 async def is_expired(publisher: Publisher, task_id: str) -> bool:

@@ -137,8 +137,7 @@ async def test_tasks_start_soon_after_the_death_of_the_scheduler(publisher: Publ
         # When the first one is killed, and a task is published at once
         send_to_first(signal.SIGKILL)
         published_at = asyncio.get_running_loop().time()
-        await publisher.publish("t1")
-        await publisher.until("t1", State.RUNNING)
+        await publisher.reaching(State.RUNNING, "t1")
         # Then the other one starts it soon
         assert asyncio.get_running_loop().time() - published_at < STARTS_WITHIN_S + SLACK_S
 
@@ -149,8 +148,7 @@ async def test_the_grant_of_a_deleted_task_is_settled(
     # Given a task that runs
     engine.may_go_on.clear()
     async with start_worker(engine):
-        await publisher.publish("t1")
-        await publisher.until("t1", State.RUNNING)
+        await publisher.reaching(State.RUNNING, "t1")
         # When it is deleted, then its worker stops, and nothing is left of it, long before its grant expires
         await publisher.request("tasks.delete", task_id="t1")
         await eventually(lambda: no_grant_is_left(js, settings.stream_names), within=5)
@@ -170,8 +168,7 @@ async def test_tasks_of_a_recreated_stream_start(
         # When the task stream is recreated, then a task starts, although its sequence was read before
         await js.delete_stream(settings.stream_names.tasks)
         await provision(js, settings)
-        await publisher.publish("new")
-        await publisher.until("new", State.COMPLETED)
+        await publisher.reaching(State.COMPLETED, "new")
 
 
 async def test_a_message_of_a_recreated_stream_is_not_deleted_for_its_sequence(

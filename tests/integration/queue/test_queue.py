@@ -26,24 +26,20 @@ from tests.workers import working
 
 
 async def test_high_goes_before_normal_before_low(
-    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
+    publisher: Publisher, busy: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a worker that is busy
-    engine.may_go_on.clear()
-    async with start_worker(engine):
-        await publisher.publish("busy")
-        await publisher.until("busy", State.RUNNING)
-        # When tasks are queued in the wrong order
-        await publisher.publish("low", priority=Priority.LOW)
-        await publisher.publish("normal", priority=Priority.NORMAL, kind=Kind.DIARIZATION)
-        await publisher.publish("high", priority=Priority.HIGH)
-        for task_id in ("low", "normal", "high"):
-            # Then each is registered though no worker is free
-            await publisher.until(task_id, State.QUEUED)
-        engine.may_go_on.set()
-        # And the high one is served first
-        for task_id in ("low", "normal", "high"):
-            await publisher.until(task_id, State.COMPLETED)
+    # When tasks are queued in the wrong order
+    await publisher.publish("low", priority=Priority.LOW)
+    await publisher.publish("normal", priority=Priority.NORMAL, kind=Kind.DIARIZATION)
+    await publisher.publish("high", priority=Priority.HIGH)
+    for task_id in ("low", "normal", "high"):
+        # Then each is registered though no worker is free
+        await publisher.until(task_id, State.QUEUED)
+    engine.may_go_on.set()
+    # And the high one is served first
+    for task_id in ("low", "normal", "high"):
+        await publisher.until(task_id, State.COMPLETED)
     assert await results(js) == ["busy", "high", "normal", "low"]
 
 
@@ -89,8 +85,7 @@ async def test_a_second_publish_of_a_known_id_changes_nothing(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a task that has ended
-    await publisher.publish("t1")
-    events = await publisher.until("t1", State.COMPLETED)
+    events = await publisher.reaching(State.COMPLETED, "t1")
     # When its id is used again, by a transcription or a diarization
     await publisher.publish("t1")
     await publisher.publish("t1", kind=Kind.DIARIZATION)
@@ -182,8 +177,7 @@ async def test_a_stopping_worker_releases_its_task(publisher: Publisher, start_w
     first, second = FakeEngine(), FakeEngine()
     first.may_go_on.clear()
     async with start_worker(first) as stopping:
-        await publisher.publish("t1")
-        await publisher.until("t1", State.RUNNING)
+        await publisher.reaching(State.RUNNING, "t1")
         # When it is stopped
     # Then the task waits again
     assert first.stopped == 1
@@ -235,8 +229,7 @@ async def test_a_foreign_status_on_a_tasks_log_ends_no_reading(
 ) -> None:
     # Given a running task
     engine.may_go_on.clear()
-    await publisher.publish("t1")
-    await publisher.until("t1", State.RUNNING)
+    await publisher.reaching(State.RUNNING, "t1")
     # When another client writes into its log, with a status that servers reply with
     await publisher.js.publish(subjects.append_to(subjects.progress("t1")), b"junk", headers={"Status": status})
     engine.may_go_on.set()
@@ -264,8 +257,7 @@ async def test_the_heartbeat_interval_depends_on_the_ack_wait(
         engine.may_go_on.clear()
     async with working(since, engines[0]), working(since, engines[1]):
         # When a task takes longer than that without an end
-        await publisher.publish("t1")
-        await publisher.until("t1", State.RUNNING)
+        await publisher.reaching(State.RUNNING, "t1")
         # Then it is not delivered to another worker
         with pytest.raises(AssertionError):
             await eventually(lambda: all(engine.jobs for engine in engines), within=2 * settings.task_ack_wait)

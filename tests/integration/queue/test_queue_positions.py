@@ -43,8 +43,7 @@ async def position(publisher: Publisher, task_id: str) -> tuple[object, object]:
 
 async def test_a_task_that_a_free_worker_takes_begins_at_once(publisher: Publisher, worker: Worker) -> None:
     # Given an idle worker, when a task is published
-    await publisher.publish("t1")
-    queued = (await publisher.until("t1", State.COMPLETED))[0]
+    queued = (await publisher.reaching(State.COMPLETED, "t1"))[0]
     # Then it is the first, and is expected to start now
     assert queued.queue_position == 1
     assert queued.expected_start is not None
@@ -52,28 +51,22 @@ async def test_a_task_that_a_free_worker_takes_begins_at_once(publisher: Publish
 
 
 async def test_the_status_of_a_waiting_task_has_its_position_now(
-    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine
+    publisher: Publisher, busy: Worker, engine: FakeEngine
 ) -> None:
     # Given a busy worker behind which tasks wait
-    engine.may_go_on.clear()
-    async with start_worker(engine):
-        await publisher.publish("busy", priority=Priority.HIGH)
-        await publisher.until("busy", State.RUNNING)
-        for number in range(1, 6):
-            await publisher.publish(f"t{number}")
-            queued = (await publisher.until(f"t{number}", State.QUEUED))[0]
-            # Then each has its position, and the duration of a task is not known yet
-            assert (queued.queue_position, queued.expected_start) == (number, None)
-        # When one in their middle is deleted, and another one and an urgent one are published
-        await publisher.request("tasks.cancel", task_id="t3")
-        await publisher.publish("t6")
-        await publisher.publish("urgent", kind=Kind.DIARIZATION, priority=Priority.HIGH)
-        await publisher.until("urgent", State.QUEUED)
-        # Then those behind them have advanced, and all are behind the urgent one
-        positions = [await position(publisher, f"t{number}") for number in (1, 2, 4, 5, 6)]
-        assert positions == [("queued", number) for number in (2, 3, 4, 5, 6)]
-        engine.may_go_on.set()
-        await publisher.until("t6", State.COMPLETED)
+    for number in range(1, 6):
+        queued = (await publisher.reaching(State.QUEUED, f"t{number}"))[0]
+        # Then each has its position, and the duration of a task is not known yet
+        assert (queued.queue_position, queued.expected_start) == (number, None)
+    # When one in their middle is deleted, and another one and an urgent one are published
+    await publisher.request("tasks.cancel", task_id="t3")
+    await publisher.publish("t6")
+    await publisher.reaching(State.QUEUED, "urgent", kind=Kind.DIARIZATION, priority=Priority.HIGH)
+    # Then those behind them have advanced, and all are behind the urgent one
+    positions = [await position(publisher, f"t{number}") for number in (1, 2, 4, 5, 6)]
+    assert positions == [("queued", number) for number in (2, 3, 4, 5, 6)]
+    engine.may_go_on.set()
+    await publisher.until("t6", State.COMPLETED)
 
 
 async def test_waiting_and_running_tasks_are_counted(publisher: Publisher, worker: Worker, engine: FakeEngine) -> None:

@@ -25,15 +25,6 @@ TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
 GHOST = TASK.model_copy(update={"task_id": "ghost"})
 
 
-@pytest.fixture
-async def busy(publisher: Publisher, worker: Worker, engine: FakeEngine) -> Worker:
-    """A worker that is busy with one task, so that others wait."""
-    engine.may_go_on.clear()
-    await publisher.publish("busy", priority=Priority.HIGH)
-    await publisher.until("busy", State.RUNNING)
-    return worker
-
-
 def copied(sequence: int, **more: str) -> dict[str, str]:
     """The headers of a copy of the message with this sequence."""
     return {"Nats-Subject": QUEUE, "Nats-Sequence": str(sequence)} | more
@@ -78,8 +69,7 @@ async def test_a_task_that_could_not_be_registered_ahead_is_processed(
         await publisher.publish("t1")
         await has_requested.wait()
     # When it replies again, then later tasks are registered
-    await publisher.publish("t2")
-    await publisher.until("t2", State.QUEUED)
+    await publisher.reaching(State.QUEUED, "t2")
     # And the one that was not registered completes nevertheless
     engine.may_go_on.set()
     states = [event.state for event in await publisher.until("t1", State.COMPLETED)]
@@ -132,8 +122,7 @@ async def test_announcements_get_no_reply(publisher: Publisher, busy: Worker, nc
     body = GHOST.model_dump_json().encode()
     await nc.publish(f"accepted.{QUEUE}", body, reply=inbox.subject, headers=copied(1))
     # When a task is registered that was announced after that
-    await publisher.publish("t1")
-    await publisher.until("t1", State.QUEUED)
+    await publisher.reaching(State.QUEUED, "t1")
     await nc.flush()
     # Then the client has received nothing
     assert inbox.pending_msgs == 0

@@ -39,17 +39,14 @@ async def test_a_task_starts_at_its_time(publisher: Publisher, worker: Worker) -
     assert is_in_time(events, not_before)
     # And in the meantime the worker served another task
     await publisher.publish("t2", not_before=ahead(MONTHS))
-    await publisher.publish("t3")
-    await publisher.until("t3", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "t3")
     assert (await publisher.request("tasks.status", task_id="t2"))["state"] == "scheduled"
 
 
 async def test_a_task_that_is_due_and_has_to_wait_is_queued(
-    publisher: Publisher, worker: Worker, engine: FakeEngine
+    publisher: Publisher, busy: Worker, engine: FakeEngine
 ) -> None:
     # Given a busy worker, and a task that may start in a moment
-    engine.may_go_on.clear()
-    await publisher.reaching(State.RUNNING, "busy")
     await publisher.publish("t1", not_before=ahead(timedelta(seconds=3)))
     # When its time has come, then it is queued
     events = await publisher.until("t1", State.QUEUED)
@@ -69,8 +66,7 @@ async def test_a_scheduled_task_survives_its_worker(publisher: Publisher, start_
     # Given a scheduled task whose worker stops before its time
     async with start_worker(FakeEngine()):
         not_before = ahead(timedelta(seconds=5))
-        await publisher.publish("t1", not_before=not_before)
-        await publisher.until("t1", State.SCHEDULED)
+        await publisher.reaching(State.SCHEDULED, "t1", not_before=not_before)
     # When another worker has started, then the task starts in time
     async with start_worker(FakeEngine()) as worker:
         await eventually(lambda: worker.container.lease.held)

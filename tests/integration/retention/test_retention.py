@@ -148,8 +148,7 @@ async def test_what_is_due_while_nobody_runs_is_erased_afterwards(
         publisher = Publisher(worker.container.nats)
         await upload(publisher.js)
         # Given a task that has ended
-        await publisher.publish("t1", audio_file_id=RECORDING)
-        ended = (await publisher.until("t1", State.COMPLETED))[-1].time
+        ended = (await publisher.reaching(State.COMPLETED, "t1", audio_file_id=RECORDING))[-1].time
         await eventually(lambda: find_reminder(publisher.js, "t1"))
     # When its time passes while neither NATS nor a worker runs
     await nats_server.kill()
@@ -236,12 +235,10 @@ async def test_a_recording_stays_whose_next_task_only_the_leader_knows(
     async with start_worker(engine) as worker:
         # Given a recording whose task has ended, and another task with it that runs
         await upload(js)
-        await publisher.publish("t1", audio_file_id=RECORDING)
-        await publisher.until("t1", State.COMPLETED)
+        await publisher.reaching(State.COMPLETED, "t1", audio_file_id=RECORDING)
         reminder, _ = await eventually(lambda: find_reminder(js, "t1"))
         engine.may_go_on.clear()
-        await publisher.publish("t2", audio_file_id=RECORDING)
-        await publisher.until("t2", State.RUNNING)
+        await publisher.reaching(State.RUNNING, "t2", audio_file_id=RECORDING)
         # When the time of the first one is over, and a server replies that is behind the leader
         read_behind_the_leader(monkeypatch)
         due = reminder.model_copy(update={"recording_until": datetime.now(UTC)})

@@ -229,8 +229,7 @@ async def test_streams_that_a_consumer_has_declared_before_the_first_start_are_p
     async with start_worker(FakeEngine()):
         assert await is_healthy(js, settings)
         await (await js.object_store("audio")).put("meeting.flac", b"audio")
-        await publisher.publish("t1")
-        await publisher.until("t1", State.COMPLETED)
+        await publisher.reaching(State.COMPLETED, "t1")
     assert await stored_results(js) == {"results.t1": 1}
 
 

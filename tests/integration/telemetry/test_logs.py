@@ -56,10 +56,8 @@ async def run_three(publisher: Publisher, js: JetStreamContext) -> None:
     headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01", AUDIO_SECONDS: "30"}
     await js.publish("tasks.transcription.high", json.dumps(task).encode(), headers=headers)
     await publisher.until("t1", State.COMPLETED)
-    await publisher.publish("t2", audio_file_id="secret-meeting.flac")
-    await publisher.until("t2", State.FAILED)
-    await publisher.publish("t3", audio_file_id="secret-name.flac")
-    await publisher.until("t3", State.FAILED)
+    await publisher.reaching(State.FAILED, "t2", audio_file_id="secret-meeting.flac")
+    await publisher.reaching(State.FAILED, "t3", audio_file_id="secret-name.flac")
     await js.publish("tasks.transcription.high", b'{"secret-field": "secret-value"}')
     for fmt in ("json", "txt"):
         await publisher.nc.request(
@@ -110,13 +108,11 @@ async def test_an_announcement_that_nests_too_deeply_is_no_error_of_the_services
     # Given a worker that is busy
     engine.may_go_on.clear()
     async with start_worker(engine):
-        await publisher.publish("busy")
-        await publisher.until("busy", State.RUNNING)
+        await publisher.reaching(State.RUNNING, "busy")
         # When a message claims to be JSON and cannot be parsed
         await publisher.nc.publish("accepted.tasks.transcription.normal", b"[" * 100_000)
         # And a task comes behind it
-        await publisher.publish("t1")
-        await publisher.until("t1", State.QUEUED)
+        await publisher.reaching(State.QUEUED, "t1")
     # Then there is no error in the log
     levels = {json.loads(line)["level"] for line in log.getvalue().splitlines()}
     assert not levels & {"error", "critical"}

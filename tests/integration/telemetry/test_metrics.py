@@ -27,8 +27,7 @@ async def test_a_worker_reports_its_tasks(worker: Worker, name: str, value: floa
 
 
 async def test_no_figure_names_a_task(publisher: Publisher, worker: Worker) -> None:
-    await publisher.publish("secret-id", user_id=90071992547409911, kind=Kind.DIARIZATION)
-    await publisher.until("secret-id", State.COMPLETED)
+    await publisher.reaching(State.COMPLETED, "secret-id", user_id=90071992547409911, kind=Kind.DIARIZATION)
     text = worker.container.meter.exposition().decode()
     assert "secret-id" not in text
     assert "90071992547409911" not in text

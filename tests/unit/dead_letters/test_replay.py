@@ -32,8 +32,7 @@ def _nobody_registers(constants: Constants) -> None:
 async def failed(parts: Parts, task_id: str, **options: object) -> Record:
     """A task that has failed, with its dead letter; its message is settled."""
     last = await parts.reaching(State.FAILED, task_id, **options)
-    message = await parts.messages.find(None, last.metadata.task_sequence)
-    assert message is not None
+    message = await parts.message_of(last)
     await parts.dead_letters.put(message, task_id, UNREADABLE, attempts=1)
     await parts.messages.delete(message)
     return last
@@ -87,8 +86,7 @@ def _with_body(letter: bytes, body: bytes) -> bytes:
 async def test_only_failures_are_replayed(parts: Parts, nats: InMemoryNats, state: State) -> None:
     # Given a dead letter of a task that has not failed, or not any longer
     record = await parts.reaching(state, "t1")
-    message = await parts.messages.find(None, record.metadata.task_sequence)
-    assert message is not None
+    message = await parts.message_of(record)
     await parts.dead_letters.put(message, "t1", UNREADABLE, attempts=1)
     # When it is replayed, then nothing happens to it
     assert await parts.replayer.replay(ReplayRequest(task_id="t1")) == 0
@@ -191,9 +189,7 @@ async def test_a_task_that_fails_again_waits_for_the_next_replay(
 ) -> None:
     # Given a dead letter, and another one that is stored after the replay has started
     await failed(parts, "a")
-    last = await parts.reaching(State.FAILED, "b")
-    message = await parts.messages.find(None, last.metadata.task_sequence)
-    assert message is not None
+    await parts.reaching(State.FAILED, "b")
 
     def fails() -> None:
         letter = nats.streams[NAMES.dead_letters].messages[0]

@@ -18,7 +18,6 @@ from natscribe.jetstream.streams import RESULTS_BUCKET
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import ResultFormat, ResultRequest
 from natscribe.schemas.transcription import TranscriptionResult
-from natscribe.schemas.wire import Model
 from structlog.testing import capture_logs
 
 from app.errors import FencedError, PermanentError, RequestError, TransientError
@@ -30,6 +29,7 @@ from app.settings import Settings
 from app.task_log.record import Record, TaskMessageId
 from app.task_log.results import ResultStore
 from tests.constants import Constants
+from tests.fakes import messages
 from tests.fakes.engine import segment
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts
@@ -165,19 +165,8 @@ async def test_an_object_without_its_chunks_is_an_error(nats: InMemoryNats) -> N
         await read(nats, info)
 
 
-def transcript(characters: int, task_id: str = "t1") -> TranscriptionResult:
-    return TranscriptionResult(
-        task_id=task_id,
-        audio_file_id="a.flac",
-        user_id=7,
-        text="x" * characters,
-        language="en",
-        duration=1,
-        segments=[segment(0)],
-        model=Model(name="fake", revision="0"),
-        audio_sha256="0" * 64,
-        created_at=NOW,
-    )
+def transcript(characters: int) -> TranscriptionResult:
+    return messages.transcript("x" * characters, segments=[segment(0)], created_at=NOW)
 
 
 async def claim(parts: Parts, owner: TaskMessageId, characters: int = 5) -> TranscriptionResult:

@@ -6,14 +6,14 @@ import pytest
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, BadRequestError
-from natscribe.schemas.progress import ProgressEvent, State, next_event
-from natscribe.schemas.wire import Kind
+from natscribe.schemas.progress import State, next_event
 
 from app.errors import FencedError, TransientError
 from app.jetstream.stream_log import StreamLog
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Record
 from tests.constants import Constants
+from tests.fakes.messages import event
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES
 
@@ -22,12 +22,6 @@ METADATA = Metadata(None, 3, "tasks.transcription.high", NOW)
 APPEND = "append.progress.t1"
 READ = "$JS.API.STREAM.MSG.GET"
 REPLICATING = [BadRequestError(code=400, err_code=10164), APIError(code=409, err_code=10158)]
-
-
-def event(task_id: str = "t1") -> ProgressEvent:
-    return ProgressEvent(
-        task_id=task_id, kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW
-    )
 
 
 @pytest.fixture
@@ -213,7 +207,7 @@ async def test_a_purge_ends_with_its_last_sequence(log: TaskLog, nats: InMemoryN
     # Given a log of two records, and another one
     first = await log.append(event(), METADATA, after=0)
     second = await log.append(next_event(first.event, State.RUNNING), METADATA, after=first.stream_sequence)
-    other = await log.append(event("t2"), METADATA, after=0)
+    other = await log.append(event(task_id="t2"), METADATA, after=0)
     # When the first record is undone, then only that one is gone
     await log.undo(first)
     assert stored(nats) == [second.stream_sequence, other.stream_sequence]
@@ -222,7 +216,7 @@ async def test_a_purge_ends_with_its_last_sequence(log: TaskLog, nats: InMemoryN
 async def test_the_records_of_a_log_are_read_in_order(log: TaskLog, nats: InMemoryNats) -> None:
     first = await log.append(event(), METADATA, after=0)
     garbage(nats)
-    await log.append(event("t2"), METADATA, after=0)
+    await log.append(event(task_id="t2"), METADATA, after=0)
     second = await log.append(next_event(first.event, State.RUNNING), METADATA, after=2)
     progress = StreamLog(nats.client, NAMES.progress, Record.read)
     assert [record async for record in progress.records("progress.t1")] == [first, second]

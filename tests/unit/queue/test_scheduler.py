@@ -56,6 +56,11 @@ class Workers:
         assert self.granted == list(sequences)
         self.granted.clear()
 
+    async def take(self, sequence: int) -> None:
+        """Free one slot, and wait until this task alone has been granted."""
+        await self.free()
+        await self.receive(sequence)
+
 
 @pytest.fixture
 async def workers(nats: InMemoryNats) -> AsyncIterator[Workers]:
@@ -71,8 +76,7 @@ async def test_free_slots_get_the_tasks_whose_turn_it_is(parts: Parts, workers: 
     urgent = await parts.publish("urgent", Lane.DIARIZATION, Priority.HIGH)
     async with parts.scheduling():
         # When slots become free, then each gets one task: the urgent one, then those of the users in turns
-        await workers.free()
-        await workers.receive(urgent.sequence)
+        await workers.take(urgent.sequence)
         await workers.free(2)
         await workers.receive(1, 4)
         # And no task is granted that has no free slot
@@ -118,8 +122,7 @@ async def test_a_second_scheduler_grants_no_task_again(parts: Parts, workers: Wo
         await eventually(lambda: outdated.queue.waiting.total() == 6)
         # When slots become free, then each task is granted once, in order
         for sequence in range(1, 7):
-            await workers.free()
-            await workers.receive(sequence)
+            await workers.take(sequence)
     await cancel_all([work])
 
 
@@ -139,8 +142,7 @@ async def test_a_deleted_task_is_not_granted(parts: Parts, workers: Workers) -> 
     messages = [await parts.publish(f"t{number}") for number in range(3)]
     async with parts.scheduling() as scheduler:
         await parts.messages.delete(messages[0])
-        await workers.free()
-        await workers.receive(2)
+        await workers.take(2)
         # And when a running task ends, its user has a task less that runs, and its slot gets the next task
         assert scheduler.queue.running[7] == 1
         await parts.messages.delete(messages[1], seconds=5.0, by_worker=True)
@@ -152,8 +154,7 @@ async def test_a_slot_that_no_task_needed_is_counted_again(parts: Parts, nats: I
     # Given a worker that ended after its task, while no task waited
     first = await parts.publish("t1")
     async with parts.scheduling() as scheduler:
-        await workers.free()
-        await workers.receive(1)
+        await workers.take(1)
         await parts.messages.delete(first, by_worker=True)
         await eventually(lambda: not scheduler.granted)
         # When a task is published, then the slots are counted, and none is granted
@@ -171,8 +172,7 @@ async def test_the_slot_of_an_ended_task_is_granted_before_its_pull_is_open(
     constants(COUNTED_EVERY_S=counted_every_s)
     messages = [await parts.publish(f"t{number}") for number in range(3)]
     async with parts.scheduling() as scheduler:
-        await workers.free()
-        await workers.receive(1)
+        await workers.take(1)
         # When the task has ended, then one other is granted, although no pull is open
         await parts.messages.delete(messages[0], by_worker=True)
         await eventually(lambda: list(scheduler.granted) == [2])
@@ -185,17 +185,14 @@ async def test_a_slot_that_was_counted_twice_is_not_granted_again(
     constants(WAKE_EVERY_S=0.05)
     messages = [await parts.publish(f"t{number}") for number in range(6)]
     async with parts.scheduling() as scheduler:
-        await workers.free()
-        await workers.receive(1)
-        await workers.free()
-        await workers.receive(2)
+        await workers.take(1)
+        await workers.take(2)
         await parts.messages.delete(messages[0], by_worker=True)
         # When the scheduler counts the slots again, and the next tasks end
         await eventually(lambda: scheduler.granted.keys() == {2, 3})
         await eventually(lambda: scheduler.free[Slots.RECORDINGS].count == -1)
         await parts.messages.delete(messages[1])
-        await workers.free()
-        await workers.receive(3)
+        await workers.take(3)
         # Then no task is granted for which there is no slot
         assert list(scheduler.granted) == [3]
         assert len(nats.streams[NAMES.ready].messages) == 3  # nobody has acknowledged the first two
@@ -236,8 +233,7 @@ async def test_a_due_task_starts_although_the_clock_steps_back(
     async with parts.scheduling():
         clock.append(due_at)
         # Then it starts
-        await workers.free()
-        await workers.receive(1)
+        await workers.take(1)
 
 
 async def test_a_task_that_is_cancelled_when_it_is_due_does_not_start(
@@ -295,8 +291,7 @@ async def test_reading_many_tasks_gives_way_to_starts(
     await eventually(lambda: parts.scheduler.queue.waiting.total() > 0)
     # When an urgent task is published, then it starts before the next page is read
     urgent = await parts.publish("urgent", priority=Priority.HIGH)
-    await workers.free()
-    await workers.receive(urgent.sequence)
+    await workers.take(urgent.sequence)
     assert parts.scheduler.queue.waiting.total() == 200
     await cancel_all([work, *notices])
 
@@ -314,8 +309,7 @@ async def test_tasks_of_a_recreated_stream_are_noticed_soon(
         await parts.publish("new", user_id=8)
         # Then the scheduler knows its task alone
         await eventually(lambda: dict(scheduler.queue.waiting) == {8: 1}, within=5)
-        await workers.free()
-        await workers.receive(1)
+        await workers.take(1)
 
 
 async def test_a_missed_task_behind_scheduled_ones_is_noticed(
@@ -339,13 +333,11 @@ async def test_each_attempt_at_a_task_is_charged_to_its_user(parts: Parts, worke
     # Given two users, and an attempt at a task of the first one, which has failed
     first, *_ = [await parts.publish(f"t{number}", user_id=number % 2) for number in range(6)]
     async with parts.scheduling() as scheduler:
-        await workers.free()
-        await workers.receive(1)
+        await workers.take(1)
         await parts.messages.note_retry(first)
         # When slots are free, then the other user has two tasks, and the first one is still granted
         for sequence in (2, 4):
-            await workers.free()
-            await workers.receive(sequence)
+            await workers.take(sequence)
         assert 1 in scheduler.granted
 
 
@@ -354,8 +346,7 @@ async def test_a_removed_task_that_holds_no_slot_frees_none(parts: Parts, worker
     messages = [await parts.publish(f"t{number}") for number in range(3)]
     async with parts.scheduling() as scheduler:
         for sequence in (1, 2):
-            await workers.free()
-            await workers.receive(sequence)
+            await workers.take(sequence)
         # When it is deleted, then no task is granted for it
         await parts.messages.delete(messages[0])
         await eventually(lambda: 1 not in scheduler.granted)
@@ -382,8 +373,7 @@ async def test_a_user_with_too_many_waiting_tasks_is_refused(parts: Parts, worke
             await parts.publish("t", user_id=user)
         await eventually(lambda: rejected == expected)
         # And when one starts, then another may wait
-        await workers.free()
-        await workers.receive(1)
+        await workers.take(1)
         await parts.publish("t", user_id=1)
         await eventually(lambda: scheduler.queue.waiting[1] == 2)
         assert rejected == expected
@@ -455,12 +445,10 @@ async def test_a_lost_grant_is_noticed(
     constants(AUDIT_EVERY_S=0.05, REREAD_EVERY_S=60)
     await parts.publish("t1")
     async with parts.scheduling():
-        await workers.free()
-        await workers.receive(1)
+        await workers.take(1)
         nats.streams[NAMES.ready].remove(nats.streams[NAMES.ready].messages)
         # Then the task is granted again
-        await workers.free()
-        await workers.receive(1)
+        await workers.take(1)
 
 
 async def test_a_task_that_ends_while_it_is_read_again_does_not_wait_again(
@@ -480,8 +468,7 @@ async def test_a_task_that_ends_while_it_is_read_again_does_not_wait_again(
         return messages
 
     async with parts.scheduling() as scheduler:
-        await workers.free()
-        await workers.receive(1)
+        await workers.take(1)
         monkeypatch.setattr(parts.messages, "page_after", end_meanwhile)
         await eventually(lambda: read_again[-2:] == [0, 0])  # there is no message
         # Then it does not wait again
@@ -519,8 +506,7 @@ async def test_tasks_start_while_many_positions_are_computed(
         reply = asyncio.create_task(parts.nats.request(subjects.POSITIONS, question, timeout=60))
         await is_computed.wait()
         # When a slot becomes free, then a task is granted before the reply is complete
-        await workers.free()
-        await workers.receive(1)
+        await workers.take(1)
         assert not reply.done()
         await cancel_all([reply])
 
@@ -548,16 +534,14 @@ async def test_tasks_with_invalid_user_ids_are_granted(parts: Parts, workers: Wo
     await parts.publish("t1", user_id=user)
     async with parts.scheduling() as scheduler:
         assert scheduler.queue.waiting == {None: 1}
-        await workers.free()
-        await workers.receive(1)
+        await workers.take(1)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1", b'{"user_id": "\\ud800"}', b"\xff" * 9, b"[" * 10_000])
 async def test_messages_that_are_no_tasks_are_granted(parts: Parts, workers: Workers, body: bytes) -> None:
     await parts.publish("", body=body)
     async with parts.scheduling():
-        await workers.free()
-        await workers.receive(1)
+        await workers.take(1)
 
 
 async def test_invalid_notices_do_no_harm(parts: Parts, workers: Workers) -> None:
@@ -565,5 +549,4 @@ async def test_invalid_notices_do_no_harm(parts: Parts, workers: Workers) -> Non
     async with parts.scheduling():
         for subject in ("scheduler.free_slot", "scheduler.removed", "scheduler.positions", "accepted.tasks.live.low"):
             await parts.server.publish(subject, b"{")
-        await workers.free()
-        await workers.receive(1)
+        await workers.take(1)

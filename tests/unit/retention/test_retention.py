@@ -75,6 +75,12 @@ async def run(parts: Parts, audio_ttl: float | None = DAY) -> None:
         await cancel_all([running])
 
 
+async def erase_due(parts: Parts, audio_ttl: float | None = DAY) -> None:
+    """Let all reminders become due, and erase what they name."""
+    parts.server.come_due(NAMES.retention)
+    await run(parts, audio_ttl)
+
+
 def stored(parts: Parts) -> list[tuple[str, Reminder]]:
     """The reminders, each with its subject."""
     messages = parts.server.streams[NAMES.retention].messages
@@ -159,8 +165,7 @@ async def test_due_data_is_erased(
     await ended(parts, keep_seconds=keep)
     await run(parts, ttl)
     # When its reminder is due for the first time
-    nats.come_due(NAMES.retention)
-    await run(parts, ttl)
+    await erase_due(parts, ttl)
     # Then what has to go is gone, and the reminder stays for the rest
     assert deleted == ["a.flac"] * ("recording" in goes)
     assert await is_known(parts) is ("task" not in goes)
@@ -173,8 +178,7 @@ async def test_the_other_data_of_a_task_is_erased_when_due(
     await ended(parts, keep_seconds=int(2 * DAY))
     for _ in range(2):
         await run(parts)
-        nats.come_due(NAMES.retention)
-    await run(parts)
+        await erase_due(parts)
     assert (deleted, await is_known(parts), stored(parts)) == (["a.flac"], False, [])
 
 
@@ -187,8 +191,7 @@ async def test_a_recording_of_another_task_stays(
     await run(parts, audio_ttl)
     await parts.publish("t2", priority=Priority.LOW)
     # When the first is due, then its recording stays
-    nats.come_due(NAMES.retention)
-    await run(parts, audio_ttl)
+    await erase_due(parts, audio_ttl)
     assert (deleted, await is_known(parts)) == ([], False)
 
 
@@ -235,8 +238,7 @@ async def test_a_running_task_is_not_erased(parts: Parts, nats: InMemoryNats, de
     await run(parts)
     # When it is due
     due_at = nats.now
-    nats.come_due(NAMES.retention)
-    await run(parts)
+    await erase_due(parts)
     # Then it is put off by an hour, and nothing is erased
     ((subject, reminder),) = stored(parts)
     assert subject.startswith("retention.reminders.")
@@ -260,8 +262,7 @@ async def test_a_later_task_with_the_same_id_is_not_erased(
     nats.ahead += timedelta(minutes=1)
     await parts.reaching(State.RUNNING, "t1", audio_file_id="b.flac")
     # When it is due, then only the old recording goes
-    nats.come_due(NAMES.retention)
-    await run(parts)
+    await erase_due(parts)
     assert (deleted, await is_known(parts)) == (["a.flac"], True)
 
 
@@ -482,8 +483,7 @@ async def test_the_log_of_a_dead_letter_is_deleted_with_it(
 ) -> None:
     # Given a failed task without a reminder, a dead letter of another message with the same id, and perhaps its own
     last = await parts.reaching(State.FAILED, "t1")
-    message = await parts.messages.find(None, last.metadata.task_sequence)
-    assert message is not None
+    message = await parts.message_of(last)
     await parts.messages.delete(message)
     await run(parts)
     await parts.reminders.remove_of_task("t1")

@@ -10,8 +10,6 @@ from unittest.mock import AsyncMock
 import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, BadRequestError, NotFoundError, ServiceUnavailableError
-from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.wire import Kind
 from natscribe.schemas.workers import Problem
 from structlog.testing import capture_logs
 
@@ -35,6 +33,7 @@ from app.stream_guard.strays import append_strays
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata
 from tests.constants import Constants
+from tests.fakes.messages import event
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, SETTINGS, Parts
 from tests.waiting import eventually
@@ -44,13 +43,6 @@ STREAMS = {str(config.name): config for config in stream_configs(SETTINGS)}
 UPDATE = f"$JS.API.STREAM.UPDATE.{NAMES.progress}"
 REFUSED = APIError(code=500, err_code=10052, description="deny purge cannot be taken back")
 METADATA = Metadata(None, 3, "tasks.transcription.high", datetime.now(UTC))
-
-
-def event(task_id: str) -> ProgressEvent:
-    now = datetime.now(UTC)
-    return ProgressEvent(
-        task_id=task_id, kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=now
-    )
 
 
 async def test_missing_streams_and_consumers_are_created_once() -> None:
@@ -173,7 +165,7 @@ async def store_strays(nats: InMemoryNats, *task_ids: str) -> None:
     transform = stream.config.pop("subject_transform")
     for task_id in task_ids:
         headers = {"ce-id": f"of-{task_id}", "Nats-Expected-Last-Subject-Sequence": "0"} | METADATA.headers()
-        body = event(task_id).model_dump_json().encode()
+        body = event(task_id=task_id).model_dump_json().encode()
         stream.publish(f"append.progress.{task_id}", body, headers, nats.now)
     stream.config["subject_transform"] = transform
 
@@ -199,7 +191,7 @@ async def test_strays_are_appended_again_in_their_order(nats: InMemoryNats, deny
 
 async def test_a_stray_whose_log_another_writer_has_started_is_removed(nats: InMemoryNats) -> None:
     await store_strays(nats, "t1", "t2")
-    await TaskLog(nats.client, NAMES, "other").append(event("t1"), METADATA, after=0)
+    await TaskLog(nats.client, NAMES, "other").append(event(), METADATA, after=0)
     await append_strays(nats.jetstream(), STREAMS[NAMES.progress])
     assert subjects_of(nats) == ["progress.t1", "progress.t2"]
 

@@ -1,14 +1,10 @@
 """A result is a message as long as that fits with all its headers, else an object."""
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, cast
 
 import pytest
-from nats.aio.client import Client
-from nats.js.api import PubAck, RawStreamMsg
-from nats.js.errors import NotFoundError
 from natscribe.jetstream.large_results import HEADROOM_BYTES
 from natscribe.schemas import headers as names
 from natscribe.schemas.progress import State
@@ -29,55 +25,40 @@ LAST = Record(event(), Metadata(None, 1, "tasks.transcription.high", NOW), 1)
 LONGEST_HEADERS = 13 * 1024  # bytes: a name of 1,024 characters of which JSON makes twelve bytes each, and the rest
 
 
-@dataclass
-class FakeBucket:
-    """A connection whose streams have one object at most."""
+def store_in(nats: InMemoryNats, log: InMemoryTaskLog, max_payload: int = 0) -> ResultStore:
+    """A store of results; without a `max_payload` each result is an object."""
+    nats.max_payload = max_payload
+    return ResultStore(nats.client, log)
 
-    max_payload: int = 0
-    pieces: list[bytes] = field(default_factory=list)
-    note: bytes | None = None
 
-    def jetstream(self) -> "FakeBucket":
-        return self
-
-    async def get_last_msg(self, *_: str) -> RawStreamMsg:
-        if self.note is None:
-            raise NotFoundError
-        return RawStreamMsg(data=self.note, seq=1)
-
-    async def publish(self, subject: str, payload: bytes, **_: Any) -> PubAck:
-        if subject.startswith("$O.results.C."):
-            self.pieces.append(payload)
-        else:
-            self.note = payload
-        return PubAck(stream="OBJ_results", seq=1)
+def stored_object(nats: InMemoryNats) -> bytes:
+    """The content of the only object; empty if there is none."""
+    return b"".join(chunk.body for chunk in nats.streams["OBJ_results"].of("$O.results.C.>"))
 
 
 @pytest.mark.parametrize("room", [0, 1, LONGEST_HEADERS])
-async def test_a_result_that_leaves_no_room_for_headers_is_an_object(room: int) -> None:
+async def test_a_result_that_leaves_no_room_for_headers_is_an_object(nats: InMemoryNats, room: int) -> None:
     # Given a result that fits into a message by itself, but not with its headers
-    log, bucket = InMemoryTaskLog(), FakeBucket(MAX_PAYLOAD)
-    store = ResultStore(cast("Client", bucket), log)
+    log = InMemoryTaskLog()
     result = transcript("x" * (MAX_PAYLOAD - room - len(transcript("").model_dump_json())))
     # When it is published
-    await store.publish(result, LAST)
+    await store_in(nats, log, MAX_PAYLOAD).publish(result, LAST)
     # Then the message names the object that holds it
     (published,) = log.outcomes("t1")
     assert isinstance(published, TranscriptionResult)
     assert published.object is not None
     assert published.text == ""
-    assert b"".join(bucket.pieces) == result.model_dump_json().encode()
+    assert stored_object(nats) == result.model_dump_json().encode()
 
 
-async def test_a_result_that_fits_is_a_message() -> None:
-    log, bucket = InMemoryTaskLog(), FakeBucket(MAX_PAYLOAD)
-    store = ResultStore(cast("Client", bucket), log)
+async def test_a_result_that_fits_is_a_message(nats: InMemoryNats) -> None:
+    log = InMemoryTaskLog()
     largest = MAX_PAYLOAD - HEADROOM_BYTES - len(transcript("").model_dump_json())
-    await store.publish(transcript("x" * largest), LAST)
+    await store_in(nats, log, MAX_PAYLOAD).publish(transcript("x" * largest), LAST)
     (published,) = log.outcomes("t1")
     assert isinstance(published, TranscriptionResult)
     assert published.object is None
-    assert bucket.note is None
+    assert nats.streams["OBJ_results"].messages == []
 
 
 async def test_embeddings_are_those_of_one_task_message(parts: Parts) -> None:
@@ -117,22 +98,19 @@ async def test_embeddings_of_another_version_are_neither_missing_nor_deleted(
 
 
 @pytest.mark.parametrize("segments", [0, 1, SEGMENTS_PER_STEP, 5 * SEGMENTS_PER_STEP + 1])
-async def test_a_result_is_serialized_as_its_json(segments: int) -> None:
+async def test_a_result_is_serialized_as_its_json(nats: InMemoryNats, segments: int) -> None:
     # Given a result whose text resembles its JSON
-    bucket = FakeBucket()
-    store = ResultStore(cast("Client", bucket), InMemoryTaskLog())
     parts = [segment(number, '"segments":[]') for number in range(segments)]
     result = transcript('"segments":[]', segments=parts)
     # When it is published as an object
-    await store.publish(result, LAST)
+    await store_in(nats, InMemoryTaskLog()).publish(result, LAST)
     # Then the object is its JSON
-    assert b"".join(bucket.pieces).decode() == result.model_dump_json()
+    assert stored_object(nats).decode() == result.model_dump_json()
 
 
-async def test_while_a_long_result_is_written_others_get_their_turn() -> None:
+async def test_while_a_long_result_is_written_others_get_their_turn(nats: InMemoryNats) -> None:
     # Given a result with many segments, and something else that continues
-    bucket, turns = FakeBucket(), 0
-    store = ResultStore(cast("Client", bucket), InMemoryTaskLog())
+    store, turns = store_in(nats, InMemoryTaskLog()), 0
     result = transcript(segments=[segment(0)] * (10 * SEGMENTS_PER_STEP))
     publishing = asyncio.create_task(store.publish(result, LAST))
     # When it is published
