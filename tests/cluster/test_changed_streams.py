@@ -3,12 +3,11 @@
 from functools import partial
 
 import pytest
-from nats.js import JetStreamContext
 
 from app.settings import Settings
-from app.stream_guard import provisioning
 from tests.cluster.conftest import Publisher, SteadyEngine, workers
 from tests.declarers import SUBJECTS, stripped
+from tests.integration.stream_guard.conftest import is_healthy
 from tests.waiting import eventually
 
 TASKS = 20
@@ -19,10 +18,6 @@ pytestmark = [
     pytest.mark.xdist_group("recovery"),
     pytest.mark.filterwarnings("ignore:The JetStream Push consumer:RuntimeWarning"),
 ]
-
-
-async def is_healthy(js: JetStreamContext, settings: Settings) -> bool:
-    return (await provisioning.inspect_streams(js, settings)).is_healthy
 
 
 async def test_tasks_outlive_streams_that_are_stripped(settings: Settings, publisher: Publisher) -> None:

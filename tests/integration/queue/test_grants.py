@@ -2,20 +2,17 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 from nats.aio.client import Client
-from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from natscribe.schemas.progress import State
 from natscribe.schemas.stream_names import StreamNames
 
 from app.cancellation import cancel_all
 from app.main import Worker
-from app.queue.fair_queue import QueuedTask
-from app.queue.grants import Grants
 from app.queue.task_messages import TaskMessages
 from app.settings import Settings
 from app.stream_guard.provisioning import provision
@@ -100,35 +97,6 @@ async def test_a_worker_that_dies_between_two_steps_loses_no_task(
     # When another worker starts, then each task completes once
     async with start_worker(FakeEngine()):
         await complete_once(publisher, js, settings.stream_names)
-
-
-@pytest.mark.parametrize("before", [True, False])
-async def test_a_grant_whose_publication_fails_is_published_again(
-    publisher: Publisher,
-    worker: Worker,
-    js: JetStreamContext,
-    monkeypatch: pytest.MonkeyPatch,
-    before: bool,
-) -> None:
-    # Given a scheduler that gets no acknowledgement for every third grant, whether or not it is stored
-    publish: Callable[[Grants, QueuedTask], Awaitable[int | None]] = Grants.publish
-    grants = 0
-
-    async def fail_sometimes(self: Grants, turn: QueuedTask) -> int | None:
-        nonlocal grants
-        grants += 1
-        if grants % 3 == 0 and before:
-            raise NatsTimeoutError
-        sequence = await publish(self, turn)
-        if grants % 3 == 0:
-            raise NatsTimeoutError
-        return sequence
-
-    monkeypatch.setattr(Grants, "publish", fail_sometimes)
-    # When tasks are published, then each completes once
-    for task_id in TASKS:
-        await publisher.publish(task_id)
-    await complete_once(publisher, js, worker.container.names)
 
 
 async def test_tasks_start_soon_after_the_death_of_the_scheduler(publisher: Publisher, settings: Settings) -> None:

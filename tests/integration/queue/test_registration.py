@@ -54,18 +54,19 @@ async def test_tasks_of_all_queues_of_recordings_are_registered_together(publish
         assert (queued.kind, queued.sequence) == (kind, 1)
 
 
+@pytest.mark.parametrize("error", [TransientError(ErrorCode.INTERNAL, "JetStream does not answer."), OverflowError()])
 async def test_a_task_that_could_not_be_registered_ahead_is_processed(
-    publisher: Publisher, busy: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, busy: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    # Given a stream that does not reply for a moment
+    # Given a stream that does not reply for a moment, or an error that nobody expects
     has_requested = asyncio.Event()
 
-    async def unanswered(_: TaskLog, __: object) -> None:
+    async def fail(_: TaskLog, __: object) -> None:
         has_requested.set()
-        raise TransientError(ErrorCode.INTERNAL, "JetStream does not answer.")
+        raise error
 
     with monkeypatch.context() as away:
-        away.setattr(TaskLog, "last_of", unanswered)
+        away.setattr(TaskLog, "last_of", fail)
         await publisher.publish("t1")
         await has_requested.wait()
     # When it replies again, then later tasks are registered
@@ -74,25 +75,6 @@ async def test_a_task_that_could_not_be_registered_ahead_is_processed(
     engine.may_go_on.set()
     states = [event.state for event in await publisher.until("t1", State.COMPLETED)]
     assert (states[0], states[-1]) == (State.QUEUED, State.COMPLETED)
-
-
-async def test_registration_goes_on_after_an_unexpected_error(
-    publisher: Publisher, busy: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given an announcement that raises an unexpected error
-    has_requested = asyncio.Event()
-
-    async def broken(_: TaskLog, __: object) -> None:
-        has_requested.set()
-        raise OverflowError
-
-    with monkeypatch.context() as breaking:
-        breaking.setattr(TaskLog, "last_of", broken)
-        await publisher.publish("t1")
-        await has_requested.wait()
-    # When another task is published, then it is registered
-    await publisher.publish("t2")
-    await publisher.until("t2", State.QUEUED)
 
 
 @pytest.mark.foreign

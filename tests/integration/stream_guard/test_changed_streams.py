@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -25,7 +24,6 @@ from nats.js.api import (
 from nats.js.errors import APIError, NotFoundError
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.workers import WorkerInfo
 from structlog.testing import capture_logs
 
 from app.jetstream import streams
@@ -36,6 +34,7 @@ from tests.constants import Constants
 from tests.declarers import CONSUMERS, LOGS, SUBJECTS, faststream_consumer, node_program, stripped
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.integration.stream_guard.conftest import has_no_problem, is_healthy, reported_problems
 from tests.waiting import eventually
 
 OPERATORS_AGE_S = 400 * 24 * 3600.0  # longer than a scheduled task can wait
@@ -46,20 +45,8 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"audio_store": "nats://audio"})
 
 
-@pytest.fixture
-async def stranger(settings: Settings) -> AsyncIterator[JetStreamContext]:
-    """A client that knows the names of the streams, and not what they are for."""
-    connection = await nats.connect(settings.nats_url, name="stranger")
-    yield connection.jetstream()
-    await connection.close()
-
-
 async def configs(js: JetStreamContext) -> dict[str, StreamConfig]:
     return {name: (await js.stream_info(name)).config for name in SUBJECTS}
-
-
-async def is_healthy(js: JetStreamContext, settings: Settings) -> bool:
-    return (await provisioning.inspect_streams(js, settings)).is_healthy
 
 
 async def stored_results(js: JetStreamContext) -> dict[str, int]:
@@ -405,7 +392,7 @@ async def test_a_task_is_not_called_deleted_while_its_message_stays(
         reply = await publisher.request("tasks.delete", task_id="t1")
         assert reply["error"]["code"] == ErrorCode.INTERNAL
         # And the problem is reported
-        assert "deny_delete" in (await eventually(partial(reported_by, publisher.nc)))[0].what
+        assert "deny_delete" in (await eventually(partial(reported_problems, publisher.nc)))[0].what
         busy.may_go_on.set()
         await worker.container.consumer.stop(grace=0)
 
@@ -426,12 +413,6 @@ async def test_a_setting_of_earlier_versions_is_no_such_stream(
     assert await is_healthy(js, settings)
 
 
-async def reported_by(nc: Client) -> list[Any]:
-    """What the worker reports to `doctor`."""
-    reply = await nc.request("workers.info", b"{}", timeout=5)
-    return WorkerInfo.model_validate_json(reply.data).problems
-
-
 async def test_a_task_stream_of_another_kind_is_reported_with_the_next_step(
     settings: Settings, nc: Client, js: JetStreamContext, start_worker: StartWorker
 ) -> None:
@@ -440,7 +421,7 @@ async def test_a_task_stream_of_another_kind_is_reported_with_the_next_step(
     with capture_logs() as logs:
         async with start_worker(FakeEngine()) as worker:
             # Then readiness, doctor, log and metrics report it
-            (problem,) = await eventually(partial(reported_by, nc))
+            (problem,) = await eventually(partial(reported_problems, nc))
             assert problem.what.startswith("The stream transcription_tasks is not as the service needs it (")
             assert "retention" in problem.what
             assert "nats stream rm transcription_tasks" in problem.next_step
@@ -451,12 +432,8 @@ async def test_a_task_stream_of_another_kind_is_reported_with_the_next_step(
             await js.delete_stream("transcription_tasks")
             # Then the service recreates it, and is ready
             await eventually(partial(is_healthy, js, settings))
-            await eventually(lambda: _has_no_problem(nc))
+            await eventually(lambda: has_no_problem(nc))
             assert b"natscribe_streams_broken 0.0" in worker.container.meter.exposition()
-
-
-async def _has_no_problem(nc: Client) -> bool:
-    return not await reported_by(nc)
 
 
 async def test_a_consumer_of_another_kind_is_reported_with_the_next_step(
@@ -469,12 +446,12 @@ async def test_a_consumer_of_another_kind_is_reported_with_the_next_step(
     await js.add_consumer(stream, ConsumerConfig(durable_name=name, deliver_policy=DeliverPolicy.NEW))
     # When the service starts, then its error says what to do
     async with start_worker(FakeEngine()):
-        (problem,) = await eventually(partial(reported_by, nc))
+        (problem,) = await eventually(partial(reported_problems, nc))
         assert problem.what.startswith(f"The consumer {name} is not as the service needs it (")
         assert f"nats consumer rm {stream} {name}" in problem.next_step
         # And when the operator does so, there is no problem
         await js.delete_consumer(stream, name)
-        await eventually(lambda: _has_no_problem(nc))
+        await eventually(lambda: has_no_problem(nc))
         assert await is_healthy(js, settings)
 
 
@@ -510,12 +487,12 @@ async def test_a_paused_consumer_is_reported_until_it_is_resumed(
     until = datetime.now(UTC) + timedelta(hours=1)
     await js.pause_consumer(stream, name, until.isoformat())
     # Then it is reported, and not changed
-    (problem,) = await eventually(partial(reported_by, nc))
+    (problem,) = await eventually(partial(reported_problems, nc))
     assert f"nats consumer resume {stream} {name}" in problem.next_step
     assert worker.container.stream_guard.are_streams_whole
     await asyncio.sleep(1)  # two more checks, at least
     assert tries.await_count == 1
     # When it is resumed, then all is well
     await js.resume_consumer(stream, name)
-    await eventually(lambda: _has_no_problem(nc))
+    await eventually(lambda: has_no_problem(nc))
     assert worker.container.stream_guard.are_streams_whole

@@ -10,14 +10,12 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 from nats.js.errors import APIError
-from natscribe.schemas.workers import Problem, WorkerInfo
 from structlog.testing import capture_logs
 
 from app.jetstream import lease
@@ -30,6 +28,7 @@ from tests.declarers import stripped
 from tests.fakes.engine import FakeEngine
 from tests.fakes.worker import STARTED
 from tests.integration.conftest import StartWorker
+from tests.integration.stream_guard.conftest import has_no_problem, is_healthy, reported_problems
 from tests.programs import line_with, started
 from tests.waiting import eventually
 
@@ -57,20 +56,6 @@ async def record(js: JetStreamContext) -> LeaseRecord:
     return LeaseRecord.model_validate_json((await js.get_last_msg(BUCKET, KEY)).data or b"")
 
 
-async def is_whole(js: JetStreamContext, settings: Settings) -> bool:
-    return (await provisioning.inspect_streams(js, settings)).is_healthy
-
-
-async def problems(nc: Client) -> list[Problem]:
-    """The problems that `natscribe doctor` shows."""
-    reply = await nc.request("workers.info", b"{}", timeout=5)
-    return WorkerInfo.model_validate_json(reply.data).problems
-
-
-async def has_no_problem(nc: Client) -> bool:
-    return not await problems(nc)
-
-
 class Requests:
     """The JetStream API requests of all clients, by connection: nats-py has one inbox for the replies to each."""
 
@@ -92,14 +77,6 @@ class Requests:
 
     def connections(self, *actions: str) -> set[str]:
         return {connection for request, connection in self.seen if request.startswith(actions)}
-
-
-@pytest.fixture
-async def stranger(settings: Settings) -> AsyncIterator[JetStreamContext]:
-    """A client that changes the streams of the service."""
-    connection = await nats.connect(settings.nats_url, name="stranger")
-    yield connection.jetstream()
-    await connection.close()
 
 
 async def test_a_worker_that_stops_hands_the_lease_over_at_once(
@@ -174,14 +151,14 @@ async def test_a_stream_that_is_changed_while_its_guard_is_gone_is_restored_by_a
         # When a client changes a stream
         await change(stranger)
         # Then the other worker takes over and restores it in time
-        await eventually(partial(is_whole, js, settings))
+        await eventually(partial(is_healthy, js, settings))
         await eventually(lambda: worker.container.stream_guard.are_streams_whole)
         # And when the former holder wakes up and sees another change, then it does nothing
         if end is signal.SIGSTOP:
             send_signal(signal.SIGCONT)
         requests = await Requests.watched(nc)
         await change(stranger)
-        await eventually(partial(is_whole, js, settings))
+        await eventually(partial(is_healthy, js, settings))
         await eventually(partial(has_no_problem, nc))
         changes = Counter(requests.about("STREAM.CREATE", "STREAM.UPDATE"))
         changed_by_stranger = 1 if change is strip else 0
@@ -244,7 +221,7 @@ async def test_workers_that_start_together_create_each_stream_once(
         del created[f"STREAM.CREATE.{BUCKET}"]  # all of them need it to find out who holds the lease
         assert set(created.values()) == {1}
         assert requests.about("STREAM.UPDATE", "STREAM.DELETE", "CONSUMER.DELETE") == []
-        assert await is_whole(js, settings)
+        assert await is_healthy(js, settings)
 
 
 async def test_a_worker_of_another_version_changes_no_stream_until_it_holds_the_lease(
@@ -267,7 +244,7 @@ async def test_a_worker_of_another_version_changes_no_stream_until_it_holds_the_
                 # When it holds the lease, then it decides, and logs it
                 send_signal(signal.SIGKILL)
                 await eventually(lambda: worker.container.lease.held)
-                await eventually(partial(is_whole, js, settings))
+                await eventually(partial(is_healthy, js, settings))
         restored = {line["of"] for line in logs if line["event"] == "settings_restored"}
         assert "transcription_tasks" in restored
 
@@ -289,24 +266,24 @@ async def test_a_lease_that_nobody_can_take_is_reported_and_each_worker_creates_
     with capture_logs() as logs:
         # When a worker starts, then it creates the stream, is ready, and reports the lease
         async with start_worker(FakeEngine()) as worker:
-            assert await is_whole(js, settings)
+            assert await is_healthy(js, settings)
             await eventually(lambda: worker.container.lease.unavailable is not None)
-            assert "store the lease (the stream KV_fleet is full)" in (await problems(nc))[0].what
+            assert "store the lease (the stream KV_fleet is full)" in (await reported_problems(nc))[0].what
             await eventually(lambda: worker.container.stream_guard.are_streams_whole)
             assert [line["bucket"] for line in logs if line["event"] == "lease_unavailable"] == ["fleet"]
             # And it has no metric, on whose absence an alert depends
             assert b"natscribe_streams_broken" not in samples(worker)
             # And when a stream is deleted, then it creates the stream again
             await delete(stranger)
-            await eventually(partial(is_whole, js, settings))
+            await eventually(partial(is_healthy, js, settings))
             # And when a stream is changed, then it only reports that
             await strip(stranger)
             await eventually(partial(reports, worker, guard.UNFENCED.format(names="transcription_results")))
-            assert not await is_whole(js, settings)
+            assert not await is_healthy(js, settings)
             # And when the bucket has room again, then the worker takes the lease and restores the stream
             await js.update_stream(config)
             await eventually(lambda: worker.container.lease.held)
-            await eventually(partial(is_whole, js, settings))
+            await eventually(partial(is_healthy, js, settings))
             await eventually(partial(has_no_problem, nc))
             assert b"natscribe_streams_broken" in samples(worker)
 
@@ -325,7 +302,7 @@ async def test_a_deleted_bucket_is_created_again(
         await stranger.delete_stream(BUCKET)
         await stranger.add_stream(StreamConfig(name=BUCKET, subjects=["$KV.fleet.>"]))
         # Then it is restored, and one worker holds the lease
-        await eventually(partial(is_whole, js, settings))
+        await eventually(partial(is_healthy, js, settings))
         await eventually(lambda: worker.container.lease.held != other.container.lease.held)
 
 

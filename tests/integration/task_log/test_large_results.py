@@ -97,24 +97,6 @@ async def test_a_worker_that_comes_back_publishes_its_result_only_in_time(
     assert len(await pieces(js)) == 1
 
 
-async def test_an_object_without_a_message_is_the_result(
-    js: JetStreamContext, publish: Publish, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a worker that died between the object and the message that names it
-    async def dies(*_: object, **__: object) -> None:
-        raise FencedError
-
-    with monkeypatch.context() as dying:
-        dying.setattr(TaskLog, "append_result", dies)
-        await publish("first", "a")
-    # When another one publishes
-    await publish("second", "b")
-    # Then message and object are one result, the first
-    result, whole = await published(js)
-    assert whole.text[0] == "a"
-    assert result.created_at == whole.created_at
-
-
 @pytest.mark.parametrize("left_by", [1, 5])
 async def test_an_object_of_an_earlier_task_stream_is_replaced(
     nc: Client, js: JetStreamContext, settings: Settings, left_by: int

@@ -3,12 +3,9 @@
 import io
 import json
 import logging
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 from nats.js import JetStreamContext
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import AUDIO_SECONDS
@@ -17,27 +14,12 @@ from natscribe.settings import without_login
 
 from app.errors import PermanentError
 from app.settings import VERSION, Settings
-from app.telemetry import logs
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import DEADLINE, eventually
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is not audio: upload an audio file.")
-
-
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """All that is logged, at the most talkative level, as a file gets it."""
-    written = io.StringIO()
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    configured = structlog.get_config()
-    monkeypatch.setattr(sys, "stderr", written)
-    logs.configure("debug")
-    structlog.configure(**configured)
-    yield written
-    root.handlers, root.level = handlers, level
 
 
 @pytest.fixture(autouse=True)

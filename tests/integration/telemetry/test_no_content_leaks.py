@@ -2,15 +2,12 @@
 
 import io
 import json
-import logging
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_type_hints
 
 import pytest
-import structlog
 from nats.js import JetStreamContext
 from natscribe.schemas import subjects
 from natscribe.schemas.kinds import TASKS
@@ -20,7 +17,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from app.telemetry import logs
 from handlers.channels import REQUESTS
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
@@ -35,18 +31,6 @@ VALID: dict[Lane, dict[str, Any]] = {
     Lane.LIVE: IDS | {"audio": AUDIO, "idle_seconds": 1, "prompt": MARK, "vocabulary": [MARK]},
 }
 WRONG: list[Any] = [MARK, [MARK], {MARK: MARK}, f"\x00{MARK}", MARK * 1000]
-
-
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """All that is logged, at the most talkative level."""
-    written, root = io.StringIO(), logging.getLogger()
-    handlers, level, configured = list(root.handlers), root.level, structlog.get_config()
-    monkeypatch.setattr(sys, "stderr", written)
-    logs.configure("debug")
-    structlog.configure(**configured)
-    yield written
-    root.handlers, root.level = handlers, level
 
 
 def spoilt(valid: dict[str, Any], model: type[Input]) -> Iterator[dict[str, Any]]:

@@ -169,8 +169,10 @@ def transcript(characters: int) -> TranscriptionResult:
     return messages.transcript("x" * characters, segments=[segment(0)], created_at=NOW)
 
 
-async def claim(parts: Parts, owner: TaskMessageId, characters: int = 5) -> TranscriptionResult:
-    result = transcript(characters)
+async def claim(
+    parts: Parts, owner: TaskMessageId, characters: int = 5, *, created_at: datetime = NOW
+) -> TranscriptionResult:
+    result = transcript(characters).model_copy(update={"created_at": created_at})
     reference = await parts.results.store_object(result, result.model_dump_json().encode(), of=owner)
     assert isinstance(reference, TranscriptionResult)
     return reference
@@ -189,8 +191,8 @@ async def test_a_large_result_is_whole_behind_its_reference(parts: Parts) -> Non
 async def test_an_object_belongs_to_its_task_message(parts: Parts) -> None:
     # Given an object of a task
     first = await claim(parts, FIRST)
-    # When another attempt has another text, then the first one stays
-    assert (await claim(parts, FIRST, 9)).object == first.object
+    # When another attempt has another text, then the first one stays, and is the result
+    assert await claim(parts, FIRST, 9, created_at=NOW + timedelta(seconds=1)) == first
     # When a later task has the id, then its object replaces that one, and the earlier task is fenced
     later = await claim(parts, LATER, 9)
     assert later.object != first.object
@@ -202,6 +204,17 @@ async def test_an_object_belongs_to_its_task_message(parts: Parts) -> None:
     await parts.results.delete_object("t1", of=LATER)
     with pytest.raises(NotFoundError):
         await parts.results.load_segments(later)
+
+
+@pytest.mark.parametrize("left_by", [1, 5])
+async def test_an_object_of_an_earlier_task_stream_is_replaced(parts: Parts, left_by: int) -> None:
+    # Given an object of a message of a task stream that was recreated since, and counts from 1 again
+    earlier = TaskMessageId(NOW - timedelta(days=1), left_by)
+    await claim(parts, earlier, 9)
+    # When the first message of the new stream has a result, then that one stays when the earlier one is deleted
+    reference = await claim(parts, FIRST)
+    await parts.results.delete_object("t1", of=earlier)
+    assert await parts.results.load_segments(reference) == transcript(5)
 
 
 @pytest.mark.parametrize(
