@@ -6,10 +6,8 @@ from nats.js.api import (
     AckPolicy,
     DeliverPolicy,
     DiscardPolicy,
-    RePublish,
     RetentionPolicy,
     StorageType,
-    SubjectTransform,
 )
 from nats.js.errors import APIError
 from natscribe.schemas.live import MAX_FRAME_BYTES
@@ -19,11 +17,6 @@ from app.settings import Settings
 from app.stream_guard.provisioning import provision
 
 DAY = 24 * 3600
-QUEUES = [
-    f"tasks.{queue}.{priority}"
-    for queue in ("transcription", "diarization", "live")
-    for priority in ("high", "normal", "low")
-]
 
 
 @pytest.fixture
@@ -31,7 +24,6 @@ def settings(settings: Settings) -> Settings:
     changes = {
         "audio_store": "nats://audio",
         "audio_ttl": 3600.0,
-        "nats_max_msgs_per_subject": 123,
         "task_ack_wait": 17,
     }
     return settings.model_copy(update=changes)
@@ -49,53 +41,9 @@ async def differences(js: JetStreamContext, settings: Settings) -> list[tuple[ob
     return [(entry["of"], entry["setting"]) for entry in logs if entry["event"] == "configuration_difference_found"]
 
 
-async def test_the_queue_refuses_what_is_too_much_and_repeats_what_it_takes(made: JetStreamContext) -> None:
-    config = (await made.stream_info("transcription_tasks")).config
-    assert sorted(config.subjects or []) == sorted(QUEUES)
-    assert (config.retention, config.storage) == (RetentionPolicy.WORK_QUEUE, StorageType.FILE)
-    assert (config.discard, config.discard_new_per_subject) == (DiscardPolicy.NEW, True)
-    assert config.max_msgs_per_subject == 123
-    assert config.max_age == (366 + 8) * DAY  # a day more than a scheduled task may wait: expiry comes first
-    assert config.republish is not None
-    assert (config.republish.src, config.republish.dest) == ("tasks.>", "accepted.tasks.>")
-
-
-@pytest.mark.parametrize(
-    ("stream", "stored", "days"),
-    [
-        ("progress", ["progress.*"], 8),
-        ("segments", ["segments.*"], 8),
-        ("results", ["results.*", "no_results.*"], 7),
-        ("dead_letters", ["dead_letters.transcription", "dead_letters.diarization"], 30),
-    ],
-)
-async def test_what_happened_is_kept_for_days(
-    made: JetStreamContext, stream: str, stored: list[str], days: int
-) -> None:
-    config = (await made.stream_info(f"transcription_{stream}")).config
-    assert sorted(config.subjects or []) == sorted(f"append.{subject}" for subject in stored)
-    if stream == "results":
-        transform = SubjectTransform(src="append.*.*", dest="{{wildcard(1)}}.{{wildcard(2)}}")
-    else:
-        transform = SubjectTransform(src=f"append.{stream}.*", dest=f"{stream}.{{{{wildcard(1)}}}}")
-    assert config.subject_transform == transform
-    assert config.republish == RePublish(src=f"{stream}.*", dest=f"{stream}.{{{{wildcard(1)}}}}")
-    assert config.max_age == days * DAY
-    assert (config.storage, config.retention, config.allow_direct) == (StorageType.FILE, RetentionPolicy.LIMITS, True)
-    assert config.max_msgs_per_subject == -1
-
-
-async def test_live_audio_is_stored_for_a_day_and_never_dropped_untranscribed(
-    made: JetStreamContext,
-) -> None:
+async def test_live_audio_is_never_dropped_untranscribed(made: JetStreamContext) -> None:
     config = (await made.stream_info("transcription_live")).config
-    assert config.subjects == ["live.audio.*"]
-    assert (config.retention, config.storage, config.discard) == (
-        RetentionPolicy.LIMITS,
-        StorageType.FILE,
-        DiscardPolicy.NEW,
-    )
-    assert config.max_age == DAY
+    assert (config.storage, config.discard) == (StorageType.FILE, DiscardPolicy.NEW)
     # And a frame that is larger than the contract allows is refused
     with pytest.raises(APIError) as refused:
         await made.publish("live.audio.live-1", bytes(MAX_FRAME_BYTES + 8192))
@@ -121,8 +69,7 @@ async def test_a_projection_begins_with_the_last_of_each_task(made: JetStreamCon
     assert (config.ack_policy, config.ack_wait, config.max_deliver) == (AckPolicy.EXPLICIT, 17, -1)
 
 
-async def test_objects_go_when_their_time_is_up(made: JetStreamContext) -> None:
-    assert (await made.stream_info("OBJ_results")).config.max_age == 7 * DAY
+async def test_recordings_stay_as_long_as_the_setting_says(made: JetStreamContext) -> None:
     assert (await made.stream_info("OBJ_audio")).config.max_age == 3600 + 90 * DAY
 
 

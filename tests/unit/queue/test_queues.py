@@ -142,14 +142,6 @@ async def test_each_waiting_task_has_its_number(parts: Parts) -> None:
         assert await parts.positions.locate([("tasks.transcription.urgent", 1)]) == []
 
 
-async def test_more_urgent_tasks_start_before(parts: Parts) -> None:
-    message = await parts.publish("low", priority=LOW)
-    for number in range(3):
-        await parts.publish(f"high{number}", priority=HIGH)
-    async with parts.scheduling():
-        assert await numbers(parts, message) == [4]
-
-
 @pytest.mark.parametrize(("queue", "idle", "is_known"), [(T, True, True), (T, False, False), (Lane.LIVE, True, False)])
 async def test_an_idle_worker_starts_the_first_task_at_once(
     parts: Parts, queue: Lane, idle: bool, is_known: bool, monkeypatch: pytest.MonkeyPatch
