@@ -116,7 +116,7 @@ class Container:
         self.nats = nats
         self.log = TaskLog(nats, self.names, self.worker_name)
         self.results = ResultStore(nats, self.log)
-        self.dead_letters = DeadLetterStore(nats, self.log, self.names, self.meter, max_payload=nats.max_payload)
+        self.dead_letters = DeadLetterStore(nats, self.log, self.names, self.meter)
         self.replayer = Replayer(nats, self.dead_letters, self.log, self.names)
         self._make_queue()
         self._make_speech()

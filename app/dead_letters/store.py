@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
 from functools import partial
 
 from nats.aio.client import Client
@@ -24,44 +25,42 @@ from app.telemetry.metrics import Meter, task_name
 REPLY_WITHIN_S = 3.5  # less than the 5 s that clients wait for a reply
 
 
+@dataclass(eq=False)
 class DeadLetterStore:
     """Stores, lists and deletes dead letters: messages of tasks that failed permanently, each with its error."""
 
-    def __init__(self, nats: Client, log: TaskLog, names: StreamNames, meter: Meter, *, max_payload: int) -> None:
-        self._nats = nats
-        self._js = nats.jetstream()
-        self._log = log
-        self._meter = meter
-        self._tasks, self._stream = names.tasks, names.dead_letters
-        self._max_payload = max_payload
+    nats: Client
+    log: TaskLog
+    names: StreamNames
+    meter: Meter
 
     async def put(self, message: StoredMessage, task_id: str | None, error: ErrorDetail, *, attempts: int) -> None:
         """Store a task message as a dead letter with its error and number of attempts, unless it was already stored."""
-        letter = make_dead_letter(message, task_id, error, attempts=attempts, max_payload=self._max_payload)
-        stored = await self._js.publish(
+        letter = make_dead_letter(message, task_id, error, attempts=attempts, max_payload=self.nats.max_payload)
+        stored = await self.nats.jetstream().publish(
             subjects.append_to(subjects.dead_letters(message.kind)),
             letter.model_dump_json().encode(),
-            stream=self._stream,
+            stream=self.names.dead_letters,
             headers=self._headers(message, task_id),
         )
         if not stored.duplicate:
-            self._meter.dead_letters.labels(task_name(message.lane), error.code).inc()
+            self.meter.dead_letters.labels(task_name(message.lane), error.code).inc()
 
     def _headers(self, message: StoredMessage, task_id: str | None) -> dict[str, str]:
         # The time distinguishes messages with the same sequence: a recreated task stream counts from 1 again.
         stored_at = int(message.time.timestamp())
-        letter_id = f"{self._tasks}-{message.sequence}-{stored_at}-{task_id or ''}"
+        letter_id = f"{self.names.tasks}-{message.sequence}-{stored_at}-{task_id or ''}"
         trace = {TRACEPARENT: message.traceparent} if message.traceparent is not None else {}
-        return cloud_events.headers("dead_letters", self._log.source, letter_id, task_id=task_id) | trace
+        return cloud_events.headers("dead_letters", self.log.source, letter_id, task_id=task_id) | trace
 
     def pages(self, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
         """Yield dead letters with their stream sequences, page by page, the oldest first.
 
         `after`: only dead letters after this stream sequence.
         """
-        return dead_letter_pages(
-            self._nats, self._stream, after=after, parse=partial(parse_stored, DeadLetter, stored_as=self._stream)
-        )
+        stream = self.names.dead_letters
+        parse = partial(parse_stored, DeadLetter, stored_as=stream)
+        return dead_letter_pages(self.nats, stream, after=after, parse=parse)
 
     async def delete(self, request: DeleteLettersRequest) -> LettersDeleted:
         """Delete the dead letters that match the request, and return how many were deleted.
@@ -89,7 +88,7 @@ class DeadLetterStore:
             APIError: JetStream refuses to delete the dead letter.
         """
         try:
-            return await self._js.delete_msg(self._stream, sequence)
+            return await self.nats.jetstream().delete_msg(self.names.dead_letters, sequence)
         except APIError as error:
             if error.err_code not in DELETE_FAILED:
                 raise

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import structlog
 from nats.aio.client import Client
@@ -29,49 +30,38 @@ HandleMessage = Callable[[Msg], Awaitable[object]]  # handles a message, and set
 log = structlog.get_logger()
 
 
+@dataclass(eq=False)
 class TaskConsumer:
     """Pulls grants for one kind of slots, and passes the messages of the granted tasks to handlers.
 
     A grant is a message by which the scheduler lets a worker start one task; a slot is room for one running task. A
     consumer with a free slot leaves a pull request open and notifies the scheduler, which then grants it a task.
     Without a free slot it has no open request, so that no grant is delivered to a busy worker.
+
+    `handlers`: by lane and priority, the function that handles a task message. `broken`: called when the consumer ends
+    with an error. `reached`: called when NATS answers again after an outage. `at_once`: the number of slots, i.e. how
+    many messages are handled at the same time.
     """
 
-    def __init__(  # noqa: PLR0913 -- what it pulls, two callbacks and a setting
-        self,
-        slots: Slots,
-        handlers: Mapping[QueueKey, HandleMessage],
-        names: StreamNames,
-        broken: Callable[[], None],
-        *,
-        reached: Callable[[], None] = lambda: None,
-        at_once: int = 1,
-    ) -> None:
-        """Create a consumer of grants for one kind of slots.
-
-        `handlers`: by lane and priority, the function that handles a task message. `broken`: called when the consumer
-        ends with an error. `reached`: called when NATS answers again after an outage. `at_once`: the number of slots,
-        i.e. how many messages are handled at the same time.
-        """
-        self._slots = slots
-        self._handlers = handlers
-        self._names = names
-        self._broken = broken
-        self._reached = reached
-        self._at_once = at_once
-        self._tasks: set[asyncio.Task[object]] = set()  # running handlers
-        self._is_answered = True  # whether JetStream has answered the last pull
-        self._stopping = False
-        self._nats: Client
-        self._messages: TaskMessages
-        self._inbox: PullInbox
-        self._loop: asyncio.Task[None] | None = None
+    slots: Slots
+    handlers: Mapping[QueueKey, HandleMessage]
+    names: StreamNames
+    broken: Callable[[], None]
+    reached: Callable[[], None] = field(default=lambda: None, kw_only=True)
+    at_once: int = field(default=1, kw_only=True)
+    _tasks: set[asyncio.Task[object]] = field(default_factory=set, init=False)  # running handlers
+    _is_answered: bool = field(default=True, init=False)  # whether JetStream has answered the last pull
+    _stopping: bool = field(default=False, init=False)
+    _nats: Client = field(init=False)
+    _messages: TaskMessages = field(init=False)
+    _inbox: PullInbox = field(init=False)
+    _loop: asyncio.Task[None] | None = field(default=None, init=False)
 
     async def start(self, nats: Client) -> None:
         """Start to pull grants; `nats` must be connected."""
         self._nats = nats
-        self._messages = TaskMessages(nats, self._names)
-        self._inbox = PullInbox(nats, self._names.ready, self._names.slot_consumer(self._slots))
+        self._messages = TaskMessages(nats, self.names)
+        self._inbox = PullInbox(nats, self.names.ready, self.names.slot_consumer(self.slots))
         self._loop = asyncio.create_task(self._run())
         self._loop.add_done_callback(self._ended)
 
@@ -99,13 +89,13 @@ class TaskConsumer:
     @property
     def idle(self) -> bool:
         """Whether the consumer runs and has a free slot."""
-        return self.running and len(self._tasks) < self._at_once
+        return self.running and len(self._tasks) < self.at_once
 
     def _ended(self, loop: asyncio.Task[None]) -> None:
         """Call `broken` if the consumer's loop has ended unexpectedly: a worker that pulls no tasks must stop."""
         if not self._stopping:
             log.critical("consumer_broken", exc_info=None if loop.cancelled() else loop.exception())
-            self._broken()
+            self.broken()
 
     async def _run(self) -> None:
         while True:
@@ -120,7 +110,7 @@ class TaskConsumer:
         Raises:
             Exception: A handler has raised an error that it should have handled.
         """
-        while len(self._tasks) >= self._at_once:
+        while len(self._tasks) >= self.at_once:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
             self._collect()
 
@@ -144,13 +134,13 @@ class TaskConsumer:
             self._is_answered = False
             return None
         if not self._is_answered:
-            self._reached()
+            self.reached()
         self._is_answered = True
         self._collect()
         return next(iter(grants), None)
 
     async def _offer_slot(self) -> None:
-        await self._nats.publish(subjects.FREE_SLOT, self._slots.encode())
+        await self._nats.publish(subjects.FREE_SLOT, self.slots.encode())
 
     async def _start(self, message: Msg) -> None:
         """Start the handler of the task that a grant names.
@@ -174,5 +164,5 @@ class TaskConsumer:
             with suppress(NatsError):
                 await message.nak()
             raise
-        handle = self._handlers[QUEUE_KEYS[task.subject]]
+        handle = self.handlers[QUEUE_KEYS[task.subject]]
         self._tasks.add(asyncio.ensure_future(handle(task.as_delivered(message))))

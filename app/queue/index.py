@@ -5,7 +5,9 @@ from array import array
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from nats.aio.client import Client
@@ -17,27 +19,24 @@ from app.queue.task_messages import TaskMessages
 SPARE: Final = 10_000  # how many settled messages the index may hold before it is rebuilt
 
 
+@dataclass(eq=False)
 class QueueIndex:
     """Finds messages in the task queues by a key, such as the task id.
 
     To index the messages, each is read only once. The index holds hashes of the keys: each message takes 16 bytes of
-    memory.
+    memory. `key`: returns the key of a message, or None if the message is not to be indexed.
     """
 
-    def __init__(
-        self, nats: Client, names: StreamNames, messages: TaskMessages, key: Callable[[StoredMessage], str | None]
-    ) -> None:
-        """Create an empty index; `key` returns the key of a message, or None if the message is not to be indexed."""
-        self._js = nats.jetstream()
-        self._stream = names.tasks
-        self._messages = messages
-        self._key = key
-        self._updating = asyncio.Lock()
-        self._updates = 0  # that have ended without an error
-        self._created: datetime | None = None  # when the stream was created: a new one counts its messages from 1 again
-        self._read_to = 0
-        self._hashes = array("q")
-        self._sequences = array("Q")  # for each hash, the sequence of its message, in ascending order
+    nats: Client
+    names: StreamNames
+    messages: TaskMessages
+    key: Callable[[StoredMessage], str | None]
+    _updating: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _updates: int = field(default=0, init=False)  # that have ended without an error
+    _created: datetime | None = field(default=None, init=False)  # of the stream: a new one counts from 1 again
+    _read_to: int = field(default=0, init=False)
+    _hashes: "array[int]" = field(default_factory=partial(array, "q"), init=False)
+    _sequences: "array[int]" = field(default_factory=partial(array, "Q"), init=False)  # of the messages, ascending
 
     async def indexed(self, key: str) -> AsyncIterator[StoredMessage]:
         """Yield the indexed messages with the key `key` that are still in their queue.
@@ -49,10 +48,10 @@ class QueueIndex:
         """
         hashes, sequences = self._hashes, self._sequences
         for sequence in list(_sequences_of(hash(key), hashes, sequences)):
-            message = await self._messages.find(None, sequence)
+            message = await self.messages.find(None, sequence)
             if message is None:  # a worker has settled the message
                 _remove(sequence, hashes, sequences)
-            elif self._key(message) == key:
+            elif self.key(message) == key:
                 yield message
 
     async def find(self, key: str) -> list[StoredMessage]:
@@ -86,13 +85,13 @@ class QueueIndex:
                 self._updates += 1
 
     async def _read(self) -> None:
-        stream = await self._js.stream_info(self._stream)
+        stream = await self.nats.jetstream().stream_info(self.names.tasks)
         if stream.created != self._created or len(self._hashes) > 2 * stream.state.messages + SPARE:
             self._created, self._read_to, self._hashes, self._sequences = stream.created, 0, array("q"), array("Q")
-        async for messages in self._messages.pages_after(self._read_to):
+        async for messages in self.messages.pages_after(self._read_to):
             for message in messages:
                 self._read_to = message.sequence
-                key = self._key(message)
+                key = self.key(message)
                 if key is not None:
                     self._hashes.append(hash(key))
                     self._sequences.append(message.sequence)

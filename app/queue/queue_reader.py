@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -75,32 +75,21 @@ class TaskQueues:
         return known if len(known) == len(ends) else None
 
 
+@dataclass(eq=False)
 class QueueReader:
     """Reads the state of the task queues from JetStream: from task messages and from grants, which let tasks start.
 
-    A read takes the same time for any number of waiting tasks.
+    A read takes the same time for any number of waiting tasks. `scheduled`: returns, by the subject of each queue, how
+    many of its tasks may not start yet.
     """
 
-    def __init__(
-        self,
-        nats: Client,
-        names: StreamNames,
-        messages: TaskMessages,
-        task_log: TaskLog,
-        scheduled: Callable[[], Mapping[str, int]],
-    ) -> None:
-        """Create a reader.
-
-        `scheduled`: returns, by the subject of each queue, how many of its tasks may not start yet.
-        """
-        self._js = nats.jetstream()
-        self._names = names
-        self._messages = messages
-        self._log = task_log
-        self._scheduled = scheduled
-        self._grants = Grants(nats, names)
-        self._running: dict[int, StoredMessage | None] = {}  # the messages of the granted tasks, by stream sequence
-        self.speed = Speed()
+    nats: Client
+    names: StreamNames
+    messages: TaskMessages
+    log: TaskLog
+    scheduled: Callable[[], Mapping[str, int]]
+    speed: Speed = field(default_factory=Speed, init=False)
+    _running: dict[int, StoredMessage | None] = field(default_factory=dict, init=False)  # of granted tasks, by sequence
 
     async def read(self, *, sample: int) -> TaskQueues:
         """Read the state of all task queues.
@@ -111,7 +100,8 @@ class QueueReader:
             NatsError: NATS does not answer.
         """
         stream, grants = await asyncio.gather(
-            self._js.stream_info(self._names.tasks, subjects_filter=subjects.ALL_TASKS), self._grants.all()
+            self.nats.jetstream().stream_info(self.names.tasks, subjects_filter=subjects.ALL_TASKS),
+            Grants(self.nats, self.names).all(),
         )
         stored = stream.state.subjects or {}
         self._running = {grant.sequence: self._running.get(grant.sequence) for grant in grants}
@@ -125,10 +115,10 @@ class QueueReader:
         subject, now = subjects.tasks(*key), datetime.now(UTC)
         grants = [grant for grant in all_grants if grant.subject == subject]
         granted = {grant.sequence for grant in grants}
-        scheduled = min(self._scheduled().get(subject, 0), stored)
+        scheduled = min(self.scheduled().get(subject, 0), stored)
         waiting = max(stored - len(grants) - scheduled, 0)
         count = len(grants) + sample + min(scheduled, SCHEDULED_READ) if sample and waiting else 0
-        oldest = await self._messages.page_after(subject, 0, count=count) if count else []
+        oldest = await self.messages.page_after(subject, 0, count=count) if count else []
         first = [
             message
             for message in oldest
@@ -142,10 +132,10 @@ class QueueReader:
         `grants`: the grants of the queue. The end is estimated only for the first RUNNING_READ of them.
         """
         unread = [grant for grant in grants[:RUNNING_READ] if self._running.get(grant.sequence) is None]
-        read = await asyncio.gather(*(self._messages.find(grant.subject, grant.sequence) for grant in unread))
+        read = await asyncio.gather(*(self.messages.find(grant.subject, grant.sequence) for grant in unread))
         self._running.update(zip((grant.sequence for grant in unread), read, strict=True))
         messages = [message for grant in grants if (message := self._running.get(grant.sequence)) is not None]
-        records = await self._log.last_of(message.task_id for message in messages if message.task_id)
+        records = await self.log.last_of(message.task_id for message in messages if message.task_id)
         pairs = [(message, records.get(message.task_id or "")) for message in messages]
         ends = [self._end(message, last) for message, last in pairs if last and last.event.state in _STARTED]
         return (*ends, *[None] * max(len(grants) - RUNNING_READ, 0))

@@ -11,7 +11,9 @@ just before this append, the append is undone.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final, NamedTuple
 
 from nats.errors import Error as NatsError
@@ -48,33 +50,25 @@ class Announcement(NamedTuple):
     sequence: int
 
 
+@dataclass(eq=False)
 class Registration:
     """Registers tasks: appends the first event to a task's log, unless the task id belongs to another message.
 
-    The event is `scheduled` if the task may not start yet, and otherwise `queued`.
+    The event is `scheduled` if the task may not start yet, and otherwise `queued`. `run` does the background work.
+
+    `max_attempts`: the largest number of attempts at a task, which the first event reports. `delete_keys`: deletes the
+    Redis keys of a task.
     """
 
-    def __init__(
-        self,
-        task_log: TaskLog,
-        messages: TaskMessages,
-        positions: Positions,
-        *,
-        max_attempts: int,
-        delete_keys: Callable[[Record], Awaitable[None]],
-    ) -> None:
-        """Create a registration; `run` does its background work.
-
-        `max_attempts`: the largest number of attempts at a task, which the first event reports. `delete_keys`: deletes
-        the Redis keys of a task.
-        """
-        self._log = task_log
-        self._messages = messages
-        self._positions = positions
-        self._max_attempts = max_attempts
-        self._delete_keys = delete_keys
-        self._announced: asyncio.Queue[Announcement] = asyncio.Queue(ANNOUNCED_AT_ONCE)
-        self._postponed: list[Announcement] = []  # announcements whose registration has failed and is retried
+    log: TaskLog
+    messages: TaskMessages
+    positions: Positions
+    max_attempts: int
+    delete_keys: Callable[[Record], Awaitable[None]]
+    _announced: asyncio.Queue[Announcement] = field(
+        default_factory=partial(asyncio.Queue, ANNOUNCED_AT_ONCE), init=False
+    )
+    _postponed: list[Announcement] = field(default_factory=list, init=False)  # their registration failed: it is retried
 
     async def register(self, task: Task, message: StoredMessage, *, position: Position | None = None) -> Record:
         """Register the task of a message, unless it is registered already; return the last record of the task's log.
@@ -89,7 +83,7 @@ class Registration:
         """
         is_new = message.replay_of is None and datetime.now(UTC) - message.time < SURELY_NEW
         while True:
-            last = None if is_new else await self._log.last(task.task_id)
+            last = None if is_new else await self.log.last(task.task_id)
             if last is None and not is_new and not await self._is_held(message):
                 raise MessageGoneError(task.task_id)  # a deleted task must not get a new log
             try:
@@ -131,14 +125,14 @@ class Registration:
             NatsError: NATS does not answer.
             TransientError: JetStream does not answer.
         """
-        last = await self._log.last_of({announcement.task_id for announcement in announced})
+        last = await self.log.last_of({announcement.task_id for announcement in announced})
         unregistered = set[tuple[str, int]]()
         for task_id, subject, sequence in announced:
             record = last.get(task_id)
             # A failure may be replayed by a message with the same sequence, if the task stream was recreated.
             if record is None or record.metadata.task_sequence != sequence or record.event.state in _REGISTERED_AGAIN:
                 unregistered.add((subject, sequence))
-        located = await self._positions.locate(unregistered) if unregistered else []
+        located = await self.positions.locate(unregistered) if unregistered else []
         await asyncio.gather(*(self._register_ahead(message, last, position) for message, position in located))
 
     async def run(self) -> None:
@@ -164,16 +158,16 @@ class Registration:
             return last
         if not await self._may_use_log(message, task, last):
             raise ObsoleteMessageError(task.task_id)
-        is_scheduled = not await self._messages.is_due(message)
+        is_scheduled = not await self.messages.is_due(message)
         event = message.first_event(
             task.task_id,
             task,
             State.SCHEDULED if is_scheduled else State.QUEUED,
-            max_attempts=self._max_attempts,
+            max_attempts=self.max_attempts,
             sequence=last.event.sequence + 1 if last else 1,
             **({"not_before": message.due_at} if is_scheduled else _fields_of(position)),
         )
-        first = await self._log.append(event, message.metadata(task), after=last.stream_sequence if last else 0)
+        first = await self.log.append(event, message.metadata(task), after=last.stream_sequence if last else 0)
         if last is None and not await self._is_held(message):
             await self._undo_if_deleted(first)
         return first
@@ -191,7 +185,7 @@ class Registration:
             return False
         # A worker appends the end of a task before it settles the message. So if the message is missing because the
         # task has just ended, `last` is outdated, and the append is refused.
-        owner = await self._messages.find(last.metadata.subject, last.metadata.task_sequence)
+        owner = await self.messages.find(last.metadata.subject, last.metadata.task_sequence)
         return owner is None or not owner.owns(last)
 
     async def _undo_if_deleted(self, first: Record) -> None:
@@ -206,14 +200,14 @@ class Registration:
             TransientError: JetStream or Redis does not answer.
         """
         task_id = first.event.task_id
-        last = await self._log.last(task_id)
+        last = await self.log.last(task_id)
         if last is not None and last.stream_sequence == first.stream_sequence:
-            await self._log.undo(first)
-            await self._delete_keys(first)
+            await self.log.undo(first)
+            await self.delete_keys(first)
             raise MessageGoneError(task_id)
 
     async def _is_held(self, message: StoredMessage) -> bool:
-        return await self._messages.find(message.subject, message.sequence) is not None
+        return await self.messages.find(message.subject, message.sequence) is not None
 
     async def _register_ahead(
         self, message: StoredMessage, last: Mapping[str, Record], position: Position | None
@@ -227,9 +221,9 @@ class Registration:
         if task is not None and message.problem is None:
             with suppress(ObsoleteMessageError, MessageGoneError, FencedError, RequestError):
                 record = await self._register(task, message, last.get(task.task_id), position)
-                if record.event.state is State.SCHEDULED and await self._messages.is_due(message):
+                if record.event.state is State.SCHEDULED and await self.messages.is_due(message):
                     event = next_event(record.event, State.QUEUED, **_fields_of(position))
-                    await self._log.append(event, record.metadata, after=record.stream_sequence)
+                    await self.log.append(event, record.metadata, after=record.stream_sequence)
 
     async def _register_announced(self) -> None:
         """Wait until tasks are announced, then register them; if that fails, the next call tries them again."""

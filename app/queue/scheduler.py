@@ -9,6 +9,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import monotonic
@@ -54,40 +55,32 @@ PAUSE: Final = 6  # after a large page, while tasks start: this many times as lo
 REREAD: Final = 40  # task messages; the next time continues where the last one has ended
 
 
+@dataclass(eq=False)
 class Scheduler:
-    """Grants waiting tasks to free slots of the workers, by priority and fairly among users: see `FairQueue`."""
+    """Grants waiting tasks to free slots of the workers, by priority and fairly among users: see `FairQueue`.
 
-    def __init__(  # noqa: PLR0913 -- three components and three callbacks
-        self,
-        nats: Client,
-        names: StreamNames,
-        messages: TaskMessages,
-        *,
-        quota: Callable[[User], Quota],
-        reject: Callable[[StoredMessage, ErrorDetail], Awaitable[bool]],
-        report_waiting: Callable[[StoredMessage], None],
-    ) -> None:
-        """Create a scheduler; `run` does its work.
+    `quota`: returns the quota of a user. `reject`: called with the message of a task that exceeds its user's limit of
+    waiting tasks, and with the error. It fails the task, or returns False if it cannot; then the task waits like
+    others. `report_waiting`: called with the message of each waiting task whose log may lack an event: a scheduled task
+    that has become due, or a task without a grant that the periodic `_reread` reads.
+    """
 
-        `quota`: returns the quota of a user. `reject`: called with the message of a task that exceeds its user's limit
-        of waiting tasks, and with the error. It fails the task, or returns False if it cannot; then the task waits like
-        others. `report_waiting`: called with the message of each waiting task whose log may lack an event: a scheduled
-        task that has become due, or a task without a grant that the periodic `_reread` reads.
-        """
-        self._nats = nats
-        self._names = names
-        self._messages = messages
-        self._grants = Grants(nats, names)
-        self._quota = quota
-        self._reject_task = reject
-        self._report_waiting = report_waiting
+    nats: Client
+    names: StreamNames
+    messages: TaskMessages
+    quota: Callable[[User], Quota]
+    reject: Callable[[StoredMessage, ErrorDetail], Awaitable[bool]]
+    report_waiting: Callable[[StoredMessage], None]
+
+    def __post_init__(self) -> None:
+        self._grants = Grants(self.nats, self.names)
         self._forget()
 
     def _forget(self) -> None:
-        self.queue = FairQueue(self._quota)
+        self.queue = FairQueue(self.quota)
         self.granted: dict[int, QueuedTask] = {}  # by the stream sequence of the task message
         self.scheduled = ScheduledTasks()
-        self.free = {slots: FreeSlots(self._nats, self._names, slots) for slots in Slots}
+        self.free = {slots: FreeSlots(self.nats, self.names, slots) for slots in Slots}
         self._rejected: dict[int, tuple[QueuedTask, Quota]] = {}  # tasks that are about to fail, by stream sequence
         self._read_to = dict.fromkeys(QUEUE_KEYS, 0)
         self._granted_before: list[QueuedTask] = []  # at the end of the last audit
@@ -121,7 +114,7 @@ class Scheduler:
                 (subjects.REMOVED, self._ended),
                 (subjects.POSITIONS, self._reply_positions),
             ):
-                subscriptions.append(await self._nats.subscribe(subject, cb=partial(self._receive, handle)))
+                subscriptions.append(await self.nats.subscribe(subject, cb=partial(self._receive, handle)))
             created = await self._read_stream()
             for grant in await self._grants.all():
                 self.granted[grant.sequence] = grant.queued_task
@@ -168,7 +161,7 @@ class Scheduler:
 
     async def _read_stream(self) -> datetime:
         """Return the creation time of the task stream; note how far the clock of NATS is ahead of this worker's."""
-        stream = await self._messages.stream_times()
+        stream = await self.messages.stream_times()
         self._clock_ahead = stream.now - datetime.now(UTC)
         return stream.created
 
@@ -232,7 +225,7 @@ class Scheduler:
         self._news[subject].clear()
         began = monotonic()
         try:
-            async for messages in self._messages.pages_after(self._read_to[subject], subject):
+            async for messages in self.messages.pages_after(self._read_to[subject], subject):
                 for message in messages:
                     self._learn(message)
                 self._read_to[subject] = messages[-1].sequence
@@ -263,7 +256,7 @@ class Scheduler:
         `due_at`: the earliest time at which the task may start. A task that has been due for longer than NEW_FOR is not
         rejected, so that a lower limit does not fail tasks that already wait.
         """
-        quota = self._quota(task.user)
+        quota = self.quota(task.user)
         if 0 < quota.max_waiting <= self.queue.waiting[task.user] and self._now - due_at < NEW_FOR:
             self._rejected[task.sequence] = task, quota
         else:
@@ -281,8 +274,8 @@ class Scheduler:
         """
         for sequence, (task, quota) in list(self._rejected.items()):
             self._rejected[sequence] = self._rejected.pop(sequence)  # the last one now: if it fails, others are first
-            message = await self._messages.find(None, sequence)
-            is_rejected = message is None or await self._reject_task(message, exceeded(quota))
+            message = await self.messages.find(None, sequence)
+            is_rejected = message is None or await self.reject(message, exceeded(quota))
             del self._rejected[sequence]
             if not is_rejected:
                 self._let_wait(task)
@@ -294,10 +287,10 @@ class Scheduler:
     async def _admit_due(self) -> None:
         """Admit the scheduled tasks whose start time has come: from now on they wait for a slot, like other tasks."""
         while (sequence := self.scheduled.first_due(self._now)) is not None:
-            message = await self._messages.find(None, sequence)
+            message = await self.messages.find(None, sequence)
             if self.scheduled.remove(sequence) and message is not None:
                 self._admit(message.queued_task, message.due_at)
-                self._report_waiting(message)
+                self.report_waiting(message)
 
     async def _grant_waiting(self, slots: Slots) -> None:
         """Wait until there may be free slots of one kind and tasks for them; grant a task to each free slot."""
@@ -331,7 +324,7 @@ class Scheduler:
         stored = {grant.sequence for grant in await self._grants.all()}
         for task in self._granted_before:
             if task.sequence not in stored and self.granted.get(task.sequence) is task:
-                message = await self._messages.find(None, task.sequence)
+                message = await self.messages.find(None, task.sequence)
                 if self.granted.get(task.sequence) is task:  # it has not ended meanwhile
                     del self.granted[task.sequence]
                     self.queue.settle(task, None)
@@ -342,7 +335,7 @@ class Scheduler:
     async def _reread(self) -> None:
         """Read the next REREAD stored task messages, and add tasks that the scheduler does not know: it missed them."""
         self._just_ended.clear()
-        messages = await self._messages.page_after(subjects.ALL_TASKS, self._reread_to, count=REREAD)
+        messages = await self.messages.page_after(subjects.ALL_TASKS, self._reread_to, count=REREAD)
         self._reread_to = messages[-1].sequence if messages else 0
         self._learn_again([message for message in messages if message.sequence not in self._just_ended])
 
@@ -350,4 +343,4 @@ class Scheduler:
         for message in messages:
             self._learn(message)
             if message.sequence not in self.granted:
-                self._report_waiting(message)
+                self.report_waiting(message)

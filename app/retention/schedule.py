@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -30,37 +31,29 @@ POSTPONED_FOR: Final = timedelta(hours=1)  # the next delivery of a reminder who
 log = structlog.get_logger()
 
 
+@dataclass(eq=False)
 class Schedule:
     """Stores a reminder for each ended task, and erases data whose retention time is over.
 
     The workers share these duties: one worker handles each ended task and each due reminder.
+
+    `audio_ttl`: how many seconds a recording is kept after the end of its task; 0: for ever; None: the service cannot
+    erase recordings.
     """
 
-    def __init__(  # noqa: PLR0913 -- what it reads, what it writes, and two settings
-        self,
-        nats: Client,
-        names: StreamNames,
-        task_log: TaskLog,
-        *,
-        messages: TaskMessages,
-        reminders: Reminders,
-        erasure: Erasure,
-        audio_ttl: float | None,
-        meter: Meter,
-    ) -> None:
-        """Create a schedule, which does nothing before `run`.
+    nats: Client
+    names: StreamNames
+    log: TaskLog
+    messages: TaskMessages
+    reminders: Reminders
+    erasure: Erasure
+    audio_ttl: float | None
+    meter: Meter
 
-        `audio_ttl`: how many seconds a recording is kept after the end of its task; 0: for ever; None: the service
-        cannot erase recordings.
-        """
-        self._ended = PullInbox(nats, names.results, names.ended_tasks)
-        self._due = PullInbox(nats, names.retention, names.due_reminders)
-        self._log = task_log
-        self._queued = QueueIndex(nats, names, messages, key=audio_file_id)
-        self._reminders = reminders
-        self._erasure = erasure
-        self._audio_ttl = audio_ttl
-        self._meter = meter
+    def __post_init__(self) -> None:
+        self._ended = PullInbox(self.nats, self.names.results, self.names.ended_tasks)
+        self._due = PullInbox(self.nats, self.names.retention, self.names.due_reminders)
+        self._queued = QueueIndex(self.nats, self.names, self.messages, key=audio_file_id)
 
     async def run(self) -> None:
         """Store the reminders of ended tasks and erase data that is due, until cancelled."""
@@ -90,13 +83,11 @@ class Schedule:
         metadata = read_record(lambda outcome: Metadata.read(outcome.headers or {}), message)
         if metadata is None or metadata.task is None or metadata.task.task_id != task_id:
             return  # the service did not write this outcome, or its message was invalid
-        reminder = make_reminder(
-            metadata.task, metadata, ended_at=message.metadata.timestamp, audio_ttl=self._audio_ttl
-        )
-        await self._reminders.put(reminder)
-        last = await self._log.last(task_id)
+        reminder = make_reminder(metadata.task, metadata, ended_at=message.metadata.timestamp, audio_ttl=self.audio_ttl)
+        await self.reminders.put(reminder)
+        last = await self.log.last(task_id)
         if last is None or not last.metadata.owner.is_same_as(reminder.owner):
-            await self._reminders.remove(reminder)
+            await self.reminders.remove(reminder)
 
     async def _erase_next(self) -> None:
         messages = await self._due.pull(DUE_AT_ONCE) or await self._due.pull(1, within=LINGER_S)
@@ -109,7 +100,7 @@ class Schedule:
             except UnreadableError as error:
                 await self._try_again_later(message, error)
         in_use = await recordings_in_use(self._queued, [reminder for _, reminder in due])
-        await self._reminders.wait_until_set()  # a task that is in no queue now may have ended just before
+        await self.reminders.wait_until_set()  # a task that is in no queue now may have ended just before
         for message, reminder in due:
             try:
                 await self._erase(reminder, in_use, since=message.metadata.timestamp)
@@ -126,32 +117,32 @@ class Schedule:
         A task that has not ended has a reminder if a request to cancel it has stored its outcome, but could not append
         `cancelled` to its log. When such a task ends, it usually gets a new reminder.
         """
-        last = await self._log.last(reminder.task_id)
+        last = await self.log.last(reminder.task_id)
         if last is not None and not last.metadata.owner.is_same_as(reminder.owner):
             last = None  # the task was replayed, or a later task has its id: that task gets its own reminder
         if last is not None and not last.event.state.ended:
-            await self._reminders.put(reminder.not_before(since + POSTPONED_FOR))
+            await self.reminders.put(reminder.not_before(since + POSTPONED_FOR))
             return
-        if reminder.recording_until is not None and (self._audio_ttl or reminder.everything):
+        if reminder.recording_until is not None and (self.audio_ttl or reminder.everything):
             await self._erase_recording(reminder, in_use)
         if reminder.is_of_recording_only:
-            await self._reminders.put(reminder.model_copy(update={"recording_until": None}))
+            await self.reminders.put(reminder.model_copy(update={"recording_until": None}))
         elif last is not None and reminder.everything:
-            await self._erasure.erase(last, with_recording=False)
-            self._meter.erasures.labels("task").inc()
+            await self.erasure.erase(last, with_recording=False)
+            self.meter.erasures.labels("task").inc()
             log.info("task_erased", task_id=reminder.task_id)
 
     async def _erase_recording(self, due: Reminder, in_use: Collection[str]) -> None:
         """Erase the recording that a due reminder names, unless another task needs it."""
-        kept_for_ever = self._audio_ttl == 0
-        if due.audio_file_id in in_use or await self._reminders.is_recording_needed(due, kept_for_ever=kept_for_ever):
+        kept_for_ever = self.audio_ttl == 0
+        if due.audio_file_id in in_use or await self.reminders.is_recording_needed(due, kept_for_ever=kept_for_ever):
             return
-        await self._erasure.recordings.delete(due.audio_file_id)
-        self._meter.erasures.labels("recording").inc()
+        await self.erasure.recordings.delete(due.audio_file_id)
+        self.meter.erasures.labels("recording").inc()
         log.info("recording_erased", task_id=due.task_id)
 
     async def _try_again_later(self, message: Msg, error: Exception) -> None:
-        self._meter.failed_erasures.inc()
+        self.meter.failed_erasures.inc()
         log.warning("task_erasure_failed", task_id=message.subject.rpartition(".")[2], error=type(error).__name__)
         await message.nak(delay=ERASE_AGAIN_AFTER_S)
 

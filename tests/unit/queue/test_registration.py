@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -52,11 +52,6 @@ class FakeWaiting:
     async def locate(self, _: Iterable[tuple[str, int]]) -> list[tuple[StoredMessage, Position | None]]:
         return [(self.message, Position(3, STORED_AT))] if self.message else []
 
-    async def page_after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
-        del count
-        message = self.message
-        return [message] if message and message.subject == subject and message.sequence > sequence else []
-
 
 @pytest.fixture
 def log() -> InMemoryTaskLog:
@@ -68,30 +63,19 @@ def waiting() -> FakeWaiting:
     return FakeWaiting()
 
 
-@dataclass
-class Given:
-    """The parameters of a registration, besides its log and its queue."""
-
-    deleted: list[str] = field(default_factory=list)  # tasks that were removed from Redis
-
-    async def delete_keys(self, last: Record) -> None:
-        self.deleted.append(last.event.task_id)
+@pytest.fixture
+def deleted() -> list[str]:
+    """The tasks that were removed from Redis."""
+    return []
 
 
 @pytest.fixture
-def given() -> Given:
-    return Given()
+def registration(log: InMemoryTaskLog, waiting: FakeWaiting, deleted: list[str]) -> Registration:
+    async def delete_keys(last: Record) -> None:
+        deleted.append(last.event.task_id)
 
-
-@pytest.fixture
-def registration(log: InMemoryTaskLog, waiting: FakeWaiting, given: Given) -> Registration:
-    return Registration(
-        log,
-        cast("TaskMessages", waiting),
-        cast("Positions", waiting),
-        max_attempts=4,
-        delete_keys=given.delete_keys,
-    )
+    positions = cast("Positions", waiting)
+    return Registration(log, cast("TaskMessages", waiting), positions, max_attempts=4, delete_keys=delete_keys)
 
 
 async def test_a_task_is_registered_once_though_it_is_announced_and_taken_in_one_moment(
@@ -163,7 +147,7 @@ async def test_a_delivered_task_is_not_registered_again(registration: Registrati
 
 
 async def test_a_task_that_was_deleted_is_not_registered(
-    registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting, given: Given
+    registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting, deleted: list[str]
 ) -> None:
     # Given a message that a worker has taken, and whose task was deleted in that moment
     waiting.message = None
@@ -172,7 +156,7 @@ async def test_a_task_that_was_deleted_is_not_registered(
     # And another worker that receives it only now registers nothing either
     await registration.register_waiting([ANNOUNCED])
     assert await log.last("t1") is None
-    assert given.deleted == []  # it never was there
+    assert deleted == []  # it never was there
 
 
 @pytest.mark.parametrize("taken", [False, True])
@@ -180,7 +164,7 @@ async def test_a_task_that_is_deleted_just_before_its_registration_does_not_come
     registration: Registration,
     log: InMemoryTaskLog,
     waiting: FakeWaiting,
-    given: Given,
+    deleted: list[str],
     monkeypatch: pytest.MonkeyPatch,
     taken: bool,
 ) -> None:
@@ -200,11 +184,11 @@ async def test_a_task_that_is_deleted_just_before_its_registration_does_not_come
         await registration.register_waiting([ANNOUNCED])
     # Then nothing is left of it, neither in its log nor in Redis
     assert log.events("t1") == []
-    assert given.deleted == ["t1"]
+    assert deleted == ["t1"]
 
 
 async def test_a_task_that_completes_just_after_its_registration_stays(
-    registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting, given: Given
+    registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting, deleted: list[str]
 ) -> None:
     # Given a task whose registration is stored, and not acknowledged yet
     log.progress_stream.acknowledges.clear()
@@ -220,7 +204,7 @@ async def test_a_task_that_completes_just_after_its_registration_stays(
     await ahead
     # Then its log stays
     assert [event.state for event in log.events("t1")] == [State.QUEUED, State.COMPLETED]
-    assert given.deleted == []
+    assert deleted == []
 
 
 async def test_only_stored_messages_are_registered(registration: Registration, log: InMemoryTaskLog) -> None:
