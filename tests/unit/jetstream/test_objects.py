@@ -206,17 +206,6 @@ async def test_an_object_belongs_to_its_task_message(parts: Parts) -> None:
         await parts.results.load_segments(later)
 
 
-@pytest.mark.parametrize("left_by", [1, 5])
-async def test_an_object_of_an_earlier_task_stream_is_replaced(parts: Parts, left_by: int) -> None:
-    # Given an object of a message of a task stream that was recreated since, and counts from 1 again
-    earlier = TaskMessageId(NOW - timedelta(days=1), left_by)
-    await claim(parts, earlier, 9)
-    # When the first message of the new stream has a result, then that one stays when the earlier one is deleted
-    reference = await claim(parts, FIRST)
-    await parts.results.delete_object("t1", of=earlier)
-    assert await parts.results.load_segments(reference) == transcript(5)
-
-
 @pytest.mark.parametrize(
     "description", ["", "of nobody", "of the task message with the stream sequence 1, stored at ?"]
 )

@@ -17,7 +17,6 @@ from app.queue.positions import Position
 from app.queue.queue_reader import TaskQueue
 from app.queue.stored_message import LONGEST_RECORDING_S, StoredMessage
 from tests.constants import Constants
-from tests.fakes.jetstream import Stream
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, Parts
 
@@ -260,23 +259,6 @@ async def test_a_message_is_deleted_only_if_it_owns_the_log(parts: Parts) -> Non
     await parts.messages.remove(record)
     await parts.messages.delete(message)
     await parts.messages.delete(message)
-
-
-async def test_a_message_of_a_recreated_stream_is_not_deleted_for_its_sequence(
-    parts: Parts, nats: InMemoryNats
-) -> None:
-    # Given a task message whose stream was recreated, and another message with the same sequence
-    ended = await parts.publish("t1")
-    nats.streams[NAMES.tasks] = Stream(nats.streams[NAMES.tasks].config)
-    nats.ahead += timedelta(seconds=1)
-    waiting = await parts.publish("t2")
-    assert waiting.sequence == ended.sequence
-    # When the first one is deleted, then the other one waits
-    await parts.messages.delete(ended)
-    assert await parts.messages.find(None, waiting.sequence) == waiting
-    # And it can be deleted
-    await parts.messages.delete(waiting)
-    assert nats.streams[NAMES.tasks].messages == []
 
 
 @pytest.mark.parametrize("code", [10057, 10043])

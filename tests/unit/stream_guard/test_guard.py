@@ -149,6 +149,13 @@ async def test_a_cluster_may_have_too_few_servers(
         await provision(nats.jetstream(), Settings(_env_file=None, nats_replicas=replicas))
 
 
+async def test_a_paused_consumer_is_a_problem_and_not_broken(nats: InMemoryNats) -> None:
+    nats.streams[NAMES.ready].consumers[QUEUE].config["paused"] = True
+    findings = await inspect_streams(nats.jetstream(), SETTINGS)
+    assert (findings.broken, findings.is_healthy) == (set(), False)
+    assert QUEUE in findings.paused[0].what
+
+
 async def test_a_restarted_projection_delivers_from_the_start(nats: InMemoryNats) -> None:
     # Given one consumer of the projection that has delivered, and one that is missing
     nats.streams[NAMES.progress].consumers[NAMES.progress_projection].delivered = 7
@@ -210,15 +217,6 @@ async def test_a_refused_append_without_a_log_retains_the_stray(nats: InMemoryNa
     nats.before("append.progress.t1", BadRequestError(code=400, err_code=10071))
     await append_strays(nats.jetstream(), STREAMS[NAMES.progress])
     assert subjects_of(nats) == ["append.progress.t1"]
-
-
-async def test_a_stray_that_arrives_before_the_removal_of_another_is_not_lost(nats: InMemoryNats) -> None:
-    # Given a stream that loses its transform again, and stores another stray, before the first one is removed
-    await store_strays(nats, "t1")
-    nats.before("$JS.API.STREAM.PURGE", lambda: store_strays(nats, "t2"))
-    await append_strays(nats.jetstream(), STREAMS[NAMES.progress])
-    # Then both are in their logs
-    assert subjects_of(nats) == ["progress.t1", "progress.t2"]
 
 
 @pytest.mark.parametrize(("gone", "code"), [(True, 10057), (True, 10043), (False, 10057)])
@@ -373,38 +371,6 @@ async def test_a_problem_is_reported_until_it_is_solved(check: Check, nats: InMe
     assert UPDATE not in nats.requests
     # And when an operator has restored the setting, then the problem is gone
     nats.streams[NAMES.progress].config["allow_direct"] = True
-    assert await check() == []
-
-
-async def test_a_change_that_no_advisory_reports_is_not_attributed_to_an_earlier_client(
-    guarded: None, check: Check, nats: InMemoryNats
-) -> None:
-    # Given a client that has changed nothing that the service needs
-    await publish_advisory(nats, advisory(f"STREAM.UPDATE.{NAMES.progress}"))
-    await check()
-    # When the advisory about a later change is lost, then the log names no client
-    nats.streams[NAMES.progress].config["allow_direct"] = False
-    with capture_logs() as lines:
-        await check()
-    assert [line["by"] for line in lines if line["event"] == "settings_restored"] == ["unknown"]
-
-
-async def test_a_paused_consumer_is_reported_until_it_is_resumed(
-    check: Check, parts: Parts, nats: InMemoryNats
-) -> None:
-    # Given a consumer that an operator has paused
-    nats.streams[NAMES.ready].consumers[QUEUE].config["paused"] = True
-    paused = f"The consumer {QUEUE} of the stream {NAMES.ready} is paused and delivers nothing"
-    assert await check() == [paused]
-    assert f"nats consumer resume {NAMES.ready} {QUEUE}" in parts.stream_guard.problems[0].next_step
-    # When the streams are checked again, then they are inspected once, and the service tries to restore nothing
-    nats.requests.clear()
-    assert await check() == [paused]
-    assert nats.requests.count(f"$JS.API.CONSUMER.INFO.{NAMES.ready}.{QUEUE}") == 1
-    # And new workers become ready
-    assert parts.stream_guard.are_streams_whole
-    # When it is resumed, then there is no problem
-    nats.streams[NAMES.ready].consumers[QUEUE].config["paused"] = False
     assert await check() == []
 
 
