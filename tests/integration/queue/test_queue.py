@@ -129,8 +129,7 @@ async def test_users_take_turns_whatever_their_tasks_are(
     constants(STATE_MAX_AGE_S=0)
     engine.may_go_on.clear()
     async with start_worker(engine):
-        await publisher.publish("busy")
-        await publisher.until("busy", State.RUNNING)
+        await publisher.reaching(State.RUNNING, "busy")
         positions = []
         for task_id in ("t1", "t2", "t3", "d1"):
             kind = Kind.DIARIZATION if task_id == "d1" else Kind.TRANSCRIPTION
@@ -151,8 +150,7 @@ async def test_no_priority_waits_forever(
     # Given a busy worker behind which more high tasks wait than it will do, and some of the other priorities
     engine.may_go_on.clear()
     async with start_worker(engine):
-        await publisher.publish("busy")
-        await publisher.until("busy", State.RUNNING)
+        await publisher.reaching(State.RUNNING, "busy")
         for number in range(30):
             await publisher.publish(f"high-{number}", priority=Priority.HIGH)
         for number in range(8):
@@ -191,14 +189,17 @@ async def test_a_stopping_worker_releases_its_task(publisher: Publisher, start_w
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("status", ["404", "503"])
-@pytest.mark.parametrize("header", ["Status", "Nats-Sequence", "Nats-Subject", "Nats-Num-Pending"])
+@pytest.mark.parametrize(
+    ("header", "waits"),
+    [("Status", True), ("Nats-Sequence", True), ("Nats-Subject", True), ("Nats-Num-Pending", True), ("Status", False)],
+)
 async def test_a_publishers_own_headers_are_not_the_servers(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, header: str, status: str
+    publisher: Publisher, worker: Worker, engine: FakeEngine, header: str, waits: bool, status: str
 ) -> None:
-    # Given a task with a header that the server uses, behind another one
-    engine.may_go_on.clear()
-    await publisher.publish("t1")
-    await publisher.until("t1", State.RUNNING)
+    # Given a worker that is busy or idle, and a task with a header that the server uses
+    if waits:
+        engine.may_go_on.clear()
+        await publisher.reaching(State.RUNNING, "t1")
     task = {"task_id": "t2", "audio_file_id": "meeting.flac", "user_id": 7}
     subject = subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)
     await publisher.js.publish(subject, json.dumps(task).encode(), headers={header: status})
@@ -206,20 +207,6 @@ async def test_a_publishers_own_headers_are_not_the_servers(
     engine.may_go_on.set()
     # Then it completes like any other
     await publisher.until("t2", State.COMPLETED)
-
-
-@pytest.mark.foreign
-@pytest.mark.parametrize("status", ["404", "503"])
-async def test_an_idle_worker_ignores_status_headers_of_publishers(
-    publisher: Publisher, worker: Worker, status: str
-) -> None:
-    # Given an idle worker
-    # When a task is published with a status that servers reply with
-    task = {"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}
-    subject = subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)
-    await publisher.js.publish(subject, json.dumps(task).encode(), headers={"Status": status})
-    # Then it completes like any other
-    await publisher.until("t1", State.COMPLETED)
 
 
 @pytest.mark.foreign

@@ -138,16 +138,13 @@ async def test_a_task_behind_a_long_recording_has_a_late_expected_start(
     engine = SteadyEngine()
     async with start_worker(engine) as worker:
         for number in range(3):
-            await publisher.publish(f"done{number}", seconds=30)
-            await publisher.until(f"done{number}", State.COMPLETED)
+            await publisher.reaching(State.COMPLETED, f"done{number}", seconds=30)
         # When it works on another one, behind which one of twenty minutes waits, and then others
         engine.may_go_on.clear()
-        await publisher.publish("busy", seconds=30)
-        await publisher.until("busy", State.RUNNING)
+        await publisher.reaching(State.RUNNING, "busy", seconds=30)
         starts = {}
         for task_id, seconds in (("long", 1200), ("next", 30), ("unknown", None), ("last", 30)):
-            await publisher.publish(task_id, seconds=seconds)
-            await publisher.until(task_id, State.QUEUED)
+            await publisher.reaching(State.QUEUED, task_id, seconds=seconds)
             status = await publisher.request("tasks.status", task_id=task_id)
             starts[task_id] = status["expected_start"] and datetime.fromisoformat(status["expected_start"])
         # Then the status of the one behind it has its expected start

@@ -193,8 +193,7 @@ async def test_an_erasure_that_fails_is_repeated_and_seen(
 
         monkeypatch.setattr(recordings, "delete", unreachable)
         await upload(js)
-        await publisher.publish("t1", audio_file_id=RECORDING, keep_seconds=60)
-        await publisher.until("t1", State.COMPLETED)
+        await publisher.reaching(State.COMPLETED, "t1", audio_file_id=RECORDING, keep_seconds=60)
         # When the time is over
         await let_time_pass(js, "t1")
         await eventually(lambda: tries >= 2)
