@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from natscribe.schemas.transcription import Segment, TranscribeOptions, Word
+from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.windows import MAX_TEXT_CHARS, Window, WindowReply, WindowRequest, WindowText
 from natscribe.schemas.wire import Model
 
@@ -116,32 +116,20 @@ class IdleWorkers:
 
 
 def _is_plausible(text: WindowText, request: WindowRequest) -> bool:
-    """Return whether a text may belong to the requested window, judged by its times, channel, length and language."""
-    language, segments = request.options.language, text.segments
+    """Return whether a text may belong to the requested window, judged by its times, channel, length and language.
+
+    Times may differ by rounding. Each segment has words, and neither a speaker nor a channel.
+    """
+    window, language, segments = request.window, request.options.language, text.segments
     words = [word for segment in segments for word in segment.words or ()]
+    first, last = window.regions[0][0] - _ROUNDING_S, window.end + _ROUNDING_S
+    times = [(item.start, item.end) for items in (segments, words, text.untranscribed) for item in items]
+    lengths = sum(len(segment.text) for segment in segments), sum(len(word.word) for word in words)
     return (
-        _is_in(request.window, text, words)
-        and _is_short([segment.text for segment in segments])
-        and _is_short([word.word for word in words])
-        and all(map(_has_words_alone, segments))
+        abs(text.end - window.end) <= _ROUNDING_S
+        and text.channel == window.channel
+        and all(first <= start <= end <= last for start, end in times)
+        and max(lengths) <= MAX_TEXT_CHARS
+        and all(segment.words and segment.speaker is None and segment.channel is None for segment in segments)
         and (language is None or {text.language, *(segment.language for segment in segments)} <= {None, language})
     )
-
-
-def _has_words_alone(segment: Segment) -> bool:
-    return bool(segment.words) and segment.speaker is None and segment.channel is None
-
-
-def _is_in(window: Window, text: WindowText, words: list[Word]) -> bool:
-    """Return whether a text has the same channel and end as the window, and all its times are inside the window.
-
-    `words`: the words of all segments of the text. Times may differ by rounding.
-    """
-    first, last = window.regions[0][0] - _ROUNDING_S, window.end + _ROUNDING_S
-    times = [(item.start, item.end) for items in (text.segments, words, text.untranscribed) for item in items]
-    is_same = abs(text.end - window.end) <= _ROUNDING_S and text.channel == window.channel
-    return is_same and all(first <= start <= end <= last for start, end in times)
-
-
-def _is_short(texts: list[str]) -> bool:
-    return sum(map(len, texts)) <= MAX_TEXT_CHARS
