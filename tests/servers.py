@@ -5,9 +5,10 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from app import embedded
 from app.embedded import Server, free_port
@@ -36,6 +37,9 @@ class Breakable(Server):
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.runs:
             os.kill(self._process.pid, number)
+
+
+AnyServer = TypeVar("AnyServer", bound=Breakable)
 
 
 class NatsServer(Breakable, embedded.NatsServer):
@@ -76,9 +80,8 @@ def in_memory() -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def nats_server_in(folder: Path) -> AsyncIterator[NatsServer]:
-    """A NATS server with its data in the folder, until the body ends; the body may pause, kill and start it."""
-    server = NatsServer(folder, free_port())
+async def running_server(server: AnyServer) -> AsyncIterator[AnyServer]:
+    """Start a server, and stop it when the body ends; the body may pause, kill and start it."""
     await server.start()
     try:
         yield server
@@ -87,12 +90,11 @@ async def nats_server_in(folder: Path) -> AsyncIterator[NatsServer]:
         await server.stop()
 
 
-@asynccontextmanager
-async def valkey_in(folder: Path) -> AsyncIterator[ValkeyServer]:
-    """A Valkey server with its data in the folder, until the body ends."""
-    server = ValkeyServer(folder, free_port())
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.stop()
+def nats_server_in(folder: Path) -> AbstractAsyncContextManager[NatsServer]:
+    """Run a NATS server with its data in the folder."""
+    return running_server(NatsServer(folder, free_port()))
+
+
+def valkey_in(folder: Path) -> AbstractAsyncContextManager[ValkeyServer]:
+    """Run a Valkey server with its data in the folder."""
+    return running_server(ValkeyServer(folder, free_port()))

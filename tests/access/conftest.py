@@ -6,19 +6,18 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from app.embedded import free_port
 from app.main import Worker
 from app.settings import Settings
 from tests.access.servers import (
     GuardedNats,
     GuardedValkey,
     guarded_in_memory,
-    guarded_nats,
-    guarded_valkey,
     service_settings,
 )
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
-from tests.servers import in_memory
+from tests.servers import in_memory, running_server
 from tests.waiting import DEADLINE
 from tests.workers import working
 
@@ -38,14 +37,14 @@ async def guarded() -> AsyncIterator[GuardedNats]:
 @pytest_asyncio.fixture
 async def encrypted(tmp_path: Path, certificates: Path) -> AsyncIterator[GuardedNats]:
     """A server with TLS."""
-    async with guarded_nats(tmp_path / "nats", tls=certificates) as server:
+    async with running_server(GuardedNats(tmp_path / "nats", tls=certificates)) as server:
         yield server
 
 
 @pytest_asyncio.fixture
 async def valkey() -> AsyncIterator[GuardedValkey]:
     with in_memory() as folder:
-        async with guarded_valkey(folder) as server:
+        async with running_server(GuardedValkey(folder, free_port())) as server:
             yield server
 
 

@@ -16,7 +16,7 @@ from nats.aio.client import Client as Nats
 from app.embedded import free_port
 from app.embedded.process import HOST
 from app.settings import Settings
-from tests.servers import NatsServer, ValkeyServer, in_memory
+from tests.servers import NatsServer, ValkeyServer, in_memory, running_server
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RECORDING = DEPLOY.parent / "app/cli/demo/two_readers.flac"
@@ -150,30 +150,8 @@ async def natscribe(settings: Settings, user: str, *words: str, folder: Path) ->
 
 
 @asynccontextmanager
-async def guarded_nats(
-    folder: Path, *, tls: Path | None = None, websocket: int | None = None, deploy: Path = DEPLOY / "nats"
-) -> AsyncIterator[GuardedNats]:
-    server = GuardedNats(folder, tls=tls, websocket=websocket, deploy=deploy)
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.stop()
-
-
-@asynccontextmanager
 async def guarded_in_memory() -> AsyncIterator[GuardedNats]:
     """The server, with its data in memory."""
     with in_memory() as folder:
-        async with guarded_nats(folder) as server:
+        async with running_server(GuardedNats(folder)) as server:
             yield server
-
-
-@asynccontextmanager
-async def guarded_valkey(folder: Path) -> AsyncIterator[GuardedValkey]:
-    server = GuardedValkey(folder, free_port())
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.stop()

@@ -12,10 +12,11 @@ import nkeys
 import pytest
 from natscribe.client import Client
 
-from app.embedded import NatsServer, free_port
+from app.embedded import free_port
 from app.settings import Settings
 from tests.access.servers import RECORDING, GuardedValkey
 from tests.fakes.engine import FakeEngine
+from tests.servers import NatsServer, running_server
 from tests.workers import working
 
 CREDENTIALS = """-----BEGIN NATS USER JWT-----
@@ -86,10 +87,8 @@ class SigningNats(NatsServer):
 async def signing(tmp_path: Path) -> AsyncIterator[SigningNats]:
     folder = tmp_path / "signing"
     folder.mkdir()
-    server = SigningNats(folder)
-    await server.start()
-    yield server
-    await server.stop()
+    async with running_server(SigningNats(folder)) as server:
+        yield server
 
 
 async def test_credentials_let_the_service_and_its_clients_in(signing: SigningNats, valkey: GuardedValkey) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from app.embedded import free_port
-from tests.access.servers import DEPLOY, GuardedNats, GuardedValkey, guarded_nats, password, service_settings
+from tests.access.servers import DEPLOY, GuardedNats, GuardedValkey, password, service_settings
 from tests.audio import tone, wav
 from tests.fakes.engine import FakeEngine
 from tests.faults import make_certificates
 from tests.programs import BIN, output
+from tests.servers import running_server
 from tests.workers import working
 
 pytestmark = pytest.mark.node
@@ -41,7 +42,7 @@ async def server_for_pages(
     certificates = make_certificates(folder / "nats/secrets")
     monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(certificates / "ca.crt"))
     port = free_port()
-    async with guarded_nats(folder / "nats", websocket=port, **options) as server:
+    async with running_server(GuardedNats(folder / "nats", websocket=port, **options)) as server:
         async with working(service_settings(server.url, valkey), FakeEngine()):
             yield server, f"wss://localhost:{port}"
 
