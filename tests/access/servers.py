@@ -128,11 +128,10 @@ async def connected(server: GuardedNats, user: str) -> AsyncIterator[Nats]:
     async def ignore(_: Exception) -> None:
         """Do nothing."""
 
-    connection = await nats.connect(
+    async with await nats.connect(
         server.url, user=user, password=password(user), inbox_prefix=inbox(user), error_cb=ignore
-    )
-    yield connection
-    await connection.close()
+    ) as connection:
+        yield connection
 
 
 async def natscribe(settings: Settings, user: str, *words: str, folder: Path) -> tuple[int | None, str]:

@@ -217,9 +217,8 @@ async def test_other_users_cannot_read_it(
 
 
 async def test_a_server_without_accounts_reports_nothing(servers: Servers) -> None:
-    connection = await nats.connect(servers.nats_url)
-    assert await read_usage(connection) == []
-    await connection.close()
+    async with await nats.connect(servers.nats_url) as connection:
+        assert await read_usage(connection) == []
 
 
 async def test_no_password_is_in_a_log_line_a_metric_or_the_list_of_processes(

@@ -184,11 +184,10 @@ async def settings(cluster: NatsCluster, tmp_path: Path) -> AsyncIterator[Settin
 
 @pytest.fixture
 async def nc(cluster: NatsCluster) -> AsyncIterator[Client]:
-    client = await nats.connect(
+    async with await nats.connect(
         cluster.url.split(","), max_reconnect_attempts=-1, reconnect_time_wait=0.2, ping_interval=2
-    )
-    yield client
-    await client.close()
+    ) as client:
+        yield client
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """The data of a single server moves to a cluster by the requests that `nats stream backup` and `restore` send."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,15 +73,6 @@ async def restore(nc: Nats, stream: Backup, *, replicas: int) -> None:
     assert restored["state"]["messages"] == stream.state["messages"]
 
 
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Nats]:
-    nc = await nats.connect(url.split(","))
-    try:
-        yield nc
-    finally:
-        await nc.close()
-
-
 async def test_a_backup_of_a_single_server_goes_on_in_a_cluster(
     cluster: NatsCluster, settings: Settings, tmp_path: Path
 ) -> None:
@@ -108,10 +97,10 @@ async def test_a_backup_of_a_single_server_goes_on_in_a_cluster(
                 waiting = await client.create_transcription_task(RECORDING, priority=Priority.LOW)
                 text = await client.get_task_result(done)
         # When its workers are stopped, and each of its streams is moved to the cluster
-        async with connected(alone.nats_url) as nc:
+        async with await nats.connect(alone.nats_url) as nc:
             streams = [str(info.config.name) for info in await nc.jetstream().streams_info()]
             backups = [await backup(nc, stream) for stream in streams]
-    async with connected(cluster.url) as nc:
+    async with await nats.connect(cluster.url.split(",")) as nc:
         for stream in backups:
             await restore(nc, stream, replicas=3)
         assert {info.config.num_replicas for info in await nc.jetstream().streams_info()} == {3}

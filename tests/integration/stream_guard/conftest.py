@@ -15,9 +15,8 @@ from app.stream_guard import provisioning
 @pytest.fixture
 async def stranger(settings: Settings) -> AsyncIterator[JetStreamContext]:
     """A client that knows the names of the streams, and not what they are for."""
-    connection = await nats.connect(settings.nats_url, name="stranger")
-    yield connection.jetstream()
-    await connection.close()
+    async with await nats.connect(settings.nats_url, name="stranger") as connection:
+        yield connection.jetstream()
 
 
 async def is_healthy(js: JetStreamContext, settings: Settings) -> bool:

@@ -164,12 +164,11 @@ async def test_a_change_is_noticed_without_an_advisory(
     assert f"noticed within {guard.GUARD_EVERY_S:.0f} s if NATS loses the advisory" in contract
     constants(GUARD_EVERY_S=0.5)
     # And a client whose changes are not reported, since it has the name of the workers
-    connection = await nats.connect(settings.nats_url, name="natscribe")
-    # When a client strips a stream
-    await stripped(connection.jetstream(), "transcription_results")
-    # Then a check at intervals finds it
-    await eventually(partial(is_healthy, js, settings))
-    await connection.close()
+    async with await nats.connect(settings.nats_url, name="natscribe") as connection:
+        # When a client strips a stream
+        await stripped(connection.jetstream(), "transcription_results")
+        # Then a check at intervals finds it
+        await eventually(partial(is_healthy, js, settings))
 
 
 async def test_tasks_outlive_streams_that_are_stripped_in_the_middle(
@@ -363,9 +362,9 @@ async def test_a_change_that_harms_nothing_is_charged_to_nobody_else(
     constants(GUARD_EVERY_S=0.3)
     description = (await configs(js))["transcription_results"].evolve(description="results of all tasks")
     await stranger.update_stream(description)
-    unheard = await nats.connect(settings.nats_url, name="natscribe")
     checks = AsyncMock(wraps=provisioning.inspect_streams)
     monkeypatch.setattr(provisioning, "inspect_streams", checks)
+    unheard = await nats.connect(settings.nats_url, name="natscribe")
     with capture_logs() as logs:
         await eventually(lambda: checks.await_count > 2)
         await stripped(unheard.jetstream(), "transcription_results")
