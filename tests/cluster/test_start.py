@@ -115,7 +115,6 @@ async def _work_on(settings: Settings, publisher: Publisher) -> None:
 async def test_a_task_can_be_cancelled_as_soon_as_it_is_acknowledged(
     cluster: NatsCluster, settings: Settings, publisher: Publisher
 ) -> None:
-    del cluster
     # Given two busy workers on a cluster, of which some servers receive a task later than the leader
     async with workers(settings, 2, lambda: SteadyEngine(pace=60)):
         await publisher.upload()

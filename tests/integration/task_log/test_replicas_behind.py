@@ -63,7 +63,6 @@ async def replies(js: JetStreamContext, stream: str) -> bool:
 
 
 async def test_no_task_is_lost_or_started_twice(behind: None, publisher: Publisher, js: JetStreamContext) -> None:
-    del behind
     # When tasks are done
     ids = [f"t{number}" for number in range(TASKS)]
     for task_id in ids:
@@ -81,7 +80,6 @@ async def test_no_task_is_lost_or_started_twice(behind: None, publisher: Publish
 
 
 async def test_each_waiting_task_is_known_soon(behind: None, publisher: Publisher, engine: FakeEngine) -> None:
-    del behind
     # Given a busy worker
     engine.may_go_on.clear()
     await publisher.reaching(State.RUNNING, "running")
@@ -100,7 +98,6 @@ async def test_each_waiting_task_is_known_soon(behind: None, publisher: Publishe
 async def test_a_task_is_known_as_soon_as_it_is_acknowledged(
     behind: None, publisher: Publisher, engine: FakeEngine
 ) -> None:
-    del behind
     # Given a busy worker
     engine.may_go_on.clear()
     await publisher.reaching(State.RUNNING, "running")
@@ -116,7 +113,6 @@ async def test_a_task_is_known_as_soon_as_it_is_acknowledged(
 async def test_a_deleted_task_leaves_no_dead_letter(
     behind: None, publisher: Publisher, engine: FakeEngine, js: JetStreamContext
 ) -> None:
-    del behind
     # Given tasks that have failed
     ids = [f"t{number}" for number in range(10)]
     engine.fail_with = [PermanentError(ErrorCode.AUDIO_UNREADABLE, "Not audio: upload the recording again.")] * len(ids)
