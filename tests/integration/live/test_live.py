@@ -11,7 +11,7 @@ from nats.js import JetStreamContext
 from nats.js.object_store import ObjectStore
 from natscribe.schemas import subjects
 from natscribe.schemas.live import Partial
-from natscribe.schemas.progress import State
+from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.wire import Kind, Lane, Priority
 
@@ -32,7 +32,7 @@ class Speaker:
     """A client that publishes a live task and its audio."""
 
     def __init__(self, publisher: Publisher, task_id: str = "live-1") -> None:
-        self._js = publisher.js
+        self._publisher, self._js = publisher, publisher.js
         self.task_id = task_id
         self.sent = 0
 
@@ -48,6 +48,11 @@ class Speaker:
                 headers["Natscribe-End"] = "true"
             await self._js.publish(subjects.live_audio(self.task_id), FRAME, headers=headers)
             self.sent += 1
+
+    async def ends(self, seconds: int) -> list[ProgressEvent]:
+        """Say something for the last time; return the events of the completed task."""
+        await self.say(seconds, end=True)
+        return await self._publisher.until(self.task_id, State.COMPLETED)
 
 
 @pytest.fixture
@@ -84,8 +89,7 @@ async def test_audio_becomes_text_utterance_by_utterance(
     # Then the first text is there while the audio continues
     await eventually(first_text)
     # When the audio ends
-    await speaker.say(13, end=True)
-    events = await publisher.until("live-1", State.COMPLETED)
+    events = await speaker.ends(13)
     # Then all of it is text, once, and the task is a transcription like any other
     assert starts(await spoken(nc, settings, "live-1")) == [segment(number).start for number in range(3)]
     result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
@@ -121,8 +125,7 @@ async def test_partial_results_are_published_while_a_person_speaks(
     assert partials[0].stable == ""
     assert partials[-1].stable == partials[-1].text == "one two"
     # And all ends well
-    await speaker.say(1, end=True)
-    await publisher.until("live-1", State.COMPLETED)
+    await speaker.ends(1)
 
 
 async def test_another_worker_processes_only_the_last_audio_again(
@@ -141,8 +144,7 @@ async def test_another_worker_processes_only_the_last_audio_again(
     # When another worker continues
     engine = FakeEngine()
     async with start_worker(engine):
-        await speaker.say(5, end=True)
-        await publisher.until("live-1", State.COMPLETED)
+        await speaker.ends(5)
     # Then it begins in the last minute or two, and nothing is lost, doubled or moved
     assert engine.live_starts[0] >= 120
     assert starts(await spoken(nc, settings, "live-1")) == [segment(number).start for number in range(25)]
@@ -167,8 +169,7 @@ async def test_several_live_tasks_run_beside_a_recording(
     for speaker in speakers:
         await publisher.until(speaker.task_id, State.RUNNING)
     for speaker in speakers:
-        await speaker.say(5, end=True)
-        await publisher.until(speaker.task_id, State.COMPLETED)
+        await speaker.ends(5)
     # Then the recording ends as well
     engine.may_go_on.set()
     await publisher.until("t1", State.COMPLETED)
@@ -181,8 +182,7 @@ async def test_a_deleted_live_task_leaves_no_audio(
     # Given a live task that has ended, and a recording that happens to have its name
     await bucket.put("live-1", b"of somebody else")
     await speaker.begin()
-    await speaker.say(3, end=True)
-    await publisher.until("live-1", State.COMPLETED)
+    await speaker.ends(3)
     # When it is deleted
     await publisher.request("tasks.delete", task_id="live-1")
     # Then its frames are gone, and the recording is not
@@ -201,8 +201,7 @@ async def test_frames_that_come_after_the_erasure_of_their_task_are_erased_too(
         await other.say(3)
         # When a client sends on after its task was deleted
         await erased.begin()
-        await erased.say(2, end=True)
-        await publisher.until("erased", State.COMPLETED)
+        await erased.ends(2)
         await publisher.request("tasks.delete", task_id="erased")
         await erased.say(5)
 
@@ -212,8 +211,7 @@ async def test_frames_that_come_after_the_erasure_of_their_task_are_erased_too(
             return state.subjects == {"live.audio.other": 3}
 
         await eventually(only_the_other)
-        await other.say(1, end=True)
-        await publisher.until("other", State.COMPLETED)
+        await other.ends(1)
 
 
 async def test_a_cancelled_live_task_ends_at_once(

@@ -10,17 +10,8 @@ from natscribe.schemas import subjects
 
 from app.main import Worker
 from tests.fakes.echo import second
-from tests.integration.live.test_live_faults import (
-    ALL,
-    Log,
-    connected_to,
-    engine,
-    log,
-    nc,
-    redis,
-    settings,
-    speaks,
-)
+from tests.integration.live.test_live_faults import ALL, Log, engine, log, speaking
+from tests.integration.own_servers import connected_to, nc, redis, settings
 from tests.servers import NatsServer, ValkeyServer
 
 __all__ = ["engine", "log", "nc", "redis", "settings"]  # the same servers and the same audio
@@ -61,9 +52,7 @@ async def publish(nc: Client, subject: str, headers: dict[str, str], body: bytes
 
 async def test_hostile_frames_change_no_text(nc: Client, nats_server: NatsServer, worker: Worker, log: Log) -> None:
     # Given live audio
-    client = speaks(nc)
-    await client.begin()
-    await client.send(0, 15)
+    client = await speaking(nc)
     # When others publish every kind of frame that is no part of this audio
     hostile = await connected_to(nats_server)
     await asyncio.gather(*(publish(hostile, *message) for message in HOSTILE.values()))
@@ -77,9 +66,7 @@ async def test_a_thousand_frames_a_second_change_no_text(
     nc: Client, nats_server: NatsServer, worker: Worker, log: Log
 ) -> None:
     # Given live audio
-    client = speaks(nc)
-    await client.begin()
-    await client.send(0, 15)
+    client = await speaking(nc)
     # When another connection publishes five thousand frames at once under numbers that are stored, and under none
     hostile = await connected_to(nats_server)
     for number in range(5000):
@@ -96,9 +83,7 @@ async def test_audio_survives_the_death_of_all_servers(
     nc: Client, nats_server: NatsServer, valkey: ValkeyServer, log: Log
 ) -> None:
     # Given live audio in the middle of an utterance
-    client = speaks(nc)
-    await client.begin()
-    await client.send(0, 15)
+    client = await speaking(nc)
     # When all servers are killed, and start again with what they have stored
     await asyncio.gather(nats_server.kill(), valkey.kill())
     await asyncio.gather(nats_server.start(), valkey.start())

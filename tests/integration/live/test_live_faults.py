@@ -1,12 +1,11 @@
 """Live audio while workers, servers and clients fail: each second of it is text once, at its offset."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import nats
 import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
@@ -21,9 +20,12 @@ from app.task_log.log import TaskLog
 from tests.constants import Constants
 from tests.fakes.echo import AUDIO, EchoEngine, said, second, seconds
 from tests.integration.conftest import Publisher, StartWorker, parsed
+from tests.integration.own_servers import connected_to, nc, redis, settings
 from tests.live_client import LiveClient
 from tests.servers import NatsServer, ValkeyServer
 from tests.waiting import eventually
+
+__all__ = ["nc", "redis", "settings"]  # fixtures
 
 ALL = list(range(1, 36))  # the spoken text: a number each second, in four utterances
 FULL = 10077
@@ -31,36 +33,20 @@ STREAM = "transcription_live"
 
 
 @pytest.fixture
-def settings(settings: Settings, nats_server: NatsServer, valkey: ValkeyServer) -> Settings:
-    """This test's own servers: it hurts them."""
-    own = {"nats_url": nats_server.url, "redis_url": valkey.url}
-    return settings.model_copy(update=own)
-
-
-@pytest.fixture
-async def nc(nats_server: NatsServer) -> AsyncIterator[Client]:
-    client = await connected_to(nats_server)
-    yield client
-    await client.close()
-
-
-@pytest.fixture
-async def redis(valkey: ValkeyServer) -> AsyncIterator[Redis]:
-    async with Redis.from_url(valkey.url, decode_responses=True) as client:
-        yield client
-
-
-@pytest.fixture
 def engine() -> EchoEngine:
     return EchoEngine()
 
 
-async def connected_to(server: NatsServer) -> Client:
-    return await nats.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
-
-
 def speaks(nc: Client, numbers: Sequence[int] = ALL) -> LiveClient:
     return LiveClient(nc, "live-1", seconds(numbers), AUDIO)
+
+
+async def speaking(nc: Client) -> LiveClient:
+    """A client in the middle of an utterance."""
+    client = speaks(nc)
+    await client.begin()
+    await client.send(0, 15)
+    return client
 
 
 @dataclass(frozen=True)
@@ -105,10 +91,8 @@ def log(publisher: Publisher, settings: Settings) -> Log:
 
 async def test_a_worker_that_is_stopped_hands_the_audio_over(nc: Client, start_worker: StartWorker, log: Log) -> None:
     # Given a worker in the middle of an utterance
-    client = speaks(nc)
     async with start_worker(EchoEngine()):
-        await client.begin()
-        await client.send(0, 15)
+        client = await speaking(nc)
         await eventually(partial(log.says, 10))
     # When it is stopped, and another one comes while the audio continues
     await client.send(15, 20)
@@ -125,23 +109,21 @@ async def test_audio_continues_after_an_outage_of_nats(
     nc: Client, worker: Worker, nats_server: NatsServer, log: Log, hangs: bool
 ) -> None:
     # Given a worker in the middle of an utterance
-    client = speaks(nc)
-    await client.begin()
-    await client.send(0, 15)
+    client = await speaking(nc)
     await eventually(partial(log.says, 10))
     # When NATS dies, or hangs, for longer than the queue waits for a worker, and more audio is sent
     if hangs:
         nats_server.pause()
     else:
         await nats_server.kill()
-    speaking = asyncio.create_task(client.send(15))
+    sending = asyncio.create_task(client.send(15))
     await asyncio.sleep(1.6)  # the outage itself
     if hangs:
         nats_server.resume()
     else:
         await nats_server.start()
     # Then the text is whole
-    await speaking
+    await sending
     await log.is_whole()
 
 
@@ -149,9 +131,7 @@ async def test_live_text_needs_no_redis(
     nc: Client, worker: Worker, valkey: ValkeyServer, redis: Redis, log: Log
 ) -> None:
     # Given a Redis that is stopped during live audio
-    client = speaks(nc)
-    await client.begin()
-    await client.send(0, 15)
+    client = await speaking(nc)
     await valkey.kill()
     # When the audio continues, then the text is whole
     await client.send(15)

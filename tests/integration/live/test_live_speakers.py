@@ -73,8 +73,7 @@ async def test_segments_have_speakers_and_what_changes_is_an_event(
     for count in (1, 2, 3):
         await speaker.say(10)
         await eventually(partial(has, count, nc, settings))
-    await speaker.say(1, end=True)
-    await publisher.until("live-1", State.COMPLETED)
+    await speaker.ends(1)
     # Then each segment has the speaker who was known when it was transcribed
     assert (await labels(nc, settings))[:3] == [ANN, BOB, CYD]
     # And the first event says whose the words are, and who is the same
@@ -115,8 +114,7 @@ async def test_the_next_worker_knows_the_speakers(
     async with start_worker(after):
         await speaker.say(10)
         await eventually(partial(has, 3, nc, settings))
-        await speaker.say(1, end=True)
-        await publisher.until("live-1", State.COMPLETED)
+        await speaker.ends(1)
     # Then it knows them, and which labels are taken
     (options,) = after.speaker_options
     assert options is not None
@@ -141,8 +139,7 @@ async def test_each_channel_has_its_own_speakers(
     for count in (1, 2, 3):
         await speaker.say(20)
         await eventually(partial(has, count, nc, settings))
-    await speaker.say(2, end=True)
-    await publisher.until("live-1", State.COMPLETED)
+    await speaker.ends(2)
     # Then a channel has one speaker, until there is another one
     assert (await labels(nc, settings))[:3] == [ANN, ANN, None]
     # And the event names the channel
@@ -170,8 +167,7 @@ async def test_events_of_an_earlier_task_with_the_same_id_are_removed(
     engine = FakeEngine()
     engine.live_speakers = [found((0, 9, ANN), state="a")]
     async with start_worker(engine):
-        await speaker.say(31, end=True)
-        await publisher.until("live-1", State.COMPLETED)
+        await speaker.ends(31)
     # Then the events are those of this task
     assert [event.settled_until for event in await events(publisher.js)] == [31]
 
@@ -221,5 +217,4 @@ async def test_text_continues_without_a_bucket_for_the_state(
     await speaker.say(10)
     await eventually(partial(has, 1, nc, settings))
     assert await labels(nc, settings) == [ANN]
-    await speaker.say(1, end=True)
-    await publisher.until("live-1", State.COMPLETED)
+    await speaker.ends(1)

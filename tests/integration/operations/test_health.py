@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import MutableMapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -23,23 +23,13 @@ from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import MODEL, FakeEngine
 from tests.integration.conftest import StartWorker
+from tests.integration.own_servers import nc, settings
 from tests.servers import NatsServer, ValkeyServer
 from tests.waiting import eventually
 
+__all__ = ["nc", "settings"]  # fixtures
+
 WELL = {"ok": True, "nats": True, "consumers": True, "redis": True, "task_consumer": True}
-
-
-@pytest.fixture
-def settings(settings: Settings, nats_server: NatsServer, valkey: ValkeyServer) -> Settings:
-    """This test's own servers: it hurts them."""
-    return settings.model_copy(update={"nats_url": nats_server.url, "redis_url": valkey.url})
-
-
-@pytest.fixture
-async def nc(nats_server: NatsServer) -> AsyncIterator[Client]:
-    client = await nats.connect(nats_server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
-    yield client
-    await client.close()
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,33 +26,14 @@ from app.stream_guard import provisioning
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty
+from tests.integration.own_servers import nc, redis, settings
 from tests.servers import NatsServer, ValkeyServer
 from tests.waiting import eventually
 
+__all__ = ["nc", "redis", "settings"]  # fixtures
+
 OUTAGE_S = 1.6  # longer than the queue waits for a sign of life
 LATE_S = 4.0  # a worker that reconnects this late has lost its delivery, but not its task
-
-
-@pytest.fixture
-def settings(settings: Settings, nats_server: NatsServer, valkey: ValkeyServer) -> Settings:
-    """This test's own servers: it hurts them."""
-    return settings.model_copy(update={"nats_url": nats_server.url, "redis_url": valkey.url})
-
-
-@pytest.fixture
-async def nc(nats_server: NatsServer) -> AsyncIterator[Client]:
-    client = await nats.connect(nats_server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
-    yield client
-    await client.close()
-
-
-@pytest.fixture
-async def redis(valkey: ValkeyServer) -> AsyncIterator[Redis]:
-    async with Redis.from_url(valkey.url) as used_before:
-        await used_before.set(MARK, "1")  # a new Valkey is caught up first, which takes seconds
-    client = Redis.from_url(valkey.url, decode_responses=True)
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture(autouse=True)

@@ -272,8 +272,7 @@ async def test_live_speakers_are_named_while_they_speak_until_they_are_forgotten
     await publisher.request(subjects.FORGET, user_id=7, voice=anna)
     await speaker.say(10)
     await eventually(partial(equals, voices, [{"SPEAKER_01": anna}, {"SPEAKER_01": None}]))
-    await speaker.say(1, end=True)
-    await publisher.until("live-1", State.COMPLETED)
+    await speaker.ends(1)
     assert await named(publisher, "live-1") == {"SPEAKER_00": "unknown", "SPEAKER_01": "unknown"}
 
 
