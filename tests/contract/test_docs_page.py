@@ -16,6 +16,7 @@ from app.docs_page import contract
 from app.docs_page.page import render
 from app.main import Worker
 from app.settings import Settings
+from tests.asgi import request
 from tests.document import COMPONENTS, DOCUMENT, MESSAGES, ROOT, channel_of, names
 from tests.fakes.engine import FakeEngine
 
@@ -36,14 +37,7 @@ class Site:
         await self.routes[scope["path"]](scope, receive, send)
 
     async def get(self, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-        sent: list[dict[str, Any]] = []
-
-        async def send(part: dict[str, Any]) -> None:
-            sent.append(part)
-
-        await self({"type": "http", "method": method, "path": path}, None, send)
-        headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-        return sent[0]["status"], headers, sent[1]["body"]
+        return await request(self, path, method)
 
 
 class Page(HTMLParser):

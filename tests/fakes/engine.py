@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.progress import Stage
@@ -79,6 +80,11 @@ def voice_of(name: str, recording: int = 1) -> str:
     return b64encode(values).decode()
 
 
+def live_diarization(*turns: Turn, **fields: Any) -> LiveDiarization:
+    """Return the live diarization of a channel: these turns, of which none is settled yet, unless `fields` says so."""
+    return LiveDiarization.model_validate({"merged": {}, "settled_until": 0.0, "state": "", "turns": turns} | fields)
+
+
 class FakeEngine:
     """Transcribes `windows` windows, each in a batch of its own, with a change of speaker in the middle."""
 
@@ -93,10 +99,12 @@ class FakeEngine:
         self.in_channel = 1  # people in each channel, if the channels are diarized each on its own
         self.silent = False  # as a window detector that takes long over its first reply
         self.hangs_after: list[int] = []  # windows, one a recording; none: it does not hang
+        self.received: list[Job] = []  # all jobs
         self.jobs: list[FindWindows | Diarize] = []  # one a recording
         self.options: list[TranscribeOptions] = []  # one a batch
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
+        self.load_failure: Exception | None = None
         self.loads = 0  # that have begun and not ended
         self.may_load = asyncio.Event()
         self.may_load.set()
@@ -119,14 +127,12 @@ class FakeEngine:
         """Called before a window is transcribed; tests override it."""
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        self.received.append(job)
         match job:
             case LoadVad():
                 yield VadLoaded()
             case Load():
-                self.loads += 1
-                await self.may_load.wait()
-                self.loads -= 1
-                yield self.loaded or Loaded(model=MODEL)
+                yield await self._load()
             case Transcribe():
                 self.options.append(job.options)
                 numbers = [number_of(window) for window in job.windows]
@@ -139,6 +145,14 @@ class FakeEngine:
                 async with aclosing(self._recording(job)) as replies:
                     async for reply in replies:
                         yield reply
+
+    async def _load(self) -> Loaded:
+        if self.load_failure is not None:
+            raise self.load_failure
+        self.loads += 1
+        await self.may_load.wait()
+        self.loads -= 1
+        return self.loaded or Loaded(model=MODEL)
 
     def _live(self, job: ProcessLiveAudio | CloseLiveStream) -> LiveAudioProcessed:
         if isinstance(job, ProcessLiveAudio):

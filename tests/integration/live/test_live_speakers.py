@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 from nats.aio.client import Client
@@ -18,7 +19,7 @@ from app.engines.messages import LiveDiarization
 from app.main import Worker
 from app.settings import Settings
 from app.task_log.log import TaskLog
-from tests.fakes.engine import FakeEngine
+from tests.fakes.engine import FakeEngine, live_diarization
 from tests.integration.conftest import Publisher, StartWorker, parsed
 from tests.integration.live.test_live import Speaker, spoken
 from tests.waiting import eventually
@@ -26,13 +27,8 @@ from tests.waiting import eventually
 ANN, BOB, CYD = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
 
 
-def found(*turns: tuple[float, float, str], state: str = "", merged: dict[str, str] | None = None) -> LiveDiarization:
-    return LiveDiarization(
-        turns=[Turn(start=start, end=end, speaker=speaker) for start, end, speaker in turns],
-        merged=merged or {},
-        settled_until=0.0,
-        state=state,
-    )
+def found(*turns: tuple[float, float, str], **fields: Any) -> LiveDiarization:
+    return live_diarization(*(Turn(start=start, end=end, speaker=speaker) for start, end, speaker in turns), **fields)
 
 
 async def labels(nc: Client, settings: Settings) -> list[str | None]:
@@ -131,7 +127,7 @@ async def test_each_channel_has_its_own_speakers(
 ) -> None:
     # Given a call with two people in the first channel, of whom the second one is recognized later
     nobody = found()
-    two = found((0, 9, ANN), (10, 19, CYD)).model_copy(update={"labels": [ANN, CYD]})
+    two = found((0, 9, ANN), (10, 19, CYD), labels=[ANN, CYD])
     engine.live_speakers = [found((0, 4.5, ANN)), nobody, found((0, 9, ANN)), nobody, two, nobody]
     engine.in_channel = 2
     audio = {"codec": "pcm_s16le", "sample_rate": 8000, "channels": 2}

@@ -11,13 +11,14 @@ import pytest
 from nats.js.errors import APIError
 from natscribe.client import Client, StorageFullError, StorageStoppedError
 from natscribe.client.examination import examine
-from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.progress import State
 from natscribe.schemas.workers import Problem
 
 from app.embedded import NatsServer, ValkeyServer, free_port
 from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
+from tests.integration.operations.test_backup import end_of
 from tests.workers import working
 
 RECORDING = Path(__file__).parents[3] / "app/cli/demo/two_readers.flac"
@@ -48,8 +49,7 @@ async def test_an_upload_without_room_is_an_error_that_says_so(small: SmallNats,
     settings = Settings(_env_file=None, nats_url=small.url, redis_url=valkey.url)
     async with working(settings, FakeEngine()), Client(settings) as client:
         done = await client.create_transcription_task(RECORDING)
-        last = [event async for event in client.follow(done) if isinstance(event, ProgressEvent)][-1]
-        assert last.state is State.COMPLETED
+        assert (await end_of(client, done)).state is State.COMPLETED
         # When another one is uploaded, then the error says who can help
         with pytest.raises(StorageFullError, match=r"no room for two_readers\.flac: the operator"):
             await client.create_transcription_task(RECORDING)
@@ -89,8 +89,7 @@ async def test_a_bucket_after_a_full_disk_is_reported_until_nats_is_restarted(
         await server.stop()
         await server.start()
         task_id = await client.create_transcription_task(RECORDING)
-        last = [event async for event in client.follow(task_id) if isinstance(event, ProgressEvent)][-1]
-        assert last.state is State.COMPLETED
+        assert (await end_of(client, task_id)).state is State.COMPLETED
         assert await problems(settings) == []
     await server.stop()
 

@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import MutableMapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 import nats
 import pytest
@@ -20,6 +18,7 @@ from app.engines.messages import Loaded
 from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
+from tests.asgi import request
 from tests.constants import Constants
 from tests.fakes.engine import MODEL, FakeEngine
 from tests.integration.conftest import StartWorker
@@ -39,17 +38,8 @@ def _nothing_is_mended(constants: Constants) -> None:
 
 async def ask(worker: Worker, path: str) -> tuple[int, dict[str, bool]]:
     """The response of the route to a request of an HTTP server."""
-    sent: list[MutableMapping[str, Any]] = []
-
-    async def receive() -> dict[str, object]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: MutableMapping[str, Any]) -> None:
-        sent.append(message)
-
-    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
-    await worker.app(scope, receive, send)
-    return int(str(sent[0]["status"])), json.loads(sent[1]["body"])
+    status, _, body = await request(worker.app, path)
+    return status, json.loads(body)
 
 
 async def becomes(worker: Worker, expected: dict[str, bool]) -> None:

@@ -18,8 +18,6 @@ from nats.aio.msg import Msg
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import REPLY_TIMEOUT_S
-from natscribe.schemas.transcription import TranscriptionResult
-from natscribe.schemas.wire import Kind, Model
 
 from app.embedded import NatsServer, ValkeyServer
 from app.requests.result_writer import MAX_FORMATTED_BYTES
@@ -27,6 +25,7 @@ from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata
 from app.task_log.results import ResultStore
+from tests.fakes.messages import event, transcript
 from tests.fakes.worker import STARTED
 from tests.programs import line_with, started
 from tests.waiting import eventually
@@ -58,21 +57,6 @@ async def client(nats_server: NatsServer, worker: Process) -> AsyncIterator[Clie
     await connection.close()
 
 
-def without_segments(task_id: str) -> TranscriptionResult:
-    return TranscriptionResult(
-        task_id=task_id,
-        audio_file_id="meeting.flac",
-        user_id=7,
-        text="",
-        language="en",
-        duration=1,
-        segments=[],
-        model=Model(name="fake", revision="0"),
-        audio_sha256="0" * 64,
-        created_at=NOW,
-    )
-
-
 def segments(size: int) -> str:
     """Segments of ten words, as JSON of about this many bytes."""
     texts, length, at = [], 0, 0.0
@@ -96,11 +80,8 @@ async def complete(client: Client, task_id: str, size: int) -> None:
     """Store a completed task with a result of this size, as a worker does."""
     log = TaskLog(client, Settings(_env_file=None).stream_names, "w")
     results = ResultStore(client, log)
-    queued = ProgressEvent(
-        task_id=task_id, kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW
-    )
-    last = await log.append(queued, Metadata(None, 1, "tasks.transcription.high", NOW), after=0)
-    result = without_segments(task_id)
+    last = await log.append(event(task_id=task_id), Metadata(None, 1, "tasks.transcription.high", NOW), after=0)
+    result = transcript(task_id=task_id)
     body = result.model_dump_json().replace('"segments":[]', f'"segments":[{segments(size)}]').encode()
     if size > MB:
         body = (await results.store_object(result, body, of=last.metadata.owner)).model_dump_json().encode()

@@ -5,16 +5,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority
 from redis.asyncio import Redis
 
 from app.redis_store.projection import KEEP_S, ProjectedEvent, RedisProjection
 from app.redis_store.task_lists import remove_expired
 from app.requests.task_list import TaskList
 from app.task_log.record import Metadata, Record
+from tests.fakes.messages import event
 from tests.waiting import eventually
 
 NOON = datetime.now(UTC).replace(microsecond=0)
@@ -45,18 +46,11 @@ def happened(
     task = None
     if user_id is not None:
         task = TranscriptionTask(task_id=task_id, audio_file_id=f"{number}.flac", user_id=user_id)
-    event = ProgressEvent(
-        task_id=task_id,
-        kind=Kind.TRANSCRIPTION,
-        state=state,
-        max_attempts=4,
-        sequence=sequence,
-        error=ErrorDetail(code=ErrorCode.TIMEOUT, message="Too slow.") if state is State.FAILED else None,
-        time=NOON,
-    )
+    error = ErrorDetail(code=ErrorCode.TIMEOUT, message="Too slow.") if state is State.FAILED else None
+    happened_at_noon = event(state, sequence, task_id=task_id, error=error, time=NOON)
     stored = NOON + timedelta(microseconds=number, seconds=after_s)
     metadata = Metadata(task, 100 + number, "tasks.transcription.low", stored)
-    return ProjectedEvent(Record(event, metadata, 1000 + sequence), age_s)
+    return ProjectedEvent(Record(happened_at_noon, metadata, 1000 + sequence), age_s)
 
 
 def numbers(page: TaskPage) -> list[int]:

@@ -20,12 +20,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from redis.asyncio import Redis
 
-from app.engines.messages import LiveDiarization
 from app.main import Worker
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from tests.constants import Constants
-from tests.fakes.engine import FakeEngine, voice_of
+from tests.fakes.engine import FakeEngine, live_diarization, voice_of
 from tests.integration.conftest import Publisher, StartWorker
 from tests.integration.live.test_live import Speaker
 from tests.integration.places import places_with
@@ -256,8 +255,7 @@ async def test_live_speakers_are_named_while_they_speak_until_they_are_forgotten
 ) -> None:
     # Given a live task in which Anna speaks after somebody else, and an engine that knows both from the start
     speaker = Speaker(publisher)
-    known = {"turns": [], "merged": {}, "settled_until": 0.0, "state": "", "embedded": engine.embedded()}
-    engine.live_speakers = [LiveDiarization.model_validate(known) for _ in range(2)]
+    engine.live_speakers = [live_diarization(embedded=engine.embedded()) for _ in range(2)]
     await speaker.begin(diarize=True, identify=True)
 
     async def voices() -> list[dict[str, str | None]]:

@@ -18,6 +18,7 @@ from app.live.names import MIN_SPEECH_S, LiveNames
 from app.live.source import LiveSource
 from app.updates import Checkpoint
 from app.voices.identification import NOBODY, Identification, IdentificationOutcome
+from tests.fakes.engine import live_diarization
 from tests.waiting import eventually
 
 ANN, BOB = "SPEAKER_00", "SPEAKER_01"
@@ -55,7 +56,7 @@ def found(seconds: Mapping[str, float], agreement: float = 1) -> LiveDiarization
         for label, length in seconds.items()
     ]
     embedded = RecordingEmbeddings(model=Model(name="campplus", revision="1"), speakers=speakers)
-    return LiveDiarization(turns=[], merged={}, settled_until=0, state="", embedded=embedded)
+    return live_diarization(embedded=embedded)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from natscribe.schemas.voices import SpeakerVoice
 from app.engines.messages import LiveDiarization
 from app.live.speakers import SpeakerHistory, attribute_known, labels_in, likely_speaker, next_number
 from app.updates import Checkpoint
+from tests.fakes.engine import live_diarization
 
 ANN, BOB, CYD = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
 
@@ -26,10 +27,6 @@ def segment(*words: str, start: float = 0.0, speaker: str | None = None) -> Segm
 
 def turn(start: float, end: float, speaker: str) -> Turn:
     return Turn(start=start, end=end, speaker=speaker)
-
-
-def found(*turns: Turn, merged: dict[str, str] | None = None, settled_until: float = 0.0) -> LiveDiarization:
-    return LiveDiarization(turns=list(turns), merged=merged or {}, settled_until=settled_until, state="")
 
 
 def event(turns: Sequence[Turn] = (), same: Sequence[SameSpeaker] = (), settled_until: float = 0.0) -> SpeakersEvent:
@@ -79,14 +76,15 @@ def test_an_event_says_what_changed_and_can_be_applied_again() -> None:
     history = SpeakerHistory()
     history.resume(list(spoken), [])
     # When it turns out that the second was the first, and who said the last words
-    changes = history.update({None: found(turn(0, 2, ANN), turn(5, 7, ANN), turn(10, 12, BOB), merged={CYD: ANN})})
+    found = live_diarization(turn(0, 2, ANN), turn(5, 7, ANN), turn(10, 12, BOB), merged={CYD: ANN})
+    changes = history.update({None: found})
     # Then the event says so, and nothing else
     assert changes is not None
     assert (changes.turns, changes.merged) == ((turn(10, 11.8, BOB),), {CYD: ANN})
     expected = [("one two", ANN), ("three four", ANN), ("five six", BOB)]
     assert texts(history.segments) == expected
     # And without news there is no other event
-    assert history.update({None: found(turn(0, 2, ANN), turn(5, 7, ANN), turn(10, 12, BOB), merged={CYD: ANN})}) is None
+    assert history.update({None: found}) is None
     # And another worker, which reads the segments and the event, knows the same
     other = SpeakerHistory()
     other.resume(
@@ -100,16 +98,16 @@ def test_what_is_settled_does_not_change() -> None:
     history = SpeakerHistory()
     history.resume([segment("one", "two", speaker=ANN), segment("three", start=50, speaker=ANN)], [])
     # When speech gets another speaker, part of which is settled
-    changes = history.update({None: found(turn(0, 2, BOB), turn(50, 51, BOB), settled_until=40)})
+    changes = history.update({None: live_diarization(turn(0, 2, BOB), turn(50, 51, BOB), settled_until=40)})
     # Then the other part changes
     assert changes is not None
     assert changes.turns == (turn(50, 50.8, BOB),)
     assert changes.relabelled_seconds == pytest.approx(0.8)
     assert texts(history.segments) == [("one two", ANN), ("three", BOB)]
     # And it remains settled, also for an engine that does not know
-    assert history.update({None: found(turn(0, 2, BOB), turn(50, 51, BOB))}) is None
+    assert history.update({None: live_diarization(turn(0, 2, BOB), turn(50, 51, BOB))}) is None
     # And that more is settled is an event of its own
-    changes = history.update({None: found(turn(50, 51, BOB), settled_until=60)})
+    changes = history.update({None: live_diarization(turn(50, 51, BOB), settled_until=60)})
     assert changes is not None
     assert (changes.settled_until, changes.turns) == (60, ())
 
@@ -124,8 +122,8 @@ def test_an_event_is_about_the_segments_of_one_channel() -> None:
     history = SpeakerHistory()
     history.resume(list(spoken), [])
     speakers: dict[int | None, LiveDiarization] = {
-        0: found(turn(0, 2, CYD), settled_until=30),
-        1: found(turn(0, 2, BOB), settled_until=0),
+        0: live_diarization(turn(0, 2, CYD), settled_until=30),
+        1: live_diarization(turn(0, 2, BOB), settled_until=0),
     }
     changes = history.update(speakers, 0)
     # Then the words of the other channel remain, also for the next worker
@@ -149,6 +147,6 @@ def test_an_event_is_about_the_segments_of_one_channel() -> None:
 def test_unknown_speech_in_a_channel_is_that_of_its_only_speaker(
     channel: int | None, labels: list[str], speaker: str | None
 ) -> None:
-    known = found().model_copy(update={"labels": labels})
+    known = live_diarization(labels=labels)
     assert likely_speaker(channel, known) == speaker
     assert texts(attribute_known([segment("one")], [], speaker)) == [("one", speaker)]

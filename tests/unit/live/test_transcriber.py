@@ -13,7 +13,7 @@ from natscribe.schemas.voices import SpeakerVoice
 from natscribe.schemas.windows import Window
 from structlog.testing import capture_logs
 
-from app.engines.messages import LiveAudioProcessed, LiveDiarization, ProcessLiveAudio
+from app.engines.messages import LiveAudioProcessed, ProcessLiveAudio
 from app.errors import PermanentError
 from app.live.audio_recording import STORE_ATTEMPTS, check_store
 from app.live.transcriber import SILENT_S
@@ -22,7 +22,7 @@ from app.updates import Checkpoint, Result, TaskUpdate
 from app.voices.identification import Identification, IdentificationOutcome
 from tests.constants import Constants
 from tests.fakes.echo import AUDIO, seconds
-from tests.fakes.engine import SAMPLES, FakeEngine, segment
+from tests.fakes.engine import SAMPLES, FakeEngine, live_diarization, segment
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts
 from tests.live_client import LiveClient
@@ -177,7 +177,7 @@ async def test_a_name_that_is_found_at_the_end_takes_nothing_settled_back(
 ) -> None:
     # Given a speaker whose voice is recognized only in the whole recording
     engine, outcome = FakeEngine(), IdentificationOutcome({"SPEAKER_00": RECOGNIZED})
-    engine.live_speakers = [LiveDiarization(turns=[], merged={}, settled_until=0, state="")] * 3
+    engine.live_speakers = [live_diarization()] * 3
     monkeypatch.setattr(Identification, "compare", AsyncMock(return_value=outcome))
     # When the audio ends
     updates = await updates_of(Parts(nats, engine=engine), diarize=True, identify=True)
@@ -188,11 +188,9 @@ async def test_a_name_that_is_found_at_the_end_takes_nothing_settled_back(
 
 async def test_a_label_that_was_merged_is_nobody_elses_in_the_result(nats: InMemoryNats) -> None:
     # Given one person in live audio, two labels of whom were merged, and two people in its diarization as a recording
-    engine, turns = FakeEngine(), [Turn(start=0, end=30, speaker="SPEAKER_00")]
-    live = LiveDiarization(
-        turns=turns, merged={"SPEAKER_01": "SPEAKER_00"}, labels=["SPEAKER_00"], settled_until=0, state=""
-    )
-    engine.live_speakers = [live] * 3
+    engine, turn = FakeEngine(), Turn(start=0, end=30, speaker="SPEAKER_00")
+    merged = live_diarization(turn, merged={"SPEAKER_01": "SPEAKER_00"}, labels=["SPEAKER_00"])
+    engine.live_speakers = [merged] * 3
     result = result_in(await updates_of(Parts(nats, engine=engine), diarize=True))
     # Then the second person has a label that was never published
     assert {part.speaker for part in result.segments} == {"SPEAKER_00", "SPEAKER_02"}
@@ -210,11 +208,8 @@ async def test_text_has_its_speakers_however_late_it_is(nats: InMemoryNats, cons
     constants(MAX_FRAMES_PER_PAGE=10)
     engine = Late()
     engine.live_speakers = [
-        LiveDiarization(
-            turns=[Turn(start=10 * number, end=10 * number + 9, speaker=f"SPEAKER_0{number}")],
-            merged={},
-            settled_until=10 * number,
-            state="",
+        live_diarization(
+            Turn(start=10 * number, end=10 * number + 9, speaker=f"SPEAKER_0{number}"), settled_until=10 * number
         )
         for number in range(3)
     ]

@@ -2,10 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import MutableMapping
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 from unittest.mock import AsyncMock
 
 import pytest
@@ -23,6 +22,7 @@ from app.operations import health, memory
 from app.queue.consumer import TaskConsumer
 from app.redis_store.projection import RedisProjection
 from app.stream_guard.guard import StreamGuard
+from tests.asgi import request
 from tests.fakes.engine import FakeEngine
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, SETTINGS, UNREADABLE, Parts
@@ -149,16 +149,11 @@ async def test_a_worker_is_not_ready_without_its_streams(parts: Parts, nats: InM
 async def test_a_route_reports_which_check_fails(holds: bool, status: int) -> None:
     # Given a check that holds, and one that may not
     route = health.route(("/health/live",), first=lambda: True, second=AsyncMock(return_value=holds))
-    sent: list[MutableMapping[str, Any]] = []
-
-    async def send(part: MutableMapping[str, Any]) -> None:
-        sent.append(part)
-
     # When a client requests it
-    await route({"type": "http", "method": "GET", "path": "/"}, AsyncMock(), send)
-    # Then the reply has both, and the cursor of the next page
-    assert sent[0]["status"] == status
-    assert json.loads(sent[1]["body"]) == {"ok": holds, "first": True, "second": holds, "see": ["/health/live"]}
+    reported, _, body = await request(route, "/")
+    # Then the reply has both, and where the details are
+    assert reported == status
+    assert json.loads(body) == {"ok": holds, "first": True, "second": holds, "see": ["/health/live"]}
 
 
 @pytest.fixture
@@ -173,14 +168,7 @@ async def test_a_worker_has_started_when_its_model_is_loaded(
     engine: FakeEngine, path: str, ready: bool, status: int
 ) -> None:
     engine.loaded = engine.loaded if ready else None
-    sent: list[MutableMapping[str, Any]] = []
-
-    async def send(part: MutableMapping[str, Any]) -> None:
-        sent.append(part)
-
-    scope = {"type": "http", "method": "GET", "path": f"/health/{path}"}
-    await Worker(SETTINGS, engine).app(scope, AsyncMock(), send)
-    assert sent[0]["status"] == status
+    assert (await request(Worker(SETTINGS, engine).app, f"/health/{path}"))[0] == status
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ from typing import Any, cast
 from unittest.mock import AsyncMock
 
 import pytest
-from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.wire import Kind
+from natscribe.schemas.progress import State
 
 from app.queue.positions import Position, Positions
 from app.queue.stored_message import StoredMessage
 from app.requests.task_requests import TaskRequests
 from app.task_log.record import Metadata, Record
+from tests.fakes.messages import event
 from tests.fakes.task_log import InMemoryTaskLog
 
 NOW = datetime.now(UTC)
@@ -36,8 +36,7 @@ class FakePositions:
 )
 def test_a_result_is_available_as_long_as_it_is_stored(state: State, days_ago: float, available: bool) -> None:
     then = datetime.now(UTC) - timedelta(days=days_ago)
-    event = ProgressEvent(task_id="t", kind=Kind.TRANSCRIPTION, state=state, max_attempts=4, sequence=3, time=then)
-    status = Record(event, Metadata(None, 1, "tasks.transcription.high", then), 3).status
+    status = Record(event(state, 3, time=then), Metadata(None, 1, "tasks.transcription.high", then), 3).status
     assert status.result_available is available
     assert status.finished_at == (then if state.ended else None)
 
@@ -46,10 +45,7 @@ def test_a_result_is_available_as_long_as_it_is_stored(state: State, days_ago: f
 async def test_a_task_has_no_position_by_another_tasks_message(days_later: int, position: int | None) -> None:
     # Given a waiting task, and a stream that was or was not recreated since
     log = InMemoryTaskLog()
-    queued = ProgressEvent(
-        task_id="t1", kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW
-    )
-    await log.append(queued, Metadata(None, 1, QUEUE, NOW), after=0)
+    await log.append(event(), Metadata(None, 1, QUEUE, NOW), after=0)
     positions = cast("Positions", FakePositions(NOW + timedelta(days=days_later)))
     unused: Any = None  # a status needs no other part
     requests = TaskRequests(

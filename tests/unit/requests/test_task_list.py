@@ -8,10 +8,9 @@ from unittest.mock import AsyncMock, Mock, call
 
 import pytest
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -19,6 +18,7 @@ from app.errors import RequestError, TransientError
 from app.redis_store.task_lists import MAX_EXPIRED_PER_CALL, remove_expired
 from app.requests.task_list import BESIDE_TASKS_BYTES, TaskList
 from app.task_log.record import Metadata, Record
+from tests.fakes.messages import event
 
 Row = tuple[bytes, bytes | None]
 
@@ -31,10 +31,8 @@ def redis_with(script: Callable[..., Awaitable[object]]) -> Redis:
 def row(number: int) -> Row:
     now = datetime(2026, 11, 26, tzinfo=UTC)
     task = TranscriptionTask(task_id=f"t{number}", audio_file_id="a.flac", user_id=7)
-    event = ProgressEvent(
-        task_id=task.task_id, kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=now
-    )
-    status = Record(event, Metadata(task, 1, "tasks.transcription.normal", now), 1).status
+    queued = event(task_id=task.task_id, time=now)
+    status = Record(queued, Metadata(task, 1, "tasks.transcription.normal", now), 1).status
     return f"{number:022}-t{number}".encode(), status.model_dump_json().encode()
 
 

@@ -421,47 +421,24 @@ async def test_cached_turns_are_not_computed_again() -> None:
     assert updates[0] == processed(Stage.DIARIZING, 15, 30)
 
 
-class RecordingEngine(FakeEngine):
-    """Remembers its jobs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.recorded_jobs: list[Job] = []
-
-    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
-        self.recorded_jobs.append(job)
-        async with aclosing(super().run(job)) as replies:
-            async for reply in replies:
-                yield reply
-
-
 async def test_all_options_reach_the_engine() -> None:
     # Given a task with options
     options = TranscribeOptions(model="large", vocabulary=("Natscribe",), translate=True)
     task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7, **options.model_dump())
     # When it is done
-    await updates_of(engine := RecordingEngine(), task=task)
+    await updates_of(engine := FakeEngine(), task=task)
     # Then the model is loaded for them, and each window is transcribed with them
-    assert isinstance(engine.recorded_jobs[0], Load)
-    options_of_jobs = [job.options for job in engine.recorded_jobs if isinstance(job, Load | Transcribe)]
+    assert isinstance(engine.received[0], Load)
+    options_of_jobs = [job.options for job in engine.received if isinstance(job, Load | Transcribe)]
     assert options_of_jobs == [options] * 4
     # And nothing is diarized
-    assert not any(isinstance(job, Diarize) for job in engine.recorded_jobs)
+    assert not any(isinstance(job, Diarize) for job in engine.received)
 
 
 async def test_an_unknown_model_is_reported_before_anything_else() -> None:
     # Given a recording that is damaged, and a model that does not exist
-    unknown = PermanentError(ErrorCode.UNKNOWN_MODEL, "no such model")
-
-    class Unable(FakeEngine):
-        async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
-            if isinstance(job, Load):
-                raise unknown
-            async with aclosing(super().run(job)) as replies:
-                async for reply in replies:
-                    yield reply
-
-    engine = Unable()
+    engine, unknown = FakeEngine(), PermanentError(ErrorCode.UNKNOWN_MODEL, "no such model")
+    engine.load_failure = unknown
     engine.fail_with = [PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is damaged.")]
     # When it is transcribed, then the model is at fault
     with pytest.raises(PermanentError) as caught:

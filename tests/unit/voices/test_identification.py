@@ -6,7 +6,7 @@ import pytest
 from nats.js.errors import BadRequestError
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.voices import UNKNOWN_SPEAKER, Consent, SpeakerVoice
+from natscribe.schemas.voices import UNKNOWN_SPEAKER, SpeakerVoice
 from natscribe.schemas.wire import Model
 
 from app.engines.diarization.identity import embedding_network
@@ -16,11 +16,11 @@ from app.requests.voice_names import with_voice_names
 from app.settings import Settings
 from app.updates import TaskUpdate
 from app.voices.identification import MIN_SPEECH_S, NO_ROOM, NOT_READ, Identification, IdentificationOutcome
-from app.voices.store import StoredReference, StoredVoice
 from tests.fakes.engine import voice_of
 from tests.fakes.messages import transcript
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts
+from tests.unit.requests.test_voice_requests import stored
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 TASK = TranscriptionTask(task_id="t1", audio_file_id="a.flac", user_id=7)
@@ -30,21 +30,10 @@ READ = "$JS.API.DIRECT.GET.KV_voices"
 
 async def enrolled(parts: Parts, name: str, user_id: int | str = 7, model: Model | None = None) -> str:
     """The id of a person's voice."""
-    embeddings = {"values": voice_of(name), "telephone": voice_of(f"{name} on the telephone")}
-    reference = StoredReference(task_id="t0", speaker="SPEAKER_00", seconds=20, at=NOW, **embeddings)
-    voice = f"{len(name):032x}"
-    await parts.voice_store.put(
-        StoredVoice(
-            voice=voice,
-            user_id=user_id,
-            name=name,
-            consent=Consent(by=name, at=NOW),
-            model=model or embedding_network(),
-            references=[reference],
-        ),
-        after=0,
-    )
-    return voice
+    changes = {"voice": f"{len(name):032x}", "user_id": user_id}
+    voice = stored(name, model).model_copy(update=changes)
+    await parts.voice_store.put(voice, after=0)
+    return voice.voice
 
 
 def embedded(*people: str, seconds: float = MIN_SPEECH_S) -> RecordingEmbeddings:
