@@ -103,6 +103,12 @@ class Parts(Container):
         assert message.task is not None
         return await self.registration.register(message.task, message)
 
+    async def last(self, task_id: str = "t1") -> Record:
+        """The last record of a task that is registered."""
+        record = await self.log.last(task_id)
+        assert record is not None
+        return record
+
     async def advance(self, record: Record, state: State, **fields: object) -> Record:
         """Append an event after the last one of a task."""
         event = next_event(record.event, state, **fields)

@@ -82,9 +82,7 @@ ALL = ("task_success_total", "task_failure_total", "natscribe_task_retries_total
 
 
 async def state(parts: Parts) -> State:
-    last = await parts.log.last("t1")
-    assert last is not None
-    return last.event.state
+    return (await parts.last()).event.state
 
 
 async def test_a_completed_task_is_counted_with_its_audio(parts: Parts, nats: InMemoryNats) -> None:
@@ -130,8 +128,7 @@ async def test_a_failure_is_counted_by_the_state_that_follows(
     assert (line["reason"] is not None) is logged
     assert await state(parts) is ends_as
     assert counted(parts, *ALL) == numbers
-    last = await parts.log.last("t1")
-    assert last is not None
+    last = await parts.last()
     assert [time > datetime.now(UTC) for time in [last.event.retry_at] if time] == [True] * (1 - letters)
     assert counted(parts, "natscribe_dead_letters_total") == [letters]
     assert len(nats.streams[NAMES.dead_letters].messages) == letters

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from nats.js.errors import BadRequestError
+from natscribe.jetstream.error_codes import QUEUE_FULL
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Lane
 
@@ -10,6 +12,7 @@ from app.errors import FencedError
 from app.execution.speaker_log import SpeakerLog
 from app.task_log.record import Record
 from app.updates import Checkpoint, SpeakerChanges
+from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts
 
 
@@ -57,3 +60,13 @@ async def test_the_speakers_of_an_earlier_task_with_the_same_id_are_deleted(part
     # And when the task is deleted, then so are its events
     await attempt.clean_up("live-1")
     assert [message async for message in parts.log.speakers("live-1")] == []
+
+
+async def test_a_state_for_which_there_is_no_room_ends_no_attempt(
+    parts: Parts, nats: InMemoryNats, running: Record
+) -> None:
+    # Given a bucket without room, when the state of the speakers is stored, then nothing fails
+    nats.before("$KV.embeddings", BadRequestError(code=400, err_code=QUEUE_FULL))
+    await speaker_log(parts).store_state("voices", running)
+    # And another attempt has no state to resume from
+    assert (await speaker_log(parts).resume(Checkpoint(), running)).speaker_state == ""

@@ -206,8 +206,7 @@ async def test_a_task_that_waits_too_long_fails(
     # When the queues are checked
     await parts.expiry.expire(after=DAY)
     # Then the task fails if it still waits, with a dead letter
-    last = await parts.log.last("t1")
-    assert last is not None
+    last = await parts.last()
     assert last.event.state is ends_as
     expired = ends_as is State.FAILED
     assert len(nats.streams[NAMES.dead_letters].messages) == expired
@@ -226,8 +225,7 @@ async def test_a_waiting_task_beyond_a_quota_fails_and_a_running_one_does_not(pa
     assert [await parts.expiry.fail(message, error) for message in messages] == [True, True, False]
     # Then those that wait have failed with the limit, and a dead letter; the other one continues
     for task_id in ("waits", "scheduled"):
-        last = await parts.log.last(task_id)
-        assert last is not None
+        last = await parts.last(task_id)
         assert (last.event.state, last.event.error) == (State.FAILED, error)
     assert "allows (3)" in error.message
     assert len(nats.streams[NAMES.dead_letters].messages) == 2
@@ -269,8 +267,7 @@ async def test_a_task_that_starts_while_it_expires_continues(
     # When the check continues
     await parts.expiry.expire(after=DAY)
     # Then the task runs, and its message stays
-    last = await parts.log.last("t1")
-    assert last is not None
+    last = await parts.last()
     assert last.event.state is State.RUNNING
     assert len(nats.streams[NAMES.tasks].messages) == 1
     assert nats.streams[NAMES.dead_letters].messages == []
