@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -43,13 +44,6 @@ class Voices:
         return IdentificationOutcome({label: self.voices.get(label, NOBODY) for label in labels})
 
 
-@dataclass
-class Source:
-    """The speakers that an engine has detected so far."""
-
-    speakers: dict[int | None, LiveDiarization] | None = None
-
-
 def found(seconds: Mapping[str, float], agreement: float = 1) -> LiveDiarization:
     speakers = [
         SpeakerEmbedding(speaker=label, seconds=length, agreement=agreement, values="", telephone="")
@@ -64,7 +58,7 @@ class Named:
     """What was reported, and what names the speakers of a task."""
 
     voices: Voices = field(default_factory=Voices)
-    source: Source = field(default_factory=Source)
+    source: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(speakers=None))  # none so far
     reports: list[Mapping[str, SpeakerVoice]] = field(default_factory=list)
     report_fails: bool = False
     attempts: int = 0  # to report

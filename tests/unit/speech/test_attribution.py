@@ -21,8 +21,6 @@ def segment(*spoken: tuple[str, float, float]) -> Segment:
         words=words,
         language="de",
         confidence=0.9,
-        avg_logprob=-0.1,
-        no_speech_prob=0.05,
     )
 
 

@@ -4,16 +4,17 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
+from typing import cast
 
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.windows import Window
 
+from app.engines.engine import Engine
 from app.engines.messages import (
     FindWindows,
     Job,
-    Loaded,
     RecordingOpened,
     Reply,
     StageAdvanced,
@@ -57,20 +58,11 @@ REPLIES: Sequence[Reply] = [
 class ScriptedEngine:
     """Replies as the script says; remembers its jobs, and how much of the script was read."""
 
-    ready: bool = True
-    loaded: Loaded | None = None
-
     def __init__(self, script: Sequence[Reply | Exception]) -> None:
         self._script = script
         self.jobs: list[Job] = []
         self.read = 0
         self.running = False
-
-    async def load(self) -> None:
-        """Nothing to load."""
-
-    async def close(self) -> None:
-        """Nothing to close."""
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         self.jobs.append(job)
@@ -86,8 +78,12 @@ class ScriptedEngine:
             self.running = False
 
 
+def read_by(engine: ScriptedEngine, job: FindWindows) -> RecordingWindows:
+    return RecordingWindows(cast("Engine", engine), job)
+
+
 def source_of(*script: Reply | Exception, start_at: float = 0.0) -> RecordingWindows:
-    return RecordingWindows(ScriptedEngine(script), FindWindows(path=RECORDING, start_at=start_at))
+    return read_by(ScriptedEngine(script), FindWindows(path=RECORDING, start_at=start_at))
 
 
 async def all_of(source: RecordingWindows) -> list[StageAdvanced | Window]:
@@ -154,7 +150,7 @@ async def test_the_job_reaches_the_engine() -> None:
     # Given a job for one channel, when its windows are read
     engine = ScriptedEngine([])
     job = FindWindows(path=RECORDING, start_at=12.5, channel=1)
-    await all_of(RecordingWindows(engine, job))
+    await all_of(read_by(engine, job))
     # Then the engine has that job
     assert engine.jobs == [job]
 
@@ -190,7 +186,7 @@ async def test_an_error_of_the_engine_comes_after_the_windows_before_it() -> Non
     # Given an engine that dies
     engine = ScriptedEngine([OPENED, found_at(0), DIED])
     # When its windows are read
-    items = RecordingWindows(engine, FindWindows(path=RECORDING)).windows()
+    items = read_by(engine, FindWindows(path=RECORDING)).windows()
     before = [await anext(items) for _ in range(3)]
     with pytest.raises(TransientError) as caught:
         await anext(items)
@@ -204,7 +200,7 @@ async def test_a_long_recording_is_read_only_as_its_windows_are_taken() -> None:
     # Given a recording of many windows
     engine = ScriptedEngine([OPENED, *(found_at(at * 10) for at in range(1000))])
     # When three of them are taken
-    async with aclosing(RecordingWindows(engine, FindWindows(path=RECORDING)).windows()) as items:
+    async with aclosing(read_by(engine, FindWindows(path=RECORDING)).windows()) as items:
         taken = 0
         async for item in items:
             taken += isinstance(item, Window)

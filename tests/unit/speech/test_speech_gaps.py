@@ -10,16 +10,7 @@ def turns(*times: tuple[float, float]) -> list[Turn]:
 
 def segment(*words: tuple[float, float], text: str = " word") -> Segment:
     spoken = [Word(start=start, end=end, word=text, probability=0.9) for start, end in words]
-    return Segment(
-        start=words[0][0],
-        end=words[-1][1],
-        text=text.strip(),
-        words=spoken,
-        language="en",
-        confidence=0.9,
-        avg_logprob=-0.1,
-        no_speech_prob=0.1,
-    )
+    return Segment(start=words[0][0], end=words[-1][1], text=text.strip(), words=spoken)
 
 
 def gaps(segments: list[Segment], *times: tuple[float, float], listed: list[Interval] | None = None) -> list[Interval]:

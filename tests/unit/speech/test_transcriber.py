@@ -6,6 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from natscribe.schemas.diarization import DiarizationTask, Turn
@@ -22,7 +23,6 @@ from natscribe.schemas.transcription import (
 from app.cancellation import cancel_all
 from app.engines.cores import Cores
 from app.engines.messages import (
-    ChunkAnalysed,
     DiarizationDone,
     Diarize,
     Job,
@@ -35,15 +35,12 @@ from app.engines.window_queue import WindowQueue
 from app.errors import PermanentError, TransientError
 from app.recordings.recording import Recording, RecordingStore
 from app.redis_store.cache import Cache
-from app.redis_store.chunks import ChunkStore
 from app.settings import Settings
 from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
 from app.updates import Append, Checkpoint, Result, TaskUpdate, processed
 from app.voices.identification import Identification
-from app.voices.store import ComparableVoice, VoiceStore
-from app.work_sharing.sharing import WorkSharing
 from tests.fakes.cache import MemoryCache
 from tests.fakes.engine import MODEL, FakeEngine, segment
 from tests.waiting import eventually
@@ -53,29 +50,12 @@ SHA = "0" * 64
 DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
 
 
-class NothingKnown:
-    """A store in which no chunk is known."""
-
-    async def load(self, *_: str) -> list[ChunkAnalysed]:
-        return []
-
-    async def save(self, *_: object) -> None:
-        """Do nothing: no test reads it."""
-
-
 class OneRecording:
     """A recording that is always there."""
 
     @asynccontextmanager
     async def fetch(self, audio_file_id: str) -> AsyncIterator[Recording]:
         yield Recording(Path(audio_file_id), SHA)
-
-
-class Alone:
-    """A worker without others to share with."""
-
-    def idle_workers(self, _: object) -> None:
-        return None
 
 
 class WatchedEngine(FakeEngine):
@@ -108,13 +88,6 @@ class WatchedEngine(FakeEngine):
                     yield reply
 
 
-class NoVoices:
-    """A user without voices."""
-
-    async def comparable(self, _user_id: object) -> list[ComparableVoice]:
-        return []
-
-
 @pytest.fixture
 def cores(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether cores are free at each measurement, the last one indefinitely."""
@@ -127,13 +100,13 @@ RECORDINGS = cast("RecordingStore", OneRecording())
 
 
 def diarizer(engine: FakeEngine, memory: MemoryCache) -> Diarizer:
-    identification = Identification(cast("VoiceStore", NoVoices()), Settings(_env_file=None))
-    cache, chunks = cast("Cache", memory), cast("ChunkStore", NothingKnown())
+    identification = Identification(AsyncMock(**{"comparable.return_value": []}), Settings(_env_file=None))
+    cache, chunks = cast("Cache", memory), AsyncMock(**{"load.return_value": []})
     return Diarizer(RECORDINGS, engine, cache, chunks, identification=identification)
 
 
 def transcriber(engine: FakeEngine, memory: MemoryCache) -> Transcriber:
-    sharing, transcripts = cast("WorkSharing", Alone()), TranscriptCache(cast("Cache", memory))
+    sharing, transcripts = Mock(**{"idle_workers.return_value": None}), TranscriptCache(cast("Cache", memory))
     windows = WindowQueue(engine, at_once=1, largest=1)
     return Transcriber(
         RECORDINGS, engine, transcripts, diarizer(engine, memory), windows=windows, sharing=sharing, threads=1

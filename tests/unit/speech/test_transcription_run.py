@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 from natscribe.schemas.errors import ErrorCode
@@ -12,7 +13,8 @@ from natscribe.schemas.transcription import Interval, Segment, TranscribeOptions
 from natscribe.schemas.windows import Window, WindowText
 
 from app.cancellation import despite_cancellation
-from app.engines.messages import Job, Loaded, Reply, StageAdvanced, Transcribe, WindowsTranscribed
+from app.engines.engine import Engine
+from app.engines.messages import Job, Reply, StageAdvanced, Transcribe, WindowsTranscribed
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import PermanentError, TransientError
 from app.speech import transcription_run as run_module
@@ -444,14 +446,6 @@ class CountingEngine:
     """An engine that is quick, and counts how often it is stopped in the middle of a batch."""
 
     stopped: int = 0
-    ready: bool = True
-    loaded: Loaded | None = None
-
-    async def load(self) -> None:
-        """Nothing to load."""
-
-    async def close(self) -> None:
-        """Nothing to close."""
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         assert isinstance(job, Transcribe)
@@ -474,7 +468,7 @@ async def test_an_idle_worker_that_is_faster_never_stops_the_own_engine(seed: in
     # Given an engine behind its queue, and idle workers that are sometimes faster
     chance = random.Random(seed)  # noqa: S311 -- no secret
     engine = CountingEngine()
-    queue = WindowQueue(engine, at_once=1, largest=2)
+    queue = WindowQueue(cast("Engine", engine), at_once=1, largest=2)
     idle_workers = ScriptedTranscriber(["en"] * 40, steps=lambda: chance.randrange(60))
     # When recordings are transcribed
     for _ in range(3):
