@@ -1,9 +1,7 @@
 """Deleting a user: all tasks of that user are deleted, in any state, and no task of another user."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
-from unittest.mock import AsyncMock
 
 import pytest
 from natscribe.client import Client
@@ -16,7 +14,7 @@ from app.main import Worker
 from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.integration.conftest import Publisher, queue_is_empty
 from tests.integration.places import places_with, read_behind_the_leader
 from tests.integration.requests.conftest import Hold
 from tests.waiting import eventually
@@ -108,37 +106,6 @@ async def test_many_tasks_are_deleted_over_several_requests(
     assert (await publisher.js.stream_info("transcription_progress")).state.messages == 0
     assert (await publisher.js.stream_info("OBJ_audio")).state.messages == 0
     engine.may_go_on.set()
-
-
-async def test_a_user_may_be_deleted_twice_at_once(publisher: Publisher, client: Client) -> None:
-    # Given a user with some tasks
-    for number in range(5):
-        await publish(publisher, f"t{number}", "anna")
-    await publisher.until("t4", State.COMPLETED)
-    await eventually(lambda: queue_is_empty(publisher.js))
-    # When two clients delete the user at once, then both succeed
-    await asyncio.gather(client.delete_user("anna"), client.delete_user("anna"))
-    assert (await publisher.js.stream_info("transcription_progress")).state.messages == 0
-
-
-async def test_a_task_that_is_not_registered_yet_never_runs(
-    settings: Settings, publisher: Publisher, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = FakeEngine()
-    engine.may_go_on.clear()
-    async with start_worker(engine) as worker, Client(settings) as client:
-        # Given a busy worker, and a task whose announcement was lost
-        await publish(publisher, "busy", "bert")
-        await publisher.until("busy", State.RUNNING)
-        monkeypatch.setattr(worker.container.registration, "announce", AsyncMock())
-        await publish(publisher, "t1", "anna")
-        # When its user is deleted
-        assert await client.delete_user("anna") == 1
-        engine.may_go_on.set()
-        await publisher.until("busy", State.COMPLETED)
-        await eventually(lambda: queue_is_empty(publisher.js))
-    # Then it has not run
-    assert len(engine.jobs) == 1
 
 
 async def test_a_reminder_that_is_set_after_a_deletion_is_removed(
