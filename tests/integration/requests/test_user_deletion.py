@@ -84,30 +84,6 @@ async def test_no_data_of_a_deleted_user_is_left(
     assert (await publisher.js.stream_info("OBJ_audio")).state.messages == 2 * 2
 
 
-async def test_many_tasks_are_deleted_over_several_requests(
-    publisher: Publisher, client: Client, engine: FakeEngine, constants: Constants
-) -> None:
-    # Given a service that has time for one step, and a user with tasks in all conditions
-    constants(REPLY_WITHIN_S=0)
-    engine.fail_with = [NO_AUDIO, NO_AUDIO]
-    for number in range(4):
-        await publish(publisher, f"t{number}", "anna")
-        await publisher.until(f"t{number}", State.COMPLETED if number > 1 else State.FAILED)
-    await eventually(lambda: queue_is_empty(publisher.js))
-    engine.may_go_on.clear()
-    for number in range(4, 7):
-        await publish(publisher, f"t{number}", "anna")
-    await publisher.until("t4", State.RUNNING)
-    # Then the first reply says where to continue
-    first = await publisher.request("tasks.delete", user_id="anna")
-    assert (first["tasks"], first["more_after"][:6]) == (1, "queue-")
-    # And further requests delete the rest
-    assert await client.delete_user("anna") == 6
-    assert (await publisher.js.stream_info("transcription_progress")).state.messages == 0
-    assert (await publisher.js.stream_info("OBJ_audio")).state.messages == 0
-    engine.may_go_on.set()
-
-
 async def test_a_reminder_that_is_set_after_a_deletion_is_removed(
     publisher: Publisher, worker: Worker, hold: Hold
 ) -> None:
