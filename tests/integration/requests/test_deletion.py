@@ -38,6 +38,59 @@ def result(hold: Hold) -> Held:
     return hold(ResultStore, "publish")
 
 
+async def all_is_projected(js: JetStreamContext) -> bool:
+    consumers = await js.consumers_info("transcription_progress") + await js.consumers_info("transcription_results")
+    return all(info.num_pending == info.num_ack_pending == 0 for info in consumers)
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+async def test_a_result_in_flight_when_its_task_ends_is_never_published(
+    publisher: Publisher, worker: Worker, nc: Nats, redis: Redis, settings: Settings, result: Held, given_up: bool
+) -> None:
+    # Given a worker that freezes when it is about to publish a result
+    async with witness(settings.nats_url) as subscriber:
+        await publisher.publish("t1")
+        await result.waits.wait()
+        # When its task is cancelled, or ended as failed, just then
+        if given_up:
+            log = TaskLog(nc, settings.stream_names, "other")
+            last = await log.last("t1")
+            assert last is not None
+            await log.end(last, NO_AUDIO.detail)
+        else:
+            await publisher.request("tasks.cancel", task_id="t1")
+        result.may_go.set()
+        events = await publisher.until("t1", State.FAILED if given_up else State.CANCELLED)
+        await eventually(lambda: worker.container.consumer.idle)
+        # Then no client has seen a result, neither live nor in the stream nor in Redis
+        await eventually(subscriber.agrees)
+        assert (await subscriber.seen())["transcription_results"] == []
+        assert State.COMPLETED not in {event.state for event in events}
+    await eventually(lambda: all_is_projected(publisher.js))
+    assert not await redis.exists("task:t1:result")
+
+
+async def test_a_result_in_flight_when_its_task_is_deleted_is_removed(
+    publisher: Publisher, worker: Worker, redis: Redis, result: Held
+) -> None:
+    # Given a worker that is about to publish a result
+    await publisher.publish("t1")
+    await result.waits.wait()
+    # When its task is deleted just then
+    await publisher.request("tasks.delete", task_id="t1")
+    result.may_go.set()
+
+    # Then nothing is left, neither in the streams nor in Redis
+    async def nothing_left() -> bool:
+        state = (await publisher.js.stream_info("transcription_results")).state
+        return state.last_seq == 2 and state.messages == 0  # the marker that forbids the result, and the result
+
+    await eventually(nothing_left)
+    await eventually(lambda: all_is_projected(publisher.js))
+    assert (await publisher.js.stream_info("transcription_progress")).state.messages == 0
+    assert not await redis.keys("task:*")
+
+
 async def test_a_late_result_of_a_deleted_task_is_removed_from_redis_too(
     publisher: Publisher, worker: Worker, redis: Redis, result: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
