@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from app.engines.audio.channels import SAME_VOICE_CORRELATION, Spectrogram, likeness, spectrogram
+from app.engines.audio.channels import SAME_VOICE_CORRELATION, FrameMask, Spectrogram, likeness, spectrogram
 from app.engines.audio.samples import Samples
 from app.engines.audio.windows import FRAME, FRAMES_PER_SECOND, UnpackedWindow
 
@@ -47,7 +47,9 @@ class Crosstalk:
         while min(map(len, self._samples)) >= _COMPARED * _BLOCK_SAMPLES:
             parts = [samples[: _COMPARED * _BLOCK_SAMPLES] for samples in self._samples]
             is_silent = not all(part.any() for part in parts)  # as the audio that another worker has processed
-            self._is_crosstalk[:, self._blocks % _KEPT] = not is_silent and self._compare(list(map(spectrogram, parts)))
+            block = [False] * CHANNELS if is_silent else self._compare(list(map(spectrogram, parts)))
+            self._is_crosstalk[:, self._blocks % _KEPT] = block
+            self._is_crosstalk[:, (self._blocks + 1) % _KEPT] = block  # until it is compared, too
             self._samples = [samples[_BLOCK_SAMPLES:] for samples in self._samples]
             self._blocks += 1
 
@@ -57,21 +59,26 @@ class Crosstalk:
         The end, as far as it was not compared yet, counts as what was before it.
         """
         frames = np.arange(len(utterance.speech)) + round(utterance.regions[0][0] * FRAMES_PER_SECOND) - self._first
-        is_crosstalk = self._is_crosstalk[channel, np.minimum(frames // _BLOCK, self._blocks - 1) % _KEPT]
+        is_crosstalk = self._confirmed(channel)[np.minimum(frames // _BLOCK, self._blocks - 1) % _KEPT]
         return replace(utterance, speech=np.where(is_crosstalk, 0, utterance.speech))
 
     def mute(self, channel: Iterable[Samples], other: Iterable[Samples]) -> Generator[Samples, None, None]:
         """Yield the samples of a channel of a recording, with silence in place of crosstalk from the `other` one."""
-        waiting = np.zeros(0, np.float32)  # less than a block, because it was not compared yet
+        waiting, number = np.zeros(0, np.float32), 0  # samples from the block with this number on
         for samples, others in zip(channel, other, strict=True):
             self.append(0, samples)
             self.append(1, others)
             waiting = np.concatenate([waiting, samples])
-            compared = len(waiting) // _BLOCK_SAMPLES
-            for block in range(self._blocks - compared, self._blocks):
-                yield waiting[:_BLOCK_SAMPLES] * (not self._is_crosstalk[0, block % _KEPT])
-                waiting = waiting[_BLOCK_SAMPLES:]
-        yield waiting
+            while number < self._blocks - 1:
+                yield waiting[:_BLOCK_SAMPLES] * (not self._confirmed(0)[number % _KEPT])
+                waiting, number = waiting[_BLOCK_SAMPLES:], number + 1
+        yield waiting * (not self._confirmed(0)[number % _KEPT])
+
+    def _confirmed(self, channel: int) -> FrameMask:
+        """Return which of the last blocks are crosstalk, next to crosstalk: a single block may be a mere likeness."""
+        blocks = self._is_crosstalk[channel]
+        confirmed: FrameMask = blocks & (np.roll(blocks, 1) | np.roll(blocks, -1))
+        return confirmed
 
     def _compare(self, channels: Sequence[Spectrogram]) -> list[bool]:
         """Compare the last block of each channel with all blocks of the other one; return whether it is crosstalk."""

@@ -14,6 +14,7 @@ from app.engines.audio.windows import FRAME, UnpackedWindow
 from .test_channels import ANNA, BORIS, SECONDS, TURNS, later, noise, only
 
 FRAMES = SECONDS * SAMPLE_RATE // FRAME
+BLOCK = 16 * FRAME  # samples that are compared at once
 LEAK = 10 ** (-30 / 20)
 
 
@@ -76,6 +77,17 @@ OWN = {
 @pytest.mark.parametrize("channels", OWN.values(), ids=OWN)
 def test_speech_of_the_channel_is_no_crosstalk(channels: Sequence[Samples]) -> None:
     assert own_speech(channels, 0) == [True] * SECONDS
+
+
+def test_half_a_second_that_resembles_the_other_channel_is_no_crosstalk() -> None:
+    # Given two people who speak at the same time, and are alike for a block, as happens by chance
+    block = slice(10 * BLOCK, 11 * BLOCK)
+    quiet = 0.2 * BORIS
+    quiet[block] = 0.1 * ANNA[block]
+    assert own_speech([quiet, ANNA], 0) == [True] * SECONDS
+    # But two such blocks are crosstalk
+    quiet[10 * BLOCK : 12 * BLOCK] = 0.1 * ANNA[10 * BLOCK : 12 * BLOCK]
+    assert own_speech([quiet, ANNA], 0).count(False) == 1
 
 
 def test_speech_of_a_quiet_channel_is_no_crosstalk_of_its_echo() -> None:
