@@ -77,7 +77,7 @@ class EnrollRequest(Input):
     @classmethod
     def _check_consent_is_past(cls, consent: Consent) -> Consent:
         if consent.at > datetime.now(timezone.utc) + MAX_CLOCK_SKEW:
-            message = "`at` is in the future: give the time when the person has consented"
+            message = "`at` is in the future: give the time of the consent, and check the clock"
             raise ValueError(message)
         return consent
 

@@ -282,4 +282,7 @@ def test_a_consent_was_given_already_but_clocks_may_differ(seconds: int, is_vali
     else:
         with pytest.raises(ValidationError) as error:
             EnrollRequest.model_validate_json(body)
-        assert problems_of(error.value) == "consent: `at` is in the future: give the time when the person has consented"
+        assert (
+            problems_of(error.value)
+            == "consent: `at` is in the future: give the time of the consent, and check the clock"
+        )
