@@ -19,6 +19,7 @@ from app.engines.messages import (
     FindWindows,
     Job,
     LiveAudioProcessed,
+    Load,
     ProcessLiveAudio,
     Reply,
     Transcribe,
@@ -105,6 +106,20 @@ async def test_what_the_first_task_needs_is_loaded_ahead_and_only_what_is_not_wa
     assert engine.loaded is not None
     # And the next recording is processed by a new one
     assert isinstance((await replies(engine, FindWindows(path=CLIPS[1])))[-1], WindowSearchDone)
+
+
+async def test_detection_is_ready_though_the_model_cannot_be_loaded(engine_settings: Settings) -> None:
+    # Given a service whose model is missing
+    settings = engine_settings.model_copy(update={"transcription_model": "no-such-model"})
+    engine = EngineProcesses(settings)
+    # When it loads, then that is an error, nothing is left under way, and it is not ready
+    with pytest.raises(Exception, match="no-such-model"):
+        await engine.load()
+    assert engine.loaded is None
+    assert await replies(engine, FindWindows(path=CLIPS[1]))
+    with pytest.raises(Exception, match="no-such-model"):
+        await replies(engine, Load())
+    await engine.close()
 
 
 def live(samples: Samples, stream: str, *, first: bool = False, end: bool = False) -> ProcessLiveAudio:

@@ -27,7 +27,7 @@ from tests.integration.reminders import let_time_pass
 from tests.waiting import eventually
 
 TIMES = int(os.environ.get("ATTACKS", "1"))
-TWICE, CANCELLED, DELETED, REPLAYED, FORGOTTEN = (count * TIMES for count in (100, 60, 30, 40, 30))
+TWICE, CANCELLED, DELETED, REPLAYED, FORGOTTEN, VOICES = (count * TIMES for count in (100, 60, 30, 40, 30, 100))
 QUEUE = "tasks.transcription.normal"
 LOGS = ("transcription_progress", "transcription_segments", "transcription_results", "transcription_dead_letters")
 UNREADABLE = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is not audio: upload an audio file.")
@@ -213,3 +213,41 @@ async def test_tasks_with_short_retention_leave_nothing(
     await eventually(nothing, within=WITHIN_S)
     assert {name: (await js.stream_info(name)).state.messages for name in LOGS} == dict.fromkeys(LOGS, 0)
     assert await redis.keys("task:*") == []
+
+
+async def test_a_voice_that_is_forgotten_while_others_change_it_leaves_nothing(
+    publisher: Publisher, engines: list[FakeEngine], js: JetStreamContext
+) -> None:
+    # Given users of whom each is enrolled from one recording, and speaks in another one
+    for engine in engines:
+        engine.people = ["anna"]
+    both = [f"{which}{user}" for user in range(VOICES) for which in ("call", "next")]
+    options: dict[str, Any] = {"diarize": True, "identify": True}
+    await asyncio.gather(*(publisher.publish(task_id, user_id=int(task_id[4:]), **options) for task_id in both))
+    await eventually(partial(all_have_ended, js, both), within=WITHIN_S)
+    consent = {"by": "Anna", "at": "2026-11-24T09:30:00Z"}
+
+    async def race(user: int) -> tuple[bool, bool]:
+        """Whether the voice was forgotten, and whether it had got a reference of the other recording."""
+        fields: dict[str, Any] = {"user_id": user, "consent": consent}
+        voice = (await publisher.request(subjects.ENROLL, task_id=f"call{user}", name="Anna", **fields))["voice"]
+
+        async def add() -> dict[str, Any]:
+            await asyncio.sleep(random.uniform(0, 0.01))  # noqa: S311 -- before, while and after it is forgotten
+            return await publisher.request(subjects.ENROLL, task_id=f"next{user}", voice=voice, **fields)
+
+        async def forget() -> dict[str, Any]:
+            await asyncio.sleep(random.uniform(0, 0.02))  # noqa: S311
+            return await publisher.request(subjects.FORGET, user_id=user, voice=voice)
+
+        added, forgotten = await asyncio.gather(add(), forget())
+        return "error" not in forgotten, "error" not in added
+
+    # When each voice is forgotten while it gets a reference of the other recording
+    outcomes = [await race(user) for user in range(VOICES)]
+    # Then each is forgotten, and nothing stays but the embeddings of recordings from which no person was enrolled
+    embeddings = (await js.stream_info("KV_embeddings", subjects_filter="$KV.embeddings.*")).state.subjects or {}
+    assert {forgotten for forgotten, _ in outcomes} == {True}
+    assert (await js.stream_info("KV_voices")).state.messages == 0
+    expected = {f"$KV.embeddings.next{user}" for user, (_, added) in enumerate(outcomes) if not added}
+    assert set(embeddings) == expected

@@ -14,6 +14,7 @@ from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 
 from app.engines.messages import FindWindows
 from app.errors import FencedError
+from app.execution.attempt import TaskAttempt
 from app.main import Worker
 from app.settings import Settings
 from app.stream_guard import provisioning
@@ -66,6 +67,24 @@ async def test_an_attempt_continues_where_the_last_one_ran_out_of_time(
     assert errors == ["timeout", "timeout"]
     assert [job.start_at if isinstance(job, FindWindows) else None for job in engine.jobs] == [0, 10, 20]
     assert (await js.stream_info("transcription_segments")).state.messages == 3
+
+
+async def test_a_cancel_right_after_the_first_append_is_noticed(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an engine that does not reply for a long time, and a task that is cancelled as soon as it runs
+    engine.silent = True
+    start = TaskAttempt.start
+
+    async def cancelled(self: TaskAttempt, span: str | None = None) -> None:
+        await start(self, span)
+        monkeypatch.setattr(TaskAttempt, "start", start)  # the first one only
+        await publisher.request("tasks.cancel", task_id="t1")
+
+    monkeypatch.setattr(TaskAttempt, "start", cancelled)
+    await publisher.reaching(State.CANCELLED, "t1")
+    # Then the consumer is free for the next task long before the engine replies or the attempt appends
+    await publisher.reaching(State.RUNNING, "t2")
 
 
 async def test_a_task_that_takes_longer_than_the_ack_wait_is_delivered_once(

@@ -3,15 +3,16 @@
 import asyncio
 from contextlib import suppress
 
+import pytest
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from natscribe.schemas import subjects
 
 from app.main import Worker
 from tests.fakes.echo import second
-from tests.integration.live.test_live_faults import Log, engine, log, speaking
+from tests.integration.live.test_live_faults import ALL, Log, engine, log, speaking
 from tests.integration.own_servers import connected_to, nc, redis, settings
-from tests.servers import NatsServer
+from tests.servers import NatsServer, ValkeyServer
 
 __all__ = ["engine", "log", "nc", "redis", "settings"]  # the same servers and the same audio
 
@@ -75,3 +76,17 @@ async def test_a_thousand_frames_a_second_change_no_text(
     # Then the text is that of the speaker alone
     await log.is_whole()
     await hostile.close()
+
+
+@pytest.mark.usefixtures("worker")
+async def test_audio_survives_the_death_of_all_servers(
+    nc: Client, nats_server: NatsServer, valkey: ValkeyServer, log: Log
+) -> None:
+    # Given live audio in the middle of an utterance
+    client = await speaking(nc)
+    # When all servers are killed, and start again with what they have stored
+    await asyncio.gather(nats_server.kill(), valkey.kill())
+    await asyncio.gather(nats_server.start(), valkey.start())
+    await client.send(15)
+    # Then the text is whole
+    await log.is_whole(ALL)

@@ -194,6 +194,26 @@ async def test_two_processes_that_send_the_same(nats_server: NatsServer, nc: Cli
     await other.close()
 
 
+async def test_a_gap_is_reported_though_another_worker_has_taken_over(
+    nc: Client, start_worker: StartWorker, log: Log
+) -> None:
+    # Given a client that loses frames, and a worker that is stopped two utterances later
+    client = speaks(nc)
+    async with start_worker(EchoEngine()):
+        await client.begin()
+        await client.send(0, 4)
+        await client.send(7, 33)
+        await eventually(partial(log.says, 30))
+    # When another worker ends the task
+    async with start_worker(EchoEngine()):
+        await client.send(33)
+        result = await log.result()
+    # Then the result reports the gap, and all else is text at its time
+    assert said(result["text"]) == [1, 2, 3, 4, 0, 0, 0, *ALL[7:]]
+    assert result["untranscribed"] == [{"start": 4.0, "end": 7.0}]
+    assert result["duration"] == len(ALL)
+
+
 async def test_audio_that_comes_far_too_fast_is_caught_up_with(
     nc: Client, worker: Worker, engine: EchoEngine, log: Log, constants: Constants
 ) -> None:

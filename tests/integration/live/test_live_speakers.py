@@ -1,6 +1,8 @@
 """The speakers of a live task: in its segments, in the events after them, and with the next worker."""
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -11,6 +13,7 @@ from nats.js.errors import NotFoundError
 from natscribe.schemas import subjects
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.live import SpeakersEvent
+from natscribe.schemas.progress import State
 
 from app.engines.messages import LiveDiarization
 from app.main import Worker
@@ -143,6 +146,28 @@ async def test_each_channel_has_its_own_speakers(
     assert {ANN, CYD} == {part["speaker"] for part in result["segments"]}
 
 
+async def test_events_of_an_earlier_task_with_the_same_id_are_removed(
+    publisher: Publisher, speaker: Speaker, start_worker: StartWorker, nc: Client, settings: Settings, no_exit: None
+) -> None:
+    # Given a live task whose worker stops, and an event of an earlier task with its id
+    async with start_worker(FakeEngine()):
+        await speaker.begin(diarize=True)
+        await publisher.until("live-1", State.RUNNING)
+    log = TaskLog(nc, settings.stream_names, "earlier")
+    last = await log.last("live-1")
+    assert last is not None
+    earlier = replace(last.metadata, created_at=last.metadata.created_at - timedelta(days=1))
+    event = SpeakersEvent(task_id="live-1", sequence=1, turns=[], same=[], voices={}, settled_until=900)
+    await log.append_speakers(event, earlier, after=0)
+    # When another worker continues
+    engine = FakeEngine()
+    engine.live_speakers = [found((0, 9, ANN), state="a")]
+    async with start_worker(engine):
+        await speaker.ends(31)
+    # Then the events are those of this task
+    assert [event.settled_until for event in await events(publisher.js)] == [31]
+
+
 async def test_erasure_leaves_nothing_about_speakers(
     publisher: Publisher, speaker: Speaker, engine: FakeEngine, worker: Worker, nc: Client, settings: Settings
 ) -> None:
@@ -174,3 +199,18 @@ async def test_erasure_leaves_nothing_about_speakers(
             return (await publisher.js.stream_info(stream)).state.messages == 0
 
         await eventually(is_empty)
+
+
+async def test_text_continues_without_a_bucket_for_the_state(
+    publisher: Publisher, speaker: Speaker, engine: FakeEngine, worker: Worker, nc: Client, settings: Settings
+) -> None:
+    # Given that NATS has no room for what the speakers sound like
+    bucket = (await publisher.js.stream_info("KV_embeddings")).config
+    await publisher.js.update_stream(bucket.evolve(max_bytes=1))
+    engine.live_speakers = [found((0, 9, ANN), state="a" * 1000)]
+    # When somebody speaks, then the text has its speaker
+    await speaker.begin(diarize=True)
+    await speaker.say(10)
+    await eventually(partial(has, 1, nc, settings))
+    assert await labels(nc, settings) == [ANN]
+    await speaker.ends(1)

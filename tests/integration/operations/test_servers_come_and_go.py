@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 
 from app.main import Worker
 from app.queue.registration import Registration
+from app.redis_store.keys import MARK
 from app.settings import Settings
 from app.stream_guard import provisioning
 from tests.constants import Constants
@@ -154,6 +155,18 @@ async def test_a_task_cannot_be_half_deleted(publisher: Publisher, worker: Worke
         return bool((await publisher.request("tasks.delete", task_id="t1")).get("deleted"))
 
     await eventually(deleted)
+
+
+async def test_a_valkey_that_lost_its_data_is_filled_again(publisher: Publisher, worker: Worker, redis: Redis) -> None:
+    # Given a task whose keys are there
+    await publisher.reaching(State.COMPLETED, "t1")
+    await eventually(lambda: has_result(redis, "t1"))
+    await eventually(lambda: redis.exists(MARK))
+    # When all keys are lost
+    await redis.flushall()
+    # Then they come back
+    await eventually(lambda: has_result(redis, "t1"))
+    await eventually(lambda: is_shown_completed(redis, "t1"))
 
 
 async def test_a_full_disk_refuses_the_publisher_and_harms_nothing(

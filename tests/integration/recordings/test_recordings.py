@@ -49,6 +49,19 @@ async def test_a_recording_is_fetched_from_the_bucket_and_the_copy_removed(
     assert list(scratch.iterdir()) == []
 
 
+async def test_a_recording_that_was_changed_in_the_bucket_is_not_used(
+    in_bucket: RecordingStore, bucket: ObjectStore, js: JetStreamContext, scratch: Path
+) -> None:
+    # Given a recording of which one byte is not what it was when it was put there
+    info = await bucket.put("meeting.flac", CONTENT[:1000])
+    await js.purge_stream("OBJ_audio", subject=f"$O.audio.C.{info.nuid}")
+    await js.publish(f"$O.audio.C.{info.nuid}", b"\xff" + CONTENT[1:1000])
+
+    # When it is fetched, then its hash shows that
+    assert isinstance(await refusal(in_bucket, "meeting.flac"), TransientError)
+    assert list(scratch.iterdir()) == []
+
+
 async def test_an_outage_of_nats_is_a_transient_error(settings: Settings, tmp_path: Path, scratch: Path) -> None:
     # Given a server that was stopped after it was connected to
     server = NatsServer(tmp_path / "nats", free_port())

@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from app.redis_store import keys
-from app.redis_store.cache import Cache, connected
+from app.redis_store.cache import Cache, connected, read
 
 AUDIO = "a" * 64
 FOUND = Model(name="whisper-base", revision="1")  # any message will do
@@ -82,6 +82,19 @@ async def test_findings_go_with_their_task_after_the_time_was_shortened(
             >= await redis.ttl(keys.cached_results(AUDIO)) - 1
             > DAY / 2
         )
+
+
+async def test_a_value_stored_in_chunks_is_read_in_chunks(cache: Cache, redis: Redis) -> None:
+    # Given a value of several chunks, whatever is in them
+    pieces = [FOUND, Model(name="two\nlines", revision="1")]
+    await cache.put_pieces("t1", AUDIO, "transcript", pieces)
+    # Then the same key returns them all, and they are no single value
+    assert [read(piece, Model) for piece in await cache.get_pieces("t1", AUDIO, "transcript")] == pieces
+    assert await cache.get("t1", AUDIO, "transcript", Model) is None
+    # And they go by themselves, and with their task
+    assert 0 < await redis.ttl(keys.cached_results(AUDIO)) <= DAY
+    await cache.erase("t1")
+    assert await cache.get_pieces("t1", AUDIO, "transcript") == []
 
 
 @pytest.mark.parametrize("stored_value", [b"not compressed", b"x\x9c\xab\xae\x05\x00\x01u\x00\xf9"])

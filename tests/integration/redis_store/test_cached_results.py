@@ -179,3 +179,32 @@ async def test_a_recording_that_is_replaced_while_it_is_transcribed_gives_no_res
     events = await publisher.until("t1", State.FAILED)
     assert events[-1].error is not None
     assert "replaced" in events[-1].error.message
+
+
+async def test_a_briefly_unavailable_folder_replaces_no_recording(
+    worker: Worker, publisher: Publisher, engine: FakeEngine, recordings_folder: Path
+) -> None:
+    # Given a task at work
+    await at_work(publisher, engine)
+    # When the folder of recordings is unavailable at its end, and then available again
+    away = recordings_folder.rename(recordings_folder.with_name("away"))
+    engine.may_go_on.set()
+    events = await publisher.until("t1", State.RETRYING)
+    away.rename(recordings_folder)
+    # Then it is tried again, and done
+    assert events[-1].error is not None
+    assert "disappeared" in events[-1].error.message
+    await publisher.until("t1", State.COMPLETED)
+
+
+async def test_a_recording_that_was_only_touched_is_the_same(
+    worker: Worker, publisher: Publisher, engine: FakeEngine, recordings_folder: Path
+) -> None:
+    # Given a task at work
+    await at_work(publisher, engine)
+    # When the same recording is copied there again
+    recording = recordings_folder / "meeting.flac"
+    recording.write_bytes(recording.read_bytes())
+    engine.may_go_on.set()
+    # Then it is done
+    await publisher.until("t1", State.COMPLETED)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import pytest
 from nats.aio.client import Client
 from natscribe.schemas.progress import State
 
@@ -42,6 +43,20 @@ async def test_subtitles_respect_the_limits_of_the_request(
     answer = await publisher.request("tasks.result", task_id="t1", format="srt", max_line_chars=5)
     assert answer["error"]["code"] == "invalid_request"
     assert "max_line_chars: Input should be greater than or equal to 16" in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("fmt", ["txt", "srt", "vtt"])
+async def test_the_text_of_a_result_without_its_object_is_not_found(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, fmt: str
+) -> None:
+    # Given a result that is too large for a message, and whose object expired before the message
+    engine.windows, engine.text = 30, "word " * 10_000
+    await publisher.reaching(State.COMPLETED, "t1")
+    await (await publisher.js.object_store("results")).delete("t1")
+    # When its text is requested
+    reply = await publisher.request("tasks.result", task_id="t1", format=fmt)
+    # Then the result is not found
+    assert reply["error"]["code"] == "not_found"
 
 
 async def test_a_slow_request_delays_no_other(publisher: Publisher, worker: Worker, hold: Hold) -> None:

@@ -1,7 +1,9 @@
 """Deleting a user: all tasks of that user are deleted, in any state, and no task of another user."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from unittest.mock import AsyncMock
 
 import pytest
 from natscribe.client import Client
@@ -14,7 +16,7 @@ from app.main import Worker
 from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher, queue_is_empty
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.integration.places import places_with, read_behind_the_leader
 from tests.integration.requests.conftest import Hold
 from tests.waiting import eventually
@@ -82,6 +84,61 @@ async def test_no_data_of_a_deleted_user_is_left(
     await publisher.until("bert-waits", State.COMPLETED)
     assert (await publisher.request("tasks.status", task_id="bert-done"))["result_available"] is True
     assert (await publisher.js.stream_info("OBJ_audio")).state.messages == 2 * 2
+
+
+async def test_many_tasks_are_deleted_over_several_requests(
+    publisher: Publisher, client: Client, engine: FakeEngine, constants: Constants
+) -> None:
+    # Given a service that has time for one step, and a user with tasks in all conditions
+    constants(REPLY_WITHIN_S=0)
+    engine.fail_with = [NO_AUDIO, NO_AUDIO]
+    for number in range(4):
+        await publish(publisher, f"t{number}", "anna")
+        await publisher.until(f"t{number}", State.COMPLETED if number > 1 else State.FAILED)
+    await eventually(lambda: queue_is_empty(publisher.js))
+    engine.may_go_on.clear()
+    for number in range(4, 7):
+        await publish(publisher, f"t{number}", "anna")
+    await publisher.until("t4", State.RUNNING)
+    # Then the first reply says where to continue
+    first = await publisher.request("tasks.delete", user_id="anna")
+    assert (first["tasks"], first["more_after"][:6]) == (1, "queue-")
+    # And further requests delete the rest
+    assert await client.delete_user("anna") == 6
+    assert (await publisher.js.stream_info("transcription_progress")).state.messages == 0
+    assert (await publisher.js.stream_info("OBJ_audio")).state.messages == 0
+    engine.may_go_on.set()
+
+
+async def test_a_user_may_be_deleted_twice_at_once(publisher: Publisher, client: Client) -> None:
+    # Given a user with some tasks
+    for number in range(5):
+        await publish(publisher, f"t{number}", "anna")
+    await publisher.until("t4", State.COMPLETED)
+    await eventually(lambda: queue_is_empty(publisher.js))
+    # When two clients delete the user at once, then both succeed
+    await asyncio.gather(client.delete_user("anna"), client.delete_user("anna"))
+    assert (await publisher.js.stream_info("transcription_progress")).state.messages == 0
+
+
+async def test_a_task_that_is_not_registered_yet_never_runs(
+    settings: Settings, publisher: Publisher, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = FakeEngine()
+    engine.may_go_on.clear()
+    async with start_worker(engine) as worker, Client(settings) as client:
+        # Given a busy worker, and a task whose announcement was lost
+        await publish(publisher, "busy", "bert")
+        await publisher.until("busy", State.RUNNING)
+        monkeypatch.setattr(worker.container.registration, "announce", AsyncMock())
+        await publish(publisher, "t1", "anna")
+        # When its user is deleted
+        assert await client.delete_user("anna") == 1
+        engine.may_go_on.set()
+        await publisher.until("busy", State.COMPLETED)
+        await eventually(lambda: queue_is_empty(publisher.js))
+    # Then it has not run
+    assert len(engine.jobs) == 1
 
 
 async def test_a_reminder_that_is_set_after_a_deletion_is_removed(
