@@ -16,7 +16,7 @@ from natscribe.client import Client, ClientError, NotAllowedError
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import MAX_LISTED_TASKS
 
-REDRAW_EVERY_S = 0.25  # also without events: the times on the screen advance
+REDRAW_EVERY_S = 0.5  # also without events: the times on the screen advance
 QUEUE_EVERY_S = 2.0
 CANCEL_AGAIN_AFTER_S = 0.05
 LIST_EVERY_S = 10.0
