@@ -210,7 +210,7 @@ class Container:
             self.diarizer,
             windows=self.windows,
             sharing=self.sharing,
-            threads=self.settings.engine_threads,
+            engine_threads=self.settings.engine_threads,
         )
         self.live_transcriber = LiveTranscriber(
             self.nats,

@@ -118,7 +118,7 @@ def with_earlier_turns(diarization: LiveDiarization, before: LiveDiarization, si
     return diarization.model_copy(update={"turns": [*earlier, *diarization.turns]})
 
 
-def likely_speaker(channel: int | None, diarization: LiveDiarization) -> str | None:
+def default_speaker(channel: int | None, diarization: LiveDiarization) -> str | None:
     """Return the speaker to assume for text whose speaker is not recognized; None: unknown.
 
     A separate channel is assumed to have one speaker until diarization finds a second one. `channel`: None if the

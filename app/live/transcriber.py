@@ -30,7 +30,7 @@ from app.live.frames import FrameReader
 from app.live.names import LiveNames
 from app.live.partials import PartialPublisher
 from app.live.source import LiveSource
-from app.live.speakers import SpeakerHistory, attribute_known, labels_in, likely_speaker, next_number
+from app.live.speakers import SpeakerHistory, attribute_known, default_speaker, labels_in, next_number
 from app.recordings.recording import Recording
 from app.settings import Settings
 from app.speech.diarizer import BackgroundDiarization, Diarizer
@@ -213,7 +213,7 @@ class _LiveTranscript:
             own = speakers[text.channel]
             labels = [label for channel in speakers.values() for label in (*channel.labels, *channel.merged)]
             self.transcript.next_label = max(self.transcript.next_label, next_number(labels))
-            segments = attribute_known(text.segments, own.turns, likely_speaker(text.channel, own))
+            segments = attribute_known(text.segments, own.turns, default_speaker(text.channel, own))
             text = text.model_copy(update={"segments": segments})
         missing = [gap for gap in self.source.missing if self._missing_until <= gap.start and gap.end <= text.end]
         self._missing_until = max([self._missing_until, *(gap.end for gap in missing)])

@@ -28,8 +28,8 @@ class Transcriber:
     """Transcribes recordings, and attributes words to speakers if the task requests diarization.
 
     `transcripts`: the cache of transcripts. `windows`: the queue in which windows of speech wait for this worker's
-    engine. `sharing`: sends windows to idle workers. `threads`: how many CPU cores must be free for diarization to run
-    beside the transcription.
+    engine. `sharing`: sends windows to idle workers. `engine_threads`: how many CPU cores must be free for diarization
+    to run beside the transcription.
     """
 
     recordings: RecordingStore
@@ -38,7 +38,7 @@ class Transcriber:
     diarizer: Diarizer
     windows: WindowQueue
     sharing: WorkSharing
-    threads: int
+    engine_threads: int
 
     async def transcribe(self, task: TranscriptionTask, checkpoint: Checkpoint, append: Append) -> TranscriptionResult:
         """Transcribe the recording of a task; append progress and text to the task's log, and return the result.
@@ -88,7 +88,7 @@ class Transcriber:
         async def append_text(update: TaskUpdate) -> None:
             fraction = (1 - _DIARIZATION_SHARE) * update.fraction + _DIARIZATION_SHARE * diarization.fraction
             await append(replace(update, fraction=fraction))
-            if beside and not transcription.separate and update.text is not None and cores.free(self.threads):
+            if beside and not transcription.separate and update.text is not None and cores.free(self.engine_threads):
                 diarization.start()
 
         async def diarize(append_progress: Append) -> DiarizationDone:

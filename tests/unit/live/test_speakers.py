@@ -9,7 +9,7 @@ from natscribe.schemas.transcription import Segment, Word
 from natscribe.schemas.voices import SpeakerVoice
 
 from app.engines.messages import LiveDiarization
-from app.live.speakers import SpeakerHistory, attribute_known, labels_in, likely_speaker, next_number
+from app.live.speakers import SpeakerHistory, attribute_known, default_speaker, labels_in, next_number
 from app.updates import Checkpoint
 from tests.fakes.engine import live_diarization
 
@@ -148,5 +148,5 @@ def test_unknown_speech_in_a_channel_is_that_of_its_only_speaker(
     channel: int | None, labels: list[str], speaker: str | None
 ) -> None:
     known = live_diarization(labels=labels)
-    assert likely_speaker(channel, known) == speaker
+    assert default_speaker(channel, known) == speaker
     assert texts(attribute_known([segment("one")], [], speaker)) == [("one", speaker)]

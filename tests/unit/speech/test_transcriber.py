@@ -109,7 +109,7 @@ def transcriber(engine: FakeEngine, memory: MemoryCache) -> Transcriber:
     sharing, transcripts = Mock(**{"idle_workers.return_value": None}), TranscriptCache(cast("Cache", memory))
     windows = WindowQueue(engine, at_once=1, largest=1)
     return Transcriber(
-        RECORDINGS, engine, transcripts, diarizer(engine, memory), windows=windows, sharing=sharing, threads=1
+        RECORDINGS, engine, transcripts, diarizer(engine, memory), windows=windows, sharing=sharing, engine_threads=1
     )
 
 

@@ -78,7 +78,7 @@ async def examine(settings: Settings) -> Examination:
     connection: Connection | None = None
     try:
         connection = await _in_time(connect(settings), CONNECTED_WITHIN_S, f"NATS at {settings.nats_addresses}")
-        await _Examiner(settings, connection, report).run()
+        await _Examiner(settings, connection, report).examine()
     except ClientError as error:
         report.problems.append(_problem(error))
     finally:
@@ -96,7 +96,7 @@ class _Examiner:
     connection: Connection
     report: Examination
 
-    async def run(self) -> None:
+    async def examine(self) -> None:
         """Check NATS, the user's permissions, the service and its storage; enter all outcomes into `report`.
 
         Raises:

@@ -34,7 +34,7 @@ class PlayedTask:
     delivery: Msg
     last: ProgressEvent | None = None  # the last event of the task's log
     attempts: int = 0  # that have started
-    turn: int = 0  # number of the turn in which the task starts: users take turns
+    turn_number: int = 0  # in which the task starts: users take turns
     batches: int = 0  # stored segments events: the next attempt continues after them
     speakers_events: int = 0  # stored speakers events
     ends: dict[str, int] = field(default_factory=dict)  # by subject: stream sequence of the task's last message there
@@ -67,7 +67,7 @@ class PlayedTask:
         It consists of the priority, the task's number in the order of turns (users take turns), and the stream sequence
         of the task message.
         """
-        return list(Priority).index(self.message.priority), self.turn, self.message.sequence
+        return list(Priority).index(self.message.priority), self.turn_number, self.message.sequence
 
     @property
     def cursor(self) -> str:

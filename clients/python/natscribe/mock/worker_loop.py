@@ -55,8 +55,8 @@ class Player:
             self._run_beside(self._queue_when_due(task, not_before))
             return
         if task.sent is not None:
-            task.turn = max(self._last_turns.get(task.sent.user_id, 0), self._turn) + 1
-            self._last_turns[task.sent.user_id] = task.turn
+            task.turn_number = max(self._last_turns.get(task.sent.user_id, 0), self._turn) + 1
+            self._last_turns[task.sent.user_id] = task.turn_number
         self._waiting.add(task)
         position, start = self.position_of(task)
         try:
@@ -121,7 +121,7 @@ class Player:
         while True:
             _, task = await self._queue.get()
             self._waiting.discard(task)
-            self._running, self._turn = task, task.turn
+            self._running, self._turn = task, task.turn_number
             try:
                 await self._attempt(task)
             finally:
