@@ -157,3 +157,18 @@ def cluster_labels(weights: Floats, merges: Sequence[Merge]) -> Indices:
     for merge in merges:
         clusters.apply(merge)
     return np.array([clusters.root(member) for member in range(len(weights))])
+
+
+def best_pairs(overlap: Floats) -> Indices:
+    """Match clusters and labels, the pairs with the largest overlap first; return the label of each cluster.
+
+    A cluster without a match gets -1. `overlap`: how much speech each cluster and each label have in common, shape
+    (clusters, labels).
+    """
+    labels = np.full(len(overlap), -1, np.intp)
+    left = overlap.copy()
+    while left.size and left.max() > 0:
+        cluster, label = divmod(int(left.argmax()), left.shape[1])
+        labels[cluster] = label
+        left[cluster], left[:, label] = 0, 0
+    return labels

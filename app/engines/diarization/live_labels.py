@@ -19,7 +19,8 @@ import numpy as np
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE
-from app.engines.diarization.clustering import Floats
+from app.engines.diarization.clustering import Floats, best_pairs
+from app.engines.diarization.identity import WHITENED_DISTANCE, whitening
 from app.engines.diarization.live_windows import SpeechWindow
 from app.engines.diarization.regions import MAX_EMBEDDING_FRAMES
 from app.engines.diarization.speakers import Embeddings, SpeakerBounds, normalized, smoothed, speaker_centroids
@@ -29,7 +30,8 @@ _RECENT = 120 * SAMPLE_RATE  # samples: earlier windows are settled, i.e. their 
 _MAX_COPIES = 16  # of the mean of a speaker's settled embeddings
 # Seconds in windows, which overlap: at full bandwidth, and on telephones, where embeddings vary more. A new label needs
 # _MIN_NEW_S; with less than _ENOUGH_S, a cluster with at least the similarity _SIMILAR to a speaker is that speaker.
-_MIN_NEW_S = 1.5, 2.5
+# Similarities are less by WHITENED_DISTANCE on telephones.
+_MIN_NEW_S = 1.5, 3.0
 _ENOUGH_S = 20.0, 10.0
 _SIMILAR = 0.35
 _MERGE_SIMILARITY = 0.54  # least similarity of two labels of one person
@@ -80,6 +82,7 @@ class LiveLabels:
         self._reserve(labels)
         self._centroids: Floats = np.zeros((0, EMBEDDING_SIZE), np.float32)  # to which windows are compared
         self._labels: Indices = np.zeros(0, np.intp)  # of the centroids
+        self._on_telephone = False  # most of the recent speech is from a telephone, so embeddings are whitened
         self.settled_until = 0  # samples: no label of earlier speech changes any more
 
     def limit(self, maximum: int) -> None:
@@ -119,10 +122,10 @@ class LiveLabels:
         """
         if not len(self._centroids):
             return None
-        similarity = self._centroids @ _vectors(window.values[np.newaxis])[0]
+        similarity = self._centroids @ self._compared(window.values[np.newaxis])[0]
         best = int(similarity.argmax())
         label = int(self._labels[best])
-        return label if similarity[best] >= _UNKNOWN_SIMILARITY and label != _NONE else None
+        return label if similarity[best] >= self._least(_UNKNOWN_SIMILARITY) and label != _NONE else None
 
     def turns(self) -> list[tuple[int, int, int]]:
         """Return the turns since `settled_until`, each as its start and end in samples, and its label.
@@ -136,13 +139,14 @@ class LiveLabels:
         first = int(starts[0])
         votes = np.zeros((len(self._centroids), int(ends.max()) - first), np.float32)
         total = np.full(votes.shape[1], np.finfo(np.float32).tiny, np.float32)
-        similarity = self._centroids @ _vectors(self._windows["values"]).T
+        similarity = self._centroids @ self._compared(self._windows["values"]).T
         for number, (start, end) in enumerate(zip(starts - first, ends - first, strict=True)):
             middle, length = (start + end) / 2, end - start
             weights = 1 - np.abs(np.arange(start, end) + 0.5 - middle) / (length / 2 + 1)
             votes[:, start:end] += np.outer(similarity[:, number], weights)
             total[start:end] += weights
-        labels = np.where(votes.max(axis=0) / total >= _UNKNOWN_SIMILARITY, self._labels[votes.argmax(axis=0)], _NONE)
+        is_known = votes.max(axis=0) / total >= self._least(_UNKNOWN_SIMILARITY)
+        labels = np.where(is_known, self._labels[votes.argmax(axis=0)], _NONE)
         edges = np.flatnonzero(np.diff(labels, prepend=_NONE - 1, append=_NONE - 1))
         runs = zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
         return [
@@ -224,16 +228,18 @@ class LiveLabels:
 
         Older speech, of more than two minutes ago, is represented by the mean embedding of each speaker.
         """
+        self._on_telephone = bool(2 * self._windows["from_telephone"].sum() > len(self._windows))
         counts = self._speakers["count"]
-        means = self._speakers["sum"] / np.maximum(counts, 1)[:, np.newaxis]
+        means = self._whitened(self._speakers["sum"] / np.maximum(counts, 1)[:, np.newaxis])
         settled = np.repeat(means, np.minimum(counts, _MAX_COPIES), axis=0)
         before = np.zeros(len(settled), np.intp)
         starts, ends = (self._windows[name] // FRAME_SAMPLES for name in ("start", "end"))
         embeddings = Embeddings(
             np.concatenate([before, starts]),
             np.concatenate([before + MAX_EMBEDDING_FRAMES, ends]),
-            np.concatenate([settled, _vectors(self._windows["values"])]),
+            np.concatenate([settled, self._compared(self._windows["values"])]),
             np.concatenate([before.astype(np.bool_), self._windows["from_telephone"]]),
+            self._on_telephone,
         )
         return speaker_centroids(smoothed(embeddings), [], self._bounds)
 
@@ -244,10 +250,10 @@ class LiveLabels:
         the label is merged into the label of a similar cluster. If no cluster is similar, the mean embedding of the
         label is one more centroid. A new cluster with too little speech gets no label.
         """
-        vectors = _vectors(self._windows["values"])
+        vectors = self._compared(self._windows["values"])
         overlap = self._overlap(clusters, vectors)
-        labels = _best_pairs(overlap)
-        means = normalized(self._sums(*_SUMS[0]))
+        labels = best_pairs(overlap)
+        means = normalized(self._whitened(self._sums(*_SUMS[0])))
         lost = [label for label, seconds in enumerate(overlap.sum(axis=0)) if seconds and label not in labels]
         unmerged = [label for label in lost if not self._merge(means[label], label, clusters, labels)]
         self._centroids = np.concatenate([clusters, means[unmerged]])
@@ -264,6 +270,17 @@ class LiveLabels:
         if len(vectors):
             self._windows["label"] = self._labels[(vectors @ self._centroids.T).argmax(axis=1)]
 
+    def _whitened(self, vectors: Floats) -> Floats:
+        return vectors @ whitening() if self._on_telephone else vectors
+
+    def _compared(self, values: np.ndarray) -> Floats:
+        """Return embeddings as they are compared with each other: of norm 1, and whitened on telephones."""
+        return normalized(self._whitened(_vectors(values)))
+
+    def _least(self, similarity: float) -> float:
+        """Return the limit of similarity for embeddings as `_compared` returns them, from that for full bandwidth."""
+        return similarity - WHITENED_DISTANCE * self._on_telephone
+
     def _overlap(self, clusters: Floats, vectors: Floats) -> Floats:
         """Return how much speech of each label belongs to each cluster now, in samples, shape (clusters, labels).
 
@@ -276,7 +293,7 @@ class LiveLabels:
         nearest = (vectors[labelled] @ clusters.T).argmax(axis=1)
         np.add.at(overlap, (nearest, self._windows["label"][labelled]), self._lengths[labelled])
         for label in np.flatnonzero(self._speakers["count"]):
-            nearest_to_mean = int((clusters @ self._speakers["sum"][label]).argmax())
+            nearest_to_mean = int((clusters @ self._whitened(self._speakers["sum"][label])).argmax())
             overlap[nearest_to_mean, label] += self._speakers["count"][label] * float(SAMPLE_RATE)
         return overlap
 
@@ -303,7 +320,7 @@ class LiveLabels:
         nearest = int(similarity.argmax())
         into = int(labels[nearest])
         least = _MERGE_SIMILARITY_IN_CHANNEL if self._bounds.of_channel else _MERGE_SIMILARITY
-        if similarity[nearest] < least or into == _NONE:
+        if similarity[nearest] < self._least(least) or into == _NONE:
             return False
         self._speakers["merged"][label] = into
         for name in ("sum", "telephone", "count"):
@@ -320,7 +337,7 @@ class LiveLabels:
         little speech.
         """
         nearest = int(np.where(self._labels == _NONE, -np.inf, similarity).argmax())
-        is_similar = is_short and similarity[nearest] >= _SIMILAR
+        is_similar = is_short and similarity[nearest] >= self._least(_SIMILAR)
         is_full = (self._speakers["merged"] == _NONE).sum() >= (self._bounds.maximum or np.inf)
         if self._labels[nearest] != _NONE and (is_similar or is_full):
             return int(self._labels[nearest])
@@ -330,18 +347,3 @@ class LiveLabels:
 
 def _vectors(values: np.ndarray) -> Floats:
     return normalized(values.astype(np.float32))
-
-
-def _best_pairs(overlap: Floats) -> Indices:
-    """Match clusters and labels, the pairs with the largest overlap first; return the label of each cluster.
-
-    A cluster without a match gets `_NONE`. `overlap`: how much speech each cluster and each label have in common, shape
-    (clusters, labels).
-    """
-    labels = np.full(len(overlap), _NONE, np.intp)
-    left = overlap.copy()
-    while left.size and left.max() > 0:
-        cluster, label = divmod(int(left.argmax()), left.shape[1])
-        labels[cluster] = label
-        left[cluster], left[:, label] = 0, 0
-    return labels

@@ -15,6 +15,7 @@ from app.engines.diarization.clustering import (
     linkage,
     merge_by_centroids,
 )
+from app.engines.diarization.identity import WHITENED_DISTANCE
 from app.engines.diarization.regions import EMBEDDING_STEP_FRAMES
 from app.engines.diarization.windows import STEP_FRAMES, WINDOW_FRAMES, Indices, Mask, long_runs
 
@@ -52,13 +53,14 @@ class Embeddings:
 
     `starts`, `ends`: where the speech of each embedding starts and ends, in frames from the start of the recording,
     shape (n,). `vectors`: the embeddings, of norm 1, shape (n, 192). `from_telephone`: whether a telephone has
-    transmitted the speech, shape (n,).
+    transmitted the speech, shape (n,). `whitened`: whether the vectors are whitened, as embeddings from telephones are.
     """
 
     starts: Indices
     ends: Indices
     vectors: Floats
     from_telephone: Mask
+    whitened: bool = False
 
     @property
     def lengths(self) -> Indices:
@@ -112,7 +114,7 @@ def speaker_centroids(embeddings: Embeddings, chunks: Sequence[ChunkAnalysis], b
         weights = np.full(len(vectors), EMBEDDING_STEP_FRAMES, np.float32)
     if not len(vectors):
         return vectors
-    labels = _cluster(vectors, weights, bounds)
+    labels = _cluster(vectors, weights, bounds, WHITENED_DISTANCE * embeddings.whitened)
     roots = np.unique(labels[labels >= 0])
     centroids = normalized(np.array([weights[labels == root] @ vectors[labels == root] for root in roots]))
     if len(roots) > 1 or bounds.nearest(2) == 1:
@@ -158,20 +160,21 @@ def _evenly_spread(count: int) -> Indices:
     return np.linspace(0, max(count - 1, 0), min(count, _MAX_CLUSTERED)).astype(np.intp)
 
 
-def _cluster(vectors: Floats, weights: Floats, bounds: SpeakerBounds) -> Indices:
+def _cluster(vectors: Floats, weights: Floats, bounds: SpeakerBounds, farther: float) -> Indices:
     """Cluster n embeddings; return for each the label of its cluster, shape (n,).
 
     The label is -1 if the cluster is too small to be a speaker. First, embeddings are merged by average linkage, which
     tolerates variation among the embeddings of one person. Then clusters are merged by the distances of their
     centroids, which separate people who sound alike. Finally, merges are added or undone until the number of speakers
-    is within `bounds`. `weights`: the weight of each embedding, in frames.
+    is within `bounds`. `weights`: the weight of each embedding, in frames. `farther`: by how much larger than usual the
+    distances may be.
     """
     distances = vectors @ vectors.T
     np.subtract(1, distances, out=distances)  # in place: the matrix of a long recording takes 67 MB
-    by_linkage = [merge for merge in linkage(distances) if merge.distance <= _MAX_LINKAGE]
+    by_linkage = [merge for merge in linkage(distances) if merge.distance <= _MAX_LINKAGE + farther]
     by_centroids = merge_by_centroids(vectors, weights, cluster_labels(weights, by_linkage))
     max_distance = _MAX_CENTROID_DISTANCE_IN_CHANNEL if bounds.of_channel else _MAX_CENTROID_DISTANCE
-    too_far = (number for number, merge in enumerate(by_centroids) if merge.distance > max_distance)
+    too_far = (number for number, merge in enumerate(by_centroids) if merge.distance > max_distance + farther)
     merges = [*by_linkage, *by_centroids]
     done, speakers = _within(bounds, weights, merges, len(by_linkage) + next(too_far, len(by_centroids)))
     missing = max(speakers - (len(weights) - done), 0)  # first the clusters that are too small become speakers

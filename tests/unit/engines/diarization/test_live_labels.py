@@ -9,6 +9,7 @@ import pytest
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE, quantized
 from app.engines.diarization.clustering import Floats
+from app.engines.diarization.identity import whitening
 from app.engines.diarization.live_labels import LiveLabels
 from app.engines.diarization.live_windows import SpeechWindow
 
@@ -277,3 +278,36 @@ def test_on_a_telephone_an_embedding_counts_with_its_neighbours(
     conversation.labels.add(windows)
     # Then on a telephone these are nobody else, unless there are pauses around them
     assert len(conversation.labels.labels) == speakers
+
+
+@pytest.mark.parametrize(("from_telephone", "expected"), [(False, [0, 1, 0]), (True, [0, 0, 0])])
+def test_on_a_telephone_what_varies_in_one_person_counts_less(
+    conversation: Conversation, from_telephone: bool, expected: list[int]
+) -> None:
+    # Given utterances that differ in the direction in which the speech of one person varies most
+    directions = np.linalg.eigh(whitening())[1].T
+    for sign in (1, -1, 1):
+        speak(conversation, directions[-1] + sign * directions[0], from_telephone=from_telephone)
+    assert conversation.labels_of(conversation.said) == expected
+
+
+@pytest.mark.parametrize(("from_telephone", "expected"), [(False, [0, 1]), (True, [0, 0])])
+def test_whitened_embeddings_of_one_person_may_be_less_similar(
+    conversation: Conversation, from_telephone: bool, expected: list[int]
+) -> None:
+    # Given two utterances whose embeddings, as they are compared, have a similarity of 0.33
+    for second in (0, 1):
+        compared = np.eye(EMBEDDING_SIZE)[0] + second * np.sqrt(1 / 0.33**2 - 1) * np.eye(EMBEDDING_SIZE)[1]
+        values = np.linalg.solve(whitening(), compared) if from_telephone else compared
+        speak(conversation, values, from_telephone=from_telephone)
+    assert conversation.labels_of(conversation.said) == expected
+
+
+def speak(conversation: Conversation, values: Floats, *, from_telephone: bool) -> None:
+    """Add an utterance of 4 s, all of whose embeddings are in this direction."""
+    start = conversation.now + PAUSE_S
+    conversation.now = start + 4
+    conversation.said.append((start, conversation.now, ""))
+    at = np.rint(SAMPLE_RATE * (start + STEP_S * np.arange(4))).astype(int).tolist()
+    direction = quantized((values / np.linalg.norm(values)).astype(np.float32))
+    conversation.labels.add([SpeechWindow(t, t + 24_000, direction, from_telephone=from_telephone) for t in at])

@@ -5,7 +5,7 @@ import pytest
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.features import features
-from app.engines.diarization.identity import TELEPHONE_FILE, weights_folder
+from app.engines.diarization.identity import TELEPHONE_FILE, weights_folder, whitening
 from app.engines.diarization.networks import POWERSET_CLASSES, Networks
 from app.engines.diarization.telephone import simulate_telephone
 from app.engines.diarization.windows import WINDOW_FRAMES, WINDOW_SAMPLES
@@ -33,3 +33,9 @@ def test_networks_segment_windows_and_embed_speech() -> None:
     voice = networks.embed(features(noise))
     assert np.linalg.norm(voice) == pytest.approx(1, abs=1e-3)
     assert np.abs(np.load(weights_folder() / TELEPHONE_FILE) @ voice).max() < 1e-3
+
+
+def test_whitening_changes_the_lengths_of_directions_alone() -> None:
+    lengths = np.linalg.eigvalsh(whitening())
+    assert np.array_equal(whitening(), whitening().T)
+    assert lengths.min() > 0.1
