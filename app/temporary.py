@@ -23,11 +23,11 @@ log = structlog.get_logger(__name__)
 async def temporary_file(size: int) -> AsyncIterator[Path]:
     """Create an empty temporary file that only the worker's user account may read; remove it after the `with` block.
 
-    `size`: how many bytes the caller will write, for the error if the folder is full. If the file cannot be removed,
-    log a warning.
+    `size`: how many bytes the caller will write; only for the error message. If the file cannot be removed, log a
+    warning.
 
     Raises:
-        TransientError: The temporary folder is full (code `internal`).
+        TransientError: The temporary folder is so full that no file can be created (code `internal`).
     """
     with report_full_disk(size):
         descriptor, name = tempfile.mkstemp(prefix=f"{PREFIX}{os.getpid()}-")

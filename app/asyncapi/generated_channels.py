@@ -18,8 +18,8 @@ ENUMS: Final[Mapping[str, type[DescribedEnum]]] = {"priority": Priority, "kind":
 class GeneratedChannel:
     """What FastStream's AsyncAPI document says about one channel of the service.
 
-    An address such as `tasks.transcription.{priority}` has several subjects. FastStream lists each subject as a channel
-    of its own; this class merges them.
+    For an address such as `tasks.transcription.{priority}`, FastStream's document has a channel for each subject; this
+    class merges them.
 
     `addresses`: the subjects. `action`: what the service does with the messages, `receive` or `send`. `queue`: the
     queue group in which the service subscribes; None: it has no group. `payloads`: the names of the payload classes.

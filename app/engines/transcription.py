@@ -25,9 +25,9 @@ _MIN_LOGPROB = -1.0  # lowest mean log probability of a text that fills a gap
 
 
 def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
-    """Transcribe a batch of windows; then transcribe detected speech for which the texts have no words (gaps) again.
+    """Transcribe a batch of windows, then retry the gaps: detected speech for which the texts have no words.
 
-    Gaps are not transcribed again if `job.interim` is set, i.e. if the windows are utterances in progress.
+    Gaps are not retried if `job.interim` is set, i.e. if the windows are utterances in progress.
 
     Raises:
         PermanentError: invalid_message: the model does not support the options.

@@ -139,14 +139,14 @@ class StreamLog(Generic[T]):
         return sequence
 
     async def _search(self, subject: str, scope: str, event_id: str, *, after: int = 0) -> tuple[bool, int]:
-        """Search the messages of `scope` after the sequence `after` for a record with the CloudEvents id `event_id`.
+        """Search the messages of `scope` after the sequence `after` for the record with the CloudEvents id `event_id`.
 
         If the record is stored, return True and its stream sequence. Otherwise return False and the stream sequence of
         the last message, or `after` if there is none. Messages of clients, which are no records, are skipped. `scope`:
         a subject or a wildcard.
 
         Raises:
-            FencedError: The first record found is another one, so another writer has appended it.
+            FencedError: The first record after `after` has another id, so another writer has appended it.
             TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
         """
         last = after

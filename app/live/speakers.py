@@ -104,10 +104,10 @@ def attribute_known(segments: Sequence[Segment], turns: Sequence[Turn], unknown:
 
 
 def with_earlier_turns(diarization: LiveDiarization, before: LiveDiarization, since: float) -> LiveDiarization:
-    """Return a diarization with the turns of an earlier one added that have been settled since then.
+    """Return `diarization`, with the turns added that were in the earlier one, `before`, and are too old for this one.
 
-    Text may come more than two minutes after its audio, when a worker catches up. `since`: turns that end before this
-    time, in seconds, are left out.
+    They are needed when a worker catches up, and text comes more than two minutes after its audio. `since`: turns that
+    end before this time, in seconds, are left out.
     """
     settled_until, merged = diarization.settled_until, diarization.merged
     earlier = [

@@ -143,10 +143,10 @@ class TaskConsumer:
         await self._nats.publish(subjects.FREE_SLOT, self.slots.encode())
 
     async def _start(self, message: Msg) -> None:
-        """Start the handler of the task that a grant names.
+        """Start the handler of the task for which the scheduler has sent a grant, `message`.
 
-        If the task message is gone, acknowledge the grant and notify the scheduler instead. If the grant or the message
-        cannot be read, return the grant to JetStream.
+        If the task message is gone, acknowledge the grant and notify the scheduler instead. If the grant or the task
+        message cannot be read, reject the grant (nak), so that JetStream delivers it again.
         """
         try:
             grant = read_grant(message.data)

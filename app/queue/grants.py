@@ -46,10 +46,10 @@ class Grant(BaseModel):
 
 
 class Ended(Grant):
-    """A notice to the scheduler that a task message was deleted, or that an attempt at its task has failed.
+    """A notice to the scheduler that a task no longer runs: its message was deleted, or an attempt has failed.
 
-    `frees_slot`: whether the worker that ran the task has sent the notice, so that its slot is free. `is_retried`:
-    whether the task keeps its grant, because it will be retried.
+    `frees_slot`: whether a slot of a worker is free now; this is so if the worker that ran the task sent the notice.
+    `is_retried`: whether the task will be retried, and needs no new grant for it.
     """
 
     frees_slot: bool = False

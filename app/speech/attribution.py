@@ -50,9 +50,9 @@ def labels_like(
     """Choose labels for new speakers so that as much speech as possible keeps the label that it had before.
 
     `before`, `after`: the same words, attributed to the old and to the new speakers. `speakers`: the new speakers. The
-    new speaker and the old label that have the most seconds of speech in common are matched first. New speakers without
-    a match get the first unused labels with `numbers` (None: 0, 1, 2 and so on), in the order of `speakers`. Return the
-    label of each new speaker.
+    new speaker and the old label that have the most seconds of speech in common are matched first. The other
+    new speakers, in the order of `speakers`, get the first labels, such as SPEAKER_00, that are not in use; `numbers`:
+    the numbers of the labels to choose from (None: 0, 1, 2 and so on). Return the label of each new speaker.
     """
     seconds: dict[tuple[str, str], float] = {}
     for (old, unit), (new, _) in zip(attributed_units(before), attributed_units(after), strict=True):

@@ -164,8 +164,8 @@ class _FrameSender:
     def skips(self, packet: "av.Packet[AudioStream]") -> bool:
         """Return whether a packet need not be decoded, because it ends before `skip` (in seconds).
 
-        Add up the silence to send instead: the length of each skipped packet, and of each gap between the time stamps,
-        where audio was lost.
+        As a side effect, add to the silence that is sent later: the length of each skipped packet, and of each gap
+        between the time stamps, where audio was lost.
         """
         if not packet.size or packet.pts is None:
             return False

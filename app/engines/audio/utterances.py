@@ -78,12 +78,11 @@ def next_utterance(speech: Probabilities, *, whole: bool) -> Utterance | None:
 
 
 def _voiced(speech: Probabilities) -> npt.NDArray[np.intp]:
-    """Return the indices of the frames that contain speech: frames with a high probability of speech, and some others.
+    """Return the indices of the frames that contain speech: those with a high probability of speech.
 
-    Telephone audio has lower probabilities; so in it, less probable frames that follow a frame of speech contain
-    speech, too. Whether audio is from a telephone is judged by the speech before the frame alone, so that more audio
-    does not change the result. Less probable frames just before speech are left out, because how many of them are
-    buffered depends on the sizes of the jobs.
+    In audio from a telephone also those with a lower probability that follow a frame of speech. Whether a frame is from
+    a telephone is judged by the speech before it alone, so that later audio does not change the result. Frames with a
+    lower probability just before speech are left out: how many of them are buffered depends on the sizes of the jobs.
     """
     frames, is_probable = np.arange(len(speech)), speech >= SPEECH
     mean = np.cumsum(speech * is_probable) / np.maximum(np.cumsum(is_probable), 1)

@@ -66,7 +66,7 @@ class UnpackedWindow:
 
 @dataclass(frozen=True)
 class DetectedWindows:
-    """The windows of speech that are complete after one more chunk of a recording, i.e. about a minute of audio.
+    """The windows of speech that became complete with the latest chunk (about a minute) of a recording.
 
     `seconds`: how much of the recording is decoded. `complete_until`: the time up to which all windows are detected, in
     seconds from the start of the recording.

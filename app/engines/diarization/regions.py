@@ -32,11 +32,11 @@ def embedding_spans(active: Mask, frames: int) -> Iterator[tuple[int, int]]:
 
 
 def _regions(active: Mask, frames: int) -> Iterator[tuple[int, int]]:
-    """Yield the start and end frame of each region of a chunk in which one local speaker speaks alone.
+    """Yield the start and end frame of each region of a chunk in which exactly one speaker is active.
 
-    `active`, `frames`: as in `embedding_spans`. Windows overlap: who speaks in a frame is read from the window whose
-    middle is nearest to the frame. Where the nearest window changes, a region continues, even if the local speaker has
-    another number in the next window. Regions of less than MIN_EMBEDDING_FRAMES are skipped.
+    `active`, `frames`: as in `embedding_spans`. Windows overlap: the activity in a frame is read from the window whose
+    middle is nearest to it. A region may continue in the next window, where its speaker may have another number.
+    Regions of less than MIN_EMBEDDING_FRAMES are skipped.
     """
     frame = np.arange(frames)
     window = np.clip(np.rint((frame - WINDOW_FRAMES / 2) / STEP_FRAMES).astype(int), 0, len(active) - 1)

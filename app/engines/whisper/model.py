@@ -182,8 +182,8 @@ class Whisper:
     def _without_loops(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions) -> list[Text]:
         """Return the texts of a part of a window; [] if it contains no speech.
 
-        If its text is a hallucination loop, the part is decoded again in two halves, except in an interim pass. If the
-        two new texts together are a loop as well, or there are none, the words are dropped. But the first text is
+        If the text is a hallucination loop, return the texts of the two halves of the part, each decoded again (not in
+        an interim pass). If they are a loop as well, or empty, return texts without words. Exception: the first text is
         returned if a person could speak that fast, and the new texts would leave over 1 s more of speech without words.
         """
         if self._is_silent(part, decoded):

@@ -116,9 +116,9 @@ class Voices:
         return with_current_names(result, {voice.voice: voice.name for voice in self.of_user(result.user_id)})
 
     def _refuse_enrolled(self, request: EnrollRequest, speaker: str) -> None:
-        """Refuse to enrol a speaker who is already enrolled as another voice than the one that the request names.
+        """Refuse to enrol a speaker who is already enrolled as a voice that is not the one in the request.
 
-        With `another` in the request, nothing is refused.
+        If `another` is set in the request, nothing is refused.
 
         Raises:
             RequestFailedError: The speaker is already enrolled as another voice.

@@ -110,7 +110,10 @@ def parts(transcript: TranscriptionResult) -> Iterator[list[Turn | Interval]]:
 
 
 def _cut(items: Iterable[Turn | Interval]) -> Iterator[Turn | Interval]:
-    """Split turns that are longer than a part of the page; `is_continued` marks all pieces but the first."""
+    """Split turns that are too long for a part of the page, and yield intervals as they are.
+
+    `is_continued` is set in all pieces of a turn but the first.
+    """
     for turn in items:
         if isinstance(turn, Interval):
             yield turn
