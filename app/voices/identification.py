@@ -109,7 +109,11 @@ class Identification:
         from app.voices.matching import match  # noqa: PLC0415 -- numpy, which a worker needs for nothing else
 
         limits = {"threshold": self.settings.voice_threshold, "margin": self.settings.voice_margin}
-        speakers = {item.speaker: (item.values, item.telephone) for item in embeddings if item.seconds >= MIN_SPEECH_S}
+        speakers = {
+            item.speaker: (item.values, item.telephone, item.agreement)
+            for item in embeddings
+            if item.seconds >= MIN_SPEECH_S
+        }
         references = {
             voice["voice"]: [(item["values"], item["telephone"]) for item in voice["references"]] for voice in voices
         }

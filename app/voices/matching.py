@@ -8,11 +8,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from app.engines.diarization.identity import whitening
+
 Vectors = npt.NDArray[np.float32]
 Pair = tuple[str, str]  # two embeddings in base64: of the original audio, and of simulated telephone audio
+Speaker = tuple[str, str, float]  # the same, and how much the embeddings agree of which the first one is the mean
 
 # Telephones make strangers more similar by this (docs/decisions/0031), so it is subtracted from such similarities.
 _TELEPHONE_BIAS: Final = 0.17
+_MIN_AGREEMENT: Final = 0.67  # of whitened embeddings: mostly, two people who are taken for one speaker agree less
 _IS_TELEPHONE: Final = 0.8  # if the two embeddings are this similar, the original audio is from a telephone
 
 
@@ -50,7 +54,7 @@ class _Embeddings:
 
 
 def match(
-    speakers: Mapping[str, Pair], voices: Mapping[str, Sequence[Pair]], *, threshold: float, margin: float
+    speakers: Mapping[str, Speaker], voices: Mapping[str, Sequence[Pair]], *, threshold: float, margin: float
 ) -> dict[str, Match]:
     """Match each speaker with the voice that has the most similar reference; return {} if there are no voices.
 
@@ -64,7 +68,10 @@ def match(
     names, labels = list(voices), list(speakers)
     firsts = np.cumsum([0, *(len(voices[name]) for name in names[:-1])])
     references = _Embeddings.decode([reference for name in names for reference in voices[name]])
-    by_reference = _similarities(_Embeddings.decode(list(speakers.values())), references)
+    decoded = _Embeddings.decode([(full, telephone) for full, telephone, _ in speakers.values()])
+    agreements = np.array([agreement for *_, agreement in speakers.values()])
+    agreements *= np.linalg.norm(_all_products(decoded.full, whitening()), axis=1)
+    by_reference = _similarities(decoded, references, agreements >= _MIN_AGREEMENT)
     similarities = np.maximum.reduceat(by_reference, firsts, axis=1)
     best = similarities.argmax(axis=1)
     scores = similarities.max(axis=1)
@@ -78,16 +85,25 @@ def match(
     return matches
 
 
-def _similarities(speakers: _Embeddings, references: _Embeddings) -> Vectors:
+def _similarities(speakers: _Embeddings, references: _Embeddings, agree: npt.NDArray[np.bool_]) -> Vectors:
     """Return the similarity of each speaker to each reference, shape (speakers, references).
 
     It is the larger of two similarities: that of the embeddings of the audio as recorded, and that of the embeddings of
-    the same audio limited to telephone bandwidth.
+    the same audio limited to telephone bandwidth. The latter are whitened unless a speaker may be two people, i.e. does
+    not `agree`, shape (speakers,): whitened, two people are often similar to each of them.
     """
     both = speakers.is_telephone[:, np.newaxis] & references.is_telephone
     full = _all_products(speakers.full, references.full) - _TELEPHONE_BIAS * both
     telephone = _all_products(speakers.telephone, references.telephone) - _TELEPHONE_BIAS
-    result: Vectors = np.maximum(full, telephone).astype(np.float32)
+    whitened = _all_products(_whitened(speakers.telephone), _whitened(references.telephone))
+    result: Vectors = np.maximum(full, np.where(agree[:, np.newaxis], whitened, telephone)).astype(np.float32)
+    return result
+
+
+def _whitened(vectors: Vectors) -> Vectors:
+    """Multiply vectors, shape (vectors, dimensions), by the whitening matrix, and scale them to norm 1."""
+    result = _all_products(vectors, whitening())  # which is symmetric
+    result /= np.maximum(np.linalg.norm(result, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return result
 
 

@@ -127,7 +127,7 @@ def test_live_speakers_sound_like_those_of_the_recording(networks: Networks) -> 
     # Then each resembles one of them, as far as voices have to
     assert last.embedded.model == recorded.model
     voices = {item.speaker: [(item.values, item.telephone)] for item in recorded.speakers}
-    speakers = {item.speaker: (item.values, item.telephone) for item in last.embedded.speakers}
+    speakers = {item.speaker: (item.values, item.telephone, item.agreement) for item in last.embedded.speakers}
     settings = Settings(_env_file=None)
     matches = match(speakers, voices, threshold=settings.voice_threshold, margin=settings.voice_margin)
     assert {matched.voice for matched in matches.values()} == set(voices)

@@ -74,7 +74,9 @@ def named(embeddings: RecordingEmbeddings, enrolled: dict[str, list[tuple[str, s
     """Whose voice each speaker of a recording has, with the service's own limits."""
     settings = Settings(_env_file=None)
     limits = {"threshold": settings.voice_threshold, "margin": settings.voice_margin}
-    speakers = {speaker.speaker: (speaker.values, speaker.telephone) for speaker in embeddings.speakers}
+    speakers = {
+        speaker.speaker: (speaker.values, speaker.telephone, speaker.agreement) for speaker in embeddings.speakers
+    }
     return {label: matched.voice for label, matched in match(speakers, enrolled, **limits).items()}
 
 
@@ -155,7 +157,7 @@ def test_a_person_is_named_in_another_language(diarized: Hears, enrolled: dict[s
 def test_a_stranger_is_not_named(enrolled: dict[str, list[tuple[str, str]]]) -> None:
     for person in PEOPLE.values():
         others = {name: voice for name, voice in enrolled.items() if name != person}
-        speakers = {"SPEAKER_00": enrolled[person][0]}
+        speakers = {"SPEAKER_00": (*enrolled[person][0], 1.0)}
         settings = Settings(_env_file=None)
         limits = {"threshold": settings.voice_threshold, "margin": settings.voice_margin}
         assert match(speakers, others, **limits)["SPEAKER_00"].voice is None

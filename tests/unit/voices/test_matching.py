@@ -1,11 +1,14 @@
 """Whose voice a speaker has: the most similar one, if it is similar enough, clearly the first, and free."""
 
 from base64 import b64encode
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
 
-from app.voices.matching import Match, Pair, match
+from app.engines.diarization.identity import whitening
+from app.voices import matching
+from app.voices.matching import Match, Pair
 
 LIMITS = {"threshold": 0.6, "margin": 0.1}
 
@@ -25,6 +28,13 @@ def speech(*values: float) -> Pair:
 def called(*values: float) -> Pair:
     """Speech that came through a telephone: another telephone changes nothing."""
     return direction(*values), direction(*values)
+
+
+def match(
+    speakers: Mapping[str, Pair], voices: Mapping[str, Sequence[Pair]], *, agreement: float = 0.0, **limits: float
+) -> dict[str, Match]:
+    """The matches of speakers whose embeddings agree this much."""
+    return matching.match({label: (*pair, agreement) for label, pair in speakers.items()}, voices, **limits)
 
 
 def names(matches: dict[str, Match]) -> dict[str, str | None]:
@@ -76,6 +86,22 @@ def test_telephones_make_strangers_similar_and_count_for_less() -> None:
 def test_a_person_enrolled_in_full_band_audio_is_known_on_a_telephone() -> None:
     enrolled = direction(1, 0), direction(0, 0, 1)
     assert names(match({"S": called(0, 0, 1, 0.3)}, {"anna": [enrolled]}, **LIMITS)) == {"S": "anna"}
+
+
+@pytest.mark.parametrize(
+    ("alike", "differing", "difference", "agreement", "name"),
+    [(-1, 0, 0.9, 0.5, "anna"), (-1, 0, 0.9, 0.3, None), (0, -1, 0.3, 0.95, None), (0, -1, 0.3, 0.5, "anna")],
+)
+def test_on_telephones_what_varies_in_one_person_counts_less_unless_a_speaker_may_be_two(
+    alike: int, differing: int, difference: float, agreement: float, name: str | None
+) -> None:
+    # Given a speaker and a voice who are alike in a direction, and differ in another one; the first one of all varies
+    # most in one person
+    axes = np.linalg.eigh(whitening())[1].T
+    enrolled, spoken = (direction(*(axes[alike] + sign * difference * axes[differing])) for sign in (1, -1))
+    # When the parts of the speech agree, then the embeddings are whitened
+    voices, speakers = {"anna": [(direction(1), enrolled)]}, {"S": (spoken, spoken)}
+    assert names(match(speakers, voices, agreement=agreement, **LIMITS)) == {"S": name}
 
 
 @pytest.mark.parametrize(("speakers", "voices"), [({}, {"anna": [speech(1)]}), ({"S": speech(1)}, {})])
