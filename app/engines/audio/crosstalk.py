@@ -3,7 +3,8 @@
 The person on the other side would otherwise be a speaker of this channel, too, and perhaps even its first one.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
@@ -13,7 +14,7 @@ from app.engines.audio.channels import SAME_VOICE_CORRELATION, FrameMask, Spectr
 from app.engines.audio.samples import Samples
 from app.engines.audio.windows import FRAME, FRAMES_PER_SECOND, UnpackedWindow
 
-CHANNELS: Final = 2  # that can be compared
+CHANNELS: Final = 2  # how many channels are compared
 
 _BLOCK: Final = 16  # frames that are compared at once, 0.5 s
 _BLOCK_SAMPLES: Final = _BLOCK * FRAME
@@ -62,20 +63,33 @@ class Crosstalk:
         is_crosstalk = self._confirmed(channel)[np.minimum(frames // _BLOCK, self._blocks - 1) % _KEPT]
         return replace(utterance, speech=np.where(is_crosstalk, 0, utterance.speech))
 
-    def mute(self, channel: Iterable[Samples], other: Iterable[Samples]) -> Generator[Samples, None, None]:
-        """Yield the samples of a channel of a recording, with silence in place of crosstalk from the `other` one."""
+    def mute(
+        self, channel: Generator[Samples, None, None], other: Generator[Samples, None, None]
+    ) -> Generator[Samples, None, None]:
+        """Yield the samples of a channel of a recording, with silence in place of crosstalk from the `other` one.
+
+        Both are closed at the end. They may have different lengths, as in a recording of joined files with different
+        numbers of channels.
+        """
         waiting, number = np.zeros(0, np.float32), 0  # samples from the block with this number on
-        for samples, others in zip(channel, other, strict=True):
-            self.append(0, samples)
-            self.append(1, others)
-            waiting = np.concatenate([waiting, samples])
-            while number < self._blocks - 1:
-                yield waiting[:_BLOCK_SAMPLES] * (not self._confirmed(0)[number % _KEPT])
-                waiting, number = waiting[_BLOCK_SAMPLES:], number + 1
-        yield waiting * (not self._confirmed(0)[number % _KEPT])
+        ahead = 0  # by how many samples more was read of the other channel
+        with closing(channel), closing(other):
+            for samples in channel:
+                self.append(0, samples)
+                ahead -= len(samples)
+                while ahead < 0:
+                    others = next(other, np.zeros(-ahead, np.float32))
+                    self.append(1, others)
+                    ahead += len(others)
+                waiting = np.concatenate([waiting, samples])
+                while number < self._blocks - 1:
+                    yield waiting[:_BLOCK_SAMPLES] * (not self._confirmed(0)[number % _KEPT])
+                    waiting, number = waiting[_BLOCK_SAMPLES:], number + 1
+            self._is_crosstalk[:, self._blocks % _KEPT] = False  # what is left is less than a block
+            yield waiting * (not self._confirmed(0)[number % _KEPT])
 
     def _confirmed(self, channel: int) -> FrameMask:
-        """Return which of the last blocks are crosstalk, next to crosstalk: a single block may be a mere likeness."""
+        """Return which of the last blocks are crosstalk next to crosstalk: a single block may be alike by chance."""
         blocks = self._is_crosstalk[channel]
         confirmed: FrameMask = blocks & (np.roll(blocks, 1) | np.roll(blocks, -1))
         return confirmed

@@ -64,12 +64,14 @@ class Budget:
     count; memory is limited on Linux only.
     """
 
-    def __init__(self, limit: Limit) -> None:
+    def __init__(self, limit: Limit, readers: int = 1) -> None:
+        """`readers`: how many read the recording, in turn: each needs memory, and together they have the CPU time."""
         self.limit = limit
+        self.readers = readers
         self._spent = 0.0  # seconds of CPU time
         self._since: float | None = None
         self._usual = resource.getrlimit(resource.RLIMIT_DATA)
-        self._strict = _strict(self._usual, limit.memory)
+        self._strict = _strict(self._usual, readers * limit.memory)
         self._usual_time = resource.getrlimit(resource.RLIMIT_CPU)
 
     @contextmanager

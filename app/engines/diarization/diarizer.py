@@ -38,7 +38,7 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
     """
-    budget = Budget(limit)
+    budget = Budget(limit, readers=1 if job.channel is None else CHANNELS)
     measured, channels = probe(job.path, budget)
     limit.check(measured)
     emit(StageAdvanced(stage=Stage.DECODING, processed_seconds=0.0, duration_seconds=measured))
@@ -60,7 +60,7 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
     speaker_turns = turns(analyses, assign_speakers(analyses, embeddings, centroids), duration)
     embedded = None
     if job.embed:
-        with closing(_audio(job, channels, Budget(limit))) as recording:
+        with closing(_audio(job, channels, Budget(limit, readers=budget.readers))) as recording:
             speakers = speaker_embeddings(networks, embeddings, speaker_turns, recording)
         embedded = RecordingEmbeddings(model=embedding_network(), speakers=speakers)
     return DiarizationDone(turns=speaker_turns, duration_seconds=duration, model=networks.identity, embedded=embedded)
@@ -69,12 +69,12 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
 def _audio(job: Diarize, channels: int, budget: Budget) -> Generator[Samples, None, None]:
     """Return the samples of a recording, or of the channel of the job; of two channels, without crosstalk.
 
-    `channels`: how many the recording has. Reading the other channel, to compare it, has a budget of its own.
+    `channels`: how many the recording has. `budget`: for both readers, if there are two channels to compare.
     """
     audio = decode(job.path, budget, job.channel)
     if job.channel is None or channels != CHANNELS:
         return audio
-    return Crosstalk(0).mute(audio, decode(job.path, Budget(budget.limit), 1 - job.channel))
+    return Crosstalk(0).mute(audio, decode(job.path, budget, 1 - job.channel))
 
 
 def _known_chunks(job: Diarize, revision: str) -> dict[int, ChunkAnalysis]:

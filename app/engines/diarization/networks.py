@@ -17,7 +17,7 @@ Compute = Callable[[None, dict[str, Array]], Sequence[Array]]  # maps the inputs
 
 NAME = "segmentation-3.0+campplus"
 _FILES = ("segmentation-3.0.onnx", EMBEDDING_FILE)
-_PIPELINE = b"4"  # part of the revision: increment it when code changes the turns, so that older chunks are not reused
+_PIPELINE = b"5"  # part of the revision: increment it when code changes the turns, so that older chunks are not reused
 _TINY = 1e-9  # prevents a division by zero
 POWERSET_CLASSES = 7  # sets of local speakers that the segmentation model distinguishes
 

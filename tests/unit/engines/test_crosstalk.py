@@ -48,18 +48,48 @@ def test_the_voice_of_the_other_channel_is_crosstalk(channels: Sequence[Samples]
     assert own_speech(channels, 0, job_s=SECONDS, first=1000) == first
 
 
+def muted_channel(channel: Samples, other: Samples, part_s: float = 0.7, other_part_s: float = 0.7) -> Samples:
+    """The samples of a channel without crosstalk; the audio arrives in parts of these lengths."""
+    lengths = [(channel, part_s), (other, other_part_s)]
+    parts = [np.array_split(samples, max(1, round(len(samples) / SAMPLE_RATE / part))) for samples, part in lengths]
+    return np.concatenate(list(Crosstalk(0).mute(*((part for part in split) for split in parts))))
+
+
 @pytest.mark.parametrize("part_s", [0.1, 0.7, SECONDS])
-def test_crosstalk_of_a_recording_is_muted(part_s: float) -> None:
+@pytest.mark.parametrize("other_part_s", [0.3, SECONDS])
+def test_crosstalk_of_a_recording_is_muted(part_s: float, other_part_s: float) -> None:
     # Given a call in which the first channel has crosstalk in every other turn of 3 s
     channels = LEAKS["at -30 dB"]
-    parts = [np.array_split(channel, round(SECONDS / part_s)) for channel in channels]
 
     # When it is muted, then at most a block of each turn is not silent, and own speech is unchanged but for a block
-    muted = np.concatenate(list(Crosstalk(0).mute(*parts)))
+    muted = muted_channel(channels[0], channels[1], part_s, other_part_s)
     turns = [np.array_split(samples, SECONDS // 3) for samples in (channels[0], muted)]
     kept = [np.mean(after == before) for before, after in zip(*turns, strict=True)]
     assert kept == pytest.approx([1, 0] * (SECONDS // 6), abs=0.2)
     assert not muted[muted != channels[0]].any()
+
+
+@pytest.mark.parametrize("other", [0.0, 4.0, SECONDS - 0.1])
+def test_nothing_is_muted_after_the_end_of_the_other_channel(other: float) -> None:
+    # Given the echo of a channel that ends earlier, as in a file that goes on with one channel
+    end = round(other * SAMPLE_RATE)
+    muted = muted_channel(LEAK * ANNA, ANNA[:end])
+    # Then no audio is lost, and what comes later than an echo could is as it was
+    assert len(muted) == len(ANNA)
+    assert (muted[end + SAMPLE_RATE :] == (LEAK * ANNA)[end + SAMPLE_RATE :]).all()
+
+
+@pytest.mark.parametrize("blocks", [slice(10, 11), slice(-1, None)], ids=["in the middle", "at the end"])
+def test_a_single_block_that_resembles_the_other_channel_is_not_muted(blocks: slice) -> None:
+    # Given two people who speak at the same time, and are alike for a block
+    end = len(ANNA) // BLOCK * BLOCK
+    quiet, loud = 0.2 * BORIS[:end], ANNA[:end]
+    quiet.reshape(-1, BLOCK)[blocks] = 0.1 * loud.reshape(-1, BLOCK)[blocks]
+    # Then all of it is kept, also if the recording ends within the next block
+    assert (muted_channel(quiet, loud) == quiet).all()
+    assert (
+        muted_channel(np.append(quiet, BORIS[: BLOCK // 2]), np.append(loud, ANNA[: BLOCK // 2]))[:end] == quiet
+    ).all()
 
 
 def test_an_echo_may_be_nearly_a_second_late() -> None:

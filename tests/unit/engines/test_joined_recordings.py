@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from app.engines.audio.channels import channels_differ
+from app.engines.audio.crosstalk import Crosstalk
 from app.engines.audio.decoding import chunks_at, decode, probe
 from app.engines.audio.limits import Budget
 from app.engines.audio.mixing import SAMPLE_RATE
@@ -72,6 +73,18 @@ def test_a_part_with_fewer_channels_belongs_to_the_first_channel(tmp_path: Path,
     left, right = load(path, 0), load(path, 1)
     assert min(strength(left, 500, 1.5), strength(right, 500, 1.5), strength(left, 1000, PART_S + 1.5)) > 0.2
     assert np.abs(right[round((PART_S + 0.5) * SAMPLE_RATE) :]).max() == 0
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("mp3", "libmp3lame"), ("ogg", "libopus"), ("ogg", "flac")])
+def test_crosstalk_is_muted_across_parts_with_other_channels(tmp_path: Path, kind: str, codec: str) -> None:
+    # Given a stereo recording whose second part has one channel, so that the channels come in other pieces
+    path = join(tmp_path / f"joined.{kind}", codec, ("stereo", 48_000), ("mono", 48_000))
+    # When the first channel is read beside the second one, in one budget
+    budget = Budget(NO_LIMIT, readers=2)
+    samples = np.concatenate(list(Crosstalk(0).mute(decode(path, budget, 0), decode(path, budget, 1))))
+    # Then it has the audio of both parts
+    assert len(samples) == len(load(path, 0))
+    assert min(strength(samples, 500, 1.5), strength(samples, 1000, PART_S + 1.5)) > 0.2
 
 
 def test_a_chain_has_any_number_of_links(tmp_path: Path) -> None:

@@ -72,6 +72,21 @@ def test_reading_gets_no_more_memory_than_its_length_needs() -> None:
     assert resource.getrlimit(resource.RLIMIT_DATA) == usual
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
+def test_two_readers_of_a_recording_get_memory_each() -> None:
+    # Given a recording of up to a minute of which two channels are read in turn
+    budget = Budget(Limit(60, "AUDIO_MAX_SECONDS"), readers=2)
+    # When each reader takes what one may take, then both get it
+    with budget.reading():
+        first = bytearray(48 * MEGABYTE)
+        with budget.paused(), budget.reading():
+            second = bytearray(48 * MEGABYTE)
+    assert len(first) == len(second)
+    # But no reader gets much more
+    with pytest.raises(PermanentError, match="memory"), budget.reading():
+        bytearray(400 * MEGABYTE)
+
+
 @pytest.mark.parametrize("seconds", [float("inf"), 1e30])
 def test_a_length_without_limit_is_memory_without_limit(seconds: float) -> None:
     # Given an operator who allows any length, when much memory is allocated, then this succeeds
