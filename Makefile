@@ -85,7 +85,7 @@ fuzz-audio: $(READY) ## 1,000 damaged recordings in fourteen containers; FUZZ_SE
 soak: $(READY) ## three thousand tasks through one worker, and a live task of an hour
 	@SOAK_TASKS=3000 SOAK_MINUTES=60 $(BIN)/pytest -q tests/e2e/test_leaks.py tests/e2e/test_live_soak.py
 
-chaos: $(READY) ## half an hour of killed workers and servers, power cuts (as root, with xfsprogs) and attacks; CHAOS_SEED=n repeats a run
+chaos: $(READY) ## half an hour of killed workers and servers, power cuts (as root, with xfsprogs), jumps of the clock and attacks; CHAOS_SEED=n repeats a run
 	@CHAOS_SECONDS=600 CHAOS_OUTAGES=1,30,300 ATTACKS=5 ALL_BLOWS=1 $(BIN)/pytest -q -s tests/chaos \
 		tests/integration/execution/test_attacks.py tests/e2e/test_live_recovery.py \
 		tests/e2e/test_live_speakers.py::test_a_lost_worker_costs_no_label
