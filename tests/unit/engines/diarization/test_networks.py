@@ -1,5 +1,7 @@
 """Embedded audio: as a telephone transmits it, and voices without what telephones add to them."""
 
+from hashlib import sha256
+
 import numpy as np
 import pytest
 
@@ -39,3 +41,11 @@ def test_whitening_changes_the_lengths_of_directions_alone() -> None:
     lengths = np.linalg.eigvalsh(whitening())
     assert np.array_equal(whitening(), whitening().T)
     assert lengths.min() > 0.1
+
+
+def test_each_weights_file_has_the_hash_that_is_listed() -> None:
+    sums, readme = ((weights_folder() / name).read_text() for name in ("SHA256SUMS", "README.md"))
+    files = [path for path in weights_folder().iterdir() if path.name not in {"SHA256SUMS", "README.md"}]
+    lines = [f"{sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in sorted(files)]
+    assert sums.splitlines() == lines
+    assert f"```\n{sums}```" in readme
