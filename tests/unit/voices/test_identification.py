@@ -1,7 +1,9 @@
 """Whose voices the speakers of a task have, and under which names a client sees them."""
 
+from base64 import b64encode
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from nats.js.errors import BadRequestError
 from natscribe.schemas.errors import ErrorCode
@@ -9,7 +11,8 @@ from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.voices import UNKNOWN_SPEAKER, SpeakerVoice
 from natscribe.schemas.wire import Model
 
-from app.engines.diarization.identity import embedding_network
+from app.engines.diarization.chunk_analysis import quantized
+from app.engines.diarization.identity import embedding_network, whitening
 from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
 from app.errors import BucketFullError, RequestError
 from app.requests.voice_names import with_voice_names
@@ -94,6 +97,25 @@ async def test_a_speaker_with_little_speech_is_not_identified(parts: Parts) -> N
     outcome = await identified(parts, embedded("anna", seconds=MIN_SPEECH_S - 0.1))
     assert outcome.voices is not None
     assert outcome.voices["SPEAKER_00"].voice is None
+
+
+@pytest.mark.parametrize(("agreement", "is_named"), [(0.42, False), (0.43, True)])
+async def test_a_speaker_who_may_be_two_people_is_not_named_by_whitening(
+    parts: Parts, agreement: float, is_named: bool
+) -> None:
+    # Given a voice that a speaker on a telephone resembles only if their embeddings are whitened
+    axes = np.linalg.eigh(whitening())[1].T
+    reference, spoken = (b64encode(quantized(axes[-1] + sign * 0.9 * axes[0]).tobytes()).decode() for sign in (1, -1))
+    anna = stored("anna")
+    references = [item.model_copy(update={"telephone": reference}) for item in anna.references]
+    await parts.voice_store.put(anna.model_copy(update={"references": references}), after=0)
+    # When the parts of the speech agree enough or not
+    speaker = SpeakerEmbedding(speaker="S", seconds=60, agreement=agreement, values=spoken, telephone=spoken)
+    speakers = RecordingEmbeddings(model=embedding_network(), speakers=[speaker])
+    outcome = await Identification(parts.voice_store, Settings(_env_file=None)).compare(7, speakers, ["S"])
+    # Then only the speaker who is surely one person is named
+    assert outcome.voices is not None
+    assert outcome.voices["S"].voice == (anna.voice if is_named else None)
 
 
 async def test_a_channel_without_text_takes_nobodys_name(parts: Parts) -> None:
