@@ -12,7 +12,7 @@ from app.engines.diarization.identity import whitening
 
 Vectors = npt.NDArray[np.float32]
 Pair = tuple[str, str]  # two embeddings in base64: of the original audio, and of simulated telephone audio
-Speaker = tuple[str, str, float]  # the same, and how much the embeddings agree of which the first one is the mean
+Speaker = tuple[str, str, float]  # the same, and the agreement of the embeddings of which the first one is the mean
 
 # Telephones make strangers more similar by this (docs/decisions/0031), so it is subtracted from such similarities.
 _TELEPHONE_BIAS: Final = 0.17
@@ -58,10 +58,11 @@ def match(
 ) -> dict[str, Match]:
     """Match each speaker with the voice that has the most similar reference; return {} if there are no voices.
 
-    `speakers`: the embeddings of each speaker, by label. `voices`: the embeddings of the references of each voice, by
-    id; at least one reference each. `threshold`: the least similarity for a match. `margin`: by how much every other
-    voice must be less similar. If a voice is the most similar one for two speakers, only the more similar speaker can
-    match.
+    `speakers`: the embeddings of each speaker and their agreement, by label. The agreement is the norm of the mean of
+    the normalized embeddings of the speaker's speech: 1 if all are the same, and towards 0 the less similar they are,
+    as when two people share the label. `voices`: the embeddings of the references of each voice, by id; at least one
+    reference each. `threshold`: the least similarity for a match. `margin`: by how much every other voice must be less
+    similar. If a voice is the most similar one for two speakers, only the more similar speaker can match.
     """
     if not speakers or not voices:
         return {}
@@ -90,13 +91,14 @@ def _similarities(speakers: _Embeddings, references: _Embeddings, agree: npt.NDA
 
     It is the larger of two similarities: that of the embeddings of the audio as recorded, and that of the embeddings of
     the same audio limited to telephone bandwidth. The latter are whitened unless a speaker may be two people, i.e. does
-    not `agree`, shape (speakers,): whitened, two people are often similar to each of them.
+    not `agree`, shape (speakers,): the whitened embedding of a label that two people share is often similar to both.
     """
     both = speakers.is_telephone[:, np.newaxis] & references.is_telephone
     full = _all_products(speakers.full, references.full) - _TELEPHONE_BIAS * both
     telephone = _all_products(speakers.telephone, references.telephone) - _TELEPHONE_BIAS
-    whitened = _all_products(_whitened(speakers.telephone), _whitened(references.telephone))
-    result: Vectors = np.maximum(full, np.where(agree[:, np.newaxis], whitened, telephone)).astype(np.float32)
+    if agree.any():
+        telephone[agree] = _all_products(_whitened(speakers.telephone[agree]), _whitened(references.telephone))
+    result: Vectors = np.maximum(full, telephone).astype(np.float32)
     return result
 
 
