@@ -29,7 +29,7 @@ def embedding_network() -> Model:
 
 @cache
 def whitening() -> npt.NDArray[np.float32]:
-    """Return the matrix with which to multiply embeddings of speech on telephones before they are compared.
+    """Return the matrix with which to multiply embeddings of real or simulated telephone audio to compare them.
 
     Within-class covariance normalization (Hatch 2006) scales down the directions in which embeddings of one person vary
     most, from word to word and from telephone to telephone. Stored embeddings are not multiplied. The shape is (192,

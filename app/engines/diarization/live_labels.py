@@ -30,7 +30,7 @@ _RECENT = 120 * SAMPLE_RATE  # samples: earlier windows are settled, i.e. their 
 _MAX_COPIES = 16  # of the mean of a speaker's settled embeddings
 # Seconds in windows, which overlap: at full bandwidth, and on telephones, where embeddings vary more. A new label needs
 # _MIN_NEW_S; with less than _ENOUGH_S, a cluster with at least the similarity _SIMILAR to a speaker is that speaker.
-# Similarities are less by WHITENED_DISTANCE on telephones.
+# Similarities are lower by WHITENED_DISTANCE on telephones.
 _MIN_NEW_S = 1.5, 3.0
 _ENOUGH_S = 20.0, 10.0
 _SIMILAR = 0.35
