@@ -1,5 +1,6 @@
 """The subcommands `voices enroll`, `list`, `rename` and `forget`, for voices, i.e. enrolled persons."""
 
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from natscribe.cli.tables import Column, Row, print_messages
 from natscribe.cli.wording import clock, to_the_minute
 from natscribe.client import Client, ClientError, RequestFailedError, command
 from natscribe.client.submission import build_message
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.voices import Consent, Voice
 
 User = Annotated[
@@ -32,6 +34,8 @@ ConsentTime = Annotated[
     datetime | None,
     typer.Option(metavar="TIME", help="Local time of the consent, as 2026-11-05 or 2026-11-05T14:30:00; default: now."),
 ]
+
+_PERMANENT = {ErrorCode.INVALID_REQUEST, ErrorCode.NOT_FOUND}  # errors that repeating the request cannot avoid
 
 voices = typer.Typer(no_args_is_help=True, help="Manage the voices that transcripts can name.")
 
@@ -76,9 +80,13 @@ def enroll(  # noqa: PLR0913 -- the request's fields
                 source, speaker, name=name, voice=known_voice, consent=consent, another=another, user_id=owner
             )
         except RequestFailedError as error:
+            if task_id is None and error.code not in _PERMANENT:
+                message = f"{error.message} The task is kept for an hour: give --task-id {source} instead of FILE."
+                raise ClientError(message) from error
             explained = await _explained(client, error, owner, source)
             if task_id is None and source not in str(explained):  # nobody is told to enrol one of its speakers
-                await client.delete(source)
+                with suppress(ClientError):  # the service erases it in an hour
+                    await client.delete(source)
             raise explained from error
         out.print(f"enrolled: {enrolled.voice} {enrolled.name}")
         labels = "" if task_id is None else f"{task_id} keeps its labels. "
