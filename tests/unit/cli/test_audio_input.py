@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from natscribe.cli.audio_input import AudioFile, OtherFormatError, read_in_thread, samples
+from natscribe.cli.audio_input import AudioFile, OtherFormatError, after_first, read_in_thread, samples
 from natscribe.cli.folders import existing_file
 from natscribe.client import ClientError
 from natscribe.schemas.live import Codec, LiveAudio
@@ -135,6 +135,26 @@ async def test_audio_that_breaks_off_ends_with_an_error(error: Exception, messag
     assert await anext(audio) == AUDIO
     with pytest.raises(ClientError, match=message):
         await asyncio.wait_for(anext(audio), 10)
+
+
+async def test_cancelling_the_wait_for_the_first_chunk_ends_the_reading() -> None:
+    # Given a command that waits for the first chunk of audio, which does not arrive
+    ended, is_read = threading.Event(), asyncio.Event()
+    loop, others = asyncio.get_running_loop(), asyncio.all_tasks()
+
+    def chunks() -> Iterator[bytes]:
+        loop.call_soon_threadsafe(is_read.set)
+        ended.wait(30)
+        yield AUDIO
+
+    waiting = asyncio.create_task(after_first(chunks()))
+    await asyncio.wait_for(is_read.wait(), 10)
+    # When it is interrupted
+    waiting.cancel()
+    await asyncio.wait([waiting], timeout=10)
+    # Then it ends at once, and no task remains
+    assert (waiting.cancelled(), asyncio.all_tasks()) == (True, others)
+    ended.set()
 
 
 def test_input_that_arrives_after_the_command_has_ended_causes_no_warning() -> None:

@@ -73,7 +73,12 @@ async def after_first(chunks: Iterable[bytes], *, timeout: float | None = None) 
     """
     audio = read_in_thread(chunks)
     first = asyncio.ensure_future(anext(audio, b""))
-    await asyncio.wait([first], timeout=timeout)
+    try:
+        await asyncio.wait([first], timeout=timeout)
+    except asyncio.CancelledError:  # as by Ctrl-C: `wait` does not cancel what it waits for
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        raise
     if first.done():
         first.result()
     return _with_first(first, audio)
