@@ -85,7 +85,7 @@ class ProcessLiveAudio(_Message):
     )
     first: bool = Field(False, description="Creates the stream, and closes an older one of this name.")
     skipped_bytes: int = Field(0, description="Bytes of the stream before its first job; only used with `first`.")
-    data: str = Field("", repr=False, description="Bytes of the next frames, at most 1 MiB, in base64.")
+    data: str = Field("", repr=False, description="Bytes of the next frames, in base64.")
     include_open: bool = Field(True, description="Whether the reply includes the open utterances.")
     speakers: LiveSpeakerOptions | None = Field(
         None, description="How to find the speakers of each channel (or the mix); null: do not. Only used with `first`."
