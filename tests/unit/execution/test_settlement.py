@@ -21,7 +21,6 @@ from tests.fakes.messages import event as progress
 
 TRANSIENT = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
 PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "Not audio.")
-MAX_ATTEMPTS = 4
 
 
 @dataclass
@@ -31,16 +30,12 @@ class FakeAttempt:
     number: int = 1
     state: State = State.RUNNING
     fenced: bool = False
-    only_speakers_missing: bool = False
+    has_attempts_left: bool = True
     is_running: bool = True
     is_unsure: bool = False
     cleaned_up: bool = False
     audio_seconds: float | None = None
     done: list[str] = field(default_factory=list)
-
-    @property
-    def has_attempts_left(self) -> bool:
-        return self.number < MAX_ATTEMPTS or self.only_speakers_missing
 
     @property
     def record(self) -> SimpleNamespace:
@@ -115,11 +110,11 @@ def test_the_delay_of_a_retry(attempt: int, first: float, jitter: float, delay: 
     assert delay_after(attempt, first, jitter) == delay
 
 
-@pytest.mark.parametrize(("number", "error"), [(4, TRANSIENT), (1, PERMANENT)])
+@pytest.mark.parametrize(("has_attempts_left", "error"), [(False, TRANSIENT), (True, PERMANENT)])
 async def test_a_failure_is_appended_then_stored_as_a_dead_letter_then_acknowledged(
-    number: int, error: Exception
+    has_attempts_left: bool, error: Exception
 ) -> None:
-    attempt = FakeAttempt(number)
+    attempt = FakeAttempt(has_attempts_left=has_attempts_left)
     assert await fail(attempt, error) is State.FAILED
     assert attempt.done == ["failed", "letter", "ack"]
 
@@ -132,9 +127,9 @@ async def test_nothing_is_appended_behind_an_end(state: State, error: Exception)
     assert attempt.done == ["ack"]
 
 
-@pytest.mark.parametrize(("number", "error"), [(1, TRANSIENT), (4, TRANSIENT), (1, PERMANENT)])
-async def test_a_fenced_worker_settles_nothing(number: int, error: Exception) -> None:
-    attempt = FakeAttempt(number, fenced=True)
+@pytest.mark.parametrize(("has_attempts_left", "error"), [(True, TRANSIENT), (False, TRANSIENT), (True, PERMANENT)])
+async def test_a_fenced_worker_settles_nothing(has_attempts_left: bool, error: Exception) -> None:
+    attempt = FakeAttempt(has_attempts_left=has_attempts_left, fenced=True)
     assert await fail(attempt, error) is None
     assert (attempt.done, attempt.cleaned_up) == ([], True)
 
@@ -164,7 +159,3 @@ async def test_a_message_whose_log_only_a_later_version_can_read_is_returned_unl
     returned, message = of(attempt)
     assert (await settlement.failed(returned, UnreadableError("progress"))).state is None
     assert message.done == done
-
-
-async def test_the_last_attempt_is_followed_by_another_where_only_the_speakers_are_missing() -> None:
-    assert await fail(FakeAttempt(MAX_ATTEMPTS, only_speakers_missing=True), TRANSIENT) is State.RETRYING
