@@ -474,7 +474,12 @@ async def test_positions_that_come_too_late_are_unknown(
 ) -> None:
     constants(COMPUTED_WITHIN_S=0.02)
     messages = [await parts.publish(f"t{number}") for number in range(3)]
-    monkeypatch.setattr(FairQueue, "before", lambda *_: sleep(0.03))
+
+    def compute(_: FairQueue, __: QueuedTask) -> tuple[int, float]:
+        sleep(0.03)
+        return 0, 0.0
+
+    monkeypatch.setattr(FairQueue, "before", compute)
     async with parts.scheduling():
         question = QUESTION.dump_json([Grant.of(message.queued_task) for message in messages])
         reply = await parts.nats.request(subjects.POSITIONS, question, timeout=10)
