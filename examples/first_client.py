@@ -10,13 +10,12 @@ import nats
 
 
 async def main(recording: str) -> None:
-    env = os.environ.get
     nc = await nats.connect(
-        env("NATS_URL", "nats://localhost:4222").split(","),
-        user=env("NATS_USER"),
-        password=env("NATS_PASSWORD"),
-        inbox_prefix=env("NATS_INBOX_PREFIX", "_INBOX"),
-        tls=ssl.create_default_context(cafile=env("NATS_TLS_CA_FILE")),  # used if the server asks for TLS
+        os.getenv("NATS_URL", "nats://localhost:4222").split(","),
+        user=os.getenv("NATS_USER"),
+        password=os.getenv("NATS_PASSWORD"),
+        inbox_prefix=os.getenv("NATS_INBOX_PREFIX", "_INBOX"),
+        tls=ssl.create_default_context(cafile=os.getenv("NATS_TLS_CA_FILE")),  # used if the server asks for TLS
     )
     js = nc.jetstream()
     task_id = os.urandom(16).hex()  # a new id for each task: an existing id has no effect
@@ -35,4 +34,6 @@ async def main(recording: str) -> None:
     sys.exit(event["state"] != "completed")  # of a failed task, the result is its error
 
 
-asyncio.run(main(sys.argv[1])) if sys.argv[1:] else sys.exit(__doc__)
+if not sys.argv[1:]:
+    sys.exit(__doc__)
+asyncio.run(main(sys.argv[1]))

@@ -39,4 +39,7 @@ async def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]))) if sys.argv[1:] else sys.exit(__doc__)
+    if sys.argv[1:]:
+        asyncio.run(main(Path(sys.argv[1])))
+    else:
+        sys.exit(__doc__)

@@ -24,4 +24,7 @@ async def main(recording: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]))) if sys.argv[1:] else sys.exit(__doc__)
+    if sys.argv[1:]:
+        asyncio.run(main(Path(sys.argv[1])))
+    else:
+        sys.exit(__doc__)
