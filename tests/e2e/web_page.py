@@ -71,11 +71,11 @@ async def site_in(
 
 
 @asynccontextmanager
-async def copied_site(folder: Path, more_config: str = "") -> AsyncIterator[Site]:
+async def copied_site(folder: Path) -> AsyncIterator[Site]:
     """A copy of the page on a server of files, without a worker; the copy may connect to any address."""
     port, copy = free_port(), folder / "page"
     websocket = f'websocket {{ listen: "127.0.0.1:{port}", no_tls: true }}\n'
-    server = NatsServer(folder / "nats", free_port(), more_config=websocket + more_config)
+    server = NatsServer(folder / "nats", free_port(), more_config=websocket)
     shutil.copytree(ROOT / "examples/browser", copy)
     settings = json.loads((copy / "settings.json").read_text(encoding="utf-8"))
     settings["server"] = f"ws://127.0.0.1:{port}"
