@@ -14,6 +14,7 @@ from app.engines.diarization.live_labels import LiveLabels
 from app.engines.diarization.live_windows import SpeechWindow
 
 WINDOW_S, STEP_S, PAUSE_S = 1.5, 0.75, 1.0
+AXES = np.linalg.eigh(whitening())[1].T  # whitening scales down the first ones most
 
 
 class Conversation:
@@ -250,16 +251,17 @@ def test_two_labels_of_one_person_are_merged(conversation: Conversation) -> None
     assert conversation.label_at(conversation.now - 5) not in {0, 1}
 
 
-@pytest.mark.parametrize(("from_telephone", "expected"), [(False, [0, 1]), (True, [0, None])])
+@pytest.mark.parametrize(("from_telephone", "expected"), [(False, [0, 1, 1]), (True, [0, None, None])])
 def test_on_a_telephone_a_new_label_needs_more_speech(from_telephone: bool, expected: list[int | None]) -> None:
-    # Given somebody, and a stranger who speaks for a second and a half
+    # Given somebody, and a stranger who speaks for 2.6 s in all
     conversation = Conversation(LiveLabels(), from_telephone=from_telephone)
     conversation.speak("ann", 10)
-    conversation.speak("bob", 1.5)
+    conversation.speak("bob", 1.3)
+    conversation.speak("bob", 1.3)
     assert conversation.labels_of(conversation.said) == expected
-    # When there is more of it, the stranger has a label on a telephone, too
-    conversation.speak("bob", 3)
-    assert conversation.labels_of(conversation.said) == [0, 1, 1]
+    # When it is 3 s, the stranger has a label on a telephone, too
+    conversation.speak("bob", 0.4)
+    assert conversation.labels_of(conversation.said) == [0, 1, 1, 1]
 
 
 @pytest.mark.parametrize(("from_telephone", "pause", "speakers"), [(False, 0, 2), (True, 0, 1), (True, 3_000, 2)])
@@ -285,29 +287,88 @@ def test_on_a_telephone_what_varies_in_one_person_counts_less(
     conversation: Conversation, from_telephone: bool, expected: list[int]
 ) -> None:
     # Given utterances that differ in the direction in which the speech of one person varies most
-    directions = np.linalg.eigh(whitening())[1].T
     for sign in (1, -1, 1):
-        speak(conversation, directions[-1] + sign * directions[0], from_telephone=from_telephone)
+        speak(conversation, AXES[-1] + sign * AXES[0], from_telephone=from_telephone)
+    assert conversation.labels_of(conversation.said) == expected
+
+
+@pytest.mark.parametrize(
+    ("from_telephone", "similarity", "windows", "expected"),
+    [(False, 0.31, 4, [0, 1]), (True, 0.31, 4, [0, 0]), (True, 0.31, 16, [0, 1]), (True, 0.35, 16, [0, 0])],
+)
+def test_whitened_embeddings_of_one_person_may_be_less_similar(
+    conversation: Conversation, from_telephone: bool, similarity: float, windows: int, expected: list[int]
+) -> None:
+    # Given two utterances, short or long ones, whose embeddings, as they are compared, have this similarity
+    for values in (AXES[0], similar(similarity)):
+        speak(conversation, unwhitened(values, from_telephone), from_telephone=from_telephone, windows=windows)
     assert conversation.labels_of(conversation.said) == expected
 
 
 @pytest.mark.parametrize(("from_telephone", "expected"), [(False, [0, 1]), (True, [0, 0])])
-def test_whitened_embeddings_of_one_person_may_be_less_similar(
+def test_whitened_embeddings_of_one_person_may_vary_more(
     conversation: Conversation, from_telephone: bool, expected: list[int]
 ) -> None:
-    # Given two utterances whose embeddings, as they are compared, have a similarity of 0.33
-    for second in (0, 1):
-        compared = np.eye(EMBEDDING_SIZE)[0] + second * np.sqrt(1 / 0.33**2 - 1) * np.eye(EMBEDDING_SIZE)[1]
-        values = np.linalg.solve(whitening(), compared) if from_telephone else compared
-        speak(conversation, values, from_telephone=from_telephone)
+    # Given two utterances whose embeddings vary, but whose mean embeddings are similar
+    for values, variations in ((AXES[0], AXES[10:34]), (similar(0.53), AXES[40:64])):
+        varied = unwhitened((values + 1.4 * variations).astype(np.float32), from_telephone)
+        speak(conversation, varied, from_telephone=from_telephone, windows=24)
     assert conversation.labels_of(conversation.said) == expected
 
 
-def speak(conversation: Conversation, values: Floats, *, from_telephone: bool) -> None:
-    """Add an utterance of 4 s, all of whose embeddings are in this direction."""
+@pytest.mark.parametrize(
+    ("similarity", "from_telephone", "expected"), [(0.27, False, None), (0.27, True, 0), (0.23, True, None)]
+)
+def test_on_a_telephone_short_speech_may_be_less_similar_to_a_speaker(
+    conversation: Conversation, similarity: float, from_telephone: bool, expected: int | None
+) -> None:
+    # Given somebody who has spoken for a minute, and then speech that is too short for a label
+    speak(conversation, unwhitened(AXES[0], from_telephone), from_telephone=from_telephone, windows=80)
+    values = unwhitened(similar(similarity), from_telephone)
+    speak(conversation, values, from_telephone=from_telephone, windows=1)
+    # Then it has the label of that person only if it is similar enough
+    assert conversation.labels_of(conversation.said) == [0, expected]
+    assert conversation.labels.nearest(SpeechWindow(0, 24_000, quantized(values))) == expected
+
+
+def test_on_a_telephone_labels_are_merged_at_less_similarity(conversation: Conversation) -> None:
+    # Given two people, and then speech between the two
+    first, second = AXES[-1], 0.2 * AXES[-1] + 0.98 * AXES[0]
+    for values, windows in ((first, 12), (second, 3), (first + second, 4)):
+        speak(conversation, unwhitened(values, from_telephone=True), from_telephone=True, windows=windows)
+    # Then the second label, which has a similarity of 0.51 to the only cluster, is merged
+    assert conversation.labels.merged == {1: 0}
+
+
+def test_people_on_a_telephone_keep_their_labels_for_more_than_two_minutes(conversation: Conversation) -> None:
+    # Given two people whose embeddings are unlike each other only if they are whitened, and a long silence
+    people = AXES[0] + 0.72 * AXES[-1], AXES[0]
+    for number in range(23):
+        conversation.now += 130 if number == 20 else 0
+        speak(conversation, people[number % 2], from_telephone=True)
+    # Then both are recognized after it
+    assert (conversation.labels_of(conversation.said[-3:]), conversation.labels.merged) == ([0, 1, 0], {})
+    window = SpeechWindow(0, 24_000, quantized(people[0]), from_telephone=True)
+    assert conversation.labels.nearest(window) == 0
+
+
+def similar(similarity: float) -> Floats:
+    """An embedding with this similarity to the first axis."""
+    vector: Floats = (similarity * AXES[0] + np.sqrt(1 - similarity**2) * AXES[1]).astype(np.float32)
+    return vector
+
+
+def unwhitened(values: Floats, from_telephone: bool) -> Floats:
+    """The embeddings that are compared as these values."""
+    return np.linalg.solve(whitening(), values.T).T if from_telephone else values
+
+
+def speak(conversation: Conversation, values: Floats, *, from_telephone: bool, windows: int = 4) -> None:
+    """Add an utterance with these embeddings of its windows, or with one that all of them have."""
     start = conversation.now + PAUSE_S
-    conversation.now = start + 4
+    conversation.now = start + (windows - 1) * STEP_S + WINDOW_S
     conversation.said.append((start, conversation.now, ""))
-    at = np.rint(SAMPLE_RATE * (start + STEP_S * np.arange(4))).astype(int).tolist()
-    direction = quantized((values / np.linalg.norm(values)).astype(np.float32))
-    conversation.labels.add([SpeechWindow(t, t + 24_000, direction, from_telephone=from_telephone) for t in at])
+    at = np.rint(SAMPLE_RATE * (start + STEP_S * np.arange(windows))).astype(int).tolist()
+    directions = map(quantized, np.broadcast_to(values, (windows, EMBEDDING_SIZE)))
+    spoken = zip(at, directions, strict=True)
+    conversation.labels.add([SpeechWindow(t, t + 24_000, of, from_telephone=from_telephone) for t, of in spoken])
