@@ -110,8 +110,7 @@ class LiveLabels:
         last = int(self._windows["start"][-1]) if len(self._windows) else self.settled_until - 1
         added = [(start, end, _NONE, *values) for start, end, *values in windows if start > last]
         self._windows = np.concatenate([self._windows, np.array(added, _WINDOW)])
-        clusters = self._clusters()
-        if len(clusters) and len(self._windows):
+        if len(self._windows) and len(clusters := self._clusters()):
             self._assign(clusters)
             self.settle(int(self._windows["end"][-1]))
 

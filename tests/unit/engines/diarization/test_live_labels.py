@@ -350,6 +350,10 @@ def test_people_on_a_telephone_keep_their_labels_for_more_than_two_minutes(conve
     assert (conversation.labels_of(conversation.said[-3:]), conversation.labels.merged) == ([0, 1, 0], {})
     window = SpeechWindow(0, 24_000, quantized(people[0]), from_telephone=True)
     assert conversation.labels.nearest(window) == 0
+    # And also when all that they said is settled, and there is nothing new
+    conversation.labels.settle(round((conversation.now + 130) * SAMPLE_RATE))
+    conversation.labels.add([])
+    assert conversation.labels.nearest(window) == 0
 
 
 def similar(similarity: float) -> Floats:
