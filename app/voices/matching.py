@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from app.engines.diarization.identity import whitening
+from app.engines.diarization.whitening import whitening
 
 Vectors = npt.NDArray[np.float32]
 Pair = tuple[str, str]  # two embeddings in base64: of the original audio, and of simulated telephone audio

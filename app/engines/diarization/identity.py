@@ -1,4 +1,4 @@
-"""The speaker embedding model: its identity, as only embeddings of the same revision can be compared, and whitening."""
+"""The identity of the speaker embedding model: only embeddings of the same revision can be compared."""
 
 from functools import cache
 from hashlib import sha256
@@ -6,12 +6,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 from natscribe.schemas.wire import Model
 
-EMBEDDING_FILE, TELEPHONE_FILE, WHITENING_FILE = "campplus.onnx", "telephone.npy", "whitening.npy"
-WHITENED_DISTANCE: Final = 0.05  # by how much larger distances of whitened embeddings of one person may be
+EMBEDDING_FILE, TELEPHONE_FILE = "campplus.onnx", "telephone.npy"
 _FEATURES: Final = b"1"  # increment it when code changes the features, or how a speaker's embedding is computed
 
 
@@ -25,15 +22,3 @@ def embedding_network() -> Model:
     """Return the name and the revision of the speaker embedding model."""
     contents = [(weights_folder() / name).read_bytes() for name in (EMBEDDING_FILE, TELEPHONE_FILE)]
     return Model(name="campplus", revision=sha256(b"".join([_FEATURES, *contents])).hexdigest()[:12])
-
-
-@cache
-def whitening() -> npt.NDArray[np.float32]:
-    """Return the matrix with which to multiply embeddings of real or simulated telephone audio to compare them.
-
-    Within-class covariance normalization (Hatch 2006) scales down the directions in which embeddings of one person vary
-    most, from word to word and from telephone to telephone. Stored embeddings are not multiplied. The shape is (192,
-    192).
-    """
-    matrix: npt.NDArray[np.float32] = np.load(weights_folder() / WHITENING_FILE).astype(np.float32)
-    return matrix

@@ -20,10 +20,10 @@ import numpy as np
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE
 from app.engines.diarization.clustering import Floats, best_pairs
-from app.engines.diarization.identity import WHITENED_DISTANCE, whitening
 from app.engines.diarization.live_windows import SpeechWindow
 from app.engines.diarization.regions import MAX_EMBEDDING_FRAMES
 from app.engines.diarization.speakers import Embeddings, SpeakerBounds, normalized, smoothed, speaker_centroids
+from app.engines.diarization.whitening import WHITENED_DISTANCE, whitening
 from app.engines.diarization.windows import FRAME_SAMPLES, Indices
 
 _RECENT = 120 * SAMPLE_RATE  # samples: earlier windows are settled, i.e. their labels no longer change

@@ -15,8 +15,8 @@ from app.engines.diarization.clustering import (
     linkage,
     merge_by_centroids,
 )
-from app.engines.diarization.identity import WHITENED_DISTANCE
 from app.engines.diarization.regions import EMBEDDING_STEP_FRAMES
+from app.engines.diarization.whitening import WHITENED_DISTANCE
 from app.engines.diarization.windows import STEP_FRAMES, WINDOW_FRAMES, Indices, Mask, long_runs
 
 _MAX_LINKAGE = 0.62  # largest average distance (1 - cosine similarity) between the embeddings of one cluster

@@ -12,7 +12,8 @@ from natscribe.schemas.voices import UNKNOWN_SPEAKER, SpeakerVoice
 from natscribe.schemas.wire import Model
 
 from app.engines.diarization.chunk_analysis import quantized
-from app.engines.diarization.identity import embedding_network, whitening
+from app.engines.diarization.identity import embedding_network
+from app.engines.diarization.whitening import whitening
 from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
 from app.errors import BucketFullError, RequestError
 from app.requests.voice_names import with_voice_names

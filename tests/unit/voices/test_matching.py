@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from app.engines.diarization.identity import whitening
+from app.engines.diarization.whitening import whitening
 from app.voices import matching
 from app.voices.matching import Match, Pair
 

@@ -9,9 +9,9 @@ import pytest
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE, quantized
 from app.engines.diarization.clustering import Floats
-from app.engines.diarization.identity import whitening
 from app.engines.diarization.live_labels import LiveLabels
 from app.engines.diarization.live_windows import SpeechWindow
+from app.engines.diarization.whitening import whitening
 
 WINDOW_S, STEP_S, PAUSE_S = 1.5, 0.75, 1.0
 AXES = np.linalg.eigh(whitening())[1].T  # whitening scales down the first ones most

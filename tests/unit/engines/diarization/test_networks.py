@@ -7,9 +7,10 @@ import pytest
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.features import features
-from app.engines.diarization.identity import TELEPHONE_FILE, weights_folder, whitening
+from app.engines.diarization.identity import TELEPHONE_FILE, weights_folder
 from app.engines.diarization.networks import POWERSET_CLASSES, Networks
 from app.engines.diarization.telephone import simulate_telephone
+from app.engines.diarization.whitening import whitening
 from app.engines.diarization.windows import WINDOW_FRAMES, WINDOW_SAMPLES
 
 SECOND = np.arange(SAMPLE_RATE) / SAMPLE_RATE
