@@ -55,7 +55,7 @@ up: $(READY) ## run the service with embedded servers until Ctrl-C
 test: $(READY) $(NODE_READY) ## run all tests but the long ones and those of `check`, against real servers: five minutes
 	@$(BIN)/pytest -n 3 --dist loadgroup $(LONG:%=--ignore=%) --ignore=tests/chaos --ignore=tests/cluster --ignore=tests/contract
 
-test-unit: $(READY) ## run the tests that need no server and no Node: forty seconds
+test-unit: $(READY) ## run the tests that need no server and no Node: fifty seconds
 	@$(BIN)/pytest -n 3 --dist loadgroup -m "not node" tests/unit tests/handlers tests/contract benchmarks/tests
 
 test-long: $(READY) $(NODE_READY) ## run the long tests: engines, monitoring, browser, lost workers, attacks, S3
