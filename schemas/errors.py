@@ -2,10 +2,13 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from .enums import DescribedEnum, of_any_version
+from .printable import printable
 from .wire import Message
+
+MAX_MESSAGE_CHARS = 2000
 
 
 class ErrorCode(DescribedEnum):
@@ -64,11 +67,15 @@ class ErrorCode(DescribedEnum):
 OpenCode = Annotated[ErrorCode, of_any_version(ErrorCode)]
 
 
+def _one_line(message: str) -> str:
+    return printable(message)[:MAX_MESSAGE_CHARS]  # it may repeat text of the message with the problem
+
+
 class ErrorDetail(Message):
     """An error: its code for programs, and its cause and remedy for people."""
 
     code: OpenCode = Field(description="Code of the error, for programs.", examples=["audio_not_found"])
-    message: str = Field(
+    message: Annotated[str, AfterValidator(_one_line)] = Field(
         description="The cause and what to do, in one sentence for people.",
         examples=["No recording is named 'meeting.flac': upload it to the bucket 'audio', then submit a new task."],
     )

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from .errors import ErrorCode, ErrorDetail
+from .printable import printable
 from .requests import CURSOR_PATTERN, TaskRequest, UserRequest
 from .task_list import LISTED_CURSOR_PATTERN
 from .transcription import LANGUAGE_PATTERN, TERM_PATTERN
@@ -55,7 +56,8 @@ def _described(problem: ErrorDetails, title: str) -> str:
     field = ".".join(location)
     advice = _advice(problem, field, {title, *map(str, problem["loc"])})
     line = f"{field[:MAX_NAME_CHARS]}: {advice}" if field else advice
-    return line.encode("ascii", "backslashreplace").decode()  # the name of an unknown field may have any characters
+    # The name of an unknown field may have any characters.
+    return printable(line).encode("ascii", "backslashreplace").decode()
 
 
 def _advice(problem: ErrorDetails, field: str, classes: set[str]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
+from natscribe.schemas.printable import printable
 from natscribe.settings import without_login
 
 from app.settings import VERSION, Settings
@@ -54,6 +55,7 @@ def configure(level: str = DEFAULT_LEVEL) -> None:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
+            _make_printable,
             renderer,
         ],
     )
@@ -162,3 +164,11 @@ def _flatten_extra(_: object, __: str, event: structlog.typing.EventDict) -> str
 
 def _drop_none(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     return {key: value for key, value in event.items() if value is not None}
+
+
+def _make_printable(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Escape what a terminal might act on: a line may repeat text of a message. Only a traceback has several lines."""
+    return {
+        key: printable(value, keep="\n" if key == "exception" else "") if isinstance(value, str) else value
+        for key, value in event.items()
+    }

@@ -9,8 +9,10 @@ import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 from natscribe.client.submission import DiarizationKeywords, TranscriptionKeywords
 from natscribe.schemas.diarization import DiarizationTask
+from natscribe.schemas.errors import MAX_MESSAGE_CHARS, ErrorCode, ErrorDetail
 from natscribe.schemas.examples import EXAMPLES
 from natscribe.schemas.live import LiveKeywords, LiveTask
+from natscribe.schemas.printable import printable
 from natscribe.schemas.problems import problems_of
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ReplayRequest
@@ -103,6 +105,7 @@ def test_the_keywords_of_a_typed_call_are_the_options() -> None:
         ({"langauge": "en"}, "langauge: there is no such field, did you mean language?"),
         ({"x" * 200: 1}, f"{'x' * 100}: there is no such field, leave it out"),
         ({"поле": 1}, r"\u043f\u043e\u043b\u0435: there is no such field, leave it out"),
+        ({"\x1b[2J\n\x9c\u202e": 1}, r"\x1b[2J\n\x9c\u202e: there is no such field, leave it out"),
         ({"user_id": ""}, "user_id: use an integer of 64 bits, or 1 to 64 characters, no control characters"),
     ],
 )
@@ -110,6 +113,21 @@ def test_an_invalid_option_is_named_with_the_allowed_values(change: dict[str, ob
     with pytest.raises(ValidationError) as wrong:
         TranscriptionTask.model_validate(LEAST | change)
     assert problems_of(wrong.value) == words
+
+
+def test_an_error_repeats_foreign_text_without_what_a_terminal_acts_on() -> None:
+    # Given the name of a recording that would set the title of a terminal and reorder the line
+    error = ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message="No recording is named '\x1b]0;x\x07\u202e\n'.")
+    # Then the error has it escaped, and is limited in size
+    assert error.message == r"No recording is named '\x1b]0;x\x07\u202e\n'."
+    assert ErrorDetail(code=ErrorCode.INTERNAL, message="x" * 10_000).message == "x" * MAX_MESSAGE_CHARS
+
+
+def test_all_characters_but_commands_to_a_terminal_are_printable() -> None:
+    text = "запись №5 · ü 日本 👩\u200d🚀 \N{NO-BREAK SPACE}\\x1b"
+    assert printable(text) == text
+    assert printable("a\tb\r\n\x7f\x9b\u2066\ud83d") == r"a\tb\r\n\x7f\x9b\u2066\ud83d"
+    assert printable("a\tb\r\n", keep="\n\t") == "a\tb\\r\n"
 
 
 @pytest.mark.parametrize(

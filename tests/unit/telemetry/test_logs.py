@@ -152,3 +152,34 @@ def test_a_line_has_no_empty_fields_and_no_repeated_error(lines: Lines) -> None:
         "subject": "tasks.high",
     }
     assert second["event"] == "Shutting down"
+
+
+@pytest.mark.parametrize("on_terminal", [True, False])
+@pytest.mark.usefixtures("lines")  # restores the loggers
+def test_a_line_repeats_foreign_text_without_what_a_terminal_acts_on(
+    monkeypatch: pytest.MonkeyPatch, on_terminal: bool
+) -> None:
+    # Given a log on a terminal, or in a file that a program prints there
+    written = io.StringIO()
+    monkeypatch.setattr(written, "isatty", lambda: on_terminal)
+    monkeypatch.setattr(sys, "stderr", written)
+    configure("debug")
+    # When the service and a library log text of a message
+    hostile = "\x1b]0;x\x07\x9b2J\u202e"
+    error = ValueError(hostile)
+    try:
+        _raise(error)
+    except ValueError:
+        structlog.get_logger().exception(hostile, error=hostile, nested={"field": hostile}, cause=error)
+    logging.getLogger("library").warning(hostile)
+    # Then the printed lines have it escaped, and a traceback has its lines
+    lines = written.getvalue().splitlines()
+    printed = "\n".join(lines if on_terminal else [f"{value}" for line in lines for value in json.loads(line).values()])
+    assert "\x1b]" not in printed
+    assert not {"\x07", "\x9b", "\u202e"} & set(printed)
+    assert r"\x1b]0;x\x07\x9b2J\u202e" in printed
+    assert "Traceback (most recent call last):\n  File" in printed
+
+
+def _raise(error: Exception) -> None:
+    raise error
