@@ -106,7 +106,8 @@ def all_resources(js: JetStreamContext, settings: Settings) -> Iterator[Resource
         name = str(config.name)
         yield Resource("stream", name, name, config, partial(js.stream_info, name), js.add_stream, js.update_stream)
     for stream, consumer in streams.consumer_configs(settings):
-        name, add = str(consumer.durable_name), partial(js.add_consumer, stream)
+        # NATS returns configurations with a name; nats-py would then send a request that the service may not send.
+        name, add = str(consumer.durable_name), partial(js.add_consumer, stream, name=None)
         yield Resource("consumer", name, stream, consumer, partial(js.consumer_info, stream, name), add, add)
 
 

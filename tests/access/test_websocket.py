@@ -1,7 +1,5 @@
 """A page in a browser uses NATS by WebSocket with the permissions of its user only."""
 
-import re
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.embedded import free_port
-from tests.access.servers import DEPLOY, GuardedNats, GuardedValkey, password, service_settings
+from tests.access.documented_users import configuration
+from tests.access.servers import GuardedNats, GuardedValkey, password, service_settings
 from tests.audio import tone, wav
 from tests.fakes.engine import FakeEngine
 from tests.faults import make_certificates
@@ -21,7 +20,6 @@ pytestmark = pytest.mark.node
 
 ROOT = Path(__file__).parents[2]
 NODE, BROWSER = ROOT / "tools/node", ROOT / "examples/browser"
-ACCESS = ROOT / "docs/access.md"
 PAGE = """
 import { wsconnect } from "@nats-io/nats-core";
 
@@ -125,17 +123,6 @@ process.exit();
 """
 
 
-def with_page_user(folder: Path) -> Path:
-    """The configuration of NATS, with the user for a page that docs/access.md shows."""
-    shutil.copytree(DEPLOY / "nats", folder)
-    user = re.search(r"```\n( *\{ user: page.*?)```", ACCESS.read_text(encoding="utf-8"), re.DOTALL)
-    assert user
-    accounts = folder / "accounts.conf"
-    before, users, after = accounts.read_text(encoding="utf-8").partition("      {\n        user: publisher,\n")
-    accounts.write_text(before + user[1] + users + after, encoding="utf-8")
-    return folder
-
-
 @pytest.mark.parametrize("user", ["publisher", "page"])
 async def test_the_page_of_the_examples_needs_no_more_than_the_rights_of(
     user: str, tmp_path: Path, valkey: GuardedValkey, monkeypatch: pytest.MonkeyPatch
@@ -146,7 +133,7 @@ async def test_the_page_of_the_examples_needs_no_more_than_the_rights_of(
         "publisher": ("publisher", password("publisher"), "_INBOX_publisher"),
         "page": ("page", "opens a page", "_INBOX_publisher.page"),
     }[user]
-    deploy = with_page_user(tmp_path / "deploy")
+    deploy = configuration(tmp_path / "deploy")
     recording = tmp_path / "tone.wav"
     recording.write_bytes(wav(tone(12)))
     async with server_for_pages(tmp_path, valkey, monkeypatch, deploy=deploy) as (server, address):
