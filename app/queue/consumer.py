@@ -22,6 +22,7 @@ from app.queue.queue_reader import QUEUE_KEYS, QueueKey
 from app.queue.task_messages import TaskMessages
 
 RETRY_AFTER_S = 1.0  # pause after a pull that has failed
+EARLY_AGAIN_AFTER_S = 5.0  # at most, until the next delivery of a grant that came too early
 RELEASE_TIMEOUT_S = 6.0  # for a cancelled task to append to its log and to release its message
 CANCEL_AGAIN_AFTER_S = 0.5
 
@@ -146,7 +147,8 @@ class TaskConsumer:
         """Start the handler of the task for which the scheduler has sent a grant, `message`.
 
         If the task message is gone, acknowledge the grant and notify the scheduler instead. If the grant or the task
-        message cannot be read, reject the grant (nak), so that JetStream delivers it again.
+        message cannot be read, reject the grant (nak), so that JetStream delivers it again. If the scheduler has sent
+        the grant too early, because a clock was wrong, JetStream delivers it again until the task may start.
         """
         try:
             grant = read_grant(message.data)
@@ -154,6 +156,9 @@ class TaskConsumer:
             if task is None:
                 await message.ack()
                 await self._messages.note_end(grant)
+                return
+            if early_by := await self._messages.seconds_until_due(task):
+                await message.nak(delay=min(early_by, EARLY_AGAIN_AFTER_S))
                 return
         except (NatsError, UnreadableError) as error:
             log.warning("granted_task_unread", error=describe(error))

@@ -87,7 +87,7 @@ class Scheduler:
         self._reread_to = 0
         self._just_ended: set[int] = set()  # stream sequences of tasks that have ended since `_reread` began
         self._news = {subject: asyncio.Event() for subject in QUEUE_KEYS}  # the queue may have new messages
-        self._clock_ahead = timedelta()  # of the NATS server
+        self._server_time, self._server_time_at = datetime.now(UTC), monotonic()  # as last read, and when
         self._noticed_at = -math.inf  # when the latest notice was received
 
     def reconsider(self, user: User) -> None:
@@ -151,7 +151,7 @@ class Scheduler:
     async def _until_recreated(self, created: datetime) -> None:
         """Wait until the task stream, created at `created`, has been recreated, so that its sequences restart at 1.
 
-        Meanwhile, regularly note how far the clock of the NATS server is ahead of this worker's clock.
+        Meanwhile, regularly read the time of the NATS server.
         """
         while True:
             await asyncio.sleep(STREAM_READ_EVERY_S)
@@ -160,9 +160,9 @@ class Scheduler:
                     return
 
     async def _read_stream(self) -> datetime:
-        """Return the creation time of the task stream; note how far the clock of NATS is ahead of this worker's."""
+        """Return the creation time of the task stream; note the time of the NATS server."""
         stream = await self.messages.stream_times()
-        self._clock_ahead = stream.now - datetime.now(UTC)
+        self._server_time, self._server_time_at = stream.now, monotonic()
         return stream.created
 
     def _look_everywhere(self) -> None:
@@ -282,7 +282,8 @@ class Scheduler:
 
     @property
     def _now(self) -> datetime:
-        return datetime.now(UTC) + self._clock_ahead
+        """The time of the NATS server: this worker's system clock, which may be set, has no influence on it."""
+        return self._server_time + timedelta(seconds=monotonic() - self._server_time_at)
 
     async def _admit_due(self) -> None:
         """Admit the scheduled tasks whose start time has come: from now on they wait for a slot, like other tasks."""

@@ -74,8 +74,18 @@ class TaskMessages:
         Raises:
             NatsError: NATS does not answer.
         """
+        return await self.seconds_until_due(message) == 0
+
+    async def seconds_until_due(self, message: StoredMessage) -> float:
+        """Return in how many seconds, by the clock of the NATS server, the task of a message may start; 0: now.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
         due_at = message.due_at
-        return due_at <= message.time or due_at <= (await self.stream_times()).now
+        if due_at <= message.time:
+            return 0.0
+        return max((due_at - (await self.stream_times()).now).total_seconds(), 0.0)
 
     async def remove(self, record: Record) -> None:
         """Delete the message of the task whose log contains `record`, if the task stream still holds the message.

@@ -1,4 +1,4 @@
-"""A real worker whose system clock jumps by an hour, forwards and back, in the middle of its tasks."""
+"""A real worker whose system clock jumps forwards and back, in the middle of its tasks and before scheduled ones."""
 
 import asyncio
 import time
@@ -29,10 +29,14 @@ from tests.witness import witness
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 SPEECH = joined(sorted(LIBRIVOX.glob("*.flac"))[:4])
+SHORT = Path(__file__).parents[1] / "recordings/speech/short/en-agent-user.flac"
 HOUR = timedelta(hours=1)
 KEEP = timedelta(minutes=30)  # how long results stay; erased at once if a clock that is an hour behind sets the time
 REPEATS = 6  # of the demo recording: long enough for two jumps
 WITHIN_S = 180.0
+SCHEDULED = 8  # tasks
+JUMPS_EVERY_S = 1.3
+LATE_AT_MOST = timedelta(seconds=10)  # also because the task before still runs on a busy machine
 
 pytestmark = [
     pytest.mark.xdist_group("recovery"),
@@ -172,3 +176,43 @@ async def test_tasks_survive_jumps_of_the_system_clock(
     assert pauses[Slots.RECORDINGS] < 2 * settings.task_heartbeat
     assert pauses[Slots.LIVE] < LIVE_ACK_WAIT_S
     assert all(timedelta() < left <= KEEP for left in due_in)
+
+
+@pytest.mark.parametrize(
+    "jump", [timedelta(minutes=5), timedelta(minutes=1), timedelta(minutes=-5)], ids=["far ahead", "ahead", "behind"]
+)
+async def test_scheduled_tasks_start_in_time_while_the_clock_jumps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], jump: timedelta
+) -> None:
+    clock, log = Clock(tmp_path), tmp_path / "service.log"
+    async with servers(tmp_path) as settings, await nats.connect(settings.nats_url) as nc:
+        for name, value in clock.environment.items():
+            monkeypatch.setenv(name, value)
+        async with running(settings, log) as service, service.client() as client:
+            # Given a worker that holds the lease, and tasks that may start soon, one after another
+            audio = await client.upload(SHORT)
+            due = [datetime.now(UTC) + timedelta(seconds=10 + 4 * number) for number in range(SCHEDULED)]
+            tasks = {await client.create_transcription_task(audio, not_before=at): at for at in due}
+            # When the clock jumps for some seconds, again and again until all have ended
+            results = asyncio.gather(*(client.wait_for_result(task_id) for task_id in tasks))
+            offset = timedelta()
+            while not (await asyncio.wait([results], timeout=JUMPS_EVERY_S))[0]:
+                offset = jump - offset
+                clock.set(offset)
+            await results
+            late_by = [await started_at(nc, task_id) - at for task_id, at in tasks.items()]
+    with capsys.disabled():
+        print(f"\nstarts after their time: {min(late_by)} to {max(late_by)}")
+    # Then no task starts early by the server's clock, or late, and the lease stays where it is
+    assert min(late_by) >= timedelta()
+    assert max(late_by) < LATE_AT_MOST
+    assert log.read_text().count('"lease_taken"') == 1
+
+
+async def started_at(nc: Nats, task_id: str) -> datetime:
+    """When the server stored the first event `running` of a task."""
+    async for page in pages(nc, "transcription_progress", subjects.progress(task_id)):
+        for message in page:
+            if ProgressEvent.model_validate_json(message.data or b"").state is State.RUNNING and message.time:
+                return message.time
+    raise AssertionError(task_id)

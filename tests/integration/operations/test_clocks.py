@@ -7,15 +7,18 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 
 import pytest
+from natscribe.jetstream.stream_pages import pages
 from natscribe.jetstream.streams import DAY_S
+from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
 from app.main import Worker
 from app.operations.expiry import Expiry
+from app.queue.grants import Grants
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher, StartWorker
+from tests.integration.conftest import Publisher, StartWorker, parsed
 from tests.waiting import eventually
 
 SetClock = Callable[[timedelta], None]
@@ -24,13 +27,16 @@ SetClock = Callable[[timedelta], None]
 @pytest.fixture
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
     """Give all parts of the workers in this process a clock that is wrong by some time."""
+    offset = timedelta()
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Wrong":
+            return super().now(tz) + offset
 
     def shift(by: timedelta) -> None:
-        class Wrong(datetime):
-            @classmethod
-            def now(cls, tz: tzinfo | None = None) -> "Wrong":
-                return super().now(tz) + by
-
+        nonlocal offset
+        offset = by
         modules = [module for name, module in sys.modules.items() if name.startswith(("app.", "handlers."))]
         for module in modules:
             if getattr(module, "datetime", None) is datetime:
@@ -143,3 +149,46 @@ async def test_a_wrong_clock_starts_a_scheduled_task_neither_early_nor_late(
         # Then it starts in time
         assert timedelta() <= datetime.now(UTC) - not_before < timedelta(seconds=10)
         await publisher.until("t1", State.COMPLETED)
+
+
+@pytest.mark.parametrize("step", [timedelta(minutes=5), timedelta(minutes=-5)], ids=["ahead", "behind"])
+async def test_a_step_of_the_clock_starts_no_scheduled_task_early_or_late(
+    publisher: Publisher, start_worker: StartWorker, set_clock: SetClock, constants: Constants, step: timedelta
+) -> None:
+    # Given a worker that has read the server's time for the last time, and scheduled tasks
+    constants(STREAM_READ_EVERY_S=600.0)
+    async with start_worker(FakeEngine()):
+        due = {f"t{number}": datetime.now(UTC) + timedelta(seconds=5 + number / 4) for number in range(8)}
+        for task_id, not_before in due.items():
+            await publisher.reaching(State.SCHEDULED, task_id, not_before=not_before.isoformat())
+        # When the clock of the worker steps, and back once half of the tasks have started
+        set_clock(step)
+        await publisher.until("t3", State.RUNNING)
+        set_clock(timedelta())
+        # Then each starts in time, by the time of the server
+        for task_id, not_before in due.items():
+            await publisher.until(task_id, State.COMPLETED)
+            late_by = await started_at(publisher, task_id) - not_before
+            assert timedelta() <= late_by < timedelta(seconds=4), task_id
+
+
+async def test_a_worker_starts_no_task_early_whoever_grants_it(publisher: Publisher, worker: Worker) -> None:
+    # Given a scheduled task
+    not_before = datetime.now(UTC) + timedelta(seconds=4)
+    await publisher.reaching(State.SCHEDULED, "t1", not_before=not_before.isoformat())
+    # When a scheduler whose clock is wrong grants it
+    (message,) = await worker.container.messages.page_after(subjects.ALL_TASKS, 0, count=9)
+    await Grants(publisher.nc, worker.container.names).publish(message.queued_task)
+    # Then the worker starts other tasks, and this one at its time
+    await publisher.reaching(State.COMPLETED, "t2")
+    await publisher.until("t1", State.COMPLETED)
+    assert timedelta() <= await started_at(publisher, "t1") - not_before < timedelta(seconds=4)
+
+
+async def started_at(publisher: Publisher, task_id: str) -> datetime:
+    """When the server stored the first event `running` of a task."""
+    async for page in pages(publisher.nc, "transcription_progress", subjects.progress(task_id)):
+        for message in page:
+            if parsed(message)["state"] == State.RUNNING and message.time is not None:
+                return message.time
+    raise AssertionError(task_id)
