@@ -1,8 +1,13 @@
 """The command `natscribe` as a process of its own."""
 
 import asyncio
+import fcntl
 import os
+import pty
+import struct
+import subprocess
 import sys
+import termios
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +45,39 @@ async def start_command(
         stdout=stdout,
         stderr=stderr,
     )
+
+
+async def run_on_screen(folder: Path, *arguments: str, env: Mapping[str, str]) -> tuple[int, str]:
+    """Run a command in a terminal of 24 lines and 80 columns; return its exit code, and everything that it writes.
+
+    `env`: more environment variables.
+    """
+    return await asyncio.to_thread(_run_on_screen, folder, arguments, env)
+
+
+def _run_on_screen(folder: Path, arguments: tuple[str, ...], env: Mapping[str, str]) -> tuple[int, str]:
+    screen, inside = pty.openpty()
+    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    inherited = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "COLUMNS", "LINES"}}
+    process = subprocess.Popen(
+        (*COMMAND, *arguments),
+        cwd=folder,
+        env={**inherited, **env},
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+    )
+    os.close(inside)
+    written = b""
+    try:
+        while chunk := os.read(screen, 65536):
+            written += chunk
+    except OSError:  # Linux says so when the command has ended
+        pass
+    finally:
+        os.close(screen)
+    return process.wait(), written.decode()
 
 
 class Terminal:

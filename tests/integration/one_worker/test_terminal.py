@@ -1,22 +1,14 @@
 """The command as people see it: in a terminal."""
 
-import asyncio
-import fcntl
-import os
-import pty
 import re
-import struct
-import subprocess
-import sys
-import termios
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from app.main import Worker
+from tests.terminal import run_on_screen
 
-COMMAND = (sys.executable, "-c", "from natscribe.cli import main; main()")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 Transcribed = Callable[..., Awaitable[str]]
 COLOUR = re.compile(r"\x1b\[(?!0m|1m)[0-9;]+m")
@@ -31,32 +23,8 @@ class Terminal:
 
     async def run(self, *arguments: str, **environment: str) -> tuple[int, str]:
         """Run a command; return its exit code, and everything that it writes."""
-        return await asyncio.to_thread(self._run, arguments, environment)
-
-    def _run(self, arguments: tuple[str, ...], environment: dict[str, str]) -> tuple[int, str]:
-        screen, inside = pty.openpty()
-        fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         settings = {"NATS_URL": self._nats_url, "AUDIO_STORE": self._folder.as_uri(), "TERM": "xterm-256color"}
-        inherited = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "COLUMNS", "LINES"}}
-        process = subprocess.Popen(
-            (*COMMAND, *arguments),
-            cwd=self._folder,
-            env=inherited | settings | environment,
-            stdin=inside,
-            stdout=inside,
-            stderr=inside,
-            start_new_session=True,
-        )
-        os.close(inside)
-        written = b""
-        try:
-            while chunk := os.read(screen, 65536):
-                written += chunk
-        except OSError:  # Linux says so when the command has ended
-            pass
-        finally:
-            os.close(screen)
-        return process.wait(), written.decode()
+        return await run_on_screen(self._folder, *arguments, env=settings | environment)
 
 
 def lines_of(written: str) -> list[str]:

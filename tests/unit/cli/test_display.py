@@ -176,7 +176,7 @@ def test_text_that_the_result_will_repeat_is_shown_only_while_the_task_runs(
         display.show("a.wav", RUNNING)
         display.show("a.wav", segments_event(*SEGMENTS.segments, segment(9, "And\x1b more.")))
     # Then the last one is shown below the bar
-    assert last_rows(screen) == ["a.wav 11% transcribing", "[0:09] And more."]
+    assert last_rows(screen) == ["a.wav 11% transcribing", r"[0:09] And\x1b more."]
     # And when the task ends, then it disappears, and was not printed
     with ProgressBars(shown=ShownText.LAST_SEGMENT) as display:
         display.show("a.wav", RUNNING)

@@ -126,13 +126,13 @@ def test_dead_letters_are_a_table_with_whole_ids_and_reasons(lines: Lines) -> No
     assert [table[number].split("  ")[-1] for number in (1, 3, 5)] == ["meeting-4619fe73", "x" * 64, "(no task id)"]
     assert table[0].index("task") == table[1].index("meeting") == table[3].index("x")
     for number in (2, 4, 6):
-        assert table[number].rstrip() == "  audio_not_found: No recording is there:  upload it, then publish."
+        assert table[number].rstrip() == r"  audio_not_found: No recording is there:\x1b upload it, then publish."
 
 
 @pytest.mark.usefixtures("dead_letters")
 def test_plain_output_has_one_dead_letter_per_line(lines: Lines) -> None:
     assert [line.split("  ", 1)[1] for line in lines("dead-letters", "list")] == [
-        f"transcription  {task}  audio_not_found: No recording is there:  upload it, then publish."
+        rf"transcription  {task}  audio_not_found: No recording is there:\x1b upload it, then publish."
         for task in ("meeting-4619fe73", "x" * 64, "(no task id)")
     ]
 

@@ -137,7 +137,7 @@ def test_hostile_names_neither_break_the_screen_nor_command_the_terminal() -> No
     lines = drawn(dashboard, width=160, height=24)
     # Then they are as they are, but for what a terminal would obey
     assert len(lines) == 6
-    assert sum("[/bold] [2J :smile:" in line for line in lines) == 3
+    assert sum(r"[/bold]\x1b[2J\n:smile:" in line for line in lines) == 3
     assert [line for line in lines if not line.isprintable()] == []
 
 

@@ -13,7 +13,8 @@ from typing_extensions import Self
 
 from natscribe.cli.console import ERROR, err, print_above
 from natscribe.cli.display import Display, JsonLines, PlainLines, ShownText, TextDisplay
-from natscribe.cli.wording import describe, printable, shortened
+from natscribe.cli.wording import describe, shortened
+from natscribe.schemas.printable import printable
 from natscribe.schemas.progress import ProgressEvent
 
 MAX_LABEL_COLUMNS = 24  # columns on the screen; a longer label is shortened

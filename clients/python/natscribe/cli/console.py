@@ -5,22 +5,25 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from natscribe.cli.exit_codes import INTERRUPTED, OUTPUT_CLOSED, USAGE
 from natscribe.client import Client, ClientError, OptionError, RequestFailedError, UploadCallback, command
+from natscribe.schemas.printable import printable
 from natscribe.settings import Settings, describe_invalid_setting
 
 DATA = Path(".data")
 ENDPOINTS = DATA / "endpoints.env"
+_LAYOUT = "\n\t"  # control characters that lay out text
 _CANCEL_AGAIN_AFTER_S = 2.0  # a cancelled command closes its connections within this time
 
 
@@ -28,11 +31,42 @@ class OutputClosedError(Exception):
     """The process that reads the standard output has ended, as in `natscribe watch ID | head -1`."""
 
 
-class Terminal(Console):
-    """A console that prints text unchanged: without interpreting markup, and without truncating lines."""
+class UsageError(typer.BadParameter):
+    """A wrong argument; control characters in its message, e.g. of the name of a file, are escaped."""
 
-    def __init__(self, *, stderr: bool) -> None:
-        super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=stderr)
+    def format_message(self) -> str:
+        """Return the message that typer prints."""
+        return printable(super().format_message(), keep="\n")
+
+
+class Terminal(Console):
+    """A console without markup, which truncates no line if `soft_wrap` is set, and escapes control characters.
+
+    All text may come from a message or a file name, and a terminal would obey its control characters.
+    """
+
+    def __init__(self, *, stderr: bool, soft_wrap: bool = True) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=soft_wrap, stderr=stderr)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render an object, every text in it without control characters: all output passes this method."""
+        if isinstance(renderable, str):
+            renderable = Text(renderable)
+        if isinstance(renderable, Text) and (plain := printable(renderable.plain, keep=_LAYOUT)) != renderable.plain:
+            renderable = renderable.copy()
+            renderable.plain = plain
+        return super().render(renderable, options)
+
+    def print_data(self, text: str) -> None:
+        """Print lines for programs, such as JSON: unchanged, except on a terminal."""
+        if self.is_terminal:
+            self.print(text)
+            return
+        try:
+            self.file.write(f"{text}\n")
+            self.file.flush()
+        except BrokenPipeError:
+            self.on_broken_pipe()
 
     def on_broken_pipe(self) -> None:
         """Raise OutputClosedError instead of exiting, so that the command closes its connections first.
@@ -85,7 +119,7 @@ def require(condition: object, message: str) -> None:
         typer.BadParameter: The condition is false.
     """
     if not condition:
-        raise typer.BadParameter(message)
+        raise UsageError(message)
 
 
 def run_and_exit(
@@ -98,7 +132,7 @@ def run_and_exit(
     try:
         code = asyncio.run(_until_interrupted(work))
     except OptionError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise UsageError(str(error)) from error
     except ValidationError as error:  # of the settings: an invalid option is an OptionError
         err.print(describe_invalid_setting(error), style=ERROR)
         code = USAGE

@@ -13,10 +13,8 @@ from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING
 
-import typer
-
 from natscribe.cli.audio_input import ACCEPTED, CHUNK_S, after_first, conversion_hint, paced
-from natscribe.cli.console import WARNING, print_above, require
+from natscribe.cli.console import WARNING, UsageError, print_above, require
 from natscribe.client import ClientError
 from natscribe.schemas.live import LiveAudio
 from natscribe.schemas.task_fields import FORMATS
@@ -63,7 +61,7 @@ async def from_file(path: Path, speed: float) -> AsyncIterator[bytes]:
         chunks = _by_ffmpeg(path)
     else:
         message = f"to play {path.name}, install ffmpeg, or PyAV (pip install av); without them, {ACCEPTED}"
-        raise typer.BadParameter(message)
+        raise UsageError(message)
     audio = _until_broken(chunks, path.name, "check whether a player plays it.")
     return paced(await after_first(audio), speed)
 

@@ -70,7 +70,7 @@ class JsonLines(Display):
 
     def show(self, label: str, event: Event) -> None:  # noqa: ARG002 -- the message names its task
         """Print an event as JSON."""
-        self.text.print(event.model_dump_json())
+        self.text.print_data(event.model_dump_json())
 
 
 class TextDisplay(Display, ABC):

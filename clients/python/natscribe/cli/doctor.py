@@ -9,7 +9,7 @@ from rich.text import Text
 
 from natscribe.cli.console import out, read_settings, run_and_exit
 from natscribe.cli.tables import print_topics
-from natscribe.cli.wording import clock, printable, seconds_until
+from natscribe.cli.wording import clock, seconds_until
 from natscribe.client.examination import Examination, examine
 from natscribe.schemas.workers import WorkerInfo
 
@@ -21,7 +21,7 @@ def doctor(*, as_json: Json = False) -> None:
 
     async def work() -> int:
         examination = await examine(read_settings())
-        out.print(examination.model_dump_json()) if as_json else _show(examination)
+        out.print_data(examination.model_dump_json()) if as_json else _show(examination)
         return 0 if examination.ok else 1
 
     run_and_exit(work())
@@ -31,8 +31,8 @@ def _show(examination: Examination) -> None:
     print_topics(list(_topics(examination)))
     for problem in examination.problems:
         out.print()
-        out.print(Text.assemble(("Wrong: ", "bold red"), printable(f"{problem.what}.")))
-        out.print(Text.assemble(("Next:  ", "bold"), printable(f"{problem.next_step}.")))
+        out.print(Text.assemble(("Wrong: ", "bold red"), f"{problem.what}."))
+        out.print(Text.assemble(("Next:  ", "bold"), f"{problem.next_step}."))
     if examination.ok:
         out.print("\nAll is well.", style="green")
 

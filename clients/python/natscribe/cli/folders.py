@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import typer
-
-from natscribe.cli.console import err
+from natscribe.cli.console import UsageError, err
 from natscribe.client.recordings import file_problem
 
 _MAX_LISTED_NAMES = 5
@@ -34,7 +32,7 @@ def find_recordings(argument: str, max_bytes: int, *, stored: bool = False) -> S
         typer.BadParameter: The argument is a URL, refers to no recording, or to a file that cannot be a recording.
     """
     if (url := URL.match(argument)) is not None:
-        raise typer.BadParameter(_url_advice(argument, url[1].lower(), stored=stored))
+        raise UsageError(_url_advice(argument, url[1].lower(), stored=stored))
     if stored:
         return [argument]
     path = local_path(argument)
@@ -62,7 +60,7 @@ def existing_file(argument: str, max_bytes: int) -> Path:
     """
     path = local_path(argument)
     if (why := file_problem(path, max_bytes)) is not None:
-        raise typer.BadParameter(why)
+        raise UsageError(why)
     return path
 
 
@@ -100,7 +98,7 @@ def _recordings_among(files: list[Path], argument: Path) -> list[Path]:
             if argument.is_dir()
             else f"no recording matches {argument}: check the pattern, or name the files"
         )
-        raise typer.BadParameter(message)
+        raise UsageError(message)
     return recordings
 
 
@@ -114,4 +112,4 @@ def _files(folder: Path) -> list[Path]:
 
 def _refuse(error: OSError) -> NoReturn:
     message = f"the folder {error.filename} cannot be read: {error.strerror}"
-    raise typer.BadParameter(message) from error
+    raise UsageError(message) from error

@@ -10,7 +10,7 @@ from typing_extensions import Self
 from natscribe.cli.console import ERROR, err
 from natscribe.cli.display import Display, JsonLines, ShownText, TextDisplay
 from natscribe.cli.turns import SPEAKER_COLOURS
-from natscribe.cli.wording import clock, describe, lag_text, printable
+from natscribe.cli.wording import clock, describe, lag_text
 from natscribe.client.live import Live
 from natscribe.schemas.live import Partial, SpeakersEvent
 from natscribe.schemas.progress import ProgressEvent, State
@@ -36,7 +36,7 @@ class LiveLines(TextDisplay):
         if label is None or name is None:
             return Text()
         colour = SPEAKER_COLOURS[int(label.rpartition("_")[2]) % len(SPEAKER_COLOURS)]
-        return Text(f"{printable(name)}: ", f"bold {colour}")
+        return Text(f"{name}: ", f"bold {colour}")
 
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:  # noqa: ARG002 -- there is one task
         if event.error is not None or before is None or event.state is not before.state:
@@ -125,8 +125,8 @@ class LiveScreen(LiveLines):
 
     def _partial_line(self, partial: Partial) -> Text:
         """Format a partial result: stable words, which no longer change, in the normal colour, the others in grey."""
-        stable, others = printable(partial.stable), printable(partial.text.removeprefix(partial.stable))
-        parts = f"[{clock(partial.start)}] ", self._speaker(partial.speaker), stable, (others, GREY)
+        others = partial.text.removeprefix(partial.stable), GREY
+        parts = f"[{clock(partial.start)}] ", self._speaker(partial.speaker), partial.stable, others
         # The console would cut the lines otherwise, and the last words are the newest.
         return Text.assemble(*parts, no_wrap=False, overflow="fold")
 

@@ -28,7 +28,7 @@ def queue(*, as_json: JsonQueue = False) -> None:
 
     async def work(client: Client) -> None:
         overview = await client.queue()
-        out.print(overview.model_dump_json()) if as_json else _show_queues(overview)
+        out.print_data(overview.model_dump_json()) if as_json else _show_queues(overview)
 
     run_with_client(work)
 

@@ -10,7 +10,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 from typer.models import OptionInfo
 
-from natscribe.cli.console import require
+from natscribe.cli.console import UsageError, require
 from natscribe.cli.notices import RequestedOptions
 from natscribe.cli.output import TURNS
 from natscribe.schemas.problems import problems_of
@@ -58,7 +58,7 @@ def _parse_start(value: str) -> datetime | None:
     try:
         return TypeAdapter[datetime | None](NotBeforeField).validate_python(value)
     except ValidationError as error:
-        raise typer.BadParameter(problems_of(error)) from error
+        raise UsageError(problems_of(error)) from error
 
 
 NotBefore = Annotated[
@@ -151,4 +151,4 @@ def subtitle_limits(
     try:
         return SubtitleLimits.model_validate(limits)
     except ValidationError as error:
-        raise typer.BadParameter(problems_of(error)) from error
+        raise UsageError(problems_of(error)) from error

@@ -9,9 +9,8 @@ from typing import Final
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
 
-from natscribe.cli.console import err, out, require
+from natscribe.cli.console import Terminal, UsageError, err, out, require
 from natscribe.cli.turns import turns_table, turns_text
 from natscribe.cli.wording import has_speakers
 from natscribe.client import format_result
@@ -65,7 +64,7 @@ class Output:
         return f"{files}: no speech detected" if is_empty else files
 
     def show(
-        self, console: Console, result: Result, *, label: str, heading: bool, recording: Path | None = None
+        self, console: Terminal, result: Result, *, label: str, heading: bool, recording: Path | None = None
     ) -> None:
         """Print a result on `console`, in the first of this output's formats or, if it has none, in the default format.
 
@@ -86,7 +85,7 @@ class Output:
         elif isinstance(content, bytes):
             typer.echo(content, nl=False)
         else:
-            console.print(content.rstrip("\n"))
+            console.print_data(content.rstrip("\n"))
 
     def check_holds(self, results: int) -> None:
         """Check that as many as `results` results can be written to this output.
@@ -99,7 +98,7 @@ class Output:
         """
         if self.folder is None and results > 1 and self.formats and self.formats[0] not in _CONCATENABLE:
             message = f"several results cannot be one {self.formats[0]}: add --output-dir FOLDER for a file each"
-            raise typer.BadParameter(message)
+            raise UsageError(message)
 
     def options(self) -> list[str]:
         """Return the options --output-dir and --format that select this output, to repeat them in a suggestion."""
@@ -162,7 +161,7 @@ def _create(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         message = f"--output-dir {folder} cannot be created: {error.strerror}"
-        raise typer.BadParameter(message) from error
+        raise UsageError(message) from error
     message = f"--output-dir {folder} cannot be written to: choose another folder, or change its permissions"
     require(os.access(folder, os.W_OK | os.X_OK), message)
 

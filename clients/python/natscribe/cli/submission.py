@@ -166,7 +166,7 @@ class Submission:
     def _print_ids(self, jobs: list[Job]) -> None:
         for job in jobs:
             if job.task_id is not None:
-                out.print(to_json({"task_id": job.task_id}).decode() if self.as_json else job.task_id)
+                out.print_data(to_json({"task_id": job.task_id}).decode() if self.as_json else job.task_id)
 
 
 def _is_shown(display: Display, result: Result) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from natscribe.cli import options
-from natscribe.cli.console import err, read_settings, require, run_and_exit
+from natscribe.cli.console import UsageError, err, read_settings, require, run_and_exit
 from natscribe.cli.folders import find_recordings
 from natscribe.cli.notices import RequestedOptions
 from natscribe.cli.output import make_output
@@ -153,7 +153,7 @@ def _with_languages(keywords: TranscribeKeywords, files: list[str], languages: l
         for fields in task_options:
             build_message(TranscribeOptions, fields)
     except OptionError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise UsageError(str(error)) from error
     return task_options
 
 

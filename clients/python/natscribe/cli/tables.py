@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from natscribe.cli.console import err, out
-from natscribe.cli.wording import clock, countdown, printable, seconds_until
+from natscribe.cli.wording import clock, countdown, seconds_until
+from natscribe.schemas.printable import printable
 from natscribe.schemas.task_queues import QueueStatus, UserLoad
 
 GAP = "  "  # between columns
@@ -74,7 +75,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Row]) -> None:
         aligned = [_aligned(line[index], columns[index], width) for index, width in widths.items()]
         out.print(Text(GAP.join(aligned).rstrip(), "" if number else "bold underline"))
         if number and (note := rows[number - 1].note):
-            out.print(Padding(printable(note), (0, 0, 0, len(GAP))), soft_wrap=False)
+            out.print(Padding(note, (0, 0, 0, len(GAP))), soft_wrap=False)
 
 
 def queue_cells(queue: QueueStatus) -> list[str]:
@@ -117,7 +118,7 @@ async def print_messages(
     async for message in messages:
         is_empty = False
         if as_json:
-            out.print(message.model_dump_json())
+            out.print_data(message.model_dump_json())
         else:
             rows.append(make_row(message))
     print_table(columns, rows)
@@ -136,7 +137,7 @@ def print_topics(topics: Sequence[tuple[str, str]]) -> None:
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     for topic, text in topics:
-        table.add_row(topic, Text(printable(text)))
+        table.add_row(topic, Text(text))
     out.print(table, soft_wrap=False)
 
 

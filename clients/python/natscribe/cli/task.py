@@ -55,7 +55,7 @@ def status(task_id: Task, *, as_json: JsonStatus = False) -> None:
     async def work(client: Client) -> None:
         task_status = await client.get_task_progress(task_id)
         if as_json:
-            out.print(task_status.model_dump_json())
+            out.print_data(task_status.model_dump_json())
         else:
             out.print(summary(task_status), soft_wrap=not out.is_terminal)
             print_topics(details(task_status, await _result(client, task_status)))
@@ -68,7 +68,7 @@ def cancel(task_ids: SeveralTasks, *, as_json: JsonStatus = False) -> None:
 
     async def cancel_one(client: Client, task_id: str) -> None:
         task_status = await client.cancel(task_id)
-        out.print(task_status.model_dump_json() if as_json else summary(task_status))
+        out.print_data(task_status.model_dump_json()) if as_json else out.print(summary(task_status))
         if task_status.state is not State.CANCELLED:
             err.print(f"{task_id} is already {task_status.state}: there is nothing to cancel.")
 

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from natscribe.cli.console import require
+from natscribe.cli.console import UsageError, require
 from natscribe.schemas.problems import problems_of
 from natscribe.schemas.transcription import TranscribeOptions
 
@@ -31,7 +30,7 @@ def read_vocabulary(file: Path | None) -> tuple[str, ...]:
         problem = error.errors()[0]
         index = problem["loc"][1] if len(problem["loc"]) > 1 else problem["ctx"]["max_length"]
         message = f"--vocabulary {file}, line {terms[int(index)][0]}: {_rule(problem, error)}"
-        raise typer.BadParameter(message) from error
+        raise UsageError(message) from error
 
 
 def _rule(problem: ErrorDetails, error: ValidationError) -> str:
@@ -48,11 +47,11 @@ def _text(file: Path) -> str:
             text = opened.read(_MAX_CHARACTERS + 1)
     except OSError as error:
         message = f"--vocabulary {file} cannot be read: {error.strerror}"
-        raise typer.BadParameter(message) from error
+        raise UsageError(message) from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         message = f"--vocabulary {file}, line {line}: this is not UTF-8, save the file as UTF-8 text"
-        raise typer.BadParameter(message) from error
+        raise UsageError(message) from error
     rest = f"more than {_MAX_CHARACTERS} characters: name a list of terms, one per line"
     require(len(text) <= _MAX_CHARACTERS, f"--vocabulary {file} has {rest}")
     return text

@@ -32,11 +32,6 @@ def to_the_minute(moment: datetime) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M}"
 
 
-def printable(text: str) -> str:
-    """Replace control characters in untrusted text by blanks: they could move the cursor or colour the terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
 def shortened(name: str, max_chars: int) -> str:
     """Elide the middle of a name with more than `max_chars` characters: names often differ only at their end."""
     end = max_chars // 2

@@ -5,10 +5,9 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 
-from rich.console import Console
 from rich.live import Live
 
-from natscribe.cli.console import WARNING, err, out, read_settings, run_and_exit
+from natscribe.cli.console import WARNING, Terminal, err, out, read_settings, run_and_exit
 from natscribe.cli.top.dashboard import MAX_FAILURES, Dashboard
 from natscribe.cli.top.keys import keys
 from natscribe.cli.top.layout import print_snapshot, render
@@ -64,7 +63,9 @@ async def _watch(client: Client, dashboard: Dashboard, address: str) -> None:
             await _until_first(quit_pressed.wait(), closing.enter_async_context(client))
             if quit_pressed.is_set():
                 return
-            live = closing.enter_context(Live(console=Console(), screen=True, auto_refresh=False))
+            live = closing.enter_context(
+                Live(console=Terminal(stderr=False, soft_wrap=False), screen=True, auto_refresh=False)
+            )
             await _until_first(
                 quit_pressed.wait(),
                 _follow_events(client, dashboard),

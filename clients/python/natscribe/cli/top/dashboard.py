@@ -7,8 +7,9 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from natscribe.cli.wording import SILENT_AFTER_S, printable
+from natscribe.cli.wording import SILENT_AFTER_S
 from natscribe.schemas.errors import ErrorDetail
+from natscribe.schemas.printable import printable
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.task_list import ListedTask, TaskPage
 from natscribe.schemas.task_queues import QueueOverview

@@ -14,12 +14,12 @@ from natscribe.cli.top.dashboard import Dashboard, Failure, Running
 from natscribe.cli.wording import (
     SILENT_AFTER_S,
     clock,
-    printable,
     progress_text,
     shortened,
     speakers_text,
     to_the_minute,
 )
+from natscribe.schemas.printable import printable
 from natscribe.schemas.task_queues import QueueStatus, UserLoad
 
 WIDE = 130  # columns from which on the name of the recording is shown, too
