@@ -9,9 +9,11 @@ import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from http import HTTPStatus
 
 import structlog
-from faststream.asgi import AsgiFastStream
+from faststream.asgi import AsgiFastStream, AsgiResponse
+from faststream.asgi.types import Receive, Scope, Send
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from natscribe.jetstream.nats_py_compat import close
@@ -27,6 +29,7 @@ from app.container import Container
 from app.engines.engine import Engine
 from app.engines.process.engine_processes import EngineProcesses
 from app.errors import TaskError, TransientError
+from app.http_host import is_misdirected
 from app.jetstream import connection
 from app.operations import health
 from app.redis_store import projection_feed
@@ -54,6 +57,17 @@ def end_process() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
+class _Application(AsgiFastStream):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to a request, unless a web page has made it by DNS rebinding."""
+        address, _ = scope.get("server") or ("", None)
+        hosts = [value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"host"]
+        if any(is_misdirected(host, address) for host in hosts):
+            await AsgiResponse(b"Misdirected Request", HTTPStatus.MISDIRECTED_REQUEST)(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 class Worker:
     """A worker of the service: its start, its shutdown and its HTTP routes."""
 
@@ -67,7 +81,7 @@ class Worker:
 
     def _application(self) -> AsgiFastStream:
         specification = document(VERSION, self.settings)
-        return AsgiFastStream(
+        return _Application(
             self.broker,
             lifespan=self._lifespan,
             after_startup=[self._start_consumers],

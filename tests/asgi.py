@@ -5,7 +5,7 @@ from typing import Any
 from unittest.mock import AsyncMock
 
 
-async def request(app: Any, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+async def request(app: Any, path: str, method: str = "GET", **more_scope: object) -> tuple[int, dict[str, str], bytes]:
     """Return the status, the headers and the body of the response of `app`, an application or a route."""
     sent: list[MutableMapping[str, Any]] = []
 
@@ -13,6 +13,7 @@ async def request(app: Any, path: str, method: str = "GET") -> tuple[int, dict[s
         sent.append(part)
 
     receive = AsyncMock(return_value={"type": "http.request", "body": b"", "more_body": False})
-    await app({"type": "http", "method": method, "path": path, "headers": [], "query_string": b""}, receive, send)
+    scope = {"type": "http", "method": method, "path": path, "headers": [], "query_string": b""} | more_scope
+    await app(scope, receive, send)
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return int(sent[0]["status"]), headers, sent[1]["body"]

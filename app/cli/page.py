@@ -3,6 +3,7 @@
 import gzip
 import json
 import mimetypes
+import sys
 import threading
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.cli.ports import choose_port
 from app.embedded.process import HOST
+from app.http_host import is_misdirected
 from app.settings import Settings
 
 PAGE_PORT, WEBSOCKET_PORT = 8001, 9222  # if they are free
@@ -91,10 +93,17 @@ class WebPage:
 
     def _server(self, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
         try:
-            return ThreadingHTTPServer((HOST, self.port), handler)
+            return _Server((HOST, self.port), handler)
         except OSError as error:  # it was free when it was chosen
             message = f"Another program has just taken port {self.port} of the page: start again."
             raise ClientError(message) from error
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Write a traceback to stderr, unless the browser has just ended the connection early."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # passed on as it came
 
 
 def choose_page(options: PageOptions | None, folder: Path, *, names_nats: bool, http_port: int) -> WebPage | None:
@@ -145,6 +154,9 @@ def _handler(files: Mapping[str, bytes], policy: str) -> type[BaseHTTPRequestHan
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
+            if is_misdirected(self.headers.get("Host", ""), HOST):
+                self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+                return
             if path not in files:
                 self.send_error(HTTPStatus.NOT_FOUND)
                 return

@@ -4,6 +4,8 @@ import asyncio
 import json
 import signal
 import sys
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import psutil
@@ -37,6 +39,13 @@ async def test_http_accepts_and_reveals_nothing(service: Running, path: str) -> 
 async def test_there_is_nothing_else_on_http(service: Running, path: str) -> None:
     assert (await service.get(path))[0] == 404
     assert (await service.get(path, method="POST"))[0] == 404
+
+
+async def test_http_answers_no_other_site_whose_name_leads_here(service: Running) -> None:
+    for host, status in (("example.org", 421), (f"localhost:{service.port}", 200)):
+        with closing(HTTPConnection("127.0.0.1", service.port)) as connection:
+            await asyncio.to_thread(connection.request, "GET", "/metrics", headers={"Host": host})
+            assert connection.getresponse().status == status
 
 
 async def container_is_healthy(service: Running) -> bool:

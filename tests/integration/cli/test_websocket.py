@@ -2,8 +2,14 @@
 
 import asyncio
 import json
+import socket
+import struct
+import threading
 import urllib.error
 import urllib.request
+from contextlib import closing
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,6 +19,7 @@ from app.cli.page import WebPage
 from app.embedded import NatsServer, free_port, running
 from app.settings import Settings
 from tests.document import ROOT
+from tests.waiting import eventually
 
 BROWSER = ROOT / "examples/browser"
 
@@ -76,6 +83,37 @@ def test_only_the_files_of_the_page_are_served(page: WebPage) -> None:
         for path in ("../page.py", "%2e%2e/page.py", "//etc/passwd", "browser/", ".data"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(page.url + path)  # noqa: S310
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *((host, 200) for host in ("localhost", "LOCALHOST:8001", "127.0.0.1", "127.0.0.1:9", "[::1]:8001")),
+        *((host, 421) for host in ("example.org", "127.0.0.1.example.org:8001", "localhost.example.org", "[::1", "")),
+    ],
+)
+def test_the_page_is_not_served_under_the_name_of_another_site(page: WebPage, host: str, status: int) -> None:
+    # Given a name that leads to this machine, as DNS rebinding makes one
+    with page.served(Settings(_env_file=None)), closing(HTTPConnection("127.0.0.1", page.port)) as connection:
+        # When a browser requests the settings under that name, then only names of this machine get them
+        connection.request("GET", "/settings.json", headers={"Host": host})
+        reply = connection.getresponse()
+        assert (reply.status, b"9333" in reply.read()) == (status, status == HTTPStatus.OK)
+
+
+async def test_a_connection_that_ends_early_writes_no_traceback(
+    page: WebPage, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with page.served(Settings(_env_file=None)):
+        threads = threading.active_count()
+        # When a browser resets connections in the middle of a request, or before it has read the reply
+        for request in (b"GET / HT", b"GET /nats.js HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", page.port)) as connection:
+                connection.sendall(request)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            await eventually(lambda: threading.active_count() == threads)
+    # Then the operator reads nothing of it
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_page_is_small_on_the_wire(page: WebPage) -> None:

@@ -176,3 +176,23 @@ async def test_a_worker_has_started_until_its_model_cannot_be_loaded(
         engine.can_load = False
         await worker._load_model()  # noqa: SLF001 -- otherwise 30 s pass before the next try
         assert await ask(worker, "/health/startup") == (503, {"ok": False, "model": False})
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "status"),
+    [
+        *(("127.0.0.1", host, 200) for host in ("localhost:8000", "127.0.0.1", "[::1]:8000", None)),
+        *((address, "example.org:8000", 421) for address in ("127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1")),
+        # Prometheus and Kubernetes' probes request pods and containers by address, or by the name of a service
+        *(("10.0.0.2", host, 200) for host in ("10.0.0.2:8000", "worker.natscribe.svc:8000", "example.org")),
+        (None, "example.org", 200),  # on a Unix socket, which no browser reaches
+    ],
+)
+@pytest.mark.parametrize("path", ["/metrics", "/docs", "/health/live"])
+async def test_a_name_of_another_site_gets_no_reply_on_loopback(
+    worker: Worker, path: str, address: str | None, host: str | None, status: int
+) -> None:
+    # Given a request to an address of this machine, with the name that DNS has for it
+    server, headers = address and (address, 8000), [(b"host", host.encode())] if host else []
+    # Then no web page reads the worker's HTTP by DNS rebinding, and whoever reached it otherwise still does
+    assert (await request(worker.app, path, server=server, headers=headers))[0] == status
