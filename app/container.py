@@ -18,6 +18,7 @@ from app.dead_letters.store import DeadLetterStore
 from app.engines.cores import usable_cores, windows_at_once
 from app.engines.diarization.identity import embedding_network
 from app.engines.engine import Engine
+from app.engines.messages import Loaded
 from app.engines.window_queue import WindowQueue
 from app.execution.delivery import ExecutionContext
 from app.jetstream import connection
@@ -90,6 +91,7 @@ class Container:
         """
         self.settings = settings
         self.engine = engine
+        self.last_loaded: Loaded | None = None  # the model; None: the last attempt to load it has failed
         self.names = settings.stream_names
         self.worker_name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
         self.tracer = traces.get_tracer("natscribe")
@@ -107,6 +109,11 @@ class Container:
         self.live_consumer = TaskConsumer(
             Slots.LIVE, tasks, self.names, broken=broken, at_once=live_tasks_at_once(settings.live_streams)
         )
+
+    @property
+    def model(self) -> Loaded | None:
+        """The model that is loaded, or was until a cancellation killed its process; it is then loaded again."""
+        return self.engine.loaded or self.last_loaded
 
     def connect(self, nats: Client, *, ack_wait: float) -> None:
         """Create the components that use NATS.
@@ -279,7 +286,7 @@ class Container:
             self.worker_name,
             self.settings.audio_store,
             problems=lambda: [*self.stream_guard.problems, *self.quotas.problems],
-            engine=self.engine,
+            model=lambda: self.model,
             recordings=self.recordings,
             projection=self.projection,
             idle=lambda: self.consumer.idle,

@@ -76,7 +76,6 @@ class Worker:
         self._traces = traces
         self.container = Container(settings, engine, traces=traces, broken=end_process)
         self.broker = self.container.broker
-        self._model_loads = False  # whether the last attempt to load the model succeeded
         self.app: AsgiFastStream = self._application()
 
     def _application(self) -> AsgiFastStream:
@@ -202,16 +201,16 @@ class Worker:
             return
         try:
             await engine.load()
-            self._model_loads = True
+            self.container.last_loaded = engine.loaded or self.container.last_loaded
             if engine.loaded is not None:
                 log.info("model_loaded", model=engine.loaded.model.name, fingerprint=engine.loaded.fingerprint)
         except TaskError as error:
-            self._model_loads = False
+            self.container.last_loaded = None
             log.error("model_load_failed", error=error.detail.message)  # noqa: TRY400 -- the message is for operators, and needs no traceback
 
     def _model_available(self) -> bool:
         """Return whether a model is loaded, or will be loaded again after a task whose engine was killed."""
-        return self.container.engine.loaded is not None or self._model_loads
+        return self.container.model is not None
 
 
 def _read_settings() -> Settings:

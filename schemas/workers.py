@@ -32,9 +32,11 @@ class WorkerInfo(Message):
     version: str = Field(description="Version of the service.", examples=["0.3.0"])
     started_at: Time = Field(description="When the worker started.")
     idle: bool = Field(description="Whether the worker would start a task at once.")
-    model: Model | None = Field(description="The loaded transcription model; null if none is loaded.")
+    model: Model | None = Field(
+        description="The transcription model; null if the worker could not load it, or not yet."
+    )
     engine: str = Field(
-        description="Device, precision and search of the loaded model; empty if none is loaded.",
+        description="Device, precision and search of the model; empty if there is none.",
         examples=["cpu int8 beam 5"],
     )
     audio_store: str = Field(description="Address of the store of recordings.", examples=["nats://audio"])

@@ -10,7 +10,7 @@ from uuid import uuid4
 from natscribe.schemas.workers import Problem, WorkerInfo
 
 from app.cancellation import cancel_all
-from app.engines.engine import Engine
+from app.engines.messages import Loaded
 from app.errors import PermanentError, TransientError
 from app.recordings.recording import RecordingStore
 from app.redis_store.projection import RedisProjection
@@ -56,7 +56,7 @@ class WorkerReport:
     audio_store: str  # the address of `recordings`
     _: KW_ONLY
     problems: Callable[[], list[Problem]]  # returns the problems of the streams of the service
-    engine: Engine
+    model: Callable[[], Loaded | None]  # returns the model with which tasks run; None: it cannot be loaded
     recordings: RecordingStore
     projection: RedisProjection
     idle: Callable[[], bool]  # returns whether a task would start at once
@@ -69,7 +69,7 @@ class WorkerReport:
     async def read(self) -> WorkerInfo:
         """Return the version, the model and the health of this worker."""
         redis, store = await asyncio.gather(self._redis.is_reachable(), self._store.is_reachable())
-        loaded = self.engine.loaded
+        loaded = self.model()
         return WorkerInfo(
             worker=self.name,
             version=VERSION,

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from unittest.mock import AsyncMock, patch
 
 import pytest
 from nats.aio.client import Client
@@ -13,9 +14,11 @@ from natscribe.client import connection, examination
 from natscribe.client.examination import Examination, examine
 from natscribe.jetstream import server_version
 from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.wire import Model
 
 from app.embedded import free_port, running
+from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
 from tests.constants import Constants
@@ -180,3 +183,31 @@ async def test_problems_of_workers_are_reported(
     steps = [problem.next_step for problem in report.problems]
     assert "update this client (pip install ./clients/python in a newer checkout)" in steps
     assert "set AUDIO_STORE=nats://elsewhere" in steps
+
+
+async def test_a_worker_whose_task_was_just_cancelled_is_well(settings: Settings, js: JetStreamContext) -> None:
+    # Given a worker that has loaded its model
+    engine = FakeEngine()
+    engine.loaded = None
+    async with working(settings, engine) as worker:
+        await eventually(lambda: worker.container.engine.loaded is not None)
+        # When a cancellation has killed its engine, which loads the model again when the worker needs it
+        engine.loaded = None
+        # Then no problem is reported, and the model that its tasks get
+        report = await examine(settings)
+        assert problems(report) == []
+        assert [info.model for info in report.workers] == [Model(name="fake", revision="0")]
+
+
+async def test_a_worker_that_cannot_load_its_model_is_reported(settings: Settings, js: JetStreamContext) -> None:
+    # Given a worker whose model cannot be loaded
+    engine = FakeEngine()
+    engine.loaded = None
+    load = AsyncMock(side_effect=PermanentError(ErrorCode.ENGINE_FAILED, "There is no such model."))
+    with patch.object(engine, "load", load):
+        async with working(settings, engine) as worker:
+            await eventually(lambda: load.await_count > 0)
+            # Then the report says what to do
+            report = await examine(settings)
+    assert problems(report) == [f"No model is loaded in 1 of 1 workers ({worker.container.worker_name})"]
+    assert "runbook: ModelNotLoaded" in report.problems[0].next_step

@@ -162,8 +162,7 @@ class _Examiner:
         self._add_for(
             [info for info in infos if info.model is None],
             "No model is loaded in",
-            "wait if the worker has just started, or a task that ran there was just cancelled; else read its log "
-            "(runbook: ModelNotLoaded)",
+            "wait if the worker has just started; else read its log (runbook: ModelNotLoaded)",
         )
         self.report.problems += {problem.what: problem for info in infos for problem in info.problems}.values()
         self._check_versions(infos)
