@@ -275,11 +275,10 @@ async def test_operators_see_queues_and_dead_letters(terminal: Terminal) -> None
     await terminal.run("transcribe", "--stored", "gone.flac", "--task-id", "t1")
     # Then queues and dead letters are shown, and the dead letter can be replayed
     assert (await terminal.run("queue"))[1].startswith("failed: 1\n")
-    assert (
-        "  failed (audio_not_found)  transcription  0    gone.flac  t1\n"
-        in (await terminal.run("list", "--state", "failed"))[1]
-    )
-    assert "  transcription  t1  audio_not_found: " in (await terminal.run("dead-letters", "list"))[1]
+    listed = (await terminal.run("list", "--state", "failed"))[1].splitlines()[-1]
+    assert listed.split()[2:] == ["failed", "(audio_not_found)", "transcription", "0", "gone.flac", "t1"]
+    letter = (await terminal.run("dead-letters", "list"))[1].splitlines()[-1]
+    assert letter.split()[2:5] == ["transcription", "t1", "audio_not_found:"]
     assert (await terminal.run("dead-letters", "replay", "--task-id", "t1"))[1] == "queued again: 1\n"
 
 

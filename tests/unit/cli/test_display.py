@@ -109,6 +109,19 @@ def test_a_new_queue_position_is_shown(capsys: pytest.CaptureFixture[str]) -> No
     ]
 
 
+def test_of_several_tasks_no_positions_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    # Given two waiting tasks, whose positions were found at different times, so that they contradict each other
+    start = datetime.now(UTC) + timedelta(seconds=90)
+    waiting = {"state": State.QUEUED, "queue_position": 3, "expected_start": start, "progress": 0}
+    with choose_display(as_json=False, tasks=2) as display:
+        for label in ("a.wav", "b.wav"):
+            # When they are shown, and the position of one changes
+            display.show(label, RUNNING.model_copy(update=waiting))
+        display.update_position("b.wav", task_status(state=State.QUEUED, queue_position=2))
+    # Then each only waits
+    assert capsys.readouterr().err.splitlines() == ["a.wav: queued", "b.wav: queued"]
+
+
 def test_errors_are_printed_whole_above_the_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a narrow terminal
     screen = Console(file=StringIO(), force_terminal=True, width=40, soft_wrap=True, highlight=False)

@@ -1,5 +1,6 @@
 """The command `list`."""
 
+import re
 from datetime import datetime
 from unittest.mock import AsyncMock
 
@@ -62,8 +63,10 @@ def test_a_narrow_terminal_omits_the_optional_column(tasks: AsyncMock, lines: Li
 
 
 @pytest.mark.usefixtures("tasks")
-def test_plain_output_has_one_task_per_line(lines: Lines) -> None:
-    assert [line.split("  ")[1:] for line in lines("list")] == [
+def test_plain_output_has_titles_and_one_task_per_line(lines: Lines) -> None:
+    titles, *tasks = [re.split(" {2,}", line) for line in lines("list")]
+    assert titles == ["created", "state", "kind", "user", "length", "recording", "task"]
+    assert [cells[1:] for cells in tasks] == [
         ["running 42 %", "transcription", "anna", "1:02:03", "meeting.m4a", "meeting-4619fe73"],
         ["failed (format_unavailable)", "transcription", "u" * 64, "1:02:03", "meeting-4619fe73-meeting.m4a", "x" * 64],
     ]
@@ -84,6 +87,12 @@ def test_the_limit_holds_across_pages(tasks: AsyncMock, lines: Lines) -> None:
     messages = lines("list", "--limit", "1", "--json")
     assert [ListedTask.model_validate_json(message) for message in messages] == [RUNNING]
     assert tasks.await_count == 1
+
+
+@pytest.mark.parametrize(("limit", "hint"), [("1", "Older tasks are not shown: --limit 5 shows more"), ("2", "")])
+@pytest.mark.usefixtures("tasks")
+def test_older_tasks_are_mentioned_beside_the_list(run: Run, limit: str, hint: str) -> None:
+    assert run("list", "--limit", limit).stderr.partition(",")[0].strip() == hint
 
 
 def test_an_empty_list_is_reported(tasks: AsyncMock, run: Run) -> None:

@@ -28,8 +28,7 @@ class ProgressBars(TextDisplay):
     """
 
     def __init__(self, *, shown: ShownText, tasks: int = 1) -> None:
-        super().__init__(shown=shown)
-        self._tasks = tasks
+        super().__init__(shown=shown, tasks=tasks)
         self._ended: set[str] = set()
         self._failed = 0
         self._bars: dict[str, TaskID] = {}
@@ -148,4 +147,4 @@ def choose_display(*, as_json: bool, shown: ShownText = ShownText.NONE, tasks: i
         return JsonLines()
     if err.is_terminal and not err.is_dumb_terminal:
         return ProgressBars(shown=shown, tasks=tasks)
-    return PlainLines(shown=shown)
+    return PlainLines(shown=shown, tasks=tasks)

@@ -74,16 +74,22 @@ class JsonLines(Display):
 
 
 class TextDisplay(Display, ABC):
-    """Base class of displays for people: prints text as it is transcribed, and describes progress in words."""
+    """Base class of displays for people: prints text as it is transcribed, and describes progress in words.
 
-    def __init__(self, *, shown: ShownText) -> None:
+    With several tasks, positions in the queue are not shown: found at different times, they contradict each other.
+    """
+
+    def __init__(self, *, shown: ShownText, tasks: int = 1) -> None:
         super().__init__()
         self._shown = shown
+        self._tasks = tasks
         self._last: dict[str, ProgressEvent] = {}
 
     def show(self, label: str, event: Event) -> None:
         """Print the new text of the task, or update the display of its progress."""
         if isinstance(event, ProgressEvent):
+            if self._tasks > 1:
+                event = event.model_copy(update={"queue_position": None, "expected_start": None})
             before, self._last[label] = self._last.get(label), event
             self._show_progress(label, event, before)
         elif isinstance(event, Partial):

@@ -1,11 +1,12 @@
 """The subcommand `list`: prints the newest tasks."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from natscribe.cli.console import out, run_with_client
+from natscribe.cli.console import err, out, run_with_client
 from natscribe.cli.names import recording_name
 from natscribe.cli.options import parse_user_id
 from natscribe.cli.tables import Column, Row, print_messages
@@ -30,27 +31,40 @@ def list_tasks(
 
     async def work(client: Client) -> None:
         none = "There are no such tasks." if user or state else "There are no tasks."
-        await print_messages(_newest(client, owner, state, limit), _COLUMNS, _row, as_json=as_json, none=none)
+        newest = _Newest(client, owner, state, limit)
+        await print_messages(newest.tasks(), _COLUMNS, _row, as_json=as_json, none=none)
+        if newest.has_more:
+            err.print(f"Older tasks are not shown: --limit {5 * limit} shows more, --user and --state select some.")
 
     run_with_client(work)
 
 
-async def _newest(
-    client: Client, owner: int | str | None, state: State | None, limit: int
-) -> AsyncIterator[ListedTask]:
-    """Yield at most `limit` tasks, the newest first.
+@dataclass
+class _Newest:
+    """The newest tasks, at most `limit`; `has_more`: whether there are older ones, once `tasks` has ended.
 
     `owner`: only the tasks of this user; None: of all users. `state`: only the tasks in this state; None: in any state.
     """
-    before: str | None = None
-    while limit > 0:
-        page = await client.tasks(user_id=owner, state=state, limit=min(limit, MAX_LISTED_TASKS), before=before)
-        for task in page.tasks:
-            yield task
-        limit -= len(page.tasks)
-        before = page.more_before
-        if before is None:
-            return
+
+    client: Client
+    owner: int | str | None
+    state: State | None
+    limit: int
+    has_more: bool = False
+
+    async def tasks(self) -> AsyncIterator[ListedTask]:
+        """Yield the tasks, the newest first."""
+        left, before = self.limit, None
+        while left > 0:
+            size = min(left, MAX_LISTED_TASKS)
+            page = await self.client.tasks(user_id=self.owner, state=self.state, limit=size, before=before)
+            for task in page.tasks:
+                yield task
+            left -= len(page.tasks)
+            before = page.more_before
+            self.has_more = before is not None
+            if before is None:
+                return
 
 
 _COLUMNS = (

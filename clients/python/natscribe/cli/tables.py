@@ -1,5 +1,6 @@
 """Prints tables: aligned columns with titles on a terminal, and one plain line per row for programs."""
 
+import sys
 from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -60,21 +61,29 @@ _USER_COLUMNS = (
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Row]) -> None:
-    """Print a table on a terminal; otherwise, print each row as a line without titles. Without rows, print nothing.
+    """Print a table with titles; without a terminal, with whole texts and each note in the line of its row.
 
-    The last column, whose texts people copy, is never truncated.
+    Without a terminal, a table with a `named` column has no titles. Without rows, print nothing. The last column, whose
+    texts people copy, is never truncated.
     """
-    if not rows or not out.is_terminal:
+    is_plain = not out.is_terminal
+    if not rows or (is_plain and any(column.named for column in columns)):
         for row in rows:
             out.print(_line(columns, row))
         return
-    cells = [[_shortened(printable(cell), column) for cell, column in _pairs(row, columns)] for row in rows]
+    cells = [
+        [printable(cell) if is_plain else _shortened(cell, column) for cell, column in _pairs(row, columns)]
+        for row in rows
+    ]
     lines = [[column.title for column in columns], *cells]
-    widths = _widths(columns, lines, out.width)
+    widths = _widths(columns, lines, sys.maxsize if is_plain else out.width)
     for number, line in enumerate(lines):
         aligned = [_aligned(line[index], columns[index], width) for index, width in widths.items()]
+        note = rows[number - 1].note if number else ""
+        if is_plain:
+            aligned.append(printable(note))
         out.print(Text(GAP.join(aligned).rstrip(), "" if number else "bold underline"))
-        if number and (note := rows[number - 1].note):
+        if note and not is_plain:
             out.print(Padding(note, (0, 0, 0, len(GAP))), soft_wrap=False)
 
 
@@ -166,7 +175,8 @@ def _line(columns: Sequence[Column], row: Row) -> str:
     return printable(GAP.join([*cells, row.note]).rstrip())
 
 
-def _shortened(cell: str, column: Column) -> str:
+def _shortened(text: str, column: Column) -> str:
+    cell = printable(text)
     if not column.max_chars or cell_len(cell) <= column.max_chars:
         return cell
     return set_cell_size(cell, column.max_chars - 1).rstrip() + "…"
