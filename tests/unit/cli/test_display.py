@@ -15,7 +15,7 @@ from natscribe.schemas.transcription import SegmentsEvent
 from rich.console import Console
 from rich.text import Text
 
-from tests.unit.messages import progress_event, segment, segments_event, task_status
+from tests.unit.messages import NOON, progress_event, segment, segments_event, task_status
 
 RUNNING = progress_event(stage=Stage.TRANSCRIBING, progress=11)
 SEGMENTS = segments_event(segment(0, "[bold]Hello.", end=9))
@@ -107,6 +107,22 @@ def test_a_new_queue_position_is_shown(capsys: pytest.CaptureFixture[str]) -> No
         "a.wav: queued, position 3",
         "a.wav: queued, position 2, starts in about 1:30",
     ]
+
+
+def test_the_time_that_is_left_is_shown_once_two_estimates_agree(capsys: pytest.CaptureFixture[str]) -> None:
+    # Given estimates, the first of which is far off, and the second of which is the first again after a second
+    estimates = [(10, 0, 90.0), (10, 1, 89.0), (20, 8, 40.0), (30, 13, 34.0), (40, 18, 60.0)]
+    # When they arrive
+    with choose_display(as_json=False) as display:
+        for progress, second, eta in estimates:
+            fields = {"progress": progress, "time": NOON + timedelta(seconds=second), "eta_seconds": eta}
+            display.show("a.wav", RUNNING.model_copy(update=fields))
+        # And an attempt starts anew
+        fields = {"progress": 50, "attempt": 2, "eta_seconds": 30.0}
+        display.show("a.wav", RUNNING.model_copy(update=fields))
+    # Then an estimate is shown from the first one on that agrees with the one before
+    shown = [line.partition(", about ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert shown == ["", "", "0:34 left", "1:00 left", ""]
 
 
 def test_of_several_tasks_no_positions_are_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import Enum
 
 from rich.text import Text
@@ -13,6 +15,7 @@ from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.transcription import Segment, SegmentsEvent
 
+_FAIR = 0.2  # estimates agree if they differ by at most this share of the time that is left
 Event = ProgressEvent | SegmentsEvent | SpeakersEvent | Partial
 
 
@@ -23,6 +26,25 @@ class ShownText(Enum):
     LAST_SEGMENT = "the last segment, beside the progress, because the result will have the text"
     MIXED_CHANNELS = "all text, except that of separate channels, which the result has in order of time"
     ALL = "all text"
+
+
+@dataclass
+class _Estimate:
+    """When an attempt will end, as estimated at this progress; `is_fair`: whether two estimates have agreed."""
+
+    attempt: int
+    progress: int = -1
+    end: datetime | None = None
+    is_fair: bool = False
+
+    def update(self, event: ProgressEvent) -> None:
+        """Compare the estimate of an event with the last one; without progress, it is the same estimate."""
+        if event.eta_seconds is None or event.progress <= self.progress:
+            return
+        end = event.time + timedelta(seconds=event.eta_seconds)
+        if self.end is not None and abs((end - self.end).total_seconds()) <= _FAIR * event.eta_seconds:
+            self.is_fair = True
+        self.progress, self.end = event.progress, end
 
 
 class Display(AbstractContextManager["Display"]):
@@ -84,12 +106,12 @@ class TextDisplay(Display, ABC):
         self._shown = shown
         self._tasks = tasks
         self._last: dict[str, ProgressEvent] = {}
+        self._estimates: dict[str, _Estimate] = {}
 
     def show(self, label: str, event: Event) -> None:
         """Print the new text of the task, or update the display of its progress."""
         if isinstance(event, ProgressEvent):
-            if self._tasks > 1:
-                event = event.model_copy(update={"queue_position": None, "expected_start": None})
+            event = event.model_copy(update=self._hidden(label, event))
             before, self._last[label] = self._last.get(label), event
             self._show_progress(label, event, before)
         elif isinstance(event, Partial):
@@ -98,6 +120,15 @@ class TextDisplay(Display, ABC):
             self._show_speakers(event)
         else:
             self._show_segments(event)
+
+    def _hidden(self, label: str, event: ProgressEvent) -> dict[str, None]:
+        """Return the fields of an event that are not shown, as None: positions of several tasks, first estimates."""
+        estimate = self._estimates.get(label)
+        if estimate is None or estimate.attempt != event.attempt:
+            estimate = self._estimates[label] = _Estimate(event.attempt)
+        estimate.update(event)
+        positions = ("queue_position", "expected_start") if self._tasks > 1 else ()
+        return dict.fromkeys((*positions, *(() if estimate.is_fair else ("eta_seconds",))))
 
     def _show_segments(self, event: SegmentsEvent) -> None:
         if self._shown is ShownText.ALL or (self._shown is ShownText.MIXED_CHANNELS and event.channel is None):
