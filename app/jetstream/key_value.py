@@ -15,7 +15,6 @@ from app.errors import BucketFullError
 
 VOICES_BUCKET: Final = "voices"  # enrolled voices
 EMBEDDINGS_BUCKET: Final = "embeddings"  # of the speakers of each task with a result
-QUOTAS_BUCKET: Final = "quotas"  # what single users may use; operators write it
 FLEET_BUCKET: Final = "fleet"  # the lease of fleet-wide duties
 FULL_CODES: Final = {QUEUE_FULL, *STORAGE_FULL}  # err_codes of nats-server
 

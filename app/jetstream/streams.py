@@ -13,6 +13,7 @@ from nats.js.api import (
 from natscribe.jetstream import streams
 from natscribe.jetstream.streams import LIVE_ACK_WAIT_S, durable, public_streams
 from natscribe.schemas import subjects
+from natscribe.schemas.quotas import QUOTAS_BUCKET
 
 from app.jetstream import key_value
 from app.jetstream.slots import Slots
@@ -79,7 +80,7 @@ def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:
 
 def key_value_configs(settings: Settings) -> Iterator[StreamConfig]:
     """Yield the configurations of the streams behind Key-Value buckets: voices, embeddings, quotas and the lease."""
-    quotas, lease = map(_republished_bucket, (key_value.QUOTAS_BUCKET, key_value.FLEET_BUCKET))
+    quotas, lease = map(_republished_bucket, (QUOTAS_BUCKET, key_value.FLEET_BUCKET))
     for config in (
         key_value.key_value_bucket(key_value.VOICES_BUCKET),
         key_value.key_value_bucket(key_value.EMBEDDINGS_BUCKET, ttl_s=streams.RESULTS_TTL_S),

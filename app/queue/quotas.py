@@ -1,11 +1,6 @@
-"""Quotas: how much of the service each user may use, from the settings and, for single users, from a Key-Value bucket.
-
-Operators write the bucket. The key of an entry is the user id as JSON, in URL-safe Base64 without padding, because a
-key may not have all the characters of a user id: `NDI` is the key of the user 42, and `ImFubmEi` that of `"anna"`.
-"""
+"""Quotas: how much of the service each user may use, from the settings and, for single users, from a bucket."""
 
 import asyncio
-from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from typing import Final
 
@@ -15,35 +10,18 @@ from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
 from natscribe.jetstream import stream_pages
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.problems import problems_of
-from natscribe.schemas.wire import UserId
+from natscribe.schemas.quotas import QUOTA_KEYS, QUOTAS_BUCKET, read_quota
 from natscribe.schemas.workers import Problem
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from app.jetstream.key_value import QUOTAS_BUCKET, key_value_stream, key_value_subject
+from app.jetstream.key_value import key_value_stream
 from app.queue.fair_queue import Quota
 from app.supervision import OUTAGE_PAUSE_S, run_forever, wait_up_to
 
 READ_EVERY_S: Final = 60.0  # even without a notice of a change, which an outage may have swallowed
-MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000.0
-_USER: Final[TypeAdapter[int | str]] = TypeAdapter(UserId)
-_KEYS: Final = key_value_subject(QUOTAS_BUCKET, "")
-_REPAIR: Final = f"Correct or delete the entry (nats kv put {QUOTAS_BUCKET} KEY VALUE, nats kv del {QUOTAS_BUCKET} KEY)"
+_REPAIR: Final = "Correct or delete it (natscribe quotas set USER, natscribe quotas delete USER)"
+_DELETE: Final = f"Delete the entry (nats kv del {QUOTAS_BUCKET} {{key}})"
 
 log = structlog.get_logger()
-
-
-class StoredQuota(BaseModel):
-    """The quota of one user, as stored in the bucket of quotas.
-
-    `weight`: how much work the user gets in relation to other users. `max_running`, `max_waiting`: how many
-    tasks of the user may run and wait; None: the limit in the settings applies; 0: no limit.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-    weight: float = Field(1.0, ge=MIN_WEIGHT, le=MAX_WEIGHT)
-    max_running: int | None = Field(None, ge=0)
-    max_waiting: int | None = Field(None, ge=0)
 
 
 class Quotas:
@@ -91,7 +69,7 @@ class Quotas:
         """
         quotas: dict[int | str, Quota] = {}
         problems: list[Problem] = []
-        async for page in stream_pages.pages(self._nats, key_value_stream(QUOTAS_BUCKET), f"{_KEYS}>"):
+        async for page in stream_pages.pages(self._nats, key_value_stream(QUOTAS_BUCKET), f"{QUOTA_KEYS}>"):
             for message in page:
                 self._read_entry(message, quotas, problems)
         before, self._quotas, self.problems = self._quotas, quotas, problems
@@ -106,20 +84,16 @@ class Quotas:
         """
         if "KV-Operation" in (message.headers or {}):
             return  # the entry was deleted
-        key, user_id = (message.subject or "").removeprefix(_KEYS), None
-        try:
-            user_id = _user_of(key)
-            entry = StoredQuota.model_validate_json(message.data or b"")
-            quotas[user_id] = self._default._replace(**entry.model_dump(exclude_none=True))
-        except ValueError as error:
-            reason = "its key is no user id in Base64"
-            if user_id is not None and isinstance(error, ValidationError):
-                reason = problems_of(error)
-            problems.append(Problem(what=f"The quota {key} is not valid: {reason}", next_step=_REPAIR))
-            if problems[-1] not in self.problems:  # reported once, not at each reading
-                log.warning("quota_invalid", key=key, reason=reason)
-            if user_id is not None and user_id in self._quotas:
-                quotas[user_id] = self._quotas[user_id]
+        entry = read_quota((message.subject or "").removeprefix(QUOTA_KEYS), message.data or b"")
+        if entry.user_id is not None and entry.quota is not None:
+            quotas[entry.user_id] = self._default._replace(**entry.quota.model_dump(exclude_none=True))
+            return
+        next_step = _DELETE.format(key=entry.key) if entry.user_id is None else _REPAIR
+        problems.append(Problem(what=f"The quota {entry.name} is not valid: {entry.problem}", next_step=next_step))
+        if problems[-1] not in self.problems:  # reported once, not at each reading
+            log.warning("quota_invalid", user=entry.user_id, key=entry.key, reason=entry.problem)
+        if entry.user_id is not None and entry.user_id in self._quotas:
+            quotas[entry.user_id] = self._quotas[entry.user_id]
 
 
 def exceeded(quota: Quota) -> ErrorDetail:
@@ -129,12 +103,3 @@ def exceeded(quota: Quota) -> ErrorDetail:
         "later, under a new id."
     )
     return ErrorDetail(code=ErrorCode.QUOTA_EXCEEDED, message=message)
-
-
-def _user_of(key: str) -> int | str:
-    """Return the user id that a key of the bucket encodes.
-
-    Raises:
-        ValueError: The key encodes no user id.
-    """
-    return _USER.validate_json(urlsafe_b64decode(f"{key}=="), strict=True)  # more padding than is missing does no harm

@@ -84,7 +84,9 @@ async def test_an_operator_writes_quotas_and_learns_of_an_invalid_one(
         # When the operator writes an invalid one, then the doctor reports it to every user
         await quotas.put("NDI", b'{"weight": 0}')
         await eventually(lambda: bool(worker.container.quotas.problems))
-        assert "The quota NDI is not valid: weight" in problems(await examine(login(settings, "publisher")))[0]
+        assert (
+            "The quota of the user 42 is not valid: weight" in problems(await examine(login(settings, "publisher")))[0]
+        )
         assert worker.container.quotas.of(42).weight == 2
         # And when the operator deletes it, nothing is reported
         await quotas.delete("NDI")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from natscribe.schemas.errors import *
     from natscribe.schemas.live import *
     from natscribe.schemas.progress import *
+    from natscribe.schemas.quotas import *
     from natscribe.schemas.requests import *
     from natscribe.schemas.task_list import *
     from natscribe.schemas.task_queues import *
@@ -75,6 +76,7 @@ __all__ = [
     "TranscriptionResult",
     "TranscriptionTask",
     "UnreachableError",
+    "UserQuota",
     "Voice",
     "WorkerInfo",
 ]

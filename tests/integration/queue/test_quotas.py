@@ -11,10 +11,11 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 from nats.js.kv import KeyValue
+from natscribe.schemas.quotas import QUOTAS_BUCKET
 from structlog.testing import capture_logs
 
 from app.cancellation import cancel_all
-from app.jetstream.key_value import QUOTAS_BUCKET, key_value_stream
+from app.jetstream.key_value import key_value_stream
 from app.jetstream.streams import key_value_configs
 from app.queue.fair_queue import Quota
 from app.queue.quotas import Quotas

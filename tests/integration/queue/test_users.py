@@ -7,8 +7,8 @@ from nats.js import JetStreamContext
 from nats.js.kv import KeyValue
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
+from natscribe.schemas.quotas import QUOTAS_BUCKET
 
-from app.jetstream.key_value import QUOTAS_BUCKET
 from app.main import Worker
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker

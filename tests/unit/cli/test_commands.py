@@ -243,12 +243,13 @@ def test_the_version_is_printed(run: Run) -> None:
 
 COMMANDS = ["up", "demo", "transcribe", "diarize", "watch", "status", "result", "cancel", "delete", "queue", "mock"]
 COMMANDS += ["doctor", "top", "list", "dead-letters", "dead-letters list", "dead-letters replay", "dead-letters delete"]
+COMMANDS += ["quotas", "quotas list", "quotas set", "quotas delete"]
 
 
 @pytest.mark.parametrize("width", [70, 80, 120])
 def test_no_line_of_the_help_is_cut(run: Run, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    for arguments in ([], ["dead-letters"]):
+    for arguments in ([], ["dead-letters"], ["quotas"]):
         lines = run(*arguments, "-h").stdout.splitlines()
         # Then each command has one complete sentence
         commands = [line for line in lines[lines.index("Commands:") + 1 :] if line]

@@ -23,6 +23,7 @@ _OF_CLIENT = {
     "list": "natscribe.cli.listing:list_tasks",
     "dead-letters": "natscribe.cli.operate:dead_letters",
     "voices": "natscribe.cli.voices:voices",
+    "quotas": "natscribe.cli.quotas:quotas",
 }
 _OF_SERVICE = ("up", "demo")  # in another package, which may be missing
 _SERVICE = "pip install ./clients/python ."  # how to install that package

@@ -12,6 +12,7 @@ from natscribe.client.following import Follower, follow_all, has_events
 from natscribe.client.languages import language_code
 from natscribe.client.live import Live
 from natscribe.client.operations import dead_letters, queue_overview, voices, workers
+from natscribe.client.quotas import delete_quota, quotas, set_quota
 from natscribe.client.recordings import audio_file_id, choose_priority, new_task_id, recording_duration, upload_store
 from natscribe.client.results import DEFAULT_LIMITS, result_in
 from natscribe.client.session import Session
@@ -23,6 +24,7 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.live import LiveAudio, LiveKeywords, LiveTask
 from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.quotas import StoredQuota, UserQuota
 from natscribe.schemas.requests import (
     Deleted,
     DeleteLettersRequest,
@@ -309,6 +311,37 @@ class Client(Session):
     def dead_letters(self) -> AsyncIterator[DeadLetter]:
         """Yield all dead letters, i.e. task messages that failed permanently, the oldest first."""
         return dead_letters(self._connection, self._settings)
+
+    def quotas(self) -> AsyncIterator[UserQuota]:
+        """Yield the quotas of single users, i.e. of those to whom not only the settings of the service apply.
+
+        Raises:
+            NoWorkerError: No worker has ever run with this NATS.
+            NotAllowedError: The user is no operator.
+        """
+        return quotas(self._connection)
+
+    async def set_quota(
+        self,
+        user_id: int | str,
+        *,
+        weight: float = 1.0,
+        max_running: int | None = None,
+        max_waiting: int | None = None,
+    ) -> None:
+        """Set the quota of a user; it replaces an earlier one.
+
+        `weight`: the user's share of the workers while others wait; others have 1. `max_running`, `max_waiting`: how
+        many tasks of the user may run and wait; 0: any number; None: as the settings of the service say. For errors
+        see `quotas`.
+        """
+        fields = {"weight": weight, "max_running": max_running, "max_waiting": max_waiting}
+        user = build_message(UserRequest, {"user_id": user_id}).user_id
+        await set_quota(self._connection, user, build_message(StoredQuota, fields))
+
+    async def delete_quota(self, user_id: int | str) -> bool:
+        """Delete the quota of a user, and return whether there was one; for errors see `quotas`."""
+        return await delete_quota(self._connection, build_message(UserRequest, {"user_id": user_id}).user_id)
 
     async def queue(self) -> QueueOverview:
         """Return how many tasks wait and run in each task queue, and the number of dead letters."""

@@ -13,6 +13,7 @@ from natscribe.client.errors import NotAllowedError
 from natscribe.client.permissions import Connection, permitted_users
 from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
 from natscribe.schemas import subjects
+from natscribe.schemas.quotas import QUOTA_KEYS
 from natscribe.schemas.wire import Lane, Priority
 from natscribe.settings import Settings
 
@@ -80,6 +81,7 @@ def _probes(settings: Settings) -> list[_Probe]:
         _Probe("dead-letters list", f"$JS.API.STREAM.INFO.{names.dead_letters}", b""),
         _Probe("dead-letters replay", subjects.REPLAY),
         _Probe("dead-letters delete", subjects.DELETE_LETTERS),
+        _Probe("quotas", f"{QUOTA_KEYS}{UNUSED_NAME}", b""),
     ]
 
 

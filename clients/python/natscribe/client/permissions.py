@@ -25,7 +25,7 @@ _USERS: Final = (
     (re.compile(r"tasks\.(status|result|list|queue)|workers\.info|.*OBJ_results"), _ALL_USERS),
     (re.compile(r"voices\.forgotten"), _ALL_USERS),
     (re.compile(r"tasks\.|live\.|voices\.|\$O\.|.*OBJ_"), ("publisher",)),
-    (re.compile(r"dead_letters\.|.*_(tasks|dead_letters)\b"), ("operator",)),
+    (re.compile(r"dead_letters\.|\$KV\.quotas|.*_(tasks|dead_letters|quotas)\b"), ("operator",)),
     (re.compile(r""), _ALL_USERS),
 )
 Reply = TypeVar("Reply")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nats.aio.client import Client as Nats
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from typing_extensions import TypedDict
 
 from natscribe.client.errors import ClientError, OptionError, RequestFailedError, TaskIdTakenError, UnreachableError
@@ -22,6 +22,7 @@ from natscribe.schemas.transcription import TranscribeKeywords
 from natscribe.schemas.wire import Input
 
 AnyInput = TypeVar("AnyInput", bound=Input)
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
 _STATUS_REQUESTS = 3  # for a task that was stored a moment ago and may not be registered yet
 
 
@@ -50,8 +51,8 @@ class TranscriptionKeywords(TranscribeKeywords, DiarizationKeywords, total=False
     word_timestamps: bool
 
 
-def build_message(kind: type[AnyInput], fields: Mapping[str, object]) -> AnyInput:
-    """Validate the fields of a task or a request, and return it as an object of the type `kind`.
+def build_message(kind: type[AnyModel], fields: Mapping[str, object]) -> AnyModel:
+    """Validate the fields of a message, e.g. a task or a request, and return it as an object of the type `kind`.
 
     Raises:
         OptionError: A field is invalid.
