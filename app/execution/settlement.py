@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import structlog
 from nats.errors import Error as NatsError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.progress import ProgressEvent, State
 
 from app.errors import FencedError, MessageGoneError, ObsoleteMessageError, TaskError, TransientError, describe
@@ -26,6 +27,10 @@ from app.telemetry.metrics import task_name
 
 EMPTY_LOG_DELAY_S: Final = 2.0  # until the stream guard has restored a changed stream
 RELEASE_TIMEOUT_S: Final = 5.0  # how long a stopping worker waits for NATS to release its message
+REPLAYS_NOTHING: Final = ErrorDetail(
+    code=ErrorCode.INVALID_MESSAGE,
+    message=f"The header {REPLAY_OF} names no failure of this task: publish the task without it, under a new id.",
+)
 
 log = structlog.get_logger()
 
@@ -134,9 +139,13 @@ async def _fenced(delivery: Delivery, attempt: TaskAttempt) -> DeliveryOutcome:
 async def _obsolete(delivery: Delivery) -> DeliveryOutcome:
     """Acknowledge a message that needs no processing: its task has ended, or its task id belongs to another message.
 
-    If the task has failed, its dead letter is stored first, because the worker that ended it may not have done so.
+    If the task has failed, its dead letter is stored first, because the worker that ended it may not have done so. A
+    message that claims to replay a failure, but whose task has no log, is invalid: it is never run, as the task may
+    have been deleted.
     """
     attempt, outcome = delivery.attempt, DeliveryOutcome()
+    if attempt is None and delivery.stored.replay_of is not None and await _has_no_log(delivery):
+        return await _invalid(delivery, REPLAYS_NOTHING)
     if attempt is None:
         log.info("duplicate_task_skipped")
         delivery.execution.meter.duplicates.labels(task_name(delivery.lane)).inc()
@@ -147,6 +156,11 @@ async def _obsolete(delivery: Delivery) -> DeliveryOutcome:
             outcome = DeliveryOutcome(last.state, last.error)
     await delivery.acknowledge()
     return outcome
+
+
+async def _has_no_log(delivery: Delivery) -> bool:
+    task = delivery.task
+    return task is not None and await delivery.execution.log.last(task.task_id) is None
 
 
 async def _attempt_failed(delivery: Delivery, attempt: TaskAttempt, error: Exception) -> DeliveryOutcome:

@@ -97,6 +97,22 @@ async def test_a_header_does_not_restart_an_ended_task(
     assert len(engine.jobs) == 1
 
 
+async def test_a_new_task_that_claims_to_be_a_replay_fails(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # When a new task is published with the header that a replay has
+    body = json.dumps({"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}).encode()
+    await js.publish("tasks.transcription.normal", body, headers={"Natscribe-Replay-Of": "3"})
+    # Then it fails, and its error says why
+    (event,) = await publisher.until("t1", State.FAILED)
+    assert event.error is not None
+    assert event.error.code == "invalid_message"
+    assert "Natscribe-Replay-Of" in event.error.message
+    await eventually(lambda: queue_is_empty(js))
+    # And it never runs: the message may be the replay of a task that was deleted
+    assert engine.jobs == []
+
+
 class BreaksOnce(FakeEngine):
     """Fails for good after the first window of the first recording."""
 
