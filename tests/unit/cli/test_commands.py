@@ -72,6 +72,14 @@ def test_other_commands_use_the_servers_of_up(run: Run, closed_port: str) -> Non
     assert "nats://127.0.0.1:1:" in run("status", "t1").stderr
 
 
+def test_an_option_names_the_servers_in_place_of_the_environment(
+    run: Run, closed_port: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NATS_URL", "nats://nowhere.invalid:4222")
+    for command in ("list", "voices list", "status t1"):
+        assert f"No NATS server answers at {closed_port}" in run(*command.split(), "--server", closed_port).stderr
+
+
 def test_passwords_are_not_shown(run: Run, closed_port: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NATS_URL", closed_port.replace("//", "//me:secret@"))
     assert "secret" not in run("status", "t1").output
@@ -241,6 +249,7 @@ def test_the_version_is_printed(run: Run) -> None:
     assert run("--version").stdout == f"natscribe {version('natscribe')}\n"
 
 
+WITHOUT_SERVER = {"", "demo", "dead-letters", "voices"}  # groups of commands, and one with servers of its own
 COMMANDS = ["up", "demo", "transcribe", "diarize", "watch", "status", "result", "cancel", "delete", "queue", "mock"]
 COMMANDS += ["doctor", "top", "list", "dead-letters", "dead-letters list", "dead-letters replay", "dead-letters delete"]
 COMMANDS += ["quotas", "quotas list", "quotas set", "quotas delete"]
@@ -262,6 +271,7 @@ def test_each_command_has_help_also_by_a_short_option(run: Run, command: str) ->
     short, long = run(*command.split(), "-h"), run(*command.split(), "--help")
     assert (short.exit_code, short.stdout) == (0, long.stdout)
     assert "-h, --help" in short.stdout
+    assert ("--server" in short.stdout) is (command not in WITHOUT_SERVER)
 
 
 @pytest.mark.parametrize("command", ["transcribe", "live"])

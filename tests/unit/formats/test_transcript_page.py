@@ -120,6 +120,19 @@ def test_a_turn_has_its_speaker_once_and_paragraphs_at_pauses() -> None:
     assert len(html.texts("div", **{"class": "turn s1"})) == len(html.texts("div", **{"class": "turn s2"})) == 1
 
 
+def test_without_speakers_a_short_pause_starts_a_paragraph() -> None:
+    # Given three sentences, with the pause of a reader and that of another person who answers
+    starts = 0.0, 2.1, 4.5
+    # When they have no speakers, and when they are those of one speaker
+    pages = [
+        Page(page(transcript(*(segment_of(start, f"From {start}.", speaker) for start in starts))))
+        for speaker in (None, "SPEAKER_00")
+    ]
+    # Then the pause starts a paragraph only where no name says who speaks
+    paragraphs = [[text for _, text in html.paragraphs] for html in pages]
+    assert paragraphs == [["From 0.0. From 2.1.", "From 4.5."], ["From 0.0. From 2.1. From 4.5."]]
+
+
 def test_a_long_turn_is_divided_at_the_ends_of_sentences() -> None:
     # Given a speaker who never pauses
     sentences = [segment_of(1.5 * number, f"This is sentence {number} of a long talk.") for number in range(300)]

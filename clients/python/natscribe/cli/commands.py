@@ -1,11 +1,13 @@
 """Assembles the subcommands of `natscribe`."""
 
+import os
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points, version
 from pkgutil import resolve_name
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 _OF_CLIENT = {
     "transcribe": "natscribe.cli.submit:transcribe",
@@ -46,10 +48,32 @@ def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
     for name in _chosen(arguments):
         command = _of_service(name) if name in _OF_SERVICE else resolve_name(_OF_CLIENT[name])
         if isinstance(command, typer.Typer):
+            for subcommand in command.registered_commands:
+                subcommand.cls = _Command
             cli.add_typer(command, name=name)
         else:
-            cli.command(name)(command)
+            cli.command(name, cls=None if name == "demo" else _Command)(command)  # `demo` always starts its own servers
     return cli
+
+
+class _Command(TyperCommand):
+    """A subcommand with the option --server; `Any`: what typer passes."""
+
+    def __init__(self, *args: Any, params: list[Any], **options: Any) -> None:
+        server = TyperOption(
+            param_decls=["--server"],
+            metavar="URL",
+            help="Addresses of the NATS servers, separated by commas, in place of NATS_URL.",
+            expose_value=False,
+            is_eager=True,
+            callback=_choose_server,
+        )
+        super().__init__(*args, params=[*params, server], **options)
+
+
+def _choose_server(_: object, __: object, server: str | None) -> None:
+    if server is not None:
+        os.environ["NATS_URL"] = server  # which has precedence over .env, also in a worker that `up` starts
 
 
 def _chosen(arguments: Sequence[str]) -> Sequence[str]:

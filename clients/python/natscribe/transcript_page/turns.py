@@ -8,7 +8,8 @@ from natscribe.schemas.transcription import Interval, Segment, TranscriptionResu
 from natscribe.subtitles.break_costs import SENTENCE_ENDS
 from natscribe.subtitles.units import timed_words
 
-_PAUSE_S = 2.0  # a pause of this length starts a paragraph
+_PAUSE_S = 2.0  # a pause of this length starts a paragraph of the same speaker
+_SHORT_PAUSE_S = 0.8  # a pause of this length starts a paragraph without a speaker: another person may speak there
 _LONG_CHARS = 420  # a paragraph of this length ends with its sentence
 _PART_CHARS = 3000
 _LONGEST_CHARS = 900  # a paragraph of this length ends with its segment
@@ -42,7 +43,8 @@ class Paragraph:
 
         A new paragraph starts after a pause, where the language changes, and when this paragraph is already long.
         """
-        if segment.language != self.language or segment.start - self.end >= _PAUSE_S:
+        pause_s = _PAUSE_S if segment.speaker else _SHORT_PAUSE_S
+        if segment.language != self.language or segment.start - self.end >= pause_s:
             return False
         ends = self.units[-1].text.endswith(SENTENCE_ENDS)
         return self.chars < (_LONG_CHARS if ends else _LONGEST_CHARS)
