@@ -249,7 +249,7 @@ def test_the_version_is_printed(run: Run) -> None:
     assert run("--version").stdout == f"natscribe {version('natscribe')}\n"
 
 
-WITHOUT_SERVER = {"", "demo", "dead-letters", "voices"}  # groups of commands, and one with servers of its own
+WITHOUT_SERVER = {"", "demo", "dead-letters", "quotas", "voices"}  # groups of commands, and one with servers of its own
 COMMANDS = ["up", "demo", "transcribe", "diarize", "watch", "status", "result", "cancel", "delete", "queue", "mock"]
 COMMANDS += ["doctor", "top", "list", "dead-letters", "dead-letters list", "dead-letters replay", "dead-letters delete"]
 COMMANDS += ["quotas", "quotas list", "quotas set", "quotas delete"]
