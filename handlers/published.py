@@ -48,7 +48,8 @@ PUBLISHED = (  # what the service publishes and no handler returns
         "Results",
         "The result of a task.\n\n"
         "One message for each task, stored just before `completed`. If `object` is not null, the whole result is in "
-        "the bucket for results under the task id: download it there.",
+        "the bucket for results under the task id: download it there. A reader of the stream needs the filter "
+        "`results.*`: the stream also has the internal `no_results.*`.",
     ),
     DocumentedChannel(subjects.partials("{task_id}"), Partial, "Partial results"),
     DocumentedChannel(subjects.forgotten("{voice}"), Forgotten, "Forgotten voices"),

@@ -41,10 +41,11 @@ async def result(request: ResultRequest, tasks: Annotated[TaskRequests, FromCont
 async def list_tasks(request: ListRequest, task_list: Annotated[TaskList, FromContext()]) -> TaskPage:
     """Reply with a page of tasks, the newest first.
 
-    The tasks are read from Redis, which may be up to 1 s behind JetStream, and up to `TASK_ACK_WAIT` after the loss of
-    a worker. `more_before` says where to continue; if tasks are added between two pages, no task is repeated or
-    missing. A task that only a later version of the service can read is left out. Every client that may send this
-    request sees the tasks of all users: `user_id` is only a filter, not a permission.
+    The request is an object; `{}` requests the tasks of all users in all states. The tasks are read from Redis, which
+    may be up to 1 s behind JetStream, and up to `TASK_ACK_WAIT` after the loss of a worker. `more_before` says where to
+    continue; if tasks are added between two pages, no task is repeated or missing. A task that only a later version of
+    the service can read is left out. Every client that may send this request sees the tasks of all users: `user_id` is
+    only a filter, not a permission.
     """
     return await task_list.page(request)
 
