@@ -19,6 +19,8 @@ from app.engines.cores import usable_cores, windows_at_once
 from app.engines.diarization.identity import embedding_network
 from app.engines.engine import Engine
 from app.engines.messages import Loaded
+from app.engines.offered_models import offered_models
+from app.engines.whisper import bundled
 from app.engines.window_queue import WindowQueue
 from app.execution.delivery import ExecutionContext
 from app.jetstream import connection
@@ -287,6 +289,7 @@ class Container:
             self.settings.audio_store,
             problems=lambda: [*self.stream_guard.problems, *self.quotas.problems],
             model=lambda: self.model,
+            offered=lambda: {*offered_models(self.settings), *bundled.NAMES},
             recordings=self.recordings,
             projection=self.projection,
             idle=lambda: self.consumer.idle,

@@ -35,6 +35,11 @@ class WorkerInfo(Message):
     model: Model | None = Field(
         description="The transcription model; null if the worker could not load it, or not yet."
     )
+    models: list[str] | None = Field(
+        None,
+        description="Names that tasks may give as `model`; null: unknown, as of a worker of an earlier version.",
+        examples=[["whisper-base"]],
+    )
     engine: str = Field(
         description="Device, precision and search of the model; empty if there is none.",
         examples=["cpu int8 beam 5"],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from app.engines.family import IncompleteModelError, LocalModel, ModelFamily, unknown_model
 from app.engines.messages import Setup
+from app.engines.offered_models import offered_models
 from app.engines.onnx import family as onnx
 from app.engines.whisper import bundled
 from app.engines.whisper import family as whisper
@@ -41,14 +42,9 @@ class ModelCatalog:
         return self._named(configured or bundled.NAME)
 
     def _check_offered(self, name: str) -> None:
-        configured, folder = self.setup.transcription_model, self.setup.transcription_models_dir
-        offered = {bundled.NAME, *self.setup.transcription_models}
-        if configured is not None and not Path(configured).is_dir():
-            offered.add(configured)
-        if name in {*offered, *bundled.NAMES} or self._own_folder(name) is not None:
+        offered = offered_models(self.setup)
+        if name in {*offered, *bundled.NAMES}:
             return
-        if folder is not None and folder.is_dir():
-            offered |= {path.name for path in folder.iterdir() if path.is_dir()}
         message = (
             f"The model {name!r} is not offered here: leave `model` out or name one of {', '.join(sorted(offered))};"
             " the service's operator offers more in TRANSCRIPTION_MODELS."

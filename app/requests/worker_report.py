@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -57,6 +58,7 @@ class WorkerReport:
     _: KW_ONLY
     problems: Callable[[], list[Problem]]  # returns the problems of the streams of the service
     model: Callable[[], Loaded | None]  # returns the model with which tasks run; None: it cannot be loaded
+    offered: Callable[[], set[str]]  # returns the names of models that tasks may request; reads a folder
     recordings: RecordingStore
     projection: RedisProjection
     idle: Callable[[], bool]  # returns whether a task would start at once
@@ -76,6 +78,7 @@ class WorkerReport:
             started_at=self._started_at,
             idle=self.idle(),
             model=loaded.model if loaded is not None else None,
+            models=await self._offered(),
             engine=loaded.fingerprint if loaded is not None else "",
             audio_store=self.audio_store,
             audio_store_answers=store,
@@ -86,6 +89,12 @@ class WorkerReport:
     async def close(self) -> None:
         """Cancel running checks of Redis and of the store of recordings."""
         await asyncio.gather(self._redis.close(), self._store.close())
+
+    async def _offered(self) -> list[str] | None:
+        """Return the names of models that tasks may request; None if their folder is not read in time."""
+        with suppress(TimeoutError, OSError):
+            return sorted(await asyncio.wait_for(asyncio.to_thread(self.offered), HEALTH_WITHIN_S))
+        return None
 
     async def _store_replies(self) -> bool:
         """Return whether the store of recordings replies to a request for a recording that does not exist."""

@@ -419,6 +419,7 @@ export interface WorkerInfo {
   'started_at': string;
   'idle': boolean;
   'model': Model | null;
+  'models': string[] | null;
   'engine': string;
   'audio_store': string;
   'audio_store_answers': boolean;

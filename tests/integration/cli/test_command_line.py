@@ -116,6 +116,17 @@ async def test_a_page_plays_its_recording(terminal: Terminal, recordings_folder:
     assert printed == page(TranscriptionResult.model_validate(result))
 
 
+async def test_a_model_that_no_worker_offers_is_refused_before_the_upload(terminal: Terminal) -> None:
+    # When a recording is transcribed with a model that no worker offers, and with one that the workers offer
+    code, out, err = await terminal.run("transcribe", "meeting.flac", "--model", "large-v9")
+    known_code, _, _ = await terminal.run("transcribe", "second.flac", "--model", "base", "--no-wait")
+    # Then the former is refused with the names of those that are offered, and there is no task
+    assert (code, out, known_code) == (2, "", 0)
+    assert "no worker offers the model large-v9: leave --model out, or choose base or whisper-base" in err
+    (task,) = (await terminal.run("list", "--json"))[1].splitlines()
+    assert json.loads(task)["audio_file_id"].endswith("second.flac")
+
+
 async def test_results_come_in_the_order_of_the_arguments(
     recordings_folder: Path, settings: Settings, start_worker: StartWorker, engine: FakeEngine
 ) -> None:

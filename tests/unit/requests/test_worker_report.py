@@ -12,6 +12,8 @@ from app.recordings.recording import Recording, RecordingStore
 from app.requests.worker_report import WorkerReport
 from tests.constants import Constants
 
+OTHERS: Any = {"offered": set, "idle": lambda: True}
+
 
 class SilentRecordings:
     """A store that never replies, as a folder on an unavailable server."""
@@ -33,7 +35,13 @@ async def test_concurrent_requests_share_one_check_of_the_store(constants: Const
     # Given a store that does not reply
     constants(HEALTH_WITHIN_S=0.05, SHARED_FOR_S=0.0)
     store, projection = SilentRecordings(), AsyncMock(**{"reachable.return_value": True})
-    parts: Any = {"problems": list, "model": lambda: None, "projection": projection, "idle": lambda: True}
+    parts: Any = {
+        "problems": list,
+        "model": lambda: None,
+        "offered": set,
+        "projection": projection,
+        "idle": lambda: True,
+    }
     report = WorkerReport("w1", "file:///a", recordings=cast("RecordingStore", store), **parts)
     # When many requests come at once, and again
     infos = [await report.read(), *await asyncio.gather(*(report.read() for _ in range(20)))]
@@ -48,7 +56,13 @@ async def test_concurrent_requests_share_one_check_of_the_store(constants: Const
 @pytest.mark.parametrize(("shared_for_s", "checks"), [(60.0, 1), (0.0, 2)])
 async def test_a_reply_is_shared_for_a_while(constants: Constants, shared_for_s: float, checks: int) -> None:
     constants(SHARED_FOR_S=shared_for_s)
-    parts: Any = {"problems": list, "model": lambda: None, "recordings": MagicMock(), "idle": lambda: True}
+    parts: Any = {
+        "problems": list,
+        "model": lambda: None,
+        "offered": set,
+        "recordings": MagicMock(),
+        "idle": lambda: True,
+    }
     report = WorkerReport("w1", "file:///a", projection=(projection := AsyncMock()), **parts)
     for _ in range(2):
         await report.read()

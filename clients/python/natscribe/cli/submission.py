@@ -18,7 +18,7 @@ from natscribe.cli.names import result_file_names, unique_file_names, unique_lab
 from natscribe.cli.notices import RequestedOptions, notices
 from natscribe.cli.output import NotWrittenError, Output
 from natscribe.cli.wording import has_speakers
-from natscribe.client import Client, ClientError, command
+from natscribe.client import Client, ClientError, OptionError, command
 from natscribe.schemas.kinds import Result
 
 UPLOADS = 4  # the number of recordings that are uploaded at once
@@ -58,6 +58,7 @@ class Submission:
     is_text_final: bool = True  # whether the result has the same text that is shown while the task runs
     requested: RequestedOptions = field(default_factory=RequestedOptions)
     files: Sequence[str] = ()  # the FILE arguments of the command line
+    model: str | None = None  # checked before recordings are uploaded
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS))
 
     async def run(self, tasks: list[tuple[Path | str, CreateTask]]) -> int:
@@ -107,6 +108,7 @@ class Submission:
 
         try:
             async with open_client(on_upload) as client:
+                await _check_model(client, self.model)
                 await asyncio.gather(*(self._process(client, display, job, jobs) for job in jobs))
         finally:
             self._print_in_order(display, jobs, skip_missing=True)
@@ -167,6 +169,24 @@ class Submission:
         for job in jobs:
             if job.task_id is not None:
                 out.print_data(to_json({"task_id": job.task_id}).decode() if self.as_json else job.task_id)
+
+
+async def _check_model(client: Client, model: str | None) -> None:
+    """Check that a worker offers the model; without a worker, or without its list, the task itself will tell.
+
+    Raises:
+        OptionError: No worker offers it.
+    """
+    if model is None:
+        return
+    try:
+        offers = [info.models for info in await client.workers()]
+    except ClientError:
+        return
+    if offers and not any(models is None or model in models for models in offers):
+        names = sorted({name for models in offers for name in models or ()})
+        message = f"no worker offers the model {model}: leave --model out, or choose {' or '.join(names)}"
+        raise OptionError(message)
 
 
 def _is_shown(display: Display, result: Result) -> bool:

@@ -109,7 +109,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     limits = options.subtitle_limits(result_format, max_line_chars, max_lines, max_cue_seconds)
     output = make_output(result_format, output_dir, limits, as_json=as_json, wait=wait)
     is_text_final = not (diarize or is_separate)  # else the result has speakers
-    submission = Submission(output, as_json, wait, is_text_final, requested, files)
+    submission = Submission(output, as_json, wait, is_text_final, requested, files, model)
     run_and_exit(submission.run(_tasks(files, creates, task_id, stored=stored)))
 
 

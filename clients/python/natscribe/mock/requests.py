@@ -151,6 +151,7 @@ class RequestHandlers:
             "started_at": self._started_at,
             "idle": self._player.is_idle,
             "worker": MOCK_WORKER,
+            "models": None,
             "engine": "plays examples",
             "audio_store": self._audio_store,
         }
