@@ -284,12 +284,14 @@ class Container:
         )
 
     def _make_operations(self) -> None:
+        settings = self.settings
+        models = settings.transcription_model, settings.transcription_models, settings.transcription_models_dir
         self.worker_report = WorkerReport(
             self.worker_name,
             self.settings.audio_store,
             problems=lambda: [*self.stream_guard.problems, *self.quotas.problems],
             model=lambda: self.model,
-            offered=lambda: {*offered_models(self.settings), *bundled.NAMES},
+            offered=lambda: {*offered_models(*models), *bundled.NAMES},
             recordings=self.recordings,
             projection=self.projection,
             idle=lambda: self.consumer.idle,

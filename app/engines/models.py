@@ -42,7 +42,8 @@ class ModelCatalog:
         return self._named(configured or bundled.NAME)
 
     def _check_offered(self, name: str) -> None:
-        offered = offered_models(self.setup)
+        setup = self.setup
+        offered = offered_models(setup.transcription_model, setup.transcription_models, setup.transcription_models_dir)
         if name in {*offered, *bundled.NAMES}:
             return
         message = (

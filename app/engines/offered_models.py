@@ -1,35 +1,18 @@
 """The names of the speech models that tasks may request."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
 
 from app.engines.whisper import bundled
 
 
-class ModelSettings(Protocol):
-    """The settings that select models; see `Settings`."""
+def offered_models(configured: str | None, published: Iterable[str], folder: Path | None) -> set[str]:
+    """Return the names that tasks may give as `model`, with that of the bundled model.
 
-    @property
-    def transcription_model(self) -> str | None:
-        """The name or folder of the configured model."""
-
-    @property
-    def transcription_models(self) -> tuple[str, ...]:
-        """The names of further published models."""
-
-    @property
-    def transcription_models_dir(self) -> Path | None:
-        """The folder of further models."""
-
-
-def offered_models(settings: ModelSettings) -> set[str]:
-    """Return the names that tasks may give as `model`.
-
-    They are the bundled model, the models in TRANSCRIPTION_MODELS, those in folders inside TRANSCRIPTION_MODELS_DIR,
-    and the configured model if it has a name.
+    `configured`: the configured model, which tasks may request unless it is a folder. `published`: further published
+    models. `folder`: the folder with one subfolder for each further model.
     """
-    configured, folder = settings.transcription_model, settings.transcription_models_dir
-    offered = {bundled.NAME, *settings.transcription_models}
+    offered = {bundled.NAME, *published}
     if configured is not None and not Path(configured).is_dir():
         offered.add(configured)
     if folder is not None and folder.is_dir():
