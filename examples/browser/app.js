@@ -147,7 +147,7 @@ byId("connection").addEventListener("keydown", ({ key, currentTarget }) => {
 addEventListener("beforeunload", (event) => uploads.isBusy && event.preventDefault());
 for (const event of ["connected", "disconnected"]) connection.addEventListener(event, showConnection);
 tasks.addEventListener("refreshed", ({ detail }) => showProblem(detail ? serviceProblem(detail) : ""));
-const isRecording = startLive({ settings, login, onMessage: connection.onMessage });
+const isRecording = startLive({ settings, login, connection, onMessage: connection.onMessage });
 byId("files").disabled = settings.bucket === null;
 byId("no-bucket").hidden = settings.bucket !== null;
 byId("drop").hidden = byId("task-options").hidden = settings.bucket === null;

@@ -103,6 +103,19 @@ export class Connection extends EventTarget {
     return () => messages.stop();
   }
 
+  // Returns the first stored message of a subject; undefined if there is none.
+  async first(stream, subject) {
+    const consumer = await this.js.consumers.get(stream, { filter_subjects: subject });
+    try {
+      const message = await consumer.next({ expires: 1000 }); // the shortest time that there is
+      const body = message?.json();
+      if (message) this.onMessage({ direction: "received", how: "stream", stream, subject, headers: shownHeaders(message), body });
+      return body;
+    } finally {
+      await consumer.delete();
+    }
+  }
+
   async #watch(nats) {
     for await (const { type } of nats.status()) {
       if (nats === this.nats && (type === "disconnect" || type === "reconnect")) this.#set(type === "reconnect");

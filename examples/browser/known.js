@@ -1,5 +1,5 @@
 // What this browser remembers of tasks and recordings: the names of files as they were chosen, by `audio_file_id`, and
-// the names under which speakers were enrolled, by task id.
+// the names that speakers have got since the result was written, by task id.
 const STORED = "natscribe.known";
 const KEPT = 500; // entries, the newest
 const ESCAPED = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
@@ -19,6 +19,12 @@ export function remember(key, changes) {
   store();
 }
 
+// Gives a speaker of a task a name; an empty one is taken back.
+export function nameSpeaker(taskId, speaker, name) {
+  const { [speaker]: _, ...names } = knownOf(taskId).names ?? {};
+  remember(taskId, { names: name ? { ...names, [speaker]: name } : names });
+}
+
 export function forget(...keys) {
   if (keys.map((key) => entries.delete(key)).includes(true)) store();
 }
@@ -29,4 +35,13 @@ const store = () => storage?.setItem(STORED, JSON.stringify([...entries]));
 export function withNames(text, format, names = {}) {
   const write = ["html", "vtt"].includes(format) ? (name) => name.replace(/[&<>"]/g, (character) => ESCAPED[character]) : (name) => name;
   return text.replace(/\bSPEAKER_\d+\b/g, (label) => (Object.hasOwn(names, label) ? write(names[label]) : label));
+}
+
+// An element with the name of a speaker keeps the label that the result has: two speakers may get the same name.
+export const labelOf = ({ dataset, textContent }) => dataset.label ?? textContent;
+
+export function rename(node, speaker, name) {
+  if (labelOf(node) !== speaker) return;
+  node.dataset.label = speaker;
+  node.textContent = name;
 }

@@ -3,6 +3,7 @@ import { ServiceError } from "./connection.js";
 import { byId, clock, element, notice, save, setText } from "./dom.js";
 import { connect, Live } from "./live.js";
 import { Transcript } from "./live_text.js";
+import { wholeResult } from "./long_transcript.js";
 import { Microphone } from "./microphone.js";
 import { fillLanguages } from "./options.js";
 import { showProblem } from "./problems.js";
@@ -11,13 +12,16 @@ import { t } from "./words.js";
 const SILENT_AFTER_MS = 5000;
 const START_TIMEOUT_MS = 3000; // within this time a worker reports that the task runs or waits
 const LOST_AFTER_MS = 10_000; // a worker reports on a running task more often
-const STORED = "natscribe.recording"; // the id of the task that this tab records
+const LAST = "natscribe.recording"; // the last task of this tab: its id, and whether its recording is over
+const OPTIONS = "natscribe.live";
 const REPORT_INTERVAL_S = 2; // audio after the last event is no lag yet
 let settings; // of the page
 let login; // reads the login from the page
 let onMessage; // reports a message of the task
 let transcript;
 let running = null; // the current recording
+let connection; // of the page
+let stopFollowing = () => {}; // ends the text of the last task
 
 class Recording {
   #last = {}; // progress event
@@ -97,7 +101,7 @@ class Recording {
 
   #segments(event) {
     transcript.add(event);
-    byId("copy").disabled = byId("save").disabled = !transcript.lines.length;
+    drawButtons();
   }
 
   async #speakers(event) {
@@ -183,8 +187,9 @@ async function record() {
   set("Start", { isOn: false, disabled: true });
   byId("hint").hidden = byId("to-transcript").hidden = true;
   show(null);
+  stopFollowing();
   transcript = new Transcript();
-  byId("copy").disabled = byId("save").disabled = true;
+  drawButtons();
   running = new Recording();
   let end = t("Ready");
   try {
@@ -192,14 +197,14 @@ async function record() {
     microphone = await Microphone.open();
     say(t("Connecting …"));
     await running.start(microphone);
-    sessionStorage.setItem(STORED, running.live.task.task_id);
+    keepLast(running.live.task.task_id, false);
     set("Stop", { isOn: true });
     draw();
     if (await running.end()) {
       end = t("Done");
-      byId("to-transcript").firstChild.href = `#task/${running.live.task.task_id}`;
-      byId("to-transcript").hidden = false;
+      linkTo(running.live.task.task_id);
     }
+    keepLast(running.live.task.task_id, true);
     setText(byId("lag"), running.lag);
   } catch (error) {
     show(error);
@@ -207,7 +212,6 @@ async function record() {
     await running.connection?.close();
   }
   running = null;
-  sessionStorage.removeItem(STORED);
   byId("recording-now").hidden = true;
   say(end);
   byId("level").style.scale = "0 1";
@@ -215,19 +219,62 @@ async function record() {
   set("Start", { isOn: false });
 }
 
+const drawButtons = () => (byId("copy").disabled = byId("save").disabled = !transcript.lines.length);
+
+function linkTo(id) {
+  byId("to-transcript").firstChild.href = `#task/${id}`;
+  byId("to-transcript").hidden = false;
+}
+
+const keepLast = (id, isOver) => sessionStorage.setItem(LAST, JSON.stringify({ id, isOver }));
+const lastTask = () => JSON.parse(sessionStorage.getItem(LAST) ?? "null");
+
 // A recording ends with the page; its task has the text so far.
 function showInterrupted() {
-  const id = sessionStorage.getItem(STORED);
-  if (!id) return;
-  sessionStorage.removeItem(STORED);
+  const { id, isOver } = lastTask() ?? { isOver: true };
+  if (isOver) return;
+  keepLast(id, true);
   notice(t("The recording has ended, because this page was loaded again. Its text so far:"), " ", element("a", { href: `#task/${id}` }, t("Open the task")));
+}
+
+// Shows the text of the last task: its result, or, if there is none, what has been transcribed, until somebody records.
+async function showLast() {
+  const { id } = lastTask() ?? {};
+  if (!id || running || transcript.lines.length) return;
+  try {
+    const result = await connection.request("tasks.result", { task_id: id });
+    const whole = result.object ? await wholeResult(connection, result) : result;
+    if (running || transcript.lines.length) return;
+    transcript.finish(whole);
+    linkTo(id);
+  } catch (error) {
+    if (error.code === "not_found") sessionStorage.removeItem(LAST);
+    if (error.code !== "not_finished" || running) return;
+    stopFollowing();
+    stopFollowing = await connection.follow(`${settings.streams ?? "transcription"}_segments`, `segments.${id}`, (event) => {
+      if (running) return;
+      transcript.add(event);
+      drawButtons();
+    });
+  }
+  byId("hint").hidden = true;
+  drawButtons();
+}
+
+// Restores the options of the last visit, and stores those that are chosen.
+function keepOptions() {
+  const [language, speakers] = [byId("language"), byId("speakers")];
+  const stored = JSON.parse(localStorage.getItem(OPTIONS) ?? "{}");
+  [language.value, speakers.checked] = [stored.language ?? "", stored.speakers ?? false];
+  byId("options").addEventListener("change", () => localStorage.setItem(OPTIONS, JSON.stringify({ language: language.value, speakers: speakers.checked })));
 }
 
 // Returns a function that says whether somebody records.
 export function startLive(given) {
-  ({ settings, login, onMessage } = given);
+  ({ settings, login, onMessage, connection } = given);
   transcript = new Transcript();
   fillLanguages(byId("language"));
+  keepOptions();
   byId("options").addEventListener("submit", (event) => {
     event.preventDefault();
     if (!running) return record();
@@ -241,6 +288,7 @@ export function startLive(given) {
   byId("save").addEventListener("click", () => save("text.txt", `${transcript.lines.join("\n")}\n`, "text/plain"));
   byId("record").disabled = false;
   showInterrupted();
+  connection.addEventListener("connected", showLast);
   addEventListener("beforeunload", (event) => running && event.preventDefault());
   return () => running !== null;
 }

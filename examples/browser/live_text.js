@@ -2,11 +2,14 @@
 import { byId, clock, element, setText } from "./dom.js";
 import { t } from "./words.js";
 
+const COLOURS = 8; // of speakers, in the style sheet
+
 export class Transcript {
   #segments = []; // each with its line on the page
   #turns = []; // seconds whose speaker became known after their segments
   #same = new Map(); // labels that turned out to be another one
   #names = new Map(); // of labels whose voice is known
+  #colours = new Map(); // CSS classes, by name
   #processed = 0; // seconds; earlier partial results are outdated
 
   constructor() {
@@ -45,17 +48,26 @@ export class Transcript {
     this.#segments.push({ ...segment, speaker: speakerOf(segment, this.#turns), line });
   }
 
-  // Writes the name of a speaker above the first of this speaker's consecutive lines.
+  // Writes the name of a speaker above the first of this speaker's consecutive lines, which have the colour of the speaker.
   #label() {
     let last = null;
+    this.#colours.clear();
     for (const { speaker, line } of this.#segments) {
       const name = speaker ? this.#name(speaker) : last;
+      line.className = this.#colour(name);
       const shown = line.querySelector("b");
       if (name === last) shown?.remove();
       else if (shown) setText(shown, name);
       else line.prepend(element("b", {}, name));
       last = name;
     }
+  }
+
+  // Speakers get their colours in the order of their first speech, as in a transcript.
+  #colour(name) {
+    if (name === null) return "";
+    if (!this.#colours.has(name)) this.#colours.set(name, `s${(this.#colours.size % COLOURS) + 1}`);
+    return this.#colours.get(name);
   }
 
   #name(speaker) {
@@ -68,6 +80,7 @@ export class Transcript {
     if (start < this.#processed) return;
     const last = this.#segments.at(-1)?.speaker;
     byId("partial").dataset.speaker = speaker && speaker !== last ? this.#name(speaker) : "";
+    byId("partial").className = speaker ? this.#colours.get(this.#name(speaker)) ?? "" : "";
     const [firm, open] = byId("partial").children;
     this.scrolling(() => {
       firm.textContent = text.slice(0, stable.length);

@@ -1,5 +1,6 @@
 // A transcript that is too large for a message: its segments beside a player, from the result in the Object Store.
 import { clock, element } from "./dom.js";
+import { labelOf, rename } from "./known.js";
 import { Bucket } from "./objects.js";
 import { control, findDuration, onPlayerKey } from "./player.js";
 import { t } from "./words.js";
@@ -65,8 +66,7 @@ export class LongTranscript {
   }
 
   rename(speaker, name) {
-    this.speakers = this.speakers.map((other) => (other === speaker ? name : other));
-    for (const node of this.lines.querySelectorAll("b")) if (node.textContent === speaker) node.textContent = name;
+    for (const node of this.lines.querySelectorAll("b")) rename(node, speaker, name);
   }
 
   onSpeaker(callback) {
@@ -88,7 +88,7 @@ export class LongTranscript {
   }
 
   #click(target) {
-    if (target.localName === "b") return this.#onSpeaker(target.textContent);
+    if (target.localName === "b") return this.#onSpeaker(labelOf(target));
     const at = [...this.lines.children].indexOf(target.closest("p"));
     if (at < 0 || this.audio.hidden || !getSelection().isCollapsed) return;
     this.audio.currentTime = this.#segments[at].start;

@@ -1,14 +1,17 @@
 // The list of tasks: newest first, by state and text, each with its address.
-import { byId, element, setText } from "./dom.js";
+import { byId, clock, element, setText } from "./dom.js";
+import { FirstWords } from "./first_words.js";
 import { describe, share, stateName } from "./task_state.js";
 import { nameOf } from "./tasks.js";
 import { date, t } from "./words.js";
 
 export class TaskList {
   #rows = new Map(); // by task id
+  #words;
 
   constructor(tasks) {
     this.tasks = tasks;
+    this.#words = new FirstWords(tasks, (id) => this.#rows.has(id) && this.#fill(this.#rows.get(id), tasks.byId.get(id)));
     tasks.addEventListener("list", () => this.#draw());
     tasks.addEventListener("change", ({ detail }) => this.#update(detail));
     for (const event of ["connected", "disconnected"]) tasks.connection.addEventListener(event, () => this.#draw());
@@ -45,23 +48,27 @@ export class TaskList {
     if (known) return this.#fill(known, task);
     const row = element("li", {},
       element("a", { href: `#task/${task.task_id}` }, element("bdi")),
-      element("span", { className: "state" }), element("p", { className: "about" }),
-      element("progress", { max: 1, ariaLabel: t("Progress") }), element("time"));
+      element("span", { className: "state" }), element("p", { className: "about" }), element("p", { className: "words", dir: "auto" }),
+      element("progress", { max: 1, ariaLabel: t("Progress") }), element("p", { className: "when" }, element("span", { className: "length" }), element("time")));
+    row.dataset.task = task.task_id;
     this.#rows.set(task.task_id, row);
     return this.#fill(row, task);
   }
 
   #fill(row, task) {
-    const [link, state, about, progress, time] = row.children;
+    const [link, state, about, words, progress, when] = row.children;
     row.dataset.state = task.state;
     setText(link.firstChild, nameOf(task));
     link.title = link.textContent; // a long one is cut off
     setText(state, stateName(task));
     setText(about, describe(task, this.tasks.connection.isConnected));
+    setText(words, this.#words.of(task.task_id));
+    if (task.state === "completed") this.#words.watch(row);
     const part = share(task);
     progress.hidden = part === null;
     progress.value = part ?? 0;
-    setText(time, date(task.created_at));
+    setText(when.firstChild, task.duration_seconds ? clock(task.duration_seconds) : "");
+    setText(when.lastChild, date(task.created_at));
     return row;
   }
 }

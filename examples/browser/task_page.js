@@ -1,15 +1,16 @@
 // The page of one task: its progress and text while it runs, then its transcript with the recording.
 import { byId, element, notice, save, say, setText } from "./dom.js";
-import { knownOf, remember, withNames } from "./known.js";
+import { knownOf, nameSpeaker, withNames } from "./known.js";
 import { LongTranscript, line, plainText, wholeResult } from "./long_transcript.js";
 import { showProblem } from "./problems.js";
-import { describe, share, stateName } from "./task_state.js";
+import { describe, explainWait, share, stateName } from "./task_state.js";
 import { canRetry, ENDED, nameOf } from "./tasks.js";
 import { TranscriptFrame } from "./transcript_frame.js";
-import { enrol, isUnnamed, obstacle } from "./voices.js";
+import { isUnnamed, nameOrEnrol, obstacle } from "./voices.js";
 import { original, size, t } from "./words.js";
 
 const FORMATS = { txt: "Text", srt: "Subtitles", vtt: "Subtitles for web pages", html: "Web page with a player", json: "All data", rttm: "Times of the speakers" };
+const TICK_MS = 1000; // of the time for which a task runs
 const QUEUE_POLL_MS = 5000; // no event reports a change of the position
 const LOAD_UP_TO_BYTES = 100e6; // of a recording that the page does not have
 
@@ -32,6 +33,7 @@ export class TaskPage {
     tasks.connection.addEventListener("connected", () => this.#id && this.#load());
     tasks.connection.addEventListener("disconnected", () => this.#id && this.#draw());
     setInterval(() => this.#task?.state === "queued" && tasks.status(this.#id).catch(() => {}), QUEUE_POLL_MS); // the list reports outages
+    setInterval(() => this.#drawHint(), TICK_MS);
     for (const [format, meaning] of Object.entries(FORMATS)) byId("formats").append(element("button", { type: "button", value: format }, t(meaning), " ", element("small", {}, format)));
     byId("formats").addEventListener("click", ({ target }) => {
       byId("formats").hidePopover();
@@ -90,6 +92,7 @@ export class TaskPage {
     const part = task ? share(task) : null;
     byId("task-progress").hidden = part === null;
     byId("task-progress").value = part ?? 0;
+    this.#drawHint();
     byId("result").hidden = state !== "completed";
     const hasEnded = ENDED.includes(state);
     const isUnsent = state === "unsent";
@@ -105,6 +108,12 @@ export class TaskPage {
     for (const [name, isShown] of Object.entries(actions)) byId("task-actions").querySelector(`[value=${name}]`).hidden = !isShown;
     setText(byId("task-actions").querySelector("[value=choose]"), state === "interrupted" ? t("Choose the file") : t("Choose another file"));
     this.#follow(task);
+  }
+
+  // Not announced: it changes each second.
+  #drawHint() {
+    const isFollowed = this.#task && this.tasks.connection.isConnected;
+    setText(byId("task-hint"), isFollowed ? explainWait(this.#task, byId("task-text").hasChildNodes()) : "");
   }
 
   #follow(task) {
@@ -126,6 +135,7 @@ export class TaskPage {
       if (id !== this.#id || sequence <= last) return;
       last = sequence;
       byId("task-text").append(...segments.map(line));
+      this.#drawHint();
     });
     if (id === this.#id && this.#shown === "text") this.#stop = stop;
     else stop();
@@ -165,26 +175,26 @@ export class TaskPage {
   }
 
   #drawSpeakers() {
-    const names = this.#view.speakers.map((speaker) => {
-      if (!isUnnamed(speaker) || !this.#task.options?.identify) return element("li", {}, speaker);
-      const button = element("button", { type: "button" }, t("Name {speaker} …", { speaker }));
-      button.classList.toggle("vain", obstacle(speaker, this.#view.secondsOf(speaker)) !== null); // it says why
+    const { names = {} } = knownOf(this.#id);
+    const rows = this.#view.speakers.map((speaker) => {
+      if (!isUnnamed(speaker)) return element("li", {}, speaker); // the service knows the name
+      const name = names[speaker];
+      const button = element("button", { type: "button", title: name ? t("Another name for {name}", { name }) : "" }, name ?? t("Name {speaker} …", { speaker }));
       button.addEventListener("click", () => this.#name(speaker));
       return element("li", {}, button);
     });
-    byId("speaker-names").replaceChildren(...names);
+    byId("speaker-names").replaceChildren(...rows);
     byId("speaker-names").tabIndex = byId("speaker-names").querySelector("button") ? -1 : 0; // a key scrolls many names
   }
 
   #name(speaker) {
     const id = this.#id;
-    const obstructs = obstacle(speaker, this.#view.secondsOf(speaker));
-    if (obstructs) return say(obstructs);
-    return enrol(this.tasks, id, speaker, (sentence, name) => {
-      remember(id, { names: { ...knownOf(id).names, [speaker]: name } });
+    const voice = { canEnrol: Boolean(this.#task.options?.identify), obstacle: obstacle(speaker, this.#view.secondsOf(speaker)) };
+    nameOrEnrol(this.tasks, id, speaker, voice, (sentence, name) => {
+      nameSpeaker(id, speaker, name);
       say(sentence);
       if (id !== this.#id) return;
-      this.#view.rename(speaker, name);
+      this.#view.rename(speaker, name || speaker);
       this.#drawSpeakers();
     });
   }

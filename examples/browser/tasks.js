@@ -1,5 +1,6 @@
 // The tasks of a user, as they change: the list, the events of all tasks, and what can be requested of them.
 import { forget, knownOf, remember } from "./known.js";
+import { shownName } from "./names.js";
 import { t } from "./words.js";
 
 export const ENDED = ["completed", "failed", "cancelled"];
@@ -13,8 +14,8 @@ const PRIORITIES = { high: 120, normal: 1800 }; // up to these seconds; a longer
 export const nameOf = ({ audio_file_id, task_id }) => {
   if (audio_file_id === task_id) return t("Live audio");
   const { file } = knownOf(audio_file_id);
-  if (file) return file;
-  const name = (audio_file_id ?? task_id).replace(/\/+$/, "").split("/").pop();
+  if (file) return shownName(file);
+  const name = shownName(audio_file_id ?? task_id).replace(/\/+$/, "").split("/").pop();
   if (name.startsWith(`${task_id}-`) && name.length > task_id.length + 1) return name.slice(task_id.length + 1);
   return name.replace(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-(?=.)/, "");
 };
@@ -85,6 +86,9 @@ export class Tasks extends EventTarget {
     const merged = isStale ? { ...task, ...known } : { ...known, error: null, queue_position: null, expected_start: null, ...task };
     if (!isStale) merged.isLocal = merged.isElsewhere = false;
     if (isEvent && !isStale) merged.estimate = estimateAfter(known, task);
+    if (merged.state !== "running") merged.runningSince = undefined;
+    else merged.runningSince ??= isEvent || !task.started_at ? Date.now() : Date.parse(task.started_at);
+    if (isEvent || !known) merged.reportedAt = Date.now();
     merged.created_at ??= task.time ?? new Date().toISOString();
     this.#set(merged);
   }
@@ -148,6 +152,12 @@ export class Tasks extends EventTarget {
     const { queue_position, expected_start } = status; // as they are now; no event reports a change
     if (status.state === "queued") this.change(id, { queue_position, expected_start });
     return this.byId.get(id);
+  }
+
+  // The text of a task as it begins; empty: none is stored.
+  async beginning(id) {
+    const event = await this.connection.first(`${this.streams}_segments`, `segments.${id}`);
+    return event?.segments.map(({ text }) => text.trim()).join(" ") ?? "";
   }
 
   result(id, format) {

@@ -1,12 +1,13 @@
 // Shows a result as the service writes it for people, `--format html`, in a frame that plays the recording.
 // The frame inherits the policy of the page, which names the page's own script and style by their hashes.
 import { element } from "./dom.js";
+import { labelOf, rename } from "./known.js";
 import { findDuration, onPlayerKey } from "./player.js";
 import { locale, t } from "./words.js";
 
 // The page around the frame has the name of the recording already.
 const INSIDE = `header { padding-top: 1rem } header > p:first-child, h1 { display: none } #speakers, .note { margin-top: 1rem }
-  main { padding-top: 0 } @media (max-height: 25rem) { #player small { display: none } }`;
+  main { padding-top: 0 } #speakers b { min-width: 0; overflow-wrap: anywhere } @media (max-height: 25rem) { #player small { display: none } }`;
 
 export class TranscriptFrame {
   #url; // of the transcript in the frame
@@ -55,19 +56,19 @@ export class TranscriptFrame {
     input.dispatchEvent(new Event("change", { bubbles: true }));
   }
 
-  // The names of the speakers, in the order of their first speech.
+  // The speakers as the result has them, in the order of their first speech.
   get speakers() {
-    return [...this.#document.querySelectorAll("#speakers b")].map((name) => name.textContent);
+    return [...this.#document.querySelectorAll("#speakers b")].map(labelOf);
   }
 
   // How long a speaker speaks, as the transcript says it beside the name.
   secondsOf(speaker) {
-    const row = [...this.#document.querySelectorAll("#speakers li")].find((row) => row.querySelector("b").textContent === speaker);
+    const row = [...this.#document.querySelectorAll("#speakers li")].find((row) => labelOf(row.querySelector("b")) === speaker);
     return row?.querySelector("span").textContent.split(" ")[0].split(":").reduce((whole, part) => 60 * whole + Number(part), 0);
   }
 
   rename(speaker, name) {
-    for (const node of this.#document.querySelectorAll("#speakers b, .turn > h2")) if (node.textContent === speaker) node.textContent = name;
+    for (const node of this.#document.querySelectorAll("#speakers b, .turn > h2")) rename(node, speaker, name);
   }
 
   // A key that is pressed beside the frame controls its player, too; returns whether it has.
@@ -79,7 +80,7 @@ export class TranscriptFrame {
   onSpeaker(callback) {
     this.#document.addEventListener("click", ({ target }) => {
       const name = target.closest(".turn > h2, #speakers b");
-      if (name) callback(name.textContent);
+      if (name) callback(labelOf(name));
     });
   }
 

@@ -1,6 +1,7 @@
 // Uploads recordings, and publishes a task for each. What was begun continues after a lost connection; after a reload
 // it continues when the same file is chosen again.
 import { remember } from "./known.js";
+import { objectName, shownName } from "./names.js";
 import { Bucket, UnreadableFileError } from "./objects.js";
 import { problem } from "./problems.js";
 import { t } from "./words.js";
@@ -70,7 +71,7 @@ export class Uploads {
   add(file, options) {
     const known = this.#unfinished.find((upload) => upload.identity === identity(file) && !this.#controllers.has(upload.id));
     const id = crypto.randomUUID();
-    const upload = known ?? { id, nuid: id.replaceAll("-", ""), identity: identity(file), name: file.name, at: new Date().toISOString(), options };
+    const upload = known ?? { id, nuid: id.replaceAll("-", ""), identity: identity(file), name: shownName(file.name), at: new Date().toISOString(), options };
     this.files.set(upload.id, file);
     this.#show(upload.id, upload.name, upload.at, { state: "uploading", sent: 0, size: file.size });
     if (file.size === 0) this.#fail(upload, t("The file is empty: choose another one."));
@@ -127,7 +128,7 @@ export class Uploads {
   async #run(upload, signal) {
     const { id, nuid, name, options } = upload;
     const file = this.files.get(id);
-    const audio_file_id = `${id}-${name.replace(/[^\p{L}\p{N}_.-]+/gu, "_").slice(0, 80)}`;
+    const audio_file_id = `${id}-${objectName(name)}`;
     remember(audio_file_id, { file: name });
     try {
       await this.tasks.connection.connected();

@@ -1,5 +1,7 @@
-// The dialog that enrols a speaker of a result by name, with the consent that this requires.
+// The dialog that names a speaker of a result: in this transcript, or by enrolling the voice, with the consent that this requires.
 import { byId, setText } from "./dom.js";
+import { knownOf } from "./known.js";
+import { shownName } from "./names.js";
 import { showProblem } from "./problems.js";
 import { locale, t } from "./words.js";
 
@@ -21,8 +23,9 @@ const REASONS = [
 // Why a speaker with so many seconds of speech cannot be enrolled; null: perhaps the speaker can.
 export const obstacle = (speaker, seconds) => (seconds < NEEDED_S ? t(tooShort, { speaker, seconds: Math.floor(seconds) }) : null);
 
-// Opens the dialog; calls `onDone` with a sentence about what was enrolled, and the name.
-export function enrol(tasks, taskId, speaker, onDone) {
+// Opens the dialog; calls `onDone` with a sentence about what was done, and the name. `canEnrol`: whether the task has
+// what enrolling needs; `obstacle`: why this speaker cannot be enrolled all the same.
+export function nameOrEnrol(tasks, taskId, speaker, { canEnrol, obstacle }, onDone) {
   const dialog = byId("enrol");
   const form = dialog.querySelector("form");
   const { name, by } = form.elements;
@@ -33,7 +36,6 @@ export function enrol(tasks, taskId, speaker, onDone) {
     byId("enrol-add").hidden = !known;
     if (known) setText(byId("enrol-add"), t("Add to {name}", known));
     setText(byId("enrol-new"), known ? t("Enrol as another person") : t("Enrol"));
-    byId("enrol-new").classList.toggle("go", !known);
     check();
   };
   const check = () => name.setCustomValidity(known && isSame(name.value, known.name) ? t("{name} is the name of another person: choose another one.", known) : "");
@@ -53,13 +55,26 @@ export function enrol(tasks, taskId, speaker, onDone) {
   };
 
   form.reset();
+  name.value = knownOf(taskId).names?.[speaker] ?? "";
+  setText(byId("enrol-obstacle"), obstacle ?? "");
+  byId("enrol-obstacle").hidden = !canEnrol || !obstacle;
+  byId("enrol-voice").hidden = by.disabled = !canEnrol || obstacle !== null;
   setText(byId("enrol-title"), t("Who is {speaker}?", { speaker }));
   show("");
   name.oninput = check;
+  by.onkeydown = (event) => { // Enter there means the button below it, and not the first one of the form
+    if (!["Enter"].includes(event.key)) return;
+    event.preventDefault();
+    form.requestSubmit(byId("enrol-new"));
+  };
   form.onsubmit = (event) => {
     event.preventDefault();
-    const given = name.value.trim();
-    send({ name: given, ...(known ? { another: true } : {}) }, t("{name} is enrolled: this transcript and the next recordings show the name.", { name: given }));
+    const given = shownName(name.value);
+    if (event.submitter === byId("enrol-here")) {
+      dialog.close();
+      return onDone(given ? t("{name} is the name in this transcript.", { name: given }) : t("{speaker} has no name any more.", { speaker }), given);
+    }
+    return send({ name: given, ...(known ? { another: true } : {}) }, t("{name} is enrolled: this transcript and the next recordings show the name.", { name: given }));
   };
   byId("enrol-add").onclick = () => by.reportValidity() && send({ voice: known.voice }, t("This recording is added to {name}: the next ones show the name more reliably.", known));
   byId("enrol-cancel").onclick = () => dialog.close();

@@ -31,6 +31,8 @@ export function size(bytes) {
   return new Intl.NumberFormat(locale, { style: "unit", unit: SIZES[step], maximumFractionDigits: step > 1 ? 1 : 0 }).format(bytes / 1000 ** step);
 }
 
+export const percent = (share) => share.toLocaleString(locale, { style: "percent" });
+
 const times = new Intl.DateTimeFormat(locale, { timeStyle: "short" });
 const dates = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
 export const time = (text) => times.format(new Date(text));

@@ -89,6 +89,23 @@ async def test_a_person_speaks_to_a_phone_and_reads_the_speakers(site: Site, moc
     check_colours(*observed["colours"])
 
 
+async def test_a_reload_keeps_the_last_task_and_the_choice_of_speakers(site: Site, mock: None) -> None:
+    # Given somebody who has asked for speakers and recorded, when the page is loaded again
+    observed = await site.speak("kept", seconds=9.5)
+    # Then the text is still there, with its speakers in different colours, and the choice for the next recording
+    again = observed["again"]
+    assert again["lines"] == observed["lines"] != []
+    assert again["speakers"] == observed["speakers"]
+    assert again["colours"] == observed["colours"]
+    assert len(set(observed["colours"])) == len(set(observed["speakers"])) == 2
+    assert (again["isChosen"], again["canCopy"]) == (True, True)
+    # And a page that is loaded again while it records shows the text so far
+    interrupted = observed["interrupted"]
+    assert interrupted["lines"][0] == "Good morning."
+    assert interrupted["isChosen"]
+    assert interrupted["notice"].startswith("The recording has ended, because this page was loaded again.")
+
+
 async def test_a_lost_connection_loses_no_audio(site: Site, mock: None, js: JetStreamContext) -> None:
     # Given speech, when the WebSocket is interrupted for four seconds
     observed = await site.speak("cut", seconds=11, cut={"at": 3, "seconds": 4})

@@ -248,7 +248,7 @@ async def test_many_tasks_with_hostile_names_are_text_and_quick(tmp_path: Path) 
         seen = await visiting
     # Then the list shows it, and names stay text
     assert seen["first"][0] == tasks[0].audio_file_id
-    assert seen["first"][1:3] == ["Running", "Transcribing"]
+    assert seen["first"][1:3] == ["Running", "Transcribing, 42%"]
     assert seen["dialogs"] == []
     assert set(seen["elements"]) == {"li", "a", "bdi", "span", "p", "progress", "time"}
     # And the page was never blocked for long
@@ -292,8 +292,9 @@ async def test_the_time_that_is_left_is_shown_once_two_estimates_agree(tmp_path:
         seen = await visiting
     # Then the page shows none until two estimates of different audio agree
     assert list(dict.fromkeys(seen["noted"])) == [
-        "Transcribing",
-        "Transcribing, about 2 min left",
-        "Transcribing, about 75 s left",
+        "Transcribing, 5%",
+        "Transcribing, 10%",
+        "Transcribing, 20%, about 2 min left",
+        "Transcribing, 50%, about 75 s left",
         "",
     ]

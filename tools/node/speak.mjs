@@ -177,7 +177,32 @@ async function waiting() {
   return observed;
 }
 
-const visits = { desktop, phone, cut, problem, withoutScripts, hostile, waiting };
+// Somebody who speaks with speakers, and loads the page again: once it is done, and in the middle of the next recording.
+async function kept() {
+  const { page, ...observed } = await speak("kept", {}, { speakers: true });
+  const colours = () => page.$$eval("#text b", (names) => names.map((name) => getComputedStyle(name).color));
+  const shown = async () => {
+    const { lines, speakers } = await noted(page);
+    return { lines, speakers, colours: await colours(), isChosen: await page.$eval("#speakers", (box) => box.checked), canCopy: await page.$eval("#copy", (button) => !button.disabled) };
+  };
+  observed.colours = await colours();
+  await page.reload();
+  await page.waitForSelector("#to-transcript:not([hidden])");
+  await page.evaluate(() => (window.noted = {}));
+  observed.again = await shown();
+  await picture(page, `${folder}/kept-again.webp`);
+  await page.click("#record");
+  await page.waitForFunction(() => document.querySelectorAll("#text p").length === 1, { timeout: 60_000 });
+  page.on("dialog", (dialog) => dialog.accept()); // it asks whether to leave
+  await page.reload();
+  await page.waitForSelector("#text p");
+  await page.evaluate(() => (window.noted = {}));
+  observed.interrupted = { ...(await shown()), notice: await page.$eval("#notice", (notice) => notice.textContent) };
+  await page.close();
+  return observed;
+}
+
+const visits = { kept, desktop, phone, cut, problem, withoutScripts, hostile, waiting };
 Object.assign(seen, await visits[visit]());
 await browser.close();
 console.log(JSON.stringify(seen));

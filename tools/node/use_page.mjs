@@ -673,8 +673,10 @@ async function translated() {
   // The first speaker gets a name; of the second there is too little.
   const [first, second] = await page.$$("#speaker-names button");
   await second.click();
-  observed.said = await says(page, "#said");
-  observed.isAsked = await page.$eval("#enrol", (dialog) => dialog.open);
+  await isShown(page, "#enrol");
+  observed.said = await text(page, "#enrol-obstacle");
+  observed.isAsked = await page.$eval("#enrol-voice", (part) => part.checkVisibility());
+  await page.keyboard.press("Escape");
   await first.click();
   await isShown(page, "#enrol");
   await page.type("#enrol [name=name]", options.person);
@@ -814,7 +816,153 @@ async function list() {
   return observed;
 }
 
-const visits = { recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, read, tabs, shared, elsewhere, down, restarted, connects, again, switched, left, unread, printed, dropped, refusals, drawer, estimates, folded, erased, translated, unoffered, reloaded, reused };
+// A file with whatever name, which no file system has to have.
+async function chosen() {
+  const page = await open();
+  const dialogs = [];
+  page.on("dialog", (dialog) => dialogs.push(dialog.message()) && dialog.dismiss());
+  await page.evaluate((name) => {
+    const files = new DataTransfer();
+    files.items.add(new File([new Uint8Array(1000)], name));
+    const input = document.getElementById("files");
+    input.files = files.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  }, options.name);
+  await says(page, "#task-state", "Waiting");
+  const observed = { name: await text(page, "#task-name"), title: await page.title(), dialogs };
+  return { ...observed, width: await inspect(page, "chosen") };
+}
+
+// The same task in a browser that has not uploaded its recording.
+async function elsewhere_named() {
+  const page = await open();
+  await says(page, "#tasks li");
+  const observed = { row: await text(page, "#tasks a"), width: await inspect(page, "named-row") };
+  await go(page, options.task);
+  return { ...observed, name: await text(page, "#task-name") };
+}
+
+// Names speakers in one transcript, without their voices.
+async function named_here() {
+  const page = await openTask();
+  const dialogs = [];
+  page.on("dialog", (dialog) => dialogs.push(dialog.message()) && dialog.dismiss());
+  await transcript(page);
+  const nameTo = async (at, name) => {
+    await (await page.$$("#speaker-names button"))[at].click();
+    await isShown(page, "#enrol");
+    const before = await page.$eval("#enrol [name=name]", (input) => input.value);
+    await page.$eval("#enrol [name=name]", (input) => (input.value = ""));
+    await page.type("#enrol [name=name]", name);
+    await inspect(page, `named-here-${at}`);
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() => !document.getElementById("enrol").open, WITHIN);
+    return before;
+  };
+  await (await page.$("#speaker-names button")).click();
+  await isShown(page, "#enrol");
+  const observed = { dialogs, reason: await text(page, "#enrol-obstacle") };
+  await page.keyboard.press("Escape");
+  for (const [at, name] of options.people.entries()) await nameTo(at, name);
+  observed.speakers = (await transcript(page)).speakers;
+  await inspect(page, "named-here");
+  await page.reload();
+  observed.again = (await transcript(page)).speakers;
+  await page.evaluate(() => (navigator.clipboard.writeText = async (text) => (window.copied = text)));
+  observed.copied = await copied(page);
+  await page.evaluate(() => {
+    window.saved = {};
+    let content;
+    const { createObjectURL } = URL;
+    URL.createObjectURL = (blob) => createObjectURL.call(URL, (content = blob));
+    HTMLAnchorElement.prototype.click = async function () { window.saved[this.download] = await content.text(); };
+  });
+  for (const format of options.formats) await download(page, format);
+  await page.waitForFunction((count) => Object.keys(window.saved).length === count, WITHIN, options.formats.length);
+  observed.saved = await page.evaluate(() => window.saved);
+  observed.prefilled = await nameTo(1, "");
+  await page.reload();
+  return { ...observed, restored: (await transcript(page)).speakers };
+}
+
+// The buttons of many speakers on a phone.
+async function phone_names() {
+  const page = await open(options.more);
+  await go(page, options.task);
+  await transcript(page);
+  await page.click("#speaker-names button");
+  await isShown(page, "#enrol");
+  await page.type("#enrol [name=name]", options.person);
+  await inspect(page, "phone-name-dialog");
+  await page.keyboard.press("Enter");
+  await says(page, "#speaker-names", options.person);
+  const cut = await page.$$eval("#speaker-names button", (buttons) => buttons.filter((button) => {
+    const { left, right } = button.getBoundingClientRect();
+    return left < 0 || right > innerWidth || button.scrollWidth > button.clientWidth;
+  }).map((button) => button.textContent));
+  return { cut, width: await inspect(page, "phone-names") };
+}
+
+// A transcript and the drawer: how many lines of text the window has room for, once somebody has scrolled to them.
+async function beside_drawer() {
+  const page = await open(options.more);
+  await go(page, options.task);
+  await transcript(page);
+  await page.click("#inspect");
+  await page.waitForSelector("#message-list li", WITHIN);
+  const width = await inspect(page, `beside-drawer-${options.more.width ?? "wide"}`);
+  await page.evaluate(() => document.getElementById("transcript").scrollIntoView({ block: "start" }));
+  await inspect(page, `beside-drawer-${options.more.width ?? "wide"}-scrolled`);
+  const observed = await page.evaluate(() => {
+    const [frame, drawer] = ["transcript", "messages"].map((id) => document.getElementById(id));
+    const box = frame.getBoundingClientRect();
+    const [list, row] = [drawer.getBoundingClientRect(), drawer.querySelector("li").getBoundingClientRect()];
+    const isBeside = list.left >= box.right;
+    const player = frame.contentDocument.getElementById("player").getBoundingClientRect().height;
+    const room = Math.min(box.bottom, isBeside ? innerHeight : list.top) - Math.max(box.top, 0) - player;
+    const line = parseFloat(frame.contentWindow.getComputedStyle(frame.contentDocument.querySelector(".line p")).lineHeight);
+    return { lines: Math.floor(room / line), messages: Math.floor((Math.min(list.bottom, innerHeight) - row.top) / row.height) };
+  });
+  return { ...observed, width };
+}
+
+// What the list shows of tasks that have ended, on a desktop and a phone.
+async function listing() {
+  const page = await open();
+  const dialogs = [];
+  page.on("dialog", (dialog) => dialogs.push(dialog.message()) && dialog.dismiss());
+  await page.waitForFunction((count) => document.querySelectorAll("#tasks li").length === count, WITHIN, options.count);
+  await says(page, "#tasks .words", options.words);
+  const observed = { dialogs, words: await texts(page, "#tasks .words"), lengths: await texts(page, "#tasks .length") };
+  observed.width = await inspect(page, "listing");
+  const phone = await open({ width: 390, height: 844, scheme: "dark", isPhone: true });
+  await says(phone, "#tasks .words", options.words);
+  return { ...observed, phone: await inspect(phone, "listing-phone") };
+}
+
+// A task that runs, and whose first text takes some seconds.
+async function begins() {
+  const page = await open();
+  await go(page, options.task);
+  await says(page, "#task-state", "Waiting");
+  await page.evaluate(() => {
+    window.noted = { hints: [], announced: [] };
+    const note = (node, list) => new MutationObserver(() => node.textContent && window.noted[list].push(node.textContent)).observe(node, { subtree: true, childList: true, characterData: true });
+    note(document.getElementById("task-hint"), "hints");
+    for (const live of document.querySelectorAll("#task [role=status]")) note(live, "announced");
+  });
+  writeFileSync(`${folder}/open`, "");
+  await says(page, "#task-about", "Transcribing");
+  await page.evaluate(() => (window.noted.announced = []));
+  await page.waitForFunction(() => window.noted.hints.length > 3, WITHIN);
+  const observed = { about: await text(page, "#task-about"), row: await text(page, "#tasks .about") };
+  await inspect(page, "begins");
+  writeFileSync(`${folder}/waited`, "");
+  await isShown(page, "#task-text p");
+  return { ...observed, ...(await page.evaluate(() => window.noted)), hintIsLeft: await page.$eval("#task-hint", (hint) => hint.checkVisibility()) };
+}
+
+const visits = { chosen, elsewhere_named, named_here, phone_names, beside_drawer, listing, begins, recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, read, tabs, shared, elsewhere, down, restarted, connects, again, switched, left, unread, printed, dropped, refusals, drawer, estimates, folded, erased, translated, unoffered, reloaded, reused };
 try {
   Object.assign(seen, await visits[visit]());
 } catch (error) {

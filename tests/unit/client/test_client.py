@@ -149,6 +149,21 @@ async def test_a_recording_of_unknown_duration_gets_normal_priority(tmp_path: Pa
         assert choose_priority(await recording_duration(recording)) is Priority.NORMAL
 
 
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("Meeting of the team, №5.flac", "Meeting of the team, №5.flac"),
+        ("a\x1b]0;b\x07\u202eg:*?.wav", "a_]0;b__g___.wav"),
+        ("x" * 200 + ".wav", "x" * 76 + ".wav"),
+    ],
+)
+async def test_an_upload_keeps_the_name_of_its_file_after_the_id_of_its_task(
+    tmp_path: Path, name: str, stored: str
+) -> None:
+    (tmp_path / name).write_bytes(b"audio")
+    assert await audio_file_id(Settings(audio_store="nats://audio"), tmp_path / name, "t1") == f"t1-{stored}"
+
+
 async def test_a_file_in_the_folder_store_is_named_from_its_root(tmp_path: Path) -> None:
     # Given a file somewhere under the store
     recording = tmp_path / "store" / "2026" / "r.wav"

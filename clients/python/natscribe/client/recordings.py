@@ -16,6 +16,7 @@ from natscribe.client.stores import Store, UploadCallback
 from natscribe.schemas.wire import Priority
 from natscribe.settings import Settings
 
+_RESERVED = frozenset('\\/:*?"<>|')
 HIGH_BELOW_S, LOW_FROM_S = 2 * 60, 30 * 60  # durations that decide the priority
 
 _LETTERS = dict(zip("абвгдеёзийклмнопрстуфыэ", "abvgdeeziiklmnoprstufye", strict=True))
@@ -95,8 +96,16 @@ async def audio_file_id(settings: Settings, recording: Path | str, task_id: str)
         store = settings.audio_store
         message = f"AUDIO_STORE ({store}) can only be read: put {recording.name} there, and name it with --stored."
         raise RecordingError(message)
-    safe = re.sub(r"[^\w.-]+", "_", recording.name)[-80:]
-    return f"{task_id}-{safe}"
+    return f"{task_id}-{_safe_name(recording.name)}"
+
+
+def _safe_name(name: str) -> str:
+    """Return at most the last 80 characters of a file name, with underscores in place of what is no part of a name.
+
+    These are control and invisible characters, and those that are reserved in paths on some system.
+    """
+    letters = unicodedata.normalize("NFC", name)
+    return "".join("_" if not letter.isprintable() or letter in _RESERVED else letter for letter in letters)[-80:]
 
 
 def _is_path(settings: Settings, name: str) -> bool:
