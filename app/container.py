@@ -126,6 +126,7 @@ class Container:
         self.log = TaskLog(nats, self.names, self.worker_name)
         self.results = ResultStore(nats, self.log)
         self.dead_letters = DeadLetterStore(nats, self.log, self.names, self.meter)
+        self.reminders = Reminders(nats, self.names)
         self.replayer = Replayer(nats, self.dead_letters, self.log, self.names)
         self._make_queue()
         self._make_speech()
@@ -187,6 +188,7 @@ class Container:
             self.registration,
             self.results,
             self.dead_letters,
+            self.reminders,
             self.projection,
             self.connection,
             self.sharing,
@@ -231,7 +233,6 @@ class Container:
         )
 
     def _make_retention(self) -> None:
-        self.reminders = Reminders(self.nats, self.names)
         self.erase_frames = partial(erase_frames, self.nats, self.names.live)
         self.erasure = Erasure(
             self.log,

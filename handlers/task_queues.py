@@ -22,8 +22,8 @@ from handlers.tasks import HANDLERS
 PUBLISHING = (
     "There is a task queue for each priority. Publish with JetStream and wait for its acknowledgement: only an "
     "acknowledged task is stored. A full queue refuses the task with an error (err_code 10077); a misspelt priority is "
-    "an error, too (no responders; in nats-py `NoStreamResponseError`). A message that is no valid task becomes a dead "
-    "letter; if it has a new task id, the task of this id is `failed`."
+    "an error, too (no responders; in nats-py `NoStreamResponseError`). A message that is no valid task ends as a "
+    "`failed` task if it has a new task id, else it becomes a dead letter."
 )
 
 

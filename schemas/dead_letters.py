@@ -1,4 +1,4 @@
-"""Dead letters: task messages that failed permanently, stored so that an operator can examine and replay them."""
+"""Dead letters: messages of failed tasks, stored for an operator who can remove the cause and replay them."""
 
 from base64 import b64decode
 
@@ -17,10 +17,10 @@ class BodyEncoding(DescribedEnum):
 
 
 class DeadLetter(Message):
-    """A task message that failed permanently, with the error.
+    """A task message that failed permanently, with the error, for an operator.
 
-    Either all attempts of the task failed, or the message was not a valid task. The dead letter contains the message as
-    it was sent.
+    Either the task failed with an error whose cause an operator can remove, or the message was not a valid task, and
+    has no task id or that of another task, so that its publisher could not be told. It contains the message as sent.
     """
 
     task_id: TaskId | None = Field(description="Id of the task; null if the message has no valid task id.")

@@ -12,7 +12,11 @@ MAX_MESSAGE_CHARS = 2000
 
 
 class ErrorCode(DescribedEnum):
-    """What has failed: programs branch on this code, people read the error's message."""
+    """What has failed: programs branch on this code, people read the error's message.
+
+    An operator can remove the cause of `timeout`, `expired`, `worker_lost`, `engine_failed` and `internal`, and only
+    the client that of the others.
+    """
 
     INVALID_MESSAGE = (
         "invalid_message",
@@ -63,6 +67,15 @@ class ErrorCode(DescribedEnum):
         "The service or one of its servers has a problem. The service retries tasks; send requests again.",
     )
 
+    @property
+    def is_client_error(self) -> bool:
+        """Whether only the client can remove the cause; False for an unknown code."""
+        return self in _CLIENT_ERRORS
+
+
+_CLIENT_ERRORS = frozenset(ErrorCode) - {
+    *(ErrorCode.TIMEOUT, ErrorCode.EXPIRED, ErrorCode.WORKER_LOST, ErrorCode.ENGINE_FAILED, ErrorCode.INTERNAL)
+}
 
 OpenCode = Annotated[ErrorCode, of_any_version(ErrorCode)]
 

@@ -21,7 +21,10 @@ class State(DescribedEnum):
     RUNNING = "running", f"A worker runs the task and appends an event at least every {MAX_EVENT_INTERVAL_S:g} s."
     RETRYING = "retrying", "An attempt failed for a temporary reason; the next attempt starts at `retry_at`."
     COMPLETED = "completed", "Final: the result is stored."
-    FAILED = ("failed", "Final: `error` says why. Only a replay of its dead letter queues the task again.")
+    FAILED = (
+        "failed",
+        "Final: `error` says why. Only a replay of its dead letter, if there is one, queues the task again.",
+    )
     CANCELLED = "cancelled", "Final: a client cancelled the task; there is no result."
 
     @property

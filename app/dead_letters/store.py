@@ -1,4 +1,4 @@
-"""The store of dead letters: a stream that holds the message of each permanently failed task once."""
+"""The store of dead letters: a stream that holds the messages of failed tasks that an operator should see, once."""
 
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -14,6 +14,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.headers import TRACEPARENT
+from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.requests import DeadLetterChoice, DeleteLettersRequest, LettersDeleted
 from natscribe.schemas.stream_names import StreamNames
 
@@ -27,12 +28,23 @@ REPLY_WITHIN_S = 3.5  # less than the 5 s that clients wait for a reply
 
 @dataclass(eq=False)
 class DeadLetterStore:
-    """Stores, lists and deletes dead letters: messages of tasks that failed permanently, each with its error."""
+    """Stores, lists and deletes dead letters: messages of failed tasks that an operator should see, with the error."""
 
     nats: Client
     log: TaskLog
     names: StreamNames
     meter: Meter
+
+    async def put_failed(self, message: StoredMessage, last: ProgressEvent) -> bool:
+        """Store the message of a task that has failed with an error whose cause an operator can remove.
+
+        `last`: the last event of the task. Return False if the task has not failed, or failed because of its client,
+        whom this event tells so.
+        """
+        if last.error is None or last.error.code.is_client_error:
+            return False
+        await self.put(message, last.task_id, last.error, attempts=last.attempt)
+        return True
 
     async def put(self, message: StoredMessage, task_id: str | None, error: ErrorDetail, *, attempts: int) -> None:
         """Store a task message as a dead letter with its error and number of attempts, unless it was already stored."""

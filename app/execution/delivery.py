@@ -29,6 +29,7 @@ from app.queue.speed import Speed
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
 from app.redis_store.projection import RedisProjection
+from app.retention.reminders import Reminders
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
@@ -61,6 +62,7 @@ class ExecutionContext:
     registration: Registration
     results: ResultStore
     dead_letters: DeadLetterStore
+    reminders: Reminders
     projection: RedisProjection
     connection: ConnectionMonitor
     sharing: WorkSharing

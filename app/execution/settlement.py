@@ -1,8 +1,8 @@
 """Settlement, the end of a delivery: ends, retries or releases the task, and settles the task message.
 
-Three steps always have this order. First an event is appended to the task's log. If the task has failed for good, its
-message is then stored with the error, as a dead letter. At last the message is settled, i.e. acknowledged or returned
-to its queue.
+Three steps always have this order. First an event is appended to the task's log. If the task has failed for good, and
+not because of its client, its message is then stored with the error, as a dead letter. At last the message is settled,
+i.e. acknowledged or returned to its queue.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ from typing import Final, NamedTuple
 import structlog
 from nats.errors import Error as NatsError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.progress import ProgressEvent, State
 
 from app.errors import FencedError, MessageGoneError, ObsoleteMessageError, TaskError, TransientError, describe
@@ -23,14 +22,11 @@ from app.execution.checkpoint import StaleSegmentsError
 from app.execution.delivery import Delivery
 from app.execution.retries import delay_after
 from app.jetstream.records import UnreadableError
+from app.retention.reminders import make_reminder_of_invalid
 from app.telemetry.metrics import task_name
 
 EMPTY_LOG_DELAY_S: Final = 2.0  # until the stream guard has restored a changed stream
 RELEASE_TIMEOUT_S: Final = 5.0  # how long a stopping worker waits for NATS to release its message
-REPLAYS_NOTHING: Final = ErrorDetail(
-    code=ErrorCode.INVALID_MESSAGE,
-    message=f"The header {REPLAY_OF} names no failure of this task: publish the task without it, under a new id.",
-)
 
 log = structlog.get_logger()
 
@@ -139,13 +135,9 @@ async def _fenced(delivery: Delivery, attempt: TaskAttempt) -> DeliveryOutcome:
 async def _obsolete(delivery: Delivery) -> DeliveryOutcome:
     """Acknowledge a message that needs no processing: its task has ended, or its task id belongs to another message.
 
-    If the task has failed, its dead letter is stored first, because the worker that ended it may not have done so. A
-    message that claims to replay a failure, but whose task has no log, is invalid: it is never run, as the task may
-    have been deleted.
+    If the task has failed, its dead letter is stored first, because the worker that ended it may not have done so.
     """
     attempt, outcome = delivery.attempt, DeliveryOutcome()
-    if attempt is None and delivery.stored.replay_of is not None and await _has_no_log(delivery):
-        return await _invalid(delivery, REPLAYS_NOTHING)
     if attempt is None:
         log.info("duplicate_task_skipped")
         delivery.execution.meter.duplicates.labels(task_name(delivery.lane)).inc()
@@ -156,11 +148,6 @@ async def _obsolete(delivery: Delivery) -> DeliveryOutcome:
             outcome = DeliveryOutcome(last.state, last.error)
     await delivery.acknowledge()
     return outcome
-
-
-async def _has_no_log(delivery: Delivery) -> bool:
-    task = delivery.task
-    return task is not None and await delivery.execution.log.last(task.task_id) is None
 
 
 async def _attempt_failed(delivery: Delivery, attempt: TaskAttempt, error: Exception) -> DeliveryOutcome:
@@ -193,41 +180,51 @@ async def _retry(delivery: Delivery, attempt: TaskAttempt, error: ErrorDetail) -
 
 
 async def _store_dead_letter(delivery: Delivery, last: ProgressEvent) -> None:
-    """Store the dead letter of a failed task, and delete it again if the task was deleted at the same time.
+    """Store the dead letter of a failed task if needed, and delete it again if the task was deleted at the same time.
 
-    `last`: the last event of the task; if it has no error, the task has not failed, and nothing is stored.
+    `last`: the last event of the task.
     """
-    if last.error is None:
-        return
-    dead_letters = delivery.execution.dead_letters
-    await dead_letters.put(delivery.stored, last.task_id, last.error, attempts=last.attempt)
-    if await delivery.execution.log.last(last.task_id) is None:
+    log, dead_letters = delivery.execution.log, delivery.execution.dead_letters
+    if await dead_letters.put_failed(delivery.stored, last) and await log.last(last.task_id) is None:
         await dead_letters.delete_all(last.task_id)
 
 
 async def _invalid(delivery: Delivery, problem: ErrorDetail) -> DeliveryOutcome:
-    """Store an invalid task message as a dead letter and acknowledge it.
+    """Tell the publisher of an invalid task message that it failed, or else the operator; then acknowledge it.
 
-    If the log of the message's task id is empty, append a `failed` event to it. `problem`: what is wrong with the
-    message.
+    The publisher reads the log of the task id. If the message has no valid id, or the id of another task, it is stored
+    as a dead letter. `problem`: what is wrong with the message.
 
     Raises:
         UnreadableError: A worker of a later version, for which the message is valid, has registered the task.
     """
-    stored, task_log, task_id = delivery.stored, delivery.execution.log, delivery.stored.task_id
+    stored, task_id = delivery.stored, delivery.stored.task_id
     if task_id is not None and await _is_registered(delivery, task_id):
         raise UnreadableError(stored.subject)
     log.warning("task_rejected", task_id=task_id, kind=stored.kind, error=problem.code)
-    if task_id is not None:
-        attempts = delivery.execution.settings.max_attempts
-        event = stored.first_event(
-            task_id, None, State.FAILED, max_attempts=attempts, error=problem, worker=task_log.worker
-        )
-        with suppress(FencedError):  # the id belongs to another task, whose log does not change
-            await task_log.append(event, stored.metadata(None), after=0)
-    await delivery.execution.dead_letters.put(stored, task_id, problem, attempts=0)
+    if task_id is None or not await _tell_publisher(delivery, task_id, problem):
+        await delivery.execution.dead_letters.put(stored, task_id, problem, attempts=0)
     await delivery.acknowledge()
     return DeliveryOutcome(State.FAILED, problem)
+
+
+async def _tell_publisher(delivery: Delivery, task_id: str, problem: ErrorDetail) -> bool:
+    """Append `failed` to the log of an invalid message; return False if the log belongs to another message.
+
+    A reminder names the user of the message, if there is one, so that the deletion of the user finds the log.
+    """
+    stored, task_log = delivery.stored, delivery.execution.log
+    attempts, metadata = delivery.execution.settings.max_attempts, stored.metadata(None)
+    event = stored.first_event(
+        task_id, None, State.FAILED, max_attempts=attempts, error=problem, worker=task_log.worker
+    )
+    with suppress(FencedError):  # the log has events: of this message, if it was delivered before, or of another one
+        await task_log.append(event, metadata, after=0)
+    if stored.user is not None:
+        reminder = make_reminder_of_invalid(task_id, stored.user, metadata.owner)
+        await delivery.execution.reminders.put_with_log(reminder, task_log)
+    last = await task_log.last(task_id)
+    return last is None or stored.owns(last)
 
 
 async def _is_registered(delivery: Delivery, task_id: str) -> bool:

@@ -64,7 +64,7 @@ class Expiry:
                     log.warning("task_expired", task_id=message.task_id)
 
     async def fail(self, message: StoredMessage, error: ErrorDetail) -> bool:
-        """End a waiting task as `failed` with `error`, store its message as a dead letter, and delete the message.
+        """End a waiting task as `failed` with `error`, and delete its message, after storing a dead letter if needed.
 
         Return False if the task no longer waits, or if its message is invalid; then the worker that receives the
         message settles it.
@@ -76,9 +76,9 @@ class Expiry:
         ended = await self._end(message, error)
         if ended is None:
             return False
-        event = ended.event
-        if event.error is not None:
-            await self.dead_letters.put(message, event.task_id, event.error, attempts=event.attempt)
+        if ended.event.error is not None:
+            await self.dead_letters.put_failed(message, ended.event)
+            self.dead_letters.meter.failed(message.lane, ended.event.state, ended.event.error.code, seconds=None)
         await self.messages.remove(ended)
         return True
 

@@ -24,6 +24,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from app.errors import TransientError
 from app.jetstream.records import parse_stored
 from app.jetstream.tokens import token
+from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, TaskMessageId
 from app.updates import Task
 
@@ -108,6 +109,21 @@ def make_reminder(task: Task, metadata: Metadata, *, ended_at: datetime, audio_t
     )
 
 
+def make_reminder_of_invalid(task_id: str, user_id: int | str, owner: TaskMessageId) -> Reminder:
+    """Create the reminder of an invalid message, which has a log but no task: the deletion of its user finds it."""
+    return Reminder(
+        task_id=task_id,
+        user_id=user_id,
+        audio_file_id=task_id,  # as of a live task, which has no recording either
+        task_sequence=owner.task_sequence,
+        created_at=owner.created_at,
+        task_until=owner.created_at + timedelta(seconds=DEAD_LETTERS_TTL_S),
+        has_recording=False,
+        everything=True,
+        recording_until=None,
+    )
+
+
 class Reminders:
     """Stores, finds and deletes reminders, i.e. the scheduled messages to erase data of ended tasks."""
 
@@ -130,6 +146,18 @@ class Reminders:
         }
         body = reminder.model_dump_json().encode()
         await self._js.publish(subjects.reminder(*names), body, stream=self._stream, headers=headers)
+
+    async def put_with_log(self, reminder: Reminder, log: TaskLog) -> None:
+        """Store the reminder of an ended task; delete it again if the task's log was deleted, or belongs to another.
+
+        Raises:
+            NatsError: NATS does not answer.
+            TransientError: JetStream does not answer.
+        """
+        await self.put(reminder)
+        last = await log.last(reminder.task_id)
+        if last is None or not last.metadata.owner.is_same_as(reminder.owner):
+            await self.remove(reminder)
 
     async def remove(self, reminder: Reminder) -> None:
         """Delete the reminder of a task; if it has become due, also the copy that JetStream has stored for delivery."""

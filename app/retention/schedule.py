@@ -75,7 +75,7 @@ class Schedule:
             await message.ack()
 
     async def _set_reminder(self, task_id: str, message: Msg) -> None:
-        """Store the reminder of an ended task; delete it again if the task was deleted in the meantime.
+        """Store the reminder of an ended task.
 
         `message`: the stored outcome of the task, whose headers describe the task. An outcome that the service has not
         written is ignored.
@@ -84,10 +84,7 @@ class Schedule:
         if metadata is None or metadata.task is None or metadata.task.task_id != task_id:
             return  # the service did not write this outcome, or its message was invalid
         reminder = make_reminder(metadata.task, metadata, ended_at=message.metadata.timestamp, audio_ttl=self.audio_ttl)
-        await self.reminders.put(reminder)
-        last = await self.log.last(task_id)
-        if last is None or not last.metadata.owner.is_same_as(reminder.owner):
-            await self.reminders.remove(reminder)
+        await self.reminders.put_with_log(reminder, self.log)
 
     async def _erase_next(self) -> None:
         messages = await self._due.pull(DUE_AT_ONCE) or await self._due.pull(1, within=LINGER_S)

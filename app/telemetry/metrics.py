@@ -177,16 +177,17 @@ class Meter:
             self._audio.labels(name).inc(audio_seconds)
             self._factor.labels(name).observe(seconds / audio_seconds)
 
-    def failed(self, lane: Lane, state: State, code: ErrorCode, seconds: float) -> None:
+    def failed(self, lane: Lane, state: State, code: ErrorCode, seconds: float | None) -> None:
         """Count a failed attempt at a task: as a retry, or as a failed task if `state` says that no retry follows.
 
-        `seconds`: how long the worker took.
+        `seconds`: how long the worker took; None: the task has failed while it waited.
         """
         if state is State.RETRYING:
             self._retries.labels(task_name(lane), code).inc()
             return
         self._failure.labels(task_name(lane), code).inc()
-        self._seconds.labels(task_name(lane)).observe(seconds)
+        if seconds is not None:
+            self._seconds.labels(task_name(lane)).observe(seconds)
 
     def exposition(self) -> bytes:
         """Return all metrics in the text format of Prometheus; with `--workers N`, those of all N processes."""

@@ -37,7 +37,7 @@ from tests.waiting import eventually
 from tests.workers import working
 
 SECOND = bytes(2 * 16_000)  # of live audio
-FAILURE = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording cannot be read: upload it again.")
+DIED = PermanentError(ErrorCode.WORKER_LOST, "The worker died: start another one.")
 # Requests that are sent only if a log was tampered with, or a task expires.
 RARE = {"$JS.API.DIRECT.GET.transcription_tasks", "$JS.API.DIRECT.GET.transcription_progress"}
 
@@ -126,14 +126,14 @@ async def all_are_listed(client: Client) -> bool:
 
 async def every_queue(publisher: Client, operator: Client, engine: FakeEngine) -> list[str]:
     """A task in each queue that fails, and is replayed."""
-    engine.fail_with, engine.live_failures = [FAILURE] * 6, [FAILURE] * 3
+    engine.fail_with, engine.live_failures = [DIED] * 6, [DIED] * 3
     tasks = [await in_queue(publisher, queue, priority) for queue in Lane for priority in Priority]
     assert [await end_of(publisher, task) for task in tasks] == [State.FAILED] * 9
     assert {letter.task_id async for letter in operator.dead_letters()} == set(tasks)
     assert (await operator.queue()).dead_letters == 9
     for client in (publisher, operator):
         await eventually(partial(all_are_listed, client))
-    assert await operator.replay(code=ErrorCode.AUDIO_UNREADABLE) == 9
+    assert await operator.replay(code=ErrorCode.WORKER_LOST) == 9
     assert [await end_of(publisher, task) for task in tasks] == [State.COMPLETED] * 9
     return tasks
 

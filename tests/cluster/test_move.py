@@ -17,7 +17,7 @@ from natscribe.schemas.wire import Priority
 
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
-from tests.integration.operations.test_backup import BROKEN, RECORDING, end_of
+from tests.integration.operations.test_backup import DIED, RECORDING, end_of
 from tests.nats_cluster import NatsCluster
 from tests.servers import nats_server_in, valkey_in
 from tests.waiting import eventually
@@ -86,7 +86,7 @@ async def test_a_backup_of_a_single_server_goes_on_in_a_cluster(
             async with working(alone, engine):
                 done = await client.create_transcription_task(RECORDING)
                 assert (await end_of(client, done)).state is State.COMPLETED
-                engine.fail_with = [BROKEN]
+                engine.fail_with = [DIED]
                 failed = await client.create_transcription_task(RECORDING)
                 assert (await end_of(client, failed)).state is State.FAILED
                 engine.hangs_after = [2]

@@ -161,11 +161,13 @@ def test_the_limits_and_their_defaults() -> None:
 
 def test_the_error_codes() -> None:
     rows = table("code")
-    assert [(quoted(code)[0], meaning) for code, _, meaning in rows] == [(code, code.meaning) for code in ErrorCode]
+    assert [(quoted(code)[0], who, meaning) for code, _, who, meaning in rows] == [
+        (code, "client" if code.is_client_error else "operator", code.meaning) for code in ErrorCode
+    ]
     # And the retried ones are those that are raised as TransientError
     sources = [file.read_text(encoding="utf-8") for file in (ROOT / "app").rglob("*.py")]
     retried = {ErrorCode[name].value for source in sources for name in RETRIED.findall(source)}
-    assert {quoted(code)[0] for code, again, _ in rows if again == "yes"} == retried
+    assert {quoted(code)[0] for code, again, *_ in rows if again == "yes"} == retried
 
 
 def test_the_fields_of_a_task() -> None:

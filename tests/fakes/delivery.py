@@ -62,13 +62,17 @@ class FakeLetters:
     async def put(self, *_: object, **__: object) -> None:
         self.done.append("letter")
 
+    async def put_failed(self, *_: object) -> bool:
+        self.done.append("letter")
+        return True
+
     async def delete_all(self, _: str) -> None:
         self.done.append("no letter")
 
 
 def delivery(message: FakeMessage, *, settings: Settings = SETTINGS, **parts: Any) -> Delivery:
     """The delivery of a message; `parts` by their names in `ExecutionContext`."""
-    others = ("log", "registration", "results", "dead_letters", "projection", "connection")
+    others = ("log", "registration", "results", "dead_letters", "reminders", "projection", "connection")
     execution = ExecutionContext(
         nats=parts.pop("nats", None) or AsyncMock(spec=Client),
         settings=settings,

@@ -40,6 +40,7 @@ from tests.waiting import eventually
 SETTINGS = Settings(_env_file=None, redis_url="redis://127.0.0.1:1")  # where no Redis is
 NAMES = SETTINGS.stream_names
 UNREADABLE = ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message="The recording is not audio.")
+DIED = ErrorDetail(code=ErrorCode.WORKER_LOST, message="The worker died.")
 
 
 STREAMS: dict[str, bytes] = {}  # by their settings, pickled: to copy them takes a tenth of the time of making them

@@ -12,7 +12,7 @@ from natscribe.schemas.transcription import Interval, TranscriptionResult
 from natscribe.transcript_page import page
 from redis.asyncio import Redis
 
-from app.errors import TransientError
+from app.errors import PermanentError, TransientError
 from app.main import Worker
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
@@ -281,15 +281,20 @@ async def test_a_command_for_many_tasks_reports_the_outcome_of_each(terminal: Te
     assert (await terminal.run("dead-letters", "list")) == (0, "", "There are no dead letters.\n")
 
 
-async def test_operators_see_queues_and_dead_letters(terminal: Terminal) -> None:
-    # Given a task that failed
-    await terminal.run("transcribe", "--stored", "gone.flac", "--task-id", "t1")
-    # Then queues and dead letters are shown, and the dead letter can be replayed
-    assert (await terminal.run("queue"))[1].startswith("failed: 1\n")
-    listed = (await terminal.run("list", "--state", "failed"))[1].splitlines()[-1]
-    assert listed.split()[2:] == ["failed", "(audio_not_found)", "transcription", "0", "gone.flac", "t1"]
-    letter = (await terminal.run("dead-letters", "list"))[1].splitlines()[-1]
-    assert letter.split()[2:5] == ["transcription", "t1", "audio_not_found:"]
+async def test_operators_see_queues_and_dead_letters(terminal: Terminal, engine: FakeEngine) -> None:
+    # Given a task that failed because of the service, and one that failed because of its client
+    engine.fail_with = [PermanentError(ErrorCode.WORKER_LOST, "The worker died: start another one.")]
+    await terminal.run("transcribe", "meeting.flac", "--task-id", "t1")
+    await terminal.run("transcribe", "--stored", "gone.flac", "--task-id", "t2")
+    # Then queues and the one dead letter are shown, and the dead letter can be replayed
+    assert (await terminal.run("queue"))[1].startswith("dead letters: 1\n")
+    listed = (await terminal.run("list", "--state", "failed"))[1].splitlines()
+    assert [line.split()[2:] for line in listed if line.endswith(" t2")] == [
+        ["failed", "(audio_not_found)", "transcription", "0", "gone.flac", "t2"]
+    ]
+    letters = [line.split()[2:5] for line in (await terminal.run("dead-letters", "list"))[1].splitlines()]
+    assert ["transcription", "t1", "worker_lost:"] in letters
+    assert not any("t2" in letter for letter in letters)
     assert (await terminal.run("dead-letters", "replay", "--task-id", "t1"))[1] == "queued again: 1\n"
 
 

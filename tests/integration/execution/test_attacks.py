@@ -30,7 +30,7 @@ TIMES = int(os.environ.get("ATTACKS", "1"))
 TWICE, CANCELLED, DELETED, REPLAYED, FORGOTTEN, VOICES = (count * TIMES for count in (100, 60, 30, 40, 30, 100))
 QUEUE = "tasks.transcription.normal"
 LOGS = ("transcription_progress", "transcription_segments", "transcription_results", "transcription_dead_letters")
-UNREADABLE = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is not audio: upload an audio file.")
+DIED = PermanentError(ErrorCode.WORKER_LOST, "The worker died: start another one.")
 WITHIN_S = 120.0 * TIMES
 
 pytestmark = pytest.mark.timeout(300 * TIMES)
@@ -166,14 +166,14 @@ async def test_concurrent_replays_queue_each_task_once(
     # Given tasks that have failed
     ids = [f"t{number}" for number in range(REPLAYED)]
     for engine in engines:
-        engine.fail_with = [UNREADABLE] * REPLAYED
+        engine.fail_with = [DIED] * REPLAYED
     await asyncio.gather(*map(publisher.publish, ids))
     events_by_task = await eventually(partial(all_have_ended, js, ids), within=WITHIN_S)
     assert {tuple(ends(events_by_task[task_id])) for task_id in ids} == {(State.FAILED,)}
     for engine in engines:
         engine.fail_with = []
     # When each is replayed three times at once, and all of them as well
-    requests = [{"task_id": task_id} for task_id in ids for _ in range(3)] + [{"code": UNREADABLE.detail.code}]
+    requests = [{"task_id": task_id} for task_id in ids for _ in range(3)] + [{"code": DIED.detail.code}]
     random.shuffle(requests)
     await asyncio.gather(*(publisher.request(subjects.REPLAY, **request) for request in requests))
 
@@ -197,7 +197,7 @@ async def test_tasks_with_short_retention_leave_nothing(
 ) -> None:
     # Given tasks with a retention of one minute
     ids = [f"gone{number}" for number in range(FORGOTTEN)]
-    engines[0].fail_with = [UNREADABLE] * (FORGOTTEN // 6)
+    engines[0].fail_with = [DIED] * (FORGOTTEN // 6)
     # Some of them are completed, some fail, and some are cancelled
     await asyncio.gather(*(publisher.publish(task_id, keep_seconds=60) for task_id in ids))
     await asyncio.gather(*(publisher.request("tasks.cancel", task_id=task_id) for task_id in ids[::5]))

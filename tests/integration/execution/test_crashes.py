@@ -25,7 +25,7 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("no_exit")
 
-PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "Not audio.")
+PERMANENT = PermanentError(ErrorCode.WORKER_LOST, "The worker died: start another one.")
 
 
 Moment = Callable[[Sequence[object]], bool]  # of a call's arguments

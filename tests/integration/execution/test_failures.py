@@ -19,7 +19,7 @@ from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
 
 TRANSIENT = TransientError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")
-PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is not audio: upload an audio file.")
+PERMANENT = PermanentError(ErrorCode.WORKER_LOST, "The worker died: start another one.")
 
 
 async def dead_letters(js: JetStreamContext) -> list[DeadLetter]:
@@ -97,22 +97,6 @@ async def test_a_header_does_not_restart_an_ended_task(
     assert len(engine.jobs) == 1
 
 
-async def test_a_new_task_that_claims_to_be_a_replay_fails(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
-) -> None:
-    # When a new task is published with the header that a replay has
-    body = json.dumps({"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}).encode()
-    await js.publish("tasks.transcription.normal", body, headers={"Natscribe-Replay-Of": "3"})
-    # Then it fails, and its error says why
-    (event,) = await publisher.until("t1", State.FAILED)
-    assert event.error is not None
-    assert event.error.code == "invalid_message"
-    assert "Natscribe-Replay-Of" in event.error.message
-    await eventually(lambda: queue_is_empty(js))
-    # And it never runs: the message may be the replay of a task that was deleted
-    assert engine.jobs == []
-
-
 class BreaksOnce(FakeEngine):
     """Fails for good after the first window of the first recording."""
 
@@ -131,8 +115,8 @@ async def test_a_replayed_task_starts_over(
         await eventually(lambda: queue_is_empty(js))
         assert await messages(js, "transcription_segments") == 1
         # When it is replayed, twice
-        assert await publisher.request("dead_letters.replay", code="audio_unreadable") == {"replayed": 1}
-        assert await publisher.request("dead_letters.replay", code="audio_unreadable") == {"replayed": 0}
+        assert await publisher.request("dead_letters.replay", code="worker_lost") == {"replayed": 1}
+        assert await publisher.request("dead_letters.replay", code="worker_lost") == {"replayed": 0}
         assert (await eventually(lambda: completed(publisher, "t1")))["attempt"] == 1
     # Then earlier text is discarded: it may have been wrong
     assert [job.start_at for job in engine.jobs if isinstance(job, FindWindows)] == [0, 0]
@@ -182,7 +166,7 @@ async def test_tasks_are_replayed_though_a_new_stream_repeats_their_numbers(
     await worker.container.stream_guard.check()
     # When they are replayed, so that messages have a lower number than before, a higher one or the same
     assert await publisher.request("dead_letters.replay", task_id="t2") == {"replayed": 1}
-    assert await publisher.request("dead_letters.replay", code="audio_unreadable") == {"replayed": 4}
+    assert await publisher.request("dead_letters.replay", code="worker_lost") == {"replayed": 4}
     # Then all complete
     for task_id in ids:
         await eventually(partial(completed, publisher, task_id))

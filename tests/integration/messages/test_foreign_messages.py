@@ -4,8 +4,10 @@ import json
 
 import pytest
 from natscribe.client import Client
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 
+from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
@@ -67,10 +69,13 @@ async def test_the_projection_continues_after_invalid_events(
     await eventually(settled)
 
 
-async def test_a_foreign_dead_letter_is_skipped(publisher: Publisher, worker: Worker, settings: Settings) -> None:
+async def test_a_foreign_dead_letter_is_skipped(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, settings: Settings
+) -> None:
     # Given junk among the dead letters, and a task that failed
+    engine.fail_with = [PermanentError(ErrorCode.WORKER_LOST, "The worker died: start another one.")]
     await publisher.js.publish("append.dead_letters.transcription", b"junk")
-    await publisher.publish("t1", audio_file_id="nowhere.flac")
+    await publisher.publish("t1")
     await publisher.until("t1", State.FAILED)
     await eventually(lambda: queue_is_empty(publisher.js))
     # Then the dead letter of the task is found

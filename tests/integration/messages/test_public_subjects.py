@@ -14,7 +14,7 @@ from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
 from tests.witness import Witness, witness
 
-UNREADABLE = PermanentError(ErrorCode.AUDIO_UNREADABLE, "not a recording")
+DIED = PermanentError(ErrorCode.WORKER_LOST, "The worker died: start another one.")
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ async def test_of_duplicates_it_sees_one_task(
 async def test_it_sees_each_dead_letter(subscriber: Witness, publisher: Publisher, start_worker: StartWorker) -> None:
     # Given a worker with an engine that can do nothing with a recording
     engine = FakeEngine()
-    engine.fail_with = [UNREADABLE]
+    engine.fail_with = [DIED]
     async with start_worker(engine):
         # When its task fails
         await publisher.publish("t1")

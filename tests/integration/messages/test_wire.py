@@ -83,6 +83,7 @@ async def test_each_message_of_the_document_is_published(
     await publisher.publish("turns", kind=Kind.DIARIZATION, identify=True)
     await publisher.publish("lost", audio_file_id="nowhere.flac")
     await publisher.publish("wrong", unknown=True)
+    await publisher.js.publish("tasks.diarization.low", b"\xff")
     for task_id in ("text", "turns"):
         await publisher.until(task_id, State.COMPLETED)
     for task_id in ("lost", "wrong"):

@@ -90,14 +90,14 @@ async def test_a_faststream_service_loses_and_repeats_nothing(
 
 async def test_a_faststream_application_reads_all_streams(settings: Settings, publisher: Publisher) -> None:
     # Given tasks that have ended before the application starts, one of them without a result
-    for task_id in ("short-1", "error-audio_unreadable-1"):
+    for task_id in ("short-1", "error-expired-1"):
         await publisher.publish(task_id)
         await publisher.until(task_id, State.COMPLETED if task_id == "short-1" else State.FAILED)
     streams = ("progress", "segments", "results", "dead_letters")
     before = [(await publisher.js.stream_info(f"transcription_{of}")).config for of in streams]
     # When it starts, then it prints each kind of message
     async with started(settings.nats_url, BIN / "faststream", "run", "faststream_events:app") as application:
-        missing = {"short-1 completed 100 %", "short-1 0.", "short-1 result:", "error-audio_unreadable-1 failed:"}
+        missing = {"short-1 completed 100 %", "short-1 0.", "short-1 result:", "error-expired-1 failed:"}
         while missing:
             line = await line_with(application, "-1 ")
             missing = {expected_line for expected_line in missing if expected_line not in line}

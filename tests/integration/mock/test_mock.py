@@ -1,9 +1,7 @@
 """The mock follows the contract, and sends only messages that the document describes."""
 
-import asyncio
 import json
 import re
-from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -11,7 +9,6 @@ from typing import Any, cast
 
 import pytest
 from nats.aio.client import Client as Nats
-from nats.js import JetStreamContext
 from natscribe.client import Client, ClientError, OptionError, RequestFailedError, format_result
 from natscribe.mock import Mock
 from natscribe.mock.script import OF_TASKS
@@ -132,14 +129,13 @@ async def test_the_prefix_of_an_id_chooses_how_the_task_ends(client: Client, pub
     for task_id in ("retry-1", "lost-1"):
         counted = [(e.sequence, len(e.segments)) for e in events[task_id] if isinstance(e, SegmentsEvent)]
         assert counted == [(1, 1), (2, 1), (3, 1)]
-    # And the dead letters say the same
-    assert letters == {
-        task_id: task_events[-1].error
-        for task_id, task_events in progress.items()
-        if task_events[-1].state is State.FAILED
-    }
-    codes = {task_id: error.code for task_id, error in letters.items()}
+    # With the error that was asked for
+    ends = {task_id: task_events[-1] for task_id, task_events in progress.items()}
+    errors = {task_id: end.error for task_id, end in ends.items() if end.error is not None}
+    codes = {task_id: error.code for task_id, error in errors.items()}
     assert codes == {f"error-{code}-1": code for code in OF_TASKS} | {"error-no_such_code": "invalid_message"}
+    # And the dead letters are those of errors that an operator can remove
+    assert letters == {task_id: error for task_id, error in errors.items() if not error.code.is_client_error}
 
 
 async def test_the_prefix_of_an_id_chooses_the_error_of_requests(client: Client) -> None:
@@ -210,26 +206,29 @@ async def test_a_running_task_is_cancelled_and_the_next_one_waits(client: Client
         await client.get_task_progress("slow-2")
 
 
-async def test_a_dead_letter_is_replayed(client: Client, js: JetStreamContext) -> None:
-    # Given a task whose recording was not there
-    await client.create_transcription_task("gone.flac", task_id="slow-1")
-    states: list[str] = [e.state async for e in client.follow("slow-1") if isinstance(e, ProgressEvent)]
-    assert states == ["queued", "running", "failed"]
-    # When it is there, and the dead letter is replayed
-    await (await js.object_store("audio")).put("gone.flac", b"not looked at")
-    assert await client.replay(task_id="slow-1") == 1
+async def test_a_dead_letter_is_replayed(client: Client) -> None:
+    # Given a task that waited for too long
+    task_id = await client.create_transcription_task("meeting.flac", task_id="error-expired-1")
+    states: list[str] = [e.state async for e in client.follow(task_id) if isinstance(e, ProgressEvent)]
+    assert states == ["queued", "failed"]
+    # When its dead letter is replayed
+    assert await client.replay(task_id=task_id) == 1
     assert [letter async for letter in client.dead_letters()] == []
-    # Then its log continues, and a client that follows it from the start does not end at the first failure
-    async with aclosing(client.follow("slow-1")) as events:
-        progress = [await anext(events) for _ in range(5)]
-        last = asyncio.ensure_future(anext(events))
-        assert not (await asyncio.wait([last], timeout=0.3))[0]
-        # But at its end
-        await client.cancel("slow-1")
-        progress.append(await last)
-        assert [event async for event in events] == []
-    states += ["queued", "running", "cancelled"]
-    assert [event.state for event in progress if isinstance(event, ProgressEvent)] == states
+    await client.wait_for_result(task_id)
+    # Then its log continues, and a client that follows it from the start ends at its last end, not at the first
+    states += ["queued", "running", "completed"]
+    assert [event.state async for event in client.follow(task_id) if isinstance(event, ProgressEvent)] == states
+
+
+async def test_the_failure_of_a_client_leaves_no_dead_letter(client: Client) -> None:
+    # Given a task whose recording is not there
+    task_id = await client.create_transcription_task("gone.flac")
+    # When it fails, then its client is told, and the operator has nothing to do
+    with pytest.raises(RequestFailedError, match="upload it to the bucket"):
+        await client.wait_for_result(task_id)
+    assert [letter async for letter in client.dead_letters()] == []
+    with pytest.raises(RequestFailedError, match="No dead letter"):
+        await client.replay(task_id=task_id)
 
 
 async def test_a_known_id_changes_nothing(client: Client, publisher: Publisher) -> None:
@@ -251,7 +250,7 @@ async def test_core_subscribers_see_what_is_stored(settings: Settings, client: C
     # Given a subscriber
     async with witness(settings.nats_url) as listening:
         # When tasks complete and fail
-        for task_id in ("t1", "error-audio_unreadable", "retry-1"):
+        for task_id in ("t1", "error-expired", "retry-1"):
             await publisher.publish(task_id)
         await publisher.until("retry-1", State.COMPLETED)
         # Then each message was received, and nothing else
@@ -262,12 +261,12 @@ async def test_each_message_of_the_document_is_published(client: Client, publish
     # Given a task of each kind, one that fails, and one that is none
     await publisher.publish("text", diarize=True, word_timestamps=True)
     await publisher.publish("turns", kind=Kind.DIARIZATION, identify=True)
-    await publisher.publish("error-audio_not_found")
+    await publisher.publish("error-expired")
     await publisher.publish("wrong", unknown=True)
     await publisher.js.publish("tasks.diarization.low", b"\xff")
     for task_id in ("text", "turns"):
         await publisher.until(task_id, State.COMPLETED)
-    for task_id in ("error-audio_not_found", "wrong"):
+    for task_id in ("error-expired", "wrong"):
         await publisher.until(task_id, State.FAILED)
     # When every message and request is sent
     await say_all(publisher, wire)

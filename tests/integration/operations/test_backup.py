@@ -24,7 +24,7 @@ from tests.waiting import eventually
 from tests.workers import working
 
 RECORDING = Path(__file__).parents[3] / "app/cli/demo/two_readers.flac"
-BROKEN = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording cannot be read: upload it again.")
+DIED = PermanentError(ErrorCode.WORKER_LOST, "The worker died: start another one.")
 
 
 @asynccontextmanager
@@ -59,7 +59,7 @@ async def test_a_copy_of_the_data_of_nats_goes_on_elsewhere(tmp_path: Path) -> N
             assert (await end_of(client, done)).state is State.COMPLETED
             consent = Consent(by="Anna", at=datetime.now(UTC))
             anna = await client.enroll_voice(done, "SPEAKER_00", name="Anna", consent=consent)
-            engine.fail_with = [BROKEN]
+            engine.fail_with = [DIED]
             failed = await client.create_transcription_task(RECORDING)
             assert (await end_of(client, failed)).state is State.FAILED
             engine.hangs_after = [2]

@@ -99,11 +99,11 @@ async def main():
         result = await client.wait_for_result(done)
         assert await client.get_task_result(done, ResultFormat.HTML) == page(result)
         text = result.text
-        failed = await client.create_diarization_task("meeting.flac", task_id="error-audio_unreadable-1")
+        failed = await client.create_diarization_task("meeting.flac", task_id="error-expired-1")
         try:
             await client.wait_for_result(failed)
         except RequestFailedError as error:
-            assert error.code is ErrorCode.AUDIO_UNREADABLE
+            assert error.code is ErrorCode.EXPIRED
         assert [letter.task_id async for letter in client.dead_letters()] == [failed]
         assert [task.task_id for task in (await client.tasks(state=State.COMPLETED)).tasks] == [done]
         assert (await client.queue()).dead_letters == 1

@@ -28,7 +28,7 @@ from tests.integration.requests.conftest import Held, Hold
 from tests.waiting import DEADLINE, eventually
 from tests.witness import witness
 
-NO_AUDIO = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording has no audio: upload an audio file.")
+DIED = PermanentError(ErrorCode.WORKER_LOST, "The worker died: start another one.")
 TASK_STREAMS = [f"transcription_{of}" for of in ("tasks", "progress", "segments", "results", "dead_letters")]
 
 
@@ -56,7 +56,7 @@ async def test_a_result_in_flight_when_its_task_ends_is_never_published(
             log = TaskLog(nc, settings.stream_names, "other")
             last = await log.last("t1")
             assert last is not None
-            await log.end(last, NO_AUDIO.detail)
+            await log.end(last, DIED.detail)
         else:
             await publisher.request("tasks.cancel", task_id="t1")
         result.may_go.set()
@@ -121,7 +121,7 @@ async def test_a_late_result_of_a_deleted_task_is_removed_from_redis_too(
     await eventually(not_shown)
 
 
-@pytest.mark.parametrize("error", [None, NO_AUDIO.detail], ids=["cancelled", "failed"])
+@pytest.mark.parametrize("error", [None, DIED.detail], ids=["cancelled", "failed"])
 async def test_an_interrupted_end_of_a_task_is_completed(
     publisher: Publisher,
     start_worker: StartWorker,
@@ -226,7 +226,7 @@ async def test_a_deletion_leaves_no_data(
     # Given a task with a recording in the bucket, and a result too large for a message, or a dead letter
     settings.audio_store = "nats://audio"
     engine.windows, engine.text = 30, "word " * 10_000
-    engine.fail_with = [NO_AUDIO] if fails else []
+    engine.fail_with = [DIED] if fails else []
     async with start_worker(engine):
         await (await publisher.js.object_store("audio")).put("t1-meeting.flac", b"not read by a fake engine")
         await publisher.publish("t1", audio_file_id="t1-meeting.flac")

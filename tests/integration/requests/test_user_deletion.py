@@ -21,7 +21,7 @@ from tests.integration.places import places_with, read_behind_the_leader
 from tests.integration.requests.conftest import Hold
 from tests.waiting import eventually
 
-NO_AUDIO = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording has no audio: upload an audio file.")
+DIED = PermanentError(ErrorCode.WORKER_LOST, "The worker died: start another one.")
 
 ANNAS_TASKS = ("done", "old", "failed", "invalid", "runs", "waits")
 
@@ -59,7 +59,7 @@ async def test_no_data_of_a_deleted_user_is_left(
     await worker.container.projection.delete(last)
     await worker.container.log.purge_events("her-old")
     await worker.container.results.delete("her-old")
-    engine.fail_with = [NO_AUDIO]
+    engine.fail_with = [DIED]
     await publish(publisher, "her-failed", "anna")
     await publisher.until("her-failed", State.FAILED)
     invalid = {"task_id": "her-invalid", "user_id": "anna", "audio_file_id": "t.flac", "title": "unknown field"}
@@ -91,7 +91,7 @@ async def test_many_tasks_are_deleted_over_several_requests(
 ) -> None:
     # Given a service that has time for one step, and a user with tasks in all conditions
     constants(REPLY_WITHIN_S=0)
-    engine.fail_with = [NO_AUDIO, NO_AUDIO]
+    engine.fail_with = [DIED, DIED]
     for number in range(4):
         await publish(publisher, f"t{number}", "anna")
         await publisher.until(f"t{number}", State.COMPLETED if number > 1 else State.FAILED)

@@ -28,7 +28,7 @@ from tests.integration.reminders import find_reminder, let_time_pass
 from tests.servers import NatsServer
 from tests.waiting import eventually
 
-UNREADABLE = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is not audio: upload an audio file.")
+DIED = PermanentError(ErrorCode.WORKER_LOST, "The worker died: start another one.")
 RECORDING = "anna's meeting.flac"
 
 
@@ -70,7 +70,7 @@ class LateResults:
     async def publish(self, result: Result, last: Record) -> None:
         self.reached.set()
         if self._fail:
-            raise UNREADABLE
+            raise DIED
         await self.may_go_on.wait()
         await self._publish(result, last)
 

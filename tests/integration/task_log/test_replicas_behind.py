@@ -115,7 +115,7 @@ async def test_a_deleted_task_leaves_no_dead_letter(
 ) -> None:
     # Given tasks that have failed
     ids = [f"t{number}" for number in range(10)]
-    engine.fail_with = [PermanentError(ErrorCode.AUDIO_UNREADABLE, "Not audio: upload the recording again.")] * len(ids)
+    engine.fail_with = [PermanentError(ErrorCode.WORKER_LOST, "The worker died: start another one.")] * len(ids)
     for task_id in ids:
         await publisher.reaching(State.FAILED, task_id)
     await eventually(partial(queue_is_empty, js))

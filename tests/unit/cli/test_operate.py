@@ -58,7 +58,7 @@ def dead_letters(no_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_queue_is_one_row_of_a_narrow_terminal(queue: QueueOverview, lines: Lines, terminal: Terminal) -> None:
     # When long queues are shown on a narrow terminal
     terminal.width = WIDTH
-    header, *rows, failed, why, delete = lines("queue")
+    header, *rows, letters, why, delete = lines("queue")
     # Then each is one row below its headers, and an expected start does not read like an age
     assert header.split() == ["priority", "kind", "waiting", "running", "oldest", "last", "starts"]
     assert len(rows) == len(queue.queues)
@@ -68,7 +68,7 @@ def test_each_queue_is_one_row_of_a_narrow_terminal(queue: QueueOverview, lines:
         assert " ago  in 12:00:5" in row
         assert row.index("9999999") + 7 == header.index("waiting") + 7
     # And the next steps follow
-    assert failed == "failed: 3"
+    assert letters == "dead letters: 3"
     assert why == "  natscribe dead-letters list    shows why"
     assert delete.startswith("  natscribe dead-letters delete --code CODE ")
 
@@ -90,7 +90,7 @@ def test_empty_queues_are_omitted(
     assert lines("queue") == ["scheduled: 4"]
     # And if it is empty as well, then there is one sentence
     monkeypatch.setattr(Client, "queue", AsyncMock(return_value=QueueOverview(queues=empty, dead_letters=0)))
-    assert run("queue").stderr == "No tasks are waiting, running or failed.\n"
+    assert run("queue").stderr == "No tasks are waiting or running, and no dead letters are stored.\n"
 
 
 def test_users_follow_the_queues(queue: QueueOverview, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,10 +110,10 @@ def test_users_follow_the_queues(queue: QueueOverview, lines: Lines, monkeypatch
 
 @pytest.mark.usefixtures("queue")
 def test_plain_output_has_one_queue_per_line(lines: Lines) -> None:
-    first, *_, failed, _, _ = lines("queue")
+    first, *_, letters, _, _ = lines("queue")
     assert first.startswith("high  transcription  waiting 9999999  running 9999999  oldest 99:00:0")
     assert "  last starts in 12:00:5" in first
-    assert failed == "failed: 3"
+    assert letters == "dead letters: 3"
 
 
 def test_programs_read_the_whole_overview(queue: QueueOverview, lines: Lines) -> None:

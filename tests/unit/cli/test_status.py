@@ -110,7 +110,7 @@ def test_each_kind_of_task_has_its_own_command() -> None:
     assert described(**cancelled, task=LIVE)["next"] == "natscribe live FILE"
     error = ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message="The recording has no audio.")
     failed = described(state=State.FAILED, error=error)
-    assert failed["next"] == "natscribe transcribe FILE, once the task or its recording is corrected"
+    assert failed["next"] == "natscribe transcribe FILE, once the cause is removed"
 
 
 def test_live_audio_that_has_stopped_can_be_resumed() -> None:

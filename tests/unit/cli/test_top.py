@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
-from natscribe.cli.console import out
+from natscribe.cli.console import ERROR, WARNING, out
 from natscribe.cli.top.dashboard import MAX_FAILURES, MAX_RUNNING, Dashboard
 from natscribe.cli.top.layout import print_snapshot, render
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
@@ -16,6 +16,7 @@ from rich.console import Console
 from tests.unit.messages import NOON, listed_task, progress_event, queue_overview
 
 GONE = ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message="No recording is named 'meeting.flac': upload it.")
+DIED = ErrorDetail(code=ErrorCode.WORKER_LOST, message="The worker died: start another one.")
 
 
 def event(task_id: str, state: State = State.RUNNING, **fields: object) -> ProgressEvent:
@@ -71,7 +72,7 @@ def test_only_running_tasks_and_the_latest_failures_are_stored() -> None:
         # When most of them end, in different ways
         if number % 4:
             end = [State.COMPLETED, State.FAILED, State.CANCELLED][number % 4 - 1]
-            dashboard.apply(event(task_id, end, error=GONE if end is State.FAILED else None), 2)
+            dashboard.apply(event(task_id, end, error=DIED if end is State.FAILED else None), 2)
     # Then no more is stored than can be shown, and the rest is counted
     assert len(dashboard.running) == MAX_RUNNING
     assert [failure.task_id for failure in dashboard.failures] == [f"t{9998 - 4 * n}" for n in range(MAX_FAILURES)]
@@ -219,10 +220,26 @@ def test_a_name_is_shortened_only_if_there_is_no_room(width: int) -> None:
 
 
 def test_ended_tasks_are_counted_since_the_start() -> None:
-    dashboard = dashboard_of(event("t1", State.COMPLETED), event("t2", State.FAILED, error=GONE))
-    counts = f"ended since {NOON.astimezone():%H:%M}: 1 completed, 1 failed"
-    assert drawn(dashboard, width=70, height=24)[0].rstrip() == f"nats://localhost:4222  {counts}"
+    dashboard = dashboard_of(event("t1", State.COMPLETED), event("t2", State.FAILED, error=DIED))
+    dashboard.apply(event("t3", State.FAILED, error=GONE), 0)
+    counts = f"ended since {NOON.astimezone():%H:%M}: 1 completed, 1 failed, 1 failed (client)"
+    assert drawn(dashboard, width=90, height=24)[0].rstrip() == f"nats://localhost:4222  {counts}"
     assert drawn(dashboard_of(), width=70, height=24)[0].rstrip().endswith(": none")
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "colour"),
+    [
+        pytest.param(State.FAILED, DIED, ERROR, id="an operator can act on it"),
+        pytest.param(State.RETRYING, DIED, WARNING, id="it is retried"),
+        pytest.param(State.FAILED, GONE, None, id="the client was told"),
+    ],
+)
+def test_only_what_an_operator_can_act_on_is_red(state: State, error: ErrorDetail, colour: str | None) -> None:
+    console = Console(width=90, height=24, file=StringIO())
+    segments = console.render(render(dashboard_of(event("t1", state, error=error)), "", width=90, height=24, now=0))
+    (style,) = [part.style for part in segments if part.text.strip() == f"{NOON.astimezone():%d %b}"]
+    assert (style.color and style.color.name if style else None) == colour
 
 
 def test_the_remaining_time_decreases_and_a_silent_worker_is_marked() -> None:

@@ -25,7 +25,7 @@ from app.updates import TaskUpdate
 from tests.fakes.engine import segment
 from tests.fakes.messages import transcript
 from tests.fakes.nats import InMemoryNats
-from tests.fakes.parts import NAMES, SETTINGS, Parts
+from tests.fakes.parts import DIED, NAMES, SETTINGS, Parts
 from tests.waiting import eventually
 
 KEY = (Lane.TRANSCRIPTION, Priority.NORMAL)
@@ -112,7 +112,8 @@ async def test_a_completed_task_is_counted_with_its_audio(parts: Parts, nats: In
 @pytest.mark.parametrize(
     ("error", "ends_as", "numbers", "letters", "logged"),
     [
-        (PermanentError(ErrorCode.AUDIO_UNREADABLE, "a.flac is not audio."), State.FAILED, [0, 1, 0, 0], 1, False),
+        (PermanentError(ErrorCode.WORKER_LOST, "The worker died."), State.FAILED, [0, 1, 0, 0], 1, False),
+        (PermanentError(ErrorCode.AUDIO_UNREADABLE, "a.flac is not audio."), State.FAILED, [0, 1, 0, 0], 0, False),
         (TransientError(ErrorCode.INTERNAL, "Away."), State.RETRYING, [0, 0, 1, 0], 0, True),
         (RuntimeError(), State.RETRYING, [0, 0, 1, 0], 0, True),
     ],
@@ -129,12 +130,14 @@ async def test_a_failure_is_counted_by_the_state_that_follows(
     assert await state(parts) is ends_as
     assert counted(parts, *ALL) == numbers
     last = await parts.last()
-    assert [time > datetime.now(UTC) for time in [last.event.retry_at] if time] == [True] * (1 - letters)
+    retries = [True] * (ends_as is State.RETRYING)
+    assert [time > datetime.now(UTC) for time in [last.event.retry_at] if time] == retries
+    # And an operator gets the message if that is who can mend it
     assert counted(parts, "natscribe_dead_letters_total") == [letters]
     assert len(nats.streams[NAMES.dead_letters].messages) == letters
     # And the message waits for the retry, or is gone
     put_off = nats.streams[NAMES.ready].consumers[READY].put_off_s
-    assert [15 <= seconds <= 45 for seconds in put_off] == [True] * (1 - letters)
+    assert [15 <= seconds <= 45 for seconds in put_off] == retries
     assert parts.queues.speed.seconds_for(Lane.TRANSCRIPTION, 20) is None
 
 
@@ -180,8 +183,9 @@ async def test_a_second_message_with_the_same_id_is_acknowledged_and_counted(par
 @pytest.mark.parametrize("ended", [State.FAILED, State.CANCELLED])
 async def test_a_task_that_has_ended_is_settled(parts: Parts, nats: InMemoryNats, ended: State) -> None:
     # Given a task that has ended while its message waited
-    await parts.reaching(ended, "t1")
-    # When its message is delivered, then it goes, and a failure has its dead letter
+    running = await parts.reaching(State.RUNNING, "t1")
+    await parts.log.end(running, DIED if ended is State.FAILED else None)
+    # When its message is delivered, then it goes, and a failure of the service has its dead letter
     await work(parts, completes)
     assert await state(parts) is ended
     assert counted(parts, *ALL) == [0, 0, 0, 0]
@@ -189,8 +193,18 @@ async def test_a_task_that_has_ended_is_settled(parts: Parts, nats: InMemoryNats
     assert len(nats.streams[NAMES.dead_letters].messages) == (ended is State.FAILED)
 
 
-async def test_a_failed_task_that_is_deleted_meanwhile_leaves_no_dead_letter(parts: Parts, nats: InMemoryNats) -> None:
+async def test_a_client_that_was_told_its_error_leaves_no_dead_letter_when_the_message_comes_again(
+    parts: Parts, nats: InMemoryNats
+) -> None:
+    # Given a task whose worker died after it had appended the failure
     await parts.reaching(State.FAILED, "t1")
+    # When its message is delivered again, then it goes
+    await work(parts, completes)
+    assert (nats.streams[NAMES.tasks].messages, nats.streams[NAMES.dead_letters].messages) == ([], [])
+
+
+async def test_a_failed_task_that_is_deleted_meanwhile_leaves_no_dead_letter(parts: Parts, nats: InMemoryNats) -> None:
+    await parts.log.end(await parts.reaching(State.RUNNING, "t1"), DIED)
 
     def purge() -> None:
         nats.streams[NAMES.progress].purge({})
@@ -213,8 +227,35 @@ async def test_an_invalid_message_fails(parts: Parts, nats: InMemoryNats, body: 
     last = await parts.log.last("t9")
     assert (last is not None) is logged
     assert last is None or last.event.state is State.FAILED
-    assert len(nats.streams[NAMES.dead_letters].messages) == 1
+    # And the operator gets it only if the publisher cannot be told
+    assert len(nats.streams[NAMES.dead_letters].messages) == (not logged)
     assert nats.streams[NAMES.tasks].messages == []
+
+
+async def test_an_invalid_message_that_is_delivered_again_leaves_no_dead_letter(
+    parts: Parts, nats: InMemoryNats
+) -> None:
+    # Given an invalid message whose worker died after it had told the publisher
+    message = await parts.publish("t9", body=b'{"task_id": "t9"}')
+    assert message.problem is not None
+    event = message.first_event("t9", None, State.FAILED, max_attempts=4, error=message.problem, worker="w")
+    await parts.log.append(event, message.metadata(None), after=0)
+    # When it is delivered again, then it goes
+    await process(Delivery(parts.execution, await parts.take()), refuse)
+    assert (nats.streams[NAMES.tasks].messages, nats.streams[NAMES.dead_letters].messages) == ([], [])
+
+
+async def test_an_invalid_message_with_the_id_of_another_task_becomes_a_dead_letter(
+    parts: Parts, nats: InMemoryNats
+) -> None:
+    # Given a task, and an invalid message with its id, of which the task's log cannot tell
+    await parts.reaching(State.RUNNING, "t1")
+    await parts.publish("t1", body=b'{"task_id": "t1"}')
+    await parts.take()
+    # When it is delivered, then the operator gets it, and the task continues
+    await process(Delivery(parts.execution, await parts.take()), refuse)
+    assert await state(parts) is State.RUNNING
+    assert len(nats.streams[NAMES.dead_letters].messages) == 1
 
 
 async def test_a_message_that_a_later_version_has_registered_is_left_to_that_version(

@@ -20,7 +20,7 @@ from tests.fakes.delivery import FakeLetters, FakeMessage, delivery
 from tests.fakes.messages import event as progress
 
 TRANSIENT = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
-PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "Not audio.")
+PERMANENT = PermanentError(ErrorCode.WORKER_LOST, "The worker died.")
 
 
 @dataclass

@@ -20,7 +20,7 @@ OfTask = Annotated[str | None, typer.Option("--task-id", help="The dead letter o
 OfKind = Annotated[Kind | None, typer.Option("--kind", help="All dead letters of this kind.")]
 OfCode = Annotated[ErrorCode | None, typer.Option("--code", help="All dead letters with this error code.")]
 
-dead_letters = typer.Typer(no_args_is_help=True, help="List, replay or delete tasks that failed for good.")
+dead_letters = typer.Typer(no_args_is_help=True, help="List, replay or delete failures of the service.")
 
 
 def queue(*, as_json: JsonQueue = False) -> None:
@@ -42,12 +42,12 @@ def _show_queues(overview: QueueOverview) -> None:
     print_users(overview.users)
     scheduled = sum(status.scheduled for status in overview.queues)
     if not (rows or scheduled or overview.dead_letters):
-        err.print("No tasks are waiting, running or failed.")
+        err.print("No tasks are waiting or running, and no dead letters are stored.")
     if scheduled:
         out.print(f"scheduled: {scheduled}")
     if overview.dead_letters:
         here = command()
-        out.print(f"failed: {overview.dead_letters}")
+        out.print(f"dead letters: {overview.dead_letters}")
         out.print(f"  {here} dead-letters list    shows why")
         out.print(f"  {here} dead-letters delete --code CODE    deletes them")
 

@@ -6,7 +6,6 @@ from datetime import datetime
 from natscribe.cli.wording import clock, progress_text, start_text, starts_in
 from natscribe.client import command
 from natscribe.jetstream.streams import RESULTS_TTL_S
-from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import Result, Task
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask
 from natscribe.schemas.progress import State
@@ -17,7 +16,6 @@ from natscribe.schemas.wire import Kind
 _MIN_SPOKEN_S, _MIN_SHARE = 10.0, 0.1  # a language with less of both may be a wrong guess: it is not listed
 _NO_OPTIONS = {"task_id", "audio_file_id", "user_id", "audio"}  # fields of a task that are no options
 _COMMANDS = {Kind.TRANSCRIPTION: "transcribe", Kind.DIARIZATION: "diarize"}
-_TASK_ERRORS = {ErrorCode.INVALID_MESSAGE, ErrorCode.AUDIO_UNREADABLE}  # a replay would fail again
 
 
 def summary(status: TaskStatus) -> str:
@@ -106,8 +104,8 @@ def next_step(status: TaskStatus) -> str:
     if status.result_available:
         return f"{here} result {task_id}"
     again = f"{here} {'live' if isinstance(task, LiveTask) else _COMMANDS[status.kind]} FILE"
-    if status.error is not None and status.error.code in _TASK_ERRORS:
-        return f"{again}, once the task or its recording is corrected"
+    if status.error is not None and status.error.code.is_client_error:
+        return f"{again}, once the cause is removed"
     if status.state is State.FAILED:
         return f"{here} dead-letters replay --task-id {task_id}, once the cause is removed"
     expired = f", because results are stored for {RESULTS_TTL_S // 86400:.0f} days"

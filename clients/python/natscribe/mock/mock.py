@@ -196,9 +196,10 @@ class Mock:
             await task.delivery.ack()
 
     async def _reject(self, delivery: Msg, task_id: str | None, problem: ErrorDetail) -> None:
-        """Store an invalid task message as a dead letter; if its task id is new, record the task as failed."""
-        await self._log.store_dead_letter(TaskMessage.delivered(delivery), task_id, problem, attempts=0)
-        if task_id is not None and task_id not in self._tasks:
+        """Record the task of an invalid message as failed; if its id is missing or not new, store a dead letter."""
+        if task_id is None or task_id in self._tasks:
+            await self._log.store_dead_letter(TaskMessage.delivered(delivery), task_id, problem, attempts=0)
+        else:
             task = PlayedTask(task_id, None, delivery)
             with suppress(BadRequestError):  # the log has events of an earlier run of the mock
                 await self._log.append(task, State.FAILED, error=problem)

@@ -128,13 +128,14 @@ class PlayedTask:
         return failed and self.sent is not None and self.sent == message.task
 
     def restart(self, delivery: Msg) -> None:
-        """Reset the attempts and stored segments of the task, so that it can run again; its log continues.
+        """Reset the attempts and stored segments of the task, so that it runs again and completes; its log continues.
 
         `delivery`: the message that replays the task.
         """
         self.delivery, self.message, self.ended = delivery, TaskMessage.delivered(delivery), asyncio.Event()
         self.ends = {subjects.progress(self.task_id): self.log_end}
         self.attempts = self.batches = self.speakers_events = 0
+        self.script = Script()
 
     def status(self) -> TaskStatus:
         """Return the reply to a `tasks.status` request, but without the task's position in the queue."""

@@ -221,7 +221,7 @@ class Player:
 
     async def _fail(self, task: PlayedTask, error: ErrorDetail | None) -> None:
         async with task.appending():
-            if error is not None:
+            if error is not None and not error.code.is_client_error:
                 await self._log.store_dead_letter(task.message, task.task_id, error, attempts=task.attempts)
             await self._log.append(task, State.FAILED, error=error)
         await self._settle(task)

@@ -18,6 +18,7 @@ MAX_RUNNING = 2000  # further running tasks are counted, but not stored
 MAX_FAILURES = 20
 # A running task has an event every 10 s: after this silence it has ended, and its last event was lost.
 LOST_AFTER_S = 60.0
+FAILED_BY_CLIENT = "failed (client)"
 _NO_QUEUES = QueueOverview(queues=[], dead_letters=0)
 
 
@@ -48,8 +49,13 @@ class Failure:
 
     task_id: str
     time: datetime
-    reason: str
+    error: ErrorDetail
     final: bool
+
+    @property
+    def reason(self) -> str:
+        """The code of the error and its message."""
+        return printable(f"{self.error.code}: {self.error.message}")
 
 
 @dataclass
@@ -58,7 +64,7 @@ class Dashboard:
 
     running: dict[str, Running] = field(default_factory=dict)
     failures: deque[Failure] = field(default_factory=lambda: deque(maxlen=MAX_FAILURES))
-    ended: Counter[State] = field(default_factory=Counter)
+    ended: Counter[str] = field(default_factory=Counter)
     since: datetime = field(default_factory=lambda: datetime.now(timezone.utc))  # `ended` counts from then on
     queue: QueueOverview = _NO_QUEUES  # until the service has replied
     problems: dict[str, str] = field(default_factory=dict)  # a sentence each, by what cannot be read
@@ -70,10 +76,11 @@ class Dashboard:
             return
         self.running.pop(event.task_id, None)
         if event.state.ended:
-            self.ended[event.state] += 1
+            is_client_error = event.error is not None and event.error.code.is_client_error
+            self.ended[FAILED_BY_CLIENT if is_client_error else event.state] += 1
         if event.error is not None:
             final = event.state is State.FAILED
-            self.failures.appendleft(Failure(event.task_id, event.time, _reason(event.error), final=final))
+            self.failures.appendleft(Failure(event.task_id, event.time, event.error, final=final))
 
     def reconcile(self, page: TaskPage, requested_at: float, now: float) -> None:
         """Correct the running tasks according to the service's list of running tasks.
@@ -102,13 +109,9 @@ class Dashboard:
         for task in page.tasks:
             if task.task_id not in known and task.error is not None and len(self.failures) < MAX_FAILURES:
                 time = task.finished_at or task.created_at
-                self.failures.append(Failure(task.task_id, time, _reason(task.error), final=True))
+                self.failures.append(Failure(task.task_id, time, task.error, final=True))
 
     def _set_running(self, event: ProgressEvent, now: float) -> None:
         earlier = self.running.get(event.task_id)
         if earlier is not None or len(self.running) < MAX_RUNNING:
             self.running[event.task_id] = Running(event, now, earlier.recording if earlier is not None else "")
-
-
-def _reason(error: ErrorDetail) -> str:
-    return printable(f"{error.code}: {error.message}")

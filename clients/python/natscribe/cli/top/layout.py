@@ -202,7 +202,7 @@ def _failure_table(dashboard: Dashboard, rows: int, *, width: int) -> Table:
     for failure in shown:
         local = failure.time.astimezone()
         time = f"{local:%H:%M:%S}" if _is_today(failure.time) else f"{local:%d %b}"
-        style = ERROR if failure.final else WARNING
+        style = WARNING if not failure.final else "" if failure.error.code.is_client_error else ERROR
         table.add_row(Text(time, style=style), Text(shortened(failure.task_id, max_columns)), Text(reason(failure)))
     table.columns[1].min_width = min(max((len(failure.task_id) for failure in shown), default=0), max_columns)
     return table
