@@ -129,7 +129,9 @@ class Delivery:
             TransientError: JetStream does not reply.
         """
         self.task, execution = task, self.execution
-        bind_contextvars(task_id=task.task_id, user_id=task.user_id, trace_id=self.stored.trace_id)
+        bind_contextvars(
+            task_id=task.task_id, trace_id=self.stored.trace_id
+        )  # no user: the log outlives the user's data
         record = await execution.registration.register(task, self.stored, position=Position.immediate())
         tracing.link_to(record.metadata.span)
         self.attempt = attempt = TaskAttempt(execution.log, execution.results, record, self.spans)
