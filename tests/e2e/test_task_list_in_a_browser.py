@@ -28,7 +28,7 @@ def said(task_id: str, sequence: int, text: str) -> bytes:
 
 async def test_the_list_shows_how_long_a_recording_is_and_how_it_begins(tmp_path: Path) -> None:
     # Given a list of tasks, of which one has text that would be markup, one waits, and one has no text
-    tasks = [completed(number, f"{number}.wav") for number in (4, 2)]
+    tasks = [completed(number, f"two_readers_{number}.flac") for number in (4, 2)]
     tasks = [task.model_copy(update={"duration_seconds": 754.2}) for task in tasks] + [listed(1, "1.wav")]
     async with site_in(tmp_path) as site, streams_of(site) as client:
         js = client.jetstream()
@@ -44,7 +44,7 @@ async def test_the_list_shows_how_long_a_recording_is_and_how_it_begins(tmp_path
     assert seen["words"][1:] == ["", ""]
     assert seen["dialogs"] == []
     # And nothing is cut off beside it
-    assert (seen["width"], seen["phone"]) == (1280, 390)
+    assert (seen["width"], seen["phone"], seen["cut"]) == (1280, 390, 0)
 
 
 async def test_a_running_task_says_how_far_it_is_and_what_happens_until_its_first_text(tmp_path: Path) -> None:

@@ -937,7 +937,8 @@ async function listing() {
   observed.width = await inspect(page, "listing");
   const phone = await open({ width: 390, height: 844, scheme: "dark", isPhone: true });
   await says(phone, "#tasks .words", options.words);
-  return { ...observed, phone: await inspect(phone, "listing-phone") };
+  const cut = await phone.$$eval("#tasks a", (links) => links.filter((link) => link.scrollWidth > link.clientWidth).length);
+  return { ...observed, cut, phone: await inspect(phone, "listing-phone") };
 }
 
 // A task that runs, and whose first text takes some seconds.
