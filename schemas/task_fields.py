@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from pydantic import AwareDatetime, Field, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 from typing_extensions import Self
 
-from .wire import AtLeast, AtMost, AudioFileId, Input, KeepSeconds, TaskId, UserId, to_utc
+from .wire import AtLeast, AtMost, AudioFileId, Input, KeepSeconds, TaskId, UserId, parse_time
 
 Identify = Annotated[
     bool,
@@ -35,8 +35,8 @@ def _time_of_start(value: object, parse: ValidatorFunctionWrapHandler) -> dateti
     """
     try:
         is_time = isinstance(value, datetime) or (isinstance(value, str) and _TIME.fullmatch(value))
-        time = to_utc(parse(value)) if is_time else None
-    except (ValueError, OverflowError):
+        time = parse_time(value, parse) if is_time else None
+    except ValueError:
         time = None
     if time is None or time - datetime.now(timezone.utc) > MAX_AHEAD:
         raise ValueError(_TIME_ADVICE)

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, Field, field_validator, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, WrapValidator, field_validator, model_validator
 from typing_extensions import Self
 
 from .errors import ErrorDetail
-from .wire import Input, Message, Model, Seconds, Speaker, TaskId, Time, UserId, to_utc, visible
+from .wire import Input, Message, Model, Seconds, Speaker, TaskId, Time, UserId, parse_time, visible
 
 UNKNOWN_SPEAKER = "unknown"  # the name of a speaker without a voice
 MIN_REFERENCE_S = 15.0  # speech of one person alone that a reference needs, in seconds
@@ -49,7 +49,7 @@ class Consent(Input):
         description="Who has given the consent: the person, or a representative.",
         examples=["Anna Berg, by e-mail"],
     )
-    at: Annotated[AwareDatetime, AfterValidator(to_utc)] = Field(
+    at: Annotated[AwareDatetime, WrapValidator(parse_time)] = Field(
         strict=False,  # JSON has no times
         description="When the consent was given, not in the future: RFC 3339, with a time zone.",
         examples=["2026-11-24T09:30:00Z"],

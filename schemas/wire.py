@@ -1,10 +1,20 @@
 """Field types and base classes that the messages share."""
 
+import re
 import unicodedata
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidatorFunctionWrapHandler,
+    model_validator,
+)
 from pydantic.functional_serializers import model_serializer
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
@@ -15,6 +25,7 @@ from .enums import DescribedEnum
 _ANNOTATIONS = {"title", "description", "default", "examples"}  # in the schema of a field, all but constraints
 INVISIBLE = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols that are rendered as blanks
 NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]+$"  # no control characters: terminals interpret some as commands
+_LEAP_SECOND = re.compile(r"(?<=:\d\d:)60", re.ASCII)
 TASK_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 
 TaskId = Annotated[
@@ -106,6 +117,24 @@ def visible(text: str) -> str:
 def to_utc(value: datetime) -> datetime:
     """Convert a time with a time zone to UTC."""
     return value.astimezone(timezone.utc)
+
+
+def parse_time(value: object, parse: ValidatorFunctionWrapHandler) -> datetime:
+    """Parse a time with a time zone, and convert it to UTC; a leap second (23:59:60Z) becomes the second after it.
+
+    Raises:
+        ValueError: The value is no such time, or cannot be converted to UTC.
+    """
+    text, leap_seconds = _LEAP_SECOND.subn("59", value) if isinstance(value, str) else (value, 0)
+    try:
+        time = to_utc(parse(text)) + timedelta(seconds=leap_seconds)
+    except OverflowError as error:
+        message = "write a time in UTC between the years 1 and 9999"
+        raise ValueError(message) from error
+    if leap_seconds and (time.hour, time.minute) != (0, 0):
+        message = "only the last minute of a day in UTC can have a second 60"
+        raise ValueError(message)
+    return time
 
 
 Time = Annotated[

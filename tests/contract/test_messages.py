@@ -17,7 +17,7 @@ from natscribe.schemas.problems import problems_of
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ReplayRequest
 from natscribe.schemas.transcription import TranscribeKeywords, TranscribeOptions, TranscriptionTask
-from natscribe.schemas.voices import EnrollRequest
+from natscribe.schemas.voices import Consent, EnrollRequest
 from natscribe.schemas.wire import Input, Kind
 from pydantic import ValidationError
 
@@ -135,11 +135,14 @@ def test_all_characters_but_commands_to_a_terminal_are_printable() -> None:
     [
         ("2020-02-29T12:00:00Z", datetime(2020, 2, 29, 12, tzinfo=UTC)),
         ("2026-01-01t15:00:00.25+03:00", datetime(2026, 1, 1, 12, 0, 0, 250_000, UTC)),
+        ("2016-12-31T23:59:60Z", datetime(2017, 1, 1, tzinfo=UTC)),  # a leap second is the second after it
+        ("2016-12-31t15:59:60.25-08:00", datetime(2017, 1, 1, 0, 0, 0, 250_000, UTC)),
     ],
 )
 def test_a_task_may_start_at_a_time_with_a_zone(text: str, expected: datetime) -> None:
     assert DiarizationTask.model_validate(LEAST | {"not_before": text}).not_before == expected
     assert TranscriptionTask.model_validate(LEAST | {"not_before": expected}).not_before == expected
+    assert Consent.model_validate_json(json.dumps({"by": "Anna", "at": text})).at == expected
 
 
 @pytest.mark.parametrize(
@@ -153,6 +156,8 @@ def test_a_task_may_start_at_a_time_with_a_zone(text: str, expected: datetime) -
         True,
         "tomorrow",
         "9999-12-31T23:59:59-12:00",
+        "2026-01-01T12:00:60Z",  # no leap second: these end a day
+        "2026-01-01T23:59:61Z",
         "2999-01-01T00:00:00Z",
     ],
 )
@@ -161,6 +166,13 @@ def test_an_invalid_start_is_refused_with_what_is_allowed(value: object) -> None
         TranscriptionTask.model_validate(LEAST | {"not_before": value})
     advice = "write a time with its zone as in RFC 3339, like 2026-11-24T18:40:44Z, at most a year ahead"
     assert problems_of(error.value) == f"not_before: {advice}"
+
+
+@pytest.mark.parametrize("at", ["9999-12-31T23:59:59-12:00", "9999-12-31T23:59:60Z", "2026-01-01T12:00:60Z"])
+def test_an_impossible_time_of_a_consent_is_refused(at: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        Consent.model_validate_json(json.dumps({"by": "Anna", "at": at}))
+    assert problems_of(error.value).startswith("at: ")
 
 
 def test_a_live_task_starts_at_once() -> None:
