@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import pytest_asyncio
 from nats.aio.client import Client as Nats
-from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, ConsumerInfo
 from nats.js.errors import NotFoundError
@@ -16,7 +15,7 @@ from app.jetstream.streams import consumer_configs
 from app.settings import Settings
 from app.stream_guard import provisioning
 from tests.access.documented_users import configuration, documented_users
-from tests.access.servers import USERS, GuardedNats, GuardedValkey, connected, inbox, password, service_settings
+from tests.access.servers import USERS, GuardedNats, GuardedValkey, connected, inbox, service_settings
 from tests.fakes.engine import FakeEngine
 from tests.servers import in_memory, running_server
 from tests.waiting import eventually
@@ -35,9 +34,7 @@ ALMIGHTY = """
 async def server_with_all_users() -> AsyncIterator[GuardedNats]:
     """A server with the users of the documents, and with the almighty one."""
     with in_memory() as folder, pytest.MonkeyPatch.context() as environment:
-        for user in documented_users():
-            environment.setenv(f"NATS_{user.upper()}_PASSWORD", json.dumps(password(user)))
-        deploy = configuration(folder / "deploy", further=ALMIGHTY)
+        deploy = configuration(folder / "deploy", environment, further=ALMIGHTY)
         async with running_server(GuardedNats(folder / "nats", deploy=deploy)) as server:
             yield server
 
@@ -68,7 +65,7 @@ async def pulled(js: JetStreamContext, stream: str, name: str) -> list[str]:
     subscription = await js.pull_subscribe_bind(stream=stream, consumer=name)
     try:
         return [message.reply for message in await subscription.fetch(2, timeout=0.5)]
-    except NatsTimeoutError:
+    except TimeoutError:
         return []
 
 

@@ -128,12 +128,11 @@ async def test_the_page_of_the_examples_needs_no_more_than_the_rights_of(
     user: str, tmp_path: Path, valkey: GuardedValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a user of a page
-    monkeypatch.setenv("NATS_PAGE_PASSWORD", '"opens a page"')
     login = {
         "publisher": ("publisher", password("publisher"), "_INBOX_publisher"),
-        "page": ("page", "opens a page", "_INBOX_publisher.page"),
+        "page": ("page", password("page"), "_INBOX_publisher.page"),
     }[user]
-    deploy = configuration(tmp_path / "deploy")
+    deploy = configuration(tmp_path / "deploy", monkeypatch)
     recording = tmp_path / "tone.wav"
     recording.write_bytes(wav(tone(12)))
     async with server_for_pages(tmp_path, valkey, monkeypatch, deploy=deploy) as (server, address):
