@@ -3,6 +3,7 @@
 import gzip
 import json
 import mimetypes
+import re
 import sys
 import threading
 from collections.abc import Generator, Mapping, Sequence
@@ -22,6 +23,7 @@ from app.settings import Settings
 
 PAGE_PORT, WEBSOCKET_PORT = 8001, 9222  # if they are free
 _PORTS_FILE = "page.json"  # with the ports of the last run: pages that are still open continue after a restart
+_COMMENTS = re.compile(rb"^ *//.*\n", re.MULTILINE)  # lines of scripts that browsers need not load
 _FILES = Path(__file__).parent / "browser"  # a link to examples/browser, so that this package has the page
 
 
@@ -144,12 +146,12 @@ def _last_ports(file: Path) -> dict[str, int]:
 
 
 def _handler(files: Mapping[str, bytes], policy: str) -> type[BaseHTTPRequestHandler]:
-    """Create a handler class that serves files, compressed if the browser accepts that.
+    """Create a handler class that serves files; compressed and without comments, if the browser accepts that.
 
     `files`: the content of each file by its path in the URL. `policy`: the header Content-Security-Policy of all
     responses; a header is necessary, because a page itself can set only part of such a policy.
     """
-    compressed = {path: gzip.compress(content, mtime=0) for path, content in files.items()}
+    compressed = {path: gzip.compress(_COMMENTS.sub(b"", content), mtime=0) for path, content in files.items()}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

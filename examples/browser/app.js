@@ -4,7 +4,7 @@ import { byId, notice, say, setText } from "./dom.js";
 import { Inspector } from "./inspector.js";
 import { startLive } from "./live_page.js";
 import { Options } from "./options.js";
-import { problem } from "./problems.js";
+import { endOutage, problem } from "./problems.js";
 import { TaskList } from "./task_list.js";
 import { TaskPage } from "./task_page.js";
 import { Tasks } from "./tasks.js";
@@ -29,6 +29,8 @@ connection.onMessage = (message) => inspector.add(message);
 const login = () => ({ ...settings, server: byId("server").value, user: byId("user").value, password: byId("password").value });
 let attempts = 0; // of connecting; a newer one replaces those before
 let lostAt = null; // when the last connection was lost
+let outage = ""; // what to do without a connection
+let listProblem = null; // the error, while the list cannot be read
 
 // Connects, and tries again until it succeeds or the login is refused.
 async function open() {
@@ -38,12 +40,11 @@ async function open() {
       connection.server = byId("server").value;
       await connection.open(login());
       if (attempt !== attempts) return;
-      showProblem("");
       tasks.listen();
       return;
     } catch (error) {
       if (attempt !== attempts) return;
-      showProblem(problem(error, connection.server));
+      showOutage(problem(error, connection.server));
       byId("connection").open ||= error.name === "AuthorizationError";
       if (error.name === "AuthorizationError") return;
       await new Promise((done) => setTimeout(done, RETRY_MS));
@@ -51,15 +52,23 @@ async function open() {
   }
 }
 
-function showProblem(sentence) {
+// Says what is wrong with the connection now; nothing remains of what was wrong before.
+function showProblem() {
+  const { isConnected, isServed } = connection;
+  const sentence = !isConnected ? outage : !isServed ? alone() : listProblem ? problem(listProblem, connection.server) : "";
   setText(byId("connection-problem"), sentence);
   byId("connection-problem").hidden = !sentence;
 }
 
+function showOutage(sentence) {
+  outage = sentence;
+  showProblem();
+}
+
 // Without a worker nobody replies, but recordings and tasks are stored.
-function serviceProblem(error) {
-  const isAlone = [error.name, error.cause?.name].some((name) => name === "NoResponders" || name === "TimeoutError");
-  if (!isAlone) return problem(error, connection.server);
+function alone() {
+  if (!byId("live").hidden) return t("No worker replies. What you say is stored, and becomes text when one runs.");
+  if (!byId("task").hidden) return t("No worker replies. This page continues as soon as one does.");
   return settings.bucket === null ? t("No worker replies: start one.") : t("No worker replies. Recordings that you drop here are stored, and transcribed when one runs.");
 }
 
@@ -67,7 +76,9 @@ function showConnection() {
   setText(byId("link"), connection.isConnected ? t("Connected") : t("Not connected"));
   document.body.classList.toggle("offline", !connection.isConnected);
   lostAt = connection.isConnected ? null : Date.now();
-  if (!connection.isConnected) showProblem(""); // what it says may be over
+  listProblem = null;
+  showOutage("");
+  endOutage();
 }
 
 // The service may have been started again at another port, which only a page that is loaded again may connect to.
@@ -76,8 +87,8 @@ async function checkAddress() {
   const { server } = await fetch("settings.json", { cache: "no-store" }).then((reply) => reply.json()).catch(() => settings);
   if (connection.isConnected) return;
   if (server !== settings.server && !uploads.isBusy && !isRecording()) location.reload();
-  else if (server !== settings.server) showProblem(t("Natscribe has been started again at another address. Load this page again, and choose the files again that are not uploaded."));
-  else if (connection.nats && Date.now() - lostAt > LONG_MS) showProblem(longOutage(server));
+  else if (server !== settings.server) showOutage(t("Natscribe has been started again at another address. Load this page again, and choose the files again that are not uploaded."));
+  else if (connection.nats && Date.now() - lostAt > LONG_MS) showOutage(longOutage(server));
 }
 
 function longOutage(server) {
@@ -97,6 +108,7 @@ function route() {
   }
   if (shown !== "task") document.title = `${shown === "live" ? t("Live") : t("Recordings")} · Natscribe`;
   page.open(shown === "task" ? id : null);
+  showProblem();
   inspector.select(shown === "task" ? id : null);
 }
 
@@ -146,7 +158,12 @@ byId("connection").addEventListener("keydown", ({ key, currentTarget }) => {
 });
 addEventListener("beforeunload", (event) => uploads.isBusy && event.preventDefault());
 for (const event of ["connected", "disconnected"]) connection.addEventListener(event, showConnection);
-tasks.addEventListener("refreshed", ({ detail }) => showProblem(detail ? serviceProblem(detail) : ""));
+for (const event of ["served", "unserved"]) connection.addEventListener(event, showProblem);
+connection.addEventListener("served", endOutage);
+tasks.addEventListener("refreshed", ({ detail }) => {
+  listProblem = detail;
+  showProblem();
+});
 const isRecording = startLive({ settings, login, connection, onMessage: connection.onMessage });
 byId("files").disabled = settings.bucket === null;
 byId("no-bucket").hidden = settings.bucket !== null;
@@ -155,4 +172,4 @@ showConnection();
 route();
 setInterval(checkAddress, CHECK_MS);
 if (isSecureContext) open();
-else showProblem(t("Browsers give the microphone and the clipboard only to pages of https:// or localhost. Open this page there."));
+else showOutage(t("Browsers give the microphone and the clipboard only to pages of https:// or localhost. Open this page there."));

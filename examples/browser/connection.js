@@ -17,9 +17,15 @@ export class ServiceError extends Error {
   }
 }
 
-// Events: `connected` and `disconnected`.
+// No worker has replied to a request.
+class NoReplyError extends Error {
+  name = "NoReplyError";
+}
+
+// Events: `connected` and `disconnected`; `served` and `unserved`, as workers begin and cease to reply with the list.
 export class Connection extends EventTarget {
   isConnected = false;
+  isServed = true;
   onMessage = () => {};
 
   // Connects, or throws; after that, a lost connection is restored.
@@ -55,17 +61,21 @@ export class Connection extends EventTarget {
         const reply = await this.nats.request(subject, JSON.stringify(body), { timeout });
         const isText = reply.headers?.get("content-type").startsWith("text/");
         const content = isText ? reply.string() : reply.json();
+        if (subject === "tasks.list") this.#setServed(true);
         this.onMessage({ direction: "received", how: "reply", subject, body: content, request: body, object });
         if (isText || !content.error?.code || content.state) return content; // a status has an error among other fields
         problem = new ServiceError(content.error);
         if (problem.code !== "internal") break;
         await pause(BUSY_PAUSE_MS);
       } catch (error) {
-        if (error.name !== "TimeoutError") throw error;
         problem = error;
+        if (error.name !== "TimeoutError") break;
       }
     }
-    throw problem;
+    const hasReplied = ![problem.name, problem.cause?.name].some((name) => ["NoResponders", "TimeoutError"].includes(name));
+    if (hasReplied || subject.startsWith("$")) throw problem;
+    if (subject === "tasks.list" && this.isConnected) this.#setServed(false);
+    throw new NoReplyError();
   }
 
   // Publishes with JetStream; returns the acknowledgement. The id makes it safe to publish the same message again.
@@ -122,9 +132,16 @@ export class Connection extends EventTarget {
     }
   }
 
+  #setServed(isServed) {
+    if (this.isServed === isServed) return;
+    this.isServed = isServed;
+    this.dispatchEvent(new Event(isServed ? "served" : "unserved"));
+  }
+
   #set(isConnected) {
     if (this.isConnected === isConnected) return;
     this.isConnected = isConnected;
+    this.isServed = true; // until a request shows otherwise
     this.dispatchEvent(new Event(isConnected ? "connected" : "disconnected"));
   }
 }

@@ -7,6 +7,7 @@ const STORAGE_FULL = [10023, 10047, 10077];
 const STREAM_NOT_FOUND = 10059;
 const NO_SERVICE = "No Natscribe runs at this NATS. Start a worker, then try again.";
 const BY_NAME = {
+  NoReplyError: NO_SERVICE,
   NotAllowedError: "The page may not use the microphone. Allow it beside the address of the page, then press Start.",
   NotFoundError: "There is no microphone. Connect one, then press Start.",
   NotReadableError: "The microphone or the file cannot be read. Close other programs that use it, then try again.",
@@ -19,11 +20,23 @@ const BY_NAME = {
   NoRespondersError: NO_SERVICE,
 };
 
+const OUTAGES = ["ConnectionError", "ClosedConnectionError", "TimeoutError", ...Object.keys(BY_NAME).filter((name) => BY_NAME[name] === NO_SERVICE)];
+
+// Whether an error lasts as long as NATS or all workers are away.
+export const isOutage = ({ name, code, cause }) => code === STREAM_NOT_FOUND || [name, cause?.name].some((each) => OUTAGES.includes(each));
+
+// Removes what was shown of an outage that is over.
+export function endOutage() {
+  for (const node of document.querySelectorAll(".outage")) node.replaceChildren();
+}
+
 // Shows the sentence, and what the service has said if that is in other words.
 export function showProblem(node, error, server) {
   const said = error.name === "ServiceError" ? original(error) : "";
   const more = said ? [element("details", {}, element("summary", {}, t("What the service says")), element("p", { lang: "en" }, said))] : [];
-  node.replaceChildren(problem(error, server), ...more);
+  const sentence = problem(error, server);
+  node.classList.toggle("outage", isOutage(error));
+  if (node.firstChild?.textContent !== sentence) node.replaceChildren(sentence, ...more);
 }
 
 export function problem(error, server) {

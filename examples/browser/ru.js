@@ -192,6 +192,8 @@ export default {
   "NATS refuses this login. Correct user an": "NATS не принимает этот вход. Исправьте пользователя и пароль в «Соединении».",
   "This user may not do that. Log in as a u": "Этому пользователю это не разрешено. Войдите в «Соединении» как пользователь с правами publisher.",
   "No worker replies. Recordings that you d": "Ни один воркер не отвечает. Записи, которые вы сюда перетащите, сохранятся и будут расшифрованы, когда он появится.",
+  "No worker replies. This page continues a": "Ни один воркер не отвечает. Страница продолжит работу, как только он появится.",
+  "No worker replies. What you say is store": "Ни один воркер не отвечает. Ваши слова сохраняются и станут текстом, когда он появится.",
   "NATS has ended the connection. Try again": "NATS закрыл соединение. Повторите.",
   invalid_message: "Задача составлена неверно: исправьте параметры и отправьте её снова.",
   invalid_request: "Запрос не принят: исправьте его.",

@@ -2,7 +2,7 @@
 import { byId, element, notice, save, say, setText } from "./dom.js";
 import { knownOf, nameSpeaker, withNames } from "./known.js";
 import { LongTranscript, line, plainText, wholeResult } from "./long_transcript.js";
-import { showProblem } from "./problems.js";
+import { isOutage, showProblem } from "./problems.js";
 import { describe, explainWait, share, stateName } from "./task_state.js";
 import { canRetry, ENDED, nameOf } from "./tasks.js";
 import { TranscriptFrame } from "./transcript_frame.js";
@@ -11,7 +11,7 @@ import { original, size, t } from "./words.js";
 
 const FORMATS = { txt: "Text", srt: "Subtitles", vtt: "Subtitles for web pages", html: "Web page with a player", json: "All data", rttm: "Times of the speakers" };
 const TICK_MS = 1000; // of the time for which a task runs
-const QUEUE_POLL_MS = 5000; // no event reports a change of the position
+const POLL_MS = 5000; // no event reports a change of the position in the queue
 const LOAD_UP_TO_BYTES = 100e6; // of a recording that the page does not have
 
 export class TaskPage {
@@ -23,6 +23,7 @@ export class TaskPage {
   #view = this.#frame; // what shows the transcript
   #whole = null; // the result, if it is too large for a message
   #isLeaving = false; // whether the reader deletes the task
+  #isStale = false; // whether the status could not be read
 
   constructor(tasks, uploads) {
     this.tasks = tasks;
@@ -30,10 +31,13 @@ export class TaskPage {
     tasks.addEventListener("change", ({ detail }) => detail === this.#id && this.#draw());
     tasks.addEventListener("list", () => this.#id && this.#draw());
     tasks.addEventListener("removed", ({ detail }) => detail === this.#id && this.#leave());
-    tasks.connection.addEventListener("connected", () => this.#id && this.#load());
+    for (const event of ["connected", "served"]) tasks.connection.addEventListener(event, () => this.#id && this.#load());
     tasks.connection.addEventListener("disconnected", () => this.#id && this.#draw());
-    setInterval(() => this.#task?.state === "queued" && tasks.status(this.#id).catch(() => {}), QUEUE_POLL_MS); // the list reports outages
     setInterval(() => this.#drawHint(), TICK_MS);
+    setInterval(() => {
+      if (this.#isStale) this.#load();
+      else if (this.#task?.state === "queued") tasks.status(this.#id).catch(() => {}); // the list reports outages
+    }, POLL_MS);
     for (const [format, meaning] of Object.entries(FORMATS)) byId("formats").append(element("button", { type: "button", value: format }, t(meaning), " ", element("small", {}, format)));
     byId("formats").addEventListener("click", ({ target }) => {
       byId("formats").hidePopover();
@@ -70,7 +74,7 @@ export class TaskPage {
   async #load() {
     if (this.#task?.isLocal) return;
     const id = this.#id;
-    await this.#run(() => this.tasks.status(id).catch((error) => {
+    await this.#keep(() => this.tasks.status(id).catch((error) => {
       if (error.code !== "not_found" || this.tasks.byId.has(id) || id !== this.#id) throw error;
       this.#goToList(() => notice(t("There is no task “{id}” any more: it was deleted, or erased when its time was over.", { id })));
     }));
@@ -122,7 +126,7 @@ export class TaskPage {
     if (this.#shown === wanted) return;
     this.#shown = wanted;
     const id = this.#id;
-    this.#run(() => (wanted === "result" ? this.#showResult() : this.#showText()).catch((error) => {
+    this.#keep(() => (wanted === "result" ? this.#showResult() : this.#showText()).catch((error) => {
       if (id === this.#id && error.name !== "ServiceError") this.#shown = null; // the next change repeats it
       throw error;
     }));
@@ -264,14 +268,30 @@ export class TaskPage {
     return confirm(others.length ? `${question} ${t("Other tasks have the same recording: they keep their text, but can neither play it nor be tried again.")}` : question);
   }
 
-  async #run(action) {
+  // Does what the reader wants.
+  #run(action) {
+    setText(byId("task-problem"), "");
+    return this.#explain(action);
+  }
+
+  async #explain(action) {
     const id = this.#id;
     try {
-      setText(byId("task-problem"), "");
       await action();
     } catch (error) {
       if (id === this.#id) showProblem(byId("task-problem"), error, this.tasks.connection.server);
     }
+  }
+
+  // Reads what the page shows; what fails is repeated, so its problem goes. Of an outage, the box above all pages speaks.
+  #keep(read) {
+    return this.#explain(() => read().then(() => {
+      if (this.#isStale) setText(byId("task-problem"), "");
+      this.#isStale = false;
+    }, async (error) => {
+      this.#isStale = this.#id !== null;
+      if (!isOutage(error) || (await this.tasks.isServed())) throw error;
+    }));
   }
 }
 

@@ -6,6 +6,7 @@ import { t } from "./words.js";
 export const ENDED = ["completed", "failed", "cancelled"];
 const HOPELESS = ["invalid_message", "unknown_model", "audio_not_found", "audio_unreadable", "audio_too_large"]; // a second attempt would fail, too
 const REFRESH_MS = 15_000;
+const RETRY_MS = 2000; // while no worker replies
 const LIMIT = 200; // tasks in a reply
 const RECENT_MS = 10_000; // the list is up to a second late: a task that was just published may be missing there
 const FAIR = 0.2; // of the time that is left
@@ -35,10 +36,15 @@ export class Tasks extends EventTarget {
     this.connection = connection;
     this.userId = userId;
     this.streams = streams;
-    const refresh = () => !document.hidden && connection.isConnected && this.refresh().then(() => this.#report(null), (error) => this.#report(error));
-    connection.addEventListener("connected", refresh);
+    let next;
+    const refresh = async () => {
+      if (!document.hidden && connection.isConnected) await this.refresh().then(() => this.#report(null), (error) => this.#report(error));
+      clearTimeout(next);
+      next = setTimeout(refresh, connection.isServed ? REFRESH_MS : RETRY_MS);
+    };
+    for (const event of ["connected", "unserved"]) connection.addEventListener(event, refresh);
     document.addEventListener("visibilitychange", refresh);
-    setInterval(refresh, REFRESH_MS);
+    refresh();
     this.tabs.addEventListener("message", ({ data }) => this.remove(data));
   }
 
@@ -65,6 +71,12 @@ export class Tasks extends EventTarget {
     if (this.moreBefore === undefined) this.moreBefore = more_before;
     for (const task of tasks) this.merge(task, false);
     this.#listed();
+  }
+
+  // Whether workers reply, as far as the list tells.
+  async isServed() {
+    await this.connection.request("tasks.list", { user_id: this.userId, limit: 1 }, { timeouts: [RETRY_MS] }).catch(() => {});
+    return this.connection.isConnected && this.connection.isServed;
   }
 
   async more() {

@@ -3,7 +3,7 @@
 import { remember } from "./known.js";
 import { objectName, shownName } from "./names.js";
 import { Bucket, UnreadableFileError } from "./objects.js";
-import { problem } from "./problems.js";
+import { isOutage, problem } from "./problems.js";
 import { t } from "./words.js";
 
 const AT_ONCE = 2; // uploads
@@ -16,6 +16,7 @@ export class Uploads {
   files = new Map(); // recordings by task id, as long as the page is open
   #controllers = new Map(); // abort controllers of uploads that have not ended, by task id
   #watched = new Set(); // ids of uploads of other tabs
+  #outages = new Set(); // ids of uploads that failed because NATS or the service was away
   #active = 0;
   #waiting = []; // functions that let the next upload begin
 
@@ -25,6 +26,7 @@ export class Uploads {
     this.bucket = new Bucket(tasks.connection, bucket);
     tasks.tabs.addEventListener("message", ({ data }) => this.#controllers.get(data)?.abort());
     addEventListener("storage", ({ key }) => key === STORED && this.#showOthers());
+    tasks.connection.addEventListener("served", () => this.#outages.forEach((id) => this.retry(id)));
     this.#showOthers();
   }
 
@@ -73,6 +75,7 @@ export class Uploads {
     const id = crypto.randomUUID();
     const upload = known ?? { id, nuid: id.replaceAll("-", ""), identity: identity(file), name: shownName(file.name), at: new Date().toISOString(), options };
     this.files.set(upload.id, file);
+    this.#outages.delete(upload.id);
     this.#show(upload.id, upload.name, upload.at, { state: "uploading", sent: 0, size: file.size });
     if (file.size === 0) this.#fail(upload, t("The file is empty: choose another one."));
     else if (file.size > this.maxBytes) this.#fail(upload, t("The file is larger than the service allows: split it, or convert it to Opus or MP3."));
@@ -145,6 +148,7 @@ export class Uploads {
       if (signal.aborted) return;
       if (error instanceof UnreadableFileError) this.#forget(id); // trying again would not help
       this.#fail(upload, problem(error, this.tasks.connection.server));
+      if (isOutage(error)) this.#outages.add(id);
     }
   }
 

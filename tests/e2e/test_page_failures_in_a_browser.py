@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
+import nats
 import pytest
 from nats.aio.client import Client
 from natscribe.jetstream.large_results import result_reference
 from natscribe.schemas import subjects
-from natscribe.schemas.progress import ProgressEvent
+from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.voices import SpeakerVoice
 
@@ -19,7 +20,17 @@ from app.embedded import NatsServer, free_port
 from app.settings import Settings
 from tests.audio import tone, wav
 from tests.e2e.browser import NEEDS_CHROMIUM, WITHIN_S
-from tests.e2e.page_service import completed, listed, lists, recording, replies, serve_results, status_of, streams_of
+from tests.e2e.page_service import (
+    completed,
+    listed,
+    lists,
+    recording,
+    replies,
+    serve_results,
+    status_of,
+    statuses,
+    streams_of,
+)
 from tests.e2e.web_page import Site, copied_site, site_in
 from tests.unit.formats.test_transcript_page import HOSTILE, talk, transcript
 from tests.waiting import eventually
@@ -124,6 +135,55 @@ async def test_an_open_page_follows_a_service_that_is_started_again_elsewhere(tm
         seen = await visiting
     # Then the page has said what to do, and is connected again without anybody's help
     assert seen["problem"].startswith(f"NATS has not answered at {first.websocket} for a while. Start “natscribe up”")
+
+
+async def test_a_problem_goes_with_the_state_that_it_is_about(tmp_path: Path) -> None:
+    # Given the page of a running task, when NATS is started again, and no worker yet
+    task = listed(1, "meeting.wav").model_copy(update={"state": State.RUNNING})
+    async with site_in(tmp_path) as site:
+        async with streams_of(site) as client:
+            await client.subscribe(subjects.LIST, cb=lists([task]))
+            await client.subscribe(subjects.STATUS, cb=statuses([task]))
+            visiting = asyncio.create_task(site.visit("unserved", task=task.task_id))
+            await eventually((tmp_path / "open").exists, within=WITHIN_S)
+        await site.server.stop()
+        await site.server.start()
+        await eventually(lambda: (tmp_path / "away").exists() or visiting.done(), within=WITHIN_S)
+        # And then one replies
+        async with await nats.connect(site.server.url) as client:
+            await client.subscribe(subjects.LIST, cb=lists([task]))
+            await client.subscribe(subjects.STATUS, cb=statuses([task]))
+            seen = await visiting
+    # Then the page has said it once, and in each view what it means there
+    assert seen["atFirst"] == ["No worker replies. This page continues as soon as one does."]
+    assert [said for (said,) in seen["views"].values()] == [
+        "No worker replies. Recordings that you drop here are stored, and transcribed when one runs.",
+        "No worker replies. What you say is stored, and becomes text when one runs.",
+        "No worker replies. This page continues as soon as one does.",
+    ]
+    # And a press of Cancel has been answered in the same way: in one box, beside the button
+    assert seen["cancelling"] == ["No Natscribe runs at this NATS. Start a worker, then try again."]
+    # And now that the task runs, nothing says otherwise
+    assert (seen["atLast"], seen["state"]) == ([], "Running")
+
+
+async def test_a_file_that_was_chosen_before_there_was_a_service_is_sent_to_it(tmp_path: Path) -> None:
+    # Given a file that could not be stored
+    async with site_in(tmp_path) as site:
+        visiting = asyncio.create_task(site.visit("early", file=str(recording(tmp_path, 1))))
+        await eventually(lambda: (tmp_path / "open").exists() or visiting.done(), within=WITHIN_S)
+        # When the first worker starts
+        async with streams_of(site) as client:
+            await client.subscribe(subjects.LIST, cb=lists([]))
+            seen = await visiting
+            task = TranscriptionTask.model_validate_json(await stored_task(client))
+    # Then the page sends it, and says no longer that there is none
+    assert (seen["state"], seen["problem"]) == (
+        "Not sent",
+        "No Natscribe runs at this NATS. Start a worker, then try again.",
+    )
+    assert task.audio_file_id.endswith("long.wav")
+    assert seen["atLast"] == []
 
 
 async def test_the_last_press_of_connect_wins(tmp_path: Path) -> None:

@@ -501,6 +501,40 @@ async function restarted() {
   return observed;
 }
 
+// What the boxes of problems say that somebody sees.
+const problems = (page) => page.$$eval(".problem", (boxes) => boxes.filter((box) => box.checkVisibility()).map((box) => box.textContent));
+
+// NATS is started again while a task runs, and a worker only later.
+async function unserved() {
+  const page = await open();
+  await go(page, options.task);
+  await says(page, "#task-state", "Running");
+  writeFileSync(`${folder}/open`, "");
+  await says(page, "#connection-problem", "No worker replies");
+  const observed = { atFirst: await problems(page), views: {} };
+  for (const view of ["#", "#live", `#task/${options.task}`]) {
+    await goTo(page, view);
+    observed.views[view] = await problems(page);
+  }
+  await page.click("#task-actions [value=cancel]");
+  await page.waitForFunction(() => document.getElementById("task-problem").textContent, WITHIN);
+  observed.cancelling = await problems(page);
+  await inspect(page, "unserved");
+  writeFileSync(`${folder}/away`, "");
+  await page.waitForFunction(() => !document.getElementById("connection-problem").textContent, WITHIN);
+  return { ...observed, atLast: await problems(page), state: await text(page, "#task-state") };
+}
+
+// A file that is chosen before there is a service.
+async function early() {
+  const page = await open();
+  await choose(page, options.file);
+  const observed = { problem: await says(page, "#task-about", "No Natscribe runs"), state: await text(page, "#task-state") };
+  writeFileSync(`${folder}/open`, "");
+  await says(page, "#task-state", "Waiting");
+  return { ...observed, atLast: await problems(page) };
+}
+
 // Two presses of Connect: the first address is slow to reply, and the second one is used.
 async function connects() {
   const [slow, quick] = await Promise.all([proxy(options.websocket), proxy(options.websocket)]);
@@ -963,7 +997,7 @@ async function begins() {
   return { ...observed, ...(await page.evaluate(() => window.noted)), hintIsLeft: await page.$eval("#task-hint", (hint) => hint.checkVisibility()) };
 }
 
-const visits = { chosen, elsewhere_named, named_here, phone_names, beside_drawer, listing, begins, recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, read, tabs, shared, elsewhere, down, restarted, connects, again, switched, left, unread, printed, dropped, refusals, drawer, estimates, folded, erased, translated, unoffered, reloaded, reused };
+const visits = { chosen, elsewhere_named, named_here, phone_names, beside_drawer, listing, begins, recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, read, tabs, shared, elsewhere, down, restarted, unserved, early, connects, again, switched, left, unread, printed, dropped, refusals, drawer, estimates, folded, erased, translated, unoffered, reloaded, reused };
 try {
   Object.assign(seen, await visits[visit]());
 } catch (error) {
