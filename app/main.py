@@ -150,7 +150,7 @@ class Worker:
             try:
                 yield
             except NatsError as error:
-                if not container.connection.ending:
+                if not container.connection.may_close:
                     raise
                 log.warning("nats_drain_failed", error=str(error))  # NATS stopped before the worker
 

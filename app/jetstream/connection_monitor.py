@@ -31,7 +31,7 @@ class ConnectionMonitor:
     """Records outages of the connection to NATS; ends the process if the connection is closed while the worker runs."""
 
     def __init__(self) -> None:
-        self.ending = False  # whether the worker is shutting down
+        self.may_close = True  # unless a worker runs: `faststream publish` starts none
         self._nats: Client | None = None
         self._connected_at = self._drop_logged_at = -math.inf
         self._restored_at = -math.inf
@@ -42,7 +42,7 @@ class ConnectionMonitor:
     @contextmanager
     def call_on_refusal(self, abort_start: Callable[[], None]) -> Iterator[None]:
         """Call `abort_start` if NATS refuses the login or a permission while the `with` block runs."""
-        self._end_start = abort_start
+        self._end_start, self.may_close = abort_start, False
         try:
             yield
         finally:
@@ -54,7 +54,7 @@ class ConnectionMonitor:
 
     def expect_close(self) -> None:
         """Note that the worker is shutting down: from now on, a closed connection is no error."""
-        self.ending = True
+        self.may_close = True
 
     def restored(self) -> None:
         """Record the end of an outage: NATS answers again after a lost connection or a time without replies."""
@@ -75,7 +75,7 @@ class ConnectionMonitor:
 
     async def on_disconnected(self) -> None:
         """Log that the connection to NATS is lost."""
-        if not self.ending:
+        if not self.may_close:
             log.warning("nats_disconnected", error=self._loss)
 
     async def on_reconnected(self) -> None:
@@ -114,11 +114,11 @@ class ConnectionMonitor:
             log.warning("messages_dropped", subject=dropped.subject)
 
     async def on_closed(self) -> None:
-        """End the process at once, unless the worker is shutting down.
+        """End the process at once, unless the worker is shutting down or was never started.
 
         nats-py never reopens a closed connection, and the pull loops of FastStream would then block the event loop.
         """
-        if not self.ending:
+        if not self.may_close:
             log.critical("nats_closed")
             os._exit(1)
 

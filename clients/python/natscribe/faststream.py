@@ -1,12 +1,21 @@
 """The service's streams, message types and a configured broker for FastStream applications.
 
-    from natscribe.faststream import RESULTS, Result, broker
+    from natscribe.faststream import RESULTS, Result, broker, pull_inbox
 
     natscribe = broker()
 
-    @natscribe.subscriber("results.*", stream=RESULTS, durable="transcripts", pull_sub=True)
-    async def read(result: Result) -> None: ...
+    @natscribe.subscriber(
+        "results.*",
+        stream=RESULTS,
+        durable="mine",
+        pull_sub=True,
+        inbox_prefix=pull_inbox(),
+        ack_policy=AckPolicy.MANUAL,
+    )
+    async def read(result: Result, message: NatsMessage) -> None:
+        await message.ack()
 
+With FastStream's default policy a message is lost when the handler raises; docs/faststream.md has a whole consumer.
 FastStream does not declare these streams, because the service creates them. Given only the name of a stream, FastStream
 would declare it with a default configuration, which NATS refuses, and the application would not start.
 """

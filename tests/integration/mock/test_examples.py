@@ -97,7 +97,13 @@ async def test_a_faststream_application_reads_all_streams(settings: Settings, pu
     before = [(await publisher.js.stream_info(f"transcription_{of}")).config for of in streams]
     # When it starts, then it prints each kind of message
     async with started(settings.nats_url, BIN / "faststream", "run", "faststream_events:app") as application:
-        missing = {"short-1 completed 100 %", "short-1 0.", "short-1 result:", "error-expired-1 failed:"}
+        missing = {
+            "short-1 completed 100 %",
+            "short-1 0.",
+            "short-1 result:",
+            "error-expired-1 failed",
+            "error-expired-1 dead letter:",
+        }
         while missing:
             line = await line_with(application, "-1 ")
             missing = {expected_line for expected_line in missing if expected_line not in line}

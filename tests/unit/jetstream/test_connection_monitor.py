@@ -15,6 +15,13 @@ from app.jetstream.connection_monitor import ConnectionMonitor
 from tests.fakes.nats import InMemoryNats
 
 
+def monitor_of_a_worker() -> ConnectionMonitor:
+    """The monitor of a worker that has started."""
+    monitor = ConnectionMonitor()
+    with monitor.call_on_refusal(lambda: None):
+        return monitor
+
+
 async def test_a_new_monitor_has_no_connection_and_no_outage() -> None:
     monitor = ConnectionMonitor()
     assert (monitor.seconds_since_connected, monitor.seconds_since_restored) == (math.inf, math.inf)
@@ -33,7 +40,7 @@ async def test_the_end_of_an_outage_is_noted() -> None:
 async def test_a_closed_connection_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
-    monitor = ConnectionMonitor()
+    monitor = monitor_of_a_worker()
     with capture_logs() as lines:
         await monitor.on_closed()
     assert codes == [1]
@@ -43,8 +50,20 @@ async def test_a_closed_connection_ends_the_process(monkeypatch: pytest.MonkeyPa
 async def test_a_worker_that_shuts_down_expects_the_close(monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
-    monitor = ConnectionMonitor()
+    monitor = monitor_of_a_worker()
     monitor.expect_close()
+    with capture_logs() as lines:
+        await monitor.on_disconnected()
+        await monitor.on_closed()
+    assert (codes, lines) == ([], [])
+
+
+async def test_a_connection_without_a_worker_may_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a connection to publish one message, as `faststream publish` has it
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    monitor = ConnectionMonitor()
+    # When it closes, then the process continues, and the log has nothing
     with capture_logs() as lines:
         await monitor.on_disconnected()
         await monitor.on_closed()
@@ -53,7 +72,7 @@ async def test_a_worker_that_shuts_down_expects_the_close(monkeypatch: pytest.Mo
 
 async def test_a_lost_connection_is_one_line_with_its_reason() -> None:
     # Given a worker that is connected
-    monitor = ConnectionMonitor()
+    monitor = monitor_of_a_worker()
     with capture_logs() as lines:
         # When its server closes the connection, and two others are unavailable
         await monitor.on_error(UnexpectedEOF())
