@@ -193,9 +193,9 @@ async def test_from_file_to_result_to_deletion(
         events = [event async for event in client.follow(task_id) if isinstance(event, ProgressEvent)]
         assert events[-1].state is State.COMPLETED
         # Then its recording is in S3, until the task is deleted
-        assert await stored(bucket, "s3-task-team_meeting.flac") == CONTENT
+        assert await stored(bucket, "s3-task-team meeting.flac") == CONTENT
         await client.delete(task_id)
-        assert not await is_stored(bucket, "s3-task-team_meeting.flac")
+        assert not await is_stored(bucket, "s3-task-team meeting.flac")
 
 
 @pytest.fixture
@@ -223,5 +223,5 @@ async def test_ctrl_c_during_an_upload_leaves_no_object(
     _, err = await process.communicate()
     # Then it ends without a traceback; there is no object, and its parts are removed
     assert (process.returncode, b"Traceback" in err) == (INTERRUPTED, False), err.decode()
-    assert not await is_stored(bucket, "t7-team_meeting.flac")
+    assert not await is_stored(bucket, "t7-team meeting.flac")
     assert removed(proxy)

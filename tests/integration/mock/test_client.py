@@ -37,7 +37,7 @@ async def test_each_task_has_a_recording_of_its_own(client: Client, recording: P
     # Then the other one's recording is still there, and its content is the file's
     (stored,) = await (await js.object_store("audio")).list(ignore_deletes=True)
     digest = base64.urlsafe_b64encode(hashlib.sha256(CONTENT).digest()).decode()
-    assert (stored.name, stored.digest) == (f"{second}-team_meeting.flac", f"SHA-256={digest}")
+    assert (stored.name, stored.digest) == (f"{second}-team meeting.flac", f"SHA-256={digest}")
 
 
 async def test_a_known_id_takes_no_other_recording(
@@ -67,13 +67,13 @@ async def test_a_recording_whose_upload_was_half_lost_is_uploaded_again(
 ) -> None:
     # Given an upload whose metadata was stored but not acknowledged, so that nats-py has removed its chunks
     bucket = await js.object_store("audio")
-    stored = await bucket.put("mine-team_meeting.flac", CONTENT)
+    stored = await bucket.put("mine-team meeting.flac", CONTENT)
     await js.purge_stream("OBJ_audio", subject=f"$O.audio.C.{stored.nuid}")
     # When the task is created
     await client.create_transcription_task(recording, task_id="mine")
     # Then its recording is whole
     async with asyncio.timeout(10):
-        assert (await bucket.get("mine-team_meeting.flac")).data == CONTENT
+        assert (await bucket.get("mine-team meeting.flac")).data == CONTENT
 
 
 async def test_wrong_options_are_refused_before_an_upload(
