@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib.metadata import entry_points, version
+from inspect import Parameter, signature
 from pkgutil import resolve_name
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand, TyperOption
 
 _OF_CLIENT = {
     "transcribe": "natscribe.cli.submit:transcribe",
@@ -49,31 +50,50 @@ def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
         command = _of_service(name) if name in _OF_SERVICE else resolve_name(_OF_CLIENT[name])
         if isinstance(command, typer.Typer):
             for subcommand in command.registered_commands:
-                subcommand.cls = _Command
+                if subcommand.callback is not None:
+                    subcommand.callback = _with_server(subcommand.callback)
             cli.add_typer(command, name=name)
         else:
-            cli.command(name, cls=None if name == "demo" else _Command)(command)  # `demo` always starts its own servers
+            cli.command(name)(command if name == "demo" else _with_server(command))  # `demo` starts servers of its own
     return cli
 
 
-class _Command(TyperCommand):
-    """A subcommand with the option --server; `Any`: what typer passes."""
-
-    def __init__(self, *args: Any, params: list[Any], **options: Any) -> None:
-        server = TyperOption(
-            param_decls=["--server"],
-            metavar="URL",
-            help="Addresses of the NATS servers, separated by commas, in place of NATS_URL.",
-            expose_value=False,
-            is_eager=True,
-            callback=_choose_server,
-        )
-        super().__init__(*args, params=[*params, server], **options)
-
-
-def _choose_server(_: object, __: object, server: str | None) -> None:
+def _choose_server(server: str | None) -> None:
     if server is not None:
         os.environ["NATS_URL"] = server  # which has precedence over .env, also in a worker that `up` starts
+
+
+_SERVER = Parameter(
+    "server",
+    Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Addresses of the NATS servers, separated by commas, in place of NATS_URL.",
+            callback=_choose_server,
+            is_eager=True,
+        ),
+    ],
+)
+
+
+def _with_server(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a subcommand that has the option --server, too; a group's has it already if this is called again."""
+    declared = signature(command, eval_str=True)
+    if _SERVER.name in declared.parameters:
+        return command
+
+    @wraps(command)
+    def run(*, server: str | None, **options: object) -> None:
+        del server  # its callback has chosen it
+        command(**options)
+
+    parameters = [*declared.parameters.values(), _SERVER]
+    run.__signature__ = declared.replace(parameters=parameters)  # type: ignore[attr-defined]  # inspect reads it
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
 
 
 def _chosen(arguments: Sequence[str]) -> Sequence[str]:
