@@ -18,6 +18,7 @@ from nats.js.errors import ServiceUnavailableError
 from nats.protocol.parser import PERMISSIONS_ERR
 from natscribe.faststream import RECONNECT_WITHOUT_LIMIT, security
 from natscribe.jetstream.nats_py_compat import (
+    read_whole_consumers,
     require_tls,
     send_pings_in_order,
     tolerate_lost_writes,
@@ -97,6 +98,7 @@ async def connect(nats: NatsBroker, settings: Settings) -> Client:
     """
     tolerate_lost_writes()
     require_tls()
+    read_whole_consumers()
     try:
         async with asyncio.timeout(NATS_WITHIN_S) as timeout:
             with _ended_by_signals(timeout):

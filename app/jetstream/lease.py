@@ -260,6 +260,9 @@ class Lease:
             raise
         if before is None:
             log.error("lease_unavailable", bucket=FLEET_BUCKET, reason=reason)
+        with suppress(NatsError):
+            if await self.take():  # the check has restored the bucket
+                return
         await self.wait_for_change(UNAVAILABLE_FOR_S * random.uniform(*SPREAD))  # noqa: S311 -- no secret
 
     async def _hold(self, duties: Duties) -> None:

@@ -178,8 +178,9 @@ class StreamGuard:
             what = obstacle.format(names=", ".join(sorted(after.broken)))
             problems.append(Problem(what=what, next_step=CHECK_RIGHTS))
         self._unrestored = [*problems, *after.paused]
-        # Without a refusal, a client has broken something again in the meantime: the next check restores it.
-        self._retry_at = asyncio.get_running_loop().time() + (RESTORE_EVERY_S if refused else 0.0)
+        # What is broken without a refusal, a client has broken in the meantime: the next check restores it.
+        wait = RESTORE_EVERY_S if after.broken <= refused.keys() else 0.0
+        self._retry_at = asyncio.get_running_loop().time() + wait
         self._meter.restored_streams.inc(len(before.broken - after.broken))
         return after
 

@@ -14,11 +14,11 @@ from natscribe.schemas.workers import Problem
 
 from app.jetstream import streams
 from app.jetstream.connection import StartError, TooFewServersError
-from app.jetstream.lease import Confirm, unfenced
+from app.jetstream.lease import FLEET_STREAM, Confirm, unfenced
 from app.jetstream.slots import Slots
 from app.settings import Settings
 from app.stream_guard.advisories import ALREADY_THERE
-from app.stream_guard.resources import Config, Difference, Resource, all_resources
+from app.stream_guard.resources import Config, Difference, Info, Resource, all_resources
 from app.stream_guard.strays import append_strays
 
 CREATION_REFUSED: Final = "NATS refuses to create the {kind} {name} ({reason})"
@@ -34,6 +34,7 @@ DELETE_CONSUMER: Final = (
     "Delete the consumer (nats consumer rm {stream} {name}): the service creates it again within seconds, and no task "
     "is lost"
 )
+VALUE_KEPT: Final = "it accepts the change, and keeps its own value"
 PAUSED: Final = "The consumer {name} of the stream {stream} is paused and delivers nothing"
 RESUME: Final = "Resume the consumer (nats consumer resume {stream} {name})"
 FILLED: Final = 80  # percent of the bytes that a stream may hold
@@ -44,7 +45,6 @@ UNKNOWN: Final = "unknown"  # the client that has changed a stream, if no adviso
 TOO_FEW_CODES: Final = {10005, 10074}  # err_codes of nats-server: no suitable peers; replicas without a cluster
 NOT_FOUND, UNAVAILABLE = 404, 503  # codes of errors that pass
 
-Info = StreamInfo | ConsumerInfo
 log = structlog.get_logger()
 
 
@@ -182,8 +182,10 @@ async def provision(
     for resource in missing:
         await confirm()
         await _create(resource, settings.nats_replicas)
-    for resource, info in existing:
-        problem = await _restore(resource, info.config, by=changed_by.get(resource.name, UNKNOWN), confirm=confirm)
+    # Without the stream of the lease's bucket, nobody can confirm anything.
+    for resource, info in sorted(existing, key=lambda found: found[0].name != FLEET_STREAM):
+        fence = unfenced if resource.name == FLEET_STREAM else confirm
+        problem = await _restore(resource, info.config, by=changed_by.get(resource.name, UNKNOWN), confirm=fence)
         if problem is not None:
             problems[resource.name] = problem
         elif isinstance(resource.config, StreamConfig):
@@ -219,24 +221,46 @@ async def _restore(resource: Resource, actual: Config, *, by: str, confirm: Conf
     Raises:
         NatsError: NATS does not answer, or `confirm` has prevented the change.
     """
-    differences, problem = list(resource.differences(actual)), None
+    differences = list(resource.differences(actual))
     needed = {difference.setting: difference.expected for difference in differences if difference.is_needed}
-    if needed:
-        await confirm()
-        try:
-            await resource.update(actual.evolve(**needed))
-            log.warning("settings_restored", of=resource.name, settings=sorted(needed), by=by)
-        except APIError as error:
-            if not is_refusal(error):
-                raise
-            reason = str(error.description)
-            log.error("settings_not_restored", of=resource.name, settings=sorted(needed), by=by, reason=reason)  # noqa: TRY400 -- the reason needs no traceback
-            next_step = DELETE_STREAM if resource.kind == "stream" else DELETE_CONSUMER
-            problem = _problem(CHANGE_REFUSED, next_step, resource, settings=", ".join(needed), reason=reason)
+    refused = await _update(resource, actual, needed, confirm) if needed else {}
+    if restored := sorted(needed.keys() - refused.keys()):
+        log.warning("settings_restored", of=resource.name, settings=restored, by=by)
     for difference in differences:
-        if problem is not None or not difference.is_needed:
+        if difference.setting in refused or not difference.is_needed:
             log_difference(difference)
-    return problem
+    if not refused:
+        return None
+    reason = "; ".join(sorted(set(refused.values())))
+    log.error("settings_not_restored", of=resource.name, settings=sorted(refused), by=by, reason=reason)
+    next_step = DELETE_STREAM if resource.kind == "stream" else DELETE_CONSUMER
+    return _problem(CHANGE_REFUSED, next_step, resource, settings=", ".join(refused), reason=reason)
+
+
+async def _update(resource: Resource, actual: Config, needed: Mapping[str, object], confirm: Confirm) -> dict[str, str]:
+    """Change the settings `needed` of a stream or consumer; return why NATS refuses some of them, by their names.
+
+    NATS refuses an update as a whole, so after a refusal each setting is changed by itself.
+
+    Raises:
+        NatsError: NATS does not answer, or `confirm` has prevented the change.
+    """
+    await confirm()
+    try:
+        kept = (await resource.update(actual.evolve(**needed))).config
+    except APIError as error:
+        if not is_refusal(error):
+            raise
+        refused = dict.fromkeys(needed, str(error.description))
+        if len(needed) > 1:
+            refused = {}
+            for setting, value in needed.items():
+                refused |= await _update(resource, actual, {setting: value}, confirm)
+                actual = actual if setting in refused else actual.evolve(**{setting: value})
+        return refused
+    # A later nats-server may set a value of its own: sending the same update again and again would not help.
+    left = {difference.setting for difference in resource.differences(kept) if difference.is_needed}
+    return {setting: VALUE_KEPT for setting in needed if setting in left}
 
 
 def log_difference(difference: Difference) -> None:

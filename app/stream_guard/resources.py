@@ -1,66 +1,34 @@
 """The streams and durable consumers of the service, and how each differs from the configuration that it should have.
 
-A bucket is a stream, too. The service needs the settings in STREAM_NEEDS and CONSUMER_NEEDS. Operators may choose all
-others: replicas, limits of size and age, the length of a task queue, compression.
+A bucket is a stream, too. The service needs each setting as its configuration has it, except for those that operators
+may choose: see `_may_choose`. Settings that this version does not know, for example of a later nats-server, stay.
 """
 
-import math
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerConfig, ConsumerInfo, DiscardPolicy, StreamConfig, StreamInfo
-from natscribe.jetstream.streams import STORED_TASK_TTL_S, TASK_TTL_S
+from nats.js.api import (
+    ConsumerConfig,
+    ConsumerInfo,
+    DiscardPolicy,
+    StreamConfig,
+    StreamConsumerLimits,
+    StreamInfo,
+)
+from natscribe.jetstream.streams import LIVE_ACK_WAIT_S, RESULTS_BUCKET, STORED_TASK_TTL_S, TASK_TTL_S
 
 from app.jetstream import streams
-from app.settings import Settings
+from app.settings import LEAST_LIVE_TTL_S, Settings
 
-STREAM_NEEDS: Final[tuple[str, ...]] = (
-    "subjects",
-    "retention",
-    "storage",
-    "discard_new_per_subject",
-    "max_msgs",
-    "duplicate_window",
-    "subject_transform",
-    "republish",
-    "allow_direct",
-    "allow_rollup_hdrs",
-    "allow_msg_schedules",
-    "allow_msg_ttl",
-    "deny_delete",
-    "deny_purge",
-    "no_ack",
-    "sealed",
-    "max_msg_size",
-    "mirror",
-    "sources",
-)
-CONSUMER_NEEDS: Final[tuple[str, ...]] = (
-    "filter_subject",
-    "filter_subjects",
-    "deliver_policy",
-    "deliver_subject",
-    "ack_policy",
-    "max_deliver",
-    "max_ack_pending",
-    "headers_only",
-    "backoff",
-    "rate_limit_bps",
-    "inactive_threshold",
-)
-STREAM_LIMITS: Final[tuple[str, ...]] = (
-    "num_replicas",
-    "max_age",
-    "discard",
-    "max_msgs_per_subject",
-    "max_bytes",
-)  # some streams need them
-CONSUMER_CHOICES: Final[tuple[str, ...]] = ("ack_wait",)
+# Changes to these settings are not even logged: they concern nobody but the operator.
+IGNORED: Final = {"name", "description", "metadata", "placement", "compression", "sample_freq", "pause_until"}
+LEAST_WAITING: Final = 512  # open pulls of a consumer: the default of nats-server, enough for as many idle workers
 
 Config = StreamConfig | ConsumerConfig
+Info = StreamInfo | ConsumerInfo
 
 
 class Difference(NamedTuple):
@@ -85,19 +53,16 @@ class Resource:
     name: str
     stream: str
     config: Config
-    read: Callable[[], Awaitable[StreamInfo | ConsumerInfo]]
+    read: Callable[[], Awaitable[Info]]
     create: Callable[..., Awaitable[object]]
-    update: Callable[..., Awaitable[object]]
+    update: Callable[..., Awaitable[Info]]
 
     def differences(self, actual: Config) -> Iterator[Difference]:
         """Yield the settings in which `actual`, the configuration in NATS, differs from `config`."""
-        needs = STREAM_NEEDS if isinstance(self.config, StreamConfig) else CONSUMER_NEEDS
-        choices = STREAM_LIMITS if isinstance(self.config, StreamConfig) else CONSUMER_CHOICES
-        for setting in (*needs, *choices):
-            expected, value = getattr(self.config, setting), getattr(actual, setting)
+        for setting in (field.name for field in fields(actual) if field.name not in IGNORED):
+            expected, value = getattr(self.config, setting, None), getattr(actual, setting)
             if _normalized(expected) != _normalized(value):
-                is_needed = setting in needs or _limit_is_needed(self.config, actual, setting)
-                yield Difference(self.name, setting, expected, value, is_needed)
+                yield Difference(self.name, setting, expected, value, not _may_choose(self.config, actual, setting))
 
 
 def all_resources(js: JetStreamContext, settings: Settings) -> Iterator[Resource]:
@@ -111,28 +76,45 @@ def all_resources(js: JetStreamContext, settings: Settings) -> Iterator[Resource
         yield Resource("consumer", name, stream, consumer, partial(js.consumer_info, stream, name), add, add)
 
 
-def _limit_is_needed(expected: Config, actual: Config, setting: str) -> bool:
-    """Return whether the service has to restore the limit `setting` of a stream, because its value breaks a guarantee.
+def _may_choose(config: Config, actual: Config, setting: str) -> bool:
+    """Return whether an operator may have chosen the value that a setting has in `actual`, instead of that in `config`.
 
-    The guarantees: The number of messages in a task queue is limited, and a task stays in its queue until it expires,
-    however many tasks follow. A log of tasks (a stream with a subject transform) keeps its messages at least as long as
-    a task may wait, but not for ever.
+    The other values break a guarantee. A stream that refuses new messages when it is full may have any size, because
+    whoever sends one gets an error.
     """
-    if not isinstance(expected, StreamConfig) or not isinstance(actual, StreamConfig):
-        return False
-    is_log, is_queue = expected.subject_transform is not None, bool(expected.discard_new_per_subject)
-    shortest_age = actual.max_age or (0 if is_log else math.inf)  # 0: no limit, which a log must have
-    needed = {
-        "discard": expected.discard is DiscardPolicy.NEW,
-        "max_msgs_per_subject": is_log or (actual.max_msgs_per_subject or 0) <= 0,
-        "max_bytes": actual.discard == DiscardPolicy.OLD,
-        "max_age": shortest_age < (STORED_TASK_TTL_S if is_queue else TASK_TTL_S if is_log else 0),
-    }
-    return needed.get(setting, False)
+    value: Any = getattr(actual, setting)
+    if isinstance(config, ConsumerConfig) or isinstance(actual, ConsumerConfig):
+        least = {"ack_wait": LIVE_ACK_WAIT_S, "max_waiting": LEAST_WAITING}.get(setting)
+        return least is not None and value >= least
+    match setting:
+        case "num_replicas":
+            return True
+        case "max_bytes":
+            return config.discard == actual.discard == DiscardPolicy.NEW
+        case "max_msgs_per_subject":
+            return config.discard_new_per_subject and value > 0
+        case "max_age":
+            return _may_store_for(config, value or 0)
+    return False
+
+
+def _may_store_for(config: StreamConfig, age: float) -> bool:
+    """Return whether an operator may let a stream store messages for `age` seconds (0: for ever).
+
+    A task stays in its queue until it expires, and a recording in its bucket as long as tasks may wait. Other streams
+    with a limit keep a limit, and those without one keep everything.
+    """
+    if config.discard_new_per_subject:
+        return age == 0 or age >= STORED_TASK_TTL_S
+    if str(config.name).startswith("OBJ_") and config.name != f"OBJ_{RESULTS_BUCKET}":
+        return age == 0 or age >= TASK_TTL_S
+    is_live = (config.max_msg_size or 0) > 0
+    return bool(config.max_age) and age >= (LEAST_LIVE_TTL_S if is_live else TASK_TTL_S)
 
 
 def _normalized(value: object) -> object:
     """Return a setting in a form that can be compared: NATS writes `none` and `no limit` in several ways."""
     if isinstance(value, list):
         return tuple(sorted(map(str, value))) or None
-    return None if value in (0, -1, False, "") else value
+    is_none = value in (0, -1, False, "", "none", "default") or value == StreamConsumerLimits()
+    return None if is_none else value

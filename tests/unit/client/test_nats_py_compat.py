@@ -2,10 +2,18 @@
 
 import asyncio
 import ssl
+from dataclasses import fields
 
 import pytest
 from nats.aio.client import Client
-from natscribe.jetstream.nats_py_compat import close, require_tls, send_pings_in_order, tolerate_lost_writes
+from nats.js.api import ConsumerConfig, ConsumerInfo
+from natscribe.jetstream.nats_py_compat import (
+    close,
+    read_whole_consumers,
+    require_tls,
+    send_pings_in_order,
+    tolerate_lost_writes,
+)
 
 from tests.tcp import served
 from tests.waiting import eventually
@@ -104,3 +112,20 @@ async def test_no_login_is_sent_without_the_encryption_that_the_address_requires
         await client.close()
         # Then the server gets nothing
         assert await asyncio.wait_for(received, 60) == b""
+
+
+def test_all_settings_of_a_consumer_are_read() -> None:
+    # Given settings of nats-server that nats-py does not know, or the workaround can go
+    settings = {"max_batch": 1, "max_bytes": 2, "max_expires": 3, "priority_policy": "pinned_client"}
+    assert not {*settings} & {field.name for field in fields(ConsumerConfig)}
+    # When the information about a consumer is parsed
+    read_whole_consumers()
+    info = {
+        "name": "c",
+        "stream_name": "s",
+        "config": {"durable_name": "c", **settings},
+        "created": "2026-01-01T00:00:00Z",
+    }
+    config = ConsumerInfo.from_response(info).config
+    # Then they are there, and in what is sent to NATS
+    assert settings.items() <= config.as_dict().items()

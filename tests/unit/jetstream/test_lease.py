@@ -303,7 +303,7 @@ async def test_a_lease_that_cannot_be_stored_is_reported_and_the_worker_checks_f
     # Given a user without the right to store the lease: NATS does not reply
     constants(OUTAGE_PAUSE_S=0.0, UNAVAILABLE_FOR_S=0.01)
     first, checks, duties = await joined(nats, "first"), list[object](), list[object]()
-    nats.before(KEY, *[NatsTimeoutError()] * 6)
+    nats.before(KEY, *[NatsTimeoutError()] * 9)
 
     async def check() -> None:
         checks.append(first.unavailable)

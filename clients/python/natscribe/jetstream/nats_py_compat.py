@@ -9,9 +9,11 @@ import ssl
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from nats.aio.client import Client
+from nats.js import api
 from nats.protocol import parser
 
 # These patterns replace those of nats-py, which have three faults: they accept a line end between two sizes as a space,
@@ -96,6 +98,26 @@ def tolerate_lost_writes() -> None:
     """
     if _WRITES_RAISE:
         asyncio.StreamWriter.writelines = _writelines  # type: ignore[assignment,method-assign]  # there is no hook
+
+
+@dataclass
+class _WholeConsumerConfig(api.ConsumerConfig):
+    """A consumer's configuration with the settings of nats-server that nats-py ignores."""
+
+    max_batch: int | None = None
+    max_bytes: int | None = None
+    max_expires: int | None = None  # nanoseconds
+    priority_groups: list[str] | None = None
+    priority_policy: str | None = None
+    priority_timeout: int | None = None  # nanoseconds
+
+
+def read_whole_consumers() -> None:
+    """Make nats-py read all settings of consumers, so that the service notices a change to any of them.
+
+    The change concerns all connections of this process.
+    """
+    api.ConsumerConfig = _WholeConsumerConfig  # type: ignore[misc]  # `ConsumerInfo` has no hook
 
 
 async def close(nats: Client) -> None:
