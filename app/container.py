@@ -2,7 +2,6 @@
 
 import os
 import socket
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -26,13 +25,12 @@ from app.execution.delivery import ExecutionContext
 from app.jetstream import connection
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.jetstream.lease import Lease, QueueReport, Report
-from app.jetstream.slots import Slots
 from app.live.frames import erase as erase_frames
 from app.live.transcriber import LiveTranscriber
 from app.operations.expiry import Expiry
 from app.operations.maintenance import Maintenance
-from app.queue.consumer import TaskConsumer
 from app.queue.fair_queue import Quota
+from app.queue.granted_task import GrantReader
 from app.queue.index import QueueIndex
 from app.queue.positions import Positions
 from app.queue.queue_reader import QueueReader
@@ -40,6 +38,7 @@ from app.queue.quotas import Quotas
 from app.queue.registration import Registration
 from app.queue.scheduler import Scheduler
 from app.queue.task_messages import TaskMessages
+from app.queue.task_slots import TaskSlots
 from app.recordings.stores import make_recording_store
 from app.redis_store import cache
 from app.redis_store.chunks import ChunkStore
@@ -69,6 +68,7 @@ from app.voices.identification import Identification
 from app.voices.store import VoiceStore
 from app.work_sharing.sharing import WorkSharing
 from handlers.channels import subscribe
+from handlers.tasks import subscribe_to_grants
 
 REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
 
@@ -84,13 +84,8 @@ def live_tasks_at_once(setting: int) -> int:
 class Container:
     """Creates and holds the components of one worker: `__init__` those that work without NATS, `connect` the rest."""
 
-    def __init__(
-        self, settings: Settings, engine: Engine, *, traces: TracerProvider, broken: Callable[[], None]
-    ) -> None:
-        """Create the components that work without NATS.
-
-        `broken`: called when this worker can no longer receive tasks.
-        """
+    def __init__(self, settings: Settings, engine: Engine, *, traces: TracerProvider) -> None:
+        """Create the components that work without NATS."""
         self.settings = settings
         self.engine = engine
         self.last_loaded: Loaded | None = None  # the model; None: the last attempt to load it has failed
@@ -104,13 +99,8 @@ class Container:
         self.redis_of_cache = cache.connected(settings.redis_url)
         self.connection = ConnectionMonitor()
         self.broker = connection.broker(settings, self.connection, traces=traces)
-        tasks, self.shared_windows = subscribe(self.broker, settings)
-        self.consumer = TaskConsumer(
-            Slots.RECORDINGS, tasks, self.names, broken=broken, reached=self.connection.restored
-        )
-        self.live_consumer = TaskConsumer(
-            Slots.LIVE, tasks, self.names, broken=broken, at_once=live_tasks_at_once(settings.live_streams)
-        )
+        self.shared_windows = subscribe(self.broker, settings)
+        self.slots = TaskSlots(self.names, (), self.connection.restored)  # `connect` adds them
 
     @property
     def model(self) -> Loaded | None:
@@ -151,12 +141,12 @@ class Container:
             self.projection.stream_created_at = report.progress_created_at
 
     def _make_queue(self) -> None:
-        consumer = self.consumer
         self.messages = TaskMessages(self.nats, self.names)
+        self.slots = self._declare_slots()
         self.queues = QueueReader(
             self.nats, self.names, self.messages, self.log, lambda: self._queue_report().scheduled
         )
-        self.positions = Positions(self.nats, self.messages, self.queues, idle=lambda: consumer.idle)
+        self.positions = Positions(self.nats, self.messages, self.queues, idle=lambda: self.slots.idle)
         self.registration = Registration(
             self.log,
             self.messages,
@@ -178,6 +168,11 @@ class Container:
             report_waiting=self.registration.announce_waiting,
         )
         self.quotas.changed = self.scheduler.reconsider
+
+    def _declare_slots(self) -> TaskSlots:
+        live_tasks = live_tasks_at_once(self.settings.live_streams)
+        slots = subscribe_to_grants(self.broker, GrantReader(self.messages), self.names, live_tasks=live_tasks)
+        return TaskSlots(self.names, tuple(slots), self.connection.restored)
 
     def _make_execution(self, ack_wait: float) -> None:
         self.execution = ExecutionContext(
@@ -295,7 +290,7 @@ class Container:
             offered=lambda: {*offered_models(*models), *bundled.NAMES},
             recordings=self.recordings,
             projection=self.projection,
-            idle=lambda: self.consumer.idle,
+            idle=lambda: self.slots.idle,
         )
         after = timedelta(seconds=streams.TASK_TTL_S)
         late_frames = LateFrames(

@@ -1,10 +1,7 @@
 """Starts and stops a worker: `faststream run app.main:app`. Importing this module opens no connection."""
 
 import asyncio
-import atexit
 import gc
-import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -38,6 +35,7 @@ from app.supervision import run_forever
 from app.telemetry import logs, tracing
 from app.telemetry.metrics import metrics_route
 from app.temporary import remove_stale_files
+from handlers.task_queues import declared_queues
 
 HEALTH_PATHS = ("/health/live", "/health/ready", "/health/startup")
 LOAD_MODEL_EVERY_S = 30.0  # how often the worker checks whether a model is loaded
@@ -45,16 +43,6 @@ LOAD_MODEL_EVERY_S = 30.0  # how often the worker checks whether a model is load
 GC_THRESHOLDS = (700, 10, 1000)
 
 log = structlog.get_logger()
-
-
-def end_process() -> None:
-    """Stop the worker as Ctrl-C does, but with exit code 1, so that a supervisor starts it again.
-
-    The signal is SIGINT because uvicorn raises the received signal once more when it has shut down. A second SIGTERM
-    would end the process before it exits with code 1, and supervisors regard an end by SIGTERM as success.
-    """
-    atexit.register(os._exit, 1)  # the `faststream` command offers no other way to set the exit code
-    signal.raise_signal(signal.SIGINT)
 
 
 class _Application(AsgiFastStream):
@@ -74,12 +62,12 @@ class Worker:
     def __init__(self, settings: Settings, engine: Engine, traces: TracerProvider = tracing.OFF) -> None:
         self.settings = settings
         self._traces = traces
-        self.container = Container(settings, engine, traces=traces, broken=end_process)
+        self.container = Container(settings, engine, traces=traces)
         self.broker = self.container.broker
         self.app: AsgiFastStream = self._application()
 
     def _application(self) -> AsgiFastStream:
-        specification = document(VERSION, self.settings)
+        specification = document(VERSION, self.settings, declared_queues())
         return _Application(
             self.broker,
             lifespan=self._lifespan,
@@ -103,7 +91,7 @@ class Worker:
             "nats": partial(health.nats_responds, self.broker, self.settings),
             "consumers": lambda: self.container.stream_guard.are_streams_whole,
             "redis": self.container.projection.reachable,
-            "task_consumer": lambda: self.container.consumer.running and self.container.live_consumer.running,
+            "task_consumer": lambda: self.container.slots.running,
         }
 
     @asynccontextmanager
@@ -182,22 +170,21 @@ class Worker:
         nats = await self.broker.connect()
         # A reply shows that the server has received all subscriptions.
         await connection.retry_until_available(partial(nats.jetstream().stream_info, self.container.names.tasks))
-        await self.container.consumer.start(nats)
-        await self.container.live_consumer.start(nats)
+        watching = run_forever("task_slots", partial(self.container.slots.run, nats), every_s=0)
+        self._watching_slots = asyncio.create_task(watching)
 
     async def _stop(self) -> None:
         self.container.connection.expect_close()
         self.container.sharing.stop_sharing()
         await asyncio.gather(
-            cancel_all([self._fleet_duties]),  # another worker continues at once
-            self.container.consumer.stop(grace=self.settings.task_grace),
-            self.container.live_consumer.stop(grace=0),  # another worker continues at once
+            cancel_all([self._fleet_duties, self._watching_slots]),  # another worker continues at once
+            self.container.slots.stop(grace=self.settings.task_grace),
         )
 
     async def _load_model(self) -> None:
         """Load the model if none is loaded: at the start, or after a cancellation that has killed the engine."""
-        consumer, engine = self.container.consumer, self.container.engine
-        if engine.loaded or (consumer.running and not consumer.idle):
+        slots, engine = self.container.slots, self.container.engine
+        if engine.loaded or slots.busy:
             return
         try:
             await engine.load()

@@ -1,4 +1,4 @@
-"""Declares all channels of a worker on its broker; the AsyncAPI document is generated from them.
+"""Declares the channels of a worker on its broker; the AsyncAPI document is generated from them.
 
 A `NatsRouter` belongs to one broker, the last that includes it (docs/upstream.md), and several workers, each with a
 broker of its own, may run in one process. So modules list their handlers as `NatsRoute`s, from which each worker
@@ -10,33 +10,27 @@ from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.msg import Msg
 from natscribe.schemas import subjects
 
-from app.queue.consumer import HandleMessage
-from app.queue.queue_reader import QueueKey
 from app.settings import Settings
 from app.work_sharing.sharing import engine_hash
 from handlers import accepted_tasks, dead_letters, replies, requests, voices
 from handlers.published import PUBLISHED
-from handlers.task_queues import declare_queues
-from handlers.tasks import DeliveryMiddleware
 from handlers.windows import transcribe_window
 
 REQUESTS = (*requests.ROUTES, *dead_letters.ROUTES, *voices.ROUTES)
 
 
-def subscribe(broker: NatsBroker, settings: Settings) -> tuple[dict[QueueKey, HandleMessage], LogicSubscriber[Msg]]:
-    """Declare all channels of a worker on a broker that is not connected yet.
+def subscribe(broker: NatsBroker, settings: Settings) -> LogicSubscriber[Msg]:
+    """Declare all channels of a worker but its task slots on a broker that is not connected yet.
 
-    Return the functions that handle the messages of the task queues, and the subscriber to requests to transcribe
-    windows, i.e. parts of recordings, for other workers.
+    Return the subscriber to requests to transcribe windows, i.e. parts of recordings, for other workers.
     """
-    tasks, windows = NatsRouter(middlewares=[DeliveryMiddleware]), request_router()
-    handlers = declare_queues(tasks, settings.stream_names)
+    windows = request_router()
     subscriber = shared_windows(windows, engine_hash(settings))
-    broker.include_routers(tasks, accepted_router(), request_router(*REQUESTS), windows)
+    broker.include_routers(accepted_router(), request_router(*REQUESTS), windows)
     for channel in PUBLISHED:
         description = channel.description or channel.payload.__doc__
         broker.publisher(channel.subject, schema=channel.payload, title=channel.title, description=description)
-    return handlers, subscriber
+    return subscriber
 
 
 def accepted_router() -> NatsRouter:

@@ -1,22 +1,14 @@
-"""Declares the task queues, one for each lane (type of task) and priority, with FastStream, without pulling from them.
+"""Declares the task queues for the AsyncAPI document: one for each lane (type of task) and priority.
 
-The subscribers of the task queues are declared for the AsyncAPI document, the middlewares and the dependency injection,
-and pull nothing: a task starts when a worker gets a grant, i.e. a message that lets it start the task.
-`app/queue/consumer.py` pulls the grants, reads the task message of each, and passes it to the public method `consume`
-of its queue's subscriber. FastStream 0.7.8 begins to pull only if `subscription` is unset, so a placeholder is set
-there. `tests/integration/queue/test_pull_loops.py` fails if another version behaves differently.
+Clients publish there, and the task stream stores it; workers subscribe to the grants instead (`handlers/tasks.py`). So
+the broker on which the task queues are declared is never started.
 """
 
-from faststream import AckPolicy
-from faststream.nats import JStream, NatsRouter, PullSub
-from faststream.nats.subscriber.usecases import PullStreamSubscriber
+from faststream.nats import NatsBroker
 from natscribe.schemas import subjects
-from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority
 
-from app.jetstream.slots import Slots
-from app.queue.consumer import HandleMessage
-from app.queue.queue_reader import QueueKey
+from app.jetstream.decoding import decode
 from handlers.tasks import HANDLERS
 
 PUBLISHING = (
@@ -27,38 +19,15 @@ PUBLISHING = (
 )
 
 
-class _NoPullSubscription:
-    """A placeholder for the pull subscription of a subscriber, so that FastStream starts none."""
-
-    async def unsubscribe(self) -> None:
-        """Do nothing when the broker stops: there is no subscription to end."""
-
-
-def declare_queues(router: NatsRouter, names: StreamNames) -> dict[QueueKey, HandleMessage]:
-    """Declare all task queues on a router; return for each of them the function that handles its messages."""
-    return {
-        (lane, priority): _subscriber(router, names, lane, priority).consume
-        for priority in Priority
-        for lane in HANDLERS
-    }
-
-
-def _subscriber(router: NatsRouter, names: StreamNames, lane: Lane, priority: Priority) -> PullStreamSubscriber:
-    subscriber = router.subscriber(
-        subjects.tasks(lane, priority),
-        stream=JStream(names.tasks, declare=False),
-        durable=names.slot_consumer(Slots.of(lane)),
-        pull_sub=PullSub(batch_size=1),
-        ack_policy=AckPolicy.MANUAL,
-        no_reply=True,
-        title=f"Submit a {lane.task} task ({priority})",
-        description=f"{HANDLERS[lane].__doc__}\n\n{PUBLISHING}",
-    )
-    subscriber(HANDLERS[lane])
-    return without_pulling(subscriber)
-
-
-def without_pulling(subscriber: PullStreamSubscriber) -> PullStreamSubscriber:
-    """Prevent a subscriber from pulling messages when its broker starts; return the subscriber."""
-    subscriber.subscription = _NoPullSubscription()  # type: ignore[assignment]  # only unsubscribe() is called
-    return subscriber
+def declared_queues() -> NatsBroker:
+    """Return a broker on which the task queues are declared, with the handlers of their tasks; it is never started."""
+    broker = NatsBroker(decoder=decode)
+    for lane, handler in HANDLERS.items():
+        for priority in Priority:
+            broker.subscriber(
+                subjects.tasks(lane, priority),
+                no_reply=True,
+                title=f"Submit a {lane.task} task ({priority})",
+                description=f"{handler.__doc__}\n\n{PUBLISHING}",
+            )(handler)
+    return broker

@@ -29,7 +29,6 @@ ALL_ACCEPTED = "accepted.tasks.>"  # the task stream republishes stored tasks on
 ALL_REMINDERS = "retention.reminders.*.*.*"  # internal: of a user, a recording and a task
 ALL_DUE = "retention.due.*.*.*"  # internal: due reminders
 ALL_READY = "ready.*.*"  # internal: grants, by kind of slots and sequence of the task message
-FREE_SLOT = "scheduler.free_slot"  # internal: a worker has a free slot
 REMOVED = "scheduler.removed"  # internal: a task message was deleted
 POSITIONS = "scheduler.positions"  # internal: request for the positions of waiting tasks
 

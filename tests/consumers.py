@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from typing import cast
 
-import nats
-import pytest
+from faststream.nats import NatsBroker
+from faststream.nats.annotations import NatsMessage
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from natscribe.jetstream.nats_py_compat import send_pings_in_order
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.stream_names import StreamNames
@@ -17,11 +18,12 @@ from natscribe.schemas.wire import Lane, Priority
 
 from app.cancellation import cancel_all
 from app.jetstream.slots import Slots
-from app.queue.consumer import TaskConsumer
 from app.queue.fair_queue import Quota
+from app.queue.granted_task import GrantedTask, GrantReader
 from app.queue.scheduler import Scheduler
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
+from app.queue.task_slots import TaskSlot, TaskSlots
 from app.settings import Settings
 from app.stream_guard.provisioning import provision
 from app.supervision import run_forever
@@ -33,30 +35,36 @@ UNLIMITED = Quota()
 
 @dataclass
 class Fleet:
-    """Task consumers, and the messages that they have handled."""
+    """Task slots, and the messages that they have handled."""
 
     nc: Client
     names: StreamNames
     task_seconds: float = 0.02
     handled: list[tuple[str, str]] = field(default_factory=list)  # subject and body of each message, in their order
-    consumers: list[tuple[TaskConsumer, Client]] = field(default_factory=list)
+    consumers: list[tuple[TaskSlots, NatsBroker, asyncio.Task[None]]] = field(default_factory=list)
 
     async def start(self, url: str) -> None:
-        """Add a consumer."""
-        connection = await nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+        """Add a slot for recordings, with a connection of its own."""
+        broker = NatsBroker(url, max_reconnect_attempts=-1, reconnect_time_wait=1, logger=None, graceful_timeout=5)
+        connection = await broker.connect()
         send_pings_in_order(connection)
-        consumer = TaskConsumer(Slots.RECORDINGS, dict.fromkeys(KEYS, self._handle), self.names, broken=pytest.fail)
-        await consumer.start(connection)
-        self.consumers.append((consumer, connection))
+        slot = TaskSlot(Slots.RECORDINGS)
+        handlers = dict.fromkeys((Lane.TRANSCRIPTION, Lane.DIARIZATION), self._handle)
+        slot.subscribe(broker, GrantReader(TaskMessages(connection, self.names)), self.names, handlers)
+        slots = TaskSlots(self.names, (slot,), answered=lambda: None)
+        await broker.start()
+        watching = asyncio.create_task(run_forever("task_slots", partial(slots.run, connection), every_s=0))
+        self.consumers.append((slots, broker, watching))
 
     async def stop_one(self) -> None:
-        """Stop the first consumer as a worker does."""
-        consumer, connection = self.consumers.pop(0)
-        await consumer.stop(grace=5)
-        await connection.drain()
+        """Stop the first slot as a worker does."""
+        slots, broker, watching = self.consumers.pop(0)
+        await cancel_all([watching])
+        await slots.stop(grace=5)
+        await broker.stop()
 
     async def become_idle(self) -> None:
-        """Wait until each consumer has an open pull."""
+        """Wait until each slot has an open pull."""
 
         async def is_idle() -> bool:
             ready = self.names.slot_consumer(Slots.RECORDINGS)
@@ -70,11 +78,12 @@ class Fleet:
         await eventually(lambda: {body for _, body in self.handled} >= set(bodies), within=within)
         assert Counter(body for _, body in self.handled) == Counter(bodies)
 
-    async def _handle(self, message: Msg) -> None:
-        self.handled.append((message.subject, message.data.decode()))
+    async def _handle(self, message: NatsMessage) -> None:
+        granted = cast("GrantedTask", message)
+        self.handled.append((granted.stored.subject, granted.stored.body.decode()))
         await asyncio.sleep(self.task_seconds)
-        await TaskMessages(self.nc, self.names).delete(StoredMessage.delivered(message))
-        await message.ack()
+        await TaskMessages(self.nc, self.names).delete(granted.stored, by_worker=True)
+        await granted.ack()
 
 
 async def reject_none(_message: StoredMessage, _error: ErrorDetail) -> bool:

@@ -3,6 +3,7 @@
 import json
 
 import yaml
+from faststream.nats import NatsBroker
 from faststream.specification import AsyncAPI
 from faststream.specification.base import Specification
 
@@ -11,9 +12,14 @@ from app.asyncapi.node import Node
 from app.settings import Settings
 
 
-def document(version: str, settings: Settings) -> AsyncAPI:
-    """Create the AsyncAPI document of the service, with the stream names and limits of this deployment's `settings`."""
+def document(version: str, settings: Settings, declared: NatsBroker) -> AsyncAPI:
+    """Create the AsyncAPI document of the service, with the stream names and limits of this deployment's `settings`.
+
+    It has the channels of the application's broker, to which FastStream adds those of `declared`, a broker that is
+    never started.
+    """
     specification = _Document(
+        declared,
         title="Natscribe",
         version=version,
         license={"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},

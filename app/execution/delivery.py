@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 import structlog
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from natscribe.jetstream.streams import LIVE_ACK_WAIT_S
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import due_at
@@ -23,10 +22,10 @@ from app.errors import ObsoleteMessageError, PermanentError, TransientError
 from app.execution.attempt import TaskAttempt
 from app.execution.retries import diarization_is_given_up
 from app.jetstream.connection_monitor import ConnectionMonitor
+from app.queue.granted_task import GrantedTask
 from app.queue.positions import Position
 from app.queue.registration import Registration
 from app.queue.speed import Speed
-from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
 from app.redis_store.projection import RedisProjection
 from app.retention.reminders import Reminders
@@ -78,10 +77,10 @@ class Delivery:
     `attempt`: the attempt at the task that this delivery has started; None: it has not started one yet.
     """
 
-    def __init__(self, execution: ExecutionContext, message: Msg) -> None:
+    def __init__(self, execution: ExecutionContext, granted: GrantedTask) -> None:
         self.execution = execution
-        self.message = message
-        self.stored = StoredMessage.delivered(message)
+        self.message = granted.raw_message  # to settle it settles the grant
+        self.stored = granted.stored
         self.lane = self.stored.lane
         self.task: Task | None = None  # None: the handler has not received a valid task
         self.attempt: TaskAttempt | None = None

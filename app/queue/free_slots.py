@@ -18,9 +18,9 @@ UNSEEN_FOR_S: Final = 2.0  # after its publication, a grant is visible at its co
 class FreeSlots:
     """Counts the free slots of one kind (for recordings or live tasks) that have not been granted to a task.
 
-    A worker with a free slot leaves a pull request open. `read` takes the count from the number of open requests, which
-    JetStream reports. Until the next read, each task that ends raises the count by 1, and each grant lowers it by 1. So
-    a slot can be granted shortly before its worker opens the pull request, and the next read corrects a wrong count.
+    A free slot has an open pull request, and JetStream reports how many requests are open: `read` takes the count from
+    that number alone. Between two reads, each task that ends raises the count by 1, because its slot is about to open a
+    request, and each grant lowers it by 1.
     """
 
     def __init__(self, nats: Client, names: StreamNames, slots: Slots) -> None:
@@ -45,11 +45,6 @@ class FreeSlots:
         self.count -= 1
         if grant is not None:
             self._unseen.append((grant, monotonic()))
-
-    def mark_outdated(self) -> None:
-        """Mark the count as outdated and wake the scheduler, because a worker has opened a pull request."""
-        self._counted_at = -math.inf
-        self.changed.set()
 
     async def read(self) -> None:
         """Set `count` to the number of open pull requests (free slots), minus the grants not yet delivered to them.

@@ -39,7 +39,6 @@ from app.supervision import run_forever, wait_up_to
 
 RETRY_AFTER_S: Final = 0.25  # pause after an outage
 WAKE_EVERY_S: Final = 1.0  # free slots are counted at least this often while tasks wait
-SLOT_WITHIN_S: Final = 0.05  # how long after its notice a free slot may become visible
 REJECT_EVERY_S: Final = 0.05
 DUE_EVERY_S: Final = 0.25  # pause between two searches for scheduled tasks that are due
 NEW_FOR: Final = timedelta(minutes=1)  # only newer tasks are rejected: a lower limit ends no task that waits
@@ -110,7 +109,6 @@ class Scheduler:
         try:
             for subject, handle in (
                 (subjects.ALL_ACCEPTED, self._accepted),
-                (subjects.FREE_SLOT, self._slot_offered),
                 (subjects.REMOVED, self._ended),
                 (subjects.POSITIONS, self._reply_positions),
             ):
@@ -173,11 +171,6 @@ class Scheduler:
         subject = (message.headers or {}).get("Nats-Subject", "")
         if subject in self._news:
             self._news[subject].set()
-
-    async def _slot_offered(self, message: Msg) -> None:
-        free = self.free[Slots(message.data.decode())]
-        free.mark_outdated()
-        asyncio.get_running_loop().call_later(SLOT_WITHIN_S, free.mark_outdated)
 
     async def _ended(self, message: Msg) -> None:
         ended = Ended.model_validate_json(message.data)

@@ -3,11 +3,9 @@
 import math
 import re
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
 from natscribe.jetstream.task_messages import TaskMessage, parse_json_leniently
 from natscribe.schemas.headers import AUDIO_SECONDS
@@ -20,9 +18,6 @@ from app.queue.fair_queue import QueuedTask
 from app.task_log.record import Metadata, Record, TaskMessageId
 
 LONGEST_RECORDING_S = 24 * 3600.0
-# Headers of a message on its way from the task consumer to the handler, which also Direct Get uses
-SEQUENCE: Final = "Nats-Sequence"
-STORED_AT: Final = "Nats-Time-Stamp"
 _MAY_BE_SCHEDULED: Final = re.compile(rb"not_before|\\u")  # a JSON key may be written with escapes
 _USER: Final = TypeAdapter[int | str](UserId)
 
@@ -34,22 +29,6 @@ class StoredMessage(TaskMessage):
     """
 
     __slots__ = ()
-
-    @classmethod
-    def delivered(cls, message: Msg) -> "StoredMessage":
-        """Create a stored message from the message that a handler receives, i.e. from the result of `as_delivered`."""
-        headers = dict(message.headers or {})
-        time, sequence = datetime.fromisoformat(headers.pop(STORED_AT)), int(headers.pop(SEQUENCE))
-        return cls(message.subject, sequence, time, headers, message.data)
-
-    def as_delivered(self, grant: Msg) -> Msg:
-        """Return this message in the form in which a handler receives it.
-
-        `grant`: the delivered message that lets this worker start the task. When the handler acknowledges the returned
-        message, it acknowledges `grant`.
-        """
-        headers = {**self.headers, SEQUENCE: str(self.sequence), STORED_AT: self.time.isoformat()}
-        return replace(grant, subject=self.subject, data=self.body, headers=headers)
 
     @classmethod
     def fetched(cls, message: RawStreamMsg) -> "StoredMessage":

@@ -16,6 +16,7 @@ from app.docs_page import contract
 from app.docs_page.page import render
 from app.main import Worker
 from app.settings import Settings
+from handlers.task_queues import declared_queues
 from tests.asgi import request
 from tests.document import COMPONENTS, DOCUMENT, MESSAGES, ROOT, channel_of, names
 from tests.fakes.engine import FakeEngine
@@ -29,7 +30,7 @@ class Site:
     """The HTTP routes of the page, without the rest of the service."""
 
     def __init__(self) -> None:
-        specification = document(DOCUMENT["info"]["version"], Settings(_env_file=None))
+        specification = document(DOCUMENT["info"]["version"], Settings(_env_file=None), declared_queues())
         specification.add_broker(Worker(Settings(_env_file=None), FakeEngine()).broker)
         self.routes: dict[str, Any] = dict(docs_page.routes(specification))
 

@@ -23,6 +23,7 @@ from app.asyncapi.messages import MESSAGES, MessageDescription
 from app.jetstream import streams
 from app.main import Worker
 from app.settings import Settings
+from handlers.task_queues import declared_queues
 from tests.document import COMPONENTS, DOCUMENT, ROOT, names, validator
 from tests.fakes.engine import FakeEngine
 
@@ -189,7 +190,7 @@ def _generated_by_default() -> str:
 
 
 def _generated_with(settings: Settings) -> str:
-    return AsyncAPI(Worker(settings, FakeEngine()).broker).to_specification().to_json()
+    return AsyncAPI(declared_queues(), Worker(settings, FakeEngine()).broker).to_specification().to_json()
 
 
 def test_every_reference_points_at_something() -> None:

@@ -8,11 +8,12 @@ from typing import Any, cast
 from unittest.mock import AsyncMock
 
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from app.execution.delivery import Delivery, ExecutionContext
+from app.queue.granted_task import GrantedTask
 from app.queue.speed import Speed
+from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.telemetry.metrics import Meter
 from app.telemetry.tracing import OFF
@@ -29,10 +30,6 @@ class FakeMessage:
     delays: list[float] = field(default_factory=list)
     beats: int = 0
     away: bool = False
-    subject: str = "tasks.transcription.high"
-    headers: dict[str, str] = field(
-        default_factory=lambda: {"Nats-Sequence": "7", "Nats-Time-Stamp": datetime.now(UTC).isoformat()}
-    )
     data: bytes = b"{}"
 
     async def ack(self) -> None:
@@ -86,4 +83,5 @@ def delivery(message: FakeMessage, *, settings: Settings = SETTINGS, **parts: An
         ),
         **dict.fromkeys(others, cast("Any", SimpleNamespace(withdraw=AsyncMock()))) | parts,
     )
-    return Delivery(execution, cast("Msg", message))
+    stored = StoredMessage("tasks.transcription.high", 7, datetime.now(UTC), {}, message.data)
+    return Delivery(execution, cast("GrantedTask", SimpleNamespace(raw_message=message, stored=stored)))

@@ -21,10 +21,9 @@ from app.cancellation import cancel_all
 from app.container import Container
 from app.jetstream.pull_inbox import PullInbox
 from app.jetstream.slots import Slots
-from app.queue.consumer import HandleMessage
 from app.queue.fair_queue import QueuedTask
+from app.queue.granted_task import GrantedTask
 from app.queue.grants import Grants, read_grant
-from app.queue.queue_reader import QueueKey
 from app.queue.scheduler import Scheduler
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
@@ -58,7 +57,7 @@ async def provisioned(settings: Settings = SETTINGS) -> InMemoryNats:
 
 
 @cache
-def channels() -> tuple[dict[QueueKey, HandleMessage], LogicSubscriber[Msg]]:
+def channels() -> LogicSubscriber[Msg]:
     """Declare all channels, once: that takes longer than the other parts, and nothing is delivered by a broker here."""
     return subscribe(NatsBroker(), SETTINGS)
 
@@ -68,7 +67,7 @@ class Parts(Container):
 
     def __init__(self, nats: InMemoryNats, settings: Settings = SETTINGS, engine: FakeEngine | None = None) -> None:
         with patch("app.container.subscribe", lambda *_: channels()):
-            super().__init__(settings, engine or FakeEngine(), traces=OFF, broken=lambda: None)
+            super().__init__(settings, engine or FakeEngine(), traces=OFF)
         self.server = nats
         self.join_fleet(nats.client)
         self.connect(nats.client, ack_wait=15)
@@ -128,9 +127,9 @@ class Parts(Container):
 
     async def deliver(self, queue: Lane = Lane.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> StoredMessage:
         """Deliver the next message of a queue."""
-        return StoredMessage.delivered(await self.take(queue, priority))
+        return (await self.take(queue, priority)).stored
 
-    async def take(self, queue: Lane = Lane.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> Msg:
+    async def take(self, queue: Lane = Lane.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> GrantedTask:
         """Grant the first task of a queue that has no grant, and deliver it; or deliver a returned one again."""
         slots = Slots.of(queue)
         inbox = PullInbox(self.server.client, NAMES.ready, NAMES.slot_consumer(slots))
@@ -140,7 +139,7 @@ class Parts(Container):
         granted = read_grant(grant.data)
         message = await self.messages.find(granted.subject, granted.sequence)
         assert message is not None
-        return message.as_delivered(grant)
+        return GrantedTask(grant, message)
 
     @asynccontextmanager
     async def scheduling(self) -> AsyncIterator[Scheduler]:

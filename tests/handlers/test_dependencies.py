@@ -22,7 +22,7 @@ ALL = [*HANDLERS.values(), windows.transcribe_window, *dict.fromkeys(route.call 
 
 @pytest.fixture(scope="module")
 def container() -> Container:
-    container = Container(Settings(_env_file=None), FakeEngine(), traces=OFF, broken=lambda: None)
+    container = Container(Settings(_env_file=None), FakeEngine(), traces=OFF)
     container.join_fleet(nats := Client())
     container.connect(nats, ack_wait=15)
     return container

@@ -21,10 +21,10 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.wire import Kind, Lane, Priority
 from redis.asyncio import Redis
 
-from app import main
 from app.embedded import free_port
 from app.main import Worker
 from app.queue import positions, scheduler
+from app.queue.task_slots import SlotMiddleware
 from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
@@ -94,9 +94,18 @@ async def worker(start_worker: StartWorker, engine: FakeEngine) -> AsyncIterator
 
 
 @pytest.fixture
-def no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that breaks leaves the process of the tests alone."""
-    monkeypatch.setattr(main, "end_process", lambda: None)
+def crashes_end_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slot whose handler raises what no `except Exception` catches takes no more tasks, as if its worker had died."""
+    after_processed = SlotMiddleware.after_processed
+
+    async def end(
+        self: SlotMiddleware, kind: type[BaseException] | None, error: BaseException | None, *_: object
+    ) -> object:
+        if error is not None and not isinstance(error, Exception | asyncio.CancelledError):
+            self._slot.subscriber.running = False
+        return await after_processed(self, kind, error)
+
+    monkeypatch.setattr(SlotMiddleware, "after_processed", end)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.fakes.engine import FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.usefixtures("no_exit")
+pytestmark = pytest.mark.usefixtures("crashes_end_slots")
 
 PERMANENT = PermanentError(ErrorCode.WORKER_LOST, "The worker died: start another one.")
 
@@ -104,7 +104,7 @@ async def test_a_task_completes_once_whatever_its_worker_died_of(
         await publisher.reaching(State.COMPLETED, "warm-up")
         dies(part, method, deadly, before=before, at=at)
         await publisher.publish("t1")
-        await eventually(lambda: not dying.container.consumer.running)
+        await eventually(lambda: not dying.container.slots.running)
     # When another one comes
     second = FakeEngine()
     async with start_worker(second):
@@ -139,7 +139,7 @@ async def test_a_task_fails_once_and_leaves_one_dead_letter(
         with monkeypatch.context() as deadly:
             dies(DeadLetterStore, "put", deadly, before=before)
             await publisher.publish("t1")
-            await eventually(lambda: not dying.container.consumer.running)
+            await eventually(lambda: not dying.container.slots.running)
     # When another one comes
     async with start_worker(FakeEngine()):
         await eventually(lambda: queue_is_empty(js))
@@ -165,7 +165,7 @@ async def test_a_task_that_kills_its_workers_fails(
         dies(TaskLog, "append_segments", deadly, before=True)
         for _ in range(4):
             async with start_worker(FakeEngine()) as dying:
-                await eventually(lambda: not dying.container.consumer.running)
+                await eventually(lambda: not dying.container.slots.running)
     # When a fifth one finds it
     async with start_worker(FakeEngine()):
         events = await publisher.until("t1", State.FAILED)
@@ -193,9 +193,9 @@ async def test_two_deaths_before_the_acknowledgement_leave_one_dead_letter(
         dies(DeadLetterStore, "put", deadly)
         async with start_worker(first) as dying:
             await publisher.publish("t1")
-            await eventually(lambda: not dying.container.consumer.running)
+            await eventually(lambda: not dying.container.slots.running)
         async with start_worker(FakeEngine()) as dying:
-            await eventually(lambda: not dying.container.consumer.running)
+            await eventually(lambda: not dying.container.slots.running)
     # When a third one comes
     async with start_worker(FakeEngine()):
         await eventually(lambda: queue_is_empty(js))

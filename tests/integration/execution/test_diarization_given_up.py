@@ -12,7 +12,7 @@ from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 
-pytestmark = pytest.mark.usefixtures("no_exit")
+pytestmark = pytest.mark.usefixtures("crashes_end_slots")
 
 
 @pytest.fixture

@@ -129,7 +129,12 @@ async def test_partial_results_are_published_while_a_person_speaks(
 
 
 async def test_another_worker_processes_only_the_last_audio_again(
-    publisher: Publisher, speaker: Speaker, start_worker: StartWorker, nc: Client, settings: Settings, no_exit: None
+    publisher: Publisher,
+    speaker: Speaker,
+    start_worker: StartWorker,
+    nc: Client,
+    settings: Settings,
+    crashes_end_slots: None,
 ) -> None:
     # Given a stream of four minutes with a gap, which is text up to its last seconds
     async def has_text(number: int) -> bool:

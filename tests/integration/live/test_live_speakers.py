@@ -88,7 +88,12 @@ async def test_segments_have_speakers_and_what_changes_is_an_event(
 
 
 async def test_the_next_worker_knows_the_speakers(
-    publisher: Publisher, speaker: Speaker, start_worker: StartWorker, nc: Client, settings: Settings, no_exit: None
+    publisher: Publisher,
+    speaker: Speaker,
+    start_worker: StartWorker,
+    nc: Client,
+    settings: Settings,
+    crashes_end_slots: None,
 ) -> None:
     # Given a worker that has recognized two people, and stops
     before = FakeEngine()
@@ -147,7 +152,12 @@ async def test_each_channel_has_its_own_speakers(
 
 
 async def test_events_of_an_earlier_task_with_the_same_id_are_removed(
-    publisher: Publisher, speaker: Speaker, start_worker: StartWorker, nc: Client, settings: Settings, no_exit: None
+    publisher: Publisher,
+    speaker: Speaker,
+    start_worker: StartWorker,
+    nc: Client,
+    settings: Settings,
+    crashes_end_slots: None,
 ) -> None:
     # Given a live task whose worker stops, and an event of an earlier task with its id
     async with start_worker(FakeEngine()):

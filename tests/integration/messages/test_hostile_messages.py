@@ -32,7 +32,7 @@ async def test_whatever_is_published_ends(publisher: Publisher, worker: Worker, 
         await publisher.js.publish(subject, body, headers=extra or None)
     # Then the queue runs empty, and the worker lives
     await eventually(lambda: queue_is_empty(publisher.js), within=60 + MESSAGES / 20)
-    assert worker.container.consumer.running
+    assert worker.container.slots.running
     # And each message has ended: in the log of its id, or with a dead letter
     stored = [StoredMessage(subject, 0, datetime.now(UTC), extra, body) for subject, body, extra in messages]
     ids = [message.task_id for message in stored]
@@ -79,5 +79,5 @@ async def test_garbage_on_the_services_own_subjects_harms_no_other_task(
     # And a request for the disturbed task gets a reply
     for question in ("tasks.status", "tasks.result", "tasks.delete"):
         assert isinstance(await publisher.request(question, task_id="t1"), dict)
-    assert worker.container.consumer.running
+    assert worker.container.slots.running
     assert await publisher.request("tasks.status", task_id="t2")

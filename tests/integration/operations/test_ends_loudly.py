@@ -1,4 +1,4 @@
-"""A worker that cannot work any more ends with an error: its connection is closed, or its consumer is broken."""
+"""A worker whose connection is closed ends with an error."""
 
 import asyncio
 import os
@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from app.embedded.process import free_port
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -23,7 +22,7 @@ from tests.waiting import eventually
 
 def started(service):
     async def look():
-        return service.container.consumer.running
+        return service.container.slots.running
     return look
 
 async def live():
@@ -39,18 +38,6 @@ asyncio.run(live())
 """
 
 
-BROKEN = """
-import os
-from app.jetstream.pull_inbox import PullInbox
-from app.main import Worker
-from app.settings import Settings
-from tests.fakes.engine import FakeEngine
-
-del PullInbox.pull
-app = Worker(Settings.model_validate_json(os.environ["SETTINGS"]), FakeEngine()).app
-"""
-
-
 async def run(*arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> tuple[int | None, str]:
     command, variables = [sys.executable, *arguments], os.environ | environment
     worker = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=variables)
@@ -63,17 +50,3 @@ async def test_a_worker_ends_when_its_connection_is_closed_under_it(settings: Se
     code, output = await run("-c", CLOSED, settings.model_dump_json(), "close")
     assert code == 1
     assert "nats_closed" in output
-
-
-async def test_a_worker_ends_when_its_consumer_is_broken(settings: Settings, nc: object, tmp_path: Path) -> None:
-    (tmp_path / "broken.py").write_text(BROKEN)
-    command = ["-m", "faststream", "run", "broken:app", "--app-dir", str(tmp_path), "--port", str(free_port())]
-    code, output = await run(*command, environment={"SETTINGS": settings.model_dump_json(), "PYTHONPATH": str(ROOT)})
-    assert code == 1, output
-    assert "consumer_broken" in output
-
-
-async def test_a_worker_that_is_stopped_ends_well(settings: Settings, nc: object) -> None:
-    code, output = await run("-c", CLOSED, settings.model_dump_json(), "stop")
-    assert code == 0, output
-    assert "nats_closed" not in output

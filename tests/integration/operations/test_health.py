@@ -55,7 +55,7 @@ async def test_the_overall_health_path_reports_readiness_and_its_parts(worker: W
     see = {"see": ["/health/live", "/health/ready", "/health/startup"]}
     assert await ask(worker, "/health") == (200, WELL | see)
     # And a load balancer that requests it detects when the worker accepts no tasks
-    await worker.container.consumer.stop(grace=0)
+    await worker.container.slots.stop(grace=0)
     assert await ask(worker, "/health") == (503, WELL | see | {"ok": False, "task_consumer": False})
 
 

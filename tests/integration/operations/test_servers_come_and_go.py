@@ -181,7 +181,7 @@ async def test_a_full_disk_refuses_the_publisher_and_harms_nothing(
         # Given a log that takes nothing more
         await publisher.publish("t1")
         await asyncio.sleep(1)  # the full disk itself
-        assert worker.container.consumer.running
+        assert worker.container.slots.running
         # When there is room again
         config.max_bytes = -1
         await publisher.js.update_stream(config)

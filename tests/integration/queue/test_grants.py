@@ -67,7 +67,7 @@ async def test_two_schedulers_grant_each_task_once(
         assert {event.attempt for event in events if event.state is State.RUNNING} == {1}
 
 
-@pytest.mark.usefixtures("no_exit")
+@pytest.mark.usefixtures("crashes_end_slots")
 @pytest.mark.parametrize(
     ("part", "method", "before"),
     [
@@ -93,7 +93,7 @@ async def test_a_worker_that_dies_between_two_steps_loses_no_task(
             dies(part, method, deadly, before=before)
             for task_id in TASKS:
                 await publisher.publish(task_id)
-            await eventually(lambda: not dying.container.consumer.running)
+            await eventually(lambda: not dying.container.slots.running)
     # When another worker starts, then each task completes once
     async with start_worker(FakeEngine()):
         await complete_once(publisher, js, settings.stream_names)

@@ -9,8 +9,11 @@ from nats.js import JetStreamContext
 from natscribe.schemas import subjects
 from natscribe.schemas.wire import Priority
 
+from app.container import live_tasks_at_once
+from app.jetstream.slots import Slots
 from app.jetstream.streams import consumer_configs
 from app.main import Worker
+from app.queue.task_slots import PULL_TIMEOUT_S
 from app.settings import Settings
 from tests.consumers import KEYS, fleet
 from tests.servers import NatsServer, Servers
@@ -18,6 +21,7 @@ from tests.waiting import eventually
 
 ACK_WAIT_S = 60  # a message that no worker receives is delivered again after this time
 ON_TIME_S = 30
+PASSED_S = 12
 PRIORITIES = [str(priority) for priority in Priority]
 
 
@@ -26,20 +30,24 @@ def patient(settings: Settings) -> Settings:
     return settings.model_copy(update={"task_ack_wait": ACK_WAIT_S})
 
 
-async def test_an_idle_worker_leaves_its_pulls_open(worker: Worker, nc: Client, js: JetStreamContext) -> None:
-    # Given an idle worker, which has an open pull at each consumer
+async def test_an_idle_worker_has_a_pull_open_for_each_slot_and_seldom_sends_another(
+    worker: Worker, nc: Client, js: JetStreamContext
+) -> None:
+    # Given an idle worker, which has an open pull for each slot, and one at each other consumer
     consumers = list(consumer_configs(worker.settings))
+    live_tasks = live_tasks_at_once(worker.settings.live_streams)
 
     async def is_idle() -> bool:
         infos = [await js.consumer_info(stream, str(config.durable_name)) for stream, config in consumers]
-        return all(info.num_waiting == 1 for info in infos)
+        live = worker.settings.stream_names.slot_consumer(Slots.LIVE)
+        return all(info.num_waiting == (live_tasks if info.name == live else 1) for info in infos)
 
     await eventually(is_idle)
     # When some seconds pass
     subscription = await nc.subscribe("$JS.API.CONSUMER.MSG.NEXT.>")
-    await asyncio.sleep(5)
-    # Then the worker has sent no further pull
-    assert subscription.pending_msgs == 0
+    await asyncio.sleep(PASSED_S)
+    # Then the worker has sent few further pulls, those that all slots send together aside
+    assert subscription.pending_msgs <= PASSED_S / PULL_TIMEOUT_S[Slots.RECORDINGS] + 1 + live_tasks
 
 
 async def test_each_of_many_messages_is_handled_once_and_on_time(

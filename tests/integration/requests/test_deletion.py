@@ -61,7 +61,7 @@ async def test_a_result_in_flight_when_its_task_ends_is_never_published(
             await publisher.request("tasks.cancel", task_id="t1")
         result.may_go.set()
         events = await publisher.until("t1", State.FAILED if given_up else State.CANCELLED)
-        await eventually(lambda: worker.container.consumer.idle)
+        await eventually(lambda: worker.container.slots.idle)
         # Then no client has seen a result, neither live nor in the stream nor in Redis
         await eventually(subscriber.agrees)
         assert (await subscriber.seen())["transcription_results"] == []

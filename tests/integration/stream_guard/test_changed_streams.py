@@ -395,7 +395,7 @@ async def test_a_task_is_not_called_deleted_while_its_message_stays(
         # And the problem is reported
         assert "deny_delete" in (await eventually(partial(reported_problems, publisher.nc)))[0].what
         busy.may_go_on.set()
-        await worker.container.consumer.stop(grace=0)
+        await worker.container.slots.stop(grace=0)
 
 
 # What NATS refuses to change is reported

@@ -82,7 +82,7 @@ async def test_a_running_task_stops_before_a_record_of_a_later_version(
     appended = await write(js, "progress", "t1")
     engine.may_go_on.set()
     # Then the first worker stops behind it
-    await eventually(lambda: worker.container.consumer.idle)
+    await eventually(lambda: worker.container.slots.idle)
     assert await last(js, "progress", "t1") == appended
     assert not await has(js, "results", "t1")
 

@@ -1,12 +1,10 @@
 """A delivery from its message to its settlement: what is counted, stored and released, and which task comes first."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from unittest.mock import AsyncMock
 
 import pytest
-from nats.aio.msg import Msg
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import Task
 from natscribe.schemas.progress import Stage, State
@@ -19,7 +17,7 @@ from app.errors import PermanentError, TransientError
 from app.execution.delivery import Delivery
 from app.execution.processing import process
 from app.jetstream.slots import Slots
-from app.queue.consumer import TaskConsumer
+from app.queue.granted_task import GrantedTask
 from app.redis_store.projection import RedisProjection
 from app.updates import TaskUpdate
 from tests.fakes.engine import segment
@@ -39,7 +37,7 @@ def _no_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RedisProjection, "delete_result", AsyncMock())
 
 
-async def work(parts: Parts, handle: Handle, message: Msg | None = None) -> None:
+async def work(parts: Parts, handle: Handle, message: GrantedTask | None = None) -> None:
     delivery = Delivery(parts.execution, message or await parts.take())
 
     async def begin() -> None:
@@ -338,24 +336,3 @@ async def test_an_empty_log_is_a_deletion_or_a_changed_stream(
     # When its worker continues, then the message is tried again if it is still there
     await work(parts, emptied)
     assert len(nats.streams[NAMES.ready].consumers[READY].put_off_s) == put_off
-
-
-async def test_a_consumer_is_idle_until_it_runs_a_task(nats: InMemoryNats, parts: Parts) -> None:
-    may_end = asyncio.Event()
-
-    async def handle(message: Msg) -> None:
-        await may_end.wait()
-        await message.ack()
-
-    consumer = TaskConsumer(Slots.RECORDINGS, {KEY: handle}, NAMES, broken=lambda: None)
-    assert (consumer.running, consumer.idle) == (False, False)
-    await consumer.stop(grace=1)
-    consumer = TaskConsumer(Slots.RECORDINGS, {KEY: handle}, NAMES, broken=lambda: None)
-    await consumer.start(nats.client)
-    assert (consumer.running, consumer.idle) == (True, True)
-    await parts.publish("t1")
-    await parts.grant()
-    await eventually(lambda: not consumer.idle)
-    may_end.set()
-    await consumer.stop(grace=1)
-    assert nats.streams[NAMES.ready].messages == []

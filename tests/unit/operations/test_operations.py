@@ -19,7 +19,7 @@ from app import container
 from app.jetstream.lease import Duties, Lease
 from app.main import Worker
 from app.operations import health, memory
-from app.queue.consumer import TaskConsumer
+from app.queue.task_slots import TaskSlots
 from app.redis_store.projection import RedisProjection
 from app.stream_guard.guard import StreamGuard
 from tests.asgi import request
@@ -171,15 +171,12 @@ async def test_a_worker_has_started_when_its_model_is_loaded(
     assert (await request(Worker(SETTINGS, engine).app, f"/health/{path}"))[0] == status
 
 
-@pytest.mark.parametrize(
-    ("ready", "running", "idle", "loads"),
-    [(True, False, False, False), (False, False, False, True), (False, True, True, True), (False, True, False, False)],
-)
+@pytest.mark.parametrize(("ready", "busy", "loads"), [(True, False, False), (False, False, True), (False, True, False)])
 async def test_a_model_is_loaded_if_none_is_and_no_task_runs(
-    engine: FakeEngine, ready: bool, running: bool, idle: bool, loads: bool
+    engine: FakeEngine, ready: bool, busy: bool, loads: bool
 ) -> None:
     engine.loaded, worker = engine.loaded if ready else None, Worker(SETTINGS, engine)
-    worker.container.consumer = cast("TaskConsumer", SimpleNamespace(running=running, idle=idle))
+    worker.container.slots = cast("TaskSlots", SimpleNamespace(busy=busy))
     with capture_logs() as lines:
         await worker._load_model()  # noqa: SLF001 -- a worker repeats it
     assert [line["event"] for line in lines] == ["model_loaded"] * loads
@@ -201,12 +198,15 @@ async def test_a_new_projection_starts_with_a_marked_redis(
     assert worker.container.projection.stream_created_at == str(nats.streams[NAMES.progress].created)
 
 
-@pytest.mark.parametrize("ended", ["", "consumer", "live_consumer"])
-async def test_a_worker_is_ready_while_both_consumers_run(engine: FakeEngine, ended: str) -> None:
+@pytest.mark.parametrize("running", [True, False])
+async def test_a_worker_is_ready_while_its_slots_run(engine: FakeEngine, running: bool) -> None:
     worker = Worker(SETTINGS, engine)
-    for name in ("consumer", "live_consumer"):
-        setattr(worker.container, name, SimpleNamespace(running=name != ended))
-    assert worker._needs()["task_consumer"]() is (not ended)  # noqa: SLF001 -- the route sends a request to NATS, too
+    worker.container.slots = cast("TaskSlots", SimpleNamespace(running=running))
+    assert worker._needs()["task_consumer"]() is running  # noqa: SLF001 -- the route sends a request to NATS, too
+
+
+async def test_a_worker_is_not_ready_before_its_slots_exist(engine: FakeEngine) -> None:
+    assert Worker(SETTINGS, engine)._needs()["task_consumer"]() is False  # noqa: SLF001 -- see above
 
 
 @pytest.mark.parametrize(("cores", "setting", "streams"), [(2, 0, 8), (0.1, 0, 1), (64, 0, 48), (2, 3, 3)])

@@ -146,7 +146,7 @@ async def test_an_idle_worker_starts_the_first_task_at_once(
     parts: Parts, queue: Lane, idle: bool, is_known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a worker of unknown speed, and a task that another one runs
-    monkeypatch.setattr(type(parts.consumer), "idle", idle)
+    monkeypatch.setattr(type(parts.slots), "idle", idle)
     await parts.reaching(State.RUNNING, "running")
     await parts.deliver()
     messages = [await parts.publish("", queue, body=body) for body in (b"a", b"b")]

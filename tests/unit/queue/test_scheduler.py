@@ -44,7 +44,6 @@ class Workers:
         """Open pulls of so many workers, and notify the scheduler."""
         self.slots += [asyncio.create_task(self._pull(slots)) for _ in range(count)]
         await asyncio.sleep(0)
-        await self._nats.publish("scheduler.free_slot", slots.encode())
 
     async def _pull(self, slots: Slots) -> None:
         inbox = PullInbox(self._nats.client, NAMES.ready, NAMES.slot_consumer(slots))
@@ -279,14 +278,14 @@ async def test_cancelled_schedules_leave_nothing_behind(parts: Parts, nats: InMe
 async def test_reading_many_tasks_gives_way_to_starts(
     parts: Parts, nats: InMemoryNats, workers: Workers, constants: Constants
 ) -> None:
-    # Given a scheduler that has many waiting tasks to read, and is notified of a free slot
+    # Given a scheduler that has many waiting tasks to read, and is notified of something
     constants(PAUSE=1e6, ACTIVE_FOR_S=60)
     for _ in range(450):
         await parts.publish("t", priority=Priority.LOW)
     notices = list[asyncio.Task[None]]()
     nats.before(
         f"$JS.API.STREAM.INFO.{NAMES.tasks}",
-        lambda: notices.append(asyncio.create_task(nats.publish(subjects.FREE_SLOT, b"recordings"))),
+        lambda: notices.append(asyncio.create_task(nats.publish(subjects.REMOVED, b"{}"))),
     )
     work = asyncio.create_task(parts.scheduler.run())
     await eventually(lambda: parts.scheduler.queue.waiting.total() > 0)
@@ -490,7 +489,7 @@ async def test_tasks_start_while_many_positions_are_computed(
     parts: Parts, workers: Workers, constants: Constants, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a request for the positions of many tasks, each of which takes long to compute
-    constants(PAUSED_S=60)
+    constants(PAUSED_S=60, WAKE_EVERY_S=0.05)
     messages = [await parts.publish(f"t{number}") for number in range(4)]
     is_computed = asyncio.Event()
 
@@ -544,6 +543,6 @@ async def test_messages_without_a_valid_user_are_granted(parts: Parts, workers: 
 async def test_invalid_notices_do_no_harm(parts: Parts, workers: Workers) -> None:
     await parts.publish("t1")
     async with parts.scheduling():
-        for subject in ("scheduler.free_slot", "scheduler.removed", "scheduler.positions", "accepted.tasks.live.low"):
+        for subject in ("scheduler.removed", "scheduler.positions", "accepted.tasks.live.low"):
             await parts.server.publish(subject, b"{")
         await workers.take(1)

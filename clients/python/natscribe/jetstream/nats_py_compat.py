@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nats.aio.client import Client
-from nats.js import api
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext, api
 from nats.protocol import parser
 
 # These patterns replace those of nats-py, which have three faults: they accept a line end between two sizes as a space,
@@ -21,6 +22,8 @@ from nats.protocol import parser
 _SUBJECTS: Final = rb"[ \t]+([^ \t\r\n]+)[ \t]+([^ \t\r\n]+)[ \t]+(([^ \t\r\n]+)[ \t]+)?"
 _MESSAGE: Final = re.compile(rb"\AMSG" + _SUBJECTS + rb"(\d+)\r\n")
 _MESSAGE_WITH_HEADERS: Final = re.compile(rb"\AHMSG" + _SUBJECTS + rb"(\d+)[ \t]+(\d+)\r\n")
+
+FLUSH_TIMEOUT_S: Final = 2  # of a subscription that is being closed
 
 _process_info: Final = Client._process_info  # noqa: SLF001 -- see `require_tls`
 
@@ -118,6 +121,18 @@ def read_whole_consumers() -> None:
     The change concerns all connections of this process.
     """
     api.ConsumerConfig = _WholeConsumerConfig  # type: ignore[misc]  # `ConsumerInfo` has no hook
+
+
+async def end_delivery(subscription: JetStreamContext.PullSubscription) -> None:
+    """Have the server send nothing more to a pull subscription, and wait until all that it has sent is here.
+
+    nats-py's own `unsubscribe` discards a message that is on its way, so that JetStream delivers it again only after
+    the consumer's `ack_wait`.
+    """
+    inner = subscription._sub  # noqa: SLF001 -- nats-py cannot drain a pull subscription
+    with suppress(NatsError, TimeoutError):
+        await inner._conn._send_unsubscribe(inner._id)  # noqa: SLF001 -- the client goes on receiving
+        await inner._conn.flush(FLUSH_TIMEOUT_S)  # noqa: SLF001 -- a round trip
 
 
 async def close(nats: Client) -> None:
