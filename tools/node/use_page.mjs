@@ -41,14 +41,15 @@ async function says(page, selector, words = "") {
 // Notes from now on what the main threads of pages do. CPU time, since on a busy machine a task of any length takes long.
 const watchTasks = (page) => page.tracing.start({ categories: ["toplevel"] });
 
-// Milliseconds of CPU time of the longest task of a main thread.
-async function longestTask(page) {
+// Milliseconds of CPU time of the longest tasks of a main thread, the longest first.
+async function longestTasks(page) {
   const { traceEvents } = JSON.parse(new TextDecoder().decode(await page.tracing.stop()));
   const threadOf = ({ pid, tid }) => `${pid}/${tid}`;
   const main = new Set(traceEvents.filter(({ name, args }) => name === "thread_name" && args.name === "CrRendererMain").map(threadOf));
   const tasks = traceEvents.filter((event) => event.name === "ThreadControllerImpl::RunTask" && main.has(threadOf(event)));
-  return tasks.reduce((longest, { tdur = 0 }) => Math.max(longest, tdur / 1000), 0);
+  return tasks.map(({ tdur = 0 }) => tdur / 1000).sort((one, other) => other - one);
 }
+const longestTask = async (page) => (await longestTasks(page))[0] ?? 0;
 
 async function choose(page, ...files) {
   await (await page.$("#files")).uploadFile(...files);
@@ -148,8 +149,9 @@ async function recording() {
 }
 
 // The page of a task that has ended, whose tasks of the main thread are noted.
-async function openTask() {
+async function openTask(slowness = 1) {
   const page = await open();
+  await (await page.createCDPSession()).send("Emulation.setCPUThrottlingRate", { rate: slowness });
   await watchTasks(page);
   await page.evaluate(() => (navigator.clipboard.writeText = async (text) => (window.copied = text)));
   await go(page, options.task);
@@ -204,6 +206,13 @@ async function read() {
   await page.click("#message-list [open] button");
   await says(page, "#said", "Copied");
   return { ...observed, reads, command: await page.evaluate(() => window.copied) };
+}
+
+// A transcript whose recording is loaded by a slow machine: how long the page is blocked again and again, not just once.
+async function slowly() {
+  const page = await openTask(options.slowness);
+  await transcript(page);
+  return { blocked: (await longestTasks(page))[options.nth] };
 }
 
 // A transcript that is too large for a message, and what can be done with it.
@@ -997,7 +1006,7 @@ async function begins() {
   return { ...observed, ...(await page.evaluate(() => window.noted)), hintIsLeft: await page.$eval("#task-hint", (hint) => hint.checkVisibility()) };
 }
 
-const visits = { chosen, elsewhere_named, named_here, phone_names, beside_drawer, listing, begins, recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, read, tabs, shared, elsewhere, down, restarted, unserved, early, connects, again, switched, left, unread, printed, dropped, refusals, drawer, estimates, folded, erased, translated, unoffered, reloaded, reused };
+const visits = { chosen, elsewhere_named, named_here, phone_names, beside_drawer, listing, begins, recording, several, naming, messages, cut, refused, list, live, hour, lost, login, large, read, slowly, tabs, shared, elsewhere, down, restarted, unserved, early, connects, again, switched, left, unread, printed, dropped, refusals, drawer, estimates, folded, erased, translated, unoffered, reloaded, reused };
 try {
   Object.assign(seen, await visits[visit]());
 } catch (error) {
