@@ -84,8 +84,10 @@ class Registration:
         is_new = message.replay_of is None and datetime.now(UTC) - message.time < SURELY_NEW
         while True:
             last = None if is_new else await self.log.last(task.task_id)
-            if last is None and not is_new and not await self._is_held(message):
-                raise MessageGoneError(task.task_id)  # a deleted task must not get a new log
+            # A deleted task must not get a new log, nor start from a first record that another worker has yet to undo.
+            is_unconfirmed = not is_new if last is None else last.event.sequence == 1
+            if is_unconfirmed and not await self._is_held(message):
+                raise MessageGoneError(task.task_id)
             try:
                 return await self._register(task, message, last, position)
             except FencedError:

@@ -286,6 +286,43 @@ async def test_a_task_that_is_deleted_before_its_start_does_not_run(
     assert (await publisher.request("tasks.status", task_id="t1"))["error"]["code"] == "not_found"
 
 
+async def test_a_deleted_task_does_not_run_on_the_record_of_a_late_registration(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, hold: Hold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    located, may_register = asyncio.Event(), asyncio.Event()
+    locate = Positions.locate
+
+    async def held(self: Positions, tasks: Iterable[tuple[str, int]]) -> list[tuple[StoredMessage, Position | None]]:
+        found, is_first = await locate(self, tasks), not located.is_set()
+        located.set()
+        if is_first:
+            await may_register.wait()
+        return found
+
+    # Given a slot and a registration that have read a task's message, and nothing else yet
+    monkeypatch.setattr(Positions, "locate", held)
+    start, undo = hold(Delivery, "begin"), hold(TaskLog, "undo")
+    await publisher.publish("t1")
+    await start.waits.wait()
+    await located.wait()
+    # And the task is deleted, so that the registration finds an empty log, and has yet to undo what it appends there
+    assert (await publisher.request("tasks.delete", task_id="t1"))["deleted"]
+    may_register.set()
+    await undo.waits.wait()
+    # When the slot starts the task just then
+    start.may_go.set()
+
+    async def grant_is_settled() -> bool:
+        return (await publisher.js.stream_info("transcription_ready")).state.messages == 0
+
+    await eventually(grant_is_settled)
+    undo.may_go.set()
+    # Then only the next task runs
+    await publisher.reaching(State.COMPLETED, "t2")
+    assert len(engine.jobs) == 1
+    assert (await publisher.request("tasks.status", task_id="t1"))["error"]["code"] == "not_found"
+
+
 async def test_the_unacknowledged_message_of_a_deleted_task_is_removed(
     publisher: Publisher, worker: Worker, hold: Hold
 ) -> None:
