@@ -143,10 +143,8 @@ class Container:
     def _make_queue(self) -> None:
         self.messages = TaskMessages(self.nats, self.names)
         self.slots = self._declare_slots()
-        self.queues = QueueReader(
-            self.nats, self.names, self.messages, self.log, lambda: self._queue_report().scheduled
-        )
-        self.positions = Positions(self.nats, self.messages, self.queues, idle=lambda: self.slots.idle)
+        self.queues = QueueReader(self.nats, self.names, self.messages, lambda: self._queue_report().scheduled)
+        self.positions = Positions(self.nats, self.messages)
         self.registration = Registration(
             self.log,
             self.messages,
@@ -189,7 +187,6 @@ class Container:
             self.sharing,
             self.meter,
             self.tracer,
-            self.queues.speed,
             ack_wait=ack_wait,
         )
 
@@ -271,7 +268,7 @@ class Container:
             find=self.find_task,
         )
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
-        self.task_queues = QueueOverviews(self.nats, self.names, self.queues, self.tasks.status, self._queue_report)
+        self.task_queues = QueueOverviews(self.nats, self.names, self.queues, self._queue_report)
         self.users = UserErasure(
             registration=self.registration,
             erasure=self.erasure,

@@ -87,24 +87,26 @@ class TaskState(Message):
     error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
 
 
-class QueuePosition(Message):
-    """The position of a task in the queue, and its expected start."""
+class Waiting(Message):
+    """What a task waits for: the tasks that start before it, or the time of its retry."""
 
     queue_position: Annotated[int, Field(ge=1, examples=[3])] | None = Field(
         None,
         description="Approximate position of a `queued` task among all waiting tasks; 1: the task is next. A task with "
         "a higher priority that is published later may still start earlier. Null in other states.",
     )
-    expected_start: Time | None = Field(
+    seconds_ahead: Seconds | None = Field(
         None,
-        description="When a `queued` task is expected to start: now if a worker is free; otherwise estimated from the "
-        "durations of the recordings ahead of it (header `Natscribe-Audio-Seconds`) and the speed of recent tasks, and "
-        "not before the first running task is expected to end. In the status of a `retrying` task: `retry_at` or "
-        "later. Null in other states, and if the duration of a recording ahead is unknown.",
+        description="Approximate seconds of audio of the waiting tasks that start before a `queued` task, from their "
+        "headers `Natscribe-Audio-Seconds`. Null in other states, and if one of them has no such header.",
+        examples=[5400.0],
+    )
+    retry_at: Time | None = Field(
+        None, description="When the next attempt of a `retrying` task starts; null in other states."
     )
 
 
-class ProgressEvent(QueuePosition, TaskState):  # the last base has the first fields
+class ProgressEvent(Waiting, TaskState):  # the last base has the first fields
     """A change of a task's state, or its progress while it runs.
 
     The events of a task arrive in order: `sequence` counts from 1 without gaps. You may subscribe before or after you
@@ -126,9 +128,6 @@ class ProgressEvent(QueuePosition, TaskState):  # the last base has the first fi
     )
     max_attempts: int = Field(ge=1, description="Largest number of attempts, after which the task fails.", examples=[4])
     sequence: int = Field(ge=1, description="Number of the event, from 1, without gaps, across attempts.", examples=[5])
-    retry_at: Time | None = Field(
-        None, description="When the next attempt of a `retrying` task starts; null in other states."
-    )
     worker: str | None = Field(
         None,
         description="The worker that appended the event; null if no worker runs the task.",

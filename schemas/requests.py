@@ -13,7 +13,7 @@ from .enums import DescribedEnum
 from .errors import ErrorCode
 from .kinds import Task, read_task
 from .live import LiveTask
-from .progress import ProgressEvent, QueuePosition, State, TaskState
+from .progress import ProgressEvent, State, TaskState, Waiting
 from .transcription import TranscriptionTask
 from .wire import MAX_KEEP_S, Input, Kind, Lane, Message, Priority, TaskId, Time, UserId
 
@@ -112,7 +112,7 @@ class TaskSummary(TaskState):
     result_available: bool = Field(default=False, description="Whether `tasks.result` replies with a result.")
 
 
-class TaskStatus(QueuePosition, TaskSummary):  # the last base has the first fields
+class TaskStatus(Waiting, TaskSummary):  # the last base has the first fields
     """The reply to a request for the status of a task: its state, progress and times."""
 
     task: DiarizationTask | TranscriptionTask | LiveTask | None = Field(
@@ -214,7 +214,7 @@ class LettersDeleted(Message):
     )
 
 
-_REPEATED = TaskStatus.model_fields.keys() & ProgressEvent.model_fields.keys() - {"priority", "expected_start"}
+_REPEATED = TaskStatus.model_fields.keys() & ProgressEvent.model_fields.keys() - {"priority"}
 
 
 def status_of(
@@ -231,7 +231,6 @@ def status_of(
         **repeated,
         task=task,
         priority=priority,
-        expected_start=last.expected_start or last.retry_at,
         created_at=created_at,
         started_at=started_at,
         finished_at=last.time if last.state.ended else None,

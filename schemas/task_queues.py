@@ -26,10 +26,6 @@ class QueueStatus(Message):
         description="Since when the oldest waiting task waits, i.e. when it was stored, or its `not_before` if that is "
         "later; null if no task waits."
     )
-    newest_start: Time | None = Field(
-        description="Expected start of the task that was stored last in the queue; null if it does not wait, or if "
-        "there is no estimate."
-    )
 
 
 class UserLoad(Message):

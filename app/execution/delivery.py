@@ -23,9 +23,8 @@ from app.execution.attempt import TaskAttempt
 from app.execution.retries import diarization_is_given_up
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.granted_task import GrantedTask
-from app.queue.positions import Position
+from app.queue.positions import FIRST
 from app.queue.registration import Registration
-from app.queue.speed import Speed
 from app.queue.task_messages import TaskMessages
 from app.redis_store.projection import RedisProjection
 from app.retention.reminders import Reminders
@@ -51,7 +50,6 @@ class ExecutionContext:
 
     `log`: the logs of all tasks. `projection`: the copies of states and results in Redis. `connection`: records
     outages of the connection to NATS. `sharing`: transcribes no windows of other workers while this worker runs a task.
-    `speed`: measures how fast this worker processes audio, from which the starts of waiting tasks are estimated.
     """
 
     nats: Client
@@ -67,7 +65,6 @@ class ExecutionContext:
     sharing: WorkSharing
     meter: Meter
     tracer: Tracer
-    speed: Speed
     ack_wait: float  # seconds without a heartbeat until JetStream delivers a message again
 
 
@@ -131,7 +128,7 @@ class Delivery:
         bind_contextvars(
             task_id=task.task_id, trace_id=self.stored.trace_id
         )  # no user: the log outlives the user's data
-        record = await execution.registration.register(task, self.stored, position=Position.immediate())
+        record = await execution.registration.register(task, self.stored, position=FIRST)
         tracing.link_to(record.metadata.span)
         self.attempt = attempt = TaskAttempt(execution.log, execution.results, record, self.spans)
         bind_contextvars(attempt=attempt.number)

@@ -64,10 +64,6 @@ def _report(delivery: Delivery, outcome: DeliveryOutcome) -> None:
 
 
 def _report_completed(delivery: Delivery, attempt: TaskAttempt) -> None:
-    """Count a completed task in the metrics, and note its speed if this attempt has processed all of its audio."""
     result, audio_seconds, seconds = attempt.result, attempt.audio_seconds, delivery.seconds
     gaps = result.untranscribed if isinstance(result, TranscriptionResult) else []
     delivery.execution.meter.completed(delivery.lane, seconds, audio_seconds, sum(gap.end - gap.start for gap in gaps))
-    is_cached = result is not None and result.cached
-    if audio_seconds and not attempt.checkpoint.processed_seconds and not is_cached:
-        delivery.execution.speed.note(delivery.lane, audio_seconds=audio_seconds, seconds=seconds)

@@ -1,7 +1,6 @@
-"""Chooses the priority of the next task, and estimates how many tasks start before a waiting task, and when."""
+"""Chooses the priority of the next task, and estimates how many tasks start before a waiting task."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import accumulate
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from natscribe.schemas.wire import Priority
@@ -49,17 +48,6 @@ def served_before(waiting: Mapping[Priority, int], priority: Priority, before: i
             counts[lower] = min(waiting[lower], number // patience)
             number += counts[lower]
     return counts | {priority: before}
-
-
-def seconds_until_free(busy: Iterable[float], work: float) -> float:
-    """Estimate in how many seconds a worker is free for a waiting task, i.e. after the tasks that start before it.
-
-    `busy`: for each worker, the seconds until its running task ends. `work`: how many seconds a single worker would
-    need for all tasks that start before the waiting one. The estimate divides this work among the workers that are free
-    first, so that all of them end at the same time.
-    """
-    totals = accumulate(sorted(max(seconds, 0.0) for seconds in busy))
-    return min(((work + total) / workers for workers, total in enumerate(totals, start=1)), default=work)
 
 
 def _more_urgent(waiting: Mapping[Priority, int], priority: Priority, *, at_most: int) -> dict[Priority, int]:

@@ -2,28 +2,22 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from nats.aio.client import Client
 from natscribe.schemas import subjects
-from natscribe.schemas.progress import State
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Lane, Priority
 
 from app.queue.grants import Grant, Grants
-from app.queue.speed import Speed
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
-from app.task_log.log import TaskLog
-from app.task_log.record import Record
 
 QueueKey = tuple[Lane, Priority]
 QUEUE_KEYS: Final = {subjects.tasks(lane, priority): (lane, priority) for priority in Priority for lane in Lane}
 SCHEDULED_READ: Final = 1000  # this number of scheduled tasks is skipped to find the oldest waiting ones
-_STARTED: Final = {State.QUEUED, State.RUNNING}  # of a granted task: about to run, or running
-RUNNING_READ: Final = 64  # this number of a queue's granted tasks is read; when the others end is unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +26,7 @@ class TaskQueue:
 
     `waiting`: the number of tasks that may start but have no grant. `scheduled`: the number of tasks that may not start
     yet. `running`: the number of tasks with a grant: they run, are about to start, or wait for the time of their retry.
-    `ends`: when the running tasks are expected to end; None: unknown. `sample`: the messages of the oldest waiting
-    tasks.
+    `sample`: the messages of the oldest waiting tasks.
     """
 
     lane: Lane
@@ -41,7 +34,6 @@ class TaskQueue:
     waiting: int
     scheduled: int
     running: int
-    ends: tuple[datetime | None, ...]
     sample: tuple[StoredMessage, ...]
 
     @property
@@ -67,13 +59,6 @@ class TaskQueues:
     messages: Mapping[str, int]
     limit: int
 
-    @property
-    def ends(self) -> list[datetime] | None:
-        """When each running task (except live tasks) is expected to end; None if that is unknown for any of them."""
-        ends = [end for queue in self.by_key.values() if queue.lane is not Lane.LIVE for end in queue.ends]
-        known = [end for end in ends if end is not None]
-        return known if len(known) == len(ends) else None
-
 
 @dataclass(eq=False)
 class QueueReader:
@@ -86,10 +71,7 @@ class QueueReader:
     nats: Client
     names: StreamNames
     messages: TaskMessages
-    log: TaskLog
     scheduled: Callable[[], Mapping[str, int]]
-    speed: Speed = field(default_factory=Speed, init=False)
-    _running: dict[int, StoredMessage | None] = field(default_factory=dict, init=False)  # of granted tasks, by sequence
 
     async def read(self, *, sample: int) -> TaskQueues:
         """Read the state of all task queues.
@@ -104,7 +86,6 @@ class QueueReader:
             Grants(self.nats, self.names).all(),
         )
         stored = stream.state.subjects or {}
-        self._running = {grant.sequence: self._running.get(grant.sequence) for grant in grants}
         queues = await asyncio.gather(
             *(self._queue(key, stored.get(subject, 0), grants, sample) for subject, key in QUEUE_KEYS.items())
         )
@@ -124,25 +105,4 @@ class QueueReader:
             for message in oldest
             if message.sequence not in granted and message.due_at <= max(message.time, now)
         ]
-        return TaskQueue(*key, waiting, scheduled, len(grants), await self._ends(grants), tuple(first[:sample]))
-
-    async def _ends(self, grants: list[Grant]) -> tuple[datetime | None, ...]:
-        """Return when each running task of a queue is expected to end; None for each task whose end is unknown.
-
-        `grants`: the grants of the queue. The end is estimated only for the first RUNNING_READ of them.
-        """
-        unread = [grant for grant in grants[:RUNNING_READ] if self._running.get(grant.sequence) is None]
-        read = await asyncio.gather(*(self.messages.find(grant.subject, grant.sequence) for grant in unread))
-        self._running.update(zip((grant.sequence for grant in unread), read, strict=True))
-        messages = [message for grant in grants if (message := self._running.get(grant.sequence)) is not None]
-        records = await self.log.last_of(message.task_id for message in messages if message.task_id)
-        pairs = [(message, records.get(message.task_id or "")) for message in messages]
-        ends = [self._end(message, last) for message, last in pairs if last and last.event.state in _STARTED]
-        return (*ends, *[None] * max(len(grants) - RUNNING_READ, 0))
-
-    def _end(self, message: StoredMessage, last: Record) -> datetime | None:
-        since, seconds, is_running = last.event.time, last.event.eta_seconds, last.event.state is State.RUNNING
-        if seconds is None:  # the task has just started, or is about to
-            since = (last.metadata.started_at or since) if is_running else datetime.now(UTC)
-            seconds = self.speed.seconds_for(message.lane, message.audio_seconds)
-        return None if seconds is None else since + timedelta(seconds=seconds)
+        return TaskQueue(*key, waiting, scheduled, len(grants), tuple(first[:sample]))

@@ -246,4 +246,4 @@ class Registration:
 
 def _fields_of(position: Position | None) -> dict[str, object]:
     """Return the fields of an event `queued` that report a position; none if the position is unknown."""
-    return {} if position is None else {"queue_position": position.number, "expected_start": position.expected_start}
+    return {} if position is None else {"queue_position": position.number, "seconds_ahead": position.seconds_ahead}

@@ -23,7 +23,8 @@ from app.updates import Result
 class TaskRequests:
     """Handles requests of clients about one task: status, result, cancel, delete.
 
-    `writer`: reads results, and converts them to the requested format. `positions`: estimates when waiting tasks start.
+    `writer`: reads results, and converts them to the requested format. `positions`: where waiting tasks are in the
+    queue.
     """
 
     log: TaskLog
@@ -41,7 +42,7 @@ class TaskRequests:
         """
         record = await self.find(task_id)
         status = record.status
-        if status.state not in {State.QUEUED, State.RETRYING}:
+        if status.state is not State.QUEUED:
             return status
         for message, position in await self.positions.locate(
             [(record.metadata.subject, record.metadata.task_sequence)]

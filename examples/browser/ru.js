@@ -80,7 +80,7 @@ export default {
   "The connection is lost: the upload conti": "Соединение потеряно: загрузка продолжится, когда оно восстановится.",
   "The upload was interrupted. Choose the s": "Загрузка прервалась. Выберите тот же файл ещё раз, и она продолжится.",
   "place {place}": "{place}-я в очереди",
-  "starts at about {time}": "начнётся примерно в {time}",
+  "{time} of audio ahead": "впереди {time} аудио",
   "A worker takes it as soon as one is free": "Её возьмёт первый свободный воркер.",
   "about {seconds} s left": "осталось около {seconds} с",
   "about {minutes} min left": "осталось около {minutes} мин",

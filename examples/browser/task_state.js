@@ -1,6 +1,6 @@
 // The state of a task, in words: for the list and for the page of a task.
 import { clock } from "./dom.js";
-import { date, explain, percent, size, t, time } from "./words.js";
+import { date, explain, percent, size, t } from "./words.js";
 
 const NAMES = {
   uploading: "Uploading", interrupted: "Interrupted", unsent: "Not sent", scheduled: "Scheduled", queued: "Waiting", running: "Running",
@@ -12,7 +12,7 @@ const STAGES = { fetching: "Reading the recording", decoding: "Determining the d
 export const stateName = ({ state }) => t(NAMES[state] ?? state);
 
 export function describe(task, isConnected) {
-  const { state, stage, isElsewhere, sent, size: bytes, queue_position, expected_start, not_before, attempt, error } = task;
+  const { state, stage, isElsewhere, sent, size: bytes, queue_position, seconds_ahead, not_before, attempt, error } = task;
   switch (state) {
     case "uploading":
       if (isElsewhere) return t("Another tab uploads it.");
@@ -24,8 +24,8 @@ export function describe(task, isConnected) {
       return not_before ? t("starts at {date}", { date: date(not_before) }) : "";
     case "queued": {
       const place = queue_position ? t("place {place}", { place: queue_position }) : "";
-      const start = expected_start ? t("starts at about {time}", { time: time(expected_start) }) : "";
-      return [place, start].filter(Boolean).join(", ") || t("A worker takes it as soon as one is free.");
+      const ahead = seconds_ahead ? t("{time} of audio ahead", { time: clock(seconds_ahead) }) : "";
+      return [place, ahead].filter(Boolean).join(", ") || t("A worker takes it as soon as one is free.");
     }
     case "running": {
       const what = t(STAGES[stage] ?? "Transcribing");

@@ -95,7 +95,7 @@ export class Tasks extends EventTarget {
   merge(task, isEvent) {
     const known = this.byId.get(task.task_id);
     const isStale = isEvent ? known?.sequence >= task.sequence : known?.sequence && !ENDED.includes(task.state);
-    const merged = isStale ? { ...task, ...known } : { ...known, error: null, queue_position: null, expected_start: null, ...task };
+    const merged = isStale ? { ...task, ...known } : { ...known, error: null, queue_position: null, seconds_ahead: null, ...task };
     if (!isStale) merged.isLocal = merged.isElsewhere = false;
     if (isEvent && !isStale) merged.estimate = estimateAfter(known, task);
     if (merged.state !== "running") merged.runningSince = undefined;
@@ -150,7 +150,7 @@ export class Tasks extends EventTarget {
     return [...this.byId.values()].filter((task) => task.task_id !== id && task.audio_file_id === audio_file_id);
   }
 
-  // Publishes a transcription task; `seconds` of its recording help to estimate when it starts.
+  // Publishes a transcription task; `seconds` of its recording help to estimate how long others wait.
   async publish(task, { seconds, priority } = {}) {
     const more = seconds ? { "Natscribe-Audio-Seconds": seconds.toFixed(3) } : {};
     const lane = priority || (Object.keys(PRIORITIES).find((name) => seconds && seconds < PRIORITIES[name]) ?? (seconds ? "low" : "normal"));
@@ -161,8 +161,8 @@ export class Tasks extends EventTarget {
     const status = await this.connection.request("tasks.status", { task_id: id });
     const { task, ...rest } = status;
     this.merge({ ...rest, options: task, audio_file_id: task?.audio_file_id ?? id }, false);
-    const { queue_position, expected_start } = status; // as they are now; no event reports a change
-    if (status.state === "queued") this.change(id, { queue_position, expected_start });
+    const { queue_position, seconds_ahead } = status; // as they are now; no event reports a change
+    if (status.state === "queued") this.change(id, { queue_position, seconds_ahead });
     return this.byId.get(id);
   }
 

@@ -33,7 +33,5 @@ export function size(bytes) {
 
 export const percent = (share) => share.toLocaleString(locale, { style: "percent" });
 
-const times = new Intl.DateTimeFormat(locale, { timeStyle: "short" });
 const dates = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
-export const time = (text) => times.format(new Date(text));
 export const date = (text) => dates.format(new Date(text));

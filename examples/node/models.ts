@@ -170,14 +170,14 @@ export interface ProgressEvent {
   'not_before': string | null;
   'error': ErrorDetail | null;
   'queue_position': number | null;
-  'expected_start': string | null;
+  'seconds_ahead': number | null;
+  'retry_at': string | null;
   'user_id': number | string | null;
   'audio_file_id': string | null;
   'priority': Priority | null;
   'processed_seconds': number | null;
   'max_attempts': number;
   'sequence': number;
-  'retry_at': string | null;
   'worker': string | null;
   'time': string;
 }
@@ -197,7 +197,6 @@ export interface QueueStatus {
   'scheduled': number;
   'running': number;
   'oldest': string | null;
-  'newest_start': string | null;
 }
 export interface Reference {
   'task_id': string;
@@ -304,7 +303,8 @@ export interface TaskStatus {
   'finished_at': string | null;
   'result_available': boolean;
   'queue_position': number | null;
-  'expected_start': string | null;
+  'seconds_ahead': number | null;
+  'retry_at': string | null;
   'task': DiarizationTask | TranscriptionTask | LiveTask | null;
 }
 export interface TranscribeOptions {

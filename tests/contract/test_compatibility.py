@@ -37,6 +37,11 @@ ANNOUNCED = [  # what this version breaks on purpose; docs/contract.md says it t
     "cancelTask's reply TaskStatus payload.state may be scheduled",
     "followProgress ProgressEvent payload.state may be scheduled",
     "listTasks's reply TaskPage payload.tasks[].state may be scheduled",
+    # Estimates of starts are gone: who has shown them shows `queue_position` and `seconds_ahead`.
+    "askQueue's reply QueueOverview payload.queues[].newest_start must be there",
+    "askStatus's reply TaskStatus payload.expected_start must be there",
+    "cancelTask's reply TaskStatus payload.expected_start must be there",
+    "followProgress ProgressEvent payload.expected_start must be there",
     # Only where the operator limits the waiting tasks of a user.
     *(f"{place}.code may be quota_exceeded" for place in PLACES_OF_ERRORS),
 ]

@@ -12,7 +12,6 @@ from nats.errors import Error as NatsError
 
 from app.execution.delivery import Delivery, ExecutionContext
 from app.queue.granted_task import GrantedTask
-from app.queue.speed import Speed
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.telemetry.metrics import Meter
@@ -75,7 +74,6 @@ def delivery(message: FakeMessage, *, settings: Settings = SETTINGS, **parts: An
         settings=settings,
         meter=Meter(),
         tracer=OFF.get_tracer("tests"),
-        speed=Speed(),
         ack_wait=settings.task_ack_wait,
         sharing=cast("Any", SimpleNamespace(pause_sharing=nullcontext)),
         messages=parts.pop(

@@ -1,7 +1,7 @@
 """Displays of progress: bars, plain lines and JSON."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from io import StringIO
 
 import pytest
@@ -99,13 +99,12 @@ def test_a_new_queue_position_is_shown(capsys: pytest.CaptureFixture[str]) -> No
         display.show("a.wav", RUNNING.model_copy(update={"state": State.QUEUED, "queue_position": 3, "progress": 0}))
         # When its position changes once
         for seconds in (90.9, 30):
-            start = datetime.now(UTC) + timedelta(seconds=seconds)
-            status = task_status(state=State.QUEUED, queue_position=2, expected_start=start)
+            status = task_status(state=State.QUEUED, queue_position=2, seconds_ahead=seconds)
             display.update_position("a.wav", status)
-    # Then the new position is printed once, with the expected start
+    # Then the new position is printed once, with the audio ahead
     assert capsys.readouterr().err.splitlines() == [
         "a.wav: queued, position 3",
-        "a.wav: queued, position 2, starts in about 1:30",
+        "a.wav: queued, position 2, behind 1:30 of audio",
     ]
 
 
@@ -127,8 +126,7 @@ def test_the_time_that_is_left_is_shown_once_two_estimates_agree(capsys: pytest.
 
 def test_of_several_tasks_no_positions_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     # Given two waiting tasks, whose positions were found at different times, so that they contradict each other
-    start = datetime.now(UTC) + timedelta(seconds=90)
-    waiting = {"state": State.QUEUED, "queue_position": 3, "expected_start": start, "progress": 0}
+    waiting = {"state": State.QUEUED, "queue_position": 3, "seconds_ahead": 90.0, "progress": 0}
     with choose_display(as_json=False, tasks=2) as display:
         for label in ("a.wav", "b.wav"):
             # When they are shown, and the position of one changes

@@ -29,7 +29,7 @@ def described(**changes: object) -> dict[str, str]:
 
 
 def test_a_waiting_task_has_only_known_details() -> None:
-    assert summary(QUEUED) == "t1: transcription queued, position 2 in the queue"
+    assert summary(QUEUED) == "t1: transcription queued, position 2"
     assert details(QUEUED, None) == [
         ("recording", "meeting.flac"),
         ("user", "7"),

@@ -1,6 +1,6 @@
 """The dashboard of `natscribe top`, and how it is rendered."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from io import StringIO
 
 import pytest
@@ -54,8 +54,8 @@ def busy() -> Dashboard:
     names = {number: f"weekly-meeting-of-the-team-{number}-ab12cd34" for number in range(100)}
     running = [event(name, State.RUNNING, progress=number, **fields) for number, name in names.items()]
     dashboard = dashboard_of(*running, *(event(f"gone-{number}", State.FAILED, error=GONE) for number in names))
-    long = {"oldest": NOON - timedelta(hours=99), "newest_start": datetime.now(UTC) + timedelta(hours=12)}
-    dashboard.queue = queue_overview(dead_letters=9999, waiting=99_999, running=999, **long)
+    oldest = NOON - timedelta(hours=99)
+    dashboard.queue = queue_overview(dead_letters=9999, waiting=99_999, running=999, oldest=oldest)
     dashboard.problems["list"] = (
         "NATS does not allow the user 'other' to send requests to tasks.list: log in as another."
     )

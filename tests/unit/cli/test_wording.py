@@ -1,6 +1,6 @@
 """Descriptions of events and results."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import pytest
 from natscribe.cli.wording import clock, describe, interval, segment_line, turns
@@ -60,11 +60,10 @@ def test_the_remaining_time_decreases(age: float, words: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(150.5, "queued, position 3, starts in about 2:30"), (0.5, "queued, position 3"), (-60, "queued, position 3")],
+    [(150.5, "queued, position 3, behind 2:30 of audio"), (0, "queued, position 3"), (None, "queued, position 3")],
 )
-def test_the_expected_start_is_shown_while_it_is_ahead(seconds: float, words: str) -> None:
-    start = datetime.now(UTC) + timedelta(seconds=seconds)
-    assert describe(QUEUED.model_copy(update={"queue_position": 3, "expected_start": start})) == words
+def test_the_audio_of_the_tasks_before_a_task_is_shown(seconds: float | None, words: str) -> None:
+    assert describe(QUEUED.model_copy(update={"queue_position": 3, "seconds_ahead": seconds})) == words
 
 
 def test_a_segment_line_has_its_speaker_if_known() -> None:

@@ -94,7 +94,7 @@ async def test_a_completed_task_is_counted_with_its_audio(parts: Parts, nats: In
     ]
     # When it is done
     await work(parts, completes)
-    # Then it counts once, with its seconds, and its worker knows its speed
+    # Then it counts once, with its seconds
     assert await state(parts) is State.COMPLETED
     assert nats.streams[NAMES.tasks].messages == []
     assert counted(parts, *ALL) == [1, 0, 0, 0]
@@ -103,7 +103,6 @@ async def test_a_completed_task_is_counted_with_its_audio(parts: Parts, nats: In
     assert 60 <= waited < 70
     (worked,) = counted(parts, "task_processing_time_seconds_sum")
     assert 0 < worked < 10
-    assert parts.queues.speed.seconds_for(Lane.TRANSCRIPTION, 20) is not None
     assert counted(parts, "natscribe_task_resumes_total", "natscribe_dead_letters_total") == [0, 0]
 
 
@@ -136,10 +135,9 @@ async def test_a_failure_is_counted_by_the_state_that_follows(
     # And the message waits for the retry, or is gone
     put_off = nats.streams[NAMES.ready].consumers[READY].put_off_s
     assert [15 <= seconds <= 45 for seconds in put_off] == retries
-    assert parts.queues.speed.seconds_for(Lane.TRANSCRIPTION, 20) is None
 
 
-async def test_an_attempt_that_resumes_is_counted_and_measures_no_speed(parts: Parts, nats: InMemoryNats) -> None:
+async def test_an_attempt_that_resumes_is_counted(parts: Parts, nats: InMemoryNats) -> None:
     # Given a task whose first attempt has found ten seconds
     async def half(delivery: Delivery, task: Task) -> None:
         attempt = await delivery.begin(task)
@@ -158,7 +156,6 @@ async def test_an_attempt_that_resumes_is_counted_and_measures_no_speed(parts: P
     assert await state(parts) is State.COMPLETED
     assert counted(parts, *ALL) == [1, 0, 1, 1]
     assert counted(parts, "natscribe_task_resumes_total", "natscribe_task_resumed_audio_seconds_total") == [1, 10]
-    assert parts.queues.speed.seconds_for(Lane.TRANSCRIPTION, 20) is None
     # And the time until its first attempt counts once
     assert counted(parts, "natscribe_task_queue_wait_seconds_count") == [1]
 

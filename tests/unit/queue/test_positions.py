@@ -1,11 +1,11 @@
-"""How many tasks of each priority start before a waiting task, and when a worker is free for it."""
+"""How many tasks of each priority start before a waiting task."""
 
 from collections import Counter
 
 import pytest
 from natscribe.schemas.wire import Priority
 
-from app.queue.priority_order import PATIENCE, PriorityOrder, seconds_until_free, served_before
+from app.queue.priority_order import PATIENCE, PriorityOrder, served_before
 
 HIGH, NORMAL, LOW = Priority
 
@@ -62,19 +62,3 @@ def test_the_tasks_of_each_priority_before_are_about_right(
         for of_priority in Priority:
             about = pytest.approx(expected.get(of_priority, 0), abs=max(PATIENCE.values()), rel=0.1)
             assert served[of_priority] == about, of_priority
-
-
-@pytest.mark.parametrize(
-    ("busy", "work", "expected"),
-    [
-        ([], 60, 60),  # no worker is known
-        ([10], 0, 10),  # the next task begins when the running one ends
-        ([10], 60, 70),
-        ([10, 7200], 3600, 3610),  # who works for two hours takes no part in it
-        ([10, 20], 30, 30),  # the second worker takes 10 of the 30 seconds
-        ([0, 0, 0], 60, 20),
-        ([-5, -5], 0, 0),  # tasks that last longer than expected end now
-    ],
-)
-def test_when_a_worker_is_free(busy: list[float], work: float, expected: float) -> None:
-    assert seconds_until_free(busy, work) == pytest.approx(expected)

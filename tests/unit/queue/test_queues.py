@@ -1,4 +1,4 @@
-"""How many tasks wait and run in each queue, who is where in it, and when it will be served."""
+"""How many tasks wait and run in each queue, and who is where in it."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,14 +9,12 @@ from nats.js.errors import APIError
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.wire import Lane, Priority
 
 from app.errors import RequestError
 from app.queue.positions import Position
 from app.queue.queue_reader import TaskQueue
 from app.queue.stored_message import LONGEST_RECORDING_S, StoredMessage
-from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, Parts
 
@@ -47,47 +45,6 @@ async def test_waiting_and_running_tasks_are_counted(parts: Parts) -> None:
     queues = await parts.queues.read(sample=0)
     assert {key for key, queue in queues.by_key.items() if queue.waiting or queue.running} == {KEY}
     assert (queues.messages, queues.limit) == ({SUBJECT: 5}, 10_000)
-
-
-async def test_a_running_task_with_an_unreadable_log_has_no_end(parts: Parts, nats: InMemoryNats) -> None:
-    await parts.publish("t1")
-    await parts.deliver()
-    nats.streams[NAMES.progress].publish("append.progress.t1", b"{", {}, NOW)
-    queue = await read(parts)
-    assert (queue.running, queue.ends) == (1, ())
-
-
-@pytest.mark.parametrize(
-    ("eta", "is_speed_known", "seconds", "expected"),
-    [(90.0, False, None, 90.0), (90.0, True, 60.0, 90.0), (None, True, 60.0, 30.0), (None, False, 60.0, None)],
-    ids=["as its worker says", "rather than the speed", "by the speed", "unknown"],
-)
-async def test_when_running_tasks_end(
-    parts: Parts, eta: float | None, is_speed_known: bool, seconds: float | None, expected: float | None
-) -> None:
-    # Given a running task, of whose worker the speed is known or not
-    if is_speed_known:
-        parts.queues.speed.note(T, audio_seconds=100, seconds=50)
-    message = await parts.publish("t1", seconds=seconds)
-    record = await parts.register(message)
-    running = await parts.advance(record, State.RUNNING, attempt=1, eta_seconds=eta)
-    await parts.deliver()
-    # When the queue is read, then the end is expected so long after its last event
-    ends = (await read(parts)).ends
-    assert ends == (None if expected is None else running.event.time + timedelta(seconds=expected),)
-    queues = await parts.queues.read(sample=0)
-    assert queues.ends == (None if expected is None else list(ends))
-
-
-async def test_a_granted_task_that_is_about_to_start_ends_after_its_duration(parts: Parts) -> None:
-    # Given a worker that takes half a second for a second of audio, and a task with a grant that has not started yet
-    parts.queues.speed.note(T, audio_seconds=100, seconds=50)
-    await parts.register(await parts.publish("t1", seconds=60))
-    await parts.grant()
-    # When the queue is read, then the task is expected to end as if it started now
-    (end,) = (await read(parts)).ends
-    assert end is not None
-    assert (end - datetime.now(UTC)).total_seconds() == pytest.approx(30, abs=5)
 
 
 @pytest.mark.parametrize(
@@ -141,65 +98,17 @@ async def test_each_waiting_task_has_its_number(parts: Parts) -> None:
         assert await parts.positions.locate([("tasks.transcription.urgent", 1)]) == []
 
 
-@pytest.mark.parametrize(("queue", "idle", "is_known"), [(T, True, True), (T, False, False), (Lane.LIVE, True, False)])
-async def test_an_idle_worker_starts_the_first_task_at_once(
-    parts: Parts, queue: Lane, idle: bool, is_known: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a worker of unknown speed, and a task that another one runs
-    monkeypatch.setattr(type(parts.slots), "idle", idle)
-    await parts.reaching(State.RUNNING, "running")
-    await parts.deliver()
-    messages = [await parts.publish("", queue, body=body) for body in (b"a", b"b")]
-    # When two tasks wait, then the first is expected now if this worker is idle, which runs tasks of recordings only
-    async with parts.scheduling():
-        positions = [position for position in await located(parts, *messages) if position]
-    assert [position.number for position in positions] == [1, 2]
-    assert (positions[0].expected_start is not None) is is_known
-    # And the start of the second is unknown
-    assert positions[1].expected_start is None
-
-
-async def start_in_seconds(parts: Parts, message: StoredMessage) -> float | None:
-    """In how many seconds a task is expected to start."""
-    async with parts.scheduling():
-        (position,) = await located(parts, message)
-    start = position and position.expected_start
-    return (start - datetime.now(UTC)).total_seconds() if start else None
-
-
-async def test_a_task_is_expected_when_the_running_one_has_ended(parts: Parts) -> None:
-    # Given a task that needs a minute more
-    running = await parts.reaching(State.RUNNING, "running")
-    await parts.advance(running, State.RUNNING, eta_seconds=60.0)
-    await parts.deliver()
-    # When another one waits behind it, then it starts then
-    assert await start_in_seconds(parts, await parts.publish("a")) == pytest.approx(60, abs=10)
-
-
-@pytest.mark.parametrize(("before", "seconds"), [((60, 60), 60), ((10, 1200), 605), ((60, None), None)])
-async def test_the_start_is_expected_after_the_work_before(
+@pytest.mark.parametrize(("before", "seconds"), [((), 0), ((60, 60), 120), ((10, 1200), 1210), ((60, None), None)])
+async def test_the_audio_of_the_tasks_before_a_task(
     parts: Parts, before: tuple[float | None, ...], seconds: float | None
 ) -> None:
-    # Given tasks before a task, and a worker that takes half a second for a second of audio
-    parts.queues.speed.note(T, audio_seconds=2, seconds=1)
+    # Given tasks before a task
     for number, duration in enumerate(before):
         await parts.publish(f"t{number}", seconds=duration)
-    # When it is located, then it starts after them, if all their durations are known
-    expected = None if seconds is None else pytest.approx(seconds, abs=10)
-    assert await start_in_seconds(parts, await parts.publish("last", seconds=7200)) == expected
-
-
-@pytest.mark.parametrize(("max_age", "readings"), [(60.0, 1), (0.0, 3)])
-async def test_the_state_of_the_queues_is_cached(
-    parts: Parts, nats: InMemoryNats, constants: Constants, max_age: float, readings: int
-) -> None:
-    constants(STATE_MAX_AGE_S=max_age)
-    message = await parts.publish("a")
+    last = await parts.publish("last", seconds=7200)
+    # When it is located, then it is behind their audio, if all their durations are known
     async with parts.scheduling():
-        nats.requests.clear()
-        for _ in range(3):
-            await numbers(parts, message)
-    assert nats.requests.count(f"$JS.API.STREAM.INFO.{NAMES.tasks}") == readings
+        assert await located(parts, last) == [Position(len(before) + 1, seconds)]
 
 
 async def test_without_a_scheduler_a_message_has_no_position(parts: Parts) -> None:
@@ -225,23 +134,6 @@ async def test_messages_missing_on_a_replica_are_read_from_the_leader(parts: Par
     # When they are searched for, then the other one is read from the leader
     located = await parts.positions.locate([(message.subject, message.sequence) for message in messages])
     assert [message.task_id for message, _ in located] == ["a", "b"]
-
-
-@pytest.mark.parametrize(
-    ("state", "waits_until", "number", "start"),
-    [
-        (State.QUEUED, None, 3, NOW),
-        (State.RETRYING, None, None, NOW),
-        (State.RETRYING, NOW + timedelta(1), None, NOW + timedelta(1)),
-        (State.RETRYING, NOW - timedelta(1), None, NOW),
-    ],
-)
-async def test_a_status_contains_the_position(
-    parts: Parts, state: State, waits_until: datetime | None, number: int | None, start: datetime
-) -> None:
-    status: TaskStatus = (await parts.reaching(State.QUEUED, "t1")).status
-    with_position = Position(3, NOW).added_to(status.model_copy(update={"state": state, "expected_start": waits_until}))
-    assert (with_position.queue_position, with_position.expected_start) == (number, start)
 
 
 async def test_a_message_is_deleted_only_if_it_owns_the_log(parts: Parts) -> None:
@@ -302,13 +194,12 @@ async def test_the_overview_has_each_queue(parts: Parts) -> None:
     await parts.publish("", D, HIGH, body=b"{")
     # When an operator requests it
     overview = await parts.task_queues.read()
-    # Then each queue has its numbers of waiting and running tasks, and the expected start of the last one
+    # Then each queue has its numbers of waiting and running tasks
     by_key = {(status.queue, status.priority): status for status in overview.queues}
     assert len(by_key) == 9
     assert (by_key[KEY].waiting, by_key[KEY].running) == (1, 1)
     assert by_key[KEY].oldest == last.metadata.created_at
     assert by_key[D, HIGH].waiting == 1
-    assert by_key[D, HIGH].newest_start is None
     assert by_key[D, LOW].oldest is None
     assert overview.dead_letters == 0
 

@@ -50,7 +50,7 @@ class FakeWaiting:
         return message.due_at <= max(message.time, datetime.now(UTC))
 
     async def locate(self, _: Iterable[tuple[str, int]]) -> list[tuple[StoredMessage, Position | None]]:
-        return [(self.message, Position(3, STORED_AT))] if self.message else []
+        return [(self.message, Position(3, 90.0))] if self.message else []
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ async def test_a_task_is_registered_once_though_it_is_announced_and_taken_in_one
     # When its message is taken, then its record is found
     record = await registration.register(TASK, message())
     assert (record.event.state, record.event.queue_position) == (State.QUEUED, 3)
-    assert record.event.expected_start == STORED_AT
+    assert record.event.seconds_ahead == 90.0
     # And nothing is appended a second time
     log.progress_stream.acknowledges.set()
     await ahead

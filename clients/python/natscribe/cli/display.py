@@ -127,7 +127,7 @@ class TextDisplay(Display, ABC):
         if estimate is None or estimate.attempt != event.attempt:
             estimate = self._estimates[label] = _Estimate(event.attempt)
         estimate.update(event)
-        positions = ("queue_position", "expected_start") if self._tasks > 1 else ()
+        positions = ("queue_position", "seconds_ahead") if self._tasks > 1 else ()
         return dict.fromkeys((*positions, *(() if estimate.is_fair else ("eta_seconds",))))
 
     def _show_segments(self, event: SegmentsEvent) -> None:
@@ -143,12 +143,12 @@ class TextDisplay(Display, ABC):
         return segment_line(segment)
 
     def update_position(self, label: str, status: TaskStatus) -> None:
-        """Show the last event of the task with this label again, with the position and expected start in `status`.
+        """Show the last event of the task with this label again, with the position in `status`.
 
         Do nothing if the task has no event yet.
         """
         if (last := self._last.get(label)) is not None:
-            position = {"queue_position": status.queue_position, "expected_start": status.expected_start}
+            position = {"queue_position": status.queue_position, "seconds_ahead": status.seconds_ahead}
             self.show(label, last.model_copy(update=position))
 
     def _show_partial(self, partial: Partial) -> None:

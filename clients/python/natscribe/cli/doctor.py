@@ -9,7 +9,7 @@ from rich.text import Text
 
 from natscribe.cli.console import out, read_settings, run_and_exit
 from natscribe.cli.tables import print_topics
-from natscribe.cli.wording import clock, seconds_until
+from natscribe.cli.wording import clock, seconds_since
 from natscribe.client.examination import Examination, examine
 from natscribe.schemas.workers import WorkerInfo
 
@@ -70,7 +70,7 @@ def _worker(worker: WorkerInfo) -> str:
     work = "idle" if worker.idle else "busy"
     redis = "Redis replies" if worker.redis_answers else "Redis does not reply"
     store = "" if worker.audio_store_answers else " does not reply"
-    since = clock(-seconds_until(worker.started_at))
+    since = clock(seconds_since(worker.started_at))
     return (
         f"{worker.worker}: version {worker.version}, {model}, {work}, up {since}, {redis}, {worker.audio_store}{store}"
     )

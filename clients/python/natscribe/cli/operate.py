@@ -24,7 +24,7 @@ dead_letters = typer.Typer(no_args_is_help=True, help="List, replay or delete fa
 
 
 def queue(*, as_json: JsonQueue = False) -> None:
-    """Count tasks by queue and by user. Show the age of the oldest waiting one and when the newest starts."""
+    """Count tasks by queue and by user. Show the age of the oldest waiting one."""
 
     async def work(client: Client) -> None:
         overview = await client.queue()
@@ -53,8 +53,8 @@ def _show_queues(overview: QueueOverview) -> None:
 
 
 def _queue_row(queue: QueueStatus) -> Row:
-    *cells, oldest, last_start = queue_cells(queue)
-    return Row([*cells, f"{oldest} ago" if oldest else "", last_start])
+    *cells, oldest = queue_cells(queue)
+    return Row([*cells, f"{oldest} ago" if oldest else ""])
 
 
 @dead_letters.command("list")

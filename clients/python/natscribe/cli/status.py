@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from natscribe.cli.wording import clock, progress_text, start_text, starts_in
+from natscribe.cli.wording import clock, position_text, progress_text, start_text
 from natscribe.client import command
 from natscribe.jetstream.streams import RESULTS_TTL_S
 from natscribe.schemas.kinds import Result, Task
@@ -21,12 +21,11 @@ _COMMANDS = {Kind.TRANSCRIPTION: "transcribe", Kind.DIARIZATION: "diarize"}
 def summary(status: TaskStatus) -> str:
     """Return a line that describes the status of a task."""
     stage = f", {status.stage}" if status.stage else ""
-    position = f", position {status.queue_position} in the queue" if status.queue_position else ""
     why = f": {status.error.message} ({status.error.code})" if status.error else ""
     has_progress = status.progress or status.lag_seconds is not None
     progress = f", {progress_text(status)}" if has_progress else ""
-    scheduled, start = start_text(status.not_before), starts_in(status.expected_start)
-    return f"{status.task_id}: {status.kind} {status.state}{scheduled}{stage}{progress}{position}{start}{why}"
+    scheduled, position = start_text(status.not_before), position_text(status)
+    return f"{status.task_id}: {status.kind} {status.state}{scheduled}{stage}{progress}{position}{why}"
 
 
 def details(status: TaskStatus, result: Result | None) -> list[tuple[str, str]]:

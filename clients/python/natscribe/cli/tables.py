@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from natscribe.cli.console import err, out
-from natscribe.cli.wording import clock, countdown, seconds_until
+from natscribe.cli.wording import clock, seconds_since
 from natscribe.schemas.printable import printable
 from natscribe.schemas.task_queues import QueueStatus, UserLoad
 
@@ -48,7 +48,6 @@ QUEUE_COLUMNS = (
     Column("waiting", right=True, named=True),
     Column("running", right=True, named=True),
     Column("oldest", named=True),
-    Column("last starts", named=True),
 )
 
 
@@ -90,12 +89,12 @@ def print_table(columns: Sequence[Column], rows: Sequence[Row]) -> None:
 def queue_cells(queue: QueueStatus) -> list[str]:
     """Return the table cells of a task queue.
 
-    They are the priority and lane (type of tasks) of the queue, its numbers of waiting and running tasks, the age of
-    its oldest waiting task, and the expected start of its newest task.
+    They are the priority and lane (type of tasks) of the queue, its numbers of waiting and running tasks, and the age
+    of its oldest waiting task.
     """
-    oldest = clock(max(-seconds_until(queue.oldest), 0)) if queue.oldest else ""
+    oldest = clock(max(seconds_since(queue.oldest), 0)) if queue.oldest else ""
     counts = str(queue.waiting), str(queue.running)
-    return [queue.priority, queue.queue, *counts, oldest, countdown(queue.newest_start)]
+    return [queue.priority, queue.queue, *counts, oldest]
 
 
 def user_cells(load: UserLoad) -> list[str]:

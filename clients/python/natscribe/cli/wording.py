@@ -7,7 +7,7 @@ from itertools import groupby
 from natscribe.formats import with_names
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.kinds import Result
-from natscribe.schemas.progress import MAX_EVENT_INTERVAL_S, ProgressEvent, State, TaskState
+from natscribe.schemas.progress import MAX_EVENT_INTERVAL_S, ProgressEvent, State, TaskState, Waiting
 from natscribe.schemas.transcription import Segment
 
 SILENT_AFTER_S = MAX_EVENT_INTERVAL_S + 2  # without an event for this time a worker may be lost
@@ -38,21 +38,15 @@ def shortened(name: str, max_chars: int) -> str:
     return name if len(name) <= max_chars else f"{name[: max_chars - end - 1]}…{name[-end:]}"
 
 
-def seconds_until(moment: datetime | None) -> float:
-    """Return the seconds from now until a moment: 0 if the moment is unknown, negative if it is past."""
-    return (moment - datetime.now(timezone.utc)).total_seconds() if moment else 0.0
+def seconds_since(moment: datetime) -> float:
+    """Return the seconds from a moment until now."""
+    return (datetime.now(timezone.utc) - moment).total_seconds()
 
 
-def countdown(start: datetime | None) -> str:
-    """Format the time until a moment, as in `in 2:00`; empty if the moment is unknown or past."""
-    seconds = seconds_until(start)
-    return f"in {clock(seconds)}" if seconds >= 1 else ""
-
-
-def starts_in(expected_start: datetime | None) -> str:
-    """Format a clause such as `, starts in about 2:00`; empty if the start is unknown or less than a second ahead."""
-    seconds = seconds_until(expected_start)
-    return f", starts in about {clock(seconds)}" if seconds >= 1 else ""
+def position_text(task: Waiting) -> str:
+    """Format a clause such as `, position 3, behind 2:00 of audio`; empty if the task has no position in the queue."""
+    position = f", position {task.queue_position}" if task.queue_position else ""
+    return f"{position}, behind {clock(task.seconds_ahead)} of audio" if task.seconds_ahead else position
 
 
 def start_text(not_before: datetime | None) -> str:
@@ -89,8 +83,7 @@ def describe(event: ProgressEvent, *, age: float = 0.0, reason: bool = True) -> 
     if event.state is State.SCHEDULED:
         return f"scheduled{start_text(event.not_before)}"
     if event.state is State.QUEUED:
-        position = f", position {event.queue_position}" if event.queue_position else ""
-        return f"queued{position}{starts_in(event.expected_start)}"
+        return f"queued{position_text(event)}"
     if event.state is State.RETRYING:
         when = f" at {event.retry_at.astimezone():%H:%M:%S}" if event.retry_at else ""
         return f"attempt {event.attempt} of {event.max_attempts} failed, trying again{when}{why}"

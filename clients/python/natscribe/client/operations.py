@@ -76,7 +76,6 @@ async def _queue_status(
         waiting=stored,
         running=0,
         oldest=first[0].time if first else None,
-        newest_start=None,
     )
 
 

@@ -207,15 +207,12 @@ class RequestHandlers:
         raise RequestFailedError(unknown_task(task_id))
 
     def _status_of(self, task: PlayedTask) -> TaskStatus:
-        position, start = self._player.position_of(task)
-        fields = {"queue_position": position, "expected_start": start} if position else {}
-        return task.status().model_copy(update=fields)
+        return task.status().model_copy(update=self._player.position_of(task))
 
     def _queue_of(self, queue: Lane, priority: Priority) -> QueueStatus:
         tasks = self._tasks.values()
         of_queue = [task for task in tasks if (task.message.lane, task.message.priority) == (queue, priority)]
         waiting = [task for task in self._player.waiting() if task in of_queue]
-        newest = max(of_queue, key=lambda task: task.message.sequence, default=None)
         return QueueStatus(
             queue=queue,
             kind=queue.kind,
@@ -224,7 +221,6 @@ class RequestHandlers:
             scheduled=sum(task.state is State.SCHEDULED for task in of_queue),
             running=sum(self._player.is_running(task) for task in of_queue),
             oldest=waiting[0].created_at if waiting else None,
-            newest_start=self._player.position_of(newest)[1] if newest else None,
         )
 
     def _users(self) -> list[UserLoad]:

@@ -58,11 +58,8 @@ class Player:
             task.turn_number = max(self._last_turns.get(task.sent.user_id, 0), self._turn) + 1
             self._last_turns[task.sent.user_id] = task.turn_number
         self._waiting.add(task)
-        position, start = self.position_of(task)
         try:
-            await self._append(
-                task, State.QUEUED, queue_position=position, expected_start=start, worker=None, attempt=1
-            )
+            await self._append(task, State.QUEUED, **self.position_of(task), worker=None, attempt=1)
         except BadRequestError:
             self._waiting.discard(task)
             raise
@@ -107,14 +104,13 @@ class Player:
         """Return the tasks that wait in the queue, in the order in which they will start."""
         return sorted((task for task in self._waiting if not task.ended.is_set()), key=lambda task: task.rank)
 
-    def position_of(self, task: PlayedTask) -> tuple[int | None, datetime | None]:
-        """Return the position of a task in the queue (from 1) and its expected start; both None if it does not wait."""
+    def position_of(self, task: PlayedTask) -> dict[str, float]:
+        """Return the fields of an event or status with the position of a waiting task; none if it does not wait."""
         waiting = self.waiting()
         if task not in waiting:
-            return None, None
+            return {}
         before = waiting.index(task)
-        ahead = before + (self._running is not None)
-        return before + 1, datetime.now(timezone.utc) + timedelta(seconds=ahead * self._seconds)
+        return {"queue_position": before + 1, "seconds_ahead": before * DURATION_S}
 
     async def play(self) -> None:
         """Simulate the queued tasks one after another, in an endless loop."""

@@ -106,7 +106,7 @@ def used_queues(dashboard: Dashboard) -> list[QueueStatus]:
 
 
 def _queue_table(queues: list[QueueStatus]) -> Table:
-    table = _table("queue", "", ">waiting", ">running", ">oldest", ">last starts", expand=False)
+    table = _table("queue", "", ">waiting", ">running", ">oldest", expand=False)
     for queue in queues:
         table.add_row(*queue_cells(queue))
     return table
