@@ -55,41 +55,54 @@ class SpeakerChanges:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskUpdate:
-    """What a running task reports: its progress, and what it has transcribed and detected since the previous report.
-
-    The progress is appended to the task's log, at most once a second. Everything else is stored at once: `text` as a
-    segments event, `speakers` as a speakers event, `embeddings` and `speaker_state` in a bucket. An empty value or None
-    means that there is nothing new to store.
-    """
+class Progress:
+    """How far a running task is; appended to its log at most once a second."""
 
     stage: Stage
     fraction: float  # of the whole task that is done, 0..1
     processed_seconds: float | None = None  # audio that the stage has processed
     duration_seconds: float | None = None  # of the whole recording
-    text: WindowText | None = None
     lag_seconds: float | None = None  # of a live task: duration of the stored audio that is not transcribed yet
     speaker_count: int | None = None  # of a live task: number of speakers so far
     waits_for_audio: bool = False  # whether a live task makes no progress only because its client sends no audio
-    audio_sha256: str = ""  # of the recording of `text`: a later attempt fails if the recording was replaced meanwhile
-    embeddings: bytes | None = None  # of the speakers, as JSON: stored as long as the result
-    audio_offset: str | None = None  # of a live task, stored with `text`: the frame from which another worker resumes
-    speaker_state: str = ""  # of a live task: the state of diarization, for another worker that continues the task
-    speakers: SpeakerChanges | None = None  # of a live task: corrections to the speakers of published segments
 
 
+@dataclass(frozen=True, slots=True)
+class NewText:
+    """The text of the next windows, stored at once as a segments event; the task's progress follows it."""
+
+    text: WindowText
+    audio_sha256: str = ""  # of the recording: a later attempt fails if the recording was replaced meanwhile
+    audio_offset: str | None = None  # of a live task: the frame from which another worker resumes
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerState:
+    """The state of a live task's diarization, stored in a bucket for another worker that continues the task."""
+
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """The embeddings of a task's speakers as JSON, stored in a bucket as long as the result."""
+
+    content: bytes
+
+
+TaskUpdate = Progress | NewText | SpeakerChanges | SpeakerState | Embeddings
 Append = Callable[[TaskUpdate], Awaitable[None]]  # appends to the task's log
 
 
 def processed(
     stage: Stage, seconds: float, duration: float | None, *, channel: int | None = None, channels: int = 1
-) -> TaskUpdate:
-    """Return an update that reports the progress of a stage: `seconds` of the `duration` of a recording are processed.
+) -> Progress:
+    """Return the progress of a stage: `seconds` of the `duration` of a recording are processed.
 
     `duration`: in seconds; None: unknown, and a progress of 0 is reported. `channel`: if channels are processed one
-    after the other, the number of the current one, from 0; then `seconds` counts only this channel, and the update
-    reports the progress over all `channels`.
+    after the other, the number of the current one, from 0; then `seconds` counts only this channel, and it
+    is the progress over all `channels`.
     """
     if channel is not None:
         seconds = (channel * (duration or 0.0) + seconds) / channels
-    return TaskUpdate(stage, min(seconds / duration, 1.0) if duration else 0.0, seconds, duration)
+    return Progress(stage, min(seconds / duration, 1.0) if duration else 0.0, seconds, duration)

@@ -17,7 +17,6 @@ from natscribe.schemas.progress import (
     next_event,
 )
 from natscribe.schemas.transcription import SegmentsEvent
-from natscribe.schemas.windows import WindowText
 
 from app.cancellation import despite_cancellation
 from app.errors import FencedError, TransientError
@@ -29,7 +28,16 @@ from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, NoResult, Outcome, Record, end_of
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import StageSpans
-from app.updates import Checkpoint, Result, TaskUpdate
+from app.updates import (
+    Checkpoint,
+    Embeddings,
+    NewText,
+    Progress,
+    Result,
+    SpeakerChanges,
+    SpeakerState,
+    TaskUpdate,
+)
 
 REPEATED_AFTER_S = MAX_EVENT_INTERVAL_S - 2  # after this time the last update is appended again
 LAST_APPEND_TIMEOUT_S = 2.0  # how long a stopping worker waits for the acknowledgement of its last append
@@ -127,7 +135,7 @@ class TaskAttempt:
         self._spans.enter(Stage.FETCHING)
 
     async def append(self, update: TaskUpdate) -> None:
-        """Append an update to the task's log: its text as segments, its progress as an event; store its embeddings.
+        """Append progress, text or changes of speakers to the task's log, or store embeddings or a state of speakers.
 
         At most one progress event per second is appended; progress in between is appended by a later call of `append`
         or `tick`.
@@ -138,28 +146,17 @@ class TaskAttempt:
             StaleSegmentsError: A worker that does not own the task has appended segments.
             TransientError: JetStream does not reply.
         """
-        self._spans.report(update)
         async with self._lock:
-            if update.speaker_state:
+            if isinstance(update, Progress):
+                self._spans.enter(update.stage)
+                self._progress.advance(update)
+                self._pending = True
+                if time.monotonic() - self._appended_at >= MIN_EVENT_INTERVAL_S:
+                    await self._append(State.RUNNING)
+            else:
                 await self._check()
-                self._may_have_object = True
-                await self._speakers.store_state(update.speaker_state, self.record)
-            try:
-                if update.text is not None:
-                    await self._append_segments(update.text, update)
-                if update.speakers is not None:
-                    await self._speakers.append(update.speakers, self.record)
-            except FencedError as error:
-                await self._check()  # raises FencedError if this attempt no longer owns the log
-                raise StaleSegmentsError from error
-            if update.embeddings is not None:
-                await self._check()
-                self._may_have_object = True
-                await self._results.embeddings.put(update.embeddings, self.record)
-            self._progress.advance(update)
-            self._pending = True
-            if time.monotonic() - self._appended_at >= MIN_EVENT_INTERVAL_S:
-                await self._append(State.RUNNING)
+                await self._store(update)
+                self._progress.changed_at = time.monotonic()
 
     async def publish(self, result: Result) -> None:
         """Store the result of the task, and append a `completed` event.
@@ -269,8 +266,26 @@ class TaskAttempt:
         elif self._may_have_object and isinstance(await self._log.outcome(self.record), NoResult):
             await self._results.delete_object(task_id, of=owner)
 
-    async def _append_segments(self, text: WindowText, update: TaskUpdate) -> None:
-        await self._check()
+    async def _store(self, update: NewText | SpeakerChanges | SpeakerState | Embeddings) -> None:
+        try:
+            match update:
+                case NewText():
+                    self._spans.transcribed(update.text)
+                    await self._append_segments(update)
+                case SpeakerChanges():
+                    await self._speakers.append(update, self.record)
+                case SpeakerState():
+                    self._may_have_object = True
+                    await self._speakers.store_state(update.state, self.record)
+                case Embeddings():
+                    self._may_have_object = True
+                    await self._results.embeddings.put(update.content, self.record)
+        except FencedError as error:
+            await self._check()  # raises FencedError if this attempt no longer owns the log
+            raise StaleSegmentsError from error
+
+    async def _append_segments(self, update: NewText) -> None:
+        text = update.text
         event = SegmentsEvent(
             task_id=self.record.event.task_id,
             attempt=self.number,

@@ -5,33 +5,33 @@ from dataclasses import replace
 
 from natscribe.schemas.progress import Stage
 
-from app.updates import TaskUpdate
+from app.updates import Progress
 
 ROUNDING = 1e-9  # added before rounding down, because 100 * 0.57 is 56.99999999999999
 
 
 class ProgressTracker:
-    """Computes the percentage and the estimated time to the end of a task from the updates of an attempt."""
+    """Computes the percentage and the estimated time to the end of a task from the progress that an attempt reports."""
 
     def __init__(self, *, minimum: int) -> None:
         """Start to track an attempt.
 
         `minimum`: the percentage that the attempt reached in an earlier delivery, before its worker released it.
         """
-        self.latest = TaskUpdate(Stage.FETCHING, 0.0)
-        self._last = self.latest  # the last update itself; `latest` also has values of earlier updates
+        self.latest = Progress(Stage.FETCHING, 0.0)
+        self._last = self.latest  # as reported; `latest` also has values of earlier reports
         self._minimum = minimum
         self.changed_at = time.monotonic()  # when an update last reported progress
         # Monotonic time and fraction when the first processed audio was reported.
         self._measured_from: tuple[float, float] | None = None
 
-    def advance(self, update: TaskUpdate) -> None:
-        """Store the progress that an update reports; set `changed_at` if it is new or the task waits for audio."""
+    def advance(self, update: Progress) -> None:
+        """Store the reported progress; set `changed_at` if it is new or the task waits for audio."""
         if update.waits_for_audio or update != self._last:
             self.changed_at, self._last = time.monotonic(), update
         duration = update.duration_seconds or self.latest.duration_seconds  # a known duration stays known
         fraction = max(update.fraction, self.latest.fraction)
-        self.latest = replace(update, fraction=fraction, duration_seconds=duration, text=None)
+        self.latest = replace(update, fraction=fraction, duration_seconds=duration)
         if self._measured_from is None and update.processed_seconds is not None:
             self._measured_from = time.monotonic(), self.latest.fraction
 

@@ -37,7 +37,16 @@ from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.transcript import TaskTranscript
 from app.speech.transcription_run import TranscriptionRun
 from app.telemetry.live_metrics import LiveMetrics
-from app.updates import Append, Checkpoint, SpeakerChanges, TaskUpdate, processed
+from app.updates import (
+    Append,
+    Checkpoint,
+    NewText,
+    Progress,
+    SpeakerChanges,
+    SpeakerState,
+    TaskUpdate,
+    processed,
+)
 from app.voices.identification import Identification
 
 SILENT_S = 60.0  # silence of a channel after which the checkpoint moves on without a text
@@ -126,7 +135,7 @@ class LiveTranscriber:
             names.ended = True
             await naming  # not cancelled: nobody would know whether its last event is stored
             if source.speakers is not None:
-                await live.append(live.with_speakers(SpeakerChanges(settled_until=source.seconds)))
+                await live.change(SpeakerChanges(settled_until=source.seconds))
         finally:
             await cancel_all([publishing, naming])
             await early.close()
@@ -192,17 +201,17 @@ class _LiveTranscript:
         """
         if isinstance(item, WindowText):
             self._complete(item)
-            yield self._with(item)
+            yield from self._with(item)
         else:
             end = item.processed_seconds
             for channel, reached in self._reached.items():
                 if end - reached >= SILENT_S:
-                    yield self._with(WindowText(segments=[], language=self._language, end=end, channel=channel))
+                    yield from self._with(WindowText(segments=[], language=self._language, end=end, channel=channel))
             yield replace(self._progress(item.stage, end), waits_for_audio=self.source.waits)
         self._report_lag(self._lag)
 
-    def _with(self, text: WindowText) -> TaskUpdate:
-        """Add a text to the transcript, and return the update that appends the text to the task's log.
+    def _with(self, text: WindowText) -> Iterator[TaskUpdate]:
+        """Add a text to the transcript, and yield the updates that append it and what it changes to the task's log.
 
         Where frames were never stored, their audio is missing: such intervals, up to the end of the text, are added to
         the `untranscribed` intervals of the transcript.
@@ -218,12 +227,15 @@ class _LiveTranscript:
         missing = [gap for gap in self.source.missing if self._missing_until <= gap.start and gap.end <= text.end]
         self._missing_until = max([self._missing_until, *(gap.end for gap in missing)])
         added = self.transcript.add(text.model_copy(update={"untranscribed": [*text.untranscribed, *missing]}))
-        update = replace(self._progress(Stage.TRANSCRIBING, text.end), text=added)
+        if speakers is not None:
+            yield SpeakerState(self.source.speaker_state)
+        yield NewText(added, audio_offset=self.source.audio_offset(self._reached))
         if speakers is not None:
             changes = self._speakers.update(speakers, text.channel)
-            update = replace(update, speaker_state=self.source.speaker_state, speakers=changes)
             self._count_speakers(added.segments, changes)
-        return replace(update, audio_offset=self.source.audio_offset(self._reached))
+            if changes is not None:
+                yield changes
+        yield self._progress(Stage.TRANSCRIBING, text.end)
 
     def _count_speakers(self, segments: Sequence[Segment], changes: SpeakerChanges | None) -> None:
         new = {segment.speaker for segment in segments if segment.speaker} - self._labels
@@ -235,18 +247,18 @@ class _LiveTranscript:
         """Create the `LiveNames` that identifies the speakers among the user's enrolled voices while the task runs."""
 
         async def report(voices: Mapping[str, SpeakerVoice]) -> None:
-            await self.append(self.with_speakers(SpeakerChanges(self._speakers.settled_until, voices=voices)))
+            await self.change(SpeakerChanges(self._speakers.settled_until, voices=voices))
 
         names = LiveNames(self.task.user_id, self.source, identification, report, ended=not self.task.identify)
         names.resume(self.source.checkpoint)
         return names
 
-    def with_speakers(self, changes: SpeakerChanges) -> TaskUpdate:
-        """Return an update of the task's log that has no text, only changes of the speakers of earlier text."""
+    async def change(self, changes: SpeakerChanges) -> None:
+        """Append changes of the speakers of earlier text to the task's log."""
         self._speakers.settled_until = changes.settled_until
-        return replace(self._progress(Stage.TRANSCRIBING, self.source.seconds), speakers=changes)
+        await self.append(changes)
 
-    def _progress(self, stage: Stage, seconds: float) -> TaskUpdate:
+    def _progress(self, stage: Stage, seconds: float) -> Progress:
         # In another channel, text may come earlier that ends later.
         self._processed[stage] = max(self._processed.get(stage, 0.0), seconds)
         speakers = self.source.speakers

@@ -19,7 +19,7 @@ from app.redis_store.cache import Cache
 from app.redis_store.chunks import ChunkStore
 from app.settings import VERSION
 from app.speech.speaker_labels import combined
-from app.updates import Append, Task, TaskUpdate, processed
+from app.updates import Append, Progress, Task, TaskUpdate, processed
 from app.voices.identification import Identification
 
 
@@ -157,7 +157,7 @@ class BackgroundDiarization:
             self._task.add_done_callback(lambda _: self._changed.set())
         return self._task
 
-    async def progress(self) -> AsyncGenerator[TaskUpdate, None]:
+    async def progress(self) -> AsyncGenerator[Progress, None]:
         """Start the diarization if necessary, and yield its progress until it ends."""
         task = self.start()
         while not task.done():
@@ -179,5 +179,6 @@ class BackgroundDiarization:
             self.error = error.detail
 
     async def _set_progress(self, update: TaskUpdate) -> None:
-        self._latest = update
-        self._changed.set()
+        if isinstance(update, Progress):
+            self._latest = update
+            self._changed.set()

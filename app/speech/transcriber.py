@@ -17,7 +17,7 @@ from app.recordings.recording import REPLACED, Recording, RecordingStore
 from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.transcript_cache import TranscriptCache
 from app.speech.transcription import Transcription
-from app.updates import Append, Checkpoint, TaskUpdate
+from app.updates import Append, Checkpoint, NewText, Progress, TaskUpdate
 from app.work_sharing.sharing import WorkSharing
 
 _DIARIZATION_SHARE = 0.5  # of the progress of a task with diarization: both parts take about the same time
@@ -86,9 +86,12 @@ class Transcriber:
         cores = Cores()
 
         async def append_text(update: TaskUpdate) -> None:
-            fraction = (1 - _DIARIZATION_SHARE) * update.fraction + _DIARIZATION_SHARE * diarization.fraction
-            await append(replace(update, fraction=fraction))
-            if beside and not transcription.separate and update.text is not None and cores.free(self.engine_threads):
+            if isinstance(update, Progress):
+                fraction = (1 - _DIARIZATION_SHARE) * update.fraction + _DIARIZATION_SHARE * diarization.fraction
+                update = replace(update, fraction=fraction)
+            await append(update)
+            is_text = isinstance(update, NewText)
+            if beside and not transcription.separate and is_text and cores.free(self.engine_threads):
                 diarization.start()
 
         async def diarize(append_progress: Append) -> DiarizationDone:
@@ -107,12 +110,12 @@ class Transcriber:
         async for update in diarization.progress():
             await append(_diarizing(diarization, update.processed_seconds, update.duration_seconds))
         if diarization.result is not None:
-            await append(TaskUpdate(Stage.MERGING, 1.0))
+            await append(Progress(Stage.MERGING, 1.0))
         identification = self.diarizer.identification
         result = await transcription.transcript.name_speakers(diarization, identification, append)
         transcription.cached = transcription.cached and result is not None and result.cached
 
 
-def _diarizing(diarization: BackgroundDiarization, seconds: float | None, duration: float | None) -> TaskUpdate:
+def _diarizing(diarization: BackgroundDiarization, seconds: float | None, duration: float | None) -> Progress:
     fraction = 1 - _DIARIZATION_SHARE + _DIARIZATION_SHARE * diarization.fraction
-    return TaskUpdate(Stage.DIARIZING, fraction, seconds, duration)
+    return Progress(Stage.DIARIZING, fraction, seconds, duration)

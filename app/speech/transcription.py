@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
@@ -17,7 +17,7 @@ from app.speech.recording_windows import RecordingWindows
 from app.speech.transcript import TaskTranscript
 from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.speech.transcription_run import TranscriptionRun, WindowTranscriber, append_or_merge
-from app.updates import Append, Checkpoint, TaskUpdate, processed
+from app.updates import Append, Checkpoint, NewText, Progress, processed
 
 _SPEAKERS_OF_A_CALL = 2  # with more speakers, a channel may have several, which only diarization distinguishes
 
@@ -139,12 +139,12 @@ class Transcription:
                     continue
                 text = self.transcript.add(item)
                 append_or_merge(texts, text)
-                update = self._processed(Stage.TRANSCRIBING, item.end)
-                await append(replace(update, text=text, audio_sha256=self.recording.sha256))
+                await append(NewText(text, self.recording.sha256))
+                await append(self._processed(Stage.TRANSCRIBING, item.end))
         self._copy_channels(source)
         return texts
 
-    def _processed(self, stage: Stage, seconds: float) -> TaskUpdate:
+    def _processed(self, stage: Stage, seconds: float) -> Progress:
         return processed(stage, seconds, self.duration, channel=self.channel, channels=self._channels)
 
     def _copy_channels(self, source: RecordingWindows | CachedTranscript) -> None:

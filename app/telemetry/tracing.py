@@ -3,6 +3,8 @@
 import time
 from datetime import datetime
 
+from natscribe.schemas.progress import Stage
+from natscribe.schemas.windows import WindowText
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -10,8 +12,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import NoOpTracerProvider, Span, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-from app.updates import TaskUpdate
 
 OFF = NoOpTracerProvider()
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -69,17 +69,14 @@ class StageSpans:
         self._stage = stage, self._tracer.start_span(str(stage))
         self._since = time.time_ns()
 
-    def report(self, update: TaskUpdate) -> None:
-        """Enter the stage that an update reports; if the update has text of windows, add a span for these windows.
+    def transcribed(self, text: WindowText) -> None:
+        """Add a span for windows, i.e. parts of the audio, whose `text` is there; enter the stage of transcription.
 
-        Windows are parts of the recording. Their span starts at the end of the previous windows, or at the start of the
-        stage, and ends now.
+        The span starts at the end of the previous windows, or at the start of the stage, and ends now.
         """
-        self.enter(update.stage)
-        if update.text is None:
-            return
+        self.enter(Stage.TRANSCRIBING)
         inside = trace.set_span_in_context(self._stage[1]) if self._stage else None
-        figures = {"audio.processed_seconds": update.text.end, "segments": len(update.text.segments)}
+        figures = {"audio.processed_seconds": text.end, "segments": len(text.segments)}
         self._tracer.start_span("windows", inside, start_time=self._since, attributes=figures).end()
         self._since = time.time_ns()
 

@@ -18,7 +18,7 @@ from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
 from app.errors import BucketFullError
 from app.jetstream.records import UnreadableError
 from app.settings import Settings
-from app.updates import Append, Task, TaskUpdate
+from app.updates import Append, Embeddings, Progress, Task
 from app.voices.store import ComparableVoice, VoiceStore
 
 MIN_SPEECH_S: Final = 3.0  # a speaker with less speech without overlap is not identified
@@ -74,7 +74,8 @@ class Identification:
         if embedded is None:
             return NOT_REQUESTED
         try:
-            await append(TaskUpdate(Stage.MERGING, 1.0, embeddings=embedded.model_dump_json().encode()))
+            await append(Embeddings(embedded.model_dump_json().encode()))
+            await append(Progress(Stage.MERGING, 1.0))
         except BucketFullError as error:
             log.warning("embeddings_not_stored", bucket=error.bucket)
             return IdentificationOutcome(error=NO_ROOM)

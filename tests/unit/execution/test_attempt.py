@@ -19,7 +19,7 @@ from app.execution.attempt import SPEAKERS_LOST, TaskAttempt
 from app.task_log.record import Metadata, NoResult, Record, TaskMessageId
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import OFF, StageSpans
-from app.updates import Checkpoint, Result, TaskUpdate
+from app.updates import Checkpoint, Embeddings, NewText, Progress, Result, SpeakerState
 from tests.fakes.engine import segment
 from tests.fakes.messages import event, transcript
 from tests.fakes.task_log import InMemoryTaskLog
@@ -63,7 +63,7 @@ def window_text(
     sha256: str,
     channel: int | None = None,
     untranscribed: tuple[Interval, ...] = (),
-) -> TaskUpdate:
+) -> NewText:
     text = WindowText(
         segments=list(segments),
         untranscribed=list(untranscribed),
@@ -71,7 +71,7 @@ def window_text(
         end=processed_seconds,
         channel=channel,
     )
-    return TaskUpdate(Stage.TRANSCRIBING, 0.0, text=text, audio_sha256=sha256)
+    return NewText(text, sha256)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ async def test_progress_is_appended_at_most_once_per_second(
 ) -> None:
     for tenth in range(1, 31):
         clock[0] += 0.1
-        await attempt.append(TaskUpdate(Stage.TRANSCRIBING, tenth / 30, tenth, 30))
+        await attempt.append(Progress(Stage.TRANSCRIBING, tenth / 30, tenth, 30))
     assert len([event for event in log.events("t1") if event.state is State.RUNNING]) in {3, 4}
 
 
@@ -123,7 +123,7 @@ async def test_a_delayed_update_is_appended_by_the_next_tick(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
     clock[0] += 0.5
-    await attempt.append(TaskUpdate(Stage.DECODING, 0.0, 0, 30))
+    await attempt.append(Progress(Stage.DECODING, 0.0, 0, 30))
     event = log.events("t1")[-1]
     assert event.stage is Stage.FETCHING
     clock[0] += 0.5
@@ -151,7 +151,7 @@ async def test_progress_never_falls_and_is_100_only_at_the_end(
 ) -> None:
     for fraction in (0.5, 0.3, 1.0):
         clock[0] += 1
-        await attempt.append(TaskUpdate(Stage.TRANSCRIBING, fraction, 15, 30))
+        await attempt.append(Progress(Stage.TRANSCRIBING, fraction, 15, 30))
     assert [event.progress for event in log.events("t1")[2:]] == [50, 50, 99]
 
 
@@ -160,9 +160,9 @@ async def test_the_remaining_time_is_estimated_and_decreases_without_progress(
 ) -> None:
     # Given an attempt that has done a quarter in ten seconds
     clock[0] += 5
-    await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.0, 0, 100))
+    await attempt.append(Progress(Stage.TRANSCRIBING, 0.0, 0, 100))
     clock[0] += 10
-    await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.25, 25, 100))
+    await attempt.append(Progress(Stage.TRANSCRIBING, 0.25, 25, 100))
     rests = [log.events("t1")[-1].eta_seconds]
     # When there is no update for a while, then for very long
     for silence in (8, 8, 100):
@@ -219,10 +219,10 @@ async def test_the_duration_of_the_recording_stays_known(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
     # Given an attempt that knows how long its recording is
-    await attempt.append(TaskUpdate(Stage.DIARIZING, 0.5, 5, 60))
+    await attempt.append(Progress(Stage.DIARIZING, 0.5, 5, 60))
     # When a stage comes that has no seconds of audio
     clock[0] += 10
-    await attempt.append(TaskUpdate(Stage.MERGING, 1.0))
+    await attempt.append(Progress(Stage.MERGING, 1.0))
     # Then clients and metrics still know the length
     assert (log.events("t1")[-1].stage, log.events("t1")[-1].duration_seconds) == (Stage.MERGING, 60)
     assert attempt.audio_seconds == 60
@@ -240,7 +240,7 @@ async def test_a_stale_read_does_not_fence(
 ) -> None:
     # Given a server that was just the leader, and has missed the attempt's last event
     before = attempt.record
-    await attempt.append(TaskUpdate(Stage.DECODING, 0.1))
+    await attempt.append(Progress(Stage.DECODING, 0.1))
     await attempt.release()
 
     async def from_the_past(_: str) -> Record:
@@ -266,13 +266,13 @@ async def test_progress_falls_only_with_a_new_attempt(
     # Given an attempt that was released or lost at 57 percent
     first = await started_on(log)
     clock[0] += 1
-    await first.append(TaskUpdate(Stage.TRANSCRIBING, 0.57, 57, 100))
+    await first.append(Progress(Stage.TRANSCRIBING, 0.57, 57, 100))
     if released:
         await first.release()
     # When another worker is at ten
     following = await started_on(log)
     clock[0] += 1
-    await following.append(TaskUpdate(Stage.DECODING, 0.1, 10, 100))
+    await following.append(Progress(Stage.DECODING, 0.1, 10, 100))
     # Then it knows whether the one before was lost, and clients see no step back within an attempt
     assert (following.number, following.checkpoint.after_failure) == (number, not released)
     assert [event.progress for event in log.events("t1")[-4:]] == progress
@@ -283,10 +283,10 @@ async def test_the_estimate_of_a_resumed_attempt_counts_only_what_it_has_done(
 ) -> None:
     # Given an attempt that begins in the middle
     clock[0] += 5
-    await attempt.append(TaskUpdate(Stage.DECODING, 0.5, 50, 100))
+    await attempt.append(Progress(Stage.DECODING, 0.5, 50, 100))
     # When it has done a quarter in ten seconds
     clock[0] += 10
-    await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.75, 75, 100))
+    await attempt.append(Progress(Stage.TRANSCRIBING, 0.75, 75, 100))
     # Then the last quarter takes ten more
     assert log.events("t1")[-1].eta_seconds == 10
 
@@ -316,7 +316,7 @@ async def test_diarization_is_given_up_only_after_the_last_attempt(
     await log.push(log.events("t1")[0].model_copy(update=changes), METADATA)
     before = await started_on(log)
     clock[0] += 1
-    await before.append(TaskUpdate(stage, 0.5))
+    await before.append(Progress(stage, 0.5))
     # Then it may be followed by one that does without speakers if they are all that is missing
     only_speakers_missing = kind is Kind.TRANSCRIPTION and stage is Stage.DIARIZING
     assert before.has_attempts_left is (number < before.record.event.max_attempts or only_speakers_missing)
@@ -334,15 +334,13 @@ async def somebody_appends(log: InMemoryTaskLog, state: State) -> None:
     await log.push(last.model_copy(update={"state": state, "sequence": last.sequence + 1, "worker": "other"}), METADATA)
 
 
-EMBEDDED = TaskUpdate(Stage.MERGING, 1.0, embeddings=b"{}")
+EMBEDDED = Embeddings(b"{}")
 STORED: dict[str, Callable[[TaskAttempt], Awaitable[None]]] = {
     "segments": lambda attempt: attempt.append(window_text("en", 10.0, (segment(0),), "sha")),
     "a result": lambda attempt: attempt.publish(RESULT),
     "the note that there is none": lambda attempt: attempt.fail(ENGINE_FAILED),
     "embeddings": lambda attempt: attempt.append(EMBEDDED),
-    "the state of live speakers": lambda attempt: attempt.append(
-        TaskUpdate(Stage.TRANSCRIBING, 0.0, speaker_state="a")
-    ),
+    "the state of live speakers": lambda attempt: attempt.append(SpeakerState("a")),
 }
 
 
@@ -431,7 +429,7 @@ async def test_the_next_attempt_ends_a_task_whose_outcome_is_stored(
 ) -> None:
     # Given a task whose result was forbidden by a worker that was lost before the log was ended
     clock[0] += 1
-    await attempt.append(TaskUpdate(Stage.DECODING, 0.0, 0, 60))
+    await attempt.append(Progress(Stage.DECODING, 0.0, 0, 60))
     await log.forbid_result(attempt.record, error)
     # When its attempt publishes a result, then that is refused
     with pytest.raises(FencedError):
@@ -483,7 +481,7 @@ async def test_a_cancel_that_was_refused_is_repeated_behind_the_workers_append(
     before = attempt.record
     await log.of("other").forbid_result(before, None)
     clock[0] += 1
-    await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.5, 15, 30))
+    await attempt.append(Progress(Stage.TRANSCRIBING, 0.5, 15, 30))
     with pytest.raises(FencedError):
         await log.of("other").end(before)
     # When the cancellation checks again
@@ -501,7 +499,7 @@ async def test_a_cancel_that_was_refused_and_repeated_too_late_completes_the_tas
     # Given a cancel that has forbidden the result, and was refused its append since the worker has appended
     await log.of("other").forbid_result(attempt.record, None)
     clock[0] += 1
-    await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.5, 15, 30))
+    await attempt.append(Progress(Stage.TRANSCRIBING, 0.5, 15, 30))
     # When the worker stores its result before the cancellation checks again
     await results.publish(RESULT, attempt.record)
     ended = await log.of("other").end(attempt.record)
@@ -550,7 +548,7 @@ async def test_a_worker_that_stops_waits_for_its_last_acknowledgement(
     log.progress_stream.stored.clear()
     log.progress_stream.acknowledges.clear()
     clock[0] += 1
-    appending = asyncio.create_task(attempt.append(TaskUpdate(Stage.DECODING, 0.0, 0, 30)))
+    appending = asyncio.create_task(attempt.append(Progress(Stage.DECODING, 0.0, 0, 30)))
     await log.progress_stream.stored.wait()
     # When it is cancelled, and the acknowledgement comes after that
     appending.cancel()
@@ -567,25 +565,25 @@ async def test_waiting_for_audio_counts_as_progress(attempt: TaskAttempt, clock:
     # Given a live task whose client is silent, when it says again that it waits
     for _ in range(2):
         clock[0] += 100
-        await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.0, processed_seconds=1.0, waits_for_audio=True))
+        await attempt.append(Progress(Stage.TRANSCRIBING, 0.0, processed_seconds=1.0, waits_for_audio=True))
     # Then that counts as progress
     assert attempt.seconds_since_progress == 0
 
 
 async def test_a_repeated_update_is_no_progress(attempt: TaskAttempt, clock: list[float]) -> None:
     # Given an attempt that goes back to an earlier fraction, as when a window is transcribed again
-    await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.5, 15, 30))
-    await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.4, 12))
+    await attempt.append(Progress(Stage.TRANSCRIBING, 0.5, 15, 30))
+    await attempt.append(Progress(Stage.TRANSCRIBING, 0.4, 12))
     # When it says nothing new for a minute
     for _ in range(60):
         clock[0] += 1
-        await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 0.4, 12))
+        await attempt.append(Progress(Stage.TRANSCRIBING, 0.4, 12))
     # Then it has made no progress since
     assert attempt.seconds_since_progress == pytest.approx(60)
     # And with the next second of audio, the stage or text it has
     for new in (
-        TaskUpdate(Stage.TRANSCRIBING, 0.4, 13),
-        TaskUpdate(Stage.MERGING, 0.4, 13),
+        Progress(Stage.TRANSCRIBING, 0.4, 13),
+        Progress(Stage.MERGING, 0.4, 13),
         window_text("en", 13, (), "0"),
     ):
         clock[0] += 1

@@ -19,7 +19,7 @@ from app.execution.processing import process
 from app.jetstream.slots import Slots
 from app.queue.granted_task import GrantedTask
 from app.redis_store.projection import RedisProjection
-from app.updates import TaskUpdate
+from app.updates import NewText, Progress
 from tests.fakes.engine import segment
 from tests.fakes.messages import transcript
 from tests.fakes.nats import InMemoryNats
@@ -49,7 +49,8 @@ async def work(parts: Parts, handle: Handle, message: GrantedTask | None = None)
 
 async def completes(delivery: Delivery, task: Task) -> None:
     attempt = await delivery.begin(task)
-    await attempt.append(TaskUpdate(Stage.TRANSCRIBING, 10.0, duration_seconds=20.0, text=TEXT, audio_sha256="0" * 64))
+    await attempt.append(NewText(TEXT, "0" * 64))
+    await attempt.append(Progress(Stage.TRANSCRIBING, 10.0, duration_seconds=20.0))
     await attempt.publish(result(task.task_id))
 
 
@@ -141,9 +142,8 @@ async def test_an_attempt_that_resumes_is_counted(parts: Parts, nats: InMemoryNa
     # Given a task whose first attempt has found ten seconds
     async def half(delivery: Delivery, task: Task) -> None:
         attempt = await delivery.begin(task)
-        await attempt.append(
-            TaskUpdate(Stage.TRANSCRIBING, 10.0, duration_seconds=20.0, text=TEXT, audio_sha256="0" * 64)
-        )
+        await attempt.append(NewText(TEXT, "0" * 64))
+        await attempt.append(Progress(Stage.TRANSCRIBING, 10.0, duration_seconds=20.0))
         raise TransientError(ErrorCode.INTERNAL, "Away.")
 
     await parts.publish("t1")

@@ -16,7 +16,7 @@ from app.errors import TransientError
 from app.execution.processing import process
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.task_log.record import Record
-from app.updates import TaskUpdate
+from app.updates import Progress
 from tests.constants import Constants
 from tests.fakes.delivery import SETTINGS, FakeLetters, FakeMessage, delivery
 from tests.fakes.messages import event
@@ -196,7 +196,7 @@ async def test_the_time_of_an_attempt_counts_from_its_last_progress(
     # When a window is transcribed, or a part of the recording is diarized, then its time begins again
     for stage in (Stage.TRANSCRIBING, Stage.DIARIZING):
         now[0] += 50
-        await attempt.append(TaskUpdate(stage, 0.0, 10, 20))
+        await attempt.append(Progress(stage, 0.0, 10, 20))
         assert stop.since() == 0
 
 

@@ -2,6 +2,7 @@
 
 import struct
 from base64 import b64decode
+from itertools import pairwise
 from unittest.mock import AsyncMock
 
 import pytest
@@ -10,7 +11,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.voices import SpeakerVoice
-from natscribe.schemas.windows import Window
+from natscribe.schemas.windows import Window, WindowText
 from structlog.testing import capture_logs
 
 from app.engines.messages import LiveAudioProcessed, ProcessLiveAudio
@@ -18,7 +19,7 @@ from app.errors import PermanentError
 from app.live.audio_recording import STORE_ATTEMPTS, check_store
 from app.live.transcriber import SILENT_S
 from app.settings import Settings
-from app.updates import Checkpoint, Result, TaskUpdate
+from app.updates import Checkpoint, NewText, Progress, Result, SpeakerChanges, TaskUpdate
 from app.voices.identification import Identification, IdentificationOutcome
 from tests.constants import Constants
 from tests.fakes.echo import AUDIO, seconds
@@ -58,15 +59,24 @@ def result_in(updates: list[TaskUpdate | Result]) -> TranscriptionResult:
     return updates[-1]
 
 
-def texts_in(updates: list[TaskUpdate | Result]) -> list[TaskUpdate]:
-    return [update for update in updates if isinstance(update, TaskUpdate) and update.text is not None]
+def texts_in(updates: list[TaskUpdate | Result]) -> list[WindowText]:
+    return [update.text for update in updates if isinstance(update, NewText)]
+
+
+def progress_with_text(updates: list[TaskUpdate | Result]) -> list[Progress]:
+    """The progress that follows each text."""
+    return [
+        after
+        for before, after in pairwise(updates)
+        if isinstance(before, NewText | SpeakerChanges) and isinstance(after, Progress)
+    ]
 
 
 async def test_each_utterance_has_its_text_and_how_much_of_the_audio_has_no_text_yet(parts: Parts) -> None:
     # Given 25 seconds of audio, of which the engine finds an utterance in each ten
     updates = await updates_of(parts)
     # Then one text comes after the other, and what is complete and has no text yet is behind
-    assert [(update.processed_seconds, update.lag_seconds) for update in texts_in(updates)] == [
+    assert [(update.processed_seconds, update.lag_seconds) for update in progress_with_text(updates)] == [
         (10, 5),
         (20, 0),
         (25, 0),
@@ -82,7 +92,7 @@ async def test_each_utterance_has_its_text_and_how_much_of_the_audio_has_no_text
 async def test_another_worker_continues_behind_the_text_that_is_there(parts: Parts) -> None:
     done = Checkpoint(language="en", processed_seconds=10, segments=(segment(0),), reached={None: 10.0})
     updates = await updates_of(parts, done)
-    assert [update.processed_seconds for update in texts_in(updates)] == [20, 25]
+    assert [update.processed_seconds for update in progress_with_text(updates)] == [20, 25]
     assert result_in(updates).text == "one two one two one two"
 
 
@@ -182,7 +192,7 @@ async def test_a_name_that_is_found_at_the_end_takes_nothing_settled_back(
     # When the audio ends
     updates = await updates_of(Parts(nats, engine=engine), diarize=True, identify=True)
     # Then all of it is settled before and after the name is published
-    changes = [update.speakers for update in updates if isinstance(update, TaskUpdate) and update.speakers]
+    changes = [update for update in updates if isinstance(update, SpeakerChanges)]
     assert [(change.settled_until, dict(change.voices)) for change in changes] == [(25, {}), (25, outcome.voices)]
 
 
@@ -215,7 +225,7 @@ async def test_text_has_its_speakers_however_late_it_is(nats: InMemoryNats, cons
     ]
     updates = await updates_of(Parts(nats, engine=engine), diarize=True)
     # Then each text has its speaker
-    speakers = [part.speaker for update in texts_in(updates) if update.text for part in update.text.segments]
+    speakers = [part.speaker for text in texts_in(updates) for part in text.segments]
     assert speakers == ["SPEAKER_00", "SPEAKER_01", "SPEAKER_02"]
 
 
@@ -231,7 +241,7 @@ class Interrupted(FakeEngine):
 
 async def test_the_processed_seconds_never_fall(nats: InMemoryNats) -> None:
     updates = await updates_of(Parts(nats, engine=Interrupted()), audio=CALL)
-    processed = [update.processed_seconds for update in texts_in(updates)]
+    processed = [update.processed_seconds for update in progress_with_text(updates)]
     assert len(processed) == 2
     assert processed == sorted(processed, key=lambda seconds: seconds or 0.0)
 
@@ -261,7 +271,7 @@ async def test_long_silence_is_reported_so_that_it_is_not_processed_again(
     parts, checkpoint = Parts(nats, engine=Silence()), Checkpoint(reached={None: reached})
     updates = await updates_of(parts, checkpoint, seconds([0] * int(silent)))
     # Then it is reported when it was long
-    assert [update.text.end for update in texts_in(updates) if update.text] == reported
+    assert [text.end for text in texts_in(updates)] == reported
     assert (result_in(updates).text, result_in(updates).duration) == ("", silent)
 
 
@@ -273,9 +283,7 @@ async def test_audio_that_was_never_stored_is_reported_with_the_text_of_its_time
     # When the rest comes
     updates = await updates_of(parts, frames=FRAMES[:25], first=24)
     # Then each gap is reported once
-    reported = [
-        [(gap.start, gap.end) for gap in update.text.untranscribed] for update in texts_in(updates) if update.text
-    ]
+    reported = [[(gap.start, gap.end) for gap in text.untranscribed] for text in texts_in(updates)]
     assert reported == [[(0, 2)], [(18, 20)], []]
     assert [(gap.start, gap.end) for gap in result_in(updates).untranscribed] == [(0, 2), (18, 20)]
     assert result_in(updates).duration == 25

@@ -39,7 +39,7 @@ from app.settings import Settings
 from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
-from app.updates import Append, Checkpoint, Result, TaskUpdate, processed
+from app.updates import Append, Checkpoint, Embeddings, NewText, Progress, Result, TaskUpdate, processed
 from app.voices.identification import Identification
 from tests.fakes.cache import MemoryCache
 from tests.fakes.engine import MODEL, FakeEngine, segment
@@ -130,12 +130,12 @@ async def updates_of(
 
 
 @asynccontextmanager
-async def run_up_to(engine: FakeEngine, is_last: Callable[[TaskUpdate], bool]) -> AsyncIterator[TaskUpdate]:
+async def run_up_to(engine: FakeEngine, is_last: Callable[[Progress], bool]) -> AsyncIterator[Progress]:
     """A run that has come to an update, and is cancelled when the block ends."""
-    reached: asyncio.Future[TaskUpdate] = asyncio.get_running_loop().create_future()
+    reached: asyncio.Future[Progress] = asyncio.get_running_loop().create_future()
 
     async def append(update: TaskUpdate) -> None:
-        if is_last(update) and not reached.done():
+        if isinstance(update, Progress) and is_last(update) and not reached.done():
             reached.set_result(update)
 
     run = asyncio.create_task(transcriber(engine, MemoryCache()).transcribe(TASK, Checkpoint(), append))
@@ -216,14 +216,14 @@ async def test_progress_counts_both_and_never_falls(cores: list[bool], free: boo
     cores[:] = [free]
     updates = await updates_of(WatchedEngine(waits=free))
     # Then progress never falls, and is whole only at the end
-    yielded = [update for update in updates if isinstance(update, TaskUpdate)]
+    yielded = [update for update in updates if isinstance(update, Progress)]
     assert all(before.fraction <= after.fraction for before, after in pairwise(yielded))
     assert [update.stage for update in yielded if update.fraction == 1.0][-1] is Stage.MERGING
     # And speakers are the stage only when the text is complete, so that it can be saved without them
-    last_text = max(index for index, update in enumerate(updates) if isinstance(update, TaskUpdate) and update.text)
-    stages = [update.stage for update in updates[:last_text] if isinstance(update, TaskUpdate)]
+    last_text = max(index for index, update in enumerate(updates) if isinstance(update, NewText))
+    stages = [update.stage for update in updates[:last_text] if isinstance(update, Progress)]
     assert Stage.DIARIZING not in stages
-    assert Stage.DIARIZING in [update.stage for update in updates[last_text:] if isinstance(update, TaskUpdate)]
+    assert Stage.DIARIZING in [update.stage for update in updates[last_text:] if isinstance(update, Progress)]
 
 
 @pytest.mark.parametrize("free", [True, False])
@@ -268,7 +268,7 @@ async def test_ending_a_transcription_ends_the_diarization(cores: list[bool]) ->
         return not under_way
 
     # When the attempt ends
-    async with run_up_to(Endless(waits=True), lambda update: bool(update.text) and update.processed_seconds == 30):
+    async with run_up_to(Endless(waits=True), lambda progress: progress.processed_seconds == 30):
         await eventually(both_go_on)
     # Then nothing of it continues
     await eventually(nothing_goes_on)
@@ -287,13 +287,13 @@ async def test_progress_of_diarization_counts_while_text_is_transcribed(cores: l
                     yield reply
 
     # When all text is there, then three quarters of the work are done
-    async with run_up_to(HalfDone(waits=True), lambda update: update.processed_seconds == 40) as update:
+    async with run_up_to(HalfDone(waits=True), lambda progress: progress.processed_seconds == 40) as update:
         assert update.fraction == pytest.approx(0.75)
 
 
 async def test_diarization_reports_its_progress_while_it_runs() -> None:
     # Given a diarization that is half done
-    half, may_end = TaskUpdate(Stage.DIARIZING, 0.5), asyncio.Event()
+    half, may_end = Progress(Stage.DIARIZING, 0.5), asyncio.Event()
 
     async def find(append: Append) -> DiarizationDone:
         await append(half)
@@ -315,17 +315,17 @@ async def test_each_channel_is_diarized_alone_with_the_speakers_that_are_left(
 ) -> None:
     # Given a call of half a minute with people on each channel, when both are diarized
     engine, task = FakeEngine(), TASK.model_copy(update={"max_speakers": wanted})
-    progress = list[TaskUpdate]()
+    updates = list[TaskUpdate]()
 
     async def append(update: TaskUpdate) -> None:
-        progress.append(update)
+        updates.append(update)
 
     search = diarizer(engine, MemoryCache())
     done = await search.turns(task, Recording(Path("call.flac"), SHA), 2, append)
     # Then the engine has the channels one after the other, and progress counts over both
     jobs = [(job.channel, job.min_speakers, job.max_speakers) for job in engine.jobs if isinstance(job, Diarize)]
     assert jobs == [(0, None, bounds[0]), (1, None, bounds[1])]
-    assert [event.processed_seconds for event in progress] == [7.5, 22.5]
+    assert [update.processed_seconds for update in updates if isinstance(update, Progress)] == [7.5, 22.5]
     # And the embeddings that tell echoes from people are not for who requests no voices
     assert {"SPEAKER_00", "SPEAKER_01"} <= {turn.speaker for turn in done.turns}
     assert done.embedded is None
@@ -340,7 +340,8 @@ async def test_several_people_in_each_channel_are_found_after_the_text(identify:
     task = TASK.model_copy(update={"channels": Channels.SEPARATE, "identify": identify})
     # When it is transcribed, then the text is half of the work
     updates = await updates_of(engine, task=task)
-    assert [update.fraction for update in updates if isinstance(update, TaskUpdate) and update.text][-1] == 0.5
+    progress = [update for update in updates if isinstance(update, Progress) and update.stage is Stage.TRANSCRIBING]
+    assert progress[-1].fraction == 0.5
     # And each channel has its two people, or one if the diarization has failed
     result = result_in(updates)
     speakers = {channel: {part.speaker for part in result.segments if part.channel == channel} for channel in (0, 1)}
@@ -350,7 +351,7 @@ async def test_several_people_in_each_channel_are_found_after_the_text(identify:
     assert set(result.voices or ()) == (both[0] | both[1] if identify and not fails else set())
     assert result.voices_error == (DIED.detail if identify and fails else None)
     # And embeddings are stored only on request
-    assert any(update.embeddings for update in updates if isinstance(update, TaskUpdate)) is (identify and not fails)
+    assert any(isinstance(update, Embeddings) for update in updates) is (identify and not fails)
 
 
 async def test_a_result_is_cached_if_all_of_it_is(cores: list[bool]) -> None:

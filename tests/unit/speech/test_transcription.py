@@ -35,7 +35,7 @@ from app.speech.transcript import TaskTranscript
 from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.speech.transcription import Transcription
 from app.speech.transcription_run import MAX_SEGMENTS_PER_TEXT, append_or_merge
-from app.updates import Append, Checkpoint, TaskUpdate
+from app.updates import Append, Checkpoint, NewText, Progress, TaskUpdate
 from tests.fakes.cache import MemoryCache
 from tests.fakes.engine import MODEL, FakeEngine, number_of, segment
 
@@ -137,7 +137,7 @@ async def updates_of(transcription: Transcription, checkpoint: Checkpoint = Chec
 
 
 def texts_in(updates: Sequence[TaskUpdate]) -> list[WindowText]:
-    return [update.text for update in updates if update.text]
+    return [update.text for update in updates if isinstance(update, NewText)]
 
 
 def texts(segments: Sequence[Segment]) -> list[str]:
@@ -176,7 +176,7 @@ async def test_channels_are_transcribed_one_after_the_other(memory: MemoryCache)
     assert [part.channel for part in transcription.transcript.segments] == [0, 0, 0, 1, 1, 1]
     assert [part.speaker for part in transcription.transcript.segments] == ["SPEAKER_00"] * 3 + ["SPEAKER_01"] * 3
     assert [text.channel for text in texts_in(updates)] == [0, 0, 0, 1, 1, 1]
-    assert {update.audio_sha256 for update in updates if update.text} == {SHA}
+    assert {update.audio_sha256 for update in updates if isinstance(update, NewText)} == {SHA}
     # And what is spoken on the first one is not taken for the language of the second one
     assert engine.transcribed == [
         (0, 0, None), (0, 1, "en"), (0, 2, "en"), (1, 0, None), (1, 1, "ru"), (1, 2, "ru"),
@@ -395,12 +395,15 @@ async def test_progress_never_falls(memory: MemoryCache, task: TranscriptionTask
     checkpoint = checkpoint_after(earlier) if earlier else Checkpoint()
     # When a recording is transcribed
     updates = await updates_of(transcription_of(CallEngine(channels=2), task, memory), checkpoint)
+    progress = [update for update in updates if isinstance(update, Progress)]
     # Then progress never falls, and at the end all is done
-    assert all(before.fraction <= after.fraction for before, after in pairwise(updates))
-    assert all((before.processed_seconds or 0) <= (after.processed_seconds or 0) for before, after in pairwise(updates))
-    assert updates[-1].fraction == 1
+    assert all(before.fraction <= after.fraction for before, after in pairwise(progress))
+    assert all(
+        (before.processed_seconds or 0) <= (after.processed_seconds or 0) for before, after in pairwise(progress)
+    )
+    assert progress[-1].fraction == 1
     # And what was done before counts
-    assert updates[0].fraction == pytest.approx(len(earlier) / (3 if task is MIXED else 6))
+    assert progress[0].fraction == pytest.approx(len(earlier) / (3 if task is MIXED else 6))
 
 
 @pytest.mark.parametrize(
@@ -486,7 +489,7 @@ async def test_a_transcript_of_another_model_or_language_is_not_reused(
 async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_as_a_whole(memory: MemoryCache) -> None:
     # Given a call of which the first channel was transcribed, and the attempt was lost in the second one
     async def append(update: TaskUpdate) -> None:
-        if update.text and update.text.channel == 1:
+        if isinstance(update, NewText) and update.text.channel == 1:
             raise FencedError
 
     with pytest.raises(FencedError):

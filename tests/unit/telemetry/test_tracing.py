@@ -13,7 +13,6 @@ from opentelemetry.trace import Tracer
 
 from app.telemetry import tracing
 from app.telemetry.tracing import OFF, StageSpans
-from app.updates import TaskUpdate
 
 TEXT = WindowText(segments=[], untranscribed=[], language="en", end=10.0)
 
@@ -39,9 +38,9 @@ def test_each_stage_is_one_span(tracer: Tracer, spans: InMemorySpanExporter) -> 
     stages = StageSpans(tracer)
     stages.enter(Stage.FETCHING)
     for stage in (Stage.FETCHING, Stage.DECODING, Stage.TRANSCRIBING):
-        stages.report(TaskUpdate(stage, 0.0))
+        stages.enter(stage)
     for _ in range(2):
-        stages.report(TaskUpdate(Stage.TRANSCRIBING, 10.0, text=TEXT))
+        stages.transcribed(TEXT)
     stages.enter("storing")
     stages.end()
     stages.end()

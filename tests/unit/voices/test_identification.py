@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from nats.js.errors import BadRequestError
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.voices import UNKNOWN_SPEAKER, SpeakerVoice
 from natscribe.schemas.wire import Model
@@ -18,7 +19,7 @@ from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
 from app.errors import BucketFullError, RequestError
 from app.requests.voice_names import with_voice_names
 from app.settings import Settings
-from app.updates import TaskUpdate
+from app.updates import Embeddings, Progress, TaskUpdate
 from app.voices.identification import MIN_SPEECH_S, NO_ROOM, NOT_READ, Identification, IdentificationOutcome
 from tests.fakes.engine import voice_of
 from tests.fakes.messages import transcript
@@ -69,9 +70,7 @@ async def identified(
     labels = [f"SPEAKER_{number:02}" for number in range(3)]
     outcome = await Identification(parts.voice_store, Settings(_env_file=None)).run(TASK, speakers, labels, append)
     if error is None:
-        (update,) = appended
-        assert isinstance(update, TaskUpdate)
-        assert (update.fraction, update.embeddings) == (1.0, speakers.model_dump_json().encode())
+        assert appended == [Embeddings(speakers.model_dump_json().encode()), Progress(Stage.MERGING, 1.0)]
     return outcome
 
 
