@@ -69,8 +69,6 @@ async def test_a_start_without_jetstream_ends_with_one_sentence(
         # And so do the errors of the client
         async with Client(there) as client:
             with pytest.raises(NoJetStreamError, match="start nats-server with -js"):
-                await client.queue()
-            with pytest.raises(NoJetStreamError, match="start nats-server with -js"):
                 await client.create_transcription_task(ROOT / "app/cli/demo/two_readers.flac")
 
 

@@ -11,7 +11,7 @@ from natscribe.client.exchange import request_message
 from natscribe.client.following import Follower, follow_all, has_events
 from natscribe.client.languages import language_code
 from natscribe.client.live import Live
-from natscribe.client.operations import dead_letters, queue_overview, voices, workers
+from natscribe.client.operations import dead_letters, voices, workers
 from natscribe.client.quotas import delete_quota, quotas, set_quota
 from natscribe.client.recordings import audio_file_id, choose_priority, new_task_id, recording_duration, upload_store
 from natscribe.client.results import DEFAULT_LIMITS, result_in
@@ -39,7 +39,7 @@ from natscribe.schemas.requests import (
     UserRequest,
 )
 from natscribe.schemas.task_list import ListRequest, TaskPage
-from natscribe.schemas.task_queues import QueueOverview
+from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionTask
 from natscribe.schemas.voices import Consent, EnrollRequest, ForgetRequest, Forgotten, RenameRequest, Voice
 from natscribe.schemas.wire import Kind, Lane, Priority
@@ -345,7 +345,7 @@ class Client(Session):
 
     async def queue(self) -> QueueOverview:
         """Return how many tasks wait and run in each task queue, and the number of dead letters."""
-        return await queue_overview(self._connection, self._settings)
+        return await self._request(subjects.TASK_QUEUES, QueueRequest, QueueOverview)
 
     async def workers(self) -> list[WorkerInfo]:
         """Return the version, model and health of each running worker."""

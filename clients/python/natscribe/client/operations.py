@@ -1,82 +1,25 @@
-"""Reads what belongs to no single task: the task queues, the dead letters, the workers and the voices of a user."""
+"""Reads what belongs to no single task: the dead letters, the workers and the voices of a user."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import nats.errors
 from nats.aio.client import Client as Nats
-from nats.js.errors import ServiceUnavailableError
 
-from natscribe.client.errors import ClientError, NoJetStreamError, NotAllowedError, NoWorkerError, UnreachableError
-from natscribe.client.exchange import INCOMPATIBLE, NO_QUEUE, NO_REPLY, no_worker_error, request
+from natscribe.client.errors import ClientError, UnreachableError
+from natscribe.client.exchange import INCOMPATIBLE, NO_REPLY, no_worker_error, request
 from natscribe.client.permissions import Connection
 from natscribe.client.submission import build_message
 from natscribe.jetstream.dead_letters import dead_letter_pages
-from natscribe.jetstream.stream_pages import page
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.task_queues import QueueOverview, QueueRequest, QueueStatus
 from natscribe.schemas.voices import Voice, VoicePage, VoicesRequest
-from natscribe.schemas.wire import Lane, Priority
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 from natscribe.settings import Settings
 
 REPLIES_WITHIN_S = 1.5  # a worker checks its servers for a second
 NO_DEAD_LETTERS = "NATS has no dead letters to show, because"
-
-
-async def queue_overview(connection: Nats, settings: Settings) -> QueueOverview:
-    """Request the state of the task queues from a worker, and return it.
-
-    If no worker runs, the client reads the state from NATS, and reports all stored tasks as waiting.
-
-    Raises:
-        NoJetStreamError: NATS has no JetStream.
-        NoWorkerError: No worker runs, and the client cannot read the state: no worker has ever run with this NATS, or
-            the user is no operator.
-    """
-    try:
-        return await request(connection, subjects.TASK_QUEUES, QueueRequest(), QueueOverview)
-    except NoWorkerError as error:
-        try:
-            return await _overview_of_nats(connection, settings.stream_names)
-        except NotAllowedError:  # only an operator may read the task stream
-            raise error from None
-
-
-async def _overview_of_nats(connection: Nats, names: StreamNames) -> QueueOverview:
-    try:
-        info = await connection.jetstream().stream_info(names.tasks, subjects_filter=subjects.ALL_TASKS)
-        stored = info.state.subjects or {}
-        queues = [
-            await _queue_status(connection, names, lane, priority, stored.get(subjects.tasks(lane, priority), 0))
-            for priority in Priority
-            for lane in Lane
-        ]
-    except ServiceUnavailableError as error:
-        raise NoJetStreamError from error
-    except nats.errors.Error as error:
-        raise no_worker_error(NO_QUEUE) from error
-    return QueueOverview(queues=queues, dead_letters=await _count_dead_letters(connection, names))
-
-
-async def _queue_status(
-    connection: Nats, names: StreamNames, lane: Lane, priority: Priority, stored: int
-) -> QueueStatus:
-    """Return the state of a task queue while no worker runs, so that all its tasks wait.
-
-    `names`: the names of the deployment's streams. `stored`: the number of messages in the queue.
-    """
-    first = await page(connection, names.tasks, subjects.tasks(lane, priority), start=1, count=1) if stored else []
-    return QueueStatus(
-        queue=lane,
-        kind=lane.kind,
-        priority=priority,
-        waiting=stored,
-        running=0,
-        oldest=first[0].time if first else None,
-    )
 
 
 async def _count_dead_letters(connection: Nats, names: StreamNames) -> int:
